@@ -1,0 +1,28 @@
+"""What stands where: sites, interconnects, feeders, rig groups, GPU nodes. Facts, no behaviour.
+
+Watts inside; configuration files say `_mw` and are converted at the door (`config`).
+"""
+
+from tieline.fleet.models import RIG_MODELS, GpuModel, RigModel
+from tieline.fleet.sites import (
+    Contract,
+    Feeder,
+    Fleet,
+    Interconnect,
+    NodeGroup,
+    RigGroup,
+    Site,
+)
+
+__all__ = [
+    "RIG_MODELS",
+    "Contract",
+    "Feeder",
+    "Fleet",
+    "GpuModel",
+    "Interconnect",
+    "NodeGroup",
+    "RigGroup",
+    "RigModel",
+    "Site",
+]

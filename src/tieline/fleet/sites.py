@@ -1,0 +1,170 @@
+"""Sites and what stands on them.
+
+A Site has one Interconnect (the grid connection and its limit) and several Feeders (metered branches of one
+kind of load, the unit of dispatch). Rigs are kept as groups of one model and firmware on one feeder; GPU
+servers as groups of one node type. `hardware` says whether a unit is real, a fake on a socket, or modelled.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from tieline.fleet.models import GPU_MODELS, RIG_MODELS, Cooling, GpuModel, RigModel
+
+Ownership = Literal["owned", "leased", "hosted"]
+ActMode = Literal["observe", "advise", "act"]
+Hardware = Literal["real", "fake", "modelled"]
+Basis = Literal["spot", "tou", "fixed"]
+
+
+class Interconnect(msgspec.Struct, frozen=True, kw_only=True):
+    """Grid connection point; drawn power is positive."""
+
+    limit_w: float
+    operator: str = ""
+
+
+class Feeder(msgspec.Struct, frozen=True, kw_only=True):
+    """A metered branch with one kind of load."""
+
+    id: str
+    load: Literal["mining", "inference"]
+    limit_w: float
+
+
+class RigGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Rigs of one model and firmware on one feeder, seen as a population."""
+
+    id: str
+    feeder: str
+    model: str
+    rigs: int
+    firmware: str = "stock"
+    hardware: Hardware = "modelled"
+    addresses: tuple[str, ...] = ()
+    wake: Literal["fast", "slow"] = "fast"
+
+    @property
+    def rig(self) -> RigModel:
+        return RIG_MODELS[self.model]
+
+    @property
+    def rated_w(self) -> float:
+        """Wall power of all rigs, before auxiliary load."""
+        return self.rigs * self.rig.power_w
+
+    @property
+    def rated_hs(self) -> float:
+        """Deployed hashrate, hashes per second."""
+        return self.rigs * self.rig.hashrate_ths * 1e12
+
+
+class NodeGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """GPU servers of one type on one feeder. `replicas_real` of them are real engine processes here; the
+    rest are modelled and never counted as served tokens."""
+
+    id: str
+    feeder: str
+    node: str
+    nodes: int
+    model: str
+    replicas_per_node: int = 2
+    replicas_real: int = 0
+    hardware: Hardware = "modelled"
+
+    @property
+    def gpu(self) -> GpuModel:
+        return GPU_MODELS[self.node]
+
+    @property
+    def rated_w(self) -> float:
+        return self.nodes * self.gpu.rated_w
+
+
+class Contract(msgspec.Struct, frozen=True, kw_only=True):
+    """How a site pays for its power.
+
+    spot: `market` x scale + adder. tou: a published time-of-use market x scale. fixed: `fixed_usd_per_mwh`,
+    with `market` as the value of selling the power back where `resale`.
+    """
+
+    basis: Basis
+    market: str | None = None
+    scale: float = 1.0
+    adder_usd_per_mwh: float = 0.0
+    fixed_usd_per_mwh: float | None = None
+    market_15min: str | None = None
+    take_share: float = 0.0
+    resale: bool = False
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """One place with one interconnect."""
+
+    id: str
+    name: str
+    region: str
+    lat: float
+    lon: float
+    interconnect: Interconnect
+    feeders: tuple[Feeder, ...]
+    contract: Contract
+    cooling: Cooling = "air"
+    rig_groups: tuple[RigGroup, ...] = ()
+    node_groups: tuple[NodeGroup, ...] = ()
+    ownership: Ownership = "owned"
+    mode: ActMode = "observe"
+    invented: bool = False
+    weather_station: str | None = None
+    temp_offset_c: float = 0.0
+    network_region: str | None = None
+    rtt_penalty_ms: float = 0.0
+    safe_default: Literal["mining_off", "hold", "all_off"] = "mining_off"
+
+    @property
+    def units(self) -> tuple[RigGroup | NodeGroup, ...]:
+        """All that can be given a setpoint, inference first."""
+        return (*self.node_groups, *self.rig_groups)
+
+    @property
+    def deployed_hs(self) -> float:
+        return sum(group.rated_hs for group in self.rig_groups)
+
+    @property
+    def may_act(self) -> bool:
+        """Who may actuate: never at a hosted site (the host does), else as the mode says."""
+        return self.mode == "act" and self.ownership != "hosted"
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """All sites of one operator."""
+
+    name: str
+    sites: tuple[Site, ...]
+
+    @property
+    def deployed_hs(self) -> float:
+        return sum(site.deployed_hs for site in self.sites)
+
+    @property
+    def limit_w(self) -> float:
+        return sum(site.interconnect.limit_w for site in self.sites)
+
+    def site(self, site_id: str) -> Site:
+        """Raises KeyError naming the id for a site that is not here."""
+        for site in self.sites:
+            if site.id == site_id:
+                return site
+        raise KeyError(f"no site {site_id!r} in fleet {self.name!r}")
+
+    @property
+    def markets(self) -> tuple[str, ...]:
+        """Every market whose price some contract needs, sorted."""
+        named = {s.contract.market for s in self.sites} | {s.contract.market_15min for s in self.sites}
+        return tuple(sorted(m for m in named if m is not None))
+
+    @property
+    def stations(self) -> tuple[str, ...]:
+        return tuple(sorted({s.weather_station for s in self.sites if s.weather_station is not None}))

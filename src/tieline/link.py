@@ -1,0 +1,192 @@
+"""Records and commands between sites and the control plane.
+
+A site pushes batches of records and forgets them only when the far side says that the *store* has them
+(`Ack`). It asks for its plan when it connects and is sent each new one. `LocalLink` does this within one
+process (replay, tests), `NatsLink` over an embedded or a clustered NATS, core request-reply: durability is
+the outbox's and the store's work, not the transport's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+import nats
+import nats.errors
+
+# One push carries at most this many records; NATS' default payload limit is 1 MB and a Plan is about 2 KB.
+MAX_BATCH = 256
+PUSH_TIMEOUT_S = 10.0
+
+Handler = Callable[[str, bytes], Awaitable[bytes]]
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """The far side's answer to a push: how many records its store took, or why none."""
+
+    stored: int
+    error: str | None = None
+
+
+class LinkDownError(ConnectionError):
+    """The far side did not answer in time; nothing is lost, try again later."""
+
+
+class Link(Protocol):
+    """What both ends use. Subjects are dotted words: `records.<origin>`, `plan.<site>`, `command.<site>`."""
+
+    @property
+    def up(self) -> bool: ...
+
+    async def request(self, subject: str, data: bytes, timeout_s: float = PUSH_TIMEOUT_S) -> bytes: ...
+
+    async def serve(self, subject: str, handler: Handler) -> None: ...
+
+    async def publish(self, subject: str, data: bytes) -> None: ...
+
+    def follow(self, subject: str) -> AsyncIterator[tuple[str, bytes]]: ...
+
+    async def close(self) -> None: ...
+
+
+async def push(link: Link, origin: str, batch: bytes) -> Ack:
+    """Send one encoded batch; returns what the store said. Raises LinkDownError."""
+    reply = await link.request(f"records.{origin}", batch)
+    return msgspec.json.decode(reply, type=Ack)
+
+
+# A follower that is this far behind has stopped reading; the oldest are dropped and asked for again.
+MAX_PENDING = 4096
+
+
+class LocalLink:
+    """Both ends in one process."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+        self._followers: list[tuple[str, asyncio.Queue[tuple[str, bytes]]]] = []
+        self.up = True
+
+    async def request(self, subject: str, data: bytes, timeout_s: float = PUSH_TIMEOUT_S) -> bytes:
+        handler = next((h for pattern, h in self._handlers.items() if _matches(pattern, subject)), None)
+        if handler is None or not self.up:
+            raise LinkDownError(f"nobody serves {subject}")
+        return await handler(subject, data)
+
+    async def serve(self, subject: str, handler: Handler) -> None:
+        self._handlers[subject] = handler
+
+    async def publish(self, subject: str, data: bytes) -> None:
+        for pattern, queue in self._followers:
+            if _matches(pattern, subject):
+                if queue.full():
+                    queue.get_nowait()
+                queue.put_nowait((subject, data))
+
+    async def follow(self, subject: str) -> AsyncIterator[tuple[str, bytes]]:
+        queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(MAX_PENDING)
+        entry = (subject, queue)
+        self._followers.append(entry)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._followers.remove(entry)
+
+    async def close(self) -> None:
+        self._handlers.clear()
+
+
+class NatsLink:
+    """The same over NATS; reconnects for ever, quietly."""
+
+    def __init__(self, client: nats.NATS) -> None:
+        self._client = client
+        self._closing = False
+
+    @classmethod
+    async def connect(cls, url: str, name: str, token: str | None = None, wait_s: float = 15.0) -> NatsLink:
+        """Waits up to `wait_s` for the server's port before the first attempt (the client's own first failure
+        prints a traceback and waits two seconds). Raises LinkDownError."""
+        host, _, port = url.removeprefix("nats://").partition(":")
+        try:
+            async with asyncio.timeout(wait_s):
+                while not await _port_open(host, int(port)):
+                    await asyncio.sleep(0.05)
+            client = await nats.connect(
+                url,
+                name=name,
+                token=token,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.25,
+                connect_timeout=2,
+                error_cb=_quiet,
+                disconnected_cb=_quiet_state,
+                reconnected_cb=_quiet_state,
+            )
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            raise LinkDownError(f"no link at {url} within {wait_s:.0f} s") from error
+        return cls(client)
+
+    @property
+    def up(self) -> bool:
+        return bool(self._client.is_connected)
+
+    async def request(self, subject: str, data: bytes, timeout_s: float = PUSH_TIMEOUT_S) -> bytes:
+        try:
+            reply = await self._client.request(subject, data, timeout=timeout_s)
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise LinkDownError(f"no answer on {subject}: {type(error).__name__}") from error
+        return bytes(reply.data)
+
+    async def serve(self, subject: str, handler: Handler) -> None:
+        async def answer(message: nats.aio.msg.Msg) -> None:
+            reply = await handler(message.subject, message.data)
+            if message.reply:
+                await message.respond(reply)
+
+        await self._client.subscribe(subject, cb=answer)
+
+    async def publish(self, subject: str, data: bytes) -> None:
+        with contextlib.suppress(nats.errors.Error):
+            await self._client.publish(subject, data)
+
+    async def follow(self, subject: str) -> AsyncIterator[tuple[str, bytes]]:
+        subscription = await self._client.subscribe(subject, pending_msgs_limit=MAX_PENDING)
+        async for message in subscription.messages:
+            yield message.subject, message.data
+
+    async def close(self) -> None:
+        with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
+            await asyncio.wait_for(self._client.close(), 2.0)
+
+
+async def _port_open(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def _quiet(error: Exception) -> None:
+    """Losing the link is normal at a site; `up` and the age of records say it, not a traceback."""
+
+
+async def _quiet_state() -> None:
+    pass
+
+
+def _matches(pattern: str, subject: str) -> bool:
+    """NATS wildcards: `*` one word, `>` the rest."""
+    wanted, given = pattern.split("."), subject.split(".")
+    for index, word in enumerate(wanted):
+        if word == ">":
+            return len(given) > index
+        if index >= len(given) or word not in ("*", given[index]):
+            return False
+    return len(wanted) == len(given)

@@ -1,0 +1,9 @@
+"""Append-only typed streams of records; the only floor that speaks SQL.
+
+`Store` holds records, `Outbox` holds what has not been acknowledged yet. SQLite here; nothing above knows.
+"""
+
+from tieline.store.outbox import Outbox
+from tieline.store.sqlite import Store, Stored, StoreError
+
+__all__ = ["Outbox", "Store", "StoreError", "Stored"]
