@@ -1,11 +1,62 @@
-"""The `tieline` command: one word per job; each job imports only what it needs, so the light install stays light."""
+"""The `tieline` command: one word per job.
+
+Each job lives in its own module and is imported only when it is called, so that the light install
+(`tieline disclosures`) needs none of the platform's libraries.
+"""
+
+from __future__ import annotations
+
+import importlib
 
 import click
 
 from tieline import __version__
 
+# word -> (module, what `tieline --help` says of it). The module has a click command of the word's name.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("tieline.cli.up", "Run the whole platform on this machine."),
+    "down": ("tieline.cli.up", "Stop a platform that runs in the background."),
+    "status": ("tieline.cli.up", "Say what runs, where its doors are, and what is broken."),
+    "replay": ("tieline.cli.replay", "Run recorded days through the same code on simulated time."),
+    "plan": ("tieline.cli.plan", "Print what each site is asked to do, and why."),
+    "backtest": ("tieline.cli.backtest", "Compare dispatch policies on recorded days."),
+    "commit": ("tieline.cli.commit", "Answer whether an offered grid commitment can be kept."),
+    "update": ("tieline.cli.update", "The monthly production update, from the books."),
+    "books": ("tieline.cli.books", "Entries, balances, lots and invoices."),
+    "gateway": ("tieline.cli.gateway", "Run the OpenAI-compatible door alone, before any engines."),
+    "disclosures": ("tieline.cli.disclosures", "Read, check and compare what miners publish."),
+    "config": ("tieline.cli.config", "Check a configuration file, or print an example."),
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class LazyGroup(click.Group):
+    """Lists every command without importing it; a missing library is one line that says what to install."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        try:
+            command = getattr(importlib.import_module(module), cmd_name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and error.name.startswith("tieline"):
+                raise
+            raise click.ClickException(
+                f"`tieline {cmd_name}` needs {error.name}; install the platform: pip install 'tieline[platform]'"
+            ) from error
+        if not isinstance(command, click.Command):
+            raise click.ClickException(f"{module} defines no command {cmd_name!r}")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="tieline")
 def main() -> None:
     """Decide what every megawatt does: mine, serve inference, or leave it to the grid."""
