@@ -43,9 +43,7 @@ def hashprice(difficulty: float, subsidy_btc: float, fee_share: float, btc_usd: 
     return blocks_per_day * subsidy_btc * (1.0 + fee_share) * btc_usd
 
 
-def strike(
-    hashprice_usd: float, efficiency: Efficiency, pool_fee: float = 0.0, aux: float = 0.0
-) -> EnergyPrice:
+def strike(hashprice_usd: float, efficiency: Efficiency, pool_fee: float = 0.0, aux: float = 0.0) -> EnergyPrice:
     """The power price at which a rig stops paying, at the meter.
 
     hashprice [USD/PH/s/day] / (24 h x efficiency [J/TH] x 1000 TH/PH / 1e6 W/MW)

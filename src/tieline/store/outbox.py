@@ -37,9 +37,7 @@ class Outbox:
             self._db.execute("PRAGMA busy_timeout=5000")
             self._db.execute(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"cannot open the outbox at {path}: {error}; check that it is writable"
-            ) from error
+            raise StoreError(f"cannot open the outbox at {path}: {error}; check that it is writable") from error
 
     def put(self, items: Iterable[tuple[str, bytes]]) -> int:
         """Store (key, body) pairs in one durable transaction; a key already waiting is kept as it is.
@@ -50,9 +48,7 @@ class Outbox:
         if not rows:
             return 0
         if len(self) + len(rows) > self.max_items:
-            raise StoreError(
-                f"outbox {self.path} holds its bound of {self.max_items} items; restore the link"
-            )
+            raise StoreError(f"outbox {self.path} holds its bound of {self.max_items} items; restore the link")
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:

@@ -102,19 +102,14 @@ class Store:
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.executescript(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"cannot open the store at {path}: {error}; check that the folder is writable"
-            ) from error
+            raise StoreError(f"cannot open the store at {path}: {error}; check that the folder is writable") from error
 
     def append(self, batch: Iterable[Storable]) -> int:
         """Append in one transaction; returns how many were new. What returned is on disk.
 
         Raises StoreError (disk full, file gone) with nothing of the batch kept.
         """
-        rows = [
-            (type(r).__name__, r.key, r.subject, micros(r.at), micros(r.known_at), self._encode(r))
-            for r in batch
-        ]
+        rows = [(type(r).__name__, r.key, r.subject, micros(r.at), micros(r.known_at), self._encode(r)) for r in batch]
         if not rows:
             return 0
         try:
@@ -185,9 +180,7 @@ class Store:
     def follow(self, after: int, limit: int = 1000, stream: type[Storable] | None = None) -> list[Stored]:
         """Records appended after sequence number `after`, oldest first: how a page or a fold keeps up."""
         if stream is None:
-            rows = self._rows(
-                "SELECT seq, body FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
-            )
+            rows = self._rows("SELECT seq, body FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
         else:
             rows = self._rows(
                 "SELECT seq, body FROM record WHERE seq > ? AND stream = ? ORDER BY seq LIMIT ?",

@@ -1,0 +1,124 @@
+"""What a record means in money.
+
+Mined bitcoin is income at its fair value when the pool credits it, and that value is the lot's cost
+(ASC 606 for the revenue; ASU 2023-08 keeps the lots for the gain on disposal). `Trading:` accounts carry what
+changed commodity, so each entry sums to zero in bitcoin and in dollars; `Trading:USD` is the cost of the
+bitcoin still held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from tieline.ledger import Book, Entry, EntryError, Posting, btc_of_sats, usd
+from tieline.records import Payout, PowerBill, Record, Trade
+
+TREASURY = "Assets:Bitcoin:Treasury"
+CASH = "Assets:Cash"
+TRADING_BTC, TRADING_USD = "Trading:Bitcoin", "Trading:USD"
+
+
+def entries_for(record: Record, book: Book) -> list[Entry]:
+    """The entries a record makes, against the book as it stands (a sale needs its lots). Records that mean
+    nothing in money give none. Raises EntryError, naming the field, for one that cannot be booked."""
+    if isinstance(record, Payout):
+        return [_payout(record)]
+    if isinstance(record, PowerBill):
+        return [_power(record)]
+    if isinstance(record, Trade):
+        return [_sale(record, book) if record.sats > 0 else _purchase(record)]
+    return []
+
+
+def build_book(records: Iterable[Record]) -> Book:
+    """The book of these records, in order of time, each booked once."""
+    book = Book()
+    for record in sorted(records, key=lambda r: (r.at, r.known_at, r.key)):
+        for entry in entries_for(record, book):
+            book.book(entry)
+    return book
+
+
+def _payout(payout: Payout) -> Entry:
+    if payout.btc_usd is None:
+        raise EntryError(f"payout {payout.payout_id}: btc_usd is missing; a payout is booked at its fair value")
+    coins = btc_of_sats(payout.sats)
+    value = usd(coins.number * payout.btc_usd)
+    return Entry(
+        payout.at,
+        f"payout|{payout.key}",
+        f"{payout.pool}: {coins} at {payout.btc_usd:,.2f} USD/BTC",
+        (
+            Posting(TREASURY, coins, lot=payout.payout_id, cost=value),
+            Posting(TRADING_BTC, -coins),
+            Posting(TRADING_USD, value),
+            Posting("Income:Mining", -value),
+        ),
+        refs=(f"Payout|{payout.key}",),
+        simulated=payout.kind == "simulated",
+    )
+
+
+def _power(bill: PowerBill) -> Entry:
+    """Cost by use, in proportion to energy; auxiliary load follows the load it cools."""
+    total = usd(bill.cost_usd)
+    load_wh = bill.mining_wh + bill.inference_wh
+    share = Decimal(repr(bill.inference_wh)) / Decimal(repr(load_wh)) if load_wh > 0 else Decimal(0)
+    inference = usd(total.number * share)
+    mining = usd(total.number - inference.number)
+    return Entry(
+        bill.at,
+        f"power|{bill.key}",
+        f"{bill.site_id}: {(load_wh + bill.aux_wh) / 1e6:,.3f} MWh",
+        (
+            Posting("Expenses:Power:Mining", mining),
+            Posting("Expenses:Power:Inference", inference),
+            Posting(f"Liabilities:Power:{bill.site_id}", -total),
+        ),
+        refs=(f"PowerBill|{bill.key}",),
+        simulated=bill.kind == "simulated",
+    )
+
+
+def _sale(trade: Trade, book: Book) -> Entry:
+    """Oldest lots first; the gain is proceeds less what those lots cost."""
+    coins = btc_of_sats(trade.sats)
+    proceeds, fee = usd(coins.number * trade.price_usd), usd(trade.fee_usd)
+    taken = book.pick(TREASURY, coins)
+    cost = sum((part_cost for _, _, part_cost in taken), Decimal(0))
+    out = tuple(Posting(TREASURY, btc_of_sats(-int(part.scaleb(8))), lot=held.lot) for held, part, _ in taken)
+    return Entry(
+        trade.at,
+        f"trade|{trade.key}",
+        f"sold {coins} at {trade.price_usd:,.2f} USD/BTC on {trade.venue}",
+        (
+            *out,
+            Posting(TRADING_BTC, coins),
+            Posting(TRADING_USD, usd(-cost)),
+            Posting("Income:RealisedGain", usd(cost - proceeds.number)),
+            Posting(CASH, usd(proceeds.number - fee.number)),
+            Posting("Expenses:TradingFees", fee),
+        ),
+        refs=(f"Trade|{trade.key}",),
+        simulated=trade.kind == "simulated",
+    )
+
+
+def _purchase(trade: Trade) -> Entry:
+    coins = btc_of_sats(-trade.sats)
+    value, fee = usd(coins.number * trade.price_usd), usd(trade.fee_usd)
+    return Entry(
+        trade.at,
+        f"trade|{trade.key}",
+        f"bought {coins} at {trade.price_usd:,.2f} USD/BTC on {trade.venue}",
+        (
+            Posting(TREASURY, coins, lot=trade.trade_id, cost=value),
+            Posting(TRADING_BTC, -coins),
+            Posting(TRADING_USD, value),
+            Posting("Expenses:TradingFees", fee),
+            Posting(CASH, usd(-(value.number + fee.number))),
+        ),
+        refs=(f"Trade|{trade.key}",),
+        simulated=trade.kind == "simulated",
+    )
