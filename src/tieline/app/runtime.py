@@ -1,0 +1,106 @@
+"""What every part is told when it starts: where its data lies, which doors it opens, what time it is.
+
+Written once per start to `run/runtime.json` in the data folder (mode 0600: it holds the link's token), and
+read by each part's process. Nothing secret travels on a command line or in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from tieline.clock import WallClock
+
+
+class Runtime(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of the platform."""
+
+    version: str
+    data_dir: str
+    config: str | None
+    speed: float
+    anchor_wall: datetime
+    anchor_world: datetime
+    link_url: str
+    link_token: str
+    console_host: str
+    console_port: int
+    gateway_host: str
+    gateway_port: int
+    model: str | None = None
+    feeds: str | None = None
+    console_token: str | None = None
+
+    @property
+    def clock(self) -> WallClock:
+        if self.speed == 1.0 and self.anchor_wall == self.anchor_world:
+            return WallClock()
+        return WallClock(self.speed, self.anchor_wall, self.anchor_world)
+
+    @property
+    def data(self) -> Path:
+        return Path(self.data_dir)
+
+    @property
+    def console_url(self) -> str:
+        return f"http://{_shown(self.console_host)}:{self.console_port}"
+
+    @property
+    def openai_base_url(self) -> str:
+        return f"http://{_shown(self.gateway_host)}:{self.gateway_port}/v1"
+
+    @property
+    def store_path(self) -> Path:
+        return self.data / "store.db"
+
+    @property
+    def demo_key(self) -> str | None:
+        """The ready tenant key, where one was made for this data folder."""
+        path = self.data / "run" / "demo_key"
+        return path.read_text().strip() if path.exists() else None
+
+    def save(self) -> Path:
+        path = self.data / "run" / "runtime.json"
+        write_private(path, msgspec.json.format(msgspec.json.encode(self)))
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> Runtime:
+        return msgspec.json.decode(path.read_bytes(), type=cls)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner reads, replacing it in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def port_taken(host: str, port: int) -> bool:
+    """True when something already listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def _shown(host: str) -> str:
+    return "127.0.0.1" if host in ("", "0.0.0.0", "::") else host

@@ -1,0 +1,283 @@
+"""`tieline up`: everything on this machine, from an empty folder to a first answer.
+
+Checks what can be checked before anything starts (each failure is one line that says what to do), keeps one
+platform per data folder with a lock, writes down what runs in `run/state.json`, and ends it all on Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from tieline import __version__, records
+from tieline.app.runtime import Runtime, free_port, port_taken, write_private
+from tieline.app.supervise import PartStatus, Supervisor, python_part, save_state
+from tieline.clock import from_micros, wall_now
+from tieline.store import Store, StoreError
+
+PART_NAMES = ("link", "core", "world", "sites", "gateway", "console")
+# What a first day of records, logs and outboxes needs with room to spare.
+MIN_FREE_BYTES = 300_000_000
+READY_S = 120.0
+
+
+class UpError(Exception):
+    """The platform cannot start; one line says why and what to do."""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What `tieline status --json` prints."""
+
+    ready: bool
+    console_url: str | None
+    openai_base_url: str | None
+    demo_key: str | None
+    version: str
+    parts: tuple[PartStatus, ...]
+    pid: int | None = None
+    data_dir: str | None = None
+    speed: float | None = None
+    world_time: datetime | None = None
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says; None leaves it to the configuration."""
+
+    data_dir: Path
+    config: Path | None = None
+    speed: float = 1.0
+    console_port: int | None = None
+    gateway_port: int | None = None
+    model: str | None = None
+    feeds: str | None = None
+
+
+def prepare(options: Options) -> Runtime:
+    """Check the ground and decide ports, clock and keys. Raises UpError."""
+    from tieline import config as configuration
+
+    data = options.data_dir.resolve()
+    _check_folder(data)
+    if options.speed <= 0:
+        raise UpError(f"--speed must be above 0, got {options.speed}")
+    try:
+        settings = configuration.load(options.config)
+    except configuration.ConfigError as error:
+        raise UpError(str(error)) from error
+    if options.model is not None and "://" not in options.model and not Path(options.model).is_file():
+        raise UpError(f"--model {options.model}: no such file; give a GGUF file or an http(s) URL")
+    console_port = _port("console", settings.console.host, options.console_port, settings.console.port)
+    gateway_port = _port("gateway", settings.gateway.host, options.gateway_port, settings.gateway.port)
+    wall = wall_now()
+    make_demo_key(data)
+    return Runtime(
+        version=__version__,
+        data_dir=str(data),
+        config=str(options.config.resolve()) if options.config else None,
+        speed=options.speed,
+        anchor_wall=wall,
+        anchor_world=_world_start(data, wall),
+        link_url=f"nats://127.0.0.1:{free_port()}",
+        link_token=secrets.token_urlsafe(24),
+        console_host=settings.console.host,
+        console_port=console_port,
+        gateway_host=settings.gateway.host,
+        gateway_port=gateway_port,
+        model=options.model,
+        feeds=options.feeds,
+    )
+
+
+async def run(options: Options, say: Callable[[str], None]) -> int:
+    """Run until Ctrl-C or `tieline down`. Returns the exit code."""
+    data = options.data_dir.resolve()
+    with _locked(data):
+        runtime = prepare(options)
+        runtime_path = runtime.save()
+        state_path = data / "run" / "state.json"
+        supervisor: Supervisor | None = None
+
+        def changed() -> None:
+            if supervisor is not None:
+                save_state(state_path, _state(runtime, supervisor))
+
+        supervisor = Supervisor(
+            [python_part(name, runtime_path) for name in PART_NAMES], data / "run" / "logs", changed
+        )
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(signum, supervisor.request_stop)
+        started = loop.time()
+        supervisor.start()
+        said = asyncio.create_task(_announce(supervisor, runtime, started, say))
+        try:
+            await supervisor.run_until_stopped()
+        finally:
+            said.cancel()
+            save_state(state_path, _state(runtime, supervisor))
+        say("Stopped.")
+    return 0
+
+
+def read_state(data: Path) -> State:
+    """What runs on this data folder; `ready` False with no parts when nothing does."""
+    path = data.resolve() / "run" / "state.json"
+    try:
+        state = msgspec.json.decode(path.read_bytes(), type=State)
+    except (OSError, msgspec.DecodeError):
+        return _nothing()
+    if state.pid is None or not _alive(state.pid) or not _is_locked(data.resolve()):
+        return _nothing()
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        runtime = Runtime.load(path.with_name("runtime.json"))
+        return msgspec.structs.replace(state, world_time=runtime.clock.now())
+    return state
+
+
+def stop_running(data: Path, seconds: float = 10.0) -> bool:
+    """Ask a running platform to stop and wait for it. False when none ran; raises UpError if it stays."""
+    import time
+
+    state = read_state(data)
+    if state.pid is None:
+        return False
+    os.kill(state.pid, signal.SIGTERM)
+    for _ in range(int(seconds * 20)):
+        if not _is_locked(data.resolve()):
+            return True
+        time.sleep(0.05)
+    raise UpError(f"process {state.pid} did not stop within {seconds:.0f} s; end it with: kill -9 {state.pid}")
+
+
+def make_demo_key(data: Path) -> str:
+    """The ready tenant key of this data folder, made once."""
+    path = data / "run" / "demo_key"
+    if not path.exists():
+        write_private(path, f"sk-tieline-{secrets.token_urlsafe(24)}\n".encode())
+    return path.read_text().strip()
+
+
+async def _announce(supervisor: Supervisor, runtime: Runtime, started: float, say: Callable[[str], None]) -> None:
+    loop = asyncio.get_running_loop()
+    if not await supervisor.wait_ready(READY_S):
+        broken = [f"{p.name}: {p.detail or p.state}" for p in supervisor.parts if p.state != "ready"]
+        say("Not ready: " + "; ".join(broken) + f". Logs: {runtime.data / 'run' / 'logs'}")
+        return
+    key = runtime.demo_key or ""
+    say(
+        f"\nTieline {runtime.version} runs, ready in {loop.time() - started:.1f} s. Ctrl-C stops it.\n\n"
+        f"  Console          {runtime.console_url}\n"
+        f"  OpenAI base URL  {runtime.openai_base_url}\n"
+        f"  Tenant key       {key}\n\n"
+        "Try it:\n\n"
+        f"  curl {runtime.openai_base_url}/chat/completions -H 'Authorization: Bearer {key}' "
+        "-H 'Content-Type: application/json' "
+        '-d \'{"model":"tieline-selftest","messages":[{"role":"user","content":"What is hashprice?"}]}\'\n'
+    )
+
+
+def _state(runtime: Runtime, supervisor: Supervisor) -> State:
+    return State(
+        ready=supervisor.ready,
+        console_url=runtime.console_url,
+        openai_base_url=runtime.openai_base_url,
+        demo_key=runtime.demo_key,
+        version=runtime.version,
+        parts=tuple(part.status for part in supervisor.parts),
+        pid=os.getpid(),
+        data_dir=runtime.data_dir,
+        speed=runtime.speed,
+    )
+
+
+def _nothing() -> State:
+    return State(ready=False, console_url=None, openai_base_url=None, demo_key=None, version=__version__, parts=())
+
+
+def _check_folder(data: Path) -> None:
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        probe = data / ".probe"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise UpError(f"cannot write to {data}: {error.strerror}; choose another folder with --data-dir") from error
+    free = shutil.disk_usage(data).free
+    if free < MIN_FREE_BYTES:
+        raise UpError(
+            f"only {free / 1e6:,.0f} MB free at {data}, {MIN_FREE_BYTES / 1e6:,.0f} MB are needed; "
+            "free some space or choose another folder with --data-dir"
+        )
+
+
+def _port(name: str, host: str, asked: int | None, configured: int) -> int:
+    port = configured if asked is None else asked
+    if port == 0:
+        return free_port(host)
+    if port_taken(host, port):
+        raise UpError(f"port {port} of the {name} is taken by another program; give --{name}-port N (0: any free port)")
+    return port
+
+
+def _world_start(data: Path, wall: datetime) -> datetime:
+    """World time goes on from the last record when a faster clock has run ahead of the wall; else it is UTC."""
+    store = data / "store.db"
+    if not store.exists():
+        return wall
+    try:
+        last = Store(store, records.encode, records.decode).last_at()
+    except StoreError as error:
+        raise UpError(f"{error}; or start afresh with: make demo-reset") from error
+    return wall if last is None else max(wall, from_micros(last).astimezone(UTC))
+
+
+@contextlib.contextmanager
+def _locked(data: Path):  # type: ignore[no-untyped-def]
+    _check_folder(data)
+    (data / "run").mkdir(exist_ok=True)
+    with (data / "run" / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UpError(
+                f"a platform already runs on {data}; see `tieline status`, stop it with `tieline down`"
+            ) from error
+        yield
+
+
+def _is_locked(data: Path) -> bool:
+    try:
+        with (data / "run" / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def check_python() -> None:
+    """Raises UpError on a Python that is too old (the package's own requirement, said in one line)."""
+    if sys.version_info < (3, 11):
+        raise UpError(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
