@@ -1,0 +1,90 @@
+"""Reading a data folder's files: columns checked by name before anything is used.
+
+Knows no market and no record. A folder of the wrong shape is one `FolderError` that names the file, the
+column and what was expected.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+# The largest recorded file is a few hundred thousand rows; one of this size is not a data file of this shape.
+MAX_ROWS = 20_000_000
+
+
+class FolderError(ValueError):
+    """The folder does not have the shape it should; the message names the file, the column and the fix."""
+
+
+def columns(
+    path: Path, names: Sequence[str], window: tuple[str, datetime, datetime] | None = None
+) -> dict[str, list[Any]]:
+    """Columns of a Parquet file as lists, optionally only rows with start <= column < end."""
+    try:
+        found = pq.read_schema(path).names
+    except FileNotFoundError:
+        raise FolderError(f"{path}: no such file; a data folder has it") from None
+    except (pa.ArrowException, OSError) as error:
+        raise FolderError(f"{path}: not a readable Parquet file ({type(error).__name__})") from error
+    _need(path, names, found)
+    table = pq.read_table(path, columns=list(names))
+    if table.num_rows > MAX_ROWS:
+        raise FolderError(f"{path}: {table.num_rows:,} rows; at most {MAX_ROWS:,} are read")
+    if window is not None:
+        name, start, end = window
+        stamp = table.column(name)
+        if not pa.types.is_timestamp(stamp.type) or stamp.type.tz is None:
+            raise FolderError(f"{path}: column {name} must be a timestamp with the zone UTC, is {stamp.type}")
+        low = pa.scalar(start, type=stamp.type)
+        high = pa.scalar(end, type=stamp.type)
+        table = table.filter(pc.and_(pc.greater_equal(stamp, low), pc.less(stamp, high)))
+    return {name: table.column(name).to_pylist() for name in names}
+
+
+def rows(path: Path, names: Sequence[str], text: str | None = None) -> list[dict[str, str]]:
+    """Rows of a CSV file (or of its `text`, already decompressed), each a dict of its columns."""
+    if text is None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise FolderError(f"{path}: no such file; a data folder has it") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise FolderError(f"{path}: cannot be read as text ({type(error).__name__})") from error
+    reader = csv.DictReader(text.splitlines())
+    _need(path, names, reader.fieldnames or ())
+    return list(reader)
+
+
+def number(path: Path, line: int, row: dict[str, str], column: str) -> float:
+    """One cell as a number; the error names the file, the line and the column."""
+    try:
+        return float(row[column])
+    except (TypeError, ValueError):
+        raise FolderError(f"{path}:{line}: column {column} is {row[column]!r}; a number is expected") from None
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FolderError(f"{path}: no such file; a data folder has it") from None
+    except (OSError, ValueError) as error:
+        raise FolderError(f"{path}: not readable JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise FolderError(f"{path}: an object is expected, found {type(found).__name__}")
+    return found
+
+
+def _need(path: Path, wanted: Sequence[str], found: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise FolderError(f"{path}: column {', '.join(missing)} is missing; found {', '.join(found) or 'nothing'}")

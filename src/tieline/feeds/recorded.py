@@ -1,0 +1,339 @@
+"""Recorded days as records, each known no earlier than it was in the world.
+
+Reads a folder with power prices, bitcoin, weather, demand and a scenario (Parquet and CSV). When a value is
+known: a day-ahead price or a published tariff from 18:00 UTC of the market's local day before; a real-time
+price when its interval has ended; an hourly candle of bitcoin when its hour has; demand when its window has;
+a temperature at its hour. Missing hours are missing: nothing is filled.
+
+Assumed, and so marked `estimated`: transaction fees are 3 % of the subsidy (no recorded source of fees may be
+redistributed), and demand is a measured shape at an assumed scale.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tieline.clock import parse_utc
+from tieline.economics import BLOCKS_PER_EPOCH, subsidy_btc
+from tieline.feeds.folder import FolderError, columns, number, rows
+from tieline.feeds.recorded_events import events
+from tieline.feeds.recorded_sites import MODEL, fleet_from_sites_csv
+from tieline.fleet import Fleet
+from tieline.records import AnyRecord, Demand, NetworkTick, PriceTick, WeatherTick
+
+SOURCE = "recorded"
+FEE_SHARE = 0.03
+PUBLISHED = time(18, 0)  # UTC, on the day before the market's local day
+HOUR = timedelta(hours=1)
+# Values that still hold at the start were recorded before it.
+LEAD = timedelta(hours=26)
+
+# The scenario's demand: a measured rate of requests times an assumed factor, shared over regions, each
+# shifted to its local day (standard time of its largest sites).
+DEMAND_SERIES, DEMAND_FACTOR, DEMAND_LENGTH_S, DEMAND_WEEK_S = "m-large", 350.0, 600, 7 * 86_400
+REGION_SHARES: dict[str, tuple[float, int]] = {
+    "north_america": (0.55, -6),
+    "south_america": (0.20, -3),
+    "middle_east": (0.15, 4),
+    "east_africa": (0.10, 3),
+}
+_TMY3_OFFSET_H = {"TMY3-PHOENIX": -7, "TMY3-TUCSON": -7, "TMY3-MIAMI": -5, "TMY3-HONOLULU": -10}
+_MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
+
+ASSUMPTIONS = (
+    f"transaction fees: {FEE_SHARE:.0%} of the subsidy (assumed)",
+    f"demand: {DEMAND_SERIES} of the recorded week x {DEMAND_FACTOR:g} x scale, repeated weekly; shares "
+    + ", ".join(f"{name} {share:.2f}" for name, (share, _) in REGION_SHARES.items())
+    + ", each in its local day (assumed)",
+    "sites, contracts, orders and faults: invented",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What a market's hours are and when they are known."""
+
+    name: str
+    kind: str
+    zone: tzinfo
+
+    @property
+    def ahead(self) -> bool:
+        return "day-ahead" in self.kind or "tariff" in self.kind
+
+    def known_at(self, at: datetime, length: timedelta) -> datetime:
+        if not self.ahead:
+            return at + length
+        day_before = at.astimezone(self.zone).date() - timedelta(days=1)
+        return datetime.combine(day_before, PUBLISHED, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFolder:
+    """One folder of recorded days. Every method raises FolderError naming the file and the column."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir():
+            raise FolderError(f"{self.folder}: no such folder; give one with scenario/sites.csv in it")
+
+    def fleet(self, scale: float = 1.0) -> Fleet:
+        return fleet_from_sites_csv(self.folder / "scenario" / "sites.csv", scale)
+
+    def records(
+        self, fleet: Fleet, start: datetime, end: datetime, scale: float = 1.0, *, with_events: bool = True
+    ) -> list[AnyRecord]:
+        """Everything that bears on [start, end), sorted by when it is known. `scale` is the fleet's."""
+        found: list[AnyRecord] = [
+            *self.prices(fleet, start - LEAD, end),
+            *self.network(start - LEAD, end),
+            *self.weather(fleet, start - LEAD, end),
+            *self.demand(fleet, start - LEAD, end, scale),
+        ]
+        if with_events and (self.folder / "scenario" / "events.json").exists():
+            ids = frozenset(site.id for site in fleet.sites)
+            found += events(self.folder / "scenario" / "events.json", start, end, ids, scale)
+        return sorted(found, key=lambda r: (r.known_at, type(r).__name__, r.subject, r.at))
+
+    def markets(self) -> dict[str, Market]:
+        path = self.folder / "power_prices" / "markets.csv"
+        listed = rows(path, ("market", "kind", "source_time_zone"))
+        return {
+            row["market"]: Market(row["market"], row["kind"], _zone(path, n + 2, row["source_time_zone"]))
+            for n, row in enumerate(listed)
+        }
+
+    def prices(self, fleet: Fleet, start: datetime, end: datetime) -> list[PriceTick]:
+        """Prices of every market the fleet names; a market the folder lacks is a FolderError."""
+        path = self.folder / "power_prices" / "hourly.parquet"
+        known, wanted = self.markets(), set(fleet.markets)
+        table = columns(path, ("ts_utc", "market", "price_usd"), ("ts_utc", start, end))
+        found = [
+            _price(known[market], at, HOUR, price)
+            for at, market, price in zip(table["ts_utc"], table["market"], table["price_usd"], strict=True)
+            if market in wanted and market in known and price is not None
+        ]
+        for name in sorted(wanted - set(known)):
+            found += self._quarter_hours(name, start, end)
+        return found
+
+    def _quarter_hours(self, name: str, start: datetime, end: datetime) -> list[PriceTick]:
+        """A 15-minute file named after its market, `<market>_15min.parquet`: real-time, and beside it the
+        day-ahead price as market `<market>_da`."""
+        path = self.folder / "power_prices" / f"{name}_15min.parquet"
+        if not path.exists():
+            raise FolderError(
+                f"{self.folder / 'power_prices'}: market {name!r} is named in sites.csv, but neither "
+                f"markets.csv nor {path.name} has it"
+            )
+        table = columns(path, ("ts_utc", "da_price_usd", "rt_price_usd"), ("ts_utc", start, end))
+        real_time = Market(name, "real-time", UTC)
+        ahead = Market(f"{name}_da", "day-ahead", ZoneInfo("America/Chicago"))
+        quarter = timedelta(minutes=15)
+        return [
+            _price(market, at, quarter, price)
+            for market, column in ((ahead, "da_price_usd"), (real_time, "rt_price_usd"))
+            for at, price in zip(table["ts_utc"], table[column], strict=True)
+            if price is not None
+        ]
+
+    def network(self, start: datetime, end: datetime) -> list[NetworkTick]:
+        """Difficulty, subsidy and price: at each hour's close, and at each new difficulty."""
+        path = self.folder / "bitcoin" / "difficulty_epochs.csv"
+        epochs: list[tuple[datetime, float, float, float]] = []
+        for n, row in enumerate(rows(path, ("start_height", "start_utc", "difficulty", "timespan_s"))):
+            height, difficulty, span_s = (
+                number(path, n + 2, row, c) for c in ("start_height", "difficulty", "timespan_s")
+            )
+            epochs.append((parse_utc(row["start_utc"]), height, difficulty, span_s))
+        epochs.sort()
+        starts = [epoch[0] for epoch in epochs]
+        prices = self.folder / "bitcoin" / "btc_usd_hourly.parquet"
+        table = columns(prices, ("ts_utc", "close"), ("ts_utc", start - 2 * HOUR, end))
+        closes = sorted(
+            (at.astimezone(UTC) + HOUR, close)
+            for at, close in zip(table["ts_utc"], table["close"], strict=True)
+            if close is not None
+        )
+        moments = dict(closes)
+        ends = [moment for moment, _ in closes]
+        for moment in starts:
+            at = bisect_right(ends, moment) - 1
+            if start <= moment < end and at >= 0:
+                moments.setdefault(moment, closes[at][1])
+        found = []
+        for moment, close in sorted(moments.items()):
+            index = bisect_right(starts, moment) - 1
+            if not start <= moment < end or index < 0:
+                continue
+            began, height, difficulty, timespan_s = epochs[index]
+            part = min(1.0, (moment - began).total_seconds() / timespan_s)
+            now_height = int(height) + min(BLOCKS_PER_EPOCH - 1, int(part * BLOCKS_PER_EPOCH))
+            found.append(
+                NetworkTick(
+                    at=moment,
+                    known_at=moment,
+                    source=f"{SOURCE}; fees assumed {FEE_SHARE:.0%}",
+                    kind="estimated",
+                    difficulty=difficulty,
+                    subsidy_btc=subsidy_btc(now_height),
+                    fee_share=FEE_SHARE,
+                    btc_usd=Decimal(str(close)),
+                    height=now_height,
+                )
+            )
+        return found
+
+    def weather(self, fleet: Fleet, start: datetime, end: datetime) -> list[WeatherTick]:
+        """Temperatures of the fleet's stations: measured hours, or a typical year where a site names one."""
+        wanted = set(fleet.stations)
+        path = self.folder / "weather" / "openmeteo_hourly.parquet"
+        names = ("ts_utc", "station", "temp_c", "wet_bulb_c")
+        table = columns(path, names, ("ts_utc", start, end))
+        found = [
+            WeatherTick(
+                at=at.astimezone(UTC),
+                known_at=at.astimezone(UTC),
+                source=SOURCE,
+                kind="measured",
+                station=station,
+                temp_c=round(temp, 2),
+                wet_bulb_c=None if wet is None else round(wet, 2),
+            )
+            for at, station, temp, wet in zip(*(table[name] for name in names), strict=True)
+            if station in wanted and temp is not None
+        ]
+        typical = wanted & set(_TMY3_OFFSET_H)
+        if typical:
+            found += self._typical_year(typical, start, end)
+        return found
+
+    def _typical_year(self, stations: set[str], start: datetime, end: datetime) -> list[WeatherTick]:
+        path = self.folder / "weather" / "tmy3_hourly.csv.gz"
+        try:
+            text = gzip.decompress(path.read_bytes()).decode("utf-8")
+        except FileNotFoundError:
+            raise FolderError(f"{path}: no such file; {', '.join(sorted(stations))} is read from it") from None
+        except (OSError, EOFError, UnicodeDecodeError) as error:
+            raise FolderError(f"{path}: not a gzip of text ({type(error).__name__})") from error
+        names = ("station", "month", "day", "hour_ending_lst", "temp_c", "wet_bulb_c")
+        cells: dict[tuple[str, int, int, int], tuple[float, float | None]] = {}
+        for n, row in enumerate(rows(path, names, text)):
+            if row["station"] in stations:
+                month, day, hour = (int(number(path, n + 2, row, c)) for c in ("month", "day", "hour_ending_lst"))
+                wet = number(path, n + 2, row, "wet_bulb_c") if row["wet_bulb_c"] else None
+                cells[(row["station"], month, day, hour - 1)] = (number(path, n + 2, row, "temp_c"), wet)
+        found = []
+        for station in sorted(stations):
+            offset = timedelta(hours=_TMY3_OFFSET_H[station])
+            at = start.replace(minute=0, second=0, microsecond=0)
+            while at < end:
+                local = at + offset
+                cell = cells.get((station, local.month, local.day, local.hour))
+                if cell is not None and at >= start:  # 29 February is in no typical year
+                    found.append(
+                        WeatherTick(
+                            at=at,
+                            known_at=at,
+                            source=f"{SOURCE}; typical year",
+                            kind="estimated",
+                            station=station,
+                            temp_c=cell[0],
+                            wet_bulb_c=cell[1],
+                        )
+                    )
+                at += HOUR
+        return found
+
+    def demand(self, fleet: Fleet, start: datetime, end: datetime, scale: float) -> list[Demand]:
+        """Tokens asked for by region, where the fleet has nodes that serve the model; none otherwise."""
+        if not any(group.model == MODEL for site in fleet.sites for group in site.node_groups):
+            return []
+        rates = self._rates()
+        if not rates:
+            return []
+        output, input_ = (self._mean_length(field) for field in ("output_tokens", "input_tokens"))
+        step = timedelta(seconds=DEMAND_LENGTH_S)
+        at = start - (start - _MONDAY) % step
+        found = []
+        while at < end:
+            for region, (share, offset_h) in REGION_SHARES.items():
+                local_s = int((at - _MONDAY).total_seconds() + offset_h * 3600) % DEMAND_WEEK_S
+                rate = rates.get(local_s)
+                if rate is None:  # a hole in the recording is not an absence of demand
+                    continue
+                requests_per_s = rate * DEMAND_FACTOR * share * scale
+                window = local_s // 21_600 * 21_600
+                found.append(
+                    Demand(
+                        at=at,
+                        known_at=at + step,
+                        source=f"{SOURCE}; scale assumed",
+                        kind="estimated",
+                        model=MODEL,
+                        region=region,
+                        output_tokens_per_s=round(requests_per_s * output[window], 3),
+                        input_tokens_per_s=round(requests_per_s * input_[window], 3),
+                        length_s=DEMAND_LENGTH_S,
+                    )
+                )
+            at += step
+        return found
+
+    def _rates(self) -> dict[int, float]:
+        path = self.folder / "llm_demand" / "servegen_model_10min.csv"
+        found: dict[int, float] = {}
+        for n, row in enumerate(rows(path, ("model", "t_s", "rate_rps"))):
+            if row["model"] == DEMAND_SERIES and row["rate_rps"]:
+                found[int(number(path, n + 2, row, "t_s"))] = number(path, n + 2, row, "rate_rps")
+        return found
+
+    def _mean_length(self, field: str) -> dict[int, float]:
+        """Mean tokens per request by 6-hour window; a window without a figure takes the week's mean."""
+        path = self.folder / "llm_demand" / "servegen_lengths_6h.csv"
+        means: dict[int, float] = {}
+        for n, row in enumerate(rows(path, ("model", "t_s", "field", "mean"))):
+            if row["model"] == DEMAND_SERIES and row["field"] == field and row["mean"]:
+                means[int(number(path, n + 2, row, "t_s"))] = number(path, n + 2, row, "mean")
+        if not means:
+            raise FolderError(f"{path}: no row with model {DEMAND_SERIES} and field {field}")
+        overall = sum(means.values()) / len(means)
+        filled: dict[int, float] = defaultdict(lambda: overall)
+        filled.update(means)
+        return filled
+
+
+def _price(market: Market, at: datetime, length: timedelta, price: float) -> PriceTick:
+    at = at.astimezone(UTC)
+    return PriceTick(
+        at=at,
+        known_at=market.known_at(at, length),
+        source=SOURCE,
+        kind="measured",
+        market=market.name,
+        price_usd_per_mwh=round(float(price), 4),
+        length_s=int(length.total_seconds()),
+    )
+
+
+_FIXED = re.compile(r"UTC([+-]\d+)")
+
+
+def _zone(path: Path, line: int, text: str) -> tzinfo:
+    """An IANA name, or words that hold a fixed offset ("EST (UTC-5, no DST)")."""
+    fixed = _FIXED.search(text)
+    if fixed is not None:
+        return timezone(timedelta(hours=int(fixed[1])))
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise FolderError(f"{path}:{line}: column source_time_zone is {text!r}; no such time zone") from None
