@@ -1,0 +1,416 @@
+"""From the file as it is written to the fleet as it stands: checks that need more than one key.
+
+Files say megawatts or counts and may share values by area; structs hold watts, rigs and nodes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Literal, get_args, get_origin
+
+import msgspec
+
+from tieline.config.lines import did_you_mean
+from tieline.config.sections import (
+    Config,
+    Console,
+    Dispatch,
+    Feeds,
+    Gateway,
+    Key,
+    Model,
+    Pool,
+    Strict,
+    Tenant,
+    Treasury,
+)
+from tieline.fleet.models import GPU_MODELS, RIG_MODELS, Cooling
+from tieline.fleet.physics import GPU_AUX
+from tieline.fleet.sites import (
+    ActMode,
+    Basis,
+    Contract,
+    Feeder,
+    Fleet,
+    Hardware,
+    Interconnect,
+    NodeGroup,
+    Ownership,
+    RigGroup,
+    Site,
+)
+
+SELF_TEST = "selftest"
+
+
+class _Rigs(Strict, frozen=True, kw_only=True):
+    model: str
+    mw: float | None = None
+    count: int | None = None
+    firmware: str = "stock"
+    hardware: Hardware | None = None
+    addresses: tuple[str, ...] = ()
+    wake: Literal["fast", "slow"] = "fast"
+
+
+class _Gpus(Strict, frozen=True, kw_only=True):
+    node: str = "8xH100"
+    mw: float | None = None
+    count: int | None = None
+    model: str | None = None
+    replicas_per_node: int = 2
+    replicas_real: int = 0
+    hardware: Hardware = "modelled"
+
+
+class _Contract(Strict, frozen=True, kw_only=True):
+    basis: Basis
+    market: str | None = None
+    scale: float = 1.0
+    adder_usd_per_mwh: float = 0.0
+    fixed_usd_per_mwh: float | None = None
+    market_15min: str | None = None
+    take_share: float = 0.0
+    resale: bool = False
+
+
+class _Area(Strict, frozen=True, kw_only=True):
+    """What sites of one area share; a site may say otherwise."""
+
+    region: str | None = None
+    operator: str | None = None
+    contract: _Contract | None = None
+    weather_station: str | None = None
+    temp_offset_c: float | None = None
+    network_region: str | None = None
+    rtt_penalty_ms: float | None = None
+    ownership: Ownership | None = None
+    mode: ActMode | None = None
+    safe_default: Literal["mining_off", "hold", "all_off"] | None = None
+
+
+class _Site(_Area, frozen=True, kw_only=True):
+    id: str
+    name: str
+    lat: float
+    lon: float
+    interconnect_mw: float
+    area: str | None = None
+    cooling: Cooling = "air"
+    invented: bool | None = None
+    mining_feeder_mw: float | None = None
+    gpu_feeder_mw: float | None = None
+    rigs: tuple[_Rigs, ...] = ()
+    gpus: tuple[_Gpus, ...] = ()
+
+
+class _FleetText(Strict, frozen=True, kw_only=True):
+    name: str
+    invented: bool = False
+    model: str | None = None  # what GPU nodes serve where a group does not say
+
+
+class FileText(Strict, frozen=True, kw_only=True):
+    fleet: _FleetText
+    area: dict[str, _Area] = msgspec.field(default_factory=dict)
+    site: tuple[_Site, ...] = ()
+    pool: Pool = Pool()
+    treasury: Treasury = Treasury()
+    model: tuple[Model, ...] = ()
+    tenant: tuple[Tenant, ...] = ()
+    dispatch: Dispatch = Dispatch()
+    feeds: Feeds = Feeds()
+    console: Console = Console()
+    gateway: Gateway = Gateway()
+
+
+_STRUCTS: tuple[type[Strict], ...] = (
+    FileText, _FleetText, _Area, _Site, _Contract, _Rigs, _Gpus,
+    Pool, Treasury, Model, Tenant, Key, Dispatch, Feeds, Console, Gateway,
+)  # fmt: skip
+
+# Every key a file may hold, for "did you mean".
+FIELDS = sorted({name for struct in _STRUCTS for name in struct.__struct_encode_fields__})
+
+# The words a key may take, where it takes only some.
+CHOICES: dict[str, tuple[str, ...]] = {
+    field.encode_name: tuple(
+        str(word) for literal in (kind, *get_args(kind)) if get_origin(literal) is Literal for word in get_args(literal)
+    )
+    for struct in _STRUCTS
+    for field in msgspec.structs.fields(struct)
+    for kind in (field.type,)
+}
+
+
+class MistakeError(Exception):
+    """A mistake found after parsing; the path leads to its line."""
+
+    def __init__(self, path: tuple[str | int, ...], problem: str, fix: str, what: str = "") -> None:
+        self.path, self.problem, self.fix, self.what = path, problem, fix, what
+        super().__init__(problem)
+
+
+_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # one word of a link subject: no dots, no wildcards
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def build(raw: FileText) -> Config:
+    _check_sections(raw)
+    seen: set[str] = set()
+    sites = []
+    for index, text in enumerate(raw.site):
+        site = _site(raw, text, ("site", index))
+        if site.id in seen:
+            raise MistakeError(("site", index, "id"), f"{site.id!r} is taken", "give each site its own id")
+        seen.add(site.id)
+        sites.append(site)
+    if not sites and not raw.gateway.upstreams:
+        raise MistakeError(
+            ("fleet",), "the fleet has no site", "add a [[site]], or gateway.upstreams to run the door alone"
+        )
+    return Config(
+        fleet=Fleet(name=raw.fleet.name, sites=tuple(sites)),
+        pool=raw.pool,
+        treasury=raw.treasury,
+        models=raw.model,
+        tenants=raw.tenant,
+        dispatch=raw.dispatch,
+        feeds=raw.feeds,
+        console=raw.console,
+        gateway=raw.gateway,
+    )
+
+
+def _site(raw: FileText, text: _Site, at: tuple[str | int, ...]) -> Site:
+    what = f"site {text.id!r} "
+    if not _ID.fullmatch(text.id):
+        raise MistakeError((*at, "id"), f"{text.id!r} is no id", "use lower-case letters, digits, - and _, at most 63")
+    area = _Area()
+    if text.area is not None:
+        if text.area not in raw.area:
+            raise MistakeError((*at, "area"), f"no area {text.area!r}", did_you_mean(text.area, raw.area), what)
+        area = raw.area[text.area]
+    region = text.region or area.region
+    if region is None:
+        raise MistakeError((*at, "region"), "missing", "write region, or an area that has one", what)
+    _within((*at, "lat"), text.lat, -90, 90, what)
+    _within((*at, "lon"), text.lon, -180, 180, what)
+    _above((*at, "interconnect_mw"), text.interconnect_mw, what)
+    contract = _contract(text.contract or area.contract, at, what)
+    limit_w = text.interconnect_mw * 1e6
+
+    rigs = tuple(_rig_group(text, item, n, (*at, "rigs", n), what) for n, item in enumerate(text.rigs))
+    nodes = tuple(_node_group(raw, text, item, n, (*at, "gpus", n), what) for n, item in enumerate(text.gpus))
+    feeders = []
+    for used, word, load, given in (
+        (nodes, "f-gpu", "inference", text.gpu_feeder_mw),
+        (rigs, "f-mine", "mining", text.mining_feeder_mw),
+    ):
+        if used:
+            feeder_w = limit_w if given is None else given * 1e6
+            feeders.append(Feeder(id=f"{text.id}.{word}", load=load, limit_w=feeder_w))  # type: ignore[arg-type]
+
+    def pick(own: object, shared: object, default: object) -> object:
+        return own if own is not None else shared if shared is not None else default
+
+    return msgspec.convert(
+        {
+            "id": text.id,
+            "name": text.name,
+            "region": region,
+            "lat": text.lat,
+            "lon": text.lon,
+            "interconnect": Interconnect(limit_w=limit_w, operator=str(pick(text.operator, area.operator, ""))),
+            "feeders": tuple(feeders),
+            "contract": contract,
+            "cooling": text.cooling,
+            "rig_groups": rigs,
+            "node_groups": nodes,
+            "ownership": pick(text.ownership, area.ownership, "owned"),
+            "mode": pick(text.mode, area.mode, "observe"),
+            "invented": pick(text.invented, raw.fleet.invented, False),
+            "weather_station": pick(text.weather_station, area.weather_station, None),
+            "temp_offset_c": pick(text.temp_offset_c, area.temp_offset_c, 0.0),
+            "network_region": pick(text.network_region, area.network_region, None),
+            "rtt_penalty_ms": pick(text.rtt_penalty_ms, area.rtt_penalty_ms, 0.0),
+            "safe_default": pick(text.safe_default, area.safe_default, "mining_off"),
+        },
+        type=Site,
+    )
+
+
+def _contract(text: _Contract | None, at: tuple[str | int, ...], what: str) -> Contract:
+    if text is None:
+        raise MistakeError((*at, "contract"), "missing", 'write contract = { basis = "spot", market = "..." }', what)
+    path = (*at, "contract")
+    if text.basis == "fixed" and text.fixed_usd_per_mwh is None:
+        raise MistakeError(path, "a fixed contract without a price", "add fixed_usd_per_mwh", what)
+    if text.basis != "fixed" and text.market is None:
+        raise MistakeError(path, f"a {text.basis} contract without a market", "add market", what)
+    if not 0 <= text.take_share <= 1:
+        raise MistakeError(path, f"take_share {text.take_share}", "give a share from 0 to 1", what)
+    return msgspec.convert(msgspec.structs.asdict(text), type=Contract)
+
+
+def _rig_group(site: _Site, text: _Rigs, n: int, at: tuple[str | int, ...], what: str) -> RigGroup:
+    if text.model not in RIG_MODELS:
+        raise MistakeError((*at, "model"), f"no rig model {text.model!r}", did_you_mean(text.model, RIG_MODELS), what)
+    rig = RIG_MODELS[text.model]
+    if rig.cooling != site.cooling:
+        raise MistakeError(
+            (*at, "model"), f"{rig.name} is cooled by {rig.cooling}, the site by {site.cooling}",
+            f'write cooling = "{rig.cooling}", or another model', what,
+        )  # fmt: skip
+    addresses = tuple(a for item in text.addresses for a in _addresses(item, at, what))
+    if addresses and text.count is None and text.mw is None:
+        rigs = len(addresses)
+    else:
+        rigs = _count(text.mw, text.count, rig.power_w, at, what)
+    hardware = text.hardware or ("real" if addresses else "modelled")
+    if hardware != "modelled" and len(addresses) != rigs:
+        raise MistakeError(
+            (*at, "addresses"), f"{len(addresses)} addresses for {rigs} {hardware} rigs",
+            "give one address per rig, or leave count out", what,
+        )  # fmt: skip
+    if hardware == "fake" and any(not a.startswith("127.") for a in addresses):
+        raise MistakeError((*at, "addresses"), "fake rigs live on loopback", "use addresses in 127.x.y.z", what)
+    return RigGroup(
+        id=f"{site.id}.rigs-{n + 1}",
+        feeder=f"{site.id}.f-mine",
+        model=text.model,
+        rigs=rigs,
+        firmware=text.firmware,
+        hardware=hardware,
+        addresses=addresses,
+        wake=text.wake,
+    )
+
+
+def _node_group(raw: FileText, site: _Site, text: _Gpus, n: int, at: tuple[str | int, ...], what: str) -> NodeGroup:
+    if text.node not in GPU_MODELS:
+        raise MistakeError((*at, "node"), f"no GPU node {text.node!r}", did_you_mean(text.node, GPU_MODELS), what)
+    model = text.model or raw.fleet.model
+    names = [m.name for m in raw.model]
+    if model is None or model not in names:
+        raise MistakeError((*at, "model"), f"no [[model]] named {model!r}", did_you_mean(model or "", names), what)
+    nodes = _count(text.mw, text.count, GPU_MODELS[text.node].rated_w * (1 + GPU_AUX), at, what)
+    if not 0 <= text.replicas_real <= min(nodes * text.replicas_per_node, 16):
+        raise MistakeError(
+            (*at, "replicas_real"), f"{text.replicas_real} real replicas",
+            "at most 16, and no more than the nodes hold: each is a process on this machine", what,
+        )  # fmt: skip
+    if text.replicas_real and not any(m.engine == "llama.cpp" for m in raw.model):
+        raise MistakeError(
+            (*at, "replicas_real"), "no model to serve", 'add a [[model]] with engine = "llama.cpp"', what
+        )
+    return NodeGroup(
+        id=f"{site.id}.gpu" if n == 0 else f"{site.id}.gpu-{n + 1}",
+        feeder=f"{site.id}.f-gpu",
+        node=text.node,
+        nodes=nodes,
+        model=model,
+        replicas_per_node=text.replicas_per_node,
+        replicas_real=text.replicas_real,
+        hardware=text.hardware,
+    )
+
+
+def _count(mw: float | None, count: int | None, each_w: float, at: tuple[str | int, ...], what: str) -> int:
+    if (mw is None) == (count is None):
+        problem = "neither mw nor count" if mw is None else "both mw and count"
+        raise MistakeError(at, problem, "give one of them", what)
+    number = count if count is not None else round((mw or 0.0) * 1e6 / each_w)
+    if number < 1:
+        raise MistakeError(at, f"this is {number} machines of {each_w:,.0f} W", "give more, or leave it out", what)
+    return number
+
+
+def _addresses(item: str, at: tuple[str | int, ...], what: str) -> list[str]:
+    """ "10.0.7.1" is one address, "10.0.7.1-36" a range of the last number."""
+    first, dash, last = item.partition("-")
+    try:
+        start = ipaddress.IPv4Address(first)
+        end = int(last) if dash else int(start) & 0xFF
+    except ValueError:
+        raise MistakeError(
+            (*at, "addresses"), f"{item!r} is no address", 'write "10.0.7.1" or "10.0.7.1-36"', what
+        ) from None
+    low = int(start) & 0xFF
+    if not low <= end <= 254:
+        raise MistakeError((*at, "addresses"), f"{item!r} is no range", f"end it between {low} and 254", what)
+    return [str(start + step) for step in range(end - low + 1)]
+
+
+def _check_sections(raw: FileText) -> None:
+    for path, value in (
+        (("pool", "fee"), raw.pool.fee),
+        (("pool", "rejects"), raw.pool.rejects),
+        (("treasury", "sell_share"), float(raw.treasury.sell_share)),
+        (("dispatch", "fee_share"), raw.dispatch.fee_share),
+    ):
+        _within(path, value, 0, 1)
+    _within(("pool", "payout_hour_utc"), raw.pool.payout_hour_utc, 0, 23)
+    interval = raw.dispatch.interval_s
+    if interval < 60 or 3600 % interval:
+        raise MistakeError(("dispatch", "interval_s"), f"{interval} s", "give 60, 300, 900 or another part of an hour")
+    if raw.dispatch.valid_for_s < interval:
+        raise MistakeError(("dispatch", "valid_for_s"), "shorter than an interval", f"give {interval} or more")
+    models: set[str] = set()
+    for n, model in enumerate(raw.model):
+        if model.name in models:
+            raise MistakeError(("model", n, "name"), f"{model.name!r} is taken", "give each model its own name")
+        models.add(model.name)
+        if model.engine == "llama.cpp" and model.path is None:
+            raise MistakeError(
+                ("model", n, "path"), "missing", f'write path = "{SELF_TEST}", or a GGUF file or its URL'
+            )
+        _within(("model", n, "slots"), model.slots, 1, 256)
+        _within(("model", n, "context_tokens"), model.context_tokens, 64, 10_000_000)
+    for n, tenant in enumerate(raw.tenant):
+        for k, key in enumerate(tenant.keys):
+            at = ("tenant", n, "key", k)
+            if sum((key.sha256 is not None, key.env is not None, key.generate)) != 1:
+                raise MistakeError(
+                    (*at, "id"), "a key is given in exactly one way",
+                    "write sha256, env or generate = true", f"key {key.id!r} ",
+                )  # fmt: skip
+            if key.sha256 is not None and not _SHA256.fullmatch(key.sha256):
+                raise MistakeError((*at, "sha256"), "not 64 hex digits", "write the SHA-256 of the key, never the key")
+    _check_door("console", raw.console.host, raw.console.port, raw.console.auth)
+    _check_door("gateway", raw.gateway.host, raw.gateway.port, raw.gateway.auth)
+    if raw.console.auth == "token" and raw.console.token_env is None:
+        raise MistakeError(
+            ("console", "auth"), "token without token_env", "name the environment variable that holds it"
+        )
+
+
+def _check_door(section: str, host: str, port: int, auth: str) -> None:
+    if not is_loopback(host) and auth == "none":
+        wanted = "token" if section == "console" else "keys"
+        raise MistakeError(
+            (section, "host"), f"{host} can be reached from outside and nobody is asked who they are",
+            f'write auth = "{wanted}", or host = "127.0.0.1"',
+        )  # fmt: skip
+    _within((section, "port"), port, 0, 65535)
+
+
+def is_loopback(host: str) -> bool:
+    """Only what cannot be reached from another machine; a name other than localhost may point anywhere."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _within(path: tuple[str | int, ...], value: float, low: float, high: float, what: str = "") -> None:
+    if not low <= value <= high:
+        raise MistakeError(path, f"{value}", f"give a number from {low} to {high}", what)
+
+
+def _above(path: tuple[str | int, ...], value: float, what: str = "") -> None:
+    if not 0 < value < 1e5:
+        raise MistakeError(path, f"{value}", "give megawatts above 0", what)

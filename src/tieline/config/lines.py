@@ -1,0 +1,155 @@
+"""Where in a TOML text a path stands, and what a decoder's complaint means in words.
+
+A small scanner, not a parser: it runs on text that already parsed, follows table headers and keys, and
+falls back to the nearest ancestor's line. `("site", 3, "rigs", 0, "model")` is the key `model` of the first
+item of `rigs` in the fourth `[[site]]`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+Path = tuple[str | int, ...]
+
+_HEADER = re.compile(r"\s*(\[\[|\[)\s*([^\]]+?)\s*\]")
+_KEY = re.compile(r"\s*((?:[A-Za-z0-9_-]+|\"[^\"]*\")(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"))*)\s*=")
+_STRING = re.compile(r"\"(?:\\.|[^\"\\])*\"|'[^']*'")
+_PATH_STEP = re.compile(r"\.?([A-Za-z0-9_-]+)|\[(\d+|\.\.\.)\]")
+
+
+def line_of(text: str, path: Path) -> int | None:
+    """The line (from 1) of the longest part of `path` that stands in the text."""
+    lines = text.splitlines()
+    known = _index(lines)
+    for length in range(len(path), 0, -1):
+        found = known.get(path[:length])
+        if found is not None:
+            return _inside(lines, found, path[length:])
+    return None
+
+
+def _index(lines: list[str]) -> dict[Path, int]:
+    """Line of each header and of each key outside inline values."""
+    found: dict[Path, int] = {}
+    counts: dict[Path, int] = {}
+    table: Path = ()
+    depth = 0  # of brackets left open by a value on earlier lines
+    for number, line in enumerate(lines, 1):
+        bare = _STRING.sub('""', line).split("#")[0]
+        if depth == 0 and (header := _HEADER.match(line)):
+            table = _enter(_words(header[2]), header[1] == "[[", counts)
+            found.setdefault(table, number)
+            continue
+        if depth == 0 and (key := _KEY.match(line)):
+            found.setdefault(table + _words(key[1]), number)
+        value = bare.split("=", 1)[-1] if depth == 0 else bare
+        depth = max(0, depth + sum(value.count(c) for c in "[{") - sum(value.count(c) for c in "]}"))
+    return found
+
+
+def _enter(words: Path, is_array: bool, counts: dict[Path, int]) -> Path:
+    """The path of a header, with the running index of each array of tables on its way."""
+    path: Path = ()
+    for position, word in enumerate(words):
+        path = (*path, word)
+        last = position == len(words) - 1
+        if last and is_array:
+            counts[path] = counts.get(path, -1) + 1
+        if path in counts:
+            path = (*path, counts[path])
+    return path
+
+
+def _inside(lines: list[str], start: int, rest: Path) -> int:
+    """Go on within an inline value that begins on line `start`: skip to the n-th item, then to the key."""
+    number = start
+    for step in rest:
+        if isinstance(step, int):
+            number = _item(lines, number, step)
+        else:
+            pattern = re.compile(rf"(?<![A-Za-z0-9_-]){re.escape(step)}\s*=")
+            for later in range(number, min(number + 20, len(lines)) + 1):
+                if pattern.search(lines[later - 1]):
+                    return later
+                if later > number and _HEADER.match(lines[later - 1]):
+                    break
+    return number
+
+
+def _item(lines: list[str], start: int, wanted: int) -> int:
+    """Line of the n-th `{` at or after `start`; `start` itself where there are fewer."""
+    seen = -1
+    for number in range(start, len(lines) + 1):
+        bare = _STRING.sub('""', lines[number - 1]).split("#")[0]
+        if number > start and _HEADER.match(bare) and "=" not in bare:
+            break
+        seen += bare.count("{")
+        if seen >= wanted:
+            return number
+    return start
+
+
+def _words(dotted: str) -> Path:
+    return tuple(word.strip().strip('"') for word in dotted.split("."))
+
+
+def problem_of(
+    message: str, fields: Iterable[str], choices: Mapping[str, tuple[str, ...]]
+) -> tuple[Path, str, str, str]:
+    """A decoder's complaint as (path, field, problem, fix)."""
+    text, _, where = message.partition(" - at `$")
+    steps: list[str | int] = []
+    for name, index in _PATH_STEP.findall(where.rstrip("`")):
+        steps.append(name if name else 0 if index == "..." else int(index))
+    path = tuple(steps)
+    if unknown := re.search(r"unknown field `([^`]+)`", text):
+        name = unknown[1]
+        return (*path, name), dotted((*path, name)), "unknown key", did_you_mean(name, fields)
+    if missing := re.search(r"required field `([^`]+)`", text):
+        return path, dotted((*path, missing[1])), "missing", f"add {missing[1]} = ..."
+    if wrong := re.search(r"Expected `([^`]+)`, got `([^`]+)`", text):
+        return path, dotted(path), f"this is {_plain(wrong[2])}", f"write {_plain(wrong[1])}"
+    if value := re.search(r"Invalid enum value (.+)", text):
+        return (
+            path,
+            dotted(path),
+            f"{value[1]} is no word for it",
+            "write " + " or ".join(choices.get(str(path[-1]), ())),
+        )
+    return path, dotted(path), text, "correct the value"
+
+
+def dotted(path: Path) -> str:
+    """("site", 3, "rigs", 0) as a person writes it: site[4].rigs[1]."""
+    text = ""
+    for step in path:
+        text += f"[{step + 1}]" if isinstance(step, int) else f".{step}" if text else step
+    return text or "the file"
+
+
+def _plain(types: str) -> str:
+    words = {
+        "str": "text in quotes",
+        "int": "a whole number",
+        "float": "a number",
+        "decimal": 'an amount in quotes ("0.60")',
+        "bool": "true or false",
+        "array": "a list [...]",
+        "object": "a table",
+        "null": "nothing",
+    }
+    names = [words.get(name.strip(), name.strip()) for name in types.split("|") if name.strip() != "null"]
+    return " or ".join(names)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The nearest known words, or all of them where they are few."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
+    if near:
+        return "did you mean " + " or ".join(near) + "?"
+    if not names:
+        return "define one first"
+    return "known are " + ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")

@@ -1,0 +1,143 @@
+"""The sections of a configuration as rooms receive them: frozen, strict, with defaults one can run on.
+
+Knows nothing of files. Secrets are never here: a key is a hash, the name of an environment variable, or
+made at first start.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from tieline.fleet.sites import Fleet
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Refuses keys it does not know."""
+
+
+class Pool(Strict, frozen=True, kw_only=True):
+    """The mining pool. `fpps` pays every share its expected value, fees included, less `fee`."""
+
+    name: str = "simulated FPPS"
+    scheme: Literal["fpps"] = "fpps"
+    simulated: bool = True
+    fee: float = 0.015
+    rejects: float = 0.003
+    payout_hour_utc: int = 0
+
+
+class Treasury(Strict, frozen=True, kw_only=True):
+    """What the books open with and what is sold. `sell_share` of each payout is sold at once."""
+
+    currency: Literal["USD"] = "USD"
+    opening_usd: Decimal = Decimal("0")
+    opening_btc: Decimal = Decimal("0")
+    opening_btc_cost_usd: Decimal | None = None
+    sell_share: Decimal = Decimal("0")
+    lots: Literal["fifo", "lifo", "hifo"] = "fifo"
+
+
+class Model(Strict, frozen=True, kw_only=True):
+    """A model that tenants may ask for, and its tariff in USD per million tokens.
+
+    `engine` "llama.cpp": real replicas of the file at `path` ("selftest": the one in the package).
+    "modelled": no engine here, only its load and its demand.
+    """
+
+    name: str
+    engine: Literal["llama.cpp", "modelled"] = "modelled"
+    path: str | None = None
+    label: str = ""
+    usd_per_million_input: Decimal = Decimal("0.20")
+    usd_per_million_output: Decimal = Decimal("0.60")
+    context_tokens: int = 2048
+    slots: int = 8
+    aliases: tuple[str, ...] = ()
+
+
+class Key(Strict, frozen=True, kw_only=True):
+    """An API key by its SHA-256 (hex), by the environment variable that holds it, or made at first start."""
+
+    id: str
+    sha256: str | None = None
+    env: str | None = None
+    generate: bool = False
+    models: tuple[str, ...] = ()
+    project: str = "default"
+
+
+class Tenant(Strict, frozen=True, kw_only=True):
+    """A customer. A limit of None is no limit."""
+
+    id: str
+    name: str
+    budget_usd_per_month: Decimal | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    keys: tuple[Key, ...] = msgspec.field(name="key", default=())
+
+
+class Dispatch(Strict, frozen=True, kw_only=True):
+    """How decisions are made. A plan is good for `valid_for_s`; after that a site takes its safe default."""
+
+    policy: str = "strike"
+    interval_s: int = 300
+    valid_for_s: int = 900
+    fee_share: float = 0.03
+    warm_replicas: int = 1
+
+    @property
+    def interval(self) -> timedelta:
+        return timedelta(seconds=self.interval_s)
+
+
+class Feeds(Strict, frozen=True, kw_only=True):
+    """Where the outside world comes from. auto: live where the internet answers, else synthetic."""
+
+    source: Literal["auto", "live", "synthetic"] = "auto"
+    seed: int = 1
+    bitcoin_api: str = "https://mempool.space/api"
+    weather_api: str = "https://api.open-meteo.com/v1/forecast"
+
+
+class Console(Strict, frozen=True, kw_only=True):
+    """The pages. `token_env` names the environment variable that holds the token."""
+
+    host: str = "127.0.0.1"
+    port: int = 8700
+    auth: Literal["none", "token"] = "none"
+    token_env: str | None = None
+
+
+class Gateway(Strict, frozen=True, kw_only=True):
+    """The OpenAI-compatible door. `upstreams` are engines outside the fleet, used as they are."""
+
+    host: str = "127.0.0.1"
+    port: int = 8701
+    auth: Literal["none", "keys"] = "keys"
+    upstreams: tuple[str, ...] = ()
+    max_body_bytes: int = 20_000_000
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a running platform was told."""
+
+    fleet: Fleet
+    pool: Pool = Pool()
+    treasury: Treasury = Treasury()
+    models: tuple[Model, ...] = ()
+    tenants: tuple[Tenant, ...] = ()
+    dispatch: Dispatch = Dispatch()
+    feeds: Feeds = Feeds()
+    console: Console = Console()
+    gateway: Gateway = Gateway()
+
+    @property
+    def engine_model(self) -> Model | None:
+        """The model that real replicas serve; None where the file names none."""
+        return next((model for model in self.models if model.engine == "llama.cpp"), None)

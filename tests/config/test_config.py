@@ -1,0 +1,167 @@
+"""A configuration file either becomes a fleet or one error that says where and what to write."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from tieline import config
+from tieline.cli.config import config as command
+
+SMALL = """
+[fleet]
+name = "One site"
+model = "m"
+
+[[model]]
+name = "m"
+engine = "llama.cpp"
+path = "selftest"
+
+[[site]]
+id = "a"
+name = "A"
+region = "r"
+lat = 1.0
+lon = 2.0
+interconnect_mw = 10
+contract = { basis = "spot", market = "X" }
+rigs = [
+  { model = "Antminer S21", mw = 7 },
+  { model = "Antminer S21", hardware = "fake", addresses = ["127.0.71.1-3"] },
+]
+gpus = [{ count = 4, replicas_real = 1 }]
+"""
+
+
+def mistake(text: str) -> config.ConfigError:
+    with pytest.raises(config.ConfigError) as caught:
+        config.loads(text, "fleet.toml")
+    return caught.value
+
+
+def test_the_demo_is_forty_invented_sites_of_about_fifty_exahash() -> None:
+    fleet = config.demo().fleet
+    assert len(fleet.sites) == 40
+    assert all(site.invented for site in fleet.sites)
+    assert len({site.region for site in fleet.sites}) == 4
+    assert 49e18 < fleet.deployed_hs < 51e18
+    gpu_w = sum(g.rated_w * 1.25 for s in fleet.sites for g in s.node_groups)
+    assert 20e6 < gpu_w < 40e6
+    real = [s for s in fleet.sites if any(g.replicas_real for g in s.node_groups)]
+    assert len({s.region for s in real}) == 2
+    assert all(s.may_act for s in real)
+    (fake,) = [g for s in fleet.sites for g in s.rig_groups if g.hardware == "fake"]
+    assert fake.rigs == len(set(fake.addresses)) == 36
+
+
+def test_the_demo_shows_every_kind_of_ownership_and_mode() -> None:
+    sites = config.demo().fleet.sites
+    assert {s.ownership for s in sites} == {"owned", "leased", "hosted"}
+    assert {s.mode for s in sites} == {"observe", "advise", "act"}
+
+
+def test_a_small_file_becomes_watts_and_counts() -> None:
+    loaded = config.loads(SMALL)
+    (site,) = loaded.fleet.sites
+    assert site.interconnect.limit_w == 10e6
+    assert site.rig_groups[0].rigs == 2000
+    assert site.rig_groups[1].addresses == ("127.0.71.1", "127.0.71.2", "127.0.71.3")
+    assert site.mode == "observe"
+    assert site.node_groups[0].model == "m"
+    assert {f.id for f in site.feeders} == {"a.f-gpu", "a.f-mine"}
+    assert loaded.engine_model is not None
+    assert loaded.engine_model.usd_per_million_output == Decimal("0.60")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "line", "field", "fix"),
+    [
+        ('modle = "m"', 'model = "m"', 4, "fleet.modle", "or model?"),
+        ("lat = 91", "lat = 1.0", 15, "site 'a' lat", "-90 to 90"),
+        ('lat = "1"', "lat = 1.0", 15, "site[1].lat", "a number"),
+        ("interconnect_mw = -1", "interconnect_mw = 10", 17, "site 'a' interconnect_mw", "above 0"),
+        ('basis = "spott"', 'basis = "spot"', 18, "site[1].contract.basis", "spot or tou or fixed"),
+        ('"Antminer S22"', '"Antminer S21", mw', 20, "site 'a' model", "did you mean Antminer S21"),
+        ("mw = 7, count = 3", "mw = 7", 20, "site 'a'", "give one of them"),
+        ("127.0.71.9-3", "127.0.71.1-3", 21, "site 'a' addresses", "between 9 and 254"),
+        ("10.0.71.1-3", "127.0.71.1-3", 21, "site 'a' addresses", "127.x.y.z"),
+        ("replicas_real = 99", "replicas_real = 1", 23, "site 'a' replicas_real", "process"),
+        ('id = "A b"', 'id = "a"', 12, "site[1].id", "lower-case"),
+    ],
+)
+def test_a_mistake_names_line_field_and_fix(wrong: str, right: str, line: int, field: str, fix: str) -> None:
+    if right.endswith(", mw"):
+        wrong += ", mw"
+    assert right in SMALL
+    error = mistake(SMALL.replace(right, wrong, 1))
+    assert error.line == line
+    assert field in error.field
+    assert fix in error.fix
+    assert str(error).startswith(f"fleet.toml:{line}: ")
+
+
+@pytest.mark.parametrize("section", ["console", "gateway"])
+def test_a_door_to_the_outside_asks_who_you_are(section: str) -> None:
+    error = mistake(SMALL + f'\n[{section}]\nhost = "0.0.0.0"\nauth = "none"\n')
+    assert error.field == f"{section}.host"
+    assert "auth" in error.fix
+
+
+def test_a_key_is_a_hash_and_never_the_key_itself() -> None:
+    tenant = '\n[[tenant]]\nid = "t"\nname = "T"\n[[tenant.key]]\nid = "k"\n'
+    assert "64 hex" in mistake(SMALL + tenant + 'sha256 = "sk-secret"\n').problem
+    assert "exactly one way" in mistake(SMALL + tenant).problem
+    assert config.loads(SMALL + tenant + "generate = true\n").tenants[0].keys[0].generate
+
+
+def test_broken_syntax_is_one_line() -> None:
+    assert mistake(SMALL + "\nx = = 3\n").line == len(SMALL.splitlines()) + 2
+
+
+def test_a_missing_file_and_binary_are_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(config.ConfigError, match="No such file"):
+        config.load(tmp_path / "none.toml")
+    (tmp_path / "bin.toml").write_bytes(b"a\nb\xff\xfe")
+    with pytest.raises(config.ConfigError, match=r"bin.toml:2: .*UTF-8"):
+        config.load(tmp_path / "bin.toml")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_any_damaged_file_gives_a_fleet_or_a_config_error(data: st.DataObject) -> None:
+    lines = SMALL.splitlines()
+    at = data.draw(st.integers(0, len(lines) - 1))
+    lines[at] = data.draw(
+        st.sampled_from(["", lines[at] * 2, "x = 1", "[site]", lines[at][:-1], "lat = nan", "rigs = [{mw = inf}]"])
+    )
+    try:
+        config.loads("\n".join(lines))
+    except config.ConfigError as error:
+        found = error
+        event("refused")
+    else:
+        found = None
+        event("read")
+    assert found is None or (found.field and found.fix)
+
+
+def test_fake_rigs_can_be_moved_so_that_two_platforms_fit_one_machine() -> None:
+    moved = config.with_rig_block(config.loads(SMALL), "127.0.90")
+    assert moved.fleet.sites[0].rig_groups[1].addresses == ("127.0.90.1", "127.0.90.2", "127.0.90.3")
+
+
+def test_the_command_prints_an_example_that_checks(tmp_path: Path) -> None:
+    runner = CliRunner()
+    text = runner.invoke(command, ["example"]).output
+    (tmp_path / "f.toml").write_text(text, encoding="utf-8")
+    good = runner.invoke(command, ["check", str(tmp_path / "f.toml")])
+    assert good.exit_code == 0
+    assert "50.0" in good.output
+    (tmp_path / "f.toml").write_text(text.replace("lat =", "latt =", 1), encoding="utf-8")
+    bad = runner.invoke(command, ["check", str(tmp_path / "f.toml"), "--json"])
+    assert bad.exit_code == 1
+    assert '"fix": "did you mean lat' in bad.output
