@@ -1,0 +1,78 @@
+"""The link on a real server: push and acknowledge, a far side that is away, plans that are followed."""
+
+import asyncio
+import contextlib
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tieline.app.link_part import server_path
+from tieline.app.runtime import free_port
+from tieline.link import Ack, Link, LinkDownError, LocalLink, NatsLink, push
+
+
+@contextlib.asynccontextmanager
+async def nats(tmp_path: Path) -> AsyncIterator[tuple[Link, Link]]:
+    port = free_port()
+    server = subprocess.Popen(
+        [str(server_path()), "-a", "127.0.0.1", "-p", str(port), "--auth", "t"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        one = await NatsLink.connect(f"nats://127.0.0.1:{port}", "one", "t")
+        two = await NatsLink.connect(f"nats://127.0.0.1:{port}", "two", "t")
+        yield one, two
+        await one.close()
+        await two.close()
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextlib.asynccontextmanager
+async def local(tmp_path: Path) -> AsyncIterator[tuple[Link, Link]]:
+    link = LocalLink()
+    yield link, link
+
+
+@pytest.mark.parametrize("kind", [nats, local])
+def test_a_push_is_answered_by_the_store_and_silence_is_an_error(kind, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    async def story() -> None:
+        async with kind(tmp_path) as (core, site):
+            with pytest.raises(LinkDownError):
+                await push(site, "s1", b"[]")
+            seen: list[tuple[str, bytes]] = []
+
+            async def take(subject: str, data: bytes) -> bytes:
+                seen.append((subject, data))
+                return msgspec.json.encode(Ack(3))
+
+            await core.serve("records.*", take)
+            await asyncio.sleep(0.05)
+            assert await push(site, "s1", b"[1]") == Ack(3)
+            assert seen == [("records.s1", b"[1]")]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("kind", [nats, local])
+def test_a_published_plan_reaches_its_follower_alone(kind, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    async def story() -> None:
+        async with kind(tmp_path) as (core, site):
+            plans = site.follow("plan.s1")
+            first = asyncio.ensure_future(anext(plans))
+            await asyncio.sleep(0.1)
+            await core.publish("plan.s2", b"other")
+            await core.publish("plan.s1", b"mine")
+            assert await asyncio.wait_for(first, 2) == ("plan.s1", b"mine")
+
+    asyncio.run(story())
+
+
+def test_a_link_that_is_not_there_is_one_clear_error() -> None:
+    with pytest.raises(LinkDownError, match="no link at"):
+        asyncio.run(NatsLink.connect(f"nats://127.0.0.1:{free_port()}", "x", wait_s=0.2))
