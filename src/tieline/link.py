@@ -25,10 +25,12 @@ Handler = Callable[[str, bytes], Awaitable[bytes]]
 
 
 class Ack(msgspec.Struct, frozen=True):
-    """The far side's answer to a push: how many records its store took, or why none."""
+    """The far side's answer to a push: how many records its store took, or why none. With an error, `retry` says
+    whether the same batch may be taken later (a full disk) or never (not records)."""
 
     stored: int
     error: str | None = None
+    retry: bool = False
 
 
 class LinkDownError(ConnectionError):

@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -276,8 +275,3 @@ def _alive(pid: int) -> bool:
         return True
     return True
 
-
-def check_python() -> None:
-    """Raises UpError on a Python that is too old (the package's own requirement, said in one line)."""
-    if sys.version_info < (3, 11):
-        raise UpError(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")

@@ -66,7 +66,6 @@ def up(
         feeds=feeds,
     )
     try:
-        platform.check_python()
         sys.exit(asyncio.run(platform.run(options, click.echo)))
     except platform.UpError as error:
         raise click.ClickException(str(error)) from error

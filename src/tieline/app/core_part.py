@@ -1,0 +1,148 @@
+"""The control plane's core: the only writer of the store.
+
+Takes records from sites and the gateway and acknowledges what is on disk; reads the feeds; decides each
+interval; settles each hour with the pool and the power bill. On a first start it also writes the demo's
+past, in the background, so that the pages have something honest to show from the first minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from tieline import config as configuration
+from tieline import records
+from tieline.app.history import write_history
+from tieline.app.runtime import Runtime
+from tieline.app.settle import Settler
+from tieline.clock import Clock
+from tieline.clock import run as run_every
+from tieline.config import Config
+from tieline.dispatch import Controller, Settings
+from tieline.feeds import choose
+from tieline.link import Ack, Link, NatsLink
+from tieline.records import AnyRecord, Instruction, Override, Plan, Record
+from tieline.store import Store, StoreError
+
+log = logging.getLogger("tieline.core")
+
+Ready = Callable[[str], None]
+
+
+class Feed(Protocol):
+    """A piece of the outside world, read when asked."""
+
+    async def read(self, now: datetime) -> Sequence[Record]: ...
+
+
+async def run(runtime: Runtime, ready: Ready) -> None:
+    """Runs until cancelled."""
+    config = load_config(runtime)
+    store = Store(runtime.store_path, records.encode, records.decode)
+    link = await NatsLink.connect(runtime.link_url, "core", runtime.link_token)
+    try:
+        core = await Core.start(config, runtime, store, link)
+        ready(core.feeds_note)
+        await core.run()
+    finally:
+        await link.close()
+        store.close()
+
+
+def load_config(runtime: Runtime) -> Config:
+    """The configuration this start was given, or the demo's."""
+    config = configuration.load(runtime.config) if runtime.config else configuration.demo()
+    if runtime.feeds is not None:
+        feeds = msgspec.convert({**msgspec.structs.asdict(config.feeds), "source": runtime.feeds}, configuration.Feeds)
+        config = msgspec.structs.replace(config, feeds=feeds)
+    return config
+
+
+class Core:
+    """Ingest, feeds, dispatch and settlement around one store."""
+
+    def __init__(
+        self, config: Config, clock: Clock, store: Store, link: Link, feeds: Sequence[Feed], feeds_note: str
+    ) -> None:
+        self.config, self.clock, self.store, self.link = config, clock, store, link
+        self.feeds, self.feeds_note = feeds, feeds_note
+        self.interval = config.dispatch.interval
+        settings = dispatch_settings(config)
+        self.controller = Controller(store, config.fleet, settings, self._publish)
+        self.settler = Settler(config, store)
+
+    @classmethod
+    async def start(cls, config: Config, runtime: Runtime, store: Store, link: Link) -> Core:
+        chosen = await choose(config.feeds, config.fleet, runtime.clock.now())
+        core = cls(config, runtime.clock, store, link, chosen.feeds, chosen.note)
+        await link.serve("records.*", core.ingest)
+        await link.serve("plan.get.*", core.give_plan)
+        return core
+
+    async def run(self) -> None:
+        now = self.clock.now()
+        empty = self.store.last_seq() == 0
+        await self.step(now)
+        async with asyncio.TaskGroup() as tasks:
+            if empty and any(site.invented for site in self.config.fleet.sites):
+                tasks.create_task(write_history(self.store, self.config, now))
+            tasks.create_task(run_every(self.clock, self.step, self.interval))
+
+    async def step(self, now: datetime) -> None:
+        """One interval: read the world, decide, settle. One feed that fails does not stop the others."""
+        for feed in self.feeds:
+            try:
+                self.store.append(await feed.read(now))
+            except (OSError, ValueError) as error:
+                log.warning("feed %s: %s", type(feed).__name__, error)
+        await self.controller.step(now)
+        self.settler.step(now)
+
+    async def ingest(self, subject: str, data: bytes) -> bytes:
+        """Append a pushed batch; the answer says that it is on disk, or why it is not."""
+        try:
+            batch = records.decode_batch(data)
+            stored = self.store.append(batch)
+        except msgspec.DecodeError as error:
+            log.warning("%s: refused a batch: %s", subject, error)
+            return msgspec.json.encode(Ack(0, error=f"not records: {error}"))
+        except StoreError as error:
+            log.error("%s", error)
+            return msgspec.json.encode(Ack(0, error=str(error), retry=True))
+        await self._pass_on(batch)
+        return msgspec.json.encode(Ack(stored))
+
+    async def give_plan(self, subject: str, data: bytes) -> bytes:
+        """The plan in force for the site that asks, or nothing."""
+        site_id = subject.removeprefix("plan.get.")
+        plans = self.store.latest(Plan, self.clock.now() + self.interval, site_id)
+        return records.encode(plans[0]) if plans else b""
+
+    async def _publish(self, plan: Plan) -> None:
+        await self.link.publish(f"plan.{plan.site_id}", records.encode(plan))
+
+    async def _pass_on(self, batch: Sequence[AnyRecord]) -> None:
+        """An order or an operator's word goes to its site at once, and the interval is decided anew."""
+        urgent = [one for one in batch if isinstance(one, Instruction | Override)]
+        for one in urgent:
+            await self.link.publish(f"command.{one.site_id}", records.encode(one))
+        if urgent:
+            await self.controller.step(self.clock.now())
+
+
+def dispatch_settings(config: Config) -> Settings:
+    """The dispatcher's settings from the configuration's sections."""
+    return Settings.of(
+        {
+            "policy": config.dispatch.policy,
+            "interval_s": config.dispatch.interval_s,
+            "valid_for_s": config.dispatch.valid_for_s,
+            "pool_fee": config.pool.fee,
+            "rejects": config.pool.rejects,
+        }
+    )

@@ -1,0 +1,109 @@
+"""`tieline books`: balances, entries, lots and invoices, straight from the records."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tieline.app.month import books_of
+from tieline.books import invoices, month_span
+from tieline.books.entries import TREASURY
+from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.records import Usage
+
+
+@click.group()
+def books() -> None:
+    """Entries, balances, lots and invoices. Everything is folded from the records each time it is asked."""
+
+
+def _print(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
+    if as_json:
+        click.echo(json.dumps(rows, default=str, indent=2))
+    elif not rows:
+        click.echo(empty)
+    else:
+        widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in rows[0]}
+        click.echo("  ".join(name.ljust(widths[name]) for name in rows[0]))
+        for row in rows:
+            click.echo("  ".join(str(row[name]).ljust(widths[name]) for name in row))
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+
+
+@books.command()
+@data_dir
+@_json
+def balances(data_dir: Path, as_json: bool) -> None:
+    """Balance of each account, and whether the book closes."""
+    _, now = config_and_now(data_dir)
+    book = books_of(open_store(data_dir), now)
+    rows = [{"account": a, "commodity": c, "balance": str(n)} for (a, c), n in book.balances().items()]
+    _print(rows, as_json, "No entries yet.")
+    residual = book.imbalance()
+    if not as_json:
+        click.echo(f"{len(book.entries):,} entries; " + ("closes to zero" if not residual else f"RESIDUAL {residual}"))
+
+
+@books.command()
+@data_dir
+@_json
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+def entries(data_dir: Path, as_json: bool, limit: int) -> None:
+    """The newest entries, each with the records behind it."""
+    _, now = config_and_now(data_dir)
+    newest = books_of(open_store(data_dir), now).entries[-limit:]
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(one) for one in newest], default=str, indent=2))
+        return
+    for one in newest:
+        click.echo(f"{one.at:%Y-%m-%d %H:%M}  {one.narration}{'  (simulated)' if one.simulated else ''}")
+        for posting in one.postings:
+            lot = f"  {{{posting.lot}}}" if posting.lot else ""
+            click.echo(f"    {posting.account:44} {posting.amount!s:>24}{lot}")
+        click.echo(f"    from {', '.join(one.refs)}")
+
+
+@books.command()
+@data_dir
+@_json
+def lots(data_dir: Path, as_json: bool) -> None:
+    """Bitcoin held, lot by lot, oldest first."""
+    _, now = config_and_now(data_dir)
+    held = books_of(open_store(data_dir), now).lots(TREASURY)
+    rows = [{"lot": h.lot, "at": f"{h.at:%Y-%m-%d %H:%M}", "btc": str(h.number), "cost_usd": str(h.cost)} for h in held]
+    _print(rows, as_json, "No bitcoin held.")
+
+
+@books.command(name="invoices")
+@data_dir
+@_json
+@click.option("--month", help="YYYY-MM; default: the running month.")
+def invoices_command(data_dir: Path, as_json: bool, month: str | None) -> None:
+    """What each tenant owes for a month."""
+    _, now = config_and_now(data_dir)
+    month = month or f"{now:%Y-%m}"
+    try:
+        start, end = month_span(month)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    made = invoices(open_store(data_dir).between(Usage, start, end), month)
+    rows = [
+        {
+            "tenant": one.tenant,
+            "project": line.project,
+            "model": line.model,
+            "requests": line.requests,
+            "prompt_tokens": line.prompt_tokens,
+            "output_tokens": line.output_tokens,
+            "usd": str(line.amount_usd),
+        }
+        for one in made
+        for line in one.lines
+    ]
+    _print(rows, as_json, f"No usage in {month}.")

@@ -1,0 +1,55 @@
+"""What commands that read a data folder share: where it is, its store, its fleet, its time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tieline import config as configuration
+from tieline import records
+from tieline.app.runtime import Runtime
+from tieline.clock import wall_now
+from tieline.config import Config
+from tieline.store import Store, StoreError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def data_dir(command: F) -> F:
+    """The --data-dir option."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path(".tieline"),
+        show_default=True,
+        envvar="TIELINE_DATA_DIR",
+        help="The platform's data folder.",
+    )(command)
+
+
+def open_store(folder: Path) -> Store:
+    """The folder's store, to read. Raises click.ClickException."""
+    path = folder / "store.db"
+    if not path.exists():
+        raise click.ClickException(f"no records in {folder}; run `tieline up` first, or name a folder with --data-dir")
+    try:
+        return Store(path, records.encode, records.decode, read_only=True)
+    except StoreError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def config_and_now(folder: Path) -> tuple[Config, datetime]:
+    """The configuration the folder was last run with, and its world's time."""
+    path = folder / "run" / "runtime.json"
+    if not path.exists():
+        return configuration.demo(), wall_now()
+    runtime = Runtime.load(path)
+    try:
+        config = configuration.load(runtime.config) if runtime.config else configuration.demo()
+    except configuration.ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    return config, runtime.clock.now()
