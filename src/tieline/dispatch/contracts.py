@@ -1,0 +1,55 @@
+"""What one more or one less megawatt-hour costs a site under its contract.
+
+Pure. Take-or-pay: power below the contracted share is paid whether drawn or not, so drawing it costs only
+what it could be sold for (nothing without resale); above it each MWh costs the price. Where reselling pays
+more than the price, cost is concave and both sides of the contracted level are candidates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tieline.fleet import Contract
+
+
+@dataclass(frozen=True, slots=True)
+class PowerCost:
+    """Marginal price above `take_w`, and below it; `take_w` 0: one price."""
+
+    price_usd_per_mwh: float
+    below_usd_per_mwh: float
+    take_w: float
+
+    def usd_per_h(self, load_w: float) -> float:
+        """Cost of drawing `load_w`, against drawing nothing."""
+        below = min(load_w, self.take_w)
+        return (below * self.below_usd_per_mwh + (load_w - below) * self.price_usd_per_mwh) / 1e6
+
+    def marginal(self, load_w: float) -> float:
+        return self.below_usd_per_mwh if load_w < self.take_w else self.price_usd_per_mwh
+
+
+def power_cost(
+    contract: Contract, market_usd_per_mwh: float | None, capacity_w: float, resale_discount: float
+) -> PowerCost | None:
+    """None where the contract needs a market price that is not known."""
+    if contract.basis != "fixed":
+        if market_usd_per_mwh is None:
+            return None
+        price = market_usd_per_mwh * contract.scale + contract.adder_usd_per_mwh
+        return PowerCost(price, price, 0.0)
+    assert contract.fixed_usd_per_mwh is not None, "config refuses a fixed contract without its price"
+    price = contract.fixed_usd_per_mwh + contract.adder_usd_per_mwh
+    take_w = contract.take_share * capacity_w
+    if take_w <= 0:
+        return PowerCost(price, price, 0.0)
+    if not contract.resale or contract.market is None:
+        return PowerCost(price, 0.0, take_w)
+    if market_usd_per_mwh is None:
+        return None
+    return PowerCost(price, market_usd_per_mwh * contract.scale * (1.0 - resale_discount), take_w)
+
+
+def needed_market(contract: Contract) -> bool:
+    """Whether any decision at this site waits for a market price."""
+    return contract.basis != "fixed" or (contract.resale and contract.take_share > 0)

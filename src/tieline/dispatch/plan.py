@@ -1,0 +1,431 @@
+"""One site, one interval: clear the bids under the limits.
+
+Pure. In order: what cannot be moved counts at its last known power; inference, as long as its power is there;
+what an operator holds; then mining, best bid first, down to the price of power. Each setpoint carries the rule
+that bound it and its numbers. With price or network unknown, what was last decided stays, under the same
+limits, and says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tieline.dispatch.bids import GroupBid, Step, rig_group_bid
+from tieline.dispatch.contracts import PowerCost
+from tieline.dispatch.gpu import GpuTable
+from tieline.dispatch.outlook import SiteView
+from tieline.dispatch.serving import Wanted
+from tieline.dispatch.settings import Settings
+from tieline.fleet import Feeder, NodeGroup, RigGroup
+from tieline.fleet.physics import GPU_AUX, aux_share, derate
+from tieline.records import Reason, Setpoint
+
+# Below this a remainder is rounding, not power.
+_EPS_W = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A rig group's wish from a policy that looks ahead: draw at the meter, and why."""
+
+    power_w: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The setpoints of one site. `infeasible_w`: by how much what cannot be moved exceeds the limit."""
+
+    setpoints: tuple[Setpoint, ...]
+    decided_by: str
+    note: str
+    infeasible_w: float = 0.0
+
+    @property
+    def load_w(self) -> float:
+        return sum(point.target_w for point in self.setpoints)
+
+
+@dataclass(slots=True)
+class _Room:
+    """Watts left at the interconnect and on each feeder; the names of the rule that set each."""
+
+    site_w: float
+    feeders: dict[str, float]
+
+    def left(self, feeder: str) -> float:
+        return max(0.0, min(self.site_w, self.feeders[feeder]))
+
+    def take(self, feeder: str, power_w: float) -> None:
+        self.site_w -= power_w
+        self.feeders[feeder] -= power_w
+
+
+def plan_site(
+    view: SiteView,
+    cost: PowerCost | None,
+    hashprice_usd: float | None,
+    why_unknown: str,
+    wanted: Mapping[str, Wanted],
+    last: Mapping[str, Setpoint] | None,
+    settings: Settings,
+    table: GpuTable,
+    targets: Mapping[str, Target] | None = None,
+    restore_w: float | None = None,
+) -> Decision:
+    """`last` None: nothing decided before, or too long ago. `targets` replace the strike where given;
+    `restore_w` bounds how far mining may rise above what it was last asked to draw."""
+    site = view.site
+    room = _Room(view.limit_w, {f.id: f.limit_w for f in site.feeders})
+    points: dict[str, Setpoint] = {}
+    for unit in site.units:
+        if (held := _held(view, unit)) is not None:
+            points[unit.id] = held
+            room.take(unit.feeder, held.target_w)
+    aux, hot = aux_share(site.cooling, view.temp_c), derate(site.cooling, view.temp_c)
+    stuck = {g.id: _stuck_w(view, g, aux) for g in site.rig_groups if g.id not in points}
+    for group in site.rig_groups:
+        room.take(group.feeder, stuck.get(group.id, 0.0))
+    infeasible_w = max(0.0, -min(room.site_w, *room.feeders.values()))
+    for unit in site.units:
+        over = view.unit_overrides.get(unit.id)
+        if unit.id in points or over is None or over.target_w is None:
+            continue
+        points[unit.id] = point = _overridden(view, unit, over.target_w, room, settings)
+        room.take(unit.feeder, point.target_w)
+    for node in site.node_groups:
+        if node.id not in points:
+            points[node.id] = point = _serve(view, node, wanted[node.id], room, cost, settings, table)
+            room.take(node.feeder, point.target_w)
+    groups = [g for g in site.rig_groups if g.id not in points]
+    unknown = cost is None or hashprice_usd is None
+    keep = unknown or view.hold_plan is not None
+    bids = {
+        g.id: rig_group_bid(
+            g,
+            hashprice_usd or 0.0,
+            keeps=settings.keeps,
+            aux=aux,
+            derate=hot,
+            share=1.0 - view.stuck_share,
+            rest=settings.rest_mode,
+        )
+        for g in groups
+    }
+    if keep or cost is None or hashprice_usd is None:
+        chosen = _kept(view, groups, bids, last, room, why_unknown if unknown else "", settings)
+    else:
+        drawn = sum(p.target_w for p in points.values()) + sum(stuck[g.id] for g in groups)
+        chosen = {}
+        for group in [g for g in groups if _refused_w(view, g) is not None]:
+            # It counts at what it draws for the others' sake, and is asked again all the same.
+            observed_w = _refused_w(view, group) or 0.0
+            alone = _Room(room.site_w, dict(room.feeders))
+            chosen.update(_clear(view, [group], bids, cost, drawn, alone, last, restore_w, targets))
+            power_w, reason = chosen[group.id]
+            chosen[group.id] = (power_w, _more(reason, f"; refused its last order, counts at {_mw(observed_w)}"))
+            room.take(group.feeder, max(observed_w, power_w))
+            drawn += max(observed_w, power_w)
+        free = [g for g in groups if g.id not in chosen]
+        chosen.update(_clear(view, free, bids, cost, drawn, room, last, restore_w, targets))
+    for group in groups:
+        power_w, reason = chosen[group.id]
+        bid, extra = bids[group.id], stuck[group.id]
+        if extra > 0:
+            words = f"; {view.stuck_share:.0%} of the rigs do not obey and count at {_mw(extra)}"
+            reason = _more(reason, words)
+        revenue = None if hashprice_usd is None else bid.revenue_usd_per_h(power_w)
+        net = None
+        if revenue is not None and cost is not None:
+            net = round(revenue - (power_w * cost.price_usd_per_mwh) / 1e6, 4)
+        points[group.id] = Setpoint(
+            unit_id=group.id,
+            target_w=_down(power_w + extra),
+            reason=reason,
+            shares={mode: round(share, 6) for mode, share in bid.shares_at(power_w).items()},
+            expected_usd_per_h=net,
+        )
+    by = "lookahead" if targets is not None else "strike"
+    notes = [why_unknown] if unknown else []
+    if infeasible_w > _EPS_W:
+        notes.append(f"infeasible by {_mw(infeasible_w)}: what cannot be moved exceeds {view.limit_note}")
+    return Decision(
+        tuple(points[u.id] for u in site.units), f"{by} (fallback)" if unknown else by, "; ".join(notes), infeasible_w
+    )
+
+
+def _held(view: SiteView, unit: RigGroup | NodeGroup) -> Setpoint | None:
+    """A unit that cannot be reached counts at its last known power; never heard of, at its rating."""
+    seen = view.observed.get(unit.id)
+    if seen is None or seen.held not in ("unreachable", "silent"):
+        return None
+    known = seen.power_w is not None
+    power_w = seen.power_w if seen.power_w is not None else unit.rated_w * (1.0 + _aux(view, unit))
+    words = "last known" if known else "rated, nothing was ever heard"
+    reason = Reason(rule="unreachable", text=f"{seen.held}: counts at {_mw(power_w)} ({words})")
+    return Setpoint(unit_id=unit.id, target_w=round(max(0.0, power_w), 1), reason=reason)
+
+
+def _overridden(
+    view: SiteView, unit: RigGroup | NodeGroup, target_w: float, room: _Room, settings: Settings
+) -> Setpoint:
+    over = view.unit_overrides[unit.id]
+    most = unit.rated_w * (1.0 + _aux(view, unit))
+    power_w = min(max(0.0, target_w), most, room.left(unit.feeder))
+    text = f"held by {over.by} until {over.until:%m-%d %H:%M}: {over.why}"
+    if power_w < target_w - _EPS_W:
+        text += f" ({_mw(target_w)} asked, {_mw(power_w)} is what limits allow)"
+    reason = Reason(rule="override", text=text, limit_w=power_w)
+    if isinstance(unit, NodeGroup):
+        per_node = unit.gpu.rated_w * (1.0 + GPU_AUX)
+        replicas = min(unit.nodes, int(power_w / per_node + 1e-9)) * unit.replicas_per_node
+        return Setpoint(unit_id=unit.id, target_w=_down(power_w), reason=reason, replicas=replicas)
+    aux, hot = aux_share(view.site.cooling, view.temp_c), derate(view.site.cooling, view.temp_c)
+    bid = rig_group_bid(unit, 1.0, keeps=1.0, aux=aux, derate=hot, rest=settings.rest_mode)
+    shares = {m: round(s, 6) for m, s in bid.shares_at(power_w).items()}
+    return Setpoint(unit_id=unit.id, target_w=_down(power_w), reason=reason, shares=shares)
+
+
+def _serve(
+    view: SiteView,
+    node: NodeGroup,
+    want: Wanted,
+    room: _Room,
+    cost: PowerCost | None,
+    settings: Settings,
+    table: GpuTable,
+) -> Setpoint:
+    """Inference first: as many of the wanted replicas as the limits carry, whole ones."""
+    replicas, left = want.replicas, room.left(node.feeder)
+    power_w = want.power_w(table, settings.interactive_batch)
+    rule, text, bound = "inference", want.why, None
+    if power_w > left:
+        each = table.power_w(table.tokens_per_s(settings.interactive_batch)) * (1.0 + GPU_AUX)
+        replicas = min(replicas, int(left / each + 1e-9))
+        power_w = min(left, want.power_w(table, settings.interactive_batch, replicas))
+        rule, bound = view.limit_rule, view.limit_w
+        text = f"{view.limit_note} leaves {_mw(left)}: {replicas} of {want.replicas} replicas"
+    tokens = table.tokens_per_s(settings.interactive_batch)
+    per_replica = tokens if want.tokens_per_s is None else min(tokens, want.tokens_per_s / max(1, replicas))
+    earns = replicas * per_replica * 3600.0 * settings.output_usd_per_mtok / 1e6
+    bid = earns / (power_w / 1e6) if power_w > 0 else None
+    price = None if cost is None else cost.price_usd_per_mwh
+    net = None if price is None else round(earns - power_w * price / 1e6, 4)
+    reason = Reason(rule=rule, text=text, bid_usd_per_mwh=_r(bid), price_usd_per_mwh=_r(price), limit_w=bound)
+    return Setpoint(
+        unit_id=node.id,
+        target_w=_down(power_w),
+        reason=reason,
+        replicas=replicas,
+        expected_usd_per_h=net,
+    )
+
+
+def _clear(
+    view: SiteView,
+    groups: list[RigGroup],
+    bids: Mapping[str, GroupBid],
+    cost: PowerCost,
+    drawn_w: float,
+    room: _Room,
+    last: Mapping[str, Setpoint] | None,
+    restore_w: float | None,
+    targets: Mapping[str, Target] | None,
+) -> dict[str, tuple[float, Reason]]:
+    """Mining, best bid first, while it pays and there is room."""
+    best: dict[str, tuple[float, Reason]] | None = None
+    best_usd = 0.0
+    # With contracted power below its resale value cost is concave: try both sides of the contracted level.
+    concave = cost.take_w > 0 and cost.below_usd_per_mwh > cost.price_usd_per_mwh
+    for side in (cost.below_usd_per_mwh, cost.price_usd_per_mwh) if concave else (None,):
+        trial = _Room(room.site_w, dict(room.feeders))
+        found, usd = _stack(view, groups, bids, cost, side, drawn_w, trial, last, restore_w, targets)
+        if best is None or usd > best_usd:
+            best, best_usd = found, usd
+    assert best is not None
+    return best
+
+
+def _stack(
+    view: SiteView,
+    groups: list[RigGroup],
+    bids: Mapping[str, GroupBid],
+    cost: PowerCost,
+    flat_price: float | None,
+    drawn_w: float,
+    room: _Room,
+    last: Mapping[str, Setpoint] | None,
+    restore_w: float | None,
+    targets: Mapping[str, Target] | None,
+) -> tuple[dict[str, tuple[float, Reason]], float]:
+    chosen: dict[str, float] = {}
+    why: dict[str, Reason] = {}
+    load_w = drawn_w
+    for group in sorted(groups, key=lambda g: g.rig.efficiency_j_th):
+        rest = min(bids[group.id].rest_w, room.left(group.feeder))
+        chosen[group.id] = rest
+        room.take(group.feeder, rest)
+        load_w += rest
+    before_w = sum(last[g.id].target_w for g in groups if g.id in last) if last is not None else None
+    rise_w = None if restore_w is None or before_w is None else before_w + restore_w - sum(chosen.values())
+    steps: list[tuple[float, str, Step, RigGroup]] = []
+    for group in groups:
+        price = flat_price if flat_price is not None else cost.marginal(load_w)
+        why[group.id] = _strike_reason(view, bids[group.id], chosen[group.id], price)
+        steps.extend((-s.bid_usd_per_mwh, group.id, s, group) for s in bids[group.id].steps)
+    steps.sort(key=lambda s: (s[0], s[1], s[2].lower != bids[s[1]].rest))
+    blocked: set[str] = set()
+    for _, name, step, group in steps:
+        if name in blocked:
+            continue
+        ask_w, target = step.power_w, None if targets is None else targets.get(name)
+        price = flat_price if flat_price is not None else cost.marginal(load_w)
+        if target is not None:
+            ask_w = min(ask_w, max(0.0, target.power_w - chosen[name]))
+        else:
+            if step.bid_usd_per_mwh <= price:
+                blocked.add(name)
+                continue
+            below = cost.take_w - load_w
+            if flat_price is None and 0 < below < ask_w and step.bid_usd_per_mwh <= cost.price_usd_per_mwh:
+                ask_w = below
+        left = room.left(group.feeder)
+        take = min(ask_w, left)
+        bound = "limit" if take < ask_w - _EPS_W else ""
+        if rise_w is not None and take > max(0.0, rise_w) + _EPS_W:
+            take, bound = max(0.0, rise_w), "restore"
+        chosen[name] += take
+        room.take(group.feeder, take)
+        load_w += take
+        if rise_w is not None:
+            rise_w -= take
+        if take < step.power_w - _EPS_W:
+            blocked.add(name)
+        if target is not None and not bound:
+            why[name] = Reason(
+                rule="lookahead",
+                text=target.why,
+                bid_usd_per_mwh=_r(step.bid_usd_per_mwh),
+                price_usd_per_mwh=_r(price),
+            )
+        elif bound == "limit":
+            why[name] = _limit_reason(view, group, step, chosen[name], price)
+        elif bound == "restore":
+            why[name] = Reason(
+                rule="restore",
+                text=f"pays {step.bid_usd_per_mwh:.2f} against {price:.2f} USD/MWh, but load comes back in stages: "
+                f"{_mw(chosen[name])} now",
+                bid_usd_per_mwh=_r(step.bid_usd_per_mwh),
+                price_usd_per_mwh=_r(price),
+            )
+        else:
+            why[name] = _strike_reason(view, bids[name], chosen[name], price, step)
+    usd = sum(bids[n].revenue_usd_per_h(w) for n, w in chosen.items()) - cost.usd_per_h(load_w)
+    return {name: (power_w, why[name]) for name, power_w in chosen.items()}, usd
+
+
+def _kept(
+    view: SiteView,
+    groups: list[RigGroup],
+    bids: Mapping[str, GroupBid],
+    last: Mapping[str, Setpoint] | None,
+    room: _Room,
+    why_unknown: str,
+    settings: Settings,
+) -> dict[str, tuple[float, Reason]]:
+    """What was last decided, under today's limits; least efficient rigs give way first."""
+    found = {}
+    for group in sorted(groups, key=lambda g: g.rig.efficiency_j_th):
+        bid = bids[group.id]
+        before = None if last is None else last.get(group.id)
+        asked = bid.rest_w if before is None else min(before.target_w, bid.full_w)
+        power_w = min(asked, room.left(group.feeder))
+        room.take(group.feeder, power_w)
+        hold = view.hold_plan
+        if hold is not None and not why_unknown:
+            rule, text = "override", f"plan held by {hold.by} until {hold.until:%m-%d %H:%M}: {hold.why}"
+        else:
+            rule = "fallback"
+            text = f"{why_unknown}: " + (
+                f"{settings.rest_mode}, nothing was decided before" if before is None else "last decision kept"
+            )
+        if power_w < asked - _EPS_W:
+            rule, text = view.limit_rule, f"{text}; {view.limit_note} allows {_mw(power_w)}"
+        found[group.id] = (power_w, Reason(rule=rule, text=text, limit_w=view.limit_w))
+    return found
+
+
+def _stuck_w(view: SiteView, group: RigGroup, aux: float) -> float:
+    """Rigs that do not obey draw what the group was last seen to draw per rig; unknown: their rating."""
+    if view.stuck_share <= 0:
+        return 0.0
+    seen = view.observed.get(group.id)
+    most = group.rated_w * (1.0 + aux)
+    whole = most if seen is None or seen.power_w is None else min(seen.power_w, most)
+    return view.stuck_share * whole
+
+
+def _strike_reason(view: SiteView, bid: GroupBid, power_w: float, price: float, step: Step | None = None) -> Reason:
+    modes = bid.shares_at(power_w)
+    words = " and ".join(f"{s:.0%} {m}" if s < 0.9995 else m for m, s in modes.items())
+    if not bid.steps:
+        hot = f" at {view.temp_c:.0f} C" if view.temp_c is not None else ""
+        return Reason(rule="derate", text=f"too hot to run{hot}: {words}", price_usd_per_mwh=_r(price))
+    if step is None:
+        best = bid.steps[0].bid_usd_per_mwh
+        text = f"price {price:.2f} is not below the strike {best:.2f} USD/MWh: {words}"
+        return Reason(rule="strike", text=text, bid_usd_per_mwh=_r(best), price_usd_per_mwh=_r(price))
+    text = f"strike {step.bid_usd_per_mwh:.2f} ({step.upper}) above price {price:.2f} USD/MWh: {words}"
+    if view.price_note and "last price" in view.price_note:
+        text += f" ({view.price_note})"
+    return Reason(rule="strike", text=text, bid_usd_per_mwh=_r(step.bid_usd_per_mwh), price_usd_per_mwh=_r(price))
+
+
+def _limit_reason(view: SiteView, group: RigGroup, step: Step, power_w: float, price: float) -> Reason:
+    feeder: Feeder | None = next((f for f in view.site.feeders if f.id == group.feeder), None)
+    own = feeder is not None and feeder.limit_w < view.limit_w and power_w >= feeder.limit_w - 2 * _EPS_W
+    rule = "feeder" if own else view.limit_rule
+    what = f"feeder {group.feeder}" if own else view.limit_note
+    limit_w = feeder.limit_w if own and feeder is not None else view.limit_w
+    return Reason(
+        rule=rule,
+        text=f"{what} ({_mw(limit_w)}) leaves {_mw(power_w)}, though {step.bid_usd_per_mwh:.2f} beats "
+        f"{price:.2f} USD/MWh",
+        bid_usd_per_mwh=_r(step.bid_usd_per_mwh),
+        price_usd_per_mwh=_r(price),
+        limit_w=limit_w,
+    )
+
+
+def _refused_w(view: SiteView, group: RigGroup) -> float | None:
+    seen = view.observed.get(group.id)
+    return seen.power_w if seen is not None and seen.held == "refused" else None
+
+
+def _aux(view: SiteView, unit: RigGroup | NodeGroup) -> float:
+    return GPU_AUX if isinstance(unit, NodeGroup) else aux_share(view.site.cooling, view.temp_c)
+
+
+def _more(reason: Reason, words: str) -> Reason:
+    return Reason(
+        rule=reason.rule,
+        text=reason.text + words,
+        bid_usd_per_mwh=reason.bid_usd_per_mwh,
+        price_usd_per_mwh=reason.price_usd_per_mwh,
+        limit_w=reason.limit_w,
+    )
+
+
+def _mw(power_w: float) -> str:
+    return f"{power_w / 1e6:.3f} MW" if power_w < 1e7 else f"{power_w / 1e6:.1f} MW"
+
+
+def _down(power_w: float) -> float:
+    """To a tenth of a watt, downwards: rounding never breaks a limit."""
+    return math.floor(power_w * 10.0) / 10.0
+
+
+def _r(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

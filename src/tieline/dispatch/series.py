@@ -1,0 +1,76 @@
+"""One market's or station's values over time, as they were known: a sorted list per subject.
+
+A value learned later for the same moment replaces the earlier one. Bounded: what ended long ago is dropped.
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+# Eight days back cover a week-ago forecast and a day's outage of a feed.
+KEEP = timedelta(days=8)
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[T]):
+    """A value, the moment it is from, and how far past its own end it is used (zero while it holds)."""
+
+    value: T
+    at: datetime
+    stale: timedelta
+    kind: str
+    source: str
+
+
+@dataclass(slots=True)
+class _Entry(Generic[T]):
+    known_at: datetime
+    length: timedelta
+    value: T
+    kind: str
+    source: str
+
+
+@dataclass(slots=True)
+class Series(Generic[T]):
+    """Values that hold over [at, at + length)."""
+
+    _ats: list[datetime] = field(default_factory=list)
+    _by_at: dict[datetime, _Entry[T]] = field(default_factory=dict)
+
+    def learn(self, at: datetime, known_at: datetime, length: timedelta, value: T, kind: str, source: str) -> None:
+        entry = self._by_at.get(at)
+        if entry is None:
+            if not self._ats or at > self._ats[-1]:
+                self._ats.append(at)
+            else:
+                bisect.insort(self._ats, at)
+        elif entry.known_at > known_at:
+            return
+        self._by_at[at] = _Entry(known_at, length, value, kind, source)
+
+    def at(self, moment: datetime) -> Known[T] | None:
+        """What holds at `moment`; where nothing does, the last that held, with its staleness."""
+        index = bisect.bisect_right(self._ats, moment) - 1
+        if index < 0:
+            return None
+        at = self._ats[index]
+        entry = self._by_at[at]
+        return Known(entry.value, at, max(timedelta(0), moment - (at + entry.length)), entry.kind, entry.source)
+
+    def window(self, start: datetime, end: datetime) -> list[tuple[datetime, timedelta, T]]:
+        """Entries with start <= at < end, oldest first."""
+        left, right = bisect.bisect_left(self._ats, start), bisect.bisect_left(self._ats, end)
+        return [(at, (e := self._by_at[at]).length, e.value) for at in self._ats[left:right]]
+
+    def forget(self, before: datetime) -> None:
+        """Drop what started before `before`, but keep the newest, so that a dead feed still has a last word."""
+        index = min(bisect.bisect_left(self._ats, before), len(self._ats) - 1)
+        for at in self._ats[: max(0, index)]:
+            del self._by_at[at]
+        del self._ats[: max(0, index)]

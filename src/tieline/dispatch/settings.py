@@ -1,0 +1,80 @@
+"""What an operator can set about dispatch, with defaults that are safe and say why.
+
+Assumptions are named as such; every report built on them repeats them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+Policy = Literal["strike", "lookahead"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Frozen; unknown fields are refused by name."""
+
+    policy: Policy = "strike"
+    interval_s: int = 300
+    # Three intervals: one lost message does not drop a site to its safe default, a lost quarter hour does.
+    valid_for_s: int = 900
+
+    # What a hash earns after the pool: FPPS fee and rejected shares (assumed, near published figures).
+    pool_fee: float = 0.015
+    rejects: float = 0.003
+    # Mode a curtailed rig rests in: "sleep" wakes in seconds, "off" saves its last watts but must boot.
+    rest_mode: Literal["sleep", "off"] = "sleep"
+    wear_usd_per_kw_start: float = 0.05
+
+    # A price outside this is a fault of the feed. The highest caps in force are near 17,500 AUD/MWh, and
+    # floors near -1,000; both have been reached.
+    price_min_usd_per_mwh: float = -2_000.0
+    price_max_usd_per_mwh: float = 25_000.0
+    # A real-time hourly price is known when its hour has ended, so an hour old is normal; three is stale.
+    price_stale_s: int = 3 * 3600
+    # Difficulty moves each two weeks, the price of bitcoin some per cent a day.
+    network_stale_s: int = 3 * 86_400
+    weather_stale_s: int = 6 * 3600
+    demand_stale_s: int = 2 * 3600
+    # How long the last decided plan stands in for an unknown price before units go to rest.
+    keep_plan_s: int = 24 * 3600
+
+    # Share of a site's limit by which mining may rise per 5 minutes; None: no bound.
+    restore_share_per_5min: float | None = 0.20
+    # Contracted power that is not drawn is sold at the market less this share.
+    resale_discount: float = 0.10
+
+    # Inference tariffs, USD per million tokens; batch work is sold at this share of them.
+    output_usd_per_mtok: float = 0.60
+    input_usd_per_mtok: float = 0.20
+    batch_tariff_share: float = 0.50
+    # Share of an hour's bill credited when its service level is missed.
+    sla_credit_share: float = 0.10
+    # Concurrent streams per replica for interactive work; read in the measured table.
+    interactive_batch: int = 128
+    # Replicas kept warm beyond the expected need, for growth within an interval.
+    warm_headroom: float = 0.15
+    warm_min_per_region: int = 1
+    # Regions that may serve each region's users (round trip short enough), nearest first.
+    reach: dict[str, tuple[str, ...]] = {}
+    # Name of the measured table of a replica, in this package or a path.
+    gpu_table: str = "llama-3.1-70b_4xh100"
+
+    @classmethod
+    def of(cls, mapping: Mapping[str, Any]) -> Settings:
+        """From a configuration section. Raises msgspec.ValidationError naming the field."""
+        return msgspec.convert(dict(mapping), cls)
+
+    @property
+    def keeps(self) -> float:
+        """Share of a hash's value that is left after pool fee and rejects."""
+        return (1.0 - self.pool_fee) * (1.0 - self.rejects)
+
+    def __post_init__(self) -> None:
+        for name in ("interval_s", "valid_for_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"dispatch.{name} must be above 0, got {getattr(self, name)}")
+        if self.price_min_usd_per_mwh >= self.price_max_usd_per_mwh:
+            raise ValueError("dispatch.price_min_usd_per_mwh must be below price_max_usd_per_mwh")
