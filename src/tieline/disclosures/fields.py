@@ -1,0 +1,65 @@
+"""Every field that a fact may have, with its unit and its meaning in one line.
+
+Words that look alike are kept apart here: coins and equivalents, rated and operating hashrate, averages and
+point values, press holdings and coins on the balance sheet.
+"""
+
+from __future__ import annotations
+
+FIELDS: dict[str, tuple[str, str]] = {
+    # coins
+    "btc_produced": ("BTC", "mined in the period for the company's own account, as the release counts it"),
+    "avg_btc_per_day": ("BTC/day", "printed average per day"),
+    "ytd_btc": ("BTC", "mined since the start of the year"),
+    "btc_equivalent_not_coins": ("BTC", "power sales or credits expressed in bitcoin; no coin was mined"),
+    "jv_share_btc": ("BTC", "the company's share of coins mined by a joint venture"),
+    "hosted_btc_customers": ("BTC", "mined on the company's sites by customers' machines"),
+    "btc_open": ("BTC", "balance at the start of the period"),
+    "btc_held_end": ("BTC", "held at the end of the period, restricted and pledged coins usually included"),
+    "restricted_or_pledged_btc": ("BTC", "part of the holding that is restricted, pledged or posted"),
+    "lent_btc": ("BTC", "part of the holding that is lent out"),
+    "free_btc": ("BTC", "part of the holding that is stated to be unrestricted or unencumbered"),
+    "btc_on_balance": ("BTC", "on the balance sheet, without coins derecognised as collateral"),
+    "btc_receivable_from_collateral": ("BTC", "posted as collateral and shown as a receivable"),
+    "btc_sold": ("BTC", "sold, converted or monetised in the period"),
+    "sold_share_pct": ("%", "sold coins as a share of production"),
+    "btc_purchased": ("BTC", "bought in the period"),
+    "service_fee_btc": ("BTC", "fees paid in bitcoin"),
+    "blocks_won": ("blocks", "blocks found by the company's own pool"),
+    "fee_share_pct": ("%", "transaction fees as a share of bitcoin earned"),
+    "share_of_rewards_pct": ("%", "share of all miner rewards available on the network"),
+    "btc_per_avg_ehs": ("BTC/(EH/s)", "produced per average exahash per second"),
+    # hashrate and machines
+    "deployed_ehs": ("EH/s", "rated capacity at the end of the period: deployed, installed, energised"),
+    "avg_operating_ehs": ("EH/s", "operating, averaged over the period"),
+    "operating_month_end_ehs": ("EH/s", "operating at the end of the period, where a rated figure stands beside it"),
+    "self_owned_ehs": ("EH/s", "from machines that the company owns, where a managed total stands beside it"),
+    "managed_ehs": ("EH/s", "under management, customers' machines included"),
+    "total_energized_ehs_incl_hosting": ("EH/s", "energised at the company's sites, customers' machines included"),
+    "potential_phs": ("PH/s", "rated hashrate with machines in transit or in storage"),
+    "deployed_miners": ("miners", "machines deployed at the end of the period"),
+    "efficiency_j_th": ("J/TH", "fleet efficiency; W/TH is the same"),
+    # money
+    "sale_proceeds_usd": ("USD", "received for the coins sold"),
+    "avg_sale_price_usd": ("USD/BTC", "average price of the coins sold"),
+    "revenue_usd": ("USD", "bitcoin mining revenue"),
+    "revenue_usd_per_btc": ("USD/BTC", "mining revenue per bitcoin"),
+    "value_usd_per_btc": ("USD/BTC", "price at which the release values a bitcoin mined"),
+    "energy_cost_usd_per_btc": ("USD/BTC", "electricity per bitcoin"),
+    "cash_cost_usd_per_btc": ("USD/BTC", "cash cost per bitcoin, as the release defines it"),
+    "all_in_cost_usd_per_btc": ("USD/BTC", "cost per bitcoin with depreciation"),
+    "power_cost_usd_per_kwh": ("USD/kWh", "power price paid"),
+    "power_credits_usd": ("USD", "credits for power not used or sold back"),
+    "demand_response_credits_usd": ("USD", "paid for taking part in demand response"),
+    "total_power_credits_usd": ("USD", "all power and demand response credits"),
+    # balance-sheet notes
+    "open_kusd": ("kUSD", "carrying value at the start of the period"),
+    "close_kusd": ("kUSD", "carrying value at the end of the period"),
+    "cost_basis_kusd": ("kUSD", "cost of the coins held"),
+    "receivable_kusd": ("kUSD", "receivable for bitcoin posted as collateral"),
+}
+
+
+def unit_of(field: str) -> str:
+    """The unit in which a field's values are given."""
+    return FIELDS[field][0]

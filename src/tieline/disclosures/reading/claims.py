@@ -1,0 +1,115 @@
+"""A figure found, before it is believed: the field, the value in the field's unit, its place and its strength.
+
+Knows nothing of layouts or sentences. `convert` turns a printed quantity into a field's unit, or refuses: a
+figure in another currency, a hashrate without a unit that could be two things, a percentage under a coin row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from tieline.disclosures.fact import Method
+from tieline.disclosures.fields import FIELDS
+from tieline.disclosures.reading.numbers import Quantity, exact
+
+STRONG, MEDIUM, WEAK = 3, 2, 1
+"""A labelled cell or a verb with its object; a noun near by; a reading by default."""
+
+FLOWS = {"btc_produced", "btc_sold", "btc_purchased", "service_fee_btc", "hosted_btc_customers", "jv_share_btc", "btc_equivalent_not_coins"}
+"""Fields for which a dash in a table is a zero. For a price or a rated hashrate it says that there is none."""
+
+_RANGES: dict[str, tuple[Decimal, Decimal]] = {
+    "J/TH": (Decimal(5), Decimal(150)),
+    "USD/kWh": (Decimal("0.001"), Decimal("0.6")),
+    "EH/s": (Decimal("0.0001"), Decimal(2000)),
+    "PH/s": (Decimal("0.1"), Decimal(2_000_000)),
+    "%": (Decimal(0), Decimal(100)),
+    "BTC": (Decimal(0), Decimal(1_000_000)),
+    "BTC/day": (Decimal(0), Decimal(900)),
+    "blocks": (Decimal(1), Decimal(4464)),
+    "miners": (Decimal(1), Decimal(5_000_000)),
+    "USD/BTC": (Decimal(500), Decimal(2_000_000)),
+}
+"""What can be at all: a coin's price since 2016, 900 coins a day in all, 4,464 blocks in a month of 31 days."""
+
+
+@dataclass(slots=True)
+class Claim:
+    """One candidate figure."""
+
+    field: str
+    value: Decimal
+    period: str
+    start: int
+    end: int
+    printed: str
+    rule: str
+    strength: int = STRONG
+    scope: str | None = None
+    issuer: str | None = None
+    restated: bool = False
+    approximate: bool = False
+    method: Method = "rule"
+
+
+def convert(name: str, q: Quantity, label_unit: str | None) -> Decimal | str:
+    """The quantity in the field's unit; a reason where that is not possible."""
+    unit = FIELDS[name][0]
+    value = q.value
+    if q.unit in ("other money", "other coin", "energy", "power", "other"):
+        return f"{q.printed} is in another unit"
+    if q.unit == "%" and unit != "%":
+        return f"{q.printed} is a percentage"
+    if unit in ("EH/s", "PH/s"):
+        value_or_reason = _hashrate(value, q, label_unit, unit)
+        if isinstance(value_or_reason, str):
+            return value_or_reason
+        value = value_or_reason
+    elif unit in ("USD", "USD/BTC", "kUSD"):
+        if q.unit not in (None, "USD"):
+            return f"{q.printed} is no amount of money"
+        if q.unit is None and label_unit not in ("USD", "kUSD", "mUSD") and unit != "USD/BTC":
+            return f"{q.printed} has no currency"
+        if unit == "USD" and q.value < 100_000 and label_unit in ("kUSD", "mUSD"):
+            value = exact(value.scaleb(3 if label_unit == "kUSD" else 6))
+    elif unit == "USD/kWh":
+        if q.unit not in (None, "USD", "USD/kWh"):
+            return f"{q.printed} is no power price"
+        if q.unit is None and value > 1:
+            value = exact(value.scaleb(-2))
+    elif unit in ("BTC", "BTC/day", "BTC/(EH/s)"):
+        if q.unit not in (None, "BTC"):
+            return f"{q.printed} is no amount of bitcoin"
+    elif unit == "J/TH":
+        if q.unit not in (None, "J/TH"):
+            return f"{q.printed} is no efficiency"
+    elif unit == "miners":
+        if q.unit not in (None, "miners") or value != value.to_integral_value():
+            return f"{q.printed} is no count of machines"
+    elif unit == "blocks":
+        if q.unit not in (None, "blocks", "BTC") or value != value.to_integral_value():
+            return f"{q.printed} is no count of blocks"
+    elif unit == "%" and q.unit not in (None, "%"):
+        return f"{q.printed} is no percentage"
+    low, high = _RANGES.get(unit, (None, None))
+    if low is not None and high is not None and not low <= value <= high:
+        return f"{q.printed} cannot be {name}"
+    return value
+
+
+def _hashrate(value: Decimal, q: Quantity, label_unit: str | None, unit: str) -> Decimal | str:
+    """EH/s from whatever unit is printed in the cell or the label; without one, only where it cannot be PH/s."""
+    if q.unit == "EH/s":
+        rate = value
+    elif q.unit is not None:
+        return f"{q.printed} is no hashrate"
+    elif label_unit == "PH/s":
+        rate = exact(value / 1000) if unit == "EH/s" else value / 1000
+    elif label_unit == "TH/s":
+        rate = value / 1_000_000
+    elif label_unit == "EH/s" or Decimal("0.05") <= value <= 100:
+        rate = value
+    else:
+        return f"{q.printed} has no unit and could be PH/s or EH/s"
+    return exact(rate * 1000) if unit == "PH/s" else rate

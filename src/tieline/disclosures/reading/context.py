@@ -1,0 +1,157 @@
+"""What a document is about before any figure is read: its language, its month, whether it is a monthly update.
+
+Knows nothing of fields. The month comes from the columns or the title; where neither says it, from the month
+before publication. Without any year nothing is dated and nothing can be stored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from tieline.disclosures.reading.numbers import style_of
+from tieline.disclosures.reading.periods import Period, as_heading, periods, resolve, shift
+
+_LANGUAGES = {
+    "en": r"\b(?:the|of|and|in|for|with|was|its|per|average|month)\b",
+    "de": r"\b(?:der|die|das|und|im|mit|von|für|wurden|durchschnitt\w*|monat|hat)\b",
+    "fr": r"\b(?:le|la|les|des|et|en|du|une|pour|avec|mois|moyenne?)\b",
+    "es": r"\b(?:el|la|los|las|de|del|y|en|con|una|por|mes|promedio)\b",
+    "pt": r"\b(?:o|os|as|do|da|dos|em|com|uma|por|mês|média|não)\b",
+    "it": r"\b(?:il|lo|gli|della|di|nel|con|una|per|mese|media|che)\b",
+    "ru": r"\b(?:и|в|на|за|по|с|из|компания|месяц\w*)\b",
+}
+_COMPARED = re.compile(
+    r"(?:vs\.?|versus|from|compared (?:to|with)|comparison (?:to|with)|than|over|relative to|against|prior|previous|since|"
+    r"gegenüber|verglichen mit|par rapport (?:à|au)|frente a|respecto a|rispetto a|em relação a|较|較|比|对比)\s*(?:the |in |month of |du |a )*$",
+    re.IGNORECASE,
+)
+_STATEMENT = re.compile(
+    r"fair value|carrying (?:value|amount)|cost basis|receivable|impairment|balance as of|consolidated (?:balance|statements)|"
+    r"derecogni|ASU 2023-08|ASC 350|number of bitcoin held|XBRL",
+    re.IGNORECASE,
+)
+_UPDATE = re.compile(
+    r"production (?:and|update)|monthly|operational update|operations? update|mining update|month[- ]over[- ]month|per day|"
+    r"\bin (?:January|February|March|April|May|June|July|August|September|October|November|December)\b(?!\s+\d)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the reader knows before it reads figures."""
+
+    language: str
+    style: str
+    period: str | None
+    """The document's month, YYYY-MM."""
+    reference: tuple[int, int] | None
+    """The month against which a month without a year is resolved."""
+    statement: bool
+    """A note to financial statements, not a monthly update: dates stay dates."""
+    published: str | None
+
+
+def understand(text: str, title: str | None, published: str | None) -> Context:
+    """Read a document's frame."""
+    language = language_of(text)
+    date = _published(published) or _dateline(text)
+    statement = len(_STATEMENT.findall(text[:60_000])) >= 2 and not _UPDATE.search(text[:60_000])
+    month, reference = _month(text, title, date)
+    return Context(language, style_of(text, language), month, reference, statement, published)
+
+
+def language_of(text: str) -> str:
+    """The language by its commonest small words; Chinese and Japanese by their script."""
+    sample = text[:20_000]
+    kana = len(re.findall(r"[ぁ-んァ-ヶ]", sample))
+    han = len(re.findall(r"[一-鿿]", sample))
+    if han + kana > max(10, len(sample) * 0.05):
+        return "ja" if kana > han * 0.3 else "zh"
+    lowered = sample.lower()
+    counts = {name: len(re.findall(pattern, lowered)) for name, pattern in _LANGUAGES.items()}
+    best = max(counts, key=lambda name: counts[name])
+    return best if counts[best] > counts["en"] * 1.3 and counts[best] >= 3 else "en"
+
+
+def _published(published: str | None) -> tuple[int, int] | None:
+    m = re.match(r"(20\d\d)-(\d\d)", published or "")
+    return (int(m[1]), int(m[2])) if m and 1 <= int(m[2]) <= 12 else None
+
+
+def _dateline(text: str) -> tuple[int, int] | None:
+    """`SINGAPORE, May 14, 2026 (GLOBE NEWSWIRE)`: a full date near a wire's name, or a line that is only a date."""
+    head = text[:6000]
+    m = re.search(r"(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile|CNW)", head, re.IGNORECASE)
+    window = head[max(0, m.start() - 120) : m.end() + 40] if m else ""
+    dates = [p for p in periods(window) if p.kind == "date" and p.year is not None]
+    if not dates:
+        dates = [
+            p
+            for line in head.split("\n")[:12]
+            if len(line) < 60
+            for p in periods(line)
+            if p.kind == "date" and p.year is not None and not re.search(r"as of|ended", line, re.IGNORECASE)
+        ]
+    return (dates[0].year or 0, dates[0].month) if dates else None
+
+
+def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[str | None, tuple[int, int] | None]:
+    body = text[:60_000]
+    every = [as_heading(p) if _in_heading(body, p) else p for p in periods(body)]
+    compared = {id(p) for p in every if _COMPARED.search(body[max(0, p.start - 30) : p.start])}
+    own = [p for p in every if id(p) not in compared]
+    before = shift(f"{date[0]:04d}-{date[1]:02d}", -1) if date else None
+    limit = f"{date[0]:04d}-{date[1]:02d}" if date else None
+    titled = _titled(title, before, limit)
+    if titled is not None:
+        return titled, (int(titled[:4]), int(titled[5:]))
+    months = Counter(
+        f"{p.year:04d}-{p.month:02d}" for p in own if p.year is not None and (p.kind == "month" or (p.kind == "date" and p.ends_month))
+    )
+    if before is not None:
+        bare = {p.month for p in own if p.year is None and p.kind in ("month", "date")}
+        reference = (int(before[:4]), int(before[5:]))
+        if months[before] or int(before[5:]) in bare or not months:
+            return before, reference
+        recent = [m for m in months if limit is not None and shift(before, -4) <= m <= limit]
+        return (max(recent) if recent else before), reference
+    if not months:
+        years = Counter(p.year for p in every if p.year is not None)
+        years.update(int(y) for y in re.findall(r"\bCY ?(20\d\d)\b", body))
+        bare_months = [p.month for p in own if p.year is None and p.kind == "month"]
+        if years and bare_months:
+            year = max(years)
+            return f"{year:04d}-{bare_months[0]:02d}", (year, bare_months[0])
+        quarter = next((p for p in own if p.kind == "quarter" and p.year is not None), None)
+        if quarter is not None and quarter.year is not None:
+            return None, (quarter.year, quarter.month * 3)
+        return None, (max(years), 12) if years else None
+    top = max(months)
+    if months[top] == 1 and len(months) > 1:  # a single later mention may be an outlook
+        first = next(f"{p.year:04d}-{p.month:02d}" for p in own if p.year is not None and p.kind in ("month", "date") and f"{p.year:04d}-{p.month:02d}" in months)
+        top = max(first, months.most_common(1)[0][0])
+    return top, (int(top[:4]), int(top[5:]))
+
+
+def _titled(title: str | None, before: str | None, limit: str | None) -> str | None:
+    """The month in the title, when it is one month and no later than publication."""
+    if not title:
+        return None
+    found = [p for p in periods(title) if p.kind in ("month", "date")]
+    found = [p for p in found if not _COMPARED.search(title[max(0, p.start - 30) : p.start])]
+    reference = (int(before[:4]), int(before[5:])) if before else None
+    keys = {f"{q.year:04d}-{q.month:02d}" for p in found if (q := resolve(p, reference)).year is not None and (q.kind == "month" or q.ends_month)}
+    if len(keys) != 1:
+        return None
+    key = keys.pop()
+    return key if limit is None or key <= limit else None
+
+
+def _in_heading(text: str, p: Period) -> bool:
+    """Does the expression stand in a line of little else, as headings do?"""
+    start = text.rfind("\n", 0, p.start) + 1
+    end = text.find("\n", p.end)
+    line = text[start : end if end >= 0 else len(text)]
+    return len(periods(line)) >= 2 or len(line.strip()) <= len(text[p.start : p.end]) + 6

@@ -1,0 +1,210 @@
+"""Months, quarters and dates as releases print them, in the languages that miners and their press write.
+
+Knows nothing of numbers or fields. `periods` finds every expression; a month without a year is resolved later
+against the document's own month (`resolve`), to the latest such month that is not after it.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+from dataclasses import dataclass, replace
+
+_MONTHS: dict[str, int] = {}
+for _names in (
+    "january february march april may june july august september october november december",
+    "jan feb mar apr may jun jul aug sep oct nov dec",
+    "januar februar märz april mai juni juli august september oktober november dezember",
+    "jänner - maerz - - - - - sept okt - dez",
+    "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+    "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+    "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro",
+    "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
+    "января февраля марта апреля мая июня июля августа сентября октября ноября декабря",
+    "январе феврале марте апреле мае июне июле августе сентябре октябре ноябре декабре",
+    "январь февраль март апрель май июнь июль август сентябрь октябрь ноябрь декабрь",
+    "ocak şubat mart nisan mayıs haziran temmuz ağustos eylül ekim kasım aralık",
+):
+    for _i, _name in enumerate(_names.split(), 1):
+        if _name != "-":
+            _MONTHS.setdefault(_name, _i)
+_NAME = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_QUARTERS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "1st": 1, "2nd": 2, "3rd": 3, "4th": 4,
+             "一": 1, "二": 2, "三": 3, "四": 4, "1": 1, "2": 2, "3": 3, "4": 4}  # fmt: skip
+_COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "nine": 9, "twelve": 12, "ten": 10}
+_YEAR = r"(?:20[1-4]\d)"
+
+_PATTERN = re.compile(
+    r"(?P<q>\bQ(?P<q1>[1-4])[ \-/']*(?P<qy1>" + _YEAR + r"|\d\d)\b|\b(?P<q2>[1-4])Q[ \-']*(?P<qy2>" + _YEAR + r"|\d\d)\b"
+    r"|\b(?P<qy3>" + _YEAR + r")[ \-]?Q(?P<q3>[1-4])\b"
+    r"|\b(?P<q4>first|second|third|fourth|1st|2nd|3rd|4th)[ -](?:fiscal )?(?:quarter|qtr\.?)(?:\s+of)?(?:\s+fiscal(?: year)?)?(?:,?\s+(?P<qy4>" + _YEAR + r"))?"
+    r"|(?P<qy5>" + _YEAR + r")年(?:第)?(?P<q5>[一二三四1-4])季度?"
+    r"|\bQ(?P<q6>[1-4])\b(?!\d))"
+    r"|(?P<iso>(?<![\d/.\-])(?P<iy>" + _YEAR + r")[\-/.](?P<im>0[1-9]|1[0-2]|[1-9](?![\d]))(?:[\-/.](?P<id>0[1-9]|[12]\d|3[01]))?(?![\d/\-]))"
+    r"|(?P<cjk>(?:(?P<cy>" + _YEAR + r")\s?[年년]\s?)?(?<!\d)(?P<cm>1[0-2]|0?[1-9])\s?[月월](?:份|度)?(?:\s?(?P<cd>3[01]|[12]\d|0?[1-9])\s?[日일])?)"
+    r"|(?P<dmy>(?<![\w])(?P<dd>3[01]|[12]\d|0?[1-9])(?:st|nd|rd|th|\.|er)?(?:\s+(?:de|of))?\s+(?P<dm>" + _NAME + r")\b\.?,?(?:\s+(?:de|del|of))?\s*(?P<dy>" + _YEAR + r")?)"
+    r"|(?P<mdy>(?:(?<![^\W\d_])|(?-i:(?<=[a-z])(?=[A-Z])))(?P<mm>" + _NAME + r")(?![^\W\d_])[.,]?"
+    r"(?:[\s\-–/]{0,2}(?P<my0>" + _YEAR + r")(?!\d)"
+    r"|\s+(?P<md>3[01]|[12]\d|0?[1-9])(?:st|nd|rd|th)?(?![\d.,]*\d)(?:\s*,\s*|\s+)(?P<my1>" + _YEAR + r")(?!\d)"
+    r"|\s*,\s*(?P<my2>" + _YEAR + r")(?!\d)"
+    r"|\s+(?:de|del|of)\s+(?P<my3>" + _YEAR + r")(?!\d)"
+    r"|(?:\s?['’]|-)(?P<my4>\d\d)(?![\d.,%])"
+    r"|\s+(?P<mn>\d\d?)(?:st|nd|rd|th)?(?![\d]|[.,]\d|\s?(?:%|[EPT]H\b|J/|W/|BTC|MW|bitcoin|million|blocks|per)))?)",
+    re.IGNORECASE,
+)  # fmt: skip
+_SPAN = re.compile(
+    r"(?:\b(?P<count>one|two|three|four|five|six|nine|ten|twelve|\d{1,2})[ -]months?(?: period)?(?: ended| ending)?\s*,?\s*$)"
+    r"|(?P<single>\bmonths? (?:ended|ending|of)\s*$)"
+    r"|(?P<ended>\b(?:fiscal )?(?:year|full year)(?: ended| ending)\s*$)|(?P<ytd>\b(?:YTD|year[- ]to[- ]date)(?: ended)?\s*$)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Period:
+    """One expression. `kind` is month, date, quarter, year or span (several months that are no quarter)."""
+
+    kind: str
+    year: int | None
+    month: int
+    """The month; for a quarter its number."""
+    day: int | None = None
+    start: int = 0
+    end: int = 0
+    loose: int | None = None
+    """The two digits in `Aug 25`: a year in a table heading, a day in a sentence."""
+
+    @property
+    def key(self) -> str | None:
+        """The period as facts carry it; None while the year is unknown."""
+        if self.year is None:
+            return None
+        if self.kind == "month":
+            return f"{self.year:04d}-{self.month:02d}"
+        if self.kind == "date":
+            return f"{self.year:04d}-{self.month:02d}-{self.day:02d}"
+        if self.kind == "quarter":
+            return f"{self.year:04d}Q{self.month}"
+        return f"{self.year:04d}" if self.kind == "year" else None
+
+    @property
+    def ends_month(self) -> bool:
+        """Is this the last day of its month? Without a year, 28 and 29 February both count."""
+        if self.day is None:
+            return False
+        if self.month == 2 and self.year is None:
+            return self.day in (28, 29)
+        return self.day == calendar.monthrange(self.year or 2023, self.month)[1]
+
+
+def periods(text: str, start: int = 0, end: int | None = None) -> list[Period]:
+    """Every period expression in text[start:end], in order, not overlapping."""
+    out: list[Period] = []
+    for m in _PATTERN.finditer(text, start, len(text) if end is None else end):
+        period = _period(text, m)
+        if period is None:
+            continue
+        out.append(_spanned(text, period, out[-1].end if out else start))
+    return out
+
+
+def _period(text: str, m: re.Match[str]) -> Period | None:
+    if m["q"]:
+        number = m["q1"] or m["q2"] or m["q3"] or m["q4"] or m["q5"] or m["q6"]
+        year = m["qy1"] or m["qy2"] or m["qy3"] or m["qy4"] or m["qy5"]
+        return Period("quarter", _year(year), _QUARTERS[number.lower()], None, m.start(), m.end())
+    if m["iso"]:
+        day = m["id"]
+        return Period("date" if day else "month", int(m["iy"]), int(m["im"]), int(day) if day else None, m.start(), m.end())
+    if m["cjk"]:
+        day = m["cd"]
+        return Period("date" if day else "month", _year(m["cy"]), int(m["cm"]), int(day) if day else None, m.start(), m.end())
+    if m["dmy"]:
+        return _valid(Period("date", _year(m["dy"]), _MONTHS[m["dm"].lower()], int(m["dd"]), m.start(), m.end()))
+    name = m["mm"]
+    if name.lower() in ("may", "march", "mar", "mars", "mart", "mai", "dec", "oct", "sept", "jun", "aug") and name[0].islower():
+        followed = m["my0"] or m["my1"] or m["my2"] or m["my3"]
+        if not followed:
+            return None
+    month = _MONTHS[name.lower()]
+    end = m.end()
+    if m["my1"]:
+        return _valid(Period("date", int(m["my1"]), month, int(m["md"]), m.start(), end))
+    year = m["my0"] or m["my2"] or m["my3"] or m["my4"]
+    if year:
+        return Period("month", _year(year), month, None, m.start(), end)
+    if m["mn"]:
+        loose = int(m["mn"])
+        if 1 <= loose <= 31:
+            return _valid(Period("date", None, month, loose, m.start(), end, loose))
+        return Period("month", 2000 + loose if loose < 50 else None, month, None, m.start(), end, loose)
+    end = m.end("mm")
+    return Period("month", None, month, None, m.start(), end)
+
+
+def _valid(p: Period) -> Period:
+    """A day that its month does not have makes the expression a plain month."""
+    if p.day is not None and not 1 <= p.day <= calendar.monthrange(p.year or 2024, p.month)[1]:
+        return replace(p, kind="month", day=None)
+    return p
+
+
+def _year(digits: str | None) -> int | None:
+    if digits is None:
+        return None
+    return int(digits) if len(digits) == 4 else 2000 + int(digits)
+
+
+def _spanned(text: str, p: Period, floor: int) -> Period:
+    """`Three months ended June 30, 2024` is a quarter, `Six Months` a span, `One Month January 31` a month."""
+    lead = _SPAN.search(text[max(floor, p.start - 40) : p.start])
+    if lead is None:
+        return p
+    start = max(floor, p.start - 40) + lead.start()
+    if lead["single"]:
+        return replace(p, kind="month", day=None, start=start) if p.kind in ("date", "month") else p
+    if lead["ended"]:
+        return replace(p, kind="year", day=None, start=start)
+    if lead["ytd"]:
+        return replace(p, kind="span", day=None, start=start)
+    count = _COUNTS.get(lead["count"].lower()) or (int(lead["count"]) if lead["count"].isdigit() else 0)
+    if count == 1:
+        return replace(p, kind="month", day=None, start=start)
+    if count == 3 and p.month % 3 == 0:
+        return replace(p, kind="quarter", month=p.month // 3, day=None, start=start)
+    return replace(p, kind="year" if count == 12 and p.month == 12 else "span", day=None, start=start)
+
+
+def resolve(p: Period, reference: tuple[int, int] | None) -> Period:
+    """The same period with a year: the latest one that is not after the reference month."""
+    if p.year is not None or reference is None:
+        return p
+    year, month = reference
+    if p.kind == "quarter":
+        return replace(p, year=year if p.month * 3 - 2 <= month else year - 1)
+    resolved = replace(p, year=year if p.month <= month else year - 1)
+    return _valid(resolved)
+
+
+def as_heading(p: Period) -> Period:
+    """`Aug 25` over a column is August 2025; a month-end date over a column is that month."""
+    if p.kind == "date" and p.loose is not None and p.loose >= 17:
+        return replace(p, kind="month", year=2000 + p.loose, day=None)
+    return month_of(p) if p.kind == "date" and p.ends_month else p
+
+
+def month_of(p: Period) -> Period:
+    """The calendar month that a date lies in."""
+    return replace(p, kind="month", day=None)
+
+
+def shift(key: str, months: int) -> str:
+    """`2024-01` shifted by whole months."""
+    year, month = int(key[:4]), int(key[5:7])
+    total = year * 12 + month - 1 + months
+    return f"{total // 12:04d}-{total % 12 + 1:02d}"
+
+
+def days_in(key: str) -> int:
+    """Days of a calendar month given as YYYY-MM."""
+    return calendar.monthrange(int(key[:4]), int(key[5:7]))[1]

@@ -1,0 +1,198 @@
+"""Table rows to claims: which field a label names, which month each value belongs to.
+
+Knows nothing of sentences. A row is read only where its values and the columns agree in number; otherwise it
+says so and stays empty.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+
+from tieline.disclosures.reading import glued
+from tieline.disclosures.reading.claims import FLOWS, STRONG, WEAK, Claim, convert
+from tieline.disclosures.reading.context import Context
+from tieline.disclosures.reading.labels import Label, classify, period_in, unit_in
+from tieline.disclosures.reading.layout import Column, Row, Value
+from tieline.disclosures.reading.numbers import Quantity, exact
+from tieline.disclosures.reading.periods import Period, as_heading, month_of, resolve
+
+_RESTATED = re.compile(r"restate|revis|recast|adjust(?:ed|ment)|correct(?:ed|ion)|reflects|更正|修正|重述|angepasst|corrig", re.IGNORECASE)
+_OPEN_ENDED = re.compile(r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net|total|average|avg\.?|self-mined)|[-/(,&])\s*$", re.IGNORECASE)
+
+
+def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Claim], list[str]]:
+    """Every claim that the tables make, and a note for each row that could not be read."""
+    out: list[Claim] = []
+    notes: list[str] = []
+    for row in rows:
+        if row.glued:
+            _glued(text, row, ctx, out, notes)
+        else:
+            _row(text, row, ctx, out, notes)
+    return out, notes
+
+
+def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str]) -> None:
+    unit = next((v.quantity.unit for v in row.values if v.quantity is not None and v.quantity.unit not in (None, "%")), None)
+    if unit is None and row.values and row.values[0].quantity is not None:
+        unit = row.values[0].quantity.unit
+    found, name, start = _label(row, unit)
+    if found is None:
+        return
+    pairs = _align(text, row)
+    if isinstance(pairs, str):
+        notes.append(f"{name!r}: {pairs}")
+        return
+    if not row.columns and not _stands_alone(text, row):
+        return
+    starred = _has_restatement_note(text)
+    wrong_unit = [v for c, v in pairs if (c is None or c.period is not None) and v.quantity is not None and v.quantity.unit == "%" and not found.field.endswith("_pct")]
+    if wrong_unit:
+        notes.append(f"{name!r}: a percentage stands where a month's value belongs")
+        return
+    for column, value in pairs:
+        period = _period(column, name, ctx)
+        if period is None:
+            continue
+        claim = _claim(found, value, period, start, text)
+        if isinstance(claim, str):
+            notes.append(f"{name!r}: {claim}")
+        elif claim is not None:
+            if starred and value.quantity is not None and "*" in value.quantity.mark:
+                claim.restated = True
+            out.append(claim)
+
+
+def _label(row: Row, unit: str | None) -> tuple[Label | None, str, int]:
+    """The field of the nearest label line, joined with the lines above it as far as needed."""
+    lines = row.labels
+    count = 1
+    while count < len(lines) and (re.match(r"[a-z(]", lines[-count][0]) or _OPEN_ENDED.search(lines[-count - 1][0])):
+        count += 1
+    for k in range(count, len(lines) + 1):
+        name = " ".join(line for line, _, _ in lines[-k:])
+        section = row.section if k < len(lines) or row.section not in name else ""
+        found = classify(re.sub(r"\s+", " ", name), unit, section)
+        if found is not None:
+            return found, name, lines[-k][1]
+        if k > count and len(lines[-k][0]) > 60:
+            break
+    return None, lines[-1][0] if lines else "", 0
+
+
+def _align(text: str, row: Row) -> list[tuple[Column | None, Value]] | str:
+    """Each value with its column; a reason where they do not fit."""
+    values, columns = row.values, row.columns
+    filled = [v for v in values if not (v.kind == "absent" and not text[v.start : v.end].strip())]
+    if not columns:
+        numbers = [v for v in filled if v.quantity is None or v.quantity.unit != "%"]
+        return [(None, numbers[0])] if len(numbers) == 1 and len(filled) <= 2 else "values without a heading above them"
+    months = [c for c in columns if c.period is not None and c.period.kind == "month"]
+    dated = [c for c in columns if c.period is not None]
+    if len(filled) == len(columns):
+        return list(zip(columns, filled, strict=True))
+    if len(values) == len(columns):
+        return list(zip(columns, values, strict=True))
+    if len(filled) == len(columns) + 1 and _is_footnote(filled[0]):
+        return list(zip(columns, filled[1:], strict=True))
+    for some in (dated, months):
+        if some and len(filled) == len(some):
+            return list(zip(some, filled, strict=True))
+    if len(filled) > len(columns) and len(columns) == len(dated) and all(v.quantity is not None and v.quantity.unit == "%" for v in filled[len(columns) :]):
+        return list(zip(columns, filled, strict=False))
+    return f"{len(filled)} values under {len(columns)} headings: not read"
+
+
+def _is_footnote(value: Value) -> bool:
+    q = value.quantity
+    return q is not None and q.unit is None and not q.negative and q.decimals == 0 and 0 < q.value < 20
+
+
+def _stands_alone(text: str, row: Row) -> bool:
+    """A label and one value without a heading: read where a colon, a bar or a line of its own sets them apart."""
+    label, value = row.labels[-1], row.values[0]
+    gap = text[label[2] : value.start]
+    if re.search(r"[:：|\n]", gap) or label[0].rstrip().endswith((":", "：")):
+        return True
+    return bool(re.match(r"\s*[:：]", text[label[2] : label[2] + 3]))
+
+
+def _period(column: Column | None, name: str, ctx: Context) -> str | None:
+    """The key of the period that a value belongs to."""
+    if column is not None and column.period is None:
+        return None
+    own = period_in(name)
+    if own is not None and (column is None or (column.period is not None and column.period.year is None)):
+        return key_of(own, ctx)
+    if column is None:
+        return ctx.period
+    assert column.period is not None
+    return key_of(as_heading(column.period), ctx)
+
+
+def key_of(p: Period, ctx: Context) -> str | None:
+    """The period as facts carry it: a month-end date in a monthly update is that month."""
+    resolved = resolve(p, ctx.reference)
+    if resolved.kind == "date" and resolved.ends_month and not ctx.statement:
+        resolved = month_of(resolved)
+    if resolved.kind == "date" and p.loose is not None and p.year is None and p.loose >= 20 and not resolved.ends_month:
+        return None
+    return resolved.key
+
+
+def _claim(found: Label, value: Value, period: str, start: int, text: str) -> Claim | str | None:
+    begin = start if 0 <= value.start - start <= 400 else value.start
+    if value.kind == "absent":
+        return None
+    strength = WEAK if found.weak else STRONG
+    if value.kind == "zero":
+        if found.field not in FLOWS or "Q" in period:
+            return None
+        return Claim(found.field, Decimal(0), period, begin, value.end, text[value.start : value.end].strip(), "table:dash", strength, found.scope)
+    q = value.quantity
+    assert q is not None
+    amount = convert(found.field, q, found.unit)
+    if isinstance(amount, str):
+        return amount
+    return Claim(found.field, amount, period, begin, value.end, q.printed, f"table:{found.rule}", strength, found.scope)
+
+
+def _has_restatement_note(text: str) -> bool:
+    """A footnote that begins with the star and speaks of a restatement."""
+    return any(_RESTATED.search(m[0]) for m in re.finditer(r"(?m)^\s*[*†]\s*[A-Z(].{10,300}", text))
+
+
+def _glued(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str]) -> None:
+    line, start, _ = row.labels[0]
+    months = [c for c in row.columns if c.period is not None and c.period.kind == "month"]
+    solved = glued.solve(line, len(months))
+    if solved is None:
+        return
+    if isinstance(solved, str):
+        if classify(re.sub(r"\d.*$", "", line)) is not None:
+            notes.append(f"{line[:60]!r}: {solved}")
+        return
+    name, pieces = solved
+    unit = next((_unit(p.unit) for p in pieces if p.unit), None)
+    found = classify(re.sub(r"[\d,$]+$", "", name), unit)
+    if found is None:
+        return
+    found = replace(found, unit=found.unit or unit_in(name))
+    for column, piece in zip(months, pieces, strict=True):
+        period = _period(column, name, ctx)
+        if period is None:
+            continue
+        value = exact(piece.value.scaleb(piece.scale)) if piece.scale else piece.value
+        q = Quantity(value, _unit(piece.unit), start + piece.start, start + piece.end, str(piece.value))
+        amount = convert(found.field, q, found.unit)
+        if isinstance(amount, str):
+            notes.append(f"{line[:60]!r}: {amount}")
+            continue
+        printed = text[start + piece.start : start + piece.end]
+        out.append(Claim(found.field, amount, period, start, start + piece.end, printed, "table:glued", STRONG, found.scope))
+
+
+def _unit(unit: str | None) -> str | None:
+    return {"W/TH": "J/TH", "MW": "power"}.get(unit or "", unit)
