@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from tieline import __version__, records
 from tieline.app.runtime import Runtime, free_port, port_taken, write_private
 from tieline.app.supervise import PartStatus, Supervisor, python_part, save_state
 from tieline.clock import from_micros, wall_now
+from tieline.feeds.gguf import FetchError, fetch_gguf
 from tieline.store import Store, StoreError
 
 PART_NAMES = ("link", "core", "world", "sites", "gateway", "console")
@@ -71,11 +73,10 @@ def prepare(options: Options) -> Runtime:
     if options.speed <= 0:
         raise UpError(f"--speed must be above 0, got {options.speed}")
     try:
-        settings = configuration.load(options.config)
+        settings = configuration.load(options.config) if options.config else configuration.demo()
     except configuration.ConfigError as error:
         raise UpError(str(error)) from error
-    if options.model is not None and "://" not in options.model and not Path(options.model).is_file():
-        raise UpError(f"--model {options.model}: no such file; give a GGUF file or an http(s) URL")
+    model = _model(options.model, data)
     console_port = _port("console", settings.console.host, options.console_port, settings.console.port)
     gateway_port = _port("gateway", settings.gateway.host, options.gateway_port, settings.gateway.port)
     wall = wall_now()
@@ -93,7 +94,7 @@ def prepare(options: Options) -> Runtime:
         console_port=console_port,
         gateway_host=settings.gateway.host,
         gateway_port=gateway_port,
-        model=options.model,
+        model=model,
         feeds=options.feeds,
     )
 
@@ -220,6 +221,25 @@ def _check_folder(data: Path) -> None:
         )
 
 
+def _model(asked: str | None, data: Path) -> str | None:
+    """The local path of the model to serve; an address is fetched first, once."""
+    if asked is None:
+        return None
+    if "://" in asked:
+        try:
+            return str(fetch_gguf(asked, data / "models", _show_fetch))
+        except FetchError as error:
+            raise UpError(f"--model {error}") from error
+    if not Path(asked).is_file():
+        raise UpError(f"--model {asked}: no such file; give a GGUF file or an http(s) URL")
+    return str(Path(asked).resolve())
+
+
+def _show_fetch(done: int, total: int | None) -> None:
+    of = "" if total is None else f" of {total / 1e6:,.0f}"
+    print(f"\rFetching the model: {done / 1e6:,.0f}{of} MB ", end="", file=sys.stderr, flush=True)
+
+
 def _port(name: str, host: str, asked: int | None, configured: int) -> int:
     port = configured if asked is None else asked
     if port == 0:
@@ -274,4 +294,3 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
