@@ -1,0 +1,253 @@
+"""One fold and one encoding, shared by every open page.
+
+`Hub` follows the store and the sites' live readings, folds them, and tells all readers the same bytes as
+server-sent events. A reader that falls behind loses its queue and is told to load the page's data anew.
+The store is read in a worker thread; the fold is touched on the event loop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import threading
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+
+from tieline.clock import Clock
+from tieline.console import views
+from tieline.console.fold import Fold
+from tieline.console.month import Month
+from tieline.fleet import Fleet
+from tieline.link import Link
+from tieline.records import NetworkTick, WeatherTick
+from tieline.store import Store, StoreError
+
+T = TypeVar("T")
+Info = Callable[[], dict[str, Any]]
+
+# 40 sites leave about 240 records per interval, so this is two days and a half: more than a page shows.
+CATCH_UP = 180_000
+CHUNK = 1_000
+POLL_S = 0.5
+TELL_S = 2.0
+# Markets change with each price and are the largest section; a page needs them no more often than this.
+MARKETS_S = 10.0
+MONTH_S = 60.0
+# A live reading older than this (wall clock) is no longer live, whatever the world's speed.
+LIVE_FOR_S = 15.0
+# A reader is told every two seconds; one that has not read for half a minute has gone to sleep.
+QUEUE = 16
+# Each reader costs a socket and a queue of shared bytes; beyond this the machine has better work.
+MAX_READERS = 1_000
+
+RESYNC = b"event: resync\ndata: {}\n\n"
+
+
+class Hub:
+    """Keeps the fold, and tells readers what changed."""
+
+    def __init__(self, store: Store, fleet: Fleet, clock: Clock, link: Link | None, info: Info) -> None:
+        self.store, self.fleet, self.clock, self.link, self.info = store, fleet, clock, link, info
+        self.fold = Fold(fleet)
+        self.live: dict[str, views.Live] = {}
+        self.month = Month(fleet)
+        self.month_view: dict[str, Any] | None = None
+        self.caught_up: float = 0.0
+        self.store_error: str | None = None
+        self._live_at: dict[str, float] = {}
+        self._readers: set[asyncio.Queue[bytes]] = set()
+        self._store_lock = threading.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._page: tuple[float, bytes, bytes] | None = None
+        self._told_decision = 0
+        self._told_series: datetime | None = None
+        self._markets_at = 0.0
+
+    async def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._follow_store(), name="console-store"),
+            asyncio.create_task(self._tell(), name="console-tell"),
+            asyncio.create_task(self._keep_month(), name="console-month"),
+        ]
+        if self.link is not None:
+            self._tasks.append(asyncio.create_task(self._follow_live(self.link), name="console-live"))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for queue in self._readers:
+            _put(queue, b"")
+
+    async def read(self, job: Callable[[Store], T]) -> T:
+        """Run a reading of the store in a thread, one at a time. Raises StoreError."""
+
+        def locked() -> T:
+            with self._store_lock:
+                return job(self.store)
+
+        return await asyncio.to_thread(locked)
+
+    # --- what a page loads ---------------------------------------------------------------------
+
+    def page(self) -> tuple[bytes, bytes]:
+        """The first page's data, plain and gzipped; encoded at most once a second however many ask."""
+        now = asyncio.get_running_loop().time()
+        if self._page is None or now - self._page[0] > 1.0:
+            body = msgspec.json.encode(self.overview())
+            self._page = (now, body, gzip.compress(body, 5))
+        return self._page[1], self._page[2]
+
+    def overview(self) -> dict[str, Any]:
+        view = views.overview(self.fold, self.fresh(), self.clock.now(), self.speed, self._info())
+        view["month"] = self.month_view
+        view["caught_up"] = self.caught_up
+        return view
+
+    @property
+    def speed(self) -> float:
+        return float(getattr(self.clock, "speed", 1.0))
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Server-sent events for one reader."""
+        if len(self._readers) >= MAX_READERS:
+            yield b"event: full\nretry: 60000\ndata: {}\n\n"
+            return
+        queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE)
+        self._readers.add(queue)
+        try:
+            yield b"retry: 2000\n\n"
+            while chunk := await queue.get():
+                yield chunk
+        finally:
+            self._readers.discard(queue)
+
+    @property
+    def readers(self) -> int:
+        return len(self._readers)
+
+    # --- keeping up ----------------------------------------------------------------------------
+
+    async def _follow_store(self) -> None:
+        after = await self._prime()
+        first, behind = after, True
+        while True:
+            try:
+                batch = await self.read(lambda s, a=after: s.follow(a, CHUNK))  # type: ignore[misc]
+                if behind:
+                    last = await self.read(lambda s: s.last_seq())
+                    self.caught_up = 1.0 if last <= first else min(1.0, (after - first) / (last - first))
+                self.store_error = None
+            except StoreError as error:
+                self.store_error = str(error)
+                await asyncio.sleep(2.0)
+                continue
+            for stored in batch:
+                self.fold.apply(stored.seq, stored.record)  # type: ignore[arg-type]
+                after = stored.seq
+            if len(batch) < CHUNK:
+                behind, self.caught_up = False, 1.0
+                await asyncio.sleep(POLL_S)
+            else:
+                await asyncio.sleep(0)
+
+    async def _prime(self) -> int:
+        """Where to start folding: far enough back for one page, with the slow streams' last word before it."""
+        while True:
+            try:
+                last = await self.read(lambda s: s.last_seq())
+                after = max(0, last - CATCH_UP)
+                if after:
+                    now = self.clock.now()
+                    for type_ in (NetworkTick, WeatherTick):
+                        since = now - timedelta(days=3)
+                        old = await self.read(
+                            lambda s, t=type_, a=since, n=now: s.stored(t, a, n, limit=500, newest_first=True)  # type: ignore[misc]
+                        )
+                        for stored in reversed(old):
+                            self.fold.apply(stored.seq, stored.record)
+                return after
+            except StoreError as error:
+                self.store_error = str(error)
+                await asyncio.sleep(1.0)
+
+    async def _follow_live(self, link: Link) -> None:
+        loop = asyncio.get_running_loop()
+        async for _, data in link.follow("live.*"):
+            try:
+                said = msgspec.json.decode(data, type=views.Live)
+            except msgspec.MsgspecError:
+                continue
+            if said.site_id in self.fold.sites:
+                self.live[said.site_id] = said
+                self._live_at[said.site_id] = loop.time()
+
+    def fresh(self) -> dict[str, views.Live]:
+        now = asyncio.get_running_loop().time()
+        return {k: v for k, v in self.live.items() if now - self._live_at.get(k, 0.0) < LIVE_FOR_S}
+
+    async def _keep_month(self) -> None:
+        while True:
+            if self.caught_up >= 1.0:
+                with contextlib.suppress(StoreError):
+                    now = self.clock.now()
+                    self.month_view = await self.month.view(self.read, now)
+                    self._publish("month", self.month_view)
+                await asyncio.sleep(MONTH_S)
+            else:
+                await asyncio.sleep(0.25)
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(TELL_S)
+            if self._readers:
+                self._publish("now", self._news())
+            else:
+                self._told_series = None
+
+    def _news(self) -> dict[str, Any]:
+        """What changed since the last telling."""
+        now, loop_now = self.clock.now(), asyncio.get_running_loop().time()
+        news = views.now_view(self.fold, self.fresh(), now, self.speed, self._info())
+        news["caught_up"] = self.caught_up
+        rows = self.fold.rows()
+        if rows:
+            # The last three intervals may still change; anything further back is told when a page loads.
+            since = min(self._told_series or rows[-1].start, rows[-1].start) - timedelta(minutes=15)
+            news["series"] = views.series_view(self.fold, self.speed, since)
+            self._told_series = rows[-1].start
+        last = max((d.seq for d in self.fold.decisions), default=0)
+        if last > self._told_decision:
+            fresh = [d for d in self.fold.decisions if d.seq > self._told_decision]
+            shown = views.recent(fresh, views.PAGE_DECISIONS)
+            news["decisions"] = [views.decision_view(self.fold, d) for d in shown]
+            self._told_decision = last
+        if loop_now - self._markets_at >= MARKETS_S:
+            news["markets"] = views.markets_view(self.fold, now)
+            self._markets_at = loop_now
+        return news
+
+    def _info(self) -> dict[str, Any]:
+        info = dict(self.info())
+        if self.store_error is not None:
+            info["parts"] = [*info.get("parts", []), {"name": "store", "ok": False, "detail": self.store_error}]
+        return info
+
+    def _publish(self, event: str, data: object) -> None:
+        if not self._readers:
+            return
+        chunk = b"event: " + event.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"
+        for queue in self._readers:
+            _put(queue, chunk)
+
+
+def _put(queue: asyncio.Queue[bytes], chunk: bytes) -> None:
+    if queue.full():
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait(RESYNC)
+    queue.put_nowait(chunk)

@@ -1,0 +1,404 @@
+"""The records of the last day, folded to what a page shows; kept up record by record.
+
+Knows no HTTP, no store and no clock: it is given (sequence number, record) pairs in the store's order, and
+the time. A figure that was not heard stays None and is counted as not heard; it is never taken as zero.
+Samples are at the meter, auxiliary load included; the split is the site's own cooling (`fleet.physics`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from tieline.clock import FIVE_MINUTES, Interval
+from tieline.economics import hashprice
+from tieline.fleet import Fleet, NodeGroup, RigGroup, Site
+from tieline.fleet.physics import GPU_AUX, aux_share
+from tieline.records import (
+    Action,
+    Fault,
+    Instruction,
+    NetworkTick,
+    Outcome,
+    Override,
+    Plan,
+    PriceTick,
+    Reason,
+    Record,
+    ReplicaState,
+    Sample,
+    Setpoint,
+    Usage,
+    WeatherTick,
+)
+
+T = TypeVar("T", bound=Record)
+
+STEP = FIVE_MINUTES
+STEP_S = int(STEP.total_seconds())
+# A page shows one day; two hours more so that its left edge is whole while the day moves on.
+KEEP = timedelta(hours=26)
+# Day-ahead prices are published about 36 hours ahead; further forecasts are not drawn.
+AHEAD = timedelta(hours=36)
+# About two hours of decisions where every site changes in every interval, a day of them where few do.
+MAX_DECISIONS = 1_000
+# A unit's target that moved by less is the same decision.
+SAME_SHARE, SAME_W = 0.02, 50_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One rig group or node group, with what the fold needs of its site."""
+
+    site: Site
+    group: RigGroup | NodeGroup
+
+    @property
+    def id(self) -> str:
+        return self.group.id
+
+    @property
+    def mining(self) -> bool:
+        return isinstance(self.group, RigGroup)
+
+
+@dataclass(slots=True)
+class Cell:
+    """One unit in one interval: time-weighted sums."""
+
+    heard_s: float = 0.0
+    power_ws: float = 0.0
+    hash_s: float = 0.0
+    hash_hs_s: float = 0.0
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The fleet (or one site) in one interval. None: nobody was heard."""
+
+    start: datetime
+    mining_w: float | None
+    inference_w: float | None
+    aux_w: float | None
+    limit_w: float
+    hashrate_hs: float | None
+    modelled_tokens_s: float | None
+    real_tokens: int
+    heard: int
+    missing: int
+
+
+@dataclass(slots=True)
+class Bucket:
+    start: datetime
+    cells: dict[str, Cell] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)
+    real_tokens: int = 0
+    requests: int = 0
+    row: Row | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A record with its permanent reference."""
+
+    seq: int
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One unit's setpoint as it was and as it is."""
+
+    unit_id: str
+    before_w: float | None
+    after_w: float
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Something that a person on watch reads: a plan that differs from the one before it, a grid order, a
+    fault, an operator's word."""
+
+    seq: int
+    at: datetime
+    site_id: str
+    record: Plan | Instruction | Fault | Override | Action
+    changes: tuple[Change, ...] = ()
+
+
+class Fold:
+    """What a page shows, from records in the store's order."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.units = {g.id: Unit(s, g) for s in fleet.sites for g in s.units}
+        self.sites = {s.id: s for s in fleet.sites}
+        self.seq = 0
+        self.buckets: dict[datetime, Bucket] = {}
+        self.samples: dict[str, tuple[int, Sample]] = {}
+        self.outcomes: dict[str, tuple[int, Outcome]] = {}
+        self.plans: dict[str, tuple[int, Plan]] = {}
+        self.prices: dict[str, dict[datetime, tuple[int, PriceTick]]] = {}
+        self.network: tuple[int, NetworkTick] | None = None
+        self.hashprices: dict[datetime, float] = {}
+        self.weather: dict[str, dict[datetime, tuple[int, WeatherTick]]] = {}
+        self.replicas: dict[str, tuple[int, ReplicaState]] = {}
+        self.decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
+        self.overrides: dict[str, tuple[int, Override]] = {}
+        self.actions: deque[tuple[int, Action]] = deque(maxlen=200)
+        self.usage: deque[tuple[int, Usage]] = deque(maxlen=500)
+        self.faults: dict[tuple[str, str], tuple[int, Fault]] = {}
+        self.instructions: dict[str, tuple[int, Instruction]] = {}
+        # stream name -> {(source, kind): newest at}: what the banner says is real and what is not.
+        self.origins: dict[str, dict[tuple[str, str], datetime]] = {}
+        self._newest: datetime | None = None
+        self._past: dict[str, Plan] = {}
+
+    def apply(self, seq: int, record: Record) -> None:
+        """Fold one record in. Records of units and sites that this fleet does not have are passed over."""
+        self.seq = max(self.seq, seq)
+        self._origin(record)
+        match record:
+            case Sample():
+                self._sample(seq, record)
+            case Plan():
+                self._plan(seq, record)
+            case PriceTick():
+                self._price(seq, record)
+            case Outcome():
+                if _newer(self.outcomes.get(record.unit_id), record):
+                    self.outcomes[record.unit_id] = (seq, record)
+            case NetworkTick():
+                self._network(seq, record)
+            case WeatherTick():
+                if record.kind != "forecast":
+                    _keep(self.weather.setdefault(record.station, {}), seq, record)
+            case ReplicaState():
+                if _newer(self.replicas.get(record.replica_id), record):
+                    self.replicas[record.replica_id] = (seq, record)
+            case Usage():
+                self.usage.append((seq, record))
+                bucket = self._bucket(record.at)
+                if bucket is not None:
+                    bucket.real_tokens += record.output_tokens
+                    bucket.requests += 1
+            case Override():
+                self.overrides[record.override_id] = (seq, record)
+                self._say(Decision(seq, record.known_at, record.site_id, record))
+            case Action():
+                self.actions.append((seq, record))
+                self._say(Decision(seq, record.at, _site_of(record.target), record))
+            case Fault():
+                self.faults[record.site_id, record.what] = (seq, record)
+                self._say(Decision(seq, record.at, record.site_id, record))
+            case Instruction():
+                self.instructions[record.instruction_id] = (seq, record)
+                self._say(Decision(seq, record.known_at, record.site_id, record))
+            case _:
+                pass
+
+    # --- one method per kind of record ---------------------------------------------------------
+
+    def _sample(self, seq: int, sample: Sample) -> None:
+        if sample.unit_id not in self.units:
+            return
+        if _newer(self.samples.get(sample.unit_id), sample):
+            self.samples[sample.unit_id] = (seq, sample)
+        bucket = self._bucket(sample.at)
+        if bucket is None:
+            return
+        cell = bucket.cells.setdefault(sample.unit_id, Cell())
+        if sample.power_w is not None:
+            cell.heard_s += sample.length_s
+            cell.power_ws += sample.power_w * sample.length_s
+        if sample.hashrate_hs is not None:
+            cell.hash_s += sample.length_s
+            cell.hash_hs_s += sample.hashrate_hs * sample.length_s
+        if sample.tokens is not None:
+            cell.tokens = (cell.tokens or 0) + sample.tokens
+
+    def _plan(self, seq: int, plan: Plan) -> None:
+        if plan.site_id not in self.sites:
+            return
+        bucket = self._bucket(plan.at)
+        if bucket is not None:
+            bucket.limits[plan.site_id] = plan.limit_w
+        before = self.plans.get(plan.site_id)
+        if _newer(before, plan):
+            self.plans[plan.site_id] = (seq, plan)
+            earlier = before[1] if before else None
+        else:  # told late: compared with the plan told late before it
+            earlier = self._past.get(plan.site_id)
+            self._past[plan.site_id] = plan
+        changes = tuple(changes_between(earlier, plan, self.units))
+        if changes:
+            self._say(Decision(seq, plan.at, plan.site_id, plan, changes))
+
+    def _price(self, seq: int, tick: PriceTick) -> None:
+        ticks = self.prices.setdefault(tick.market, {})
+        _keep(ticks, seq, tick)
+        if len(ticks) > 1_200:  # 26 h back and 36 h ahead at 5 minutes is 744; drop what no page shows
+            newest = self._newest or tick.at
+            for at in [a for a in ticks if a < newest - KEEP or a > newest + AHEAD]:
+                del ticks[at]
+            for at in sorted(ticks)[: max(0, len(ticks) - 1_200)]:
+                del ticks[at]
+
+    def _network(self, seq: int, tick: NetworkTick) -> None:
+        if tick.kind == "forecast":
+            return
+        if _newer(self.network, tick):
+            self.network = (seq, tick)
+        self.hashprices[tick.at] = hashprice(tick.difficulty, tick.subsidy_btc, tick.fee_share, float(tick.btc_usd))
+        if len(self.hashprices) > 1_000:
+            for at in sorted(self.hashprices)[:200]:
+                del self.hashprices[at]
+
+    def _say(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+
+    def _origin(self, record: Record) -> None:
+        self._newest = record.known_at if self._newest is None else max(self._newest, record.known_at)
+        origins = self.origins.setdefault(type(record).__name__, {})
+        source = "site" if record.source.startswith("site:") else record.source
+        known = origins.get((source, record.kind))
+        if known is not None or len(origins) < 32:  # a stream has a handful of sources; 32 is a broken feed
+            origins[source, record.kind] = record.known_at if known is None else max(known, record.known_at)
+
+    def _bucket(self, at: datetime) -> Bucket | None:
+        """The interval's bucket, marked as changed; None where it is older than a page shows."""
+        start = Interval.holding(at, STEP).start
+        newest = self._newest or at
+        if start < newest - KEEP:
+            return None
+        bucket = self.buckets.get(start)
+        if bucket is None:
+            bucket = self.buckets[start] = Bucket(start)
+            for old in [s for s in self.buckets if s < newest - KEEP]:
+                del self.buckets[old]
+        bucket.row = None
+        return bucket
+
+    # --- read ----------------------------------------------------------------------------------
+
+    def rows(self, since: datetime | None = None) -> list[Row]:
+        """The fleet by interval, in order; only changed intervals are summed anew."""
+        out = []
+        for start in sorted(self.buckets):
+            if since is not None and start < since:
+                continue
+            bucket = self.buckets[start]
+            if not bucket.cells and bucket.real_tokens == 0:
+                continue
+            if bucket.row is None:
+                bucket.row = self._sum(bucket, self.units.values(), self.fleet.sites)
+            out.append(bucket.row)
+        return out
+
+    def site_rows(self, site: Site) -> list[Row]:
+        units = [self.units[g.id] for g in site.units]
+        buckets = (self.buckets[s] for s in sorted(self.buckets))
+        return [self._sum(b, units, (site,)) for b in buckets if any(u.id in b.cells for u in units)]
+
+    def temp_c(self, site: Site, at: datetime | None = None) -> float | None:
+        """Air temperature at a site, as its station last told it (by `at`), with the site's own offset."""
+        ticks = self.weather.get(site.weather_station or "")
+        if not ticks:
+            return None
+        known = [t for t in ticks if at is None or t <= at]
+        temp = ticks[max(known)][1].temp_c if known else None
+        return None if temp is None else temp + site.temp_offset_c
+
+    def split(self, unit: Unit, power_w: float) -> tuple[float, float]:
+        """(load, auxiliary) watts of a unit's power at the meter."""
+        share = aux_share(unit.site.cooling, self.temp_c(unit.site)) if unit.mining else GPU_AUX
+        load = power_w / (1.0 + share)
+        return load, power_w - load
+
+    def _sum(self, bucket: Bucket, units: Iterable[Unit], sites: Iterable[Site]) -> Row:
+        mining = inference = aux = hashes = tokens = 0.0
+        heard = missing = hash_heard = token_heard = 0
+        for unit in units:
+            cell = bucket.cells.get(unit.id)
+            if cell is None or cell.heard_s == 0:
+                missing += 1
+                continue
+            heard += 1
+            load, extra = self.split(unit, cell.power_ws / cell.heard_s)
+            aux += extra
+            if unit.mining:
+                mining += load
+            else:
+                inference += load
+            if cell.hash_s:
+                hash_heard += 1
+                hashes += cell.hash_hs_s / cell.hash_s
+            if cell.tokens is not None:
+                token_heard += 1
+                tokens += cell.tokens / cell.heard_s
+        return Row(
+            start=bucket.start,
+            mining_w=mining if heard else None,
+            inference_w=inference if heard else None,
+            aux_w=aux if heard else None,
+            limit_w=sum(bucket.limits.get(s.id, s.interconnect.limit_w) for s in sites),
+            hashrate_hs=hashes if hash_heard else None,
+            modelled_tokens_s=tokens if token_heard else None,
+            real_tokens=bucket.real_tokens,
+            heard=heard,
+            missing=missing,
+        )
+
+    def price_now(self, market: str | None, now: datetime) -> tuple[int, PriceTick] | None:
+        """The price that holds at `now`, by the newest word on it; None where none does."""
+        holding = None
+        for at, (seq, tick) in self.prices.get(market or "", {}).items():
+            if at <= now < at + timedelta(seconds=tick.length_s) and (holding is None or at > holding[1].at):
+                holding = (seq, tick)
+        return holding
+
+    def hashprice_now(self) -> float | None:
+        if self.network is None:
+            return None
+        tick = self.network[1]
+        return hashprice(tick.difficulty, tick.subsidy_btc, tick.fee_share, float(tick.btc_usd))
+
+
+def changes_between(before: Plan | None, after: Plan, units: dict[str, Unit]) -> Iterable[Change]:
+    """Which setpoints moved, or are now bound by another rule."""
+    old: dict[str, Setpoint] = {s.unit_id: s for s in before.setpoints} if before else {}
+    for setpoint in after.setpoints:
+        unit, was = units.get(setpoint.unit_id), old.get(setpoint.unit_id)
+        rated = unit.group.rated_w if unit else 0.0
+        same = was is not None and abs(was.target_w - setpoint.target_w) <= max(SAME_W, SAME_SHARE * rated)
+        if was is None or not same or was.reason.rule != setpoint.reason.rule:
+            yield Change(setpoint.unit_id, was.target_w if was else None, setpoint.target_w, setpoint.reason)
+
+
+def _newer(known: tuple[int, Record] | None, record: Record) -> bool:
+    return known is None or (record.at, record.known_at) >= (known[1].at, known[1].known_at)
+
+
+def _keep(ticks: dict[datetime, tuple[int, T]], seq: int, tick: T) -> None:
+    """The newest word on a moment wins; what was measured is not replaced by a forecast."""
+    known = ticks.get(tick.at)
+    if known is not None:
+        old = known[1]
+        if old.kind != "forecast" and tick.kind == "forecast":
+            return
+        if old.known_at > tick.known_at and old.kind == tick.kind:
+            return
+    ticks[tick.at] = (seq, tick)
+    if len(ticks) > 3_000:
+        for at in sorted(ticks)[:500]:
+            del ticks[at]
+
+
+def _site_of(target: str) -> str:
+    return target.split("|", 1)[0].split(".", 1)[0]

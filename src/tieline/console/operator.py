@@ -1,0 +1,135 @@
+"""An operator's word, from a form to records in the store.
+
+Checks what was asked against the site it is asked of, makes the records, and hands them to the core, which
+alone writes. Nothing is done until the core has acknowledged it; what was done says who and when.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from tieline.console.fold import Fold
+from tieline.fleet import Site
+from tieline.link import Ack, Link, push
+from tieline.records import Action, AnyRecord, Override, Plan, encode, encode_batch
+
+# An override is for an incident, not for ever: after a week it must be said again.
+MAX_HOLD = timedelta(days=7)
+MAX_WHY = 500
+
+
+class RefusedError(ValueError):
+    """What is wrong with the command, and what would be right."""
+
+
+class OverrideForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hold a unit (or, without one, the whole site) at `target_mw` for `minutes`."""
+
+    site_id: str
+    unit_id: str | None
+    target_mw: float
+    minutes: float
+    why: str
+    by: str = ""
+
+
+class EndForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    override_id: str
+    why: str
+    by: str = ""
+
+
+class ConfirmForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Do what an advised plan says; `plan_seq` is the plan that was read."""
+
+    site_id: str
+    plan_seq: int
+    by: str = ""
+
+
+def override(fold: Fold, form: OverrideForm, now: datetime, by: str) -> list[AnyRecord]:
+    site = _site(fold, form.site_id)
+    most_w = site.interconnect.limit_w
+    if form.unit_id is not None:
+        if form.unit_id not in {g.id for g in site.units}:
+            raise RefusedError(f"unit_id: {form.unit_id!r} does not stand at {site.id}")
+        feeders = {f.id: f.limit_w for f in site.feeders}
+        most_w = min(most_w, feeders.get(fold.units[form.unit_id].group.feeder, most_w))
+    if not 0.0 <= form.target_mw * 1e6 <= most_w:
+        raise RefusedError(f"target_mw: {form.target_mw} is not between 0 and the limit of {most_w / 1e6:g} MW")
+    if not 0.0 < form.minutes <= MAX_HOLD.total_seconds() / 60:
+        raise RefusedError("minutes: give a time above 0 and up to 7 days (10,080 minutes); then say it again")
+    why = _why(form.why)
+    until = now + timedelta(minutes=form.minutes)
+    held = Override(
+        at=now,
+        known_at=now,
+        source="console",
+        kind="measured",
+        override_id=f"ov|{form.unit_id or site.id}|{now.isoformat()}",
+        site_id=site.id,
+        unit_id=form.unit_id,
+        target_w=form.target_mw * 1e6,
+        until=until,
+        by=by,
+        why=why,
+    )
+    words = f"hold at {form.target_mw:g} MW until {until:%Y-%m-%d %H:%M} UTC: {why}"
+    return [held, _action(now, by, "override", form.unit_id or site.id, words)]
+
+
+def end(fold: Fold, form: EndForm, now: datetime, by: str) -> list[AnyRecord]:
+    """An override ended early is the same override, told anew with an earlier end."""
+    known = fold.overrides.get(form.override_id)
+    if known is None or known[1].until <= now:
+        raise RefusedError(f"override_id: no override {form.override_id!r} is in force")
+    ended = msgspec.structs.replace(known[1], known_at=now, until=now, by=by, why=_why(form.why))
+    return [ended, _action(now, by, "end override", ended.unit_id or ended.site_id, ended.why)]
+
+
+def confirm(fold: Fold, form: ConfirmForm, now: datetime, by: str) -> list[AnyRecord]:
+    site = _site(fold, form.site_id)
+    if site.mode != "advise":
+        raise RefusedError(f"site_id: {site.id} is in mode {site.mode}; only advised plans are confirmed")
+    known = fold.plans.get(site.id)
+    if known is None or known[0] != form.plan_seq:
+        raise RefusedError("plan_seq: there is a newer plan than the one you read; read it and confirm that")
+    plan: Plan = known[1]
+    if plan.valid_until <= now:
+        raise RefusedError("plan_seq: this plan is no longer valid; wait for the next one")
+    words = f"plan of {plan.at:%Y-%m-%d %H:%M} UTC known at {plan.known_at.isoformat()}, record {form.plan_seq}"
+    return [_action(now, by, "confirm plan", f"{site.id}|{plan.at.isoformat()}|{plan.known_at.isoformat()}", words)]
+
+
+async def send(link: Link, batch: list[AnyRecord], site_id: str) -> Ack:
+    """Have the core store a command; a confirmation then goes on to its site. Raises LinkDownError."""
+    ack = await push(link, "operator", encode_batch(batch))
+    if ack.error is None:
+        for record in batch:
+            if isinstance(record, Action) and record.what == "confirm plan":
+                await link.publish(f"command.{site_id}", encode(record))
+    return ack
+
+
+def _action(now: datetime, by: str, what: str, target: str, detail: str) -> Action:
+    return Action(
+        at=now, known_at=now, source="console", kind="measured", by=by, what=what, target=target, detail=detail
+    )
+
+
+def _site(fold: Fold, site_id: str) -> Site:
+    site = fold.sites.get(site_id)
+    if site is None:
+        raise RefusedError(f"site_id: no site {site_id!r} in this fleet")
+    return site
+
+
+def _why(why: str) -> str:
+    why = " ".join(why.split())
+    if not why:
+        raise RefusedError("why: say why, for whoever reads this tomorrow")
+    if len(why) > MAX_WHY:
+        raise RefusedError(f"why: {len(why)} characters; keep it under {MAX_WHY}")
+    return why

@@ -1,0 +1,195 @@
+"""One site's page: what stands there, what it was asked, what it does, under which contract and weather."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from tieline.console.fold import Fold, Unit
+from tieline.console.views import (
+    Json,
+    Live,
+    decision_view,
+    delivered_usd_per_mwh,
+    markets_view,
+    open_faults,
+    open_orders,
+    open_overrides,
+    recent,
+    series_rows,
+    site_now,
+    strike_of,
+    unit_now,
+)
+from tieline.fleet import NodeGroup, Site
+
+
+def site_view(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime, speed: float) -> Json:
+    plan = fold.plans.get(site.id)
+    markets = markets_view(fold, now)
+    mine = {site.contract.market, site.contract.market_15min} - {None}
+    return {
+        "now": now.timestamp(),
+        "speed": speed,
+        "site": site_now(fold, live, site, now),
+        "cooling": site.cooling,
+        "safe_default": site.safe_default,
+        "interconnect_operator": site.interconnect.operator,
+        "feeders": [{"id": f.id, "load": f.load, "limit_mw": f.limit_w / 1e6} for f in site.feeders],
+        "contract": contract_view(fold, site, now),
+        "weather": weather_view(fold, site, now),
+        "units": [unit_view(fold, live, fold.units[g.id], now) for g in site.units],
+        "plan": None
+        if plan is None
+        else {
+            "seq": plan[0],
+            "at": plan[1].at.timestamp(),
+            "valid_until": plan[1].valid_until.timestamp(),
+            "mode": plan[1].mode,
+            "decided_by": plan[1].decided_by,
+            "note": plan[1].note,
+            "limit_mw": plan[1].limit_w / 1e6,
+        },
+        "confirmed": _confirmed(fold, site, now),
+        "series": series_rows(fold.site_rows(site), speed),
+        "asked": _asked(fold, site),
+        "curves": [c for c in markets["curves"] if c["market"] in mine],
+        "decisions": [decision_view(fold, d) for d in recent((d for d in fold.decisions if d.site_id == site.id), 60)],
+        "faults": [
+            {"seq": q, "what": f.what, "detail": f.detail, "at": f.at.timestamp()}
+            for q, f in open_faults(fold, site.id, now)
+        ],
+        "orders": [
+            {"seq": q, "limit_mw": i.limit_w / 1e6, "until": i.until.timestamp(), "id": i.instruction_id}
+            for q, i in open_orders(fold, site.id, now)
+        ],
+        "overrides": [
+            {
+                "seq": q,
+                "override_id": o.override_id,
+                "unit_id": o.unit_id,
+                "target_mw": None if o.target_w is None else o.target_w / 1e6,
+                "until": o.until.timestamp(),
+                "by": o.by,
+                "why": o.why,
+            }
+            for q, o in open_overrides(fold, site.id, now)
+        ],
+        "replicas": [r.replica_id for _, r in fold.replicas.values() if r.site_id == site.id],
+    }
+
+
+def unit_view(fold: Fold, live: Mapping[str, Live], unit: Unit, now: datetime) -> Json:
+    """A unit with what it was asked (setpoint), what was observed (readback), and how it answered."""
+    group, reading = unit.group, unit_now(fold, live, unit, now)
+    plan = fold.plans.get(unit.site.id)
+    setpoint = next((s for s in plan[1].setpoints if s.unit_id == unit.id), None) if plan else None
+    outcome, sample = fold.outcomes.get(unit.id), fold.samples.get(unit.id)
+    found = strike_of(fold, unit)
+    view: Json = {
+        "id": unit.id,
+        "feeder": group.feeder,
+        "use": "mining" if unit.mining else "inference",
+        "hardware": group.hardware,
+        "rated_mw": group.rated_w / 1e6,
+        "observed_mw": None if reading.power_w is None else reading.power_w / 1e6,
+        "ehs": None if reading.hashrate_hs is None else reading.hashrate_hs / 1e18,
+        "tokens_s": reading.tokens_per_s,
+        "heard_s": None if reading.heard_at is None else (now - reading.heard_at).total_seconds(),
+        "live": reading.live,
+        "sample_seq": sample[0] if sample else None,
+        "devices": sample[1].devices if sample else None,
+        "devices_heard": sample[1].devices_heard if sample else None,
+        "temp_c": sample[1].temp_c if sample else None,
+        "asked_mw": None if setpoint is None else setpoint.target_w / 1e6,
+        "shares": {} if setpoint is None else setpoint.shares,
+        "replicas": None if setpoint is None else setpoint.replicas,
+        "rule": None if setpoint is None else setpoint.reason.rule,
+        "reason": None if setpoint is None else setpoint.reason.text,
+        "expected_usd_per_h": None if setpoint is None else setpoint.expected_usd_per_h,
+        "strike_usd_per_mwh": None if found is None else found[0],
+        "outcome": None
+        if outcome is None
+        else {
+            "seq": outcome[0],
+            "result": outcome[1].result,
+            "cause": outcome[1].cause,
+            "detail": outcome[1].detail,
+            "asked_mw": outcome[1].asked_w / 1e6,
+            "observed_mw": None if outcome[1].observed_w is None else outcome[1].observed_w / 1e6,
+            "last_known_mw": None if outcome[1].last_known_w is None else outcome[1].last_known_w / 1e6,
+            "at": outcome[1].at.timestamp(),
+        },
+    }
+    if isinstance(group, NodeGroup):
+        view |= {"model": group.node, "count": group.nodes, "serves": group.model, "replicas_real": group.replicas_real}
+    else:
+        view |= {
+            "model": group.model,
+            "count": group.rigs,
+            "firmware": group.firmware,
+            "deployed_ehs": group.rated_hs / 1e18,
+            "j_per_th": group.rig.efficiency_j_th,
+        }
+    return view
+
+
+def contract_view(fold: Fold, site: Site, now: datetime) -> Json:
+    contract = site.contract
+    holding = fold.price_now(contract.market_15min, now) or fold.price_now(contract.market, now)
+    return {
+        "basis": contract.basis,
+        "market": contract.market,
+        "market_15min": contract.market_15min,
+        "scale": contract.scale,
+        "adder_usd_per_mwh": contract.adder_usd_per_mwh,
+        "fixed_usd_per_mwh": contract.fixed_usd_per_mwh,
+        "take_share": contract.take_share,
+        "resale": contract.resale,
+        "delivered_usd_per_mwh": delivered_usd_per_mwh(fold, contract, now),
+        "market_usd_per_mwh": holding[1].price_usd_per_mwh if holding else None,
+        "price_kind": holding[1].kind if holding else None,
+        "price_source": holding[1].source if holding else None,
+        "price_seq": holding[0] if holding else None,
+    }
+
+
+def weather_view(fold: Fold, site: Site, now: datetime) -> Json:
+    ticks = fold.weather.get(site.weather_station or "", {})
+    known = [at for at in ticks if at <= now]
+    if not known:
+        return {"station": site.weather_station, "temp_c": None}
+    seq, tick = ticks[max(known)]
+    return {
+        "station": site.weather_station,
+        "temp_c": fold.temp_c(site, now),
+        "station_temp_c": tick.temp_c,
+        "offset_c": site.temp_offset_c,
+        "age_s": (now - tick.at).total_seconds(),
+        "source": tick.source,
+        "kind": tick.kind,
+        "seq": seq,
+    }
+
+
+def _asked(fold: Fold, site: Site) -> list[list[float]]:
+    """The site's total setpoint from each decision on: [time, MW]."""
+    asked: dict[str, float] = {}
+    steps: list[list[float]] = []
+    for decision in sorted((d for d in fold.decisions if d.site_id == site.id and d.changes), key=lambda d: d.at):
+        for change in decision.changes:
+            asked[change.unit_id] = change.after_w
+        steps.append([decision.at.timestamp(), round(sum(asked.values()) / 1e6, 4)])
+    return steps
+
+
+def _confirmed(fold: Fold, site: Site, now: datetime) -> Json | None:
+    """Who confirmed the plan in force, and when."""
+    plan = fold.plans.get(site.id)
+    if plan is None:
+        return None
+    target = f"{site.id}|{plan[1].at.isoformat()}|{plan[1].known_at.isoformat()}"
+    for seq, action in reversed(fold.actions):
+        if action.target == target and now - action.at < timedelta(hours=1):
+            return {"seq": seq, "by": action.by, "at": action.at.timestamp()}
+    return None

@@ -1,0 +1,462 @@
+"""What the fold knows, as the JSON that the page draws.
+
+Pure: values in, plain dicts out. Powers leave in MW, hashrates in EH/s, prices in USD/MWh, times in seconds
+since 1970; each name carries its unit. A figure that is not known leaves as null, and how many units stand
+behind a sum leaves beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from tieline.console.fold import STEP_S, Change, Decision, Fold, Row, Unit
+from tieline.economics import network_hashrate, strike
+from tieline.fleet import Contract, Site
+from tieline.fleet.physics import aux_share
+from tieline.records import Fault, Instruction, Override, Plan
+from tieline.units import Efficiency
+
+Json = dict[str, Any]
+
+# After three missed intervals a unit counts as not heard: the page says so and stops adding it up.
+STALE = timedelta(minutes=16)
+# Below this share of its limit a site is standing by, not mining: control boards and fans draw that much.
+IDLE_SHARE = 0.02
+PAGE_DECISIONS = 120
+
+
+class LiveUnit(msgspec.Struct, frozen=True):
+    """A unit's last unstored reading."""
+
+    power_w: float | None = None
+    hashrate_hs: float | None = None
+    tokens_per_s: float | None = None
+
+
+class Live(msgspec.Struct, frozen=True):
+    """What a site says every two seconds, unstored: for pages only."""
+
+    site_id: str
+    at: datetime
+    units: dict[str, LiveUnit]
+
+
+class Now(msgspec.Struct, frozen=True):
+    """One unit as it stands: the newer of the live reading and the last stored sample."""
+
+    power_w: float | None
+    hashrate_hs: float | None
+    tokens_per_s: float | None
+    heard_at: datetime | None
+    seq: int | None
+    live: bool
+
+
+def unit_now(fold: Fold, live: Mapping[str, Live], unit: Unit, now: datetime) -> Now:
+    said = live.get(unit.site.id)
+    stored = fold.samples.get(unit.id)
+    reading = said.units.get(unit.id) if said else None
+    if said and reading and now - said.at < STALE and (stored is None or said.at > stored[1].at):
+        seq = stored[0] if stored else None
+        return Now(reading.power_w, reading.hashrate_hs, reading.tokens_per_s, said.at, seq, True)
+    if stored is None:
+        return Now(None, None, None, None, None, False)
+    seq, sample = stored
+    heard_at = sample.last_heard or (sample.at + timedelta(seconds=sample.length_s) if sample.readings else None)
+    if now - sample.at > STALE + timedelta(seconds=sample.length_s):
+        return Now(None, None, None, heard_at, seq, False)
+    tokens = None if sample.tokens is None else sample.tokens / sample.length_s
+    return Now(sample.power_w, sample.hashrate_hs, tokens, heard_at, seq, False)
+
+
+def overview(fold: Fold, live: Mapping[str, Live], now: datetime, speed: float, info: Json) -> Json:
+    """The whole first page."""
+    return {
+        "fleet": fleet_view(fold),
+        **now_view(fold, live, now, speed, info),
+        "series": series_view(fold, speed),
+        "markets": markets_view(fold, now),
+        "decisions": [decision_view(fold, d) for d in recent(fold.decisions, PAGE_DECISIONS)],
+    }
+
+
+def fleet_view(fold: Fold) -> Json:
+    fleet = fold.fleet
+    return {
+        "name": fleet.name,
+        "sites": len(fleet.sites),
+        "invented": sum(s.invented for s in fleet.sites),
+        "limit_mw": _mw(fleet.limit_w),
+        "deployed_ehs": _eh(fleet.deployed_hs),
+        "regions": sorted({s.region for s in fleet.sites}),
+        "step_s": STEP_S,
+    }
+
+
+def now_view(fold: Fold, live: Mapping[str, Live], now: datetime, speed: float, info: Json) -> Json:
+    """Key numbers, sites and health: what changes every two seconds."""
+    sites = [site_now(fold, live, site, now) for site in fold.fleet.sites]
+    return {
+        "seq": fold.seq,
+        "now": now.timestamp(),
+        "speed": speed,
+        "keys": keys_view(fold, sites, now),
+        "sites": sites,
+        "origins": origins_view(fold),
+        "replicas": replicas_view(fold, now),
+        "parts": info.get("parts", []),
+        "note": info.get("note", ""),
+        "version": info.get("version", ""),
+    }
+
+
+def site_now(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime) -> Json:
+    mining = inference = aux = hashes = tokens = 0.0
+    heard, hashing, counting, ages, target = 0, 0, 0, [], None
+    for group in site.units:
+        unit = fold.units[group.id]
+        reading = unit_now(fold, live, unit, now)
+        if reading.heard_at is not None:
+            ages.append((now - reading.heard_at).total_seconds())
+        if reading.power_w is not None:
+            heard += 1
+            load, extra = fold.split(unit, reading.power_w)
+            aux += extra
+            mining, inference = (mining + load, inference) if unit.mining else (mining, inference + load)
+        if reading.hashrate_hs is not None:
+            hashing += 1
+            hashes += reading.hashrate_hs
+        if reading.tokens_per_s is not None:
+            counting += 1
+            tokens += reading.tokens_per_s
+    plan = fold.plans.get(site.id)
+    if plan is not None:
+        target = sum(s.target_w for s in plan[1].setpoints)
+    limit_w = plan[1].limit_w if plan is not None and plan[1].valid_until > now else site.interconnect.limit_w
+    price = delivered_usd_per_mwh(fold, site.contract, now)
+    drawn = mining + inference + aux
+    return {
+        "id": site.id,
+        "name": site.name,
+        "region": site.region,
+        "lat": site.lat,
+        "lon": site.lon,
+        "mode": site.mode,
+        "ownership": site.ownership,
+        "invented": site.invented,
+        "limit_mw": _mw(limit_w),
+        "interconnect_mw": _mw(site.interconnect.limit_w),
+        "mining_mw": _mw(mining) if heard else None,
+        "inference_mw": _mw(inference) if heard else None,
+        "aux_mw": _mw(aux) if heard else None,
+        "asked_mw": None if target is None else _mw(target),
+        "ehs": _eh(hashes) if hashing else None,
+        "deployed_ehs": _eh(site.deployed_hs),
+        "tokens_s": round(tokens, 1) if counting else None,
+        "does": _does(heard, mining, inference, site.interconnect.limit_w, site),
+        "heard": heard,
+        "units": len(site.units),
+        "age_s": round(max(ages), 1) if ages else None,
+        "price_usd_per_mwh": price,
+        "plan_seq": plan[0] if plan else None,
+        "drawn_mw": _mw(drawn) if heard else None,
+        "faults": [f.what for _, f in open_faults(fold, site.id, now)],
+        "orders": [i.limit_w / 1e6 for _, i in open_orders(fold, site.id, now)],
+    }
+
+
+def _does(heard: int, mining_w: float, inference_w: float, limit_w: float, site: Site) -> str:
+    if heard == 0:
+        return "unheard"
+    if mining_w > IDLE_SHARE * limit_w:
+        return "mining"
+    return "inference" if inference_w > 0 else "grid"
+
+
+def keys_view(fold: Fold, sites: list[Json], now: datetime) -> Json:
+    """The numbers at the top; each names how many units were heard, and its age."""
+
+    def total(name: str) -> float | None:
+        known = [s[name] for s in sites if s[name] is not None]
+        return round(sum(known), 4) if known else None
+
+    ages = [s["age_s"] for s in sites if s["age_s"] is not None]
+    mining, inference, aux = total("mining_mw"), total("inference_mw"), total("aux_mw")
+    limit = sum(s["limit_mw"] for s in sites)
+    drawn = None if mining is None else (mining or 0) + (inference or 0) + (aux or 0)
+    paid = [
+        (s["price_usd_per_mwh"], s["drawn_mw"]) for s in sites if s["price_usd_per_mwh"] is not None and s["drawn_mw"]
+    ]
+    mw = sum(w for _, w in paid)
+    network = fold.network
+    return {
+        "mining_mw": mining,
+        "inference_mw": inference,
+        "aux_mw": aux,
+        "limit_mw": round(limit, 3),
+        "grid_mw": None if drawn is None else round(limit - drawn, 3),
+        "drawn_mw": None if drawn is None else round(drawn, 3),
+        "units_heard": sum(s["heard"] for s in sites),
+        "units": sum(s["units"] for s in sites),
+        "age_s": max(ages) if ages else None,
+        "typical_age_s": sorted(ages)[len(ages) // 2] if ages else None,
+        "ehs": total("ehs"),
+        "deployed_ehs": _eh(fold.fleet.deployed_hs),
+        "modelled_tokens_s": total("tokens_s"),
+        "price_usd_per_mwh": round(sum(p * w for p, w in paid) / mw, 2) if mw else None,
+        "priced_mw": round(mw, 3),
+        "hashprice_usd": fold.hashprice_now(),
+        "btc_usd": None if network is None else float(network[1].btc_usd),
+        "difficulty": None if network is None else network[1].difficulty,
+        "network_ehs": None if network is None else _eh(network_hashrate(network[1].difficulty).value),
+        "network_source": None if network is None else network[1].source,
+        "network_age_s": None if network is None else max(0.0, (now - network[1].at).total_seconds()),
+        "network_seq": None if network is None else network[0],
+        "planned_usd_per_h": _planned(fold, now),
+    }
+
+
+def _planned(fold: Fold, now: datetime) -> float | None:
+    """USD per hour that the plans in force expect; None where no plan says."""
+    known = [
+        s.expected_usd_per_h
+        for _, plan in fold.plans.values()
+        if plan.valid_until > now
+        for s in plan.setpoints
+        if s.expected_usd_per_h is not None
+    ]
+    return round(sum(known), 2) if known else None
+
+
+def origins_view(fold: Fold) -> list[Json]:
+    """By stream: where its records came from, and whether they were measured."""
+    return [
+        {"stream": stream, "source": source, "kind": kind, "at": at.timestamp()}
+        for stream, origins in sorted(fold.origins.items())
+        for (source, kind), at in sorted(origins.items())
+    ]
+
+
+def replicas_view(fold: Fold, now: datetime) -> list[Json]:
+    return [
+        {
+            "id": r.replica_id,
+            "site_id": r.site_id,
+            "site": fold.sites[r.site_id].name if r.site_id in fold.sites else r.site_id,
+            "model": r.model,
+            "state": r.state,
+            "label": r.label,
+            "engine": r.engine,
+            "slots": r.slots,
+            "detail": r.detail,
+            "age_s": (now - r.known_at).total_seconds(),
+            "seq": seq,
+        }
+        for seq, r in sorted(fold.replicas.values(), key=lambda x: x[1].replica_id)
+    ]
+
+
+def series_view(fold: Fold, speed: float, since: datetime | None = None) -> Json:
+    """One row per interval, in the order of `columns`."""
+    return series_rows(fold.rows(since), speed)
+
+
+def series_rows(rows: Iterable[Row], speed: float) -> Json:
+    return {"columns": SERIES, "rows": [_series_row(row, speed) for row in rows]}
+
+
+SERIES = [
+    "at", "mining_mw", "inference_mw", "aux_mw", "grid_mw", "limit_mw", "ehs", "modelled_tokens_s",
+    "real_tokens_s", "heard", "missing",
+]  # fmt: skip
+
+
+def _series_row(row: Row, speed: float) -> list[float | int | None]:
+    """Real tokens are made in wall-clock time, whatever the world's speed: a world interval of 300 s lasts
+    300 / speed seconds for an engine."""
+    drawn = None if row.mining_w is None else row.mining_w + (row.inference_w or 0.0) + (row.aux_w or 0.0)
+    return [
+        int(row.start.timestamp()),
+        _mw(row.mining_w),
+        _mw(row.inference_w),
+        _mw(row.aux_w),
+        None if drawn is None else _mw(max(0.0, row.limit_w - drawn)),
+        _mw(row.limit_w),
+        _eh(row.hashrate_hs),
+        None if row.modelled_tokens_s is None else round(row.modelled_tokens_s, 1),
+        round(row.real_tokens * speed / STEP_S, 3),
+        row.heard,
+        row.missing,
+    ]
+
+
+def delivered_usd_per_mwh(fold: Fold, contract: Contract, now: datetime) -> float | None:
+    """What a MWh costs at the meter now; None while its market has no price."""
+    if contract.basis == "fixed":
+        fixed = contract.fixed_usd_per_mwh
+        return None if fixed is None else fixed + contract.adder_usd_per_mwh
+    holding = fold.price_now(contract.market_15min, now) or fold.price_now(contract.market, now)
+    if holding is None:
+        return None
+    return round(holding[1].price_usd_per_mwh * contract.scale + contract.adder_usd_per_mwh, 4)
+
+
+def strike_of(fold: Fold, unit: Unit) -> tuple[float, str] | None:
+    """A rig group's strike at the meter and where it came from: the plan's own bid, else the formula at the
+    present hashprice without pool fee."""
+    plan = fold.plans.get(unit.site.id)
+    for setpoint in plan[1].setpoints if plan else ():
+        if setpoint.unit_id == unit.id and setpoint.reason.bid_usd_per_mwh is not None:
+            return setpoint.reason.bid_usd_per_mwh, "plan"
+    price = fold.hashprice_now()
+    if price is None or not unit.mining:
+        return None
+    model = unit.group.rig  # type: ignore[union-attr]  # a mining unit's group is a RigGroup
+    aux = aux_share(unit.site.cooling, fold.temp_c(unit.site))
+    return strike(price, Efficiency(model.efficiency_j_th), 0.0, aux).value, "formula"
+
+
+def markets_view(fold: Fold, now: datetime) -> Json:
+    """Per market: its price curve, and the market price above which each rig group on it stops."""
+    groups: dict[str, list[Json]] = {}
+    fixed: list[Json] = []
+    for unit in fold.units.values():
+        if not unit.mining:
+            continue
+        contract, found = unit.site.contract, strike_of(fold, unit)
+        plan = fold.plans.get(unit.site.id)
+        target = next((s.target_w for s in plan[1].setpoints if s.unit_id == unit.id), None) if plan else None
+        group = {
+            "unit_id": unit.id,
+            "site_id": unit.site.id,
+            "site": unit.site.name,
+            "model": unit.group.model,
+            "j_per_th": round(unit.group.rig.efficiency_j_th, 2),  # type: ignore[union-attr]
+            "rated_mw": _mw(unit.group.rated_w),
+            "target_mw": _mw(target),
+            "strike_usd_per_mwh": None if found is None else round(found[0], 2),
+            "strike_from": None if found is None else found[1],
+        }
+        market = contract.market
+        if contract.basis == "fixed" and not (contract.resale and market):
+            fixed.append({**group, "price_usd_per_mwh": delivered_usd_per_mwh(fold, contract, now)})
+        elif market is not None:
+            scale = contract.scale if contract.basis != "fixed" else 1.0
+            adder = contract.adder_usd_per_mwh if contract.basis != "fixed" else 0.0
+            stops = None if found is None or scale <= 0 else round((found[0] - adder) / scale, 2)
+            groups.setdefault(market, []).append({**group, "stops_above_usd_per_mwh": stops})
+    return {
+        "curves": [_market(fold, market, groups[market], now) for market in sorted(groups)],
+        "fixed": sorted(fixed, key=lambda g: (g["price_usd_per_mwh"] or 0.0, g["site_id"])),
+    }
+
+
+def _market(fold: Fold, market: str, groups: list[Json], now: datetime) -> Json:
+    start, end = (now - timedelta(hours=24)), (now + timedelta(hours=24))
+    ticks = sorted(fold.prices.get(market, {}).items())
+    holding = fold.price_now(market, now)
+    known = [g["stops_above_usd_per_mwh"] for g in groups if g["stops_above_usd_per_mwh"] is not None]
+    return {
+        "market": market,
+        "points": [
+            [int(at.timestamp()), tick.price_usd_per_mwh, 1 if tick.kind == "forecast" else 0]
+            for at, (_, tick) in ticks
+            if start - timedelta(seconds=tick.length_s) < at < end
+        ],
+        "length_s": holding[1].length_s if holding else (ticks[-1][1][1].length_s if ticks else 3600),
+        "now_usd_per_mwh": holding[1].price_usd_per_mwh if holding else None,
+        "source": holding[1].source if holding else None,
+        "kind": holding[1].kind if holding else None,
+        "seq": holding[0] if holding else None,
+        "strike_low": min(known) if known else None,
+        "strike_high": max(known) if known else None,
+        "groups": sorted(groups, key=lambda g: -(g["stops_above_usd_per_mwh"] or 0.0)),
+    }
+
+
+def decision_view(fold: Fold, decision: Decision) -> Json:
+    record = decision.record
+    site = fold.sites.get(decision.site_id)
+    view: Json = {
+        "seq": decision.seq,
+        "at": decision.at.timestamp(),
+        "site_id": decision.site_id,
+        "site": site.name if site else decision.site_id,
+        "region": site.region if site else "",
+        "source": record.source,
+        "kind": record.kind,
+        "type": type(record).__name__,
+    }
+    match record:
+        case Plan():
+            view |= {
+                "mode": record.mode,
+                "price_usd_per_mwh": record.price_usd_per_mwh,
+                "hashprice_usd": record.hashprice_usd,
+                "limit_mw": _mw(record.limit_w),
+                "decided_by": record.decided_by,
+                "note": record.note,
+                "changes": [change_view(fold, c) for c in decision.changes],
+            }
+        case Instruction():
+            view |= {"limit_mw": _mw(record.limit_w), "until": record.until.timestamp(), "notice_s": record.notice_s}
+        case Fault():
+            view |= {"what": record.what, "detail": record.detail, "until": _time(record.until)}
+        case Override():
+            view |= {
+                "unit_id": record.unit_id,
+                "target_mw": _mw(record.target_w),
+                "until": record.until.timestamp(),
+                "by": record.by,
+                "why": record.why,
+            }
+        case _:
+            view |= {"by": record.by, "what": record.what, "target": record.target, "detail": record.detail}
+    return view
+
+
+def change_view(fold: Fold, change: Change) -> Json:
+    unit = fold.units.get(change.unit_id)
+    return {
+        "unit_id": change.unit_id,
+        "use": "mining" if unit is None or unit.mining else "inference",
+        "before_mw": _mw(change.before_w),
+        "after_mw": _mw(change.after_w),
+        "rule": change.reason.rule,
+        "text": change.reason.text,
+        "bid_usd_per_mwh": change.reason.bid_usd_per_mwh,
+        "price_usd_per_mwh": change.reason.price_usd_per_mwh,
+    }
+
+
+def recent(decisions: Iterable[Decision], count: int) -> list[Decision]:
+    """Newest first."""
+    return sorted(decisions, key=lambda d: (d.at, d.seq), reverse=True)[:count]
+
+
+def open_faults(fold: Fold, site_id: str, now: datetime) -> list[tuple[int, Fault]]:
+    return [(q, f) for q, f in fold.faults.values() if f.site_id == site_id and (f.until is None or f.until > now)]
+
+
+def open_orders(fold: Fold, site_id: str, now: datetime) -> list[tuple[int, Instruction]]:
+    return [(q, i) for q, i in fold.instructions.values() if i.site_id == site_id and i.at <= now < i.until]
+
+
+def open_overrides(fold: Fold, site_id: str, now: datetime) -> list[tuple[int, Override]]:
+    return [(q, o) for q, o in fold.overrides.values() if o.site_id == site_id and o.until > now]
+
+
+def _mw(value_w: float | None) -> float | None:
+    return None if value_w is None else round(value_w / 1e6, 4)
+
+
+def _eh(value_hs: float | None) -> float | None:
+    return None if value_hs is None else round(value_hs / 1e18, 5)
+
+
+def _time(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
