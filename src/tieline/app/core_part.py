@@ -15,7 +15,6 @@ from typing import Protocol
 
 import msgspec
 
-from tieline import config as configuration
 from tieline import records
 from tieline.app.history import write_history
 from tieline.app.runtime import Runtime
@@ -42,7 +41,7 @@ class Feed(Protocol):
 
 async def run(runtime: Runtime, ready: Ready) -> None:
     """Runs until cancelled."""
-    config = load_config(runtime)
+    config = runtime.load_config()
     store = Store(runtime.store_path, records.encode, records.decode)
     link = await NatsLink.connect(runtime.link_url, "core", runtime.link_token)
     try:
@@ -52,15 +51,6 @@ async def run(runtime: Runtime, ready: Ready) -> None:
     finally:
         await link.close()
         store.close()
-
-
-def load_config(runtime: Runtime) -> Config:
-    """The configuration this start was given, or the demo's."""
-    config = configuration.load(runtime.config) if runtime.config else configuration.demo()
-    if runtime.feeds is not None:
-        feeds = msgspec.convert({**msgspec.structs.asdict(config.feeds), "source": runtime.feeds}, configuration.Feeds)
-        config = msgspec.structs.replace(config, feeds=feeds)
-    return config
 
 
 class Core:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import msgspec
 
+from tieline import config as configuration
 from tieline.clock import WallClock
+from tieline.config import Config
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +64,14 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
         """The ready tenant key, where one was made for this data folder."""
         path = self.data / "run" / "demo_key"
         return path.read_text().strip() if path.exists() else None
+
+    def load_config(self) -> Config:
+        """The configuration this start was given, or the demo's."""
+        config = configuration.load(self.config) if self.config else configuration.demo()
+        if self.feeds is not None:
+            feeds = {**msgspec.structs.asdict(config.feeds), "source": self.feeds}
+            config = msgspec.structs.replace(config, feeds=msgspec.convert(feeds, configuration.Feeds))
+        return config
 
     def save(self) -> Path:
         path = self.data / "run" / "runtime.json"

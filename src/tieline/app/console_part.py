@@ -1,0 +1,98 @@
+"""The console part: the pages, over the store opened read-only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import uvicorn
+
+from tieline import records
+from tieline.app.runtime import Runtime
+from tieline.app.up import State
+from tieline.config import Config
+from tieline.console.app import make_app
+from tieline.link import NatsLink
+from tieline.store import Store
+
+Ready = Callable[[str], None]
+
+
+class _Server(uvicorn.Server):
+    """Signals are the part's business, not the web server's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def run(runtime: Runtime, ready: Ready) -> None:
+    """Serves until cancelled."""
+    config = runtime.load_config()
+    link = await NatsLink.connect(runtime.link_url, "console", runtime.link_token)
+    # The store is the core's to make; on a first start it may take a moment.
+    while not runtime.store_path.exists():
+        await asyncio.sleep(0.05)
+    store = Store(runtime.store_path, records.encode, records.decode, read_only=True)
+    app = make_app(
+        store,
+        config.fleet,
+        runtime.clock,
+        link=link,
+        gateway_url=runtime.openai_base_url,
+        demo_key=runtime.demo_key,
+        info=lambda: told(runtime),
+        tokens=tokens(config),
+    )
+    server = _Server(
+        uvicorn.Config(
+            app,
+            host=runtime.console_host,
+            port=runtime.console_port,
+            log_level="warning",
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=1,
+            log_config=None,
+        )
+    )
+    serving = asyncio.create_task(server.serve())
+    try:
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.02)
+        ready(runtime.console_url)
+        await serving
+        raise RuntimeError("the web server ended")
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await asyncio.wait({serving}, timeout=1.5)
+        await link.close()
+        store.close()
+
+
+def told(runtime: Runtime) -> dict[str, Any]:
+    """What the page says of the platform itself: its parts as the supervisor last wrote them down."""
+    parts: list[dict[str, Any]] = []
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        state = msgspec.json.decode((runtime.data / "run" / "state.json").read_bytes(), type=State)
+        for part in state.parts:
+            detail = part.state if part.restarts == 0 else f"{part.state}, restarted {part.restarts} times"
+            parts.append({"name": part.name, "ok": part.state == "ready", "detail": detail})
+    return {"parts": parts, "version": runtime.version, "speed": runtime.speed}
+
+
+def tokens(config: Config) -> dict[str, str] | None:
+    """Operator -> SHA-256 of their token; None on loopback without authentication. Raises ValueError."""
+    if config.console.auth == "none":
+        return None
+    name = config.console.token_env or ""
+    token = os.environ.get(name)
+    if not token:
+        raise ValueError(f"console.token_env names {name!r}, which is not set; export it and start again")
+    return {"operator": hashlib.sha256(token.encode()).hexdigest()}
