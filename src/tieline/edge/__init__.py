@@ -1,0 +1,1 @@
+"""Reads and sets hardware, runs replicas, survives alone."""

@@ -1,0 +1,114 @@
+"""The orders a site holds: plans, grid orders, an operator's overrides and confirmations.
+
+Kept in one small file, so that an agent that starts again without a link still knows what binds it. Bounded:
+what has ended is dropped, and of what has not only the newest are kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from tieline.edge.decide import Orders, in_force
+from tieline.records import Action, AnyRecord, Instruction, Override, Plan, decode_batch, encode_batch
+
+log = logging.getLogger("tieline.edge")
+
+# The running plan, the next one, and one for a revision of each.
+MAX_PLANS = 4
+# Far more than a grid operator or a person has in force at one site; the oldest give way.
+MAX_ORDERS = 64
+# After this long without a first plan a site counts as cut off.
+GRACE = timedelta(minutes=5)
+
+
+class OrderBook:
+    """What binds one site. `path` None: kept in memory only."""
+
+    def __init__(self, site_id: str, path: Path | None = None) -> None:
+        self.site_id, self._path = site_id, path
+        self._plans: list[Plan] = []
+        self._instructions: dict[str, Instruction] = {}
+        self._overrides: dict[str, Override] = {}
+        self._accepted: list[Action] = []
+        self._since: datetime | None = None
+        if path is not None and path.exists():
+            self._load(path)
+
+    def take(self, record: AnyRecord, now: datetime) -> bool:
+        """Keep an order for this site; False for anything else, or for one already held."""
+        match record:
+            case Plan() if record.site_id == self.site_id:
+                if any(p.at == record.at and p.known_at == record.known_at for p in self._plans):
+                    return False
+                self._plans = sorted([*self._plans, record], key=lambda p: (p.at, p.known_at))[-MAX_PLANS:]
+            case Instruction() if record.site_id == self.site_id:
+                if not _newer(record, self._instructions.get(record.instruction_id)):
+                    return False
+                self._instructions[record.instruction_id] = record
+            case Override() if record.site_id == self.site_id:
+                if not _newer(record, self._overrides.get(record.override_id)):
+                    return False
+                self._overrides[record.override_id] = record
+            case Action() if record.what == "accept" and record.target == self.site_id:
+                self._accepted = [*self._accepted, record][-MAX_PLANS:]
+            case _:
+                return False
+        self._drop_ended(now)
+        self._save()
+        return True
+
+    def orders(self, now: datetime) -> Orders:
+        """What binds now."""
+        if self._since is None:
+            self._since = now
+        plan = next((p for p in reversed(self._plans) if p.at <= now < p.valid_until), None)
+        return Orders(
+            plan=plan,
+            cut_off=plan is None and (bool(self._plans) or now - self._since >= GRACE),
+            overrides=tuple(o for o in self._overrides.values() if o.at <= now < o.until),
+            instructions=tuple(i for i in self._instructions.values() if in_force(i.at, i.until, now)),
+        )
+
+    def accepted(self, plan: Plan) -> bool:
+        """True where an operator confirmed this plan (the confirmation names its `known_at`)."""
+        return any(action.detail == plan.known_at.isoformat() for action in self._accepted)
+
+    def _drop_ended(self, now: datetime) -> None:
+        for held in (self._instructions, self._overrides):
+            for key in [k for k, order in held.items() if order.until <= now]:
+                del held[key]
+            while len(held) > MAX_ORDERS:
+                del held[next(iter(held))]
+
+    def _load(self, path: Path) -> None:
+        try:
+            held = decode_batch(path.read_bytes())
+        except (OSError, msgspec.MsgspecError) as error:
+            log.warning("orders of %s could not be read again: %s", self.site_id, error)
+            return
+        self._plans = [r for r in held if isinstance(r, Plan)]
+        self._instructions = {r.instruction_id: r for r in held if isinstance(r, Instruction)}
+        self._overrides = {r.override_id: r for r in held if isinstance(r, Override)}
+        self._accepted = [r for r in held if isinstance(r, Action)]
+
+    def _save(self) -> None:
+        """Replace the file in one step. Not synced: the orders come again over the link; the outbox is synced."""
+        if self._path is None:
+            return
+        batch: list[AnyRecord] = [
+            *self._plans, *self._instructions.values(), *self._overrides.values(), *self._accepted,
+        ]  # fmt: skip
+        new = self._path.with_name(self._path.name + ".new")
+        with contextlib.suppress(OSError):
+            new.write_bytes(encode_batch(batch))
+            os.replace(new, self._path)
+
+
+def _newer(record: Instruction | Override, held: Instruction | Override | None) -> bool:
+    return held is None or record.known_at > held.known_at
