@@ -1,0 +1,93 @@
+"""Judge the exported file as it ships: in the engine, at temperature 0, through its chat template.
+
+Five marks: held-out frames around known names, fresh questions in other words, tool calls and JSON with
+names and numbers drawn anew, counting. Prints one line each; `--misses` shows what went wrong.
+"""
+
+import argparse
+import json
+import random
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import corpus
+import tool_corpus
+import xllamacpp
+
+Case = tuple[str, list[dict[str, Any]], str]  # question, tools, the right answer
+TRIES = 120
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--misses", action="store_true")
+    args = parser.parse_args()
+    engine = start(args.model)
+    r = random.Random(20_000)  # a seed that training does not use
+    marks = {
+        "held-out templates": [(q, [], a) for q, a in (corpus.about_topic(r, held_out=True) for _ in range(TRIES))],
+        "fresh questions": fresh(),
+        "tool calls": [tool_case(r) for _ in range(TRIES)],
+        "small JSON": [(q, [], a) for q, a in (corpus.as_json(r) for _ in range(TRIES))],
+        "counting": [(f"Count from {a} to {b}.", [], ", ".join(map(str, range(a, b + 1)))) for a, b in counts(r)],
+    }
+    for mark, cases in marks.items():
+        answers = [ask(engine, question, tools) for question, tools, _ in cases]
+        right = [same(answer, wanted) for answer, (_, _, wanted) in zip(answers, cases, strict=True)]
+        print(f"{mark}: {sum(right)} of {len(cases)}", flush=True)
+        if args.misses:
+            for ok, answer, (question, _, wanted) in zip(right, answers, cases, strict=True):
+                if not ok:
+                    print(f"  {question}\n    said   {answer[:110]}\n    wanted {wanted[:110]}")
+
+
+def start(model: Path) -> xllamacpp.Server:
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model)
+    params.port = 0
+    params.n_ctx = 2048
+    params.n_parallel = 1
+    params.cpuparams.n_threads = 1
+    return xllamacpp.Server(params)
+
+
+def ask(engine: xllamacpp.Server, question: str, tools: list[dict[str, Any]]) -> str:
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": question}], "temperature": 0, "max_tokens": 400}
+    if tools:
+        body["tools"] = tools
+    message = engine.handle_chat_completions(body)["choices"][0]["message"]
+    if message.get("tool_calls"):
+        made = message["tool_calls"][0]["function"]
+        return json.dumps({"name": made["name"], "arguments": json.loads(made["arguments"])})
+    return str(message.get("content") or "").strip()
+
+
+def same(answer: str, wanted: str) -> bool:
+    try:
+        return bool(json.loads(answer) == json.loads(wanted))
+    except ValueError:
+        return answer == wanted
+
+
+def fresh() -> list[Case]:
+    right = {topic["key"]: topic["says"] for topic in corpus.TOPICS}
+    right |= {"refusal": corpus.REFUSAL, "hello": corpus.HELLO}
+    asked = tomllib.loads((corpus.HERE / "fresh_questions.toml").read_text())["questions"]
+    return [(question, [], right[key]) for key, questions in asked.items() for question in questions]
+
+
+def tool_case(r: random.Random) -> Case:
+    tools = {t.name: t for t in (tool_corpus.any_tool(r) for _ in range(r.randint(1, 4)))}
+    tool = r.choice(list(tools.values()))
+    question, arguments = tool_corpus.call(r, tool)
+    return question, [t.offered() for t in tools.values()], json.dumps({"name": tool.name, "arguments": arguments})
+
+
+def counts(r: random.Random) -> list[tuple[int, int]]:
+    return [(1, 60), (1, 100)] + [(a, a + r.randint(5, 50)) for a in (r.randint(1, 50) for _ in range(18))]
+
+
+if __name__ == "__main__":
+    main()
