@@ -107,10 +107,11 @@ class ModelledFleet:
                 elif fault.what == "stuck_rigs" and fault.share is not None:
                     stuck[n] = max(stuck[n], fault.share)
         self.world.stick(stuck)
-        drawn = self.world.advance(seconds, truth.demand(start), supply, slow)
-        self._add(span, drawn, supply, truth, start)
+        limit_w = np.array([self._limit_w(site.id, truth, start) for site in self.fleet.sites])
+        drawn = self.world.advance(seconds, truth.demand(start), supply, slow, limit_w)
+        self._add(span, drawn, supply, limit_w)
 
-    def _add(self, span: Span, drawn: Drawn, supply: Floats, truth: Truth, start: datetime) -> None:
+    def _add(self, span: Span, drawn: Drawn, supply: Floats, limit_w: Floats) -> None:
         hours, world = drawn.seconds / 3600.0, self.world
         power_w = drawn.power_w
         span.load_wh += drawn.load_w * hours
@@ -122,7 +123,6 @@ class ModelledFleet:
         for where, lost in drawn.unserved_per_s.items():
             span.unserved[where] = span.unserved.get(where, 0.0) + lost * drawn.seconds
         sites = len(self.fleet.sites)
-        limit_w = np.array([self._limit_w(site.id, truth, start) for site in self.fleet.sites])
         metered_w = np.bincount(world.site_of, power_w, sites)
         # Rounding of setpoints is tenths of a watt; a tenth of a per mille is not.
         span.over_limit_s += (metered_w > limit_w * 1.0001 + 1.0) * drawn.seconds

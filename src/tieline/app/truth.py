@@ -107,6 +107,8 @@ class Truth:
 
     def input_share(self, where: tuple[str, str], moment: datetime) -> float:
         """Input tokens per output token asked for."""
+        if where not in self._demand:
+            return 0.0
         asked, given = self._demand[where].at(moment), self._inputs[where].at(moment)
         return 0.0 if not asked or given is None else given / asked
 

@@ -1,0 +1,126 @@
+"""Recorded days through the same code, on simulated time.
+
+One forecast path, rigs and engines modelled. The controller is the live one and reads the store as of now;
+each record is appended at the moment it is known, so nothing can be seen early. Nothing here asks what time
+it is: two replays of the same records give identical bytes, the store's digest included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tieline import records as records_
+from tieline.app.modelled import ModelledFleet
+from tieline.app.money import Accounts
+from tieline.app.replay_report import WARM_UP, Report, report_of
+from tieline.app.truth import Truth
+from tieline.clock import Interval, SimClock, intervals
+from tieline.dispatch import Controller, Settings
+from tieline.feeds.pools import SimulatedFpps
+from tieline.fleet import Fleet
+from tieline.records import AnyRecord, Fault
+from tieline.store import Store
+
+SOURCE = "replay (modelled)"
+HOUR = timedelta(hours=1)
+# A month of 40 sites keeps about 350 MB of records in memory; a quarter is the most one run is asked to hold.
+MAX_SPAN = timedelta(days=92)
+
+
+class ReplayError(ValueError):
+    """The span or the records do not allow a replay; the message says what to give instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to replay. `records` hold everything known about the days, sorted by when it was known."""
+
+    fleet: Fleet
+    settings: Settings
+    records: Sequence[AnyRecord]
+    start: datetime
+    end: datetime
+    label: str
+    scale: float = 1.0
+    assumptions: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()  # injected besides those among the records
+
+
+async def replay(asked: Asked, progress: Callable[[int], None] = lambda steps: None) -> Report:
+    """Run the days and report. Raises ReplayError for a span that cannot be run."""
+    report, store = await replay_kept(asked, progress)
+    store.close()
+    return report
+
+
+async def replay_kept(asked: Asked, progress: Callable[[int], None] = lambda steps: None) -> tuple[Report, Store]:
+    """The same, with the store of what happened; the caller closes it."""
+    _check(asked)
+    length = timedelta(seconds=asked.settings.interval_s)
+    store = Store(None, records_.encode, records_.decode)
+    clock = SimClock(asked.start - WARM_UP)
+    recorded = _by_known(asked)
+    truth = Truth(recorded, asked.fleet)
+    plant = ModelledFleet(asked.fleet, asked.settings, SOURCE)
+    pool = SimulatedFpps(fee=asked.settings.pool_fee, rejects=asked.settings.rejects)
+    accounts = Accounts(asked.fleet, plant.world, asked.settings, pool, SOURCE)
+    controller = Controller(store, asked.fleet, asked.settings)
+    given = 0
+    fresh: list[AnyRecord] = []  # what the world has said since the last append
+    for interval in intervals(asked.start - WARM_UP, asked.end, length):
+        span = plant.begin(interval)
+        moments = [interval.start, *truth.turns(interval.start, interval.end)]
+        for moment, until in zip(moments, [*moments[1:], interval.end], strict=True):
+            clock.set(moment)
+            upto = _known_by(recorded, given, moment)
+            store.append([*recorded[given:upto], *fresh])
+            given, fresh = upto, []
+            plans = await controller.step(clock.now())
+            plant.deliver(plans, moment, truth)
+            plant.run(span, moment, until, truth)
+        clock.set(interval.end)
+        fresh += plant.samples(span, truth)
+        if interval.start < asked.start:
+            continue
+        accounts.add(span, truth)
+        hour = Interval.holding(interval.start, HOUR)
+        if interval.end == hour.end:
+            fresh += accounts.close_hour(hour, truth)
+        progress(1)
+    upto = _known_by(recorded, given, asked.end)
+    store.append([*recorded[given:upto], *fresh])
+    return report_of(asked, accounts, truth, store), store
+
+
+def _check(asked: Asked) -> None:
+    if asked.end <= asked.start:
+        raise ReplayError(f"--to {asked.end:%Y-%m-%d %H:%M} is not after --from {asked.start:%Y-%m-%d %H:%M}")
+    if asked.end - asked.start > MAX_SPAN:
+        raise ReplayError(f"a replay runs at most {MAX_SPAN.days} days at once; ask for less")
+    if asked.start != Interval.holding(asked.start, HOUR).start or asked.end != Interval.holding(asked.end, HOUR).start:
+        raise ReplayError("--from and --to are whole hours in UTC")
+    if HOUR % timedelta(seconds=asked.settings.interval_s):
+        raise ReplayError(f"interval_s {asked.settings.interval_s} does not divide an hour")
+    kinds = {type(record).__name__ for record in asked.records}
+    for needed in ("PriceTick", "NetworkTick"):
+        if needed not in kinds:
+            raise ReplayError(
+                f"no {needed} between {asked.start:%Y-%m-%d} and {asked.end:%Y-%m-%d}: "
+                "these days are not recorded in this folder"
+            )
+
+
+def _by_known(asked: Asked) -> list[AnyRecord]:
+    found = [*asked.records, *asked.faults]
+    found.sort(key=lambda r: (r.known_at, type(r).__name__, r.subject, r.at))
+    return found
+
+
+def _known_by(recorded: Sequence[AnyRecord], given: int, moment: datetime) -> int:
+    """Index after the last record known at `moment`."""
+    upto = given
+    while upto < len(recorded) and recorded[upto].known_at <= moment:
+        upto += 1
+    return upto
