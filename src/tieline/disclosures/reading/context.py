@@ -100,7 +100,7 @@ def _dateline(text: str) -> tuple[int, int] | None:
 def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[str | None, tuple[int, int] | None]:
     body = text[:60_000]
     every = [as_heading(p) if _in_heading(body, p) else p for p in periods(body)]
-    compared = {id(p) for p in every if _COMPARED.search(body[max(0, p.start - 30) : p.start])}
+    compared = {id(p) for p in every if _compared(body, p)}
     own = [p for p in every if id(p) not in compared]
     before = shift(f"{date[0]:04d}-{date[1]:02d}", -1) if date else None
     limit = f"{date[0]:04d}-{date[1]:02d}" if date else None
@@ -133,6 +133,12 @@ def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[
         first = next(f"{p.year:04d}-{p.month:02d}" for p in own if p.year is not None and p.kind in ("month", "date") and f"{p.year:04d}-{p.month:02d}" in months)
         top = max(first, months.most_common(1)[0][0])
     return top, (int(top[:4]), int(top[5:]))
+
+
+def _compared(text: str, p: Period) -> bool:
+    """Does the expression date a figure of another month: `from June`, `(vs 32 BTC in Mar 2025)`?"""
+    lead = text[max(0, p.start - 60) : p.start]
+    return bool(_COMPARED.search(lead[-30:]) or re.search(r"[(\[](?:vs\.?|versus|from|compared|against|prior)\b[^)\]]*$", lead, re.IGNORECASE))
 
 
 def _titled(title: str | None, before: str | None, limit: str | None) -> str | None:

@@ -40,17 +40,18 @@ _FOOT = re.compile(r"(?<=[^\W\d_)])\d{1,2}(?:,\d{1,2})*(?=$|\s|\()|(?<=[\w)])\s*
 _KEEP = re.compile(r"\b(?:s\d\d|m\d\d|q\d|h\d{2,3}|cy\d+|fy\d+)\b", re.IGNORECASE)
 _TOTAL = re.compile(r"\b(?:total|combined|consolidated|company|group|overall|fleet|portfolio|gesamt|totale?s?)\b|总|總|合计", re.IGNORECASE)
 _SITE = re.compile(r"\s[-:]\s+(?P<tail>[^-:]+)$")
-_AFTER = re.compile(
-    r"(?i:mined|produced|earned|hash ?rate|deployed|installed|held|bitcoin|btc)\s*(?:\((?!us|usd|\$|eh|ph|btc|in |j/|net)(?P<paren>[A-Z][\w .,'/-]{2,40})\)"
-    r"|(?:at|in|from|by|at the)?\s*(?P<name>[A-Z][a-z]{3,}(?:[ -][A-Z][a-z]{2,}){0,3}))\s*$"
-)
-_NOT_SITES = re.compile(
-    r"^(?:total|bitcoin|btc|day|month|period|sold|balance|net|end|customers?|rate|hash|hashrate|capacity|proceeds|value|price|"
-    r"held|holdings?|treasury|equivalents?|per|deployed|installed|miners?|fleet|operations?|mined|produced|produc\w+|production|"
-    r"restricted|pledged|collateral|eh|ph|self|target|efficiency|monthly|daily|averages?|mining|sales?|income|revenue|usd|unaudited|"
-    + "|".join("january february march april may june july august september october november december".split())
-    + r")\b",
-    re.IGNORECASE,
+_GENERIC = frozenset(
+    "total bitcoin bitcoins btc day month months period sold balance net end ended ending customers customer rate hash hashrate capacity proceeds value "
+    "price held holdings holding treasury equivalent equivalents per deployed installed energized energised miners miner fleet operations mined produced "
+    "production restricted unrestricted pledged collateral collateralized eh ph th self self-mined self-mining target efficiency monthly daily average avg averages mining sales "
+    "income revenue usd unaudited earned earnings beginning opening closing operating operational cost costs power electricity energy credits credit response "
+    "fee fees paid received purchased acquired bought won blocks block share rewards reward network growth change current active online peak nameplate "
+    "month-end year-end ytd year quarter at of in and for the on by with from to approximate approximately estimated number amount sheet machines rigs servers asics units "
+    "all-in all cash basis excluding including depreciation wallet cold storage own owned proprietary company group corporate consolidated overall portfolio "
+    "percentage percent sale sell selling realized spot market fair coins coin exahash petahash terahash joules watts watt j/th w/th eh/s ph/s ths hodl "
+    "potential transit in-transit hosting hosted colocation management managed third-party site sites facility facilities january february march april may june july "
+    "august september october november december jan feb mar apr jun jul aug sep sept oct nov dec gross output generated mine metrics us north american america position inventory "
+    "date to-date liquidated converted monetized spent used yield digital assets asset".split()
 )
 
 
@@ -99,11 +100,19 @@ def _scope(text: str, name: str) -> str | None:
     candidate: str | None = None
     if tail is not None:
         candidate = tail["tail"].strip()
+        if all(word.strip("()").lower() in _GENERIC for word in candidate.split()):
+            return None
     else:
-        after = _AFTER.search(text)
-        if after is not None:
-            candidate = (after["paren"] or after["name"] or "").strip()
-    if not candidate or _NOT_SITES.match(candidate) or _TOTAL.search(candidate) or _TOTAL.match(text):
+        bare = re.sub(r"\((?:[^()]*)\)$", "", text).strip() if unit_in(text[text.rfind("(") :] if "(" in text else "") else text
+        named: list[str] = []
+        for word in reversed(re.split(r"\s+", bare)):
+            core = word.strip("(),")
+            if not re.fullmatch(r"[A-Z][A-Za-z'.&-]{2,}|II|III|IV|JV", core) or core.lower() in _GENERIC:
+                break
+            named.insert(0, core)
+        if named and len(named) < len(bare.split()):
+            candidate = " ".join(named)
+    if not candidate or _TOTAL.search(candidate) or _TOTAL.match(text):
         return None
     if period_in(candidate) is not None or re.match(r"[\d\W]", candidate) or unit_in(candidate) is not None:
         return None

@@ -79,7 +79,7 @@ MANAGED = _p(r"\bunder (?:its |our )?management\b", r"\bmanaged\b", r"\bverwalte
 SELF_OWNED = _p(r"\bself-?owned\b", r"\bowned hash", r"\bproprietary hash", r"自有|自营|自營", r"\beigene\w*")
 POTENTIAL = _p(r"\bpotential\b", r"\bin[- ]transit\b", r"\bpotentiel\w*", r"\bpotencial\b", "潜在")
 FUTURE = _p(r"\btarget(?:s|ed|ing)?\b", r"\bexpect(?:s|ed|ing)?\b", r"\bplans?\b|\bplanned\b", r"\bguidance\b", r"\bforecast\w*", r"\bwill\b", r"\bon track\b", r"\bgoals?\b", r"\baims?\b", r"\bupcoming\b", r"\bproject(?:ed|s)\b",
-            r"\bscheduled\b", r"\banticipat\w*", r"\bcontracted\b", r"\bpipeline\b", r"\bpurchase (?:order|agreement)", r"\bto reach\b", r"\bcould\b", r"\bwould\b", r"\boption\b", r"\bintend\w*", r"\bonce\b", r"\bgeplant\w*", r"\bziel\w*", r"\berwartet\w*", r"\bobjecti[fv]\w*", r"\bprévu\w*", r"\bprevé\b", r"\bmeta\b", "预计|預計|计划|計劃|目标|目標|将达|將達|有望", "予定|目標|見込")  # fmt: skip
+            r"\bscheduled\b", r"\banticipat\w*", r"\bcontracted\b", r"\bpipeline\b", r"\bpurchase (?:order|agreement)", r"\bcould\b", r"\bwould\b", r"\boption\b", r"\bintend\w*", r"\bonce\b", r"\bgeplant\w*", r"\bziel\w*", r"\berwartet\w*", r"\bobjecti[fv]\w*", r"\bprévu\w*", r"\bprevé\b", r"\bmeta\b", "预计|預計|计划|計劃|目标|目標|将达|將達|有望", "予定|目標|見込")  # fmt: skip
 NETWORK = _p(r"\bnetwork\b", r"\bglobal (?:hash|network)", r"\bdifficulty\b", "全网|全網")
 MACHINES = _p(r"\bminers?\b", r"\bmachines?\b", r"\brigs?\b", r"\bfleet\b", r"\bservers?\b", r"\basics?\b", r"\bmineros\b", r"矿机|礦機")
 EFFICIENCY = _p(r"\befficien\w*", r"\beffizienz\w*", r"\bd'efficacité\b|\befficacité\b", r"\beficiencia\b", r"\beficiência\b", r"\befficienza\b", r"j ?/ ?th\b", r"w ?/ ?th\b", r"watts?/th\b", "能效|效率", "эффективн\\w*")

@@ -1,0 +1,125 @@
+"""Read a release: HTML, PDF, JSON, text or a pasted table in, facts with their source spans out.
+
+Knows nothing of other releases, of the network or of what is kept. Deterministic and offline. The path is
+document -> rows and sentences -> claims -> facts; each part lives in `reading`. A field stays empty wherever
+the text could mean two things.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from tieline.disclosures.fact import Fact, Kind, Reading
+from tieline.disclosures.fields import unit_of
+from tieline.disclosures.reading import context, document, layout, prose, statement, tabular
+from tieline.disclosures.reading.claims import STRONG, Claim
+from tieline.disclosures.reading.evidence import supports
+from tieline.disclosures.reading.issuers import main_issuer, mentions
+from tieline.disclosures.reading.settle import settle
+from tieline.disclosures.reading.words import BITCOIN
+
+MAX_NOTES = 60
+"""A page with more remarks than this is not one release; the rest are counted."""
+
+
+def read(source: str | bytes, *, issuer: str | None = None, published: str | None = None, kind: Kind | None = None) -> Reading:
+    """The facts of one release. `published` (YYYY-MM-DD or YYYY-MM) dates months that are printed without a year.
+
+    Never raises for what the source holds: `Reading.refused` says why nothing could be read.
+    """
+    doc = document.load(source, kind)
+    if doc.refused is not None:
+        return Reading(kind=doc.kind, title=doc.title, issuer=issuer, published=published, refused=doc.refused)
+    ctx = context.understand(doc.text, doc.title, published)
+    own = issuer or main_issuer(doc.text, doc.title)
+    rows = layout.rows(doc.text, ctx.style)
+    found, notes = tabular.claims(doc.text, rows, ctx)
+    found.extend(statement.claims(doc.text, rows, ctx))
+    found.extend(prose.claims(doc.text, [r.line for r in rows if len(r.values) > 1 or r.glued or r.columns], ctx))
+    several = _several(doc.text, found, ctx)
+    if several is not None:
+        return _refused(doc, own, published, several)
+    _attribute(doc.text, found, own)
+    if issuer is not None:
+        others = sorted({c.issuer for c in found if c.issuer not in (None, issuer)} - {None}, key=str)
+        if others:
+            notes.append(f"figures of {', '.join(map(str, others))} left out: another issuer's")
+        found = [c for c in found if c.issuer == issuer]
+    kept, remarks = settle(found, ctx.statement)
+    facts = tuple(f for c in kept if supports(f := _fact(doc.text, c)))
+    notes = [*doc.notes, *remarks, *notes]
+    if not facts:
+        return _refused(doc, own, published, _why_empty(doc.text, ctx, notes))
+    if len(notes) > MAX_NOTES:
+        notes = [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES} more"]
+    return Reading(facts=facts, notes=tuple(dict.fromkeys(notes)), kind=doc.kind, text=doc.text, title=doc.title, issuer=own, period=ctx.period, published=published)
+
+
+def _fact(text: str, c: Claim) -> Fact:
+    start, end = c.start, c.end
+    while start < end and text[start] in " \n|,;":
+        start += 1
+    while end > start and text[end - 1] in " \n|,;":
+        end -= 1
+    return Fact(
+        issuer=c.issuer, period=c.period, field=c.field, value=c.value, unit=unit_of(c.field), scope=c.scope,
+        span=(start, end), quote=text[start:end], printed=c.printed.strip(), method=c.method, rule=c.rule,
+        restated=c.restated, approximate=c.approximate,
+    )  # fmt: skip
+
+
+def _refused(doc: document.Document, issuer: str | None, published: str | None, why: str) -> Reading:
+    return Reading(kind=doc.kind, text=doc.text, title=doc.title, issuer=issuer, published=published, notes=tuple(doc.notes), refused=why)
+
+
+def _why_empty(text: str, ctx: context.Context, notes: list[str]) -> str:
+    if not BITCOIN.search(text):
+        return "no release: the text does not speak of bitcoin"
+    if ctx.period is None and ctx.reference is None:
+        return "no figure can be dated: the text names no year; give the date of publication"
+    reasons = f" ({'; '.join(notes[:3])})" if notes else ""
+    return f"no production or treasury figure was found{reasons}"
+
+
+def _attribute(text: str, claims: list[Claim], own: str | None) -> None:
+    """Give each figure its company: the one named last before it, in a text that names several."""
+    named = mentions(text)
+    if len({ticker for _, ticker in named}) < 2:
+        for c in claims:
+            c.issuer = own
+        return
+    for c in claims:
+        if c.rule.startswith(("table", "statement")):
+            c.issuer = own
+            continue
+        line = text.rfind("\n", 0, c.end) + 1
+        before = [ticker for at, ticker in named if line <= at < c.end]
+        c.issuer = before[-1] if before else own
+
+
+_TITLE = re.compile(
+    r"(?m)^[^\n|]{0,90}\b(?:announces|reports|provides|releases|publishes)\b[^\n|]{0,100}\b(?:production|operation(?:s|al)?|mining|monthly)\b[^\n|]{0,60}$",
+    re.IGNORECASE,
+)
+_WIRE = re.compile(r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile)\b", re.IGNORECASE)
+
+
+def _several(text: str, claims: list[Claim], ctx: context.Context) -> str | None:
+    """Two releases in one file: two titles or datelines, each with its own month and its own figures."""
+    starts = sorted({m.start() for m in _TITLE.finditer(text)} | {text.rfind("\n", 0, m.start()) + 1 for m in _WIRE.finditer(text)})
+    merged: list[int] = []
+    for at in starts:
+        if not merged or at - merged[-1] > 600:
+            merged.append(at)
+    if len(merged) < 2:
+        return None
+    months: list[str] = []
+    for begin, end in zip(merged, [*merged[1:], len(text)], strict=True):
+        here = [c for c in claims if begin <= c.start < end and c.strength == STRONG and c.field in ("btc_produced", "btc_held_end", "btc_sold", "avg_operating_ehs", "deployed_ehs")]
+        if len(here) >= 2:
+            part = context.understand(text[begin:end], None, ctx.published)
+            months.append(Counter(c.period for c in here).most_common(1)[0][0] if part.period is None else part.period)
+    if len(set(months)) > 1:
+        return f"two releases in one file ({' and '.join(sorted(set(months)))}): read them one by one"
+    return None

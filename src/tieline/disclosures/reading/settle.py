@@ -1,0 +1,171 @@
+"""Claims to facts: what to believe when a document says a thing twice, and when to leave it empty.
+
+Knows nothing of layouts. Equal figures are one; a rounded figure yields to the exact one; a weak reading yields
+to a strong one; two strong figures that differ leave the field empty and a note says so. Names that depend on
+what stands beside them (operating at month end, totals with hosting) are settled here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import replace
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+
+from tieline.disclosures.reading.claims import STRONG, Claim
+from tieline.disclosures.reading.periods import days_in
+
+
+def settle(claims: list[Claim], statement: bool) -> tuple[list[Claim], list[str]]:
+    """One claim for each issuer, period, field and scope, and a note for whatever was left empty."""
+    notes: list[str] = []
+    claims = _renamed(claims, statement)
+    claims = _summed(claims, notes)
+    claims = _without_blocks(claims, notes)
+    groups: dict[tuple[str | None, str, str, str | None], list[Claim]] = defaultdict(list)
+    for c in claims:
+        groups[(c.issuer, c.period, c.field, c.scope)].append(c)
+    kept: list[Claim] = []
+    for group in groups.values():
+        best = _agreed(group)
+        if best is None:
+            values = sorted({c.printed.strip() for c in group})
+            first = group[0]
+            notes.append(f"{first.period} {first.field}: left empty, the text prints {' and '.join(values)}")
+        else:
+            kept.append(best)
+    kept = _plausible(kept, notes)
+    kept.sort(key=lambda c: (c.period, c.field, c.scope or "", c.start))
+    return kept, notes
+
+
+def _renamed(claims: list[Claim], statement: bool) -> list[Claim]:
+    out: list[Claim] = []
+    rated: dict[tuple[str | None, str], list[Claim]] = defaultdict(list)
+    for c in claims:
+        if c.field == "deployed_ehs" and c.scope is None:
+            rated[(c.issuer, c.period)].append(c)
+    receivable = any(c.field == "btc_receivable_from_collateral" for c in claims)
+    operating: dict[tuple[str | None, str], list[Claim]] = defaultdict(list)
+    for c in claims:
+        if c.field == "operating_month_end_ehs" and c.scope is None:
+            operating[(c.issuer, c.period)].append(c)
+    for c in claims:
+        own = [r for r in rated[(c.issuer, c.period)] if r is not c and r.rule != "table:label:rated-total"]
+        if c.rule == "table:label:rated-total" and any(r.value < c.value for r in own):
+            out.append(replace_field(c, "total_energized_ehs_incl_hosting"))
+        elif c.field == "operating_month_end_ehs" and c.scope is None and not rated[(c.issuer, c.period)]:
+            # Where only one point value is printed, it is the fleet's capacity at month end.
+            out.append(replace_field(c, "deployed_ehs"))
+        elif statement and receivable and c.field == "btc_held_end":
+            out.append(replace_field(c, "btc_on_balance"))
+        else:
+            out.append(c)
+    return out
+
+
+def replace_field(claim: Claim, field: str) -> Claim:
+    """The same claim under another field."""
+    return replace(claim, field=field)
+
+
+def _summed(claims: list[Claim], notes: list[str]) -> list[Claim]:
+    """Sites that add up to a printed total in one month give the total of the table's other months."""
+    out = list(claims)
+    parts: dict[tuple[str | None, str], list[Claim]] = defaultdict(list)
+    for c in claims:
+        if c.field == "btc_produced" and c.scope is not None and c.rule.startswith("table:"):
+            parts[(c.issuer, c.period)].append(c)
+    totals: dict[tuple[str | None, str], set[Decimal]] = defaultdict(set)
+    for c in claims:
+        if c.field == "btc_produced" and c.scope is None:
+            totals[(c.issuer, c.period)].add(c.value)
+    proven = {
+        frozenset(c.scope for c in group)
+        for key, group in parts.items()
+        if len(group) > 1 and sum((c.value for c in group), Decimal(0)) in totals[key]
+    }
+    for key, group in parts.items():
+        scopes = frozenset(c.scope for c in group)
+        if scopes in proven and not totals[key] and len(scopes) == len(group):
+            total = sum((c.value for c in group), Decimal(0))
+            start, end = min(c.start for c in group), max(c.end for c in group)
+            printed = " + ".join(c.printed for c in group)
+            out.append(Claim("btc_produced", total, key[1], start, end, printed, "table:sum-of-sites", STRONG, None, key[0], method="sum"))
+            notes.append(f"{key[1]} btc_produced: {printed} = {total}, a sum proven by the month whose total is printed")
+    return out
+
+
+def _without_blocks(claims: list[Claim], notes: list[str]) -> list[Claim]:
+    """A count of blocks that is also called bitcoin is a count of blocks."""
+    blocks = {(c.issuer, c.period, c.value) for c in claims if c.field == "blocks_won"}
+    produced = defaultdict(set)
+    for c in claims:
+        if c.field == "btc_produced" and c.scope is None:
+            produced[(c.issuer, c.period)].add(c.value)
+    out = []
+    for c in claims:
+        if c.field == "btc_produced" and (c.issuer, c.period, c.value) in blocks:
+            notes.append(f"{c.period} btc_produced: {c.printed} is the count of blocks, not of bitcoin")
+            continue
+        out.append(c)
+    return out
+
+
+def _agreed(group: list[Claim]) -> Claim | None:
+    """The claim to keep; None where two of equal strength contradict each other."""
+    top = max(c.strength for c in group)
+    strong = [c for c in group if c.strength == top]
+    exact = [c for c in strong if not c.approximate] or strong
+    finest = max(exact, key=lambda c: (_decimals(c.value), c.rule.startswith("table"), -c.start))
+    if all(_same(finest, c) for c in strong):
+        restated = any(c.restated for c in group)
+        return replace(finest, restated=restated) if restated else finest
+    return None
+
+
+def _same(a: Claim, b: Claim) -> bool:
+    """Equal, or one is the other rounded or cut to fewer digits."""
+    if a.value == b.value:
+        return True
+    fine, coarse = (a, b) if _decimals(a.value) >= _decimals(b.value) else (b, a)
+    places = Decimal(1).scaleb(-_decimals(coarse.value))
+    if coarse.value in (fine.value.quantize(places, ROUND_HALF_UP), fine.value.quantize(places, ROUND_DOWN)) and _decimals(fine.value) > _decimals(coarse.value):
+        return True
+    if (b.approximate or a.approximate or re.search(r"million|billion|[mkMK]\b|万|亿", a.printed + b.printed) or _round_figures(a.value) != _round_figures(b.value)) and max(a.value, b.value) > 0:
+        return abs(a.value - b.value) <= max(a.value, b.value) * Decimal("0.006") and min(_significant(a.value), _significant(b.value)) <= 3
+    return False
+
+
+def _decimals(value: Decimal) -> int:
+    return max(0, -int(value.as_tuple().exponent))
+
+
+def _significant(value: Decimal) -> int:
+    return len(value.normalize().as_tuple().digits)
+
+
+def _round_figures(value: Decimal) -> bool:
+    return value >= 1000 and _significant(value) <= 3
+
+
+def _plausible(claims: list[Claim], notes: list[str]) -> list[Claim]:
+    """Notes on figures that cannot both be right, and the removal of impossible ones."""
+    by_key: dict[tuple[str | None, str], dict[str, Claim]] = defaultdict(dict)
+    for c in claims:
+        if c.scope is None:
+            by_key[(c.issuer, c.period)][c.field] = c
+    dropped: set[int] = set()
+    for (_, period), found in by_key.items():
+        produced, average = found.get("btc_produced"), found.get("avg_btc_per_day")
+        if produced is not None and average is not None and len(period) == 7 and average.value > 0:
+            days = produced.value / average.value
+            if days > days_in(period) * Decimal("1.08"):
+                notes.append(f"{period}: {produced.printed} produced at {average.printed} a day are {days:.1f} days of {days_in(period)}")
+            if average.value > produced.value:
+                dropped.add(id(average))
+                notes.append(f"{period} avg_btc_per_day: left empty, {average.printed} is more than the month's {produced.printed}")
+        held, pledged = found.get("btc_held_end"), found.get("restricted_or_pledged_btc")
+        if held is not None and pledged is not None and pledged.value > held.value and held.value > 0:
+            notes.append(f"{period}: {pledged.printed} pledged is more than {held.printed} held")
+    return [c for c in claims if id(c) not in dropped]
