@@ -35,6 +35,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     gateway_port: int
     model: str | None = None
     feeds: str | None = None
+    rig_block: str | None = None
     console_token: str | None = None
 
     @property
@@ -71,6 +72,10 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
         if self.feeds is not None:
             feeds = {**msgspec.structs.asdict(config.feeds), "source": self.feeds}
             config = msgspec.structs.replace(config, feeds=msgspec.convert(feeds, configuration.Feeds))
+        if self.rig_block is not None:
+            config = configuration.with_rig_block(config, self.rig_block)
+        if self.model is not None:
+            config = configuration.with_engine_model(config, self.model, Path(self.model).stem)
         return config
 
     def save(self) -> Path:

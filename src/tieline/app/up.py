@@ -25,12 +25,15 @@ from tieline.app.runtime import Runtime, free_port, port_taken, write_private
 from tieline.app.supervise import PartStatus, Supervisor, python_part, save_state
 from tieline.clock import from_micros, wall_now
 from tieline.feeds.gguf import FetchError, fetch_gguf
+from tieline.fleet import Fleet
 from tieline.store import Store, StoreError
 
 PART_NAMES = ("link", "core", "world", "sites", "gateway", "console")
 # What a first day of records, logs and outboxes needs with room to spare.
 MIN_FREE_BYTES = 300_000_000
 READY_S = 120.0
+# LuxOS and every other cgminer-like firmware answer here.
+RIG_PORT = 4028
 
 
 class UpError(Exception):
@@ -95,6 +98,7 @@ def prepare(options: Options) -> Runtime:
         gateway_host=settings.gateway.host,
         gateway_port=gateway_port,
         model=model,
+        rig_block=_rig_block(settings.fleet),
         feeds=options.feeds,
     )
 
@@ -247,6 +251,15 @@ def _port(name: str, host: str, asked: int | None, configured: int) -> int:
     if port_taken(host, port):
         raise UpError(f"port {port} of the {name} is taken by another program; give --{name}-port N (0: any free port)")
     return port
+
+
+def _rig_block(fleet: Fleet) -> str | None:
+    """A block of loopback addresses for the fake rigs when another platform holds the configured ones."""
+    fake = [a for site in fleet.sites for group in site.rig_groups if group.hardware == "fake" for a in group.addresses]
+    if not fake or not port_taken(fake[0], RIG_PORT):
+        return None
+    blocks = (f"127.0.{block}" for block in range(100, 250))
+    return next((block for block in blocks if not port_taken(f"{block}.1", RIG_PORT)), None)
 
 
 def _world_start(data: Path, wall: datetime) -> datetime:
