@@ -42,7 +42,7 @@ REPEAT_ABOVE, REPEAT_BELOW = timedelta(seconds=10), timedelta(seconds=60)
 # A group's meter error, and what its control boards draw: above asked by this much is obeyed all the same.
 SLACK_OF_ASKED, SLACK_OF_HIGHEST = 0.03, 0.005
 
-GpuTarget = Callable[[Setpoint | None], Awaitable[None]]
+GpuTarget = Callable[[Setpoint], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -132,8 +132,9 @@ class Agent:
             answer = Unreachable(f"no answer within {READ_TIMEOUT_S:.0f} s")
         match answer:
             case Reading():
+                if unit.reading is None or answer.at > unit.reading.at:
+                    unit.pending_readings += 1
                 unit.reading, unit.silent = answer, None
-                unit.pending_readings += 1
                 out.extend(unit.fold.add(now, answer))
             case Unreachable():
                 unit.silent = answer.why
@@ -235,7 +236,7 @@ class Agent:
             if waited >= OBEY:
                 self._report(unit, target, "unreachable", now, out)
             return
-        if unit.pending_readings == 0 or unit.reading is None:
+        if unit.pending_readings == 0 or unit.reading is None or unit.reading.at <= unit.pending_since:
             return  # the reading at hand is older than the order
         excess_w = unit.reading.counted_w - setpoint.target_w - self._slack_w(unit, setpoint)
         obeyed = excess_w <= 0 and not unit.reading.disobeying and unit.refused is None

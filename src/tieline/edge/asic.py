@@ -180,12 +180,13 @@ class AsicGroup:
     # --- setting ------------------------------------------------------------
 
     def _chosen(self, setpoint: Setpoint, now: datetime) -> set[str]:
-        """Addresses that may run. Shares of modes are taken as such; else as many as fit under the target,
-        silent rigs counted at their last power, those that run already kept running."""
+        """Addresses that may run: as many as the shares of modes say and the target has room for, silent rigs
+        counted at their last power, those that run already kept running."""
+        room, slack = len(self._rigs), 1.01  # a rig's own reading wanders by about 1 %
         if setpoint.shares:
             paused = setpoint.shares.get("sleep", 0.0) + setpoint.shares.get("off", 0.0)
-            count = int(len(self._rigs) * (1 - paused) + 1e-6)
-            return {rig.address for rig in self._preferred()[:count]}
+            room = int(len(self._rigs) * (1 - paused) + 1e-6)
+            slack = 1.05  # dispatch may have reckoned with another temperature's auxiliary load
         budget_w = setpoint.target_w / (1 + aux_share(self._cooling, self._temp_of(now)))
         sleep_w, rated = RIG_MODES["sleep"].fixed_w, self._group.rig.power_w
         drawn_w = 0.0
@@ -194,11 +195,10 @@ class AsicGroup:
                 drawn_w += sleep_w
             else:
                 drawn_w += rated if rig.watts is None else rig.watts
-        chosen = set()
+        chosen: set[str] = set()
         for rig in self._preferred():
             extra_w = (rig.awake_w or rated) - sleep_w if rig.heard else 0.0
-            # A rig's own reading wanders by about 1 %; without this the last one would come and go.
-            if drawn_w + extra_w <= budget_w * 1.01 + 1.0:
+            if len(chosen) < room and drawn_w + extra_w <= budget_w * slack + 1.0:
                 chosen.add(rig.address)
                 drawn_w += extra_w
         return chosen

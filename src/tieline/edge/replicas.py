@@ -1,0 +1,315 @@
+"""Real replicas of one site: starts engine processes, watches them, restarts what dies, drains what is shed.
+
+Knows no requests. A replica's state is published when it changes and again after each health check that
+answered, every half second: who hears nothing knows that it does not answer. A change is also a record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tieline.clock import Clock
+from tieline.edge.engine import EXIT_HOPELESS
+from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL, SELFTEST_NAME
+from tieline.fleet.sites import NodeGroup, Site
+from tieline.link import Link
+from tieline.records import AnyRecord, ReplicaState, Setpoint, encode
+
+log = logging.getLogger("tieline.edge")
+
+HEARTBEAT_S = 0.5
+# The engine answers /health in a millisecond, under full load in some tens; three misses in a row are a stall.
+HEALTH_TIMEOUT_S, MISSES = 1.0, 3
+# A small model is ready in half a second, 70 GB from a cold disk in five minutes.
+START_TIMEOUT_S = 330.0
+FIRST_WAIT_S, LONGEST_WAIT_S, STEADY_S = 0.25, 10.0, 30.0
+# The state of 256 slots is under 100 KB.
+MAX_ANSWER = 1_000_000
+# What no restart mends is looked at again this often: someone may have put the file there.
+HOPELESS_WAIT_S = 30.0
+# Streams are moved by the gateway within this time of `draining`; then the engine stops.
+DRAIN_S = 4.0
+STOP_S = 1.0
+
+State = Literal["starting", "ready", "draining", "down"]
+Keep = Callable[[list[AnyRecord]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """What a replica serves."""
+
+    name: str = SELFTEST_NAME
+    path: Path = SELFTEST_MODEL
+    label: str = SELFTEST_LABEL
+    context_tokens: int = 1024
+    slots: int = 8
+    threads: int = 1
+
+
+class Replica:
+    """One engine process and its watch."""
+
+    def __init__(self, replica_id: str, site: Site, spec: EngineSpec, clock: Clock, link: Link, keep: Keep) -> None:
+        self.replica_id, self.spec = replica_id, spec
+        self._site, self._clock, self._link, self._keep = site, clock, link, keep
+        self._wanted = asyncio.Event()
+        self._wanted.set()
+        self._unwanted = asyncio.Event()
+        self._process: asyncio.subprocess.Process | None = None
+        self._errors: deque[str] = deque(maxlen=8)
+        self.state: State = "down"
+        self.base_url = ""
+        self.detail = "not started"
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def want(self, running: bool) -> None:
+        """Asked by a setpoint; takes effect at once, draining first."""
+        if running:
+            self._unwanted.clear()
+            self._wanted.set()
+        else:
+            self._wanted.clear()
+            self._unwanted.set()
+
+    async def run(self) -> None:
+        """For ever: start, watch, and after an end start again, later each time up to a bound."""
+        wait_s = FIRST_WAIT_S
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                if not self._wanted.is_set():
+                    await self._tell("down", "shed by order")
+                    await self._wanted.wait()
+                started = loop.time()
+                hopeless = await self._once()
+                await self._stop()
+                if not self._wanted.is_set():
+                    wait_s = FIRST_WAIT_S
+                    continue
+                if loop.time() - started > STEADY_S:
+                    wait_s = FIRST_WAIT_S
+                await self._wait(HOPELESS_WAIT_S if hopeless else wait_s)
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        finally:
+            await self._stop()
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._unwanted.wait()
+
+    async def _once(self) -> bool:
+        """One life of the engine; True where a restart cannot help."""
+        await self._tell("starting", "")
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                problem = await self._start()
+        except TimeoutError:
+            problem = f"not ready within {START_TIMEOUT_S:.0f} s"
+        if problem is not None:
+            code = await self._code()
+            log.warning("replica %s: %s", self.replica_id, problem)
+            await self._tell("down", problem)
+            return code == EXIT_HOPELESS or code == -4
+        await self._tell("ready", "")
+        why = await self._watch()
+        if why is not None:
+            log.warning("replica %s: %s", self.replica_id, why)
+            await self._tell("down", why)
+        return False
+
+    async def _start(self) -> str | None:
+        """Start the process and wait for its word; returns what went wrong, or None."""
+        spec = self.spec
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("TIELINE_", "LLAMA_"))}
+        self._errors.clear()
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tieline.edge.engine",
+            "--model", str(spec.path), "--name", spec.name, "--slots", str(spec.slots),
+            "--context", str(spec.context_tokens), "--threads", str(spec.threads),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env=environment,
+        )  # fmt: skip
+        self._drains = [asyncio.create_task(self._listen(process.stderr))]
+        assert process.stdout is not None
+        async for raw in process.stdout:
+            line = raw.decode("utf-8", "replace").strip()
+            if line.startswith("@ready "):
+                self.base_url = str(json.loads(line.removeprefix("@ready "))["url"])
+                self._drains.append(asyncio.create_task(self._listen(process.stdout)))
+                return None
+            if line.startswith("@failed "):
+                return line.removeprefix("@failed ")
+        return self._ended(await process.wait())
+
+    async def _listen(self, stream: asyncio.StreamReader | None) -> None:
+        """Read what the engine says, so that it never blocks on a full pipe; keep the last lines."""
+        assert stream is not None
+        while True:
+            try:
+                line = await stream.readline()
+            except ValueError:  # a line longer than the reader's bound is dropped
+                continue
+            if not line:
+                return
+            self._errors.append(line.decode("utf-8", "replace").strip())
+
+    def _ended(self, code: int) -> str:
+        if code == -4:
+            return "this CPU lacks instructions the engine was built for (AVX2); use a newer machine"
+        last = next((line for line in reversed(self._errors) if line), "")
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+        return f"the engine {how}" + (f": {last}" if last else "")
+
+    async def _code(self) -> int | None:
+        if self._process is None:
+            return None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                return await self._process.wait()
+        return None
+
+    async def _watch(self) -> str | None:
+        """Until it dies, stalls or is shed; returns why, None where it was shed."""
+        assert self._process is not None
+        ended = asyncio.create_task(self._process.wait())
+        shed = asyncio.create_task(self._unwanted.wait())
+        misses = 0
+        try:
+            while True:
+                done, _ = await asyncio.wait({ended, shed}, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
+                if ended in done:
+                    return self._ended(ended.result())
+                if shed in done:
+                    await self._drain(ended)
+                    return None
+                if await _get(self.base_url, "/health") is not None:
+                    misses = 0
+                    await self._publish()
+                elif (misses := misses + 1) >= MISSES:
+                    return f"no answer to {MISSES} health checks"
+        finally:
+            ended.cancel()
+            shed.cancel()
+
+    async def _drain(self, ended: asyncio.Task[int]) -> None:
+        """No new streams; those that run may end or be moved, for a bounded time."""
+        await self._tell("draining", "shed by order")
+        loop = asyncio.get_running_loop()
+        until = loop.time() + DRAIN_S
+        while loop.time() < until and not ended.done() and not self._wanted.is_set():
+            body = await _get(self.base_url, "/slots")
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                if body is not None and not any(slot["is_processing"] for slot in json.loads(body)):
+                    return
+            await asyncio.sleep(0.1)
+            await self._publish()
+
+    async def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            if process.stdin is not None:
+                process.stdin.close()
+            try:
+                async with asyncio.timeout(STOP_S):
+                    await process.wait()
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        for task in self._drains:
+            task.cancel()
+        self._drains = []
+
+    _drains: list[asyncio.Task[None]]
+
+    # --- telling ------------------------------------------------------------
+
+    async def _tell(self, state: State, detail: str) -> None:
+        changed = (state, detail) != (self.state, self.detail)
+        self.state, self.detail = state, detail
+        if changed:
+            self._keep([self.snapshot()])
+        await self._publish()
+
+    async def _publish(self) -> None:
+        await self._link.publish(f"replica.{self.replica_id}", encode(self.snapshot()))
+
+    def snapshot(self) -> ReplicaState:
+        now = self._clock.now()
+        return ReplicaState(
+            at=now,
+            known_at=now,
+            source=f"site:{self._site.id}",
+            kind="measured",
+            replica_id=self.replica_id,
+            site_id=self._site.id,
+            region=self._site.region,
+            model=self.spec.name,
+            base_url=self.base_url,
+            state=self.state,
+            slots=self.spec.slots,
+            label=self.spec.label,
+            detail=self.detail,
+            context_tokens=self.spec.context_tokens,
+        )
+
+
+class Replicas:
+    """The real replicas of one node group; a setpoint says how many of them may run."""
+
+    def __init__(self, site: Site, group: NodeGroup, spec: EngineSpec, clock: Clock, link: Link, keep: Keep) -> None:
+        base = group.id.replace(".", "-")
+        self.group = group
+        self.replicas = [Replica(f"{base}-{n + 1}", site, spec, clock, link, keep) for n in range(group.replicas_real)]
+
+    async def on_target(self, setpoint: Setpoint) -> None:
+        """Real replicas are the last of their group to be shed."""
+        if setpoint.target_w <= 0:
+            wanted = 0
+        elif setpoint.replicas is None:
+            wanted = len(self.replicas)
+        else:
+            wanted = min(len(self.replicas), setpoint.replicas)
+        for n, replica in enumerate(self.replicas):
+            replica.want(n < wanted)
+
+    def runs(self) -> list[Awaitable[None]]:
+        return [replica.run() for replica in self.replicas]
+
+
+async def _get(base_url: str, path: str) -> bytes | None:
+    """GET on a fresh connection; None for anything but 200 in time. llama.cpp's server breaks kept ones."""
+    host, _, port = base_url.removeprefix("http://").partition(":")
+    writer = None
+    try:
+        async with asyncio.timeout(HEALTH_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            answer = b""
+            while chunk := await reader.read(65_536):
+                answer += chunk
+                if len(answer) > MAX_ANSWER:
+                    return None
+    except (OSError, TimeoutError, ValueError):
+        return None
+    finally:
+        if writer is not None:
+            writer.close()
+    return answer.partition(b"\r\n\r\n")[2] if answer.startswith(b"HTTP/1.1 200") else None

@@ -1,0 +1,242 @@
+"""Run agents: one for each site of a fleet, all in this process, and their real replicas.
+
+At a real site the same runs with a fleet of one. What stands in for modelled hardware is handed in as
+`device_factory`, because an agent does not know simulations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from tieline.clock import Clock, Interval, WallClock
+from tieline.config import SELF_TEST, Config
+from tieline.edge.agent import Agent, GpuTarget
+from tieline.edge.asic import AsicGroup
+from tieline.edge.device import Device
+from tieline.edge.orderbook import OrderBook
+from tieline.edge.push import push_always
+from tieline.edge.replicas import EngineSpec, Replicas
+from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL
+from tieline.edge.surroundings import Surroundings
+from tieline.fleet.sites import NodeGroup, RigGroup, Site
+from tieline.link import Link, LinkDownError, NatsLink
+from tieline.records import decode, decode_batch
+from tieline.store.outbox import Outbox
+
+log = logging.getLogger("tieline.edge")
+
+# A page shows a site every two seconds; in a fast world a step is at most a minute of it, unless that would
+# be more than four steps a second.
+STEP_S, WORLD_STEP_S, FASTEST_S = 2.0, 60.0, 0.25
+ASK_EVERY_S, ASK_TIMEOUT_S = 2.0, 3.0
+# Plans and commands are a few KB; what is larger is not one.
+MAX_MESSAGE = 1_000_000
+
+DeviceFactory = Callable[[Site, RigGroup | NodeGroup, Surroundings], Device | None]
+
+
+async def run_sites(
+    config: Config,
+    clock: Clock,
+    link_url: str,
+    token: str | None,
+    data_dir: Path,
+    gguf_path: Path | None = None,
+    device_factory: DeviceFactory | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Until cancelled. Raises LinkDownError where the link is not there at the start."""
+    link = await NatsLink.connect(link_url, "sites", token)
+    surroundings = Surroundings()
+    every = step_length(clock)
+    agents: list[Agent] = []
+    replicas: list[Replicas] = []
+    spec = engine_spec(config, gguf_path)
+    try:
+        for site in config.fleet.sites:
+            agent, own = make_agent(config, site, clock, link, data_dir, spec, surroundings, device_factory, every)
+            agents.append(agent)
+            replicas.extend(own)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_follow_surroundings(link, surroundings))
+            for agent in agents:
+                tasks.create_task(run_agent(agent, clock, every))
+            for group in replicas:
+                for one in group.replicas:
+                    tasks.create_task(one.run())
+            if ready is not None:
+                count = sum(len(group.replicas) for group in replicas)
+                ready(f"{len(agents)} sites, {count} real replicas")
+    finally:
+        for agent in agents:
+            await agent.close()
+        await link.close()
+
+
+def make_agent(
+    config: Config,
+    site: Site,
+    clock: Clock,
+    link: Link,
+    data_dir: Path,
+    spec: EngineSpec,
+    surroundings: Surroundings,
+    device_factory: DeviceFactory | None,
+    every: timedelta,
+) -> tuple[Agent, list[Replicas]]:
+    """One site's agent with its devices, outbox and orders, and the groups that have real replicas."""
+    folder = data_dir / "sites" / site.id
+    outbox = Outbox(folder / "outbox.db")
+    orders = OrderBook(site.id, folder / "orders.json")
+    devices = [device for unit in site.units if (device := _device(site, unit, surroundings, device_factory))]
+    callbacks: dict[str, GpuTarget] = {}
+    agent = Agent(
+        clock,
+        site,
+        devices,
+        outbox,
+        link,
+        orders,
+        interval=config.dispatch.interval,
+        hold=max(timedelta(seconds=60), 2 * every),
+        on_gpu_target=callbacks,
+    )
+    own = []
+    for group in site.node_groups:
+        if group.replicas_real:
+            real = Replicas(site, group, spec, clock, link, agent.keep)
+            callbacks[group.id] = real.on_target
+            own.append(real)
+    return agent, own
+
+
+def _device(
+    site: Site, unit: RigGroup | NodeGroup, surroundings: Surroundings, factory: DeviceFactory | None
+) -> Device | None:
+    if isinstance(unit, RigGroup) and unit.hardware != "modelled":
+        return AsicGroup(site, unit, lambda now: surroundings.temp_c(site, now))
+    return None if factory is None else factory(site, unit, surroundings)
+
+
+def step_length(clock: Clock) -> timedelta:
+    """World time between two steps."""
+    speed = clock.speed if isinstance(clock, WallClock) else 1.0
+    return timedelta(seconds=min(STEP_S * speed, max(WORLD_STEP_S, FASTEST_S * speed)))
+
+
+def engine_spec(config: Config, gguf_path: Path | None) -> EngineSpec:
+    """What real replicas serve: the file given, else the model's own path, else the self-test model."""
+    model = config.engine_model
+    if model is None:
+        return EngineSpec() if gguf_path is None else EngineSpec(name=gguf_path.stem, path=gguf_path, label="")
+    own = model.path in (None, SELF_TEST)
+    path = gguf_path if gguf_path is not None else SELFTEST_MODEL if own else Path(str(model.path))
+    tested = path == SELFTEST_MODEL
+    return EngineSpec(
+        name=model.name,
+        path=path,
+        label=model.label or (SELFTEST_LABEL if tested else ""),
+        context_tokens=model.context_tokens,
+        slots=model.slots,
+        # Two threads were slower for the self-test model; a larger one may have half of the machine.
+        threads=1 if tested else max(1, (os.cpu_count() or 2) // 2),
+    )
+
+
+async def run_agent(agent: Agent, clock: Clock, every: timedelta) -> None:
+    """All that one agent does, until cancelled."""
+    site_id = agent.site.id
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_steps(agent, clock, every))
+        tasks.create_task(push_always(agent.link, site_id, agent.outbox))
+        tasks.create_task(_follow_orders(agent, clock, f"plan.{site_id}"))
+        tasks.create_task(_follow_orders(agent, clock, f"command.{site_id}"))
+        tasks.create_task(_ask(agent, clock))
+
+
+async def _steps(agent: Agent, clock: Clock, every: timedelta) -> None:
+    """A step at each boundary, and at once when an order arrives."""
+    while True:
+        boundary = Interval.holding(clock.now(), every).end
+        tick = asyncio.ensure_future(clock.sleep_until(boundary))
+        order = asyncio.ensure_future(agent.awake.wait())
+        try:
+            await asyncio.wait({tick, order}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            tick.cancel()
+            order.cancel()
+        agent.awake.clear()
+        try:
+            await agent.step(clock.now())
+        except Exception:  # one failed step must not leave a site without its reflex: log it and go on
+            log.exception("%s: a step failed", agent.site.id)
+
+
+async def _follow_orders(agent: Agent, clock: Clock, subject: str) -> None:
+    async for _, data in agent.link.follow(subject):
+        if len(data) > MAX_MESSAGE:
+            continue
+        try:
+            agent.take(decode(data), clock.now())
+        except msgspec.MsgspecError as error:
+            log.warning("%s: not an order: %s", subject, error)
+
+
+async def _ask(agent: Agent, clock: Clock) -> None:
+    """Ask for the plan and for standing orders at the start, after each reconnect, and while there is no plan."""
+    asked = False
+    while True:
+        if not agent.link.up:
+            asked = False
+        elif not asked or agent.orders.orders(clock.now()).plan is None:
+            asked = await _ask_once(agent, clock)
+        await asyncio.sleep(ASK_EVERY_S)
+
+
+async def _ask_once(agent: Agent, clock: Clock) -> bool:
+    site_id = agent.site.id
+    try:
+        data = await agent.link.request(f"plan.get.{site_id}", b"", ASK_TIMEOUT_S)
+        if data:
+            agent.take(decode(data), clock.now())
+        standing = b""
+        with contextlib.suppress(LinkDownError):
+            standing = await agent.link.request(f"orders.get.{site_id}", b"", ASK_TIMEOUT_S)
+        for record in decode_batch(standing) if standing else []:
+            agent.take(record, clock.now())
+    except LinkDownError:
+        return False
+    except msgspec.MsgspecError as error:
+        log.warning("%s: no plan could be read: %s", site_id, error)
+    return True
+
+
+async def _follow_surroundings(link: Link, surroundings: Surroundings) -> None:
+    """`feeds.>` carries weather and demand records; `feeds.get` gives the newest of each as one batch."""
+
+    async def ask() -> None:
+        while True:
+            with contextlib.suppress(LinkDownError, msgspec.MsgspecError):
+                data = await link.request("feeds.get", b"", ASK_TIMEOUT_S)
+                for record in decode_batch(data) if data else []:
+                    surroundings.take(record)
+                return
+            await asyncio.sleep(ASK_EVERY_S)
+
+    async def follow() -> None:
+        async for subject, data in link.follow("feeds.>"):
+            if subject != "feeds.get":
+                with contextlib.suppress(msgspec.MsgspecError):
+                    surroundings.take(decode(data))
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(ask())
+        tasks.create_task(follow())
