@@ -26,15 +26,18 @@ class Book:
 
     def __init__(self, claims: Iterable[Claim]) -> None:
         self.all: tuple[Claim, ...] = tuple(claims)
-        self._by_figure: dict[str, list[Claim]] = {}
+        grouped: dict[str, list[Claim]] = {}
         self._by_period: dict[tuple[str, str], list[Claim]] = {}
         seen: set[str] = set()
         for claim in self.all:
-            if claim.id in seen:
+            name = claim.id
+            if name in seen:
                 continue
-            seen.add(claim.id)
-            self._by_figure.setdefault(claim.figure, []).append(claim)
+            seen.add(name)
+            grouped.setdefault(claim.figure, []).append(claim)
             self._by_period.setdefault((claim.fact.issuer or "unknown", claim.fact.period), []).append(claim)
+        self._by_figure = {name: tuple(sorted(claims, key=_witness)) for name, claims in grouped.items()}
+        self._best: dict[tuple[str, View], Claim | None] = {}
         self._size = len(seen)
 
     def __len__(self) -> int:
@@ -52,10 +55,23 @@ class Book:
         return tuple(sorted({issuer for issuer, _ in self._by_period}))
 
     def periods(self, issuer: str) -> tuple[str, ...]:
-        return tuple(sorted(period for held, period in self._by_period if held == issuer))
+        return self._periods.get(issuer, ())
 
     def months(self, issuer: str) -> tuple[str, ...]:
-        return tuple(period for period in self.periods(issuer) if periods.is_month(period))
+        return self._months.get(issuer, ())
+
+    @cached_property
+    def _periods(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
+        for issuer, period in sorted(self._by_period):
+            found.setdefault(issuer, []).append(period)
+        return {issuer: tuple(names) for issuer, names in found.items()}
+
+    @cached_property
+    def _months(self) -> dict[str, tuple[str, ...]]:
+        return {
+            issuer: tuple(name for name in names if periods.is_month(name)) for issuer, names in self._periods.items()
+        }
 
     def in_period(self, issuer: str, period: str) -> tuple[Claim, ...]:
         return tuple(self._by_period.get((issuer, period), ()))
@@ -65,7 +81,7 @@ class Book:
         return self.of(figure_id(issuer, period, field, scope))
 
     def of(self, figure: str) -> tuple[Claim, ...]:
-        return tuple(sorted(self._by_figure.get(figure, ()), key=_witness))
+        return self._by_figure.get(figure, ())
 
     def figures(self) -> tuple[str, ...]:
         return tuple(self._by_figure)
@@ -75,7 +91,13 @@ class Book:
     ) -> Claim | None:
         """The figure's best claim: the best kind of source; among the issuer's own words the latest
         (view `restated`) or the first (view `printed`)."""
-        claims = self.claims(issuer, period, field, scope)
+        asked = (figure_id(issuer, period, field, scope), view)
+        if asked not in self._best:
+            self._best[asked] = self._choose(self.of(asked[0]), view)
+        return self._best[asked]
+
+    @staticmethod
+    def _choose(claims: tuple[Claim, ...], view: View) -> Claim | None:
         if not claims:
             return None
         own = [claim for claim in claims if claim.source_kind in OWN_WORDS]

@@ -11,11 +11,13 @@ import hashlib
 import re
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
 
 from tieline.disclosures.fact import Fact
+from tieline.disclosures.periods import window
 
 SourceKind = Literal[
     "issuer",
@@ -85,6 +87,19 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     def value(self) -> Decimal:
         return self.fact.value
 
+    # What a store asks of a record: when it holds, whose it is, what makes it the same claim told again.
+    @property
+    def at(self) -> datetime:
+        return window(self.fact.period)[0]
+
+    @property
+    def subject(self) -> str:
+        return self.fact.issuer or "unknown"
+
+    @property
+    def key(self) -> str:
+        return self.id
+
 
 def figure_id(issuer: str | None, period: str, field: str, scope: str | None = None) -> str:
     """A name that is safe in a URL's fragment and does not change when better sources come."""
@@ -94,6 +109,7 @@ def figure_id(issuer: str | None, period: str, field: str, scope: str | None = N
     return ".".join(parts)
 
 
+@lru_cache(maxsize=4096)
 def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-") or "x"
 

@@ -1,8 +1,8 @@
 """Values that nobody printed but that follow from printed ones; marked as computed wherever they are shown.
 
-Two rules only, both exact: a month is the quarter less its other two months; a month's closing is the next
-month's closing less what was mined and bought, plus what was printed as sold (a sale that was not printed is
-not zero, so nothing follows then).
+Two rules only. A month is the quarter less its other two months. A month's closing is the next month's printed
+opening, or lies between two printed closings that production alone connects: if opening + mined = closing over
+the months between, nothing left, and each closing in between follows. Where a sale stands between, none does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from tieline.disclosures import periods
 from tieline.disclosures.book import Book
 from tieline.disclosures.claims import Claim, slack
 from tieline.disclosures.verdict import show
+
+# Printed closings further apart than this leave room for coins that left and came back.
+_REACH = 2
 
 
 @dataclass(frozen=True)
@@ -56,24 +59,34 @@ def held(book: Book, issuer: str, month: str) -> Term | None:
     found = printed(book.at_end(issuer, month, "btc_held_end"))
     if found is not None or not periods.is_month(month):
         return found
-    after = periods.following(month)
-    closing, sold = book.at_end(issuer, after, "btc_held_end"), book.best(issuer, after, "btc_sold")
-    mined = book.best(issuer, after, "btc_produced")
-    if closing is None or sold is None or mined is None:
+    opened = printed(book.best(issuer, periods.following(month), "btc_open"))
+    if opened is not None:
+        return Term(opened.value, opened.slack, opened.claims, f"the next month opens with {show(opened.value)}")
+    return _between(book, issuer, month)
+
+
+def _between(book: Book, issuer: str, month: str) -> Term | None:
+    before, mined = [month], []
+    while len(before) <= _REACH and book.at_end(issuer, periods.previous(before[0]), "btc_held_end") is None:
+        before.insert(0, periods.previous(before[0]))
+    after = [periods.following(month)]
+    while len(after) < _REACH and book.at_end(issuer, after[-1], "btc_held_end") is None:
+        after.append(periods.following(after[-1]))
+    opening = printed(book.at_end(issuer, periods.previous(before[0]), "btc_held_end"))
+    closing = printed(book.at_end(issuer, after[-1], "btc_held_end"))
+    if opening is None or closing is None:
         return None
-    if book.best(issuer, after, "btc_equivalent_not_coins") is not None:
+    for name in (*before, *after):
+        if (term := produced(book, issuer, name)) is None:
+            return None
+        mined.append(term)
+    total = opening.value + sum((term.value for term in mined), Decimal(0))
+    tolerance = opening.slack + closing.slack + sum((term.slack for term in mined), Decimal(0))
+    if abs(total - closing.value) > tolerance or tolerance >= 1:
         return None
-    bought = book.best(issuer, after, "btc_purchased")
-    fees = book.best(issuer, after, "service_fee_btc")
-    terms = [claim for claim in (closing, mined, sold, bought, fees) if claim is not None]
-    value = closing.value - mined.value + sold.value
-    value += fees.value if fees is not None else Decimal(0)
-    value -= bought.value if bought is not None else Decimal(0)
-    if value < 0:
-        return None
+    value = opening.value + sum((term.value for term in mined[: len(before)]), Decimal(0))
     how = (
-        f"{show(closing.value)} at the end of {after} - {show(mined.value)} mined + {show(sold.value)} sold "
-        f"{'' if bought is None else f'- {show(bought.value)} bought '}"
-        f"{'' if fees is None else f'+ {show(fees.value)} fees '}= {show(value)}"
+        f"{show(opening.value)} + {' + '.join(show(term.value) for term in mined)} = {show(total)}; printed "
+        f"{show(closing.value)} at the end of {after[-1]}, so nothing left: {show(value)} at the end of {month}"
     )
-    return Term(value, sum((slack(claim) for claim in terms), Decimal(0)), tuple(terms), how)
+    return Term(value, tolerance, (opening.claims[0], *(c for t in mined for c in t.claims), closing.claims[0]), how)

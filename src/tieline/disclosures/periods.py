@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _QUARTER = re.compile(r"(\d{4})Q([1-4])")
@@ -16,6 +17,7 @@ _DATE = re.compile(r"(\d{4})-(0[1-9]|1[0-2])-(\d{2})")
 _YEAR = re.compile(r"\d{4}")
 
 
+@lru_cache(maxsize=4096)
 def window(period: str) -> tuple[datetime, datetime]:
     """[start, end) in UTC. Raises ValueError for a period of no known shape."""
     if match := _MONTH.fullmatch(period):
@@ -49,12 +51,14 @@ def is_date(period: str) -> bool:
     return _DATE.fullmatch(period) is not None
 
 
+@lru_cache(maxsize=4096)
 def previous(month: str) -> str:
     """The month before."""
     start, _ = window(month)
     return (start - timedelta(days=1)).strftime("%Y-%m")
 
 
+@lru_cache(maxsize=4096)
 def following(month: str) -> str:
     """The month after."""
     _, end = window(month)
@@ -73,6 +77,7 @@ def quarter_of(month: str) -> str:
     return f"{start.year}Q{(start.month + 2) // 3}"
 
 
+@lru_cache(maxsize=4096)
 def last_day(period: str) -> str:
     """The date of the last day of a month or quarter, as point values print it."""
     _, end = window(period)

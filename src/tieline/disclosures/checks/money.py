@@ -83,18 +83,18 @@ def _implied_price(book: Book, claim: Claim, sold: Claim, implied: Decimal) -> I
 
 def held(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
     """Held = on the balance sheet + posted as collateral, or free + restricted + lent; parts never above it."""
-    names: tuple[str, ...]
-    if periods.is_date(period):
-        month = period[:7]
-        whole = book.best(issuer, month, "btc_held_end") or book.best(issuer, period, "btc_held_end")
-        names = ("btc_on_balance", "btc_receivable_from_collateral")
-    else:
-        whole = book.best(issuer, period, "btc_held_end")
-        names = ("free_btc", "restricted_or_pledged_btc", "lent_btc")
-    if whole is None or (periods.is_date(period) and period != periods.last_day(period[:7])):
+    if not (periods.is_month(period) or period == periods.last_day(period)):
         return
-    parts = [claim for name in names if (claim := book.best(issuer, period, name)) is not None]
-    complete = len(parts) == 2 if periods.is_date(period) else parts and parts[0].fact.field == "free_btc"
+    # A month's own holding first: the parts at its last day are parts of it.
+    whole = book.best(issuer, period[:7], "btc_held_end") or book.best(issuer, period, "btc_held_end")
+    if whole is None:
+        return
+    on_books = ("btc_on_balance", "btc_receivable_from_collateral")
+    split = ("free_btc", "restricted_or_pledged_btc", "lent_btc")
+    found = {name: book.best(issuer, period, name) for name in (*on_books, *split)}
+    names = on_books if found["btc_on_balance"] is not None else split
+    parts = [claim for name in names if (claim := found[name]) is not None]
+    complete = len(parts) == len(on_books) if names is on_books else found["free_btc"] is not None
     if not parts:
         return
     summed = sum((claim.value for claim in parts), _ZERO)
@@ -115,7 +115,7 @@ def held(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
     if residual < 0:
         says = "More coins are pledged or restricted than are held."
         yield verdict("held", used, "differs", line, says, residual, period=period)
-    elif not periods.is_date(period) or parts[0].fact.field != "btc_on_balance":
+    elif names is split:
         says = f"{show(summed / whole.value * 100, 1)} % of the holding is restricted, pledged or lent."
         yield verdict("held", used, "holds", line, says, residual, period=period)
 

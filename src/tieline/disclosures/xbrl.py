@@ -1,0 +1,206 @@
+"""Tagged facts of regulatory filings: SEC companyfacts and the filing's own instance.
+
+Pure: bytes in, facts out. Filers agree on the concept (`CryptoAssetNumberOfUnits`, `CryptoAssetFairValue`) and
+not on its unit: bitcoin, BTC, pure, shares. A count is taken as bitcoin only where the unit or a dimension says
+so; else it is left out and the remark says which unit it had (`bitcoin_units` lets a person vouch for one).
+companyfacts leaves out every fact with a dimension, so pledged coins and coins by name are in the instance.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+
+from tieline.disclosures.fact import Fact
+
+# An instance of a large filer has some megabytes; companyfacts up to twenty.
+MAX_BYTES = 64 * 2**20
+
+_NUMBER, _FAIR_VALUE, _COST = "CryptoAssetNumberOfUnits", "CryptoAssetFairValue", "CryptoAssetCost"
+_CONCEPTS = frozenset({_NUMBER, _FAIR_VALUE, _COST})
+_BITCOIN = re.compile(r"bitcoin|btc|xbt", re.IGNORECASE)
+# Wrapped or staked bitcoin is another coin's promise of bitcoin; bitcoin cash is another coin.
+_NOT_BITCOIN = re.compile(r"bitcoin[-_ ]?(?:cash|sv|gold)|wrapped|w[-_ ]?btc|miner|equipment", re.IGNORECASE)
+_COIN_AXIS = re.compile(r"crypto|digital|intangible", re.IGNORECASE)
+_XBRLI = "{http://www.xbrl.org/2003/instance}"
+_DIMENSION = "{http://xbrl.org/2006/xbrldi}explicitMember"
+_NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
+
+
+class Tagged(msgspec.Struct, frozen=True, kw_only=True):
+    """What one file of tagged facts gave."""
+
+    facts: tuple[Fact, ...] = ()
+    filed: tuple[str | None, ...] = ()
+    """For each fact, the day of the filing that it is from, where the file says."""
+    notes: tuple[str, ...] = ()
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class _Context:
+    start: str | None
+    end: str
+    dimensions: tuple[tuple[str, str], ...]
+
+
+def companyfacts(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) -> Tagged:
+    """Facts without dimensions from SEC companyfacts, each from the first filing that printed it and again
+    from a later one that printed another value."""
+    if len(body) > MAX_BYTES:
+        return Tagged(refused=f"{len(body):,} bytes are more than companyfacts has")
+    try:
+        concepts = json.loads(body, parse_float=Decimal, parse_int=Decimal)["facts"]
+        gaap: dict[str, Any] = concepts.get("us-gaap", {})
+        found = [
+            (concept, unit, entry)
+            for concept in sorted(_CONCEPTS & set(gaap))
+            for unit, entries in gaap[concept]["units"].items()
+            for entry in entries
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return Tagged(refused=f"no companyfacts: {type(error).__name__} {error}")
+    facts, filed, notes = [], [], []
+    vouched = frozenset(bitcoin_units)
+    last: dict[tuple[str, str], Decimal] = {}
+    for concept, unit, entry in sorted(found, key=lambda row: str(row[2].get("filed", ""))):
+        value, end = entry.get("val"), str(entry.get("end", ""))
+        if not isinstance(value, Decimal) or not value.is_finite() or not _is_date(end):
+            notes.append(f"{concept} [{unit}]: an entry without a value or date was left out")
+            continue
+        field = _field(concept, unit, (), vouched)
+        if field is None:
+            notes.append(f"{concept} in {unit!r} at {end}: the unit does not say bitcoin; left out")
+            continue
+        if last.get((field, end)) == value:
+            continue
+        restated = (field, end) in last
+        last[field, end] = value
+        where = f"companyfacts us-gaap:{concept} [{unit}] {entry.get('accn', '')} {entry.get('form', '')}".strip()
+        facts.append(_fact(issuer, end, field, value, None, where, restated))
+        filed.append(str(entry["filed"]) if _is_date(str(entry.get("filed", ""))) else None)
+    return Tagged(facts=tuple(facts), filed=tuple(filed), notes=tuple(dict.fromkeys(notes)))
+
+
+def instance(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) -> Tagged:
+    """Facts of a filing's extracted instance, with their dimensions as scope."""
+    if len(body) > MAX_BYTES:
+        return Tagged(refused=f"{len(body):,} bytes are more than an instance has")
+    # An instance has no document type; one that has could swell on reading.
+    if b"<!DOCTYPE" in body[:4096] or b"<!ENTITY" in body:
+        return Tagged(refused="no instance: it declares a document type")
+    try:
+        root = ElementTree.fromstring(body)
+    except ElementTree.ParseError as error:
+        return Tagged(refused=f"no instance: {error}")
+    if root.tag != f"{_XBRLI}xbrl":
+        return Tagged(refused=f"no instance: the root is {_local(root.tag)}")
+    contexts, units = dict(_contexts(root)), dict(_units(root))
+    vouched = frozenset(bitcoin_units)
+    facts, notes = [], []
+    for element in root:
+        concept = _local(element.tag)
+        if concept not in _CONCEPTS or element.get(_NIL) == "true":
+            continue
+        context, unit = contexts.get(element.get("contextRef", "")), units.get(element.get("unitRef", ""), "")
+        if context is None:
+            notes.append(f"{concept}: its context is missing; left out")
+            continue
+        try:
+            value = Decimal((element.text or "").strip())
+        except InvalidOperation:
+            notes.append(f"{concept} at {context.end}: {element.text!r} is no number; left out")
+            continue
+        if not value.is_finite():
+            continue
+        field = _field(concept, unit, context.dimensions, vouched)
+        if field is None:
+            notes.append(f"{concept} in {unit!r} at {context.end}: nothing says bitcoin; left out")
+            continue
+        scope = _scope(context.dimensions)
+        where = f"{concept} [{unit}] " + " ".join(f"{axis}={member}" for axis, member in context.dimensions)
+        facts.append(_fact(issuer, context.end, field, value, scope, where.strip(), False))
+    unique = tuple(dict.fromkeys(facts))
+    return Tagged(facts=unique, filed=(None,) * len(unique), notes=tuple(dict.fromkeys(notes)))
+
+
+def _field(concept: str, unit: str, dimensions: tuple[tuple[str, str], ...], vouched: frozenset[str]) -> str | None:
+    """The field of a tagged fact; None where it is not certain that bitcoin is meant."""
+    coins = [member for axis, member in dimensions if _COIN_AXIS.search(axis)]
+    named = any(_BITCOIN.search(member) and not _NOT_BITCOIN.search(member) for member in coins)
+    if coins and not named:
+        return None
+    if concept == _NUMBER:
+        says = bool(_BITCOIN.search(unit)) and not _NOT_BITCOIN.search(unit)
+        return "btc_on_balance" if says or named or unit in vouched else None
+    if unit.upper() != "USD":
+        return None
+    if concept == _COST:
+        return "cost_basis_kusd" if named else None
+    # Without a coin's name the value is that of all coins together.
+    return "btc_fair_value_usd" if named else "cryptocurrencies_usd"
+
+
+def _fact(issuer: str, end: str, field: str, value: Decimal, scope: str | None, where: str, restated: bool) -> Fact:
+    unit = {"btc_on_balance": "BTC", "cost_basis_kusd": "kUSD"}.get(field, "USD")
+    return Fact(
+        issuer=issuer,
+        period=end,
+        field=field,
+        value=value / 1000 if unit == "kUSD" else value,
+        unit=unit,
+        scope=scope,
+        quote=where,
+        printed=f"{value:f}",
+        rule="xbrl",
+        restated=restated,
+    )
+
+
+def _scope(dimensions: tuple[tuple[str, str], ...]) -> str | None:
+    """What else the dimensions say: pledged, a custodian. The coin itself is no scope: it is the field."""
+    rest = [
+        re.sub(r"Member$", "", _local_name(member))
+        for _, member in dimensions
+        if not _BITCOIN.fullmatch(re.sub(r"(?:Asset)?Member$", "", _local_name(member)))
+    ]
+    return ", ".join(rest) or None
+
+
+def _contexts(root: ElementTree.Element) -> Iterator[tuple[str, _Context]]:
+    for element in root.iter(f"{_XBRLI}context"):
+        start = element.findtext(f"{_XBRLI}period/{_XBRLI}startDate")
+        end = element.findtext(f"{_XBRLI}period/{_XBRLI}instant") or element.findtext(f"{_XBRLI}period/{_XBRLI}endDate")
+        name = element.get("id")
+        if name is None or end is None or not _is_date(end.strip()):
+            continue
+        members = tuple(
+            sorted((one.get("dimension", ""), (one.text or "").strip()) for one in element.iter(_DIMENSION))
+        )
+        yield name, _Context(start, end.strip(), members)
+
+
+def _units(root: ElementTree.Element) -> Iterator[tuple[str, str]]:
+    for element in root.iter(f"{_XBRLI}unit"):
+        measure = element.findtext(f"{_XBRLI}measure")
+        if (name := element.get("id")) is not None and measure is not None:
+            yield name, _local_name(measure.strip())
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def _local_name(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+def _is_date(text: str) -> bool:
+    return re.fullmatch(r"(?:19|20)\d{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])", text) is not None
