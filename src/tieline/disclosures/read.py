@@ -8,6 +8,7 @@ the text could mean two things.
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections import Counter
 
 from tieline.disclosures.fact import Fact, Kind, Reading
@@ -23,7 +24,9 @@ MAX_NOTES = 60
 """A page with more remarks than this is not one release; the rest are counted."""
 
 
-def read(source: str | bytes, *, issuer: str | None = None, published: str | None = None, kind: Kind | None = None) -> Reading:
+def read(
+    source: str | bytes, *, issuer: str | None = None, published: str | None = None, kind: Kind | None = None
+) -> Reading:
     """The facts of one release. `published` (YYYY-MM-DD or YYYY-MM) dates months that are printed without a year.
 
     Never raises for what the source holds: `Reading.refused` says why nothing could be read.
@@ -53,7 +56,16 @@ def read(source: str | bytes, *, issuer: str | None = None, published: str | Non
         return _refused(doc, own, published, _why_empty(doc.text, ctx, notes))
     if len(notes) > MAX_NOTES:
         notes = [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES} more"]
-    return Reading(facts=facts, notes=tuple(dict.fromkeys(notes)), kind=doc.kind, text=doc.text, title=doc.title, issuer=own, period=ctx.period, published=published)
+    return Reading(
+        facts=facts,
+        notes=tuple(dict.fromkeys(notes)),
+        kind=doc.kind,
+        text=doc.text,
+        title=doc.title,
+        issuer=own,
+        period=ctx.period,
+        published=published,
+    )
 
 
 def _fact(text: str, c: Claim) -> Fact:
@@ -70,7 +82,15 @@ def _fact(text: str, c: Claim) -> Fact:
 
 
 def _refused(doc: document.Document, issuer: str | None, published: str | None, why: str) -> Reading:
-    return Reading(kind=doc.kind, text=doc.text, title=doc.title, issuer=issuer, published=published, notes=tuple(doc.notes), refused=why)
+    return Reading(
+        kind=doc.kind,
+        text=doc.text,
+        title=doc.title,
+        issuer=issuer,
+        published=published,
+        notes=tuple(doc.notes),
+        refused=why,
+    )
 
 
 def _why_empty(text: str, ctx: context.Context, notes: list[str]) -> str:
@@ -89,13 +109,20 @@ def _attribute(text: str, claims: list[Claim], own: str | None) -> None:
         for c in claims:
             c.issuer = own
         return
+    counts = Counter(ticker for _, ticker in named)
+    others = max((n for ticker, n in counts.items() if ticker != own), default=0)
+    roundup = (
+        own is None or (others >= 2 and others * 4 > sum(counts.values())) or (own not in counts and len(counts) > 2)
+    )
+    starts = [at for at, _ in named]
     for c in claims:
-        if c.rule.startswith(("table", "statement")):
+        if c.rule.startswith(("table", "statement")) and not roundup:
             c.issuer = own
             continue
         line = text.rfind("\n", 0, c.end) + 1
-        before = [ticker for at, ticker in named if line <= at < c.end]
-        c.issuer = before[-1] if before else own
+        at = bisect(starts, c.end) - 1
+        near = at >= 0 and (roundup or starts[at] >= line)
+        c.issuer = named[at][1] if near else own
 
 
 _TITLE = re.compile(
@@ -107,7 +134,9 @@ _WIRE = re.compile(r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE
 
 def _several(text: str, claims: list[Claim], ctx: context.Context) -> str | None:
     """Two releases in one file: two titles or datelines, each with its own month and its own figures."""
-    starts = sorted({m.start() for m in _TITLE.finditer(text)} | {text.rfind("\n", 0, m.start()) + 1 for m in _WIRE.finditer(text)})
+    starts = sorted(
+        {m.start() for m in _TITLE.finditer(text)} | {text.rfind("\n", 0, m.start()) + 1 for m in _WIRE.finditer(text)}
+    )
     merged: list[int] = []
     for at in starts:
         if not merged or at - merged[-1] > 600:
@@ -116,7 +145,13 @@ def _several(text: str, claims: list[Claim], ctx: context.Context) -> str | None
         return None
     months: list[str] = []
     for begin, end in zip(merged, [*merged[1:], len(text)], strict=True):
-        here = [c for c in claims if begin <= c.start < end and c.strength == STRONG and c.field in ("btc_produced", "btc_held_end", "btc_sold", "avg_operating_ehs", "deployed_ehs")]
+        here = [
+            c
+            for c in claims
+            if begin <= c.start < end
+            and c.strength == STRONG
+            and c.field in ("btc_produced", "btc_held_end", "btc_sold", "avg_operating_ehs", "deployed_ehs")
+        ]
         if len(here) >= 2:
             part = context.understand(text[begin:end], None, ctx.published)
             months.append(Counter(c.period for c in here).most_common(1)[0][0] if part.period is None else part.period)

@@ -16,7 +16,15 @@ from tieline.disclosures.reading.numbers import Quantity, exact
 STRONG, MEDIUM, WEAK = 3, 2, 1
 """A labelled cell or a verb with its object; a noun near by; a reading by default."""
 
-FLOWS = {"btc_produced", "btc_sold", "btc_purchased", "service_fee_btc", "hosted_btc_customers", "jv_share_btc", "btc_equivalent_not_coins"}
+FLOWS = {
+    "btc_produced",
+    "btc_sold",
+    "btc_purchased",
+    "service_fee_btc",
+    "hosted_btc_customers",
+    "jv_share_btc",
+    "btc_equivalent_not_coins",
+}
 """Fields for which a dash in a table is a zero. For a price or a rated hashrate it says that there is none."""
 
 _RANGES: dict[str, tuple[Decimal, Decimal]] = {

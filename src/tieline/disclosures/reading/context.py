@@ -108,7 +108,9 @@ def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[
     if titled is not None:
         return titled, (int(titled[:4]), int(titled[5:]))
     months = Counter(
-        f"{p.year:04d}-{p.month:02d}" for p in own if p.year is not None and (p.kind == "month" or (p.kind == "date" and p.ends_month))
+        f"{p.year:04d}-{p.month:02d}"
+        for p in own
+        if p.year is not None and (p.kind == "month" or (p.kind == "date" and p.ends_month))
     )
     if before is not None:
         bare = {p.month for p in own if p.year is None and p.kind in ("month", "date")}
@@ -130,7 +132,11 @@ def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[
         return None, (max(years), 12) if years else None
     top = max(months)
     if months[top] == 1 and len(months) > 1:  # a single later mention may be an outlook
-        first = next(f"{p.year:04d}-{p.month:02d}" for p in own if p.year is not None and p.kind in ("month", "date") and f"{p.year:04d}-{p.month:02d}" in months)
+        first = next(
+            f"{p.year:04d}-{p.month:02d}"
+            for p in own
+            if p.year is not None and p.kind in ("month", "date") and f"{p.year:04d}-{p.month:02d}" in months
+        )
         top = max(first, months.most_common(1)[0][0])
     return top, (int(top[:4]), int(top[5:]))
 
@@ -138,7 +144,10 @@ def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[
 def _compared(text: str, p: Period) -> bool:
     """Does the expression date a figure of another month: `from June`, `(vs 32 BTC in Mar 2025)`?"""
     lead = text[max(0, p.start - 60) : p.start]
-    return bool(_COMPARED.search(lead[-30:]) or re.search(r"[(\[](?:vs\.?|versus|from|compared|against|prior)\b[^)\]]*$", lead, re.IGNORECASE))
+    return bool(
+        _COMPARED.search(lead[-30:])
+        or re.search(r"[(\[](?:vs\.?|versus|from|compared|against|prior)\b[^)\]]*$", lead, re.IGNORECASE)
+    )
 
 
 def _titled(title: str | None, before: str | None, limit: str | None) -> str | None:
@@ -148,11 +157,17 @@ def _titled(title: str | None, before: str | None, limit: str | None) -> str | N
     found = [p for p in periods(title) if p.kind in ("month", "date")]
     found = [p for p in found if not _COMPARED.search(title[max(0, p.start - 30) : p.start])]
     reference = (int(before[:4]), int(before[5:])) if before else None
-    keys = {f"{q.year:04d}-{q.month:02d}" for p in found if (q := resolve(p, reference)).year is not None and (q.kind == "month" or q.ends_month)}
+    keys = {
+        f"{q.year:04d}-{q.month:02d}"
+        for p in found
+        if (q := resolve(p, reference)).year is not None and (q.kind == "month" or q.ends_month)
+    }
     if len(keys) != 1:
         return None
     key = keys.pop()
-    return key if limit is None or key <= limit else None
+    if limit is None or before is None:
+        return key
+    return key if shift(before, -4) <= key <= limit else None
 
 
 def _in_heading(text: str, p: Period) -> bool:

@@ -28,7 +28,20 @@ _BLOCKS = {
     "p", "div", "li", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "section", "article", "header", "blockquote",
     "pre", "table", "tr", "thead", "tbody", "tfoot", "dl", "dt", "dd", "main", "figure", "figcaption", "address",
 }  # fmt: skip
-_DROPPED = ["script", "style", "noscript", "template", "svg", "iframe", "nav", "footer", "form", "button", "select", "aside"]
+_DROPPED = [
+    "script",
+    "style",
+    "noscript",
+    "template",
+    "svg",
+    "iframe",
+    "nav",
+    "footer",
+    "form",
+    "button",
+    "select",
+    "aside",
+]
 
 
 @dataclass(slots=True)
@@ -45,7 +58,9 @@ class Document:
 def load(source: str | bytes, kind: Kind | None = None) -> Document:
     """Normalise a file. Never raises for what the file holds."""
     if len(source) > MAX_BYTES:
-        return Document("", kind or "text", refused=f"larger than {MAX_BYTES // 2**20} MiB: no release is; cut it to the release")
+        return Document(
+            "", kind or "text", refused=f"larger than {MAX_BYTES // 2**20} MiB: no release is; cut it to the release"
+        )
     if isinstance(source, bytes) and (kind == "pdf" or source[:1024].lstrip()[:5] == b"%PDF-"):
         return _from_pdf(source)
     if isinstance(source, str) and source.lstrip()[:5] == "%PDF-":
@@ -130,7 +145,9 @@ def _decode(raw: bytes) -> str:
 
 def _is_binary(text: str) -> bool:
     head = text[:4000]
-    odd = sum(1 for ch in head if unicodedata.category(ch) in ("Cc", "Co", "Cn") and ch not in "\n\r\t\f") + head.count("�")
+    odd = sum(1 for ch in head if unicodedata.category(ch) in ("Cc", "Co", "Cn") and ch not in "\n\r\t\f") + head.count(
+        "�"
+    )
     return bool(head) and odd > len(head) * 0.05
 
 
@@ -142,7 +159,13 @@ def _kind_of(text: str) -> Kind:
 
 
 def _looks_html(text: str) -> bool:
-    return bool(re.search(r"<(?:!doctype html|html|head|body|p|div|table|tr|td|li|ul|br|span|h[1-6]|b|strong)\b[^<>]*>", text[:200_000], re.IGNORECASE))
+    return bool(
+        re.search(
+            r"<(?:!doctype html|html|head|body|p|div|table|tr|td|li|ul|br|span|h[1-6]|b|strong)\b[^<>]*>",
+            text[:200_000],
+            re.IGNORECASE,
+        )
+    )
 
 
 def _html_in_json(text: str) -> str | None:
@@ -155,7 +178,9 @@ def _html_in_json(text: str) -> str | None:
     except (ValueError, RecursionError):
         body = re.sub(r'^\s*"[\w-]+"\s*:\s*[\[{]?\s*(?:"[\w-]+"\s*:\s*)?"', "", text)
         body = body.replace('\\"', '"').replace("\\/", "/").replace("\\n", "\n").replace("\\t", " ").replace("\\r", "")
-        return re.sub(r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)) if not 0xD800 <= int(m[1], 16) < 0xE000 else " ", body)
+        return re.sub(
+            r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)) if not 0xD800 <= int(m[1], 16) < 0xE000 else " ", body
+        )
 
 
 def _strings(node: object, out: list[str], depth: int) -> None:

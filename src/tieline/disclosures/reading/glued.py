@@ -57,7 +57,11 @@ def solve(row: str, months: int) -> tuple[str, list[Piece]] | str | None:
             found.append(reading)
     if len(found) == 1:
         return match["label"], found[0]
-    return "the cells ran together and no reading fits the printed changes" if not found else "the cells ran together and several readings fit"
+    return (
+        "the cells ran together and no reading fits the printed changes"
+        if not found
+        else "the cells ran together and several readings fit"
+    )
 
 
 def _segments(numbers: str, offset: int, months: int) -> list[list[Piece]] | None:
@@ -91,7 +95,15 @@ def _money(text: str, at: int) -> list[Piece]:
     for cut in (0, 1):  # one digit may be the footnote of the next cell
         digits = number[: len(number) - cut]
         if _NUMBER.fullmatch(digits) and not (cut and m["scale"]):
-            out.append(Piece(Decimal(digits.replace(",", "")), at, at + m.start("num") + len(digits) if cut else at + m.end(), "USD", scale))
+            out.append(
+                Piece(
+                    Decimal(digits.replace(",", "")),
+                    at,
+                    at + m.start("num") + len(digits) if cut else at + m.end(),
+                    "USD",
+                    scale,
+                )
+            )
     return out
 
 

@@ -54,8 +54,12 @@ NAMES: dict[str, tuple[str, ...]] = {
     "BITN": ("Bitnile", "Ault Alliance", "Hyperscale Data"),
 }
 _TICKER = {name: ticker for ticker, names in NAMES.items() for name in names}
-_PATTERN = re.compile(r"(?<![A-Za-z])(?:" + "|".join(sorted(map(re.escape, _TICKER), key=len, reverse=True)) + r")(?![a-z])")
-_LISTED = re.compile(r"\((?:NASDAQ|Nasdaq|NYSE(?: American)?|TSXV?|TSX-V|LSE|AIM|ASX|OTC\w*|ARCA)[^):]{0,20}:\s*(?P<ticker>[A-Z]{2,5})\b")
+_PATTERN = re.compile(
+    r"(?<![A-Za-z])(?:" + "|".join(sorted(map(re.escape, _TICKER), key=len, reverse=True)) + r")(?![a-z])"
+)
+_LISTED = re.compile(
+    r"\((?:NASDAQ|Nasdaq|NYSE(?: American)?|TSXV?|TSX-V|LSE|AIM|ASX|OTC\w*|ARCA)[^):]{0,20}:\s*(?P<ticker>[A-Z]{2,5})\b"
+)
 
 
 def mentions(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, str]]:

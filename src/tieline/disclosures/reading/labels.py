@@ -36,9 +36,14 @@ _UNITS = (
     ("BTC", r"\((?:in )?(?:btc|bitcoins?|coins)\)"),
 )  # fmt: skip
 _UNIT_PATTERNS = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _UNITS)
-_FOOT = re.compile(r"(?<=[^\W\d_)])\d{1,2}(?:,\d{1,2})*(?=$|\s|\()|(?<=[\w)])\s*\[\d{1,2}\]|\s+\d(?:\s?,\s?\d)*$|\(\d{1,2}\)|[*†‡]+")
+_FOOT = re.compile(
+    r"(?<=[^\W\d_)])\d{1,2}(?:,\d{1,2})*(?=$|\s|\()|(?<=[\w)])\s*\[\d{1,2}\]|\s+\d(?:\s?,\s?\d)*$|\(\d{1,2}\)|[*†‡]+"
+)
 _KEEP = re.compile(r"\b(?:s\d\d|m\d\d|q\d|h\d{2,3}|cy\d+|fy\d+)\b", re.IGNORECASE)
-_TOTAL = re.compile(r"\b(?:total|combined|consolidated|company|group|overall|fleet|portfolio|gesamt|totale?s?)\b|总|總|合计", re.IGNORECASE)
+_TOTAL = re.compile(
+    r"\b(?:total|combined|consolidated|company|group|overall|fleet|portfolio|gesamt|totale?s?)\b|总|總|合计",
+    re.IGNORECASE,
+)
 _SITE = re.compile(r"\s[-:]\s+(?P<tail>[^-:]+)$")
 _GENERIC = frozenset(
     "total bitcoin bitcoins btc day month months period sold balance net end ended ending customers customer rate hash hashrate capacity proceeds value "
@@ -58,7 +63,9 @@ _GENERIC = frozenset(
 def clean(label: str) -> str:
     """A label without footnote marks, bullets and bars."""
     label = re.sub(r"\s+", " ", label.strip(" \n|:：-–*·.>"))
-    kept = _KEEP.sub(lambda m: m[0].replace(m[0], "".join(chr(ord(c) + 0xE000) if c.isdigit() else c for c in m[0])), label)
+    kept = _KEEP.sub(
+        lambda m: m[0].replace(m[0], "".join(chr(ord(c) + 0xE000) if c.isdigit() else c for c in m[0])), label
+    )
     kept = _FOOT.sub("", kept)
     kept = _FOOT.sub("", kept)
     return re.sub(r"[\ue000-\ue0ff]", lambda m: chr(ord(m[0]) - 0xE000), kept).strip(" |:：-*")
@@ -103,7 +110,11 @@ def _scope(text: str, name: str) -> str | None:
         if all(word.strip("()").lower() in _GENERIC for word in candidate.split()):
             return None
     else:
-        bare = re.sub(r"\((?:[^()]*)\)$", "", text).strip() if unit_in(text[text.rfind("(") :] if "(" in text else "") else text
+        bare = (
+            re.sub(r"\((?:[^()]*)\)$", "", text).strip()
+            if unit_in(text[text.rfind("(") :] if "(" in text else "")
+            else text
+        )
         named: list[str] = []
         for word in reversed(re.split(r"\s+", bare)):
             core = word.strip("(),")
@@ -201,11 +212,25 @@ def _decide(text: str, unit: str | None, section: str) -> tuple[str, str, bool] 
     if any_of(w.COST) and not has(w.SERVICE_FEE):
         return None
     if has(w.SOLD) and any_of(w.BITCOIN) and (has(w.PROCEEDS) or money) and unit != "BTC":
-        return None if has(w.PRICE) or re.search(r"\bcost of\b|carrying", text, re.IGNORECASE) else ("sale_proceeds_usd", "label:proceeds", False)
-    if has(w.PROCEEDS) and bitcoin and money and re.search(r"proceeds|erlös|所得", text, re.IGNORECASE) and not has(w.PRODUCED):
+        return (
+            None
+            if has(w.PRICE) or re.search(r"\bcost of\b|carrying", text, re.IGNORECASE)
+            else ("sale_proceeds_usd", "label:proceeds", False)
+        )
+    if (
+        has(w.PROCEEDS)
+        and bitcoin
+        and money
+        and re.search(r"proceeds|erlös|所得", text, re.IGNORECASE)
+        and not has(w.PRODUCED)
+    ):
         return "sale_proceeds_usd", "label:proceeds", False
     if has(w.REVENUE) and (money or unit is None):
-        if business or any_of(w.CUSTOMERS, w.POWER, w.PER_DAY) or re.search(r"\btotal\b|other|margin|收益率", text, re.IGNORECASE):
+        if (
+            business
+            or any_of(w.CUSTOMERS, w.POWER, w.PER_DAY)
+            or re.search(r"\btotal\b|other|margin|收益率", text, re.IGNORECASE)
+        ):
             return None
         mining = re.search(r"mining|mined|bitcoin|btc|挖矿|挖礦", text + " " + section, re.IGNORECASE)
         plain = re.fullmatch(r"(?:mining |net )?revenues?(?: \(.*\))?", text, re.IGNORECASE)
@@ -267,7 +292,9 @@ def _hashrate(text: str, has: object, any_of: object) -> tuple[str, str, bool] |
     def said(*patterns: re.Pattern[str]) -> bool:
         return any(p.search(text) for p in patterns)
 
-    if said(w.EFFICIENCY, w.COST, w.REVENUE, w.DELTA) or re.search(r"utili[sz]ation|uptime|hashprice|%", text, re.IGNORECASE):
+    if said(w.EFFICIENCY, w.COST, w.REVENUE, w.DELTA) or re.search(
+        r"utili[sz]ation|uptime|hashprice|%", text, re.IGNORECASE
+    ):
         return None
     if said(w.POTENTIAL):
         return "potential_phs", "label:potential", False
@@ -277,8 +304,16 @@ def _hashrate(text: str, has: object, any_of: object) -> tuple[str, str, bool] |
     if said(w.CUSTOMERS) and not own:
         return None
     if said(w.AVERAGE):
-        return ("avg_operating_ehs", "label:average", False) if not re.search(r"deployed|installed|部署", text, re.IGNORECASE) else None
-    rated = re.search(r"deployed|installed|energi[sz]ed|nameplate|capacity|peak|rated|current|active|plugged|install|deploy|kapazität|capaci|instal|despleg|部署|装机|裝機|安装|安裝|設置|導入", text, re.IGNORECASE)
+        return (
+            ("avg_operating_ehs", "label:average", False)
+            if not re.search(r"deployed|installed|部署", text, re.IGNORECASE)
+            else None
+        )
+    rated = re.search(
+        r"deployed|installed|energi[sz]ed|nameplate|capacity|peak|rated|current|active|plugged|install|deploy|kapazität|capaci|instal|despleg|部署|装机|裝機|安装|安裝|設置|導入",
+        text,
+        re.IGNORECASE,
+    )
     if rated:
         if re.search(r"\btotal\b", text, re.IGNORECASE) and re.search(r"energi[sz]ed", text, re.IGNORECASE) and not own:
             return "deployed_ehs", "label:rated-total", False
@@ -287,7 +322,11 @@ def _hashrate(text: str, has: object, any_of: object) -> tuple[str, str, bool] |
         return "self_owned_ehs", "label:self-owned", False
     if said(w.OPERATING) or said(w.MONTH_END):
         return "operating_month_end_ehs", "label:operating", False
-    bare = re.fullmatch(r"(?:bitcoin |btc |mining |self-?mining |total )*(?:hash ?-?rate|hash power|hashpower|算力|hashleistung|taux de hachage|tasa de hash|ハッシュレート)(?: ?\([^)]*\))?", text, re.IGNORECASE)
+    bare = re.fullmatch(
+        r"(?:bitcoin |btc |mining |self-?mining |total )*(?:hash ?-?rate|hash power|hashpower|算力|hashleistung|taux de hachage|tasa de hash|ハッシュレート)(?: ?\([^)]*\))?",
+        text,
+        re.IGNORECASE,
+    )
     if bare:
         if re.search(r"total", text, re.IGNORECASE):
             return "deployed_ehs", "label:total-hashrate", True

@@ -79,8 +79,13 @@ _NOISE = re.compile(
     r"|métricas?|indicateurs?|indicadores?|dati|operativ\w*|total)\b|指标|指標|项目|項目|単位|单位|單位|[\s|*†‡:()\[\]%#/.,-]|(?<![\d])\d{1,2}(?![\d])",
     re.IGNORECASE,
 )
-_ZERO = re.compile(r"(?:[$€£]\s?)?(?:-{1,2}|nil|none|zero|keine?|ninguno|néant)(?:\s?(?:%|BTC|bitcoins?))?", re.IGNORECASE)
-_ABSENT = re.compile(r"(?:n\.?\s?/?\s?a\.?|nm|n\.m\.|not applicable|not available|不适用|不適用|k\.\s?a\.|n\.\s?d\.|s/o|\*+)", re.IGNORECASE)
+_ZERO = re.compile(
+    r"(?:[$€£]\s?)?(?:-{1,2}|nil|none|zero|keine?|ninguno|néant)(?:\s?(?:%|BTC|bitcoins?))?", re.IGNORECASE
+)
+_ABSENT = re.compile(
+    r"(?:n\.?\s?/?\s?a\.?|nm|n\.m\.|not applicable|not available|不适用|不適用|k\.\s?a\.|n\.\s?d\.|s/o|\*+)",
+    re.IGNORECASE,
+)
 _GAP = re.compile(r"[\s|*†‡]*(?:\(\d\)|\[\d\])?[\s|*†‡]*")
 _TOKEN = re.compile(r"(?<![^\s|])(?:(?P<zero>[$€£]?\s?-{1,2})|(?P<na>N/?A|n/?a|NM|n\.?m\.?))(?=\s|$|\|)")
 
@@ -134,14 +139,21 @@ def _blocks(text: str) -> list[tuple[list[tuple[int, int]], str]]:
             content = text[slice(*lines[j])]
             if "|" in content:
                 last = j
-            elif not content.strip() or len(content) > 100 or content.rstrip().endswith((".", ";")) or re.match(r"\s*- ", content):
+            elif (
+                not content.strip()
+                or len(content) > 100
+                or content.rstrip().endswith((".", ";"))
+                or re.match(r"\s*- ", content)
+            ):
                 if content.strip() or (j + 1 < len(lines) and "|" not in text[slice(*lines[j + 1])]):
                     break
             j += 1
         run = lines[i : last + 1]
         mode = _bar_mode(text, run)
         if mode == "cells":
-            while out and out[-1][1] == "line" and 0 < len(text[slice(*out[-1][0][0])].strip()) <= 40 and len(run) < 5000:
+            while (
+                out and out[-1][1] == "line" and 0 < len(text[slice(*out[-1][0][0])].strip()) <= 40 and len(run) < 5000
+            ):
                 previous = text[slice(*out[-1][0][0])]
                 if previous.rstrip().endswith((".", ":")) or len(out) < 1:
                     break
@@ -181,7 +193,12 @@ def _with_currency(value: Value, start: int) -> Value:
     q = value.quantity
     assert q is not None
     unit = "USD" if q.unit is None else q.unit
-    return Value(value.kind, start, value.end, Quantity(q.value, unit, start, q.end, q.printed, q.negative, q.mark, q.footnote, q.decimals, "USD"))
+    return Value(
+        value.kind,
+        start,
+        value.end,
+        Quantity(q.value, unit, start, q.end, q.printed, q.negative, q.mark, q.footnote, q.decimals, "USD"),
+    )
 
 
 def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
@@ -204,7 +221,12 @@ def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
     items = [[_footnoted(group[0])] if i == 0 and len(group) == 1 else group for i, group in enumerate(items)]
     kinds = [group[0].kind if len(group) == 1 else "row" for group in items]
     heads = [group[0] for group, kind in zip(items, kinds, strict=True) if kind == "head"]
-    if heads and all(k in ("head", "label") for k in kinds) and (kinds[0] in ("label", "head")) and all(k == "head" for k in kinds[1:]):
+    if (
+        heads
+        and all(k in ("head", "label") for k in kinds)
+        and (kinds[0] in ("label", "head"))
+        and all(k == "head" for k in kinds[1:])
+    ):
         first_noise = kinds[0] == "head" and not _NOISE.sub("", text[slice(*filled[0])])
         columns = [c for h in heads for c in h.columns]
         return [Item("head", start, end, columns)] if columns or not first_noise else []
@@ -216,7 +238,10 @@ def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
         del prefix
     if kinds[0] == "head" and all(k == "values" for k in kinds[1:]):
         return [items[0][0], *(i for group in items[1:] for i in group)]
-    return [Item("label", s, e, label=(text[s:e].strip(), s, e), cells=filled) if k == "label" else g[0] for (s, e), k, g in zip(filled, kinds, items, strict=True)]
+    return [
+        Item("label", s, e, label=(text[s:e].strip(), s, e), cells=filled) if k == "label" else g[0]
+        for (s, e), k, g in zip(filled, kinds, items, strict=True)
+    ]
 
 
 def _footnoted(item: Item) -> Item:
@@ -244,7 +269,11 @@ def _values_of(
         if re.fullmatch(r"(?:(?:appx|approx)\.?\s*)?(?:US)?\$", content, re.IGNORECASE):
             prefix = cell[0]
             continue
-        if re.fullmatch(r"\)?\s?(?:%|EH/s|BTC|J/TH|MW|million|\))\)?", content, re.IGNORECASE) and out and out[-1].kind == "number":
+        if (
+            re.fullmatch(r"\)?\s?(?:%|EH/s|BTC|J/TH|MW|million|\))\)?", content, re.IGNORECASE)
+            and out
+            and out[-1].kind == "number"
+        ):
             out[-1] = _joined(text, out[-1], cell[1])
             continue
         group, kind = by_cell[cell]
@@ -268,8 +297,15 @@ def _joined(text: str, value: Value, end: int) -> Value:
         if mark.lower() in tail.lower() and unit is None:
             unit = name
     if "million" in tail.lower():
-        number = Decimal(int(number * 10**6)) if (number * 10**6) == (number * 10**6).to_integral_value() else number * 10**6
-    return Value(value.kind, value.start, end, Quantity(number, unit, q.start, end, q.printed, negative, q.mark, q.footnote, q.decimals, q.currency))
+        number = (
+            Decimal(int(number * 10**6)) if (number * 10**6) == (number * 10**6).to_integral_value() else number * 10**6
+        )
+    return Value(
+        value.kind,
+        value.start,
+        end,
+        Quantity(number, unit, q.start, end, q.printed, negative, q.mark, q.footnote, q.decimals, q.currency),
+    )
 
 
 def _cell(text: str, start: int, end: int, style: str) -> list[Item]:
@@ -336,13 +372,20 @@ def _heading(text: str, start: int, end: int) -> Item | None:
     rest = "".join(
         text[a:b] for a, b in zip([start, *(c.end for c in columns)], [*(c.start for c in columns), end], strict=True)
     )
-    rest = re.sub(r"\b(?:actual|total|ytd|restated|revised|unaudited|three|six|nine|twelve)\b", "", rest, flags=re.IGNORECASE)
+    rest = re.sub(
+        r"\b(?:actual|total|ytd|restated|revised|unaudited|three|six|nine|twelve)\b", "", rest, flags=re.IGNORECASE
+    )
     if _NOISE.sub("", rest):
         between = [text[a.end : b.start] for a, b in zip(columns, columns[1:], strict=False)]
         lead = text[start : columns[0].start]
         tail = text[columns[-1].end : end]
         tight = all(not _NOISE.sub("", gap) for gap in between) and not _NOISE.sub("", tail)
-        if len(columns) < 2 or not tight or len(lead) > 70 or re.search(r"[.;:]\s|\b(?:vs|and|to|from|versus)\b\.?\s*$", lead):
+        if (
+            len(columns) < 2
+            or not tight
+            or len(lead) > 70
+            or re.search(r"[.;:]\s|\b(?:vs|and|to|from|versus)\b\.?\s*$", lead)
+        ):
             return None
     return Item("head", start, end, columns, glued=glued)
 
@@ -390,7 +433,9 @@ def _marks(text: str, start: int, end: int, style: str) -> list[Value]:
 def _only_gap(gap: str, lead: bool) -> bool:
     if _GAP.fullmatch(gap):
         return True
-    return lead and bool(re.fullmatch(r"\s*(?:approx(?:imately|\.)?|appx\.?|about|ca\.?|circa|~|约|約|>|<)\s*", gap, re.IGNORECASE))
+    return lead and bool(
+        re.fullmatch(r"\s*(?:approx(?:imately|\.)?|appx\.?|about|ca\.?|circa|~|约|約|>|<)\s*", gap, re.IGNORECASE)
+    )
 
 
 def _mixed(text: str, start: int, end: int, style: str) -> Item | None:
@@ -409,7 +454,9 @@ def _mixed(text: str, start: int, end: int, style: str) -> Item | None:
     label = text[start:label_end].rstrip(" :|")
     if not re.search(r"[^\W\d_]", label) or len(label) > 110 or len(label.split()) > 14:
         return None
-    return Item("row", start, end, label=(label, start, start + len(label)), values=marks[first:], cells=[(start, label_end)])
+    return Item(
+        "row", start, end, label=(label, start, start + len(label)), values=marks[first:], cells=[(start, label_end)]
+    )
 
 
 class _Machine:
@@ -495,7 +542,16 @@ class _Machine:
         self._finish(line=(item.start, item.end))
 
     def _glued(self, item: Item) -> bool:
-        self.out.append(Row([(self.text[item.start : item.end], item.start, item.end)], [], self.columns, self.section, True, (item.start, item.end)))
+        self.out.append(
+            Row(
+                [(self.text[item.start : item.end], item.start, item.end)],
+                [],
+                self.columns,
+                self.section,
+                True,
+                (item.start, item.end),
+            )
+        )
         self.pending = []
         return True
 

@@ -20,26 +20,49 @@ WORDS = {
 
 # Unit word -> (unit, factor). Hashrates come out in EH/s and PH/s is divided exactly.
 _UNITS: list[tuple[str, str, Decimal]] = [
-    (r"(?:(?i:[WJ] ?/ ?T(?:H|\b))|joules?(?:/| per )(?:tera ?hash|TH)(?: \(J/TH\))?"
-     r"|[Ww]atts?(?:/| per )(?:tera ?hash|TH)(?: \([JW]/TH\))?|Joule (?:pro|je) Terahash"
-     r"|[Jj]ou?les? (?:por|par|per) terahash|焦耳/太哈希|焦/T|J/T)(?:/s)?", "J/TH", Decimal(1)),
-    (r"(?:EH ?/ ?(?:s(?:ec(?:onde?|\.)?)?|秒)|EHs|Eh/s|eh/s|EH|[Ee]xa-?[Hh]ash(?:es)?(?: ?(?:/ ?s(?:econd)?"
-     r"|per second|por segundo|pro Sekunde|par seconde|al secondo))?(?: \(EH/s\))?|艾哈希(?:/秒)?|エクサハッシュ)",
-     "EH/s", Decimal(1)),
-    (r"(?:PH ?/ ?(?:s(?:ec(?:onde?|\.)?)?|秒)|Ph/s|ph/s|PH|[Pp]eta-?[Hh]ash(?:es)?(?: ?(?:/ ?s(?:econd)?"
-     r"|per second|por segundo|pro Sekunde|par seconde))?(?: \(PH/s\))?|拍哈希(?:/秒)?)", "EH/s", Decimal("0.001")),
+    (
+        r"(?:(?i:[WJ] ?/ ?T(?:H|\b))|joules?(?:/| per )(?:tera ?hash|TH)(?: \(J/TH\))?"
+        r"|[Ww]atts?(?:/| per )(?:tera ?hash|TH)(?: \([JW]/TH\))?|Joule (?:pro|je) Terahash"
+        r"|[Jj]ou?les? (?:por|par|per) terahash|焦耳/太哈希|焦/T|J/T)(?:/s)?",
+        "J/TH",
+        Decimal(1),
+    ),
+    (
+        r"(?:EH ?/ ?(?:s(?:ec(?:onde?|\.)?)?|秒)|EHs|Eh/s|eh/s|EH|[Ee]xa-?[Hh]ash(?:es)?(?: ?(?:/ ?s(?:econd)?"
+        r"|per second|por segundo|pro Sekunde|par seconde|al secondo))?(?: \(EH/s\))?|艾哈希(?:/秒)?|エクサハッシュ)",
+        "EH/s",
+        Decimal(1),
+    ),
+    (
+        r"(?:PH ?/ ?(?:s(?:ec(?:onde?|\.)?)?|秒)|Ph/s|ph/s|PH|[Pp]eta-?[Hh]ash(?:es)?(?: ?(?:/ ?s(?:econd)?"
+        r"|per second|por segundo|pro Sekunde|par seconde))?(?: \(PH/s\))?|拍哈希(?:/秒)?)",
+        "EH/s",
+        Decimal("0.001"),
+    ),
     (r"(?:TH ?/ ?s(?:ec(?:ond)?)?|Th/s|[Tt]era-?[Hh]ash(?:es)?(?: per second)?)", "EH/s", Decimal("0.000001")),
-    (r"(?:BTC|[Bb]itcoins?|BITCOINS?|[Cc]oins|₿|枚(?:比特[币幣])?|個(?:比特[币幣])?|个比特币|比特[币幣]|ビットコイン|비트코인"
-     r"|биткоин\w*|биткойн\w*|BTCs|Bitcoin-Einheiten)", "BTC", Decimal(1)),
+    (
+        r"(?:BTC|[Bb]itcoins?|BITCOINS?|[Cc]oins|₿|枚(?:比特[币幣])?|個(?:比特[币幣])?|个比特币|比特[币幣]|ビットコイン|비트코인"
+        r"|биткоин\w*|биткойн\w*|BTCs|Bitcoin-Einheiten)",
+        "BTC",
+        Decimal(1),
+    ),
     (r"(?:ETH|ETC|LTC|DOGE|KAS|[Ee]thereum|[Ee]ther|Litecoins?|以太[币幣坊])", "other coin", Decimal(1)),
     (r"(?:%|-?per-?\s?cent\b|percent\b|Prozent\b|por ciento\b|pour cent\b|％|percentage points?)", "%", Decimal(1)),
     (r"(?:MWh|GWh|kWh)", "energy", Decimal(1)),
     (r"(?:MW|GW|kW|[Mm]egawatts?|[Gg]igawatts?|兆瓦)", "power", Decimal(1)),
-    (r"(?:(?:bitcoin |BTC )?(?:mining |ASIC )?(?:miners|machines|rigs|mining rigs|mining machines|ASICs|servers"
-     r"|mineros|Miner|矿机|台矿机|台))", "miners", Decimal(1)),
+    (
+        r"(?:(?:bitcoin |BTC )?(?:mining |ASIC )?(?:miners|machines|rigs|mining rigs|mining machines|ASICs|servers"
+        r"|mineros|Miner|矿机|台矿机|台))",
+        "miners",
+        Decimal(1),
+    ),
     (r"(?:(?:bitcoin |BTC |Bitcoin )?blocks?\b|区块|區塊|个区块|bloques|Blöcke|blocs|blocchi)", "blocks", Decimal(1)),
-    (r"(?:days|Tage|días|jours|months|Monate|years|weeks|hours|basis points|bps|GPUs?|acres|employees|shares"
-     r"|times|x\b|天|年|个月)", "other", Decimal(1)),
+    (
+        r"(?:days|Tage|días|jours|months|Monate|years|weeks|hours|basis points|bps|GPUs?|acres|employees|shares"
+        r"|times|x\b|天|年|个月)",
+        "other",
+        Decimal(1),
+    ),
 ]
 _SCALES = {
     "trillion": 12, "billion": 9, "bn": 9, "million": 6, "millions": 6, "mm": 6, "mn": 6, "mio": 6,
@@ -67,7 +90,13 @@ _SCALE = (
     r"|miliardi|milhões|bilhões|thousand|tausend|Mio\b\.?|Mrd\b\.?|mn\b|bn\b|百万|百萬|万|萬|亿|億|千|만|억|млн|млрд|тыс)"
     r"|\s?(?P<tight>mm|MM|m|M|k|K|B|b)(?![\w/]))"
 )
-_PER_KWH = r"(?P<kwh>" + _SP + r"(?:/|per|pro|por|par|a|je|al|每)" + _SP + r"(?:kWh|KWh|kwh|kW-hr|kilowatt[- ]hours?|Kilowattstunde|千瓦时|度))"
+_PER_KWH = (
+    r"(?P<kwh>"
+    + _SP
+    + r"(?:/|per|pro|por|par|a|je|al|每)"
+    + _SP
+    + r"(?:kWh|KWh|kwh|kW-hr|kilowatt[- ]hours?|Kilowattstunde|千瓦时|度))"
+)
 _CENT = r"(?:" + _SP + r"(?P<cent>c|¢|[Cc]ents?|US cents?|US¢)(?=" + _SP + r"(?:/|per|pro)))"
 _UNIT = (
     "(?:" + _SP + r"-?(?P<unit>" + "|".join(f"(?P<u{i}>{p})" for i, (p, _, _) in enumerate(_UNITS))
@@ -90,9 +119,7 @@ def _pattern(number: str) -> re.Pattern[str]:
 _ENGLISH = _pattern(_PLAIN)
 _EUROPEAN = _pattern(_COMMA)
 _FRENCH = _pattern(_SPACED)
-_WORD = re.compile(
-    r"\b(?P<num>" + "|".join(WORDS) + r")\s+(?P<unit>BTC|bitcoins?|Bitcoins?|blocks)\b", re.IGNORECASE
-)
+_WORD = re.compile(r"\b(?P<num>" + "|".join(WORDS) + r")\s+(?P<unit>BTC|bitcoins?|Bitcoins?|blocks)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +210,9 @@ def _quantity(m: re.Match[str], style: str) -> Quantity | None:
     elif m["close"] and not opened:
         stop = m.start("close")
     foot = (m["foot"] or "") + (m["ufoot"] or "")
-    return Quantity(value, unit, begin, stop, raw + (m["foot"] or ""), negative, m["mark"] or "", foot, decimals, currency)
+    return Quantity(
+        value, unit, begin, stop, raw + (m["foot"] or ""), negative, m["mark"] or "", foot, decimals, currency
+    )
 
 
 def to_decimal(raw: str, style: str) -> Decimal | None:

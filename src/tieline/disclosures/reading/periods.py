@@ -115,14 +115,21 @@ def _period(text: str, m: re.Match[str]) -> Period | None:
         return Period("quarter", _year(year), _QUARTERS[number.lower()], None, m.start(), m.end())
     if m["iso"]:
         day = m["id"]
-        return Period("date" if day else "month", int(m["iy"]), int(m["im"]), int(day) if day else None, m.start(), m.end())
+        return Period(
+            "date" if day else "month", int(m["iy"]), int(m["im"]), int(day) if day else None, m.start(), m.end()
+        )
     if m["cjk"]:
         day = m["cd"]
-        return Period("date" if day else "month", _year(m["cy"]), int(m["cm"]), int(day) if day else None, m.start(), m.end())
+        return Period(
+            "date" if day else "month", _year(m["cy"]), int(m["cm"]), int(day) if day else None, m.start(), m.end()
+        )
     if m["dmy"]:
         return _valid(Period("date", _year(m["dy"]), _MONTHS[m["dm"].lower()], int(m["dd"]), m.start(), m.end()))
     name = m["mm"]
-    if name.lower() in ("may", "march", "mar", "mars", "mart", "mai", "dec", "oct", "sept", "jun", "aug") and name[0].islower():
+    if (
+        name.lower() in ("may", "march", "mar", "mars", "mart", "mai", "dec", "oct", "sept", "jun", "aug")
+        and name[0].islower()
+    ):
         followed = m["my0"] or m["my1"] or m["my2"] or m["my3"]
         if not followed:
             return None

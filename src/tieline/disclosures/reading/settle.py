@@ -19,7 +19,7 @@ from tieline.disclosures.reading.periods import days_in
 def settle(claims: list[Claim], statement: bool) -> tuple[list[Claim], list[str]]:
     """One claim for each issuer, period, field and scope, and a note for whatever was left empty."""
     notes: list[str] = []
-    claims = _renamed(claims, statement)
+    claims = _renamed(_named(claims, notes), statement)
     claims = _summed(claims, notes)
     claims = _without_blocks(claims, notes)
     groups: dict[tuple[str | None, str, str, str | None], list[Claim]] = defaultdict(list)
@@ -37,6 +37,29 @@ def settle(claims: list[Claim], statement: bool) -> tuple[list[Claim], list[str]
     kept = _plausible(kept, notes)
     kept.sort(key=lambda c: (c.period, c.field, c.scope or "", c.start))
     return kept, notes
+
+
+def _named(claims: list[Claim], notes: list[str]) -> list[Claim]:
+    """A bare `hash rate` beside a lower average is the rated one; alone it could be either and stays empty."""
+    averages: dict[tuple[str | None, str], Decimal] = {
+        (c.issuer, c.period): c.value for c in claims if c.field == "avg_operating_ehs" and c.scope is None
+    }
+    taken = {(c.issuer, c.period) for c in claims if c.field in ("deployed_ehs", "operating_month_end_ehs")}
+    out = []
+    for c in claims:
+        if c.field != "hashrate_unnamed":
+            out.append(c)
+            continue
+        key = (c.issuer, c.period)
+        if key in taken:
+            continue
+        if key in averages and c.value >= averages[key]:
+            out.append(replace_field(c, "deployed_ehs"))
+        else:
+            notes.append(
+                f"{c.period} hashrate {c.printed} EH/s: the text does not say whether rated or average, left empty"
+            )
+    return out
 
 
 def _renamed(claims: list[Claim], statement: bool) -> list[Claim]:
@@ -91,8 +114,24 @@ def _summed(claims: list[Claim], notes: list[str]) -> list[Claim]:
             total = sum((c.value for c in group), Decimal(0))
             start, end = min(c.start for c in group), max(c.end for c in group)
             printed = " + ".join(c.printed for c in group)
-            out.append(Claim("btc_produced", total, key[1], start, end, printed, "table:sum-of-sites", STRONG, None, key[0], method="sum"))
-            notes.append(f"{key[1]} btc_produced: {printed} = {total}, a sum proven by the month whose total is printed")
+            out.append(
+                Claim(
+                    "btc_produced",
+                    total,
+                    key[1],
+                    start,
+                    end,
+                    printed,
+                    "table:sum-of-sites",
+                    STRONG,
+                    None,
+                    key[0],
+                    method="sum",
+                )
+            )
+            notes.append(
+                f"{key[1]} btc_produced: {printed} = {total}, a sum proven by the month whose total is printed"
+            )
     return out
 
 
@@ -130,10 +169,21 @@ def _same(a: Claim, b: Claim) -> bool:
         return True
     fine, coarse = (a, b) if _decimals(a.value) >= _decimals(b.value) else (b, a)
     places = Decimal(1).scaleb(-_decimals(coarse.value))
-    if coarse.value in (fine.value.quantize(places, ROUND_HALF_UP), fine.value.quantize(places, ROUND_DOWN)) and _decimals(fine.value) > _decimals(coarse.value):
+    if coarse.value in (
+        fine.value.quantize(places, ROUND_HALF_UP),
+        fine.value.quantize(places, ROUND_DOWN),
+    ) and _decimals(fine.value) > _decimals(coarse.value):
         return True
-    if (b.approximate or a.approximate or re.search(r"million|billion|[mkMK]\b|万|亿", a.printed + b.printed) or _round_figures(a.value) != _round_figures(b.value)) and max(a.value, b.value) > 0:
-        return abs(a.value - b.value) <= max(a.value, b.value) * Decimal("0.006") and min(_significant(a.value), _significant(b.value)) <= 3
+    if (
+        b.approximate
+        or a.approximate
+        or re.search(r"million|billion|[mkMK]\b|万|亿", a.printed + b.printed)
+        or _round_figures(a.value) != _round_figures(b.value)
+    ) and max(a.value, b.value) > 0:
+        return (
+            abs(a.value - b.value) <= max(a.value, b.value) * Decimal("0.006")
+            and min(_significant(a.value), _significant(b.value)) <= 3
+        )
     return False
 
 
@@ -161,10 +211,14 @@ def _plausible(claims: list[Claim], notes: list[str]) -> list[Claim]:
         if produced is not None and average is not None and len(period) == 7 and average.value > 0:
             days = produced.value / average.value
             if days > days_in(period) * Decimal("1.08"):
-                notes.append(f"{period}: {produced.printed} produced at {average.printed} a day are {days:.1f} days of {days_in(period)}")
+                notes.append(
+                    f"{period}: {produced.printed} produced at {average.printed} a day are {days:.1f} days of {days_in(period)}"
+                )
             if average.value > produced.value:
                 dropped.add(id(average))
-                notes.append(f"{period} avg_btc_per_day: left empty, {average.printed} is more than the month's {produced.printed}")
+                notes.append(
+                    f"{period} avg_btc_per_day: left empty, {average.printed} is more than the month's {produced.printed}"
+                )
         held, pledged = found.get("btc_held_end"), found.get("restricted_or_pledged_btc")
         if held is not None and pledged is not None and pledged.value > held.value and held.value > 0:
             notes.append(f"{period}: {pledged.printed} pledged is more than {held.printed} held")

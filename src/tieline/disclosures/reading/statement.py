@@ -42,17 +42,43 @@ def claims(text: str, rows: list[Row], ctx: Context) -> list[Claim]:
         if re.match(r"(?:ending |closing |beginning |opening )?balance\b", name):
             balances.append((date, row, q, value))
         elif re.match(r"number of (?:bitcoins?|btc) held|(?:bitcoins?|btc) held", name) and q.unit in (None, "BTC"):
-            out.append(Claim("btc_held_end", q.value, key, start, value.end, q.printed, "statement:number-held", STRONG))
+            out.append(
+                Claim("btc_held_end", q.value, key, start, value.end, q.printed, "statement:number-held", STRONG)
+            )
         elif re.match(r"cost basis of (?:bitcoins?|btc)", name):
-            out.append(Claim("cost_basis_kusd", q.value, key, start, value.end, q.printed, "statement:cost-basis", STRONG))
+            out.append(
+                Claim("cost_basis_kusd", q.value, key, start, value.end, q.printed, "statement:cost-basis", STRONG)
+            )
     scale = _scale(text, out)
     if scale is None:
         return [c for c in out if c.field == "btc_held_end"]
     for (d0, r0, q0, v0), (d1, r1, q1, v1) in zip(balances, balances[1:], strict=False):
         quarter = _quarter(d0, d1)
         if quarter is not None and q0.unit in (None, "USD") and q1.unit in (None, "USD"):
-            out.append(Claim("open_kusd", q0.value, quarter, r0.labels[-1][1], v0.end, q0.printed, "statement:roll-forward", STRONG))
-            out.append(Claim("close_kusd", q1.value, quarter, r1.labels[-1][1], v1.end, q1.printed, "statement:roll-forward", STRONG))
+            out.append(
+                Claim(
+                    "open_kusd",
+                    q0.value,
+                    quarter,
+                    r0.labels[-1][1],
+                    v0.end,
+                    q0.printed,
+                    "statement:roll-forward",
+                    STRONG,
+                )
+            )
+            out.append(
+                Claim(
+                    "close_kusd",
+                    q1.value,
+                    quarter,
+                    r1.labels[-1][1],
+                    v1.end,
+                    q1.printed,
+                    "statement:roll-forward",
+                    STRONG,
+                )
+            )
     return out
 
 

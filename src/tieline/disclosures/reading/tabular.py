@@ -15,11 +15,15 @@ from tieline.disclosures.reading.claims import FLOWS, STRONG, WEAK, Claim, conve
 from tieline.disclosures.reading.context import Context
 from tieline.disclosures.reading.labels import Label, classify, period_in, unit_in
 from tieline.disclosures.reading.layout import Column, Row, Value
-from tieline.disclosures.reading.numbers import Quantity, exact
-from tieline.disclosures.reading.periods import Period, as_heading, month_of, resolve
+from tieline.disclosures.reading.numbers import Quantity, exact, quantities
+from tieline.disclosures.reading.periods import Period, as_heading, month_of, periods, resolve
 
-_RESTATED = re.compile(r"restate|revis|recast|adjust(?:ed|ment)|correct(?:ed|ion)|reflects|更正|修正|重述|angepasst|corrig", re.IGNORECASE)
-_OPEN_ENDED = re.compile(r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net|total|average|avg\.?|self-mined)|[-/(,&])\s*$", re.IGNORECASE)
+_RESTATED = re.compile(
+    r"restate|revis|recast|adjust(?:ed|ment)|correct(?:ed|ion)|reflects|更正|修正|重述|angepasst|corrig", re.IGNORECASE
+)
+_OPEN_ENDED = re.compile(
+    r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net|total|average|avg\.?|self-mined)|[-/(,&])\s*$", re.IGNORECASE
+)
 
 
 def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Claim], list[str]]:
@@ -31,11 +35,81 @@ def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Claim], list[
             _glued(text, row, ctx, out, notes)
         else:
             _row(text, row, ctx, out, notes)
+    _pairs(text, ctx, out)
     return out, notes
 
 
+_PAIR = re.compile(r"(?m)^[ \t>*-]*(?P<label>[^\n|:：]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])")
+_BESIDE = re.compile(
+    r"[ \t]*[,(\[]?[ \t]*(?:vs\.?|versus|compared (?:to|with)|up from|down from|from|against|prior month:?|previous month:?|前月|上月|较|vorher|vormonat:?)[ \t]*",
+    re.IGNORECASE,
+)
+
+
+def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
+    """`Label: value`, with the other month's value beside it: `30 BTC (vs 32 BTC in Mar 2025)`."""
+    for m in _PAIR.finditer(text):
+        end = text.find("\n", m.end())
+        end = len(text) if end < 0 else end
+        found = quantities(text, m.end(), min(end, m.end() + 160), ctx.style)
+        if not found or not re.fullmatch(
+            r"\s*(?:approx(?:imately|\.)?|about|ca\.|约|約|rund|~|≈)?\s*", text[m.end() : found[0].start]
+        ):
+            continue
+        q = found[0]
+        if q.unit == "%" or re.match(r"\s*(?:-|to|bis|和|至)\s*\d", text[q.end : q.end + 8]):
+            continue
+        named = classify(re.sub(r"\s+", " ", m["label"]), q.unit)
+        if named is None:
+            continue
+        own = period_in(m["label"])
+        period = key_of(own, ctx) if own is not None else ctx.period
+        if period is None:
+            continue
+        strength = WEAK if named.weak else STRONG
+        amount = convert(named.field, q, named.unit)
+        if isinstance(amount, str):
+            continue
+        out.append(
+            Claim(
+                named.field,
+                amount,
+                period,
+                m.start("label"),
+                q.end,
+                q.printed,
+                f"pair:{named.rule}",
+                strength,
+                named.scope,
+            )
+        )
+        beside = _BESIDE.match(text, q.end)
+        if beside is None or len(found) < 2 or found[1].start != beside.end():
+            continue
+        other = found[1]
+        when = [p for p in periods(text, other.end, end) if p.start - other.end < 30]
+        if when and (key := key_of(when[0], ctx)) is not None and key != period:
+            earlier = convert(named.field, other, named.unit)
+            if not isinstance(earlier, str) and (other.unit == q.unit or other.unit is None):
+                out.append(
+                    Claim(
+                        named.field,
+                        earlier,
+                        key,
+                        m.start("label"),
+                        other.end,
+                        other.printed,
+                        f"pair:{named.rule}",
+                        strength,
+                        named.scope,
+                    )
+                )
+
+
 def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str]) -> None:
-    unit = next((v.quantity.unit for v in row.values if v.quantity is not None and v.quantity.unit not in (None, "%")), None)
+    unit = next(
+        (v.quantity.unit for v in row.values if v.quantity is not None and v.quantity.unit not in (None, "%")), None
+    )
     if unit is None and row.values and row.values[0].quantity is not None:
         unit = row.values[0].quantity.unit
     found, name, start = _label(row, unit)
@@ -48,7 +122,14 @@ def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str]) 
     if not row.columns and not _stands_alone(text, row):
         return
     starred = _has_restatement_note(text)
-    wrong_unit = [v for c, v in pairs if (c is None or c.period is not None) and v.quantity is not None and v.quantity.unit == "%" and not found.field.endswith("_pct")]
+    wrong_unit = [
+        v
+        for c, v in pairs
+        if (c is None or c.period is not None)
+        and v.quantity is not None
+        and v.quantity.unit == "%"
+        and not found.field.endswith("_pct")
+    ]
     if wrong_unit:
         notes.append(f"{name!r}: a percentage stands where a month's value belongs")
         return
@@ -100,7 +181,11 @@ def _align(text: str, row: Row) -> list[tuple[Column | None, Value]] | str:
     for some in (dated, months):
         if some and len(filled) == len(some):
             return list(zip(some, filled, strict=True))
-    if len(filled) > len(columns) and len(columns) == len(dated) and all(v.quantity is not None and v.quantity.unit == "%" for v in filled[len(columns) :]):
+    if (
+        len(filled) > len(columns)
+        and len(columns) == len(dated)
+        and all(v.quantity is not None and v.quantity.unit == "%" for v in filled[len(columns) :])
+    ):
         return list(zip(columns, filled, strict=False))
     return f"{len(filled)} values under {len(columns)} headings: not read"
 
@@ -150,7 +235,17 @@ def _claim(found: Label, value: Value, period: str, start: int, text: str) -> Cl
     if value.kind == "zero":
         if found.field not in FLOWS or "Q" in period:
             return None
-        return Claim(found.field, Decimal(0), period, begin, value.end, text[value.start : value.end].strip(), "table:dash", strength, found.scope)
+        return Claim(
+            found.field,
+            Decimal(0),
+            period,
+            begin,
+            value.end,
+            text[value.start : value.end].strip(),
+            "table:dash",
+            strength,
+            found.scope,
+        )
     q = value.quantity
     assert q is not None
     amount = convert(found.field, q, found.unit)
@@ -161,7 +256,7 @@ def _claim(found: Label, value: Value, period: str, start: int, text: str) -> Cl
 
 def _has_restatement_note(text: str) -> bool:
     """A footnote that begins with the star and speaks of a restatement."""
-    return any(_RESTATED.search(m[0]) for m in re.finditer(r"(?m)^\s*[*†]\s*[A-Z(].{10,300}", text))
+    return any(_RESTATED.search(m[0]) for m in re.finditer(r"(?m)^\s*[*†]\s*[A-Z(].{8,300}", text))
 
 
 def _glued(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str]) -> None:
@@ -191,7 +286,9 @@ def _glued(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str]
             notes.append(f"{line[:60]!r}: {amount}")
             continue
         printed = text[start + piece.start : start + piece.end]
-        out.append(Claim(found.field, amount, period, start, start + piece.end, printed, "table:glued", STRONG, found.scope))
+        out.append(
+            Claim(found.field, amount, period, start, start + piece.end, printed, "table:glued", STRONG, found.scope)
+        )
 
 
 def _unit(unit: str | None) -> str | None:
