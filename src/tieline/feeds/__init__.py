@@ -3,3 +3,7 @@
 Every feed has `async read(now) -> list[Record]` and says in each record where it came from. `choose` picks
 between the live sources and the synthetic world and says which; `recorded` reads a folder of past days.
 """
+
+from tieline.feeds.choose import Choice, Chosen, choose
+
+__all__ = ["Choice", "Chosen", "choose"]

@@ -1,0 +1,149 @@
+"""Live or synthetic: decided once at the start, feed by feed, and said out loud.
+
+`auto` asks each public source once, briefly. What answers is live from then on, and stays so: a live source
+that fails later leaves a gap and a Fault, never a made-up value. What does not answer is synthetic. Markets
+without a live source are synthetic too, and are named. Demand has no public source anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from tieline.config import Feeds
+from tieline.feeds.bitcoin import BitcoinFeed
+from tieline.feeds.grid import EXTRA, GridFeed, installed
+from tieline.feeds.synthetic import Synthetic, SyntheticFeed, What
+from tieline.feeds.weather import WeatherFeed
+from tieline.fleet import Fleet
+from tieline.records import AnyRecord, Fault
+
+# All sources are probed at once; a start waits no longer than this for the internet.
+PROBE_S = 3.0
+# A grid operator's file of the day takes longer; nobody waits for it who has not installed the library.
+GRID_PROBE_S = 12.0
+
+
+class Feed(Protocol):
+    """One piece of the outside world. `source` is what its records say."""
+
+    source: str
+
+    async def read(self, now: datetime) -> list[AnyRecord]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was decided about one piece, and why."""
+
+    what: str
+    live: bool
+    source: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.source}" + (f" ({self.why})" if self.why else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    feeds: tuple[Feed, ...]
+    choices: tuple[Choice, ...]
+
+    @property
+    def note(self) -> str:
+        """One line for the log and the screen."""
+        return "; ".join(str(choice) for choice in self.choices)
+
+
+class Probed:
+    """A feed that was read once already: its first read gives that answer."""
+
+    def __init__(self, feed: Feed, first: Sequence[AnyRecord]) -> None:
+        self._feed, self._first = feed, list(first)
+        self.source = feed.source
+
+    async def read(self, now: datetime) -> list[AnyRecord]:
+        first, self._first = self._first, []
+        return [*first, *await self._feed.read(now)]
+
+
+async def choose(
+    settings: Feeds, fleet: Fleet, now: datetime, *, probe_s: float = PROBE_S, library: Any | None = None
+) -> Chosen:
+    """The feeds of this start. `library`: gridstatus, or what stands in for it in tests."""
+    world = Synthetic(fleet, settings.seed)
+    if settings.source == "synthetic":
+        everything = SyntheticFeed(world)
+        return Chosen((everything,), (Choice("all feeds", False, everything.source, "as configured"),))
+    library = library if library is not None else installed()
+    grid = GridFeed(GridFeed.supported(fleet.markets), library) if library is not None else None
+    must = settings.source == "live"
+    asked: list[tuple[What, Feed | None, str]] = [
+        ("network", BitcoinFeed(settings.bitcoin_api), ""),
+        ("weather", WeatherFeed.of(fleet, settings.weather_api), ""),
+        ("prices", grid if grid is not None and grid.markets else None, _no_grid(grid)),
+    ]
+    feeds: list[Feed] = []
+    choices: list[Choice] = []
+    made: list[What] = ["demand"]
+    probes = await asyncio.gather(
+        *(_probe(feed, now, GRID_PROBE_S if what == "prices" else probe_s) for what, feed, _ in asked)
+    )
+    for (what, feed, no), (heard, why) in zip(asked, probes, strict=True):
+        if feed is not None and (must or heard):
+            feeds.append(Probed(feed, heard))
+            choices.append(Choice(_WORDS[what], True, feed.source, why if not heard else ""))
+            if what == "prices":
+                _other_markets(fleet, world, must, feeds, choices)
+        elif must:
+            choices.append(Choice(_WORDS[what], False, "none", no or why))
+        else:
+            made.append(what)
+            choices.append(Choice(_WORDS[what], False, "synthetic", no or why))
+    choices.append(Choice(_WORDS["demand"], False, "synthetic", "it has no public source"))
+    feeds.append(SyntheticFeed(world, made))
+    return Chosen(tuple(feeds), tuple(choices))
+
+
+_WORDS: dict[What, str] = {
+    "network": "bitcoin",
+    "weather": "weather",
+    "prices": "power prices",
+    "demand": "inference demand",
+}
+
+
+def _no_grid(grid: GridFeed | None) -> str:
+    if grid is None:
+        return f"gridstatus is not installed; {EXTRA}"
+    return "no market of this fleet has a live source here" if not grid.markets else ""
+
+
+def _other_markets(fleet: Fleet, world: Synthetic, must: bool, feeds: list[Feed], choices: list[Choice]) -> None:
+    others = tuple(m for m in fleet.markets if m not in GridFeed.supported(fleet.markets))
+    if not others:
+        return
+    names = ", ".join(others)
+    if must:
+        choices.append(Choice(f"power prices of {names}", False, "none", "no live source here"))
+    else:
+        feeds.append(SyntheticFeed(world, ("prices",), others))
+        choices.append(Choice(f"power prices of {names}", False, "synthetic", "no live source here"))
+
+
+async def _probe(feed: Feed | None, now: datetime, probe_s: float) -> tuple[list[AnyRecord], str]:
+    """What one read gives in the time there is: records besides faults, or why there are none."""
+    if feed is None:
+        return [], ""
+    try:
+        async with asyncio.timeout(probe_s):
+            found = await feed.read(now)
+    except TimeoutError:
+        return [], f"no answer within {probe_s:g} s"
+    if any(not isinstance(record, Fault) for record in found):
+        return found, ""
+    return [], next((r.detail for r in found if isinstance(r, Fault)), "nothing was told")

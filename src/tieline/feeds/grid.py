@@ -1,0 +1,147 @@
+"""Live power prices of US markets through the `gridstatus` library, where it is installed.
+
+It is an extra (`pip install 'tieline[grid]'`): it brings pandas and much besides. Markets without a live
+source here (Brazil, India, South Africa, PJM, which wants an account) are named in `unsupported`; nothing
+is made up for them. The library is synchronous, so each call runs in a thread and is given up after a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from tieline.feeds.faults import FaultBook, number
+from tieline.feeds.http import FIRST_BACKOFF_S, MAX_BACKOFF_S
+from tieline.records import AnyRecord, PriceTick
+
+EXTRA = "install it with: pip install 'tieline[grid]'"
+# Beyond any cap in force (17,500 AUD/MWh) and any floor (-1,000).
+USD_PER_MWH = (-2_000.0, 25_000.0)
+EVERY_S = 300.0
+TIMEOUT_S = 45.0  # a market's daily file is some megabytes
+MAX_ROWS = 400  # a day of 5-minute intervals at one location
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How one market's price is asked for."""
+
+    iso: str
+    method: str
+    location: str
+    price: str
+    arguments: dict[str, Any]
+
+
+CALLS: dict[str, Call] = {
+    "ERCOT_HUBAVG_DA": Call(
+        "Ercot", "get_spp", "HB_HUBAVG", "SPP", {"market": "DAY_AHEAD_HOURLY", "location_type": "Trading Hub"}
+    ),
+    "ercot_hb_south": Call(
+        "Ercot", "get_spp", "HB_SOUTH", "SPP", {"market": "REAL_TIME_15_MIN", "location_type": "Trading Hub"}
+    ),
+    "NYISO_CAPITL_DA": Call(
+        "NYISO", "get_lmp", "CAPITL", "LMP", {"market": "DAY_AHEAD_HOURLY", "location_type": "zone"}
+    ),
+    "CAISO_NP15_DA": Call(
+        "CAISO", "get_lmp", "TH_NP15_GEN-APND", "LMP",
+        {"market": "DAY_AHEAD_HOURLY", "locations": ["TH_NP15_GEN-APND"]},
+    ),
+}  # fmt: skip
+
+
+def installed() -> Any | None:
+    """The library, or None."""
+    try:
+        return importlib.import_module("gridstatus")
+    except ImportError:
+        return None
+
+
+@dataclass
+class GridFeed:
+    """Prices of the markets that have a live source; `library` is the module (given by hand in tests)."""
+
+    markets: tuple[str, ...]
+    library: Any
+    timeout_s: float = TIMEOUT_S
+    source: str = "gridstatus"
+    faults: FaultBook = field(default_factory=lambda: FaultBook("power prices"))
+    _not_before_s: dict[str, float] = field(default_factory=dict)
+    _failures: dict[str, int] = field(default_factory=dict)
+    _told: dict[str, set[tuple[datetime, float]]] = field(default_factory=dict)
+
+    @staticmethod
+    def supported(markets: Iterable[str]) -> tuple[str, ...]:
+        return tuple(market for market in markets if market in CALLS)
+
+    async def read(self, now: datetime) -> list[AnyRecord]:
+        """New PriceTicks of each market that may be asked again; Faults for what failed."""
+        loop = asyncio.get_running_loop()
+        found: list[AnyRecord] = []
+        for market in self.supported(self.markets):
+            if loop.time() < self._not_before_s.get(market, 0.0):
+                continue
+            try:
+                async with asyncio.timeout(self.timeout_s):
+                    rows = await asyncio.to_thread(self._rows, CALLS[market])
+            except Exception as error:  # the library raises whatever its parsers and its transport raise
+                failures = self._failures[market] = self._failures.get(market, 0) + 1
+                wait_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures, 10))
+                self._not_before_s[market] = loop.time() + wait_s
+                detail = f"{market}: {type(error).__name__} {error}"
+                found += self.faults.open(f"{market} unavailable", detail, now)
+                continue
+            self._not_before_s[market], self._failures[market] = loop.time() + EVERY_S, 0
+            found += self.faults.close(f"{market} unavailable", now)
+            found += self._ticks(market, rows, now)
+        return found
+
+    def _rows(self, call: Call) -> list[dict[str, Any]]:
+        iso = getattr(self.library, call.iso)()
+        frame = getattr(iso, call.method)(date="today", **call.arguments)
+        rows = [row for row in frame.to_dict("records") if row.get("Location") == call.location]
+        return rows[-MAX_ROWS:]
+
+    def _ticks(self, market: str, rows: list[dict[str, Any]], now: datetime) -> list[AnyRecord]:
+        found: list[AnyRecord] = []
+        told = self._told.setdefault(market, set())
+        bad: object = None
+        for row in rows:
+            price = number(row.get(CALLS[market].price), *USD_PER_MWH)
+            start, end = _moment(row.get("Interval Start")), _moment(row.get("Interval End"))
+            if price is None or start is None or end is None or end <= start:
+                bad = row.get(CALLS[market].price) if price is None else row.get("Interval Start")
+                continue
+            if (start, price) in told:
+                continue
+            told.add((start, price))
+            found.append(
+                PriceTick(
+                    at=start,
+                    known_at=now,
+                    source=self.source,
+                    kind="measured",
+                    market=market,
+                    price_usd_per_mwh=price,
+                    length_s=int((end - start).total_seconds()),
+                )
+            )
+        if len(told) > 4 * MAX_ROWS:  # yesterday's are not sent again
+            told.intersection_update(sorted(told)[-2 * MAX_ROWS :])
+        if bad is not None:
+            detail = f"{market}: {CALLS[market].price} {str(bad)[:80]!r} is absurd; not used"
+            return [*found, *self.faults.open(f"{market} absurd", detail, now)]
+        return [*found, *self.faults.close(f"{market} absurd", now)]
+
+
+def _moment(value: object) -> datetime | None:
+    """A zoned time (pandas' own is a datetime) in UTC."""
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        return None
+    whole = datetime.fromisoformat(value.isoformat())  # plain, without the library's type
+    return whole.astimezone(UTC)
