@@ -154,6 +154,48 @@ class Fault(Record, frozen=True, kw_only=True):
         return f"{self.site_id}|{self.what}|{self.at.isoformat()}|{self.known_at.isoformat()}"
 
 
+class Commitment(Record, frozen=True, kw_only=True):
+    """A promise to the grid: from `at` to `until` the site draws at least `power_w` and can shed it within
+    `response_s` (a load reserve), or sheds it when called (demand response). One record per change of status.
+    """
+
+    commitment_id: str
+    site_id: str
+    product: str
+    until: datetime
+    power_w: float
+    response_s: int
+    capacity_usd_per_mw_h: float
+    status: Literal["offered", "accepted", "declined", "deployed", "released"]
+    nonperformance_usd_per_mwh: float = 0.0
+    baseline: str = "meter before/after"
+    detail: str = ""
+
+    @property
+    def subject(self) -> str:
+        return self.site_id
+
+    @property
+    def key(self) -> str:
+        return f"{self.commitment_id}|{self.known_at.isoformat()}"
+
+
+class PeakOdds(Record, frozen=True, kw_only=True):
+    """How likely [at, at + length) is one of the coincident peaks that a transmission charge counts."""
+
+    rule: str
+    probability: float
+    length_s: int = 900
+
+    @property
+    def subject(self) -> str:
+        return self.rule
+
+    @property
+    def key(self) -> str:
+        return self.revised_key
+
+
 # --- what was decided ------------------------------------------------------
 
 
@@ -436,6 +478,8 @@ AnyRecord = (
     | Demand
     | Instruction
     | Fault
+    | Commitment
+    | PeakOdds
     | Plan
     | Override
     | Action

@@ -25,6 +25,13 @@ class PowerCost:
         below = min(load_w, self.take_w)
         return (below * self.below_usd_per_mwh + (load_w - below) * self.price_usd_per_mwh) / 1e6
 
+    def plus(self, adder_usd_per_mwh: float) -> PowerCost:
+        """With something that each MWh drawn costs besides, a chance of a peak charge, say."""
+        if adder_usd_per_mwh == 0:
+            return self
+        above, below = self.price_usd_per_mwh, self.below_usd_per_mwh
+        return PowerCost(above + adder_usd_per_mwh, below + adder_usd_per_mwh, self.take_w)
+
     def marginal(self, load_w: float) -> float:
         return self.below_usd_per_mwh if load_w < self.take_w else self.price_usd_per_mwh
 

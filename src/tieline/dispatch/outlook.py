@@ -14,17 +14,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from tieline.dispatch.series import KEEP, Known, Series
+from tieline.dispatch.series import HISTORY, KEEP, Known, Series, Slots
 from tieline.dispatch.settings import Settings
 from tieline.economics import hashprice
 from tieline.fleet import Fleet, Site
 from tieline.records import (
+    Commitment,
     Demand,
     Fault,
     Instruction,
     NetworkTick,
     Outcome,
     Override,
+    PeakOdds,
     PriceTick,
     Record,
     Sample,
@@ -40,6 +42,8 @@ STREAMS: tuple[type[Record], ...] = (
     Instruction,
     Override,
     Fault,
+    Commitment,
+    PeakOdds,
     Sample,
     Outcome,
 )
@@ -91,6 +95,10 @@ class Outlook:
     overrides: dict[str, Override] = field(default_factory=dict)
     faults: dict[tuple[str, str, datetime], Fault] = field(default_factory=dict)
     observed: dict[str, Observed] = field(default_factory=dict)
+    commitments: dict[str, Commitment] = field(default_factory=dict)
+    peak_odds: dict[str, Series[float]] = field(default_factory=dict)
+    price_slots: dict[str, Slots] = field(default_factory=dict)
+    temp_slots: dict[str, Slots] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     _pending: list[tuple[datetime, int, Record]] = field(default_factory=list)
     _order: int = 0
@@ -106,7 +114,7 @@ class Outlook:
         if self._seq is None:
             self._seq = store.last_seq()
             for stream in STREAMS:
-                back = _RECENT if stream in (Sample, Outcome) else KEEP
+                back = _RECENT if stream in (Sample, Outcome) else HISTORY if stream is PriceTick else KEEP
                 self._await(r for r in store.between(stream, now - back, _FOREVER))
         else:
             # All streams at once: by row number this reads only what is new.
@@ -147,6 +155,7 @@ class Outlook:
                 length = timedelta(seconds=record.length_s)
                 series = self.prices.setdefault(record.market, Series())
                 series.learn(record.at, record.known_at, length, price, record.kind, record.source)
+                self.price_slots.setdefault(record.market, Slots(900)).learn(record.at, length, price)
             case NetworkTick():
                 if not (math.isfinite(record.difficulty) and record.difficulty > 0 and record.btc_usd > 0):
                     return self._refuse(
@@ -157,6 +166,9 @@ class Outlook:
                 temp = record.temp_c
                 if temp is not None and not -60.0 <= temp <= 65.0:
                     return self._refuse(f"{record.station}: {temp} C is absurd")
+                if temp is not None:
+                    slots = self.temp_slots.setdefault(record.station, Slots(3600))
+                    slots.learn(record.at, timedelta(hours=1), temp)
                 stations = self.weather.setdefault(record.station, Series())
                 stations.learn(record.at, record.known_at, timedelta(hours=1), temp, record.kind, record.source)
             case Demand():
@@ -169,6 +181,13 @@ class Outlook:
                 self.instructions[record.instruction_id] = record
             case Override():
                 self.overrides[record.override_id] = record
+            case Commitment():
+                self.commitments[record.commitment_id] = record
+            case PeakOdds():
+                if 0.0 <= record.probability <= 1.0:
+                    length = timedelta(seconds=record.length_s)
+                    odds = self.peak_odds.setdefault(record.rule, Series())
+                    odds.learn(record.at, record.known_at, length, record.probability, record.kind, record.source)
             case Fault():
                 self.faults[(record.site_id, record.what, record.at)] = record
             case _:
@@ -189,11 +208,11 @@ class Outlook:
 
     def _forget(self, now: datetime) -> None:
         before = now - KEEP
-        for book in (self.prices, self.weather, self.demand):
+        for book in (self.prices, self.weather, self.demand, self.peak_odds):
             for series in book.values():
                 series.forget(before)
         self.network.forget(before)
-        for orders in (self.instructions, self.overrides):
+        for orders in (self.instructions, self.overrides, self.commitments):
             for name in [n for n, o in orders.items() if o.until < before]:
                 del orders[name]
         for key in [k for k, f in self.faults.items() if f.until is not None and f.until < before]:

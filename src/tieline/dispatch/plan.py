@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tieline.dispatch.bids import GroupBid, Step, rig_group_bid
 from tieline.dispatch.contracts import PowerCost
@@ -28,10 +29,38 @@ _EPS_W = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A rig group's wish from a policy that looks ahead: draw at the meter, and why."""
+    """What look-ahead asks of a rig group: the share that runs, how the rest rests, and what it weighed."""
 
-    power_w: float
-    why: str
+    run: float
+    rest: str
+    stay_usd: float  # what running on is worth over resting, over the horizon
+    start_usd: float
+    floor: float = 0.0  # share that must run because it is promised
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """How far up its curve a group runs: its rest draw, and per step the share of the group that took it."""
+
+    rest_w: float
+    steps: tuple[float, ...]
+
+    def power_w(self, bid: GroupBid) -> float:
+        return self.rest_w + sum(f * s.power_w for f, s in zip(self.steps, bid.steps, strict=True))
+
+    def usd_per_h(self, bid: GroupBid) -> float:
+        terms = zip(self.steps, bid.steps, strict=True)
+        return sum(f * s.power_w * s.bid_usd_per_mwh / 1e6 for f, s in terms)
+
+    def shares(self, bid: GroupBid) -> dict[str, float]:
+        """Of the population by mode. Less than the rest draw: some of them are off."""
+        if bid.rest_w > 0 and self.rest_w < bid.rest_w * (1.0 - 1e-9):
+            up = max(0.0, self.rest_w / bid.rest_w)
+            return {"off": 1.0 - up, bid.rest: up} if up > 0 else {"off": 1.0}
+        levels = (1.0, *self.steps, 0.0)
+        modes = (bid.rest, *(s.upper for s in bid.steps))
+        found = {m: a - b for m, (a, b) in zip(modes, pairwise(levels), strict=True)}
+        return {m: share for m, share in found.items() if share > 1e-9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +139,7 @@ def plan_site(
             aux=aux,
             derate=hot,
             share=1.0 - view.stuck_share,
-            rest=settings.rest_mode,
+            rest=settings.rest_mode if targets is None or g.id not in targets else targets[g.id].rest,
         )
         for g in groups
     }
@@ -124,19 +153,21 @@ def plan_site(
             observed_w = _refused_w(view, group) or 0.0
             alone = _Room(room.site_w, dict(room.feeders))
             chosen.update(_clear(view, [group], bids, cost, drawn, alone, last, restore_w, targets))
-            power_w, reason = chosen[group.id]
-            chosen[group.id] = (power_w, _more(reason, f"; refused its last order, counts at {_mw(observed_w)}"))
+            fill, reason = chosen[group.id]
+            power_w = fill.power_w(bids[group.id])
+            chosen[group.id] = (fill, _more(reason, f"; refused its last order, counts at {_mw(observed_w)}"))
             room.take(group.feeder, max(observed_w, power_w))
             drawn += max(observed_w, power_w)
         free = [g for g in groups if g.id not in chosen]
         chosen.update(_clear(view, free, bids, cost, drawn, room, last, restore_w, targets))
     for group in groups:
-        power_w, reason = chosen[group.id]
+        fill, reason = chosen[group.id]
         bid, extra = bids[group.id], stuck[group.id]
+        power_w = fill.power_w(bid)
         if extra > 0:
             words = f"; {view.stuck_share:.0%} of the rigs do not obey and count at {_mw(extra)}"
             reason = _more(reason, words)
-        revenue = None if hashprice_usd is None else bid.revenue_usd_per_h(power_w)
+        revenue = None if hashprice_usd is None else fill.usd_per_h(bid)
         net = None
         if revenue is not None and cost is not None:
             net = round(revenue - (power_w * cost.price_usd_per_mwh) / 1e6, 4)
@@ -144,7 +175,7 @@ def plan_site(
             unit_id=group.id,
             target_w=_down(power_w + extra),
             reason=reason,
-            shares={mode: round(share, 6) for mode, share in bid.shares_at(power_w).items()},
+            shares={mode: round(share, 6) for mode, share in fill.shares(bid).items()},
             expected_usd_per_h=net,
         )
     by = "lookahead" if targets is not None else "strike"
@@ -233,9 +264,9 @@ def _clear(
     last: Mapping[str, Setpoint] | None,
     restore_w: float | None,
     targets: Mapping[str, Target] | None,
-) -> dict[str, tuple[float, Reason]]:
+) -> dict[str, tuple[Fill, Reason]]:
     """Mining, best bid first, while it pays and there is room."""
-    best: dict[str, tuple[float, Reason]] | None = None
+    best: dict[str, tuple[Fill, Reason]] | None = None
     best_usd = 0.0
     # With contracted power below its resale value cost is concave: try both sides of the contracted level.
     concave = cost.take_w > 0 and cost.below_usd_per_mwh > cost.price_usd_per_mwh
@@ -259,71 +290,74 @@ def _stack(
     last: Mapping[str, Setpoint] | None,
     restore_w: float | None,
     targets: Mapping[str, Target] | None,
-) -> tuple[dict[str, tuple[float, Reason]], float]:
-    chosen: dict[str, float] = {}
+) -> tuple[dict[str, tuple[Fill, Reason]], float]:
+    rest: dict[str, float] = {}
+    fills: dict[str, list[float]] = {}
     why: dict[str, Reason] = {}
     load_w = drawn_w
     for group in sorted(groups, key=lambda g: g.rig.efficiency_j_th):
-        rest = min(bids[group.id].rest_w, room.left(group.feeder))
-        chosen[group.id] = rest
-        room.take(group.feeder, rest)
-        load_w += rest
+        rest[group.id] = min(bids[group.id].rest_w, room.left(group.feeder))
+        fills[group.id] = [0.0] * len(bids[group.id].steps)
+        room.take(group.feeder, rest[group.id])
+        load_w += rest[group.id]
     before_w = sum(last[g.id].target_w for g in groups if g.id in last) if last is not None else None
-    rise_w = None if restore_w is None or before_w is None else before_w + restore_w - sum(chosen.values())
-    steps: list[tuple[float, str, Step, RigGroup]] = []
+    rise_w = None if restore_w is None or before_w is None else before_w + restore_w - sum(rest.values())
+    steps: list[tuple[float, str, int, RigGroup]] = []
     for group in groups:
         price = flat_price if flat_price is not None else cost.marginal(load_w)
-        why[group.id] = _strike_reason(view, bids[group.id], chosen[group.id], price)
-        steps.extend((-s.bid_usd_per_mwh, group.id, s, group) for s in bids[group.id].steps)
-    steps.sort(key=lambda s: (s[0], s[1], s[2].lower != bids[s[1]].rest))
+        target = None if targets is None else targets.get(group.id)
+        why[group.id] = _rest_reason(view, bids[group.id], price, target)
+        # What is promised runs before all else, whatever its bid.
+        promised = -1e9 if target is not None and target.floor > 0 else 0.0
+        steps.extend(
+            (-s.bid_usd_per_mwh + (promised if n == 0 else 0.0), group.id, n, group)
+            for n, s in enumerate(bids[group.id].steps)
+        )
+    steps.sort(key=lambda s: s[:3])
     blocked: set[str] = set()
-    for _, name, step, group in steps:
+    for _, name, n, group in steps:
         if name in blocked:
             continue
-        ask_w, target = step.power_w, None if targets is None else targets.get(name)
+        bid, fill = bids[name], fills[name]
+        step, target = bid.steps[n], None if targets is None else targets.get(name)
         price = flat_price if flat_price is not None else cost.marginal(load_w)
-        if target is not None:
-            ask_w = min(ask_w, max(0.0, target.power_w - chosen[name]))
-        else:
-            if step.bid_usd_per_mwh <= price:
-                blocked.add(name)
-                continue
+        pays = step.bid_usd_per_mwh > price
+        cap = 1.0 if target is None else target.run if n == 0 else fill[n - 1]
+        ask_w = step.power_w * cap
+        if not pays and (target is None or n > 0):
+            blocked.add(name)
+            continue
+        if target is None or n > 0:
             below = cost.take_w - load_w
             if flat_price is None and 0 < below < ask_w and step.bid_usd_per_mwh <= cost.price_usd_per_mwh:
                 ask_w = below
-        left = room.left(group.feeder)
-        take = min(ask_w, left)
+        take = min(ask_w, room.left(group.feeder))
         bound = "limit" if take < ask_w - _EPS_W else ""
         if rise_w is not None and take > max(0.0, rise_w) + _EPS_W:
             take, bound = max(0.0, rise_w), "restore"
-        chosen[name] += take
+        fill[n] = take / step.power_w
         room.take(group.feeder, take)
         load_w += take
         if rise_w is not None:
             rise_w -= take
-        if take < step.power_w - _EPS_W:
+        if take < step.power_w * cap - _EPS_W or take <= 0:
             blocked.add(name)
-        if target is not None and not bound:
-            why[name] = Reason(
-                rule="lookahead",
-                text=target.why,
-                bid_usd_per_mwh=_r(step.bid_usd_per_mwh),
-                price_usd_per_mwh=_r(price),
-            )
-        elif bound == "limit":
-            why[name] = _limit_reason(view, group, step, chosen[name], price)
+        words = _words(Fill(rest[name], tuple(fill)).shares(bid))
+        if bound == "limit":
+            power_w = Fill(rest[name], tuple(fill)).power_w(bid)
+            why[name] = _limit_reason(view, group, step, power_w, price)
         elif bound == "restore":
             why[name] = Reason(
                 rule="restore",
-                text=f"pays {step.bid_usd_per_mwh:.2f} against {price:.2f} USD/MWh, but load comes back in stages: "
-                f"{_mw(chosen[name])} now",
+                text=f"{step.bid_usd_per_mwh:.2f} beats {price:.2f} USD/MWh, but load comes back in stages: {words}",
                 bid_usd_per_mwh=_r(step.bid_usd_per_mwh),
                 price_usd_per_mwh=_r(price),
             )
-        else:
-            why[name] = _strike_reason(view, bids[name], chosen[name], price, step)
-    usd = sum(bids[n].revenue_usd_per_h(w) for n, w in chosen.items()) - cost.usd_per_h(load_w)
-    return {name: (power_w, why[name]) for name, power_w in chosen.items()}, usd
+        elif take > 0:
+            why[name] = _run_reason(view, step, price, words, target)
+    made = {name: Fill(rest[name], tuple(fill)) for name, fill in fills.items()}
+    usd = sum(fill.usd_per_h(bids[name]) for name, fill in made.items()) - cost.usd_per_h(load_w)
+    return {name: (fill, why[name]) for name, fill in made.items()}, usd
 
 
 def _kept(
@@ -334,7 +368,7 @@ def _kept(
     room: _Room,
     why_unknown: str,
     settings: Settings,
-) -> dict[str, tuple[float, Reason]]:
+) -> dict[str, tuple[Fill, Reason]]:
     """What was last decided, under today's limits; least efficient rigs give way first."""
     found = {}
     for group in sorted(groups, key=lambda g: g.rig.efficiency_j_th):
@@ -353,7 +387,7 @@ def _kept(
             )
         if power_w < asked - _EPS_W:
             rule, text = view.limit_rule, f"{text}; {view.limit_note} allows {_mw(power_w)}"
-        found[group.id] = (power_w, Reason(rule=rule, text=text, limit_w=view.limit_w))
+        found[group.id] = (_fill_of(bid, power_w), Reason(rule=rule, text=text, limit_w=view.limit_w))
     return found
 
 
@@ -367,20 +401,49 @@ def _stuck_w(view: SiteView, group: RigGroup, aux: float) -> float:
     return view.stuck_share * whole
 
 
-def _strike_reason(view: SiteView, bid: GroupBid, power_w: float, price: float, step: Step | None = None) -> Reason:
-    modes = bid.shares_at(power_w)
-    words = " and ".join(f"{s:.0%} {m}" if s < 0.9995 else m for m, s in modes.items())
+def _fill_of(bid: GroupBid, power_w: float) -> Fill:
+    """The cheapest way to draw this much: best steps first."""
+    left, fills = power_w - bid.rest_w, []
+    for step in bid.steps:
+        take = min(max(0.0, left), step.power_w)
+        fills.append(take / step.power_w)
+        left -= take
+    return Fill(min(power_w, bid.rest_w), tuple(fills))
+
+
+def _words(shares: Mapping[str, float]) -> str:
+    return " and ".join(f"{s:.0%} {m}" if s < 0.9995 else m for m, s in shares.items())
+
+
+def _rest_reason(view: SiteView, bid: GroupBid, price: float, target: Target | None) -> Reason:
     if not bid.steps:
         hot = f" at {view.temp_c:.0f} C" if view.temp_c is not None else ""
-        return Reason(rule="derate", text=f"too hot to run{hot}: {words}", price_usd_per_mwh=_r(price))
-    if step is None:
-        best = bid.steps[0].bid_usd_per_mwh
-        text = f"price {price:.2f} is not below the strike {best:.2f} USD/MWh: {words}"
-        return Reason(rule="strike", text=text, bid_usd_per_mwh=_r(best), price_usd_per_mwh=_r(price))
-    text = f"strike {step.bid_usd_per_mwh:.2f} ({step.upper}) above price {price:.2f} USD/MWh: {words}"
-    if view.price_note and "last price" in view.price_note:
+        return Reason(rule="derate", text=f"too hot to run{hot}: {bid.rest}", price_usd_per_mwh=_r(price))
+    best = bid.steps[0].bid_usd_per_mwh
+    rule, text = "strike", f"price {price:.2f} is not below the strike {best:.2f} USD/MWh: {bid.rest}"
+    if target is not None and best > price:
+        rule = "lookahead"
+        text = (
+            f"strike {best:.2f} is above price {price:.2f} USD/MWh, but not for long enough to earn a start of "
+            f"{target.start_usd:,.0f} USD: {bid.rest}"
+        )
+    return Reason(rule=rule, text=text, bid_usd_per_mwh=_r(best), price_usd_per_mwh=_r(price))
+
+
+def _run_reason(view: SiteView, step: Step, price: float, words: str, target: Target | None) -> Reason:
+    bid = step.bid_usd_per_mwh
+    rule, text = "strike", f"strike {bid:.2f} ({step.upper}) above price {price:.2f} USD/MWh: {words}"
+    if target is not None and bid <= price:
+        rule = "lookahead"
+        text = (
+            f"price {price:.2f} is above the strike {bid:.2f} USD/MWh, but running on is worth "
+            f"{target.stay_usd:,.0f} USD more than stopping; a start costs {target.start_usd:,.0f} USD: {words}"
+        )
+        if target.floor > 0:
+            rule, text = "commitment", f"a reserve sold must be drawing: {target.floor:.0%} runs; {words}"
+    if "last price" in view.price_note:
         text += f" ({view.price_note})"
-    return Reason(rule="strike", text=text, bid_usd_per_mwh=_r(step.bid_usd_per_mwh), price_usd_per_mwh=_r(price))
+    return Reason(rule=rule, text=text, bid_usd_per_mwh=_r(bid), price_usd_per_mwh=_r(price))
 
 
 def _limit_reason(view: SiteView, group: RigGroup, step: Step, power_w: float, price: float) -> Reason:

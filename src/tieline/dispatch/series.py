@@ -10,6 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
+import numpy as np
+
+from tieline.clock import micros
+from tieline.dispatch.arrays import Floats, Ints
+
 T = TypeVar("T")
 
 # Eight days back cover a week-ago forecast and a day's outage of a feed.
@@ -74,3 +79,38 @@ class Series(Generic[T]):
         for at in self._ats[: max(0, index)]:
             del self._by_at[at]
         del self._ats[: max(0, index)]
+
+
+# Twenty past days for scenarios, the days back until one is known, and what is published ahead.
+HISTORY = timedelta(days=23)
+_DAYS_KEPT = 30
+
+
+@dataclass(slots=True)
+class Slots:
+    """The same values on a regular grid, for arithmetic: nan where nothing is known. Bounded to thirty days."""
+
+    slot_s: int
+    base: int | None = None
+    values: Floats = field(default_factory=lambda: np.empty(0))
+
+    def learn(self, at: datetime, length: timedelta, value: float) -> None:
+        first = micros(at) // (self.slot_s * 1_000_000)
+        count = max(1, round(length.total_seconds() / self.slot_s))
+        size = _DAYS_KEPT * 86_400 // self.slot_s
+        if self.base is None:
+            self.base, self.values = first - size // 3, np.full(size, np.nan)
+        if (over := first + count - self.base - size) > 0:
+            shift = over + 86_400 // self.slot_s
+            if shift >= size:
+                self.base, self.values = first - size // 3, np.full(size, np.nan)
+            else:
+                self.values[:-shift] = self.values[shift:]
+                self.values[-shift:] = np.nan
+                self.base += shift
+        if first >= self.base:
+            self.values[first - self.base : first - self.base + count] = value
+
+    def index(self, start: datetime, offset_s: Ints) -> Ints:
+        """Places in `values` of moments after `start`; they may lie outside."""
+        return (micros(start) // 1_000_000 + offset_s) // self.slot_s - (self.base or 0)

@@ -41,6 +41,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # How long the last decided plan stands in for an unknown price before units go to rest.
     keep_plan_s: int = 24 * 3600
 
+    # How far look-ahead sees, over how many scenarios that share the first step.
+    horizon_s: int = 48 * 3600
+    scenarios: int = 20
+    # Makers advise not more than one start in five minutes and six a day.
+    min_up_s: int = 300
+    min_down_s: int = 300
+    starts_per_day: float = 6.0
+    # Coincident peak rules that apply, by name; the chance of each window comes as a record.
+    peak_rules: tuple[str, ...] = ("4CP",)
+
     # Share of a site's limit by which mining may rise per 5 minutes; None: no bound.
     restore_share_per_5min: float | None = 0.20
     # Contracted power that is not drawn is sold at the market less this share.

@@ -1,0 +1,163 @@
+"""Promises as objects: commitments to the grid, coincident peaks, baselines. Rules change; code should not.
+
+Pure. A load reserve must be drawing what it sells, so an accepted one is a floor until it is deployed or
+released. A commitment is accepted only if what can really be shed within its response time, for its duration,
+covers it, with everything sold before taken off, and if its payment is above what the floor costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from tieline.records import Commitment
+
+
+class PeakRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A charge on load in a season's coincident peaks: which, how many, what each is worth.
+
+    Shedding a MW for a peak saves `usd_per_mw_year / peaks` if it is one; the chance of that is a record.
+    """
+
+    name: str
+    markets: tuple[str, ...]
+    months: tuple[int, ...]
+    peaks: int
+    window_s: int
+    usd_per_mw_year: float
+    status: Literal["in force", "proposed", "ended"] = "in force"
+    effective: date | None = None
+    ended: date | None = None
+    # Share of the highest billed demand below which a bill never falls; 0: none.
+    minimum_billing_share: float = 0.0
+    source: str = ""
+
+    def applies(self, day: date) -> bool:
+        started = self.effective is None or day >= self.effective
+        over = self.ended is not None and day >= self.ended
+        return self.status == "in force" and started and not over and day.month in self.months
+
+    def adder_usd_per_mwh(self, probability: float) -> float:
+        """What drawing a MWh in a window costs that may be a peak."""
+        usd_per_mw = probability * self.usd_per_mw_year / self.peaks
+        return usd_per_mw * (1.0 - self.minimum_billing_share) / (self.window_s / 3600.0)
+
+
+# Four summer peaks of 15 minutes; the annual figure is an assumption near published claims.
+FOUR_CP = PeakRule(
+    name="4CP",
+    markets=("ERCOT_HUBAVG_DA", "ercot_hb_south"),
+    months=(6, 7, 8, 9),
+    peaks=4,
+    window_s=900,
+    usd_per_mw_year=60_000.0,
+    source="60,000 USD per MW and year assumed, near published claims",
+)
+# Twelve monthly peaks of 30 minutes, as discussed for Texas; kept as an object until it is in force.
+TWELVE_CP = PeakRule(
+    name="12CP",
+    markets=FOUR_CP.markets,
+    months=tuple(range(1, 13)),
+    peaks=12,
+    window_s=1800,
+    usd_per_mw_year=60_000.0,
+    status="proposed",
+    source="proposed; rate assumed as for 4CP",
+)
+PEAK_RULES = (FOUR_CP, TWELVE_CP)
+
+
+@dataclass(frozen=True, slots=True)
+class Sheddable:
+    """What a site can take off and how fast: a ladder of (seconds, watts), cumulative."""
+
+    ladder: tuple[tuple[float, float], ...]
+
+    def within(self, seconds: float) -> float:
+        return max((watts for s, watts in self.ladder if s <= seconds), default=0.0)
+
+
+# Rigs stop within a poll of their controller; replicas drain their streams first (both of the running system).
+RIGS_SHED_S, REPLICAS_DRAIN_S = 30.0, 300.0
+
+
+def sheddable(mining_w: float, rest_w: float, inference_w: float) -> Sheddable:
+    """`mining_w` drawn by rigs that obey, `rest_w` their draw asleep."""
+    rigs = max(0.0, mining_w - rest_w)
+    return Sheddable(((RIGS_SHED_S, rigs), (REPLICAS_DRAIN_S, rigs + inference_w)))
+
+
+@dataclass(frozen=True, slots=True)
+class Keepable:
+    """The promise can be kept; what it earns and what its floor costs."""
+
+    spare_w: float
+    pays_usd: float
+    floor_costs_usd: float | None
+
+    @property
+    def worth_it(self) -> bool:
+        return self.floor_costs_usd is None or self.pays_usd > self.floor_costs_usd
+
+
+@dataclass(frozen=True, slots=True)
+class NotKeepable:
+    """Which limit fails, and by how many MW."""
+
+    why: str
+    missing_w: float
+
+
+def check(
+    offer: Commitment,
+    can: Sheddable,
+    most_w: float,
+    sold: Iterable[Commitment],
+    floor_costs_usd: float | None = None,
+) -> Keepable | NotKeepable:
+    """`can` at the load expected over the offer; `most_w` the most the site can draw then; `sold` what is
+    promised already. No megawatt is sold twice."""
+    if offer.power_w <= 0 or offer.until <= offer.at:
+        return NotKeepable("an offer needs power above 0 and an end after its start", 0.0)
+    taken = sum(c.power_w for c in sold if _overlaps(c, offer))
+    shed = can.within(offer.response_s)
+    if taken + offer.power_w > shed:
+        missing = taken + offer.power_w - shed
+        return NotKeepable(
+            f"{shed / 1e6:.1f} MW can be shed within {offer.response_s} s, {taken / 1e6:.1f} MW of it is sold, "
+            f"{offer.power_w / 1e6:.1f} MW is asked",
+            missing,
+        )
+    if taken + offer.power_w > most_w:
+        return NotKeepable(
+            f"the site can draw {most_w / 1e6:.1f} MW then, {(taken + offer.power_w) / 1e6:.1f} MW must be drawing",
+            taken + offer.power_w - most_w,
+        )
+    hours = (offer.until - offer.at).total_seconds() / 3600.0
+    pays = offer.power_w / 1e6 * hours * offer.capacity_usd_per_mw_h
+    return Keepable(shed - taken - offer.power_w, pays, floor_costs_usd)
+
+
+def floor_w(commitments: Iterable[Commitment], start: datetime, end: datetime, lead: timedelta) -> float:
+    """Load that accepted reserves need drawn in [start, end); `lead` ahead of each, since load comes back in
+    stages. Deployed or released promises bind no more."""
+    return sum(c.power_w for c in commitments if c.status == "accepted" and c.at - lead < end and c.until > start)
+
+
+def ten_of_ten(days_wh: Sequence[float], called: Sequence[bool], adjustment: float = 1.0) -> float | None:
+    """Baseline: mean of the last ten like days without a call, times a same-day adjustment; None with fewer."""
+    clear = [wh for wh, was in zip(days_wh, called, strict=True) if not was][-10:]
+    return None if len(clear) < 10 else sum(clear) / 10.0 * adjustment
+
+
+def performance_w(before_w: float, during_w: Sequence[float]) -> float:
+    """Meter before/after: the load before the call less the mean load during it."""
+    return before_w - sum(during_w) / len(during_w) if during_w else 0.0
+
+
+def _overlaps(one: Commitment, other: Commitment) -> bool:
+    return one.status in ("accepted", "deployed") and one.at < other.until and other.at < one.until
