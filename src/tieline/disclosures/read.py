@@ -107,7 +107,7 @@ def _attribute(text: str, claims: list[Claim], own: str | None) -> None:
     named = mentions(text)
     if len({ticker for _, ticker in named}) < 2:
         for c in claims:
-            c.issuer = own
+            c.issuer = c.issuer or own
         return
     counts = Counter(ticker for _, ticker in named)
     others = max((n for ticker, n in counts.items() if ticker != own), default=0)
@@ -116,6 +116,8 @@ def _attribute(text: str, claims: list[Claim], own: str | None) -> None:
     )
     starts = [at for at, _ in named]
     for c in claims:
+        if c.issuer is not None:
+            continue
         if c.rule.startswith(("table", "statement")) and not roundup:
             c.issuer = own
             continue

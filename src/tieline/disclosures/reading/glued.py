@@ -111,7 +111,7 @@ def _with_footnote(text: str, at: int, unit: str) -> list[Piece]:
     lead = len(text) - len(text.lstrip())
     text = text.strip()
     out = []
-    for cut in range(0, min(3, len(text))):
+    for cut in range(min(3, len(text))):
         digits = text[cut:]
         if (cut == 0 or text[:cut].isdigit() or text[:cut].replace(",", "").isdigit()) and _NUMBER.fullmatch(digits):
             out.append(Piece(Decimal(digits.replace(",", "")), at + lead + cut, at + lead + len(text), unit))
@@ -157,10 +157,7 @@ def _agrees(reading: list[Piece], changes: list[Decimal], percents: list[re.Matc
     first = reading[0]
     if len(changes) > len(reading) - 1:
         return False
-    return all(
-        _change_fits(first, reading[i + 1 if len(changes) == len(reading) - 1 else i + 1], change, percents[i]["value"])
-        for i, change in enumerate(changes)
-    )
+    return all(_change_fits(first, reading[i + 1], change, percents[i]["value"]) for i, change in enumerate(changes))
 
 
 def _change_fits(new: Piece, old: Piece, change: Decimal, printed: str) -> bool:

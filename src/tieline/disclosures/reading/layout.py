@@ -5,13 +5,17 @@ Knows nothing of which label means what beyond asking `labels`. Every shape is b
 not fit the columns is not read, and says so.
 """
 
+# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
+
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 from typing import Literal
 
+from tieline.disclosures.reading.labels import classify
 from tieline.disclosures.reading.numbers import Quantity, quantities
 from tieline.disclosures.reading.periods import Period, as_heading, periods
 
@@ -49,8 +53,8 @@ class Row:
     section: str = ""
     glued: bool = False
     line: tuple[int, int] = (0, 0)
-    positional: bool = False
-    """The values include the row's empty cells, so their places are the columns' places."""
+    subject: str = ""
+    """Who the row is about, in a table whose columns are fields and whose rows are companies."""
 
 
 @dataclass(slots=True)
@@ -214,7 +218,7 @@ def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
         raw = raw[:-1]
     filled = [c for c in raw if text[slice(*c)].strip()]
     if not filled:
-        return [Item("break", start, end)]
+        return []
     if len(filled) == 1:
         return _cell(text, *filled[0], style)
     items = [_cell(text, s, e, style) for s, e in filled]
@@ -312,7 +316,7 @@ def _cell(text: str, start: int, end: int, style: str) -> list[Item]:
     """A cell of a table; a cell with a line break may hold the end of one row and the start of the next."""
     content = text[start:end]
     if "\n" in content.strip():
-        head, _, tail = content.rstrip().rpartition("\n")
+        head = content.rstrip().rpartition("\n")[0]
         split = start + len(head)
         first = _whole(text, start, split, style)
         if first is not None and first.kind == "values" and _whole(text, start, end, style) is None:
@@ -376,7 +380,7 @@ def _heading(text: str, start: int, end: int) -> Item | None:
         r"\b(?:actual|total|ytd|restated|revised|unaudited|three|six|nine|twelve)\b", "", rest, flags=re.IGNORECASE
     )
     if _NOISE.sub("", rest):
-        between = [text[a.end : b.start] for a, b in zip(columns, columns[1:], strict=False)]
+        between = [text[a.end : b.start] for a, b in pairwise(columns)]
         lead = text[start : columns[0].start]
         tail = text[columns[-1].end : end]
         tight = all(not _NOISE.sub("", gap) for gap in between) and not _NOISE.sub("", tail)
@@ -401,7 +405,7 @@ def _columns(text: str, start: int, end: int) -> tuple[list[Column], bool]:
     columns.sort(key=lambda c: c.start)
     glued = any(
         a.end == b.start and a.period is not None and b.period is not None and text[b.start].isupper()
-        for a, b in zip(columns, columns[1:], strict=False)
+        for a, b in pairwise(columns)
     )
     if columns and all(c.period is None for c in columns):
         rest = _NOISE.sub("", _CHANGE_RE.sub("", text[start:end]))
@@ -472,6 +476,7 @@ class _Machine:
         self.values: list[Value] = []
         self.key: Period | None = None
         self.section = ""
+        self.fields: list[tuple[str, int, int]] = []
         self.out: list[Row] = []
 
     def run(self, items: list[Item]) -> list[Row]:
@@ -521,6 +526,8 @@ class _Machine:
     def _label(self, item: Item) -> None:
         self._finish()
         assert item.label is not None
+        if len(item.cells) > 2:
+            self._field(item)
         if self.glued and self._glued(item):
             return
         if self.heading_open and _CHANGE_RE.fullmatch(item.label[0].strip(" *")):
@@ -531,9 +538,29 @@ class _Machine:
         if len(self.pending) > 24:
             self.pending = self.pending[-24:]
 
+    def _field(self, item: Item) -> None:
+        """Gather the labels of a row that holds nothing else: they may head columns."""
+        assert item.label is not None
+        if self.fields and not (item.cells[0][0] <= self.fields[0][1] <= item.cells[-1][1]):
+            self.fields = []
+        self.fields.append(item.label)
+
+    def _by_company(self, item: Item) -> bool:
+        """A row of a table whose headings are fields: `Riot | 477 | 19,309 | 36.4`."""
+        assert item.label is not None
+        if self.columns or len(self.fields) < 3 or len(item.values) != len(self.fields) - 1:
+            return False
+        for label, value in zip(self.fields[1:], item.values, strict=True):
+            if value.kind == "number":
+                self.out.append(Row([label], [value], [], "", False, (item.start, item.end), item.label[0]))
+        self.pending = []
+        return True
+
     def _row(self, item: Item) -> None:
         self._finish()
         assert item.label is not None
+        if self._by_company(item):
+            return
         self.heading_open = False
         if self.glued and self._glued(item):
             return
@@ -571,12 +598,12 @@ class _Machine:
         self.out.append(Row(labels, values, self.columns, self.section, False, line or (begin, stop)))
 
     def _transposed(self, values: list[Value]) -> None:
-        header = self.header_labels
-        if len(header) == len(values) + 1:
-            header = header[1:]
-        if len(header) < len(values):
-            return
-        header = header[-len(values) :] if len(header) <= len(values) + 1 else []
+        header = self.fields if len(self.fields) in (len(values), len(values) + 1) else self.header_labels
+        spare = len(header) - len(values)
+        if spare < 0 or (spare > 0 and classify(header[spare - 1][0]) is not None):
+            self.key = None
+            return  # more headings than values: which belongs to which is not said
+        header = header[spare:]
         assert self.key is not None
         column = Column(self.key, self.key.start, self.key.end)
         for label, value in zip(header, values, strict=False):
@@ -589,4 +616,5 @@ class _Machine:
         self.heading_open = False
         self.pending = []
         self.header_labels = []
+        self.fields = []
         self.section = ""

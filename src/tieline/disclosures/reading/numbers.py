@@ -4,6 +4,8 @@ Knows nothing of what a number means. `quantities` finds every number that stand
 says its value, its unit and what was ambiguous about it. Digits glued to letters (`S19`, `CY2023`) are none.
 """
 
+# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
+
 from __future__ import annotations
 
 import re
@@ -13,8 +15,29 @@ from decimal import Decimal
 WORDS = {
     w: i
     for i, w in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty".split()
+        [
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+            "twenty",
+        ]
     )
 }
 
@@ -109,7 +132,7 @@ _SPACED = r"\d{1,3}(?: \d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)?"
 
 def _pattern(number: str) -> re.Pattern[str]:
     return re.compile(
-        r"(?<![\w.,])(?P<open>\(" + _SP + r")?(?P<sign>[-+]" + r"\s?)?(?:" + _CURRENCY_BEFORE + _SP + r"(?P<sign2>-\s?)?(?P<open2>\()?)?"
+        r"(?<![A-Za-zÀ-ɏ0-9_.,])(?P<open>\(" + _SP + r")?(?P<sign>[-+]" + r"\s?)?(?:" + _CURRENCY_BEFORE + _SP + r"(?P<sign2>-\s?)?(?P<open2>\()?)?"
         r"(?P<num>" + number + r")(?P<foot>(?<=\d{3})\d{1,2}(?!\d))?(?![\d])(?:" + _SCALE + r")?(?:" + _CENT + r")?(?:"
         + _SP + _CURRENCY_AFTER + r"(?![A-Za-z]))?(?:" + _PER_KWH + r"|" + _UNIT + r")?"
         r"(?P<close>" + _SP + r"\))?(?P<mark>[*†‡]+)?"

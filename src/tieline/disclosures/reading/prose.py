@@ -5,6 +5,8 @@ a gap belongs to the number on its left up to the first comma or conjunction, an
 after it. The nearest cue before a number decides, then a cue right after it; where neither says, it stays empty.
 """
 
+# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
+
 from __future__ import annotations
 
 import re
@@ -193,12 +195,7 @@ def _sentence(
             continue
         if "Q" in period and name in ("avg_operating_ehs", "deployed_ehs", "operating_month_end_ehs", UNNAMED):
             continue
-        approximate = bool(
-            _APPROX.search(
-                text[max(start, spot.q.start - 24) : spot.q.start].rstrip()
-                + ("" if not spot.left.rstrip().endswith("$") else "")
-            )
-        )
+        approximate = bool(_APPROX.search(text[max(start, spot.q.start - 24) : spot.q.start].rstrip()))
         out.append(
             Claim(
                 name,
@@ -374,9 +371,9 @@ def _last(pattern: re.Pattern[str], text: str) -> int:
 
 def _role(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     unit = s.q.unit
-    if _DELTA_BEFORE.search(s.left) or _DELTA_AFTER.search(s.right):
-        if not re.search(r"\bto\s*(?:approximately|about)?\s*$", s.left):
-            return None
+    change = _DELTA_BEFORE.search(s.left) or _DELTA_AFTER.search(s.right)
+    if change and not re.search(r"\bto\s*(?:approximately|about)?\s*$", s.left):
+        return None
     if unit == "BTC" or unit is None:
         return _coins(sentence, s, ctx)
     if unit == "USD":
@@ -404,8 +401,7 @@ def _role(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     if unit == "blocks":
         near = s.left[-80:] + " " + s.right[:40]
         if (
-            s.compared
-            and not re.search(r"\bfrom\b", s.left)
+            (s.compared and not re.search(r"\bfrom\b", s.left))
             or w.FUTURE.search(s.left[-60:])
             or re.search(r"\b(?:last|previous|every|next|per|difficulty|adjust\w*)\b", near, re.IGNORECASE)
         ):
@@ -458,7 +454,7 @@ def _share(s: Spot) -> tuple[str, int] | None:
     return None
 
 
-def _hashrate(sentence: str, s: Spot) -> tuple[str, int] | None:  # noqa: PLR0911
+def _hashrate(sentence: str, s: Spot) -> tuple[str, int] | None:
     left, right = s.left[-200:], s.right[:70]
     near = left + " " + right
     if (
@@ -549,7 +545,7 @@ def _hashrate(sentence: str, s: Spot) -> tuple[str, int] | None:  # noqa: PLR091
 _RATED_HASH = re.compile(w.RATED.pattern + r"|\bexpanded\b|\bhashrate capacity\b", re.IGNORECASE)
 
 
-def _money(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:  # noqa: PLR0911
+def _money(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     left, right = s.left, s.right[:60]
     if w.FUTURE.search(left[-60:]):
         return None
@@ -633,7 +629,7 @@ def _per_coin(s: Spot, left: str, right: str) -> tuple[str, int] | None:
     return None
 
 
-def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:  # noqa: PLR0911, PLR0912
+def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     left, right = s.left, s.right
     bare = s.q.unit is None
     if bare and (s.q.negative or not w.BITCOIN.search(left + right[:32])):
@@ -777,13 +773,12 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
         return "btc_equivalent_not_coins", STRONG
     if re.search(r"\b(?:equivalent (?:to|of)|equates? to|average of (?:the )?(?:\w+ )?price)\b", tail, re.IGNORECASE):
         return "", 0
-    if (
-        re.match(
-            r"\s*(?:\([^)]*\)\s*)?(?:(?:was|were|is|are|has been|have been|had been|wurden|ist|sind|fueron|está[n]?|étaient|sont) )?(?:\w+ ){0,2}?(?:as collateral|pledged|restricted|encumbered|posted|locked|verpfändet|als Sicherheit|en garantía|en garantie|nantis|as security|in collateral|collateral)",
-            follow,
-            re.IGNORECASE,
-        )
-        or re.search(r"\b(?:includ\w+|of which|had|has|with|and)\b[^,;]{0,20}$", left, re.IGNORECASE)
+    if re.match(
+        r"\s*(?:\([^)]*\)\s*)?(?:(?:was|were|is|are|has been|have been|had been|wurden|ist|sind|fueron|está[n]?|étaient|sont) )?(?:\w+ ){0,2}?(?:as collateral|pledged|restricted|encumbered|posted|locked|verpfändet|als Sicherheit|en garantía|en garantie|nantis|as security|in collateral|collateral)",
+        follow,
+        re.IGNORECASE,
+    ) or (
+        re.search(r"\b(?:includ\w+|of which|had|has|with|and)\b[^,;]{0,20}$", left, re.IGNORECASE)
         and re.match(r"\s*(?:of |in )?(?:restricted|pledged|collateral|encumbered)", follow, re.IGNORECASE)
     ):
         return ("restricted_or_pledged_btc", STRONG)
@@ -954,8 +949,7 @@ def _base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Co
             key is None
             or ctx.statement
             or ctx.period is None
-            or key[:4].isdigit()
-            and key <= ctx.period
+            or (key[:4].isdigit() and key <= ctx.period)
             or key == ctx.period
         ):
             return key

@@ -211,14 +211,12 @@ def _plausible(claims: list[Claim], notes: list[str]) -> list[Claim]:
         if produced is not None and average is not None and len(period) == 7 and average.value > 0:
             days = produced.value / average.value
             if days > days_in(period) * Decimal("1.08"):
-                notes.append(
-                    f"{period}: {produced.printed} produced at {average.printed} a day are {days:.1f} days of {days_in(period)}"
-                )
+                said = f"{produced.printed} produced at {average.printed} a day"
+                notes.append(f"{period}: {said} are {days:.1f} days of {days_in(period)}")
             if average.value > produced.value:
                 dropped.add(id(average))
-                notes.append(
-                    f"{period} avg_btc_per_day: left empty, {average.printed} is more than the month's {produced.printed}"
-                )
+                what = f"{average.printed} is more than the month's {produced.printed}"
+                notes.append(f"{period} avg_btc_per_day: left empty, {what}")
         held, pledged = found.get("btc_held_end"), found.get("restricted_or_pledged_btc")
         if held is not None and pledged is not None and pledged.value > held.value and held.value > 0:
             notes.append(f"{period}: {pledged.printed} pledged is more than {held.printed} held")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from itertools import pairwise
 
 from tieline.disclosures.reading.claims import STRONG, Claim
 from tieline.disclosures.reading.context import Context
@@ -52,7 +53,7 @@ def claims(text: str, rows: list[Row], ctx: Context) -> list[Claim]:
     scale = _scale(text, out)
     if scale is None:
         return [c for c in out if c.field == "btc_held_end"]
-    for (d0, r0, q0, v0), (d1, r1, q1, v1) in zip(balances, balances[1:], strict=False):
+    for (d0, r0, q0, v0), (d1, r1, q1, v1) in pairwise(balances):
         quarter = _quarter(d0, d1)
         if quarter is not None and q0.unit in (None, "USD") and q1.unit in (None, "USD"):
             out.append(

@@ -13,6 +13,7 @@ from decimal import Decimal
 from tieline.disclosures.reading import glued
 from tieline.disclosures.reading.claims import FLOWS, STRONG, WEAK, Claim, convert
 from tieline.disclosures.reading.context import Context
+from tieline.disclosures.reading.issuers import mentions
 from tieline.disclosures.reading.labels import Label, classify, period_in, unit_in
 from tieline.disclosures.reading.layout import Column, Row, Value
 from tieline.disclosures.reading.numbers import Quantity, exact, quantities
@@ -41,7 +42,8 @@ def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Claim], list[
 
 _PAIR = re.compile(r"(?m)^[ \t>*-]*(?P<label>[^\n|:：]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])")
 _BESIDE = re.compile(
-    r"[ \t]*[,(\[]?[ \t]*(?:vs\.?|versus|compared (?:to|with)|up from|down from|from|against|prior month:?|previous month:?|前月|上月|较|vorher|vormonat:?)[ \t]*",
+    r"[ \t]*[,(\[]?[ \t]*(?:vs\.?|versus|compared (?:to|with)|up from|down from|from|against"
+    r"|prior month:?|previous month:?|前月|上月|较|vorher|vormonat:?)[ \t]*",
     re.IGNORECASE,
 )
 
@@ -115,6 +117,9 @@ def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str]) 
     found, name, start = _label(row, unit)
     if found is None:
         return
+    if row.subject:
+        _company(row, found, ctx, out)
+        return
     pairs = _align(text, row)
     if isinstance(pairs, str):
         notes.append(f"{name!r}: {pairs}")
@@ -144,6 +149,28 @@ def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str]) 
             if starred and value.quantity is not None and "*" in value.quantity.mark:
                 claim.restated = True
             out.append(claim)
+
+
+def _company(row: Row, found: Label, ctx: Context, out: list[Claim]) -> None:
+    """One cell of a table of companies; a row that names no listed miner is a site or a remark and is left out."""
+    named = {ticker for _, ticker in mentions(row.subject)}
+    q = row.values[0].quantity
+    if len(named) != 1 or q is None or ctx.period is None or found.scope is not None:
+        return
+    amount = convert(found.field, q, found.unit)
+    if not isinstance(amount, str):
+        claim = Claim(
+            found.field,
+            amount,
+            ctx.period,
+            row.line[0],
+            row.values[0].end,
+            q.printed,
+            f"companies:{found.rule}",
+            STRONG,
+        )
+        claim.issuer = named.pop()
+        out.append(claim)
 
 
 def _label(row: Row, unit: str | None) -> tuple[Label | None, str, int]:
