@@ -16,8 +16,8 @@ import numpy as np
 from tieline.app.truth import Truth
 from tieline.clock import Interval
 from tieline.dispatch import Settings, load_table
-from tieline.fleet import Fleet
-from tieline.records import Plan, Sample
+from tieline.fleet import Fleet, NodeGroup, RigGroup
+from tieline.records import Plan, Reason, Sample, Setpoint
 from tieline.sim.world import Drawn, Floats, World
 
 
@@ -56,15 +56,20 @@ class ModelledFleet:
         self._last_reading: dict[str, Sample] = {}
         self._held_back: dict[str, list[Sample]] = {}
         self._rig_counts = [int(n) for n in self.world.rigs]
+        for site in fleet.sites:
+            if not site.may_act:  # nobody here commands it: it runs as its host runs it, all on
+                for unit in site.units:
+                    self.world.apply(_all_on(unit))
 
     # --- plans in --------------------------------------------------------------
 
     def deliver(self, plans: Iterable[Plan], now: datetime, truth: Truth) -> None:
         """Give each site its plan, where the link and the solver let it through; what has run out falls to
         the site's safe default."""
+        hosted = {site.id for site in self.fleet.sites if not site.may_act}
         cut = {f.site_id for what in ("link_loss", "late_solve") for f in truth.active(what, now)}
         for plan in plans:
-            if plan.site_id in cut or "*" in cut:
+            if plan.site_id in cut or plan.site_id in hosted or "*" in cut:
                 continue
             self.in_force[plan.site_id] = plan
             for setpoint in plan.setpoints:
@@ -192,6 +197,13 @@ class ModelledFleet:
             else:
                 found.append(sample)
         return [s if s.known_at >= end else _told_at(s, end) for s in found]
+
+
+def _all_on(unit: RigGroup | NodeGroup) -> Setpoint:
+    reason = Reason(rule="host", text="runs as its host runs it")
+    if isinstance(unit, RigGroup):
+        return Setpoint(unit_id=unit.id, target_w=unit.rated_w, reason=reason, shares={"normal": 1.0})
+    return Setpoint(unit_id=unit.id, target_w=unit.rated_w, reason=reason, replicas=unit.nodes * unit.replicas_per_node)
 
 
 def _told_at(sample: Sample, moment: datetime) -> Sample:
