@@ -8,11 +8,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
+import numpy as np
+
 from tieline.clock import Interval
-from tieline.dispatch.contracts import power_cost
+from tieline.dispatch.ahead import build, peak_adders
+from tieline.dispatch.arrays import fleet_arrays
+from tieline.dispatch.contracts import PowerCost, power_cost
+from tieline.dispatch.forecast import Forecaster, analog_days
 from tieline.dispatch.gpu import load_table
+from tieline.dispatch.horizon import Grid
 from tieline.dispatch.outlook import Outlook, SiteView
-from tieline.dispatch.plan import Decision, plan_site
+from tieline.dispatch.plan import Decision, Target, plan_site
+from tieline.dispatch.policy import Memory, Wish, decide, remember
+from tieline.dispatch.promises import floor_w
 from tieline.dispatch.serving import Room, Wanted, assign
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Fleet, Site
@@ -35,6 +43,9 @@ class Controller:
         self.publish = publish
         self.outlook = Outlook(fleet, settings)
         self.table = load_table(settings.gpu_table)
+        self.arrays = fleet_arrays(fleet, settings)
+        self.memory = Memory.of(self.arrays.groups)
+        self.forecaster: Forecaster = analog_days
         self.last: dict[str, Plan] = {}
         self._started = False
 
@@ -52,14 +63,19 @@ class Controller:
         if not self._started:
             self._started = True
             self.last = {plan.site_id: plan for plan in self.store.latest(Plan, now)}
+            if self.settings.policy == "lookahead":
+                day = self.store.between(Plan, now - timedelta(days=1), now, now=now)
+                remember(self.arrays, day, self.memory)
         self.outlook.read(self.store, now)
         length = timedelta(seconds=self.settings.interval_s)
         interval = Interval.holding(now, length)
         hashprice_usd, no_hashprice = self.outlook.hashprice(interval.start)
         views = {s.id: self.outlook.view(s, interval.start, interval.end) for s in self.fleet.sites}
         wanted, short = self._serving(views, interval.start)
+        targets, why_not = self._look(now, interval, hashprice_usd, views, wanted)
+        adders = self._adders(interval)
         plans = []
-        for site in self.fleet.sites:
+        for n, site in enumerate(self.fleet.sites):
             view = views[site.id]
             cost = power_cost(
                 site.contract,
@@ -71,18 +87,104 @@ class Controller:
             unknown += [no_hashprice] if hashprice_usd is None else []
             decision = plan_site(
                 view,
-                cost,
+                None if cost is None else cost.plus(adders.get(n, 0.0)),
                 hashprice_usd,
                 "; ".join(unknown),
                 wanted,
                 self._last(site, now),
                 self.settings,
                 self.table,
+                targets=targets,
                 restore_w=self._restore_w(site, interval, now),
             )
-            plans.append(self._plan(site, view, decision, interval, now, hashprice_usd, cost, short))
+            plans.append(self._plan(site, view, decision, interval, now, hashprice_usd, cost, short, why_not))
+        if self.settings.policy == "lookahead":
+            remember(self.arrays, plans, self.memory)
         self.last = {plan.site_id: plan for plan in plans}
         return plans
+
+    def _look(
+        self,
+        now: datetime,
+        interval: Interval,
+        hashprice_usd: float | None,
+        views: dict[str, SiteView],
+        wanted: dict[str, Wanted],
+    ) -> tuple[dict[str, Target] | None, str]:
+        """What look-ahead wants of each group, or why the strike decides alone."""
+        if self.settings.policy != "lookahead" or self.arrays.groups == 0:
+            return None, ""
+        for fault in self.outlook.faults.values():
+            over = fault.until is not None and fault.until <= interval.start
+            if fault.what == "late_solve" and fault.at < interval.end and not over:
+                return None, "look-ahead was late: the strike decides"
+        if hashprice_usd is None:
+            return None, ""
+        base = {site.id: self._base_w(site, views[site.id], wanted) for site in self.fleet.sites}
+        expected = build(
+            self.outlook,
+            self.fleet,
+            self.arrays,
+            self.settings,
+            interval.start,
+            hashprice_usd,
+            base,
+            self.forecaster,
+        )
+        wish = decide(self.arrays, expected, self.memory, self.settings, now)
+        seen = wish.seen
+        if not (np.isfinite(seen.run).all() and np.isfinite(seen.sleep).all()):
+            return None, "look-ahead found no finite value: the strike decides"
+        return self._targets(wish, base, interval), ""
+
+    def _targets(self, wish: Wish, base: dict[str, float], interval: Interval) -> dict[str, Target]:
+        arrays, seen = self.arrays, wish.seen
+        lead = timedelta(minutes=30)
+        sold: dict[str, float] = {}
+        for site_id in {c.site_id for c in self.outlook.commitments.values()}:
+            mine = (c for c in self.outlook.commitments.values() if c.site_id == site_id)
+            sold[site_id] = floor_w(mine, interval.start, interval.end, lead) - base.get(site_id, 0.0)
+        found = {}
+        for g, unit_id in enumerate(arrays.unit_ids):
+            site_id = arrays.site_ids[arrays.site[g]]
+            low_w = float(seen.low_w[g])
+            need = max(0.0, sold.get(site_id, 0.0))
+            floor = min(1.0, need / low_w) if low_w > 0 else 0.0
+            if need > 0:
+                sold[site_id] = need - floor * low_w
+            off = bool(wish.off[g])
+            rest = max(float(seen.sleep[g]), float(seen.off[g]))
+            found[unit_id] = Target(
+                run=max(float(wish.run[g]), floor),
+                rest="off" if off else "sleep",
+                stay_usd=float(seen.run[g]) - rest,
+                start_usd=float(seen.boot_usd[g] if off else seen.wake_usd[g]),
+                floor=floor,
+            )
+        return found
+
+    def _base_w(self, site: Site, view: SiteView, wanted: dict[str, Wanted]) -> float:
+        """Load that comes before mining: inference, and what cannot be moved."""
+        total = 0.0
+        for node in site.node_groups:
+            total += wanted[node.id].power_w(self.table, self.settings.interactive_batch)
+        for group in site.rig_groups:
+            seen = view.observed.get(group.id)
+            if seen is not None and seen.held in ("unreachable", "silent"):
+                total += group.rated_w if seen.power_w is None else seen.power_w
+            else:
+                total += view.stuck_share * group.rated_w
+        return total
+
+    def _adders(self, interval: Interval) -> dict[int, float]:
+        """USD/MWh by site index that a chance of a coincident peak adds in this interval."""
+        one = Grid(
+            interval.start,
+            np.zeros(1, dtype=np.intp),
+            np.array([self.settings.interval_s], dtype=np.intp),
+        )
+        found = peak_adders(self.outlook, self.fleet, one, self.settings)
+        return {n: float(adder[0]) for n, adder in found.items()}
 
     def _serving(
         self, views: dict[str, SiteView], moment: datetime
@@ -124,10 +226,11 @@ class Controller:
         interval: Interval,
         now: datetime,
         hashprice_usd: float | None,
-        cost: object,
+        cost: PowerCost | None,
         short: dict[tuple[str, str], float],
+        why_not: str,
     ) -> Plan:
-        notes = [decision.note] if decision.note else []
+        notes = [note for note in (decision.note, why_not) if note]
         notes += [
             f"{lost:,.0f} tok/s asked in {region} cannot be carried"
             for (_, region), lost in sorted(short.items())
@@ -143,10 +246,10 @@ class Controller:
             valid_until=interval.start + timedelta(seconds=self.settings.valid_for_s),
             mode=mode_of(site),
             limit_w=view.limit_w,
-            price_usd_per_mwh=None if cost is None else getattr(cost, "price_usd_per_mwh", None),
+            price_usd_per_mwh=None if cost is None else cost.price_usd_per_mwh,
             hashprice_usd=None if hashprice_usd is None else round(hashprice_usd, 6),
             setpoints=decision.setpoints,
-            decided_by=decision.decided_by,
+            decided_by="strike (fallback)" if why_not else decision.decided_by,
             note="; ".join(notes),
         )
 
