@@ -10,27 +10,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import msgspec
 
 from tieline import records
-from tieline.app.history import write_history
+from tieline.app.history import wanted, write_history
 from tieline.app.runtime import Runtime
 from tieline.app.settle import Settler
 from tieline.clock import Clock
 from tieline.clock import run as run_every
 from tieline.config import Config
 from tieline.dispatch import Controller, Settings
-from tieline.feeds import choose
+from tieline.feeds.choose import choose
 from tieline.link import Ack, Link, NatsLink
-from tieline.records import AnyRecord, Instruction, Override, Plan, Record
+from tieline.records import AnyRecord, Demand, Instruction, Override, Plan, Record, WeatherTick
 from tieline.store import Store, StoreError
 
 log = logging.getLogger("tieline.core")
 
 Ready = Callable[[str], None]
+
+# No order or override stands longer than this without being given again.
+ORDERS_LOOK_BACK = timedelta(days=14)
 
 
 class Feed(Protocol):
@@ -72,24 +75,30 @@ class Core:
         core = cls(config, runtime.clock, store, link, chosen.feeds, chosen.note)
         await link.serve("records.*", core.ingest)
         await link.serve("plan.get.*", core.give_plan)
+        await link.serve("orders.get.*", core.give_orders)
+        await link.serve("feeds.get", core.give_surroundings)
         return core
 
     async def run(self) -> None:
         now = self.clock.now()
-        empty = self.store.last_seq() == 0
+        invented = any(site.invented for site in self.config.fleet.sites)
+        past = wanted(self.store, now) if invented else None
         await self.step(now)
         async with asyncio.TaskGroup() as tasks:
-            if empty and any(site.invented for site in self.config.fleet.sites):
-                tasks.create_task(write_history(self.store, self.config, now))
+            if past is not None:
+                tasks.create_task(write_history(self.store, self.config, now, past))
             tasks.create_task(run_every(self.clock, self.step, self.interval))
 
     async def step(self, now: datetime) -> None:
         """One interval: read the world, decide, settle. One feed that fails does not stop the others."""
         for feed in self.feeds:
             try:
-                self.store.append(await feed.read(now))
+                heard = await feed.read(now)
+                self.store.append(heard)
             except (OSError, ValueError) as error:
                 log.warning("feed %s: %s", type(feed).__name__, error)
+            else:
+                await self._tell_surroundings(heard)
         await self.controller.step(now)
         self.settler.step(now)
 
@@ -113,8 +122,28 @@ class Core:
         plans = self.store.latest(Plan, self.clock.now() + self.interval, site_id)
         return records.encode(plans[0]) if plans else b""
 
+    async def give_orders(self, subject: str, data: bytes) -> bytes:
+        """Orders and overrides that still stand for the site that asks: what it missed while it was cut off."""
+        site_id, now = subject.removeprefix("orders.get."), self.clock.now()
+        start, end = now - ORDERS_LOOK_BACK, now + ORDERS_LOOK_BACK
+        orders = self.store.between(Instruction, start, end, subject=site_id)
+        overrides = self.store.between(Override, start, end, subject=site_id)
+        standing: list[AnyRecord] = [one for one in orders if one.until > now]
+        standing += [one for one in overrides if one.until > now]
+        return records.encode_batch(standing)
+
+    async def give_surroundings(self, subject: str, data: bytes) -> bytes:
+        """The newest weather of each station and demand of each region."""
+        now = self.clock.now()
+        return records.encode_batch([*self.store.latest(WeatherTick, now), *self.store.latest(Demand, now)])
+
     async def _publish(self, plan: Plan) -> None:
         await self.link.publish(f"plan.{plan.site_id}", records.encode(plan))
+
+    async def _tell_surroundings(self, heard: Sequence[Record]) -> None:
+        for one in heard:
+            if isinstance(one, WeatherTick | Demand):
+                await self.link.publish(f"feeds.{type(one).__name__.lower()}", records.encode(one))
 
     async def _pass_on(self, batch: Sequence[AnyRecord]) -> None:
         """An order or an operator's word goes to its site at once, and the interval is decided anew."""

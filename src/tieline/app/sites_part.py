@@ -1,0 +1,47 @@
+"""Every site's agent in one process: modelled devices from `sim`, fake and real rigs and engines from `edge`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tieline.app.core_part import dispatch_settings
+from tieline.app.runtime import Runtime
+from tieline.config import Config
+from tieline.dispatch import load_table
+from tieline.edge.device import Device
+from tieline.edge.sites import DeviceFactory, run_sites
+from tieline.edge.surroundings import Surroundings
+from tieline.fleet import NodeGroup, RigGroup, Site
+from tieline.sim.devices import ModelledFleet
+
+Ready = Callable[[str], None]
+
+
+async def run(runtime: Runtime, ready: Ready) -> None:
+    """Runs until cancelled."""
+    config = runtime.load_config()
+    await run_sites(
+        config,
+        runtime.clock,
+        runtime.link_url,
+        runtime.link_token,
+        runtime.data,
+        Path(runtime.model) if runtime.model else None,
+        modelled(config),
+        ready,
+    )
+
+
+def modelled(config: Config) -> DeviceFactory:
+    """Makes the device of each modelled unit; they share one world, which begins with the first of them."""
+    settings = dispatch_settings(config)
+    worlds: list[ModelledFleet] = []
+
+    def device(site: Site, unit: RigGroup | NodeGroup, surroundings: Surroundings) -> Device | None:
+        if not worlds:
+            table = load_table(settings.gpu_table)
+            worlds.append(ModelledFleet(config.fleet, table, settings.interactive_batch, surroundings))
+        return worlds[0].device(site, unit)
+
+    return device
