@@ -10,10 +10,11 @@ import re
 from decimal import Decimal
 from itertools import pairwise
 
+from tieline.disclosures.reading.cells import Value
 from tieline.disclosures.reading.claims import STRONG, Claim
 from tieline.disclosures.reading.context import Context
 from tieline.disclosures.reading.labels import clean
-from tieline.disclosures.reading.layout import Row, Value
+from tieline.disclosures.reading.layout import Row
 from tieline.disclosures.reading.numbers import Quantity
 from tieline.disclosures.reading.periods import Period, periods
 

@@ -11,11 +11,12 @@ from dataclasses import replace
 from decimal import Decimal
 
 from tieline.disclosures.reading import glued
+from tieline.disclosures.reading.cells import Column, Value
 from tieline.disclosures.reading.claims import FLOWS, STRONG, WEAK, Claim, convert
 from tieline.disclosures.reading.context import Context
 from tieline.disclosures.reading.issuers import mentions
 from tieline.disclosures.reading.labels import Label, classify, period_in, unit_in
-from tieline.disclosures.reading.layout import Column, Row, Value
+from tieline.disclosures.reading.layout import Row
 from tieline.disclosures.reading.numbers import Quantity, exact, quantities
 from tieline.disclosures.reading.periods import Period, as_heading, month_of, periods, resolve
 

@@ -1,0 +1,148 @@
+"""Which month, quarter or date a number in a sentence belongs to.
+
+Knows nothing of fields. The nearest period before the number that no comparison governs; else the one right
+after it; else the document's month. A compared number needs a period of its own, or `the previous month`.
+"""
+
+# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
+
+from __future__ import annotations
+
+import re
+
+from tieline.disclosures.reading import words as w
+from tieline.disclosures.reading.context import Context
+from tieline.disclosures.reading.periods import Period, shift
+from tieline.disclosures.reading.spots import COMPARISON, Spot
+from tieline.disclosures.reading.tabular import key_of
+
+_PRIOR_MONTH = re.compile(
+    r"\b(?:previous|prior|last|preceding) month|month[- ]over[- ]month|month[- ]on[- ]month|\bm/m\b|\bmom\b|vormonat|mois précédent|mes anterior|mese precedente|上月|前月|环比",
+    re.IGNORECASE,
+)
+_PRIOR_YEAR = re.compile(
+    r"year[- ]over[- ]year|year[- ]on[- ]year|\by/y\b|\byoy\b|(?:same month|a year|one year|last year)(?: (?:ago|earlier|last year))?|prior year|previous year|vorjahr|année précédente|año anterior|anno precedente|同比|去年",
+    re.IGNORECASE,
+)
+
+
+def period_of(
+    text: str, start: int, end: int, marks: list[Period], spot: Spot, spots: list[Spot], i: int, ctx: Context
+) -> str | None:
+    """The month, quarter or date that a number belongs to; None where the text leaves it open."""
+    q = spot.q
+    usable = [p for p in marks if p.kind != "span"]
+    paired = _paired_period(text, start, end, usable, spot, spots, i, ctx)
+    if paired is not None:
+        return paired
+    right_end = q.end + len(spot.right)
+    if spot.compared:
+        inside = [p for p in usable if spot.start <= p.start < q.start or q.end <= p.start < right_end]
+        if inside:
+            return key_of(inside[0], ctx)
+        near = text[max(start, q.start - 60) : min(end, q.end + 80)]
+        base = base_period(text, start, marks, spot, ctx)
+        rest = [p for p in usable if p.start > q.end]
+        if ctx.statement and rest:
+            return key_of(rest[0], ctx)
+        if _PRIOR_YEAR.search(near) and base is not None and len(base) == 7:
+            return shift(base, -12)
+        if _PRIOR_MONTH.search(near) and base is not None and len(base) == 7:
+            return shift(base, -1)
+        return None
+    beside = [p for p in usable if q.end <= p.start < right_end and not COMPARISON.search(text[q.end : p.start])]
+    if beside and re.fullmatch(r"[^,;]{0,60}", text[q.end : beside[0].start]):
+        return key_of(beside[0], ctx)
+    return base_period(text, start, marks, spot, ctx)
+
+
+def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Context) -> str | None:
+    """The nearest period before the number that no comparison governs; else after it; else the document's."""
+    q = spot.q
+    free = [p for p in marks if p.kind != "span" and not _governed(text, start, p)]
+    before = [p for p in free if p.end <= q.start]
+    if (
+        len(before) > 1
+        and before[-1].kind == before[-2].kind == "month"
+        and re.fullmatch(
+            r"\s*(?:and|to|through|&|-|und|et|y|e|bis|à|和|至|到)\s*",
+            text[before[-2].end : before[-1].start],
+            re.IGNORECASE,
+        )
+    ):
+        return None  # one figure for two months
+    if before:
+        return key_of(before[-1], ctx)
+    after = [
+        p
+        for p in free
+        if p.start >= q.end
+        and not re.search(
+            r"%|" + w.DELTA.pattern + r"|\b(?:reduction|drop|decline|rise|up|down|higher|lower)\b",
+            text[q.end : p.start],
+            re.IGNORECASE,
+        )
+    ]
+    if after and not ctx.statement and after[0].kind == "quarter" and ctx.period is not None:
+        return ctx.period
+    if after and (ctx.statement or after[0].kind == "month" or (after[0].kind == "date" and after[0].ends_month)):
+        key = key_of(after[0], ctx)
+        if (
+            key is None
+            or ctx.statement
+            or ctx.period is None
+            or (key[:4].isdigit() and key <= ctx.period)
+            or key == ctx.period
+        ):
+            return key
+    return ctx.period
+
+
+def _governed(text: str, start: int, p: Period) -> bool:
+    lead = text[max(start, p.start - 70) : p.start]
+    found = None
+    for m in COMPARISON.finditer(lead):
+        found = m
+    return found is not None and not re.search(r",(?!\d)|;|\bto\b|\bat\b", lead[found.end() :])
+
+
+def _paired_period(
+    text: str, start: int, end: int, marks: list[Period], spot: Spot, spots: list[Spot], i: int, ctx: Context
+) -> str | None:
+    """`As of December 31, 2025 and September 30, 2025 ... 11,452 and 10,428, respectively`; `from X in June to Y in July`; `from X to Y`."""
+    if re.search(r"respectively|分别|jeweils|respectivement", text[spot.q.end : end]):
+        same = [s for s in spots if s.q.unit == spot.q.unit]
+        dated = [p for p in marks if p.end <= same[0].q.start]
+        if len(same) == len(dated) and len(same) > 1:
+            return key_of(dated[same.index(spot)], ctx)
+    before = text[start : spot.q.start]
+    falling = re.search(r"\bfrom\s*(?:approximately|about|nearly|a )?\s*(?:US)?\$?\s*$", before, re.IGNORECASE)
+    if falling is not None:
+        following = spots[i + 1] if i + 1 < len(spots) else None
+        own = [p for p in marks if spot.q.end <= p.start < (following.q.start if following else end)]
+        if own and re.fullmatch(
+            r"\s*(?:BTC|bitcoins?|EH/s)?\s*(?:in|for|at the end of|as of|during)?\s*",
+            text[spot.q.end : own[0].start],
+            re.IGNORECASE,
+        ):
+            return key_of(own[0], ctx)
+        if (
+            following is not None
+            and following.q.unit == spot.q.unit
+            and re.search(
+                r"\bto\s*(?:a record|approximately|about|just|over|nearly)?\s*$",
+                text[spot.q.end : following.q.start],
+                re.IGNORECASE,
+            )
+            and ctx.period is not None
+        ):
+            if re.search(r"beginning|start of", text[spot.q.end : following.q.start], re.IGNORECASE):
+                return ""
+            near = text[start:end]
+            base = base_period(text, start, marks, following, ctx) or ctx.period
+            if _PRIOR_YEAR.search(near) and not _PRIOR_MONTH.search(near) and len(base) == 7:
+                return shift(base, -12)
+            if _PRIOR_MONTH.search(near) and not _PRIOR_YEAR.search(near) and len(base) == 7:
+                return shift(base, -1)
+            return ""
+    return None

@@ -1,0 +1,515 @@
+"""What a number in a sentence is: the field that its words name, and how firmly.
+
+Knows nothing of periods. One decision list for each unit (coins, money, hashrate, shares, counts); the nearest cue
+before the number decides, then one right after it. A target, a change or another company's machine is none.
+"""
+
+# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
+
+from __future__ import annotations
+
+import re
+
+from tieline.disclosures.reading import words as w
+from tieline.disclosures.reading.claims import MEDIUM, STRONG, WEAK
+from tieline.disclosures.reading.context import Context
+from tieline.disclosures.reading.spots import Spot
+
+UNNAMED = "hashrate_unnamed"
+"""A hashrate without a word for deployed or average; `settle` names it where an average stands beside it."""
+_DELTA_BEFORE = re.compile(
+    r"(?:\b(?:increas|decreas|declin|drop|ris|rose|fell|grew|gain|reduc|down|up|improv|add)\w*\s+(?:of|by)|\bby|\b(?:additional|extra|another|further)|\bum|\badded)\s*(?:approximately|about|nearly|roughly|over|an additional|another)?\s*$",
+    re.IGNORECASE,
+)
+_DELTA_AFTER = re.compile(
+    r"^\s*(?:BTC|bitcoins?|EH/s)?\s*(?:higher|lower|more|less|fewer|increase|decrease|decline|drop|above|below|month-over-month|year-over-year|mehr|weniger)\b",
+    re.IGNORECASE,
+)
+_TOTAL_VALUE = re.compile(r"\b(?:per|each|a|/)\s?(?:bitcoin|btc|coin)\b|/btc", re.IGNORECASE)
+
+
+def last_end(pattern: re.Pattern[str], text: str) -> int:
+    """Where the last match ends, -1 without one."""
+    at = -1
+    for m in pattern.finditer(text):
+        at = m.end()
+    return at
+
+
+def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
+    unit = s.q.unit
+    change = _DELTA_BEFORE.search(s.left) or _DELTA_AFTER.search(s.right)
+    if change and not re.search(r"\bto\s*(?:approximately|about)?\s*$", s.left):
+        return None
+    if unit == "BTC" or unit is None:
+        return _coins(sentence, s, ctx)
+    if unit == "USD":
+        return _money(sentence, s, ctx)
+    if unit == "EH/s":
+        return _hashrate(sentence, s)
+    if unit == "J/TH":
+        near = s.left[-120:] + s.right[:40]
+        if w.FUTURE.search(s.left[-80:]) or re.search(
+            r"\b(?:S\d\d|M\d\d|T21|Antminer|Whatsminer|Avalon|Bitmain|MicroBT|new|latest|model)\b", near
+        ):
+            return None
+        return (
+            ("efficiency_j_th", STRONG)
+            if w.EFFICIENCY.search(s.before + s.right[:60]) or re.search(r"fleet", near, re.IGNORECASE)
+            else None
+        )
+    if unit == "USD/kWh":
+        near = s.before[-160:] + s.right[:60]
+        if w.FUTURE.search(s.left[-80:]) or w.CUSTOMERS.search(s.left) or w.CREDITS.search(s.left):
+            return None
+        return ("power_cost_usd_per_kwh", STRONG) if w.POWER.search(near) or w.COST.search(near) else None
+    if unit == "%":
+        return _share(s)
+    if unit == "blocks":
+        near = s.left[-80:] + " " + s.right[:40]
+        if (
+            (s.compared and not re.search(r"\bfrom\b", s.left))
+            or w.FUTURE.search(s.left[-60:])
+            or re.search(r"\b(?:last|previous|every|next|per|difficulty|adjust\w*)\b", near, re.IGNORECASE)
+        ):
+            return None
+        won = re.search(
+            r"\b(?:won|w[io]n|captur\w+|found|mined|solved|produced|discovered|gefunden|ganó|ganados|minad\w+|trouvé\w*)\b|挖出|获得|爆块",
+            near,
+            re.IGNORECASE,
+        )
+        return ("blocks_won", STRONG) if won else None
+    if unit == "miners":
+        near = s.left[-80:] + " " + s.right[:40]
+        if any(p.search(near) for p in (w.FUTURE, w.BESIDES_FLEET, w.CUSTOMERS, w.MANAGED)):
+            return None
+        return (
+            ("deployed_miners", STRONG)
+            if w.RATED.search(near) or w.OPERATING.search(near) or re.search(r"\bfleet\b", near, re.IGNORECASE)
+            else None
+        )
+    return None
+
+
+def _share(s: Spot) -> tuple[str, int] | None:
+    left, right = s.left[-140:], s.right[:80]
+    if re.search(
+        r"fees?\s+(?:accounted for|represented|made up|were|comprised|contributed|constituted|equal\w* to|was)\s*(?:approximately|about|nearly|almost|over|roughly)?\s*$",
+        left,
+        re.IGNORECASE,
+    ):
+        return "fee_share_pct", STRONG
+    if re.search(
+        r"(?:share|percentage|proportion) of (?:the )?(?:available |total |network |global )*(?:miner |mining |block |bitcoin )?rewards?",
+        left + right,
+        re.IGNORECASE,
+    ):
+        if (
+            re.search(
+                r"(?:\bto|\bof|\bwas|\bat|\bstood at|\brewards?:?)\s*(?:approximately|about|nearly|almost)?\s*$",
+                left,
+                re.IGNORECASE,
+            )
+            or s.compared
+        ):
+            return ("share_of_rewards_pct", STRONG) if not s.compared else ("share_of_rewards_pct", MEDIUM)
+        return None
+    if w.SOLD.search(left[-40:]) and re.match(
+        r"\s*of (?:the |its |our |all )?(?:\w+ ){0,3}(?:btc|bitcoins?|production|output|coins)", right, re.IGNORECASE
+    ):
+        return None if w.HELD.search(right) else ("sold_share_pct", STRONG)
+    return None
+
+
+def _hashrate(sentence: str, s: Spot) -> tuple[str, int] | None:
+    left, right = s.left[-200:], s.right[:70]
+    near = left + " " + right
+    if (
+        w.FUTURE.search(left[-110:])
+        or w.NETWORK.search(near)
+        or re.search(
+            r"\bby (?:the end of|year[- ]end|mid|late|early|Q[1-4])[^.]{0,12}\b20\d\d|\bby year[- ]end|\bacquir|\bpurchas|\border",
+            right,
+            re.IGNORECASE,
+        )
+    ):
+        return None
+    if (
+        w.PER_EH.search(near)
+        or re.search(r"\b(?:per|/)\s*$", left)
+        or re.search(r"\badd(?:ed|ing|s|itional)\b|\bnew\b|\bof which\b|\bexpansion\b", left[-50:], re.IGNORECASE)
+    ):
+        return None
+    if w.POTENTIAL.search(near):
+        return "potential_phs", STRONG
+    if w.MANAGED.search(near):
+        return ("managed_ehs", STRONG) if w.HASHRATE.search(near) else None
+    if re.search(r"\bself-?owned\b|自有", near, re.IGNORECASE):
+        return "self_owned_ehs", STRONG
+    if w.CUSTOMERS.search(near) or re.search(r"\bleased\b|租", near):
+        return None
+    cues: list[tuple[int, str, int]] = []
+    average, rated, operating = last_end(w.AVERAGE, left), last_end(_RATED_HASH, left), last_end(w.OPERATING, left)
+    has_hash = (
+        w.HASHRATE.search(left)
+        or w.HASHRATE.search(right[:40])
+        or re.search(r"\b(?:rate|figure|capacity|speed|operat\w+)\b", left)
+    )
+    named = re.search(
+        r"(?:deployed|installed|energi[sz]ed|average|operating|operational|active)\s+(?:\w+\s+){0,2}hash ?-?rate",
+        left,
+        re.IGNORECASE,
+    )
+    if not named and re.search(
+        r"\b(?:acquir\w*|purchas\w*|order\w*|plan\w*|next|worth of|opportunit\w*|delivering)\b",
+        s.before[-170:] + right[:14],
+        re.IGNORECASE,
+    ):
+        return None
+    if average >= 0:
+        cues.append((average, "avg_operating_ehs", STRONG))
+    if rated >= 0:
+        cues.append((rated, "deployed_ehs", STRONG))
+    if cues:
+        if average >= 0 and operating > average and rated == operating:
+            return ("avg_operating_ehs", STRONG) if has_hash else None  # `average active hashrate`
+        if (
+            average >= 0
+            and rated > average
+            and re.search(r"average[^,;]{0,30}(?:deployed|installed|energi)", left, re.IGNORECASE)
+        ):
+            return None
+        _, name, strength = max(cues)
+        return (name, strength) if has_hash else None
+    if re.match(
+        r"\s*(?:of |in )?(?:\w+ ){0,2}(?:installed|deployed|energi[sz]ed|(?:mining |self-mining |total )?capacity|mining power|of mining capacity|active)\b",
+        right,
+        re.IGNORECASE,
+    ):
+        return "deployed_ehs", STRONG
+    if (
+        re.match(
+            r"\s*(?:\w+ ){0,2}(?:on average|average|durchschnittlich|en moyenne|en promedio)\b", right, re.IGNORECASE
+        )
+        and has_hash
+    ):
+        return "avg_operating_ehs", STRONG
+    if operating >= 0 and w.HASHRATE.search(left[max(0, operating - 30) :] + right):
+        return "operating_month_end_ehs", STRONG
+    if re.match(r"\s*(?:operational|operating|online|running|in operation)\b", right, re.IGNORECASE):
+        return "operating_month_end_ehs", STRONG
+    if has_hash and re.search(r"\btotal\b[^,;]{0,20}hash|总算力|總算力", left, re.IGNORECASE):
+        return "deployed_ehs", WEAK
+    if w.HASHRATE.search(left[-90:]) and re.search(
+        r"(?:\bto|\bof|\bat|\bwas|\bis|\breached|auf|达到?|至)\s*(?:approximately|about|around|over|nearly|estimated at)?\s*$|estimated at\s*$",
+        left,
+        re.IGNORECASE,
+    ):
+        return UNNAMED, MEDIUM
+    return None
+
+
+_RATED_HASH = re.compile(w.RATED.pattern + r"|\bexpanded\b|\bhashrate capacity\b", re.IGNORECASE)
+
+
+def _money(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
+    left, right = s.left, s.right[:60]
+    if w.FUTURE.search(left[-60:]):
+        return None
+    if (
+        _TOTAL_VALUE.match(right.lstrip(" ,"))
+        or re.match(
+            r"\s*(?:USD|US dollars)?\s*(?:per|each|a|pro|je|par|por|/)\s?(?:self-mined |mined )?(?:bitcoin|btc|coin|unit)|\s*apiece|\s*每枚",
+            right,
+            re.IGNORECASE,
+        )
+        or (w.AVERAGE.search(left) and w.PRICE.search(left))
+        or (
+            w.PER_BTC.search(left)
+            and re.search(r"(?:cost|price|revenue|kosten|coût|costo|成本|均价)", left, re.IGNORECASE)
+        )
+    ):
+        return _per_coin(s, left, right)
+    if (
+        w.RESTRICTED.search(s.before)
+        and re.search(r"fair value of\s*$", left, re.IGNORECASE)
+        and re.search(r"receivable", sentence, re.IGNORECASE)
+    ):
+        return ("receivable_kusd", STRONG) if ctx.statement else None
+    if re.search(
+        r"\b(?:valued?|worth|cash|market|liquidity|debt|loan|notes?|equity|offering|capex|raised|facility|assets?|wert|valor|valeur)\b|价值|市值",
+        left[-60:],
+        re.IGNORECASE,
+    ):
+        return None
+    if w.CREDITS.search(left + right) and (w.POWER.search(left + right) or w.DEMAND_RESPONSE.search(left + right)):
+        if w.DEMAND_RESPONSE.search(left + right):
+            return "demand_response_credits_usd", STRONG
+        return (
+            "total_power_credits_usd" if re.search(r"\btotal\b", left, re.IGNORECASE) else "power_credits_usd"
+        ), STRONG
+    if re.search(r"\bproceeds\b|erlös|所得款", left[-70:] + right[:25], re.IGNORECASE):
+        return (
+            ("sale_proceeds_usd", STRONG)
+            if w.SOLD.search(s.before + right)
+            and w.BITCOIN.search(s.before + right)
+            and not re.search(r"\b(?:equity|atm|notes?|shares?|offering)\b", left, re.IGNORECASE)
+            else None
+        )
+    if w.REVENUE.search(left[-80:]):
+        if re.search(r"\b(?:total|hosting|cloud|ai|hpc|other|annual|quarterly|per)\b", left[-60:], re.IGNORECASE):
+            return None
+        return ("revenue_usd", STRONG) if re.search(r"mining|bitcoin|挖矿", left, re.IGNORECASE) else None
+    sold_before = last_end(w.SOLD, s.before)
+    if sold_before >= 0 and re.search(
+        r"(?:\bfor|\bnetting|\bnetted|\bgenerating|\bgenerated|\brealizing|\byielding|\braising|\bfetching|\bbringing in|\bfür|\bpour|\bpor|\bper|获得|套现)\s*(?:a total of|an? (?:estimated|approximate)|approximately|about|around|nearly|over|some|rund|environ|unos|net|约)?\s*(?:of )?$",
+        left,
+        re.IGNORECASE,
+    ):
+        return ("sale_proceeds_usd", STRONG) if w.BITCOIN.search(s.before) or re.search(r"coins|枚", s.before) else None
+    return None
+
+
+def _per_coin(s: Spot, left: str, right: str) -> tuple[str, int] | None:
+    near = left[-160:]
+    if re.search(
+        r"\b(?:closing|market|spot|current|based on|using|assum\w+|computed|daily closing|hash ?price)\b",
+        near,
+        re.IGNORECASE,
+    ):
+        return None
+    cost = w.COST.search(near + right)
+    if cost:
+        if w.ALL_IN.search(near):
+            return "all_in_cost_usd_per_btc", STRONG
+        if w.CASH.search(near):
+            return "cash_cost_usd_per_btc", STRONG
+        return ("energy_cost_usd_per_btc", STRONG) if w.POWER.search(near) else None
+    if w.REVENUE.search(near):
+        return "revenue_usd_per_btc", STRONG
+    if last_end(w.PURCHASED, s.before) > last_end(w.SOLD, s.before):
+        return None
+    if w.SOLD.search(s.before + right) and (
+        w.AVERAGE.search(near) or w.PRICE.search(near) or re.search(r"\bat\b|\bzu\b|à", near[-30:])
+    ):
+        return "avg_sale_price_usd", STRONG
+    return None
+
+
+def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
+    left, right = s.left, s.right
+    bare = s.q.unit is None
+    if bare and (s.q.negative or not w.BITCOIN.search(left + right[:32])):
+        return None
+    near_right = right[:45]
+    if re.match(
+        r"\s*(?:bitcoin |BTC )?(?:treasury|miners?|rigs|ETF|price|network|shares|holders|holding compan|mining (?:rigs|machines|compan|fac))",
+        near_right,
+        re.IGNORECASE,
+    ):
+        return None
+    if w.OTHER_COIN.search(left[-25:]) and not w.BITCOIN.search(left[-25:]):
+        return None
+    if w.FUTURE.search(left[-70:]) or re.search(r"\b(?:high|record high|peak|low|maximum) of\s*$", left, re.IGNORECASE):
+        return None
+    if re.search(r"\b(?:high|highest|peak|maximum)\b[^,;]{0,30}$", left, re.IGNORECASE) and re.match(
+        r"\s*(?:per |/ ?|a )?(?:day|daily)", right, re.IGNORECASE
+    ):
+        return None
+    if re.search(
+        r"\b(?:total supply|21 million|block subsid|halving|per block|block reward)\b",
+        left[-50:] + near_right,
+        re.IGNORECASE,
+    ):
+        return None
+    if re.match(r"\s*blocks?\b", right):
+        return "blocks_won", STRONG
+    if re.match(
+        r"\s*(?:\([^)]*\)\s*)?(?:was |were |is |are |had been |being )?(?:mined |produced )?(?:per |for each |a |je |pro )?(?:average )?(?:exa-?hash|EH)",
+        near_right,
+        re.IGNORECASE,
+    ):
+        return "btc_per_avg_ehs", STRONG
+    if _per_day(sentence, s, left, right):
+        return "avg_btc_per_day", STRONG
+    if (
+        bare
+        and not _attached(left)
+        and not (
+            re.match(
+                r"\s*(?:of |in |units of )?(?:restricted|pledged|unrestricted)\s+(?:bitcoins?|btc)",
+                right,
+                re.IGNORECASE,
+            )
+        )
+    ):
+        return None
+    if w.RESTRICTED.search(left) and re.search(r"receivable", left, re.IGNORECASE):
+        return "btc_receivable_from_collateral", STRONG
+    special = _special(sentence, s, left, right)
+    if special is not None:
+        return special if special[0] else None
+    cue = cue_in(left)
+    if cue is None:
+        follow = right[:60]
+        if re.match(
+            r"\s*(?:\([^)]*\)\s*)?(?:that |which |it |they |the company |we )?(?:was |were |has been |have been |had been |wurden |fueron |ont été |a été |sono stati )?(?:self-)?(?:produced|mined|earned|produziert|geschürft|gemined|minad\w+|producid\w+|minés|produits|prodotti|estratti)",
+            follow,
+            re.IGNORECASE,
+        ):
+            return "btc_produced", STRONG
+        if re.match(
+            r"\s*(?:\([^)]*\)\s*)?(?:it |they |the company )?(?:was |were |wurden |fueron |ont été )?(?:sold|monetized|liquidated|verkauft|vendid\w+|vendus)",
+            follow,
+            re.IGNORECASE,
+        ):
+            return "btc_sold", STRONG
+        if re.match(
+            r"\s*(?:\([^)]*\)\s*)?(?:held|in (?:its |our |the )?(?:treasury|reserves?|holdings|custody|inventory)|on (?:its |our |the )?balance sheet)",
+            follow,
+            re.IGNORECASE,
+        ) or (
+            re.search(
+                r"\b(?:had|has|have|with|hatte|avait|tenía)\s*(?:approximately|about|a total of|over|nearly|rund)?\s*$",
+                left,
+                re.IGNORECASE,
+            )
+            and w.MONTH_END.search(follow + " " + s.before[-80:])
+        ):
+            return "btc_held_end", STRONG
+        if ctx.language in ("ja", "zh", "ru", "de"):
+            cue = _cue_after(follow)
+        if cue is None and s.linked and not s.compared:
+            cue = cue_in(re.sub(w.PER_DAY, "", s.before))
+            return (cue, MEDIUM) if cue in ("btc_produced", "btc_sold") and "equivalent" not in left else None
+    return (cue, STRONG) if cue is not None else None
+
+
+def _attached(left: str) -> bool:
+    """A number without a unit counts as coins only right behind its noun: `bitcoin holdings to`, `BTC mined was`."""
+    return bool(
+        re.search(
+            r"(?:bitcoins?|btc|比特[币幣]|ビットコイン)(?:\W+\w+){0,7}?\W*(?:to|of|at|was|were|is|are|reached|averaged|totall?ed|stood at|came (?:in )?(?:at|to)|rose to|fell to|:|为|達|达|至|は|auf|bei|a|à|de)\s*(?:approximately|about|a (?:total|record) of|a|around|roughly|just|only|over|nearly|约|約)?\s*$",
+            left,
+            re.IGNORECASE,
+        )
+    )
+
+
+def _per_day(sentence: str, s: Spot, left: str, right: str) -> bool:
+    if re.match(
+        r"\s*(?:\([^)]*\)\s*)?(?:were |was |are |is )?(?:mined |produced |on average |each )?,?\s*(?:per (?:calendar |operating )?day|/ ?day|daily|a day|each day|every day|pro Tag|täglich|am Tag|par jour|por día|por dia|al día|al giorno|diari[oa]s?|в день|в сутки|/天|每天|/日)",
+        right,
+        re.IGNORECASE,
+    ):
+        return True
+    at = last_end(w.PER_DAY, left)
+    return (
+        at >= 0
+        and len(left) - at < 70
+        and not re.search(r"\b(?:closing|price|volume|report)\b", left[max(0, at - 30) :], re.IGNORECASE)
+        and (
+            bool(w.AVERAGE.search(left))
+            or cue_in(left[:at]) == "btc_produced"
+            or cue_in(left[at:]) == "btc_produced"
+            or bool(w.BITCOIN.search(left))
+        )
+    )
+
+
+def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] | None:
+    follow = right[:70]
+    tail = left[-60:]
+    if w.YTD.search(follow) or (
+        last_end(w.YTD, left) >= 0 and "," not in left[last_end(w.YTD, left) :] and w.PRODUCED.search(left + follow)
+    ):
+        if w.PRODUCED.search(left + follow) and not w.SOLD.search(tail):
+            return "ytd_btc", STRONG
+        return "", 0
+    if w.JOINT.search(follow) and not re.search(r"includ", follow, re.IGNORECASE):
+        return "jv_share_btc", STRONG
+    if re.match(
+        r"\s*(?:\([^)]*\)\s*)?(?:\w+ ){0,2}?(?:from|of|through|via|as)? ?(?:estimated )?(?:power sales|energy sales|curtailment)",
+        follow,
+        re.IGNORECASE,
+    ):
+        return "btc_equivalent_not_coins", STRONG
+    if re.search(r"equivalent (?:to|of)|equates? to|equals?\b|entspricht|équivalent", tail, re.IGNORECASE) and (
+        w.POWER.search(s.before) or w.CREDITS.search(s.before)
+    ):
+        return "btc_equivalent_not_coins", STRONG
+    if re.search(r"\b(?:equivalent (?:to|of)|equates? to|average of (?:the )?(?:\w+ )?price)\b", tail, re.IGNORECASE):
+        return "", 0
+    if re.match(
+        r"\s*(?:\([^)]*\)\s*)?(?:(?:was|were|is|are|has been|have been|had been|wurden|ist|sind|fueron|está[n]?|étaient|sont) )?(?:\w+ ){0,2}?(?:as collateral|pledged|restricted|encumbered|posted|locked|verpfändet|als Sicherheit|en garantía|en garantie|nantis|as security|in collateral|collateral)",
+        follow,
+        re.IGNORECASE,
+    ) or (
+        re.search(r"\b(?:includ\w+|of which|had|has|with|and)\b[^,;]{0,20}$", left, re.IGNORECASE)
+        and re.match(r"\s*(?:of |in )?(?:restricted|pledged|collateral|encumbered)", follow, re.IGNORECASE)
+    ):
+        return ("restricted_or_pledged_btc", STRONG)
+    if w.UNRESTRICTED.search(left[-50:]) or w.UNRESTRICTED.search(follow[:30]):
+        return "free_btc", STRONG
+    if re.search(
+        r"\b(?:pledged|restricted|collaterali[sz]ed|encumbered|posted|verpfändet\w*|nantis|质押|質押|抵押)\b(?!.*\b(?:holds?|held|total|including)\b)[^,;]{0,30}$|(?:质押|質押|抵押)[^,;，]{0,12}$",
+        left,
+        re.IGNORECASE,
+    ):
+        return "restricted_or_pledged_btc", STRONG
+    if re.search(r"\b(?:collateral|loan|borrow\w*|credit facility|deposit\w*|transfer\w*)\b", tail, re.IGNORECASE):
+        return "", 0
+    if w.LENT.search(follow[:30]) or w.LENT.search(tail[-30:]):
+        return "lent_btc", STRONG
+    if w.CUSTOMERS.search(tail) or re.search(
+        r"^\s*(?:\w+ ){0,4}(?:by|for|to|from) (?:our |its |hosting |hosted |colocation )*(?:customers?|clients?|third[- ]part\w+|hosted)",
+        follow,
+        re.IGNORECASE,
+    ):
+        return (
+            ("hosted_btc_customers", STRONG)
+            if w.PRODUCED.search(tail + follow) and not re.search(r"self", tail, re.IGNORECASE)
+            else ("", 0)
+        )
+    return None
+
+
+_CUES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("btc_produced", w.PRODUCED),
+    ("btc_sold", w.SOLD),
+    ("btc_held_end", w.HELD),
+    ("btc_purchased", w.PURCHASED),
+)
+
+
+def cue_in(left: str) -> str | None:
+    """The role of the last cue in the words before a number."""
+    best, where = None, -1
+    for name, pattern in _CUES:
+        at = last_end(pattern, left)
+        if at > where:
+            best, where = name, at
+    if best is None:
+        return None
+    tail = left[where:]
+    if best == "btc_produced" and re.search(r"\b(?:cost|price|revenue|target)\b", tail, re.IGNORECASE):
+        return None
+    if best == "btc_held_end" and re.search(
+        r"\b(?:position of|meeting|company|balance of (?:the )?(?:loan|debt))\b", tail, re.IGNORECASE
+    ):
+        return None
+    if best == "btc_sold" and re.search(r"\b(?:proceeds|price|average)\b", tail, re.IGNORECASE):
+        return None
+    if best == "btc_purchased" and re.search(r"\b(?:miners?|machines?|rigs?)\b", tail, re.IGNORECASE):
+        return None
+    return best if len(tail) < 110 else None
+
+
+def _cue_after(right: str) -> str | None:
+    """Verb-final languages: the first cue after the number."""
+    best, where = None, 999
+    for name, pattern in _CUES:
+        m = pattern.search(right[:40])
+        if m is not None and m.start() < where:
+            best, where = name, m.start()
+    return best

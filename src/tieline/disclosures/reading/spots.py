@@ -1,0 +1,191 @@
+"""A sentence's numbers, each with the words that belong to it.
+
+Knows nothing of fields. A gap between two numbers belongs to the left one up to the first comma or conjunction
+and to the right one after it; a number behind `compared to` or `up from` is marked as compared.
+"""
+
+# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from tieline.disclosures.reading.numbers import Quantity, quantities
+from tieline.disclosures.reading.periods import Period
+
+MAX_SENTENCE = 1500
+MAX_SENTENCES = 4000
+"""Ten times the longest release; beyond it a page is an archive of many."""
+_END = re.compile(
+    r"(?<![A-Z][a-z])(?<!\bInc)(?<!\bCorp)(?<!\bLtd)(?<!\bApprox)(?<!\bapprox)(?<!\bvs)(?<!\bNo)[.!?][\"')\]]*(?:\s+(?=[\"'(\[]?[A-ZÀ-ÞА-Я0-9$])|\s*$)|(?<=[a-z)])\.(?=[A-Z][a-z]+ )|[。！？；]|\.\.\.|;\s"
+)
+COMPARISON = re.compile(
+    r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from|against|relative to|than|gegenüber|nach|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比",
+    re.IGNORECASE,
+)
+_SPLIT = re.compile(
+    r",(?!\d)|;|，|；|、|。|\s-\s|\b(?:while|whereas|but|and|which|with|und|et|y|e|während|tandis|mientras|и)\b|\(|\)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """One number in its sentence with the words that belong to it."""
+
+    q: Quantity
+    left: str
+    """Words before it, back to the neighbour's share of the gap."""
+    right: str
+    before: str
+    """Everything before it in the sentence."""
+    after: str
+    start: int
+    """Where `left` begins in the text."""
+    compared: bool
+    linked: bool
+    """Nothing but a list mark stands between it and the number before."""
+    stop: int = 0
+    """Where `right` ends in the text."""
+
+
+def sentences(text: str, skip: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sentence bounds, tables left out. A line break ends a sentence unless the next line goes on with it."""
+    taken = sorted(skip)
+    out: list[tuple[int, int]] = []
+    start = 0
+    paragraphs: list[tuple[int, int]] = []
+    lines = text.split("\n")
+    at = 0
+    for i, line in enumerate(lines):
+        end = at + len(line)
+        following = lines[i + 1] if i + 1 < len(lines) else ""
+        wraps = (
+            len(line.rstrip()) >= 55
+            and not re.search(r"[.!?:;|]\s*$", line)
+            and bool(re.match(r"\s*[a-z0-9$(%&,]", following))
+        )
+        if not wraps:
+            paragraphs.append((start, end))
+            start = end + 1
+        at = end + 1
+    index = 0
+    for begin, stop in paragraphs:
+        while index < len(taken) and taken[index][1] <= begin:
+            index += 1
+        if index < len(taken) and taken[index][0] < stop and taken[index][1] > begin:
+            continue
+        if "|" in text[begin:stop] or not text[begin:stop].strip():
+            continue
+        at = begin
+        for m in _END.finditer(text, begin, stop):
+            if m.end() - at > 3:
+                out.append((at, m.end()))
+                at = m.end()
+        if stop - at > 3:
+            out.append((at, stop))
+        if len(out) > MAX_SENTENCES:
+            break
+    return [(s, min(e, s + MAX_SENTENCE)) for s, e in out]
+
+
+def spots_in(text: str, start: int, end: int, marks: list[Period], style: str) -> list[Spot]:
+    found = [
+        q for q in quantities(text, start, end, style) if not any(p.start < q.end and q.start < p.end for p in marks)
+    ]
+    found = [
+        q for q in found if not (q.unit is None and q.decimals == 0 and "," not in q.printed and 2008 < q.value < 2045)
+    ]
+    found = _ranges(text, found)
+    out: list[Spot] = []
+    solid = [q for q in found if q.unit not in ("%", "other")]
+    for q in solid:
+        earlier = [p for p in solid if p.end <= q.start]
+        later = [p for p in solid if p.start >= q.end]
+        left_from = start
+        linked = False
+        if earlier:
+            gap_start = earlier[-1].end
+            gap = text[gap_start : q.start]
+            cut = _SPLIT.search(gap)
+            left_from = gap_start + (cut.end() if cut and cut[0] not in ("(", ")") else (cut.start() if cut else 0))
+            linked = not re.sub(
+                _SPLIT,
+                "",
+                re.sub(
+                    r"(?i)\b(?:or|to|approximately|about|roughly|a total of|respectively|in|from|vs\.?|versus|compared (?:to|with)|daily|per day)\b|[\s\"]",
+                    "",
+                    gap,
+                ),
+            )
+        right_to = end
+        if later:
+            gap = text[q.end : later[0].start]
+            cut = _SPLIT.search(gap)
+            right_to = q.end + (cut.start() if cut else len(gap))
+            if cut and cut[0] == "(" and not gap[: cut.start()].strip():
+                right_to = later[0].start
+        before = text[start : q.start]
+        compared = _is_compared(text, left_from, q.start, earlier[-1].end if earlier else start)
+        out.append(
+            Spot(
+                q,
+                text[left_from : q.start],
+                text[q.end : right_to],
+                before,
+                text[q.end : end],
+                left_from,
+                compared,
+                linked,
+                right_to,
+            )
+        )
+    shares = [q for q in found if q.unit == "%"]
+    for q in shares:
+        lo = max([p.end for p in found if p.end <= q.start], default=start)
+        hi = min([p.start for p in found if p.start >= q.end], default=end)
+        out.append(
+            Spot(
+                q,
+                text[lo : q.start],
+                text[q.end : hi],
+                text[start : q.start],
+                text[q.end : end],
+                lo,
+                _is_compared(text, lo, q.start, lo),
+                False,
+                hi,
+            )
+        )
+    out.sort(key=lambda s: s.q.start)
+    return out
+
+
+def _is_compared(text: str, left_from: int, at: int, gap_start: int) -> bool:
+    """Does a comparison word govern this number: `(vs 32`, `up from the 156`, `as compared to August production of`?"""
+    lead = text[gap_start:at]
+    found = None
+    for m in COMPARISON.finditer(lead):
+        found = m
+    if found is None:
+        return False
+    rest = lead[found.end() :]
+    return not re.search(r",(?!\d)|;|\band\b|\bto\b|，|%", rest, re.IGNORECASE)
+
+
+def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
+    """`from 1,176 to 692 BTC`: the first number has the unit of the second. `11,452 and 10,428 bitcoin` likewise."""
+    out = list(found)
+    for i in range(len(out) - 1):
+        a, b = out[i], out[i + 1]
+        if a.unit is None and b.unit in ("BTC", "EH/s", "J/TH", "blocks", "miners", "USD"):
+            gap = text[a.end : b.start]
+            if re.fullmatch(
+                r"\s*(?:to|and|or|y|und|et|bis|auf|à|a|至|到|和|vs\.?|,)\s*(?:approximately|about|just|only|over|nearly)?\s*",
+                gap,
+                re.IGNORECASE,
+            ):
+                value = a.value
+                out[i] = replace(a, unit=b.unit, value=value)
+    return out
