@@ -1,0 +1,168 @@
+// What the console tells, and keeping up with it: one load, then one stream of events.
+
+export interface Site {
+  id: string; name: string; region: string; lat: number; lon: number; mode: string; ownership: string; invented: boolean;
+  limit_mw: number; interconnect_mw: number; mining_mw: number | null; inference_mw: number | null; aux_mw: number | null;
+  asked_mw: number | null; drawn_mw: number | null; ehs: number | null; deployed_ehs: number; tokens_s: number | null;
+  does: "mining" | "inference" | "grid" | "unheard"; heard: number; units: number; age_s: number | null;
+  price_usd_per_mwh: number | null; plan_seq: number | null; faults: string[]; orders: number[];
+}
+
+export interface Keys {
+  mining_mw: number | null; inference_mw: number | null; aux_mw: number | null; limit_mw: number; grid_mw: number | null;
+  drawn_mw: number | null; units_heard: number; units: number; age_s: number | null; typical_age_s: number | null;
+  ehs: number | null; deployed_ehs: number; modelled_tokens_s: number | null; price_usd_per_mwh: number | null;
+  priced_mw: number; hashprice_usd: number | null; btc_usd: number | null; difficulty: number | null;
+  network_ehs: number | null; network_source: string | null; network_age_s: number | null; network_seq: number | null;
+  planned_usd_per_h: number | null;
+}
+
+export interface Change {
+  unit_id: string; use: "mining" | "inference"; before_mw: number | null; after_mw: number; rule: string; text: string;
+  bid_usd_per_mwh: number | null; price_usd_per_mwh: number | null;
+}
+
+export interface Decision {
+  seq: number; at: number; site_id: string; site: string; region: string; source: string; kind: string;
+  type: "Plan" | "Instruction" | "Fault" | "Override" | "Action";
+  mode?: string; price_usd_per_mwh?: number | null; limit_mw?: number; decided_by?: string; note?: string; changes?: Change[];
+  until?: number | null; notice_s?: number; what?: string; detail?: string; unit_id?: string | null; target_mw?: number | null;
+  by?: string; why?: string; target?: string;
+}
+
+export interface Group {
+  unit_id: string; site_id: string; site: string; model: string; j_per_th: number; rated_mw: number; target_mw: number | null;
+  strike_usd_per_mwh: number | null; strike_from: string | null; stops_above_usd_per_mwh?: number | null; price_usd_per_mwh?: number | null;
+}
+
+export interface Curve {
+  market: string; points: [number, number, number][]; length_s: number; now_usd_per_mwh: number | null; source: string | null;
+  kind: string | null; seq: number | null; strike_low: number | null; strike_high: number | null; groups: Group[];
+}
+
+export interface Origin { stream: string; source: string; kind: string; at: number }
+export interface Part { name: string; ok: boolean; detail: string }
+export interface Replica {
+  id: string; site_id: string; site: string; model: string; state: string; label: string; engine: string; slots: number;
+  detail: string; age_s: number; seq: number;
+}
+export interface Figure { name: string; value: string | null; unit: string; how: string; records: string; count: number }
+export interface Month { month: string; start: number; end: number; complete: boolean; simulated: boolean; figures: Figure[] }
+export type Row = (number | null)[];
+export interface Series { columns: string[]; rows: Row[] }
+
+export interface Overview {
+  fleet: { name: string; sites: number; invented: number; limit_mw: number; deployed_ehs: number; regions: string[]; step_s: number };
+  seq: number; now: number; speed: number; keys: Keys; sites: Site[]; origins: Origin[]; replicas: Replica[]; parts: Part[];
+  note: string; version: string; series: Series; markets: { curves: Curve[]; fixed: Group[] }; decisions: Decision[];
+  month: Month | null; caught_up: number;
+}
+
+export async function get<T>(path: string): Promise<T> {
+  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  if (answer.status === 401) location.assign("/login");
+  const body = await answer.json().catch(() => ({ error: `${answer.status} ${answer.statusText}` }));
+  if (!answer.ok) throw new Error(body.error ?? `${answer.status}`);
+  return body as T;
+}
+
+export async function post<T>(path: string, data: unknown): Promise<T> {
+  const answer = await fetch(path, {
+    method: "POST",
+    headers: { "content-type": "application/json", "x-tieline": "console" },
+    body: JSON.stringify(data),
+  });
+  const body = await answer.json().catch(() => ({ error: `${answer.status} ${answer.statusText}` }));
+  if (!answer.ok) throw new Error(body.error ?? `${answer.status}`);
+  return body as T;
+}
+
+type Listener = (o: Overview, fresh: Set<string>) => void;
+
+// A page keeps one day; the console sends no more, this bounds what a page left open collects.
+const MAX_ROWS = 320, MAX_DECISIONS = 240;
+
+class Feed {
+  overview: Overview | null = null;
+  connected = false;
+  private heardAt = 0;
+  private source: EventSource | null = null;
+  private listeners = new Set<Listener>();
+
+  /** Called at once where data is there, then on every change, with the names of the sections that changed. */
+  follow(listener: Listener): () => void {
+    this.listeners.add(listener);
+    if (this.overview) listener(this.overview, new Set(["all"]));
+    return () => this.listeners.delete(listener);
+  }
+
+  /** World time now, between two events. */
+  now(): number {
+    if (!this.overview) return 0;
+    return this.overview.now + ((performance.now() - this.heardAt) / 1000) * this.overview.speed;
+  }
+
+  quietFor(): number {
+    return (performance.now() - this.heardAt) / 1000;
+  }
+
+  async load(): Promise<void> {
+    this.overview = await get<Overview>("/api/overview");
+    this.heardAt = performance.now();
+    this.tell(new Set(["all"]));
+  }
+
+  start(): void {
+    this.source?.close();
+    const source = (this.source = new EventSource("/api/events"));
+    let lost = false;
+    source.onopen = () => {
+      this.connected = true;
+      if (lost) void this.load().catch(() => undefined);
+      lost = false;
+      this.tell(new Set(["connection"]));
+    };
+    source.onerror = () => {
+      lost = true;
+      this.connected = false;
+      this.tell(new Set(["connection"]));
+    };
+    source.addEventListener("resync", () => void this.load().catch(() => undefined));
+    source.addEventListener("now", (event) => this.merge(JSON.parse((event as MessageEvent<string>).data)));
+    source.addEventListener("month", (event) => {
+      if (!this.overview) return;
+      this.overview.month = JSON.parse((event as MessageEvent<string>).data);
+      this.tell(new Set(["month"]));
+    });
+  }
+
+  private merge(news: Partial<Overview>): void {
+    const have = this.overview;
+    if (!have) return;
+    this.heardAt = performance.now();
+    const fresh = new Set(Object.keys(news));
+    const { series, decisions, ...rest } = news;
+    Object.assign(have, rest);
+    if (series) {
+      const first = series.rows[0]?.[0] ?? Infinity;
+      const before = have.series.rows.length ? have.series.rows[have.series.rows.length - 1]![0] : null;
+      have.series.rows = [...have.series.rows.filter((r) => (r[0] as number) < (first as number)), ...series.rows].slice(-MAX_ROWS);
+      const last = have.series.rows.length ? have.series.rows[have.series.rows.length - 1]![0] : null;
+      if (before === last) fresh.delete("series");
+    }
+    if (decisions) {
+      const known = new Set(have.decisions.map((d) => d.seq));
+      have.decisions = [...decisions.filter((d) => !known.has(d.seq)), ...have.decisions]
+        .sort((a, b) => b.at - a.at || b.seq - a.seq)
+        .slice(0, MAX_DECISIONS);
+    }
+    this.tell(fresh);
+  }
+
+  private tell(fresh: Set<string>): void {
+    if (!this.overview) return;
+    for (const listener of this.listeners) listener(this.overview, fresh);
+  }
+}
+
+export const feed = new Feed();

@@ -1,0 +1,87 @@
+// The records behind a number: raw, with their permanent reference.
+
+import { get } from "./data";
+import { h, put, type Child } from "./dom";
+import { age, stamp } from "./format";
+import { feed } from "./data";
+
+export interface Ask { stream: string; name?: string; subject?: string; unit?: string; since?: number; until?: number; seqs?: number[] }
+export interface Stored {
+  seq: number; type: string; at: number; known_at: number; source: string; kind: string; subject: string; key: string;
+  record: Record<string, unknown>;
+}
+
+let dialog: HTMLDialogElement | null = null;
+
+export function openRecords(name: string, asks: Ask[]): void {
+  dialog?.remove();
+  const list = h("div", { class: "records", "aria-live": "polite" });
+  const tabs = h("div", { class: "tabs", role: "tablist", "aria-label": "Stream" });
+  const close = h("button", { type: "button", class: "quiet", "aria-label": "Close" }, "Close");
+  dialog = h("dialog", { class: "drawer", "aria-label": `Records behind ${name}` },
+    h("header", {}, h("div", {}, h("h2", {}, name), h("p", { class: "note" }, "The records behind it, newest first. Each has a permanent address.")), close),
+    tabs, list);
+  const box = dialog;
+  close.addEventListener("click", () => box.close());
+  box.addEventListener("click", (e) => {
+    if (e.target === box) box.close();
+  });
+  box.addEventListener("close", () => box.remove());
+  const show = (ask: Ask, button: Element | null): void => {
+    for (const other of tabs.children) other.setAttribute("aria-selected", String(other === button));
+    void fill(list, ask);
+  };
+  if (asks.length > 1) {
+    for (const ask of asks) {
+      const button = h("button", { type: "button", role: "tab" }, ask.name ?? ask.stream);
+      button.addEventListener("click", () => show(ask, button));
+      tabs.append(button);
+    }
+  }
+  document.body.append(box);
+  box.showModal();
+  if (asks[0]) show(asks[0], tabs.firstElementChild);
+}
+
+export async function fill(list: HTMLElement, ask: Ask, limit = 60): Promise<void> {
+  put(list, h("p", { class: "wait" }, "Reading…"));
+  try {
+    const found = ask.seqs ? await Promise.all(ask.seqs.map((q) => get<Stored>(`/api/records/${q}`))) : (await get<{ records: Stored[] }>(query(ask, limit))).records;
+    put(list, found.length ? found.map((r, i) => recordItem(r, i === 0)) : h("p", { class: "wait" }, `No ${ask.stream} records yet.`));
+  } catch (error) {
+    put(list, h("p", { class: "bad" }, String((error as Error).message)));
+  }
+}
+
+function query(ask: Ask, limit: number): string {
+  const q = new URLSearchParams({ stream: ask.stream, limit: String(limit) });
+  if (ask.subject) q.set("subject", ask.subject);
+  if (ask.unit) q.set("unit", ask.unit);
+  if (ask.since) q.set("since", new Date(ask.since * 1000).toISOString());
+  if (ask.until) q.set("until", new Date(ask.until * 1000).toISOString());
+  return `/api/records?${q}`;
+}
+
+export function recordItem(r: Stored, open = false): HTMLElement {
+  const detail = h("details", { class: "record", open },
+    h("summary", {},
+      h("span", { class: "seq" }, `#${r.seq}`), h("b", {}, r.type), h("span", {}, r.subject), kindTag(r.kind),
+      h("time", { title: `known ${stamp(r.known_at)}` }, stamp(r.at))),
+  );
+  const body = (): Child[] => [
+    h("dl", { class: "meta" },
+      pair("Holds at", stamp(r.at)), pair("Known at", `${stamp(r.known_at)} (${age(feed.now() ? feed.now() - r.known_at : null)})`),
+      pair("Source", r.source), pair("Kind", r.kind), pair("Key", r.key)),
+    h("pre", { tabindex: "0" }, JSON.stringify(r.record, null, 2)),
+    h("p", {}, h("a", { href: `/records/${r.seq}` }, `Permanent link: /records/${r.seq}`)),
+  ];
+  const unfold = (): void => {
+    if (detail.open && detail.children.length === 1) detail.append(h("div", {}, body()));
+  };
+  detail.addEventListener("toggle", unfold);
+  unfold();
+  return detail;
+}
+
+export const kindTag = (kind: string): HTMLElement => h("span", { class: `tag kind-${kind}` }, kind);
+const pair = (name: string, value: string): HTMLElement => h("div", {}, h("dt", {}, name), h("dd", {}, value));

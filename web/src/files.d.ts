@@ -1,0 +1,4 @@
+declare module "*.json" {
+  const url: string;
+  export default url;
+}

@@ -1,0 +1,74 @@
+// Numbers as a person reads them, each with its unit. Absent is a dash, never zero.
+
+export const DASH = "–";
+
+export function num(value: number | null | undefined, places = 1): string {
+  if (value === null || value === undefined || !Number.isFinite(value)) return DASH;
+  return value.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places });
+}
+
+/** Three significant places or so: 981, 98.1, 9.81. */
+export function brief(value: number | null | undefined): string {
+  if (value === null || value === undefined || !Number.isFinite(value)) return DASH;
+  const size = Math.abs(value);
+  return num(value, size >= 100 ? 0 : size >= 10 ? 1 : 2);
+}
+
+export const mw = (value: number | null | undefined): string => (value === null || value === undefined ? DASH : `${brief(value)} MW`);
+
+export function usd(value: number | null | undefined, places = 2): string {
+  return value === null || value === undefined ? DASH : `${num(value, places)}`;
+}
+
+/** 1,234,000 -> 1.23 M. */
+export function si(value: number | null | undefined): string {
+  if (value === null || value === undefined) return DASH;
+  const size = Math.abs(value);
+  for (const [from, sign] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e4, "k"]] as const) {
+    if (size >= from) return `${brief(value / (sign === "k" ? 1e3 : from))} ${sign}`;
+  }
+  return size >= 100 || Number.isInteger(value) ? num(value, 0) : num(value, 1);
+}
+
+export function age(seconds: number | null | undefined): string {
+  if (seconds === null || seconds === undefined) return "never heard";
+  if (seconds < 0) return "ahead";
+  if (seconds < 90) return `${Math.round(seconds)} s ago`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;
+  if (seconds < 172800) return `${num(seconds / 3600, 1)} h ago`;
+  return `${Math.round(seconds / 86400)} d ago`;
+}
+
+const two = (n: number): string => String(n).padStart(2, "0");
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** All times on the page are UTC, as in the records. */
+export function clock(at: number): string {
+  const d = new Date(at * 1000);
+  return `${two(d.getUTCHours())}:${two(d.getUTCMinutes())}`;
+}
+
+export function day(at: number): string {
+  const d = new Date(at * 1000);
+  return `${d.getUTCDate()} ${MONTHS[d.getUTCMonth()]}`;
+}
+
+export function moment(at: number, now?: number): string {
+  const near = now !== undefined && Math.abs(now - at) < 20 * 3600 && day(now) === day(at);
+  return near ? clock(at) : `${day(at)} ${clock(at)}`;
+}
+
+export function stamp(at: number): string {
+  const d = new Date(at * 1000);
+  return d.toISOString().replace("T", " ").replace(/\.000Z$/, " UTC").replace(/Z$/, " UTC");
+}
+
+export function words(name: string): string {
+  return name.replace(/_/g, " ");
+}
+
+export function title(name: string): string {
+  return words(name).replace(/\b\w/g, (c) => c.toUpperCase());
+}
+
+export const count = (n: number, one: string, many = one + "s"): string => `${num(n, 0)} ${n === 1 ? one : many}`;

@@ -1,0 +1,126 @@
+// The bar on every page: whose fleet, what time its world has, what of it is real, and whether the platform is well.
+
+import { feed, type Origin, type Overview } from "./data";
+import { h, put, say, type Child } from "./dom";
+import { clock, count, day, num } from "./format";
+import { isDark, onTheme, toggleTheme } from "./theme";
+
+const STREAMS: [string, string][] = [
+  ["PriceTick", "power prices"], ["NetworkTick", "bitcoin network"], ["WeatherTick", "weather"], ["Demand", "demand"],
+  ["Sample", "rigs and meters"], ["Usage", "inference served"], ["Payout", "pool"],
+];
+
+export class Header {
+  readonly el: HTMLElement;
+  private readonly fleet = h("span", { class: "fleet" });
+  private readonly time = h("time", { class: "world" });
+  private readonly speed = h("span", { class: "speed" });
+  private readonly parts = h("details", { class: "parts" });
+  private readonly partsSum = h("summary", {});
+  private readonly partsList = h("ul", {});
+  private readonly link = h("span", { class: "conn", role: "status" });
+  private readonly banner = h("div", { class: "banner", role: "note" });
+  private readonly nav: HTMLElement;
+  private told = "";
+
+  constructor() {
+    const theme = h("button", { type: "button", class: "quiet theme" });
+    const label = (): void => {
+      say(theme, isDark() ? "Light" : "Dark");
+      theme.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`);
+    };
+    theme.addEventListener("click", () => toggleTheme());
+    onTheme(label);
+    label();
+    this.nav = h("nav", { "aria-label": "Pages" },
+      ([["/", "Overview"], ["/disclosures", "Disclosures"], ["/records", "Records"]] as const).map(([href, name]) => h("a", { href, "data-nav": true }, name)));
+    this.parts.append(this.partsSum, this.partsList);
+    document.addEventListener("click", (e) => {
+      if (!this.parts.contains(e.target as Node)) this.parts.open = false;
+    });
+    this.el = h("header", { class: "top" },
+      h("div", { class: "bar-row" },
+        h("a", { href: "/", class: "brand", "data-nav": true, "aria-label": "Tieline, overview" }, mark(), h("b", {}, "Tieline")), this.fleet, this.nav,
+        h("div", { class: "status" }, this.link, this.time, this.speed, this.parts, theme)),
+      this.banner);
+    setInterval(() => this.tick(), 1000);
+    feed.follow((o, fresh) => this.update(o, fresh));
+  }
+
+  here(path: string): void {
+    for (const a of this.nav.children) {
+      const href = a.getAttribute("href")!;
+      const on = href === "/" ? path === "/" || path.startsWith("/site/") : path.startsWith(href);
+      if (on) a.setAttribute("aria-current", "page");
+      else a.removeAttribute("aria-current");
+    }
+  }
+
+  private tick(): void {
+    const o = feed.overview;
+    if (!o) return;
+    const now = feed.now();
+    say(this.time, `${day(now)} ${clock(now)} UTC`);
+    const quiet = feed.quietFor();
+    const lost = !feed.connected || quiet > 12;
+    say(this.link, lost ? `no news for ${Math.round(quiet)} s` : "");
+    this.link.classList.toggle("bad", lost);
+    document.documentElement.classList.toggle("stale", lost && quiet > 20);
+  }
+
+  private update(o: Overview, fresh: Set<string>): void {
+    say(this.fleet, o.fleet.name);
+    say(this.speed, Math.abs(o.speed - 1) < 0.01 ? "" : `× ${num(o.speed, 0)}`);
+    this.speed.title = "World time runs faster than the wall clock; tokens do not.";
+    const bad = o.parts.filter((p) => !p.ok);
+    const text = JSON.stringify(o.parts);
+    if (text !== this.told) {
+      this.told = text;
+      put(this.partsSum, h("i", { class: `health ${bad.length ? "ill" : "well"}` }), !o.parts.length ? "parts unknown" : bad.length ? `${bad.map((p) => p.name).join(", ")}: see` : `${count(o.parts.length, "part")} well`);
+      put(this.partsList, o.parts.map((p) => h("li", {}, h("i", { class: `health ${p.ok ? "well" : "ill"}` }), h("b", {}, p.name), " ", p.detail || (p.ok ? "well" : "not well"))), o.version ? h("li", { class: "muted" }, `Tieline ${o.version}`) : null);
+    }
+    if (fresh.has("all") || fresh.has("origins")) put(this.banner, banner(o));
+    this.tick();
+  }
+}
+
+function banner(o: Overview): Child[] {
+  const out: Child[] = [];
+  if (o.fleet.invented) out.push(chip("sim", o.fleet.invented === o.fleet.sites ? `All ${o.fleet.sites} sites are invented` : `${o.fleet.invented} of ${o.fleet.sites} sites are invented`));
+  for (const [stream, name] of STREAMS) {
+    const origins = latest(o.origins.filter((x) => x.stream === stream && x.kind !== "forecast"));
+    if (!origins.length) continue;
+    const simulated = origins.every((x) => x.kind === "simulated" || /synthetic|simulated/.test(x.source));
+    const from = [...new Set(origins.map((x) => x.source))].slice(0, 2).join(", ");
+    const how = stream === "Usage" ? `${name}: real tokens` : stream === "Sample" ? `${name}: ${[...new Set(origins.map((x) => x.kind))].join(" and ")}` : `${name}: ${from === "synthetic" || !simulated ? from : `simulated (${from})`}`;
+    out.push(chip(simulated ? "sim" : "real", how));
+  }
+  if (Math.abs(o.speed - 1) >= 0.01) out.push(chip("sim", `world time runs at ${num(o.speed, 0)} times the wall clock`));
+  if (o.note) out.push(h("span", {}, o.note));
+  if (o.caught_up < 1) out.push(chip("sim", `reading the records: ${num(100 * o.caught_up, 0)} %`));
+  return out;
+}
+
+/** Sources that spoke within a day of the newest: a feed that was switched off is history. */
+function latest(origins: Origin[]): Origin[] {
+  const newest = Math.max(...origins.map((x) => x.at), 0);
+  return origins.filter((x) => newest - x.at < 86400);
+}
+
+const chip = (cls: string, text: string): HTMLElement => h("span", { class: `chip ${cls}` }, h("i", {}), text);
+
+function mark(): SVGSVGElement {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 32 32");
+  svg.setAttribute("class", "logo");
+  svg.setAttribute("aria-hidden", "true");
+  const mk = (tag: string, props: Record<string, string>): void => {
+    const el = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [k, v] of Object.entries(props)) el.setAttribute(k, v);
+    svg.append(el);
+  };
+  mk("path", { d: "M5 22h8l6-12h8", class: "logo-line" });
+  mk("circle", { cx: "5", cy: "22", r: "3.2", class: "logo-a" });
+  mk("circle", { cx: "27", cy: "10", r: "3.2", class: "logo-b" });
+  return svg;
+}

@@ -1,0 +1,63 @@
+// The page's frame: which page, and moving between them without loading anew.
+
+import { feed } from "./data";
+import { h, put } from "./dom";
+import { Header } from "./header";
+import { loginPage } from "./pages/login";
+import { overviewPage } from "./pages/overview";
+import { recordPage, recordsPage } from "./pages/records";
+import { sitePage } from "./pages/site";
+
+const root = document.getElementById("page")!;
+let leave: (() => void) | null = null;
+let header: Header | null = null;
+
+function route(): void {
+  leave?.();
+  const path = location.pathname;
+  const site = path.match(/^\/site\/([^/]+)$/), record = path.match(/^\/records\/(\d+)$/);
+  root.className = path === "/" ? "overview" : path.split("/")[1]!;
+  header?.here(path);
+  if (path === "/login") leave = loginPage(root);
+  else if (site) leave = sitePage(root, decodeURIComponent(site[1]!));
+  else if (record) leave = recordPage(root, record[1]!);
+  else if (path.startsWith("/records")) leave = recordsPage(root);
+  else leave = overviewPage(root, open);
+}
+
+function open(path: string): void {
+  history.pushState(null, "", path);
+  route();
+  scrollTo(0, 0);
+}
+
+document.addEventListener("click", (e) => {
+  const a = (e.target as Element).closest?.("a[data-nav]");
+  if (!a || e.defaultPrevented || e.button || e.metaKey || e.ctrlKey || e.shiftKey) return;
+  e.preventDefault();
+  document.querySelector("dialog")?.remove();
+  open(a.getAttribute("href")!);
+});
+addEventListener("popstate", route);
+
+async function start(): Promise<void> {
+  if (location.pathname === "/login") {
+    route();
+    return;
+  }
+  for (;;) {
+    try {
+      await feed.load();
+      break;
+    } catch (error) {
+      put(root, h("p", { class: "wait" }, `The console does not answer (${(error as Error).message}). Trying again.`));
+      await new Promise((done) => setTimeout(done, 1500));
+    }
+  }
+  header = new Header();
+  document.getElementById("top")!.append(header.el);
+  route();
+  feed.start();
+}
+
+void start();

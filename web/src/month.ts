@@ -1,0 +1,32 @@
+// The running month from the books: each figure with how it was computed and the records it is a fold of.
+
+import type { Figure, Month } from "./data";
+import { h, put } from "./dom";
+import { openRecords } from "./drawer";
+import { count, DASH, day, num } from "./format";
+
+const NAMES: Record<string, string> = {
+  bitcoin_produced: "Bitcoin produced", bitcoin_per_day: "Per day", bitcoin_sold: "Bitcoin sold", bitcoin_held: "Bitcoin held",
+  hashrate_deployed: "Hashrate deployed", hashrate_operating: "Hashrate operating, mean", chain_expected_bitcoin: "Expected from the chain",
+  produced_over_expected: "Produced / expected", energy_mining: "Energy, mining", energy_inference: "Energy, inference", energy_auxiliary: "Energy, auxiliary",
+  power_cost_mining: "Power cost of mining", power_cost_per_bitcoin: "Power per bitcoin", inference_tokens: "Tokens served", inference_billed: "Inference billed", cash: "Cash",
+};
+const STREAMS = ["Payout", "PowerBill", "Trade", "Usage", "Sample", "NetworkTick"];
+
+export function monthTable(el: HTMLElement, month: Month | null): void {
+  if (!month) {
+    put(el, h("p", { class: "wait" }, "The books are being read…"));
+    return;
+  }
+  put(el,
+    h("p", { class: "note" }, `${month.month}, ${day(month.start)} to ${day(month.end)}${month.complete ? "" : ", running"}`, month.simulated ? h("span", { class: "tag kind-simulated" }, "simulated pool and bills") : null),
+    h("table", { class: "figures" }, h("tbody", {}, month.figures.map((f) => row(f, month)))));
+}
+
+function row(f: Figure, month: Month): HTMLElement {
+  const places = f.unit === "BTC" ? 3 : f.unit === "BTC/day" ? 2 : f.unit === "" ? 4 : f.unit === "USD" || f.unit === "USD/BTC" ? 0 : f.unit === "tokens" ? 0 : f.unit === "MWh" ? 0 : 2;
+  const name = h("button", { type: "button", class: "quiet name", title: `${f.how}. Exactly ${f.value ?? "not known"} ${f.unit}; a fold of ${f.count} records.` }, NAMES[f.name] ?? f.name.replace(/_/g, " "));
+  const streams = STREAMS.filter((s) => f.records.includes(s));
+  name.addEventListener("click", () => openRecords(NAMES[f.name] ?? f.name, (streams.length ? streams : ["Payout", "PowerBill"]).map((stream) => ({ stream, since: month.start, until: month.end + 1 }))));
+  return h("tr", {}, h("th", { scope: "row" }, name, h("small", {}, f.how)), h("td", { class: "n" }, f.value === null ? DASH : num(Number(f.value), places)), h("td", {}, f.unit), h("td", { class: "n from" }, f.count ? count(f.count, f.records === "fleet" ? "site" : "record") : ""));
+}
