@@ -1,14 +1,18 @@
 """Settlement: once an hour has ended, what the pool pays for it and what its power cost.
 
 Both are made from samples and prices as they are in the store, have keys of their own, and are therefore
-made once however often this runs. An hour whose samples or prices are not in yet is tried again, for two
-days; then it is given up, and the log says so.
+made once however often this runs. An hour waits for the samples of every unit: a site that is cut off sends
+them when it is back. It does not wait for ever (a platform that was stopped has no samples to send), and what
+is missing then earns nothing and makes the bill an estimate.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from datetime import datetime, timedelta
+
+import msgspec
 
 from tieline.books import mean_hashrate_hs, power_bill
 from tieline.clock import Interval, intervals
@@ -22,8 +26,10 @@ from tieline.store import Store
 log = logging.getLogger("tieline.settle")
 
 HOUR = timedelta(hours=1)
-# Samples of a site that was cut off arrive late; two days covers a long weekend's outage of a link.
+# Samples of a site that was cut off arrive late; two days covers a long outage of a link.
 LOOK_BACK = timedelta(hours=48)
+# A pool pays within hours whatever we know of it; a power bill may wait for a longer outage.
+PAY_AFTER, BILL_AFTER = timedelta(hours=1), timedelta(hours=6)
 # The last samples of an hour are pushed within seconds; a minute is ample for a healthy link.
 GRACE = timedelta(minutes=1)
 
@@ -53,12 +59,21 @@ class Settler:
         samples = self._store.between(Sample, hour.start, hour.end)
         if not samples:
             return False
-        if not paid:
+        heard_s: dict[str, float] = defaultdict(float)
+        for sample in samples:
+            heard_s[sample.unit_id] += sample.length_s
+        whole = {
+            site.id: all(heard_s[unit.id] >= HOUR.total_seconds() for unit in site.units)
+            for site in self._config.fleet.sites
+        }
+        if not paid and (all(whole.values()) or now >= hour.end + PAY_AFTER):
             self._pay(hour, samples, now)
         bills = [
             bill
             for site in self._config.fleet.sites
-            if site.id not in billed and (bill := self._bill(site, hour, samples)) is not None
+            if site.id not in billed
+            and (whole[site.id] or now >= hour.end + BILL_AFTER)
+            and (bill := self._bill(site, hour, samples, whole[site.id])) is not None
         ]
         self._store.append(bills)
         return len(billed) + len(bills) == len(self._config.fleet.sites)
@@ -76,7 +91,7 @@ class Settler:
         if payout is not None:
             self._store.append([payout])
 
-    def _bill(self, site: Site, hour: Interval, samples: list[Sample]) -> PowerBill | None:
+    def _bill(self, site: Site, hour: Interval, samples: list[Sample], whole: bool) -> PowerBill | None:
         """Prices are those the site's plans were made at; the energy is what was metered."""
         plans = self._store.between(Plan, hour.start, hour.end, subject=site.id)
         prices = {plan.at: plan.price_usd_per_mwh for plan in plans if plan.price_usd_per_mwh is not None}
@@ -85,4 +100,7 @@ class Settler:
         temp_c = None if temp is None else temp + site.temp_offset_c
         nodes = frozenset(unit.id for unit in site.units if isinstance(unit, NodeGroup))
         share = GPU_AUX if nodes and not site.rig_groups else aux_share(site.cooling, temp_c)
-        return power_bill(site.id, hour, samples, prices, nodes, share, source=f"site:{site.id}")
+        bill = power_bill(site.id, hour, samples, prices, nodes, share, source=f"site:{site.id}")
+        if bill is None or whole or bill.kind == "simulated":
+            return bill
+        return msgspec.structs.replace(bill, kind="estimated")

@@ -1,0 +1,120 @@
+"""An hour is settled once: from what was heard, at the prices it was decided at, and not before it is known."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from tieline import config as configuration
+from tieline import records
+from tieline.app.settle import Settler
+from tieline.clock import FIVE_MINUTES
+from tieline.records import NetworkTick, Payout, Plan, PowerBill, Sample
+from tieline.store import Store
+
+T0 = datetime(2026, 11, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+TOML = """
+[fleet]
+name = "one"
+
+[[site]]
+id = "a"
+name = "A"
+region = "r"
+lat = 0.0
+lon = 0.0
+interconnect_mw = 10
+contract = { basis = "fixed", fixed_usd_per_mwh = 40.0 }
+rigs = [{ model = "Antminer S21", count = 1000 }]
+"""
+
+
+def world(minutes: range) -> tuple[Store, Settler]:
+    store = Store(None, records.encode, records.decode)
+    common = {"source": "test", "kind": "measured"}
+    batch: list[records.Record] = [
+        NetworkTick(
+            at=T0 - HOUR,
+            known_at=T0 - HOUR,
+            difficulty=1.5e14,
+            subsidy_btc=3.125,
+            fee_share=0.03,
+            btc_usd=Decimal("100000"),
+            **common,  # type: ignore[arg-type]
+        )
+    ]
+    for minute in minutes:
+        at = T0 + timedelta(minutes=minute)
+        batch += [
+            Sample(
+                at=at,
+                known_at=at + FIVE_MINUTES,
+                site_id="a",
+                unit_id="a.rigs-1",
+                length_s=300,
+                readings=10,
+                power_w=3.64e6,
+                hashrate_hs=2e17,
+                **common,  # type: ignore[arg-type]
+            ),
+            Plan(
+                at=at,
+                known_at=at,
+                site_id="a",
+                length_s=300,
+                valid_until=at + 3 * FIVE_MINUTES,
+                mode="act",
+                limit_w=10e6,
+                price_usd_per_mwh=40.0,
+                hashprice_usd=50.0,
+                setpoints=(),
+                decided_by="test",
+                **common,  # type: ignore[arg-type]
+            ),
+        ]
+    store.append(batch)
+    return store, Settler(configuration.loads(TOML), store)
+
+
+def test_an_hour_is_paid_and_billed_once_however_often_it_is_looked_at() -> None:
+    store, settler = world(range(0, 60, 5))
+    for _ in range(3):
+        settler.step(T0 + HOUR + timedelta(minutes=2))
+    Settler(configuration.loads(TOML), store).step(T0 + HOUR + timedelta(minutes=30))
+    (payout,) = store.between(Payout, T0, T0 + 2 * HOUR)
+    (bill,) = store.between(PowerBill, T0, T0 + 2 * HOUR)
+    assert payout.hashrate_hs == pytest.approx(2e17)
+    assert bill.cost_usd == Decimal("145.6")  # 3.64 MWh at 40 USD
+
+
+def test_an_hour_is_not_settled_before_it_has_ended() -> None:
+    store, settler = world(range(0, 60, 5))
+    settler.step(T0 + timedelta(minutes=59))
+    assert store.between(Payout, T0, T0 + 2 * HOUR) == []
+
+
+def test_an_hour_with_nothing_heard_waits_for_its_samples() -> None:
+    store, settler = world(range(0))
+    settler.step(T0 + HOUR + timedelta(minutes=2))
+    assert store.between(Payout, T0, T0 + 2 * HOUR) == []
+    late, _ = world(range(0, 60, 5))
+    store.append([s.record for s in late.follow(0)])  # type: ignore[misc]
+    settler.step(T0 + 5 * HOUR)
+    assert len(store.between(Payout, T0, T0 + 2 * HOUR)) == 1
+
+
+def test_half_an_hour_is_paid_as_half_and_billed_as_an_estimate_once_it_is_late() -> None:
+    store, settler = world(range(0, 30, 5))
+    settler.step(T0 + HOUR + timedelta(minutes=2))
+    assert store.between(Payout, T0, T0 + 2 * HOUR) == []
+    settler.step(T0 + 3 * HOUR)
+    (payout,) = store.between(Payout, T0, T0 + 2 * HOUR)
+    assert payout.hashrate_hs == pytest.approx(1e17)
+    assert store.between(PowerBill, T0, T0 + 2 * HOUR) == []
+    settler.step(T0 + 8 * HOUR)
+    (bill,) = store.between(PowerBill, T0, T0 + 2 * HOUR)
+    assert bill.kind == "estimated"
+    assert bill.cost_usd == Decimal("72.8")
