@@ -124,10 +124,14 @@ def _factors(
     blocks = [chain.blocks_per_ehs(*window) for window in windows]
     subsidy = [chain.subsidy_per_ehs(*window) for window in windows]
     if blocks[0] and blocks[1] and subsidy[0] and subsidy[1]:
-        a_day = (blocks[0] / factors[0].before, blocks[1] / factors[0].after)
-        factors.append(_Factor("difficulty", *a_day, "blocks per EH/s and day"))
         per_block = (subsidy[0] / blocks[0], subsidy[1] / blocks[1])
-        if not math.isclose(*per_block, rel_tol=1e-9):
+        if math.isclose(*per_block, rel_tol=1e-9):
+            a_day = (subsidy[0] / days[0], subsidy[1] / days[1])
+            factors.append(_Factor("difficulty", *a_day, "BTC per EH/s and day"))
+        else:
+            # A halving lies between: its part is shown beside that of difficulty.
+            a_day = (blocks[0] / days[0], blocks[1] / days[1])
+            factors.append(_Factor("difficulty", *a_day, "blocks per EH/s and day"))
             factors.append(_Factor("subsidy", *per_block, "BTC per block"))
     for factor in factors:
         rest[0] /= factor.before

@@ -13,6 +13,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -203,4 +204,7 @@ def _local_name(name: str) -> str:
 
 
 def _is_date(text: str) -> bool:
-    return re.fullmatch(r"(?:19|20)\d{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])", text) is not None
+    try:
+        return len(text) == 10 and date.fromisoformat(text).year >= 2009
+    except ValueError:
+        return False
