@@ -151,14 +151,15 @@ def _cap(
     for unit in shed_order(units):
         if over_w <= 0:
             return 0.0
-        if not unit.commandable:
-            continue
         target = asked[unit.unit_id]
         now_w = expected_w(unit, target)
         lower_w = max(unit.lowest_w + unit.stuck_w, now_w - over_w)
         if lower_w >= now_w:
             continue
-        over_w -= now_w - lower_w
+        # What cannot be commanded is asked all the same, so that it hears it if it comes back and is named if
+        # it does not; its power still counts, and others make room for it.
+        if unit.commandable:
+            over_w -= now_w - lower_w
         # What is stuck is drawn whatever is asked, so the rest of the unit is asked to make room for it.
         setpoint = Setpoint(
             unit_id=unit.unit_id,

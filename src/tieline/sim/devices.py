@@ -98,8 +98,7 @@ def _as_hosted(site: Site) -> list[Setpoint]:
     for unit in site.units:
         target_w = _highest_w(site, unit) * part
         if isinstance(unit, RigGroup):
-            shares = {"normal": part, "sleep": 1.0 - part}
-            asked.append(Setpoint(unit_id=unit.id, target_w=target_w, reason=reason, shares=shares))
+            asked.append(Setpoint(unit_id=unit.id, target_w=target_w, reason=reason))
         else:
             count = int(unit.nodes * unit.replicas_per_node * part)
             asked.append(Setpoint(unit_id=unit.id, target_w=target_w, reason=reason, replicas=count))

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -94,19 +96,22 @@ class FakeRigs:
         """Open the sockets; returns how many rigs answer. Where loopback aliases are missing (macOS) or taken,
         `problem` says so in one line, and the rest go on."""
         failed: list[str] = []
-        why = ""
+        why, taken = "", False
         for rig in self.rigs.values():
             try:
                 server = await asyncio.start_server(partial(_serve, rig), rig.address, self._port, backlog=64)
             except OSError as error:
                 failed.append(rig.address)
-                why = error.strerror or str(error)
+                why = os.strerror(error.errno or 0)
+                taken = taken or error.errno == errno.EADDRINUSE
             else:
                 self._servers.append(server)
         if failed:
+            hint = "many loopback addresses are a Linux feature; elsewhere these rigs show as unreachable"
+            if taken:
+                hint = "another program holds it; these rigs show as unreachable, or as the other program's"
             self.problem = (
-                f"{len(failed)} of {len(self.rigs)} fake rigs cannot listen on {failed[0]}:{self._port} ({why}); "
-                "many loopback addresses are a Linux feature, elsewhere these rigs show as unreachable"
+                f"{len(failed)} of {len(self.rigs)} fake rigs cannot listen on {failed[0]}:{self._port} ({why}); {hint}"
             )
             log.warning("%s", self.problem)
         return len(self._servers)

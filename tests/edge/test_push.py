@@ -1,0 +1,95 @@
+"""What was observed leaves a site's outbox when the store has it, and not before."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from tests.edge.edge_bench import Bench, FarStore
+
+from tieline.edge.push import RefusedError, push_always, push_once
+from tieline.link import LinkDownError
+from tieline.store.outbox import Outbox
+
+
+def test_an_item_is_deleted_only_when_the_store_acknowledged_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        bench = Bench(tmp_path)
+        far = FarStore(bench.link)
+        await bench.step(61)
+        waiting = len(bench.outbox)
+        assert waiting == 3
+        with pytest.raises(LinkDownError):
+            await push_once(bench.link, "s", bench.outbox)
+        await far.serve()
+        far.refuses = True
+        with pytest.raises(RefusedError, match="disk full"):
+            await push_once(bench.link, "s", bench.outbox)
+        far.refuses, far.deaf = False, True
+        with pytest.raises(TimeoutError):
+            await push_once(bench.link, "s", bench.outbox)
+        assert len(bench.outbox) == waiting
+        far.deaf = False
+        assert await push_once(bench.link, "s", bench.outbox) == waiting
+        assert len(bench.outbox) == 0
+        assert len(far.keys) == 2 * waiting  # sent twice, stored under the same keys
+        assert len(set(far.keys)) == waiting
+
+    asyncio.run(story())
+
+
+def test_after_an_outage_everything_arrives(tmp_path: Path) -> None:
+    async def story() -> None:
+        bench = Bench(tmp_path)
+        far = FarStore(bench.link)
+        await far.serve()
+        bench.link.up = False
+        pusher = asyncio.create_task(push_always(bench.link, "s", bench.outbox))
+        await bench.step(600)
+        await asyncio.sleep(0.05)
+        expected = {r.key for r in bench.kept()}
+        assert len(expected) >= 30
+        bench.link.up = True
+        async with asyncio.timeout(5):
+            while len(bench.outbox):
+                await asyncio.sleep(0.02)
+        pusher.cancel()
+        assert set(far.keys) == expected
+
+    asyncio.run(story())
+
+
+def test_the_outbox_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
+    """A process that keeps samples is killed without warning; whatever it said it had kept is there."""
+    script = textwrap.dedent(
+        """
+        import asyncio, sys
+        from pathlib import Path
+        from tests.edge.edge_bench import Bench
+        async def main():
+            bench = Bench(Path(sys.argv[1]))
+            while True:
+                await bench.step()
+                print(len(bench.outbox), flush=True)
+        asyncio.run(main())
+        """
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert child.stdout is not None
+    said = 0
+    while said < 30:
+        said = int(child.stdout.readline())
+    child.send_signal(signal.SIGKILL)
+    rest = child.stdout.read().split("\n")
+    child.wait()
+    said = max([said, *(int(line) for line in rest[:-1] if line)])
+    outbox = Outbox(tmp_path / "outbox.db")
+    assert len(outbox) >= said
+    outbox.close()
