@@ -4,6 +4,7 @@
 """
 
 from tieline.store.outbox import Outbox
+from tieline.store.spool import Spool
 from tieline.store.sqlite import Store, Stored, StoreError
 
-__all__ = ["Outbox", "Store", "StoreError", "Stored"]
+__all__ = ["Outbox", "Spool", "Store", "StoreError", "Stored"]

@@ -1,0 +1,90 @@
+"""`tieline gateway`: the OpenAI-compatible door alone, before any engines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+
+import click
+import msgspec
+
+from tieline.clock import WallClock
+from tieline.gateway import app
+from tieline.gateway.settings import Settings, SettingsError, from_plain, hash_key, load
+from tieline.store import StoreError
+
+
+@click.command()
+@click.option("--upstream", "upstreams", multiple=True, metavar="URL", help="An engine's address; repeat for more.")
+@click.option("--config", "config", type=click.Path(path_type=Path, dir_okay=False), help="TOML: keys, models, limits.")
+@click.option("--host", default=None, help="Address to listen on (127.0.0.1).")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=None, help="Port to listen on (8787); 0 takes a free one."
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes on one port.")
+@click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), default=Path(".tieline/gateway"), show_default=True,
+    help="Folder for usage records and the access log.",
+)  # fmt: skip
+@click.option("--hash-key", "key_to_hash", metavar="KEY", help="Print the SHA-256 to put into the configuration.")
+@click.option("--verbose", is_flag=True, help="Log each failover.")
+def gateway(
+    upstreams: tuple[str, ...],
+    config: Path | None,
+    host: str | None,
+    port: int | None,
+    workers: int,
+    data: Path,
+    key_to_hash: str | None,
+    verbose: bool,
+) -> None:
+    """Serve one OpenAI-compatible address before any engines.
+
+    \b
+    tieline gateway --upstream http://127.0.0.1:8000 --upstream http://127.0.0.1:8001
+    """
+    if key_to_hash is not None:
+        click.echo(hash_key(key_to_hash))
+        return
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(message)s")
+    try:
+        settings = _settings(upstreams, config, host, port)
+        if workers > 1:
+            from tieline.gateway import workers as many
+
+            many.run(settings, data, workers)
+            return
+        app.run(lambda: _serve(settings, data))
+    except (SettingsError, StoreError) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+
+
+def _settings(upstreams: tuple[str, ...], config: Path | None, host: str | None, port: int | None) -> Settings:
+    settings = load(config) if config is not None else from_plain({}, "the command line")
+    given = msgspec.to_builtins(settings)
+    given["engines"] = [*given["engines"], *({"url": url} for url in upstreams)]
+    if host is not None:
+        given["host"] = host
+    if port is not None:
+        given["port"] = port
+    if not given["engines"]:
+        raise SettingsError("no engine given: add --upstream URL or [[engines]] in the configuration")
+    return from_plain(given, str(config) if config is not None else "the command line")
+
+
+async def _serve(settings: Settings, data: Path) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    def started(url: str) -> None:
+        click.echo(f"gateway: {url}")
+        for engine in settings.engines:
+            click.echo(f"  before {engine.url}")
+
+    await app.serve(settings, WallClock(), data, stop=stop, started=started)

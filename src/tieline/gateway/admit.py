@@ -1,0 +1,306 @@
+"""Admission: who asks, may they, can they pay. Pure: told the time, touches memory only.
+
+A key is found by the SHA-256 digest of what was presented: the lookup's timing depends on a hash nobody can
+steer, never on the secret. A request holds a Ticket from admission to settlement; the ticket's maximum cost
+stays reserved in the purses of its key, project and tenant until it is settled at what was delivered.
+Money is integer nano-dollars.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tieline.gateway import errors
+from tieline.gateway.errors import Refusal
+from tieline.gateway.settings import Key, Limits, Model, Settings, Tenant
+
+OPEN_TENANT = "local"
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket over one minute; it may go below zero when more was used than asked for."""
+
+    per_minute: int
+    level: float
+    at: float
+
+    def refill(self, now: float) -> None:
+        if now > self.at:
+            self.level = min(self.per_minute, self.level + (now - self.at) * self.per_minute / 60.0)
+            self.at = now
+
+    def wait_s(self, amount: float, now: float) -> float:
+        """0 where `amount` may be taken, else seconds until it may."""
+        self.refill(now)
+        return 0.0 if self.level >= amount else (amount - self.level) * 60.0 / self.per_minute
+
+
+@dataclass(slots=True)
+class Purse:
+    """What one scope may still spend here. `granted` is the whole budget, or the slices a coordinator leased."""
+
+    granted: int
+    settled: int = 0
+    reserved: int = 0
+    leased: bool = False
+    expires: float = float("inf")  # of the lease, by the local clock; past it nothing more is admitted
+
+    @property
+    def free(self) -> int:
+        return self.granted - self.settled - self.reserved
+
+
+@dataclass(slots=True)
+class Scope:
+    """A tenant, a project or a key: each may limit."""
+
+    id: str
+    requests: Bucket | None = None
+    tokens: Bucket | None = None
+    concurrent: int | None = None
+    purse: Purse | None = None
+    period: str = "month"
+    live: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, id_: str, limits: Limits, leased: bool) -> Scope:
+        rpm, tpm, budget = limits.requests_per_minute, limits.tokens_per_minute, limits.budget_nano_usd
+        return cls(
+            id_,
+            None if rpm is None else Bucket(rpm, float(rpm), 0.0),
+            None if tpm is None else Bucket(tpm, float(tpm), 0.0),
+            limits.concurrent,
+            None if budget is None else Purse(0 if leased else budget, leased=leased),
+            limits.budget_period,
+        )
+
+
+@dataclass(slots=True)
+class Account:
+    """A key as admission sees it: its scopes from the narrowest out."""
+
+    key: Key
+    tenant: Tenant
+    scopes: tuple[Scope, ...]
+    limited: bool
+    models: frozenset[str]
+    regions: frozenset[str]
+    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    purses: tuple[Scope, ...]
+
+
+@dataclass(slots=True)
+class Ticket:
+    """What a request holds while it runs. Settling or dropping it twice is settling it once."""
+
+    number: int
+    account: Account
+    reserved: int
+    open: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """The local slices do not cover it: ask the coordinator for this much, by scope."""
+
+    needs: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a request may cost at most."""
+
+    prompt_bound: int
+    max_output: int | None
+    choices: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    ticket: Ticket
+    max_output: int
+
+
+class Book:
+    """All accounts of this process, by key digest."""
+
+    def __init__(self, settings: Settings, *, leased: bool = False) -> None:
+        self.scopes: dict[str, Scope] = {}
+        self.by_digest: dict[bytes, Account] = {}
+        self.leased = leased
+        self._next = 0
+        self.live: dict[int, Ticket] = {}
+        self.today = datetime.min.replace(tzinfo=UTC)
+        for tenant in settings.tenants:
+            self._scope(f"tenant:{tenant.id}", tenant.limits)
+            for project in tenant.projects:
+                self._scope(f"project:{tenant.id}/{project.id}", project.limits)
+        tenants = {tenant.id: tenant for tenant in settings.tenants}
+        for key in settings.keys:
+            self._scope(f"key:{key.id}", key.limits)
+            self.by_digest[bytes.fromhex(key.sha256)] = self._account(key, tenants[key.tenant])
+        self.open: Account | None = None
+        if not settings.keys:
+            anyone = Key(id="open", sha256="0" * 64, tenant=OPEN_TENANT)
+            self._scope("key:open", Limits())
+            self.open = self._account(anyone, tenants.get(OPEN_TENANT, Tenant(id=OPEN_TENANT)))
+
+    def _scope(self, id_: str, limits: Limits) -> None:
+        self.scopes[id_] = Scope.of(id_, limits, self.leased)
+
+    def _account(self, key: Key, tenant: Tenant) -> Account:
+        ids = (f"key:{key.id}", f"project:{tenant.id}/{key.project}", f"tenant:{tenant.id}")
+        scopes = tuple(self.scopes[one] for one in ids if one in self.scopes)
+        limiting = tuple(
+            s
+            for s in scopes
+            if s.requests is not None or s.tokens is not None or s.concurrent is not None or s.purse is not None
+        )
+        return Account(
+            key,
+            tenant,
+            limiting,
+            bool(limiting) or key.expires is not None or bool(key.networks),
+            frozenset(key.models),
+            frozenset(key.regions),
+            tuple(ipaddress.ip_network(one, strict=False) for one in key.networks),
+            tuple(s for s in limiting if s.purse is not None),
+        )
+
+    # --- who ---------------------------------------------------------------
+
+    def identify(self, authorization: bytes | None, peer: str, now: datetime) -> Account | Refusal:
+        """The account behind an Authorization header."""
+        if authorization is None:
+            if self.open is not None:
+                return self.open
+            return Refusal(401, "give your key as 'Authorization: Bearer <key>'", "missing_api_key")
+        if authorization[:7].lower() != b"bearer ":
+            return Refusal(401, "the Authorization header must be 'Bearer <key>'", "invalid_api_key")
+        account = self.by_digest.get(hashlib.sha256(authorization[7:].strip()).digest())
+        if account is None:
+            if self.open is not None:  # clients insist on sending some key; an open door takes any
+                return self.open
+            return Refusal(401, "the key is not valid here", "invalid_api_key")
+        if account.key.expires is not None and now >= account.key.expires:
+            return Refusal(401, "the key has expired", "expired_api_key")
+        if account.networks and not _inside(peer, account.networks):
+            return Refusal(403, "the key may not be used from this address", "address_not_allowed")
+        return account
+
+    # --- may they, can they pay --------------------------------------------
+
+    def admit(self, account: Account, model: Model, ask: Ask, now: float) -> Admitted | Short | Refusal:
+        """Reserve the request's maximum in every purse, or say why not. All or nothing."""
+        if account.models and model.name not in account.models:
+            return errors.unknown_model(model.name)
+        wanted = model.max_output_tokens if ask.max_output is None else ask.max_output
+        scopes = account.scopes
+        for scope in scopes:
+            if scope.concurrent is not None and len(scope.live) >= scope.concurrent:
+                return Refusal(
+                    429, f"{scope.id} has {scope.concurrent} requests running, its limit", "concurrency_limit",
+                    retry_after_s=1,
+                )  # fmt: skip
+            if scope.requests is not None and (wait := scope.requests.wait_s(1.0, now)) > 0:
+                return Refusal(429, f"{scope.id} is at its requests per minute", "rate_limit", retry_after_s=wait)
+            if scope.tokens is not None and (wait := scope.tokens.wait_s(1.0, now)) > 0:
+                return Refusal(429, f"{scope.id} is at its tokens per minute", "token_limit", retry_after_s=wait)
+        cost = 0
+        if account.purses:
+            prompt_cost = ask.prompt_bound * max(model.input_nano, model.cached_nano)
+            per_output = model.output_nano * ask.choices
+            if ask.max_output is None and per_output:
+                wanted = min(wanted, self._affordable(account, prompt_cost, per_output, wanted))
+            cost = prompt_cost + wanted * per_output
+            short = self._short(account, cost, now)
+            if short is not None:
+                return short
+        self._next += 1
+        ticket = Ticket(self._next, account, cost)
+        for scope in scopes:
+            scope.live.add(ticket.number)
+            if scope.requests is not None:
+                scope.requests.level -= 1.0
+            if scope.purse is not None:
+                scope.purse.reserved += cost
+        self.live[ticket.number] = ticket
+        return Admitted(ticket, wanted)
+
+    def _affordable(self, account: Account, prompt_cost: int, per_output: int, wanted: int) -> int:
+        """Output tokens that every purse still covers, at least 1 so that a refusal states a real maximum.
+        Leased purses are not the whole budget: there the default stays, and the coordinator is asked."""
+        if self.leased:
+            return wanted
+        free = min(s.purse.free for s in account.purses if s.purse is not None)
+        return max(1, (free - prompt_cost) // per_output)
+
+    def _short(self, account: Account, cost: int, now: float) -> Short | Refusal | None:
+        needs = []
+        for scope in account.purses:
+            purse = scope.purse
+            assert purse is not None
+            if purse.leased:
+                if now >= purse.expires or purse.free < cost:
+                    needs.append((scope.id, max(0, cost - purse.free) if now < purse.expires else cost))
+            elif purse.free < cost:
+                return errors.spent(scope.id)
+        return Short(tuple(needs)) if needs else None
+
+    # --- afterwards --------------------------------------------------------
+
+    def settle(self, ticket: Ticket, cost: int, tokens: int) -> None:
+        """Give the reservation back and book what was delivered. An engine cannot make a request cost more
+        than was reserved: the rest is the operator's."""
+        if not ticket.open:
+            return
+        ticket.open = False
+        del self.live[ticket.number]
+        for scope in ticket.account.scopes:
+            scope.live.discard(ticket.number)
+            if scope.tokens is not None:
+                scope.tokens.level -= tokens
+            if scope.purse is not None:
+                scope.purse.reserved -= ticket.reserved
+                scope.purse.settled += min(cost, ticket.reserved)
+
+    # --- the budgets' calendar --------------------------------------------
+
+    def turn(self, now: datetime, totals: dict[str, int]) -> None:
+        """Begin the period that `now` falls in: what was spent in it before, by the names below."""
+        self.today = now
+        for scope in self.scopes.values():
+            if scope.purse is not None and not scope.purse.leased:
+                scope.purse.settled = totals.get(self.total_name(scope), 0)
+
+    def turned(self, now: datetime) -> bool:
+        """Has a day begun since the last `turn`?"""
+        return now.date() != self.today.date()
+
+    def total_name(self, scope: Scope) -> str:
+        """What a scope's spending in the current period is summed under."""
+        period = {"day": f"{self.today:%Y-%m-%d}", "month": f"{self.today:%Y-%m}"}.get(scope.period, "all")
+        return f"{scope.id}|{period}"
+
+    def total_names(self, tenant: str, project: str, key_id: str) -> list[str]:
+        """The same for a record of usage: the budgets it counts against."""
+        ids = (f"key:{key_id}", f"project:{tenant}/{project}", f"tenant:{tenant}")
+        scopes = (self.scopes.get(one) for one in ids)
+        return [self.total_name(scope) for scope in scopes if scope is not None and scope.purse is not None]
+
+
+def cost_nano(model: Model, prompt_tokens: int, cached_tokens: int, output_tokens: int) -> int:
+    cached = min(cached_tokens, prompt_tokens)
+    return (prompt_tokens - cached) * model.input_nano + cached * model.cached_nano + output_tokens * model.output_nano
+
+
+def _inside(peer: str, networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)

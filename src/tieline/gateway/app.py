@@ -1,0 +1,247 @@
+"""The gateway's process: sockets, the replica table, the way out.
+
+`serve` is told everything: settings, the clock, where usage is kept, and the link of a platform if there is
+one. With a link, replicas come from their sites' heartbeats; without, from addresses that are asked how they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import socket
+import ssl
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tieline import records
+from tieline.clock import Clock
+from tieline.gateway.door import Door
+from tieline.gateway.paths import Paths
+from tieline.gateway.route import MAX_UNKNOWN_SLOTS, State
+from tieline.gateway.service import Service, backend_of
+from tieline.gateway.settings import Settings
+from tieline.gateway.upstream import Backend, call
+from tieline.link import Link
+from tieline.records import ReplicaState
+from tieline.store import Spool
+
+log = logging.getLogger("tieline.gateway")
+
+# An engine given by address is asked this often; a refused connection is noticed by requests at once.
+CHECK_EVERY_S: Final = 2.0
+CHECK_TIMEOUT_S: Final = 2.0
+# Live requests have this long to end when the process is told to stop.
+DRAIN_S: Final = 30.0
+# Usage rows kept by a gateway that has no store to send them to.
+ALONE_KEEPS: Final = 1_000_000
+
+
+class _ModelEntry(msgspec.Struct):
+    id: str
+    owned_by: str = ""
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_ModelEntry]
+
+
+_models = msgspec.json.Decoder(_ModelList).decode
+
+
+async def serve(
+    settings: Settings,
+    clock: Clock,
+    data: Path,
+    *,
+    link: Link | None = None,
+    stop: asyncio.Event | None = None,
+    started: Callable[[str], None] | None = None,
+    sock: socket.socket | None = None,
+    origin: str = "gateway",
+    drain_s: float = DRAIN_S,
+) -> None:
+    """Serve until `stop` is set, then let what runs end. `started` is told the base URL once it answers.
+
+    `data` is this process's own folder. Raises OSError where the address is taken, StoreError where `data`
+    cannot be written.
+    """
+    stop = stop or asyncio.Event()
+    spool = Spool(data / "usage.db", keep_last=None if link is not None else ALONE_KEEPS)
+    svc = Service(settings, clock, spool, origin)
+    recovered = svc.meter.recover()
+    if recovered:
+        log.warning("billed %d streams of a gateway that was killed, from their last progress", recovered)
+    for engine in settings.engines:
+        svc.backends[engine.name] = backend_of(engine)
+    paths = Paths(svc)
+    loop = asyncio.get_running_loop()
+    tls = None
+    if settings.tls_cert:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(settings.tls_cert, settings.tls_key or None)
+
+    def door() -> Door:
+        return Door(svc, paths.route)
+
+    if sock is not None:
+        server = await loop.create_server(door, sock=sock, ssl=tls, backlog=4096)
+    else:
+        server = await loop.create_server(door, settings.host, settings.port, ssl=tls, backlog=4096)
+    tasks = [
+        loop.create_task(svc.tick_for_ever()),
+        loop.create_task(_every_second(svc, data if settings.access_log else None)),
+        *(loop.create_task(_watch(svc, backend)) for backend in list(svc.backends.values())),
+    ]
+    if link is not None:
+        tasks.append(loop.create_task(_follow(svc, link)))
+        tasks.append(loop.create_task(svc.meter.push_for_ever(link, origin)))
+    port = server.sockets[0].getsockname()[1]
+    scheme = "https" if tls is not None else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    # What lives from here on is per request; what is already here is never collected again.
+    gc.collect()
+    gc.freeze()
+    if started is not None:
+        started(f"{scheme}://{host}:{port}/v1")
+    try:
+        await stop.wait()
+        await _drain(svc, server, drain_s)
+    finally:
+        for task in tasks:
+            task.cancel()
+        svc.close()
+        for one in list(svc.doors):
+            if one.transport is not None:
+                one.transport.abort()
+        await asyncio.sleep(0)
+        server.close()
+        await asyncio.to_thread(spool.close)
+
+
+async def _drain(svc: Service, server: asyncio.Server, drain_s: float) -> None:
+    """Take nothing new, let live requests end, then end them."""
+    svc.draining = True
+    server.close()
+    deadline = svc.loop.time() + drain_s
+    for door in list(svc.doors):
+        if not door.request_id and door.transport is not None:
+            door.transport.close()
+    while svc.exchanges and svc.loop.time() < deadline:
+        await asyncio.sleep(0.05)
+    for exchange in list(svc.exchanges):
+        exchange.cancel()
+
+
+async def _every_second(svc: Service, data: Path | None) -> None:
+    """Slow clients, idle connections, the access log."""
+    path = None if data is None else data / "access.jsonl"
+    while True:
+        await asyncio.sleep(1.0)
+        now = svc.loop.time()
+        for door in list(svc.doors):
+            door.tick(now)
+        if svc.access and path is not None:
+            lines, svc.access = svc.access, []
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(_append, path, b"".join(lines))
+
+
+# The access log is rotated once at this size: two files at most.
+MAX_LOG_BYTES: Final = 64 * 1024 * 1024
+
+
+def _append(path: Path, text: bytes) -> None:
+    if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
+        path.replace(path.with_suffix(".1.jsonl"))
+    with path.open("ab") as file:
+        file.write(text)
+
+
+# --- the replica table ----------------------------------------------------------------
+
+
+async def _follow(svc: Service, link: Link) -> None:
+    """Replicas as their sites' agents tell them."""
+    while True:
+        try:
+            async for _, data in link.follow("replica.>"):
+                try:
+                    state = records.decode(data)
+                except msgspec.ValidationError as error:
+                    log.warning("a replica's message is no record: %s", error)
+                    continue
+                if isinstance(state, ReplicaState):
+                    svc.heard(state)
+        except (OSError, RuntimeError) as error:
+            log.info("the link to the sites is away: %s", error)
+        await asyncio.sleep(0.5)
+
+
+async def _watch(svc: Service, backend: Backend) -> None:
+    """An engine given by address: ask what it serves and whether it is well."""
+    while True:
+        await _check(svc, backend)
+        await asyncio.sleep(CHECK_EVERY_S if backend.state is State.READY else 0.5)
+
+
+async def _check(svc: Service, backend: Backend) -> None:
+    began = svc.loop.time()
+    try:
+        status, body = await call(backend, "GET", "/v1/models", b"", CHECK_TIMEOUT_S)
+        listed = _models(body).data if status == 200 else None
+    except OSError:
+        listed = None
+    except msgspec.DecodeError:
+        listed = []  # it answers, but lists nothing: what it serves has to be configured
+    if listed is None:
+        if backend.state is State.READY and not backend.live:
+            svc.turn(backend, State.STARTING)  # live streams say for themselves whether they are dead
+        return
+    backend.rtt_s = svc.loop.time() - began
+    _learn(svc, backend, listed)
+    svc.turn(backend, State.READY)
+
+
+def _learn(svc: Service, backend: Backend, listed: list[_ModelEntry]) -> None:
+    """What the engine calls its models, what kind of engine it is."""
+    if not backend.engine and listed:
+        owner = listed[0].owned_by
+        backend.engine = {"llamacpp": "llama.cpp", "vllm": "vllm", "sglang": "sglang"}.get(owner, "other")
+        backend.reuse_after_stream = backend.engine != "llama.cpp"
+    own = {entry.id for entry in listed}
+    served = {name: name for name in own}
+    for model in svc.settings.models:
+        if model.upstream_name in own:
+            served[model.name] = str(model.upstream_name)
+    if backend.engine == "llama.cpp" and backend.slots == MAX_UNKNOWN_SLOTS:
+        svc.spawn(_ask_slots(backend))
+    known = frozenset(served)
+    if known and not known <= backend.models:
+        backend.models |= known
+        backend.served.update(served)
+
+
+async def _ask_slots(backend: Backend) -> None:
+    """llama.cpp says how many requests it runs at once; beyond that its own queue would hide the wait from us."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        status, body = await call(backend, "GET", "/props", b"", CHECK_TIMEOUT_S)
+        if status == 200:
+            slots = msgspec.json.decode(body).get("total_slots")
+            if isinstance(slots, int) and slots > 0:
+                backend.slots = slots
+
+
+def run(main: Callable[[], object]) -> None:
+    """Run a coroutine function on the fastest loop this system has."""
+    if sys.platform != "win32":
+        import uvloop
+
+        uvloop.run(main())  # type: ignore[arg-type]
+    else:
+        asyncio.run(main())  # type: ignore[arg-type]

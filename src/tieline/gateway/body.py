@@ -1,0 +1,253 @@
+"""A request body: read once, at its top level, and written anew for the engine.
+
+Values the gateway does not judge stay the bytes they came in. Writing the object anew means that an engine
+sees each field once, whatever a client repeated, and that fields which would undo what was admitted (a second
+name for the output limit, more candidates than are billed) do not travel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import msgspec
+
+from tieline.gateway.admit import Ask
+from tieline.gateway.errors import Refusal, bad_request
+from tieline.gateway.settings import Model
+
+Kind = Literal["chat", "completions", "embeddings", "responses", "rerank"]
+Continuity = Literal["token", "text", "regenerate", "none"]
+
+# OpenAI's own bound on `n`, and a bound on numbers that only overflow something.
+MAX_CHOICES: Final = 128
+MAX_OUTPUT: Final = 10_000_000
+# What a shared prefix is recognised by: system prompts differ well within it.
+PREFIX_BYTES: Final = 512
+# A tool's schema is printed into the prompt by the template, often indented.
+TOOLS_FACTOR: Final = 3
+
+# Engines' own names for the limits that admission counts, and switches that change what a frame holds.
+_NEVER: Final = frozenset(
+    {
+        "n_predict", "max_new_tokens", "n_cmpl", "id_slot", "timings_per_token", "return_progress", "return_tokens",
+        "lora", "priority", "return_token_ids", "continue_final_message", "post_sampling_probs", "best_of",
+        "min_tokens", "min_new_tokens", "ignore_eos", "kv_transfer_params", "request_id", "regex_only",
+    }
+)  # fmt: skip
+
+_read = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_write = msgspec.json.Encoder().encode
+_string = msgspec.json.Decoder(str).decode
+_bool = msgspec.json.Decoder(bool | None).decode
+_count = msgspec.json.Decoder(int | None).decode
+
+_TRUE: Final = msgspec.Raw(b"true")
+_USAGE: Final = msgspec.Raw(b'{"include_usage":true}')
+_LIMIT_NAMES: Final = {
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "completions": ("max_tokens",),
+    "responses": ("max_output_tokens",),
+    "embeddings": (),
+    "rerank": (),
+}
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+_stream_options = msgspec.json.Decoder(_StreamOptions | None).decode
+
+
+@dataclass(slots=True)
+class Request:
+    """What the gateway knows of a request."""
+
+    kind: Kind
+    model: str
+    stream: bool
+    fields: dict[str, msgspec.Raw]
+    max_output: int | None
+    choices: int
+    wants_usage: bool
+    tools: bool
+    structured: bool
+    continuity: Continuity = "text"
+    prompts: int = 1
+    _prompt_bytes: int = 0
+    limit: int = field(default=0)
+
+    def ask(self, model: Model) -> Ask:
+        """The most it may cost: each token of a byte-level vocabulary stands for at least one byte."""
+        output = 0 if self.kind in ("embeddings", "rerank") else self.max_output
+        return Ask(self.prompt_bound(model), output, self.choices * self.prompts)
+
+    def prompt_bound(self, model: Model) -> int:
+        bound = self._prompt_bytes + model.template_tokens * self.prompts
+        prompt = self.fields.get("messages") or self.fields.get("input")
+        if prompt is not None and (b'"image_url"' in bytes(prompt) or b'"input_image"' in bytes(prompt)):
+            images, inline = _images(msgspec.json.decode(prompt))
+            bound += images * model.image_tokens - inline
+        return bound
+
+    @property
+    def prefix(self) -> int:
+        raw = self.fields.get("messages") or self.fields.get("prompt") or self.fields.get("input")
+        return 0 if raw is None else hash(bytes(memoryview(raw)[:PREFIX_BYTES]))
+
+    @property
+    def prompt_bytes(self) -> int:
+        return self._prompt_bytes
+
+    def encode(self, model: Model, max_output: int) -> bytes:
+        """The body as the engine gets it."""
+        self.limit = max_output
+        fields = self.fields
+        if model.upstream_name is not None and model.upstream_name != self.model:
+            fields["model"] = msgspec.Raw(_write(model.upstream_name))
+        if self.stream and self.kind in ("chat", "completions") and not self.wants_usage:
+            fields["stream_options"] = _USAGE
+        names = _LIMIT_NAMES[self.kind]
+        if self.max_output is None and names:
+            fields[names[-1]] = msgspec.Raw(b"%d" % max_output)
+        return _write(fields)
+
+
+def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | Refusal:
+    """The request, or what is wrong with it and where."""
+    try:
+        fields = _read(body)
+        if not body.isascii():
+            body.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return bad_request(f"the body is not a JSON object: {error}", "invalid_json")
+    try:
+        model = _string(fields["model"])
+    except KeyError:
+        return bad_request("give the model's name in 'model'", "missing_required_parameter", "model")
+    except msgspec.DecodeError:
+        return bad_request("'model' must be a string", "invalid_type", "model")
+    if not fields.keys().isdisjoint(_NEVER):
+        for name in _NEVER & fields.keys():
+            if name == "best_of":
+                return bad_request("'best_of' is not offered; use 'n'", "unsupported_parameter", "best_of")
+            del fields[name]
+    name = "stream"
+    try:
+        stream = "stream" in fields and bool(_bool(fields["stream"]))
+        limits = []
+        for name in _LIMIT_NAMES[kind]:
+            if name in fields and (limit := _count(fields[name])) is not None:
+                if not 1 <= limit <= MAX_OUTPUT:
+                    return bad_request(f"'{name}' must be between 1 and {MAX_OUTPUT}", "invalid_value", name)
+                limits.append(limit)
+            else:
+                fields.pop(name, None)
+        choices = 1
+        name = "n"
+        if "n" in fields:
+            choices = _count(fields["n"]) or 1
+            if not 1 <= choices <= MAX_CHOICES:
+                return bad_request(f"'n' must be between 1 and {MAX_CHOICES}", "invalid_value", "n")
+        wants_usage = False
+        name = "stream_options"
+        if "stream_options" in fields:
+            options = _stream_options(fields["stream_options"])
+            wants_usage = stream and options is not None and options.include_usage is True
+            if not wants_usage:
+                del fields["stream_options"]
+            else:
+                fields["stream_options"] = _USAGE
+    except msgspec.DecodeError as error:
+        return bad_request(f"'{name}': {error}", "invalid_type", name)
+    if stream and kind in ("embeddings", "rerank"):
+        return bad_request("this endpoint does not stream", "unsupported_parameter", "stream")
+    max_output = min(limits) if limits else None
+    if len(limits) == 2 and max_output is not None:  # two names for one limit: both get the smaller
+        for name in _LIMIT_NAMES[kind]:
+            fields[name] = msgspec.Raw(b"%d" % max_output)
+    request = Request(
+        kind, model, stream, fields, max_output, choices, wants_usage, "tools" in fields or "functions" in fields, False
+    )
+    refusal = _prompt(request)
+    if refusal is not None:
+        return refusal
+    if continuity is not None:
+        if continuity not in (b"token", b"text", b"regenerate", b"none"):
+            return bad_request("x-tieline-continuity is one of token, text, regenerate, none", "invalid_value")
+        request.continuity = continuity.decode()  # type: ignore[assignment]
+    return request
+
+
+def _prompt(request: Request) -> Refusal | None:
+    """Where the prompt is, how long it may be in tokens, and how many prompts there are."""
+    fields, kind = request.fields, request.kind
+    name = {"chat": "messages", "completions": "prompt", "rerank": "query"}.get(kind, "input")
+    prompt = fields.get(name)
+    if prompt is None:
+        return bad_request(f"give '{name}'", "missing_required_parameter", name)
+    size = len(memoryview(prompt))
+    first = bytes(memoryview(prompt)[:1])
+    if kind == "chat":
+        if first != b"[" or size == 2:
+            return bad_request("'messages' must be a list of at least one message", "invalid_type", "messages")
+        if "tools" in fields:
+            size += TOOLS_FACTOR * len(memoryview(fields["tools"]))
+        form = fields.get("response_format")
+        request.structured = (form is not None and b'"json' in bytes(form)) or not fields.keys().isdisjoint(
+            ("grammar", "json_schema", "guided_json", "structured_outputs", "regex")
+        )
+    elif kind in ("completions", "embeddings"):
+        if first not in (b'"', b"["):
+            return bad_request(f"'{name}' must be a string or a list", "invalid_type", name)
+        if first == b"[":
+            items = msgspec.json.decode(prompt)
+            if not items:
+                return bad_request(f"'{name}' is empty", "invalid_value", name)
+            kinds = {type(item) for item in items}
+            if kinds not in ({str}, {int}, {list}):
+                return bad_request(f"'{name}' must hold strings or token ids", "invalid_type", name)
+            request.prompts = 1 if kinds == {int} else len(items)
+    elif kind == "rerank":
+        if "documents" not in fields:
+            return bad_request("give 'documents'", "missing_required_parameter", "documents")
+        size += len(memoryview(fields["documents"]))
+    elif "instructions" in fields:
+        size += len(memoryview(fields["instructions"]))
+    request._prompt_bytes = size
+    return None
+
+
+def _images(value: object) -> tuple[int, int]:
+    """(images, bytes of those given inline), anywhere in a prompt."""
+    if isinstance(value, dict):
+        if value.get("type") in ("image_url", "input_image"):
+            url = value.get("image_url")
+            text = url.get("url") if isinstance(url, dict) else url
+            return 1, len(text) if isinstance(text, str) and text.startswith("data:") else 0
+        value = list(value.values())
+    if isinstance(value, list):
+        found = [_images(one) for one in value]
+        return sum(count for count, _ in found), sum(size for _, size in found)
+    return 0, 0
+
+
+def complaint(request: Request) -> Refusal | None:
+    """Why an engine may have choked on this: looked for only after it did, so that the usual request pays
+    nothing for it."""
+    if request.kind != "chat":
+        return None
+    messages = msgspec.json.decode(request.fields["messages"])
+    for index, message in enumerate(messages):
+        where = f"messages[{index}]"
+        if not isinstance(message, dict):
+            return bad_request(f"{where} must be an object", "invalid_type", where)
+        role, content = message.get("role"), message.get("content")
+        if role not in ("system", "developer", "user", "assistant", "tool", "function"):
+            return bad_request(f"{where}.role {role!r} is not a role", "invalid_value", f"{where}.role")
+        if content is None and role != "assistant":
+            return bad_request(f"{where}.content is missing", "missing_required_parameter", f"{where}.content")
+        if not isinstance(content, str | list | None):
+            return bad_request(f"{where}.content must be text or a list of parts", "invalid_type", f"{where}.content")
+    return None

@@ -1,0 +1,292 @@
+"""HTTP/1.1 framing, both sides, as pure functions and small state machines over bytes.
+
+Knows nothing of sockets, models or JSON. It is strict where a proxy must be: one reading of each message, or
+none. Bare LF, folded lines, a space before a colon, two lengths, a length beside a transfer coding, a second
+Host, any transfer coding but `chunked`, and control bytes are refused (RFC 9112 sections 2.2, 5 and 6.3).
+A request is always written anew towards an engine, so nothing a client framed ever reaches one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+# Bounds. 32 KB of head is what nginx takes by default (4 x 8 KB); 100 fields is h11's and Apache's number.
+MAX_HEAD: Final = 32_768
+MAX_LINE: Final = 8_192
+MAX_FIELDS: Final = 100
+# Trailers are read and thrown away; whoever sends more than this is not a client.
+MAX_TRAILER: Final = 4_096
+# A chunk-size line: 16 hex digits would be 2**64; extensions are allowed and ignored up to this.
+MAX_CHUNK_LINE: Final = 256
+
+_REQUEST = re.compile(
+    rb"([A-Z][A-Z_-]{0,19}) (/[\x21-\x7e]*+) HTTP/1\.([01])\r\n"
+    rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
+)
+_RESPONSE = re.compile(
+    rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n"
+    rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
+)
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[\t ]*;[\t\x20-\x7e]*)?")
+_TRAILERS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
+_LENGTH = re.compile(rb"[0-9]{1,15}")
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]{0,5})?")
+
+
+class Framing(Enum):
+    """How the end of a body is found."""
+
+    NONE = 0
+    LENGTH = 1
+    CHUNKED = 2
+    UNTIL_CLOSE = 3
+
+
+class BadMessageError(ValueError):
+    """The bytes are not one clear HTTP message; `status` is the answer a client gets."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A request line and its fields. `fields` is the lower-cased block; `raw` keeps the case of values."""
+
+    method: str
+    target: str
+    keep_alive: bool
+    http10: bool
+    framing: Framing
+    length: int
+    expects_continue: bool
+    raw: bytes
+    fields: bytes
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of a field, name in lower case with its colon: `head.get(b"origin:")`."""
+        return _field(self.fields, self.raw, name)
+
+
+@dataclass(slots=True)
+class ResponseHead:
+    status: int
+    framing: Framing
+    length: int
+    keep_alive: bool
+    raw: bytes
+    fields: bytes
+
+    def get(self, name: bytes) -> bytes | None:
+        return _field(self.fields, self.raw, name)
+
+
+def parse_request(data: bytes) -> RequestHead:
+    """One head, blank line included. Raises BadMessageError for anything that two readers could read in two ways."""
+    if len(data) > MAX_HEAD:
+        raise BadMessageError(431, f"request head is larger than {MAX_HEAD} bytes")
+    match = _REQUEST.fullmatch(data)
+    if match is None:
+        raise BadMessageError(400, "request line or a header field is malformed")
+    if len(data) > MAX_LINE and max(map(len, data.split(b"\r\n"))) > MAX_LINE:
+        raise BadMessageError(414 if match.end(2) > MAX_LINE else 431, f"a line is longer than {MAX_LINE} bytes")
+    if data.count(b"\n") > MAX_FIELDS + 2:
+        raise BadMessageError(431, f"more than {MAX_FIELDS} header fields")
+    method, target, minor, _ = match.groups()
+    raw = data[match.start(4) - 2 :]  # starts with the CRLF of the request line, so that every name follows a LF
+    fields = raw.lower()
+    http10 = minor == b"0"
+    host = _single(fields, raw, b"host:")
+    if host is None:
+        if not http10:
+            raise BadMessageError(400, "an HTTP/1.1 request needs a Host header")
+    elif _HOST.fullmatch(host) is None:
+        raise BadMessageError(400, "the Host header is malformed")
+    framing, length = _framing(fields, raw, http10)
+    connection = _field(fields, raw, b"connection:")
+    keep_alive = not http10
+    if connection is not None:
+        words = connection.lower()
+        keep_alive = b"close" not in words and (not http10 or b"keep-alive" in words)
+    expects = _field(fields, raw, b"expect:")
+    if expects is not None and expects.lower() != b"100-continue":
+        raise BadMessageError(417, "only 'Expect: 100-continue' is understood")
+    return RequestHead(
+        method.decode(),
+        target.decode(),
+        keep_alive,
+        http10,
+        framing,
+        length,
+        expects is not None and not http10,
+        raw,
+        fields,
+    )
+
+
+def parse_response(data: bytes, *, to_head: bool = False) -> ResponseHead:
+    """An engine's answer, by the same rules; a body without a length runs until the connection closes."""
+    match = _RESPONSE.fullmatch(data)
+    if match is None or len(data) > MAX_HEAD:
+        raise BadMessageError(502, "the engine's response head is malformed")
+    minor, status_text, _ = match.groups()
+    status = int(status_text)
+    raw = data[match.start(3) - 2 :]
+    fields = raw.lower()
+    framing, length = _framing(fields, raw, http10=False)
+    connection = _field(fields, raw, b"connection:")
+    keep_alive = minor == b"1"
+    if connection is not None:
+        keep_alive = keep_alive and b"close" not in connection.lower()
+    if status < 200 or status in (204, 304) or to_head:
+        framing, length = Framing.NONE, 0
+    elif framing is Framing.NONE:
+        framing, keep_alive = Framing.UNTIL_CLOSE, False
+    elif framing is Framing.LENGTH and length == 0:
+        framing = Framing.NONE
+    return ResponseHead(status, framing, length, keep_alive, raw, fields)
+
+
+def _framing(fields: bytes, raw: bytes, http10: bool) -> tuple[Framing, int]:
+    coding = _single(fields, raw, b"transfer-encoding:")
+    length = _single(fields, raw, b"content-length:")
+    if coding is not None:
+        if length is not None:
+            raise BadMessageError(400, "Content-Length and Transfer-Encoding exclude each other")
+        if http10:
+            raise BadMessageError(400, "Transfer-Encoding has no meaning in HTTP/1.0")
+        if coding.lower() != b"chunked":
+            raise BadMessageError(501, "the only transfer coding understood is chunked")
+        return Framing.CHUNKED, 0
+    if length is None:
+        return Framing.NONE, 0
+    if _LENGTH.fullmatch(length) is None:
+        raise BadMessageError(400, "Content-Length is not a plain number")
+    return Framing.LENGTH, int(length)
+
+
+def _field(fields: bytes, raw: bytes, name: bytes) -> bytes | None:
+    at = fields.find(b"\n" + name)
+    if at < 0:
+        return None
+    at += 1 + len(name)
+    return raw[at : raw.find(b"\r", at)].strip(b" \t")
+
+
+def _single(fields: bytes, raw: bytes, name: bytes) -> bytes | None:
+    """A field that decides framing may stand once; twice, even with the same value, is refused."""
+    at = fields.find(b"\n" + name)
+    if at < 0:
+        return None
+    at += 1 + len(name)
+    if fields.find(b"\n" + name, at) >= 0:
+        raise BadMessageError(400, f"two {name[:-1].decode()} header fields")
+    return raw[at : raw.find(b"\r", at)].strip(b" \t")
+
+
+class Unchunker:
+    """Takes a chunked body apart. `feed` returns payload; `done` says the last chunk and the trailers are read,
+    and `rest` is what followed them."""
+
+    __slots__ = ("_buf", "_left", "_state", "done", "max_line", "rest")
+
+    def __init__(self) -> None:
+        self._buf = b""
+        self._left = 0
+        self._state = 0  # 0 size line, 1 payload, 2 CRLF after payload, 3 trailers
+        self.done = False
+        self.rest = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Payload pieces found in `data`, in order. Raises BadMessageError."""
+        buf = self._buf + data if self._buf else data
+        out: list[bytes] = []
+        at, end = 0, len(buf)
+        while at < end:
+            if self._state == 1:
+                piece = buf[at : at + self._left]
+                out.append(piece)
+                self._left -= len(piece)
+                at += len(piece)
+                if self._left:
+                    break
+                self._state = 2
+            elif self._state == 2:
+                if end - at < 2:
+                    if buf[at] != 13:
+                        raise BadMessageError(400, "a chunk is longer than its size says")
+                    break
+                if buf[at : at + 2] != b"\r\n":
+                    raise BadMessageError(400, "a chunk is longer than its size says")
+                at += 2
+                self._state = 0
+            elif self._state == 0:
+                eol = buf.find(b"\r\n", at)
+                if eol < 0:
+                    if end - at > MAX_CHUNK_LINE:
+                        raise BadMessageError(400, "a chunk-size line is too long")
+                    break
+                match = _CHUNK_SIZE.fullmatch(buf, at, eol)
+                if match is None or eol - at > MAX_CHUNK_LINE:
+                    raise BadMessageError(400, "a chunk size is malformed")
+                self._left = int(match[1], 16)
+                at = eol + 2
+                self._state = 1 if self._left else 3
+            else:
+                if buf.startswith(b"\r\n", at):
+                    stop = at
+                elif (stop := buf.find(b"\r\n\r\n", at)) >= 0:
+                    stop += 2
+                    if _TRAILERS.fullmatch(buf, at, stop) is None:
+                        raise BadMessageError(400, "a trailer field is malformed")
+                else:
+                    if end - at > MAX_TRAILER:
+                        raise BadMessageError(400, "trailers are too long")
+                    break
+                if stop - at > MAX_TRAILER:
+                    raise BadMessageError(400, "trailers are too long")
+                self.done = True
+                self.rest = buf[stop + 2 :]
+                self._buf = b""
+                return out
+        self._buf = buf[at:]
+        return out
+
+
+REASONS: Final = {
+    200: "OK", 201: "Created", 204: "No Content", 400: "Bad Request", 401: "Unauthorized", 402: "Payment Required",
+    403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict",
+    411: "Length Required", 413: "Content Too Large", 414: "URI Too Long", 415: "Unsupported Media Type",
+    417: "Expectation Failed", 422: "Unprocessable Content", 429: "Too Many Requests",
+    431: "Request Header Fields Too Large", 499: "Client Closed Request", 500: "Internal Server Error",
+    501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
+}  # fmt: skip
+
+_STATUS_LINES: Final = {code: f"HTTP/1.1 {code} {reason}\r\n".encode() for code, reason in REASONS.items()}
+
+
+def status_line(status: int) -> bytes:
+    return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} Status\r\n".encode()
+
+
+def response(status: int, headers: bytes, body: bytes, *, keep_alive: bool, head_only: bool = False) -> bytes:
+    """A whole answer with a length. `headers` are ready lines, each with its CRLF."""
+    closing = b"" if keep_alive else b"connection: close\r\n"
+    head = b"%bcontent-length: %d\r\n%b%b\r\n" % (status_line(status), len(body), headers, closing)
+    return head if head_only else head + body
+
+
+def chunk(payload: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(payload), payload)
+
+
+LAST_CHUNK: Final = b"0\r\n\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

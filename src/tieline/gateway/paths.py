@@ -1,0 +1,273 @@
+"""What stands at each path: who may call it, what it answers. The one place that maps requests to exchanges."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from typing import Final
+
+import msgspec
+
+from tieline.gateway import body as bodies
+from tieline.gateway import errors, openapi
+from tieline.gateway.admit import Account, Admitted, Short
+from tieline.gateway.body import Kind, Request
+from tieline.gateway.door import Door
+from tieline.gateway.errors import Refusal
+from tieline.gateway.http import RequestHead
+from tieline.gateway.relay import JSON_HEADERS, Exchange
+from tieline.gateway.route import State
+from tieline.gateway.service import Service
+
+_INFERENCE: Final[dict[str, Kind]] = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+    "/v1/responses": "responses",
+    "/v1/rerank": "rerank",
+}
+_READ: Final = frozenset({"/v1/models", "/healthz", "/metrics", "/openapi.json"})
+_CORS_HEADERS: Final = (
+    b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
+    b"access-control-allow-headers: authorization, content-type, idempotency-key, x-tieline-continuity,"
+    b" x-stainless-arch, x-stainless-async, x-stainless-helper-method, x-stainless-lang, x-stainless-os,"
+    b" x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout\r\n"
+    b"access-control-max-age: 600\r\n"
+)
+_encode = msgspec.json.Encoder().encode
+
+# Answers kept for repeated Idempotency-Keys: as long as a client's own retries last, and no more than these.
+IDEMPOTENT_S: Final = 600.0
+MAX_IDEMPOTENT: Final = 4_096
+MAX_IDEMPOTENT_BODY: Final = 262_144
+
+
+class Paths:
+    """The routes of one process."""
+
+    def __init__(self, svc: Service) -> None:
+        self.svc = svc
+        self._openapi = openapi.document()
+        self._repeats: OrderedDict[tuple[str, bytes], tuple[float, bytes, asyncio.Future[tuple[int, bytes, bytes]]]] = (
+            OrderedDict()
+        )
+
+    def route(self, door: Door, head: RequestHead, body: bytes) -> None:
+        """Called once for every framed request."""
+        origin = head.get(b"origin:")
+        if origin is not None:
+            if origin in self.svc.origins:
+                door.cors = (
+                    b"access-control-allow-origin: %b\r\nvary: origin\r\n"
+                    b"access-control-expose-headers: x-request-id, x-tieline-continuity, retry-after\r\n" % origin
+                )
+            elif self.svc.book.open is not None and origin != b"http://" + (head.get(b"host:") or b""):
+                # Without keys any page in this machine's browser could spend its power.
+                door.refuse(Refusal(403, "this origin is not allowed; add it to 'origins'", "origin_not_allowed"))
+                return
+        path = head.path
+        kind = _INFERENCE.get(path)
+        if kind is not None and head.method == "POST":
+            self._infer(door, head, body, kind)
+        elif head.method == "OPTIONS":
+            door.answer(204, _CORS_HEADERS if door.cors else b"allow: GET, POST, OPTIONS\r\n", b"")
+        elif kind is not None:
+            self._wrong_method(door, head, b"POST")
+        elif path in _READ or path.startswith("/v1/models/"):
+            if head.method in ("GET", "HEAD"):
+                self._read(door, head, path)
+            else:
+                self._wrong_method(door, head, b"GET")
+        else:
+            door.refuse(errors.not_found(path))
+
+    def _wrong_method(self, door: Door, head: RequestHead, allowed: bytes) -> None:
+        refusal = Refusal(405, f"{head.method} is not offered here; use {allowed.decode()}", "method_not_allowed")
+        self.svc.stats.refused[refusal.code] += 1
+        door.answer(405, refusal.headers() + b"allow: " + allowed + b"\r\n", refusal.body())
+
+    # --- inference ------------------------------------------------------------
+
+    def _infer(self, door: Door, head: RequestHead, body: bytes, kind: Kind) -> None:
+        svc = self.svc
+        account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
+        if isinstance(account, Refusal):
+            door.refuse(account)
+            return
+        if (coding := head.get(b"content-encoding:")) is not None and coding.lower() != b"identity":
+            door.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
+            return
+        request = bodies.read(kind, body, head.get(b"x-tieline-continuity:"))
+        if isinstance(request, Refusal):
+            door.refuse(request)
+            return
+        offer = svc.offer(request.model)
+        if offer is None or (account.models and offer.name not in account.models):
+            door.refuse(errors.unknown_model(request.model))
+            return
+        if svc.draining or svc.meter.failing is not None:
+            door.refuse(Refusal(503, "this gateway is stopping or cannot write", "unavailable", retry_after_s=1))
+            return
+        repeat = None
+        if not request.stream and (given := head.get(b"idempotency-key:")):
+            repeat = (account.key.id, given)
+            if self._repeated(door, repeat, body):
+                return
+        admitted = svc.book.admit(account, offer, request.ask(offer), svc.loop.time())
+        if isinstance(admitted, Refusal):
+            door.refuse(admitted)
+            return
+        if isinstance(admitted, Short):
+            svc.spawn(self._after_lease(door, head, body, request, account, admitted, repeat))
+            return
+        self._start(door, head, body, request, account, admitted, repeat)
+
+    async def _after_lease(
+        self,
+        door: Door,
+        head: RequestHead,
+        body: bytes,
+        request: Request,
+        account: Account,
+        short: Short,
+        repeat: tuple[str, bytes] | None,
+    ) -> None:
+        """One call to the coordinator, then admission once more."""
+        svc = self.svc
+        offer = svc.models[request.model]
+        outcome: Admitted | Short | Refusal = short
+        for _ in range(3):
+            assert isinstance(outcome, Short)
+            refusal = await svc.lease(outcome)
+            if door.transport is None:
+                return
+            if refusal is not None:
+                door.refuse(refusal)
+                return
+            outcome = svc.book.admit(account, offer, request.ask(offer), svc.loop.time())
+            if not isinstance(outcome, Short):
+                break
+        if isinstance(outcome, Admitted):
+            self._start(door, head, body, request, account, outcome, repeat)
+        elif isinstance(outcome, Refusal):
+            door.refuse(outcome)
+        else:
+            door.refuse(Refusal(503, "the budget is being shared out; try again", "budget_busy", retry_after_s=1))
+
+    def _start(
+        self,
+        door: Door,
+        head: RequestHead,
+        body: bytes,
+        request: Request,
+        account: Account,
+        admitted: Admitted,
+        repeat: tuple[str, bytes] | None,
+    ) -> None:
+        svc = self.svc
+        exchange = Exchange(
+            svc, door, request, svc.models[request.model], account, admitted.ticket, admitted.max_output,
+            door.request_id,
+        )  # fmt: skip
+        trace = head.get(b"traceparent:")
+        if trace is not None and len(trace) <= 128:
+            exchange.trace = b"traceparent: %b\r\n" % trace
+        if repeat is not None:
+            exchange.idempotency = self._remember(repeat, body)
+        door.exchange = exchange
+        exchange.begin()
+
+    # --- idempotency ------------------------------------------------------------
+
+    def _remember(self, repeat: tuple[str, bytes], body: bytes) -> asyncio.Future[tuple[int, bytes, bytes]]:
+        future: asyncio.Future[tuple[int, bytes, bytes]] = self.svc.loop.create_future()
+        self._repeats[repeat] = (self.svc.loop.time(), hashlib.sha256(body).digest(), future)
+        while len(self._repeats) > MAX_IDEMPOTENT:
+            self._repeats.popitem(last=False)
+
+        def judge(done: asyncio.Future[tuple[int, bytes, bytes]]) -> None:
+            """Only what succeeded is repeated; an error may be tried again."""
+            kept = self._repeats.get(repeat)
+            if kept is not None and kept[2] is done:
+                failed = done.cancelled() or done.result()[0] >= 400
+                if failed or len(done.result()[2]) > MAX_IDEMPOTENT_BODY:
+                    del self._repeats[repeat]
+
+        future.add_done_callback(judge)
+        return future
+
+    def _repeated(self, door: Door, repeat: tuple[str, bytes], body: bytes) -> bool:
+        """The same call again: the first one's answer, once it is there, and one bill."""
+        kept = self._repeats.get(repeat)
+        if kept is None or self.svc.loop.time() - kept[0] > IDEMPOTENT_S:
+            return False
+        if kept[1] != hashlib.sha256(body).digest():
+            door.refuse(Refusal(409, "this Idempotency-Key was used with another body", "idempotency_conflict"))
+            return True
+        number = door.request_id
+
+        def answer(done: asyncio.Future[tuple[int, bytes, bytes]]) -> None:
+            if door.request_id != number:
+                return
+            if done.cancelled():
+                door.refuse(Refusal(409, "the first call with this key was abandoned; try again", "conflict"))
+            else:
+                status, headers, text = done.result()
+                door.answer(status, headers + b"x-tieline-repeated: true\r\n", text)
+
+        kept[2].add_done_callback(answer)
+        return True
+
+    # --- reading ------------------------------------------------------------------
+
+    def _read(self, door: Door, head: RequestHead, path: str) -> None:
+        svc = self.svc
+        head_only = head.method == "HEAD"
+        if path == "/healthz":
+            ready = any(b.state is State.READY for b in svc.backends.values())
+            body = _encode({"ok": not svc.draining, "ready": ready, "replicas": self._replicas()})
+            door.answer(503 if svc.draining else 200, JSON_HEADERS, body, head_only=head_only)
+            return
+        if path == "/openapi.json":
+            door.answer(200, JSON_HEADERS, self._openapi, head_only=head_only)
+            return
+        if path == "/metrics":
+            text = svc.stats.text(svc)
+            door.answer(200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", text, head_only=head_only)
+            return
+        account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
+        if isinstance(account, Refusal):
+            door.refuse(account)
+            return
+        models = [entry for name, entry in self._models().items() if not account.models or name in account.models]
+        if path == "/v1/models":
+            door.answer(200, JSON_HEADERS, _encode({"object": "list", "data": models}), head_only=head_only)
+            return
+        name = path.removeprefix("/v1/models/")
+        for entry in models:
+            if entry["id"] == name:
+                door.answer(200, JSON_HEADERS, _encode(entry), head_only=head_only)
+                return
+        door.refuse(errors.unknown_model(name))
+
+    def _models(self) -> dict[str, dict[str, object]]:
+        svc = self.svc
+        names = dict.fromkeys(model.name for model in svc.settings.models)
+        if svc.any_model:
+            names = dict.fromkeys(sorted({name for b in svc.backends.values() for name in b.models}))
+        found: dict[str, dict[str, object]] = {}
+        for name in names:
+            offer = svc.models.get(name)
+            serving = [b for b in svc.backends.values() if name in b.models and b.state is State.READY]
+            label = (offer.label if offer is not None else "") or next((b.label for b in serving if b.label), "")
+            found[name] = {"id": name, "object": "model", "created": 0, "owned_by": "tieline", "replicas": len(serving)}
+            if label:
+                found[name]["description"] = label
+        return found
+
+    def _replicas(self) -> list[dict[str, object]]:
+        return [
+            {"id": b.id, "site": b.site, "state": b.state.value, "live": len(b.live), "slots": b.slots}
+            for b in self.svc.backends.values()
+        ]

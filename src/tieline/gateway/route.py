@@ -1,0 +1,137 @@
+"""Routing: which replica takes a request. Pure: told the time and the round trips, touches no socket.
+
+A replica's load is the set of requests it holds, not a number that is counted up and down: a request can be
+in the set once, leaving it twice changes nothing, and so the load can neither leak nor go negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+# Engines that do not say how many requests they run at once (vLLM and SGLang batch hundreds).
+MAX_UNKNOWN_SLOTS = 256
+# A failure ends the replica's turn for 1 s, 2 s, 4 s ... up to this; a success clears it.
+MAX_EJECT_S = 30.0
+# Heartbeats come every 500 ms; three missed and the replica is not believed alive.
+BEAT_S = 0.5
+BEATS_MISSED = 3
+# A prefix is remembered for this many requests per replica: about what an engine's cache holds.
+PREFIXES = 512
+
+
+class State(Enum):
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    DOWN = "down"
+
+
+@dataclass(slots=True, eq=False)
+class Replica:
+    """A running model server as the router sees it."""
+
+    id: str
+    site: str
+    region: str
+    models: frozenset[str]
+    engine: str
+    slots: int
+    state: State = State.READY
+    rtt_s: float = 0.0
+    first_token_s: float = 0.0  # moving average of time to first token, idle or not
+    beat_at: float | None = None  # last heartbeat by the local clock; None: this replica sends none
+    failures: int = 0
+    ejected_until: float = 0.0
+    power_term_s: float = 0.0  # price, curtailment notice and opportunity cost, as seconds of delay
+    price_usd_per_mtok: float = 0.0
+    live: set[object] = field(default_factory=set)
+    prefixes: dict[int, None] = field(default_factory=dict)
+
+    def suspect(self, now: float) -> bool:
+        """Heartbeats were coming and have stopped."""
+        return self.beat_at is not None and now - self.beat_at > BEAT_S * BEATS_MISSED
+
+    def usable(self, now: float) -> bool:
+        return self.state is State.READY and now >= self.ejected_until and not self.suspect(now)
+
+    def failed(self, now: float) -> None:
+        self.failures += 1
+        self.ejected_until = now + min(MAX_EJECT_S, 2.0 ** (self.failures - 1))
+
+    def succeeded(self, first_token_s: float | None) -> None:
+        self.failures = 0
+        if first_token_s is not None:
+            old = self.first_token_s
+            self.first_token_s = first_token_s if old == 0.0 else old + 0.1 * (first_token_s - old)
+
+    def remember(self, prefix: int) -> None:
+        self.prefixes.pop(prefix, None)
+        self.prefixes[prefix] = None
+        if len(self.prefixes) > PREFIXES:
+            del self.prefixes[next(iter(self.prefixes))]
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What a request asks of a replica."""
+
+    model: str
+    prompt_tokens: int = 0
+    prefix: int = 0
+    regions: frozenset[str] = frozenset()
+    home: str = ""
+    reserved: frozenset[str] = frozenset()  # replicas this tenant rents
+
+
+# Seconds of prefill per token where nothing is measured yet; 1,000 tokens/s is a small engine on one core.
+PREFILL_S_PER_TOKEN = 1e-3
+# What holding one more request on a busy replica costs, in mean service times.
+QUEUE_WEIGHT_S = 0.5
+
+
+def score(replica: Replica, want: Want) -> float:
+    """Expected seconds until the first token, plus the power term. Lower is better."""
+    load = len(replica.live) / replica.slots
+    queue = load * QUEUE_WEIGHT_S + max(0.0, load - 1.0) * 10.0
+    prefill = 0.0 if want.prefix in replica.prefixes else min(1.0, want.prompt_tokens * PREFILL_S_PER_TOKEN * 0.1)
+    rented = -5.0 if replica.id in want.reserved else 0.0
+    return replica.rtt_s + queue + prefill + replica.power_term_s + rented
+
+
+Score = Callable[[Replica, Want], float]
+
+
+def candidates(replicas: Iterable[Replica], want: Want, now: float) -> list[Replica]:
+    """Replicas that may take it, whether or not they have room."""
+    return [
+        r
+        for r in replicas
+        if want.model in r.models and r.usable(now) and (not want.regions or r.region in want.regions)
+    ]
+
+
+def choose(
+    replicas: Iterable[Replica],
+    want: Want,
+    now: float,
+    avoid: frozenset[str] | set[str] = frozenset(),
+    by: Score = score,
+) -> Replica | None:
+    """The best replica with room; None where all are full or away. Equal scores go to the less loaded."""
+    best: Replica | None = None
+    best_score = 0.0
+    for replica in replicas:
+        if (
+            want.model not in replica.models
+            or not replica.usable(now)
+            or len(replica.live) >= replica.slots
+            or (want.regions and replica.region not in want.regions)
+            or replica.id in avoid
+        ):
+            continue
+        value = by(replica, want)
+        if best is None or value < best_score or (value == best_score and len(replica.live) < len(best.live)):
+            best, best_score = replica, value
+    return best

@@ -1,0 +1,212 @@
+"""What the gateway is told: doors, models with tariffs, tenants with keys and limits, engines.
+
+Frozen structs that refuse unknown fields; `tieline.config` builds them for the platform, `load` reads them from
+a TOML file when the gateway stands alone. Secrets are hashes or the names of environment variables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+NANO_PER_USD = 1_000_000_000
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be; names the field and the fix."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """None: not limited. A budget runs per calendar month (UTC) unless `budget_period` says otherwise."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+    budget_usd: Decimal | None = None
+    budget_period: Literal["month", "day", "total"] = "month"
+
+    def __post_init__(self) -> None:
+        for name in ("requests_per_minute", "tokens_per_minute", "concurrent"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more; leave it out for no limit")
+        if self.budget_usd is not None and (self.budget_usd < 0 or self.budget_usd * NANO_PER_USD % 1):
+            raise ValueError("budget_usd must be 0 or more, to nine decimals at most")
+
+    @property
+    def budget_nano_usd(self) -> int | None:
+        return None if self.budget_usd is None else int(self.budget_usd * NANO_PER_USD)
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: str
+    limits: Limits = Limits()
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A customer. `weight` is its share when there is not enough for all."""
+
+    id: str
+    limits: Limits = Limits()
+    projects: tuple[Project, ...] = ()
+    weight: float = 1.0
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An API key, by its SHA-256 only. Empty `models`, `regions` or `networks`: all of them."""
+
+    id: str
+    sha256: str
+    tenant: str
+    project: str = "default"
+    models: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    expires: datetime | None = None
+    role: Literal["user", "admin"] = "user"
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
+            raise ValueError("sha256 must be 64 lower-case hex digits; `tieline gateway --hash-key` makes them")
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model on offer. Tariffs are USD per million tokens in steps of 0.001, so that one token costs a whole
+    number of nano-dollars and nothing is ever rounded but an invoice line."""
+
+    name: str
+    upstream_name: str | None = None
+    input_usd_per_mtok: Decimal = Decimal(0)
+    output_usd_per_mtok: Decimal = Decimal(0)
+    cached_usd_per_mtok: Decimal | None = None
+    max_output_tokens: int = 1024  # given to a request that asks for no limit
+    template_tokens: int = 64  # the chat template's constant in a prompt's bound
+    image_tokens: int = 1_536  # bound per image; engines' own rules differ by model
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("input_usd_per_mtok", "output_usd_per_mtok", "cached_usd_per_mtok"):
+            price = getattr(self, name)
+            if price is not None and (price < 0 or price * 1000 % 1):
+                raise ValueError(f"{name} must be 0 or more in steps of 0.001 USD")
+
+    @property
+    def input_nano(self) -> int:
+        return int(self.input_usd_per_mtok * 1000)
+
+    @property
+    def output_nano(self) -> int:
+        return int(self.output_usd_per_mtok * 1000)
+
+    @property
+    def cached_nano(self) -> int:
+        return self.input_nano if self.cached_usd_per_mtok is None else int(self.cached_usd_per_mtok * 1000)
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An OpenAI-compatible server given by its address. `slots` None: as many as MAX_UNKNOWN_SLOTS."""
+
+    url: str
+    id: str = ""
+    site: str = ""
+    region: str = ""
+    kind: Literal["", "llama.cpp", "vllm", "sglang", "other"] = ""
+    models: tuple[str, ...] = ()
+    slots: int | None = None
+    key_env: str = ""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"url {self.url!r} must be http://host:port or https://host:port")
+
+    @property
+    def name(self) -> str:
+        return self.id or urlsplit(self.url).netloc
+
+
+class Clocks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Separate clocks of one request, in seconds."""
+
+    connect_s: float = 2.0  # a loopback or WAN handshake; beyond it the engine's host is gone
+    first_token_s: float = 120.0  # long prompts on small engines
+    idle_s: float = 60.0  # between two frames where a stall cannot be resumed
+    total_s: float = 1_800.0
+    stall_floor_s: float = 2.0  # silence shorter than this is never called a stall
+    resume_s: float = 10.0  # to find a replica that takes a stream over; then an honest error
+    queue_s: float = 10.0  # how long a request may wait for a free slot
+    keep_alive_s: float = 5.0  # comments before the first token; proxies drop silent streams after 30 to 60 s
+    head_s: float = 15.0  # a client's head must be complete by then
+    body_s: float = 60.0  # and its body
+    client_idle_s: float = 75.0  # keep-alive between requests, nginx's default
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of it. Without keys the door is open to whoever reaches it, so it stays on loopback."""
+
+    host: str = "127.0.0.1"
+    port: int = 8787
+    models: tuple[Model, ...] = ()
+    tenants: tuple[Tenant, ...] = ()
+    keys: tuple[Key, ...] = ()
+    engines: tuple[Engine, ...] = ()
+    origins: tuple[str, ...] = ()
+    clocks: Clocks = Clocks()
+    max_body_bytes: int = 32 * 1024 * 1024  # a 126,000-token prompt is about 0.6 MB; images are what is large
+    max_connections: int = 20_000
+    kept_bytes: int = 256 * 1024 * 1024  # delivered text kept for resumes, all streams together
+    queue_length: int = 2_000
+    failover_share: float = 0.10
+    access_log: bool = True
+    tls_cert: str = ""
+    tls_key: str = ""
+
+    def __post_init__(self) -> None:
+        tenants = {tenant.id: {project.id for project in tenant.projects} for tenant in self.tenants}
+        for key in self.keys:
+            if key.tenant not in tenants:
+                raise ValueError(f"key {key.id!r} names tenant {key.tenant!r}; add it to [[tenants]]")
+            if key.project != "default" and key.project not in tenants[key.tenant]:
+                raise ValueError(f"key {key.id!r} names project {key.project!r}; add it to tenant {key.tenant!r}")
+        for what, names in (
+            ("model", [m.name for m in self.models]),
+            ("tenant", [t.id for t in self.tenants]),
+            ("key", [k.id for k in self.keys]),
+            ("engine", [e.name for e in self.engines]),
+        ):
+            twice = {name for name in names if names.count(name) > 1}
+            if twice:
+                raise ValueError(f"{what} {sorted(twice)[0]!r} is given twice")
+        if not self.keys and self.host not in ("127.0.0.1", "::1", "localhost"):
+            raise ValueError(f"host {self.host!r} is not loopback and there are no keys; add [[keys]] first")
+
+
+def hash_key(secret: str) -> str:
+    """What is kept of a key. Keys are 256 random bits, so a fast hash is enough: there is nothing to guess."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def load(path: Path) -> Settings:
+    """Settings of a gateway that stands alone. Raises SettingsError naming file, field and fix."""
+    try:
+        given = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: is not TOML: {error}") from error
+    return from_plain(given, str(path))
+
+
+def from_plain(given: object, where: str) -> Settings:
+    try:
+        return msgspec.convert(given, Settings, strict=False)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise SettingsError(f"{where}: {error}") from error

@@ -1,0 +1,98 @@
+"""What the gateway counts, as plain integers; turned into Prometheus' text only when it is asked for."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client.core import (
+    CollectorRegistry,
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import generate_latest
+
+if TYPE_CHECKING:
+    from tieline.gateway.service import Service
+
+# Seconds; from a small engine's first token on loopback to a long prompt's on a busy one.
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+
+
+class Histogram:
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(BUCKETS, value)] += 1
+        self.total += value
+
+    def family(self, name: str, text: str) -> Metric:
+        buckets, running = [], 0
+        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self.counts, strict=True):
+            running += count
+            buckets.append((bound, running))
+        family = HistogramMetricFamily(name, text)
+        family.add_metric([], buckets, self.total)
+        return family
+
+
+class Stats:
+    """Counters of one process. Labels are models, replicas and words of this code, never a client's text."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[str, int]] = Counter()  # model, status
+        self.refused: Counter[str] = Counter()  # code
+        self.tokens: Counter[tuple[str, str]] = Counter()  # model, prompt|output
+        self.failures: Counter[tuple[str, str]] = Counter()  # replica, how its leg ended
+        self.hops: Counter[str] = Counter()  # how hops ended
+        self.resumed = 0
+        self.connections = 0
+        self.first_tokens = Histogram()
+        self.totals = Histogram()
+        self.first_token: Callable[[float], None] = self.first_tokens.add
+
+    def text(self, svc: Service) -> bytes:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Collector(self, svc))
+        return generate_latest(registry)
+
+
+class _Collector:
+    def __init__(self, stats: Stats, svc: Service) -> None:
+        self.stats, self.svc = stats, svc
+
+    def collect(self) -> Iterator[Metric]:
+        stats, svc = self.stats, self.svc
+        yield _counter("tieline_gateway_requests", "Requests by model and status", ("model", "status"), stats.requests)
+        yield _counter("tieline_gateway_refused", "Requests refused before an engine", ("code",), stats.refused)
+        yield _counter("tieline_gateway_tokens", "Billed tokens", ("model", "kind"), stats.tokens)
+        yield _counter("tieline_gateway_leg_failures", "Legs that failed", ("replica", "ended"), stats.failures)
+        yield _counter("tieline_gateway_hops", "Hops by how they ended", ("ended",), stats.hops)
+        yield _counter("tieline_gateway_resumed", "Streams that went on elsewhere", (), {(): stats.resumed})
+        yield stats.first_tokens.family("tieline_gateway_first_token_seconds", "Time to first token")
+        yield stats.totals.family("tieline_gateway_request_seconds", "Whole requests")
+        yield GaugeMetricFamily("tieline_gateway_live_requests", "Requests now", value=len(svc.exchanges))
+        yield GaugeMetricFamily("tieline_gateway_waiting_requests", "Requests in the queue", value=len(svc.queue))
+        yield GaugeMetricFamily("tieline_gateway_connections", "Client connections", value=stats.connections)
+        yield GaugeMetricFamily("tieline_gateway_kept_bytes", "Delivered text kept for resumes", value=svc.kept_bytes)
+        yield GaugeMetricFamily("tieline_gateway_outbox_rows", "Usage not yet acknowledged", value=len(svc.spool))
+        load = GaugeMetricFamily("tieline_gateway_replica_live", "Requests on a replica", labels=["replica", "state"])
+        for backend in svc.backends.values():
+            load.add_metric([backend.id, backend.state.value], len(backend.live))
+        yield load
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], counts: object) -> Metric:
+    family = CounterMetricFamily(name, text, labels=list(labels))
+    assert isinstance(counts, dict)
+    for key, count in counts.items():
+        family.add_metric([str(one) for one in (key if isinstance(key, tuple) else (key,))], count)
+    return family
