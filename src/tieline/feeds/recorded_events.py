@@ -14,7 +14,7 @@ from tieline.feeds.folder import FolderError, json_object
 from tieline.records import Fault, Instruction
 
 SOURCE = "recorded events (invented)"
-FAULTS = ("outage", "link_loss", "stale_readings", "stuck_rigs", "slow_wake", "derate")
+FAULTS = ("outage", "link_loss", "late_solve", "stale_readings", "stuck_rigs", "slow_wake", "derate")
 
 
 def events(
