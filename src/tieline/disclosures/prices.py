@@ -39,7 +39,8 @@ def price_near(book: Book, period: str, reach: timedelta = REACH) -> Price | Non
 
 @lru_cache(maxsize=8)
 def _prices(book: Book) -> tuple[Price, ...]:
-    return tuple(price for issuer in book.issuers for price in _of_issuer(book, issuer))
+    found = (price for issuer in book.issuers for price in _of_issuer(book, issuer))
+    return tuple(price for price in found if price.usd_per_btc > 0)
 
 
 def _of_issuer(book: Book, issuer: str) -> Iterator[Price]:

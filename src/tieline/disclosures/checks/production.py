@@ -34,7 +34,7 @@ def average(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
         yield verdict("average", used, "rounding", line, says, residual)
     elif 0 < -residual <= 2 * slack(printed) + slack(produced) / days:
         yield verdict("average", used, "rounding", line, "The average is truncated, not rounded.", residual)
-    elif printed.value > exact and (active := produced.value / printed.value) <= days - _START_WITHIN:
+    elif printed.value > exact >= 0 and (active := produced.value / printed.value) <= days - _START_WITHIN:
         line = f"{line}; {show(produced.value)} / {show(printed.value)} = {show(active, 2)} active days"
         says = f"The average is over the {show(active, 2)} days of mining, not over the {days} days of the month."
         yield verdict("average", used, "explained", line, says, residual)

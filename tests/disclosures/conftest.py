@@ -1,0 +1,39 @@
+"""Books written the way facts are typed in: one document, its periods, its figures."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tieline.disclosures.book import Book
+from tieline.disclosures.claims import Claim
+from tieline.disclosures.shipped import parse
+
+Typed = Callable[..., list[Claim]]
+
+
+def typed_claims(issuer: str, facts: dict[str, dict[str, Any]], **document: Any) -> list[Claim]:
+    lines = ["[[document]]", f'issuer = "{issuer}"']
+    told = {"source": f"{issuer} release", "kind": "issuer", "published": "2025-12-01", **document}
+    for name, value in told.items():
+        lines.append(f"{name} = {value!r}" if not isinstance(value, str) else f'{name} = "{value}"')
+    lines.append("[document.facts]")
+    for period, figures in facts.items():
+        inside = ", ".join(f'"{name}" = {value}' for name, value in figures.items())
+        lines.append(f'"{period}" = {{ {inside} }}')
+    return list(parse("\n".join(lines), "test.toml"))
+
+
+@pytest.fixture()
+def typed() -> Typed:
+    return typed_claims
+
+
+@pytest.fixture()
+def book_of() -> Callable[..., Book]:
+    """`book_of("X", {"2025-01": {"btc_produced": 310}})`"""
+
+    def make(issuer: str, facts: dict[str, dict[str, Any]], **document: Any) -> Book:
+        return Book(typed_claims(issuer, facts, **document))
+
+    return make

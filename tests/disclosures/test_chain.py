@@ -1,0 +1,116 @@
+"""Difficulty since 2021 and what a hashrate earns."""
+
+import csv
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tieline.disclosures.chain import HALVING_TIME, from_bits, shipped_chain
+from tieline.disclosures.shipped import shipped
+
+# Cango's full months that print both production and average operating hashrate.
+FULL_MONTHS = [
+    "2025-02", "2025-03", "2025-04", "2025-07", "2025-08", "2025-09",
+    "2025-10", "2025-11", "2025-12", "2026-01", "2026-02",
+]  # fmt: skip
+
+
+def test_known_difficulties() -> None:
+    """62.46T at the end of October 2023 and 125.86T from 7 February 2026, as reported then."""
+    chain = shipped_chain()
+
+    def at(moment: datetime) -> float:
+        return [epoch for epoch in chain.epochs if epoch.start <= moment][-1].difficulty / 1e12
+
+    assert at(datetime(2023, 10, 31, tzinfo=UTC)) == pytest.approx(62.46, abs=0.005)
+    assert at(datetime(2026, 2, 9, tzinfo=UTC)) == pytest.approx(125.86, abs=0.005)
+
+
+def test_every_epoch_agrees_with_the_published_series(shared_data: Path) -> None:
+    chain = shipped_chain()
+    with (shared_data / "disclosures" / "network_difficulty_epochs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    epochs = [epoch for epoch in chain.epochs if epoch.start != HALVING_TIME]
+    assert len(rows) == len(epochs) == 144
+    for row, epoch in zip(rows, epochs, strict=True):
+        assert epoch.difficulty == pytest.approx(float(row["difficulty"]), rel=1e-12)
+        start = datetime.fromisoformat(row["start_time_utc_reconstructed"])
+        assert abs(epoch.start - start) < timedelta(hours=3)
+
+
+def test_the_halving_splits_its_epoch() -> None:
+    chain = shipped_chain()
+    before = chain.subsidy_per_ehs(HALVING_TIME - timedelta(days=1), HALVING_TIME)
+    after = chain.subsidy_per_ehs(HALVING_TIME, HALVING_TIME + timedelta(days=1))
+    assert before is not None
+    assert after is not None
+    assert before == pytest.approx(2 * after, rel=1e-9)
+    blocks = chain.blocks_per_ehs(HALVING_TIME, HALVING_TIME + timedelta(days=1))
+    assert blocks == pytest.approx(after / 3.125)
+
+
+def test_outside_the_known_epochs_there_is_no_answer() -> None:
+    chain = shipped_chain()
+    assert chain.in_period("2020-12") is None
+    assert chain.in_period("2026-07") is None
+    assert chain.subsidy_per_ehs(HALVING_TIME, HALVING_TIME) is None
+
+
+@pytest.mark.parametrize("month", FULL_MONTHS)
+def test_cango_is_within_1_1_percent_of_the_chain(month: str) -> None:
+    book, per_ehs = shipped(), shipped_chain().in_period(month)
+    produced, average = book.value("CANG", month, "btc_produced"), book.value("CANG", month, "avg_operating_ehs")
+    assert produced is not None
+    assert average is not None
+    assert per_ehs is not None
+    assert 1.0003 < float(produced / average) / per_ehs < 1.011
+
+
+def test_no_other_full_month_of_cango_prints_both() -> None:
+    book = shipped()
+    both = [
+        month
+        for month in book.months("CANG")
+        if book.best("CANG", month, "btc_produced") and book.best("CANG", month, "avg_operating_ehs")
+    ]
+    assert [month for month in both if month != "2024-11"] == FULL_MONTHS
+
+
+def test_ratios_agree_with_those_worked_out_elsewhere(shared_data: Path) -> None:
+    """Every ratio at average and at deployed hashrate, of Cango and of the peers, to the fourth decimal."""
+    book, chain = shipped(), shipped_chain()
+    checked = 0
+    for name, ticker in (("cango_checks.csv", "CANG"), ("peers_checks.csv", None)):
+        with (shared_data / "disclosures" / name).open() as file:
+            for row in csv.DictReader(file):
+                issuer = ticker or row["ticker"]
+                per_ehs = chain.in_period(row["period"])
+                for column, field in (
+                    ("ratio_to_subsidy_only_at_avg_operating", "avg_operating_ehs"),
+                    ("ratio_to_subsidy_only_at_deployed", "deployed_ehs"),
+                ):
+                    if not row.get(column):
+                        continue
+                    produced = book.value(issuer, row["period"], "btc_produced")
+                    rate = book.value(issuer, row["period"], field)
+                    assert produced is not None, (issuer, row["period"])
+                    assert rate is not None, (issuer, row["period"])
+                    assert per_ehs is not None
+                    assert float(produced / rate) / per_ehs == pytest.approx(float(row[column]), abs=2e-4)
+                    checked += 1
+    assert checked >= 60
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [([], "empty"), ([(919296, 0x1701E2A0), (921300, 0x1701E2A0)], "consecutive"), ([(665280, 0x170DA8A1)], "921,775")],
+)
+def test_a_broken_series_is_refused(rows: list[tuple[int, int]], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        from_bits(rows)
+
+
+def test_an_impossible_target_is_refused() -> None:
+    with pytest.raises(ValueError, match="target"):
+        from_bits([(921312, 0x01000000)])

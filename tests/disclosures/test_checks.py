@@ -1,0 +1,171 @@
+"""Each check on small books, and on books made at random."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tieline.disclosures.book import Book
+from tieline.disclosures.checks import check
+from tieline.disclosures.shipped import shipped
+from tieline.disclosures.verdict import CHECKS, Verdict
+
+from .conftest import typed_claims
+
+BookOf = Callable[..., Book]
+
+
+def one(book: Book, name: str, period: str | None = None) -> Verdict:
+    found = [verdict for verdict in check(book, period=period) if verdict.check == name]
+    assert len(found) == 1, [verdict.id for verdict in check(book)]
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("produced", "average", "outcome"),
+    [
+        ("310.0", "10.0", "holds"),
+        ("162", "5.2", "holds"),
+        ("163.99", "5.2", "rounding"),
+        ("163.99", "5.3", "holds"),
+        ("163.99", "5.1", "differs"),
+        ("163.99", "10.6", "explained"),
+    ],
+)
+def test_average(book_of: BookOf, produced: str, average: str, outcome: str) -> None:
+    book = book_of("X", {"2025-01": {"btc_produced": produced, "avg_btc_per_day": average}})
+    assert one(book, "average").outcome == outcome
+
+
+def test_a_month_that_began_within_is_checked_over_its_days() -> None:
+    verdicts = {found.id: found for found in check(shipped())}
+    assert "over the last 19.31 days" in verdicts["chain:CANG.2024-11"].computation
+
+
+COIN = st.decimals(min_value=0, max_value=50_000, places=2)
+
+
+@given(opening=COIN, produced=COIN, bought=COIN, sold=COIN, fees=COIN, off=st.sampled_from(["0", "0.5", "-0.5"]))
+def test_a_balance_that_was_made_to_close_closes(
+    opening: Decimal, produced: Decimal, bought: Decimal, sold: Decimal, fees: Decimal, off: str
+) -> None:
+    closing = opening + produced + bought - sold - fees + Decimal(off)
+    if closing < 0:
+        return
+    facts: dict[str, dict[str, Any]] = {
+        "2025-01": {"btc_held_end": opening},
+        "2025-02": {
+            "btc_produced": produced,
+            "btc_purchased": bought,
+            "btc_sold": sold,
+            "service_fee_btc": fees,
+            "btc_held_end": closing,
+        },
+    }
+    found = one(Book(typed_claims("X", facts)), "roll-forward")
+    assert found.residual == -Decimal(off)
+    assert found.outcome == ("holds" if off == "0" else "differs")
+
+
+def test_a_sale_that_was_not_printed_is_not_zero(book_of: BookOf) -> None:
+    book = book_of("X", {"2025-01": {"btc_held_end": 100}, "2025-02": {"btc_produced": 50, "btc_held_end": 90}})
+    found = one(book, "roll-forward")
+    assert found.outcome == "open"
+    assert found.residual == 60
+
+
+def test_a_sale_of_nothing_is_zero(book_of: BookOf) -> None:
+    month = {"btc_produced": 50, "btc_held_end": 90, "btc_sold": 0}
+    found = one(book_of("X", {"2025-01": {"btc_held_end": 100}, "2025-02": month}), "roll-forward")
+    assert found.outcome == "differs"
+    assert "60 BTC left" in found.says
+
+
+def test_a_holding_and_its_parts(book_of: BookOf) -> None:
+    month = {"btc_held_end": 100, "free_btc": 60, "restricted_or_pledged_btc": 40}
+    assert one(book_of("X", {"2025-01": month}), "held").outcome == "holds"
+    assert one(book_of("X", {"2025-01": {**month, "free_btc": 50}}), "held").outcome == "differs"
+    more = {"btc_held_end": 100, "restricted_or_pledged_btc": 140}
+    assert one(book_of("X", {"2025-01": more}), "held").outcome == "differs"
+
+
+def test_too_much_and_too_little_for_the_chain(book_of: BookOf) -> None:
+    """15.77 BTC of subsidy for each EH/s in February 2025."""
+    for produced, outcome in ((158, "holds"), (120, "differs"), (190, "differs")):
+        book = book_of("X", {"2025-02": {"btc_produced": produced, "avg_operating_ehs": "10.0"}})
+        assert one(book, "chain").outcome == outcome
+
+
+def test_a_pool_of_ones_own_carries_its_luck(book_of: BookOf) -> None:
+    month = {"btc_produced": 143, "avg_operating_ehs": "10.0", "blocks_won": 46}
+    assert one(book_of("X", {"2025-02": month}), "chain").outcome == "holds"
+    del month["blocks_won"]
+    assert one(book_of("X", {"2025-02": month}), "chain").outcome == "differs"
+
+
+def test_the_issuers_own_share_of_fees_is_used(book_of: BookOf) -> None:
+    month = {"btc_produced": 170, "avg_operating_ehs": "10.0", "fee_share_pct": 7}
+    found = one(book_of("X", {"2025-02": month}), "chain")
+    assert "printed 7 %" in found.computation
+    assert found.outcome == "holds"
+
+
+def test_a_document_older_than_its_month(book_of: BookOf) -> None:
+    book = book_of("X", {"2025-09": {"btc_produced": 10}}, published="2025-09-07")
+    assert one(book, "date").outcome == "differs"
+    fine = book_of("X", {"2025-09": {"btc_produced": 10}}, published="2025-10-01")
+    assert not [found for found in check(fine) if found.check == "date"]
+
+
+def test_restated_keeps_both_vintages() -> None:
+    first = typed_claims("X", {"2025-01": {"btc_produced": 100}}, published="2025-02-03")
+    later = typed_claims("X", {"2025-01": {"btc_produced": 98}}, published="2025-03-03", source="next month")
+    book = Book([*later, *first])
+    assert book.value("X", "2025-01", "btc_produced") == 98
+    assert book.value("X", "2025-01", "btc_produced", view="printed") == 100
+    found = one(book, "restated")
+    assert found.outcome == "explained"
+    assert found.residual == -2
+
+
+def test_news_never_displaces_the_issuer() -> None:
+    own = typed_claims("X", {"2025-01": {"btc_held_end": "7474.6"}}, kind="news_of_release", published="2025-02-03")
+    news = typed_claims("X", {"2025-01": {"btc_held_end": "8095.7"}}, kind="aggregator", published="2025-05-01")
+    book = Book([*news, *own])
+    assert book.value("X", "2025-01", "btc_held_end") == Decimal("7474.6")
+    assert one(book, "claims").outcome == "differs"
+
+
+def test_every_verdict_shows_one_line() -> None:
+    verdicts = check(shipped())
+    assert len(verdicts) > 150
+    assert len({found.id for found in verdicts}) == len(verdicts)
+    assert {found.check for found in verdicts} == set(CHECKS)
+    ids = {claim.id for claim in shipped().all}
+    for found in verdicts:
+        assert "\n" not in found.computation
+        assert found.computation
+        assert found.says.endswith(".")
+        assert set(found.claims) <= ids
+
+
+MONTHS = st.sampled_from(["2025-01", "2025-02", "2025-03", "2025Q1", "2025-03-31", "2025-02-08"])
+FIELDS = st.sampled_from(
+    "btc_produced avg_btc_per_day btc_held_end btc_sold btc_announced_sale sale_proceeds_usd avg_sale_price_usd "
+    "btc_held_after_sale deployed_ehs avg_operating_ehs btc_on_balance btc_receivable_from_collateral receivable_kusd "
+    "receivable_usd fee_share_pct blocks_won mom_pct btc_produced_mom_pct btc_purchased loan_balance_usd".split()
+)
+NUMBERS = st.one_of(
+    st.just(Decimal(0)), st.decimals(min_value=-1000, max_value=10**9, allow_nan=False, allow_infinity=False, places=2)
+)
+
+
+@given(st.dictionaries(MONTHS, st.dictionaries(FIELDS, NUMBERS, max_size=8), max_size=6), st.sampled_from(["issuer", "news"]))
+def test_no_book_breaks_a_check(facts: dict[str, dict[str, Decimal]], kind: str) -> None:
+    """Zeros, negative numbers and nonsense give verdicts, never an error."""
+    book = Book([*typed_claims("X", facts, kind=kind), *typed_claims("X", facts, kind="aggregator", source="t")])
+    for found in check(book):
+        assert found.computation
