@@ -184,7 +184,7 @@ class Service:
         """A heartbeat of a replica, or its change of state."""
         backend = self.backends.get(state.replica_id)
         if backend is None or backend.authority != urlsplit(state.base_url).netloc:
-            if state.state == "down":
+            if state.state == "down" or not state.base_url:  # an engine that starts has no address yet
                 return
             if backend is not None:
                 backend.close()
