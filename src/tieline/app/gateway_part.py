@@ -1,0 +1,70 @@
+"""The OpenAI-compatible door as a part: settings from the configuration, replicas from the link."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from tieline.app.runtime import Runtime
+from tieline.config import Config
+from tieline.gateway.app import serve
+from tieline.gateway.settings import Engine, Key, Limits, Model, Settings, Tenant, hash_key
+from tieline.link import NatsLink
+
+Ready = Callable[[str], None]
+
+
+async def run(runtime: Runtime, ready: Ready) -> None:
+    """Serves until cancelled; what runs then is ended by the supervisor's grace."""
+    settings = settings_of(runtime.load_config(), runtime)
+    link = await NatsLink.connect(runtime.link_url, "gateway", runtime.link_token)
+    try:
+        await serve(settings, runtime.clock, runtime.data / "gateway", link=link, started=ready)
+    finally:
+        await link.close()
+
+
+def settings_of(config: Config, runtime: Runtime) -> Settings:
+    """The door's own settings. Raises ValueError naming the key whose secret is not to be found."""
+    keys, tenants = [], []
+    for tenant in config.tenants:
+        tenants.append(
+            Tenant(
+                id=tenant.id,
+                limits=Limits(
+                    requests_per_minute=tenant.requests_per_minute,
+                    tokens_per_minute=tenant.tokens_per_minute,
+                    concurrent=tenant.concurrent_requests,
+                    budget_usd=tenant.budget_usd_per_month,
+                ),
+            )
+        )
+        for key in tenant.keys:
+            if key.generate:
+                digest = hash_key(runtime.demo_key or "")
+            elif key.env is not None:
+                if not os.environ.get(key.env):
+                    raise ValueError(f"key {key.id!r} is in {key.env}, which is not set; export it and start again")
+                digest = hash_key(os.environ[key.env])
+            else:
+                digest = key.sha256 or ""
+            keys.append(Key(id=key.id, sha256=digest, tenant=tenant.id, project=key.project, models=key.models))
+    return Settings(
+        host=runtime.gateway_host,
+        port=runtime.gateway_port,
+        models=tuple(
+            Model(
+                name=model.name,
+                input_usd_per_mtok=model.usd_per_million_input,
+                output_usd_per_mtok=model.usd_per_million_output,
+                label=model.label,
+            )
+            for model in config.models
+            if model.engine != "modelled"
+        ),
+        tenants=tuple(tenants),
+        keys=tuple(keys) if config.gateway.auth == "keys" else (),
+        engines=tuple(Engine(url=url) for url in config.gateway.upstreams),
+        origins=(runtime.console_url,),
+        max_body_bytes=config.gateway.max_body_bytes,
+    )
