@@ -32,7 +32,8 @@ _CORS_HEADERS: Final = (
     b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
     b"access-control-allow-headers: authorization, content-type, idempotency-key, x-tieline-continuity,"
     b" x-stainless-arch, x-stainless-async, x-stainless-helper-method, x-stainless-lang, x-stainless-os,"
-    b" x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout\r\n"
+    b" x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime,"
+    b" x-stainless-runtime-version, x-stainless-timeout\r\n"
     b"access-control-max-age: 600\r\n"
 )
 _encode = msgspec.json.Encoder().encode

@@ -68,6 +68,10 @@ _PREAMBLE: Final = frozenset(
 _RESPONSES_END: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
+class BrokenStreamError(Exception):
+    """The engine wrote what is no event, or an error, into its stream."""
+
+
 class Exchange:
     """A request in progress."""
 
@@ -293,11 +297,21 @@ class Exchange:
         if leg is not self.leg:
             return
         one = self._responses_frame if self.request.kind == "responses" else self._frame
-        out = [ready for frame in frames if (ready := one(leg, frame)) is not None]
-        if out and not self.done:
+        out: list[bytes] = []
+        broken = ""
+        try:
+            for frame in frames:
+                ready = one(leg, frame)
+                if ready is not None:
+                    out.append(ready)
+        except BrokenStreamError as error:
+            broken = str(error)
+        if out:
             self._opened = True
             self._send(out[0] if len(out) == 1 else b"".join(out))
-        if leg.ended is None and self.finish is not None and self._commit_tail:
+        if broken:
+            self.on_leg_failed(leg, "error", broken)
+        elif leg.ended is None and self.finish is not None and self._commit_tail:
             self._complete(leg)
 
     def _frame(self, leg: Leg, frame: bytes) -> bytes | None:
@@ -312,12 +326,10 @@ class Exchange:
             return None
         try:
             event = sse.read_event(data)
-        except msgspec.DecodeError:
-            self.on_leg_failed(leg, "error", "a frame is not JSON")
-            return None
+        except msgspec.DecodeError as error:
+            raise BrokenStreamError("a frame is not JSON") from error
         if event.error is not None:
-            self.on_leg_failed(leg, "error", "the engine reported an error in its stream")
-            return None
+            raise BrokenStreamError("the engine reported an error in its stream")
         if event.usage is not None:
             self._count(event.usage, leg.base_tokens)
         choices = event.choices
@@ -369,12 +381,10 @@ class Exchange:
         assert self.names is not None
         try:
             frame = resume.read_llama(data)
-        except msgspec.DecodeError:
-            self.on_leg_failed(leg, "error", "a frame is not JSON")
-            return None
+        except msgspec.DecodeError as error:
+            raise BrokenStreamError("a frame is not JSON") from error
         if frame.error is not None:
-            self.on_leg_failed(leg, "error", "the engine reported an error in its stream")
-            return None
+            raise BrokenStreamError("the engine reported an error in its stream")
         out = b""
         kind = self.request.kind
         if frame.content:
@@ -395,7 +405,7 @@ class Exchange:
         raw = self.request.fields.get("logprobs")
         if frame.completion_probabilities is None or raw is None or bytes(raw) != b"true":
             return None
-        return bytes(frame.completion_probabilities)
+        return _encode(frame.completion_probabilities)
 
     def _stream_done(self, leg: Leg) -> None:
         self._commit_tail = sse.DONE
@@ -453,12 +463,10 @@ class Exchange:
             return None
         try:
             event = _read_responses(data)
-        except msgspec.DecodeError:
-            self.on_leg_failed(leg, "error", "an event is not JSON")
-            return None
+        except msgspec.DecodeError as error:
+            raise BrokenStreamError("an event is not JSON") from error
         if event.type == "error":
-            self.on_leg_failed(leg, "error", "the engine reported an error in its stream")
-            return None
+            raise BrokenStreamError("the engine reported an error in its stream")
         if event.sequence_number is not None:
             self._sequence = event.sequence_number
         if event.type.endswith(".delta"):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -162,8 +162,8 @@ class LlamaFrame(msgspec.Struct, frozen=True, gc=False):
     stop_type: str = "none"
     tokens_predicted: int = 0
     tokens_evaluated: int = 0
-    completion_probabilities: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    completion_probabilities: list[msgspec.Raw] | None = None
+    error: Any = None
 
 
 read_llama = msgspec.json.Decoder(LlamaFrame).decode

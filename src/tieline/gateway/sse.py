@@ -6,7 +6,7 @@ is read once, into the few fields that billing and a later resume need.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -20,8 +20,8 @@ MAX_FRAME: Final = 4 * 1024 * 1024
 class Delta(msgspec.Struct, frozen=True, gc=False):
     role: str | None = None
     content: str | None = None
-    tool_calls: msgspec.Raw | None = None
-    function_call: msgspec.Raw | None = None
+    tool_calls: list[msgspec.Raw] | None = None
+    function_call: dict[str, msgspec.Raw] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
 
@@ -50,7 +50,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     choices: tuple[Choice, ...] | None = None
     usage: TokenUsage | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
 
 
 class Names(msgspec.Struct, frozen=True, gc=False):
