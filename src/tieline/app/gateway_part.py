@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from collections.abc import Callable
+
+import httpx
 
 from tieline.app.runtime import Runtime
 from tieline.config import Config
@@ -13,15 +17,39 @@ from tieline.link import NatsLink
 
 Ready = Callable[[str], None]
 
+# A small model loads in a second; a large one goes on loading after the platform is called ready.
+FIRST_REPLICA_S = 30.0
+
 
 async def run(runtime: Runtime, ready: Ready) -> None:
     """Serves until cancelled; what runs then is ended by the supervisor's grace."""
     settings = settings_of(runtime.load_config(), runtime)
     link = await NatsLink.connect(runtime.link_url, "gateway", runtime.link_token)
+    opened = asyncio.Event()
+    serving = asyncio.create_task(
+        serve(settings, runtime.clock, runtime.data / "gateway", link=link, started=lambda _: opened.set())
+    )
     try:
-        await serve(settings, runtime.clock, runtime.data / "gateway", link=link, started=ready)
+        await asyncio.wait({serving, asyncio.create_task(opened.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        if opened.is_set():
+            ready(await _first_replica(runtime))
+        await serving
     finally:
+        serving.cancel()
+        await asyncio.wait({serving}, timeout=1.0)
         await link.close()
+
+
+async def _first_replica(runtime: Runtime) -> str:
+    """Wait until a request would be answered; a door without any engine is open all the same, and says so."""
+    health = runtime.openai_base_url.removesuffix("/v1") + "/healthz"
+    async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
+        for _ in range(int(FIRST_REPLICA_S / 0.1)):
+            with contextlib.suppress(httpx.HTTPError, ValueError):
+                if (await client.get(health)).json().get("ready"):
+                    return runtime.openai_base_url
+            await asyncio.sleep(0.1)
+    return f"{runtime.openai_base_url}, no engine is ready yet"
 
 
 def settings_of(config: Config, runtime: Runtime) -> Settings:
