@@ -63,6 +63,12 @@ def test_a_real_day_is_the_same_bytes_twice(shared_data: Path) -> None:
     assert first.money.better_than_always_on_usd > 0  # the evening with 4,858 USD/MWh
 
 
+def test_a_store_on_disk_gives_the_same_bytes(data_folder: Path, tmp_path: Path, day: tuple[Report, Store]) -> None:
+    report, store = asyncio.run(replay_kept(asked(data_folder), path=tmp_path / "store.db"))
+    store.close()
+    assert report.to_json() == day[0].to_json()
+
+
 def test_the_future_does_not_change_the_past(data_folder: Path) -> None:
     """What is recorded as known after noon leaves every plan up to noon as it was, byte for byte."""
     noon = START + timedelta(hours=12)

@@ -7,9 +7,11 @@ it is: two replays of the same records give identical bytes, the store's digest 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from tieline import records as records_
 from tieline.app.modelled import ModelledFleet
@@ -25,8 +27,9 @@ from tieline.store import Store
 
 SOURCE = "replay (modelled)"
 HOUR = timedelta(hours=1)
-# A month of 40 sites keeps about 350 MB of records in memory; a quarter is the most one run is asked to hold.
-MAX_SPAN = timedelta(days=92)
+# A week of 40 sites is 250,000 records, 300 MB in memory; a longer run keeps them in a file that is deleted
+# at its end, 30 MB a day, and a quarter is the most one run is asked to hold.
+IN_MEMORY, MAX_SPAN = timedelta(days=8), timedelta(days=92)
 
 
 class ReplayError(ValueError):
@@ -50,16 +53,23 @@ class Asked:
 
 async def replay(asked: Asked, progress: Callable[[int], None] = lambda steps: None) -> Report:
     """Run the days and report. Raises ReplayError for a span that cannot be run."""
-    report, store = await replay_kept(asked, progress)
-    store.close()
-    return report
+    if asked.end - asked.start <= IN_MEMORY:
+        report, store = await replay_kept(asked, progress)
+        store.close()
+        return report
+    with tempfile.TemporaryDirectory(prefix="tieline-replay-") as folder:
+        report, store = await replay_kept(asked, progress, Path(folder) / "store.db")
+        store.close()
+        return report
 
 
-async def replay_kept(asked: Asked, progress: Callable[[int], None] = lambda steps: None) -> tuple[Report, Store]:
-    """The same, with the store of what happened; the caller closes it."""
+async def replay_kept(
+    asked: Asked, progress: Callable[[int], None] = lambda steps: None, path: Path | None = None
+) -> tuple[Report, Store]:
+    """The same, with the store of what happened, in memory or in a new file; the caller closes it."""
     _check(asked)
     length = timedelta(seconds=asked.settings.interval_s)
-    store = Store(None, records_.encode, records_.decode)
+    store = Store(path, records_.encode, records_.decode)
     clock = SimClock(asked.start - WARM_UP)
     recorded = _by_known(asked)
     truth = Truth(recorded, asked.fleet)
