@@ -58,7 +58,7 @@ export class Decisions {
       button.addEventListener("click", () => openRecords("Decision", [{ stream: "Plan", seqs: item.seqs.slice(0, 40) }]));
       out.push(h("li", { class: item.cls },
         h("time", {}, when === last ? "" : when), h("i", { class: "mark", "aria-hidden": "true" }, item.mark),
-        h("div", {}, h("p", { class: "head" }, item.head, " ", button), h("p", { class: "why" }, item.text),
+        h("div", {}, h("p", { class: "what" }, item.head, " ", button), h("p", { class: "why" }, item.text),
           item.more.length ? h("details", {}, h("summary", {}, "Each"), h("ul", {}, item.more.map((m) => h("li", {}, m)))) : null)));
       last = when;
     }
@@ -70,6 +70,8 @@ function itemsOf(decisions: Decision[]): Item[] {
   const items: Item[] = [];
   const groups = new Map<string, Move[]>();
   for (const decision of decisions) {
+    // An override is shown as itself; the action that says so is in the records.
+    if (decision.type === "Action" && /override/.test(decision.what ?? "")) continue;
     if (decision.type !== "Plan") {
       items.push(eventItem(decision));
       continue;
@@ -133,6 +135,6 @@ function eventItem(d: Decision): Item {
   const site = link(d.site_id, d.site);
   if (d.type === "Instruction") return { ...base, cls: "event order", mark: "◆", head: ["Grid order: ", site, h("b", {}, ` at most ${mw(d.limit_mw)}`)], text: `${until.trim() || "now"}, told ${Math.round((d.notice_s ?? 0) / 60)} min ahead by ${d.source}.` };
   if (d.type === "Fault") return { ...base, cls: "event fault", mark: "!", head: [site, h("b", {}, ` ${d.what ?? "fault"}`)], text: `${d.detail ?? ""}${until}` };
-  if (d.type === "Override") return { ...base, cls: "event hand", mark: "✋", head: [site, h("b", {}, ` held at ${d.target_mw === null ? "its mode" : mw(d.target_mw)}${until}`)], text: `${d.by}: ${d.why}${d.unit_id ? ` (${d.unit_id})` : ""}` };
-  return { ...base, cls: "event hand", mark: "✎", head: [h("b", {}, `${d.by}: ${title(d.what ?? "")}`), ` ${(d.target ?? "").split("|")[0]}`], text: d.detail ?? "" };
+  if (d.type === "Override") return { ...base, cls: "event hand", mark: "■", head: [site, h("b", {}, ` held at ${d.target_mw === null ? "its mode" : mw(d.target_mw)}${until}`)], text: `${d.by}: ${d.why}${d.unit_id ? ` (${d.unit_id})` : ""}` };
+  return { ...base, cls: "event hand", mark: "■", head: [h("b", {}, `${d.by}: ${title(d.what ?? "")}`), ` ${(d.target ?? "").split("|")[0]}`], text: d.detail ?? "" };
 }

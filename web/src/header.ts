@@ -76,7 +76,7 @@ export class Header {
     const text = JSON.stringify(o.parts);
     if (text !== this.told) {
       this.told = text;
-      put(this.partsSum, h("i", { class: `health ${bad.length ? "ill" : "well"}` }), !o.parts.length ? "parts unknown" : bad.length ? `${bad.map((p) => p.name).join(", ")}: see` : `${count(o.parts.length, "part")} well`);
+      put(this.partsSum, h("i", { class: `health ${bad.length ? "ill" : "well"}` }), !o.parts.length ? "parts unknown" : bad.length ? `${bad.map((p) => p.name).join(", ")} not well` : `${count(o.parts.length, "part")} well`);
       put(this.partsList, o.parts.map((p) => h("li", {}, h("i", { class: `health ${p.ok ? "well" : "ill"}` }), h("b", {}, p.name), " ", p.detail || (p.ok ? "well" : "not well"))), o.version ? h("li", { class: "muted" }, `Tieline ${o.version}`) : null);
     }
     if (fresh.has("all") || fresh.has("origins")) put(this.banner, banner(o));
@@ -87,17 +87,21 @@ export class Header {
 function banner(o: Overview): Child[] {
   const out: Child[] = [];
   if (o.fleet.invented) out.push(chip("sim", o.fleet.invented === o.fleet.sites ? `All ${o.fleet.sites} sites are invented` : `${o.fleet.invented} of ${o.fleet.sites} sites are invented`));
+  const by = new Map<string, string[]>();
+  const put = (how: string, name: string): void => void by.set(how, [...(by.get(how) ?? []), name]);
   for (const [stream, name] of STREAMS) {
     const origins = latest(o.origins.filter((x) => x.stream === stream && x.kind !== "forecast"));
+    const live = origins.filter((x) => x.kind !== "simulated" && !/synthetic|simulated|history/.test(x.source));
     if (!origins.length) continue;
-    const simulated = origins.every((x) => x.kind === "simulated" || /synthetic|simulated/.test(x.source));
-    const from = [...new Set(origins.map((x) => x.source))].slice(0, 2).join(", ");
-    const how = stream === "Usage" ? `${name}: real tokens` : stream === "Sample" ? `${name}: ${[...new Set(origins.map((x) => x.kind))].join(" and ")}` : `${name}: ${from === "synthetic" || !simulated ? from : `simulated (${from})`}`;
-    out.push(chip(simulated ? "sim" : "real", how));
+    if (stream === "Usage") put("Real", name);
+    else if (live.length && live.length < origins.length) put(`Partly simulated (${[...new Set(live.map((x) => x.source))].slice(0, 2).join(", ")} measured)`, name);
+    else if (live.length) put(stream === "Sample" ? "Measured" : `Live from ${[...new Set(live.map((x) => x.source))].slice(0, 2).join(", ")}`, name);
+    else put(origins.some((x) => x.source === "synthetic") ? "Synthetic" : "Simulated", name);
   }
-  if (Math.abs(o.speed - 1) >= 0.01) out.push(chip("sim", `world time runs at ${num(o.speed, 0)} times the wall clock`));
+  for (const [how, names] of by) out.push(chip(/^(Real|Live|Measured)/.test(how) ? "real" : "sim", `${how}: ${names.join(", ")}`));
+  if (Math.abs(o.speed - 1) >= 0.01) out.push(chip("sim", `World time runs at ${num(o.speed, 0)} times the wall clock`));
   if (o.note) out.push(h("span", {}, o.note));
-  if (o.caught_up < 1) out.push(chip("sim", `reading the records: ${num(100 * o.caught_up, 0)} %`));
+  if (o.caught_up < 1) out.push(chip("sim", `Reading the records: ${num(100 * o.caught_up, 0)} %`));
   return out;
 }
 

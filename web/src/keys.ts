@@ -31,7 +31,7 @@ export class KeyNumbers {
 
   update(o: Overview): void {
     const k = o.keys;
-    const heard = k.units_heard === k.units ? "all units heard" : `${k.units - k.units_heard} of ${k.units} units not heard`;
+    const heard = k.units_heard === k.units ? "all units heard" : `${k.units - k.units_heard} units not heard`;
     const fresh = `${heard} · ${age(k.typical_age_s)}`;
     say(this.power.value, brief(k.drawn_mw));
     say(this.power.unit, "MW");

@@ -3,6 +3,7 @@
 import { feed } from "./data";
 import { h, put } from "./dom";
 import { Header } from "./header";
+import { disclosuresPage } from "./pages/disclosures";
 import { loginPage } from "./pages/login";
 import { overviewPage } from "./pages/overview";
 import { recordPage, recordsPage } from "./pages/records";
@@ -11,16 +12,20 @@ import { sitePage } from "./pages/site";
 const root = document.getElementById("page")!;
 let leave: (() => void) | null = null;
 let header: Header | null = null;
+// A change of the part after # stays on its page, which listens for it.
+let shown = location.pathname;
 
 function route(): void {
   leave?.();
   const path = location.pathname;
+  shown = path;
   const site = path.match(/^\/site\/([^/]+)$/), record = path.match(/^\/records\/(\d+)$/);
   root.className = path === "/" ? "overview" : path.split("/")[1]!;
   header?.here(path);
   if (path === "/login") leave = loginPage(root);
   else if (site) leave = sitePage(root, decodeURIComponent(site[1]!));
   else if (record) leave = recordPage(root, record[1]!);
+  else if (path === "/disclosures") leave = disclosuresPage(root);
   else if (path.startsWith("/records")) leave = recordsPage(root);
   else leave = overviewPage(root, open);
 }
@@ -38,7 +43,10 @@ document.addEventListener("click", (e) => {
   document.querySelector("dialog")?.remove();
   open(a.getAttribute("href")!);
 });
-addEventListener("popstate", route);
+addEventListener("popstate", () => {
+  if (location.pathname === shown) return;
+  route();
+});
 
 async function start(): Promise<void> {
   if (location.pathname === "/login") {

@@ -9,6 +9,9 @@ import { h, put, s, type Child } from "./dom";
 import { age, brief, mw, num, title } from "./format";
 import { project } from "./projection";
 
+// The map file counts in fifths of a map unit (build.mjs).
+const FINE = 5;
+
 interface Drawn { land: string; borders: string; states: string }
 interface Disc { site: Site; x: number; y: number; x0: number; y0: number; r: number; g: SVGGElement }
 
@@ -105,7 +108,7 @@ export class FleetMap {
     const to = ([x, y]: [number, number]): [number, number] => [(x - view.x) * k, (y - view.y) * k];
     const land = s(
       "g",
-      { transform: `scale(${k}) translate(${-view.x} ${-view.y})`, "aria-hidden": "true" },
+      { transform: `scale(${k / FINE}) translate(${-view.x * FINE} ${-view.y * FINE})`, "aria-hidden": "true" },
       s("path", { class: "land", d: map.land }),
       s("path", { class: "border", d: map.borders, "vector-effect": "non-scaling-stroke" }),
       s("path", { class: "border state", d: map.states, "vector-effect": "non-scaling-stroke" }),

@@ -20,13 +20,13 @@ export function monthTable(el: HTMLElement, month: Month | null): void {
   }
   put(el,
     h("p", { class: "note" }, `${month.month}, ${day(month.start)} to ${day(month.end)}${month.complete ? "" : ", running"}`, month.simulated ? h("span", { class: "tag kind-simulated" }, "simulated pool and bills") : null),
-    h("table", { class: "figures" }, h("tbody", {}, month.figures.map((f) => row(f, month)))));
+    h("ul", { class: "figures" }, month.figures.map((f) => cell(f, month))));
 }
 
-function row(f: Figure, month: Month): HTMLElement {
+function cell(f: Figure, month: Month): HTMLElement {
   const places = f.unit === "BTC" ? 3 : f.unit === "BTC/day" ? 2 : f.unit === "" ? 4 : f.unit === "USD" || f.unit === "USD/BTC" ? 0 : f.unit === "tokens" ? 0 : f.unit === "MWh" ? 0 : 2;
   const name = h("button", { type: "button", class: "quiet name", title: `${f.how}. Exactly ${f.value ?? "not known"} ${f.unit}; a fold of ${f.count} records.` }, NAMES[f.name] ?? f.name.replace(/_/g, " "));
   const streams = STREAMS.filter((s) => f.records.includes(s));
   name.addEventListener("click", () => openRecords(NAMES[f.name] ?? f.name, (streams.length ? streams : ["Payout", "PowerBill"]).map((stream) => ({ stream, since: month.start, until: month.end + 1 }))));
-  return h("tr", {}, h("th", { scope: "row" }, name, h("small", {}, f.how)), h("td", { class: "n" }, f.value === null ? DASH : num(Number(f.value), places)), h("td", {}, f.unit), h("td", { class: "n from" }, f.count ? count(f.count, f.records === "fleet" ? "site" : "record") : ""));
+  return h("li", {}, h("p", {}, name), h("p", { class: "amount" }, h("b", {}, f.value === null ? DASH : num(Number(f.value), places)), ` ${f.unit}`), h("small", {}, f.how, f.count ? ` · ${count(f.count, f.records === "fleet" ? "site" : f.records === "Entry" ? "entry" : "record", f.records === "Entry" ? "entries" : undefined)}` : ""));
 }

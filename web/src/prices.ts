@@ -47,6 +47,7 @@ export class Card {
   private readonly now = h("b", {});
   private readonly plot = h("div", { class: "plot", role: "img" });
   private readonly tag = h("span", {});
+  private readonly band = h("span", { class: "band" });
   private chart: Chart | null = null;
   private curve: Curve | null = null;
   private at = 0;
@@ -55,7 +56,7 @@ export class Card {
   constructor(market: string) {
     const button = h("button", { type: "button", class: "quiet", "aria-label": `Records behind ${marketName(market)}` }, "Records");
     button.addEventListener("click", () => openRecords(marketName(market), [{ stream: "PriceTick", subject: market, until: this.at + 300 }, { stream: "PriceTick", name: "Ahead", subject: market, since: this.at }, { stream: "NetworkTick" }, { stream: "Plan" }]));
-    this.el = h("article", { class: "price" }, h("header", {}, h("h3", {}, marketName(market)), this.tag, button), h("p", { class: "nowline" }, this.now, h("span", { class: "unit" }, " USD/MWh now")), this.head, this.plot);
+    this.el = h("article", { class: "price" }, h("header", {}, h("h3", {}, marketName(market)), this.tag, button), h("p", { class: "nowline" }, this.now, h("span", { class: "unit" }, " USD/MWh now"), this.band), this.head, this.plot);
     // A chart below the fold is drawn when it comes into sight.
     this.observer = new IntersectionObserver((seen) => {
       if (!seen.some((s) => s.isIntersecting) || this.chart) return;
@@ -76,6 +77,7 @@ export class Card {
     this.at = now;
     this.now.textContent = num(curve.now_usd_per_mwh, 2);
     put(this.tag, curve.kind ? kindTag(curve.kind) : null);
+    this.band.textContent = curve.strike_low === null ? "" : curve.strike_low === curve.strike_high ? `strike ${brief(curve.strike_low)}` : `strikes ${brief(curve.strike_low)} to ${brief(curve.strike_high)}`;
     put(this.head, ...sentence(curve));
     this.plot.setAttribute("aria-label", this.head.textContent ?? "");
     this.draw();
@@ -97,8 +99,7 @@ function sentence(c: Curve): (HTMLElement | string)[] {
   const mwPays = pays.reduce((t, g) => t + g.rated_mw, 0), mwAll = known.reduce((t, g) => t + g.rated_mw, 0);
   return [
     h("i", { class: `dot ${pays.length === known.length ? "mining" : pays.length ? "half" : "grid"}` }),
-    `Below the strike of ${pays.length} of ${count(known.length, "group")} (${brief(mwPays)} of ${brief(mwAll)} MW). `,
-    h("span", { class: "muted" }, `Strikes ${brief(c.strike_low)} to ${brief(c.strike_high)}.`),
+    known.length === 1 ? (pays.length ? `Below its group's strike: ${brief(mwAll)} MW pay.` : `Not below its group's strike: ${brief(mwAll)} MW stay off.`) : `Below the strike of ${pays.length} of ${count(known.length, "group")}: ${brief(mwPays)} of ${brief(mwAll)} MW pay.`,
   ];
 }
 

@@ -64,7 +64,7 @@ export function powerChart(chart: Chart, series: Series): void {
       ], missed(r, p.at));
     }),
     series: [
-      area("mining", "mining_mw"), area("inference", "inference_mw", colour("inference"), 0.95), area("aux", "aux_mw"),
+      area("mining", "mining_mw", colour("mining"), 0.68), area("inference", "inference_mw", colour("inference"), 0.95), area("aux", "aux_mw", colour("aux"), 0.6),
       area("grid", "grid_mw", colour("grid"), 0.2),
       { name: "limit", type: "line", step: "end", data: data("limit_mw"), showSymbol: false, lineStyle: { color: colour("ink"), width: 1.25, type: [5, 4] }, itemStyle: { color: colour("ink") }, z: 3, emphasis: { disabled: true } },
     ],
@@ -149,7 +149,7 @@ export function siteChart(chart: Chart, series: Series, asked: [number, number][
       ], missed(r, p.at));
     }),
     series: [
-      area("mining", "mining_mw", 0.82), area("inference", "inference_mw", 0.95), area("aux", "aux_mw", 0.82),
+      area("mining", "mining_mw", 0.68), area("inference", "inference_mw", 0.95), area("aux", "aux_mw", 0.6),
       { name: "asked", type: "line", step: "end", data: steps.map(([t, v]) => [t * 1000, v]), showSymbol: false, lineStyle: { color: colour("asked"), width: 2 }, itemStyle: { color: colour("asked") }, emphasis: { disabled: true }, tooltip: { show: false } },
       { name: "limit", type: "line", step: "end", data: data("limit_mw"), showSymbol: false, lineStyle: { color: colour("ink"), width: 1.25, type: [5, 4] }, itemStyle: { color: colour("ink") }, emphasis: { disabled: true } },
     ],

@@ -21,9 +21,11 @@ from starlette.routing import Route
 
 from tieline.clock import Clock, wall_now
 from tieline.console import behind, chat, operator, page
+from tieline.console.disclosed import Published, shipped_book
 from tieline.console.door import COOKIE, SESSION_S, Door, Keys
 from tieline.console.events import Hub
 from tieline.console.site import site_view
+from tieline.disclosures.book import Book
 from tieline.fleet import Fleet
 from tieline.link import Link, LinkDownError
 from tieline.records import AnyRecord
@@ -46,13 +48,15 @@ def make_app(
     demo_key: str | None = None,
     info: Info = None,
     tokens: Mapping[str, str] | None = None,
+    disclosures: Callable[[], Book] = shipped_book,
 ) -> Starlette:
     """`store` is opened read-only. `info` (a mapping, or a function that gives one when asked) may have
     `parts` [{"name", "ok", "detail"}], `note` and `version`. `tokens` maps an operator's name to the SHA-256
-    of their token; without it only this machine is answered.
+    of their token; without it only this machine is answered. `disclosures` gives the book of published facts.
     """
     keys = Keys(tokens or {})
     hub = Hub(store, fleet, clock, link, _told(info))
+    published = Published(disclosures)
     room = Room(hub, chat.Chat(gateway_url, demo_key if gateway_url else None), keys)
 
     @contextlib.asynccontextmanager
@@ -76,6 +80,9 @@ def make_app(
             Route("/api/records", room.records),
             Route("/api/records/{seq:int}", room.record),
             Route("/api/month", room.month),
+            Route("/api/disclosures", published.dashboard),
+            Route("/api/disclosures/figure/{name}", published.figure),
+            Route("/api/disclosures/table.{form}", published.table),
             Route("/api/chat", room.talk, methods=["POST"]),
             Route("/api/override", room.override, methods=["POST"]),
             Route("/api/override/end", room.end_override, methods=["POST"]),

@@ -147,7 +147,7 @@ class Hub:
                 await asyncio.sleep(2.0)
                 continue
             for stored in batch:
-                self.fold.apply(stored.seq, stored.record)  # type: ignore[arg-type]
+                self.fold.apply(stored.seq, stored.record)
                 after = stored.seq
             if len(batch) < CHUNK:
                 behind, self.caught_up = False, 1.0

@@ -73,7 +73,7 @@ class Cell:
     power_ws: float = 0.0
     hash_s: float = 0.0
     hash_hs_s: float = 0.0
-    tokens: int | None = None
+    tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,18 +210,24 @@ class Fold:
             return
         if _newer(self.samples.get(sample.unit_id), sample):
             self.samples[sample.unit_id] = (seq, sample)
-        bucket = self._bucket(sample.at)
-        if bucket is None:
-            return
-        cell = bucket.cells.setdefault(sample.unit_id, Cell())
+        # A coarser sample (an hour of the past) speaks for each interval that it covers.
+        spans = max(1, sample.length_s // STEP_S)
+        for n in range(min(spans, 24)):
+            bucket = self._bucket(sample.at + n * STEP)
+            if bucket is not None:
+                self._add(bucket.cells.setdefault(sample.unit_id, Cell()), sample, spans)
+
+    @staticmethod
+    def _add(cell: Cell, sample: Sample, spans: int) -> None:
+        seconds = sample.length_s / spans
         if sample.power_w is not None:
-            cell.heard_s += sample.length_s
-            cell.power_ws += sample.power_w * sample.length_s
+            cell.heard_s += seconds
+            cell.power_ws += sample.power_w * seconds
         if sample.hashrate_hs is not None:
-            cell.hash_s += sample.length_s
-            cell.hash_hs_s += sample.hashrate_hs * sample.length_s
+            cell.hash_s += seconds
+            cell.hash_hs_s += sample.hashrate_hs * seconds
         if sample.tokens is not None:
-            cell.tokens = (cell.tokens or 0) + sample.tokens
+            cell.tokens = (cell.tokens or 0.0) + sample.tokens / spans
 
     def _plan(self, seq: int, plan: Plan) -> None:
         if plan.site_id not in self.sites:
@@ -261,7 +267,9 @@ class Fold:
                 del self.hashprices[at]
 
     def _say(self, decision: Decision) -> None:
-        self.decisions.append(decision)
+        """A past that is told late must not push out what was decided just now."""
+        if self._newest is None or decision.at >= self._newest - KEEP:
+            self.decisions.append(decision)
 
     def _origin(self, record: Record) -> None:
         self._newest = record.known_at if self._newest is None else max(self._newest, record.known_at)

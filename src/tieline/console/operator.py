@@ -18,6 +18,7 @@ from tieline.records import Action, AnyRecord, Override, Plan, encode, encode_ba
 # An override is for an incident, not for ever: after a week it must be said again.
 MAX_HOLD = timedelta(days=7)
 MAX_WHY = 500
+ACCEPT = "accept"
 
 
 class RefusedError(ValueError):
@@ -99,8 +100,8 @@ def confirm(fold: Fold, form: ConfirmForm, now: datetime, by: str) -> list[AnyRe
     plan: Plan = known[1]
     if plan.valid_until <= now:
         raise RefusedError("plan_seq: this plan is no longer valid; wait for the next one")
-    words = f"plan of {plan.at:%Y-%m-%d %H:%M} UTC known at {plan.known_at.isoformat()}, record {form.plan_seq}"
-    return [_action(now, by, "confirm plan", f"{site.id}|{plan.at.isoformat()}|{plan.known_at.isoformat()}", words)]
+    # The site finds the plan by the moment at which it was known.
+    return [_action(now, by, ACCEPT, site.id, plan.known_at.isoformat())]
 
 
 async def send(link: Link, batch: list[AnyRecord], site_id: str) -> Ack:
@@ -108,7 +109,7 @@ async def send(link: Link, batch: list[AnyRecord], site_id: str) -> Ack:
     ack = await push(link, "operator", encode_batch(batch))
     if ack.error is None:
         for record in batch:
-            if isinstance(record, Action) and record.what == "confirm plan":
+            if isinstance(record, Action) and record.what == ACCEPT:
                 await link.publish(f"command.{site_id}", encode(record))
     return ack
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from tieline.console.fold import Fold, Unit
+from tieline.console.operator import ACCEPT
 from tieline.console.views import (
     Json,
     Live,
@@ -50,7 +51,7 @@ def site_view(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime, s
             "note": plan[1].note,
             "limit_mw": plan[1].limit_w / 1e6,
         },
-        "confirmed": _confirmed(fold, site, now),
+        "confirmed": _confirmed(fold, site),
         "series": series_rows(fold.site_rows(site), speed),
         "asked": _asked(fold, site),
         "curves": [c for c in markets["curves"] if c["market"] in mine],
@@ -183,13 +184,13 @@ def _asked(fold: Fold, site: Site) -> list[list[float]]:
     return steps
 
 
-def _confirmed(fold: Fold, site: Site, now: datetime) -> Json | None:
+def _confirmed(fold: Fold, site: Site) -> Json | None:
     """Who confirmed the plan in force, and when."""
     plan = fold.plans.get(site.id)
     if plan is None:
         return None
-    target = f"{site.id}|{plan[1].at.isoformat()}|{plan[1].known_at.isoformat()}"
+    known_at = plan[1].known_at.isoformat()
     for seq, action in reversed(fold.actions):
-        if action.target == target and now - action.at < timedelta(hours=1):
+        if action.what == ACCEPT and action.target == site.id and action.detail == known_at:
             return {"seq": seq, "by": action.by, "at": action.at.timestamp()}
     return None

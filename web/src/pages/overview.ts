@@ -19,7 +19,7 @@ export function overviewPage(root: HTMLElement, open: (path: string) => void): (
   const month = h("div", {});
   const prices = h("div", { class: "prices-slot" });
   const uses = legend([["mining", "mining"], ["inference", "inference"], ["aux", "auxiliary (cooling, fans)"], ["grid", "left to the grid"], ["limit", "interconnect limit"]]);
-  const hashPanel = panel("Hashrate", "EH/s, operating under deployed", [{ stream: "Sample" }], "third", hash);
+  const hashPanel = panel("Hashrate", "EH/s, operating under deployed", [{ stream: "Sample" }], "half-width", hash);
   put(root,
     h("h1", { class: "sr" }, "Overview"),
     keys.el,
@@ -29,8 +29,8 @@ export function overviewPage(root: HTMLElement, open: (path: string) => void): (
       panel("Power by use", "MW by 5-minute interval over one day, UTC; drawn by load, auxiliary apart", [{ stream: "Sample" }, { stream: "PowerBill" }, { stream: "Plan" }], "power-panel", uses, power).el,
       panel("Ask the fleet", "Through the gateway, as a tenant: admitted, routed, billed", [{ stream: "Usage" }, { stream: "ReplicaState" }], "chat-panel", chat.el).el,
       hashPanel.el,
-      panel("Tokens per second", "Real tokens served and modelled load, apart", [{ stream: "Usage", name: "Usage (real)" }, { stream: "Sample", name: "Sample (modelled)" }], "third", tokens).el,
-      panel("The month", "From the books", [{ stream: "Payout" }, { stream: "PowerBill" }, { stream: "Trade" }, { stream: "Usage" }], "month-panel", month).el,
+      panel("Tokens per second", "Real tokens served and modelled load, apart", [{ stream: "Usage", name: "Usage (real)" }, { stream: "Sample", name: "Sample (modelled)" }], "half-width", tokens).el,
+      panel("The month", "From the books", [{ stream: "Payout" }, { stream: "PowerBill" }, { stream: "Trade" }, { stream: "Usage" }], "full", month).el,
       panel("Prices against strikes", "USD/MWh, a day back and a day ahead (dashed). A rig group mines while the price is below its line; the band spans all of the market's groups", [{ stream: "PriceTick" }, { stream: "NetworkTick" }, { stream: "Plan" }], "prices-panel", prices).el));
 
   let disposeCharts: (() => void) | null = null, gone = false;

@@ -10,7 +10,7 @@ export function recordPage(root: HTMLElement, seq: string): () => void {
   document.title = `Record ${seq} · Tieline`;
   const box = h("div", { class: "records" });
   const n = Number(seq);
-  put(root, h("div", { class: "head" }, h("h1", {}, `Record ${seq}`), h("p", { class: "note" }, "Kept as it was told; a correction is a record of its own."),
+  put(root, h("div", { class: "page-head" }, h("h1", {}, `Record ${seq}`), h("p", { class: "note" }, "Kept as it was told; a correction is a record of its own."),
     h("p", {}, n > 1 ? h("a", { href: `/records/${n - 1}`, "data-nav": true }, `← ${n - 1}`) : null, " ", h("a", { href: `/records/${n + 1}`, "data-nav": true }, `${n + 1} →`), " ", h("a", { href: "/records", "data-nav": true }, "All streams"))),
     h("section", { class: "panel" }, box));
   get<Stored>(`/api/records/${n}`)
@@ -37,7 +37,7 @@ export function recordsPage(root: HTMLElement): () => void {
     show();
   });
   stream.addEventListener("change", show);
-  put(root, h("div", { class: "head" }, h("h1", {}, "Records"), h("p", { class: "note" }, "Everything on these pages is a fold of these. Newest first, by the time they hold at.")), form, h("section", { class: "panel" }, list));
+  put(root, h("div", { class: "page-head" }, h("h1", {}, "Records"), h("p", { class: "note" }, "Everything on these pages is a fold of these. Newest first, by the time they hold at.")), form, h("section", { class: "panel" }, list));
   show();
   return () => undefined;
 }

@@ -29,7 +29,7 @@ interface SiteView {
 const remembered = (): string => sessionStorage.getItem("operator") ?? "";
 
 export function sitePage(root: HTMLElement, id: string): () => void {
-  const head = h("div", { class: "head" }), alerts = h("div", { class: "alerts" }), units = h("div", { class: "scroll" });
+  const head = h("div", { class: "page-head" }), alerts = h("div", { class: "alerts" }), units = h("div", { class: "scroll" });
   const plot = h("div", { class: "plot tall", role: "img", "aria-label": "Power asked and drawn over the last day" });
   const facts = h("div", { class: "facts" }), prices = h("div", { class: "prices" }), command = h("div", { class: "command" });
   const decisions = new Decisions(id);
@@ -39,9 +39,9 @@ export function sitePage(root: HTMLElement, id: string): () => void {
       panel("Power", "MW by 5-minute interval over one day, UTC", [{ stream: "Sample", subject: id }, { stream: "Plan", subject: id }, { stream: "PowerBill", subject: id }], "power-panel",
         legend([["mining", "mining"], ["inference", "inference"], ["aux", "auxiliary"], ["asked", "asked"], ["limit", "limit"]]), plot).el,
       panel("Contract, weather, limits", "What binds this site", null, "side-panel", facts).el,
-      panel("Decisions here", "What changed, and why", [{ stream: "Plan", subject: id }, { stream: "Outcome", subject: id }, { stream: "Override", subject: id }, { stream: "Instruction", subject: id }, { stream: "Fault", subject: id }], "decisions-panel", decisions.el).el,
-      panel("Operator", "Recorded with who and when", [{ stream: "Override", subject: id }, { stream: "Action" }], "power-panel", command).el,
-      panel("Prices against strikes", "USD/MWh, a day back and a day ahead (dashed)", [{ stream: "PriceTick" }], "full", prices).el));
+      panel("Prices against strikes", "USD/MWh, a day back and a day ahead (dashed)", [{ stream: "PriceTick" }], "power-panel wide-prices", prices).el,
+      panel("Operator", "Recorded with who and when", [{ stream: "Override", subject: id }, { stream: "Action" }], "side-panel", command).el,
+      panel("Decisions here", "What changed, and why", [{ stream: "Plan", subject: id }, { stream: "Outcome", subject: id }, { stream: "Override", subject: id }, { stream: "Instruction", subject: id }, { stream: "Fault", subject: id }], "full", decisions.el).el));
 
   let gone = false, view: SiteView | null = null, formed = "";
   let draw: ((v: SiteView) => void) | null = null, dispose: (() => void) | null = null;
@@ -73,7 +73,7 @@ export function sitePage(root: HTMLElement, id: string): () => void {
     try {
       view = await get<SiteView>(`/api/site/${encodeURIComponent(id)}`);
     } catch (error) {
-      put(root, h("div", { class: "head" }, h("h1", {}, id), h("p", { class: "bad" }, (error as Error).message)));
+      put(root, h("div", { class: "page-head" }, h("h1", {}, id), h("p", { class: "bad" }, (error as Error).message)));
       return;
     }
     if (gone) return;
@@ -136,7 +136,7 @@ const ref = (seq: number | null | undefined): Child => (seq === null || seq === 
 
 function unitTable(v: SiteView): HTMLElement {
   return h("table", { class: "units" },
-    h("thead", {}, h("tr", {}, ["Unit", "Setpoint", "Readback", "Hashrate or tokens", "Strike", "Heard", "Answer", "Why"].map((n) => h("th", { scope: "col" }, n)))),
+    h("thead", {}, h("tr", {}, ["Unit", "Setpoint", "Readback", "Hashrate or tokens", "Bid", "Heard", "Answer", "Why"].map((n) => h("th", { scope: "col" }, n)))),
     h("tbody", {}, v.units.map((u) => {
       const off = u.asked_mw !== null && u.observed_mw !== null && Math.abs(u.asked_mw - u.observed_mw) > Math.max(0.05, 0.05 * u.rated_mw);
       const rate = u.use === "mining" ? `${num(u.ehs, 3)} of ${num(u.deployed_ehs, 3)} EH/s` : u.tokens_s === null ? DASH : `${num(u.tokens_s, 0)} tok/s modelled`;
@@ -171,7 +171,7 @@ function factsOf(v: SiteView): Child[] {
     pair("Interconnect", `${mw(v.site.interconnect_mw)}${v.interconnect_operator ? `, ${v.interconnect_operator}` : ""}${v.site.limit_mw < v.site.interconnect_mw ? `; ${mw(v.site.limit_mw)} now` : ""}`),
     pair("Feeders", v.feeders.map((f) => `${f.id.split(".").pop()} ${mw(f.limit_mw)} (${f.load})`).join(", ")),
     pair("Cut off, it", { mining_off: "switches mining off", hold: "holds what it does", all_off: "switches all off" }[v.safe_default] ?? v.safe_default),
-    pair("Plan in force", v.plan ? [`of ${clock(v.plan.at)}, valid until ${clock(v.plan.valid_until)} UTC, by ${v.plan.decided_by} `, ref(v.plan.seq), v.plan.note ? h("small", {}, v.plan.note) : null] : "none"),
+    pair("Plan in force", v.plan && v.plan.valid_until <= v.now ? h("b", { class: "bad" }, `none: the last ended at ${clock(v.plan.valid_until)} UTC `, ref(v.plan.seq)) : v.plan ? [`of ${clock(v.plan.at)}, valid until ${clock(v.plan.valid_until)} UTC, by ${v.plan.decided_by} `, ref(v.plan.seq), v.plan.note ? h("small", {}, v.plan.note) : null] : "none"),
   )];
 }
 
@@ -206,7 +206,7 @@ function commandsOf(v: SiteView, done: () => void): Child[] {
     run(post("/api/override", { site_id: v.site.id, unit_id: unit.value || null, target_mw: Number(target.value), minutes: Number(minutes.value), why: why.value, by: by() }));
   });
   const out: Child[] = [];
-  if (v.site.mode === "advise" && v.plan) {
+  if (v.site.mode === "advise" && v.plan && v.plan.valid_until > v.now) {
     const plan = v.plan;
     const confirm = h("button", { class: "button", type: "button" }, "Confirm this plan");
     confirm.addEventListener("click", () => run(post("/api/confirm", { site_id: v.site.id, plan_seq: plan.seq, by: by() })));
