@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import pytest
 from tests.system.conftest import ROOT, Platform, processes_of, start
 
 from tieline import records
-from tieline.records import NetworkTick, Payout, Plan, PowerBill, PriceTick, Sample, Usage
+from tieline.records import Outcome, Payout, Plan, PowerBill, Sample, Usage
 from tieline.store import Store
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
@@ -95,20 +96,13 @@ def test_the_real_client_is_served_and_each_request_is_used_once(platform: Platf
     assert len(mine[-1].hops) == 1
 
 
-def test_the_loop_turns_on_records(platform: Platform) -> None:
-    def turned() -> dict[str, int] | None:
-        store = store_of(platform)
-        counts = store.counts()
-        store.close()
-        wanted = (PriceTick, NetworkTick, Plan, Sample, PowerBill, Payout)
-        return counts if all(counts.get(t.__name__, 0) > 0 for t in wanted) else None
-
-    counts = eventually(turned, 90, "prices, plans, samples, bills and payouts in the store")
-    assert counts["Plan"] >= 40
+def test_every_setpoint_has_its_reason(platform: Platform) -> None:
     store = store_of(platform)
-    plans = [s.record for s in store.follow(0, 5000, Plan)]
+    plans = [s.record for s in store.follow(0, 200_000, Plan)]
     store.close()
-    assert all(point.reason.text for plan in plans for point in plan.setpoints)  # type: ignore[attr-defined]
+    live = [plan for plan in plans if isinstance(plan, Plan) and "history" not in plan.decided_by]
+    assert len({plan.site_id for plan in live}) == 40
+    assert all(point.reason.text for plan in live for point in plan.setpoints)
 
 
 def test_the_month_can_be_read_and_closes(platform: Platform) -> None:
@@ -225,6 +219,26 @@ def test_a_killed_part_is_noticed_and_mended(platform: Platform, name: str) -> N
     assert eventually(answers, 45, f"an answer after {name} was killed")
     with urllib.request.urlopen(state["console_url"], timeout=10) as page:
         assert page.status == 200
+
+
+def test_hours_that_were_lived_through_are_measured_and_settled(platform: Platform) -> None:
+    """After all that was killed: intervals of this run are in the store, and an hour of it is paid and billed."""
+    store = store_of(platform)
+    begun = min(s.record.known_at for s in store.follow(0, 200_000, Plan) if "history" not in s.record.decided_by)  # type: ignore[attr-defined]
+    store.close()
+
+    def lived() -> bool:
+        store = store_of(platform)
+        end = begun + timedelta(days=30)
+        samples = [s for s in store.between(Sample, begun, end) if s.power_w is not None]
+        payouts = [p for p in store.between(Payout, begun, end) if p.span_start >= begun]
+        bills = store.between(PowerBill, begun, end)
+        outcomes = store.between(Outcome, begun, end)
+        store.close()
+        heard = {s.unit_id for s in samples}
+        return len(heard) >= 70 and bool(payouts) and bool(bills) and any(o.result == "applied" for o in outcomes)
+
+    assert eventually(lived, 150, "an hour of this run in the books")
 
 
 def test_ctrl_c_leaves_nothing_and_the_next_start_goes_on(platform: Platform) -> None:
