@@ -24,12 +24,12 @@ def typed_claims(issuer: str, facts: dict[str, dict[str, Any]], **document: Any)
     return list(parse("\n".join(lines), "test.toml"))
 
 
-@pytest.fixture()
+@pytest.fixture
 def typed() -> Typed:
     return typed_claims
 
 
-@pytest.fixture()
+@pytest.fixture
 def book_of() -> Callable[..., Book]:
     """`book_of("X", {"2025-01": {"btc_produced": 310}})`"""
 

@@ -137,9 +137,26 @@ def test_without_pyarrow_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
 
 
 FIELDS = st.sampled_from(
-    "btc_produced btc_held_end btc_sold btc_open restricted_or_pledged_btc deployed_ehs avg_operating_ehs receivable_usd "
-    "power_cost_usd_per_kwh efficiency_j_th energy_cost_usd_per_btc long_term_debt_usd loan_balance_usd free_btc "
-    "avg_sale_price_usd btc_announced_sale cash_cost_usd_per_btc loan_collateral_btc".split()
+    [
+        "btc_produced",
+        "btc_held_end",
+        "btc_sold",
+        "btc_open",
+        "restricted_or_pledged_btc",
+        "deployed_ehs",
+        "avg_operating_ehs",
+        "receivable_usd",
+        "power_cost_usd_per_kwh",
+        "efficiency_j_th",
+        "energy_cost_usd_per_btc",
+        "long_term_debt_usd",
+        "loan_balance_usd",
+        "free_btc",
+        "avg_sale_price_usd",
+        "btc_announced_sale",
+        "cash_cost_usd_per_btc",
+        "loan_collateral_btc",
+    ]
 )
 PERIODS = st.sampled_from(["2025-01", "2025-02", "2025-03", "2025Q1", "2025-03-31"])
 NUMBERS = st.one_of(st.just(Decimal(0)), st.decimals(min_value=-100, max_value=10**9, places=1))

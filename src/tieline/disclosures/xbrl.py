@@ -65,6 +65,7 @@ def companyfacts(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) ->
             for concept in sorted(_CONCEPTS & set(gaap))
             for unit, entries in gaap[concept]["units"].items()
             for entry in entries
+            if isinstance(entry, dict)
         ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return Tagged(refused=f"no companyfacts: {type(error).__name__} {error}")

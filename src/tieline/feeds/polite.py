@@ -132,7 +132,7 @@ class Polite:
                 await self._space()
                 self.requests += 1
                 async with self._client.stream("GET", target, headers=headers) as response:
-                    if response.is_redirect:
+                    if response.has_redirect_location:
                         target = urljoin(target, response.headers.get("location", ""))
                         continue
                     return await self._take(url, response, kept, meta, part)

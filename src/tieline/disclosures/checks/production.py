@@ -36,8 +36,14 @@ def average(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
         yield verdict("average", used, "rounding", line, "The average is truncated, not rounded.", residual)
     elif printed.value > exact >= 0 and (active := produced.value / printed.value) <= days - _START_WITHIN:
         line = f"{line}; {show(produced.value)} / {show(printed.value)} = {show(active, 2)} active days"
-        says = f"The average is over the {show(active, 2)} days of mining, not over the {days} days of the month."
-        yield verdict("average", used, "explained", line, says, residual)
+        held = book.at_end(issuer, period, "btc_held_end")
+        if held is not None and held.value == produced.value:
+            # All that is held was mined in this month: nothing was held before, so mining began within it.
+            says = f"The average is over the {show(active, 2)} days of mining, not over the {days} days of the month."
+            yield verdict("average", [*used, held], "explained", line, says, residual)
+        else:
+            says = "The average is too high, and nothing printed says that mining began within the month."
+            yield verdict("average", used, "differs", line, says, residual)
     else:
         yield verdict("average", used, "differs", line, "The average is not the production over the days.", residual)
 
