@@ -80,10 +80,11 @@ async def write_history(store: Store, config: Config, now: datetime, past: Past 
     past = past or Past.before(now)
     store.append([_mark(BEGUN, past, now)])
     count = 0
-    for batch in history(config, past):
+    steps = history(config, past)
+    # The work is done beside the loop, so that a platform that has just started answers at once.
+    while (batch := await asyncio.to_thread(next, steps, None)) is not None:
         if batch:
             count += store.append(batch)
-        await asyncio.sleep(0)
     store.append([_mark(FINISHED, past, now)])
     log.info("history written: %d simulated records from %s to %s", count, past.start, past.end)
 
@@ -110,7 +111,7 @@ def history(config: Config, past: Past) -> Iterator[list[AnyRecord]]:
             upto = given
             while upto < len(recorded) and recorded[upto].known_at <= interval.start:
                 upto += 1
-            own.append([*recorded[given:upto], *fresh])
+            own.append(recorded[given:upto])
             told += [*recorded[given:upto], *fresh]
             given, fresh = upto, []
             plans = [_as_history(plan) for plan in controller.decide(interval.start)]
@@ -124,7 +125,6 @@ def history(config: Config, past: Past) -> Iterator[list[AnyRecord]]:
             hour = Interval.holding(interval.start, HOUR)
             if interval.end == hour.end:
                 told += [*fresh, *accounts.close_hour(hour, truth)]
-                own.append(fresh)
                 fresh = []
                 yield told
                 told = []
@@ -138,9 +138,12 @@ def _synthetic_records(fleet: Fleet, seed: int, past: Past) -> list[AnyRecord]:
     """The world of those days: every price, hourly readings of the rest until the fine steps begin."""
     world = Synthetic(fleet, seed)
     prices = world.records(past.start - LEAD, past.end + 2 * DAY, ("prices",), forecasts=False)
-    rest = world.records(past.start - LEAD, past.end, ("network", "weather", "demand"))
-    coarse = [r for r in rest if r.at >= past.fine_from or Interval.holding(r.at, HOUR).start == r.at]
-    return [*prices, *coarse]
+    coarse: list[AnyRecord] = []
+    for interval in intervals(past.start - LEAD, past.fine_from, HOUR):
+        coarse.append(world.network(interval.start))
+        coarse += [world.weather(station, interval.start) for station in world.stations]
+        coarse += [world.demand(model, region, interval.start) for model, region in world.served]
+    return [*prices, *coarse, *world.records(past.fine_from, past.end, ("network", "weather", "demand"))]
 
 
 def _as_history(plan: Plan) -> Plan:

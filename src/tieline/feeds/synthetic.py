@@ -124,6 +124,11 @@ class Synthetic:
                 replicas = max(0, group.nodes * group.replicas_per_node - group.replicas_real)
                 self._capacity[where] = self._capacity.get(where, 0.0) + replicas * TOKENS_PER_REPLICA
 
+    @property
+    def served(self) -> tuple[tuple[str, str], ...]:
+        """(model, region) of every demand there is."""
+        return tuple(self._capacity)
+
     # --- records ---------------------------------------------------------------
 
     def records(
@@ -145,7 +150,7 @@ class Synthetic:
             elif one == "weather":
                 found += [self.weather(s, at) for at in _steps(start, end, HOUR) for s in self.stations]
             else:
-                found += [self.demand(*w, at) for at in _steps(start, end, DEMAND_EVERY) for w in self._capacity]
+                found += [self.demand(*w, at) for at in _steps(start, end, DEMAND_EVERY) for w in self.served]
         return sorted(found, key=lambda r: (r.at, type(r).__name__, r.subject, r.known_at))
 
     def price_tick(self, market: str, at: datetime) -> PriceTick:
