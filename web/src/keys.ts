@@ -22,7 +22,7 @@ export class KeyNumbers {
   private readonly price = tile("Hashprice", [{ stream: "NetworkTick" }]);
   private readonly tokens = tile("Tokens per second", [{ stream: "Usage", name: "Usage (real)" }, { stream: "Sample", name: "Sample (modelled)" }, { stream: "ReplicaState" }]);
   private readonly btc = tile("Bitcoin this month", [{ stream: "Payout" }, { stream: "Trade" }]);
-  private readonly money = tile("Plans in force", [{ stream: "Plan" }, { stream: "PriceTick" }]);
+  private readonly money = tile("Expected of the plans", [{ stream: "Plan" }, { stream: "PriceTick" }]);
 
   constructor() {
     const tiles = [this.power, this.hash, this.price, this.tokens, this.btc, this.money];
@@ -31,7 +31,7 @@ export class KeyNumbers {
 
   update(o: Overview): void {
     const k = o.keys;
-    const heard = k.units_heard === k.units ? "all units heard" : `${k.units - k.units_heard} units not heard`;
+    const heard = k.units_heard === k.units ? "all units heard" : `${k.units - k.units_heard} ${k.units - k.units_heard === 1 ? "unit" : "units"} not heard`;
     const fresh = `${heard} · ${age(k.typical_age_s)}`;
     say(this.power.value, brief(k.drawn_mw));
     say(this.power.unit, "MW");
@@ -71,7 +71,7 @@ export class KeyNumbers {
     say(this.btc.foot, o.month ? `${o.month.month}, credited${o.month.simulated ? " · simulated pool" : ""}` : "");
 
     say(this.money.value, k.planned_usd_per_h === null ? DASH : num(k.planned_usd_per_h, 0));
-    say(this.money.unit, "USD/h expected");
+    say(this.money.unit, "USD/h");
     say(this.money.sub, k.price_usd_per_mwh === null ? "no power price known" : `power at ${num(k.price_usd_per_mwh, 2)} USD/MWh, mean by MW`);
     say(this.money.foot, "over the cost of power");
   }

@@ -24,7 +24,7 @@ export function monthTable(el: HTMLElement, month: Month | null): void {
 }
 
 function cell(f: Figure, month: Month): HTMLElement {
-  const places = f.unit === "BTC" ? 3 : f.unit === "BTC/day" ? 2 : f.unit === "" ? 4 : f.unit === "USD" || f.unit === "USD/BTC" ? 0 : f.unit === "tokens" ? 0 : f.unit === "MWh" ? 0 : 2;
+  const places = f.unit === "BTC" ? 3 : f.unit === "BTC/day" ? 2 : f.unit === "" ? 4 : f.unit === "USD" || f.unit === "USD/BTC" ? (Math.abs(Number(f.value ?? 0)) < 1000 ? 2 : 0) : f.unit === "tokens" ? 0 : f.unit === "MWh" ? 0 : 2;
   const name = h("button", { type: "button", class: "quiet name", title: `${f.how}. Exactly ${f.value ?? "not known"} ${f.unit}; a fold of ${f.count} records.` }, NAMES[f.name] ?? f.name.replace(/_/g, " "));
   const streams = STREAMS.filter((s) => f.records.includes(s));
   name.addEventListener("click", () => openRecords(NAMES[f.name] ?? f.name, (streams.length ? streams : ["Payout", "PowerBill"]).map((stream) => ({ stream, since: month.start, until: month.end + 1 }))));

@@ -117,7 +117,14 @@ class Room:
         return page.document()
 
     async def healthz(self, request: Request) -> Response:
-        return _json({"ok": self.hub.store_error is None, "seq": self.hub.fold.seq, "readers": self.hub.readers})
+        return _json(
+            {
+                "ok": self.hub.store_error is None,
+                "seq": self.hub.fold.seq,
+                "caught_up": self.hub.caught_up,
+                "readers": self.hub.readers,
+            }
+        )
 
     async def overview(self, request: Request) -> Response:
         plain, zipped = self.hub.page()

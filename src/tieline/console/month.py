@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from tieline.books.monthly import month_span, monthly_update
 from tieline.fleet import Fleet
-from tieline.records import NetworkTick, Payout, PowerBill, Sample, Trade, Usage
+from tieline.records import NetworkTick, Opening, Payout, PowerBill, Sample, Trade, Usage
 from tieline.store import Store
 
 T = TypeVar("T")
@@ -37,6 +37,7 @@ class Month:
         hash_s, samples = await self._hashes(read, start, now)
         payouts = await read(lambda s: s.between(Payout, BEGINNING, now + DAY))
         trades = await read(lambda s: s.between(Trade, BEGINNING, now + DAY))
+        openings = await read(lambda s: s.between(Opening, BEGINNING, now + DAY))
         bills = await read(lambda s: s.between(PowerBill, start, end))
         usage = await read(lambda s: s.between(Usage, start, end))
         before = await read(lambda s: s.latest(NetworkTick, start))
@@ -51,6 +52,7 @@ class Month:
                 payouts=payouts,
                 bills=bills,
                 trades=trades,
+                openings=openings,
                 usage=usage,
                 hashrate_hs=hash_s / elapsed_s if samples else None,
                 hashrate_samples=samples,

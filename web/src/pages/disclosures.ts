@@ -115,6 +115,7 @@ export function disclosuresPage(root: HTMLElement): () => void {
   };
 }
 
+const NAMES: Record<string, string> = { per_ehs: "Per EH/s", ltv: "LTV", implied_realised: "Implied realised", chain_ratio: "Chain ratio" };
 const ORDER = ["differs", "open", "explained", "rounding", "holds"];
 const short = (value: number, unit: string): string => (unit === "USD" ? num(value / 1e6, 1) : num(value, Math.abs(value) >= 1000 ? 0 : Math.abs(value) >= 100 ? 1 : unit === "ratio" ? 4 : 2));
 
@@ -123,7 +124,7 @@ function peerTable(v: Dashboard): Child {
   if (!v.table.length) return h("p", { class: "wait" }, `No miner's production for ${v.month} is in the book.`);
   const rank = (r: TableRow): number => r.ranks["produced"] ?? 99;
   return h("table", { class: "peers" },
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Miner"), used.map((c) => h("th", { scope: "col", title: c.meaning }, title(c.name), h("small", {}, c.unit === "USD" ? "USD million" : c.unit))))),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Miner"), used.map((c) => h("th", { scope: "col", title: c.meaning }, NAMES[c.name] ?? title(c.name), h("small", {}, c.unit === "USD" ? "USD million" : c.unit))))),
     h("tbody", {}, [...v.table].sort((a, b) => rank(a) - rank(b)).map((r) => h("tr", { class: r.included ? "" : "apart" },
       h("th", { scope: "row", title: r.why }, r.issuer, h("small", {}, r.included ? `rank ${r.ranks["produced"] ?? DASH}` : "not ranked")),
       used.map((c) => {
@@ -154,7 +155,9 @@ type Lib = typeof import("../chart");
 
 function drawLines(lib: Lib, chart: import("../chart").Chart, v: Dashboard, name: string, marked: string): void {
   const series = v.series[name] ?? {};
-  const first = "2022-01", months = v.months.filter((m) => m >= first);
+  const told = Object.values(series).flatMap((points) => points.map((p) => p[0])).sort();
+  const months = v.months.filter((m) => m >= (told[0] ?? "") && m <= (told[told.length - 1] ?? ""));
+  const late = months[Math.max(0, months.length - 8)] ?? "";
   chart.draw(() => ({
     grid: { left: 4, right: 64, top: 12, bottom: 4, containLabel: true },
     xAxis: { type: "category", data: months, boundaryGap: false, axisLine: { lineStyle: { color: lib.colour("line-strong") } }, axisTick: { show: false }, axisLabel: { color: lib.colour("muted"), fontFamily: lib.FONT, fontSize: 11, hideOverlap: true } },
@@ -170,9 +173,9 @@ function drawLines(lib: Lib, chart: import("../chart").Chart, v: Dashboard, name
       const by = new Map(points);
       const on = issuer === marked;
       return {
-        type: "line", name: issuer, data: months.map((m) => by.get(m) ?? null), connectNulls: false, showSymbol: on, symbolSize: 4, z: on ? 5 : 2,
+        type: "line", name: issuer, data: months.map((m) => by.get(m) ?? null), connectNulls: false, showSymbol: true, symbol: "circle", symbolSize: on ? 5 : 3, z: on ? 5 : 2,
         lineStyle: { color: on ? lib.colour("mining") : lib.colour("aux"), width: on ? 2.25 : 1, opacity: on ? 1 : 0.6 }, itemStyle: { color: on ? lib.colour("mining") : lib.colour("aux") },
-        endLabel: { show: true, formatter: issuer, color: on ? lib.colour("mining") : lib.colour("muted"), fontSize: 11, fontFamily: lib.FONT }, labelLayout: { moveOverlap: "shiftY" }, emphasis: { focus: "series", lineStyle: { width: 2.25 } },
+        endLabel: { show: on || (points[points.length - 1]?.[0] ?? "") >= late, formatter: issuer, color: on ? lib.colour("mining") : lib.colour("muted"), fontSize: 11, fontFamily: lib.FONT }, labelLayout: { moveOverlap: "shiftY" }, emphasis: { focus: "series", lineStyle: { width: 2.25 } },
       };
     }),
   }));
