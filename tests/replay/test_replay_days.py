@@ -159,6 +159,26 @@ def test_stuck_rigs_keep_drawing(data_folder: Path) -> None:
     assert 3e6 < mining_w(held) < 4.5e6
 
 
+def test_a_solver_that_stays_late_leaves_every_site_at_its_safe_default(data_folder: Path) -> None:
+    late = Fault(
+        at=START, known_at=START, source="test", kind="simulated",
+        site_id="*", what="late_solve", until=START + timedelta(hours=1),
+    )  # fmt: skip
+    whole = asked(data_folder, START, START + timedelta(hours=2))
+    report, store = asyncio.run(replay_kept(with_(whole, faults=(late,))))
+    assert report.injected == {"late_solve": 1}
+
+    def mining_w(minutes: int) -> float:
+        at = START + timedelta(minutes=minutes)
+        samples = store.between(Sample, at, at + timedelta(seconds=1))
+        return sum(s.power_w or 0.0 for s in samples if "rigs" in s.unit_id)
+
+    assert mining_w(5) > 20e6  # the plan of 23:55 is good until 00:10
+    assert mining_w(15) < 1e6
+    assert mining_w(55) < 1e6
+    assert mining_w(115) > 20e6
+
+
 def test_the_report_adds_up(day: tuple[Report, Store]) -> None:
     report, store = day
     lines = report.by_site

@@ -20,6 +20,9 @@ from tieline.fleet import Fleet, NodeGroup, RigGroup
 from tieline.records import Plan, Reason, Sample, Setpoint
 from tieline.sim.world import Drawn, Floats, World
 
+# A fault of the control plane itself (a late solve) is told of this site.
+EVERY_SITE = "*"
+
 
 @dataclass
 class Span:
@@ -68,8 +71,10 @@ class ModelledFleet:
         the site's safe default."""
         hosted = {site.id for site in self.fleet.sites if not site.may_act}
         cut = {f.site_id for what in ("link_loss", "late_solve") for f in truth.active(what, now)}
+        if EVERY_SITE in cut:
+            cut = {site.id for site in self.fleet.sites}
         for plan in plans:
-            if plan.site_id in cut or plan.site_id in hosted or "*" in cut:
+            if plan.site_id in cut or plan.site_id in hosted:
                 continue
             self.in_force[plan.site_id] = plan
             for setpoint in plan.setpoints:
@@ -90,8 +95,9 @@ class ModelledFleet:
 
     def begin(self, interval: Interval) -> Span:
         units, sites = len(self.world.units), len(self.fleet.sites)
-        arrays = [np.zeros(units) for _ in range(6)] + [np.zeros(sites) for _ in range(3)]
-        return Span(interval, *arrays)
+        load, aux, hashes, tokens, started, peak = (np.zeros(units) for _ in range(6))
+        over, always_wh, always_hashes = (np.zeros(sites) for _ in range(3))
+        return Span(interval, load, aux, hashes, tokens, started, peak, over, always_wh, always_hashes)
 
     def run(self, span: Span, start: datetime, end: datetime, truth: Truth) -> None:
         """Let the world run over [start, end) of the span; nothing that bears on it changes inside."""

@@ -6,7 +6,7 @@ energy is counted as unpriced: a gap is neither free power nor zero revenue.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
 
@@ -32,32 +32,34 @@ def cost_usd(power: PowerCost, load_w: float, hours: float) -> float:
 
 
 @dataclass
-class Ledger:
-    """Running totals by site. USD as floats: a report's figures, not postings."""
+class Totals:
+    """Running totals by site. USD as floats: a report's figures, not postings. Arrays are (sites,)."""
 
-    mining_wh: Floats
-    inference_wh: Floats
-    aux_wh: Floats
-    unpriced_wh: Floats
-    btc: Floats
-    tokens: Floats
-    started: Floats
-    mining_usd: Floats
-    inference_usd: Floats
-    power_usd: Floats
-    wear_usd: Floats
-    over_limit_s: Floats
-    always_on_wh: Floats
-    always_on_btc: Floats
-    always_on_mining_usd: Floats
-    always_on_power_usd: Floats
+    sites: int
+    mining_wh: Floats = field(init=False)
+    inference_wh: Floats = field(init=False)
+    aux_wh: Floats = field(init=False)
+    unpriced_wh: Floats = field(init=False)
+    btc: Floats = field(init=False)
+    tokens: Floats = field(init=False)
+    started: Floats = field(init=False)
+    mining_usd: Floats = field(init=False)
+    inference_usd: Floats = field(init=False)
+    power_usd: Floats = field(init=False)
+    wear_usd: Floats = field(init=False)
+    over_limit_s: Floats = field(init=False)
+    always_on_wh: Floats = field(init=False)
+    always_on_btc: Floats = field(init=False)
+    always_on_mining_usd: Floats = field(init=False)
+    always_on_power_usd: Floats = field(init=False)
     unserved: dict[tuple[str, str], float] = field(default_factory=dict)
     sats: int = 0
     hashes: float = 0.0
 
-    @classmethod
-    def empty(cls, sites: int) -> Ledger:
-        return cls(*(np.zeros(sites) for _ in range(16)))
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            if not one.init:
+                setattr(self, one.name, np.zeros(self.sites))
 
     @property
     def net_usd(self) -> Floats:
@@ -86,7 +88,7 @@ class Accounts:
 
     def __init__(self, fleet: Fleet, world: World, settings: Settings, pool: SimulatedFpps, source: str) -> None:
         self.fleet, self.world, self.settings, self.pool, self.source = fleet, world, settings, pool, source
-        self.total = Ledger.empty(len(fleet.sites))
+        self.total = Totals(len(fleet.sites))
         self._parts: list[_Part] = []
         self._inference = ~world.is_rig
         self._kw_each = np.where(world.rigs > 0, world.rated_w / np.maximum(world.rigs, 1.0), 0.0) / 1e3
@@ -173,7 +175,7 @@ class Accounts:
         return found
 
     def _by_site(self, values: Floats) -> Floats:
-        return np.bincount(self.world.site_of, values, len(self.fleet.sites))
+        return np.bincount(self.world.site_of, values, len(self.fleet.sites)).astype(np.float64, copy=False)
 
     def _usd_per_token(self, truth: Truth, moment: datetime) -> Floats:
         """(units,) USD per output token, its input included, at the tariffs of the settings."""
