@@ -195,6 +195,10 @@ NUMBERS = st.one_of(
 )
 def test_no_book_breaks_a_check(facts: dict[str, dict[str, Decimal]], kind: str) -> None:
     """Zeros, negative numbers and nonsense give verdicts, never an error."""
-    book = Book([*typed_claims("X", facts, kind=kind), *typed_claims("X", facts, kind="aggregator", source="t")])
-    for found in check(book):
-        assert found.computation
+    more = {period: {name: value + 1 for name, value in figures.items()} for period, figures in facts.items()}
+    claims = typed_claims("X", facts, kind=kind)
+    for source, other in (("aggregator", facts), ("issuer", more), ("issuer_release_copy", facts), ("news", more)):
+        claims += typed_claims("X", other, kind=source, source=f"{source} two")
+    verdicts = check(Book(claims))
+    assert len({found.id for found in verdicts}) == len(verdicts)
+    assert all(found.computation for found in verdicts)

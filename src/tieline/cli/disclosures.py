@@ -5,6 +5,7 @@ Runs on the light install, with no service: facts of one's own are kept in one f
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -53,6 +54,10 @@ def disclosures() -> None:
 @_published
 @_kind
 @click.option("--keep", is_flag=True, help="Keep the facts.")
+@click.option(
+    "--endpoint", metavar="URL", help="An OpenAI-compatible endpoint that proposes what the rules left empty."
+)
+@click.option("--model", help="The endpoint's model. Its key, where it needs one, is in TIELINE_API_KEY.")
 @_facts
 @_json
 def read(
@@ -61,15 +66,23 @@ def read(
     published: str | None,
     source_kind: SourceKind | None,
     keep: bool,
+    endpoint: str | None,
+    model: str | None,
     facts: Path,
     as_json: bool,
 ) -> None:
     """Read a release from a file, a web address or - (standard input). Exit 3 where it yields nothing."""
+    if (endpoint is None) != (model is None):
+        raise click.UsageError("--endpoint and --model go together")
     from tieline.disclosures.intake import claims_of
     from tieline.disclosures.read import read as read_release
 
     body = _body(source)
     reading = read_release(body, issuer=issuer, published=published)
+    if endpoint is not None and model is not None:
+        from tieline.disclosures.reading.llm import fill
+
+        reading = fill(reading, base_url=endpoint, model=model, api_key=os.environ.get("TIELINE_API_KEY"))
     found = claims_of(reading, source, source_kind or "issuer_release_copy", published, wall_now())
     kept = None
     if keep and reading.refused is None:

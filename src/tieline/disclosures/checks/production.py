@@ -117,11 +117,13 @@ def _whose_change(book: Book, claim: Claim) -> Iterator[Verdict]:
         line = f"{show(now.value)} / {show(base.value)} - 1 = {signed(exact, 2)} %; printed {signed_as(claim)} %"
         if outcome != "differs":
             says = f"The percentage belongs to the figure `{field}` ({name}), to no other that was printed."
-            yield verdict("growth", [claim, now, base], "explained", line, says, claim.value - exact)
+            yield verdict(
+                "growth", [claim, now, base], "explained", line, says, claim.value - exact, apart=claim.id[-8:]
+            )
             return
         tried.append(line)
     line = "; ".join(tried) or "the month before is not printed"
-    yield verdict("growth", [claim], "open", line, "No printed figure moved by this percentage.")
+    yield verdict("growth", [claim], "open", line, "No printed figure moved by this percentage.", apart=claim.id[-8:])
 
 
 def _against(claim: Claim, exact: Decimal) -> tuple[Outcome, str]:

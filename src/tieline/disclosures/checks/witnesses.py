@@ -50,10 +50,18 @@ def _told_restatement(best: Claim, witnesses: tuple[Claim, ...]) -> Verdict:
     if first.value == best.value:
         line = f"{show(best.value)} as restated; as first printed: not in the book"
         says = "The document says that this replaces an earlier figure, which was not found; both vintages are kept."
-        return verdict("restated", [best], "open", line, says, apart=best.fact.field)
+        return verdict("restated", [best], "open", line, says, apart=f"{best.fact.field}.{first.id[-8:]}")
     line = f"{show(first.value)} printed {first.published}; {show(best.value)} restated {best.published}"
     says = "Restated by the issuer, and said so; both vintages are kept."
-    return verdict("restated", [best, first], "explained", line, says, best.value - first.value, apart=best.fact.field)
+    return verdict(
+        "restated",
+        [best, first],
+        "explained",
+        line,
+        says,
+        best.value - first.value,
+        apart=f"{best.fact.field}.{first.id[-8:]}",
+    )
 
 
 def _silent_restatement(best: Claim, claim: Claim) -> Verdict:
@@ -64,9 +72,11 @@ def _silent_restatement(best: Claim, claim: Claim) -> Verdict:
     )
     if _one_rounds_to_other(best, claim):
         says = "One printing has fewer digits than the other."
-        return verdict("restated", [best, claim], "rounding", line, says, off, apart=best.fact.field)
+        return verdict(
+            "restated", [best, claim], "rounding", line, says, off, apart=f"{best.fact.field}.{claim.id[-8:]}"
+        )
     says = "The issuer printed another figure later without saying so; both vintages are kept."
-    return verdict("restated", [best, claim], "explained", line, says, off, apart=best.fact.field)
+    return verdict("restated", [best, claim], "explained", line, says, off, apart=f"{best.fact.field}.{claim.id[-8:]}")
 
 
 def _disagreement(book: Book, best: Claim, claim: Claim) -> Verdict:
