@@ -17,7 +17,7 @@ from typing import Literal
 from tieline.disclosures.reading.numbers import Quantity, quantities
 from tieline.disclosures.reading.periods import Period, as_heading, periods
 
-MAX_ITEMS = 40_000
+MAX_ITEMS = 10_000
 """Cells looked at; the longest filing exhibits seen have a tenth of it."""
 
 
@@ -66,6 +66,7 @@ _NOISE = re.compile(
     r"|métricas?|indicateurs?|indicadores?|dati|operativ\w*|total)\b|指标|指標|项目|項目|単位|单位|單位|[\s|*†‡:()\[\]%#/.,-]|(?<![\d])\d{1,2}(?![\d])",
     re.IGNORECASE,
 )
+_MAY_HEAD = re.compile(r"[^\W\d_]|20\d\d|\d[/.]\d|[%Δ]")
 _ZERO = re.compile(
     r"(?:[$€£]\s?)?(?:-{1,2}|nil|none|zero|keine?|ninguno|néant)(?:\s?(?:%|BTC|bitcoins?))?", re.IGNORECASE
 )
@@ -347,7 +348,7 @@ def _whole(text: str, start: int, end: int, style: str) -> Item | None:
 
 def _heading(text: str, start: int, end: int) -> Item | None:
     """One or more periods or changes as column headings, with nothing beside them but `Metric` and footnotes."""
-    if end - start > 400:
+    if end - start > 400 or not _MAY_HEAD.search(text, start, end):
         return None
     columns, glued = _columns(text, start, end)
     if not columns:

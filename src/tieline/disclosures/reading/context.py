@@ -177,4 +177,6 @@ def _in_heading(text: str, p: Period) -> bool:
     start = text.rfind("\n", 0, p.start) + 1
     end = text.find("\n", p.end)
     line = text[start : end if end >= 0 else len(text)]
+    if len(line) > 400:
+        return False
     return len(periods(line)) >= 2 or len(line.strip()) <= len(text[p.start : p.end]) + 6

@@ -20,9 +20,12 @@ from tieline.disclosures.fact import Kind
 
 MAX_BYTES = 8 * 1024 * 1024
 """The largest 10-K exhibits that carry a production table are under 6 MB; a page above this is no release."""
-MAX_TEXT = 400_000
+MAX_TEXT = 200_000
 """Characters read. A monthly update has 5,000 to 40,000; the facts of longer filings stand in their notes."""
 MAX_PDF_PAGES = 60
+
+MAX_DEPTH = 2_000
+"""Open elements inside one another. Pages built by hand or by tools stay under 100; parsers slow down with depth."""
 
 _BLOCKS = {
     "p", "div", "li", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "section", "article", "header", "blockquote",
@@ -69,6 +72,10 @@ def load(source: str | bytes, kind: Kind | None = None) -> Document:
     if _is_binary(text):
         return Document("", kind or "text", refused="not text: an image, an archive or another binary file")
     found = kind or _kind_of(text)
+    if _too_deep(text):
+        return Document(
+            "", found, refused=f"elements nested more than {MAX_DEPTH:,} deep: no page that a reader could open"
+        )
     title: str | None = None
     notes: list[str] = []
     if found == "json":
@@ -196,6 +203,20 @@ def _strings(node: object, out: list[str], depth: int) -> None:
             _strings(value, out, depth + 1)
 
 
+def _too_deep(source: str) -> bool:
+    """Counts only elements that have to be closed, so that `<p>` and `<td>` without an end do no harm."""
+    depth = 0
+    for m in re.finditer(
+        r"<(/?)(?:div|span|section|article|font|table|ul|ol|blockquote|b|i|em|strong|a|center|small)\b",
+        source,
+        re.IGNORECASE,
+    ):
+        depth += -1 if m[1] else 1
+        if depth > MAX_DEPTH:
+            return True
+    return False
+
+
 def _from_html(source: str) -> tuple[str | None, str]:
     tree = LexborHTMLParser(source)
     title_node = tree.css_first("h1") or tree.css_first("title")
@@ -217,8 +238,8 @@ def _from_html(source: str) -> tuple[str | None, str]:
 def _walk(root: LexborNode, out: list[str]) -> None:
     """Depth first with an explicit stack: pages nest deeper than Python's own."""
     stack: list[tuple[LexborNode, bool]] = [(root, False)]
-    cells = 0
-    while stack:
+    cells = written = 0
+    while stack and written < 2 * MAX_TEXT:
         node, leaving = stack.pop()
         tag = node.tag or ""
         if leaving:
@@ -232,6 +253,7 @@ def _walk(root: LexborNode, out: list[str]) -> None:
             continue
         if tag == "-text":
             out.append(re.sub(r"\s+", " ", node.text_content or ""))
+            written += len(out[-1]) + 1
             continue
         if tag == "br":
             out.append(" " if cells else "\n")

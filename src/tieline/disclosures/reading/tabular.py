@@ -32,11 +32,12 @@ def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Claim], list[
     """Every claim that the tables make, and a note for each row that could not be read."""
     out: list[Claim] = []
     notes: list[str] = []
+    starred = _has_restatement_note(text)
     for row in rows:
         if row.glued:
             _glued(text, row, ctx, out, notes)
         else:
-            _row(text, row, ctx, out, notes)
+            _row(text, row, ctx, out, notes, starred)
     _pairs(text, ctx, out)
     return out, notes
 
@@ -109,7 +110,7 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
                 )
 
 
-def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str]) -> None:
+def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str], starred: bool) -> None:
     unit = next(
         (v.quantity.unit for v in row.values if v.quantity is not None and v.quantity.unit not in (None, "%")), None
     )
@@ -127,7 +128,6 @@ def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str]) 
         return
     if not row.columns and not _stands_alone(text, row):
         return
-    starred = _has_restatement_note(text)
     wrong_unit = [
         v
         for c, v in pairs
