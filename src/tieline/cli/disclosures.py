@@ -55,7 +55,7 @@ def disclosures() -> None:
 @_kind
 @click.option("--keep", is_flag=True, help="Keep the facts.")
 @click.option(
-    "--endpoint", metavar="URL", help="An OpenAI-compatible endpoint that proposes what the rules left empty."
+    "--endpoint", metavar="URL", help="An OpenAI-compatible endpoint, for what the rules left empty."
 )
 @click.option("--model", help="The endpoint's model. Its key, where it needs one, is in TIELINE_API_KEY.")
 @_facts
