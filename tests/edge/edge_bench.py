@@ -132,6 +132,7 @@ class FarStore:
 
     def __init__(self, link: LocalLink) -> None:
         self.link, self.keys, self.refuses, self.deaf = link, [], False, False  # type: ignore[var-annotated]
+        self.poison = ""
 
     async def serve(self) -> None:
         await self.link.serve("records.*", self._take)
@@ -139,7 +140,9 @@ class FarStore:
     async def _take(self, subject: str, data: bytes) -> bytes:
         batch = decode_batch(data)
         if self.refuses:
-            return msgspec.json.encode(Ack(0, "disk full"))
+            return msgspec.json.encode(Ack(0, "disk full", retry=True))
+        if any(record.key == self.poison for record in batch):
+            return msgspec.json.encode(Ack(0, "not records"))
         self.keys.extend(record.key for record in batch)
         if self.deaf:
             raise TimeoutError("the answer was lost")

@@ -63,6 +63,25 @@ def test_after_an_outage_everything_arrives(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_what_the_store_never_takes_is_set_aside_and_blocks_nobody(tmp_path: Path) -> None:
+    async def story() -> None:
+        bench = Bench(tmp_path)
+        far = FarStore(bench.link)
+        await far.serve()
+        await bench.step(61)
+        bad, *good = [record.key for record in bench.kept()]
+        far.poison = bad
+        pusher = asyncio.create_task(push_always(bench.link, "s", bench.outbox))
+        async with asyncio.timeout(5):
+            while len(bench.outbox):
+                await asyncio.sleep(0.02)
+        pusher.cancel()
+        assert far.keys == good
+        assert (tmp_path / "outbox.refused").read_bytes().count(b"\n") == 1
+
+    asyncio.run(story())
+
+
 def test_the_outbox_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
     """A process that keeps samples is killed without warning; whatever it said it had kept is there."""
     script = textwrap.dedent(

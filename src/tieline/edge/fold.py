@@ -58,7 +58,7 @@ class Fold:
             self._tally = _Tally()
             self._interval = self._interval.next()
         self._cover(now)
-        if reading is not None:
+        if reading is not None and (self._last is None or reading.at > self._last.at):
             self._take(reading)
         return done
 

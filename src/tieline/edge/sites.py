@@ -36,6 +36,7 @@ log = logging.getLogger("tieline.edge")
 # A page shows a site every two seconds; in a fast world a step is at most a minute of it, unless that would
 # be more than four steps a second.
 STEP_S, WORLD_STEP_S, FASTEST_S = 2.0, 60.0, 0.25
+POLLS_S = 2.5
 ASK_EVERY_S, ASK_TIMEOUT_S = 2.0, 3.0
 # Plans and commands are a few KB; what is larger is not one.
 MAX_MESSAGE = 1_000_000
@@ -106,7 +107,7 @@ def make_agent(
         link,
         orders,
         interval=config.dispatch.interval,
-        hold=max(timedelta(seconds=60), 2 * every),
+        hold=hold_length(clock, every),
         on_gpu_target=callbacks,
     )
     own = []
@@ -130,6 +131,13 @@ def step_length(clock: Clock) -> timedelta:
     """World time between two steps."""
     speed = clock.speed if isinstance(clock, WallClock) else 1.0
     return timedelta(seconds=min(STEP_S * speed, max(WORLD_STEP_S, FASTEST_S * speed)))
+
+
+def hold_length(clock: Clock, every: timedelta) -> timedelta:
+    """How long a reading stands for what came after it: two steps, and two polls of rigs that answer in wall
+    time however fast the world runs."""
+    speed = clock.speed if isinstance(clock, WallClock) else 1.0
+    return max(timedelta(seconds=60), 2 * every, timedelta(seconds=POLLS_S * speed))
 
 
 def engine_spec(config: Config, gguf_path: Path | None) -> EngineSpec:
