@@ -452,6 +452,23 @@ class Trade(Record, frozen=True, kw_only=True):
         return self.trade_id
 
 
+class Opening(Record, frozen=True, kw_only=True):
+    """What the books begin with: cash, and bitcoin as one lot with its cost."""
+
+    opening_id: str
+    cash_usd: Decimal
+    sats: int = 0
+    cost_usd: Decimal = Decimal(0)
+
+    @property
+    def subject(self) -> str:
+        return self.opening_id
+
+    @property
+    def key(self) -> str:
+        return self.opening_id
+
+
 class PowerBill(Record, frozen=True, kw_only=True):
     """Energy drawn by one site over [at, at + length) and its cost: metered or modelled, as `kind` says."""
 
@@ -489,6 +506,7 @@ AnyRecord = (
     | Usage
     | Payout
     | Trade
+    | Opening
     | PowerBill
 )
 

@@ -83,6 +83,7 @@ class Core:
         now = self.clock.now()
         invented = any(site.invented for site in self.config.fleet.sites)
         past = wanted(self.store, now) if invented else None
+        self.settler.open_books(now if past is None else past.start, invented)
         await self.step(now)
         async with asyncio.TaskGroup() as tasks:
             if past is not None:

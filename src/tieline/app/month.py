@@ -8,7 +8,7 @@ from tieline.books import MonthlyUpdate, build_book, month_span, monthly_update
 from tieline.clock import Interval
 from tieline.fleet import Fleet
 from tieline.ledger import Book
-from tieline.records import NetworkTick, Payout, PowerBill, Sample, Trade, Usage
+from tieline.records import NetworkTick, Opening, Payout, PowerBill, Sample, Trade, Usage
 from tieline.store import Store
 
 _BEGINNING = timedelta(days=365 * 20)
@@ -21,6 +21,7 @@ def books_of(store: Store, until: datetime) -> Book:
     start = until - _BEGINNING
     return build_book(
         [
+            *store.between(Opening, start, until),
             *store.between(Payout, start, until + timedelta(microseconds=1)),
             *store.between(Trade, start, until),
             *store.between(PowerBill, start, until),
@@ -43,6 +44,7 @@ def update_of(store: Store, fleet: Fleet, month: str, now: datetime) -> MonthlyU
         payouts=store.between(Payout, start - _BEGINNING, end + timedelta(microseconds=1)),
         bills=store.between(PowerBill, start, end),
         trades=store.between(Trade, start - _BEGINNING, end),
+        openings=store.between(Opening, start - _BEGINNING, end),
         usage=store.between(Usage, start, end),
         hashrate_hs=rate,
         hashrate_samples=count,

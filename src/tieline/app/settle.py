@@ -11,16 +11,18 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import msgspec
 
 from tieline.books import mean_hashrate_hs, power_bill
 from tieline.clock import Interval, intervals
 from tieline.config import Config
+from tieline.economics import SATS_PER_BTC
 from tieline.feeds.pools import SimulatedFpps
 from tieline.fleet import NodeGroup, Site
 from tieline.fleet.physics import GPU_AUX, aux_share
-from tieline.records import NetworkTick, Payout, Plan, PowerBill, Sample, WeatherTick
+from tieline.records import NetworkTick, Opening, Payout, Plan, PowerBill, Sample, Trade, WeatherTick
 from tieline.store import Store
 
 log = logging.getLogger("tieline.settle")
@@ -89,7 +91,45 @@ class Settler:
             log.warning("no payout for %s: %s", hour.start.isoformat(), error)
             return
         if payout is not None:
-            self._store.append([payout])
+            sale = self._sale(payout)
+            self._store.append([payout] if sale is None else [payout, sale])
+
+    def _sale(self, payout: Payout) -> Trade | None:
+        """The configured share of a payout, sold at once at its own price on a simulated desk, without a fee."""
+        sats = int(payout.sats * self._config.treasury.sell_share)
+        if sats < 1 or payout.btc_usd is None:
+            return None
+        return Trade(
+            at=payout.at,
+            known_at=payout.at,
+            source="simulated desk",
+            kind="simulated",
+            trade_id=f"sale-of:{payout.payout_id}",
+            sats=sats,
+            price_usd=payout.btc_usd,
+            fee_usd=Decimal(0),
+            venue="simulated desk",
+        )
+
+    def open_books(self, at: datetime, simulated: bool) -> None:
+        """Opening balances, once: the store's first word on money."""
+        treasury = self._config.treasury
+        if self._store.follow(0, 1, Opening):
+            return
+        self._store.append(
+            [
+                Opening(
+                    at=at,
+                    known_at=at,
+                    source="configuration",
+                    kind="simulated" if simulated else "measured",
+                    opening_id="opening",
+                    cash_usd=treasury.opening_usd,
+                    sats=int(treasury.opening_btc * SATS_PER_BTC),
+                    cost_usd=treasury.opening_btc_cost_usd or Decimal(0),
+                )
+            ]
+        )
 
     def _bill(self, site: Site, hour: Interval, samples: list[Sample], whole: bool) -> PowerBill | None:
         """Prices are those the site's plans were made at; the energy is what was metered."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from tieline.ledger import Book, Entry, EntryError, Posting, btc_of_sats, usd
-from tieline.records import Payout, PowerBill, Record, Trade
+from tieline.records import Opening, Payout, PowerBill, Record, Trade
 
 TREASURY = "Assets:Bitcoin:Treasury"
 CASH = "Assets:Cash"
@@ -26,6 +26,8 @@ def entries_for(record: Record, book: Book) -> list[Entry]:
         return [_payout(record)]
     if isinstance(record, PowerBill):
         return [_power(record)]
+    if isinstance(record, Opening):
+        return [_opening(record)]
     if isinstance(record, Trade):
         return [_sale(record, book) if record.sats > 0 else _purchase(record)]
     return []
@@ -38,6 +40,25 @@ def build_book(records: Iterable[Record]) -> Book:
         for entry in entries_for(record, book):
             book.book(entry)
     return book
+
+
+def _opening(opening: Opening) -> Entry:
+    """Cash and bitcoin against equity; the bitcoin is the oldest lot."""
+    coins, cost, cash = btc_of_sats(opening.sats), usd(opening.cost_usd), usd(opening.cash_usd)
+    bitcoin = (
+        Posting(TREASURY, coins, lot=opening.opening_id, cost=cost),
+        Posting(TRADING_BTC, -coins),
+        Posting(TRADING_USD, cost),
+        Posting("Equity:Opening", -cost),
+    )
+    return Entry(
+        opening.at,
+        f"opening|{opening.key}",
+        "opening balances",
+        (Posting(CASH, cash), Posting("Equity:Opening", -cash), *(bitcoin if opening.sats else ())),
+        refs=(f"Opening|{opening.key}",),
+        simulated=opening.kind == "simulated",
+    )
 
 
 def _payout(payout: Payout) -> Entry:

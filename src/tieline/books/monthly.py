@@ -17,7 +17,7 @@ from tieline.books.invoices import invoices
 from tieline.economics import Epoch, expected_btc
 from tieline.fleet import Fleet
 from tieline.ledger import BTC, USD, Book
-from tieline.records import NetworkTick, Payout, PowerBill, Trade, Usage
+from tieline.records import NetworkTick, Opening, Payout, PowerBill, Trade, Usage
 from tieline.units import Hashrate
 
 
@@ -65,6 +65,7 @@ def monthly_update(
     payouts: Sequence[Payout],
     bills: Sequence[PowerBill],
     trades: Sequence[Trade] = (),
+    openings: Sequence[Opening] = (),
     usage: Sequence[Usage] = (),
     hashrate_hs: float | None,
     hashrate_samples: int,
@@ -76,7 +77,7 @@ def monthly_update(
     start, month_end = month_span(month)
     end = min(now, month_end)
     days = Decimal(repr(max((end - start).total_seconds(), 1.0) / 86_400))
-    book = book or build_book([*payouts, *trades, *bills])
+    book = book or build_book([*openings, *payouts, *trades, *bills])
     paid = [p for p in payouts if start < p.at <= month_end]
     sold = [t for t in trades if start <= t.at < month_end and t.sats > 0]
     produced = Decimal(sum(p.sats for p in paid)).scaleb(-8)

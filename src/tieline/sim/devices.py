@@ -32,10 +32,12 @@ class ModelledFleet:
         self._fleet, self._surroundings = fleet, surroundings
         self._at: datetime | None = None
         self._drawn: Drawn | None = None
+        # Machines outlive the process that watches them: they are found running, as a host would run them, and
+        # where nobody here may command them they stay so.
         for site in fleet.sites:
-            if not site.may_act:  # nobody here commands it: it runs as its host runs it
-                for setpoint in _as_hosted(site):
-                    self.world.apply(setpoint)
+            for setpoint in _as_found(site):
+                self.world.apply(setpoint)
+        self.world.found_running()
 
     def drawn(self, now: datetime) -> tuple[datetime, Drawn]:
         """What everything drew when the world was last moved, and when that was."""
@@ -89,9 +91,9 @@ class ModelledDevice:
         """Nothing is held."""
 
 
-def _as_hosted(site: Site) -> list[Setpoint]:
+def _as_found(site: Site) -> list[Setpoint]:
     """All on, as far as the interconnect carries it on a hot day."""
-    reason = Reason(rule="host", text="runs as its host runs it")
+    reason = Reason(rule="host", text="found running")
     full_w = sum(_highest_w(site, unit) for unit in site.units)
     part = min(1.0, site.interconnect.limit_w / full_w) if full_w > 0 else 1.0
     asked = []

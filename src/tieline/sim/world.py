@@ -114,6 +114,19 @@ class World:
         else:
             self._asked[n] = self._shares_for(n, setpoint.target_w)
 
+    def ask_all(self, shares: Floats, replicas: Floats) -> None:
+        """Ask every unit at once: (units, modes) for rig groups, (units,) for node groups; the other rows of
+        each are ignored."""
+        self._asked = np.where(self.is_rig[:, None], shares, self._asked)
+        wanted = np.clip(replicas, 0.0, self.replicas_max)
+        self._asked_replicas = np.where(self.is_rig, self._asked_replicas, wanted)
+
+    def found_running(self) -> None:
+        """What was asked is how it has been running all along: nothing wakes, nothing loads."""
+        self.shares, self.replicas = self._asked.copy(), self._asked_replicas.copy()
+        self._waking = np.zeros_like(self._waking)
+        self._waking_s = np.zeros_like(self._waking_s)
+
     def rest(self, unit_id: str) -> None:
         """A rig group sleeps; a node group drains: what a site does by itself when it is told nothing."""
         n = self.index[unit_id]

@@ -1,0 +1,506 @@
+"""The policies a backtest compares. Each sees only what was known when it decides.
+
+The simple rules are what operators use; each has at most two numbers, tuned on another period. Look-ahead is
+`dispatch.lookahead` itself, with couplings that can be left out one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from tieline.app.backtest_data import World
+from tieline.app.backtest_plant import Asked, Bools, Plant
+from tieline.dispatch.arrays import FleetArrays, Floats, heat
+from tieline.dispatch.forecast import SLOT_S, analog_days, known_value
+from tieline.dispatch.horizon import Grid, grid
+from tieline.dispatch.lookahead import Ahead, levels, look, stages
+from tieline.dispatch.promises import FOUR_CP
+from tieline.dispatch.serving import Room, assign
+from tieline.dispatch.settings import Settings
+from tieline.records import Commitment, Demand
+
+
+@dataclass
+class Known:
+    """What a policy may look at when slot `slot` begins."""
+
+    world: World
+    fleet: FleetArrays
+    plant: Plant
+    settings: Settings
+    slot: int
+    seconds: int
+    perfect: bool = False
+
+    def known(self, market: str) -> int:
+        one = self.world.markets[market]
+        return len(one.values) if self.perfect else int(one.known[self.slot])
+
+    def prices(self) -> tuple[Floats, Floats]:
+        """(N,) marginal price above and below the contracted level, as last known."""
+        sites = self.world.fleet.sites
+        above, below = np.zeros(len(sites)), np.zeros(len(sites))
+        found: dict[str, float | None] = {}
+        for n, site in enumerate(sites):
+            contract, value = site.contract, None
+            for name in (contract.market_15min, contract.market):
+                if name is None or name not in self.world.markets or value is not None:
+                    continue
+                if name not in found:
+                    values, known = self.world.markets[name].values, self.known(name)
+                    recent = known_value(values[: self.slot + 1], known, self.slot)
+                    # A market silent for a day is no price; the next one is asked.
+                    silent = np.isnan(values[max(0, self.slot - 96) : min(known, self.slot + 1)]).all()
+                    found[name] = None if silent else recent
+                value = found[name]
+            if contract.basis == "fixed":
+                above[n] = (contract.fixed_usd_per_mwh or 0.0) + contract.adder_usd_per_mwh
+                below[n] = above[n] if contract.take_share <= 0 else 0.0
+                if contract.resale and value is not None:
+                    below[n] = value * contract.scale * (1.0 - self.settings.resale_discount)
+            else:
+                above[n] = np.inf if value is None else value * contract.scale + contract.adder_usd_per_mwh
+                below[n] = above[n]
+        return above, below
+
+    @property
+    def hashprice_usd(self) -> float:
+        return float(self.world.hashprice_usd[self.slot])
+
+    @property
+    def group_usd_per_h(self) -> Floats:
+        """(G,) revenue of a whole group in normal mode, heat aside."""
+        return np.asarray(self.fleet.rated_hs / 1e15 * self.hashprice_usd * self.settings.keeps / 24.0)
+
+    @property
+    def heat(self) -> tuple[Floats, Floats]:
+        """(aux, derate) of each group now."""
+        if self.plant.simple:
+            return np.zeros(self.fleet.groups), np.ones(self.fleet.groups)
+        return heat(self.fleet.air, self.world.temp_c[self.slot, self.fleet.site])
+
+    def strike(self) -> Floats:
+        """(G,) normal mode at the meter, USD/MWh."""
+        return np.asarray(self.group_usd_per_h / (self.fleet.rated_w / 1e6 * (1.0 + self.heat[0])))
+
+    def limits(self) -> Floats:
+        """(N,) that bind now, by orders and faults that have begun."""
+        out = self.fleet.limit_w.copy() if not self.plant.simple else np.full(len(self.fleet.limit_w), 1e12)
+        now = self.world.when(self.slot)
+        for event in () if self.plant.simple else self.world.events:
+            if event.at <= now < event.until:
+                if event.limit_w is not None:
+                    out[event.site] = min(out[event.site], event.limit_w)
+                elif event.kind == "outage":
+                    out[event.site] = 0.0
+        return out
+
+    def demand(self, ahead: bool) -> dict[tuple[str, str], Demand]:
+        """By region: the last window that ended, or with `ahead` the most that the same windows of last week
+        and this moment say for the interval to come."""
+        now = self.world.when(self.slot)
+        found = {}
+        for region, series in self.world.demand.items():
+            tokens = float(series[self.slot - 1])
+            if self.perfect or ahead:
+                steps = max(1, self.seconds // SLOT_S) + 1
+                back = 0 if self.perfect else 672
+                window = series[self.slot - back : self.slot - back + steps]
+                week = float(window.max())
+                # A week ago, scaled by how this moment compares with it.
+                level = 1.0 if self.perfect else tokens / max(1.0, float(series[self.slot - 1 - back]))
+                tokens = week * min(2.0, max(0.5, level))
+            found[(self.plant.model, region)] = Demand(
+                at=now,
+                known_at=now,
+                source="backtest",
+                kind="estimated",
+                model=self.plant.model,
+                region=region,
+                output_tokens_per_s=tokens,
+            )
+        return found
+
+    def replicas(self, cost: Floats | None = None, ahead: bool = True, settings: Settings | None = None) -> Floats:
+        """(nodes,) that carry the demand: spread at home, or with `cost` (N,) where power is cheap."""
+        plant = self.plant
+        if not plant.nodes:
+            return np.zeros(0)
+        limits = self.limits()
+        rooms, costs, running = [], {}, {}
+        for (_, n, unit), have in zip(plant.nodes, plant.replicas, strict=True):
+            fits = int(max(0.0, limits[n]) / plant.full_replica_w)
+            rooms.append(
+                Room(
+                    unit.id,
+                    self.world.fleet.sites[n].region,
+                    unit.model,
+                    min(unit.nodes * unit.replicas_per_node, fits),
+                    0,
+                )
+            )
+            running[unit.id] = int(have)
+            if cost is not None:
+                costs[unit.id] = float(cost[n])
+        used = settings or self.settings
+        wanted, _ = assign(rooms, self.demand(ahead), plant.table, used, costs if cost is not None else None, running)
+        return np.array([float(wanted[unit.id].replicas) for _, _, unit in plant.nodes])
+
+    def all_replicas(self) -> Floats:
+        return np.array([float(u.nodes * u.replicas_per_node) for _, _, u in self.plant.nodes])
+
+    def now_ahead(self, above: Floats, below: Floats) -> Ahead:
+        """This interval alone, at one price."""
+        aux, derate = self.heat
+        return Ahead(
+            hours=np.array([self.seconds / 3600.0]),
+            usd_per_h=self.group_usd_per_h,
+            aux=aux[None],
+            derate=derate[None],
+            limit_w=self.limits()[None],
+            base_w=self.plant.inference_w()[None],
+            price=above[None, :, None],
+            below=below[None, :, None],
+            take_w=self.plant.take_w,
+        )
+
+
+class Policy(Protocol):
+    name: str
+
+    def decide(self, known: Known) -> Asked: ...
+
+
+def _no(fleet: FleetArrays) -> Bools:
+    return np.zeros(fleet.groups, dtype=bool)
+
+
+def _yes(fleet: FleetArrays) -> Bools:
+    return np.ones(fleet.groups, dtype=bool)
+
+
+@dataclass
+class AlwaysOn:
+    """Everything runs; orders and limits are left to the edge's reflex."""
+
+    name: str = "always-on"
+
+    def decide(self, known: Known) -> Asked:
+        return Asked(np.ones(known.fleet.groups), _yes(known.fleet), _no(known.fleet), known.replicas())
+
+
+@dataclass
+class LastPrice:
+    """Run while the last known price is below the normal mode's strike."""
+
+    name: str = "last-price rule"
+    static: bool = False
+
+    def decide(self, known: Known) -> Asked:
+        price = known.prices()[0][known.fleet.site]
+        run = (price < known.strike()).astype(float)
+        replicas = known.all_replicas() if self.static else known.replicas()
+        return Asked(run, _yes(known.fleet), _no(known.fleet), replicas)
+
+
+@dataclass
+class FixedStrike:
+    """One price for the fleet: off after two intervals above it, on after four below."""
+
+    usd_per_mwh: float = 80.0
+    name: str = "fixed strike, hysteresis"
+    _above: Floats | None = None
+    _below: Floats | None = None
+    _run: Floats | None = None
+
+    def decide(self, known: Known) -> Asked:
+        price = known.prices()[0][known.fleet.site]
+        if self._run is None or self._above is None or self._below is None:
+            self._above, self._below = np.zeros(len(price)), np.zeros(len(price))
+            self._run = np.ones(len(price))
+        high = price > self.usd_per_mwh
+        self._above = np.where(high, self._above + 1, 0)
+        self._below = np.where(high, 0, self._below + 1)
+        self._run = np.where(self._above >= 2, 0.0, np.where(self._below >= 4, 1.0, self._run))
+        return Asked(self._run, _yes(known.fleet), _no(known.fleet), known.replicas())
+
+
+@dataclass
+class GroupStrike:
+    """Every mode of every group against the last known price, contract included; no memory."""
+
+    name: str = "per-group strike"
+    expected: bool = False  # with the chance of a peak, and inference where power is cheap: the uncoupled LP
+
+    def decide(self, known: Known) -> Asked:
+        above, below = known.prices()
+        if self.expected:
+            adder = peak_adder(known, np.zeros(1), np.array([float(known.seconds)]))[0]
+            above, below = above + adder, below + adder
+        one = known.now_ahead(above, below)
+        stage = stages(known.fleet, replace(one, restore_share_per_h=None))
+        low, high = margins(known.fleet, one)
+        run = (stage.run[0, :, 0] > stage.sleep[0, :, 0] + 1e-9).astype(float)
+        replicas = known.replicas(finite(above)) if self.expected else known.replicas()
+        return Asked(run, high > low, _no(known.fleet), replicas)
+
+
+@dataclass
+class WorstFirst:
+    """When the mean price of the fleet's markets is above a figure, shed a fixed load, worst J/TH first."""
+
+    usd_per_mwh: float = 80.0
+    shed_share: float = 0.3
+    name: str = "worst-J/TH-first, fixed kW"
+
+    def decide(self, known: Known) -> Asked:
+        price = known.prices()[0]
+        run = np.ones(known.fleet.groups)
+        spot = price[np.isfinite(price)]
+        if len(spot) and spot.mean() > self.usd_per_mwh:
+            worst = np.argsort(-known.fleet.rated_w / known.fleet.rated_hs, kind="stable")
+            left = self.shed_share * known.fleet.rated_w.sum()
+            for g in worst:
+                cut = min(left, known.fleet.rated_w[g])
+                run[g] = 1.0 - cut / known.fleet.rated_w[g]
+                left -= cut
+        return Asked(run, _yes(known.fleet), _no(known.fleet), known.replicas())
+
+
+@dataclass
+class StaticOrder:
+    """Every replica always, then mining under a fixed strike, else curtail."""
+
+    usd_per_mwh: float = 80.0
+    name: str = "static inference > mining > curtail"
+
+    def decide(self, known: Known) -> Asked:
+        price = known.prices()[0][known.fleet.site]
+        run = (price < self.usd_per_mwh).astype(float)
+        return Asked(run, _yes(known.fleet), _no(known.fleet), known.all_replicas())
+
+
+@dataclass
+class Tieline:
+    """Look-ahead. `without` leaves couplings out: starts, wake, restore, peaks, contract, limit, scenarios,
+    commitments, routing, off."""
+
+    name: str = "Tieline"
+    perfect: bool = False
+    without: frozenset[str] = frozenset()
+    scenarios: int = 20
+    accepted: dict[str, Commitment] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+    floors: Floats | None = None
+
+    def decide(self, known: Known) -> Asked:
+        fleet = known.fleet
+        if self.perfect:
+            known = replace(known, perfect=True)
+        ahead = self.ahead(known)
+        if "starts" in self.without:
+            fleet = replace(fleet, wear_usd=np.zeros(fleet.groups))
+        if "wake" in self.without:
+            fleet = replace(fleet, wake_h=np.zeros(fleet.groups), boot_h=np.zeros(fleet.groups))
+        found = look(fleet, ahead)
+        run, off = found.wants(known.plant.running, known.plant.asleep)
+        if "off" in self.without:
+            off = np.zeros_like(off)
+        first = replace(ahead.first(), restore_share_per_h=None)
+        low, high = margins(fleet, first)
+        self.floors = self._floors(known)
+        if self.floors is not None:
+            need = np.maximum(0.0, self.floors - known.plant.inference_w())
+            share = np.clip(need[fleet.site] / np.maximum(1.0, found.low_w), 0.0, 1.0)
+            run = np.maximum(run, np.where(fleet.first == 0, share, 0.0))
+        cost = None
+        if "routing" not in self.without:
+            cost = self.inference_cost(known, ahead, found.high_w)
+        return Asked(run, high > low, off > 0, known.replicas(cost))
+
+    def inference_cost(self, known: Known, ahead: Ahead, high_w: Floats) -> Floats:
+        """(N,) what a MWh costs a replica: the price of the next hour, or the mining it displaces."""
+        soon = np.cumsum(ahead.hours) <= 1.0 + 1e-9
+        price = ahead.price[soon].mean(axis=(0, 2))
+        fleet = known.fleet
+        meter = fleet.rated_w * (1.0 + ahead.aux[0]) * ahead.derate[0]
+        bound = (high_w < meter * 0.999).astype(float)
+        up = known.strike() * (0.2 / 0.28)
+        worth = np.zeros(len(fleet.limit_w))
+        np.maximum.at(worth, fleet.site, bound * up)
+        return finite(np.maximum(price, worth))
+
+    def ahead(self, known: Known) -> Ahead:
+        world, fleet, settings = known.world, known.fleet, known.settings
+        steps = grid(world.when(known.slot), known.seconds, settings.horizon_s)
+        wide = 1 if self.perfect else self.scenarios
+        price, below = self._prices(known, steps, wide)
+        temp = _temps(known, steps)
+        aux, derate = heat(fleet.air, temp[:, fleet.site])
+        if known.plant.simple:
+            aux, derate = np.zeros_like(aux), np.ones_like(derate)
+        limit = self._limits(known, steps)
+        share = settings.restore_share_per_5min
+        plain = known.plant.simple or "restore" in self.without or share is None
+        return Ahead(
+            hours=steps.hours,
+            usd_per_h=known.group_usd_per_h,
+            aux=aux,
+            derate=derate,
+            limit_w=np.full_like(limit, 1e12) if "limit" in self.without else limit,
+            base_w=np.repeat(known.plant.inference_w()[None], len(steps.hours), axis=0),
+            price=price,
+            below=price if "contract" in self.without else below,
+            take_w=known.plant.take_w,
+            restore_share_per_h=None if plain or share is None else share * 12.0,
+        )
+
+    def _prices(self, known: Known, steps: Grid, wide: int) -> tuple[Floats, Floats]:
+        world, settings = known.world, known.settings
+        sites = world.fleet.sites
+        wanted = known.slot + steps.middle_s // SLOT_S
+        cache: dict[str, Floats] = {}
+        price, below = np.zeros((len(wanted), len(sites), wide)), np.zeros((len(wanted), len(sites), wide))
+        for n, site in enumerate(sites):
+            contract, paths = site.contract, None
+            for name in (contract.market_15min, contract.market):
+                if name is None or name not in world.markets:
+                    continue
+                if name not in cache:
+                    cache[name] = analog_days(world.markets[name].values, known.slot, known.known(name), wanted, wide)
+                if not np.isnan(cache[name]).any():
+                    paths = cache[name]
+                    break
+            if contract.basis == "fixed":
+                price[:, n] = (contract.fixed_usd_per_mwh or 0.0) + contract.adder_usd_per_mwh
+                below[:, n] = price[:, n] if contract.take_share <= 0 else 0.0
+                if contract.resale and paths is not None:
+                    below[:, n] = paths * contract.scale * (1.0 - settings.resale_discount)
+            else:
+                price[:, n] = 1e4 if paths is None else paths * contract.scale + contract.adder_usd_per_mwh
+                below[:, n] = price[:, n]
+        if "peaks" not in self.without:
+            adder = peak_adder(known, steps.offset_s.astype(float), steps.length_s.astype(float))
+            price, below = price + adder[:, :, None], below + adder[:, :, None]
+        return price, below
+
+    def _limits(self, known: Known, steps: Grid) -> Floats:
+        """(T, N): what binds now is taken to bind for two hours, orders until their known end."""
+        world, fleet = known.world, known.fleet
+        out = np.repeat(fleet.limit_w[None], len(steps.hours), axis=0)
+        if known.plant.simple:
+            return np.full_like(out, 1e12)
+        now = world.when(known.slot)
+        for event in world.events:
+            if not event.at <= now < event.until:
+                continue
+            limit = 0.0 if event.kind == "outage" else event.limit_w
+            if limit is None:
+                continue
+            sure = event.kind == "order" or known.perfect
+            last = (event.until - now).total_seconds() if sure else 7200.0
+            hit = steps.offset_s < last
+            out[hit, event.site] = np.minimum(out[hit, event.site], limit)
+        return out
+
+    def _floors(self, known: Known) -> Floats | None:
+        """(N,) load that accepted reserves need drawn now; offers of the next day are decided on the way."""
+        if "commitments" in self.without or not known.world.offers:
+            return None
+        now, world = known.world.when(known.slot), known.world
+        for n, offer in enumerate(world.offers):
+            if offer.commitment_id in self.seen or not offer.known_at <= now < offer.at:
+                continue
+            self.seen.add(offer.commitment_id)
+            if self.worth(known, offer, world.deployed_share[n]):
+                self.accepted[offer.commitment_id] = offer
+        lead = timedelta(minutes=30)
+        floors = np.zeros(len(world.fleet.sites))
+        place = {s.id: n for n, s in enumerate(world.fleet.sites)}
+        for offer in self.accepted.values():
+            if offer.at - lead <= now < offer.until:
+                floors[place[offer.site_id]] += offer.power_w
+        return floors if floors.any() else None
+
+    def worth(self, known: Known, offer: Commitment, deployed: float) -> bool:
+        """Whether the payment beats what the floor is expected to cost, a margin for error included."""
+        world, fleet = known.world, known.fleet
+        n = next(i for i, s in enumerate(world.fleet.sites) if s.id == offer.site_id)
+        taken = sum(
+            c.power_w
+            for c in self.accepted.values()
+            if c.site_id == offer.site_id and c.at < offer.until and offer.at < c.until
+        )
+        hours = (offer.until - offer.at).total_seconds() / 3600.0
+        pays = offer.power_w / 1e6 * hours * offer.capacity_usd_per_mw_h
+        steps = grid(world.when(known.slot), known.seconds, known.settings.horizon_s)
+        price, _ = self._prices(known, steps, 1 if self.perfect else self.scenarios)
+        begin = (offer.at - world.when(known.slot)).total_seconds()
+        inside = (steps.offset_s >= begin) & (steps.offset_s < begin + hours * 3600.0)
+        groups = np.flatnonzero(fleet.site == n)
+        low_w = 0.72 * fleet.rated_w[groups].sum() * 1.04
+        if taken + offer.power_w > low_w:
+            return False
+        strike = float(known.strike()[groups].max()) * (0.80 / 0.72)
+        loss = np.maximum(0.0, price[inside, n] - strike).mean(axis=1) * steps.hours[inside]
+        cost = float(loss.sum()) * offer.power_w / 1e6
+        # Called, the load is off: it loses its margin and pays a start.
+        gain = np.maximum(0.0, strike - price[inside, n]).mean() if inside.any() else 0.0
+        calls = deployed * hours * (float(gain) + 50.0) * offer.power_w / 1e6
+        return pays > 1.2 * (cost + calls)
+
+
+def margins(fleet: FleetArrays, one: Ahead) -> tuple[Floats, Floats]:
+    """(G,) mean USD/h of the first step: running at the least, and at the most the limit leaves."""
+    low, high = levels(fleet, one)
+    return low[0].mean(axis=1), high[0].mean(axis=1)
+
+
+def finite(price: Floats) -> Floats:
+    return np.nan_to_num(price, posinf=1e6)
+
+
+def peak_adder(known: Known, offset_s: Floats, length_s: Floats) -> Floats:
+    """(T, N) USD/MWh that a chance of a coincident peak adds; with perfect forecasts, the certainty."""
+    world = known.world
+    out = np.zeros((len(offset_s), len(world.fleet.sites)))
+    if not world.peak_odds or known.plant.simple:
+        return out
+    odds = [(slot, 1.0) for slot in world.peaks] if known.perfect else calibrated_odds(world)
+    sites = sorted(known.plant.peak_sites)
+    for slot, chance in odds:
+        first = (slot - known.slot) * float(SLOT_S)
+        if first + SLOT_S <= 0 or first >= offset_s[-1] + length_s[-1]:
+            continue
+        over = np.minimum(first + SLOT_S, offset_s + length_s) - np.maximum(first, offset_s)
+        part = np.clip(over, 0.0, None) / length_s * FOUR_CP.adder_usd_per_mwh(chance)
+        out[:, sites] += part[:, None]
+    return out
+
+
+@lru_cache(maxsize=4)
+def _calibrated(odds: tuple[tuple[int, float], ...], start: datetime) -> tuple[tuple[int, float], ...]:
+    months: dict[int, list[float]] = {}
+    for slot, chance in odds:
+        months.setdefault((start + timedelta(seconds=SLOT_S * slot)).month, []).append(chance)
+    factor = {month: FOUR_CP.calibrated(found) for month, found in months.items()}
+    return tuple((slot, chance * factor[(start + timedelta(seconds=SLOT_S * slot)).month]) for slot, chance in odds)
+
+
+def calibrated_odds(world: World) -> tuple[tuple[int, float], ...]:
+    """Odds as given, scaled where a month's together name more peaks than the rule counts in it."""
+    return _calibrated(world.peak_odds, world.start)
+
+
+def _temps(known: Known, steps: Grid) -> Floats:
+    """(T, N) yesterday's at the same hour; with perfect forecasts, what came."""
+    place = known.slot + steps.middle_s // SLOT_S
+    if not known.perfect:
+        ahead = np.maximum(0, -(-(place - known.slot) // 96))
+        place = place - ahead * 96
+    return known.world.temp_c[np.clip(place, 0, known.world.slots - 1)]
