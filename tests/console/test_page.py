@@ -100,7 +100,7 @@ def test_the_page_shows_the_numbers_of_the_store(browser: Any, url: str) -> None
     assert page.locator(".map-stage .site").count() == 40
     assert "Grid order" in visit.text(".decisions")
     assert "Self-test model: proves the path, not a product" in visit.text(".chat-label")
-    page.wait_for_function("document.querySelector('.figures')?.innerText.includes('Bitcoin produced')")
+    page.wait_for_selector(".figures li:has-text('Bitcoin produced')")
     assert visit.said == []
     assert all(asked.startswith((url, "data:")) for asked in visit.asked), "nothing leaves this machine"
     out = Path("tests/out")
