@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tieline.disclosures.claims import Claim
-from tieline.disclosures.keep import FileKeeper, Keeper, KeepError, Kept, MemoryKeeper, StoreKeeper, book
+from tieline.disclosures.keep import FileKeeper, Keeper, KeepError, Kept, LiveBook, MemoryKeeper, StoreKeeper, book
 from tieline.disclosures.shipped import shipped
 
 from .conftest import typed_claims
@@ -77,6 +77,17 @@ def test_what_could_not_be_read_back_is_not_kept(keeper: Keeper, change: dict[st
 def test_without_a_file_the_book_is_the_shipped_one(tmp_path: Path) -> None:
     assert book(FileKeeper(tmp_path / "none.jsonl")) is shipped()
     assert book() is shipped()
+
+
+def test_a_live_book_is_rebuilt_only_when_its_file_changed(tmp_path: Path) -> None:
+    live = LiveBook(tmp_path / "facts.jsonl")
+    assert live() is shipped()
+    FileKeeper(tmp_path / "facts.jsonl").append(CLAIMS[:1])
+    first = live()
+    assert first.value("X", "2025-01", "btc_produced") == Decimal("310.0")
+    assert live() is first
+    FileKeeper(tmp_path / "facts.jsonl").append(CLAIMS)
+    assert live().value("X", "2025-01", "btc_sold") == 0
 
 
 def test_a_torn_last_line_was_never_acknowledged(tmp_path: Path) -> None:

@@ -158,6 +158,30 @@ def book(keeper: Keeper | None = None) -> Book:
     return Book((*shipped().all, *kept)) if kept else shipped()
 
 
+class LiveBook:
+    """`book` of a file, built anew only when the file has changed: what a page that is asked often calls.
+
+    The same book is the same object, so whatever is cached by book stays cached.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._keeper = FileKeeper(path)
+        self._built: tuple[tuple[int, int] | None, Book] | None = None
+
+    def __call__(self) -> Book:
+        """Raises KeepError where the file cannot be read."""
+        try:
+            stat = self._keeper.path.stat()
+            state: tuple[int, int] | None = (stat.st_mtime_ns, stat.st_size)
+        except FileNotFoundError:
+            state = None
+        except OSError as error:
+            raise KeepError(f"cannot read {self._keeper.path}: {error.strerror}; check the file") from error
+        if self._built is None or self._built[0] != state:
+            self._built = (state, book(self._keeper))
+        return self._built[1]
+
+
 def _valid(claims: Iterable[Claim]) -> list[Claim]:
     """Checked at the door: what could not be read back is not kept."""
     batch = list(claims)
