@@ -10,7 +10,7 @@ A group is a population: rigs that run and rigs that rest are asked separately, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,21 @@ class Ahead:
     below: Floats | None = None  # (T, N, S) price under the contracted level; None: one price
     take_w: Floats | None = None  # (N,)
     restore_share_per_h: float | None = None  # of the site's limit
+    level: Floats | None = None  # (T,) of `usd_per_h`, where it changes over the steps
+
+    def first(self) -> Ahead:
+        """The first step alone."""
+        return replace(
+            self,
+            hours=self.hours[:1],
+            aux=self.aux[:1],
+            derate=self.derate[:1],
+            limit_w=self.limit_w[:1],
+            base_w=self.base_w[:1],
+            price=self.price[:1],
+            below=None if self.below is None else self.below[:1],
+            level=None if self.level is None else self.level[:1],
+        )
 
 
 @dataclass(frozen=True)
@@ -121,13 +136,7 @@ class Stages:
 
 def stages(fleet: FleetArrays, ahead: Ahead) -> Stages:
     low_w, high_w = powers(fleet, ahead)
-    meter = fleet.rated_w * ahead.derate * (1.0 + ahead.aux)
-    full_usd = ahead.usd_per_h * ahead.derate
-    with np.errstate(divide="ignore", invalid="ignore"):
-        fits = np.where(meter > 0, np.minimum(1.0, low_w / (_LOW_W * meter)), 0.0)
-        up = np.where(meter > 0, np.clip((high_w - low_w) / ((1.0 - _LOW_W) * meter), 0.0, 1.0), 0.0)
-    low_usd = full_usd * _LOW_HS * fits
-    high_usd = low_usd + full_usd * (1.0 - _LOW_HS) * up * (fits >= 1.0 - 1e-9)
+    low_usd, high_usd, fits = _revenue(fleet, ahead, low_w, high_w)
     base = _before(fleet, ahead.base_w, high_w)
     hours = ahead.hours[:, None, None]
     sleep_w = fleet.sleep_w * (1.0 + ahead.aux)
@@ -146,6 +155,30 @@ def stages(fleet: FleetArrays, ahead: Ahead) -> Stages:
         slow = np.minimum(ahead.hours[:, None], ramp_h) / ahead.hours[:, None] * np.maximum(0.0, run.mean(axis=2))
         lost, booting = lost + slow, booting + slow
     return Stages(run, sleep, wear + lost, wear + booting, low_w, high_w)
+
+
+def levels(fleet: FleetArrays, ahead: Ahead) -> tuple[Floats, Floats]:
+    """(T, G, S) USD/h of a group that runs: all low, and at the most that the limit leaves."""
+    low_w, high_w = powers(fleet, ahead)
+    low_usd, high_usd, _ = _revenue(fleet, ahead, low_w, high_w)
+    base = _before(fleet, ahead.base_w, high_w)
+    return (
+        low_usd[:, :, None] - _cost(fleet, ahead, base, low_w),
+        high_usd[:, :, None] - _cost(fleet, ahead, base, high_w),
+    )
+
+
+def _revenue(fleet: FleetArrays, ahead: Ahead, low_w: Floats, high_w: Floats) -> tuple[Floats, Floats, Floats]:
+    """(T, G) USD/h at the least and at the most, and the share of the group that fits at all."""
+    meter = fleet.rated_w * ahead.derate * (1.0 + ahead.aux)
+    full_usd = ahead.usd_per_h * ahead.derate
+    if ahead.level is not None:
+        full_usd = full_usd * ahead.level[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fits = np.where(meter > 0, np.minimum(1.0, low_w / (_LOW_W * meter)), 0.0)
+        up = np.where(meter > 0, np.clip((high_w - low_w) / ((1.0 - _LOW_W) * meter), 0.0, 1.0), 0.0)
+    low_usd = full_usd * _LOW_HS * fits
+    return low_usd, low_usd + full_usd * (1.0 - _LOW_HS) * up * (fits >= 1.0 - 1e-9), fits
 
 
 def values(stage: Stages, hours: Floats) -> tuple[Floats, Floats, Floats]:

@@ -41,6 +41,11 @@ class PeakRule(msgspec.Struct, frozen=True, kw_only=True):
         over = self.ended is not None and day >= self.ended
         return self.status == "in force" and started and not over and day.month in self.months
 
+    def calibrated(self, odds: Sequence[float]) -> float:
+        """Factor for a month's odds: together they cannot name more peaks than the month has."""
+        total, most = sum(odds), self.peaks / len(self.months)
+        return 1.0 if total <= most else most / total
+
     def adder_usd_per_mwh(self, probability: float) -> float:
         """What drawing a MWh in a window costs that may be a peak."""
         usd_per_mw = probability * self.usd_per_mw_year / self.peaks

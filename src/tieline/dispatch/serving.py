@@ -51,8 +51,15 @@ def assign(
     demands: Mapping[tuple[str, str], Demand],
     table: GpuTable,
     settings: Settings,
+    cost_usd_per_mwh: Mapping[str, float] | None = None,
+    running: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, Wanted], dict[tuple[str, str], float]]:
-    """Replicas per node group, and tokens/s per (model, region) that nothing can carry."""
+    """Replicas per node group, and tokens/s per (model, region) that nothing can carry.
+
+    With `cost_usd_per_mwh` (what a MWh costs at each group now, mining it displaces included) replicas go
+    where power is cheap, one site's loss is covered by the others, and what already runs is only moved for a
+    saving that repays its load.
+    """
     per_replica = table.tokens_per_s(settings.interactive_batch)
     groups: dict[tuple[str, str], list[Room]] = {}
     for room in rooms:
@@ -79,12 +86,56 @@ def assign(
             continue
         need = math.ceil(load[key] * (1.0 + settings.warm_headroom) / per_replica)
         need = min(total, max(need, min(total, settings.warm_min_per_region)))
-        counts = _spread(found, need)
+        if cost_usd_per_mwh is None:
+            counts = _spread(found, need)
+        else:
+            counts = _cheapest(found, need, load[key] / per_replica, cost_usd_per_mwh, running or {}, settings)
+            need = sum(counts)
         for room, count in zip(found, counts, strict=True):
             share = load[key] * count / max(1, sum(counts))
             why = f"{load[key]:,.0f} tok/s in {key[1]} need {need} replicas, {count} here"
             wanted[room.unit_id] = Wanted(count, share, why)
     return wanted, short
+
+
+def _cheapest(
+    rooms: list[Room],
+    need: int,
+    busy: float,
+    cost: Mapping[str, float],
+    running: Mapping[str, int],
+    settings: Settings,
+) -> list[int]:
+    """Cheapest sites first. What runs has an edge: moving a replica loads it anew, drawing without serving."""
+
+    def fill(place: int, have: int) -> list[int]:
+        order = []
+        for i, room in enumerate(rooms):
+            if i == place:
+                continue
+            up = min(room.replicas, max(room.keep, running.get(room.unit_id, 0)))
+            order.append((cost[room.unit_id] - settings.move_margin_usd_per_mwh, room.unit_id, i, up))
+            order.append((cost[room.unit_id], room.unit_id, i, room.replicas - up))
+        counts, left = [min(r.keep, r.replicas) for r in rooms], have
+        left -= sum(counts)
+        for _, _, i, room_for in sorted(order):
+            take = min(max(0, left), room_for, rooms[i].replicas - counts[i])
+            counts[i] += take
+            left -= take
+        return counts
+
+    counts = fill(-1, need)
+    # Losing the largest site must leave enough for what is asked now, without the growth margin.
+    largest = max(range(len(rooms)), key=lambda i: (counts[i], rooms[i].unit_id))
+    if len(rooms) > 1 and sum(counts) - counts[largest] < busy:
+        # Raise the others evenly until they can carry it, or until they are full.
+        others = fill(largest, math.ceil(busy))
+        counts = [c if i == largest else max(c, o) for i, (c, o) in enumerate(zip(counts, others, strict=True))]
+        spare = sum(counts) - max(need, math.ceil(busy))
+        give = min(counts[largest] - rooms[largest].keep, max(0, spare))
+        # The largest keeps what growth needs and the others do not give.
+        counts[largest] -= max(0, min(give, spare))
+    return counts
 
 
 def _spread(rooms: list[Room], need: int) -> list[int]:

@@ -67,6 +67,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Replicas kept warm beyond the expected need, for growth within an interval.
     warm_headroom: float = 0.15
     warm_min_per_region: int = 1
+    # A replica moves to cheaper power only for a saving above this: loading draws five minutes for nothing,
+    # which over the hour that a saving typically lasts is a tenth of its power.
+    move_margin_usd_per_mwh: float = 5.0
     # Regions that may serve each region's users (round trip short enough), nearest first.
     reach: dict[str, tuple[str, ...]] = {}
     # Name of the measured table of a replica, in this package or a path.
