@@ -291,6 +291,10 @@ class Llama:
         self.url = f"http://127.0.0.1:{port}"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
     def start(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-c", _LLAMA, MODEL, str(self.port)],

@@ -52,9 +52,9 @@ def gateway(
     try:
         settings = _settings(upstreams, config, host, port)
         if workers > 1:
-            from tieline.gateway import workers as many
+            from tieline.gateway.workers import run as run_workers
 
-            many.run(settings, data, workers)
+            run_workers(settings, data, workers)
             return
         app.run(lambda: _serve(settings, data))
     except (SettingsError, StoreError) as error:

@@ -47,7 +47,7 @@ class Purse:
     settled: int = 0
     reserved: int = 0
     leased: bool = False
-    expires: float = float("inf")  # of the lease, by the local clock; past it nothing more is admitted
+    expires: float = float("-inf")  # of the lease, by the local clock; past it nothing is admitted
 
     @property
     def free(self) -> int:
@@ -105,7 +105,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Short:
-    """The local slices do not cover it: ask the coordinator for this much, by scope."""
+    """The local slices do not cover it: this much is needed in each of these scopes."""
 
     needs: tuple[tuple[str, int], ...]
 
@@ -240,16 +240,15 @@ class Book:
         return max(1, (free - prompt_cost) // per_output)
 
     def _short(self, account: Account, cost: int, now: float) -> Short | Refusal | None:
-        needs = []
+        short = False
         for scope in account.purses:
             purse = scope.purse
             assert purse is not None
             if purse.leased:
-                if now >= purse.expires or purse.free < cost:
-                    needs.append((scope.id, max(0, cost - purse.free) if now < purse.expires else cost))
+                short = short or now >= purse.expires or purse.free < cost
             elif purse.free < cost:
                 return errors.spent(scope.id)
-        return Short(tuple(needs)) if needs else None
+        return Short(tuple((scope.id, cost) for scope in account.purses)) if short else None
 
     # --- afterwards --------------------------------------------------------
 

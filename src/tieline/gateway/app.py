@@ -21,6 +21,7 @@ import msgspec
 
 from tieline import records
 from tieline.clock import Clock
+from tieline.gateway.coordinator import LeaseClient
 from tieline.gateway.door import Door
 from tieline.gateway.paths import Paths
 from tieline.gateway.route import MAX_UNKNOWN_SLOTS, State
@@ -65,15 +66,17 @@ async def serve(
     sock: socket.socket | None = None,
     origin: str = "gateway",
     drain_s: float = DRAIN_S,
+    coordinator: Path | None = None,
 ) -> None:
     """Serve until `stop` is set, then let what runs end. `started` is told the base URL once it answers.
 
-    `data` is this process's own folder. Raises OSError where the address is taken, StoreError where `data`
+    `data` is this process's own folder; `coordinator` the socket where several processes share budgets.
+    Raises OSError where the address is taken, StoreError where `data`
     cannot be written.
     """
     stop = stop or asyncio.Event()
     spool = Spool(data / "usage.db", keep_last=None if link is not None else ALONE_KEEPS)
-    svc = Service(settings, clock, spool, origin)
+    svc = Service(settings, clock, spool, origin, leased=coordinator is not None)
     recovered = svc.meter.recover()
     if recovered:
         log.warning("billed %d streams of a gateway that was killed, from their last progress", recovered)
@@ -98,6 +101,10 @@ async def serve(
         loop.create_task(_every_second(svc, data if settings.access_log else None)),
         *(loop.create_task(_watch(svc, backend)) for backend in list(svc.backends.values())),
     ]
+    if coordinator is not None:
+        leases = LeaseClient(coordinator, data.name, svc.book, spool, svc.abandon_budgeted)
+        svc.leases = leases
+        tasks.append(loop.create_task(leases.run()))
     if link is not None:
         tasks.append(loop.create_task(_follow(svc, link)))
         tasks.append(loop.create_task(svc.meter.push_for_ever(link, origin)))

@@ -66,11 +66,13 @@ class Leases(Protocol):
 class Service:
     """One per process."""
 
-    def __init__(self, settings: Settings, clock: Clock, spool: Spool, source: str = "gateway") -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, spool: Spool, source: str = "gateway", *, leased: bool = False
+    ) -> None:
         self.settings, self.clock, self.spool = settings, clock, spool
         self.loop = asyncio.get_running_loop()
         self.log = logging.getLogger("tieline.gateway")
-        self.book = Book(settings)
+        self.book = Book(settings, leased=leased)
         self.book.turn(clock.now(), spool.totals())
         self.stats = Stats()
         self.meter = Meter(spool, self.book, self.stats, clock, source)
@@ -177,6 +179,12 @@ class Service:
         if self.leases is None:
             return Refusal(503, "the budgets' coordinator is away", "budget_unavailable", retry_after_s=1)
         return await self.leases.ask(short)
+
+    def abandon_budgeted(self) -> None:
+        """The lease on the budgets is over: what still runs on them ends now, billed for what was delivered."""
+        for ex in list(self.exchanges):
+            if ex.ticket.account.purses:
+                ex.refuse(Refusal(503, "this gateway lost its share of the budget", "budget_unavailable"))
 
     # --- what a site's agent says ---------------------------------------------------
 

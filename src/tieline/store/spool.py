@@ -180,6 +180,8 @@ class Spool:
                     break
             self._commit(db)
             while self._jobs:
+                while self._rows:  # who asks sees all that was put before
+                    self._commit(db)
                 self._do(db, self._jobs.popleft())
         db.close()
 

@@ -1,0 +1,161 @@
+"""Several gateway processes on one port: one per core, with one coordinator for their budgets.
+
+The parent serves nobody: it holds the port, coordinates the budgets, and starts again what dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tieline.clock import WallClock
+from tieline.gateway import app
+from tieline.gateway.coordinator import CoordinatorServer
+from tieline.gateway.lease import Coordinator
+from tieline.gateway.settings import Settings
+from tieline.store import Spool
+
+log = logging.getLogger("tieline.gateway")
+
+# A worker that dies is started again after this; one that dies at once does not spin.
+AGAIN_S: Final = 0.5
+STOP_S: Final = 35.0
+
+
+def run(settings: Settings, data: Path, count: int) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    asyncio.run(supervise(settings, data, count))
+
+
+async def supervise(settings: Settings, data: Path, count: int, stop: asyncio.Event | None = None) -> None:
+    stop = stop or asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(ValueError, RuntimeError):
+            loop.add_signal_handler(number, stop.set)
+    held = _socket(settings)  # bound, never listening: the port stays ours while workers come and go
+    port = held.getsockname()[1]
+    settings = msgspec.structs.replace(settings, port=port)
+    data.mkdir(parents=True, exist_ok=True)
+    coordinator = Coordinator(limits_of(settings))
+    names = [f"worker-{index}" for index in range(count)]
+    for name in names:
+        coordinator.known(name, audit(data, name) or {})
+    server = CoordinatorServer(coordinator, lambda name: audit(data, name))
+    path = data / "budgets.sock"
+    await server.start(path)
+    keepers = [loop.create_task(_keep(settings, data / name, path, name, stop)) for name in names]
+    sys.stdout.write(f"gateway: http://{settings.host}:{port}/v1, {count} processes\n")
+    sys.stdout.flush()
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1.0)
+        server.sweep()
+    await asyncio.wait(keepers, timeout=STOP_S)
+    await server.close()
+    path.unlink(missing_ok=True)
+    held.close()
+
+
+def limits_of(settings: Settings) -> dict[str, int]:
+    """Every budget by its scope's name, in nano-dollars."""
+    found: dict[str, int] = {}
+    for tenant in settings.tenants:
+        for scope, limits in (
+            (f"tenant:{tenant.id}", tenant.limits),
+            *((f"project:{tenant.id}/{p.id}", p.limits) for p in tenant.projects),
+        ):
+            if limits.budget_nano_usd is not None:
+                found[scope] = limits.budget_nano_usd
+    for key in settings.keys:
+        if key.limits.budget_nano_usd is not None:
+            found[f"key:{key.id}"] = key.limits.budget_nano_usd
+    return found
+
+
+def audit(data: Path, name: str) -> dict[str, int] | None:
+    """What a gateway that is not running has spent, from its own disk; None where that cannot be read."""
+    path = data / name / "usage.db"
+    if not path.exists():
+        return {}
+    try:
+        spool = Spool(path)
+        totals = spool.totals()
+        spool.close()
+    except (sqlite3.Error, OSError, RuntimeError):
+        return None
+    return totals
+
+
+def _socket(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((settings.host, settings.port))
+    return sock
+
+
+async def _keep(settings: Settings, data: Path, coordinator: Path, name: str, stop: asyncio.Event) -> None:
+    """Start one worker, and again whenever it dies; its stdin closing tells it to stop."""
+    while not stop.is_set():
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tieline.gateway.workers", str(data), str(coordinator), name,
+            stdin=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode(settings) + b"\n")
+        stopping = asyncio.create_task(stop.wait())
+        ended = asyncio.create_task(process.wait())
+        await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+        process.stdin.close()
+        if ended.done():
+            log.warning("%s ended with %s; starting it again", name, process.returncode)
+        stopping.cancel()
+        await ended
+        if not stop.is_set():
+            await asyncio.sleep(AGAIN_S)
+
+
+async def _worker(settings: Settings, data: Path, coordinator: Path, name: str) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the parent
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_reader(sys.stdin.fileno(), lambda: stop.set() if not os.read(sys.stdin.fileno(), 4096) else None)
+    await app.serve(
+        settings,
+        WallClock(),
+        data,
+        stop=stop,
+        sock=_socket(settings),
+        coordinator=coordinator,
+        origin=f"gateway.{name}",
+    )
+
+
+def _main() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    line = b""
+    while not line.endswith(b"\n"):  # byte by byte: what follows is the pipe's end, not a message
+        byte = os.read(sys.stdin.fileno(), 1)
+        if not byte:
+            return
+        line += byte
+    settings = msgspec.json.decode(line, type=Settings, strict=False)
+    data, coordinator, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    app.run(lambda: _worker(settings, data, coordinator, name))
+
+
+if __name__ == "__main__":
+    _main()
