@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tieline.disclosures.chain import HALVING_TIME, from_bits, shipped_chain
+from tieline.disclosures.chain import HALVING_TIME, extended, from_bits, shipped_chain
 from tieline.disclosures.shipped import shipped
 
 # Cango's full months that print both production and average operating hashrate.
@@ -109,6 +109,20 @@ def test_ratios_agree_with_those_worked_out_elsewhere(shared_data: Path) -> None
 def test_a_broken_series_is_refused(rows: list[tuple[int, int]], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         from_bits(rows)
+
+
+def test_later_epochs_may_be_added() -> None:
+    text = "# July 2026\nheight,bits\n955584,1701f303\n957600,1701f303\n959616,1701f303\n"
+    longer = extended(text)
+    assert longer.in_period("2026-07") is not None
+    assert longer.in_period("2025-11") == pytest.approx(shipped_chain().in_period("2025-11") or 0, rel=1e-12)
+    assert extended("") == shipped_chain()
+
+
+@pytest.mark.parametrize(("text", "why"), [("955584;1701f303", "line 1"), ("957600,1701f303", "consecutive")])
+def test_wrong_epochs_are_named(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        extended(text)
 
 
 def test_an_impossible_target_is_refused() -> None:

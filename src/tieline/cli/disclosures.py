@@ -17,6 +17,7 @@ import msgspec
 
 from tieline.clock import parse_utc, wall_now
 from tieline.disclosures.book import Book
+from tieline.disclosures.chain import Chain, extended, shipped_chain
 from tieline.disclosures.checks import check as check_book
 from tieline.disclosures.claims import Claim, SourceKind
 from tieline.disclosures.keep import FileKeeper, KeepError, book
@@ -37,6 +38,11 @@ _facts = click.option(
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 _as_of = click.option("--as-of", metavar="DATE", help="Only what could be known then (YYYY-MM-DD).")
+_epochs = click.option(
+    "--epochs",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Difficulty of later epochs: lines of first height and bits, as in a block header.",
+)
 _kind = click.option(
     "--source-kind", type=click.Choice(get_args(SourceKind)), default=None, help="How near the source is to the issuer."
 )
@@ -54,9 +60,7 @@ def disclosures() -> None:
 @_published
 @_kind
 @click.option("--keep", is_flag=True, help="Keep the facts.")
-@click.option(
-    "--endpoint", metavar="URL", help="An OpenAI-compatible endpoint, for what the rules left empty."
-)
+@click.option("--endpoint", metavar="URL", help="An OpenAI-compatible endpoint, for what the rules left empty.")
 @click.option("--model", help="The endpoint's model. Its key, where it needs one, is in TIELINE_API_KEY.")
 @_facts
 @_json
@@ -123,6 +127,7 @@ def read(
 @click.option("--findings", is_flag=True, help="Leave out what simply holds.")
 @_published
 @_as_of
+@_epochs
 @_facts
 @_json
 def check(
@@ -133,6 +138,7 @@ def check(
     findings: bool,
     published: str | None,
     as_of: str | None,
+    epochs: Path | None,
     facts: Path,
     as_json: bool,
 ) -> None:
@@ -145,7 +151,7 @@ def check(
         ours = Book((*ours.all, *claims))
     verdicts = [
         found
-        for found in check_book(ours, issuer=issuer, period=period)
+        for found in check_book(ours, _chain(epochs), issuer=issuer, period=period)
         if (only is None or found.check == only)
         and (not findings or found.outcome not in ("holds", "rounding"))
         and (mine is None or mine & set(found.claims))
@@ -164,13 +170,16 @@ def check(
 @click.argument("month")
 @click.option("--base", help="The month to start from; else the month before.")
 @_as_of
+@_epochs
 @_facts
 @_json
-def explain(issuer: str, month: str, base: str | None, as_of: str | None, facts: Path, as_json: bool) -> None:
+def explain(
+    issuer: str, month: str, base: str | None, as_of: str | None, epochs: Path | None, facts: Path, as_json: bool
+) -> None:
     """Why a month's output changed: a bridge that sums exactly to the printed change."""
     from tieline.disclosures.explain import Bridge, bridge
 
-    found = bridge(_book(facts, as_of), issuer.upper(), month, base=base)
+    found = bridge(_book(facts, as_of), issuer.upper(), month, _chain(epochs), base)
     if as_json:
         _dump(found)
     if not isinstance(found, Bridge):
@@ -192,6 +201,7 @@ def explain(issuer: str, month: str, base: str | None, as_of: str | None, facts:
 @click.option("--long", is_flag=True, help="A row for each figure, with its permanent id and how it was got.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
 @_as_of
+@_epochs
 @_facts
 @_json
 def compare(
@@ -200,6 +210,7 @@ def compare(
     long: bool,
     out: Path | None,
     as_of: str | None,
+    epochs: Path | None,
     facts: Path,
     as_json: bool,
 ) -> None:
@@ -212,7 +223,8 @@ def compare(
         if not is_month(name):
             raise click.BadParameter(f"{name!r}: write YYYY-MM", param_hint="--month")
     ours = _book(facts, as_of)
-    tables = [table(ours, name) for name in month or months(ours)]
+    chain = _chain(epochs)
+    tables = [table(ours, name, chain) for name in month or months(ours)]
     form = "json" if as_json else form
     if form == "text":
         content = "\n".join(_table_text(one) for one in tables).encode()
@@ -425,6 +437,10 @@ def _body(source: str) -> bytes:
             return file.read(MAX_INPUT_BYTES)
     except OSError as error:
         raise click.ClickException(f"cannot read {source}: {error.strerror}; give a file, an address or -") from error
+
+
+def _chain(epochs: Path | None) -> Chain:
+    return shipped_chain() if epochs is None else _guard(lambda: extended(epochs.read_text("utf-8")))
 
 
 def _book(facts: Path, as_of: str | None) -> Book:

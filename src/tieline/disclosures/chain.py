@@ -9,8 +9,9 @@ hour; an hour moves a month's expected bitcoin by under 0.02 %, since only the s
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -62,9 +63,28 @@ class Chain:
 
 @cache
 def shipped_chain() -> Chain:
-    text = (resources.files("tieline.disclosures") / "data" / "difficulty.csv").read_text("ascii")
-    rows = [line.split(",") for line in text.splitlines() if line[:1].isdigit()]
-    return from_bits((int(height), int(bits, 16)) for height, bits in rows)
+    return from_bits(_rows(_shipped_text()))
+
+
+def extended(text: str) -> Chain:
+    """The shipped series and later epochs, as lines `height,bits` in the same shape. Raises ValueError."""
+    return from_bits(sorted(dict([*_rows(_shipped_text()), *_rows(text)]).items()))
+
+
+def _shipped_text() -> str:
+    return (resources.files("tieline.disclosures") / "data" / "difficulty.csv").read_text("ascii")
+
+
+def _rows(text: str) -> Iterator[tuple[int, int]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#") or line.strip() == "height,bits":
+            continue
+        match = re.fullmatch(r"\s*(\d{1,9})\s*,\s*([0-9a-fA-F]{8})\s*", line)
+        if match is None:
+            raise ValueError(
+                f"line {number}: {line[:60]!r} is no epoch; write its first height and bits: 953568,170280a4"
+            )
+        yield int(match[1]), int(match[2], 16)
 
 
 def from_bits(rows: Iterable[tuple[int, int]]) -> Chain:
