@@ -10,6 +10,8 @@ releases support would not have been written without them. So each issuer is rea
 every rule disabled that gave a correct fact for no other issuer, and that score is reported beside the full one.
 """
 
+# ruff: noqa: E501 - a line of the printed report is one line
+
 from __future__ import annotations
 
 import importlib

@@ -8,7 +8,7 @@ the text could mean two things.
 from __future__ import annotations
 
 import re
-from bisect import bisect
+from bisect import bisect_left
 from collections import Counter
 
 from tieline.disclosures.fact import Fact, Kind, Reading
@@ -114,6 +114,7 @@ def _attribute(text: str, claims: list[Claim], own: str | None) -> None:
     roundup = (
         own is None or (others >= 2 and others * 4 > sum(counts.values())) or (own not in counts and len(counts) > 2)
     )
+    roundup = roundup or any(ticker != own and _is_heading(text, at) for at, ticker in named)
     starts = [at for at, _ in named]
     for c in claims:
         if c.issuer is not None:
@@ -121,10 +122,21 @@ def _attribute(text: str, claims: list[Claim], own: str | None) -> None:
         if c.rule.startswith(("table", "statement")) and not roundup:
             c.issuer = own
             continue
-        line = text.rfind("\n", 0, c.end) + 1
-        at = bisect(starts, c.end) - 1
+        stop = c.end
+        while stop > c.start and text[stop - 1].isspace():
+            stop -= 1
+        line = text.rfind("\n", 0, stop) + 1
+        at = bisect_left(starts, stop) - 1
         near = at >= 0 and (roundup or starts[at] >= line)
         c.issuer = named[at][1] if near else own
+
+
+def _is_heading(text: str, at: int) -> bool:
+    """Does a company's name stand on a line of its own, as over its part of a roundup?"""
+    start = text.rfind("\n", 0, at) + 1
+    end = text.find("\n", at)
+    line = text[start : end if end >= 0 else len(text)].strip(" :*#|0123456789.")
+    return len(line) <= 45 and at - start <= 6 and not re.search(r"\d", line[8:])
 
 
 _TITLE = re.compile(

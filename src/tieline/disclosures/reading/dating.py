@@ -45,6 +45,8 @@ def period_of(
         rest = [p for p in usable if p.start > q.end]
         if ctx.statement and rest:
             return key_of(rest[0], ctx)
+        if re.search(r"same period", near, re.IGNORECASE):
+            return None
         if _PRIOR_YEAR.search(near) and base is not None and len(base) == 7:
             return shift(base, -12)
         if _PRIOR_MONTH.search(near) and base is not None and len(base) == 7:

@@ -191,6 +191,8 @@ def resolve(p: Period, reference: tuple[int, int] | None) -> Period:
     year, month = reference
     if p.kind == "quarter":
         return replace(p, year=year if p.month * 3 - 2 <= month else year - 1)
+    if 1 <= (p.month - month) % 12 <= 3:
+        return p  # just after the reference: an outlook, and not last year's month
     resolved = replace(p, year=year if p.month <= month else year - 1)
     return _valid(resolved)
 

@@ -32,7 +32,7 @@ _NO_SALE = re.compile(
     re.IGNORECASE,
 )
 _YEAR_ALONE = re.compile(
-    r"\b(?:in|for|during|throughout|fiscal(?: year)?|calendar(?: year)?|year|full-year|full year)\s+20[12]\d\b(?!-)|\b20[12]\d (?:fiscal|financial|full) year|\bfiscal year\b",
+    r"\b(?:in|for|during|throughout|fiscal(?: year)?|calendar(?: year)?|year|full-year|full year)\s+20[12]\d\b(?!-)|\b20[12]\d (?:fiscal|financial|full) year|\bfiscal year\b|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven) months\b|\b(?:first|second) half\b",
     re.IGNORECASE,
 )
 _NO_SALE_OBJECT = re.compile(w.BITCOIN.pattern + r"|holdings|production|treasury|\bany\b", re.IGNORECASE)

@@ -25,6 +25,7 @@ _DELTA_AFTER = re.compile(
     r"^\s*(?:BTC|bitcoins?|EH/s)?\s*(?:higher|lower|more|less|fewer|increase|decrease|decline|drop|above|below|month-over-month|year-over-year|mehr|weniger)\b",
     re.IGNORECASE,
 )
+_EXPECTED = re.compile(r"\b(?:expected to|expects? to|on track|anticipat\w+|projected|guidance)\b", re.IGNORECASE)
 _TOTAL_VALUE = re.compile(r"\b(?:per|each|a|/)\s?(?:bitcoin|btc|coin)\b|/btc", re.IGNORECASE)
 
 
@@ -49,8 +50,10 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         return _hashrate(sentence, s)
     if unit == "J/TH":
         near = s.left[-120:] + s.right[:40]
-        if w.FUTURE.search(s.left[-80:]) or re.search(
-            r"\b(?:S\d\d|M\d\d|T21|Antminer|Whatsminer|Avalon|Bitmain|MicroBT|new|latest|model)\b", near
+        if (
+            w.FUTURE.search(s.left[-80:])
+            or re.search(r"\binstalling\b", s.left)
+            or re.search(r"\b(?:S\d\d|M\d\d|T21|Antminer|Whatsminer|Avalon|Bitmain|MicroBT|new|latest|model)\b", near)
         ):
             return None
         return (
@@ -142,6 +145,8 @@ def _hashrate(sentence: str, s: Spot) -> tuple[str, int] | None:
         return None
     if w.POTENTIAL.search(near):
         return "potential_phs", STRONG
+    if re.match(r"\s*(?:of |in )?(?:self-?owned|自有)", right, re.IGNORECASE):
+        return "self_owned_ehs", STRONG
     if w.MANAGED.search(near):
         return ("managed_ehs", STRONG) if w.HASHRATE.search(near) else None
     if re.search(r"\bself-?owned\b|自有", near, re.IGNORECASE):
@@ -310,7 +315,11 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         return None
     if w.OTHER_COIN.search(left[-25:]) and not w.BITCOIN.search(left[-25:]):
         return None
-    if w.FUTURE.search(left[-70:]) or re.search(r"\b(?:high|record high|peak|low|maximum) of\s*$", left, re.IGNORECASE):
+    if (
+        w.FUTURE.search(left[-70:])
+        or _EXPECTED.search(s.before[-110:])
+        or re.search(r"\b(?:high|record high|peak|low|maximum) of\s*$", left, re.IGNORECASE)
+    ):
         return None
     if re.search(r"\b(?:high|highest|peak|maximum)\b[^,;]{0,30}$", left, re.IGNORECASE) and re.match(
         r"\s*(?:per |/ ?|a )?(?:day|daily)", right, re.IGNORECASE
@@ -404,6 +413,8 @@ def _per_day(sentence: str, s: Spot, left: str, right: str) -> bool:
     ):
         return True
     at = last_end(w.PER_DAY, left)
+    if at >= 0 and re.search(r"[,;](?!\d)|%", left[at:]):
+        return False  # `per day` closed a clause of its own
     return (
         at >= 0
         and len(left) - at < 70
@@ -462,7 +473,7 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
     if w.LENT.search(follow[:30]) or w.LENT.search(tail[-30:]):
         return "lent_btc", STRONG
     if w.CUSTOMERS.search(tail) or re.search(
-        r"^\s*(?:\w+ ){0,4}(?:by|for|to|from) (?:our |its |hosting |hosted |colocation )*(?:customers?|clients?|third[- ]part\w+|hosted)",
+        r"^[^.,;]{0,40}\b(?:by|for|to|from) (?:\w+'s )?(?:our |its |hosting |hosted |colocation )*(?:customers?|clients?|third[- ]part\w+|hosted)",
         follow,
         re.IGNORECASE,
     ):

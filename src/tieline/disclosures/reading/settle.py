@@ -137,6 +137,25 @@ def _summed(claims: list[Claim], notes: list[str]) -> list[Claim]:
 
 def _without_blocks(claims: list[Claim], notes: list[str]) -> list[Claim]:
     """A count of blocks that is also called bitcoin is a count of blocks."""
+    hosted = {
+        (c.issuer, c.period): c.value
+        for c in claims
+        if c.field == "hosted_btc_customers" and c.rule.startswith("prose")
+    }
+    mixed = {
+        (c.issuer, c.period)
+        for c in claims
+        if c.field == "btc_produced"
+        and c.rule.startswith("prose")
+        and c.value >= hosted.get((c.issuer, c.period), Decimal(0)) >= max(c.value * Decimal("0.3"), Decimal(1))
+    }
+    for _, period in mixed:
+        notes.append(f"{period} btc_produced: left empty, the printed total seems to hold customers' coins")
+    claims = [
+        c
+        for c in claims
+        if not (c.field == "btc_produced" and (c.issuer, c.period) in mixed and c.rule.startswith("prose"))
+    ]
     blocks = {(c.issuer, c.period, c.value) for c in claims if c.field == "blocks_won"}
     produced = defaultdict(set)
     for c in claims:

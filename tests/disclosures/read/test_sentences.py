@@ -1,0 +1,203 @@
+"""Sentences as releases and the press write them, in several languages."""
+
+# ruff: noqa: E501 - a printed line is one line
+
+from decimal import Decimal
+
+import pytest
+
+from tieline.disclosures.read import read
+
+PUBLISHED = "2025-06-05"
+
+
+def figures(text: str, published: str = PUBLISHED) -> dict[tuple[str, str], str]:
+    return {(f.period, f.field): str(f.value) for f in read(text, published=published).facts if f.scope is None}
+
+
+def test_blocks_are_not_bitcoin() -> None:
+    got = figures(
+        "The miner produced 201 bitcoin blocks in May 2025 and earned 692 BTC. It won 27% more blocks than in April."
+    )
+    assert got == {("2025-05", "blocks_won"): "201", ("2025-05", "btc_produced"): "692"}
+
+
+def test_power_sales_equivalents_and_joint_venture_are_kept_apart() -> None:
+    text = (
+        "In May 2025, the company mined 179 BTC. This figure includes an estimated 4 BTC from power sales and about 25 BTC "
+        "mined at joint venture (JV) data centers. It sold 64 BTC and held 966 BTC, of which 379 BTC was pledged as collateral."
+    )
+    assert figures(text) == {
+        ("2025-05", "btc_produced"): "179",
+        ("2025-05", "btc_equivalent_not_coins"): "4",
+        ("2025-05", "jv_share_btc"): "25",
+        ("2025-05", "btc_sold"): "64",
+        ("2025-05", "btc_held_end"): "966",
+        ("2025-05", "restricted_or_pledged_btc"): "379",
+    }
+
+
+def test_respectively_pairs_labels_with_values() -> None:
+    got = figures(
+        "The company ended May with operational and installed hashrates at 7.27 EH/s and 8.75 EH/s, respectively."
+    )
+    assert got == {("2025-05", "operating_month_end_ehs"): "7.27", ("2025-05", "deployed_ehs"): "8.75"}
+
+
+def test_compared_months_get_their_own_period() -> None:
+    text = (
+        "The company produced 616.6 Bitcoins in May, down from 663.7 in April, with an average daily production of 19.89 BTC compared "
+        "to 22.12 BTC in the prior month. Total Bitcoin holdings rose to 5,810 BTC by month-end, up from 5,193.4 BTC in April."
+    )
+    got = figures(text)
+    assert got[("2025-05", "btc_held_end")] == "5810"
+    assert got[("2025-04", "btc_held_end")] == "5193.4"
+    assert got[("2025-05", "avg_btc_per_day")] == "19.89"
+    assert got[("2025-04", "avg_btc_per_day")] == "22.12"
+    assert got[("2025-05", "btc_produced")] == "616.6"
+
+
+def test_year_over_year_range() -> None:
+    got = figures("BTC production decreased 41% year-over-year from 1,176 to 692 BTC.")
+    assert got == {("2024-05", "btc_produced"): "1176", ("2025-05", "btc_produced"): "692"}
+
+
+def test_targets_network_and_purchases_are_no_figures_of_the_fleet() -> None:
+    text = (
+        "In May the company mined 100 BTC. It expects to reach 40 EH/s of deployed hashrate by the end of the year. The network hash rate "
+        "averaged 643 EH/s. It agreed to purchase machines with 18 EH/s. One combined figure for April and May was 190 BTC mined."
+    )
+    assert figures(text) == {("2025-05", "btc_produced"): "100"}
+
+
+def test_dollar_treasuries_make_no_coins() -> None:
+    assert figures(
+        "In May 2025 it produced 130.2 BTC. Treasury holdings of BTC and ETH were $22.1 million and $23.0 million."
+    ) == {("2025-05", "btc_produced"): "130.2"}
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The company chose not to sell any of its Bitcoin holdings in May.",
+        "It did not sell any bitcoin during the month of May.",
+        "No bitcoin was sold in May.",
+        "All BTC produced was hodl during the month.",
+    ],
+)
+def test_no_sale_is_zero(sentence: str) -> None:
+    got = figures("The miner produced 10 BTC in May 2025. " + sentence)
+    assert got[("2025-05", "btc_sold")] == "0"
+
+
+def test_an_intention_not_to_sell_is_no_zero() -> None:
+    assert ("2025-05", "btc_sold") not in figures(
+        "It produced 10 BTC in May 2025 and does not plan to sell any bitcoin this year."
+    )
+
+
+def test_numbers_as_words_and_odd_units() -> None:
+    got = figures(
+        "It produced an average of nine BTC per day in May, 2025, with an average hash rate of 3,830 PH/second for the month of May, 2025."
+    )
+    assert got[("2025-05", "avg_btc_per_day")] == "9"
+    assert Decimal(got[("2025-05", "avg_operating_ehs")]) == Decimal("3.83")
+
+
+def test_a_date_in_the_middle_of_a_month_stays_a_date() -> None:
+    assert figures("As of May 15, 2025, the company held 7,500.5 BTC.") == {("2025-05-15", "btc_held_end"): "7500.5"}
+
+
+def test_quarter_and_month_in_neighbouring_sentences() -> None:
+    got = figures(
+        "It mined 921 bitcoins in May 2025, but held only 171 bitcoins by month-end. Q1 2025 mining output reached 2,033 BTC but holdings were a mere 31 BTC."
+    )
+    assert got == {
+        ("2025-05", "btc_produced"): "921",
+        ("2025-05", "btc_held_end"): "171",
+        ("2025Q1", "btc_produced"): "2033",
+        ("2025Q1", "btc_held_end"): "31",
+    }
+
+
+def test_annual_totals_are_no_months() -> None:
+    assert figures(
+        "It mined 50 BTC in May 2025.\nIn 2024 it produced 12,852 BTC and sold 74% of the bitcoins mined."
+    ) == {("2025-05", "btc_produced"): "50"}
+
+
+def test_two_readings_of_one_figure_leave_it_empty_and_say_so() -> None:
+    reading = read(
+        "In May 2025 the company mined 550 BTC. It held 100 BTC at the end of May 2025. In May 2025 it produced 560 BTC.",
+        published=PUBLISHED,
+    )
+    assert {f.field for f in reading.facts} == {"btc_held_end"}
+    assert any("550" in n and "560" in n for n in reading.notes)
+
+
+def test_a_rounded_figure_yields_to_the_exact_one() -> None:
+    assert figures("It held 1,025.69 BTC at the end of May 2025. In all it held 1,026 BTC.") == {
+        ("2025-05", "btc_held_end"): "1025.69"
+    }
+
+
+def test_roundup_gives_each_figure_its_company() -> None:
+    text = "Riot Platforms\nIn May, the miner produced 514 BTC and held 19,225 BTC.\nCleanSpark\nIn May, the company produced 694 BTC. Riot did not comment.\n"
+    facts = {(f.issuer, f.field): f.value for f in read(text, published=PUBLISHED).facts}
+    assert facts == {("RIOT", "btc_produced"): 514, ("RIOT", "btc_held_end"): 19225, ("CLSK", "btc_produced"): 694}
+    only = read(text, published=PUBLISHED, issuer="CLSK")
+    assert {(f.issuer, f.value) for f in only.facts} == {("CLSK", Decimal(694))}
+    assert any("RIOT" in n for n in only.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Im Mai 2025 wurden 123,4 BTC geschürft, durchschnittlich 3,98 BTC pro Tag. Die Gesellschaft verkaufte 50 BTC. Zum 31. Mai 2025 hielt das "
+            "Unternehmen 1.234,5 BTC. Die installierte Hashrate lag bei 3,1 EH/s.",
+            {
+                "btc_produced": "123.4",
+                "avg_btc_per_day": "3.98",
+                "btc_sold": "50",
+                "btc_held_end": "1234.5",
+                "deployed_ehs": "3.1",
+            },
+        ),
+        (
+            "En mayo de 2025, la compañía minó 88,5 BTC, un promedio de 2,85 BTC por día. Al 31 de mayo de 2025 mantiene 512,3 BTC en tesorería.",
+            {"btc_produced": "88.5", "avg_btc_per_day": "2.85", "btc_held_end": "512.3"},
+        ),
+        (
+            "En mai 2025, la société a miné 45,7 BTC, soit une moyenne de 1,47 BTC par jour. Au 31 mai 2025, elle détient 1 250,8 BTC.",
+            {"btc_produced": "45.7", "avg_btc_per_day": "1.47", "btc_held_end": "1250.8"},
+        ),
+        (
+            "2025年5月,公司共生产650.5枚比特币,日均产量20.98枚。截至5月31日,公司持有4,529.7枚比特币。本月未出售任何比特币。",
+            {"btc_produced": "650.5", "avg_btc_per_day": "20.98", "btc_held_end": "4529.7", "btc_sold": "0"},
+        ),
+        (
+            "2025年5月のビットコイン生産量は12.3BTCでした。5月末時点のビットコイン保有量は1,112BTCです。平均稼働ハッシュレートは0.35 EH/sです。",
+            {"btc_produced": "12.3", "btc_held_end": "1112", "avg_operating_ehs": "0.35"},
+        ),
+    ],
+    ids=["de", "es", "fr", "zh", "ja"],
+)
+def test_other_languages(text: str, expected: dict[str, str]) -> None:
+    assert figures(text) == {("2025-05", k): v for k, v in expected.items()}
+
+
+def test_note_to_a_statement_keeps_dates_and_balance_sheet_words() -> None:
+    text = (
+        "As of December 31, 2025 and September 30, 2025, the Company held 11,452 and 10,428 bitcoin, respectively. At December 31, 2025, the Company "
+        "reported Receivable from bitcoin collateral related to 1,648 bitcoin with a fair value of $144,163, compared to 2,583 bitcoin with a fair value "
+        "of $294,648 posted as of September 30, 2025."
+    )
+    assert figures(text, "2026-02-05") == {
+        ("2025-12-31", "btc_on_balance"): "11452",
+        ("2025-09-30", "btc_on_balance"): "10428",
+        ("2025-12-31", "btc_receivable_from_collateral"): "1648",
+        ("2025-12-31", "receivable_kusd"): "144163",
+        ("2025-09-30", "btc_receivable_from_collateral"): "2583",
+        ("2025-09-30", "receivable_kusd"): "294648",
+    }
