@@ -9,6 +9,7 @@ import pytest
 
 from tieline import config as configuration
 from tieline import records
+from tieline.app.month import books_of
 from tieline.app.settle import Settler
 from tieline.clock import FIVE_MINUTES
 from tieline.records import NetworkTick, Payout, Plan, PowerBill, Sample
@@ -88,6 +89,26 @@ def test_an_hour_is_paid_and_billed_once_however_often_it_is_looked_at() -> None
     (bill,) = store.between(PowerBill, T0, T0 + 2 * HOUR)
     assert payout.hashrate_hs == pytest.approx(2e17)
     assert bill.cost_usd == Decimal("145.6")  # 3.64 MWh at 40 USD
+
+
+def test_half_of_each_payout_is_sold_where_the_treasury_says_so_and_the_books_open_once() -> None:
+    store, _ = world(range(0, 60, 5))
+    treasury = (
+        '[treasury]\nopening_usd = "1000"\nopening_btc = "2"\nopening_btc_cost_usd = "90000"\nsell_share = "0.5"\n'
+    )
+    settler = Settler(configuration.loads(treasury + TOML), store)
+    for _ in range(2):
+        settler.open_books(T0 - HOUR, simulated=True)
+        settler.step(T0 + HOUR + timedelta(minutes=2))
+    (payout,) = store.between(Payout, T0, T0 + 2 * HOUR)
+    book = books_of(store, T0 + 2 * HOUR)
+    sold = payout.sats // 2
+    assert book.balance("Assets:Bitcoin", "BTC") == Decimal(2 * 10**8 + payout.sats - sold).scaleb(-8)
+    assert book.balance("Assets:Cash", "USD") == Decimal("1000") + (Decimal(sold).scaleb(-8) * 100_000).quantize(
+        Decimal("0.01")
+    )
+    assert book.balance("Equity:Opening", "USD") == Decimal("-91000.00")
+    assert book.imbalance() == {}
 
 
 def test_an_hour_is_not_settled_before_it_has_ended() -> None:

@@ -200,14 +200,17 @@ def test_time_without_a_sample_earns_nothing_and_no_sample_is_not_zero() -> None
 def test_a_bill_without_a_price_waits_and_one_with_a_gap_is_estimated() -> None:
     span = Interval(T0, HOUR)
     samples = [sample(n, 1e15, 1.04e6) for n in range(12)]
-    prices = {s.at: 50.0 for s in samples}
-    made = power_bill("s", span, samples, prices, frozenset(), 0.04, "test")
+
+    def fifty(_: datetime, load_w: float) -> float:
+        return load_w / 1e6 * 50.0
+
+    made = power_bill("s", span, samples, fifty, frozenset(), lambda _: 0.04, "test")
     assert made is not None
     assert made.cost_usd == Decimal("52.000000")
     assert made.mining_wh == pytest.approx(1e6)
     assert made.kind == "measured"
-    assert power_bill("s", span, samples, {}, frozenset(), 0.04, "test") is None
-    gap = power_bill("s", span, [*samples[:11], sample(11, None, None)], prices, frozenset(), 0.04, "test")
+    assert power_bill("s", span, samples, lambda at, load_w: None, frozenset(), lambda _: 0.04, "test") is None
+    gap = power_bill("s", span, [*samples[:11], sample(11, None, None)], fifty, frozenset(), lambda _: 0.04, "test")
     assert gap is not None
     assert gap.kind == "estimated"
 

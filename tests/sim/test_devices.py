@@ -41,9 +41,12 @@ def test_a_modelled_group_draws_what_it_is_asked_and_says_that_it_is_simulated()
     site = loaded.fleet.site("na-tx-02")
     rigs = fleet.device(site, site.rig_groups[0])
     assert rigs.kind == "simulated"
-    read(rigs, NOON)
-    ask = Setpoint(unit_id=rigs.unit_id, target_w=20e6, reason=Reason(rule="test", text="test"))
-    asyncio.run(rigs.apply(ask, NOON))
+    why = Reason(rule="test", text="test")
+    assert (read(rigs, NOON).hashrate_hs or 0) > 0.8 * site.deployed_hs  # found running
+    asyncio.run(rigs.apply(Setpoint(unit_id=rigs.unit_id, target_w=0.0, reason=why), NOON))
+    asleep = read(rigs, NOON + timedelta(seconds=2))
+    assert asleep.hashrate_hs == 0
+    asyncio.run(rigs.apply(Setpoint(unit_id=rigs.unit_id, target_w=20e6, reason=why), NOON))
     first = read(rigs, NOON + timedelta(seconds=5))
     assert first.power_w == pytest.approx(20e6, rel=1e-3)
     assert first.hashrate_hs == 0  # a slow group draws for five minutes before it hashes

@@ -15,14 +15,18 @@ from decimal import Decimal
 
 import msgspec
 
+from tieline.app.money import cost_usd
+from tieline.app.truth import Truth
 from tieline.books import mean_hashrate_hs, power_bill
 from tieline.clock import Interval, intervals
 from tieline.config import Config
+from tieline.dispatch import Settings
+from tieline.dispatch.contracts import power_cost
 from tieline.economics import SATS_PER_BTC
 from tieline.feeds.pools import SimulatedFpps
 from tieline.fleet import NodeGroup, Site
 from tieline.fleet.physics import GPU_AUX, aux_share
-from tieline.records import NetworkTick, Opening, Payout, Plan, PowerBill, Sample, Trade, WeatherTick
+from tieline.records import NetworkTick, Opening, Payout, PowerBill, PriceTick, Sample, Trade, WeatherTick
 from tieline.store import Store
 
 log = logging.getLogger("tieline.settle")
@@ -70,12 +74,13 @@ class Settler:
         }
         if not paid and (all(whole.values()) or now >= hour.end + PAY_AFTER):
             self._pay(hour, samples, now)
+        truth = self._truth(hour)
         bills = [
             bill
             for site in self._config.fleet.sites
             if site.id not in billed
             and (whole[site.id] or now >= hour.end + BILL_AFTER)
-            and (bill := self._bill(site, hour, samples, whole[site.id])) is not None
+            and (bill := self._bill(site, hour, samples, whole[site.id], truth)) is not None
         ]
         self._store.append(bills)
         return len(billed) + len(bills) == len(self._config.fleet.sites)
@@ -131,16 +136,27 @@ class Settler:
             ]
         )
 
-    def _bill(self, site: Site, hour: Interval, samples: list[Sample], whole: bool) -> PowerBill | None:
-        """Prices are those the site's plans were made at; the energy is what was metered."""
-        plans = self._store.between(Plan, hour.start, hour.end, subject=site.id)
-        prices = {plan.at: plan.price_usd_per_mwh for plan in plans if plan.price_usd_per_mwh is not None}
-        weather = self._store.latest(WeatherTick, hour.end, site.weather_station) if site.weather_station else []
-        temp = weather[0].temp_c if weather else None
-        temp_c = None if temp is None else temp + site.temp_offset_c
+    def _truth(self, hour: Interval) -> Truth:
+        """Prices and weather that held in the hour; a value may hold for a day from when it began."""
+        start = hour.start - timedelta(days=1)
+        prices, weather = (self._store.between(t, start, hour.end) for t in (PriceTick, WeatherTick))
+        return Truth([*prices, *weather], self._config.fleet)  # type: ignore[list-item]
+
+    def _bill(self, site: Site, hour: Interval, samples: list[Sample], whole: bool, truth: Truth) -> PowerBill | None:
+        """At the prices that held, which for a real-time market are known later than the plan was made."""
         nodes = frozenset(unit.id for unit in site.units if isinstance(unit, NodeGroup))
-        share = GPU_AUX if nodes and not site.rig_groups else aux_share(site.cooling, temp_c)
-        bill = power_bill(site.id, hour, samples, prices, nodes, share, source=f"site:{site.id}")
+        cooling = aux_share(site.cooling, truth.temperatures(hour.start)[site.id])
+        resale_discount = Settings().resale_discount
+
+        def usd_per_h(moment: datetime, load_w: float) -> float | None:
+            market = truth.market_price(site, moment)
+            power = power_cost(site.contract, market, site.interconnect.limit_w, resale_discount)
+            return None if power is None else cost_usd(power, load_w, 1.0)
+
+        def aux(unit_id: str) -> float:
+            return GPU_AUX if unit_id in nodes else cooling
+
+        bill = power_bill(site.id, hour, samples, usd_per_h, nodes, aux, source=f"site:{site.id}")
         if bill is None or whole or bill.kind == "simulated":
             return bill
         return msgspec.structs.replace(bill, kind="estimated")

@@ -82,6 +82,11 @@ def prepare(options: Options) -> Runtime:
     model = _model(options.model, data)
     console_port = _port("console", settings.console.host, options.console_port, settings.console.port)
     gateway_port = _port("gateway", settings.gateway.host, options.gateway_port, settings.gateway.port)
+    feeds = options.feeds
+    if options.speed != 1.0:
+        if (feeds or settings.feeds.source) == "live":
+            raise UpError("--speed needs synthetic feeds: the live world does not run faster; give --feeds synthetic")
+        feeds = "synthetic"
     wall = wall_now()
     make_demo_key(data)
     return Runtime(
@@ -99,7 +104,7 @@ def prepare(options: Options) -> Runtime:
         gateway_port=gateway_port,
         model=model,
         rig_block=_rig_block(settings.fleet),
-        feeds=options.feeds,
+        feeds=feeds,
     )
 
 

@@ -6,7 +6,8 @@ with missing samples is `estimated`, and never fills the gap with zero or with t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
 
@@ -28,40 +29,42 @@ def power_bill(
     site_id: str,
     span: Interval,
     samples: Iterable[Sample],
-    price_usd_per_mwh: Mapping[datetime, float],
+    usd_per_h: Callable[[datetime, float], float | None],
     inference_units: frozenset[str],
-    aux_share: float,
+    aux_share: Callable[[str], float],
     source: str,
 ) -> PowerBill | None:
-    """One site's bill for a span: metered energy x the price of its own interval.
+    """One site's bill for a span: what each interval's metered load cost at the price that held in it.
 
-    `samples` are at the meter (auxiliary load included); `aux_share` (auxiliary watts per watt of load) splits
-    it out for the energy report. `price_usd_per_mwh` maps an interval's start to its price. None when a sample
-    has no price yet, or nothing was heard at all.
+    `samples` are at the meter. `usd_per_h(moment, load_w)` is the contract's cost of the site's load, None while
+    its price is not known; `aux_share(unit_id)` (auxiliary watts per watt of load) splits cooling out for the
+    energy report. None when a price is missing, or nothing was heard at all.
     """
     mining_wh = inference_wh = aux_wh = 0.0
-    cost = Decimal(0)
-    heard = missing = simulated = 0
+    loads: dict[tuple[datetime, int], float] = defaultdict(float)
+    missing = simulated = 0
     for sample in samples:
         if sample.site_id != site_id or sample.at not in span:
             continue
         if sample.power_w is None:
             missing += 1
             continue
-        price = price_usd_per_mwh.get(sample.at)
-        if price is None:
-            return None
-        heard += 1
         simulated += sample.kind == "simulated"
+        loads[sample.at, sample.length_s] += sample.power_w
         energy_wh = sample.power_w * sample.length_s / 3600.0
-        load_wh = energy_wh / (1.0 + aux_share)
+        load_wh = energy_wh / (1.0 + aux_share(sample.unit_id))
         aux_wh += energy_wh - load_wh
         if sample.unit_id in inference_units:
             inference_wh += load_wh
         else:
             mining_wh += load_wh
-        cost += Decimal(repr(energy_wh)) * Decimal(repr(price)) / 1_000_000
-    if heard == 0:
+    cost = Decimal(0)
+    for (moment, length_s), load_w in loads.items():
+        rate = usd_per_h(moment, load_w)
+        if rate is None:
+            return None
+        cost += Decimal(repr(rate)) * length_s / 3600
+    if not loads:
         return None
     return PowerBill(
         at=span.start,
