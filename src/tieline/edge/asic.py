@@ -8,7 +8,9 @@ control board stays on and draws on. Auxiliary load is added by the same rule as
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -83,6 +85,7 @@ class AsicGroup:
         soon = clock - self._ordered_at < AFTER_ORDER_S or self._last is None or now - self._last.at >= POLL_WORLD
         if self._last is not None and clock - self._polled_at < (POLL_SOON_S if soon else POLL_S):
             return self._last
+        await self._load()
         self._polled_at = clock
         await asyncio.gather(*(self._poll(rig) for rig in self._rigs))
         self._last = self._reading(now)
@@ -92,6 +95,7 @@ class AsicGroup:
 
     async def apply(self, setpoint: Setpoint, now: datetime) -> Answer:
         """Wake and pause rigs so that the group stays within the target; only rigs that differ are told."""
+        await self._load()
         await asyncio.gather(*(self._poll(rig) for rig in self._rigs if rig.watts is None))
         awake = self._chosen(setpoint, now)
         self._ordered_at = asyncio.get_running_loop().time()
@@ -110,6 +114,11 @@ class AsicGroup:
         """Connections last one call each; nothing is held."""
 
     # --- reading ------------------------------------------------------------
+
+    async def _load(self) -> None:
+        """pyasic takes seconds to import on a busy machine: in a thread, and outside any rig's own time."""
+        if self._find is _find and "pyasic" not in sys.modules:
+            await asyncio.to_thread(importlib.import_module, "pyasic")
 
     async def _poll(self, rig: _Rig) -> None:
         rig.heard = False
@@ -231,7 +240,7 @@ def _order(miner: Any, awake: bool) -> Coroutine[Any, Any, Any]:
 
 
 async def _find(address: str) -> Any:
-    """Imported here: pyasic takes a second to load, and most sites have no rigs on sockets."""
+    """Imported here: most sites have no rigs on sockets."""
     import pyasic
 
     logging.getLogger().addFilter(_quiet)
