@@ -72,6 +72,19 @@ def test_a_release_is_checked_without_being_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "facts.jsonl").exists()
 
 
+def test_an_article_is_held_against_the_issuer(tmp_path: Path) -> None:
+    """The balance before the sale, given for the one after it; and more left than was sold."""
+    article = tmp_path / "article.txt"
+    article.write_text(
+        "Bitcoin miner Cango sold 4,451 BTC in February 2026 and still held 7,474 BTC at the end of February 2026."
+    )
+    options = ["--issuer", "CANG", "--published", "2026-03-01", "--source-kind", "news", "--json"]
+    out = json.loads(run(tmp_path, "check", str(article), *options).output)
+    found = {one["check"]: one for one in out["verdicts"]}
+    assert "balance of the month before" in found["claims"]["says"]
+    assert found["roll-forward"]["residual"] == pytest.approx(165.03)
+
+
 def test_from_standard_input_and_from_the_web(tmp_path: Path) -> None:
     assert "496.35" in run(tmp_path, "read", "-", text=RELEASE).output
     with serving() as world:

@@ -126,6 +126,7 @@ def read(
 @click.option("--check", "only", type=click.Choice(sorted(CHECKS)), help="One check.")
 @click.option("--findings", is_flag=True, help="Leave out what simply holds.")
 @_published
+@_kind
 @_as_of
 @_epochs
 @_facts
@@ -137,6 +138,7 @@ def check(
     only: str | None,
     findings: bool,
     published: str | None,
+    source_kind: SourceKind | None,
     as_of: str | None,
     epochs: Path | None,
     facts: Path,
@@ -146,7 +148,7 @@ def check(
     ours = _book(facts, as_of)
     mine: set[str] | None = None
     if file is not None:
-        claims = _claims_of_file(file, issuer, published)
+        claims = _claims_of_file(file, issuer, published, source_kind)
         mine = {claim.id for claim in claims}
         ours = Book((*ours.all, *claims))
     verdicts = [
@@ -412,14 +414,14 @@ def parse_date(text: str) -> Any:
         raise click.BadParameter(f"{text!r} is no date; write YYYY-MM-DD") from error
 
 
-def _claims_of_file(file: str, issuer: str | None, published: str | None) -> list[Claim]:
+def _claims_of_file(file: str, issuer: str | None, published: str | None, kind: SourceKind | None) -> list[Claim]:
     from tieline.disclosures.intake import claims_of
     from tieline.disclosures.read import read as read_release
 
     reading = read_release(_body(file), issuer=issuer, published=published)
     if reading.refused is not None:
         raise click.ClickException(f"nothing read: {reading.refused}")
-    claims = claims_of(reading, file, "issuer_release_copy", published, wall_now())
+    claims = claims_of(reading, file, kind or "issuer_release_copy", published, wall_now())
     if not claims:
         raise click.ClickException("whose figures these are is not said; give --issuer")
     return claims

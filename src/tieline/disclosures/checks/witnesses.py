@@ -92,6 +92,11 @@ def _disagreement(book: Book, best: Claim, claim: Claim) -> Verdict:
         line += f"; {asked[0]}"
         if asked[1] is not None:
             return verdict("claims", used, "explained", line, asked[1], off, apart=apart)
+    before = _month_before(book, best, claim)
+    if before is not None:
+        line += f"; {show(before.value)} printed for the end of {before.fact.period[:7]}"
+        says = f"The source is wrong: {show(claim.value)} is the balance of the month before."
+        return verdict("claims", [*used, before], "explained", line, says, off, apart=apart)
     if _one_rounds_to_other(best, claim):
         says = "The same figure with fewer digits."
         return verdict("claims", used, "rounding", line, says, off, apart=apart)
@@ -101,6 +106,17 @@ def _disagreement(book: Book, best: Claim, claim: Claim) -> Verdict:
         return verdict("claims", used, "explained", line, says, off, apart=apart)
     says = "The sources disagree; the better witness is used, both are kept."
     return verdict("claims", used, "differs", line, says, off, apart=apart)
+
+
+def _month_before(book: Book, best: Claim, claim: Claim) -> Claim | None:
+    """The closing of the month before, where the source gives that for this month's."""
+    month = best.fact.period
+    if best.fact.field != "btc_held_end" or not periods.is_month(month):
+        return None
+    before = book.at_end(best.fact.issuer or "unknown", periods.previous(month), "btc_held_end")
+    if before is None or abs(before.value - best.value) <= slack(best) + slack(before):
+        return None
+    return before if _one_rounds_to_other(before, claim) else None
 
 
 def _arithmetic(book: Book, best: Claim, claim: Claim) -> tuple[str, str | None] | None:
