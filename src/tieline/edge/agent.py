@@ -105,8 +105,8 @@ class Agent:
         await asyncio.gather(*(self._read(unit, now, out) for unit in self._units.values()))
         self.decision = decide(self.site, now, self.orders.orders(now), self._views())
         self._tell_short(now, out)
-        for target in self.decision.targets:
-            await self._carry_out(self._units[target.unit_id], target, now, out)
+        targets = self.decision.targets
+        await asyncio.gather(*(self._carry_out(self._units[t.unit_id], t, now, out) for t in targets))
         self.keep(out)
         await self.link.publish(f"live.{self.site.id}", self.live(now))
 

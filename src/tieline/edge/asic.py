@@ -25,6 +25,8 @@ log = logging.getLogger("tieline.edge")
 
 # One rig's answer on a local network takes milliseconds; a rig that takes longer is counted as silent.
 CALL_TIMEOUT_S = 3.0
+# A step of the agent waits this long for a poll; with silent rigs the poll goes on without it.
+WAIT_S = 1.0
 # Connections at once: 1,000 rigs were read in 2 s this way, and a site's switch is not flooded.
 AT_ONCE = 64
 # Reading 36 rigs costs 40 ms of CPU; every 10 s is often enough while nothing changes, each step after an
@@ -55,6 +57,7 @@ class _Rig:
     heard: bool = False
     told_awake: bool | None = None
     told_at: float = 0.0
+    telling: asyncio.Task[bool | None] | None = None
 
 
 class AsicGroup:
@@ -69,6 +72,7 @@ class AsicGroup:
         self._rigs = [_Rig(address) for address in group.addresses]
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._last: Reading | None = None
+        self._polling: asyncio.Task[None] | None = None
         self._polled_at = self._ordered_at = float("-inf")
 
     @property
@@ -85,33 +89,37 @@ class AsicGroup:
         soon = clock - self._ordered_at < AFTER_ORDER_S or self._last is None or now - self._last.at >= POLL_WORLD
         if self._last is not None and clock - self._polled_at < (POLL_SOON_S if soon else POLL_S):
             return self._last
-        await self._load()
-        self._polled_at = clock
-        await asyncio.gather(*(self._poll(rig) for rig in self._rigs))
-        self._last = self._reading(now)
-        if self._last is None:
-            return Unreachable(f"none of {len(self._rigs)} rigs answered")
-        return self._last
+        if self._polling is None or self._polling.done():
+            self._polled_at = clock
+            self._polling = asyncio.create_task(self._poll_all(now))
+        await asyncio.wait({self._polling}, timeout=WAIT_S)
+        if self._last is not None:
+            return self._last
+        if not self._polling.done():
+            return Unreachable("the first poll is under way")
+        return Unreachable(f"none of {len(self._rigs)} rigs answered")
 
     async def apply(self, setpoint: Setpoint, now: datetime) -> Answer:
         """Wake and pause rigs so that the group stays within the target; only rigs that differ are told."""
-        await self._load()
-        await asyncio.gather(*(self._poll(rig) for rig in self._rigs if rig.watts is None))
         awake = self._chosen(setpoint, now)
         self._ordered_at = asyncio.get_running_loop().time()
-        told = await asyncio.gather(*(self._tell(rig, rig.address in awake) for rig in self._rigs))
-        tried = [answer for answer in told if answer is not None]
-        if not tried:
-            return Applied("all rigs are as asked") if any(r.heard for r in self._rigs) else Unreachable("no rig")
-        if any(tried):
-            return Applied(f"{sum(tried)} of {len(tried)} rigs took the order")
         heard = [rig for rig in self._rigs if rig.heard]
+        for rig in self._rigs:  # a silent rig is told too, it may hear; nobody waits for it
+            if not rig.heard and (rig.telling is None or rig.telling.done()):
+                rig.telling = asyncio.create_task(self._tell(rig, rig.address in awake))
+        told = await asyncio.gather(*(self._tell(rig, rig.address in awake) for rig in heard))
+        tried = [answer for answer in told if answer is not None]
         if not heard:
-            return Unreachable(f"none of {len(tried)} rigs answered")
-        return Refused(f"{len(tried)} rigs said no")
+            return Unreachable(f"none of {len(self._rigs)} rigs answered")
+        if tried and not any(tried):
+            return Refused(f"{len(tried)} rigs said no")
+        return Applied(f"{sum(tried)} of {len(tried)} rigs took the order" if tried else "all rigs are as asked")
 
     async def close(self) -> None:
-        """Connections last one call each; nothing is held."""
+        tasks = [task for task in (self._polling, *(rig.telling for rig in self._rigs)) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- reading ------------------------------------------------------------
 
@@ -120,14 +128,19 @@ class AsicGroup:
         if self._find is _find and "pyasic" not in sys.modules:
             await asyncio.to_thread(importlib.import_module, "pyasic")
 
+    async def _poll_all(self, now: datetime) -> None:
+        await self._load()
+        await asyncio.gather(*(self._poll(rig) for rig in self._rigs))
+        self._last = self._reading(now)
+
     async def _poll(self, rig: _Rig) -> None:
-        rig.heard = False
         miner = await self._identified(rig)
-        if miner is None:
-            return
-        data = await self._call(miner.get_data(include=["wattage", "hashboards"]))
+        data: Any = None
+        if miner is not None:
+            data = await self._call(miner.get_data(include=["wattage", "hashboards"]))
         watts = getattr(data, "wattage", None)
         if watts is None:
+            rig.heard = False
             return
         rig.heard, rig.watts = True, float(watts)
         if rig.watts >= ASLEEP_BELOW * self._group.rig.power_w:
@@ -217,7 +230,7 @@ class AsicGroup:
         return sorted(self._rigs, key=lambda rig: (not rig.heard, self._asleep(rig)))
 
     async def _tell(self, rig: _Rig, awake: bool) -> bool | None:
-        """True: took it; False: did not; None: nothing to tell. A silent rig is told too: it may hear."""
+        """True: took it; False: did not; None: nothing to tell."""
         clock = asyncio.get_running_loop().time()
         if rig.told_awake is not awake:
             rig.told_awake, rig.told_at = awake, clock
