@@ -203,7 +203,7 @@ def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
         return _cell(text, *filled[0], style)
     items = [_cell(text, s, e, style) for s, e in filled]
     items = [[footnoted(group[0])] if i == 0 and len(group) == 1 else group for i, group in enumerate(items)]
-    kinds = [group[0].kind if len(group) == 1 else "row" for group in items]
+    kinds: list[str] = [group[0].kind if len(group) == 1 else "row" for group in items]
     heads = [group[0] for group, kind in zip(items, kinds, strict=True) if kind == "head"]
     if (
         heads
@@ -215,11 +215,10 @@ def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
         columns = [c for h in heads for c in h.columns]
         return [Item("head", start, end, columns)] if columns or not first_noise else []
     if kinds[0] == "label" and any(k == "values" for k in kinds[1:]):
-        values, prefix = _values_of(text, raw, filled, items, kinds)
+        values = _values_of(text, raw, filled, items, kinds)
         if values is not None:
             label = items[0][0].label
             return [Item("row", start, end, label=label, values=values, cells=[filled[0]])]
-        del prefix
     if kinds[0] == "head" and all(k == "values" for k in kinds[1:]):
         return [items[0][0], *(i for group in items[1:] for i in group)]
     return [
@@ -240,7 +239,7 @@ def footnoted(item: Item) -> Item:
 
 def _values_of(
     text: str, raw: list[tuple[int, int]], filled: list[tuple[int, int]], items: list[list[Item]], kinds: list[str]
-) -> tuple[list[Value] | None, None]:
+) -> list[Value] | None:
     """The values of a row, its `$` and `)` cells joined to their numbers, its empty cells kept."""
     by_cell = {cell: (group, kind) for cell, group, kind in zip(filled, items, kinds, strict=True)}
     out: list[Value] = []
@@ -262,11 +261,11 @@ def _values_of(
             continue
         group, kind = by_cell[cell]
         if kind != "values":
-            return None, None
+            return None
         for value in group[0].values:
             out.append(_with_currency(value, prefix) if prefix is not None and value.quantity is not None else value)
             prefix = None
-    return out, None
+    return out
 
 
 def _joined(text: str, value: Value, end: int) -> Value:

@@ -84,7 +84,9 @@ def convert(name: str, q: Quantity, label_unit: str | None) -> Decimal | str:
     elif unit == "USD/kWh":
         if q.unit not in (None, "USD", "USD/kWh"):
             return f"{q.printed} is no power price"
-        if q.unit is None and value > 1:
+        if label_unit == "USD/MWh" and q.unit in (None, "USD"):
+            value = exact(value.scaleb(-3))
+        elif q.unit is None and value > 1:
             value = exact(value.scaleb(-2))
     elif unit in ("BTC", "BTC/day", "BTC/(EH/s)"):
         if q.unit not in (None, "BTC"):

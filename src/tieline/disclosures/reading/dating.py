@@ -53,9 +53,17 @@ def period_of(
             return shift(base, -1)
         return None
     beside = [p for p in usable if q.end <= p.start < right_end and not COMPARISON.search(text[q.end : p.start])]
-    if beside and re.fullmatch(r"[^,;]{0,60}", text[q.end : beside[0].start]):
+    if beside and _beside(text, q.end, beside[0]):
         return key_of(beside[0], ctx)
     return base_period(text, start, marks, spot, ctx)
+
+
+def _beside(text: str, at: int, p: Period) -> bool:
+    """`463 BTC in April`, `463 BTC (April)`; not `$3.1 million (May: $2.9 million)`."""
+    gap = text[at : p.start]
+    if "(" in gap:
+        return bool(re.fullmatch(r"\s*\((?:in |for |as of |at )?", gap)) and text[p.end : p.end + 1] == ")"
+    return bool(re.fullmatch(r"[^,;]{0,60}", gap))
 
 
 def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Context) -> str | None:

@@ -379,7 +379,7 @@ def _decide(text: str, unit: str | None, section: str) -> tuple[str, str, bool] 
         return "efficiency_j_th", "label:efficiency", False
     if unit == "J/TH":
         return None
-    if unit == "USD/kWh" or (unit in (None, "USD") and re.search(r"kwh|千瓦时|度电", text, re.IGNORECASE)):
+    if unit in ("USD/kWh", "USD/MWh") or (unit in (None, "USD") and re.search(r"kwh|千瓦时|度电", text, re.IGNORECASE)):
         if any_of(w.COST, w.PRICE, w.POWER) and not any_of(w.CUSTOMERS, w.CREDITS):
             return "power_cost_usd_per_kwh", "label:power-cost", False
         return None
@@ -476,7 +476,7 @@ def _decide(text: str, unit: str | None, section: str) -> tuple[str, str, bool] 
             return "service_fee_btc", "label:fee", True
         return None
     if has(w.RESTRICTED) and not has(w.UNRESTRICTED):
-        if re.search(r"receivable", text, re.IGNORECASE):
+        if re.search(r"receivable (?:from|for)|^receivable", text, re.IGNORECASE):
             return "btc_receivable_from_collateral", "label:receivable", False
         if re.search(r"\bexclud|\bnet of\b|\bnot\b", text, re.IGNORECASE):
             return None

@@ -452,7 +452,7 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
     if re.search(r"\b(?:equivalent (?:to|of)|equates? to|average of (?:the )?(?:\w+ )?price)\b", tail, re.IGNORECASE):
         return "", 0
     if re.match(
-        r"\s*(?:\([^)]*\)\s*)?(?:(?:was|were|is|are|has been|have been|had been|wurden|ist|sind|fueron|está[n]?|étaient|sont) )?(?:\w+ ){0,2}?(?:as collateral|pledged|restricted|encumbered|posted|locked|verpfändet|als Sicherheit|en garantía|en garantie|nantis|as security|in collateral|collateral)",
+        r"\s*(?:\([^)]*\)\s*)?(?:(?:was|were|is|are|has been|have been|had been|wurden|ist|sind|fueron|está[n]?|étaient|sont) )?(?!includ|exclud|net of|with )(?:\w+ ){0,2}?(?:as collateral|pledged|restricted|encumbered|posted|locked|verpfändet|als Sicherheit|en garantía|en garantie|nantis|as security|in collateral|collateral)",
         follow,
         re.IGNORECASE,
     ) or (
@@ -473,7 +473,7 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
     if w.LENT.search(follow[:30]) or w.LENT.search(tail[-30:]):
         return "lent_btc", STRONG
     if w.CUSTOMERS.search(tail) or re.search(
-        r"^[^.,;]{0,40}\b(?:by|for|to|from) (?:\w+'s )?(?:our |its |hosting |hosted |colocation )*(?:customers?|clients?|third[- ]part\w+|hosted)",
+        r"^[^.,;]{0,40}\b(?:by|for|to|from) (?:\w+'s )?(?:our |its |hosting |hosted |colocation )*(?:customers?|clients?|third[- ]part\w+|hosted|(?:\w+ )?hosting)",
         follow,
         re.IGNORECASE,
     ):
