@@ -7,6 +7,7 @@ weather, difficulty and the shape of demand are recorded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -176,7 +177,7 @@ class Plant:
         finish = begin + timedelta(seconds=seconds)
         busy = [e for e in self.world.events if e.at - REACT < finish and e.until + REACT > begin]
         if not busy or self.simple:
-            step = 300 if self.settings.restore_share_per_5min is not None and seconds <= 900 else min(seconds, SLOT_S)
+            step = 300 if self.settings.restore_share_per_5min is not None and seconds <= 900 else seconds
             return list(range(step, seconds + 1, step))
         marks = set(range(300, seconds + 1, 300))
         for event in busy:
@@ -215,9 +216,9 @@ class Plant:
                 case _:
                     pass
         self.physics.stick(stuck)
-        stuck_w = (stuck[self.fleet.site] * self.last_w).astype(float)
+        stuck_w = self.physics.stuck_w()
         stuck_site = np.zeros(sites)
-        np.add.at(stuck_site, self.fleet.site, stuck_w)
+        np.add.at(stuck_site, self.physics.site_of, stuck_w)
         most = np.floor(np.maximum(0.0, limit - stuck_site)[self.node_site] / self.full_replica_w)
         # A replica drains only when what replaces it has loaded.
         keep = np.maximum(asked.replicas, self.replicas) if at == 0 else asked.replicas
@@ -231,10 +232,14 @@ class Plant:
         all_replicas[self.node_rows] = replicas
         self.physics.ask_all(all_shares, all_replicas)
         before = self.running
-        demand = {(self.model, r): float(d[slot + at // SLOT_S]) for r, d in self.world.demand.items()}
+        first = slot + at // SLOT_S
+        asked_of = slice(first, first + max(1, seconds // SLOT_S))
+        demand = {(self.model, r): float(d[asked_of].mean()) for r, d in self.world.demand.items()}
         drawn = self.physics.advance(float(seconds), demand if self.nodes else {}, supply, slow)
         self.last_w = np.where(supply[self.fleet.site] > 0, mining_w, 0.0)
-        self._book(slot + at // SLOT_S, seconds, drawn, before, limit, orders, floors, micros(end) % 3_600_000_000 == 0)
+        self._book(
+            first, seconds, drawn, demand, before, limit, orders, stuck_w, floors, micros(end) % 3_600_000_000 == 0
+        )
 
     def _fit(
         self, asked: Asked, limit: Floats, base: Floats, cut: Bools, stuck: Floats, seconds: int
@@ -264,7 +269,7 @@ class Plant:
         room = cap - on * low - (1.0 - on) * sleep
         up = np.clip(room / np.maximum(1e-9, (1.0 - LOW.power_share) * meter), 0.0, on) * asked.up
         rest = 1.0 - on
-        off = np.where(asked.off | (cap < sleep * rest), rest, 0.0)
+        off = np.where(asked.off | (cap < sleep * rest - 1.0), rest, 0.0)
         shares = np.stack([up, on - up, rest - off, off], axis=1)
         power = on * low + up * (1.0 - LOW.power_share) * meter + (rest - off) * fleet.sleep_w * (1.0 + self.aux)
         return shares, power
@@ -274,9 +279,11 @@ class Plant:
         slot: int,
         seconds: int,
         drawn: Drawn,
+        demand: Mapping[tuple[str, str], float],
         before: Floats,
         limit: Floats,
         orders: list[Event],
+        stuck_w: Floats,
         floors: Floats | None,
         hour_ends: bool,
     ) -> None:
@@ -299,13 +306,14 @@ class Plant:
             tokens += served
             tally.inference += self._token_usd(served, region, slot)
         lost = 0.0
-        for region, series in self.world.demand.items():
+        for region in self.world.demand:
             missing = drawn.unserved_per_s.get((self.model, region), 0.0) * seconds
             lost += missing
             counted = self.hour_tokens[region]
-            counted[0] += float(series[slot]) * seconds
+            wanted = demand[(self.model, region)] * seconds
+            counted[0] += wanted
             counted[1] += missing
-            counted[2] += self._token_usd(float(series[slot]) * seconds - missing, region, slot)
+            counted[2] += self._token_usd(wanted - missing, region, slot)
         inference = tally.inference - inference_before
         tally.tokens += tokens
         tally.tokens_lost += lost
@@ -320,7 +328,7 @@ class Plant:
         over = site_w - limit
         for n in map(int, np.flatnonzero(over > 1e3)):
             rigs = self.fleet.site == n
-            free = float((drawn.power_w[self.rig_rows] * (1.0 - self.physics._stuck[self.rig_rows]))[rigs].sum())
+            free = float((drawn.power_w - stuck_w)[self.rig_rows][rigs].sum())
             rest = float(self.fleet.sleep_w[rigs].sum()) * 1.2
             if free > rest + 1e4:
                 tally.violation_minutes += seconds / 60.0

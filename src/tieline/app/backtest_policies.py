@@ -24,6 +24,9 @@ from tieline.dispatch.serving import Room, assign
 from tieline.dispatch.settings import Settings
 from tieline.records import Commitment, Demand
 
+# Where no price is known mining rests: a price that nothing pays.
+UNKNOWN = 1e4
+
 
 @dataclass
 class Known:
@@ -64,7 +67,7 @@ class Known:
                 if contract.resale and value is not None:
                     below[n] = value * contract.scale * (1.0 - self.settings.resale_discount)
             else:
-                above[n] = np.inf if value is None else value * contract.scale + contract.adder_usd_per_mwh
+                above[n] = UNKNOWN if value is None else value * contract.scale + contract.adder_usd_per_mwh
                 below[n] = above[n]
         return above, below
 
@@ -246,7 +249,7 @@ class GroupStrike:
         stage = stages(known.fleet, replace(one, restore_share_per_h=None))
         low, high = margins(known.fleet, one)
         run = (stage.run[0, :, 0] > stage.sleep[0, :, 0] + 1e-9).astype(float)
-        replicas = known.replicas(finite(above)) if self.expected else known.replicas()
+        replicas = known.replicas(above) if self.expected else known.replicas()
         return Asked(run, high > low, _no(known.fleet), replicas)
 
 
@@ -261,7 +264,7 @@ class WorstFirst:
     def decide(self, known: Known) -> Asked:
         price = known.prices()[0]
         run = np.ones(known.fleet.groups)
-        spot = price[np.isfinite(price)]
+        spot = price[price < UNKNOWN]
         if len(spot) and spot.mean() > self.usd_per_mwh:
             worst = np.argsort(-known.fleet.rated_w / known.fleet.rated_hs, kind="stable")
             left = self.shed_share * known.fleet.rated_w.sum()
@@ -313,9 +316,9 @@ class Tieline:
             off = np.zeros_like(off)
         first = replace(ahead.first(), restore_share_per_h=None)
         low, high = margins(fleet, first)
-        self.floors = self._floors(known)
-        if self.floors is not None:
-            need = np.maximum(0.0, self.floors - known.plant.inference_w())
+        self.floors, soon = self._floors(known)
+        if soon is not None:
+            need = np.maximum(0.0, soon - known.plant.inference_w())
             share = np.clip(need[fleet.site] / np.maximum(1.0, found.low_w), 0.0, 1.0)
             run = np.maximum(run, np.where(fleet.first == 0, share, 0.0))
         cost = None
@@ -333,7 +336,7 @@ class Tieline:
         up = known.strike() * (0.2 / 0.28)
         worth = np.zeros(len(fleet.limit_w))
         np.maximum.at(worth, fleet.site, bound * up)
-        return finite(np.maximum(price, worth))
+        return np.asarray(np.maximum(price, worth))
 
     def ahead(self, known: Known) -> Ahead:
         world, fleet, settings = known.world, known.fleet, known.settings
@@ -382,7 +385,7 @@ class Tieline:
                 if contract.resale and paths is not None:
                     below[:, n] = paths * contract.scale * (1.0 - settings.resale_discount)
             else:
-                price[:, n] = 1e4 if paths is None else paths * contract.scale + contract.adder_usd_per_mwh
+                price[:, n] = UNKNOWN if paths is None else paths * contract.scale + contract.adder_usd_per_mwh
                 below[:, n] = price[:, n]
         if "peaks" not in self.without:
             adder = peak_adder(known, steps.offset_s.astype(float), steps.length_s.astype(float))
@@ -408,10 +411,11 @@ class Tieline:
             out[hit, event.site] = np.minimum(out[hit, event.site], limit)
         return out
 
-    def _floors(self, known: Known) -> Floats | None:
-        """(N,) load that accepted reserves need drawn now; offers of the next day are decided on the way."""
+    def _floors(self, known: Known) -> tuple[Floats | None, Floats | None]:
+        """(N,) load that accepted reserves need drawn now, and what to run so that it is there in half an hour;
+        offers of the next day are decided on the way."""
         if "commitments" in self.without or not known.world.offers:
-            return None
+            return None, None
         now, world = known.world.when(known.slot), known.world
         for n, offer in enumerate(world.offers):
             if offer.commitment_id in self.seen or not offer.known_at <= now < offer.at:
@@ -420,12 +424,14 @@ class Tieline:
             if self.worth(known, offer, world.deployed_share[n]):
                 self.accepted[offer.commitment_id] = offer
         lead = timedelta(minutes=30)
-        floors = np.zeros(len(world.fleet.sites))
+        due, soon = np.zeros(len(world.fleet.sites)), np.zeros(len(world.fleet.sites))
         place = {s.id: n for n, s in enumerate(world.fleet.sites)}
         for offer in self.accepted.values():
             if offer.at - lead <= now < offer.until:
-                floors[place[offer.site_id]] += offer.power_w
-        return floors if floors.any() else None
+                soon[place[offer.site_id]] += offer.power_w
+            if offer.at <= now < offer.until:
+                due[place[offer.site_id]] += offer.power_w
+        return (due if due.any() else None), (soon if soon.any() else None)
 
     def worth(self, known: Known, offer: Commitment, deployed: float) -> bool:
         """Whether the payment beats what the floor is expected to cost, a margin for error included."""
@@ -459,10 +465,6 @@ def margins(fleet: FleetArrays, one: Ahead) -> tuple[Floats, Floats]:
     """(G,) mean USD/h of the first step: running at the least, and at the most the limit leaves."""
     low, high = levels(fleet, one)
     return low[0].mean(axis=1), high[0].mean(axis=1)
-
-
-def finite(price: Floats) -> Floats:
-    return np.nan_to_num(price, posinf=1e6)
 
 
 def peak_adder(known: Known, offset_s: Floats, length_s: Floats) -> Floats:

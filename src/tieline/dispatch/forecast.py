@@ -90,10 +90,10 @@ def _lookup(values: Floats, slots: npt.NDArray[np.intp]) -> Floats:
 def _fade(values: Floats, at: int) -> float:
     """Share of a surprise that is left an hour later: lag-one-hour autocorrelation of the last two weeks,
     kept between 0.3 and 0.98, because two weeks with one spike say little."""
-    window = values[max(0, at - 14 * SLOTS_PER_DAY) : at + 1]
-    one, two = window[:-4], window[4:]
+    window = values[max(0, at - 14 * SLOTS_PER_DAY) : at + 1][::4]
+    one, two = window[:-1], window[1:]
     good = ~(np.isnan(one) | np.isnan(two))
-    if good.sum() < SLOTS_PER_DAY:
+    if good.sum() < 24:
         return 0.8
     one, two = one[good], two[good]
     # Clipped to its own 2nd and 98th percentile: a spike would otherwise set the figure alone.

@@ -84,13 +84,17 @@ def powers(fleet: FleetArrays, ahead: Ahead) -> tuple[Floats, Floats]:
     """(T, G) draw of each group when it runs: at the least (all low) and at the most, by merit order under
     the site's limit. Where even all-low does not fit, both are what fits."""
     meter = fleet.rated_w * ahead.derate * (1.0 + ahead.aux)
-    # At the start every group sleeps; each step of merit order then trades what it holds for what it wants.
-    high = np.minimum(fleet.sleep_w * (1.0 + ahead.aux), meter)
+    # At the start every group sleeps, where even that fits; each step of merit order then trades what a group
+    # holds for what it wants.
+    high = np.zeros_like(meter)
     low = np.zeros_like(meter)
     left = ahead.limit_w - ahead.base_w
     for place in range(int(fleet.first.max(initial=-1)) + 1):
         groups = np.flatnonzero(fleet.first == place)
-        left[:, fleet.site[groups]] -= high[:, groups]
+        sites = fleet.site[groups]
+        sleep = np.minimum(fleet.sleep_w[groups] * (1.0 + ahead.aux[:, groups]), meter[:, groups])
+        high[:, groups] = np.minimum(sleep, np.maximum(0.0, left[:, sites]))
+        left[:, sites] -= high[:, groups]
     for groups, up in fleet.ranks:
         sites, held = fleet.site[groups], high[:, groups]
         room = np.minimum(np.maximum(0.0, left[:, sites]) + held, fleet.feeder_w[groups])

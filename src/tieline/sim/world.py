@@ -142,6 +142,11 @@ class World:
         self._stuck_shares[fresh] = self.shares[fresh]
         self._stuck = share
 
+    def stuck_w(self) -> Floats:
+        """(units,) draw at the meter of rigs that do not obey, in the mode they are stuck in."""
+        load_w = self._stuck_shares @ _POWER * self.rated_w * self.derate + self._stuck_shares @ _FIXED_W * self.rigs
+        return np.asarray(load_w * self._stuck * self.is_rig * (1.0 + self.aux))
+
     # --- what happens ----------------------------------------------------------
 
     def advance(
