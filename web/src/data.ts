@@ -24,10 +24,10 @@ export interface Change {
 
 export interface Decision {
   seq: number; at: number; site_id: string; site: string; region: string; source: string; kind: string;
-  type: "Plan" | "Instruction" | "Fault" | "Override" | "Action";
+  type: "Plan" | "Instruction" | "Commitment" | "Fault" | "Override" | "Action";
   mode?: string; price_usd_per_mwh?: number | null; limit_mw?: number; decided_by?: string; note?: string; changes?: Change[];
   until?: number | null; notice_s?: number; what?: string; detail?: string; unit_id?: string | null; target_mw?: number | null;
-  by?: string; why?: string; target?: string;
+  by?: string; why?: string; target?: string; status?: string; usd_per_mw_h?: number;
 }
 
 export interface Group {
@@ -52,7 +52,7 @@ export type Row = (number | null)[];
 export interface Series { columns: string[]; rows: Row[] }
 
 export interface Overview {
-  fleet: { name: string; sites: number; invented: number; limit_mw: number; deployed_ehs: number; regions: string[]; step_s: number };
+  fleet: { name: string; sites: number; invented: number; limit_mw: number; deployed_ehs: number; regions: string[]; streams: string[]; step_s: number };
   seq: number; now: number; speed: number; keys: Keys; sites: Site[]; origins: Origin[]; replicas: Replica[]; parts: Part[];
   note: string; version: string; series: Series; markets: { curves: Curve[]; fixed: Group[] }; decisions: Decision[];
   month: Month | null; caught_up: number;

@@ -14,7 +14,7 @@ export class Decisions {
   private readonly site = h("select", { "aria-label": "Site" }, h("option", { value: "" }, "All sites"));
   private readonly what = h("select", { "aria-label": "What" },
     h("option", { value: "" }, "Everything"), h("option", { value: "mining" }, "Mining"), h("option", { value: "inference" }, "Inference"),
-    h("option", { value: "events" }, "Orders, faults, operators"));
+    h("option", { value: "events" }, "Grid, faults, operators"));
   private overview: Overview | null = null;
 
   constructor(private readonly only?: string) {
@@ -71,7 +71,7 @@ function itemsOf(decisions: Decision[]): Item[] {
   const groups = new Map<string, Move[]>();
   for (const decision of decisions) {
     // An override is shown as itself; the action that says so is in the records.
-    if (decision.type === "Action" && /override/.test(decision.what ?? "")) continue;
+    if (decision.type === "Action" && /override|history/.test(decision.what ?? "")) continue;
     if (decision.type !== "Plan") {
       items.push(eventItem(decision));
       continue;
@@ -134,6 +134,7 @@ function eventItem(d: Decision): Item {
   const until = d.until ? ` until ${clock(d.until)}` : "";
   const site = link(d.site_id, d.site);
   if (d.type === "Instruction") return { ...base, cls: "event order", mark: "◆", head: ["Grid order: ", site, h("b", {}, ` at most ${mw(d.limit_mw)}`)], text: `${until.trim() || "now"}, told ${Math.round((d.notice_s ?? 0) / 60)} min ahead by ${d.source}.` };
+  if (d.type === "Commitment") return { ...base, cls: "event order", mark: "◇", head: [site, h("b", {}, ` ${d.status ?? ""} ${mw(d.limit_mw)}`), ` for ${d.what ?? "a commitment"}`], text: `${until.trim()}${d.usd_per_mw_h ? `, ${brief(d.usd_per_mw_h)} USD per MW and hour` : ""}. ${d.detail ?? ""}` };
   if (d.type === "Fault") return { ...base, cls: "event fault", mark: "!", head: [site, h("b", {}, ` ${d.what ?? "fault"}`)], text: `${d.detail ?? ""}${until}` };
   if (d.type === "Override") return { ...base, cls: "event hand", mark: "■", head: [site, h("b", {}, ` held at ${d.target_mw === null ? "its mode" : mw(d.target_mw)}${until}`)], text: `${d.by}: ${d.why}${d.unit_id ? ` (${d.unit_id})` : ""}` };
   return { ...base, cls: "event hand", mark: "■", head: [h("b", {}, `${d.by}: ${title(d.what ?? "")}`), ` ${(d.target ?? "").split("|")[0]}`], text: d.detail ?? "" };

@@ -36,7 +36,8 @@ POLL_S = 0.5
 TELL_S = 2.0
 # Markets change with each price and are the largest section; a page needs them no more often than this.
 MARKETS_S = 10.0
-MONTH_S = 60.0
+# The month takes at most one part in thirty of a core, and is at most this old where nothing moves.
+MONTH_S, MONTH_SHARE = 10.0, 30.0
 # A live reading older than this (wall clock) is no longer live, whatever the world's speed.
 LIVE_FOR_S = 15.0
 # A reader is told every two seconds; one that has not read for half a minute has gone to sleep.
@@ -65,7 +66,8 @@ class Hub:
         self._page: tuple[float, bytes, bytes] | None = None
         self._told_decision = 0
         self._told_series: datetime | None = None
-        self._markets_at = 0.0
+        self._markets_told = 0.0
+        self._markets_made: tuple[float, dict[str, Any]] | None = None
 
     async def start(self) -> None:
         self._tasks = [
@@ -103,7 +105,9 @@ class Hub:
         return self._page[1], self._page[2]
 
     def overview(self) -> dict[str, Any]:
-        view = views.overview(self.fold, self.fresh(), self.clock.now(), self.speed, self._info())
+        now = self.clock.now()
+        view = views.overview(self.fold, self.fresh(), now, self.speed, self._info())
+        view["markets"] = self._markets(now)
         view["month"] = self.month_view
         view["caught_up"] = self.caught_up
         return view
@@ -191,15 +195,19 @@ class Hub:
         return {k: v for k, v in self.live.items() if now - self._live_at.get(k, 0.0) < LIVE_FOR_S}
 
     async def _keep_month(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            if self.caught_up >= 1.0:
-                with contextlib.suppress(StoreError):
-                    now = self.clock.now()
-                    self.month_view = await self.month.view(self.read, now)
-                    self._publish("month", self.month_view)
-                await asyncio.sleep(MONTH_S)
-            else:
+            if self.caught_up < 1.0:
                 await asyncio.sleep(0.25)
+                continue
+            began = loop.time()
+            with contextlib.suppress(StoreError):
+                if self.fold.past_told:
+                    self.month.forget()
+                    self.fold.past_told = False
+                self.month_view = await self.month.view(self.read, self.clock.now(), self.fold.money)
+                self._publish("month", self.month_view)
+            await asyncio.sleep(max(MONTH_S, MONTH_SHARE * (loop.time() - began)))
 
     async def _tell(self) -> None:
         while True:
@@ -226,10 +234,16 @@ class Hub:
             shown = views.recent(fresh, views.PAGE_DECISIONS)
             news["decisions"] = [views.decision_view(self.fold, d) for d in shown]
             self._told_decision = last
-        if loop_now - self._markets_at >= MARKETS_S:
-            news["markets"] = views.markets_view(self.fold, now)
-            self._markets_at = loop_now
+        if loop_now - self._markets_told >= MARKETS_S:
+            news["markets"] = self._markets(now)
+            self._markets_told = loop_now
         return news
+
+    def _markets(self, now: datetime) -> dict[str, Any]:
+        loop_now = asyncio.get_running_loop().time()
+        if self._markets_made is None or loop_now - self._markets_made[0] >= MARKETS_S:
+            self._markets_made = (loop_now, views.markets_view(self.fold, now))
+        return self._markets_made[1]
 
     def _info(self) -> dict[str, Any]:
         info = dict(self.info())

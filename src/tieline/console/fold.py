@@ -7,6 +7,7 @@ Samples are at the meter, auxiliary load included; the split is the site's own c
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,18 +20,23 @@ from tieline.fleet import Fleet, NodeGroup, RigGroup, Site
 from tieline.fleet.physics import GPU_AUX, aux_share
 from tieline.records import (
     Action,
+    Commitment,
     Fault,
     Instruction,
     NetworkTick,
+    Opening,
     Outcome,
     Override,
+    Payout,
     Plan,
+    PowerBill,
     PriceTick,
     Reason,
     Record,
     ReplicaState,
     Sample,
     Setpoint,
+    Trade,
     Usage,
     WeatherTick,
 )
@@ -128,7 +134,7 @@ class Decision:
     seq: int
     at: datetime
     site_id: str
-    record: Plan | Instruction | Fault | Override | Action
+    record: Plan | Instruction | Commitment | Fault | Override | Action
     changes: tuple[Change, ...] = ()
 
 
@@ -147,18 +153,23 @@ class Fold:
         self.prices: dict[str, dict[datetime, tuple[int, PriceTick]]] = {}
         self.network: tuple[int, NetworkTick] | None = None
         self.hashprices: dict[datetime, float] = {}
-        self.weather: dict[str, dict[datetime, tuple[int, WeatherTick]]] = {}
+        self.weather: dict[str, tuple[int, WeatherTick]] = {}
+        # Changes with each record of money: what the month is a fold of.
+        self.money = 0
+        # Set where samples of an earlier day came: sums by day are to be made again.
+        self.past_told = False
         self.replicas: dict[str, tuple[int, ReplicaState]] = {}
         self.decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
         self.overrides: dict[str, tuple[int, Override]] = {}
         self.actions: deque[tuple[int, Action]] = deque(maxlen=200)
-        self.usage: deque[tuple[int, Usage]] = deque(maxlen=500)
         self.faults: dict[tuple[str, str], tuple[int, Fault]] = {}
+        self.commitments: dict[str, tuple[int, Commitment]] = {}
         self.instructions: dict[str, tuple[int, Instruction]] = {}
         # stream name -> {(source, kind): newest at}: what the banner says is real and what is not.
         self.origins: dict[str, dict[tuple[str, str], datetime]] = {}
         self._newest: datetime | None = None
         self._past: dict[str, Plan] = {}
+        self._price_times: dict[str, list[datetime]] = {}
 
     def apply(self, seq: int, record: Record) -> None:
         """Fold one record in. Records of units and sites that this fleet does not have are passed over."""
@@ -177,13 +188,13 @@ class Fold:
             case NetworkTick():
                 self._network(seq, record)
             case WeatherTick():
-                if record.kind != "forecast":
-                    _keep(self.weather.setdefault(record.station, {}), seq, record)
+                if record.kind != "forecast" and _newer(self.weather.get(record.station), record):
+                    self.weather[record.station] = (seq, record)
             case ReplicaState():
                 if _newer(self.replicas.get(record.replica_id), record):
                     self.replicas[record.replica_id] = (seq, record)
             case Usage():
-                self.usage.append((seq, record))
+                self.money += 1
                 bucket = self._bucket(record.at)
                 if bucket is not None:
                     bucket.real_tokens += record.output_tokens
@@ -197,9 +208,14 @@ class Fold:
             case Fault():
                 self.faults[record.site_id, record.what] = (seq, record)
                 self._say(Decision(seq, record.at, record.site_id, record))
+            case Commitment():
+                self.commitments[record.commitment_id] = (seq, record)
+                self._say(Decision(seq, record.known_at, record.site_id, record))
             case Instruction():
                 self.instructions[record.instruction_id] = (seq, record)
                 self._say(Decision(seq, record.known_at, record.site_id, record))
+            case Payout() | Trade() | PowerBill() | Opening():
+                self.money += 1
             case _:
                 pass
 
@@ -208,6 +224,8 @@ class Fold:
     def _sample(self, seq: int, sample: Sample) -> None:
         if sample.unit_id not in self.units:
             return
+        if self._newest is not None and sample.at < self._newest - KEEP:
+            self.past_told = True
         if _newer(self.samples.get(sample.unit_id), sample):
             self.samples[sample.unit_id] = (seq, sample)
         # A coarser sample (an hour of the past) speaks for each interval that it covers.
@@ -249,6 +267,7 @@ class Fold:
     def _price(self, seq: int, tick: PriceTick) -> None:
         ticks = self.prices.setdefault(tick.market, {})
         _keep(ticks, seq, tick)
+        self._price_times.pop(tick.market, None)
         if len(ticks) > 1_200:  # 26 h back and 36 h ahead at 5 minutes is 744; drop what no page shows
             newest = self._newest or tick.at
             for at in [a for a in ticks if a < newest - KEEP or a > newest + AHEAD]:
@@ -314,13 +333,10 @@ class Fold:
         buckets = (self.buckets[s] for s in sorted(self.buckets))
         return [self._sum(b, units, (site,)) for b in buckets if any(u.id in b.cells for u in units)]
 
-    def temp_c(self, site: Site, at: datetime | None = None) -> float | None:
-        """Air temperature at a site, as its station last told it (by `at`), with the site's own offset."""
-        ticks = self.weather.get(site.weather_station or "")
-        if not ticks:
-            return None
-        known = [t for t in ticks if at is None or t <= at]
-        temp = ticks[max(known)][1].temp_c if known else None
+    def temp_c(self, site: Site) -> float | None:
+        """Air temperature at a site, as its station last told it, with the site's own offset."""
+        known = self.weather.get(site.weather_station or "")
+        temp = known[1].temp_c if known else None
         return None if temp is None else temp + site.temp_offset_c
 
     def split(self, unit: Unit, power_w: float) -> tuple[float, float]:
@@ -365,11 +381,15 @@ class Fold:
 
     def price_now(self, market: str | None, now: datetime) -> tuple[int, PriceTick] | None:
         """The price that holds at `now`, by the newest word on it; None where none does."""
-        holding = None
-        for at, (seq, tick) in self.prices.get(market or "", {}).items():
-            if at <= now < at + timedelta(seconds=tick.length_s) and (holding is None or at > holding[1].at):
-                holding = (seq, tick)
-        return holding
+        ticks = self.prices.get(market or "", {})
+        times = self._price_times.get(market or "")
+        if times is None:
+            times = self._price_times[market or ""] = sorted(ticks)
+        index = bisect_right(times, now) - 1
+        if index < 0:
+            return None
+        seq, tick = ticks[times[index]]
+        return (seq, tick) if now < tick.at + timedelta(seconds=tick.length_s) else None
 
     def hashprice_now(self) -> float | None:
         if self.network is None:

@@ -1,83 +1,85 @@
 """The running month's production, from the books' own fold.
 
-Payouts, bills, trades and usage are read once and then followed; the mean hashrate is summed by day, and
-only the last two days are summed anew, because samples arrive late.
+The book is built anew only where money has moved since; the mean hashrate is summed by day, and a day is
+read again while late samples may still come.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from tieline.books.monthly import month_span, monthly_update
+import msgspec
+
+from tieline.books import build_book
+from tieline.books.monthly import MonthlyUpdate, month_span, monthly_update
 from tieline.fleet import Fleet
+from tieline.ledger import Book
 from tieline.records import NetworkTick, Opening, Payout, PowerBill, Sample, Trade, Usage
 from tieline.store import Store
 
 T = TypeVar("T")
 DAY = timedelta(days=1)
+# A site that was cut off tells its samples when it is back; after this the day is taken as told.
+LATE = timedelta(hours=6)
 # Holdings are a balance of all that was ever credited.
 BEGINNING = datetime(2009, 1, 3, tzinfo=UTC)
 
 
 class Read(Protocol):
+    """Runs a job with the store, off the event loop."""
+
     def __call__(self, job: Callable[[Store], T]) -> Awaitable[T]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What the month's figures are folds of, and the book of it."""
+
+    openings: list[Opening]
+    payouts: list[Payout]
+    trades: list[Trade]
+    bills: list[PowerBill]
+    usage: list[Usage]
+    book: Book
+
+
 class Month:
+    """One month at a time; `moved` is any number that changes when a record of money was stored."""
+
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self._days: dict[datetime, tuple[float, int]] = {}
+        self._money: tuple[tuple[str, int], Money] | None = None
 
-    async def view(self, read: Read, now: datetime) -> dict[str, Any]:
+    async def view(self, read: Read, now: datetime, moved: int = 0) -> dict[str, Any]:
         """The month's figures as JSON, each with how it was computed and the records behind it."""
         month = f"{now:%Y-%m}"
         start, end = month_span(month)
+        if self._money is None or self._money[0] != (month, moved):
+            self._money = ((month, moved), await read(lambda s: _money(s, start, end, now)))
+        money = self._money[1]
         hash_s, samples = await self._hashes(read, start, now)
-        payouts = await read(lambda s: s.between(Payout, BEGINNING, now + DAY))
-        trades = await read(lambda s: s.between(Trade, BEGINNING, now + DAY))
-        openings = await read(lambda s: s.between(Opening, BEGINNING, now + DAY))
-        bills = await read(lambda s: s.between(PowerBill, start, end))
-        usage = await read(lambda s: s.between(Usage, start, end))
         before = await read(lambda s: s.latest(NetworkTick, start))
         network = [*before, *await read(lambda s: s.between(NetworkTick, start, now))]
         elapsed_s = max((now - start).total_seconds(), 1.0)
-
-        def fold(_: Store) -> dict[str, Any]:
-            update = monthly_update(
-                self.fleet,
-                month,
-                now,
-                payouts=payouts,
-                bills=bills,
-                trades=trades,
-                openings=openings,
-                usage=usage,
-                hashrate_hs=hash_s / elapsed_s if samples else None,
-                hashrate_samples=samples,
-                network=[t for t in network if t.kind != "forecast"],
-            )
-            return {
-                "month": month,
-                "start": update.start.timestamp(),
-                "end": update.end.timestamp(),
-                "complete": update.complete,
-                "simulated": update.simulated,
-                "figures": [
-                    {
-                        "name": f.name,
-                        "value": f.value,
-                        "unit": f.unit,
-                        "how": f.how,
-                        "records": f.records,
-                        "count": f.count,
-                    }
-                    for f in update.figures
-                ],
-            }
-
-        return await read(fold)
+        update = monthly_update(
+            self.fleet,
+            month,
+            now,
+            payouts=money.payouts,
+            bills=money.bills,
+            trades=money.trades,
+            openings=money.openings,
+            usage=money.usage,
+            hashrate_hs=hash_s / elapsed_s if samples else None,
+            hashrate_samples=samples,
+            network=[t for t in network if t.kind != "forecast"],
+            book=money.book,
+        )
+        return shown(update)
 
     async def _hashes(self, read: Read, start: datetime, now: datetime) -> tuple[float, int]:
         """Hashes of the month so far, and how many samples say so."""
@@ -85,11 +87,36 @@ class Month:
             del self._days[day]
         day = start
         while day < now:
-            if day not in self._days or day >= now - 2 * DAY:
+            if day not in self._days or now < day + DAY + LATE:
                 self._days[day] = await read(lambda s, d=day: _hashes_of(s, d, min(d + DAY, now)))  # type: ignore[misc]
             day += DAY
         known = [v for d, v in self._days.items() if d < now]
         return sum(h for h, _ in known), sum(n for _, n in known)
+
+    def forget(self) -> None:
+        """Read every day again: a past was told late."""
+        self._days.clear()
+
+
+def shown(update: MonthlyUpdate) -> dict[str, Any]:
+    """As the page takes it: times in seconds since 1970, figures as the books write them."""
+    return {
+        "month": update.month,
+        "start": update.start.timestamp(),
+        "end": update.end.timestamp(),
+        "complete": update.complete,
+        "simulated": update.simulated,
+        "figures": [msgspec.to_builtins(figure) for figure in update.figures],
+    }
+
+
+def _money(store: Store, start: datetime, end: datetime, now: datetime) -> Money:
+    openings = store.between(Opening, BEGINNING, end)
+    payouts = store.between(Payout, BEGINNING, now + timedelta(microseconds=1))
+    trades = store.between(Trade, BEGINNING, now)
+    bills = store.between(PowerBill, start, now)
+    usage = store.between(Usage, start, end)
+    return Money(openings, payouts, trades, bills, usage, build_book([*openings, *payouts, *trades, *bills]))
 
 
 def _hashes_of(store: Store, start: datetime, end: datetime) -> tuple[float, int]:

@@ -16,6 +16,7 @@ from tieline.console.views import (
     open_faults,
     open_orders,
     open_overrides,
+    open_promises,
     recent,
     series_rows,
     site_now,
@@ -63,6 +64,10 @@ def site_view(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime, s
         "orders": [
             {"seq": q, "limit_mw": i.limit_w / 1e6, "until": i.until.timestamp(), "id": i.instruction_id}
             for q, i in open_orders(fold, site.id, now)
+        ],
+        "commitments": [
+            {"seq": q, "product": c.product, "mw": c.power_w / 1e6, "until": c.until.timestamp(), "status": c.status}
+            for q, c in open_promises(fold, site.id, now)
         ],
         "overrides": [
             {
@@ -156,14 +161,13 @@ def contract_view(fold: Fold, site: Site, now: datetime) -> Json:
 
 
 def weather_view(fold: Fold, site: Site, now: datetime) -> Json:
-    ticks = fold.weather.get(site.weather_station or "", {})
-    known = [at for at in ticks if at <= now]
-    if not known:
+    known = fold.weather.get(site.weather_station or "")
+    if known is None:
         return {"station": site.weather_station, "temp_c": None}
-    seq, tick = ticks[max(known)]
+    seq, tick = known
     return {
         "station": site.weather_station,
-        "temp_c": fold.temp_c(site, now),
+        "temp_c": fold.temp_c(site),
         "station_temp_c": tick.temp_c,
         "offset_c": site.temp_offset_c,
         "age_s": (now - tick.at).total_seconds(),

@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
+from tieline.console.behind import STREAMS
 from tieline.console.fold import STEP_S, Change, Decision, Fold, Row, Unit
 from tieline.economics import network_hashrate, strike
 from tieline.fleet import Contract, Site
 from tieline.fleet.physics import aux_share
-from tieline.records import Fault, Instruction, Override, Plan
+from tieline.records import Commitment, Fault, Instruction, Override, Plan
 from tieline.units import Efficiency
 
 Json = dict[str, Any]
@@ -74,12 +75,11 @@ def unit_now(fold: Fold, live: Mapping[str, Live], unit: Unit, now: datetime) ->
 
 
 def overview(fold: Fold, live: Mapping[str, Live], now: datetime, speed: float, info: Json) -> Json:
-    """The whole first page."""
+    """The first page, without its markets, which change more slowly."""
     return {
         "fleet": fleet_view(fold),
         **now_view(fold, live, now, speed, info),
         "series": series_view(fold, speed),
-        "markets": markets_view(fold, now),
         "decisions": [decision_view(fold, d) for d in recent(fold.decisions, PAGE_DECISIONS)],
     }
 
@@ -90,6 +90,7 @@ def fleet_view(fold: Fold) -> Json:
         "name": fleet.name,
         "sites": len(fleet.sites),
         "invented": sum(s.invented for s in fleet.sites),
+        "streams": sorted(STREAMS),
         "limit_mw": _mw(fleet.limit_w),
         "deployed_ehs": _eh(fleet.deployed_hs),
         "regions": sorted({s.region for s in fleet.sites}),
@@ -404,6 +405,16 @@ def decision_view(fold: Fold, decision: Decision) -> Json:
             }
         case Instruction():
             view |= {"limit_mw": _mw(record.limit_w), "until": record.until.timestamp(), "notice_s": record.notice_s}
+        case Commitment():
+            view |= {
+                "what": record.product,
+                "status": record.status,
+                "limit_mw": _mw(record.power_w),
+                "from": record.at.timestamp(),
+                "until": record.until.timestamp(),
+                "usd_per_mw_h": record.capacity_usd_per_mw_h,
+                "detail": record.detail,
+            }
         case Fault():
             view |= {"what": record.what, "detail": record.detail, "until": _time(record.until)}
         case Override():
@@ -440,6 +451,15 @@ def recent(decisions: Iterable[Decision], count: int) -> list[Decision]:
 
 def open_faults(fold: Fold, site_id: str, now: datetime) -> list[tuple[int, Fault]]:
     return [(q, f) for q, f in fold.faults.values() if f.site_id == site_id and (f.until is None or f.until > now)]
+
+
+def open_promises(fold: Fold, site_id: str, now: datetime) -> list[tuple[int, Commitment]]:
+    """Commitments to the grid that bind now."""
+    return [
+        (q, c)
+        for q, c in fold.commitments.values()
+        if c.site_id == site_id and c.status in ("accepted", "deployed") and c.at <= now < c.until
+    ]
 
 
 def open_orders(fold: Fold, site_id: str, now: datetime) -> list[tuple[int, Instruction]]:

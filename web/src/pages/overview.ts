@@ -25,7 +25,7 @@ export function overviewPage(root: HTMLElement, open: (path: string) => void): (
     keys.el,
     h("div", { class: "grid" },
       panel("Fleet", "Where the megawatts are, and what they do now", [{ stream: "Sample" }, { stream: "Plan" }, { stream: "Outcome" }], "map-panel", map.el).el,
-      panel("Decisions", "What changed, and why", [{ stream: "Plan" }, { stream: "Outcome" }, { stream: "Instruction" }, { stream: "Override" }, { stream: "Fault" }, { stream: "Action" }], "decisions-panel", decisions.el).el,
+      panel("Decisions", "What changed, and why", [{ stream: "Plan" }, { stream: "Outcome" }, { stream: "Instruction" }, { stream: "Commitment" }, { stream: "Override" }, { stream: "Fault" }, { stream: "Action" }], "decisions-panel", decisions.el).el,
       panel("Power by use", "MW by 5-minute interval over one day, UTC; drawn by load, auxiliary apart", [{ stream: "Sample" }, { stream: "PowerBill" }, { stream: "Plan" }], "power-panel", uses, power).el,
       panel("Ask the fleet", "Through the gateway, as a tenant: admitted, routed, billed", [{ stream: "Usage" }, { stream: "ReplicaState" }], "chat-panel", chat.el).el,
       hashPanel.el,

@@ -1,10 +1,9 @@
 // Any record at its permanent address, and the streams to browse.
 
-import { get } from "../data";
+import { feed, get } from "../data";
 import { h, put } from "../dom";
 import { fill, recordItem, type Stored } from "../drawer";
 
-const STREAMS = ["Plan", "Outcome", "Sample", "PriceTick", "NetworkTick", "WeatherTick", "Demand", "Instruction", "Override", "Action", "Fault", "ReplicaState", "Usage", "Payout", "Trade", "PowerBill"];
 
 export function recordPage(root: HTMLElement, seq: string): () => void {
   document.title = `Record ${seq} · Tieline`;
@@ -22,7 +21,7 @@ export function recordPage(root: HTMLElement, seq: string): () => void {
 export function recordsPage(root: HTMLElement): () => void {
   document.title = "Records · Tieline";
   const query = new URLSearchParams(location.search);
-  const stream = h("select", { id: "stream" }, STREAMS.map((s) => h("option", { value: s, selected: query.get("stream") === s }, s)));
+  const stream = h("select", { id: "stream" }, (feed.overview?.fleet.streams ?? ["Plan"]).map((s) => h("option", { value: s, selected: (query.get("stream") ?? "Plan") === s }, s)));
   const subject = h("input", { id: "subject", value: query.get("subject") ?? "", placeholder: "any site, market, tenant…", autocomplete: "off", spellcheck: "false" });
   const limit = h("select", { id: "limit" }, ["60", "200", "500"].map((n) => h("option", {}, n)));
   const list = h("div", { class: "records", "aria-live": "polite" });

@@ -23,6 +23,7 @@ interface SiteView {
   confirmed: { seq: number; by: string; at: number } | null; series: Series; asked: [number, number][]; curves: Curve[]; decisions: Decision[];
   faults: { seq: number; what: string; detail: string; at: number }[]; orders: { seq: number; limit_mw: number; until: number; id: string }[];
   overrides: { seq: number; override_id: string; unit_id: string | null; target_mw: number | null; until: number; by: string; why: string }[];
+  commitments: { seq: number; product: string; mw: number; until: number; status: string }[];
   operator: string | null; can_command: boolean;
 }
 
@@ -127,6 +128,7 @@ function heading(v: SiteView): Child[] {
 function alertsOf(v: SiteView): Child[] {
   return [
     v.orders.map((o) => h("p", { class: "alert order" }, h("b", {}, `Grid order: at most ${mw(o.limit_mw)}`), ` until ${moment(o.until, v.now)} UTC `, ref(o.seq))),
+    v.commitments.map((c) => h("p", { class: "alert order" }, h("b", {}, `Promised to the grid: ${mw(c.mw)}`), ` ${c.product}, ${c.status}, until ${moment(c.until, v.now)} UTC `, ref(c.seq))),
     v.overrides.map((o) => h("p", { class: "alert hand" }, h("b", {}, `${o.unit_id ?? "The site"} is held at ${mw(o.target_mw)}`), ` until ${moment(o.until, v.now)} UTC by ${o.by}: ${o.why} `, ref(o.seq))),
     v.faults.map((f) => h("p", { class: "alert fault" }, h("b", {}, title(f.what)), ` since ${moment(f.at, v.now)} UTC. ${f.detail} `, ref(f.seq))),
   ];
