@@ -201,3 +201,38 @@ def test_note_to_a_statement_keeps_dates_and_balance_sheet_words() -> None:
         ("2025-09-30", "btc_receivable_from_collateral"): "2583",
         ("2025-09-30", "receivable_kusd"): "294648",
     }
+
+
+def test_a_figure_in_brackets_has_the_month_in_the_brackets() -> None:
+    got = figures("Mining revenue in May 2025 amounted to $3.1 million (April 2025: $2.9 million).")
+    assert got == {("2025-05", "revenue_usd"): "3100000", ("2025-04", "revenue_usd"): "2900000"}
+
+
+def test_a_total_with_hosted_coins_is_no_production_of_its_own() -> None:
+    reading = read(
+        "In May 2025 the company produced approximately 295 bitcoin, of which 218 bitcoin was from datacenter hosting. It held 58 bitcoin.",
+        published=PUBLISHED,
+    )
+    assert {(f.field, int(f.value)) for f in reading.facts} == {("hosted_btc_customers", 218), ("btc_held_end", 58)}
+    assert any("customers' coins" in n for n in reading.notes)
+
+
+def test_including_pledged_coins_is_the_whole_holding() -> None:
+    assert figures("As of May 31, 2025, the company held 610 BTC including pledged Bitcoin.") == {
+        ("2025-05", "btc_held_end"): "610"
+    }
+
+
+def test_an_outlook_is_not_last_years_month() -> None:
+    text = "- In May the company produced 152 Bitcoin\n- June end of month hash rate expected to be 1.5 EH/s, producing approximately 6.8 bitcoin per day\n"
+    assert figures(text) == {("2025-05", "btc_produced"): "152"}
+
+
+def test_a_bare_hashrate_is_named_only_beside_an_average() -> None:
+    beside = figures(
+        "In May the hash rate increased by 7% to 26.4 EH/s. The average operational rate fell by 14% to 19.3 EH/s. It mined 10 BTC."
+    )
+    assert beside[("2025-05", "deployed_ehs")] == "26.4"
+    assert beside[("2025-05", "avg_operating_ehs")] == "19.3"
+    alone = figures("In May the hash rate increased by 7% to 26.4 EH/s. It mined 10 BTC.")
+    assert alone == {("2025-05", "btc_produced"): "10"}

@@ -479,7 +479,7 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
     ):
         return (
             ("hosted_btc_customers", STRONG)
-            if w.PRODUCED.search(tail + follow) and not re.search(r"self", tail, re.IGNORECASE)
+            if w.PRODUCED.search(s.before[-120:] + follow) and not re.search(r"self", tail, re.IGNORECASE)
             else ("", 0)
         )
     return None

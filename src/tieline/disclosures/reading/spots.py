@@ -110,15 +110,7 @@ def spots_in(text: str, start: int, end: int, marks: list[Period], style: str) -
             gap = text[gap_start : q.start]
             cut = _SPLIT.search(gap)
             left_from = gap_start + (cut.end() if cut and cut[0] not in ("(", ")") else (cut.start() if cut else 0))
-            linked = not re.sub(
-                _SPLIT,
-                "",
-                re.sub(
-                    r"(?i)\b(?:or|to|approximately|about|roughly|a total of|respectively|in|from|vs\.?|versus|compared (?:to|with)|daily|per day)\b|[\s\"]",
-                    "",
-                    gap,
-                ),
-            )
+            linked = not re.sub(_LINK, "", re.sub(_SPLIT, "", _without(gap, gap_start, marks)))
         right_to = end
         if later:
             gap = text[q.end : later[0].start]
@@ -160,6 +152,19 @@ def spots_in(text: str, start: int, end: int, marks: list[Period], style: str) -
         )
     out.sort(key=lambda s: s.q.start)
     return out
+
+
+_LINK = re.compile(
+    r"(?i)\b(?:or|to|approximately|about|roughly|a total of|respectively|in|from|vs\.?|versus|compared (?:to|with)|daily|per day)\b|[\s\":]"
+)
+
+
+def _without(gap: str, at: int, marks: list[Period]) -> str:
+    """The gap without the periods in it."""
+    for p in reversed(marks):
+        if at <= p.start and p.end <= at + len(gap):
+            gap = gap[: p.start - at] + gap[p.end - at :]
+    return gap
 
 
 def _is_compared(text: str, left_from: int, at: int, gap_start: int) -> bool:

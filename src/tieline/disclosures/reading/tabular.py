@@ -61,6 +61,8 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
         ):
             continue
         q = found[0]
+        if m["label"].count("(") != m["label"].count(")") or re.search(r"[$€£]\s?\d|\d[,.]\d", m["label"]):
+            continue  # a sentence with figures of its own, not a label
         if q.unit == "%" or re.match(r"\s*(?:-|to|bis|和|至)\s*\d", text[q.end : q.end + 8]):
             continue
         named = classify(re.sub(r"\s+", " ", m["label"]), q.unit)
