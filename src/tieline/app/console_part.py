@@ -17,6 +17,7 @@ from tieline.app.runtime import Runtime
 from tieline.app.up import State
 from tieline.config import Config
 from tieline.console.app import make_app
+from tieline.disclosures.keep import LiveBook
 from tieline.link import NatsLink
 from tieline.store import Store
 
@@ -48,6 +49,7 @@ async def run(runtime: Runtime, ready: Ready) -> None:
         demo_key=runtime.demo_key,
         info=lambda: told(runtime),
         tokens=tokens(config),
+        disclosures=LiveBook(runtime.data / "disclosures.jsonl"),
     )
     server = _Server(
         uvicorn.Config(
