@@ -313,7 +313,7 @@ def _line_items(text: str, start: int, end: int, style: str) -> list[Item]:
         return []
     start += len(content) - len(content.lstrip())
     end = start + len(stripped)
-    if len(stripped) > 400:
+    if len(stripped) > 260 or (len(stripped) > 160 and stripped.endswith((".", ";"))):
         return [Item("break", start, end)]
     whole = _whole(text, start, end, style)
     if whole is not None:
@@ -347,7 +347,7 @@ def _whole(text: str, start: int, end: int, style: str) -> Item | None:
 
 def _heading(text: str, start: int, end: int) -> Item | None:
     """One or more periods or changes as column headings, with nothing beside them but `Metric` and footnotes."""
-    if end - start > 400 or not _MAY_HEAD.search(text, start, end):
+    if end - start > 260 or not _MAY_HEAD.search(text, start, end):
         return None
     columns, glued = _columns(text, start, end)
     if not columns:

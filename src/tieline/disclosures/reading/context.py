@@ -66,7 +66,7 @@ def understand(text: str, title: str | None, published: str | None) -> Context:
 
 def language_of(text: str) -> str:
     """The language by its commonest small words; Chinese and Japanese by their script."""
-    sample = text[:20_000]
+    sample = text[:6_000]
     kana = len(re.findall(r"[ぁ-んァ-ヶ]", sample))
     han = len(re.findall(r"[一-鿿]", sample))
     if han + kana > max(10, len(sample) * 0.05):
@@ -101,7 +101,7 @@ def _dateline(text: str) -> tuple[int, int] | None:
 
 def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[str | None, tuple[int, int] | None]:
     body = text[:60_000]
-    every = [as_heading(p) if _in_heading(body, p) else p for p in periods(body)]
+    every = [as_heading(p) if _in_heading(body, p) else p for p in _by_line(body)]
     compared = {id(p) for p in every if _compared(body, p)}
     own = [p for p in every if id(p) not in compared]
     before = shift(f"{date[0]:04d}-{date[1]:02d}", -1) if date else None
@@ -141,6 +141,17 @@ def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[
         )
         top = max(first, months.most_common(1)[0][0])
     return top, (int(top[:4]), int(top[5:]))
+
+
+def _by_line(text: str) -> list[Period]:
+    """Every period, sought only in the lines that may hold one."""
+    out: list[Period] = []
+    start = 0
+    for line in text.split("\n"):
+        if line:
+            out.extend(periods(text, start, start + len(line)))
+        start += len(line) + 1
+    return out
 
 
 def _compared(text: str, p: Period) -> bool:

@@ -99,10 +99,29 @@ class Period:
         return self.day == calendar.monthrange(self.year or 2023, self.month)[1]
 
 
+_CANDIDATE = re.compile(
+    r"20[1-4]\d|Q ?[1-4]|[1-4] ?Q|quarter|qtr|[月월年季]|['’]\d\d|(?:^|[^a-z])(?:"
+    + "|".join(sorted({name[:3] for name in _MONTHS}))
+    + r")",
+    re.IGNORECASE,
+)
+"""A cheap first look: most sentences and nearly all cells hold nothing that could be a period."""
+
+
+def may_hold_period(text: str, start: int, end: int) -> bool:
+    """Is it worth looking closer?"""
+    return _CANDIDATE.search(text, start, end) is not None or (
+        start > 0 and _CANDIDATE.search(text, start - 1, min(end, start + 4)) is not None
+    )
+
+
 def periods(text: str, start: int = 0, end: int | None = None) -> list[Period]:
     """Every period expression in text[start:end], in order, not overlapping."""
     out: list[Period] = []
-    for m in _PATTERN.finditer(text, start, len(text) if end is None else end):
+    stop = len(text) if end is None else end
+    if not may_hold_period(text, start, stop):
+        return out
+    for m in _PATTERN.finditer(text, start, stop):
         period = _period(text, m)
         if period is None:
             continue

@@ -35,6 +35,11 @@ _YEAR_ALONE = re.compile(
     r"\b(?:in|for|during|throughout|fiscal(?: year)?|calendar(?: year)?|year|full-year|full year)\s+20[12]\d\b(?!-)|\b20[12]\d (?:fiscal|financial|full) year|\bfiscal year\b|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven) months\b|\b(?:first|second) half\b",
     re.IGNORECASE,
 )
+_WORTH = re.compile(
+    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b|\b(?:sold|sell|sales?|hodl|held|retained)|verkauft|vend|未|没有|沒有|売却",
+    re.IGNORECASE,
+)
+"""A figure, or a word that may say that nothing was sold."""
 _NO_SALE_OBJECT = re.compile(w.BITCOIN.pattern + r"|holdings|production|treasury|\bany\b", re.IGNORECASE)
 
 
@@ -44,6 +49,8 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
     previous: list[Claim] = []
     carried: str | None = None
     for start, end in sentences(text, skip):
+        if not _WORTH.search(text, start, end):
+            continue
         marks = periods(text, start, end)
         if _YEAR_ALONE.search(text, start, end) and not marks:
             carried = "none"
