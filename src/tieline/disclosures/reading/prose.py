@@ -49,6 +49,8 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
     previous: list[Claim] = []
     carried: str | None = None
     for start, end in sentences(text, skip):
+        if "\n" in text[max(0, start - 2) : start]:
+            carried = None  # a new paragraph speaks of the document's month again
         if not _WORTH.search(text, start, end):
             continue
         marks = periods(text, start, end)
