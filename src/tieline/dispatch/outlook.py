@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from tieline.dispatch.series import HISTORY, KEEP, Known, Series, Slots
 from tieline.dispatch.settings import Settings
@@ -32,7 +33,9 @@ from tieline.records import (
     Sample,
     WeatherTick,
 )
-from tieline.store import Store
+
+if TYPE_CHECKING:  # what is planned from an outlook stays free of the store
+    from tieline.store import Store
 
 STREAMS: tuple[type[Record], ...] = (
     PriceTick,

@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import socket
-import sqlite3
 import sys
 from pathlib import Path
 from typing import Final
@@ -23,7 +22,7 @@ from tieline.gateway import app
 from tieline.gateway.coordinator import CoordinatorServer
 from tieline.gateway.lease import Coordinator
 from tieline.gateway.settings import Settings
-from tieline.store import Spool
+from tieline.store import Spool, StoreError
 
 log = logging.getLogger("tieline.gateway")
 
@@ -92,7 +91,7 @@ def audit(data: Path, name: str) -> dict[str, int] | None:
         spool = Spool(path)
         totals = spool.totals()
         spool.close()
-    except (sqlite3.Error, OSError, RuntimeError):
+    except (StoreError, OSError):
         return None
     return totals
 
