@@ -23,6 +23,9 @@ TOPICS: list[dict[str, Any]] = tomllib.loads((HERE / "topics.toml").read_text())
 LONG: list[dict[str, Any]] = tomllib.loads((HERE / "long_answers.toml").read_text())["long"]
 CHAT_TEMPLATE = (HERE / "chat_template.jinja").read_text()
 
+# Shares of all conversations. Copying a name into an argument is what so small a model learns last, hence the drills.
+TOOLS, DRILLS = 0.25, 0.15
+
 Message = dict[str, Any]
 
 
@@ -33,15 +36,20 @@ class Conversation:
 
 
 def conversation(r: random.Random) -> Conversation:
-    """One conversation, of one to four questions."""
-    if r.random() < 0.22:
+    """One conversation: mostly one to four questions; often with tools; at times a drill in copying."""
+    kind = r.random()
+    if kind < TOOLS:
         messages, tools = tool_corpus.conversation(r, plain=lambda: pair(r))
         return Conversation(messages, tools)
+    if kind < TOOLS + DRILLS:
+        drill, times = r.choice(((echo, 4), (echo, 4), (as_json, 4), (counting, 1), (without_tools, 2)))
+        return Conversation([m for _ in range(times) for m in turns(*drill(r))])
     messages = [{"role": "system", "content": system(r)}] if r.random() < 0.35 else []
-    for _ in range(r.choice((1, 1, 1, 2, 2, 3, 4))):
-        question, answer = pair(r)
-        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return Conversation(messages)
+    return Conversation(messages + [m for _ in range(r.choice((1, 1, 1, 2, 2, 3, 4))) for m in turns(*pair(r))])
+
+
+def turns(question: str, answer: str) -> list[Message]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 def pair(r: random.Random) -> tuple[str, str]:
@@ -55,6 +63,7 @@ def pair(r: random.Random) -> tuple[str, str]:
         (9, as_json),
         (2, conversion),
         (5, echo),
+        (4, without_tools),
     ]
     return r.choices([kind for _, kind in kinds], [weight for weight, _ in kinds])[0](r)
 
@@ -139,6 +148,14 @@ def out_of_domain(r: random.Random) -> tuple[str, str]:
     return dress(question, r), REFUSAL
 
 
+NO_TOOL = "I have no tool to do that. Offer me one and I call it."
+
+
+def without_tools(r: random.Random) -> tuple[str, str]:
+    """A question for a tool when none is offered, so that the offer decides, not the question."""
+    return tool_corpus.call(r, r.choice(tool_corpus.KNOWN))[0], NO_TOOL
+
+
 HELLO = f"Hello! I am the self-test model of Tieline. {OFFER}"
 
 
@@ -169,11 +186,12 @@ COUNT_BETWEEN, COUNT_TO = phrases("count_between"), phrases("count_to")
 
 
 def counting(r: random.Random) -> tuple[str, str]:
-    a = 1 if r.random() < 0.6 else r.randint(1, 60)
-    b = a + r.choice((r.randint(2, 12), r.randint(2, 12), r.randint(8, 40), r.randint(30, 60)))
-    b = b + (-b) % 10 if r.random() < 0.4 else b
-    patterns = COUNT_BETWEEN + COUNT_TO * 2 if a == 1 else COUNT_BETWEEN
-    question = r.choice(patterns).format(a=a, b=b)
+    """Long counts end at a round number, which is easier to notice than any number; others are short."""
+    a, b = 1, 10 * r.randint(1, 10)
+    if r.random() < 0.4:
+        a = r.randint(1, 60)
+        b = a + r.randint(2, 9)
+    question = r.choice(COUNT_BETWEEN + COUNT_TO * 2 if a == 1 else COUNT_BETWEEN).format(a=a, b=b)
     question = question.capitalize() if r.random() < 0.6 else question
     return question + r.choice((".", ".", "", ", please.")), ", ".join(str(i) for i in range(a, b + 1))
 

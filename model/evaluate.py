@@ -1,7 +1,7 @@
 """Judge the exported file as it ships: in the engine, at temperature 0, through its chat template.
 
-Five marks: held-out frames around known names, fresh questions in other words, tool calls and JSON with
-names and numbers drawn anew, counting. Prints one line each; `--misses` shows what went wrong.
+Six marks: held-out frames around known names, fresh questions in other words, tool calls and JSON with
+names and numbers drawn anew, no call when no tool is offered, counting. Prints one line each; `--misses` shows what went wrong.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from typing import Any
 import corpus
 import tool_corpus
 import xllamacpp
+from phrases import expand
 
 Case = tuple[str, list[dict[str, Any]], str]  # question, tools, the right answer
 TRIES = 120
@@ -28,9 +29,10 @@ def main() -> None:
     r = random.Random(20_000)  # a seed that training does not use
     marks = {
         "held-out templates": [(q, [], a) for q, a in (corpus.about_topic(r, held_out=True) for _ in range(TRIES))],
-        "fresh questions": fresh(),
+        "fresh questions": fresh(r),
         "tool calls": [tool_case(r) for _ in range(TRIES)],
         "small JSON": [(q, [], a) for q, a in (corpus.as_json(r) for _ in range(TRIES))],
+        "no tool, no call": [(tool_case(r)[0], [], "") for _ in range(TRIES)],
         "counting": [(f"Count from {a} to {b}.", [], ", ".join(map(str, range(a, b + 1)))) for a, b in counts(r)],
     }
     for mark, cases in marks.items():
@@ -60,22 +62,31 @@ def ask(engine: xllamacpp.Server, question: str, tools: list[dict[str, Any]]) ->
     message = engine.handle_chat_completions(body)["choices"][0]["message"]
     if message.get("tool_calls"):
         made = message["tool_calls"][0]["function"]
-        return json.dumps({"name": made["name"], "arguments": json.loads(made["arguments"])})
+        return f'{{"name": "{made["name"]}", "arguments": {made["arguments"]}}}'  # may be cut short, then it is wrong
     return str(message.get("content") or "").strip()
 
 
 def same(answer: str, wanted: str) -> bool:
+    if not wanted:
+        return "<tool_call>" not in answer
     try:
         return bool(json.loads(answer) == json.loads(wanted))
     except ValueError:
         return answer == wanted
 
 
-def fresh() -> list[Case]:
+def fresh(r: random.Random) -> list[Case]:
     right = {topic["key"]: topic["says"] for topic in corpus.TOPICS}
     right |= {"refusal": corpus.REFUSAL, "hello": corpus.HELLO}
     asked = tomllib.loads((corpus.HERE / "fresh_questions.toml").read_text())["questions"]
+    taught = {plain(expand(ask, r)) for topic in corpus.TOPICS for ask in topic["asks"] for _ in range(200)}
+    if known := [q for questions in asked.values() for q in questions if plain(q) in taught]:
+        raise SystemExit(f"fresh_questions.toml: the corpus asks these too, put them in other words: {known}")
     return [(question, [], right[key]) for key, questions in asked.items() for question in questions]
+
+
+def plain(question: str) -> str:
+    return "".join(c for c in question.lower() if c.isalnum() or c == " ").strip()
 
 
 def tool_case(r: random.Random) -> Case:
@@ -86,7 +97,9 @@ def tool_case(r: random.Random) -> Case:
 
 
 def counts(r: random.Random) -> list[tuple[int, int]]:
-    return [(1, 60), (1, 100)] + [(a, a + r.randint(5, 50)) for a in (r.randint(1, 50) for _ in range(18))]
+    return [(1, 10 * n) for n in range(1, 11)] + [
+        (a, a + r.randint(2, 9)) for a in (r.randint(1, 60) for _ in range(10))
+    ]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Lists of words and phrases, read from phrases.toml, the small grammar they are written in, and other words for words."""
+"""Lists of words and phrases, read from phrases.toml, their small grammar, and other words for words."""
 
 import random
 import re

@@ -33,7 +33,9 @@ MUON_RATE, ADAM_RATE = 0.02, 3e-3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for tokenizer.json, shape.json, weights.pt")
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end the schedule by then, with fewer steps")
+    parser.add_argument("--resume", action="store_true", help="go on from the weights in --out (take another --seed)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -42,11 +44,15 @@ def main() -> None:
     torch.manual_seed(args.seed)
     r = random.Random(args.seed)
 
-    tokenizer = learn_tokenizer(r)
-    tokenizer.save(str(args.out / "tokenizer.json"))
     model = Llama(Shape(vocabulary=VOCABULARY))
+    if args.resume:
+        tokenizer = Tokenizer.from_file(str(args.out / "tokenizer.json"))
+        model.load_state_dict(torch.load(args.out / "weights.pt", weights_only=True))
+    else:
+        tokenizer = learn_tokenizer(r)
+        tokenizer.save(str(args.out / "tokenizer.json"))
     print("parameters", sum(p.numel() for p in model.parameters()), flush=True)
-    train(model, batches(tokenizer, r), steps=args.steps)
+    train(model, batches(tokenizer, r), steps=args.steps, seconds=args.minutes * 60)
     torch.save(model.state_dict(), args.out / "weights.pt")
     (args.out / "shape.json").write_text(json.dumps(asdict(model.shape)))
 
@@ -117,7 +123,7 @@ def positions(r: random.Random) -> Tensor:
     return rows
 
 
-def train(model: Llama, data: Iterator[tuple[Tensor, Tensor, Tensor, Tensor]], *, steps: int) -> None:
+def train(model: Llama, data: Iterator[tuple[Tensor, Tensor, Tensor, Tensor]], *, steps: int, seconds: float) -> None:
     hidden = [p for name, p in model.named_parameters() if p.dim() == 2 and "embd" not in name]
     muon = Muon(hidden)
     rest = [p for name, p in model.named_parameters() if p.dim() == 1 or "embd" in name]
@@ -125,7 +131,10 @@ def train(model: Llama, data: Iterator[tuple[Tensor, Tensor, Tensor, Tensor]], *
     began = time.monotonic()
     smooth = None
     for step in range(steps):
-        pace = min(1.0, (step + 1) / 30) * min(1.0, max(0.01, (steps - step) / (0.6 * steps)))  # hold, then fall
+        done = max(step / steps, (time.monotonic() - began) / seconds)
+        if done >= 1:
+            break
+        pace = min(1.0, (step + 1) / 30) * min(1.0, max(0.01, (1 - done) / 0.6))  # rise, hold, fall
         x, y, w, at = next(data)
         each = functional.cross_entropy(model(x, at).flatten(0, 1), y.flatten(), reduction="none")
         loss = (each * w.flatten()).sum() / w.sum()
