@@ -25,7 +25,7 @@ from tieline.config import Config
 from tieline.dispatch import Controller, Settings
 from tieline.feeds.choose import choose
 from tieline.link import Ack, Link, NatsLink
-from tieline.records import AnyRecord, Demand, Instruction, Override, Plan, Record, WeatherTick
+from tieline.records import Action, AnyRecord, Demand, Instruction, Override, Plan, Record, WeatherTick
 from tieline.store import Store, StoreError
 
 log = logging.getLogger("tieline.core")
@@ -124,13 +124,16 @@ class Core:
         return records.encode(plans[0]) if plans else b""
 
     async def give_orders(self, subject: str, data: bytes) -> bytes:
-        """Orders and overrides that still stand for the site that asks: what it missed while it was cut off."""
+        """Orders, overrides and accepted plans that still stand for the site that asks: what it missed while it
+        was cut off."""
         site_id, now = subject.removeprefix("orders.get."), self.clock.now()
         start, end = now - ORDERS_LOOK_BACK, now + ORDERS_LOOK_BACK
         orders = self.store.between(Instruction, start, end, subject=site_id)
         overrides = self.store.between(Override, start, end, subject=site_id)
         standing: list[AnyRecord] = [one for one in orders if one.until > now]
         standing += [one for one in overrides if one.until > now]
+        accepted = self.store.between(Action, now - self.interval, now + self.interval)
+        standing += [one for one in accepted if one.what == "accept" and one.target == site_id]
         return records.encode_batch(standing)
 
     async def give_surroundings(self, subject: str, data: bytes) -> bytes:
