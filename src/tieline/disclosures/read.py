@@ -43,7 +43,7 @@ def read(
     several = _several(doc.text, found, ctx)
     if several is not None:
         return _refused(doc, own, published, several)
-    _attribute(doc.text, found, own)
+    _attribute(doc.text, found, own, main_issuer(doc.text, doc.title))
     if issuer is not None:
         others = sorted({c.issuer for c in found if c.issuer not in (None, issuer)} - {None}, key=str)
         if others:
@@ -102,9 +102,14 @@ def _why_empty(text: str, ctx: context.Context, notes: list[str]) -> str:
     return f"no production or treasury figure was found{reasons}"
 
 
-def _attribute(text: str, claims: list[Claim], own: str | None) -> None:
-    """Give each figure its company: the one named last before it, in a text that names several."""
+def _attribute(text: str, claims: list[Claim], own: str | None, main: str | None) -> None:
+    """Give each figure its company: the one named last before it, in a text that names several.
+
+    A caller may know the company under another ticker than the directory; then the text's main company is meant.
+    """
     named = mentions(text)
+    if own is not None and main is not None and all(ticker != own for _, ticker in named):
+        named = [(at, own if ticker == main else ticker) for at, ticker in named]
     if len({ticker for _, ticker in named}) < 2:
         for c in claims:
             c.issuer = c.issuer or own

@@ -236,3 +236,9 @@ def test_a_bare_hashrate_is_named_only_beside_an_average() -> None:
     assert beside[("2025-05", "avg_operating_ehs")] == "19.3"
     alone = figures("In May the hash rate increased by 7% to 26.4 EH/s. It mined 10 BTC.")
     assert alone == {("2025-05", "btc_produced"): "10"}
+
+
+def test_a_company_may_be_known_under_another_ticker() -> None:
+    text = "Argo Blockchain plc June update\nIn May 2025, Argo mined 47 Bitcoin. Its rival Riot mined 514 BTC.\n"
+    reading = read(text, published=PUBLISHED, issuer="ARBK")
+    assert {(f.issuer, f.field, int(f.value)) for f in reading.facts} == {("ARBK", "btc_produced", 47)}
