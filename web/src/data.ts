@@ -112,7 +112,25 @@ class Feed {
     this.tell(new Set(["all"]));
   }
 
+  /** Listen while the page is seen: a browser gives one host six connections, whatever the number of tabs. */
   start(): void {
+    let leaving = 0;
+    document.addEventListener("visibilitychange", () => {
+      clearTimeout(leaving);
+      if (document.hidden) {
+        leaving = window.setTimeout(() => {
+          this.source?.close();
+          this.source = null;
+        }, 5000);
+      } else if (!this.source) {
+        this.listen();
+        void this.load().catch(() => undefined);
+      }
+    });
+    if (!document.hidden) this.listen();
+  }
+
+  private listen(): void {
     this.source?.close();
     const source = (this.source = new EventSource("/api/events"));
     let lost = false;

@@ -101,15 +101,16 @@ function planItem(moves: Move[]): Item {
   const sites = new Set(moves.map((m) => m.decision.site_id));
   const mode = decision.mode === "act" ? "" : decision.mode === "observe" ? " (observed only: nothing is sent)" : " (advised: waits for an operator)";
   const delta = `${up ? "+" : "−"}${brief(Math.abs(after - before))} MW`;
-  const verb = change.use === "mining"
+  const still = !fresh && Math.abs(after - before) <= Math.max(0.05 * moves.length, 0.02 * rated);
+  const verb = still ? "stays at" : change.use === "mining"
     ? (fresh ? "begins at" : stops ? "stops mining" : starts ? "starts mining" : up ? "mines more" : "mines less")
     : (fresh ? "serves with" : up ? "serves more" : "serves less");
-  const plural = change.use === "mining"
+  const plural = still ? "stay as they are" : change.use === "mining"
     ? (fresh ? "begin at" : stops ? "stop mining" : starts ? "start mining" : up ? "mine more" : "mine less")
     : (fresh ? "serve with" : up ? "serve more" : "serve less");
-  const item = { at: decision.at, seqs: [...new Set(moves.map((m) => m.decision.seq))], sites, cls: `${change.use} ${up ? "up" : "down"}`, mark: up ? "▲" : "▼" };
+  const item = { at: decision.at, seqs: [...new Set(moves.map((m) => m.decision.seq))], sites, cls: `${change.use} ${still ? "" : up ? "up" : "down"}`, mark: still ? "•" : up ? "▲" : "▼" };
   if (sites.size === 1) {
-    const amount = fresh ? ` ${mw(after)}` : `: ${brief(before)} → ${mw(after)}`;
+    const amount = fresh || still ? ` ${mw(after)}` : `: ${brief(before)} → ${mw(after)}`;
     return { ...item, head: [link(decision.site_id, decision.site), ` ${verb}`, h("b", {}, amount)], text: change.text + mode, more: moves.slice(1).map((m) => `${m.change.unit_id}: ${m.change.text}`) };
   }
   const bids = moves.map((m) => m.change.bid_usd_per_mwh).filter((b): b is number => b !== null);
@@ -119,11 +120,12 @@ function planItem(moves: Move[]): Item {
     text = `Price ${brief(change.price_usd_per_mwh)} USD/MWh ${up ? "is below" : "is not below"} their strikes (${range} USD/MWh).`;
   } else if (range && change.price_usd_per_mwh !== null) {
     const prices = moves.map((m) => m.change.price_usd_per_mwh ?? 0);
-    text = `Bids of ${range} against prices of ${brief(Math.min(...prices))} to ${brief(Math.max(...prices))} USD/MWh (rule: ${change.rule}).`;
+    const low = Math.min(...prices), high = Math.max(...prices);
+    text = `Bids of ${range} against ${brief(low) === brief(high) ? `a price of ${brief(low)}` : `prices of ${brief(low)} to ${brief(high)}`} USD/MWh (rule: ${change.rule}).`;
   }
   return {
     ...item,
-    head: [h("span", { class: "many" }, count(sites.size, "site")), ` ${plural}`, h("b", {}, fresh ? ` ${mw(after)}` : `: ${delta}`)],
+    head: [h("span", { class: "many" }, count(sites.size, "site")), ` ${plural}`, h("b", {}, fresh ? ` ${mw(after)}` : still ? `: ${mw(after)}` : `: ${delta}`)],
     text: text + mode,
     more: moves.map((m) => `${m.decision.site}: ${m.change.before_mw === null ? "" : `${brief(m.change.before_mw)} → `}${mw(m.change.after_mw)}. ${m.change.text}`),
   };

@@ -11,6 +11,7 @@ export function num(value: number | null | undefined, places = 1): string {
 export function brief(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return DASH;
   const size = Math.abs(value);
+  if (size < 0.005) return "0";
   return num(value, size >= 100 ? 0 : size >= 10 ? 1 : 2);
 }
 

@@ -22,7 +22,7 @@ export class KeyNumbers {
   private readonly price = tile("Hashprice", [{ stream: "NetworkTick" }]);
   private readonly tokens = tile("Tokens per second", [{ stream: "Usage", name: "Usage (real)" }, { stream: "Sample", name: "Sample (modelled)" }, { stream: "ReplicaState" }]);
   private readonly btc = tile("Bitcoin this month", [{ stream: "Payout" }, { stream: "Trade" }]);
-  private readonly money = tile("Expected of the plans", [{ stream: "Plan" }, { stream: "PriceTick" }]);
+  private readonly money = tile("Expected margin", [{ stream: "Plan" }, { stream: "PriceTick" }]);
 
   constructor() {
     const tiles = [this.power, this.hash, this.price, this.tokens, this.btc, this.money];
@@ -73,7 +73,7 @@ export class KeyNumbers {
     say(this.money.value, k.planned_usd_per_h === null ? DASH : num(k.planned_usd_per_h, 0));
     say(this.money.unit, "USD/h");
     say(this.money.sub, k.price_usd_per_mwh === null ? "no power price known" : `power at ${num(k.price_usd_per_mwh, 2)} USD/MWh, mean by MW`);
-    say(this.money.foot, "over the cost of power");
+    say(this.money.foot, "of the plans in force, over power");
   }
 }
 

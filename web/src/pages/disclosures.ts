@@ -40,7 +40,7 @@ export function disclosuresPage(root: HTMLElement): () => void {
   put(root,
     h("div", { class: "page-head" }, h("h1", {}, "What miners publish, checked"), h("p", { class: "note" }, "Each figure as it was printed, with where; each check with its computation. An empty cell was not published.")),
     h("div", { class: "filters" }, h("label", { for: "month" }, "Month"), back, month, on, counts, files),
-    h("div", { class: "grid" },
+    h("div", { class: "layout" },
       peers.el,
       panel("Checks of the month", "What the arithmetic and the chain say", null, "power-panel", verdicts).el,
       panel("Why production changed", "From the month before, by cause; the steps add up to the printed change", null, "side-panel", bridge, waterfall).el,

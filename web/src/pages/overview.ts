@@ -23,7 +23,7 @@ export function overviewPage(root: HTMLElement, open: (path: string) => void): (
   put(root,
     h("h1", { class: "sr" }, "Overview"),
     keys.el,
-    h("div", { class: "grid" },
+    h("div", { class: "layout" },
       panel("Fleet", "Where the megawatts are, and what they do now", [{ stream: "Sample" }, { stream: "Plan" }, { stream: "Outcome" }], "map-panel", map.el).el,
       panel("Decisions", "What changed, and why", [{ stream: "Plan" }, { stream: "Outcome" }, { stream: "Instruction" }, { stream: "Commitment" }, { stream: "Override" }, { stream: "Fault" }, { stream: "Action" }], "decisions-panel", decisions.el).el,
       panel("Power by use", "MW by 5-minute interval over one day, UTC; drawn by load, auxiliary apart", [{ stream: "Sample" }, { stream: "PowerBill" }, { stream: "Plan" }], "power-panel", uses, power).el,

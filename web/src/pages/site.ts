@@ -35,7 +35,7 @@ export function sitePage(root: HTMLElement, id: string): () => void {
   const facts = h("div", { class: "facts" }), prices = h("div", { class: "prices" }), command = h("div", { class: "command" });
   const decisions = new Decisions(id);
   put(root, head, alerts,
-    h("div", { class: "grid" },
+    h("div", { class: "layout" },
       panel("Units", "Setpoint is what was asked; readback is what was observed", [{ stream: "Sample", subject: id }, { stream: "Outcome", subject: id }, { stream: "Plan", subject: id }], "full", units).el,
       panel("Power", "MW by 5-minute interval over one day, UTC", [{ stream: "Sample", subject: id }, { stream: "Plan", subject: id }, { stream: "PowerBill", subject: id }], "power-panel",
         legend([["mining", "mining"], ["inference", "inference"], ["aux", "auxiliary"], ["asked", "asked"], ["limit", "limit"]]), plot).el,
