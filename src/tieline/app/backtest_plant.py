@@ -299,22 +299,18 @@ class Plant:
         earned = hash_usd * self.settings.keeps
         started = drawn.started[self.rig_rows] / np.maximum(1.0, self.physics.rigs[self.rig_rows])
         wear = float((started * self.fleet.wear_usd).sum())
-        tokens, inference_before = 0.0, tally.inference
-        for row, n, _ in self.nodes:
-            region = self.world.fleet.sites[n].region
-            served = float(drawn.tokens_per_s[row]) * seconds
-            tokens += served
-            tally.inference += self._token_usd(served, region, slot)
-        lost = 0.0
+        tokens = lost = inference = 0.0
         for region in self.world.demand:
             missing = drawn.unserved_per_s.get((self.model, region), 0.0) * seconds
-            lost += missing
-            counted = self.hour_tokens[region]
             wanted = demand[(self.model, region)] * seconds
+            # Sold at the length of answers where its users are, wherever it was served.
+            sold = self._token_usd(wanted - missing, region, slot)
+            counted = self.hour_tokens[region]
             counted[0] += wanted
             counted[1] += missing
-            counted[2] += self._token_usd(wanted - missing, region, slot)
-        inference = tally.inference - inference_before
+            counted[2] += sold
+            tokens, lost, inference = tokens + wanted - missing, lost + missing, inference + sold
+        tally.inference += inference
         tally.tokens += tokens
         tally.tokens_lost += lost
         tally.mining += earned
