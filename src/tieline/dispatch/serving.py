@@ -65,18 +65,7 @@ def assign(
     for room in rooms:
         groups.setdefault((room.model, room.region), []).append(room)
     can = {key: sum(r.replicas for r in found) * per_replica for key, found in groups.items()}
-    load = dict.fromkeys(groups, 0.0)
-    short: dict[tuple[str, str], float] = {}
-    for (model, region), asked in sorted(demands.items()):
-        left = asked.output_tokens_per_s
-        for where in (region, *settings.reach.get(region, ())):
-            key = (model, where)
-            if key in can and left > 0:
-                take = min(left, max(0.0, can[key] - load[key]))
-                load[key] += take
-                left -= take
-        if left > 0:
-            short[(model, region)] = left
+    load, short = route(can, {key: asked.output_tokens_per_s for key, asked in demands.items()}, settings.reach)
     wanted: dict[str, Wanted] = {}
     for key, found in groups.items():
         total = sum(r.replicas for r in found)
@@ -98,6 +87,81 @@ def assign(
     return wanted, short
 
 
+Place = tuple[str, str]  # (model, region)
+
+
+def route(
+    can: Mapping[Place, float], asked: Mapping[Place, float], reach: Mapping[str, tuple[str, ...]]
+) -> tuple[dict[Place, float], dict[Place, float]]:
+    """(load per place, what nothing can carry). Home first, then the nearest in reach with room; where all in
+    reach is full, work of others moves on to their next place, so that nothing is lost that could be carried."""
+    flow: dict[tuple[Place, Place], float] = {}
+    load = dict.fromkeys(can, 0.0)
+    left = dict(sorted(asked.items()))
+    for key in left:
+        _send(flow, load, left, key, key, can)
+    for model, region in left:
+        for other in reach.get(region, ()):
+            _send(flow, load, left, (model, region), (model, other), can)
+    for key in left:
+        while left[key] > 1e-6 and (path := _path(key, flow, load, can, reach)) is not None:
+            # Along the path each home gives up room to the one before it and takes the next.
+            most = left[key]
+            for at, (_, place) in enumerate(path):
+                room = can[place] - load[place] if at == len(path) - 1 else flow[(path[at + 1][0], place)]
+                most = min(most, room)
+            if most <= 1e-6:
+                break
+            for at, (home, place) in enumerate(path):
+                flow[(home, place)] = flow.get((home, place), 0.0) + most
+                if at < len(path) - 1:
+                    flow[(path[at + 1][0], place)] -= most
+            load[path[-1][1]] += most
+            left[key] -= most
+    return load, {key: tokens for key, tokens in left.items() if tokens > 1e-6}
+
+
+def _send(
+    flow: dict[tuple[Place, Place], float],
+    load: dict[Place, float],
+    left: dict[Place, float],
+    home: Place,
+    place: Place,
+    can: Mapping[Place, float],
+) -> None:
+    take = min(left[home], can.get(place, 0.0) - load.get(place, 0.0))
+    if take > 0:
+        flow[(home, place)] = flow.get((home, place), 0.0) + take
+        load[place] += take
+        left[home] -= take
+
+
+def _path(
+    start: Place,
+    flow: Mapping[tuple[Place, Place], float],
+    load: Mapping[Place, float],
+    can: Mapping[Place, float],
+    reach: Mapping[str, tuple[str, ...]],
+) -> list[tuple[Place, Place]] | None:
+    """Breadth first: from a home to a place, from there to another home that uses it, and so on to room."""
+    queue: list[tuple[Place, list[tuple[Place, Place]]]] = [(start, [])]
+    seen = {start}
+    while queue:
+        home, so_far = queue.pop(0)
+        for region in (home[1], *reach.get(home[1], ())):
+            place = (home[0], region)
+            if place not in can:
+                continue
+            path = [*so_far, (home, place)]
+            if can[place] - load[place] > 1e-6:
+                return path
+            for (other, used), tokens in flow.items():
+                if used == place and tokens > 1e-6 and other not in seen:
+                    seen.add(other)
+                    queue.append((other, path))
+    return None
+
+
 def _cheapest(
     rooms: list[Room],
     need: int,
@@ -108,33 +172,27 @@ def _cheapest(
 ) -> list[int]:
     """Cheapest sites first. What runs has an edge: moving a replica loads it anew, drawing without serving."""
 
-    def fill(place: int, have: int) -> list[int]:
-        order = []
-        for i, room in enumerate(rooms):
-            if i == place:
-                continue
-            up = min(room.replicas, max(room.keep, running.get(room.unit_id, 0)))
-            order.append((cost[room.unit_id] - settings.move_margin_usd_per_mwh, room.unit_id, i, up))
-            order.append((cost[room.unit_id], room.unit_id, i, room.replicas - up))
-        counts, left = [min(r.keep, r.replicas) for r in rooms], have
-        left -= sum(counts)
-        for _, _, i, room_for in sorted(order):
-            take = min(max(0, left), room_for, rooms[i].replicas - counts[i])
-            counts[i] += take
-            left -= take
-        return counts
-
-    counts = fill(-1, need)
-    # Losing the largest site must leave enough for what is asked now, without the growth margin.
-    largest = max(range(len(rooms)), key=lambda i: (counts[i], rooms[i].unit_id))
-    if len(rooms) > 1 and sum(counts) - counts[largest] < busy:
-        # Raise the others evenly until they can carry it, or until they are full.
-        others = fill(largest, math.ceil(busy))
-        counts = [c if i == largest else max(c, o) for i, (c, o) in enumerate(zip(counts, others, strict=True))]
-        spare = sum(counts) - max(need, math.ceil(busy))
-        give = min(counts[largest] - rooms[largest].keep, max(0, spare))
-        # The largest keeps what growth needs and the others do not give.
-        counts[largest] -= max(0, min(give, spare))
+    order = []
+    for i, room in enumerate(rooms):
+        up = min(room.replicas, max(room.keep, running.get(room.unit_id, 0)))
+        order.append((cost[room.unit_id] - settings.move_margin_usd_per_mwh, room.unit_id, i, up))
+        order.append((cost[room.unit_id], room.unit_id, i, room.replicas - up))
+    order.sort()
+    total = sum(room.replicas for room in rooms)
+    # Losing the largest site must leave enough for what is asked now, without the growth margin: no site holds
+    # more than what the sum can spare. The smallest sum that allows it, in steps of a fiftieth.
+    count, most = need, total
+    for tried in range(need, total + 1, max(1, total // 50)):
+        spare = max(0, tried - math.ceil(busy))
+        if sum(min(room.replicas, spare) for room in rooms) >= tried:
+            count, most = tried, spare
+            break
+    counts = [min(r.keep, r.replicas) for r in rooms]
+    left = count - sum(counts)
+    for _, _, i, places in order:
+        take = min(max(0, left), places, max(0, min(rooms[i].replicas, most) - counts[i]))
+        counts[i] += take
+        left -= take
     return counts
 
 
