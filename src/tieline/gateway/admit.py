@@ -13,9 +13,11 @@ import ipaddress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import msgspec
+
 from tieline.gateway import errors
 from tieline.gateway.errors import Refusal
-from tieline.gateway.settings import Key, Limits, Model, Settings, Tenant
+from tieline.gateway.settings import Key, Limits, Offer, Settings, Tenant
 
 OPEN_TENANT = "local"
 
@@ -93,8 +95,7 @@ class Account:
     purses: tuple[Scope, ...]
 
 
-@dataclass(slots=True)
-class Ticket:
+class Ticket(msgspec.Struct):
     """What a request holds while it runs. Settling or dropping it twice is settling it once."""
 
     number: int
@@ -110,8 +111,7 @@ class Short:
     needs: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """What a request may cost at most."""
 
     prompt_bound: int
@@ -119,8 +119,7 @@ class Ask:
     choices: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     ticket: Ticket
     max_output: int
 
@@ -133,6 +132,7 @@ class Book:
         self.by_digest: dict[bytes, Account] = {}
         self.leased = leased
         self._next = 0
+        self._names: dict[str, str] = {}
         self.live: dict[int, Ticket] = {}
         self.today = datetime.min.replace(tzinfo=UTC)
         for tenant in settings.tenants:
@@ -194,7 +194,7 @@ class Book:
 
     # --- may they, can they pay --------------------------------------------
 
-    def admit(self, account: Account, model: Model, ask: Ask, now: float) -> Admitted | Short | Refusal:
+    def admit(self, account: Account, model: Offer, ask: Ask, now: float) -> Admitted | Short | Refusal:
         """Reserve the request's maximum in every purse, or say why not. All or nothing."""
         if account.models and model.name not in account.models:
             return errors.unknown_model(model.name)
@@ -206,9 +206,13 @@ class Book:
                     429, f"{scope.id} has {scope.concurrent} requests running, its limit", "concurrency_limit",
                     retry_after_s=1,
                 )  # fmt: skip
-            if scope.requests is not None and (wait := scope.requests.wait_s(1.0, now)) > 0:
+            if (
+                scope.requests is not None
+                and scope.requests.level < 1.0
+                and (wait := scope.requests.wait_s(1.0, now)) > 0
+            ):
                 return Refusal(429, f"{scope.id} is at its requests per minute", "rate_limit", retry_after_s=wait)
-            if scope.tokens is not None and (wait := scope.tokens.wait_s(1.0, now)) > 0:
+            if scope.tokens is not None and scope.tokens.level < 1.0 and (wait := scope.tokens.wait_s(1.0, now)) > 0:
                 return Refusal(429, f"{scope.id} is at its tokens per minute", "token_limit", retry_after_s=wait)
         cost = 0
         if account.purses:
@@ -272,6 +276,8 @@ class Book:
     def turn(self, now: datetime, totals: dict[str, int]) -> None:
         """Begin the period that `now` falls in: what was spent in it before, by the names below."""
         self.today = now
+        periods = {"day": f"{now:%Y-%m-%d}", "month": f"{now:%Y-%m}", "total": "all"}
+        self._names = {id_: f"{id_}|{periods[scope.period]}" for id_, scope in self.scopes.items()}
         for scope in self.scopes.values():
             if scope.purse is not None and not scope.purse.leased:
                 scope.purse.settled = totals.get(self.total_name(scope), 0)
@@ -282,8 +288,7 @@ class Book:
 
     def total_name(self, scope: Scope) -> str:
         """What a scope's spending in the current period is summed under."""
-        period = {"day": f"{self.today:%Y-%m-%d}", "month": f"{self.today:%Y-%m}"}.get(scope.period, "all")
-        return f"{scope.id}|{period}"
+        return self._names[scope.id]
 
     def total_names(self, tenant: str, project: str, key_id: str) -> list[str]:
         """The same for a record of usage: the budgets it counts against."""
@@ -292,7 +297,7 @@ class Book:
         return [self.total_name(scope) for scope in scopes if scope is not None and scope.purse is not None]
 
 
-def cost_nano(model: Model, prompt_tokens: int, cached_tokens: int, output_tokens: int) -> int:
+def cost_nano(model: Offer, prompt_tokens: int, cached_tokens: int, output_tokens: int) -> int:
     cached = min(cached_tokens, prompt_tokens)
     return (prompt_tokens - cached) * model.input_nano + cached * model.cached_nano + output_tokens * model.output_nano
 

@@ -14,7 +14,7 @@ import msgspec
 
 from tieline.gateway.admit import Ask
 from tieline.gateway.errors import Refusal, bad_request
-from tieline.gateway.settings import Model
+from tieline.gateway.settings import Offer
 
 Kind = Literal["chat", "completions", "embeddings", "responses", "rerank"]
 Continuity = Literal["token", "text", "regenerate", "none"]
@@ -75,18 +75,19 @@ class Request:
     structured: bool
     continuity: Continuity = "text"
     prompts: int = 1
+    images: bool = False
     _prompt_bytes: int = 0
     limit: int = field(default=0)
 
-    def ask(self, model: Model) -> Ask:
+    def ask(self, model: Offer) -> Ask:
         """The most it may cost: each token of a byte-level vocabulary stands for at least one byte."""
         output = 0 if self.kind in ("embeddings", "rerank") else self.max_output
         return Ask(self.prompt_bound(model), output, self.choices * self.prompts)
 
-    def prompt_bound(self, model: Model) -> int:
+    def prompt_bound(self, model: Offer) -> int:
         bound = self._prompt_bytes + model.template_tokens * self.prompts
-        prompt = self.fields.get("messages") or self.fields.get("input")
-        if prompt is not None and (b'"image_url"' in bytes(prompt) or b'"input_image"' in bytes(prompt)):
+        if self.images:
+            prompt = self.fields.get("messages") or self.fields.get("input") or b"null"
             images, inline = _images(msgspec.json.decode(prompt))
             bound += images * model.image_tokens - inline
         return bound
@@ -100,12 +101,12 @@ class Request:
     def prompt_bytes(self) -> int:
         return self._prompt_bytes
 
-    def encode(self, model: Model, max_output: int) -> bytes:
+    def encode(self, own_name: str, max_output: int) -> bytes:
         """The body as the engine gets it."""
         self.limit = max_output
         fields = self.fields
-        if model.upstream_name is not None and model.upstream_name != self.model:
-            fields["model"] = msgspec.Raw(_write(model.upstream_name))
+        if own_name != self.model:
+            fields["model"] = msgspec.Raw(_write(own_name))
         if self.stream and self.kind in ("chat", "completions") and not self.wants_usage:
             fields["stream_options"] = _USAGE
         names = _LIMIT_NAMES[self.kind]
@@ -170,6 +171,7 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
     request = Request(
         kind, model, stream, fields, max_output, choices, wants_usage, "tools" in fields or "functions" in fields, False
     )
+    request.images = kind in ("chat", "responses") and (b'image_url"' in body or b'"input_image"' in body)
     refusal = _prompt(request)
     if refusal is not None:
         return refusal

@@ -32,8 +32,8 @@ class Door(asyncio.Protocol):
     """One client connection."""
 
     __slots__ = (
-        "_ahead_paused", "_body", "_buf", "_chunked_out", "_chunks", "_have", "_head", "_keep", "_need", "began",
-        "closing", "cors", "exchange", "idle_since", "peer", "request_id", "route", "svc", "transport",
+        "_ahead_paused", "_body", "_buf", "_chunked_out", "_chunks", "_have", "_head", "_keep", "_need", "_repeat",
+        "began", "closing", "cors", "exchange", "idle_since", "peer", "request_id", "route", "svc", "transport",
     )  # fmt: skip
 
     def __init__(self, svc: Service, route: Handler) -> None:
@@ -52,6 +52,7 @@ class Door(asyncio.Protocol):
         self._have = 0
         self._need = 0
         self._chunks: Unchunker | None = None
+        self._repeat: http.Repeat[RequestHead] = http.Repeat()
         self._keep = True
         self._chunked_out = True
         self._ahead_paused = False
@@ -127,8 +128,13 @@ class Door(asyncio.Protocol):
                     raise BadMessageError(431, f"request head is larger than {http.MAX_HEAD} bytes")
                 self._buf = buf
                 return
-            head = http.parse_request(buf[: end + 4])
-            buf = buf[end + 4 :]
+            raw, buf = buf[: end + 4], buf[end + 4 :]
+            repeated = self._repeat.match(raw)
+            if repeated is not None:
+                head = repeated
+            else:
+                head = http.parse_request(raw)
+                self._repeat.remember(raw, head)
             self._begin(head, bool(buf))
         else:
             head = self._head
@@ -217,6 +223,11 @@ class Door(asyncio.Protocol):
     def send(self, payload: bytes) -> None:
         if self.transport is not None:
             self.transport.write(http.chunk(payload) if self._chunked_out else payload)
+
+    def pass_on(self, raw: bytes, payload: bytes) -> None:
+        """A chunk as the engine framed it; ours would be the same."""
+        if self.transport is not None:
+            self.transport.write(raw if self._chunked_out else payload)
 
     def finish_stream(self, tail: bytes) -> None:
         if self.transport is None:

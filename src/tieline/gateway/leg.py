@@ -27,6 +27,8 @@ class Holder(Protocol):
 
     def on_frames(self, leg: Leg, frames: list[bytes]) -> None: ...
 
+    def on_frame(self, leg: Leg, frame: bytes, raw: bytes) -> None: ...
+
     def on_leg_end(self, leg: Leg) -> None: ...
 
     def on_leg_failed(self, leg: Leg, ended: str, reason: str) -> None: ...
@@ -39,7 +41,7 @@ class Leg:
         "_body",
         "_conn",
         "_framer",
-        "_head",
+        "_head", "_now",
         "_retried",
         "_size",
         "backend",
@@ -62,7 +64,8 @@ class Leg:
     def __init__(self, holder: Holder, backend: Backend, payload: bytes) -> None:
         self.holder, self.backend, self.payload = holder, backend, payload
         self.ended: str | None = None
-        self.started_at = holder.now()
+        self._now = holder.now
+        self.started_at = self._now()
         self.first_at: float | None = None
         self.last_at = self.started_at
         self.gap_s = 0.0  # the stream's own p99 silence, as estimated
@@ -144,7 +147,7 @@ class Leg:
     def on_data(self, data: bytes) -> None:
         if self.ended is not None:
             return
-        now = self.holder.now()
+        now = self._now()
         if self.first_at is None:
             self.first_at = now
         framer = self._framer
@@ -163,16 +166,39 @@ class Leg:
             return
         if not frames:
             return
-        if self.frames:
-            gap = now - self.last_at
-            # A quantile followed in small steps: up by 99 parts when exceeded, down by 1 when not.
-            self.gap_s = gap if gap > self.gap_s else self.gap_s - 0.01 * (self.gap_s - gap)
-        self.last_at = now
-        self.frames += len(frames)
+        self._heard(now, len(frames))
         if self.parked is not None:
             self.parked.extend(frames)
         else:
             self.holder.on_frames(self, frames)
+
+    def on_chunk(self, raw: bytes, at: int) -> None:
+        """The usual case of a stream: one read is one chunk is one frame."""
+        payload = raw[at:-2]
+        framer = self._framer
+        if (
+            framer is None
+            or self.parked is not None
+            or self.ended is not None
+            or not payload.startswith(b"data: ")
+            or payload.find(b"\n\n") != len(payload) - 2
+            or framer.partial
+        ):
+            self.on_data(payload)
+            return
+        now = self._now()
+        if self.first_at is None:
+            self.first_at = now
+        self._heard(now, 1)
+        self.holder.on_frame(self, payload, raw)
+
+    def _heard(self, now: float, frames: int) -> None:
+        if self.frames:
+            gap = now - self.last_at
+            # A high quantile, followed: up at once when exceeded, down slowly when not.
+            self.gap_s = gap if gap > self.gap_s else self.gap_s - 0.01 * (self.gap_s - gap)
+        self.last_at = now
+        self.frames += frames
 
     def on_end(self) -> None:
         if self.ended is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -44,6 +45,16 @@ MAX_IDEMPOTENT: Final = 4_096
 MAX_IDEMPOTENT_BODY: Final = 262_144
 
 
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """What inference reads of a head."""
+
+    account: Account
+    continuity: bytes | None
+    idempotency: bytes | None
+    trace: bytes
+
+
 class Paths:
     """The routes of one process."""
 
@@ -56,7 +67,7 @@ class Paths:
 
     def route(self, door: Door, head: RequestHead, body: bytes) -> None:
         """Called once for every framed request."""
-        origin = head.get(b"origin:")
+        origin = head.get(b"origin:") if head.read is None else None
         if origin is not None:
             if origin in self.svc.origins:
                 door.cors = (
@@ -92,14 +103,28 @@ class Paths:
 
     def _infer(self, door: Door, head: RequestHead, body: bytes, kind: Kind) -> None:
         svc = self.svc
-        account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
-        if isinstance(account, Refusal):
-            door.refuse(account)
-            return
-        if (coding := head.get(b"content-encoding:")) is not None and coding.lower() != b"identity":
-            door.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
-            return
-        request = bodies.read(kind, body, head.get(b"x-tieline-continuity:"))
+        read = head.read
+        if isinstance(read, _Fields):
+            account, fields = read.account, read
+        else:
+            found = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
+            if isinstance(found, Refusal):
+                door.refuse(found)
+                return
+            if (coding := head.get(b"content-encoding:")) is not None and coding.lower() != b"identity":
+                door.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
+                return
+            account = found
+            trace = head.get(b"traceparent:")
+            fields = _Fields(
+                account,
+                head.get(b"x-tieline-continuity:"),
+                head.get(b"idempotency-key:"),
+                b"traceparent: %b\r\n" % trace if trace is not None and len(trace) <= 128 else b"",
+            )
+            if account.key.expires is None and not door.cors:
+                head.read = fields  # the same head on this connection means the same
+        request = bodies.read(kind, body, fields.continuity)
         if isinstance(request, Refusal):
             door.refuse(request)
             return
@@ -111,8 +136,8 @@ class Paths:
             door.refuse(Refusal(503, "this gateway is stopping or cannot write", "unavailable", retry_after_s=1))
             return
         repeat = None
-        if not request.stream and (given := head.get(b"idempotency-key:")):
-            repeat = (account.key.id, given)
+        if not request.stream and fields.idempotency:
+            repeat = (account.key.id, fields.idempotency)
             if self._repeated(door, repeat, body):
                 return
         admitted = svc.book.admit(account, offer, request.ask(offer), svc.loop.time())
@@ -120,17 +145,16 @@ class Paths:
             door.refuse(admitted)
             return
         if isinstance(admitted, Short):
-            svc.spawn(self._after_lease(door, head, body, request, account, admitted, repeat))
+            svc.spawn(self._after_lease(door, fields, body, request, admitted, repeat))
             return
-        self._start(door, head, body, request, account, admitted, repeat)
+        self._start(door, fields, body, request, admitted, repeat)
 
     async def _after_lease(
         self,
         door: Door,
-        head: RequestHead,
+        fields: _Fields,
         body: bytes,
         request: Request,
-        account: Account,
         short: Short,
         repeat: tuple[str, bytes] | None,
     ) -> None:
@@ -146,11 +170,11 @@ class Paths:
             if refusal is not None:
                 door.refuse(refusal)
                 return
-            outcome = svc.book.admit(account, offer, request.ask(offer), svc.loop.time())
+            outcome = svc.book.admit(fields.account, offer, request.ask(offer), svc.loop.time())
             if not isinstance(outcome, Short):
                 break
         if isinstance(outcome, Admitted):
-            self._start(door, head, body, request, account, outcome, repeat)
+            self._start(door, fields, body, request, outcome, repeat)
         elif isinstance(outcome, Refusal):
             door.refuse(outcome)
         else:
@@ -159,21 +183,19 @@ class Paths:
     def _start(
         self,
         door: Door,
-        head: RequestHead,
+        fields: _Fields,
         body: bytes,
         request: Request,
-        account: Account,
         admitted: Admitted,
         repeat: tuple[str, bytes] | None,
     ) -> None:
         svc = self.svc
         exchange = Exchange(
-            svc, door, request, svc.models[request.model], account, admitted.ticket, admitted.max_output,
+            svc, door, request, svc.models[request.model], fields.account, admitted.ticket, admitted.max_output,
             door.request_id,
         )  # fmt: skip
-        trace = head.get(b"traceparent:")
-        if trace is not None and len(trace) <= 128:
-            exchange.trace = b"traceparent: %b\r\n" % trace
+        if fields.trace:
+            exchange.trace = fields.trace
         if repeat is not None:
             exchange.idempotency = self._remember(repeat, body)
         door.exchange = exchange

@@ -9,7 +9,7 @@ No tasks or futures stand on the usual path: each read of a socket ends in a wri
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -22,7 +22,7 @@ from tieline.gateway.http import ResponseHead
 from tieline.gateway.leg import Leg
 from tieline.gateway.resume import Names, Way
 from tieline.gateway.route import Want
-from tieline.gateway.settings import Model
+from tieline.gateway.settings import Offer
 from tieline.gateway.upstream import Backend
 from tieline.records import Hop
 
@@ -75,60 +75,44 @@ class BrokenStreamError(Exception):
 class Exchange:
     """A request in progress."""
 
-    __slots__ = (
-        "_base_tokens",
-        "_commit_tail",
-        "_finishes",
-        "_held",
-        "_hold",
-        "_last_progress",
-        "_last_sent",
-        "_moving",
-        "_opened",
-        "_paused",
-        "_renames",
-        "_resuming",
-        "_sequence",
-        "_task",
-        "_tries",
-        "_unkept",
-        "account",
-        "at",
-        "began",
-        "cached_tokens",
-        "done",
-        "door",
-        "estimated",
-        "finish",
-        "first_token_at",
-        "head_sent",
-        "hops",
-        "id",
-        "idempotency",
-        "leg",
-        "limit",
-        "names",
-        "offer",
-        "output_tokens",
-        "prompt_tokens",
-        "queued_until",
-        "request",
-        "status",
-        "svc",
-        "text_bytes",
-        "texts",
-        "ticket",
-        "tokens",
-        "trace",
-        "want",
-    )  # fmt: skip
+    # Defaults stand on the class: most requests change few of them, and setting forty attributes is felt.
+    leg: Leg | None = None
+    names: Names | None = None
+    text_bytes = 0
+    tokens = 0  # frames with text that the client was sent
+    prompt_tokens: int | None = None
+    cached_tokens = 0
+    output_tokens: int | None = None
+    estimated = False
+    finish: str | None = None
+    first_token_at: float | None = None
+    head_sent = False
+    done = False
+    status = 200
+    queued_until: float | None = None
+    idempotency: asyncio.Future[tuple[int, bytes, bytes]] | None = None
+    trace = b""
+    _hold = False
+    _tries = 0
+    _moving: Leg | None = None
+    _resuming = False
+    _task: asyncio.Task[None] | None = None
+    _commit_tail = b""
+    _sequence = -1
+    _paused = False
+    _unkept = False
+    _opened = False  # the client has a frame of this stream
+    _renames = False  # the engine calls the model otherwise
+    _finishes = 0
+    _created = b""  # as the engine wrote it first; llama.cpp writes the time of each chunk
+    _plain: Leg | None = None  # the leg whose frames may be passed on as they are
 
     def __init__(
         self,
         svc: Service,
         door: Door,
         request: Request,
-        offer: Model,
+        offer: Offer,
         account: Account,
         ticket: Ticket,
         limit: int,
@@ -136,8 +120,8 @@ class Exchange:
     ) -> None:
         self.svc, self.door, self.request, self.offer = svc, door, request, offer
         self.account, self.ticket, self.limit, self.id = account, ticket, limit, request_id
-        self.began: float = svc.loop.time()
-        self.at: datetime = svc.clock.now()
+        self.now = svc.loop.time
+        self.began: float = self.now()
         self.want = Want(
             request.model,
             request.prompt_bytes // 4,
@@ -146,43 +130,12 @@ class Exchange:
             "",
             svc.rented.get(account.tenant.id, _NOTHING),
         )
-        self.leg: Leg | None = None
         self.hops: list[Hop] = []
-        self.names: Names | None = None
         self.texts: list[str] = []
-        self.text_bytes = 0
-        self.tokens = 0  # frames with text that the client was sent
-        self.prompt_tokens: int | None = None
-        self.cached_tokens = 0
-        self.output_tokens: int | None = None
-        self.estimated = False
-        self.finish: str | None = None
-        self.first_token_at: float | None = None
-        self.head_sent = False
-        self.done = False
-        self.status = 200
-        self.queued_until: float | None = None
-        self.idempotency: asyncio.Future[tuple[int, bytes, bytes]] | None = None
-        self.trace = b""
         self._held: list[bytes] = []
-        self._hold = request.kind == "responses"
-        self._tries = 0
-        self._moving: Leg | None = None
-        self._resuming = False
-        self._task: asyncio.Task[None] | None = None
-        self._base_tokens = 0
-        self._commit_tail = b""
-        self._last_sent = self.began
-        self._last_progress = self.began
-        self._sequence = -1
-        self._paused = False
-        self._unkept = False
-        self._opened = False  # the client has a frame of this stream
-        self._renames = False  # the engine calls the model otherwise
-        self._finishes = 0
-
-    def now(self) -> float:
-        return self.svc.loop.time()
+        self._last_sent = self._last_progress = self.began
+        if request.kind == "responses":
+            self._hold = True
 
     # --- placing it -------------------------------------------------------------
 
@@ -202,7 +155,7 @@ class Exchange:
     def go(self, backend: Backend) -> None:
         self.queued_until = None
         self._tries += 1
-        body = self.request.encode(self.svc.named(self.offer, backend), self.limit)
+        body = self.request.encode(self.svc.own_name(self.offer, backend), self.limit)
         path = _PATHS[self.request.kind]
         payload = backend.head("POST", path, len(body), self.id, self.trace) + body
         self.leg = Leg(self, backend, payload)
@@ -289,6 +242,25 @@ class Exchange:
         """Has the client been sent any text that a new hop must not repeat?"""
         return bool(self.texts) or self._unkept
 
+    def on_frame(self, leg: Leg, frame: bytes, raw: bytes) -> None:
+        """One whole frame in one chunk: passed on as it is while nothing in it has to change."""
+        if leg is self._plain and self._created in frame:
+            try:
+                event = sse.read_event(frame[6:-2])
+            except msgspec.DecodeError:
+                event = _UNREAD
+            choices = event.choices
+            if choices is not None and len(choices) == 1 and event.usage is None and event.error is None:
+                choice = choices[0]
+                delta = choice.delta
+                text = choice.text if delta is None else delta.content
+                if text and choice.finish_reason is None and not _special(delta):
+                    leg.tokens += 1
+                    self._keep(text)
+                    self.door.pass_on(raw, frame)
+                    return
+        self.on_frames(leg, [frame])
+
     def on_frames(self, leg: Leg, frames: list[bytes]) -> None:
         if self.done:
             return
@@ -340,7 +312,7 @@ class Exchange:
         text = choice.text if delta is None else delta.content
         if self.names is None:
             self._learn(data)
-        if self.hops or self._renames:
+        if self.hops or self._renames or self._created not in frame:
             if self._opened and not text and choice.finish_reason is None and not _special(delta):
                 return None  # a later hop's opening frame: the role was sent long ago
             frame = resume.renamed(data, self._public_names())
@@ -354,10 +326,13 @@ class Exchange:
                 self._hold = False  # reasoning is over
             if not self._hold:
                 self._keep(text)
+                if not (self.hops or self._renames or self.request.wants_usage or self._held):
+                    self._plain = leg
         if choice.finish_reason is not None:
             self._finishes += 1
             self.finish = choice.finish_reason
         if _special(delta):
+            self._plain = None
             self._hold = self.request.continuity != "none"
             self._unkept = not self._hold  # sent as it comes, it cannot be taken back and made anew
             leg.tokens += 1
@@ -427,7 +402,8 @@ class Exchange:
             leg.finish_quietly(self.finish or "stop")
             self._record(leg, self.finish or "stop")
             self.svc.linger(leg)
-            self.svc.pump()
+            if self.svc.queue.count:
+                self.svc.pump()
         if self._held:
             self._send(b"".join(self._held))
             self._held.clear()
@@ -523,6 +499,8 @@ class Exchange:
     def _learn(self, data: bytes) -> None:
         names = sse.read_names(data)
         self.names = Names(names.id, names.created, names.model)
+        found = _CREATED.search(data)
+        self._created = b"" if found is None else found[0]
         self._renames = names.model != self.request.model
 
     def _public_names(self) -> Names:
@@ -626,7 +604,6 @@ class Exchange:
         if leg is None:  # nothing is left to generate
             self._finish_at_limit()
             return True
-        self._base_tokens = leg.base_tokens
         if moving:
             self._moving = leg
         else:
@@ -796,16 +773,17 @@ class Exchange:
 
     def _gone(self) -> None:
         svc = self.svc
+        self.leg = None  # a leg knows its exchange: without this cycle memory returns at once, not at a collection
         svc.exchanges.discard(self)
         svc.kept_bytes -= self.text_bytes
         self.text_bytes = 0
-        svc.ended(self)
 
     def _end_leg(self, leg: Leg, ended: str) -> None:
         if leg.ended is None:
             leg.leave(ended)
             self._record(leg, ended)
-            self.svc.pump()
+            if self.svc.queue.count:
+                self.svc.pump()
 
     def _record(self, leg: Leg, ended: str) -> None:
         self.hops.append(
@@ -814,8 +792,8 @@ class Exchange:
                 site_id=leg.backend.site,
                 output_tokens=leg.tokens,
                 ended=ended,
-                first_token_ms=None if leg.first_at is None else round((leg.first_at - leg.started_at) * 1e3, 3),
-                total_ms=round((self.now() - leg.started_at) * 1e3, 3),
+                first_token_ms=None if leg.first_at is None else round((leg.first_at - leg.started_at) * 1e3),
+                total_ms=round((self.now() - leg.started_at) * 1e3),
             )
         )
 
@@ -851,6 +829,8 @@ class Exchange:
             self.svc.meter.note(self)
 
 
+_CREATED: Final = re.compile(rb'"created": ?[0-9]+')
+_UNREAD: Final = sse.Event()
 _NOTHING: Final[frozenset[str]] = frozenset()
 _PATHS: Final = {
     "chat": "/v1/chat/completions",

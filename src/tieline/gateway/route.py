@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
+import msgspec
+
 # Engines that do not say how many requests they run at once (vLLM and SGLang batch hundreds).
 MAX_UNKNOWN_SLOTS = 256
 # A failure ends the replica's turn for 1 s, 2 s, 4 s ... up to this; a success clears it.
@@ -73,8 +75,7 @@ class Replica:
             del self.prefixes[next(iter(self.prefixes))]
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(msgspec.Struct, frozen=True, gc=False):
     """What a request asks of a replica."""
 
     model: str
@@ -122,13 +123,17 @@ def choose(
     """The best replica with room; None where all are full or away. Equal scores go to the less loaded."""
     best: Replica | None = None
     best_score = 0.0
+    model, regions = want.model, want.regions
     for replica in replicas:
+        beat = replica.beat_at
         if (
-            want.model not in replica.models
-            or not replica.usable(now)
+            replica.state is not State.READY
+            or now < replica.ejected_until
+            or model not in replica.models
             or len(replica.live) >= replica.slots
-            or (want.regions and replica.region not in want.regions)
-            or replica.id in avoid
+            or (beat is not None and now - beat > BEAT_S * BEATS_MISSED)
+            or (regions and replica.region not in regions)
+            or (avoid and replica.id in avoid)
         ):
             continue
         value = by(replica, want)

@@ -26,7 +26,7 @@ from tieline.gateway.leg import Leg
 from tieline.gateway.relay import Exchange
 from tieline.gateway.resume import Way
 from tieline.gateway.route import MAX_UNKNOWN_SLOTS, State, Want
-from tieline.gateway.settings import Engine, Model, Settings
+from tieline.gateway.settings import Engine, Model, Offer, Settings
 from tieline.gateway.stats import Stats
 from tieline.gateway.upstream import Backend, call
 from tieline.gateway.usage import Meter
@@ -77,7 +77,9 @@ class Service:
         self.stats = Stats()
         self.meter = Meter(spool, self.book, self.stats, clock, source)
         spool.landed = self.meter.landed
-        self.models: dict[str, Model] = {model.name: model for model in settings.models}
+        if settings.access_log:
+            self.meter.log_line = self.log_line
+        self.models = {model.name: Offer.of(model) for model in settings.models}
         self.any_model = not settings.models
         self.backends: dict[str, Backend] = {}
         self.exchanges: set[Exchange] = set()
@@ -113,19 +115,16 @@ class Service:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.error("a background task failed: %r", error, exc_info=error)
 
-    def offer(self, name: str) -> Model | None:
+    def offer(self, name: str) -> Offer | None:
         """The model on offer under a name; with no models configured, whatever an engine serves, free of charge."""
         model = self.models.get(name)
         if model is None and self.any_model and any(name in b.models for b in self.backends.values()):
-            model = self.models[name] = Model(name=name)
+            model = self.models[name] = Offer.of(Model(name=name))
         return model
 
-    def named(self, offer: Model, backend: Backend) -> Model:
-        """The offer with the engine's own name for the model."""
-        own = backend.served.get(offer.name)
-        if own is None or own == (offer.upstream_name or offer.name):
-            return offer
-        return msgspec.structs.replace(offer, upstream_name=own)
+    def own_name(self, offer: Offer, backend: Backend) -> str:
+        """What this engine calls the model."""
+        return backend.served.get(offer.name, offer.own_name)
 
     # --- replicas -----------------------------------------------------------------
 
@@ -150,7 +149,7 @@ class Service:
 
     def pump(self) -> None:
         """A place may be free: let the next ones through."""
-        while len(self.queue):
+        while self.queue.count:
             ex = self.queue.pop(lambda one: self.choose(one.want, frozenset()) is not None)
             if ex is None:
                 return
@@ -170,9 +169,10 @@ class Service:
         if conn is not None and conn.owner is leg:
             self._lingering.append((self.loop.time() + LINGER_S, leg))
 
-    def ended(self, ex: Exchange) -> None:
-        if self.settings.access_log and len(self.access) < MAX_ACCESS_LINES:
-            self.access.append(_access_line(ex))
+    def log_line(self, line: bytes) -> None:
+        """The access log is the usage record: who, what, how much, by which hops; never a word of what was said."""
+        if len(self.access) < MAX_ACCESS_LINES:
+            self.access.append(line)
 
     async def lease(self, short: Short) -> Refusal | None:
         """Ask the coordinator for a slice; None: granted, admit again."""
@@ -241,7 +241,7 @@ class Service:
         for ex in self.queue.expired(now):
             ex.queued_until = None
             ex.refuse(errors.no_capacity(ex.want.model))
-        if len(self.queue):
+        if self.queue.count:
             self.pump()
         for backend in self.backends.values():
             if backend.state is State.DRAINING and backend.live:
@@ -269,8 +269,7 @@ class Service:
         """A leg that continues after `text`; None where the output limit is already used up. Raises OSError."""
         request = ex.request
         way = resume.way(request, backend.engine, text)
-        model = self.named(ex.offer, backend)
-        own = model.upstream_name or model.name
+        own = self.own_name(ex.offer, backend)
         hop = len(ex.hops)
         base = 0
         names = None
@@ -300,7 +299,7 @@ class Service:
                     raise OSError("the prompt is token ids")
                 body, path = plain, "/v1/completions"
         elif way is Way.AFRESH:
-            body, path = request.encode(model, ex.limit), "/v1/" + _LAST_PART[request.kind]
+            body, path = request.encode(own, ex.limit), "/v1/" + _LAST_PART[request.kind]
         else:
             raise OSError("the engine cannot continue this")
         leg = Leg(ex, backend, backend.head("POST", path, len(body), ex.id, ex.trace) + body)
@@ -349,8 +348,7 @@ class Service:
             able.sort(key=lambda b: b is not backend)
         for one in able[:2]:
             try:
-                model = self.named(ex.offer, one)
-                output = await self._count(one, text, model.upstream_name or model.name)
+                output = await self._count(one, text, self.own_name(ex.offer, one))
                 prompt = ex.prompt_tokens
                 if prompt is None and one.engine == "llama.cpp" and ex.request.kind in ("chat", "completions"):
                     prompt = len(await self._prompt_tokens(ex, one))
@@ -399,17 +397,3 @@ def backend_of(engine: Engine) -> Backend:
         reuse_after_stream=kind not in ("", "llama.cpp"),
         given=True,
     )
-
-
-def _access_line(ex: Exchange) -> bytes:
-    """One line of JSON without a word of prompt or answer."""
-    key = ex.account.key
-    return (
-        b'{"at":"%b","request":"%b","tenant":"%b","key":"%b","model":"%b","status":%d,"prompt":%d,"output":%d,'
-        b'"finish":"%b","hops":%d,"ms":%.1f}\n'
-        % (
-            ex.at.isoformat(timespec="milliseconds").encode(), ex.id.encode(), key.tenant.encode(), key.id.encode(),
-            ex.offer.name.encode(), ex.status, ex.prompt_tokens or 0, ex.output_tokens or 0,
-            (ex.finish or "").encode(), len(ex.hops), (ex.now() - ex.began) * 1e3,
-        )
-    )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -98,17 +99,35 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             if price is not None and (price < 0 or price * 1000 % 1):
                 raise ValueError(f"{name} must be 0 or more in steps of 0.001 USD")
 
-    @property
-    def input_nano(self) -> int:
-        return int(self.input_usd_per_mtok * 1000)
 
-    @property
-    def output_nano(self) -> int:
-        return int(self.output_usd_per_mtok * 1000)
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model as requests meet it: its tariff in whole nano-dollars per token."""
 
-    @property
-    def cached_nano(self) -> int:
-        return self.input_nano if self.cached_usd_per_mtok is None else int(self.cached_usd_per_mtok * 1000)
+    name: str
+    own_name: str  # what engines call it, where they do not say otherwise
+    input_nano: int
+    output_nano: int
+    cached_nano: int
+    max_output_tokens: int
+    template_tokens: int
+    image_tokens: int
+    label: str
+
+    @classmethod
+    def of(cls, model: Model) -> Offer:
+        cached = model.input_usd_per_mtok if model.cached_usd_per_mtok is None else model.cached_usd_per_mtok
+        return cls(
+            model.name,
+            model.upstream_name or model.name,
+            int(model.input_usd_per_mtok * 1000),
+            int(model.output_usd_per_mtok * 1000),
+            int(cached * 1000),
+            model.max_output_tokens,
+            model.template_tokens,
+            model.image_tokens,
+            model.label,
+        )
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

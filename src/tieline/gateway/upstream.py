@@ -12,7 +12,7 @@ import ssl as tls
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
-from tieline.gateway.http import BadMessageError, Framing, ResponseHead, Unchunker, parse_response
+from tieline.gateway.http import CHUNK_SIZE, BadMessageError, Framing, Repeat, ResponseHead, Unchunker, parse_response
 from tieline.gateway.route import Replica
 
 # Idle connections kept per engine: more than a busy pool of 64 slots needs.
@@ -27,6 +27,9 @@ class Owner(Protocol):
     def on_head(self, head: ResponseHead) -> None: ...
 
     def on_data(self, data: bytes) -> None: ...
+
+    def on_chunk(self, raw: bytes, at: int) -> None:
+        """One whole chunk as it was framed; its payload is raw[at:-2]."""
 
     def on_end(self) -> None: ...
 
@@ -83,7 +86,19 @@ async def connect(backend: Backend, timeout_s: float) -> Conn:
 class Conn(asyncio.Protocol):
     """One connection to an engine."""
 
-    __slots__ = ("_buf", "_chunks", "_head", "_informed", "_left", "backend", "fresh", "open", "owner", "transport")
+    __slots__ = (
+        "_buf",
+        "_chunks",
+        "_head",
+        "_informed",
+        "_left",
+        "_repeat",
+        "backend",
+        "fresh",
+        "open",
+        "owner",
+        "transport",
+    )
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
@@ -94,6 +109,7 @@ class Conn(asyncio.Protocol):
         self._buf = b""
         self._head: ResponseHead | None = None
         self._left = 0
+        self._repeat: Repeat[ResponseHead] = Repeat()
         self._chunks: Unchunker | None = None
         self._informed = 0
 
@@ -139,8 +155,11 @@ class Conn(asyncio.Protocol):
                     raise BadMessageError(502, "the head does not end")
                 self._buf = buf
                 return
-            head = parse_response(buf[: end + 4])
-            buf = buf[end + 4 :]
+            text, buf = buf[: end + 4], buf[end + 4 :]
+            head = self._repeat.match(text)
+            if head is None:
+                head = parse_response(text)
+                self._repeat.remember(text, head)
             if head.status >= 200:
                 break
             self._informed += 1
@@ -165,6 +184,15 @@ class Conn(asyncio.Protocol):
         assert owner is not None
         assert self._head is not None
         if chunks is not None:
+            if chunks.between:
+                # What an engine that streams sends: one read, one chunk. Sizes repeat, so their text is looked up.
+                eol = data.find(b"\r\n", 0, 20)
+                size = _SIZES.get(data[:eol]) if eol > 0 else 0
+                if size is None:
+                    size = _size(data[:eol])
+                if size and len(data) == eol + 4 + size and data.endswith(b"\r\n"):
+                    owner.on_chunk(data, eol + 2)
+                    return
             pieces = chunks.feed(data)
             if pieces:
                 owner.on_data(pieces[0] if len(pieces) == 1 else b"".join(pieces))
@@ -217,6 +245,19 @@ class Conn(asyncio.Protocol):
             owner.on_lost(reason)
 
 
+_SIZES: Final[dict[bytes, int]] = {}
+MAX_SIZES: Final = 4_096
+
+
+def _size(line: bytes) -> int:
+    """A chunk-size line read strictly, and remembered; 0 for what is for the careful reader."""
+    match = CHUNK_SIZE.fullmatch(line)
+    size = 0 if match is None else int(match[1], 16)
+    if len(_SIZES) < MAX_SIZES:
+        _SIZES[line] = size
+    return size
+
+
 class Answer:
     """An owner that gathers one whole small answer, for the calls around a resume and for health checks."""
 
@@ -235,6 +276,9 @@ class Answer:
         self._size += len(data)
         if self._size <= MAX_ANSWER:
             self.body.append(data)
+
+    def on_chunk(self, raw: bytes, at: int) -> None:
+        self.on_data(raw[at:-2])
 
     def on_end(self) -> None:
         if not self.future.done():

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from tieline import records
@@ -36,12 +38,17 @@ _ENDPOINTS: Final = {
 }
 
 
+def _nowhere(line: bytes) -> None:
+    """Where an access log goes that nobody asked for."""
+
+
 class Meter:
     """Turns ended exchanges into records and money."""
 
     def __init__(self, spool: Spool, book: Book, stats: Stats, clock: Clock, source: str) -> None:
         self.spool, self.book, self.stats, self.clock, self.source = spool, book, stats, clock, source
         self.failing: StoreError | None = None
+        self.log_line: Callable[[bytes], object] = _nowhere
         self._loop = asyncio.get_running_loop()
 
     def bill(self, ex: Exchange, *, wait: bool) -> bool:
@@ -62,10 +69,11 @@ class Meter:
             stats.hops[hop.ended] += 1
         now = ex.now()
         stats.totals.add(now - ex.began)
-        usage = self._usage(ex, prompt, output, cost, now)
+        body = records.encode(self._usage(ex, prompt, output, cost, now))
+        self.log_line(body)
         totals = tuple((self.book.total_name(scope), cost) for scope in ticket.account.purses) if cost else ()
         try:
-            self.spool.put(ex.id, records.encode(usage), totals, ex if wait else None)
+            self.spool.put(ex.id, body, totals, ex if wait else None)
         except StoreError as error:
             self._say(error)
             return False
@@ -82,9 +90,11 @@ class Meter:
 
     def _usage(self, ex: Exchange, prompt: int, output: int, cost: int, now: float, finish: str | None = None) -> Usage:
         key = ex.account.key
+        told = self.clock.now()
+        took_s = now - ex.began
         return Usage(
-            at=ex.at,
-            known_at=self.clock.now(),
+            at=told - timedelta(seconds=took_s),
+            known_at=told,
             source=self.source,
             kind="measured",
             request_id=ex.id,
@@ -102,8 +112,8 @@ class Meter:
             streamed=ex.request.stream,
             finish=finish or ex.finish or "",
             hops=tuple(ex.hops),
-            first_token_ms=None if ex.first_token_at is None else round((ex.first_token_at - ex.began) * 1e3, 3),
-            total_ms=round((now - ex.began) * 1e3, 3),
+            first_token_ms=None if ex.first_token_at is None else round((ex.first_token_at - ex.began) * 1e3),
+            total_ms=round(took_s * 1e3),
         )
 
     # --- on the spool's thread -------------------------------------------------

@@ -28,15 +28,15 @@ class FairQueue(Generic[T]):
     def __init__(self, length: int) -> None:
         self.length = length
         self._lines: dict[str, _Line[T]] = {}
-        self._count = 0
+        self.count = 0
         self._clock = 0.0
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def put(self, item: T, tenant: str, weight: float, deadline: float) -> bool:
         """False: full; nothing was taken."""
-        if self._count >= self.length:
+        if self.count >= self.length:
             return False
         line = self._lines.get(tenant)
         if line is None:
@@ -44,7 +44,7 @@ class FairQueue(Generic[T]):
         if not line.waiting:  # who was away does not come back with credit
             line.served = max(line.served, self._clock)
         line.waiting.append((item, deadline))
-        self._count += 1
+        self.count += 1
         return True
 
     def pop(self, fits: Callable[[T], bool]) -> T | None:
@@ -55,7 +55,7 @@ class FairQueue(Generic[T]):
             item, _ = line.waiting[0]
             if fits(item):
                 line.waiting.popleft()
-                self._count -= 1
+                self.count -= 1
                 self._clock = line.served
                 line.served += 1.0 / line.weight
                 self._forget(tenant, line)
@@ -68,7 +68,7 @@ class FairQueue(Generic[T]):
             for pair in line.waiting:
                 if pair[0] is item:
                     line.waiting.remove(pair)
-                    self._count -= 1
+                    self.count -= 1
                     self._forget(tenant, line)
                     return
 
@@ -78,7 +78,7 @@ class FairQueue(Generic[T]):
         for tenant, line in list(self._lines.items()):
             while line.waiting and line.waiting[0][1] <= now:
                 late.append(line.waiting.popleft()[0])
-                self._count -= 1
+                self.count -= 1
             self._forget(tenant, line)
         return late
 
