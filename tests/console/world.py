@@ -18,6 +18,7 @@ from tieline.fleet.physics import GPU_AUX, aux_share
 from tieline.records import (
     Action,
     AnyRecord,
+    Demand,
     Fault,
     Hop,
     Instruction,
@@ -95,6 +96,16 @@ def background(fleet: Fleet, start: datetime, now: datetime) -> Iterator[AnyReco
             yield WeatherTick(
                 at=at, known_at=at, source="synthetic", kind="simulated", station=station, temp_c=round(temp, 1)
             )
+        yield Demand(
+            at=at,
+            known_at=at,
+            source="synthetic",
+            kind="simulated",
+            model="llama-3.1-70b",
+            region="north_america",
+            output_tokens_per_s=12_000.0,
+            length_s=3600,
+        )
         yield NetworkTick(
             at=at,
             known_at=at,

@@ -124,7 +124,10 @@ export function tokenChart(chart: Chart, series: Series): void {
 export function siteChart(chart: Chart, series: Series, asked: [number, number][]): void {
   const p = plot(series);
   const steps: [number, number][] = [];
-  for (const [at, value] of asked) steps.push([Math.max(at, p.from), value]);
+  for (const [at, value] of asked) {
+    if (at <= p.from) steps.length = 0;
+    steps.push([Math.max(at, p.from), value]);
+  }
   const lastAsked = steps[steps.length - 1];
   if (lastAsked) steps.push([p.to, lastAsked[1]]);
   const data = (name: string): [number, number | null][] => p.rows.map((r) => [(r[0] as number) * 1000, p.at(r, name)]);
