@@ -10,8 +10,10 @@ outside the scenario. Two bounds stand beside them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
@@ -58,6 +60,12 @@ ASSUMED = (
     "batch work is served when it comes: its deadline is not used",
 )
 Progress = Callable[[str, int, int], None]
+HOURLY = ("A", "control")
+PERFECT = "Tieline, perfect forecasts"
+
+
+def _quiet(what: str, done: int, of: int) -> None:
+    """No progress is shown."""
 
 
 @dataclass(frozen=True)
@@ -98,74 +106,148 @@ def run_scenario(
     *,
     settings: Settings | None = None,
     limit_spans: int | None = None,
+    between: tuple[datetime, datetime] | None = None,
     ablate: bool = True,
     policies: Sequence[str] | None = None,
-    progress: Progress = lambda what, done, of: None,
+    numbers: Numbers | None = None,
+    jobs: int = 1,
+    progress: Progress = _quiet,
 ) -> Result:
-    """Run one scenario. `limit_spans` keeps the first few months or weeks (a smoke test)."""
+    """Run one scenario. `limit_spans` keeps the first few months or weeks; `between` runs other days the same
+    way; `numbers` skips tuning; `jobs` processes run policies side by side, which changes no figure."""
     if scenario not in SCENARIOS:
         raise ValueError(f"scenario {scenario!r} is not one of {', '.join(SCENARIOS)}")
-    hourly = scenario in ("A", "control")
-    if hourly:
+    task = prepare(folder, scenario, settings or Settings(), limit_spans, between)
+    best = numbers if numbers is not None else tune(folder, scenario, settings or Settings(), jobs, progress)
+    runs = [Run(policy) for policy in chosen(best) if policies is None or policy.name in policies]
+    unknown = set(policies or ()) - {run.policy.name for run in runs}
+    if unknown:
+        names = ", ".join(policy.name for policy in chosen(best))
+        raise ValueError(f"no policy {', '.join(sorted(unknown))}; known: {names}")
+    count = len(runs)
+    if ablate and task.world.peak_odds:
+        runs += [Run(policy, every=3) for policy in ablations()]
+    rows = in_parallel(task, runs, jobs, progress)
+    return Result(
+        scenario=scenario,
+        rows=rows[:count],
+        bounds=bounds(task.world, task.settings, task.seconds, task.simple),
+        tuned=best.words(),
+        left_out=task.world.left_out,
+        scarcity_days=task.scarce,
+        spans=tuple(s.label for s in task.world.spans),
+        ablated_full=rows[count] if len(rows) > count else None,
+        ablations=rows[count + 1 :],
+    )
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every policy of a scenario is run on."""
+
+    world: World
+    settings: Settings
+    seconds: int
+    scarce: tuple[str, ...] = ()
+
+    @property
+    def simple(self) -> bool:
+        return self.settings.wear_usd_per_kw_start == 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One policy, on every span or on every few."""
+
+    policy: Policy
+    every: int = 1
+
+
+def prepare(
+    folder: Path,
+    scenario: str,
+    settings: Settings,
+    limit_spans: int | None = None,
+    between: tuple[datetime, datetime] | None = None,
+) -> Task:
+    hourly = scenario in HOURLY
+    if between is not None:
+        begin, end = between
+        if begin >= end or begin.minute or end.minute:
+            raise ValueError("a backtest runs whole hours: --from before --to, both on the hour")
+        spans = [(f"{begin:%Y-%m-%d}", begin, end)]
+    elif hourly:
         # One unbroken year, so that no month begins with a start of everything.
-        months = [_month(2023, m) for m in range(1, 13)][:limit_spans]
-        spans = [("2023", months[0][1], months[-1][2])]
+        last = 12 if limit_spans is None else limit_spans
+        spans = [("2023", datetime(2023, 1, 1, tzinfo=UTC), _month_end(2023, last))]
     else:
         spans = weeks_of(folder)[:limit_spans]
     gpu = 0.2 if scenario == "B20" else None
     world = load(folder, spans, events=not hourly, gpu_share=gpu, use_15min=not hourly)
-    used = settings_for(settings or Settings(), world, scenario)
+    used = settings_for(settings, world, scenario)
     if scenario == "control":
         world = _control(world)
-    seconds = 3600 if hourly else SLOT_S
-    scarce = scarcity_days(world)
-    tuned, chosen = tune(folder, scenario, used, progress)
-    rows: list[Row] = []
-    perfect: Plant | None = None
-    for policy in chosen:
-        if policies is not None and policy.name not in policies:
-            continue
-        plant = drive(world, policy, used, seconds, progress, record=policy.name == PERFECT)
-        rows.append(row_of(policy.name, plant, scarce))
-        perfect = plant if policy.name == PERFECT else perfect
-    found = bounds(world, perfect, used, seconds) if perfect is not None else None
-    result = Result(scenario, rows, found, tuned, world.left_out, scarce, tuple(s.label for s in world.spans))
-    if ablate and scenario == "B":
-        _ablate(result, world, used, seconds, scarce, progress)
-    return result
+    return Task(world, used, 3600 if hourly else SLOT_S, scarcity_days(world))
 
 
-PERFECT = "Tieline, perfect forecasts"
-
-
-def drive(
-    world: World, policy: Policy, settings: Settings, seconds: int, progress: Progress, record: bool = False
-) -> Plant:
+def drive(world: World, policy: Policy, settings: Settings, seconds: int, progress: Progress = _quiet) -> Tally:
     """One policy over all spans; each span starts with every rig asleep and every replica down."""
     table, fleet = load_table(settings.gpu_table), fleet_arrays(world.fleet, settings)
     simple = settings.wear_usd_per_kw_start == 0
     total = Tally()
-    plant: Plant | None = None
     per = seconds // SLOT_S
-    kept: list[Plant] = []
-    for n, span in enumerate(world.spans):
-        progress(policy.name, n, len(world.spans))
-        fresh = Plant(world, fleet, table, settings, simple=simple, record=record)
+    slots = sum(s.last - s.first for s in world.spans) // per
+    done = 0
+    for span in world.spans:
+        fresh = Plant(world, fleet, table, settings, simple=simple)
         fresh.tally = total
         before = total.net
         for slot in range(span.first, span.last, per):
+            if done % 96 == 0:
+                progress(policy.name, done, slots)
             known = Known(world, fleet, fresh, settings, slot, seconds)
             asked = policy.decide(known)
             fresh.run(slot, seconds, asked, getattr(policy, "floors", None))
+            if done % 96 == 0:
+                progress(policy.name, done, steps)
+            done += 1
+            done += 1
+        fresh.close()
         if isinstance(policy, Tieline):
             _settle_reserves(policy, total, world)
         total.by_span[span.label] = total.net - before
-        kept.append(fresh)
-        plant = fresh
-    progress(policy.name, len(world.spans), len(world.spans))
-    assert plant is not None
-    plant.recorded = {k: v for one in kept for k, v in one.recorded.items()}
-    return plant
+    progress(policy.name, slots, slots)
+    return total
+
+
+def one_run(task: Task, run: Run, progress: Progress = _quiet) -> Row:
+    world = task.world if run.every == 1 else replace(task.world, spans=task.world.spans[:: run.every])
+    return row_of(run.policy.name, drive(world, run.policy, task.settings, task.seconds, progress), task.scarce)
+
+
+_TASK: list[Task] = []
+
+
+def _take(task: Task) -> None:
+    _TASK[:] = [task]
+
+
+def _work(run: Run) -> Row:
+    return one_run(_TASK[0], run)
+
+
+def in_parallel(task: Task, runs: Sequence[Run], jobs: int, progress: Progress) -> list[Row]:
+    """A row per run, in their order. With several processes each holds the task once."""
+    if jobs <= 1 or len(runs) <= 1:
+        return [one_run(task, run, progress) for run in runs]
+    rows = []
+    with ProcessPoolExecutor(
+        min(jobs, len(runs)), mp_context=get_context("spawn"), initializer=_take, initargs=(task,)
+    ) as pool:
+        for n, row in enumerate(pool.map(_work, runs)):
+            progress(row.policy, n + 1, len(runs))
+            rows.append(row)
+    return rows
 
 
 def _settle_reserves(policy: Tieline, tally: Tally, world: World) -> None:
@@ -183,27 +265,18 @@ def _settle_reserves(policy: Tieline, tally: Tally, world: World) -> None:
     policy.accepted.clear()
 
 
-def _ablate(
-    result: Result,
-    world: World,
-    settings: Settings,
-    seconds: int,
-    scarce: tuple[str, ...],
-    progress: Progress,
-) -> None:
-    """Look-ahead without each coupling, on every third span, against itself there."""
-    some = replace(world, spans=world.spans[::3])
-    full = Tieline(name="full, on every third week")
-    result.ablated_full = row_of(full.name, drive(some, full, settings, seconds, progress), scarce)
+def ablations() -> list[Policy]:
+    """Look-ahead itself, then without each coupling."""
+    found: list[Policy] = [Tieline(name="Tieline")]
     for name, words in COUPLINGS.items():
         policy = Tieline(name=f"without {words}", without=frozenset({name}))
         if name == "scenarios":
             policy.scenarios = 1
-        result.ablations.append(row_of(policy.name, drive(some, policy, settings, seconds, progress), scarce))
+        found.append(policy)
+    return found
 
 
-def row_of(name: str, plant: Plant, scarce: tuple[str, ...]) -> Row:
-    tally = plant.tally
+def row_of(name: str, tally: Tally, scarce: tuple[str, ...]) -> Row:
     months: dict[str, float] = {}
     for day, usd in tally.by_day.items():
         months[day[:7]] = months.get(day[:7], 0.0) + usd
@@ -247,18 +320,54 @@ def scarcity_days(world: World) -> tuple[str, ...]:
 # --- tuning -----------------------------------------------------------------
 
 
-def tune(folder: Path, scenario: str, settings: Settings, progress: Progress) -> tuple[dict[str, str], list[Policy]]:
-    """The policies of a run, rules with a number set by what earned most on other days."""
-    best = _best_numbers(folder, scenario, settings, progress)
-    tuned = {
-        "fixed strike": f"{best.fixed:g} USD/MWh",
-        "worst-first": f"{best.worst[0]:g} USD/MWh, {best.worst[1]:.0%} of the fleet",
-        "static order": f"{best.static:g} USD/MWh",
-        "days": "eight weeks of February to May 2024, hourly",
-    }
-    policies: list[Policy] = [
+@dataclass(frozen=True)
+class Numbers:
+    """What the simple rules are set to."""
+
+    fixed: float
+    worst: tuple[float, float]
+    static: float
+
+    def words(self) -> dict[str, str]:
+        return {
+            "fixed strike": f"{self.fixed:g} USD/MWh",
+            "worst-first": f"{self.worst[0]:g} USD/MWh, {self.worst[1]:.0%} of the fleet",
+            "static order": f"{self.static:g} USD/MWh",
+            "days": "eight weeks of February to May 2024, hourly",
+        }
+
+
+LEVELS = (60.0, 80.0, 100.0, 130.0, 170.0)
+WORST = tuple((level, share) for level in (50.0, 70.0, 100.0) for share in (0.1, 0.3))
+
+
+def tune(folder: Path, scenario: str, settings: Settings, jobs: int, progress: Progress) -> Numbers:
+    """Each rule's number by what earned most in weeks outside every scenario."""
+    spans = [
+        (f"tune-{n}", begin, begin + timedelta(days=7))
+        for n, begin in enumerate(datetime(2024, 2, 5, tzinfo=UTC) + timedelta(days=14 * i) for i in range(8))
+    ]
+    world = load(folder, spans, events=False, gpu_share=0.2 if scenario == "B20" else None, use_15min=False)
+    used = settings_for(settings, world, scenario)
+    task = Task(_control(world) if scenario == "control" else world, used, 3600)
+    tried: list[Policy] = [FixedStrike(x, name=f"fixed strike at {x:g}") for x in LEVELS]
+    tried += [WorstFirst(x, share, name=f"worst-first at {x:g}, {share:.0%}") for x, share in WORST]
+    tried += [StaticOrder(x, name=f"static order at {x:g}") for x in LEVELS]
+    nets = [row.tally.net for row in in_parallel(task, [Run(policy) for policy in tried], jobs, progress)]
+    levels, worst = len(LEVELS), len(WORST)
+    return Numbers(
+        fixed=LEVELS[int(np.argmax(nets[:levels]))],
+        worst=WORST[int(np.argmax(nets[levels : levels + worst]))],
+        static=LEVELS[int(np.argmax(nets[levels + worst :]))],
+    )
+
+
+def chosen(best: Numbers) -> list[Policy]:
+    """The policies of a run, in the order of the table."""
+    return [
         AlwaysOn(),
         LastPrice(),
+        LastPrice(name="last-price rule, peak odds", odds=True),
         FixedStrike(best.fixed),
         GroupStrike(),
         WorstFirst(*best.worst),
@@ -267,43 +376,7 @@ def tune(folder: Path, scenario: str, settings: Settings, progress: Progress) ->
         Tieline(),
         Tieline(name=PERFECT, perfect=True),
     ]
-    return tuned, policies
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """What the simple rules were tuned to."""
-
-    fixed: float
-    worst: tuple[float, float]
-    static: float
-
-
-def _best_numbers(folder: Path, scenario: str, settings: Settings, progress: Progress) -> Numbers:
-    spans = [
-        (f"tune-{n}", begin, begin + timedelta(days=7))
-        for n, begin in enumerate(datetime(2024, 2, 5, tzinfo=UTC) + timedelta(days=14 * i) for i in range(8))
-    ]
-    world = load(folder, spans, events=False, gpu_share=0.2 if scenario == "B20" else None, use_15min=False)
-    if scenario == "control":
-        world = _control(world)
-    quiet: Progress = lambda what, done, of: None  # noqa: E731
-
-    def net(policy: Policy) -> float:
-        return drive(world, policy, settings, 3600, quiet).tally.net
-
-    levels = (60.0, 80.0, 100.0, 130.0, 170.0)
-    progress("tuning", 0, 3)
-    fixed = max(levels, key=lambda x: net(FixedStrike(x)))
-    progress("tuning", 1, 3)
-    worst = max(((x, s) for x in (50.0, 70.0, 100.0) for s in (0.1, 0.3)), key=lambda k: net(WorstFirst(*k)))
-    progress("tuning", 2, 3)
-    static = max(levels, key=lambda x: net(StaticOrder(x)))
-    progress("tuning", 3, 3)
-    return Numbers(fixed, worst, static)
-
-
-def _month(year: int, month: int) -> tuple[str, datetime, datetime]:
-    begin = datetime(year, month, 1, tzinfo=UTC)
-    end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-    return begin.strftime("%Y-%m"), begin, end
+def _month_end(year: int, month: int) -> datetime:
+    return datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)

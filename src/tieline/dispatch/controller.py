@@ -13,6 +13,7 @@ import numpy as np
 from tieline.clock import Interval
 from tieline.dispatch.ahead import build, peak_adders
 from tieline.dispatch.arrays import fleet_arrays
+from tieline.dispatch.bids import rig_group_bid
 from tieline.dispatch.contracts import PowerCost, power_cost
 from tieline.dispatch.forecast import Forecaster, analog_days
 from tieline.dispatch.gpu import load_table
@@ -24,7 +25,7 @@ from tieline.dispatch.promises import floor_w
 from tieline.dispatch.serving import Room, Wanted, assign
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Fleet, Site
-from tieline.fleet.physics import GPU_AUX
+from tieline.fleet.physics import GPU_AUX, aux_share, derate
 from tieline.records import Mode, Plan, Setpoint
 from tieline.store import Store
 
@@ -71,7 +72,7 @@ class Controller:
         interval = Interval.holding(now, length)
         hashprice_usd, no_hashprice = self.outlook.hashprice(interval.start)
         views = {s.id: self.outlook.view(s, interval.start, interval.end) for s in self.fleet.sites}
-        wanted, short = self._serving(views, interval.start)
+        wanted, short = self._serving(views, interval.start, hashprice_usd)
         targets, why_not = self._look(now, interval, hashprice_usd, views, wanted)
         adders = self._adders(interval)
         plans = []
@@ -187,7 +188,7 @@ class Controller:
         return {n: float(adder[0]) for n, adder in found.items()}
 
     def _serving(
-        self, views: dict[str, SiteView], moment: datetime
+        self, views: dict[str, SiteView], moment: datetime, hashprice_usd: float | None
     ) -> tuple[dict[str, Wanted], dict[tuple[str, str], float]]:
         full_w = self.table.power_w(self.table.tokens_per_s(self.settings.interactive_batch)) * (1.0 + GPU_AUX)
         rooms = []
@@ -202,7 +203,35 @@ class Controller:
                 left_w -= replicas * full_w
                 keep = min(node.replicas_real, replicas)
                 rooms.append(Room(node.id, site.region, node.model, replicas, keep))
-        return assign(rooms, self.outlook.demands(moment), self.table, self.settings)
+        asked = self.outlook.demands(moment)
+        if self.settings.policy != "lookahead" or hashprice_usd is None:
+            return assign(rooms, asked, self.table, self.settings)
+        costs, running = self._replica_costs(views, hashprice_usd), self._replicas_running()
+        return assign(rooms, asked, self.table, self.settings, costs, running)
+
+    def _replica_costs(self, views: dict[str, SiteView], hashprice_usd: float) -> dict[str, float]:
+        """What a MWh costs at each node group now: the price of power, or the mining it displaces where rigs
+        at full load would not fit."""
+        found = {}
+        for site in self.fleet.sites:
+            view = views[site.id]
+            limit_w, discount = site.interconnect.limit_w, self.settings.resale_discount
+            cost = power_cost(site.contract, view.market_usd_per_mwh, limit_w, discount)
+            aux, hot = aux_share(site.cooling, view.temp_c), derate(site.cooling, view.temp_c)
+            bids = [
+                rig_group_bid(g, hashprice_usd, keeps=self.settings.keeps, aux=aux, derate=hot) for g in site.rig_groups
+            ]
+            # A price that is not known counts as dear: replicas go where it is.
+            worth = cost.price_usd_per_mwh if cost is not None else self.settings.price_max_usd_per_mwh
+            last = min((b.steps[-1].bid_usd_per_mwh for b in bids if b.steps), default=None)
+            if last is not None and sum(b.full_w for b in bids) > view.limit_w:
+                worth = max(worth, last)
+            for node in site.node_groups:
+                found[node.id] = worth
+        return found
+
+    def _replicas_running(self) -> dict[str, int]:
+        return {p.unit_id: p.replicas for plan in self.last.values() for p in plan.setpoints if p.replicas is not None}
 
     def _last(self, site: Site, now: datetime) -> dict[str, Setpoint] | None:
         plan = self.last.get(site.id)

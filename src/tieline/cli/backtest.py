@@ -1,0 +1,110 @@
+"""`tieline backtest`: dispatch policies on recorded days, beside what no policy could beat."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from datetime import datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from tieline.app.backtest import SCENARIOS, Result, run_scenario
+from tieline.app.backtest_page import page
+from tieline.app.backtest_report import assumed, to_csv, to_figures, to_markdown
+from tieline.cli.replay import moment
+from tieline.feeds.folder import FolderError
+
+# A year or fifteen weeks: each process holds one copy of the prices, some 200 MB.
+_MOST_JOBS = 8
+
+
+class Bar:
+    """One line that is written over; nothing where nobody watches."""
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        if not self.shown:
+            return
+        part = done / of if of else 1.0
+        click.echo(f"\r\033[K  {'#' * round(24 * part):<24} {part:4.0%}  {what}", err=True, nl=False)
+
+    def clear(self) -> None:
+        if self.shown:
+            click.echo("\r\033[K", err=True, nl=False)
+
+
+@click.command()
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), help="Folder of recorded days (see docs/replay.md)."
+)
+@click.option(
+    "--scenario",
+    "scenarios",
+    type=click.Choice(SCENARIOS),
+    multiple=True,
+    help="May be given several times; A where none is (docs/backtest.md says what each is).",
+)
+@click.option("--from", "start", type=moment, help="First hour, UTC: other days, run the way of the scenario.")
+@click.option("--to", "end", type=moment, help="End, UTC, not included.")
+@click.option("--first", "limit", type=click.IntRange(min=1), help="Only the first months or weeks.")
+@click.option("--policy", "policies", multiple=True, help="Only this policy; may be given several times.")
+@click.option("--no-ablations", is_flag=True, help="Leave out look-ahead without each coupling.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for report.md, report.csv, report.html, report.json."
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, _MOST_JOBS), default=1, show_default=True, help="Processes side by side."
+)
+def backtest(
+    data: Path,
+    scenarios: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    limit: int | None,
+    policies: tuple[str, ...],
+    no_ablations: bool,
+    out: Path | None,
+    jobs: int,
+) -> None:
+    """Compare dispatch policies on recorded days.
+
+    Every policy runs on the same modelled fleet and sees only what was known. Nothing depends on the wall clock:
+    the same days give the same bytes.
+    """
+    if (start is None) != (end is None):
+        raise click.UsageError("give both --from and --to, or neither")
+    bar = Bar()
+    try:
+        results: list[Result] = [
+            run_scenario(
+                data,
+                scenario,
+                limit_spans=first,
+                ablate=not no_ablations,
+                policies=policies or None,
+                progress=_progress(scenario),
+            )
+            for scenario in scenarios
+        ]
+    except (FolderError, ValueError, BrokenProcessPool) as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        bar.clear()
+    text = "\n".join([*(to_markdown(result) for result in results), "Assumed or invented:", "", assumed()])
+    click.echo(text)
+    if out is not None:
+        write(out, results, text)
+        click.echo(f"\nWritten to {out}: report.md, report.csv, report.html, report.json", err=True)
+
+
+def write(out: Path, results: list[Result], text: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    figures = {result.scenario: to_figures(result) for result in results}
+    (out / "report.md").write_text(text + "\n", encoding="utf-8")
+    (out / "report.csv").write_text(to_csv(results), encoding="utf-8")
+    (out / "report.html").write_text(page(results), encoding="utf-8")
+    (out / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
