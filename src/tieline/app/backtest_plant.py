@@ -18,7 +18,7 @@ from tieline.app.backtest_data import Event, World
 from tieline.clock import micros
 from tieline.dispatch.ahead import pays
 from tieline.dispatch.arrays import LOW, FleetArrays, Floats, heat
-from tieline.dispatch.forecast import SLOT_S
+from tieline.dispatch.forecast import SLOT_S, SLOTS_PER_DAY
 from tieline.dispatch.gpu import GpuTable
 from tieline.dispatch.lookahead import Ahead, powers
 from tieline.dispatch.promises import FOUR_CP
@@ -63,6 +63,7 @@ class Tally:
     tokens: float = 0.0
     tokens_lost: float = 0.0
     starts: float = 0.0  # whole-group starts, summed over groups
+    most_starts: float = 0.0  # of one group in one day
     group_days: float = 0.0
     violation_minutes: float = 0.0
     infeasible: list[str] = field(default_factory=list)
@@ -100,10 +101,8 @@ class Plant:
         settings: Settings,
         *,
         simple: bool = False,
-        record: bool = False,
     ) -> None:
-        """`simple`: no auxiliary load, heat, limits or restore: the control, where a strike is optimal. `record`
-        keeps each step's inference load, which the bounds need."""
+        """`simple`: no auxiliary load, heat, limits or restore: the control, where a strike is optimal."""
         self.world, self.fleet, self.settings, self.simple = world, fleet, settings, simple
         self.physics = Physics(world.fleet, table, settings.interactive_batch, world.reach)
         self.table = table
@@ -117,8 +116,6 @@ class Plant:
         self.model = next(iter(self.models), "")
         self.full_replica_w = table.power_w(table.tokens_per_s(settings.interactive_batch)) * (1.0 + GPU_AUX)
         self.tally = Tally()
-        self.step_slot = 0
-        self.record, self.recorded = record, dict[int, Floats]()
         self.peak_sites = frozenset(n for n, site in enumerate(world.fleet.sites) if pays(site, FOUR_CP))
         self.last_w = np.zeros(fleet.groups)  # mining draw at the end of the last step
         contract = [s.contract for s in world.fleet.sites]
@@ -129,6 +126,7 @@ class Plant:
         self.true_price = true_prices(world, settings)
         self.hour_mwh = np.zeros(len(contract))
         self.hour_tokens: dict[str, list[float]] = {r: [0.0, 0.0, 0.0] for r in world.demand}
+        self.started_today = np.zeros(fleet.groups)
         self.aux = np.zeros(fleet.groups)
         self.derate = np.ones(fleet.groups)
 
@@ -157,7 +155,6 @@ class Plant:
 
     def run(self, slot: int, seconds: int, asked: Asked, floors: Floats | None = None) -> None:
         """Carry out what was asked, in steps of five minutes or shorter where something happens."""
-        self.step_slot = slot
         temp = self.world.temp_c[slot]
         sites = self.world.fleet.sites
         if self.simple:
@@ -319,6 +316,9 @@ class Plant:
         tally.mwh += float(mwh.sum())
         tally.mining_mwh += float(drawn.power_w[self.rig_rows].sum()) / 1e6 * hours
         tally.starts += float(started.sum())
+        if slot % SLOTS_PER_DAY == 0:
+            self.close()
+        self.started_today += started
         tally.group_days += self.fleet.groups * hours / 24.0
         day = earned + inference - spot - wear
         over = site_w - limit
@@ -342,13 +342,14 @@ class Plant:
         when = self.world.when(slot)
         if floors is not None:
             day -= self._short_of(floors, site_w, limit, hours, slot)
-        if self.record:
-            drew = np.zeros(sites)
-            np.add.at(drew, self.node_site, drawn.power_w[self.node_rows])
-            self.recorded[self.step_slot] = self.recorded.get(self.step_slot, np.zeros(sites)) + drew * seconds
         self._day(when.strftime("%Y-%m-%d"), day)
         if hour_ends:
             self._close_hour(above, below, when.strftime("%Y-%m-%d"))
+
+    def close(self) -> None:
+        """The end of a day: how often its busiest group was started."""
+        self.tally.most_starts = max(self.tally.most_starts, float(self.started_today.max(initial=0.0)))
+        self.started_today[:] = 0.0
 
     def _close_hour(self, above: Floats, below: Floats, day: str) -> None:
         """Take-or-pay is billed by the hour, service levels too."""

@@ -199,16 +199,17 @@ class AlwaysOn:
 
 @dataclass
 class LastPrice:
-    """Run while the last known price is below the normal mode's strike."""
+    """Run while the last known price is below the normal mode's strike; `odds` adds the chance of a peak."""
 
     name: str = "last-price rule"
-    static: bool = False
+    odds: bool = False
 
     def decide(self, known: Known) -> Asked:
-        price = known.prices()[0][known.fleet.site]
-        run = (price < known.strike()).astype(float)
-        replicas = known.all_replicas() if self.static else known.replicas()
-        return Asked(run, _yes(known.fleet), _no(known.fleet), replicas)
+        price = known.prices()[0]
+        if self.odds:
+            price = price + chance_of_peak(known)
+        run = (price[known.fleet.site] < known.strike()).astype(float)
+        return Asked(run, _yes(known.fleet), _no(known.fleet), known.replicas())
 
 
 @dataclass
@@ -235,16 +236,16 @@ class FixedStrike:
 
 @dataclass
 class GroupStrike:
-    """Every mode of every group against the last known price, contract included; no memory."""
+    """The product's `strike`: every mode of every group against the last known price, contract and chance of a
+    peak included; no memory. `expected` also puts inference where power is cheap: the uncoupled LP."""
 
     name: str = "per-group strike"
-    expected: bool = False  # with the chance of a peak, and inference where power is cheap: the uncoupled LP
+    expected: bool = False
 
     def decide(self, known: Known) -> Asked:
         above, below = known.prices()
-        if self.expected:
-            adder = peak_adder(known, np.zeros(1), np.array([float(known.seconds)]))[0]
-            above, below = above + adder, below + adder
+        adder = chance_of_peak(known)
+        above, below = above + adder, below + adder
         one = known.now_ahead(above, below)
         stage = stages(known.fleet, replace(one, restore_share_per_h=None))
         low, high = margins(known.fleet, one)
@@ -465,6 +466,11 @@ def margins(fleet: FleetArrays, one: Ahead) -> tuple[Floats, Floats]:
     """(G,) mean USD/h of the first step: running at the least, and at the most the limit leaves."""
     low, high = levels(fleet, one)
     return low[0].mean(axis=1), high[0].mean(axis=1)
+
+
+def chance_of_peak(known: Known) -> Floats:
+    """(N,) USD/MWh that the odds of a peak add in the interval that begins."""
+    return np.asarray(peak_adder(known, np.zeros(1), np.array([float(known.seconds)]))[0])
 
 
 def peak_adder(known: Known, offset_s: Floats, length_s: Floats) -> Floats:
