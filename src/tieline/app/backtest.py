@@ -208,9 +208,6 @@ def drive(world: World, policy: Policy, settings: Settings, seconds: int, progre
             known = Known(world, fleet, fresh, settings, slot, seconds)
             asked = policy.decide(known)
             fresh.run(slot, seconds, asked, getattr(policy, "floors", None))
-            if done % 96 == 0:
-                progress(policy.name, done, steps)
-            done += 1
             done += 1
         fresh.close()
         if isinstance(policy, Tieline):

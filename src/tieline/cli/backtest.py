@@ -78,18 +78,20 @@ def backtest(
     if (start is None) != (end is None):
         raise click.UsageError("give both --from and --to, or neither")
     bar = Bar()
+    results: list[Result] = []
     try:
-        results: list[Result] = [
-            run_scenario(
+        for name in scenarios or ("A",):
+            found = run_scenario(
                 data,
-                scenario,
-                limit_spans=first,
+                name,
+                limit_spans=limit,
+                between=None if start is None or end is None else (start, end),
                 ablate=not no_ablations,
                 policies=policies or None,
-                progress=_progress(scenario),
+                jobs=jobs,
+                progress=bar,
             )
-            for scenario in scenarios
-        ]
+            results.append(found)
     except (FolderError, ValueError, BrokenProcessPool) as error:
         raise click.ClickException(str(error)) from error
     finally:
