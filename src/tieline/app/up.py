@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import importlib.util
 import os
 import secrets
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -32,6 +34,8 @@ PART_NAMES = ("link", "core", "world", "sites", "gateway", "console")
 # What a first day of records, logs and outboxes needs with room to spare.
 MIN_FREE_BYTES = 300_000_000
 READY_S = 120.0
+# One module of each library that a part cannot do without.
+PLATFORM = ("numpy", "nats", "xllamacpp", "pyasic", "starlette", "uvicorn", "httptools", "orjson", "pyarrow")
 # LuxOS and every other cgminer-like firmware answer here.
 RIG_PORT = 4028
 
@@ -72,6 +76,7 @@ def prepare(options: Options) -> Runtime:
     from tieline import config as configuration
 
     data = options.data_dir.resolve()
+    _check_libraries()
     _check_folder(data)
     if options.speed <= 0:
         raise UpError(f"--speed must be above 0, got {options.speed}")
@@ -212,6 +217,21 @@ def _state(runtime: Runtime, supervisor: Supervisor) -> State:
 
 def _nothing() -> State:
     return State(ready=False, console_url=None, openai_base_url=None, demo_key=None, version=__version__, parts=())
+
+
+def _check_libraries() -> None:
+    """The light install has none of these; find that out before six parts do."""
+    missing = [name for name in PLATFORM if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UpError(f"{', '.join(missing)} not installed; install the platform: pip install 'tieline[platform]'")
+    engine = "import xllamacpp"
+    done = subprocess.run([sys.executable, "-c", engine], capture_output=True, text=True, timeout=60)
+    if done.returncode < 0:
+        raise UpError(f"the engine cannot run on this processor (signal {-done.returncode}); it needs AVX2 or NEON")
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        hint = "; on Debian or Ubuntu: apt-get install libgomp1" if "libgomp" in last else ""
+        raise UpError(f"the engine cannot be loaded: {last}{hint}")
 
 
 def _check_folder(data: Path) -> None:
