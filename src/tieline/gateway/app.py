@@ -22,6 +22,7 @@ import msgspec
 from tieline import records
 from tieline.clock import Clock
 from tieline.gateway.coordinator import LeaseClient
+from tieline.gateway.desk import Desk
 from tieline.gateway.door import Door
 from tieline.gateway.paths import Paths
 from tieline.gateway.route import MAX_UNKNOWN_SLOTS, State
@@ -82,7 +83,9 @@ async def serve(
         log.warning("billed %d streams of a gateway that was killed, from their last progress", recovered)
     for engine in settings.engines:
         svc.backends[engine.name] = backend_of(engine)
-    paths = Paths(svc)
+    # Files and batches are shared by all processes of a gateway, so they lie beside their folders.
+    desk = Desk(svc, data if coordinator is None else coordinator.parent)
+    paths = Paths(svc, desk)
     loop = asyncio.get_running_loop()
     tls = None
     if settings.tls_cert:
@@ -98,6 +101,7 @@ async def serve(
         server = await loop.create_server(door, settings.host, settings.port, ssl=tls, backlog=4096)
     tasks = [
         loop.create_task(svc.tick_for_ever()),
+        loop.create_task(desk.runner.run()),
         loop.create_task(_every_second(svc, data if settings.access_log else None)),
         *(loop.create_task(_watch(svc, backend)) for backend in list(svc.backends.values())),
     ]
@@ -119,6 +123,7 @@ async def serve(
         started(f"{scheme}://{host}:{port}/v1")
     try:
         await stop.wait()
+        desk.runner.stop()
         await _drain(svc, server, drain_s)
     finally:
         for task in tasks:
@@ -129,6 +134,7 @@ async def serve(
                 one.transport.abort()
         await asyncio.sleep(0)
         server.close()
+        await asyncio.to_thread(desk.runner.close)
         await asyncio.to_thread(spool.close)
 
 
@@ -213,7 +219,8 @@ async def _check(svc: Service, backend: Backend) -> None:
         return
     backend.rtt_s = svc.loop.time() - began
     _learn(svc, backend, listed)
-    svc.turn(backend, State.READY)
+    if not backend.held:
+        svc.turn(backend, State.READY)
 
 
 def _learn(svc: Service, backend: Backend, listed: list[_ModelEntry]) -> None:

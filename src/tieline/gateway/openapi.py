@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from tieline import __version__
+from tieline.gateway.batches import ENDPOINTS as BATCH_ENDPOINTS
 
 _TEXT = {"type": "string"}
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": 10_000_000, "nullable": True}
@@ -25,6 +26,7 @@ _ERRORS: dict[str, Any] = {
     "403": _error("The key may not do this"),
     "404": _error("No such model or path"),
     "408": _error("The request did not arrive in time"),
+    "409": _error("It conflicts with what was asked before"),
     "413": _error("The body is too large"),
     "415": _error("The body is encoded in a way that is not read"),
     "422": _error("The engine refuses the request's content"),
@@ -83,6 +85,110 @@ _TEXTS = {"oneOf": [_TEXT, {"type": "array", "minItems": 1, "items": _TEXT}]}
 _CHOICES = {"type": "integer", "minimum": 1, "maximum": 128, "nullable": True}
 
 
+_ID = {"type": "string", "pattern": "^[a-z]+[-_][0-9a-z_]{1,64}$"}
+_NUMBER = {"type": "integer"}
+_NULL_TEXT = {"type": "string", "nullable": True}
+_NULL_NUMBER = {"type": "integer", "nullable": True}
+_FILE = {
+    "type": "object",
+    "required": ["id", "object", "bytes", "created_at", "filename", "purpose"],
+    "properties": {
+        "id": _TEXT, "object": _TEXT, "bytes": _NUMBER, "created_at": _NUMBER, "expires_at": _NUMBER,
+        "filename": _TEXT, "purpose": _TEXT, "status": _TEXT,
+    },
+}  # fmt: skip
+_BATCH = {
+    "type": "object",
+    "required": ["id", "object", "endpoint", "input_file_id", "completion_window", "status", "created_at"],
+    "properties": {
+        "id": _TEXT, "object": _TEXT, "endpoint": _TEXT, "input_file_id": _TEXT, "completion_window": _TEXT,
+        "status": {
+            "type": "string",
+            "enum": [
+                "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled",
+            ],
+        },
+        "output_file_id": _NULL_TEXT, "error_file_id": _NULL_TEXT, "created_at": _NUMBER, "expires_at": _NUMBER,
+        "completed_at": _NULL_NUMBER,
+        "request_counts": {
+            "type": "object", "properties": {"total": _NUMBER, "completed": _NUMBER, "failed": _NUMBER},
+        },
+    },
+}  # fmt: skip
+
+
+def _call(summary: str, schema: dict[str, Any], *refused: str, **more: Any) -> dict[str, Any]:
+    """An operation of files or batches."""
+    found = {"description": summary, "content": {"application/json": {"schema": schema}}}
+    codes = ("400", "401", "403", "408", "413", "415", "503", *refused)
+    responses = {"200": found, **{code: _ERRORS[code] for code in codes}}
+    return {"summary": summary, "security": [{"key": []}, {}], "responses": responses} | more
+
+
+def _page(summary: str, schema: dict[str, Any], most: int, *names: str) -> dict[str, Any]:
+    limit = {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": most}}
+    after = {"name": "after", "in": "query", "schema": _ID}
+    others = [{"name": name, "in": "query", "schema": _TEXT} for name in names]
+    listed = {
+        "type": "object",
+        "required": ["object", "data", "has_more"],
+        "properties": {
+            "object": _TEXT, "data": {"type": "array", "items": schema}, "has_more": {"type": "boolean"},
+            "first_id": _NULL_TEXT, "last_id": _NULL_TEXT,
+        },
+    }  # fmt: skip
+    return _call(summary, listed, parameters=[limit, after, *others])
+
+
+def _offline() -> dict[str, Any]:
+    file_id = {"name": "file_id", "in": "path", "required": True, "schema": _TEXT}
+    batch_id = {"name": "batch_id", "in": "path", "required": True, "schema": _TEXT}
+    upload = {
+        "type": "object",
+        "required": ["purpose", "file"],
+        "properties": {
+            "purpose": {"type": "string", "enum": ["batch"]},
+            "file": {"type": "string", "format": "binary", "minLength": 1},
+        },
+    }
+    wanted = {
+        "type": "object",
+        "required": ["input_file_id", "endpoint", "completion_window"],
+        "properties": {
+            "input_file_id": _TEXT,
+            "endpoint": {"type": "string", "enum": list(BATCH_ENDPOINTS)},
+            "completion_window": {"type": "string", "pattern": "^([1-9]|1[0-9]|2[0-4])h$"},
+            "metadata": {
+                "type": "object", "maxProperties": 16, "nullable": True,
+                "additionalProperties": {"type": "string", "maxLength": 512},
+            },
+        },
+    }  # fmt: skip
+    content = _call("A file's content", _TEXT, "404", parameters=[file_id])
+    content["responses"]["200"]["content"] = {"application/octet-stream": {"schema": {"format": "binary", **_TEXT}}}
+    form = {"required": True, "content": {"multipart/form-data": {"schema": upload}}}
+    body = {"required": True, "content": {"application/json": {"schema": wanted}}}
+    return {
+        "/v1/files": {
+            "post": _call("Upload a batch's requests, one JSON object a line", _FILE, "429", requestBody=form),
+            "get": _page("Files of this project", _FILE, 10_000, "purpose", "order"),
+        },
+        "/v1/files/{file_id}": {
+            "get": _call("A file", _FILE, "404", parameters=[file_id]),
+            "delete": _call("Delete a file", {"type": "object"}, "404", parameters=[file_id]),
+        },
+        "/v1/files/{file_id}/content": {"get": content},
+        "/v1/batches": {
+            "post": _call("Run a file of requests in a window, at half the tariff", _BATCH, "429", requestBody=body),
+            "get": _page("Batches of this project", _BATCH, 100),
+        },
+        "/v1/batches/{batch_id}": {"get": _call("A batch", _BATCH, "404", parameters=[batch_id])},
+        "/v1/batches/{batch_id}/cancel": {
+            "post": _call("End a batch early", _BATCH, "404", "409", parameters=[batch_id])
+        },
+    }
+
+
 def document() -> bytes:
     paths = {
         "/v1/chat/completions": _post(
@@ -106,6 +212,7 @@ def document() -> bytes:
         "/healthz": _get("Is this process serving?"),
         "/metrics": _get("Prometheus metrics", "text/plain"),
         "/openapi.json": _get("This document"),
+        **_offline(),
     }  # fmt: skip
     error = {
         "type": "object",

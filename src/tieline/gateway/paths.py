@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -14,6 +14,7 @@ from tieline.gateway import body as bodies
 from tieline.gateway import errors, openapi
 from tieline.gateway.admit import Account, Admitted, Short
 from tieline.gateway.body import Kind, Request
+from tieline.gateway.desk import Desk
 from tieline.gateway.door import Door
 from tieline.gateway.errors import Refusal
 from tieline.gateway.http import RequestHead
@@ -30,7 +31,7 @@ _INFERENCE: Final[dict[str, Kind]] = {
 }
 _READ: Final = frozenset({"/v1/models", "/healthz", "/metrics", "/openapi.json"})
 _CORS_HEADERS: Final = (
-    b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
+    b"access-control-allow-methods: GET, POST, DELETE, OPTIONS\r\n"
     b"access-control-allow-headers: authorization, content-type, idempotency-key, x-tieline-continuity,"
     b" x-stainless-arch, x-stainless-async, x-stainless-helper-method, x-stainless-lang, x-stainless-os,"
     b" x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime,"
@@ -55,11 +56,18 @@ class _Fields:
     trace: bytes
 
 
+class _State(msgspec.Struct, forbid_unknown_fields=True):
+    state: Literal["draining", "ready"]
+
+
+_read_state = msgspec.json.Decoder(_State).decode
+
+
 class Paths:
     """The routes of one process."""
 
-    def __init__(self, svc: Service) -> None:
-        self.svc = svc
+    def __init__(self, svc: Service, desk: Desk) -> None:
+        self.svc, self.desk = svc, desk
         self._openapi = openapi.document()
         self._repeats: OrderedDict[tuple[str, bytes], tuple[float, bytes, asyncio.Future[tuple[int, bytes, bytes]]]] = (
             OrderedDict()
@@ -86,11 +94,15 @@ class Paths:
             door.answer(204, _CORS_HEADERS if door.cors else b"allow: GET, POST, OPTIONS\r\n", b"")
         elif kind is not None:
             self._wrong_method(door, head, b"POST")
+        elif path.startswith("/admin/"):
+            self._admin(door, head, path, body)
         elif path in _READ or path.startswith("/v1/models/"):
             if head.method in ("GET", "HEAD"):
                 self._read(door, head, path)
             else:
                 self._wrong_method(door, head, b"GET")
+        elif self.desk.handles(path):
+            self.desk.handle(door, head, body)
         else:
             door.refuse(errors.not_found(path))
 
@@ -242,6 +254,41 @@ class Paths:
         kept[2].add_done_callback(answer)
         return True
 
+    # --- an operator's hand ---------------------------------------------------
+
+    def _admin(self, door: Door, head: RequestHead, path: str, body: bytes) -> None:
+        """Drain a replica or take it back; who did it is kept as a record."""
+        svc = self.svc
+        account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
+        if isinstance(account, Refusal):
+            door.refuse(account)
+            return
+        if account is not svc.book.open and account.key.role != "admin":
+            door.refuse(Refusal(403, "this needs a key with role 'admin'", "admin_only"))
+            return
+        if path == "/admin/replicas" and head.method == "GET":
+            door.answer(200, JSON_HEADERS, _encode({"data": self._replicas()}))
+            return
+        name = path.removeprefix("/admin/replicas/")
+        backend = svc.backends.get(name)
+        if name == path or backend is None:
+            door.refuse(errors.not_found(path))
+            return
+        if head.method != "POST":
+            self._wrong_method(door, head, b"POST")
+            return
+        try:
+            state = _read_state(body).state
+        except msgspec.DecodeError as error:
+            door.refuse(
+                errors.bad_request(f"give {{'state': 'draining' or 'ready'}}: {error}", "invalid_value", "state")
+            )
+            return
+        backend.held = state == "draining"
+        svc.turn(backend, State(state))
+        svc.meter.record_action(account.key.id, f"replica {state}", backend.id)
+        door.answer(200, JSON_HEADERS, _encode({"id": backend.id, "state": backend.state.value}))
+
     # --- reading ------------------------------------------------------------------
 
     def _read(self, door: Door, head: RequestHead, path: str) -> None:
@@ -290,7 +337,15 @@ class Paths:
         return found
 
     def _replicas(self) -> list[dict[str, object]]:
+        now = self.svc.loop.time()
         return [
-            {"id": b.id, "site": b.site, "state": b.state.value, "live": len(b.live), "slots": b.slots}
+            {
+                "id": b.id,
+                "site": b.site,
+                "state": b.state.value,
+                "usable": b.usable(now),
+                "live": len(b.live),
+                "slots": b.slots,
+            }
             for b in self.svc.backends.values()
         ]

@@ -1,10 +1,12 @@
 """Append-only typed streams of records; the only floor that speaks SQL.
 
-`Store` holds records, `Outbox` holds what has not been acknowledged yet. SQLite here; nothing above knows.
+`Store` holds records, `Outbox` holds what has not been acknowledged yet, `BatchStore` the gateway's batches.
+SQLite here; nothing above knows.
 """
 
+from tieline.store.batches import BatchStore
 from tieline.store.outbox import Outbox
 from tieline.store.spool import Spool
 from tieline.store.sqlite import Store, Stored, StoreError
 
-__all__ = ["Outbox", "Spool", "Store", "StoreError", "Stored"]
+__all__ = ["BatchStore", "Outbox", "Spool", "Store", "StoreError", "Stored"]
