@@ -49,6 +49,7 @@ class Backend(Replica):
     reuse_after_stream: bool = True
     idle: list[Conn] = field(default_factory=list)
     given: bool = False  # named by address rather than by a site's agent
+    held: bool = False  # an operator's word stands; health checks do not overrule it
     label: str = ""
     served: dict[str, str] = field(default_factory=dict)  # public model name -> the engine's own
 

@@ -17,7 +17,7 @@ from tieline.clock import Clock
 from tieline.gateway.admit import Book, cost_nano
 from tieline.gateway.stats import Stats
 from tieline.link import MAX_BATCH, Link, LinkDownError, push
-from tieline.records import Usage
+from tieline.records import Action, Usage
 from tieline.store import Spool, StoreError
 
 if TYPE_CHECKING:
@@ -78,6 +78,12 @@ class Meter:
             self._say(error)
             return False
         return wait
+
+    def record_action(self, by: str, what: str, target: str) -> None:
+        """The audit trail of the door's operators."""
+        now = self.clock.now()
+        action = Action(at=now, known_at=now, source=self.source, kind="measured", by=by, what=what, target=target)
+        self.spool.put(action.key, records.encode(action))
 
     def note(self, ex: Exchange) -> None:
         """Progress of a stream: what a successor bills if this process dies. Only delivered tokens count, so
