@@ -78,6 +78,9 @@ _GAP = re.compile(r"[\s|*†‡]*(?:\(\d\)|\[\d\])?[\s|*†‡]*")
 _TOKEN = re.compile(r"(?<![^\s|])(?:(?P<zero>[$€£]?\s?-{1,2})|(?P<na>N/?A|n/?a|NM|n\.?m\.?))(?=\s|$|\|)")
 
 
+_MEASURED = ("BTC", "EH/s", "J/TH", "USD/kWh", "USD")
+
+
 def items_of(text: str, style: str) -> list[Item]:
     items: list[Item] = []
     for block, mode in _blocks(text):
@@ -232,7 +235,9 @@ def footnoted(item: Item) -> Item:
     if item.kind != "row" or len(item.values) != 1 or item.label is None:
         return item
     q = item.values[0].quantity
-    if q is None or q.unit is not None or q.negative or q.decimals or not 0 < q.value < 10:
+    if q is None or q.unit is not None or q.decimals or not 0 < q.value < 10:
+        return item
+    if q.negative and q.end - q.start != len("(1)"):
         return item
     return Item("label", item.start, item.end, label=item.label, cells=item.cells)
 
@@ -431,6 +436,8 @@ def _mixed(text: str, start: int, end: int, style: str) -> Item | None:
     if not _only_gap(text[marks[-1].end : end], False):
         return None
     first = len(marks) - 1
+    if any(v.quantity is not None and v.quantity.unit in _MEASURED and v.end < marks[-1].start and re.search(r"[^\W\d_]{2}", text[v.end : marks[-1].start]) for v in marks):
+        return None  # a line with a figure of its own before the last label is two statements
     while first > 0 and _only_gap(text[marks[first - 1].end : marks[first].start], False):
         first -= 1
     label_end = marks[first].start

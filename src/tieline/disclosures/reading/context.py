@@ -159,6 +159,7 @@ def _compared(text: str, p: Period) -> bool:
     lead = text[max(0, p.start - 60) : p.start]
     return bool(
         _COMPARED.search(lead[-30:])
+        or (re.search(r"[(\[][^()\[\]:]{0,20}$", lead) and re.match(r"\s?[:：=]", text[p.end : p.end + 3]))
         or re.search(r"[(\[](?:vs\.?|versus|from|compared|against|prior)\b[^)\]]*$", lead, re.IGNORECASE)
     )
 

@@ -36,6 +36,9 @@ def period_of(
     if paired is not None:
         return paired
     right_end = q.end + len(spot.right)
+    labelled = _labelled(text, usable, q.start)
+    if labelled is not None:
+        return key_of(labelled, ctx)
     if spot.compared:
         inside = [p for p in usable if spot.start <= p.start < q.start or q.end <= p.start < right_end]
         if inside:
@@ -56,6 +59,18 @@ def period_of(
     if beside and _beside(text, q.end, beside[0]):
         return key_of(beside[0], ctx)
     return base_period(text, start, marks, spot, ctx)
+
+
+def _labelled(text: str, marks: list[Period], at: int) -> Period | None:
+    """`(October 2024: 41.2 BTC)`: in brackets, a period and a colon date the figure behind them."""
+    before = [p for p in marks if p.end <= at]
+    if not before:
+        return None
+    gap = text[before[-1].end : at]
+    lead = text[max(0, before[-1].start - 30) : before[-1].start]
+    if re.fullmatch(r"\s?[:：=]\s?(?:approximately |about |~|US\s?)?\$?", gap) and re.search(r"[(\[][^()\[\]:]{0,28}$", lead):
+        return before[-1]
+    return None
 
 
 def _beside(text: str, at: int, p: Period) -> bool:
@@ -87,6 +102,7 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
         p
         for p in free
         if p.start >= q.end
+        and not _for_another(text, q.end, p)
         and not re.search(
             r"%|" + w.DELTA.pattern + r"|\b(?:reduction|drop|decline|rise|up|down|higher|lower)\b",
             text[q.end : p.start],
@@ -106,6 +122,14 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
         ):
             return key
     return ctx.period
+
+
+def _for_another(text: str, at: int, p: Period) -> bool:
+    """A period that heads a bracket of its own, `44.7 BTC (October 2024: 41.2 BTC)`, dates what follows it."""
+    gap = text[at : p.start]
+    return gap.count("(") + gap.count("[") > gap.count(")") + gap.count("]") and bool(
+        re.match(r"\s?[:：=]", text[p.end : p.end + 3])
+    )
 
 
 def _governed(text: str, start: int, p: Period) -> bool:

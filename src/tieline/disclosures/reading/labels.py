@@ -32,6 +32,7 @@ class Label:
 _UNITS = (
     ("EH/s", r"\beh ?/ ?s(?:ec(?:ond)?)?\b|\bexa ?hash|\beh\b"), ("PH/s", r"\bph ?/ ?s(?:ec(?:ond)?)?\b|\bpeta ?hash|\bph\b"),
     ("TH/s", r"\bth ?/ ?s\b(?!.*[jw] ?/ ?th)"), ("J/TH", r"\b[jw](?:atts?)? ?/ ?th\b|\bwatts?/th\b|\bjoules? per tera"),
+    ("USD/MWh", r"(?:\$|usd|us\$) ?(?:/|per) ?mwh|\bper mwh\b|/mwh"),
     ("USD/kWh", r"(?:\$|usd|¢|c|cents?) ?(?:/|per) ?kwh|\bper kwh\b|/kwh"), ("MW", r"\bmw\b|\bmegawatt"),
     ("kUSD", r"\$ ?(?:'000|000s?|thousands?|in thousands)|\b(?:in|usd|us\$) thousands\b|\$k\b|千美元"), ("mUSD", r"\$ ?(?:mm?|millions?|in millions)\b|\bin millions\b|\$m\b|百万美元"),
     ("USD", r"\(\s*(?:in )?(?:us ?|\$ ?)?(?:\$|usd|us dollars?|dollars)\s*\)|\(\$usd\)|\busd\b|美元"), ("%", r"\(%\)|\bpercentage\b|%$"),
@@ -379,7 +380,7 @@ def _decide(text: str, unit: str | None, section: str) -> tuple[str, str, bool] 
         return "efficiency_j_th", "label:efficiency", False
     if unit == "J/TH":
         return None
-    if unit in ("USD/kWh", "USD/MWh") or (unit in (None, "USD") and re.search(r"kwh|千瓦时|度电", text, re.IGNORECASE)):
+    if unit in ("USD/kWh", "USD/MWh") or (unit in (None, "USD") and re.search(r"kwh|mwh|千瓦时|度电", text, re.IGNORECASE)):
         if any_of(w.COST, w.PRICE, w.POWER) and not any_of(w.CUSTOMERS, w.CREDITS):
             return "power_cost_usd_per_kwh", "label:power-cost", False
         return None
@@ -433,7 +434,7 @@ def _decide(text: str, unit: str | None, section: str) -> tuple[str, str, bool] 
         return None
     if any_of(w.COST) and not has(w.SERVICE_FEE):
         return None
-    if has(w.SOLD) and any_of(w.BITCOIN) and (has(w.PROCEEDS) or money) and unit != "BTC":
+    if has(w.SOLD) and bitcoin and (has(w.PROCEEDS) or money) and unit != "BTC" and not has(w.EQUITY):
         return (
             None
             if has(w.PRICE) or re.search(r"\bcost of\b|carrying", text, re.IGNORECASE)
@@ -441,10 +442,10 @@ def _decide(text: str, unit: str | None, section: str) -> tuple[str, str, bool] 
         )
     if (
         has(w.PROCEEDS)
-        and bitcoin
+        and (bitcoin or has(w.SOLD))
         and money
         and re.search(r"proceeds|erlös|所得", text, re.IGNORECASE)
-        and not has(w.PRODUCED)
+        and not any_of(w.PRODUCED, w.EQUITY, w.MACHINES)
     ):
         return "sale_proceeds_usd", "label:proceeds", False
     if has(w.REVENUE) and (money or unit is None):

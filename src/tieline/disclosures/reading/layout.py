@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tieline.disclosures.reading.cells import CHANGE, Column, Item, Value, footnoted, items_of
+from tieline.disclosures.reading.claims import convert
 from tieline.disclosures.reading.labels import classify
 from tieline.disclosures.reading.periods import Period
 
@@ -31,7 +32,68 @@ class Row:
 
 def rows(text: str, style: str) -> list[Row]:
     """Every row with values in the document, in order, each with the columns that stand above it."""
-    return _Machine(text).run(items_of(text, style))
+    return _Machine(text).run(_cards(items_of(text, style)))
+
+
+def _cards(items: list[Item]) -> list[Item]:
+    """Cards that print the value above its label: `212`, `BTC Mined`, `1,604`, `BTC Held`.
+
+    A run of values and labels in turn that begins with a value is read so where more labels name a field for the
+    value above them than for the value below; where both readings name as many, the run is left out.
+    """
+    items = [
+        footnoted(item) if item.kind == "row" and k + 1 < len(items) and items[k + 1].kind == "values" else item
+        for k, item in enumerate(items)
+    ]
+    out: list[Item] = []
+    i = 0
+    while i < len(items):
+        stop = _card_run(items, i)
+        if stop - i < 4:
+            out.append(items[i])
+            i += 1
+            continue
+        run = items[i:stop]
+        above = sum(_fits(run[k + 1], run[k]) for k in range(0, len(run) - 1, 2))
+        below = sum(_fits(run[k], run[k + 1]) for k in range(1, len(run) - 1, 2))
+        if i and items[i - 1].kind == "label" and _fits(items[i - 1], run[0]):
+            out.extend(run)
+        elif above > below:
+            for value, label in zip(run[::2], run[1::2], strict=True):
+                out.append(Item("row", value.start, label.end, label=label.label, values=value.values, cells=label.cells))
+        elif above == below and above:
+            out.append(Item("break", run[0].start, run[-1].end))
+        else:
+            out.extend(run)
+        i = stop
+    return out
+
+
+def _card_run(items: list[Item], i: int) -> int:
+    """Where a run of one value, one label, one value, one label ends; `i` itself where none begins."""
+    at = i
+    while (
+        at + 1 < len(items)
+        and items[at].kind == "values"
+        and len(items[at].values) == 1
+        and items[at].values[0].kind == "number"
+        and items[at + 1].kind == "label"
+        and items[at + 1].label is not None
+        and len(items[at + 1].label[0]) <= 60  # type: ignore[index]
+    ):
+        at += 2
+    if at > i and at < len(items) and items[at].kind == "values":
+        at -= 2  # the last label has a value of its own below it
+    return at
+
+
+def _fits(label: Item, value: Item) -> bool:
+    """Does the label name a field for a value of this unit?"""
+    q = value.values[0].quantity if value.values else None
+    if label.label is None or q is None:
+        return False
+    found = classify(label.label[0], q.unit)
+    return found is not None and not isinstance(convert(found.field, q, found.unit), str)
 
 
 class _Machine:
@@ -53,8 +115,6 @@ class _Machine:
     def run(self, items: list[Item]) -> list[Row]:
         for index, item in enumerate(items):
             following = items[index + 1].kind if index + 1 < len(items) else "break"
-            if item.kind == "row" and following == "values":
-                item = footnoted(item)
             if item.kind == "break":
                 self._finish()
                 self._close()

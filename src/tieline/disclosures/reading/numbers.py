@@ -100,10 +100,10 @@ _CURRENCY_BEFORE = (
     r"|SEK|NOK|JPY|美元)"
 )
 _CURRENCY_AFTER = (
-    r"(?P<aft>US-Dollars?|US-\$|U\.S\. dollars?|US dollars?|USD|USDT|dollars?|dólares(?: estadounidenses)?"
+    r"(?P<aft>\$ ?US\b|US-Dollars?|US-\$|U\.S\. dollars?|US dollars?|USD|USDT|dollars?|dólares(?: estadounidenses)?"
     r"|dollari|долл\w*|Dollar|美元|美金|米ドル|ドル|달러|\$(?!\s?[\d(])|€(?!\s?\d)|euros?|Euro|EUR|CAD|GBP|元|円)"
 )
-_USD = {"$", "us$", "usd", "usd$", "u.s.$", "美元", "us-dollar", "us-dollars", "us-$", "u.s. dollar", "u.s. dollars",
+_USD = {"$", "$ us", "$us", "us$", "usd", "usd$", "u.s.$", "美元", "us-dollar", "us-dollars", "us-$", "u.s. dollar", "u.s. dollars",
         "us dollar", "us dollars", "dollar", "dollars", "dólares", "dólares estadounidenses", "dollari", "美金",
         "米ドル", "ドル", "달러", "usdt"}  # fmt: skip
 
@@ -118,7 +118,7 @@ _PER_KWH = (
     + _SP
     + r"(?:/|per|pro|por|par|a|je|al|每)"
     + _SP
-    + r"(?:kWh|KWh|kwh|kW-hr|kilowatt[- ]hours?|Kilowattstunde|千瓦时|度))"
+    + r"(?:kWh|KWh|kwh|kW-hr|kilowatt[- ]hours?|Kilowattstunde|千瓦时|度|(?P<mwh>MWh|MWH|megawatt[- ]hours?)))"
 )
 _CENT = r"(?:" + _SP + r"(?P<cent>c|¢|[Cc]ents?|US cents?|US¢)(?=" + _SP + r"(?:/|per|pro)))"
 _UNIT = (
@@ -217,6 +217,8 @@ def _quantity(m: re.Match[str], style: str) -> Quantity | None:
             unit = "USD/kWh"
         else:
             unit = "USD/kWh" if unit == "USD" else ("other" if unit else None)
+        if m["mwh"]:
+            value = exact(value.scaleb(-3))
     elif m["cent"]:
         return None
     elif m["unit"] is not None and unit is None:

@@ -43,6 +43,7 @@ _PATTERN = re.compile(
     r"|(?P<qy5>" + _YEAR + r")年(?:第)?(?P<q5>[一二三四1-4])季度?"
     r"|\bQ(?P<q6>[1-4])\b(?!\d))"
     r"|(?P<iso>(?<![\d/.\-])(?P<iy>" + _YEAR + r")[\-/.](?P<im>0[1-9]|1[0-2]|[1-9](?![\d]))(?:[\-/.](?P<id>0[1-9]|[12]\d|3[01]))?(?![\d/\-]))"
+    r"|(?P<num>(?<![\d/.$-])(?P<n1>0?[1-9]|[12]\d|3[01])(?P<nsep>[/.])(?P<n2>0?[1-9]|[12]\d|3[01])(?P=nsep)(?P<ny>" + _YEAR + r"|\d\d(?=\s*(?:$|[|\n)])))(?![\d/.]\d|\d))"
     r"|(?P<cjk>(?:(?P<cy>" + _YEAR + r")\s?[年년]\s?)?(?<!\d)(?P<cm>1[0-2]|0?[1-9])\s?[月월](?:份|度)?(?:\s?(?P<cd>3[01]|[12]\d|0?[1-9])\s?[日일])?)"
     r"|(?P<dmy>(?<![\w])(?P<dd>3[01]|[12]\d|0?[1-9])(?:st|nd|rd|th|\.|er)?(?:\s+(?:de|of))?\s+(?P<dm>" + _NAME + r")\b\.?,?(?:\s+(?:de|del|of))?\s*(?P<dy>" + _YEAR + r")?)"
     r"|(?P<mdy>(?:(?<![^\W\d_])|(?-i:(?<=[a-z])(?=[A-Z])))(?P<mm>" + _NAME + r")(?![^\W\d_])[.,]?"
@@ -56,6 +57,7 @@ _PATTERN = re.compile(
 )  # fmt: skip
 _SPAN = re.compile(
     r"(?:\b(?P<count>one|two|three|four|five|six|nine|ten|twelve|\d{1,2})[ -]months?(?: period)?(?: ended| ending)?\s*,?\s*$)"
+    r"|(?P<week>\bweeks? (?:ended|ending|of|to)\s*(?:\w+day,?\s*)?$)"
     r"|(?P<single>\bmonths? (?:ended|ending|of)\s*$)"
     r"|(?P<ended>\b(?:fiscal )?(?:year|full year)(?: ended| ending)\s*$)|(?P<ytd>\b(?:YTD|year[- ]to[- ]date)(?: ended)?\s*$)",
     re.IGNORECASE,
@@ -64,7 +66,7 @@ _SPAN = re.compile(
 
 @dataclass(frozen=True, slots=True, order=True)
 class Period:
-    """One expression. `kind` is month, date, quarter, year or span (several months that are no quarter)."""
+    """One expression. `kind` is month, date, quarter, year, week or span (several months that are no quarter)."""
 
     kind: str
     year: int | None
@@ -100,7 +102,7 @@ class Period:
 
 
 _CANDIDATE = re.compile(
-    r"20[1-4]\d|Q ?[1-4]|[1-4] ?Q|quarter|qtr|[月월年季]|['’]\d\d|(?:^|[^a-z])(?:"
+    r"20[1-4]\d|\d[/.]\d{1,2}[/.]\d\d|Q ?[1-4]|[1-4] ?Q|quarter|qtr|[月월年季]|['’]\d\d|(?:^|[^a-z])(?:"
     + "|".join(sorted({name[:3] for name in _MONTHS}))
     + r")",
     re.IGNORECASE,
@@ -139,6 +141,8 @@ def _period(text: str, m: re.Match[str]) -> Period | None:
         return Period(
             "date" if day else "month", int(m["iy"]), int(m["im"]), int(day) if day else None, m.start(), m.end()
         )
+    if m["num"]:
+        return _numeric(m)
     if m["cjk"]:
         day = m["cd"]
         return Period(
@@ -170,6 +174,21 @@ def _period(text: str, m: re.Match[str]) -> Period | None:
     return Period("month", None, month, None, m.start(), end)
 
 
+def _numeric(m: re.Match[str]) -> Period | None:
+    """`8/31/2025` and `31.08.2025`: a date where only one order of day and month is possible, or ends a month."""
+    first, second, year = int(m["n1"]), int(m["n2"]), _year(m["ny"])
+    if year is None or not 2009 <= year <= 2049:
+        return None
+    readings = [
+        Period("date", year, month, day, m.start(), m.end())
+        for month, day in ((first, second), (second, first))
+        if month <= 12 and day <= calendar.monthrange(year, month)[1]
+    ]
+    if len(readings) == 2 and readings[0].key != readings[1].key:
+        readings = readings[1:] if m["nsep"] == "." else []
+    return readings[0] if readings else None
+
+
 def _valid(p: Period) -> Period:
     """A day that its month does not have makes the expression a plain month."""
     if p.day is not None and not 1 <= p.day <= calendar.monthrange(p.year or 2024, p.month)[1]:
@@ -191,6 +210,8 @@ def _spanned(text: str, p: Period, floor: int) -> Period:
     start = max(floor, p.start - 40) + lead.start()
     if lead["single"]:
         return replace(p, kind="month", day=None, start=start) if p.kind in ("date", "month") else p
+    if lead["week"]:
+        return replace(p, kind="week", start=start)
     if lead["ended"]:
         return replace(p, kind="year", day=None, start=start)
     if lead["ytd"]:

@@ -10,6 +10,7 @@ after it. The nearest cue before a number decides, then a cue right after it; wh
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 
 from tieline.disclosures.reading import words as w
@@ -27,7 +28,7 @@ _APPROX = re.compile(
 )
 _NO_SALE = re.compile(
     r"(?:did not|didn't|does not|chose not to|opted not to|opting (?:not to|against)|decided not to|without|refrained from|avoided|has not|have not|not)\s+(?:sell|sold|selling|monetiz\w+|liquidat\w+)(?:ing)?(?:\s+any)?"
-    r"(?!\s+(?:all|most|more|its (?:asics|machines|equity)))|\bno (?:bitcoins?|btc|coins|sales? of (?:bitcoin|btc)|(?:bitcoin|btc) (?:was|were) sold|(?:bitcoin|btc) sales)(?: (?:was|were))?(?: sold| monetized)?"
+    r"(?!\s+(?:all|most|more|its (?:asics|machines|equity)))|\bno (?:bitcoins?|btc|coins|sales? of (?:bitcoin|btc)|(?:bitcoin|btc) (?:was|were) sold|(?:bitcoin|btc) sales)(?: (?:was|were))?(?: sold| monetized)?|\bsold (?:none|nothing|no (?:bitcoins?|btc|coins)|zero)\b|\bzero (?:bitcoins?|btc) (?:was |were )?sold"
     r"|\ball (?:of the |of its |the )?(?:btc|bitcoins?) (?:produced|mined)[^.]{0,40}\b(?:was|were|is|been)\s+(?:hodl\w*|held|retained|kept)|(?:keine|keinen) (?:bitcoins?|btc) verkauft|n'a vendu aucun|no vendió|未出售|没有出售|沒有出售|売却していない|売却しなかった",
     re.IGNORECASE,
 )
@@ -65,7 +66,7 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
             for p in marks
             if p.kind in ("quarter", "year", "span") and not COMPARISON.search(text[max(start, p.start - 14) : p.start])
         ]
-        months = [p for p in marks if p.kind in ("month", "date")]
+        months = [p for p in marks if p.kind == "month" or (p.kind == "date" and not (carried and "Q" in carried))]
         if months or "\n" in text[end : end + 1] or text[end - 1 : end] == "\n":
             carried = None
         if not months and _YEAR_ALONE.search(text, start, end):
@@ -90,9 +91,11 @@ def _sentence(
     roles: list[tuple[str, int] | None] = []
     for i, spot in enumerate(spots):
         role = role_of(sentence, spot, ctx)
-        if role is None and i and (spot.linked or spot.compared or _closes_range(spot, spots[i - 1])):
+        if role is None and i and (spot.linked or _bracketed(text, spots[i - 1], spot, marks) or spot.compared or _closes_range(spot, spots[i - 1])):
             role = _inherit(spot, spots, roles, i)
         roles.append(role)
+        if role is not None and spot.compared and role[1] == STRONG and _another_thing(spot, role, spots, roles, i):
+            spots[i] = replace(spot, compared=False)
     _respectively(sentence, spots, roles)
     for i, (spot, role) in enumerate(zip(spots, roles, strict=True)):
         if role is None:
@@ -153,6 +156,27 @@ def _sentence(
                 )
             )
     return out
+
+
+def _bracketed(text: str, before: Spot, spot: Spot, marks: list[Period]) -> bool:
+    """Is this the figure of `$4.81 million (April 2023: $4.28 million`, of the same thing in another month?"""
+    between = [p for p in marks if before.q.end <= p.start and p.end <= spot.q.start]
+    if not between or before.q.unit != spot.q.unit:
+        return len(between) == 1 and before.q.unit == "other money"
+    return bool(
+        re.fullmatch(r"[^()]{0,30}\(\s*", text[before.q.end : between[0].start])
+        and re.fullmatch(r"\s?[:：=]?\s?", text[between[-1].end : spot.q.start])
+    )
+
+
+def _another_thing(
+    spot: Spot, role: tuple[str, int], spots: list[Spot], roles: list[tuple[str, int] | None], i: int
+) -> bool:
+    """`6.1 EH/s against an installed capacity of 7.0 EH/s` compares two things, not two months."""
+    if not re.search(r"\b(?:against|compared (?:to|with)|versus|vs\.?)\s+(?:an?|the|its|our|total)\s", spot.left, re.IGNORECASE):
+        return False
+    earlier = roles[i - 1] if i else None
+    return earlier is not None and spots[i - 1].q.unit == spot.q.unit and earlier[0] != role[0]
 
 
 def _closes_range(spot: Spot, before: Spot) -> bool:

@@ -9,6 +9,7 @@ before the number decides, then one right after it. A target, a change or anothe
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from tieline.disclosures.reading import words as w
 from tieline.disclosures.reading.claims import MEDIUM, STRONG, WEAK
@@ -21,8 +22,17 @@ _DELTA_BEFORE = re.compile(
     r"(?:\b(?:increas|decreas|declin|drop|ris|rose|fell|grew|gain|reduc|down|up|improv|add)\w*\s+(?:of|by)|\bby|\b(?:additional|extra|another|further)|\bum|\badded)\s*(?:approximately|about|nearly|roughly|over|an additional|another)?\s*$",
     re.IGNORECASE,
 )
+_FURTHER = re.compile(
+    r"\b(?:purchased|acquired|bought|sold|bought and held)\s+(?:an? )?(?:additional|further|another|extra)\s*(?:approximately|about)?\s*$",
+    re.IGNORECASE,
+)
+"""`purchased an additional 1,200 BTC`: more coins, but coins bought, not a change of a figure."""
 _DELTA_AFTER = re.compile(
     r"^\s*(?:BTC|bitcoins?|EH/s)?\s*(?:higher|lower|more|less|fewer|increase|decrease|decline|drop|above|below|month-over-month|year-over-year|mehr|weniger)\b",
+    re.IGNORECASE,
+)
+_AT_AVERAGE = re.compile(
+    r"\b(?:at|for) (?:an? )?(?:weighted |net |realized )?(?:average|avg\.?|mean)(?: (?:net )?(?:sale |sales |selling |realized )?(?:price|value|rate))?(?: of)?\s*(?:approximately|about|roughly|around)?\s*(?:US)?\$?\s*$",
     re.IGNORECASE,
 )
 _EXPECTED = re.compile(r"\b(?:expected to|expects? to|on track|anticipat\w+|projected|guidance)\b", re.IGNORECASE)
@@ -40,6 +50,8 @@ def last_end(pattern: re.Pattern[str], text: str) -> int:
 def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     unit = s.q.unit
     change = _DELTA_BEFORE.search(s.left) or _DELTA_AFTER.search(s.right)
+    if change and unit == "BTC" and _FURTHER.search(s.left):
+        change = None
     if change and not re.search(r"\bto\s*(?:approximately|about)?\s*$", s.left):
         return None
     if unit == "BTC" or unit is None:
@@ -151,6 +163,10 @@ def _hashrate(sentence: str, s: Spot) -> tuple[str, int] | None:
         return ("managed_ehs", STRONG) if w.HASHRATE.search(near) else None
     if re.search(r"\bself-?owned\b|自有", near, re.IGNORECASE):
         return "self_owned_ehs", STRONG
+    if re.search(r"\btotal\b", left, re.IGNORECASE) and w.RATED.search(left) and re.search(
+        r"\b(?:includ\w+|with|and)\b[^,;]{0,30}\b(?:host|customer|colocat)", near, re.IGNORECASE
+    ):
+        return "total_energized_ehs_incl_hosting", STRONG
     if w.CUSTOMERS.search(near) or re.search(r"\bleased\b|租", near):
         return None
     cues: list[tuple[int, str, int]] = []
@@ -171,6 +187,9 @@ def _hashrate(sentence: str, s: Spot) -> tuple[str, int] | None:
         re.IGNORECASE,
     ):
         return None
+    ends = last_end(_MONTH_END_RATE, left)
+    if ends >= 0 and ends > max(average, rated) and has_hash:
+        return "operating_month_end_ehs", STRONG
     if average >= 0:
         cues.append((average, "avg_operating_ehs", STRONG))
     if rated >= 0:
@@ -217,6 +236,13 @@ def _hashrate(sentence: str, s: Spot) -> tuple[str, int] | None:
 _RATED_HASH = re.compile(w.RATED.pattern + r"|\bexpanded\b|\bhashrate capacity\b", re.IGNORECASE)
 
 
+_MONTH_END_RATE = re.compile(
+    r"\b(?:month|period|year|quarter)[- ]end(?:ing)?\s+(?:\w+\s+){0,2}?(?:hash ?-?rate|hash ?power|capacity)|\bended (?:the )?(?:month|period|quarter|\w+) (?:with|at)(?: an?)?\s*(?:\w+\s+){0,2}?(?:hash ?-?rate)?",
+    re.IGNORECASE,
+)
+"""`a month-end hashrate of`: a point value, whatever average stands before it."""
+
+
 def _money(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     left, right = s.left, s.right[:60]
     if w.FUTURE.search(left[-60:]):
@@ -229,6 +255,7 @@ def _money(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
             re.IGNORECASE,
         )
         or (w.AVERAGE.search(left) and w.PRICE.search(left))
+        or (_AT_AVERAGE.search(left) and Decimal(500) <= s.q.value < 2_000_000 and w.SOLD.search(s.before))
         or (
             w.PER_BTC.search(left)
             and re.search(r"(?:cost|price|revenue|kosten|coût|costo|成本|均价)", left, re.IGNORECASE)
@@ -346,7 +373,7 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         and not _attached(left)
         and not (
             re.match(
-                r"\s*(?:of |in |units of )?(?:restricted|pledged|unrestricted)\s+(?:bitcoins?|btc)",
+                r"\s*(?:of |in |units of )?(?:restricted|pledged|unrestricted|encumbered|unencumbered|unpledged|self-mined|mined)\s+(?:bitcoins?|btc)",
                 right,
                 re.IGNORECASE,
             )
@@ -359,6 +386,8 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     if special is not None:
         return special if special[0] else None
     cue = cue_in(left)
+    if cue in (None, "btc_held_end") and re.search(r"\b(?:includ(?:es|ing)|of which|comprising)\s*(?:approximately |about )?$", left, re.IGNORECASE):
+        return None  # a part of what was counted before
     if cue is None:
         follow = right[:60]
         if re.match(
@@ -398,7 +427,7 @@ def _attached(left: str) -> bool:
     """A number without a unit counts as coins only right behind its noun: `bitcoin holdings to`, `BTC mined was`."""
     return bool(
         re.search(
-            r"(?:bitcoins?|btc|比特[币幣]|ビットコイン)(?:\W+\w+){0,7}?\W*(?:to|of|at|was|were|is|are|reached|averaged|totall?ed|stood at|came (?:in )?(?:at|to)|rose to|fell to|:|为|達|达|至|は|auf|bei|a|à|de)\s*(?:approximately|about|a (?:total|record) of|a|around|roughly|just|only|over|nearly|约|約)?\s*$",
+            r"(?:bitcoins?|btc)\s+(?:self-)?(?:mined|produced|sold|held|purchased|holdings)(?: in the (?:month|period))?\s*[:=]?\s*$|(?:bitcoins?|btc|比特[币幣]|ビットコイン)(?:\W+\w+){0,7}?\W*(?:to|of|at|was|were|is|are|reached|averaged|totall?ed|stood at|came (?:in )?(?:at|to)|rose to|fell to|:|为|達|达|至|は|auf|bei|a|à|de)\s*(?:approximately|about|a (?:total|record) of|a|around|roughly|just|only|over|nearly|约|約)?\s*$",
             left,
             re.IGNORECASE,
         )

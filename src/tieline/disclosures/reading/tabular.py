@@ -42,7 +42,9 @@ def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Claim], list[
     return out, notes
 
 
-_PAIR = re.compile(r"(?m)^[ \t>*-]*(?P<label>[^\n|:：]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])")
+_PAIR = re.compile(r"(?m)(?:^|(?<=;[ \t]))[ \t>*-]*(?P<label>[^\n|:：;]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])")
+_FIRST_PERIOD = re.compile(r"[ \t]*[(\[][ \t]*(?P<when>[^()\[\]:：\n]{3,24}?)[ \t]*[:：=][ \t]*")
+"""`44.7 BTC (October 2024: 41.2 BTC)`: the month stands before the other figure."""
 _BESIDE = re.compile(
     r"[ \t]*[,(\[]?[ \t]*(?:vs\.?|versus|compared (?:to|with)|up from|down from|from|against"
     r"|prior month:?|previous month:?|前月|上月|较|vorher|vormonat:?)[ \t]*",
@@ -89,6 +91,28 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
                 named.scope,
             )
         )
+        earlier_month = _FIRST_PERIOD.match(text, q.end)
+        if earlier_month is not None and len(found) > 1 and found[1].unit == q.unit:
+            named_month = periods(text, earlier_month.start("when"), earlier_month.end("when") + 1)
+            gap = text[earlier_month.end() : found[1].start]
+            if len(named_month) == 1 and not gap.strip(" $US€£"):
+                key = key_of(named_month[0], ctx)
+                amount = convert(named.field, found[1], named.unit)
+                if key is not None and key != period and not isinstance(amount, str):
+                    out.append(
+                        Claim(
+                            named.field,
+                            amount,
+                            key,
+                            m.start("label"),
+                            found[1].end,
+                            found[1].printed,
+                            f"pair:{named.rule}",
+                            strength,
+                            named.scope,
+                        )
+                    )
+            continue
         beside = _BESIDE.match(text, q.end)
         if beside is None or len(found) < 2 or found[1].start != beside.end():
             continue
@@ -222,7 +246,8 @@ def _align(text: str, row: Row) -> list[tuple[Column | None, Value]] | str:
 
 def _is_footnote(value: Value) -> bool:
     q = value.quantity
-    return q is not None and q.unit is None and not q.negative and q.decimals == 0 and 0 < q.value < 20
+    bracketed = q is not None and q.negative and q.end - q.start <= len("(12)")
+    return q is not None and q.unit is None and (bracketed or not q.negative) and q.decimals == 0 and 0 < q.value < 20
 
 
 def _stands_alone(text: str, row: Row) -> bool:

@@ -48,7 +48,7 @@ HELD = _p(
     r"\binventory\b", r"\bowned\b", r"\bowns\b", r"\bstockpile\b", r"\bstash\b", r"\bin (?:our |its )?custody\b", r"\bposition\b",
     r"\bbestand\b", r"\bbestände\b", r"\bhält\b", r"\bhielt\b", r"\bgehalten\w*", r"\bbesaß\b", r"\bbesitzt\b", r"\bbitcoin-bestand\w*",
     r"\bdétenu\w*", r"\bdétient\b", r"\bdétenait\b", r"\bavoirs?\b", r"\btrésorerie\b", r"\btenencias?\b", r"\breservas?\b", r"\bmantiene\b", r"\bposee\b",
-    r"\bposeía\b", r"\btesorería\b", r"\bsaldo\b", r"\bdetenut\w*", r"\bdetiene\b", r"\bdetém\b", r"\bdetinha\b", r"\btesouraria\b", r"\btesoreria\b",
+    r"\bposeía\b", r"\bten[íi]a\b", r"\btiene\b", r"\bcontaba con\b", r"\bavait\b", r"\bpossédait\b", r"\bpossède\b", r"\btinha\b", r"\btesorería\b", r"\bsaldo\b", r"\bdetenut\w*", r"\bdetiene\b", r"\bdetém\b", r"\bdetinha\b", r"\btesouraria\b", r"\btesoreria\b",
     "баланс\\w*", "владе\\w*", "резерв\\w*", "хран\\w*",
     "持有|持仓|持倉|持币|持幣|储备|儲備|余额|餘額|库存|庫存", "保有|残高|보유",
 )  # fmt: skip
@@ -90,6 +90,11 @@ EQUIVALENT = _p(
 POWER = _p(
     r"\bpower\b",
     r"\belectricity\b",
+    r"\bélectricité\b",
+    r"\belectricidad\b",
+    r"\beletricidade\b",
+    r"\bel[ée]ctric[ao]\b",
+    r"\belettric\w*",
     r"\benergy\b",
     r"\bcurtail\w*",
     r"\bcredits?\b",
@@ -137,7 +142,7 @@ AVERAGE = _p(
     "평균",
     r"ø",
 )
-HASHRATE = _p(r"\bhash ?-?rates?\b", r"\bhash power\b", r"\bhashing power\b", r"\bhashing\b", r"\bhash\b", r"\btaux de hachage\b", r"\btasa de hash\b", r"\btaxa de hash\b", r"\bpuissance de (?:calcul|hachage)\b", r"\bhashleistung\b", r"\brechenleistung\b",
+HASHRATE = _p(r"\bhash ?-?rates?\b", r"\bhash power\b", r"\bcomput(?:ing|ational) power\b", r"\bmining power\b", r"\bhashpower\b", r"\bhashing power\b", r"\bhashing\b", r"\bhash\b", r"\btaux de hachage\b", r"\btasa de hash\b", r"\btaxa de hash\b", r"\bpuissance de (?:calcul|hachage)\b", r"\bhashleistung\b", r"\brechenleistung\b",
               r"\bpotencia de hash\b", r"\bmining capacity\b", r"\bself-mining capacity\b", r"\bexa-?hash(?:es)?\b", r"\beh/s\b", r"\bph/s\b", r"хеш\w*", r"хэш\w*", "算力|哈希率|哈希", "ハッシュレート|ハッシュパワー|해시레이트")  # fmt: skip
 OPERATING = _p(r"\boperat(?:ing|ional)\b", r"\bonline\b", r"\brunning\b", r"\bactive\b", r"\brealis?z?ed\b", r"\bbetrieb\w*", r"\ben service\b", r"\bopérationnel\w*", r"\boperativ[oa]s?\b", r"\bem operação\b", r"\boperacional\b", r"\bhashing\b", "运营|運營|运行|在线|實際|实际|营运|操作", "稼働|運用")  # fmt: skip
 RATED = _p(r"\bdeployed\b", r"\binstalled\b", r"\benergi[sz]ed\b", r"\bcapacity\b", r"\bnameplate\b", r"\bpeak\b", r"\bcurrent\b", r"\bactive\b", r"\brated\b", r"\btotal hash", r"\bplugged[- ]in\b",
@@ -242,6 +247,10 @@ CASH = _p(
 ALL_IN = _p(r"\ball[- ]in\b", r"\bincluding depreciation\b", "全部成本|综合成本")
 CREDITS = _p(r"\bcredits?\b", r"\bgutschrift\w*", r"\bcrédits?\b", r"\bcréditos?\b", "抵扣|补偿|電力信用|电力信用")
 DEMAND_RESPONSE = _p(r"\bdemand[- ]response\b", r"\bancillary\b", "需求响应")
+EQUITY = _p(
+    r"\bequity\b", r"\batm\b", r"\bat-the-market\b", r"\bshares?\b(?! of)", r"\bstock\b", r"\bnotes?\b", r"\boffering\b", r"\bequipment\b", r"\bproperty\b",
+    r"\bsubsidiar\w*", r"\bfinancing\b",
+)  # fmt: skip
 BLOCKS = _p(r"\bblocks?\b", "区块|區塊", r"\bbloques\b", r"\bblöcke\b", r"\bblocs\b")
 FEES = _p(r"\btransaction fees?\b", r"\btx fees?\b", r"\bfees? as\b", "交易费|手续费")
 SERVICE_FEE = _p(
