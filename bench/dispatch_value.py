@@ -2,8 +2,8 @@
 
     python bench/dispatch_value.py [--data FOLDER] [--scenario A ...] [--first N] [--jobs 2]
 
-Scenarios run in parallel, one core each. Writes bench/out/dispatch_value.json, .md, .csv and .html. A scenario
-that is run alone replaces its own part of an earlier file and leaves the others.
+Policies of a scenario run side by side. Writes bench/out/dispatch_value.json, .md, .csv and .html. A scenario
+that is run alone replaces its own part of an earlier JSON file and leaves the others.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import json
-import pickle
+import platform
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import msgspec
+
 from tieline.app.backtest import SCENARIOS, Result, run_scenario
-from tieline.app.backtest_report import as_dict, page, table, to_csv
+from tieline.app.backtest_page import page
+from tieline.app.backtest_report import assumed, to_csv, to_figures, to_markdown
 
 OUT = Path(__file__).parent / "out"
 
@@ -36,44 +38,46 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.data.is_dir():
         sys.exit(f"no data folder at {asked.data}; give one with --data or DATA=...")
-    # The longest first, so that two cores end together.
-    wanted = [s for s in ("B", "B20", "A", "control") if asked.scenario is None or s in asked.scenario]
+    results = []
+    for scenario in asked.scenario or SCENARIOS:
+        begin = time.perf_counter()
+        found = run_scenario(
+            asked.data, scenario, limit_spans=asked.first, jobs=asked.jobs, progress=_Progress(scenario)
+        )
+        seconds = time.perf_counter() - begin
+        results.append(found)
+        keep(found, seconds, asked.jobs)
+        print(to_markdown(found))
+        print(f"{scenario}: {seconds:.0f} s with {asked.jobs} processes")
+    text = "\n".join([*(to_markdown(found) for found in results), "Assumed or invented:", "", assumed()])
+    (OUT / "dispatch_value.md").write_text(text + "\n", encoding="utf-8")
+    (OUT / "dispatch_value.csv").write_text(to_csv(results), encoding="utf-8")
+    (OUT / "dispatch_value.html").write_text(page(results), encoding="utf-8")
+    print(f"written to {OUT}/dispatch_value.json, .md, .csv and .html")
+
+
+def keep(found: Result, seconds: float, jobs: int) -> None:
+    """Each scenario as soon as it is done: a run that is broken off loses only the one it was in."""
     OUT.mkdir(exist_ok=True)
-    with ProcessPoolExecutor(max_workers=max(1, asked.jobs)) as pool:
-        jobs = {s: pool.submit(_run, asked.data, s, asked.first) for s in wanted}
-        found = {s: job.result() for s, job in jobs.items()}
-    write(found)
-
-
-def write(found: dict[str, tuple[Result, float]]) -> None:
     path = OUT / "dispatch_value.json"
-    whole: dict[str, object] = json.loads(path.read_text()) if path.exists() else {}
-    for scenario, (result, seconds) in found.items():
-        whole[scenario] = {**as_dict(result), "seconds": round(seconds)}
+    whole = json.loads(path.read_text()) if path.exists() else {}
+    figures = msgspec.to_builtins(to_figures(found))
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, shared with other work"
+    whole[found.scenario] = {**figures, "seconds": round(seconds), "jobs": jobs, "machine": machine}
     path.write_text(json.dumps(whole, indent=1) + "\n")
-    results = [found[s][0] for s in SCENARIOS if s in found]
-    text = "\n\n".join(f"## {r.scenario}\n\n{table(r)}" for r in results)
-    (OUT / "dispatch_value.md").write_text(text + "\n")
-    (OUT / "dispatch_value.csv").write_text(to_csv(results))
-    (OUT / "dispatch_value.html").write_text(page(results))
-    print(text)
-    print(f"\nwritten to {OUT}/dispatch_value.json, .md, .csv and .html")
 
 
-def _run(folder: Path, scenario: str, first: int | None) -> tuple[Result, float]:
-    begin = time.perf_counter()
-    last = ""
+class _Progress:
+    """A line per policy and tenth of it, on stderr."""
 
-    def show(what: str, done: int, of: int) -> None:
-        nonlocal last
-        now = f"{scenario}: {what} {100 * done // max(1, of)} %"
-        if now != last and (done == of or done * 10 // max(1, of) * of // 10 == done):
-            print(f"{now}, {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
-        last = now
+    def __init__(self, scenario: str) -> None:
+        self._scenario, self._begin, self._last = scenario, time.perf_counter(), ""
 
-    result = run_scenario(folder, scenario, limit_spans=first, progress=show)
-    pickle.dumps(result)  # it crosses processes; fail here, with a name, rather than in the pool
-    return result, time.perf_counter() - begin
+    def __call__(self, what: str, done: int, of: int) -> None:
+        now = f"{self._scenario}: {what}, {10 * done // max(1, of) * 10} %"
+        if now != self._last:
+            self._last = now
+            print(f"{now} ({time.perf_counter() - self._begin:.0f} s)", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

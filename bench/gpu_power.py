@@ -66,7 +66,8 @@ def main() -> None:
         rows.append([batch, round(speed, 1), round(watts, 1), round(step_ms, 3)])
         prefill.append([min(batch, 16), round(tokens, 1), round(draw, 1)])
         print(
-            f"batch {batch:4d}: {speed:9.0f} tok/s  {watts:6.1f} W  {step_ms:7.2f} ms a step; prefill {tokens:9.0f} tok/s"
+            f"batch {batch:4d}: {speed:9.0f} tok/s  {watts:6.1f} W  {step_ms:7.2f} ms a step; "
+            f"prefill {tokens:9.0f} tok/s"
         )
     # A table must rise; a larger batch that is no faster adds nothing.
     rising = [row for n, row in enumerate(rows) if all(row[1] > before[1] for before in rows[:n])]
