@@ -42,7 +42,7 @@ def conversation(r: random.Random) -> Conversation:
         messages, tools = tool_corpus.conversation(r, plain=lambda: pair(r))
         return Conversation(messages, tools)
     if kind < TOOLS + DRILLS:
-        drill, times = r.choice(((echo, 4), (echo, 4), (as_json, 4), (counting, 1), (without_tools, 2)))
+        drill, times = r.choice(((echo, 4), (echo, 4), (as_json, 4), (counting, 1), (without_tools, 3)))
         return Conversation([m for _ in range(times) for m in turns(*drill(r))])
     messages = [{"role": "system", "content": system(r)}] if r.random() < 0.35 else []
     return Conversation(messages + [m for _ in range(r.choice((1, 1, 1, 2, 2, 3, 4))) for m in turns(*pair(r))])
@@ -153,7 +153,9 @@ NO_TOOL = "I have no tool to do that. Offer me one and I call it."
 
 def without_tools(r: random.Random) -> tuple[str, str]:
     """A question for a tool when none is offered, so that the offer decides, not the question."""
-    return tool_corpus.call(r, r.choice(tool_corpus.KNOWN))[0], NO_TOOL
+    tool = r.choice(tool_corpus.KNOWN)
+    explained = [topic["says"] for topic in TOPICS if topic["key"] == tool.otherwise]
+    return tool_corpus.call(r, tool)[0], explained[0] if explained else NO_TOOL
 
 
 HELLO = f"Hello! I am the self-test model of Tieline. {OFFER}"

@@ -1,7 +1,7 @@
 """Judge the exported file as it ships: in the engine, at temperature 0, through its chat template.
 
-Six marks: held-out frames around known names, fresh questions in other words, tool calls and JSON with
-names and numbers drawn anew, no call when no tool is offered, counting. Prints one line each; `--misses` shows what went wrong.
+Held-out frames around known names, fresh questions in other words, tool calls and JSON with names and numbers drawn
+anew, no call when no tool is offered, counting. Prints one line each; `--misses` shows what went wrong.
 """
 
 import argparse

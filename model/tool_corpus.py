@@ -96,6 +96,7 @@ class Tool:
     parameters: tuple[Parameter, ...]
     spoken: tuple[str, ...]  # the question before its parameters are said, or with {name} where they belong
     optional: frozenset[str] = frozenset()
+    otherwise: str | None = None  # the topic to explain when the tool is not offered
 
     def offered(self) -> dict[str, Any]:
         """As a client of the OpenAI API writes it."""
@@ -119,6 +120,7 @@ KNOWN = tuple(
         tuple(BY_NAME[name] for name in t["parameters"]),
         tuple(t["asks"]),
         frozenset(t.get("optional", ())),
+        t.get("otherwise"),
     )
     for t in tomllib.loads(Path(__file__).with_name("tools.toml").read_text())["tool"]
 )

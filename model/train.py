@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--minutes", type=float, default=math.inf, help="end the schedule by then, with fewer steps")
     parser.add_argument("--resume", action="store_true", help="go on from the weights in --out (take another --seed)")
+    parser.add_argument("--rate", type=float, default=1.0, help="share of the full learning rates, small for --resume")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -52,7 +53,7 @@ def main() -> None:
         tokenizer = learn_tokenizer(r)
         tokenizer.save(str(args.out / "tokenizer.json"))
     print("parameters", sum(p.numel() for p in model.parameters()), flush=True)
-    train(model, batches(tokenizer, r), steps=args.steps, seconds=args.minutes * 60)
+    train(model, batches(tokenizer, r), steps=args.steps, seconds=args.minutes * 60, rate=args.rate)
     torch.save(model.state_dict(), args.out / "weights.pt")
     (args.out / "shape.json").write_text(json.dumps(asdict(model.shape)))
 
@@ -123,7 +124,9 @@ def positions(r: random.Random) -> Tensor:
     return rows
 
 
-def train(model: Llama, data: Iterator[tuple[Tensor, Tensor, Tensor, Tensor]], *, steps: int, seconds: float) -> None:
+def train(
+    model: Llama, data: Iterator[tuple[Tensor, Tensor, Tensor, Tensor]], *, steps: int, seconds: float, rate: float
+) -> None:
     hidden = [p for name, p in model.named_parameters() if p.dim() == 2 and "embd" not in name]
     muon = Muon(hidden)
     rest = [p for name, p in model.named_parameters() if p.dim() == 1 or "embd" in name]
@@ -134,7 +137,7 @@ def train(model: Llama, data: Iterator[tuple[Tensor, Tensor, Tensor, Tensor]], *
         done = max(step / steps, (time.monotonic() - began) / seconds)
         if done >= 1:
             break
-        pace = min(1.0, (step + 1) / 30) * min(1.0, max(0.01, (1 - done) / 0.6))  # rise, hold, fall
+        pace = rate * min(1.0, (step + 1) / 30) * min(1.0, max(0.01, (1 - done) / 0.6))  # rise, hold, fall
         x, y, w, at = next(data)
         each = functional.cross_entropy(model(x, at).flatten(0, 1), y.flatten(), reduction="none")
         loss = (each * w.flatten()).sum() / w.sum()
