@@ -148,7 +148,8 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
         choices = 1
         name = "n"
         if "n" in fields:
-            choices = _count(fields["n"]) or 1
+            given = _count(fields["n"])
+            choices = 1 if given is None else given
             if not 1 <= choices <= MAX_CHOICES:
                 return bad_request(f"'n' must be between 1 and {MAX_CHOICES}", "invalid_value", "n")
         wants_usage = False
