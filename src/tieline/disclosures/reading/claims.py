@@ -59,6 +59,8 @@ class Claim:
     restated: bool = False
     approximate: bool = False
     method: Method = "rule"
+    holds_parts: bool = False
+    """The text goes on to say of what the figure consists: `295 bitcoin, of which`."""
 
 
 def convert(name: str, q: Quantity, label_unit: str | None) -> Decimal | str:

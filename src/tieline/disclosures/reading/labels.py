@@ -353,6 +353,15 @@ def _scope(text: str, name: str) -> str | None:
     return candidate
 
 
+_BARE_BALANCE = re.compile(
+    r"(?:(?P<open>beginning|opening|starting)|ending|closing|end|final)(?: (?:of|month|period|treasury|wallet))* (?:balance|holdings?|position)s?"
+    r"|(?P<open2>balance,? (?:at |as of )?(?:the )?(?:beginning|start)(?: of (?:the )?(?:month|period|quarter|year))?)"
+    r"|balance,? (?:at |as of )?(?:the )?end(?: of (?:the )?(?:month|period|quarter|year))?",
+    re.IGNORECASE,
+)
+"""`Beginning balance` without the word bitcoin: believed only where the table's roll-forward closes."""
+
+
 def _decide(text: str, unit: str | None, section: str) -> tuple[str, str, bool] | None:
     def has(*patterns: re.Pattern[str]) -> bool:
         return all(p.search(text) for p in patterns)
@@ -475,6 +484,9 @@ def _decide(text: str, unit: str | None, section: str) -> tuple[str, str, bool] 
     if not (bitcoin or unit == "BTC"):
         if has(w.SERVICE_FEE) and unit is None:
             return "service_fee_btc", "label:fee", True
+        bare = _BARE_BALANCE.fullmatch(re.sub(r"\s*\([^()]*\)$", "", text))
+        if bare is not None and unit is None:
+            return ("btc_open" if bare["open"] or bare["open2"] else "btc_held_end"), "label:bare-balance", True
         return None
     if has(w.RESTRICTED) and not has(w.UNRESTRICTED):
         if re.search(r"receivable (?:from|for)|^receivable", text, re.IGNORECASE):

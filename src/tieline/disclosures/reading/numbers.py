@@ -135,7 +135,7 @@ def _pattern(number: str) -> re.Pattern[str]:
         r"(?<![A-Za-zÀ-ɏ0-9_.,])(?P<open>\(" + _SP + r")?(?P<sign>[-+]" + r"\s?)?(?:" + _CURRENCY_BEFORE + _SP + r"(?P<sign2>-\s?)?(?P<open2>\()?)?"
         r"(?P<num>" + number + r")(?P<foot>(?<=\d{3})\d{1,2}(?!\d))?(?![\d])(?:" + _SCALE + r")?(?:" + _CENT + r")?(?:"
         + _SP + _CURRENCY_AFTER + r"(?![A-Za-z]))?(?:" + _PER_KWH + r"|" + _UNIT + r")?"
-        r"(?P<close>" + _SP + r"\))?(?P<mark>[*†‡]+)?"
+        r"(?P<close>" + _SP + r"\))?(?P<pct>(?<=\))\s?%)?(?P<mark>[*†‡]+)?"
     )  # fmt: skip
 
 
@@ -227,6 +227,8 @@ def _quantity(m: re.Match[str], style: str) -> Quantity | None:
                 unit = name
                 value = exact(value * factor) if factor != 1 else value
                 break
+    if m["pct"] and unit is None:
+        unit = "%"  # `(19)%`
     opened = m["open"] or m["open2"]
     negative = bool((opened and m["close"]) or (m["sign"] or "").strip() == "-" or m["sign2"])
     begin, stop = m.start(), m.end()

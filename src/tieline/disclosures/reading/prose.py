@@ -44,6 +44,12 @@ _WORTH = re.compile(
 _NO_SALE_OBJECT = re.compile(w.BITCOIN.pattern + r"|holdings|production|treasury|\bany\b", re.IGNORECASE)
 
 
+_PARTS = re.compile(
+    r"\bof which\b|\bincluding\b|\bincludes?\b|\bcompris\w+|\bconsist\w+|\bmade up of\b|\bacross all\b|\bfor (?:itself|its own account) and\b|其中|包括|davon|dont\b|de los cuales|dei quali",
+    re.IGNORECASE,
+)
+
+
 def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
     """Every claim that the sentences make."""
     out: list[Claim] = []
@@ -128,6 +134,7 @@ def _sentence(
                 None,
                 _restated(spot),
                 approximate,
+                holds_parts=bool(_PARTS.search(spot.right + text[spot.q.end : min(end, spot.q.end + 90)])),
             )
         )
     out.extend(_revenue_follows(sentence, spots, roles, previous, text, start, end, marks, ctx))

@@ -222,7 +222,7 @@ def _hashrate(sentence: str, s: Spot) -> tuple[str, int] | None:
         return "operating_month_end_ehs", STRONG
     if re.match(r"\s*(?:operational|operating|online|running|in operation)\b", right, re.IGNORECASE):
         return "operating_month_end_ehs", STRONG
-    if has_hash and re.search(r"\btotal\b[^,;]{0,20}hash|总算力|總算力", left, re.IGNORECASE):
+    if has_hash and re.search(r"\btotal\b[^,;]{0,20}(?:hash|comput|mining power)|总算力|總算力", left, re.IGNORECASE):
         return "deployed_ehs", WEAK
     if w.HASHRATE.search(left[-90:]) and re.search(
         r"(?:\bto|\bof|\bat|\bwas|\bis|\breached|auf|达到?|至)\s*(?:approximately|about|around|over|nearly|estimated at)?\s*$|estimated at\s*$",
@@ -457,6 +457,13 @@ def _per_day(sentence: str, s: Spot, left: str, right: str) -> bool:
     )
 
 
+_OWN_PART = re.compile(
+    r"\s*(?:(?:was|were|are) )?(?:produced |mined |earned )?(?:by|from|with) (?:its |our |the company's |the )?(?:own\b|[\w'.-]+-owned\b|company-owned\b|owned\b)(?!.*\bincluding\b)",
+    re.IGNORECASE,
+)
+"""`73 by its own miners`: of a total with customers' coins, the company's part."""
+
+
 def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] | None:
     follow = right[:70]
     tail = left[-60:]
@@ -501,6 +508,8 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
         return "", 0
     if w.LENT.search(follow[:30]) or w.LENT.search(tail[-30:]):
         return "lent_btc", STRONG
+    if re.match(_OWN_PART, follow):
+        return "btc_produced", MEDIUM
     if w.CUSTOMERS.search(tail) or re.search(
         r"^[^.,;]{0,40}\b(?:by|for|to|from) (?:\w+'s )?(?:our |its |hosting |hosted |colocation )*(?:customers?|clients?|third[- ]part\w+|hosted|(?:\w+ )?hosting)",
         follow,

@@ -20,6 +20,7 @@ def settle(claims: list[Claim], statement: bool) -> tuple[list[Claim], list[str]
     """One claim for each issuer, period, field and scope, and a note for whatever was left empty."""
     notes: list[str] = []
     claims = _renamed(_named(claims, notes), statement)
+    claims = _balanced(claims, notes)
     claims = _summed(claims, notes)
     claims = _without_blocks(claims, notes)
     groups: dict[tuple[str | None, str, str, str | None], list[Claim]] = defaultdict(list)
@@ -92,6 +93,29 @@ def replace_field(claim: Claim, field: str) -> Claim:
     return replace(claim, field=field)
 
 
+_INFLOWS, _OUTFLOWS = ("btc_produced", "btc_purchased"), ("btc_sold", "service_fee_btc")
+
+
+def _balanced(claims: list[Claim], notes: list[str]) -> list[Claim]:
+    """A balance row that does not say of what is bitcoin where opening + mined + bought - sold - fees = closing."""
+    bare = [c for c in claims if c.rule == "table:label:bare-balance"]
+    if not bare:
+        return claims
+    dropped: set[int] = set()
+    for key in {(c.issuer, c.period) for c in bare}:
+        here = {c.field: c.value for c in claims if (c.issuer, c.period) == key and c.scope is None}
+        flow = sum((here.get(f, Decimal(0)) for f in _INFLOWS), Decimal(0))
+        flow -= sum((here.get(f, Decimal(0)) for f in _OUTFLOWS), Decimal(0))
+        closes = (
+            {"btc_open", "btc_held_end", "btc_produced"} <= here.keys()
+            and abs(here["btc_open"] + flow - here["btc_held_end"]) <= Decimal("0.15")
+        )
+        if not closes:
+            dropped.update(id(c) for c in bare if (c.issuer, c.period) == key)
+            notes.append(f"{key[1]}: a balance row does not say of what, and no roll-forward of bitcoin closes on it")
+    return [c for c in claims if id(c) not in dropped]
+
+
 def _summed(claims: list[Claim], notes: list[str]) -> list[Claim]:
     """Sites that add up to a printed total in one month give the total of the table's other months."""
     out = list(claims)
@@ -147,7 +171,8 @@ def _without_blocks(claims: list[Claim], notes: list[str]) -> list[Claim]:
         for c in claims
         if c.field == "btc_produced"
         and c.rule.startswith("prose")
-        and c.value >= hosted.get((c.issuer, c.period), Decimal(0)) >= max(c.value * Decimal("0.3"), Decimal(1))
+        and c.value >= hosted.get((c.issuer, c.period), Decimal(0)) >= Decimal(1)
+        and c.holds_parts
     }
     for _, period in mixed:
         notes.append(f"{period} btc_produced: left empty, the printed total seems to hold customers' coins")

@@ -193,4 +193,13 @@ def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
             ):
                 value = a.value
                 out[i] = replace(a, unit=b.unit, value=value)
+        if a.unit == "BTC" and b.unit is None and _PART.search(text[a.end : b.start]):
+            out[i + 1] = replace(b, unit="BTC")
     return out
+
+
+_PART = re.compile(
+    r"^[^.;]{0,90}\bof which\s*(?:approximately|about|roughly|some)?\s*$|^\s(?:were|was|came|is|are)\b[^,.;]{0,60}\band\s*(?:approximately|about|roughly|some|the remaining)?\s*$",
+    re.IGNORECASE,
+)
+"""`254 bitcoin, of which 181 were ... and 73 by`: parts of a count of coins are coins."""
