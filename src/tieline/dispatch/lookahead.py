@@ -155,7 +155,8 @@ def stages(fleet: FleetArrays, ahead: Ahead) -> Stages:
     wear = fleet.wear_usd * fits
     if ahead.restore_share_per_h is not None:
         # Load comes back in stages: on average half of the ramp passes without these rigs' margin.
-        ramp_h = high_w / (ahead.restore_share_per_h * fleet.limit_w[fleet.site]) / 2.0
+        limit_w = np.maximum(1.0, fleet.limit_w[fleet.site])
+        ramp_h = high_w / (ahead.restore_share_per_h * limit_w) / 2.0
         slow = np.minimum(ahead.hours[:, None], ramp_h) / ahead.hours[:, None] * np.maximum(0.0, run.mean(axis=2))
         lost, booting = lost + slow, booting + slow
     return Stages(run, sleep, wear + lost, wear + booting, low_w, high_w)
