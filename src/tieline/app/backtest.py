@@ -94,7 +94,6 @@ class Result:
     scarcity_days: tuple[str, ...]
     spans: tuple[str, ...]
     ablations: list[Row] = field(default_factory=list)
-    ablated_full: Row | None = None
 
     def row(self, policy: str) -> Row | None:
         return next((r for r in self.rows if r.policy == policy), None)
@@ -119,14 +118,16 @@ def run_scenario(
         raise ValueError(f"scenario {scenario!r} is not one of {', '.join(SCENARIOS)}")
     task = prepare(folder, scenario, settings or Settings(), limit_spans, between)
     best = numbers if numbers is not None else tune(folder, scenario, settings or Settings(), jobs, progress)
-    runs = [Run(policy) for policy in chosen(best) if policies is None or policy.name in policies]
-    unknown = set(policies or ()) - {run.policy.name for run in runs}
+    runs = [policy for policy in chosen(best) if policies is None or policy.name in policies]
+    unknown = set(policies or ()) - {policy.name for policy in runs}
     if unknown:
         names = ", ".join(policy.name for policy in chosen(best))
         raise ValueError(f"no policy {', '.join(sorted(unknown))}; known: {names}")
     count = len(runs)
-    if ablate and task.world.peak_odds:
-        runs += [Run(policy, every=3) for policy in ablations()]
+    whole = next((n for n, policy in enumerate(runs) if policy.name == "Tieline"), None)
+    # Without events most couplings have nothing to couple.
+    if ablate and whole is not None and task.world.events:
+        runs += ablations()
     rows = in_parallel(task, runs, jobs, progress)
     return Result(
         scenario=scenario,
@@ -136,8 +137,7 @@ def run_scenario(
         left_out=task.world.left_out,
         scarcity_days=task.scarce,
         spans=tuple(s.label for s in task.world.spans),
-        ablated_full=rows[count] if len(rows) > count else None,
-        ablations=rows[count + 1 :],
+        ablations=rows[count:],
     )
 
 
@@ -153,14 +153,6 @@ class Task:
     @property
     def simple(self) -> bool:
         return self.settings.wear_usd_per_kw_start == 0
-
-
-@dataclass(frozen=True)
-class Run:
-    """One policy, on every span or on every few."""
-
-    policy: Policy
-    every: int = 1
 
 
 def prepare(
@@ -217,9 +209,8 @@ def drive(world: World, policy: Policy, settings: Settings, seconds: int, progre
     return total
 
 
-def one_run(task: Task, run: Run, progress: Progress = _quiet) -> Row:
-    world = task.world if run.every == 1 else replace(task.world, spans=task.world.spans[:: run.every])
-    return row_of(run.policy.name, drive(world, run.policy, task.settings, task.seconds, progress), task.scarce)
+def one_run(task: Task, policy: Policy, progress: Progress = _quiet) -> Row:
+    return row_of(policy.name, drive(task.world, policy, task.settings, task.seconds, progress), task.scarce)
 
 
 _TASK: list[Task] = []
@@ -229,14 +220,14 @@ def _take(task: Task) -> None:
     _TASK[:] = [task]
 
 
-def _work(run: Run) -> Row:
-    return one_run(_TASK[0], run)
+def _work(policy: Policy) -> Row:
+    return one_run(_TASK[0], policy)
 
 
-def in_parallel(task: Task, runs: Sequence[Run], jobs: int, progress: Progress) -> list[Row]:
+def in_parallel(task: Task, runs: Sequence[Policy], jobs: int, progress: Progress) -> list[Row]:
     """A row per run, in their order. With several processes each holds the task once."""
     if jobs <= 1 or len(runs) <= 1:
-        return [one_run(task, run, progress) for run in runs]
+        return [one_run(task, policy, progress) for policy in runs]
     rows = []
     with ProcessPoolExecutor(
         min(jobs, len(runs)), mp_context=get_context("spawn"), initializer=_take, initargs=(task,)
@@ -263,8 +254,8 @@ def _settle_reserves(policy: Tieline, tally: Tally, world: World) -> None:
 
 
 def ablations() -> list[Policy]:
-    """Look-ahead itself, then without each coupling."""
-    found: list[Policy] = [Tieline(name="Tieline")]
+    """Look-ahead without each coupling."""
+    found: list[Policy] = []
     for name, words in COUPLINGS.items():
         policy = Tieline(name=f"without {words}", without=frozenset({name}))
         if name == "scenarios":
@@ -350,7 +341,7 @@ def tune(folder: Path, scenario: str, settings: Settings, jobs: int, progress: P
     tried: list[Policy] = [FixedStrike(x, name=f"fixed strike at {x:g}") for x in LEVELS]
     tried += [WorstFirst(x, share, name=f"worst-first at {x:g}, {share:.0%}") for x, share in WORST]
     tried += [StaticOrder(x, name=f"static order at {x:g}") for x in LEVELS]
-    nets = [row.tally.net for row in in_parallel(task, [Run(policy) for policy in tried], jobs, progress)]
+    nets = [row.tally.net for row in in_parallel(task, tried, jobs, progress)]
     levels, worst = len(LEVELS), len(WORST)
     return Numbers(
         fixed=LEVELS[int(np.argmax(nets[:levels]))],

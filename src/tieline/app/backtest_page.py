@@ -82,11 +82,12 @@ def _months(result: Result) -> str:
 
 
 def _couplings(result: Result) -> str:
-    if result.ablated_full is None:
+    whole = result.row("Tieline")
+    if not result.ablations or whole is None:
         return ""
-    full = result.ablated_full.tally.net
+    full = whole.tally.net
     bars = [(row.policy, full - row.tally.net, "ours") for row in result.ablations]
-    return _figure(_bars(bars), "What look-ahead loses without each coupling, on every third span, M USD")
+    return _figure(_bars(bars), "What look-ahead loses without each coupling, M USD")
 
 
 def _figure(drawn: str, words: str) -> str:

@@ -88,16 +88,15 @@ def to_csv(results: Sequence[Result]) -> str:
 
 def to_figures(result: Result) -> dict[str, object]:
     """Everything of one scenario, for JSON."""
-    full = result.ablated_full
-    without = [] if full is None else [full, *result.ablations]
-    base = 0.0 if full is None else full.tally.net
+    whole = result.row("Tieline")
+    base = 0.0 if whole is None else whole.tally.net
     return {
         "rows": [flat(result, row) for row in result.rows],
         "bounds": bound_rows(result),
         "months": {row.policy: {m: round(usd, 2) for m, usd in sorted(row.months.items())} for row in result.rows},
         "ablations": [
             {"policy": row.policy, "net_usd": round(row.tally.net, 2), "less_usd": round(base - row.tally.net, 2)}
-            for row in without
+            for row in result.ablations
         ],
         "tuned": result.tuned,
         "scarcity_days": list(result.scarcity_days),
@@ -170,9 +169,10 @@ def to_markdown(result: Result) -> str:
     if months and best is not None:
         out += ["", f"Tieline against the best rule here ({best.policy}), by month:", ""]
         out.append(_table(("month", "Tieline, M USD", "best rule, M USD", "difference"), months))
-    if result.ablated_full is not None:
-        full = result.ablated_full.tally.net
-        out += ["", f"Look-ahead without each coupling, on every third span (whole: {full / 1e6:,.3f} M USD):", ""]
+    whole = result.row("Tieline")
+    if result.ablations and whole is not None:
+        full = whole.tally.net
+        out += ["", "Look-ahead without each coupling; what it then loses against the whole:", ""]
         less = [(r.policy, r.tally.net, full - r.tally.net) for r in result.ablations]
         cut = [[name, f"{net / 1e6:,.3f}", f"{lost:,.0f}", percent(lost / full, 3)] for name, net, lost in less]
         out.append(_table(("left out", "net, M USD", "less, USD", "share"), cut))

@@ -1,0 +1,146 @@
+"""What policies may see, what they must hold, and that the money adds up."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.backtest.worlds import FIRST, at, offer, trouble, world
+
+from tieline.app.backtest import PERFECT, Numbers, ablations, chosen, drive, scarcity_days
+from tieline.app.backtest_data import Market, World
+from tieline.app.backtest_plant import Asked
+from tieline.app.backtest_policies import FixedStrike, Known, Policy, Tieline
+from tieline.dispatch import Settings
+
+ALL = chosen(Numbers(80.0, (70.0, 0.3), 80.0))
+
+
+def settings(made: World) -> Settings:
+    return Settings(reach=made.reach)
+
+
+class Listening:
+    """Writes down what a policy asks for."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.name, self.asked = policy, policy.name, list[Asked]()
+
+    @property
+    def floors(self) -> object:
+        return getattr(self.policy, "floors", None)
+
+    def decide(self, known: Known) -> Asked:
+        self.asked.append(self.policy.decide(known))
+        return self.asked[-1]
+
+
+def asked_by(policy: Policy, made: World) -> list[tuple[bytes, ...]]:
+    listening = Listening(policy)
+    drive(made, listening, settings(made), 3600)
+    return [tuple(part.tobytes() for part in (a.run, a.up, a.off, a.replicas)) for a in listening.asked]
+
+
+def with_other_future(made: World, hour: int) -> World:
+    """The same until `hour` of the span; every price that is not known then is another."""
+    from_slot, changed = FIRST + 4 * hour, {}
+    for name, market in made.markets.items():
+        values = market.values.copy()
+        values[market.known[from_slot] :] = 500.0 - values[market.known[from_slot] :]
+        changed[name] = Market(values, market.known)
+    return replace(made, markets=changed)
+
+
+@pytest.mark.parametrize("place", range(len(ALL)), ids=[p.name for p in ALL])
+def test_nothing_is_decided_on_prices_not_yet_known(place: int) -> None:
+    def fresh() -> Policy:
+        return chosen(Numbers(80.0, (70.0, 0.3), 80.0))[place]
+
+    made = world(11, hours=16)
+    one, two = asked_by(fresh(), made), asked_by(fresh(), with_other_future(made, 8))
+    assert len(one) == 16
+    if fresh().name == PERFECT:
+        assert one[:9] != two[:9], "perfect forecasts do see the future"
+    else:
+        assert one[:9] == two[:9]
+    if fresh().name != "always-on":
+        assert one != two, "the other future must matter later, or this test proves nothing"
+
+
+@pytest.mark.parametrize("policy", [*ALL, *ablations()], ids=lambda p: p.name)
+def test_limits_hold_and_the_days_add_up(policy: Policy) -> None:
+    made = world(7, hours=12, events=trouble(), offers=(offer(2, 15.0),), deployed_share=(0.0,), peaks=(FIRST + 30,))
+    tally = drive(made, policy, settings(made), 900)
+    assert tally.violation_minutes == 0
+    assert sum(tally.by_day.values()) == pytest.approx(tally.net)
+    assert sum(tally.by_span.values()) == pytest.approx(tally.net)
+    assert tally.mwh > 0
+    assert tally.group_days == pytest.approx(4 * 12 / 24)
+
+
+def test_rigs_that_do_not_obey_an_order_are_named_not_counted_as_a_violation() -> None:
+    made = world(7, hours=12, events=trouble())
+    tally = drive(made, ALL[0], settings(made), 900)
+    assert tally.infeasible
+    assert all(words.startswith("b over by") for words in tally.infeasible)
+    assert tally.penalties > 0
+
+
+def test_same_world_same_figures() -> None:
+    made = world(4, hours=10, events=trouble())
+    one, two = (drive(made, Tieline(), settings(made), 900) for _ in range(2))
+    assert one == two
+
+
+def test_fixed_strike_waits_two_intervals_to_stop_and_four_to_start() -> None:
+    prices = [50, 90, 50, 90, 90, 90, 50, 50, 50, 50, 50]
+    runs = []
+    rule = FixedStrike(80.0)
+    made = world(1)
+    for price in prices:
+        known = _Fixed(made, float(price))
+        runs.append(float(rule.decide(known).run[0]))  # type: ignore[arg-type]
+    #                 one spike does not stop it; two do; four calm intervals start it
+    assert runs == [1, 1, 1, 1, 0, 0, 0, 0, 0, 1, 1]
+
+
+class _Fixed:
+    """Every site at one price."""
+
+    def __init__(self, made: World, price: float) -> None:
+        self.price, self.count = price, len(made.fleet.sites)
+        self.fleet = self
+
+    groups = 4
+    site = np.arange(4)
+
+    def prices(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.full(self.count, self.price), np.full(self.count, self.price)
+
+    def replicas(self) -> np.ndarray:
+        return np.zeros(0)
+
+
+def test_a_reserve_is_sold_only_where_it_pays_and_then_drawn() -> None:
+    rich = world(9, hours=12, offers=(offer(6, 60.0),), deployed_share=(0.0,))
+    cheap = replace(rich, markets=rich.markets | {"ERCOT_HUBAVG_DA": _flat(rich, 20.0)})
+    dear = replace(rich, markets=rich.markets | {"ERCOT_HUBAVG_DA": _flat(rich, 900.0)})
+    sold = drive(cheap, Tieline(), settings(rich), 900)
+    assert (sold.commitments, sold.commitments_kept) == (1, 1)
+    assert sold.reserves == pytest.approx(10.0 * 4 * 60.0)
+    assert sold.penalties == 0
+    assert drive(dear, Tieline(), settings(rich), 900).commitments == 0
+    assert drive(cheap, Tieline(without=frozenset({"commitments"})), settings(rich), 900).commitments == 0
+
+
+def _flat(made: World, price: float) -> Market:
+    one = made.markets["ERCOT_HUBAVG_DA"]
+    return Market(np.full_like(one.values, price), one.known)
+
+
+def test_scarcity_days_are_those_above_a_thousand() -> None:
+    made = world(1)
+    values = np.full_like(made.markets["ERCOT_HUBAVG_DA"].values, 40.0)
+    values[FIRST + 100] = 1200.0
+    values[10] = 5000.0  # before the span: not a day of it
+    made = replace(made, markets={"ERCOT_HUBAVG_DA": Market(values, made.markets["ERCOT_HUBAVG_DA"].known)})
+    assert scarcity_days(made) == (at(25).strftime("%Y-%m-%d"),)
