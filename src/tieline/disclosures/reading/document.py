@@ -300,6 +300,8 @@ def _from_pdf(raw: bytes) -> Document:
 def _first_line(text: str) -> str | None:
     for line in text.split("\n", 20)[:20]:
         line = line.strip(" |")
+        if len(line) > 200:  # a paragraph, not a title: its first sentence stands for one
+            return re.split(r"(?<=[a-z0-9)])\.\s", line, maxsplit=1)[0][:300]
         if len(line) > 8:
-            return line[:300]
+            return line
     return None

@@ -220,6 +220,8 @@ _GENERIC = frozenset(
         "ph/s",
         "ths",
         "hodl",
+        "kwh",
+        "mwh",
         "potential",
         "transit",
         "in-transit",
@@ -533,7 +535,7 @@ def _hashrate(text: str, has: object, any_of: object) -> tuple[str, str, bool] |
         return None
     if said(w.POTENTIAL):
         return "potential_phs", "label:potential", False
-    if said(w.MANAGED):
+    if said(w.MANAGED) and not re.search(r"\bself[- ]?min", text, re.IGNORECASE):
         return "managed_ehs", "label:managed", False
     own = re.search(r"\bself[- ]?min|\bproprietary|自营|自營", text, re.IGNORECASE)
     if said(w.CUSTOMERS) and not own:
@@ -558,7 +560,7 @@ def _hashrate(text: str, has: object, any_of: object) -> tuple[str, str, bool] |
     if said(w.OPERATING) or said(w.MONTH_END):
         return "operating_month_end_ehs", "label:operating", False
     bare = re.fullmatch(
-        r"(?:bitcoin |btc |mining |self-?mining |total )*(?:hash ?-?rate|hash power|hashpower|算力|hashleistung|taux de hachage|tasa de hash|ハッシュレート)(?: ?\([^)]*\))?",
+        r"(?:bitcoin |btc |mining |total )*(?:hash ?-?rate|hash power|hashpower|算力|hashleistung|taux de hachage|tasa de hash|ハッシュレート)(?: ?\([^)]*\))?",
         text,
         re.IGNORECASE,
     )

@@ -229,7 +229,8 @@ def _hashrate(sentence: str, s: Spot) -> tuple[str, int] | None:
         left,
         re.IGNORECASE,
     ):
-        return UNNAMED, MEDIUM
+        ended = w.MONTH_END.search(s.before[-120:]) or re.match(r"[^.;]{0,12}\b(?:at|by|as of|as at) (?:the )?(?:\w+ )?(?:end|month[- ]end|year[- ]end)|[^.;]{0,8}\bas (?:of|at)\b", right)
+        return ("operating_month_end_ehs", MEDIUM) if ended else (UNNAMED, MEDIUM)
     return None
 
 
@@ -321,7 +322,7 @@ def _per_coin(s: Spot, left: str, right: str) -> tuple[str, int] | None:
         return "revenue_usd_per_btc", STRONG
     if last_end(w.PURCHASED, s.before) > last_end(w.SOLD, s.before):
         return None
-    if w.SOLD.search(s.before + right) and (
+    if w.SOLD.search(s.before + right + s.after[:70]) and (
         w.AVERAGE.search(near) or w.PRICE.search(near) or re.search(r"\bat\b|\bzu\b|à", near[-30:])
     ):
         return "avg_sale_price_usd", STRONG
@@ -342,6 +343,9 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         return None
     if w.OTHER_COIN.search(left[-25:]) and not w.BITCOIN.search(left[-25:]):
         return None
+    if re.match(r"\s*(?:that )?(?:it |the company |we |was |were )?(?:had )?(?:mined|produced|earned)\b(?! by| per| a day)", near_right) and re.search(r"\b(?:sell|sold|hold|held|retain\w*)\b[^,;]{0,30}\b(?:the|all|its)\s*$", left):
+        if w.FUTURE.search(left[-70:]):
+            return "btc_produced", MEDIUM
     if (
         w.FUTURE.search(left[-70:])
         or _EXPECTED.search(s.before[-110:])
@@ -386,7 +390,7 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     if special is not None:
         return special if special[0] else None
     cue = cue_in(left)
-    if cue in (None, "btc_held_end") and re.search(r"\b(?:includ(?:es|ing)|of which|comprising)\s*(?:approximately |about )?$", left, re.IGNORECASE):
+    if cue in (None, "btc_held_end") and w.HELD.search(s.before) and re.search(r"\d", s.before) and re.search(r"\b(?:includ(?:es|ing)|of which|comprising)\s*(?:approximately |about )?$", left, re.IGNORECASE):
         return None  # a part of what was counted before
     if cue is None:
         follow = right[:60]
@@ -403,7 +407,7 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         ):
             return "btc_sold", STRONG
         if re.match(
-            r"\s*(?:\([^)]*\)\s*)?(?:held|in (?:its |our |the )?(?:treasury|reserves?|holdings|custody|inventory)|on (?:its |our |the )?balance sheet)",
+            r"\s*(?:\([^)]*\)\s*)?(?:held|in (?:its |our |the )?(?:treasury|reserves?|holdings|custody|inventory)|on (?:its |our |the )?(?:balance sheet|books)|en (?:su |la )?tesorería|in (?:der )?treasury|en trésorerie)",
             follow,
             re.IGNORECASE,
         ) or (
@@ -427,7 +431,7 @@ def _attached(left: str) -> bool:
     """A number without a unit counts as coins only right behind its noun: `bitcoin holdings to`, `BTC mined was`."""
     return bool(
         re.search(
-            r"(?:bitcoins?|btc)\s+(?:self-)?(?:mined|produced|sold|held|purchased|holdings)(?: in the (?:month|period))?\s*[:=]?\s*$|(?:bitcoins?|btc|比特[币幣]|ビットコイン)(?:\W+\w+){0,7}?\W*(?:to|of|at|was|were|is|are|reached|averaged|totall?ed|stood at|came (?:in )?(?:at|to)|rose to|fell to|:|为|達|达|至|は|auf|bei|a|à|de)\s*(?:approximately|about|a (?:total|record) of|a|around|roughly|just|only|over|nearly|约|約)?\s*$",
+            r"(?:bitcoins?|btc)\s+(?:self-)?(?:mined|produced|sold|held|purchased|holdings)(?: in the (?:month|period))?\s*[:=]?\s*$|(?:bitcoins?|btc|比特[币幣]|ビットコイン)(?:\W+\w+){0,11}?\W*(?:to|of|at|was|were|is|are|reached|averaged|totall?ed|stood at|came (?:in )?(?:at|to)|rose to|fell to|:|为|達|达|至|は|auf|bei|a|à|de)\s*(?:approximately|about|a (?:total|record) of|a|around|roughly|just|only|over|nearly|约|約)?\s*$",
             left,
             re.IGNORECASE,
         )
@@ -506,7 +510,7 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
         return "restricted_or_pledged_btc", STRONG
     if re.search(r"\b(?:collateral|loan|borrow\w*|credit facility|deposit\w*|transfer\w*)\b", tail, re.IGNORECASE):
         return "", 0
-    if w.LENT.search(follow[:30]) or w.LENT.search(tail[-30:]):
+    if (w.LENT.search(follow[:30]) and not re.match(r"\s*[(,]?\s*(?:includ|exclud|of which)", follow)) or w.LENT.search(tail[-30:]):
         return "lent_btc", STRONG
     if re.match(_OWN_PART, follow):
         return "btc_produced", MEDIUM

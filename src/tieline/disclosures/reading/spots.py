@@ -21,7 +21,7 @@ _END = re.compile(
     r"(?<![A-Z][a-z])(?<!\bInc)(?<!\bCorp)(?<!\bLtd)(?<!\bApprox)(?<!\bapprox)(?<!\bvs)(?<!\bNo)[.!?][\"')\]]*(?!\s+(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\b)(?:\s+(?=[\"'(\[]?[A-ZÀ-ÞА-Я0-9$])|\s*$)|(?<=[a-z)])\.(?=[A-Z][a-z]+ )|[。！？；]|\.\.\.|;\s"
 )
 COMPARISON = re.compile(
-    r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from|against|relative to|than|gegenüber|nach|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比",
+    r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from|against|relative to|than|(?:increase|decrease|improvement|growth|gain|decline|drop|rise|reduction)s?,? (?:over|on)|gegenüber|nach|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比",
     re.IGNORECASE,
 )
 _SPLIT = re.compile(
@@ -97,6 +97,7 @@ def spots_in(text: str, start: int, end: int, marks: list[Period], style: str) -
     found = [
         q for q in found if not (q.unit is None and q.decimals == 0 and "," not in q.printed and 2008 < q.value < 2045)
     ]
+    found = [replace(q, negative=False) if q.negative and text[q.start] == "(" else q for q in found]
     found = _ranges(text, found)
     out: list[Spot] = []
     solid = [q for q in found if q.unit not in ("%", "other")]
@@ -193,11 +194,24 @@ def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
             ):
                 value = a.value
                 out[i] = replace(a, unit=b.unit, value=value)
+        if a.unit is None and b.unit is None and _ROSE.search(text[max(0, a.start - 90) : a.start]) and re.fullmatch(r"\s*to\s*", text[a.end : b.start]):
+            out[i], out[i + 1] = replace(a, unit="BTC"), replace(b, unit="BTC")
+        if (
+            a.unit == "BTC"
+            and b.unit is None
+            and re.fullmatch(r"[^.;]{0,45}\b(?:versus|vs\.?|compared (?:to|with)|from|against)\s*(?:the )?", text[a.end : b.start])
+            and re.match(r"\)?\s*(?:mined |produced |sold |held )?(?:in|for|during|at the end of|as of|a month|the month|\()\s?", text[b.end : b.end + 26])
+        ):
+            out[i + 1] = replace(b, unit="BTC")
         if a.unit == "BTC" and b.unit is None and _PART.search(text[a.end : b.start]):
             out[i + 1] = replace(b, unit="BTC")
     return out
 
 
+_ROSE = re.compile(
+    r"(?:bitcoins?|btc)\b[^.;\d]{0,60}\b(?:increased|rose|grew|climbed|fell|decreased|declined|dropped|went|expanded)\s+from\s*$",
+    re.IGNORECASE,
+)
 _PART = re.compile(
     r"^[^.;]{0,90}\bof which\s*(?:approximately|about|roughly|some)?\s*$|^\s(?:were|was|came|is|are)\b[^,.;]{0,60}\band\s*(?:approximately|about|roughly|some|the remaining)?\s*$",
     re.IGNORECASE,

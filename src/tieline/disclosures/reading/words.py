@@ -28,7 +28,7 @@ OTHER_BUSINESS = _p(
 
 PRODUCED = _p(
     r"\b(?:self[- ]?|net )?(?:mined|produced|earned|generated|minted)\b", r"\bproduc(?:tion|ed|es|ing|e)\b", r"\bmines\b",
-    r"\boutput\b", r"\bmining (?:production|output|yield|results?)\b", r"\bearnings in btc", r"\bbtc (?:mining )?rewards?\b",
+    r"\boutput\b", r"\bmining total\b", r"\bmining (?:production|output|yield|results?)\b", r"\bearnings in btc", r"\bbtc (?:mining )?rewards?\b",
     r"\bself-?mining bitcoin\b", r"\bbitcoin (?:from )?(?:self-?)?mining(?! (?:cost|revenue|fleet|hash|capacity|update|compan|machine|rig|operation|site|facilit))\b",
     r"\bgeschürft\w*", r"\bgemined\w*", r"\bproduzier\w*", r"\bproduktion\b", r"\bgefördert\w*", r"\bgewonnen\w*", r"\bgeminte\w*", r"\bförderung\b",
     r"\bmin[éa]s?\b(?! de)", r"\bmin[ée]e?s\b", r"\bproduit[es]*\b", r"\bextrait[es]*\b",
