@@ -315,13 +315,14 @@ class Numbers:
     fixed: float
     worst: tuple[float, float]
     static: float
+    tuned_on: str = "eight weeks of February to May 2024, hourly"
 
     def words(self) -> dict[str, str]:
         return {
             "fixed strike": f"{self.fixed:g} USD/MWh",
             "worst-first": f"{self.worst[0]:g} USD/MWh, {self.worst[1]:.0%} of the fleet",
             "static order": f"{self.static:g} USD/MWh",
-            "days": "eight weeks of February to May 2024, hourly",
+            "days": self.tuned_on,
         }
 
 

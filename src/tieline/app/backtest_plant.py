@@ -292,7 +292,7 @@ class Plant:
         above, below = self.true_price[0][slot], self.true_price[1][slot]
         self.hour_mwh += mwh
         spot = float((mwh * above)[~self.fixed].sum())
-        hash_usd = float(drawn.hashrate_hs.sum()) / 1e15 / 24.0 * hours * self.world.hashprice_usd[slot]
+        hash_usd = float(drawn.hashrate_hs.sum()) / 1e15 / 24.0 * hours * float(self.world.hashprice_usd[slot])
         earned = hash_usd * self.settings.keeps
         started = drawn.started[self.rig_rows] / np.maximum(1.0, self.physics.rigs[self.rig_rows])
         wear = float((started * self.fleet.wear_usd).sum())

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from tieline.app.backtest import SCENARIOS, Result, run_scenario
+from tieline.app.backtest import SCENARIOS, Numbers, Result, run_scenario
 from tieline.app.backtest_page import page
 from tieline.app.backtest_report import assumed, to_csv, to_figures, to_markdown
 from tieline.cli.replay import moment
@@ -53,6 +53,7 @@ class Bar:
 @click.option("--first", "limit", type=click.IntRange(min=1), help="Only the first months or weeks.")
 @click.option("--policy", "policies", multiple=True, help="Only this policy; may be given several times.")
 @click.option("--no-ablations", is_flag=True, help="Leave out look-ahead without each coupling.")
+@click.option("--set", "given", help="Numbers of the simple rules instead of tuning: fixed,worst,share,static.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for report.md, report.csv, report.html, report.json."
 )
@@ -67,6 +68,7 @@ def backtest(
     limit: int | None,
     policies: tuple[str, ...],
     no_ablations: bool,
+    given: str | None,
     out: Path | None,
     jobs: int,
 ) -> None:
@@ -77,6 +79,7 @@ def backtest(
     """
     if (start is None) != (end is None):
         raise click.UsageError("give both --from and --to, or neither")
+    numbers = None if given is None else rule_numbers(given)
     bar = Bar()
     results: list[Result] = []
     try:
@@ -88,6 +91,7 @@ def backtest(
                 between=None if start is None or end is None else (start, end),
                 ablate=not no_ablations,
                 policies=policies or None,
+                numbers=numbers,
                 jobs=jobs,
                 progress=bar,
             )
@@ -101,6 +105,18 @@ def backtest(
     if out is not None:
         write(out, results, text)
         click.echo(f"\nWritten to {out}: report.md, report.csv, report.html, report.json", err=True)
+
+
+def rule_numbers(given: str) -> Numbers:
+    try:
+        fixed, worst, share, static = (float(x) for x in given.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{given!r} is not four numbers; write 80,70,0.3,80: the fixed strike, the price and the share of "
+            "worst-first, the static order's price",
+            param_hint="--set",
+        ) from None
+    return Numbers(fixed, (worst, share), static, tuned_on="none: given")
 
 
 def write(out: Path, results: list[Result], text: str) -> None:
