@@ -20,6 +20,7 @@ from tieline.dispatch.ahead import pays
 from tieline.dispatch.arrays import LOW, FleetArrays, Floats, heat
 from tieline.dispatch.forecast import SLOT_S, SLOTS_PER_DAY
 from tieline.dispatch.gpu import GpuTable
+from tieline.dispatch.horizon import Grid
 from tieline.dispatch.lookahead import Ahead, powers
 from tieline.dispatch.promises import FOUR_CP
 from tieline.dispatch.settings import Settings
@@ -124,6 +125,7 @@ class Plant:
         )
         self.fixed = np.array([c.basis == "fixed" for c in contract])
         self.true_price = true_prices(world, settings)
+        self._sums: tuple[Floats, ...] | None = None
         self.hour_mwh = np.zeros(len(contract))
         self.hour_tokens: dict[str, list[float]] = {r: [0.0, 0.0, 0.0] for r in world.demand}
         self.started_today = np.zeros(fleet.groups)
@@ -144,6 +146,16 @@ class Plant:
     @property
     def replicas(self) -> Floats:
         return np.asarray(self.physics.replicas[self.node_rows])
+
+    def mean_prices(self, slot: int, steps: Grid) -> tuple[Floats, Floats]:
+        """(T, N, 1) true prices above and below the contracted level, mean over each step."""
+        if self._sums is None:
+            self._sums = tuple(np.vstack([np.zeros(p.shape[1]), np.cumsum(p, axis=0)]) for p in self.true_price)
+        last = self.world.slots
+        first = np.minimum(slot + steps.offset_s // SLOT_S, last - 1)
+        end = np.clip(slot + (steps.offset_s + steps.length_s) // SLOT_S, first + 1, last)
+        above, below = ((sums[end] - sums[first]) / (end - first)[:, None] for sums in self._sums)
+        return above[:, :, None], below[:, :, None]
 
     def inference_w(self) -> Floats:
         """(N,) at the meter, as the replicas now drawn would draw in full: the safe side of a limit."""

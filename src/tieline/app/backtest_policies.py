@@ -365,6 +365,16 @@ class Tieline:
         )
 
     def _prices(self, known: Known, steps: Grid, wide: int) -> tuple[Floats, Floats]:
+        """(T, N, S) above and below the contracted level."""
+        above, below = (
+            known.plant.mean_prices(known.slot, steps) if self.perfect else self._expected(known, steps, wide)
+        )
+        if "peaks" not in self.without:
+            adder = peak_adder(known, steps.offset_s.astype(float), steps.length_s.astype(float))
+            above, below = above + adder[:, :, None], below + adder[:, :, None]
+        return above, below
+
+    def _expected(self, known: Known, steps: Grid, wide: int) -> tuple[Floats, Floats]:
         world, settings = known.world, known.settings
         sites = world.fleet.sites
         wanted = known.slot + steps.middle_s // SLOT_S
@@ -388,9 +398,6 @@ class Tieline:
             else:
                 price[:, n] = UNKNOWN if paths is None else paths * contract.scale + contract.adder_usd_per_mwh
                 below[:, n] = price[:, n]
-        if "peaks" not in self.without:
-            adder = peak_adder(known, steps.offset_s.astype(float), steps.length_s.astype(float))
-            price, below = price + adder[:, :, None], below + adder[:, :, None]
         return price, below
 
     def _limits(self, known: Known, steps: Grid) -> Floats:
