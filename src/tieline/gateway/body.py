@@ -93,6 +93,11 @@ class Request:
         return bound
 
     @property
+    def answers(self) -> int:
+        """How many texts come back."""
+        return self.choices * self.prompts
+
+    @property
     def prefix(self) -> int:
         raw = self.fields.get("messages") or self.fields.get("prompt") or self.fields.get("input")
         return 0 if raw is None else hash(bytes(memoryview(raw)[:PREFIX_BYTES]))

@@ -104,6 +104,8 @@ class Exchange:
     _opened = False  # the client has a frame of this stream
     _renames = False  # the engine calls the model otherwise
     _finishes = 0
+    _counted: Leg | None = None  # whose answers `_prompt_sum` adds up
+    _prompt_sum = 0
     _created = b""  # as the engine wrote it first; llama.cpp writes the time of each chunk
     _plain: Leg | None = None  # the leg whose frames may be passed on as they are
 
@@ -296,6 +298,8 @@ class Exchange:
         if data == b"[DONE]":
             self._stream_done(leg)
             return None
+        if data == b"null":  # llama.cpp's first event of several prompts
+            return None
         try:
             event = sse.read_event(data)
         except msgspec.DecodeError as error:
@@ -303,7 +307,10 @@ class Exchange:
         if event.error is not None:
             raise BrokenStreamError("the engine reported an error in its stream")
         if event.usage is not None:
-            self._count(event.usage, leg.base_tokens)
+            if leg.backend.engine == "llama.cpp" and self.request.answers > 1:
+                self._add_up(leg, event.usage)
+            else:
+                self._count(event.usage, leg.base_tokens)
         choices = event.choices
         if not choices:
             return None
@@ -340,7 +347,7 @@ class Exchange:
                 self._first(leg)
         if self._hold:
             self._held.append(frame)
-            if self._finishes < self.request.choices:
+            if self._finishes < self.request.answers:
                 return None
             self._hold = False
             frame = self._held.pop()
@@ -517,6 +524,14 @@ class Exchange:
             if details is not None and details.cached_tokens is not None:
                 self.cached_tokens = details.cached_tokens
 
+    def _add_up(self, leg: Leg, usage: sse.TokenUsage) -> None:
+        """llama.cpp reports each answer by itself, with its own prompt: every prompt counts once."""
+        if self._counted is not leg:
+            self._counted, self._prompt_sum, self.output_tokens = leg, 0, 0
+        self._prompt_sum += usage.prompt_tokens or 0
+        self.prompt_tokens = self._prompt_sum // self.request.choices
+        self.output_tokens = (self.output_tokens or 0) + (usage.completion_tokens or 0)
+
     # --- death, silence and notice -------------------------------------------------
 
     def on_leg_failed(self, leg: Leg, ended: str, reason: str) -> None:
@@ -540,7 +555,7 @@ class Exchange:
             return
         if self._resuming:
             return
-        if self.finish is not None and self._finishes >= self.request.choices:
+        if self.finish is not None and self._finishes >= self.request.answers:
             self._complete(leg)
             return
         self._held.clear()
