@@ -27,7 +27,7 @@ class Holder(Protocol):
 
     def on_frames(self, leg: Leg, frames: list[bytes]) -> None: ...
 
-    def on_frame(self, leg: Leg, frame: bytes, raw: bytes) -> None: ...
+    def on_whole(self, leg: Leg, frames: list[bytes], raw: bytes) -> None: ...
 
     def on_leg_end(self, leg: Leg) -> None: ...
 
@@ -172,25 +172,21 @@ class Leg:
         else:
             self.holder.on_frames(self, frames)
 
-    def on_chunk(self, raw: bytes, at: int) -> None:
-        """The usual case of a stream: one read is one chunk is one frame."""
-        payload = raw[at:-2]
+    def on_chunks(self, raw: bytes, payloads: list[bytes]) -> None:
+        """The usual case of a stream: a read of whole chunks, each a whole frame."""
         framer = self._framer
-        if (
-            framer is None
-            or self.parked is not None
-            or self.ended is not None
-            or not payload.startswith(b"data: ")
-            or payload.find(b"\n\n") != len(payload) - 2
-            or framer.partial
-        ):
-            self.on_data(payload)
+        if framer is None or self.parked is not None or self.ended is not None or framer.tail:
+            self.on_data(payloads[0] if len(payloads) == 1 else b"".join(payloads))
             return
+        for payload in payloads:
+            if payload.find(b"\n\n") != len(payload) - 2 or not payload.startswith(b"data: "):
+                self.on_data(b"".join(payloads))
+                return
         now = self._now()
         if self.first_at is None:
             self.first_at = now
-        self._heard(now, 1)
-        self.holder.on_frame(self, payload, raw)
+        self._heard(now, len(payloads))
+        self.holder.on_whole(self, payloads, raw)
 
     def _heard(self, now: float, frames: int) -> None:
         if self.frames:

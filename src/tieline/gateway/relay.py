@@ -244,24 +244,44 @@ class Exchange:
         """Has the client been sent any text that a new hop must not repeat?"""
         return bool(self.texts) or self._unkept
 
-    def on_frame(self, leg: Leg, frame: bytes, raw: bytes) -> None:
-        """One whole frame in one chunk: passed on as it is while nothing in it has to change."""
-        if leg is self._plain and self._created in frame:
+    def on_whole(self, leg: Leg, frames: list[bytes], raw: bytes) -> None:
+        """Whole frames in whole chunks: passed on as they came while nothing in any of them has to change."""
+        if leg is self._plain:
+            texts = self._plain_texts(frames)
+            if texts is not None:
+                leg.tokens += len(texts)
+                for text in texts:
+                    self._keep(text)
+                self.door.pass_on(raw, frames)
+                return
+        self.on_frames(leg, frames)
+
+    def _plain_texts(self, frames: list[bytes]) -> list[str] | None:
+        """The text of each frame; None where one holds anything else."""
+        texts = []
+        created = self._created
+        for frame in frames:
+            if created not in frame:
+                return None
             try:
                 event = sse.read_event(frame[6:-2])
             except msgspec.DecodeError:
-                event = _UNREAD
+                return None
             choices = event.choices
-            if choices is not None and len(choices) == 1 and event.usage is None and event.error is None:
-                choice = choices[0]
-                delta = choice.delta
-                text = choice.text if delta is None else delta.content
-                if text and choice.finish_reason is None and not _special(delta):
-                    leg.tokens += 1
-                    self._keep(text)
-                    self.door.pass_on(raw, frame)
-                    return
-        self.on_frames(leg, [frame])
+            if choices is None or len(choices) != 1 or event.usage is not None or event.error is not None:
+                return None
+            choice = choices[0]
+            delta = choice.delta
+            if delta is None:
+                text = choice.text
+            else:
+                text = delta.content
+                if delta.tool_calls is not None or delta.reasoning_content or delta.reasoning or delta.function_call:
+                    return None
+            if not text or choice.finish_reason is not None:
+                return None
+            texts.append(text)
+        return texts
 
     def on_frames(self, leg: Leg, frames: list[bytes]) -> None:
         if self.done:
@@ -845,7 +865,6 @@ class Exchange:
 
 
 _CREATED: Final = re.compile(rb'"created": ?[0-9]+')
-_UNREAD: Final = sse.Event()
 _NOTHING: Final[frozenset[str]] = frozenset()
 _PATHS: Final = {
     "chat": "/v1/chat/completions",

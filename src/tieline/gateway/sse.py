@@ -66,31 +66,31 @@ read_names = msgspec.json.Decoder(Names).decode
 class Framer:
     """Cuts a byte stream into whole events; what is not yet whole stays here and is never passed on."""
 
-    __slots__ = ("_tail",)
+    __slots__ = ("tail",)
 
     def __init__(self) -> None:
-        self._tail = b""
+        self.tail = b""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Whole frames, each with its blank line. Raises ValueError for one frame beyond MAX_FRAME."""
-        if self._tail:
-            data = self._tail + data
-            self._tail = b""
+        if self.tail:
+            data = self.tail + data
+            self.tail = b""
         if data.endswith(b"\n\n") and data.find(b"\n\n") == len(data) - 2:
             return [data]
         if b"\r\n" in data:
             if data.endswith(b"\r"):  # its LF is still on the way
-                data, self._tail = data[:-1], b"\r"
+                data, self.tail = data[:-1], b"\r"
             data = data.replace(b"\r\n", b"\n")
         frames = data.split(b"\n\n")
-        self._tail = frames.pop() + self._tail
-        if len(self._tail) > MAX_FRAME:
+        self.tail = frames.pop() + self.tail
+        if len(self.tail) > MAX_FRAME:
             raise ValueError("an event is larger than 4 MiB")
         return [frame + b"\n\n" for frame in frames if frame]
 
     @property
     def partial(self) -> bool:
-        return bool(self._tail)
+        return bool(self.tail)
 
 
 def data_of(frame: bytes) -> bytes | None:

@@ -28,8 +28,8 @@ class Owner(Protocol):
 
     def on_data(self, data: bytes) -> None: ...
 
-    def on_chunk(self, raw: bytes, at: int) -> None:
-        """One whole chunk as it was framed; its payload is raw[at:-2]."""
+    def on_chunks(self, raw: bytes, payloads: list[bytes]) -> None:
+        """One or several whole chunks as they were framed, and what they hold."""
 
     def on_end(self) -> None: ...
 
@@ -186,13 +186,9 @@ class Conn(asyncio.Protocol):
         assert self._head is not None
         if chunks is not None:
             if chunks.between:
-                # What an engine that streams sends: one read, one chunk. Sizes repeat, so their text is looked up.
-                eol = data.find(b"\r\n", 0, 20)
-                size = _SIZES.get(data[:eol]) if eol > 0 else 0
-                if size is None:
-                    size = _size(data[:eol])
-                if size and len(data) == eol + 4 + size and data.endswith(b"\r\n"):
-                    owner.on_chunk(data, eol + 2)
+                payloads = _whole_chunks(data)
+                if payloads is not None:
+                    owner.on_chunks(data, payloads)
                     return
             pieces = chunks.feed(data)
             if pieces:
@@ -250,6 +246,28 @@ _SIZES: Final[dict[bytes, int]] = {}
 MAX_SIZES: Final = 4_096
 
 
+def _whole_chunks(data: bytes) -> list[bytes] | None:
+    """What an engine that streams sends: a read of nothing but whole chunks, none of them the last. Their sizes
+    repeat, so the text of a size is looked up. None: for the careful reader."""
+    payloads = []
+    at, end = 0, len(data)
+    while at < end:
+        eol = data.find(b"\r\n", at, at + 20)
+        if eol < 0:
+            return None
+        line = data[at:eol]
+        size = _SIZES.get(line)
+        if size is None:
+            size = _size(line)
+        start = eol + 2
+        stop = start + size
+        if not size or data[stop : stop + 2] != b"\r\n":
+            return None
+        payloads.append(data[start:stop])
+        at = stop + 2
+    return payloads
+
+
 def _size(line: bytes) -> int:
     """A chunk-size line read strictly, and remembered; 0 for what is for the careful reader."""
     match = CHUNK_SIZE.fullmatch(line)
@@ -278,8 +296,8 @@ class Answer:
         if self._size <= MAX_ANSWER:
             self.body.append(data)
 
-    def on_chunk(self, raw: bytes, at: int) -> None:
-        self.on_data(raw[at:-2])
+    def on_chunks(self, raw: bytes, payloads: list[bytes]) -> None:
+        self.on_data(b"".join(payloads))
 
     def on_end(self) -> None:
         if not self.future.done():
