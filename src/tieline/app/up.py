@@ -16,13 +16,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from tieline import __version__, records
+from tieline import config as configuration
 from tieline.app.runtime import Runtime, free_port, port_taken, write_private
 from tieline.app.supervise import PartStatus, Supervisor, python_part, save_state
 from tieline.clock import from_micros, wall_now
@@ -73,8 +75,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def prepare(options: Options) -> Runtime:
     """Check the ground and decide ports, clock and keys. Raises UpError."""
-    from tieline import config as configuration
-
     data = options.data_dir.resolve()
     _check_libraries()
     _check_folder(data)
@@ -161,8 +161,6 @@ def read_state(data: Path) -> State:
 
 def stop_running(data: Path, seconds: float = 10.0) -> bool:
     """Ask a running platform to stop and wait for it. False when none ran; raises UpError if it stays."""
-    import time
-
     state = read_state(data)
     if state.pid is None:
         return False
@@ -300,7 +298,8 @@ def _world_start(data: Path, wall: datetime) -> datetime:
 
 
 @contextlib.contextmanager
-def _locked(data: Path):  # type: ignore[no-untyped-def]
+def _locked(data: Path) -> Iterator[None]:
+    """One platform per data folder."""
     _check_folder(data)
     (data / "run").mkdir(exist_ok=True)
     with (data / "run" / "lock").open("w") as file:
