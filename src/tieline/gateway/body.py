@@ -217,6 +217,9 @@ def _prompt(request: Request) -> Refusal | None:
             if kinds not in ({str}, {int}, {list}):
                 return bad_request(f"'{name}' must hold strings or token ids", "invalid_type", name)
             request.prompts = 1 if kinds == {int} else len(items)
+        if kind == "completions" and request.choices > 1 and (size == 2 or (first == b"[" and not all(items))):
+            # llama.cpp never ends a request for several answers to an empty prompt.
+            return bad_request("an empty prompt can have one answer only: set 'n' to 1", "invalid_value", "n")
     elif kind == "rerank":
         if "documents" not in fields:
             return bad_request("give 'documents'", "missing_required_parameter", "documents")
