@@ -516,8 +516,18 @@ _batch_decoder: msgspec.json.Decoder[list[AnyRecord]] = msgspec.json.Decoder(lis
 
 
 def encode(record: Record) -> bytes:
-    """One line of JSON, tagged with its type; the form that is stored and that travels."""
-    return _encoder.encode(record)
+    """One line of JSON, tagged with its type; the form that is stored and that travels.
+
+    Raises ValueError for a number that is none (NaN, infinity): JSON writes it as null, and a line with a null
+    where a number belongs could never be read back.
+    """
+    line = _encoder.encode(record)
+    if b"null" in line:
+        try:
+            _decoder.decode(line)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{type(record).__name__} of {record.subject or record.source}: {error}") from error
+    return line
 
 
 def decode(line: bytes | str) -> AnyRecord:
