@@ -187,6 +187,8 @@ async def _announce(supervisor: Supervisor, runtime: Runtime, started: float, sa
         say("Not ready: " + "; ".join(broken) + f". Logs: {runtime.data / 'run' / 'logs'}")
         return
     key = runtime.demo_key or ""
+    engine = runtime.load_config().engine_model
+    model = engine.name if engine is not None else "MODEL"
     say(
         f"\nTieline {runtime.version} runs, ready in {loop.time() - started:.1f} s. Ctrl-C stops it.\n\n"
         f"  Console          {runtime.console_url}\n"
@@ -195,7 +197,7 @@ async def _announce(supervisor: Supervisor, runtime: Runtime, started: float, sa
         "Try it:\n\n"
         f"  curl {runtime.openai_base_url}/chat/completions -H 'Authorization: Bearer {key}' "
         "-H 'Content-Type: application/json' "
-        '-d \'{"model":"tieline-selftest","messages":[{"role":"user","content":"What is hashprice?"}]}\'\n'
+        f'-d \'{{"model":"{model}","messages":[{{"role":"user","content":"What is hashprice?"}}]}}\'\n'
     )
 
 
