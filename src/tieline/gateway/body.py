@@ -217,13 +217,19 @@ def _prompt(request: Request) -> Refusal | None:
             if kinds not in ({str}, {int}, {list}):
                 return bad_request(f"'{name}' must hold strings or token ids", "invalid_type", name)
             request.prompts = 1 if kinds == {int} else len(items)
-        if kind == "completions" and request.choices > 1 and (size == 2 or (first == b"[" and not all(items))):
+        empty = size == 2 if first == b'"' else any(item in ("", []) for item in items)
+        if empty and kind == "completions" and request.choices > 1:
             # llama.cpp never ends a request for several answers to an empty prompt.
             return bad_request("an empty prompt can have one answer only: set 'n' to 1", "invalid_value", "n")
     elif kind == "rerank":
-        if "documents" not in fields:
+        documents = memoryview(fields.get("documents", b""))
+        if not documents:
             return bad_request("give 'documents'", "missing_required_parameter", "documents")
-        size += len(memoryview(fields["documents"]))
+        if documents[:1] != b"[":
+            return bad_request("'documents' must be a list", "invalid_type", "documents")
+        if first != b'"':
+            return bad_request("'query' must be a string", "invalid_type", "query")
+        size += len(documents)
     elif "instructions" in fields:
         size += len(memoryview(fields["instructions"]))
     request._prompt_bytes = size
