@@ -225,7 +225,7 @@ def _prompt(request: Request) -> Refusal | None:
         documents = memoryview(fields.get("documents", b""))
         if not documents:
             return bad_request("give 'documents'", "missing_required_parameter", "documents")
-        if documents[:1] != b"[":
+        if bytes(documents[:1]) != b"[":
             return bad_request("'documents' must be a list", "invalid_type", "documents")
         if first != b'"':
             return bad_request("'query' must be a string", "invalid_type", "query")
