@@ -124,9 +124,8 @@ def run_scenario(
         names = ", ".join(policy.name for policy in chosen(best))
         raise ValueError(f"no policy {', '.join(sorted(unknown))}; known: {names}")
     count = len(runs)
-    whole = next((n for n, policy in enumerate(runs) if policy.name == "Tieline"), None)
     # Without events most couplings have nothing to couple.
-    if ablate and whole is not None and task.world.events:
+    if ablate and task.world.events and any(policy.name == "Tieline" for policy in runs):
         runs += ablations()
     rows = in_parallel(task, runs, jobs, progress)
     return Result(
@@ -139,6 +138,13 @@ def run_scenario(
         spans=tuple(s.label for s in task.world.spans),
         ablations=rows[count:],
     )
+
+
+def run_ablations(
+    folder: Path, scenario: str, jobs: int = 1, progress: Progress = _quiet, limit: int | None = None
+) -> list[Row]:
+    """Look-ahead without each coupling, apart from the policies of the scenario."""
+    return in_parallel(prepare(folder, scenario, Settings(), limit), ablations(), jobs, progress)
 
 
 @dataclass(frozen=True)
