@@ -217,6 +217,25 @@ def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
         first_noise = kinds[0] == "head" and not _NOISE.sub("", text[slice(*filled[0])])
         columns = [c for h in heads for c in h.columns]
         return [Item("head", start, end, columns)] if columns or not first_noise else []
+    months = [h for h in heads if any(c.period is not None for c in h.columns)]
+    for n, (s, e) in enumerate(filled):
+        if n and kinds[n] == "row" and e - s <= 40 and re.fullmatch(r"[^\d|]*20[1-4]\d\W*", text[s:e].strip()):
+            kinds[n] = "label"  # `YTD 2023` is no label with the value 2,023
+            items[n] = [Item("label", s, e, label=(text[s:e].strip(), s, e), cells=[(s, e)])]
+    others = [c for c, k in zip(filled[1:], kinds[1:], strict=True) if k == "label"]
+    if (
+        months
+        and others
+        and len(filled) > 2
+        and kinds[0] in ("label", "head")
+        and all(k in ("head", "label") for k in kinds[1:])
+        and len(others) <= len(heads)
+        and all(e - s <= 40 for s, e in others)
+    ):
+        columns = [Column(None, *c) if k == "label" else col for c, k, g in zip(filled, kinds, items, strict=True) for col in ([None] if k == "label" else g[0].columns)][
+            1 if kinds[0] == "label" else 0 :
+        ]
+        return [Item("head", start, end, columns)]  # `YTD 2023`, `Target Q4 2025`: a column that is no period's own
     if kinds[0] == "label" and any(k == "values" for k in kinds[1:]):
         values = _values_of(text, raw, filled, items, kinds)
         if values is not None:

@@ -37,6 +37,7 @@ _RANGES: dict[str, tuple[Decimal, Decimal]] = {
     "BTC/day": (Decimal(0), Decimal(900)),
     "blocks": (Decimal(1), Decimal(4464)),
     "miners": (Decimal(1), Decimal(5_000_000)),
+    "USD": (Decimal(1_000), Decimal(100_000_000_000)),
     "USD/BTC": (Decimal(500), Decimal(2_000_000)),
 }
 """What can be at all: a coin's price since 2016, 900 coins a day in all, 4,464 blocks in a month of 31 days."""

@@ -40,7 +40,8 @@ def period_of(
     if labelled is not None:
         return key_of(labelled, ctx)
     if spot.compared:
-        inside = [p for p in usable if spot.start <= p.start < q.start or q.end <= p.start < right_end]
+        floor = max([spot.start + m.end() for m in COMPARISON.finditer(text[spot.start : q.start])], default=spot.start)
+        inside = [p for p in usable if floor <= p.start < q.start or q.end <= p.start < right_end]
         if inside:
             return key_of(inside[0], ctx)
         near = text[max(start, q.start - 60) : min(end, q.end + 80)]
@@ -85,7 +86,7 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
     """The nearest period before the number that no comparison governs; else after it; else the document's."""
     q = spot.q
     free = [p for p in marks if p.kind != "span" and not _governed(text, start, p)]
-    before = [p for p in free if p.end <= q.start]
+    before = [p for p in free if p.end <= q.start and not _closed(text, start, p, q.start)]
     if (
         len(before) > 1
         and before[-1].kind == before[-2].kind == "month"
@@ -122,6 +123,16 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
         ):
             return key
     return ctx.period
+
+
+def _closed(text: str, start: int, p: Period, at: int) -> bool:
+    """A period that dated a bracket of its own, closed before the number: `98 (October: 101), or 3.3 per day`."""
+    lead = text[max(start, p.start - 30) : p.start]
+    return (
+        bool(re.search(r"[(\[][^()\[\]]{0,28}$", lead))
+        and bool(re.match(r"\s?[:：=]", text[p.end : p.end + 3]))
+        and bool(re.search(r"[)\]]", text[p.end : at]))
+    )
 
 
 def _for_another(text: str, at: int, p: Period) -> bool:

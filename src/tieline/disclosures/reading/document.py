@@ -101,8 +101,28 @@ def normalise(text: str) -> str:
     text = text.translate(_TABLE)
     if "\t" in text:
         text = text.replace("\t", " | ")
+    text = _separated(text)
     text = re.sub(r"[^\S\n]{2,}", "  ", text)
     return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _separated(text: str) -> str:
+    """Lines of comma or semicolon separated values, three or more with as many fields each under a dated first line."""
+    if "," not in text and ";" not in text:
+        return text
+    lines = text.split("\n")
+    i = 0
+    while i < len(lines):
+        sep = "," if lines[i].count(",") >= 1 else ";"
+        fields = lines[i].count(sep)
+        j = i
+        while j < len(lines) and fields and lines[j].count(sep) == fields and f"{sep} " not in lines[j] and "|" not in lines[j]:
+            j += 1
+        plain = j - i >= 3 and all(len(cell) <= 60 for line in lines[i:j] for cell in line.split(sep))
+        if plain and all(re.search(r"20[1-4]\d|\b[A-Z][a-z]{2}[- ]\d\d\b", cell) for cell in lines[i].split(sep)[1:]):
+            lines[i:j] = [line.replace(sep, " | ") for line in lines[i:j]]
+        i = max(j, i + 1)
+    return "\n".join(lines)
 
 
 def _build_table() -> dict[int, str | None]:

@@ -355,6 +355,11 @@ def _scope(text: str, name: str) -> str | None:
     return candidate
 
 
+_BARE_DAILY = re.compile(
+    r"(?:daily|per[- ]day) (?:average|avg\.?)(?: production| output)?|(?:average|avg\.?)(?: production| output)? (?:per|/|a) ?day|(?:average|avg\.?) daily(?: production| output)?|(?:average|avg\.?) ?/ ?day",
+    re.IGNORECASE,
+)
+"""`Average per day` without the word bitcoin: believed only where it is the month's production over its days."""
 _BARE_BALANCE = re.compile(
     r"(?:(?P<open>beginning|opening|starting)|ending|closing|end|final)(?: (?:of|month|period|treasury|wallet))* (?:balance|holdings?|position)s?"
     r"|(?P<open2>balance,? (?:at |as of )?(?:the )?(?:beginning|start)(?: of (?:the )?(?:month|period|quarter|year))?)"
@@ -486,6 +491,8 @@ def _decide(text: str, unit: str | None, section: str) -> tuple[str, str, bool] 
     if not (bitcoin or unit == "BTC"):
         if has(w.SERVICE_FEE) and unit is None:
             return "service_fee_btc", "label:fee", True
+        if unit is None and _BARE_DAILY.fullmatch(re.sub(r"\s*\([^()]*\)$", "", text)):
+            return "avg_btc_per_day", "label:bare-daily", True
         bare = _BARE_BALANCE.fullmatch(re.sub(r"\s*\([^()]*\)$", "", text))
         if bare is not None and unit is None:
             return ("btc_open" if bare["open"] or bare["open2"] else "btc_held_end"), "label:bare-balance", True

@@ -88,7 +88,7 @@ _UNITS: list[tuple[str, str, Decimal]] = [
     ),
 ]
 _SCALES = {
-    "trillion": 12, "billion": 9, "bn": 9, "million": 6, "millions": 6, "mm": 6, "mn": 6, "mio": 6,
+    "trillion": 12, "billion": 9, "bn": 9, "million": 6, "millions": 6, "mm": 6, "mn": 6, "mln": 6, "bln": 9, "mio": 6,
     "thousand": 3, "millones": 6, "millón": 6, "millionen": 6, "milliarden": 9, "mrd": 9, "milliards": 9,
     "milliard": 9, "milioni": 6, "milhões": 6, "miliardi": 9, "bilhões": 9, "mil": 3, "tausend": 3, "mille": 3,
     "млн": 6, "млрд": 9, "тыс": 3,
@@ -110,7 +110,7 @@ _USD = {"$", "$ us", "$us", "us$", "usd", "usd$", "u.s.$", "美元", "us-dollar"
 _SP = r"[ \t\n]*"
 _SCALE = (
     r"(?:" + _SP + r"(?P<scale>trillion|billion|millions?|millones|millón|Millionen|Milliarden|milliards?|milioni"
-    r"|miliardi|milhões|bilhões|thousand|tausend|Mio\b\.?|Mrd\b\.?|mn\b|bn\b|百万|百萬|万|萬|亿|億|千|만|억|млн|млрд|тыс)"
+    r"|miliardi|milhões|bilhões|thousand|tausend|Mio\b\.?|Mrd\b\.?|[Mm]ln\b|MLN\b|[Bb]ln\b|MILLION|Million|BILLION|Billion|MN\b|BN\b|mn\b|bn\b|百万|百萬|万|萬|亿|億|千|만|억|млн|млрд|тыс)"
     r"|\s?(?P<tight>mm|MM|m|M|k|K|B|b)(?![\w/]))"
 )
 _PER_KWH = (
@@ -142,7 +142,7 @@ def _pattern(number: str) -> re.Pattern[str]:
 _ENGLISH = _pattern(_PLAIN)
 _EUROPEAN = _pattern(_COMMA)
 _FRENCH = _pattern(_SPACED)
-_WORD = re.compile(r"\b(?P<num>" + "|".join(WORDS) + r")\s+(?P<unit>BTC|bitcoins?|Bitcoins?|blocks)\b", re.IGNORECASE)
+_WORD = re.compile(r"\b(?P<num>" + "|".join(WORDS) + r")\s+(?P<unit>BTC|bitcoins?|Bitcoins?|blocks|(?=(?:per|a) day))\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ _APPROX = re.compile(
 )
 _NO_SALE = re.compile(
     r"(?:did not|didn't|does not|chose not to|opted not to|opting (?:not to|against)|decided not to|without|refrained from|avoided|has not|have not|not)\s+(?:sell|sold|selling|monetiz\w+|liquidat\w+)(?:ing)?(?:\s+any)?"
-    r"(?!\s+(?:all|most|more|its (?:asics|machines|equity)))|\bno (?:bitcoins?|btc|coins|sales? of (?:bitcoin|btc)|(?:bitcoin|btc) (?:was|were) sold|(?:bitcoin|btc) sales)(?: (?:was|were))?(?: sold| monetized)?|\bsold:? (?:none|nil\b|nothing|no (?:bitcoins?|btc|coins)|zero)\b|\bzero (?:bitcoins?|btc) (?:was |were )?sold"
+    r"(?!\s+(?:all|most|more|its (?:asics|machines|equity)))|\bno (?:bitcoins?|btc|coins|sales? of (?:bitcoin|btc)|(?:bitcoin|btc) (?:was|were) sold|(?:bitcoin|btc) sales)(?: (?:was|were))?(?: sold| monetized)?|\bsold:? (?:none|nil\b|nothing|no (?:bitcoins?|btc|coins)|zero)\b|\bzero (?:bitcoins?|btc) (?:was |were )?sold|\bnone (?:of (?:it|them|these|this|which) )?(?:was|were) sold"
     r"|\ball (?:of the |of its |the )?(?:btc|bitcoins?) (?:produced|mined)[^.]{0,40}\b(?:was|were|is|been)\s+(?:hodl\w*|held|retained|kept)|(?:keine|keinen) (?:bitcoins?|btc) verkauft|n'a vendu aucun|no vendió|未出售|没有出售|沒有出售|売却していない|売却しなかった",
     re.IGNORECASE,
 )
@@ -139,7 +139,10 @@ def _sentence(
         )
     out.extend(_revenue_follows(sentence, spots, roles, previous, text, start, end, marks, ctx))
     zero = _NO_SALE.search(sentence)
-    if zero is not None and _NO_SALE_OBJECT.search(sentence) and not any(c.field == "btc_sold" for c in out):
+    told = zero is not None and (
+        _NO_SALE_OBJECT.search(sentence) or (zero[0].lower().startswith("none") and any(c.field == "btc_produced" for c in previous))
+    )
+    if zero is not None and told and not any(c.field == "btc_sold" for c in out):
         key = _zero_period(text, start, end, marks, start + zero.start(), ctx)
         if (
             key is not None

@@ -50,7 +50,7 @@ def last_end(pattern: re.Pattern[str], text: str) -> int:
 def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     unit = s.q.unit
     change = _DELTA_BEFORE.search(s.left) or _DELTA_AFTER.search(s.right)
-    if change and unit == "BTC" and _FURTHER.search(s.left):
+    if change and unit == "BTC" and (_FURTHER.search(s.left) or (w.PRODUCED.search(s.right) and w.CUSTOMERS.search(s.right))):
         change = None
     if change and not re.search(r"\bto\s*(?:approximately|about)?\s*$", s.left):
         return None
@@ -65,6 +65,7 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         if (
             w.FUTURE.search(s.left[-80:])
             or re.search(r"\binstalling\b", s.left)
+            or re.search(r"\b(?:orders?|ordered|purchas\w+|acquir\w+)\b", s.before, re.IGNORECASE)
             or re.search(r"\b(?:S\d\d|M\d\d|T21|Antminer|Whatsminer|Avalon|Bitmain|MicroBT|new|latest|model)\b", near)
         ):
             return None
@@ -251,7 +252,7 @@ def _money(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     if (
         _TOTAL_VALUE.match(right.lstrip(" ,"))
         or re.match(
-            r"\s*(?:USD|US dollars)?\s*(?:per|each|a|pro|je|par|por|/)\s?(?:self-mined |mined )?(?:bitcoin|btc|coin|unit)|\s*apiece|\s*每枚",
+            r"\s*(?:USD|US dollars)?\s*(?:per|each|a|pro|je|par|por|/)\s?(?:self-mined |mined )?(?:bitcoin|btc|coin|unit)|\s*apiece|\s*each\b|\s*每枚",
             right,
             re.IGNORECASE,
         )
@@ -332,6 +333,9 @@ def _per_coin(s: Spot, left: str, right: str) -> tuple[str, int] | None:
 def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     left, right = s.left, s.right
     bare = s.q.unit is None
+    daily = bare and re.match(r"\s*(?:per|a|each) (?:calendar )?day\b", right, re.IGNORECASE) and w.AVERAGE.search(left) and w.BITCOIN.search(s.before)
+    if daily and not re.search(r"\d{4,}", s.q.printed):
+        return "avg_btc_per_day", STRONG
     if bare and (s.q.negative or not w.BITCOIN.search(left + right[:32])):
         return None
     near_right = right[:45]
@@ -389,6 +393,8 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     special = _special(sentence, s, left, right)
     if special is not None:
         return special if special[0] else None
+    if _WHICH_TOTALS.match(left) and re.search(r"(?:treasury|holdings?|reserves?|balance|inventory)\s*,?\s*$", s.before[: len(s.before) - len(left)], re.IGNORECASE):
+        return "btc_held_end", STRONG
     cue = cue_in(left)
     if cue in (None, "btc_held_end") and w.HELD.search(s.before) and re.search(r"\d", s.before) and re.search(r"\b(?:includ(?:es|ing)|of which|comprising)\s*(?:approximately |about )?$", left, re.IGNORECASE):
         return None  # a part of what was counted before
@@ -407,7 +413,7 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         ):
             return "btc_sold", STRONG
         if re.match(
-            r"\s*(?:\([^)]*\)\s*)?(?:held|in (?:its |our |the )?(?:treasury|reserves?|holdings|custody|inventory)|on (?:its |our |the )?(?:balance sheet|books)|en (?:su |la )?tesorería|in (?:der )?treasury|en trésorerie)",
+            r"\s*(?:\([^)]*\)\s*)?(?:held|in (?:its |our |the )?(?:treasury|reserves?|holdings|custody|inventory)|on (?:its |our |the )?(?:balance sheet|books)|en (?:su |la )?tesorería|in (?:der )?treasury|en trésorerie|em caixa|em tesouraria|en caja|in cassa|in tesoreria)",
             follow,
             re.IGNORECASE,
         ) or (
@@ -440,7 +446,7 @@ def _attached(left: str) -> bool:
 
 def _per_day(sentence: str, s: Spot, left: str, right: str) -> bool:
     if re.match(
-        r"\s*(?:\([^)]*\)\s*)?(?:were |was |are |is )?(?:mined |produced |on average |each )?,?\s*(?:per (?:calendar |operating )?day|/ ?day|daily|a day|each day|every day|pro Tag|täglich|am Tag|par jour|por día|por dia|al día|al giorno|diari[oa]s?|в день|в сутки|/天|每天|/日)",
+        r"\s*(?:\([^)]*\)\s*)?(?:were |was |are |is )?(?:self-)?(?:mined |produced |earned |generated )?(?:on average |each )?,?\s*(?:per (?:calendar |operating )?day|/ ?day|daily|a day|each day|every day|pro Tag|täglich|am Tag|par jour|por día|por dia|al día|al giorno|diari[oa]s?|в день|в сутки|/天|每天|/日)",
         right,
         re.IGNORECASE,
     ):
@@ -461,6 +467,11 @@ def _per_day(sentence: str, s: Spot, left: str, right: str) -> bool:
     )
 
 
+_WHICH_TOTALS = re.compile(
+    r"\s*(?:which |that )?(?:now |then )?(?:totall?(?:ed|s|ing)|stood at|stands at|standing at|reached|reaching|amount(?:ed|s|ing) to|now at|bringing it to)\s*(?:approximately |about |a total of )?$",
+    re.IGNORECASE,
+)
+"""`to treasury, which totaled 837 BTC`."""
 _OWN_PART = re.compile(
     r"\s*(?:(?:was|were|are) )?(?:produced |mined |earned )?(?:by|from|with) (?:its |our |the company's |the )?(?:own\b|[\w'.-]+-owned\b|company-owned\b|owned\b)(?!.*\bincluding\b)",
     re.IGNORECASE,
@@ -480,7 +491,7 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
     if w.JOINT.search(follow) and not re.search(r"includ", follow, re.IGNORECASE):
         return "jv_share_btc", STRONG
     if re.match(
-        r"\s*(?:\([^)]*\)\s*)?(?:\w+ ){0,2}?(?:from|of|through|via|as)? ?(?:estimated )?(?:power sales|energy sales|curtailment)",
+        r"\s*(?:\([^)]*\)\s*)?(?:\w+ ){0,2}?(?:from|of|through|via|as)? ?(?:estimated )?(?:power sales|energy sales|curtailment|(?:power|energy|electricity) (?:sold|credits))",
         follow,
         re.IGNORECASE,
     ):

@@ -99,9 +99,12 @@ _INFLOWS, _OUTFLOWS = ("btc_produced", "btc_purchased"), ("btc_sold", "service_f
 def _balanced(claims: list[Claim], notes: list[str]) -> list[Claim]:
     """A balance row that does not say of what is bitcoin where opening + mined + bought - sold - fees = closing."""
     bare = [c for c in claims if c.rule == "table:label:bare-balance"]
-    if not bare:
-        return claims
     dropped: set[int] = set()
+    for c in claims:
+        if c.rule == "table:label:bare-daily":
+            totals = [o.value for o in claims if (o.issuer, o.period, o.field, o.scope) == (c.issuer, c.period, "btc_produced", None)]
+            if len(c.period) != 7 or not any(abs(t - c.value * days_in(c.period)) <= t * Decimal("0.06") for t in totals):
+                dropped.add(id(c))
     for key in {(c.issuer, c.period) for c in bare}:
         here = {c.field: c.value for c in claims if (c.issuer, c.period) == key and c.scope is None}
         flow = sum((here.get(f, Decimal(0)) for f in _INFLOWS), Decimal(0))

@@ -21,7 +21,7 @@ _END = re.compile(
     r"(?<![A-Z][a-z])(?<!\bInc)(?<!\bCorp)(?<!\bLtd)(?<!\bApprox)(?<!\bapprox)(?<!\bvs)(?<!\bNo)[.!?][\"')\]]*(?!\s+(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\b)(?:\s+(?=[\"'(\[]?[A-ZÀ-ÞА-Я0-9$])|\s*$)|(?<=[a-z)])\.(?=[A-Z][a-z]+ )|[。！？；]|\.\.\.|;\s"
 )
 COMPARISON = re.compile(
-    r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from|against|relative to|than|(?:increase|decrease|improvement|growth|gain|decline|drop|rise|reduction)s?,? (?:over|on)|gegenüber|nach|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比",
+    r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from|against|relative to|than|(?:increase|decrease|improvement|growth|gain|decline|drop|rise|reduction)s?,? (?:over|on)|gegenüber|nach|ante|前月|上月|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比",
     re.IGNORECASE,
 )
 _SPLIT = re.compile(
@@ -97,7 +97,7 @@ def spots_in(text: str, start: int, end: int, marks: list[Period], style: str) -
     found = [
         q for q in found if not (q.unit is None and q.decimals == 0 and "," not in q.printed and 2008 < q.value < 2045)
     ]
-    found = [replace(q, negative=False) if q.negative and text[q.start] == "(" else q for q in found]
+    found = [replace(q, negative=False) if q.negative and _no_sign(text, q.start) else q for q in found]
     found = _ranges(text, found)
     out: list[Spot] = []
     solid = [q for q in found if q.unit not in ("%", "other")]
@@ -155,6 +155,11 @@ def spots_in(text: str, start: int, end: int, marks: list[Period], style: str) -
     return out
 
 
+def _no_sign(text: str, at: int) -> bool:
+    """In a sentence a bracket is a bracket, and a dash with a space at the start of a line is a bullet."""
+    return text[at] == "(" or (text[at] == "-" and text[at + 1 : at + 2] == " " and not text[text.rfind("\n", 0, at) + 1 : at].strip())
+
+
 _LINK = re.compile(
     r"(?i)\b(?:or|to|approximately|about|roughly|a total of|respectively|in|from|vs\.?|versus|compared (?:to|with)|daily|per day)\b|[\s\":]"
 )
@@ -203,11 +208,17 @@ def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
             and re.match(r"\)?\s*(?:mined |produced |sold |held )?(?:in|for|during|at the end of|as of|a month|the month|\()\s?", text[b.end : b.end + 26])
         ):
             out[i + 1] = replace(b, unit="BTC")
+        if b.unit is None and _PARTED.match(text[b.end : b.end + 40]) and re.search(r"(?:bitcoins?|btc)\b", text[max(0, b.start - 200) : b.start], re.IGNORECASE):
+            out[i + 1] = replace(b, unit="BTC")
         if a.unit == "BTC" and b.unit is None and _PART.search(text[a.end : b.start]):
             out[i + 1] = replace(b, unit="BTC")
     return out
 
 
+_PARTED = re.compile(
+    r"\s+(?:(?:was|were|is|are) )?(?:pledged|posted as|restricted|on loan|loaned|lent|encumbered|unencumbered|unrestricted|held as collateral|held as security)\b",
+    re.IGNORECASE,
+)
 _ROSE = re.compile(
     r"(?:bitcoins?|btc)\b[^.;\d]{0,60}\b(?:increased|rose|grew|climbed|fell|decreased|declined|dropped|went|expanded)\s+from\s*$",
     re.IGNORECASE,

@@ -42,7 +42,7 @@ def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Claim], list[
     return out, notes
 
 
-_PAIR = re.compile(r"(?m)(?:^|(?<=;[ \t]))[ \t>*-]*(?P<label>[^\n|:：;]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])")
+_PAIR = re.compile(r"(?m)(?:^|(?<=[.;][ \t]))[ \t>*-]*(?P<label>[^\n|:：;]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])")
 _FIRST_PERIOD = re.compile(r"[ \t]*[(\[][ \t]*(?P<when>[^()\[\]:：\n]{3,24}?)[ \t]*[:：=][ \t]*")
 """`44.7 BTC (October 2024: 41.2 BTC)`: the month stands before the other figure."""
 _BESIDE = re.compile(
