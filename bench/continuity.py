@@ -214,6 +214,8 @@ async def score(name: str, port: int, key: str, engines: list[Engine], options: 
         for fault in (*FAULTS, *(("notice",) if name == "tieline" else ())):
             if kind == "greedy text" and fault in ("kill", "cut"):
                 positions = list(range(0, tokens, options.step))
+            elif kind == "not streamed":  # milliseconds after the request reached the engine
+                positions = [-dice.randrange(2, 40) for _ in range(options.sample)]
             else:
                 positions = sorted(dice.sample(range(1, max(2, tokens - 1)), min(options.sample, max(1, tokens - 2))))
             row = {"runs": 0, "resume_ms": []}

@@ -138,15 +138,42 @@ class Engine:
             if self.storming and data.startswith(b"POST "):
                 writer.write(b"HTTP/1.1 503 Busy\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\nbusy")
                 continue
+            if self.fault and self.at < 0 and b" /v1/chat/completions " in data:  # -at ms into a whole answer
+                asyncio.get_running_loop().call_later(-self.at / 1e3, self._strike)
             forth.write(data)
         forth.close()
+
+    def _strike(self) -> None:
+        """The armed fault, by the clock instead of the token: for answers that come in one piece."""
+        fault, self.fault = self.fault, ""
+        if not fault or fault == "storm":
+            return
+        self.fired_at = time.monotonic()
+        if fault == "kill":
+            self.kill()
+        elif fault in ("cut", "half"):
+            self.cut_off = fault == "cut"
+            for one in list(self._writers):
+                one.transport.abort()
+        elif fault == "stall":
+            self._silent = True
+        elif fault == "loris":
+            self._crawl = True
+        elif fault == "notice" and self.notice is not None:
+            self.notice(self)
 
     async def _down(self, back: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tokens = 0
         while data := await back.read(65536):
             # Only what is generated counts; an armed fault waits for an answer with that many tokens.
             counted = data.count(b'"content":"') - data.count(b'"content":""')
-            if not self.fault or self.fault == "storm" or tokens + counted < self.at or not (counted or self.at == 0):
+            if (
+                not self.fault
+                or self.fault == "storm"
+                or self.at < 0
+                or tokens + counted < self.at
+                or not (counted or self.at == 0)
+            ):
                 tokens += counted
                 await self._pass(data, writer)
                 continue

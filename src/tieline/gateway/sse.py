@@ -6,6 +6,7 @@ is read once, into the few fields that billing and a later resume need.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -63,6 +64,9 @@ read_event = msgspec.json.Decoder(Event).decode
 read_names = msgspec.json.Decoder(Names).decode
 
 
+_BLANK: Final = re.compile(rb"\r?\n\r?\n")
+
+
 class Framer:
     """Cuts a byte stream into whole events; what is not yet whole stays here and is never passed on."""
 
@@ -73,20 +77,23 @@ class Framer:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Whole frames, each with its blank line. Raises ValueError for one frame beyond MAX_FRAME."""
+        searched = max(0, len(self.tail) - 3)
         if self.tail:
             data = self.tail + data
             self.tail = b""
-        if data.endswith(b"\n\n") and data.find(b"\n\n") == len(data) - 2:
+        elif data.endswith(b"\n\n") and data.find(b"\n\n") == len(data) - 2 and b"\r" not in data:
             return [data]
-        if b"\r\n" in data:
-            if data.endswith(b"\r"):  # its LF is still on the way
-                data, self.tail = data[:-1], b"\r"
-            data = data.replace(b"\r\n", b"\n")
-        frames = data.split(b"\n\n")
-        self.tail = frames.pop() + self.tail
+        frames = []
+        at = 0
+        while (blank := _BLANK.search(data, max(at, searched))) is not None:
+            frame = data[at : blank.start()].lstrip(b"\r\n")
+            if frame:
+                frames.append(frame.replace(b"\r\n", b"\n") + b"\n\n")
+            at = blank.end()
+        self.tail = data[at:]
         if len(self.tail) > MAX_FRAME:
             raise ValueError("an event is larger than 4 MiB")
-        return [frame + b"\n\n" for frame in frames if frame]
+        return frames
 
     @property
     def partial(self) -> bool:
