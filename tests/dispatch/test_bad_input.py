@@ -317,6 +317,21 @@ def others() -> st.SearchStrategy[Record]:
     return st.one_of(networks, weathers, demands)
 
 
+def answers() -> st.SearchStrategy[Record]:
+    """What units say of themselves, an unreachable one's last power among it."""
+
+    def one(at, unit, result, watts):
+        observed = None if result == "unreachable" else watts
+        return Outcome(
+            **told(at), site_id="tx-1", unit_id=unit, plan_known_at=at, result=result, asked_w=0.0, observed_w=observed,
+            last_known_w=watts,
+        )  # fmt: skip
+
+    units = st.sampled_from(["tx-1.rigs-1", "tx-1.gpu", "tx-1.none"])
+    results = st.sampled_from(["unreachable", "refused", "applied"])
+    return st.builds(one, MOMENT, units, results, st.one_of(st.none(), st.floats(-1e6, 80e6)))
+
+
 CONTRACTS = st.sampled_from(
     [
         None,
@@ -328,7 +343,7 @@ CONTRACTS = st.sampled_from(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    batch=st.lists(st.one_of(ticks(), orders(), overrides(), faults(), sold(), others()), max_size=25),
+    batch=st.lists(st.one_of(ticks(), orders(), overrides(), faults(), sold(), answers(), others()), max_size=25),
     moments=st.lists(MOMENT, min_size=1, max_size=5),
     contract=CONTRACTS,
     rigs=st.sampled_from([0, 10_000, 30_000]),
@@ -342,8 +357,13 @@ def test_whatever_the_world_says_the_limit_holds_and_replays_agree(batch, moment
         controller = Controller(kept, fleet(where), set_)
         for moment in moments:
             plan = run(controller, moment)
-            safe(plan)
-            assert "infeasible" not in plan.note  # nothing here is beyond reach
+            if "infeasible" in plan.note:  # only what does not answer is beyond reach, and all else is off
+                held = {p.unit_id for p in plan.setpoints if p.reason.rule == "unreachable"}
+                refusing = any(isinstance(r, Outcome) and r.result == "refused" for r in batch)
+                assert held or refusing
+                assert all(p.target_w == 0 for p in plan.setpoints if p.unit_id not in held)
+            else:
+                safe(plan)
             if plan.price_usd_per_mwh is None or plan.hashprice_usd is None:
                 assert plan.note, "a fallback says why"
                 assert plan.decided_by.endswith("(fallback)")
