@@ -277,3 +277,22 @@ def test_steps_ahead_are_contiguous_and_end_on_hours():
         assert end_of(found).minute == 0
         assert (found.length_s[:12] == 300).all()
         assert len(found.offset_s) < 80
+
+
+def test_a_short_history_is_a_history():
+    # Half a day of a published price, high now: nothing before it, and the last value stands for what follows.
+    tariff = [300.0] * 5 + [40.0] * 8
+    plans = run([*day_ahead(tariff), network(), weather(15)], 0.2)
+    assert running(plans[0]) == 0.0
+    cheap = [40.0] * 5 + [300.0] * 8
+    assert running(run([*day_ahead(cheap), network(), weather(15)], 0.2)[0]) == 1.0
+
+
+def test_a_site_without_a_path_of_prices_is_left_to_the_strike():
+    # A price of four hours ago is stale, its market still names a last value; the other site is looked ahead for.
+    far = site("far", contract=Contract(basis="spot", market="GONE"), nodes=0)
+    batch = [*day_ahead([20.0] * 60), network(), weather(15)]
+    plans = {p.site_id: p for p in run(batch, 0.1, sites=(site(), far))}
+    assert plans["far"].decided_by.endswith("(fallback)")
+    assert running(plans["far"], "far.rigs-1") == 0.0
+    assert running(plans["tx-1"]) == 1.0

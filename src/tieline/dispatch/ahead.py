@@ -96,15 +96,16 @@ def _prices(
                 paths = market[name]
                 break
         if contract.basis != "fixed":
-            # Without any price the site is not looked ahead for; its plan is the fallback's.
-            out[:, n] = 0.0 if paths is None else paths * contract.scale + contract.adder_usd_per_mwh
+            # Without any path the site is not looked ahead for: the strike, or the last plan, decides there.
+            out[:, n] = np.nan if paths is None else paths * contract.scale + contract.adder_usd_per_mwh
         else:
             cost = power_cost(contract, 0.0, site.interconnect.limit_w, settings.resale_discount)
             assert cost is not None
             out[:, n] = cost.price_usd_per_mwh
             take_w[n], two = cost.take_w, two or cost.take_w > 0
-            if contract.resale and paths is not None:
-                below[:, n] = paths * contract.scale * (1.0 - settings.resale_discount)
+            if contract.resale and cost.take_w > 0:
+                share = contract.scale * (1.0 - settings.resale_discount)
+                below[:, n] = np.nan if paths is None else paths * share
         if n in adders:
             out[:, n] += adders[n][:, None]
     below = np.where(take_w[None, :, None] > 0, below, out)
@@ -116,7 +117,8 @@ def scenarios_of(outlook: Outlook, market: str, steps: Grid, wide: int, forecast
     slots = outlook.price_slots[market]
     wanted = slots.index(steps.start, steps.middle_s)
     now = int(slots.index(steps.start, np.zeros(1, dtype=np.intp))[0])
-    return forecaster(slots.values, now, len(slots.values), wanted, wide)
+    known = np.flatnonzero(~np.isnan(slots.values))
+    return forecaster(slots.values, now, int(known[-1]) + 1 if len(known) else 0, wanted, wide)
 
 
 def peak_adders(outlook: Outlook, fleet: Fleet, steps: Grid, settings: Settings) -> dict[int, Floats]:

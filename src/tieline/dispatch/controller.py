@@ -133,9 +133,6 @@ class Controller:
             self.forecaster,
         )
         wish = decide(self.arrays, expected, self.memory, self.settings, now)
-        seen = wish.seen
-        if not (np.isfinite(seen.run).all() and np.isfinite(seen.sleep).all()):
-            return None, "look-ahead found no finite value: the strike decides"
         return self._targets(wish, base, interval), ""
 
     def _targets(self, wish: Wish, base: dict[str, float], interval: Interval) -> dict[str, Target]:
@@ -146,7 +143,10 @@ class Controller:
             mine = (c for c in self.outlook.commitments.values() if c.site_id == site_id)
             sold[site_id] = floor_w(mine, interval.start, interval.end, lead) - base.get(site_id, 0.0)
         found = {}
+        sure = np.isfinite(seen.run) & np.isfinite(seen.sleep)
         for g, unit_id in enumerate(arrays.unit_ids):
+            if not sure[g]:
+                continue  # nothing is expected of its price: the strike, or the last plan, decides there
             site_id = arrays.site_ids[arrays.site[g]]
             low_w = float(seen.low_w[g])
             need = max(0.0, sold.get(site_id, 0.0))
