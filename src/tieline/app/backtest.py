@@ -332,7 +332,7 @@ class Numbers:
         }
 
 
-LEVELS = (60.0, 80.0, 100.0, 130.0, 170.0)
+LEVELS = (60.0, 80.0, 110.0, 150.0, 200.0, 280.0)
 WORST = tuple((level, share) for level in (50.0, 70.0, 100.0) for share in (0.1, 0.3))
 
 
