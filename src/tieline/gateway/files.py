@@ -37,7 +37,7 @@ MAX_PAGE: Final = 10_000
 
 JSON: Final = b"content-type: application/json\r\n"
 # Ids are words of ours; a client's cursor or path is looked up only where it could be one.
-ID: Final = re.compile(r"(?:file|batch)_?-?[0-9a-z_]{1,64}")
+ID: Final = re.compile(r"(?:file|batch)[-_][0-9a-z_]{1,64}")
 
 encode: Final = msgspec.json.Encoder().encode
 _BOUNDARY = re.compile(rb'multipart/form-data\s*;.*?boundary=(?:"([\x20-\x7e]{1,70})"|([^\s;"]{1,70}))', re.I)

@@ -44,7 +44,7 @@ def _post(summary: str, required: list[str], properties: dict[str, Any], stream:
         properties["stream"] = {"type": "boolean", "nullable": True}
     content: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if stream:
-        content["text/event-stream"] = {"schema": _TEXT}
+        content["text/event-stream"] = {"schema": {}}  # events; each one's data is a chunk of the answer
     return {
         "post": {
             "summary": summary,
@@ -69,6 +69,11 @@ def _get(summary: str, kind: str = "application/json") -> dict[str, Any]:
     return {"get": {"summary": summary, "security": [{"key": []}, {}], "responses": {"200": found, **refused}}}
 
 
+_PART = {
+    "type": "object",
+    "required": ["type"],
+    "properties": {"type": {"type": "string", "enum": ["text", "image_url", "input_audio", "file"]}, "text": _TEXT},
+}
 _MESSAGES = {
     "type": "array",
     "minItems": 1,
@@ -77,7 +82,7 @@ _MESSAGES = {
         "required": ["role"],
         "properties": {
             "role": {"type": "string", "enum": ["system", "developer", "user", "assistant", "tool", "function"]},
-            "content": {},
+            "content": {"anyOf": [{"type": "string", "nullable": True}, {"type": "array", "items": _PART}]},
         },
     },
 }
@@ -85,7 +90,7 @@ _TEXTS = {"oneOf": [_TEXT, {"type": "array", "minItems": 1, "items": _TEXT}]}
 _CHOICES = {"type": "integer", "minimum": 1, "maximum": 128, "nullable": True}
 
 
-_ID = {"type": "string", "pattern": "^[a-z]+[-_][0-9a-z_]{1,64}$"}
+_ID = {"type": "string", "pattern": "^((file|batch)[-_][0-9a-z_]{1,64})?$"}
 _NUMBER = {"type": "integer"}
 _NULL_TEXT = {"type": "string", "nullable": True}
 _NULL_NUMBER = {"type": "integer", "nullable": True}
