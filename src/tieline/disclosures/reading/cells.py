@@ -57,7 +57,7 @@ class Item:
 _CHANGE = (
     r"(?:month|year|quarter|mth|yr)[- ]?(?:/|over|on|to|-)[- ]?(?:month|year|quarter|mth|yr)|[MQY]o[MQY](?: (?:increase|change|growth|decrease))?"
     r"|[mqy]/[mqy]|(?:%|percent(?:age)?) ?(?:change|chg\.?|increase|variance)|change(?: ?\(?%\)?)?|variance|% ?ch\.?|(?:increase|decrease)(?:/\(?decrease\)?)?"
-    r"|difference|growth|Δ|环比|同比|變化|变化|前月比|前年比|veränderung|variación|variation|var\.?"
+    r"|difference|growth|Δ|(?:YTD|FY|H[12]|CY)[ -]?20[1-4]\d\b|20[1-4]\d[ -]?(?:YTD|H[12])\b|YTD\b|year[- ]to[- ]date|环比|同比|變化|变化|前月比|前年比|veränderung|variación|variation|var\.?"
 )
 CHANGE = re.compile(r"(?:" + _CHANGE + r")(?:\s*\(?%\)?)?", re.IGNORECASE)
 _NOISE = re.compile(
@@ -232,10 +232,10 @@ def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
         and len(others) <= len(heads)
         and all(e - s <= 40 for s, e in others)
     ):
-        columns = [Column(None, *c) if k == "label" else col for c, k, g in zip(filled, kinds, items, strict=True) for col in ([None] if k == "label" else g[0].columns)][
-            1 if kinds[0] == "label" else 0 :
-        ]
-        return [Item("head", start, end, columns)]  # `YTD 2023`, `Target Q4 2025`: a column that is no period's own
+        found: list[Column] = []
+        for cell, kind, group in list(zip(filled, kinds, items, strict=True))[1 if kinds[0] == "label" else 0 :]:
+            found.extend([Column(None, *cell)] if kind == "label" else group[0].columns)
+        return [Item("head", start, end, found)]  # `YTD 2023`, `Target Q4 2025`: a column that is no period's own
     if kinds[0] == "label" and any(k == "values" for k in kinds[1:]):
         values = _values_of(text, raw, filled, items, kinds)
         if values is not None:
@@ -455,7 +455,13 @@ def _mixed(text: str, start: int, end: int, style: str) -> Item | None:
     if not _only_gap(text[marks[-1].end : end], False):
         return None
     first = len(marks) - 1
-    if any(v.quantity is not None and v.quantity.unit in _MEASURED and v.end < marks[-1].start and re.search(r"[^\W\d_]{2}", text[v.end : marks[-1].start]) for v in marks):
+    if any(
+        a.quantity is not None
+        and a.quantity.unit in _MEASURED
+        and not _only_gap(text[a.end : b.start], False)
+        and re.search(r"[^\W\d_]{2}", text[a.end : b.start])
+        for a, b in pairwise(marks)
+    ):
         return None  # a line with a figure of its own before the last label is two statements
     while first > 0 and _only_gap(text[marks[first - 1].end : marks[first].start], False):
         first -= 1

@@ -69,7 +69,9 @@ def _labelled(text: str, marks: list[Period], at: int) -> Period | None:
         return None
     gap = text[before[-1].end : at]
     lead = text[max(0, before[-1].start - 30) : before[-1].start]
-    if re.fullmatch(r"\s?[:：=]\s?(?:approximately |about |~|US\s?)?\$?", gap) and re.search(r"[(\[][^()\[\]:]{0,28}$", lead):
+    if re.fullmatch(r"\s?[:：=]\s?(?:approximately |about |~|US\s?)?\$?", gap) and re.search(
+        r"[(\[][^()\[\]:]{0,28}$", lead
+    ):
         return before[-1]
     return None
 

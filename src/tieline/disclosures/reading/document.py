@@ -116,7 +116,13 @@ def _separated(text: str) -> str:
         sep = "," if lines[i].count(",") >= 1 else ";"
         fields = lines[i].count(sep)
         j = i
-        while j < len(lines) and fields and lines[j].count(sep) == fields and f"{sep} " not in lines[j] and "|" not in lines[j]:
+        while (
+            j < len(lines)
+            and fields
+            and lines[j].count(sep) == fields
+            and f"{sep} " not in lines[j]
+            and "|" not in lines[j]
+        ):
             j += 1
         plain = j - i >= 3 and all(len(cell) <= 60 for line in lines[i:j] for cell in line.split(sep))
         if plain and all(re.search(r"20[1-4]\d|\b[A-Z][a-z]{2}[- ]\d\d\b", cell) for cell in lines[i].split(sep)[1:]):

@@ -350,7 +350,12 @@ def _scope(text: str, name: str) -> str | None:
             candidate = " ".join(named)
     if not candidate or _TOTAL.search(candidate) or _TOTAL.match(text):
         return None
-    if period_in(candidate) is not None or re.match(r"[\d\W]", candidate) or unit_in(candidate) is not None:
+    if (
+        w.MONTH_END.search(candidate)
+        or period_in(candidate) is not None
+        or re.match(r"[\d\W]", candidate)
+        or unit_in(candidate) is not None
+    ):
         return None
     return candidate
 
@@ -396,7 +401,9 @@ def _decide(text: str, unit: str | None, section: str) -> tuple[str, str, bool] 
         return "efficiency_j_th", "label:efficiency", False
     if unit == "J/TH":
         return None
-    if unit in ("USD/kWh", "USD/MWh") or (unit in (None, "USD") and re.search(r"kwh|mwh|千瓦时|度电", text, re.IGNORECASE)):
+    if unit in ("USD/kWh", "USD/MWh") or (
+        unit in (None, "USD") and re.search(r"kwh|mwh|千瓦时|度电", text, re.IGNORECASE)
+    ):
         if any_of(w.COST, w.PRICE, w.POWER) and not any_of(w.CUSTOMERS, w.CREDITS):
             return "power_cost_usd_per_kwh", "label:power-cost", False
         return None

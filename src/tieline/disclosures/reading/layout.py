@@ -26,6 +26,8 @@ class Row:
     section: str = ""
     glued: bool = False
     line: tuple[int, int] = (0, 0)
+    corner: str = ""
+    """What stands in the heading before the first column: `(BTC)` is the unit of rows without one."""
     subject: str = ""
     """Who the row is about, in a table whose columns are fields and whose rows are companies."""
 
@@ -60,7 +62,9 @@ def _cards(items: list[Item]) -> list[Item]:
             out.extend(run)
         elif above > below:
             for value, label in zip(run[::2], run[1::2], strict=True):
-                out.append(Item("row", value.start, label.end, label=label.label, values=value.values, cells=label.cells))
+                out.append(
+                    Item("row", value.start, label.end, label=label.label, values=value.values, cells=label.cells)
+                )
         elif above == below and above:
             out.append(Item("break", run[0].start, run[-1].end))
         else:
@@ -109,6 +113,7 @@ class _Machine:
         self.values: list[Value] = []
         self.key: Period | None = None
         self.section = ""
+        self.corner = ""
         self.fields: list[tuple[str, int, int]] = []
         self.out: list[Row] = []
 
@@ -144,6 +149,7 @@ class _Machine:
         elif months:
             self.columns = list(item.columns)
             self.glued = item.glued
+            self.corner = self.text[item.start : item.columns[0].start].strip(" |\n")
             self.header_labels = []
         self.heading_open = True
         self.pending = []
@@ -183,7 +189,7 @@ class _Machine:
             return False
         for label, value in zip(self.fields[1:], item.values, strict=True):
             if value.kind == "number":
-                self.out.append(Row([label], [value], [], "", False, (item.start, item.end), item.label[0]))
+                self.out.append(Row([label], [value], [], "", False, (item.start, item.end), "", item.label[0]))
         self.pending = []
         return True
 
@@ -226,7 +232,7 @@ class _Machine:
         if len(labels) > 1 and len(labels[0][0]) < 60:
             self.section = labels[-2][0]
         begin, stop = labels[-1][1], values[-1].end
-        self.out.append(Row(labels, values, self.columns, self.section, False, line or (begin, stop)))
+        self.out.append(Row(labels, values, self.columns, self.section, False, line or (begin, stop), self.corner))
 
     def _transposed(self, values: list[Value]) -> None:
         header = self.fields if len(self.fields) in (len(values), len(values) + 1) else self.header_labels

@@ -142,7 +142,9 @@ def _pattern(number: str) -> re.Pattern[str]:
 _ENGLISH = _pattern(_PLAIN)
 _EUROPEAN = _pattern(_COMMA)
 _FRENCH = _pattern(_SPACED)
-_WORD = re.compile(r"\b(?P<num>" + "|".join(WORDS) + r")\s+(?P<unit>BTC|bitcoins?|Bitcoins?|blocks|(?=(?:per|a) day))\b", re.IGNORECASE)
+_WORD = re.compile(
+    r"\b(?P<num>" + "|".join(WORDS) + r")\s+(?P<unit>BTC|bitcoins?|Bitcoins?|blocks|(?=(?:per|a) day))\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)

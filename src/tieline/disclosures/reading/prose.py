@@ -18,7 +18,8 @@ from tieline.disclosures.reading.claims import MEDIUM, STRONG, Claim, convert
 from tieline.disclosures.reading.context import Context
 from tieline.disclosures.reading.dating import period_of
 from tieline.disclosures.reading.periods import Period, periods
-from tieline.disclosures.reading.roles import UNNAMED, cue_in, last_end, role_of
+from tieline.disclosures.reading.rates import UNNAMED, last_end
+from tieline.disclosures.reading.roles import cue_in, role_of
 from tieline.disclosures.reading.spots import COMPARISON, Spot, sentences, spots_in
 from tieline.disclosures.reading.tabular import key_of
 
@@ -97,7 +98,16 @@ def _sentence(
     roles: list[tuple[str, int] | None] = []
     for i, spot in enumerate(spots):
         role = role_of(sentence, spot, ctx)
-        if role is None and i and (spot.linked or _bracketed(text, spots[i - 1], spot, marks) or spot.compared or _closes_range(spot, spots[i - 1])):
+        if (
+            role is None
+            and i
+            and (
+                spot.linked
+                or _bracketed(text, spots[i - 1], spot, marks)
+                or spot.compared
+                or _closes_range(spot, spots[i - 1])
+            )
+        ):
             role = _inherit(spot, spots, roles, i)
         roles.append(role)
         if role is not None and spot.compared and role[1] == STRONG and _another_thing(spot, role, spots, roles, i):
@@ -140,7 +150,8 @@ def _sentence(
     out.extend(_revenue_follows(sentence, spots, roles, previous, text, start, end, marks, ctx))
     zero = _NO_SALE.search(sentence)
     told = zero is not None and (
-        _NO_SALE_OBJECT.search(sentence) or (zero[0].lower().startswith("none") and any(c.field == "btc_produced" for c in previous))
+        _NO_SALE_OBJECT.search(sentence)
+        or (zero[0].lower().startswith("none") and any(c.field == "btc_produced" for c in previous))
     )
     if zero is not None and told and not any(c.field == "btc_sold" for c in out):
         key = _zero_period(text, start, end, marks, start + zero.start(), ctx)
@@ -183,7 +194,9 @@ def _another_thing(
     spot: Spot, role: tuple[str, int], spots: list[Spot], roles: list[tuple[str, int] | None], i: int
 ) -> bool:
     """`6.1 EH/s against an installed capacity of 7.0 EH/s` compares two things, not two months."""
-    if not re.search(r"\b(?:against|compared (?:to|with)|versus|vs\.?)\s+(?:an?|the|its|our|total)\s", spot.left, re.IGNORECASE):
+    if not re.search(
+        r"\b(?:against|compared (?:to|with)|versus|vs\.?)\s+(?:an?|the|its|our|total)\s", spot.left, re.IGNORECASE
+    ):
         return False
     earlier = roles[i - 1] if i else None
     return earlier is not None and spots[i - 1].q.unit == spot.q.unit and earlier[0] != role[0]

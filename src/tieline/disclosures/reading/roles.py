@@ -12,12 +12,11 @@ import re
 from decimal import Decimal
 
 from tieline.disclosures.reading import words as w
-from tieline.disclosures.reading.claims import MEDIUM, STRONG, WEAK
+from tieline.disclosures.reading.claims import MEDIUM, STRONG
 from tieline.disclosures.reading.context import Context
+from tieline.disclosures.reading.rates import hashrate_role, last_end
 from tieline.disclosures.reading.spots import Spot
 
-UNNAMED = "hashrate_unnamed"
-"""A hashrate without a word for deployed or average; `settle` names it where an average stands beside it."""
 _DELTA_BEFORE = re.compile(
     r"(?:\b(?:increas|decreas|declin|drop|ris|rose|fell|grew|gain|reduc|down|up|improv|add)\w*\s+(?:of|by)|\bby|\b(?:additional|extra|another|further)|\bum|\badded)\s*(?:approximately|about|nearly|roughly|over|an additional|another)?\s*$",
     re.IGNORECASE,
@@ -39,18 +38,14 @@ _EXPECTED = re.compile(r"\b(?:expected to|expects? to|on track|anticipat\w+|proj
 _TOTAL_VALUE = re.compile(r"\b(?:per|each|a|/)\s?(?:bitcoin|btc|coin)\b|/btc", re.IGNORECASE)
 
 
-def last_end(pattern: re.Pattern[str], text: str) -> int:
-    """Where the last match ends, -1 without one."""
-    at = -1
-    for m in pattern.finditer(text):
-        at = m.end()
-    return at
-
-
 def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     unit = s.q.unit
     change = _DELTA_BEFORE.search(s.left) or _DELTA_AFTER.search(s.right)
-    if change and unit == "BTC" and (_FURTHER.search(s.left) or (w.PRODUCED.search(s.right) and w.CUSTOMERS.search(s.right))):
+    if (
+        change
+        and unit == "BTC"
+        and (_FURTHER.search(s.left) or (w.PRODUCED.search(s.right) and w.CUSTOMERS.search(s.right)))
+    ):
         change = None
     if change and not re.search(r"\bto\s*(?:approximately|about)?\s*$", s.left):
         return None
@@ -59,7 +54,7 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     if unit == "USD":
         return _money(sentence, s, ctx)
     if unit == "EH/s":
-        return _hashrate(sentence, s)
+        return hashrate_role(s)
     if unit == "J/TH":
         near = s.left[-120:] + s.right[:40]
         if (
@@ -135,114 +130,6 @@ def _share(s: Spot) -> tuple[str, int] | None:
     ):
         return None if w.HELD.search(right) else ("sold_share_pct", STRONG)
     return None
-
-
-def _hashrate(sentence: str, s: Spot) -> tuple[str, int] | None:
-    left, right = s.left[-200:], s.right[:70]
-    near = left + " " + right
-    if (
-        w.FUTURE.search(left[-110:])
-        or w.NETWORK.search(near)
-        or re.search(
-            r"\bby (?:the end of|year[- ]end|mid|late|early|Q[1-4])[^.]{0,12}\b20\d\d|\bby year[- ]end|\bacquir|\bpurchas|\border",
-            right,
-            re.IGNORECASE,
-        )
-    ):
-        return None
-    if (
-        w.PER_EH.search(near)
-        or re.search(r"\b(?:per|/)\s*$", left)
-        or re.search(r"\badd(?:ed|ing|s|itional)\b|\bnew\b|\bof which\b|\bexpansion\b", left[-50:], re.IGNORECASE)
-    ):
-        return None
-    if w.POTENTIAL.search(near):
-        return "potential_phs", STRONG
-    if re.match(r"\s*(?:of |in )?(?:self-?owned|自有)", right, re.IGNORECASE):
-        return "self_owned_ehs", STRONG
-    if w.MANAGED.search(near):
-        return ("managed_ehs", STRONG) if w.HASHRATE.search(near) else None
-    if re.search(r"\bself-?owned\b|自有", near, re.IGNORECASE):
-        return "self_owned_ehs", STRONG
-    if re.search(r"\btotal\b", left, re.IGNORECASE) and w.RATED.search(left) and re.search(
-        r"\b(?:includ\w+|with|and)\b[^,;]{0,30}\b(?:host|customer|colocat)", near, re.IGNORECASE
-    ):
-        return "total_energized_ehs_incl_hosting", STRONG
-    if w.CUSTOMERS.search(near) or re.search(r"\bleased\b|租", near):
-        return None
-    cues: list[tuple[int, str, int]] = []
-    average, rated, operating = last_end(w.AVERAGE, left), last_end(_RATED_HASH, left), last_end(w.OPERATING, left)
-    has_hash = (
-        w.HASHRATE.search(left)
-        or w.HASHRATE.search(right[:40])
-        or re.search(r"\b(?:rate|figure|capacity|speed|operat\w+)\b", left)
-    )
-    named = re.search(
-        r"(?:deployed|installed|energi[sz]ed|average|operating|operational|active)\s+(?:\w+\s+){0,2}hash ?-?rate",
-        left,
-        re.IGNORECASE,
-    )
-    if not named and re.search(
-        r"\b(?:acquir\w*|purchas\w*|order\w*|plan\w*|next|worth of|opportunit\w*|delivering)\b",
-        s.before[-170:] + right[:14],
-        re.IGNORECASE,
-    ):
-        return None
-    ends = last_end(_MONTH_END_RATE, left)
-    if ends >= 0 and ends > max(average, rated) and has_hash:
-        return "operating_month_end_ehs", STRONG
-    if average >= 0:
-        cues.append((average, "avg_operating_ehs", STRONG))
-    if rated >= 0:
-        cues.append((rated, "deployed_ehs", STRONG))
-    if cues:
-        if average >= 0 and operating > average and rated == operating:
-            return ("avg_operating_ehs", STRONG) if has_hash else None  # `average active hashrate`
-        if (
-            average >= 0
-            and rated > average
-            and re.search(r"average[^,;]{0,30}(?:deployed|installed|energi)", left, re.IGNORECASE)
-        ):
-            return None
-        _, name, strength = max(cues)
-        return (name, strength) if has_hash else None
-    if re.match(
-        r"\s*(?:of |in )?(?:\w+ ){0,2}(?:installed|deployed|energi[sz]ed|(?:mining |self-mining |total )?capacity|mining power|of mining capacity|active)\b",
-        right,
-        re.IGNORECASE,
-    ):
-        return "deployed_ehs", STRONG
-    if (
-        re.match(
-            r"\s*(?:\w+ ){0,2}(?:on average|average|durchschnittlich|en moyenne|en promedio)\b", right, re.IGNORECASE
-        )
-        and has_hash
-    ):
-        return "avg_operating_ehs", STRONG
-    if operating >= 0 and w.HASHRATE.search(left[max(0, operating - 30) :] + right):
-        return "operating_month_end_ehs", STRONG
-    if re.match(r"\s*(?:operational|operating|online|running|in operation)\b", right, re.IGNORECASE):
-        return "operating_month_end_ehs", STRONG
-    if has_hash and re.search(r"\btotal\b[^,;]{0,20}(?:hash|comput|mining power)|总算力|總算力", left, re.IGNORECASE):
-        return "deployed_ehs", WEAK
-    if w.HASHRATE.search(left[-90:]) and re.search(
-        r"(?:\bto|\bof|\bat|\bwas|\bis|\breached|auf|达到?|至)\s*(?:approximately|about|around|over|nearly|estimated at)?\s*$|estimated at\s*$",
-        left,
-        re.IGNORECASE,
-    ):
-        ended = w.MONTH_END.search(s.before[-120:]) or re.match(r"[^.;]{0,12}\b(?:at|by|as of|as at) (?:the )?(?:\w+ )?(?:end|month[- ]end|year[- ]end)|[^.;]{0,8}\bas (?:of|at)\b", right)
-        return ("operating_month_end_ehs", MEDIUM) if ended else (UNNAMED, MEDIUM)
-    return None
-
-
-_RATED_HASH = re.compile(w.RATED.pattern + r"|\bexpanded\b|\bhashrate capacity\b", re.IGNORECASE)
-
-
-_MONTH_END_RATE = re.compile(
-    r"\b(?:month|period|year|quarter)[- ]end(?:ing)?\s+(?:\w+\s+){0,2}?(?:hash ?-?rate|hash ?power|capacity)|\bended (?:the )?(?:month|period|quarter|\w+) (?:with|at)(?: an?)?\s*(?:\w+\s+){0,2}?(?:hash ?-?rate)?",
-    re.IGNORECASE,
-)
-"""`a month-end hashrate of`: a point value, whatever average stands before it."""
 
 
 def _money(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
@@ -333,7 +220,12 @@ def _per_coin(s: Spot, left: str, right: str) -> tuple[str, int] | None:
 def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     left, right = s.left, s.right
     bare = s.q.unit is None
-    daily = bare and re.match(r"\s*(?:per|a|each) (?:calendar )?day\b", right, re.IGNORECASE) and w.AVERAGE.search(left) and w.BITCOIN.search(s.before)
+    daily = (
+        bare
+        and re.match(r"\s*(?:per|a|each) (?:calendar )?day\b", right, re.IGNORECASE)
+        and w.AVERAGE.search(left)
+        and w.BITCOIN.search(s.before)
+    )
     if daily and not re.search(r"\d{4,}", s.q.printed):
         return "avg_btc_per_day", STRONG
     if bare and (s.q.negative or not w.BITCOIN.search(left + right[:32])):
@@ -347,9 +239,15 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         return None
     if w.OTHER_COIN.search(left[-25:]) and not w.BITCOIN.search(left[-25:]):
         return None
-    if re.match(r"\s*(?:that )?(?:it |the company |we |was |were )?(?:had )?(?:mined|produced|earned)\b(?! by| per| a day)", near_right) and re.search(r"\b(?:sell|sold|hold|held|retain\w*)\b[^,;]{0,30}\b(?:the|all|its)\s*$", left):
-        if w.FUTURE.search(left[-70:]):
-            return "btc_produced", MEDIUM
+    if (
+        re.match(
+            r"\s*(?:that )?(?:it |the company |we |was |were )?(?:had )?(?:mined|produced|earned)\b(?! by| per| a day)",
+            near_right,
+        )
+        and re.search(r"\b(?:sell|sold|hold|held|retain\w*)\b[^,;]{0,30}\b(?:the|all|its)\s*$", left)
+        and w.FUTURE.search(left[-70:])
+    ):
+        return "btc_produced", MEDIUM
     if (
         w.FUTURE.search(left[-70:])
         or _EXPECTED.search(s.before[-110:])
@@ -393,10 +291,19 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     special = _special(sentence, s, left, right)
     if special is not None:
         return special if special[0] else None
-    if _WHICH_TOTALS.match(left) and re.search(r"(?:treasury|holdings?|reserves?|balance|inventory)\s*,?\s*$", s.before[: len(s.before) - len(left)], re.IGNORECASE):
+    if _WHICH_TOTALS.match(left) and re.search(
+        r"(?:treasury|holdings?|reserves?|balance|inventory)\s*,?\s*$",
+        s.before[: len(s.before) - len(left)],
+        re.IGNORECASE,
+    ):
         return "btc_held_end", STRONG
     cue = cue_in(left)
-    if cue in (None, "btc_held_end") and w.HELD.search(s.before) and re.search(r"\d", s.before) and re.search(r"\b(?:includ(?:es|ing)|of which|comprising)\s*(?:approximately |about )?$", left, re.IGNORECASE):
+    if (
+        cue in (None, "btc_held_end")
+        and w.HELD.search(s.before)
+        and re.search(r"\d", s.before)
+        and re.search(r"\b(?:includ(?:es|ing)|of which|comprising)\s*(?:approximately |about )?$", left, re.IGNORECASE)
+    ):
         return None  # a part of what was counted before
     if cue is None:
         follow = right[:60]
@@ -511,6 +418,12 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
         and re.match(r"\s*(?:of |in )?(?:restricted|pledged|collateral|encumbered)", follow, re.IGNORECASE)
     ):
         return ("restricted_or_pledged_btc", STRONG)
+    if (
+        w.LENT.search(follow)
+        and w.RESTRICTED.search(follow)
+        and re.match(r"[^,;.]{0,14}\b(?:lent|loaned|on loan|pledged|restricted|actively)", follow)
+    ):
+        return "", 0  # lent and pledged in one figure: no part of its own
     if w.UNRESTRICTED.search(left[-50:]) or w.UNRESTRICTED.search(follow[:30]):
         return "free_btc", STRONG
     if re.search(
@@ -521,7 +434,9 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
         return "restricted_or_pledged_btc", STRONG
     if re.search(r"\b(?:collateral|loan|borrow\w*|credit facility|deposit\w*|transfer\w*)\b", tail, re.IGNORECASE):
         return "", 0
-    if (w.LENT.search(follow[:30]) and not re.match(r"\s*[(,]?\s*(?:includ|exclud|of which)", follow)) or w.LENT.search(tail[-30:]):
+    if (w.LENT.search(follow[:30]) and not re.match(r"\s*[(,]?\s*(?:includ|exclud|of which)", follow)) or w.LENT.search(
+        tail[-30:]
+    ):
         return "lent_btc", STRONG
     if re.match(_OWN_PART, follow):
         return "btc_produced", MEDIUM

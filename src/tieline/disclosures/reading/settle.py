@@ -102,17 +102,22 @@ def _balanced(claims: list[Claim], notes: list[str]) -> list[Claim]:
     dropped: set[int] = set()
     for c in claims:
         if c.rule == "table:label:bare-daily":
-            totals = [o.value for o in claims if (o.issuer, o.period, o.field, o.scope) == (c.issuer, c.period, "btc_produced", None)]
-            if len(c.period) != 7 or not any(abs(t - c.value * days_in(c.period)) <= t * Decimal("0.06") for t in totals):
+            totals = [
+                o.value
+                for o in claims
+                if (o.issuer, o.period, o.field, o.scope) == (c.issuer, c.period, "btc_produced", None)
+            ]
+            if len(c.period) != 7 or not any(
+                abs(t - c.value * days_in(c.period)) <= t * Decimal("0.06") for t in totals
+            ):
                 dropped.add(id(c))
     for key in {(c.issuer, c.period) for c in bare}:
         here = {c.field: c.value for c in claims if (c.issuer, c.period) == key and c.scope is None}
         flow = sum((here.get(f, Decimal(0)) for f in _INFLOWS), Decimal(0))
         flow -= sum((here.get(f, Decimal(0)) for f in _OUTFLOWS), Decimal(0))
-        closes = (
-            {"btc_open", "btc_held_end", "btc_produced"} <= here.keys()
-            and abs(here["btc_open"] + flow - here["btc_held_end"]) <= Decimal("0.15")
-        )
+        closes = {"btc_open", "btc_held_end", "btc_produced"} <= here.keys() and abs(
+            here["btc_open"] + flow - here["btc_held_end"]
+        ) <= Decimal("0.15")
         if not closes:
             dropped.update(id(c) for c in bare if (c.issuer, c.period) == key)
             notes.append(f"{key[1]}: a balance row does not say of what, and no roll-forward of bitcoin closes on it")

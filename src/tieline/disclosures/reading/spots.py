@@ -21,7 +21,7 @@ _END = re.compile(
     r"(?<![A-Z][a-z])(?<!\bInc)(?<!\bCorp)(?<!\bLtd)(?<!\bApprox)(?<!\bapprox)(?<!\bvs)(?<!\bNo)[.!?][\"')\]]*(?!\s+(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\b)(?:\s+(?=[\"'(\[]?[A-ZÀ-ÞА-Я0-9$])|\s*$)|(?<=[a-z)])\.(?=[A-Z][a-z]+ )|[。！？；]|\.\.\.|;\s"
 )
 COMPARISON = re.compile(
-    r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from|against|relative to|than|(?:increase|decrease|improvement|growth|gain|decline|drop|rise|reduction)s?,? (?:over|on)|gegenüber|nach|ante|前月|上月|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比",
+    r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from|against|relative to|than|(?:increase|decrease|improvement|growth|gain|decline|drop|rise|reduction)s?,? (?:over|on)|gegenüber|nach|ante|前月|上月|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比(?!特)",
     re.IGNORECASE,
 )
 _SPLIT = re.compile(
@@ -157,11 +157,13 @@ def spots_in(text: str, start: int, end: int, marks: list[Period], style: str) -
 
 def _no_sign(text: str, at: int) -> bool:
     """In a sentence a bracket is a bracket, and a dash with a space at the start of a line is a bullet."""
-    return text[at] == "(" or (text[at] == "-" and text[at + 1 : at + 2] == " " and not text[text.rfind("\n", 0, at) + 1 : at].strip())
+    return text[at] == "(" or (
+        text[at] == "-" and text[at + 1 : at + 2] == " " and not text[text.rfind("\n", 0, at) + 1 : at].strip()
+    )
 
 
 _LINK = re.compile(
-    r"(?i)\b(?:or|to|approximately|about|roughly|a total of|respectively|in|from|vs\.?|versus|compared (?:to|with)|daily|per day)\b|[\s\":]"
+    r"(?i)\b(?:or|to|the|approximately|about|roughly|a total of|respectively|in|from|vs\.?|versus|compared (?:to|with)|daily|per day)\b|[\s\":]"
 )
 
 
@@ -199,16 +201,30 @@ def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
             ):
                 value = a.value
                 out[i] = replace(a, unit=b.unit, value=value)
-        if a.unit is None and b.unit is None and _ROSE.search(text[max(0, a.start - 90) : a.start]) and re.fullmatch(r"\s*to\s*", text[a.end : b.start]):
+        if (
+            a.unit is None
+            and b.unit is None
+            and _ROSE.search(text[max(0, a.start - 90) : a.start])
+            and re.fullmatch(r"\s*to\s*", text[a.end : b.start])
+        ):
             out[i], out[i + 1] = replace(a, unit="BTC"), replace(b, unit="BTC")
         if (
             a.unit == "BTC"
             and b.unit is None
-            and re.fullmatch(r"[^.;]{0,45}\b(?:versus|vs\.?|compared (?:to|with)|from|against)\s*(?:the )?", text[a.end : b.start])
-            and re.match(r"\)?\s*(?:mined |produced |sold |held )?(?:in|for|during|at the end of|as of|a month|the month|\()\s?", text[b.end : b.end + 26])
+            and re.fullmatch(
+                r"[^.;]{0,45}\b(?:versus|vs\.?|compared (?:to|with)|from|against)\s*(?:the )?", text[a.end : b.start]
+            )
+            and re.match(
+                r"\)?\s*(?:mined |produced |sold |held )?(?:in|for|during|at the end of|as of|a month|the month|\()\s?",
+                text[b.end : b.end + 26],
+            )
         ):
             out[i + 1] = replace(b, unit="BTC")
-        if b.unit is None and _PARTED.match(text[b.end : b.end + 40]) and re.search(r"(?:bitcoins?|btc)\b", text[max(0, b.start - 200) : b.start], re.IGNORECASE):
+        if (
+            b.unit is None
+            and _PARTED.match(text[b.end : b.end + 40])
+            and re.search(r"(?:bitcoins?|btc)\b", text[max(0, b.start - 200) : b.start], re.IGNORECASE)
+        ):
             out[i + 1] = replace(b, unit="BTC")
         if a.unit == "BTC" and b.unit is None and _PART.search(text[a.end : b.start]):
             out[i + 1] = replace(b, unit="BTC")

@@ -42,7 +42,9 @@ def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Claim], list[
     return out, notes
 
 
-_PAIR = re.compile(r"(?m)(?:^|(?<=[.;][ \t]))[ \t>*-]*(?P<label>[^\n|:：;]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])")
+_PAIR = re.compile(
+    r"(?m)(?:^|(?<=[.;][ \t]))[ \t>*-]*(?P<label>[^\n|:：;]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])"
+)
 _FIRST_PERIOD = re.compile(r"[ \t]*[(\[][ \t]*(?P<when>[^()\[\]:：\n]{3,24}?)[ \t]*[:：=][ \t]*")
 """`44.7 BTC (October 2024: 41.2 BTC)`: the month stands before the other figure."""
 _BESIDE = re.compile(
@@ -200,6 +202,12 @@ def _company(row: Row, found: Label, ctx: Context, out: list[Claim]) -> None:
         out.append(claim)
 
 
+_IN_COINS = re.compile(
+    r"\(?\s*(?:in |all figures in )?(?:BTC|bitcoins?)\s*\)?(?: \((?:unaudited|BTC)\))?:?", re.IGNORECASE
+)
+"""A table's corner that gives the unit of its rows."""
+
+
 def _label(row: Row, unit: str | None) -> tuple[Label | None, str, int]:
     """The field of the nearest label line, joined with the lines above it as far as needed."""
     lines = row.labels
@@ -212,6 +220,10 @@ def _label(row: Row, unit: str | None) -> tuple[Label | None, str, int]:
         found = classify(re.sub(r"\s+", " ", name), unit, section)
         if found is not None:
             return found, name, lines[-k][1]
+        if found is None and unit is None and k == count and _IN_COINS.fullmatch(row.corner):
+            found = classify(re.sub(r"\s+", " ", name), "BTC", section)
+            if found is not None:
+                return found, name, lines[-k][1]
         if k > count and len(lines[-k][0]) > 60:
             break
     return None, lines[-1][0] if lines else "", 0
