@@ -1,12 +1,15 @@
 """No policy above the bound; the bound no further from the best than its relaxation explains."""
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.backtest.whole import best_net
 from tests.backtest.worlds import FIRST, at, offer, trouble, world
 
-from tieline.app.backtest import Numbers, chosen, drive
+from tieline.app.backtest import Numbers, chosen, drive, prepare
 from tieline.app.backtest_bounds import bounds
 from tieline.app.backtest_data import Event, World
 from tieline.dispatch import Settings
@@ -34,6 +37,17 @@ def test_bound_lies_just_above_the_best_that_highs_finds(seed: int, events: tupl
     for policy in chosen(EVERY):
         net = drive(made, policy, used(made), 3600).net
         assert net <= best * (1 + 1e-6), f"{policy.name} earned {net:,.0f}, the best is {best:,.0f}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("day", ["2023-08-17", "2023-11-20"])
+def test_bound_is_tight_on_recorded_days(shared_data: Path, day: str) -> None:
+    begin = datetime.fromisoformat(day).replace(hour=12, tzinfo=UTC)
+    task = prepare(shared_data, "A", Settings(), between=(begin, begin + timedelta(hours=12)))
+    best = best_net(task.world, task.settings)
+    bound = bounds(task.world, task.settings, 3600, simple=False).clairvoyant
+    assert best <= bound * (1 + 1e-6)
+    assert bound <= best * 1.001
 
 
 @pytest.mark.parametrize("policy", chosen(EVERY), ids=lambda p: p.name)

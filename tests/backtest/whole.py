@@ -6,12 +6,11 @@ policy pays.
 """
 
 import highspy
-import numpy as np
 
 from tieline.app.backtest_data import World
 from tieline.app.backtest_plant import true_prices
 from tieline.dispatch import Settings, load_table
-from tieline.fleet.physics import GPU_AUX, RIG_MODES, WAKE_S, aux_share, derate
+from tieline.fleet.physics import GPU_AUX, REBOOT_S, RIG_MODES, WAKE_S, aux_share, derate
 
 
 def best_net(world: World, settings: Settings) -> float:
@@ -43,14 +42,21 @@ def best_net(world: World, settings: Settings) -> float:
             aux, hot = aux_share(site.cooling, temp), derate(site.cooling, temp)
             usd = group.rated_hs / 1e15 / 24 * float(world.hashprice_usd[slot]) * settings.keeps * hot * lit
             meter, asleep = group.rated_w * hot * (1 + aux) * lit, 25.0 * group.rigs * (1 + aux) * lit
-            normal, low, sleep, start = (model.addVariable(lb=0.0, ub=1.0) for _ in range(4))
+            normal, low, sleep, woken, booted = (model.addVariable(lb=0.0, ub=1.0) for _ in range(5))
             model.addConstr(normal + low + sleep <= 1.0)
-            running = before[n]
-            model.addConstr(normal + low <= start if running is None else normal + low - running <= start)
-            before[n] = normal + low
+            # All sleep before the first step; later only what slept can wake, the rest boots.
+            if before[n] is None:
+                model.addConstr(normal + low <= woken + booted)
+            else:
+                running, slept = before[n]
+                model.addConstr(normal + low - running <= woken + booted)
+                model.addConstr(1.0 * woken <= 1.0 * slept)
+            before[n] = (normal + low, sleep)
             wear = settings.wear_usd_per_kw_start * group.rated_w / 1e3
-            lost = WAKE_S[group.wake] / 3600.0 * RIG_MODES["low"].hash_share * usd
-            earned.append(usd * normal + RIG_MODES["low"].hash_share * usd * low - (wear + lost) * start)
+            lost = RIG_MODES["low"].hash_share * usd / 3600.0  # per second of waking
+            wakes, boots = WAKE_S[group.wake], max(REBOOT_S, WAKE_S[group.wake])
+            earned.append(usd * normal + RIG_MODES["low"].hash_share * usd * low)
+            earned.append(-(wear + wakes * lost) * woken - (wear + boots * lost) * booted)
             draw[n] = [(meter, normal), (RIG_MODES["low"].power_share * meter, low), (asleep, sleep)]
             site_limit = limit
             tokens = model.addVariable(lb=0.0)
@@ -88,8 +94,3 @@ def best_net(world: World, settings: Settings) -> float:
     model.maximize(sum(earned))
     assert model.getModelStatus() == highspy.HighsModelStatus.kOptimal
     return model.getObjectiveValue() + constant
-
-
-def idle_power_is_paid(world: World) -> bool:
-    """Below zero, replicas that idle earn too, which the programme above does not count."""
-    return bool(np.nanmin(world.markets["ERCOT_HUBAVG_DA"].values) < 0)
