@@ -83,6 +83,39 @@ def test_the_replica_fails_at_any_token(gateway: Start, fault: str) -> None:
     run(body())
 
 
+@pytest.mark.parametrize("owner", ["vllm", "sglang"])
+def test_engines_that_continue_a_final_message(gateway: Start, owner: str) -> None:
+    """The scripted engine stands in for vLLM and SGLang: it continues a begun assistant turn as they do."""
+
+    async def body() -> None:
+        async with Scripted("a", owner) as a, Scripted("b", owner) as b, gateway(settings(a.url, b.url)) as g:
+            for at in (1, 40, 119):
+                a.faults = b.faults = Faults(die_after=at, times=1)
+                text, events, well = await stream(g, {**CHAT, "stream_options": {"include_usage": True}})
+                assert (text, well) == (TEXT, True)
+                one_stream(events)
+                assert events[-1]["usage"]["completion_tokens"] == len(WORDS)
+                for backend in g.svc.backends.values():
+                    backend.ejected_until = 0.0
+            bodies = [body for _, body in a.seen + b.seen if body.get("continue_final_message")]
+            assert len(bodies) == 3
+            assert all(one["add_generation_prompt"] is False for one in bodies)
+
+    run(body())
+
+
+def test_a_plain_engine_ends_in_an_honest_error(gateway: Start) -> None:
+    async def body() -> None:
+        async with Scripted("a", "someone") as a, Scripted("b", "someone") as b, gateway(settings(a.url, b.url)) as g:
+            a.faults = b.faults = Faults(die_after=7, times=1)
+            text, events, well = await stream(g, CHAT)
+            assert not well
+            assert text == "".join(WORDS[:7])
+            assert events[-1]["error"]["code"] == "stream_interrupted"
+
+    run(body())
+
+
 def test_an_announced_curtailment_moves_the_stream_before_the_replica_stops(gateway: Start) -> None:
     async def body() -> None:
         link = LocalLink()

@@ -86,8 +86,14 @@ class Want(msgspec.Struct, frozen=True, gc=False):
     reserved: frozenset[str] = frozenset()  # replicas this tenant rents
 
 
-# Seconds of prefill per token where nothing is measured yet; 1,000 tokens/s is a small engine on one core.
-PREFILL_S_PER_TOKEN = 1e-3
+# Seconds of prefill per token; 10,000 tokens/s is one GPU with an 8 B model. Beyond a second of it a warm cache
+# is not worth more waiting.
+PREFILL_S_PER_TOKEN = 1e-4
+MAX_PREFILL_S = 1.0
+# A replica that holds more than its slots makes the surplus wait for whole answers.
+OVERLOAD_S = 10.0
+# A tenant's rented replicas come first unless they are worse by this much.
+RENTED_S = 5.0
 # What holding one more request on a busy replica costs, in mean service times.
 QUEUE_WEIGHT_S = 0.5
 
@@ -95,10 +101,15 @@ QUEUE_WEIGHT_S = 0.5
 def score(replica: Replica, want: Want) -> float:
     """Expected seconds until the first token, plus the power term. Lower is better."""
     load = len(replica.live) / replica.slots
-    queue = load * QUEUE_WEIGHT_S + max(0.0, load - 1.0) * 10.0
-    prefill = 0.0 if want.prefix in replica.prefixes else min(1.0, want.prompt_tokens * PREFILL_S_PER_TOKEN * 0.1)
-    rented = -5.0 if replica.id in want.reserved else 0.0
-    return replica.rtt_s + queue + prefill + replica.power_term_s + rented
+    expected = replica.rtt_s + replica.power_term_s + load * QUEUE_WEIGHT_S
+    if load > 1.0:
+        expected += (load - 1.0) * OVERLOAD_S
+    if want.prefix not in replica.prefixes:
+        prefill = want.prompt_tokens * PREFILL_S_PER_TOKEN
+        expected += prefill if prefill < MAX_PREFILL_S else MAX_PREFILL_S
+    if want.reserved and replica.id in want.reserved:
+        expected -= RENTED_S
+    return expected
 
 
 Score = Callable[[Replica, Want], float]

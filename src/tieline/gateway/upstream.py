@@ -48,6 +48,7 @@ class Backend(Replica):
     ssl: tls.SSLContext | None = None
     reuse_after_stream: bool = True
     idle: list[Conn] = field(default_factory=list)
+    heads: dict[tuple[str, str], bytes] = field(default_factory=dict)  # the same for every request to a path
     given: bool = False  # named by address rather than by a site's agent
     held: bool = False  # an operator's word stands; health checks do not overrule it
     label: str = ""
@@ -66,11 +67,14 @@ class Backend(Replica):
 
     def head(self, method: str, path: str, length: int, request_id: str, extra: bytes = b"") -> bytes:
         """A request head of our own making; nothing of the client's travels but what is named here."""
-        auth = f"authorization: Bearer {self.key}\r\n" if self.key else ""
-        return (
-            f"{method} {self.base}{path} HTTP/1.1\r\nhost: {self.authority}\r\ncontent-type: application/json\r\n"
-            f"accept: */*\r\ncontent-length: {length}\r\nx-request-id: {request_id}\r\n{auth}"
-        ).encode() + extra + b"\r\n"  # fmt: skip
+        start = self.heads.get((method, path))
+        if start is None:
+            auth = f"authorization: Bearer {self.key}\r\n" if self.key else ""
+            start = self.heads[method, path] = (
+                f"{method} {self.base}{path} HTTP/1.1\r\nhost: {self.authority}\r\n"
+                f"content-type: application/json\r\naccept: */*\r\n{auth}"
+            ).encode()
+        return b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (start, length, request_id.encode(), extra)
 
 
 async def connect(backend: Backend, timeout_s: float) -> Conn:
