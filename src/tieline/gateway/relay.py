@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tieline.gateway import errors, resume, sse
+from tieline.gateway import errors, responses, resume, sse
 from tieline.gateway.admit import Account, Ticket
 from tieline.gateway.body import Request, complaint
 from tieline.gateway.errors import Refusal
 from tieline.gateway.http import ResponseHead
 from tieline.gateway.leg import Leg
+from tieline.gateway.responses import Shape
 from tieline.gateway.resume import Names, Way
 from tieline.gateway.route import Want
 from tieline.gateway.settings import Offer
@@ -55,17 +56,6 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
 _read_answer = msgspec.json.Decoder(_Answer).decode
 
 
-class _ResponsesEvent(msgspec.Struct, frozen=True, gc=False):
-    type: str = ""
-    sequence_number: int | None = None
-    response: _Answer | None = None
-
-
-_read_responses = msgspec.json.Decoder(_ResponsesEvent).decode
-_PREAMBLE: Final = frozenset(
-    {"response.created", "response.in_progress", "response.output_item.added", "response.content_part.added"}
-)
-_RESPONSES_END: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
 class BrokenStreamError(Exception):
@@ -98,7 +88,7 @@ class Exchange:
     _resuming = False
     _task: asyncio.Task[None] | None = None
     _commit_tail = b""
-    _sequence = -1
+    _shape: Shape | None = None
     _paused = False
     _unkept = False
     _opened = False  # the client has a frame of this stream
@@ -184,6 +174,8 @@ class Exchange:
 
     def _answered(self, leg: Leg, body: bytes) -> None:
         try:
+            if self.request.kind == "responses" and leg.backend.engine == "llama.cpp":
+                body = responses.cut(body, self.request.limit)
             answer = _read_answer(body)
         except msgspec.DecodeError:
             self.on_leg_failed(leg, "error", "the engine's answer is not JSON")
@@ -465,33 +457,39 @@ class Exchange:
         if data is None or data == b"[DONE]" or leg.ended is not None:
             return None
         try:
-            event = _read_responses(data)
+            event = responses.read(data)
         except msgspec.DecodeError as error:
             raise BrokenStreamError("an event is not JSON") from error
         if event.type == "error":
             raise BrokenStreamError("the engine reported an error in its stream")
-        if event.sequence_number is not None:
-            self._sequence = event.sequence_number
+        if self._shape is None:
+            self._shape = self._new_shape(leg.backend)
+        frame = self._shape.mend(event, data, frame)
         if event.type.endswith(".delta"):
             leg.tokens += 1
-            self._unkept = True
+            self.tokens += 1
             if self.first_token_at is None:
                 self._first(leg)
-        if event.type in _RESPONSES_END:
+        if event.type in responses.END:
             if event.response is not None and event.response.usage is not None:
                 self._count(event.response.usage, 0)
             self.finish = event.type.removeprefix("response.")
             self._commit_tail = b"".join((*self._held, frame))
             self._held.clear()
             return None
-        if self._hold and event.type in _PREAMBLE:
+        if self._hold and event.type in responses.PREAMBLE:
             self._held.append(frame)
             return None
         self._hold = False
+        self._unkept = True  # from here on the client has what another replica would begin anew
         if self._held:
             frame = b"".join((*self._held, frame))
             self._held.clear()
         return frame
+
+    def _new_shape(self, backend: Backend | None) -> Shape:
+        limit = self.request.limit if backend is not None and backend.engine == "llama.cpp" else None
+        return Shape(self.request.model, int(self.svc.clock.now().timestamp()), limit)
 
     def _send(self, payload: bytes) -> None:
         if not self.head_sent:
@@ -579,7 +577,7 @@ class Exchange:
             self._complete(leg)
             return
         self._held.clear()
-        self._hold = self.request.kind == "responses"
+        self._hold, self._shape = self.request.kind == "responses", None if not self._unkept else self._shape
         self.finish, self._finishes = None, 0
         if self.delivered:
             self._resume()
@@ -722,7 +720,8 @@ class Exchange:
             return
         if self.head_sent:
             if self.request.kind == "responses":
-                self.door.send(_failed_event(refusal, self._sequence + 1))
+                shape = self._shape or self._new_shape(None)
+                self.door.send(shape.failed(refusal, self.id))
             else:
                 self.door.send(refusal.frame())
             self.finish = "error"
@@ -855,7 +854,7 @@ class Exchange:
             assert self.leg is not None
             self.on_leg_failed(self.leg, "stalled", f"silent for {now - self.leg.last_at:.1f} s")
             return
-        if not self.request.stream or self.request.kind == "responses":
+        if not self.request.stream:
             return
         if self.first_token_at is None and now - self._last_sent >= clocks.keep_alive_s and not self._paused:
             self._send(sse.KEEP_ALIVE)
@@ -914,11 +913,3 @@ def _relayed(status: int, body: bytes) -> Refusal:
             message = error
     return Refusal(status, message[:2000], code, type=kind, param=param)
 
-
-def _failed_event(refusal: Refusal, sequence: int) -> bytes:
-    body = {
-        "type": "response.failed",
-        "sequence_number": sequence,
-        "response": {"status": "failed", "error": {"code": "server_error", "message": refusal.message}},
-    }
-    return b"event: response.failed\ndata: " + _encode(body) + b"\n\n"
