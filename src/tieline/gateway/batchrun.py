@@ -337,7 +337,7 @@ class Runner:
             self._fail(run, errors.unknown_model(request.model))
             return True
         urgent = job.urgent(self._now_s())
-        want = Want(request.model, regions=account.regions)
+        want = Want(request.model, regions=account.regions, tenant=account.tenant.id)
         if urgent:
             room = sum(len(one.running) for one in self._jobs.values()) < MAX_URGENT
         else:

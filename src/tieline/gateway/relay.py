@@ -120,7 +120,7 @@ class Exchange:
             request.prefix,
             account.regions,
             "",
-            svc.rented.get(account.tenant.id, _NOTHING),
+            account.tenant.id,
         )
         self.hops: list[Hop] = []
         self.texts: list[str] = []
@@ -864,7 +864,6 @@ class Exchange:
 
 
 _CREATED: Final = re.compile(rb'"created": ?[0-9]+')
-_NOTHING: Final[frozenset[str]] = frozenset()
 _PATHS: Final = {
     "chat": "/v1/chat/completions",
     "completions": "/v1/completions",

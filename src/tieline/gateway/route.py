@@ -46,6 +46,7 @@ class Replica:
     beat_at: float | None = None  # last heartbeat by the local clock; None: this replica sends none
     failures: int = 0
     ejected_until: float = 0.0
+    renter: str = ""  # the tenant that rents it now
     power_term_s: float = 0.0  # price, curtailment notice and opportunity cost, as seconds of delay
     price_usd_per_mtok: float = 0.0
     live: set[object] = field(default_factory=set)
@@ -83,7 +84,7 @@ class Want(msgspec.Struct, frozen=True, gc=False):
     prefix: int = 0
     regions: frozenset[str] = frozenset()
     home: str = ""
-    reserved: frozenset[str] = frozenset()  # replicas this tenant rents
+    tenant: str = ""
 
 
 # Seconds of prefill per token; 10,000 tokens/s is one GPU with an 8 B model. Beyond a second of it a warm cache
@@ -92,7 +93,7 @@ PREFILL_S_PER_TOKEN = 1e-4
 MAX_PREFILL_S = 1.0
 # A replica that holds more than its slots makes the surplus wait for whole answers.
 OVERLOAD_S = 10.0
-# A tenant's rented replicas come first unless they are worse by this much.
+# A tenant's rented replicas come first unless they are worse by this much, and last for everybody else.
 RENTED_S = 5.0
 # What holding one more request on a busy replica costs, in mean service times.
 QUEUE_WEIGHT_S = 0.5
@@ -107,8 +108,8 @@ def score(replica: Replica, want: Want) -> float:
     if want.prefix not in replica.prefixes:
         prefill = want.prompt_tokens * PREFILL_S_PER_TOKEN
         expected += prefill if prefill < MAX_PREFILL_S else MAX_PREFILL_S
-    if want.reserved and replica.id in want.reserved:
-        expected -= RENTED_S
+    if replica.renter:
+        expected += -RENTED_S if replica.renter == want.tenant else RENTED_S
     return expected
 
 
@@ -145,6 +146,7 @@ def choose(
             or (beat is not None and now - beat > BEAT_S * BEATS_MISSED)
             or (regions and replica.region not in regions)
             or (avoid and replica.id in avoid)
+            or (replica.renter and replica.renter != want.tenant and len(replica.live) * 2 >= replica.slots)
         ):
             continue
         value = by(replica, want)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tieline.clock import Clock
-from tieline.gateway import errors, resume, route
+from tieline.gateway import errors, rent, resume, route
 from tieline.gateway.admit import Book, Short
 from tieline.gateway.door import Door
 from tieline.gateway.errors import Refusal
@@ -86,7 +86,6 @@ class Service:
         self.doors: set[Door] = set()
         self.queue: FairQueue[Exchange] = FairQueue(settings.queue_length)
         self.failovers: set[Exchange] = set()
-        self.rented: dict[str, frozenset[str]] = {}
         self.kept_bytes = 0
         self.leases: Leases | None = None
         self.draining = False
@@ -260,6 +259,8 @@ class Service:
             if conn is not None and conn.owner is late:
                 conn.abort()
         today = self.clock.now()
+        if self.settings.rentals:
+            rent.assign(self.settings.rentals, self.backends.values(), today)
         if self.book.turned(today):
             self.book.turn(today, self.spool.totals())
 

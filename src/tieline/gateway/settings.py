@@ -60,6 +60,23 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     weight: float = 1.0
 
 
+class Rental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Replicas that a tenant rents for a period; an empty region is any."""
+
+    tenant: str
+    model: str
+    replicas: int
+    since: datetime
+    until: datetime
+    region: str = ""
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1:
+            raise ValueError("replicas must be 1 or more")
+        if self.since.tzinfo is None or self.until.tzinfo is None or self.since >= self.until:
+            raise ValueError("since and until must be times with their zone, since before until")
+
+
 class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An API key, by its SHA-256 only. Empty `models`, `regions` or `networks`: all of them."""
 
@@ -177,6 +194,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tenants: tuple[Tenant, ...] = ()
     keys: tuple[Key, ...] = ()
     engines: tuple[Engine, ...] = ()
+    rentals: tuple[Rental, ...] = ()
     origins: tuple[str, ...] = ()
     clocks: Clocks = Clocks()
     max_body_bytes: int = 32 * 1024 * 1024  # a 126,000-token prompt is about 0.6 MB; images are what is large
@@ -195,6 +213,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ValueError(f"key {key.id!r} names tenant {key.tenant!r}; add it to [[tenants]]")
             if key.project != "default" and key.project not in tenants[key.tenant]:
                 raise ValueError(f"key {key.id!r} names project {key.project!r}; add it to tenant {key.tenant!r}")
+        for rental in self.rentals:
+            if rental.tenant not in tenants:
+                raise ValueError(f"a rental names tenant {rental.tenant!r}; add it to [[tenants]]")
         for what, names in (
             ("model", [m.name for m in self.models]),
             ("tenant", [t.id for t in self.tenants]),
