@@ -47,7 +47,7 @@ COUPLINGS = {
     "peaks": "chance of a coincident peak",
     "contract": "take-or-pay and resale",
     "limit": "the interconnect, when looking ahead",
-    "scenarios": "uncertainty: one path of persistence-anchored prices",
+    "scenarios": "scenarios: one path of prices",
     "commitments": "reserves sold",
     "routing": "inference where power is cheap",
     "off": "off rather than asleep",

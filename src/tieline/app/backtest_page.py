@@ -70,7 +70,7 @@ def _nets(result: Result) -> str:
     first = result.rows[0]
     bars = [(r.policy, r.tally.net - first.tally.net, "ours" if r.policy in OURS else "bar") for r in result.rows[1:]]
     bars += [(str(one["policy"]), float(one["net_usd"] or 0) - first.tally.net, "bound") for one in bound_rows(result)]
-    return _figure(_bars(bars), f"Net against {first.policy}, M USD")
+    return _figure(_bars(bars), f"Net against {first.policy}")
 
 
 def _months(result: Result) -> str:
@@ -78,7 +78,7 @@ def _months(result: Result) -> str:
     if mine is None or best is None:
         return ""
     bars = [(m, mine.months[m] - best.months.get(m, 0.0), "ours") for m in sorted(mine.months)]
-    return _figure(_bars(bars), f"Tieline less the best rule here ({best.policy}) by month, M USD")
+    return _figure(_bars(bars), f"Tieline less the best rule here ({best.policy}) by month")
 
 
 def _couplings(result: Result) -> str:
@@ -87,7 +87,7 @@ def _couplings(result: Result) -> str:
         return ""
     full = whole.tally.net
     bars = [(row.policy, full - row.tally.net, "ours") for row in result.ablations]
-    return _figure(_bars(bars), "What look-ahead loses without each coupling, M USD")
+    return _figure(_bars(bars), "What look-ahead loses without each coupling")
 
 
 def _figure(drawn: str, words: str) -> str:
@@ -98,11 +98,12 @@ def _bars(bars: Sequence[tuple[str, float, str]]) -> str:
     """Horizontal bars from a common zero; a loss points left and has its own colour."""
     if not bars:
         return ""
-    left, right, height = 330.0, 90.0, 22.0
+    left, right, height = 330.0, 110.0, 22.0
     low, high = min(0.0, *(usd for _, usd, _ in bars)), max(0.0, *(usd for _, usd, _ in bars))
     span = (high - low) or 1.0
     # A loss has its figure on its left, which takes room.
-    begin = left + (70.0 if low < 0 else 0.0)
+    begin = left + (95.0 if low < 0 else 0.0)
+    most = max(high, -low)
     scale = (1000.0 - begin - right) / span
     zero = begin - low * scale
     out = [
@@ -118,6 +119,11 @@ def _bars(bars: Sequence[tuple[str, float, str]]) -> str:
             f'<text x="{left - 10:.0f}" y="{y + 13:.0f}" text-anchor="end">{escape(name)}</text>'
             f'<rect x="{x:.1f}" y="{y:.0f}" width="{wide:.1f}" height="{height - 6:.0f}" rx="2" '
             f'fill="var(--{colour})"/>'
-            f'<text class="soft" x="{at:.1f}" y="{y + 13:.0f}" text-anchor="{anchor}">{usd / 1e6:+,.3f}</text>'
+            f'<text class="soft" x="{at:.1f}" y="{y + 13:.0f}" text-anchor="{anchor}">{_money(usd, most)}</text>'
         )
     return "".join(out) + "</svg>"
+
+
+def _money(usd: float, most: float) -> str:
+    """In millions where the largest bar has some, else in thousands."""
+    return f"{usd / 1e6:+,.2f} M USD" if most >= 1e6 else f"{usd / 1e3:+,.1f} k USD"

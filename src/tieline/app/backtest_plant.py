@@ -328,9 +328,9 @@ class Plant:
         tally.mwh += float(mwh.sum())
         tally.mining_mwh += float(drawn.power_w[self.rig_rows].sum()) / 1e6 * hours
         tally.starts += float(started.sum())
-        if slot % SLOTS_PER_DAY == 0:
-            self.close()
         self.started_today += started
+        if hour_ends and (slot + max(1, seconds // SLOT_S)) % SLOTS_PER_DAY == 0:
+            self.close()
         tally.group_days += self.fleet.groups * hours / 24.0
         day = earned + inference - spot - wear
         over = site_w - limit
