@@ -402,7 +402,7 @@ class Runner:
         if len(svc.queue):
             return None
         able = route.candidates(svc.backends.values(), want, svc.loop.time())
-        idle = [one for one in able if _idle(one)]
+        idle = [one for one in able if one.renter in ("", want.tenant) and _idle(one)]
         return cast(Backend, min(idle, key=lambda one: route.score(one, want))) if idle else None
 
     # --- results ----------------------------------------------------------------------
