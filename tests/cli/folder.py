@@ -16,6 +16,9 @@ CONFIG = """
 [fleet]
 name = "Test fleet"
 
+[dispatch]
+policy = "strike"
+
 [area.texas]
 region = "north_america"
 mode = "act"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.cli.folder import FIVE, T0, known, make, open_store
+from tests.cli.folder import CONFIG, FIVE, T0, known, make, open_store
 
 from tieline import config as configuration
 from tieline.app.core_part import dispatch_settings
@@ -94,6 +94,13 @@ def test_now_says_where_a_decision_made_anew_would_differ(tmp_path):
     assert "price 4858.00 is not below the strike" in out
     assert "A decision made now would differ at 2 of 2 sites." in out
     assert "decided now" not in run(folder, "--at", "2026-08-20T12:00")
+
+
+def test_look_ahead_decided_anew_remembers_what_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.cli.folder.CONFIG", CONFIG.replace('policy = "strike"', 'policy = "lookahead"'))
+    out = run(decided(tmp_path, *(T0 + n * FIVE for n in range(4))))
+    assert "by lookahead" in out
+    assert "A decision made now would differ nowhere." in out
 
 
 def test_deciding_anew_keeps_nothing(tmp_path):

@@ -19,7 +19,7 @@ from tieline.fleet import Contract
 from tieline.records import Commitment, Fault, Instruction, Outcome, Override, Plan, PriceTick, Record
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-STRIKE = Settings(restore_share_per_5min=None)
+STRIKE = Settings(policy="strike", restore_share_per_5min=None)
 AHEAD = Settings(policy="lookahead", restore_share_per_5min=None, scenarios=4, horizon_s=12 * 3600)
 BOTH = pytest.mark.parametrize("set_", [STRIKE, AHEAD], ids=["strike", "lookahead"])
 
