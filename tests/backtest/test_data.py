@@ -1,0 +1,68 @@
+"""The recorded folder as a backtest sees it: what was known when, which sites can be settled."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tieline.app.backtest_data import World, load
+from tieline.fleet.physics import GPU_AUX
+
+BEGIN = datetime(2024, 7, 3, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def week(shared_data: Path) -> World:
+    return load(shared_data, [("week", BEGIN, BEGIN + timedelta(days=3))], events=True, gpu_share=0.2)
+
+
+def inside(world: World) -> np.ndarray:
+    return np.arange(world.spans[0].first, world.spans[0].last)
+
+
+def test_a_real_time_price_is_known_when_its_interval_has_ended(week: World) -> None:
+    slots = inside(week)
+    hourly, quarter = week.markets["PJM_DOM_RT"], week.markets["ercot_hb_south"]
+    assert (hourly.known[slots] <= slots).all()
+    assert (quarter.known[slots] <= slots).all()
+    assert (quarter.known[slots] == slots).mean() > 0.95, "and not later than that"
+
+
+def test_a_day_ahead_price_is_known_from_18_utc_of_the_day_before(week: World) -> None:
+    slots, market = inside(week), week.markets["ERCOT_HUBAVG_DA"]
+    known = market.known[slots]
+    assert (known > slots).all()
+    steps = slots[1:][np.diff(known) > 0]
+    assert len(steps) == 3
+    assert {week.when(int(slot)).hour for slot in steps} == {18}
+    assert (known - slots).max() <= 36 * 4
+
+
+def test_sites_without_a_price_are_left_out_by_name(week: World, shared_data: Path) -> None:
+    assert [words.split()[0] for words in week.left_out] == ["sa-cl-01", "sa-cl-02"]
+    assert not {s.id for s in week.fleet.sites} & {"sa-cl-01", "sa-cl-02"}
+    year = datetime(2023, 7, 3, tzinfo=UTC)
+    before = load(shared_data, [("day", year, year + timedelta(days=1))], events=False)
+    assert before.left_out == ()
+    assert len(before.fleet.sites) == 40
+
+
+def test_a_fifth_of_each_site_is_for_gpus(week: World) -> None:
+    for site in week.fleet.sites:
+        gpus_w = sum(u.nodes * u.gpu.rated_w * (1.0 + GPU_AUX) for u in site.node_groups)
+        assert gpus_w == pytest.approx(0.2 * site.interconnect.limit_w, abs=20e3)
+        assert sum(g.rated_w for g in site.rig_groups) == pytest.approx(0.8 * site.interconnect.limit_w, rel=0.01)
+
+
+def test_a_region_is_served_from_where_the_round_trip_is_short(week: World) -> None:
+    assert week.reach["north_america"][0] == "south_america"
+    assert "east_africa" not in week.reach["north_america"]
+
+
+def test_nothing_is_missing_where_it_is_settled(week: World) -> None:
+    slots = inside(week)
+    assert not np.isnan(week.temp_c[slots]).any()
+    assert (week.hashprice_usd[slots] > 0).all()
+    assert all((series[slots] > 0).all() for series in week.demand.values())
+    assert len([e for e in week.events if BEGIN <= e.at < BEGIN + timedelta(days=3)]) >= 5
