@@ -116,6 +116,11 @@ class _Run:
         again = f".{self.line.tries}" if self.line.tries else ""
         return f"{self.job.batch.id}-{self.line.number}{again}"
 
+    @property
+    def billed(self) -> bool:
+        """Its bill stands under its id, whether or not the answer has been handed over yet."""
+        return self.exchange is not None and self.exchange.done and self.exchange.status == 200
+
     def answer(self, status: int, headers: bytes, body: bytes) -> None:
         self.runner.answered(self, status, body)
 
@@ -185,7 +190,8 @@ class Runner:
         self._stopped = True
         for job in self._jobs.values():
             for run in job.running:
-                self._vain.append((job.batch.id, run.line.number))
+                if not run.billed:
+                    self._vain.append((job.batch.id, run.line.number))
         with contextlib.suppress(StoreError):
             self.store.land(self._landed)
             self.store.again(self._vain)
@@ -224,10 +230,12 @@ class Runner:
             await self._validate(job)
         elif batch.status == "cancelling" or now_s >= batch.expires:
             for run in list(job.running):
-                job.running.discard(run)
-                if run.exchange is not None:
+                if not run.billed and run.exchange is not None:
+                    job.running.discard(run)
                     run.exchange.cancel()
             await self._flush()
+            if job.running:  # their answers are here and paid for; they land as soon as the bill is on disk
+                return
             await self._finish(job, "cancelled" if batch.status == "cancelling" else "expired")
         elif not job.lines and not job.all_read:
             page = await asyncio.to_thread(self.store.waiting, batch.id, job.read, PAGE)
