@@ -9,7 +9,8 @@ from tests.backtest.worlds import FIRST, at, offer, trouble, world
 from tieline.app.backtest import PERFECT, Numbers, ablations, chosen, drive, scarcity_days
 from tieline.app.backtest_data import Market, World
 from tieline.app.backtest_plant import Asked
-from tieline.app.backtest_policies import FixedStrike, Known, Policy, Tieline
+from tieline.app.backtest_policies import FixedStrike, Known, Policy
+from tieline.app.backtest_tieline import Tieline
 from tieline.dispatch import Settings
 
 ALL = chosen(Numbers(80.0, (70.0, 0.3), 80.0))

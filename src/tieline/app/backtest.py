@@ -30,9 +30,9 @@ from tieline.app.backtest_policies import (
     LastPrice,
     Policy,
     StaticOrder,
-    Tieline,
     WorstFirst,
 )
+from tieline.app.backtest_tieline import Tieline
 from tieline.dispatch import Settings, load_table
 from tieline.dispatch.arrays import fleet_arrays
 from tieline.dispatch.forecast import SLOT_S
