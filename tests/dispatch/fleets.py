@@ -98,7 +98,7 @@ def demand(tokens_per_s: float, at: datetime = T0, region: str = "north_america"
     )
 
 
-FREE = Settings(restore_share_per_5min=None)
+FREE = Settings(policy="strike", restore_share_per_5min=None)
 
 
 def by_unit(plan: Plan) -> dict[str, records.Setpoint]:

@@ -233,7 +233,7 @@ def test_dear_resale_sells_the_contract_and_mines_nothing():
 
 
 def test_demand_moves_to_a_region_within_reach():
-    set_ = Settings(restore_share_per_5min=None, reach={"north_america": ("east",)})
+    set_ = Settings(policy="strike", restore_share_per_5min=None, reach={"north_america": ("east",)})
     sites = (site(nodes=10), site("ea-1", nodes=40, region="east"))
     plans = decide(price(20), network(), demand(160_000), sites=sites, set_=set_)
     assert by_unit(plans["tx-1"])["tx-1.gpu"].replicas == 20

@@ -38,7 +38,7 @@ def moment(value: str) -> datetime:
 @click.option(
     "--policy",
     type=click.Choice(get_args(Policy)),
-    default="strike",
+    default="lookahead",
     show_default=True,
     help="How megawatts are decided.",
 )
