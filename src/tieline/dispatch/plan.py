@@ -117,12 +117,14 @@ def plan_site(
     stuck = {g.id: _stuck_w(view, g, aux) for g in site.rig_groups if g.id not in points}
     for group in site.rig_groups:
         room.take(group.feeder, stuck.get(group.id, 0.0))
-    infeasible_w = max(0.0, -min(room.site_w, *room.feeders.values()))
+    over = {view.limit_note: -room.site_w} | {f"the limit of feeder {f}": -left for f, left in room.feeders.items()}
+    worst = max(over, key=lambda name: over[name])
+    infeasible_w = max(0.0, over[worst])
     for unit in site.units:
-        over = view.unit_overrides.get(unit.id)
-        if unit.id in points or over is None or over.target_w is None:
+        word = view.unit_overrides.get(unit.id)
+        if unit.id in points or word is None or word.target_w is None:
             continue
-        points[unit.id] = point = _overridden(view, unit, over.target_w, room, settings)
+        points[unit.id] = point = _overridden(view, unit, word.target_w, room, settings)
         room.take(unit.feeder, point.target_w)
     for node in site.node_groups:
         if node.id not in points:
@@ -181,7 +183,7 @@ def plan_site(
     by = "lookahead" if targets is not None else "strike"
     notes = [why_unknown] if unknown else []
     if infeasible_w > _EPS_W:
-        notes.append(f"infeasible by {_mw(infeasible_w)}: what cannot be moved exceeds {view.limit_note}")
+        notes.append(f"infeasible by {_mw(infeasible_w)}: what cannot be moved exceeds {worst}")
     return Decision(
         tuple(points[u.id] for u in site.units), f"{by} (fallback)" if unknown else by, "; ".join(notes), infeasible_w
     )
@@ -439,6 +441,12 @@ def _run_reason(view: SiteView, step: Step, price: float, words: str, target: Ta
             f"price {price:.2f} is above the strike {bid:.2f} USD/MWh, but running on is worth "
             f"{target.stay_usd:,.0f} USD more than stopping; a start costs {target.start_usd:,.0f} USD: {words}"
         )
+        if target.stay_usd <= 0:
+            rule = "minimum_up"
+            text = (
+                f"price {price:.2f} is above the strike {bid:.2f} USD/MWh; running on costs "
+                f"{-target.stay_usd:,.0f} USD, but these rigs started too short a time ago to stop: {words}"
+            )
         if target.floor > 0:
             rule, text = "commitment", f"a reserve sold must be drawing: {target.floor:.0%} runs; {words}"
     if "last price" in view.price_note:
