@@ -807,7 +807,8 @@ class Exchange:
 
     def _gone(self) -> None:
         svc = self.svc
-        self.leg = self._plain = None  # a leg knows its exchange: without this cycle memory returns at once, not at a collection
+        # A leg knows its exchange: without this cycle memory returns at once, not at a collection.
+        self.leg = self._plain = None
         svc.exchanges.discard(self)
         svc.kept_bytes -= self.text_bytes
         self.text_bytes = 0

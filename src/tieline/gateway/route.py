@@ -136,6 +136,7 @@ def choose(
     best: Replica | None = None
     best_score = 0.0
     model, regions = want.model, want.regions
+    prefill = min(MAX_PREFILL_S, want.prompt_tokens * PREFILL_S_PER_TOKEN)
     for replica in replicas:
         beat = replica.beat_at
         if (
@@ -149,7 +150,15 @@ def choose(
             or (replica.renter and replica.renter != want.tenant and len(replica.live) * 2 >= replica.slots)
         ):
             continue
-        value = by(replica, want)
+        if by is score:  # the usual function, written out: a call per replica is what it would cost most
+            load = len(replica.live) / replica.slots
+            value = replica.rtt_s + replica.power_term_s + load * QUEUE_WEIGHT_S
+            if want.prefix not in replica.prefixes:
+                value += prefill
+            if replica.renter:
+                value += -RENTED_S if replica.renter == want.tenant else RENTED_S
+        else:
+            value = by(replica, want)
         if best is None or value < best_score or (value == best_score and len(replica.live) < len(best.live)):
             best, best_score = replica, value
     return best

@@ -48,9 +48,8 @@ class Stats:
     """Counters of one process. Labels are models, replicas and words of this code, never a client's text."""
 
     def __init__(self) -> None:
-        self.requests: Counter[tuple[str, int]] = Counter()  # model, status
+        self._sums: dict[tuple[str, int], list[int]] = {}  # model, status -> requests, prompt, output tokens
         self.refused: Counter[str] = Counter()  # code
-        self.tokens: Counter[tuple[str, str]] = Counter()  # model, prompt|output
         self.failures: Counter[tuple[str, str]] = Counter()  # replica, how its leg ended
         self.hops: Counter[str] = Counter()  # how hops ended
         self.resumed = 0
@@ -58,6 +57,28 @@ class Stats:
         self.first_tokens = Histogram()
         self.totals = Histogram()
         self.first_token: Callable[[float], None] = self.first_tokens.add
+
+    def count(self, model: str, status: int, prompt: int, output: int) -> None:
+        sums = self._sums.get((model, status))
+        if sums is None:
+            sums = self._sums[model, status] = [0, 0, 0]
+        sums[0] += 1
+        sums[1] += prompt
+        sums[2] += output
+
+    @property
+    def requests(self) -> Counter[tuple[str, int]]:
+        """Requests by model and status."""
+        return Counter({key: sums[0] for key, sums in self._sums.items()})
+
+    @property
+    def tokens(self) -> Counter[tuple[str, str]]:
+        """Billed tokens by model and kind."""
+        found: Counter[tuple[str, str]] = Counter()
+        for (model, _), (_, prompt, output) in self._sums.items():
+            found[model, "prompt"] += prompt
+            found[model, "output"] += output
+        return found
 
     def text(self, svc: Service) -> bytes:
         registry = CollectorRegistry(auto_describe=False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from tieline import records
@@ -60,9 +59,7 @@ class Meter:
             cost = min(cost, ticket.reserved)  # an engine cannot make it dearer than what was agreed
         self.book.settle(ticket, cost, prompt + output)
         stats = self.stats
-        stats.requests[ex.offer.name, ex.status] += 1
-        stats.tokens[ex.offer.name, "prompt"] += prompt
-        stats.tokens[ex.offer.name, "output"] += output
+        stats.count(ex.offer.name, ex.status, prompt, output)
         if len(ex.hops) > 1:
             stats.resumed += 1
         for hop in ex.hops:
@@ -71,7 +68,8 @@ class Meter:
         stats.totals.add(now - ex.began)
         body = records.encode(self._usage(ex, prompt, output, cost, now))
         self.log_line(body)
-        totals = tuple((self.book.total_name(scope), cost) for scope in ticket.account.purses) if cost else ()
+        purses = ticket.account.purses
+        totals = tuple([(self.book.total_name(scope), cost) for scope in purses]) if cost and purses else ()
         try:
             self.spool.put(ex.id, body, totals, ex if wait else None)
         except StoreError as error:
@@ -99,7 +97,7 @@ class Meter:
         told = self.clock.now()
         took_s = now - ex.began
         return Usage(
-            at=told - timedelta(seconds=took_s),
+            at=told,
             known_at=told,
             source=self.source,
             kind="measured",
