@@ -117,8 +117,8 @@ class Door(asyncio.Protocol):
         if self._head is None:
             if self.began is None:
                 self.began = self.svc.loop.time()
-                while buf.startswith(b"\r\n"):  # RFC 9112 2.2: an empty line before a request is ignored
-                    buf = buf[2:]
+            if buf.startswith(b"\r\n"):
+                buf = http.after_blanks(buf)
                 if not buf:
                     self.began = None
                     return
