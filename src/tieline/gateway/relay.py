@@ -56,8 +56,6 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
 _read_answer = msgspec.json.Decoder(_Answer).decode
 
 
-
-
 class BrokenStreamError(Exception):
     """The engine wrote what is no event, or an error, into its stream."""
 
@@ -912,4 +910,3 @@ def _relayed(status: int, body: bytes) -> Refusal:
         elif isinstance(error, str):
             message = error
     return Refusal(status, message[:2000], code, type=kind, param=param)
-
