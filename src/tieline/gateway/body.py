@@ -216,6 +216,8 @@ def _prompt(request: Request) -> Refusal | None:
             kinds = {type(item) for item in items}
             if kinds not in ({str}, {int}, {list}):
                 return bad_request(f"'{name}' must hold strings or token ids", "invalid_type", name)
+            if kinds == {list} and not all(type(token) is int for item in items for token in item):
+                return bad_request(f"'{name}' must hold lists of token ids", "invalid_type", name)
             request.prompts = 1 if kinds == {int} else len(items)
         empty = size == 2 if first == b'"' else any(item in ("", []) for item in items)
         if empty and kind == "completions" and request.choices > 1:

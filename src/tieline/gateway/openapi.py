@@ -86,7 +86,10 @@ _MESSAGES = {
         },
     },
 }
-_TEXTS = {"oneOf": [_TEXT, {"type": "array", "minItems": 1, "items": _TEXT}]}
+_IDS = {"type": "array", "items": {"type": "integer"}}
+_TEXTS = {
+    "anyOf": [_TEXT, *({"type": "array", "minItems": 1, "items": one} for one in (_TEXT, {"type": "integer"}, _IDS))]
+}
 _CHOICES = {"type": "integer", "minimum": 1, "maximum": 128, "nullable": True}
 
 
