@@ -33,6 +33,12 @@ class Able(Scripted):
         elif path == "/v1/rerank":
             found = [{"index": i, "relevance_score": 1.0 / (1 + i)} for i, _ in enumerate(body["documents"])]
             self._json(writer, {"model": self.model, "results": found, "usage": {"total_tokens": 9}})
+        elif path == "/v1/embeddings":
+            texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+            texts = [texts] if texts and isinstance(texts[0], int) else texts
+            data = [{"object": "embedding", "index": i, "embedding": [0.5, len(t)]} for i, t in enumerate(texts)]
+            usage = {"prompt_tokens": 7, "total_tokens": 7}
+            self._json(writer, {"object": "list", "model": self.model, "data": data, "usage": usage})
         else:
             await super()._answer(path, body, writer)
             return

@@ -81,7 +81,7 @@ _MESSAGES = {
         "type": "object",
         "required": ["role"],
         "properties": {
-            "role": {"type": "string", "enum": ["system", "developer", "user", "assistant", "tool", "function"]},
+            "role": _TEXT,  # which ones there are is for the model's template to say
             "content": {"anyOf": [{"type": "string", "nullable": True}, {"type": "array", "items": _PART}]},
         },
     },
