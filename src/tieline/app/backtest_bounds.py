@@ -55,6 +55,7 @@ class Facts:
     limit_w: Floats  # (T, N)
     above: Floats  # (T, N) USD/MWh
     below: Floats
+    peaks: Floats  # (T, N) of it, a coincident peak's charge
     take_w: Floats  # (N,)
     fixed: Floats  # (N,) 1 where power is contracted
     per_hour: int  # steps of an hour that are billed together
@@ -122,13 +123,13 @@ def _facts(
             limit[inside, n] = np.minimum(limit[inside, n], event.limit_w)
     # Rigs that do not obey an order draw and earn on: an order bounds the others.
     limit = limit + stuck
+    peaks = np.zeros_like(limit)
     if not simple:
         adder = PEAK_USD_PER_MW / (SLOT_S / 3600.0)
         peak_sites = [n for n, site in enumerate(sites) if pays(site, FOUR_CP)]
         for slot in world.peaks:
             if span.first <= slot < span.last:
-                above[(slot - span.first) // per, peak_sites] += adder / per
-                below[(slot - span.first) // per, peak_sites] += adder / per
+                peaks[(slot - span.first) // per, peak_sites] += adder / per
     price = np.stack([world.hashprice_usd[slots + i] for i in range(per)]).max(axis=0)
     whole_usd = fleet.rated_hs / 1e15 / 24.0 * settings.keeps
     dark = lit[:, fleet.site]
@@ -140,8 +141,9 @@ def _facts(
         sleep_w=fleet.sleep_w * (1.0 + aux) * dark,
         usd_per_h=whole_usd * price[:, None] * derate * dark,
         limit_w=limit * lit,
-        above=above,
-        below=below,
+        above=above + peaks,
+        below=below + peaks,
+        peaks=peaks,
         take_w=np.array([c.take_share * s.interconnect.limit_w for c, s in zip(contracts, sites, strict=True)]),
         fixed=np.array([float(c.basis == "fixed") for c in contracts]),
         per_hour=max(1, 3600 // seconds),
@@ -258,14 +260,14 @@ def _mining(world: World, fleet: FleetArrays, facts: Facts, slope: Floats, shado
 
 
 def _seen(world: World, facts: Facts, slope: Floats) -> Floats:
-    """(T, N) true prices, but for real-time markets the last known interval's."""
-    seen = slope.copy()
+    """(T, N) true prices, but for real-time markets the last known interval's; peaks are known."""
+    seen, power = slope.copy(), slope - facts.peaks
     for n, site in enumerate(world.fleet.sites):
         name = site.contract.market_15min or site.contract.market
         if name is None or name not in world.markets or facts.fixed[n]:
             continue
         late = np.flatnonzero(world.markets[name].known[facts.slots] <= facts.slots)
-        seen[late, n] = slope[np.maximum(0, late - 1), n]
+        seen[late, n] = power[np.maximum(0, late - 1), n] + facts.peaks[late, n]
     return seen
 
 

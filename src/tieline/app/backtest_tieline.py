@@ -50,8 +50,8 @@ class Tieline:
         low, high = margins(fleet, first)
         self.floors, soon = self._floors(known)
         if soon is not None:
-            need = np.maximum(0.0, soon - known.plant.inference_w())
-            share = np.clip(need[fleet.site] / np.maximum(1.0, found.low_w), 0.0, 1.0)
+            # By rigs alone: what inference draws moves with its users.
+            share = np.clip(soon[fleet.site] / np.maximum(1.0, found.low_w), 0.0, 1.0)
             run = np.maximum(run, np.where(fleet.first == 0, share, 0.0))
         cost = None
         if "routing" not in self.without:
