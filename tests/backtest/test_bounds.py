@@ -1,17 +1,19 @@
 """No policy above the bound; the bound no further from the best than its relaxation explains."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.backtest.whole import best_net
 from tests.backtest.worlds import FIRST, at, offer, trouble, world
 
-from tieline.app.backtest import Numbers, chosen, drive, prepare
+from tieline.app.backtest import Numbers, chosen, control, drive, prepare
 from tieline.app.backtest_bounds import bounds
-from tieline.app.backtest_data import Event, World
+from tieline.app.backtest_data import Event, Market, World
 from tieline.dispatch import Settings
 
 EVERY = Numbers(80.0, (70.0, 0.3), 80.0)
@@ -82,3 +84,16 @@ def test_offers_of_other_days_are_not_in_the_bound() -> None:
     base = bounds(plain, used(plain), 3600, simple=False).clairvoyant
     assert bounds(inside, used(inside), 3600, simple=False).clairvoyant == pytest.approx(base + 600.0)
     assert bounds(later, used(later), 3600, simple=False).clairvoyant == pytest.approx(base)
+
+
+def test_in_the_control_a_strike_is_optimal_and_look_ahead_finds_it() -> None:
+    """Price alone, known a day ahead: the strike, look-ahead and the bound are one."""
+    made = world(6, hours=24)
+    market = made.markets["ERCOT_HUBAVG_DA"]
+    ahead = {"ERCOT_HUBAVG_DA": Market(market.values, np.full_like(market.known, len(market.values)))}
+    task = control(replace(made, markets=made.markets | ahead))
+    bound = bounds(task.world, task.settings, 3600, simple=True).clairvoyant
+    nets = {policy.name: drive(task.world, policy, task.settings, 3600).net for policy in chosen(EVERY)}
+    assert nets["per-group strike"] == pytest.approx(bound, rel=1e-9)
+    assert nets["Tieline"] == pytest.approx(bound, rel=1e-9)
+    assert nets["always-on"] < bound * 0.99, "or the prices of this test would prove nothing"

@@ -111,6 +111,7 @@ class _Fixed:
         self.price, self.count = price, len(made.fleet.sites)
         self.fleet = self
 
+    settings = Settings()
     groups = 4
     site = np.arange(4)
 

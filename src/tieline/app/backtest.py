@@ -21,7 +21,7 @@ import numpy as np
 
 from tieline.app.backtest_bounds import Bounds, bounds
 from tieline.app.backtest_data import World, load, weeks_of
-from tieline.app.backtest_plant import Plant, Tally
+from tieline.app.backtest_plant import Plant, Tally, groups_of
 from tieline.app.backtest_policies import (
     AlwaysOn,
     FixedStrike,
@@ -34,7 +34,6 @@ from tieline.app.backtest_policies import (
 )
 from tieline.app.backtest_tieline import Tieline
 from tieline.dispatch import Settings, load_table
-from tieline.dispatch.arrays import fleet_arrays
 from tieline.dispatch.forecast import SLOT_S
 from tieline.fleet import Fleet
 
@@ -182,16 +181,15 @@ def prepare(
         spans = weeks_of(folder)[:limit_spans]
     gpu = 0.2 if scenario == "B20" else None
     world = load(folder, spans, events=not hourly, gpu_share=gpu, use_15min=not hourly)
-    used = settings_for(settings, world, scenario)
     if scenario == "control":
-        world = _control(world)
-    return Task(world, used, 3600 if hourly else SLOT_S, scarcity_days(world))
+        return control(world, settings)
+    return Task(world, settings_for(settings, world), 3600 if hourly else SLOT_S, scarcity_days(world))
 
 
 def drive(world: World, policy: Policy, settings: Settings, seconds: int, progress: Progress = _quiet) -> Tally:
     """One policy over all spans; each span starts with every rig asleep and every replica down."""
-    table, fleet = load_table(settings.gpu_table), fleet_arrays(world.fleet, settings)
     simple = settings.wear_usd_per_kw_start == 0
+    table, fleet = load_table(settings.gpu_table), groups_of(world, settings, simple)
     total = Tally()
     per = seconds // SLOT_S
     slots = sum(s.last - s.first for s in world.spans) // per
@@ -278,14 +276,18 @@ def row_of(name: str, tally: Tally, scarce: tuple[str, ...]) -> Row:
     return Row(name, tally, months, calm)
 
 
-def settings_for(settings: Settings, world: World, scenario: str) -> Settings:
-    changed = {"reach": world.reach}
-    if scenario == "control":
-        changed |= {"wear_usd_per_kw_start": 0.0, "restore_share_per_5min": None, "rest_mode": "off"}  # type: ignore[dict-item]
-    return msgspec.structs.replace(settings, **changed)
+def settings_for(settings: Settings, world: World) -> Settings:
+    return msgspec.structs.replace(settings, reach=world.reach)
 
 
-def _control(world: World) -> World:
+def control(world: World, settings: Settings | None = None) -> Task:
+    """Price alone: nothing wears, wakes, ramps, limits or couples."""
+    given = settings_for(settings or Settings(), world)
+    used = msgspec.structs.replace(given, wear_usd_per_kw_start=0.0, restore_share_per_5min=None, rest_mode="off")
+    return Task(_price_alone(world), used, 3600, scarcity_days(world))
+
+
+def _price_alone(world: World) -> World:
     """No inference, no contract, spot everywhere."""
     sites = []
     for site in world.fleet.sites:
@@ -343,8 +345,7 @@ def tune(folder: Path, scenario: str, settings: Settings, jobs: int, progress: P
         for n, begin in enumerate(datetime(2024, 2, 5, tzinfo=UTC) + timedelta(days=14 * i) for i in range(8))
     ]
     world = load(folder, spans, events=False, gpu_share=0.2 if scenario == "B20" else None, use_15min=False)
-    used = settings_for(settings, world, scenario)
-    task = Task(_control(world) if scenario == "control" else world, used, 3600)
+    task = control(world, settings) if scenario == "control" else Task(world, settings_for(settings, world), 3600)
     tried: list[Policy] = [FixedStrike(x, name=f"fixed strike at {x:g}") for x in LEVELS]
     tried += [WorstFirst(x, share, name=f"worst-first at {x:g}, {share:.0%}") for x, share in WORST]
     tried += [StaticOrder(x, name=f"static order at {x:g}") for x in LEVELS]

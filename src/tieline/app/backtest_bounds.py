@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tieline.app.backtest_data import Span, World
-from tieline.app.backtest_plant import PEAK_USD_PER_MW, true_prices
+from tieline.app.backtest_plant import PEAK_USD_PER_MW, groups_of, true_prices
 from tieline.dispatch import load_table
 from tieline.dispatch.ahead import pays
-from tieline.dispatch.arrays import LOW, FleetArrays, Floats, Ints, fleet_arrays, heat
+from tieline.dispatch.arrays import LOW, FleetArrays, Floats, Ints, heat
 from tieline.dispatch.forecast import SLOT_S
 from tieline.dispatch.lookahead import Stages, values
 from tieline.dispatch.promises import FOUR_CP
@@ -62,7 +62,7 @@ class Facts:
 
 
 def bounds(world: World, settings: Settings, seconds: int, simple: bool) -> Bounds:
-    fleet = fleet_arrays(world.fleet, settings)
+    fleet = groups_of(world, settings, simple)
     truth = true_prices(world, settings)
     mining = inference = late = 0.0
     for span in world.spans:

@@ -8,7 +8,7 @@ weather, difficulty and the shape of demand are recorded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tieline.app.backtest_data import Event, World
 from tieline.clock import micros
 from tieline.dispatch.ahead import pays
-from tieline.dispatch.arrays import LOW, FleetArrays, Floats, heat
+from tieline.dispatch.arrays import LOW, FleetArrays, Floats, fleet_arrays, heat
 from tieline.dispatch.forecast import SLOT_S, SLOTS_PER_DAY
 from tieline.dispatch.gpu import GpuTable
 from tieline.dispatch.horizon import Grid
@@ -103,7 +103,7 @@ class Plant:
         *,
         simple: bool = False,
     ) -> None:
-        """`simple`: no auxiliary load, heat, limits or restore: the control, where a strike is optimal."""
+        """`simple`: no auxiliary load, heat, limits, waking or restore: the control, where a strike is optimal."""
         self.world, self.fleet, self.settings, self.simple = world, fleet, settings, simple
         self.physics = Physics(world.fleet, table, settings.interactive_batch, world.reach)
         self.table = table
@@ -202,7 +202,8 @@ class Plant:
         end = now + timedelta(seconds=seconds)
         sites = len(self.world.fleet.sites)
         limit = self.fleet.limit_w.copy() if not self.simple else np.full(sites, 1e12)
-        supply, slow, stuck = np.ones(sites), np.ones(sites), np.zeros(sites)
+        # The control knows no waking.
+        supply, slow, stuck = np.ones(sites), np.full(sites, 0.0 if self.simple else 1.0), np.zeros(sites)
         cut = np.zeros(sites, dtype=bool)
         orders: list[Event] = []
         for event in () if self.simple else self.world.events:
@@ -429,3 +430,10 @@ def true_prices(world: World, settings: Settings) -> tuple[Floats, Floats]:
             assert series is not None
             above[:, n] = below[:, n] = series * contract.scale + contract.adder_usd_per_mwh
     return above, below
+
+
+def groups_of(world: World, settings: Settings, simple: bool) -> FleetArrays:
+    """The fleet as arrays; in the control nothing takes time to wake."""
+    fleet = fleet_arrays(world.fleet, settings)
+    none = np.zeros(fleet.groups)
+    return replace(fleet, wake_h=none, boot_h=none) if simple else fleet

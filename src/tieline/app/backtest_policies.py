@@ -178,8 +178,9 @@ class Policy(Protocol):
     def decide(self, known: Known) -> Asked: ...
 
 
-def _no(fleet: FleetArrays) -> Bools:
-    return np.zeros(fleet.groups, dtype=bool)
+def _rest(known: Known) -> Bools:
+    """Simple rules rest every rig in the one mode that is set."""
+    return np.full(known.fleet.groups, known.settings.rest_mode == "off")
 
 
 def _yes(fleet: FleetArrays) -> Bools:
@@ -193,7 +194,7 @@ class AlwaysOn:
     name: str = "always-on"
 
     def decide(self, known: Known) -> Asked:
-        return Asked(np.ones(known.fleet.groups), _yes(known.fleet), _no(known.fleet), known.replicas())
+        return Asked(np.ones(known.fleet.groups), _yes(known.fleet), _rest(known), known.replicas())
 
 
 @dataclass
@@ -208,7 +209,7 @@ class LastPrice:
         if self.odds:
             price = price + chance_of_peak(known)
         run = (price[known.fleet.site] < known.strike()).astype(float)
-        return Asked(run, _yes(known.fleet), _no(known.fleet), known.replicas())
+        return Asked(run, _yes(known.fleet), _rest(known), known.replicas())
 
 
 @dataclass
@@ -230,7 +231,7 @@ class FixedStrike:
         self._above = np.where(high, self._above + 1, 0)
         self._below = np.where(high, 0, self._below + 1)
         self._run = np.where(self._above >= 2, 0.0, np.where(self._below >= 4, 1.0, self._run))
-        return Asked(self._run, _yes(known.fleet), _no(known.fleet), known.replicas())
+        return Asked(self._run, _yes(known.fleet), _rest(known), known.replicas())
 
 
 @dataclass
@@ -248,9 +249,10 @@ class GroupStrike:
         one = known.now_ahead(above, below)
         stage = stages(known.fleet, replace(one, restore_share_per_h=None))
         low, high = margins(known.fleet, one)
-        run = (stage.run[0, :, 0] > stage.sleep[0, :, 0] + 1e-9).astype(float)
+        rest = 0.0 if known.settings.rest_mode == "off" else stage.sleep[0, :, 0]
+        run = (stage.run[0, :, 0] > rest + 1e-9).astype(float)
         replicas = known.replicas(above) if self.expected else known.replicas()
-        return Asked(run, high > low, _no(known.fleet), replicas)
+        return Asked(run, high > low, _rest(known), replicas)
 
 
 @dataclass
@@ -272,7 +274,7 @@ class WorstFirst:
                 cut = min(left, known.fleet.rated_w[g])
                 run[g] = 1.0 - cut / known.fleet.rated_w[g]
                 left -= cut
-        return Asked(run, _yes(known.fleet), _no(known.fleet), known.replicas())
+        return Asked(run, _yes(known.fleet), _rest(known), known.replicas())
 
 
 @dataclass
@@ -285,7 +287,7 @@ class StaticOrder:
     def decide(self, known: Known) -> Asked:
         price = known.prices()[0][known.fleet.site]
         run = (price < self.usd_per_mwh).astype(float)
-        return Asked(run, _yes(known.fleet), _no(known.fleet), known.all_replicas())
+        return Asked(run, _yes(known.fleet), _rest(known), known.all_replicas())
 
 
 def chance_of_peak(known: Known) -> Floats:
