@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tieline.disclosures.book import Book
@@ -189,6 +189,19 @@ NUMBERS = st.one_of(
 )
 
 
+ZERO = Decimal(0)
+
+
+@example(
+    {
+        "2025-01": {"btc_produced": ZERO},
+        "2025-02": dict.fromkeys(
+            ["btc_produced", "avg_btc_per_day", "btc_held_end", "mom_pct", "btc_produced_mom_pct", "btc_sold"], ZERO
+        ),
+    },
+    "issuer",
+)
+@example({"2025-01": {"btc_produced": Decimal(1)}, "2025-02": {"mom_pct": ZERO, "btc_produced_mom_pct": ZERO}}, "news")
 @given(
     st.dictionaries(MONTHS, st.dictionaries(FIELDS, NUMBERS, max_size=8), max_size=6),
     st.sampled_from(["issuer", "news"]),

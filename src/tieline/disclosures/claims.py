@@ -84,6 +84,12 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.figure}~{hashlib.sha256(witness.encode()).hexdigest()[:8]}"
 
     @property
+    def mark(self) -> str:
+        """What sets it apart among the claims of its issuer and period: field, scope, witness. The eight digits
+        alone do not, since one source may print the same value under two fields."""
+        return self.id.removeprefix(f"{slug(self.subject)}.{self.fact.period}.").replace("~", ".")
+
+    @property
     def value(self) -> Decimal:
         return self.fact.value
 

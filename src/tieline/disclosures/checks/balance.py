@@ -212,11 +212,11 @@ def announced_sale(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
         line = f"{show(claim.value)} - {show(opening.value)} printed at the last month end = {show(off)}"
         if abs(off) <= slack(claim) + slack(opening):
             says = "The holding before the sale is the last month's closing."
-            yield verdict("announced-sale", [claim, opening], "holds", line, says, off, apart=claim.id[-8:])
+            yield verdict("announced-sale", [claim, opening], "holds", line, says, off, apart=claim.mark)
         else:
             way = "high" if off > 0 else "low"
             says = f"The source starts {show(abs(off))} BTC too {way}: it is not reconciled to the issuer."
-            yield verdict("announced-sale", [claim, opening], "differs", line, says, off, apart=claim.id[-8:])
+            yield verdict("announced-sale", [claim, opening], "differs", line, says, off, apart=claim.mark)
     if sale is None:
         return
     after = opening.value - sale.value
@@ -225,11 +225,11 @@ def announced_sale(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
         used = [claim, opening, sale]
         line = f"{show(opening.value)} - {show(sale.value)} = {show(after)}; printed {show(claim.value)}"
         if abs(off) <= slack(claim) + slack(opening) + slack(sale):
-            yield verdict("announced-sale", used, "holds", line, "The sale closes.", off, apart=claim.id[-8:])
+            yield verdict("announced-sale", used, "holds", line, "The sale closes.", off, apart=claim.mark)
         elif abs(claim.value - opening.value) < 1:
             says = f"The source is wrong: {show(opening.value)} is the balance before the sale, not after it."
-            yield verdict("announced-sale", used, "explained", line, says, off, apart=claim.id[-8:])
+            yield verdict("announced-sale", used, "explained", line, says, off, apart=claim.mark)
         else:
             line += f"; {show(off)} apart"
             says = f"The source is {show(abs(off))} BTC too {'high' if off > 0 else 'low'}."
-            yield verdict("announced-sale", used, "differs", line, says, off, apart=claim.id[-8:])
+            yield verdict("announced-sale", used, "differs", line, says, off, apart=claim.mark)

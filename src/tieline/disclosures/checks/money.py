@@ -46,7 +46,7 @@ def proceeds(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
             outcome, says = "rounding", "The proceeds are coins times price within the rounding of both."
         else:
             outcome, says = "differs", "The proceeds are not coins times price."
-        yield verdict("proceeds", used, outcome, line, says, residual, apart=claim.id[-8:])
+        yield verdict("proceeds", used, outcome, line, says, residual, apart=claim.mark)
 
 
 def _implied_price(book: Book, claim: Claim, sold: Claim, implied: Decimal) -> Iterator[Verdict]:
@@ -56,7 +56,7 @@ def _implied_price(book: Book, claim: Claim, sold: Claim, implied: Decimal) -> I
     used = [claim, sold]
     if near is None or set(near.claims) & set(used):
         says = "No price was printed for the month: this is what the proceeds imply."
-        yield verdict("proceeds", used, "open", line, says, apart=claim.id[-8:])
+        yield verdict("proceeds", used, "open", line, says, apart=claim.mark)
         return
     used.extend(near.claims)
     expected = sold.value * near.usd_per_btc
@@ -66,7 +66,7 @@ def _implied_price(book: Book, claim: Claim, sold: Claim, implied: Decimal) -> I
     )
     if abs(implied / near.usd_per_btc - 1) <= _FAR:
         says = "The implied price is near the one printed around that time."
-        yield verdict("proceeds", used, "holds", line, says, claim.value - expected, apart=claim.id[-8:])
+        yield verdict("proceeds", used, "holds", line, says, claim.value - expected, apart=claim.mark)
         return
     raised = book.scopes(issuer, periods.quarter_of(period[:7]), "equity_raised_usd")
     total = sum((part.value for part in raised.values()), _ZERO)
@@ -75,10 +75,10 @@ def _implied_price(book: Book, claim: Claim, sold: Claim, implied: Decimal) -> I
         parts = " + ".join(f"{show(part.value / 1_000_000)}m" for part in raised.values())
         line += f"; equity {parts} = US${show(total / 1_000_000)}m"
         says = "The amount is the equity raised in the same quarter, not the proceeds of the sale."
-        yield verdict("proceeds", used, "explained", line, says, claim.value - expected, apart=claim.id[-8:])
+        yield verdict("proceeds", used, "explained", line, says, claim.value - expected, apart=claim.mark)
         return
     says = "The amount cannot be the proceeds of these coins at the prices of the time."
-    yield verdict("proceeds", used, "differs", line, says, claim.value - expected, apart=claim.id[-8:])
+    yield verdict("proceeds", used, "differs", line, says, claim.value - expected, apart=claim.mark)
 
 
 def held(book: Book, issuer: str, period: str) -> Iterator[Verdict]:

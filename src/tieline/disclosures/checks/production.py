@@ -100,7 +100,7 @@ def _one_change(book: Book, claim: Claim, field: str) -> Iterator[Verdict]:
                 f"The comparison base is wrong or counts something else: the article starts from "
                 f"{show(prior.value)}, the month before was printed as {show(base.value)}."
             )
-    yield verdict("growth", used, outcome, line, says, claim.value - exact, apart=claim.id[-8:])
+    yield verdict("growth", used, outcome, line, says, claim.value - exact, apart=claim.mark)
 
 
 def _whose_change(book: Book, claim: Claim) -> Iterator[Verdict]:
@@ -117,13 +117,11 @@ def _whose_change(book: Book, claim: Claim) -> Iterator[Verdict]:
         line = f"{show(now.value)} / {show(base.value)} - 1 = {signed(exact, 2)} %; printed {signed_as(claim)} %"
         if outcome != "differs":
             says = f"The percentage belongs to the figure `{field}` ({name}), to no other that was printed."
-            yield verdict(
-                "growth", [claim, now, base], "explained", line, says, claim.value - exact, apart=claim.id[-8:]
-            )
+            yield verdict("growth", [claim, now, base], "explained", line, says, claim.value - exact, apart=claim.mark)
             return
         tried.append(line)
     line = "; ".join(tried) or "the month before is not printed"
-    yield verdict("growth", [claim], "open", line, "No printed figure moved by this percentage.", apart=claim.id[-8:])
+    yield verdict("growth", [claim], "open", line, "No printed figure moved by this percentage.", apart=claim.mark)
 
 
 def _against(claim: Claim, exact: Decimal) -> tuple[Outcome, str]:

@@ -50,7 +50,7 @@ def _told_restatement(best: Claim, witnesses: tuple[Claim, ...]) -> Verdict:
     if first.value == best.value:
         line = f"{show(best.value)} as restated; as first printed: not in the book"
         says = "The document says that this replaces an earlier figure, which was not found; both vintages are kept."
-        return verdict("restated", [best], "open", line, says, apart=f"{best.fact.field}.{first.id[-8:]}")
+        return verdict("restated", [best], "open", line, says, apart=first.mark)
     line = f"{show(first.value)} printed {first.published}; {show(best.value)} restated {best.published}"
     says = "Restated by the issuer, and said so; both vintages are kept."
     return verdict(
@@ -60,7 +60,7 @@ def _told_restatement(best: Claim, witnesses: tuple[Claim, ...]) -> Verdict:
         line,
         says,
         best.value - first.value,
-        apart=f"{best.fact.field}.{first.id[-8:]}",
+        apart=first.mark,
     )
 
 
@@ -72,11 +72,9 @@ def _silent_restatement(best: Claim, claim: Claim) -> Verdict:
     )
     if _one_rounds_to_other(best, claim):
         says = "One printing has fewer digits than the other."
-        return verdict(
-            "restated", [best, claim], "rounding", line, says, off, apart=f"{best.fact.field}.{claim.id[-8:]}"
-        )
+        return verdict("restated", [best, claim], "rounding", line, says, off, apart=claim.mark)
     says = "The issuer printed another figure later without saying so; both vintages are kept."
-    return verdict("restated", [best, claim], "explained", line, says, off, apart=f"{best.fact.field}.{claim.id[-8:]}")
+    return verdict("restated", [best, claim], "explained", line, says, off, apart=claim.mark)
 
 
 def _disagreement(book: Book, best: Claim, claim: Claim) -> Verdict:
@@ -85,7 +83,7 @@ def _disagreement(book: Book, best: Claim, claim: Claim) -> Verdict:
         f"{show(claim.value)} ({claim.source_kind}) against {show(best.value)} ({best.source_kind}): "
         f"difference {show(off)}"
     )
-    apart = f"{best.fact.field}.{claim.id[-8:]}"
+    apart = claim.mark
     used = [claim, best]
     asked = _arithmetic(book, best, claim)
     if asked is not None:
@@ -274,9 +272,9 @@ def date(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
         if claim.published is not None and claim.published != printed:
             line += f"; it came out in {claim.published}"
             says = "The document's own date line is wrong: it came out after the month."
-            yield verdict("date", [claim], "explained", line, says, apart=claim.id[-8:])
+            yield verdict("date", [claim], "explained", line, says, apart=claim.mark)
         else:
-            yield verdict("date", [claim], "differs", line, says, apart=claim.id[-8:])
+            yield verdict("date", [claim], "differs", line, says, apart=claim.mark)
 
 
 _ONE_DAY = periods.window("2009-01-03")[1] - periods.window("2009-01-03")[0]
