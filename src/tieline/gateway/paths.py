@@ -16,9 +16,10 @@ from tieline.gateway.admit import Account, Admitted, Short
 from tieline.gateway.body import Kind, Request
 from tieline.gateway.desk import Desk
 from tieline.gateway.door import Door
+from tieline.gateway.ending import JSON_HEADERS
 from tieline.gateway.errors import Refusal
 from tieline.gateway.http import RequestHead
-from tieline.gateway.relay import JSON_HEADERS, Exchange
+from tieline.gateway.relay import Exchange
 from tieline.gateway.route import State
 from tieline.gateway.service import Service
 

@@ -1,0 +1,135 @@
+"""A whole answer of an engine: relayed, counted, or asked for again elsewhere. Works on an Exchange."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tieline.gateway import ending, errors, failover, responses, sse
+from tieline.gateway.body import complaint
+from tieline.gateway.errors import Refusal
+from tieline.gateway.http import ResponseHead
+from tieline.gateway.leg import Leg
+
+if TYPE_CHECKING:
+    from tieline.gateway.relay import Exchange
+
+
+class _Answer(msgspec.Struct, frozen=True, gc=False):
+    """What is read of a whole answer."""
+
+    usage: sse.TokenUsage | None = None
+    model: str | None = None
+    choices: tuple[sse.Choice, ...] | None = None
+    status: str | None = None
+
+
+_read_answer = msgspec.json.Decoder(_Answer).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def on_answer(ex: Exchange, leg: Leg, head: ResponseHead, body: bytes) -> None:
+    status = head.status
+    if ex.done or leg is not ex.leg:
+        ex.end_leg(leg, "error")
+        return
+    if status == 200 and not ex.request.stream:
+        _answered(ex, leg, body)
+    elif status == 200:
+        ex.on_leg_failed(leg, "error", "the engine answered a stream request without a stream")
+    elif status >= 500 or status in (408, 425, 429):
+        _engine_refused(ex, leg, status, body)
+    else:
+        ex.end_leg(leg, "error")
+        leg.backend.succeeded(None)
+        ex.refuse(_relayed(status, body))
+
+
+def _answered(ex: Exchange, leg: Leg, body: bytes) -> None:
+    try:
+        if ex.request.kind == "responses" and leg.backend.engine == "llama.cpp":
+            body = responses.cut(body, ex.request.limit)
+        answer = _read_answer(body)
+    except msgspec.DecodeError:
+        ex.on_leg_failed(leg, "error", "the engine's answer is not JSON")
+        return
+    usage = answer.usage
+    if usage is not None:
+        ex.count(usage, 0)
+        leg.tokens = ex.output_tokens or 0
+    if answer.choices:
+        ex.finish = answer.choices[0].finish_reason
+    elif answer.status is not None:
+        ex.finish = answer.status
+    if answer.model is not None and answer.model != ex.request.model:
+        plain = msgspec.json.decode(body)
+        plain["model"] = ex.request.model
+        body = _encode(plain)
+    ex.first_token_at = leg.first_at
+    leg.backend.succeeded(None if leg.first_at is None else leg.first_at - leg.started_at)
+    ex.end_leg(leg, ex.finish or "stop")
+    ex.tail = body
+    if ex.output_tokens is None and usage is None:
+        ex.task = ex.svc.spawn(_count_then_close(ex, body))
+    else:
+        ending.close_account(ex, 200)
+
+
+async def _count_then_close(ex: Exchange, body: bytes) -> None:
+    """The engine reported no usage: count with a tokenizer, off the usual path."""
+    text = _answer_text(body)
+    await ending.count_text(ex, text)
+    ending.close_account(ex, 200)
+
+
+def _engine_refused(ex: Exchange, leg: Leg, status: int, body: bytes) -> None:
+    """The engine is overloaded or broken: another one may do better; a malformed request will not."""
+    fault = complaint(ex.request) if status == 500 else None
+    if fault is not None:
+        ex.end_leg(leg, "error")
+        ex.refuse(fault)
+        return
+    ex.end_leg(leg, "error")
+    if status in (429, 503):
+        leg.backend.ejected_until = max(leg.backend.ejected_until, ex.now() + 0.25)
+    else:
+        leg.backend.failed(ex.now())
+    ex.svc.stats.failures[leg.backend.id, f"status {status}"] += 1
+    if ex.delivered:
+        failover.take_over(ex)
+    elif ex.tries < failover.MAX_TRIES:
+        ex.place(frozenset((leg.backend.id,)))
+    elif status in (429, 503):
+        ex.refuse(errors.no_capacity(ex.request.model))
+    else:
+        ex.refuse(errors.engine_error(502, f"the engine failed with status {status}"))
+
+
+def _answer_text(body: bytes) -> str:
+    """All generated text of a whole answer."""
+    parts = []
+    for choice in msgspec.json.decode(body).get("choices") or []:
+        text = choice.get("text") or (choice.get("message") or {}).get("content")
+        if isinstance(text, str):
+            parts.append(text)
+    return "".join(parts)
+
+
+def _relayed(status: int, body: bytes) -> Refusal:
+    """An engine's 4xx in OpenAI's shape, whatever shape it came in."""
+    message, kind, code, param = "the engine refused the request", "", "engine_refused", None
+    try:
+        plain = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        plain = None
+    if isinstance(plain, dict):
+        error = plain.get("error", plain)
+        if isinstance(error, dict):
+            message = str(error.get("message") or error.get("detail") or message)
+            kind = str(error.get("type") or "")
+            param = error["param"] if isinstance(error.get("param"), str) else None
+            code = error["code"] if isinstance(error.get("code"), str) else code
+        elif isinstance(error, str):
+            message = error
+    return Refusal(status, message[:2000], code, type=kind, param=param)

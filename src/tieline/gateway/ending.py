@@ -1,0 +1,175 @@
+"""The end of a request: complete, refused or left; counted, billed, and only then its last byte.
+
+Works on an Exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from tieline.gateway import frames, resume, sse
+from tieline.gateway.errors import Refusal
+from tieline.gateway.leg import Leg
+from tieline.gateway.upstream import Backend
+
+if TYPE_CHECKING:
+    from tieline.gateway.relay import Exchange
+
+JSON_HEADERS: Final = b"content-type: application/json\r\n"
+
+
+def on_leg_end(ex: Exchange, leg: Leg) -> None:
+    """The answer ended as HTTP; without a finish before it, it was cut short."""
+    if ex.done:
+        return
+    if leg is ex.leg and ex.finish is not None:
+        complete(ex, leg)
+    else:
+        ex.on_leg_failed(leg, "died", "the stream ended before it was finished")
+
+
+def complete(ex: Exchange, leg: Leg) -> None:
+    if leg.ended is None:
+        leg.backend.succeeded(None if leg.first_at is None else leg.first_at - leg.started_at)
+        leg.finish_quietly(ex.finish or "stop")
+        ex.record(leg, ex.finish or "stop")
+        ex.svc.linger(leg)
+        if ex.svc.queue.count:
+            ex.svc.pump()
+    if ex.held:
+        ex.send(b"".join(ex.held))
+        ex.held.clear()
+    if ex.request.kind == "responses":
+        if ex.output_tokens is None:
+            ex.output_tokens, ex.estimated = leg.tokens, True
+        close_account(ex, 200)
+    elif ex.output_tokens is None or ex.prompt_tokens is None:
+        ex.task = ex.svc.spawn(_count_then_end(ex))
+    else:
+        _end_stream(ex)
+
+
+async def _count_then_end(ex: Exchange) -> None:
+    await count_text(ex, "".join(ex.texts))
+    _end_stream(ex)
+
+
+def _end_stream(ex: Exchange) -> None:
+    if ex.request.wants_usage and ex.names is not None:
+        frame = resume.usage_frame(
+            ex.public_names(), ex.request.kind, ex.prompt_tokens or 0, ex.cached_tokens,
+            ex.output_tokens or 0,
+        )  # fmt: skip
+        ex.tail = frame + sse.DONE
+    else:
+        ex.tail = sse.DONE
+    close_account(ex, 200)
+
+
+def refuse(ex: Exchange, refusal: Refusal) -> None:
+    """An error answer, or the error that ends a stream which has begun; what was delivered is billed."""
+    if ex.done:
+        return
+    if ex.head_sent:
+        if ex.request.kind == "responses":
+            shape = ex.shape or frames.new_shape(ex, None)
+            ex.door.send(shape.failed(refusal, ex.id))
+        else:
+            ex.door.send(refusal.frame())
+        ex.finish = "error"
+        _abandon(ex, refusal.status)
+        ex.door.drop()
+        return
+    ex.finish = "error"
+    _abandon(ex, refusal.status)
+    if ex.idempotency is not None and not ex.idempotency.done():
+        ex.idempotency.set_result((refusal.status, refusal.headers(), refusal.body()))
+    ex.door.answer(refusal.status, refusal.headers(), refusal.body())
+
+
+def cancel(ex: Exchange) -> None:
+    """The client is gone: the engine stops now."""
+    if ex.done:
+        return
+    ex.finish = "cancelled"
+    if ex.idempotency is not None and not ex.idempotency.done():
+        ex.idempotency.cancel()
+    _abandon(ex, 499)
+
+
+def _abandon(ex: Exchange, status: int) -> None:
+    """Stop all legs and bill what was delivered, counting it if the engine did not."""
+    ex.status = status
+    ex.done = True
+    task, ex.task = ex.task, None
+    if task is not None and task is not asyncio.current_task():
+        task.cancel()
+    backend = ex.leg.backend if ex.leg is not None else None
+    for leg in (ex.leg, ex.moving):
+        if leg is not None:
+            ex.end_leg(leg, ex.finish or "error")
+    ex.svc.leave_queue(ex)
+    if ex.output_tokens is None and ex.tokens:
+        ex.svc.spawn(_count_then_bill(ex, backend))
+    else:
+        if ex.output_tokens is None:
+            ex.output_tokens = 0
+            ex.prompt_tokens = ex.prompt_tokens if ex.tokens else 0
+        _bill(ex)
+
+
+async def _count_then_bill(ex: Exchange, backend: Backend | None) -> None:
+    await count_text(ex, "".join(ex.texts), backend)
+    _bill(ex)
+
+
+async def count_text(ex: Exchange, text: str, backend: Backend | None = None) -> None:
+    """Tokens of what was delivered and of the prompt, by an engine's own tokenizer; else estimated."""
+    if backend is None and ex.leg is not None:
+        backend = ex.leg.backend
+    prompt, output = await ex.svc.count(ex, text, backend)
+    if ex.output_tokens is None:
+        ex.output_tokens = output if output is not None and not ex.unkept else max(ex.tokens, 0)
+    if ex.prompt_tokens is None:
+        # A quarter of the bytes is what text usually is; it is marked as estimated, and never above the bound.
+        ex.prompt_tokens = prompt if prompt is not None else ex.request.prompt_bytes // 4
+    ex.estimated = True
+
+
+def close_account(ex: Exchange, status: int) -> None:
+    """All is counted: bill, and send the last bytes once the bill is on disk."""
+    if ex.done:
+        return
+    ex.done = True
+    ex.status = status
+    if not ex.svc.meter.bill(ex, wait=True):
+        ex.on_billed()
+
+
+def _bill(ex: Exchange) -> None:
+    ex.svc.meter.bill(ex, wait=False)
+    _gone(ex)
+
+
+def on_billed(ex: Exchange) -> None:
+    """The record is durable: the answer's last bytes may go."""
+    tail = ex.tail
+    if ex.request.stream:
+        if not ex.head_sent:
+            ex.send_head()
+        ex.door.finish_stream(tail)
+    else:
+        if ex.idempotency is not None and not ex.idempotency.done():
+            ex.idempotency.set_result((200, JSON_HEADERS, tail))
+        ex.door.answer(200, JSON_HEADERS, tail)
+    _gone(ex)
+
+
+def _gone(ex: Exchange) -> None:
+    svc = ex.svc
+    # A leg knows its exchange: without this cycle memory returns at once, not at a collection.
+    ex.leg = ex.plain = None
+    svc.exchanges.discard(ex)
+    svc.kept_bytes -= ex.text_bytes
+    ex.text_bytes = 0

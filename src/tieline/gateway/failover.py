@@ -1,0 +1,199 @@
+"""Death, silence and notice: a stream leaves its replica and goes on elsewhere, or ends in an honest error.
+
+Works on an Exchange. How a stream can go on is `resume`'s; the engine calls are the service's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from tieline.gateway import ending, errors, resume
+from tieline.gateway.errors import Refusal
+from tieline.gateway.leg import Leg
+from tieline.gateway.resume import Way
+from tieline.gateway.upstream import Backend
+
+if TYPE_CHECKING:
+    from tieline.gateway.relay import Exchange
+
+# One request visits at most this many replicas; a request that kills each of them is itself the cause.
+MAX_HOPS: Final = 8
+# Attempts before the first token.
+MAX_TRIES: Final = 3
+# How often a resume looks again for a replica with room.
+LOOK_AGAIN_S: Final = 0.05
+
+
+def on_leg_failed(ex: Exchange, leg: Leg, ended: str, reason: str) -> None:
+    """A leg ended before its time."""
+    if leg.ended is not None:
+        return
+    ex.end_leg(leg, ended)
+    if ex.done:
+        return
+    leg.backend.failed(ex.now())
+    ex.svc.stats.failures[leg.backend.id, ended] += 1
+    ex.svc.log.info("leg failed: request=%s replica=%s ended=%s: %s", ex.id, leg.backend.id, ended, reason)
+    if leg is ex.moving:
+        ex.moving = None
+        _unpark(ex)
+        return
+    if leg is not ex.leg:
+        return
+    if ex.moving is not None:  # it died while being moved away: the other one already continues
+        ex.leg, ex.moving = ex.moving, None
+        return
+    if ex.resuming:
+        return
+    if ex.finish is not None and ex.finishes >= ex.request.answers:
+        ending.complete(ex, leg)
+        return
+    ex.held.clear()
+    ex.hold, ex.shape = ex.request.kind == "responses", None if not ex.unkept else ex.shape
+    ex.finish, ex.finishes = None, 0
+    if ex.delivered:
+        take_over(ex)
+    elif ex.tries < MAX_TRIES:
+        ex.names = ex.names if ex.opened else None
+        ex.place(frozenset((leg.backend.id,)))
+    else:
+        ex.refuse(errors.engine_error(502, f"no replica could answer: {reason}"))
+
+
+def take_over(ex: Exchange) -> None:
+    if ex.unkept or len(ex.hops) >= MAX_HOPS:
+        _give_up(ex, "the replica serving this stream was lost and the stream cannot be continued")
+        return
+    ex.resuming = True
+    ex.task = ex.svc.spawn(_search(ex))
+
+
+async def _search(ex: Exchange) -> None:
+    """Find a replica and continue there, within the resume clock."""
+    svc = ex.svc
+    deadline = ex.now() + svc.settings.clocks.resume_s
+    avoid: set[str] = {ex.leg.backend.id} if ex.leg is not None else set()
+    svc.failovers.add(ex)
+    try:
+        while not ex.done:
+            if ex.now() >= deadline:
+                _give_up(ex, "no replica could continue this stream in time")
+                return
+            if svc.may_fail_over(ex):
+                backend = svc.choose(ex.want, avoid) or svc.choose(ex.want, frozenset())
+                if backend is not None:
+                    if not _way_on(ex, backend):
+                        _give_up(ex, f"a {backend.engine or 'plain'} engine cannot continue this stream")
+                        return
+                    if await _continue_on(ex, backend, deadline - ex.now()):
+                        return
+                    avoid = {backend.id}
+            await asyncio.sleep(LOOK_AGAIN_S)
+    finally:
+        svc.failovers.discard(ex)
+        ex.resuming = False
+
+
+def _way_on(ex: Exchange, backend: Backend) -> bool:
+    return resume.way(ex.request, backend.engine, "x") is not Way.NONE
+
+
+async def _continue_on(ex: Exchange, backend: Backend, left_s: float, *, moving: bool = False) -> bool:
+    """Start a leg on `backend` from the text delivered so far. False: it could not."""
+    text = "".join(ex.texts)
+    try:
+        async with asyncio.timeout(left_s):
+            leg = await ex.svc.continuation(ex, backend, text)
+    except (OSError, TimeoutError, msgspec.DecodeError) as error:
+        backend.failed(ex.now())
+        ex.svc.log.info("resume failed: request=%s replica=%s: %s", ex.id, backend.id, error)
+        return False
+    if ex.done:
+        return True
+    if leg is None:  # nothing is left to generate
+        _finish_at_limit(ex)
+        return True
+    if moving:
+        ex.moving = leg
+    else:
+        ex.leg = leg
+        ex.resuming = False
+    leg.start(ex.svc.settings.clocks.connect_s)
+    return True
+
+
+def _finish_at_limit(ex: Exchange) -> None:
+    ex.finish = "length"
+    assert ex.names is not None
+    ex.send(resume.chat_frame(ex.public_names(), ex.request.kind, None, "length"))
+    assert ex.leg is not None
+    ending.complete(ex, ex.leg)
+
+
+def stalled(ex: Exchange, now: float) -> bool:
+    """Silence that is not the client's doing, on a stream that somebody else could continue."""
+    leg = ex.leg
+    if leg is None or leg.ended is not None or ex.paused or ex.resuming or ex.moving is not None:
+        return False
+    clocks = ex.svc.settings.clocks
+    if leg.backend.suspect(now) and ex.svc.choose(ex.want, {leg.backend.id}) is not None:
+        return True
+    silence = now - leg.last_at
+    if leg.first_at is None:
+        return silence > (clocks.resume_s if ex.delivered else clocks.first_token_s)
+    if not leg.streaming:
+        return silence > clocks.idle_s
+    if silence > clocks.idle_s:
+        return True
+    return (
+        silence > max(clocks.stall_floor_s, 5.0 * leg.gap_s)
+        and resume.way(ex.request, leg.backend.engine, "x") is not Way.NONE
+        and not ex.unkept
+        and ex.svc.choose(ex.want, {leg.backend.id}) is not None
+    )
+
+
+def move(ex: Exchange) -> None:
+    """The replica was told to go dark: start the stream elsewhere, then leave."""
+    leg = ex.leg
+    if (
+        ex.done or leg is None or leg.ended is not None or ex.resuming or ex.moving is not None
+        or not leg.streaming or not ex.texts or ex.unkept or ex.hold or ex.finish is not None
+    ):  # fmt: skip
+        return
+    backend = ex.svc.choose(ex.want, {leg.backend.id})
+    if backend is None or not _way_on(ex, backend):
+        return
+    leg.parked = []
+    ex.task = ex.svc.spawn(_move_to(ex, backend))
+
+
+async def _move_to(ex: Exchange, backend: Backend) -> None:
+    if not await _continue_on(ex, backend, 5.0, moving=True):
+        _unpark(ex)
+
+
+def switch(ex: Exchange, leg: Leg) -> None:
+    """The new replica's first frame is here: the old one may stop."""
+    old, ex.leg, ex.moving = ex.leg, leg, None
+    if old is not None:
+        ex.end_leg(old, "moved")
+
+
+def _unpark(ex: Exchange) -> None:
+    """The move failed; the old replica's frames go on where they were held."""
+    leg = ex.leg
+    if leg is None or leg.parked is None:
+        return
+    frames, leg.parked = leg.parked, None
+    if leg.ended is None:
+        ex.on_frames(leg, frames)
+    elif not ex.done:
+        take_over(ex)
+
+
+def _give_up(ex: Exchange, why: str) -> None:
+    ex.refuse(Refusal(502, why, "stream_interrupted", type="server_error"))
