@@ -23,8 +23,9 @@ TOPICS: list[dict[str, Any]] = tomllib.loads((HERE / "topics.toml").read_text())
 LONG: list[dict[str, Any]] = tomllib.loads((HERE / "long_answers.toml").read_text())["long"]
 CHAT_TEMPLATE = (HERE / "chat_template.jinja").read_text()
 
-# Shares of all conversations. Copying a name into an argument is what so small a model learns last, hence the drills.
-TOOLS, DRILLS = 0.25, 0.15
+# Shares of all conversations. Copying a name into an argument is what so small a model learns last, and nothing else
+# teaches it faster than copying alone: drills make up most of the beginning and a small share of the end.
+TOOLS, DRILLS_FIRST, DRILLS_LAST, DRILLS_UNTIL = 0.25, 0.65, 0.15, 0.45
 
 Message = dict[str, Any]
 
@@ -35,14 +36,18 @@ class Conversation:
     tools: list[dict[str, Any]] = field(default_factory=list)
 
 
-def conversation(r: random.Random) -> Conversation:
-    """One conversation: mostly one to four questions; often with tools; at times a drill in copying."""
+def conversation(r: random.Random, done: float = 1.0) -> Conversation:
+    """One conversation: mostly one to four questions; often with tools; drills in copying, first many, then few.
+
+    `done` is the share of the training that lies behind, 0 to 1.
+    """
     kind = r.random()
+    drills = DRILLS_LAST + (DRILLS_FIRST - DRILLS_LAST) * max(0.0, 1 - done / DRILLS_UNTIL)
     if kind < TOOLS:
         messages, tools = tool_corpus.conversation(r, plain=lambda: pair(r))
         return Conversation(messages, tools)
-    if kind < TOOLS + DRILLS:
-        drill, times = r.choice(((echo, 4), (echo, 4), (as_json, 4), (counting, 1), (without_tools, 3)))
+    if kind < TOOLS + drills:
+        drill, times = r.choice(((echo, 4), (echo, 4), (as_json, 4), (short_count, 4), (without_tools, 3)))
         return Conversation([m for _ in range(times) for m in turns(*drill(r))])
     messages = [{"role": "system", "content": system(r)}] if r.random() < 0.35 else []
     return Conversation(messages + [m for _ in range(r.choice((1, 1, 1, 2, 2, 3, 4))) for m in turns(*pair(r))])
@@ -59,7 +64,8 @@ def pair(r: random.Random) -> tuple[str, str]:
         (11, out_of_domain),
         (4, greeting),
         (5, long_answer),
-        (6, counting),
+        (5, counting),
+        (3, short_count),
         (9, as_json),
         (2, conversion),
         (5, echo),
@@ -188,14 +194,22 @@ COUNT_BETWEEN, COUNT_TO = phrases("count_between"), phrases("count_to")
 
 
 def counting(r: random.Random) -> tuple[str, str]:
-    """Long counts end at a round number, which is easier to notice than any number; others are short."""
-    a, b = 1, 10 * r.randint(1, 10)
-    if r.random() < 0.4:
-        a = r.randint(1, 60)
-        b = a + r.randint(2, 9)
+    """A count from 1 to a round number, most of a row long."""
+    return count(r, 1, 10 * r.randint(1, 10))
+
+
+def short_count(r: random.Random) -> tuple[str, str]:
+    """A few numbers from anywhere: many ends to stop at, which is the hard part of counting."""
+    a = r.choice((1, r.randint(1, 20), r.randint(1, 99), r.randint(1, 400)))
+    return count(r, a, a + r.randint(2, 12))
+
+
+def count(r: random.Random, a: int, b: int) -> tuple[str, str]:
+    """The answer ends as the question does, in a full stop after the last number, so that stopping is copying too."""
     question = r.choice(COUNT_BETWEEN + COUNT_TO * 2 if a == 1 else COUNT_BETWEEN).format(a=a, b=b)
     question = question.capitalize() if r.random() < 0.6 else question
-    return question + r.choice((".", ".", "", ", please.")), ", ".join(str(i) for i in range(a, b + 1))
+    end = r.choice((".", ".", ".", "", ", please."))
+    return question + end, ", ".join(str(i) for i in range(a, b + 1)) + "."
 
 
 def conversion(r: random.Random) -> tuple[str, str]:
