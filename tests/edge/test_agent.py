@@ -1,6 +1,7 @@
 """One site's agent, told as an operator's log."""
 
 import asyncio
+import itertools
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from tests.edge.edge_bench import Bench, ScriptedDevice, make_plan, make_site
 
 from tieline.records import Action, Fault, Override
+
+MINUTE = 12  # steps of five seconds
 
 
 def run(story) -> None:  # type: ignore[no-untyped-def]
@@ -86,15 +89,43 @@ def test_a_grid_order_sheds_mining_first_the_least_efficient_first(tmp_path: Pat
     run(story())
 
 
-def test_the_order_ends_and_the_plan_holds_again(tmp_path: Path) -> None:
+def test_the_order_ends_and_the_load_comes_back_in_stages(tmp_path: Path) -> None:
+    """4 % of the interconnect a minute, the most efficient first; in the end the plan holds again."""
+
     async def story() -> None:
         bench = Bench(tmp_path)
         bench.plan(gpu=2, old=4, new=4)
         bench.order(limit_mw=2, minutes=1)
         await bench.step()
         assert bench.true_mw == pytest.approx(2)
-        await bench.step(13)
-        assert bench.true_mw == pytest.approx(10)
+        await bench.step(MINUTE + 1)
+        stage_mw = 0.04 * bench.site.interconnect.limit_w / 1e6
+        seen = []
+        for _ in range(30):
+            seen.append(bench.true_mw)
+            bench.plan(gpu=2, old=4, new=4)
+            await bench.step(MINUTE)
+        assert seen[0] == pytest.approx(2 + stage_mw)
+        assert all(0 <= after - before <= stage_mw + 1e-6 for before, after in itertools.pairwise(seen))
+        half = next(n for n, drawn in enumerate(seen) if drawn >= 5)
+        assert seen[half] < 10
+        assert bench.old.true_w + bench.new.true_w == pytest.approx(8e6)
+        assert seen[-1] == pytest.approx(10)
+
+    run(story())
+
+
+def test_a_restarted_agent_goes_on_with_the_stages(tmp_path: Path) -> None:
+    async def story() -> None:
+        bench = Bench(tmp_path, keep_orders=True)
+        bench.plan(gpu=2, old=4, new=4)
+        bench.order(limit_mw=2, minutes=1)
+        await bench.step(MINUTE + 1)
+        bench.outbox.close()
+        again = Bench(tmp_path, keep_orders=True)  # everything on, as after a power cut
+        again.clock.set(bench.clock.now())
+        await again.step()
+        assert again.true_mw == pytest.approx(2.4)
 
     run(story())
 

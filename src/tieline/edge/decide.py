@@ -3,7 +3,8 @@
 Needs no link and no solver, so that it works when both are gone. First what each unit was asked (plan,
 override, safe default), then the caps: feeder limits, then the tightest of interconnect, grid orders and
 an operator's cap. A cap cuts mining first, the least efficient first, inference last. What cannot be
-commanded counts at its last known power.
+commanded counts at its last known power. An order that has ended goes on as a cap that rises in steps, so that a
+grid that was short of power does not get all of the load back in one second.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from tieline.records import Cause, Instruction, Override, Plan, Reason, Setpoint
 
 # A rig is down within seconds of being told; starting this early makes the limit hold from its first second.
 LEAD = timedelta(seconds=20)
+# Load returns by this share of the interconnect in each step: dispatch's own 20 % in five minutes, which is assumed,
+# since grid operators name no common rate. Known from the order alone, so that a restarted agent goes on with it.
+RESTORE_SHARE, RESTORE_STEP = 0.04, timedelta(minutes=1)
+RESTORE_FOR = RESTORE_STEP / RESTORE_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Orders:
     cut_off: bool = False  # there was a plan, or should be one, and it is no longer valid
     overrides: tuple[Override, ...] = ()
     instructions: tuple[Instruction, ...] = ()
+    ended: tuple[Instruction, ...] = ()  # those from which the site may still be coming back
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,15 @@ def decide(site: Site, now: datetime, orders: Orders, units: Sequence[UnitView])
         _cap(asked, on_feeder, feeder.limit_w, reason, now, now, "fault")
     limit_w, reason, at, known_at, cause = _limit(site, now, orders)
     short_w = _cap(asked, units, limit_w, reason, at, known_at, cause)
+    if reason.rule == "restore":  # a pace of our own: only what stands over a true limit is short
+        short_w = max(0.0, short_w - (_limit(site, now, replace(orders, ended=()))[0] - limit_w))
     return Decision(tuple(asked[unit.unit_id] for unit in units), limit_w, reason.rule, short_w)
+
+
+def restored_w(order: Instruction, interconnect_w: float, now: datetime) -> float:
+    """What the site may draw again after an order: its limit, and one step more with each minute since."""
+    steps = (now - order.until) // RESTORE_STEP + 1
+    return order.limit_w + steps * RESTORE_SHARE * interconnect_w
 
 
 def in_force(start: datetime, until: datetime, now: datetime) -> bool:
@@ -134,6 +148,12 @@ def _limit(site: Site, now: datetime, orders: Orders) -> tuple[float, Reason, da
             words += f" until {order.until.isoformat(timespec='minutes')}"
             reason = Reason(rule="instruction", text=words, limit_w=order.limit_w)
             best = (order.limit_w, reason, order.at, order.known_at, "order")
+    for order in orders.ended:
+        back_w = restored_w(order, limit_w, now)
+        if back_w < best[0]:
+            words = f"after grid order {order.instruction_id}: at most {back_w / 1e6:.3f} MW, more each minute"
+            reason = Reason(rule="restore", text=words, limit_w=back_w)
+            best = (back_w, reason, order.until, order.known_at, "order")
     return best
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from tieline.edge.decide import Orders, in_force
+from tieline.edge.decide import RESTORE_FOR, Orders, in_force
 from tieline.records import Action, AnyRecord, Instruction, Override, Plan, decode_batch, encode_batch
 
 log = logging.getLogger("tieline.edge")
@@ -73,6 +73,7 @@ class OrderBook:
             cut_off=plan is None and (bool(self._plans) or now - self._since >= GRACE),
             overrides=tuple(o for o in self._overrides.values() if o.at <= now < o.until),
             instructions=tuple(i for i in self._instructions.values() if in_force(i.at, i.until, now)),
+            ended=tuple(i for i in self._instructions.values() if i.at < i.until <= now < i.until + RESTORE_FOR),
         )
 
     def accepted(self, plan: Plan) -> bool:
@@ -80,9 +81,11 @@ class OrderBook:
         return any(action.detail == plan.known_at.isoformat() for action in self._accepted)
 
     def _drop_ended(self, now: datetime) -> None:
+        for key in [k for k, order in self._instructions.items() if order.until + RESTORE_FOR <= now]:
+            del self._instructions[key]
+        for key in [k for k, override in self._overrides.items() if override.until <= now]:
+            del self._overrides[key]
         for held in (self._instructions, self._overrides):
-            for key in [k for k, order in held.items() if order.until <= now]:
-                del held[key]
             while len(held) > MAX_ORDERS:
                 del held[next(iter(held))]
 
