@@ -46,6 +46,7 @@ export interface Replica {
   id: string; site_id: string; site: string; model: string; state: string; label: string; engine: string; slots: number;
   detail: string; age_s: number; seq: number;
 }
+export interface Attention { level: "bad" | "warn" | "note"; what: string; text: string; site_id: string | null; site: string; seq: number | null; since: number | null }
 export interface Figure { name: string; value: string | null; unit: string; how: string; records: string; count: number }
 export interface Month { month: string; start: number; end: number; complete: boolean; simulated: boolean; figures: Figure[] }
 export type Row = (number | null)[];
@@ -53,7 +54,7 @@ export interface Series { columns: string[]; rows: Row[] }
 
 export interface Overview {
   fleet: { name: string; sites: number; invented: number; limit_mw: number; deployed_ehs: number; regions: string[]; streams: string[]; step_s: number };
-  seq: number; now: number; speed: number; keys: Keys; sites: Site[]; origins: Origin[]; replicas: Replica[]; parts: Part[];
+  seq: number; now: number; speed: number; keys: Keys; sites: Site[]; origins: Origin[]; replicas: Replica[]; attention: Attention[]; parts: Part[];
   note: string; version: string; series: Series; markets: { curves: Curve[]; fixed: Group[] }; decisions: Decision[];
   month: Month | null; caught_up: number;
 }

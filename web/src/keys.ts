@@ -5,9 +5,9 @@ import { h, put, say } from "./dom";
 import { openRecords, type Ask } from "./drawer";
 import { age, brief, DASH, num, si } from "./format";
 
-interface Tile { el: HTMLButtonElement; value: HTMLElement; unit: HTMLElement; sub: HTMLElement; foot: HTMLElement; extra: HTMLElement }
+export interface Tile { el: HTMLButtonElement; value: HTMLElement; unit: HTMLElement; sub: HTMLElement; foot: HTMLElement; extra: HTMLElement }
 
-function tile(name: string, asks: Ask[], cls = ""): Tile {
+export function tile(name: string, asks: Ask[], cls = ""): Tile {
   const value = h("span", { class: "value" }, DASH), unit = h("span", { class: "unit" });
   const sub = h("p", { class: "sub" }), foot = h("p", { class: "foot" }), extra = h("div", { class: "extra" });
   const el = h("button", { type: "button", class: `tile ${cls}`, title: `Records behind ${name}` }, h("h2", {}, name), h("p", { class: "big" }, value, unit), extra, sub, foot);
@@ -81,7 +81,7 @@ function part(cls: string, name: string, value: number | null): HTMLElement {
   return h("span", { class: "part" }, h("i", { class: `dot ${cls}` }), h("b", {}, brief(value)), " ", name);
 }
 
-function bar(parts: [string, number | null][], whole: number): SVGSVGElement {
+export function bar(parts: [string, number | null][], whole: number): SVGSVGElement {
   const NS = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(NS, "svg");
   svg.setAttribute("class", "bar");

@@ -4,6 +4,7 @@ import { feed } from "./data";
 import { h, put } from "./dom";
 import { Header } from "./header";
 import { disclosuresPage } from "./pages/disclosures";
+import { inferencePage } from "./pages/inference";
 import { loginPage } from "./pages/login";
 import { overviewPage } from "./pages/overview";
 import { recordPage, recordsPage } from "./pages/records";
@@ -25,6 +26,7 @@ function route(): void {
   if (path === "/login") leave = loginPage(root);
   else if (site) leave = sitePage(root, decodeURIComponent(site[1]!));
   else if (record) leave = recordPage(root, record[1]!);
+  else if (path === "/inference") leave = inferencePage(root);
   else if (path === "/disclosures") leave = disclosuresPage(root);
   else if (path.startsWith("/records")) leave = recordsPage(root);
   else leave = overviewPage(root, open);

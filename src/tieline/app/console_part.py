@@ -50,6 +50,7 @@ async def run(runtime: Runtime, ready: Ready) -> None:
         info=lambda: told(runtime),
         tokens=tokens(config),
         disclosures=LiveBook(runtime.data / "disclosures.jsonl"),
+        tenants=config.tenants,
     )
     server = _Server(
         uvicorn.Config(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import httpx
@@ -20,10 +20,13 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tieline.clock import Clock, wall_now
+from tieline.config import Tenant
 from tieline.console import behind, chat, operator, page
 from tieline.console.disclosed import Published, shipped_book
 from tieline.console.door import COOKIE, SESSION_S, Door, Keys
+from tieline.console.doorway import Doorway
 from tieline.console.events import Hub
+from tieline.console.inference import inference_view
 from tieline.console.site import site_view
 from tieline.disclosures.book import Book
 from tieline.fleet import Fleet
@@ -49,15 +52,17 @@ def make_app(
     info: Info = None,
     tokens: Mapping[str, str] | None = None,
     disclosures: Callable[[], Book] = shipped_book,
+    tenants: Sequence[Tenant] = (),
 ) -> Starlette:
     """`store` is opened read-only. `info` (a mapping, or a function that gives one when asked) may have
     `parts` [{"name", "ok", "detail"}], `note` and `version`. `tokens` maps an operator's name to the SHA-256
     of their token; without it only this machine is answered. `disclosures` gives the book of published facts.
+    `tenants` are shown with their limits and budgets.
     """
     keys = Keys(tokens or {})
     hub = Hub(store, fleet, clock, link, _told(info))
     published = Published(disclosures)
-    room = Room(hub, chat.Chat(gateway_url, demo_key if gateway_url else None), keys)
+    room = Room(hub, chat.Chat(gateway_url, demo_key if gateway_url else None), keys, Doorway(gateway_url), tenants)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -67,8 +72,9 @@ def make_app(
         finally:
             await hub.stop()
             await room.chat.close()
+            await room.doorway.close()
 
-    pages = ["/", "/site/{site_id}", "/records", "/records/{seq:int}", "/disclosures", "/login"]
+    pages = ["/", "/inference", "/site/{site_id}", "/records", "/records/{seq:int}", "/disclosures", "/login"]
     app = Starlette(
         routes=[
             *(Route(path, room.page) for path in pages),
@@ -77,6 +83,7 @@ def make_app(
             Route("/api/overview", room.overview),
             Route("/api/events", room.events),
             Route("/api/site/{site_id}", room.site),
+            Route("/api/inference", room.inference),
             Route("/api/records", room.records),
             Route("/api/records/{seq:int}", room.record),
             Route("/api/month", room.month),
@@ -110,8 +117,8 @@ def check_host(host: str, tokens: Mapping[str, str] | None) -> None:
 class Room:
     """The handlers, each a few lines around what it serves."""
 
-    def __init__(self, hub: Hub, box: chat.Chat, keys: Keys) -> None:
-        self.hub, self.chat, self.keys = hub, box, keys
+    def __init__(self, hub: Hub, box: chat.Chat, keys: Keys, doorway: Doorway, tenants: Sequence[Tenant] = ()) -> None:
+        self.hub, self.chat, self.keys, self.doorway, self.tenants = hub, box, keys, doorway, tenants
 
     async def page(self, request: Request) -> Response:
         return page.document()
@@ -144,6 +151,11 @@ class Room:
         view["operator"] = _holder(request)
         view["can_command"] = self.hub.link is not None
         return _json(view)
+
+    async def inference(self, request: Request) -> Response:
+        door = await self.doorway.now()
+        hub = self.hub
+        return _json(inference_view(hub.fold, hub.clock.now(), hub.speed, door, self.tenants, hub.month_view))
 
     async def records(self, request: Request) -> Response:
         query = dict(request.query_params)

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from tieline.clock import FIVE_MINUTES, Interval
+from tieline.console.served import Served
 from tieline.economics import hashprice
 from tieline.fleet import Fleet, NodeGroup, RigGroup, Site
 from tieline.fleet.physics import GPU_AUX, aux_share
@@ -159,6 +160,7 @@ class Fold:
         # Set where samples of an earlier day came: sums by day are to be made again.
         self.past_told = False
         self.replicas: dict[str, tuple[int, ReplicaState]] = {}
+        self.served = Served()
         self.decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
         self.overrides: dict[str, tuple[int, Override]] = {}
         self.actions: deque[tuple[int, Action]] = deque(maxlen=200)
@@ -195,6 +197,7 @@ class Fold:
                     self.replicas[record.replica_id] = (seq, record)
             case Usage():
                 self.money += 1
+                self.served.add(seq, record)
                 bucket = self._bucket(record.at)
                 if bucket is not None:
                     bucket.real_tokens += record.output_tokens

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from tieline.books import build_book
+from tieline.books import Invoice, build_book, invoices
 from tieline.books.monthly import MonthlyUpdate, month_span, monthly_update
 from tieline.fleet import Fleet
 from tieline.ledger import Book
@@ -44,6 +44,7 @@ class Money:
     bills: list[PowerBill]
     usage: list[Usage]
     book: Book
+    invoices: list[Invoice]
 
 
 class Month:
@@ -79,7 +80,7 @@ class Month:
             network=[t for t in network if t.kind != "forecast"],
             book=money.book,
         )
-        return shown(update)
+        return shown(update) | {"invoices": [billed(one) for one in money.invoices]}
 
     async def _hashes(self, read: Read, start: datetime, now: datetime) -> tuple[float, int]:
         """Hashes of the month so far, and how many samples say so."""
@@ -110,13 +111,34 @@ def shown(update: MonthlyUpdate) -> dict[str, Any]:
     }
 
 
+def billed(invoice: Invoice) -> dict[str, Any]:
+    """A tenant's invoice to date, as the books would write it today."""
+    return {
+        "tenant": invoice.tenant,
+        "total_usd": float(invoice.total_usd),
+        "lines": [
+            {
+                "project": line.project,
+                "model": line.model,
+                "requests": line.requests,
+                "prompt_tokens": line.prompt_tokens,
+                "output_tokens": line.output_tokens,
+                "usd": float(line.amount_usd),
+                "exact_usd": line.nano_usd / 1e9,
+            }
+            for line in invoice.lines
+        ],
+    }
+
+
 def _money(store: Store, start: datetime, end: datetime, now: datetime) -> Money:
     openings = store.between(Opening, BEGINNING, end)
     payouts = store.between(Payout, BEGINNING, now + timedelta(microseconds=1))
     trades = store.between(Trade, BEGINNING, now)
     bills = store.between(PowerBill, start, now)
     usage = store.between(Usage, start, end)
-    return Money(openings, payouts, trades, bills, usage, build_book([*openings, *payouts, *trades, *bills]))
+    book = build_book([*openings, *payouts, *trades, *bills])
+    return Money(openings, payouts, trades, bills, usage, book, invoices(usage, f"{start:%Y-%m}"))
 
 
 def _hashes_of(store: Store, start: datetime, end: datetime) -> tuple[float, int]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from tieline.console.attention import attention_view
 from tieline.console.behind import STREAMS
 from tieline.console.fold import STEP_S, Change, Decision, Fold, Row, Unit
 from tieline.economics import network_hashrate, strike
@@ -109,6 +110,7 @@ def now_view(fold: Fold, live: Mapping[str, Live], now: datetime, speed: float, 
         "sites": sites,
         "origins": origins_view(fold),
         "replicas": replicas_view(fold, now),
+        "attention": attention_view(fold, sites, now),
         "parts": info.get("parts", []),
         "note": info.get("note", ""),
         "version": info.get("version", ""),

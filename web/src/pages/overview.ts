@@ -2,6 +2,7 @@
 
 import { feed, type Overview } from "../data";
 import { h, put } from "../dom";
+import { AttentionStrip } from "../attention";
 import { ChatBox } from "../chat";
 import { Decisions } from "../decisions";
 import { KeyNumbers } from "../keys";
@@ -12,7 +13,7 @@ import { num } from "../format";
 
 export function overviewPage(root: HTMLElement, open: (path: string) => void): () => void {
   document.title = "Tieline";
-  const keys = new KeyNumbers(), map = new FleetMap(open), decisions = new Decisions(), chat = new ChatBox();
+  const attention = new AttentionStrip(), keys = new KeyNumbers(), map = new FleetMap(open), decisions = new Decisions(), chat = new ChatBox();
   const power = h("div", { class: "plot tall", role: "img", "aria-label": "Power by use over the last day" });
   const hash = h("div", { class: "plot", role: "img", "aria-label": "Hashrate over the last day" });
   const tokens = h("div", { class: "plot", role: "img", "aria-label": "Tokens per second over the last day" });
@@ -22,6 +23,7 @@ export function overviewPage(root: HTMLElement, open: (path: string) => void): (
   const hashPanel = panel("Hashrate", "EH/s, operating under deployed", [{ stream: "Sample" }], "half-width", hash);
   put(root,
     h("h1", { class: "sr" }, "Overview"),
+    attention.el,
     keys.el,
     h("div", { class: "layout" },
       panel("Fleet", "Where the megawatts are, and what they do now", [{ stream: "Sample" }, { stream: "Plan" }, { stream: "Outcome" }], "map-panel", map.el).el,
@@ -53,6 +55,7 @@ export function overviewPage(root: HTMLElement, open: (path: string) => void): (
 
   const stop = feed.follow((o, fresh) => {
     const all = fresh.has("all");
+    if (all || fresh.has("attention") || fresh.has("parts")) attention.update(o);
     if (all || fresh.has("keys") || fresh.has("month")) keys.update(o);
     if (all || fresh.has("sites")) map.update(o);
     if (all || fresh.has("decisions")) decisions.update(o);

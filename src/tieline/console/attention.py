@@ -1,0 +1,93 @@
+"""What needs a person now, worst first: read before anything else at three in the morning.
+
+Pure: a fold and the sites' present state in, lines out. Nothing here is a guess: each line is a record that
+stands open, or a limit that is not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+from tieline.console.fold import Fold
+from tieline.console.operator import ACCEPT
+from tieline.fleet import Site
+from tieline.records import Plan
+
+Json = dict[str, Any]
+
+LEVELS: Final = ("bad", "warn", "note")
+# Readings of one moment and a limit are compared with this much room: meters are of class 0.5.
+OVER_SHARE = 1.005
+MOST = 60
+
+
+def attention_view(fold: Fold, sites: list[Json], now: datetime) -> list[Json]:
+    """`sites` is `views.site_now` of each. At most MOST lines; each has level, what, text and a site or None."""
+    lines = [line for site in sites for line in _of_site(fold, fold.sites[site["id"]], site, now)]
+    lines += _of_replicas(fold, now)
+    lines.sort(key=lambda line: LEVELS.index(line["level"]))
+    return lines[:MOST]
+
+
+def _of_site(fold: Fold, site: Site, state: Json, now: datetime) -> Iterator[Json]:
+    def line(level: str, what: str, text: str, seq: int | None = None, since: datetime | None = None) -> Json:
+        return {
+            "level": level,
+            "what": what,
+            "text": text,
+            "site_id": site.id,
+            "site": site.name,
+            "seq": seq,
+            "since": None if since is None else since.timestamp(),
+        }
+
+    drawn, limit = state["drawn_mw"], state["limit_mw"]
+    if drawn is not None and drawn > limit * OVER_SHARE:
+        yield line("bad", "over its limit", f"draws {drawn:.2f} of {limit:.2f} MW", state["plan_seq"])
+    silent = state["units"] - state["heard"]
+    if silent:
+        yield line("bad", "not heard", f"{silent} of {state['units']} units")
+    for seq, fault in fold.faults.values():
+        if fault.site_id == site.id and (fault.until is None or fault.until > now):
+            yield line("bad", "fault", f"{fault.what}: {fault.detail}" if fault.detail else fault.what, seq, fault.at)
+    for group in site.units:
+        known = fold.outcomes.get(group.id)
+        if known is None or known[1].result not in ("refused", "unreachable"):
+            continue
+        said = "does not answer" if known[1].result == "unreachable" else "did not obey"
+        yield line("bad", said, f"{group.id} {known[1].detail}".strip(), known[0], known[1].at)
+    plan = fold.plans.get(site.id)
+    if plan is not None and plan[1].valid_until <= now:
+        yield line("warn", "no plan in force", "holds its safe default", plan[0], plan[1].valid_until)
+    for seq, order in fold.instructions.values():
+        if order.site_id == site.id and order.at <= now < order.until:
+            text = f"at most {order.limit_w / 1e6:.2f} MW until {order.until:%H:%M} UTC"
+            yield line("warn", "grid order", text, seq, order.at)
+    for seq, held in fold.overrides.values():
+        if held.site_id == site.id and held.until > now:
+            text = f"{held.unit_id or 'the site'} by {held.by}, until {held.until:%H:%M} UTC: {held.why}"
+            yield line("note", "held by hand", text, seq, held.known_at)
+    if site.mode == "advise" and plan is not None and plan[1].valid_until > now and not _confirmed(fold, site, plan[1]):
+        yield line("note", "waits for a confirmation", "its plan is advised", plan[0], plan[1].at)
+
+
+def _confirmed(fold: Fold, site: Site, plan: Plan) -> bool:
+    known_at = plan.known_at.isoformat()
+    return any(a.what == ACCEPT and a.target == site.id and a.detail == known_at for _, a in fold.actions)
+
+
+def _of_replicas(fold: Fold, now: datetime) -> Iterator[Json]:
+    for seq, replica in fold.replicas.values():
+        if replica.state == "ready":
+            continue
+        yield {
+            "level": "note" if replica.state == "draining" else "bad",
+            "what": f"replica {replica.state}",
+            "text": f"{replica.replica_id} {replica.detail}".strip(),
+            "site_id": replica.site_id,
+            "site": fold.sites[replica.site_id].name if replica.site_id in fold.sites else replica.site_id,
+            "seq": seq,
+            "since": replica.known_at.timestamp(),
+        }
