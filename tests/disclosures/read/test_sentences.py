@@ -228,14 +228,16 @@ def test_an_outlook_is_not_last_years_month() -> None:
     assert figures(text) == {("2025-05", "btc_produced"): "152"}
 
 
-def test_a_bare_hashrate_is_named_only_beside_an_average() -> None:
+def test_a_hashrate_that_grew_is_the_rated_one() -> None:
     beside = figures(
         "In May the hash rate increased by 7% to 26.4 EH/s. The average operational rate fell by 14% to 19.3 EH/s. It mined 10 BTC."
     )
     assert beside[("2025-05", "deployed_ehs")] == "26.4"
     assert beside[("2025-05", "avg_operating_ehs")] == "19.3"
     alone = figures("In May the hash rate increased by 7% to 26.4 EH/s. It mined 10 BTC.")
-    assert alone == {("2025-05", "btc_produced"): "10"}
+    assert alone == {("2025-05", "btc_produced"): "10", ("2025-05", "deployed_ehs"): "26.4"}
+    bare = figures("In May the hash rate was 26.4 EH/s. It mined 10 BTC.")
+    assert bare == {("2025-05", "btc_produced"): "10"}
 
 
 def test_a_company_may_be_known_under_another_ticker() -> None:

@@ -74,7 +74,7 @@ _ABSENT = re.compile(
     r"(?:n\.?\s?/?\s?a\.?|nm|n\.m\.|not applicable|not available|不适用|不適用|k\.\s?a\.|n\.\s?d\.|s/o|\*+)",
     re.IGNORECASE,
 )
-_GAP = re.compile(r"[\s|*†‡]*(?:\(\d\)|\[\d\])?[\s|*†‡]*")
+_GAP = re.compile(r"[\s|*†‡~≈]*(?:\(\d\)|\[\d\])?[\s|*†‡]*")
 _TOKEN = re.compile(r"(?<![^\s|])(?:(?P<zero>[$€£]?\s?-{1,2})|(?P<na>N/?A|n/?a|NM|n\.?m\.?))(?=\s|$|\|)")
 
 
@@ -350,6 +350,10 @@ def _line_items(text: str, start: int, end: int, style: str) -> list[Item]:
     return [Item("label", start, end, label=(stripped, start, end), cells=[(start, end)])]
 
 
+_REMARK = re.compile(r"(?<=[\d%])\s*\([^()]*[^\W\d_]{3,}[^()]*\)\s*\d?\*?$")
+"""`11,956 (10,608 adj)3`: a figure with a remark on it."""
+
+
 def _whole(text: str, start: int, end: int, style: str) -> Item | None:
     """The stretch as nothing but values, or nothing but headings."""
     content = text[start:end]
@@ -365,6 +369,9 @@ def _whole(text: str, start: int, end: int, style: str) -> Item | None:
     heading = _heading(text, start, end)
     if heading is not None:
         return heading
+    remark = _REMARK.search(stripped)
+    if remark is not None:
+        end = start + remark.start()
     values = _run_of_values(text, start, end, style)
     return Item("values", start, end, values=values) if values else None
 

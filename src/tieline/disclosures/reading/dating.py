@@ -38,17 +38,24 @@ def period_of(
     right_end = q.end + len(spot.right)
     labelled = _labelled(text, usable, q.start)
     if labelled is not None:
-        return key_of(labelled, ctx)
+        return _key(text, labelled, ctx)
+    if WHICH_WAS.search(text[start : q.start]) and (named := [p for p in usable if p.end <= q.start]):
+        return _key(text, named[-1], ctx)
+    if not spot.compared and (earlier := _earlier(spot.left)) is not None:
+        base = base_period(text, start, [p for p in usable if p.end < spot.start], spot, ctx)
+        own = [p for p in usable if spot.start <= p.start < right_end]
+        if not own:
+            return shift(base, -1) if earlier["month"] and base is not None and len(base) == 7 else None
     if spot.compared:
         floor = max([spot.start + m.end() for m in COMPARISON.finditer(text[spot.start : q.start])], default=spot.start)
         inside = [p for p in usable if floor <= p.start < q.start or q.end <= p.start < right_end]
         if inside:
-            return key_of(inside[0], ctx)
+            return _key(text, inside[0], ctx)
         near = text[max(start, q.start - 60) : min(end, q.end + 80)]
         base = base_period(text, start, marks, spot, ctx)
         rest = [p for p in usable if p.start > q.end]
         if ctx.statement and rest:
-            return key_of(rest[0], ctx)
+            return _key(text, rest[0], ctx)
         if re.search(r"same period", near, re.IGNORECASE):
             return None
         if _PRIOR_YEAR.search(near) and base is not None and len(base) == 7:
@@ -56,10 +63,47 @@ def period_of(
         if _PRIOR_MONTH.search(near) and base is not None and len(base) == 7:
             return shift(base, -1)
         return None
+    stood = [p for p in usable if p.kind == "date" and p.start >= q.end]
+    if stood and re.fullmatch(r"[^.;]{0,60}\bas (?:of|at) (?:the )?", text[q.end : stood[0].start]):
+        return key_of(stood[0], ctx)
     beside = [p for p in usable if q.end <= p.start < right_end and not COMPARISON.search(text[q.end : p.start])]
     if beside and _beside(text, q.end, beside[0]):
-        return key_of(beside[0], ctx)
+        return _key(text, beside[0], ctx)
     return base_period(text, start, marks, spot, ctx)
+
+
+WHICH_WAS = re.compile(
+    r"\b(?:from|over|than|versus|compared (?:to|with))\s+[^,;.\d]{3,24}(?:20\d\d)?, (?:which|when it|where it) (?:was|were|stood at)\s*(?:approximately |about |\$)?\Z",
+    re.IGNORECASE,
+)
+"""`a 5.2-per-cent increase from October, which was 3.94 EH/s`."""
+_EARLIER = re.compile(
+    r"(?:(?P<month>\b(?:previous|prior|preceding) month)|\b(?:last|previous|prior|preceding) year|\ba year (?:ago|earlier))\b"
+    r"(?![^.;]*(?:%|\bto\b))(?!-)",
+    re.IGNORECASE,
+)
+
+
+def _earlier(left: str) -> re.Match[str] | None:
+    """`while last year it generated 3,733 BTC`: the clause speaks of another time than the document's."""
+    m = _EARLIER.search(left)
+    if m is None or COMPARISON.search(left[max(0, m.start() - 30) : m.start()]):
+        return None
+    return None if re.search(r"[,;]\s*(?:and|but|while|with)\b", left[m.end() :]) else m
+
+
+_YEAR_BEFORE = re.compile(
+    r"\s*(?:,? of (?:the )?(?:previous|prior|preceding|last) year|,? (?:a|one) year (?:ago|earlier|before)|,? last year|,? the (?:previous|prior) year)\b",
+    re.IGNORECASE,
+)
+
+
+def _key(text: str, p: Period, ctx: Context) -> str | None:
+    """The period as facts carry it; `August of the previous year` is a year back."""
+    key = key_of(p, ctx)
+    if p.year is None and p.kind == "month" and key is not None and _YEAR_BEFORE.match(text, p.end):
+        return shift(ctx.period[:5] + key[5:7] if ctx.period else key, -12)
+    return key
 
 
 def _labelled(text: str, marks: list[Period], at: int) -> Period | None:
@@ -73,6 +117,8 @@ def _labelled(text: str, marks: list[Period], at: int) -> Period | None:
         r"[(\[][^()\[\]:]{0,28}$", lead
     ):
         return before[-1]
+    if re.fullmatch(r"\s?", gap) and re.search(r"[(\[]\s?$", lead):
+        return before[-1]  # `(June 2022 £3.38m)`
     return None
 
 
@@ -87,7 +133,12 @@ def _beside(text: str, at: int, p: Period) -> bool:
 def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Context) -> str | None:
     """The nearest period before the number that no comparison governs; else after it; else the document's."""
     q = spot.q
-    free = [p for p in marks if p.kind != "span" and not _governed(text, start, p)]
+    told = [
+        p for p in marks if p.end <= q.start and not _governed(text, start, p) and not _closed(text, start, p, q.start)
+    ]
+    if told and told[-1].kind == "span":
+        return None  # `over the eight months ended August 31`
+    free = [p for p in marks if p.kind != "span" and not _governed(text, start, p) and not _HALVING.match(text, p.end)]
     before = [p for p in free if p.end <= q.start and not _closed(text, start, p, q.start)]
     if (
         len(before) > 1
@@ -100,14 +151,16 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
     ):
         return None  # one figure for two months
     if before:
-        return key_of(before[-1], ctx)
+        return _key(text, before[-1], ctx)
     after = [
         p
         for p in free
         if p.start >= q.end
         and not _for_another(text, q.end, p)
         and not re.search(
-            r"%|" + w.DELTA.pattern + r"|\b(?:reduction|drop|decline|rise|up|down|higher|lower)\b",
+            r"%|"
+            + w.DELTA.pattern
+            + r"|\b(?:reduction|drop|decline|rise|up|down|higher|lower|due to|because|owing|attribut\w+|reflect\w*|following|after|since|driven|expected|until|before|ahead|by)\b",
             text[q.end : p.start],
             re.IGNORECASE,
         )
@@ -115,7 +168,7 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
     if after and not ctx.statement and after[0].kind == "quarter" and ctx.period is not None:
         return ctx.period
     if after and (ctx.statement or after[0].kind == "month" or (after[0].kind == "date" and after[0].ends_month)):
-        key = key_of(after[0], ctx)
+        key = _key(text, after[0], ctx)
         if (
             key is None
             or ctx.statement
@@ -125,6 +178,10 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
         ):
             return key
     return ctx.period
+
+
+_HALVING = re.compile(r"(?:'s)? (?:\d{4} )?(?:bitcoin )?(?:halving|conference|storm|outage|meeting)\b", re.IGNORECASE)
+"""`the April halving` names an event and dates no figure."""
 
 
 def _closed(text: str, start: int, p: Period, at: int) -> bool:
@@ -161,7 +218,7 @@ def _paired_period(
         same = [s for s in spots if s.q.unit == spot.q.unit]
         dated = [p for p in marks if p.end <= same[0].q.start]
         if len(same) == len(dated) and len(same) > 1:
-            return key_of(dated[same.index(spot)], ctx)
+            return _key(text, dated[same.index(spot)], ctx)
     before = text[start : spot.q.start]
     falling = re.search(r"\bfrom\s*(?:approximately|about|nearly|a )?\s*(?:US)?\$?\s*$", before, re.IGNORECASE)
     if falling is not None:
@@ -172,7 +229,7 @@ def _paired_period(
             text[spot.q.end : own[0].start],
             re.IGNORECASE,
         ):
-            return key_of(own[0], ctx)
+            return _key(text, own[0], ctx)
         if (
             following is not None
             and following.q.unit == spot.q.unit

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from tieline.disclosures.fact import Kind
+from tieline.disclosures.reading.unglue import unglue
 
 MAX_BYTES = 8 * 1024 * 1024
 """The largest 10-K exhibits that carry a production table are under 6 MB; a page above this is no release."""
@@ -101,7 +102,9 @@ def normalise(text: str) -> str:
     text = text.translate(_TABLE)
     if "\t" in text:
         text = text.replace("\t", " | ")
-    text = _separated(text)
+    if "В" in text or "Т" in text:
+        text = re.sub(r"(?<!\w)[ВB][ТT][СC](?!\w)", "BTC", text)  # Cyrillic letters that look Latin
+    text = unglue(_separated(text))
     text = re.sub(r"[^\S\n]{2,}", "  ", text)
     return re.sub(r"\n{3,}", "\n\n", text)
 

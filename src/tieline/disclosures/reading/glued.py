@@ -19,6 +19,10 @@ MAX_READINGS = 20_000
 _NUMBER = re.compile(r"(?:[1-9]\d{0,2}(?:,\d{3})+|0|[1-9]\d*)(?:\.\d+)?")
 _PERCENTS = re.compile(r"(?P<sign>-?)\s?(?P<value>\d+(?:\.\d+)?) ?%")
 _BODY = re.compile(r"^(?P<label>.*?[A-Za-z)])(?P<body>\d?[\d,]*\$?\d.*)$", re.DOTALL)
+_SET_APART = re.compile(
+    r"^(?P<label>.*?[A-Za-z)])\*?(?P<body>(?:[~$]\s?\d[\d,]*(?:\.\d+)?(?:\s?(?:million|billion))?\s*){2,})$", re.DOTALL
+)
+"""`Deployed Miners~1,000~12,450~12,450`: each value begins with a sign, and no footnote can stand between."""
 _UNIT_SPLIT = re.compile(r"\s?(?P<unit>EH/s|PH/s|TH/s|J/TH|W/TH|BTC|MW|c/kWh|million|billion|m\b|bn\b)")
 
 
@@ -35,6 +39,9 @@ class Piece:
 
 def solve(row: str, months: int) -> tuple[str, list[Piece]] | str | None:
     """The label and one piece per month; a reason where the row has two readings; None where it is no such row."""
+    apart = _set_apart(row, months)
+    if apart is not None:
+        return apart
     match = _BODY.match(row)
     if match is None or months < 2:
         return None
@@ -62,6 +69,22 @@ def solve(row: str, months: int) -> tuple[str, list[Piece]] | str | None:
         if not found
         else "the cells ran together and several readings fit"
     )
+
+
+def _set_apart(row: str, months: int) -> tuple[str, list[Piece]] | None:
+    """Values that begin with `$` or `~`; grouped digits show that none has a footnote behind it."""
+    match = _SET_APART.match(row)
+    if match is None or months < 2:
+        return None
+    pieces: list[Piece] = []
+    for m in re.finditer(r"(?P<sign>[~$])\s?(?P<num>\d[\d,]*(?:\.\d+)?)\s?(?P<scale>million|billion)?", match["body"]):
+        if not _NUMBER.fullmatch(m["num"]) or (len(m["num"]) > 3 and "," not in m["num"] and "." not in m["num"]):
+            return None
+        at = match.start("body")
+        scale = {"million": 6, "billion": 9}.get(m["scale"] or "", 0)
+        unit = "USD" if m["sign"] == "$" else None
+        pieces.append(Piece(Decimal(m["num"].replace(",", "")), at + m.start(), at + m.end(), unit, scale))
+    return (match["label"], pieces) if len(pieces) == months else None
 
 
 def _segments(numbers: str, offset: int, months: int) -> list[list[Piece]] | None:

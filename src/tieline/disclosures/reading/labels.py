@@ -522,6 +522,8 @@ def _decide(text: str, unit: str | None, section: str) -> tuple[str, str, bool] 
         return "service_fee_btc", "label:fee", False
     if has(w.EQUIVALENT) and has(w.POWER):
         return "btc_equivalent_not_coins", "label:equivalent", False
+    if has(w.EQUIVALENT, w.PRODUCED) and re.search(r"\b(?:actual|total|and equiv|plus)", text, re.IGNORECASE):
+        return "btc_produced", "label:produced-with-equivalents", True
     if has(w.CUSTOMERS) and any_of(w.PRODUCED, w.SHARE):
         return "hosted_btc_customers", "label:customers", False
     if has(w.JOINT) and has(w.PRODUCED):

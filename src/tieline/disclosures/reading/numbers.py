@@ -46,7 +46,7 @@ _UNITS: list[tuple[str, str, Decimal]] = [
     (
         r"(?:(?i:[WJ] ?/ ?T(?:H|\b))|joules?(?:/| per )(?:tera ?hash|TH)(?: \(J/TH\))?"
         r"|[Ww]atts?(?:/| per )(?:tera ?hash|TH)(?: \([JW]/TH\))?|Joule (?:pro|je) Terahash"
-        r"|[Jj]ou?les? (?:por|par|per) terahash|焦耳/太哈希|焦/T|J/T)(?:/s)?",
+        r"|[Jj]ou?les? (?:por|par|per) terahash|焦耳/太哈希|焦耳 ?\(J/TH\)|焦/T|J/T)(?:/s)?",
         "J/TH",
         Decimal(1),
     ),
@@ -64,7 +64,15 @@ _UNITS: list[tuple[str, str, Decimal]] = [
     ),
     (r"(?:TH ?/ ?s(?:ec(?:ond)?)?|Th/s|[Tt]era-?[Hh]ash(?:es)?(?: per second)?)", "EH/s", Decimal("0.000001")),
     (
-        r"(?:BTC|[Bb]itcoins?|BITCOINS?|[Cc]oins|₿|枚(?:比特[币幣])?|個(?:比特[币幣])?|个比特币|比特[币幣]|ビットコイン|비트코인"
+        r"(?:(?:of (?:its|our|the [Cc]ompany's) )?(?:(?:latest|new|next|current|prior|previous|older)[- ]generation |own(?:ed)? "
+        r"|self-owned |operational |active |energi[sz]ed |installed |deployed |operating )?(?:[Bb]itcoin |BTC )?(?:[Mm]ining |ASIC )?"
+        r"(?:miners|machines|rigs|devices|ASICs|servers|computers|mineros|mineurs|Miner\b|miner\b|self-miners|矿机|台矿机|台))",
+        "miners",
+        Decimal(1),
+    ),
+    (r"(?:(?:bitcoin |BTC |Bitcoin )?blocks?\b|区块|區塊|个区块|bloques|Blöcke|blocs|blocchi)", "blocks", Decimal(1)),
+    (
+        r"(?:(?:gross |net |new )?(?:BTC\b|[Bb]itcoins?\b)|BTC|[Bb]itcoins?|BITCOINS?|[Cc]oins|₿|[枚個个](?:比特[币幣]|BTC)?(?!月)|比特[币幣]|ビットコイン|비트코인"
         r"|биткоин\w*|биткойн\w*|BTCs|Bitcoin-Einheiten)",
         "BTC",
         Decimal(1),
@@ -73,13 +81,6 @@ _UNITS: list[tuple[str, str, Decimal]] = [
     (r"(?:%|-?per-?\s?cent\b|percent\b|Prozent\b|por ciento\b|pour cent\b|％|percentage points?)", "%", Decimal(1)),
     (r"(?:MWh|GWh|kWh)", "energy", Decimal(1)),
     (r"(?:MW|GW|kW|[Mm]egawatts?|[Gg]igawatts?|兆瓦)", "power", Decimal(1)),
-    (
-        r"(?:(?:bitcoin |BTC )?(?:mining |ASIC )?(?:miners|machines|rigs|mining rigs|mining machines|ASICs|servers"
-        r"|mineros|Miner|矿机|台矿机|台))",
-        "miners",
-        Decimal(1),
-    ),
-    (r"(?:(?:bitcoin |BTC |Bitcoin )?blocks?\b|区块|區塊|个区块|bloques|Blöcke|blocs|blocchi)", "blocks", Decimal(1)),
     (
         r"(?:days|Tage|días|jours|months|Monate|years|weeks|hours|basis points|bps|GPUs?|acres|employees|shares"
         r"|times|x\b|天|年|个月)",
@@ -201,6 +202,9 @@ def _quantity(m: re.Match[str], style: str) -> Quantity | None:
     raw = m["num"]
     if len(raw) > 30:
         return None
+    before, behind = m.string[m.start("num") - 1 : m.start("num")], m.string[m.end("num") : m.end("num") + 1]
+    if before in (")", "]") and behind.isupper():
+        return None  # `(PH/s)1,164Bitcoin mined`: cells that ran together
     value = to_decimal(raw, style)
     if value is None:
         return None

@@ -32,15 +32,25 @@ for _names in (
             _MONTHS.setdefault(_name, _i)
 _NAME = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _QUARTERS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "1st": 1, "2nd": 2, "3rd": 3, "4th": 4,
-             "一": 1, "二": 2, "三": 3, "四": 4, "1": 1, "2": 2, "3": 3, "4": 4}  # fmt: skip
-_COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "nine": 9, "twelve": 12, "ten": 10}
+             **{word[:4]: n for n, words in enumerate((
+             "premier primer primo primeiro ersten перв", "deuxième second segundo secondo zweiten втор",
+             "troisième tercer terzo terceiro dritten трет", "quatrième cuarto quarto vierten четв четвё",
+         ), 1) for word in words.split()},
+         "一": 1, "二": 2, "三": 3, "四": 4, "1": 1, "2": 2, "3": 3, "4": 4}  # fmt: skip
+_COUNTS = {
+    word: count
+    for count, word in enumerate(
+        ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 1
+    )
+}
 _YEAR = r"(?:20[1-4]\d)"
 
 _PATTERN = re.compile(
-    r"(?P<q>\bQ(?P<q1>[1-4])[ \-/']*(?P<qy1>" + _YEAR + r"|\d\d)\b|\b(?P<q2>[1-4])Q[ \-']*(?P<qy2>" + _YEAR + r"|\d\d)\b"
+    r"(?P<q>\bQ(?P<q1>[1-4])[ \-/']*(?P<qy1>" + _YEAR + r"(?!\d)|\d\d\b)|\b(?P<q2>[1-4])Q[ \-']*(?P<qy2>" + _YEAR + r"|\d\d)\b"
     r"|\b(?P<qy3>" + _YEAR + r")[ \-]?Q(?P<q3>[1-4])\b"
     r"|\b(?P<q4>first|second|third|fourth|1st|2nd|3rd|4th)[ -](?:fiscal )?(?:quarter|qtr\.?)(?:\s+of)?(?:\s+fiscal(?: year)?)?(?:,?\s+(?P<qy4>" + _YEAR + r"))?"
     r"|(?P<qy5>" + _YEAR + r")年(?:第)?(?P<q5>[一二三四1-4])季度?"
+    r"|\b(?P<q7>premier|deuxième|second|troisième|quatrième|primer|primo|segundo|secondo|tercer|terzo|terceiro|cuarto|quarto|primeiro|ersten?|zweiten?|dritten?|vierten?|перв\w+|втор\w+|треть\w+|четв[её]рт\w+)[ -](?:trimestre|quartals?|квартал\w*)(?: (?:de |del |do |des Jahres )?(?P<qy7>" + _YEAR + r"))?"
     r"|\bQ(?P<q6>[1-4])\b(?!\d))"
     r"|(?P<iso>(?<![\d/.\-])(?P<iy>" + _YEAR + r")[\-/.](?P<im>0[1-9]|1[0-2]|[1-9](?![\d]))(?:[\-/.](?P<id>0[1-9]|[12]\d|3[01]))?(?![\d/\-]))"
     r"|(?P<num>(?<![\d/.$-])(?P<n1>0?[1-9]|[12]\d|3[01])(?P<nsep>[/.])(?P<n2>0?[1-9]|[12]\d|3[01])(?P=nsep)(?P<ny>" + _YEAR + r"|\d\d(?=\s*(?:$|[|\n)])))(?![\d/.]\d|\d))"
@@ -56,7 +66,8 @@ _PATTERN = re.compile(
     re.IGNORECASE,
 )  # fmt: skip
 _SPAN = re.compile(
-    r"(?:\b(?P<count>one|two|three|four|five|six|nine|ten|twelve|\d{1,2})[ -]months?(?: period)?(?: ended| ending)?\s*,?\s*$)"
+    r"(?:\b(?P<count>one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d{1,2})[ -]months?(?: period)?(?: ended| ending)?\s*,?\s*$)"
+    r"|(?P<quarter>(?<!and )\bquarter(?:ly period)? (?:ended|ending)\s*,?\s*$)"
     r"|(?P<week>\bweeks? (?:ended|ending|of|to)\s*(?:\w+day,?\s*)?$)"
     r"|(?P<single>\bmonths? (?:ended|ending|of)\s*$)"
     r"|(?P<ended>\b(?:fiscal )?(?:year|full year)(?: ended| ending)\s*$)|(?P<ytd>\b(?:YTD|year[- ]to[- ]date)(?: ended)?\s*$)",
@@ -102,7 +113,7 @@ class Period:
 
 
 _CANDIDATE = re.compile(
-    r"20[1-4]\d|\d[/.]\d{1,2}[/.]\d\d|Q ?[1-4]|[1-4] ?Q|quarter|qtr|[月월年季]|['’]\d\d|(?:^|[^a-z])(?:"
+    r"20[1-4]\d|\d[/.]\d{1,2}[/.]\d\d|Q ?[1-4]|[1-4] ?Q|quarter|qtr|trimestre|quartal|квартал|[月월年季]|['’]\d\d|(?:^|[^a-z])(?:"
     + "|".join(sorted({name[:3] for name in _MONTHS}))
     + r")",
     re.IGNORECASE,
@@ -133,8 +144,8 @@ def periods(text: str, start: int = 0, end: int | None = None) -> list[Period]:
 
 def _period(text: str, m: re.Match[str]) -> Period | None:
     if m["q"]:
-        number = m["q1"] or m["q2"] or m["q3"] or m["q4"] or m["q5"] or m["q6"]
-        year = m["qy1"] or m["qy2"] or m["qy3"] or m["qy4"] or m["qy5"]
+        number = m["q1"] or m["q2"] or m["q3"] or m["q4"] or m["q5"] or m["q6"] or m["q7"][:4]
+        year = m["qy1"] or m["qy2"] or m["qy3"] or m["qy4"] or m["qy5"] or m["qy7"]
         return Period("quarter", _year(year), _QUARTERS[number.lower()], None, m.start(), m.end())
     if m["iso"]:
         day = m["id"]
@@ -210,6 +221,8 @@ def _spanned(text: str, p: Period, floor: int) -> Period:
     start = max(floor, p.start - 40) + lead.start()
     if lead["single"]:
         return replace(p, kind="month", day=None, start=start) if p.kind in ("date", "month") else p
+    if lead["quarter"]:
+        return replace(p, kind="quarter", month=p.month // 3, day=None) if p.ends_month and p.month % 3 == 0 else p
     if lead["week"]:
         return replace(p, kind="week", start=start)
     if lead["ended"]:

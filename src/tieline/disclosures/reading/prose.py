@@ -16,7 +16,7 @@ from decimal import Decimal
 from tieline.disclosures.reading import words as w
 from tieline.disclosures.reading.claims import MEDIUM, STRONG, Claim, convert
 from tieline.disclosures.reading.context import Context
-from tieline.disclosures.reading.dating import period_of
+from tieline.disclosures.reading.dating import WHICH_WAS, period_of
 from tieline.disclosures.reading.periods import Period, periods
 from tieline.disclosures.reading.rates import UNNAMED, last_end
 from tieline.disclosures.reading.roles import cue_in, role_of
@@ -37,6 +37,11 @@ _YEAR_ALONE = re.compile(
     r"\b(?:in|for|during|throughout|fiscal(?: year)?|calendar(?: year)?|year|full-year|full year)\s+20[12]\d\b(?!-)|\b20[12]\d (?:fiscal|financial|full) year|\bfiscal year\b|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven) months\b|\b(?:first|second) half\b",
     re.IGNORECASE,
 )
+_QUARTERLY = re.compile(
+    r"\b(?:previous|prior|preceding|last|same) quarter\b|\bquarter[- ](?:over|on)[- ]quarter\b|\bsequentially\b|\b(?:during|in|for|over|throughout) the quarter\b|\bquarterly\b",
+    re.IGNORECASE,
+)
+"""A sentence on a quarter that does not name it, or that compares with another."""
 _WORTH = re.compile(
     r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b|\b(?:sold|sell|sales?|hodl|held|retained)|verkauft|vend|未|没有|沒有|売却",
     re.IGNORECASE,
@@ -56,13 +61,16 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
     out: list[Claim] = []
     previous: list[Claim] = []
     carried: str | None = None
+    quarter: str | None = None  # the quarter that the document reports, once it has named one
     for start, end in sentences(text, skip):
         if "\n" in text[max(0, start - 2) : start]:
             carried = None  # a new paragraph speaks of the document's month again
         if not _WORTH.search(text, start, end):
             continue
         marks = periods(text, start, end)
-        if _YEAR_ALONE.search(text, start, end) and not marks:
+        if not marks and _QUARTERLY.search(text, start, end):
+            carried = quarter or "none"
+        elif not marks and _YEAR_ALONE.search(text, start, end) and not w.YTD.search(text, start, end):
             carried = "none"
         found = _sentence(text, start, end, marks, ctx, previous, carried)
         out.extend(found)
@@ -74,9 +82,11 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
             if p.kind in ("quarter", "year", "span") and not COMPARISON.search(text[max(start, p.start - 14) : p.start])
         ]
         months = [p for p in marks if p.kind == "month" or (p.kind == "date" and not (carried and "Q" in carried))]
+        if quarter is None and quarters and quarters[0].kind == "quarter":
+            quarter = key_of(quarters[0], ctx)
         if months or "\n" in text[end : end + 1] or text[end - 1 : end] == "\n":
             carried = None
-        if not months and _YEAR_ALONE.search(text, start, end):
+        if not months and _YEAR_ALONE.search(text, start, end) and not w.YTD.search(text, start, end):
             carried = "none"
         elif quarters and quarters[0].kind == "quarter" and not [p for p in marks if p.kind == "month"]:
             carried = key_of(quarters[0], ctx)
@@ -98,6 +108,9 @@ def _sentence(
     roles: list[tuple[str, int] | None] = []
     for i, spot in enumerate(spots):
         role = role_of(sentence, spot, ctx)
+        if i and spot.q.unit == "EH/s" and _closes_range(spot, spots[i - 1]):
+            # `in network hash rate, from 214 EH/s as of June 30 to 370 EH/s`: the words stand before the first
+            role = role_of(sentence, replace(spot, left=spots[i - 1].left + " to ", compared=False), ctx)
         if (
             role is None
             and i
@@ -106,9 +119,14 @@ def _sentence(
                 or _bracketed(text, spots[i - 1], spot, marks)
                 or spot.compared
                 or _closes_range(spot, spots[i - 1])
+                or WHICH_WAS.search(text[start : spot.q.start])
             )
         ):
             role = _inherit(spot, spots, roles, i)
+        if role is None and i and _translated(text, spots[i - 1], spot):
+            role = role_of(sentence, replace(spots[i - 1], q=replace(spots[i - 1].q, unit="USD")), ctx)
+            if role is None and any(re.search(r"[(\[]\s?$", text[max(0, p.start - 2) : p.start]) for p in marks):
+                role = _inherit(spot, spots, roles, i)
         roles.append(role)
         if role is not None and spot.compared and role[1] == STRONG and _another_thing(spot, role, spots, roles, i):
             spots[i] = replace(spot, compared=False)
@@ -117,15 +135,18 @@ def _sentence(
         if role is None:
             continue
         name, strength = role
-        period = period_of(text, start, end, marks, spot, spots, i, ctx)
-        if not period or (carried == "none" and not marks):
+        dated = i - 1 if i and _translated(text, spots[i - 1], spot) else i
+        period = period_of(text, start, end, marks, spots[dated], spots, dated, ctx)
+        if not period or (carried == "none" and not marks and name != "ytd_btc"):
             continue
-        if carried and not marks and len(carried) == 6:
+        if carried and not marks and len(carried) == 6 and name != "ytd_btc":
             period = carried
         amount = convert("deployed_ehs" if name == UNNAMED else name, spot.q, None)
         if isinstance(amount, str) or (
             spot.q.negative and name not in ("btc_sold", "service_fee_btc") and "(" not in spot.q.printed
         ):
+            continue
+        if name == "ytd_btc" and len(period) != 7:
             continue
         if "Q" in period and name in ("avg_operating_ehs", "deployed_ehs", "operating_month_end_ehs", UNNAMED):
             continue
@@ -147,6 +168,7 @@ def _sentence(
                 holds_parts=bool(_PARTS.search(spot.right + text[spot.q.end : min(end, spot.q.end + 90)])),
             )
         )
+    out.extend(_mined_and_sold(out, text, end))
     out.extend(_revenue_follows(sentence, spots, roles, previous, text, start, end, marks, ctx))
     zero = _NO_SALE.search(sentence)
     told = zero is not None and (
@@ -179,6 +201,43 @@ def _sentence(
     return out
 
 
+_IT_MINED = re.compile(
+    r"\s*(?:that |which )?(?:it|they|the company|we) (?:had )?(?:self-)?(?:mined|produced|earned)\b(?! per)",
+    re.IGNORECASE,
+)
+
+
+def _mined_and_sold(found: list[Claim], text: str, end: int) -> list[Claim]:
+    """`sold the 188 BTC it mined in January`: all that was mined was sold."""
+    return [
+        replace(c, field="btc_produced", rule="prose:sold-as-mined", strength=MEDIUM)
+        for c in found
+        if c.field == "btc_sold"
+        and re.search(
+            r"\b(?:sold|sell|sale of|selling) (?:all )?(?:of )?the\s*$",
+            text[max(0, c.start - 16) : c.end].split(c.printed)[0],
+        )
+        and _IT_MINED.match(text, text.index(c.printed, c.start) + len(c.printed) + _coin_word(text, c, end))
+    ]
+
+
+def _coin_word(text: str, c: Claim, end: int) -> int:
+    at = text.index(c.printed, c.start) + len(c.printed)
+    m = w.BITCOIN.search(text, at, min(end, at + 12))
+    return m.end() - at if m is not None else 0
+
+
+def _translated(text: str, before: Spot, spot: Spot) -> bool:
+    """`£5.50 million ($7.59 million)`: the amount in brackets is the same one in dollars."""
+    return (
+        before.q.unit == "other money"
+        and spot.q.unit == "USD"
+        and bool(
+            re.fullmatch(r"\W{0,4}[(\[]\s?(?:or |approximately |about |c\. ?|US)?", text[before.q.end : spot.q.start])
+        )
+    )
+
+
 def _bracketed(text: str, before: Spot, spot: Spot, marks: list[Period]) -> bool:
     """Is this the figure of `$4.81 million (April 2023: $4.28 million`, of the same thing in another month?"""
     between = [p for p in marks if before.q.end <= p.start and p.end <= spot.q.start]
@@ -206,8 +265,20 @@ def _closes_range(spot: Spot, before: Spot) -> bool:
     """Is this the second number of `from A in June to B`?"""
     return (
         before.q.unit == spot.q.unit
-        and bool(re.search(r"\bto\s*(?:a record|approximately|about|just|over|nearly)?\s*$", spot.left, re.IGNORECASE))
-        and bool(re.search(r"\bfrom\s*(?:approximately|about|just)?\s*(?:US)?\$?\s*$", before.before, re.IGNORECASE))
+        and bool(
+            re.search(
+                r"\b(?:to|a|à|auf|hasta|до)\s*(?:a record|approximately|about|just|over|nearly)?\s*$",
+                spot.left,
+                re.IGNORECASE,
+            )
+        )
+        and bool(
+            re.search(
+                r"\b(?:from|da|de|von|desde|с)\s*(?:approximately|about|just)?\s*(?:US)?\$?\s*$",
+                before.before,
+                re.IGNORECASE,
+            )
+        )
     )
 
 

@@ -42,7 +42,19 @@ def hashrate_role(s: Spot) -> tuple[str, int] | None:
     if (
         w.PER_EH.search(near)
         or re.search(r"\b(?:per|/)\s*$", left)
-        or re.search(r"\badd(?:ed|ing|s|itional)\b|\bnew\b|\bof which\b|\bexpansion\b", left[-50:], re.IGNORECASE)
+        or re.search(
+            r"\badd(?:ed|ing|s|itional)\b|\bnew\b(?! (?:\w+ )?(?:milestone|record|high|peak|all-time))|\bof which\b|\bexpansion\b",
+            left[-50:],
+            re.IGNORECASE,
+        )
+        or _OUTLOOK.search(s.before)
+        or re.search(r"\b(?:acquisition|purchase|order|delivery|deployment) of\b", s.before[-220:], re.IGNORECASE)
+    ):
+        return None
+    if re.search(r"\bcombined\b", left[-60:], re.IGNORECASE) and not re.search(r"self[- ]?min", left, re.IGNORECASE):
+        return None  # of one's own and others' machines
+    if _AT_SITE.match(right) or re.search(
+        r"\b(?:where|at which) (?:we|it|the company) (?:now )?(?:have|has)\s*$", left
     ):
         return None
     if w.POTENTIAL.search(near):
@@ -66,7 +78,7 @@ def hashrate_role(s: Spot) -> tuple[str, int] | None:
     has_hash = (
         w.HASHRATE.search(left)
         or w.HASHRATE.search(right[:40])
-        or re.search(r"\b(?:rate|figure|capacity|speed|operat\w+)\b", left)
+        or re.search(r"\b(?:rate|figure|capaci\w+|speed|operat\w+)\b", left)
     )
     named = re.search(
         r"(?:deployed|installed|energi[sz]ed|average|operating|operational|active)\s+(?:\w+\s+){0,2}hash ?-?rate",
@@ -114,10 +126,16 @@ def hashrate_role(s: Spot) -> tuple[str, int] | None:
         return "operating_month_end_ehs", STRONG
     if re.match(r"\s*(?:operational|operating|online|running|in operation)\b", right, re.IGNORECASE):
         return "operating_month_end_ehs", STRONG
+    if re.search(
+        r"\b(?:miners?|machines|rigs)\b,? (?:\w+ )?(?:represent\w*|totall?ing|with|equal\w*|rappresentan\w*)[^.;]{0,40}$",
+        s.before,
+        re.IGNORECASE,
+    ) and (w.OPERATING.search(s.after[:60]) or w.RATED.search(s.after[:60]) or w.RATED.search(s.before[-120:])):
+        return "deployed_ehs", MEDIUM
     if has_hash and re.search(r"\btotal\b[^,;]{0,20}(?:hash|comput|mining power)|总算力|總算力", left, re.IGNORECASE):
         return "deployed_ehs", WEAK
     if w.HASHRATE.search(left[-90:]) and re.search(
-        r"(?:\bto|\bof|\bat|\bwas|\bis|\breached|auf|达到?|至)\s*(?:approximately|about|around|over|nearly|estimated at)?\s*$|estimated at\s*$",
+        r"(?:\bto|\bof|\bat|\bwas|\bis|\breach(?:ed|es|ing)|\bhit(?:ting)?|\ba|\bà|\bai|\bi|\bsurpass(?:ed|ing)|\bachiev(?:ed|ing)|auf|达到?|至)\s*(?:approximately|about|around|over|nearly|a record|estimated at|~)?\s*$|estimated at\s*$",
         left,
         re.IGNORECASE,
     ):
@@ -125,8 +143,29 @@ def hashrate_role(s: Spot) -> tuple[str, int] | None:
             r"[^.;]{0,12}\b(?:at|by|as of|as at) (?:the )?(?:\w+ )?(?:end|month[- ]end|year[- ]end)|[^.;]{0,8}\bas (?:of|at)\b",
             right,
         )
-        return ("operating_month_end_ehs", MEDIUM) if ended else (UNNAMED, MEDIUM)
+        if ended:
+            return "operating_month_end_ehs", MEDIUM
+        return ("deployed_ehs", WEAK) if _GREW.search(left) else (UNNAMED, MEDIUM)
     return None
+
+
+_AT_SITE = re.compile(
+    r"\s*(?:(?:online|operational|installed|running|energized|deployed|hashing|of miners) )*(?:in|at) (?:our |the |its )?(?!January|February|March|April|May|June|July|August|September|October|November|December|North America|The |Total)[A-Z][a-z]+"
+)
+"""`2.3 exahashes online in Abu Dhabi`: one site."""
+_OUTLOOK = re.compile(
+    r"\b(?:expects?|plans|aims|intends?|anticipates?|forecasts?|targets|will|(?:is|are) expected|expected to|potentially|planned|prevede|prevé|prévoit|espera|pretende|erwartet|plant|планирует|ожидает)\b",
+    re.IGNORECASE,
+)
+"""The sentence looks ahead: what follows such a verb is not yet there."""
+_GREW = re.compile(
+    r"\b(?:hash ?-?rate|hash ?power|capacity|puissance de calcul|hashleistung|tasa de hash)\b[^.;]{0,60}\b(?:increas|grew|grow|ris|rose|climb|reach|expand|surg|jump|improv|hit|boost|remain|held|stood|stand|passat|passé|aument|alcanz|gestieg)\w*"
+    r"|\b(?:porté|portato|elev)\w*[^.;]{0,40}\b(?:hash ?-?rate|puissance de calcul|capaci\w+)\b"
+    r"|\b(?:increas|grew|grow|rais|reach|expand|boost|achiev|hit|lift|surpass)\w*[^.;]{0,40}\b(?:hash ?-?rate|hash ?power)\b"
+    r"|\bwith (?:a|its) (?:\w+ )?hash ?-?rate\b",
+    re.IGNORECASE,
+)
+"""A hashrate that grew or reached a level, without a word for average, is what stands at the end."""
 
 
 _RATED_HASH = re.compile(w.RATED.pattern + r"|\bexpanded\b|\bhashrate capacity\b", re.IGNORECASE)

@@ -12,7 +12,7 @@ import re
 from decimal import Decimal
 
 from tieline.disclosures.reading import words as w
-from tieline.disclosures.reading.claims import MEDIUM, STRONG
+from tieline.disclosures.reading.claims import MEDIUM, STRONG, WEAK
 from tieline.disclosures.reading.context import Context
 from tieline.disclosures.reading.rates import hashrate_role, last_end
 from tieline.disclosures.reading.spots import Spot
@@ -49,6 +49,10 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         change = None
     if change and not re.search(r"\bto\s*(?:approximately|about)?\s*$", s.left):
         return None
+    if unit is None and s.q.decimals == 0 and s.q.value >= 100 and _MACHINES_TO.search(s.left):
+        said = w.RATED.search(s.left) or w.OPERATING.search(s.left)
+        barred = any(p.search(s.left) for p in (w.FUTURE, w.CUSTOMERS, w.MANAGED)) or _ROOM.search(s.left)
+        return ("deployed_miners", MEDIUM) if said and not barred else None
     if unit == "BTC" or unit is None:
         return _coins(sentence, s, ctx)
     if unit == "USD":
@@ -59,7 +63,7 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         near = s.left[-120:] + s.right[:40]
         if (
             w.FUTURE.search(s.left[-80:])
-            or re.search(r"\binstalling\b", s.left)
+            or re.search(r"\binstalling\b|\bimproves\b|\bto improve\b", s.left, re.IGNORECASE)
             or re.search(r"\b(?:orders?|ordered|purchas\w+|acquir\w+)\b", s.before, re.IGNORECASE)
             or re.search(r"\b(?:S\d\d|M\d\d|T21|Antminer|Whatsminer|Avalon|Bitmain|MicroBT|new|latest|model)\b", near)
         ):
@@ -92,14 +96,31 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         return ("blocks_won", STRONG) if won else None
     if unit == "miners":
         near = s.left[-80:] + " " + s.right[:40]
-        if any(p.search(near) for p in (w.FUTURE, w.BESIDES_FLEET, w.CUSTOMERS, w.MANAGED)):
+        if any(p.search(near) for p in (w.FUTURE, w.BESIDES_FLEET, w.CUSTOMERS, w.MANAGED)) or _ROOM.search(s.left):
             return None
         return (
             ("deployed_miners", STRONG)
-            if w.RATED.search(near) or w.OPERATING.search(near) or re.search(r"\bfleet\b", near, re.IGNORECASE)
+            if w.RATED.search(near + s.after[:70])
+            or w.OPERATING.search(near + s.after[:70])
+            or re.search(r"\bfleet\b", near, re.IGNORECASE)
             else None
         )
     return None
+
+
+_OF_MINING = re.compile(
+    r"mining|bitcoin|挖矿|挖礦|майнинг|miner[ií]a|mineração|minage|マイニング|採掘|schürf", re.IGNORECASE
+)
+_ROOM = re.compile(
+    r"\b(?:capacity|capable|room|space|slots?|power|enough|sufficient)\b[^.;]{0,24}\b(?:for|of|to)\b[^.;]{0,24}$|\b(?:support|house|accommodate|host)(?:s|ing)?\s*(?:up to|approximately|about|nearly|over)?\s*$",
+    re.IGNORECASE,
+)
+"""`capacity for nearly 32,500 miners`: room for machines, not machines."""
+_MACHINES_TO = re.compile(
+    r"\b(?:self-)?(?:miners|machines|rigs)\b(?!.*\b(?:bitcoins?|btc|hash ?-?rate|EH|mined|cost|price|revenue)\b)[^.;]{0,60}\b(?:to|of|was|were|at|totall?ed|reached)\s*(?:approximately|about|nearly|over|roughly|~)?\s*$",
+    re.IGNORECASE,
+)
+"""`self-miners hashing increased 8% to approximately 15,600`."""
 
 
 def _share(s: Spot) -> tuple[str, int] | None:
@@ -125,6 +146,12 @@ def _share(s: Spot) -> tuple[str, int] | None:
         ):
             return ("share_of_rewards_pct", STRONG) if not s.compared else ("share_of_rewards_pct", MEDIUM)
         return None
+    if re.match(
+        r"\s*of (?:the |all )?(?:(?:total|bitcoin|network\S{0,2}|global|available|miner|mining|block)\S{0,2} ){0,5}rewards\b",
+        right,
+        re.IGNORECASE,
+    ):
+        return "share_of_rewards_pct", MEDIUM if s.compared else STRONG
     if w.SOLD.search(left[-40:]) and re.match(
         r"\s*of (?:the |its |our |all )?(?:\w+ ){0,3}(?:btc|bitcoins?|production|output|coins)", right, re.IGNORECASE
     ):
@@ -144,6 +171,7 @@ def _money(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
             re.IGNORECASE,
         )
         or (w.AVERAGE.search(left) and w.PRICE.search(left))
+        or (re.search(r"(?:每枚|每个|每個)\s*$", left) and w.PRICE.search(right[:12]))
         or (_AT_AVERAGE.search(left) and Decimal(500) <= s.q.value < 2_000_000 and w.SOLD.search(s.before))
         or (
             w.PER_BTC.search(left)
@@ -177,13 +205,25 @@ def _money(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
             and not re.search(r"\b(?:equity|atm|notes?|shares?|offering)\b", left, re.IGNORECASE)
             else None
         )
+    if (
+        last_end(w.SOLD, s.before) >= 0
+        and w.BITCOIN.search(s.before)
+        and re.search(
+            r"\b(?:earning|generating|netting|making|receiving|raising|realizing|bringing in)\b[^.;]{0,24}\b(?:revenue|total|income|sum)\b of\s*(?:approximately |about |around |roughly )?$",
+            left,
+            re.IGNORECASE,
+        )
+    ):
+        return "sale_proceeds_usd", STRONG
     if w.REVENUE.search(left[-80:]):
         if re.search(r"\b(?:total|hosting|cloud|ai|hpc|other|annual|quarterly|per)\b", left[-60:], re.IGNORECASE):
             return None
-        return ("revenue_usd", STRONG) if re.search(r"mining|bitcoin|挖矿", left, re.IGNORECASE) else None
+        if _OF_MINING.search(left):
+            return "revenue_usd", STRONG
+        return ("revenue_usd", MEDIUM) if re.search(r"\boperating revenues?\b", left, re.IGNORECASE) else None
     sold_before = last_end(w.SOLD, s.before)
     if sold_before >= 0 and re.search(
-        r"(?:\bfor|\bnetting|\bnetted|\bgenerating|\bgenerated|\brealizing|\byielding|\braising|\bfetching|\bbringing in|\bfür|\bpour|\bpor|\bper|获得|套现)\s*(?:a total of|an? (?:estimated|approximate)|approximately|about|around|nearly|over|some|rund|environ|unos|net|约)?\s*(?:of )?$",
+        r"(?:\bfor|\bnetting|\bnetted|\bgenerating|\bgenerated|\brealizing|\byielding|\braising|\bfetching|\bbringing in|\bfür|\bpour|\bpor|\bper|获得|獲得|换得|換得|套现)\s*(?:a total of|an? (?:estimated|approximate)|approximately|about|around|nearly|over|some|rund|environ|unos|net|约)?\s*(?:of )?$",
         left,
         re.IGNORECASE,
     ):
@@ -211,7 +251,10 @@ def _per_coin(s: Spot, left: str, right: str) -> tuple[str, int] | None:
     if last_end(w.PURCHASED, s.before) > last_end(w.SOLD, s.before):
         return None
     if w.SOLD.search(s.before + right + s.after[:70]) and (
-        w.AVERAGE.search(near) or w.PRICE.search(near) or re.search(r"\bat\b|\bzu\b|à", near[-30:])
+        w.AVERAGE.search(near)
+        or w.PRICE.search(near)
+        or re.search(r"每[枚个個]\s*$", near)
+        or re.search(r"\bat\b|\bzu\b|à", near[-30:])
     ):
         return "avg_sale_price_usd", STRONG
     return None
@@ -228,6 +271,18 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     )
     if daily and not re.search(r"\d{4,}", s.q.printed):
         return "avg_btc_per_day", STRONG
+    if re.search(
+        r"(?:bitcoins?|btc)(?: mined| produced)? ?(?:per|/) ?(?:average |avg\.? )?(?:EH|exa)[^.;\d]{0,40}\b(?:of|to|was|at|reached|averaged)\s*(?:approximately |about |~)?$",
+        left,
+        re.IGNORECASE,
+    ):
+        return "btc_per_avg_ehs", STRONG
+    if not bare and re.search(
+        r"\bdaily (?:production |mining |output )?(?:rate|average|output|production)(?: \w+)? of\s*(?:approximately |about |~|around )?$",
+        left,
+        re.IGNORECASE,
+    ):
+        return "avg_btc_per_day", STRONG
     if bare and (s.q.negative or not w.BITCOIN.search(left + right[:32])):
         return None
     near_right = right[:45]
@@ -237,6 +292,16 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         re.IGNORECASE,
     ):
         return None
+    if re.match(r"\s*-?equivalents?\b", near_right, re.IGNORECASE) and not re.search(r"\bor\s*$", left):
+        return None if not w.POWER.search(s.before) else ("btc_equivalent_not_coins", MEDIUM)
+    if _THRESHOLD.search(left) and s.q.value >= 1000 and s.q.value % 500 == 0:
+        return None  # `holdings above 7,500 BTC`: a mark that was passed, no figure
+    if re.search(
+        r"\b(?:end(?:ed|ing|s)?|finish(?:ed|ing)?|clos(?:ed|ing)|exit(?:ed|ing)?)\b (?:the |out )?(?:month|period|quarter|year|20\d\d|\w+)(?: of \w+)? (?:with|at|holding)\s*(?:a total of |approximately |about |a balance of )?$",
+        left,
+        re.IGNORECASE,
+    ):
+        return "btc_held_end", STRONG
     if w.OTHER_COIN.search(left[-25:]) and not w.BITCOIN.search(left[-25:]):
         return None
     if (
@@ -260,14 +325,14 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         return None
     if re.search(
         r"\b(?:total supply|21 million|block subsid|halving|per block|block reward)\b",
-        left[-50:] + near_right,
+        left[-50:].rpartition(", ")[2] + near_right.partition(",")[0],
         re.IGNORECASE,
     ):
         return None
     if re.match(r"\s*blocks?\b", right):
         return "blocks_won", STRONG
     if re.match(
-        r"\s*(?:\([^)]*\)\s*)?(?:was |were |is |are |had been |being )?(?:mined |produced )?(?:per |for each |a |je |pro )?(?:average )?(?:exa-?hash|EH)",
+        r"\s*(?:\([^)]*\)\s*)?(?:was |were |is |are |had been |being )?(?:mined |produced )?(?:per |for each |a |je |pro |/ ?)?(?:average )?(?:exa-?hash|EH)",
         near_right,
         re.IGNORECASE,
     ):
@@ -279,7 +344,7 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         and not _attached(left)
         and not (
             re.match(
-                r"\s*(?:of |in |units of )?(?:restricted|pledged|unrestricted|encumbered|unencumbered|unpledged|self-mined|mined)\s+(?:bitcoins?|btc)",
+                r"\s*(?:of |in |units of )?(?:restricted|pledged|unrestricted|encumbered|unencumbered|unpledged|self-mined|mined|gross|net|total)\s+(?:bitcoins?|btc)",
                 right,
                 re.IGNORECASE,
             )
@@ -308,7 +373,7 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     if cue is None:
         follow = right[:60]
         if re.match(
-            r"\s*(?:\([^)]*\)\s*)?(?:that |which |it |they |the company |we )?(?:was |were |has been |have been |had been |wurden |fueron |ont été |a été |sono stati )?(?:self-)?(?:produced|mined|earned|produziert|geschürft|gemined|minad\w+|producid\w+|minés|produits|prodotti|estratti)",
+            r"\s*(?:\([^)]*\)\s*)?(?:that |which |it |they |the company |we )?(?:was |were |has been |have been |having been |had been |wurden |fueron |ont été |a été |sono stati )?(?:self-)?(?:produced|mined|earned|extrait\w*|extra[íi]d\w+|добыт\w*|produziert|geschürft|gemined|minad\w+|producid\w+|minés|produits|prodotti|estratti)",
             follow,
             re.IGNORECASE,
         ):
@@ -333,7 +398,7 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         ):
             return "btc_held_end", STRONG
         if ctx.language in ("ja", "zh", "ru", "de"):
-            cue = _cue_after(follow)
+            cue = _cue_after(follow) or _cue_after(re.sub(r"\([^()]*\)", "", s.after[:90]))
         if cue is None and s.linked and not s.compared:
             cue = cue_in(re.sub(w.PER_DAY, "", s.before))
             return (cue, MEDIUM) if cue in ("btc_produced", "btc_sold") and "equivalent" not in left else None
@@ -374,6 +439,10 @@ def _per_day(sentence: str, s: Spot, left: str, right: str) -> bool:
     )
 
 
+_THRESHOLD = re.compile(
+    r"(?:surpass\w*|exceed\w*|above|topp(?:ed|ing)|cross(?:ed|ing)|more than|over|past|beyond|超过|超過|突破|über|oltre|más de|plus de|более)\s*$",
+    re.IGNORECASE,
+)
 _WHICH_TOTALS = re.compile(
     r"\s*(?:which |that )?(?:now |then )?(?:totall?(?:ed|s|ing)|stood at|stands at|standing at|reached|reaching|amount(?:ed|s|ing) to|now at|bringing it to)\s*(?:approximately |about |a total of )?$",
     re.IGNORECASE,
@@ -389,12 +458,29 @@ _OWN_PART = re.compile(
 def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] | None:
     follow = right[:70]
     tail = left[-60:]
+    if re.search(r"\b(?:actual|total|combined)\b[^.;,]{0,50}\band equivalents?\b", left, re.IGNORECASE):
+        return "btc_produced", WEAK  # coins and what power sales are worth in coins
     if w.YTD.search(follow) or (
-        last_end(w.YTD, left) >= 0 and "," not in left[last_end(w.YTD, left) :] and w.PRODUCED.search(left + follow)
+        last_end(w.YTD, left) >= 0
+        and (
+            "," not in left[last_end(w.YTD, left) :]
+            or not re.search(r"\w", re.sub(w.YTD, "", s.before[: s.before.find(",") + 1]))
+        )
+        and w.PRODUCED.search(left + follow)
     ):
-        if w.PRODUCED.search(left + follow) and not w.SOLD.search(tail):
+        if (w.PRODUCED.search(left + follow) or cue_in(s.before) == "btc_produced") and not w.SOLD.search(tail):
             return "ytd_btc", STRONG
         return "", 0
+    if w.JOINT.search(s.before[-160:]) and re.match(
+        r"[^.;]{0,30}\b(?:our|its|nostra|notre|nuestra|unser) (?:share|quota|part)", follow
+    ):
+        return "jv_share_btc", STRONG
+    if (
+        w.JOINT.search(left)
+        and w.PRODUCED.search(left[last_end(w.JOINT, left) :])
+        and not re.search(r"\bincluding\b", left)
+    ):
+        return "", 0  # the venture's coins, of which only a share is the company's
     if w.JOINT.search(follow) and not re.search(r"includ", follow, re.IGNORECASE):
         return "jv_share_btc", STRONG
     if re.match(
@@ -407,6 +493,8 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
         w.POWER.search(s.before) or w.CREDITS.search(s.before)
     ):
         return "btc_equivalent_not_coins", STRONG
+    if w.HELD.search(left) and re.search(r"assets? equivalent to\s*(?:approximately |about )?$", tail, re.IGNORECASE):
+        return "btc_held_end", STRONG
     if re.search(r"\b(?:equivalent (?:to|of)|equates? to|average of (?:the )?(?:\w+ )?price)\b", tail, re.IGNORECASE):
         return "", 0
     if re.match(
@@ -424,7 +512,7 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
         and re.match(r"[^,;.]{0,14}\b(?:lent|loaned|on loan|pledged|restricted|actively)", follow)
     ):
         return "", 0  # lent and pledged in one figure: no part of its own
-    if w.UNRESTRICTED.search(left[-50:]) or w.UNRESTRICTED.search(follow[:30]):
+    if w.UNRESTRICTED.search(left[-50:].rpartition(", ")[2]) or w.UNRESTRICTED.search(follow[:30]):
         return "free_btc", STRONG
     if re.search(
         r"\b(?:pledged|restricted|collaterali[sz]ed|encumbered|posted|verpfändet\w*|nantis|质押|質押|抵押)\b(?!.*\b(?:holds?|held|total|including)\b)[^,;]{0,30}$|(?:质押|質押|抵押)[^,;，]{0,12}$",

@@ -18,7 +18,7 @@ MAX_SENTENCE = 1500
 MAX_SENTENCES = 4000
 """Ten times the longest release; beyond it a page is an archive of many."""
 _END = re.compile(
-    r"(?<![A-Z][a-z])(?<!\bInc)(?<!\bCorp)(?<!\bLtd)(?<!\bApprox)(?<!\bapprox)(?<!\bvs)(?<!\bNo)[.!?][\"')\]]*(?!\s+(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\b)(?:\s+(?=[\"'(\[]?[A-ZÀ-ÞА-Я0-9$])|\s*$)|(?<=[a-z)])\.(?=[A-Z][a-z]+ )|[。！？；]|\.\.\.|;\s"
+    r"(?<![A-Z][a-z])(?<!\bInc)(?<!\bCorp)(?<!\bLtd)(?<!\bApprox)(?<!\bapprox)(?<!\bvs)(?<!\bNo)(?<!\bJan)(?<!\bFeb)(?<!\bAug)(?<!\bSept)(?<!\bSep)(?<!\bOct)(?<!\bNov)(?<!\bDec)[.!?][\"')\]]*(?!\s+[\[(](?:US)?[$€£])(?!\s+(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\b)(?:\s+(?=[\"'(\[]?[A-ZÀ-ÞА-Я0-9$])|\s*$)|(?<=[a-z)])\.(?=[A-Z][a-z]+ )|[。！？；]|\.\.\.|;\s"
 )
 COMPARISON = re.compile(
     r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from|against|relative to|than|(?:increase|decrease|improvement|growth|gain|decline|drop|rise|reduction)s?,? (?:over|on)|gegenüber|nach|ante|前月|上月|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比(?!特)",
@@ -61,10 +61,21 @@ def sentences(text: str, skip: list[tuple[int, int]]) -> list[tuple[int, int]]:
     for i, line in enumerate(lines):
         end = at + len(line)
         following = lines[i + 1] if i + 1 < len(lines) else ""
+        solid = not any(s < end and at < e for s, e in taken) if len(taken) < 400 else False
         wraps = (
-            len(line.rstrip()) >= 55
+            solid
             and not re.search(r"[.!?:;|]\s*$", line)
-            and bool(re.match(r"\s*[a-z0-9$(%&,]", following))
+            and (
+                (len(line.rstrip()) >= 55 and bool(re.match(r"\s*[a-z0-9$(%&,]", following)))
+                or (
+                    # narrow columns: a line of words that goes on in lower case
+                    len(line.split()) >= 2 and len(following.split()) >= 2 and bool(re.match(r"[a-z]{2,} ", following))
+                )
+                or (
+                    # a wrapped paragraph: two lines of words without an end between them
+                    _worded(line) >= 5 and _worded(following) >= 5 and not re.match(r"\s*[-*>|(]", following)
+                )
+            )
         )
         if not wraps:
             paragraphs.append((start, end))
@@ -88,6 +99,11 @@ def sentences(text: str, skip: list[tuple[int, int]]) -> list[tuple[int, int]]:
         if len(out) > MAX_SENTENCES:
             break
     return [(s, min(e, s + MAX_SENTENCE)) for s, e in out]
+
+
+def _worded(line: str) -> int:
+    """Words of a line that are no numbers."""
+    return sum(1 for word in line.split() if re.match(r"[\W]*[^\W\d_]{2,}", word))
 
 
 def spots_in(text: str, start: int, end: int, marks: list[Period], style: str) -> list[Spot]:
@@ -124,10 +140,10 @@ def spots_in(text: str, start: int, end: int, marks: list[Period], style: str) -
         out.append(
             Spot(
                 q,
-                text[left_from : q.start],
-                text[q.end : right_to],
-                before,
-                text[q.end : end],
+                text[left_from : q.start].replace("\n", " "),
+                text[q.end : right_to].replace("\n", " "),
+                before.replace("\n", " "),
+                text[q.end : end].replace("\n", " "),
                 left_from,
                 compared,
                 linked,
@@ -191,8 +207,9 @@ def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
     """`from 1,176 to 692 BTC`: the first number has the unit of the second. `11,452 and 10,428 bitcoin` likewise."""
     out = list(found)
     for i in range(len(out) - 1):
-        a, b = out[i], out[i + 1]
-        if a.unit is None and b.unit in ("BTC", "EH/s", "J/TH", "blocks", "miners", "USD"):
+        b = out[i + 1]
+        a = next((c for c in reversed(out[: i + 1]) if c.unit != "%" or b.unit is not None), out[i])
+        if a is out[i] and a.unit is None and b.unit in ("BTC", "EH/s", "J/TH", "blocks", "miners", "USD"):
             gap = text[a.end : b.start]
             if re.fullmatch(
                 r"\s*(?:to|and|or|y|und|et|bis|auf|à|a|至|到|和|vs\.?|,)\s*(?:approximately|about|just|only|over|nearly)?\s*",
@@ -202,7 +219,8 @@ def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
                 value = a.value
                 out[i] = replace(a, unit=b.unit, value=value)
         if (
-            a.unit is None
+            a is out[i]
+            and a.unit is None
             and b.unit is None
             and _ROSE.search(text[max(0, a.start - 90) : a.start])
             and re.fullmatch(r"\s*to\s*", text[a.end : b.start])
@@ -212,11 +230,15 @@ def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
             a.unit == "BTC"
             and b.unit is None
             and re.fullmatch(
-                r"[^.;]{0,45}\b(?:versus|vs\.?|compared (?:to|with)|from|against)\s*(?:the )?", text[a.end : b.start]
+                r"[^.;]{0,70}\b(?:versus|vs\.?|compared (?:to|with)|from|against)\s*(?:the |just |only |about )?(?:[A-Z][a-z]+'s )?",
+                text[a.end : b.start],
             )
-            and re.match(
-                r"\)?\s*(?:mined |produced |sold |held )?(?:in|for|during|at the end of|as of|a month|the month|\()\s?",
-                text[b.end : b.end + 26],
+            and (
+                re.search(r"'s $", text[a.end : b.start])
+                or re.match(
+                    r"\)?\s*(?:mined |produced |sold |held )?(?:in|for|during|at the end of|as of|a month|the month|\()\s?",
+                    text[b.end : b.end + 26],
+                )
             )
         ):
             out[i + 1] = replace(b, unit="BTC")
@@ -225,6 +247,9 @@ def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
             and _PARTED.match(text[b.end : b.end + 40])
             and re.search(r"(?:bitcoins?|btc)\b", text[max(0, b.start - 200) : b.start], re.IGNORECASE)
         ):
+            out[i + 1] = replace(b, unit="BTC")
+        coins_before = any(c.unit == "BTC" for c in out[: i + 1])
+        if b.unit is None and coins_before and re.match(r"\s+of (?:them|these|those)\b", text[b.end : b.end + 12]):
             out[i + 1] = replace(b, unit="BTC")
         if a.unit == "BTC" and b.unit is None and _PART.search(text[a.end : b.start]):
             out[i + 1] = replace(b, unit="BTC")

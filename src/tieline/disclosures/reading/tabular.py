@@ -4,6 +4,8 @@ Knows nothing of sentences. A row is read only where its values and the columns 
 says so and stays empty.
 """
 
+# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
+
 from __future__ import annotations
 
 import re
@@ -48,7 +50,7 @@ _PAIR = re.compile(
 _FIRST_PERIOD = re.compile(r"[ \t]*[(\[][ \t]*(?P<when>[^()\[\]:：\n]{3,24}?)[ \t]*[:：=][ \t]*")
 """`44.7 BTC (October 2024: 41.2 BTC)`: the month stands before the other figure."""
 _BESIDE = re.compile(
-    r"[ \t]*[,(\[]?[ \t]*(?:vs\.?|versus|compared (?:to|with)|up from|down from|from|against"
+    r"[ \t]*[,(\[]?[ \t]*(?:(?:an? )?\d[\d.,]*[ ]?%[^,;.()\d]{0,30}(?:from|than|against|vs\.?)|vs\.?|versus|compared (?:to|with)|up from|down from|from|against"
     r"|prior month:?|previous month:?|前月|上月|较|vorher|vormonat:?)[ \t]*",
     re.IGNORECASE,
 )
@@ -116,9 +118,10 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
                     )
             continue
         beside = _BESIDE.match(text, q.end)
-        if beside is None or len(found) < 2 or found[1].start != beside.end():
+        others = [x for x in found[1:] if x.unit != "%"]
+        if beside is None or not others or others[0].start != beside.end():
             continue
-        other = found[1]
+        other = others[0]
         when = [p for p in periods(text, other.end, end) if p.start - other.end < 30]
         if when and (key := key_of(when[0], ctx)) is not None and key != period:
             earlier = convert(named.field, other, named.unit)
@@ -156,6 +159,7 @@ def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str], 
         return
     if not row.columns and not _stands_alone(text, row):
         return
+    pairs = _without_twins(pairs)
     wrong_unit = [
         v
         for c, v in pairs
@@ -178,6 +182,26 @@ def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str], 
             if starred and value.quantity is not None and "*" in value.quantity.mark:
                 claim.restated = True
             out.append(claim)
+
+
+def _without_twins(pairs: list[tuple[Column | None, Value]]) -> list[tuple[Column | None, Value]]:
+    """A month that heads two columns: the second is its change where it prints a percentage; else neither is read."""
+    out: list[tuple[Column | None, Value]] = []
+    seen: dict[str | None, int] = {}
+    for column, value in pairs:
+        key = _heads(column)
+        if key is not None and key in seen:
+            if value.kind == "number" and (value.quantity is None or value.quantity.unit != "%"):
+                out = [(c, v) for c, v in out if _heads(c) != key]
+            continue
+        seen[key] = 1
+        out.append((column, value))
+    return out
+
+
+def _heads(column: Column | None) -> str | None:
+    p = column.period if column is not None else None
+    return None if p is None else f"{p.kind} {p.year} {p.month} {p.day}"
 
 
 def _company(row: Row, found: Label, ctx: Context, out: list[Claim]) -> None:
@@ -247,6 +271,8 @@ def _align(text: str, row: Row) -> list[tuple[Column | None, Value]] | str:
     for some in (dated, months):
         if some and len(filled) == len(some):
             return list(zip(some, filled, strict=True))
+    if len(filled) > len(columns) and all(v.kind == "zero" for v in filled[len(columns) :]):
+        return list(zip(columns, filled, strict=False))  # dashes behind the last column are bullets of what follows
     if (
         len(filled) > len(columns)
         and len(columns) == len(dated)
@@ -286,6 +312,8 @@ def _period(column: Column | None, name: str, ctx: Context) -> str | None:
 
 def key_of(p: Period, ctx: Context) -> str | None:
     """The period as facts carry it: a month-end date in a monthly update is that month."""
+    if p.kind == "quarter" and p.year is None and ctx.reference is not None and 0 < p.month * 3 - ctx.reference[1] < 3:
+        return None  # not over yet: a fiscal quarter, or an outlook
     resolved = resolve(p, ctx.reference)
     if resolved.kind == "date" and resolved.ends_month and not ctx.statement:
         resolved = month_of(resolved)

@@ -28,8 +28,8 @@ OTHER_BUSINESS = _p(
 
 PRODUCED = _p(
     r"\b(?:self[- ]?|net )?(?:mined|produced|earned|generated|minted)\b", r"\bproduc(?:tion|ed|es|ing|e)\b", r"\bmines\b",
-    r"\boutput\b", r"\bmining total\b", r"\bmining (?:production|output|yield|results?)\b", r"\bearnings in btc", r"\bbtc (?:mining )?rewards?\b",
-    r"\bself-?mining bitcoin\b", r"\bbitcoin (?:from )?(?:self-?)?mining(?! (?:cost|revenue|fleet|hash|capacity|update|compan|machine|rig|operation|site|facilit))\b",
+    r"\boutput\b", r"\bmining of\s*$", r"\bestrarre\b", r"\bprodurre\b", r"\bextraer\b", r"\bextraire\b", r"\bextraits?\b", r"\bmining total\b", r"\bmining (?:production|output|yield|results?)\b", r"\bearnings in btc", r"\bbtc (?:mining )?rewards?\b",
+    r"\bself-?mining (?:bitcoin|btc)\b", r"\bbitcoin (?:from )?(?:self-?)?mining(?! (?:cost|revenue|fleet|hash|capacity|update|compan|machine|rig|operation|site|facilit))\b",
     r"\bgeschürft\w*", r"\bgemined\w*", r"\bproduzier\w*", r"\bproduktion\b", r"\bgefördert\w*", r"\bgewonnen\w*", r"\bgeminte\w*", r"\bförderung\b",
     r"\bmin[éa]s?\b(?! de)", r"\bmin[ée]e?s\b", r"\bproduit[es]*\b", r"\bextrait[es]*\b",
     r"\bminad[oa]s?\b", r"\bmin[óo]\b", r"\bprodu(?:jo|cid[oa]s?|cción|ção|ziu|zid[oa]s?)\b", r"\bextra[íj]\w*", r"\bminerad[oa]s?\b", r"\bminerou\b",
@@ -40,12 +40,12 @@ PRODUCED = _p(
 SOLD = _p(
     r"\bs[oe]ld?l?(?:s|ing)?\b(?<=sold)|\bsell(?:s|ing)?\b", r"\bsales?\b", r"\bdivest\w*", r"\bliquidat(?:ed|ion|ing)\b", r"\bdispos(?:ed|als?)\b",
     r"\bmoneti[sz](?:ed|ation|ing)\b", r"\bconverted\b", r"\boffload\w*",
-    r"\bverkauf\w*", r"\bverkäufe?\b", r"\bveräußer\w*", r"\bvend(?:u|ue|us|ues|ió|id[oa]s?|eu|uto|uti)\b", r"\bvent[ea]s?\b", r"\bcédé\w*", r"\bvendit[ae]\b",
+    r"\bverkauf\w*", r"\bverkäufe?\b", r"\bveräußer\w*", r"\bvend(?:u|ue|us|ues|ió|id[oa]s?|eu|uto|uti)\b", r"\bvent[ea]s?\b", r"\bcédé\w*", r"\bvendit[ae]\b", r"\bvend(?:ere|er|re)\b",
     "прода[лнжв]\\w*", "реализ\\w*", "出售|卖出|賣出|售出|售出量|减持|減持", "売却|매각|판매",
 )  # fmt: skip
 HELD = _p(
     r"\bheld\b", r"\bholds?\b", r"\bholdings?\b", r"\bhodl\w*", r"\btreasury\b", r"\breserves?\b", r"\bbalance\b(?! sheet)", r"\bbalance sheet\b",
-    r"\binventory\b", r"\bowned\b", r"\bowns\b", r"\bstockpile\b", r"\bstash\b", r"\bin (?:our |its )?custody\b", r"\bposition\b",
+    r"\binventory\b", r"\bowned\b", r"\bowns\b", r"\bkept\b", r"\bkeeps\b", r"\bretain(?:s|ed)\b", r"\bin possesso\b", r"\bem posse\b", r"\ben (?:su )?poder\b", r"\bstockpile\b", r"\bstash\b", r"\bscort[ae]\b", r"\bvorrat\b", r"\bin (?:our |its )?custody\b", r"\bposition\b",
     r"\bbestand\b", r"\bbestände\b", r"\bhält\b", r"\bhielt\b", r"\bgehalten\w*", r"\bbesaß\b", r"\bbesitzt\b", r"\bbitcoin-bestand\w*",
     r"\bdétenu\w*", r"\bdétient\b", r"\bdétenait\b", r"\bavoirs?\b", r"\btrésorerie\b", r"\btenencias?\b", r"\breservas?\b", r"\bmantiene\b", r"\bposee\b",
     r"\bposeía\b", r"\bten[íi]a\b", r"\btiene\b", r"\bcontaba con\b", r"\bavait\b", r"\bpossédait\b", r"\bpossède\b", r"\btinha\b", r"\btesorería\b", r"\bsaldo\b", r"\bdetenut\w*", r"\bdetiene\b", r"\bdetém\b", r"\bdetinha\b", r"\btesouraria\b", r"\btesoreria\b",
@@ -146,12 +146,13 @@ HASHRATE = _p(r"\bhash ?-?rates?\b", r"\bhash power\b", r"\bcomput(?:ing|ational
               r"\bpotencia de hash\b", r"\bmining capacity\b", r"\bself-mining capacity\b", r"\bexa-?hash(?:es)?\b", r"\beh/s\b", r"\bph/s\b", r"хеш\w*", r"хэш\w*", "算力|哈希率|哈希", "ハッシュレート|ハッシュパワー|해시레이트")  # fmt: skip
 OPERATING = _p(r"\boperat(?:ing|ional)\b", r"\bonline\b", r"\brunning\b", r"\bactive\b", r"\brealis?z?ed\b", r"\bbetrieb\w*", r"\ben service\b", r"\bopérationnel\w*", r"\boperativ[oa]s?\b", r"\bem operação\b", r"\boperacional\b", r"\bhashing\b", "运营|運營|运行|在线|實際|实际|营运|操作", "稼働|運用")  # fmt: skip
 RATED = _p(r"\bdeployed\b", r"\binstalled\b", r"\benergi[sz]ed\b", r"\bcapacity\b", r"\bnameplate\b", r"\bpeak\b", r"\bcurrent\b", r"\bactive\b", r"\brated\b", r"\btotal hash", r"\bplugged[- ]in\b",
-           r"\binstallier\w*", r"\bbereitgestellt\w*", r"\bkapazität\b", r"\binstallée?s?\b", r"\bdéployée?s?\b", r"\bcapacité\b", r"\binstalad[oa]s?\b", r"\bdesplegad[oa]s?\b", r"\bcapacidad\b", r"\bcapacidade\b", r"\bimplantad[oa]\b", r"\binstallat[oa]\b",
+           r"\binstallier\w*", r"\bbereitgestellt\w*", r"\bkapazität\b", r"\binstallée?s?\b", r"\bdéployée?s?\b", r"\bcapacité\b", r"\bcapacità\b", r"\binstalad[oa]s?\b", r"\bdesplegad[oa]s?\b", r"\bcapacidad\b", r"\bcapacidade\b", r"\bimplantad[oa]\b", r"\binstallat[oa]\b",
            "部署|已部署|装机|裝機|安装|安裝|总算力|總算力|已安装", "設置済|導入|配備|설치")  # fmt: skip
 MONTH_END = _p(r"\bmonth[- ]end\b", r"\bend of (?:the )?(?:month|period|quarter)\b", r"\bat (?:the )?end\b", r"\bby the end\b", r"\bas (?:of|at)\b", r"\bended\b", r"\bmonatsende\b", r"\bende\b", r"\bfin de mes\b", r"\bfin du mois\b", r"\bfin du\b", r"\bfim do mês\b", r"\ba finales\b", "月末|月底|截至|期末")  # fmt: skip
 MANAGED = _p(
     r"\bunder (?:its |our )?management\b",
     r"\bmanaged\b(?! to\b)",
+    r"\bmanaging (?:hash|computing)",
     r"\bverwaltet\w*",
     r"\bsous gestion\b",
     r"\bbajo gestión\b",
@@ -161,7 +162,13 @@ SELF_OWNED = _p(r"\bself-?owned\b", r"\bowned hash", r"\bproprietary hash", r"�
 POTENTIAL = _p(r"\bpotential\b", r"\bin[- ]transit\b", r"\bpotentiel\w*", r"\bpotencial\b", "潜在")
 FUTURE = _p(r"\btarget(?:s|ed|ing)?\b", r"\bexpect(?:s|ed|ing)?\b", r"\bplans?\b|\bplanned\b", r"\bguidance\b", r"\bforecast\w*", r"\bwill\b", r"\bon track\b", r"\bgoals?\b", r"\baims?\b", r"\bupcoming\b", r"\bproject(?:ed|s)\b",
             r"\bscheduled\b", r"\banticipat\w*", r"\bcontracted\b", r"\bpipeline\b", r"\bpurchase (?:order|agreement)", r"\bcould\b", r"\bwould\b", r"\boption\b", r"\bintend\w*", r"\bonce\b", r"\bgeplant\w*", r"\bziel\w*", r"\berwartet\w*", r"\bobjecti[fv]\w*", r"\bprévu\w*", r"\bprevé\b", r"\bmeta\b", "预计|預計|计划|計劃|目标|目標|将达|將達|有望", "予定|目標|見込")  # fmt: skip
-NETWORK = _p(r"\bnetwork\b", r"\bglobal (?:hash|network)", r"\bdifficulty\b", "全网|全網")
+NETWORK = _p(
+    r"\bnetwork\b",
+    r"\b(?:global|worldwide|network-wide) (?:bitcoin |btc )?(?:hash|network|mining)",
+    r"\bdifficulty\b",
+    r"\bhash-?price\b",
+    "全网|全網",
+)
 MACHINES = _p(
     r"\bminers?\b",
     r"\bmachines?\b",
@@ -256,7 +263,7 @@ FEES = _p(r"\btransaction fees?\b", r"\btx fees?\b", r"\bfees? as\b", "交易费
 SERVICE_FEE = _p(
     r"\bservice fees?\b", r"\bpool fees?\b", r"\bmanagement fees?\b", r"\bhosting fees?\b", r"\bfees? paid\b", "服务费"
 )
-YTD = _p(r"\bytd\b", r"\byear[- ]to[- ]date\b", r"\bcy ?20\d\d\b", r"\bfy ?20\d\d\b", r"\bso far (?:this|in 20)", r"\bsince (?:january|the (?:beginning|start) of)", r"\bthis year\b", r"\bcalendar(?: year)? 20\d\d\b", r"\bfiscal(?: year)? 20\d\d\b", r"\bseit jahresbeginn\b", r"\bdepuis le début\b", r"\ben lo que va\b", r"\bacumulad[oa]\b", r"年初至今|今年以来|累计", "年初来")  # fmt: skip
+YTD = _p(r"\bytd\b", r"\byear[- ]to[- ]date\b", r"\bcy ?20\d\d\b", r"\bfy ?20\d\d\b", r"\bso far (?:this|in 20)", r"\bsince (?:january|the (?:beginning|start) of)", r"\bthis year\b", r"\bcalendar(?: year)? 20\d\d\b", r"\bfiscal(?: year)? 20\d\d\b", r"\bseit jahresbeginn\b", r"\bdepuis le début\b", r"\ben lo que va\b", r"\bda(?:ll\W)?\s?inizio (?:dell\W)?anno\b", r"\bno acumulado\b", r"\bdesde el inicio\b", r"\bс начала года\b", r"\bacumulad[oa]\b", r"年初至今|今年以来|累计", "年初来")  # fmt: skip
 DELTA = _p(
     r"\bincreas(?:e|es|ed|ing)\b",
     r"\bdecreas(?:e|es|ed|ing)\b",
