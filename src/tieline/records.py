@@ -317,6 +317,26 @@ class Sample(Record, frozen=True, kw_only=True):
         return f"{self.unit_id}|{self.at.isoformat()}|{self.length_s}|{self.source}"
 
 
+class MeterReading(Record, frozen=True, kw_only=True):
+    """A site's own meter at the interconnect over one interval: units, station load and losses together.
+    `readings` 0: nothing was heard, and every figure is None."""
+
+    site_id: str
+    length_s: int
+    readings: int
+    power_w: float | None
+    power_max_w: float | None = None
+    last_heard: datetime | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.site_id
+
+    @property
+    def key(self) -> str:
+        return f"{self.site_id}|{self.at.isoformat()}|{self.length_s}|{self.source}"
+
+
 class Outcome(Record, frozen=True, kw_only=True):
     """How one unit answered one plan: asked, observed, obeyed or not, and why it differs.
 
@@ -501,6 +521,7 @@ AnyRecord = (
     | Override
     | Action
     | Sample
+    | MeterReading
     | Outcome
     | ReplicaState
     | Usage

@@ -5,7 +5,8 @@ export interface Site {
   limit_mw: number; interconnect_mw: number; mining_mw: number | null; inference_mw: number | null; aux_mw: number | null;
   asked_mw: number | null; drawn_mw: number | null; ehs: number | null; deployed_ehs: number; tokens_s: number | null;
   does: "mining" | "inference" | "grid" | "unheard"; heard: number; units: number; age_s: number | null;
-  price_usd_per_mwh: number | null; plan_seq: number | null; faults: string[]; orders: number[];
+  price_usd_per_mwh: number | null; plan_seq: number | null;
+  meter_mw: number | null; meter_age_s: number | null; meter_seq: number | null; faults: string[]; orders: number[];
 }
 
 export interface Keys {

@@ -10,7 +10,8 @@ from tieline.app.runtime import Runtime
 from tieline.config import Config
 from tieline.dispatch import load_table
 from tieline.edge.device import Device
-from tieline.edge.sites import DeviceFactory, run_sites
+from tieline.edge.meter import Meter
+from tieline.edge.sites import DeviceFactory, MeterFactory, run_sites
 from tieline.edge.surroundings import Surroundings
 from tieline.fleet import NodeGroup, RigGroup, Site
 from tieline.sim.devices import ModelledFleet
@@ -21,6 +22,7 @@ Ready = Callable[[str], None]
 async def run(runtime: Runtime, ready: Ready) -> None:
     """Runs until cancelled."""
     config = runtime.load_config()
+    device, meter = modelled(config)
     await run_sites(
         config,
         runtime.clock,
@@ -28,20 +30,28 @@ async def run(runtime: Runtime, ready: Ready) -> None:
         runtime.link_token,
         runtime.data,
         Path(runtime.model) if runtime.model else None,
-        modelled(config),
+        device,
         ready,
+        meter,
     )
 
 
-def modelled(config: Config) -> DeviceFactory:
-    """Makes the device of each modelled unit; they share one world, which begins with the first of them."""
+def modelled(config: Config) -> tuple[DeviceFactory, MeterFactory]:
+    """Makes the device of each modelled unit and the meter of each modelled site; they share one world, which
+    begins with the first of them."""
     settings = dispatch_settings(config)
     worlds: list[ModelledFleet] = []
 
-    def device(site: Site, unit: RigGroup | NodeGroup, surroundings: Surroundings) -> Device | None:
+    def world(surroundings: Surroundings) -> ModelledFleet:
         if not worlds:
             table = load_table(settings.gpu_table)
             worlds.append(ModelledFleet(config.fleet, table, settings.interactive_batch, surroundings))
-        return worlds[0].device(site, unit)
+        return worlds[0]
 
-    return device
+    def device(site: Site, unit: RigGroup | NodeGroup, surroundings: Surroundings) -> Device | None:
+        return world(surroundings).device(site, unit)
+
+    def meter(site: Site, surroundings: Surroundings) -> Meter | None:
+        return world(surroundings).meter(site)
+
+    return device, meter

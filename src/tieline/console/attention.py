@@ -43,7 +43,8 @@ def _of_site(fold: Fold, site: Site, state: Json, now: datetime) -> Iterator[Jso
             "since": None if since is None else since.timestamp(),
         }
 
-    drawn, limit = state["drawn_mw"], state["limit_mw"]
+    told = [mw for mw in (state["drawn_mw"], state["meter_mw"]) if mw is not None]
+    drawn, limit = max(told, default=None), state["limit_mw"]
     if drawn is not None and drawn > limit * OVER_SHARE:
         yield line("bad", "over its limit", f"draws {drawn:.2f} of {limit:.2f} MW", state["plan_seq"])
     silent = state["units"] - state["heard"]

@@ -24,6 +24,7 @@ from tieline.records import (
     Commitment,
     Fault,
     Instruction,
+    MeterReading,
     NetworkTick,
     Opening,
     Outcome,
@@ -150,6 +151,7 @@ class Fold:
         self.buckets: dict[datetime, Bucket] = {}
         self.samples: dict[str, tuple[int, Sample]] = {}
         self.outcomes: dict[str, tuple[int, Outcome]] = {}
+        self.meters: dict[str, tuple[int, MeterReading]] = {}
         self.plans: dict[str, tuple[int, Plan]] = {}
         self.prices: dict[str, dict[datetime, tuple[int, PriceTick]]] = {}
         self.network: tuple[int, NetworkTick] | None = None
@@ -187,6 +189,9 @@ class Fold:
             case Outcome():
                 if _newer(self.outcomes.get(record.unit_id), record):
                     self.outcomes[record.unit_id] = (seq, record)
+            case MeterReading():
+                if _newer(self.meters.get(record.site_id), record):
+                    self.meters[record.site_id] = (seq, record)
             case NetworkTick():
                 self._network(seq, record)
             case WeatherTick():

@@ -45,6 +45,8 @@ class Live(msgspec.Struct, frozen=True):
     site_id: str
     at: datetime
     units: dict[str, LiveUnit]
+    meter_w: float | None = None
+    meter_at: datetime | None = None
 
 
 class Now(msgspec.Struct, frozen=True):
@@ -73,6 +75,19 @@ def unit_now(fold: Fold, live: Mapping[str, Live], unit: Unit, now: datetime) ->
         return Now(None, None, None, heard_at, seq, False)
     tokens = None if sample.tokens is None else sample.tokens / sample.length_s
     return Now(sample.power_w, sample.hashrate_hs, tokens, heard_at, seq, False)
+
+
+def meter_now(
+    fold: Fold, live: Mapping[str, Live], site: Site, now: datetime
+) -> tuple[float | None, datetime | None, int | None]:
+    """What a site's own meter says and when; None where it has none or has not been heard for STALE."""
+    said, stored = live.get(site.id), fold.meters.get(site.id)
+    seq = stored[0] if stored else None
+    if said and said.meter_w is not None and said.meter_at is not None and now - said.meter_at < STALE:
+        return said.meter_w, said.meter_at, seq
+    if stored is None or now - stored[1].at > STALE + timedelta(seconds=stored[1].length_s):
+        return None, None, seq
+    return stored[1].power_w, stored[1].last_heard, seq
 
 
 def overview(fold: Fold, live: Mapping[str, Live], now: datetime, speed: float, info: Json) -> Json:
@@ -141,6 +156,7 @@ def site_now(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime) ->
         target = sum(s.target_w for s in plan[1].setpoints)
     limit_w = plan[1].limit_w if plan is not None and plan[1].valid_until > now else site.interconnect.limit_w
     price = delivered_usd_per_mwh(fold, site.contract, now)
+    meter_w, meter_at, meter_seq = meter_now(fold, live, site, now)
     drawn = mining + inference + aux
     return {
         "id": site.id,
@@ -167,6 +183,9 @@ def site_now(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime) ->
         "price_usd_per_mwh": price,
         "plan_seq": plan[0] if plan else None,
         "drawn_mw": _mw(drawn) if heard else None,
+        "meter_mw": _mw(meter_w),
+        "meter_age_s": None if meter_at is None else round((now - meter_at).total_seconds(), 1),
+        "meter_seq": meter_seq,
         "faults": [f.what for _, f in open_faults(fold, site.id, now)],
         "orders": [i.limit_w / 1e6 for _, i in open_orders(fold, site.id, now)],
     }

@@ -22,6 +22,7 @@ from tieline.clock import FIVE_MINUTES, Clock
 from tieline.edge.decide import Decision, Target, UnitView, decide
 from tieline.edge.device import Applied, Device, Reading, Refused, Unreachable
 from tieline.edge.fold import Fold
+from tieline.edge.meter import Meter, MeterWatch
 from tieline.edge.orderbook import OrderBook
 from tieline.fleet.sites import NodeGroup, RigGroup, Site
 from tieline.link import Link
@@ -82,6 +83,7 @@ class Agent:
         interval: timedelta = FIVE_MINUTES,
         hold: timedelta = timedelta(seconds=60),
         on_gpu_target: dict[str, GpuTarget] | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.clock, self.site, self.outbox, self.link = clock, site, outbox, link
         self.orders = orders if orders is not None else OrderBook(site.id)
@@ -95,6 +97,9 @@ class Agent:
             for device in devices
         }
         self._on_gpu_target = on_gpu_target or {}
+        self._meter = None
+        if meter is not None:
+            self._meter = MeterWatch(site, meter, Fold(site.id, "", meter.kind, interval, hold))
         self._short: datetime | None = None
         self.decision: Decision | None = None
         self.awake = asyncio.Event()  # set by an order that cannot wait for the next step
@@ -103,7 +108,12 @@ class Agent:
         """Read, report what ended, decide, set, confirm, show."""
         out: list[AnyRecord] = []
         await asyncio.gather(*(self._read(unit, now, out) for unit in self._units.values()))
-        self.decision = decide(self.site, now, self.orders.orders(now), self._views())
+        uncounted_w = 0.0
+        if self._meter is not None:
+            heard = all(unit.silent is None and unit.reading is not None for unit in self._units.values())
+            out.extend(await self._meter.read(now, sum(u.known_w for u in self._units.values()) if heard else None))
+            uncounted_w = self._meter.uncounted_w
+        self.decision = decide(self.site, now, self.orders.orders(now), self._views(), uncounted_w)
         self._tell_short(now, out)
         targets = self.decision.targets
         await asyncio.gather(*(self._carry_out(self._units[t.unit_id], t, now, out) for t in targets))
@@ -346,11 +356,16 @@ class Agent:
                 "asked_w": None if unit.sent is None else unit.sent.target_w,
                 "kind": unit.device.kind,
             }
-        return msgspec.json.encode({"site_id": self.site.id, "at": now, "mode": self.site.mode, "units": units})
+        said: dict[str, object] = {"site_id": self.site.id, "at": now, "mode": self.site.mode, "units": units}
+        if self._meter is not None and self._meter.reading is not None:
+            said["meter_w"], said["meter_at"] = self._meter.reading.counted_w, self._meter.reading.at
+        return msgspec.json.encode(said)
 
     async def close(self) -> None:
         for unit in self._units.values():
             await unit.device.close()
+        if self._meter is not None:
+            await self._meter.meter.close()
         self.outbox.close()
 
 

@@ -73,8 +73,8 @@ class Decision:
     short_w: float = 0.0
 
 
-def decide(site: Site, now: datetime, orders: Orders, units: Sequence[UnitView]) -> Decision:
-    """The main path: ask, then cap."""
+def decide(site: Site, now: datetime, orders: Orders, units: Sequence[UnitView], uncounted_w: float = 0.0) -> Decision:
+    """The main path: ask, then cap. `uncounted_w`: what the site's meter sees beyond its units."""
     asked = {unit.unit_id: _asked(site, now, orders, unit) for unit in units}
     for feeder in site.feeders:
         on_feeder = [unit for unit in units if unit.feeder == feeder.id]
@@ -82,7 +82,7 @@ def decide(site: Site, now: datetime, orders: Orders, units: Sequence[UnitView])
         reason = Reason(rule="feeder", text=text, limit_w=feeder.limit_w)
         _cap(asked, on_feeder, feeder.limit_w, reason, now, now, "fault")
     limit_w, reason, at, known_at, cause = _limit(site, now, orders)
-    short_w = _cap(asked, units, limit_w, reason, at, known_at, cause)
+    short_w = _cap(asked, units, limit_w - uncounted_w, reason, at, known_at, cause)
     if reason.rule == "restore":  # a pace of our own: only what stands over a true limit is short
         short_w = max(0.0, short_w - (_limit(site, now, replace(orders, ended=()))[0] - limit_w))
     return Decision(tuple(asked[unit.unit_id] for unit in units), limit_w, reason.rule, short_w)

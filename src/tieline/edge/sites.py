@@ -21,6 +21,7 @@ from tieline.config import SELF_TEST, Config
 from tieline.edge.agent import Agent, GpuTarget
 from tieline.edge.asic import AsicGroup
 from tieline.edge.device import Device
+from tieline.edge.meter import Meter
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.push import push_always
 from tieline.edge.replicas import EngineSpec, Replicas
@@ -42,6 +43,7 @@ ASK_EVERY_S, ASK_TIMEOUT_S = 2.0, 3.0
 MAX_MESSAGE = 1_000_000
 
 DeviceFactory = Callable[[Site, RigGroup | NodeGroup, Surroundings], Device | None]
+MeterFactory = Callable[[Site, Surroundings], Meter | None]
 
 
 async def run_sites(
@@ -53,6 +55,7 @@ async def run_sites(
     gguf_path: Path | None = None,
     device_factory: DeviceFactory | None = None,
     ready: Callable[[str], None] | None = None,
+    meter_factory: MeterFactory | None = None,
 ) -> None:
     """Until cancelled. Raises LinkDownError where the link is not there at the start."""
     link = await NatsLink.connect(link_url, "sites", token)
@@ -63,7 +66,10 @@ async def run_sites(
     spec = engine_spec(config, gguf_path)
     try:
         for site in config.fleet.sites:
-            agent, own = make_agent(config, site, clock, link, data_dir, spec, surroundings, device_factory, every)
+            meter = None if meter_factory is None else meter_factory(site, surroundings)
+            agent, own = make_agent(
+                config, site, clock, link, data_dir, spec, surroundings, device_factory, every, meter
+            )
             agents.append(agent)
             replicas.extend(own)
         async with asyncio.TaskGroup() as tasks:
@@ -92,6 +98,7 @@ def make_agent(
     surroundings: Surroundings,
     device_factory: DeviceFactory | None,
     every: timedelta,
+    meter: Meter | None = None,
 ) -> tuple[Agent, list[Replicas]]:
     """One site's agent with its devices, outbox and orders, and the groups that have real replicas."""
     folder = data_dir / "sites" / site.id
@@ -109,6 +116,7 @@ def make_agent(
         interval=config.dispatch.interval,
         hold=hold_length(clock, every),
         on_gpu_target=callbacks,
+        meter=meter,
     )
     own = []
     for group in site.node_groups:

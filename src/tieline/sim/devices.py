@@ -21,6 +21,9 @@ from tieline.sim.world import Drawn, World
 SHORTEST = timedelta(seconds=1)
 # After a pause (a suspended machine) it goes on from where it was, not through the hours missed.
 LONGEST = timedelta(minutes=15)
+# What a site's meter sees beyond its units. Losses of a loaded distribution transformer are about 1 %, lights, pumps
+# and offices less than that; both shares are assumed.
+TRANSFORMER_LOSS, STATION_FIXED_SHARE = 0.008, 0.001
 
 
 class ModelledFleet:
@@ -54,6 +57,11 @@ class ModelledFleet:
 
     def device(self, site: Site, unit: RigGroup | NodeGroup) -> ModelledDevice:
         return ModelledDevice(self, site, unit)
+
+    def meter(self, site: Site) -> ModelledMeter | None:
+        """None where real or fake rigs stand, of which this world knows nothing."""
+        own = all(group.hardware == "modelled" for group in site.rig_groups)
+        return ModelledMeter(self, site) if own else None
 
 
 class ModelledDevice:
@@ -91,11 +99,30 @@ class ModelledDevice:
         """Nothing is held."""
 
 
+class ModelledMeter:
+    """A site's meter in the model: its units, and its station's own load."""
+
+    kind: Literal["measured", "simulated"] = "simulated"
+
+    def __init__(self, fleet: ModelledFleet, site: Site) -> None:
+        self._fleet, self._indices = fleet, [fleet.world.index[unit.id] for unit in site.units]
+        self._fixed_w = STATION_FIXED_SHARE * site.interconnect.limit_w
+
+    async def read(self, now: datetime) -> Reading | Unreachable:
+        at, drawn = self._fleet.drawn(now)
+        units_w = sum(float(drawn.load_w[n] + drawn.aux_w[n]) for n in self._indices)
+        return Reading(at=at, power_w=units_w * (1 + TRANSFORMER_LOSS) + self._fixed_w)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
 def _as_found(site: Site) -> list[Setpoint]:
-    """All on, as far as the interconnect carries it on a hot day."""
+    """All on, as far as the interconnect carries it on a hot day, the station's own load included."""
     reason = Reason(rule="host", text="found running")
     full_w = sum(_highest_w(site, unit) for unit in site.units)
-    part = min(1.0, site.interconnect.limit_w / full_w) if full_w > 0 else 1.0
+    room_w = site.interconnect.limit_w * (1 - STATION_FIXED_SHARE) / (1 + TRANSFORMER_LOSS)
+    part = min(1.0, room_w / full_w) if full_w > 0 else 1.0
     asked = []
     for unit in site.units:
         target_w = _highest_w(site, unit) * part

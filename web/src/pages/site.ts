@@ -171,6 +171,7 @@ function factsOf(v: SiteView): Child[] {
     pair("Weather", w.temp_c === null ? "not known" : `${num(w.temp_c, 1)} °C (${w.station}${w.offset_c ? `, offset ${num(w.offset_c, 1)} °C` : ""}), ${age(w.age_s)} `, w.kind ? kindTag(w.kind) : null, " ", ref(w.seq)),
     pair("Cooling", v.cooling),
     pair("Interconnect", `${mw(v.site.interconnect_mw)}${v.interconnect_operator ? `, ${v.interconnect_operator}` : ""}${v.site.limit_mw < v.site.interconnect_mw ? `; ${mw(v.site.limit_mw)} now` : ""}`),
+    pair("Site meter", v.site.meter_mw === null ? "none heard: limits hold on the sum of the units" : `${mw(v.site.meter_mw)}, ${age(v.site.meter_age_s)}${v.site.drawn_mw === null ? "" : `; ${num(v.site.meter_mw - v.site.drawn_mw, 2)} MW more than its units`} `, ref(v.site.meter_seq)),
     pair("Feeders", v.feeders.map((f) => `${f.id.split(".").pop()} ${mw(f.limit_mw)} (${f.load})`).join(", ")),
     pair("Cut off, it", { mining_off: "switches mining off", hold: "holds what it does", all_off: "switches all off" }[v.safe_default] ?? v.safe_default),
     pair("Plan in force", v.plan && v.plan.valid_until <= v.now ? h("b", { class: "bad" }, `none: the last ended at ${clock(v.plan.valid_until)} UTC `, ref(v.plan.seq)) : v.plan ? [`of ${clock(v.plan.at)}, valid until ${clock(v.plan.valid_until)} UTC, by ${v.plan.decided_by} `, ref(v.plan.seq), v.plan.note ? h("small", {}, v.plan.note) : null] : "none"),
