@@ -50,6 +50,7 @@ class Purse:
     reserved: int = 0
     leased: bool = False
     expires: float = float("-inf")  # of the lease, by the local clock; past it nothing is admitted
+    tight_until: float = float("-inf")  # until then only what was granted for a request is admitted
 
     @property
     def free(self) -> int:
@@ -106,9 +107,11 @@ class Ticket(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Short:
-    """The local slices do not cover it: this much is needed in each of these scopes."""
+    """The local slices do not cover it: `least` at least is needed in each of these scopes, `most` at most."""
 
-    needs: tuple[tuple[str, int], ...]
+    scopes: tuple[str, ...]
+    least: int
+    most: int
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
@@ -194,8 +197,12 @@ class Book:
 
     # --- may they, can they pay --------------------------------------------
 
-    def admit(self, account: Account, model: Offer, ask: Ask, now: float) -> Admitted | Short | Refusal:
-        """Reserve the request's maximum in every purse, or say why not. All or nothing."""
+    def admit(
+        self, account: Account, model: Offer, ask: Ask, now: float, granted: int = 0
+    ) -> Admitted | Short | Refusal:
+        """Reserve the request's maximum in every purse, or say why not. All or nothing.
+
+        `granted`: what the coordinator has just granted for this very request."""
         if account.models and model.name not in account.models:
             return errors.unknown_model(model.name)
         wanted = model.max_output_tokens if ask.max_output is None else ask.max_output
@@ -218,10 +225,13 @@ class Book:
         if account.purses:
             prompt_cost = ask.prompt_bound * max(model.input_nano, model.cached_nano)
             per_output = model.output_nano * ask.choices
-            if ask.max_output is None and per_output:
-                wanted = min(wanted, self._affordable(account, prompt_cost, per_output, wanted))
+            if ask.max_output is None and per_output and (granted or not self.leased):
+                free = granted or min(s.purse.free for s in account.purses if s.purse is not None)
+                # At least 1, so that a refusal states a real maximum.
+                wanted = min(wanted, max(1, (free - prompt_cost) // per_output))
             cost = prompt_cost + wanted * per_output
-            short = self._short(account, cost, now)
+            least = cost if ask.max_output is not None else prompt_cost + min(wanted, 1) * per_output
+            short = self._short(account, least, cost, now, granted)
             if short is not None:
                 return short
         self._next += 1
@@ -235,24 +245,18 @@ class Book:
         self.live[ticket.number] = ticket
         return Admitted(ticket, wanted)
 
-    def _affordable(self, account: Account, prompt_cost: int, per_output: int, wanted: int) -> int:
-        """Output tokens that every purse still covers, at least 1 so that a refusal states a real maximum.
-        Leased purses are not the whole budget: there the default stays, and the coordinator is asked."""
-        if self.leased:
-            return wanted
-        free = min(s.purse.free for s in account.purses if s.purse is not None)
-        return max(1, (free - prompt_cost) // per_output)
-
-    def _short(self, account: Account, cost: int, now: float) -> Short | Refusal | None:
+    def _short(self, account: Account, least: int, cost: int, now: float, granted: int) -> Short | Refusal | None:
         short = False
         for scope in account.purses:
             purse = scope.purse
             assert purse is not None
             if purse.leased:
-                short = short or now >= purse.expires or purse.free < cost
+                short = (
+                    short or now >= purse.expires or purse.free < cost or (now < purse.tight_until and cost > granted)
+                )
             elif purse.free < cost:
                 return errors.spent(scope.id)
-        return Short(tuple((scope.id, cost) for scope in account.purses)) if short else None
+        return Short(tuple(scope.id for scope in account.purses), least, cost) if short else None
 
     # --- afterwards --------------------------------------------------------
 

@@ -21,13 +21,13 @@ import msgspec
 
 from tieline import records
 from tieline.clock import Clock
-from tieline.gateway.coordinator import LeaseClient
 from tieline.gateway.desk import Desk
 from tieline.gateway.door import Door
 from tieline.gateway.paths import Paths
 from tieline.gateway.route import MAX_UNKNOWN_SLOTS, State
 from tieline.gateway.service import Service, backend_of
 from tieline.gateway.settings import Settings
+from tieline.gateway.slices import LeaseClient
 from tieline.gateway.upstream import Backend, call
 from tieline.link import Link
 from tieline.records import ReplicaState

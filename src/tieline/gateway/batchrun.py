@@ -361,8 +361,11 @@ class Runner:
         svc = self.svc
         outcome = svc.book.admit(account, offer, request.ask(offer), svc.loop.time())
         if isinstance(outcome, Short):
-            refused = await svc.lease(outcome)
-            outcome = refused or svc.book.admit(account, offer, request.ask(offer), svc.loop.time())
+            granted = await svc.lease(outcome)
+            if isinstance(granted, Refusal):
+                outcome = granted
+            else:
+                outcome = svc.book.admit(account, offer, request.ask(offer), svc.loop.time(), granted)
         if isinstance(outcome, Short):
             outcome = Refusal(503, "the budget is being shared out", "budget_busy", retry_after_s=1)
         if isinstance(outcome, Refusal):

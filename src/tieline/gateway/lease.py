@@ -3,8 +3,8 @@
 A budget is cut into slices. A gateway admits from its slices in memory and asks only when they are too small.
 For every budget, always:  durable + sum of granted slices <= limit,  where `durable` is what gateways had
 written to disk before they joined or when they died, and a slice is all that a living gateway was ever given
-and has not given back. Since no gateway spends beyond its slice, no budget is overshot; since a refusal comes
-only after everything unspent was called back, none is refused falsely.
+and has not given back. Since no gateway spends beyond its slice, no budget is overshot. That none is refused
+falsely is the business of `rounds`.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    amounts: dict[str, int]
+    """`amount` in each of the budgets asked for, and with it what each slice grows by beyond that."""
+
+    amount: int
+    extras: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """Not enough is free; what these members have not spent may make it enough."""
+    """Not enough is free in these budgets; what their members have not spent may make it enough."""
 
-    name: str
-    need: int
-    holders: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,14 @@ class Coordinator:
             if account is not None:
                 account.durable[gateway] = value
 
-    def join(self, gateway: str, totals: dict[str, int], now: float) -> int:
-        """A gateway begins, with what its disk says; any earlier self of it is over. Returns its fence."""
+    def join(self, gateway: str, totals: dict[str, int], now: float, claims: dict[str, int] | None = None) -> int:
+        """A gateway begins, with what its disk says; any earlier self of it is over. `claims` is what it had
+        reserved as that self and will still settle. Returns its fence."""
         self.drop(gateway, totals)
+        for name, amount in (claims or {}).items():
+            account = self.account(name)
+            if account is not None and amount > 0:
+                account.slices[gateway] = amount
         self._fence += 1
         self.members[gateway] = Member(self._fence, now + LEASE_S)
         return self._fence
@@ -98,23 +104,29 @@ class Coordinator:
         member.expires = now + LEASE_S
         return True
 
-    def ask(self, gateway: str, fence: int, needs: dict[str, int], now: float) -> Granted | Lacking | Fenced:
-        """Slices for all of `needs`, or what is lacking; all or nothing."""
+    def ask(
+        self, gateway: str, fence: int, names: tuple[str, ...], least: int, most: int, now: float, *, extra: bool
+    ) -> Granted | Lacking | Fenced:
+        """`most` in all of these budgets, else what all of them still have if that is `least`; or which lacks.
+        `extra`: the slices may grow beyond the need, so that the next requests need not ask."""
         if not self.renew(gateway, fence, now):
             return Fenced()
-        for name, need in needs.items():
-            account = self.account(name)
-            if account is not None and account.free < need:
-                holders = tuple(one for one, held in account.slices.items() if held > 0)
-                return Lacking(name, need, holders)
-        amounts = {}
-        for name, need in needs.items():
-            account = self.account(name)
-            amount = need if account is None else need + (account.free - need) // EXTRA_SHARE
-            amounts[name] = amount
-            if account is not None:
-                account.slices[gateway] = account.slices.get(gateway, 0) + amount
-        return Granted(amounts)
+        accounts = [(name, account) for name in names if (account := self.account(name)) is not None]
+        lacking = tuple(name for name, account in accounts if account.free < least)
+        if lacking:
+            return Lacking(lacking)
+        amount = min((most, *(account.free for _, account in accounts)))
+        extras = dict.fromkeys(names, 0)
+        for name, account in accounts:
+            more = (account.free - amount) // EXTRA_SHARE if extra else 0
+            extras[name] = more
+            account.slices[gateway] = account.slices.get(gateway, 0) + amount + more
+        return Granted(amount, extras)
+
+    def holders(self, name: str) -> tuple[str, ...]:
+        """Who has a slice of this budget."""
+        account = self.accounts.get(name)
+        return () if account is None else tuple(one for one, held in account.slices.items() if held > 0)
 
     def give_back(self, gateway: str, fence: int, amounts: dict[str, int]) -> None:
         """What a member has not spent and will not."""

@@ -177,13 +177,13 @@ class Paths:
         outcome: Admitted | Short | Refusal = short
         for _ in range(3):
             assert isinstance(outcome, Short)
-            refusal = await svc.lease(outcome)
+            granted = await svc.lease(outcome)
             if door.transport is None:
                 return
-            if refusal is not None:
-                door.refuse(refusal)
+            if isinstance(granted, Refusal):
+                door.refuse(granted)
                 return
-            outcome = svc.book.admit(fields.account, offer, request.ask(offer), svc.loop.time())
+            outcome = svc.book.admit(fields.account, offer, request.ask(offer), svc.loop.time(), granted)
             if not isinstance(outcome, Short):
                 break
         if isinstance(outcome, Admitted):

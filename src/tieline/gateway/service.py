@@ -60,7 +60,9 @@ _prompt = msgspec.json.Decoder(_Prompt).decode
 class Leases(Protocol):
     """The way to the budgets' coordinator."""
 
-    async def ask(self, short: Short) -> Refusal | None: ...
+    async def ask(self, short: Short) -> int | Refusal: ...
+
+    def turn(self) -> None: ...
 
 
 class Service:
@@ -173,8 +175,8 @@ class Service:
         if len(self.access) < MAX_ACCESS_LINES:
             self.access.append(line)
 
-    async def lease(self, short: Short) -> Refusal | None:
-        """Ask the coordinator for a slice; None: granted, admit again."""
+    async def lease(self, short: Short) -> int | Refusal:
+        """Ask the coordinator for a slice; with what is granted, admit again at once."""
         if self.leases is None:
             return Refusal(503, "the budgets' coordinator is away", "budget_unavailable", retry_after_s=1)
         return await self.leases.ask(short)
@@ -263,6 +265,8 @@ class Service:
             rent.assign(self.settings.rentals, self.backends.values(), today)
         if self.book.turned(today):
             self.book.turn(today, self.spool.totals())
+            if self.leases is not None:
+                self.leases.turn()
 
     # --- continuing elsewhere -----------------------------------------------------------
 

@@ -1,0 +1,226 @@
+"""A gateway's end of the budgets' coordination: its slices of each budget.
+
+Asked for when they are too small, given back when called, given up when the lease runs out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from tieline.gateway import errors
+from tieline.gateway.admit import Book, Purse, Short
+from tieline.gateway.coordinator import MAX_LINE, decode, encode
+from tieline.gateway.errors import Refusal
+from tieline.gateway.lease import LEASE_S, RENEW_EVERY_S
+from tieline.gateway.rounds import TIGHT_S
+from tieline.store import Spool
+
+log = logging.getLogger("tieline.gateway")
+
+# One request waits this long for the coordinator.
+ASK_S: Final = 0.050
+CALL_S: Final = 2.0
+# Reading the disk while nothing settles: it takes a millisecond.
+JOIN_TRIES: Final = 20
+
+
+@dataclass(slots=True)
+class _Asker:
+    """A request that waits: what is granted is reserved for it until it wakes."""
+
+    purses: dict[str, Purse]  # by the budget's name
+    held: int = 0
+
+
+class Slices:
+    """The purses of a gateway whose budgets are leased, and who waits for more. Pure."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self._askers: dict[int, _Asker] = {}
+
+    def leased(self) -> dict[str, Purse]:
+        """Purses by their budgets' names."""
+        scopes = self.book.scopes.values()
+        return {self.book.total_name(s): s.purse for s in scopes if s.purse is not None and s.purse.leased}
+
+    def restart(self) -> dict[str, int]:
+        """All slices are over; what is reserved, to be claimed anew."""
+        purses = self.leased()
+        for purse in purses.values():
+            purse.granted = purse.settled + purse.reserved
+        return {name: purse.reserved for name, purse in purses.items()}
+
+    def settled(self) -> int:
+        return sum(purse.settled for purse in self.leased().values())
+
+    def extend(self, until: float) -> None:
+        for purse in self.leased().values():
+            purse.expires = until
+
+    def lapsed(self, now: float) -> bool:
+        """Is anything reserved beyond the lease?"""
+        return any(purse.reserved and now >= purse.expires for purse in self.leased().values())
+
+    def begin(self, number: int, short: Short) -> tuple[str, ...]:
+        """A request waits for a grant of these budgets."""
+        scopes = (self.book.scopes[one] for one in short.scopes)
+        asker = self._askers[number] = _Asker({self.book.total_name(s): s.purse for s in scopes if s.purse is not None})
+        return tuple(asker.purses)
+
+    def end(self, number: int) -> None:
+        """It wakes, or has given up."""
+        asker = self._askers.pop(number)
+        for purse in asker.purses.values():
+            purse.reserved -= asker.held
+
+    def recalled(self, name: str, now: float) -> int:
+        """Give back what is unspent. Until the verdict nothing is admitted from what is freed from now on."""
+        purse = self.leased().get(name)
+        if purse is None:
+            return 0
+        amount = max(0, purse.free)
+        purse.granted -= amount
+        purse.tight_until = now + TIGHT_S
+        return amount
+
+    def granted(self, number: int, amount: int, extras: dict[str, int]) -> None:
+        """Slices grow; the asker's part is held for it. One who gave up waiting leaves it to others."""
+        purses = self.leased()
+        for name, extra in extras.items():
+            if name in purses:
+                purses[name].granted += amount + extra
+        asker = self._askers.get(number)
+        if asker is not None:
+            asker.held = amount
+            for purse in asker.purses.values():
+                purse.reserved += amount
+
+
+class LeaseClient:
+    """One gateway process's way to the coordinator."""
+
+    def __init__(self, path: Path, gateway: str, book: Book, spool: Spool, abandon: Callable[[], None]) -> None:
+        self.path, self.gateway, self.spool, self.abandon = path, gateway, spool, abandon
+        self.slices = Slices(book)
+        self._writer: asyncio.StreamWriter | None = None
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._number = 0
+        self._fence = 0
+        self._turning = False
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self) -> None:
+        """Join, renew every second, join again after a loss. Never returns."""
+        while True:
+            try:
+                await self._live()
+            except (OSError, asyncio.IncompleteReadError, TimeoutError, msgspec.DecodeError, KeyError) as error:
+                log.info("the budgets' coordinator is away: %r", error)
+            self._writer = None
+            if not self._turning:
+                await asyncio.sleep(0.1)
+            self._lapse()
+
+    def turn(self) -> None:
+        """A new period has begun: the slices were of the old one. Join again for the new; what runs goes on."""
+        self.slices.restart()
+        self._turning = True
+        if self._writer is not None:
+            self._writer.close()
+
+    async def _live(self) -> None:
+        reader, self._writer = await asyncio.open_unix_connection(self.path, limit=MAX_LINE)
+        reading = asyncio.create_task(self._read(reader))
+        try:
+            await self._join()
+            while not reading.done():
+                await asyncio.wait({reading}, timeout=RENEW_EVERY_S)
+                sent = self._loop.time()
+                if reading.done() or not (await self._call({"do": "renew", "fence": self._fence}, CALL_S))["ok"]:
+                    return
+                self.slices.extend(sent + LEASE_S)
+        finally:
+            reading.cancel()
+            if self._writer is not None:
+                self._writer.close()
+
+    async def _join(self) -> None:
+        """A new fence means new slices; what runs on the old ones is claimed anew, unless their lease is over."""
+        self._turning = False
+        self._lapse()
+        for _ in range(JOIN_TRIES):
+            claims = self.slices.restart()
+            before = self.slices.settled()
+            totals = await asyncio.to_thread(self.spool.totals)
+            if self.slices.settled() == before:
+                break  # else what settled meanwhile would stand in both
+        sent = self._loop.time()  # the lease counts from when we asked: ours ends before the coordinator's
+        message = {"do": "join", "gateway": self.gateway, "totals": totals, "claims": claims}
+        self._fence = (await self._call(message, CALL_S))["fence"]
+        self.slices.extend(sent + LEASE_S)
+
+    def _lapse(self) -> None:
+        """Past the lease nothing reserved may go on: it would spend what is freed to others."""
+        if self.slices.lapsed(self._loop.time()):
+            self.abandon()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            message = decode(line)
+            if "recall" in message:
+                name = message["recall"]
+                amount = self.slices.recalled(name, self._loop.time())
+                self._tell({"do": "given", "n": message["n"], "fence": self._fence, "name": name, "amount": amount})
+                continue
+            if "granted" in message:
+                self.slices.granted(message["re"], message["granted"], message["extras"])
+            waiting = self._waiting.pop(message["re"], None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(message)
+        raise ConnectionResetError("the coordinator closed the connection")
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        if self._writer is None or self._writer.is_closing():
+            raise ConnectionResetError("not connected to the coordinator")
+        self._writer.write(encode(message) + b"\n")
+
+    def _new_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    async def _call(self, message: dict[str, Any], timeout_s: float, number: int | None = None) -> dict[str, Any]:
+        number = self._new_number() if number is None else number
+        waiting = self._waiting[number] = self._loop.create_future()
+        try:
+            self._tell({**message, "n": number})
+            return await asyncio.wait_for(waiting, timeout_s)
+        finally:
+            self._waiting.pop(number, None)
+
+    async def ask(self, short: Short) -> int | Refusal:
+        """What was granted of each budget; admit with it at once, without waiting for anything else."""
+        number = self._new_number()
+        names = self.slices.begin(number, short)
+        question = {"do": "ask", "fence": self._fence, "names": names, "least": short.least, "most": short.most}
+        try:
+            reply = await self._call(question, ASK_S, number)
+        except (OSError, TimeoutError):
+            return _AWAY
+        finally:
+            self.slices.end(number)
+        if "granted" in reply:
+            return int(reply["granted"])
+        if "spent" in reply:
+            return errors.spent(reply["spent"].partition("|")[0])
+        return _AWAY
+
+
+_AWAY: Final = Refusal(503, "the budgets' coordinator cannot answer now", "budget_unavailable", retry_after_s=1)
