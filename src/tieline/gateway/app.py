@@ -161,7 +161,8 @@ async def _every_second(svc: Service, data: Path | None) -> None:
         for door in list(svc.doors):
             door.tick(now)
         if svc.access and path is not None:
-            lines, svc.access = svc.access, []
+            lines = svc.access[:]
+            del svc.access[: len(lines)]  # in one step: the spool's thread appends meanwhile
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(_append, path, b"\n".join(lines) + b"\n")
 

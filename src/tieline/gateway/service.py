@@ -78,7 +78,6 @@ class Service:
         self.book.turn(clock.now(), spool.totals())
         self.stats = Stats()
         self.meter = Meter(spool, self.book, self.stats, clock, source)
-        spool.landed = self.meter.landed
         if settings.access_log:
             self.meter.log_line = self.log_line
         self.models = {model.name: Offer.of(model) for model in settings.models}

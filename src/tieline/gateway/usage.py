@@ -11,13 +11,17 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from tieline import records
 from tieline.clock import Clock
 from tieline.gateway.admit import Book, cost_nano
+from tieline.gateway.lines import Forms, moment
 from tieline.gateway.stats import Stats
 from tieline.link import MAX_BATCH, Link, LinkDownError, push
 from tieline.records import Action, Usage
 from tieline.store import Spool, StoreError
+from tieline.store.spool import Row
 
 if TYPE_CHECKING:
     from tieline.gateway.relay import Exchange
@@ -41,6 +45,16 @@ def _nowhere(line: bytes) -> None:
     """Where an access log goes that nobody asked for."""
 
 
+class Bill(msgspec.Struct, gc=False):
+    """What an ended exchange owes, before it is a record."""
+
+    ex: Exchange
+    cost: int
+    told: bytes
+    total_ms: int
+    waits: bool
+
+
 class Meter:
     """Turns ended exchanges into records and money."""
 
@@ -49,33 +63,33 @@ class Meter:
         self.failing: StoreError | None = None
         self.log_line: Callable[[bytes], object] = _nowhere
         self._loop = asyncio.get_running_loop()
+        self._forms = Forms(source)
+        self._told, self._told_at = b"", -1.0
+        spool.render, spool.landed = self._render, self._landed
 
     def bill(self, ex: Exchange, *, wait: bool) -> bool:
         """Settle in memory and queue the record. True: `ex.on_billed` will be called when it is on disk."""
         prompt, output = ex.prompt_tokens or 0, ex.output_tokens or 0
         cost = cost_nano(ex.offer, prompt, ex.cached_tokens, output)
         ticket = ex.ticket
-        if ticket.account.purses:
-            cost = min(cost, ticket.reserved)  # an engine cannot make it dearer than what was agreed
+        if ticket.account.purses and cost > ticket.reserved:
+            cost = ticket.reserved  # an engine cannot make it dearer than what was agreed
         self.book.settle(ticket, cost, prompt + output)
-        stats = self.stats
-        stats.count(ex.offer.name, ex.status, prompt, output)
-        if len(ex.hops) > 1:
-            stats.resumed += 1
-        for hop in ex.hops:
-            stats.hops[hop.ended] += 1
         now = ex.now()
-        stats.totals.add(now - ex.began)
-        body = records.encode(self._usage(ex, prompt, output, cost, now))
-        self.log_line(body)
-        purses = ticket.account.purses
-        totals = tuple([(self.book.total_name(scope), cost) for scope in purses]) if cost and purses else ()
+        bill = Bill(ex, cost, self._moment(now), round((now - ex.began) * 1e3), wait)
         try:
-            self.spool.put(ex.id, body, totals, ex if wait else None)
+            self.spool.put_thing(bill)
         except StoreError as error:
             self._say(error)
+            self._count(bill)
             return False
         return wait
+
+    def _moment(self, now: float) -> bytes:
+        """The time as it stands in a record; the loop's time moves in milliseconds, and this with it."""
+        if now != self._told_at:
+            self._told, self._told_at = moment(self.clock.now()), now
+        return self._told
 
     def record_action(self, by: str, what: str, target: str) -> None:
         """The audit trail of the door's operators."""
@@ -86,58 +100,74 @@ class Meter:
     def note(self, ex: Exchange) -> None:
         """Progress of a stream: what a successor bills if this process dies. Only delivered tokens count, so
         the shortfall is the operator's."""
-        output = ex.tokens
-        prompt = ex.prompt_tokens or 0
+        prompt, output = ex.prompt_tokens or 0, ex.tokens
         cost = cost_nano(ex.offer, prompt, ex.cached_tokens, output)
-        usage = self._usage(ex, prompt, output, cost, ex.now(), finish="gateway_lost")
-        self.spool.progress([(ex.id, records.encode(usage))])
+        now = ex.now()
+        bill = Bill(ex, cost, self._moment(now), round((now - ex.began) * 1e3), False)
+        self.spool.progress([(ex.id, self._line(bill, prompt, output, "gateway_lost", True))])
 
-    def _usage(self, ex: Exchange, prompt: int, output: int, cost: int, now: float, finish: str | None = None) -> Usage:
-        key = ex.account.key
-        told = self.clock.now()
-        took_s = now - ex.began
-        return Usage(
-            at=told,
-            known_at=told,
-            source=self.source,
-            kind="measured",
-            request_id=ex.id,
-            tenant=key.tenant,
-            project=key.project,
-            key_id=key.id,
-            model=ex.offer.name,
-            endpoint=_ENDPOINTS[ex.request.kind],
-            status=ex.status,
-            prompt_tokens=prompt,
-            output_tokens=output,
-            cached_tokens=min(ex.cached_tokens, prompt),
-            cost_nano_usd=cost,
-            estimated=ex.estimated or finish is not None,
-            streamed=ex.request.stream,
-            finish=finish or ex.finish or "",
-            hops=tuple(ex.hops),
-            first_token_ms=None if ex.first_token_at is None else round((ex.first_token_at - ex.began) * 1e3),
-            total_ms=round(took_s * 1e3),
+    def _line(self, bill: Bill, prompt: int, output: int, finish: str, estimated: bool) -> bytes:
+        ex = bill.ex
+        key, request, first = ex.account.key, ex.request, ex.first_token_at
+        return self._forms.line(
+            self._forms.form(key.tenant, key.project, key.id, ex.offer.name, _ENDPOINTS[request.kind], request.stream),
+            bill.told,
+            ex.id,
+            ex.status,
+            (prompt, output, min(ex.cached_tokens, prompt)),
+            bill.cost,
+            estimated,
+            finish,
+            ex.hops,
+            None if first is None else round((first - ex.began) * 1e3),
+            bill.total_ms,
         )
 
     # --- on the spool's thread -------------------------------------------------
 
-    def landed(self, tickets: list[object], error: StoreError | None) -> None:
+    def _render(self, bills: list[Bill]) -> list[Row]:
+        """The rows of a group. What they are made of no longer changes."""
+        rows = []
+        names: dict[int, tuple[str, ...]] = {}
+        for bill in bills:
+            ex = bill.ex
+            line = self._line(bill, ex.prompt_tokens or 0, ex.output_tokens or 0, ex.finish or "", ex.estimated)
+            account = ex.ticket.account
+            counted = names.get(id(account))
+            if counted is None:
+                counted = names[id(account)] = tuple([self.book.total_name(scope) for scope in account.purses])
+            rows.append((ex.id, line, counted, bill.cost))
+            self.log_line(line)
+        return rows
+
+    def _landed(self, bills: list[Bill], error: StoreError | None) -> None:
         """A group is on disk, or is not. An answer is not withheld for a full disk: the loss is the operator's,
         and nothing new is admitted until a write succeeds."""
         try:
-            self._loop.call_soon_threadsafe(self._tell, tickets, error)
+            self._loop.call_soon_threadsafe(self._tell, bills, error)
         except RuntimeError:  # the loop is closed: nobody waits any more
             return
 
-    def _tell(self, tickets: list[object], error: StoreError | None) -> None:
+    # --- on the loop again -------------------------------------------------------
+
+    def _tell(self, bills: list[Bill], error: StoreError | None) -> None:
         if error is not None:
             self._say(error)
         else:
             self.failing = None
-        for one in tickets:
-            if one is not None:
-                one.on_billed()  # type: ignore[attr-defined]
+        for bill in bills:
+            self._count(bill)
+            if bill.waits:
+                bill.ex.on_billed()
+
+    def _count(self, bill: Bill) -> None:
+        stats, ex = self.stats, bill.ex
+        stats.count(ex.offer.name, ex.status, ex.prompt_tokens or 0, ex.output_tokens or 0)
+        if len(ex.hops) > 1:
+            stats.resumed += 1
+        for hop in ex.hops:
+            stats.hops[hop.ended] += 1
+        stats.totals.add(bill.total_ms / 1e3)
 
     def _say(self, error: StoreError) -> None:
         if self.failing is None:
@@ -153,7 +183,7 @@ class Meter:
             usage = records.decode(body)
             assert isinstance(usage, Usage)
             names = self.book.total_names(usage.tenant, usage.project, usage.key_id)
-            self.spool.put(key, body, tuple((name, usage.cost_nano_usd) for name in names))
+            self.spool.put(key, body, tuple(names), usage.cost_nano_usd)
         return len(rows)
 
     async def push_for_ever(self, link: Link, origin: str) -> None:

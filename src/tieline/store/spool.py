@@ -5,17 +5,24 @@ most `linger_s`, or until `max_group` are there. Beside the rows that wait for t
 last known state of what is not finished yet, one row each, replaced in place) and *totals* (integers per name,
 added to in the same transaction as the row that earned them, so that they agree with the rows after any crash).
 One thread owns the connection; everything is asked of it. `landed` is called on that thread, once per group.
+
+What is put may be a row, or what a row is made of: `render` then writes a whole group of rows at once, on this
+thread. A putter only appends to a list, and rings only when the thread sleeps: on one core each wakeup, lock and
+statement hands the interpreter over and back, which costs more than the row.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from queue import Empty, SimpleQueue
+from typing import Any, Final
 
 from tieline.store.sqlite import StoreError
 
@@ -29,10 +36,12 @@ MAX_GROUP: Final = 256
 MAX_WAITING: Final = 65_536
 # Rows kept for a store that does not answer; 600 bytes each, so 1.5 GB at most.
 MAX_ITEMS: Final = 2_500_000
+# Rows in one statement. A statement of each size is prepared once and kept.
+MAX_STATEMENT: Final = 64
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS item (
-    id   INTEGER PRIMARY KEY AUTOINCREMENT,
+    id   INTEGER PRIMARY KEY,
     key  TEXT NOT NULL UNIQUE,
     body BLOB NOT NULL
 ) STRICT;
@@ -40,15 +49,12 @@ CREATE TABLE IF NOT EXISTS progress (key TEXT PRIMARY KEY, body BLOB NOT NULL) S
 CREATE TABLE IF NOT EXISTS total (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
-# Told once per group, on the spool's thread: the tickets of its rows, and None or why none of them is on disk.
-Landed = Callable[[list[object], StoreError | None], None]
-
-
-class _Row(NamedTuple):
-    key: str
-    body: bytes
-    totals: tuple[tuple[str, int], ...]
-    ticket: object
+# key, body, the totals it counts in, and how much in each
+Row = tuple[str, bytes, tuple[str, ...], int]
+# Turns things that were put into their rows, one each, in order; called on the spool's thread.
+Render = Callable[[list[Any]], list[Row]]
+# Told once per group, on the spool's thread: the things in it, and None or why none of them is on disk.
+Landed = Callable[[list[Any], StoreError | None], None]
 
 
 @dataclass(slots=True)
@@ -74,12 +80,15 @@ class Spool:
         """`keep_last`: nobody takes the rows (a gateway alone), so only the newest of them are kept."""
         self.path, self.linger_s, self.max_group = path, linger_s, max_group
         self.max_items, self.keep_last = max_items, keep_last
+        self.render: Render | None = None
         self.landed: Landed | None = None
-        self._rows: deque[_Row] = deque()
+        self._rows: list[Row] = []
+        self._things: list[object] = []  # rows that are still to be rendered
         self._in_progress: set[str] = set()  # keys that have a progress row on disk
         self._progress: dict[str, bytes] = {}
         self._jobs: deque[_Job] = deque()
-        self._wake = threading.Condition()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._asleep = False
         self._closing = False
         self._ready = threading.Event()
         self._failed: StoreError | None = None
@@ -94,21 +103,31 @@ class Spool:
 
     # --- asked by others ----------------------------------------------------
 
-    def put(self, key: str, body: bytes, totals: tuple[tuple[str, int], ...] = (), ticket: object = None) -> None:
-        """Queue one finished row; its ticket is told when it is on disk or cannot be. The progress row of the
-        same key goes in the same transaction."""
-        if len(self._rows) >= MAX_WAITING:
+    def put(self, key: str, body: bytes, names: tuple[str, ...] = (), amount: int = 0) -> None:
+        """Queue one finished row, which adds `amount` to each of the totals `names`. The progress row of the same
+        key goes in the same transaction. Raises StoreError where the disk does not keep up."""
+        self._append(self._rows, (key, body, names, amount))
+
+    def put_thing(self, thing: object) -> None:
+        """Queue what `render` makes a row of; `landed` is told of it. Raises StoreError like `put`."""
+        self._append(self._things, thing)
+
+    def _append(self, queue: list[Any], item: object) -> None:
+        if len(queue) >= MAX_WAITING:
             raise StoreError(f"the disk under {self.path} does not keep up: {MAX_WAITING} rows wait for it")
-        self._rows.append(_Row(key, body, totals, ticket))
-        if len(self._rows) in (1, self.max_group):
-            with self._wake:
-                self._wake.notify()
+        queue.append(item)
+        if self._asleep:  # said before the thread looks a last time, so nothing is overlooked
+            self._ring()
+
+    def _ring(self) -> None:
+        self._asleep = False
+        self._bell.put(None)
 
     def progress(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """What is not finished, as of now; nobody waits for it."""
         self._progress.update(rows)
-        with self._wake:
-            self._wake.notify()
+        if self._asleep:
+            self._ring()
 
     def take(self, limit: int = 256) -> list[tuple[int, str, bytes]]:
         """The oldest (id, key, body), still kept until `forget`."""
@@ -139,21 +158,21 @@ class Spool:
 
     def close(self) -> None:
         """Commit what is queued, then stop."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        self._closing = True
+        self._ring()
         self._thread.join(10.0)
 
     # --- the thread ----------------------------------------------------------
 
     def _ask(self, run: Callable[[sqlite3.Connection], object]) -> object:
         job = _Job(run, threading.Event())
-        with self._wake:
-            if self._closing:
+        if self._closing:
+            raise StoreError(f"the outbox {self.path} is closed")
+        self._jobs.append(job)
+        self._ring()
+        while not job.finished.wait(1.0):
+            if not self._thread.is_alive():
                 raise StoreError(f"the outbox {self.path} is closed")
-            self._jobs.append(job)
-            self._wake.notify()
-        job.finished.wait()
         if job.error is not None:
             raise StoreError(f"cannot use the outbox at {self.path}: {job.error}") from job.error
         return job.result
@@ -161,7 +180,7 @@ class Spool:
     def _run(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(self.path, isolation_level=None)
+            db = sqlite3.connect(self.path, isolation_level=None, cached_statements=2 * MAX_STATEMENT)
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
             db.execute("PRAGMA busy_timeout=5000")
@@ -173,20 +192,32 @@ class Spool:
             self._ready.set()
             return
         self._ready.set()
-        while True:
-            with self._wake:
-                while not (self._rows or self._jobs or self._progress or self._closing):
-                    self._wake.wait()
-                if self._rows and len(self._rows) < self.max_group and not self._jobs and not self._closing:
-                    self._wake.wait(self.linger_s if self._last_group >= BUSY_GROUP else LINGER_ALONE_S)
-                if self._closing and not (self._rows or self._jobs or self._progress):
-                    break
+        while self._sleep():
             self._commit(db)
             while self._jobs:
-                while self._rows:  # who asks sees all that was put before
+                while self._rows or self._things:  # who asks sees all that was put before
                     self._commit(db)
                 self._do(db, self._jobs.popleft())
         db.close()
+
+    def _sleep(self) -> bool:
+        """Until there is something to do and others have had time to join it. False: closed, and all is done."""
+        while not self._busy():
+            if self._closing:
+                return False
+            self._asleep = True
+            if self._busy() or self._closing:
+                self._asleep = False
+            else:
+                self._bell.get()
+        full = len(self._rows) + len(self._things) >= self.max_group
+        if not (full or self._jobs or self._closing):
+            with contextlib.suppress(Empty):
+                self._bell.get(timeout=self.linger_s if self._last_group >= BUSY_GROUP else LINGER_ALONE_S)
+        return True
+
+    def _busy(self) -> bool:
+        return bool(self._things or self._rows or self._jobs or self._progress)
 
     def _do(self, db: sqlite3.Connection, job: _Job) -> None:
         try:
@@ -198,78 +229,96 @@ class Spool:
         job.finished.set()
 
     def _commit(self, db: sqlite3.Connection) -> None:
-        group = [self._rows.popleft() for _ in range(min(len(self._rows), self.max_group))]
+        # Cut off in one step each, since others append meanwhile.
+        rows = self._rows[: self.max_group]
+        del self._rows[: len(rows)]
+        things = self._things[: self.max_group - len(rows)]
+        del self._things[: len(things)]
         progress: dict[str, bytes] = {}
-        while self._progress:  # popped one by one: other threads add to it meanwhile
+        while self._progress:
             key, body = self._progress.popitem()
             progress[key] = body
-        if not group and not progress:
+        if not (rows or things or progress):
             return
-        self._last_group = len(group)
-        for row in group:
-            progress.pop(row.key, None)
-        if self.keep_last is None and self._count + len(group) > self.max_items:
-            failed: StoreError | None = StoreError(
-                f"outbox {self.path} holds its bound of {self.max_items} rows; restore the link"
-            )
-        else:
-            failed = self._write(db, group, progress)
-        if group and self.landed is not None:
-            self.landed([row.ticket for row in group], failed)
+        self._last_group = len(rows) + len(things)
+        failed = self._keep(db, rows, things, progress)
+        if things and self.landed is not None:
+            self.landed(things, failed)
 
-    def _write(self, db: sqlite3.Connection, group: list[_Row], progress: dict[str, bytes]) -> StoreError | None:
+    def _keep(
+        self, db: sqlite3.Connection, rows: list[Row], things: list[object], progress: dict[str, bytes]
+    ) -> StoreError | None:
+        if self.keep_last is None and self._count + len(rows) + len(things) > self.max_items:
+            return StoreError(f"outbox {self.path} holds its bound of {self.max_items} rows; restore the link")
         try:
-            db.execute("BEGIN IMMEDIATE")
-            new = self._insert(db, group)
-            sums: dict[str, int] = {}
-            for row in new:
-                for name, value in row.totals:
-                    sums[name] = sums.get(name, 0) + value
-            if sums:
-                db.executemany(
-                    "INSERT INTO total VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-                    sums.items(),
-                )
-            ended = [(row.key,) for row in group if row.key in self._in_progress]
-            if ended:
-                db.executemany("DELETE FROM progress WHERE key = ?", ended)
+            if things:
+                assert self.render is not None
+                rows += self.render(things)
             if progress:
-                db.executemany("INSERT OR REPLACE INTO progress VALUES (?, ?)", progress.items())
-            if self.keep_last is not None and self._count + len(new) > self.keep_last * 1.1:
-                db.execute("DELETE FROM item WHERE id <= (SELECT max(id) FROM item) - ?", (self.keep_last,))
-                (kept,) = db.execute("SELECT count(*) FROM item").fetchone()
-                self._count = kept - len(new)
-            db.execute("COMMIT")
-            self._count += len(new)
-            self.commits += 1
-            self._in_progress.difference_update(key for (key,) in ended)
-            self._in_progress.update(progress)
-        except sqlite3.Error as error:
+                for row in rows:
+                    progress.pop(row[0], None)
+            self._write(db, rows, progress)
+        except Exception as error:  # a row that cannot be made must not end the thread that all others wait for
             if db.in_transaction:
                 db.execute("ROLLBACK")
             return StoreError(f"cannot write to the outbox at {self.path}: {error}")
         return None
 
-    def _insert(self, db: sqlite3.Connection, group: list[_Row]) -> list[_Row]:
-        """The rows that were not there before.
+    def _write(self, db: sqlite3.Connection, rows: list[Row], progress: dict[str, bytes]) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        new = self._insert(db, rows)
+        sums: dict[str, int] = {}
+        for names, amount in _summed(new):
+            for name in names:
+                sums[name] = sums.get(name, 0) + amount
+        if sums:
+            db.execute(_add_totals(len(sums)), [value for pair in sums.items() for value in pair])
+        ended = [(row[0],) for row in rows if row[0] in self._in_progress] if self._in_progress else []
+        if ended:
+            db.executemany("DELETE FROM progress WHERE key = ?", ended)
+        if progress:
+            db.executemany("INSERT OR REPLACE INTO progress VALUES (?, ?)", progress.items())
+        if self.keep_last is not None and self._count + len(new) > self.keep_last * 1.1:
+            db.execute("DELETE FROM item WHERE id <= (SELECT max(id) FROM item) - ?", (self.keep_last,))
+            (kept,) = db.execute("SELECT count(*) FROM item").fetchone()
+            self._count = kept - len(new)
+        db.execute("COMMIT")
+        self._count += len(new)
+        self.commits += 1
+        self._in_progress.difference_update(key for (key,) in ended)
+        self._in_progress.update(progress)
 
-        Many rows go in one statement: each statement hands the interpreter to the event loop and back, which on
-        one core costs more than the row. Keys are unique by construction, so the second branch all but never runs.
-        """
-        at = added = 0
-        while at < len(group):
-            size = next(size for size in _SIZES if size <= len(group) - at)
-            values = [value for row in group[at : at + size] for value in (row.key, row.body)]
-            added += db.execute(_INSERTS[size], values).rowcount
-            at += size
-        if added == len(group):
-            return group
+    def _insert(self, db: sqlite3.Connection, rows: list[Row]) -> list[Row]:
+        """The rows that were not there before. Keys are unique by construction, so the second branch all but
+        never runs."""
+        added = 0
+        for at in range(0, len(rows), MAX_STATEMENT):
+            part = rows[at : at + MAX_STATEMENT]
+            added += db.execute(_insert_rows(len(part)), [value for row in part for value in row[:2]]).rowcount
+        if added == len(rows):
+            return rows
         db.execute("ROLLBACK")
         db.execute("BEGIN IMMEDIATE")
-        return [row for row in group if db.execute(_INSERTS[1], (row.key, row.body)).rowcount]
+        return [row for row in rows if db.execute(_insert_rows(1), row[:2]).rowcount]
 
 
-_SIZES: Final = (64, 16, 4, 1)
-_INSERTS: Final = {
-    size: "INSERT OR IGNORE INTO item (key, body) VALUES " + ", ".join(["(?, ?)"] * size) for size in _SIZES
-}
+def _summed(rows: list[Row]) -> Iterable[tuple[tuple[str, ...], int]]:
+    """Amounts by the totals they count in: most rows of a group count in the same ones."""
+    sums: dict[tuple[str, ...], int] = {}
+    for _, _, names, amount in rows:
+        if amount:
+            sums[names] = sums.get(names, 0) + amount
+    return sums.items()
+
+
+@cache
+def _insert_rows(count: int) -> str:
+    """At most MAX_STATEMENT of these are ever made."""
+    return "INSERT OR IGNORE INTO item (key, body) VALUES " + ", ".join(["(?, ?)"] * count)
+
+
+def _add_totals(count: int) -> str:
+    return (
+        f"INSERT INTO total VALUES {', '.join(['(?, ?)'] * count)}"
+        " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+    )
