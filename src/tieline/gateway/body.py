@@ -7,7 +7,6 @@ name for the output limit, more candidates than are billed) do not travel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import msgspec
@@ -42,7 +41,6 @@ _string = msgspec.json.Decoder(str).decode
 _bool = msgspec.json.Decoder(bool | None).decode
 _count = msgspec.json.Decoder(int | None).decode
 
-_TRUE: Final = msgspec.Raw(b"true")
 _USAGE: Final = msgspec.Raw(b'{"include_usage":true}')
 _LIMIT_NAMES: Final = {
     "chat": ("max_completion_tokens", "max_tokens"),
@@ -53,6 +51,21 @@ _LIMIT_NAMES: Final = {
 }
 
 
+_PROMPT_NAMES: Final = {
+    "chat": "messages",
+    "completions": "prompt",
+    "embeddings": "input",
+    "responses": "input",
+    "rerank": "query",
+}
+_NO_OUTPUT: Final = ("embeddings", "rerank")
+# What a JSON value begins with.
+_LIST: Final = ord("[")
+_TEXT: Final = ord('"')
+_GRAMMARS: Final = frozenset({"grammar", "json_schema", "guided_json", "structured_outputs", "regex"})
+_SHAPING: Final = _GRAMMARS | {"tools", "response_format"}
+
+
 class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
@@ -60,8 +73,7 @@ class _StreamOptions(msgspec.Struct):
 _stream_options = msgspec.json.Decoder(_StreamOptions | None).decode
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct, gc=False):
     """What the gateway knows of a request."""
 
     kind: Kind
@@ -72,20 +84,21 @@ class Request:
     choices: int
     wants_usage: bool
     tools: bool
-    structured: bool
+    structured: bool = False
     continuity: Continuity = "text"
     prompts: int = 1
     images: bool = False
-    _prompt_bytes: int = 0
-    limit: int = field(default=0)
+    prompt_bytes: int = 0
+    prefix: int = 0  # what the beginnings of prompts are compared by
+    limit: int = 0
 
     def ask(self, model: Offer) -> Ask:
         """The most it may cost: each token of a byte-level vocabulary stands for at least one byte."""
-        output = 0 if self.kind in ("embeddings", "rerank") else self.max_output
+        output = 0 if self.kind in _NO_OUTPUT else self.max_output
         return Ask(self.prompt_bound(model), output, self.choices * self.prompts)
 
     def prompt_bound(self, model: Offer) -> int:
-        bound = self._prompt_bytes + model.template_tokens * self.prompts
+        bound = self.prompt_bytes + model.template_tokens * self.prompts
         if self.images:
             prompt = self.fields.get("messages") or self.fields.get("input") or b"null"
             images, inline = _images(msgspec.json.decode(prompt))
@@ -96,15 +109,6 @@ class Request:
     def answers(self) -> int:
         """How many texts come back."""
         return self.choices * self.prompts
-
-    @property
-    def prefix(self) -> int:
-        raw = self.fields.get("messages") or self.fields.get("prompt") or self.fields.get("input")
-        return 0 if raw is None else hash(bytes(memoryview(raw)[:PREFIX_BYTES]))
-
-    @property
-    def prompt_bytes(self) -> int:
-        return self._prompt_bytes
 
     def encode(self, own_name: str, max_output: int) -> bytes:
         """The body as the engine gets it."""
@@ -141,46 +145,50 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
             del fields[name]
     name = "stream"
     try:
-        stream = "stream" in fields and bool(_bool(fields["stream"]))
-        limits = []
+        stream = (raw := fields.get("stream")) is not None and bool(_bool(raw))
+        max_output: int | None = None
+        limits = 0
         for name in _LIMIT_NAMES[kind]:
-            if name in fields and (limit := _count(fields[name])) is not None:
-                if not 1 <= limit <= MAX_OUTPUT:
-                    return bad_request(f"'{name}' must be between 1 and {MAX_OUTPUT}", "invalid_value", name)
-                limits.append(limit)
-            else:
-                fields.pop(name, None)
-        choices = 1
+            if (raw := fields.get(name)) is None:
+                continue
+            if (limit := _count(raw)) is None:
+                del fields[name]
+                continue
+            if not 1 <= limit <= MAX_OUTPUT:
+                return bad_request(f"'{name}' must be between 1 and {MAX_OUTPUT}", "invalid_value", name)
+            limits += 1
+            if max_output is None or limit < max_output:
+                max_output = limit
+        choices, wants_usage = 1, False
         name = "n"
-        if "n" in fields:
-            given = _count(fields["n"])
-            choices = 1 if given is None else given
+        if (raw := fields.get("n")) is not None and (given := _count(raw)) is not None:
+            choices = given
             if not 1 <= choices <= MAX_CHOICES:
                 return bad_request(f"'n' must be between 1 and {MAX_CHOICES}", "invalid_value", "n")
-        wants_usage = False
         name = "stream_options"
-        if "stream_options" in fields:
-            options = _stream_options(fields["stream_options"])
+        if (raw := fields.get("stream_options")) is not None:
+            options = _stream_options(raw)
             wants_usage = stream and options is not None and options.include_usage is True
-            if not wants_usage:
-                del fields["stream_options"]
-            else:
+            if wants_usage:
                 fields["stream_options"] = _USAGE
+            else:
+                del fields["stream_options"]
     except msgspec.DecodeError as error:
         return bad_request(f"'{name}': {error}", "invalid_type", name)
-    if stream and kind in ("embeddings", "rerank"):
+    if stream and kind in _NO_OUTPUT:
         return bad_request("this endpoint does not stream", "unsupported_parameter", "stream")
-    max_output = min(limits) if limits else None
-    if len(limits) == 2 and max_output is not None:  # two names for one limit: both get the smaller
+    if limits == 2 and max_output is not None:  # two names for one limit: both get the smaller
         for name in _LIMIT_NAMES[kind]:
             fields[name] = msgspec.Raw(b"%d" % max_output)
     request = Request(
-        kind, model, stream, fields, max_output, choices, wants_usage, "tools" in fields or "functions" in fields, False
+        kind, model, stream, fields, max_output, choices, wants_usage, "tools" in fields or "functions" in fields
     )
-    request.images = kind in ("chat", "responses") and (b'image_url"' in body or b'"input_image"' in body)
     refusal = _prompt(request)
     if refusal is not None:
         return refusal
+    # One search of a long body where there is no picture in it, which is nearly always.
+    if b"image" in body and kind in ("chat", "responses"):
+        request.images = b'image_url"' in body or b'"input_image"' in body
     if continuity is not None:
         if continuity not in (b"token", b"text", b"regenerate", b"none"):
             return bad_request("x-tieline-continuity is one of token, text, regenerate, none", "invalid_value")
@@ -191,25 +199,27 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
 def _prompt(request: Request) -> Refusal | None:
     """Where the prompt is, how long it may be in tokens, and how many prompts there are."""
     fields, kind = request.fields, request.kind
-    name = {"chat": "messages", "completions": "prompt", "rerank": "query"}.get(kind, "input")
+    name = _PROMPT_NAMES[kind]
     prompt = fields.get(name)
     if prompt is None:
         return bad_request(f"give '{name}'", "missing_required_parameter", name)
-    size = len(memoryview(prompt))
-    first = bytes(memoryview(prompt)[:1])
+    view = memoryview(prompt)
+    size, first = len(view), view[0]
+    request.prefix = hash(view[:PREFIX_BYTES].tobytes())
     if kind == "chat":
-        if first != b"[" or size == 2:
+        if first != _LIST or size == 2:
             return bad_request("'messages' must be a list of at least one message", "invalid_type", "messages")
-        if "tools" in fields:
-            size += TOOLS_FACTOR * len(memoryview(fields["tools"]))
-        form = fields.get("response_format")
-        request.structured = (form is not None and b'"json' in bytes(form)) or not fields.keys().isdisjoint(
-            ("grammar", "json_schema", "guided_json", "structured_outputs", "regex")
-        )
+        if not fields.keys().isdisjoint(_SHAPING):
+            if "tools" in fields:
+                size += TOOLS_FACTOR * len(memoryview(fields["tools"]))
+            form = fields.get("response_format")
+            request.structured = (form is not None and b'"json' in bytes(form)) or not fields.keys().isdisjoint(
+                _GRAMMARS
+            )
     elif kind in ("completions", "embeddings"):
-        if first not in (b'"', b"["):
+        if first not in (_TEXT, _LIST):
             return bad_request(f"'{name}' must be a string or a list", "invalid_type", name)
-        if first == b"[":
+        if first == _LIST:
             items = msgspec.json.decode(prompt)
             if not items:
                 return bad_request(f"'{name}' is empty", "invalid_value", name)
@@ -219,7 +229,7 @@ def _prompt(request: Request) -> Refusal | None:
             if kinds == {list} and not all(type(token) is int for item in items for token in item):
                 return bad_request(f"'{name}' must hold lists of token ids", "invalid_type", name)
             request.prompts = 1 if kinds == {int} else len(items)
-        empty = size == 2 if first == b'"' else any(item in ("", []) for item in items)
+        empty = size == 2 if first == _TEXT else any(item in ("", []) for item in items)
         if empty and kind == "completions" and request.choices > 1:
             # llama.cpp never ends a request for several answers to an empty prompt.
             return bad_request("an empty prompt can have one answer only: set 'n' to 1", "invalid_value", "n")
@@ -227,14 +237,14 @@ def _prompt(request: Request) -> Refusal | None:
         documents = memoryview(fields.get("documents", b""))
         if not documents:
             return bad_request("give 'documents'", "missing_required_parameter", "documents")
-        if bytes(documents[:1]) != b"[":
+        if documents[0] != _LIST:
             return bad_request("'documents' must be a list", "invalid_type", "documents")
-        if first != b'"':
+        if first != _TEXT:
             return bad_request("'query' must be a string", "invalid_type", "query")
         size += len(documents)
     elif "instructions" in fields:
         size += len(memoryview(fields["instructions"]))
-    request._prompt_bytes = size
+    request.prompt_bytes = size
     return None
 
 

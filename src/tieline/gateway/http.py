@@ -92,6 +92,7 @@ class ResponseHead:
     keep_alive: bool
     raw: bytes
     fields: bytes
+    streamed: bool = False  # its body is a stream of events
 
     def get(self, name: bytes) -> bytes | None:
         return _field(self.fields, self.raw, name)
@@ -147,28 +148,47 @@ class Repeat(Generic[H]):
     """Recognises a head that differs from the one before only in the number of its Content-Length: what a peer
     sends on a connection it keeps. Byte for byte the rest is equal, so nothing needs to be read again."""
 
-    __slots__ = ("_after", "_before", "_head")
+    __slots__ = ("_after", "_at", "_before", "head")
 
     def __init__(self) -> None:
-        self._head: H | None = None
+        self.head: H | None = None
         self._before = self._after = b""
+        self._at = 0
 
     def remember(self, data: bytes, head: H) -> None:
-        self._head = None
+        self.head = None
         if head.framing is not Framing.LENGTH:
             return
         at = len(data) - len(head.raw) + head.fields.find(b"\ncontent-length:") + 16
         stop = data.find(b"\r", at)
         digits = data[at:stop].strip(b" \t")
         at = data.find(digits, at)
-        self._before, self._after, self._head = data[:at], data[at + len(digits) :], head
+        self._before, self._after, self.head, self._at = data[:at], data[at + len(digits) :], head, at
+
+    def whole(self, data: bytes) -> bytes | None:
+        """The body, where `data` is such a head and exactly the body it announces: what most reads of a small
+        message are. Its head is then `head`."""
+        head = self.head
+        if head is None or not data.startswith(self._before):
+            return None
+        at = self._at
+        stop = data.find(b"\r", at, at + 16)
+        digits = data[at:stop]
+        if stop < 0 or not digits.isdigit() or not data.startswith(self._after, stop):
+            return None
+        size = int(digits)
+        start = stop + len(self._after)
+        if len(data) != start + size:
+            return None
+        head.length = size
+        return data[start:]
 
     def match(self, data: bytes) -> H | None:
-        head = self._head
+        head = self.head
         if head is None or not (data.startswith(self._before) and data.endswith(self._after)):
             return None
         digits = data[len(self._before) : len(data) - len(self._after)]
-        if not digits.isdigit() or len(digits) > 15:
+        if not digits.isdigit() or len(digits) > 15 or not int(digits):  # no body: framed otherwise
             return None
         head.length = int(digits)
         return head
@@ -194,7 +214,8 @@ def parse_response(data: bytes, *, to_head: bool = False) -> ResponseHead:
         framing, keep_alive = Framing.UNTIL_CLOSE, False
     elif framing is Framing.LENGTH and length == 0:
         framing = Framing.NONE
-    return ResponseHead(status, framing, length, keep_alive, raw, fields)
+    streamed = b"\ncontent-type: text/event-stream" in fields
+    return ResponseHead(status, framing, length, keep_alive, raw, fields, streamed)
 
 
 def _framing(fields: bytes, raw: bytes, http10: bool) -> tuple[Framing, int]:

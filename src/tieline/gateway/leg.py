@@ -140,7 +140,7 @@ class Leg:
 
     def on_head(self, head: ResponseHead) -> None:
         self._head = head
-        if head.status == 200 and head.fields.find(b"\ncontent-type: text/event-stream") >= 0:
+        if head.status == 200 and head.streamed:
             self.streaming = True
             self._framer = Framer()
 
@@ -204,6 +204,16 @@ class Leg:
             return
         assert self._head is not None
         self.holder.on_answer(self, self._head, self._body[0] if len(self._body) == 1 else b"".join(self._body))
+
+    def on_reply(self, head: ResponseHead, body: bytes) -> None:
+        if head.streamed:
+            self.on_head(head)
+            self.on_data(body)
+            self.on_end()
+        elif self.ended is None:
+            self._head = head
+            self.first_at = self.last_at = self._now()
+            self.holder.on_answer(self, head, body)
 
     def on_lost(self, reason: str) -> None:
         if self.ended is not None:

@@ -51,6 +51,7 @@ MAX_IDEMPOTENT_BODY: Final = 262_144
 class _Fields:
     """What inference reads of a head."""
 
+    kind: Kind
     account: Account
     continuity: bytes | None
     idempotency: bytes | None
@@ -76,7 +77,11 @@ class Paths:
 
     def route(self, door: Door, head: RequestHead, body: bytes) -> None:
         """Called once for every framed request."""
-        origin = head.get(b"origin:") if head.read is None else None
+        read = head.read
+        if type(read) is _Fields:  # the same head as before on this connection means the same
+            self._infer(door, read, body)
+            return
+        origin = head.get(b"origin:")
         if origin is not None:
             if origin in self.svc.origins:
                 door.cors = (
@@ -90,7 +95,9 @@ class Paths:
         path = head.path
         kind = _INFERENCE.get(path)
         if kind is not None and head.method == "POST":
-            self._infer(door, head, body, kind)
+            fields = self._identify(door, head, kind)
+            if fields is not None:
+                self._infer(door, fields, body)
         elif head.method == "OPTIONS":
             door.answer(204, _CORS_HEADERS if door.cors else b"allow: GET, POST, OPTIONS\r\n", b"")
         elif kind is not None:
@@ -114,30 +121,31 @@ class Paths:
 
     # --- inference ------------------------------------------------------------
 
-    def _infer(self, door: Door, head: RequestHead, body: bytes, kind: Kind) -> None:
+    def _identify(self, door: Door, head: RequestHead, kind: Kind) -> _Fields | None:
+        """Who asks, and what the head says of how; None: refused."""
         svc = self.svc
-        read = head.read
-        if isinstance(read, _Fields):
-            account, fields = read.account, read
-        else:
-            found = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
-            if isinstance(found, Refusal):
-                door.refuse(found)
-                return
-            if (coding := head.get(b"content-encoding:")) is not None and coding.lower() != b"identity":
-                door.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
-                return
-            account = found
-            trace = head.get(b"traceparent:")
-            fields = _Fields(
-                account,
-                head.get(b"x-tieline-continuity:"),
-                head.get(b"idempotency-key:"),
-                b"traceparent: %b\r\n" % trace if trace is not None and len(trace) <= 128 else b"",
-            )
-            if account.key.expires is None and not door.cors:
-                head.read = fields  # the same head on this connection means the same
-        request = bodies.read(kind, body, fields.continuity)
+        account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
+        if isinstance(account, Refusal):
+            door.refuse(account)
+            return None
+        if (coding := head.get(b"content-encoding:")) is not None and coding.lower() != b"identity":
+            door.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
+            return None
+        trace = head.get(b"traceparent:")
+        fields = _Fields(
+            kind,
+            account,
+            head.get(b"x-tieline-continuity:"),
+            head.get(b"idempotency-key:"),
+            b"traceparent: %b\r\n" % trace if trace is not None and len(trace) <= 128 else b"",
+        )
+        if account.key.expires is None and not door.cors:
+            head.read = fields
+        return fields
+
+    def _infer(self, door: Door, fields: _Fields, body: bytes) -> None:
+        svc, account = self.svc, fields.account
+        request = bodies.read(fields.kind, body, fields.continuity)
         if isinstance(request, Refusal):
             door.refuse(request)
             return

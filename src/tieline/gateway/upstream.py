@@ -33,6 +33,9 @@ class Owner(Protocol):
 
     def on_end(self) -> None: ...
 
+    def on_reply(self, head: ResponseHead, body: bytes) -> None:
+        """A whole answer at once, instead of `on_head`, `on_data` and `on_end`."""
+
     def on_lost(self, reason: str) -> None: ...
 
 
@@ -140,11 +143,17 @@ class Conn(asyncio.Protocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self.owner is None:  # bytes nobody asked for: this connection is out of step
+        owner = self.owner
+        if owner is None:  # bytes nobody asked for: this connection is out of step
             self.abort()
             return
         try:
             if self._head is None:
+                body = None if self._buf else self._repeat.whole(data)
+                if body is not None and (head := self._repeat.head) is not None:
+                    self._free(head, b"")
+                    owner.on_reply(head, body)
+                    return
                 self._read_head(data)
             else:
                 self._read_body(data)
@@ -209,20 +218,23 @@ class Conn(asyncio.Protocol):
             owner.on_data(data)
 
     def _finish(self, rest: bytes) -> None:
-        """A complete answer. The connection is kept unless either side or a surplus byte speaks against it."""
         owner, head = self.owner, self._head
         assert owner is not None
         assert head is not None
-        self.owner, self._head, self._chunks = None, None, None
+        self._head, self._chunks = None, None
+        self._free(head, rest)
+        owner.on_end()
+
+    def _free(self, head: ResponseHead, rest: bytes) -> None:
+        """After a complete answer the connection is kept, unless either side or a surplus byte speaks against it."""
+        self.owner = None
         self.fresh = False
         backend = self.backend
-        streamed = head.fields.find(b"\ncontent-type: text/event-stream") >= 0
-        keep = head.keep_alive and not rest and (backend.reuse_after_stream or not streamed)
+        keep = head.keep_alive and not rest and (backend.reuse_after_stream or not head.streamed)
         if keep and len(backend.idle) < MAX_IDLE:
             backend.idle.append(self)
         else:
             self.abort()
-        owner.on_end()
 
     def eof_received(self) -> bool:
         return False  # the transport closes; connection_lost tells the owner
@@ -309,6 +321,11 @@ class Answer:
                 self.future.set_exception(OSError("the answer is too large"))
             else:
                 self.future.set_result(b"".join(self.body))
+
+    def on_reply(self, head: ResponseHead, body: bytes) -> None:
+        self.head = head
+        self.on_data(body)
+        self.on_end()
 
     def on_lost(self, reason: str) -> None:
         if not self.future.done():
