@@ -7,13 +7,16 @@ record, and gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tieline.records import Hop, Usage
+from tieline.gateway.settings import Key
+from tieline.records import Usage
+
+if TYPE_CHECKING:
+    from tieline.gateway.relay import Exchange
 
 _encode = msgspec.json.Encoder().encode
 # Forms and words kept. Names come from the configuration; how an answer ended is the engine's word.
@@ -26,7 +29,24 @@ _HOLES: Final = {
     "output_tokens": b"%d", "cached_tokens": b"%d", "cost_nano_usd": b"%d", "estimated": b"%b", "finish": b"%b",
     "hops": b"%b", "first_token_ms": b"%b", "total_ms": b"%d",
 }  # fmt: skip
+_ENDPOINTS: Final = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+    "responses": "/v1/responses",
+    "rerank": "/v1/rerank",
+}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Bill(msgspec.Struct, gc=False):
+    """What an ended exchange owes, before it is a record."""
+
+    ex: Exchange
+    cost: int
+    told: bytes  # as `moment` writes it
+    total_ms: int
+    waits: bool  # for its record to be on disk
 
 
 class Forms:
@@ -34,62 +54,55 @@ class Forms:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._forms: dict[tuple[str, str, str, str, str, bool], bytes] = {}
+        self._forms: dict[tuple[str, str, str, bool], bytes] = {}
         self._words: dict[str, bytes] = {}
 
-    def form(self, tenant: str, project: str, key_id: str, model: str, endpoint: str, streamed: bool) -> bytes:
+    def line(self, ex: Exchange, bill: Bill, prompt: int, output: int, finish: str, estimated: bool) -> bytes:
+        """One record."""
+        request, key = ex.request, ex.account.key
+        given = (key.id, ex.offer.name, request.kind, request.stream)
+        form = self._forms.get(given) or self._form(key, *given)
+        first, cached = ex.first_token_at, ex.cached_tokens
+        return form % (
+            bill.told,
+            bill.told,
+            ex.id.encode(),  # one of ours, which needs no escaping
+            ex.status,
+            prompt,
+            output,
+            cached if cached < prompt else prompt,
+            bill.cost,
+            b"true" if estimated else b"false",
+            self._words.get(finish) or self._word(finish),
+            _encode(ex.hops),
+            b"null" if first is None else b"%d" % round((first - ex.began) * 1e3),
+            bill.total_ms,
+        )
+
+    def _form(self, key: Key, key_id: str, model: str, kind: str, streamed: bool) -> bytes:
         """The line of a record with holes where requests differ."""
-        given = (tenant, project, key_id, model, endpoint, streamed)
-        form = self._forms.get(given)
-        if form is None:
-            form = _form(self._source, *given)
-            if len(self._forms) < MAX_FORMS:
-                self._forms[given] = form
+        sample = Usage(
+            at=_EPOCH, known_at=_EPOCH, source=self._source, kind="measured", request_id="", tenant=key.tenant,
+            project=key.project, key_id=key_id, model=model, endpoint=_ENDPOINTS[kind], status=0, prompt_tokens=0,
+            output_tokens=0, streamed=streamed,
+        )  # fmt: skip
+        parts = [b'"type":"Usage"']
+        for name in Usage.__struct_fields__:
+            hole = _HOLES.get(name) or _encode(getattr(sample, name)).replace(b"%", b"%%")
+            parts.append(b'"%b":%b' % (name.encode(), hole))
+        form = b"{%b}" % b",".join(parts)
+        if len(self._forms) < MAX_FORMS:
+            self._forms[key_id, model, kind, streamed] = form
         return form
 
-    def word(self, text: str) -> bytes:
+    def _word(self, text: str) -> bytes:
         """A string as JSON; few different ones come."""
-        raw = self._words.get(text)
-        if raw is None:
-            raw = _encode(text)
-            if len(self._words) < MAX_WORDS:
-                self._words[text] = raw
+        raw = _encode(text)
+        if len(self._words) < MAX_WORDS:
+            self._words[text] = raw
         return raw
-
-    def line(
-        self,
-        form: bytes,
-        told: bytes,
-        request_id: str,
-        status: int,
-        tokens: tuple[int, int, int],
-        cost: int,
-        estimated: bool,
-        finish: str,
-        hops: Sequence[Hop],
-        first_token_ms: int | None,
-        total_ms: int,
-    ) -> bytes:
-        """One record. `told` as `moment` writes it; `tokens` are prompt, output and cached; `request_id` is one of
-        ours, which needs no escaping."""
-        return form % (
-            told, told, request_id.encode(), status, *tokens, cost, b"true" if estimated else b"false",
-            self.word(finish), _encode(hops), b"null" if first_token_ms is None else b"%d" % first_token_ms, total_ms,
-        )  # fmt: skip
 
 
 def moment(at: datetime) -> bytes:
     """A time as it stands in a line."""
     return _encode(at)
-
-
-def _form(source: str, tenant: str, project: str, key_id: str, model: str, endpoint: str, streamed: bool) -> bytes:
-    sample = Usage(
-        at=_EPOCH, known_at=_EPOCH, source=source, kind="measured", request_id="", tenant=tenant, project=project,
-        key_id=key_id, model=model, endpoint=endpoint, status=0, prompt_tokens=0, output_tokens=0, streamed=streamed,
-    )  # fmt: skip
-    parts = [b'"type":"Usage"']
-    for name in Usage.__struct_fields__:
-        hole = _HOLES.get(name) or _encode(getattr(sample, name)).replace(b"%", b"%%")
-        parts.append(b'"%b":%b' % (name.encode(), hole))
-    return b"{%b}" % b",".join(parts)

@@ -19,6 +19,7 @@ MAX_EJECT_S = 30.0
 # Heartbeats come every 500 ms; three missed and the replica is not believed alive.
 BEAT_S = 0.5
 BEATS_MISSED = 3
+_SILENT_S = BEAT_S * BEATS_MISSED
 # A prefix is remembered for this many requests per replica: about what an engine's cache holds.
 PREFIXES = 512
 
@@ -28,6 +29,9 @@ class State(Enum):
     READY = "ready"
     DRAINING = "draining"
     DOWN = "down"
+
+
+_READY = State.READY
 
 
 @dataclass(slots=True, eq=False)
@@ -134,31 +138,30 @@ def choose(
 ) -> Replica | None:
     """The best replica with room; None where all are full or away. Equal scores go to the less loaded."""
     best: Replica | None = None
-    best_score = 0.0
-    model, regions = want.model, want.regions
+    best_score = best_live = 0.0
+    model, regions, prefix, usual = want.model, want.regions, want.prefix, by is score
     prefill = min(MAX_PREFILL_S, want.prompt_tokens * PREFILL_S_PER_TOKEN)
     for replica in replicas:
-        beat = replica.beat_at
+        live, slots, renter = len(replica.live), replica.slots, replica.renter
         if (
-            replica.state is not State.READY
+            live >= slots
+            or replica.state is not _READY
             or now < replica.ejected_until
             or model not in replica.models
-            or len(replica.live) >= replica.slots
-            or (beat is not None and now - beat > BEAT_S * BEATS_MISSED)
+            or ((beat := replica.beat_at) is not None and now - beat > _SILENT_S)
             or (regions and replica.region not in regions)
             or (avoid and replica.id in avoid)
-            or (replica.renter and replica.renter != want.tenant and len(replica.live) * 2 >= replica.slots)
+            or (renter and renter != want.tenant and live * 2 >= slots)
         ):
             continue
-        if by is score:  # the usual function, written out: a call per replica is what it would cost most
-            load = len(replica.live) / replica.slots
-            value = replica.rtt_s + replica.power_term_s + load * QUEUE_WEIGHT_S
-            if want.prefix not in replica.prefixes:
+        if usual:  # the usual function, written out: a call per replica is what it would cost most
+            value = replica.rtt_s + replica.power_term_s + live / slots * QUEUE_WEIGHT_S
+            if prefix not in replica.prefixes:
                 value += prefill
-            if replica.renter:
-                value += -RENTED_S if replica.renter == want.tenant else RENTED_S
+            if renter:
+                value += -RENTED_S if renter == want.tenant else RENTED_S
         else:
             value = by(replica, want)
-        if best is None or value < best_score or (value == best_score and len(replica.live) < len(best.live)):
-            best, best_score = replica, value
+        if best is None or value < best_score or (value == best_score and live < best_live):
+            best, best_score, best_live = replica, value, live
     return best

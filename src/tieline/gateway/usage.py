@@ -11,17 +11,15 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from tieline import records
 from tieline.clock import Clock
 from tieline.gateway.admit import Book, cost_nano
-from tieline.gateway.lines import Forms, moment
+from tieline.gateway.lines import Bill, Forms, moment
 from tieline.gateway.stats import Stats
 from tieline.link import MAX_BATCH, Link, LinkDownError, push
 from tieline.records import Action, Usage
 from tieline.store import Spool, StoreError
-from tieline.store.spool import Row
+from tieline.store.spool import Group
 
 if TYPE_CHECKING:
     from tieline.gateway.relay import Exchange
@@ -32,27 +30,9 @@ log = logging.getLogger("tieline.gateway")
 PUSH_EVERY_S: Final = 0.5
 PUSH_AGAIN_S: Final = 2.0
 
-_ENDPOINTS: Final = {
-    "chat": "/v1/chat/completions",
-    "completions": "/v1/completions",
-    "embeddings": "/v1/embeddings",
-    "responses": "/v1/responses",
-    "rerank": "/v1/rerank",
-}
-
 
 def _nowhere(line: bytes) -> None:
     """Where an access log goes that nobody asked for."""
-
-
-class Bill(msgspec.Struct, gc=False):
-    """What an ended exchange owes, before it is a record."""
-
-    ex: Exchange
-    cost: int
-    told: bytes
-    total_ms: int
-    waits: bool
 
 
 class Meter:
@@ -104,41 +84,26 @@ class Meter:
         cost = cost_nano(ex.offer, prompt, ex.cached_tokens, output)
         now = ex.now()
         bill = Bill(ex, cost, self._moment(now), round((now - ex.began) * 1e3), False)
-        self.spool.progress([(ex.id, self._line(bill, prompt, output, "gateway_lost", True))])
-
-    def _line(self, bill: Bill, prompt: int, output: int, finish: str, estimated: bool) -> bytes:
-        ex = bill.ex
-        key, request, first = ex.account.key, ex.request, ex.first_token_at
-        return self._forms.line(
-            self._forms.form(key.tenant, key.project, key.id, ex.offer.name, _ENDPOINTS[request.kind], request.stream),
-            bill.told,
-            ex.id,
-            ex.status,
-            (prompt, output, min(ex.cached_tokens, prompt)),
-            bill.cost,
-            estimated,
-            finish,
-            ex.hops,
-            None if first is None else round((first - ex.began) * 1e3),
-            bill.total_ms,
-        )
+        self.spool.progress([(ex.id, self._forms.line(ex, bill, prompt, output, "gateway_lost", True))])
 
     # --- on the spool's thread -------------------------------------------------
 
-    def _render(self, bills: list[Bill]) -> list[Row]:
+    def _render(self, bills: list[Bill], group: Group) -> None:
         """The rows of a group. What they are made of no longer changes."""
-        rows = []
-        names: dict[int, tuple[str, ...]] = {}
+        values, sums = group
+        named: dict[int, tuple[str, ...]] = {}
+        line, log_line = self._forms.line, self.log_line
         for bill in bills:
             ex = bill.ex
-            line = self._line(bill, ex.prompt_tokens or 0, ex.output_tokens or 0, ex.finish or "", ex.estimated)
-            account = ex.ticket.account
-            counted = names.get(id(account))
-            if counted is None:
-                counted = names[id(account)] = tuple([self.book.total_name(scope) for scope in account.purses])
-            rows.append((ex.id, line, counted, bill.cost))
-            self.log_line(line)
-        return rows
+            text = line(ex, bill, ex.prompt_tokens or 0, ex.output_tokens or 0, ex.finish or "", ex.estimated)
+            values += (ex.id, text)
+            log_line(text)
+            if bill.cost:
+                account = ex.ticket.account
+                names = named.get(id(account))
+                if names is None:
+                    names = named[id(account)] = tuple([self.book.total_name(scope) for scope in account.purses])
+                sums[names] = sums.get(names, 0) + bill.cost
 
     def _landed(self, bills: list[Bill], error: StoreError | None) -> None:
         """A group is on disk, or is not. An answer is not withheld for a full disk: the loss is the operator's,

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tieline.store.sqlite import StoreError
 
@@ -42,17 +42,26 @@ MAX_STATEMENT: Final = 64
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS item (
     id   INTEGER PRIMARY KEY,
-    key  TEXT NOT NULL UNIQUE,
+    key  TEXT NOT NULL,
     body BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS progress (key TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS total (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
-# key, body, the totals it counts in, and how much in each
+# What is put for each row: key, body, the totals it counts in, and how much in each.
 Row = tuple[str, bytes, tuple[str, ...], int]
-# Turns things that were put into their rows, one each, in order; called on the spool's thread.
-Render = Callable[[list[Any]], list[Row]]
+
+
+class Group(NamedTuple):
+    """Rows of one commit, laid out as they are written."""
+
+    values: list[str | bytes]  # key, body, key, body ...
+    sums: dict[tuple[str, ...], int]  # how much to add to each of these totals
+
+
+# Adds the rows of things that were put, one each; called on the spool's thread.
+Render = Callable[[list[Any], Group], None]
 # Told once per group, on the spool's thread: the things in it, and None or why none of them is on disk.
 Landed = Callable[[list[Any], StoreError | None], None]
 
@@ -250,74 +259,66 @@ class Spool:
     ) -> StoreError | None:
         if self.keep_last is None and self._count + len(rows) + len(things) > self.max_items:
             return StoreError(f"outbox {self.path} holds its bound of {self.max_items} rows; restore the link")
+        group = Group([], {})
+        values, sums = group
         try:
+            for key, body, names, amount in rows:
+                values += (key, body)
+                sums[names] = sums.get(names, 0) + amount
             if things:
                 assert self.render is not None
-                rows += self.render(things)
-            if progress:
-                for row in rows:
-                    progress.pop(row[0], None)
-            self._write(db, rows, progress)
+                self.render(things, group)
+            self._write(db, group, progress)
         except Exception as error:  # a row that cannot be made must not end the thread that all others wait for
             if db.in_transaction:
                 db.execute("ROLLBACK")
             return StoreError(f"cannot write to the outbox at {self.path}: {error}")
         return None
 
-    def _write(self, db: sqlite3.Connection, rows: list[Row], progress: dict[str, bytes]) -> None:
+    def _write(self, db: sqlite3.Connection, group: Group, progress: dict[str, bytes]) -> None:
+        """One transaction. Keys are unique by construction, so no index is kept for them."""
+        values = group.values
+        count = len(values) // 2
+        ended: list[str] = []
+        if progress or self._in_progress:
+            for key in values[::2]:
+                assert isinstance(key, str)
+                progress.pop(key, None)
+                if key in self._in_progress:
+                    ended.append(key)
         db.execute("BEGIN IMMEDIATE")
-        new = self._insert(db, rows)
-        sums: dict[str, int] = {}
-        for names, amount in _summed(new):
-            for name in names:
-                sums[name] = sums.get(name, 0) + amount
-        if sums:
-            db.execute(_add_totals(len(sums)), [value for pair in sums.items() for value in pair])
-        ended = [(row[0],) for row in rows if row[0] in self._in_progress] if self._in_progress else []
+        for at in range(0, len(values), 2 * MAX_STATEMENT):
+            part = values[at : at + 2 * MAX_STATEMENT]
+            db.execute(_insert_rows(len(part) // 2), part)
+        totals: dict[str, int] = {}
+        for names, amount in group.sums.items():
+            for name in names if amount else ():
+                totals[name] = totals.get(name, 0) + amount
+        if totals:
+            db.execute(_add_totals(len(totals)), [value for pair in totals.items() for value in pair])
         if ended:
-            db.executemany("DELETE FROM progress WHERE key = ?", ended)
+            db.executemany("DELETE FROM progress WHERE key = ?", [(key,) for key in ended])
         if progress:
             db.executemany("INSERT OR REPLACE INTO progress VALUES (?, ?)", progress.items())
-        if self.keep_last is not None and self._count + len(new) > self.keep_last * 1.1:
+        if self.keep_last is not None and self._count + count > self.keep_last * 1.1:
             db.execute("DELETE FROM item WHERE id <= (SELECT max(id) FROM item) - ?", (self.keep_last,))
             (kept,) = db.execute("SELECT count(*) FROM item").fetchone()
-            self._count = kept - len(new)
+            self._count = kept - count
         db.execute("COMMIT")
-        self._count += len(new)
+        self._count += count
         self.commits += 1
-        self._in_progress.difference_update(key for (key,) in ended)
+        self._in_progress.difference_update(ended)
         self._in_progress.update(progress)
-
-    def _insert(self, db: sqlite3.Connection, rows: list[Row]) -> list[Row]:
-        """The rows that were not there before. Keys are unique by construction, so the second branch all but
-        never runs."""
-        added = 0
-        for at in range(0, len(rows), MAX_STATEMENT):
-            part = rows[at : at + MAX_STATEMENT]
-            added += db.execute(_insert_rows(len(part)), [value for row in part for value in row[:2]]).rowcount
-        if added == len(rows):
-            return rows
-        db.execute("ROLLBACK")
-        db.execute("BEGIN IMMEDIATE")
-        return [row for row in rows if db.execute(_insert_rows(1), row[:2]).rowcount]
-
-
-def _summed(rows: list[Row]) -> Iterable[tuple[tuple[str, ...], int]]:
-    """Amounts by the totals they count in: most rows of a group count in the same ones."""
-    sums: dict[tuple[str, ...], int] = {}
-    for _, _, names, amount in rows:
-        if amount:
-            sums[names] = sums.get(names, 0) + amount
-    return sums.items()
 
 
 @cache
 def _insert_rows(count: int) -> str:
     """At most MAX_STATEMENT of these are ever made."""
-    return "INSERT OR IGNORE INTO item (key, body) VALUES " + ", ".join(["(?, ?)"] * count)
+    return "INSERT INTO item (key, body) VALUES " + ", ".join(["(?, ?)"] * count)
 
 
 def _add_totals(count: int) -> str:
+    """Few names are added to at a time: those of one key, one project and one tenant, or of several."""
     return (
         f"INSERT INTO total VALUES {', '.join(['(?, ?)'] * count)}"
         " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
