@@ -188,7 +188,7 @@ class Repeat(Generic[H]):
         if head is None or not (data.startswith(self._before) and data.endswith(self._after)):
             return None
         digits = data[len(self._before) : len(data) - len(self._after)]
-        if not digits.isdigit() or len(digits) > 15 or not int(digits):  # no body: framed otherwise
+        if not digits.isdigit() or len(digits) > 15:
             return None
         head.length = int(digits)
         return head

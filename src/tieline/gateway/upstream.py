@@ -188,7 +188,7 @@ class Conn(asyncio.Protocol):
         owner.on_head(head)
         if self.owner is not owner:
             return
-        if head.framing is Framing.NONE:
+        if head.framing is Framing.NONE or (head.framing is Framing.LENGTH and not head.length):
             self._finish(buf)
         elif buf:
             self._read_body(buf)

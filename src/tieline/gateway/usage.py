@@ -95,7 +95,11 @@ class Meter:
         line, log_line = self._forms.line, self.log_line
         for bill in bills:
             ex = bill.ex
-            text = line(ex, bill, ex.prompt_tokens or 0, ex.output_tokens or 0, ex.finish or "", ex.estimated)
+            try:
+                text = line(ex, bill, ex.prompt_tokens or 0, ex.output_tokens or 0, ex.finish or "", ex.estimated)
+            except ValueError as error:  # an engine's absurd number must not cost the rest of the group its records
+                log.error("usage of %s cannot be written: %s", ex.id, error)
+                continue
             values += (ex.id, text)
             log_line(text)
             if bill.cost:

@@ -1,0 +1,136 @@
+"""The spool: what was put is on disk when its owner is told, once, also after a crash and with many putters."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from tieline.store import Spool, StoreError
+from tieline.store.spool import Group
+
+
+def rows(path: Path) -> list[tuple[str, bytes]]:
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+        return db.execute("SELECT key, body FROM item ORDER BY id").fetchall()
+
+
+class Told:
+    """Stands for the meter: renders numbers, and hears of them."""
+
+    def __init__(self, spool: Spool, count: int) -> None:
+        self.spool, self.count = spool, count
+        self.seen: list[int] = []
+        self.missing: list[int] = []  # told of, but not on disk at that moment
+        self.groups: list[int] = []
+        self.errors: list[StoreError] = []
+        self.all = threading.Event()
+        spool.render, spool.landed = self.render, self.landed
+
+    def render(self, things: list[int], group: Group) -> None:
+        for one in things:
+            if one < 0:
+                raise ValueError("no row can be made of this")
+            group.values.extend((f"k{one}", b"%d" % one))
+            group.sums["tenant", "key"] = group.sums.get(("tenant", "key"), 0) + one
+
+    def landed(self, things: list[int], error: StoreError | None) -> None:
+        if error is None:
+            on_disk = {body for _, body in rows(self.spool.path)}
+            self.missing += [one for one in things if b"%d" % one not in on_disk]
+        else:
+            self.errors.append(error)
+        self.seen += things
+        self.groups.append(len(things))
+        if len(self.seen) >= self.count:
+            self.all.set()
+
+
+def test_everyone_is_told_once_and_only_after_the_row_is_on_disk(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db")
+    told = Told(spool, 2_000)
+    threads = [
+        threading.Thread(target=lambda at=at: [spool.put_thing(n) for n in range(at, at + 500)])  # type: ignore[misc]
+        for at in range(0, 2_000, 500)
+    ]
+    for one in threads:
+        one.start()
+    assert told.all.wait(30)
+    assert sorted(told.seen) == list(range(2_000))
+    assert told.missing == []
+    assert max(told.groups) <= spool.max_group
+    assert spool.totals() == {"tenant": sum(range(2_000)), "key": sum(range(2_000))}
+    assert len(spool) == 2_000
+    spool.close()
+    assert len(rows(spool.path)) == 2_000
+
+
+def test_no_row_is_overlooked_between_sleeps(tmp_path: Path) -> None:
+    """One at a time, each put just as the thread goes to sleep after the one before."""
+    spool = Spool(tmp_path / "spool.db")
+    for number in range(60):
+        told = Told(spool, 1)
+        spool.put_thing(number)
+        assert told.all.wait(10), number
+    spool.close()
+
+
+def test_progress_goes_with_the_row_that_ends_it(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db")
+    spool.progress([("a", b"1"), ("b", b"1")])
+    assert spool.unfinished() == [("a", b"1"), ("b", b"1")]
+    spool.progress([("a", b"2")])
+    spool.put("b", b"end", ("tenant",), 7)
+    spool.close()
+    again = Spool(tmp_path / "spool.db")  # as a successor finds it
+    assert again.unfinished() == [("a", b"2")]
+    assert again.totals() == {"tenant": 7}
+    assert [(key, body) for _, key, body in again.take()] == [("b", b"end")]
+    again.forget([id_ for id_, _, _ in again.take()])
+    assert len(again) == 0
+    again.close()
+
+
+def test_a_row_that_cannot_be_made_is_an_error_and_not_the_end(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db")
+    told = Told(spool, 1)
+    spool.put_thing(-1)
+    assert told.all.wait(10)
+    assert len(told.errors) == 1
+    assert "no row can be made" in str(told.errors[0])
+    spool.put("a", b"1")
+    spool.close()
+    assert rows(spool.path) == [("a", b"1")]
+
+
+def test_rows_beyond_the_bound_are_refused_with_a_reason(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", max_items=10)
+    told = Told(spool, 20)
+    for number in range(20):
+        spool.put_thing(number)
+    assert told.all.wait(10)
+    assert told.errors
+    assert "restore the link" in str(told.errors[0])
+    assert len(spool) <= 10
+    spool.close()
+
+
+def test_only_the_newest_rows_are_kept_where_nobody_takes_them(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", keep_last=100)
+    told = Told(spool, 1_000)
+    for number in range(1_000):
+        spool.put_thing(number)
+    assert told.all.wait(20)
+    spool.close()
+    kept = [int(body) for _, body in rows(spool.path)]
+    assert kept == list(range(1_000 - len(kept), 1_000))
+    assert 100 <= len(kept) <= 110 + spool.max_group
+
+
+def test_a_closed_spool_says_so(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db")
+    spool.close()
+    with pytest.raises(StoreError, match="closed"):
+        spool.take()
