@@ -196,6 +196,28 @@ class PeakOdds(Record, frozen=True, kw_only=True):
         return self.revised_key
 
 
+class Forecast(Record, frozen=True, kw_only=True):
+    """What was expected of one series from `at` on, a value a step, and the band that nine paths in ten stay in.
+
+    USD/MWh, degrees Celsius or output tokens per second. `source` names the method; `kind` is always "forecast".
+    """
+
+    what: Literal["price", "temperature", "demand"]
+    series: str
+    step_s: int
+    values: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def subject(self) -> str:
+        return self.series
+
+    @property
+    def key(self) -> str:
+        return f"{self.what}|{self.revised_key}"
+
+
 # --- what was decided ------------------------------------------------------
 
 
@@ -517,6 +539,7 @@ AnyRecord = (
     | Fault
     | Commitment
     | PeakOdds
+    | Forecast
     | Plan
     | Override
     | Action

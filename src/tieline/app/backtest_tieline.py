@@ -13,8 +13,10 @@ import numpy as np
 
 from tieline.app.backtest_plant import Asked
 from tieline.app.backtest_policies import UNKNOWN, Known, margins, peak_adder
+from tieline.clock import micros
 from tieline.dispatch.arrays import Floats, heat
-from tieline.dispatch.forecast import SLOT_S, analog_days
+from tieline.dispatch.forecast import SLOT_S, Forecaster
+from tieline.dispatch.forecasters import forecaster_of
 from tieline.dispatch.horizon import Grid, grid
 from tieline.dispatch.lookahead import Ahead, look
 from tieline.records import Commitment
@@ -32,6 +34,7 @@ class Tieline:
     accepted: dict[str, Commitment] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     floors: Floats | None = None
+    forecaster: Forecaster | None = None
 
     def decide(self, known: Known) -> Asked:
         fleet = known.fleet
@@ -109,6 +112,8 @@ class Tieline:
         world, settings = known.world, known.settings
         sites = world.fleet.sites
         wanted = known.slot + steps.middle_s // SLOT_S
+        self.forecaster = self.forecaster or forecaster_of(settings.forecaster)
+        base = micros(world.start) // (SLOT_S * 1_000_000)
         cache: dict[str, Floats] = {}
         price, below = np.zeros((len(wanted), len(sites), wide)), np.zeros((len(wanted), len(sites), wide))
         for n, site in enumerate(sites):
@@ -117,7 +122,10 @@ class Tieline:
                 if name is None or name not in world.markets:
                     continue
                 if name not in cache:
-                    cache[name] = analog_days(world.markets[name].values, known.slot, known.known(name), wanted, wide)
+                    values = world.markets[name].values
+                    cache[name] = self.forecaster(
+                        values, known.slot, known.known(name), wanted, wide, series=name, base=base
+                    )
                 if not np.isnan(cache[name]).any():
                     paths = cache[name]
                     break

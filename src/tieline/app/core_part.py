@@ -66,7 +66,7 @@ class Core:
         self.feeds, self.feeds_note = feeds, feeds_note
         self.interval = config.dispatch.interval
         settings = dispatch_settings(config)
-        self.controller = Controller(store, config.fleet, settings, self._publish)
+        self.controller = Controller(store, config.fleet, settings, self._publish, live=True)
         self.settler = Settler(config, store)
 
     @classmethod
@@ -163,6 +163,7 @@ def dispatch_settings(config: Config) -> Settings:
     return Settings.of(
         {
             "policy": config.dispatch.policy,
+            "forecaster": config.dispatch.forecaster,
             "interval_s": config.dispatch.interval_s,
             "valid_for_s": config.dispatch.valid_for_s,
             "pool_fee": config.pool.fee,

@@ -14,6 +14,10 @@ from tieline.app.backtest import SCENARIOS, Numbers, Result, run_scenario
 from tieline.app.backtest_page import page
 from tieline.app.backtest_report import assumed, to_csv, to_figures, to_markdown
 from tieline.cli.replay import moment
+from tieline.dispatch import Settings
+from tieline.dispatch.forecasters import FORECASTERS
+from tieline.dispatch.learned import MissingLibraryError, library
+from tieline.dispatch.settings import Forecasting
 from tieline.feeds.folder import FolderError
 
 # A year or fifteen weeks: each process holds one copy of the prices, some 200 MB.
@@ -52,6 +56,13 @@ class Bar:
 @click.option("--to", "end", type=moment, help="End, UTC, not included.")
 @click.option("--first", "limit", type=click.IntRange(min=1), help="Only the first months or weeks.")
 @click.option("--policy", "policies", multiple=True, help="Only this policy; may be given several times.")
+@click.option(
+    "--forecaster",
+    type=click.Choice(FORECASTERS),
+    default="analog",
+    show_default=True,
+    help="What Tieline expects of prices (learned: the extra forecast).",
+)
 @click.option("--no-ablations", is_flag=True, help="Leave out look-ahead without each coupling.")
 @click.option("--set", "given", help="Numbers of the simple rules instead of tuning: fixed,worst,share,static.")
 @click.option(
@@ -67,6 +78,7 @@ def backtest(
     end: datetime | None,
     limit: int | None,
     policies: tuple[str, ...],
+    forecaster: Forecasting,
     no_ablations: bool,
     given: str | None,
     out: Path | None,
@@ -80,6 +92,11 @@ def backtest(
     if (start is None) != (end is None):
         raise click.UsageError("give both --from and --to, or neither")
     numbers = None if given is None else rule_numbers(given)
+    if forecaster == "learned":
+        try:
+            library()
+        except MissingLibraryError as error:
+            raise click.ClickException(str(error)) from error
     bar = Bar()
     results: list[Result] = []
     try:
@@ -87,6 +104,7 @@ def backtest(
             found = run_scenario(
                 data,
                 name,
+                settings=Settings(forecaster=forecaster),
                 limit_spans=limit,
                 between=None if start is None or end is None else (start, end),
                 ablate=not no_ablations,

@@ -5,6 +5,7 @@ Files say megawatts or counts and may share values by area; structs hold watts, 
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import re
 from typing import Literal, get_args, get_origin
@@ -355,6 +356,9 @@ def _check_sections(raw: FileText) -> None:
     interval = raw.dispatch.interval_s
     if interval < 60 or 3600 % interval:
         raise MistakeError(("dispatch", "interval_s"), f"{interval} s", "give 60, 300, 900 or another part of an hour")
+    if raw.dispatch.forecaster == "learned" and importlib.util.find_spec("lightgbm") is None:
+        fix = 'pip install "tieline[forecast]", or write "analog"'
+        raise MistakeError(("dispatch", "forecaster"), '"learned" needs the extra forecast', fix)
     if raw.dispatch.valid_for_s < interval:
         raise MistakeError(("dispatch", "valid_for_s"), "shorter than an interval", f"give {interval} or more")
     models: set[str] = set()

@@ -86,6 +86,7 @@ class Dispatch(Strict, frozen=True, kw_only=True):
     """How decisions are made. A plan is good for `valid_for_s`; after that a site takes its safe default."""
 
     policy: str = "lookahead"
+    forecaster: Literal["persistence", "analog", "learned"] = "analog"
     interval_s: int = 300
     valid_for_s: int = 900
     fee_share: float = 0.03

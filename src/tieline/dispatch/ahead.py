@@ -1,7 +1,7 @@
 """From what is known to what is expected: the arrays that look-ahead decides on.
 
 Reads an Outlook, never a store. Prices are scenarios that agree where a price is published; temperature is
-yesterday's at the same hour where no forecast is known; an order or a fault without an end is taken to last.
+one path of the same forecaster where no forecast was published; an order or a fault without an end is taken to last.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tieline.dispatch.horizon import Grid, grid
 from tieline.dispatch.lookahead import Ahead
 from tieline.dispatch.outlook import Outlook
 from tieline.dispatch.promises import PEAK_RULES, PeakRule
+from tieline.dispatch.series import Slots
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Fleet, Site
 
@@ -35,7 +36,7 @@ def build(
 ) -> Ahead:
     """`base_w`: by site, the load that comes before mining."""
     steps = grid(start, settings.interval_s, settings.horizon_s)
-    temps = _temperatures(outlook, fleet, steps)
+    temps = _temperatures(outlook, fleet, steps, forecaster)
     aux, derate = heat(arrays.air, temps[:, arrays.site])
     price, below, take_w = _prices(outlook, fleet, steps, settings, forecaster)
     base = np.array([base_w.get(site.id, 0.0) for site in fleet.sites])
@@ -54,8 +55,8 @@ def build(
     )
 
 
-def _temperatures(outlook: Outlook, fleet: Fleet, steps: Grid) -> Floats:
-    """(T, N); nan where a site's station has said nothing for two days."""
+def _temperatures(outlook: Outlook, fleet: Fleet, steps: Grid, forecaster: Forecaster) -> Floats:
+    """(T, N), one path; nan where a site's station has said nothing for a fortnight."""
     out = np.full((len(steps.hours), len(fleet.sites)), np.nan)
     cache: dict[str, Floats] = {}
     for n, site in enumerate(fleet.sites):
@@ -64,13 +65,7 @@ def _temperatures(outlook: Outlook, fleet: Fleet, steps: Grid) -> Floats:
             continue
         if name not in cache:
             slots = outlook.temp_slots[name]
-            at = slots.index(steps.start, steps.middle_s)
-            found = np.full(len(at), np.nan)
-            for days in range(4):
-                back = at - 24 * days
-                inside = (back >= 0) & (back < len(slots.values)) & np.isnan(found)
-                found[inside] = slots.values[back[inside]]
-            cache[name] = found
+            cache[name] = paths_of(slots, name, steps, 1, forecaster)[:, 0]
         out[:, n] = cache[name] + site.temp_offset_c
     return out
 
@@ -114,11 +109,24 @@ def _prices(
 
 def scenarios_of(outlook: Outlook, market: str, steps: Grid, wide: int, forecaster: Forecaster) -> Floats:
     """(T, S) of one market. What is known is nothing but what the outlook has folded by now."""
-    slots = outlook.price_slots[market]
+    return paths_of(outlook.price_slots[market], market, steps, wide, forecaster)
+
+
+def paths_of(slots: Slots, series: str, steps: Grid, wide: int, forecaster: Forecaster) -> Floats:
+    """(T, S) of one series."""
     wanted = slots.index(steps.start, steps.middle_s)
     now = int(slots.index(steps.start, np.zeros(1, dtype=np.intp))[0])
     known = np.flatnonzero(~np.isnan(slots.values))
-    return forecaster(slots.values, now, int(known[-1]) + 1 if len(known) else 0, wanted, wide)
+    return forecaster(
+        slots.values,
+        now,
+        int(known[-1]) + 1 if len(known) else 0,
+        wanted,
+        wide,
+        series=series,
+        base=slots.base or 0,
+        per_day=86_400 // slots.slot_s,
+    )
 
 
 def peak_adders(outlook: Outlook, fleet: Fleet, steps: Grid, settings: Settings) -> dict[int, Floats]:

@@ -15,7 +15,9 @@ from tieline.dispatch.ahead import build, peak_adders
 from tieline.dispatch.arrays import fleet_arrays
 from tieline.dispatch.bids import rig_group_bid
 from tieline.dispatch.contracts import PowerCost, power_cost
-from tieline.dispatch.forecast import Forecaster, analog_days
+from tieline.dispatch.forecast import Forecaster
+from tieline.dispatch.forecasters import forecaster_of
+from tieline.dispatch.foretell import expectations
 from tieline.dispatch.gpu import load_table
 from tieline.dispatch.horizon import Grid
 from tieline.dispatch.outlook import Outlook, SiteView
@@ -39,14 +41,17 @@ class Controller:
         fleet: Fleet,
         settings: Settings,
         publish: Callable[[Plan], Awaitable[None]] | None = None,
+        live: bool = False,
     ) -> None:
+        """`live`: forecasts are fitted beside the interval, never in it."""
         self.store, self.fleet, self.settings = store, fleet, settings
         self.publish = publish
         self.outlook = Outlook(fleet, settings)
         self.table = load_table(settings.gpu_table)
         self.arrays = fleet_arrays(fleet, settings)
         self.memory = Memory.of(self.arrays.groups)
-        self.forecaster: Forecaster = analog_days
+        self.forecaster: Forecaster = forecaster_of(settings.forecaster, background=live)
+        self._foretold: datetime | None = None
         self.last: dict[str, Plan] = {}
         self._started = False
 
@@ -57,7 +62,16 @@ class Controller:
         if self.publish is not None:
             for plan in plans:
                 await self.publish(plan)
+        self._foretell(now)
         return plans
+
+    def _foretell(self, now: datetime) -> None:
+        """Once an hour, after the plans are out: what is expected, kept as records."""
+        hour = Interval.holding(now, timedelta(hours=1)).start
+        if self.settings.policy != "lookahead" or self._foretold == hour:
+            return
+        self._foretold = hour
+        self.store.append(expectations(self.outlook, self.fleet, self.settings, now, self.forecaster))
 
     def decide(self, now: datetime) -> list[Plan]:
         """The plans, not yet kept or sent."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 Policy = Literal["strike", "lookahead"]
+Forecasting = Literal["persistence", "analog", "learned"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +46,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # How far look-ahead sees, over how many scenarios that share the first step.
     horizon_s: int = 48 * 3600
     scenarios: int = 20
+    # Where scenarios come from: the last value for ever, past days, or boosted quantiles (extra `forecast`). Past days
+    # earn most on recorded days; `bench/forecasts.py` compares.
+    forecaster: Forecasting = "analog"
     # Makers advise not more than one start in five minutes and six a day.
     min_up_s: int = 300
     min_down_s: int = 300
