@@ -17,11 +17,11 @@ from tieline.disclosures.reading.periods import Period, as_heading, periods, res
 
 _LANGUAGES = {
     "en": r"\b(?:the|of|and|in|for|with|was|its|per|average|month)\b",
-    "de": r"\b(?:der|die|das|und|im|mit|von|für|wurden|durchschnitt\w*|monat|hat)\b",
-    "fr": r"\b(?:le|la|les|des|et|en|du|une|pour|avec|mois|moyenne?)\b",
-    "es": r"\b(?:el|la|los|las|de|del|y|en|con|una|por|mes|promedio)\b",
-    "pt": r"\b(?:o|os|as|do|da|dos|em|com|uma|por|mês|média|não)\b",
-    "it": r"\b(?:il|lo|gli|della|di|nel|con|una|per|mese|media|che)\b",
+    "de": r"\b(?:der|die|das|und|im|mit|ein|eine|ist|den|dem|auf|zu|von|für|wurden|durchschnitt\w*|monat|hat)\b",
+    "fr": r"\b(?:le|la|les|des|et|en|du|une|au|que|sur|dans|pour|avec|mois|moyenne?)\b",
+    "es": r"\b(?:el|la|los|las|de|del|y|en|con|una|al|que|su|se|por|mes|promedio)\b",
+    "pt": r"\b(?:o|os|da|dos|em|com|uma|que|um|ao|de|por|mês|média|não)\b",
+    "it": r"\b(?:il|lo|gli|della|di|nel|con|una|del|al|dei|alla|le|si|per|mese|media|che)\b",
     "ru": r"\b(?:и|в|на|за|по|с|из|компания|месяц\w*)\b",
 }
 _COMPARED = re.compile(
@@ -117,6 +117,8 @@ def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[
     if before is not None:
         bare = {p.month for p in own if p.year is None and p.kind in ("month", "date")}
         reference = (int(before[:4]), int(before[5:]))
+        if not (months[before] or int(before[5:]) in bare or months) and _of_a_day(body, own, date):
+            return None, reference
         if months[before] or int(before[5:]) in bare or not months:
             return before, reference
         recent = [m for m in months if limit is not None and shift(before, -4) <= m <= limit]
@@ -141,6 +143,12 @@ def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[
         )
         top = max(first, months.most_common(1)[0][0])
     return top, (int(top[:4]), int(top[5:]))
+
+
+def _of_a_day(text: str, own: list[Period], date: tuple[int, int] | None) -> bool:
+    """An announcement that dates itself within the month of publication and speaks of no month."""
+    dated = [p for p in own if p.kind == "date" and (p.year, p.month) == date and p.start > 200]
+    return bool(dated) and not re.search(r"\bmonth(?:ly)?\b|\bquarter", text, re.IGNORECASE)
 
 
 def _by_line(text: str) -> list[Period]:

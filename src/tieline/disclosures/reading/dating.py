@@ -51,7 +51,7 @@ def period_of(
         inside = [p for p in usable if floor <= p.start < q.start or q.end <= p.start < right_end]
         if inside:
             return _key(text, inside[0], ctx)
-        near = text[max(start, q.start - 60) : min(end, q.end + 80)]
+        near = text[max(start, q.start - 60) : min(end, max(right_end, q.end + 4))]
         base = base_period(text, start, marks, spot, ctx)
         rest = [p for p in usable if p.start > q.end]
         if ctx.statement and rest:
@@ -73,7 +73,7 @@ def period_of(
 
 
 WHICH_WAS = re.compile(
-    r"\b(?:from|over|than|versus|compared (?:to|with))\s+[^,;.\d]{3,24}(?:20\d\d)?, (?:which|when it|where it) (?:was|were|stood at)\s*(?:approximately |about |\$)?\Z",
+    r"\b(?:from|over|than|versus|compared (?:to|with))\s+[^,;.\d]{3,24}(?:20\d\d)?, (?:which|when|where)(?: it| they| the \w+| \w+ ?\w*)? (?:was|were|stood at|mined|produced|sold|held|had)\s*(?:approximately |about |\$)?\Z",
     re.IGNORECASE,
 )
 """`a 5.2-per-cent increase from October, which was 3.94 EH/s`."""
@@ -207,6 +207,10 @@ def _governed(text: str, start: int, p: Period) -> bool:
     found = None
     for m in COMPARISON.finditer(lead):
         found = m
+    if found is not None and re.search(
+        r"\b(?:update|report|release|statement|results|figures|data)s? from\s*$", lead[: found.end()]
+    ):
+        return False  # `a prior update from August`
     return found is not None and not re.search(r",(?!\d)|;|\bto\b|\bat\b", lead[found.end() :])
 
 

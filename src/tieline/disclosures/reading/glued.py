@@ -20,7 +20,8 @@ _NUMBER = re.compile(r"(?:[1-9]\d{0,2}(?:,\d{3})+|0|[1-9]\d*)(?:\.\d+)?")
 _PERCENTS = re.compile(r"(?P<sign>-?)\s?(?P<value>\d+(?:\.\d+)?) ?%")
 _BODY = re.compile(r"^(?P<label>.*?[A-Za-z)])(?P<body>\d?[\d,]*\$?\d.*)$", re.DOTALL)
 _SET_APART = re.compile(
-    r"^(?P<label>.*?[A-Za-z)])\*?(?P<body>(?:[~$]\s?\d[\d,]*(?:\.\d+)?(?:\s?(?:million|billion))?\s*){2,})$", re.DOTALL
+    r"^(?P<label>.*?[A-Za-z)])\*?(?P<body>(?:[~$]\s?\d[\d,]*(?:\.\d+)?(?:\s?(?:million|billion|bn|m))?\s*){2,})$",
+    re.DOTALL,
 )
 """`Deployed Miners~1,000~12,450~12,450`: each value begins with a sign, and no footnote can stand between."""
 _UNIT_SPLIT = re.compile(r"\s?(?P<unit>EH/s|PH/s|TH/s|J/TH|W/TH|BTC|MW|c/kWh|million|billion|m\b|bn\b)")
@@ -77,11 +78,13 @@ def _set_apart(row: str, months: int) -> tuple[str, list[Piece]] | None:
     if match is None or months < 2:
         return None
     pieces: list[Piece] = []
-    for m in re.finditer(r"(?P<sign>[~$])\s?(?P<num>\d[\d,]*(?:\.\d+)?)\s?(?P<scale>million|billion)?", match["body"]):
+    for m in re.finditer(
+        r"(?P<sign>[~$])\s?(?P<num>\d[\d,]*(?:\.\d+)?)\s?(?P<scale>million|billion|bn|m)?", match["body"]
+    ):
         if not _NUMBER.fullmatch(m["num"]) or (len(m["num"]) > 3 and "," not in m["num"] and "." not in m["num"]):
             return None
         at = match.start("body")
-        scale = {"million": 6, "billion": 9}.get(m["scale"] or "", 0)
+        scale = {"million": 6, "m": 6, "billion": 9, "bn": 9}.get(m["scale"] or "", 0)
         unit = "USD" if m["sign"] == "$" else None
         pieces.append(Piece(Decimal(m["num"].replace(",", "")), at + m.start(), at + m.end(), unit, scale))
     return (match["label"], pieces) if len(pieces) == months else None

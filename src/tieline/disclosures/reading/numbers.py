@@ -83,7 +83,7 @@ _UNITS: list[tuple[str, str, Decimal]] = [
     (r"(?:MW|GW|kW|[Mm]egawatts?|[Gg]igawatts?|兆瓦)", "power", Decimal(1)),
     (
         r"(?:days|Tage|días|jours|months|Monate|years|weeks|hours|basis points|bps|GPUs?|acres|employees|shares"
-        r"|times|x\b|天|年|个月)",
+        r"|times|x\b|T\b|[MG][Hh]/s|天|年|个月)",
         "other",
         Decimal(1),
     ),

@@ -72,7 +72,7 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
             carried = quarter or "none"
         elif not marks and _YEAR_ALONE.search(text, start, end) and not w.YTD.search(text, start, end):
             carried = "none"
-        found = _sentence(text, start, end, marks, ctx, previous, carried)
+        found = _sentence(text, start, end, marks, ctx, previous, carried, quarter)
         out.extend(found)
         if found:
             previous = found
@@ -96,7 +96,14 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
 
 
 def _sentence(
-    text: str, start: int, end: int, marks: list[Period], ctx: Context, previous: list[Claim], carried: str | None
+    text: str,
+    start: int,
+    end: int,
+    marks: list[Period],
+    ctx: Context,
+    previous: list[Claim],
+    carried: str | None,
+    quarter: str | None,
 ) -> list[Claim]:
     sentence = text[start:end]
     out: list[Claim] = []
@@ -123,10 +130,18 @@ def _sentence(
             )
         ):
             role = _inherit(spot, spots, roles, i)
+        if i and _closes_range(spot, spots[i - 1]) and spot.q.unit == "BTC" and (first := roles[i - 1]) is not None:
+            role = first
+        if i and spot.q.unit == "BTC" and re.search(r", or\s*(?:approximately |about )?$", spot.left):
+            share = roles[i - 1]
+            if share is not None and share[0] == "sold_share_pct":
+                role = ("btc_sold", STRONG)  # `sold 63% of the Bitcoins it produced, or 147 BTC`
         if role is None and i and _translated(text, spots[i - 1], spot):
             role = role_of(sentence, replace(spots[i - 1], q=replace(spots[i - 1].q, unit="USD")), ctx)
             if role is None and any(re.search(r"[(\[]\s?$", text[max(0, p.start - 2) : p.start]) for p in marks):
                 role = _inherit(spot, spots, roles, i)
+        if role is None:
+            role = _told_before(sentence, spot, spots, roles, i, previous)
         roles.append(role)
         if role is not None and spot.compared and role[1] == STRONG and _another_thing(spot, role, spots, roles, i):
             spots[i] = replace(spot, compared=False)
@@ -137,7 +152,11 @@ def _sentence(
         name, strength = role
         dated = i - 1 if i and _translated(text, spots[i - 1], spot) else i
         period = period_of(text, start, end, marks, spots[dated], spots, dated, ctx)
-        if not period or (carried == "none" and not marks and name != "ytd_btc"):
+        if _THE_QUARTER.search(spot.right[:50]):
+            period = quarter
+        if not period or (
+            carried == "none" and not marks and name != "ytd_btc" and not _at_year_end(sentence, name, period)
+        ):
             continue
         if carried and not marks and len(carried) == 6 and name != "ytd_btc":
             period = carried
@@ -199,6 +218,44 @@ def _sentence(
                 )
             )
     return out
+
+
+def _at_year_end(sentence: str, name: str, period: str) -> bool:
+    """`ended the year with 1,704 BTC` in a December update."""
+    return (
+        name == "btc_held_end"
+        and period.endswith("-12")
+        and bool(re.search(r"\b(?:ended|finished|closed) the year\b|\byear[- ]end\b", sentence, re.IGNORECASE))
+    )
+
+
+_THE_QUARTER = re.compile(r"^[^,;.]{0,20}\b(?:during|in|for) the quarter\b", re.IGNORECASE)
+_SAME_THING = re.compile(
+    r"\W*(?:This|That|It|These|The (?:figure|total|number|reading|output|amount))\b", re.IGNORECASE
+)
+
+
+def _told_before(
+    sentence: str,
+    spot: Spot,
+    spots: list[Spot],
+    roles: list[tuple[str, int] | None],
+    i: int,
+    previous: list[Claim],
+) -> tuple[str, int] | None:
+    """What the sentence before says that a number is."""
+    if not previous:
+        return None
+    if spot.q.unit == "USD" and any(c.field == "btc_sold" for c in previous):
+        sale = re.match(
+            r"\W*(?:The|This|These|Its) (?:\w+ )?sales? (?:generated|netted|brought in|yielded|raised)\s", sentence
+        )
+        if sale is not None and sale.end() + 20 >= len(spot.before):
+            return "sale_proceeds_usd", MEDIUM
+    told = [c for c in previous if c.field in ("btc_produced", "btc_held_end", "btc_sold", "avg_btc_per_day")]
+    if spot.q.unit == "BTC" and spot.compared and i < 2 and _SAME_THING.match(sentence) and told and not any(roles):
+        return told[0].field, MEDIUM  # `This is a 12% decrease from May's 514 BTC`
+    return None
 
 
 _IT_MINED = re.compile(

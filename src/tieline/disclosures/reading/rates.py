@@ -47,7 +47,8 @@ def hashrate_role(s: Spot) -> tuple[str, int] | None:
             left[-50:],
             re.IGNORECASE,
         )
-        or _OUTLOOK.search(s.before)
+        or OUTLOOK.search(s.before)
+        or re.search(r"\b(?:these|new|such) (?:\w+ )?(?:miners|machines|rigs)\b", s.before, re.IGNORECASE)
         or re.search(r"\b(?:acquisition|purchase|order|delivery|deployment) of\b", s.before[-220:], re.IGNORECASE)
     ):
         return None
@@ -57,6 +58,8 @@ def hashrate_role(s: Spot) -> tuple[str, int] | None:
         r"\b(?:where|at which) (?:we|it|the company) (?:now )?(?:have|has)\s*$", left
     ):
         return None
+    if re.search(r"\b(?:maximum|theoretical\w*|up to)\b[^,;]{0,40}$", left, re.IGNORECASE):
+        return None  # what machines could do
     if w.POTENTIAL.search(near):
         return "potential_phs", STRONG
     if re.match(r"\s*(?:of |in )?(?:self-?owned|自有)", right, re.IGNORECASE):
@@ -132,9 +135,13 @@ def hashrate_role(s: Spot) -> tuple[str, int] | None:
         re.IGNORECASE,
     ) and (w.OPERATING.search(s.after[:60]) or w.RATED.search(s.after[:60]) or w.RATED.search(s.before[-120:])):
         return "deployed_ehs", MEDIUM
+    if re.search(r"\bself-?mining hash ?-?rate\b[^,;]{0,30}$", left, re.IGNORECASE) or (
+        re.search(r"\b(?:with|at) an?\s*$", left) and re.match(r"\s*(?:of )?hash ?-?rate\b", right, re.IGNORECASE)
+    ):
+        return "deployed_ehs", WEAK
     if has_hash and re.search(r"\btotal\b[^,;]{0,20}(?:hash|comput|mining power)|总算力|總算力", left, re.IGNORECASE):
         return "deployed_ehs", WEAK
-    if w.HASHRATE.search(left[-90:]) and re.search(
+    if w.HASHRATE.search(left[-150:]) and re.search(
         r"(?:\bto|\bof|\bat|\bwas|\bis|\breach(?:ed|es|ing)|\bhit(?:ting)?|\ba|\bà|\bai|\bi|\bsurpass(?:ed|ing)|\bachiev(?:ed|ing)|auf|达到?|至)\s*(?:approximately|about|around|over|nearly|a record|estimated at|~)?\s*$|estimated at\s*$",
         left,
         re.IGNORECASE,
@@ -153,7 +160,7 @@ _AT_SITE = re.compile(
     r"\s*(?:(?:online|operational|installed|running|energized|deployed|hashing|of miners) )*(?:in|at) (?:our |the |its )?(?!January|February|March|April|May|June|July|August|September|October|November|December|North America|The |Total)[A-Z][a-z]+"
 )
 """`2.3 exahashes online in Abu Dhabi`: one site."""
-_OUTLOOK = re.compile(
+OUTLOOK = re.compile(
     r"\b(?:expects?|plans|aims|intends?|anticipates?|forecasts?|targets|will|(?:is|are) expected|expected to|potentially|planned|prevede|prevé|prévoit|espera|pretende|erwartet|plant|планирует|ожидает)\b",
     re.IGNORECASE,
 )
@@ -162,7 +169,7 @@ _GREW = re.compile(
     r"\b(?:hash ?-?rate|hash ?power|capacity|puissance de calcul|hashleistung|tasa de hash)\b[^.;]{0,60}\b(?:increas|grew|grow|ris|rose|climb|reach|expand|surg|jump|improv|hit|boost|remain|held|stood|stand|passat|passé|aument|alcanz|gestieg)\w*"
     r"|\b(?:porté|portato|elev)\w*[^.;]{0,40}\b(?:hash ?-?rate|puissance de calcul|capaci\w+)\b"
     r"|\b(?:increas|grew|grow|rais|reach|expand|boost|achiev|hit|lift|surpass)\w*[^.;]{0,40}\b(?:hash ?-?rate|hash ?power)\b"
-    r"|\bwith (?:a|its) (?:\w+ )?hash ?-?rate\b",
+    r"|\b(?:with|at) (?:a|its) (?:\w+ )?hash ?-?rate\b",
     re.IGNORECASE,
 )
 """A hashrate that grew or reached a level, without a word for average, is what stands at the end."""
@@ -172,7 +179,7 @@ _RATED_HASH = re.compile(w.RATED.pattern + r"|\bexpanded\b|\bhashrate capacity\b
 
 
 _MONTH_END_RATE = re.compile(
-    r"\b(?:month|period|year|quarter)[- ]end(?:ing)?\s+(?:\w+\s+){0,2}?(?:hash ?-?rate|hash ?power|capacity)|\bended (?:the )?(?:month|period|quarter|\w+) (?:with|at)(?: an?)?\s*(?:\w+\s+){0,2}?(?:hash ?-?rate)?",
+    r"\b(?:month|period|year|quarter)[- ]end(?:ing)?\s+(?:\w+\s+){0,2}?(?:hash ?-?rate|hash ?power|capacity)|\b(?:ended|finished|closed|exited) (?:the )?(?:month|period|quarter|\w+) (?:with|at)(?: an?)?\s*(?:\w+\s+){0,2}?(?:hash ?-?rate)?",
     re.IGNORECASE,
 )
 """`a month-end hashrate of`: a point value, whatever average stands before it."""

@@ -14,7 +14,7 @@ from decimal import Decimal
 from tieline.disclosures.reading import words as w
 from tieline.disclosures.reading.claims import MEDIUM, STRONG, WEAK
 from tieline.disclosures.reading.context import Context
-from tieline.disclosures.reading.rates import hashrate_role, last_end
+from tieline.disclosures.reading.rates import OUTLOOK, hashrate_role, last_end
 from tieline.disclosures.reading.spots import Spot
 
 _DELTA_BEFORE = re.compile(
@@ -49,6 +49,14 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         change = None
     if change and not re.search(r"\bto\s*(?:approximately|about)?\s*$", s.left):
         return None
+    if (
+        unit is None
+        and s.q.decimals == 0
+        and re.search(
+            r"\bblocks? (?:wins?|won|mined|found)\b[^.;]{0,30}\b(?:to|of|was|were|at)\s*$", s.left, re.IGNORECASE
+        )
+    ):
+        return "blocks_won", STRONG
     if unit is None and s.q.decimals == 0 and s.q.value >= 100 and _MACHINES_TO.search(s.left):
         said = w.RATED.search(s.left) or w.OPERATING.search(s.left)
         barred = any(p.search(s.left) for p in (w.FUTURE, w.CUSTOMERS, w.MANAGED)) or _ROOM.search(s.left)
@@ -63,6 +71,7 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         near = s.left[-120:] + s.right[:40]
         if (
             w.FUTURE.search(s.left[-80:])
+            or OUTLOOK.search(s.before)
             or re.search(r"\binstalling\b|\bimproves\b|\bto improve\b", s.left, re.IGNORECASE)
             or re.search(r"\b(?:orders?|ordered|purchas\w+|acquir\w+)\b", s.before, re.IGNORECASE)
             or re.search(r"\b(?:S\d\d|M\d\d|T21|Antminer|Whatsminer|Avalon|Bitmain|MicroBT|new|latest|model)\b", near)
@@ -70,7 +79,7 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
             return None
         return (
             ("efficiency_j_th", STRONG)
-            if w.EFFICIENCY.search(s.before + s.right[:60]) or re.search(r"fleet", near, re.IGNORECASE)
+            if w.EFFICIENCY.search(s.before + s.right[:60]) or re.search(r"fleet|\baverage\b", near, re.IGNORECASE)
             else None
         )
     if unit == "USD/kWh":
@@ -89,7 +98,7 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         ):
             return None
         won = re.search(
-            r"\b(?:won|w[io]n|captur\w+|found|mined|solved|produced|discovered|gefunden|ganó|ganados|minad\w+|trouvé\w*)\b|挖出|获得|爆块",
+            r"\b(?:won|w[io]n|wins?|captur\w+|found|min(?:ed|ing)|vint\w*|solved|produced|discovered|gefunden|ganó|ganados|minad\w+|trouvé\w*)\b|挖出|获得|爆块",
             near,
             re.IGNORECASE,
         )
@@ -98,10 +107,15 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         near = s.left[-80:] + " " + s.right[:40]
         if any(p.search(near) for p in (w.FUTURE, w.BESIDES_FLEET, w.CUSTOMERS, w.MANAGED)) or _ROOM.search(s.left):
             return None
+        if re.search(r"\b(?:host(?:ed|ing)|colocat\w+|customers?)\b", s.after[:120], re.IGNORECASE):
+            return None
         return (
             ("deployed_miners", STRONG)
-            if w.RATED.search(near + s.after[:70])
-            or w.OPERATING.search(near + s.after[:70])
+            if w.RATED.search(near)
+            or w.OPERATING.search(near)
+            or re.match(
+                r"[^.;]{0,40}\b(?:actively )?(?:hashing|deployed|installed|energi[sz]ed|online|in operation)\b", s.after
+            )
             or re.search(r"\bfleet\b", near, re.IGNORECASE)
             else None
         )
@@ -132,7 +146,13 @@ def _share(s: Spot) -> tuple[str, int] | None:
     ):
         return "fee_share_pct", STRONG
     if re.search(
-        r"(?:share|percentage|proportion) of (?:the )?(?:available |total |network |global )*(?:miner |mining |block |bitcoin )?rewards?",
+        r"\bfees? as (?:an? )?(?:%|percent\w*) of (?:the )?total\b[^;]{0,50}\b(?:to|of|was|were|at)\s*$",
+        s.before,
+        re.IGNORECASE,
+    ):
+        return "fee_share_pct", STRONG
+    if re.search(
+        r"(?:share|percentage|proportion) of (?:the )?(?:available |total |network |global |overall |bitcoin )*(?:miner |mining |block |bitcoin )?rewards?",
         left + right,
         re.IGNORECASE,
     ):
@@ -185,6 +205,18 @@ def _money(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         and re.search(r"receivable", sentence, re.IGNORECASE)
     ):
         return ("receivable_kusd", STRONG) if ctx.statement else None
+    if re.match(
+        r"\s*(?:in (?:net )?proceeds )?(?:from|by|through) (?:the |its )?(?:sales?|selling|disposal)\b",
+        right,
+        re.IGNORECASE,
+    ) and (w.BITCOIN.search(right + s.after[:60]) and not w.EQUITY.search(right)):
+        return "sale_proceeds_usd", STRONG
+    if (
+        re.search(r"\braised\s*(?:approximately |about )?$", left)
+        and re.search(r"\b(?:by )?selling\b", s.before, re.IGNORECASE)
+        and w.BITCOIN.search(s.before)
+    ):
+        return "sale_proceeds_usd", STRONG
     if re.search(
         r"\b(?:valued?|worth|cash|market|liquidity|debt|loan|notes?|equity|offering|capex|raised|facility|assets?|wert|valor|valeur)\b|价值|市值",
         left[-60:],
@@ -223,7 +255,7 @@ def _money(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         return ("revenue_usd", MEDIUM) if re.search(r"\boperating revenues?\b", left, re.IGNORECASE) else None
     sold_before = last_end(w.SOLD, s.before)
     if sold_before >= 0 and re.search(
-        r"(?:\bfor|\bnetting|\bnetted|\bgenerating|\bgenerated|\brealizing|\byielding|\braising|\bfetching|\bbringing in|\bfür|\bpour|\bpor|\bper|获得|獲得|换得|換得|套现)\s*(?:a total of|an? (?:estimated|approximate)|approximately|about|around|nearly|over|some|rund|environ|unos|net|约)?\s*(?:of )?$",
+        r"(?:\bfor|\bnetting|\bnetted|\btotall?ing|\bgenerating|\bgenerated|\brealizing|\byielding|\braising|\bfetching|\bbringing in|\bfür|\bpour|\bpor|\bper|获得|獲得|换得|換得|套现)\s*(?:a total of|an? (?:estimated|approximate)|approximately|about|around|nearly|over|some|rund|environ|unos|net|约)?\s*(?:of )?$",
         left,
         re.IGNORECASE,
     ):
@@ -257,6 +289,8 @@ def _per_coin(s: Spot, left: str, right: str) -> tuple[str, int] | None:
         or re.search(r"\bat\b|\bzu\b|à", near[-30:])
     ):
         return "avg_sale_price_usd", STRONG
+    if re.search(r"\baverage (?:net|sale|sales|selling|realized) (?:sale )?price\b", near, re.IGNORECASE):
+        return "avg_sale_price_usd", MEDIUM
     return None
 
 
@@ -272,7 +306,7 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     if daily and not re.search(r"\d{4,}", s.q.printed):
         return "avg_btc_per_day", STRONG
     if re.search(
-        r"(?:bitcoins?|btc)(?: mined| produced)? ?(?:per|/) ?(?:average |avg\.? )?(?:EH|exa)[^.;\d]{0,40}\b(?:of|to|was|at|reached|averaged)\s*(?:approximately |about |~)?$",
+        r"(?:bitcoins?|btc)(?: mined| produced)? ?(?:per|/) ?(?:average |avg\.? )?(?:EH|exa)[^.;\d]{0,40}\b(?:of|to|from|was|at|reached|averaged)\s*(?:approximately |about |~)?$",
         left,
         re.IGNORECASE,
     ):
@@ -294,6 +328,12 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         return None
     if re.match(r"\s*-?equivalents?\b", near_right, re.IGNORECASE) and not re.search(r"\bor\s*$", left):
         return None if not w.POWER.search(s.before) else ("btc_equivalent_not_coins", MEDIUM)
+    if s.compared and re.search(r"\bequivalents?\b[^.;]{0,70}$", s.before, re.IGNORECASE):
+        return None  # compared with coins and equivalents
+    if re.match(r"\s*(?:\([^)]*\) )?(?:equals?\b(?! to)|=|is worth|costs)", near_right) or re.search(
+        r"\b(?:difficulty|price)\b[^,;]{0,40}$", left, re.IGNORECASE
+    ):
+        return None  # `1 Bitcoin equals 100 million Satoshis`
     if _THRESHOLD.search(left) and s.q.value >= 1000 and s.q.value % 500 == 0:
         return None  # `holdings above 7,500 BTC`: a mark that was passed, no figure
     if re.search(
@@ -344,7 +384,7 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         and not _attached(left)
         and not (
             re.match(
-                r"\s*(?:of |in |units of )?(?:restricted|pledged|unrestricted|encumbered|unencumbered|unpledged|self-mined|mined|gross|net|total)\s+(?:bitcoins?|btc)",
+                r"[\s\"']*(?:of |in |units of )?(?:restricted|pledged|unrestricted|encumbered|unencumbered|unpledged|self-mined|mined|gross|net|total|additional)\s+(?:bitcoins?|btc)",
                 right,
                 re.IGNORECASE,
             )
@@ -362,11 +402,23 @@ def _coins(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         re.IGNORECASE,
     ):
         return "btc_held_end", STRONG
+    if re.search(r"\bquarter(?:'s|s')? (?:total|production|output)(?: production)? to\s*$", left, re.IGNORECASE):
+        return "btc_produced", STRONG
+    if w.HELD.search(s.before) and re.search(
+        r"\b(?:bring|rais|tak|lift|push)\w* (?:the|its|their|our) (?:overall )?total(?: \w+)? to\s*$",
+        left,
+        re.IGNORECASE,
+    ):
+        return "btc_held_end", STRONG
+    if w.HELD.search(s.before) and re.search(r"\$[\d.,]+ ?(?:million|billion)[^.;]*\bincluding\s*$", s.before):
+        return "btc_held_end", STRONG  # `$55.1 million in cryptocurrency assets, including 450 Bitcoins`
     cue = cue_in(left)
+    if cue == "btc_produced" and _ONE_SITE.match(sentence):
+        return None
     if (
         cue in (None, "btc_held_end")
         and w.HELD.search(s.before)
-        and re.search(r"\d", s.before)
+        and re.search(r"\d[\d,.]*\s?(?:BTC|[Bb]itcoins?|coins)", s.before)
         and re.search(r"\b(?:includ(?:es|ing)|of which|comprising)\s*(?:approximately |about )?$", left, re.IGNORECASE)
     ):
         return None  # a part of what was counted before
@@ -443,6 +495,10 @@ _THRESHOLD = re.compile(
     r"(?:surpass\w*|exceed\w*|above|topp(?:ed|ing)|cross(?:ed|ing)|more than|over|past|beyond|超过|超過|突破|über|oltre|más de|plus de|более)\s*$",
     re.IGNORECASE,
 )
+_ONE_SITE = re.compile(
+    r"\W*(?:The |Our |At (?:the |our )?)?(?:[A-Z]\w+ ){1,3}(?:[Dd]ata ?[Cc]ent\w+|[Ff]acility|[Ss]ite|[Mm]ine|[Pp]lant|[Cc]ampus)\b"
+)
+"""A sentence on one site says nothing of the total."""
 _WHICH_TOTALS = re.compile(
     r"\s*(?:which |that )?(?:now |then )?(?:totall?(?:ed|s|ing)|stood at|stands at|standing at|reached|reaching|amount(?:ed|s|ing) to|now at|bringing it to)\s*(?:approximately |about |a total of )?$",
     re.IGNORECASE,
@@ -458,6 +514,8 @@ _OWN_PART = re.compile(
 def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] | None:
     follow = right[:70]
     tail = left[-60:]
+    if re.search(r"\bequivalent (?:btc|bitcoin) production\b", left, re.IGNORECASE):
+        return ("btc_equivalent_not_coins", STRONG) if w.POWER.search(left) else ("", 0)
     if re.search(r"\b(?:actual|total|combined)\b[^.;,]{0,50}\band equivalents?\b", left, re.IGNORECASE):
         return "btc_produced", WEAK  # coins and what power sales are worth in coins
     if w.YTD.search(follow) or (
@@ -528,7 +586,8 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
         return "lent_btc", STRONG
     if re.match(_OWN_PART, follow):
         return "btc_produced", MEDIUM
-    if w.CUSTOMERS.search(tail) or re.search(
+    hosts = re.sub(r"\bhosting (?:provider|company|firm|business|operator)s?\b", "", tail, flags=re.IGNORECASE)
+    if w.CUSTOMERS.search(hosts) or re.search(
         r"^[^.,;]{0,40}\b(?:by|for|to|from) (?:\w+'s )?(?:our |its |hosting |hosted |colocation )*(?:customers?|clients?|third[- ]part\w+|hosted|(?:\w+ )?hosting)",
         follow,
         re.IGNORECASE,

@@ -21,7 +21,7 @@ _END = re.compile(
     r"(?<![A-Z][a-z])(?<!\bInc)(?<!\bCorp)(?<!\bLtd)(?<!\bApprox)(?<!\bapprox)(?<!\bvs)(?<!\bNo)(?<!\bJan)(?<!\bFeb)(?<!\bAug)(?<!\bSept)(?<!\bSep)(?<!\bOct)(?<!\bNov)(?<!\bDec)[.!?][\"')\]]*(?!\s+[\[(](?:US)?[$€£])(?!\s+(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\b)(?:\s+(?=[\"'(\[]?[A-ZÀ-ÞА-Я0-9$])|\s*$)|(?<=[a-z)])\.(?=[A-Z][a-z]+ )|[。！？；]|\.\.\.|;\s"
 )
 COMPARISON = re.compile(
-    r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from|against|relative to|than|(?:increase|decrease|improvement|growth|gain|decline|drop|rise|reduction)s?,? (?:over|on)|gegenüber|nach|ante|前月|上月|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比(?!特)",
+    r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from(?! (?:the |its |our )?(?:sales?|selling|mining|operations|power|energy)\b)|against|relative to|than|(?:increase|decrease|improvement|growth|gain|decline|drop|rise|reduction)s?,? (?:over|on)|gegenüber|nach|ante|前月|上月|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比(?!特)",
     re.IGNORECASE,
 )
 _SPLIT = re.compile(
@@ -251,11 +251,52 @@ def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
         coins_before = any(c.unit == "BTC" for c in out[: i + 1])
         if b.unit is None and coins_before and re.match(r"\s+of (?:them|these|those)\b", text[b.end : b.end + 12]):
             out[i + 1] = replace(b, unit="BTC")
+        if (
+            b.unit is None
+            and coins_before
+            and (
+                re.search(
+                    r"\b(?:sold|mined|produced|bought|purchased|held|holds)\s*(?:approximately |about |all )?$",
+                    text[max(0, b.start - 40) : b.start],
+                )
+                or re.search(
+                    r"\btotal (?:bitcoins? |btc )?(?:mined|produced|production)\b[^.;]{0,60}\bto\s*$",
+                    text[max(0, b.start - 110) : b.start],
+                )
+            )
+            and re.match(r"\s*(?:[,.;]|$|\band\b|\bin\b|\bduring\b)", text[b.end : b.end + 10])
+        ):
+            out[i + 1] = replace(b, unit="BTC")
+        if (
+            b.unit is None
+            and coins_before
+            and re.search(r"\band\s*$", text[a.end : b.start])
+            and re.match(r"\s+in the \w+\s+(?:quarter|month)", text[b.end : b.end + 30], re.IGNORECASE)
+        ):
+            out[i + 1] = replace(b, unit="BTC")
+        if (
+            a is out[i]
+            and a.unit is None
+            and b.unit is None
+            and re.fullmatch(r"[^.;]{0,30}\bto\s*", text[a.end : b.start])
+        ):
+            for noun, unit in ((_COINS_FROM, "BTC"), (_MINERS_FROM, "miners")):
+                if noun.search(text[max(0, a.start - 60) : a.start]):
+                    out[i], out[i + 1] = replace(a, unit=unit), replace(b, unit=unit)
         if a.unit == "BTC" and b.unit is None and _PART.search(text[a.end : b.start]):
             out[i + 1] = replace(b, unit="BTC")
     return out
 
 
+_COINS_FROM = re.compile(
+    r"\b(?:bitcoins?|btc) (?:mined|produced|sold|held|production|holdings|sales)\b[^.;\d]{0,24}\bfrom\s*$",
+    re.IGNORECASE,
+)
+_MINERS_FROM = re.compile(
+    r"\b(?:deployed|installed|energized|operating|total) (?:miners|machines|rigs)\b[^.;\d]{0,24}\bfrom\s*$",
+    re.IGNORECASE,
+)
+"""`decrease in Bitcoin mined from 14.0 in May to 5.4 in June`."""
 _PARTED = re.compile(
     r"\s+(?:(?:was|were|is|are) )?(?:pledged|posted as|restricted|on loan|loaned|lent|encumbered|unencumbered|unrestricted|held as collateral|held as security)\b",
     re.IGNORECASE,

@@ -28,11 +28,11 @@ OTHER_BUSINESS = _p(
 
 PRODUCED = _p(
     r"\b(?:self[- ]?|net )?(?:mined|produced|earned|generated|minted)\b", r"\bproduc(?:tion|ed|es|ing|e)\b", r"\bmines\b",
-    r"\boutput\b", r"\bmining of\s*$", r"\bestrarre\b", r"\bprodurre\b", r"\bextraer\b", r"\bextraire\b", r"\bextraits?\b", r"\bmining total\b", r"\bmining (?:production|output|yield|results?)\b", r"\bearnings in btc", r"\bbtc (?:mining )?rewards?\b",
+    r"\boutput\b", r"\bmining of\s*$", r"\bmining (?:a total of |approximately |about |roughly |nearly |just |only )?$", r"\bestrarre\b", r"\bprodurre\b", r"\bextraer\b", r"\bextraire\b", r"\bextraits?\b", r"\bmining total\b", r"\bmining (?:production|output|yield|results?)\b", r"\bearnings in btc", r"\bbtc (?:mining )?rewards?\b",
     r"\bself-?mining (?:bitcoin|btc)\b", r"\bbitcoin (?:from )?(?:self-?)?mining(?! (?:cost|revenue|fleet|hash|capacity|update|compan|machine|rig|operation|site|facilit))\b",
-    r"\bgeschürft\w*", r"\bgemined\w*", r"\bproduzier\w*", r"\bproduktion\b", r"\bgefördert\w*", r"\bgewonnen\w*", r"\bgeminte\w*", r"\bförderung\b",
+    r"\bgeschürft\w*", r"\bschürf(?:te|ten|t)?\b", r"\bgemined\w*", r"\bproduzier\w*", r"\bproduktion\b", r"\bgefördert\w*", r"\bgewonnen\w*", r"\bgeminte\w*", r"\bförderung\b",
     r"\bmin[éa]s?\b(?! de)", r"\bmin[ée]e?s\b", r"\bproduit[es]*\b", r"\bextrait[es]*\b",
-    r"\bminad[oa]s?\b", r"\bmin[óo]\b", r"\bprodu(?:jo|cid[oa]s?|cción|ção|ziu|zid[oa]s?)\b", r"\bextra[íj]\w*", r"\bminerad[oa]s?\b", r"\bminerou\b",
+    r"\bminad[oa]s?\b", r"\bminando\b", r"\bprodu(?:c|z)(?:iendo|endo|indo)\b", r"\bmin[óo]\b", r"\bprodu(?:jo|cid[oa]s?|cción|ção|ziu|zid[oa]s?)\b", r"\bextra[íj]\w*", r"\bminerad[oa]s?\b", r"\bminerou\b",
     r"\bprodott[oi]\b", r"\bprodu(?:zione|sse)\b", r"\bminat[oi]\b", r"\bestratt[oi]\b",
     "произве[лд]\\w*", "добы[лчт]\\w*", "намайн\\w*",
     "产量|產量|挖出|挖得|开采|開採|生产|生產|产出|產出|挖矿量|挖礦量|挖矿所得|挖掘", "生産|採掘|マイニング(?:量|した)|채굴",
@@ -45,10 +45,10 @@ SOLD = _p(
 )  # fmt: skip
 HELD = _p(
     r"\bheld\b", r"\bholds?\b", r"\bholdings?\b", r"\bhodl\w*", r"\btreasury\b", r"\breserves?\b", r"\bbalance\b(?! sheet)", r"\bbalance sheet\b",
-    r"\binventory\b", r"\bowned\b", r"\bowns\b", r"\bkept\b", r"\bkeeps\b", r"\bretain(?:s|ed)\b", r"\bin possesso\b", r"\bem posse\b", r"\ben (?:su )?poder\b", r"\bstockpile\b", r"\bstash\b", r"\bscort[ae]\b", r"\bvorrat\b", r"\bin (?:our |its )?custody\b", r"\bposition\b",
+    r"\binventory\b", r"\bowned\b", r"\bowns\b", r"\bkept\b", r"\bkeeps\b", r"\bretain(?:s|ed)\b", r"\bin possesso\b", r"\bem posse\b", r"\ben (?:su )?poder\b", r"\bstockpile\b", r"\bstash\b", r"\bscort[ae]\b", r"\briserv[ae]\b", r"\bvorrat\b", r"\bin (?:our |its )?custody\b", r"\bposition\b",
     r"\bbestand\b", r"\bbestände\b", r"\bhält\b", r"\bhielt\b", r"\bgehalten\w*", r"\bbesaß\b", r"\bbesitzt\b", r"\bbitcoin-bestand\w*",
     r"\bdétenu\w*", r"\bdétient\b", r"\bdétenait\b", r"\bavoirs?\b", r"\btrésorerie\b", r"\btenencias?\b", r"\breservas?\b", r"\bmantiene\b", r"\bposee\b",
-    r"\bposeía\b", r"\bten[íi]a\b", r"\btiene\b", r"\bcontaba con\b", r"\bavait\b", r"\bpossédait\b", r"\bpossède\b", r"\btinha\b", r"\btesorería\b", r"\bsaldo\b", r"\bdetenut\w*", r"\bdetiene\b", r"\bdetém\b", r"\bdetinha\b", r"\btesouraria\b", r"\btesoreria\b",
+    r"\bposeía\b", r"\bten[íi]a\b", r"\btiene\b", r"\bcontaba con\b", r"\bavait\b", r"\bpossédait\b", r"\bpossède\b", r"\btinha\b", r"\btesorería\b", r"\bsaldo\b", r"\bdetenut\w*", r"\bdetiene\b", r"\bdetém\b", r"\bpossu[ií]\w*", r"\bdetinha\b", r"\btesouraria\b", r"\btesoreria\b",
     "баланс\\w*", "владе\\w*", "резерв\\w*", "хран\\w*",
     "持有|持仓|持倉|持币|持幣|储备|儲備|余额|餘額|库存|庫存", "保有|残高|보유",
 )  # fmt: skip
@@ -100,7 +100,7 @@ POWER = _p(
     r"\bcredits?\b",
     r"\bstrom\w*",
     r"\bénergie\b",
-    r"\benergía\b",
+    r"\benerg[ií]a\b",
     "电力|電力|电费|電費|电价|電價",
 )
 JOINT = _p(
