@@ -51,7 +51,7 @@ def _answered(ex: Exchange, leg: Leg, body: bytes) -> None:
         if ex.request.kind == "responses" and leg.backend.engine == "llama.cpp":
             body = responses.cut(body, ex.request.limit)
         answer = _read_answer(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         ex.on_leg_failed(leg, "error", "the engine's answer is not JSON")
         return
     usage = answer.usage

@@ -169,7 +169,7 @@ def on_billed(ex: Exchange) -> None:
 def _gone(ex: Exchange) -> None:
     svc = ex.svc
     # A leg knows its exchange: without this cycle memory returns at once, not at a collection.
-    ex.leg = ex.plain = None
+    ex.leg = None
     svc.exchanges.discard(ex)
     svc.kept_bytes -= ex.text_bytes
     ex.text_bytes = 0

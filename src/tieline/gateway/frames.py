@@ -6,11 +6,11 @@ what is held back, what was delivered.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tieline.gateway import responses, resume, sse
+from tieline.gateway import mould, responses, resume, sse
 from tieline.gateway.leg import Leg
 from tieline.gateway.responses import Shape
 from tieline.gateway.upstream import Backend
@@ -20,40 +20,18 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.Encoder().encode
 
+# Frames in a row that a mould is made of in vain: llama.cpp's changes each second with the time it states, but a
+# stream with logprobs has none.
+MAX_MOULDS: Final = 8
+
 
 class BrokenStreamError(Exception):
     """The engine wrote what is no event, or an error, into its stream."""
 
 
-def plain_texts(frames: list[bytes], created: bytes) -> list[str] | None:
-    """The text of each frame; None where one holds anything else."""
-    texts = []
-    for frame in frames:
-        if created not in frame:
-            return None
-        try:
-            event = sse.read_event(frame[6:-2])
-        except msgspec.DecodeError:
-            return None
-        choices = event.choices
-        if choices is None or len(choices) != 1 or event.usage is not None or event.error is not None:
-            return None
-        choice = choices[0]
-        delta = choice.delta
-        if delta is None:
-            text = choice.text
-        else:
-            text = delta.content
-            if delta.tool_calls is not None or delta.reasoning_content or delta.reasoning or delta.function_call:
-                return None
-        if not text or choice.finish_reason is not None:
-            return None
-        texts.append(text)
-    return texts
-
-
 def chat_frame(ex: Exchange, leg: Leg, frame: bytes) -> bytes | None:
     """What the client is sent for one frame of a chat or text completion; None: nothing (now)."""
+    came = frame
     data = sse.data_of(frame)
     if data is None or leg.ended is not None:
         return None
@@ -66,7 +44,7 @@ def chat_frame(ex: Exchange, leg: Leg, frame: bytes) -> bytes | None:
         return None
     try:
         event = sse.read_event(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BrokenStreamError("a frame is not JSON") from error
     if event.error is not None:
         raise BrokenStreamError("the engine reported an error in its stream")
@@ -97,13 +75,14 @@ def chat_frame(ex: Exchange, leg: Leg, frame: bytes) -> bytes | None:
             ex.hold = False  # reasoning is over
         if not ex.hold:
             ex.keep(text)
-            if not (ex.hops or ex.renames or ex.request.wants_usage or ex.held):
-                ex.plain = leg
+            if not ex.held and ex.request.answers == 1 and leg.moulds < MAX_MOULDS:
+                leg.moulds += 1
+                leg.mould = mould.of(came, frame)
     if choice.finish_reason is not None:
         ex.finishes += 1
         ex.finish = choice.finish_reason
     if _special(delta):
-        ex.plain = None
+        leg.mould = None
         ex.hold = ex.request.continuity != "none"
         ex.unkept = not ex.hold  # sent as it comes, it cannot be taken back and made anew
         leg.tokens += 1
@@ -128,7 +107,7 @@ def _llama(ex: Exchange, leg: Leg, data: bytes) -> bytes | None:
     assert ex.names is not None
     try:
         frame = resume.read_llama(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BrokenStreamError("a frame is not JSON") from error
     if frame.error is not None:
         raise BrokenStreamError("the engine reported an error in its stream")
@@ -170,7 +149,7 @@ def responses_event(ex: Exchange, leg: Leg, frame: bytes) -> bytes | None:
         return None
     try:
         event = responses.read(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BrokenStreamError("an event is not JSON") from error
     if event.type == "error":
         raise BrokenStreamError("the engine reported an error in its stream")

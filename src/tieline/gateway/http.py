@@ -259,19 +259,15 @@ class Unchunker:
     """Takes a chunked body apart. `feed` returns payload; `done` says the last chunk and the trailers are read,
     and `rest` is what followed them."""
 
-    __slots__ = ("_buf", "_left", "_state", "done", "rest")
+    __slots__ = ("_buf", "_left", "_state", "between", "done", "rest")
 
     def __init__(self) -> None:
         self._buf = b""
         self._left = 0
         self._state = 0  # 0 size line, 1 payload, 2 CRLF after payload, 3 trailers
+        self.between = True  # at the start of a chunk, with nothing left over
         self.done = False
         self.rest = b""
-
-    @property
-    def between(self) -> bool:
-        """At the start of a chunk, with nothing left over."""
-        return self._state == 0 and not self._buf
 
     def feed(self, data: bytes) -> list[bytes]:
         """Payload pieces found in `data`, in order. Raises BadMessageError."""
@@ -325,11 +321,12 @@ class Unchunker:
                     break
                 if stop - at > MAX_TRAILER:
                     raise BadMessageError(400, "trailers are too long")
-                self.done = True
+                self.done, self.between = True, False
                 self.rest = buf[stop + 2 :]
                 self._buf = b""
                 return out
         self._buf = buf[at:]
+        self.between = self._state == 0 and at == end
         return out
 
 

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from tieline.gateway import resume
 from tieline.gateway.http import ResponseHead
+from tieline.gateway.mould import Mould
 from tieline.gateway.sse import Framer
 from tieline.gateway.upstream import Backend, Conn, connect
 
@@ -27,7 +28,7 @@ class Holder(Protocol):
 
     def on_frames(self, leg: Leg, frames: list[bytes]) -> None: ...
 
-    def on_whole(self, leg: Leg, frames: list[bytes], raw: bytes) -> None: ...
+    def on_plain(self, leg: Leg, mould: Mould, texts: list[str], frames: list[bytes], raw: bytes) -> None: ...
 
     def on_leg_end(self, leg: Leg) -> None: ...
 
@@ -41,7 +42,8 @@ class Leg:
         "_body",
         "_conn",
         "_framer",
-        "_head", "_now",
+        "_head",
+        "_now",
         "_retried",
         "_size",
         "backend",
@@ -52,6 +54,8 @@ class Leg:
         "gap_s",
         "holder",
         "last_at",
+        "mould",
+        "moulds",
         "parked",
         "payload",
         "started_at",
@@ -73,6 +77,8 @@ class Leg:
         self.tokens = 0
         self.base_tokens = 0  # delivered by earlier hops, as this engine counts them
         self.streaming = False
+        self.mould: Mould | None = None  # of the frames that may be passed on unread
+        self.moulds = 0
         self.parked: list[bytes] | None = None  # frames held back while the stream is being moved away
         self.translate: resume.Names | None = None  # set: frames are llama.cpp's /completion form
         self.task: asyncio.Task[None] | None = None
@@ -174,19 +180,15 @@ class Leg:
 
     def on_chunks(self, raw: bytes, payloads: list[bytes]) -> None:
         """The usual case of a stream: a read of whole chunks, each a whole frame."""
-        framer = self._framer
-        if framer is None or self.parked is not None or self.ended is not None or framer.tail:
-            self.on_data(payloads[0] if len(payloads) == 1 else b"".join(payloads))
-            return
-        for payload in payloads:
-            if payload.find(b"\n\n") != len(payload) - 2 or not payload.startswith(b"data: "):
-                self.on_data(b"".join(payloads))
+        mould, framer = self.mould, self._framer
+        if mould is not None and framer is not None and not framer.tail and self.parked is None and self.ended is None:
+            texts = mould.texts(payloads)
+            if texts is not None:
+                self.moulds = 0
+                self._heard(self._now(), len(texts))
+                self.holder.on_plain(self, mould, texts, payloads, raw)
                 return
-        now = self._now()
-        if self.first_at is None:
-            self.first_at = now
-        self._heard(now, len(payloads))
-        self.holder.on_whole(self, payloads, raw)
+        self.on_data(payloads[0] if len(payloads) == 1 else b"".join(payloads))
 
     def _heard(self, now: float, frames: int) -> None:
         if self.frames:

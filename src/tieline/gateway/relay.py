@@ -16,8 +16,9 @@ from tieline.gateway import answer, ending, failover, sse
 from tieline.gateway.admit import Account, Ticket
 from tieline.gateway.body import Request
 from tieline.gateway.errors import Refusal
-from tieline.gateway.frames import BrokenStreamError, chat_frame, plain_texts, responses_event
+from tieline.gateway.frames import BrokenStreamError, chat_frame, responses_event
 from tieline.gateway.leg import Leg
+from tieline.gateway.mould import Mould
 from tieline.gateway.responses import Shape
 from tieline.gateway.resume import Names
 from tieline.gateway.route import Want
@@ -69,7 +70,6 @@ class Exchange:
     counted: Leg | None = None  # whose answers `prompt_sum` adds up
     prompt_sum = 0
     created = b""  # as the engine wrote it first; llama.cpp writes the time of each chunk
-    plain: Leg | None = None  # the leg whose frames may be passed on as they are
 
     def __init__(
         self,
@@ -138,17 +138,16 @@ class Exchange:
         """Has the client been sent any text that a new hop must not repeat?"""
         return bool(self.texts) or self.unkept
 
-    def on_whole(self, leg: Leg, frames: list[bytes], raw: bytes) -> None:
-        """Whole frames in whole chunks: passed on as they came while nothing in any of them has to change."""
-        if leg is self.plain:
-            texts = plain_texts(frames, self.created)
-            if texts is not None:
-                leg.tokens += len(texts)
-                for text in texts:
-                    self.keep(text)
-                self.door.pass_on(raw, frames)
-                return
-        self.on_frames(leg, frames)
+    def on_plain(self, leg: Leg, mould: Mould, texts: list[str], frames: list[bytes], raw: bytes) -> None:
+        """Frames of nothing but text, in whole chunks: passed on as they came, or with the bytes around the text
+        exchanged."""
+        leg.tokens += len(texts)
+        for text in texts:
+            self.keep(text)
+        if mould.same:
+            self.door.pass_on(raw, frames)
+        else:
+            self.door.send(b"".join([mould.sent(frame) for frame in frames]))
 
     def on_frames(self, leg: Leg, frames: list[bytes]) -> None:
         if self.done:
@@ -194,14 +193,16 @@ class Exchange:
         self.tokens += 1
         if self.unkept:
             return
+        svc = self.svc
         size = len(text) + 64  # a short str object's own size
-        if self.svc.kept_bytes + size > self.svc.settings.kept_bytes or self.request.choices * self.request.prompts > 1:
+        kept = svc.kept_bytes + size
+        if kept > svc.settings.kept_bytes or self.request.choices * self.request.prompts > 1:
             self.unkept = True  # this stream can no longer be resumed, and says so if it has to
-            self.svc.kept_bytes -= self.text_bytes
+            svc.kept_bytes -= self.text_bytes
             self.text_bytes = 0
             self.texts.clear()
             return
-        self.svc.kept_bytes += size
+        svc.kept_bytes = kept
         self.text_bytes += size
         self.texts.append(text)
 

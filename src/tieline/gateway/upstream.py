@@ -148,7 +148,10 @@ class Conn(asyncio.Protocol):
             self.abort()
             return
         try:
-            if self._head is None:
+            chunks = self._chunks
+            if chunks is not None and chunks.between and (payloads := _whole_chunks(data)) is not None:
+                owner.on_chunks(data, payloads)
+            elif self._head is None:
                 body = None if self._buf else self._repeat.whole(data)
                 if body is not None and (head := self._repeat.head) is not None:
                     self._free(head, b"")
@@ -198,11 +201,6 @@ class Conn(asyncio.Protocol):
         assert owner is not None
         assert self._head is not None
         if chunks is not None:
-            if chunks.between:
-                payloads = _whole_chunks(data)
-                if payloads is not None:
-                    owner.on_chunks(data, payloads)
-                    return
             pieces = chunks.feed(data)
             if pieces:
                 owner.on_data(pieces[0] if len(pieces) == 1 else b"".join(pieces))
@@ -267,6 +265,10 @@ def _whole_chunks(data: bytes) -> list[bytes] | None:
     repeat, so the text of a size is looked up. None: for the careful reader."""
     payloads = []
     at, end = 0, len(data)
+    if (eol := data.find(b"\r\n", 0, 20)) > 0:  # one chunk, as nearly always
+        size = _SIZES.get(data[:eol])
+        if size and end == eol + 4 + size and data.endswith(b"\r\n"):
+            return [data[eol + 2 : -2]]
     while at < end:
         eol = data.find(b"\r\n", at, at + 20)
         if eol < 0:
