@@ -188,7 +188,7 @@ def sites(folder: Path, counts: tuple[int, ...]) -> list[dict[str, object]]:
         fleet = fleet_arrays(wide.fleet, settings)
         plant = Plant(wide, fleet, load_table(settings.gpu_table), settings)
         known = Known(wide, fleet, plant, settings, wide.slot(START), SLOT_S)
-        ahead = Tieline().ahead(replace(known, seconds=300))
+        ahead = Tieline().expected(replace(known, seconds=300))
         built = time.perf_counter() - begin
         begin = time.perf_counter()
         look(fleet, ahead)
@@ -212,7 +212,7 @@ def steps(folder: Path, hours: tuple[int, ...]) -> list[dict[str, object]]:
     fleet = fleet_arrays(world.fleet, settings)
     plant = Plant(world, fleet, load_table(settings.gpu_table), settings)
     known = Known(world, fleet, plant, settings, world.slot(START), SLOT_S)
-    ahead = Tieline().ahead(replace(known, seconds=300))
+    ahead = Tieline().expected(replace(known, seconds=300))
     out: list[dict[str, object]] = []
     for wide in hours:
         count = wide * 12

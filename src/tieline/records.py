@@ -112,6 +112,32 @@ class Demand(Record, frozen=True, kw_only=True):
         return self.revised_key
 
 
+class Owed(msgspec.Struct, frozen=True, kw_only=True):
+    """Output tokens that must be made by `due`."""
+
+    due: datetime
+    output_tokens: float
+
+
+class Backlog(Record, frozen=True, kw_only=True):
+    """Batch work of one model that a gateway has taken on and not carried out yet, by deadline. Each record
+    replaces the one before; with no lots nothing is owed any more. It may run in any region. `day_tokens`: taken
+    on within the last day, which is what the next one may bring."""
+
+    gateway: str
+    model: str
+    lots: tuple[Owed, ...] = ()
+    day_tokens: float = 0.0
+
+    @property
+    def subject(self) -> str:
+        return f"{self.gateway}|{self.model}"
+
+    @property
+    def key(self) -> str:
+        return self.revised_key
+
+
 class Instruction(Record, frozen=True, kw_only=True):
     """An order from the grid operator: draw at most `limit_w` at the site's interconnect in [at, until)."""
 
@@ -244,6 +270,8 @@ class Setpoint(msgspec.Struct, frozen=True, kw_only=True):
     shares: dict[str, float] = {}
     replicas: int | None = None
     expected_usd_per_h: float | None = None
+    # Batch work a node group may add to interactive work, at most; None: left to the gateway.
+    batch_tokens_per_s: float | None = None
 
 
 class Plan(Record, frozen=True, kw_only=True):
@@ -540,6 +568,7 @@ AnyRecord = (
     | Commitment
     | PeakOdds
     | Forecast
+    | Backlog
     | Plan
     | Override
     | Action

@@ -146,3 +146,22 @@ def test_scarcity_days_are_those_above_a_thousand() -> None:
     values[10] = 5000.0  # before the span: not a day of it
     made = replace(made, markets={"ERCOT_HUBAVG_DA": Market(values, made.markets["ERCOT_HUBAVG_DA"].known)})
     assert scarcity_days(made) == (at(25).strftime("%Y-%m-%d"),)
+
+
+@pytest.mark.parametrize("policy", ALL, ids=lambda p: p.name)
+def test_every_token_offered_is_served_lost_or_late(policy: Policy) -> None:
+    made = world(4, hours=36, events=trouble())
+    tally = drive(made, policy, settings(made), 900)
+    span = made.spans[0]
+    offered = sum(float(series[span.first : span.last].sum()) * 900.0 for series in made.demand.values())
+    assert tally.tokens + tally.tokens_lost + tally.batch_lost == pytest.approx(offered, rel=1e-9)
+    assert tally.batch_tokens + tally.batch_lost == pytest.approx(0.2 * offered, rel=1e-9)
+    assert tally.batch_lost <= 1e-6 * offered, "there is room for all of it"
+
+
+def test_batch_work_put_off_costs_less_power_and_loses_nothing() -> None:
+    made = world(8, hours=36)
+    at_once = drive(made, Tieline(perfect=True, without=frozenset({"batch"})), settings(made), 3600)
+    put_off = drive(made, Tieline(perfect=True), settings(made), 3600)
+    assert put_off.batch_lost <= 1.0
+    assert put_off.net > at_once.net

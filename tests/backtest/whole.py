@@ -26,6 +26,7 @@ def best_net(world: World, settings: Settings) -> float:
     earned = []
     constant = 0.0
     before = dict.fromkeys(range(len(sites)))
+    waiting: list[list] = []  # [arrived, USD per token/s and hour, tokens/s, what ran of it]
     for slot in range(span.first, span.last, 4):
         now = world.when(slot).timestamp()
         draw = [[] for _ in sites]
@@ -81,16 +82,30 @@ def best_net(world: World, settings: Settings) -> float:
         for region, series in world.demand.items():
             served = []
             usd = settings.output_usd_per_mtok + settings.input_usd_per_mtok * float(world.inputs[region][slot])
-            usd *= 0.8 + 0.2 * settings.batch_tariff_share
+            usd *= 3600.0 / 1e6
+            offered = float(series[slot : slot + 4].mean())
             for n, site in enumerate(sites):
                 if site.node_groups and site.region in (region, *world.reach[region]):
                     one = model.addVariable(lb=0.0)
                     served.append(one)
                     sold[n].append(one)
-                    earned.append(usd * 3600.0 / 1e6 * one)
-            model.addConstr(sum(served) <= float(series[slot : slot + 4].mean()))
+                    earned.append(usd * one)
+            model.addConstr(sum(served) <= 0.8 * offered)
+            waiting.append([slot, usd * settings.batch_tariff_share, 0.2 * offered, []])
+        # Batch work of the last day may run now, anywhere.
+        ran = []
+        for arrived, usd, _, done in waiting:
+            if slot <= arrived + 96:
+                one = model.addVariable(lb=0.0)
+                done.append(one)
+                ran.append(one)
+                earned.append(usd * one)
+        shares = [model.addVariable(lb=0.0) for _ in sites]
+        model.addConstr(sum(shares) - sum(ran) == 0.0)
         for n in range(len(sites)):
-            model.addConstr(sum(sold[n]) + 0.0 * before[("tokens", n)] <= 1.0 * before[("tokens", n)])
+            model.addConstr(sum(sold[n]) + shares[n] <= 1.0 * before[("tokens", n)])
+    for _, _, tokens, done in waiting:
+        model.addConstr(sum(done) <= tokens)
     model.maximize(sum(earned))
     assert model.getModelStatus() == highspy.HighsModelStatus.kOptimal
     return model.getObjectiveValue() + constant

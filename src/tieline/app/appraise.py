@@ -18,8 +18,9 @@ import numpy as np
 
 from tieline.clock import Interval
 from tieline.dispatch import Outlook, Settings, load_table
-from tieline.dispatch.ahead import build
+from tieline.dispatch.ahead import build, surroundings
 from tieline.dispatch.arrays import FleetArrays, Floats, fleet_arrays
+from tieline.dispatch.foresight import FromOutlook
 from tieline.dispatch.horizon import grid
 from tieline.dispatch.lookahead import Ahead, powers
 from tieline.dispatch.promises import RIGS_SHED_S, NotKeepable, Sheddable, check, sheddable
@@ -170,7 +171,8 @@ class _Ground:
         arrays = fleet_arrays(alone, settings)
         steps = grid(start, settings.interval_s, settings.horizon_s)
         hashprice_usd, no_hashprice = outlook.hashprice(start)
-        ahead = build(outlook, alone, arrays, settings, start, hashprice_usd or 0.0, {})
+        sight = FromOutlook(outlook, alone, settings)
+        ahead = build(surroundings(sight, alone, arrays, settings, steps, hashprice_usd or 0.0), alone, settings, {})
         moves, base_w, notes = _moves(outlook, site, settings, arrays, steps.offset_s.astype(float), start)
         ahead = replace(ahead, derate=ahead.derate * moves, base_w=base_w)
         _, high_w = powers(arrays, ahead)

@@ -50,13 +50,13 @@ COUPLINGS = {
     "commitments": "reserves sold",
     "routing": "inference where power is cheap",
     "off": "off rather than asleep",
+    "batch": "batch work put off: it runs at once",
 }
 ASSUMED = (
     "sites, contracts, orders, faults, offers and peak odds: invented",
     "fees 3 % of subsidy, pool fee 1.5 %, rejects 0.3 %, wear 0.05 USD per kW and start: assumed",
-    "tariffs 0.60 and 0.20 USD per million tokens, a fifth of them batch work at half: assumed",
+    "tariffs 0.60 and 0.20 USD per million tokens, a fifth of them batch work at half that may wait a day: assumed",
     "demand: measured shape, assumed scale; physics modelled",
-    "batch work is served when it comes: its deadline is not used",
 )
 Progress = Callable[[str, int, int], None]
 HOURLY = ("A", "control")
@@ -195,7 +195,7 @@ def drive(world: World, policy: Policy, settings: Settings, seconds: int, progre
     slots = sum(s.last - s.first for s in world.spans) // per
     done = 0
     for span in world.spans:
-        fresh = Plant(world, fleet, table, settings, simple=simple)
+        fresh = Plant(world, fleet, table, settings, simple=simple, end=span.last)
         fresh.tally = total
         before = total.net
         for slot in range(span.first, span.last, per):
@@ -283,7 +283,9 @@ def settings_for(settings: Settings, world: World) -> Settings:
 def control(world: World, settings: Settings | None = None) -> Task:
     """Price alone: nothing wears, wakes, ramps, limits or couples."""
     given = settings_for(settings or Settings(), world)
-    used = msgspec.structs.replace(given, wear_usd_per_kw_start=0.0, restore_share_per_5min=None, rest_mode="off")
+    used = msgspec.structs.replace(
+        given, wear_usd_per_kw_start=0.0, restore_share_per_5min=None, rest_mode="off", starts_per_day=1e9
+    )
     return Task(_price_alone(world), used, 3600, scarcity_days(world))
 
 

@@ -20,10 +20,11 @@ import numpy as np
 
 from tieline.app.backtest_data import Span, World
 from tieline.app.backtest_plant import PEAK_USD_PER_MW, groups_of, true_prices
+from tieline.app.backtest_tokens import BATCH_SHARE, BATCH_SLOTS
 from tieline.dispatch import load_table
-from tieline.dispatch.ahead import pays
 from tieline.dispatch.arrays import LOW, FleetArrays, Floats, Ints, heat
 from tieline.dispatch.forecast import SLOT_S
+from tieline.dispatch.foresight import pays
 from tieline.dispatch.lookahead import Stages, values
 from tieline.dispatch.promises import FOUR_CP
 from tieline.dispatch.settings import Settings
@@ -289,15 +290,20 @@ class _Serving:
         limit = facts.limit_w[:, self.sites]
         self.room = np.minimum(replicas * speed, limit / self.w_per_token)  # (T, K) tokens/s
         per = max(1, round(facts.hours * 3600 / SLOT_S))
-        batch = 0.8 + 0.2 * settings.batch_tariff_share
+        # Batch work may run in the step it comes in and for a day after.
+        self.window = 1 + -(-BATCH_SLOTS // per)
+        self.batch_share = settings.batch_tariff_share
         self.usd: dict[str, Floats] = {}  # (T,) per token/s and hour, where its users are
-        self.demand: dict[str, Floats] = {}
+        self.demand: dict[str, Floats] = {}  # (T,) interactive tokens/s
+        self.batch: dict[str, Floats] = {}  # (T,) tokens/s that may wait
         self.reach: dict[str, list[int]] = {}
         for region, series in world.demand.items():
             inputs = np.stack([world.inputs[region][facts.slots + i] for i in range(per)]).max(axis=0)
             per_mtok = settings.output_usd_per_mtok + settings.input_usd_per_mtok * inputs
-            self.usd[region] = per_mtok * batch * 3600.0 / 1e6
-            self.demand[region] = np.stack([series[facts.slots + i] for i in range(per)]).mean(axis=0)
+            self.usd[region] = per_mtok * 3600.0 / 1e6
+            offered = np.stack([series[facts.slots + i] for i in range(per)]).mean(axis=0)
+            self.demand[region] = offered * (1.0 - BATCH_SHARE)
+            self.batch[region] = offered * BATCH_SHARE
             able = (region, *world.reach.get(region, ()))
             self.reach[region] = [k for k, r in enumerate(regions) if r in able]
 
@@ -318,8 +324,20 @@ class _Serving:
         pooled = np.array([_pool(*one) for one in zip(usd, wants, cost, self.room, strict=True)])
         # Where power is paid for being drawn, every replica draws all it can.
         paid = np.maximum(0.0, -price) * np.minimum(self.most_w, self.facts.limit_w) / 1e6
-        total = (np.minimum(alone, pooled).sum() + paid.sum()) * self.facts.hours
+        total = (np.minimum(alone, pooled).sum() + paid.sum() + self._batch(cost)) * self.facts.hours
         return float(total), np.minimum(drawn, self.most_w)
+
+    def _batch(self, cost: Floats) -> float:
+        """USD/h, summed over steps, of batch work where and when power is cheapest within its day, as if every
+        replica were free for it: more than any plan can earn with it."""
+        cheapest = np.where(self.room > 0, cost, np.inf).min(axis=1)
+        best = cheapest.copy()
+        for later in range(1, min(self.window, len(best))):
+            best[:-later] = np.minimum(best[:-later], cheapest[later:])
+        best = np.where(np.isfinite(best), best, 0.0)
+        return float(
+            sum((np.maximum(0.0, self.usd[r] * self.batch_share - best) * d).sum() for r, d in self.batch.items())
+        )
 
 
 def _fill(margin: Floats, room: Floats, wanted: Floats) -> tuple[Floats, Floats]:

@@ -120,7 +120,7 @@ def load(
         reach=_reach(folder, fleet),
         spans=tuple(Span(label, bare.slot(a), bare.slot(b)) for label, a, b in spans),
     )
-    demand, inputs = _demand(source, world, begin - timedelta(days=9), stop)
+    demand, inputs = _demand(source, world, begin - timedelta(days=16), stop)
     world = replace(world, demand=demand, inputs=inputs)
     return _with_events(world, folder / "scenario" / "events.json") if events else world
 

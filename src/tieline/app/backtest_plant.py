@@ -7,7 +7,6 @@ weather, difficulty and the shape of demand are recorded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -15,23 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from tieline.app.backtest_data import Event, World
+from tieline.app.backtest_tokens import Served, Tokens
 from tieline.clock import micros
-from tieline.dispatch.ahead import pays
 from tieline.dispatch.arrays import LOW, FleetArrays, Floats, fleet_arrays, heat
 from tieline.dispatch.forecast import SLOT_S, SLOTS_PER_DAY
+from tieline.dispatch.foresight import pays
 from tieline.dispatch.gpu import GpuTable
-from tieline.dispatch.horizon import Grid
 from tieline.dispatch.lookahead import Ahead, powers
 from tieline.dispatch.promises import FOUR_CP
 from tieline.dispatch.settings import Settings
-from tieline.fleet import NodeGroup
+from tieline.fleet import NodeGroup, Site
 from tieline.fleet.physics import GPU_AUX
 from tieline.sim.world import Drawn
 from tieline.sim.world import World as Physics
 
 Bools = npt.NDArray[np.bool_]
 REACT = timedelta(minutes=1)  # the edge's reflex, generously
-SERVED = 0.995  # interactive service level; below it a share of the hour's bill is credited
 NONPERFORMANCE_USD_PER_MWH = 2_000.0  # of every offer of the standard scenario
 PEAK_USD_PER_MW = 15_000.0  # 60,000 USD per MW and year over four peaks
 
@@ -39,12 +37,13 @@ PEAK_USD_PER_MW = 15_000.0  # 60,000 USD per MW and year over four peaks
 @dataclass(frozen=True)
 class Asked:
     """A policy's word for one interval: (G,) share that runs, whether low or normal pays, whether the rest is
-    off rather than asleep; (nodes,) replicas."""
+    off rather than asleep; (nodes,) replicas, and the tokens/s of batch work that may run (None: all at once)."""
 
     run: Floats
     up: Bools
     off: Bools
     replicas: Floats
+    batch: float | None = None
 
 
 @dataclass
@@ -62,7 +61,9 @@ class Tally:
     mwh: float = 0.0
     mining_mwh: float = 0.0
     tokens: float = 0.0
-    tokens_lost: float = 0.0
+    tokens_lost: float = 0.0  # interactive, not served when asked
+    batch_tokens: float = 0.0  # of `tokens`
+    batch_lost: float = 0.0  # past their deadline
     starts: float = 0.0  # whole-group starts, summed over groups
     most_starts: float = 0.0  # of one group in one day
     group_days: float = 0.0
@@ -102,8 +103,10 @@ class Plant:
         settings: Settings,
         *,
         simple: bool = False,
+        end: int | None = None,
     ) -> None:
-        """`simple`: no auxiliary load, heat, limits, waking or restore: the control, where a strike is optimal."""
+        """`simple`: no auxiliary load, heat, limits, waking or restore: the control, where a strike is optimal.
+        `end`: the slot by which all batch work is due."""
         self.world, self.fleet, self.settings, self.simple = world, fleet, settings, simple
         self.physics = Physics(world.fleet, table, settings.interactive_batch, world.reach)
         self.table = table
@@ -125,9 +128,9 @@ class Plant:
         )
         self.fixed = np.array([c.basis == "fixed" for c in contract])
         self.true_price = true_prices(world, settings)
-        self._sums: tuple[Floats, ...] | None = None
+        self._sums: dict[str, Floats] = {}
         self.hour_mwh = np.zeros(len(contract))
-        self.hour_tokens: dict[str, list[float]] = {r: [0.0, 0.0, 0.0] for r in world.demand}
+        self.tokens = Tokens(world, settings, self.model, world.slots if end is None else end)
         self.started_today = np.zeros(fleet.groups)
         self.aux = np.zeros(fleet.groups)
         self.derate = np.ones(fleet.groups)
@@ -147,15 +150,17 @@ class Plant:
     def replicas(self) -> Floats:
         return np.asarray(self.physics.replicas[self.node_rows])
 
-    def mean_prices(self, slot: int, steps: Grid) -> tuple[Floats, Floats]:
-        """(T, N, 1) true prices above and below the contracted level, mean over each step."""
-        if self._sums is None:
-            self._sums = tuple(np.vstack([np.zeros(p.shape[1]), np.cumsum(p, axis=0)]) for p in self.true_price)
-        last = self.world.slots
-        first = np.minimum(slot + steps.offset_s // SLOT_S, last - 1)
-        end = np.clip(slot + (steps.offset_s + steps.length_s) // SLOT_S, first + 1, last)
-        above, below = ((sums[end] - sums[first]) / (end - first)[:, None] for sums in self._sums)
-        return above[:, :, None], below[:, :, None]
+    def sums_of(self, market: str) -> Floats:
+        """(slots + 1,) running sum of a market's prices as they were settled."""
+        if market not in self._sums:
+            site = next(
+                (s for s in self.world.fleet.sites if s.contract.market_15min == market),
+                next((s for s in self.world.fleet.sites if s.contract.market == market), None),
+            )
+            series = None if site is None else settled(self.world, site)
+            assert series is not None, f"nobody is settled at {market}"
+            self._sums[market] = np.concatenate([[0.0], np.cumsum(series)])
+        return self._sums[market]
 
     def inference_w(self) -> Floats:
         """(N,) at the meter, as the replicas now drawn would draw in full: the safe side of a limit."""
@@ -229,10 +234,10 @@ class Plant:
         stuck_w = self.physics.stuck_w()
         stuck_site = np.zeros(sites)
         np.add.at(stuck_site, self.physics.site_of, stuck_w)
-        most = np.floor(np.maximum(0.0, limit - stuck_site)[self.node_site] / self.full_replica_w)
+        fits = np.floor(np.maximum(0.0, limit - stuck_site)[self.node_site] / self.full_replica_w)
         # A replica drains only when what replaces it has loaded.
         keep = np.maximum(asked.replicas, self.replicas) if at == 0 else asked.replicas
-        replicas = np.minimum(keep, most)
+        replicas = np.minimum(keep, fits)
         base = stuck_site.copy()
         np.add.at(base, self.node_site, replicas * self.full_replica_w)
         shares, mining_w = self._fit(asked, limit, base, cut, stuck, seconds)
@@ -241,15 +246,27 @@ class Plant:
         all_replicas = self.physics.replicas.copy()
         all_replicas[self.node_rows] = replicas
         self.physics.ask_all(all_shares, all_replicas)
-        before = self.running
         first = slot + at // SLOT_S
-        asked_of = slice(first, first + max(1, seconds // SLOT_S))
-        demand = {(self.model, r): float(d[asked_of].mean()) for r, d in self.world.demand.items()}
-        drawn = self.physics.advance(float(seconds), demand if self.nodes else {}, supply, slow)
-        self.last_w = np.where(supply[self.fleet.site] > 0, mining_w, 0.0)
-        self._book(
-            first, seconds, drawn, demand, before, limit, orders, stuck_w, floors, micros(end) % 3_600_000_000 == 0
+        demand = self.tokens.asked(first, seconds)
+        later = None
+        if self.nodes:
+            later = np.zeros(len(self.physics.units))
+            later[self.node_rows] = np.inf
+        most = np.inf if asked.batch is None else asked.batch
+        drawn = self.physics.advance(
+            float(seconds),
+            demand if self.nodes else {},
+            supply,
+            slow,
+            deferred=later,
+            deferred_most=min(most, self.tokens.backlog.tokens / seconds),
         )
+        served = self.tokens.book(
+            first, seconds, demand, drawn.unserved_per_s, float(drawn.deferred_per_s.sum()) * seconds
+        )
+        self.last_w = np.where(supply[self.fleet.site] > 0, mining_w, 0.0)
+        self.tally.batch_tokens += float(drawn.deferred_per_s.sum()) * seconds
+        self._book(first, seconds, drawn, served, limit, orders, stuck_w, floors, micros(end) % 3_600_000_000 == 0)
 
     def _fit(
         self, asked: Asked, limit: Floats, base: Floats, cut: Bools, stuck: Floats, seconds: int
@@ -289,8 +306,7 @@ class Plant:
         slot: int,
         seconds: int,
         drawn: Drawn,
-        demand: Mapping[tuple[str, str], float],
-        before: Floats,
+        served: Served,
         limit: Floats,
         orders: list[Event],
         stuck_w: Floats,
@@ -309,20 +325,9 @@ class Plant:
         earned = hash_usd * self.settings.keeps
         started = drawn.started[self.rig_rows] / np.maximum(1.0, self.physics.rigs[self.rig_rows])
         wear = float((started * self.fleet.wear_usd).sum())
-        tokens = lost = inference = 0.0
-        for region in self.world.demand:
-            missing = drawn.unserved_per_s.get((self.model, region), 0.0) * seconds
-            wanted = demand[(self.model, region)] * seconds
-            # Sold at the length of answers where its users are, wherever it was served.
-            sold = self._token_usd(wanted - missing, region, slot)
-            counted = self.hour_tokens[region]
-            counted[0] += wanted
-            counted[1] += missing
-            counted[2] += sold
-            tokens, lost, inference = tokens + wanted - missing, lost + missing, inference + sold
-        tally.inference += inference
-        tally.tokens += tokens
-        tally.tokens_lost += lost
+        tally.inference += served.usd
+        tally.tokens += served.tokens
+        tally.tokens_lost += served.lost
         tally.mining += earned
         tally.power += spot
         tally.wear += wear
@@ -333,7 +338,7 @@ class Plant:
         if hour_ends and (slot + max(1, seconds // SLOT_S)) % SLOTS_PER_DAY == 0:
             self.close()
         tally.group_days += self.fleet.groups * hours / 24.0
-        day = earned + inference - spot - wear
+        day = earned + served.usd - spot - wear
         over = site_w - limit
         for n in map(int, np.flatnonzero(over > 1e3)):
             rigs = self.fleet.site == n
@@ -357,14 +362,14 @@ class Plant:
             day -= self._short_of(floors, site_w, limit, hours, slot)
         self._day(when.strftime("%Y-%m-%d"), day)
         if hour_ends:
-            self._close_hour(above, below, when.strftime("%Y-%m-%d"))
+            self._close_hour(above, below, slot + max(1, seconds // SLOT_S), when.strftime("%Y-%m-%d"))
 
     def close(self) -> None:
         """The end of a day: how often its busiest group was started."""
         self.tally.most_starts = max(self.tally.most_starts, float(self.started_today.max(initial=0.0)))
         self.started_today[:] = 0.0
 
-    def _close_hour(self, above: Floats, below: Floats, day: str) -> None:
+    def _close_hour(self, above: Floats, below: Floats, next_slot: int, day: str) -> None:
         """Take-or-pay is billed by the hour, service levels too."""
         if self.fixed.any():
             take = self.take_w / 1e6
@@ -374,15 +379,12 @@ class Plant:
             self.tally.power += bill
             self._day(day, -bill)
         self.hour_mwh[:] = 0.0
-        for counted in self.hour_tokens.values():
-            if counted[0] > 0:
-                self.tally.service_hours += 1
-                if 1.0 - counted[1] / counted[0] < SERVED:
-                    self.tally.service_missed += 1
-                    credit = self.settings.sla_credit_share * counted[2]
-                    self.tally.credits += credit
-                    self._day(day, -credit)
-            counted[:] = [0.0, 0.0, 0.0]
+        count, missed, credit, late = self.tokens.close_hour(next_slot)
+        self.tally.service_hours += count
+        self.tally.service_missed += missed
+        self.tally.credits += credit
+        self.tally.batch_lost += late
+        self._day(day, -credit)
 
     def _short_of(self, floors: Floats, site_w: Floats, limit: Floats, hours: float, slot: int) -> float:
         """Penalty for load that a reserve needed drawn and was not; an order to shed releases it."""
@@ -394,13 +396,6 @@ class Plant:
         self.tally.short.update((int(n), slot) for n in np.flatnonzero(missing > 0))
         return fine
 
-    def _token_usd(self, tokens: float, region: str, slot: int) -> float:
-        """A fifth of the tokens is batch work at its lower tariff."""
-        per = self.settings.output_usd_per_mtok + self.settings.input_usd_per_mtok * float(
-            self.world.inputs[region][slot]
-        )
-        return tokens / 1e6 * per * (0.8 + 0.2 * self.settings.batch_tariff_share)
-
     def _day(self, day: str, usd: float) -> None:
         self.tally.by_day[day] = self.tally.by_day.get(day, 0.0) + usd
 
@@ -411,15 +406,7 @@ def true_prices(world: World, settings: Settings) -> tuple[Floats, Floats]:
     sites = world.fleet.sites
     above, below = np.zeros((world.slots, len(sites))), np.zeros((world.slots, len(sites)))
     for n, site in enumerate(sites):
-        contract = site.contract
-        series: Floats | None = None
-        for name in (contract.market_15min, contract.market):
-            if name is not None and name in world.markets:
-                values = world.markets[name].values
-                series = values.copy() if series is None else np.where(np.isnan(series), values, series)
-        if series is not None:
-            place = np.maximum.accumulate(np.where(np.isnan(series), 0, np.arange(len(series))))
-            series = np.nan_to_num(series[place])
+        contract, series = site.contract, settled(world, site)
         if contract.basis == "fixed":
             above[:, n] = (contract.fixed_usd_per_mwh or 0.0) + contract.adder_usd_per_mwh
             if contract.take_share <= 0:
@@ -430,6 +417,19 @@ def true_prices(world: World, settings: Settings) -> tuple[Floats, Floats]:
             assert series is not None
             above[:, n] = below[:, n] = series * contract.scale + contract.adder_usd_per_mwh
     return above, below
+
+
+def settled(world: World, site: Site) -> Floats | None:
+    """(slots,) the market price that a site's power was settled at."""
+    series: Floats | None = None
+    for name in (site.contract.market_15min, site.contract.market):
+        if name is not None and name in world.markets:
+            values = world.markets[name].values
+            series = values.copy() if series is None else np.where(np.isnan(series), values, series)
+    if series is None:
+        return None
+    place = np.maximum.accumulate(np.where(np.isnan(series), 0, np.arange(len(series))))
+    return np.nan_to_num(series[place])
 
 
 def groups_of(world: World, settings: Settings, simple: bool) -> FleetArrays:

@@ -17,6 +17,8 @@ from tieline.app.backtest_data import World
 from tieline.app.backtest_plant import Asked, Bools, Plant
 from tieline.dispatch.arrays import FleetArrays, Floats, heat
 from tieline.dispatch.forecast import SLOT_S, known_value
+from tieline.dispatch.foresight import window_adder
+from tieline.dispatch.horizon import Grid
 from tieline.dispatch.lookahead import Ahead, levels, stages
 from tieline.dispatch.promises import FOUR_CP
 from tieline.dispatch.serving import Room, assign
@@ -37,11 +39,10 @@ class Known:
     settings: Settings
     slot: int
     seconds: int
-    perfect: bool = False
 
     def known(self, market: str) -> int:
         one = self.world.markets[market]
-        return len(one.values) if self.perfect else int(one.known[self.slot])
+        return int(one.known[self.slot])
 
     def prices(self) -> tuple[Floats, Floats]:
         """(N,) marginal price above and below the contracted level, as last known."""
@@ -69,6 +70,11 @@ class Known:
                 above[n] = UNKNOWN if value is None else value * contract.scale + contract.adder_usd_per_mwh
                 below[n] = above[n]
         return above, below
+
+    @property
+    def demand_known(self) -> int:
+        """The first slot of demand that is not known: its windows are half hours, known when they have ended."""
+        return self.slot // 2 * 2
 
     @property
     def hashprice_usd(self) -> float:
@@ -108,14 +114,15 @@ class Known:
         now = self.world.when(self.slot)
         found = {}
         for region, series in self.world.demand.items():
-            tokens = float(series[self.slot - 1])
-            if self.perfect or ahead:
+            last = self.demand_known - 1
+            tokens = float(series[last])
+            if ahead:
                 steps = max(1, self.seconds // SLOT_S) + 1
-                back = 0 if self.perfect else 672
+                back = 672
                 window = series[self.slot - back : self.slot - back + steps]
                 week = float(window.max())
                 # A week ago, scaled by how this moment compares with it.
-                level = 1.0 if self.perfect else tokens / max(1.0, float(series[self.slot - 1 - back]))
+                level = tokens / max(1.0, float(series[last - back]))
                 tokens = week * min(2.0, max(0.5, level))
             found[(self.plant.model, region)] = Demand(
                 at=now,
@@ -133,25 +140,21 @@ class Known:
         plant = self.plant
         if not plant.nodes:
             return np.zeros(0)
-        limits = self.limits()
-        rooms, costs, running = [], {}, {}
-        for (_, n, unit), have in zip(plant.nodes, plant.replicas, strict=True):
-            fits = int(max(0.0, limits[n]) / plant.full_replica_w)
-            rooms.append(
-                Room(
-                    unit.id,
-                    self.world.fleet.sites[n].region,
-                    unit.model,
-                    min(unit.nodes * unit.replicas_per_node, fits),
-                    0,
-                )
-            )
-            running[unit.id] = int(have)
-            if cost is not None:
-                costs[unit.id] = float(cost[n])
+        costs = None if cost is None else {unit.id: float(cost[n]) for _, n, unit in plant.nodes}
         used = settings or self.settings
-        wanted, _ = assign(rooms, self.demand(ahead), plant.table, used, costs if cost is not None else None, running)
+        wanted, _ = assign(self.rooms(), self.demand(ahead), plant.table, used, costs, self.replicas_running())
         return np.array([float(wanted[unit.id].replicas) for _, _, unit in plant.nodes])
+
+    def rooms(self) -> list[Room]:
+        limits, found = self.limits(), []
+        for _, n, unit in self.plant.nodes:
+            fits = int(max(0.0, limits[n]) / self.plant.full_replica_w)
+            most = min(unit.nodes * unit.replicas_per_node, fits)
+            found.append(Room(unit.id, self.world.fleet.sites[n].region, unit.model, most, 0))
+        return found
+
+    def replicas_running(self) -> dict[str, int]:
+        return {unit.id: int(have) for (_, _, unit), have in zip(self.plant.nodes, self.plant.replicas, strict=True)}
 
     def all_replicas(self) -> Floats:
         return np.array([float(u.nodes * u.replicas_per_node) for _, _, u in self.plant.nodes])
@@ -292,24 +295,17 @@ class StaticOrder:
 
 def chance_of_peak(known: Known) -> Floats:
     """(N,) USD/MWh that the odds of a peak add in the interval that begins."""
-    return np.asarray(peak_adder(known, np.zeros(1), np.array([float(known.seconds)]))[0])
-
-
-def peak_adder(known: Known, offset_s: Floats, length_s: Floats) -> Floats:
-    """(T, N) USD/MWh that a chance of a coincident peak adds; with perfect forecasts, the certainty."""
     world = known.world
-    out = np.zeros((len(offset_s), len(world.fleet.sites)))
+    out = np.zeros(len(world.fleet.sites))
     if not world.peak_odds or known.plant.simple:
         return out
-    odds = [(slot, 1.0) for slot in world.peaks] if known.perfect else calibrated_odds(world)
-    sites = sorted(known.plant.peak_sites)
-    for slot, chance in odds:
-        first = (slot - known.slot) * float(SLOT_S)
-        if first + SLOT_S <= 0 or first >= offset_s[-1] + length_s[-1]:
-            continue
-        over = np.minimum(first + SLOT_S, offset_s + length_s) - np.maximum(first, offset_s)
-        part = np.clip(over, 0.0, None) / length_s * FOUR_CP.adder_usd_per_mwh(chance)
-        out[:, sites] += part[:, None]
+    steps = Grid(world.when(known.slot), np.zeros(1, dtype=np.intp), np.array([known.seconds], dtype=np.intp))
+    windows = (
+        (world.when(slot), timedelta(seconds=SLOT_S), chance)
+        for slot, chance in calibrated_odds(world)
+        if 0 <= slot - known.slot < known.seconds // SLOT_S
+    )
+    out[sorted(known.plant.peak_sites)] = window_adder(FOUR_CP, windows, steps)[0]
     return out
 
 

@@ -11,23 +11,25 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from tieline.clock import Interval
-from tieline.dispatch.ahead import build, peak_adders
+from tieline.dispatch.ahead import Surroundings, build, surroundings
 from tieline.dispatch.arrays import fleet_arrays
-from tieline.dispatch.bids import rig_group_bid
 from tieline.dispatch.contracts import PowerCost, power_cost
+from tieline.dispatch.deferred import owed_words
 from tieline.dispatch.forecast import Forecaster
 from tieline.dispatch.forecasters import forecaster_of
+from tieline.dispatch.foresight import FromOutlook, peak_adders
 from tieline.dispatch.foretell import expectations
 from tieline.dispatch.gpu import load_table
-from tieline.dispatch.horizon import Grid
+from tieline.dispatch.horizon import Grid, grid
 from tieline.dispatch.outlook import Outlook, SiteView
 from tieline.dispatch.plan import Decision, Target, plan_site
 from tieline.dispatch.policy import Memory, Wish, decide, remember
 from tieline.dispatch.promises import floor_w
+from tieline.dispatch.serve import Serving, serve
 from tieline.dispatch.serving import Room, Wanted, assign
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Fleet, Site
-from tieline.fleet.physics import GPU_AUX, aux_share, derate
+from tieline.fleet.physics import GPU_AUX
 from tieline.records import Mode, Plan, Setpoint
 from tieline.store import Store
 
@@ -86,8 +88,17 @@ class Controller:
         interval = Interval.holding(now, length)
         hashprice_usd, no_hashprice = self.outlook.hashprice(interval.start)
         views = {s.id: self.outlook.view(s, interval.start, interval.end) for s in self.fleet.sites}
-        wanted, short = self._serving(views, interval.start, hashprice_usd)
-        targets, why_not = self._look(now, interval, hashprice_usd, views, wanted)
+        why_not = self._late(interval)
+        around = None
+        if self.settings.policy == "lookahead" and hashprice_usd is not None and not why_not:
+            steps = grid(interval.start, self.settings.interval_s, self.settings.horizon_s)
+            sight = FromOutlook(self.outlook, self.fleet, self.settings, self.forecaster)
+            around = surroundings(sight, self.fleet, self.arrays, self.settings, steps, hashprice_usd)
+            serving = self._serve_ahead(sight, around, views)
+        else:
+            serving = self._serve_now(views, interval.start, bool(why_not))
+        wanted = serving.wanted
+        targets = None if around is None else self._look(now, interval, around, views, wanted)
         adders = self._adders(interval)
         plans = []
         for n, site in enumerate(self.fleet.sites):
@@ -112,42 +123,36 @@ class Controller:
                 targets=targets,
                 restore_w=self._restore_w(site, interval, now),
             )
-            plans.append(self._plan(site, view, decision, interval, now, hashprice_usd, cost, short, why_not))
+            plans.append(self._plan(site, view, decision, interval, now, hashprice_usd, cost, serving, why_not))
         if self.settings.policy == "lookahead":
             remember(self.arrays, plans, self.memory)
         self.last = {plan.site_id: plan for plan in plans}
         return plans
 
+    def _late(self, interval: Interval) -> str:
+        """Why the strike decides instead of look-ahead, where that was asked for and failed."""
+        if self.settings.policy == "lookahead" and self.arrays.groups > 0:
+            for fault in self.outlook.faults.values():
+                over = fault.until is not None and fault.until <= interval.start
+                if fault.what == "late_solve" and fault.at < interval.end and not over:
+                    return "look-ahead was late: the strike decides"
+        return ""
+
     def _look(
         self,
         now: datetime,
         interval: Interval,
-        hashprice_usd: float | None,
+        around: Surroundings,
         views: dict[str, SiteView],
         wanted: dict[str, Wanted],
-    ) -> tuple[dict[str, Target] | None, str]:
-        """What look-ahead wants of each group, or why the strike decides alone."""
-        if self.settings.policy != "lookahead" or self.arrays.groups == 0:
-            return None, ""
-        for fault in self.outlook.faults.values():
-            over = fault.until is not None and fault.until <= interval.start
-            if fault.what == "late_solve" and fault.at < interval.end and not over:
-                return None, "look-ahead was late: the strike decides"
-        if hashprice_usd is None:
-            return None, ""
+    ) -> dict[str, Target] | None:
+        """What look-ahead wants of each group."""
+        if self.arrays.groups == 0:
+            return None
         base = {site.id: self._base_w(site, views[site.id], wanted) for site in self.fleet.sites}
-        expected = build(
-            self.outlook,
-            self.fleet,
-            self.arrays,
-            self.settings,
-            interval.start,
-            hashprice_usd,
-            base,
-            self.forecaster,
-        )
+        expected = build(around, self.fleet, self.settings, base)
         wish = decide(self.arrays, expected, self.memory, self.settings, now)
-        return self._targets(wish, base, interval), ""
+        return self._targets(wish, base, interval)
 
     def _targets(self, wish: Wish, base: dict[str, float], interval: Interval) -> dict[str, Target]:
         arrays, seen = self.arrays, wish.seen
@@ -201,9 +206,22 @@ class Controller:
         found = peak_adders(self.outlook, self.fleet, one, self.settings)
         return {n: float(adder[0]) for n, adder in found.items()}
 
-    def _serving(
-        self, views: dict[str, SiteView], moment: datetime, hashprice_usd: float | None
-    ) -> tuple[dict[str, Wanted], dict[tuple[str, str], float]]:
+    def _serve_ahead(self, sight: FromOutlook, around: Surroundings, views: dict[str, SiteView]) -> Serving:
+        """Replicas and batch work over the horizon, where a MWh is cheapest."""
+        cost = around.cost_of_power(self.arrays, self.settings.price_max_usd_per_mwh)
+        price = {node.id: cost[:, n] for n, site in enumerate(self.fleet.sites) for node in site.node_groups}
+        running = self._replicas_running()
+        return serve(sight, self._rooms(views), around.steps, price, running, self.settings, self.table)
+
+    def _serve_now(self, views: dict[str, SiteView], moment: datetime, stay: bool) -> Serving:
+        """Replicas for what is asked now. `stay`: what runs stays where it is, while look-ahead is late."""
+        asked, costs = self.outlook.demands(moment), None
+        rooms = self._rooms(views)
+        if stay:
+            costs = dict.fromkeys((room.unit_id for room in rooms), 0.0)
+        return Serving(*assign(rooms, asked, self.table, self.settings, costs, self._replicas_running()))
+
+    def _rooms(self, views: dict[str, SiteView]) -> list[Room]:
         full_w = self.table.power_w(self.table.tokens_per_s(self.settings.interactive_batch)) * (1.0 + GPU_AUX)
         rooms = []
         for site in self.fleet.sites:
@@ -217,32 +235,7 @@ class Controller:
                 left_w -= replicas * full_w
                 keep = min(node.replicas_real, replicas)
                 rooms.append(Room(node.id, site.region, node.model, replicas, keep))
-        asked = self.outlook.demands(moment)
-        if self.settings.policy != "lookahead" or hashprice_usd is None:
-            return assign(rooms, asked, self.table, self.settings)
-        costs, running = self._replica_costs(views, hashprice_usd), self._replicas_running()
-        return assign(rooms, asked, self.table, self.settings, costs, running)
-
-    def _replica_costs(self, views: dict[str, SiteView], hashprice_usd: float) -> dict[str, float]:
-        """What a MWh costs at each node group now: the price of power, or the mining it displaces where rigs
-        at full load would not fit."""
-        found = {}
-        for site in self.fleet.sites:
-            view = views[site.id]
-            limit_w, discount = site.interconnect.limit_w, self.settings.resale_discount
-            cost = power_cost(site.contract, view.market_usd_per_mwh, limit_w, discount)
-            aux, hot = aux_share(site.cooling, view.temp_c), derate(site.cooling, view.temp_c)
-            bids = [
-                rig_group_bid(g, hashprice_usd, keeps=self.settings.keeps, aux=aux, derate=hot) for g in site.rig_groups
-            ]
-            # A price that is not known counts as dear: replicas go where it is.
-            worth = cost.price_usd_per_mwh if cost is not None else self.settings.price_max_usd_per_mwh
-            last = min((b.steps[-1].bid_usd_per_mwh for b in bids if b.steps), default=None)
-            if last is not None and sum(b.full_w for b in bids) > view.limit_w:
-                worth = max(worth, last)
-            for node in site.node_groups:
-                found[node.id] = worth
-        return found
+        return rooms
 
     def _replicas_running(self) -> dict[str, int]:
         return {p.unit_id: p.replicas for plan in self.last.values() for p in plan.setpoints if p.replicas is not None}
@@ -270,15 +263,17 @@ class Controller:
         now: datetime,
         hashprice_usd: float | None,
         cost: PowerCost | None,
-        short: dict[tuple[str, str], float],
+        serving: Serving,
         why_not: str,
     ) -> Plan:
         notes = [note for note in (decision.note, why_not) if note]
         notes += [
             f"{lost:,.0f} tok/s asked in {region} cannot be carried"
-            for (_, region), lost in sorted(short.items())
+            for (_, region), lost in sorted(serving.short.items())
             if region == site.region and site.node_groups
         ]
+        models = {node.model for node in site.node_groups}
+        notes += [w for model in sorted(models & set(serving.missed)) for w in owed_words(model, serving.missed[model])]
         return Plan(
             at=interval.start,
             known_at=now,

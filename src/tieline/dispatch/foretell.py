@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 
 from tieline.clock import Interval
-from tieline.dispatch.ahead import paths_of
+from tieline.dispatch.asked import asked_paths
 from tieline.dispatch.forecast import Forecaster
+from tieline.dispatch.foresight import paths_of
 from tieline.dispatch.horizon import Grid
 from tieline.dispatch.outlook import Outlook
 from tieline.dispatch.series import KEEP, Slots
@@ -34,7 +35,14 @@ def expectations(
     steps = Grid(start, np.arange(HOURS) * 3600, np.full(HOURS, 3600))
     found = []
     for what, name, slots in _series(outlook, fleet, now):
-        paths = paths_of(slots, f"{what} {name}" if what == "demand" else name, steps, WIDE, forecaster)
+        if what == "demand":
+            known = np.flatnonzero(~np.isnan(slots.values))
+            told = asked_paths(slots.values, int(known[-1]) + 1, slots.index(start, steps.middle_s), WIDE)
+            if told is None:
+                continue
+            paths, how = told, "last week's demand"
+        else:
+            paths, how = paths_of(slots, name, steps, WIDE, forecaster), settings.forecaster
         if np.isnan(paths).any():
             continue
         low, middle, high = np.percentile(paths, (LOW, 50.0, HIGH), axis=1)
@@ -42,7 +50,7 @@ def expectations(
             Forecast(
                 at=start,
                 known_at=now,
-                source=f"dispatch: {settings.forecaster}",
+                source=f"dispatch: {how}",
                 kind="forecast",
                 what=what,
                 series=name,
@@ -64,12 +72,11 @@ def _series(
     stations = {s.weather_station for s in fleet.sites if s.weather_station is not None}
     for name in sorted(stations & outlook.temp_slots.keys()):
         yield "temperature", name, outlook.temp_slots[name]
-    for name in sorted(outlook.demand):
-        slots = Slots(900)
-        for at, length, asked in outlook.demand[name].window(now - KEEP, now + timedelta(microseconds=1)):
-            slots.learn(at, length, asked.output_tokens_per_s)
-        if slots.base is not None:
-            yield "demand", name, slots
+    for name in sorted(outlook.demand_slots):
+        series = outlook.demand.get(name)
+        told = None if series is None else series.at(now)
+        if told is not None and told.stale <= KEEP:
+            yield "demand", name, outlook.demand_slots[name]
 
 
 def _rounded(values: np.ndarray) -> tuple[float, ...]:

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from tieline.dispatch.deferred import Lot
 from tieline.dispatch.series import HISTORY, KEEP, Known, Series, Slots
 from tieline.dispatch.settings import Settings
 from tieline.economics import hashprice
 from tieline.fleet import Fleet, Site
 from tieline.records import (
+    Backlog,
     Commitment,
     Demand,
     Fault,
@@ -47,6 +49,7 @@ STREAMS: tuple[type[Record], ...] = (
     Fault,
     Commitment,
     PeakOdds,
+    Backlog,
     Sample,
     Outcome,
 )
@@ -102,6 +105,8 @@ class Outlook:
     peak_odds: dict[str, Series[float]] = field(default_factory=dict)
     price_slots: dict[str, Slots] = field(default_factory=dict)
     temp_slots: dict[str, Slots] = field(default_factory=dict)
+    demand_slots: dict[str, Slots] = field(default_factory=dict)
+    backlogs: dict[str, Backlog] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     _pending: list[tuple[datetime, int, Record]] = field(default_factory=list)
     _order: int = 0
@@ -117,7 +122,7 @@ class Outlook:
         if self._seq is None:
             self._seq = store.last_seq()
             for stream in STREAMS:
-                back = _RECENT if stream in (Sample, Outcome) else HISTORY if stream is PriceTick else KEEP
+                back = _RECENT if stream in (Sample, Outcome) else HISTORY if stream in (PriceTick, Demand) else KEEP
                 self._await(r for r in store.between(stream, now - back, _FOREVER))
         else:
             # All streams at once: by row number this reads only what is new.
@@ -180,6 +185,15 @@ class Outlook:
                 asked = self.demand.setdefault(record.subject, Series())
                 length = timedelta(seconds=record.length_s)
                 asked.learn(record.at, record.known_at, length, record, record.kind, record.source)
+                slots = self.demand_slots.setdefault(record.subject, Slots(900))
+                slots.learn(record.at, length, record.output_tokens_per_s)
+            case Backlog():
+                told = [*(lot.output_tokens for lot in record.lots), record.day_tokens]
+                if any(not (math.isfinite(tokens) and tokens >= 0) for tokens in told):
+                    return self._refuse(f"backlog of {record.subject}: tokens below 0, or no number")
+                before_this = self.backlogs.get(record.subject)
+                if before_this is None or before_this.known_at <= record.known_at:
+                    self.backlogs[record.subject] = record
             case Instruction():
                 self.instructions[record.instruction_id] = record
             case Override():
@@ -215,6 +229,8 @@ class Outlook:
             for series in book.values():
                 series.forget(before)
         self.network.forget(before)
+        for name in [n for n, b in self.backlogs.items() if b.known_at < before]:
+            del self.backlogs[name]
         for orders in (self.instructions, self.overrides, self.commitments):
             for name in [n for n, o in orders.items() if o.until < before]:
                 del orders[name]
@@ -268,6 +284,16 @@ class Outlook:
             if known is not None and known.stale.total_seconds() <= self.settings.demand_stale_s:
                 found[(known.value.model, known.value.region)] = known.value
         return found
+
+    def owed(self, start: datetime) -> dict[str, list[Lot]]:
+        """Batch work by model, most urgent first, due in seconds after `start`; what is past due is over."""
+        found: dict[str, list[Lot]] = {}
+        for backlog in self.backlogs.values():
+            for lot in backlog.lots:
+                due_s = (lot.due - start).total_seconds()
+                if due_s > 0 and lot.output_tokens > 0:
+                    found.setdefault(backlog.model, []).append(Lot(due_s, lot.output_tokens))
+        return {model: sorted(lots, key=lambda lot: (lot.due_s, lot.tokens)) for model, lots in sorted(found.items())}
 
     def view(self, site: Site, start: datetime, end: datetime) -> SiteView:
         """What bears on a site in [start, end). An order that begins inside the interval binds all of it."""

@@ -242,7 +242,10 @@ def _serve(
         text = f"{view.limit_note} leaves {_mw(left)}: {replicas} of {want.replicas} replicas"
     tokens = table.tokens_per_s(settings.interactive_batch)
     per_replica = tokens if want.tokens_per_s is None else min(tokens, want.tokens_per_s / max(1, replicas))
-    earns = replicas * per_replica * 3600.0 * settings.output_usd_per_mtok / 1e6
+    # Where a limit takes replicas, batch work waits: it is never at the cost of those who wait for an answer.
+    batch = want.batch_tokens_per_s if replicas == want.replicas else min(0.0, want.batch_tokens_per_s or 0.0)
+    earns = replicas * per_replica + settings.batch_tariff_share * (batch or 0.0)
+    earns *= 3600.0 * settings.output_usd_per_mtok / 1e6
     bid = earns / (power_w / 1e6) if power_w > 0 else None
     price = None if cost is None else cost.price_usd_per_mwh
     net = None if price is None else round(earns - power_w * price / 1e6, 4)
@@ -253,6 +256,7 @@ def _serve(
         reason=reason,
         replicas=replicas,
         expected_usd_per_h=net,
+        batch_tokens_per_s=None if batch is None else round(batch, 3),
     )
 
 

@@ -30,11 +30,13 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one node group is asked for. `tokens_per_s` None: demand unknown."""
+    """What one node group is asked for. `tokens_per_s` of interactive work, None: demand unknown;
+    `batch_tokens_per_s` at most of batch work besides, None: nobody has decided about it."""
 
     replicas: int
     tokens_per_s: float | None
     why: str
+    batch_tokens_per_s: float | None = None
 
     def power_w(self, table: GpuTable, batch: int, replicas: int | None = None) -> float:
         """At the meter, cooling included; with unknown demand at the full interactive load, the safe side."""
@@ -42,7 +44,8 @@ class Wanted:
         if count <= 0:
             return 0.0
         full = table.tokens_per_s(batch)
-        load = full if self.tokens_per_s is None else min(full, self.tokens_per_s / count)
+        busy = None if self.tokens_per_s is None else self.tokens_per_s + (self.batch_tokens_per_s or 0.0)
+        load = full if busy is None else min(full, busy / count)
         return count * table.power_w(load) * (1.0 + GPU_AUX)
 
 
@@ -53,12 +56,13 @@ def assign(
     settings: Settings,
     cost_usd_per_mwh: Mapping[str, float] | None = None,
     running: Mapping[str, int] | None = None,
+    least: Mapping[Place, int] | None = None,
 ) -> tuple[dict[str, Wanted], dict[tuple[str, str], float]]:
     """Replicas per node group, and tokens/s per (model, region) that nothing can carry.
 
     With `cost_usd_per_mwh` (what a MWh costs at each group now, mining it displaces included) replicas go
     where power is cheap, one site's loss is covered by the others, and what already runs is only moved for a
-    saving that repays its load.
+    saving that repays its load. `least`: replicas of a place that should be up whatever this interval asks.
     """
     per_replica = table.tokens_per_s(settings.interactive_batch)
     groups: dict[tuple[str, str], list[Room]] = {}
@@ -74,7 +78,7 @@ def assign(
                 wanted[room.unit_id] = Wanted(room.replicas, None, "demand unknown: every replica stays ready")
             continue
         need = math.ceil(load[key] * (1.0 + settings.warm_headroom) / per_replica)
-        need = min(total, max(need, min(total, settings.warm_min_per_region)))
+        need = min(total, max(need, settings.warm_min_per_region, (least or {}).get(key, 0)))
         if cost_usd_per_mwh is None:
             counts = _spread(found, need)
         else:

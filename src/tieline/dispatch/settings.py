@@ -6,12 +6,23 @@ Assumptions are named as such; every report built on them repeats them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
 Policy = Literal["strike", "lookahead"]
 Forecasting = Literal["persistence", "analog", "learned"]
+
+
+class Reserved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Replicas that somebody pays for whether used or not: they must be up from `since` until `until`."""
+
+    model: str
+    region: str
+    replicas: int
+    since: datetime
+    until: datetime
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,6 +83,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Replicas kept warm beyond the expected need, for growth within an interval.
     warm_headroom: float = 0.15
     warm_min_per_region: int = 1
+    # Share of the demand scenarios that the replicas of the next interval carry, and whether there are any.
+    demand_carried: float = 0.95
+    demand_scenarios: bool = True
+    reserved: tuple[Reserved, ...] = ()
     # A replica moves to cheaper power only for a saving above this: loading draws five minutes for nothing,
     # which over the hour that a saving typically lasts is a tenth of its power.
     move_margin_usd_per_mwh: float = 5.0
@@ -94,5 +109,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name in ("interval_s", "valid_for_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"dispatch.{name} must be above 0, got {getattr(self, name)}")
+        if not 0.0 < self.demand_carried <= 1.0:
+            raise ValueError(f"dispatch.demand_carried is a share above 0 and at most 1, got {self.demand_carried}")
+        for one in self.reserved:
+            if one.replicas < 0 or one.until <= one.since:
+                raise ValueError(
+                    f"dispatch.reserved for {one.model} in {one.region}: replicas from 0 and 'until' after 'since'"
+                )
         if self.price_min_usd_per_mwh >= self.price_max_usd_per_mwh:
             raise ValueError("dispatch.price_min_usd_per_mwh must be below price_max_usd_per_mwh")

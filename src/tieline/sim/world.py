@@ -42,6 +42,7 @@ class Drawn:
     tokens_per_s: Floats  # output tokens served by modelled replicas
     started: Floats  # rigs or replicas that were started in this span
     unserved_per_s: dict[tuple[str, str], float]  # (model, region): tokens per second nobody could serve
+    deferred_per_s: Floats  # of `tokens_per_s`, batch work that could have waited
 
     @property
     def power_w(self) -> Floats:
@@ -156,13 +157,23 @@ class World:
         supply: Floats | None = None,
         slow: Floats | None = None,
         limit_w: Floats | None = None,
+        deferred: Floats | None = None,
+        deferred_most: float = np.inf,
     ) -> Drawn:
         """Run for `seconds`. `demand`: output tokens per second by (model, region). All by site: `supply`, the
         share of the span with power from the grid; `slow`, how many times longer a wake takes; `limit_w`, what
-        the site may draw: its own reflex sheds mining, least efficient first, when more would flow."""
+        the site may draw: its own reflex sheds mining, least efficient first, when more would flow.
+        `deferred` (units,): tokens per second of batch work that each unit may add to what it serves, in the
+        room that interactive work leaves; all together at most `deferred_most`."""
         lit = np.ones(len(self.units)) if supply is None else supply[self.site_of]
         started = self._move(lit, np.ones(len(self.units)) if slow is None else slow[self.site_of])
-        tokens, unserved = self._serve(demand, seconds, started, lit)
+        tokens, unserved, room = self._serve(demand, seconds, started, lit)
+        later = np.zeros_like(tokens)
+        if deferred is not None:
+            later = np.minimum(np.maximum(0.0, deferred) * ~self.is_rig, np.maximum(0.0, room))
+            if (total := float(later.sum())) > deferred_most:
+                later *= max(0.0, deferred_most) / total
+            tokens = tokens + later
         each = np.divide(tokens, self.replicas, out=np.zeros_like(tokens), where=self.replicas > 0)
         serving_w = self.replicas * np.interp(each, self._speeds, self._watts)
         mining_w = self._mining_w()
@@ -184,7 +195,7 @@ class World:
             self.shares[dark] = 0.0
             self.shares[dark, _OFF] = 1.0
             self.replicas[lit < 1.0] = 0.0
-        return Drawn(seconds, load_w, load_w * self.aux, hashrate, tokens, started, unserved)
+        return Drawn(seconds, load_w, load_w * self.aux, hashrate, tokens, started, unserved, later)
 
     def full_mining_w(self) -> Floats:
         """(units,) draw at the meter of every rig in normal mode, as the heat allows."""
@@ -233,8 +244,8 @@ class World:
 
     def _serve(
         self, demand: Mapping[tuple[str, str], float], seconds: float, started: Floats, lit: Floats
-    ) -> tuple[Floats, dict[tuple[str, str], float]]:
-        """Each region's demand to its own replicas first, then to those in reach with room."""
+    ) -> tuple[Floats, dict[tuple[str, str], float], Floats]:
+        """Each region's demand to its own replicas first, then to those in reach with room; what room is left."""
         loading_s = min(self.table.load_s_warm, seconds)
         ready = self.replicas - np.minimum(started, self.replicas) * ~self.is_rig * (loading_s / seconds)
         room = ready * self.replica_tokens_per_s * lit
@@ -247,7 +258,7 @@ class World:
                 if left[(model, region)] > 0 and other != region:
                     places = self.places.get((model, other), [])
                     left[(model, region)] = self._fill(places, left[(model, region)], room, tokens)
-        return tokens, {where: wanted for where, wanted in left.items() if wanted > 0}
+        return tokens, {where: wanted for where, wanted in left.items() if wanted > 0}, room
 
     @staticmethod
     def _fill(places: list[int], wanted: float, room: Floats, tokens: Floats) -> float:
