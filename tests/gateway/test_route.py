@@ -21,19 +21,26 @@ REPLICAS = st.builds(
     beat_at=st.sampled_from((None, 0.0, 9.0)),
     ejected_until=st.sampled_from((0.0, 20.0)),
     power_term_s=st.sampled_from((0.0, 0.5)),
+    dear=st.sampled_from((0.0, 0.4)),
     live=st.sets(st.integers(0, 5), max_size=4).map(set),
     prefixes=st.sampled_from(({}, {7: None})),
     renter=st.sampled_from(("", "t", "other")),
 )
 
 
-@given(st.lists(REPLICAS, max_size=6, unique_by=lambda one: one.id), st.sampled_from((frozenset(), frozenset({"eu"}))))
-def test_the_choice_is_the_best_that_may_take_it(replicas: list[Replica], regions: frozenset[str]) -> None:
-    want = Want("m", 4_000, 7, regions, "", "t")
+@given(
+    st.lists(REPLICAS, max_size=6, unique_by=lambda one: one.id),
+    st.sampled_from((frozenset(), frozenset({"eu"}))),
+    st.sampled_from((0.0, -0.18, 4.8)),
+)
+def test_the_choice_is_the_best_that_may_take_it(
+    replicas: list[Replica], regions: frozenset[str], patience_s: float
+) -> None:
+    want = Want("m", 4_000, 7, regions, "", "t", patience_s, frozenset({"c"}))
     found = choose(replicas, want, 10.0, {"b"})
     able = [
         r for r in replicas
-        if r.usable(10.0) and "m" in r.models and len(r.live) < r.slots and r.id != "b"
+        if r.usable(10.0) and "m" in r.models and len(r.live) < r.slots and r.id not in "bc"
         and (not regions or r.region in regions)
         and (r.renter in ("", "t") or len(r.live) * 2 < r.slots)
     ]  # fmt: skip

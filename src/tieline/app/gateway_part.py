@@ -65,6 +65,10 @@ def settings_of(config: Config, runtime: Runtime) -> Settings:
                     concurrent=tenant.concurrent_requests,
                     budget_usd=tenant.budget_usd_per_month,
                 ),
+                weight=tenant.weight,
+                latency_class=tenant.latency_class,
+                regions=tenant.regions,
+                max_usd_per_mtok=tenant.max_usd_per_mtok,
             )
         )
         for key in tenant.keys:
@@ -76,7 +80,17 @@ def settings_of(config: Config, runtime: Runtime) -> Settings:
                 digest = hash_key(os.environ[key.env])
             else:
                 digest = key.sha256 or ""
-            keys.append(Key(id=key.id, sha256=digest, tenant=tenant.id, project=key.project, models=key.models))
+            keys.append(
+                Key(
+                    id=key.id,
+                    sha256=digest,
+                    tenant=tenant.id,
+                    project=key.project,
+                    models=key.models,
+                    regions=key.regions,
+                    role=key.role,
+                )
+            )
     return Settings(
         host=runtime.gateway_host,
         port=runtime.gateway_port,

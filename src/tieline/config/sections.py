@@ -67,11 +67,17 @@ class Key(Strict, frozen=True, kw_only=True):
     env: str | None = None
     generate: bool = False
     models: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
     project: str = "default"
+    role: Literal["user", "billing", "admin"] = "user"
 
 
 class Tenant(Strict, frozen=True, kw_only=True):
-    """A customer. A limit of None is no limit."""
+    """A customer. A limit of None is no limit.
+
+    `latency_class` is what delay a cheaper site may cost it; `regions` where it may be served (empty: anywhere);
+    `max_usd_per_mtok` what power may cost where it is served, per million tokens.
+    """
 
     id: str
     name: str
@@ -79,6 +85,10 @@ class Tenant(Strict, frozen=True, kw_only=True):
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     concurrent_requests: int | None = None
+    latency_class: Literal["interactive", "standard", "batch"] = "standard"
+    regions: tuple[str, ...] = ()
+    max_usd_per_mtok: float | None = None
+    weight: float = 1.0
     keys: tuple[Key, ...] = msgspec.field(name="key", default=())
 
 

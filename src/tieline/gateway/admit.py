@@ -17,7 +17,7 @@ import msgspec
 
 from tieline.gateway import errors
 from tieline.gateway.errors import Refusal
-from tieline.gateway.settings import Key, Limits, Offer, Settings, Tenant
+from tieline.gateway.settings import PATIENCE_S, Key, Limits, Offer, Settings, Tenant
 
 OPEN_TENANT = "local"
 
@@ -94,6 +94,8 @@ class Account:
     regions: frozenset[str]
     networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
     purses: tuple[Scope, ...]
+    patience_s: float = 0.0  # beyond the standard latency class
+    barred: frozenset[str] = frozenset()  # replicas above the tenant's price ceiling now
 
 
 class Ticket(msgspec.Struct):
@@ -169,9 +171,12 @@ class Book:
             limiting,
             bool(limiting) or key.expires is not None or bool(key.networks),
             frozenset(key.models),
-            frozenset(key.regions),
+            frozenset(key.regions) & frozenset(tenant.regions)
+            if key.regions and tenant.regions
+            else frozenset(key.regions or tenant.regions),
             tuple(ipaddress.ip_network(one, strict=False) for one in key.networks),
             tuple(s for s in limiting if s.purse is not None),
+            PATIENCE_S[tenant.latency_class] - PATIENCE_S["standard"],
         )
 
     # --- who ---------------------------------------------------------------

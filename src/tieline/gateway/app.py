@@ -30,7 +30,7 @@ from tieline.gateway.settings import Settings
 from tieline.gateway.slices import LeaseClient
 from tieline.gateway.upstream import Backend, call
 from tieline.link import Link
-from tieline.records import ReplicaState
+from tieline.records import Instruction, Plan, ReplicaState
 from tieline.store import Spool
 
 log = logging.getLogger("tieline.gateway")
@@ -38,6 +38,8 @@ log = logging.getLogger("tieline.gateway")
 # An engine given by address is asked this often; a refused connection is noticed by requests at once.
 CHECK_EVERY_S: Final = 2.0
 CHECK_TIMEOUT_S: Final = 2.0
+# A site's plan and orders, from the core.
+ASK_SITE_S: Final = 2.0
 # Live requests have this long to end when the process is told to stop.
 DRAIN_S: Final = 30.0
 # Usage rows kept by a gateway that has no store to send them to.
@@ -110,7 +112,10 @@ async def serve(
         svc.leases = leases
         tasks.append(loop.create_task(leases.run()))
     if link is not None:
-        tasks.append(loop.create_task(_follow(svc, link)))
+        tasks.append(loop.create_task(_follow(svc, link, "replica.>")))
+        tasks.append(loop.create_task(_follow(svc, link, "plan.>")))
+        tasks.append(loop.create_task(_follow(svc, link, "command.>")))
+        tasks.append(loop.create_task(_catch_up(svc, link)))
         tasks.append(loop.create_task(svc.meter.push_for_ever(link, origin)))
     port = server.sockets[0].getsockname()[1]
     scheme = "https" if tls is not None else "http"
@@ -181,21 +186,38 @@ def _append(path: Path, text: bytes) -> None:
 # --- the replica table ----------------------------------------------------------------
 
 
-async def _follow(svc: Service, link: Link) -> None:
-    """Replicas as their sites' agents tell them."""
+async def _follow(svc: Service, link: Link, subject: str) -> None:
+    """Replicas as their sites' agents tell them; plans and orders as the sites are told them."""
     while True:
         try:
-            async for _, data in link.follow("replica.>"):
+            async for _, data in link.follow(subject):
                 try:
-                    state = records.decode(data)
+                    record = records.decode(data)
                 except msgspec.ValidationError as error:
-                    log.warning("a replica's message is no record: %s", error)
+                    log.warning("a message on %s is no record: %s", subject, error)
                     continue
-                if isinstance(state, ReplicaState):
-                    svc.heard(state)
+                if isinstance(record, ReplicaState):
+                    svc.heard(record)
+                elif isinstance(record, Plan | Instruction):
+                    svc.heard_power(record)
         except (OSError, RuntimeError) as error:
             log.info("the link to the sites is away: %s", error)
         await asyncio.sleep(0.5)
+
+
+async def _catch_up(svc: Service, link: Link) -> None:
+    """Ask once for the plan and the orders of each site that has a replica here: they were sent before we listened."""
+    asked: set[str] = set()
+    while True:
+        for site in {backend.site for backend in svc.backends.values()} - asked:
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                plan = await link.request(f"plan.get.{site}", b"", ASK_SITE_S)
+                orders = records.decode_batch(await link.request(f"orders.get.{site}", b"", ASK_SITE_S))
+                for record in [*([records.decode(plan)] if plan else []), *orders]:
+                    if isinstance(record, Plan | Instruction):
+                        svc.heard_power(record)
+                asked.add(site)
+        await asyncio.sleep(1.0)
 
 
 async def _watch(svc: Service, backend: Backend) -> None:

@@ -31,7 +31,7 @@ from tieline.gateway.files import KEPT_S, encode, new_id
 from tieline.gateway.relay import Exchange
 from tieline.gateway.route import Replica, State, Want
 from tieline.gateway.service import Service
-from tieline.gateway.settings import Offer
+from tieline.gateway.settings import PATIENCE_S, Offer
 from tieline.gateway.upstream import Backend
 from tieline.store import BatchStore, StoreError
 from tieline.store.batches import Result, StoredBatch, StoredFile, StoredLine
@@ -55,6 +55,9 @@ MAX_PAUSE_S: Final = 30.0
 # How often the disk is asked for new batches and cancellations; work of this process wakes the runner at once.
 LOOK_S: Final = 1.0
 SWEEP_S: Final = 300.0
+# Deadline work waits while power costs more than it usually does, and goes where it is cheapest.
+DEAR: Final = 0.5
+BATCH_PATIENCE_S: Final = PATIENCE_S["batch"] - PATIENCE_S["standard"]
 # This part of a window, at its end, is a batch's own right to the queue.
 URGENT_SHARE: Final = 0.25
 MAX_URGENT: Final = 16
@@ -345,7 +348,13 @@ class Runner:
             self._fail(run, errors.unknown_model(request.model))
             return True
         urgent = job.urgent(self._now_s())
-        want = Want(request.model, regions=account.regions, tenant=account.tenant.id)
+        want = Want(
+            request.model,
+            regions=account.regions,
+            tenant=account.tenant.id,
+            patience_s=BATCH_PATIENCE_S,
+            barred=account.barred,
+        )
         if urgent:
             room = sum(len(one.running) for one in self._jobs.values()) < MAX_URGENT
         else:
@@ -460,7 +469,7 @@ class Runner:
 def _idle(replica: Replica) -> bool:
     """Room beyond this line's own place, and power that costs no more than it usually does."""
     spare = replica.slots - len(replica.live)
-    return (spare >= 2 or spare == replica.slots) and replica.power_term_s <= 0.0
+    return (spare >= 2 or spare == replica.slots) and replica.dear <= DEAR and not replica.away_s
 
 
 def _leaves_room(account: Account, now: float) -> bool:

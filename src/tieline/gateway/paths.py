@@ -305,7 +305,7 @@ class Paths:
         head_only = head.method == "HEAD"
         if path == "/healthz":
             ready = any(b.state is State.READY for b in svc.backends.values())
-            body = _encode({"ok": not svc.draining, "ready": ready, "replicas": self._replicas()})
+            body = _encode({"ok": not svc.draining, "ready": ready, "replicas": self._replicas(brief=True)})
             door.answer(503 if svc.draining else 200, JSON_HEADERS, body, head_only=head_only)
             return
         if path == "/openapi.json":
@@ -345,10 +345,12 @@ class Paths:
                 found[name]["description"] = label
         return found
 
-    def _replicas(self) -> list[dict[str, object]]:
+    def _replicas(self, *, brief: bool = False) -> list[dict[str, object]]:
+        """`brief`: what anybody may know."""
         now = self.svc.loop.time()
-        return [
-            {
+        found: list[dict[str, object]] = []
+        for b in self.svc.backends.values():
+            one: dict[str, object] = {
                 "id": b.id,
                 "site": b.site,
                 "state": b.state.value,
@@ -356,5 +358,12 @@ class Paths:
                 "live": len(b.live),
                 "slots": b.slots,
             }
-            for b in self.svc.backends.values()
-        ]
+            if not brief:
+                one["region"], one["rtt_ms"] = b.region, round(b.rtt_s * 1e3, 1)
+                one["power"] = {
+                    "term_s": round(b.power_term_s, 3),
+                    "usd_per_mtok": round(b.price_usd_per_mtok, 4),
+                    "note": b.power_note,
+                }
+            found.append(one)
+        return found

@@ -93,6 +93,8 @@ class Exchange:
             account.regions,
             "",
             account.tenant.id,
+            account.patience_s,
+            account.barred,
         )
         self.hops: list[Hop] = []
         self.texts: list[str] = []

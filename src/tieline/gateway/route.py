@@ -52,7 +52,10 @@ class Replica:
     ejected_until: float = 0.0
     renter: str = ""  # the tenant that rents it now
     power_term_s: float = 0.0  # price, curtailment notice and opportunity cost, as seconds of delay
-    price_usd_per_mtok: float = 0.0
+    dear: float = 0.0  # worth of a MWh at its site, 0 to 1; in `power_term_s` for the standard latency class
+    away_s: float = 0.0  # of `power_term_s`, what an announced curtailment adds
+    price_usd_per_mtok: float = 0.0  # what power costs per million tokens there now
+    power_note: str = ""
     live: set[object] = field(default_factory=set)
     prefixes: dict[int, None] = field(default_factory=dict)
 
@@ -89,6 +92,8 @@ class Want(msgspec.Struct, frozen=True, gc=False):
     regions: frozenset[str] = frozenset()
     home: str = ""
     tenant: str = ""
+    patience_s: float = 0.0  # what a cheap site may cost, beyond the standard class
+    barred: frozenset[str] = frozenset()  # replicas above the tenant's price ceiling
 
 
 # Seconds of prefill per token; 10,000 tokens/s is one GPU with an 8 B model. Beyond a second of it a warm cache
@@ -106,7 +111,7 @@ QUEUE_WEIGHT_S = 0.5
 def score(replica: Replica, want: Want) -> float:
     """Expected seconds until the first token, plus the power term. Lower is better."""
     load = len(replica.live) / replica.slots
-    expected = replica.rtt_s + replica.power_term_s + load * QUEUE_WEIGHT_S
+    expected = replica.rtt_s + replica.power_term_s + want.patience_s * replica.dear + load * QUEUE_WEIGHT_S
     if load > 1.0:
         expected += (load - 1.0) * OVERLOAD_S
     if want.prefix not in replica.prefixes:
@@ -125,7 +130,10 @@ def candidates(replicas: Iterable[Replica], want: Want, now: float) -> list[Repl
     return [
         r
         for r in replicas
-        if want.model in r.models and r.usable(now) and (not want.regions or r.region in want.regions)
+        if want.model in r.models
+        and r.usable(now)
+        and (not want.regions or r.region in want.regions)
+        and r.id not in want.barred
     ]
 
 
@@ -140,6 +148,9 @@ def choose(
     best: Replica | None = None
     best_score = best_live = 0.0
     model, regions, prefix, usual = want.model, want.regions, want.prefix, by is score
+    patience_s = want.patience_s
+    if want.barred:
+        avoid = want.barred | avoid
     prefill = min(MAX_PREFILL_S, want.prompt_tokens * PREFILL_S_PER_TOKEN)
     for replica in replicas:
         live, slots, renter = len(replica.live), replica.slots, replica.renter
@@ -156,6 +167,8 @@ def choose(
             continue
         if usual:  # the usual function, written out: a call per replica is what it would cost most
             value = replica.rtt_s + replica.power_term_s + live / slots * QUEUE_WEIGHT_S
+            if patience_s:
+                value += patience_s * replica.dear
             if prefix not in replica.prefixes:
                 value += prefill
             if renter:

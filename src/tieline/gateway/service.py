@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tieline.clock import Clock
-from tieline.gateway import errors, rent, resume, route
+from tieline.gateway import errors, power, rent, resume, route
 from tieline.gateway.admit import Book, Short
 from tieline.gateway.door import Door
 from tieline.gateway.errors import Refusal
@@ -31,7 +31,7 @@ from tieline.gateway.stats import Stats
 from tieline.gateway.upstream import Backend, call
 from tieline.gateway.usage import Meter
 from tieline.gateway.waiting import FairQueue
-from tieline.records import ReplicaState
+from tieline.records import Instruction, Plan, ReplicaState
 from tieline.store import Spool
 
 TICK_S: Final = 0.1
@@ -42,6 +42,8 @@ MOVES_PER_TICK: Final = 8
 # A finished answer whose connection has not ended by then is dropped.
 LINGER_S: Final = 1.0
 TOKENIZE_S: Final = 5.0
+# A notice weighs more the nearer it is.
+WEIGH_S: Final = 1.0
 
 
 class _Tokens(msgspec.Struct):
@@ -89,9 +91,11 @@ class Service:
         self.failovers: set[Exchange] = set()
         self.kept_bytes = 0
         self.leases: Leases | None = None
+        self.power = power.Power()
         self.draining = False
         self.origins = frozenset(origin.encode() for origin in settings.origins)
         self.access: list[bytes] = []
+        self._weighed = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._lingering: list[tuple[float, Leg]] = []
         self._prefix = f"req_{secrets.token_hex(8)}"
@@ -208,9 +212,26 @@ class Service:
                 )
             )
             backend.given = False
+            backend.rtt_s = self.settings.round_trips_ms.get(state.region, 0.0) / 1e3
+            self.weigh()
         backend.label = state.label
         backend.beat_at = self.loop.time()
         self.turn(backend, State(state.state))
+
+    def heard_power(self, record: Plan | Instruction) -> None:
+        """What a site's power will cost, or that it will end: new requests go elsewhere from now on."""
+        self.power.heard(record)
+        self.weigh()
+
+    def weigh(self) -> None:
+        """Power's part of every score, and who is above whose price ceiling: when a record comes, and once a second."""
+        power.apply(self.power, self.backends.values(), self.settings.kwh_per_mtok, self.clock.now())
+        self._weighed = self.loop.time()
+        for account in self.book.by_digest.values():
+            ceiling = account.tenant.max_usd_per_mtok
+            if ceiling is not None:
+                dearer = (b.id for b in self.backends.values() if b.price_usd_per_mtok > ceiling)
+                account.barred = frozenset(dearer)
 
     def turn(self, backend: Backend, state: State) -> None:
         """A replica changes its state; what that means for its streams."""
@@ -259,6 +280,8 @@ class Service:
             conn = late.connection
             if conn is not None and conn.owner is late:
                 conn.abort()
+        if now - self._weighed >= WEIGH_S:
+            self.weigh()
         today = self.clock.now()
         if self.settings.rentals:
             rent.assign(self.settings.rentals, self.backends.values(), today)

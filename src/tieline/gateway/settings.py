@@ -12,12 +12,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 NANO_PER_USD = 1_000_000_000
+
+
+# How much a tenant minds delay: seconds that it may cost to be served where power is cheap and not dear.
+Patience = Literal["interactive", "standard", "batch"]
+PATIENCE_S: Final[dict[Patience, float]] = {"interactive": 0.02, "standard": 0.2, "batch": 5.0}
+
+
+# A user calls models; billing reads what was used, and no more; an admin does all of it, and is kept a record of.
+Role = Literal["user", "billing", "admin"]
 
 
 class SettingsError(ValueError):
@@ -52,12 +61,22 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A customer. `weight` is its share when there is not enough for all."""
+    """A customer. `weight` is its share when there is not enough for all; `regions` where its requests may be
+    served (empty: anywhere); `max_usd_per_mtok` what power may cost where they are, per million tokens."""
 
     id: str
     limits: Limits = Limits()
     projects: tuple[Project, ...] = ()
     weight: float = 1.0
+    latency_class: Patience = "standard"
+    regions: tuple[str, ...] = ()
+    max_usd_per_mtok: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight <= 0:
+            raise ValueError("weight must be above 0")
+        if self.max_usd_per_mtok is not None and self.max_usd_per_mtok <= 0:
+            raise ValueError("max_usd_per_mtok must be above 0; leave it out for no ceiling")
 
 
 class Rental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,7 +107,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     regions: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     expires: datetime | None = None
-    role: Literal["user", "admin"] = "user"
+    role: Role = "user"
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
@@ -202,15 +221,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kept_bytes: int = 256 * 1024 * 1024  # delivered text kept for resumes, all streams together
     queue_length: int = 2_000
     failover_share: float = 0.10
+    region: str = ""  # where this gateway stands
+    round_trips_ms: dict[str, float] = {}  # region -> from here, for replicas that are not asked themselves
+    kwh_per_mtok: float = 1.0  # power a replica draws per million tokens, for price ceilings
     access_log: bool = True
     tls_cert: str = ""
     tls_key: str = ""
 
     def __post_init__(self) -> None:
         tenants = {tenant.id: {project.id for project in tenant.projects} for tenant in self.tenants}
+        homes = {tenant.id: tenant.regions for tenant in self.tenants}
         for key in self.keys:
             if key.tenant not in tenants:
                 raise ValueError(f"key {key.id!r} names tenant {key.tenant!r}; add it to [[tenants]]")
+            residency = homes[key.tenant]
+            if residency and key.regions and not set(residency) & set(key.regions):
+                raise ValueError(f"key {key.id!r} may use no region that tenant {key.tenant!r} may be served in")
             if key.project != "default" and key.project not in tenants[key.tenant]:
                 raise ValueError(f"key {key.id!r} names project {key.project!r}; add it to tenant {key.tenant!r}")
         for rental in self.rentals:
@@ -225,6 +251,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"{what} {sorted(twice)[0]!r} is given twice")
+        if any(not 0 <= ms <= 10_000 for ms in self.round_trips_ms.values()):
+            raise ValueError("round_trips_ms must be between 0 and 10000")
         if not self.keys and self.host not in ("127.0.0.1", "::1", "localhost"):
             raise ValueError(f"host {self.host!r} is not loopback and there are no keys; add [[keys]] first")
 
