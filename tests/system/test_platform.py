@@ -183,8 +183,13 @@ def test_what_is_taken_or_wrong_is_one_clear_line(platform: Platform, tmp_path: 
         taken.listen()
         port = str(taken.getsockname()[1])
         assert f"port {port}" in fails("--data-dir", str(tmp_path / "a"), "--console-port", port)
+        both = ("--data-dir", str(tmp_path / "a"), "--console-port", "1", "--gateway-port", "1")
+        assert "cannot share port 1;" in fails(*both)
     (tmp_path / "file").write_text("")
     assert "cannot write" in fails("--data-dir", str(tmp_path / "file" / "x"))
+    assert "cannot write" in fails("--data-dir", str(tmp_path / "file" / "x"), "--detach")
+    assert "above 0, got nan" in fails("--data-dir", str(tmp_path / "d"), "--speed", "nan")
+    assert "1 to 65535" in fails("--data-dir", str(tmp_path / "d"), "--console-port", "70000")
     broken = tmp_path / "bad.toml"
     broken.write_text('[fleet]\nname = "x"\n\n[[site]]\nid = "a"\nnonsense = 1\n')
     message = fails("--data-dir", str(tmp_path / "b"), "--config", str(broken))

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import importlib.util
+import math
 import os
 import secrets
 import shutil
@@ -78,8 +79,8 @@ def prepare(options: Options) -> Runtime:
     data = options.data_dir.resolve()
     _check_libraries()
     _check_folder(data)
-    if options.speed <= 0:
-        raise UpError(f"--speed must be above 0, got {options.speed}")
+    if not 0 < options.speed < math.inf:
+        raise UpError(f"--speed must be a number above 0, got {options.speed}")
     try:
         settings = configuration.load(options.config) if options.config else configuration.demo()
     except configuration.ConfigError as error:
@@ -87,6 +88,8 @@ def prepare(options: Options) -> Runtime:
     model = _model(options.model, data)
     console_port = _port("console", settings.console.host, options.console_port, settings.console.port)
     gateway_port = _port("gateway", settings.gateway.host, options.gateway_port, settings.gateway.port)
+    if console_port == gateway_port:
+        raise UpError(f"console and gateway cannot share port {console_port}; give another --gateway-port")
     feeds = options.feeds
     if options.speed != 1.0:
         if (feeds or settings.feeds.source) == "live":
@@ -273,6 +276,8 @@ def _port(name: str, host: str, asked: int | None, configured: int) -> int:
     port = configured if asked is None else asked
     if port == 0:
         return free_port(host)
+    if not 0 < port < 65_536:
+        raise UpError(f"--{name}-port must be 1 to 65535, or 0 for any free one; got {port}")
     if port_taken(host, port):
         raise UpError(f"port {port} of the {name} is taken by another program; give --{name}-port N (0: any free port)")
     return port

@@ -104,16 +104,21 @@ def status(data_dir: Path, as_json: bool) -> None:
 def _detach(data_dir: Path) -> None:
     """Start the same command in a session of its own, with its output in a file, and wait until it is ready."""
     argv = [sys.executable, "-m", "tieline", *(a for a in sys.argv[1:] if a not in ("--detach", "-d"))]
-    (data_dir / "run").mkdir(parents=True, exist_ok=True)
     output = data_dir / "run" / "up.log"
-    with output.open("wb") as file:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("wb") as file:
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+    except OSError as error:
+        why = f"cannot write to {data_dir}: {error.strerror}; choose another folder with --data-dir"
+        raise click.ClickException(why) from error
     for _ in range(int(platform.READY_S * 5)):
         state = platform.read_state(data_dir)
         if state.ready and state.pid == process.pid:
             click.echo(output.read_text())
             return
         if process.poll() is not None:
-            raise click.ClickException(output.read_text().strip() or f"ended with code {process.returncode}")
+            said = output.read_text().strip().removeprefix("Error: ")
+            raise click.ClickException(said or f"ended with code {process.returncode}")
         time.sleep(0.2)
     raise click.ClickException(f"not ready after {platform.READY_S:.0f} s; see {output}")
