@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.gateway.rig import Start, free_port, parse, settings
 from tests.gateway.test_http import REFUSED
 
 from tieline.gateway.settings import Clocks, Key, Tenant, hash_key
+from tieline.store import StoreError
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 3}
 TEXT = json.dumps(CHAT).encode()
@@ -207,6 +209,33 @@ def test_a_gateway_killed_mid_stream_bills_from_its_last_progress(gateway: Start
                 assert 5 <= usage.output_tokens <= 32
                 assert usage.estimated
                 assert g.svc.spool.unfinished() == []
+
+    asyncio.run(body())
+
+
+def test_a_full_disk_admits_nothing_and_is_noticed_when_there_is_room_again(
+    gateway: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async def body() -> None:
+        async with Scripted() as engine, gateway(settings(engine.url)) as g:
+            await g.ready(1)
+            with monkeypatch.context() as disk:
+                disk.setattr(g.svc.spool, "_write", full)
+                disk.setattr(g.svc.spool, "try_write", lambda: full_again())
+                assert (await g.post("/v1/chat/completions", CHAT))[0] == 200
+                await asyncio.sleep(1.5)
+                assert (await g.post("/v1/chat/completions", CHAT))[0] == 503
+            async with asyncio.timeout(10):
+                while (await g.post("/v1/chat/completions", CHAT))[0] != 200:
+                    await asyncio.sleep(0.1)
+            await g.quiet()
+            assert len(g.usage()) == 1
+
+    def full_again() -> None:
+        raise StoreError("full")
 
     asyncio.run(body())
 

@@ -14,7 +14,7 @@ import uvicorn
 
 from tieline import records
 from tieline.app.runtime import Runtime
-from tieline.app.up import State
+from tieline.app.up import State, disk_trouble
 from tieline.config import Config
 from tieline.console.app import make_app
 from tieline.disclosures.keep import LiveBook
@@ -87,6 +87,9 @@ def told(runtime: Runtime) -> dict[str, Any]:
         for part in state.parts:
             detail = part.state if part.restarts == 0 else f"{part.state}, restarted {part.restarts} times"
             parts.append({"name": part.name, "ok": part.state == "ready", "detail": detail})
+        trouble = disk_trouble(runtime.data)
+        if trouble is not None:
+            parts.append({"name": "disk", "ok": False, "detail": trouble})
     return {"parts": parts, "version": runtime.version, "speed": runtime.speed}
 
 

@@ -36,6 +36,8 @@ from tieline.store import Store, StoreError
 PART_NAMES = ("link", "core", "world", "sites", "gateway", "console")
 # What a first day of records, logs and outboxes needs with room to spare.
 MIN_FREE_BYTES = 300_000_000
+# Below this a running platform says so: about a week of records.
+LOW_BYTES = 100_000_000
 READY_S = 120.0
 # One module of each library that a part cannot do without.
 PLATFORM = ("numpy", "nats", "xllamacpp", "pyasic", "starlette", "uvicorn", "httptools", "orjson", "pyarrow")
@@ -60,6 +62,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: str | None = None
     speed: float | None = None
     world_time: datetime | None = None
+    disk: str | None = None  # what is wrong with the disk, where something is
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,8 +161,16 @@ def read_state(data: Path) -> State:
         return _nothing()
     with contextlib.suppress(OSError, msgspec.DecodeError):
         runtime = Runtime.load(path.with_name("runtime.json"))
-        return msgspec.structs.replace(state, world_time=runtime.clock.now())
-    return state
+        state = msgspec.structs.replace(state, world_time=runtime.clock.now())
+    return msgspec.structs.replace(state, disk=disk_trouble(data))
+
+
+def disk_trouble(data: Path) -> str | None:
+    """One line where the data folder has little room left; None where it has enough."""
+    free = shutil.disk_usage(data).free
+    if free >= LOW_BYTES:
+        return None
+    return f"only {free / 1e6:,.0f} MB free at {data}: what is measured and billed is lost once it is full"
 
 
 def stop_running(data: Path, seconds: float = 10.0) -> bool:

@@ -98,6 +98,8 @@ def status(data_dir: Path, as_json: bool) -> None:
         for part in state.parts:
             line = f"  {part.name:8} {part.state:10} pid {part.pid or '-':<8} restarts {part.restarts}  {part.detail}"
             click.echo(line.rstrip())
+        if state.disk is not None:
+            click.echo(f"  disk     {state.disk}")
     sys.exit(0 if state.ready else 1)
 
 

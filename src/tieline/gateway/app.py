@@ -158,13 +158,15 @@ async def _drain(svc: Service, server: asyncio.Server, drain_s: float) -> None:
 
 
 async def _every_second(svc: Service, data: Path | None) -> None:
-    """Slow clients, idle connections, the access log."""
+    """Slow clients, idle connections, a disk that was full, the access log."""
     path = None if data is None else data / "access.jsonl"
     while True:
         await asyncio.sleep(1.0)
         now = svc.loop.time()
         for door in list(svc.doors):
             door.tick(now)
+        if svc.meter.failing is not None:
+            await svc.meter.try_again()
         if svc.access and path is not None:
             lines = svc.access[:]
             del svc.access[: len(lines)]  # in one step: the spool's thread appends meanwhile

@@ -143,6 +143,15 @@ class Meter:
             log.error("usage cannot be written: %s", error)
         self.failing = error
 
+    async def try_again(self) -> None:
+        """While usage cannot be written nothing is admitted, so no request would ever find the disk mended."""
+        try:
+            await asyncio.to_thread(self.spool.try_write)
+        except StoreError:
+            return
+        log.warning("usage can be written again")
+        self.failing = None
+
     # --- at start and in the background ------------------------------------------
 
     def recover(self) -> int:

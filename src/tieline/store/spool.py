@@ -155,6 +155,17 @@ class Spool:
 
         self._ask(delete)
 
+    def try_write(self) -> None:
+        """Write and take back a little, after a write has failed. Raises StoreError while the disk takes nothing."""
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("INSERT OR REPLACE INTO progress VALUES ('', zeroblob(4096))")
+            db.execute("DELETE FROM progress WHERE key = ''")
+            db.execute("COMMIT")
+
+        self._ask(write)
+
     def unfinished(self) -> list[tuple[str, bytes]]:
         """Progress rows: at start, what a killed predecessor left."""
         return self._ask(lambda db: db.execute("SELECT key, body FROM progress ORDER BY key").fetchall())  # type: ignore[return-value]
