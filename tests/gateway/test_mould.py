@@ -13,6 +13,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from tieline.gateway import mould, sse
+from tieline.gateway.http import whole_chunks
 
 CHAT = {
     "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1790000000, "model": "m",
@@ -53,7 +54,7 @@ def test_any_text_is_taken_and_nothing_is_lost(body: Any, text: str, spaced: boo
     assert made is not None
     assert made.same
     came = frame(with_text(body, text), spaced=spaced, plain=escaped)
-    assert made.text(came) == text
+    assert made.texts([came]) == [text]
     assert made.sent(came) == came
 
 
@@ -86,7 +87,7 @@ OTHERWISE: list[dict[str, Any]] = [
 def test_what_holds_more_than_text_is_left_to_the_careful_reader(change: dict[str, Any]) -> None:
     made = mould.of(frame(CHAT), frame(CHAT))
     assert made is not None
-    assert made.text(frame(CHAT | change)) is None
+    assert made.texts([frame(CHAT | change)]) is None
     assert made.texts([frame(CHAT), frame(CHAT | change)]) is None
 
 
@@ -109,8 +110,9 @@ def test_whatever_stands_in_the_text_s_place_is_read_as_the_full_parser_reads_it
     made = mould.of(BASE, BASE)
     assert made is not None
     data = BASE[:AT] + inside + BASE[AT + 5 :]
-    text = made.text(data)
-    if text is not None:
+    texts = made.texts([data])
+    if texts is not None:
+        (text,) = texts
         assert json.loads(data[6:-2]) == with_text(CHAT, text)
         assert mould.plain_text(sse.read_event(data[6:-2])) == text
     else:  # left to the careful reader: what stands there is not one string with something in it
@@ -128,9 +130,33 @@ def test_a_frame_changed_anywhere_is_never_taken_for_the_same(body: Any, data: A
     size = data.draw(st.integers(0, 12))
     new = data.draw(st.binary(max_size=6) | st.sampled_from([b'"', b"\\", b'","', b"}", b"null", b'"usage":1,']))
     changed = base[:at] + new + base[at + size :]
-    text = made.text(changed)
-    if text is not None:
+    texts = made.texts([changed])
+    if texts is not None:
+        (text,) = texts
         assert json.loads(changed[6:-2]) == with_text(body, text)
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@effort(max_examples=500)
+@given(st.sampled_from(FORMS), st.text(min_size=1, max_size=8), st.data())
+def test_one_chunk_is_read_as_the_chunk_reader_reads_it(body: Any, text: str, data: Any) -> None:
+    """Also where its size, its end or anything else is changed."""
+    assume(text.encode("utf-8", "ignore").decode() == text)
+    made = mould.of(frame(body), frame(body))
+    assert made is not None
+    raw = chunk(frame(with_text(body, text)))
+    assert whole_chunks(raw) == [frame(with_text(body, text))]  # and the size is known from here on
+    assert made.text(raw) == text
+    at = data.draw(st.integers(0, len(raw)) | st.integers(0, 6))
+    new = data.draw(st.binary(max_size=4) | st.sampled_from([b"\r\n", b"0", b";x", b"\n\n", b'"', raw]))
+    changed = raw[:at] + new + raw[at + data.draw(st.integers(0, 4)) :]
+    found = made.text(changed)
+    if found is not None:
+        (payload,) = whole_chunks(changed) or []
+        assert made.texts([payload]) == [found]
 
 
 def test_another_name_is_put_around_the_text() -> None:

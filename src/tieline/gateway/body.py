@@ -91,11 +91,12 @@ class Request(msgspec.Struct, gc=False):
     prompt_bytes: int = 0
     prefix: int = 0  # what the beginnings of prompts are compared by
     limit: int = 0
+    answers: int = 1  # how many texts come back
 
     def ask(self, model: Offer) -> Ask:
         """The most it may cost: each token of a byte-level vocabulary stands for at least one byte."""
         output = 0 if self.kind in _NO_OUTPUT else self.max_output
-        return Ask(self.prompt_bound(model), output, self.choices * self.prompts)
+        return Ask(self.prompt_bound(model), output, self.answers)
 
     def prompt_bound(self, model: Offer) -> int:
         bound = self.prompt_bytes + model.template_tokens * self.prompts
@@ -104,11 +105,6 @@ class Request(msgspec.Struct, gc=False):
             images, inline = _images(msgspec.json.decode(prompt))
             bound += images * model.image_tokens - inline
         return bound
-
-    @property
-    def answers(self) -> int:
-        """How many texts come back."""
-        return self.choices * self.prompts
 
     def encode(self, own_name: str, max_output: int) -> bytes:
         """The body as the engine gets it."""
@@ -245,6 +241,7 @@ def _prompt(request: Request) -> Refusal | None:
     elif "instructions" in fields:
         size += len(memoryview(fields["instructions"]))
     request.prompt_bytes = size
+    request.answers = request.choices * request.prompts
     return None
 
 

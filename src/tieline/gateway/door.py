@@ -239,10 +239,10 @@ class Door(asyncio.Protocol):
         if self.transport is not None:
             self.transport.write(http.chunk(payload) if self._chunked_out else payload)
 
-    def pass_on(self, raw: bytes, payloads: list[bytes]) -> None:
-        """Chunks as the engine framed them; ours would be the same."""
+    def pass_on(self, raw: bytes) -> None:
+        """One chunk as the engine framed it; ours would be the same."""
         if self.transport is not None:
-            self.transport.write(raw if self._chunked_out else b"".join(payloads))
+            self.transport.write(raw if self._chunked_out else raw[raw.index(b"\r\n") + 2 : -2])
 
     def finish_stream(self, tail: bytes) -> None:
         if self.transport is None:

@@ -28,7 +28,9 @@ class Holder(Protocol):
 
     def on_frames(self, leg: Leg, frames: list[bytes]) -> None: ...
 
-    def on_plain(self, leg: Leg, mould: Mould, texts: list[str], frames: list[bytes], raw: bytes) -> None: ...
+    def on_text(self, mould: Mould, text: str, raw: bytes) -> None: ...
+
+    def on_texts(self, mould: Mould, texts: list[str], frames: list[bytes]) -> None: ...
 
     def on_leg_end(self, leg: Leg) -> None: ...
 
@@ -178,15 +180,31 @@ class Leg:
         else:
             self.holder.on_frames(self, frames)
 
-    def on_chunks(self, raw: bytes, payloads: list[bytes]) -> None:
-        """The usual case of a stream: a read of whole chunks, each a whole frame."""
+    def on_text(self, mould: Mould, text: str, raw: bytes) -> None:
+        """The usual case of a stream: a read of one whole chunk, and in it one frame of text and nothing else."""
+        framer = self._framer
+        if framer is None or framer.tail or self.parked is not None or self.ended is not None:
+            self.on_data(raw[raw.index(b"\r\n") + 2 : -2])
+            return
+        self.moulds = 0
+        self.tokens += 1
+        self.frames += 1
+        now = self._now()
+        gap, usual = now - self.last_at, self.gap_s
+        self.gap_s = gap if gap > usual else usual - 0.01 * (usual - gap)
+        self.last_at = now
+        self.holder.on_text(mould, text, raw)
+
+    def on_chunks(self, payloads: list[bytes]) -> None:
+        """The next usual case: several of them in one read."""
         mould, framer = self.mould, self._framer
         if mould is not None and framer is not None and not framer.tail and self.parked is None and self.ended is None:
             texts = mould.texts(payloads)
             if texts is not None:
                 self.moulds = 0
+                self.tokens += len(texts)
                 self._heard(self._now(), len(texts))
-                self.holder.on_plain(self, mould, texts, payloads, raw)
+                self.holder.on_texts(mould, texts, payloads)
                 return
         self.on_data(payloads[0] if len(payloads) == 1 else b"".join(payloads))
 

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from tieline.gateway import sse
+from tieline.gateway.http import MAX_SIZE_LINE, SIZES
 
 # Where text may stand; which it was is proved by reading the frame with another text in that place.
 _NAMES: Final = (b'"content":', b'"text":')
@@ -27,36 +28,46 @@ MAX_MOULD: Final = 16_384
 class Mould:
     """`head` and `tail` of the frames as they come, and as they are sent; the text's quotes belong to the text."""
 
-    __slots__ = ("_head", "_least", "_length", "_tail", "_tail_length", "same", "sent_head", "sent_tail")
+    __slots__ = ("_chunk_tail", "_head", "_least", "_start", "_stop", "_tail", "same", "sent_head", "sent_tail")
 
     def __init__(self, head: bytes, tail: bytes, sent_head: bytes, sent_tail: bytes) -> None:
         self._head, self._tail, self.sent_head, self.sent_tail = head, tail, sent_head, sent_tail
-        self._length, self._tail_length = len(head), len(tail)
+        self._chunk_tail = tail + b"\r\n"
+        self._start, self._stop = len(head), -len(tail)
         self._least = len(head) + len(tail) + 3  # a text of at least one character
         self.same = head == sent_head and tail == sent_tail
 
-    def text(self, frame: bytes) -> str | None:
-        """The text of a frame of this mould, never empty; None: it is another document."""
-        if len(frame) < self._least or not (frame.startswith(self._head) and frame.endswith(self._tail)):
-            return None
+    def texts(self, frames: list[bytes]) -> list[str] | None:
+        """The text of each frame, never empty; None where any of them is another document."""
+        head, tail, least, start, stop = self._head, self._tail, self._least, self._start, self._stop
+        texts = []
         try:
-            return _text(frame[self._length : -self._tail_length])
+            for frame in frames:
+                if len(frame) < least or not (frame.startswith(head) and frame.endswith(tail)):
+                    return None
+                texts.append(_text(frame[start:stop]))
         except (msgspec.DecodeError, UnicodeDecodeError):  # not one string: it ends earlier, or is no JSON or UTF-8
             return None
-
-    def texts(self, frames: list[bytes]) -> list[str] | None:
-        """The texts of several; None where any is another document."""
-        texts = []
-        for frame in frames:
-            text = self.text(frame)
-            if text is None:
-                return None
-            texts.append(text)
         return texts
+
+    def text(self, raw: bytes) -> str | None:
+        """The text of one frame that is one whole chunk, as it was framed; what most reads of a stream are."""
+        eol = raw.find(b"\r\n", 0, MAX_SIZE_LINE)
+        start = eol + 2 + self._start
+        if (
+            len(raw) < self._least + eol + 4
+            or SIZES.get(raw[:eol]) != len(raw) - eol - 4
+            or not (raw.startswith(self._head, eol + 2) and raw.endswith(self._chunk_tail))
+        ):
+            return None
+        try:
+            return _text(raw[start : self._stop - 2])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
 
     def sent(self, frame: bytes) -> bytes:
         """A frame of this mould as its client gets it."""
-        return b"%b%b%b" % (self.sent_head, frame[self._length : -self._tail_length], self.sent_tail)
+        return b"%b%b%b" % (self.sent_head, frame[self._start : self._stop], self.sent_tail)
 
 
 def of(frame: bytes, sent: bytes) -> Mould | None:

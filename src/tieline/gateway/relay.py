@@ -140,16 +140,22 @@ class Exchange:
         """Has the client been sent any text that a new hop must not repeat?"""
         return bool(self.texts) or self.unkept
 
-    def on_plain(self, leg: Leg, mould: Mould, texts: list[str], frames: list[bytes], raw: bytes) -> None:
-        """Frames of nothing but text, in whole chunks: passed on as they came, or with the bytes around the text
+    def on_text(self, mould: Mould, text: str, raw: bytes) -> None:
+        """One frame of nothing but text in one chunk: passed on as it came, or with the bytes around the text
         exchanged."""
-        leg.tokens += len(texts)
+        self.tokens += 1
+        if not self.unkept:
+            self.remember(text)
+        if mould.same:
+            self.door.pass_on(raw)
+        else:
+            self.door.send(mould.sent(raw[raw.index(b"\r\n") + 2 : -2]))
+
+    def on_texts(self, mould: Mould, texts: list[str], frames: list[bytes]) -> None:
+        """Several of them at once."""
         for text in texts:
             self.keep(text)
-        if mould.same:
-            self.door.pass_on(raw, frames)
-        else:
-            self.door.send(b"".join([mould.sent(frame) for frame in frames]))
+        self.door.send(b"".join(frames if mould.same else [mould.sent(frame) for frame in frames]))
 
     def on_frames(self, leg: Leg, frames: list[bytes]) -> None:
         if self.done:
@@ -193,12 +199,14 @@ class Exchange:
     def keep(self, text: str) -> None:
         """Remember what was delivered, within the one budget of all streams."""
         self.tokens += 1
-        if self.unkept:
-            return
+        if not self.unkept:
+            self.remember(text)
+
+    def remember(self, text: str) -> None:
         svc = self.svc
         size = len(text) + 64  # a short str object's own size
         kept = svc.kept_bytes + size
-        if kept > svc.settings.kept_bytes or self.request.choices * self.request.prompts > 1:
+        if kept > svc.settings.kept_bytes or self.request.answers > 1:
             self.unkept = True  # this stream can no longer be resumed, and says so if it has to
             svc.kept_bytes -= self.text_bytes
             self.text_bytes = 0

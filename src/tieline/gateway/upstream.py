@@ -12,7 +12,16 @@ import ssl as tls
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
-from tieline.gateway.http import CHUNK_SIZE, BadMessageError, Framing, Repeat, ResponseHead, Unchunker, parse_response
+from tieline.gateway.http import (
+    BadMessageError,
+    Framing,
+    Repeat,
+    ResponseHead,
+    Unchunker,
+    parse_response,
+    whole_chunks,
+)
+from tieline.gateway.mould import Mould
 from tieline.gateway.route import Replica
 
 # Idle connections kept per engine: more than a busy pool of 64 slots needs.
@@ -28,8 +37,15 @@ class Owner(Protocol):
 
     def on_data(self, data: bytes) -> None: ...
 
-    def on_chunks(self, raw: bytes, payloads: list[bytes]) -> None:
-        """One or several whole chunks as they were framed, and what they hold."""
+    def on_chunks(self, payloads: list[bytes]) -> None:
+        """What one or several whole chunks hold."""
+
+    @property
+    def mould(self) -> Mould | None:
+        """What it wants to be told of by `on_text`."""
+
+    def on_text(self, mould: Mould, text: str, raw: bytes) -> None:
+        """One whole chunk that is one whole frame of its mould, as it was framed."""
 
     def on_end(self) -> None: ...
 
@@ -149,8 +165,14 @@ class Conn(asyncio.Protocol):
             return
         try:
             chunks = self._chunks
-            if chunks is not None and chunks.between and (payloads := _whole_chunks(data)) is not None:
-                owner.on_chunks(data, payloads)
+            if chunks is not None and chunks.between:
+                mould = owner.mould
+                if mould is not None and (text := mould.text(data)) is not None:
+                    owner.on_text(mould, text, data)
+                elif (payloads := whole_chunks(data)) is not None:
+                    owner.on_chunks(payloads)
+                else:
+                    self._read_body(data)
             elif self._head is None:
                 body = None if self._buf else self._repeat.whole(data)
                 if body is not None and (head := self._repeat.head) is not None:
@@ -256,49 +278,12 @@ class Conn(asyncio.Protocol):
             owner.on_lost(reason)
 
 
-_SIZES: Final[dict[bytes, int]] = {}
-MAX_SIZES: Final = 4_096
-
-
-def _whole_chunks(data: bytes) -> list[bytes] | None:
-    """What an engine that streams sends: a read of nothing but whole chunks, none of them the last. Their sizes
-    repeat, so the text of a size is looked up. None: for the careful reader."""
-    payloads = []
-    at, end = 0, len(data)
-    if (eol := data.find(b"\r\n", 0, 20)) > 0:  # one chunk, as nearly always
-        size = _SIZES.get(data[:eol])
-        if size and end == eol + 4 + size and data.endswith(b"\r\n"):
-            return [data[eol + 2 : -2]]
-    while at < end:
-        eol = data.find(b"\r\n", at, at + 20)
-        if eol < 0:
-            return None
-        line = data[at:eol]
-        size = _SIZES.get(line)
-        if size is None:
-            size = _size(line)
-        start = eol + 2
-        stop = start + size
-        if not size or data[stop : stop + 2] != b"\r\n":
-            return None
-        payloads.append(data[start:stop])
-        at = stop + 2
-    return payloads
-
-
-def _size(line: bytes) -> int:
-    """A chunk-size line read strictly, and remembered; 0 for what is for the careful reader."""
-    match = CHUNK_SIZE.fullmatch(line)
-    size = 0 if match is None else int(match[1], 16)
-    if len(_SIZES) < MAX_SIZES:
-        _SIZES[line] = size
-    return size
-
-
 class Answer:
     """An owner that gathers one whole small answer, for the calls around a resume and for health checks."""
 
     __slots__ = ("_size", "body", "future", "head")
+
+    mould: Mould | None = None
 
     def __init__(self) -> None:
         self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -314,8 +299,11 @@ class Answer:
         if self._size <= MAX_ANSWER:
             self.body.append(data)
 
-    def on_chunks(self, raw: bytes, payloads: list[bytes]) -> None:
+    def on_chunks(self, payloads: list[bytes]) -> None:
         self.on_data(b"".join(payloads))
+
+    def on_text(self, mould: Mould, text: str, raw: bytes) -> None:
+        raise AssertionError("it has no mould")
 
     def on_end(self) -> None:
         if not self.future.done():
