@@ -139,21 +139,17 @@ def allot(
     lead = 0 if seconds[0] > table.load_s_cold else int(np.searchsorted(ends_s - seconds, table.load_s_cold))
     lead = min(lead, len(hours) - 1)
     day = ends_s <= 86_400.0 + 1.0
-    tight = owed + arriving > TIGHT * float(room[day].sum())
-    if tight:
+    if owed + arriving > TIGHT * float(room[day].sum()):
         usd[: lead + 1] -= 1e3  # waiting for cheaper power could cost a deadline
     plan = programme(lots, ends_s, room, usd, MARGIN_S)
     count = len(places)
-    pressing = sum(lot.tokens for lot in lots if lot.due_s <= ends_s[0] + 2.0 * MARGIN_S)
     for k, place in enumerate(places):
         now = float(plan.tokens[0, k] / seconds[0])
         mine = plan.tokens[:, count + k :: count].sum(axis=1) / seconds
         loaded_for = float(max(mine[0], mine[lead]))
-        # A whole replica is loaded for at least half of what it makes, or where there is no time left.
-        whole = loaded_for / full
-        more = math.floor(whole + 0.5) if pressing <= 0 and not tight else math.ceil(whole - 1e-9)
-        more = min(more, max(0, place.replicas - int(up[0, k])))
-        found[place.unit_id] = Allotted(now + min(loaded_for, more * full), more)
+        # Whole replicas, and what is loaded for a part of its hour works for all of it.
+        more = min(math.ceil(loaded_for / full - 1e-9), max(0, place.replicas - int(up[0, k])))
+        found[place.unit_id] = Allotted(now + more * full, more)
     return found, plan.missed
 
 
