@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.backtest.worlds import world
 
 from tieline.app.backtest_data import World, load
+from tieline.app.backtest_noise import Noise, shaken
 from tieline.fleet.physics import GPU_AUX
 
 BEGIN = datetime(2024, 7, 3, 5, tzinfo=UTC)
@@ -66,3 +68,22 @@ def test_nothing_is_missing_where_it_is_settled(week: World) -> None:
     assert (week.hashprice_usd[slots] > 0).all()
     assert all((series[slots] > 0).all() for series in week.demand.values())
     assert len([e for e in week.events if BEGIN <= e.at < BEGIN + timedelta(days=3)]) >= 5
+
+
+def test_noise_is_seeded_keeps_the_mean_and_changes_nothing_but_demand() -> None:
+    made = world(1)
+    one, again, other = shaken(made, Noise(0.2, 1)), shaken(made, Noise(0.2, 1)), shaken(made, Noise(0.2, 2))
+    for region, series in made.demand.items():
+        assert np.array_equal(one.demand[region], again.demand[region])
+        assert not np.array_equal(one.demand[region], other.demand[region])
+        ratio = one.demand[region] / series
+        assert 0.85 < ratio.mean() < 1.15
+        assert 0.1 < np.log(ratio).std() < 0.3
+    assert one.markets is made.markets
+    assert np.array_equal(shaken(made, Noise(0.0)).demand["east"], made.demand["east"])
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.5])
+def test_a_spread_that_makes_no_sense_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="spread"):
+        Noise(bad)

@@ -21,6 +21,7 @@ import numpy as np
 
 from tieline.app.backtest_bounds import Bounds, bounds
 from tieline.app.backtest_data import World, load, weeks_of
+from tieline.app.backtest_noise import Noise, shaken
 from tieline.app.backtest_plant import Plant, Tally, groups_of
 from tieline.app.backtest_policies import (
     AlwaysOn,
@@ -92,6 +93,7 @@ class Result:
     left_out: tuple[str, ...]
     scarcity_days: tuple[str, ...]
     spans: tuple[str, ...]
+    noise: Noise | None = None
     ablations: list[Row] = field(default_factory=list)
 
     def row(self, policy: str) -> Row | None:
@@ -109,13 +111,17 @@ def run_scenario(
     policies: Sequence[str] | None = None,
     numbers: Numbers | None = None,
     jobs: int = 1,
+    noise: Noise | None = None,
     progress: Progress = _quiet,
 ) -> Result:
     """Run one scenario. `limit_spans` keeps the first few months or weeks; `between` runs other days the same
-    way; `numbers` skips tuning; `jobs` processes run policies side by side, which changes no figure."""
+    way; `numbers` skips tuning; `jobs` processes run policies side by side, which changes no figure; `noise` makes
+    demand stray from the recorded week."""
     if scenario not in SCENARIOS:
         raise ValueError(f"scenario {scenario!r} is not one of {', '.join(SCENARIOS)}")
     task = prepare(folder, scenario, settings or Settings(), limit_spans, between)
+    if noise is not None:
+        task = replace(task, world=shaken(task.world, noise))
     best = numbers if numbers is not None else tune(folder, scenario, settings or Settings(), jobs, progress)
     runs = [policy for policy in chosen(best) if policies is None or policy.name in policies]
     unknown = set(policies or ()) - {policy.name for policy in runs}
@@ -135,6 +141,7 @@ def run_scenario(
         left_out=task.world.left_out,
         scarcity_days=task.scarce,
         spans=tuple(s.label for s in task.world.spans),
+        noise=noise,
         ablations=rows[count:],
     )
 

@@ -26,7 +26,7 @@ def flat(result: Result, row: Row) -> Flat:
     """Every figure of one policy. Shares are None where there was nothing to share."""
     tally, best = row.tally, best_rule(result)
     month, worst = row.worst_month
-    asked, hours = tally.tokens + tally.tokens_lost, tally.service_hours
+    asked, hours = tally.tokens + tally.tokens_lost + tally.batch_lost, tally.service_hours
     bound = result.bounds.clairvoyant if result.bounds is not None else None
     return {
         "scenario": result.scenario,
@@ -53,7 +53,9 @@ def flat(result: Result, row: Row) -> Flat:
         "commitments_kept": tally.commitments_kept,
         "service_hours_met": None if hours == 0 else round(1.0 - tally.service_missed / hours, 6),
         "tokens": round(tally.tokens),
-        "tokens_lost_share": None if asked <= 0 else round(tally.tokens_lost / asked, 8),
+        "batch_tokens": round(tally.batch_tokens),
+        "batch_tokens_late": round(tally.batch_lost),
+        "tokens_lost_share": None if asked <= 0 else round((tally.tokens_lost + tally.batch_lost) / asked, 8),
         "starts_per_group_day": None if tally.group_days <= 0 else round(tally.starts / tally.group_days, 4),
         "most_starts_group_day": round(tally.most_starts, 3),
     }
@@ -202,6 +204,8 @@ def notes(result: Result) -> list[str]:
     if result.tuned:
         tuned = ", ".join(f"{name} {words}" for name, words in result.tuned.items() if name != "days")
         found.append(f"Set on {result.tuned.get('days', 'no other days')}: {tuned}.")
+    if result.noise is not None:
+        found.append(f"{result.noise.words().capitalize()}.")
     found.append(f"Scarcity days (a market above 1,000 USD/MWh): {', '.join(result.scarcity_days) or 'none'}.")
     if result.left_out:
         found.append(f"Left out, without a price: {', '.join(result.left_out)}.")

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from tieline.app.backtest import SCENARIOS, Numbers, Result, run_scenario
+from tieline.app.backtest_noise import Noise
 from tieline.app.backtest_page import page
 from tieline.app.backtest_report import assumed, to_csv, to_figures, to_markdown
 from tieline.cli.replay import moment
@@ -63,6 +64,10 @@ class Bar:
     show_default=True,
     help="What Tieline expects of prices (learned: the extra forecast).",
 )
+@click.option(
+    "--demand-noise", type=click.FloatRange(0.0, 1.0), help="Spread of demand around the recorded week, 0.2 say."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of that noise.")
 @click.option("--no-ablations", is_flag=True, help="Leave out look-ahead without each coupling.")
 @click.option("--set", "given", help="Numbers of the simple rules instead of tuning: fixed,worst,share,static.")
 @click.option(
@@ -79,6 +84,8 @@ def backtest(
     limit: int | None,
     policies: tuple[str, ...],
     forecaster: Forecasting,
+    demand_noise: float | None,
+    seed: int,
     no_ablations: bool,
     given: str | None,
     out: Path | None,
@@ -111,6 +118,7 @@ def backtest(
                 policies=policies or None,
                 numbers=numbers,
                 jobs=jobs,
+                noise=Noise(demand_noise, seed) if demand_noise else None,
                 progress=bar,
             )
             results.append(found)
