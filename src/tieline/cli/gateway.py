@@ -12,6 +12,7 @@ import msgspec
 
 from tieline.clock import WallClock
 from tieline.gateway import app
+from tieline.gateway.abroad import remote
 from tieline.gateway.settings import Settings, SettingsError, from_plain, hash_key, load
 from tieline.store import StoreError
 
@@ -28,6 +29,8 @@ from tieline.store import StoreError
     "--data", type=click.Path(path_type=Path, file_okay=False), default=Path(".tieline/gateway"), show_default=True,
     help="Folder for usage records and the access log.",
 )  # fmt: skip
+@click.option("--coordinate", metavar="HOST:PORT", help="Lease budgets to gateways of other machines from here.")
+@click.option("--coordinator", metavar="HOST:PORT", help="Lease budgets from the gateway that coordinates there.")
 @click.option("--hash-key", "key_to_hash", metavar="KEY", help="Print the SHA-256 to put into the configuration.")
 @click.option("--verbose", is_flag=True, help="Log each failover.")
 def gateway(
@@ -37,6 +40,8 @@ def gateway(
     port: int | None,
     workers: int,
     data: Path,
+    coordinate: str | None,
+    coordinator: str | None,
     key_to_hash: str | None,
     verbose: bool,
 ) -> None:
@@ -50,8 +55,8 @@ def gateway(
         return
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(message)s")
     try:
-        settings = _settings(upstreams, config, host, port)
-        if workers > 1:
+        settings = _settings(upstreams, config, host, port, coordinate, coordinator)
+        if workers > 1 or settings.coordination.listen:
             from tieline.gateway.workers import run as run_workers
 
             run_workers(settings, data, workers)
@@ -63,7 +68,14 @@ def gateway(
         raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
 
 
-def _settings(upstreams: tuple[str, ...], config: Path | None, host: str | None, port: int | None) -> Settings:
+def _settings(
+    upstreams: tuple[str, ...],
+    config: Path | None,
+    host: str | None,
+    port: int | None,
+    coordinate: str | None,
+    coordinator: str | None,
+) -> Settings:
     settings = load(config) if config is not None else from_plain({}, "the command line")
     given = msgspec.to_builtins(settings)
     given["engines"] = [*given["engines"], *({"url": url} for url in upstreams)]
@@ -71,6 +83,10 @@ def _settings(upstreams: tuple[str, ...], config: Path | None, host: str | None,
         given["host"] = host
     if port is not None:
         given["port"] = port
+    if coordinate is not None:
+        given["coordination"]["listen"] = coordinate
+    if coordinator is not None:
+        given["coordination"]["at"] = coordinator
     if not given["engines"]:
         raise SettingsError("no engine given: add --upstream URL or [[engines]] in the configuration")
     return from_plain(given, str(config) if config is not None else "the command line")
@@ -87,4 +103,5 @@ async def _serve(settings: Settings, data: Path) -> None:
         for engine in settings.engines:
             click.echo(f"  before {engine.url}")
 
-    await app.serve(settings, WallClock(), data, stop=stop, started=started)
+    coordinator = remote(settings.coordination) if settings.coordination.at else None
+    await app.serve(settings, WallClock(), data, stop=stop, started=started, coordinator=coordinator)

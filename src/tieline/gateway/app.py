@@ -21,6 +21,7 @@ import msgspec
 
 from tieline import records
 from tieline.clock import Clock
+from tieline.gateway.abroad import Remote, identity
 from tieline.gateway.desk import Desk
 from tieline.gateway.door import Door
 from tieline.gateway.paths import Paths
@@ -69,11 +70,13 @@ async def serve(
     sock: socket.socket | None = None,
     origin: str = "gateway",
     drain_s: float = DRAIN_S,
-    coordinator: Path | None = None,
+    coordinator: Path | Remote | None = None,
+    shared: Path | None = None,
 ) -> None:
     """Serve until `stop` is set, then let what runs end. `started` is told the base URL once it answers.
 
-    `data` is this process's own folder; `coordinator` the socket where several processes share budgets.
+    `data` is this process's own folder; `coordinator` where several processes share budgets;
+    `shared` the folder that those of one machine have in common.
     Raises OSError where the address is taken, StoreError where `data`
     cannot be written.
     """
@@ -86,7 +89,7 @@ async def serve(
     for engine in settings.engines:
         svc.backends[engine.name] = backend_of(engine)
     # Files and batches are shared by all processes of a gateway, so they lie beside their folders.
-    desk = Desk(svc, data if coordinator is None else coordinator.parent)
+    desk = Desk(svc, shared or data)
     paths = Paths(svc, desk)
     loop = asyncio.get_running_loop()
     tls = None
@@ -108,7 +111,8 @@ async def serve(
         *(loop.create_task(_watch(svc, backend)) for backend in list(svc.backends.values())),
     ]
     if coordinator is not None:
-        leases = LeaseClient(coordinator, data.name, svc.book, spool, svc.abandon_budgeted)
+        name = data.name if isinstance(coordinator, Path) else identity(data)
+        leases = LeaseClient(coordinator, name, svc.book, spool, svc.abandon_budgeted)
         svc.leases = leases
         tasks.append(loop.create_task(leases.run()))
     if link is not None:

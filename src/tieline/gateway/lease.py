@@ -123,6 +123,15 @@ class Coordinator:
             account.slices[gateway] = account.slices.get(gateway, 0) + amount + more
         return Granted(amount, extras)
 
+    def most(self, gateway: str) -> dict[str, int]:
+        """What it may have spent at most, by budget."""
+        found = {}
+        for name, account in self.accounts.items():
+            amount = account.durable.get(gateway, 0) + account.slices.get(gateway, 0)
+            if amount:
+                found[name] = amount
+        return found
+
     def holders(self, name: str) -> tuple[str, ...]:
         """Who has a slice of this budget."""
         account = self.accounts.get(name)

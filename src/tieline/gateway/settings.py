@@ -188,6 +188,21 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.id or urlsplit(self.url).netloc
 
 
+class Coordination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Budgets over several machines: one coordinates (`listen`), the others lease from it (`at`)."""
+
+    listen: str = ""  # HOST:PORT
+    at: str = ""  # HOST:PORT
+    secret_env: str = "TIELINE_COORDINATOR_SECRET"
+    tls_cert: str = ""  # of the coordinator's port
+    tls_key: str = ""
+    tls_ca: str = ""  # what its certificate is checked against; left out: the system's
+
+    def __post_init__(self) -> None:
+        if self.listen and self.at:
+            raise ValueError("give coordination.listen or coordination.at, not both")
+
+
 class Clocks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Separate clocks of one request, in seconds."""
 
@@ -216,6 +231,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rentals: tuple[Rental, ...] = ()
     origins: tuple[str, ...] = ()
     clocks: Clocks = Clocks()
+    coordination: Coordination = Coordination()
     max_body_bytes: int = 32 * 1024 * 1024  # a 126,000-token prompt is about 0.6 MB; images are what is large
     max_connections: int = 20_000
     kept_bytes: int = 256 * 1024 * 1024  # delivered text kept for resumes, all streams together

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from tieline.gateway import errors
+from tieline.gateway.abroad import Remote, proof
 from tieline.gateway.admit import Book, Purse, Short
 from tieline.gateway.coordinator import MAX_LINE, decode, encode
 from tieline.gateway.errors import Refusal
@@ -27,6 +28,8 @@ log = logging.getLogger("tieline.gateway")
 # One request waits this long for the coordinator.
 ASK_S: Final = 0.050
 CALL_S: Final = 2.0
+# Seconds of its own spending that a gateway far from the coordinator keeps at hand.
+SLACK_S: Final = 4
 # Reading the disk while nothing settles: it takes a millisecond.
 JOIN_TRIES: Final = 20
 
@@ -45,6 +48,7 @@ class Slices:
     def __init__(self, book: Book) -> None:
         self.book = book
         self._askers: dict[int, _Asker] = {}
+        self._spent: dict[str, int] = {}
 
     def leased(self) -> dict[str, Purse]:
         """Purses by their budgets' names."""
@@ -91,6 +95,18 @@ class Slices:
         purse.tight_until = now + TIGHT_S
         return amount
 
+    def slack(self) -> dict[str, int]:
+        """Take out what is free beyond SLACK_S of the spending since this was last asked."""
+        found = {}
+        for name, purse in self.leased().items():
+            spent = purse.settled + purse.reserved
+            keep = SLACK_S * max(0, spent - self._spent.get(name, spent))
+            self._spent[name] = spent
+            if purse.free > keep:
+                found[name] = purse.free - keep
+                purse.granted -= found[name]
+        return found
+
     def granted(self, number: int, amount: int, extras: dict[str, int]) -> None:
         """Slices grow; the asker's part is held for it. One who gave up waiting leaves it to others."""
         purses = self.leased()
@@ -105,10 +121,12 @@ class Slices:
 
 
 class LeaseClient:
-    """One gateway process's way to the coordinator."""
+    """One gateway process's way to the coordinator: a socket of this machine, or another machine's."""
 
-    def __init__(self, path: Path, gateway: str, book: Book, spool: Spool, abandon: Callable[[], None]) -> None:
-        self.path, self.gateway, self.spool, self.abandon = path, gateway, spool, abandon
+    def __init__(
+        self, where: Path | Remote, gateway: str, book: Book, spool: Spool, abandon: Callable[[], None]
+    ) -> None:
+        self.where, self.gateway, self.spool, self.abandon = where, gateway, spool, abandon
         self.slices = Slices(book)
         self._writer: asyncio.StreamWriter | None = None
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -137,22 +155,37 @@ class LeaseClient:
             self._writer.close()
 
     async def _live(self) -> None:
-        reader, self._writer = await asyncio.open_unix_connection(self.path, limit=MAX_LINE)
+        where, nonce = self.where, ""
+        if isinstance(where, Path):
+            reader, self._writer = await asyncio.open_unix_connection(where, limit=MAX_LINE)
+        else:
+            async with asyncio.timeout(CALL_S):
+                reader, self._writer = await asyncio.open_connection(
+                    where.host, where.port, ssl=where.tls, limit=MAX_LINE
+                )
+                nonce = str(decode(await reader.readline())["hello"])
         reading = asyncio.create_task(self._read(reader))
         try:
-            await self._join()
+            await self._join(nonce)
             while not reading.done():
                 await asyncio.wait({reading}, timeout=RENEW_EVERY_S)
                 sent = self._loop.time()
                 if reading.done() or not (await self._call({"do": "renew", "fence": self._fence}, CALL_S))["ok"]:
                     return
                 self.slices.extend(sent + LEASE_S)
+                if isinstance(where, Remote):
+                    self._return_slack()
         finally:
             reading.cancel()
             if self._writer is not None:
                 self._writer.close()
 
-    async def _join(self) -> None:
+    def _return_slack(self) -> None:
+        """The coordinator cannot read this machine's disk: what is held idle here would count as spent if it died."""
+        for name, amount in self.slices.slack().items():
+            self._tell({"do": "given", "n": 0, "fence": self._fence, "name": name, "amount": amount})
+
+    async def _join(self, nonce: str) -> None:
         """A new fence means new slices; what runs on the old ones is claimed anew, unless their lease is over."""
         self._turning = False
         self._lapse()
@@ -164,6 +197,8 @@ class LeaseClient:
                 break  # else what settled meanwhile would stand in both
         sent = self._loop.time()  # the lease counts from when we asked: ours ends before the coordinator's
         message = {"do": "join", "gateway": self.gateway, "totals": totals, "claims": claims}
+        if isinstance(self.where, Remote):
+            message["proof"] = proof(self.where.secret, nonce, self.gateway)
         self._fence = (await self._call(message, CALL_S))["fence"]
         self.slices.extend(sent + LEASE_S)
 

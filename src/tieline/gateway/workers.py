@@ -19,6 +19,7 @@ import msgspec
 
 from tieline.clock import WallClock
 from tieline.gateway import app
+from tieline.gateway.abroad import Remembered, address, listener_tls, remote, secret_of
 from tieline.gateway.coordinator import CoordinatorServer
 from tieline.gateway.lease import Coordinator
 from tieline.gateway.settings import Settings
@@ -46,24 +47,40 @@ async def supervise(settings: Settings, data: Path, count: int, stop: asyncio.Ev
     port = held.getsockname()[1]
     settings = msgspec.structs.replace(settings, port=port)
     data.mkdir(parents=True, exist_ok=True)
-    coordinator = Coordinator(limits_of(settings))
     names = [f"worker-{index}" for index in range(count)]
-    for name in names:
-        coordinator.known(name, audit(data, name) or {})
-    server = CoordinatorServer(coordinator, lambda name: audit(data, name))
     path = data / "budgets.sock"
-    await server.start(path)
+    server = None if settings.coordination.at else await coordinate(settings, data, path)
     keepers = [loop.create_task(_keep(settings, data / name, path, name, stop)) for name in names]
     sys.stdout.write(f"gateway: http://{settings.host}:{port}/v1, {count} processes\n")
     sys.stdout.flush()
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1.0)
-        server.sweep()
+        if server is not None:
+            server.sweep()
     await asyncio.wait(keepers, timeout=STOP_S)
-    await server.close()
+    if server is not None:
+        await server.close()
     path.unlink(missing_ok=True)
     held.close()
+
+
+async def coordinate(settings: Settings, data: Path, path: Path) -> CoordinatorServer:
+    """The budgets' coordinator for this machine's processes, and for other machines where it is told to listen.
+    Raises SettingsError, OSError."""
+    coordinator = Coordinator(limits_of(settings))
+    for folder in data.glob("worker-*"):  # also those of an earlier, larger number
+        coordinator.known(folder.name, audit(data, folder.name) or {})
+    coordinator.known("alone", audit(data, ".") or {})  # before there were several processes here
+    server = CoordinatorServer(coordinator, lambda name: audit(data, name), Remembered(data / "budgets.json"))
+    if settings.coordination.listen:
+        tls = listener_tls(settings.coordination)
+        host, port = address(settings.coordination.listen, "coordination.listen")
+        bound = await server.listen(host, port, secret_of(settings.coordination, host), tls)
+        sys.stdout.write(f"budgets: {host}:{bound}\n")
+        sys.stdout.flush()
+    await server.start(path)
+    return server
 
 
 def limits_of(settings: Settings) -> dict[str, int]:
@@ -126,7 +143,7 @@ async def _keep(settings: Settings, data: Path, coordinator: Path, name: str, st
             await asyncio.sleep(AGAIN_S)
 
 
-async def _worker(settings: Settings, data: Path, coordinator: Path, name: str) -> None:
+async def _worker(settings: Settings, data: Path, path: Path, name: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the parent
@@ -138,7 +155,8 @@ async def _worker(settings: Settings, data: Path, coordinator: Path, name: str) 
         data,
         stop=stop,
         sock=_socket(settings),
-        coordinator=coordinator,
+        coordinator=remote(settings.coordination) if settings.coordination.at else path,
+        shared=path.parent,
         origin=f"gateway.{name}",
     )
 
