@@ -558,6 +558,65 @@ class PowerBill(Record, frozen=True, kw_only=True):
         return f"{self.site_id}|{self.at.isoformat()}|{self.length_s}"
 
 
+class Shortfall(Record, frozen=True, kw_only=True):
+    """How far one site's mining was below full operation over [at, at + length), by cause.
+
+    Exact: `short_wh` sums to `full_wh` - `drawn_wh`, `lost_sats` to `full_sats` - `made_sats`. Full is every rig in its
+    normal mode at its rating, as far as the interconnect carries that; satoshi are what a pool would have paid for the
+    hashes. Cause "none": within what makers' ratings vary by, or decided by a host. Time of units that were not heard
+    is in no figure but `unheard_s`.
+    """
+
+    site_id: str
+    length_s: int
+    full_wh: int
+    drawn_wh: int
+    short_wh: dict[str, int]
+    full_sats: int | None = None  # None: the network was not known
+    made_sats: int | None = None
+    lost_sats: dict[str, int] = {}
+    unheard_s: int = 0
+
+    @property
+    def subject(self) -> str:
+        return self.site_id
+
+    @property
+    def key(self) -> str:
+        return f"{self.site_id}|{self.at.isoformat()}|{self.length_s}"
+
+
+class Performance(Record, frozen=True, kw_only=True):
+    """How a promise or an order was kept over [at, until), and what is paid for it. `line` says it in one sentence.
+
+    `delivered_w` None: too little was heard to say; nothing is then fined here. Money is what the contract says, before
+    the grid operator's own statement.
+    """
+
+    what: Literal["reserve", "deployment", "order", "peak"]
+    event_id: str
+    site_id: str
+    until: datetime
+    rule: str
+    promised_w: float
+    baseline_w: float | None
+    mean_w: float | None
+    delivered_w: float | None
+    missed_wh: int
+    paid_usd: Decimal
+    penalty_usd: Decimal
+    line: str
+    unheard_s: int = 0
+
+    @property
+    def subject(self) -> str:
+        return self.site_id
+
+    @property
+    def key(self) -> str:
+        return f"{self.what}|{self.event_id}|{self.at.isoformat()}"
+
+
 AnyRecord = (
     PriceTick
     | NetworkTick
@@ -581,6 +640,8 @@ AnyRecord = (
     | Trade
     | Opening
     | PowerBill
+    | Shortfall
+    | Performance
 )
 
 _encoder = msgspec.json.Encoder(decimal_format="string")

@@ -9,10 +9,12 @@ import pytest
 
 from tieline import config as configuration
 from tieline import records
-from tieline.app.month import books_of
+from tieline.app.month import books_of, update_of
 from tieline.app.settle import Settler
+from tieline.cli.update import as_text
 from tieline.clock import FIVE_MINUTES
-from tieline.records import NetworkTick, Payout, Plan, PowerBill, Sample
+from tieline.ledger import USD
+from tieline.records import Commitment, NetworkTick, Payout, Performance, Plan, PowerBill, Sample, Shortfall
 from tieline.store import Store
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)
@@ -139,3 +141,43 @@ def test_half_an_hour_is_paid_as_half_and_billed_as_an_estimate_once_it_is_late(
     (bill,) = store.between(PowerBill, T0, T0 + 2 * HOUR)
     assert bill.kind == "estimated"
     assert bill.cost_usd == Decimal("72.8")
+
+
+def test_an_hour_says_why_mining_was_below_full_and_the_month_adds_it_up() -> None:
+    store, settler = world(range(0, 60, 5))
+    now = T0 + HOUR + timedelta(minutes=5)
+    settler.step(now)
+    settler.step(now + FIVE_MINUTES)
+    found = store.between(Shortfall, T0, T0 + HOUR)
+    assert len(found) == 1
+    # 1,000 S21 at 17.5 J/TH draw 3.5 MW, 9 % cooling while no weather is known; 3.64 MW was metered, the plans asked
+    # nothing: 0.175 MW for an hour, within 5 % of rating.
+    assert found[0].full_wh == 3_815_000
+    assert found[0].short_wh == {"none": 175_000}
+    assert found[0].kind == "measured"
+    made = update_of(store, configuration.loads(TOML).fleet, "2026-11", now)
+    figure = made.figure("curtailed_none")
+    assert (figure.value, figure.unit, figure.records, figure.count) == ("0.2", "MWh", "Shortfall 2026-11", 1)
+
+
+def test_a_promise_that_ended_is_settled_booked_and_in_the_month() -> None:
+    store, settler = world(range(0, 120, 5))
+    told = [
+        Commitment(
+            at=T0 + HOUR / 2, known_at=T0 - HOUR, source="test", kind="measured", commitment_id="c-1", site_id="a",
+            product="reserve", until=T0 + HOUR, power_w=4.64e6, response_s=600, capacity_usd_per_mw_h=10.0,
+            status="accepted", nonperformance_usd_per_mwh=1_000.0,
+        )
+    ]  # fmt: skip
+    store.append(told)
+    for minutes in range(0, 120, 5):
+        settler.step(T0 + timedelta(minutes=minutes))
+    kept = store.between(Performance, T0, T0 + HOUR)
+    # 4.64 MW x 0.5 h x 10 USD = 23.20; 1 MW below its floor for half an hour x 1,000 = 500.
+    assert [(p.what, p.paid_usd, p.penalty_usd) for p in kept] == [("reserve", Decimal("23.20"), Decimal("500.00"))]
+    book = books_of(store, T0 + 2 * HOUR)
+    assert book.balance("Assets:Receivable:Grid:a", USD) == Decimal("-476.80")
+    made = update_of(store, configuration.loads(TOML).fleet, "2026-11", T0 + 2 * HOUR)
+    assert made.figure("grid_paid").value == "23.20"
+    assert made.figure("grid_penalties").value == "500.00"
+    assert "Grid penalties" in as_text(made, "one")

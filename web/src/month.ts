@@ -10,8 +10,13 @@ const NAMES: Record<string, string> = {
   hashrate_deployed: "Hashrate deployed", hashrate_operating: "Hashrate operating, mean", chain_expected_bitcoin: "Expected from the chain",
   produced_over_expected: "Produced / expected", energy_mining: "Energy, mining", energy_inference: "Energy, inference", energy_auxiliary: "Energy, auxiliary",
   power_cost_mining: "Power cost of mining", power_cost_per_bitcoin: "Power per bitcoin", inference_tokens: "Tokens served", inference_billed: "Inference billed", cash: "Cash",
+  curtailed_economic: "Curtailed by price", curtailed_commitment: "Curtailed by promises", curtailed_fault: "Short by faults", curtailed_weather: "Short by heat",
+  curtailed_order: "Curtailed by orders", curtailed_override: "Curtailed by operators", curtailed_none: "Short, no cause",
+  bitcoin_lost_economic: "Not earned: price", bitcoin_lost_commitment: "Not earned: promises", bitcoin_lost_fault: "Not earned: faults", bitcoin_lost_weather: "Not earned: heat",
+  bitcoin_lost_order: "Not earned: orders", bitcoin_lost_override: "Not earned: operators", bitcoin_lost_none: "Not earned, no cause",
+  grid_paid: "Paid for reserves", grid_penalties: "Grid penalties", grid_missed: "Missed of promises",
 };
-const STREAMS = ["Payout", "PowerBill", "Trade", "Usage", "Sample", "NetworkTick"];
+const STREAMS = ["Payout", "PowerBill", "Trade", "Usage", "Sample", "NetworkTick", "Shortfall", "Performance"];
 
 export function monthTable(el: HTMLElement, month: Month | null): void {
   if (!month) {

@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from tieline import records
+from tieline.app.calls import call_orders
 from tieline.app.history import wanted, write_history
 from tieline.app.runtime import Runtime
 from tieline.app.settle import Settler
@@ -114,8 +115,18 @@ class Core:
         except StoreError as error:
             log.error("%s", error)
             return msgspec.json.encode(Ack(0, error=str(error), retry=True))
-        await self._pass_on(batch)
+        await self._pass_on([*batch, *self._calls(batch)])
         return msgspec.json.encode(Ack(stored))
+
+    def _calls(self, batch: Sequence[AnyRecord]) -> list[Instruction]:
+        """Orders that carry out calls of promises. One that cannot be kept now is made at the next batch or step."""
+        orders = call_orders(self.store, batch)
+        try:
+            self.store.append(orders)
+        except StoreError as error:
+            log.error("a call of a promise is not kept yet: %s", error)
+            return []
+        return orders
 
     async def give_plan(self, subject: str, data: bytes) -> bytes:
         """The plan in force for the site that asks, or nothing."""

@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from tieline import records as records_
+from tieline.app.events import Lived
 from tieline.app.modelled import ModelledFleet
 from tieline.app.money import Accounts
 from tieline.app.truth import Truth
@@ -100,6 +101,7 @@ def history(config: Config, past: Past) -> Iterator[list[AnyRecord]]:
     plant = ModelledFleet(fleet, base, SOURCE)
     pool = SimulatedFpps(name=config.pool.name, fee=config.pool.fee, rejects=config.pool.rejects)
     accounts = Accounts(fleet, plant.world, base, pool, SOURCE)
+    lived = Lived(fleet, base.keeps, SOURCE)
     given = 0
     told: list[AnyRecord] = []
     fresh: list[AnyRecord] = []
@@ -117,14 +119,17 @@ def history(config: Config, past: Past) -> Iterator[list[AnyRecord]]:
             plans = [_as_history(plan) for plan in controller.decide(interval.start)]
             own.append(plans)
             told += plans
+            lived.add(plans)
             plant.deliver(plans, interval.start, truth)
             span = plant.begin(interval)
             plant.run(span, interval.start, interval.end, truth)
-            fresh += plant.samples(span, truth)
+            heard = plant.samples(span, truth)
+            lived.add(heard)
+            fresh += heard
             accounts.add(span, truth)
             hour = Interval.holding(interval.start, HOUR)
             if interval.end == hour.end:
-                told += [*fresh, *accounts.close_hour(hour, truth)]
+                told += [*fresh, *accounts.close_hour(hour, truth), *lived.close_hour(hour, truth)]
                 fresh = []
                 yield told
                 told = []

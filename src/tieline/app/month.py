@@ -8,7 +8,7 @@ from tieline.books import MonthlyUpdate, build_book, month_span, monthly_update
 from tieline.clock import Interval
 from tieline.fleet import Fleet
 from tieline.ledger import Book
-from tieline.records import NetworkTick, Opening, Payout, PowerBill, Sample, Trade, Usage
+from tieline.records import NetworkTick, Opening, Payout, Performance, PowerBill, Sample, Shortfall, Trade, Usage
 from tieline.store import Store
 
 _BEGINNING = timedelta(days=365 * 20)
@@ -25,6 +25,7 @@ def books_of(store: Store, until: datetime) -> Book:
             *store.between(Payout, start, until + timedelta(microseconds=1)),
             *store.between(Trade, start, until),
             *store.between(PowerBill, start, until),
+            *store.between(Performance, start, until),
         ]
     )
 
@@ -48,6 +49,8 @@ def update_of(store: Store, fleet: Fleet, month: str, now: datetime) -> MonthlyU
         usage=store.between(Usage, start, end),
         hashrate_hs=rate,
         hashrate_samples=count,
+        shortfalls=store.between(Shortfall, start, end),
+        performances=store.between(Performance, start - _BEGINNING, end),
         network=[*before, *store.between(NetworkTick, start, end, now=end)],
     )
 

@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from tieline import records as records_
+from tieline.app.calls import call_orders
+from tieline.app.events import Lived, events, newest
 from tieline.app.modelled import ModelledFleet
 from tieline.app.money import Accounts
 from tieline.app.replay_report import WARM_UP, Report, report_of
@@ -77,6 +79,7 @@ async def replay_kept(
     pool = SimulatedFpps(fee=asked.settings.pool_fee, rejects=asked.settings.rejects)
     accounts = Accounts(asked.fleet, plant.world, asked.settings, pool, SOURCE)
     controller = Controller(store, asked.fleet, asked.settings)
+    lived = Lived(asked.fleet, asked.settings.keeps, SOURCE)
     given = 0
     fresh: list[AnyRecord] = []  # what the world has said since the last append
     for interval in intervals(asked.start - WARM_UP, asked.end, length):
@@ -86,18 +89,27 @@ async def replay_kept(
             clock.set(moment)
             upto = _known_by(recorded, given, moment)
             store.append([*recorded[given:upto], *fresh])
+            calls = call_orders(store, recorded[given:upto])
+            store.append(calls)
+            if calls:
+                truth.orders = newest([*truth.orders, *calls])
             given, fresh = upto, []
             plans = await controller.step(clock.now())
+            lived.add(plans)
             plant.deliver(plans, moment, truth)
             plant.run(span, moment, until, truth)
         clock.set(interval.end)
-        fresh += plant.samples(span, truth)
+        told = plant.samples(span, truth)
+        lived.add(told)
+        fresh += told
         if interval.start < asked.start:
             continue
         accounts.add(span, truth)
         hour = Interval.holding(interval.start, HOUR)
         if interval.end == hour.end:
             fresh += accounts.close_hour(hour, truth)
+            fresh += lived.close_hour(hour, truth)
+            fresh += events(store, asked.fleet, asked.settings, interval.end)
         progress(1)
     upto = _known_by(recorded, given, asked.end)
     store.append([*recorded[given:upto], *fresh])

@@ -14,6 +14,8 @@ import msgspec
 from tieline import __version__
 from tieline.app.money import Accounts
 from tieline.app.truth import Truth
+from tieline.books.causes import CALLED, CAUSES
+from tieline.records import Performance, Shortfall
 from tieline.store import Store
 
 if TYPE_CHECKING:
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 # Long enough for a fleet to come up in stages from nothing.
 WARM_UP = timedelta(hours=2)
+
+
+# Enough for a week of a large fleet's orders; a longer list is in the store.
+MOST_LINES = 200
 
 
 class EnergyUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +99,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     starts: int
     over_limit_s: float
     money: Money
+    short_mwh: dict[str, float]  # mining below full operation, by cause
+    lost_btc: dict[str, str]  # what a pool would have paid for the hashes not made
+    performances: tuple[str, ...]  # a line each: promises, calls, orders, peak windows
     injected: dict[str, int]
     markets: tuple[MarketLine, ...]
     by_site: tuple[SiteLine, ...]
@@ -122,8 +131,11 @@ def report_of(asked: Asked, accounts: Accounts, truth: Truth, store: Store) -> R
         for n, site in enumerate(fleet.sites)
     )
     injected: dict[str, int] = {}
-    for what in [*("order" for _ in truth.orders), *(fault.what for fault in truth.faults)]:
+    named = ["call" if o.instruction_id.startswith(CALLED) else "order" for o in truth.orders]
+    for what in [*named, *(fault.what for fault in truth.faults)]:
         injected[what] = injected.get(what, 0) + 1
+    splits = store.between(Shortfall, asked.start, asked.end)
+    kept = store.between(Performance, asked.start - WARM_UP, asked.end)
     return Report(
         version=__version__,
         data=asked.label,
@@ -144,6 +156,9 @@ def report_of(asked: Asked, accounts: Accounts, truth: Truth, store: Store) -> R
         starts=round(float(total.started.sum())),
         over_limit_s=float(total.over_limit_s.sum()),
         money=_money(accounts, None),
+        short_mwh={c: mwh for c in CAUSES if (mwh := round(sum(s.short_wh.get(c, 0) for s in splits) / 1e6, 3))},
+        lost_btc={c: f"{sats / 1e8:.8f}" for c in CAUSES if (sats := sum(s.lost_sats.get(c, 0) for s in splits))},
+        performances=tuple(one.line for one in kept[:MOST_LINES]),
         injected=dict(sorted(injected.items())),
         markets=tuple(_coverage(asked, truth, store, market) for market in fleet.markets),
         by_site=lines,
@@ -266,6 +281,9 @@ def table(report: Report) -> str:
         f"power at {_num(money.power_usd_per_mwh)} USD/MWh",
         f"  always on   {money.always_on_net_usd:,.0f} USD with mining never curtailed "
         f"({report.always_on_mining_mwh:,.0f} MWh of it); dispatch made {money.better_than_always_on_usd:+,.0f} USD",
+        "  below full  "
+        + (", ".join(f"{cause} {mwh:,.0f} MWh" for cause, mwh in report.short_mwh.items()) or "nothing")
+        + " of mining",
         f"  limits      {report.over_limit_s:,.0f} s above a limit; {report.starts:,} rig starts; injected: "
         + (", ".join(f"{n} {what}" for what, n in report.injected.items()) or "nothing"),
         "",
@@ -278,6 +296,8 @@ def table(report: Report) -> str:
         f"{line.money.better_than_always_on_usd:>+14,.0f}"
         for line in report.by_site
     )
+    if report.performances:
+        head += ["", *(f"  {line}" for line in report.performances)]
     head += ["", f"  {'market':<20}{'hours':>8}{'of':>8}{'lowest':>10}{'highest':>11}   gaps"]
     head.extend(
         f"  {market.market:<20}{market.hours:>8,.1f}{market.expected_hours:>8,.0f}"

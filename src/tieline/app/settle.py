@@ -1,9 +1,9 @@
-"""Settlement: once an hour has ended, what the pool pays for it and what its power cost.
+"""Settlement: once an hour has ended, what the pool pays for it, what its power cost, and why mining was below full.
 
-Both are made from samples and prices as they are in the store, have keys of their own, and are therefore
-made once however often this runs. An hour waits for the samples of every unit: a site that is cut off sends
-them when it is back. It does not wait for ever (a platform that was stopped has no samples to send), and what
-is missing then earns nothing and makes the bill an estimate.
+All are made from samples, plans and prices as they are in the store, have keys of their own, and are therefore made
+once however often this runs. An hour waits for the samples of every unit: a site that is cut off sends them when it is
+back. It does not wait for ever (a platform that was stopped has no samples to send), and what is missing then earns
+nothing and makes the bill an estimate. Promises, orders and peak windows are settled when they have ended.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from decimal import Decimal
 
 import msgspec
 
+from tieline.app.events import Causes, events
 from tieline.app.money import cost_usd
 from tieline.app.truth import Truth
 from tieline.books import mean_hashrate_hs, power_bill
@@ -26,7 +27,7 @@ from tieline.economics import SATS_PER_BTC
 from tieline.feeds.pools import SimulatedFpps
 from tieline.fleet import NodeGroup, Site
 from tieline.fleet.physics import GPU_AUX, aux_share
-from tieline.records import NetworkTick, Opening, Payout, PowerBill, PriceTick, Sample, Trade, WeatherTick
+from tieline.records import NetworkTick, Opening, Payout, PowerBill, PriceTick, Sample, Shortfall, Trade, WeatherTick
 from tieline.store import Store
 
 log = logging.getLogger("tieline.settle")
@@ -38,6 +39,8 @@ LOOK_BACK = timedelta(hours=48)
 PAY_AFTER, BILL_AFTER = timedelta(hours=1), timedelta(hours=6)
 # The last samples of an hour are pushed within seconds; a minute is ample for a healthy link.
 GRACE = timedelta(minutes=1)
+# How often promises, orders and peak windows are looked at that may have ended.
+EVENTS_EVERY = timedelta(minutes=15)
 
 
 class Settler:
@@ -46,7 +49,10 @@ class Settler:
     def __init__(self, config: Config, store: Store) -> None:
         self._config, self._store = config, store
         self._pool = SimulatedFpps(name=config.pool.name, fee=config.pool.fee, rejects=config.pool.rejects)
+        self._settings = Settings(pool_fee=config.pool.fee, rejects=config.pool.rejects)
+        self._causes = Causes(config.fleet, self._settings.keeps)
         self._settled: set[datetime] = set()
+        self._events_at: datetime | None = None
 
     def step(self, now: datetime) -> None:
         """Settle every hour of the last two days that is not settled yet, oldest first."""
@@ -55,6 +61,10 @@ class Settler:
             if hour.start not in self._settled and self.settle(hour, now):
                 self._settled.add(hour.start)
         self._settled = {start for start in self._settled if start >= last - LOOK_BACK}
+        quarter = Interval.holding(now, EVENTS_EVERY).start
+        if self._events_at != quarter:
+            self._events_at = quarter
+            self._store.append(events(self._store, self._config.fleet, self._settings, now))
 
     def settle(self, hour: Interval, now: datetime) -> bool:
         """True when the hour needs nothing more: paid and billed, now or before."""
@@ -82,7 +92,13 @@ class Settler:
             and (whole[site.id] or now >= hour.end + BILL_AFTER)
             and (bill := self._bill(site, hour, samples, whole[site.id], truth)) is not None
         ]
-        self._store.append(bills)
+        split = {one.site_id for one in self._store.between(Shortfall, hour.start, hour.end)}
+        ready = [
+            site
+            for site in self._config.fleet.sites
+            if site.id not in split and (whole[site.id] or now >= hour.end + BILL_AFTER)
+        ]
+        self._store.append([*bills, *self._causes.hour(self._store, hour, ready, truth.temperature)])
         return len(billed) + len(bills) == len(self._config.fleet.sites)
 
     def _pay(self, hour: Interval, samples: list[Sample], now: datetime) -> None:

@@ -91,6 +91,13 @@ class Truth:
                 return price
         return None
 
+    def temperature(self, site_id: str, moment: datetime) -> float | None:
+        """Dry bulb at one site."""
+        site = self.fleet.site(site_id)
+        held = self._weather.get(site.weather_station or "")
+        temp = None if held is None else held.at(moment)
+        return None if temp is None else temp + site.temp_offset_c
+
     def temperatures(self, moment: datetime) -> dict[str, float | None]:
         """Dry bulb by site."""
         found: dict[str, float | None] = {}

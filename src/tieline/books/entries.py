@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from tieline.ledger import Book, Entry, EntryError, Posting, btc_of_sats, usd
-from tieline.records import Opening, Payout, PowerBill, Record, Trade
+from tieline.records import Opening, Payout, Performance, PowerBill, Record, Trade
 
 TREASURY = "Assets:Bitcoin:Treasury"
 CASH = "Assets:Cash"
@@ -26,6 +26,8 @@ def entries_for(record: Record, book: Book) -> list[Entry]:
         return [_payout(record)]
     if isinstance(record, PowerBill):
         return [_power(record)]
+    if isinstance(record, Performance):
+        return _performance(record)
     if isinstance(record, Opening):
         return [_opening(record)]
     if isinstance(record, Trade):
@@ -100,6 +102,29 @@ def _power(bill: PowerBill) -> Entry:
         refs=(f"PowerBill|{bill.key}",),
         simulated=bill.kind == "simulated",
     )
+
+
+def _performance(kept: Performance) -> list[Entry]:
+    """What a promise is paid, and what it or an order is fined, against what the grid owes. A peak window moves no
+    money: next year's charge does."""
+    paid, fine = usd(kept.paid_usd), usd(kept.penalty_usd)
+    if not paid.number and not fine.number:
+        return []
+    owed = usd(paid.number - fine.number)
+    return [
+        Entry(
+            kept.at,
+            f"performance|{kept.key}",
+            kept.line,
+            (
+                Posting(f"Assets:Receivable:Grid:{kept.site_id}", owed),
+                Posting("Income:Grid:Reserves", -paid),
+                Posting("Expenses:Grid:Penalties", fine),
+            ),
+            refs=(f"Performance|{kept.key}",),
+            simulated=kept.kind == "simulated",
+        )
+    ]
 
 
 def _sale(trade: Trade, book: Book) -> Entry:

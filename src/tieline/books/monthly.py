@@ -12,13 +12,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from tieline.books.causes import CAUSES
 from tieline.books.entries import TREASURY, build_book
 from tieline.books.invoices import invoices
 from tieline.economics import Epoch, expected_btc
 from tieline.fleet import Fleet
 from tieline.ledger import BTC, USD, Book
-from tieline.records import NetworkTick, Opening, Payout, PowerBill, Trade, Usage
+from tieline.records import Cause, NetworkTick, Opening, Payout, Performance, PowerBill, Shortfall, Trade, Usage
 from tieline.units import Hashrate
+
+HOW_CAUSED: dict[Cause, str] = {
+    "economic": "power dearer than its hash, or better used: the plan's own choice",
+    "commitment": "called promises to the grid",
+    "fault": "no supply, what broke, did not obey or was not known",
+    "weather": "heat, by the rigs' derating",
+    "order": "grid orders, and their staged return",
+    "override": "operators' words against the plan",
+    "none": "within 5 % of ratings, or decided by a site's host",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,8 @@ def monthly_update(
     hashrate_hs: float | None,
     hashrate_samples: int,
     network: Sequence[NetworkTick] = (),
+    shortfalls: Sequence[Shortfall] = (),
+    performances: Sequence[Performance] = (),
     book: Book | None = None,
 ) -> MonthlyUpdate:
     """Fold a month. `payouts` and `trades` are all up to the month's end (holdings need the past); `bills`,
@@ -77,7 +90,7 @@ def monthly_update(
     start, month_end = month_span(month)
     end = min(now, month_end)
     days = Decimal(repr(max((end - start).total_seconds(), 1.0) / 86_400))
-    book = book or build_book([*openings, *payouts, *trades, *bills])
+    book = book or build_book([*openings, *payouts, *trades, *bills, *performances])
     paid = [p for p in payouts if start < p.at <= month_end]
     sold = [t for t in trades if start <= t.at < month_end and t.sats > 0]
     produced = Decimal(sum(p.sats for p in paid)).scaleb(-8)
@@ -98,7 +111,7 @@ def monthly_update(
     requests = invoices(usage, month)
     billed = sum((i.total_usd for i in requests), Decimal("0.00"))
     bill_records, pay_records = f"PowerBill {month}", f"Payout {month}"
-    figures = (
+    figures: tuple[Figure, ...] = (
         _fig("bitcoin_produced", produced, "BTC", 8, "sum of payouts credited", pay_records, len(paid)),
         _fig("bitcoin_per_day", produced / days, "BTC/day", 3, f"produced / {days:.2f} days", pay_records, len(paid)),
         _fig("bitcoin_sold", sold_btc, "BTC", 8, "sum of sales", f"Trade {month}", len(sold)),
@@ -172,8 +185,44 @@ def monthly_update(
             len(book.entries),
         ),
     )
+    figures += _curtailed(shortfalls, month) + _grid(performances, start, month_end, month)
     simulated = any(r.kind == "simulated" for r in (*paid, *bills))
     return MonthlyUpdate(month, start, end, now >= month_end, simulated, figures)
+
+
+def _curtailed(shortfalls: Sequence[Shortfall], month: str) -> tuple[Figure, ...]:
+    """Mining below full operation: energy not drawn and bitcoin not earned, by cause."""
+    records, count = f"Shortfall {month}", len(shortfalls)
+    if not count:
+        return ()
+    found = []
+    for cause in CAUSES:
+        wh = sum(s.short_wh.get(cause, 0) for s in shortfalls)
+        why = HOW_CAUSED[cause]
+        if wh:
+            found.append(_fig(f"curtailed_{cause}", Decimal(wh).scaleb(-6), "MWh", 1, why, records, count))
+    for cause in CAUSES:
+        sats = sum(s.lost_sats.get(cause, 0) for s in shortfalls)
+        how = "satoshi a pool would have paid for the hashes not made, after its fee"
+        if sats:
+            found.append(_fig(f"bitcoin_lost_{cause}", Decimal(sats).scaleb(-8), "BTC", 8, how, records, count))
+    return tuple(found)
+
+
+def _grid(performances: Sequence[Performance], start: datetime, end: datetime, month: str) -> tuple[Figure, ...]:
+    """What promises to the grid were paid, and what they and orders were fined."""
+    mine = [p for p in performances if start <= p.at < end]
+    if not mine:
+        return ()
+    records = f"Performance {month}"
+    paid = sum((p.paid_usd for p in mine), Decimal(0))
+    fined = sum((p.penalty_usd for p in mine), Decimal(0))
+    missed = Decimal(sum(p.missed_wh for p in mine)).scaleb(-6)
+    return (
+        _fig("grid_paid", paid, "USD", 2, "reserves sold: MW x hours x price", records, len(mine)),
+        _fig("grid_penalties", fined, "USD", 2, "missed MWh x penalty, promises and orders", records, len(mine)),
+        _fig("grid_missed", missed, "MWh", 3, "missed of promises, and drawn above orders", records, len(mine)),
+    )
 
 
 def _expected(

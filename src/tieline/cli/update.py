@@ -10,6 +10,7 @@ import click
 
 from tieline.app.month import update_of
 from tieline.books import MonthlyUpdate
+from tieline.books.causes import CAUSES
 from tieline.cli.folder import config_and_now, data_dir, open_store
 
 LABELS = {
@@ -29,6 +30,11 @@ LABELS = {
     "inference_tokens": "Tokens served",
     "inference_billed": "Inference billed",
     "cash": "Cash",
+    **{f"curtailed_{cause}": f"Mining curtailed: {cause}" for cause in CAUSES},
+    **{f"bitcoin_lost_{cause}": f"Bitcoin not earned: {cause}" for cause in CAUSES},
+    "grid_paid": "Paid for reserves",
+    "grid_penalties": "Grid penalties",
+    "grid_missed": "Missed of promises and orders",
 }
 
 

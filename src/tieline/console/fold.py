@@ -30,6 +30,7 @@ from tieline.records import (
     Outcome,
     Override,
     Payout,
+    Performance,
     Plan,
     PowerBill,
     PriceTick,
@@ -38,6 +39,7 @@ from tieline.records import (
     ReplicaState,
     Sample,
     Setpoint,
+    Shortfall,
     Trade,
     Usage,
     WeatherTick,
@@ -222,7 +224,7 @@ class Fold:
             case Instruction():
                 self.instructions[record.instruction_id] = (seq, record)
                 self._say(Decision(seq, record.known_at, record.site_id, record))
-            case Payout() | Trade() | PowerBill() | Opening():
+            case Payout() | Trade() | PowerBill() | Opening() | Shortfall() | Performance():
                 self.money += 1
             case _:
                 pass

@@ -17,7 +17,7 @@ from tieline.books import Invoice, build_book, invoices
 from tieline.books.monthly import MonthlyUpdate, month_span, monthly_update
 from tieline.fleet import Fleet
 from tieline.ledger import Book
-from tieline.records import NetworkTick, Opening, Payout, PowerBill, Sample, Trade, Usage
+from tieline.records import NetworkTick, Opening, Payout, Performance, PowerBill, Sample, Shortfall, Trade, Usage
 from tieline.store import Store
 
 T = TypeVar("T")
@@ -45,6 +45,8 @@ class Money:
     usage: list[Usage]
     book: Book
     invoices: list[Invoice]
+    shortfalls: list[Shortfall]
+    performances: list[Performance]
 
 
 class Month:
@@ -75,6 +77,8 @@ class Month:
             trades=money.trades,
             openings=money.openings,
             usage=money.usage,
+            shortfalls=money.shortfalls,
+            performances=money.performances,
             hashrate_hs=hash_s / elapsed_s if samples else None,
             hashrate_samples=samples,
             network=[t for t in network if t.kind != "forecast"],
@@ -137,8 +141,11 @@ def _money(store: Store, start: datetime, end: datetime, now: datetime) -> Money
     trades = store.between(Trade, BEGINNING, now)
     bills = store.between(PowerBill, start, now)
     usage = store.between(Usage, start, end)
-    book = build_book([*openings, *payouts, *trades, *bills])
-    return Money(openings, payouts, trades, bills, usage, book, invoices(usage, f"{start:%Y-%m}"))
+    kept = store.between(Performance, BEGINNING, now)
+    book = build_book([*openings, *payouts, *trades, *bills, *kept])
+    short = store.between(Shortfall, start, now)
+    billed = invoices(usage, f"{start:%Y-%m}")
+    return Money(openings, payouts, trades, bills, usage, book, billed, short, kept)
 
 
 def _hashes_of(store: Store, start: datetime, end: datetime) -> tuple[float, int]:
