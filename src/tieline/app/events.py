@@ -16,7 +16,7 @@ from tieline.books.baselines import BASELINES, BEFORE_AFTER, TEN_OF_TEN
 from tieline.books.causes import CALLED, Lost, add_interval, calls_of, shortfall
 from tieline.books.performance import Load, Meter, deployment, obeyed, peak, reserve
 from tieline.clock import Interval
-from tieline.dispatch.ahead import applying, pays
+from tieline.dispatch.foresight import applying, pays
 from tieline.dispatch.promises import PeakRule
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Fleet, Site

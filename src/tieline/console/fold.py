@@ -51,6 +51,8 @@ STEP = FIVE_MINUTES
 STEP_S = int(STEP.total_seconds())
 # A page shows one day; two hours more so that its left edge is whole while the day moves on.
 KEEP = timedelta(hours=26)
+# A site's page splits one day by cause, and shows the last promises and orders that were settled.
+HOURS_SHORT, PERFORMANCES = 26, 12
 # Day-ahead prices are published about 36 hours ahead; further forecasts are not drawn.
 AHEAD = timedelta(hours=36)
 # About two hours of decisions where every site changes in every interval, a day of them where few do.
@@ -169,6 +171,8 @@ class Fold:
         self.overrides: dict[str, tuple[int, Override]] = {}
         self.actions: deque[tuple[int, Action]] = deque(maxlen=200)
         self.faults: dict[tuple[str, str], tuple[int, Fault]] = {}
+        self.shortfalls: dict[str, deque[tuple[int, Shortfall]]] = {}
+        self.performances: dict[str, deque[tuple[int, Performance]]] = {}
         self.commitments: dict[str, tuple[int, Commitment]] = {}
         self.instructions: dict[str, tuple[int, Instruction]] = {}
         # stream name -> {(source, kind): newest at}: what the banner says is real and what is not.
@@ -224,7 +228,13 @@ class Fold:
             case Instruction():
                 self.instructions[record.instruction_id] = (seq, record)
                 self._say(Decision(seq, record.known_at, record.site_id, record))
-            case Payout() | Trade() | PowerBill() | Opening() | Shortfall() | Performance():
+            case Shortfall():
+                self.money += 1
+                self.shortfalls.setdefault(record.site_id, deque(maxlen=HOURS_SHORT)).append((seq, record))
+            case Performance():
+                self.money += 1
+                self.performances.setdefault(record.site_id, deque(maxlen=PERFORMANCES)).append((seq, record))
+            case Payout() | Trade() | PowerBill() | Opening():
                 self.money += 1
             case _:
                 pass

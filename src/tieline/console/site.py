@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tieline.console.fold import Fold, Unit
 from tieline.console.operator import ACCEPT
@@ -68,6 +68,11 @@ def site_view(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime, s
         "commitments": [
             {"seq": q, "product": c.product, "mw": c.power_w / 1e6, "until": c.until.timestamp(), "status": c.status}
             for q, c in open_promises(fold, site.id, now)
+        ],
+        "causes": causes_view(fold, site, now),
+        "kept": [
+            {"seq": q, "what": p.what, "line": p.line, "at": p.at.timestamp(), "kind": p.kind}
+            for q, p in reversed(fold.performances.get(site.id, ()))
         ],
         "overrides": [
             {
@@ -138,6 +143,31 @@ def unit_view(fold: Fold, live: Mapping[str, Live], unit: Unit, now: datetime) -
             "j_per_th": group.rig.efficiency_j_th,
         }
     return view
+
+
+def causes_view(fold: Fold, site: Site, now: datetime) -> Json | None:
+    """Mining below full operation over the last day that is settled, by cause, and the records it is a sum of."""
+    hours = [(q, s) for q, s in fold.shortfalls.get(site.id, ()) if s.at >= now - timedelta(days=1)]
+    if not hours:
+        return None
+    causes = sorted({cause for _, s in hours for cause in s.short_wh})
+    return {
+        "since": min(s.at for _, s in hours).timestamp(),
+        "until": max(s.at + timedelta(seconds=s.length_s) for _, s in hours).timestamp(),
+        "full_mwh": sum(s.full_wh for _, s in hours) / 1e6,
+        "drawn_mwh": sum(s.drawn_wh for _, s in hours) / 1e6,
+        "unheard_h": sum(s.unheard_s for _, s in hours) / 3600.0,
+        "simulated": any(s.kind == "simulated" for _, s in hours),
+        "by_cause": [
+            {
+                "cause": cause,
+                "mwh": sum(s.short_wh.get(cause, 0) for _, s in hours) / 1e6,
+                "btc": sum(s.lost_sats.get(cause, 0) for _, s in hours) / 1e8,
+            }
+            for cause in causes
+        ],
+        "seqs": [q for q, _ in hours],
+    }
 
 
 def contract_view(fold: Fold, site: Site, now: datetime) -> Json:

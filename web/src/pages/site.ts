@@ -23,6 +23,8 @@ interface SiteView {
   confirmed: { seq: number; by: string; at: number } | null; series: Series; asked: [number, number][]; curves: Curve[]; decisions: Decision[];
   faults: { seq: number; what: string; detail: string; at: number }[]; orders: { seq: number; limit_mw: number; until: number; id: string }[];
   overrides: { seq: number; override_id: string; unit_id: string | null; target_mw: number | null; until: number; by: string; why: string }[];
+  causes: { since: number; until: number; full_mwh: number; drawn_mwh: number; unheard_h: number; simulated: boolean; by_cause: { cause: string; mwh: number; btc: number }[] } | null;
+  kept: { seq: number; what: string; line: string; at: number; kind: string }[];
   commitments: { seq: number; product: string; mw: number; until: number; status: string }[];
   operator: string | null; can_command: boolean;
 }
@@ -32,7 +34,7 @@ const remembered = (): string => sessionStorage.getItem("operator") ?? "";
 export function sitePage(root: HTMLElement, id: string): () => void {
   const head = h("div", { class: "page-head" }), alerts = h("div", { class: "alerts" }), units = h("div", { class: "scroll" });
   const plot = h("div", { class: "plot tall", role: "img", "aria-label": "Power asked and drawn over the last day" });
-  const facts = h("div", { class: "facts" }), prices = h("div", { class: "prices" }), command = h("div", { class: "command" });
+  const facts = h("div", { class: "facts" }), prices = h("div", { class: "prices" }), command = h("div", { class: "command" }), causes = h("div", {});
   const decisions = new Decisions(id);
   put(root, head, alerts,
     h("div", { class: "layout" },
@@ -42,6 +44,7 @@ export function sitePage(root: HTMLElement, id: string): () => void {
       panel("Contract, weather, limits", "What binds this site", null, "side-panel", facts).el,
       panel("Prices against strikes", "USD/MWh, a day back and a day ahead (dashed)", [{ stream: "PriceTick" }], "power-panel wide-prices", prices).el,
       panel("Operator", "Recorded with who and when", [{ stream: "Override", subject: id }, { stream: "Action" }], "side-panel", command).el,
+      panel("Below full operation", "Mining not done over the last settled day, by cause", [{ stream: "Shortfall", subject: id }, { stream: "Performance", subject: id }], "full", causes).el,
       panel("Decisions here", "What changed, and why", [{ stream: "Plan", subject: id }, { stream: "Outcome", subject: id }, { stream: "Override", subject: id }, { stream: "Instruction", subject: id }, { stream: "Fault", subject: id }], "full", decisions.el).el));
 
   let gone = false, view: SiteView | null = null, formed = "";
@@ -83,6 +86,7 @@ export function sitePage(root: HTMLElement, id: string): () => void {
     put(alerts, alertsOf(view));
     put(units, unitTable(view));
     put(facts, factsOf(view));
+    put(causes, causesOf(view));
     decisions.show(view.decisions, view.now);
     // A form that someone is filling in is not replaced under their hands.
     const shape = JSON.stringify([view.overrides, view.plan?.seq, view.confirmed, view.site.mode]);
@@ -131,6 +135,21 @@ function alertsOf(v: SiteView): Child[] {
     v.commitments.map((c) => h("p", { class: "alert order" }, h("b", {}, `Promised to the grid: ${mw(c.mw)}`), ` ${c.product}, ${c.status}, until ${moment(c.until, v.now)} UTC `, ref(c.seq))),
     v.overrides.map((o) => h("p", { class: "alert hand" }, h("b", {}, `${o.unit_id ?? "The site"} is held at ${mw(o.target_mw)}`), ` until ${moment(o.until, v.now)} UTC by ${o.by}: ${o.why} `, ref(o.seq))),
     v.faults.map((f) => h("p", { class: "alert fault" }, h("b", {}, title(f.what)), ` since ${moment(f.at, v.now)} UTC. ${f.detail} `, ref(f.seq))),
+  ];
+}
+
+const CAUSES: Record<string, string> = { economic: "price, or better used", commitment: "called promises", fault: "faults", weather: "heat", order: "grid orders", override: "operators", none: "within ratings, or a host's choice" };
+
+function causesOf(v: SiteView): Child[] {
+  const c = v.causes;
+  const kept = v.kept.map((k) => h("p", { class: "note" }, h("b", {}, title(k.what)), ` ${k.line} `, ref(k.seq)));
+  if (!c) return [h("p", { class: "wait" }, "No hour of the last day is settled yet."), ...kept];
+  const rows = c.by_cause.map((one) => h("tr", {}, h("td", {}, CAUSES[one.cause] ?? one.cause), h("td", { class: "num" }, `${num(one.mwh, 1)} MWh`), h("td", { class: "num" }, `${num(one.btc, 5)} BTC`)));
+  const whole = c.full_mwh > 0 ? (100 * c.drawn_mwh) / c.full_mwh : 0;
+  return [
+    h("p", { class: "note" }, `${num(c.drawn_mwh, 0)} of ${num(c.full_mwh, 0)} MWh drawn (${num(whole, 1)} %), ${moment(c.since, v.now)} to ${moment(c.until, v.now)} UTC${c.unheard_h > 0 ? `; ${num(c.unheard_h, 1)} unit-hours not heard` : ""} `, c.simulated ? h("span", { class: "tag kind-simulated" }, "simulated") : null),
+    rows.length ? h("table", {}, h("tbody", {}, rows)) : null,
+    ...kept,
   ];
 }
 
