@@ -203,7 +203,16 @@ class Door(asyncio.Protocol):
         if self.transport is None:
             return
         self.transport.write(
-            http.response(status, headers + self._common(), body, keep_alive=self._keep, head_only=head_only)
+            b"%bcontent-length: %d\r\n%bx-request-id: %b\r\n%b%b\r\n%b"
+            % (
+                http.status_line(status),
+                len(body),
+                headers,
+                self.request_id.encode(),
+                self.cors,
+                b"" if self._keep else b"connection: close\r\n",
+                b"" if head_only else body,
+            )
         )
         self._next()
 

@@ -40,56 +40,30 @@ class Holder(Protocol):
 class Leg:
     """`ended` is None while it runs, then the word its hop is recorded with."""
 
-    __slots__ = (
-        "_body",
-        "_conn",
-        "_framer",
-        "_head",
-        "_now",
-        "_retried",
-        "_size",
-        "backend",
-        "base_tokens",
-        "ended",
-        "first_at",
-        "frames",
-        "gap_s",
-        "holder",
-        "last_at",
-        "mould",
-        "moulds",
-        "parked",
-        "payload",
-        "started_at",
-        "streaming",
-        "task",
-        "tokens",
-        "translate",
-    )  # fmt: skip
+    # Defaults stand on the class: most legs change few of them.
+    ended: str | None = None
+    first_at: float | None = None
+    gap_s = 0.0  # the stream's own p99 silence, as estimated
+    frames = 0
+    tokens = 0
+    base_tokens = 0  # delivered by earlier hops, as this engine counts them
+    streaming = False
+    mould: Mould | None = None  # of the frames that may be passed on unread
+    moulds = 0
+    parked: list[bytes] | None = None  # frames held back while the stream is being moved away
+    translate: resume.Names | None = None  # set: frames are llama.cpp's /completion form
+    task: asyncio.Task[None] | None = None
+    _conn: Conn | None = None
+    _head: ResponseHead | None = None
+    _framer: Framer | None = None
+    _size = 0
+    _retried = False
 
     def __init__(self, holder: Holder, backend: Backend, payload: bytes) -> None:
         self.holder, self.backend, self.payload = holder, backend, payload
-        self.ended: str | None = None
-        self._now = holder.now
-        self.started_at = self._now()
-        self.first_at: float | None = None
-        self.last_at = self.started_at
-        self.gap_s = 0.0  # the stream's own p99 silence, as estimated
-        self.frames = 0
-        self.tokens = 0
-        self.base_tokens = 0  # delivered by earlier hops, as this engine counts them
-        self.streaming = False
-        self.mould: Mould | None = None  # of the frames that may be passed on unread
-        self.moulds = 0
-        self.parked: list[bytes] | None = None  # frames held back while the stream is being moved away
-        self.translate: resume.Names | None = None  # set: frames are llama.cpp's /completion form
-        self.task: asyncio.Task[None] | None = None
-        self._conn: Conn | None = None
-        self._head: ResponseHead | None = None
-        self._framer: Framer | None = None
+        self._now = now = holder.now
+        self.started_at = self.last_at = now()
         self._body: list[bytes] = []
-        self._size = 0
-        self._retried = False
 
     def start(self, connect_s: float) -> None:
         self.backend.live.add(self)

@@ -84,8 +84,8 @@ class Exchange:
     ) -> None:
         self.svc, self.door, self.request, self.offer = svc, door, request, offer
         self.account, self.ticket, self.limit, self.id = account, ticket, limit, request_id
-        self.now = svc.loop.time
-        self.began: float = self.now()
+        self.now = svc.now
+        self.began: float = svc.now()
         self.want = Want(
             request.model,
             request.prompt_bytes // 4,
@@ -129,9 +129,8 @@ class Exchange:
         self.queued_until = None
         self.tries += 1
         body = self.request.encode(self.svc.own_name(self.offer, backend), self.limit)
-        path = _PATHS[self.request.kind]
-        payload = backend.head("POST", path, len(body), self.id, self.trace) + body
-        self.leg = Leg(self, backend, payload)
+        head = backend.head("POST", _PATHS[self.request.kind], len(body), self.id, self.trace)
+        self.leg = Leg(self, backend, head + body)
         backend.remember(self.want.prefix)
         self.leg.start(self.svc.settings.clocks.connect_s)
 

@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -75,6 +75,7 @@ class Service:
     ) -> None:
         self.settings, self.clock, self.spool = settings, clock, spool
         self.loop = asyncio.get_running_loop()
+        self.now: Callable[[], float] = self.loop.time
         self.log = logging.getLogger("tieline.gateway")
         self.book = Book(settings, leased=leased)
         self.book.turn(clock.now(), spool.totals())
@@ -133,7 +134,7 @@ class Service:
     # --- replicas -----------------------------------------------------------------
 
     def choose(self, want: Want, avoid: frozenset[str] | set[str]) -> Backend | None:
-        return route.choose(self.backends.values(), want, self.loop.time(), avoid)  # type: ignore[return-value]
+        return route.choose(self.backends.values(), want, self.now(), avoid)  # type: ignore[return-value]
 
     def wait(self, ex: Exchange) -> None:
         """No room: wait in the fair queue, or hear why that is no use."""
