@@ -95,8 +95,8 @@ class Request(msgspec.Struct, gc=False):
 
     def ask(self, model: Offer) -> Ask:
         """The most it may cost: each token of a byte-level vocabulary stands for at least one byte."""
-        output = 0 if self.kind in _NO_OUTPUT else self.max_output
-        return Ask(self.prompt_bound(model), output, self.answers)
+        bound = self.prompt_bound(model) if self.images else self.prompt_bytes + model.template_tokens * self.prompts
+        return Ask(bound, 0 if self.kind in _NO_OUTPUT else self.max_output, self.answers)
 
     def prompt_bound(self, model: Offer) -> int:
         bound = self.prompt_bytes + model.template_tokens * self.prompts

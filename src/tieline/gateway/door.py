@@ -108,8 +108,14 @@ class Door(asyncio.Protocol):
         try:
             if not self._buf and self._head is None:
                 body = self._repeat.whole(data)
-                if body is not None and len(body) <= self.svc.settings.max_body_bytes:
-                    self._again_whole(body)
+                head = self._repeat.head
+                if body is not None and head is not None and len(body) <= self.svc.settings.max_body_bytes:
+                    # The head of the request before, with another body, and all of it in one read.
+                    self._keep = head.keep_alive and not self.svc.draining
+                    self._chunked_out = not head.http10
+                    self.cors = b""
+                    self.request_id = self.svc.new_id()
+                    self.route(self, head, body)
                     return
             self._read(self._buf + data if self._buf else data)
         except BadMessageError as error:
@@ -167,16 +173,6 @@ class Door(asyncio.Protocol):
         if self._body:
             self._body = []
         self.request_id = self.svc.new_id()
-        self.route(self, head, body)
-
-    def _again_whole(self, body: bytes) -> None:
-        """The head of the request before, with another body, and all of it in one read."""
-        head, svc = self._repeat.head, self.svc
-        assert head is not None
-        self._keep = head.keep_alive and not svc.draining
-        self._chunked_out = not head.http10
-        self.cors = b""
-        self.request_id = svc.new_id()
         self.route(self, head, body)
 
     def _begin(self, head: RequestHead, more: bool) -> None:

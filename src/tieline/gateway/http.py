@@ -168,19 +168,15 @@ class Repeat(Generic[H]):
     def whole(self, data: bytes) -> bytes | None:
         """The body, where `data` is such a head and exactly the body it announces: what most reads of a small
         message are. Its head is then `head`."""
-        head = self.head
+        head, after, at = self.head, self._after, self._at
         if head is None or not data.startswith(self._before):
             return None
-        at = self._at
         stop = data.find(b"\r", at, at + 16)
         digits = data[at:stop]
-        if stop < 0 or not digits.isdigit() or not data.startswith(self._after, stop):
+        start = stop + len(after)
+        if stop < 0 or not digits.isdigit() or len(data) != start + int(digits) or not data.startswith(after, stop):
             return None
-        size = int(digits)
-        start = stop + len(self._after)
-        if len(data) != start + size:
-            return None
-        head.length = size
+        head.length = len(data) - start
         return data[start:]
 
     def match(self, data: bytes) -> H | None:

@@ -113,8 +113,13 @@ class Exchange:
     on_billed = ending.on_billed
 
     def begin(self) -> None:
-        self.svc.exchanges.add(self)
-        self.place(frozenset())
+        svc = self.svc
+        svc.exchanges.add(self)
+        backend = svc.choose(self.want, _NOBODY)
+        if backend is None:
+            svc.wait(self)
+        else:
+            self.go(backend)
 
     def place(self, avoid: frozenset[str]) -> None:
         """Send the request to the best replica with room, or wait for one."""
@@ -293,6 +298,7 @@ class Exchange:
             self.svc.meter.note(self)
 
 
+_NOBODY: Final[frozenset[str]] = frozenset()
 _CREATED: Final = re.compile(rb'"created": ?[0-9]+')
 _PATHS: Final = {
     "chat": "/v1/chat/completions",

@@ -50,13 +50,17 @@ class Meter:
     def bill(self, ex: Exchange, *, wait: bool) -> bool:
         """Settle in memory and queue the record. True: `ex.on_billed` will be called when it is on disk."""
         prompt, output = ex.prompt_tokens or 0, ex.output_tokens or 0
-        cost = cost_nano(ex.offer, prompt, ex.cached_tokens, output)
-        ticket = ex.ticket
+        offer, ticket = ex.offer, ex.ticket
+        if ex.cached_tokens:
+            cost = cost_nano(offer, prompt, ex.cached_tokens, output)
+        else:
+            cost = prompt * offer.input_nano + output * offer.output_nano
         if ticket.account.purses and cost > ticket.reserved:
             cost = ticket.reserved  # an engine cannot make it dearer than what was agreed
         self.book.settle(ticket, cost, prompt + output)
         now = ex.now()
-        bill = Bill(ex, cost, self._moment(now), round((now - ex.began) * 1e3), wait)
+        told = self._told if now == self._told_at else self._moment(now)
+        bill = Bill(ex, cost, told, round((now - ex.began) * 1e3), wait)
         try:
             self.spool.put_thing(bill)
         except StoreError as error:

@@ -115,18 +115,22 @@ class Spool:
     def put(self, key: str, body: bytes, names: tuple[str, ...] = (), amount: int = 0) -> None:
         """Queue one finished row, which adds `amount` to each of the totals `names`. The progress row of the same
         key goes in the same transaction. Raises StoreError where the disk does not keep up."""
-        self._append(self._rows, (key, body, names, amount))
+        if len(self._rows) >= MAX_WAITING:
+            raise self._too_slow()
+        self._rows.append((key, body, names, amount))
+        if self._asleep:
+            self._ring()
 
     def put_thing(self, thing: object) -> None:
         """Queue what `render` makes a row of; `landed` is told of it. Raises StoreError like `put`."""
-        self._append(self._things, thing)
-
-    def _append(self, queue: list[Any], item: object) -> None:
-        if len(queue) >= MAX_WAITING:
-            raise StoreError(f"the disk under {self.path} does not keep up: {MAX_WAITING} rows wait for it")
-        queue.append(item)
+        if len(self._things) >= MAX_WAITING:
+            raise self._too_slow()
+        self._things.append(thing)
         if self._asleep:  # said before the thread looks a last time, so nothing is overlooked
             self._ring()
+
+    def _too_slow(self) -> StoreError:
+        return StoreError(f"the disk under {self.path} does not keep up: {MAX_WAITING} rows wait for it")
 
     def _ring(self) -> None:
         self._asleep = False
