@@ -13,6 +13,8 @@ import msgspec
 
 from tieline.gateway.admit import Ask
 from tieline.gateway.errors import Refusal, bad_request
+from tieline.gateway.pictures import Picture, pictures
+from tieline.gateway.pictures import bound as picture_bound
 from tieline.gateway.settings import Offer
 
 Kind = Literal["chat", "completions", "embeddings", "responses", "rerank"]
@@ -87,7 +89,7 @@ class Request(msgspec.Struct, gc=False):
     structured: bool = False
     continuity: Continuity = "text"
     prompts: int = 1
-    images: bool = False
+    pictures: tuple[Picture, ...] = ()
     prompt_bytes: int = 0
     prefix: int = 0  # what the beginnings of prompts are compared by
     limit: int = 0
@@ -100,10 +102,8 @@ class Request(msgspec.Struct, gc=False):
 
     def prompt_bound(self, model: Offer) -> int:
         bound = self.prompt_bytes + model.template_tokens * self.prompts
-        if self.images:
-            prompt = self.fields.get("messages") or self.fields.get("input") or b"null"
-            images, inline = _images(msgspec.json.decode(prompt))
-            bound += images * model.image_tokens - inline
+        if self.pictures:
+            bound += sum(picture_bound(one, model.image, model.image_tokens) - one.inline for one in self.pictures)
         return bound
 
     def encode(self, own_name: str, max_output: int) -> bytes:
@@ -183,8 +183,12 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
     if refusal is not None:
         return refusal
     # One search of a long body where there is no picture in it, which is nearly always.
-    if b"image" in body and kind in ("chat", "responses"):
-        request.images = b'image_url"' in body or b'"input_image"' in body
+    if b"image" in body and kind in ("chat", "responses") and (b'image_url"' in body or b'"input_image"' in body):
+        name = "messages" if kind == "chat" else "input"
+        found = pictures(msgspec.json.decode(fields.get(name, b"null")), name)
+        if isinstance(found, Refusal):
+            return found
+        request.pictures = tuple(found)
     if continuity is not None:
         if continuity not in (b"token", b"text", b"regenerate", b"none"):
             return bad_request("x-tieline-continuity is one of token, text, regenerate, none", "invalid_value")
@@ -243,20 +247,6 @@ def _prompt(request: Request) -> Refusal | None:
     request.prompt_bytes = size
     request.answers = request.choices * request.prompts
     return None
-
-
-def _images(value: object) -> tuple[int, int]:
-    """(images, bytes of those given inline), anywhere in a prompt."""
-    if isinstance(value, dict):
-        if value.get("type") in ("image_url", "input_image"):
-            url = value.get("image_url")
-            text = url.get("url") if isinstance(url, dict) else url
-            return 1, len(text) if isinstance(text, str) and text.startswith("data:") else 0
-        value = list(value.values())
-    if isinstance(value, list):
-        found = [_images(one) for one in value]
-        return sum(count for count, _ in found), sum(size for _, size in found)
-    return 0, 0
 
 
 def complaint(request: Request) -> Refusal | None:

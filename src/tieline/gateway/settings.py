@@ -115,6 +115,23 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError("sha256 must be 64 lower-case hex digits; `tieline gateway --hash-key` makes them")
 
 
+class ImageRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many tokens a model makes of a picture at most; see `pictures` for rules and their sources."""
+
+    size: int  # pixels on a patch's or tile's side
+    per: int = 1
+    row: int = 0
+    base: int = 0
+    least: int = 0
+    most: int
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.per < 1 or min(self.row, self.base, self.least) < 0:
+            raise ValueError("an image rule needs size and per of 1 or more, and nothing below 0")
+        if self.most < max(1, self.least):
+            raise ValueError("an image rule's most must be 1 or more, and not below least")
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model on offer. Tariffs are USD per million tokens in steps of 0.001, so that one token costs a whole
     number of nano-dollars and nothing is ever rounded but an invoice line."""
@@ -126,7 +143,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cached_usd_per_mtok: Decimal | None = None
     max_output_tokens: int = 1024  # given to a request that asks for no limit
     template_tokens: int = 64  # the chat template's constant in a prompt's bound
-    image_tokens: int = 1_536  # bound per image; engines' own rules differ by model
+    image_tokens: int = 1_536  # the most per picture where there is no rule
+    image: ImageRule | None = None
     label: str = ""
 
     def __post_init__(self) -> None:
@@ -149,6 +167,7 @@ class Offer:
     template_tokens: int
     image_tokens: int
     label: str
+    image: ImageRule | None = None
 
     @classmethod
     def of(cls, model: Model) -> Offer:
@@ -163,6 +182,7 @@ class Offer:
             model.template_tokens,
             model.image_tokens,
             model.label,
+            model.image,
         )
 
 
