@@ -97,7 +97,7 @@ class Request(msgspec.Struct, gc=False):
 
     def ask(self, model: Offer) -> Ask:
         """The most it may cost: each token of a byte-level vocabulary stands for at least one byte."""
-        bound = self.prompt_bound(model) if self.images else self.prompt_bytes + model.template_tokens * self.prompts
+        bound = self.prompt_bound(model) if self.pictures else self.prompt_bytes + model.template_tokens * self.prompts
         return Ask(bound, 0 if self.kind in _NO_OUTPUT else self.max_output, self.answers)
 
     def prompt_bound(self, model: Offer) -> int:
