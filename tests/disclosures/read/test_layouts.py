@@ -211,3 +211,18 @@ def test_glued_cells_are_cut_where_the_percentages_agree(row: str, values: list[
 def test_glued_cells_without_a_proof_are_refused() -> None:
     assert solve("Bitcoin Produced410460318", 3) is None
     assert isinstance(solve("Bitcoin Produced410460318 -50%90%", 3), str)
+
+
+def test_the_rule_under_a_typed_heading_is_no_row_of_dashes() -> None:
+    text = (
+        "Ridge Digital July 2024 production\n\n| Metric | July 2024 | June 2024 |\n|---|---:|:---:|\n"
+        "| Bitcoin Produced | 322 | 370 |\n| Bitcoin Held | 10,019 | 9,704 |\n"
+    )
+    facts = read(text).facts
+    assert {(f.field, f.period, f.printed) for f in facts} == {
+        ("btc_produced", "2024-07", "322"),
+        ("btc_produced", "2024-06", "370"),
+        ("btc_held_end", "2024-07", "10,019"),
+        ("btc_held_end", "2024-06", "9,704"),
+    }
+    assert all(f.quote.startswith("Bitcoin") for f in facts)

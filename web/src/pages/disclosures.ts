@@ -4,7 +4,7 @@
 
 import { get } from "../data";
 import { h, put, type Child } from "../dom";
-import { DASH, num, title, words } from "../format";
+import { num, words } from "../format";
 import { panel, tipTable } from "../panels";
 
 interface Cell { figure: string; value: number; shown: string; unit: string; computed: string | null; mark: string | null }
@@ -17,7 +17,7 @@ interface Dashboard {
   bridges: Bridge[]; series: Record<string, Record<string, [string, number][]>>; checks: Record<string, string>;
 }
 interface Claim {
-  id: string; shown: string; unit: string; source: string; source_kind: string; published: string | null; known_at: string; document: string | null;
+  id: string; figure: string; shown: string; unit: string; source: string; source_kind: string; published: string | null; known_at: string; document: string | null;
   span: [number, number] | null; quote: string; printed: string; method: string; rule: string | null; restated: boolean; approximate: boolean; note: string | null;
 }
 interface FigureView { id: string; issuer: string; period: string; field: string; scope: string | null; meaning: string; value: number; unit: string; computed: string | null; best: string | null; asked: string | null; claims: Claim[]; verdicts: Verdict[] }
@@ -61,6 +61,14 @@ export function disclosuresPage(root: HTMLElement): () => void {
     drawCharts();
   });
 
+  let ranked = "produced";
+  const drawTable = (): void => {
+    if (!view) return;
+    put(table, peerTable(view, ranked, (column) => {
+      ranked = column;
+      drawTable();
+    }));
+  };
   const load = async (wanted?: string): Promise<void> => {
     try {
       view = await get<Dashboard>(`/api/disclosures${wanted ? `?month=${wanted}` : ""}`);
@@ -78,7 +86,7 @@ export function disclosuresPage(root: HTMLElement): () => void {
     }
     put(counts, (["differs", "explained", "open", "rounding", "holds"] as const).filter((o) => v.counts[o]).map((o) => h("span", { class: `verdict-tag ${o}` }, `${v.counts[o]} ${o === "differs" ? "differ" : o === "holds" ? "hold" : o}`)));
     put(files, (["csv", "json", "parquet"] as const).map((f) => h("a", { href: `/api/disclosures/table.${f}?month=${v.month}`, download: true }, f.toUpperCase())), h("a", { href: "/api/disclosures/table.csv", download: true }, "all months, CSV"));
-    put(table, peerTable(v));
+    drawTable();
     put(rule, v.rule);
     put(verdicts, v.verdicts.length ? [...v.verdicts].sort((a, b) => ORDER.indexOf(a.outcome) - ORDER.indexOf(b.outcome)).map(verdictItem) : h("li", { class: "wait" }, "No check applies to what was printed for this month."));
     put(bridge, bridgeText(v, who.value));
@@ -116,17 +124,30 @@ export function disclosuresPage(root: HTMLElement): () => void {
 }
 
 const NAMES: Record<string, string> = { per_ehs: "Per EH/s", ltv: "LTV", implied_realised: "Implied realised", chain_ratio: "Chain ratio" };
+/** A field's name as it is written: btc_held_end -> BTC held end. */
+const named = (field: string): string => words(field).replace(/\b(btc|usd|ltv)\b/g, (w) => w.toUpperCase()).replace(/\behs\b/, "EH/s").replace(/\bph\b/, "PH/s");
+const heading = (column: string): string => NAMES[column] ?? named(column).replace(/^[a-z]/, (c) => c.toUpperCase());
+const signed = (value: number, places: number): string => `${value < 0 ? "−" : "+"}${num(Math.abs(value), places)}`;
 const ORDER = ["differs", "open", "explained", "rounding", "holds"];
-const short = (value: number, unit: string): string => (unit === "USD" ? num(value / 1e6, 1) : num(value, Math.abs(value) >= 1000 ? 0 : Math.abs(value) >= 100 ? 1 : unit === "ratio" ? 4 : 2));
+const short = (value: number, unit: string): string => (value < 0 ? "−" : "") + size(Math.abs(value), unit);
+const size = (value: number, unit: string): string => (unit === "USD" ? num(value / 1e6, 1) : num(value, Math.abs(value) >= 1000 ? 0 : Math.abs(value) >= 100 ? 1 : unit === "ratio" ? 4 : 2));
 
-function peerTable(v: Dashboard): Child {
+function peerTable(v: Dashboard, ranked: string, rankBy: (column: string) => void): Child {
   const used = v.columns.filter((c) => v.table.some((r) => r.cells[c.name]));
   if (!v.table.length) return h("p", { class: "wait" }, `No miner's production for ${v.month} is in the book.`);
-  const rank = (r: TableRow): number => r.ranks["produced"] ?? 99;
+  const by = v.table.some((r) => r.ranks[ranked]) ? ranked : "produced";
+  const rank = (r: TableRow): number => r.ranks[by] ?? 99;
+  const head = (c: Dashboard["columns"][number]): HTMLElement => {
+    const unit = h("small", {}, c.unit === "USD" ? "USD million" : c.unit);
+    if (!v.table.some((r) => r.ranks[c.name])) return h("th", { scope: "col", title: c.meaning }, heading(c.name), unit);
+    const choose = h("button", { type: "button", class: "rank-by", title: `${c.meaning}; rank by it` }, heading(c.name), unit);
+    choose.addEventListener("click", () => rankBy(c.name));
+    return h("th", { scope: "col", "aria-sort": c.name === by ? "other" : null }, choose);
+  };
   return h("table", { class: "peers" },
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Miner"), used.map((c) => h("th", { scope: "col", title: c.meaning }, NAMES[c.name] ?? title(c.name), h("small", {}, c.unit === "USD" ? "USD million" : c.unit))))),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Miner"), used.map((c) => head(c)))),
     h("tbody", {}, [...v.table].sort((a, b) => rank(a) - rank(b)).map((r) => h("tr", { class: r.included ? "" : "apart" },
-      h("th", { scope: "row", title: r.why }, r.issuer, h("small", {}, r.included ? `rank ${r.ranks["produced"] ?? DASH}` : "not ranked")),
+      h("th", { scope: "row", title: r.why }, r.issuer, h("small", {}, !r.included ? "not ranked" : r.ranks[by] ? `rank ${r.ranks[by]}` : "no rank")),
       used.map((c) => {
         const cell = r.cells[c.name];
         if (!cell) return h("td", { class: "n empty" }, "");
@@ -141,15 +162,18 @@ function peerTable(v: Dashboard): Child {
 function verdictItem(v: Verdict): HTMLElement {
   return h("li", { class: "verdict" }, h("span", { class: `verdict-tag ${v.outcome}` }, v.outcome),
     h("div", {}, h("p", {}, h("b", {}, `${v.issuer} ${v.period}`), ` ${words(v.check.replace(/-/g, " "))}. `, v.says), h("code", {}, v.computation),
-      h("p", { class: "from" }, v.figures.map((f) => h("a", { href: `#${f}` }, f.split(".").slice(1).join(" ").replace(/_/g, " "))))));
+      h("p", { class: "from" }, v.figures.map((f) => h("a", { href: `#${f}` }, named(f.split(".").slice(1).join(" ")))))));
 }
 
 function bridgeText(v: Dashboard, issuer: string): Child {
   const found = v.bridges.find((b) => b.issuer === issuer) ?? v.bridges[0];
   if (!found) return h("p", { class: "wait" }, "No miner printed what a bridge needs for both months.");
-  return [h("p", {}, h("b", {}, found.issuer), ` ${found.base} to ${found.month}: ${num(found.before, 2)} to ${num(found.after, 2)} BTC, `, h("b", {}, `${found.change > 0 ? "+" : "−"}${num(Math.abs(found.change), 2)} BTC (${num(found.change_pct, 1)} %)`)),
-    h("table", { class: "steps" }, found.steps.map((s) => h("tr", {}, h("td", {}, s.name), h("td", { class: "n" }, `${s.btc >= 0 ? "+" : "−"}${num(Math.abs(s.btc), 2)}`), h("td", { class: "muted" }, s.says))))];
+  return [h("p", {}, h("b", {}, found.issuer), ` ${found.base} to ${found.month}: ${num(found.before, 2)} to ${num(found.after, 2)} BTC, `, h("b", {}, `${signed(found.change, 2)} BTC (${signed(found.change_pct, 1)} %)`)),
+    h("table", { class: "steps" }, found.steps.map((s) => h("tr", {}, h("td", {}, s.name), h("td", { class: "n" }, signed(s.btc, 2)), h("td", { class: "muted" }, s.says)))),
+    h("p", { class: "note" }, "The columns below are cut off at the foot: see the axis.")];
 }
+
+const NARROW: Record<string, string> = { "deployed hashrate": "deployed", "operating share": "share", "fees and luck": "fees, luck" };
 
 type Lib = typeof import("../chart");
 
@@ -200,9 +224,10 @@ function drawBridge(lib: Lib, chart: import("../chart").Chart, el: HTMLElement, 
     level = next;
   }
   clear.push(0); whole.push(b.after - floor); up.push("-"); down.push("-");
+  const room = Math.floor((el.clientWidth - 50) / names.length) - 2;
   chart.draw(() => ({
     grid: { left: 4, right: 8, top: 14, bottom: 4, containLabel: true },
-    xAxis: { type: "category", data: names, axisTick: { show: false }, axisLine: { lineStyle: { color: lib.colour("line-strong") } }, axisLabel: { color: lib.colour("muted"), fontFamily: lib.FONT, fontSize: 10.5, interval: 0, width: 62, overflow: "break" } },
+    xAxis: { type: "category", data: names, axisTick: { show: false }, axisLine: { lineStyle: { color: lib.colour("line-strong") } }, axisLabel: { color: lib.colour("muted"), fontFamily: lib.FONT, fontSize: room < 56 ? 9 : 10.5, lineHeight: 12, interval: 0, width: room, overflow: "break", formatter: (name: string) => (room < 56 ? NARROW[name] ?? name : name) } },
     yAxis: lib.valueAxis({ axisLabel: { color: lib.colour("muted"), fontFamily: lib.FONT, fontSize: 11, formatter: (x: number) => num(x + floor, 0) } }),
     tooltip: { ...lib.tooltip(() => null), formatter: (p: { dataIndex: number }[]) => {
       const i = p[0]?.dataIndex ?? 0, step = b.steps[i - 1];
@@ -232,12 +257,12 @@ async function openFigure(name: string): Promise<void> {
   box.showModal();
   try {
     const f = await get<FigureView>(`/api/disclosures/figure/${encodeURIComponent(name)}`);
-    put(box.querySelector("h2")!, `${f.issuer} ${f.period}: ${words(f.field)}${f.scope ? ` (${f.scope})` : ""}`);
+    put(box.querySelector("h2")!, `${f.issuer} ${f.period}: ${named(f.field)}${f.scope ? ` (${f.scope})` : ""}`);
     put(body,
-      h("p", { class: "figure-value" }, h("b", {}, num(f.value, 2).replace(/\.00$/, "")), ` ${f.unit}`), h("p", { class: "note" }, f.meaning),
+      h("p", { class: "figure-value" }, h("b", {}, f.claims.find((c) => c.id === f.best)?.shown ?? num(f.value, 2).replace(/\.00$/, "")), ` ${f.unit}`), h("p", { class: "note" }, f.meaning),
       f.computed ? h("code", {}, f.computed) : null,
       h("h3", {}, f.computed ? "From these printed figures" : f.claims.length > 1 ? `${f.claims.length} claims, side by side` : "Where it was printed"),
-      f.claims.map((c) => claimItem(c, f.best, f.asked)),
+      f.claims.map((c) => claimItem(c, f)),
       h("h3", {}, "Checks"), f.verdicts.length ? h("ol", { class: "verdicts" }, f.verdicts.map(verdictItem)) : h("p", { class: "note" }, "No check applies to this figure."),
       h("p", {}, h("a", { href: `/disclosures#${f.id}` }, `Permanent link: /disclosures#${f.id}`)));
   } catch (error) {
@@ -245,10 +270,10 @@ async function openFigure(name: string): Promise<void> {
   }
 }
 
-function claimItem(c: Claim, best: string | null, asked: string | null): HTMLElement {
+function claimItem(c: Claim, f: FigureView): HTMLElement {
   const pair = (name: string, ...value: Child[]): HTMLElement => h("div", {}, h("dt", {}, name), h("dd", {}, ...value));
-  return h("article", { class: `claim ${c.id === asked ? "asked" : ""}` },
-    h("p", {}, h("b", {}, c.shown), ` ${c.unit} `, c.id === best ? h("span", { class: "tag" }, "used") : null, c.restated ? h("span", { class: "tag" }, "restated") : null, c.approximate ? h("span", { class: "tag" }, "approximate") : null, h("span", { class: "tag" }, words(c.source_kind))),
+  return h("article", { class: `claim ${c.id === f.asked ? "asked" : ""}` },
+    h("p", {}, h("b", {}, c.shown), ` ${c.unit} `, f.computed ? h("a", { href: `#${c.figure}` }, named(c.figure.split(".").slice(1).join(" "))) : null, c.id === f.best ? h("span", { class: "tag" }, "used") : null, c.restated ? h("span", { class: "tag" }, "restated") : null, c.approximate ? h("span", { class: "tag" }, "approximate") : null, h("span", { class: "tag" }, words(c.source_kind))),
     c.quote ? h("blockquote", {}, marked(c.quote, c.printed)) : h("p", { class: "note" }, c.method === "typed" ? "Typed in by a person from the source below; no text is kept, so there is no span." : "No quote is kept."),
     h("dl", { class: "meta" },
       pair("Source", c.source.split(" | ").map((one, i) => [i ? h("br", {}) : null, /^https?:\/\//.test(one) ? h("a", { href: one, rel: "noopener noreferrer", target: "_blank" }, one) : one])),

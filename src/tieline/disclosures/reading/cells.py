@@ -128,7 +128,7 @@ def _blocks(text: str) -> list[tuple[list[tuple[int, int]], str]]:
             elif _ends_run(content, text[slice(*lines[j + 1])] if j + 1 < len(lines) else ""):
                 break
             j += 1
-        run = lines[i : last + 1]
+        run = [line for line in lines[i : last + 1] if not _ruled(text[slice(*line)])] or [lines[i]]
         mode = _bar_mode(text, run)
         if mode == "cells":
             while (
@@ -147,6 +147,11 @@ def _blocks(text: str) -> list[tuple[list[tuple[int, int]], str]]:
         out.append((run, mode))
         i = last + 1
     return out
+
+
+def _ruled(line: str) -> bool:
+    """The line under a heading in a table typed with bars: `|---|:--:|`. It is no row of dashes."""
+    return bool(re.fullmatch(r"[\s|:=+_-]*-{2,}[\s|:=+_-]*", line)) and line.count("-") > 2 * line.count("|")
 
 
 def _ends_run(line: str, following: str) -> bool:
