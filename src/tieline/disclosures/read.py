@@ -108,8 +108,9 @@ def _attribute(text: str, claims: list[Claim], own: str | None, main: str | None
     A caller may know the company under another ticker than the directory; then the text's main company is meant.
     """
     named = mentions(text)
-    if own is not None and main is not None and all(ticker != own for _, ticker in named):
-        named = [(at, own if ticker == main else ticker) for at, ticker in named]
+    if own is not None and all(ticker != own for _, ticker in named):
+        same = next((ticker for at, ticker in named if _lists(text, at, own)), main)
+        named = [(at, own if ticker == same else ticker) for at, ticker in named]
     if len({ticker for _, ticker in named}) < 2:
         for c in claims:
             c.issuer = c.issuer or own
@@ -128,12 +129,20 @@ def _attribute(text: str, claims: list[Claim], own: str | None, main: str | None
             c.issuer = own
             continue
         stop = c.end
+        printed = text.find(c.printed, c.start, c.end) if c.printed else -1
+        if printed >= 0 and (cut := text.find("\n", printed + len(c.printed), c.end)) >= 0:
+            stop = cut  # the next line names the next company
         while stop > c.start and text[stop - 1].isspace():
             stop -= 1
         line = text.rfind("\n", 0, stop) + 1
         at = bisect_left(starts, stop) - 1
         near = at >= 0 and (roundup or starts[at] >= line)
         c.issuer = named[at][1] if near else own
+
+
+def _lists(text: str, at: int, own: str) -> bool:
+    """`Argo Blockchain (ARBK)`: does the ticker follow the name in brackets?"""
+    return bool(re.match(r"[^()\n]{0,40}\((?:[^()\n]{0,20}:\s?)?" + re.escape(own) + r"\b", text[at : at + 80]))
 
 
 def _is_heading(text: str, at: int) -> bool:

@@ -38,7 +38,7 @@ _YEAR_ALONE = re.compile(
     re.IGNORECASE,
 )
 _QUARTERLY = re.compile(
-    r"\b(?:previous|prior|preceding|last|same) quarter\b|\bquarter[- ](?:over|on)[- ]quarter\b|\bsequentially\b|\b(?:during|in|for|over|throughout) the quarter\b|\bquarterly\b",
+    r"\b(?:previous|prior|preceding|last|same|this) quarter\b|\bquarter[- ](?:over|on)[- ]quarter\b|\bsequentially\b|\b(?:during|in|for|over|throughout) the quarter\b|\bquarterly\b",
     re.IGNORECASE,
 )
 """A sentence on a quarter that does not name it, or that compares with another."""
@@ -61,7 +61,7 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
     out: list[Claim] = []
     previous: list[Claim] = []
     carried: str | None = None
-    quarter: str | None = None  # the quarter that the document reports, once it has named one
+    quarter = _reported_quarter(text, ctx)  # the quarter that the document reports, once it has named one
     for start, end in sentences(text, skip):
         if "\n" in text[max(0, start - 2) : start]:
             carried = None  # a new paragraph speaks of the document's month again
@@ -93,6 +93,16 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
         elif quarters and quarters[0].kind != "quarter":
             carried = "none"
     return out
+
+
+_ENDED = re.compile(r"\b(?:quarter|three months) ended [A-Z][a-z]+ \d{1,2}, 20\d\d\b")
+
+
+def _reported_quarter(text: str, ctx: Context) -> str | None:
+    """The quarter of a report that names one alone by its last day."""
+    keys = {key_of(p, ctx) for m in _ENDED.finditer(text) for p in periods(text, m.start(), m.end())}
+    keys = {key for key in keys if key and len(key) == 6}
+    return keys.pop() if len(keys) == 1 else None
 
 
 def _sentence(
@@ -142,6 +152,8 @@ def _sentence(
                 role = _inherit(spot, spots, roles, i)
         if role is None:
             role = _told_before(sentence, spot, spots, roles, i, previous)
+        if role is not None and role[0] == "btc_produced" and _SHARE_OF_TOTAL.match(spot.right + spot.after[:60]):
+            role = None
         roles.append(role)
         if role is not None and spot.compared and role[1] == STRONG and _another_thing(spot, role, spots, roles, i):
             spots[i] = replace(spot, compared=False)
@@ -230,6 +242,11 @@ def _at_year_end(sentence: str, name: str, period: str) -> bool:
 
 
 _THE_QUARTER = re.compile(r"^[^,;.]{0,20}\b(?:during|in|for) the quarter\b", re.IGNORECASE)
+_SHARE_OF_TOTAL = re.compile(
+    r"[^.;]{0,16}(?:, | \()?or (?:about |approximately |roughly )?\d+(?:\.\d+)?\s?(?:%|per cent|percent) of [^.;]{0,30}\b(?:total|production|output)",
+    re.IGNORECASE,
+)
+"""`mined before the halving was 236, or 68% of the month's production`: a part of it."""
 _SAME_THING = re.compile(
     r"\W*(?:This|That|It|These|The (?:figure|total|number|reading|output|amount))\b", re.IGNORECASE
 )

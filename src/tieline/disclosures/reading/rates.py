@@ -76,6 +76,8 @@ def hashrate_role(s: Spot) -> tuple[str, int] | None:
         return "total_energized_ehs_incl_hosting", STRONG
     if w.CUSTOMERS.search(near) or re.search(r"\bleased\b|租", near):
         return None
+    if re.match(r"[^.;,]{0,45}\bon average\b", right, re.IGNORECASE):
+        return "avg_operating_ehs", STRONG
     cues: list[tuple[int, str, int]] = []
     average, rated, operating = last_end(w.AVERAGE, left), last_end(_RATED_HASH, left), last_end(w.OPERATING, left)
     has_hash = (
