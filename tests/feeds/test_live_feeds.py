@@ -123,17 +123,17 @@ def test_what_cannot_be_true_is_a_fault_that_names_it(blocks: object, prices: ob
 
 
 def test_a_failure_is_told_once_waits_and_its_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "FIRST_BACKOFF_S", 0.2)
+    monkeypatch.setattr(http, "FIRST_BACKOFF_S", 0.5)
 
     async def lived(source: FakeSource) -> list[list[AnyRecord]]:
         feed = BitcoinFeed(f"{source.url}/api")
         told = [await feed.read(NOW), await feed.read(NOW + timedelta(minutes=5))]
         asked = len(source.seen)
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(0.55)
         told.append(await feed.read(NOW + timedelta(minutes=10)))
         assert len(source.seen) == asked + 1  # only the one that failed; blocks were read a moment ago
         source.answers["/api/v1/prices"] = PRICES
-        await asyncio.sleep(0.45)  # the second failure waits twice as long
+        await asyncio.sleep(1.05)  # the second failure waits twice as long
         told.append(await feed.read(NOW + timedelta(minutes=15)))
         return told
 

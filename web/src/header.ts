@@ -13,7 +13,8 @@ const STREAMS: [string, string][] = [
 export class Header {
   readonly el: HTMLElement;
   private readonly fleet = h("span", { class: "fleet" });
-  private readonly time = h("time", { class: "world" });
+  private readonly date = h("span", { class: "date" });
+  private readonly hour = h("span", {});
   private readonly speed = h("span", { class: "speed" });
   private readonly parts = h("details", { class: "parts" });
   private readonly partsSum = h("summary", {});
@@ -41,7 +42,7 @@ export class Header {
     this.el = h("header", { class: "top" },
       h("div", { class: "bar-row" },
         h("a", { href: "/", class: "brand", "data-nav": true, "aria-label": "Tieline, overview" }, mark(), h("b", {}, "Tieline")), this.fleet, this.nav,
-        h("div", { class: "status" }, this.link, this.time, this.speed, this.parts, theme)),
+        h("div", { class: "status" }, this.link, h("time", { class: "world" }, this.date, " ", this.hour), this.speed, this.parts, theme)),
       this.banner);
     setInterval(() => this.tick(), 1000);
     feed.follow((o, fresh) => this.update(o, fresh));
@@ -60,7 +61,8 @@ export class Header {
     const o = feed.overview;
     if (!o) return;
     const now = feed.now();
-    say(this.time, `${day(now)} ${clock(now)} UTC`);
+    say(this.date, day(now));
+    say(this.hour, `${clock(now)} UTC`);
     const quiet = feed.quietFor();
     const lost = !feed.connected || quiet > 12;
     say(this.link, lost ? `no news for ${Math.round(quiet)} s` : "");

@@ -36,6 +36,7 @@ START_S = 90.0
 BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 MANY, WINDOW_S, SLOW_RETRY_S = 10, 300.0, 60.0
 STOP_S = 3.0
+LAST_WORDS_S = 0.5
 LOG_BYTES, LOG_FILES = 2_000_000, 2
 
 State = Literal["starting", "ready", "restarting", "failed", "stopped"]
@@ -169,7 +170,10 @@ class Supervisor:
             asyncio.create_task(self._watch_stall(part, process)),
         )
         try:
-            return await process.wait()
+            code = await process.wait()
+            # Its last words say why it ended; what it left behind may hold the pipe open, so not for ever.
+            await asyncio.wait(readers[:2], timeout=LAST_WORDS_S)
+            return code
         finally:
             for reader in readers:
                 reader.cancel()

@@ -56,7 +56,8 @@ class Source:
             return Unchanged()
         answer = await self._ask(params)
         if isinstance(answer, Unavailable):
-            self._not_before_s = now_s + min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0**self._failures)
+            failed_s = asyncio.get_running_loop().time()  # a source that hung is left alone as long as any other
+            self._not_before_s = failed_s + min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0**self._failures)
             self._failures = min(self._failures + 1, 10)
         else:
             self._not_before_s, self._failures = now_s + self.every_s, 0
