@@ -172,11 +172,11 @@ class Repeat(Generic[H]):
         if head is None or not data.startswith(self._before):
             return None
         stop = data.find(b"\r", at, at + 16)
-        digits = data[at:stop]
         start = stop + len(after)
-        if stop < 0 or not digits.isdigit() or len(data) != start + int(digits) or not data.startswith(after, stop):
+        size = len(data) - start
+        if stop < 0 or data[at:stop] != b"%d" % size or not data.startswith(after, stop):
             return None
-        head.length = len(data) - start
+        head.length = size
         return data[start:]
 
     def match(self, data: bytes) -> H | None:

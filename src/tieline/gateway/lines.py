@@ -56,12 +56,19 @@ class Forms:
         self._source = source
         self._forms: dict[tuple[str, str, str, bool], bytes] = {}
         self._words: dict[str, bytes] = {}
+        # The form used last and what it was for: a group of lines is mostly of one kind.
+        self._usual: tuple[object, object, str, bool, bytes] = (None, None, "", False, b"")
 
     def line(self, ex: Exchange, bill: Bill, prompt: int, output: int, finish: str, estimated: bool) -> bytes:
         """One record."""
-        request, key = ex.request, ex.account.key
-        given = (key.id, ex.offer.name, request.kind, request.stream)
-        form = self._forms.get(given) or self._form(key, *given)
+        account, offer, request = ex.account, ex.offer, ex.request
+        usual = self._usual
+        if account is usual[0] and offer is usual[1] and request.kind is usual[2] and request.stream is usual[3]:
+            form = usual[4]
+        else:
+            given = (account.key.id, offer.name, request.kind, request.stream)
+            form = self._forms.get(given) or self._form(account.key, *given)
+            self._usual = (account, offer, request.kind, request.stream, form)
         first, cached = ex.first_token_at, ex.cached_tokens
         return form % (
             bill.told,

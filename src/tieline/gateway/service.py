@@ -35,6 +35,8 @@ from tieline.records import Instruction, Plan, ReplicaState
 from tieline.store import Spool
 
 TICK_S: Final = 0.1
+# The last three digits of an id.
+_LOW: Final = tuple(f"{number:03x}" for number in range(4_096))
 # A few streams may always fail over at once, whatever the share: with ten live, 10 % would be one.
 MIN_FAILOVERS: Final = 8
 # Streams moved away from a replica that will go dark, per tick: 80 a second.
@@ -101,13 +103,17 @@ class Service:
         self._lingering: list[tuple[float, Leg]] = []
         self._prefix = f"req_{secrets.token_hex(8)}"
         self._number = 0
+        self._stem = f"{self._prefix}{0:05x}"
 
     # --- names and small things -------------------------------------------------
 
     def new_id(self) -> str:
         """Unique: 64 random bits for the process, a count within it."""
-        self._number += 1
-        return f"{self._prefix}{self._number:08x}"
+        number = self._number = self._number + 1
+        low = number & 0xFFF
+        if not low:
+            self._stem = f"{self._prefix}{number >> 12:05x}"
+        return self._stem + _LOW[low]
 
     def spawn(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(coro)

@@ -101,7 +101,10 @@ class Meter:
             ex = bill.ex
             try:
                 text = line(ex, bill, ex.prompt_tokens or 0, ex.output_tokens or 0, ex.finish or "", ex.estimated)
-            except ValueError as error:  # an engine's absurd number must not cost the rest of the group its records
+            except (
+                ValueError,
+                OverflowError,
+            ) as error:  # an engine's absurd number must not cost the rest of the group its records
                 log.error("usage of %s cannot be written: %s", ex.id, error)
                 continue
             values += (ex.id, text)
