@@ -165,7 +165,7 @@ def test_what_is_expected_is_kept_once_an_hour_as_a_forecast_with_its_moment():
     }  # fmt: skip
     for one in found:
         assert (one.kind, one.known_at, one.at) == ("forecast", now, T0)
-        assert one.source == "dispatch: analog"
+        assert one.source == ("dispatch: last week's demand" if one.what == "demand" else "dispatch: analog")
         assert len(one.values) == len(one.low) == len(one.high) == 48
         assert all(a <= b <= c for a, b, c in zip(one.low, one.values, one.high, strict=True))
     assert len(expected(controller, now + FIVE)) == len(found)

@@ -1,11 +1,13 @@
 """Promises: what can be sold, what a peak costs, what a baseline is."""
 
+import asyncio
 from datetime import date, timedelta
 
 import msgspec
 import pytest
-from tests.dispatch.fleets import T0
+from tests.dispatch.fleets import T0, demand, fleet, network, price, store, weather
 
+from tieline.dispatch import Controller, Settings
 from tieline.dispatch.promises import (
     FOUR_CP,
     TWELVE_CP,
@@ -13,11 +15,9 @@ from tieline.dispatch.promises import (
     NotKeepable,
     check,
     floor_w,
-    performance_w,
     sheddable,
-    ten_of_ten,
 )
-from tieline.records import Commitment
+from tieline.records import Commitment, Fault
 
 HOUR = timedelta(hours=1)
 
@@ -94,8 +94,49 @@ def test_odds_of_a_month_name_no_more_peaks_than_it_has():
     assert FOUR_CP.calibrated([0.5] * 4) == 0.5
 
 
-def test_baselines():
-    assert ten_of_ten([1.0] * 9, [False] * 9) is None
-    days = [10.0] * 10 + [99.0]
-    assert ten_of_ten(days, [False] * 10 + [True]) == 10.0
-    assert performance_w(30e6, [5e6, 7e6]) == 24e6
+# --- a floor holds whatever decides ---------------------------------------------------
+
+
+def reserve(mw: float, **more) -> Commitment:
+    return msgspec.structs.replace(offer(mw), status="accepted", commitment_id="c-1", **more)
+
+
+def drawn_by(policy: str, *batch, start=T0) -> tuple[float, list]:
+    told = [*(price(900.0, at=T0 - 48 * HOUR + n * HOUR) for n in range(72)), network(), weather(15), demand(0.0)]
+    settings = Settings(policy=policy, restore_share_per_5min=None)
+    plan = asyncio.run(Controller(store(*told, *batch), fleet(), settings).step(start))[0]
+    return sum(p.target_w for p in plan.setpoints if "rigs" in p.unit_id), [p.reason for p in plan.setpoints]
+
+
+LATE = Fault(at=T0, known_at=T0, source="t", kind="simulated", site_id="tx-1", what="late_solve")
+
+
+@pytest.mark.parametrize(
+    ("policy", "more"), [("strike", ()), ("lookahead", ()), ("lookahead", (LATE,))], ids=["strike", "lookahead", "late"]
+)
+def test_below_the_floor_on_price_would_be_a_breach_whoever_decides(policy, more):
+    # 900 USD/MWh is nine times any strike here: without a promise all rigs rest.
+    assert drawn_by(policy, *more)[0] < 1e6
+    watts, reasons = drawn_by(policy, reserve(20), *more)
+    assert watts == pytest.approx(20e6, rel=0.01) if policy == "strike" else watts >= 20e6 * 0.99
+    assert "commitment" in {r.rule for r in reasons}
+    called = msgspec.structs.replace(reserve(20), status="deployed", known_at=T0)
+    assert drawn_by(policy, reserve(20), called, *more)[0] < 1e6
+
+
+def test_a_floor_holds_where_the_price_is_not_known():
+    told = [network(), weather(15), demand(0.0), reserve(20)]
+    for policy in ("strike", "lookahead"):
+        controller = Controller(store(*told), fleet(), Settings(policy=policy, restore_share_per_5min=None))
+        plan = asyncio.run(controller.step(T0))[0]
+        assert plan.decided_by.endswith("(fallback)")
+        assert sum(p.target_w for p in plan.setpoints if "rigs" in p.unit_id) >= 20e6 * 0.99
+        assert any("a reserve sold must be drawing" in p.reason.text for p in plan.setpoints)
+
+
+def test_above_its_floor_the_strike_decides():
+    told = [*(price(20.0, at=T0 - 48 * HOUR + n * HOUR) for n in range(72)), network(), weather(15), demand(0.0)]
+    for batch in (told, [*told, reserve(20)]):
+        controller = Controller(store(*batch), fleet(), Settings(policy="strike", restore_share_per_5min=None))
+        plan = asyncio.run(controller.step(T0))[0]
+        assert sum(p.target_w for p in plan.setpoints if "rigs" in p.unit_id) > 45e6

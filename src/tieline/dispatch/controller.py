@@ -33,6 +33,9 @@ from tieline.fleet.physics import GPU_AUX
 from tieline.records import Mode, Plan, Setpoint
 from tieline.store import Store
 
+# A reserve's load comes back in stages, so it starts to run half an hour ahead.
+FLOOR_LEAD = timedelta(minutes=30)
+
 
 class Controller:
     """Decides for a whole fleet. Holds what it last asked of each site, read back from the store at a start."""
@@ -122,6 +125,7 @@ class Controller:
                 self.table,
                 targets=targets,
                 restore_w=self._restore_w(site, interval, now),
+                floor_w=self._sold_w(site, interval),
             )
             plans.append(self._plan(site, view, decision, interval, now, hashprice_usd, cost, serving, why_not))
         if self.settings.policy == "lookahead":
@@ -156,11 +160,7 @@ class Controller:
 
     def _targets(self, wish: Wish, base: dict[str, float], interval: Interval) -> dict[str, Target]:
         arrays, seen = self.arrays, wish.seen
-        lead = timedelta(minutes=30)
-        sold: dict[str, float] = {}
-        for site_id in {c.site_id for c in self.outlook.commitments.values()}:
-            mine = (c for c in self.outlook.commitments.values() if c.site_id == site_id)
-            sold[site_id] = floor_w(mine, interval.start, interval.end, lead) - base.get(site_id, 0.0)
+        sold = {s.id: self._sold_w(s, interval) - base.get(s.id, 0.0) for s in self.fleet.sites}
         found = {}
         sure = np.isfinite(seen.run) & np.isfinite(seen.sleep)
         for g, unit_id in enumerate(arrays.unit_ids):
@@ -182,6 +182,11 @@ class Controller:
                 floor=floor,
             )
         return found
+
+    def _sold_w(self, site: Site, interval: Interval) -> float:
+        """Load that accepted reserves need drawn: a floor, until each is called or released."""
+        mine = (c for c in self.outlook.commitments.values() if c.site_id == site.id)
+        return floor_w(mine, interval.start, interval.end, FLOOR_LEAD)
 
     def _base_w(self, site: Site, view: SiteView, wanted: dict[str, Wanted]) -> float:
         """Load that comes before mining: inference, and what cannot be moved."""

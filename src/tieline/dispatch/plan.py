@@ -36,6 +36,7 @@ class Target:
     stay_usd: float  # what running on is worth over resting, over the horizon
     start_usd: float
     floor: float = 0.0  # share that must run because it is promised
+    above_by_strike: bool = False  # only the floor is given: above it the strike decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,11 @@ def plan_site(
     table: GpuTable,
     targets: Mapping[str, Target] | None = None,
     restore_w: float | None = None,
+    floor_w: float = 0.0,
 ) -> Decision:
     """`last` None: nothing decided before, or too long ago. `targets` replace the strike where given;
-    `restore_w` bounds how far mining may rise above what it was last asked to draw."""
+    `restore_w` bounds how far mining may rise above what it was last asked to draw; `floor_w` is what promised reserves
+    need mining to draw where no targets say so."""
     site = view.site
     room = _Room(view.limit_w, {f.id: f.limit_w for f in site.feeders})
     points: dict[str, Setpoint] = {}
@@ -145,8 +148,11 @@ def plan_site(
         )
         for g in groups
     }
+    by = "lookahead" if targets is not None else "strike"
+    if floor_w > 0 and not any(g.id in (targets or {}) for g in groups):
+        targets = {**(targets or {}), **_floors(groups, bids, floor_w)}
     if keep or cost is None or hashprice_usd is None:
-        chosen = _kept(view, groups, bids, last, room, why_unknown if unknown else "", settings)
+        chosen = _kept(view, groups, bids, last, room, why_unknown if unknown else "", settings, targets)
     else:
         drawn = sum(p.target_w for p in points.values()) + sum(stuck[g.id] for g in groups)
         chosen = {}
@@ -180,7 +186,6 @@ def plan_site(
             shares={mode: round(share, 6) for mode, share in fill.shares(bid).items()},
             expected_usd_per_h=net,
         )
-    by = "lookahead" if targets is not None else "strike"
     notes = [why_unknown] if unknown else []
     if infeasible_w > _EPS_W:
         notes.append(f"infeasible by {_mw(infeasible_w)}: what cannot be moved exceeds {worst}")
@@ -329,6 +334,8 @@ def _stack(
         price = flat_price if flat_price is not None else cost.marginal(load_w)
         pays = step.bid_usd_per_mwh > price
         cap = 1.0 if target is None else target.run if n == 0 else fill[n - 1]
+        if target is not None and target.above_by_strike and pays:
+            cap = 1.0
         ask_w = step.power_w * cap
         if not pays and (target is None or n > 0):
             blocked.add(name)
@@ -374,13 +381,18 @@ def _kept(
     room: _Room,
     why_unknown: str,
     settings: Settings,
+    targets: Mapping[str, Target] | None = None,
 ) -> dict[str, tuple[Fill, Reason]]:
-    """What was last decided, under today's limits; least efficient rigs give way first."""
+    """What was last decided, under today's limits; least efficient rigs give way first. A floor that is promised holds
+    whatever is not known."""
     found = {}
     for group in sorted(groups, key=lambda g: g.rig.efficiency_j_th):
         bid = bids[group.id]
         before = None if last is None else last.get(group.id)
         asked = bid.rest_w if before is None else min(before.target_w, bid.full_w)
+        floor_w = _floor_of(bid, targets.get(group.id) if targets is not None else None)
+        promised = floor_w > asked + _EPS_W
+        asked = max(asked, floor_w)
         power_w = min(asked, room.left(group.feeder))
         room.take(group.feeder, power_w)
         hold = view.hold_plan
@@ -391,10 +403,33 @@ def _kept(
             text = f"{why_unknown}: " + (
                 f"{settings.rest_mode}, nothing was decided before" if before is None else "last decision kept"
             )
+        if promised:
+            rule, text = "commitment", f"{text}; a reserve sold must be drawing {_mw(floor_w)} here"
         if power_w < asked - _EPS_W:
             rule, text = view.limit_rule, f"{text}; {view.limit_note} allows {_mw(power_w)}"
         found[group.id] = (_fill_of(bid, power_w), Reason(rule=rule, text=text, limit_w=view.limit_w))
     return found
+
+
+def _floors(groups: list[RigGroup], bids: Mapping[str, GroupBid], floor_w: float) -> dict[str, Target]:
+    """Which share of which group must run for a floor, the best rigs first; the strike decides above it."""
+    found: dict[str, Target] = {}
+    left_w = floor_w
+    for group in sorted(groups, key=lambda g: (g.rig.efficiency_j_th, g.id)):
+        bid = bids[group.id]
+        if left_w <= _EPS_W or not bid.steps:
+            continue
+        whole_w = bid.rest_w + bid.steps[0].power_w
+        share = min(1.0, left_w / whole_w)
+        left_w -= share * whole_w
+        found[group.id] = Target(share, bid.rest, 0.0, 0.0, floor=share, above_by_strike=True)
+    return found
+
+
+def _floor_of(bid: GroupBid, target: Target | None) -> float:
+    if target is None or target.floor <= 0 or not bid.steps:
+        return 0.0
+    return target.floor * (bid.rest_w + bid.steps[0].power_w)
 
 
 def _stuck_w(view: SiteView, group: RigGroup, aux: float) -> float:

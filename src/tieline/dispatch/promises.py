@@ -1,4 +1,4 @@
-"""Promises as objects: commitments to the grid, coincident peaks, baselines. Rules change; code should not.
+"""Promises as objects: commitments to the grid, coincident peaks. Rules change; code should not.
 
 Pure. A load reserve must be drawing what it sells, so an accepted one is a floor until it is deployed or
 released. A commitment is accepted only if what can really be shed within its response time, for its duration,
@@ -151,17 +151,6 @@ def floor_w(commitments: Iterable[Commitment], start: datetime, end: datetime, l
     """Load that accepted reserves need drawn in [start, end); `lead` ahead of each, since load comes back in
     stages. Deployed or released promises bind no more."""
     return sum(c.power_w for c in commitments if c.status == "accepted" and c.at - lead < end and c.until > start)
-
-
-def ten_of_ten(days_wh: Sequence[float], called: Sequence[bool], adjustment: float = 1.0) -> float | None:
-    """Baseline: mean of the last ten like days without a call, times a same-day adjustment; None with fewer."""
-    clear = [wh for wh, was in zip(days_wh, called, strict=True) if not was][-10:]
-    return None if len(clear) < 10 else sum(clear) / 10.0 * adjustment
-
-
-def performance_w(before_w: float, during_w: Sequence[float]) -> float:
-    """Meter before/after: the load before the call less the mean load during it."""
-    return before_w - sum(during_w) / len(during_w) if during_w else 0.0
 
 
 def _overlaps(one: Commitment, other: Commitment) -> bool:
