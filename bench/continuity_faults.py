@@ -1,18 +1,22 @@
-"""Engines that can be failed on cue: a real llama.cpp process behind a proxy that counts tokens.
+"""Engines that can be failed on cue: real llama.cpp processes behind proxies that count tokens.
 
-The proxy passes bytes both ways and, at the token it was told, does to one answer what happens at sites: the
-process is killed with SIGKILL, the link is cut, falls silent, breaks inside a frame, answers 503, or crawls.
+A request that carries a plan's name in its `user` field is failed at that plan's token, once; whatever else runs
+on the engine goes on. So many streams can be failed at once, each at its own token. A plan may also kill or
+freeze the engine's process, and then everything on it dies.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 
@@ -20,35 +24,70 @@ ENGINE = """
 import sys, xllamacpp as x
 p = x.CommonParams()
 p.model.path, p.port, p.hostnames = sys.argv[1], int(sys.argv[2]), ["127.0.0.1"]
-p.n_ctx, p.n_parallel, p.n_gpu_layers = 8192, 4, 0
+p.n_ctx, p.n_parallel, p.n_gpu_layers = 16384, 8, 0
 p.cpuparams.n_threads = p.cpuparams_batch.n_threads = 1
 p.model_alias, p.use_jinja = {"tieline-self-test"}, True
 s = x.Server(p)
 sys.stdin.read()
 """
 MODEL = str(files("tieline.edge.selftest") / "tieline-selftest.gguf")
-FAULTS = ("kill", "cut", "stall", "half", "storm", "loris")
+# Of one stream; and of the whole engine.
+STREAM_FAULTS = ("cut", "stall", "half", "loris", "storm")
+ENGINE_FAULTS = ("kill", "freeze")
+# How long all other answers are 503 in a storm.
+STORM_S = 0.5
+LORIS_S = 0.25
+_TOKEN = re.compile(rb'"(?:content|text|delta|arguments)": ?"[^"]')
+_END = re.compile(rb'"finish_reason": ?"|"response\.output_text\.done"')
+_USER = re.compile(rb'"user": ?"(plan-[0-9]+)"')
+
+
+@dataclass
+class Plan:
+    """What happens to one request, at which token (for a whole answer: after how many milliseconds)."""
+
+    fault: str
+    at: int
+    pace_s: float = 0.0
+    fired_at: float = 0.0
+    left_at: float = 0.0  # when the endpoint dropped the failed connection
+    seen_at: float = 0.0  # when the request reached an engine
+
+    @property
+    def fired(self) -> bool:
+        return self.fired_at > 0
+
+
+class Plans:
+    """Plans by name; the name travels in the request."""
+
+    def __init__(self) -> None:
+        self._plans: dict[str, Plan] = {}
+        self.storm_until = 0.0
+
+    def add(self, plan: Plan) -> str:
+        name = f"plan-{len(self._plans)}"
+        self._plans[name] = plan
+        return name
+
+    def of(self, body: bytes) -> Plan | None:
+        found = _USER.search(body)
+        return None if found is None else self._plans.get(found[1].decode())
 
 
 @dataclass
 class Engine:
-    """One engine and its proxy. Arm it with `fault` and `at`; it disarms itself after one answer."""
+    """One engine process and the proxy before it."""
 
     name: str
-    fault: str = ""
-    at: int = 0
-    fired_at: float = 0.0
+    plans: Plans
     port: int = 0
     engine_port: int = 0
-    notice: Callable[[Engine], None] | None = None
+    requests: int = 0
     _process: subprocess.Popen[bytes] | None = None
     _server: asyncio.Server | None = None
-    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _silent: bool = False
-    _crawl: bool = False
-    storming: bool = False
-    cut_off: bool = False
+    _live: set[asyncio.Task[None]] = field(default_factory=set)
+    on_notice: Callable[[Engine], None] | None = None
 
     @property
     def url(self) -> str:
@@ -56,48 +95,39 @@ class Engine:
 
     async def start(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
             self.port = self._server.sockets[0].getsockname()[1]
-            probe = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-            self.engine_port = probe.sockets[0].getsockname()[1]
-            probe.close()
-            await probe.wait_closed()
-        self._spawn()
+            self.engine_port = await free_port()
+        await self.heal()
+
+    async def heal(self) -> None:
+        """The process runs and answers."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
         until = time.monotonic() + 30
         while time.monotonic() < until:
-            try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.engine_port)
-                writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-                answer = await reader.read(64)
-                writer.close()
-                if b" 200 " in answer:
+            if self._process is None or self._process.poll() is not None:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", ENGINE, MODEL, str(self.engine_port)],
+                    stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                )  # fmt: skip
+            with suppress(OSError, TimeoutError):
+                if (await fetch(self.engine_port, "GET", "/health", timeout_s=1.0))[0] == 200:
                     return
-            except OSError:
-                self._spawn()
             await asyncio.sleep(0.05)
         raise TimeoutError(f"engine {self.name} did not start")
 
-    def _spawn(self) -> None:
-        if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", ENGINE, MODEL, str(self.engine_port)],
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-
-    async def heal(self) -> None:
-        """All well again."""
-        self.fault, self._silent, self.storming, self.cut_off, self._crawl = "", False, False, False, False
-        for task in list(self._tasks):
-            task.cancel()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        await asyncio.sleep(0.01)
-        await self.start()
-
     def kill(self) -> None:
+        """kill -9, and every connection with it."""
         if self._process is not None and self._process.poll() is None:
             os.kill(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        for task in list(self._live):
+            task.cancel()
+
+    def freeze(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
 
     def stop(self) -> None:
         self.kill()
@@ -107,114 +137,152 @@ class Engine:
     # --- the proxy --------------------------------------------------------------
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._live.add(task)
         try:
-            if self.cut_off:
-                writer.transport.abort()
-                return
-            back, forth = await asyncio.open_connection("127.0.0.1", self.engine_port)
-            self._writers.add(forth)
-            up = asyncio.create_task(self._up(reader, writer, forth))
-            try:
-                await self._down(back, writer)
-            finally:
-                up.cancel()
-                forth.close()
-                self._writers.discard(forth)
-        except (OSError, asyncio.CancelledError):
-            pass
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: *(\d+)", head, re.I)
+            body = await reader.readexactly(int(length[1])) if length else b""
+            await self._answer(head, body, reader, writer)
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            writer.transport.abort()
+        except asyncio.CancelledError:  # the engine was killed
+            writer.transport.abort()
         finally:
-            self._writers.discard(writer)
+            self._live.discard(task)
             writer.close()
 
-    async def _up(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, forth: asyncio.StreamWriter
+    async def _answer(
+        self, head: bytes, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        while data := await reader.read(65536):
-            if self.storming and data.startswith(b"POST "):
-                writer.write(b"HTTP/1.1 503 Busy\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\nbusy")
-                continue
-            if self.fault and self.at < 0 and b" /v1/chat/completions " in data:  # -at ms into a whole answer
-                asyncio.get_running_loop().call_later(-self.at / 1e3, self._strike)
-            forth.write(data)
-        forth.close()
-
-    def _strike(self) -> None:
-        """The armed fault, by the clock instead of the token: for answers that come in one piece."""
-        fault, self.fault = self.fault, ""
-        if not fault or fault == "storm":
+        """One request, one connection: the engine is asked to close after it, and so do we."""
+        plan = self.plans.of(body)
+        asked = head.startswith(b"POST /v1/")
+        if asked and time.monotonic() < self.plans.storm_until:
+            text = b'{"error": {"message": "busy", "type": "overloaded", "param": null, "code": "busy"}}'
+            writer.write(
+                b"HTTP/1.1 503 Busy\r\ncontent-type: application/json\r\nconnection: close\r\n"
+                b"content-length: %d\r\n\r\n" % len(text) + text
+            )
+            await writer.drain()
             return
-        self.fired_at = time.monotonic()
-        if fault == "kill":
-            self.kill()
-        elif fault in ("cut", "half"):
-            self.cut_off = fault == "cut"
-            for one in list(self._writers):
-                one.transport.abort()
-        elif fault == "stall":
-            self._silent = True
-        elif fault == "loris":
-            self._crawl = True
-        elif fault == "notice" and self.notice is not None:
-            self.notice(self)
+        if asked:
+            self.requests += 1
+        gone = asyncio.create_task(reader.read(1))  # ends when the endpoint drops the connection
+        if plan is not None:
+            plan.seen_at = plan.seen_at or time.monotonic()
+            gone.add_done_callback(lambda _: _mark_left(plan))
+        back = forth = None
+        try:
+            back, forth = await asyncio.open_connection("127.0.0.1", self.engine_port, limit=1 << 24)
+            lines = [one for one in head.split(b"\r\n")[:-2] if not one.lower().startswith(b"connection:")]
+            forth.write(b"\r\n".join((*lines, b"connection: close", b"", b"")) + body)
+            top = await back.readuntil(b"\r\n\r\n")
+            if b"text/event-stream" in top:
+                work = asyncio.create_task(self._stream(top, back, writer, plan))
+            else:
+                work = asyncio.create_task(self._whole(top, back, writer, plan))
+            try:
+                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                work.cancel()
+                await asyncio.wait({work})
+            if not work.cancelled() and (error := work.exception()) is not None:
+                raise error
+        finally:
+            gone.cancel()
+            if forth is not None:
+                forth.transport.abort()
 
-    async def _down(self, back: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _stream(
+        self, top: bytes, back: asyncio.StreamReader, writer: asyncio.StreamWriter, plan: Plan | None
+    ) -> None:
+        writer.write(top)
         tokens = 0
-        while data := await back.read(65536):
-            # Only what is generated counts; an armed fault waits for an answer with that many tokens.
-            counted = data.count(b'"content":"') - data.count(b'"content":""')
-            if (
-                not self.fault
-                or self.fault == "storm"
-                or self.at < 0
-                or tokens + counted < self.at
-                or not (counted or self.at == 0)
-            ):
-                tokens += counted
-                await self._pass(data, writer)
-                continue
-            tokens += counted
-            await self._fire(data, writer)
-        if self._silent:
-            await asyncio.sleep(3600)
-
-    async def _fire(self, data: bytes, writer: asyncio.StreamWriter) -> None:
-        fault, self.fault = self.fault, ""
-        if fault == "half":
-            writer.write(data[: len(data) // 2])
-            await writer.drain()
-        elif fault != "stall":
-            writer.write(data)
-            await writer.drain()
-        self.fired_at = time.monotonic()
-        if fault == "kill":
-            self.kill()
-        elif fault in ("cut", "half"):
-            self.cut_off = fault == "cut"
-            for one in list(self._writers):
-                one.transport.abort()
-            raise ConnectionResetError
-        elif fault == "stall":
-            self._silent = True
-            writer.write(data)
-        elif fault == "loris":
-            self._crawl = True
-        elif fault == "notice" and self.notice is not None:
-            self.notice(self)
-
-    async def _pass(self, data: bytes, writer: asyncio.StreamWriter) -> None:
-        if self._silent:
-            await asyncio.sleep(3600)
-        if self._crawl:
-            for byte in data:
-                if writer.is_closing():
-                    raise ConnectionResetError
-                writer.write(bytes((byte,)))
-                await asyncio.sleep(0.25)
-            return
-        writer.write(data)
+        tail = b""
+        while (size := int((await back.readline()).strip() or b"0", 16)) > 0:
+            tail += await back.readexactly(size)
+            await back.readexactly(2)
+            *frames, tail = tail.split(b"\n\n")
+            for frame in frames:
+                frame += b"\n\n"
+                token = _TOKEN.search(frame) is not None and b'_text.done"' not in frame
+                if (
+                    plan is not None and plan.fault and not plan.fired and tokens == plan.at
+                    and (token or (tokens and _END.search(frame)))
+                ):  # fmt: skip
+                    await self._fire(plan, frame, writer)
+                tokens += token
+                writer.write(b"%x\r\n%b\r\n" % (len(frame), frame))
+                await writer.drain()
+                if token and plan is not None and plan.pace_s:
+                    await asyncio.sleep(plan.pace_s)
+        writer.write(b"0\r\n\r\n")
         await writer.drain()
+
+    async def _whole(
+        self, top: bytes, back: asyncio.StreamReader, writer: asyncio.StreamWriter, plan: Plan | None
+    ) -> None:
+        body = await back.read(-1)
+        if plan is not None and plan.fault and not plan.fired:
+            await asyncio.sleep(plan.at / 1e3)
+            await self._fire(plan, top + body, writer, chunked=False)
+        writer.write(top + body)
+        await writer.drain()
+
+    async def _fire(self, plan: Plan, data: bytes, writer: asyncio.StreamWriter, *, chunked: bool = True) -> None:
+        """Never returns for a fault that ends this answer."""
+        framed = b"%x\r\n%b\r\n" % (len(data), data) if chunked else data
+        plan.fired_at = time.monotonic()
+        match plan.fault:
+            case "kill":
+                self.kill()
+                raise ConnectionResetError
+            case "freeze":
+                self.freeze()
+            case "storm":
+                self.plans.storm_until = plan.fired_at + STORM_S
+            case "half":
+                writer.write(framed[: len(framed) // 2])
+                await writer.drain()
+                await asyncio.sleep(0.005)
+            case "loris":
+                for byte in framed * 400:
+                    writer.write(bytes((byte,)))
+                    await asyncio.sleep(LORIS_S)
+        if plan.fault in ("stall", "freeze"):
+            await asyncio.sleep(3_600)
+        writer.transport.abort()
+        raise ConnectionResetError
+
+
+def _mark_left(plan: Plan) -> None:
+    if not plan.left_at:
+        plan.left_at = time.monotonic()
+
+
+async def free_port() -> int:
+    probe = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = int(probe.sockets[0].getsockname()[1])
+    probe.close()
+    await probe.wait_closed()
+    return port
+
+
+async def fetch(
+    port: int, method: str, path: str, body: object = None, *, host: str = "127.0.0.1", timeout_s: float = 10.0
+) -> tuple[int, bytes]:
+    """A small call: (status, body)."""
+    text = b"" if body is None else json.dumps(body).encode()
+    async with asyncio.timeout(timeout_s):
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(
+            f"{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n".encode()
+            + text
+        )
+        raw = await reader.read(-1)
+        writer.close()
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    return (int(head.split(b" ")[1]) if head.startswith(b"HTTP/") else 0), rest

@@ -23,6 +23,7 @@ class Able(Scripted):
     def __init__(self, model: str = "scripted", **given: Any) -> None:
         super().__init__(model=model, owner="scripted", **given)
         self.die_before: str | None = None  # drop the connection before this event of a Responses stream
+        self.die_after_deltas: int | None = None
         self.deaths = 0
 
     async def _answer(self, path: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
@@ -95,8 +96,10 @@ class Able(Scripted):
         self, writer: asyncio.StreamWriter, events: list[tuple[str | None, dict[str, Any]]], *, done: bool
     ) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        deltas = 0
         for name, value in events:
-            if name is not None and name == self.die_before:
+            deltas += name == "response.output_text.delta"
+            if (name is not None and name == self.die_before) or deltas - 1 == self.die_after_deltas:
                 self.deaths += 1
                 writer.close()
                 raise ConnectionResetError

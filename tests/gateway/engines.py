@@ -22,6 +22,8 @@ from typing import Any
 WORDS = tuple(
     f"{word}{index} " for index, word in enumerate(("Zürich", "power", "«grid»", "pool", "東京", "site") * 20)
 )
+# How many words each of several answers is behind the one before.
+LAG = 10
 _PIECE = re.compile(r"\s*\S+\s?|\s+")
 
 
@@ -63,6 +65,8 @@ class Scripted:
         self._writers: set[asyncio.StreamWriter] = set()
         self.gate = asyncio.Event()
         self.gate.set()
+        self.opening = asyncio.Event()  # before an answer's head, as while a prompt is read
+        self.opening.set()
 
     @property
     def url(self) -> str:
@@ -162,7 +166,8 @@ class Scripted:
             messages = body.get("messages") or [{"role": "user", "content": str(body.get("prompt"))}]
             if messages[-1]["role"] == "assistant":
                 done = len(self.tokens(messages[-1]["content"]))
-            prompt_tokens = len(self.tokens(self.prompt(messages)))
+            begun = messages[-1]["role"] == "assistant"
+            prompt_tokens = len(self.tokens(self.prompt(messages[:-1] if begun else messages))) + done
             limit = body.get("max_tokens") or body.get("max_completion_tokens")
         words = list(self.words[done:])
         finish = "stop"
@@ -171,24 +176,26 @@ class Scripted:
         if not body.get("stream"):
             await self._whole(path, words, finish, prompt_tokens, writer)
             return
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         faults = self.faults if self.faults.times > 0 else Faults()
         faults.times -= 1
         self.running += 1
+        await self.opening.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         names = {"id": f"chatcmpl-{self.name}", "created": 1, "model": self.model, "object": "chat.completion.chunk"}
 
         def frame(value: object) -> bytes:
             text = b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
             return b"%x\r\n%b\r\n" % (len(text), text)
 
-        def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
-            return frame({**names, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+        def chunk(delta: dict[str, Any], finish: str | None = None, at: int = 0) -> bytes:
+            return frame({**names, "choices": [{"index": at, "delta": delta, "finish_reason": finish}]})
 
         if not native:
             writer.write(chunk({"role": "assistant", "content": None}))
         for index in range(self.reasoning if not native else 0):
             writer.write(chunk({"reasoning_content": f"think{index} "}))
-        for index in range(len(words) + 1):
+        several = body.get("n") or 1
+        for index in range(len(words) + LAG * (several - 1) + 1):
             if faults.die_after == index:
                 writer.transport.abort()
                 raise ConnectionResetError
@@ -204,11 +211,19 @@ class Scripted:
                 writer.write(b"0\r\n\r\n")
                 self.running -= 1
                 return
-            if index == len(words):
+            if index == len(words) + LAG * (several - 1):
                 break
             await self.gate.wait()
             if self.pause_s:
                 await asyncio.sleep(self.pause_s)
+            if several > 1:  # each answer some words behind the one before
+                for at in range(several):
+                    if 0 <= (place := index - LAG * at) < len(words):
+                        writer.write(chunk({"content": words[place]}, at=at))
+                    if place == len(words) - 1:
+                        writer.write(chunk({}, finish, at))
+                await writer.drain()
+                continue
             word = words[index]
             if native:
                 writer.write(frame({"index": 0, "content": word, "tokens": [], "stop": False}))
@@ -230,9 +245,10 @@ class Scripted:
                 )
             )  # fmt: skip
         else:
-            writer.write(chunk({}, "tool_calls" if self.tool_call else finish))
+            if several == 1:
+                writer.write(chunk({}, "tool_calls" if self.tool_call else finish))
             if (body.get("stream_options") or {}).get("include_usage") and not faults.no_usage:
-                usage = {"prompt_tokens": prompt_tokens, "completion_tokens": len(words) + self.reasoning}
+                usage = {"prompt_tokens": prompt_tokens, "completion_tokens": several * len(words) + self.reasoning}
                 writer.write(frame({**names, "choices": [], "usage": usage}))
             writer.write(b"e\r\ndata: [DONE]\n\n\r\n")
         writer.write(b"0\r\n\r\n")

@@ -42,7 +42,7 @@ def on_answer(ex: Exchange, leg: Leg, head: ResponseHead, body: bytes) -> None:
         _engine_refused(ex, leg, status, body)
     else:
         ex.end_leg(leg, "error")
-        leg.backend.succeeded(None)
+        leg.backend.succeeded()
         ex.refuse(_relayed(status, body))
 
 
@@ -67,7 +67,7 @@ def _answered(ex: Exchange, leg: Leg, body: bytes) -> None:
         plain["model"] = ex.request.model
         body = _encode(plain)
     ex.first_token_at = leg.first_at
-    leg.backend.succeeded(None if leg.first_at is None else leg.first_at - leg.started_at)
+    leg.backend.succeeded()
     ex.end_leg(leg, ex.finish or "stop")
     ex.tail = body
     if ex.output_tokens is None and usage is None:
@@ -97,7 +97,7 @@ def _engine_refused(ex: Exchange, leg: Leg, status: int, body: bytes) -> None:
         leg.backend.failed(ex.now())
     ex.svc.stats.failures[leg.backend.id, f"status {status}"] += 1
     if ex.delivered:
-        failover.take_over(ex)
+        failover.go_on(ex, f"status {status}")
     elif ex.tries < failover.MAX_TRIES:
         ex.place(frozenset((leg.backend.id,)))
     elif status in (429, 503):

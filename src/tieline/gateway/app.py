@@ -38,6 +38,8 @@ log = logging.getLogger("tieline.gateway")
 
 # An engine given by address is asked this often; a refused connection is noticed by requests at once.
 CHECK_EVERY_S: Final = 2.0
+# ... and one that a stream was lost on, this soon.
+CHECK_SOON_S: Final = 0.5
 CHECK_TIMEOUT_S: Final = 2.0
 # A site's plan and orders, from the core.
 ASK_SITE_S: Final = 2.0
@@ -230,7 +232,10 @@ async def _watch(svc: Service, backend: Backend) -> None:
     """An engine given by address: ask what it serves and whether it is well."""
     while True:
         await _check(svc, backend)
-        await asyncio.sleep(CHECK_EVERY_S if backend.state is State.READY else 0.5)
+        well = backend.state is State.READY and backend.lost_at is None
+        until = svc.loop.time() + (CHECK_EVERY_S if well else CHECK_SOON_S)
+        while svc.loop.time() < until and (backend.lost_at is None or not well):
+            await asyncio.sleep(0.25)
 
 
 async def _check(svc: Service, backend: Backend) -> None:
@@ -247,6 +252,7 @@ async def _check(svc: Service, backend: Backend) -> None:
             svc.turn(backend, State.STARTING)  # live streams say for themselves whether they are dead
         return
     backend.rtt_s = svc.loop.time() - began
+    backend.alive(began)
     _learn(svc, backend, listed)
     if not backend.held:
         svc.turn(backend, State.READY)

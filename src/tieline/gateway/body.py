@@ -32,7 +32,7 @@ TOOLS_FACTOR: Final = 3
 _NEVER: Final = frozenset(
     {
         "n_predict", "max_new_tokens", "n_cmpl", "id_slot", "timings_per_token", "return_progress", "return_tokens",
-        "lora", "priority", "return_token_ids", "continue_final_message", "post_sampling_probs", "best_of",
+        "lora", "priority", "continue_final_message", "post_sampling_probs", "best_of",
         "min_tokens", "min_new_tokens", "ignore_eos", "kv_transfer_params", "request_id", "regex_only",
     }
 )  # fmt: skip
@@ -105,6 +105,10 @@ class Request(msgspec.Struct, gc=False):
         if self.pictures:
             bound += sum(picture_bound(one, model.image, model.image_tokens) - one.inline for one in self.pictures)
         return bound
+
+    def asks(self, name: str) -> bool:
+        """Is this switch on?"""
+        return name in self.fields and bytes(self.fields[name]) == b"true"
 
     def encode(self, own_name: str, max_output: int) -> bytes:
         """The body as the engine gets it."""

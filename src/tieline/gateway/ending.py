@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from tieline.gateway import frames, resume, sse
+from tieline.gateway import frames, pieces, sse
 from tieline.gateway.errors import Refusal
 from tieline.gateway.leg import Leg
 from tieline.gateway.upstream import Backend
@@ -31,33 +31,39 @@ def on_leg_end(ex: Exchange, leg: Leg) -> None:
 
 def complete(ex: Exchange, leg: Leg) -> None:
     if leg.ended is None:
-        leg.backend.succeeded(None if leg.first_at is None else leg.first_at - leg.started_at)
+        leg.backend.succeeded()
         leg.finish_quietly(ex.finish or "stop")
         ex.record(leg, ex.finish or "stop")
         ex.svc.linger(leg)
         if ex.svc.queue.count:
             ex.svc.pump()
-    if ex.held:
+    if ex.held and not ex.resumed:
         ex.send(b"".join(ex.held))
         ex.held.clear()
-    if ex.request.kind == "responses":
+    if ex.request.kind == "responses" and not ex.resumed:
         if ex.output_tokens is None:
             ex.output_tokens, ex.estimated = leg.tokens, True
         close_account(ex, 200)
     elif ex.output_tokens is None or ex.prompt_tokens is None:
         ex.task = ex.svc.spawn(_count_then_end(ex))
     else:
-        _end_stream(ex)
+        end_stream(ex)
 
 
 async def _count_then_end(ex: Exchange) -> None:
-    await count_text(ex, "".join(ex.texts))
-    _end_stream(ex)
+    await count_text(ex, ex.text)
+    end_stream(ex)
 
 
-def _end_stream(ex: Exchange) -> None:
-    if ex.request.wants_usage and ex.names is not None:
-        frame = resume.usage_frame(
+def end_stream(ex: Exchange) -> None:
+    """All is counted: what ends the stream."""
+    if ex.request.kind == "responses" and ex.shape is not None:
+        finish = "length" if ex.finish == "incomplete" else "stop"
+        ex.tail = ex.shape.ending(
+            "".join(ex.texts), finish, ex.prompt_tokens or 0, ex.cached_tokens, ex.output_tokens or 0
+        )
+    elif ex.request.wants_usage and ex.names is not None:
+        frame = pieces.usage_frame(
             ex.public_names(), ex.request.kind, ex.prompt_tokens or 0, ex.cached_tokens,
             ex.output_tokens or 0,
         )  # fmt: skip
@@ -74,15 +80,16 @@ def refuse(ex: Exchange, refusal: Refusal) -> None:
     if ex.head_sent:
         if ex.request.kind == "responses":
             shape = ex.shape or frames.new_shape(ex, None)
+            shape.rewind(len(ex.held))
             ex.door.send(shape.failed(refusal, ex.id))
         else:
             ex.door.send(refusal.frame())
         ex.finish = "error"
-        _abandon(ex, refusal.status)
+        abandon(ex, refusal.status)
         ex.door.drop()
         return
     ex.finish = "error"
-    _abandon(ex, refusal.status)
+    abandon(ex, refusal.status)
     if ex.idempotency is not None and not ex.idempotency.done():
         ex.idempotency.set_result((refusal.status, refusal.headers(), refusal.body()))
     ex.door.answer(refusal.status, refusal.headers(), refusal.body())
@@ -95,10 +102,10 @@ def cancel(ex: Exchange) -> None:
     ex.finish = "cancelled"
     if ex.idempotency is not None and not ex.idempotency.done():
         ex.idempotency.cancel()
-    _abandon(ex, 499)
+    abandon(ex, 499)
 
 
-def _abandon(ex: Exchange, status: int) -> None:
+def abandon(ex: Exchange, status: int) -> None:
     """Stop all legs and bill what was delivered, counting it if the engine did not."""
     ex.status = status
     ex.done = True
@@ -110,25 +117,29 @@ def _abandon(ex: Exchange, status: int) -> None:
         if leg is not None:
             ex.end_leg(leg, ex.finish or "error")
     ex.svc.leave_queue(ex)
+    if ex.family is not None:  # each part counts what it delivered, then all is billed
+        for part in list(ex.family.live):
+            cancel(part)
+        return
     if ex.output_tokens is None and ex.tokens:
         ex.svc.spawn(_count_then_bill(ex, backend))
     else:
         if ex.output_tokens is None:
             ex.output_tokens = 0
             ex.prompt_tokens = ex.prompt_tokens if ex.tokens else 0
-        _bill(ex)
+        bill(ex)
 
 
 async def _count_then_bill(ex: Exchange, backend: Backend | None) -> None:
-    await count_text(ex, "".join(ex.texts), backend)
-    _bill(ex)
+    await count_text(ex, ex.text, backend)
+    bill(ex)
 
 
 async def count_text(ex: Exchange, text: str, backend: Backend | None = None) -> None:
     """Tokens of what was delivered and of the prompt, by an engine's own tokenizer; else estimated."""
     if backend is None and ex.leg is not None:
         backend = ex.leg.backend
-    prompt, output = await ex.svc.count(ex, text, backend)
+    prompt, output = await ex.svc.continuing.count(ex, text, backend)
     if ex.output_tokens is None:
         ex.output_tokens = output if output is not None and not ex.unkept else max(ex.tokens, 0)
     if ex.prompt_tokens is None:
@@ -143,12 +154,13 @@ def close_account(ex: Exchange, status: int) -> None:
         return
     ex.done = True
     ex.status = status
-    if not ex.svc.meter.bill(ex, wait=True):
+    if not ex.meter.bill(ex, wait=True):
         ex.on_billed()
 
 
-def _bill(ex: Exchange) -> None:
-    ex.svc.meter.bill(ex, wait=False)
+def bill(ex: Exchange) -> None:
+    """Nobody waits for this one: its client has been told how it ended, or is gone."""
+    ex.meter.bill(ex, wait=False)
     _gone(ex)
 
 
@@ -171,5 +183,7 @@ def _gone(ex: Exchange) -> None:
     # A leg knows its exchange: without this cycle memory returns at once, not at a collection.
     ex.leg = None
     svc.exchanges.discard(ex)
+    svc.slow.discard(ex)
+    ex.family = None
     svc.kept_bytes -= ex.text_bytes
     ex.text_bytes = 0

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tieline.gateway import ending, errors, resume
+from tieline.gateway import ending, errors, parts, pieces, resume, route
+from tieline.gateway.continuing import CannotContinueError
 from tieline.gateway.errors import Refusal
 from tieline.gateway.leg import Leg
 from tieline.gateway.resume import Way
@@ -25,6 +26,8 @@ MAX_HOPS: Final = 8
 MAX_TRIES: Final = 3
 # How often a resume looks again for a replica with room.
 LOOK_AGAIN_S: Final = 0.05
+# A move that has not begun by then is given up; the old replica goes on.
+MOVE_S: Final = 5.0
 
 
 def on_leg_failed(ex: Exchange, leg: Leg, ended: str, reason: str) -> None:
@@ -34,31 +37,51 @@ def on_leg_failed(ex: Exchange, leg: Leg, ended: str, reason: str) -> None:
     ex.end_leg(leg, ended)
     if ex.done:
         return
-    leg.backend.failed(ex.now())
+    leg.backend.failed(ex.now(), lost=ended != "error")
     ex.svc.stats.failures[leg.backend.id, ended] += 1
     ex.svc.log.info("leg failed: request=%s replica=%s ended=%s: %s", ex.id, leg.backend.id, ended, reason)
     if leg is ex.moving:
-        ex.moving = None
+        ex.moving, ex.hedging = None, False
         _unpark(ex)
         return
     if leg is not ex.leg:
         return
     if ex.moving is not None:  # it died while being moved away: the other one already continues
-        ex.leg, ex.moving = ex.moving, None
+        ex.leg, ex.moving, ex.hedging = ex.moving, None, False
         return
     if ex.resuming:
         return
     if ex.finish is not None and ex.finishes >= ex.request.answers:
         ending.complete(ex, leg)
         return
+    if ex.shape is not None and ex.delivered:
+        ex.shape.rewind(len(ex.held))
+    else:
+        ex.shape = None
     ex.held.clear()
-    ex.hold, ex.shape = ex.request.kind == "responses", None if not ex.unkept else ex.shape
+    ex.hold = ex.request.kind == "responses"
     ex.finish, ex.finishes = None, 0
-    if ex.delivered:
+    if ex.ids is not None:
+        ex.ids.lost()
+    if ended == "stalled":
+        ex.svc.slow.add(ex)
+    go_on(ex, reason)
+
+
+def go_on(ex: Exchange, reason: str) -> None:
+    """The one replica is lost: on another, from what was delivered; or the request again, if nothing was."""
+    if ex.answers is not None and ex.answers.texts and not ex.unkept:
+        for part in parts.split(ex):
+            ex.svc.exchanges.add(part)
+            if part.delivered:
+                take_over(part)
+            else:
+                part.place(frozenset())
+    elif ex.delivered:
         take_over(ex)
     elif ex.tries < MAX_TRIES:
         ex.names = ex.names if ex.opened else None
-        ex.place(frozenset((leg.backend.id,)))
+        ex.place(frozenset((ex.leg.backend.id,)) if ex.leg is not None else frozenset())
     else:
         ex.refuse(errors.engine_error(502, f"no replica could answer: {reason}"))
 
@@ -67,7 +90,7 @@ def take_over(ex: Exchange) -> None:
     if ex.unkept or len(ex.hops) >= MAX_HOPS:
         _give_up(ex, "the replica serving this stream was lost and the stream cannot be continued")
         return
-    ex.resuming = True
+    ex.resuming = ex.resumed = True
     ex.task = ex.svc.spawn(_search(ex))
 
 
@@ -76,6 +99,7 @@ async def _search(ex: Exchange) -> None:
     svc = ex.svc
     deadline = ex.now() + svc.settings.clocks.resume_s
     avoid: set[str] = {ex.leg.backend.id} if ex.leg is not None else set()
+    unable: dict[str, str] = {}  # replica: why not there
     svc.failovers.add(ex)
     try:
         while not ex.done:
@@ -83,30 +107,29 @@ async def _search(ex: Exchange) -> None:
                 _give_up(ex, "no replica could continue this stream in time")
                 return
             if svc.may_fail_over(ex):
-                backend = svc.choose(ex.want, avoid) or svc.choose(ex.want, frozenset())
+                backend = svc.choose_at_all(ex.want, avoid | unable.keys()) or svc.choose_at_all(ex.want, set(unable))
                 if backend is not None:
-                    if not _way_on(ex, backend):
-                        _give_up(ex, f"a {backend.engine or 'plain'} engine cannot continue this stream")
-                        return
-                    if await _continue_on(ex, backend, deadline - ex.now()):
-                        return
+                    try:
+                        if await _continue_on(ex, backend, deadline - ex.now()):
+                            return
+                    except CannotContinueError as error:
+                        unable[backend.id] = str(error)
+                        continue
                     avoid = {backend.id}
+                elif unable and all(one.id in unable for one in svc.serving(ex.want)):
+                    _give_up(ex, "this stream cannot be continued: " + "; ".join(sorted(set(unable.values()))))
+                    return
             await asyncio.sleep(LOOK_AGAIN_S)
     finally:
         svc.failovers.discard(ex)
         ex.resuming = False
 
 
-def _way_on(ex: Exchange, backend: Backend) -> bool:
-    return resume.way(ex.request, backend.engine, "x") is not Way.NONE
-
-
 async def _continue_on(ex: Exchange, backend: Backend, left_s: float, *, moving: bool = False) -> bool:
-    """Start a leg on `backend` from the text delivered so far. False: it could not."""
-    text = "".join(ex.texts)
+    """Start a leg on `backend` from the text delivered so far. False: it could not. Raises CannotContinueError."""
     try:
         async with asyncio.timeout(left_s):
-            leg = await ex.svc.continuation(ex, backend, text)
+            leg = await ex.svc.continuing.leg(ex, backend, ex.text)
     except (OSError, TimeoutError, msgspec.DecodeError) as error:
         backend.failed(ex.now())
         ex.svc.log.info("resume failed: request=%s replica=%s: %s", ex.id, backend.id, error)
@@ -126,11 +149,16 @@ async def _continue_on(ex: Exchange, backend: Backend, left_s: float, *, moving:
 
 
 def _finish_at_limit(ex: Exchange) -> None:
-    ex.finish = "length"
-    assert ex.names is not None
-    ex.send(resume.chat_frame(ex.public_names(), ex.request.kind, None, "length"))
-    assert ex.leg is not None
-    ending.complete(ex, ex.leg)
+    if ex.request.kind == "responses":
+        ex.finish = "incomplete"
+    else:
+        ex.finish = "length"
+        ex.send(pieces.frame(ex.public_names(), ex.request.kind, None, "length", index=ex.index or 0))
+    leg = ex.leg
+    if leg is None:
+        ending.end_stream(ex)
+    else:
+        ending.complete(ex, leg)
 
 
 def stalled(ex: Exchange, now: float) -> bool:
@@ -139,20 +167,21 @@ def stalled(ex: Exchange, now: float) -> bool:
     if leg is None or leg.ended is not None or ex.paused or ex.resuming or ex.moving is not None:
         return False
     clocks = ex.svc.settings.clocks
-    if leg.backend.suspect(now) and ex.svc.choose(ex.want, {leg.backend.id}) is not None:
-        return True
     silence = now - leg.last_at
-    if leg.first_at is None:
+    if leg.first_at is None and not leg.backend.suspect(now):
         return silence > (clocks.resume_s if ex.delivered else clocks.first_token_s)
-    if not leg.streaming:
-        return silence > clocks.idle_s
     if silence > clocks.idle_s:
         return True
+    if leg.backend.suspect(now):
+        late = silence > route.BEAT_S  # a stream that still flows is not held up by its site's missing heartbeats
+    else:
+        late = leg.streaming and silence > max(clocks.stall_floor_s, 5.0 * leg.gap_s)
     return (
-        silence > max(clocks.stall_floor_s, 5.0 * leg.gap_s)
-        and resume.way(ex.request, leg.backend.engine, "x") is not Way.NONE
+        late
         and not ex.unkept
-        and ex.svc.choose(ex.want, {leg.backend.id}) is not None
+        and ex.svc.may_leave(ex)
+        and (not ex.delivered or resume.holds(ex.request, leg.backend.engine, ids=ex.ids is not None) != "regenerate")
+        and ex.svc.choose_at_all(ex.want, {leg.backend.id}) is not None
     )
 
 
@@ -160,19 +189,24 @@ def move(ex: Exchange) -> None:
     """The replica was told to go dark: start the stream elsewhere, then leave."""
     leg = ex.leg
     if (
-        ex.done or leg is None or leg.ended is not None or ex.resuming or ex.moving is not None
+        ex.done or leg is None or leg.ended is not None or ex.resuming or ex.moving is not None or ex.held
         or not leg.streaming or not ex.texts or ex.unkept or ex.hold or ex.finish is not None
     ):  # fmt: skip
         return
     backend = ex.svc.choose(ex.want, {leg.backend.id})
-    if backend is None or not _way_on(ex, backend):
+    if backend is None or resume.way(ex.request, backend.engine, "x", ids=ex.ids is not None) is Way.NONE:
         return
     leg.parked = []
+    ex.resumed = True
     ex.task = ex.svc.spawn(_move_to(ex, backend))
 
 
 async def _move_to(ex: Exchange, backend: Backend) -> None:
-    if not await _continue_on(ex, backend, 5.0, moving=True):
+    try:
+        if not await _continue_on(ex, backend, MOVE_S, moving=True):
+            _unpark(ex)
+    except CannotContinueError as error:
+        ex.svc.log.info("not moved: request=%s replica=%s: %s", ex.id, backend.id, error)
         _unpark(ex)
 
 
@@ -180,7 +214,8 @@ def switch(ex: Exchange, leg: Leg) -> None:
     """The new replica's first frame is here: the old one may stop."""
     old, ex.leg, ex.moving = ex.leg, leg, None
     if old is not None:
-        ex.end_leg(old, "moved")
+        ex.end_leg(old, "hedged" if ex.hedging else "moved")
+    ex.hedging = False
 
 
 def _unpark(ex: Exchange) -> None:
@@ -192,7 +227,7 @@ def _unpark(ex: Exchange) -> None:
     if leg.ended is None:
         ex.on_frames(leg, frames)
     elif not ex.done:
-        take_over(ex)
+        go_on(ex, "its replica was lost while it was being moved")
 
 
 def _give_up(ex: Exchange, why: str) -> None:

@@ -7,11 +7,12 @@ Knows its exchange only by four calls. Its place in the replica's load is taken 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
-from tieline.gateway import resume
 from tieline.gateway.http import ResponseHead
 from tieline.gateway.mould import Mould
+from tieline.gateway.pieces import Piece
 from tieline.gateway.sse import Framer
 from tieline.gateway.upstream import Backend, Conn, connect
 
@@ -51,7 +52,7 @@ class Leg:
     mould: Mould | None = None  # of the frames that may be passed on unread
     moulds = 0
     parked: list[bytes] | None = None  # frames held back while the stream is being moved away
-    translate: resume.Names | None = None  # set: frames are llama.cpp's /completion form
+    read: Callable[[bytes], Piece] | None = None  # set: its frames are not in the form the stream began in
     task: asyncio.Task[None] | None = None
     _conn: Conn | None = None
     _head: ResponseHead | None = None

@@ -12,15 +12,16 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Final
 
-from tieline.gateway import answer, ending, failover, sse
+from tieline.gateway import answer, ending, exact, failover, hedge, resume, sse
 from tieline.gateway.admit import Account, Ticket
 from tieline.gateway.body import Request
 from tieline.gateway.errors import Refusal
 from tieline.gateway.frames import BrokenStreamError, chat_frame, responses_event
 from tieline.gateway.leg import Leg
 from tieline.gateway.mould import Mould
+from tieline.gateway.parts import Answers, Family
+from tieline.gateway.pieces import Names
 from tieline.gateway.responses import Shape
-from tieline.gateway.resume import Names
 from tieline.gateway.route import Want
 from tieline.gateway.settings import Offer
 from tieline.gateway.upstream import Backend
@@ -57,8 +58,15 @@ class Exchange:
     trace = b""
     hold = False
     tries = 0
-    moving: Leg | None = None
+    moving: Leg | None = None  # runs beside `leg` until its first frame is here
+    hedging = False  # ... because the first token is late, not because the replica goes dark
     resuming = False
+    resumed = False
+    ids: exact.Ids | None = None  # of what was delivered, where the stream is promised to go on from them
+    reasoned = False
+    answers: Answers | None = None  # of several, where each may be continued
+    family: Family | None = None  # ... and is
+    index: int | None = None  # of the one answer that this is a part for
     task: asyncio.Task[None] | None = None
     tail = b""
     shape: Shape | None = None
@@ -84,6 +92,7 @@ class Exchange:
     ) -> None:
         self.svc, self.door, self.request, self.offer = svc, door, request, offer
         self.account, self.ticket, self.limit, self.id = account, ticket, limit, request_id
+        self.meter = svc.meter
         self.now = svc.now
         self.began: float = svc.now()
         self.want = Want(
@@ -102,6 +111,8 @@ class Exchange:
         self.last_sent = self.last_progress = self.began
         if request.kind == "responses":
             self.hold = True
+        elif request.choices > 1 and request.stream and resume.each(request):
+            self.answers = Answers()
 
     # The parts of its life have a file each.
     on_answer = answer.on_answer
@@ -134,15 +145,37 @@ class Exchange:
         self.queued_until = None
         self.tries += 1
         body = self.request.encode(self.svc.own_name(self.offer, backend), self.limit)
-        head = backend.head("POST", _PATHS[self.request.kind], len(body), self.id, self.trace)
+        if self.request.continuity == "token":
+            body = self._ask_for_ids(backend.engine, body)
+        head = backend.head("POST", resume.PATHS[self.request.kind], len(body), self.id, self.trace)
         self.leg = Leg(self, backend, head + body)
         backend.remember(self.want.prefix)
         self.leg.start(self.svc.settings.clocks.connect_s)
 
+    def _ask_for_ids(self, engine: str, body: bytes) -> bytes:
+        """Ask this engine for token ids too, if a stream can go on from them. What was promised stays promised."""
+        if exact.possible(self.request, engine):
+            self.ids = exact.Ids(self.request, engine)
+            self.renames = True  # its frames hold what is not for the client, or not yet
+            return self.ids.ask(body)
+        self.ids = exact.Ids(self.request, engine) if self.head_sent and self.ids is not None else None
+        return body
+
+    def sibling(self, request: Request) -> Exchange:
+        """Another exchange on the same account and ticket."""
+        return Exchange(self.svc, self.door, request, self.offer, self.account, self.ticket, self.limit, self.id)
+
     @property
     def delivered(self) -> bool:
         """Has the client been sent any text that a new hop must not repeat?"""
-        return bool(self.texts) or self.unkept
+        return bool(self.texts) or self.unkept or (self.answers is not None and bool(self.answers.texts))
+
+    @property
+    def text(self) -> str:
+        """All that was delivered and kept."""
+        if self.answers is not None:
+            return "".join(piece for texts in self.answers.texts.values() for piece in texts)
+        return "".join(self.texts)
 
     def on_text(self, mould: Mould, text: str, raw: bytes) -> None:
         """One frame of nothing but text in one chunk: passed on as it came, or with the bytes around the text
@@ -164,8 +197,11 @@ class Exchange:
     def on_frames(self, leg: Leg, frames: list[bytes]) -> None:
         if self.done:
             return
-        if leg is self.moving:
-            failover.switch(self, leg)
+        if self.moving is not None:
+            if leg is self.moving:
+                failover.switch(self, leg)
+            elif self.hedging:
+                hedge.drop(self)
         if leg is not self.leg:
             return
         one = responses_event if self.request.kind == "responses" else chat_frame
@@ -194,10 +230,14 @@ class Exchange:
 
     def send_head(self) -> None:
         self.head_sent = True
-        self.door.begin_stream(SSE_HEADERS + b"x-tieline-continuity: %b\r\n" % self.request.continuity.encode())
+        engine = self.leg.backend.engine if self.leg is not None else ""
+        holds = resume.holds(self.request, engine, ids=self.ids is not None)
+        self.door.begin_stream(SSE_HEADERS + b"x-tieline-continuity: %b\r\n" % holds.encode())
 
     def first(self, leg: Leg) -> None:
         self.first_token_at = leg.last_at
+        self.svc.slow.discard(self)
+        leg.backend.first_token(leg.last_at, leg.last_at - leg.started_at)
         self.svc.stats.first_token(leg.last_at - self.began)
 
     def keep(self, text: str) -> None:
@@ -220,12 +260,24 @@ class Exchange:
         self.text_bytes += size
         self.texts.append(text)
 
+    def keep_answer(self, index: int, text: str) -> None:
+        """The same for one answer of several."""
+        self.tokens += 1
+        assert self.answers is not None
+        size = len(text) + 64
+        if self.unkept or self.svc.kept_bytes + size > self.svc.settings.kept_bytes:
+            self.unkept = True
+            return
+        self.svc.kept_bytes += size
+        self.text_bytes += size
+        self.answers.texts.setdefault(index, []).append(text)
+
     def learn(self, data: bytes) -> None:
         names = sse.read_names(data)
         self.names = Names(names.id, names.created, names.model)
         found = _CREATED.search(data)
         self.created = b"" if found is None else found[0]
-        self.renames = names.model != self.request.model
+        self.renames = self.renames or names.model != self.request.model
 
     def public_names(self) -> Names:
         assert self.names is not None
@@ -274,6 +326,9 @@ class Exchange:
         if self.leg is not None:
             self.leg.pause(paused)
             self.leg.last_at = self.now()
+        if self.family is not None:
+            for part in self.family.live:
+                part.pause(paused)
 
     def tick(self, now: float) -> None:
         """Ten times a second: the clocks of this request."""
@@ -283,7 +338,7 @@ class Exchange:
         if now - self.began > clocks.total_s:
             self.refuse(Refusal(504, "the request took longer than the gateway allows", "timeout"))
             return
-        if self.moving is not None and now - self.moving.started_at > clocks.resume_s:
+        if self.moving is not None and not self.hedging and now - self.moving.started_at > clocks.resume_s:
             self.on_leg_failed(self.moving, "stalled", "the move took too long")
         if self.queued_until is None and failover.stalled(self, now):
             assert self.leg is not None
@@ -291,19 +346,14 @@ class Exchange:
             return
         if not self.request.stream:
             return
+        if self.first_token_at is None and self.queued_until is None:
+            hedge.consider(self, now)
         if self.first_token_at is None and now - self.last_sent >= clocks.keep_alive_s and not self.paused:
             self.send(sse.KEEP_ALIVE)
         if self.tokens and now - self.last_progress >= 1.0:
             self.last_progress = now
-            self.svc.meter.note(self)
+            self.meter.note(self)
 
 
 _NOBODY: Final[frozenset[str]] = frozenset()
 _CREATED: Final = re.compile(rb'"created": ?[0-9]+')
-_PATHS: Final = {
-    "chat": "/v1/chat/completions",
-    "completions": "/v1/completions",
-    "embeddings": "/v1/embeddings",
-    "responses": "/v1/responses",
-    "rerank": "/v1/rerank",
-}

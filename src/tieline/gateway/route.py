@@ -6,6 +6,7 @@ in the set once, leaving it twice changes nothing, and so the load can neither l
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -22,6 +23,8 @@ BEATS_MISSED = 3
 _SILENT_S = BEAT_S * BEATS_MISSED
 # A prefix is remembered for this many requests per replica: about what an engine's cache holds.
 PREFIXES = 512
+# First tokens and outcomes that a replica is judged by.
+LATEST = 64
 
 
 class State(Enum):
@@ -46,11 +49,15 @@ class Replica:
     slots: int
     state: State = State.READY
     rtt_s: float = 0.0
-    first_token_s: float = 0.0  # moving average of time to first token, idle or not
+    first_tokens: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=LATEST))  # (when, seconds)
+    outcomes: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=LATEST))  # (when, well)
     beat_at: float | None = None  # last heartbeat by the local clock; None: this replica sends none
     failures: int = 0
     ejected_until: float = 0.0
+    barred_until: float = 0.0  # for failing too often, whatever it answers when asked how it is
+    lost_at: float | None = None  # ejected since a connection was lost, and not seen alive since
     renter: str = ""  # the tenant that rents it now
+    demoted_s: float = 0.0  # how much later than its peers' its first tokens come, where that is out of line
     power_term_s: float = 0.0  # price, curtailment notice and opportunity cost, as seconds of delay
     dear: float = 0.0  # worth of a MWh at its site, 0 to 1; in `power_term_s` for the standard latency class
     away_s: float = 0.0  # of `power_term_s`, what an announced curtailment adds
@@ -66,15 +73,27 @@ class Replica:
     def usable(self, now: float) -> bool:
         return self.state is State.READY and now >= self.ejected_until and not self.suspect(now)
 
-    def failed(self, now: float) -> None:
+    def failed(self, now: float, *, lost: bool = False) -> None:
+        """`lost`: a connection to it was; whether the replica was too, its next sign of life will say."""
         self.failures += 1
+        if lost:
+            self.lost_at = now
+        self.outcomes.append((now, False))
         self.ejected_until = now + min(MAX_EJECT_S, 2.0 ** (self.failures - 1))
 
-    def succeeded(self, first_token_s: float | None) -> None:
+    def succeeded(self) -> None:
         self.failures = 0
-        if first_token_s is not None:
-            old = self.first_token_s
-            self.first_token_s = first_token_s if old == 0.0 else old + 0.1 * (first_token_s - old)
+
+    def alive(self, now: float) -> None:
+        """It answered a question, or its site says it is well: one cut link does not keep a replica away."""
+        if self.lost_at is not None and now - self.lost_at >= BEAT_S:
+            self.lost_at = None
+            self.ejected_until = min(self.ejected_until, max(now, self.barred_until))
+
+    def first_token(self, now: float, seconds: float) -> None:
+        """A stream's first token came, so long after it was asked for."""
+        self.first_tokens.append((now, seconds))
+        self.outcomes.append((now, True))
 
     def remember(self, prefix: int) -> None:
         self.prefixes.pop(prefix, None)
@@ -111,7 +130,8 @@ QUEUE_WEIGHT_S = 0.5
 def score(replica: Replica, want: Want) -> float:
     """Expected seconds until the first token, plus the power term. Lower is better."""
     load = len(replica.live) / replica.slots
-    expected = replica.rtt_s + replica.power_term_s + want.patience_s * replica.dear + load * QUEUE_WEIGHT_S
+    expected = replica.rtt_s + replica.power_term_s + replica.demoted_s + want.patience_s * replica.dear
+    expected += load * QUEUE_WEIGHT_S
     if load > 1.0:
         expected += (load - 1.0) * OVERLOAD_S
     if want.prefix not in replica.prefixes:
@@ -135,6 +155,25 @@ def candidates(replicas: Iterable[Replica], want: Want, now: float) -> list[Repl
         and (not want.regions or r.region in want.regions)
         and r.id not in want.barred
     ]
+
+
+def last_resort(
+    replicas: Iterable[Replica], want: Want, now: float, avoid: frozenset[str] | set[str]
+) -> Replica | None:
+    """Where all are ejected for failures, one of them may be well all the same: the one that failed first. For
+    streams that have nowhere else to go."""
+    ready = [
+        r for r in replicas
+        if r.state is State.READY and want.model in r.models and (not want.regions or r.region in want.regions)
+    ]  # fmt: skip
+    if any(now >= r.ejected_until for r in ready):
+        return None
+    able = [
+        r for r in ready
+        if r.id not in avoid and r.failures and len(r.live) < r.slots and not r.suspect(now)
+        and not (r.renter and r.renter != want.tenant)
+    ]  # fmt: skip
+    return min(able, key=lambda r: r.ejected_until, default=None)
 
 
 def choose(
@@ -166,7 +205,7 @@ def choose(
         ):
             continue
         if usual:  # the usual function, written out: a call per replica is what it would cost most
-            value = replica.rtt_s + replica.power_term_s + live / slots * QUEUE_WEIGHT_S
+            value = replica.rtt_s + replica.power_term_s + replica.demoted_s + live / slots * QUEUE_WEIGHT_S
             if patience_s:
                 value += patience_s * replica.dear
             if prefix not in replica.prefixes:

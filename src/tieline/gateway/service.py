@@ -1,7 +1,6 @@
 """What all requests of one gateway process share: replicas, the queue, the clocks' tick, the meter.
 
-Knows which replica may take what, and does the few engine calls around a resume; knows nothing of HTTP
-towards clients.
+Knows which replica may take what; knows nothing of HTTP towards clients.
 """
 
 from __future__ import annotations
@@ -15,20 +14,19 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-import msgspec
-
 from tieline.clock import Clock
-from tieline.gateway import errors, power, rent, resume, route
+from tieline.gateway import errors, outliers, power, rent, route
 from tieline.gateway.admit import Book, Short
+from tieline.gateway.continuing import Continuing
 from tieline.gateway.door import Door
 from tieline.gateway.errors import Refusal
+from tieline.gateway.hedge import HedgeBudget
 from tieline.gateway.leg import Leg
 from tieline.gateway.relay import Exchange
-from tieline.gateway.resume import Way
 from tieline.gateway.route import MAX_UNKNOWN_SLOTS, State, Want
 from tieline.gateway.settings import Engine, Model, Offer, Settings
 from tieline.gateway.stats import Stats
-from tieline.gateway.upstream import Backend, call
+from tieline.gateway.upstream import Backend
 from tieline.gateway.usage import Meter
 from tieline.gateway.waiting import FairQueue
 from tieline.records import Instruction, Plan, ReplicaState
@@ -43,22 +41,10 @@ MIN_FAILOVERS: Final = 8
 MOVES_PER_TICK: Final = 8
 # A finished answer whose connection has not ended by then is dropped.
 LINGER_S: Final = 1.0
-TOKENIZE_S: Final = 5.0
 # A notice weighs more the nearer it is.
 WEIGH_S: Final = 1.0
-
-
-class _Tokens(msgspec.Struct):
-    tokens: list[int] | None = None
-    count: int | None = None
-
-
-class _Prompt(msgspec.Struct):
-    prompt: str
-
-
-_tokens = msgspec.json.Decoder(_Tokens).decode
-_prompt = msgspec.json.Decoder(_Prompt).decode
+# How often replicas are compared with their peers.
+JUDGE_EVERY_S: Final = 1.0
 
 
 class Leases(Protocol):
@@ -92,6 +78,9 @@ class Service:
         self.doors: set[Door] = set()
         self.queue: FairQueue[Exchange] = FairQueue(settings.queue_length)
         self.failovers: set[Exchange] = set()
+        self.slow: set[Exchange] = set()  # left a silent replica and have no token of the next one yet
+        self.hedges = HedgeBudget(settings.hedge_share)
+        self.continuing = Continuing(self)
         self.kept_bytes = 0
         self.leases: Leases | None = None
         self.power = power.Power()
@@ -104,6 +93,7 @@ class Service:
         self._prefix = f"req_{secrets.token_hex(8)}"
         self._number = 0
         self._stem = f"{self._prefix}{0:05x}"
+        self._judged = self.loop.time()
 
     # --- names and small things -------------------------------------------------
 
@@ -142,6 +132,14 @@ class Service:
     def choose(self, want: Want, avoid: frozenset[str] | set[str]) -> Backend | None:
         return route.choose(self.backends.values(), want, self.now(), avoid)  # type: ignore[return-value]
 
+    def choose_at_all(self, want: Want, avoid: frozenset[str] | set[str]) -> Backend | None:
+        """The same for a stream that has lost its replica."""
+        found = self.choose(want, avoid)
+        if found is None:
+            now = self.loop.time()
+            found = route.last_resort(self.backends.values(), want, now, avoid)  # type: ignore[assignment]
+        return found
+
     def wait(self, ex: Exchange) -> None:
         """No room: wait in the fair queue, or hear why that is no use."""
         known = any(ex.want.model in b.models and b.state is not State.DOWN for b in self.backends.values())
@@ -174,6 +172,16 @@ class Service:
         if len(self.failovers) <= allowed:
             return True
         return sum(1 for one in self.failovers if one.began < ex.began) < allowed
+
+    def may_leave(self, ex: Exchange) -> bool:
+        """The same for leaving a replica that is only silent: until its next one has sent a token, a stream counts.
+        One slow site starts no storm; the others wait for it meanwhile."""
+        allowed = max(MIN_FAILOVERS, int(len(self.exchanges) * self.settings.failover_share))
+        return ex in self.slow or len(self.slow) < allowed
+
+    def serving(self, want: Want) -> list[Backend]:
+        """Replicas of a model that are well, full or not."""
+        return [b for b in route.candidates(self.backends.values(), want, self.loop.time()) if isinstance(b, Backend)]
 
     def linger(self, leg: Leg) -> None:
         conn = leg.connection
@@ -223,6 +231,8 @@ class Service:
             self.weigh()
         backend.label = state.label
         backend.beat_at = self.loop.time()
+        if state.state == "ready":
+            backend.alive(backend.beat_at)
         self.turn(backend, State(state.state))
 
     def heard_power(self, record: Plan | Instruction) -> None:
@@ -289,6 +299,10 @@ class Service:
                 conn.abort()
         if now - self._weighed >= WEIGH_S:
             self.weigh()
+        self.hedges.refill(self._number)
+        if now - self._judged >= JUDGE_EVERY_S:
+            self._judged = now
+            outliers.judge(self.backends.values(), now)
         today = self.clock.now()
         if self.settings.rentals:
             rent.assign(self.settings.rentals, self.backends.values(), today)
@@ -297,100 +311,6 @@ class Service:
             if self.leases is not None:
                 self.leases.turn()
 
-    # --- continuing elsewhere -----------------------------------------------------------
-
-    async def continuation(self, ex: Exchange, backend: Backend, text: str) -> Leg | None:
-        """A leg that continues after `text`; None where the output limit is already used up. Raises OSError."""
-        request = ex.request
-        way = resume.way(request, backend.engine, text)
-        own = self.own_name(ex.offer, backend)
-        hop = len(ex.hops)
-        base = 0
-        names = None
-        if way is Way.TOKENS:
-            prompt, delivered = await asyncio.gather(
-                self._prompt_tokens(ex, backend), self._tokenize(backend, text, special=False)
-            )
-            ex.prompt_tokens = len(prompt)
-            base = len(delivered)
-            if resume.remaining(request, base) <= 0:
-                ex.output_tokens = base
-                return None
-            body, path, names = resume.tokens_body(request, prompt, delivered, hop), "/completion", ex.names
-        elif way in (Way.TURN, Way.PROMPT):
-            count = await self._count(backend, text, own)
-            base = ex.tokens if count is None else count
-            if resume.remaining(request, base) <= 0:
-                ex.output_tokens = base
-                return None
-            if way is Way.TURN:
-                if backend.engine == "llama.cpp":
-                    ex.prompt_tokens = len(await self._prompt_tokens(ex, backend))
-                body, path = resume.turn_body(request, backend.engine, own, text, base, hop), "/v1/chat/completions"
-            else:
-                plain = resume.prompt_body(request, own, text, base, hop)
-                if plain is None:
-                    raise OSError("the prompt is token ids")
-                body, path = plain, "/v1/completions"
-        elif way is Way.AFRESH:
-            body, path = request.encode(own, ex.limit), "/v1/" + _LAST_PART[request.kind]
-        else:
-            raise OSError("the engine cannot continue this")
-        leg = Leg(ex, backend, backend.head("POST", path, len(body), ex.id, ex.trace) + body)
-        leg.base_tokens = base
-        leg.translate = names
-        return leg
-
-    async def _prompt_tokens(self, ex: Exchange, backend: Backend) -> list[int]:
-        request = ex.request
-        if request.kind == "completions":
-            plain = msgspec.json.decode(request.fields["prompt"])
-            if isinstance(plain, list) and plain and isinstance(plain[0], int):
-                return plain
-            prompt = plain[0] if isinstance(plain, list) else plain
-        else:
-            status, body = await call(backend, "POST", "/apply-template", resume.template_body(request), TOKENIZE_S)
-            if status != 200:
-                raise OSError(f"/apply-template answered {status}")
-            prompt = _prompt(body).prompt
-        return await self._tokenize(backend, prompt, special=True)
-
-    async def _tokenize(self, backend: Backend, text: str, *, special: bool) -> list[int]:
-        body = resume.tokenize_body(text, special=special)
-        status, answer = await call(backend, "POST", "/tokenize", body, TOKENIZE_S)
-        if status != 200:
-            raise OSError(f"/tokenize answered {status}")
-        return _tokens(answer).tokens or []
-
-    async def _count(self, backend: Backend, text: str, model: str) -> int | None:
-        """Tokens of a text by the engine's tokenizer; None where it has none to ask."""
-        if backend.engine == "llama.cpp":
-            return len(await self._tokenize(backend, text, special=False))
-        if backend.engine in ("vllm", "sglang"):
-            body = msgspec.json.encode({"model": model, "prompt": text, "add_special_tokens": False})
-            status, answer = await call(backend, "POST", "/tokenize", body, TOKENIZE_S)
-            if status == 200:
-                found = _tokens(answer)
-                return found.count if found.count is not None else len(found.tokens or [])
-        return None
-
-    async def count(self, ex: Exchange, text: str, backend: Backend | None) -> tuple[int | None, int | None]:
-        """(prompt, output) tokens by any live engine of the model; None: not to be had."""
-        now = self.loop.time()
-        able = [b for b in route.candidates(self.backends.values(), ex.want, now) if isinstance(b, Backend)]
-        if backend in able:
-            able.sort(key=lambda b: b is not backend)
-        for one in able[:2]:
-            try:
-                output = await self._count(one, text, self.own_name(ex.offer, one))
-                prompt = ex.prompt_tokens
-                if prompt is None and one.engine == "llama.cpp" and ex.request.kind in ("chat", "completions"):
-                    prompt = len(await self._prompt_tokens(ex, one))
-            except (OSError, msgspec.DecodeError):
-                continue
-            return prompt, output
-        return None, None
-
     def close(self) -> None:
         for task in list(self._tasks):
             task.cancel()
@@ -398,13 +318,6 @@ class Service:
             backend.close()
 
 
-_LAST_PART: Final = {
-    "chat": "chat/completions",
-    "completions": "completions",
-    "embeddings": "embeddings",
-    "responses": "responses",
-    "rerank": "rerank",
-}
 # Lines between two writes of the access log; at 10,000 requests/s it is written long before.
 MAX_ACCESS_LINES: Final = 20_000
 

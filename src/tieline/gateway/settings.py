@@ -260,6 +260,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     region: str = ""  # where this gateway stands
     round_trips_ms: dict[str, float] = {}  # region -> from here, for replicas that are not asked themselves
     kwh_per_mtok: float = 1.0  # power a replica draws per million tokens, for price ceilings
+    hedge_share: float = 0.05  # of requests, asked of a second replica when the first token is late; 0: none
     access_log: bool = True
     tls_cert: str = ""
     tls_key: str = ""

@@ -53,6 +53,7 @@ class Stats:
         self.failures: Counter[tuple[str, str]] = Counter()  # replica, how its leg ended
         self.hops: Counter[str] = Counter()  # how hops ended
         self.resumed = 0
+        self.hedged = 0
         self.connections = 0
         self.first_tokens = Histogram()
         self.totals = Histogram()
@@ -98,6 +99,7 @@ class _Collector:
         yield _counter("tieline_gateway_leg_failures", "Legs that failed", ("replica", "ended"), stats.failures)
         yield _counter("tieline_gateway_hops", "Hops by how they ended", ("ended",), stats.hops)
         yield _counter("tieline_gateway_resumed", "Streams that went on elsewhere", (), {(): stats.resumed})
+        yield _counter("tieline_gateway_hedged", "First tokens asked of a second replica", (), {(): stats.hedged})
         yield stats.first_tokens.family("tieline_gateway_first_token_seconds", "Time to first token")
         yield stats.totals.family("tieline_gateway_request_seconds", "Whole requests")
         yield GaugeMetricFamily("tieline_gateway_live_requests", "Requests now", value=len(svc.exchanges))

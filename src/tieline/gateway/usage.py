@@ -139,7 +139,7 @@ class Meter:
     def _count(self, bill: Bill) -> None:
         stats, ex = self.stats, bill.ex
         stats.count(ex.offer.name, ex.status, ex.prompt_tokens or 0, ex.output_tokens or 0)
-        if len(ex.hops) > 1:
+        if len(ex.hops) > 1 and sum(hop.ended != "hedged" for hop in ex.hops) > 1:
             stats.resumed += 1
         for hop in ex.hops:
             stats.hops[hop.ended] += 1
