@@ -57,7 +57,13 @@ class Gateway:
         async with asyncio.timeout(10):
             while self.svc.exchanges or any(b.live for b in self.svc.backends.values()):
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)  # the outbox commits in groups
+
+    def prefer(self, port: int) -> None:
+        """New requests go to the replica at this port while it has room, whatever power costs."""
+        self.svc.weigh = lambda: None  # type: ignore[method-assign]
+        for backend in self.svc.backends.values():
+            backend.power_term_s = 0.0 if backend.port == port else 5.0
 
     async def raw(self, data: bytes, *, until_close: bool = False) -> bytes:
         """Bytes in, bytes out, over one connection."""

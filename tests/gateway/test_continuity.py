@@ -66,7 +66,7 @@ def test_the_replica_fails_at_any_token(gateway: Start, fault: str) -> None:
                 first_backend = next(x for x in g.svc.backends.values() if x.port == first.port)
                 for backend in (other_backend, first_backend):
                     backend.ejected_until, backend.failures, backend.prefixes = 0.0, 0, {}
-                other_backend.power_term_s, first_backend.power_term_s = 1.0, 0.0
+                g.prefer(first.port)
                 before = len(g.usage())
                 text, events, well = await stream(g, {**CHAT, "stream_options": {"include_usage": True}})
                 assert well, f"{fault} at {at}: {events[-1]}"

@@ -60,7 +60,7 @@ def test_a_client_that_leaves_a_divided_stream_stops_every_part(gateway: Start) 
             Scripted("b", "vllm", pause_s=0.02) as b,
             gateway(settings(a.url, b.url)) as g,
         ):
-            backend(g, b).power_term_s = 1.0
+            g.prefer(a.port)
             a.faults = Faults(die_after=5)
             text = json.dumps(CHAT | {"n": 2}).encode()
             reader, writer = await asyncio.open_connection("127.0.0.1", g.port)
@@ -91,7 +91,7 @@ def test_a_responses_stream_goes_on_after_its_first_delta(gateway: Start, owner:
         async with Able("m") as a, Scripted("b", owner) as b, gateway(settings(a.url, b.url)) as g:
             a.owner = owner
             backend(g, a).engine = "vllm" if owner == "vllm" else "llama.cpp"
-            backend(g, b).power_term_s = 1.0
+            g.prefer(a.port)
             a.die_after_deltas = 2
             b.words = ("I", " heard", " more", " text", ".")
             _, headers, raw = await g.post("/v1/responses", ask)
@@ -133,7 +133,7 @@ def test_a_responses_stream_with_tools_ends_in_failed(gateway: Start) -> None:
 def test_a_late_first_token_is_asked_of_an_idle_replica(gateway: Start) -> None:
     async def body() -> None:
         async with Scripted("a") as a, Scripted("b") as b, gateway(settings(a.url, b.url)) as g:
-            backend(g, b).power_term_s = 1.0
+            g.prefer(a.port)
             for _ in range(30):
                 backend(g, a).first_token(g.svc.loop.time(), 0.05)
             a.opening.clear()  # it takes requests and says nothing
@@ -163,7 +163,7 @@ def test_a_late_first_token_is_asked_of_an_idle_replica(gateway: Start) -> None:
 def test_a_hedge_that_loses_is_stopped(gateway: Start) -> None:
     async def body() -> None:
         async with Scripted("a") as a, Scripted("b") as b, gateway(settings(a.url, b.url)) as g:
-            backend(g, b).power_term_s = 1.0
+            g.prefer(a.port)
             for _ in range(30):
                 backend(g, a).first_token(g.svc.loop.time(), 0.05)
             a.opening.clear()
@@ -196,7 +196,7 @@ def test_one_slow_site_starts_no_storm(gateway: Start) -> None:
             Scripted("b", slots=64) as b,
             gateway(settings(a.url, b.url)) as g,
         ):
-            backend(g, b).power_term_s = 9.0
+            g.prefer(a.port)
             a.pause_s = 0.02
             tasks = [asyncio.create_task(stream(g, CHAT)) for _ in range(40)]
             await asyncio.sleep(0.8)

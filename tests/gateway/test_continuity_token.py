@@ -117,8 +117,7 @@ def test_a_client_that_asks_for_ids_gets_them_over_all_hops(gateway: Start) -> N
 def test_another_kind_of_engine_cannot_keep_the_promise_and_says_so(gateway: Start) -> None:
     async def body() -> None:
         async with ScriptedVllm("a") as a, Scripted("b", "sglang") as b, gateway(settings(a.url, b.url)) as g:
-            for backend in g.svc.backends.values():
-                backend.power_term_s = 1.0 if backend.port == b.port else 0.0
+            g.prefer(a.port)
             a.faults = Faults(die_after=30)
             _, events, well = await stream(g, CHAT, TOKEN)
             assert not well
