@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from types import ModuleType
 
 import httpx
@@ -18,7 +19,7 @@ from tieline.clock import SimClock
 from tieline.console import chat
 from tieline.console.app import make_app
 from tieline.fleet import Fleet
-from tieline.records import Action, Override, Sample
+from tieline.records import Action, Instruction, Override, Sample
 from tieline.store import Store
 
 
@@ -156,6 +157,29 @@ def test_an_override_is_ended_by_telling_it_anew(client: TestClient, core: Core,
     assert ended.override_id == "ov-1"
     assert ended.until == ended.known_at == world.NOW
     assert client.post("/api/override/end", json={**body, "override_id": "x"}, headers=WRITES).status_code == 400
+
+
+def test_an_order_told_by_telephone_is_the_grids_own_and_can_be_lifted(
+    client: TestClient, core: Core, world: ModuleType
+) -> None:
+    body = {"site_id": "na-tx-01", "limit_mw": 12.5, "minutes": 30, "why": "ERCOT called", "by": "Mara"}
+    assert client.post("/api/order", json=body, headers=WRITES).status_code == 200
+    told, action = core.taken
+    assert isinstance(told, Instruction)
+    assert (told.site_id, told.limit_w, told.until - world.NOW) == ("na-tx-01", 12.5e6, timedelta(minutes=30))
+    assert isinstance(action, Action)
+    assert action.by.startswith("Mara")
+    for wrong, word in (({"limit_mw": 1e6}, "limit_mw"), ({"minutes": 0}, "minutes"), ({"why": ""}, "why")):
+        answer = client.post("/api/order", json={**body, **wrong}, headers=WRITES)
+        assert answer.status_code == 400
+        assert word in answer.json()["error"]
+    standing = client.get(f"/api/site/{world.ORDERED}").json()["orders"][0]
+    lift = {"instruction_id": standing["id"], "why": "over", "by": "Mara"}
+    assert client.post("/api/order/end", json=lift, headers=WRITES).status_code == 200
+    lifted = core.taken[2]
+    assert isinstance(lifted, Instruction)
+    assert (lifted.instruction_id, lifted.until) == (standing["id"], world.NOW)
+    assert client.post("/api/order/end", json={**lift, "instruction_id": "x"}, headers=WRITES).status_code == 400
 
 
 def test_an_advised_plan_is_confirmed_as_it_was_read(client: TestClient, core: Core) -> None:

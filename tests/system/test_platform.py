@@ -207,6 +207,38 @@ def test_what_is_taken_or_wrong_is_one_clear_line(platform: Platform, tmp_path: 
     assert "no such file" in fails("--data-dir", str(tmp_path / "c"), "--model", "/nowhere.gguf")
 
 
+def test_a_grid_order_is_obeyed_at_once_and_load_returns_in_stages(platform: Platform) -> None:
+    """Told on the console's door as an operator would; world time runs 60 times faster."""
+    state = platform.status()
+    site = "na-tx-08"
+
+    def post(path: str, body: dict[str, Any]) -> None:
+        request = urllib.request.Request(
+            state["console_url"] + path,
+            json.dumps(body).encode(),
+            {"x-tieline": "console", "content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 200
+
+    def seen() -> dict[str, Any]:
+        with urllib.request.urlopen(f"{state['console_url']}/api/site/{site}", timeout=10) as answer:
+            return dict(json.load(answer))
+
+    def meter() -> float:
+        return float(seen()["site"]["meter_mw"])
+
+    before = eventually(meter, 20, "a meter's reading")
+    limit = before / 4
+    post("/api/order", {"site_id": site, "limit_mw": limit, "minutes": 600, "why": "test", "by": "system test"})
+    assert eventually(lambda: meter() <= limit, 15, "the order obeyed")
+    order = seen()["orders"][0]
+    post("/api/order/end", {"instruction_id": order["id"], "why": "over", "by": "system test"})
+    eventually(lambda: not seen()["orders"], 10, "the order lifted")
+    assert meter() < before  # 4 % a minute: a minute of this world is a second
+    assert eventually(lambda: meter() > limit * 1.2, 30, "load coming back")
+
+
 @pytest.mark.parametrize("name", ["gateway", "sites", "link", "core", "console", "world"])
 def test_a_killed_part_is_noticed_and_mended(platform: Platform, name: str) -> None:
     before = next(p for p in platform.status()["parts"] if p["name"] == name)

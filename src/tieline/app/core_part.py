@@ -24,6 +24,7 @@ from tieline.clock import Clock
 from tieline.clock import run as run_every
 from tieline.config import Config
 from tieline.dispatch import Controller, Settings
+from tieline.edge.decide import RESTORE_FOR
 from tieline.feeds.choose import choose
 from tieline.link import Ack, Link, NatsLink
 from tieline.records import Action, AnyRecord, Demand, Instruction, Override, Plan, Record, WeatherTick
@@ -141,7 +142,7 @@ class Core:
         start, end = now - ORDERS_LOOK_BACK, now + ORDERS_LOOK_BACK
         orders = self.store.between(Instruction, start, end, subject=site_id)
         overrides = self.store.between(Override, start, end, subject=site_id)
-        standing: list[AnyRecord] = [one for one in orders if one.until > now]
+        standing: list[AnyRecord] = [one for one in orders if one.until + RESTORE_FOR > now]
         standing += [one for one in overrides if one.until > now]
         accepted = self.store.between(Action, now - self.interval, now + self.interval)
         standing += [one for one in accepted if one.what == "accept" and one.target == site_id]

@@ -93,6 +93,8 @@ def make_app(
             Route("/api/chat", room.talk, methods=["POST"]),
             Route("/api/override", room.override, methods=["POST"]),
             Route("/api/override/end", room.end_override, methods=["POST"]),
+            Route("/api/order", room.order, methods=["POST"]),
+            Route("/api/order/end", room.end_order, methods=["POST"]),
             Route("/api/confirm", room.confirm, methods=["POST"]),
             Route("/api/login", room.login, methods=["POST"]),
             Route("/api/logout", room.logout, methods=["POST"]),
@@ -205,6 +207,14 @@ class Room:
 
     async def end_override(self, request: Request) -> Response:
         return await self._command(request, operator.EndForm, lambda f, n, b: operator.end(self.hub.fold, f, n, b))
+
+    async def order(self, request: Request) -> Response:
+        return await self._command(request, operator.OrderForm, lambda f, n, b: operator.order(self.hub.fold, f, n, b))
+
+    async def end_order(self, request: Request) -> Response:
+        return await self._command(
+            request, operator.EndOrderForm, lambda f, n, b: operator.end_order(self.hub.fold, f, n, b)
+        )
 
     async def confirm(self, request: Request) -> Response:
         return await self._command(

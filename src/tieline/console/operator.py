@@ -13,7 +13,7 @@ import msgspec
 from tieline.console.fold import Fold
 from tieline.fleet import Site
 from tieline.link import Ack, Link, push
-from tieline.records import Action, AnyRecord, Override, Plan, encode, encode_batch
+from tieline.records import Action, AnyRecord, Instruction, Override, Plan, encode, encode_batch
 
 # An override is for an incident, not for ever: after a week it must be said again.
 MAX_HOLD = timedelta(days=7)
@@ -38,6 +38,22 @@ class OverrideForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class EndForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     override_id: str
+    why: str
+    by: str = ""
+
+
+class OrderForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A grid operator's order that came by telephone: the site draws at most `limit_mw` for `minutes`."""
+
+    site_id: str
+    limit_mw: float
+    minutes: float
+    why: str
+    by: str = ""
+
+
+class EndOrderForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    instruction_id: str
     why: str
     by: str = ""
 
@@ -88,6 +104,39 @@ def end(fold: Fold, form: EndForm, now: datetime, by: str) -> list[AnyRecord]:
         raise RefusedError(f"override_id: no override {form.override_id!r} is in force")
     ended = msgspec.structs.replace(known[1], known_at=now, until=now, by=by, why=_why(form.why))
     return [ended, _action(now, by, "end override", ended.unit_id or ended.site_id, ended.why)]
+
+
+def order(fold: Fold, form: OrderForm, now: datetime, by: str) -> list[AnyRecord]:
+    """The same Instruction that a feed would bring; the site obeys it at once, whatever its plan."""
+    site = _site(fold, form.site_id)
+    most_w = site.interconnect.limit_w
+    if not 0.0 <= form.limit_mw * 1e6 <= most_w:
+        raise RefusedError(f"limit_mw: {form.limit_mw} is not between 0 and the interconnect's {most_w / 1e6:g} MW")
+    if not 0.0 < form.minutes <= MAX_HOLD.total_seconds() / 60:
+        raise RefusedError("minutes: give a time above 0 and up to 7 days (10,080 minutes)")
+    why = _why(form.why)
+    until = now + timedelta(minutes=form.minutes)
+    told = Instruction(
+        at=now,
+        known_at=now,
+        source="console",
+        kind="measured",
+        instruction_id=f"console|{site.id}|{now.isoformat()}",
+        site_id=site.id,
+        limit_w=form.limit_mw * 1e6,
+        until=until,
+    )
+    words = f"at most {form.limit_mw:g} MW until {until:%Y-%m-%d %H:%M} UTC: {why}"
+    return [told, _action(now, by, "grid order", site.id, words)]
+
+
+def end_order(fold: Fold, form: EndOrderForm, now: datetime, by: str) -> list[AnyRecord]:
+    """An order that was lifted early is the same order, told anew with an earlier end."""
+    known = fold.instructions.get(form.instruction_id)
+    if known is None or known[1].until <= now:
+        raise RefusedError(f"instruction_id: no order {form.instruction_id!r} is in force")
+    ended = msgspec.structs.replace(known[1], known_at=now, until=now)
+    return [ended, _action(now, by, "end grid order", ended.site_id, _why(form.why))]
 
 
 def confirm(fold: Fold, form: ConfirmForm, now: datetime, by: str) -> list[AnyRecord]:

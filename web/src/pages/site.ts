@@ -220,11 +220,25 @@ function commandsOf(v: SiteView, done: () => void): Child[] {
   const target = h("input", { id: "target", type: "number", min: "0", max: String(v.site.interconnect_mw), step: "any", value: "0", required: true });
   const minutes = h("select", { id: "minutes" }, [["15", "15 minutes"], ["60", "1 hour"], ["240", "4 hours"], ["720", "12 hours"], ["1440", "1 day"]].map(([n, t]) => h("option", { value: n, selected: n === "60" }, t)));
   const why = h("input", { id: "why", maxlength: "500", required: true, placeholder: "for whoever reads this tomorrow" });
+  const kind = h("select", { id: "kind" }, h("option", { value: "hold" }, "Hold at a power"), h("option", { value: "order" }, "Grid order, told by telephone"));
+  const send = h("button", { class: "button", type: "submit" }, "Override");
+  const unitField = field("unit", "What", unit), targetField = field("target", "At, MW", target);
+  const dress = (): void => {
+    const order = kind.value === "order";
+    unitField.hidden = order;
+    say(targetField.querySelector("label")!, order ? "The site draws at most, MW" : "At, MW");
+    say(send, order ? "Carry out the order" : "Override");
+  };
+  kind.addEventListener("change", dress);
   const form = h("form", { class: "fields" },
-    v.operator ? h("p", { class: "wide note" }, `You are ${v.operator}.`) : field("by", "Your name", who), field("unit", "Hold", unit), field("target", "At, MW", target), field("minutes", "For", minutes), h("div", { class: "wide" }, field("why", "Why", why)),
-    h("button", { class: "button", type: "submit" }, "Override"), said);
+    v.operator ? h("p", { class: "wide note" }, `You are ${v.operator}.`) : field("by", "Your name", who), field("kind", "Do", kind), unitField, targetField, field("minutes", "For", minutes), h("div", { class: "wide" }, field("why", "Why", why)),
+    send, said);
   form.addEventListener("submit", (e) => {
     e.preventDefault();
+    if (kind.value === "order") {
+      run(post("/api/order", { site_id: v.site.id, limit_mw: Number(target.value), minutes: Number(minutes.value), why: why.value, by: by() }));
+      return;
+    }
     run(post("/api/override", { site_id: v.site.id, unit_id: unit.value || null, target_mw: Number(target.value), minutes: Number(minutes.value), why: why.value, by: by() }));
   });
   const out: Child[] = [];
@@ -239,6 +253,11 @@ function commandsOf(v: SiteView, done: () => void): Child[] {
     const end = h("button", { class: "button plain", type: "button" }, "End it now");
     end.addEventListener("click", () => run(post("/api/override/end", { override_id: o.override_id, why: why.value || "no longer needed", by: by() })));
     out.push(h("p", { class: "held" }, `${o.unit_id ?? "site"} at ${mw(o.target_mw)} until ${stamp(o.until)} `, end));
+  }
+  for (const o of v.orders) {
+    const end = h("button", { class: "button plain", type: "button" }, "It was lifted");
+    end.addEventListener("click", () => run(post("/api/order/end", { instruction_id: o.id, why: why.value || "lifted by the grid operator", by: by() })));
+    out.push(h("p", { class: "held" }, `grid order, at most ${mw(o.limit_mw)} until ${stamp(o.until)} `, end));
   }
   if (v.site.mode !== "act" || v.site.ownership === "hosted") out.push(h("p", { class: "note" }, v.site.ownership === "hosted" ? "The host actuates here: an override is recorded and shown, and nothing is sent." : v.site.mode === "observe" ? "In observe mode nothing is sent: an override is recorded and planned with." : "In advise mode what is planned waits for a confirmation."));
   out.push(form);
