@@ -34,14 +34,18 @@ FIRST_TRY = {
     "first": {"expected": 368, "correct": 306, "wrong": 7, "missing": 55, "found_share": 0.8315},
     "second": {"expected": 134, "correct": 95, "wrong": 1, "missing": 38, "found_share": 0.709},
     "third": {"expected": 123, "correct": 93, "wrong": 0, "missing": 30, "found_share": 0.7561},
+    "fourth": {"expected": 70, "correct": 61, "wrong": 0, "missing": 9, "found_share": 0.8714},
 }
 """What each blind set scored the first time it was read, before any rule was changed for it: the honest figure for
-layouts never seen. The second set was written after the rules had been widened on the first, the third after both."""
+layouts never seen. Each set was written after the rules had been widened on those before it; the fourth in layouts met
+in releases and news of miners that are not kept here."""
 OUT = ROOT / "bench" / "out" / "disclosures.json"
 REPEATS = 5
 LIMIT_MS = 50.0
 
-RELOADED = ("labels", "layout", "tabular", "statement", "dating", "rates", "roles", "prose", "settle")
+RELOADED = (
+    "labels", "layout", "tabular", "statement", "dating", "rates", "money", "coins", "roles", "prose", "settle",
+)  # fmt: skip
 """Modules that hold compiled words or cached labels; read again after words are disabled."""
 
 

@@ -16,7 +16,7 @@ from tieline.disclosures.fields import unit_of
 from tieline.disclosures.reading import context, document, layout, prose, statement, tabular
 from tieline.disclosures.reading.claims import STRONG, Claim
 from tieline.disclosures.reading.evidence import supports
-from tieline.disclosures.reading.issuers import main_issuer, mentions
+from tieline.disclosures.reading.issuers import headed, main_issuer, mentions
 from tieline.disclosures.reading.settle import settle
 from tieline.disclosures.reading.words import BITCOIN
 
@@ -107,7 +107,7 @@ def _attribute(text: str, claims: list[Claim], own: str | None, main: str | None
 
     A caller may know the company under another ticker than the directory; then the text's main company is meant.
     """
-    named = mentions(text)
+    named = headed(text, mentions(text))
     if own is not None and all(ticker != own for _, ticker in named):
         same = next((ticker for at, ticker in named if _lists(text, at, own)), main)
         named = [(at, own if ticker == same else ticker) for at, ticker in named]

@@ -15,7 +15,7 @@ import pytest
 
 from tieline.disclosures.read import read
 
-SETS = ("first", "second", "third")
+SETS = ("first", "second", "third", "fourth")
 
 
 def releases(name: str) -> list[dict[str, Any]]:
@@ -38,7 +38,7 @@ def test_no_wrong_field_and_nearly_all_found(name: str) -> None:
                     found += 1
                 elif fact is not None:
                     wrong.append(f"{example['id']} {period} {field}: {fact.value} from {fact.quote!r}, not {value}")
-    assert expected > 100
+    assert expected >= 70
     assert not wrong
     assert found >= expected * 0.98
 

@@ -127,7 +127,7 @@ def _beside(text: str, at: int, p: Period) -> bool:
     gap = text[at : p.start]
     if "(" in gap:
         return bool(re.fullmatch(r"\s*\((?:in |for |as of |at )?", gap)) and text[p.end : p.end + 1] == ")"
-    return bool(re.fullmatch(r"[^,;]{0,60}", gap))
+    return bool(re.fullmatch(r"[^,;，、]{0,60}", gap))
 
 
 def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Context) -> str | None:
@@ -138,6 +138,9 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
     ]
     if told and told[-1].kind == "span":
         return None  # `over the eight months ended August 31`
+    spans = [p for p in marks if p.kind == "span" and p.start >= q.end]
+    if spans and re.fullmatch(r"[^,;.\d]{0,50}\b(?:over|in|during|for) the ", text[q.end : spans[0].start]):
+        return None  # `135.1 Bitcoins over the seven months ending July 31`
     free = [p for p in marks if p.kind != "span" and not _governed(text, start, p) and not _HALVING.match(text, p.end)]
     before = [p for p in free if p.end <= q.start and not _closed(text, start, p, q.start)]
     if (
@@ -202,7 +205,13 @@ def _for_another(text: str, at: int, p: Period) -> bool:
     )
 
 
+_COMPARED_CJK = re.compile(r"\s?(?:から|より|比(?!特)|に比べ|と比[べ較]|보다|대비)")
+"""`7月から9%減少`: the comparison stands behind its month."""
+
+
 def _governed(text: str, start: int, p: Period) -> bool:
+    if _COMPARED_CJK.match(text, p.end):
+        return True
     lead = text[max(start, p.start - 70) : p.start]
     found = None
     for m in COMPARISON.finditer(lead):

@@ -11,31 +11,31 @@ import re
 NAMES: dict[str, tuple[str, ...]] = {
     "ABTC": ("American Bitcoin",),
     "ANY": ("Sphere 3D",),
-    "ARB": ("Argo Blockchain", "Argo"),
-    "BITF": ("Bitfarms",),
+    "ARB": ("Argo Blockchain", "Argo", "アルゴ・ブロックチェーン"),
+    "BITF": ("Bitfarms", "ビットファームズ", "비트팜스"),
     "BTBT": ("Bit Digital",),
     "BTCM": ("BIT Mining",),
     "BTCS": ("BTCS",),
-    "BTDR": ("Bitdeer",),
+    "BTDR": ("Bitdeer", "比特小鹿", "ビットディア", "비트디어"),
     "BTOG": ("Bit Origin",),
     "CAN": ("Canaan", "嘉楠"),
     "CANG": ("Cango", "灿谷", "燦谷"),
     "CIFR": ("Cipher Mining", "Cipher Digital", "Cipher"),
-    "CLSK": ("CleanSpark", "Cleanspark"),
-    "CORZ": ("Core Scientific",),
+    "CLSK": ("CleanSpark", "Cleanspark", "クリーンスパーク", "클린스파크"),
+    "CORZ": ("Core Scientific", "コア・サイエンティフィック", "코어 사이언티픽"),
     "DGHI": ("Digihost", "Digi Power X"),
     "DMGI": ("DMG Blockchain", "DMG"),
     "FUFU": ("BitFuFu", "Bitfufu"),
     "GREE": ("Greenidge",),
     "GRYP": ("Gryphon",),
     "HIVE": ("HIVE Digital", "HIVE Blockchain", "HIVE", "Hive"),
-    "HUT": ("Hut 8", "Hut8"),
+    "HUT": ("Hut 8", "Hut8", "ハット8", "헛8"),
     "IREN": ("IREN", "Iris Energy", "Iren"),
     "LMFA": ("LM Funding",),
-    "MARA": ("MARA Holdings", "Marathon Digital", "MARA", "Marathon"),
+    "MARA": ("MARA Holdings", "Marathon Digital", "MARA", "Marathon", "マラソン", "마라톤", "마라 홀딩스", "马拉松"),
     "MIGI": ("Mawson",),
     "NB2": ("Northern Data",),
-    "RIOT": ("Riot Platforms", "Riot Blockchain", "Riot"),
+    "RIOT": ("Riot Platforms", "Riot Blockchain", "Riot", "ライオット", "라이엇"),
     "SAI": ("SAI.TECH", "SAIHEAT"),
     "SDIG": ("Stronghold",),
     "SLNH": ("Soluna",),
@@ -61,10 +61,24 @@ _LISTED = re.compile(
     r"\((?:NASDAQ|Nasdaq|NYSE(?: American)?|TSXV?|TSX-V|LSE|AIM|ASX|OTC\w*|ARCA)[^):]{0,20}:\s*(?P<ticker>[A-Z]{2,5})\b"
 )
 
+_HEADING = re.compile(
+    r"(?m)^[ \t]*(?:\d{1,2}[.)]|[#*-]+)?[ \t]*(?P<name>[A-Z][\w.&' -]{2,40}?) ?"
+    r"\((?:[A-Za-z]+ ?: ?)?(?P<ticker>[A-Z]{2,5})\)[ \t]*:?[ \t]*$"
+)
+
 
 def mentions(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, str]]:
     """Where a known miner is named, with its ticker."""
     return [(m.start(), _TICKER[m[0]]) for m in _PATTERN.finditer(text, start, len(text) if end is None else end)]
+
+
+def headed(text: str, named: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """With them the companies over a part of a roundup that the directory does not know: `1. Heron Compute (HRNC):`."""
+    known = {at for at, _ in named}
+    found = [(m.start("name"), m["ticker"]) for m in _HEADING.finditer(text)]
+    if len(found) < 2 or not any(m[0] in known for m in found):
+        return named
+    return sorted({*named, *(m for m in found if m[0] not in known)})
 
 
 def main_issuer(text: str, title: str | None) -> str | None:

@@ -128,6 +128,12 @@ def may_hold_period(text: str, start: int, end: int) -> bool:
     )
 
 
+_NAMED_QUARTER = re.compile(
+    r"\s+(?:fiscal )?quarter\b(?! (?:of|to)\b)(?:\s+(?:of )?(?P<year>20[1-4]\d)\b)?", re.IGNORECASE
+)
+"""`the June quarter`: the quarter that ends with the month."""
+
+
 def periods(text: str, start: int = 0, end: int | None = None) -> list[Period]:
     """Every period expression in text[start:end], in order, not overlapping."""
     out: list[Period] = []
@@ -138,6 +144,15 @@ def periods(text: str, start: int = 0, end: int | None = None) -> list[Period]:
         period = _period(text, m)
         if period is None:
             continue
+        quarter = _NAMED_QUARTER.match(text, period.end)
+        if quarter is not None and period.kind == "month" and period.month % 3 == 0:
+            period = replace(
+                period,
+                kind="quarter",
+                month=period.month // 3,
+                year=period.year or _year(quarter["year"]),
+                end=quarter.end(),
+            )
         out.append(_spanned(text, period, out[-1].end if out else start))
     return out
 

@@ -15,11 +15,12 @@ from decimal import Decimal
 
 from tieline.disclosures.reading import words as w
 from tieline.disclosures.reading.claims import MEDIUM, STRONG, Claim, convert
+from tieline.disclosures.reading.coins import cue_in
 from tieline.disclosures.reading.context import Context
 from tieline.disclosures.reading.dating import WHICH_WAS, period_of
 from tieline.disclosures.reading.periods import Period, periods
 from tieline.disclosures.reading.rates import UNNAMED, last_end
-from tieline.disclosures.reading.roles import cue_in, role_of
+from tieline.disclosures.reading.roles import role_of
 from tieline.disclosures.reading.spots import COMPARISON, Spot, sentences, spots_in
 from tieline.disclosures.reading.tabular import key_of
 
@@ -61,7 +62,7 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
     out: list[Claim] = []
     previous: list[Claim] = []
     carried: str | None = None
-    quarter = _reported_quarter(text, ctx)  # the quarter that the document reports, once it has named one
+    reported = quarter = _reported_quarter(text, ctx)  # the quarter that the document reports, once it has named one
     for start, end in sentences(text, skip):
         if "\n" in text[max(0, start - 2) : start]:
             carried = None  # a new paragraph speaks of the document's month again
@@ -73,6 +74,8 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
         elif not marks and _YEAR_ALONE.search(text, start, end) and not w.YTD.search(text, start, end):
             carried = "none"
         found = _sentence(text, start, end, marks, ctx, previous, carried, quarter)
+        if reported and not marks:
+            found = [c for c in found if c.field != "ytd_btc"]  # a quarter's report counts to its own end
         out.extend(found)
         if found:
             previous = found
@@ -177,6 +180,8 @@ def _sentence(
             spot.q.negative and name not in ("btc_sold", "service_fee_btc") and "(" not in spot.q.printed
         ):
             continue
+        if name == "ytd_btc" and len(period) == 10:
+            period = ctx.period or period  # the day on which it was announced
         if name == "ytd_btc" and len(period) != 7:
             continue
         if "Q" in period and name in ("avg_operating_ehs", "deployed_ehs", "operating_month_end_ehs", UNNAMED):
@@ -234,10 +239,14 @@ def _sentence(
 
 def _at_year_end(sentence: str, name: str, period: str) -> bool:
     """`ended the year with 1,704 BTC` in a December update."""
-    return (
-        name == "btc_held_end"
-        and period.endswith("-12")
-        and bool(re.search(r"\b(?:ended|finished|closed) the year\b|\byear[- ]end\b", sentence, re.IGNORECASE))
+    return name == "btc_held_end" and bool(
+        re.search(
+            r"\bend(?:s|ed|ing)? with (?:a |an )?(?:\w+ )?(?:balance|total|treasury|holding)", sentence, re.IGNORECASE
+        )
+        or (
+            period.endswith("-12")
+            and re.search(r"\b(?:ended|finished|closed) the year\b|\byear[- ]end\b", sentence, re.IGNORECASE)
+        )
     )
 
 
@@ -269,6 +278,17 @@ def _told_before(
         )
         if sale is not None and sale.end() + 20 >= len(spot.before):
             return "sale_proceeds_usd", MEDIUM
+    mined = any(c.field in ("btc_produced", "btc_held_end") for c in previous)
+    of_them = re.search(r"\bsold\s*(?:approximately |about )?(?:\d[\d,.]*)?\s*of (?:them|those|these)\b", sentence)
+    if mined and of_them is not None and spot.q.unit is None and re.match(r"\s*of (?:them|those|these)\b", spot.right):
+        return "btc_sold", MEDIUM  # `It mined 163 bitcoin. It sold 150 of them`
+    if (
+        mined
+        and of_them is not None
+        and spot.q.unit == "USD"
+        and re.search(r"\bproceeds of\s*(?:approximately |about )?$", spot.left)
+    ):
+        return "sale_proceeds_usd", MEDIUM
     told = [c for c in previous if c.field in ("btc_produced", "btc_held_end", "btc_sold", "avg_btc_per_day")]
     if spot.q.unit == "BTC" and spot.compared and i < 2 and _SAME_THING.match(sentence) and told and not any(roles):
         return told[0].field, MEDIUM  # `This is a 12% decrease from May's 514 BTC`

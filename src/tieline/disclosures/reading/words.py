@@ -124,7 +124,7 @@ CUSTOMERS = _p(
 )
 PER_DAY = _p(r"\bper (?:calendar )?day\b", r"/ ?day\b", r"\bdaily\b", r"\ba day\b", r"\beach day\b", r"\bpro tag\b", r"\bje tag\b", r"\btäglich\w*", r"\btages(?:durchschnitt|produktion)\w*",
              r"\bpar jour\b", r"\bquotidien\w*", r"/ ?jour\b", r"\bpor día\b", r"\bpor dia\b", r"\bdiari[oa]s?\b", r"\bal día\b", r"/ ?día\b", r"\bal giorno\b", r"\bgiornalier\w*", r"в день", r"в сутки", r"\bсуточн\w*",
-             "每日|日均|每天|日产|日產|/天|/日", "1日|日次|一日|일일|하루")  # fmt: skip
+             "每日|日均|每天|日产|日產|/天|/日", r"(?<![\d月])1日(?!時点|現在|から|に|の)|日次|一日(?!時点)|일일|하루")  # fmt: skip
 PER_BTC = _p(r"\bper (?:self-mined |mined |produced )?(?:bitcoin|btc|coin)\b", r"/ ?(?:btc|bitcoin)\b", r"\bper bitcoin\b", r"\ba coin\b", r"\beach\b", r"\bpro (?:bitcoin|btc)\b", r"\bje (?:bitcoin|btc)\b",
              r"\bpar (?:bitcoin|btc)\b", r"\bpor (?:bitcoin|btc)\b", r"\bper btc\b", "每枚|每个比特币|/枚")  # fmt: skip
 PER_EH = _p(r"\bper (?:average )?(?:eh|exa-?hash|avg\.? eh)", r"\b(?:btc|bitcoin) ?/ ?(?:avg\.? ?|average )?eh\b")
@@ -141,13 +141,14 @@ AVERAGE = _p(
     "平均|均",
     "평균",
     r"ø",
+    r"\breali[sz]ed hash",
 )
 HASHRATE = _p(r"\bhash ?-?rates?\b", r"\bhash power\b", r"\bcomput(?:ing|ational) power\b", r"\bmining power\b", r"\bhashpower\b", r"\bhashing power\b", r"\bhashing\b", r"\bhash\b", r"\btaux de hachage\b", r"\btasa de hash\b", r"\btaxa de hash\b", r"\bpuissance de (?:calcul|hachage)\b", r"\bhashleistung\b", r"\brechenleistung\b",
               r"\bpotencia de hash\b", r"\bmining capacity\b", r"\bself-mining capacity\b", r"\bexa-?hash(?:es)?\b", r"\beh/s\b", r"\bph/s\b", r"хеш\w*", r"хэш\w*", "算力|哈希率|哈希", "ハッシュレート|ハッシュパワー|해시레이트")  # fmt: skip
-OPERATING = _p(r"\boperat(?:ing|ional)\b", r"\bonline\b", r"\brunning\b", r"\bactive\b", r"\brealis?z?ed\b", r"\bbetrieb\w*", r"\ben service\b", r"\bopérationnel\w*", r"\boperativ[oa]s?\b", r"\bem operação\b", r"\boperacional\b", r"\bhashing\b", "运营|運營|运行|在线|實際|实际|营运|操作", "稼働|運用")  # fmt: skip
+OPERATING = _p(r"\boperat(?:ing|ional)\b", r"\bonline\b", r"\brunning\b", r"\bactive\b", r"\brealis?z?ed\b", r"\bbetrieb\w*", r"\ben service\b", r"\bopérationnel\w*", r"\boperativ[oa]s?\b", r"\bem operação\b", r"\boperacional\b", r"\bhashing\b", "运营|運營|运行|在线|實際|实际|营运|操作", "稼働|運用|運営")  # fmt: skip
 RATED = _p(r"\bdeployed\b", r"\binstalled\b", r"\benergi[sz]ed\b", r"\bcapacity\b", r"\bnameplate\b", r"\bpeak\b", r"\bcurrent\b", r"\bactive\b", r"\brated\b", r"\btotal hash", r"\bplugged[- ]in\b",
            r"\binstallier\w*", r"\bbereitgestellt\w*", r"\bkapazität\b", r"\binstallée?s?\b", r"\bdéployée?s?\b", r"\bcapacité\b", r"\bcapacità\b", r"\binstalad[oa]s?\b", r"\bdesplegad[oa]s?\b", r"\bcapacidad\b", r"\bcapacidade\b", r"\bimplantad[oa]\b", r"\binstallat[oa]\b",
-           "部署|已部署|装机|裝機|安装|安裝|总算力|總算力|已安装", "設置済|導入|配備|설치")  # fmt: skip
+           "部署|已部署|装机|裝機|安装|安裝|总算力|總算力|已安装", "設置|導入|配備|설치")  # fmt: skip
 MONTH_END = _p(r"\bmonth[- ]end\b", r"\bend of (?:the )?(?:month|period|quarter)\b", r"\bat (?:the )?end\b", r"\bby the end\b", r"\bas (?:of|at)\b", r"\bended\b", r"\bmonatsende\b", r"\bende\b", r"\bfin de mes\b", r"\bfin du mois\b", r"\bfin du\b", r"\bfim do mês\b", r"\ba finales\b", "月末|月底|截至|期末")  # fmt: skip
 MANAGED = _p(
     r"\bunder (?:its |our )?management\b",
@@ -167,7 +168,7 @@ NETWORK = _p(
     r"\b(?:global|worldwide|network-wide) (?:bitcoin |btc )?(?:hash|network|mining)",
     r"\bdifficulty\b",
     r"\bhash-?price\b",
-    "全网|全網",
+    "全网|全網|ビットコイン全体|ネットワーク",
 )
 MACHINES = _p(
     r"\bminers?\b",
@@ -263,7 +264,7 @@ FEES = _p(r"\btransaction fees?\b", r"\btx fees?\b", r"\bfees? as\b", "交易费
 SERVICE_FEE = _p(
     r"\bservice fees?\b", r"\bpool fees?\b", r"\bmanagement fees?\b", r"\bhosting fees?\b", r"\bfees? paid\b", "服务费"
 )
-YTD = _p(r"\bytd\b", r"\byear[- ]to[- ]date\b", r"\bcy ?20\d\d\b", r"\bfy ?20\d\d\b", r"\bso far (?:this|in 20)", r"\bsince (?:january|the (?:beginning|start) of)", r"\bthis year\b", r"\bcalendar(?: year)? 20\d\d\b", r"\bfiscal(?: year)? 20\d\d\b", r"\bseit jahresbeginn\b", r"\bdepuis le début\b", r"\ben lo que va\b", r"\bda(?:ll\W)?\s?inizio (?:dell\W)?anno\b", r"\bno acumulado\b", r"\bdesde el inicio\b", r"\bс начала года\b", r"\bacumulad[oa]\b", r"年初至今|今年以来|累计", "年初来")  # fmt: skip
+YTD = _p(r"\bytd\b", r"\byear[- ]to[- ]date\b", r"\bcy ?20\d\d\b", r"\bfy ?20\d\d\b", r"\bso far (?:this|in 20)", r"\bsince (?:january|the (?:beginning|start) of)", r"\bthis year\b", r"\bcalendar(?: year)? 20\d\d\b", r"\bfiscal(?: year)? 20\d\d\b", r"\bseit jahresbeginn\b", r"\bdepuis le début\b", r"\ben lo que va\b", r"\bda(?:ll\W)?\s?inizio (?:dell\W)?anno\b", r"\bno acumulado\b", r"\bdesde el inicio\b", r"\bс начала года\b", r"\bacumulad[oa]\b", r"年初至今|今年以来|累计", "年初来|年初から|これまでに", "올해 (?:들어|누적)")  # fmt: skip
 DELTA = _p(
     r"\bincreas(?:e|es|ed|ing)\b",
     r"\bdecreas(?:e|es|ed|ing)\b",
