@@ -52,6 +52,11 @@ COUPLINGS = {
     "routing": "inference where power is cheap",
     "off": "off rather than asleep",
     "batch": "batch work put off: it runs at once",
+    "ready": "replicas over the horizon: this interval alone counts",
+    "demand": "scenarios of demand: its expectation alone",
+    "outages": "chance of an outage",
+    "expected peaks": "peaks at their chance: on or off by scenario",
+    "daily": "starts a day, time up and time down as bounds",
 }
 ASSUMED = (
     "sites, contracts, orders, faults, offers and peak odds: invented",

@@ -73,7 +73,7 @@ class Recorded:
             out[hit, event.site] = np.minimum(out[hit, event.site], limit)
         return out
 
-    def peaks(self, steps: Grid) -> dict[int, Floats]:
+    def peaks(self, steps: Grid, wide: int = 1) -> dict[int, Floats]:
         if not self.odds or not self.world.peak_odds or self.known.plant.simple:
             return {}
         chances = ((slot, 1.0) for slot in self.world.peaks) if self.perfect else calibrated_odds(self.world)
@@ -85,7 +85,7 @@ class Recorded:
         ]
         if not windows:
             return {}
-        adder = window_adder(FOUR_CP, windows, steps)
+        adder = window_adder(FOUR_CP, windows, steps, wide)
         return dict.fromkeys(self.known.plant.peak_sites, adder)
 
     def asked(self, start: datetime, seconds: Ints, wide: int) -> Mapping[Where, Floats]:

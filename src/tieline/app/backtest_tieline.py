@@ -30,8 +30,7 @@ from tieline.records import Commitment
 
 @dataclass
 class Tieline:
-    """Look-ahead. `without` leaves couplings out: starts, wake, restore, peaks, contract, limit, scenarios,
-    commitments, routing, off, batch, ready."""
+    """Look-ahead. `without` leaves couplings out, by the names of `backtest.COUPLINGS`."""
 
     name: str = "Tieline"
     perfect: bool = False
@@ -83,7 +82,16 @@ class Tieline:
 
     def settings(self, known: Known) -> Settings:
         wide = 1 if self.perfect else self.scenarios
-        return msgspec.structs.replace(known.settings, scenarios=wide)
+        used = msgspec.structs.replace(known.settings, scenarios=wide)
+        if "demand" in self.without:
+            used = msgspec.structs.replace(used, demand_scenarios=False)
+        if "outages" in self.without or self.perfect or known.plant.simple:
+            used = msgspec.structs.replace(used, outages_per_year=0.0)
+        if "expected peaks" in self.without:
+            used = msgspec.structs.replace(used, peak_scenarios=True)
+        if "daily" in self.without:
+            used = msgspec.structs.replace(used, starts_per_day=1e9, min_up_s=0, min_down_s=0)
+        return used
 
     def _remembered(self, known: Known, now: datetime) -> Memory:
         """What ran until now, as it was seen: a change since the last decision was made then."""
@@ -108,7 +116,16 @@ class Tieline:
             return known.replicas(), None
         cost = around.cost_of_power(known.fleet, UNKNOWN)
         price = {unit.id: cost[:, n] for _, n, unit in nodes}
-        found = serve(sight, known.rooms(), around.steps, price, known.replicas_running(), settings, known.plant.table)
+        found = serve(
+            sight,
+            known.rooms(),
+            around.steps,
+            price,
+            known.replicas_running(),
+            settings,
+            known.plant.table,
+            ready="ready" not in self.without,
+        )
         replicas = np.array([float(found.wanted[unit.id].replicas) for _, _, unit in nodes])
         if "batch" in self.without:
             return replicas, None

@@ -91,6 +91,7 @@ def build(around: Surroundings, fleet: Fleet, settings: Settings, base_w: Mappin
         below=around.prices.below,
         take_w=around.prices.take_w,
         restore_share_per_h=None if share is None else share * 12.0,
+        outages_per_h=settings.outages_per_year / 8766.0,
     )
 
 
@@ -99,7 +100,7 @@ def prices(sight: Foresight, fleet: Fleet, steps: Grid, settings: Settings) -> P
     market: dict[str, Floats | None] = {}
     out = np.zeros((count, sites, wide))
     below, take_w, two = np.zeros_like(out), np.zeros(sites), False
-    adders = sight.peaks(steps)
+    adders = sight.peaks(steps, wide if settings.peak_scenarios else 1)
     for n, site in enumerate(fleet.sites):
         contract = site.contract
         paths: Floats | None = None
@@ -124,7 +125,8 @@ def prices(sight: Foresight, fleet: Fleet, steps: Grid, settings: Settings) -> P
                 share = contract.scale * (1.0 - settings.resale_discount)
                 below[:, n] = np.nan if paths is None else paths * share
         if n in adders:
-            out[:, n] += adders[n][:, None]
-            below[:, n] += adders[n][:, None]
+            adder = adders[n] if adders[n].ndim == 2 else adders[n][:, None]
+            out[:, n] += adder
+            below[:, n] += adder
     below = np.where(take_w[None, :, None] > 0, below, out)
     return Prices(out, below, take_w) if two else Prices(out, None, None)

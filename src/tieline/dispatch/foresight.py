@@ -40,8 +40,8 @@ class Foresight(Protocol):
     def limits(self, steps: Grid) -> Floats:
         """(T, N) W under orders, faults and overrides as far as they are known."""
 
-    def peaks(self, steps: Grid) -> Mapping[int, Floats]:
-        """By site index, (T,) USD/MWh that a chance of a coincident peak adds."""
+    def peaks(self, steps: Grid, wide: int = 1) -> Mapping[int, Floats]:
+        """By site index, (T,) USD/MWh that a chance of a coincident peak adds; with `wide` above 1 (T, S)."""
 
     def asked(self, start: datetime, seconds: Ints, wide: int) -> Mapping[Where, Floats]:
         """(len(seconds), S) interactive output tokens/s at moments after `start`; a place that is absent is
@@ -103,8 +103,8 @@ class FromOutlook:
                 cap(over.site_id, over.at, over.until, over.target_w)
         return out
 
-    def peaks(self, steps: Grid) -> dict[int, Floats]:
-        return peak_adders(self.outlook, self.fleet, steps, self.settings)
+    def peaks(self, steps: Grid, wide: int = 1) -> dict[int, Floats]:
+        return peak_adders(self.outlook, self.fleet, steps, self.settings, wide)
 
     def asked(self, start: datetime, seconds: Ints, wide: int) -> dict[Where, Floats]:
         found = {}
@@ -143,8 +143,8 @@ def paths_of(slots: Slots, series: str, steps: Grid, wide: int, forecaster: Fore
     )
 
 
-def peak_adders(outlook: Outlook, fleet: Fleet, steps: Grid, settings: Settings) -> dict[int, Floats]:
-    """By site index, (T,) USD/MWh that a chance of a coincident peak adds."""
+def peak_adders(outlook: Outlook, fleet: Fleet, steps: Grid, settings: Settings, wide: int = 1) -> dict[int, Floats]:
+    """By site index, (T,) USD/MWh that a chance of a coincident peak adds; with `wide` above 1 (T, S)."""
     found: dict[int, Floats] = {}
     end = steps.start + timedelta(seconds=int(steps.offset_s[-1] + steps.length_s[-1]))
     for rule in applying(settings, steps.start):
@@ -152,23 +152,35 @@ def peak_adders(outlook: Outlook, fleet: Fleet, steps: Grid, settings: Settings)
         windows = [] if odds is None else odds.window(steps.start - timedelta(hours=1), end)
         if not windows:
             continue
-        adder = window_adder(rule, ((at, length, chance) for at, length, chance in windows), steps)
+        adder = window_adder(rule, windows, steps, wide)
         for n, site in enumerate(fleet.sites):
             if pays(site, rule):
                 found[n] = found.get(n, 0.0) + adder
     return found
 
 
-def window_adder(rule: PeakRule, windows: Iterable[tuple[datetime, timedelta, float]], steps: Grid) -> Floats:
-    """(T,) USD/MWh that chances of a peak in (start, length, probability) windows add."""
-    adder = np.zeros(len(steps.hours))
-    for at, length, chance in windows:
+def window_adder(
+    rule: PeakRule, windows: Iterable[tuple[datetime, timedelta, float]], steps: Grid, wide: int = 1
+) -> Floats:
+    """(T,) USD/MWh that chances of a peak in (start, length, probability) windows add.
+
+    With `wide` above 1 (T, S): after the first step, which all share, a window is a peak in its share of the
+    scenarios and none in the others; their mean stays the chance's.
+    """
+    adder = np.zeros((len(steps.hours), wide))
+    for k, (at, length, chance) in enumerate(windows):
         first = (micros(at) - micros(steps.start)) / 1e6
         inside = np.minimum(first + length.total_seconds(), steps.offset_s + steps.length_s) - np.maximum(
             first, steps.offset_s
         )
-        adder += rule.adder_usd_per_mwh(chance) * np.clip(inside / steps.length_s, 0.0, 1.0)
-    return adder
+        share = np.clip(inside / steps.length_s, 0.0, 1.0)
+        # Spread evenly: another part of the scenarios for each window.
+        on = ((np.arange(wide) + 0.5) / wide + k * 0.618034) % 1.0 < chance
+        weight = on / on.mean() if on.any() else np.ones(wide)
+        weights = np.repeat(weight[None, :], len(steps.hours), axis=0)
+        weights[0] = 1.0
+        adder += rule.adder_usd_per_mwh(chance) * share[:, None] * weights
+    return adder if wide > 1 else adder[:, 0]
 
 
 def applying(settings: Settings, moment: datetime) -> list[PeakRule]:

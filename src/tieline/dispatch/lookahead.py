@@ -36,6 +36,7 @@ class Ahead:
     take_w: Floats | None = None  # (N,)
     restore_share_per_h: float | None = None  # of the site's limit
     level: Floats | None = None  # (T,) of `usd_per_h`, where it changes over the steps
+    outages_per_h: float = 0.0  # chance that a site goes dark, after which every rig is off and has to boot
 
     def first(self) -> Ahead:
         """The first step alone."""
@@ -111,7 +112,7 @@ def powers(fleet: FleetArrays, ahead: Ahead) -> tuple[Floats, Floats]:
 def look(fleet: FleetArrays, ahead: Ahead) -> Look:
     """Solve every group over every scenario and average at the shared first step."""
     stage = stages(fleet, ahead)
-    run, sleep, off = values(stage, ahead.hours)
+    run, sleep, off = values(stage, ahead.hours, ahead.outages_per_h)
     first = stage.run[0].mean(axis=1)
     return Look(
         run=(stage.run[0] + run[0]).mean(axis=1),
@@ -186,8 +187,11 @@ def _revenue(fleet: FleetArrays, ahead: Ahead, low_w: Floats, high_w: Floats) ->
     return low_usd, low_usd + full_usd * (1.0 - _LOW_HS) * up * (fits >= 1.0 - 1e-9), fits
 
 
-def values(stage: Stages, hours: Floats) -> tuple[Floats, Floats, Floats]:
-    """(T, G, S) worth after each step of having run, slept or been off in it: the backward pass."""
+def values(stage: Stages, hours: Floats, outages_per_h: float = 0.0) -> tuple[Floats, Floats, Floats]:
+    """(T, G, S) worth after each step of having run, slept or been off in it: the backward pass.
+
+    An outage is not seen coming, so it is no scenario, which would plan around it: with its chance every step ends
+    with all rigs off, whatever they did."""
     steps, groups, scenarios = stage.run.shape
     run, sleep, off = (np.zeros((steps, groups, scenarios)) for _ in range(3))
     next_run, next_sleep, next_off = run[-1], sleep[-1], off[-1]
@@ -196,6 +200,10 @@ def values(stage: Stages, hours: Floats) -> tuple[Floats, Floats, Floats]:
         np.maximum(on, rest, out=run[t - 1])
         np.maximum(on - stage.wake[t][:, None], rest, out=sleep[t - 1])
         np.maximum(on - stage.boot[t][:, None], rest, out=off[t - 1])
+        if outages_per_h > 0.0:
+            dark = 1.0 - np.exp(-outages_per_h * hours[t - 1])
+            run[t - 1] += dark * (off[t - 1] - run[t - 1])
+            sleep[t - 1] += dark * (off[t - 1] - sleep[t - 1])
         next_run, next_sleep, next_off = run[t - 1], sleep[t - 1], off[t - 1]
     return run, sleep, off
 

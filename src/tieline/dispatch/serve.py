@@ -42,8 +42,11 @@ def serve(
     running: Mapping[str, int],
     settings: Settings,
     table: GpuTable,
+    *,
+    ready: bool = True,
 ) -> Serving:
-    """`price`: by unit, (T,) USD/MWh at the meter; None: replicas are spread at home, for want of a price."""
+    """`price`: by unit, (T,) USD/MWh at the meter; None: replicas are spread at home, for want of a price.
+    `ready` False: this interval alone says how many are up, for whoever wants to know what the horizon is worth."""
     # This interval, and what follows while a replica asked for at its end would still be loading.
     seconds = moments_of(int(steps.length_s[0]) + int(table.load_s_cold))
     wide = settings.scenarios if settings.demand_scenarios else 1
@@ -60,7 +63,7 @@ def serve(
     least = {}
     for place, path in ahead.items():
         here = [room for room in rooms if (room.model, room.region) == place]
-        if here and place in soon:
+        if ready and here and place in soon:
             path = np.vstack([soon[place].max(axis=0)[None], path[1:]])
             least[place] = _least(path, here, steps, price, running, settings, table)
     for rented in settings.reserved:

@@ -57,6 +57,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # How far look-ahead sees, over how many scenarios that share the first step.
     horizon_s: int = 48 * 3600
     scenarios: int = 20
+    # How often a site goes dark, from its operator's own record; one a year is assumed.
+    outages_per_year: float = 1.0
+    # Whether a coming window is a peak in some scenarios and none in others, or costs its chance in all of them.
+    # Nobody learns which it was before it is over, so a scenario that knows is too sure: it earns less.
+    peak_scenarios: bool = False
     # Where scenarios come from: the last value for ever, past days, or boosted quantiles (extra `forecast`). Past days
     # earn most on recorded days; `bench/forecasts.py` compares.
     forecaster: Forecasting = "analog"
@@ -109,6 +114,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name in ("interval_s", "valid_for_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"dispatch.{name} must be above 0, got {getattr(self, name)}")
+        if not 0.0 <= self.outages_per_year <= 8766.0:
+            raise ValueError(f"dispatch.outages_per_year is from 0 to 8766, got {self.outages_per_year:g}")
         if not 0.0 < self.demand_carried <= 1.0:
             raise ValueError(f"dispatch.demand_carried is a share above 0 and at most 1, got {self.demand_carried}")
         for one in self.reserved:
