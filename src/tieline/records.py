@@ -270,8 +270,10 @@ class Setpoint(msgspec.Struct, frozen=True, kw_only=True):
     shares: dict[str, float] = {}
     replicas: int | None = None
     expected_usd_per_h: float | None = None
-    # Batch work a node group may add to interactive work, at most; None: left to the gateway.
+    # Batch work a node group may add to interactive work, at most, and the streams that make so much; None: left to
+    # the gateway.
     batch_tokens_per_s: float | None = None
+    batch_lines: int | None = None
 
 
 class Plan(Record, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from tests.gateway.engines import Scripted
 from tests.gateway.rig import Gateway, settings, start
 
 from tieline.clock import WallClock
-from tieline.gateway.batchrun import MAX_ERRORS, read_lines
+from tieline.gateway.batchfile import MAX_ERRORS, read_lines
 from tieline.gateway.errors import Refusal
 from tieline.gateway.files import read_form
 from tieline.gateway.route import Replica

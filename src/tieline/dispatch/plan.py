@@ -262,6 +262,7 @@ def _serve(
         replicas=replicas,
         expected_usd_per_h=net,
         batch_tokens_per_s=None if batch is None else round(batch, 3),
+        batch_lines=None if batch is None else math.ceil(batch / tokens * settings.interactive_batch - 1e-9),
     )
 
 

@@ -21,6 +21,7 @@ import msgspec
 
 from tieline import records
 from tieline.clock import Clock
+from tieline.gateway import owed as owed_work
 from tieline.gateway.abroad import Remote, identity
 from tieline.gateway.desk import Desk
 from tieline.gateway.door import Door
@@ -123,6 +124,8 @@ async def serve(
         tasks.append(loop.create_task(_follow(svc, link, "command.>")))
         tasks.append(loop.create_task(_catch_up(svc, link)))
         tasks.append(loop.create_task(svc.meter.push_for_ever(link, origin)))
+        owed = owed_work.tell_for_ever(desk.runner.waiting, desk.runner.per_line, link, origin, clock)
+        tasks.append(loop.create_task(owed))
     port = server.sockets[0].getsockname()[1]
     scheme = "https" if tls is not None else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

@@ -24,10 +24,12 @@ from tieline.gateway import body as bodies
 from tieline.gateway import errors, route
 from tieline.gateway.admit import Account, Admitted, Short
 from tieline.gateway.batches import read_detail
+from tieline.gateway.batchfile import read_lines
 from tieline.gateway.body import Kind, Request
 from tieline.gateway.door import Door
 from tieline.gateway.errors import Refusal
 from tieline.gateway.files import KEPT_S, encode, new_id
+from tieline.gateway.owed import Waiting, mean
 from tieline.gateway.relay import Exchange
 from tieline.gateway.route import Replica, State, Want
 from tieline.gateway.service import Service
@@ -42,11 +44,6 @@ log = logging.getLogger("tieline.gateway")
 MAX_RUNNING: Final = 64
 # Lines read ahead of each batch.
 PAGE: Final = 128
-# OpenAI's bound on a batch. The bound on its bytes is that of an upload.
-MAX_LINES: Final = 50_000
-MAX_CUSTOM_ID: Final = 512
-# Errors of a malformed file that its owner is told.
-MAX_ERRORS: Final = 20
 # Tries of a line that fails in an engine; refusals for want of room are no tries.
 MAX_TRIES: Final = 3
 # Pauses of a line after a refusal: doubling from the first to the last.
@@ -71,16 +68,6 @@ _KINDS: Final[dict[str, Kind]] = {
 }
 
 
-class _Line(msgspec.Struct):
-    custom_id: str
-    method: str
-    url: str
-    body: msgspec.Raw
-
-
-_line = msgspec.json.Decoder(_Line).decode
-
-
 @dataclass(slots=True, eq=False)
 class _Job:
     """A batch in hand."""
@@ -91,6 +78,7 @@ class _Job:
     read: int = -1  # the last line read from disk
     all_read: bool = False
     running: set[_Run] = field(default_factory=set)
+    model: str = ""  # of its first line that is a request
     pauses: Counter[int] = field(default_factory=Counter)  # by line
     faults: Counter[int] = field(default_factory=Counter)
 
@@ -110,6 +98,7 @@ class _Run:
     """One line in progress; to its Exchange it is the door that the answer goes out by."""
 
     exchange: Exchange | None = None
+    site: str | None = None  # where it was placed; None: it stood in the queue
 
     def __init__(self, runner: Runner, job: _Job, line: StoredLine) -> None:
         self.runner, self.job, self.line = runner, job, line
@@ -140,6 +129,7 @@ class Runner:
         if svc.book.open is not None:
             self._accounts[svc.book.open.key.id] = svc.book.open
         self._halves: dict[str, Offer] = {}
+        self.per_line: dict[str, float] = {}  # output tokens by model
         self._woken = asyncio.Event()
         self._look = True
         self._stopped = False
@@ -246,9 +236,22 @@ class Runner:
             if page:
                 job.read = page[-1].number
                 job.lines.extend(page)
+                job.model = job.model or self._model_of(job, page[0])
         if batch.status == "in_progress" and job.all_read and not (job.lines or job.later or job.running):
             await self._flush()
             await self._finish(job, "completed")
+
+    def _model_of(self, job: _Job, line: StoredLine) -> str:
+        request = bodies.read(_KINDS[job.batch.endpoint], line.body)
+        return request.model if isinstance(request, Request) else ""
+
+    def waiting(self) -> list[Waiting]:
+        """What is owed, for the dispatcher."""
+        return [
+            Waiting(job.model, b.total - b.completed - b.failed, b.created, b.expires, b.total)
+            for job in self._jobs.values()
+            if (b := job.batch).status == "in_progress" and job.model
+        ]
 
     async def _validate(self, job: _Job) -> None:
         batch = job.batch
@@ -394,6 +397,7 @@ class Runner:
         if backend is None:
             exchange.begin()
         else:
+            run.site = backend.site
             svc.exchanges.add(exchange)
             exchange.go(backend)
         return True
@@ -422,7 +426,14 @@ class Runner:
         if len(svc.queue):
             return None
         able = route.candidates(svc.backends.values(), want, svc.loop.time())
-        idle = [one for one in able if one.renter in ("", want.tenant) and _idle(one)]
+        at = Counter(run.site for job in self._jobs.values() for run in job.running)
+        now = svc.clock.now()
+        idle = []
+        for one in able:
+            # What the plan allots to a site, where it says something of batch work.
+            most = svc.power.batch_lines(one.site, now)
+            if one.renter in ("", want.tenant) and _idle(one) and (most is None or at[one.site] < most):
+                idle.append(one)
         return cast(Backend, min(idle, key=lambda one: route.score(one, want))) if idle else None
 
     # --- results ----------------------------------------------------------------------
@@ -435,6 +446,9 @@ class Runner:
         job.running.discard(run)
         self._woken.set()
         if status == 200:
+            if run.exchange is not None and run.exchange.output_tokens is not None:
+                before = self.per_line.get(job.model)
+                self.per_line[job.model] = mean(before, run.exchange.output_tokens)
             self._land(run, status, body)
         elif status in (429, 503) or (status >= 500 and job.faults[line.number] + 1 < MAX_TRIES):
             job.faults[line.number] += status not in (429, 503)
@@ -489,44 +503,3 @@ def _row(id_: str, custom_id: str, status: int | None, body: bytes, error: objec
     if status is not None:
         response = {"status_code": status, "request_id": id_, "body": msgspec.Raw(body)}
     return encode({"id": id_, "custom_id": custom_id, "response": response, "error": error}) + b"\n"
-
-
-def read_lines(content: bytes, endpoint: str) -> tuple[list[tuple[str, bytes]], list[dict[str, object]]]:
-    """(custom_id, body) of every line, or what is wrong with the file."""
-    lines: list[tuple[str, bytes]] = []
-    faults: list[dict[str, object]] = []
-    seen: set[str] = set()
-
-    def fault(code: str, message: str, number: int | None, param: str | None = None) -> None:
-        faults.append({"code": code, "message": message, "line": number, "param": param})
-
-    if not content:
-        fault("file_not_found", "the input file is gone", None, "input_file_id")
-    for number, text in enumerate(content.split(b"\n"), 1):
-        if not text.strip():
-            continue
-        if len(faults) >= MAX_ERRORS:
-            break
-        if len(lines) >= MAX_LINES:
-            fault("too_many_lines", f"a batch takes {MAX_LINES} lines", number)
-            break
-        try:
-            line = _line(text)
-            bytes(line.body).decode()
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            fault("invalid_json_line", f"not a request: {error}", number)
-            continue
-        if line.method != "POST":
-            fault("invalid_method", "'method' must be POST", number, "method")
-        elif line.url != endpoint:
-            fault("mismatched_endpoint", f"'url' must be the batch's endpoint, {endpoint}", number, "url")
-        elif not 1 <= len(line.custom_id) <= MAX_CUSTOM_ID:
-            fault("invalid_custom_id", f"'custom_id' must have 1 to {MAX_CUSTOM_ID} characters", number, "custom_id")
-        elif line.custom_id in seen:
-            fault("duplicate_custom_id", f"'custom_id' {line.custom_id[:80]!r} stands twice", number, "custom_id")
-        else:
-            seen.add(line.custom_id)
-            lines.append((line.custom_id, bytes(line.body)))
-    if not lines and not faults:
-        fault("empty_file", "the input file has no lines", None, "input_file_id")
-    return lines, faults

@@ -75,6 +75,15 @@ class Power:
     def knows(self, site_id: str) -> bool:
         return site_id in self._sites
 
+    def batch_lines(self, site_id: str, now: datetime) -> int | None:
+        """Lines of batch work that the plan lets a site carry; None: it says nothing, or is not in force there."""
+        site = self._sites.get(site_id)
+        plan = None if site is None else site.plan
+        if plan is None or plan.mode != "act" or plan.valid_until <= now:
+            return None
+        told = [one.batch_lines for one in plan.setpoints if one.batch_lines is not None]
+        return sum(told) if told else None
+
     def term(self, site_id: str, now: datetime) -> Term:
         site = self._sites.get(site_id)
         if site is None:
