@@ -15,9 +15,11 @@ from tieline import records
 from tieline.dispatch import Controller, Settings
 from tieline.dispatch.arrays import fleet_arrays, heat
 from tieline.dispatch.forecast import analog_days, persistence
+from tieline.dispatch.foresight import window_adder
 from tieline.dispatch.horizon import end_of, grid
 from tieline.dispatch.lookahead import Ahead, levels, look, powers
 from tieline.dispatch.policy import Memory, decide
+from tieline.dispatch.promises import FOUR_CP
 from tieline.dispatch.reference import build, follow, solve
 from tieline.fleet import Contract
 from tieline.fleet.physics import aux_share, derate
@@ -296,3 +298,36 @@ def test_a_site_without_a_path_of_prices_is_left_to_the_strike():
     assert plans["far"].decided_by.endswith("(fallback)")
     assert running(plans["far"], "far.rigs-1") == 0.0
     assert running(plans["tx-1"]) == 1.0
+
+
+def test_the_chance_of_an_outage_makes_a_start_worth_less():
+    """Rigs that may go dark soon have less time to earn a start back."""
+    one = fleet()
+    arrays = fleet_arrays(one, AHEAD)
+    ahead = Ahead(
+        hours=np.ones(24),
+        usd_per_h=np.full(arrays.groups, 100.0),
+        aux=np.zeros((24, arrays.groups)),
+        derate=np.ones((24, arrays.groups)),
+        limit_w=np.full((24, 1), 1e9),
+        base_w=np.zeros((24, 1)),
+        price=np.full((24, 1, 3), 1.0),
+    )
+    sure = look(arrays, ahead)
+    unsure = look(arrays, replace(ahead, outages_per_h=0.2))
+    assert (unsure.run - unsure.sleep < sure.run - sure.sleep + 1e-9).all()
+    assert (unsure.run < sure.run).all()
+    never = look(arrays, replace(ahead, outages_per_h=0.0))
+    assert np.array_equal(never.run, sure.run)
+
+
+@settings(max_examples=60, deadline=None)
+@given(odds=st.lists(st.floats(0, 1), min_size=1, max_size=6), wide=st.integers(2, 20))
+def test_peaks_on_or_off_keep_their_chance_and_share_the_first_step(odds, wide):
+    steps = grid(T0, 300, 48 * 3600)
+    windows = [(T0 + timedelta(hours=2 * n), timedelta(minutes=15), chance) for n, chance in enumerate(odds)]
+    expected = window_adder(FOUR_CP, windows, steps)
+    by_scenario = window_adder(FOUR_CP, windows, steps, wide)
+    assert np.allclose(by_scenario.mean(axis=1), expected)
+    assert np.allclose(by_scenario[0], expected[0])
+    assert (by_scenario >= 0).all()
