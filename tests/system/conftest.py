@@ -85,10 +85,10 @@ def processes_of(data: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """Started once. `--feeds synthetic`, so that no test depends on the internet; its world runs 60 times faster,
-    so that an hour is settled within a minute."""
+    """Started once. `--feeds synthetic`, so that no test depends on the internet; its world runs 120 times faster,
+    so that an hour is settled within a minute, late samples and all."""
     data = tmp_path_factory.mktemp("platform")
-    running = start(data, "--console-port", "0", "--gateway-port", "0", "--feeds", "synthetic", "--speed", "60")
+    running = start(data, "--console-port", "0", "--gateway-port", "0", "--feeds", "synthetic", "--speed", "120")
     try:
         running.wait(lambda s: bool(s["ready"]), READY_S, "ready")
         yield running

@@ -208,7 +208,7 @@ def test_what_is_taken_or_wrong_is_one_clear_line(platform: Platform, tmp_path: 
 
 
 def test_a_grid_order_is_obeyed_at_once_and_load_returns_in_stages(platform: Platform) -> None:
-    """Told on the console's door as an operator would; world time runs 60 times faster."""
+    """Told on the console's door as an operator would; world time runs 120 times faster."""
     state = platform.status()
     site = "na-tx-08"
 
@@ -235,7 +235,7 @@ def test_a_grid_order_is_obeyed_at_once_and_load_returns_in_stages(platform: Pla
     order = seen()["orders"][0]
     post("/api/order/end", {"instruction_id": order["id"], "why": "over", "by": "system test"})
     eventually(lambda: not seen()["orders"], 10, "the order lifted")
-    assert meter() < before  # 4 % a minute: a minute of this world is a second
+    assert meter() < before  # 4 % a minute: a minute of this world is half a second
     assert eventually(lambda: meter() > limit * 1.2, 30, "load coming back")
 
 
