@@ -138,24 +138,54 @@ class Book:
         self.leased = leased
         self._next = 0
         self._names: dict[str, str] = {}
+        self._before: dict[str, Limits] = {}
         self.live: dict[int, Ticket] = {}
         self.today = datetime.min.replace(tzinfo=UTC)
-        for tenant in settings.tenants:
-            self._scope(f"tenant:{tenant.id}", tenant.limits)
-            for project in tenant.projects:
-                self._scope(f"project:{tenant.id}/{project.id}", project.limits)
-        tenants = {tenant.id: tenant for tenant in settings.tenants}
-        for key in settings.keys:
-            self._scope(f"key:{key.id}", key.limits)
-            self.by_digest[bytes.fromhex(key.sha256)] = self._account(key, tenants[key.tenant])
         self.open: Account | None = None
+        self.adopt(settings, {})
+
+    def adopt(self, settings: Settings, totals: dict[str, int]) -> None:
+        """Keys and limits as they are from now on. What runs goes on under what it was admitted by. `totals`: what
+        was spent under the names of budgets that are new here."""
+        before, self._before = self._before, {}
+        tenants = {tenant.id: tenant for tenant in settings.tenants}
+        for tenant in settings.tenants:
+            self._scope(f"tenant:{tenant.id}", tenant.limits, before, totals)
+            for project in tenant.projects:
+                self._scope(f"project:{tenant.id}/{project.id}", project.limits, before, totals)
+        for key in settings.keys:
+            self._scope(f"key:{key.id}", key.limits, before, totals)
+        self.by_digest = {bytes.fromhex(key.sha256): self._account(key, tenants[key.tenant]) for key in settings.keys}
+        self.open = None
         if not settings.keys:
             anyone = Key(id="open", sha256="0" * 64, tenant=OPEN_TENANT)
-            self._scope("key:open", Limits())
+            self._scope("key:open", Limits(), before, totals)
             self.open = self._account(anyone, tenants.get(OPEN_TENANT, Tenant(id=OPEN_TENANT)))
 
-    def _scope(self, id_: str, limits: Limits) -> None:
-        self.scopes[id_] = Scope.of(id_, limits, self.leased)
+    def _scope(self, id_: str, limits: Limits, before: dict[str, Limits], totals: dict[str, int]) -> None:
+        """The scope as it is from now on: the same object, since what runs holds it."""
+        self._before[id_] = limits
+        old = self.scopes.get(id_)
+        if old is not None and before.get(id_) == limits:
+            return
+        new = Scope.of(id_, limits, self.leased)
+        self.scopes[id_] = new if old is None else old
+        scope = self.scopes[id_]
+        had = old.purse if old is not None and old.period == new.period else None
+        scope.requests, scope.tokens = new.requests, new.tokens
+        scope.concurrent, scope.period = new.concurrent, new.period
+        if new.purse is None or had is None:
+            scope.purse = new.purse
+        elif not had.leased:
+            had.granted = new.purse.granted
+        self._names[id_] = self._name(scope)
+        if scope.purse is not None and scope.purse is not had:
+            held = (one for one in self.live.values() if scope in one.account.scopes)
+            scope.purse.reserved = sum(one.reserved for one in held)
+            if scope.purse.leased:
+                scope.purse.granted = scope.purse.reserved
+            else:
+                scope.purse.settled = totals.get(self._names[id_], 0)
 
     def _account(self, key: Key, tenant: Tenant) -> Account:
         ids = (f"key:{key.id}", f"project:{tenant.id}/{key.project}", f"tenant:{tenant.id}")
@@ -285,11 +315,15 @@ class Book:
     def turn(self, now: datetime, totals: dict[str, int]) -> None:
         """Begin the period that `now` falls in: what was spent in it before, by the names below."""
         self.today = now
-        periods = {"day": f"{now:%Y-%m-%d}", "month": f"{now:%Y-%m}", "total": "all"}
-        self._names = {id_: f"{id_}|{periods[scope.period]}" for id_, scope in self.scopes.items()}
+        self._names = {id_: self._name(scope) for id_, scope in self.scopes.items()}
         for scope in self.scopes.values():
             if scope.purse is not None and not scope.purse.leased:
                 scope.purse.settled = totals.get(self.total_name(scope), 0)
+
+    def _name(self, scope: Scope) -> str:
+        today = self.today
+        period = {"day": f"{today:%Y-%m-%d}", "month": f"{today:%Y-%m}", "total": "all"}[scope.period]
+        return f"{scope.id}|{period}"
 
     def turned(self, now: datetime) -> bool:
         """Has a day begun since the last `turn`?"""

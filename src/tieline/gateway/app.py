@@ -23,8 +23,10 @@ from tieline import records
 from tieline.clock import Clock
 from tieline.gateway import owed as owed_work
 from tieline.gateway.abroad import Remote, identity
+from tieline.gateway.admin import Admin
 from tieline.gateway.desk import Desk
 from tieline.gateway.door import Door
+from tieline.gateway.overlay import KEYS_FILE, OverlayFile, over
 from tieline.gateway.paths import Paths
 from tieline.gateway.route import MAX_UNKNOWN_SLOTS, State
 from tieline.gateway.service import Service, backend_of
@@ -80,11 +82,14 @@ async def serve(
 
     `data` is this process's own folder; `coordinator` where several processes share budgets;
     `shared` the folder that those of one machine have in common.
-    Raises OSError where the address is taken, StoreError where `data`
-    cannot be written.
+    Raises OSError where the address is taken, StoreError where `data` cannot be written, SettingsError where what
+    was made at run time cannot be read.
     """
     stop = stop or asyncio.Event()
     spool = Spool(data / "usage.db", keep_last=None if link is not None else ALONE_KEEPS)
+    configured, folder = settings, shared or data
+    made = OverlayFile(folder / KEYS_FILE)
+    settings = over(configured, made.read())
     svc = Service(settings, clock, spool, origin, leased=coordinator is not None)
     recovered = svc.meter.recover()
     if recovered:
@@ -92,8 +97,9 @@ async def serve(
     for engine in settings.engines:
         svc.backends[engine.name] = backend_of(engine)
     # Files and batches are shared by all processes of a gateway, so they lie beside their folders.
-    desk = Desk(svc, shared or data)
-    paths = Paths(svc, desk)
+    desk = Desk(svc, folder)
+    admin = Admin(svc, made, configured, lambda: [data] if shared is None else sorted(shared.glob("worker-*")))
+    paths = Paths(svc, desk, admin)
     loop = asyncio.get_running_loop()
     tls = None
     if settings.tls_cert:
@@ -110,7 +116,7 @@ async def serve(
     tasks = [
         loop.create_task(svc.tick_for_ever()),
         loop.create_task(desk.runner.run()),
-        loop.create_task(_every_second(svc, data if settings.access_log else None)),
+        loop.create_task(_every_second(svc, admin, data if settings.access_log else None)),
         *(loop.create_task(_watch(svc, backend)) for backend in list(svc.backends.values())),
     ]
     if coordinator is not None:
@@ -166,14 +172,15 @@ async def _drain(svc: Service, server: asyncio.Server, drain_s: float) -> None:
         exchange.cancel()
 
 
-async def _every_second(svc: Service, data: Path | None) -> None:
-    """Slow clients, idle connections, a disk that was full, the access log."""
+async def _every_second(svc: Service, admin: Admin, data: Path | None) -> None:
+    """Slow clients, idle connections, keys that another process made, a disk that was full, the access log."""
     path = None if data is None else data / "access.jsonl"
     while True:
         await asyncio.sleep(1.0)
         now = svc.loop.time()
         for door in list(svc.doors):
             door.tick(now)
+        admin.refresh()
         if svc.meter.failing is not None:
             await svc.meter.try_again()
         if svc.access and path is not None:

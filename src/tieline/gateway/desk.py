@@ -40,6 +40,8 @@ class Desk:
         account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
         if isinstance(account, Refusal):
             door.refuse(account)
+        elif account.key.role == "billing":
+            door.refuse(Refusal(403, "a key with role 'billing' reads usage only", "role_not_allowed"))
         elif (coding := head.get(b"content-encoding:")) is not None and coding.lower() != b"identity":
             door.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
         else:

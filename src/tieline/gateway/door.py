@@ -287,6 +287,11 @@ class Door(asyncio.Protocol):
         if not self.request_id and not self.closing:
             self.data_received(b"")
 
+    def forget(self) -> None:
+        """Keys changed: what was made of a head that repeats no longer holds."""
+        if self._repeat.head is not None:
+            self._repeat.head.read = None
+
     def tick(self, now: float) -> None:
         """Once a second: slow heads, slow bodies, idle connections."""
         clocks = self.svc.settings.clocks

@@ -60,6 +60,11 @@ class Fenced:
     """The asker's lease is over: join again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A budget that the coordinator has not been told of, or not yet."""
+
+
 class Coordinator:
     """All budgets. `limits` by scope; an account's name is `scope|period`."""
 
@@ -77,6 +82,12 @@ class Coordinator:
                 return None
             found = self.accounts[name] = Account(limit)
         return found
+
+    def set_limits(self, limits: dict[str, int]) -> None:
+        """Budgets as they are from now on; one that is lowered below what is spent grants nothing more."""
+        self.limits = limits
+        for name, account in self.accounts.items():
+            account.limit = limits.get(name.partition("|")[0], account.limit)
 
     def known(self, gateway: str, totals: dict[str, int]) -> None:
         """What a gateway that is not a member has on disk."""
@@ -106,17 +117,19 @@ class Coordinator:
 
     def ask(
         self, gateway: str, fence: int, names: tuple[str, ...], least: int, most: int, now: float, *, extra: bool
-    ) -> Granted | Lacking | Fenced:
+    ) -> Granted | Lacking | Fenced | Unknown:
         """`most` in all of these budgets, else what all of them still have if that is `least`; or which lacks.
         `extra`: the slices may grow beyond the need, so that the next requests need not ask."""
         if not self.renew(gateway, fence, now):
             return Fenced()
         accounts = [(name, account) for name in names if (account := self.account(name)) is not None]
+        if len(accounts) < len(names):
+            return Unknown()
         lacking = tuple(name for name, account in accounts if account.free < least)
         if lacking:
             return Lacking(lacking)
         amount = min((most, *(account.free for _, account in accounts)))
-        extras = dict.fromkeys(names, 0)
+        extras = {}
         for name, account in accounts:
             more = (account.free - amount) // EXTRA_SHARE if extra else 0
             extras[name] = more

@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from tieline.gateway import body as bodies
 from tieline.gateway import errors, openapi
+from tieline.gateway.admin import Admin
 from tieline.gateway.admit import Account, Admitted, Short
 from tieline.gateway.body import Kind, Request
 from tieline.gateway.desk import Desk
@@ -58,18 +59,11 @@ class _Fields:
     trace: bytes
 
 
-class _State(msgspec.Struct, forbid_unknown_fields=True):
-    state: Literal["draining", "ready"]
-
-
-_read_state = msgspec.json.Decoder(_State).decode
-
-
 class Paths:
     """The routes of one process."""
 
-    def __init__(self, svc: Service, desk: Desk) -> None:
-        self.svc, self.desk = svc, desk
+    def __init__(self, svc: Service, desk: Desk, admin: Admin) -> None:
+        self.svc, self.desk, self.admin = svc, desk, admin
         self._openapi = openapi.document()
         self._repeats: OrderedDict[tuple[str, bytes], tuple[float, bytes, asyncio.Future[tuple[int, bytes, bytes]]]] = (
             OrderedDict()
@@ -103,7 +97,7 @@ class Paths:
         elif kind is not None:
             self._wrong_method(door, head, b"POST")
         elif path.startswith("/admin/"):
-            self._admin(door, head, path, body)
+            self.admin.handle(door, head, body)
         elif path in _READ or path.startswith("/v1/models/"):
             if head.method in ("GET", "HEAD"):
                 self._read(door, head, path)
@@ -127,6 +121,9 @@ class Paths:
         account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
         if isinstance(account, Refusal):
             door.refuse(account)
+            return None
+        if account.key.role == "billing":
+            door.refuse(Refusal(403, "a key with role 'billing' reads usage only", "role_not_allowed"))
             return None
         if (coding := head.get(b"content-encoding:")) is not None and coding.lower() != b"identity":
             door.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
@@ -263,41 +260,6 @@ class Paths:
         kept[2].add_done_callback(answer)
         return True
 
-    # --- an operator's hand ---------------------------------------------------
-
-    def _admin(self, door: Door, head: RequestHead, path: str, body: bytes) -> None:
-        """Drain a replica or take it back; who did it is kept as a record."""
-        svc = self.svc
-        account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
-        if isinstance(account, Refusal):
-            door.refuse(account)
-            return
-        if account is not svc.book.open and account.key.role != "admin":
-            door.refuse(Refusal(403, "this needs a key with role 'admin'", "admin_only"))
-            return
-        if path == "/admin/replicas" and head.method == "GET":
-            door.answer(200, JSON_HEADERS, _encode({"data": self._replicas()}))
-            return
-        name = path.removeprefix("/admin/replicas/")
-        backend = svc.backends.get(name)
-        if name == path or backend is None:
-            door.refuse(errors.not_found(path))
-            return
-        if head.method != "POST":
-            self._wrong_method(door, head, b"POST")
-            return
-        try:
-            state = _read_state(body).state
-        except msgspec.DecodeError as error:
-            door.refuse(
-                errors.bad_request(f"give {{'state': 'draining' or 'ready'}}: {error}", "invalid_value", "state")
-            )
-            return
-        backend.held = state == "draining"
-        svc.turn(backend, State(state))
-        svc.meter.record_action(account.key.id, f"replica {state}", backend.id)
-        door.answer(200, JSON_HEADERS, _encode({"id": backend.id, "state": backend.state.value}))
-
     # --- reading ------------------------------------------------------------------
 
     def _read(self, door: Door, head: RequestHead, path: str) -> None:
@@ -305,7 +267,7 @@ class Paths:
         head_only = head.method == "HEAD"
         if path == "/healthz":
             ready = any(b.state is State.READY for b in svc.backends.values())
-            body = _encode({"ok": not svc.draining, "ready": ready, "replicas": self._replicas(brief=True)})
+            body = _encode({"ok": not svc.draining, "ready": ready, "replicas": svc.replicas(brief=True)})
             door.answer(503 if svc.draining else 200, JSON_HEADERS, body, head_only=head_only)
             return
         if path == "/openapi.json":
@@ -343,27 +305,4 @@ class Paths:
             found[name] = {"id": name, "object": "model", "created": 0, "owned_by": "tieline", "replicas": len(serving)}
             if label:
                 found[name]["description"] = label
-        return found
-
-    def _replicas(self, *, brief: bool = False) -> list[dict[str, object]]:
-        """`brief`: what anybody may know."""
-        now = self.svc.loop.time()
-        found: list[dict[str, object]] = []
-        for b in self.svc.backends.values():
-            one: dict[str, object] = {
-                "id": b.id,
-                "site": b.site,
-                "state": b.state.value,
-                "usable": b.usable(now),
-                "live": len(b.live),
-                "slots": b.slots,
-            }
-            if not brief:
-                one["region"], one["rtt_ms"] = b.region, round(b.rtt_s * 1e3, 1)
-                one["power"] = {
-                    "term_s": round(b.power_term_s, 3),
-                    "usd_per_mtok": round(b.price_usd_per_mtok, 4),
-                    "note": b.power_note,
-                }
-            found.append(one)
         return found

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tieline.gateway.lease import Coordinator, Granted, Lacking
+from tieline.gateway.lease import Coordinator, Granted, Lacking, Unknown
 
 # A request waits 50 ms for the coordinator; each of two rounds may take this part of it.
 RECALL_S: Final = 0.020
@@ -117,6 +117,8 @@ class Rounds:
             return outcome.names
         if isinstance(outcome, Granted):
             self._reply(ask, granted=outcome.amount, extras=outcome.extras)
+        elif isinstance(outcome, Unknown):
+            self._reply(ask, busy=1)
         else:
             self._reply(ask, fenced=1)
         return ()

@@ -235,6 +235,39 @@ class Service:
             backend.alive(backend.beat_at)
         self.turn(backend, State(state.state))
 
+    def adopt(self, settings: Settings) -> None:
+        """Keys, tenants and limits as they are from now on."""
+        self.settings = settings
+        self.book.adopt(settings, self.spool.totals())
+        if self.leases is not None:
+            self.leases.turn()
+        for door in self.doors:
+            door.forget()
+        self.weigh()
+
+    def replicas(self, *, brief: bool = False) -> list[dict[str, object]]:
+        """The replica table; `brief`: what anybody may know."""
+        now = self.loop.time()
+        found: list[dict[str, object]] = []
+        for b in self.backends.values():
+            one: dict[str, object] = {
+                "id": b.id,
+                "site": b.site,
+                "state": b.state.value,
+                "usable": b.usable(now),
+                "live": len(b.live),
+                "slots": b.slots,
+            }
+            if not brief:
+                one["region"], one["rtt_ms"] = b.region, round(b.rtt_s * 1e3, 1)
+                one["power"] = {
+                    "term_s": round(b.power_term_s, 3),
+                    "usd_per_mtok": round(b.price_usd_per_mtok, 4),
+                    "note": b.power_note,
+                }
+            found.append(one)
+        return found
+
     def heard_power(self, record: Plan | Instruction) -> None:
         """What a site's power will cost, or that it will end: new requests go elsewhere from now on."""
         self.power.heard(record)

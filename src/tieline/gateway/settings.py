@@ -7,6 +7,7 @@ a TOML file when the gateway stands alone. Secrets are hashes or the names of en
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import tomllib
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,6 +114,11 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def __post_init__(self) -> None:
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
             raise ValueError("sha256 must be 64 lower-case hex digits; `tieline gateway --hash-key` makes them")
+        for network in self.networks:
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError as error:
+                raise ValueError(f"networks: {error}") from error
 
 
 class ImageRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -75,10 +75,12 @@ class Meter:
             self._told, self._told_at = moment(self.clock.now()), now
         return self._told
 
-    def record_action(self, by: str, what: str, target: str) -> None:
+    def record_action(self, by: str, what: str, target: str, detail: str = "") -> None:
         """The audit trail of the door's operators."""
         now = self.clock.now()
-        action = Action(at=now, known_at=now, source=self.source, kind="measured", by=by, what=what, target=target)
+        action = Action(
+            at=now, known_at=now, source=self.source, kind="measured", by=by, what=what, target=target, detail=detail
+        )
         self.spool.put(action.key, records.encode(action))
 
     def note(self, ex: Exchange) -> None:

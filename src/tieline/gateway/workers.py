@@ -22,7 +22,8 @@ from tieline.gateway import app
 from tieline.gateway.abroad import Remembered, address, listener_tls, remote, secret_of
 from tieline.gateway.coordinator import CoordinatorServer
 from tieline.gateway.lease import Coordinator
-from tieline.gateway.settings import Settings
+from tieline.gateway.overlay import KEYS_FILE, OverlayFile, over
+from tieline.gateway.settings import Settings, SettingsError
 from tieline.store import Spool, StoreError
 
 log = logging.getLogger("tieline.gateway")
@@ -49,6 +50,8 @@ async def supervise(settings: Settings, data: Path, count: int, stop: asyncio.Ev
     data.mkdir(parents=True, exist_ok=True)
     names = [f"worker-{index}" for index in range(count)]
     path = data / "budgets.sock"
+    made = OverlayFile(data / KEYS_FILE)
+    over(settings, made.read())
     server = None if settings.coordination.at else await coordinate(settings, data, path)
     keepers = [loop.create_task(_keep(settings, data / name, path, name, stop)) for name in names]
     sys.stdout.write(f"gateway: http://{settings.host}:{port}/v1, {count} processes\n")
@@ -58,6 +61,9 @@ async def supervise(settings: Settings, data: Path, count: int, stop: asyncio.Ev
             await asyncio.wait_for(stop.wait(), 1.0)
         if server is not None:
             server.sweep()
+            if made.changed():
+                with contextlib.suppress(SettingsError, ValueError):  # a worker says it
+                    server.coordinator.set_limits(limits_of(over(settings, made.read())))
     await asyncio.wait(keepers, timeout=STOP_S)
     if server is not None:
         await server.close()
@@ -68,7 +74,7 @@ async def supervise(settings: Settings, data: Path, count: int, stop: asyncio.Ev
 async def coordinate(settings: Settings, data: Path, path: Path) -> CoordinatorServer:
     """The budgets' coordinator for this machine's processes, and for other machines where it is told to listen.
     Raises SettingsError, OSError."""
-    coordinator = Coordinator(limits_of(settings))
+    coordinator = Coordinator(limits_of(over(settings, OverlayFile(data / KEYS_FILE).read())))
     for folder in data.glob("worker-*"):  # also those of an earlier, larger number
         coordinator.known(folder.name, audit(data, folder.name) or {})
     coordinator.known("alone", audit(data, ".") or {})  # before there were several processes here

@@ -19,6 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -338,3 +339,36 @@ def _add_totals(count: int) -> str:
         f"INSERT INTO total VALUES {', '.join(['(?, ?)'] * count)}"
         " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
     )
+
+
+# --- read beside the thread, from a connection of its own --------------------------------
+
+
+def spent_by(path: Path, tenant: str, since: datetime, until: datetime) -> list[tuple[Any, ...]]:
+    """(project, key, model, requests, prompt tokens, output tokens, nano-dollars) of a tenant's Usage rows that are
+    still here. Raises StoreError."""
+    sql = """
+        SELECT body ->> 'project', body ->> 'key_id', body ->> 'model', count(*),
+               sum(body ->> 'prompt_tokens'), sum(body ->> 'output_tokens'), sum(coalesce(body ->> 'cost_nano_usd', 0))
+        FROM (SELECT key, CAST(body AS TEXT) AS body FROM item GROUP BY key)
+        WHERE body ->> 'type' = 'Usage' AND body ->> 'tenant' = ?
+          AND julianday(body ->> 'at') >= julianday(?) AND julianday(body ->> 'at') < julianday(?)
+        GROUP BY 1, 2, 3
+    """
+    return _look(path, sql, (tenant, since.isoformat(), until.isoformat()))
+
+
+def trail(path: Path, limit: int) -> list[bytes]:
+    """The newest Action rows that are still here. Raises StoreError."""
+    sql = "SELECT body FROM item WHERE CAST(body AS TEXT) ->> 'type' = 'Action' ORDER BY id DESC LIMIT ?"
+    return [body for (body,) in _look(path, sql, (limit,))]
+
+
+def _look(path: Path, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    if not path.exists():
+        return []
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            return db.execute(sql, values).fetchall()
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot read the outbox at {path}: {error}") from error
