@@ -97,6 +97,12 @@ def hashcost(price: EnergyPrice, efficiency: Efficiency, aux: float = 0.0) -> fl
     return price.value * efficiency.value * 0.024 * (1.0 + aux)
 
 
+def demand_charge_usd(peak_w: float, capacity_w: float, usd_per_kw_month: float, minimum_share: float = 0.0) -> Decimal:
+    """A month's charge for its highest hour: rate x the larger of that load and a share of the capacity."""
+    billed_w = max(peak_w, minimum_share * capacity_w)
+    return (Decimal(repr(billed_w)) / 1_000 * Decimal(repr(usd_per_kw_month))).quantize(Decimal("0.01"))
+
+
 def ltv(debt_usd: Decimal, pledged_btc: Decimal, btc_usd: Decimal) -> Decimal | None:
     """Loan to value = debt / (pledged BTC x price); None where nothing is pledged or the price is zero."""
     value = pledged_btc * btc_usd

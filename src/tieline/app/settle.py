@@ -18,7 +18,7 @@ import msgspec
 from tieline.app.events import Causes, events
 from tieline.app.money import cost_usd
 from tieline.app.truth import Truth
-from tieline.books import mean_hashrate_hs, power_bill
+from tieline.books import demand_bill, mean_hashrate_hs, power_bill
 from tieline.clock import Interval, intervals
 from tieline.config import Config
 from tieline.dispatch import Settings
@@ -61,6 +61,7 @@ class Settler:
             if hour.start not in self._settled and self.settle(hour, now):
                 self._settled.add(hour.start)
         self._settled = {start for start in self._settled if start >= last - LOOK_BACK}
+        self._demand_bills(now)
         quarter = Interval.holding(now, EVENTS_EVERY).start
         if self._events_at != quarter:
             self._events_at = quarter
@@ -69,7 +70,8 @@ class Settler:
     def settle(self, hour: Interval, now: datetime) -> bool:
         """True when the hour needs nothing more: paid and billed, now or before."""
         paid = self._store.between(Payout, hour.end, hour.end + timedelta(microseconds=1))
-        billed = {bill.site_id for bill in self._store.between(PowerBill, hour.start, hour.end)}
+        bills = self._store.between(PowerBill, hour.start, hour.end)
+        billed = {bill.site_id for bill in bills if bill.length_s == HOUR.total_seconds()}
         if paid and len(billed) == len(self._config.fleet.sites):
             return True
         samples = self._store.between(Sample, hour.start, hour.end)
@@ -100,6 +102,18 @@ class Settler:
         ]
         self._store.append([*bills, *self._causes.hour(self._store, hour, ready, truth.temperature)])
         return len(billed) + len(bills) == len(self._config.fleet.sites)
+
+    def _demand_bills(self, now: datetime) -> None:
+        """Last month's charge for its highest hour, once, when the month's hours are billed."""
+        paying = [s for s in self._config.fleet.sites if s.contract.demand_usd_per_kw_month > 0]
+        end = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        if not paying or not end + BILL_AFTER <= now < end + LOOK_BACK:
+            return
+        start = (end - timedelta(days=1)).replace(day=1)
+        for site in paying:
+            bills = self._store.between(PowerBill, start, end, subject=site.id)
+            if bills and not any(b.length_s > HOUR.total_seconds() for b in bills):
+                self._store.append([demand_bill(site, start, end, bills)])
 
     def _pay(self, hour: Interval, samples: list[Sample], now: datetime) -> None:
         rate = mean_hashrate_hs(samples, hour.start, hour.end)

@@ -1,6 +1,6 @@
 """What a record means in money: entries, the power bill, the monthly update, invoices. Folds, no I/O."""
 
-from tieline.books.accrue import mean_hashrate_hs, power_bill
+from tieline.books.accrue import demand_bill, mean_hashrate_hs, power_bill
 from tieline.books.entries import build_book, entries_for
 from tieline.books.invoices import Invoice, InvoiceLine, invoices
 from tieline.books.monthly import Figure, MonthlyUpdate, month_span, monthly_update
@@ -11,6 +11,7 @@ __all__ = [
     "InvoiceLine",
     "MonthlyUpdate",
     "build_book",
+    "demand_bill",
     "entries_for",
     "invoices",
     "mean_hashrate_hs",

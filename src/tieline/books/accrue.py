@@ -12,6 +12,8 @@ from datetime import datetime
 from decimal import Decimal
 
 from tieline.clock import Interval
+from tieline.economics import demand_charge_usd
+from tieline.fleet import Site
 from tieline.records import PowerBill, Sample
 
 
@@ -77,4 +79,27 @@ def power_bill(
         inference_wh=inference_wh,
         aux_wh=aux_wh,
         cost_usd=cost.quantize(Decimal("0.000001")),
+    )
+
+
+def demand_bill(site: Site, start: datetime, end: datetime, bills: Iterable[PowerBill]) -> PowerBill:
+    """A month's charge for the highest hour among its bills, as a bill without energy."""
+    hourly = [bill for bill in bills if bill.length_s == 3600]
+    peak_w = max((b.mining_wh + b.inference_wh + b.aux_wh for b in hourly), default=0.0)
+    contract = site.contract
+    kinds = {bill.kind for bill in hourly}
+    cost = demand_charge_usd(
+        peak_w, site.interconnect.limit_w, contract.demand_usd_per_kw_month, contract.demand_minimum_share
+    )
+    return PowerBill(
+        at=start,
+        known_at=end,
+        source=f"site:{site.id}",
+        kind="simulated" if "simulated" in kinds else "estimated" if "estimated" in kinds else "measured",
+        site_id=site.id,
+        length_s=int((end - start).total_seconds()),
+        mining_wh=0.0,
+        inference_wh=0.0,
+        aux_wh=0.0,
+        cost_usd=cost,
     )

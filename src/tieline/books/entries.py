@@ -93,7 +93,7 @@ def _power(bill: PowerBill) -> Entry:
     return Entry(
         bill.at,
         f"power|{bill.key}",
-        f"{bill.site_id}: {(load_wh + bill.aux_wh) / 1e6:,.3f} MWh",
+        f"{bill.site_id}: {(load_wh + bill.aux_wh) / 1e6:,.3f} MWh" if load_wh else f"{bill.site_id}: demand charge",
         (
             Posting("Expenses:Power:Mining", mining),
             Posting("Expenses:Power:Inference", inference),

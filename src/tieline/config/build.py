@@ -74,6 +74,8 @@ class _Contract(Strict, frozen=True, kw_only=True):
     market_15min: str | None = None
     take_share: float = 0.0
     resale: bool = False
+    demand_usd_per_kw_month: float = 0.0
+    demand_minimum_share: float = 0.0
 
 
 class _Area(Strict, frozen=True, kw_only=True):
@@ -252,6 +254,13 @@ def _contract(text: _Contract | None, at: tuple[str | int, ...], what: str) -> C
         raise MistakeError(path, f"a {text.basis} contract without a market", "add market", what)
     if not 0 <= text.take_share <= 1:
         raise MistakeError(path, f"take_share {text.take_share}", "give a share from 0 to 1", what)
+    if text.demand_usd_per_kw_month < 0:
+        raise MistakeError(path, f"demand_usd_per_kw_month {text.demand_usd_per_kw_month}", "give 0 or more", what)
+    if not 0 <= text.demand_minimum_share <= 1:
+        raise MistakeError(path, f"demand_minimum_share {text.demand_minimum_share}", "give a share from 0 to 1", what)
+    if text.demand_usd_per_kw_month > 0 and text.take_share > 0:
+        fix = "leave out take_share, or put the charge into fixed_usd_per_mwh"
+        raise MistakeError(path, "take-or-pay with a demand charge is not modelled", fix, what)
     return msgspec.convert(msgspec.structs.asdict(text), type=Contract)
 
 

@@ -15,6 +15,7 @@ from tieline.dispatch.ahead import Surroundings, build, surroundings
 from tieline.dispatch.arrays import fleet_arrays
 from tieline.dispatch.contracts import PowerCost, power_cost
 from tieline.dispatch.deferred import owed_words
+from tieline.dispatch.demand_charge import Demands, with_demand
 from tieline.dispatch.forecast import Forecaster
 from tieline.dispatch.forecasters import forecaster_of
 from tieline.dispatch.foresight import FromOutlook, peak_adders
@@ -57,6 +58,7 @@ class Controller:
         self.memory = Memory.of(self.arrays.groups)
         self.forecaster: Forecaster = forecaster_of(settings.forecaster, background=live)
         self._foretold: datetime | None = None
+        self.demands = Demands(fleet)
         self.last: dict[str, Plan] = {}
         self._started = False
 
@@ -87,6 +89,7 @@ class Controller:
                 day = self.store.between(Plan, now - timedelta(days=1), now, now=now)
                 remember(self.arrays, day, self.memory)
         self.outlook.read(self.store, now)
+        self.demands.read(self.store, now, self.last)
         length = timedelta(seconds=self.settings.interval_s)
         interval = Interval.holding(now, length)
         hashprice_usd, no_hashprice = self.outlook.hashprice(interval.start)
@@ -112,11 +115,12 @@ class Controller:
                 site.interconnect.limit_w,
                 self.settings.resale_discount,
             )
+            whole = None if cost is None else with_demand(cost, self.demands.of(site, interval.start))
             unknown = [] if cost is not None else [view.price_note]
             unknown += [no_hashprice] if hashprice_usd is None else []
             decision = plan_site(
                 view,
-                None if cost is None else cost.plus(adders.get(n, 0.0)),
+                None if whole is None else whole.plus(adders.get(n, 0.0)),
                 hashprice_usd,
                 "; ".join(unknown),
                 wanted,
@@ -161,12 +165,14 @@ class Controller:
     def _targets(self, wish: Wish, base: dict[str, float], interval: Interval) -> dict[str, Target]:
         arrays, seen = self.arrays, wish.seen
         sold = {s.id: self._sold_w(s, interval) - base.get(s.id, 0.0) for s in self.fleet.sites}
+        # Up to the demand that is billed anyway part of a group may run: the strike splits groups, look-ahead does not.
+        split = {s.id for s in self.fleet.sites if self.demands.binds(s)}
         found = {}
         sure = np.isfinite(seen.run) & np.isfinite(seen.sleep)
         for g, unit_id in enumerate(arrays.unit_ids):
-            if not sure[g]:
-                continue  # nothing is expected of its price: the strike, or the last plan, decides there
             site_id = arrays.site_ids[arrays.site[g]]
+            if not sure[g] or site_id in split:
+                continue  # nothing is expected of its price: the strike, or the last plan, decides there
             low_w = float(seen.low_w[g])
             need = max(0.0, sold.get(site_id, 0.0))
             floor = min(1.0, need / low_w) if low_w > 0 else 0.0

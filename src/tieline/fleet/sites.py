@@ -87,7 +87,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """How a site pays for its power.
 
     spot: `market` x scale + adder. tou: a published time-of-use market x scale. fixed: `fixed_usd_per_mwh`,
-    with `market` as the value of selling the power back where `resale`.
+    with `market` as the value of selling the power back where `resale`. Any of them may charge for the month's highest
+    hour besides, but never less than for `demand_minimum_share` of the interconnect.
     """
 
     basis: Basis
@@ -98,6 +99,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     market_15min: str | None = None
     take_share: float = 0.0
     resale: bool = False
+    demand_usd_per_kw_month: float = 0.0
+    demand_minimum_share: float = 0.0
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
