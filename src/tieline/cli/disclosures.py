@@ -7,46 +7,34 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar, get_args
 
 import click
-import msgspec
 
+from tieline.cli.disclosures_feeds import fetch
+from tieline.cli.disclosures_shared import (
+    as_of_option,
+    counts,
+    dump,
+    epochs_option,
+    facts_option,
+    guarded,
+    json_option,
+    kind_option,
+    published_option,
+    table_text,
+)  # fmt: skip
 from tieline.clock import parse_utc, wall_now
 from tieline.disclosures.book import Book
 from tieline.disclosures.chain import Chain, extended, shipped_chain
 from tieline.disclosures.checks import check as check_book
 from tieline.disclosures.claims import Claim, SourceKind
-from tieline.disclosures.keep import FileKeeper, KeepError, book
-from tieline.disclosures.verdict import CHECKS, Verdict
-
-F = TypeVar("F", bound=Callable[..., Any])
+from tieline.disclosures.keep import FileKeeper, book
+from tieline.disclosures.verdict import CHECKS
 
 # One byte more than the reader takes, so that it is the reader that refuses.
 MAX_INPUT_BYTES = 50 * 2**20 + 1
-
-_facts = click.option(
-    "--facts",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path(".tieline") / "disclosures.jsonl",
-    show_default=True,
-    envvar="TIELINE_DISCLOSURES",
-    help="The file that keeps your own facts, beside those shipped.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-_as_of = click.option("--as-of", metavar="DATE", help="Only what could be known then (YYYY-MM-DD).")
-_epochs = click.option(
-    "--epochs",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Difficulty of later epochs: lines of first height and bits, as in a block header.",
-)
-_kind = click.option(
-    "--source-kind", type=click.Choice(get_args(SourceKind)), default=None, help="How near the source is to the issuer."
-)
-_published = click.option("--published", metavar="DATE", help="When it came out, YYYY-MM-DD or YYYY-MM.")
 
 
 @click.group()
@@ -57,13 +45,13 @@ def disclosures() -> None:
 @disclosures.command()
 @click.argument("source")
 @click.option("--issuer", help="Ticker, where the text does not name it.")
-@_published
-@_kind
+@published_option
+@kind_option
 @click.option("--keep", is_flag=True, help="Keep the facts.")
 @click.option("--endpoint", metavar="URL", help="An OpenAI-compatible endpoint, for what the rules left empty.")
 @click.option("--model", help="The endpoint's model. Its key, where it needs one, is in TIELINE_API_KEY.")
-@_facts
-@_json
+@facts_option
+@json_option
 def read(
     source: str,
     issuer: str | None,
@@ -90,7 +78,7 @@ def read(
     found = claims_of(reading, source, source_kind or "issuer_release_copy", published, wall_now())
     kept = None
     if keep and reading.refused is None:
-        kept = _guard(lambda: FileKeeper(facts).append(found))
+        kept = guarded(lambda: FileKeeper(facts).append(found))
     if as_json:
         out = {
             "source": source,
@@ -103,7 +91,7 @@ def read(
             "facts": reading.facts,
             "kept": kept,
         }
-        _dump(out)
+        dump(out)
     else:
         for fact in reading.facts:
             scope = f" ({fact.scope})" if fact.scope else ""
@@ -125,12 +113,12 @@ def read(
 @click.option("--period", help="YYYY-MM, YYYYQn or YYYY-MM-DD.")
 @click.option("--check", "only", type=click.Choice(sorted(CHECKS)), help="One check.")
 @click.option("--findings", is_flag=True, help="Leave out what simply holds.")
-@_published
-@_kind
-@_as_of
-@_epochs
-@_facts
-@_json
+@published_option
+@kind_option
+@as_of_option
+@epochs_option
+@facts_option
+@json_option
 def check(
     file: str | None,
     issuer: str | None,
@@ -159,22 +147,22 @@ def check(
         and (mine is None or mine & set(found.claims))
     ]
     if as_json:
-        _dump({"verdicts": verdicts, "counts": _counts(verdicts), "rules": CHECKS})
+        dump({"verdicts": verdicts, "counts": counts(verdicts), "rules": CHECKS})
         return
     for found in verdicts:
         click.echo(f"{found.outcome:9} {found.issuer} {found.period} {found.check}: {found.computation}")
         click.echo(f"          {found.says}")
-    click.echo(", ".join(f"{count} {name}" for name, count in _counts(verdicts).items() if count) or "nothing to check")
+    click.echo(", ".join(f"{count} {name}" for name, count in counts(verdicts).items() if count) or "nothing to check")
 
 
 @disclosures.command()
 @click.argument("issuer")
 @click.argument("month")
 @click.option("--base", help="The month to start from; else the month before.")
-@_as_of
-@_epochs
-@_facts
-@_json
+@as_of_option
+@epochs_option
+@facts_option
+@json_option
 def explain(
     issuer: str, month: str, base: str | None, as_of: str | None, epochs: Path | None, facts: Path, as_json: bool
 ) -> None:
@@ -183,7 +171,7 @@ def explain(
 
     found = bridge(_book(facts, as_of), issuer.upper(), month, _chain(epochs), base)
     if as_json:
-        _dump(found)
+        dump(found)
     if not isinstance(found, Bridge):
         if not as_json:
             click.echo(f"no bridge: {found.reason}", err=True)
@@ -202,10 +190,10 @@ def explain(
 @click.option("--format", "form", type=click.Choice(["text", "csv", "json", "parquet"]), default="text")
 @click.option("--long", is_flag=True, help="A row for each figure, with its permanent id and how it was got.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
-@_as_of
-@_epochs
-@_facts
-@_json
+@as_of_option
+@epochs_option
+@facts_option
+@json_option
 def compare(
     month: tuple[str, ...],
     form: str,
@@ -229,7 +217,7 @@ def compare(
     tables = [table(ours, name, chain) for name in month or months(ours)]
     form = "json" if as_json else form
     if form == "text":
-        content = "\n".join(_table_text(one) for one in tables).encode()
+        content = "\n".join(table_text(one) for one in tables).encode()
     elif form == "json":
         content = export.to_json(tables) + b"\n"
     else:
@@ -251,9 +239,9 @@ def compare(
 
 @disclosures.command()
 @click.argument("name")
-@_as_of
-@_facts
-@_json
+@as_of_option
+@facts_option
+@json_option
 def figure(name: str, as_of: str | None, facts: Path, as_json: bool) -> None:
     """One figure by its permanent name (CANG.2026-01.btc_sold): every source, and the checks it went into."""
     from tieline.disclosures import page
@@ -263,7 +251,7 @@ def figure(name: str, as_of: str | None, facts: Path, as_json: bool) -> None:
     except page.NoFigureError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        _dump(found)
+        dump(found)
         return
     click.echo(f"{found['id']} = {found['value']:,} {found['unit']}  ({found['meaning']})")
     if found["computed"]:
@@ -279,13 +267,13 @@ def figure(name: str, as_of: str | None, facts: Path, as_json: bool) -> None:
 
 
 @disclosures.command()
-@_json
+@json_option
 def fields(as_json: bool) -> None:
     """The names that a fact may have, with units and meanings."""
     from tieline.disclosures.terms import ALL
 
     if as_json:
-        _dump({name: {"unit": unit, "meaning": meaning} for name, (unit, meaning) in ALL.items()})
+        dump({name: {"unit": unit, "meaning": meaning} for name, (unit, meaning) in ALL.items()})
         return
     for name, (unit, meaning) in ALL.items():
         click.echo(f"{name:34} {unit:14} {meaning}")
@@ -293,8 +281,8 @@ def fields(as_json: bool) -> None:
 
 @disclosures.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@_facts
-@_json
+@facts_option
+@json_option
 def keep(file: Path, facts: Path, as_json: bool) -> None:
     """Keep typed-in facts: a .toml file of documents, or a .jsonl file of claims."""
     from tieline.disclosures.shipped import parse
@@ -304,114 +292,15 @@ def keep(file: Path, facts: Path, as_json: bool) -> None:
             return list(FileKeeper(file).claims())
         return list(parse(file.read_text("utf-8"), file.name))
 
-    claims = _guard(load)
-    kept = _guard(lambda: FileKeeper(facts).append(claims))
+    claims = guarded(load)
+    kept = guarded(lambda: FileKeeper(facts).append(claims))
     if as_json:
-        _dump(kept)
+        dump(kept)
     else:
         click.echo(f"kept {kept.new} new, {kept.already} already there, in {facts}")
 
 
-@disclosures.group()
-def fetch() -> None:
-    """Fetch releases and tagged facts, read them and keep what they say."""
-
-
-_cache = click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".tieline") / "fetched",
-    show_default=True,
-    help="Where pages are kept, so that nothing is fetched twice.",
-)
-
-
-@fetch.command()
-@click.option("--ticker", help="The filer's ticker.")
-@click.option(
-    "--cik", type=click.IntRange(1, 9_999_999_999), help="The filer's number, where the ticker is not listed."
-)
-@click.option("--since", metavar="DATE", help="First day of filing; else a year ago.")
-@click.option("--user-agent", envvar="TIELINE_SEC_USER_AGENT", help="Your name and e-mail address, as SEC asks.")
-@click.option("--unit-is-bitcoin", multiple=True, help="Take tagged counts in this unit as bitcoin (a filer's 'pure').")
-@click.option("--data-url", default=None, hidden=True)
-@click.option("--www-url", default=None, hidden=True)
-@_cache
-@_facts
-@_json
-def edgar(
-    ticker: str | None,
-    cik: int | None,
-    since: str | None,
-    user_agent: str | None,
-    unit_is_bitcoin: tuple[str, ...],
-    data_url: str | None,
-    www_url: str | None,
-    cache: Path,
-    facts: Path,
-    as_json: bool,
-) -> None:
-    """A filer's 6-K and 8-K exhibits, its statements' tagged facts and SEC companyfacts."""
-    from tieline.cli import disclosures_fetch as fetching
-
-    if ticker is None and cik is None:
-        raise click.UsageError("give --ticker or --cik")
-    day = parse_date(since) if since is not None else (wall_now() - timedelta(days=365)).date()
-    job = fetching.EdgarJob(ticker, cik, day, user_agent or "", unit_is_bitcoin, cache, data_url, www_url)
-    _report(_guard(lambda: fetching.run_edgar(job, FileKeeper(facts), wall_now())), facts, as_json)
-
-
-@fetch.command()
-@click.argument("url")
-@click.option("--issuer", help="Ticker, where every item of the feed is one issuer's.")
-@click.option("--matching", default="bitcoin|production|mining|operations? update", show_default=True)
-@_kind
-@_cache
-@_facts
-@_json
-def wire(
-    url: str,
-    issuer: str | None,
-    matching: str,
-    source_kind: SourceKind | None,
-    cache: Path,
-    facts: Path,
-    as_json: bool,
-) -> None:
-    """The releases behind an RSS or Atom feed, on the feed's own host."""
-    from tieline.cli import disclosures_fetch as fetching
-
-    job = fetching.WireJob(url, issuer, matching, source_kind or "issuer", cache)
-    _report(_guard(lambda: fetching.run_wire(job, FileKeeper(facts), wall_now())), facts, as_json)
-
-
-@fetch.command()
-@click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--issuer", help="Ticker, where every file is one issuer's.")
-@_published
-@_kind
-@_facts
-@_json
-def folder(
-    path: Path,
-    issuer: str | None,
-    published: str | None,
-    source_kind: SourceKind | None,
-    facts: Path,
-    as_json: bool,
-) -> None:
-    """Files dropped into a folder."""
-    from tieline.cli import disclosures_fetch as fetching
-
-    job = fetching.FolderJob(path, issuer, published, source_kind or "issuer_release_copy")
-    _report(_guard(lambda: fetching.run_folder(job, FileKeeper(facts), wall_now())), facts, as_json)
-
-
-def parse_date(text: str) -> Any:
-    try:
-        return parse_utc(text).date()
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is no date; write YYYY-MM-DD") from error
+disclosures.add_command(fetch)
 
 
 def _claims_of_file(file: str, issuer: str | None, published: str | None, kind: SourceKind | None) -> list[Claim]:
@@ -433,7 +322,7 @@ def _body(source: str) -> bytes:
     if source.startswith(("http://", "https://")):
         from tieline.cli import disclosures_fetch as fetching
 
-        return _guard(lambda: fetching.page(source))
+        return guarded(lambda: fetching.page(source))
     try:
         with Path(source).open("rb") as file:
             return file.read(MAX_INPUT_BYTES)
@@ -442,11 +331,11 @@ def _body(source: str) -> bytes:
 
 
 def _chain(epochs: Path | None) -> Chain:
-    return shipped_chain() if epochs is None else _guard(lambda: extended(epochs.read_text("utf-8")))
+    return shipped_chain() if epochs is None else guarded(lambda: extended(epochs.read_text("utf-8")))
 
 
 def _book(facts: Path, as_of: str | None) -> Book:
-    ours = _guard(lambda: book(FileKeeper(facts)))
+    ours = guarded(lambda: book(FileKeeper(facts)))
     if as_of is None:
         return ours
     try:
@@ -455,62 +344,3 @@ def _book(facts: Path, as_of: str | None) -> Book:
     except ValueError as error:
         raise click.BadParameter(f"{as_of!r} is no date; write YYYY-MM-DD", param_hint="--as-of") from error
     return ours.as_of(moment + timedelta(days=1) if len(as_of) == 10 else moment)
-
-
-T = TypeVar("T")
-
-
-def _guard(job: Callable[[], T]) -> T:
-    """Errors that a person can mend are one line."""
-    try:
-        return job()
-    except (KeepError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
-    except (OSError, UnicodeError) as error:
-        raise click.ClickException(f"{type(error).__name__}: {error}") from error
-
-
-def _report(done: Any, facts: Path, as_json: bool) -> None:
-    if as_json:
-        _dump(done)
-    else:
-        for one in done.documents:
-            says = one.problem or f"{one.facts} facts, {one.new} new"
-            click.echo(f"{one.published or '':10} {one.source}: {says}")
-        click.echo(f"{len(done.documents)} documents, {done.kept.new} new facts kept in {facts}")
-    if done.stopped is not None:
-        raise click.ClickException(done.stopped)
-
-
-def _table_text(table: Any) -> str:
-    lines = [f"{table.month}"]
-    coins = ("held", "unencumbered", "sold", "unexplained_outflow")
-    names = ("produced", "per_ehs", "operating_share", "implied_realised", *coins, "hashcost", "ltv")
-    lines.append(f"{'':8}{'rank':>5}" + "".join(f"{name[:12]:>14}" for name in names))
-    for row in table.rows:
-        values = (row.cells.get(name) for name in names)
-        shown = ("" if cell is None else f"{cell.value:,f}{'*' if cell.computed else ''}" for cell in values)
-        rank = row.ranks.get("produced", "-")
-        lines.append(f"{row.issuer:8}{rank:>5}" + "".join(f"{text:>14}" for text in shown))
-    lines.extend(f"sum {one.column}: {one.value:,f} {one.unit} over {len(one.miners)} miners" for one in table.sums)
-    lines.extend(f"{gone.issuer}: {gone.says}" for gone in table.absent)
-    lines.extend(["* computed. " + table.rule, ""])
-    return "\n".join(lines)
-
-
-def _counts(verdicts: list[Verdict]) -> dict[str, int]:
-    names = ("holds", "rounding", "explained", "differs", "open")
-    return {name: sum(1 for found in verdicts if found.outcome == name) for name in names}
-
-
-def _dump(value: object) -> None:
-    sys.stdout.buffer.write(msgspec.json.format(_ENCODER.encode(value), indent=2) + b"\n")
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-_ENCODER = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number")
