@@ -1,12 +1,16 @@
 """What the gateway costs: CPU per request and per streamed chunk, as ratios to nginx in alternating slices.
 
-    python bench/gateway.py [--seconds 2] [--rounds 5] [--peers DIR] [--out bench/out/gateway.json]
+    python bench/gateway.py [--seconds 2] [--rounds 5] [--peers DIR] [--only CASES] [--out bench/out/gateway.json]
+    python bench/gateway.py --soak 1000000        memory over that many requests, and nothing else
 
 The gateway under test has everything switched on: keys, a budget, limits, body rewriting, usage in a durable
 outbox, delivered text kept, access log. It and nginx are each pinned to the first core in turn; the mock engine
 and the load are one process on the last. `--peers` names a virtual environment with `litellm` or
 `sglang-router`, which then run in the same rounds. CPU per request is the firm figure; requests per second and
-latencies are printed beside it and move with whatever else the machine does.
+latencies are printed beside it and move with whatever else the machine does. What else it did is printed too: take
+figures from a machine whose load before and after is low.
+
+`idle_streams` holds open streams of 4 KB prompts in one fresh process and divides what its memory grew by.
 """
 
 from __future__ import annotations
@@ -15,9 +19,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,71 +27,51 @@ import time
 from pathlib import Path
 from typing import Any
 
-KEY = "sk-bench"
-NGINX = """
-worker_processes 1;
-daemon off;
-error_log {folder}/error.log crit;
-pid {folder}/nginx.pid;
-events {{ worker_connections 16384; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  client_max_body_size 64m; client_body_buffer_size 1m; keepalive_requests 100000000;
-  upstream engines {{ {servers} keepalive 128; keepalive_requests 100000000; }}
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass http://engines; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_buffering off; proxy_request_buffering on;
-    }}
-  }}
-}}
-"""
-CONFIG = """
-port = {port}
-[[models]]
-name = "mock"
-input_usd_per_mtok = 0.1
-output_usd_per_mtok = 0.4
-[[tenants]]
-id = "bench"
-limits = {{ requests_per_minute = 1000000000, tokens_per_minute = 1000000000000, budget_usd = 1000000000 }}
-[[keys]]
-id = "bench"
-tenant = "bench"
-sha256 = "{digest}"
-{engines}
-"""
+from gateway_subjects import KEY, Subject, allow_files, answers, start, tieline
+
+CASES: dict[str, dict[str, Any]] = {
+    "request": {"stream": False, "connections": 32},
+    "request_256": {"stream": False, "connections": 256},
+    "request_4kb": {"stream": False, "connections": 32, "prompt_bytes": 4_000},
+    "request_500kb": {"stream": False, "connections": 8, "prompt_bytes": 500_000},
+    "request_tls": {"stream": False, "connections": 32, "tls": True},
+    "chunk_paced": {"stream": True, "connections": 64, "pace_s": 0.005, "chunks": 200},
+    "chunk_paced_tls": {"stream": True, "connections": 64, "pace_s": 0.005, "chunks": 200, "tls": True},
+    "first_token_idle": {"stream": True, "connections": 1, "pace_s": 0.002, "chunks": 5},
+}
+IDLE = {"hold": 10_000, "prompt_bytes": 4_000, "stream": True, "connections": 0, "pace_s": 1.5, "chunks": 1_000_000}
+IDLE_S = 4.0
+SOAK_STEP = 100_000
+SOAK = {"stream": False, "connections": 32}
+# An engine that fails, or a gateway, ends a soak: it does not go on without an end.
+SOAK_STEP_S = 600.0
 
 
 def main() -> None:
     options = _options()
-    first, last = _cores()
-    with tempfile.TemporaryDirectory(prefix="tieline-bench-") as name:
+    files = allow_files()
+    cores = sorted(os.sched_getaffinity(0))
+    first, last = cores[0], cores[-1]
+    wanted = options.only.split(",") if options.only else [*CASES, "idle_streams"]
+    unknown = set(wanted) - set(CASES) - {"idle_streams"}
+    if unknown:
+        raise SystemExit(f"--only: no such case: {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    before = os.getloadavg()
+    with tempfile.TemporaryDirectory(prefix="tieline-bench-", dir=options.dir) as name:
         folder = Path(name)
-        load = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("gateway_load.py")), "4"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        os.sched_setaffinity(load.pid, {last})
-        assert load.stdout is not None
-        engines = json.loads(load.stdout.readline())["engines"]
-        subjects = _start(folder, engines, first, options.peers)
+        load = Load(last)
         try:
-            result = _measure(load, subjects, options)
+            if options.soak:
+                result: dict[str, Any] = {"soak": _soak(load, folder, first, options.soak)}
+            else:
+                result = _cases(load, folder, first, wanted, options)
+                if "idle_streams" in wanted:
+                    result["idle_streams"] = _idle(load, folder, first, files)
         finally:
-            for _, process, _ in subjects.values():
-                process.send_signal(signal.SIGTERM)
-            for _, process, _ in subjects.values():
-                try:
-                    process.wait(10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-            load.kill()
+            load.stop()
+    result = {"hardware": _hardware(before), **result}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    options.out.write_text(json.dumps(_merged(options.out, result), indent=2) + "\n")
     _print(result)
 
 
@@ -100,139 +81,81 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", type=Path, help="virtual environment with other gateways")
     parser.add_argument("--only", help="comma-separated cases")
+    parser.add_argument("--soak", type=int, metavar="N", help="requests to send while memory is watched")
+    parser.add_argument("--dir", type=Path, help="where the outbox lies: the disk that is measured")
     parser.add_argument("--out", type=Path, default=Path("bench/out/gateway.json"))
     return parser.parse_args()
 
 
-def _cores() -> tuple[int, int]:
-    cores = sorted(os.sched_getaffinity(0))
-    return cores[0], cores[-1]
+class Load:
+    """The other process: four mock engines and the callers, on a core of their own."""
 
+    def __init__(self, core: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("gateway_load.py")), "4"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        os.sched_setaffinity(self._process.pid, {core})
+        self.engines: list[int] = self._read()["engines"]
 
-# --- who is measured --------------------------------------------------------------
+    def run(self, job: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        print(json.dumps({**job, "key": KEY}), file=self._process.stdin, flush=True)
+        return self._read()
 
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("the load has ended; run it alone to see why: python bench/gateway_load.py 4")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
-def _start(folder: Path, engines: list[int], core: int, peers: Path | None) -> dict[str, tuple[int, Any, str]]:
-    """name -> (port, process, note). Each is pinned to `core`; only one is under load at a time."""
-    found: dict[str, tuple[int, Any, str]] = {}
-    if shutil.which("nginx") is None and not Path("/usr/sbin/nginx").exists():
-        raise SystemExit("nginx is not installed: it is the unit of this benchmark")
-    port = _port()
-    servers = " ".join(f"server 127.0.0.1:{one};" for one in engines)
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, servers=servers))
-    nginx = shutil.which("nginx") or "/usr/sbin/nginx"
-    found["nginx"] = (
-        port,
-        _pinned([nginx, "-c", str(folder / "nginx.conf"), "-p", str(folder)], core),
-        _version(nginx),
-    )
-    from tieline import __version__
-    from tieline.gateway.settings import hash_key
-
-    port = _port()
-    listed = "\n".join(f'[[engines]]\nurl = "http://127.0.0.1:{one}"\nkind = "vllm"' for one in engines)
-    (folder / "gateway.toml").write_text(CONFIG.format(port=port, digest=hash_key(KEY), engines=listed))
-    command = [sys.executable, "-m", "tieline", "gateway", "--config", str(folder / "gateway.toml"), "--data"]
-    found["tieline"] = (port, _pinned([*command, str(folder / "data")], core), __version__)
-    if peers is not None:
-        _start_peers(found, folder, engines, core, peers)
-    for name, (port, process, _) in list(found.items()):
-        if not _answers(port, 60.0, process):
-            print(f"{name} did not start and is left out", file=sys.stderr)
-            process.kill()
-            if name in ("nginx", "tieline"):
-                raise SystemExit(1)
-            del found[name]
-    return found
-
-
-def _start_peers(found: dict[str, Any], folder: Path, engines: list[int], core: int, peers: Path) -> None:
-    python = peers / "bin" / "python"
-    litellm = peers / "bin" / "litellm"
-    if litellm.exists():
-        models = [
-            {
-                "model_name": "mock",
-                "litellm_params": {"model": "openai/mock", "api_base": f"http://127.0.0.1:{one}/v1", "api_key": "x"},
-            }
-            for one in engines
-        ]
-        (folder / "litellm.yaml").write_text(json.dumps({"model_list": models}))
-        port = _port()
-        command = [str(litellm), "--config", str(folder / "litellm.yaml"), "--port", str(port), "--host", "127.0.0.1"]
-        found["litellm"] = (port, _pinned(command, core), _package(python, "litellm"))
-    if _package(python, "sglang_router") or _package(python, "sglang-router"):
-        port = _port()
-        urls = [f"http://127.0.0.1:{one}" for one in engines]
-        command = [
-            str(python), "-m", "sglang_router.launch_router", "--host", "127.0.0.1", "--port", str(port),
-            "--worker-urls", *urls, "--policy", "round_robin", "--log-level", "warn",
-        ]  # fmt: skip
-        found["sglang-router"] = (port, _pinned(command, core), _package(python, "sglang-router"))
-
-
-def _pinned(command: list[str], core: int) -> Any:
-    log = subprocess.DEVNULL if not os.environ.get("BENCH_LOG") else None
-    return subprocess.Popen(
-        command, stdout=log, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, {core}), cwd=Path.cwd()
-    )
-
-
-def _answers(port: int, wait_s: float, process: Any) -> bool:
-    """A real request through it is answered with 200."""
-    text = b'{"model":"mock","messages":[{"role":"user","content":"x"}],"max_tokens":5}'
-    request = (
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\nconnection: close\r\n"
-        b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % (KEY.encode(), len(text)) + text
-    )
-    until = time.monotonic() + wait_s
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 5) as sock:
-                sock.sendall(request)
-                if sock.recv(65536).startswith(b"HTTP/1.1 200"):
-                    return True
-        except OSError:
-            pass
-        time.sleep(0.2)
-    return False
+    def stop(self) -> None:
+        self._process.kill()
 
 
 # --- measuring -----------------------------------------------------------------------
 
-CASES: dict[str, dict[str, Any]] = {
-    "request": {"stream": False, "connections": 32},
-    "request_4kb": {"stream": False, "connections": 32, "prompt_bytes": 4_000},
-    "request_500kb": {"stream": False, "connections": 8, "prompt_bytes": 500_000},
-    "chunk_paced": {"stream": True, "connections": 64, "pace_s": 0.005, "chunks": 200},
-    "first_token_idle": {"stream": True, "connections": 1, "pace_s": 0.002, "chunks": 5},
-}
+
+def _cases(load: Load, folder: Path, core: int, wanted: list[str], options: argparse.Namespace) -> dict[str, Any]:
+    cases = {name: CASES[name] for name in CASES if name in wanted}
+    if not cases:
+        return {}
+    tls = any(given.get("tls") for given in cases.values())
+    subjects = start(folder, load.engines, core, options.peers, tls=tls)
+    try:
+        figures = {name: _case(load, name, given, subjects, options) for name, given in cases.items()}
+        return {
+            "subjects": {name: one.note for name, one in subjects.items()},
+            "slices": {"seconds": options.seconds, "rounds": options.rounds},
+            "rss_mb": {name: round(_rss_mb(one.process.pid), 1) for name, one in subjects.items()},
+            "cases": {name: rows for name, rows in figures.items() if rows},
+        }
+    finally:
+        for one in subjects.values():
+            one.stop()
 
 
-def _measure(load: Any, subjects: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    cases = {k: v for k, v in CASES.items() if not options.only or k in options.only.split(",")}
-    samples: dict[str, dict[str, list[dict[str, Any]]]] = {c: {s: [] for s in subjects} for c in cases}
-    for case, given in cases.items():
-        for index in range(options.rounds + 1):
-            for name, (port, process, _) in subjects.items():
-                seconds = options.seconds if index else min(1.0, options.seconds)
-                job = {**given, "port": port, "seconds": seconds, "key": KEY}
-                before = _cpu_s(process.pid)
-                print(json.dumps(job), file=load.stdin, flush=True)
-                answer = json.loads(load.stdout.readline())
-                answer["cpu_s"] = _cpu_s(process.pid) - before
-                if index:  # the first round warms up
-                    samples[case][name].append(answer)
-    figures: dict[str, Any] = {}
-    for case in cases:
-        figures[case] = {name: _figure(case, samples[case][name], samples[case]["nginx"]) for name in subjects}
-    return {
-        "hardware": _hardware(),
-        "subjects": {name: note for name, (_, _, note) in subjects.items()},
-        "slices": {"seconds": options.seconds, "rounds": options.rounds},
-        "rss_mb": {name: round(_rss_mb(process.pid), 1) for name, (_, process, _) in subjects.items()},
-        "cases": figures,
-    }
+def _case(
+    load: Load, case: str, given: dict[str, Any], subjects: dict[str, Subject], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Slices of one subject after the other, round by round, so that all see the same machine."""
+    meant = {name: one.tls if given.get("tls") else one for name, one in subjects.items()}
+    measured = {name: one for name, one in meant.items() if one is not None}
+    if "nginx" not in measured:
+        print(f"{case} is left out: openssl is not here to make a certificate", file=sys.stderr)
+        return {}
+    samples: dict[str, list[dict[str, Any]]] = {name: [] for name in measured}
+    for index in range(options.rounds + 1):
+        for name, one in measured.items():
+            seconds = options.seconds if index else min(1.0, options.seconds)
+            before = _cpu_s(one.process.pid)
+            answer = load.run({**given, "port": one.port, "seconds": seconds})
+            answer["cpu_s"], answer["seconds"] = _cpu_s(one.process.pid) - before, seconds
+            if index:  # the first round warms up
+                samples[name].append(answer)
+    return {name: _figure(case, samples[name], samples["nginx"]) for name in measured}
 
 
 def _figure(case: str, own: list[dict[str, Any]], unit: list[dict[str, Any]]) -> dict[str, Any]:
@@ -241,15 +164,70 @@ def _figure(case: str, own: list[dict[str, Any]], unit: list[dict[str, Any]]) ->
     base = [one["cpu_s"] * 1e6 / one[what] if one[what] else None for one in unit]
     ratios = [a / b for a, b in zip(each, base, strict=True) if a and b]
     known = [one for one in each if one is not None]
+    p50 = statistics.median(one["p50_ms"] or 0 for one in own)
     return {
         "cpu_us": round(statistics.median(known), 2) if known else None,
         "ratio_to_nginx": round(statistics.median(ratios), 3) if ratios else None,
         "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)] if ratios else None,
-        "per_s": round(statistics.median(one[what] for one in own) / 1.0, 1),
-        "p50_ms": statistics.median(one["p50_ms"] or 0 for one in own),
-        "p99_ms": statistics.median(one["p99_ms"] or 0 for one in own),
+        "per_s": round(statistics.median(one[what] / one["seconds"] for one in own), 1),
+        "p50_ms": round(p50, 3),
+        "p99_ms": round(statistics.median(one["p99_ms"] or 0 for one in own), 3),
+        "p50_over_nginx_ms": round(p50 - statistics.median(one["p50_ms"] or 0 for one in unit), 3),
         "errors": sum(one["errors"] for one in own),
     }
+
+
+def _idle(load: Load, folder: Path, core: int, files: int) -> dict[str, Any]:
+    """Memory of open streams that say something every 1.5 s, in a process that has done nothing else."""
+    count = min(int(IDLE["hold"]), files // 2 - 100)
+    fresh = tieline(folder / "idle", load.engines, core)
+    try:
+        if not answers(fresh.port, 60.0, fresh.process):
+            raise SystemExit("the gateway did not start")
+        before = _rss_mb(fresh.process.pid)
+        held = load.run({**IDLE, "hold": count, "port": fresh.port, "seconds": 0})
+        time.sleep(IDLE_S)
+        cpu = _cpu_s(fresh.process.pid)
+        time.sleep(1.0)
+        cpu = _cpu_s(fresh.process.pid) - cpu
+        after = _rss_mb(fresh.process.pid)
+        released = load.run({"release": True})
+        return {
+            "streams": held["held"],
+            "asked": int(IDLE["hold"]),
+            "rss_mb_before": round(before, 1),
+            "rss_mb": round(after, 1),
+            "bytes_per_stream": round((after - before) * 1e6 / max(1, held["held"])),
+            "cpu_share_of_a_core": round(cpu, 3),
+            "errors": released["errors"],
+        }
+    finally:
+        fresh.stop()
+
+
+def _soak(load: Load, folder: Path, core: int, count: int) -> dict[str, Any]:
+    """Resident memory after each 100,000 requests."""
+    fresh = tieline(folder / "soak", load.engines, core)
+    seen: list[dict[str, Any]] = []
+    try:
+        if not answers(fresh.port, 60.0, fresh.process):
+            raise SystemExit("the gateway did not start")
+        done = errors = 0
+        while done < count:
+            job = {**SOAK, "port": fresh.port, "seconds": SOAK_STEP_S, "stop_after": min(SOAK_STEP, count - done)}
+            answer = load.run(job)
+            if not answer["requests"]:
+                raise SystemExit(f"nothing was answered after {done} requests")
+            done, errors = done + answer["requests"], errors + answer["errors"]
+            seen.append({"requests": done, "rss_mb": round(_rss_mb(fresh.process.pid), 1)})
+            print(f"{done:10} requests {seen[-1]['rss_mb']:8.1f} MB", flush=True)
+        settled = [one["rss_mb"] for one in seen[len(seen) // 4 :]]
+        return {"rss": seen, "errors": errors, "growth_mb": round(max(settled) - settled[0], 1)}
+    finally:
+        fresh.stop()
+
+
+# --- the machine ----------------------------------------------------------------------
 
 
 def _family(pid: int) -> list[int]:
@@ -288,7 +266,7 @@ def _rss_mb(pid: int) -> float:
     return total * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def _hardware() -> dict[str, Any]:
+def _hardware(before: tuple[float, float, float]) -> dict[str, Any]:
     model = next(
         (
             line.partition(":")[2].strip()
@@ -299,35 +277,43 @@ def _hardware() -> dict[str, Any]:
     )
     return {
         "cpu": model, "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version(),
-        "load_average_before": os.getloadavg()[0],
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "load_average_before": round(before[0], 2), "load_average_after": round(os.getloadavg()[0], 2),
     }  # fmt: skip
 
 
-def _port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def _version(nginx: str) -> str:
-    return subprocess.run([nginx, "-v"], capture_output=True, text=True, check=False).stderr.strip()
-
-
-def _package(python: Path, name: str) -> str:
-    code = f"import importlib.metadata as m; print(m.version({name!r}))"
-    found = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False)
-    return found.stdout.strip()
+def _merged(path: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """A soak is kept beside the figures of another run, with its own hardware."""
+    if "cases" in result or not path.exists():
+        return result
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text())
+    except ValueError:
+        return result
+    for name in ("soak", "idle_streams"):
+        if name in result:
+            kept[name] = {**result[name], "hardware": result["hardware"]}
+    return kept
 
 
 def _print(result: dict[str, Any]) -> None:
     print(json.dumps(result["hardware"]))
-    print(f"{'case':18} {'gateway':15} {'CPU us':>9} {'x nginx':>8} {'p50 ms':>8} {'p99 ms':>8} {'errors':>6}")
-    for case, rows in result["cases"].items():
+    if result.get("cases"):
+        print(
+            f"{'case':18} {'gateway':15} {'CPU us':>9} {'x nginx':>8} {'range':>11} {'per s':>9} {'p50 ms':>8}"
+            f" {'p99 ms':>8} {'p50 - nginx':>12} {'errors':>6}"
+        )
+    for case, rows in result.get("cases", {}).items():
         for name, row in rows.items():
+            low, high = row["ratio_range"] or (0, 0)
             print(
                 f"{case:18} {name:15} {row['cpu_us'] or 0:9.1f} {row['ratio_to_nginx'] or 0:8.2f}"
-                f" {row['p50_ms']:8.2f} {row['p99_ms']:8.2f} {row['errors']:6}"
+                f" {low:5.2f}-{high:5.2f} {row['per_s']:9.0f} {row['p50_ms']:8.2f} {row['p99_ms']:8.2f} {row['p50_over_nginx_ms']:12.2f}"
+                f" {row['errors']:6}"
             )
+    for name in ("idle_streams", "soak"):
+        if name in result:
+            print(name, json.dumps(result[name]))
 
 
 if __name__ == "__main__":

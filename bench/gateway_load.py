@@ -1,6 +1,7 @@
 """Mock engine and load for `bench/gateway.py`: one process, one core, raw protocols on uvloop.
 
-`python bench/gateway_load.py` reads one JSON line per job from stdin and prints one JSON line per result.
+`python bench/gateway_load.py ENGINES` prints the engines' ports, then reads one JSON line per job from stdin and
+prints one JSON line per result. A job that holds leaves its streams open until one that releases.
 Simulated: the engine answers fixed bytes, whole or as a paced stream.
 """
 
@@ -8,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import sys
+import time
 from typing import Any
 
 import uvloop
@@ -100,13 +103,13 @@ class Caller(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
-        self.began, self.first = asyncio.get_running_loop().time(), 0.0
+        self.began, self.first = time.perf_counter(), 0.0
         self.transport.write(self.job.payload)
 
     def data_received(self, data: bytes) -> None:
         job = self.job
         if not self.first:
-            self.first = asyncio.get_running_loop().time() - self.began
+            self.first = time.perf_counter() - self.began
         if job.stream:
             job.pieces += data.count(b"data: {")
             if data.endswith(b"0\r\n\r\n"):
@@ -127,7 +130,7 @@ class Caller(asyncio.Protocol):
             self.need = end + 4 + int(low[at + 15 : stop if stop > 0 else None])
         if len(self.buf) >= self.need:
             job.requests += 1
-            job.latencies.append(asyncio.get_running_loop().time() - self.began)
+            job.latencies.append(time.perf_counter() - self.began)
             self.buf, self.need = b"", 0
             job.next(self)
 
@@ -137,11 +140,13 @@ class Caller(asyncio.Protocol):
 
 
 class Job:
-    """Some seconds of load on one port."""
+    """Some seconds of load on one port, or so many requests."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         self.port, self.connections, self.seconds = given["port"], given["connections"], given["seconds"]
-        self.stream = given["stream"]
+        self.stream, self.hold, self.stop_after = given["stream"], given.get("hold", 0), given.get("stop_after", 0)
+        self.tls = _no_questions() if given.get("tls") else None
+        self.enough = asyncio.Event()
         content = "How much power does the site draw now? " * 4
         if given.get("prompt_bytes"):
             content = ("site " * (given["prompt_bytes"] // 5))[: given["prompt_bytes"]]
@@ -158,27 +163,56 @@ class Job:
         self.requests = self.streams = self.pieces = self.errors = 0
         self.latencies: list[float] = []
         self.over = False
+        self.made: list[Any] = []
 
     def next(self, caller: Caller) -> None:
-        if not self.over:
+        if self.stop_after and self.requests >= self.stop_after:
+            self.enough.set()
+        elif not self.over:
             caller._send()
 
     async def run(self) -> dict[str, Any]:
-        loop = asyncio.get_running_loop()
-        made = []
-        for _ in range(self.connections):
-            transport, _ = await loop.create_connection(lambda: Caller(self), "127.0.0.1", self.port)
-            made.append(transport)
-        await asyncio.sleep(self.seconds)
+        await self._connect(self.connections)
+        try:
+            async with asyncio.timeout(self.seconds):
+                await self.enough.wait()
+        except TimeoutError:
+            pass
         self.over = True
         result = {
             "requests": self.requests, "streams": self.streams, "chunks": self.pieces, "errors": self.errors,
             "p50_ms": _quantile(self.latencies, 0.5), "p99_ms": _quantile(self.latencies, 0.99),
         }  # fmt: skip
-        for transport in made:
+        await self.close()
+        return result
+
+    async def open(self) -> dict[str, Any]:
+        """Streams that stay: each has its first frame when this returns, or a minute is over."""
+        until = time.perf_counter() + 60.0
+        for _ in range(0, self.hold, 100):
+            await self._connect(min(100, self.hold - len(self.made)))
+            while self.pieces < len(self.made) and time.perf_counter() < until:
+                await asyncio.sleep(0.01)
+        return {"held": sum(1 for one in self.made if not one.is_closing()), "chunks": self.pieces}
+
+    async def close(self) -> None:
+        self.over = True
+        for transport in self.made:
             transport.abort()
         await asyncio.sleep(0.05)
-        return result
+
+    async def _connect(self, count: int) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(count):
+            transport, _ = await loop.create_connection(lambda: Caller(self), "127.0.0.1", self.port, ssl=self.tls)
+            self.made.append(transport)
+
+
+def _no_questions() -> ssl.SSLContext:
+    """TLS towards a certificate made for this run."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _quantile(values: list[float], q: float) -> float | None:
@@ -195,10 +229,23 @@ async def main() -> None:
     print(json.dumps({"engines": ports}), flush=True)
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    held: Job | None = None
     while line := await reader.readline():
         given = json.loads(line)
+        if given.get("release"):
+            answer: dict[str, Any] = {"errors": 0}
+            if held is not None:
+                answer = {"errors": held.errors, "chunks": held.pieces}
+                await held.close()
+            print(json.dumps(answer), flush=True)
+            continue
         Mock.pace_s, Mock.chunks = given.get("pace_s", 0.005), given.get("chunks", 100)
-        print(json.dumps(await Job(given).run()), flush=True)
+        job = Job(given)
+        if job.hold:
+            held = job
+            print(json.dumps(await job.open()), flush=True)
+        else:
+            print(json.dumps(await job.run()), flush=True)
 
 
 if __name__ == "__main__":
