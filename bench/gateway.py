@@ -306,11 +306,9 @@ def _print(result: dict[str, Any]) -> None:
     for case, rows in result.get("cases", {}).items():
         for name, row in rows.items():
             low, high = row["ratio_range"] or (0, 0)
-            print(
-                f"{case:18} {name:15} {row['cpu_us'] or 0:9.1f} {row['ratio_to_nginx'] or 0:8.2f}"
-                f" {low:5.2f}-{high:5.2f} {row['per_s']:9.0f} {row['p50_ms']:8.2f} {row['p99_ms']:8.2f} {row['p50_over_nginx_ms']:12.2f}"
-                f" {row['errors']:6}"
-            )
+            figures = f"{row['cpu_us'] or 0:9.1f} {row['ratio_to_nginx'] or 0:8.2f} {low:5.2f}-{high:5.2f}"
+            delays = f"{row['p50_ms']:8.2f} {row['p99_ms']:8.2f} {row['p50_over_nginx_ms']:12.2f}"
+            print(f"{case:18} {name:15} {figures} {row['per_s']:9.0f} {delays} {row['errors']:6}")
     for name in ("idle_streams", "soak"):
         if name in result:
             print(name, json.dumps(result[name]))

@@ -25,6 +25,8 @@ MAX_CHOICES: Final = 128
 MAX_OUTPUT: Final = 10_000_000
 # What a shared prefix is recognised by: system prompts differ well within it.
 PREFIX_BYTES: Final = 512
+# Looked at one by one before a body is searched for names of pictures: those of its own fields, and some more.
+UNDERSCORES: Final = 32
 # A tool's schema is printed into the prompt by the template, often indented.
 TOOLS_FACTOR: Final = 3
 
@@ -186,8 +188,7 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
     refusal = _prompt(request)
     if refusal is not None:
         return refusal
-    # One search of a long body where there is no picture in it, which is nearly always.
-    if b"image" in body and kind in ("chat", "responses") and (b'image_url"' in body or b'"input_image"' in body):
+    if kind in ("chat", "responses") and names_pictures(body):
         name = "messages" if kind == "chat" else "input"
         found = pictures(msgspec.json.decode(fields.get(name, b"null")), name)
         if isinstance(found, Refusal):
@@ -198,6 +199,19 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
             return bad_request("x-tieline-continuity is one of token, text, regenerate, none", "invalid_value")
         request.continuity = continuity.decode()  # type: ignore[assignment]
     return request
+
+
+def names_pictures(body: bytes) -> bool:
+    """Whether a picture's name stands anywhere in a body. A long text has few underscores, and one byte is found
+    thirty times as fast as a word."""
+    at = -1
+    for _ in range(UNDERSCORES):
+        at = body.find(b"_", at + 1)
+        if at < 0:
+            return False
+        if body.startswith((b"image_url", b"input_image"), max(0, at - 5)):
+            break
+    return b'image_url"' in body or b'"input_image"' in body
 
 
 def _prompt(request: Request) -> Refusal | None:
