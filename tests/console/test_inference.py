@@ -21,10 +21,10 @@ from tieline.console.doorway import Doorway, read_metrics
 from tieline.console.fold import Fold
 from tieline.console.inference import tenants_view
 from tieline.console.served import MAX_NAMES, OTHERS, Served, served_view
-from tieline.console.views import site_now
+from tieline.console.views import now_view, site_now
 from tieline.fleet import Fleet
 from tieline.gateway.stats import Stats
-from tieline.records import Hop, Outcome, Override, Usage
+from tieline.records import Action, Hop, Outcome, Override, Usage
 from tieline.store import Store
 
 
@@ -194,3 +194,21 @@ def test_a_replica_that_failed_a_request_is_counted(world: ModuleType) -> None:
     served = Served()
     served.add(1, used(world, world.NOW, 1, hops=(Hop(replica_id="r", site_id="s", output_tokens=0, ended="stalled"),)))
     assert served_view(served, world.NOW)["replicas"]["r"]["lost"] == 1
+
+
+def test_a_past_is_being_written_between_its_marks(fleet: Fleet, world: ModuleType) -> None:
+    fold = Fold(fleet)
+
+    def mark(what: str) -> Action:
+        return Action(
+            at=world.NOW, known_at=world.NOW, source="history", kind="simulated", by="h", what=what, target="x"
+        )
+
+    def told() -> bool:
+        return bool(now_view(fold, {}, world.NOW, 1.0, {})["writing_past"])
+
+    assert not told()
+    fold.apply(1, mark("history begun"))
+    assert told()
+    fold.apply(2, mark("history finished"))
+    assert not told()

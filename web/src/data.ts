@@ -55,7 +55,7 @@ export interface Series { columns: string[]; rows: Row[] }
 
 export interface Overview {
   fleet: { name: string; sites: number; invented: number; limit_mw: number; deployed_ehs: number; regions: string[]; streams: string[]; step_s: number };
-  seq: number; now: number; speed: number; keys: Keys; sites: Site[]; origins: Origin[]; replicas: Replica[]; attention: Attention[]; parts: Part[];
+  seq: number; now: number; speed: number; keys: Keys; sites: Site[]; origins: Origin[]; replicas: Replica[]; attention: Attention[]; writing_past: boolean; parts: Part[];
   note: string; version: string; series: Series; markets: { curves: Curve[]; fixed: Group[] }; decisions: Decision[];
   month: Month | null; caught_up: number;
 }

@@ -102,8 +102,7 @@ function banner(o: Overview): Child[] {
   }
   for (const [how, names] of by) out.push(chip(/^(Real|Live|Measured)/.test(how) ? "real" : "sim", `${how}: ${names.join(", ")}`));
   if (Math.abs(o.speed - 1) >= 0.01) out.push(chip("sim", `World time runs at ${num(o.speed, 0)} times the wall clock`));
-  const past = o.decisions.filter((d) => d.type === "Action" && /^history/.test(d.what ?? ""));
-  if (past.length === 1) out.push(chip("sim", "The demo's past is being written"));
+  if (o.writing_past) out.push(chip("sim", "The demo's past is being written"));
   if (o.note) out.push(h("span", {}, o.note));
   if (o.caught_up < 1) out.push(chip("sim", `Reading the records: ${num(100 * o.caught_up, 0)} %`));
   return out;

@@ -19,6 +19,7 @@ import msgspec
 
 from tieline.clock import Clock
 from tieline.console import views
+from tieline.console.decided import decision_view, recent
 from tieline.console.fold import Fold
 from tieline.console.month import Month
 from tieline.fleet import Fleet
@@ -231,8 +232,8 @@ class Hub:
         last = max((d.seq for d in self.fold.decisions), default=0)
         if last > self._told_decision:
             fresh = [d for d in self.fold.decisions if d.seq > self._told_decision]
-            shown = views.recent(fresh, views.PAGE_DECISIONS)
-            news["decisions"] = [views.decision_view(self.fold, d) for d in shown]
+            shown = recent(fresh, views.PAGE_DECISIONS)
+            news["decisions"] = [decision_view(self.fold, d) for d in shown]
             self._told_decision = last
         if loop_now - self._markets_told >= MARKETS_S:
             news["markets"] = self._markets(now)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from tieline.console.decided import decision_view, recent
 from tieline.console.fold import Fold, Unit
 from tieline.console.operator import ACCEPT
 from tieline.console.views import (
     Json,
     Live,
-    decision_view,
     delivered_usd_per_mwh,
     markets_view,
     open_faults,
     open_orders,
     open_overrides,
     open_promises,
-    recent,
     series_rows,
     site_now,
     strike_of,

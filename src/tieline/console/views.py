@@ -15,11 +15,13 @@ import msgspec
 
 from tieline.console.attention import attention_view
 from tieline.console.behind import STREAMS
-from tieline.console.fold import STEP_S, Change, Decision, Fold, Row, Unit
+from tieline.console.decided import decision_view, recent
+from tieline.console.figures import ehs, mw
+from tieline.console.fold import STEP_S, Fold, Row, Unit
 from tieline.economics import network_hashrate, strike
 from tieline.fleet import Contract, Site
 from tieline.fleet.physics import aux_share
-from tieline.records import Commitment, Fault, Instruction, Override, Plan
+from tieline.records import Commitment, Fault, Instruction, Override
 from tieline.units import Efficiency
 
 Json = dict[str, Any]
@@ -107,8 +109,8 @@ def fleet_view(fold: Fold) -> Json:
         "sites": len(fleet.sites),
         "invented": sum(s.invented for s in fleet.sites),
         "streams": sorted(STREAMS),
-        "limit_mw": _mw(fleet.limit_w),
-        "deployed_ehs": _eh(fleet.deployed_hs),
+        "limit_mw": mw(fleet.limit_w),
+        "deployed_ehs": ehs(fleet.deployed_hs),
         "regions": sorted({s.region for s in fleet.sites}),
         "step_s": STEP_S,
     }
@@ -126,6 +128,7 @@ def now_view(fold: Fold, live: Mapping[str, Live], now: datetime, speed: float, 
         "origins": origins_view(fold),
         "replicas": replicas_view(fold, now),
         "attention": attention_view(fold, sites, now),
+        "writing_past": _writing_past(fold),
         "parts": info.get("parts", []),
         "note": info.get("note", ""),
         "version": info.get("version", ""),
@@ -167,14 +170,14 @@ def site_now(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime) ->
         "mode": site.mode,
         "ownership": site.ownership,
         "invented": site.invented,
-        "limit_mw": _mw(limit_w),
-        "interconnect_mw": _mw(site.interconnect.limit_w),
-        "mining_mw": _mw(mining) if heard else None,
-        "inference_mw": _mw(inference) if heard else None,
-        "aux_mw": _mw(aux) if heard else None,
-        "asked_mw": None if target is None else _mw(target),
-        "ehs": _eh(hashes) if hashing else None,
-        "deployed_ehs": _eh(site.deployed_hs),
+        "limit_mw": mw(limit_w),
+        "interconnect_mw": mw(site.interconnect.limit_w),
+        "mining_mw": mw(mining) if heard else None,
+        "inference_mw": mw(inference) if heard else None,
+        "aux_mw": mw(aux) if heard else None,
+        "asked_mw": None if target is None else mw(target),
+        "ehs": ehs(hashes) if hashing else None,
+        "deployed_ehs": ehs(site.deployed_hs),
         "tokens_s": round(tokens, 1) if counting else None,
         "does": _does(heard, mining, inference, site.interconnect.limit_w, site),
         "heard": heard,
@@ -182,8 +185,8 @@ def site_now(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime) ->
         "age_s": round(max(ages), 1) if ages else None,
         "price_usd_per_mwh": price,
         "plan_seq": plan[0] if plan else None,
-        "drawn_mw": _mw(drawn) if heard else None,
-        "meter_mw": _mw(meter_w),
+        "drawn_mw": mw(drawn) if heard else None,
+        "meter_mw": mw(meter_w),
         "meter_age_s": None if meter_at is None else round((now - meter_at).total_seconds(), 1),
         "meter_seq": meter_seq,
         "faults": [f.what for _, f in open_faults(fold, site.id, now)],
@@ -213,7 +216,7 @@ def keys_view(fold: Fold, sites: list[Json], now: datetime) -> Json:
     paid = [
         (s["price_usd_per_mwh"], s["drawn_mw"]) for s in sites if s["price_usd_per_mwh"] is not None and s["drawn_mw"]
     ]
-    mw = sum(w for _, w in paid)
+    priced = sum(w for _, w in paid)
     network = fold.network
     return {
         "mining_mw": mining,
@@ -227,14 +230,14 @@ def keys_view(fold: Fold, sites: list[Json], now: datetime) -> Json:
         "age_s": max(ages) if ages else None,
         "typical_age_s": sorted(ages)[len(ages) // 2] if ages else None,
         "ehs": total("ehs"),
-        "deployed_ehs": _eh(fold.fleet.deployed_hs),
+        "deployed_ehs": ehs(fold.fleet.deployed_hs),
         "modelled_tokens_s": total("tokens_s"),
-        "price_usd_per_mwh": round(sum(p * w for p, w in paid) / mw, 2) if mw else None,
-        "priced_mw": round(mw, 3),
+        "price_usd_per_mwh": round(sum(p * w for p, w in paid) / priced, 2) if priced else None,
+        "priced_mw": round(priced, 3),
         "hashprice_usd": fold.hashprice_now(),
         "btc_usd": None if network is None else float(network[1].btc_usd),
         "difficulty": None if network is None else network[1].difficulty,
-        "network_ehs": None if network is None else _eh(network_hashrate(network[1].difficulty).value),
+        "network_ehs": None if network is None else ehs(network_hashrate(network[1].difficulty).value),
         "network_source": None if network is None else network[1].source,
         "network_age_s": None if network is None else max(0.0, (now - network[1].at).total_seconds()),
         "network_seq": None if network is None else network[0],
@@ -252,6 +255,12 @@ def _planned(fold: Fold, now: datetime) -> float | None:
         if s.expected_usd_per_h is not None
     ]
     return round(sum(known), 2) if known else None
+
+
+def _writing_past(fold: Fold) -> bool:
+    """True between the marks that a demo's past sets: begun, and not finished."""
+    marks = {action.what for _, action in fold.actions}
+    return "history begun" in marks and "history finished" not in marks
 
 
 def origins_view(fold: Fold) -> list[Json]:
@@ -303,12 +312,12 @@ def _series_row(row: Row, speed: float) -> list[float | int | None]:
     drawn = None if row.mining_w is None else row.mining_w + (row.inference_w or 0.0) + (row.aux_w or 0.0)
     return [
         int(row.start.timestamp()),
-        _mw(row.mining_w),
-        _mw(row.inference_w),
-        _mw(row.aux_w),
-        None if drawn is None else _mw(max(0.0, row.limit_w - drawn)),
-        _mw(row.limit_w),
-        _eh(row.hashrate_hs),
+        mw(row.mining_w),
+        mw(row.inference_w),
+        mw(row.aux_w),
+        None if drawn is None else mw(max(0.0, row.limit_w - drawn)),
+        mw(row.limit_w),
+        ehs(row.hashrate_hs),
         None if row.modelled_tokens_s is None else round(row.modelled_tokens_s, 1),
         round(row.real_tokens * speed / STEP_S, 3),
         row.heard,
@@ -358,8 +367,8 @@ def markets_view(fold: Fold, now: datetime) -> Json:
             "site": unit.site.name,
             "model": unit.group.model,
             "j_per_th": round(unit.group.rig.efficiency_j_th, 2),  # type: ignore[union-attr]
-            "rated_mw": _mw(unit.group.rated_w),
-            "target_mw": _mw(target),
+            "rated_mw": mw(unit.group.rated_w),
+            "target_mw": mw(target),
             "strike_usd_per_mwh": None if found is None else round(found[0], 2),
             "strike_from": None if found is None else found[1],
         }
@@ -400,76 +409,6 @@ def _market(fold: Fold, market: str, groups: list[Json], now: datetime) -> Json:
     }
 
 
-def decision_view(fold: Fold, decision: Decision) -> Json:
-    record = decision.record
-    site = fold.sites.get(decision.site_id)
-    view: Json = {
-        "seq": decision.seq,
-        "at": decision.at.timestamp(),
-        "site_id": decision.site_id,
-        "site": site.name if site else decision.site_id,
-        "region": site.region if site else "",
-        "source": record.source,
-        "kind": record.kind,
-        "type": type(record).__name__,
-    }
-    match record:
-        case Plan():
-            view |= {
-                "mode": record.mode,
-                "price_usd_per_mwh": record.price_usd_per_mwh,
-                "hashprice_usd": record.hashprice_usd,
-                "limit_mw": _mw(record.limit_w),
-                "decided_by": record.decided_by,
-                "note": record.note,
-                "changes": [change_view(fold, c) for c in decision.changes],
-            }
-        case Instruction():
-            view |= {"limit_mw": _mw(record.limit_w), "until": record.until.timestamp(), "notice_s": record.notice_s}
-        case Commitment():
-            view |= {
-                "what": record.product,
-                "status": record.status,
-                "limit_mw": _mw(record.power_w),
-                "from": record.at.timestamp(),
-                "until": record.until.timestamp(),
-                "usd_per_mw_h": record.capacity_usd_per_mw_h,
-                "detail": record.detail,
-            }
-        case Fault():
-            view |= {"what": record.what, "detail": record.detail, "until": _time(record.until)}
-        case Override():
-            view |= {
-                "unit_id": record.unit_id,
-                "target_mw": _mw(record.target_w),
-                "until": record.until.timestamp(),
-                "by": record.by,
-                "why": record.why,
-            }
-        case _:
-            view |= {"by": record.by, "what": record.what, "target": record.target, "detail": record.detail}
-    return view
-
-
-def change_view(fold: Fold, change: Change) -> Json:
-    unit = fold.units.get(change.unit_id)
-    return {
-        "unit_id": change.unit_id,
-        "use": "mining" if unit is None or unit.mining else "inference",
-        "before_mw": _mw(change.before_w),
-        "after_mw": _mw(change.after_w),
-        "rule": change.reason.rule,
-        "text": change.reason.text,
-        "bid_usd_per_mwh": change.reason.bid_usd_per_mwh,
-        "price_usd_per_mwh": change.reason.price_usd_per_mwh,
-    }
-
-
-def recent(decisions: Iterable[Decision], count: int) -> list[Decision]:
-    """Newest first."""
-    return sorted(decisions, key=lambda d: (d.at, d.seq), reverse=True)[:count]
-
-
 def open_faults(fold: Fold, site_id: str, now: datetime) -> list[tuple[int, Fault]]:
     return [(q, f) for q, f in fold.faults.values() if f.site_id == site_id and (f.until is None or f.until > now)]
 
@@ -489,15 +428,3 @@ def open_orders(fold: Fold, site_id: str, now: datetime) -> list[tuple[int, Inst
 
 def open_overrides(fold: Fold, site_id: str, now: datetime) -> list[tuple[int, Override]]:
     return [(q, o) for q, o in fold.overrides.values() if o.site_id == site_id and o.until > now]
-
-
-def _mw(value_w: float | None) -> float | None:
-    return None if value_w is None else round(value_w / 1e6, 4)
-
-
-def _eh(value_hs: float | None) -> float | None:
-    return None if value_hs is None else round(value_hs / 1e18, 5)
-
-
-def _time(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.timestamp()
