@@ -229,23 +229,27 @@ class Run:
     # --- how long it takes --------------------------------------------------------------
 
     async def resume_times(self, fault: str) -> None:
-        """By prompt tokens that the next replica has not seen. A stall counts from the moment the endpoint
-        leaves the silent connection, and so does its detection."""
+        """By prompt tokens that the next replica has not seen, beside the first token's time for the same. A stall
+        counts from the moment the endpoint leaves the silent connection, and so does its detection."""
         count = self.options.resumes if self.subject.ours else max(2, self.options.resumes // 10)
         if fault == "stall":
             count = max(2, count // 3)
         for length in LENGTHS:
             times: list[float] = []
             detected: list[float] = []
-            failed = 0
+            firsts: list[float] = []
 
-            async def one(length: int = length, times: list[float] = times, detected: list[float] = detected) -> bool:
+            async def one(
+                length: int = length, times: list[float] = times, detected: list[float] = detected,
+                firsts: list[float] = firsts,
+            ) -> bool:  # fmt: skip
                 plan = Plan(fault, 5)
                 body = chat(self.words(length), **STREAMED) | {"max_tokens": 12, "user": self.plans.add(plan)}
                 seen = await self.target.ask(body)
                 later = [at for at in seen.token_at if at > plan.fired_at + 0.001]
                 if not plan.fired or not seen.well or not later:
                     return not plan.fired
+                firsts.append((seen.token_at[0] - seen.asked_at) * 1e3)
                 since = plan.left_at if fault == "stall" else plan.fired_at
                 times.append(max(0.0, later[0] - since) * 1e3)
                 detected.append((plan.left_at - plan.fired_at) * 1e3)
@@ -257,6 +261,8 @@ class Run:
             outcome: dict[str, Any] = {"runs": count} | spread(times)
             if failed:
                 outcome["not resumed"] = failed
+            if firsts:  # what the engine takes for such a prompt anyway
+                outcome["first_token_p50_ms"] = round(quantile(sorted(firsts), 0.5), 1)
             if fault == "stall" and detected:
                 outcome["detected_p50_ms"] = round(quantile(sorted(detected), 0.5))
             self.say(f"resume, {length} tokens / {fault}", outcome)
@@ -296,13 +302,12 @@ class Run:
         """Every engine answers 503: the client is told when to come again, and never later than two minutes."""
         await self.ready()
         right, statuses = 0, Counter[int]()
-        for streamed in (True, False):
-            for _ in range(2):
-                self.plans.storm_until = time.monotonic() + 60
-                seen = await self.target.ask(chat("x") | ({"stream": True} if streamed else {}))
-                statuses[seen.status] += 1
-                wait = seen.headers.get("retry-after", "")
-                right += seen.status in (429, 503) and wait.isdigit() and 1 <= int(wait) <= 120
+        self.plans.storm_until = time.monotonic() + 60
+        jobs = [self.target.ask(chat("x") | ({"stream": True} if number % 2 else {})) for number in range(4)]
+        for seen in await gathered(jobs, 4):
+            statuses[seen.status] += 1
+            wait = seen.headers.get("retry-after", "")
+            right += seen.status in (429, 503) and wait.isdigit() and 1 <= int(wait) <= 120
         self.plans.storm_until = 0.0
         self.say("retry-after", {"runs": 4, "right": right, "statuses": dict(statuses)})
 

@@ -28,6 +28,7 @@ class Seen:
     usage: tuple[int | None, int | None] = (None, None)
     names: set[tuple[Any, ...]] = field(default_factory=set)
     broken: str = ""  # a rule of the protocol that was broken
+    asked_at: float = 0.0
     token_at: list[float] = field(default_factory=list)
 
     @property
@@ -52,6 +53,7 @@ class Target:
         path = "responses" if "input" in body else "chat/completions"
         text = json.dumps(body).encode()
         seen = seen or Seen()
+        seen.asked_at = time.monotonic()
         reader, writer = await asyncio.open_connection(self.host, self.port, limit=1 << 24)
         writer.write(
             f"POST {self.path}/{path} HTTP/1.1\r\nhost: {self.host}\r\nauthorization: Bearer {self.key}\r\n"

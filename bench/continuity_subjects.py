@@ -182,7 +182,7 @@ class Litellm(Subject):
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self.folder, env=os.environ | {"LITELLM_TELEMETRY": "False"}
             )
-        return await self._answers(300)
+        return await self._answers(900)
 
     async def well(self, engines: list[Engine]) -> bool:
         await asyncio.sleep(1.1)  # longer than its cooldown

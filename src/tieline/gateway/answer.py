@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -26,6 +26,9 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 _read_answer = msgspec.json.Decoder(_Answer).decode
+# An engine that says it is busy is asked again so soon, and for so long; then the client hears that it is busy.
+BUSY_AGAIN_S: Final = 0.25
+BUSY_S: Final = 2.0
 _encode = msgspec.json.Encoder().encode
 
 
@@ -92,7 +95,11 @@ def _engine_refused(ex: Exchange, leg: Leg, status: int, body: bytes) -> None:
         return
     ex.end_leg(leg, "error")
     if status in (429, 503):
-        leg.backend.ejected_until = max(leg.backend.ejected_until, ex.now() + 0.25)
+        now = ex.now()
+        leg.backend.ejected_until = max(leg.backend.ejected_until, now + BUSY_AGAIN_S)
+        ex.busy_since = now if ex.busy_since is None else ex.busy_since
+        if now - ex.busy_since < BUSY_S:
+            ex.tries -= 1  # busy is not broken: it is asked again
     else:
         leg.backend.failed(ex.now())
     ex.svc.stats.failures[leg.backend.id, f"status {status}"] += 1

@@ -37,7 +37,7 @@ def on_leg_failed(ex: Exchange, leg: Leg, ended: str, reason: str) -> None:
     ex.end_leg(leg, ended)
     if ex.done:
         return
-    leg.backend.failed(ex.now(), lost=ended != "error")
+    leg.backend.failed(ex.now(), lost=ended != "error", refused=ended == "unreachable")
     ex.svc.stats.failures[leg.backend.id, ended] += 1
     ex.svc.log.info("leg failed: request=%s replica=%s ended=%s: %s", ex.id, leg.backend.id, ended, reason)
     if leg is ex.moving:
@@ -131,7 +131,7 @@ async def _continue_on(ex: Exchange, backend: Backend, left_s: float, *, moving:
         async with asyncio.timeout(left_s):
             leg = await ex.svc.continuing.leg(ex, backend, ex.text)
     except (OSError, TimeoutError, msgspec.DecodeError) as error:
-        backend.failed(ex.now())
+        backend.failed(ex.now(), lost=True, refused=isinstance(error, OSError))
         ex.svc.log.info("resume failed: request=%s replica=%s: %s", ex.id, backend.id, error)
         return False
     if ex.done:

@@ -58,6 +58,7 @@ class Exchange:
     trace = b""
     hold = False
     tries = 0
+    busy_since: float | None = None  # engines say that they are
     moving: Leg | None = None  # runs beside `leg` until its first frame is here
     hedging = False  # ... because the first token is late, not because the replica goes dark
     resuming = False
@@ -136,6 +137,8 @@ class Exchange:
         """Send the request to the best replica with room, or wait for one."""
         svc = self.svc
         backend = svc.choose(self.want, avoid) or (svc.choose(self.want, frozenset()) if avoid else None)
+        if backend is None and self.tries:  # it has lost a replica before its first token
+            backend = svc.choose_at_all(self.want, avoid)
         if backend is None:
             svc.wait(self)
             return

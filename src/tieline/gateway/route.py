@@ -25,6 +25,8 @@ _SILENT_S = BEAT_S * BEATS_MISSED
 PREFIXES = 512
 # First tokens and outcomes that a replica is judged by.
 LATEST = 64
+# A replica that could not be reached is not even a last resort for so long.
+REFUSED_S = 0.5
 
 
 class State(Enum):
@@ -56,6 +58,7 @@ class Replica:
     ejected_until: float = 0.0
     barred_until: float = 0.0  # for failing too often, whatever it answers when asked how it is
     lost_at: float | None = None  # ejected since a connection was lost, and not seen alive since
+    refused_at: float | None = None
     renter: str = ""  # the tenant that rents it now
     demoted_s: float = 0.0  # how much later than its peers' its first tokens come, where that is out of line
     power_term_s: float = 0.0  # price, curtailment notice and opportunity cost, as seconds of delay
@@ -73,11 +76,14 @@ class Replica:
     def usable(self, now: float) -> bool:
         return self.state is State.READY and now >= self.ejected_until and not self.suspect(now)
 
-    def failed(self, now: float, *, lost: bool = False) -> None:
-        """`lost`: a connection to it was; whether the replica was too, its next sign of life will say."""
+    def failed(self, now: float, *, lost: bool = False, refused: bool = False) -> None:
+        """`lost`: a connection to it was; whether the replica was too, its next sign of life will say. `refused`:
+        it could not even be reached."""
         self.failures += 1
         if lost:
             self.lost_at = now
+        if refused:
+            self.refused_at = now
         self.outcomes.append((now, False))
         self.ejected_until = now + min(MAX_EJECT_S, 2.0 ** (self.failures - 1))
 
@@ -171,6 +177,7 @@ def last_resort(
     able = [
         r for r in ready
         if r.id not in avoid and r.failures and len(r.live) < r.slots and not r.suspect(now)
+        and (r.refused_at is None or now - r.refused_at > REFUSED_S)
         and not (r.renter and r.renter != want.tenant)
     ]  # fmt: skip
     return min(able, key=lambda r: r.ejected_until, default=None)
