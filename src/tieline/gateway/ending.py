@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tieline.gateway.relay import Exchange
 
 JSON_HEADERS: Final = b"content-type: application/json\r\n"
+WHOLE_HEADERS: Final = JSON_HEADERS + b"x-tieline-continuity: regenerate\r\n"
 
 
 def on_leg_end(ex: Exchange, leg: Leg) -> None:
@@ -173,8 +174,8 @@ def on_billed(ex: Exchange) -> None:
         ex.door.finish_stream(tail)
     else:
         if ex.idempotency is not None and not ex.idempotency.done():
-            ex.idempotency.set_result((200, JSON_HEADERS, tail))
-        ex.door.answer(200, JSON_HEADERS, tail)
+            ex.idempotency.set_result((200, WHOLE_HEADERS, tail))
+        ex.door.answer(200, WHOLE_HEADERS, tail)
     _gone(ex)
 
 

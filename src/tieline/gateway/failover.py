@@ -172,10 +172,11 @@ def stalled(ex: Exchange, now: float) -> bool:
         return silence > (clocks.resume_s if ex.delivered else clocks.first_token_s)
     if silence > clocks.idle_s:
         return True
-    if leg.backend.suspect(now):
-        late = silence > route.BEAT_S  # a stream that still flows is not held up by its site's missing heartbeats
+    if leg.streaming:  # one that still flows is not held up by its site's missing heartbeats
+        late = silence > max(clocks.stall_floor_s, 5.0 * leg.gap_s)
+        late = late or (silence > route.BEAT_S and leg.backend.late(now))
     else:
-        late = leg.streaming and silence > max(clocks.stall_floor_s, 5.0 * leg.gap_s)
+        late = leg.backend.suspect(now)
     return (
         late
         and not ex.unkept

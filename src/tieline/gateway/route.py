@@ -73,6 +73,10 @@ class Replica:
         """Heartbeats were coming and have stopped."""
         return self.beat_at is not None and now - self.beat_at > BEAT_S * BEATS_MISSED
 
+    def late(self, now: float) -> bool:
+        """A heartbeat is missing: reason enough to leave a stream that is silent as well."""
+        return self.beat_at is not None and now - self.beat_at > 2 * BEAT_S
+
     def usable(self, now: float) -> bool:
         return self.state is State.READY and now >= self.ejected_until and not self.suspect(now)
 
