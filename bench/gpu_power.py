@@ -5,8 +5,9 @@
 A transformer of a real size with random weights (what it says is noise; what it draws and how fast it goes is
 not), bfloat16, one GPU, greedy decoding at a fixed context. Decode steps run as one CUDA graph, as serving
 engines run them: otherwise small batches measure Python. Prefill is measured apart. Power is NVML's board
-energy over the measured span, or the mean of its power readings where a card counts no energy. The card's
-settings (power limit, clocks) are only read. Needs torch with CUDA; NVML comes with the driver. Without an
+energy over the measured span, checked against the mean of its power readings, or that mean where a card counts no
+energy. The card's settings (power limit, clocks) are only read. `--gpu` counts as nvidia-smi does; torch is shown
+that card alone. Needs torch 2.5 or newer with CUDA; NVML comes with the driver. Without an
 NVIDIA GPU it says so in a line and ends with code 0.
 
 `--check` runs the same model at a toy size on the processor and prints no table: it proves the arithmetic
@@ -74,10 +75,20 @@ def main() -> None:
     if card is None and not asked.check:
         print("No NVIDIA GPU on this machine: nothing was measured. Dispatch keeps the tables it ships with.")
         return
+    if card is not None:
+        if card.split:
+            print(f"{card.name} is split (MIG): its power is not one instance's, so nothing was measured.")
+            return
+        # CUDA counts cards by speed and NVML by bus: the one that is metered has to be the one that works.
+        os.environ["CUDA_VISIBLE_DEVICES"] = card.uuid or str(asked.gpu)
+        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     try:
         import torch
     except ImportError:
         print("torch is not installed: nothing was measured. Install it with CUDA: pip install torch")
+        return
+    if not new_enough(torch.__version__):
+        print(f"torch {torch.__version__} is too old, 2.5 is needed: nothing was measured. pip install -U torch")
         return
     if card is None:
         check(torch)
@@ -90,6 +101,12 @@ def main() -> None:
     asked.out.write_text(as_json(table))
     print(as_json(table), end="")
     print(f"written to {asked.out}; give its path as dispatch.gpu_table", file=sys.stderr)
+
+
+def new_enough(version: str) -> bool:
+    """Grouped attention (`enable_gqa`) came with torch 2.5."""
+    digits = [int("".join(c for c in part if c.isdigit()) or 0) for part in version.split("+")[0].split(".")[:2]]
+    return digits >= [2, 5]
 
 
 def as_json(table: dict[str, Any]) -> str:
@@ -136,6 +153,26 @@ class Card:
         return buffer.value.decode() or "NVIDIA GPU"
 
     @property
+    def uuid(self) -> str:
+        """ "GPU-..." as CUDA_VISIBLE_DEVICES takes it; empty on a driver too old to say."""
+        buffer = ctypes.create_string_buffer(96)
+        try:
+            failed = self._nvml.nvmlDeviceGetUUID(self._handle, buffer, 96)
+        except AttributeError:
+            return ""
+        return "" if failed else buffer.value.decode()
+
+    @property
+    def split(self) -> bool:
+        """In multi-instance mode one board's power belongs to several instances."""
+        now, soon = ctypes.c_uint(), ctypes.c_uint()
+        try:
+            failed = self._nvml.nvmlDeviceGetMigMode(self._handle, ctypes.byref(now), ctypes.byref(soon))
+        except AttributeError:
+            return False
+        return not failed and now.value == 1
+
+    @property
     def power_w(self) -> float:
         found = self._number("nvmlDeviceGetPowerUsage", ctypes.c_uint())
         return math.nan if found is None else found / 1e3
@@ -171,10 +208,11 @@ class Card:
 
 @dataclass
 class Meter:
-    """Mean board power while entered."""
+    """Mean board power while entered: by the energy counter where there is one, and by readings."""
 
     card: Card
     mean_w: float = math.nan
+    sampled_w: float = math.nan
     clock_mhz: float | None = None
     _samples: list[float] = field(default_factory=list)
 
@@ -189,13 +227,22 @@ class Meter:
         took, end_j = time.perf_counter() - self._began, self.card.energy_j
         self._over.set()
         self._thread.join()
+        if self._samples:
+            self.sampled_w = statistics.fmean(self._samples)
         if self._from_j is not None and end_j is not None and end_j > self._from_j and took > 1.0:
             self.mean_w = (end_j - self._from_j) / took
-        elif self._samples:
-            self.mean_w = statistics.fmean(self._samples)
+        else:
+            self.mean_w = self.sampled_w
+
+    @property
+    def apart(self) -> float | None:
+        """How far readings are from the counter, as a share of it; None where there is only one of them."""
+        if math.isnan(self.mean_w) or math.isnan(self.sampled_w) or self._from_j is None or self.mean_w <= 0:
+            return None
+        return self.sampled_w / self.mean_w - 1.0
 
     def _sample(self) -> None:
-        # NVML refreshes its reading about every 20 to 100 ms.
+        # NVML refreshes its reading each 20 to 100 ms; from Ampere on it is itself a mean over a second.
         while not self._over.wait(0.05):
             if not math.isnan(reading := self.card.power_w):
                 self._samples.append(reading)
@@ -305,17 +352,21 @@ def measure(
     warm_s, cold_s, load_source = _load_times(torch, model)
     time.sleep(2.0)
     idle_w = _draw(card, 5.0)
+    if math.isnan(idle_w) or math.isnan(asleep_w):
+        sys.exit(f"{name} tells neither energy nor power through NVML: nothing can be measured on it")
     rows, prefill, clocks = [], [], []
     for batch in BATCHES:
         try:
             speed, watts, p95_ms, clock = _decode(torch, card, model, batch, context, seconds)
             fed, fed_w = _prefill(torch, card, model, batch, context, seconds)
-        except torch.cuda.OutOfMemoryError:
+        except RuntimeError as error:
+            if not no_room(torch, error):
+                raise
             _say(f"batch {batch}: does not fit in this card's memory, left out")
             break
         finally:
             torch.cuda.empty_cache()
-        clocks.append(clock or 0.0)
+        clocks += [clock] if clock else []
         prefill.append([batch, round(fed, 1), round(fed_w, 1)])
         _say(
             f"batch {batch:3d}: decode {speed:9.1f} tok/s {watts:6.1f} W {p95_ms:7.2f} ms; "
@@ -332,7 +383,8 @@ def measure(
         "gpu": name,
         "gpus": 1,
         "source": f"bench/gpu_power.py --size {size}: measured, torch {torch.__version__}, CUDA graphs, context "
-        f"{context}, {seconds:g} s a row, board only, streaming clock {min(clocks):.0f} to {max(clocks):.0f} MHz",
+        f"{context}, {seconds:g} s a row, board only, "
+        + (f"streaming clock {min(clocks):.0f} to {max(clocks):.0f} MHz" if clocks else "clock not told"),
         "host_share": host_share,
         "host_source": f"assumed: host, network and fans add {host_share:.0%} to the board",
         # Dispatch takes this figure as it stands, so the host's part is in it.
@@ -348,6 +400,12 @@ def measure(
         "prefill_columns": ["batch", "input_tokens_per_s", "board_w"],
         "prefill_rows": prefill,
     }
+
+
+def no_room(torch: Any, error: RuntimeError) -> bool:
+    """Whether memory ran out: also while a graph was captured, where it may come as a capture that failed."""
+    words = str(error).lower()
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in words or "captur" in words
 
 
 def _decode(
@@ -399,6 +457,8 @@ def _run(
     _until(torch, step, seconds / 2)
     with Meter(card) as meter:
         took, times = _until(torch, step, seconds)
+    if (apart := meter.apart) is not None and abs(apart) > 0.05 and seconds >= 2.0:
+        _say(f"  power readings are {apart:+.0%} from the energy counter, which is used")
     p95 = times[min(len(times) - 1, int(len(times) * 0.95))]
     return tokens * len(times) / took, meter.mean_w, p95 * 1e3, meter.clock_mhz
 
@@ -442,7 +502,8 @@ def _load_times(torch: Any, model: Decoder) -> tuple[float, float, str]:
     return (
         round(warm, 1),
         round(max(cold, warm), 1),
-        f"measured: {total / 1e9:.1f} GB of weights from this machine's disk (cold) or memory (warm) to the card; "
+        f"measured: {total / 1e9:.1f} GB of weights from {folder} (cold: dropped from memory first, which a folder in "
+        "memory cannot be; warm: read again) to the card; "
         "an engine's own start comes on top",
     )
 

@@ -32,7 +32,7 @@ class FakeCard:
 
 
 class FakeCuda:
-    class OutOfMemoryError(Exception):
+    class OutOfMemoryError(RuntimeError):
         pass
 
     @staticmethod
@@ -86,6 +86,97 @@ def test_its_table_is_one_that_dispatch_loads(bench, monkeypatch, tmp_path):
     assert table.power_w(0.0) == 135.0
     assert table.power_w(1200.0) == pytest.approx(316.0 * 1.35)
     assert json.loads(path.read_text())["prefill_rows"][0] == [1, 5000.0, 600.0]
+
+
+def test_a_capture_that_failed_for_memory_is_memory_and_another_error_is_not(bench):
+    for error in (
+        FakeCuda.OutOfMemoryError("tried to allocate"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: operation failed due to a previous error during capture"),
+    ):
+        assert bench.no_room(FakeTorch, error)
+    assert not bench.no_room(FakeTorch, RuntimeError("CUDA error: an illegal memory access was encountered"))
+
+
+def test_the_counter_is_used_and_readings_are_checked_against_it(bench, monkeypatch):
+    class Counting(FakeCard):
+        """230 W by the counter, 200 W by readings: what a card that averages over a second shows after a step."""
+
+        began = None
+
+        @property
+        def energy_j(self):
+            return 230.0 * clock[0]
+
+    clock = [0.0]
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
+    meter = bench.Meter(Counting())
+    with meter:
+        meter._samples += [200.0] * 10
+        clock[0] = 5.0
+    assert meter.mean_w == pytest.approx(230.0)
+    assert meter.apart == pytest.approx(200.0 / 230.0 - 1.0)
+    without = bench.Meter(FakeCard())
+    with without:
+        without._samples += [200.0] * 10
+        clock[0] = 10.0
+    assert without.mean_w == pytest.approx(200.0)
+    assert without.apart is None
+
+
+class FakeNvml:
+    """The getters of one split card; a setter would be an AttributeError."""
+
+    def __init__(self, mig=1):
+        self.mig, self.asked = mig, []
+
+    def __getattr__(self, name):
+        def getter(handle, *out):
+            self.asked.append(name)
+            if name == "nvmlDeviceGetUUID":
+                out[0].value = b"GPU-1234"
+            elif name == "nvmlDeviceGetName":
+                out[0].value = b"NVIDIA Test 100"
+            elif name == "nvmlDeviceGetMigMode":
+                out[0]._obj.value = self.mig
+            elif name == "nvmlDeviceGetPowerUsage":
+                out[0]._obj.value = 345_678
+            elif name == "nvmlDeviceGetTotalEnergyConsumption":
+                out[0]._obj.value = 12_345_678_901
+            else:
+                return 3  # not supported
+            return 0
+
+        if not name.startswith("nvmlDeviceGet"):
+            raise AttributeError(name)
+        return getter
+
+
+def test_a_card_is_only_read_in_its_own_units_and_named_so_that_torch_sees_the_same(bench, monkeypatch, capsys):
+    nvml = FakeNvml()
+    card = bench.Card(nvml, None)
+    assert (card.power_w, card.energy_j) == (345.678, 12_345_678.901)
+    assert (card.limit_w, card.clock_mhz) == (None, None)
+    assert (card.uuid, card.split) == ("GPU-1234", True)
+    assert all(name.startswith("nvmlDeviceGet") for name in nvml.asked)
+    monkeypatch.setattr(bench.Card, "open", classmethod(lambda cls, index: card))
+    monkeypatch.setattr(sys, "argv", ["gpu_power.py"])
+    bench.main()
+    assert "is split (MIG)" in capsys.readouterr().out
+    whole = bench.Card(FakeNvml(mig=0), None)
+    monkeypatch.setattr(bench.Card, "open", classmethod(lambda cls, index: whole))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    bench.main()
+    assert bench.os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-1234"
+    assert "torch is not installed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("version", "enough"), [("2.5.0", True), ("2.10.1+cu128", True), ("3.0a0", True), ("2.4.1+cu121", False)]
+)
+def test_a_torch_without_grouped_attention_is_refused(bench, version, enough):
+    assert bench.new_enough(version) is enough
 
 
 def test_a_card_too_small_for_one_stream_is_one_line(bench, monkeypatch):

@@ -230,6 +230,28 @@ def test_a_reserve_sold_never_lifts_a_limit(set_):
 
 
 @BOTH
+def test_promises_that_cannot_all_be_kept_are_named_with_their_megawatts(set_):
+    def sold(name: str, mw: float, hours_ago: int) -> Commitment:
+        return Commitment(
+            **told(T0 - hours_ago * HOUR), commitment_id=name, site_id="tx-1", product="reserve", until=T0 + HOUR,
+            power_w=mw * 1e6, response_s=600, capacity_usd_per_mw_h=5.0, status="accepted",
+        )  # fmt: skip
+
+    world = (*prices(20), network(), weather(15), demand(0.0))
+    kept = run(over(*world, sold("c-1", 20, 3), sold("c-2", 15, 2), set_=set_))
+    assert "cannot be kept" not in kept.note
+    derate = Fault(**told(), site_id="tx-1", what="derate", limit_w=25e6)
+    plan = run(over(*world, sold("c-1", 20, 3), sold("c-2", 15, 2), derate, set_=set_))
+    safe(plan, 25e6)
+    # 25 MW may be drawn: the older promise is kept in whole, the newer one is short of 10 MW.
+    assert "promise c-2 cannot be kept, short of 10.0 MW" in plan.note
+    assert "derate" in plan.note
+    assert "c-1" not in plan.note
+    dark = run(over(*world, sold("c-1", 20, 3), Fault(**told(), site_id="tx-1", what="outage"), set_=set_))
+    assert "promise c-1 cannot be kept, short of 20.0 MW" in dark.note
+
+
+@BOTH
 @pytest.mark.parametrize("target_w", [1e12, -1.0, 0.0])
 def test_an_override_beyond_reason_is_bounded_and_says_so(set_, target_w):
     held = Override(

@@ -25,7 +25,7 @@ from tieline.dispatch.horizon import Grid, grid
 from tieline.dispatch.outlook import Outlook, SiteView
 from tieline.dispatch.plan import Decision, Target, plan_site
 from tieline.dispatch.policy import Memory, Wish, decide, remember
-from tieline.dispatch.promises import floor_w
+from tieline.dispatch.promises import floor_w, unmet
 from tieline.dispatch.serve import Serving, serve
 from tieline.dispatch.serving import Room, Wanted, assign
 from tieline.dispatch.settings import Settings
@@ -283,6 +283,9 @@ class Controller:
             for (_, region), lost in sorted(serving.short.items())
             if region == site.region and site.node_groups
         ]
+        told = self.outlook.commitments.values()
+        mine = [c for c in told if c.site_id == site.id and c.at <= interval.start]
+        notes += unmet(mine, interval.start, interval.end, decision.load_w, view.limit_note, view.limit_w)
         models = {node.model for node in site.node_groups}
         notes += [w for model in sorted(models & set(serving.missed)) for w in owed_words(model, serving.missed[model])]
         return Plan(

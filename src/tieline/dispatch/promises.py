@@ -73,6 +73,8 @@ TWELVE_CP = PeakRule(
     status="proposed",
     source="proposed; rate assumed as for 4CP",
 )
+# Less than this below a promise is the meter's own error.
+METER_W = 10_000.0
 PEAK_RULES = (FOUR_CP, TWELVE_CP)
 
 
@@ -151,6 +153,24 @@ def floor_w(commitments: Iterable[Commitment], start: datetime, end: datetime, l
     """Load that accepted reserves need drawn in [start, end); `lead` ahead of each, since load comes back in
     stages. Deployed or released promises bind no more."""
     return sum(c.power_w for c in commitments if c.status == "accepted" and c.at - lead < end and c.until > start)
+
+
+def unmet(
+    commitments: Iterable[Commitment], start: datetime, end: datetime, load_w: float, limit: str, limit_w: float
+) -> list[str]:
+    """Accepted promises that a load does not cover in [start, end), the newest first to give way, each by how much."""
+    standing = [c for c in commitments if c.status == "accepted" and c.at < end and c.until > start and c.power_w > 0]
+    found, left_w = [], load_w
+    for one in sorted(standing, key=lambda c: (c.known_at, c.commitment_id)):
+        short_w = one.power_w - max(0.0, left_w)
+        left_w -= one.power_w
+        if short_w > METER_W:
+            found.append(
+                f"promise {one.commitment_id} cannot be kept, short of {min(short_w, one.power_w) / 1e6:.1f} MW: "
+                f"{one.power_w / 1e6:.1f} MW must be drawing, and {limit} ({limit_w / 1e6:.1f} MW) or the rigs leave "
+                f"{max(0.0, one.power_w - short_w) / 1e6:.1f} MW for it"
+            )
+    return found
 
 
 def _overlaps(one: Commitment, other: Commitment) -> bool:
