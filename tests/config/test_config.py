@@ -9,6 +9,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tieline import config
+from tieline.app.core_part import dispatch_settings
 from tieline.cli.config import config as command
 
 SMALL = """
@@ -165,3 +166,36 @@ def test_the_command_prints_an_example_that_checks(tmp_path: Path) -> None:
     bad = runner.invoke(command, ["check", str(tmp_path / "f.toml"), "--json"])
     assert bad.exit_code == 1
     assert '"fix": "did you mean lat' in bad.output
+
+
+WORDS = """
+[dispatch]
+outages_per_year = 3.0
+reach = { r = ["r"] }
+residency = { r = 0.4 }
+reserved = [{ model = "m", region = "r", replicas = 2, since = 2026-01-01T00:00:00Z, until = 2027-01-01T00:00:00Z }]
+"""
+
+
+def test_what_dispatch_is_told_about_regions_reaches_it() -> None:
+    told = dispatch_settings(config.loads(SMALL + WORDS, "fleet.toml"))
+    assert told.reach == {"r": ("r",)}
+    assert told.residency == {"r": 0.4}
+    assert told.outages_per_year == 3.0
+    assert told.reserved[0].replicas == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ('reach = { r = ["r"] }', 'reach = { r = ["elsewhere"] }', "elsewhere"),
+        ("residency = { r = 0.4 }", "residency = { r = 1.4 }", "residency"),
+        ("outages_per_year = 3.0", "outages_per_year = -1.0", "outages_per_year"),
+        ("until = 2027-01-01T00:00:00Z", "until = 2025-01-01T00:00:00Z", "until"),
+        ("since = 2026-01-01T00:00:00Z", "since = 2026-01-01T00:00:00", "time zone"),
+        ('model = "m", region = "r", replicas', 'model = "m", region = "q", replicas', "region"),
+    ],
+)
+def test_a_mistake_about_regions_is_named(before: str, after: str, says: str) -> None:
+    assert before in WORDS
+    assert says in str(mistake(SMALL + WORDS.replace(before, after)))

@@ -54,3 +54,31 @@ def test_a_small_saving_moves_no_replica():
     running = {name: w.replicas for name, w in before.items()}
     after, _ = assign(rooms, asked, TABLE, Settings(), {"x": 31.0, "y": 30.0, "z": 60.0}, running)
     assert {n: w.replicas for n, w in after.items()} == running
+
+
+def test_what_must_stay_at_home_has_the_first_room_there_and_is_lost_rather_than_moved():
+    can = {("m", "a"): 10.0, ("m", "b"): 20.0}
+    load, short = route(can, {("m", "a"): 15.0, ("m", "b"): 0.0}, {"a": ("b",)}, {"a": 0.8})
+    assert load == {("m", "a"): 10.0, ("m", "b"): 3.0}
+    assert short == {("m", "a"): 2.0}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    can=st.lists(st.floats(0, 100), min_size=3, max_size=3),
+    asked=st.lists(st.floats(0, 100), min_size=3, max_size=3),
+    stay=st.lists(st.floats(0, 1), min_size=3, max_size=3),
+)
+def test_residency_moves_nothing_that_must_stay(can, asked, stay):
+    places = [("m", r) for r in "abc"]
+    rooms, wants = dict(zip(places, can, strict=True)), dict(zip(places, asked, strict=True))
+    residency = dict(zip("abc", stay, strict=True))
+    load, short = route(rooms, wants, REACH, residency)
+    assert abs(sum(load.values()) + sum(short.values()) - sum(asked)) < 1e-3
+    for place in places:
+        assert load[place] <= rooms[place] + 1e-6
+        must = wants[place] * residency[place[1]]
+        # At home stands at least what must, as far as there is room.
+        assert load[place] >= min(must, rooms[place]) - 1e-3
+    _, lost = route(rooms, wants, REACH)
+    assert sum(short.values()) >= sum(lost.values()) - 1e-3

@@ -178,6 +178,11 @@ def dispatch_settings(config: Config) -> Settings:
             "forecaster": config.dispatch.forecaster,
             "interval_s": config.dispatch.interval_s,
             "valid_for_s": config.dispatch.valid_for_s,
+            "warm_min_per_region": config.dispatch.warm_replicas,
+            "reach": config.dispatch.reach,
+            "residency": config.dispatch.residency,
+            "outages_per_year": config.dispatch.outages_per_year,
+            "reserved": msgspec.to_builtins(config.dispatch.reserved),
             "pool_fee": config.pool.fee,
             "rejects": config.pool.rejects,
         }

@@ -173,6 +173,7 @@ def build(raw: FileText) -> Config:
         raise MistakeError(
             ("fleet",), "the fleet has no site", "add a [[site]], or gateway.upstreams to run the door alone"
         )
+    _check_regions(raw, {site.region for site in sites})
     return Config(
         fleet=Fleet(name=raw.fleet.name, sites=tuple(sites)),
         pool=raw.pool,
@@ -351,6 +352,32 @@ def _addresses(item: str, at: tuple[str | int, ...], what: str) -> list[str]:
     if not low <= end <= 254:
         raise MistakeError((*at, "addresses"), f"{item!r} is no range", f"end it between {low} and 254", what)
     return [str(start + step) for step in range(end - low + 1)]
+
+
+def _check_regions(raw: FileText, regions: set[str]) -> None:
+    """Dispatch's words about regions name those of the sites."""
+
+    def known(at: tuple[str | int, ...], region: str) -> None:
+        if region not in regions:
+            raise MistakeError(at, f"no site is in region {region!r}", did_you_mean(region, regions))
+
+    for region, near in raw.dispatch.reach.items():
+        known(("dispatch", "reach", region), region)
+        for other in near:
+            known(("dispatch", "reach", region), other)
+    for region, share in raw.dispatch.residency.items():
+        known(("dispatch", "residency", region), region)
+        _within(("dispatch", "residency", region), share, 0, 1)
+    _within(("dispatch", "outages_per_year"), raw.dispatch.outages_per_year, 0, 8766)
+    for n, one in enumerate(raw.dispatch.reserved):
+        known(("dispatch", "reserved", n, "region"), one.region)
+        _within(("dispatch", "reserved", n, "replicas"), one.replicas, 0, 1_000_000)
+        for name, moment in (("since", one.since), ("until", one.until)):
+            if moment.tzinfo is None:
+                fix = "write it with its offset, 2026-09-01T00:00:00Z"
+                raise MistakeError(("dispatch", "reserved", n, name), "has no time zone", fix)
+        if one.until <= one.since:
+            raise MistakeError(("dispatch", "reserved", n, "until"), "is not after since", "give a later end")
 
 
 def _check_sections(raw: FileText) -> None:

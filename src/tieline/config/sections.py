@@ -6,7 +6,7 @@ made at first start.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
@@ -92,8 +92,22 @@ class Tenant(Strict, frozen=True, kw_only=True):
     keys: tuple[Key, ...] = msgspec.field(name="key", default=())
 
 
+class Reserved(Strict, frozen=True, kw_only=True):
+    """Replicas that somebody pays for whether used or not."""
+
+    model: str
+    region: str
+    replicas: int
+    since: datetime
+    until: datetime
+
+
 class Dispatch(Strict, frozen=True, kw_only=True):
-    """How decisions are made. A plan is good for `valid_for_s`; after that a site takes its safe default."""
+    """How decisions are made. A plan is good for `valid_for_s`; after that a site takes its safe default.
+
+    `reach`: by region, those whose replicas are near enough for its users, nearest first. `residency`: by region,
+    the share of its demand that may be served nowhere else. `outages_per_year` of a site, from its own record.
+    """
 
     policy: str = "lookahead"
     forecaster: Literal["persistence", "analog", "learned"] = "analog"
@@ -101,6 +115,10 @@ class Dispatch(Strict, frozen=True, kw_only=True):
     valid_for_s: int = 900
     fee_share: float = 0.03
     warm_replicas: int = 1
+    reach: dict[str, tuple[str, ...]] = {}
+    residency: dict[str, float] = {}
+    outages_per_year: float = 1.0
+    reserved: tuple[Reserved, ...] = ()
 
     @property
     def interval(self) -> timedelta:

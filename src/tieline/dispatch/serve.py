@@ -142,11 +142,16 @@ def _places(
         can[key] = can.get(key, 0.0) + room.replicas * per_replica
         held[key] = held.get(key, 0) + wanted[room.unit_id].replicas
     mean = {place: path.mean(axis=1) for place, path in ahead.items() if place in can}
-    load = {key: np.zeros(len(steps.hours)) for key in can}
-    for t in range(len(steps.hours)):
-        carried, _ = route(can, {place: float(path[t]) for place, path in mean.items()}, settings.reach)
-        for key, tokens in carried.items():
-            load[key][t] = tokens
+    load = {key: np.array(mean.get(key, np.zeros(len(steps.hours)))) for key in can}
+    # Where every region carries its own there is nothing to route.
+    over = np.zeros(len(steps.hours), dtype=bool)
+    for key, tokens in load.items():
+        over |= tokens > can[key]
+    for t in map(int, np.flatnonzero(over)):
+        asked = {place: float(path[t]) for place, path in mean.items()}
+        carried, _ = route(can, asked, settings.reach, settings.residency)
+        for key, carries in carried.items():
+            load[key][t] = carries
     places = []
     for room in rooms:
         key, want = (model, room.region), wanted[room.unit_id]

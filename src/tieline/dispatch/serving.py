@@ -69,7 +69,8 @@ def assign(
     for room in rooms:
         groups.setdefault((room.model, room.region), []).append(room)
     can = {key: sum(r.replicas for r in found) * per_replica for key, found in groups.items()}
-    load, short = route(can, {key: asked.output_tokens_per_s for key, asked in demands.items()}, settings.reach)
+    tokens = {key: asked.output_tokens_per_s for key, asked in demands.items()}
+    load, short = route(can, tokens, settings.reach, settings.residency)
     wanted: dict[str, Wanted] = {}
     for key, found in groups.items():
         total = sum(r.replicas for r in found)
@@ -95,10 +96,25 @@ Place = tuple[str, str]  # (model, region)
 
 
 def route(
-    can: Mapping[Place, float], asked: Mapping[Place, float], reach: Mapping[str, tuple[str, ...]]
+    can: Mapping[Place, float],
+    asked: Mapping[Place, float],
+    reach: Mapping[str, tuple[str, ...]],
+    residency: Mapping[str, float] | None = None,
 ) -> tuple[dict[Place, float], dict[Place, float]]:
     """(load per place, what nothing can carry). Home first, then the nearest in reach with room; where all in
-    reach is full, work of others moves on to their next place, so that nothing is lost that could be carried."""
+    reach is full, work of others moves on to their next place, so that nothing is lost that could be carried.
+    `residency`: by region, the share of its demand that the law or a contract keeps there; it has the first room."""
+    if residency and any(residency.values()):
+        bound = {key: tokens * residency.get(key[1], 0.0) for key, tokens in asked.items()}
+        stays = {key: min(bound[key], can.get(key, 0.0)) for key in bound}
+        spare = {key: can[key] - stays.get(key, 0.0) for key in can}
+        load, short = route(spare, {key: asked[key] - bound[key] for key in asked}, reach)
+        for key in stays:
+            if key in load:
+                load[key] += stays[key]
+            if (lost := bound[key] - stays[key]) > 1e-6:
+                short[key] = short.get(key, 0.0) + lost
+        return load, short
     flow: dict[tuple[Place, Place], float] = {}
     load = dict.fromkeys(can, 0.0)
     left = dict(sorted(asked.items()))

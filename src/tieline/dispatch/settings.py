@@ -97,6 +97,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     move_margin_usd_per_mwh: float = 5.0
     # Regions that may serve each region's users (round trip short enough), nearest first.
     reach: dict[str, tuple[str, ...]] = {}
+    # Share of each region's demand that may be served nowhere else, by law or by contract.
+    residency: dict[str, float] = {}
     # Name of the measured table of a replica, in this package or a path.
     gpu_table: str = "llama-3.1-70b_4xh100"
 
@@ -118,6 +120,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError(f"dispatch.outages_per_year is from 0 to 8766, got {self.outages_per_year:g}")
         if not 0.0 < self.demand_carried <= 1.0:
             raise ValueError(f"dispatch.demand_carried is a share above 0 and at most 1, got {self.demand_carried}")
+        for region, share in self.residency.items():
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"dispatch.residency of {region} is a share from 0 to 1, got {share:g}")
         for one in self.reserved:
             if one.replicas < 0 or one.until <= one.since:
                 raise ValueError(
