@@ -204,3 +204,13 @@ def test_the_whole_world_folds_to_what_was_told(world: ModuleType, fleet: Fleet)
                 told[record.at, record.unit_id] = record.power_w
     drawn = sum((r.mining_w or 0) + (r.inference_w or 0) + (r.aux_w or 0) for r in fold.rows())
     assert drawn == pytest.approx(sum(told.values()))
+
+
+def test_what_a_site_was_asked_is_all_of_it_and_not_only_what_changed(fold: Fold) -> None:
+    """Every unit counts, also one whose last change fell off the list of decisions long ago."""
+    fold.apply(1, plan(40e6))
+    for n in range(1, 4):
+        fold.apply(n + 1, plan(40e6, at=START + n * STEP))
+    fold.apply(9, plan(5e6, at=START + 4 * STEP))
+    fold.decisions.clear()
+    assert fold.asked_w(fold.sites[SITE]) == [(START, 40e6), (START + 4 * STEP, 5e6)]

@@ -135,7 +135,7 @@ function eventItem(d: Decision): Item {
   const base = { at: d.at, seqs: [d.seq], sites: new Set([d.site_id]), more: [] };
   const until = d.until ? ` until ${clock(d.until)}` : "";
   const site = link(d.site_id, d.site);
-  if (d.type === "Instruction") return { ...base, cls: "event order", mark: "◆", head: ["Grid order: ", site, h("b", {}, ` at most ${mw(d.limit_mw)}`)], text: `${until.trim() || "now"}, told ${Math.round((d.notice_s ?? 0) / 60)} min ahead by ${d.source}.` };
+  if (d.type === "Instruction") return { ...base, cls: "event order", mark: "◆", head: ["Grid order: ", site, h("b", {}, ` at most ${mw(d.limit_mw)}`)], text: `${until.trim() || "now"}, told ${d.notice_s ? `${Math.round(d.notice_s / 60)} min ahead` : "for at once"} by ${d.source}.` };
   if (d.type === "Commitment") return { ...base, cls: "event order", mark: "◇", head: [site, h("b", {}, ` ${d.status ?? ""} ${mw(d.limit_mw)}`), ` for ${d.what ?? "a commitment"}`], text: `${until.trim()}${d.usd_per_mw_h ? `, ${brief(d.usd_per_mw_h)} USD per MW and hour` : ""}. ${d.detail ?? ""}` };
   if (d.type === "Fault") return { ...base, cls: "event fault", mark: "!", head: [site, h("b", {}, ` ${d.what ?? "fault"}`)], text: `${d.detail ?? ""}${until}` };
   if (d.type === "Override") return { ...base, cls: "event hand", mark: "■", head: [site, h("b", {}, ` held at ${d.target_mw === null ? "its mode" : mw(d.target_mw)}${until}`)], text: `${d.by}: ${d.why}${d.unit_id ? ` (${d.unit_id})` : ""}` };

@@ -109,6 +109,7 @@ class Bucket:
     start: datetime
     cells: dict[str, Cell] = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
+    asked: dict[str, float] = field(default_factory=dict)  # site -> watts over all its units
     real_tokens: int = 0
     requests: int = 0
     row: Row | None = None
@@ -273,6 +274,7 @@ class Fold:
         bucket = self._bucket(plan.at)
         if bucket is not None:
             bucket.limits[plan.site_id] = plan.limit_w
+            bucket.asked[plan.site_id] = sum(setpoint.target_w for setpoint in plan.setpoints)
         before = self.plans.get(plan.site_id)
         if _newer(before, plan):
             self.plans[plan.site_id] = (seq, plan)
@@ -352,6 +354,15 @@ class Fold:
         units = [self.units[g.id] for g in site.units]
         buckets = (self.buckets[s] for s in sorted(self.buckets))
         return [self._sum(b, units, (site,)) for b in buckets if any(u.id in b.cells for u in units)]
+
+    def asked_w(self, site: Site) -> list[tuple[datetime, float]]:
+        """The site's total setpoint by the plan of each interval, where it moved."""
+        steps: list[tuple[datetime, float]] = []
+        for start in sorted(self.buckets):
+            asked = self.buckets[start].asked.get(site.id)
+            if asked is not None and (not steps or steps[-1][1] != asked):
+                steps.append((start, asked))
+        return steps
 
     def temp_c(self, site: Site) -> float | None:
         """Air temperature at a site, as its station last told it, with the site's own offset."""

@@ -121,7 +121,7 @@ def order(fold: Fold, form: OrderForm, now: datetime, by: str) -> list[AnyRecord
         known_at=now,
         source="console",
         kind="measured",
-        instruction_id=f"console|{site.id}|{now.isoformat()}",
+        instruction_id=f"{site.id}-{now:%Y%m%dT%H%M%S}",  # read aloud on the telephone, and in reasons
         site_id=site.id,
         limit_w=form.limit_mw * 1e6,
         until=until,

@@ -207,14 +207,8 @@ def weather_view(fold: Fold, site: Site, now: datetime) -> Json:
 
 
 def _asked(fold: Fold, site: Site) -> list[list[float]]:
-    """The site's total setpoint from each decision on: [time, MW]."""
-    asked: dict[str, float] = {}
-    steps: list[list[float]] = []
-    for decision in sorted((d for d in fold.decisions if d.site_id == site.id and d.changes), key=lambda d: d.at):
-        for change in decision.changes:
-            asked[change.unit_id] = change.after_w
-        steps.append([decision.at.timestamp(), round(sum(asked.values()) / 1e6, 4)])
-    return steps
+    """The site's total setpoint from each change on: [time, MW]."""
+    return [[at.timestamp(), round(watts / 1e6, 4)] for at, watts in fold.asked_w(site)]
 
 
 def _confirmed(fold: Fold, site: Site) -> Json | None:
