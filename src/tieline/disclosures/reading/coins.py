@@ -140,6 +140,14 @@ def coins_role(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     cue = cue_in(left)
     if cue == "btc_produced" and _ONE_SITE.match(sentence):
         return None
+    if re.match(
+        r"\s*(?:self-?)?mined (?:bitcoins?|btc) (?:held )?in (?:its |our )?(?:reserve|custody|treasury)",
+        right,
+        re.IGNORECASE,
+    ):
+        return "btc_held_end", STRONG
+    if re.match(r"\s*(?:대비|보다|에서|から(?!の)|より|と比)", right):
+        return None  # `322 BTC 대비 48% 증가`: what is compared with
     if re.match(r"\W*(?:この|同)(?:合弁)?事業|\W*合弁|\W*(?:该|該)?合资", sentence):
         return None  # a joint venture's
     if (
@@ -176,7 +184,7 @@ def coins_role(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
             and w.MONTH_END.search(follow + " " + s.before[-80:])
         ):
             return "btc_held_end", STRONG
-        if ctx.language in ("ja", "zh", "ru", "de"):
+        if ctx.language in ("ja", "zh", "ko", "ru", "de"):
             cue = _cue_after(follow) or _cue_after(re.sub(r"\([^()]*\)", "", s.after[:90]))
         if cue is None and s.linked and not s.compared:
             cue = cue_in(re.sub(w.PER_DAY, "", s.before))

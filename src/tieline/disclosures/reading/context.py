@@ -65,10 +65,12 @@ def understand(text: str, title: str | None, published: str | None) -> Context:
 
 
 def language_of(text: str) -> str:
-    """The language by its commonest small words; Chinese and Japanese by their script."""
+    """The language by its commonest small words; Chinese, Japanese and Korean by their script."""
     sample = text[:6_000]
     kana = len(re.findall(r"[ぁ-んァ-ヶ]", sample))
     han = len(re.findall(r"[一-鿿]", sample))
+    if len(re.findall(r"[가-힣]", sample)) > max(20, len(sample) * 0.15):
+        return "ko"
     if han + kana > max(10, len(sample) * 0.05):
         return "ja" if kana > han * 0.3 else "zh"
     lowered = sample.lower()

@@ -21,7 +21,7 @@ _PRIOR_MONTH = re.compile(
     re.IGNORECASE,
 )
 _PRIOR_YEAR = re.compile(
-    r"year[- ]over[- ]year|year[- ]on[- ]year|\by/y\b|\byoy\b|(?:same month|a year|one year|last year)(?: (?:ago|earlier|last year))?|prior year|previous year|vorjahr|année précédente|año anterior|anno precedente|同比|去年",
+    r"year[- ]over[- ]year|year[- ]on[- ]year|\by/y\b|\byoy\b|(?:same month|a year|one year|last year)(?: (?:ago|earlier|last year))?|prior year|previous year|vorjahr|année précédente|año anterior|anno precedente|同比|去年|지난해|작년|전년",
     re.IGNORECASE,
 )
 
@@ -67,6 +67,8 @@ def period_of(
     if stood and re.fullmatch(r"[^.;]{0,60}\bas (?:of|at) (?:the )?", text[q.end : stood[0].start]):
         return key_of(stood[0], ctx)
     beside = [p for p in usable if q.end <= p.start < right_end and not COMPARISON.search(text[q.end : p.start])]
+    if beside and _two_months(text, marks, beside[0]):
+        return None  # `954.5 BTC in April and May`
     if beside and _beside(text, q.end, beside[0]):
         return _key(text, beside[0], ctx)
     return base_period(text, start, marks, spot, ctx)
@@ -98,10 +100,15 @@ _YEAR_BEFORE = re.compile(
 )
 
 
+_LAST_YEARS = re.compile(r"(?:지난해|작년|去年|昨年|前年同)\s?(?:의\s?)?\Z")
+"""`지난해 8월`: August of last year, told before the month."""
+
+
 def _key(text: str, p: Period, ctx: Context) -> str | None:
     """The period as facts carry it; `August of the previous year` is a year back."""
     key = key_of(p, ctx)
-    if p.year is None and p.kind == "month" and key is not None and _YEAR_BEFORE.match(text, p.end):
+    last_year = _YEAR_BEFORE.match(text, p.end) or _LAST_YEARS.search(text, max(0, p.start - 8), p.start)
+    if p.year is None and p.kind == "month" and key is not None and last_year:
         return shift(ctx.period[:5] + key[5:7] if ctx.period else key, -12)
     return key
 
@@ -120,6 +127,15 @@ def _labelled(text: str, marks: list[Period], at: int) -> Period | None:
     if re.fullmatch(r"\s?", gap) and re.search(r"[(\[]\s?$", lead):
         return before[-1]  # `(June 2022 £3.38m)`
     return None
+
+
+def _two_months(text: str, marks: list[Period], p: Period) -> bool:
+    """Is the period the first of two months in one breath?"""
+    after = [m for m in marks if m.start >= p.end]
+    return bool(after) and after[0].kind == p.kind == "month" and bool(_AND.fullmatch(text[p.end : after[0].start]))
+
+
+_AND = re.compile(r"\s*(?:and|to|through|&|-|und|et|y|e|bis|à|和|至|到)\s*", re.IGNORECASE)
 
 
 def _beside(text: str, at: int, p: Period) -> bool:
@@ -146,11 +162,7 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
     if (
         len(before) > 1
         and before[-1].kind == before[-2].kind == "month"
-        and re.fullmatch(
-            r"\s*(?:and|to|through|&|-|und|et|y|e|bis|à|和|至|到)\s*",
-            text[before[-2].end : before[-1].start],
-            re.IGNORECASE,
-        )
+        and _AND.fullmatch(text[before[-2].end : before[-1].start])
     ):
         return None  # one figure for two months
     if before:

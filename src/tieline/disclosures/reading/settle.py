@@ -269,6 +269,14 @@ def _plausible(claims: list[Claim], notes: list[str]) -> list[Claim]:
                 dropped.add(id(average))
                 what = f"{average.printed} is more than the month's {produced.printed}"
                 notes.append(f"{period} avg_btc_per_day: left empty, {what}")
+        managed, rated = found.get("managed_ehs"), found.get("deployed_ehs")
+        if (
+            managed is not None
+            and rated is not None
+            and managed.value == rated.value
+            and rated.rule.startswith("prose")
+        ):
+            dropped.add(id(rated))  # customers' machines included
         held, pledged = found.get("btc_held_end"), found.get("restricted_or_pledged_btc")
         if held is not None and pledged is not None and pledged.value > held.value and held.value > 0:
             notes.append(f"{period}: {pledged.printed} pledged is more than {held.printed} held")

@@ -41,7 +41,7 @@ SOLD = _p(
     r"\bs[oe]ld?l?(?:s|ing)?\b(?<=sold)|\bsell(?:s|ing)?\b", r"\bsales?\b", r"\bdivest\w*", r"\bliquidat(?:ed|ion|ing)\b", r"\bdispos(?:ed|als?)\b",
     r"\bmoneti[sz](?:ed|ation|ing)\b", r"\bconverted\b", r"\boffload\w*",
     r"\bverkauf\w*", r"\bverkäufe?\b", r"\bveräußer\w*", r"\bvend(?:u|ue|us|ues|ió|id[oa]s?|eu|uto|uti)\b", r"\bvent[ea]s?\b", r"\bcédé\w*", r"\bvendit[ae]\b", r"\bvend(?:ere|er|re)\b",
-    "прода[лнжв]\\w*", "реализ\\w*", "出售|卖出|賣出|售出|售出量|减持|減持", "売却|매각|판매",
+    "прода[лнжв]\\w*", "реализ\\w*", "出售|卖出|賣出|售出|售出量|减持|減持", "売却|매각|판매|매도",
 )  # fmt: skip
 HELD = _p(
     r"\bheld\b", r"\bholds?\b", r"\bholdings?\b", r"\bhodl\w*", r"\btreasury\b", r"\breserves?\b", r"\bbalance\b(?! sheet)", r"\bbalance sheet\b",
