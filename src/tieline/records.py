@@ -484,6 +484,32 @@ class Usage(Record, frozen=True, kw_only=True):
         return self.request_id
 
 
+class Reserved(Record, frozen=True, kw_only=True):
+    """Replicas that a tenant rented over [at, at + length) and what it owes for those it had.
+
+    `provided_s` is replica-seconds measured at the gateway: a replica that went dark and was not replaced is not
+    charged. One record per rental and hour, whoever tells it.
+    """
+
+    tenant: str
+    model: str
+    region: str
+    rented_since: datetime
+    replicas: int
+    provided_s: int
+    usd_per_replica_hour: Decimal
+    cost_nano_usd: int
+    length_s: int = 3600
+
+    @property
+    def subject(self) -> str:
+        return self.tenant
+
+    @property
+    def key(self) -> str:
+        return f"{self.tenant}|{self.model}|{self.region}|{self.rented_since.isoformat()}|{self.at.isoformat()}"
+
+
 class Payout(Record, frozen=True, kw_only=True):
     """Bitcoin credited by a pool; `at` is the end of the span it pays for. Amounts in satoshi, exact."""
 
@@ -638,6 +664,7 @@ AnyRecord = (
     | Outcome
     | ReplicaState
     | Usage
+    | Reserved
     | Payout
     | Trade
     | Opening

@@ -20,7 +20,7 @@ from tieline.clock import Interval
 from tieline.feeds.pools import SimulatedFpps
 from tieline.fleet import Contract, Feeder, Fleet, Interconnect, RigGroup, Site
 from tieline.ledger import Book, EntryError
-from tieline.records import NetworkTick, Payout, PowerBill, Sample, Trade, Usage
+from tieline.records import NetworkTick, Payout, PowerBill, Reserved, Sample, Trade, Usage
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -283,3 +283,30 @@ def test_a_request_is_billed_once_and_rounded_once(rows: list[tuple[int, int]]) 
             ((Decimal(line.nano_usd) / 10**9).quantize(Decimal("0.01")) for line in one.lines), Decimal(0)
         )
         assert Book([one.entry(T0)]).imbalance() == {}
+
+
+def hour(n: int, provided_s: int, region: str = "eu", rate: str = "2.5") -> Reserved:
+    nano = int(Decimal(rate) * 10**9)
+    return Reserved(
+        at=T0 + n * HOUR, known_at=T0 + (n + 1) * HOUR, source="gateway", kind="measured", tenant="acme", model="m",
+        region=region, rented_since=T0, replicas=2, provided_s=provided_s, usd_per_replica_hour=Decimal(rate),
+        cost_nano_usd=nano * provided_s // 3600,
+    )  # fmt: skip
+
+
+def test_a_rented_hour_is_one_line_whoever_tells_it_and_what_was_not_there_is_not_owed() -> None:
+    """Two replicas for three hours at 2.50; in the third one of them was dark. Told twice."""
+    told = [hour(0, 7200), hour(1, 7200), hour(2, 3600)]
+    (made,) = invoices([use("r1", 40_000_000)], "2026-11", [*told, *told])
+    tokens, rented = made.lines
+    assert (tokens.model, tokens.replica_s) == ("m", 0)
+    assert (rented.model, rented.replica_s, rented.amount_usd) == ("m, reserved in eu", 18_000, Decimal("12.50"))
+    entry = made.entry(T0)
+    assert Book([entry]).imbalance() == {}
+    assert {p.account: p.amount.number for p in entry.postings} == {
+        "Assets:Receivable:acme": Decimal("12.54"),
+        "Income:Inference": Decimal("-0.04"),
+        "Income:ReservedCapacity": Decimal("-12.50"),
+    }
+    assert invoices([], "2026-11", [hour(0, 0)]) == []
+    assert invoices([], "2026-12", told) == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.gateway.able import Able
 from tests.gateway.engines import Llama, Scripted
 from tests.gateway.rig import Gateway, free_port, settings, start
 
-from tieline.gateway.rent import assign
+from tieline.gateway.rent import Meter, assign, record
 from tieline.gateway.route import Replica, State, Want, choose
 from tieline.gateway.settings import Key, Rental, Tenant, hash_key
 
@@ -230,6 +231,28 @@ def test_its_requests_go_there_first_and_others_leave_room() -> None:
     assert choose(table, mine, 0.0) is table[1]  # and its tenant is not confined to it
 
 
+def test_the_hours_of_a_rental_are_counted_as_they_were_served() -> None:
+    """11:59  two of two replicas; 12:00 to 12:30 two, then one; the process stands still from 12:50 to 12:55."""
+    one = rental("acme", 2, usd_per_replica_hour=Decimal("3.6"))
+    meter = Meter()
+    told = []
+    moment = NOON - timedelta(minutes=1)
+    while moment <= NOON + timedelta(hours=1):
+        lacking = 0 if moment < NOON + timedelta(minutes=30) else 1
+        if not NOON + timedelta(minutes=50) < moment < NOON + timedelta(minutes=55):
+            told += meter.step({one: lacking}, moment, "gateway")
+        moment += timedelta(seconds=1)
+    first, second = told
+    assert (first.at, first.provided_s) == (NOON - timedelta(hours=1), 2 * 59)
+    served = 2 * 1799 + (30 * 60 - 300)
+    assert second.at == NOON
+    assert abs(second.provided_s - served) <= 4
+    assert second.cost_nano_usd == second.provided_s * 1_000_000
+    assert second.key == record(one, NOON, 0, NOON, "another").key  # whoever tells it, it is one
+    with pytest.raises(ValueError, match="usd_per_replica_hour"):
+        rental("acme", usd_per_replica_hour=Decimal("-1"))
+
+
 def test_a_rental_in_the_running_gateway(tmp_path: Path) -> None:
     async def body() -> None:
         async with Scripted(name="one") as first, Scripted(name="two") as second:
@@ -237,7 +260,12 @@ def test_a_rental_in_the_running_gateway(tmp_path: Path) -> None:
             given = settings(
                 first.url, second.url, tenants=(Tenant(id="acme"), Tenant(id="other")),
                 keys=tuple(Key(id=t, sha256=hash_key(f"sk-{t}"), tenant=t) for t in ("acme", "other")),
-                rentals=(rental("acme", region="", since=now - timedelta(hours=1), until=now + timedelta(hours=1)),),
+                rentals=(
+                    rental(
+                        "acme", region="", since=now - timedelta(hours=1), until=now + timedelta(hours=1),
+                        usd_per_replica_hour=Decimal(2),
+                    ),
+                ),
             )  # fmt: skip
             async with start(given, tmp_path) as g:
                 async with asyncio.timeout(5):
@@ -253,5 +281,6 @@ def test_a_rental_in_the_running_gateway(tmp_path: Path) -> None:
                 await g.quiet()
                 went = {(u.tenant, u.hops[0].replica_id == rented) for u in g.usage()}
                 assert went == {("acme", True), ("other", False)}
+                assert {(u.tenant, u.cost_nano_usd > 0) for u in g.usage()} == {("acme", False), ("other", True)}
 
     asyncio.run(body())

@@ -12,7 +12,7 @@ import httpx
 from tieline.app.runtime import Runtime
 from tieline.config import Config
 from tieline.gateway.app import serve
-from tieline.gateway.settings import Engine, Key, Limits, Model, Settings, Tenant, hash_key
+from tieline.gateway.settings import Engine, Key, Limits, Model, Rental, Settings, Tenant, hash_key
 from tieline.link import NatsLink
 
 Ready = Callable[[str], None]
@@ -107,6 +107,18 @@ def settings_of(config: Config, runtime: Runtime) -> Settings:
         tenants=tuple(tenants),
         keys=tuple(keys) if config.gateway.auth == "keys" else (),
         engines=tuple(Engine(url=url) for url in config.gateway.upstreams),
+        rentals=tuple(
+            Rental(
+                tenant=rental.tenant,
+                model=rental.model,
+                replicas=rental.replicas,
+                since=rental.since,
+                until=rental.until,
+                region=rental.region,
+                usd_per_replica_hour=rental.usd_per_replica_hour,
+            )
+            for rental in config.rentals
+        ),
         origins=(runtime.console_url,),
         max_body_bytes=config.gateway.max_body_bytes,
     )

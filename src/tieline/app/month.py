@@ -8,7 +8,18 @@ from tieline.books import MonthlyUpdate, build_book, month_span, monthly_update
 from tieline.clock import Interval
 from tieline.fleet import Fleet
 from tieline.ledger import Book
-from tieline.records import NetworkTick, Opening, Payout, Performance, PowerBill, Sample, Shortfall, Trade, Usage
+from tieline.records import (
+    NetworkTick,
+    Opening,
+    Payout,
+    Performance,
+    PowerBill,
+    Reserved,
+    Sample,
+    Shortfall,
+    Trade,
+    Usage,
+)
 from tieline.store import Store
 
 _BEGINNING = timedelta(days=365 * 20)
@@ -47,6 +58,7 @@ def update_of(store: Store, fleet: Fleet, month: str, now: datetime) -> MonthlyU
         trades=store.between(Trade, start - _BEGINNING, end),
         openings=store.between(Opening, start - _BEGINNING, end),
         usage=store.between(Usage, start, end),
+        reserved=store.between(Reserved, start, end),
         hashrate_hs=rate,
         hashrate_samples=count,
         shortfalls=store.between(Shortfall, start, end),

@@ -18,7 +18,18 @@ from tieline.books.invoices import invoices
 from tieline.economics import Epoch, expected_btc
 from tieline.fleet import Fleet
 from tieline.ledger import BTC, USD, Book
-from tieline.records import Cause, NetworkTick, Opening, Payout, Performance, PowerBill, Shortfall, Trade, Usage
+from tieline.records import (
+    Cause,
+    NetworkTick,
+    Opening,
+    Payout,
+    Performance,
+    PowerBill,
+    Reserved,
+    Shortfall,
+    Trade,
+    Usage,
+)
 from tieline.units import Hashrate
 
 HOW_CAUSED: dict[Cause, str] = {
@@ -78,6 +89,7 @@ def monthly_update(
     trades: Sequence[Trade] = (),
     openings: Sequence[Opening] = (),
     usage: Sequence[Usage] = (),
+    reserved: Sequence[Reserved] = (),
     hashrate_hs: float | None,
     hashrate_samples: int,
     network: Sequence[NetworkTick] = (),
@@ -108,7 +120,7 @@ def monthly_update(
     energy = {use: sum(getattr(b, f"{use}_wh") for b in bills) / 1e6 for use in ("mining", "inference", "aux")}
     held = book.balance(TREASURY, BTC)
     expected = _expected(hashrate_hs, network, start, end)
-    requests = invoices(usage, month)
+    requests = invoices(usage, month, reserved)
     billed = sum((i.total_usd for i in requests), Decimal("0.00"))
     bill_records, pay_records = f"PowerBill {month}", f"Payout {month}"
     figures: tuple[Figure, ...] = (

@@ -13,7 +13,7 @@ from tieline.app.month import books_of
 from tieline.books import invoices, month_span
 from tieline.books.entries import TREASURY
 from tieline.cli.folder import config_and_now, data_dir, open_store
-from tieline.records import Usage
+from tieline.records import Reserved, Usage
 
 
 @click.group()
@@ -92,7 +92,8 @@ def invoices_command(data_dir: Path, as_json: bool, month: str | None) -> None:
         start, end = month_span(month)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    made = invoices(open_store(data_dir).between(Usage, start, end), month)
+    store = open_store(data_dir)
+    made = invoices(store.between(Usage, start, end), month, store.between(Reserved, start, end))
     rows = [
         {
             "tenant": one.tenant,
@@ -101,6 +102,7 @@ def invoices_command(data_dir: Path, as_json: bool, month: str | None) -> None:
             "requests": line.requests,
             "prompt_tokens": line.prompt_tokens,
             "output_tokens": line.output_tokens,
+            "replica_hours": round(line.replica_s / 3600, 2),
             "usd": str(line.amount_usd),
         }
         for one in made

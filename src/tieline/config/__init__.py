@@ -26,6 +26,7 @@ from tieline.config.sections import (
     Key,
     Model,
     Pool,
+    Rental,
     Tenant,
     Treasury,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "Key",
     "Model",
     "Pool",
+    "Rental",
     "Tenant",
     "Treasury",
     "demo",

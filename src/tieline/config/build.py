@@ -22,6 +22,7 @@ from tieline.config.sections import (
     Key,
     Model,
     Pool,
+    Rental,
     Strict,
     Tenant,
     Treasury,
@@ -122,6 +123,7 @@ class FileText(Strict, frozen=True, kw_only=True):
     treasury: Treasury = Treasury()
     model: tuple[Model, ...] = ()
     tenant: tuple[Tenant, ...] = ()
+    rental: tuple[Rental, ...] = ()
     dispatch: Dispatch = Dispatch()
     feeds: Feeds = Feeds()
     console: Console = Console()
@@ -130,7 +132,7 @@ class FileText(Strict, frozen=True, kw_only=True):
 
 _STRUCTS: tuple[type[Strict], ...] = (
     FileText, _FleetText, _Area, _Site, _Contract, _Rigs, _Gpus,
-    Pool, Treasury, Model, Tenant, Key, Dispatch, Feeds, Console, Gateway,
+    Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway,
 )  # fmt: skip
 
 # Every key a file may hold, for "did you mean".
@@ -180,6 +182,7 @@ def build(raw: FileText) -> Config:
         treasury=raw.treasury,
         models=raw.model,
         tenants=raw.tenant,
+        rentals=raw.rental,
         dispatch=raw.dispatch,
         feeds=raw.feeds,
         console=raw.console,
@@ -418,12 +421,34 @@ def _check_sections(raw: FileText) -> None:
                 )  # fmt: skip
             if key.sha256 is not None and not _SHA256.fullmatch(key.sha256):
                 raise MistakeError((*at, "sha256"), "not 64 hex digits", "write the SHA-256 of the key, never the key")
+    _check_rentals(raw)
     _check_door("console", raw.console.host, raw.console.port, raw.console.auth)
     _check_door("gateway", raw.gateway.host, raw.gateway.port, raw.gateway.auth)
     if raw.console.auth == "token" and raw.console.token_env is None:
         raise MistakeError(
             ("console", "auth"), "token without token_env", "name the environment variable that holds it"
         )
+
+
+def _check_rentals(raw: FileText) -> None:
+    seen = set()
+    for n, rental in enumerate(raw.rental):
+        if rental.tenant not in {one.id for one in raw.tenant}:
+            raise MistakeError(("rental", n, "tenant"), f"{rental.tenant!r} is no tenant", "name one of [[tenant]]")
+        if rental.model not in {one.name for one in raw.model}:
+            raise MistakeError(("rental", n, "model"), f"{rental.model!r} is no model", "name one of [[model]]")
+        _within(("rental", n, "replicas"), rental.replicas, 1, 100_000)
+        if rental.since.tzinfo is None or rental.until.tzinfo is None or rental.since >= rental.until:
+            raise MistakeError(("rental", n, "until"), "not after since", "give both with their zone, since first")
+        cents = rental.usd_per_replica_hour
+        if cents < 0 or cents * 10**9 % 1:
+            raise MistakeError(
+                ("rental", n, "usd_per_replica_hour"), f"{cents}", "give 0 or more, nine decimals at most"
+            )
+        what = (rental.tenant, rental.model, rental.region, rental.since)
+        if what in seen:
+            raise MistakeError(("rental", n, "since"), "the same rental twice", "add up their replicas")
+        seen.add(what)
 
 
 def _check_door(section: str, host: str, port: int, auth: str) -> None:

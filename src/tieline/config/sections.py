@@ -102,6 +102,19 @@ class Reserved(Strict, frozen=True, kw_only=True):
     until: datetime
 
 
+class Rental(Strict, frozen=True, kw_only=True):
+    """Replicas of a model that a tenant rents for a period, in a region or (empty) in any. With a tariff its
+    requests on them are included."""
+
+    tenant: str
+    model: str
+    replicas: int
+    since: datetime
+    until: datetime
+    region: str = ""
+    usd_per_replica_hour: Decimal = Decimal("0")
+
+
 class Dispatch(Strict, frozen=True, kw_only=True):
     """How decisions are made. A plan is good for `valid_for_s`; after that a site takes its safe default.
 
@@ -161,6 +174,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     treasury: Treasury = Treasury()
     models: tuple[Model, ...] = ()
     tenants: tuple[Tenant, ...] = ()
+    rentals: tuple[Rental, ...] = ()
     dispatch: Dispatch = Dispatch()
     feeds: Feeds = Feeds()
     console: Console = Console()

@@ -17,7 +17,18 @@ from tieline.books import Invoice, build_book, invoices
 from tieline.books.monthly import MonthlyUpdate, month_span, monthly_update
 from tieline.fleet import Fleet
 from tieline.ledger import Book
-from tieline.records import NetworkTick, Opening, Payout, Performance, PowerBill, Sample, Shortfall, Trade, Usage
+from tieline.records import (
+    NetworkTick,
+    Opening,
+    Payout,
+    Performance,
+    PowerBill,
+    Reserved,
+    Sample,
+    Shortfall,
+    Trade,
+    Usage,
+)
 from tieline.store import Store
 
 T = TypeVar("T")
@@ -127,6 +138,7 @@ def billed(invoice: Invoice) -> dict[str, Any]:
                 "requests": line.requests,
                 "prompt_tokens": line.prompt_tokens,
                 "output_tokens": line.output_tokens,
+                "replica_hours": line.replica_s / 3600,
                 "usd": float(line.amount_usd),
                 "exact_usd": line.nano_usd / 1e9,
             }
@@ -144,7 +156,7 @@ def _money(store: Store, start: datetime, end: datetime, now: datetime) -> Money
     kept = store.between(Performance, BEGINNING, now)
     book = build_book([*openings, *payouts, *trades, *bills, *kept])
     short = store.between(Shortfall, start, now)
-    billed = invoices(usage, f"{start:%Y-%m}")
+    billed = invoices(usage, f"{start:%Y-%m}", store.between(Reserved, start, end))
     return Money(openings, payouts, trades, bills, usage, book, billed, short, kept)
 
 

@@ -147,6 +147,8 @@ class Exchange:
     def go(self, backend: Backend) -> None:
         self.queued_until = None
         self.tries += 1
+        if backend.included and backend.renter == self.want.tenant and not self.hops:
+            self.offer = self.svc.included(self.offer)  # wherever it has to go on
         body = self.request.encode(self.svc.own_name(self.offer, backend), self.limit)
         if self.request.continuity == "token":
             body = self._ask_for_ids(backend.engine, body)

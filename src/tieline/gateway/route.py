@@ -60,6 +60,7 @@ class Replica:
     lost_at: float | None = None  # ejected since a connection was lost, and not seen alive since
     refused_at: float | None = None
     renter: str = ""  # the tenant that rents it now
+    included: bool = False  # its renter pays by the hour, not by the token
     demoted_s: float = 0.0  # how much later than its peers' its first tokens come, where that is out of line
     power_term_s: float = 0.0  # price, curtailment notice and opportunity cost, as seconds of delay
     dear: float = 0.0  # worth of a MWh at its site, 0 to 1; in `power_term_s` for the standard latency class

@@ -11,9 +11,11 @@ import os
 import secrets
 import ssl
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+from tieline import records
 from tieline.clock import Clock
 from tieline.gateway import errors, outliers, power, rent, route
 from tieline.gateway.admit import Book, Short
@@ -30,7 +32,7 @@ from tieline.gateway.upstream import Backend
 from tieline.gateway.usage import Meter
 from tieline.gateway.waiting import FairQueue
 from tieline.records import Instruction, Plan, ReplicaState
-from tieline.store import Spool
+from tieline.store import Spool, StoreError
 
 TICK_S: Final = 0.1
 # The last three digits of an id.
@@ -84,6 +86,11 @@ class Service:
         self.kept_bytes = 0
         self.leases: Leases | None = None
         self.power = power.Power()
+        self.rented = rent.Meter()
+        # One process of several writes down the hours of rented replicas.
+        self.tells_rent = "." not in source or source.endswith(".worker-0")
+        self._free: dict[str, Offer] = {}
+        self._owed: list[records.Reserved] = []
         self.draining = False
         self.origins = frozenset(origin.encode() for origin in settings.origins)
         self.access: list[bytes] = []
@@ -122,6 +129,13 @@ class Service:
         if model is None and self.any_model and any(name in b.models for b in self.backends.values()):
             model = self.models[name] = Offer.of(Model(name=name))
         return model
+
+    def included(self, offer: Offer) -> Offer:
+        """The model for a request that its tenant's rental pays for."""
+        free = self._free.get(offer.name)
+        if free is None:
+            free = self._free[offer.name] = replace(offer, input_nano=0, output_nano=0, cached_nano=0)
+        return free
 
     def own_name(self, offer: Offer, backend: Backend) -> str:
         """What this engine calls the model."""
@@ -338,11 +352,23 @@ class Service:
             outliers.judge(self.backends.values(), now)
         today = self.clock.now()
         if self.settings.rentals:
-            rent.assign(self.settings.rentals, self.backends.values(), today)
+            short = rent.assign(self.settings.rentals, self.backends.values(), today)
+            if self.tells_rent:
+                self._owed += self.rented.step(short, today, self.meter.source)
+                self._write_rent()
         if self.book.turned(today):
             self.book.turn(today, self.spool.totals())
             if self.leases is not None:
                 self.leases.turn()
+
+    def _write_rent(self) -> None:
+        """Hours of rented replicas; what cannot be written now is tried again."""
+        while self._owed:
+            try:
+                self.spool.put(self._owed[0].key, records.encode(self._owed[0]))
+            except StoreError:
+                return
+            del self._owed[0]
 
     def close(self) -> None:
         for task in list(self._tasks):

@@ -81,7 +81,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Rental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Replicas that a tenant rents for a period; an empty region is any."""
+    """Replicas that a tenant rents for a period; an empty region is any. With a tariff, what its requests use on
+    them is included."""
 
     tenant: str
     model: str
@@ -89,10 +90,13 @@ class Rental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     since: datetime
     until: datetime
     region: str = ""
+    usd_per_replica_hour: Decimal = Decimal(0)
 
     def __post_init__(self) -> None:
         if self.replicas < 1:
             raise ValueError("replicas must be 1 or more")
+        if self.usd_per_replica_hour < 0 or self.usd_per_replica_hour * NANO_PER_USD % 1:
+            raise ValueError("usd_per_replica_hour must be 0 or more, to nine decimals at most")
         if self.since.tzinfo is None or self.until.tzinfo is None or self.since >= self.until:
             raise ValueError("since and until must be times with their zone, since before until")
 
@@ -285,6 +289,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for rental in self.rentals:
             if rental.tenant not in tenants:
                 raise ValueError(f"a rental names tenant {rental.tenant!r}; add it to [[tenants]]")
+        rented = [(one.tenant, one.model, one.region, one.since) for one in self.rentals]
+        if len(set(rented)) < len(rented):
+            raise ValueError("two rentals have the same tenant, model, region and since; add up their replicas")
         for what, names in (
             ("model", [m.name for m in self.models]),
             ("tenant", [t.id for t in self.tenants]),
