@@ -199,3 +199,45 @@ def test_what_dispatch_is_told_about_regions_reaches_it() -> None:
 def test_a_mistake_about_regions_is_named(before: str, after: str, says: str) -> None:
     assert before in WORDS
     assert says in str(mistake(SMALL + WORDS.replace(before, after)))
+
+
+RENTED = """
+[[tenant]]
+id = "acme"
+name = "Acme"
+latency_class = "batch"
+[[tenant.key]]
+id = "k"
+generate = true
+
+[[rental]]
+tenant = "acme"
+model = "m"
+replicas = 2
+region = "r"
+since = 2026-12-01T00:00:00Z
+until = 2027-01-01T00:00:00Z
+usd_per_replica_hour = "2.50"
+"""
+
+
+def test_what_is_rented_reaches_the_door_and_binds_dispatch() -> None:
+    found = config.loads(SMALL + RENTED, "fleet.toml")
+    (rental,) = found.rentals
+    assert (rental.usd_per_replica_hour, rental.region) == (Decimal("2.50"), "r")
+    (bound,) = dispatch_settings(found).reserved
+    assert (bound.model, bound.region, bound.replicas) == ("m", "r", 2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "field"),
+    [
+        ('tenant = "nobody"', 'tenant = "acme"', "rental[1].tenant"),
+        ('model = "n"\nreplicas', 'model = "m"\nreplicas', "rental[1].model"),
+        ("until = 2026-11-01T00:00:00Z", "until = 2027-01-01T00:00:00Z", "rental[1].until"),
+        ('usd_per_replica_hour = "-1"', 'usd_per_replica_hour = "2.50"', "rental[1].usd_per_replica_hour"),
+    ],
+)
+def test_a_rental_that_cannot_be_is_named(wrong: str, right: str, field: str) -> None:
+    assert right in RENTED
+    assert field in mistake(SMALL + RENTED.replace(right, wrong, 1)).field

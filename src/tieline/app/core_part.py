@@ -23,6 +23,7 @@ from tieline.app.settle import Settler
 from tieline.clock import Clock
 from tieline.clock import run as run_every
 from tieline.config import Config
+from tieline.config.sections import Reserved
 from tieline.dispatch import Controller, Settings
 from tieline.edge.decide import RESTORE_FOR
 from tieline.feeds.choose import choose
@@ -182,8 +183,17 @@ def dispatch_settings(config: Config) -> Settings:
             "reach": config.dispatch.reach,
             "residency": config.dispatch.residency,
             "outages_per_year": config.dispatch.outages_per_year,
-            "reserved": msgspec.to_builtins(config.dispatch.reserved),
+            "reserved": msgspec.to_builtins([*config.dispatch.reserved, *rented(config)]),
             "pool_fee": config.pool.fee,
             "rejects": config.pool.rejects,
         }
     )
+
+
+def rented(config: Config) -> list[Reserved]:
+    """Replicas that tenants rent in a region are up whether used or not; which region "any" is, dispatch chooses."""
+    return [
+        Reserved(model=one.model, region=one.region, replicas=one.replicas, since=one.since, until=one.until)
+        for one in config.rentals
+        if one.region
+    ]
