@@ -16,7 +16,7 @@ from console.conftest import catch_up
 from tieline.clock import SimClock
 from tieline.config import Tenant
 from tieline.console.app import make_app
-from tieline.console.attention import attention_view
+from tieline.console.attention import attention_view, budget_lines
 from tieline.console.doorway import Doorway, read_metrics
 from tieline.console.fold import Fold
 from tieline.console.inference import tenants_view
@@ -194,6 +194,17 @@ def test_a_replica_that_failed_a_request_is_counted(world: ModuleType) -> None:
     served = Served()
     served.add(1, used(world, world.NOW, 1, hops=(Hop(replica_id="r", site_id="s", output_tokens=0, ended="stalled"),)))
     assert served_view(served, world.NOW)["replicas"]["r"]["lost"] == 1
+
+
+@pytest.mark.parametrize(("budget", "told"), [("10", True), ("4.4", True), ("5", False), (None, False)])
+def test_a_tenant_whose_budget_is_nearly_spent_is_named(budget: str | None, told: bool) -> None:
+    usd = 9.5 if budget == "10" else 4.4
+    tenant = Tenant(id="a", name="Acme", budget_usd_per_month=None if budget is None else Decimal(budget))
+    month = {"invoices": [{"tenant": "a", "lines": [{"exact_usd": usd / 2}, {"exact_usd": usd / 2}]}]}
+    lines = budget_lines([tenant], month)
+    assert bool(lines) is told
+    assert all(line["level"] == "warn" and "Acme" in line["text"] for line in lines)
+    assert budget_lines([tenant], None) == []
 
 
 def test_a_past_is_being_written_between_its_marks(fleet: Fleet, world: ModuleType) -> None:

@@ -60,7 +60,7 @@ def make_app(
     `tenants` are shown with their limits and budgets.
     """
     keys = Keys(tokens or {})
-    hub = Hub(store, fleet, clock, link, _told(info))
+    hub = Hub(store, fleet, clock, link, _told(info), tenants)
     published = Published(disclosures)
     room = Room(hub, chat.Chat(gateway_url, demo_key if gateway_url else None), keys, Doorway(gateway_url), tenants)
 

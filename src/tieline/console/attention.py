@@ -6,10 +6,11 @@ stands open, or a limit that is not kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from tieline.config import Tenant
 from tieline.console.fold import Fold
 from tieline.console.operator import ACCEPT
 from tieline.fleet import Site
@@ -21,14 +22,35 @@ LEVELS: Final = ("bad", "warn", "note")
 # Readings of one moment and a limit are compared with this much room: meters are of class 0.5.
 OVER_SHARE = 1.005
 MOST = 60
+NEAR_SPENT = 0.9
 
 
 def attention_view(fold: Fold, sites: list[Json], now: datetime) -> list[Json]:
     """`sites` is `views.site_now` of each. At most MOST lines; each has level, what, text and a site or None."""
     lines = [line for site in sites for line in _of_site(fold, fold.sites[site["id"]], site, now)]
     lines += _of_replicas(fold, now)
-    lines.sort(key=lambda line: LEVELS.index(line["level"]))
-    return lines[:MOST]
+    return worst_first(lines)
+
+
+def worst_first(lines: list[Json]) -> list[Json]:
+    return sorted(lines, key=lambda line: LEVELS.index(line["level"]))[:MOST]
+
+
+def budget_lines(tenants: Sequence[Tenant], month: Json | None) -> list[Json]:
+    """Tenants that have spent most of their month's budget: once it is spent the door refuses them."""
+    spent: dict[str, float] = {}
+    for invoice in [] if month is None else month.get("invoices", []):
+        spent[invoice["tenant"]] = sum(line["exact_usd"] for line in invoice["lines"])
+    lines = []
+    for tenant in tenants:
+        budget = None if tenant.budget_usd_per_month is None else float(tenant.budget_usd_per_month)
+        usd = spent.get(tenant.id, 0.0)
+        if budget is None or usd < NEAR_SPENT * budget or usd == 0.0:
+            continue
+        text = f"{tenant.name}: {usd:,.2f} of {budget:,.2f} USD this month"
+        line = {"level": "warn", "what": "budget nearly spent", "text": text}
+        lines.append({**line, "site_id": None, "site": "", "seq": None, "since": None})
+    return lines
 
 
 def _of_site(fold: Fold, site: Site, state: Json, now: datetime) -> Iterator[Json]:

@@ -11,14 +11,16 @@ import asyncio
 import contextlib
 import gzip
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
 
 from tieline.clock import Clock
+from tieline.config import Tenant
 from tieline.console import views
+from tieline.console.attention import budget_lines, worst_first
 from tieline.console.decided import decision_view, recent
 from tieline.console.fold import Fold
 from tieline.console.month import Month
@@ -52,8 +54,11 @@ RESYNC = b"event: resync\ndata: {}\n\n"
 class Hub:
     """Keeps the fold, and tells readers what changed."""
 
-    def __init__(self, store: Store, fleet: Fleet, clock: Clock, link: Link | None, info: Info) -> None:
+    def __init__(
+        self, store: Store, fleet: Fleet, clock: Clock, link: Link | None, info: Info, tenants: Sequence[Tenant] = ()
+    ) -> None:
         self.store, self.fleet, self.clock, self.link, self.info = store, fleet, clock, link, info
+        self.tenants = tenants
         self.fold = Fold(fleet)
         self.live: dict[str, views.Live] = {}
         self.month = Month(fleet)
@@ -108,6 +113,7 @@ class Hub:
     def overview(self) -> dict[str, Any]:
         now = self.clock.now()
         view = views.overview(self.fold, self.fresh(), now, self.speed, self._info())
+        view["attention"] = self._attention(view)
         view["markets"] = self._markets(now)
         view["month"] = self.month_view
         view["caught_up"] = self.caught_up
@@ -222,6 +228,7 @@ class Hub:
         """What changed since the last telling."""
         now, loop_now = self.clock.now(), asyncio.get_running_loop().time()
         news = views.now_view(self.fold, self.fresh(), now, self.speed, self._info())
+        news["attention"] = self._attention(news)
         news["caught_up"] = self.caught_up
         rows = self.fold.rows()
         if rows:
@@ -239,6 +246,9 @@ class Hub:
             news["markets"] = self._markets(now)
             self._markets_told = loop_now
         return news
+
+    def _attention(self, view: dict[str, Any]) -> list[dict[str, Any]]:
+        return worst_first([*view["attention"], *budget_lines(self.tenants, self.month_view)])
 
     def _markets(self, now: datetime) -> dict[str, Any]:
         loop_now = asyncio.get_running_loop().time()
