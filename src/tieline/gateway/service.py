@@ -72,7 +72,7 @@ class Service:
         self.stats = Stats()
         self.meter = Meter(spool, self.book, self.stats, clock, source)
         if settings.access_log:
-            self.meter.log_line = self.log_line
+            self.meter.log_lines = self.log_lines
         self.models = {model.name: Offer.of(model) for model in settings.models}
         self.any_model = not settings.models
         self.backends: dict[str, Backend] = {}
@@ -202,10 +202,10 @@ class Service:
         if conn is not None and conn.owner is leg:
             self._lingering.append((self.loop.time() + LINGER_S, leg))
 
-    def log_line(self, line: bytes) -> None:
+    def log_lines(self, lines: list[bytes]) -> None:
         """The access log is the usage record: who, what, how much, by which hops; never a word of what was said."""
         if len(self.access) < MAX_ACCESS_LINES:
-            self.access.append(line)
+            self.access += lines
 
     async def lease(self, short: Short) -> int | Refusal:
         """Ask the coordinator for a slice; with what is granted, admit again at once."""

@@ -31,7 +31,7 @@ PUSH_EVERY_S: Final = 0.5
 PUSH_AGAIN_S: Final = 2.0
 
 
-def _nowhere(line: bytes) -> None:
+def _nowhere(lines: list[bytes]) -> None:
     """Where an access log goes that nobody asked for."""
 
 
@@ -41,7 +41,7 @@ class Meter:
     def __init__(self, spool: Spool, book: Book, stats: Stats, clock: Clock, source: str) -> None:
         self.spool, self.book, self.stats, self.clock, self.source = spool, book, stats, clock, source
         self.failing: StoreError | None = None
-        self.log_line: Callable[[bytes], object] = _nowhere
+        self.log_lines: Callable[[list[bytes]], object] = _nowhere
         self._loop = asyncio.get_running_loop()
         self._forms = Forms(source)
         self._told, self._told_at = b"", -1.0
@@ -98,7 +98,8 @@ class Meter:
         """The rows of a group. What they are made of no longer changes."""
         values, sums = group
         named: dict[int, tuple[str, ...]] = {}
-        line, log_line = self._forms.line, self.log_line
+        line = self._forms.line
+        lines: list[bytes] = []
         for bill in bills:
             ex = bill.ex
             try:
@@ -110,13 +111,14 @@ class Meter:
                 log.error("usage of %s cannot be written: %s", ex.id, error)
                 continue
             values += (ex.id, text)
-            log_line(text)
+            lines.append(text)
             if bill.cost:
                 account = ex.ticket.account
                 names = named.get(id(account))
                 if names is None:
                     names = named[id(account)] = tuple([self.book.total_name(scope) for scope in account.purses])
                 sums[names] = sums.get(names, 0) + bill.cost
+        self.log_lines(lines)
 
     def _landed(self, bills: list[Bill], error: StoreError | None) -> None:
         """A group is on disk, or is not. An answer is not withheld for a full disk: the loss is the operator's,
