@@ -23,7 +23,7 @@ help:
 	@echo "make demo-reset    forget the demo's data (.tieline)"
 	@echo "make clean         forget everything that was built"
 	@echo "make bench         every benchmark; or bench-replay, bench-gateway, bench-continuity,"
-	@echo "                   bench-dispatch-speed, bench-dispatch-value, bench-disclosures"
+	@echo "                   bench-dispatch-speed, bench-dispatch-value, bench-forecasts, bench-disclosures"
 
 up: install web
 	@exec $(VENV)/bin/tieline up $(UP_ARGS)

@@ -7,6 +7,7 @@ import pytest
 from tests.backtest.worlds import FIRST, at, offer, trouble, world
 
 from tieline.app.backtest import PERFECT, Numbers, ablations, chosen, drive, scarcity_days
+from tieline.app.backtest_calls import Call, Played, call_of
 from tieline.app.backtest_data import Market, World
 from tieline.app.backtest_plant import Asked
 from tieline.app.backtest_policies import FixedStrike, Known, Policy
@@ -132,6 +133,50 @@ def test_a_reserve_is_sold_only_where_it_pays_and_then_drawn() -> None:
     assert sold.penalties == 0
     assert drive(dear, Tieline(), settings(rich), 900).commitments == 0
     assert drive(cheap, Tieline(without=frozenset({"commitments"})), settings(rich), 900).commitments == 0
+
+
+def test_a_reserve_that_is_called_sheds_in_time_and_its_return_is_no_breach() -> None:
+    rich = world(9, hours=14, offers=(offer(6, 60.0),), deployed_share=(0.25,))
+    cheap = replace(rich, markets=rich.markets | {"ERCOT_HUBAVG_DA": _flat(rich, 20.0)})
+    call = call_of(cheap, cheap.offers[0], 0.25)
+    assert call is not None
+    assert call_of(cheap, cheap.offers[0], 0.0) is None
+    assert cheap.slot(cheap.offers[0].at) < call.first < call.last <= cheap.slot(cheap.offers[0].until)
+    asked = Tieline()
+    loads: dict[int, float] = {}
+
+    class Watching:
+        name, floors = "watching", None
+
+        def decide(self, known: Known) -> Asked:
+            loads[known.slot] = float(known.plant.load_w[call.site])
+            made = asked.decide(known)
+            self.floors = asked.floors
+            return made
+
+    watched = drive(cheap, Watching(), settings(rich), 900)
+    before = loads[call.first]
+    assert all(loads[slot] <= before - call.power_w + 1e4 for slot in range(call.first + 1, call.last + 1))
+    assert loads[call.last + 4] >= before - 1e5  # back within the hour, a fifth of the site per five minutes
+    assert watched.penalties == 0  # neither the call nor the way back is a breach
+    whole = drive(cheap, Tieline(), settings(rich), 900)
+    assert (whole.calls, whole.calls_kept, whole.missed_mwh) == (1, 1, 0.0)
+    assert whole.commitments_kept == 1
+    never = drive(replace(cheap, deployed_share=(0.0,)), Tieline(), settings(rich), 900)
+    assert never.calls == 0
+    assert whole.net < never.net  # an hour of hashing and a start
+
+
+def test_what_a_call_misses_is_fined_by_hand() -> None:
+    # 12 MW promised, 50 before; after ten minutes 40.5 MW for fifty: 2.5 MW x 5/6 h x 2,000 = 4,166.67 USD.
+    call = Call("c", 0, 4, 8, 12e6, 600, 2_000.0)
+    played, load = Played(), np.array([50e6])
+    assert played.limit({"c": call}, 4, load, np.array([60e6]))[0] == 38e6
+    played.meter({"c": call}, 4, 600.0, load)
+    played.meter({"c": call}, 5, 3000.0, np.array([40.5e6]))
+    missed, usd = played.settle(call) or (0.0, 0.0)
+    assert missed == pytest.approx(2.5 * 5 / 6)
+    assert usd == pytest.approx(4_166.67, abs=0.01)
 
 
 def _flat(made: World, price: float) -> Market:

@@ -59,6 +59,7 @@ COUPLINGS = {
     "daily": "starts a day, time up and time down as bounds",
 }
 ASSUMED = (
+    "when a reserve is called: invented, an hour at a time, as often as its offer says",
     "sites, contracts, orders, faults, offers and peak odds: invented",
     "fees 3 % of subsidy, pool fee 1.5 %, rejects 0.3 %, wear 0.05 USD per kW and start: assumed",
     "tariffs 0.60 and 0.20 USD per million tokens, a fifth of them batch work at half that may wait a day: assumed",
@@ -219,6 +220,7 @@ def drive(world: World, policy: Policy, settings: Settings, seconds: int, progre
             done += 1
         fresh.close()
         if isinstance(policy, Tieline):
+            _settle_calls(fresh, total, world)
             _settle_reserves(policy, total, world)
         total.by_span[span.label] = total.net - before
     progress(policy.name, slots, slots)
@@ -252,6 +254,21 @@ def in_parallel(task: Task, runs: Sequence[Policy], jobs: int, progress: Progres
             progress(row.policy, n + 1, len(runs))
             rows.append(row)
     return rows
+
+
+def _settle_calls(plant: Plant, tally: Tally, world: World) -> None:
+    """Each call against the meter before it; what is missing of the promise is fined."""
+    for call in plant.calls.values():
+        found = plant.played.settle(call)
+        if found is None:
+            continue
+        missed, fine = found
+        tally.calls += 1
+        tally.calls_kept += missed == 0
+        tally.missed_mwh += missed
+        tally.penalties += fine
+        day = world.when(call.first).strftime("%Y-%m-%d")
+        tally.by_day[day] = tally.by_day.get(day, 0.0) - fine
 
 
 def _settle_reserves(policy: Tieline, tally: Tally, world: World) -> None:

@@ -13,6 +13,7 @@ from datetime import timedelta
 import numpy as np
 import numpy.typing as npt
 
+from tieline.app.backtest_calls import Call, Played
 from tieline.app.backtest_data import Event, World
 from tieline.app.backtest_tokens import Served, Tokens
 from tieline.clock import micros
@@ -71,6 +72,9 @@ class Tally:
     infeasible: list[str] = field(default_factory=list)
     commitments: int = 0
     commitments_kept: int = 0
+    calls: int = 0  # of reserves that were sold
+    calls_kept: int = 0
+    missed_mwh: float = 0.0  # of what calls were promised
     short: set[tuple[int, int]] = field(default_factory=set)  # (site, slot) under the floor of a reserve
     short_mwh: float = 0.0  # under the floors of reserves
     service_hours: int = 0
@@ -121,6 +125,9 @@ class Plant:
         self.full_replica_w = table.power_w(table.tokens_per_s(settings.interactive_batch)) * (1.0 + GPU_AUX)
         self.tally = Tally()
         self.peak_sites = frozenset(n for n, site in enumerate(world.fleet.sites) if pays(site, FOUR_CP))
+        self.calls: dict[str, Call] = {}  # of what this policy sold
+        self.played = Played()
+        self.load_w = np.zeros(len(world.fleet.sites))  # at the end of the last step
         self.last_w = np.zeros(fleet.groups)  # mining draw at the end of the last step
         contract = [s.contract for s in world.fleet.sites]
         self.take_w = np.array(
@@ -230,6 +237,7 @@ class Plant:
                     cut[event.site] = True
                 case _:
                     pass
+        limit = self.played.limit(self.calls, slot + at // SLOT_S, self.load_w, limit)
         self.physics.stick(stuck)
         stuck_w = self.physics.stuck_w()
         stuck_site = np.zeros(sites)
@@ -317,6 +325,8 @@ class Plant:
         sites = len(self.world.fleet.sites)
         site_w = np.zeros(sites)
         np.add.at(site_w, self.physics.site_of, drawn.power_w)
+        self.load_w = site_w
+        self.played.meter(self.calls, slot, seconds, site_w)
         mwh = site_w / 1e6 * hours
         above, below = self.true_price[0][slot], self.true_price[1][slot]
         self.hour_mwh += mwh

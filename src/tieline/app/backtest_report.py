@@ -11,6 +11,7 @@ import io
 from collections.abc import Sequence
 
 from tieline.app.backtest import ASSUMED, HOURLY, PERFECT, Result, Row
+from tieline.app.backtest_plant import Tally
 
 OURS = ("Tieline", PERFECT)
 Flat = dict[str, str | float | int | None]
@@ -51,6 +52,9 @@ def flat(result: Result, row: Row) -> Flat:
         "infeasible": len(tally.infeasible),
         "commitments": tally.commitments,
         "commitments_kept": tally.commitments_kept,
+        "calls": tally.calls,
+        "calls_kept": tally.calls_kept,
+        "missed_mwh": round(tally.missed_mwh, 3),
         "service_hours_met": None if hours == 0 else round(1.0 - tally.service_missed / hours, 6),
         "tokens": round(tally.tokens),
         "batch_tokens": round(tally.batch_tokens),
@@ -136,11 +140,18 @@ def cells(result: Result, row: Row) -> list[str]:
         f"{worst / 1e6:,.2f} ({month})",
         f"{row.calm_net / 1e6:,.3f}",
         f"{tally.violation_minutes:,.0f}",
-        f"{tally.commitments_kept} of {tally.commitments}" if tally.commitments else "none sold",
+        kept_words(tally),
         percent(one["service_hours_met"]),
         percent(one["tokens_lost_share"], 3),
         f"{one['starts_per_group_day']} (most {tally.most_starts:.1f})",
     ]
+
+
+def kept_words(tally: Tally) -> str:
+    if not tally.commitments:
+        return "none sold"
+    words = f"{tally.commitments_kept} of {tally.commitments}"
+    return f"{words}, calls {tally.calls_kept} of {tally.calls}" if tally.calls else words
 
 
 def bound_cells(one: Flat) -> list[str]:

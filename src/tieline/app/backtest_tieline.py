@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 import numpy as np
 
+from tieline.app.backtest_calls import RETURNS_SLOTS, call_of
 from tieline.app.backtest_plant import Asked
 from tieline.app.backtest_policies import UNKNOWN, Known, margins
 from tieline.app.backtest_sight import Recorded
@@ -156,13 +157,20 @@ class Tieline:
             self.seen.add(offer.commitment_id)
             if self.worth(known, around, offer, world.deployed_share[n]):
                 self.accepted[offer.commitment_id] = offer
+                call = call_of(world, offer, world.deployed_share[n])
+                if call is not None:
+                    known.plant.calls[offer.commitment_id] = call
         lead = timedelta(minutes=30)
         due, soon = np.zeros(len(world.fleet.sites)), np.zeros(len(world.fleet.sites))
         place = {s.id: n for n, s in enumerate(world.fleet.sites)}
         for offer in self.accepted.values():
+            call = known.plant.calls.get(offer.commitment_id)
+            if call is not None and call.first <= known.slot < call.last:
+                continue  # called: it must not draw
             if offer.at - lead <= now < offer.until:
                 soon[place[offer.site_id]] += offer.power_w
-            if offer.at <= now < offer.until:
+            returning = call is not None and call.last <= known.slot < call.last + RETURNS_SLOTS
+            if offer.at <= now < offer.until and not returning:
                 due[place[offer.site_id]] += offer.power_w
         return (due if due.any() else None), (soon if soon.any() else None)
 
