@@ -54,6 +54,7 @@ class Scripted:
     tool_call: bool = False
     reasoning: int = 0
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
     cancelled: int = 0
     running: int = 0
     port: int = 0
@@ -117,6 +118,7 @@ class Scripted:
                 path = head.split(" ")[1]
                 if not path.endswith("/models"):
                     self.seen.append((path, body))
+                    self.heads.append(head)
                 await self._answer(path, body, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             self.cancelled += self.running

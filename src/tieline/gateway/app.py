@@ -91,6 +91,10 @@ async def serve(
     made = OverlayFile(folder / KEYS_FILE)
     settings = over(configured, made.read())
     svc = Service(settings, clock, spool, origin, leased=coordinator is not None)
+    if settings.otel is not None:
+        from tieline.gateway.traces import traced
+
+        traced(svc, settings.otel, origin)
     recovered = svc.meter.recover()
     if recovered:
         log.warning("billed %d streams of a gateway that was killed, from their last progress", recovered)
@@ -156,6 +160,8 @@ async def serve(
         server.close()
         await asyncio.to_thread(desk.runner.close)
         await asyncio.to_thread(spool.close)
+        if svc.traces is not None:
+            await asyncio.to_thread(svc.traces.close)
 
 
 async def _drain(svc: Service, server: asyncio.Server, drain_s: float) -> None:

@@ -20,7 +20,6 @@ from tieline.gateway.door import Door
 from tieline.gateway.ending import JSON_HEADERS
 from tieline.gateway.errors import Refusal
 from tieline.gateway.http import RequestHead
-from tieline.gateway.relay import Exchange
 from tieline.gateway.route import State
 from tieline.gateway.service import Service
 
@@ -208,7 +207,7 @@ class Paths:
         repeat: tuple[str, bytes] | None,
     ) -> None:
         svc = self.svc
-        exchange = Exchange(
+        exchange = svc.exchange(
             svc, door, request, svc.models[request.model], fields.account, admitted.ticket, admitted.max_output,
             door.request_id,
         )  # fmt: skip

@@ -12,7 +12,7 @@ import secrets
 import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from tieline import records
@@ -33,6 +33,9 @@ from tieline.gateway.usage import Meter
 from tieline.gateway.waiting import FairQueue
 from tieline.records import Instruction, Plan, ReplicaState
 from tieline.store import Spool, StoreError
+
+if TYPE_CHECKING:
+    from tieline.gateway.traces import Traces
 
 TICK_S: Final = 0.1
 # The last three digits of an id.
@@ -85,6 +88,8 @@ class Service:
         self.continuing = Continuing(self)
         self.kept_bytes = 0
         self.leases: Leases | None = None
+        self.traces: Traces | None = None
+        self.exchange: type[Exchange] = Exchange  # the traced kind where traces are on: the usual one pays nothing
         self.power = power.Power()
         self.rented = rent.Meter()
         # One process of several writes down the hours of rented replicas.

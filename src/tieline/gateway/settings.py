@@ -233,6 +233,20 @@ class Coordination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("give coordination.listen or coordination.at, not both")
 
 
+class OpenTelemetry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where traces go. Secrets for the collector are in OTEL_EXPORTER_OTLP_HEADERS, as its SDK reads it."""
+
+    endpoint: str  # http://collector:4318/v1/traces
+    sample: float = 1.0  # of requests that bring no traceparent; those that do say it themselves
+    service: str = "tieline-gateway"
+
+    def __post_init__(self) -> None:
+        if urlsplit(self.endpoint).scheme not in ("http", "https"):
+            raise ValueError(f"otel.endpoint {self.endpoint!r} must be an http: or https: address")
+        if not 0.0 <= self.sample <= 1.0:
+            raise ValueError("otel.sample must be between 0 and 1")
+
+
 class Clocks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Separate clocks of one request, in seconds."""
 
@@ -262,6 +276,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     origins: tuple[str, ...] = ()
     clocks: Clocks = Clocks()
     coordination: Coordination = Coordination()
+    otel: OpenTelemetry | None = None
     max_body_bytes: int = 32 * 1024 * 1024  # a 126,000-token prompt is about 0.6 MB; images are what is large
     max_connections: int = 20_000
     kept_bytes: int = 256 * 1024 * 1024  # delivered text kept for resumes, all streams together
