@@ -73,7 +73,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "responses": {"model": MODEL, "input": COUNT, "temperature": 0, "max_output_tokens": LIMIT, "stream": True},
 }
 # Streams that fail at the same time; more would wait for each other's failovers.
-AT_ONCE = 6
+AT_ONCE = 8
+# A client whose answer is not whole by then calls it a failure.
+PATIENCE_S = 15.0
 # Whole answers are failed this long after the engine has them, in milliseconds.
 WHOLE_MS = 40
 # Uncached prompt tokens at which the time to resume is reported.
@@ -133,7 +135,7 @@ class Run:
             if whole.well:
                 self.wholes[kind] = whole
             else:
-                self.say(kind, {"not served": f"{whole.status} {whole.error}"})
+                self.say(kind, {"not served": f"{whole.status} {whole.error or whole.broken or 'no proper end'}"})
         for kind in self.wholes:
             for fault in STREAM_FAULTS + ENGINE_FAULTS:
                 if self.wanted(kind, fault):
@@ -162,7 +164,8 @@ class Run:
         options, tokens = self.options, len(self.wholes[kind].token_at)
         if kind == "greedy text" and fault != "freeze":
             return list(range(0, tokens + 1, options.step if self.subject.ours else options.peer_step))
-        count = options.sample if fault in STREAM_FAULTS else max(1, options.sample // 3)
+        sample = options.sample if self.subject.ours else max(2, options.sample // 2)
+        count = sample if fault in STREAM_FAULTS else max(1, sample // 3)
         if kind == "not streamed":
             return [self.dice.randrange(WHOLE_MS) for _ in range(count)]
         return sorted(self.dice.sample(range(1, max(2, tokens)), min(count, max(1, tokens - 1))))
@@ -181,8 +184,7 @@ class Run:
         self.say(f"{kind} / {fault}", tally.plain())
 
     async def run(self, kind: str, plan: Plan, tally: Tally) -> None:
-        body = KINDS[kind] | {"user": self.plans.add(plan)}
-        seen = await self.target.ask(body)
+        seen = await self.target.ask(self.plans.add(plan, KINDS[kind]), timeout_s=PATIENCE_S)
         tally.runs += 1
         if not plan.fired:
             tally.missed += 1
@@ -208,7 +210,7 @@ class Run:
             jobs = []
             for _ in range(AT_ONCE):
                 plan = Plan("", -1, pace_s=0.03)
-                jobs.append(asyncio.create_task(self.target.ask(body | {"user": self.plans.add(plan)})))
+                jobs.append(asyncio.create_task(self.target.ask(self.plans.add(plan, body))))
                 await asyncio.sleep(0.05)
             await asyncio.sleep(self.dice.uniform(0.1, 0.5))
             going = self.engines[round_ % 2]
@@ -244,8 +246,8 @@ class Run:
                 firsts: list[float] = firsts,
             ) -> bool:  # fmt: skip
                 plan = Plan(fault, 5)
-                body = chat(self.words(length), **STREAMED) | {"max_tokens": 12, "user": self.plans.add(plan)}
-                seen = await self.target.ask(body)
+                body = chat(self.words(length), **STREAMED) | {"max_tokens": 12}
+                seen = await self.target.ask(self.plans.add(plan, body))
                 later = [at for at in seen.token_at if at > plan.fired_at + 0.001]
                 if not plan.fired or not seen.well or not later:
                     return not plan.fired
@@ -280,8 +282,7 @@ class Run:
         took, bills, alive = [], Counter[str](), 0
         for _ in range(self.options.sample):
             plan = Plan("", -1, pace_s=0.05)
-            body = KINDS["greedy text"] | {"user": self.plans.add(plan)}
-            seen = await self.target.ask(body, leave_after=8)
+            seen = await self.target.ask(self.plans.add(plan, KINDS["greedy text"]), leave_after=8)
             left = time.monotonic()
             for _ in range(200):
                 if plan.left_at:
@@ -386,10 +387,10 @@ async def call_hook(hook: str, number: int) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--step", type=int, default=1, help="every n-th token position for greedy text")
-    parser.add_argument("--peer-step", type=int, default=6, help="the same for peers, whose stalls take long")
+    parser.add_argument("--peer-step", type=int, default=12, help="the same for peers, whose stalls take long")
     parser.add_argument("--sample", type=int, default=6, help="positions for the other kinds")
     parser.add_argument("--resumes", type=int, default=60, help="dropped connections per prompt length")
-    parser.add_argument("--notices", type=int, default=6, help="announced curtailments, six streams each")
+    parser.add_argument("--notices", type=int, default=6, help="announced curtailments, eight streams each")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--peers", type=Path, default=os.environ.get("TIELINE_PEERS"))
     parser.add_argument("--pick", help="only these, as 'n=2,responses+cut,notice,resume+stall,client,retry'")

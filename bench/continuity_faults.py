@@ -1,8 +1,8 @@
 """Engines that can be failed on cue: real llama.cpp processes behind proxies that count tokens.
 
-A request that carries a plan's name in its `user` field is failed at that plan's token, once; whatever else runs
-on the engine goes on. So many streams can be failed at once, each at its own token. A plan may also kill or
-freeze the engine's process, and then everything on it dies.
+A request that carries a plan's name, as a stop string that no answer holds, is failed at that plan's token, once;
+whatever else runs on the engine goes on. So many streams can be failed at once, each at its own token. A plan may
+also kill or freeze the engine's process, and then everything on it dies.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import Any
 
 ENGINE = """
 import sys, xllamacpp as x
@@ -39,7 +40,7 @@ STORM_S = 0.5
 LORIS_S = 0.25
 _TOKEN = re.compile(rb'"(?:content|text|delta|arguments)": ?"[^"]')
 _END = re.compile(rb'"finish_reason": ?"|"response\.output_text\.done"')
-_USER = re.compile(rb'"user": ?"(plan-[0-9]+)"')
+_NAME = re.compile(rb"<<(plan-[0-9]+)>>")
 
 
 @dataclass
@@ -59,19 +60,21 @@ class Plan:
 
 
 class Plans:
-    """Plans by name; the name travels in the request."""
+    """Plans by name; the name travels in the request, in a field that every gateway passes on."""
 
     def __init__(self) -> None:
         self._plans: dict[str, Plan] = {}
         self.storm_until = 0.0
 
-    def add(self, plan: Plan) -> str:
+    def add(self, plan: Plan, body: dict[str, Any]) -> dict[str, Any]:
+        """The request under a plan."""
         name = f"plan-{len(self._plans)}"
         self._plans[name] = plan
-        return name
+        tag = f"<<{name}>>"
+        return body | ({"user": tag} if "input" in body else {"stop": [tag]})
 
     def of(self, body: bytes) -> Plan | None:
-        found = _USER.search(body)
+        found = _NAME.search(body)
         return None if found is None else self._plans.get(found[1].decode())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import sqlite3
 import subprocess
@@ -49,6 +50,8 @@ class Subject:
         """Does it serve yet?"""
         body = {"model": MODEL, "messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
         for _ in range(tries):
+            if self._process is not None and self._process.poll() is not None:
+                return False
             with suppress(OSError):
                 if (await self.target.ask(body, timeout_s=10.0)).status == 200:
                     return True
@@ -155,7 +158,7 @@ class Litellm(Subject):
     name = "litellm"
 
     def __init__(self, folder: Path, port: int, peers: Path) -> None:
-        super().__init__(Target(port))
+        super().__init__(Target(port, f"sk-{secrets.token_hex(16)}"))  # it starts with a key only
         self.folder, self.peers = folder, peers
 
     async def start(self, engines: list[Engine]) -> bool:
@@ -180,7 +183,11 @@ class Litellm(Subject):
         command = [str(self.peers / "bin" / "litellm"), "--config", str(config), "--port", str(self.target.port)]
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self.folder, env=os.environ | {"LITELLM_TELEMETRY": "False"}
+                command,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=os.environ | {"LITELLM_MASTER_KEY": self.target.key},
             )
         return await self._answers(900)
 
