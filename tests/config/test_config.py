@@ -185,6 +185,11 @@ def test_what_dispatch_is_told_about_regions_reaches_it() -> None:
     assert told.reserved[0].replicas == 2
 
 
+def test_wet_pads_are_a_share_of_the_way_to_wet_bulb() -> None:
+    assert config.loads(SMALL.replace("lon = 2.0", "lon = 2.0\nevaporative = 0.8")).fleet.sites[0].evaporative == 0.8
+    assert "evaporative" in str(mistake(SMALL.replace("lon = 2.0", "lon = 2.0\nevaporative = 1.8")))
+
+
 @pytest.mark.parametrize(
     ("before", "after", "says"),
     [

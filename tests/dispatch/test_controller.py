@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -327,3 +328,25 @@ def Controller_again(controller: Controller, plan: Plan) -> Plan:  # noqa: N802
     """The same knowledge decided again by a controller that has decided nothing yet."""
     controller.last = {}
     return controller.decide(T0)[0]
+
+
+def test_wet_pads_keep_rigs_running_in_dry_heat_and_do_not_help_in_damp_heat():
+    def tick(wet_c):
+        return msgspec.structs.replace(weather(44.0), wet_bulb_c=wet_c)
+
+    wet_site = msgspec.structs.replace(site(), evaporative=0.8)
+
+    def load(*more, one=wet_site):
+        (made,) = asyncio.run(Controller(store(price(20.0), network(), *more), fleet(one), FREE).step(T0))
+        return sum(p.target_w for p in made.setpoints if p.replicas is None)
+
+    plain = load(tick(22.0), one=site())
+    assert load(tick(22.0)) > plain * 1.1, "dry heat: the pads bring 44 C to 26 C"
+    assert load(tick(44.0)) == pytest.approx(plain)
+    assert load(tick(None)) == pytest.approx(plain), "an unknown wet bulb is no help"
+
+
+@given(dry=st.floats(-40, 60), depression=st.floats(0, 30), share=st.floats(0, 1))
+def test_intake_air_lies_between_wet_and_dry_bulb(dry, depression, share):
+    one = msgspec.structs.replace(site(), evaporative=share, temp_offset_c=0.0)
+    assert dry - depression - 1e-9 <= one.intake_c(dry, dry - depression) <= dry + 1e-9

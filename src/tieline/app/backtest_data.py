@@ -192,14 +192,21 @@ def _markets(source: RecordedFolder, world: World, start: datetime, stop: dateti
 
 def _temperatures(source: RecordedFolder, world: World, start: datetime, stop: datetime) -> Floats:
     stations: dict[str, Floats] = {}
+    wet: dict[str, Floats] = {}
     for tick in source.weather(world.fleet, start, stop):
         series = stations.setdefault(tick.station, np.full(world.slots, np.nan))
         if tick.temp_c is not None:
             series[world.slot(tick.at) : world.slot(tick.at) + 4] = tick.temp_c
+        if tick.wet_bulb_c is not None:
+            series = wet.setdefault(tick.station, np.full(world.slots, np.nan))
+            series[world.slot(tick.at) : world.slot(tick.at) + 4] = tick.wet_bulb_c
     out = np.full((world.slots, len(world.fleet.sites)), np.nan)
     for n, site in enumerate(world.fleet.sites):
         if site.weather_station in stations:
-            out[:, n] = stations[site.weather_station] + site.temp_offset_c
+            dry = stations[site.weather_station]
+            out[:, n] = dry + site.temp_offset_c
+            if site.evaporative > 0.0 and site.weather_station in wet:
+                out[:, n] -= site.evaporative * np.nan_to_num(np.maximum(0.0, dry - wet[site.weather_station]))
     return out
 
 

@@ -50,7 +50,7 @@ class Truth:
     def __init__(self, records: Iterable[AnyRecord], fleet: Fleet) -> None:
         self.fleet = fleet
         self.prices: dict[str, Held[float]] = {}
-        self._weather: dict[str, Held[float | None]] = {}
+        self._weather: dict[str, Held[WeatherTick]] = {}
         self._demand: dict[tuple[str, str], Held[float]] = {}
         self._inputs: dict[tuple[str, str], Held[float]] = {}
         self._network: Held[NetworkTick] = Held()
@@ -64,7 +64,7 @@ class Truth:
                     length = timedelta(seconds=record.length_s)
                     self.prices.setdefault(record.market, Held()).add(record.at, length, record.price_usd_per_mwh)
                 case WeatherTick():
-                    self._weather.setdefault(record.station, Held()).add(record.at, _HOUR, record.temp_c)
+                    self._weather.setdefault(record.station, Held()).add(record.at, _HOUR, record)
                 case Demand():
                     where, length = (record.model, record.region), timedelta(seconds=record.length_s)
                     self._demand.setdefault(where, Held()).add(record.at, length, record.output_tokens_per_s)
@@ -92,20 +92,17 @@ class Truth:
         return None
 
     def temperature(self, site_id: str, moment: datetime) -> float | None:
-        """Dry bulb at one site."""
-        site = self.fleet.site(site_id)
-        held = self._weather.get(site.weather_station or "")
-        temp = None if held is None else held.at(moment)
-        return None if temp is None else temp + site.temp_offset_c
+        """The air that cools the rigs of one site."""
+        return self._intake_c(self.fleet.site(site_id), moment)
 
     def temperatures(self, moment: datetime) -> dict[str, float | None]:
-        """Dry bulb by site."""
-        found: dict[str, float | None] = {}
-        for site in self.fleet.sites:
-            held = self._weather.get(site.weather_station or "")
-            temp = None if held is None else held.at(moment)
-            found[site.id] = None if temp is None else temp + site.temp_offset_c
-        return found
+        """The air that cools the rigs, by site."""
+        return {site.id: self._intake_c(site, moment) for site in self.fleet.sites}
+
+    def _intake_c(self, site: Site, moment: datetime) -> float | None:
+        held = self._weather.get(site.weather_station or "")
+        tick = None if held is None else held.at(moment)
+        return None if tick is None or tick.temp_c is None else site.intake_c(tick.temp_c, tick.wet_bulb_c)
 
     def demand(self, moment: datetime) -> dict[tuple[str, str], float]:
         """Output tokens per second by (model, region), where it is known to have been."""

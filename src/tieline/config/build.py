@@ -87,6 +87,7 @@ class _Area(Strict, frozen=True, kw_only=True):
     contract: _Contract | None = None
     weather_station: str | None = None
     temp_offset_c: float | None = None
+    evaporative: float | None = None
     network_region: str | None = None
     rtt_penalty_ms: float | None = None
     ownership: Ownership | None = None
@@ -204,6 +205,8 @@ def _site(raw: FileText, text: _Site, at: tuple[str | int, ...]) -> Site:
         raise MistakeError((*at, "region"), "missing", "write region, or an area that has one", what)
     _within((*at, "lat"), text.lat, -90, 90, what)
     _within((*at, "lon"), text.lon, -180, 180, what)
+    pads = text.evaporative if text.evaporative is not None else area.evaporative
+    _within((*at, "evaporative"), pads or 0.0, 0, 1, what)
     _above((*at, "interconnect_mw"), text.interconnect_mw, what)
     contract = _contract(text.contract or area.contract, at, what)
     limit_w = text.interconnect_mw * 1e6
@@ -240,6 +243,7 @@ def _site(raw: FileText, text: _Site, at: tuple[str | int, ...]) -> Site:
             "invented": pick(text.invented, raw.fleet.invented, False),
             "weather_station": pick(text.weather_station, area.weather_station, None),
             "temp_offset_c": pick(text.temp_offset_c, area.temp_offset_c, 0.0),
+            "evaporative": pads or 0.0,
             "network_region": pick(text.network_region, area.network_region, None),
             "rtt_penalty_ms": pick(text.rtt_penalty_ms, area.rtt_penalty_ms, 0.0),
             "safe_default": pick(text.safe_default, area.safe_default, "mining_off"),

@@ -367,8 +367,8 @@ class Fold:
     def temp_c(self, site: Site) -> float | None:
         """Air temperature at a site, as its station last told it, with the site's own offset."""
         known = self.weather.get(site.weather_station or "")
-        temp = known[1].temp_c if known else None
-        return None if temp is None else temp + site.temp_offset_c
+        tick = known[1] if known else None
+        return None if tick is None or tick.temp_c is None else site.intake_c(tick.temp_c, tick.wet_bulb_c)
 
     def split(self, unit: Unit, power_w: float) -> tuple[float, float]:
         """(load, auxiliary) watts of a unit's power at the meter."""

@@ -68,6 +68,7 @@ class FromOutlook:
         """One path; nan where a site's station has said nothing for a fortnight."""
         out = np.full((len(steps.hours), len(self.fleet.sites)), np.nan)
         cache: dict[str, Floats] = {}
+        wet: dict[str, Floats] = {}
         for n, site in enumerate(self.fleet.sites):
             name = site.weather_station
             if name is None or name not in self.outlook.temp_slots:
@@ -75,6 +76,11 @@ class FromOutlook:
             if name not in cache:
                 cache[name] = paths_of(self.outlook.temp_slots[name], name, steps, 1, self.forecaster)[:, 0]
             out[:, n] = cache[name] + site.temp_offset_c
+            if site.evaporative > 0.0 and name in self.outlook.wet_slots:
+                if name not in wet:
+                    wet[name] = paths_of(self.outlook.wet_slots[name], f"wet {name}", steps, 1, self.forecaster)[:, 0]
+                help_c = site.evaporative * np.maximum(0.0, cache[name] - wet[name])
+                out[:, n] -= np.nan_to_num(help_c)
         return out
 
     def limits(self, steps: Grid) -> Floats:

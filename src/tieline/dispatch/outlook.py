@@ -94,7 +94,7 @@ class Outlook:
     fleet: Fleet
     settings: Settings
     prices: dict[str, Series[float]] = field(default_factory=dict)
-    weather: dict[str, Series[float | None]] = field(default_factory=dict)
+    weather: dict[str, Series[WeatherTick]] = field(default_factory=dict)
     demand: dict[str, Series[Demand]] = field(default_factory=dict)
     network: Series[NetworkTick] = field(default_factory=Series)
     instructions: dict[str, Instruction] = field(default_factory=dict)
@@ -105,6 +105,7 @@ class Outlook:
     peak_odds: dict[str, Series[float]] = field(default_factory=dict)
     price_slots: dict[str, Slots] = field(default_factory=dict)
     temp_slots: dict[str, Slots] = field(default_factory=dict)
+    wet_slots: dict[str, Slots] = field(default_factory=dict)
     demand_slots: dict[str, Slots] = field(default_factory=dict)
     backlogs: dict[str, Backlog] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
@@ -177,8 +178,11 @@ class Outlook:
                 if temp is not None:
                     slots = self.temp_slots.setdefault(record.station, Slots(3600))
                     slots.learn(record.at, timedelta(hours=1), temp)
+                    if record.wet_bulb_c is not None:
+                        wet = self.wet_slots.setdefault(record.station, Slots(3600))
+                        wet.learn(record.at, timedelta(hours=1), record.wet_bulb_c)
                 stations = self.weather.setdefault(record.station, Series())
-                stations.learn(record.at, record.known_at, timedelta(hours=1), temp, record.kind, record.source)
+                stations.learn(record.at, record.known_at, timedelta(hours=1), record, record.kind, record.source)
             case Demand():
                 if not (math.isfinite(record.output_tokens_per_s) and record.output_tokens_per_s >= 0):
                     return self._refuse(f"{record.subject}: demand {record.output_tokens_per_s} is absurd")
@@ -272,9 +276,9 @@ class Outlook:
         if site.weather_station is None or (series := self.weather.get(site.weather_station)) is None:
             return None
         known = series.at(moment)
-        if known is None or known.value is None or known.stale.total_seconds() > self.settings.weather_stale_s:
+        if known is None or known.value.temp_c is None or known.stale.total_seconds() > self.settings.weather_stale_s:
             return None
-        return known.value + site.temp_offset_c
+        return site.intake_c(known.value.temp_c, known.value.wet_bulb_c)
 
     def demands(self, moment: datetime) -> dict[tuple[str, str], Demand]:
         """By (model, region); a demand too old to count is absent."""

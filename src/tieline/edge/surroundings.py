@@ -37,11 +37,11 @@ class Surroundings:
                 pass
 
     def temp_c(self, site: Site, now: datetime) -> float | None:
-        """Dry bulb at the site; None where its station is silent or has none."""
+        """The air that cools its rigs; None where its station is silent or has none."""
         tick = self._weather.get(site.weather_station or "")
         if tick is None or tick.temp_c is None or not tick.at <= now < tick.at + WEATHER_AGE:
             return None
-        return tick.temp_c + site.temp_offset_c
+        return site.intake_c(tick.temp_c, tick.wet_bulb_c)
 
     def demand(self, now: datetime) -> dict[tuple[str, str], float]:
         """Output tokens per second asked, by (model, region)."""

@@ -122,9 +122,19 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     invented: bool = False
     weather_station: str | None = None
     temp_offset_c: float = 0.0
+    # Wet pads before the intake bring the air this share of the way from dry to wet bulb; 0: dry.
+    evaporative: float = 0.0
     network_region: str | None = None
     rtt_penalty_ms: float = 0.0
     safe_default: Literal["mining_off", "hold", "all_off"] = "mining_off"
+
+    def intake_c(self, temp_c: float, wet_bulb_c: float | None) -> float:
+        """Temperature of the air that cools the rigs, from its station's dry and wet bulb. An unknown wet bulb
+        counts as no help from the pads: the safe side of a limit."""
+        dry = temp_c + self.temp_offset_c
+        if self.evaporative <= 0.0 or wet_bulb_c is None:
+            return dry
+        return dry - self.evaporative * max(0.0, temp_c - wet_bulb_c)
 
     @property
     def units(self) -> tuple[RigGroup | NodeGroup, ...]:
