@@ -4,7 +4,7 @@ import { feed, get, post, type Curve, type Decision, type Series, type Site } fr
 import { h, put, say, type Child } from "../dom";
 import { Decisions } from "../decisions";
 import { kindTag, openRecords } from "../drawer";
-import { age, clock, DASH, moment, mw, num, stamp, title } from "../format";
+import { age, clock, DASH, moment, mw, num, title } from "../format";
 import { DOES } from "../map";
 import { legend, panel } from "../panels";
 
@@ -220,7 +220,7 @@ function commandsOf(v: SiteView, done: () => void): Child[] {
   const target = h("input", { id: "target", type: "number", min: "0", max: String(v.site.interconnect_mw), step: "any", value: "0", required: true });
   const minutes = h("select", { id: "minutes" }, [["15", "15 minutes"], ["60", "1 hour"], ["240", "4 hours"], ["720", "12 hours"], ["1440", "1 day"]].map(([n, t]) => h("option", { value: n, selected: n === "60" }, t)));
   const why = h("input", { id: "why", maxlength: "500", required: true, placeholder: "for whoever reads this tomorrow" });
-  const kind = h("select", { id: "kind" }, h("option", { value: "hold" }, "Hold at a power"), h("option", { value: "order" }, "Grid order, told by telephone"));
+  const kind = h("select", { id: "kind" }, h("option", { value: "hold" }, "Hold at a power"), h("option", { value: "order" }, "Grid order by telephone"));
   const send = h("button", { class: "button", type: "submit" }, "Override");
   const unitField = field("unit", "What", unit), targetField = field("target", "At, MW", target);
   const dress = (): void => {
@@ -252,12 +252,12 @@ function commandsOf(v: SiteView, done: () => void): Child[] {
   for (const o of v.overrides) {
     const end = h("button", { class: "button plain", type: "button" }, "End it now");
     end.addEventListener("click", () => run(post("/api/override/end", { override_id: o.override_id, why: why.value || "no longer needed", by: by() })));
-    out.push(h("p", { class: "held" }, `${o.unit_id ?? "site"} at ${mw(o.target_mw)} until ${stamp(o.until)} `, end));
+    out.push(h("p", { class: "held" }, `${o.unit_id ?? "site"} at ${mw(o.target_mw)} until ${moment(o.until, v.now)} UTC `, end));
   }
   for (const o of v.orders) {
     const end = h("button", { class: "button plain", type: "button" }, "It was lifted");
     end.addEventListener("click", () => run(post("/api/order/end", { instruction_id: o.id, why: why.value || "lifted by the grid operator", by: by() })));
-    out.push(h("p", { class: "held" }, `grid order, at most ${mw(o.limit_mw)} until ${stamp(o.until)} `, end));
+    out.push(h("p", { class: "held" }, `grid order, at most ${mw(o.limit_mw)} until ${moment(o.until, v.now)} UTC `, end));
   }
   if (v.site.mode !== "act" || v.site.ownership === "hosted") out.push(h("p", { class: "note" }, v.site.ownership === "hosted" ? "The host actuates here: an override is recorded and shown, and nothing is sent." : v.site.mode === "observe" ? "In observe mode nothing is sent: an override is recorded and planned with." : "In advise mode what is planned waits for a confirmation."));
   out.push(form);
