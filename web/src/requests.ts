@@ -8,14 +8,17 @@ import { tipTable } from "./panels";
 export function requestChart(chart: Chart, v: InferenceView): void {
   const index = new Map(v.columns.map((c, i) => [c, i]));
   const at = (row: (number | null)[], name: string): number | null => row[index.get(name)!] ?? null;
-  const to = (Math.floor(v.now / v.step_s) + 1) * v.step_s, from = to - 86400;
+  // A day, or less of it while there is less to show; never so little that one interval fills the plot.
+  const to = (Math.floor(v.now / v.step_s) + 1) * v.step_s, first = (v.rows[0]?.[0] as number | undefined) ?? to;
+  const from = Math.max(to - 86400, Math.min(first, to - 2 * 3600));
   const rows = new Map(v.rows.map((r) => [r[0] as number, r]));
   // An interval without a record had no request: that is a zero, told by the door's outbox, and not a gap.
-  const steps = Array.from({ length: 288 }, (_, i) => from + i * v.step_s);
+  const steps = Array.from({ length: (to - from) / v.step_s }, (_, i) => from + i * v.step_s);
   const value = (t: number, name: string): number => at(rows.get(t) ?? [], name) ?? 0;
   const middle = (t: number): number => (t + v.step_s / 2) * 1000;
-  const bars = (name: string, tone: string, of: (t: number) => number): Option => ({
-    name, type: "bar", stack: "requests", xAxisIndex: 0, yAxisIndex: 0, barCategoryGap: "0%", barWidth: "0.3%", barMinWidth: 2, data: steps.map((t) => [middle(t), of(t) || null]), itemStyle: { color: tone }, emphasis: { disabled: true },
+  const layer = (name: string, tone: string, of: (t: number) => number): Option => ({
+    name, type: "line", stack: "requests", step: "end", xAxisIndex: 0, yAxisIndex: 0, data: [...steps.map((t) => [t * 1000, of(t)]), [to * 1000, of(to - v.step_s)]],
+    showSymbol: false, lineStyle: { width: 0 }, areaStyle: { color: tone, opacity: 0.85 }, itemStyle: { color: tone }, emphasis: { disabled: true },
   });
   const axis = { color: colour("muted"), fontFamily: FONT, fontSize: 11 };
   chart.draw(() => ({
@@ -36,9 +39,9 @@ export function requestChart(chart: Chart, v: InferenceView): void {
       ]);
     }),
     series: [
-      bars("served", colour("inference"), (t) => Math.max(0, value(t, "requests") - value(t, "moved") - value(t, "failed"))),
-      bars("moved", colour("asked"), (t) => value(t, "moved")),
-      bars("failed", colour("bad"), (t) => value(t, "failed")),
+      layer("served", colour("inference"), (t) => Math.max(0, value(t, "requests") - value(t, "moved") - value(t, "failed"))),
+      layer("moved", colour("asked"), (t) => value(t, "moved")),
+      layer("failed", colour("bad"), (t) => value(t, "failed")),
       { type: "scatter", xAxisIndex: 1, yAxisIndex: 1, symbolSize: 4, data: steps.map((t) => [middle(t), at(rows.get(t) ?? [], "first_token_p50_ms")]), itemStyle: { color: colour("inference") }, emphasis: { disabled: true } },
     ],
   }));
