@@ -119,6 +119,8 @@ def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[
     if before is not None:
         bare = {p.month for p in own if p.year is None and p.kind in ("month", "date")}
         reference = (int(before[:4]), int(before[5:]))
+        if not (months or bare) and any(p.kind == "quarter" and p.year is not None and p.start < 300 for p in own):
+            return None, reference  # a quarter's report that names no month
         if not (months[before] or int(before[5:]) in bare or months) and _of_a_day(body, own, date):
             return None, reference
         if months[before] or int(before[5:]) in bare or not months:

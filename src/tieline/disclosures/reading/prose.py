@@ -64,7 +64,7 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
     carried: str | None = None
     reported = quarter = _reported_quarter(text, ctx)  # the quarter that the document reports, once it has named one
     for start, end in sentences(text, skip):
-        if "\n" in text[max(0, start - 2) : start]:
+        if "\n" in text[max(0, start - 2) : start] and not _GOES_ON.match(text, start, end):
             carried = None  # a new paragraph speaks of the document's month again
         if not _WORTH.search(text, start, end):
             continue
@@ -98,6 +98,8 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
     return out
 
 
+_GOES_ON = re.compile(r"\s*(?:Furthermore|Moreover|Additionally|In addition|Besides)\b")
+"""A paragraph that speaks of the period of the one before."""
 _ENDED = re.compile(r"\b(?:quarter|three months) ended [A-Z][a-z]+ \d{1,2}, 20\d\d\b")
 
 

@@ -54,6 +54,8 @@ def hashrate_role(s: Spot) -> tuple[str, int] | None:
         return None
     if re.search(r"\bcombined\b", left[-60:], re.IGNORECASE) and not re.search(r"self[- ]?min", left, re.IGNORECASE):
         return None  # of one's own and others' machines
+    if re.search(r"\bsupport(?:s|ing)?\b[^.;]{0,20}\bgrowth\b", s.before, re.IGNORECASE):
+        return None  # what a site would bear
     if re.search(r"\b(?:weekly|seven-day|7-day)\b|週平均|周平均", left[-60:], re.IGNORECASE):
         return None  # the network's, as trackers average it
     if _AT_SITE.match(right) or re.search(

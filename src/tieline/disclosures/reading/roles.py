@@ -67,6 +67,7 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         if (
             w.FUTURE.search(s.left[-80:])
             or OUTLOOK.search(s.before)
+            or _THESE_MACHINES.search(s.before)
             or re.search(r"\binstalling\b|\bimproves\b|\bto improve\b|\bchips?\b", s.left, re.IGNORECASE)
             or re.search(r"\b(?:orders?|ordered|purchas\w+|acquir\w+)\b", s.before, re.IGNORECASE)
             or re.search(r"\b(?:S\d\d|M\d\d|T21|Antminer|Whatsminer|Avalon|Bitmain|MicroBT|new|latest|model)\b", near)
@@ -80,6 +81,8 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     if unit == "USD/kWh":
         near = s.before[-160:] + s.right[:60]
         if w.FUTURE.search(s.left[-80:]) or w.CUSTOMERS.search(s.left) or w.CREDITS.search(s.left):
+            return None
+        if _THESE_MACHINES.search(s.before) or re.search(r"\bnegative\b", s.left, re.IGNORECASE):
             return None
         return ("power_cost_usd_per_kwh", STRONG) if w.POWER.search(near) or w.COST.search(near) else None
     if unit == "%":
@@ -117,6 +120,10 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     return None
 
 
+_THESE_MACHINES = re.compile(
+    r"\b(?:for|across|of|on) these (?:\w+ )?(?:machines|miners|units|rigs)\b|\bper machine\b", re.IGNORECASE
+)
+"""Of some machines, and not of the fleet."""
 _ROOM = re.compile(
     r"\b(?:capacity|capable|room|space|slots?|power|enough|sufficient)\b[^.;]{0,24}\b(?:for|of|to)\b[^.;]{0,24}$|\b(?:support|house|accommodate|host)(?:s|ing)?\s*(?:up to|approximately|about|nearly|over)?\s*$",
     re.IGNORECASE,

@@ -73,7 +73,9 @@ def sentences(text: str, skip: list[tuple[int, int]]) -> list[tuple[int, int]]:
                 )
                 or (
                     # a wrapped paragraph: two lines of words without an end between them
-                    _worded(line) >= 5 and _worded(following) >= 5 and not re.match(r"\s*[-*>|(]", following)
+                    _worded(line) >= 5
+                    and _worded(following) >= 5
+                    and not re.match(r"\s*[-*>|(]|[A-Z]{4,}[A-Z .]*,", following)
                 )
             )
         )

@@ -268,6 +268,8 @@ def _align(text: str, row: Row) -> list[tuple[Column | None, Value]] | str:
         return list(zip(columns, values, strict=True))
     if len(filled) == len(columns) + 1 and _is_footnote(filled[0]):
         return list(zip(columns, filled[1:], strict=True))
+    if len(filled) == len(columns) + 1 and _is_footnote(filled[-1]) and not any(map(_is_footnote, filled[:-1])):
+        return list(zip(columns, filled[:-1], strict=True))  # the mark of the first note under the table
     for some in (dated, months):
         if some and len(filled) == len(some):
             return list(zip(some, filled, strict=True))
