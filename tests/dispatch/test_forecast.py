@@ -124,6 +124,28 @@ def test_a_fit_that_fails_leaves_past_days_and_is_not_tried_again_that_day(monke
     assert len(tries) == 1
 
 
+def test_quantiles_are_read_once_per_new_value_and_are_the_same_as_read_anew(monkeypatch):
+    values, now, read = weekly(), 33 * SLOTS_PER_DAY + 4, []
+    plain = learned_.Fit.quantiles
+    monkeypatch.setattr(
+        learned_.Fit, "quantiles", lambda fit, v, b, at, *more: read.append(at) or plain(fit, v, b, at, *more)
+    )
+    one = learned_.Learned()
+    known, found = now, []
+    for step in range(4):  # the clock moves on, the last known value does not
+        wanted = now + step + np.arange(0, 190, 4)
+        found.append(one(values, now + step, known, wanted, 20, series="HUB"))
+    assert read == [known - 1]
+    anew = learned_.Learned()
+    again = anew(values, now + 3, known, now + 3 + np.arange(0, 190, 4), 20, series="HUB")
+    assert np.allclose(again, found[3], rtol=0, atol=1e-9)
+    changed = values.copy()
+    changed[known - 1] += 5.0
+    one(changed, now + 3, known, now + 3 + np.arange(0, 190, 4), 20, series="HUB")
+    one(values, now + 4, known + 1, now + 4 + np.arange(0, 190, 4), 20, series="HUB")
+    assert len(read) == 4  # once anew, once for a value that was revised, once for a new one
+
+
 def test_a_short_or_flat_or_missing_history_is_no_fit_and_no_error():
     short = np.full(3 * SLOTS_PER_DAY, np.nan)
     short[: SLOTS_PER_DAY // 2] = 30.0

@@ -59,6 +59,8 @@ class Learned:
 
     background: bool = False
     fits: dict[str, tuple[int, Fit | None]] = field(default_factory=dict)  # (midnight asked for, what came of it)
+    # The quantiles of all slots ahead, kept while no new value is known: an hourly market says one in twelve intervals.
+    _ahead: dict[str, tuple[tuple[int, int, bytes], Floats]] = field(default_factory=dict)
     _waiting: dict[str, tuple[int, Future[Fit | None]]] = field(default_factory=dict)
     _pool: ThreadPoolExecutor | None = None
 
@@ -88,12 +90,26 @@ class Learned:
         fit = self._fit(values, now, known, series, base, per_day)
         if fit is None:
             return paths
-        found = fit.quantiles(values, base, held, wanted[unknown], per_day)
+        found = self._quantiles(fit, values, base, held, wanted[unknown], per_day, series)
         # Which past day is high where: ranks in the middle of their share, 1/2S, 3/2S ...
         order = np.argsort(np.argsort(paths[unknown], axis=1, kind="stable"), axis=1, kind="stable")
         ranks = (order + 0.5) / scenarios
         paths[unknown] = np.stack([np.interp(r, LEVELS, q) for r, q in zip(ranks, found, strict=True)])
         return paths
+
+    def _quantiles(
+        self, fit: Fit, values: Floats, base: int, held: int, slots: Ints, per_day: int, series: str
+    ) -> Floats:
+        """(n, levels) of `slots`, all after `held`."""
+        reach = FURTHEST_DAYS * per_day
+        if not series or slots[0] <= held or slots[-1] > held + reach:
+            return fit.quantiles(values, base, held, slots, per_day)
+        key = (id(fit), base + held, values[max(0, held - per_day) : held + 1].tobytes())
+        seen = self._ahead.get(series)
+        if seen is None or seen[0] != key:
+            seen = key, fit.quantiles(values, base, held, held + 1 + np.arange(reach), per_day)
+            self._ahead[series] = seen
+        return np.asarray(seen[1][slots - held - 1])
 
     def _fit(self, values: Floats, now: int, known: int, series: str, base: int, per_day: int) -> Fit | None:
         """The fit of this day's midnight; in the background, the newest that is ready."""
@@ -115,7 +131,9 @@ class Learned:
 
     def _keep(self, series: str, midnight: int, fit: Fit | None) -> Fit | None:
         if series not in self.fits and len(self.fits) >= MOST_SERIES:
-            del self.fits[next(iter(self.fits))]
+            oldest = next(iter(self.fits))
+            del self.fits[oldest]
+            self._ahead.pop(oldest, None)
         self.fits[series] = midnight, fit
         return fit
 
