@@ -20,6 +20,7 @@ import nats.errors
 # One push carries at most this many records; NATS' default payload limit is 1 MB and a Plan is about 2 KB.
 MAX_BATCH = 256
 PUSH_TIMEOUT_S = 10.0
+CONNECT_AGAIN_S = 1.0
 
 Handler = Callable[[str, bytes], Awaitable[bytes]]
 
@@ -164,6 +165,56 @@ class NatsLink:
     async def close(self) -> None:
         with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
             await asyncio.wait_for(self._client.close(), 2.0)
+
+
+class LateLink:
+    """A link that may not be there yet: it is asked for until it is. Until then requests find nobody, followers wait.
+
+    For a part that can work without it, such as a gateway that knows its replicas from before.
+    """
+
+    def __init__(self, url: str, name: str, token: str | None = None) -> None:
+        self._link: Link | None = None
+        self._there = asyncio.Event()
+        self._task = asyncio.create_task(self._connect(url, name, token))
+
+    async def _connect(self, url: str, name: str, token: str | None) -> None:
+        while self._link is None:
+            try:
+                self._link = await NatsLink.connect(url, name, token)
+            except LinkDownError:
+                await asyncio.sleep(CONNECT_AGAIN_S)
+        self._there.set()
+
+    @property
+    def up(self) -> bool:
+        return self._link is not None and self._link.up
+
+    def _now(self) -> Link:
+        if self._link is None:
+            raise LinkDownError("the link is not there yet")
+        return self._link
+
+    async def request(self, subject: str, data: bytes, timeout_s: float = PUSH_TIMEOUT_S) -> bytes:
+        return await self._now().request(subject, data, timeout_s)
+
+    async def serve(self, subject: str, handler: Handler) -> None:
+        await self._there.wait()
+        await self._now().serve(subject, handler)
+
+    async def publish(self, subject: str, data: bytes) -> None:
+        if self._link is not None:
+            await self._link.publish(subject, data)
+
+    async def follow(self, subject: str) -> AsyncIterator[tuple[str, bytes]]:
+        await self._there.wait()
+        async for pair in self._now().follow(subject):
+            yield pair
+
+    async def close(self) -> None:
+        self._task.cancel()
+        if self._link is not None:
+            await self._link.close()
 
 
 async def _port_open(host: str, port: int) -> bool:

@@ -13,7 +13,7 @@ from tieline.app.runtime import Runtime
 from tieline.config import Config
 from tieline.gateway.app import serve
 from tieline.gateway.settings import Engine, Key, Limits, Model, Rental, Settings, Tenant, hash_key
-from tieline.link import NatsLink
+from tieline.link import LateLink
 
 Ready = Callable[[str], None]
 
@@ -24,7 +24,7 @@ FIRST_REPLICA_S = 30.0
 async def run(runtime: Runtime, ready: Ready) -> None:
     """Serves until cancelled; what runs then is ended by the supervisor's grace."""
     settings = settings_of(runtime.load_config(), runtime)
-    link = await NatsLink.connect(runtime.link_url, "gateway", runtime.link_token)
+    link = LateLink(runtime.link_url, "gateway", runtime.link_token)
     opened = asyncio.Event()
     serving = asyncio.create_task(
         serve(settings, runtime.clock, runtime.data / "gateway", link=link, started=lambda _: opened.set())

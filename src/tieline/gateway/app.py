@@ -33,6 +33,7 @@ from tieline.gateway.service import Service, backend_of
 from tieline.gateway.settings import Settings
 from tieline.gateway.slices import LeaseClient
 from tieline.gateway.upstream import Backend, call
+from tieline.gateway.vouch import Snapshot, restore, vouch_for_ever
 from tieline.link import Link
 from tieline.records import Instruction, Plan, ReplicaState
 from tieline.store import Spool
@@ -129,6 +130,9 @@ async def serve(
         svc.leases = leases
         tasks.append(loop.create_task(leases.run()))
     if link is not None:
+        snapshot = Snapshot(data / "replicas.json")
+        restore(svc, snapshot)
+        tasks.append(loop.create_task(vouch_for_ever(svc, snapshot)))
         tasks.append(loop.create_task(_follow(svc, link, "replica.>")))
         tasks.append(loop.create_task(_follow(svc, link, "plan.>")))
         tasks.append(loop.create_task(_follow(svc, link, "command.>")))
