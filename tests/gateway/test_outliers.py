@@ -38,14 +38,13 @@ def test_little_is_no_outlier() -> None:
     assert outliers.lateness([replica("a", 9.0)], 1.0) == {}  # nobody to compare with
 
 
-def test_failing_half_the_time_ends_a_replicas_turn_but_never_most_replicas() -> None:
+def test_failing_most_of_the_time_ends_a_replicas_turn_but_never_most_replicas() -> None:
     good, bad, worse = replica("good", 0.1), replica("bad"), replica("worse")
     for n in range(10):
-        for one in (bad, worse):
-            one.first_token(float(n), 0.1)
-        bad.failed(float(n))
-        for _ in range(2):
+        for _ in range(3):
+            bad.failed(float(n))
             worse.failed(float(n))
+        bad.succeeded(float(n))
     for one in (bad, worse):
         one.ejected_until = 0.0
     assert outliers.failing([good, bad, worse], 10.0) == [worse]  # one of three: two stay

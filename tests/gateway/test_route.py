@@ -74,7 +74,7 @@ def test_a_failed_replica_rests_longer_each_time_and_a_success_clears_it() -> No
         replica.failed(0.0)
         rests.append(replica.ejected_until)
     assert rests == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
-    replica.succeeded()
+    replica.succeeded(1.0)
     replica.failed(0.0)
     assert replica.ejected_until == 1.0
 

@@ -45,7 +45,7 @@ def on_answer(ex: Exchange, leg: Leg, head: ResponseHead, body: bytes) -> None:
         _engine_refused(ex, leg, status, body)
     else:
         ex.end_leg(leg, "error")
-        leg.backend.succeeded()
+        leg.backend.succeeded(ex.now())
         ex.refuse(_relayed(status, body))
 
 
@@ -70,7 +70,7 @@ def _answered(ex: Exchange, leg: Leg, body: bytes) -> None:
         plain["model"] = ex.request.model
         body = _encode(plain)
     ex.first_token_at = leg.first_at
-    leg.backend.succeeded()
+    leg.backend.succeeded(ex.now())
     ex.end_leg(leg, ex.finish or "stop")
     ex.tail = body
     if ex.output_tokens is None and usage is None:

@@ -32,7 +32,7 @@ def on_leg_end(ex: Exchange, leg: Leg) -> None:
 
 def complete(ex: Exchange, leg: Leg) -> None:
     if leg.ended is None:
-        leg.backend.succeeded()
+        leg.backend.succeeded(ex.now())
         leg.finish_quietly(ex.finish or "stop")
         ex.record(leg, ex.finish or "stop")
         ex.svc.linger(leg)

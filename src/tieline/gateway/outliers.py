@@ -17,9 +17,9 @@ from tieline.gateway.route import Replica, State
 TIMES: Final = 3.0
 LATER_S: Final = 0.05
 MIN_FIRST_TOKENS: Final = 8
-# Failing: at least half of the latest outcomes.
+# Failing: at least so many of the latest answers did not come to their end there.
 MIN_OUTCOMES: Final = 8
-FAILING_SHARE: Final = 0.5
+FAILING_SHARE: Final = 0.7
 EJECT_S: Final = 10.0
 # What is older says nothing of now.
 RECENT_S: Final = 60.0

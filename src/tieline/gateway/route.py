@@ -92,8 +92,10 @@ class Replica:
         self.outcomes.append((now, False))
         self.ejected_until = now + min(MAX_EJECT_S, 2.0 ** (self.failures - 1))
 
-    def succeeded(self) -> None:
+    def succeeded(self, now: float) -> None:
+        """An answer came to its end here."""
         self.failures = 0
+        self.outcomes.append((now, True))
 
     def alive(self, now: float) -> None:
         """It answered a question, or its site says it is well: one cut link does not keep a replica away."""
@@ -104,7 +106,6 @@ class Replica:
     def first_token(self, now: float, seconds: float) -> None:
         """A stream's first token came, so long after it was asked for."""
         self.first_tokens.append((now, seconds))
-        self.outcomes.append((now, True))
 
     def remember(self, prefix: int) -> None:
         self.prefixes.pop(prefix, None)
@@ -181,7 +182,7 @@ def last_resort(
         return None
     able = [
         r for r in ready
-        if r.id not in avoid and r.failures and len(r.live) < r.slots and not r.suspect(now)
+        if r.id not in avoid and (r.failures or now < r.barred_until) and len(r.live) < r.slots and not r.suspect(now)
         and (r.refused_at is None or now - r.refused_at > REFUSED_S)
         and not (r.renter and r.renter != want.tenant)
     ]  # fmt: skip
