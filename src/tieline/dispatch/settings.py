@@ -89,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     warm_headroom: float = 0.15
     warm_min_per_region: int = 1
     # Share of the demand scenarios that the replicas of the next interval carry, and whether there are any.
-    demand_carried: float = 0.95
+    demand_carried: float = 0.99
     demand_scenarios: bool = True
     reserved: tuple[Reserved, ...] = ()
     # A replica moves to cheaper power only for a saving above this: loading draws five minutes for nothing,
