@@ -43,6 +43,11 @@ http {{
 }}
 """
 NGINX_TLS = "listen 127.0.0.1:{port} ssl; ssl_certificate {cert}; ssl_certificate_key {key};"
+# Its list of prices from its own package, and no keys: it is spared what the others are not.
+LITELLM = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+}
 CONFIG = """
 port = {port}
 {tls}
@@ -143,7 +148,7 @@ def _peers(folder: Path, engines: list[int], core: int, peers: Path) -> dict[str
         (folder / "litellm.yaml").write_text(json.dumps({"model_list": models}))
         port = free_port()
         command = [str(litellm), "--config", str(folder / "litellm.yaml"), "--port", str(port), "--host", "127.0.0.1"]
-        found["litellm"] = Subject(port, _pinned(command, core), _package(python, "litellm"))
+        found["litellm"] = Subject(port, _pinned(command, core, LITELLM), _package(python, "litellm"))
     version = _package(python, "sglang_router") or _package(python, "sglang-router")
     if version:
         port = free_port()
@@ -207,11 +212,12 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def _pinned(command: list[str], core: int) -> Any:
+def _pinned(command: list[str], core: int, more: dict[str, str] | None = None) -> Any:
     log = None if os.environ.get("BENCH_LOG") else subprocess.DEVNULL
     return subprocess.Popen(
-        command, stdout=log, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, {core}), cwd=Path.cwd()
-    )
+        command, stdout=log, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, {core}), cwd=Path.cwd(),
+        env={**os.environ, **(more or {})},
+    )  # fmt: skip
 
 
 def _package(python: Path, name: str) -> str:
