@@ -66,9 +66,7 @@ def _answered(ex: Exchange, leg: Leg, body: bytes) -> None:
     elif answer.status is not None:
         ex.finish = answer.status
     if answer.model is not None and answer.model != ex.request.model:
-        plain = msgspec.json.decode(body)
-        plain["model"] = ex.request.model
-        body = _encode(plain)
+        body = renamed(body, answer.model, ex.request.model)
     ex.first_token_at = leg.first_at
     leg.backend.succeeded(ex.now())
     ex.end_leg(leg, ex.finish or "stop")
@@ -77,6 +75,20 @@ def _answered(ex: Exchange, leg: Leg, body: bytes) -> None:
         ex.task = ex.svc.spawn(_count_then_close(ex, body))
     else:
         ending.close_account(ex, 200)
+
+
+def renamed(body: bytes, own: str, public: str) -> bytes:
+    """An answer under the name that was asked for: one string exchanged, where it stands but once and is the one
+    that is read; else the answer is written anew."""
+    for form in (b'"model":%b', b'"model": %b'):
+        found = form % _encode(own)
+        if body.count(found) == 1:
+            changed = body.replace(found, form % _encode(public))
+            if _read_answer(changed).model == public:
+                return changed
+    plain = msgspec.json.decode(body)
+    plain["model"] = public
+    return _encode(plain)
 
 
 async def _count_then_close(ex: Exchange, body: bytes) -> None:
