@@ -111,6 +111,12 @@ class _Collector:
         for backend in svc.backends.values():
             load.add_metric([backend.id, backend.state.value], len(backend.live))
         yield load
+        term = GaugeMetricFamily(
+            "tieline_gateway_replica_power_term_seconds", "What power adds to a replica's score", labels=["replica"]
+        )
+        for backend in svc.backends.values():
+            term.add_metric([backend.id], backend.power_term_s)
+        yield term
 
 
 def _counter(name: str, text: str, labels: tuple[str, ...], counts: object) -> Metric:
