@@ -99,6 +99,11 @@ def test_nobody_waits_beyond_a_deadline_or_in_a_full_queue() -> None:
     assert queue.put("y", "b", 1.0, 2.0)
     assert not queue.put("z", "b", 1.0, 3.0)
     assert queue.expired(1.5) == ["x"]
+    assert queue.put("late", "b", 1.0, 9.0)  # behind it stands one whose client waits less
+    queue.remove("y")
+    assert queue.put("y", "b", 1.0, 2.0)
+    assert queue.expired(2.5) == ["y"]
+    queue.remove("late")
     queue.remove("y")
     queue.remove("y")
     assert len(queue) == 0

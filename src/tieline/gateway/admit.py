@@ -70,12 +70,12 @@ class Scope:
     live: set[int] = field(default_factory=set)
 
     @classmethod
-    def of(cls, id_: str, limits: Limits, leased: bool) -> Scope:
+    def of(cls, id_: str, limits: Limits, leased: bool, at: float) -> Scope:
         rpm, tpm, budget = limits.requests_per_minute, limits.tokens_per_minute, limits.budget_nano_usd
         return cls(
             id_,
-            None if rpm is None else Bucket(rpm, float(rpm), 0.0),
-            None if tpm is None else Bucket(tpm, float(tpm), 0.0),
+            None if rpm is None else Bucket(rpm, float(rpm), at),
+            None if tpm is None else Bucket(tpm, float(tpm), at),
             limits.concurrent,
             None if budget is None else Purse(0 if leased else budget, leased=leased),
             limits.budget_period,
@@ -132,22 +132,24 @@ class Admitted(msgspec.Struct, frozen=True):
 class Book:
     """All accounts of this process, by key digest."""
 
-    def __init__(self, settings: Settings, *, leased: bool = False) -> None:
+    def __init__(self, settings: Settings, *, leased: bool = False, at: float = 0.0) -> None:
+        """`at`: now, by the clock that `admit` is told; buckets are full then."""
         self.scopes: dict[str, Scope] = {}
         self.by_digest: dict[bytes, Account] = {}
         self.leased = leased
         self._next = 0
         self._names: dict[str, str] = {}
         self._before: dict[str, Limits] = {}
+        self._at = at
         self.live: dict[int, Ticket] = {}
         self.today = datetime.min.replace(tzinfo=UTC)
         self.open: Account | None = None
-        self.adopt(settings, {})
+        self.adopt(settings, {}, at)
 
-    def adopt(self, settings: Settings, totals: dict[str, int]) -> None:
+    def adopt(self, settings: Settings, totals: dict[str, int], at: float) -> None:
         """Keys and limits as they are from now on. What runs goes on under what it was admitted by. `totals`: what
         was spent under the names of budgets that are new here."""
-        before, self._before = self._before, {}
+        before, self._before, self._at = self._before, {}, at
         tenants = {tenant.id: tenant for tenant in settings.tenants}
         for tenant in settings.tenants:
             self._scope(f"tenant:{tenant.id}", tenant.limits, before, totals)
@@ -168,7 +170,7 @@ class Book:
         old = self.scopes.get(id_)
         if old is not None and before.get(id_) == limits:
             return
-        new = Scope.of(id_, limits, self.leased)
+        new = Scope.of(id_, limits, self.leased, self._at)
         self.scopes[id_] = new if old is None else old
         scope = self.scopes[id_]
         had = old.purse if old is not None and old.period == new.period else None

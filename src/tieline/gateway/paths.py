@@ -56,6 +56,7 @@ class _Fields:
     continuity: bytes | None
     idempotency: bytes | None
     trace: bytes
+    client_s: float | None  # how long the client says it waits
 
 
 class Paths:
@@ -134,6 +135,7 @@ class Paths:
             head.get(b"x-tieline-continuity:"),
             head.get(b"idempotency-key:"),
             b"traceparent: %b\r\n" % trace if trace is not None and len(trace) <= 128 else b"",
+            _seconds(head.get(b"x-stainless-timeout:")),
         )
         if account.key.expires is None and not door.cors:
             head.read = fields
@@ -213,6 +215,8 @@ class Paths:
         )  # fmt: skip
         if fields.trace:
             exchange.trace = fields.trace
+        if fields.client_s is not None:
+            exchange.client_s = fields.client_s
         if repeat is not None:
             exchange.idempotency = self._remember(repeat, body)
         door.exchange = exchange
@@ -305,3 +309,10 @@ class Paths:
             if label:
                 found[name]["description"] = label
         return found
+
+
+def _seconds(text: bytes | None) -> float | None:
+    """A client's own limit; what is no number of seconds says nothing."""
+    if text is None or len(text) > 16 or not text.replace(b".", b"", 1).isdigit():
+        return None
+    return float(text) or None

@@ -54,6 +54,7 @@ class Exchange:
     done = False
     status = 200
     queued_until: float | None = None
+    client_s = float("inf")  # how long the client says it waits
     idempotency: asyncio.Future[tuple[int, bytes, bytes]] | None = None
     trace = b""
     hold = False

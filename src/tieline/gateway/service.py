@@ -70,7 +70,7 @@ class Service:
         self.loop = asyncio.get_running_loop()
         self.now: Callable[[], float] = self.loop.time
         self.log = logging.getLogger("tieline.gateway")
-        self.book = Book(settings, leased=leased)
+        self.book = Book(settings, leased=leased, at=self.loop.time())
         self.book.turn(clock.now(), spool.totals())
         self.stats = Stats()
         self.meter = Meter(spool, self.book, self.stats, clock, source)
@@ -165,7 +165,8 @@ class Service:
         if not known:
             ex.refuse(errors.no_capacity(ex.want.model))
             return
-        ex.queued_until = self.loop.time() + self.settings.clocks.queue_s
+        # Who has stopped waiting for an answer is not let through ahead of those who wait.
+        ex.queued_until = self.loop.time() + min(self.settings.clocks.queue_s, ex.client_s)
         tenant = ex.account.tenant
         if not self.queue.put(ex, tenant.id, tenant.weight, ex.queued_until):
             ex.refuse(errors.overloaded(2.0))
@@ -257,7 +258,7 @@ class Service:
     def adopt(self, settings: Settings) -> None:
         """Keys, tenants and limits as they are from now on."""
         self.settings = settings
-        self.book.adopt(settings, self.spool.totals())
+        self.book.adopt(settings, self.spool.totals(), self.loop.time())
         if self.leases is not None:
             self.leases.turn()
         for door in self.doors:

@@ -73,13 +73,14 @@ class FairQueue(Generic[T]):
                     return
 
     def expired(self, now: float) -> list[T]:
-        """Take out all whose deadline has passed. Deadlines within a line come in order."""
+        """Take out all whose deadline has passed. Most come in order of it; who brings its own may not."""
         late: list[T] = []
         for tenant, line in list(self._lines.items()):
-            while line.waiting and line.waiting[0][1] <= now:
-                late.append(line.waiting.popleft()[0])
-                self.count -= 1
+            if any(deadline <= now for _, deadline in line.waiting):
+                late += [item for item, deadline in line.waiting if deadline <= now]
+                line.waiting = deque(pair for pair in line.waiting if pair[1] > now)
             self._forget(tenant, line)
+        self.count -= len(late)
         return late
 
     def _forget(self, tenant: str, line: _Line[T]) -> None:
