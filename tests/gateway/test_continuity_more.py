@@ -214,3 +214,27 @@ def test_one_slow_site_starts_no_storm(gateway: Start) -> None:
                 assert (text, well) == (TEXT, True)
 
     run(body())
+
+
+def test_a_stream_outlasts_a_dead_replica_and_a_busy_one(gateway: Start) -> None:
+    """A begun assistant turn goes to the chat endpoint, which answers 503 more often than a stream may hop."""
+
+    async def body() -> None:
+        async with Scripted("a") as a, Scripted("b") as b, gateway(settings(a.url, b.url)) as g:
+            g.prefer(a.port)
+            a.pause_s = 0.01
+            ask = CHAT | {"response_format": {"type": "json_object"}}
+            task = asyncio.create_task(stream(g, ask))
+            while not any(len(ex.texts) > 3 for ex in g.svc.exchanges):
+                await asyncio.sleep(0.01)
+            b.faults = Faults(status=503)
+            a.kill()
+            await asyncio.sleep(1.2)
+            assert not task.done()
+            b.faults = Faults()
+            text, events, well = await task
+            assert (text, well) == (TEXT, True), events[-1]
+            busy = [path for path, _ in b.seen if path == "/v1/chat/completions"]
+            assert 3 <= len(busy) <= 12  # asked again, but not in a rush
+
+    run(body())

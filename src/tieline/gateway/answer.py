@@ -105,9 +105,11 @@ def _engine_refused(ex: Exchange, leg: Leg, status: int, body: bytes) -> None:
         ex.end_leg(leg, "error")
         ex.refuse(fault)
         return
-    ex.end_leg(leg, "error")
-    if status in (429, 503):
+    busy = status in (429, 503)
+    ex.end_leg(leg, "busy" if busy else "error")
+    if busy:
         now = ex.now()
+        leg.backend.refused_at = now
         leg.backend.ejected_until = max(leg.backend.ejected_until, now + BUSY_AGAIN_S)
         ex.busy_since = now if ex.busy_since is None else ex.busy_since
         if now - ex.busy_since < BUSY_S:

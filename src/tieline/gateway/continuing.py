@@ -57,13 +57,14 @@ class Continuing:
         """A leg that continues after `text`; None where the output limit is already used up. Raises OSError,
         CannotContinueError."""
         request = ex.request
-        way = resume.way(request, backend.engine, text, ids=ex.ids is not None)
+        way = resume.way(request, backend.engine, text, ids=ex.exact)
         own = self.svc.own_name(ex.offer, backend)
         hop = len(ex.hops)
         base = 0
         read = None
         if way is Way.IDS:
-            assert ex.ids is not None
+            if ex.ids is None:
+                raise CannotContinueError("the last replica gave no token ids")
             prompt, delivered = await self._proven(ex.ids, ex, backend, own, text)
             base = len(delivered)
             if backend.engine == "vllm":

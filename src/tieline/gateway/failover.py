@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # One request visits at most this many replicas; a request that kills each of them is itself the cause.
 MAX_HOPS: Final = 8
+# Hops that took nothing on, and so are bounded by time instead.
+_UNSERVED: Final = ("busy", "unreachable")
 # Attempts before the first token.
 MAX_TRIES: Final = 3
 # How often a resume looks again for a replica with room.
@@ -87,8 +89,13 @@ def go_on(ex: Exchange, reason: str) -> None:
 
 
 def take_over(ex: Exchange) -> None:
-    if ex.unkept or len(ex.hops) >= MAX_HOPS:
+    now = ex.now()
+    if ex.stuck or sum(hop.ended not in _UNSERVED for hop in ex.hops) >= MAX_HOPS:
         _give_up(ex, "the replica serving this stream was lost and the stream cannot be continued")
+        return
+    ex.adrift_since = now if ex.adrift_since is None else ex.adrift_since
+    if now - ex.adrift_since > ex.svc.settings.clocks.resume_s:
+        _give_up(ex, "no replica could continue this stream in time")
         return
     ex.resuming = ex.resumed = True
     ex.task = ex.svc.spawn(_search(ex))
@@ -97,7 +104,8 @@ def take_over(ex: Exchange) -> None:
 async def _search(ex: Exchange) -> None:
     """Find a replica and continue there, within the resume clock."""
     svc = ex.svc
-    deadline = ex.now() + svc.settings.clocks.resume_s
+    assert ex.adrift_since is not None
+    deadline = ex.adrift_since + svc.settings.clocks.resume_s
     avoid: set[str] = {ex.leg.backend.id} if ex.leg is not None else set()
     unable: dict[str, str] = {}  # replica: why not there
     svc.failovers.add(ex)
@@ -164,7 +172,9 @@ def _finish_at_limit(ex: Exchange) -> None:
 def stalled(ex: Exchange, now: float) -> bool:
     """Silence that is not the client's doing, on a stream that somebody else could continue."""
     leg = ex.leg
-    if leg is None or leg.ended is not None or ex.paused or ex.resuming or ex.moving is not None:
+    if leg is None or leg.ended is not None or ex.paused or ex.resuming:
+        return False
+    if ex.moving is not None and not ex.hedging:
         return False
     clocks = ex.svc.settings.clocks
     silence = now - leg.last_at
@@ -179,9 +189,9 @@ def stalled(ex: Exchange, now: float) -> bool:
         late = leg.backend.suspect(now)
     return (
         late
-        and not ex.unkept
+        and not ex.stuck
         and ex.svc.may_leave(ex)
-        and (not ex.delivered or resume.holds(ex.request, leg.backend.engine, ids=ex.ids is not None) != "regenerate")
+        and (not ex.delivered or resume.holds(ex.request, leg.backend.engine, ids=ex.exact) != "regenerate")
         and ex.svc.choose_at_all(ex.want, {leg.backend.id}) is not None
     )
 
@@ -191,11 +201,11 @@ def move(ex: Exchange) -> None:
     leg = ex.leg
     if (
         ex.done or leg is None or leg.ended is not None or ex.resuming or ex.moving is not None or ex.held
-        or not leg.streaming or not ex.texts or ex.unkept or ex.hold or ex.finish is not None
+        or not leg.streaming or not ex.texts or ex.stuck or ex.hold or ex.finish is not None
     ):  # fmt: skip
         return
     backend = ex.svc.choose(ex.want, {leg.backend.id})
-    if backend is None or resume.way(ex.request, backend.engine, "x", ids=ex.ids is not None) is Way.NONE:
+    if backend is None or resume.way(ex.request, backend.engine, "x", ids=ex.exact) is Way.NONE:
         return
     leg.parked = []
     ex.resumed = True

@@ -60,11 +60,13 @@ class Exchange:
     hold = False
     tries = 0
     busy_since: float | None = None  # engines say that they are
+    adrift_since: float | None = None  # no replica has written since
     moving: Leg | None = None  # runs beside `leg` until its first frame is here
     hedging = False  # ... because the first token is late, not because the replica goes dark
     resuming = False
     resumed = False
-    ids: exact.Ids | None = None  # of what was delivered, where the stream is promised to go on from them
+    ids: exact.Ids | None = None  # of what was delivered
+    exact = False  # the client was promised that the stream goes on from those
     reasoned = False
     answers: Answers | None = None  # of several, where each may be continued
     family: Family | None = None  # ... and is
@@ -159,13 +161,13 @@ class Exchange:
         self.leg.start(self.svc.settings.clocks.connect_s)
 
     def _ask_for_ids(self, engine: str, body: bytes) -> bytes:
-        """Ask this engine for token ids too, if a stream can go on from them. What was promised stays promised."""
-        if exact.possible(self.request, engine):
-            self.ids = exact.Ids(self.request, engine)
-            self.renames = True  # its frames hold what is not for the client, or not yet
-            return self.ids.ask(body)
-        self.ids = exact.Ids(self.request, engine) if self.head_sent and self.ids is not None else None
-        return body
+        """Ask this engine for token ids too, if a stream can go on from them."""
+        if not exact.possible(self.request, engine):
+            self.ids = None
+            return body
+        self.ids = exact.Ids(self.request, engine)
+        self.renames = True  # its frames hold what is not for the client, or not yet
+        return self.ids.ask(body)
 
     def sibling(self, request: Request) -> Exchange:
         """Another exchange on the same account and ticket."""
@@ -175,6 +177,11 @@ class Exchange:
     def delivered(self) -> bool:
         """Has the client been sent any text that a new hop must not repeat?"""
         return bool(self.texts) or self.unkept or (self.answers is not None and bool(self.answers.texts))
+
+    @property
+    def stuck(self) -> bool:
+        """Has the client been sent what no other replica can go on from?"""
+        return self.unkept or (self.reasoned and not self.exact)
 
     @property
     def text(self) -> str:
@@ -203,11 +210,14 @@ class Exchange:
     def on_frames(self, leg: Leg, frames: list[bytes]) -> None:
         if self.done:
             return
+        self.busy_since = self.adrift_since = None
         if self.moving is not None:
             if leg is self.moving:
                 failover.switch(self, leg)
             elif self.hedging:
                 hedge.drop(self)
+        if self.paused and self.resumed:  # a new replica's connection does not know yet
+            leg.pause(True)
         if leg is not self.leg:
             return
         one = responses_event if self.request.kind == "responses" else chat_frame
@@ -237,7 +247,9 @@ class Exchange:
     def send_head(self) -> None:
         self.head_sent = True
         engine = self.leg.backend.engine if self.leg is not None else ""
-        holds = resume.holds(self.request, engine, ids=self.ids is not None)
+        # vLLM's first chunk shows whether it gives ids; an older one ignores that it was asked.
+        self.exact = self.ids is not None and self.opened and (engine == "llama.cpp" or bool(self.ids.prompt))
+        holds = resume.holds(self.request, engine, ids=self.exact)
         self.door.begin_stream(SSE_HEADERS + b"x-tieline-continuity: %b\r\n" % holds.encode())
 
     def first(self, leg: Leg) -> None:

@@ -25,8 +25,8 @@ _SILENT_S = BEAT_S * BEATS_MISSED
 PREFIXES = 512
 # First tokens and outcomes that a replica is judged by.
 LATEST = 64
-# A replica that could not be reached is not even a last resort for so long.
-REFUSED_S = 0.5
+# A replica that could not be reached, or said that it is busy, is not even a last resort for so long.
+REFUSED_S = 0.25
 
 
 class State(Enum):
