@@ -226,3 +226,77 @@ def test_the_rule_under_a_typed_heading_is_no_row_of_dashes() -> None:
         ("btc_held_end", "2024-06", "9,704"),
     }
     assert all(f.quote.startswith("Bitcoin") for f in facts)
+
+
+def test_footnote_digits_behind_values_with_units() -> None:
+    rows = """Ridge Digital Announces November 2023 Production
+Metric November 2023 October 2023 November 2022 Month/Month Year/Year
+Bitcoin Produced 452 358 421 26% 7%
+Deployed Hash Rate1 11.4 EH/s 10.7 EH/s2 6.7 EH/s 7% 70%
+Power Credits3 $0.3 million5 $1.1 million5 $0.2 million -73% 50%
+"""
+    lines = """Ridge Digital Announces November 2023 Production
+Metric
+November 2023
+October 2023
+November 2022
+Month/Month
+Year/Year
+Bitcoin Produced
+452
+358
+421
+26%
+7%
+Deployed Hash Rate1
+11.4 EH/s
+10.7 EH/s 2
+6.7 EH/s
+7%
+70%
+Deployed Miners1
+92,944
+86,674 2
+52,428
+7%
+77%
+Power Credits3
+$0.3 million 5
+$1.1 million 5
+$0.2 million
+-73%
+50%
+"""
+    for text in (rows, lines):
+        got = figures(text)
+        expect(got, "2023-11", btc_produced="452", deployed_ehs="11.4", power_credits_usd="300000")
+        expect(got, "2023-10", btc_produced="358", deployed_ehs="10.7", power_credits_usd="1100000")
+        expect(got, "2022-11", btc_produced="421", deployed_ehs="6.7", power_credits_usd="200000")
+        if text is lines:
+            expect(got, "2023-11", deployed_miners="92944")
+            expect(got, "2023-10", deployed_miners="86674")
+            expect(got, "2022-11", deployed_miners="52428")
+        assert got == {}
+
+
+def test_the_mark_of_the_first_note_is_no_value_of_the_last_row() -> None:
+    text = """|
+Metric
+|December 2023
+|November 2023
+|
+Bitcoin Sold
+|1,111
+|911
+|
+Average Fleet Efficiency (J/TH)5
+|26.94
+|27.77
+|1
+|
+Bitcoin sold represents coins sold from the treasury of the company in the month
+"""
+    got = figures(text)
+    expect(got, "2023-12", btc_sold="1111", efficiency_j_th="26.94")
+    expect(got, "2023-11", btc_sold="911", efficiency_j_th="27.77")
+    assert got == {}

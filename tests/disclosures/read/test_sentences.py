@@ -244,3 +244,27 @@ def test_a_company_may_be_known_under_another_ticker() -> None:
     text = "Argo Blockchain plc June update\nIn May 2025, Argo mined 47 Bitcoin. Its rival Riot mined 514 BTC.\n"
     reading = read(text, published=PUBLISHED, issuer="ARBK")
     assert {(f.issuer, f.field, int(f.value)) for f in reading.facts} == {("ARBK", "btc_produced", 47)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Wren Compute Q2 2024 highlights\nOur fleetwide active hash rate has reduced to approximately 355 PH/s of bitcoin mining.",
+        "Wren Compute, a bitcoin miner, reported an increase in production in 2023, with a total of 5,626 BTC mined.",
+        "Wren Compute underclocked some of its bitcoin machines in September 2023, to 80 TH/s per machine at an efficiency level of 26.3 J/TH.",
+        "Wren Compute mined a net total of 125.1 Bitcoins over the seven months ending July 31, 2024.",
+        "Wren Compute mined a total of 854.5 BTC in April and May 2024.",
+        "In April 2024 one transaction of the bitcoin pool generated a fee of 0.85 BTC.",
+        "The new site supports hashrate growth from 4.6 EH/s to 8.1 EH/s for the bitcoin miner in August 2024.",
+    ],
+)
+def test_what_dates_no_month_or_is_no_figure_of_the_fleet(text: str) -> None:
+    assert figures(text, published="2024-08-29") == {}
+
+
+def test_a_quarter_is_named_by_its_last_month() -> None:
+    text = "Wren Compute update for August 2022. In the June quarter, Wren sold 161 bitcoin. Last month, Wren mined 63 bitcoin."
+    assert figures(text, published="2022-09-08") == {
+        ("2022Q2", "btc_sold"): "161",
+        ("2022-08", "btc_produced"): "63",
+    }

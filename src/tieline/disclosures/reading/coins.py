@@ -146,6 +146,8 @@ def coins_role(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         re.IGNORECASE,
     ):
         return "btc_held_end", STRONG
+    if re.search(r"\b(?:fees? of|run[- ]rate of)\s*(?:approximately |about |over |only )?$", left, re.IGNORECASE):
+        return None  # `generated a fee of 0.85 BTC`, `a run rate of over 120 coins`
     if re.match(r"\s*(?:대비|보다|에서|から(?!の)|より|と比)", right):
         return None  # `322 BTC 대비 48% 증가`: what is compared with
     if re.match(r"\W*(?:この|同)(?:合弁)?事業|\W*合弁|\W*(?:该|該)?合资", sentence):

@@ -101,6 +101,9 @@ def _dateline(text: str) -> tuple[int, int] | None:
     return (dates[0].year or 0, dates[0].month) if dates else None
 
 
+_YEAR_TOLD = re.compile(r"\b(?:in|for|during|throughout|fiscal|calendar year|full year) (20[12]\d)\b(?![-/])")
+
+
 def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[str | None, tuple[int, int] | None]:
     body = text[:60_000]
     every = [as_heading(p) if _in_heading(body, p) else p for p in _by_line(body)]
@@ -119,6 +122,9 @@ def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[
     if before is not None:
         bare = {p.month for p in own if p.year is None and p.kind in ("month", "date")}
         reference = (int(before[:4]), int(before[5:]))
+        told = {m[1] for m in _YEAR_TOLD.finditer(body)}
+        if told and not (months or bare) and before[:4] not in told:
+            return None, reference  # a report on a year that is over, which names no month
         if not (months or bare) and any(p.kind == "quarter" and p.year is not None and p.start < 300 for p in own):
             return None, reference  # a quarter's report that names no month
         if not (months[before] or int(before[5:]) in bare or months) and _of_a_day(body, own, date):

@@ -17,7 +17,7 @@ from tieline.disclosures.reading.spots import COMPARISON, Spot
 from tieline.disclosures.reading.tabular import key_of
 
 _PRIOR_MONTH = re.compile(
-    r"\b(?:previous|prior|last|preceding) month|\b(?:a|one) month (?:earlier|ago|before|prior)|\bthe month (?:before|prior)|month[- ]over[- ]month|month[- ]on[- ]month|\bm/m\b|\bmom\b|vormonat|mois précédent|mes anterior|mese precedente|上月|前月|环比",
+    r"\b(?:previous|prior|last|preceding) month|\b(?:a|one) month (?:earlier|ago|before|prior)|\bthe month (?:before|prior)|month[- ]over[- ]month|month[- ]on[- ]month|\bm/m\b|\bmom\b|vormonat|mois précédent|mes anterior|mes pasado|mese (?:precedente|scorso)|mois dernier|mês (?:passado|anterior)|letzten monat|上月|前月|环比",
     re.IGNORECASE,
 )
 _PRIOR_YEAR = re.compile(

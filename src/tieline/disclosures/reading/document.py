@@ -107,9 +107,17 @@ def normalise(text: str) -> str:
     text = re.sub(
         r"(?m)^\|[ \t]*(?=(?:[^|\s]+[ \t]+){7}[^|\n]*$)", "\n", text
     )  # a layout table's bar before a sentence
+    text = _MARK_BEHIND.sub(lambda m: " " * len(m[0]), text)
     text = unglue(_separated(text))
     text = re.sub(r"[^\S\n]{2,}", "  ", text)
     return re.sub(r"\n{3,}", "\n\n", text)
+
+
+_MARK_BEHIND = re.compile(
+    r"(?<=million)\d(?=[\s|]|$)"
+    r"|(?m:(?<=EH/s) \d$|(?<=PH/s) \d$|(?<=million) \d$|(?<=^\d\d\d,\d\d\d) \d$|(?<=^\d\d,\d\d\d) \d$|(?<=^\d,\d\d\d) \d$)"
+)
+"""A footnote digit behind a value: `$0.2 million5`, and at the end of a line `11.7 EH/s 2`, `106,674 2`."""
 
 
 def _separated(text: str) -> str:

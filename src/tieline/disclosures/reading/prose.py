@@ -69,6 +69,8 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
         if not _WORTH.search(text, start, end):
             continue
         marks = periods(text, start, end)
+        if not marks and _OF_THE_MONTH.match(text, start, end):
+            carried = None
         if not marks and _QUARTERLY.search(text, start, end):
             carried = quarter or "none"
         elif not marks and _YEAR_ALONE.search(text, start, end) and not w.YTD.search(text, start, end):
@@ -98,6 +100,8 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
     return out
 
 
+_OF_THE_MONTH = re.compile(r"\W*(?:Last|This) month\b|\W*(?:In|During|For) the month\b")
+"""A sentence that comes back from a quarter to the document's month."""
 _GOES_ON = re.compile(r"\s*(?:Furthermore|Moreover|Additionally|In addition|Besides)\b")
 """A paragraph that speaks of the period of the one before."""
 _ENDED = re.compile(r"\b(?:quarter|three months) ended [A-Z][a-z]+ \d{1,2}, 20\d\d\b")
@@ -292,7 +296,10 @@ def _told_before(
     ):
         return "sale_proceeds_usd", MEDIUM
     told = [c for c in previous if c.field in ("btc_produced", "btc_held_end", "btc_sold", "avg_btc_per_day")]
-    if spot.q.unit == "BTC" and spot.compared and i < 2 and _SAME_THING.match(sentence) and told and not any(roles):
+    coins = spot.q.unit == "BTC" or (
+        spot.q.unit is None and told and told[0].value / 5 < spot.q.value < told[0].value * 5 and spot.q.decimals == 0
+    )
+    if coins and spot.compared and i < 2 and _SAME_THING.match(sentence) and told and not any(roles):
         return told[0].field, MEDIUM  # `This is a 12% decrease from May's 514 BTC`
     return None
 
