@@ -115,7 +115,8 @@ def normalise(text: str) -> str:
 
 _MARK_BEHIND = re.compile(
     r"(?<=million)\d(?=[\s|]|$)"
-    r"|(?m:(?<=EH/s) \d$|(?<=PH/s) \d$|(?<=million) \d$|(?<=^\d\d\d,\d\d\d) \d$|(?<=^\d\d,\d\d\d) \d$|(?<=^\d,\d\d\d) \d$)"
+    r"|(?m:(?<=EH/s) \d$|(?<=PH/s) \d$|(?<=million) \d$)"
+    r"|(?m:(?<=^\d\d\d,\d\d\d) \d$|(?<=^\d\d,\d\d\d) \d$|(?<=^\d,\d\d\d) \d$)"
 )
 """A footnote digit behind a value: `$0.2 million5`, and at the end of a line `11.7 EH/s 2`, `106,674 2`."""
 
