@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("tieline.cli.replay", "Run recorded days through the same code on simulated time."),
     "plan": ("tieline.cli.plan", "Print what each site is asked to do, and why."),
     "backtest": ("tieline.cli.backtest", "Compare dispatch policies on recorded days."),
-    "commit": ("tieline.cli.commit", "Answer whether an offered grid commitment can be kept."),
+    "commit": ("tieline.cli.commit", "Check, accept, call and release grid commitments."),
     "update": ("tieline.cli.update", "The monthly production update, from the books."),
     "books": ("tieline.cli.books", "Entries, balances, lots and invoices."),
     "gateway": ("tieline.cli.gateway", "Run the OpenAI-compatible door alone, before any engines."),

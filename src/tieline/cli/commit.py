@@ -1,7 +1,7 @@
 """`tieline commit check`: whether an offered grid commitment can be kept, and pays.
 
-Reads a data folder (what stands, what is known, what is sold already) and changes nothing: accepting is the
-operator's. With `--data` it is asked of recorded days, a day before the offer begins.
+Reads a data folder (what stands, what is known, what is sold already) and changes nothing; what becomes of an offer
+then is in `commit_act`. With `--data` it is asked of recorded days, a day before the offer begins.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import msgspec
 from tieline import records
 from tieline.app.appraise import Answer, Broken, Kept, Offer, appraise
 from tieline.app.core_part import dispatch_settings
+from tieline.books.baselines import BASELINES
+from tieline.cli.commit_act import accept, call, list_, release
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.clock import Interval, parse_utc
 from tieline.dispatch import Outlook, Settings
@@ -63,6 +65,10 @@ class CannotTellError(click.ClickException):
 @click.group()
 def commit() -> None:
     """Grid commitments: reserves and demand response."""
+
+
+for one_command in (accept, call, release, list_):
+    commit.add_command(one_command)
 
 
 @commit.command("check")
@@ -165,6 +171,8 @@ def offer_of(text: OfferText, number: int, now: datetime | None) -> Offer:
         raise OfferError(f"{name}: response_s is {text.response_s}; give seconds from 0 up")
     if not 0.0 <= text.deployed_share_of_hours <= 1.0:
         raise OfferError(f"{name}: deployed_share_of_hours is {text.deployed_share_of_hours}; give a share, 0 to 1")
+    if text.baseline not in BASELINES:
+        raise OfferError(f"{name}: baseline is {text.baseline!r}; write one of: {', '.join(BASELINES)}")
     at = _time(text.begin, name, "from")
     if (text.until is None) == (text.hours is None):
         raise OfferError(f"{name}: give either hours or until")
@@ -212,6 +220,12 @@ def _sold(offer: Commitment, megawatts: float, number: int) -> Commitment:
 
 
 # --- where what is known comes from ------------------------------------------
+
+
+def answers(folder: Path, offers: Sequence[Offer]) -> tuple[list[Answer], bool]:
+    """What `check` says of each, and whether one cannot be kept."""
+    found = _from_store(folder, offers, ())
+    return found, any(isinstance(one, Broken) for one in found)
 
 
 def _from_store(folder: Path, offers: Sequence[Offer], sold: Sequence[Commitment]) -> list[Answer]:
