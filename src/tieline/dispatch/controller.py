@@ -23,9 +23,10 @@ from tieline.dispatch.foretell import expectations
 from tieline.dispatch.gpu import load_table
 from tieline.dispatch.horizon import Grid, grid
 from tieline.dispatch.outlook import Outlook, SiteView
-from tieline.dispatch.plan import Decision, Target, plan_site
+from tieline.dispatch.plan import Decision, plan_site
 from tieline.dispatch.policy import Memory, Wish, decide, remember
 from tieline.dispatch.promises import floor_w, unmet
+from tieline.dispatch.reasons import Target
 from tieline.dispatch.serve import Serving, serve
 from tieline.dispatch.serving import Room, Wanted, assign
 from tieline.dispatch.settings import Settings

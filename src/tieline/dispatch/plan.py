@@ -13,30 +13,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tieline.dispatch.bids import GroupBid, Step, rig_group_bid
+from tieline.dispatch.bids import GroupBid, rig_group_bid
 from tieline.dispatch.contracts import PowerCost
 from tieline.dispatch.gpu import GpuTable
 from tieline.dispatch.outlook import SiteView
+from tieline.dispatch.reasons import (
+    EPS_W,
+    Target,
+    limit_reason,
+    more,
+    mw,
+    rest_reason,
+    rounded,
+    run_reason,
+    shares_words,
+)
 from tieline.dispatch.serving import Wanted
 from tieline.dispatch.settings import Settings
-from tieline.fleet import Feeder, NodeGroup, RigGroup
+from tieline.fleet import NodeGroup, RigGroup
 from tieline.fleet.physics import GPU_AUX, aux_share, derate
 from tieline.records import Reason, Setpoint
-
-# Below this a remainder is rounding, not power.
-_EPS_W = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What look-ahead asks of a rig group: the share that runs, how the rest rests, and what it weighed."""
-
-    run: float
-    rest: str
-    stay_usd: float  # what running on is worth over resting, over the horizon
-    start_usd: float
-    floor: float = 0.0  # share that must run because it is promised
-    above_by_strike: bool = False  # only the floor is given: above it the strike decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +159,7 @@ def plan_site(
             chosen.update(_clear(view, [group], bids, cost, drawn, alone, last, restore_w, targets))
             fill, reason = chosen[group.id]
             power_w = fill.power_w(bids[group.id])
-            chosen[group.id] = (fill, _more(reason, f"; refused its last order, counts at {_mw(observed_w)}"))
+            chosen[group.id] = (fill, more(reason, f"; refused its last order, counts at {mw(observed_w)}"))
             room.take(group.feeder, max(observed_w, power_w))
             drawn += max(observed_w, power_w)
         free = [g for g in groups if g.id not in chosen]
@@ -173,8 +169,8 @@ def plan_site(
         bid, extra = bids[group.id], stuck[group.id]
         power_w = fill.power_w(bid)
         if extra > 0:
-            words = f"; {view.stuck_share:.0%} of the rigs do not obey and count at {_mw(extra)}"
-            reason = _more(reason, words)
+            words = f"; {view.stuck_share:.0%} of the rigs do not obey and count at {mw(extra)}"
+            reason = more(reason, words)
         revenue = None if hashprice_usd is None else fill.usd_per_h(bid)
         net = None
         if revenue is not None and cost is not None:
@@ -187,8 +183,8 @@ def plan_site(
             expected_usd_per_h=net,
         )
     notes = [why_unknown] if unknown else []
-    if infeasible_w > _EPS_W:
-        notes.append(f"infeasible by {_mw(infeasible_w)}: what cannot be moved exceeds {worst}")
+    if infeasible_w > EPS_W:
+        notes.append(f"infeasible by {mw(infeasible_w)}: what cannot be moved exceeds {worst}")
     return Decision(
         tuple(points[u.id] for u in site.units), f"{by} (fallback)" if unknown else by, "; ".join(notes), infeasible_w
     )
@@ -202,7 +198,7 @@ def _held(view: SiteView, unit: RigGroup | NodeGroup) -> Setpoint | None:
     known = seen.power_w is not None
     power_w = seen.power_w if seen.power_w is not None else unit.rated_w * (1.0 + _aux(view, unit))
     words = "last known" if known else "rated, nothing was ever heard"
-    reason = Reason(rule="unreachable", text=f"{seen.held}: counts at {_mw(power_w)} ({words})")
+    reason = Reason(rule="unreachable", text=f"{seen.held}: counts at {mw(power_w)} ({words})")
     return Setpoint(unit_id=unit.id, target_w=round(max(0.0, power_w), 1), reason=reason)
 
 
@@ -213,8 +209,8 @@ def _overridden(
     most = unit.rated_w * (1.0 + _aux(view, unit))
     power_w = min(max(0.0, target_w), most, room.left(unit.feeder))
     text = f"held by {over.by} until {over.until:%m-%d %H:%M}: {over.why}"
-    if power_w < target_w - _EPS_W:
-        text += f" ({_mw(target_w)} asked, {_mw(power_w)} is what limits allow)"
+    if power_w < target_w - EPS_W:
+        text += f" ({mw(target_w)} asked, {mw(power_w)} is what limits allow)"
     reason = Reason(rule="override", text=text, limit_w=power_w)
     if isinstance(unit, NodeGroup):
         per_node = unit.gpu.rated_w * (1.0 + GPU_AUX)
@@ -244,7 +240,7 @@ def _serve(
         replicas = min(replicas, int(left / each + 1e-9))
         power_w = min(left, want.power_w(table, settings.interactive_batch, replicas))
         rule, bound = view.limit_rule, view.limit_w
-        text = f"{view.limit_note} leaves {_mw(left)}: {replicas} of {want.replicas} replicas"
+        text = f"{view.limit_note} leaves {mw(left)}: {replicas} of {want.replicas} replicas"
     tokens = table.tokens_per_s(settings.interactive_batch)
     per_replica = tokens if want.tokens_per_s is None else min(tokens, want.tokens_per_s / max(1, replicas))
     # Where a limit takes replicas, batch work waits: it is never at the cost of those who wait for an answer.
@@ -254,7 +250,7 @@ def _serve(
     bid = earns / (power_w / 1e6) if power_w > 0 else None
     price = None if cost is None else cost.price_usd_per_mwh
     net = None if price is None else round(earns - power_w * price / 1e6, 4)
-    reason = Reason(rule=rule, text=text, bid_usd_per_mwh=_r(bid), price_usd_per_mwh=_r(price), limit_w=bound)
+    reason = Reason(rule=rule, text=text, bid_usd_per_mwh=rounded(bid), price_usd_per_mwh=rounded(price), limit_w=bound)
     return Setpoint(
         unit_id=node.id,
         target_w=_down(power_w),
@@ -318,7 +314,7 @@ def _stack(
     for group in groups:
         price = flat_price if flat_price is not None else cost.marginal(load_w)
         target = None if targets is None else targets.get(group.id)
-        why[group.id] = _rest_reason(view, bids[group.id], price, target)
+        why[group.id] = rest_reason(view, bids[group.id], price, target)
         # What is promised runs before all else, whatever its bid.
         promised = -1e9 if target is not None and target.floor > 0 else 0.0
         steps.extend(
@@ -346,29 +342,29 @@ def _stack(
             if flat_price is None and 0 < below < ask_w and step.bid_usd_per_mwh <= cost.price_usd_per_mwh:
                 ask_w = below
         take = min(ask_w, room.left(group.feeder))
-        bound = "limit" if take < ask_w - _EPS_W else ""
-        if rise_w is not None and take > max(0.0, rise_w) + _EPS_W:
+        bound = "limit" if take < ask_w - EPS_W else ""
+        if rise_w is not None and take > max(0.0, rise_w) + EPS_W:
             take, bound = max(0.0, rise_w), "restore"
         fill[n] = take / step.power_w
         room.take(group.feeder, take)
         load_w += take
         if rise_w is not None:
             rise_w -= take
-        if take < step.power_w * cap - _EPS_W or take <= 0:
+        if take < step.power_w * cap - EPS_W or take <= 0:
             blocked.add(name)
-        words = _words(Fill(rest[name], tuple(fill)).shares(bid))
+        words = shares_words(Fill(rest[name], tuple(fill)).shares(bid))
         if bound == "limit":
             power_w = Fill(rest[name], tuple(fill)).power_w(bid)
-            why[name] = _limit_reason(view, group, step, power_w, price)
+            why[name] = limit_reason(view, group, step, power_w, price)
         elif bound == "restore":
             why[name] = Reason(
                 rule="restore",
                 text=f"{step.bid_usd_per_mwh:.2f} beats {price:.2f} USD/MWh, but load comes back in stages: {words}",
-                bid_usd_per_mwh=_r(step.bid_usd_per_mwh),
-                price_usd_per_mwh=_r(price),
+                bid_usd_per_mwh=rounded(step.bid_usd_per_mwh),
+                price_usd_per_mwh=rounded(price),
             )
         elif take > 0:
-            why[name] = _run_reason(view, step, price, words, target)
+            why[name] = run_reason(view, step, price, words, target)
     made = {name: Fill(rest[name], tuple(fill)) for name, fill in fills.items()}
     usd = sum(fill.usd_per_h(bids[name]) for name, fill in made.items()) - cost.usd_per_h(load_w)
     return {name: (fill, why[name]) for name, fill in made.items()}, usd
@@ -392,7 +388,7 @@ def _kept(
         before = None if last is None else last.get(group.id)
         asked = bid.rest_w if before is None else min(before.target_w, bid.full_w)
         floor_w = _floor_of(bid, targets.get(group.id) if targets is not None else None)
-        promised = floor_w > asked + _EPS_W
+        promised = floor_w > asked + EPS_W
         asked = max(asked, floor_w)
         power_w = min(asked, room.left(group.feeder))
         room.take(group.feeder, power_w)
@@ -405,9 +401,9 @@ def _kept(
                 f"{settings.rest_mode}, nothing was decided before" if before is None else "last decision kept"
             )
         if promised:
-            rule, text = "commitment", f"{text}; a reserve sold must be drawing {_mw(floor_w)} here"
-        if power_w < asked - _EPS_W:
-            rule, text = view.limit_rule, f"{text}; {view.limit_note} allows {_mw(power_w)}"
+            rule, text = "commitment", f"{text}; a reserve sold must be drawing {mw(floor_w)} here"
+        if power_w < asked - EPS_W:
+            rule, text = view.limit_rule, f"{text}; {view.limit_note} allows {mw(power_w)}"
         found[group.id] = (_fill_of(bid, power_w), Reason(rule=rule, text=text, limit_w=view.limit_w))
     return found
 
@@ -418,7 +414,7 @@ def _floors(groups: list[RigGroup], bids: Mapping[str, GroupBid], floor_w: float
     left_w = floor_w
     for group in sorted(groups, key=lambda g: (g.rig.efficiency_j_th, g.id)):
         bid = bids[group.id]
-        if left_w <= _EPS_W or not bid.steps:
+        if left_w <= EPS_W or not bid.steps:
             continue
         whole_w = bid.rest_w + bid.steps[0].power_w
         share = min(1.0, left_w / whole_w)
@@ -453,63 +449,6 @@ def _fill_of(bid: GroupBid, power_w: float) -> Fill:
     return Fill(min(power_w, bid.rest_w), tuple(fills))
 
 
-def _words(shares: Mapping[str, float]) -> str:
-    return " and ".join(f"{s:.0%} {m}" if s < 0.9995 else m for m, s in shares.items())
-
-
-def _rest_reason(view: SiteView, bid: GroupBid, price: float, target: Target | None) -> Reason:
-    if not bid.steps:
-        hot = f" at {view.temp_c:.0f} C" if view.temp_c is not None else ""
-        return Reason(rule="derate", text=f"too hot to run{hot}: {bid.rest}", price_usd_per_mwh=_r(price))
-    best = bid.steps[0].bid_usd_per_mwh
-    rule, text = "strike", f"price {price:.2f} is not below the strike {best:.2f} USD/MWh: {bid.rest}"
-    if target is not None and best > price:
-        rule = "lookahead"
-        text = (
-            f"strike {best:.2f} is above price {price:.2f} USD/MWh, but not for long enough to earn a start of "
-            f"{target.start_usd:,.0f} USD: {bid.rest}"
-        )
-    return Reason(rule=rule, text=text, bid_usd_per_mwh=_r(best), price_usd_per_mwh=_r(price))
-
-
-def _run_reason(view: SiteView, step: Step, price: float, words: str, target: Target | None) -> Reason:
-    bid = step.bid_usd_per_mwh
-    rule, text = "strike", f"strike {bid:.2f} ({step.upper}) above price {price:.2f} USD/MWh: {words}"
-    if target is not None and bid <= price:
-        rule = "lookahead"
-        text = (
-            f"price {price:.2f} is above the strike {bid:.2f} USD/MWh, but running on is worth "
-            f"{target.stay_usd:,.0f} USD more than stopping; a start costs {target.start_usd:,.0f} USD: {words}"
-        )
-        if target.stay_usd <= 0:
-            rule = "minimum_up"
-            text = (
-                f"price {price:.2f} is above the strike {bid:.2f} USD/MWh; running on costs "
-                f"{-target.stay_usd:,.0f} USD, but these rigs started too short a time ago to stop: {words}"
-            )
-        if target.floor > 0:
-            rule, text = "commitment", f"a reserve sold must be drawing: {target.floor:.0%} runs; {words}"
-    if "last price" in view.price_note:
-        text += f" ({view.price_note})"
-    return Reason(rule=rule, text=text, bid_usd_per_mwh=_r(bid), price_usd_per_mwh=_r(price))
-
-
-def _limit_reason(view: SiteView, group: RigGroup, step: Step, power_w: float, price: float) -> Reason:
-    feeder: Feeder | None = next((f for f in view.site.feeders if f.id == group.feeder), None)
-    own = feeder is not None and feeder.limit_w < view.limit_w and power_w >= feeder.limit_w - 2 * _EPS_W
-    rule = "feeder" if own else view.limit_rule
-    what = f"feeder {group.feeder}" if own else view.limit_note
-    limit_w = feeder.limit_w if own and feeder is not None else view.limit_w
-    return Reason(
-        rule=rule,
-        text=f"{what} ({_mw(limit_w)}) leaves {_mw(power_w)}, though {step.bid_usd_per_mwh:.2f} beats "
-        f"{price:.2f} USD/MWh",
-        bid_usd_per_mwh=_r(step.bid_usd_per_mwh),
-        price_usd_per_mwh=_r(price),
-        limit_w=limit_w,
-    )
-
-
 def _refused_w(view: SiteView, group: RigGroup) -> float | None:
     seen = view.observed.get(group.id)
     return seen.power_w if seen is not None and seen.held == "refused" else None
@@ -519,24 +458,6 @@ def _aux(view: SiteView, unit: RigGroup | NodeGroup) -> float:
     return GPU_AUX if isinstance(unit, NodeGroup) else aux_share(view.site.cooling, view.temp_c)
 
 
-def _more(reason: Reason, words: str) -> Reason:
-    return Reason(
-        rule=reason.rule,
-        text=reason.text + words,
-        bid_usd_per_mwh=reason.bid_usd_per_mwh,
-        price_usd_per_mwh=reason.price_usd_per_mwh,
-        limit_w=reason.limit_w,
-    )
-
-
-def _mw(power_w: float) -> str:
-    return f"{power_w / 1e6:.3f} MW" if power_w < 1e7 else f"{power_w / 1e6:.1f} MW"
-
-
 def _down(power_w: float) -> float:
     """To a tenth of a watt, downwards: rounding never breaks a limit."""
     return math.floor(power_w * 10.0) / 10.0
-
-
-def _r(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
