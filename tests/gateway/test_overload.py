@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from tests.gateway.engines import Scripted
 from tests.gateway.rig import QUICK, Gateway, settings, start
 
 from tieline.gateway.settings import Key, Limits, Tenant, hash_key
+from tieline.store import Spool
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 4}
 
@@ -116,5 +119,21 @@ def test_calls_with_one_idempotency_key_at_once_are_one_call_and_one_bill(tmp_pa
                 engine.faults.status = None
                 await asyncio.sleep(1.1)
                 assert (await ask(gateway, "quiet", failing))[0] == 200
+
+    asyncio.run(body())
+
+
+def test_a_budget_holds_over_a_change_of_the_number_of_processes(tmp_path: Path) -> None:
+    async def body() -> None:
+        name = f"tenant:flood|{datetime.now(UTC):%Y-%m}"
+        for number in (0, 1):
+            spool = Spool(tmp_path / f"worker-{number}" / "usage.db")
+            spool.put(f"r{number}", b"{}", (name,), 40_000)
+            spool.close()
+        async with Scripted() as engine:
+            told = settings(engine.url, **two(budget_usd=Decimal(100_000) / 10**9))
+            async with start(told, tmp_path) as gateway:
+                assert (await ask(gateway, "flood", max_tokens=40))[0] == 429
+                assert (await ask(gateway, "flood", max_tokens=5))[0] == 200
 
     asyncio.run(body())

@@ -13,7 +13,8 @@ import logging
 import socket
 import ssl
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -91,7 +92,9 @@ async def serve(
     configured, folder = settings, shared or data
     made = OverlayFile(folder / KEYS_FILE)
     settings = over(configured, made.read())
-    svc = Service(settings, clock, spool, origin, leased=coordinator is not None)
+    # A gateway that had several processes before goes on from what those have spent.
+    others = {} if shared is not None else spent_before(data.glob("worker-*"))
+    svc = Service(settings, clock, spool, origin, leased=coordinator is not None, others=others)
     if settings.otel is not None:
         from tieline.gateway.traces import traced
 
@@ -166,6 +169,17 @@ async def serve(
         await asyncio.to_thread(spool.close)
         if svc.traces is not None:
             await asyncio.to_thread(svc.traces.close)
+
+
+def spent_before(folders: Iterable[Path]) -> dict[str, int]:
+    """What processes that no longer run have spent, from their disks. Raises StoreError."""
+    found: Counter[str] = Counter()
+    for folder in folders:
+        if (folder / "usage.db").exists():
+            spool = Spool(folder / "usage.db")
+            found.update(spool.totals())
+            spool.close()
+    return dict(found)
 
 
 async def _drain(svc: Service, server: asyncio.Server, drain_s: float) -> None:

@@ -10,7 +10,8 @@ import logging
 import os
 import secrets
 import ssl
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -64,14 +65,23 @@ class Service:
     """One per process."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, spool: Spool, source: str = "gateway", *, leased: bool = False
+        self,
+        settings: Settings,
+        clock: Clock,
+        spool: Spool,
+        source: str = "gateway",
+        *,
+        leased: bool = False,
+        others: Mapping[str, int] | None = None,
     ) -> None:
+        """`others`: what processes that no longer run have spent of the budgets, by their names."""
+        self._others = others or {}
         self.settings, self.clock, self.spool = settings, clock, spool
         self.loop = asyncio.get_running_loop()
         self.now: Callable[[], float] = self.loop.time
         self.log = logging.getLogger("tieline.gateway")
         self.book = Book(settings, leased=leased, at=self.loop.time())
-        self.book.turn(clock.now(), spool.totals())
+        self.book.turn(clock.now(), self.totals())
         self.stats = Stats()
         self.meter = Meter(spool, self.book, self.stats, clock, source)
         if settings.access_log:
@@ -134,6 +144,10 @@ class Service:
         if model is None and self.any_model and any(name in b.models for b in self.backends.values()):
             model = self.models[name] = Offer.of(Model(name=name))
         return model
+
+    def totals(self) -> dict[str, int]:
+        """What was spent of each budget, on disk."""
+        return dict(Counter(self.spool.totals()) + Counter(self._others))
 
     def included(self, offer: Offer) -> Offer:
         """The model for a request that its tenant's rental pays for."""
@@ -258,7 +272,7 @@ class Service:
     def adopt(self, settings: Settings) -> None:
         """Keys, tenants and limits as they are from now on."""
         self.settings = settings
-        self.book.adopt(settings, self.spool.totals(), self.loop.time())
+        self.book.adopt(settings, self.totals(), self.loop.time())
         if self.leases is not None:
             self.leases.turn()
         for door in self.doors:
@@ -363,7 +377,7 @@ class Service:
                 self._owed += self.rented.step(short, today, self.meter.source)
                 self._write_rent()
         if self.book.turned(today):
-            self.book.turn(today, self.spool.totals())
+            self.book.turn(today, self.totals())
             if self.leases is not None:
                 self.leases.turn()
 

@@ -73,11 +73,11 @@ async def supervise(settings: Settings, data: Path, count: int, stop: asyncio.Ev
 
 async def coordinate(settings: Settings, data: Path, path: Path) -> CoordinatorServer:
     """The budgets' coordinator for this machine's processes, and for other machines where it is told to listen.
-    Raises SettingsError, OSError."""
+    Raises SettingsError, OSError, StoreError."""
     coordinator = Coordinator(limits_of(over(settings, OverlayFile(data / KEYS_FILE).read())))
     for folder in data.glob("worker-*"):  # also those of an earlier, larger number
-        coordinator.known(folder.name, audit(data, folder.name) or {})
-    coordinator.known("alone", audit(data, ".") or {})  # before there were several processes here
+        coordinator.known(folder.name, app.spent_before([folder]))
+    coordinator.known("alone", app.spent_before([data]))  # before there were several processes here
     server = CoordinatorServer(coordinator, lambda name: audit(data, name), Remembered(data / "budgets.json"))
     if settings.coordination.listen:
         tls = listener_tls(settings.coordination)
