@@ -268,3 +268,32 @@ def test_a_quarter_is_named_by_its_last_month() -> None:
         ("2022Q2", "btc_sold"): "161",
         ("2022-08", "btc_produced"): "63",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Riot (NASDAQ : RIOT), une société de minage, a extrait 378 bitcoins en août 2024, contre 394 en juillet.",
+            {("2024-08", "btc_produced"): "378", ("2024-07", "btc_produced"): "394"},
+        ),
+        (
+            "La production quotidienne moyenne de bitcoins de la société a diminué en août 2024, passant de 12,94 en juillet à 12,43 en août.",
+            {("2024-07", "avg_btc_per_day"): "12.94", ("2024-08", "avg_btc_per_day"): "12.43"},
+        ),
+        (
+            "Riot gab bekannt, dass die Mining-Ausbeute im August 2024 228 BTC betrug und die Produktion im Juli 241 BTC.",
+            {("2024-08", "btc_produced"): "228", ("2024-07", "btc_produced"): "241"},
+        ),
+        (
+            "Das Halving am 20. April reduzierte die Blockbelohnung, was die Mining-Leistung im August 2024 von 900 auf rund 450 BTC pro Tag halbierte.",
+            {},
+        ),
+        (
+            "Riot reported growth for August 2024, with the month marking a new production high of 405 BTC.",
+            {("2024-08", "btc_produced"): "405"},
+        ),
+    ],
+)
+def test_comparisons_and_daily_averages_in_other_languages(text: str, expected: dict[tuple[str, str], str]) -> None:
+    assert figures(text, published="2024-09-05") == expected

@@ -81,7 +81,10 @@ def coins_role(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     if (
         w.FUTURE.search(left[-70:])
         or _EXPECTED.search(s.before[-110:])
-        or re.search(r"\b(?:high|record high|peak|low|maximum) of\s*$", left, re.IGNORECASE)
+        or (
+            re.search(r"\b(?:high|record high|peak|low|maximum) of\s*$", left, re.IGNORECASE)
+            and not re.search(r"\b(?:production|output) (?:high|record) of\s*$", left, re.IGNORECASE)
+        )
     ):
         return None
     if re.search(r"\b(?:high|highest|peak|maximum)\b[^,;]{0,30}$", left, re.IGNORECASE) and re.match(
@@ -138,6 +141,8 @@ def coins_role(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     if w.HELD.search(s.before) and re.search(r"\$[\d.,]+ ?(?:million|billion)[^.;]*\bincluding\s*$", s.before):
         return "btc_held_end", STRONG  # `$55.1 million in cryptocurrency assets, including 450 Bitcoins`
     cue = cue_in(left)
+    if cue == "btc_produced" and bare and w.PER_DAY.search(s.before) and w.AVERAGE.search(s.before) and s.q.decimals:
+        return "avg_btc_per_day", MEDIUM  # `la production quotidienne moyenne …, passant de 15,94`
     if cue == "btc_produced" and _ONE_SITE.match(sentence):
         return None
     if re.match(
@@ -206,8 +211,14 @@ def _attached(left: str) -> bool:
 
 
 def _per_day(sentence: str, s: Spot, left: str, right: str) -> bool:
+    if re.search(
+        r"halbier|\bhalv(?:ed|ing)\b|blockbelohnung|block reward|récompense|recompensa",
+        s.before + s.after[:60],
+        re.IGNORECASE,
+    ):
+        return False  # what the network pays
     if re.match(
-        r"\s*(?:\([^)]*\)\s*)?(?:were |was |are |is )?(?:self-)?(?:mined |produced |earned |generated )?(?:on average |each )?,?\s*(?:per (?:calendar |operating )?day|/ ?day|daily|a day|each day|every day|pro Tag|täglich|am Tag|par jour|por día|por dia|al día|al giorno|diari[oa]s?|в день|в сутки|/天|每天|/日)",
+        r"\s*(?:\([^)]*\)\s*)?(?:were |was |are |is )?(?:self-)?(?:mined |produced |earned |generated |minés |extraits |produits |minados |geschürft )?(?:on average |each )?,?\s*(?:per (?:calendar |operating )?day|/ ?day|daily|a day|each day|every day|pro Tag|täglich|am Tag|par jour|quotidien\w*|por día|por dia|al día|al giorno|diari[oa]s?|в день|в сутки|/天|每天|/日)",
         right,
         re.IGNORECASE,
     ):

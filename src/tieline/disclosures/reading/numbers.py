@@ -51,7 +51,7 @@ _UNITS: list[tuple[str, str, Decimal]] = [
         Decimal(1),
     ),
     (
-        r"(?:EH ?/ ?(?:s(?:ec(?:onde?|\.)?)?|秒)|EHs|Eh/s|eh/s|EH|[Ee]xa-?[Hh]ash(?:es)?(?: ?(?:/ ?s(?:econd)?"
+        r"(?:EH ?/ ?(?:s(?:ec(?:onde?|\.)?)?|秒)|EHs|Eh/s|eh/s|EH|[Ee]xa-?[Hh]ash(?:es|s)?(?: ?(?:/ ?s(?:econd)?"
         r"|per second|por segundo|pro Sekunde|par seconde|al secondo))?(?: \(EH/s\))?|艾哈希(?:/秒)?|エクサハッシュ)",
         "EH/s",
         Decimal(1),

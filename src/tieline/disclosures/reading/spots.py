@@ -21,7 +21,7 @@ _END = re.compile(
     r"(?<![A-Z][a-z])(?<!\bInc)(?<!\bCorp)(?<!\bLtd)(?<!\bApprox)(?<!\bapprox)(?<!\bvs)(?<!\bNo)(?<!\bJan)(?<!\bFeb)(?<!\bAug)(?<!\bSept)(?<!\bSep)(?<!\bOct)(?<!\bNov)(?<!\bDec)[.!?][\"')\]]*(?!\s+[\[(](?:US)?[$€£])(?!\s+(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\b)(?:\s+(?=[\"'(\[]?[A-ZÀ-ÞА-Я0-9$가-힣])|\s*$)|(?<=[a-z)])\.(?=[A-Z][a-z]+ )|[。！？；]|\.\.\.|;\s"
 )
 COMPARISON = re.compile(
-    r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from(?! (?:the |its |our )?(?:sales?|selling|mining|operations|power|energy)\b)|against|relative to|similar to|in line with|than|(?:increase|decrease|improvement|growth|gain|decline|drop|rise|reduction)s?,? (?:over|on)|gegenüber|nach|ante|前月|上月|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比(?!特)",
+    r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from(?! (?:the |its |our )?(?:sales?|selling|mining|operations|power|energy)\b)|against|relative to|similar to|in line with|than|(?:increase|decrease|improvement|growth|gain|decline|drop|rise|reduction)s?,? (?:over|on)|gegenüber|verglichen mit|im vergleich zu|nach|ante|前月|上月|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比(?!特)",
     re.IGNORECASE,
 )
 _SPLIT = re.compile(
@@ -232,13 +232,13 @@ def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
             a.unit == "BTC"
             and b.unit is None
             and re.fullmatch(
-                r"[^.;]{0,70}\b(?:versus|vs\.?|compared (?:to|with)|from|against)\s*(?:the |just |only |about )?(?:[A-Z][a-z]+'s )?",
+                r"[^.;]{0,70}\b(?:versus|vs\.?|compared (?:to|with)|from|against|contre|gegenüber|frente a|contra)\s*(?:the |just |only |about |los |les )?(?:[A-Z][a-z]+'s )?",
                 text[a.end : b.start],
             )
             and (
                 re.search(r"'s $", text[a.end : b.start])
                 or re.match(
-                    r"\)?\s*(?:mined |produced |sold |held )?(?:in|for|during|at the end of|as of|a month|the month|\()\s?",
+                    r"\)?\s*(?:mined |produced |sold |held )?(?:in|for|during|at the end of|as of|a month|the month|en|im|em|\()\s?",
                     text[b.end : b.end + 26],
                 )
             )

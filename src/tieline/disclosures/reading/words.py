@@ -30,7 +30,7 @@ PRODUCED = _p(
     r"\b(?:self[- ]?|net )?(?:mined|produced|earned|generated|minted)\b", r"\bproduc(?:tion|ed|es|ing|e)\b", r"\bmines\b",
     r"\boutput\b", r"\bmining of\s*$", r"\bmining (?:a total of |approximately |about |roughly |nearly |just |only )?$", r"\bestrarre\b", r"\bprodurre\b", r"\bextraer\b", r"\bextraire\b", r"\bextraits?\b", r"\bmining total\b", r"\bmining (?:production|output|yield|results?)\b", r"\bearnings in btc", r"\bbtc (?:mining )?rewards?\b",
     r"\bself-?mining (?:bitcoin|btc)\b", r"\bbitcoin (?:from )?(?:self-?)?mining(?! (?:cost|revenue|fleet|hash|capacity|update|compan|machine|rig|operation|site|facilit))\b",
-    r"\bgeschürft\w*", r"\bschürf(?:te|ten|t)?\b", r"\bgemined\w*", r"\bproduzier\w*", r"\bproduktion\b", r"\bgefördert\w*", r"\bgewonnen\w*", r"\bgeminte\w*", r"\bförderung\b",
+    r"\bgeschürft\w*", r"\bschürf(?:te|ten|t)?\b", r"\bgemined\w*", r"\bproduzier\w*", r"\bproduktion\b", r"\bgefördert\w*", r"\bgewonnen\w*", r"\bgeminte\w*", r"\bförderung\b", r"\bausbeute\b",
     r"\bmin[éa]s?\b(?! de)", r"\bmin[ée]e?s\b", r"\bproduit[es]*\b", r"\bextrait[es]*\b",
     r"\bminad[oa]s?\b", r"\bminando\b", r"\bprodu(?:c|z)(?:iendo|endo|indo)\b", r"\bmin[óo]\b", r"\bprodu(?:jo|cid[oa]s?|cción|ção|ziu|zid[oa]s?)\b", r"\bextra[íj]\w*", r"\bminerad[oa]s?\b", r"\bminerou\b",
     r"\bprodott[oi]\b", r"\bprodu(?:zione|sse)\b", r"\bminat[oi]\b", r"\bestratt[oi]\b",
@@ -46,7 +46,7 @@ SOLD = _p(
 HELD = _p(
     r"\bheld\b", r"\bholds?\b", r"\bholdings?\b", r"\bhodl\w*", r"\btreasury\b", r"\breserves?\b", r"\bbalance\b(?! sheet)", r"\bbalance sheet\b",
     r"\binventory\b", r"\bowned\b", r"\bowns\b", r"\bkept\b", r"\bkeeps\b", r"\bretain(?:s|ed)\b", r"\bin possesso\b", r"\bem posse\b", r"\ben (?:su )?poder\b", r"\bstockpile\b", r"\bstash\b", r"\bscort[ae]\b", r"\briserv[ae]\b", r"\bvorrat\b", r"\bin (?:our |its )?custody\b", r"\bposition\b",
-    r"\bbestand\b", r"\bbestände\b", r"\bhält\b", r"\bhielt\b", r"\bgehalten\w*", r"\bbesaß\b", r"\bbesitzt\b", r"\bbitcoin-bestand\w*",
+    r"\bbestand\b", r"\bbestände\b", r"\breserven\b", r"\bhält\b", r"\bhielt\b", r"\bgehalten\w*", r"\bbesaß\b", r"\bbesitzt\b", r"\bbitcoin-bestand\w*",
     r"\bdétenu\w*", r"\bdétient\b", r"\bdétenait\b", r"\bavoirs?\b", r"\btrésorerie\b", r"\btenencias?\b", r"\breservas?\b", r"\bmantiene\b", r"\bposee\b",
     r"\bposeía\b", r"\bten[íi]a\b", r"\btiene\b", r"\bcontaba con\b", r"\bavait\b", r"\bpossédait\b", r"\bpossède\b", r"\btinha\b", r"\btesorería\b", r"\bsaldo\b", r"\bdetenut\w*", r"\bdetiene\b", r"\bdetém\b", r"\bpossu[ií]\w*", r"\bdetinha\b", r"\btesouraria\b", r"\btesoreria\b",
     "баланс\\w*", "владе\\w*", "резерв\\w*", "хран\\w*",
@@ -147,7 +147,7 @@ HASHRATE = _p(r"\bhash ?-?rates?\b", r"\bhash power\b", r"\bcomput(?:ing|ational
               r"\bpotencia de hash\b", r"\bmining capacity\b", r"\bself-mining capacity\b", r"\bexa-?hash(?:es)?\b", r"\beh/s\b", r"\bph/s\b", r"хеш\w*", r"хэш\w*", "算力|哈希率|哈希", "ハッシュレート|ハッシュパワー|해시레이트")  # fmt: skip
 OPERATING = _p(r"\boperat(?:ing|ional)\b", r"\bonline\b", r"\brunning\b", r"\bactive\b", r"\brealis?z?ed\b", r"\bbetrieb\w*", r"\ben service\b", r"\bopérationnel\w*", r"\boperativ[oa]s?\b", r"\bem operação\b", r"\boperacional\b", r"\bhashing\b", "运营|運營|运行|在线|實際|实际|营运|操作", "稼働|運用|運営")  # fmt: skip
 RATED = _p(r"\bdeployed\b", r"\binstalled\b", r"\benergi[sz]ed\b", r"\bcapacity\b", r"\bnameplate\b", r"\bpeak\b", r"\bcurrent\b", r"\bactive\b", r"\brated\b", r"\btotal hash", r"\bplugged[- ]in\b",
-           r"\binstallier\w*", r"\bbereitgestellt\w*", r"\bkapazität\b", r"\binstallée?s?\b", r"\bdéployée?s?\b", r"\bcapacité\b", r"\bcapacità\b", r"\binstalad[oa]s?\b", r"\bdesplegad[oa]s?\b", r"\bcapacidad\b", r"\bcapacidade\b", r"\bimplantad[oa]\b", r"\binstallat[oa]\b",
+           r"\binstallier\w*", r"\bbereitgestellt\w*", r"\beingesetzt\w*", r"\bkapazität\b", r"\binstallée?s?\b", r"\bdéployée?s?\b", r"\bcapacité\b", r"\bcapacità\b", r"\binstalad[oa]s?\b", r"\bdesplegad[oa]s?\b", r"\bcapacidad\b", r"\bcapacidade\b", r"\bimplantad[oa]\b", r"\binstallat[oa]\b",
            "部署|已部署|装机|裝機|安装|安裝|总算力|總算力|已安装", "設置|導入|配備|설치")  # fmt: skip
 MONTH_END = _p(r"\bmonth[- ]end\b", r"\bend of (?:the )?(?:month|period|quarter)\b", r"\bat (?:the )?end\b", r"\bby the end\b", r"\bas (?:of|at)\b", r"\bended\b", r"\bmonatsende\b", r"\bende\b", r"\bfin de mes\b", r"\bfin du mois\b", r"\bfin du\b", r"\bfim do mês\b", r"\ba finales\b", "月末|月底|截至|期末")  # fmt: skip
 MANAGED = _p(
