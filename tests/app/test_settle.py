@@ -9,6 +9,7 @@ import pytest
 
 from tieline import config as configuration
 from tieline import records
+from tieline.app.events import newest_promises
 from tieline.app.month import books_of, update_of
 from tieline.app.settle import Settler
 from tieline.cli.update import as_text
@@ -181,3 +182,22 @@ def test_a_promise_that_ended_is_settled_booked_and_in_the_month() -> None:
     assert made.figure("grid_paid").value == "23.20"
     assert made.figure("grid_penalties").value == "500.00"
     assert "Grid penalties" in as_text(made, "one")
+
+
+def test_a_promise_let_go_is_paid_until_then_and_one_that_stands_again_in_whole() -> None:
+    def told(status: str, at: datetime) -> Commitment:
+        return Commitment(
+            at=T0, known_at=at, source="test", kind="measured", commitment_id="c-1", site_id="a", product="reserve",
+            until=T0 + HOUR, power_w=1e6, response_s=600, capacity_usd_per_mw_h=10.0, status=status,
+        )  # fmt: skip
+
+    history = [told("accepted", T0 - HOUR), told("released", T0 + HOUR / 2)]
+    assert [p.until for p in newest_promises(history)] == [T0 + HOUR / 2]
+    again = [*history, told("accepted", T0 + HOUR / 2 + timedelta(microseconds=1))]
+    assert [p.until for p in newest_promises(again)] == [T0 + HOUR]
+    assert newest_promises([told("accepted", T0 - HOUR), told("released", T0 - HOUR / 2)]) == []
+    store, settler = world(range(0, 120, 5))
+    store.append(history)
+    for minutes in range(0, 120, 5):
+        settler.step(T0 + timedelta(minutes=minutes))
+    assert [p.paid_usd for p in store.between(Performance, T0, T0 + HOUR)] == [Decimal("5.00")]

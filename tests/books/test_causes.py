@@ -127,6 +127,13 @@ def test_load_that_comes_back_in_stages_is_short_for_what_had_shed_it():
     assert shares(why(plan(2e6, "restore"), 2e6, before=memory)) == {"economic": 1.64}
 
 
+def test_a_reflex_that_brings_load_back_after_a_call_is_the_calls():
+    over = order(f"{CALLED}c-1", 1e6)
+    over = over.__class__(**{n: getattr(over, n) for n in over.__struct_fields__} | {"until": T0 - FIVE_MINUTES})
+    total = why(plan(RATED_W, "strike"), 2e6, [reflex(2e6, "order")], [over])
+    assert shares(total) == {"commitment": 1.64}
+
+
 def test_what_was_not_heard_is_in_no_figure_but_its_own():
     total = why(plan(1e6, "strike"), None)
     made = shortfall(total, "a", NOW, NETWORK, 1.0, "test", "estimated")

@@ -87,6 +87,19 @@ def test_a_promise_is_accepted_called_and_released_by_someone(core, monkeypatch)
     assert "no promise 'r-1' stands" in run(core, "release", "r-1")[1]
 
 
+def test_a_call_may_end_while_its_promise_stands(core, monkeypatch):
+    run(core, "accept", offers(core, 12))
+    at(core, monkeypatch, 7.0)
+    run(core, "call", "r-1", "--minutes", "30")
+    at(core, monkeypatch, 7.4)
+    code, out = run(core, "release", "r-1", "--stands")
+    assert (code, out) == (0, "released: r-1, which stands until 2026-08-20 22:00 UTC\n")
+    last = [r for r in core.told if isinstance(r, Commitment)][-1]
+    assert (last.status, last.until) == ("accepted", T0 + 10 * HOUR)
+    at(core, monkeypatch, 8.0)
+    assert run(core, "call", "r-1")[0] == 0  # and may be called again
+
+
 def test_what_cannot_be_kept_is_not_accepted_unless_told_to(core):
     code, out = run(core, "accept", offers(core, 70))
     assert code == 1

@@ -35,6 +35,7 @@ def promise(status: str, known_at: datetime, power_w: float = 6e6) -> Commitment
 def played(data_folder: Path) -> tuple[Report, Store]:
     told = [
         promise("accepted", DAY - timedelta(hours=1)), promise("deployed", CALL), promise("released", RELEASE),
+        promise("accepted", RELEASE + timedelta(microseconds=1)),  # the call ends, the promise stands
     ]  # fmt: skip
     plain = asked(data_folder, DAY + timedelta(hours=6), DAY + timedelta(hours=16))
     return asyncio.run(replay_kept(replace(plain, records=[*plain.records, *told])))

@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
+import msgspec
+
 from tieline.app.truth import Truth
 from tieline.books.baselines import BASELINES, BEFORE_AFTER, TEN_OF_TEN
 from tieline.books.causes import CALLED, Lost, add_interval, calls_of, shortfall
@@ -223,9 +225,16 @@ def newest(orders: Iterable[Instruction]) -> list[Instruction]:
 
 
 def newest_promises(told: Iterable[Commitment]) -> list[Commitment]:
-    """Each promise that was accepted, as it was accepted."""
-    held = {c.commitment_id: c for c in sorted(told, key=lambda c: c.known_at, reverse=True) if c.status == "accepted"}
-    return sorted(held.values(), key=lambda c: (c.at, c.commitment_id))
+    """Each promise that was accepted, as it was accepted last; one that was let go ends there."""
+    held: dict[str, Commitment] = {}
+    for one in sorted(told, key=lambda c: c.known_at):
+        if one.status == "accepted":
+            held[one.commitment_id] = one
+        elif one.status == "released" and one.commitment_id in held:
+            before = held[one.commitment_id]
+            until = max(before.at, min(before.until, one.known_at))
+            held[one.commitment_id] = msgspec.structs.replace(before, until=until)
+    return sorted((c for c in held.values() if c.at < c.until), key=lambda c: (c.at, c.commitment_id))
 
 
 def _in_force(plans: Sequence[Plan], interval: Interval) -> Plan | None:

@@ -220,8 +220,11 @@ def _of_order(order: Instruction | None) -> Cause:
 
 
 def _lowest(site_id: str, interval: Interval, orders: Sequence[Instruction]) -> Instruction | None:
-    mine = [o for o in orders if o.site_id == site_id and o.at < interval.end and o.until > interval.start]
-    return min(mine, key=lambda o: (o.limit_w, o.instruction_id), default=None)
+    """The order that binds; where none does, the last that ended: a site's reflex brings load back in stages for it."""
+    begun = [o for o in orders if o.site_id == site_id and o.at < interval.end]
+    mine = [o for o in begun if o.until > interval.start]
+    last = max(begun, key=lambda o: (o.until, o.instruction_id), default=None)
+    return min(mine, key=lambda o: (o.limit_w, o.instruction_id), default=last)
 
 
 def _reflex(

@@ -92,11 +92,32 @@ def call(name: str, data_dir: Path, by: str, minutes: float | None) -> None:
 @click.argument("name")
 @data_dir
 @signed
-def release(name: str, data_dir: Path, by: str) -> None:
-    """The promise NAME binds no more: a call of it ends, or it is let go before its end."""
+@click.option("--stands", is_flag=True, help="Only its call ends: the promise binds again for the rest of its time.")
+def release(name: str, data_dir: Path, by: str, stands: bool) -> None:
+    """The promise NAME binds no more and is paid until now; a call of it ends."""
     now = config_and_now(data_dir)[1]
-    tell(data_dir, _told(_one(data_dir, name, now), "released", now, by))
-    click.echo(f"released: {name}")
+    promise = _one(data_dir, name, now)
+    batch = _told(promise, "released", now, by)
+    if stands:
+        whole = accepted(data_dir, name, now) or promise
+        batch += _told(whole, "accepted", now + timedelta(microseconds=1), by)
+    tell(data_dir, batch)
+    click.echo(f"released: {name}" + (f", which stands until {promise_end(batch)} UTC" if stands else ""))
+
+
+def accepted(folder: Path, name: str, now: datetime) -> Commitment | None:
+    """The promise as it was accepted: a call may have been given an end of its own."""
+    store = open_store(folder)
+    try:
+        told = store.between(Commitment, now - BACK, now + AHEAD, now=now)
+    finally:
+        store.close()
+    mine = [c for c in told if c.commitment_id == name and c.status == "accepted"]
+    return max(mine, key=lambda c: c.known_at, default=None)
+
+
+def promise_end(batch: list[AnyRecord]) -> str:
+    return next(f"{c.until:%Y-%m-%d %H:%M}" for c in reversed(batch) if isinstance(c, Commitment))
 
 
 @click.command("list")
