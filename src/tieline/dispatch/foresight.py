@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tieline.clock import micros
+from tieline.clock import Interval, micros
 from tieline.dispatch.arrays import Floats, Ints
 from tieline.dispatch.asked import asked_paths
 from tieline.dispatch.deferred import Lot
@@ -74,14 +74,27 @@ class FromOutlook:
             if name is None or name not in self.outlook.temp_slots:
                 continue
             if name not in cache:
-                cache[name] = paths_of(self.outlook.temp_slots[name], name, steps, 1, self.forecaster)[:, 0]
+                cache[name] = self._hourly(self.outlook.temp_slots[name], name, steps)
             out[:, n] = cache[name] + site.temp_offset_c
             if site.evaporative > 0.0 and name in self.outlook.wet_slots:
                 if name not in wet:
-                    wet[name] = paths_of(self.outlook.wet_slots[name], f"wet {name}", steps, 1, self.forecaster)[:, 0]
+                    wet[name] = self._hourly(self.outlook.wet_slots[name], f"wet {name}", steps)
                 help_c = site.evaporative * np.maximum(0.0, cache[name] - wet[name])
                 out[:, n] -= np.nan_to_num(help_c)
         return out
+
+    def _hourly(self, slots: Slots, name: str, steps: Grid) -> Floats:
+        """(T,) one path of an hourly series, worked out by the hour and kept while nothing new is known."""
+        start = Interval.holding(steps.start, timedelta(hours=1)).start
+        count = int((steps.offset_s[-1] + steps.length_s[-1]) // 3600) + 2
+        key = (slots.version, micros(start), count)
+        kept = self.outlook.worked_out.get(name)
+        if kept is None or kept[0] != key:
+            hours = Grid(start, np.arange(count, dtype=np.intp) * 3600, np.full(count, 3600, dtype=np.intp))
+            kept = (key, paths_of(slots, name, hours, 1, self.forecaster)[:, 0])
+            self.outlook.worked_out[name] = kept
+        late_s = (micros(steps.start) - micros(start)) // 1_000_000
+        return kept[1][(steps.middle_s + late_s) // 3600]
 
     def limits(self, steps: Grid) -> Floats:
         limit_w = [site.interconnect.limit_w for site in self.fleet.sites]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from tieline.dispatch.arrays import Floats
 from tieline.dispatch.deferred import Lot
 from tieline.dispatch.series import HISTORY, KEEP, Known, Series, Slots
 from tieline.dispatch.settings import Settings
@@ -108,6 +109,8 @@ class Outlook:
     wet_slots: dict[str, Slots] = field(default_factory=dict)
     demand_slots: dict[str, Slots] = field(default_factory=dict)
     backlogs: dict[str, Backlog] = field(default_factory=dict)
+    # What was worked out from a series, with what it was worked out from; asked each interval, new once an hour.
+    worked_out: dict[str, tuple[tuple[int, ...], Floats]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     _pending: list[tuple[datetime, int, Record]] = field(default_factory=list)
     _order: int = 0

@@ -93,8 +93,10 @@ class Slots:
     slot_s: int
     base: int | None = None
     values: Floats = field(default_factory=lambda: np.empty(0))
+    version: int = 0  # moves with all that is learned
 
     def learn(self, at: datetime, length: timedelta, value: float) -> None:
+        self.version += 1
         first = micros(at) // (self.slot_s * 1_000_000)
         count = max(1, round(length.total_seconds() / self.slot_s))
         size = _DAYS_KEPT * 86_400 // self.slot_s
