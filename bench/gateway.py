@@ -164,17 +164,23 @@ def _figure(case: str, own: list[dict[str, Any]], unit: list[dict[str, Any]]) ->
     base = [one["cpu_s"] * 1e6 / one[what] if one[what] else None for one in unit]
     ratios = [a / b for a, b in zip(each, base, strict=True) if a and b]
     known = [one for one in each if one is not None]
-    p50 = statistics.median(one["p50_ms"] or 0 for one in own)
+    p50, p99, unit_p50 = _median(own, "p50_ms"), _median(own, "p99_ms"), _median(unit, "p50_ms")
     return {
         "cpu_us": round(statistics.median(known), 2) if known else None,
         "ratio_to_nginx": round(statistics.median(ratios), 3) if ratios else None,
         "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)] if ratios else None,
         "per_s": round(statistics.median(one[what] / one["seconds"] for one in own), 1),
-        "p50_ms": round(p50, 3),
-        "p99_ms": round(statistics.median(one["p99_ms"] or 0 for one in own), 3),
-        "p50_over_nginx_ms": round(p50 - statistics.median(one["p50_ms"] or 0 for one in unit), 3),
+        "p50_ms": p50,
+        "p99_ms": p99,
+        "p50_over_nginx_ms": None if p50 is None or unit_p50 is None else round(p50 - unit_p50, 3),
         "errors": sum(one["errors"] for one in own),
     }
+
+
+def _median(samples: list[dict[str, Any]], name: str) -> float | None:
+    """None where nothing was answered."""
+    known = [one[name] for one in samples if one[name] is not None]
+    return round(statistics.median(known), 3) if known else None
 
 
 def _idle(load: Load, folder: Path, core: int, files: int) -> dict[str, Any]:
@@ -306,8 +312,11 @@ def _print(result: dict[str, Any]) -> None:
     for case, rows in result.get("cases", {}).items():
         for name, row in rows.items():
             low, high = row["ratio_range"] or (0, 0)
-            figures = f"{row['cpu_us'] or 0:9.1f} {row['ratio_to_nginx'] or 0:8.2f} {low:5.2f}-{high:5.2f}"
-            delays = f"{row['p50_ms']:8.2f} {row['p99_ms']:8.2f} {row['p50_over_nginx_ms']:12.2f}"
+            if row["cpu_us"] is None:
+                print(f"{case:18} {name:15} answered nothing within a slice")
+                continue
+            figures = f"{row['cpu_us']:9.1f} {row['ratio_to_nginx'] or 0:8.2f} {low:5.2f}-{high:5.2f}"
+            delays = f"{row['p50_ms'] or 0:8.2f} {row['p99_ms'] or 0:8.2f} {row['p50_over_nginx_ms'] or 0:12.2f}"
             print(f"{case:18} {name:15} {figures} {row['per_s']:9.0f} {delays} {row['errors']:6}")
     for name in ("idle_streams", "soak"):
         if name in result:

@@ -108,13 +108,14 @@ class Caller(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         job = self.job
-        if not self.first:
-            self.first = time.perf_counter() - self.began
         if job.stream:
-            job.pieces += data.count(b"data: {")
+            pieces = data.count(b"data: {")
+            job.pieces += pieces
+            if pieces and not self.first:
+                self.first = time.perf_counter() - self.began
+                job.latencies.append(self.first)
             if data.endswith(b"0\r\n\r\n"):
                 job.streams += 1
-                job.latencies.append(self.first)
                 job.next(self)
             return
         self.buf += data
