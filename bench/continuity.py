@@ -337,9 +337,10 @@ async def gathered(jobs: list[Coroutine[Any, Any, Any]], at_once: int) -> list[A
 
 
 async def hooked(target: Target, options: argparse.Namespace) -> dict[str, Any]:
-    """Greedy text; at each token a client has received, an upstream is failed by its hook."""
+    """Greedy text; at each token a client has received, an upstream is failed by its hook: each in turn, since only
+    the endpoint knows which one serves."""
     hooks = dict(one.partition("=")[::2] for one in options.hook)
-    body = KINDS["greedy text"] | {"model": options.model}
+    body = KINDS["greedy text"] | {"model": options.model, "max_tokens": options.tokens}
     whole = await target.ask(body)
     if not whole.well:
         sys.exit(f"the undisturbed run failed: {whole.status} {whole.error}")
@@ -355,8 +356,14 @@ async def hooked(target: Target, options: argparse.Namespace) -> dict[str, Any]:
             while len(seen.token_at) < at and not task.done():
                 await asyncio.sleep(0.001)
             await call_hook(hooks[fault], number)
+            struck = time.monotonic()
             await task
             tally.runs += 1
+            later = [when for when in seen.token_at if when > struck]
+            if not later:  # over before the hook had struck; generate more, or slower
+                tally.missed += 1
+            elif seen.well:
+                tally.resume_ms.append((later[0] - struck) * 1e3)
             for word in judge("greedy text", seen, whole, LIMIT):
                 tally.wrong[word] += 1
             if "start" in hooks:
@@ -399,6 +406,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--key", default="any")
     parser.add_argument("--ports", default="0,0", help="of the two engine addresses, for --base-url")
     parser.add_argument("--model", default=MODEL, help="for upstreams of yours")
+    parser.add_argument("--tokens", type=int, default=LIMIT, help="to generate there")
     parser.add_argument("--upstreams", type=int, default=2, help="how many hooks may name")
     parser.add_argument("--hook", action="append", default=[], metavar="NAME=COMMAND-OR-URL")
     parser.add_argument("--out", type=Path, default=Path("bench/out/continuity.json"))

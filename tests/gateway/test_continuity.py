@@ -241,8 +241,9 @@ def test_a_non_streaming_call_is_made_again_elsewhere_and_billed_once(gateway: S
     async def body() -> None:
         async with Scripted("a") as a, Scripted("b") as b, gateway(settings(a.url, b.url)) as g:
             a.faults = b.faults = Faults(die_after=0, times=1)
-            status, _, text = await g.post("/v1/chat/completions", {**CHAT, "stream": False})
+            status, headers, text = await g.post("/v1/chat/completions", {**CHAT, "stream": False})
             assert status == 200
+            assert headers["x-tieline-continuity"] == "regenerate"
             assert json.loads(text)["choices"][0]["message"]["content"] == TEXT
             (usage,) = g.usage()
             assert usage.hops[-1].ended == "stop"
