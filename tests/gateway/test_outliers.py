@@ -78,6 +78,7 @@ def test_where_all_are_ejected_a_stream_tries_the_one_that_failed_first() -> Non
     a, b = replica("a"), replica("b")
     a.failed(0.0)
     assert route.last_resort([a, b], WANT, 0.1, set()) is None  # b is well
+    assert route.last_resort([a, b], WANT, 0.1, {"b"}) is a  # but b is where the stream has just been lost
     b.failed(0.1)
     assert route.choose([a, b], WANT, 0.2) is None
     assert route.last_resort([a, b], WANT, 0.2, set()) is a

@@ -177,8 +177,9 @@ def last_resort(
     ready = [
         r for r in replicas
         if r.state is State.READY and want.model in r.models and (not want.regions or r.region in want.regions)
+        and r.id not in want.barred
     ]  # fmt: skip
-    if any(now >= r.ejected_until for r in ready):
+    if any(now >= r.ejected_until and r.id not in avoid for r in ready):
         return None
     able = [
         r for r in ready
