@@ -283,14 +283,14 @@ def test_a_silent_gateway_keeps_its_slice_until_its_lease_is_over() -> None:
     name = ("tenant:t|month",)
     first = coordinator.join("a", {}, 0.0)
     second = coordinator.join("b", {}, 0.0)
-    assert isinstance(coordinator.ask("a", first, name, 80, 80, 0.0, extra=False), Granted)
-    assert isinstance(coordinator.ask("b", second, name, 50, 50, 5.0, extra=False), Lacking)
+    assert isinstance(coordinator.ask("a", first, name, 80, 80, 0.0, extra=0), Granted)
+    assert isinstance(coordinator.ask("b", second, name, 50, 50, 5.0, extra=0), Lacking)
     assert coordinator.lapsed(LEASE_S + GRACE_S - 0.1) == []
     later = LEASE_S + GRACE_S + 0.1
     assert coordinator.lapsed(later) == ["a"]
     coordinator.drop("a", {name[0]: 30})  # what its disk says
-    assert isinstance(coordinator.ask("b", second, name, 50, 50, later, extra=False), Granted)
-    assert isinstance(coordinator.ask("a", first, name, 1, 1, later, extra=False), Fenced)
+    assert isinstance(coordinator.ask("b", second, name, 50, 50, later, extra=0), Granted)
+    assert isinstance(coordinator.ask("a", first, name, 1, 1, later, extra=0), Fenced)
     assert LEASE_S + GRACE_S <= 10.0
 
 
@@ -327,8 +327,8 @@ def test_one_round_of_recalls_would_refuse_falsely() -> None:
     fence = {one: coordinator.join(one, {}, 0.0) for one in "abc"}
     for one in "abc":
         rounds.heard(one)
-    coordinator.ask("a", fence["a"], (name,), 60, 60, 0.0, extra=False)  # all of it reserved
-    coordinator.ask("b", fence["b"], (name,), 40, 40, 0.0, extra=False)  # 20 of it reserved, 20 still free
+    coordinator.ask("a", fence["a"], (name,), 60, 60, 0.0, extra=0)  # all of it reserved
+    coordinator.ask("b", fence["b"], (name,), 40, 40, 0.0, extra=0)  # 20 of it reserved, 20 still free
     calls = rounds.asked(Asked("c", fence["c"], (name,), 20, 20, 1), 0.0)
     assert [one.gateway for one in calls] == ["a", "b"]
     assert rounds.given("a", fence["a"], calls[0].message["n"], name, 0, 0.001) == []
@@ -349,6 +349,21 @@ def test_after_a_recall_a_gateway_admits_nothing_by_itself_for_a_moment() -> Non
     gateway.book.settle(taken.ticket, 0, 0)
     assert isinstance(gateway.book.admit(account, MODEL, Ask(0, 10), 1.0 + TIGHT_S - 0.01), Short)
     assert isinstance(gateway.book.admit(account, MODEL, Ask(0, 10), 1.0 + TIGHT_S), Admitted)
+
+
+def test_a_burst_from_a_far_gateway_brings_home_little_more_than_it_needs() -> None:
+    coordinator = Coordinator({"tenant:t": 100_000})
+    rounds = Rounds(coordinator)
+    name = "tenant:t|month"
+    fence = coordinator.join("far", {}, 0.0)
+    rounds.heard("far")
+    for number in range(50):
+        rounds.asked(Asked("far", fence, (name,), 100, 100, number, 400), number / 1000)
+    assert coordinator.accounts[name].slices["far"] == 50 * 100 + 400
+    near = coordinator.join("near", {}, 0.0)
+    rounds.heard("near")
+    (said,) = rounds.asked(Asked("near", near, (name,), 100, 100, 1), 0.1)
+    assert said.message["extras"][name] == (100_000 - 5_400 - 100) // 8
 
 
 def test_a_default_limit_is_what_the_budget_affords() -> None:

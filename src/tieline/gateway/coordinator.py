@@ -139,7 +139,10 @@ class CoordinatorServer:
             self._send(rounds.given(gateway, fence, number, message["name"], message["amount"], now))
         elif word == "ask":
             names = tuple(message["names"])
-            ask = Asked(gateway, message["fence"], names, message["least"], message["most"], message["n"])
+            number, more = message["n"], message.get("more")
+            if more is None and gateway in self._abroad:
+                more = 0
+            ask = Asked(gateway, message["fence"], names, message["least"], message["most"], number, more)
             self._send(rounds.asked(ask, now))
 
     def _send(self, says: list[Say]) -> None:

@@ -116,10 +116,10 @@ class Coordinator:
         return True
 
     def ask(
-        self, gateway: str, fence: int, names: tuple[str, ...], least: int, most: int, now: float, *, extra: bool
+        self, gateway: str, fence: int, names: tuple[str, ...], least: int, most: int, now: float, *, extra: int
     ) -> Granted | Lacking | Fenced | Unknown:
         """`most` in all of these budgets, else what all of them still have if that is `least`; or which lacks.
-        `extra`: the slices may grow beyond the need, so that the next requests need not ask."""
+        `extra`: by how much the slices may grow beyond the need, so that the next requests need not ask."""
         if not self.renew(gateway, fence, now):
             return Fenced()
         accounts = [(name, account) for name in names if (account := self.account(name)) is not None]
@@ -131,7 +131,7 @@ class Coordinator:
         amount = min((most, *(account.free for _, account in accounts)))
         extras = {}
         for name, account in accounts:
-            more = (account.free - amount) // EXTRA_SHARE if extra else 0
+            more = min(extra, (account.free - amount) // EXTRA_SHARE)
             extras[name] = more
             account.slices[gateway] = account.slices.get(gateway, 0) + amount + more
         return Granted(amount, extras)

@@ -25,11 +25,15 @@ RECALL_S: Final = 0.020
 TIGHT_S: Final = 0.100
 MARGIN_S: Final = 0.020
 ROUNDS: Final = 2
+UNBOUNDED: Final = 1 << 62
+# Many requests of one gateway ask at once; only one of them brings home more than it needs.
+FEED_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request's question: all of these budgets, `least` at least and no more than `most`."""
+    """One request's question: all of these budgets, `least` at least and no more than `most`. `more`: what else its
+    gateway wants at hand, where that is bounded."""
 
     gateway: str
     fence: int
@@ -37,6 +41,7 @@ class Asked:
     least: int
     most: int
     number: int
+    more: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +67,15 @@ class Rounds:
         self._silent: set[str] = set()  # budgets of which a holder did not answer
         self._mute: set[str] = set()  # gateways that did not answer in time and have said nothing since
         self._called: dict[str, float] = {}  # budget -> when its holders last gave all back
+        self._fed: dict[str, float] = {}  # gateway -> when it was last given more than it needed
         self._number = 0
         self._out: list[Say] = []
         self.connected: set[str] = set()
 
     def asked(self, ask: Asked, now: float) -> list[Say]:
-        if self._began.keys().isdisjoint(ask.names):
-            calm = all(now - self._called.get(name, float("-inf")) > TIGHT_S for name in ask.names)
-            if not self._try(ask, ask.most, now, extra=calm):
-                return self._said()
+        undisputed = self._began.keys().isdisjoint(ask.names)
+        if undisputed and not self._try(ask, ask.most, now, extra=self._extra(ask, now)):
+            return self._said()
         self._queue.append(ask)
         if not self._batch:
             self._begin(now)
@@ -91,6 +96,7 @@ class Rounds:
     def left(self, gateway: str, now: float) -> list[Say]:
         """Its connection is gone: it will not answer."""
         self.connected.discard(gateway)
+        self._fed.pop(gateway, None)
         self._forget([number for number, (one, _) in self._pending.items() if one == gateway], now)
         return self._said()
 
@@ -110,7 +116,18 @@ class Rounds:
     def _reply(self, ask: Asked, **words: object) -> None:
         self._out.append(Say(ask.gateway, {"re": ask.number, **words}))
 
-    def _try(self, ask: Asked, least: int, now: float, *, extra: bool = False) -> tuple[str, ...]:
+    def _extra(self, ask: Asked, now: float) -> int:
+        """Nothing beyond the need while it is fought over; what is bounded, once a second."""
+        if any(now - self._called.get(name, float("-inf")) <= TIGHT_S for name in ask.names):
+            return 0
+        if ask.more is None:
+            return UNBOUNDED
+        if now - self._fed.get(ask.gateway, float("-inf")) < FEED_S:
+            return 0
+        self._fed[ask.gateway] = now
+        return ask.more
+
+    def _try(self, ask: Asked, least: int, now: float, *, extra: int = 0) -> tuple[str, ...]:
         """Answer it if it can be granted; else the budgets that lack."""
         outcome = self.coordinator.ask(ask.gateway, ask.fence, ask.names, least, ask.most, now, extra=extra)
         if isinstance(outcome, Lacking):

@@ -49,6 +49,7 @@ class Slices:
         self.book = book
         self._askers: dict[int, _Asker] = {}
         self._spent: dict[str, int] = {}
+        self._keep: dict[str, int] = {}
 
     def leased(self) -> dict[str, Purse]:
         """Purses by their budgets' names."""
@@ -95,12 +96,16 @@ class Slices:
         purse.tight_until = now + TIGHT_S
         return amount
 
+    def more(self, names: tuple[str, ...]) -> int:
+        """What a request may bring home beyond its need, by the spending of the last second."""
+        return min((self._keep.get(name, 0) for name in names), default=0)
+
     def slack(self) -> dict[str, int]:
         """Take out what is free beyond SLACK_S of the spending since this was last asked."""
         found = {}
         for name, purse in self.leased().items():
             spent = purse.settled + purse.reserved
-            keep = SLACK_S * max(0, spent - self._spent.get(name, spent))
+            keep = self._keep[name] = SLACK_S * max(0, spent - self._spent.get(name, spent))
             self._spent[name] = spent
             if purse.free > keep:
                 found[name] = purse.free - keep
@@ -244,7 +249,11 @@ class LeaseClient:
         """What was granted of each budget; admit with it at once, without waiting for anything else."""
         number = self._new_number()
         names = self.slices.begin(number, short)
-        question = {"do": "ask", "fence": self._fence, "names": names, "least": short.least, "most": short.most}
+        question: dict[str, Any] = {
+            "do": "ask", "fence": self._fence, "names": names, "least": short.least, "most": short.most
+        }  # fmt: skip
+        if isinstance(self.where, Remote):
+            question["more"] = self.slices.more(names)
         try:
             reply = await self._call(question, ASK_S, number)
         except (OSError, TimeoutError):
