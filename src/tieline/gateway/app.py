@@ -24,6 +24,7 @@ from tieline import records
 from tieline.clock import Clock
 from tieline.gateway import owed as owed_work
 from tieline.gateway.abroad import Remote, identity
+from tieline.gateway.accesslog import AccessLog
 from tieline.gateway.admin import Admin
 from tieline.gateway.desk import Desk
 from tieline.gateway.door import Door
@@ -99,6 +100,9 @@ async def serve(
         from tieline.gateway.traces import traced
 
         traced(svc, settings.otel, origin)
+    access = AccessLog(data)
+    if settings.access_log:
+        svc.meter.log_lines = access.write
     recovered = svc.meter.recover()
     if recovered:
         log.warning("billed %d streams of a gateway that was killed, from their last progress", recovered)
@@ -124,7 +128,7 @@ async def serve(
     tasks = [
         loop.create_task(svc.tick_for_ever()),
         loop.create_task(desk.runner.run()),
-        loop.create_task(_every_second(svc, admin, data if settings.access_log else None)),
+        loop.create_task(_every_second(svc, admin)),
         *(loop.create_task(_watch(svc, backend)) for backend in list(svc.backends.values())),
     ]
     if coordinator is not None:
@@ -167,6 +171,7 @@ async def serve(
         server.close()
         await asyncio.to_thread(desk.runner.close)
         await asyncio.to_thread(spool.close)
+        access.close()
         if svc.traces is not None:
             await asyncio.to_thread(svc.traces.close)
 
@@ -196,9 +201,8 @@ async def _drain(svc: Service, server: asyncio.Server, drain_s: float) -> None:
         exchange.cancel()
 
 
-async def _every_second(svc: Service, admin: Admin, data: Path | None) -> None:
-    """Slow clients, idle connections, keys that another process made, a disk that was full, the access log."""
-    path = None if data is None else data / "access.jsonl"
+async def _every_second(svc: Service, admin: Admin) -> None:
+    """Slow clients, idle connections, keys that another process made, a disk that was full."""
     while True:
         await asyncio.sleep(1.0)
         now = svc.loop.time()
@@ -207,22 +211,6 @@ async def _every_second(svc: Service, admin: Admin, data: Path | None) -> None:
         admin.refresh()
         if svc.meter.failing is not None:
             await svc.meter.try_again()
-        if svc.access and path is not None:
-            lines = svc.access[:]
-            del svc.access[: len(lines)]  # in one step: the spool's thread appends meanwhile
-            with contextlib.suppress(OSError):
-                await asyncio.to_thread(_append, path, b"\n".join(lines) + b"\n")
-
-
-# The access log is rotated once at this size: two files at most.
-MAX_LOG_BYTES: Final = 64 * 1024 * 1024
-
-
-def _append(path: Path, text: bytes) -> None:
-    if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
-        path.replace(path.with_suffix(".1.jsonl"))
-    with path.open("ab") as file:
-        file.write(text)
 
 
 # --- the replica table ----------------------------------------------------------------

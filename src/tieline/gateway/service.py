@@ -84,8 +84,6 @@ class Service:
         self.book.turn(clock.now(), self.totals())
         self.stats = Stats()
         self.meter = Meter(spool, self.book, self.stats, clock, source)
-        if settings.access_log:
-            self.meter.log_lines = self.log_lines
         self.models = {model.name: Offer.of(model) for model in settings.models}
         self.any_model = not settings.models
         self.backends: dict[str, Backend] = {}
@@ -108,7 +106,6 @@ class Service:
         self._owed: list[records.Reserved] = []
         self.draining = False
         self.origins = frozenset(origin.encode() for origin in settings.origins)
-        self.access: list[bytes] = []
         self._weighed = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._lingering: list[tuple[float, Leg]] = []
@@ -221,11 +218,6 @@ class Service:
         conn = leg.connection
         if conn is not None and conn.owner is leg:
             self._lingering.append((self.loop.time() + LINGER_S, leg))
-
-    def log_lines(self, lines: list[bytes]) -> None:
-        """The access log is the usage record: who, what, how much, by which hops; never a word of what was said."""
-        if len(self.access) < MAX_ACCESS_LINES:
-            self.access += lines
 
     async def lease(self, short: Short) -> int | Refusal:
         """Ask the coordinator for a slice; with what is granted, admit again at once."""
@@ -395,10 +387,6 @@ class Service:
             task.cancel()
         for backend in self.backends.values():
             backend.close()
-
-
-# Lines between two writes of the access log; at 10,000 requests/s it is written long before.
-MAX_ACCESS_LINES: Final = 20_000
 
 
 def backend_of(engine: Engine) -> Backend:

@@ -7,6 +7,7 @@ sends what is committed over the link and forgets it when the store has acknowle
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -42,6 +43,7 @@ class Meter:
         self.spool, self.book, self.stats, self.clock, self.source = spool, book, stats, clock, source
         self.failing: StoreError | None = None
         self.log_lines: Callable[[list[bytes]], object] = _nowhere
+        self._lines: list[bytes] = []  # of the group that is being written
         self._loop = asyncio.get_running_loop()
         self._forms = Forms(source)
         self._told, self._told_at = b"", -1.0
@@ -99,7 +101,7 @@ class Meter:
         values, sums = group
         named: dict[int, tuple[str, ...]] = {}
         line = self._forms.line
-        lines: list[bytes] = []
+        self._lines = lines = []
         for bill in bills:
             ex = bill.ex
             try:
@@ -118,15 +120,16 @@ class Meter:
                 if names is None:
                     names = named[id(account)] = tuple([self.book.total_name(scope) for scope in account.purses])
                 sums[names] = sums.get(names, 0) + bill.cost
-        self.log_lines(lines)
 
     def _landed(self, bills: list[Bill], error: StoreError | None) -> None:
         """A group is on disk, or is not. An answer is not withheld for a full disk: the loss is the operator's,
         and nothing new is admitted until a write succeeds."""
-        try:
+        # The loop is closed: nobody waits any more.
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._tell, bills, error)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            return
+        if self._lines:
+            self.log_lines(self._lines)
+            self._lines = []
 
     # --- on the loop again -------------------------------------------------------
 
