@@ -297,3 +297,17 @@ def test_a_quarter_is_named_by_its_last_month() -> None:
 )
 def test_comparisons_and_daily_averages_in_other_languages(text: str, expected: dict[tuple[str, str], str]) -> None:
     assert figures(text, published="2024-09-05") == expected
+
+
+def test_a_quarters_report_speaks_of_its_quarter_throughout() -> None:
+    text = (
+        "Wren Compute, a bitcoin miner, announced its results for the three months ended September 30, 2025.\n\n"
+        "Third Quarter 2025 Highlights\n\nMining revenue hit a record of US$20.6 million, as the Company mined 187 bitcoins at an "
+        "average revenue of US$110,160 per bitcoin.\n\nIts treasury expanded to 1,081.9 BTC by the end of the third quarter in 2025."
+    )
+    assert figures(text, published="2025-11-18") == {
+        ("2025Q3", "btc_produced"): "187",
+        ("2025Q3", "revenue_usd"): "20600000",
+        ("2025Q3", "revenue_usd_per_btc"): "110160",
+        ("2025Q3", "btc_held_end"): "1081.9",
+    }

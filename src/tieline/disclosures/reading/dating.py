@@ -66,6 +66,9 @@ def period_of(
     stood = [p for p in usable if p.kind == "date" and p.start >= q.end]
     if stood and re.fullmatch(r"[^.;]{0,60}\bas (?:of|at) (?:the )?", text[q.end : stood[0].start]):
         return key_of(stood[0], ctx)
+    closed = [p for p in usable if p.kind == "quarter" and p.start >= q.end]
+    if closed and re.fullmatch(r"[^;.]{0,40}\b(?:by|at|as of) the end of (?:the )?", text[q.end : closed[0].start]):
+        return key_of(closed[0], ctx)
     beside = [p for p in usable if q.end <= p.start < right_end and not COMPARISON.search(text[q.end : p.start])]
     if beside and _two_months(text, marks, beside[0]):
         return None  # `954.5 BTC in April and May`

@@ -61,11 +61,13 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
     """Every claim that the sentences make."""
     out: list[Claim] = []
     previous: list[Claim] = []
-    carried: str | None = None
-    reported = quarter = _reported_quarter(text, ctx)  # the quarter that the document reports, once it has named one
+    reported = quarter = _reported_quarter(text, ctx)  # or the quarter that the document has named first
+    # What a statement without a period speaks of: in a quarter's report the quarter, else the document's month
+    base = reported if reported and _QUARTER_REPORT.search(text[:800]) and not _MONTHLY.search(text[:2000]) else None
+    carried = base
     for start, end in sentences(text, skip):
         if "\n" in text[max(0, start - 2) : start] and not _GOES_ON.match(text, start, end):
-            carried = None  # a new paragraph speaks of the document's month again
+            carried = base  # a new paragraph speaks of the document's own period again
         if not _WORTH.search(text, start, end):
             continue
         marks = periods(text, start, end)
@@ -90,7 +92,7 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
         if quarter is None and quarters and quarters[0].kind == "quarter":
             quarter = key_of(quarters[0], ctx)
         if months or "\n" in text[end : end + 1] or text[end - 1 : end] == "\n":
-            carried = None
+            carried = base
         if not months and _YEAR_ALONE.search(text, start, end) and not w.YTD.search(text, start, end):
             carried = "none"
         elif quarters and quarters[0].kind == "quarter" and not [p for p in marks if p.kind == "month"]:
@@ -100,6 +102,12 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
     return out
 
 
+_QUARTER_REPORT = re.compile(r"\bquarter\b|\bQ[1-4]\b", re.IGNORECASE)
+_MONTHLY = re.compile(
+    r"\b(?:monthly|(?:updates?|results|highlights) for (?:the month of )?(?:January|February|March|April|May|June|July|August|September|October|November|December))\b"
+    r"|\b(?:January|February|March|April|May|June|July|August|September|October|November|December)(?: 20\d\d)?(?:'s)? (?:bitcoin |production|operation|mining|update|highlights)",
+    re.IGNORECASE,
+)
 _OF_THE_MONTH = re.compile(r"\W*(?:Last|This) month\b|\W*(?:In|During|For) the month\b")
 """A sentence that comes back from a quarter to the document's month."""
 _GOES_ON = re.compile(r"\s*(?:Furthermore|Moreover|Additionally|In addition|Besides)\b")
@@ -175,6 +183,8 @@ def _sentence(
         period = period_of(text, start, end, marks, spots[dated], spots, dated, ctx)
         if _THE_QUARTER.search(spot.right[:50]):
             period = quarter
+        if not period and carried and len(carried) == 6 and not marks and not spot.compared and name != "ytd_btc":
+            period = carried
         if not period or (
             carried == "none" and not marks and name != "ytd_btc" and not _at_year_end(sentence, name, period)
         ):
