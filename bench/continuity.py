@@ -259,7 +259,7 @@ class Run:
 
             await self.ready()
             jobs = [one() for _ in range(count)]
-            failed = (await gathered(jobs, 1 if fault == "cut" else 3)).count(False)
+            failed = (await gathered(jobs, 1 if fault == "cut" else 2)).count(False)
             outcome: dict[str, Any] = {"runs": count} | spread(times)
             if failed:
                 outcome["not resumed"] = failed
