@@ -118,8 +118,12 @@ def test_another_kind_of_engine_cannot_keep_the_promise_and_says_so(gateway: Sta
     async def body() -> None:
         async with ScriptedVllm("a") as a, Scripted("b", "sglang") as b, gateway(settings(a.url, b.url)) as g:
             g.prefer(a.port)
-            a.faults = Faults(die_after=30)
-            _, events, well = await stream(g, CHAT, TOKEN)
+            a.pause_s = 0.01
+            task = asyncio.create_task(stream(g, CHAT, TOKEN))
+            while not any(len(ex.texts) > 9 for ex in g.svc.exchanges):
+                await asyncio.sleep(0.01)
+            a.kill()
+            _, events, well = await task
             assert not well
             assert "cannot continue" in events[-1]["error"]["message"]
 
