@@ -25,7 +25,9 @@ CHAT_TEMPLATE = (HERE / "chat_template.jinja").read_text()
 
 # Shares of all conversations. Copying a name into an argument is what so small a model learns last, and nothing else
 # teaches it faster than copying alone: drills make up most of the beginning and a small share of the end.
-TOOLS, DRILLS_FIRST, DRILLS_LAST, DRILLS_UNTIL = 0.25, 0.65, 0.15, 0.45
+DRILLS_FIRST, DRILLS_LAST, DRILLS_UNTIL = 0.65, 0.15, 0.45
+# Tools make way for plain talk at the end: a model that has just met many of them calls one where none is offered.
+TOOLS_FIRST, TOOLS_LAST, TOOLS_UNTIL = 0.25, 0.10, 0.7
 
 Message = dict[str, Any]
 
@@ -43,12 +45,13 @@ def conversation(r: random.Random, done: float = 1.0) -> Conversation:
     """
     kind = r.random()
     drills = DRILLS_LAST + (DRILLS_FIRST - DRILLS_LAST) * max(0.0, 1 - done / DRILLS_UNTIL)
-    if kind < TOOLS:
+    tools_share = TOOLS_FIRST if done < TOOLS_UNTIL else TOOLS_LAST
+    if kind < tools_share:
         messages, tools = tool_corpus.conversation(r, plain=lambda: pair(r))
         return Conversation(messages, tools)
-    if kind < TOOLS + drills:
-        drill, times = r.choice(((echo, 4), (echo, 4), (as_json, 4), (short_count, 4), (without_tools, 3)))
-        return Conversation([m for _ in range(times) for m in turns(*drill(r))])
+    if kind < tools_share + drills:
+        drill = r.choice((echo, as_json, short_count, without_tools, without_tools, without_tools))
+        return Conversation([m for _ in range(4) for m in turns(*drill(r))])
     messages = [{"role": "system", "content": system(r)}] if r.random() < 0.35 else []
     return Conversation(messages + [m for _ in range(r.choice((1, 1, 1, 2, 2, 3, 4))) for m in turns(*pair(r))])
 
@@ -69,7 +72,7 @@ def pair(r: random.Random) -> tuple[str, str]:
         (9, as_json),
         (2, conversion),
         (5, echo),
-        (4, without_tools),
+        (9, without_tools),
     ]
     return r.choices([kind for _, kind in kinds], [weight for weight, _ in kinds])[0](r)
 
@@ -159,7 +162,7 @@ NO_TOOL = "I have no tool to do that. Offer me one and I call it."
 
 def without_tools(r: random.Random) -> tuple[str, str]:
     """A question for a tool when none is offered, so that the offer decides, not the question."""
-    tool = r.choice(tool_corpus.KNOWN)
+    tool = tool_corpus.any_tool(r)
     explained = [topic["says"] for topic in TOPICS if topic["key"] == tool.otherwise]
     return tool_corpus.call(r, tool)[0], explained[0] if explained else NO_TOOL
 

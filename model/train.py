@@ -34,7 +34,7 @@ MUON_RATE, ADAM_RATE = 0.02, 3e-3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for tokenizer.json, shape.json, weights.pt")
-    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--steps", type=int, default=1300)
     parser.add_argument("--minutes", type=float, default=math.inf, help="end the schedule by then, with fewer steps")
     parser.add_argument("--resume", action="store_true", help="go on from the weights in --out (take another --seed)")
     parser.add_argument("--rate", type=float, default=1.0, help="share of the full learning rates, small for --resume")
