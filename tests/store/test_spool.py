@@ -34,7 +34,7 @@ class Told:
             if one < 0:
                 raise ValueError("no row can be made of this")
             group.values.extend((f"k{one}", b"%d" % one))
-            group.sums["tenant", "key"] = group.sums.get(("tenant", "key"), 0) + one
+            group.shares.append((("tenant", "key"), one))
 
     def landed(self, things: list[int], error: StoreError | None) -> None:
         if error is None:
@@ -91,6 +91,25 @@ def test_progress_goes_with_the_row_that_ends_it(tmp_path: Path) -> None:
     again.forget([id_ for id_, _, _ in again.take()])
     assert len(again) == 0
     again.close()
+
+
+def test_what_comes_twice_is_there_once_and_counts_once(tmp_path: Path) -> None:
+    """A line of a batch that runs again after a crash, among others that are new."""
+    spool = Spool(tmp_path / "spool.db")
+    told = Told(spool, 3)
+    for number in (1, 2, 3):
+        spool.put_thing(number)
+    assert told.all.wait(10)
+    told = Told(spool, 4)
+    for number in (2, 4, 2, 5):
+        spool.put_thing(number)
+    spool.put("k1", b"again", ("tenant",), 100)
+    assert told.all.wait(10)
+    assert told.errors == []
+    assert spool.totals() == {"tenant": 15, "key": 15}
+    assert len(spool) == 5
+    spool.close()
+    assert sorted(rows(spool.path)) == [(f"k{n}", b"%d" % n) for n in (1, 2, 3, 4, 5)]
 
 
 def test_a_row_that_cannot_be_made_is_an_error_and_not_the_end(tmp_path: Path) -> None:

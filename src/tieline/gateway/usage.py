@@ -98,7 +98,7 @@ class Meter:
 
     def _render(self, bills: list[Bill], group: Group) -> None:
         """The rows of a group. What they are made of no longer changes."""
-        values, sums = group
+        values, shares = group
         named: dict[int, tuple[str, ...]] = {}
         line = self._forms.line
         self._lines = lines = []
@@ -114,12 +114,11 @@ class Meter:
                 continue
             values += (ex.id, text)
             lines.append(text)
-            if bill.cost:
-                account = ex.ticket.account
-                names = named.get(id(account))
-                if names is None:
-                    names = named[id(account)] = tuple([self.book.total_name(scope) for scope in account.purses])
-                sums[names] = sums.get(names, 0) + bill.cost
+            account = ex.ticket.account
+            names = named.get(id(account))
+            if names is None:
+                names = named[id(account)] = tuple([self.book.total_name(scope) for scope in account.purses])
+            shares.append((names, bill.cost))
 
     def _landed(self, bills: list[Bill], error: StoreError | None) -> None:
         """A group is on disk, or is not. An answer is not withheld for a full disk: the loss is the operator's,

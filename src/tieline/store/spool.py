@@ -43,7 +43,7 @@ MAX_STATEMENT: Final = 64
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS item (
     id   INTEGER PRIMARY KEY,
-    key  TEXT NOT NULL,
+    key  TEXT NOT NULL UNIQUE,
     body BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS progress (key TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -58,7 +58,7 @@ class Group(NamedTuple):
     """Rows of one commit, laid out as they are written."""
 
     values: list[str | bytes]  # key, body, key, body ...
-    sums: dict[tuple[str, ...], int]  # how much to add to each of these totals
+    shares: list[tuple[tuple[str, ...], int]]  # of each row: the totals it counts in, and how much in each
 
 
 # Adds the rows of things that were put, one each; called on the spool's thread.
@@ -275,12 +275,12 @@ class Spool:
     ) -> StoreError | None:
         if self.keep_last is None and self._count + len(rows) + len(things) > self.max_items:
             return StoreError(f"outbox {self.path} holds its bound of {self.max_items} rows; restore the link")
-        group = Group([], {})
-        values, sums = group
+        group = Group([], [])
+        values, shares = group
         try:
             for key, body, names, amount in rows:
                 values += (key, body)
-                sums[names] = sums.get(names, 0) + amount
+                shares.append((names, amount))
             if things:
                 assert self.render is not None
                 self.render(things, group)
@@ -292,9 +292,8 @@ class Spool:
         return None
 
     def _write(self, db: sqlite3.Connection, group: Group, progress: dict[str, bytes]) -> None:
-        """One transaction. Keys are unique by construction, so no index is kept for them."""
+        """One transaction."""
         values = group.values
-        count = len(values) // 2
         ended: list[str] = []
         if progress or self._in_progress:
             for key in values[::2]:
@@ -303,11 +302,13 @@ class Spool:
                 if key in self._in_progress:
                     ended.append(key)
         db.execute("BEGIN IMMEDIATE")
-        for at in range(0, len(values), 2 * MAX_STATEMENT):
-            part = values[at : at + 2 * MAX_STATEMENT]
-            db.execute(_insert_rows(len(part) // 2), part)
+        shares = _insert(db, group)
+        count = len(shares)
+        sums: dict[tuple[str, ...], int] = {}
+        for names, amount in shares:
+            sums[names] = sums.get(names, 0) + amount
         totals: dict[str, int] = {}
-        for names, amount in group.sums.items():
+        for names, amount in sums.items():
             for name in names if amount else ():
                 totals[name] = totals.get(name, 0) + amount
         if totals:
@@ -327,10 +328,26 @@ class Spool:
         self._in_progress.update(progress)
 
 
+def _insert(db: sqlite3.Connection, group: Group) -> list[tuple[tuple[str, ...], int]]:
+    """The shares of the rows that were not there before. Nearly all are new; a line of a batch that ran again after
+    a crash comes under its old key, and counts once."""
+    values, shares = group
+    added = 0
+    for at in range(0, len(values), 2 * MAX_STATEMENT):
+        part = values[at : at + 2 * MAX_STATEMENT]
+        added += db.execute(_insert_rows(len(part) // 2), part).rowcount
+    if added == len(shares):
+        return shares
+    db.execute("ROLLBACK")
+    db.execute("BEGIN IMMEDIATE")
+    pairs = zip(values[::2], values[1::2], strict=True)
+    return [share for share, pair in zip(shares, pairs, strict=True) if db.execute(_insert_rows(1), pair).rowcount]
+
+
 @cache
 def _insert_rows(count: int) -> str:
     """At most MAX_STATEMENT of these are ever made."""
-    return "INSERT INTO item (key, body) VALUES " + ", ".join(["(?, ?)"] * count)
+    return "INSERT OR IGNORE INTO item (key, body) VALUES " + ", ".join(["(?, ?)"] * count)
 
 
 def _add_totals(count: int) -> str:
