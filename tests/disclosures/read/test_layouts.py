@@ -300,3 +300,18 @@ Bitcoin sold represents coins sold from the treasury of the company in the month
     expect(got, "2023-12", btc_sold="1111", efficiency_j_th="26.94")
     expect(got, "2023-11", btc_sold="911", efficiency_j_th="27.77")
     assert got == {}
+
+
+def test_a_total_under_management_outranks_a_segments_row_of_that_name() -> None:
+    text = """Ridge Digital operations update for December 2023
+December 2023 November 2023
+Total hashrate under management 20.5 EH/s 20.6 EH/s
+Deployed hashrate 6.2 EH/s 6.3 EH/s
+Bitcoin produced 353 BTC 290 BTC
+Managed Services
+Hashrate under management 16.9 EH/s 16.9 EH/s
+"""
+    got = figures(text)
+    expect(got, "2023-12", managed_ehs="20.5", deployed_ehs="6.2", btc_produced="353")
+    expect(got, "2023-11", managed_ehs="20.6", deployed_ehs="6.3", btc_produced="290")
+    assert got == {}

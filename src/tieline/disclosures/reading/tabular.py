@@ -41,7 +41,29 @@ def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Claim], list[
         else:
             _row(text, row, ctx, out, notes, starred)
     _pairs(text, ctx, out)
-    return out, notes
+    return _totals_first(text, out), notes
+
+
+def _totals_first(text: str, found: list[Claim]) -> list[Claim]:
+    """`Total hashrate under management` outranks a segment's row that the label names as the same field."""
+    total = {
+        (c.period, c.field)
+        for c in found
+        if c.scope is None
+        and c.field in _ADD_UP
+        and re.match(r"\W*total\b", text[c.start : c.start + 12], re.IGNORECASE)
+    }
+    return [
+        c
+        for c in found
+        if (c.period, c.field) not in total
+        or c.scope is not None
+        or re.match(r"\W*total\b", text[c.start : c.start + 12], re.IGNORECASE)
+    ]
+
+
+_ADD_UP = ("managed_ehs",)
+"""Fields of which a segment prints a row under the same name; of others a total counts customers' coins as well."""
 
 
 _PAIR = re.compile(
