@@ -44,7 +44,7 @@ from tieline.app.replay import Asked, replay
 from tieline.dispatch import Controller, Settings, load_table
 from tieline.dispatch.arrays import LOW, FleetArrays, fleet_arrays
 from tieline.dispatch.forecast import SLOT_S
-from tieline.dispatch.lookahead import Ahead, look, powers, stages
+from tieline.dispatch.lookahead import Ahead, look, stages
 from tieline.dispatch.reference import Serving, build, follow, solve
 from tieline.dispatch.serving import Room, assign
 from tieline.feeds.recorded import ASSUMPTIONS, RecordedFolder
@@ -260,8 +260,8 @@ def gaps(folder: Path, peer: str | None) -> list[dict[str, object]]:
     for hours in (0, 31, 62, 93):
         plant = Plant(world, fleet, table, settings)
         slot = world.slot(START + timedelta(hours=hours))
-        known = Known(world, fleet, plant, settings, slot, 300, perfect=True)
-        ahead = Tieline(perfect=True).ahead(known)
+        known = Known(world, fleet, plant, settings, slot, 300)
+        ahead = Tieline(perfect=True).expected(known)
         running = (np.arange(fleet.groups) % 2).astype(float)  # half of the groups run already
         begin = time.perf_counter()
         mine = follow(fleet, ahead, running)
@@ -395,26 +395,17 @@ def _serve(world: World, known: Known, plant: Plant, ahead: Ahead, serving: Serv
     the programme it is compared with knows demand exactly."""
     settings = msgspec.structs.replace(known.settings, warm_headroom=0.0)
     regions, policy = sorted(world.demand), Tieline(perfect=True)
-    _, high = powers(known.fleet, replace(ahead, base_w=np.zeros_like(ahead.base_w)))
+    around = policy.around(known, policy.settings(known))[1]
+    cost = around.cost_of_power(known.fleet, known.settings.price_max_usd_per_mwh)  # (T, N)
     base_w = np.zeros_like(ahead.base_w)
     running: dict[str, int] = {}
     total = 0.0
     for t, hours in enumerate(ahead.hours):
-        one = Ahead(
-            hours=ahead.hours[t : t + 1],
-            usd_per_h=ahead.usd_per_h,
-            aux=ahead.aux[t : t + 1],
-            derate=ahead.derate[t : t + 1],
-            limit_w=ahead.limit_w[t : t + 1],
-            base_w=base_w[t : t + 1],
-            price=ahead.price[t : t + 1],
-        )
-        cost = policy.inference_cost(known, one, high[t])
         rooms = [
             Room(u.id, world.fleet.sites[n].region, u.model, u.nodes * u.replicas_per_node, 0)
             for _, n, u in plant.nodes
         ]
-        costs = {u.id: float(cost[n]) for _, n, u in plant.nodes}
+        costs = {u.id: float(cost[t, n]) for _, n, u in plant.nodes}
         now = known.world.when(known.slot)
         demands = {
             (plant.model, r): Demand(
