@@ -215,7 +215,7 @@ def test_all_processes_of_a_gateway_hear_of_it(tmp_path: Path) -> None:
             stop = asyncio.Event()
             parent = asyncio.create_task(workers.supervise(told, tmp_path, 3, stop))
             gateway = Gateway(f"http://127.0.0.1:{told.port}/v1", tmp_path, None)  # type: ignore[arg-type]
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 while True:
                     try:
                         if await chat(gateway, "old") == "":
