@@ -44,6 +44,10 @@ def coins_role(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         return "avg_btc_per_day", STRONG
     if bare and (s.q.negative or not w.BITCOIN.search(left + right[:32])):
         return None
+    if bare and _WORTH_OF.search(left):
+        return None  # `Carrying value of bitcoin sold (37,929)` is money
+    if re.match(r"\s*(?:BTC|bitcoins?)?\s*(?:/|per )day (?:at|as of) [A-Z][a-z]+\.? \d", right):
+        return None  # the rate on a day is no month's average
     near_right = right[:45]
     if re.match(
         r"\s*(?:bitcoin |BTC )?(?:treasury|miners?|rigs|ETF|price|network|shares|holders|holding compan|mining (?:rigs|machines|compan|fac))",
@@ -239,6 +243,10 @@ def _per_day(sentence: str, s: Spot, left: str, right: str) -> bool:
     )
 
 
+_WORTH_OF = re.compile(
+    r"\b(?:(?:carrying|fair|book|market) (?:value|amount)|cost (?:basis )?|gains?|loss(?:es)?|impairment|revaluation)\b[^,;.\d]{0,50}$",
+    re.IGNORECASE,
+)
 _THRESHOLD = re.compile(
     r"(?:surpass\w*|exceed\w*|above|topp(?:ed|ing)|cross(?:ed|ing)|more than|over|past|beyond|超过|超過|突破|über|oltre|más de|plus de|более)\s*$",
     re.IGNORECASE,

@@ -26,7 +26,7 @@ _LANGUAGES = {
 }
 _COMPARED = re.compile(
     r"(?:vs\.?|versus|from|compared (?:to|with)|comparison (?:to|with)|than|over|relative to|against|prior|previous|since|"
-    r"gegenüber|verglichen mit|par rapport (?:à|au)|frente a|respecto a|rispetto a|em relação a|较|較|比|对比)\s*(?:the |in |month of |du |a )*$",
+    r"gegenüber|verglichen mit|par rapport (?:à|au)|frente a|respecto a|rispetto a(?:l|lla|gli)?|em relação a|较|較|比|对比)\s*(?:the |in |month of |du |a |\d{1,2}[°º.] )*$",
     re.IGNORECASE,
 )
 _STATEMENT = re.compile(
@@ -53,6 +53,14 @@ class Context:
     statement: bool
     """A note to financial statements, not a monthly update: dates stay dates."""
     published: str | None
+    other_dollars: bool = False
+    """Some amounts are in another country's dollars and none is marked as in those of the United States."""
+    reported: str | None = None
+    """The quarter of a report on one that is no monthly update: what an undated figure in it speaks of."""
+
+
+_OTHER_DOLLARS = re.compile(r"(?<![A-Za-z])(?:C|CA|CDN|A|AU|HK|S)\$\s?\d|\b(?:CAD|AUD)\s?\$")
+_US_DOLLARS = re.compile(r"\bUS\s?\$|\bUSD\b|U\.S\. dollars?|US dollars?")
 
 
 def understand(text: str, title: str | None, published: str | None) -> Context:
@@ -61,7 +69,8 @@ def understand(text: str, title: str | None, published: str | None) -> Context:
     date = _published(published) or _dateline(text)
     statement = len(_STATEMENT.findall(text[:60_000])) >= 2 and not _UPDATE.search(text[:60_000])
     month, reference = _month(text, title, date)
-    return Context(language, style_of(text, language), month, reference, statement, published)
+    foreign = bool(_OTHER_DOLLARS.search(text[:60_000])) and not _US_DOLLARS.search(text[:60_000])
+    return Context(language, style_of(text, language), month, reference, statement, published, foreign)
 
 
 def language_of(text: str) -> str:
@@ -120,7 +129,7 @@ def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[
         if p.year is not None and (p.kind == "month" or (p.kind == "date" and p.ends_month))
     )
     if before is not None:
-        bare = {p.month for p in own if p.year is None and p.kind in ("month", "date")}
+        bare = {p.month for p in own if p.year is None and (p.kind == "month" or (p.kind == "date" and p.ends_month))}
         reference = (int(before[:4]), int(before[5:]))
         told = {m[1] for m in _YEAR_TOLD.finditer(body)}
         if told and not (months or bare) and before[:4] not in told:
@@ -157,8 +166,20 @@ def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[
 
 def _of_a_day(text: str, own: list[Period], date: tuple[int, int] | None) -> bool:
     """An announcement that dates itself within the month of publication and speaks of no month."""
-    dated = [p for p in own if p.kind == "date" and (p.year, p.month) == date and p.start > 200]
-    return bool(dated) and not re.search(r"\bmonth(?:ly)?\b|\bquarter", text, re.IGNORECASE)
+    dated = [
+        p
+        for p in own
+        if p.kind == "date"
+        and (p.year, p.month) == date
+        and (p.start > 200 or _STANDS_AT.search(text, max(0, p.start - 12), p.start))
+    ]
+    return bool(dated) and not re.search(
+        r"\bmonth(?:ly)?\b|\bquarter|\bmonat|\bmois\b|\bmese\b|\bmes\b", text, re.IGNORECASE
+    )
+
+
+_STANDS_AT = re.compile(r"(?:\b(?:as of|as at|al|au|zum|per|stand|at)\s|截至)\s*\Z", re.IGNORECASE)
+"""What stands right before the day that a balance is told for."""
 
 
 def _by_line(text: str) -> list[Period]:
@@ -207,6 +228,6 @@ def _in_heading(text: str, p: Period) -> bool:
     start = text.rfind("\n", 0, p.start) + 1
     end = text.find("\n", p.end)
     line = text[start : end if end >= 0 else len(text)]
-    if len(line) > 400:
+    if len(line) > 400 or (line.rstrip().endswith(".") and len(line.split()) > 9):
         return False
     return len(periods(line)) >= 2 or len(line.strip()) <= len(text[p.start : p.end]) + 6

@@ -64,7 +64,7 @@ def period_of(
             return shift(base, -1)
         return None
     stood = [p for p in usable if p.kind == "date" and p.start >= q.end]
-    if stood and re.fullmatch(r"[^.;]{0,60}\bas (?:of|at) (?:the )?", text[q.end : stood[0].start]):
+    if stood and re.fullmatch(r"[^.;\d]{0,60}\bas (?:of|at) (?:the )?", text[q.end : stood[0].start]):
         return key_of(stood[0], ctx)
     closed = [p for p in usable if p.kind == "quarter" and p.start >= q.end]
     if closed and re.fullmatch(r"[^;.]{0,40}\b(?:by|at|as of) the end of (?:the )?", text[q.end : closed[0].start]):
@@ -175,6 +175,7 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
         for p in free
         if p.start >= q.end
         and not _for_another(text, q.end, p)
+        and not _STANDS.search(text[q.end : p.start] + text[p.start : p.end + 8])
         and not re.search(
             r"%|"
             + w.DELTA.pattern
@@ -195,9 +196,11 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
             or key == ctx.period
         ):
             return key
-    return ctx.period
+    return ctx.reported or ctx.period
 
 
+_STANDS = re.compile(r"\d[^;]*\b(?:as (?:of|at)|at the end of|by)\s+(?:the )?\w+(?:[- ]end)?\b[^;]{0,16}\Z")
+"""`revenue reached $30.6 million, the treasury 1,610 BTC as of October`: the day is that of the later figure."""
 _HALVING = re.compile(r"(?:'s)? (?:\d{4} )?(?:bitcoin )?(?:halving|conference|storm|outage|meeting)\b", re.IGNORECASE)
 """`the April halving` names an event and dates no figure."""
 

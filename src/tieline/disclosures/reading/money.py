@@ -30,6 +30,8 @@ def money_role(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     left, right = s.left, s.right[:60]
     if w.FUTURE.search(left[-60:]):
         return None
+    if ctx.other_dollars and not re.search(r"U\.?S|USD", s.q.printed):
+        return None  # C$42,288 here and $9M there: whose dollars is not said
     if (
         _TOTAL_VALUE.match(right.lstrip(" ,"))
         or re.match(

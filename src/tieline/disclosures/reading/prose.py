@@ -19,7 +19,7 @@ from tieline.disclosures.reading.coins import cue_in
 from tieline.disclosures.reading.context import Context
 from tieline.disclosures.reading.dating import WHICH_WAS, period_of
 from tieline.disclosures.reading.periods import Period, periods
-from tieline.disclosures.reading.rates import UNNAMED, last_end
+from tieline.disclosures.reading.rates import TOTAL, UNNAMED, last_end
 from tieline.disclosures.reading.roles import role_of
 from tieline.disclosures.reading.spots import COMPARISON, Spot, sentences, spots_in
 from tieline.disclosures.reading.tabular import key_of
@@ -65,6 +65,7 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
     # What a statement without a period speaks of: in a quarter's report the quarter, else the document's month
     base = reported if reported and _QUARTER_REPORT.search(text[:800]) and not _MONTHLY.search(text[:2000]) else None
     carried = base
+    ctx = replace(ctx, reported=base)
     for start, end in sentences(text, skip):
         if "\n" in text[max(0, start - 2) : start] and not _GOES_ON.match(text, start, end):
             carried = base  # a new paragraph speaks of the document's own period again
@@ -112,7 +113,12 @@ _OF_THE_MONTH = re.compile(r"\W*(?:Last|This) month\b|\W*(?:In|During|For) the m
 """A sentence that comes back from a quarter to the document's month."""
 _GOES_ON = re.compile(r"\s*(?:Furthermore|Moreover|Additionally|In addition|Besides)\b")
 """A paragraph that speaks of the period of the one before."""
-_ENDED = re.compile(r"\b(?:quarter|three months) ended [A-Z][a-z]+ \d{1,2}, 20\d\d\b")
+_BALANCES = ("btc_held_end", "free_btc", "restricted_or_pledged_btc")
+_ENDED = re.compile(
+    r"\b(?:quarter|three months) end(?:ed|ing) (?:on )?[A-Z][a-z]+ \d{1,2}(?:, 20\d\d\b)?"
+    r"|\b(?:[Ff]irst|[Ss]econd|[Tt]hird|[Ff]ourth)[- ][Qq]uarter(?: (?:of )?20\d\d)?(?= (?:earnings|results|report)\b)"
+    r"|\bQ[1-4](?: 20\d\d)?(?= (?:earnings|results|report)\b)"
+)
 
 
 def _reported_quarter(text: str, ctx: Context) -> str | None:
@@ -185,13 +191,17 @@ def _sentence(
             period = quarter
         if not period and carried and len(carried) == 6 and not marks and not spot.compared and name != "ytd_btc":
             period = carried
+        if period and name in _BALANCES and period == ctx.reported and not any(p.kind == "quarter" for p in marks):
+            period = f"{period[:4]}-{int(period[5]) * 3:02d}"  # what stands at a quarter's end stands at its month's
         if not period or (
             carried == "none" and not marks and name != "ytd_btc" and not _at_year_end(sentence, name, period)
         ):
             continue
-        if carried and not marks and len(carried) == 6 and name != "ytd_btc":
+        if carried and not marks and len(carried) == 6 and name != "ytd_btc" and name not in _BALANCES:
             period = carried
-        amount = convert("deployed_ehs" if name == UNNAMED else name, spot.q, None)
+        if "Q" in period and re.search(r"(?:Monthly|\bmonthly)\b[^.;,]{0,30}$", spot.before):
+            continue  # `by the end of Q4 … Monthly operating revenue of` is not the quarter's
+        amount = convert("deployed_ehs" if name in (UNNAMED, TOTAL) else name, spot.q, None)
         if isinstance(amount, str) or (
             spot.q.negative and name not in ("btc_sold", "service_fee_btc") and "(" not in spot.q.printed
         ):
@@ -200,7 +210,7 @@ def _sentence(
             period = ctx.period or period  # the day on which it was announced
         if name == "ytd_btc" and len(period) != 7:
             continue
-        if "Q" in period and name in ("avg_operating_ehs", "deployed_ehs", "operating_month_end_ehs", UNNAMED):
+        if "Q" in period and name in ("avg_operating_ehs", "deployed_ehs", "operating_month_end_ehs", UNNAMED, TOTAL):
             continue
         approximate = bool(_APPROX.search(text[max(start, spot.q.start - 24) : spot.q.start].rstrip()))
         out.append(
@@ -309,7 +319,8 @@ def _told_before(
     coins = spot.q.unit == "BTC" or (
         spot.q.unit is None and told and told[0].value / 5 < spot.q.value < told[0].value * 5 and spot.q.decimals == 0
     )
-    if coins and spot.compared and i < 2 and _SAME_THING.match(sentence) and told and not any(roles):
+    same = _SAME_THING.match(sentence) and "equivalent" not in sentence.lower()
+    if coins and spot.compared and i < 2 and same and told and not any(roles):
         return told[0].field, MEDIUM  # `This is a 12% decrease from May's 514 BTC`
     return None
 

@@ -18,6 +18,10 @@ UNNAMED = "hashrate_unnamed"
 """A hashrate without a word for deployed or average; `settle` names it where an average stands beside it."""
 
 
+TOTAL = "hashrate_total"
+"""A total hashrate: with customers' machines where the text counts customers' coins, else the rated one."""
+
+
 def last_end(pattern: re.Pattern[str], text: str) -> int:
     """Where the last match ends, -1 without one."""
     at = -1
@@ -117,6 +121,8 @@ def hashrate_role(s: Spot) -> tuple[str, int] | None:
         ):
             return None
         _, name, strength = max(cues)
+        if name == "deployed_ehs" and rated == last_end(_TOTAL_HASH, left):
+            name = TOTAL
         return (name, strength) if has_hash else None
     if re.match(
         r"\s*(?:of |in )?(?:\w+ ){0,2}(?:installed|deployed|energi[sz]ed|(?:mining |self-mining |total )?capacity|mining power|of mining capacity|active)\b",
@@ -140,13 +146,13 @@ def hashrate_role(s: Spot) -> tuple[str, int] | None:
         s.before,
         re.IGNORECASE,
     ) and (w.OPERATING.search(s.after[:60]) or w.RATED.search(s.after[:60]) or w.RATED.search(s.before[-120:])):
-        return "deployed_ehs", MEDIUM
+        return (TOTAL if re.search(r"\btotal (?:\w+ )?hash", left, re.IGNORECASE) else "deployed_ehs"), MEDIUM
     if re.search(r"\bself-?mining hash ?-?rate\b[^,;]{0,30}$", left, re.IGNORECASE) or (
         re.search(r"\b(?:with|at) an?\s*$", left) and re.match(r"\s*(?:of )?hash ?-?rate\b", right, re.IGNORECASE)
     ):
         return "deployed_ehs", WEAK
     if has_hash and re.search(r"\btotal\b[^,;]{0,20}(?:hash|comput|mining power)|总算力|總算力", left, re.IGNORECASE):
-        return "deployed_ehs", WEAK
+        return TOTAL, WEAK
     if w.HASHRATE.search(left[-150:]) and re.search(
         r"(?:\bto|\bof|\bat|\bwas|\bis|\breach(?:ed|es|ing)|\bhit(?:ting)?|\ba|\bà|\bai|\bi|\bsurpass(?:ed|ing)|\bachiev(?:ed|ing)|auf|达到?|至)\s*(?:approximately|about|around|over|nearly|a record|estimated at|~)?\s*$|estimated at\s*$",
         left,
@@ -184,6 +190,7 @@ _GREW = re.compile(
 _RATED_HASH = re.compile(w.RATED.pattern + r"|\bexpanded\b|\bhashrate capacity\b", re.IGNORECASE)
 
 
+_TOTAL_HASH = re.compile(r"\btotal hash", re.IGNORECASE)
 _MONTH_END_RATE = re.compile(
     r"\b(?:month|period|year|quarter)[- ]end(?:ing)?\s+(?:\w+\s+){0,2}?(?:hash ?-?rate|hash ?power|capacity)|\b(?:ended|finished|closed|exited) (?:the )?(?:month|period|quarter|\w+) (?:with|at)(?: an?)?\s*(?:\w+\s+){0,2}?(?:hash ?-?rate)?",
     re.IGNORECASE,

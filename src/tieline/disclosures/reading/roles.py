@@ -69,7 +69,8 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
             or OUTLOOK.search(s.before)
             or _THESE_MACHINES.search(s.before)
             or re.search(r"\b(?:below|under|less than)\s*$", s.left, re.IGNORECASE)
-            or re.search(r"\binstalling\b|\bimproves\b|\bto improve\b|\bchips?\b", s.left, re.IGNORECASE)
+            or re.search(r"\binstalling\b|\bto improve\b|\bchips?\b", s.left, re.IGNORECASE)
+            or re.search(r"\bimproves\b", s.before, re.IGNORECASE)
             or re.search(r"\b(?:orders?|ordered|purchas\w+|acquir\w+)\b", s.before, re.IGNORECASE)
             or re.search(r"\b(?:S\d\d|M\d\d|T21|Antminer|Whatsminer|Avalon|Bitmain|MicroBT|new|latest|model)\b", near)
         ):

@@ -41,7 +41,17 @@ def settle(claims: list[Claim], statement: bool) -> tuple[list[Claim], list[str]
 
 
 def _named(claims: list[Claim], notes: list[str]) -> list[Claim]:
-    """A bare `hash rate` beside a lower average is the rated one; alone it could be either and stays empty."""
+    """A bare `hash rate` beside a lower average is the rated one; alone it could be either and stays empty.
+
+    A `total hash rate` in a text that counts customers' coins holds their machines as well.
+    """
+    hosting = {c.issuer for c in claims if c.field == "hosted_btc_customers"}
+    claims = [
+        replace_field(c, "total_energized_ehs_incl_hosting" if c.issuer in hosting else "deployed_ehs")
+        if c.field == "hashrate_total"
+        else c
+        for c in claims
+    ]
     averages: dict[tuple[str | None, str], Decimal] = {
         (c.issuer, c.period): c.value for c in claims if c.field == "avg_operating_ehs" and c.scope is None
     }
