@@ -210,7 +210,10 @@ def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
     if len(filled) == 1:
         return _cell(text, *filled[0], style)
     items = [_cell(text, s, e, style) for s, e in filled]
-    items = [[footnoted(group[0])] if i == 0 and len(group) == 1 else group for i, group in enumerate(items)]
+    names_only = not any(group[0].kind == "values" for group in items)
+    items = [
+        [footnoted(group[0])] if (i == 0 or names_only) and len(group) == 1 else group for i, group in enumerate(items)
+    ]
     kinds: list[str] = [group[0].kind if len(group) == 1 else "row" for group in items]
     heads = [group[0] for group, kind in zip(items, kinds, strict=True) if kind == "head"]
     if (

@@ -44,7 +44,7 @@ def coins_role(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         return "avg_btc_per_day", STRONG
     if bare and (s.q.negative or not w.BITCOIN.search(left + right[:32])):
         return None
-    if bare and _WORTH_OF.search(left):
+    if bare and (_WORTH_OF.search(left) or _UNIT_TOLD.search(left)):
         return None  # `Carrying value of bitcoin sold (37,929)` is money
     if re.match(r"\s*(?:BTC|bitcoins?)?\s*(?:/|per )day (?:at|as of) [A-Z][a-z]+\.? \d", right):
         return None  # the rate on a day is no month's average
@@ -243,6 +243,8 @@ def _per_day(sentence: str, s: Spot, left: str, right: str) -> bool:
     )
 
 
+_UNIT_TOLD = re.compile(r"\([^()]*(?:\$|USD|\bmillions?\b|\bthousands?\b|'000|%|[EPT]H/s)[^()]*\)\d?\s*[:=]?\s*$")
+"""`Net proceeds from bitcoin sold ($ millions): 30.5`: the label says that the number is no coins."""
 _WORTH_OF = re.compile(
     r"\b(?:(?:carrying|fair|book|market) (?:value|amount)|cost (?:basis )?|gains?|loss(?:es)?|impairment|revaluation)\b[^,;.\d]{0,50}$",
     re.IGNORECASE,

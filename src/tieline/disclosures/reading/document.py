@@ -107,43 +107,57 @@ def normalise(text: str) -> str:
     text = re.sub(
         r"(?m)^\|[ \t]*(?=(?:[^|\s]+[ \t]+){7}[^|\n]*$)", "\n", text
     )  # a layout table's bar before a sentence
+    text = _BOLD.sub(r"\1", text)
     text = _MARK_BEHIND.sub(lambda m: " " * len(m[0]), text)
     text = unglue(_separated(text))
     text = re.sub(r"[^\S\n]{2,}", "  ", text)
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
+_BOLD = re.compile(r"(?<![\w*)%])\*\*(?=\S)([^*\n]{1,200}?)(?<=\S)\*\*(?![\w*])")
+"""`**July 2025**`: bold type, not a footnote's stars."""
 _MARK_BEHIND = re.compile(
     r"(?<=million)\d(?=[\s|]|$)"
+    r"|(?<=[A-Za-z]{3})\d(?=:\s)"
     r"|(?m:(?<=EH/s) \d$|(?<=PH/s) \d$|(?<=million) \d$)"
     r"|(?m:(?<=^\d\d\d,\d\d\d) \d$|(?<=^\d\d,\d\d\d) \d$|(?<=^\d,\d\d\d) \d$)"
 )
-"""A footnote digit behind a value: `$0.2 million5`, and at the end of a line `11.7 EH/s 2`, `106,674 2`."""
+"""A footnote digit behind a value or a label: `$0.2 million5`, `Bitcoin sold3: 41`, and at the end of a line `11.7 EH/s 2`, `106,674 2`."""
 
 
 def _separated(text: str) -> str:
-    """Lines of comma or semicolon separated values, three or more with as many fields each under a dated first line."""
+    """Lines of comma or semicolon separated values, three or more with as many fields each, dated at the top or side."""
     if "," not in text and ";" not in text:
         return text
     lines = text.split("\n")
     i = 0
     while i < len(lines):
         sep = "," if lines[i].count(",") >= 1 else ";"
-        fields = lines[i].count(sep)
+        fields = len(_fields(lines[i], sep))
         j = i
-        while (
-            j < len(lines)
-            and fields
-            and lines[j].count(sep) == fields
-            and f"{sep} " not in lines[j]
-            and "|" not in lines[j]
-        ):
+        while j < len(lines) and fields > 1 and "|" not in lines[j] and len(_fields(lines[j], sep)) == fields:
             j += 1
-        plain = j - i >= 3 and all(len(cell) <= 60 for line in lines[i:j] for cell in line.split(sep))
-        if plain and all(re.search(r"20[1-4]\d|\b[A-Z][a-z]{2}[- ]\d\d\b", cell) for cell in lines[i].split(sep)[1:]):
-            lines[i:j] = [line.replace(sep, " | ") for line in lines[i:j]]
+        cells = [_fields(line, sep) for line in lines[i:j]]
+        plain = j - i >= 3 and all(len(c) <= 60 and not c.startswith(" ") for row in cells for c in row)
+        if plain and (_all_dated(cells[0][1:]) or _all_dated([row[0] for row in cells[1:]])):
+            lines[i:j] = [" | ".join(row) for row in cells]
         i = max(j, i + 1)
     return "\n".join(lines)
+
+
+def _fields(line: str, sep: str) -> list[str]:
+    """The fields of a separated line; a separator inside quotes is part of its field."""
+    if sep not in line:
+        return [line]
+    if '"' not in line:
+        return line.split(sep)
+    return [f.strip('"') for f in re.findall(rf'(?:^|(?<={sep}))(?:"[^"]*"|[^"{sep}]*)(?={sep}|$)', line)]
+
+
+def _all_dated(cells: list[str]) -> bool:
+    """Months, but for columns of changes."""
+    dated = [c for c in cells if re.search(r"20[1-4]\d|\b[A-Z][a-z]{2}[- ]\d\d\b", c)]
+    return bool(dated) and all(c in dated or not re.search(r"\d", c) for c in cells)
 
 
 def _build_table() -> dict[int, str | None]:

@@ -7,12 +7,12 @@ not fit the columns is not read, and says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tieline.disclosures.reading.cells import CHANGE, Column, Item, Value, footnoted, items_of
 from tieline.disclosures.reading.claims import convert
 from tieline.disclosures.reading.labels import classify
-from tieline.disclosures.reading.periods import Period
+from tieline.disclosures.reading.periods import Period, periods
 
 
 @dataclass(slots=True)
@@ -43,10 +43,7 @@ def _cards(items: list[Item]) -> list[Item]:
     A run of values and labels in turn that begins with a value is read so where more labels name a field for the
     value above them than for the value below; where both readings name as many, the run is left out.
     """
-    items = [
-        footnoted(item) if item.kind == "row" and k + 1 < len(items) and items[k + 1].kind == "values" else item
-        for k, item in enumerate(items)
-    ]
+    items = _noted(items)
     out: list[Item] = []
     i = 0
     while i < len(items):
@@ -55,10 +52,10 @@ def _cards(items: list[Item]) -> list[Item]:
             out.append(items[i])
             i += 1
             continue
-        run = items[i:stop]
+        run = [footnoted(item) for item in items[i:stop]]
         above = sum(_fits(run[k + 1], run[k]) for k in range(0, len(run) - 1, 2))
         below = sum(_fits(run[k], run[k + 1]) for k in range(1, len(run) - 1, 2))
-        if i and items[i - 1].kind == "label" and _fits(items[i - 1], run[0]):
+        if i and items[i - 1].kind == "label" and not _titles(items[i - 1]) and _fits(items[i - 1], run[0]):
             out.extend(run)
         elif above > below:
             for value, label in zip(run[::2], run[1::2], strict=True):
@@ -73,6 +70,22 @@ def _cards(items: list[Item]) -> list[Item]:
     return out
 
 
+def _noted(items: list[Item]) -> list[Item]:
+    """Labels whose footnote digit looks like a value: above a value, or above the first period of a turned table."""
+    out = list(items)
+    turned = False
+    for k in range(len(items) - 2, -1, -1):
+        following = out[k + 1].kind
+        if items[k].kind == "head":
+            turned = len(items[k].columns) == 1 and following == "values"
+        elif items[k].kind == "row" and (turned or following == "values"):
+            out[k] = footnoted(items[k])
+            turned = turned and out[k].kind == "label"
+        elif items[k].kind != "label":
+            turned = False
+    return out
+
+
 def _card_run(items: list[Item], i: int) -> int:
     """Where a run of one value, one label, one value, one label ends; `i` itself where none begins."""
     at = i
@@ -81,14 +94,20 @@ def _card_run(items: list[Item], i: int) -> int:
         and items[at].kind == "values"
         and len(items[at].values) == 1
         and items[at].values[0].kind == "number"
-        and items[at + 1].kind == "label"
-        and items[at + 1].label is not None
-        and len(items[at + 1].label[0]) <= 60  # type: ignore[index]
+        and (label := footnoted(items[at + 1])).kind == "label"
+        and label.label is not None
+        and len(label.label[0]) <= 60
     ):
         at += 2
     if at > i and at < len(items) and items[at].kind == "values":
         at -= 2  # the last label has a value of its own below it
     return at
+
+
+def _titles(label: Item) -> bool:
+    """A line that names a month or is long heads what follows and labels no value."""
+    assert label.label is not None
+    return len(label.label[0]) > 60 or bool(periods(label.label[0]))
 
 
 def _fits(label: Item, value: Item) -> bool:
@@ -127,6 +146,8 @@ class _Machine:
                 self._heading(item, following)
             elif item.kind == "label":
                 self._label(item)
+            elif item.kind == "values" and self.heading_open and self._years(item.values):
+                continue
             elif item.kind == "values":
                 self.heading_open = False
                 self.values.extend(item.values)
@@ -153,6 +174,20 @@ class _Machine:
             self.header_labels = []
         self.heading_open = True
         self.pending = []
+
+    def _years(self, values: list[Value]) -> bool:
+        """The second line of a heading: `June  June`, then `2025  2024`."""
+        months = [c for c in self.columns if c.period is not None]
+        years = [v.quantity for v in values]
+        if len(months) != len(years) or any(c.period is None or c.period.year for c in months):
+            return False
+        if not all(q is not None and q.unit is None and q.decimals == 0 and 2010 <= q.value <= 2049 for q in years):
+            return False
+        told = iter(int(q.value) for q in years if q is not None)
+        self.columns = [
+            c if c.period is None else replace(c, period=replace(c.period, year=next(told))) for c in self.columns
+        ]
+        return True
 
     def _header(self) -> list[tuple[str, int, int]]:
         if not self.header_labels and len(self.pending) >= 2:

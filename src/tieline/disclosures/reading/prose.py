@@ -147,7 +147,7 @@ def _sentence(
         return out
     roles: list[tuple[str, int] | None] = []
     for i, spot in enumerate(spots):
-        role = role_of(sentence, spot, ctx)
+        role = role_of(sentence, spot, ctx) if not _notes_label(text, spot) else None
         if i and spot.q.unit == "EH/s" and _closes_range(spot, spots[i - 1]):
             # `in network hash rate, from 214 EH/s as of June 30 to 370 EH/s`: the words stand before the first
             role = role_of(sentence, replace(spot, left=spots[i - 1].left + " to ", compared=False), ctx)
@@ -261,6 +261,22 @@ def _sentence(
                 )
             )
     return out
+
+
+def _notes_label(text: str, spot: Spot) -> bool:
+    """`Bitcoin held 3` on a line of its own, or `Bitcoin sold (3)`: a footnote's number, not a figure."""
+    q = spot.q
+    if (
+        q.unit is not None
+        or q.decimals
+        or not 0 < abs(q.value) < 20
+        or not re.match(r"[)\]]?[ \t]*(?:[\n|,]|\Z)", text[q.end : q.end + 6])
+    ):
+        return False
+    line = text[text.rfind("\n", 0, q.start) + 1 : q.start]
+    return len(line.split()) <= 9 and not re.search(
+        r"[:：=]|\d|\b(?:was|were|is|at|to|of|sold|mined|produced)\s*$", line
+    )
 
 
 def _at_year_end(sentence: str, name: str, period: str) -> bool:

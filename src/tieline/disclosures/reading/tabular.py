@@ -96,7 +96,7 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
         named = classify(re.sub(r"\s+", " ", m["label"]), q.unit)
         if named is None:
             continue
-        own = period_in(m["label"])
+        own = period_in(m["label"]) or _heads_list(text, m.start())
         period = key_of(own, ctx) if own is not None else ctx.period
         if period is None:
             continue
@@ -118,7 +118,9 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
             )
         )
         earlier_month = _FIRST_PERIOD.match(text, q.end)
-        if earlier_month is not None and len(found) > 1 and found[1].unit == q.unit:
+        behind = [x for x in found[1:] if earlier_month is not None and x.start >= earlier_month.end()]
+        if earlier_month is not None and behind and behind[0].unit == q.unit:
+            found = [q, *behind]
             named_month = periods(text, earlier_month.start("when"), earlier_month.end("when") + 1)
             gap = text[earlier_month.end() : found[1].start]
             if len(named_month) == 1 and not gap.strip(" $US€£"):
@@ -161,6 +163,17 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
                         named.scope,
                     )
                 )
+
+
+def _heads_list(text: str, at: int) -> Period | None:
+    """The month that stands alone over a list of pairs: `June 2025`, then `Bitcoin mined: 41`."""
+    for line in reversed(text[max(0, at - 1500) : at].split("\n")[:-1]):
+        if not line.strip() or _PAIR.match(line):
+            continue
+        found = periods(line)
+        alone = len(found) == 1 and len(line.strip(" :*-#|")) <= found[0].end - found[0].start + 2
+        return as_heading(found[0]) if alone else None
+    return None
 
 
 def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str], starred: bool) -> None:
@@ -315,7 +328,7 @@ def _is_footnote(value: Value) -> bool:
 def _stands_alone(text: str, row: Row) -> bool:
     """A label and one value without a heading: read where a colon, a bar or a line of its own sets them apart."""
     label, value = row.labels[-1], row.values[0]
-    gap = text[label[2] : value.start]
+    gap = text[label[2] : value.start] if label[2] <= value.start else text[value.end : label[1]]
     if re.search(r"[:：|\n]", gap) or label[0].rstrip().endswith((":", "：")):
         return True
     return bool(re.match(r"\s*[:：]", text[label[2] : label[2] + 3]))
