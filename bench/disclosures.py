@@ -44,7 +44,8 @@ REPEATS = 5
 LIMIT_MS = 50.0
 
 RELOADED = (
-    "labels", "layout", "tabular", "statement", "dating", "rates", "money", "coins", "roles", "prose", "settle",
+    "labels", "layout", "tabular", "statement", "dating", "rates", "money", "coins", "roles", "neighbours",
+    "prose", "settle",
 )  # fmt: skip
 """Modules that hold compiled words or cached labels; read again after words are disabled."""
 

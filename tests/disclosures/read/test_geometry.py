@@ -8,10 +8,17 @@ from decimal import Decimal
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from tests.disclosures.read.geometry import (
-    ONE_MONTH, SHAPES, TWO_MONTHS, Row, Table, footnoted, unit_in_label, with_changes,
+    ONE_MONTH,
+    SHAPES,
+    TWO_MONTHS,
+    Row,
+    Table,
+    footnoted,
+    unit_in_label,
+    with_changes,
 )  # fmt: skip
+
 from tieline.disclosures.read import read
 
 MONTHS = (

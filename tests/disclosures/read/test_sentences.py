@@ -311,3 +311,60 @@ def test_a_quarters_report_speaks_of_its_quarter_throughout() -> None:
         ("2025Q3", "revenue_usd_per_btc"): "110160",
         ("2025Q3", "btc_held_end"): "1081.9",
     }
+
+
+def test_a_quarters_report_dates_no_month() -> None:
+    text = (
+        "Mining revenue reached $30.6 million, the treasury 1,610 BTC as of October-end 2025\n"
+        "Heron Compute today announced its results for the three months ended September 30, 2025.\n"
+        "The company's total self mining hash rate jumped 67% to 5.5 EH/s.\n"
+    )
+    got = figures(text, "2025-11-18")
+    assert ("2025-10", "revenue_usd") not in got
+    assert not [k for k in got if k[1] == "deployed_ehs"]
+    assert got["2025-10", "btc_held_end"] == "1610"
+
+
+def test_what_stands_at_a_quarters_end_stands_at_its_last_month() -> None:
+    text = "Update for the second quarter ended June 30, 2025.\n- It earned 562.9 bitcoins in the second quarter.\n- Treasury holdings of bitcoin increased to 588.4."
+    assert figures(text, "2025-07") == {("2025Q2", "btc_produced"): "562.9", ("2025-06", "btc_held_end"): "588.4"}
+
+
+def test_an_announcement_of_a_day_dates_no_month() -> None:
+    text = "Heron has acquired approximately 1,414 Bitcoin, bringing its total holdings to 3,865 Bitcoin as of October 24, 2025."
+    assert figures(text, "2025-10-27") == {("2025-10-24", "btc_held_end"): "3865"}
+
+
+def test_a_total_hashrate_beside_customers_coins_holds_their_machines() -> None:
+    text = "In May 2025 it mined 447 bitcoins, while customers mined 128 bitcoins. It ran 219,000 miners with a total hash rate of 26.1 EH/s."
+    got = figures(text)
+    assert got["2025-05", "total_energized_ehs_incl_hosting"] == "26.1"
+    assert ("2025-05", "deployed_ehs") not in got
+
+
+def test_dollars_of_which_country_is_not_said() -> None:
+    text = "In May 2025 it sold 171 bitcoin at an average price of C$38,934 generating $6.7M of cash."
+    assert ("2025-05", "sale_proceeds_usd") not in figures(text)
+
+
+def test_equivalents_in_the_month_before_are_no_coins() -> None:
+    text = "It mined 196 Bitcoin in September 2023. This equates to approximately 203 of Bitcoin-equivalent production in September 2023 compared to approximately 235 in August 2023."
+    assert figures(text) == {("2023-09", "btc_produced"): "196"}
+
+
+def test_money_and_rates_on_a_day_are_no_coins_of_a_month() -> None:
+    assert figures("In May 2025 it mined 10 BTC. Carrying value of Bitcoin sold (37,929).") == {
+        ("2025-05", "btc_produced"): "10"
+    }
+    got = figures("In July 2025 it mined 510 BTC, with production of over 17 BTC/day at July 31, 2025.")
+    assert ("2025-07", "avg_btc_per_day") not in got
+
+
+def test_no_sale_stands_beside_the_sale_of_another_month() -> None:
+    text = "The company did not sell any Bitcoin in December 2024, a shift from the 590 BTC sold in the same month last year."
+    assert figures(text) == {("2024-12", "btc_sold"): "0", ("2023-12", "btc_sold"): "590"}
+
+
+def test_the_networks_coins_and_single_purchases_are_no_months() -> None:
+    text = "In May 2025 it mined 10 BTC, while the network generated only 900 Bitcoin that day.\n- May 12: Purchase of 512 BTC for $51 million."
+    assert figures(text) == {("2025-05", "btc_produced"): "10"}

@@ -46,6 +46,10 @@ def coins_role(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         return None
     if bare and (_WORTH_OF.search(left) or _UNIT_TOLD.search(left)):
         return None  # `Carrying value of bitcoin sold (37,929)` is money
+    if re.search(r"\bnetwork (?:\w+ )?(?:generat|produc|mint|min|issu)\w* (?:\w+ )?$", left):
+        return None  # everybody's
+    if re.search(r"[:：]\s*(?:an? )?(?:purchase|acquisition|sale) of\s*$", s.before, re.IGNORECASE):
+        return None  # `December 12: Purchase of 512 BTC`: one of several
     if re.match(r"\s*(?:BTC|bitcoins?)?\s*(?:/|per )day (?:at|as of) [A-Z][a-z]+\.? \d", right):
         return None  # the rate on a day is no month's average
     near_right = right[:45]
@@ -319,7 +323,7 @@ def _special(sentence: str, s: Spot, left: str, right: str) -> tuple[str, int] |
         re.IGNORECASE,
     ) or (
         re.search(r"\b(?:includ\w+|of which|had|has|with|and)\b[^,;]{0,20}$", left, re.IGNORECASE)
-        and re.match(r"\s*(?:of |in )?(?:restricted|pledged|collateral|encumbered)", follow, re.IGNORECASE)
+        and re.match(r"[\s\"']*(?:of |in )?(?:restricted|pledged|collateral|encumbered)", follow, re.IGNORECASE)
     ):
         return ("restricted_or_pledged_btc", STRONG)
     if (

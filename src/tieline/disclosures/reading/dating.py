@@ -160,7 +160,14 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
     spans = [p for p in marks if p.kind == "span" and p.start >= q.end]
     if spans and re.fullmatch(r"[^,;.\d]{0,50}\b(?:over|in|during|for) the ", text[q.end : spans[0].start]):
         return None  # `135.1 Bitcoins over the seven months ending July 31`
-    free = [p for p in marks if p.kind != "span" and not _governed(text, start, p) and not _HALVING.match(text, p.end)]
+    free = [
+        p
+        for p in marks
+        if p.kind != "span"
+        and not _governed(text, start, p)
+        and not _HALVING.match(text, p.end)
+        and not (p.kind == "date" and _TOLD_ON.search(text, max(start, p.start - 90), p.start))
+    ]
     before = [p for p in free if p.end <= q.start and not _closed(text, start, p, q.start)]
     if (
         len(before) > 1
@@ -185,7 +192,7 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
         )
     ]
     if after and not ctx.statement and after[0].kind == "quarter" and ctx.period is not None:
-        return ctx.period
+        return ctx.reported or ctx.period
     if after and (ctx.statement or after[0].kind == "month" or (after[0].kind == "date" and after[0].ends_month)):
         key = _key(text, after[0], ctx)
         if (
@@ -199,6 +206,10 @@ def base_period(text: str, start: int, marks: list[Period], spot: Spot, ctx: Con
     return ctx.reported or ctx.period
 
 
+_TOLD_ON = re.compile(
+    r"\b(?:reported|announced|released|published|disclosed|filed)\b[^.;,]{0,60}\bon (?:\w+day, )?\Z", re.IGNORECASE
+)
+"""`reported its earnings on August 15`: the day of the telling."""
 _STANDS = re.compile(r"\d[^;]*\b(?:as (?:of|at)|at the end of|by)\s+(?:the )?\w+(?:[- ]end)?\b[^;]{0,16}\Z")
 """`revenue reached $30.6 million, the treasury 1,610 BTC as of October`: the day is that of the later figure."""
 _HALVING = re.compile(r"(?:'s)? (?:\d{4} )?(?:bitcoin )?(?:halving|conference|storm|outage|meeting)\b", re.IGNORECASE)

@@ -122,11 +122,12 @@ _MARK_BEHIND = re.compile(
     r"|(?m:(?<=EH/s) \d$|(?<=PH/s) \d$|(?<=million) \d$)"
     r"|(?m:(?<=^\d\d\d,\d\d\d) \d$|(?<=^\d\d,\d\d\d) \d$|(?<=^\d,\d\d\d) \d$)"
 )
-"""A footnote digit behind a value or a label: `$0.2 million5`, `Bitcoin sold3: 41`, and at the end of a line `11.7 EH/s 2`, `106,674 2`."""
+"""A footnote digit behind a value or a label: `$0.2 million5`, `Bitcoin sold3: 41`, and at the end of a line
+`11.7 EH/s 2`, `106,674 2`."""
 
 
 def _separated(text: str) -> str:
-    """Lines of comma or semicolon separated values, three or more with as many fields each, dated at the top or side."""
+    """Comma or semicolon separated lines: three or more with as many fields each, dated at the top or the side."""
     if "," not in text and ";" not in text:
         return text
     lines = text.split("\n")

@@ -73,8 +73,11 @@ def money_role(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     ):
         return None
     if w.CREDITS.search(left + right) and (w.POWER.search(left + right) or w.DEMAND_RESPONSE.search(left + right)):
-        if w.DEMAND_RESPONSE.search(left + right):
+        both = re.search(r"curtailment (?:and|&|plus)\b", left, re.IGNORECASE)
+        if w.DEMAND_RESPONSE.search(left + right) and not both:
             return "demand_response_credits_usd", STRONG
+        if both:
+            return "total_power_credits_usd", STRONG
         return (
             "total_power_credits_usd" if re.search(r"\btotal\b", left, re.IGNORECASE) else "power_credits_usd"
         ), STRONG

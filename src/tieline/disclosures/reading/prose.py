@@ -14,12 +14,22 @@ from dataclasses import replace
 from decimal import Decimal
 
 from tieline.disclosures.reading import words as w
-from tieline.disclosures.reading.claims import MEDIUM, STRONG, Claim, convert
-from tieline.disclosures.reading.coins import cue_in
+from tieline.disclosures.reading.claims import STRONG, Claim, convert
 from tieline.disclosures.reading.context import Context
 from tieline.disclosures.reading.dating import WHICH_WAS, period_of
+from tieline.disclosures.reading.neighbours import (
+    another_thing,
+    bracketed,
+    closes_range,
+    inherit,
+    mined_and_sold,
+    respectively,
+    revenue_follows,
+    told_before,
+    translated,
+)
 from tieline.disclosures.reading.periods import Period, periods
-from tieline.disclosures.reading.rates import TOTAL, UNNAMED, last_end
+from tieline.disclosures.reading.rates import TOTAL, UNNAMED
 from tieline.disclosures.reading.roles import role_of
 from tieline.disclosures.reading.spots import COMPARISON, Spot, sentences, spots_in
 from tieline.disclosures.reading.tabular import key_of
@@ -87,7 +97,9 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
         quarters = [
             p
             for p in marks
-            if p.kind in ("quarter", "year", "span") and not COMPARISON.search(text[max(start, p.start - 14) : p.start])
+            if p.kind in ("quarter", "year", "span")
+            and not COMPARISON.search(text[max(start, p.start - 14) : p.start])
+            and not _SINCE.search(text, max(start, p.start - 10), p.start)
         ]
         months = [p for p in marks if p.kind == "month" or (p.kind == "date" and not (carried and "Q" in carried))]
         if quarter is None and quarters and quarters[0].kind == "quarter":
@@ -103,7 +115,7 @@ def claims(text: str, skip: list[tuple[int, int]], ctx: Context) -> list[Claim]:
     return out
 
 
-_QUARTER_REPORT = re.compile(r"\bquarter\b|\bQ[1-4]\b", re.IGNORECASE)
+_QUARTER_REPORT = re.compile(r"\bquarter\b|\bQ[1-4]\b|\bthree months end", re.IGNORECASE)
 _MONTHLY = re.compile(
     r"\b(?:monthly|(?:updates?|results|highlights) for (?:the month of )?(?:January|February|March|April|May|June|July|August|September|October|November|December))\b"
     r"|\b(?:January|February|March|April|May|June|July|August|September|October|November|December)(?: 20\d\d)?(?:'s)? (?:bitcoin |production|operation|mining|update|highlights)",
@@ -113,6 +125,7 @@ _OF_THE_MONTH = re.compile(r"\W*(?:Last|This) month\b|\W*(?:In|During|For) the m
 """A sentence that comes back from a quarter to the document's month."""
 _GOES_ON = re.compile(r"\s*(?:Furthermore|Moreover|Additionally|In addition|Besides)\b")
 """A paragraph that speaks of the period of the one before."""
+_SINCE = re.compile(r"\b(?:over|on|since) (?:the )?\Z")
 _BALANCES = ("btc_held_end", "free_btc", "restricted_or_pledged_btc")
 _ENDED = re.compile(
     r"\b(?:quarter|three months) end(?:ed|ing) (?:on )?[A-Z][a-z]+ \d{1,2}(?:, 20\d\d\b)?"
@@ -148,7 +161,7 @@ def _sentence(
     roles: list[tuple[str, int] | None] = []
     for i, spot in enumerate(spots):
         role = role_of(sentence, spot, ctx) if not _notes_label(text, spot) else None
-        if i and spot.q.unit == "EH/s" and _closes_range(spot, spots[i - 1]):
+        if i and spot.q.unit == "EH/s" and closes_range(spot, spots[i - 1]):
             # `in network hash rate, from 214 EH/s as of June 30 to 370 EH/s`: the words stand before the first
             role = role_of(sentence, replace(spot, left=spots[i - 1].left + " to ", compared=False), ctx)
         if (
@@ -156,36 +169,37 @@ def _sentence(
             and i
             and (
                 spot.linked
-                or _bracketed(text, spots[i - 1], spot, marks)
+                or bracketed(text, spots[i - 1], spot, marks)
                 or spot.compared
-                or _closes_range(spot, spots[i - 1])
+                or closes_range(spot, spots[i - 1])
                 or WHICH_WAS.search(text[start : spot.q.start])
             )
         ):
-            role = _inherit(spot, spots, roles, i)
-        if i and _closes_range(spot, spots[i - 1]) and spot.q.unit == "BTC" and (first := roles[i - 1]) is not None:
+            role = inherit(spot, spots, roles, i)
+        if i and closes_range(spot, spots[i - 1]) and spot.q.unit == "BTC" and (first := roles[i - 1]) is not None:
             role = first
         if i and spot.q.unit == "BTC" and re.search(r", or\s*(?:approximately |about )?$", spot.left):
             share = roles[i - 1]
             if share is not None and share[0] == "sold_share_pct":
                 role = ("btc_sold", STRONG)  # `sold 63% of the Bitcoins it produced, or 147 BTC`
-        if role is None and i and _translated(text, spots[i - 1], spot):
+        if role is None and i and translated(text, spots[i - 1], spot):
             role = role_of(sentence, replace(spots[i - 1], q=replace(spots[i - 1].q, unit="USD")), ctx)
             if role is None and any(re.search(r"[(\[]\s?$", text[max(0, p.start - 2) : p.start]) for p in marks):
-                role = _inherit(spot, spots, roles, i)
+                role = inherit(spot, spots, roles, i)
         if role is None:
-            role = _told_before(sentence, spot, spots, roles, i, previous)
-        if role is not None and role[0] == "btc_produced" and _SHARE_OF_TOTAL.match(spot.right + spot.after[:60]):
+            role = told_before(sentence, spot, spots, roles, i, previous)
+        of_others = _SHARE_OF_TOTAL.match(spot.right + spot.after[:60]) or _WITH_CUSTOMERS.match(spot.after)
+        if role is not None and role[0] == "btc_produced" and of_others:
             role = None
         roles.append(role)
-        if role is not None and spot.compared and role[1] == STRONG and _another_thing(spot, role, spots, roles, i):
+        if role is not None and spot.compared and role[1] == STRONG and another_thing(spot, role, spots, roles, i):
             spots[i] = replace(spot, compared=False)
-    _respectively(sentence, spots, roles)
+    respectively(sentence, spots, roles)
     for i, (spot, role) in enumerate(zip(spots, roles, strict=True)):
         if role is None:
             continue
         name, strength = role
-        dated = i - 1 if i and _translated(text, spots[i - 1], spot) else i
+        dated = i - 1 if i and translated(text, spots[i - 1], spot) else i
         period = period_of(text, start, end, marks, spots[dated], spots, dated, ctx)
         if _THE_QUARTER.search(spot.right[:50]):
             period = quarter
@@ -230,17 +244,18 @@ def _sentence(
                 holds_parts=bool(_PARTS.search(spot.right + text[spot.q.end : min(end, spot.q.end + 90)])),
             )
         )
-    out.extend(_mined_and_sold(out, text, end))
-    out.extend(_revenue_follows(sentence, spots, roles, previous, text, start, end, marks, ctx))
+    out.extend(mined_and_sold(out, text, end))
+    out.extend(revenue_follows(sentence, spots, roles, previous, text, start, end, marks, ctx))
     zero = _NO_SALE.search(sentence)
     told = zero is not None and (
         _NO_SALE_OBJECT.search(sentence)
         or (zero[0].lower().startswith("none") and any(c.field == "btc_produced" for c in previous))
     )
-    if zero is not None and told and not any(c.field == "btc_sold" for c in out):
+    if zero is not None and told:
         key = _zero_period(text, start, end, marks, start + zero.start(), ctx)
         if (
             key is not None
+            and not any(c.field == "btc_sold" and c.period == key for c in out)
             and not w.FUTURE.search(zero[0])
             and not re.search(
                 r"\b(?:plans?|intends?|expects?|will|policy|strategy|since|years?)\b",
@@ -298,128 +313,11 @@ _SHARE_OF_TOTAL = re.compile(
     re.IGNORECASE,
 )
 """`mined before the halving was 236, or 68% of the month's production`: a part of it."""
-_SAME_THING = re.compile(
-    r"\W*(?:This|That|It|These|The (?:figure|total|number|reading|output|amount))\b", re.IGNORECASE
-)
-
-
-def _told_before(
-    sentence: str,
-    spot: Spot,
-    spots: list[Spot],
-    roles: list[tuple[str, int] | None],
-    i: int,
-    previous: list[Claim],
-) -> tuple[str, int] | None:
-    """What the sentence before says that a number is."""
-    if not previous:
-        return None
-    if spot.q.unit == "USD" and any(c.field == "btc_sold" for c in previous):
-        sale = re.match(
-            r"\W*(?:The|This|These|Its) (?:\w+ )?sales? (?:generated|netted|brought in|yielded|raised)\s", sentence
-        )
-        if sale is not None and sale.end() + 20 >= len(spot.before):
-            return "sale_proceeds_usd", MEDIUM
-    mined = any(c.field in ("btc_produced", "btc_held_end") for c in previous)
-    of_them = re.search(r"\bsold\s*(?:approximately |about )?(?:\d[\d,.]*)?\s*of (?:them|those|these)\b", sentence)
-    if mined and of_them is not None and spot.q.unit is None and re.match(r"\s*of (?:them|those|these)\b", spot.right):
-        return "btc_sold", MEDIUM  # `It mined 163 bitcoin. It sold 150 of them`
-    if (
-        mined
-        and of_them is not None
-        and spot.q.unit == "USD"
-        and re.search(r"\bproceeds of\s*(?:approximately |about )?$", spot.left)
-    ):
-        return "sale_proceeds_usd", MEDIUM
-    told = [c for c in previous if c.field in ("btc_produced", "btc_held_end", "btc_sold", "avg_btc_per_day")]
-    coins = spot.q.unit == "BTC" or (
-        spot.q.unit is None and told and told[0].value / 5 < spot.q.value < told[0].value * 5 and spot.q.decimals == 0
-    )
-    same = _SAME_THING.match(sentence) and "equivalent" not in sentence.lower()
-    if coins and spot.compared and i < 2 and same and told and not any(roles):
-        return told[0].field, MEDIUM  # `This is a 12% decrease from May's 514 BTC`
-    return None
-
-
-_IT_MINED = re.compile(
-    r"\s*(?:that |which )?(?:it|they|the company|we) (?:had )?(?:self-)?(?:mined|produced|earned)\b(?! per)",
+_WITH_CUSTOMERS = re.compile(
+    r"[^.;]{0,50}\bwith [\d,.]+ (?:\w+ )?(?:from|by|for) (?:own|self)\b[^.;]{0,40}\b(?:clients?|customers?|cloud|host\w+)\b",
     re.IGNORECASE,
 )
-
-
-def _mined_and_sold(found: list[Claim], text: str, end: int) -> list[Claim]:
-    """`sold the 188 BTC it mined in January`: all that was mined was sold."""
-    return [
-        replace(c, field="btc_produced", rule="prose:sold-as-mined", strength=MEDIUM)
-        for c in found
-        if c.field == "btc_sold"
-        and re.search(
-            r"\b(?:sold|sell|sale of|selling) (?:all )?(?:of )?the\s*$",
-            text[max(0, c.start - 16) : c.end].split(c.printed)[0],
-        )
-        and _IT_MINED.match(text, text.index(c.printed, c.start) + len(c.printed) + _coin_word(text, c, end))
-    ]
-
-
-def _coin_word(text: str, c: Claim, end: int) -> int:
-    at = text.index(c.printed, c.start) + len(c.printed)
-    m = w.BITCOIN.search(text, at, min(end, at + 12))
-    return m.end() - at if m is not None else 0
-
-
-def _translated(text: str, before: Spot, spot: Spot) -> bool:
-    """`£5.50 million ($7.59 million)`: the amount in brackets is the same one in dollars."""
-    return (
-        before.q.unit == "other money"
-        and spot.q.unit == "USD"
-        and bool(
-            re.fullmatch(r"\W{0,4}[(\[]\s?(?:or |approximately |about |c\. ?|US)?", text[before.q.end : spot.q.start])
-        )
-    )
-
-
-def _bracketed(text: str, before: Spot, spot: Spot, marks: list[Period]) -> bool:
-    """Is this the figure of `$4.81 million (April 2023: $4.28 million`, of the same thing in another month?"""
-    between = [p for p in marks if before.q.end <= p.start and p.end <= spot.q.start]
-    if not between or before.q.unit != spot.q.unit:
-        return len(between) == 1 and before.q.unit == "other money"
-    return bool(
-        re.fullmatch(r"[^()]{0,30}\(\s*", text[before.q.end : between[0].start])
-        and re.fullmatch(r"\s?[:：=]?\s?", text[between[-1].end : spot.q.start])
-    )
-
-
-def _another_thing(
-    spot: Spot, role: tuple[str, int], spots: list[Spot], roles: list[tuple[str, int] | None], i: int
-) -> bool:
-    """`6.1 EH/s against an installed capacity of 7.0 EH/s` compares two things, not two months."""
-    if not re.search(
-        r"\b(?:against|compared (?:to|with)|versus|vs\.?)\s+(?:an?|the|its|our|total)\s", spot.left, re.IGNORECASE
-    ):
-        return False
-    earlier = roles[i - 1] if i else None
-    return earlier is not None and spots[i - 1].q.unit == spot.q.unit and earlier[0] != role[0]
-
-
-def _closes_range(spot: Spot, before: Spot) -> bool:
-    """Is this the second number of `from A in June to B`?"""
-    return (
-        before.q.unit == spot.q.unit
-        and bool(
-            re.search(
-                r"\b(?:to|a|à|auf|hasta|до)\s*(?:a record|approximately|about|just|over|nearly)?\s*$",
-                spot.left,
-                re.IGNORECASE,
-            )
-        )
-        and bool(
-            re.search(
-                r"\b(?:from|da|de|von|desde|с)\s*(?:approximately|about|just)?\s*(?:US)?\$?\s*$",
-                before.before,
-                re.IGNORECASE,
-            )
-        )
-    )
+"""`1,060 were produced, with 143 from self mining and 917 from client cloud mining`: a total of both."""
 
 
 def _zero_period(text: str, start: int, end: int, marks: list[Period], at: int, ctx: Context) -> str | None:
@@ -433,83 +331,5 @@ def _zero_period(text: str, start: int, end: int, marks: list[Period], at: int, 
     return key_of(min(own, key=lambda p: abs(p.start - at)), ctx)
 
 
-def _inherit(spot: Spot, spots: list[Spot], roles: list[tuple[str, int] | None], i: int) -> tuple[str, int] | None:
-    """A compared or listed number without a cue has the role of the one before it of the same unit."""
-    for j in range(i - 1, -1, -1):
-        if spots[j].q.unit == spot.q.unit:
-            role = roles[j]
-            if role is None or cue_in(spot.left) is not None:
-                return None
-            return role[0], MEDIUM
-    return None
-
-
-def _respectively(sentence: str, spots: list[Spot], roles: list[tuple[str, int] | None]) -> None:
-    """`operational and installed hashrates at 7.27 EH/s and 8.75 EH/s, respectively`: labels in order of values."""
-    if not re.search(
-        r"respectively|jeweils|respectivement|respectivamente|rispettivamente|分别", sentence, re.IGNORECASE
-    ):
-        return
-    rates = [i for i, s in enumerate(spots) if s.q.unit == "EH/s"]
-    if len(rates) != 2:
-        return
-    lead = spots[rates[0]].left
-    named: list[tuple[int, str]] = []
-    for name, pattern in (
-        ("deployed_ehs", re.compile(r"\binstalled\b|\bdeployed\b|\benergi[sz]ed\b", re.IGNORECASE)),
-        ("avg_operating_ehs", w.AVERAGE),
-        ("operating_month_end_ehs", re.compile(r"\boperat(?:ing|ional)\b", re.IGNORECASE)),
-    ):
-        at = last_end(pattern, lead)
-        if at >= 0 and not (name == "operating_month_end_ehs" and any(n == "avg_operating_ehs" for _, n in named)):
-            named.append((at, name))
-    if len(named) == 2:
-        named.sort()
-        for i, (_, name) in zip(rates, named, strict=True):
-            roles[i] = (name, STRONG)
-
-
 def _restated(spot: Spot) -> bool:
     return bool(re.search(r"\b(?:restated|revised|corrected) (?:to|from|figure)", spot.left[-60:], re.IGNORECASE))
-
-
-def _revenue_follows(
-    sentence: str,
-    spots: list[Spot],
-    roles: list[tuple[str, int] | None],
-    previous: list[Claim],
-    text: str,
-    start: int,
-    end: int,
-    marks: list[Period],
-    ctx: Context,
-) -> list[Claim]:
-    """A comparison right after a sentence on mining revenue may call the same thing earnings or income."""
-    if not any(c.field == "revenue_usd" for c in previous) or any(
-        r is not None and r[0] == "revenue_usd" for r in roles
-    ):
-        return []
-    if not re.match(r"\W*(?:meanwhile|while|whereas|in comparison|by comparison|compared)\b", sentence, re.IGNORECASE):
-        return []
-    out = []
-    for i, (spot, role) in enumerate(zip(spots, roles, strict=True)):
-        if (
-            role is None
-            and spot.q.unit == "USD"
-            and re.search(r"\b(?:earnings|income|figure|it)\b", spot.left, re.IGNORECASE)
-        ):
-            period = period_of(text, start, end, marks, spot, spots, i, ctx)
-            if period and period != previous[0].period:
-                out.append(
-                    Claim(
-                        "revenue_usd",
-                        spot.q.value,
-                        period,
-                        spot.start,
-                        spot.q.end,
-                        spot.q.printed,
-                        "prose:revenue-compared",
-                        MEDIUM,
-                    )
-                )
-    return out

@@ -94,7 +94,7 @@ def role_of(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
         if (
             (s.compared and not re.search(r"\bfrom\b", s.left))
             or w.FUTURE.search(s.left[-60:])
-            or re.search(r"\b(?:last|previous|every|next|per|difficulty|adjust\w*)\b", near, re.IGNORECASE)
+            or re.search(r"\b(?:last(?! month)|previous|every|next|per|difficulty|adjust\w*)\b", near, re.IGNORECASE)
         ):
             return None
         won = re.search(

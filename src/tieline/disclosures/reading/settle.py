@@ -84,7 +84,10 @@ def _renamed(claims: list[Claim], statement: bool) -> list[Claim]:
     for c in claims:
         if c.field == "operating_month_end_ehs" and c.scope is None:
             operating[(c.issuer, c.period)].append(c)
+    averages = {(c.issuer, c.period, c.value) for c in claims if c.field == "avg_operating_ehs" and c.scope is None}
     for c in claims:
+        if c.field == "operating_month_end_ehs" and (c.issuer, c.period, c.value) in averages:
+            continue  # `its operational hash rate grew to 27.5 EH/s`, which is called an average elsewhere
         own = [r for r in rated[(c.issuer, c.period)] if r is not c and r.rule != "table:label:rated-total"]
         if c.rule == "table:label:rated-total" and any(r.value < c.value for r in own):
             out.append(replace_field(c, "total_energized_ehs_incl_hosting"))
@@ -268,6 +271,7 @@ def _plausible(claims: list[Claim], notes: list[str]) -> list[Claim]:
         if c.scope is None:
             by_key[(c.issuer, c.period)][c.field] = c
     dropped: set[int] = set()
+    managed = {c.value for c in claims if c.field == "managed_ehs"}
     for (_, period), found in by_key.items():
         produced, average = found.get("btc_produced"), found.get("avg_btc_per_day")
         if produced is not None and average is not None and len(period) == 7 and average.value > 0:
@@ -279,13 +283,8 @@ def _plausible(claims: list[Claim], notes: list[str]) -> list[Claim]:
                 dropped.add(id(average))
                 what = f"{average.printed} is more than the month's {produced.printed}"
                 notes.append(f"{period} avg_btc_per_day: left empty, {what}")
-        managed, rated = found.get("managed_ehs"), found.get("deployed_ehs")
-        if (
-            managed is not None
-            and rated is not None
-            and managed.value == rated.value
-            and rated.rule.startswith("prose")
-        ):
+        rated = found.get("deployed_ehs")
+        if rated is not None and rated.value in managed and rated.rule.startswith("prose"):
             dropped.add(id(rated))  # customers' machines included
         held, pledged = found.get("btc_held_end"), found.get("restricted_or_pledged_btc")
         if held is not None and pledged is not None and pledged.value > held.value and held.value > 0:
