@@ -1,7 +1,7 @@
 """Look-ahead: what a start costs, what is promised, what is known; and how far from the best it is."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import msgspec
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.dispatch.fleets import FIVE, T0, by_unit, demand, fleet, network, price, site, store, weather
 
 from tieline import records
-from tieline.dispatch import Controller, Settings
+from tieline.dispatch import Controller, Settings, lookahead
 from tieline.dispatch.arrays import fleet_arrays, heat
 from tieline.dispatch.forecast import analog_days, persistence
 from tieline.dispatch.foresight import window_adder
@@ -238,6 +238,17 @@ def test_scenarios_share_the_first_step():
     one, two = look(arrays, ahead), look(arrays, fan)
     mean = look(arrays, replace(ahead, price=ahead.price + 30.0))
     assert two.run == pytest.approx((one.run + mean.run) / 2.0)
+
+
+@pytest.mark.parametrize("numbers", [1, 40, 100])
+def test_sites_taken_in_blocks_are_worth_the_same(monkeypatch, numbers):
+    sites = (site("tx-1", limit_mw=30), site("tx-2", nodes=0), site("tx-3", limit_mw=50), site("tx-4", nodes=0))
+    arrays, ahead = arrays_ahead(sites, 40.0 + 30.0 * np.sin(np.arange(24)))
+    whole = look(arrays, ahead)
+    monkeypatch.setattr(lookahead, "BLOCK_NUMBERS", numbers)
+    parts = look(arrays, ahead)
+    for one in fields(whole):
+        assert np.array_equal(getattr(whole, one.name), getattr(parts, one.name)), one.name
 
 
 def test_time_up_and_time_down_are_kept_across_replans():

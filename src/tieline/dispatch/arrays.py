@@ -56,6 +56,27 @@ class FleetArrays:
     def groups(self) -> int:
         return len(self.unit_ids)
 
+    def block(self, sites: slice, groups: slice) -> FleetArrays:
+        """These sites alone; `groups` are theirs."""
+        begin, end = groups.start, groups.stop
+        near = [(found[(found >= begin) & (found < end)] - begin, up) for found, up in self.ranks]
+        return FleetArrays(
+            unit_ids=self.unit_ids[groups],
+            site=self.site[groups] - sites.start,
+            rated_w=self.rated_w[groups],
+            rated_hs=self.rated_hs[groups],
+            sleep_w=self.sleep_w[groups],
+            wake_h=self.wake_h[groups],
+            boot_h=self.boot_h[groups],
+            wear_usd=self.wear_usd[groups],
+            site_ids=self.site_ids[sites],
+            limit_w=self.limit_w[sites],
+            feeder_w=self.feeder_w[groups],
+            air=self.air[groups],
+            first=self.first[groups],
+            ranks=tuple((found, up) for found, up in near if found.size),
+        )
+
 
 def fleet_arrays(fleet: Fleet, settings: Settings) -> FleetArrays:
     ids: list[str] = []

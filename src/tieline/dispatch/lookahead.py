@@ -10,7 +10,7 @@ A group is a population: rigs that run and rigs that rest are asked separately, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from tieline.fleet.physics import RIG_MODES
 
 _LOW_W, _LOW_HS = LOW.power_share, LOW.hash_share
 assert RIG_MODES["normal"].power_share == 1.0
+# Numbers in an array over the steps, groups and scenarios of a block: a megabyte, and a dozen such are in use at once.
+BLOCK_NUMBERS = 131_072
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,20 @@ class Ahead:
     restore_share_per_h: float | None = None  # of the site's limit
     level: Floats | None = None  # (T,) of `usd_per_h`, where it changes over the steps
     outages_per_h: float = 0.0  # chance that a site goes dark, after which every rig is off and has to boot
+
+    def block(self, sites: slice, groups: slice) -> Ahead:
+        """The same for these sites alone; `groups` are theirs."""
+        return replace(
+            self,
+            usd_per_h=self.usd_per_h[groups],
+            aux=self.aux[:, groups],
+            derate=self.derate[:, groups],
+            limit_w=self.limit_w[:, sites],
+            base_w=self.base_w[:, sites],
+            price=self.price[:, sites],
+            below=None if self.below is None else self.below[:, sites],
+            take_w=None if self.take_w is None else self.take_w[sites],
+        )
 
     def first(self) -> Ahead:
         """The first step alone."""
@@ -110,7 +126,25 @@ def powers(fleet: FleetArrays, ahead: Ahead) -> tuple[Floats, Floats]:
 
 
 def look(fleet: FleetArrays, ahead: Ahead) -> Look:
-    """Solve every group over every scenario and average at the shared first step."""
+    """Solve every group over every scenario and average at the shared first step.
+
+    Sites do not meet in here, so they are taken a block at a time, which stays in the processor's cache."""
+    count = len(fleet.site_ids)
+    numbers = ahead.price.shape[0] * ahead.price.shape[2] * fleet.groups
+    most = max(1, BLOCK_NUMBERS * count // max(1, numbers))
+    if count <= most:
+        return _look(fleet, ahead)
+    # Groups stand site by site, so those of a block are a slice.
+    begins = np.searchsorted(fleet.site, np.arange(count + 1))
+    found = []
+    for at in range(0, count, most):
+        sites = slice(at, min(count, at + most))
+        groups = slice(int(begins[sites.start]), int(begins[sites.stop]))
+        found.append(_look(fleet.block(sites, groups), ahead.block(sites, groups)))
+    return Look(**{one.name: np.concatenate([getattr(look, one.name) for look in found]) for one in fields(Look)})
+
+
+def _look(fleet: FleetArrays, ahead: Ahead) -> Look:
     stage = stages(fleet, ahead)
     run, sleep, off = values(stage, ahead.hours, ahead.outages_per_h)
     first = stage.run[0].mean(axis=1)
