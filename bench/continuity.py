@@ -191,7 +191,8 @@ class Run:
         wrong = judge(kind, seen, self.wholes[kind], LIMIT)
         for word in wrong:
             tally.wrong[word] += 1
-            tally.examples.append(f"at {plan.at}: {word}: {seen.status} {seen.error}"[:160])
+            told = seen.error or f"{seen.finishes.get(0)} {seen.text or seen.tool!r}"
+            tally.examples.append(f"at {plan.at}: {word}: {seen.status} {told}"[:240])
         if request := seen.headers.get("x-request-id"):
             self.records.append((kind, request, seen))
         later = [at for at in seen.token_at if at > plan.fired_at + 0.001]

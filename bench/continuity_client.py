@@ -230,9 +230,9 @@ def judge(kind: str, seen: Seen, whole: Seen, limit: int) -> list[str]:
         if seen.usage != whole.usage:
             wrong.append("wrong bill")
     elif kind == "json schema":
-        wrong += [] if _holds(seen.text, SITE_KEYS) else ["silent corruption"]
+        wrong += _part(seen, seen.text, SITE_KEYS)
     elif kind == "tool call":
-        wrong += [] if _holds(seen.tool, {"market"}) else ["silent corruption"]
+        wrong += _part(seen, seen.tool, {"market"})
     elif not seen.text or set(seen.finishes) != {0}:
         wrong.append("silent truncation")
     if seen.usage[0] != whole.usage[0] or (
@@ -255,6 +255,13 @@ def _compare(text: str, whole: str) -> list[str]:
     if len(text) < len(whole) and whole.endswith(text[same:]):
         return ["gap"]
     return ["duplicate" if len(text) > len(whole) else "other text"]
+
+
+def _part(seen: Seen, text: str, keys: set[str]) -> list[str]:
+    """An object that ran into the output limit is no surprise to a client that reads `finish_reason`."""
+    if _holds(text, keys):
+        return []
+    return ["cut at its limit, and says so" if seen.finishes.get(0) == "length" else "silent corruption"]
 
 
 def _holds(text: str, keys: set[str]) -> bool:
