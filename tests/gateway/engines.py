@@ -176,6 +176,7 @@ class Scripted:
         if limit is not None and limit < len(words):
             words, finish = words[:limit], "length"
         if not body.get("stream"):
+            await self.opening.wait()
             await self._whole(path, words, finish, prompt_tokens, writer)
             return
         faults = self.faults if self.faults.times > 0 else Faults()

@@ -18,12 +18,14 @@ from typing import Any, Final
 import msgspec
 
 from tieline.gateway.abroad import MAX_GATEWAYS, Remembered, proof
+from tieline.gateway.claims import MAX_ANSWER, Claims
 from tieline.gateway.lease import Coordinator
 from tieline.gateway.rounds import Asked, Rounds, Say
 
 log = logging.getLogger("tieline.gateway")
 
-MAX_LINE: Final = 65_536
+# Above the largest answer that is kept for a repeated call.
+MAX_LINE: Final = 524_288
 # A connection says who it is by then.
 JOIN_S: Final = 5.0
 
@@ -43,6 +45,7 @@ class CoordinatorServer:
         self.coordinator, self.audit, self.remembered = coordinator, audit, remembered
         self._abroad: set[str] = set()
         self.rounds = Rounds(coordinator)
+        self.claims = Claims()
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self._servers: list[asyncio.Server] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -80,13 +83,16 @@ class CoordinatorServer:
 
     def sweep(self) -> None:
         """Once a second: free what dead gateways held."""
-        for gateway in self.coordinator.lapsed(asyncio.get_running_loop().time()):
+        now = asyncio.get_running_loop().time()
+        self.claims.sweep(now)
+        for gateway in self.coordinator.lapsed(now):
             abroad = gateway in self._abroad
             log.warning(
                 "gateway %s is gone; %s", gateway,
                 "what it was given counts as spent until it is back" if abroad else "its slices are freed",
             )  # fmt: skip
             self.coordinator.drop(gateway, None if abroad else self.audit(gateway))
+            self._send(self.claims.dropped(gateway))
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, proven: tuple[bytes, str] | None = None
@@ -112,6 +118,7 @@ class CoordinatorServer:
         finally:
             if self._writers.get(gateway) is writer:
                 del self._writers[gateway]
+                self.claims.left(gateway)
                 self._send(self.rounds.left(gateway, now()))
             writer.close()
 
@@ -131,6 +138,7 @@ class CoordinatorServer:
         if word == "join":
             fence = self.coordinator.join(gateway, message["totals"], now, message["claims"])
             self._send([Say(gateway, {"re": message["n"], "fence": fence})])
+            self._send(self.claims.joined(gateway, message.get("calls", {}), now))
         elif word == "renew":
             ok = self.coordinator.renew(gateway, message["fence"], now)
             self._send([Say(gateway, {"re": message["n"], "ok": ok})])
@@ -144,6 +152,17 @@ class CoordinatorServer:
                 more = 0
             ask = Asked(gateway, message["fence"], names, message["least"], message["most"], number, more)
             self._send(rounds.asked(ask, now))
+        elif word == "claim":
+            if self.coordinator.renew(gateway, message["fence"], now):
+                self._send(self.claims.asked(gateway, message["name"], message["digest"], message["n"], now))
+            else:
+                self._send([Say(gateway, {"re": message["n"], "claim": "busy"})])
+        elif word == "ended":
+            answer = message["answer"]
+            if answer is not None and len(answer["text"]) > MAX_ANSWER:
+                answer = None
+            says = self.claims.ended(gateway, message["name"], answer, keep=message["keep"])
+            self._send([*says, Say(gateway, {"re": message["n"], "ended": message["name"]})])
 
     def _send(self, says: list[Say]) -> None:
         for say in says:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -20,6 +18,7 @@ from tieline.gateway.door import Door
 from tieline.gateway.ending import JSON_HEADERS
 from tieline.gateway.errors import Refusal
 from tieline.gateway.http import RequestHead
+from tieline.gateway.repeats import Call, Repeats
 from tieline.gateway.route import State
 from tieline.gateway.service import Service
 
@@ -41,11 +40,6 @@ _CORS_HEADERS: Final = (
 )
 _encode = msgspec.json.Encoder().encode
 
-# Answers kept for repeated Idempotency-Keys: as long as a client's own retries last, and no more than these.
-IDEMPOTENT_S: Final = 600.0
-MAX_IDEMPOTENT: Final = 4_096
-MAX_IDEMPOTENT_BODY: Final = 262_144
-
 
 @dataclass(frozen=True, slots=True)
 class _Fields:
@@ -65,9 +59,7 @@ class Paths:
     def __init__(self, svc: Service, desk: Desk, admin: Admin) -> None:
         self.svc, self.desk, self.admin = svc, desk, admin
         self._openapi = openapi.document()
-        self._repeats: OrderedDict[tuple[str, bytes], tuple[float, bytes, asyncio.Future[tuple[int, bytes, bytes]]]] = (
-            OrderedDict()
-        )
+        self.repeats = Repeats(svc)
 
     def route(self, door: Door, head: RequestHead, body: bytes) -> None:
         """Called once for every framed request."""
@@ -141,7 +133,8 @@ class Paths:
             head.read = fields
         return fields
 
-    def _infer(self, door: Door, fields: _Fields, body: bytes) -> None:
+    def _infer(self, door: Door, fields: _Fields, body: bytes, call: Call | None = None) -> None:
+        """`call`: under an Idempotency-Key, and nobody else makes it."""
         svc, account = self.svc, fields.account
         request = bodies.read(fields.kind, body, fields.continuity)
         if isinstance(request, Refusal):
@@ -152,30 +145,36 @@ class Paths:
             door.refuse(errors.unknown_model(request.model))
             return
         if svc.draining or svc.meter.failing is not None:
-            door.refuse(Refusal(503, "this gateway is stopping or cannot write", "unavailable", retry_after_s=1))
+            stopping = Refusal(503, "this gateway is stopping or cannot write", "unavailable", retry_after_s=1)
+            self._refuse(door, stopping, call)
             return
-        repeat = None
-        if not request.stream and fields.idempotency:
-            repeat = (account.key.id, fields.idempotency)
-            if self._repeated(door, repeat, body):
+        if not request.stream and fields.idempotency and call is None:
+            again = partial(self._infer, door, fields, body)
+            call = self.repeats.begin(door, account.key.id, fields.idempotency, body, again)
+            if call is None:
                 return
         admitted = svc.book.admit(account, offer, request.ask(offer), svc.loop.time())
         if isinstance(admitted, Refusal):
-            door.refuse(admitted)
+            self._refuse(door, admitted, call)
             return
         if isinstance(admitted, Short):
-            svc.spawn(self._after_lease(door, fields, body, request, admitted, repeat))
+            svc.spawn(self._after_lease(door, fields, request, admitted, call))
             return
-        self._start(door, fields, body, request, admitted, repeat)
+        self._start(door, fields, request, admitted, call)
+
+    @staticmethod
+    def _refuse(door: Door, refusal: Refusal, call: Call | None) -> None:
+        door.refuse(refusal)
+        if call is not None:
+            call.cancel()
 
     async def _after_lease(
         self,
         door: Door,
         fields: _Fields,
-        body: bytes,
         request: Request,
         short: Short,
-        repeat: tuple[str, bytes] | None,
+        call: Call | None,
     ) -> None:
         """One call to the coordinator, then admission once more."""
         svc = self.svc
@@ -185,28 +184,30 @@ class Paths:
             assert isinstance(outcome, Short)
             granted = await svc.lease(outcome)
             if door.transport is None:
+                if call is not None:
+                    call.cancel()
                 return
             if isinstance(granted, Refusal):
-                door.refuse(granted)
+                self._refuse(door, granted, call)
                 return
             outcome = svc.book.admit(fields.account, offer, request.ask(offer), svc.loop.time(), granted)
             if not isinstance(outcome, Short):
                 break
         if isinstance(outcome, Admitted):
-            self._start(door, fields, body, request, outcome, repeat)
+            self._start(door, fields, request, outcome, call)
         elif isinstance(outcome, Refusal):
-            door.refuse(outcome)
+            self._refuse(door, outcome, call)
         else:
-            door.refuse(Refusal(503, "the budget is being shared out; try again", "budget_busy", retry_after_s=1))
+            busy = Refusal(503, "the budget is being shared out; try again", "budget_busy", retry_after_s=1)
+            self._refuse(door, busy, call)
 
     def _start(
         self,
         door: Door,
         fields: _Fields,
-        body: bytes,
         request: Request,
         admitted: Admitted,
-        repeat: tuple[str, bytes] | None,
+        call: Call | None,
     ) -> None:
         svc = self.svc
         exchange = svc.exchange(
@@ -217,51 +218,10 @@ class Paths:
             exchange.trace = fields.trace
         if fields.client_s is not None:
             exchange.client_s = fields.client_s
-        if repeat is not None:
-            exchange.idempotency = self._remember(repeat, body)
+        if call is not None:
+            exchange.idempotency = call
         door.exchange = exchange
         exchange.begin()
-
-    # --- idempotency ------------------------------------------------------------
-
-    def _remember(self, repeat: tuple[str, bytes], body: bytes) -> asyncio.Future[tuple[int, bytes, bytes]]:
-        future: asyncio.Future[tuple[int, bytes, bytes]] = self.svc.loop.create_future()
-        self._repeats[repeat] = (self.svc.loop.time(), hashlib.sha256(body).digest(), future)
-        while len(self._repeats) > MAX_IDEMPOTENT:
-            self._repeats.popitem(last=False)
-
-        def judge(done: asyncio.Future[tuple[int, bytes, bytes]]) -> None:
-            """Only what succeeded is repeated; an error may be tried again."""
-            kept = self._repeats.get(repeat)
-            if kept is not None and kept[2] is done:
-                failed = done.cancelled() or done.result()[0] >= 400
-                if failed or len(done.result()[2]) > MAX_IDEMPOTENT_BODY:
-                    del self._repeats[repeat]
-
-        future.add_done_callback(judge)
-        return future
-
-    def _repeated(self, door: Door, repeat: tuple[str, bytes], body: bytes) -> bool:
-        """The same call again: the first one's answer, once it is there, and one bill."""
-        kept = self._repeats.get(repeat)
-        if kept is None or self.svc.loop.time() - kept[0] > IDEMPOTENT_S:
-            return False
-        if kept[1] != hashlib.sha256(body).digest():
-            door.refuse(Refusal(409, "this Idempotency-Key was used with another body", "idempotency_conflict"))
-            return True
-        number = door.request_id
-
-        def answer(done: asyncio.Future[tuple[int, bytes, bytes]]) -> None:
-            if door.request_id != number:
-                return
-            if done.cancelled():
-                door.refuse(Refusal(409, "the first call with this key was abandoned; try again", "conflict"))
-            else:
-                status, headers, text = done.result()
-                door.answer(status, headers + b"x-tieline-repeated: true\r\n", text)
-
-        kept[2].add_done_callback(answer)
-        return True
 
     # --- reading ------------------------------------------------------------------
 

@@ -54,9 +54,13 @@ JUDGE_EVERY_S: Final = 1.0
 
 
 class Leases(Protocol):
-    """The way to the budgets' coordinator."""
+    """The way to the coordinator of several processes."""
 
     async def ask(self, short: Short) -> int | Refusal: ...
+
+    async def claim(self, name: str, digest: str) -> tuple[int, bytes, bytes] | Refusal | None: ...
+
+    def ended(self, name: str, answer: tuple[int, bytes, bytes] | None, *, keep: bool) -> None: ...
 
     def turn(self) -> None: ...
 
@@ -226,9 +230,10 @@ class Service:
         return await self.leases.ask(short)
 
     def abandon_budgeted(self) -> None:
-        """The lease on the budgets is over: what still runs on them ends now, billed for what was delivered."""
+        """The lease is over: what still runs on budgets, and calls that another process may make by now, end here,
+        billed for what was delivered."""
         for ex in list(self.exchanges):
-            if ex.ticket.account.purses:
+            if ex.ticket.account.purses or ex.idempotency is not None:
                 ex.refuse(Refusal(503, "this gateway lost its share of the budget", "budget_unavailable"))
 
     # --- what a site's agent says ---------------------------------------------------

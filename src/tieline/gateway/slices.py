@@ -6,6 +6,8 @@ Asked for when they are too small, given back when called, given up when the lea
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ from tieline.gateway.rounds import TIGHT_S
 from tieline.store import Spool
 
 log = logging.getLogger("tieline.gateway")
+
+Answer = tuple[int, bytes, bytes]
+"""Status, header lines, body."""
 
 # One request waits this long for the coordinator.
 ASK_S: Final = 0.050
@@ -139,6 +144,10 @@ class LeaseClient:
         self._fence = 0
         self._turning = False
         self._loop = asyncio.get_running_loop()
+        self._until = float("-inf")  # of the lease
+        self._up = asyncio.Event()  # joined
+        self._calls: dict[str, str] = {}  # calls that only this process makes: name, digest
+        self._ended: dict[str, dict[str, Any]] = {}  # ... whose end the coordinator has not confirmed
 
     async def run(self) -> None:
         """Join, renew every second, join again after a loss. Never returns."""
@@ -177,11 +186,15 @@ class LeaseClient:
                 sent = self._loop.time()
                 if reading.done() or not (await self._call({"do": "renew", "fence": self._fence}, CALL_S))["ok"]:
                     return
-                self.slices.extend(sent + LEASE_S)
+                self._extend(sent + LEASE_S)
                 if isinstance(where, Remote):
                     self._return_slack()
         finally:
             reading.cancel()
+            self._up.clear()
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(ConnectionResetError("the coordinator closed the connection"))
             if self._writer is not None:
                 self._writer.close()
 
@@ -201,15 +214,24 @@ class LeaseClient:
             if self.slices.settled() == before:
                 break  # else what settled meanwhile would stand in both
         sent = self._loop.time()  # the lease counts from when we asked: ours ends before the coordinator's
-        message = {"do": "join", "gateway": self.gateway, "totals": totals, "claims": claims}
+        message = {"do": "join", "gateway": self.gateway, "totals": totals, "claims": claims, "calls": self._calls}
         if isinstance(self.where, Remote):
             message["proof"] = proof(self.where.secret, nonce, self.gateway)
         self._fence = (await self._call(message, CALL_S))["fence"]
-        self.slices.extend(sent + LEASE_S)
+        self._extend(sent + LEASE_S)
+        for ended in self._ended.values():
+            self._tell({**ended, "n": self._new_number()})
+        self._up.set()
+
+    def _extend(self, until: float) -> None:
+        self._until = until
+        self.slices.extend(until)
 
     def _lapse(self) -> None:
-        """Past the lease nothing reserved may go on: it would spend what is freed to others."""
-        if self.slices.lapsed(self._loop.time()):
+        """Past the lease nothing reserved may go on: it would spend what is freed to others. Nor may a call that
+        another process may make by now."""
+        now = self._loop.time()
+        if self.slices.lapsed(now) or (self._calls and now >= self._until):
             self.abandon()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
@@ -222,6 +244,11 @@ class LeaseClient:
                 continue
             if "granted" in message:
                 self.slices.granted(message["re"], message["granted"], message["extras"])
+            if message.get("claim") == "yours":
+                self._calls[message["name"]] = message["digest"]
+            if "ended" in message:
+                self._ended.pop(message["ended"], None)
+                self._calls.pop(message["ended"], None)
             waiting = self._waiting.pop(message["re"], None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(message)
@@ -236,7 +263,9 @@ class LeaseClient:
         self._number += 1
         return self._number
 
-    async def _call(self, message: dict[str, Any], timeout_s: float, number: int | None = None) -> dict[str, Any]:
+    async def _call(
+        self, message: dict[str, Any], timeout_s: float | None, number: int | None = None
+    ) -> dict[str, Any]:
         number = self._new_number() if number is None else number
         waiting = self._waiting[number] = self._loop.create_future()
         try:
@@ -266,5 +295,42 @@ class LeaseClient:
             return errors.spent(reply["spent"].partition("|")[0])
         return _AWAY
 
+    # --- calls that are made once ------------------------------------------------
 
+    async def claim(self, name: str, digest: str) -> Answer | Refusal | None:
+        """None: make the call, and tell `ended` of it. Else what another process's call was answered, or why it is
+        not known. Waits for a call that runs, also over losses of the connection."""
+        while True:
+            try:
+                await asyncio.wait_for(self._up.wait(), CALL_S)
+                question = {"do": "claim", "fence": self._fence, "name": name, "digest": digest}
+                reply = await self._call(question, None)
+            except TimeoutError:
+                return _UNSURE
+            except OSError:
+                await asyncio.sleep(0.05)
+                continue
+            word = reply["claim"]
+            if word == "yours":
+                return None
+            if word == "answered":
+                return int(reply["status"]), reply["head"].encode(), base64.b64decode(reply["text"])
+            return CONFLICT if word == "conflict" else _UNSURE
+
+    def ended(self, name: str, answer: Answer | None, *, keep: bool) -> None:
+        """A call of ours is over; None: without an answer that could be repeated."""
+        told = None
+        if answer is not None:
+            status, head, text = answer
+            told = {"status": status, "head": head.decode(), "text": base64.b64encode(text).decode()}
+        self._ended[name] = message = {"do": "ended", "name": name, "answer": told, "keep": keep}
+        with contextlib.suppress(OSError):  # else when it has joined again
+            if self._up.is_set():
+                self._tell({**message, "n": self._new_number()})
+
+
+CONFLICT: Final = Refusal(409, "this Idempotency-Key was used with another body", "idempotency_conflict")
+_UNSURE: Final = Refusal(
+    503, "whether this Idempotency-Key was used before cannot be known now", "idempotency_unavailable", retry_after_s=1
+)
 _AWAY: Final = Refusal(503, "the budgets' coordinator cannot answer now", "budget_unavailable", retry_after_s=1)
