@@ -72,6 +72,7 @@ def test_an_endpoint_that_ends_early_is_not_called_well() -> None:
     assert judge("greedy text", seen("1, 2"), whole, 10) == ["silent truncation"]
     assert judge("greedy text", seen("1, 2, 3, 4", usage=(9, 12)), whole, 10) == ["wrong bill"]
     assert judge("greedy text", seen("1, 2, 3, 4", well=False), whole, 10) == ["visible failure"]
-    assert judge("json schema", seen('{"name":'), whole, 10) == ["silent corruption"]
+    assert judge("json schema", seen('{"name":', finishes={0: "stop"}), whole, 10) == ["silent corruption"]
+    assert judge("json schema", seen('{"name":'), whole, 10) == ["cut at its limit, and says so"]
     assert _compare("1, 3, 4", whole.text) == ["gap"]
     assert _compare("1, 2, 2, 3, 4", whole.text) == ["duplicate"]
