@@ -9,7 +9,7 @@ items, so that one small machine can read every shape of table.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import Literal
@@ -249,6 +249,10 @@ def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
         if values is not None:
             label = items[0][0].label
             return [Item("row", start, end, label=label, values=values, cells=[filled[0]])]
+    if len(kinds) > 1 and kinds[-1] == "label" and all(k == "values" for k in kinds[:-1]):
+        label = items[-1][0].label
+        values = [v for group in items[:-1] for v in group[0].values]
+        return [Item("row", start, end, label=label, values=values, cells=[filled[-1]])]
     if kinds[0] == "head" and all(k == "values" for k in kinds[1:]):
         return [items[0][0], *(i for group in items[1:] for i in group)]
     return [
@@ -281,11 +285,13 @@ def _values_of(
         if not content:
             out.append(Value("absent", cell[0], cell[1]))
             continue
-        if re.fullmatch(r"(?:(?:appx|approx)\.?\s*)?(?:US)?\$", content, re.IGNORECASE):
+        if re.fullmatch(r"[*†‡]+", content):
+            continue
+        if re.fullmatch(r"(?:(?:appx|approx)\.?\s*|[~≈])?(?:US)?\$", content, re.IGNORECASE):
             prefix = cell[0]
             continue
         if (
-            re.fullmatch(r"\)?\s?(?:%|EH/s|BTC|J/TH|MW|million|\))\)?", content, re.IGNORECASE)
+            re.fullmatch(r"\)?\s?(?:%|EH/s|BTC|J/TH|MW|million|\))\)?\*?", content, re.IGNORECASE)
             and out
             and out[-1].kind == "number"
         ):
@@ -370,9 +376,10 @@ def _whole(text: str, start: int, end: int, style: str) -> Item | None:
         return None
     start += len(content) - len(content.lstrip())
     end = start + len(stripped)
-    if _ZERO.fullmatch(stripped):
+    bare = stripped.rstrip(" *†‡") or stripped
+    if _ZERO.fullmatch(bare):
         return Item("values", start, end, values=[Value("zero", start, end)])
-    if _ABSENT.fullmatch(stripped):
+    if _ABSENT.fullmatch(bare):
         return Item("values", start, end, values=[Value("absent", start, end)])
     heading = _heading(text, start, end)
     if heading is not None:
@@ -412,13 +419,24 @@ def _heading(text: str, start: int, end: int) -> Item | None:
     return Item("head", start, end, columns, glued=glued)
 
 
+def _marked(text: str, p: Period) -> Period:
+    """`April 2025 1 March 2025`: the digit behind a year is a footnote's, not the day of the next month."""
+    day = re.match(r"\d\s+", text[p.start : p.end])
+    if p.kind != "date" or day is None or not re.search(r"20[1-4]\d\s+\Z", text[max(0, p.start - 8) : p.start]):
+        return p
+    return replace(p, kind="month", day=None, start=p.start + day.end())
+
+
 def _columns(text: str, start: int, end: int) -> tuple[list[Column], bool]:
-    found = [as_heading(p) for p in periods(text, start, end)]
+    found = [as_heading(_marked(text, p)) for p in periods(text, start, end)]
     if any(p.kind == "date" for p in found):
         return [], False
     columns = [Column(p, p.start, p.end) for p in found]
-    for m in CHANGE.finditer(text, start, end):
-        if not any(c.start < m.end() and m.start() < c.end for c in columns):
+    at = start
+    while (m := CHANGE.search(text, at, end)) is not None:
+        over = max((c.end for c in columns if c.start < m.end() and m.start() < c.end), default=0)
+        at = over if over > m.start() else m.end()  # `2024 YTD 2025`: the year belongs to the month before it
+        if not over:
             columns.append(Column(None, m.start(), m.end()))
     columns.sort(key=lambda c: c.start)
     glued = any(
@@ -449,7 +467,16 @@ def _marks(text: str, start: int, end: int, style: str) -> list[Value]:
         if not any(v.start < m.end() and m.start() < v.end for v in marks):
             marks.append(Value("zero" if m["zero"] else "absent", m.start(), m.end()))
     marks.sort(key=lambda v: v.start)
+    if len(marks) > 1 and not len(marks) % 2 and all(map(_bracketed_digit, marks[1::2])):
+        pairs = list(zip(marks[::2], marks[1::2], strict=True))
+        if not any(_bracketed_digit(v) or not _only_gap(text[v.end : n.start], False) for v, n in pairs):
+            return [replace(v, end=n.end) for v, n in pairs]  # `450 (1) 463 (1)`
     return marks
+
+
+def _bracketed_digit(value: Value) -> bool:
+    q = value.quantity
+    return q is not None and q.unit is None and q.negative and q.end - q.start == len("(1)")
 
 
 def _only_gap(gap: str, lead: bool) -> bool:

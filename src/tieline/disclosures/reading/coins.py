@@ -151,6 +151,8 @@ def coins_role(sentence: str, s: Spot, ctx: Context) -> tuple[str, int] | None:
     cue = cue_in(left)
     if cue == "btc_produced" and bare and w.PER_DAY.search(s.before) and w.AVERAGE.search(s.before) and s.q.decimals:
         return "avg_btc_per_day", MEDIUM  # `la production quotidienne moyenne …, passant de 15,94`
+    if cue == "btc_held_end" and _AT_START.search(left):
+        return None
     if cue == "btc_produced" and _ONE_SITE.match(sentence):
         return None
     if re.match(
@@ -257,6 +259,12 @@ _THRESHOLD = re.compile(
     r"(?:surpass\w*|exceed\w*|above|topp(?:ed|ing)|cross(?:ed|ing)|more than|over|past|beyond|超过|超過|突破|über|oltre|más de|plus de|более)\s*$",
     re.IGNORECASE,
 )
+_AT_START = re.compile(
+    r"\b(?:at|as of|from) (?:the )?(?:beginning|start)\b[^,;.\d]{0,40}$"
+    r"|\b(?:opening|beginning|starting) (?:\w+ ){0,3}(?:balance|holdings?|position)\b[^,;.\d]{0,30}$",
+    re.IGNORECASE,
+)
+"""`Bitcoin balance at the beginning of the month: 163.1` is not the one at its end."""
 _ONE_SITE = re.compile(
     r"\W*(?:The |Our |At (?:the |our )?)?(?:[A-Z]\w+ ){1,3}(?:[Dd]ata ?[Cc]ent\w+|[Ff]acility|[Ss]ite|[Mm]ine|[Pp]lant|[Cc]ampus)\b"
 )

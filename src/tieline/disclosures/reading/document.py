@@ -107,6 +107,8 @@ def normalise(text: str) -> str:
     text = re.sub(
         r"(?m)^\|[ \t]*(?=(?:[^|\s]+[ \t]+){7}[^|\n]*$)", "\n", text
     )  # a layout table's bar before a sentence
+    if "\n|-\n" in text and ("||" in text or "!!" in text):
+        text = re.sub(r"(?m)^!", "|", text).replace("!!", "|").replace("||", "|")  # a table in a wiki's markup
     text = _BOLD.sub(r"\1", text)
     text = _MARK_BEHIND.sub(lambda m: " " * len(m[0]), text)
     text = unglue(_separated(text))
@@ -157,7 +159,7 @@ def _fields(line: str, sep: str) -> list[str]:
 
 def _all_dated(cells: list[str]) -> bool:
     """Months, but for columns of changes."""
-    dated = [c for c in cells if re.search(r"20[1-4]\d|\b[A-Z][a-z]{2}[- ]\d\d\b", c)]
+    dated = [c for c in cells if re.search(r"20[1-4]\d|\b[A-Z][a-z]{2}[- ]'?\d\d\b", c)]
     return bool(dated) and all(c in dated or not re.search(r"\d", c) for c in cells)
 
 

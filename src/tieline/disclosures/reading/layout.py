@@ -47,7 +47,7 @@ def _cards(items: list[Item]) -> list[Item]:
     out: list[Item] = []
     i = 0
     while i < len(items):
-        stop = _card_run(items, i)
+        stop = i if i and _figures(items[i - 1]) else _card_run(items, i)
         if stop - i < 4:
             out.append(items[i])
             i += 1
@@ -102,6 +102,11 @@ def _card_run(items: list[Item], i: int) -> int:
     if at > i and at < len(items) and items[at].kind == "values":
         at -= 2  # the last label has a value of its own below it
     return at
+
+
+def _figures(item: Item) -> bool:
+    """Values of a row, and not the change below a card."""
+    return item.kind == "values" and not all(v.quantity is not None and v.quantity.unit == "%" for v in item.values)
 
 
 def _titles(label: Item) -> bool:
@@ -172,6 +177,8 @@ class _Machine:
             self.glued = item.glued
             self.corner = self.text[item.start : item.columns[0].start].strip(" |\n")
             self.header_labels = []
+        elif len(self.columns) == 1 and CHANGE.fullmatch(self.text[item.start : item.end].strip(" :*|#")):
+            self.columns = list(item.columns)  # `YTD 2025` over a list of its own
         self.heading_open = True
         self.pending = []
 

@@ -52,6 +52,7 @@ _PATTERN = re.compile(
     r"|(?P<qy5>" + _YEAR + r")年(?:第)?(?P<q5>[一二三四1-4])季度?"
     r"|\b(?P<q7>premier|deuxième|second|troisième|quatrième|primer|primo|segundo|secondo|tercer|terzo|terceiro|cuarto|quarto|primeiro|ersten?|zweiten?|dritten?|vierten?|перв\w+|втор\w+|треть\w+|четв[её]рт\w+)[ -](?:trimestre|quartals?|квартал\w*)(?: (?:de |del |do |des Jahres )?(?P<qy7>" + _YEAR + r"))?"
     r"|\bQ(?P<q6>[1-4])\b(?!\d))"
+    r"|(?P<slashed>(?<![\d/.\-])(?P<sm>0[1-9]|1[0-2])/(?P<sy>" + _YEAR + r")(?![\d/\-]))"
     r"|(?P<iso>(?<![\d/.\-])(?P<iy>" + _YEAR + r")[\-/.](?P<im>0[1-9]|1[0-2]|[1-9](?![\d]))(?:[\-/.](?P<id>0[1-9]|[12]\d|3[01]))?(?![\d/\-]))"
     r"|(?P<num>(?<![\d/.$-])(?P<n1>0?[1-9]|[12]\d|3[01])(?P<nsep>[/.])(?P<n2>0?[1-9]|[12]\d|3[01])(?P=nsep)(?P<ny>" + _YEAR + r"|\d\d(?=\s*(?:$|[|\n)])))(?![\d/.]\d|\d))"
     r"|(?P<cjk>(?:(?P<cy>" + _YEAR + r")\s?[年년]\s?)?(?<!\d)(?P<cm>1[0-2]|0?[1-9])\s?[月월](?:份|度)?(?:\s?(?P<cd>3[01]|[12]\d|0?[1-9])\s?[日일])?)"
@@ -162,6 +163,8 @@ def _period(text: str, m: re.Match[str]) -> Period | None:
         number = m["q1"] or m["q2"] or m["q3"] or m["q4"] or m["q5"] or m["q6"] or m["q7"][:4]
         year = m["qy1"] or m["qy2"] or m["qy3"] or m["qy4"] or m["qy5"] or m["qy7"]
         return Period("quarter", _year(year), _QUARTERS[number.lower()], None, m.start(), m.end())
+    if m["slashed"]:
+        return Period("month", int(m["sy"]), int(m["sm"]), None, m.start(), m.end())
     if m["iso"]:
         day = m["id"]
         return Period(

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from decimal import Decimal
+from typing import Literal
 
 from tieline.disclosures.reading import glued
-from tieline.disclosures.reading.cells import Column, Value
+from tieline.disclosures.reading.cells import CHANGE, Column, Value
 from tieline.disclosures.reading.claims import FLOWS, STRONG, WEAK, Claim, convert
 from tieline.disclosures.reading.context import Context
 from tieline.disclosures.reading.issuers import mentions
@@ -96,7 +97,12 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
         named = classify(re.sub(r"\s+", " ", m["label"]), q.unit)
         if named is None:
             continue
-        own = period_in(m["label"]) or _heads_list(text, m.start())
+        if "\n" in text[m.end("label") : q.start] and _VALUE_LINE.match(text, q.end):
+            continue  # the first of several columns
+        over = _heads_list(text, m.start())
+        if over is False:
+            continue
+        own = period_in(m["label"]) or over
         period = key_of(own, ctx) if own is not None else ctx.period
         if period is None:
             continue
@@ -165,15 +171,32 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
                 )
 
 
-def _heads_list(text: str, at: int) -> Period | None:
-    """The month that stands alone over a list of pairs: `June 2025`, then `Bitcoin mined: 41`."""
+_VALUE_LINE = re.compile(
+    r"[^\n]{0,12}\n\s*(?:[~≈]\s?)?[($€£]{0,2}\d[\d.,]*[^\n]{0,12}(?:\n|\Z)|[^\n]{0,12}\n\s*(?:-|N/A)\s*(?:\n|\Z)"
+)
+
+
+def _heads_list(text: str, at: int) -> Period | Literal[False] | None:
+    """The month that stands alone over a list of pairs: `June 2025`, then `Bitcoin mined: 41`.
+
+    False where what stands there is no month: `YTD 2025`. Two months above one another head columns.
+    """
+    above: Period | None = None
     for line in reversed(text[max(0, at - 1500) : at].split("\n")[:-1]):
         if not line.strip() or _PAIR.match(line):
+            if above is not None:
+                return above
             continue
+        if CHANGE.fullmatch(line.strip(" :*#|")):
+            return False if above is None else None
         found = periods(line)
         alone = len(found) == 1 and len(line.strip(" :*-#|")) <= found[0].end - found[0].start + 2
-        return as_heading(found[0]) if alone else None
-    return None
+        if above is not None:
+            return None if alone else above
+        if not alone:
+            return None
+        above = as_heading(found[0])
+    return above
 
 
 def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str], starred: bool) -> None:
