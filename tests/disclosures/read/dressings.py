@@ -72,7 +72,7 @@ def _sections(t: Table) -> Table:
 def _gaps(t: Table) -> Table:
     """The oldest month prints nothing in every second row."""
     rows = tuple(
-        replace(r, cells=(*r.cells[:-1], ("", ("N/A", "—", "n/a")[n % 3], ""))) if n % 2 and len(r.cells) > 1 else r
+        replace(r, cells=(*r.cells[:-1], ("", ("N/A", "NM", "n/a")[n % 3], ""))) if n % 2 and len(r.cells) > 1 else r
         for n, r in enumerate(t.rows)
     )
     return replace(t, rows=rows)

@@ -105,7 +105,10 @@ def _dateline(text: str) -> tuple[int, int] | None:
             for line in head.split("\n")[:12]
             if len(line) < 60
             for p in periods(line)
-            if p.kind == "date" and p.year is not None and not re.search(r"as of|ended", line, re.IGNORECASE)
+            if p.kind == "date"
+            and p.year is not None
+            and not re.search(r"as of|ended|\bvs\b", line, re.IGNORECASE)
+            and not re.search(r"\d", re.sub(r"\d{1,2}:\d\d(?::\d\d)?", "", line[: p.start] + line[p.end :]))
         ]
     return (dates[0].year or 0, dates[0].month) if dates else None
 

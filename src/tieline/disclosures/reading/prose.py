@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
 
 from tieline.disclosures.reading import words as w
 from tieline.disclosures.reading.claims import STRONG, Claim, convert
@@ -153,14 +154,16 @@ def _sentence(
 ) -> list[Claim]:
     sentence = text[start:end]
     out: list[Claim] = []
-    spots = spots_in(text, start, end, marks, ctx.style)
+    spots = [s for s in spots_in(text, start, end, marks, ctx.style) if not _notes_label(text, s)]
+    beside = {id(s) for a, b in pairwise(spots) if re.fullmatch(r"\s+/\s+", text[a.q.end : b.q.start]) for s in (a, b)}
+    spots = [s for s in spots if id(s) not in beside]  # `31.5 EH/s / 30.1 EH/s`: columns, of which months is not said
     if not re.search(r"\d|\bnine|\beight|\bseven|\bsix|\bfive|\bfour|\bthree", sentence) and not _NO_SALE.search(
         sentence
     ):
         return out
     roles: list[tuple[str, int] | None] = []
     for i, spot in enumerate(spots):
-        role = role_of(sentence, spot, ctx) if not _notes_label(text, spot) else None
+        role = role_of(sentence, spot, ctx)
         if i and spot.q.unit == "EH/s" and closes_range(spot, spots[i - 1]):
             # `in network hash rate, from 214 EH/s as of June 30 to 370 EH/s`: the words stand before the first
             role = role_of(sentence, replace(spot, left=spots[i - 1].left + " to ", compared=False), ctx)
@@ -279,19 +282,24 @@ def _sentence(
 
 
 def _notes_label(text: str, spot: Spot) -> bool:
-    """`Bitcoin held 3` on a line of its own, or `Bitcoin sold (3)`: a footnote's number, not a figure."""
+    """`Bitcoin held 3` and `Bitcoin sold (3)`: a footnote's number, not a figure; `Bitcoin sold was 3` is one."""
     q = spot.q
-    if (
-        q.unit is not None
-        or q.decimals
-        or not 0 < abs(q.value) < 20
-        or not re.match(r"[)\]]?[ \t]*(?:[\n|,]|\Z)", text[q.end : q.end + 6])
-    ):
+    if q.unit is not None or q.decimals or not 0 < abs(q.value) < 20:
         return False
+    if abs(q.value) < 10:
+        bracketed = q.negative or bool(re.search(r"[(\[]", text[max(0, q.start - 1) : q.start + 1]))
+        return bracketed or not _SAID.search(text, max(0, q.start - 24), q.start)
     line = text[text.rfind("\n", 0, q.start) + 1 : q.start]
-    return len(line.split()) <= 9 and not re.search(
-        r"[:：=]|\d|\b(?:was|were|is|at|to|of|sold|mined|produced)\s*$", line
-    )
+    alone = re.match(r"[)\]]?[ \t]*(?:[\n|,]|\Z)", text[q.end : q.end + 6])
+    return bool(alone) and len(line.split()) <= 9 and not re.search(r"[:：=]|\d", line) and not _SAID.search(line)
+
+
+_SAID = re.compile(
+    r"(?:\b(?:was|were|is|are|at|to|of|from|reached|totall?ed|averaged|about|approximately|only|just|and)\s+"
+    r"|[:：=为為は]\s+|[为為は约約])\Z",
+    re.IGNORECASE,
+)
+"""What stands before a figure, and not before a footnote's number."""
 
 
 def _at_year_end(sentence: str, name: str, period: str) -> bool:

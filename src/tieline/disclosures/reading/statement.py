@@ -10,13 +10,13 @@ import re
 from decimal import Decimal
 from itertools import pairwise
 
-from tieline.disclosures.reading.cells import Value
 from tieline.disclosures.reading.claims import STRONG, Claim
 from tieline.disclosures.reading.context import Context
 from tieline.disclosures.reading.labels import clean
 from tieline.disclosures.reading.layout import Row
 from tieline.disclosures.reading.numbers import Quantity
 from tieline.disclosures.reading.periods import Period, periods
+from tieline.disclosures.reading.stretches import Value
 
 PLAUSIBLE = (Decimal(1_000), Decimal(1_000_000))
 """US dollars per bitcoin, cost or market, since 2017."""

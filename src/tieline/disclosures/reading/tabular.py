@@ -14,7 +14,6 @@ from decimal import Decimal
 from typing import Literal
 
 from tieline.disclosures.reading import glued
-from tieline.disclosures.reading.cells import CHANGE, Column, Value
 from tieline.disclosures.reading.claims import FLOWS, STRONG, WEAK, Claim, convert
 from tieline.disclosures.reading.context import Context
 from tieline.disclosures.reading.issuers import mentions
@@ -22,6 +21,7 @@ from tieline.disclosures.reading.labels import Label, classify, period_in, unit_
 from tieline.disclosures.reading.layout import Row
 from tieline.disclosures.reading.numbers import Quantity, exact, quantities
 from tieline.disclosures.reading.periods import Period, as_heading, month_of, periods, resolve
+from tieline.disclosures.reading.stretches import CHANGE, Column, Value
 
 _RESTATED = re.compile(
     r"restate|revis|recast|adjust(?:ed|ment)|correct(?:ed|ion)|reflects|更正|修正|重述|angepasst|corrig", re.IGNORECASE
@@ -68,7 +68,7 @@ _ADD_UP = ("managed_ehs",)
 
 
 _PAIR = re.compile(
-    r"(?m)(?:^|(?<=[.;][ \t]))[ \t>*-]*(?P<label>[^\n|:：;]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])"
+    r"(?m)(?:^|(?<=[.;][ \t])(?<!Avg\.[ \t])(?<!avg\.[ \t])(?<!AVG\.[ \t]))[ \t>*-]*(?P<label>[^\n|:：;]{3,90}?)[ \t]*[:：][ \t]*(?:\n[ \t]*){0,2}(?=[\w$€£(~≈])"
 )
 _FIRST_PERIOD = re.compile(r"[ \t]*[(\[][ \t]*(?P<when>[^()\[\]:：\n]{3,24}?)[ \t]*[:：=][ \t]*")
 """`44.7 BTC (October 2024: 41.2 BTC)`: the month stands before the other figure."""
@@ -92,6 +92,8 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
         q = found[0]
         if m["label"].count("(") != m["label"].count(")") or re.search(r"[$€£]\s?\d|\d[,.]\d", m["label"]):
             continue  # a sentence with figures of its own, not a label
+        if _notes_only(text, q):
+            continue
         if q.unit == "%" or re.match(r"\s*(?:-|to|bis|和|至)\s*\d", text[q.end : q.end + 8]):
             continue
         named = classify(re.sub(r"\s+", " ", m["label"]), q.unit)
@@ -169,6 +171,17 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
                         named.scope,
                     )
                 )
+
+
+def _notes_only(text: str, q: Quantity) -> bool:
+    """`Bitcoin sold:3`, `Bitcoin sold: (3)`, `Bitcoin sold: 3 | 41`: the number of a note, with no value or before it."""
+    if q.unit is not None or q.decimals or not 0 < abs(q.value) < 10:
+        return False
+    return (
+        q.negative
+        or text[q.start - 1] in ":：("
+        or bool(re.match(r"\)?:?\s*(?:\||[($€£~]*\d)", text[q.end : q.end + 8]))
+    )
 
 
 _VALUE_LINE = re.compile(
