@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import socket
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from tests.gateway.rig import parse
 
 from tieline import records
-from tieline.gateway import workers
 from tieline.gateway.settings import Settings
 from tieline.records import Usage
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 4}
+
+
+PARENT = """
+import sys
+from pathlib import Path
+import msgspec
+from tieline.gateway import workers
+from tieline.gateway.settings import Settings
+given = msgspec.json.decode(sys.stdin.buffer.readline(), type=Settings, strict=False)
+workers.run(given, Path(sys.argv[1]), int(sys.argv[2]))
+"""
 
 
 class Processes:
@@ -54,7 +67,7 @@ class Processes:
                     length = re.search(rb"content-length: (\d+)", head)
                     assert length is not None
                     ready = json.loads(await reader.readexactly(int(length[1])))["ready"]
-                    if ready and by in (None, self._who(writer)):
+                    if ready and (by is None or by == self._who(writer)):
                         return reader, writer
                     writer.close()
                 except (OSError, asyncio.IncompleteReadError):
@@ -68,8 +81,9 @@ class Processes:
             words = row.split()
             if words[1].endswith(f":{self.port:04X}") and words[2].endswith(f":{mine:04X}"):
                 for index in range(self.count):
-                    if f"socket:[{words[9]}]" in _links(pid_of(self.data / f"worker-{index}")):
-                        return index
+                    with contextlib.suppress(LookupError, OSError):  # it is being started again
+                        if f"socket:[{words[9]}]" in _links(pid_of(self.data / f"worker-{index}")):
+                            return index
         return None
 
     def kill(self, index: int, number: int) -> None:
@@ -86,8 +100,11 @@ class Processes:
 @asynccontextmanager
 async def several(given: Settings, data: Path, count: int) -> AsyncIterator[Processes]:
     """Processes that serve while the block runs; each has been seen to."""
-    stop = asyncio.Event()
-    parent = asyncio.create_task(workers.supervise(given, data, count, stop))
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PARENT, str(data), str(count), stdin=asyncio.subprocess.PIPE
+    )
+    assert parent.stdin is not None
+    parent.stdin.write(msgspec.json.encode(given) + b"\n")
     found = Processes(given, data, count)
     try:
         async with asyncio.timeout(60):
@@ -96,11 +113,11 @@ async def several(given: Settings, data: Path, count: int) -> AsyncIterator[Proc
                     await asyncio.sleep(0.05)
                 _, writer = await found.connect(index)
                 writer.close()
-        await asyncio.sleep(0.5)  # joined
         yield found
     finally:
-        stop.set()
-        await parent
+        if parent.returncode is None:
+            parent.terminate()
+        await parent.wait()
 
 
 def pid_of(folder: Path) -> int:

@@ -288,7 +288,7 @@ def test_a_silent_gateway_keeps_its_slice_until_its_lease_is_over() -> None:
     assert coordinator.lapsed(LEASE_S + GRACE_S - 0.1) == []
     later = LEASE_S + GRACE_S + 0.1
     assert coordinator.lapsed(later) == ["a"]
-    coordinator.drop("a", {name[0]: 30})  # what its disk says
+    coordinator.drop("a", {name[0]: 30}, later)  # what its disk says
     assert isinstance(coordinator.ask("b", second, name, 50, 50, later, extra=0), Granted)
     assert isinstance(coordinator.ask("a", first, name, 1, 1, later, extra=0), Fenced)
     assert LEASE_S + GRACE_S <= 10.0

@@ -177,7 +177,7 @@ def test_processes_make_a_call_once_and_another_goes_on_for_one_that_dies(tmp_pa
                 found = await asyncio.wait_for(asyncio.gather(*others), 20)
                 assert {(status, text) for status, _, text in found} == {(200, found[0][2])}
                 assert sorted(headers.get("x-tieline-repeated", "") for _, headers, _ in found) == ["", "true"]
-                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
                 assert sum(one.key_id == "quiet" for one in gateway.usage()) == 2
 
     asyncio.run(body())

@@ -17,6 +17,7 @@ import msgspec
 
 from tieline.gateway import errors
 from tieline.gateway.errors import Refusal
+from tieline.gateway.lease import CONCURRENT, REQUESTS, TOKENS
 from tieline.gateway.settings import PATIENCE_S, Key, Limits, Offer, Settings, Tenant
 
 OPEN_TENANT = "local"
@@ -57,6 +58,34 @@ class Purse:
         return self.granted - self.settled - self.reserved
 
 
+def shared_limits(limits: Limits) -> dict[str, int]:
+    """What a coordinator shares out besides the budget."""
+    rpm, tpm = limits.requests_per_minute, limits.tokens_per_minute
+    given = {CONCURRENT: limits.concurrent, REQUESTS: rpm, TOKENS: tpm}
+    return {kind: limit for kind, limit in given.items() if limit is not None}
+
+
+@dataclass(slots=True)
+class Share:
+    """What this process has leased of one limit. Slots are reserved while a request runs, the others are used."""
+
+    scope: str
+    kind: str
+    limit: int
+    purse: Purse
+    refused_until: float = float("-inf")  # the coordinator has just said no
+    wait_s: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.scope}|{self.kind}"
+
+    def refusal(self) -> Refusal:
+        if self.kind == CONCURRENT:
+            return errors.too_many(self.scope, self.limit)
+        return errors.too_fast(self.scope, self.kind, self.wait_s)
+
+
 @dataclass(slots=True)
 class Scope:
     """A tenant, a project or a key: each may limit."""
@@ -68,10 +97,12 @@ class Scope:
     purse: Purse | None = None
     period: str = "month"
     live: set[int] = field(default_factory=set)
+    shares: tuple[Share, ...] = ()  # of the first three, where a coordinator shares them out
 
     @classmethod
     def of(cls, id_: str, limits: Limits, leased: bool, at: float) -> Scope:
         rpm, tpm, budget = limits.requests_per_minute, limits.tokens_per_minute, limits.budget_nano_usd
+        shares = shared_limits(limits).items() if leased else ()
         return cls(
             id_,
             None if rpm is None else Bucket(rpm, float(rpm), at),
@@ -79,6 +110,7 @@ class Scope:
             limits.concurrent,
             None if budget is None else Purse(0 if leased else budget, leased=leased),
             limits.budget_period,
+            shares=tuple(Share(id_, kind, limit, Purse(0, leased=True)) for kind, limit in shares),
         )
 
 
@@ -94,6 +126,7 @@ class Account:
     regions: frozenset[str]
     networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
     purses: tuple[Scope, ...]
+    shares: tuple[Share, ...] = ()
     patience_s: float = 0.0  # beyond the standard latency class
     barred: frozenset[str] = frozenset()  # replicas above the tenant's price ceiling now
 
@@ -109,9 +142,10 @@ class Ticket(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Short:
-    """The local slices do not cover it: `least` at least is needed in each of these scopes, `most` at most."""
+    """The local slices do not cover it: `least` at least is needed in each of these budgets, `most` at most, and 1 of
+    each of these limits."""
 
-    scopes: tuple[str, ...]
+    names: tuple[str, ...]
     least: int
     most: int
 
@@ -176,6 +210,8 @@ class Book:
         had = old.purse if old is not None and old.period == new.period else None
         scope.requests, scope.tokens = new.requests, new.tokens
         scope.concurrent, scope.period = new.concurrent, new.period
+        if old is not None:
+            scope.shares = tuple(self._go_on(scope, share) for share in new.shares)
         if new.purse is None or had is None:
             scope.purse = new.purse
         elif not had.leased:
@@ -188,6 +224,15 @@ class Book:
                 scope.purse.granted = scope.purse.reserved
             else:
                 scope.purse.settled = totals.get(self._names[id_], 0)
+
+    def _go_on(self, scope: Scope, new: Share) -> Share:
+        """A limit that is changed or new, with what its scope holds of it."""
+        had = next((one.purse for one in scope.shares if one.kind == new.kind), None)
+        if had is not None:
+            new.purse = had
+        elif new.kind == CONCURRENT:
+            new.purse.reserved = new.purse.granted = len(scope.live)
+        return new
 
     def _account(self, key: Key, tenant: Tenant) -> Account:
         ids = (f"key:{key.id}", f"project:{tenant.id}/{key.project}", f"tenant:{tenant.id}")
@@ -208,6 +253,7 @@ class Book:
             else frozenset(key.regions or tenant.regions),
             tuple(ipaddress.ip_network(one, strict=False) for one in key.networks),
             tuple(s for s in limiting if s.purse is not None),
+            tuple(share for s in limiting for share in s.shares),
             PATIENCE_S[tenant.latency_class] - PATIENCE_S["standard"],
         )
 
@@ -235,7 +281,7 @@ class Book:
     # --- may they, can they pay --------------------------------------------
 
     def admit(
-        self, account: Account, model: Offer, ask: Ask, now: float, granted: int = 0
+        self, account: Account, model: Offer, ask: Ask, now: float, granted: int | None = None
     ) -> Admitted | Short | Refusal:
         """Reserve the request's maximum in every purse, or say why not. All or nothing.
 
@@ -246,19 +292,16 @@ class Book:
         scopes = account.scopes
         for scope in scopes:
             if scope.concurrent is not None and len(scope.live) >= scope.concurrent:
-                return Refusal(
-                    429, f"{scope.id} has {scope.concurrent} requests running, its limit", "concurrency_limit",
-                    retry_after_s=1,
-                )  # fmt: skip
+                return errors.too_many(scope.id, scope.concurrent)
             if (
                 scope.requests is not None
                 and scope.requests.level < 1.0
                 and (wait := scope.requests.wait_s(1.0, now)) > 0
             ):
-                return Refusal(429, f"{scope.id} is at its requests per minute", "rate_limit", retry_after_s=wait)
+                return errors.too_fast(scope.id, REQUESTS, wait)
             if scope.tokens is not None and scope.tokens.level < 1.0 and (wait := scope.tokens.wait_s(1.0, now)) > 0:
-                return Refusal(429, f"{scope.id} is at its tokens per minute", "token_limit", retry_after_s=wait)
-        cost = 0
+                return errors.too_fast(scope.id, TOKENS, wait)
+        least = cost = 0
         if account.purses:
             prompt_cost = ask.prompt_bound * max(model.input_nano, model.cached_nano)
             per_output = model.output_nano * ask.choices
@@ -268,6 +311,7 @@ class Book:
                 wanted = min(wanted, max(1, (free - prompt_cost) // per_output))
             cost = prompt_cost + wanted * per_output
             least = cost if ask.max_output is not None else prompt_cost + min(wanted, 1) * per_output
+        if account.purses or account.shares:
             short = self._short(account, least, cost, now, granted)
             if short is not None:
                 return short
@@ -279,21 +323,43 @@ class Book:
                 scope.requests.level -= 1.0
             if scope.purse is not None:
                 scope.purse.reserved += cost
+            for share in scope.shares:
+                if share.kind == CONCURRENT:
+                    share.purse.reserved += 1
+                elif share.kind == REQUESTS:
+                    share.purse.settled += 1
         self.live[ticket.number] = ticket
         return Admitted(ticket, wanted)
 
-    def _short(self, account: Account, least: int, cost: int, now: float, granted: int) -> Short | Refusal | None:
+    def _short(
+        self, account: Account, least: int, cost: int, now: float, granted: int | None
+    ) -> Short | Refusal | None:
         short = False
+        for share in account.shares:
+            leased = share.purse
+            # Tokens are counted when they are there, so that others may have used what was just granted.
+            lacks = leased.free < 1 and (granted is None or share.kind != TOKENS)
+            if granted is None:
+                lacks = lacks or now < leased.tight_until
+                if lacks and now < share.refused_until:
+                    return share.refusal()
+            short = short or lacks or now >= leased.expires
         for scope in account.purses:
             purse = scope.purse
             assert purse is not None
             if purse.leased:
                 short = (
-                    short or now >= purse.expires or purse.free < cost or (now < purse.tight_until and cost > granted)
+                    short
+                    or now >= purse.expires
+                    or purse.free < cost
+                    or (now < purse.tight_until and cost > (granted or 0))
                 )
             elif purse.free < cost:
                 return errors.spent(scope.id)
-        return Short(tuple(scope.id for scope in account.purses), least, cost) if short else None
+        if not short:
+            return None
+        budgets = (self.total_name(scope) for scope in account.purses)
+        return Short((*budgets, *(share.name for share in account.shares)), least, cost)
 
     # --- afterwards --------------------------------------------------------
 
@@ -311,6 +377,11 @@ class Book:
             if scope.purse is not None:
                 scope.purse.reserved -= ticket.reserved
                 scope.purse.settled += min(cost, ticket.reserved)
+            for share in scope.shares:
+                if share.kind == CONCURRENT:
+                    share.purse.reserved -= 1
+                elif share.kind == TOKENS:
+                    share.purse.settled += tokens
 
     # --- the budgets' calendar --------------------------------------------
 

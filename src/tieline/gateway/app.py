@@ -121,21 +121,23 @@ async def serve(
     def door() -> Door:
         return Door(svc, paths.route)
 
-    if sock is not None:
-        server = await loop.create_server(door, sock=sock, ssl=tls, backlog=4096)
-    else:
-        server = await loop.create_server(door, settings.host, settings.port, ssl=tls, backlog=4096)
-    tasks = [
-        loop.create_task(svc.tick_for_ever()),
-        loop.create_task(desk.runner.run()),
-        loop.create_task(_every_second(svc, admin)),
-        *(loop.create_task(_watch(svc, backend)) for backend in list(svc.backends.values())),
-    ]
+    tasks = []
     if coordinator is not None:
         name = data.name if isinstance(coordinator, Path) else identity(data)
         leases = LeaseClient(coordinator, name, svc.book, spool, svc.abandon_budgeted)
         svc.leases = leases
         tasks.append(loop.create_task(leases.run()))
+        await leases.joined()
+    if sock is not None:
+        server = await loop.create_server(door, sock=sock, ssl=tls, backlog=4096)
+    else:
+        server = await loop.create_server(door, settings.host, settings.port, ssl=tls, backlog=4096)
+    tasks += [
+        loop.create_task(svc.tick_for_ever()),
+        loop.create_task(desk.runner.run()),
+        loop.create_task(_every_second(svc, admin)),
+        *(loop.create_task(_watch(svc, backend)) for backend in list(svc.backends.values())),
+    ]
     if link is not None:
         snapshot = Snapshot(data / "replicas.json")
         restore(svc, snapshot)

@@ -19,7 +19,7 @@ import msgspec
 
 from tieline.gateway.abroad import MAX_GATEWAYS, Remembered, proof
 from tieline.gateway.claims import MAX_ANSWER, Claims
-from tieline.gateway.lease import Coordinator
+from tieline.gateway.lease import Coordinator, limited
 from tieline.gateway.rounds import Asked, Rounds, Say
 
 log = logging.getLogger("tieline.gateway")
@@ -91,7 +91,7 @@ class CoordinatorServer:
                 "gateway %s is gone; %s", gateway,
                 "what it was given counts as spent until it is back" if abroad else "its slices are freed",
             )  # fmt: skip
-            self.coordinator.drop(gateway, None if abroad else self.audit(gateway))
+            self.coordinator.drop(gateway, None if abroad else self.audit(gateway), now)
             self._send(self.claims.dropped(gateway))
 
     async def _serve(
@@ -152,6 +152,8 @@ class CoordinatorServer:
                 more = 0
             ask = Asked(gateway, message["fence"], names, message["least"], message["most"], number, more)
             self._send(rounds.asked(ask, now))
+        elif word == "used":
+            self.coordinator.used(gateway, message["fence"], message["used"], now)
         elif word == "claim":
             if self.coordinator.renew(gateway, message["fence"], now):
                 self._send(self.claims.asked(gateway, message["name"], message["digest"], message["n"], now))
@@ -186,7 +188,8 @@ class CoordinatorServer:
         """The asker was told nothing, and gives up in 50 ms."""
         member = self.coordinator.members.get(say.gateway)
         if member is not None and "granted" in say.message:
-            amounts = {name: say.message["granted"] + more for name, more in say.message["extras"].items()}
+            extras = say.message["extras"].items()
+            amounts = {name: more + (1 if limited(name) else say.message["granted"]) for name, more in extras}
             self.coordinator.give_back(say.gateway, member.fence, amounts)
 
     def _late(self) -> None:

@@ -55,6 +55,16 @@ class Refusal:
         return b"data: " + self.body() + b"\n\n"
 
 
+def too_many(scope: str, limit: int) -> Refusal:
+    return Refusal(429, f"{scope} has {limit} requests running, its limit", "concurrency_limit", retry_after_s=1)
+
+
+def too_fast(scope: str, what: str, wait_s: float) -> Refusal:
+    """`what`: requests or tokens."""
+    code = "rate_limit" if what == "requests" else "token_limit"
+    return Refusal(429, f"{scope} is at its {what} per minute", code, retry_after_s=wait_s)
+
+
 def bad_request(message: str, code: str = "invalid_request", param: str | None = None, status: int = 400) -> Refusal:
     return Refusal(status, message, code, param=param)
 

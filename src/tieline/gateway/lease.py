@@ -5,6 +5,10 @@ For every budget, always:  durable + sum of granted slices <= limit,  where `dur
 written to disk before they joined or when they died, and a slice is all that a living gateway was ever given
 and has not given back. Since no gateway spends beyond its slice, no budget is overshot. That none is refused
 falsely is the business of `rounds`.
+
+Limits are shared as budgets are, an account each, named `scope|limit`. Of these a request takes 1: a slot, which comes
+back when it ends; a request, a token, which come back with time: `durable` drains by the limit a minute, as a bucket
+fills, and what a gateway has used leaves its slice for it when that tells (once a second, and before it asks).
 """
 
 from __future__ import annotations
@@ -19,19 +23,47 @@ GRACE_S: Final = 3.0
 RENEW_EVERY_S: Final = 1.0
 # What is granted beyond the need, as a share of what is left: at 1/8 ten gateways leave a quarter unsliced.
 EXTRA_SHARE: Final = 8
+CONCURRENT: Final = "concurrent"
+REQUESTS: Final = "requests"
+TOKENS: Final = "tokens"
+# What no gateway has in its slice any more.
+_USED: Final = ""
+
+
+def limited(name: str) -> str:
+    """Which limit an account is of; "": it is a budget."""
+    kind = name.rpartition("|")[2]
+    return kind if kind in (CONCURRENT, REQUESTS, TOKENS) else ""
 
 
 @dataclass(slots=True)
 class Account:
-    """One budget in one period."""
+    """One budget in one period, or one limit."""
 
     limit: int
+    drains: bool = False  # by its limit a minute
+    at: float = 0.0
     durable: dict[str, int] = field(default_factory=dict)  # gateway -> spent and on disk, slices aside
     slices: dict[str, int] = field(default_factory=dict)  # living gateway -> granted and not given back
 
     @property
     def free(self) -> int:
         return self.limit - sum(self.durable.values()) - sum(self.slices.values())
+
+    def drain(self, now: float) -> None:
+        """What was used comes back with time, in whole units."""
+        if not self.drains:
+            return
+        used = self.durable.get(_USED, 0)
+        back = int((now - self.at) * self.limit / 60.0)
+        if back >= used:
+            self.durable[_USED], self.at = 0, now
+        elif back > 0:
+            self.durable[_USED] = used - back
+            self.at += back * 60.0 / self.limit
+
+    def use(self, amount: int) -> None:
+        self.durable[_USED] = self.durable.get(_USED, 0) + amount
 
 
 @dataclass(slots=True)
@@ -77,17 +109,18 @@ class Coordinator:
     def account(self, name: str) -> Account | None:
         found = self.accounts.get(name)
         if found is None:
-            limit = self.limits.get(name.partition("|")[0])
+            kind = limited(name)
+            limit = self.limits.get(name if kind else name.partition("|")[0])
             if limit is None:
                 return None
-            found = self.accounts[name] = Account(limit)
+            found = self.accounts[name] = Account(limit, drains=kind in (REQUESTS, TOKENS))
         return found
 
     def set_limits(self, limits: dict[str, int]) -> None:
         """Budgets as they are from now on; one that is lowered below what is spent grants nothing more."""
         self.limits = limits
         for name, account in self.accounts.items():
-            account.limit = limits.get(name.partition("|")[0], account.limit)
+            account.limit = limits.get(name if limited(name) else name.partition("|")[0], account.limit)
 
     def known(self, gateway: str, totals: dict[str, int]) -> None:
         """What a gateway that is not a member has on disk."""
@@ -98,12 +131,14 @@ class Coordinator:
 
     def join(self, gateway: str, totals: dict[str, int], now: float, claims: dict[str, int] | None = None) -> int:
         """A gateway begins, with what its disk says; any earlier self of it is over. `claims` is what it had
-        reserved as that self and will still settle. Returns its fence."""
-        self.drop(gateway, totals)
+        reserved as that self and will still settle, and has in its slices of what drains. Returns its fence."""
+        self.drop(gateway, totals, now)
         for name, amount in (claims or {}).items():
             account = self.account(name)
             if account is not None and amount > 0:
                 account.slices[gateway] = amount
+                if account.drains:  # it was taken for used a moment ago
+                    account.use(-min(amount, account.durable.get(_USED, 0)))
         self._fence += 1
         self.members[gateway] = Member(self._fence, now + LEASE_S)
         return self._fence
@@ -118,30 +153,52 @@ class Coordinator:
     def ask(
         self, gateway: str, fence: int, names: tuple[str, ...], least: int, most: int, now: float, *, extra: int
     ) -> Granted | Lacking | Fenced | Unknown:
-        """`most` in all of these budgets, else what all of them still have if that is `least`; or which lacks.
-        `extra`: by how much the slices may grow beyond the need, so that the next requests need not ask."""
+        """`most` in all of these budgets, else what all of them still have if that is `least`; or which lacks. Of a
+        limit it is 1. `extra`: by how much slices may grow beyond the need, so that the next requests need not ask."""
         if not self.renew(gateway, fence, now):
             return Fenced()
         accounts = [(name, account) for name in names if (account := self.account(name)) is not None]
         if len(accounts) < len(names):
             return Unknown()
-        lacking = tuple(name for name, account in accounts if account.free < least)
+        for _, account in accounts:
+            account.drain(now)
+        lacking = tuple(name for name, account in accounts if account.free < (1 if limited(name) else least))
         if lacking:
             return Lacking(lacking)
-        amount = min((most, *(account.free for _, account in accounts)))
+        amount = min((most, *(account.free for name, account in accounts if not limited(name))))
         extras = {}
         for name, account in accounts:
-            more = min(extra, (account.free - amount) // EXTRA_SHARE)
+            need = 1 if limited(name) else amount
+            more = min(extra, (account.free - need) // EXTRA_SHARE)
             extras[name] = more
-            account.slices[gateway] = account.slices.get(gateway, 0) + amount + more
+            account.slices[gateway] = account.slices.get(gateway, 0) + need + more
         return Granted(amount, extras)
+
+    def used(self, gateway: str, fence: int, amounts: dict[str, tuple[int, int]], now: float) -> None:
+        """What a member has used of what drains, and how much of that was in its slice."""
+        member = self.members.get(gateway)
+        if member is None or member.fence != fence:
+            return
+        for name, (amount, sliced) in amounts.items():
+            account = self.accounts.get(name)
+            if account is not None and account.drains and amount >= 0:
+                account.drain(now)
+                account.slices[gateway] = max(0, account.slices.get(gateway, 0) - sliced)
+                account.use(amount)
+
+    def wait_s(self, name: str) -> float:
+        """Until one more of a limit may be there."""
+        account = self.accounts.get(name)
+        if account is None or not account.drains:
+            return 1.0
+        return max(1.0, (1 - account.limit + account.durable.get(_USED, 0)) * 60.0 / account.limit)
 
     def most(self, gateway: str) -> dict[str, int]:
         """What it may have spent at most, by budget."""
         found = {}
         for name, account in self.accounts.items():
             amount = account.durable.get(gateway, 0) + account.slices.get(gateway, 0)
-            if amount:
+            if amount and not limited(name):
                 found[name] = amount
         return found
 
@@ -165,12 +222,15 @@ class Coordinator:
         """Members whose lease and grace are over; each is to be dropped with what its disk says."""
         return [one for one, member in self.members.items() if now >= member.expires + GRACE_S]
 
-    def drop(self, gateway: str, totals: dict[str, int] | None) -> None:
+    def drop(self, gateway: str, totals: dict[str, int] | None, now: float) -> None:
         """A member is over. `totals` None: its disk cannot be read, so all it was given counts as spent."""
         self.members.pop(gateway, None)
-        for account in self.accounts.values():
+        for name, account in self.accounts.items():
             held = account.slices.pop(gateway, 0)
-            if totals is None and held:
+            if account.drains:
+                account.drain(now)
+                account.use(held)  # it may have been
+            elif totals is None and held and not limited(name):
                 account.durable[gateway] = account.durable.get(gateway, 0) + held
         if totals is not None:
             self.known(gateway, totals)

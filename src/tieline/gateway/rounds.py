@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tieline.gateway.lease import Coordinator, Granted, Lacking, Unknown
+from tieline.gateway.lease import Coordinator, Granted, Lacking, Unknown, limited
 
 # A request waits 50 ms for the coordinator; each of two rounds may take this part of it.
 RECALL_S: Final = 0.020
@@ -170,10 +170,17 @@ class Rounds:
     def _judge(self, ask: Asked, names: tuple[str, ...], now: float) -> None:
         """All that lacks was recalled: less than the most will do, or it is refused."""
         late = any(now - self._began[name] >= TIGHT_S - MARGIN_S for name in names)
-        if late or not self._silent.isdisjoint(names):
+        doubtful = late or not self._silent.isdisjoint(names)
+        if doubtful and not any(limited(name) for name in names):
             self._reply(ask, busy=1)
         elif lacks := self._try(ask, ask.least, now):
-            self._reply(ask, spent=lacks[0])
+            name = next((one for one in lacks if limited(one)), lacks[0])
+            if limited(name):  # that it may come again in a moment is all that this says, so it need not be proven
+                self._reply(ask, spent=name, wait=self.coordinator.wait_s(name))
+            elif doubtful:
+                self._reply(ask, busy=1)
+            else:
+                self._reply(ask, spent=name)
 
     def _recall(self, names: list[str], now: float) -> None:
         self.deadline = now + RECALL_S

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,10 +18,10 @@ import msgspec
 
 from tieline.gateway import errors
 from tieline.gateway.abroad import Remote, proof
-from tieline.gateway.admit import Book, Purse, Short
+from tieline.gateway.admit import Book, Purse, Share, Short
 from tieline.gateway.coordinator import MAX_LINE, decode, encode
 from tieline.gateway.errors import Refusal
-from tieline.gateway.lease import LEASE_S, RENEW_EVERY_S
+from tieline.gateway.lease import CONCURRENT, LEASE_S, RENEW_EVERY_S, limited
 from tieline.gateway.rounds import TIGHT_S
 from tieline.store import Spool
 
@@ -35,6 +35,9 @@ ASK_S: Final = 0.050
 CALL_S: Final = 2.0
 # Seconds of its own spending that a gateway far from the coordinator keeps at hand.
 SLACK_S: Final = 4
+# A limit that was refused is not asked for again so soon: clients above theirs cost no call each.
+REFUSED_S: Final = 0.100
+SLOT_REFUSED_S: Final = 0.020
 # Reading the disk while nothing settles: it takes a millisecond.
 JOIN_TRIES: Final = 20
 
@@ -44,7 +47,11 @@ class _Asker:
     """A request that waits: what is granted is reserved for it until it wakes."""
 
     purses: dict[str, Purse]  # by the budget's name
-    held: int = 0
+    held: int | None = None
+
+    def part(self, name: str) -> int:
+        """What is held of this one."""
+        return 0 if self.held is None else 1 if limited(name) else self.held
 
 
 class Slices:
@@ -61,18 +68,56 @@ class Slices:
         scopes = self.book.scopes.values()
         return {self.book.total_name(s): s.purse for s in scopes if s.purse is not None and s.purse.leased}
 
-    def restart(self) -> dict[str, int]:
-        """All slices are over; what is reserved, to be claimed anew."""
+    def shares(self) -> list[Share]:
+        return [share for scope in self.book.scopes.values() for share in scope.shares]
+
+    def share(self, name: str) -> Share | None:
+        """A limit's, by the name of its account."""
+        id_, _, kind = name.rpartition("|")
+        scope = self.book.scopes.get(id_)
+        return next((one for one in scope.shares if one.kind == kind), None) if scope is not None else None
+
+    def purse(self, name: str) -> Purse | None:
+        """What there is of a budget or a limit."""
+        if limited(name):
+            share = self.share(name)
+            return share.purse if share is not None else None
+        scope = self.book.scopes.get(name.rpartition("|")[0])
+        return scope.purse if scope is not None and self.book.total_name(scope) == name else None
+
+    def used(self, names: Iterable[str] | None = None) -> dict[str, tuple[int, int]]:
+        """Take out what was used of limits that fill again, and how much of that was in the slice."""
+        shares: Iterable[Share | None] = self.shares() if names is None else map(self.share, names)
+        found = {}
+        for share in shares:
+            if share is not None and share.purse.settled:
+                purse = share.purse
+                sliced = max(0, min(purse.settled, purse.granted - purse.reserved))
+                found[share.name] = (purse.settled, sliced)
+                purse.granted -= sliced
+                purse.settled = 0
+        return found
+
+    def restart(self, *, lapsed: bool = False) -> dict[str, int]:
+        """All slices are over; what is reserved, to be claimed anew. Limits that fill again are kept, unless the lease
+        is over: they may have been given to others."""
         purses = self.leased()
         for purse in purses.values():
             purse.granted = purse.settled + purse.reserved
-        return {name: purse.reserved for name, purse in purses.items()}
+        claims = {name: purse.reserved for name, purse in purses.items()}
+        for share in self.shares():
+            if share.kind == CONCURRENT:
+                share.purse.granted = share.purse.reserved
+            elif lapsed:
+                share.purse.granted = share.purse.settled = 0
+            claims[share.name] = share.purse.granted
+        return claims
 
     def settled(self) -> int:
         return sum(purse.settled for purse in self.leased().values())
 
     def extend(self, until: float) -> None:
-        for purse in self.leased().values():
+        for purse in (*self.leased().values(), *(share.purse for share in self.shares())):
             purse.expires = until
 
     def lapsed(self, now: float) -> bool:
@@ -81,19 +126,19 @@ class Slices:
 
     def begin(self, number: int, short: Short) -> tuple[str, ...]:
         """A request waits for a grant of these budgets."""
-        scopes = (self.book.scopes[one] for one in short.scopes)
-        asker = self._askers[number] = _Asker({self.book.total_name(s): s.purse for s in scopes if s.purse is not None})
+        found = ((name, self.purse(name)) for name in short.names)
+        asker = self._askers[number] = _Asker({name: purse for name, purse in found if purse is not None})
         return tuple(asker.purses)
 
     def end(self, number: int) -> None:
         """It wakes, or has given up."""
         asker = self._askers.pop(number)
-        for purse in asker.purses.values():
-            purse.reserved -= asker.held
+        for name, purse in asker.purses.items():
+            purse.reserved -= asker.part(name)
 
     def recalled(self, name: str, now: float) -> int:
         """Give back what is unspent. Until the verdict nothing is admitted from what is freed from now on."""
-        purse = self.leased().get(name)
+        purse = self.purse(name)
         if purse is None:
             return 0
         amount = max(0, purse.free)
@@ -103,7 +148,7 @@ class Slices:
 
     def more(self, names: tuple[str, ...]) -> int:
         """What a request may bring home beyond its need, by the spending of the last second."""
-        return min((self._keep.get(name, 0) for name in names), default=0)
+        return min((self._keep.get(name, 0) for name in names if not limited(name)), default=0)
 
     def slack(self) -> dict[str, int]:
         """Take out what is free beyond SLACK_S of the spending since this was last asked."""
@@ -119,15 +164,24 @@ class Slices:
 
     def granted(self, number: int, amount: int, extras: dict[str, int]) -> None:
         """Slices grow; the asker's part is held for it. One who gave up waiting leaves it to others."""
-        purses = self.leased()
         for name, extra in extras.items():
-            if name in purses:
-                purses[name].granted += amount + extra
+            purse = self.purse(name)
+            if purse is not None:
+                purse.granted += (1 if limited(name) else amount) + extra
         asker = self._askers.get(number)
         if asker is not None:
             asker.held = amount
-            for purse in asker.purses.values():
-                purse.reserved += amount
+            for name, purse in asker.purses.items():
+                purse.reserved += asker.part(name)
+
+    def refused(self, name: str, wait_s: float, now: float) -> Refusal:
+        """The coordinator has no more of this."""
+        share = self.share(name)
+        if share is None:
+            return errors.spent(name.partition("|")[0])
+        share.refused_until = now + (SLOT_REFUSED_S if share.kind == CONCURRENT else REFUSED_S)
+        share.wait_s = wait_s
+        return share.refusal()
 
 
 class LeaseClient:
@@ -161,6 +215,11 @@ class LeaseClient:
                 await asyncio.sleep(0.1)
             self._lapse()
 
+    async def joined(self) -> None:
+        """Wait a moment for the coordinator, so that the first requests find it."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._up.wait(), CALL_S)
+
     def turn(self) -> None:
         """A new period has begun: the slices were of the old one. Join again for the new; what runs goes on."""
         self.slices.restart()
@@ -184,6 +243,7 @@ class LeaseClient:
             while not reading.done():
                 await asyncio.wait({reading}, timeout=RENEW_EVERY_S)
                 sent = self._loop.time()
+                self._tell_used()
                 if reading.done() or not (await self._call({"do": "renew", "fence": self._fence}, CALL_S))["ok"]:
                     return
                 self._extend(sent + LEASE_S)
@@ -198,6 +258,10 @@ class LeaseClient:
             if self._writer is not None:
                 self._writer.close()
 
+    def _tell_used(self, names: Iterable[str] | None = None) -> None:
+        if self._up.is_set() and (used := self.slices.used(names)):
+            self._tell({"do": "used", "n": 0, "fence": self._fence, "used": used})
+
     def _return_slack(self) -> None:
         """The coordinator cannot read this machine's disk: what is held idle here would count as spent if it died."""
         for name, amount in self.slices.slack().items():
@@ -208,7 +272,7 @@ class LeaseClient:
         self._turning = False
         self._lapse()
         for _ in range(JOIN_TRIES):
-            claims = self.slices.restart()
+            claims = self.slices.restart(lapsed=self._loop.time() >= self._until)
             before = self.slices.settled()
             totals = await asyncio.to_thread(self.spool.totals)
             if self.slices.settled() == before:
@@ -278,6 +342,8 @@ class LeaseClient:
         """What was granted of each budget; admit with it at once, without waiting for anything else."""
         number = self._new_number()
         names = self.slices.begin(number, short)
+        with contextlib.suppress(OSError):
+            self._tell_used(names)
         question: dict[str, Any] = {
             "do": "ask", "fence": self._fence, "names": names, "least": short.least, "most": short.most
         }  # fmt: skip
@@ -292,7 +358,7 @@ class LeaseClient:
         if "granted" in reply:
             return int(reply["granted"])
         if "spent" in reply:
-            return errors.spent(reply["spent"].partition("|")[0])
+            return self.slices.refused(reply["spent"], reply.get("wait", 0.0), self._loop.time())
         return _AWAY
 
     # --- calls that are made once ------------------------------------------------

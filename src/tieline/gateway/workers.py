@@ -20,10 +20,11 @@ import msgspec
 from tieline.clock import WallClock
 from tieline.gateway import app
 from tieline.gateway.abroad import Remembered, address, listener_tls, remote, secret_of
+from tieline.gateway.admit import shared_limits
 from tieline.gateway.coordinator import CoordinatorServer
 from tieline.gateway.lease import Coordinator
 from tieline.gateway.overlay import KEYS_FILE, OverlayFile, over
-from tieline.gateway.settings import Settings, SettingsError
+from tieline.gateway.settings import Limits, Settings, SettingsError
 from tieline.store import Spool, StoreError
 
 log = logging.getLogger("tieline.gateway")
@@ -90,18 +91,20 @@ async def coordinate(settings: Settings, data: Path, path: Path) -> CoordinatorS
 
 
 def limits_of(settings: Settings) -> dict[str, int]:
-    """Every budget by its scope's name, in nano-dollars."""
+    """Every budget by its scope's name, in nano-dollars, and every limit by its account's."""
     found: dict[str, int] = {}
+
+    def take(scope: str, limits: Limits) -> None:
+        if limits.budget_nano_usd is not None:
+            found[scope] = limits.budget_nano_usd
+        found.update({f"{scope}|{kind}": limit for kind, limit in shared_limits(limits).items()})
+
     for tenant in settings.tenants:
-        for scope, limits in (
-            (f"tenant:{tenant.id}", tenant.limits),
-            *((f"project:{tenant.id}/{p.id}", p.limits) for p in tenant.projects),
-        ):
-            if limits.budget_nano_usd is not None:
-                found[scope] = limits.budget_nano_usd
+        take(f"tenant:{tenant.id}", tenant.limits)
+        for project in tenant.projects:
+            take(f"project:{tenant.id}/{project.id}", project.limits)
     for key in settings.keys:
-        if key.limits.budget_nano_usd is not None:
-            found[f"key:{key.id}"] = key.limits.budget_nano_usd
+        take(f"key:{key.id}", key.limits)
     return found
 
 
