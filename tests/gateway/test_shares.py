@@ -199,6 +199,18 @@ def test_never_more_than_one_bucket_and_never_more_slots_however_messages_cross(
     assert (world.served - before, world.refused - refused) == (count, 0)
 
 
+def test_under_flood_as_much_goes_through_as_by_one_bucket() -> None:
+    world = World(Limits(requests_per_minute=60))
+    for tick in range(600):  # two minutes; three processes, fifteen times a second
+        for i in range(3):
+            world.request(i)
+            world.settle(i)
+            if tick % 5 == 0:
+                world.report(i)
+        world.calm()
+    assert 60 + 120 - 3 <= world.served <= 60 + 120
+
+
 def test_one_busy_process_asks_seldom() -> None:
     world = World(Limits(requests_per_minute=6_000, tokens_per_minute=1_000_000, concurrent=100))
     for _ in range(1_000):
