@@ -135,7 +135,7 @@ def _separated(text: str) -> str:
     lines = text.split("\n")
     i = 0
     while i < len(lines):
-        sep = "," if lines[i].count(",") >= 1 else ";"
+        sep = ";" if ";" in lines[i] else ","
         fields = len(_fields(lines[i], sep))
         j = i
         while j < len(lines) and fields > 1 and "|" not in lines[j] and len(_fields(lines[j], sep)) == fields:
