@@ -222,6 +222,23 @@ def test_one_busy_process_asks_seldom() -> None:
     assert world.number <= 10
 
 
+def test_a_far_process_brings_home_an_eighth_of_a_limit_however_many_ask() -> None:
+    coordinator = Coordinator({"tenant:t|requests": 800})
+    rounds = Rounds(coordinator)
+    name = "tenant:t|requests"
+    fence = coordinator.join("far", {}, 0.0)
+    rounds.heard("far")
+    for number in range(50):
+        rounds.asked(Asked("far", fence, (name,), 0, 0, number, 0), 0.0)
+    assert coordinator.accounts[name].slices["far"] == 100 + 49
+    coordinator.drop("far", None, 0.0)
+    assert coordinator.accounts[name].free == 651  # what it held may have been used
+    coordinator.join("far", {}, 60.0)
+    (said,) = rounds.asked(Asked("far", 2, (name,), 0, 0, 1, 0), 60.0)
+    assert said.message["extras"][name] == 799 // 8
+    assert coordinator.most("far") == {}  # nothing of it is to be remembered
+
+
 def test_tokens_that_ran_over_keep_every_process_waiting() -> None:
     """They are counted when they are there: who still holds some may begin a request on them."""
     world = World(Limits(tokens_per_minute=60))

@@ -151,10 +151,20 @@ class Coordinator:
         return True
 
     def ask(
-        self, gateway: str, fence: int, names: tuple[str, ...], least: int, most: int, now: float, *, extra: int
+        self,
+        gateway: str,
+        fence: int,
+        names: tuple[str, ...],
+        least: int,
+        most: int,
+        now: float,
+        *,
+        extra: int,
+        calm: bool = False,
     ) -> Granted | Lacking | Fenced | Unknown:
         """`most` in all of these budgets, else what all of them still have if that is `least`; or which lacks. Of a
-        limit it is 1. `extra`: by how much slices may grow beyond the need, so that the next requests need not ask."""
+        limit it is 1. `extra`: by how much slices may grow beyond the need, so that the next requests need not ask;
+        those of limits only if `calm`, and to a share of the limit."""
         if not self.renew(gateway, fence, now):
             return Fenced()
         accounts = [(name, account) for name in names if (account := self.account(name)) is not None]
@@ -168,10 +178,12 @@ class Coordinator:
         amount = min((most, *(account.free for name, account in accounts if not limited(name))))
         extras = {}
         for name, account in accounts:
-            need = 1 if limited(name) else amount
-            more = min(extra, (account.free - need) // EXTRA_SHARE)
+            held, need, most_more = account.slices.get(gateway, 0), amount, extra
+            if limited(name):
+                need, most_more = 1, max(0, account.limit // EXTRA_SHARE - held) if calm else 0
+            more = min(most_more, (account.free - need) // EXTRA_SHARE)
             extras[name] = more
-            account.slices[gateway] = account.slices.get(gateway, 0) + need + more
+            account.slices[gateway] = held + need + more
         return Granted(amount, extras)
 
     def used(self, gateway: str, fence: int, amounts: dict[str, tuple[int, int]], now: float) -> None:

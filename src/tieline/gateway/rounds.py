@@ -74,7 +74,9 @@ class Rounds:
 
     def asked(self, ask: Asked, now: float) -> list[Say]:
         undisputed = self._began.keys().isdisjoint(ask.names)
-        if undisputed and not self._try(ask, ask.most, now, extra=self._extra(ask, now)):
+        calm = undisputed and self._calm(ask, now)
+        extra = self._extra(ask, now) if calm else 0
+        if undisputed and not self._try(ask, ask.most, now, extra=extra, calm=calm):
             return self._said()
         self._queue.append(ask)
         if not self._batch:
@@ -116,10 +118,12 @@ class Rounds:
     def _reply(self, ask: Asked, **words: object) -> None:
         self._out.append(Say(ask.gateway, {"re": ask.number, **words}))
 
+    def _calm(self, ask: Asked, now: float) -> bool:
+        """Nothing goes out beyond the need while it is fought over."""
+        return all(now - self._called.get(name, float("-inf")) > TIGHT_S for name in ask.names)
+
     def _extra(self, ask: Asked, now: float) -> int:
-        """Nothing beyond the need while it is fought over; what is bounded, once a second."""
-        if any(now - self._called.get(name, float("-inf")) <= TIGHT_S for name in ask.names):
-            return 0
+        """What is bounded, once a second."""
         if ask.more is None:
             return UNBOUNDED
         if now - self._fed.get(ask.gateway, float("-inf")) < FEED_S:
@@ -127,9 +131,9 @@ class Rounds:
         self._fed[ask.gateway] = now
         return ask.more
 
-    def _try(self, ask: Asked, least: int, now: float, *, extra: int = 0) -> tuple[str, ...]:
+    def _try(self, ask: Asked, least: int, now: float, *, extra: int = 0, calm: bool = False) -> tuple[str, ...]:
         """Answer it if it can be granted; else the budgets that lack."""
-        outcome = self.coordinator.ask(ask.gateway, ask.fence, ask.names, least, ask.most, now, extra=extra)
+        outcome = self.coordinator.ask(ask.gateway, ask.fence, ask.names, least, ask.most, now, extra=extra, calm=calm)
         if isinstance(outcome, Lacking):
             return outcome.names
         if isinstance(outcome, Granted):
