@@ -328,6 +328,8 @@ def _align(text: str, row: Row) -> list[tuple[Column | None, Value]] | str:
     """Each value with its column; a reason where they do not fit."""
     values, columns = row.values, row.columns
     filled = [v for v in values if not (v.kind == "absent" and not text[v.start : v.end].strip())]
+    if len(filled) == 1 and _is_footnote(filled[0]) and filled[0].quantity is not None and filled[0].quantity.negative:
+        return "a footnote's number and no value"
     if not columns:
         numbers = [v for v in filled if v.quantity is None or v.quantity.unit != "%"]
         return [(None, numbers[0])] if len(numbers) == 1 and len(filled) <= 2 else "values without a heading above them"
