@@ -44,10 +44,13 @@ class Processes:
 
     async def ask(self, key: str, headers: str = "", *, by: int | None = None, **more: Any) -> Any:
         """Status, headers, body. `by`: the process that is to answer."""
-        text = json.dumps(ASK | more).encode()
+        return await self.post("/v1/chat/completions", ASK | more, key, headers, by=by)
+
+    async def post(self, path: str, body: object, key: str, headers: str = "", *, by: int | None = None) -> Any:
+        text = json.dumps(body).encode()
         reader, writer = await self.connect(by)
         writer.write(
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\nconnection: close\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\nconnection: close\r\n"
             f"content-length: {len(text)}\r\n{headers}\r\n".encode()
             + text
         )

@@ -312,3 +312,22 @@ def test_concurrent_of_one_goes_from_process_to_process(tmp_path: Path) -> None:
                     assert (await gateway.ask("flood", by=turn % 2))[0] == 200
 
     asyncio.run(body())
+
+
+def test_a_key_made_at_run_time_is_limited_at_once(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Scripted(words=("w ",) * 4) as engine:
+            boss = Key(id="boss", sha256=hash_key("boss"), tenant="t", role="admin")
+            given = settings(engine.url, port=free_port(), tenants=(Tenant(id="t"),), keys=(boss,))
+            async with several(given, tmp_path, 2) as gateway:
+                for _ in range(3):
+                    wish = {"tenant": "t", "limits": {"requests_per_minute": 1}}
+                    status, _, text = await gateway.post("/admin/keys", wish, "boss", by=0)
+                    assert status in (200, 201)
+                    key = json.loads(text)["key"]
+                    assert (await gateway.ask(key, by=0))[0] == 200
+                    await asyncio.sleep(1.5)  # the other process knows it too
+                    status, _, text = await gateway.ask(key, by=1)
+                    assert (status, json.loads(text)["error"]["code"]) == (429, "rate_limit")
+
+    asyncio.run(body())

@@ -43,6 +43,7 @@ class CoordinatorServer:
 
     def __init__(self, coordinator: Coordinator, audit: Audit, remembered: Remembered | None = None) -> None:
         self.coordinator, self.audit, self.remembered = coordinator, audit, remembered
+        self.learn: Callable[[], None] = lambda: None  # reads the limits anew if they have changed
         self._abroad: set[str] = set()
         self.rounds = Rounds(coordinator)
         self.claims = Claims()
@@ -147,6 +148,8 @@ class CoordinatorServer:
             self._send(rounds.given(gateway, fence, number, message["name"], message["amount"], now))
         elif word == "ask":
             names = tuple(message["names"])
+            if any(self.coordinator.account(name) is None for name in names):
+                self.learn()
             number, more = message["n"], message.get("more")
             if more is None and gateway in self._abroad:
                 more = 0

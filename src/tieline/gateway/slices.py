@@ -224,6 +224,7 @@ class LeaseClient:
         """A new period has begun: the slices were of the old one. Join again for the new; what runs goes on."""
         self.slices.restart()
         self._turning = True
+        self._up.clear()
         if self._writer is not None:
             self._writer.close()
 
@@ -340,26 +341,31 @@ class LeaseClient:
 
     async def ask(self, short: Short) -> int | Refusal:
         """What was granted of each budget; admit with it at once, without waiting for anything else."""
+        try:
+            async with asyncio.timeout(ASK_S):
+                await self._up.wait()  # it may be joining again for keys that have just been made
+                reply = await self._question(short)
+        except (OSError, TimeoutError):
+            return _AWAY
+        if "granted" in reply:
+            return int(reply["granted"])
+        if "spent" in reply:
+            return self.slices.refused(reply["spent"], reply.get("wait", 0.0), self._loop.time())
+        return _AWAY
+
+    async def _question(self, short: Short) -> dict[str, Any]:
         number = self._new_number()
         names = self.slices.begin(number, short)
-        with contextlib.suppress(OSError):
-            self._tell_used(names)
         question: dict[str, Any] = {
             "do": "ask", "fence": self._fence, "names": names, "least": short.least, "most": short.most
         }  # fmt: skip
         if isinstance(self.where, Remote):
             question["more"] = self.slices.more(names)
         try:
-            reply = await self._call(question, ASK_S, number)
-        except (OSError, TimeoutError):
-            return _AWAY
+            self._tell_used(names)
+            return await self._call(question, None, number)
         finally:
             self.slices.end(number)
-        if "granted" in reply:
-            return int(reply["granted"])
-        if "spent" in reply:
-            return self.slices.refused(reply["spent"], reply.get("wait", 0.0), self._loop.time())
-        return _AWAY
 
     # --- calls that are made once ------------------------------------------------
 

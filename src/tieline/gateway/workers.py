@@ -54,6 +54,14 @@ async def supervise(settings: Settings, data: Path, count: int, stop: asyncio.Ev
     made = OverlayFile(data / KEYS_FILE)
     over(settings, made.read())
     server = None if settings.coordination.at else await coordinate(settings, data, path)
+
+    def learn() -> None:
+        if server is not None and made.changed():
+            with contextlib.suppress(SettingsError, ValueError):  # a worker says it
+                server.coordinator.set_limits(limits_of(over(settings, made.read())))
+
+    if server is not None:
+        server.learn = learn
     keepers = [loop.create_task(_keep(settings, data / name, path, name, stop)) for name in names]
     sys.stdout.write(f"gateway: http://{settings.host}:{port}/v1, {count} processes\n")
     sys.stdout.flush()
@@ -62,9 +70,7 @@ async def supervise(settings: Settings, data: Path, count: int, stop: asyncio.Ev
             await asyncio.wait_for(stop.wait(), 1.0)
         if server is not None:
             server.sweep()
-            if made.changed():
-                with contextlib.suppress(SettingsError, ValueError):  # a worker says it
-                    server.coordinator.set_limits(limits_of(over(settings, made.read())))
+            learn()
     await asyncio.wait(keepers, timeout=STOP_S)
     if server is not None:
         await server.close()
