@@ -182,6 +182,7 @@ def test_a_promise_that_ended_is_settled_booked_and_in_the_month() -> None:
     assert made.figure("grid_paid").value == "23.20"
     assert made.figure("grid_penalties").value == "500.00"
     assert "Grid penalties" in as_text(made, "one")
+    assert "PARTIAL" in as_text(made, "one", partial=True)
 
 
 def test_a_promise_let_go_is_paid_until_then_and_one_that_stands_again_in_whole() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from tieline.app.history import wanted
 from tieline.app.month import update_of
 from tieline.books import MonthlyUpdate
 from tieline.books.causes import CAUSES
@@ -45,22 +46,26 @@ LABELS = {
 def update(data_dir: Path, month: str | None, as_json: bool) -> None:
     """The monthly production update, from the books: every number with how it was made and from what."""
     config, now = config_and_now(data_dir)
+    store = open_store(data_dir)
+    partial = wanted(store, now) is not None
     try:
-        made = update_of(open_store(data_dir), config.fleet, month or f"{now:%Y-%m}", now)
+        made = update_of(store, config.fleet, month or f"{now:%Y-%m}", now)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(made), default=str, indent=2))
+        click.echo(json.dumps(dataclasses.asdict(made) | {"past_being_written": partial}, default=str, indent=2))
     else:
-        click.echo(as_text(made, config.fleet.name))
+        click.echo(as_text(made, config.fleet.name, partial=partial))
 
 
-def as_text(made: MonthlyUpdate, fleet: str) -> str:
-    """The update as a person reads it."""
+def as_text(made: MonthlyUpdate, fleet: str, *, partial: bool = False) -> str:
+    """The update as a person reads it; `partial` while the demo's past is still being written."""
     state = "complete" if made.complete else f"running, up to {made.end:%Y-%m-%d %H:%M} UTC"
     lines = [f"{fleet}: production update {made.month} ({state})"]
     if made.simulated:
         lines.append("SIMULATED: made from an invented fleet and a simulated pool, not from real machines")
+    if partial:
+        lines.append("PARTIAL: the demo's past is still being written; ask again in a minute")
     for figure in made.figures:
         value = "not known" if figure.value is None else f"{_grouped(figure.value)} {figure.unit}".rstrip()
         lines.append(f"  {LABELS[figure.name]:34} {value:>24}   {figure.how} [{figure.count:,} x {figure.records}]")
