@@ -54,6 +54,7 @@ class Money:
     trades: list[Trade]
     bills: list[PowerBill]
     usage: list[Usage]
+    reserved: list[Reserved]
     book: Book
     invoices: list[Invoice]
     shortfalls: list[Shortfall]
@@ -88,6 +89,7 @@ class Month:
             trades=money.trades,
             openings=money.openings,
             usage=money.usage,
+            reserved=money.reserved,
             shortfalls=money.shortfalls,
             performances=money.performances,
             hashrate_hs=hash_s / elapsed_s if samples else None,
@@ -156,8 +158,9 @@ def _money(store: Store, start: datetime, end: datetime, now: datetime) -> Money
     kept = store.between(Performance, BEGINNING, now)
     book = build_book([*openings, *payouts, *trades, *bills, *kept])
     short = store.between(Shortfall, start, now)
-    billed = invoices(usage, f"{start:%Y-%m}", store.between(Reserved, start, end))
-    return Money(openings, payouts, trades, bills, usage, book, billed, short, kept)
+    reserved = store.between(Reserved, start, end)
+    billed = invoices(usage, f"{start:%Y-%m}", reserved)
+    return Money(openings, payouts, trades, bills, usage, reserved, book, billed, short, kept)
 
 
 def _hashes_of(store: Store, start: datetime, end: datetime) -> tuple[float, int]:

@@ -74,12 +74,9 @@ def override(fold: Fold, form: OverrideForm, now: datetime, by: str) -> list[Any
             raise RefusedError(f"unit_id: {form.unit_id!r} does not stand at {site.id}")
         feeders = {f.id: f.limit_w for f in site.feeders}
         most_w = min(most_w, feeders.get(fold.units[form.unit_id].group.feeder, most_w))
-    if not 0.0 <= form.target_mw * 1e6 <= most_w:
-        raise RefusedError(f"target_mw: {form.target_mw} is not between 0 and the limit of {most_w / 1e6:g} MW")
-    if not 0.0 < form.minutes <= MAX_HOLD.total_seconds() / 60:
-        raise RefusedError("minutes: give a time above 0 and up to 7 days (10,080 minutes); then say it again")
+    target_w = _watts("target_mw", form.target_mw, most_w)
+    until = _until(now, form.minutes)
     why = _why(form.why)
-    until = now + timedelta(minutes=form.minutes)
     held = Override(
         at=now,
         known_at=now,
@@ -88,7 +85,7 @@ def override(fold: Fold, form: OverrideForm, now: datetime, by: str) -> list[Any
         override_id=f"ov|{form.unit_id or site.id}|{now.isoformat()}",
         site_id=site.id,
         unit_id=form.unit_id,
-        target_w=form.target_mw * 1e6,
+        target_w=target_w,
         until=until,
         by=by,
         why=why,
@@ -109,13 +106,9 @@ def end(fold: Fold, form: EndForm, now: datetime, by: str) -> list[AnyRecord]:
 def order(fold: Fold, form: OrderForm, now: datetime, by: str) -> list[AnyRecord]:
     """The same Instruction that a feed would bring; the site obeys it at once, whatever its plan."""
     site = _site(fold, form.site_id)
-    most_w = site.interconnect.limit_w
-    if not 0.0 <= form.limit_mw * 1e6 <= most_w:
-        raise RefusedError(f"limit_mw: {form.limit_mw} is not between 0 and the interconnect's {most_w / 1e6:g} MW")
-    if not 0.0 < form.minutes <= MAX_HOLD.total_seconds() / 60:
-        raise RefusedError("minutes: give a time above 0 and up to 7 days (10,080 minutes)")
+    limit_w = _watts("limit_mw", form.limit_mw, site.interconnect.limit_w)
+    until = _until(now, form.minutes)
     why = _why(form.why)
-    until = now + timedelta(minutes=form.minutes)
     told = Instruction(
         at=now,
         known_at=now,
@@ -123,7 +116,7 @@ def order(fold: Fold, form: OrderForm, now: datetime, by: str) -> list[AnyRecord
         kind="measured",
         instruction_id=f"{site.id}-{now:%Y%m%dT%H%M%S}",  # read aloud on the telephone, and in reasons
         site_id=site.id,
-        limit_w=form.limit_mw * 1e6,
+        limit_w=limit_w,
         until=until,
     )
     words = f"at most {form.limit_mw:g} MW until {until:%Y-%m-%d %H:%M} UTC: {why}"
@@ -167,6 +160,18 @@ def _action(now: datetime, by: str, what: str, target: str, detail: str) -> Acti
     return Action(
         at=now, known_at=now, source="console", kind="measured", by=by, what=what, target=target, detail=detail
     )
+
+
+def _watts(name: str, given_mw: float, most_w: float) -> float:
+    if not 0.0 <= given_mw * 1e6 <= most_w:
+        raise RefusedError(f"{name}: {given_mw} is not between 0 and the limit of {most_w / 1e6:g} MW")
+    return given_mw * 1e6
+
+
+def _until(now: datetime, minutes: float) -> datetime:
+    if not 0.0 < minutes <= MAX_HOLD.total_seconds() / 60:
+        raise RefusedError("minutes: give a time above 0 and up to 7 days (10,080 minutes); then say it again")
+    return now + timedelta(minutes=minutes)
 
 
 def _site(fold: Fold, site_id: str) -> Site:

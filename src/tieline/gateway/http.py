@@ -98,6 +98,16 @@ class ResponseHead:
         return _field(self.fields, self.raw, name)
 
 
+# Fields beside those of framing that nginx takes once: which of two keys is meant is nobody's to choose.
+_ONCE: Final = tuple(
+    b"\n%b:" % name
+    for name in (
+        b"authorization", b"expect", b"content-range", b"if-match", b"if-none-match", b"if-modified-since",
+        b"if-unmodified-since", b"if-range",
+    )
+)  # fmt: skip
+
+
 def parse_request(data: bytes) -> RequestHead:
     """One head, blank line included. Raises BadMessageError for anything that two readers could read in two ways."""
     if len(data) > MAX_HEAD:
@@ -125,6 +135,9 @@ def parse_request(data: bytes) -> RequestHead:
     if connection is not None:
         words = connection.lower()
         keep_alive = b"close" not in words and (not http10 or b"keep-alive" in words)
+    for name in _ONCE:
+        if fields.count(name) > 1:
+            raise BadMessageError(400, f"two {name[1:-1].decode()} header fields")
     expects = _field(fields, raw, b"expect:")
     if expects is not None and expects.lower() != b"100-continue":
         raise BadMessageError(417, "only 'Expect: 100-continue' is understood")
