@@ -275,7 +275,8 @@ _FIELDS = st.sampled_from(
         b"Host: h:80", b"host: h h", b"host: ", b"host: h/..", b"host: [::1]", b"x: y", b"x : y", b" x: y", b"x:y",
         b"x", b": y", b"x: y\r\n z", b"x: \x00", b"x: \x07", b"x: \xff", b"x\x00: y", b"x\x80: y", b"x_y: z",
         b"x: " + b"y" * 300, b"connection: close", b"connection: keep-alive", b"connection: content-length",
-        b"expect: 100-continue", b"authorization: Bearer a", b"if-match: a", b"expect: what", b"upgrade: h2c", b"trailer: x", b"te: trailers",
+        b"expect: 100-continue", b"expect: what", b"upgrade: h2c", b"trailer: x",
+        b"te: trailers", b"authorization: Bearer a", b"if-match: a",
         b"content-type: application/json", b"transfer-encoding: identity", b"content_length: 3",
     ]
 )  # fmt: skip
