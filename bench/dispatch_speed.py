@@ -35,22 +35,22 @@ import msgspec
 import numpy as np
 
 from tieline import records
-from tieline.app.backtest import settings_for
-from tieline.app.backtest_data import World, load
-from tieline.app.backtest_plant import Plant
-from tieline.app.backtest_policies import Known
-from tieline.app.backtest_tieline import Tieline
-from tieline.app.replay import Asked, replay
+from tieline.backtest.data import World, load
+from tieline.backtest.lookahead import Tieline
+from tieline.backtest.plant import Plant
+from tieline.backtest.policies import Known
+from tieline.backtest.run import settings_for
 from tieline.dispatch import Controller, Settings, load_table
-from tieline.dispatch.arrays import LOW, FleetArrays, fleet_arrays
-from tieline.dispatch.forecast import SLOT_S
-from tieline.dispatch.lookahead import Ahead, look, stages
-from tieline.dispatch.reference import Serving, build, follow, solve
-from tieline.dispatch.serving import Room, assign
+from tieline.dispatch.inference.serving import Room, assign
+from tieline.dispatch.inputs.arrays import LOW, FleetArrays, fleet_arrays
+from tieline.dispatch.inputs.forecast import SLOT_S
+from tieline.dispatch.mining.lookahead import Ahead, look, stages
+from tieline.dispatch.mining.reference import Serving, build, follow, solve
 from tieline.feeds.recorded import ASSUMPTIONS, RecordedFolder
 from tieline.fleet import Fleet
 from tieline.fleet.physics import GPU_AUX
 from tieline.records import Demand, Instruction
+from tieline.replay.run import Asked, replay
 from tieline.store import Store
 
 OUT = Path(__file__).parent / "out" / "dispatch_speed.json"

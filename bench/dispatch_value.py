@@ -24,9 +24,9 @@ from pathlib import Path
 
 import msgspec
 
-from tieline.app.backtest import PERFECT, SCENARIOS, Result, run_ablations, run_scenario
-from tieline.app.backtest_page import page
-from tieline.app.backtest_report import assumed, best_rule, to_csv, to_figures, to_markdown
+from tieline.backtest.page import page
+from tieline.backtest.report import assumed, best_rule, to_csv, to_figures, to_markdown
+from tieline.backtest.run import PERFECT, SCENARIOS, Result, run_ablations, run_scenario
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "bench" / "out"

@@ -28,14 +28,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tieline.app.backtest import one_run, prepare
-from tieline.app.backtest_data import World, load
-from tieline.app.backtest_tieline import Tieline
+from tieline.backtest.data import World, load
+from tieline.backtest.lookahead import Tieline
+from tieline.backtest.run import one_run, prepare
 from tieline.clock import micros
 from tieline.dispatch import Settings
-from tieline.dispatch.forecast import SLOT_S, SLOTS_PER_DAY, Forecaster
-from tieline.dispatch.forecasters import FORECASTERS, forecaster_of
-from tieline.dispatch.learned import library
+from tieline.dispatch.inputs.forecast import SLOT_S, SLOTS_PER_DAY, Forecaster
+from tieline.dispatch.inputs.forecasters import FORECASTERS, forecaster_of
+from tieline.dispatch.inputs.learned import library
 
 OUT = Path(__file__).parent / "out" / "forecasts.json"
 AHEAD = {"15 min": 1, "1 h": 4, "4 h": 16, "12 h": 48, "24 h": 96, "48 h": 192}

@@ -342,7 +342,7 @@ def check(torch: Any) -> None:
 def measure(
     torch: Any, card: Card, shape: Shape, size: str, context: int, seconds: float, host_share: float
 ) -> dict[str, Any]:
-    """The table: see `tieline.dispatch.gpu.GpuTable` for what each figure means."""
+    """The table: see `tieline.dispatch.inference.gpu.GpuTable` for what each figure means."""
     name, device = card.name, "cuda"
     _say(f"{name}, limit {card.limit_w or math.nan:.0f} W: idle first")
     time.sleep(3.0)

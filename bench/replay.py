@@ -18,10 +18,10 @@ import sys
 import time
 from pathlib import Path
 
-from tieline.app.replay import Asked, replay
 from tieline.clock import parse_utc
 from tieline.dispatch import Settings
 from tieline.feeds.recorded import ASSUMPTIONS, RecordedFolder
+from tieline.replay.run import Asked, replay
 
 AIM = 2_000.0  # times real time for 40 sites on one core
 

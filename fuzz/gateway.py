@@ -32,8 +32,8 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from tieline.gateway.door import Door
-from tieline.gateway.http import RequestHead
+from tieline.gateway.wire.client import Door
+from tieline.gateway.wire.http1 import RequestHead
 
 PATH = "/v1/embeddings"
 SECONDS = 30.0

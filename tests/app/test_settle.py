@@ -9,13 +9,13 @@ import pytest
 
 from tieline import config as configuration
 from tieline import records
-from tieline.app.events import newest_promises
-from tieline.app.month import books_of, update_of
-from tieline.app.settle import Settler
 from tieline.cli.update import as_text
 from tieline.clock import FIVE_MINUTES
 from tieline.ledger import USD
 from tieline.records import Commitment, NetworkTick, Payout, Performance, Plan, PowerBill, Sample, Shortfall
+from tieline.settlement.causes import newest_promises
+from tieline.settlement.hours import Settler
+from tieline.settlement.month import books_of, update_of
 from tieline.store import Store
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)

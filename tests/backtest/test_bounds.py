@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.backtest.whole import best_net
 from tests.backtest.worlds import FIRST, at, offer, trouble, world
 
-from tieline.app.backtest import Numbers, chosen, control, drive, prepare
-from tieline.app.backtest_bounds import bounds
-from tieline.app.backtest_data import Event, Market, World
+from tieline.backtest.bounds import bounds
+from tieline.backtest.data import Event, Market, World
+from tieline.backtest.run import Numbers, chosen, control, drive, prepare
 from tieline.dispatch import Settings
 
 EVERY = Numbers(80.0, (70.0, 0.3), 80.0)

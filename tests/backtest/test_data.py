@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tests.backtest.worlds import world
 
-from tieline.app.backtest_data import World, load
-from tieline.app.backtest_noise import Noise, shaken
+from tieline.backtest.data import World, load
+from tieline.backtest.noise import Noise, shaken
 from tieline.fleet.physics import GPU_AUX
 
 BEGIN = datetime(2024, 7, 3, 5, tzinfo=UTC)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from tests.backtest.worlds import FIRST, at, offer, trouble, world
 
-from tieline.app.backtest import PERFECT, Numbers, ablations, chosen, drive, scarcity_days
-from tieline.app.backtest_calls import Call, Played, call_of
-from tieline.app.backtest_data import Market, World
-from tieline.app.backtest_plant import Asked
-from tieline.app.backtest_policies import FixedStrike, Known, Policy
-from tieline.app.backtest_tieline import Tieline
+from tieline.backtest.calls import Call, Played, call_of
+from tieline.backtest.data import Market, World
+from tieline.backtest.lookahead import Tieline
+from tieline.backtest.plant import Asked
+from tieline.backtest.policies import FixedStrike, Known, Policy
+from tieline.backtest.run import PERFECT, Numbers, ablations, chosen, drive, scarcity_days
 from tieline.dispatch import Settings
 
 ALL = chosen(Numbers(80.0, (70.0, 0.3), 80.0))

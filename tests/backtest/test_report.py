@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 from tests.backtest.worlds import trouble, world
 
-from tieline.app.backtest import PERFECT, Numbers, Result, Task, ablations, chosen, in_parallel, scarcity_days
-from tieline.app.backtest_bounds import bounds
-from tieline.app.backtest_page import page
-from tieline.app.backtest_report import best_rule, flat, to_csv, to_figures, to_markdown
+from tieline.backtest.bounds import bounds
+from tieline.backtest.page import page
+from tieline.backtest.report import best_rule, flat, to_csv, to_figures, to_markdown
+from tieline.backtest.run import PERFECT, Numbers, Result, Task, ablations, chosen, in_parallel, scarcity_days
 from tieline.cli import main
 from tieline.dispatch import Settings
 

@@ -7,8 +7,8 @@ policy pays.
 
 import highspy
 
-from tieline.app.backtest_data import World
-from tieline.app.backtest_plant import true_prices
+from tieline.backtest.data import World
+from tieline.backtest.plant import true_prices
 from tieline.dispatch import Settings, load_table
 from tieline.fleet.physics import GPU_AUX, REBOOT_S, RIG_MODES, WAKE_S, aux_share, derate
 

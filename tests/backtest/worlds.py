@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from tieline.app.backtest_data import Event, Market, Span, World
+from tieline.backtest.data import Event, Market, Span, World
 from tieline.fleet import Contract, Feeder, Fleet, Interconnect, NodeGroup, RigGroup, Site
 from tieline.records import Commitment
 

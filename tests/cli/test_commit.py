@@ -13,10 +13,10 @@ from tests.cli.folder import CONFIG, T0, known, make
 
 from tieline import config as configuration
 from tieline import records
-from tieline.app.appraise import Broken, Kept, Offer, appraise
 from tieline.app.core_part import dispatch_settings
 from tieline.cli import main
 from tieline.dispatch import Outlook
+from tieline.dispatch.appraise import Broken, Kept, Offer, appraise
 from tieline.records import Commitment, Fault, Instruction, Outcome, Override, Record
 from tieline.store import Store
 

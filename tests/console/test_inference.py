@@ -23,7 +23,7 @@ from tieline.console.inference import tenants_view
 from tieline.console.served import MAX_NAMES, OTHERS, Served, served_view
 from tieline.console.views import now_view, site_now
 from tieline.fleet import Fleet
-from tieline.gateway.stats import Stats
+from tieline.gateway.metering.stats import Stats
 from tieline.records import Action, Hop, Outcome, Override, Usage
 from tieline.store import Store
 

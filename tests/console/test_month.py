@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from tests.dispatch.fleets import fleet, site, store
 
-from tieline.app.month import update_of
 from tieline.console.month import Month
 from tieline.records import Reserved
+from tieline.settlement.month import update_of
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
 NOW = START + timedelta(days=1)

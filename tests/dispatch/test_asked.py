@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tieline.dispatch.asked import asked_paths
+from tieline.dispatch.inputs.demand import asked_paths
 
 WEEK = 100.0 + 50.0 * np.sin(np.arange(672) / 96 * 2 * np.pi)
 

@@ -7,14 +7,13 @@ from decimal import Decimal
 import pytest
 from tests.dispatch.fleets import FIVE, T0, demand, fleet, network, site, store, weather
 
-from tieline.app.money import cost_usd
 from tieline.books import build_book, demand_bill, power_bill
 from tieline.clock import Interval
 from tieline.config import ConfigError, loads
 from tieline.dispatch import Controller, Settings
-from tieline.dispatch.contracts import PowerCost, power_cost
+from tieline.dispatch.commitments import FOUR_CP, TWELVE_CP
+from tieline.dispatch.contracts import PowerCost, cost_usd, power_cost
 from tieline.dispatch.demand_charge import adder_usd_per_mwh, with_demand
-from tieline.dispatch.promises import FOUR_CP, TWELVE_CP
 from tieline.economics import demand_charge_usd
 from tieline.ledger import USD
 from tieline.records import PowerBill, Sample

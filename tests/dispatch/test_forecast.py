@@ -13,9 +13,9 @@ from tests.dispatch.fleets import FIVE, T0, demand, fleet, network, price, store
 
 from tieline.config import ConfigError, loads
 from tieline.dispatch import Controller, Settings
-from tieline.dispatch import learned as learned_
-from tieline.dispatch.forecast import SLOTS_PER_DAY, analog_days, persistence
-from tieline.dispatch.forecasters import FORECASTERS, forecaster_of
+from tieline.dispatch.inputs import learned as learned_
+from tieline.dispatch.inputs.forecast import SLOTS_PER_DAY, analog_days, persistence
+from tieline.dispatch.inputs.forecasters import FORECASTERS, forecaster_of
 from tieline.records import Forecast
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from tests.dispatch.fleets import FIVE, T0, by_unit, demand, fleet, network, price, site, store, weather
 
 from tieline import records
-from tieline.dispatch import Controller, Settings, lookahead
-from tieline.dispatch.arrays import fleet_arrays, heat
-from tieline.dispatch.forecast import analog_days, persistence
-from tieline.dispatch.foresight import window_adder
-from tieline.dispatch.horizon import end_of, grid
-from tieline.dispatch.lookahead import Ahead, levels, look, powers
-from tieline.dispatch.policy import Memory, decide
-from tieline.dispatch.promises import FOUR_CP
-from tieline.dispatch.reference import build, follow, solve
+from tieline.dispatch import Controller, Settings
+from tieline.dispatch.commitments import FOUR_CP
+from tieline.dispatch.inputs.arrays import fleet_arrays, heat
+from tieline.dispatch.inputs.forecast import analog_days, persistence
+from tieline.dispatch.inputs.foresight import window_adder
+from tieline.dispatch.inputs.horizon import end_of, grid
+from tieline.dispatch.mining import lookahead
+from tieline.dispatch.mining.lookahead import Ahead, levels, look, powers
+from tieline.dispatch.mining.policy import Memory, decide
+from tieline.dispatch.mining.reference import build, follow, solve
 from tieline.fleet import Contract
 from tieline.fleet.physics import aux_share, derate
 from tieline.records import Commitment, Fault, Instruction, PeakOdds, Plan

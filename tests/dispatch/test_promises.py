@@ -8,7 +8,7 @@ import pytest
 from tests.dispatch.fleets import T0, demand, fleet, network, price, store, weather
 
 from tieline.dispatch import Controller, Settings
-from tieline.dispatch.promises import (
+from tieline.dispatch.commitments import (
     FOUR_CP,
     TWELVE_CP,
     Keepable,

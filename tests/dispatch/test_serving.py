@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.dispatch.fleets import demand
 
 from tieline.dispatch import Settings, load_table
-from tieline.dispatch.serving import Room, assign, route
+from tieline.dispatch.inference.serving import Room, assign, route
 
 TABLE = load_table(Settings().gpu_table)
 REACH = {"a": ("b",), "b": ("c",), "c": ("b",)}

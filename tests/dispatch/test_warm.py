@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tieline.dispatch.warm import ready_now
+from tieline.dispatch.inference.warm import ready_now
 
 STARTS = np.arange(12) * 300
 

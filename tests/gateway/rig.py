@@ -16,7 +16,7 @@ import pytest
 
 from tieline import records
 from tieline.clock import WallClock
-from tieline.gateway import app
+from tieline.gateway import serve as app
 from tieline.gateway.service import Service
 from tieline.gateway.settings import Clocks, Engine, Model, Settings
 from tieline.link import Link

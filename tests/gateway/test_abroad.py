@@ -18,9 +18,9 @@ from tests.gateway.engines import Scripted
 from tests.gateway.rig import free_port, parse
 
 from tieline.gateway import workers
-from tieline.gateway.abroad import Remembered, listener_tls, proof, remote
-from tieline.gateway.coordinator import CoordinatorServer, encode
-from tieline.gateway.lease import GRACE_S, LEASE_S, Coordinator
+from tieline.gateway.budgets.coordinator import CoordinatorServer, encode
+from tieline.gateway.budgets.lease import GRACE_S, LEASE_S, Coordinator
+from tieline.gateway.budgets.remote import Remembered, listener_tls, proof, remote
 from tieline.gateway.settings import Coordination, SettingsError, hash_key
 
 COST = 20 * 400  # nano-dollars of one answer; the prompt is free in this tariff

@@ -10,8 +10,8 @@ import pytest
 from tests.gateway.engines import Scripted
 from tests.gateway.rig import Start, settings
 
-from tieline.gateway import accesslog
-from tieline.gateway.accesslog import AccessLog
+from tieline.gateway.metering import access_log as accesslog
+from tieline.gateway.metering.access_log import AccessLog
 
 
 def test_a_line_for_each_request_and_no_word_of_what_was_said(gateway: Start, tmp_path: Path) -> None:

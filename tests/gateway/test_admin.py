@@ -13,7 +13,7 @@ from tests.gateway.engines import Scripted
 from tests.gateway.rig import Gateway, free_port, parse, settings, start
 
 from tieline.gateway import workers
-from tieline.gateway.overlay import KEYS_FILE, Overlay, OverlayFile, over
+from tieline.gateway.budgets.keys import KEYS_FILE, Overlay, OverlayFile, over
 from tieline.gateway.settings import Key, Limits, Settings, SettingsError, Tenant, hash_key
 
 TENANTS = (Tenant(id="ops"), Tenant(id="acme"))

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tieline.gateway.answer import renamed
+from tieline.gateway.requests.answer import renamed
 
 NAMES = st.text(st.sampled_from('ab/"\\é%'), min_size=1, max_size=6)
 # Where the name, or what looks like it, may stand as well.

@@ -19,10 +19,10 @@ from tests.gateway.engines import Scripted
 from tests.gateway.rig import Gateway, settings, start
 
 from tieline.clock import WallClock
-from tieline.gateway.batchfile import MAX_ERRORS, read_lines
+from tieline.gateway.batch.files import read_form
+from tieline.gateway.batch.input import MAX_ERRORS, read_lines
 from tieline.gateway.errors import Refusal
-from tieline.gateway.files import read_form
-from tieline.gateway.route import Replica
+from tieline.gateway.routing.route import Replica
 from tieline.gateway.settings import Key, Limits, Tenant, hash_key
 from tieline.store import StoreError
 

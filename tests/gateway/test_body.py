@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tieline.gateway.body import names_pictures
+from tieline.gateway.requests.body import names_pictures
 
 PIECES = st.sampled_from(
     ["_", "image", "image_url", 'image_url"', "input_image", '"input_image"', "max_tokens", "text", '"', "e_", "url"]

@@ -13,7 +13,7 @@ from tests.gateway.rig import Gateway, Start, settings
 from tests.gateway.test_continuity import CHAT, TEXT, run, stream
 from tests.gateway.test_continuity_token import USAGE, heal
 
-from tieline.gateway.upstream import Backend
+from tieline.gateway.wire.upstream import Backend
 
 
 def by_choice(events: list[dict[str, Any]]) -> dict[int, str]:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from tieline.gateway.http import BadMessageError, Framing, Repeat, Unchunker, parse_request, parse_response
-from tieline.gateway.sse import Framer
+from tieline.gateway.wire.http1 import BadMessageError, Framing, Repeat, Unchunker, parse_request, parse_response
+from tieline.gateway.wire.sse import Framer
 
 LINE = b"POST /v1/chat/completions HTTP/1.1\r\n"
 

@@ -23,11 +23,11 @@ from tests.gateway.engines import Scripted
 from tests.gateway.rig import free_port, settings
 
 from tieline.gateway import workers
-from tieline.gateway.admit import Admitted, Ask, Book, Short, Ticket
-from tieline.gateway.lease import GRACE_S, LEASE_S, Coordinator, Fenced, Granted, Lacking
-from tieline.gateway.rounds import TIGHT_S, Asked, Rounds, Say
+from tieline.gateway.budgets.admit import Admitted, Ask, Book, Short, Ticket
+from tieline.gateway.budgets.client import Slices
+from tieline.gateway.budgets.lease import GRACE_S, LEASE_S, Coordinator, Fenced, Granted, Lacking
+from tieline.gateway.budgets.recall import TIGHT_S, Asked, Rounds, Say
 from tieline.gateway.settings import Key, Limits, Model, Offer, Tenant, hash_key
-from tieline.gateway.slices import Slices
 
 BUDGETS = {"tenant:t": 10_000, "key:a": 6_000}
 MODEL = Offer.of(Model(name="m", output_usd_per_mtok=Decimal("0.001"), max_output_tokens=3_000, template_tokens=0))

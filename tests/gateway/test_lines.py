@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tieline import records
-from tieline.gateway.lines import Bill, Forms, moment
+from tieline.gateway.metering.usage_lines import Bill, Forms, moment
 from tieline.gateway.settings import Key
 from tieline.records import Hop, Usage
 

@@ -12,8 +12,9 @@ from hypothesis import assume, example, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from tieline.gateway import mould, sse
-from tieline.gateway.http import whole_chunks
+from tieline.gateway.wire import passthrough as mould
+from tieline.gateway.wire import sse
+from tieline.gateway.wire.http1 import whole_chunks
 
 CHAT = {
     "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1790000000, "model": "m",

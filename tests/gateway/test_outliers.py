@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tieline.gateway import hedge, outliers, route
-from tieline.gateway.hedge import HedgeBudget
-from tieline.gateway.route import BEAT_S, Replica, Want
+from tieline.gateway.requests import hedge
+from tieline.gateway.requests.hedge import HedgeBudget
+from tieline.gateway.routing import outliers, route
+from tieline.gateway.routing.route import BEAT_S, Replica, Want
 
 WANT = Want("m")
 

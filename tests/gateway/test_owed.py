@@ -13,9 +13,9 @@ from tests.gateway.rig import settings, start
 from tests.gateway.test_batches import ask, client_of, hand_in, over
 
 from tieline import records
-from tieline.gateway import owed
-from tieline.gateway.owed import Waiting, backlogs, mean
-from tieline.gateway.power import Power
+from tieline.gateway.batch import backlog as owed
+from tieline.gateway.batch.backlog import Waiting, backlogs, mean
+from tieline.gateway.routing.power import Power
 from tieline.link import Ack, LocalLink
 from tieline.records import Backlog, Plan, Reason, ReplicaState, Setpoint
 

@@ -11,8 +11,8 @@ import pytest
 from tests.gateway.engines import WORDS, Scripted
 from tests.gateway.rig import Start, settings
 
-from tieline.gateway.mould import Mould
 from tieline.gateway.settings import Model
+from tieline.gateway.wire.passthrough import Mould
 
 TEXT = "".join(WORDS)
 CHAT = {"model": "public", "messages": [{"role": "user", "content": "tell me"}], "stream": True, "temperature": 0}

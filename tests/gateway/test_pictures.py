@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given as cases
 from hypothesis import strategies as st
 
-from tieline.gateway import body as bodies
-from tieline.gateway.body import Request
 from tieline.gateway.errors import Refusal
-from tieline.gateway.pictures import Picture, bound, measure, size_of
+from tieline.gateway.requests import body as bodies
+from tieline.gateway.requests.body import Request
+from tieline.gateway.requests.images import Picture, bound, measure, size_of
 from tieline.gateway.settings import ImageRule, Model, Offer
 
 QWEN = ImageRule(size=28, base=2, most=16_384)

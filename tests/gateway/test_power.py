@@ -15,9 +15,9 @@ from tests.gateway.engines import Scripted
 from tests.gateway.rig import Gateway, settings, start
 
 from tieline import records
-from tieline.gateway import power
-from tieline.gateway.power import HORIZON_S, NOTICE_MAX_S, NOTICE_MIN_S, UNKNOWN, Power
-from tieline.gateway.route import Replica, Want, choose
+from tieline.gateway.routing import power
+from tieline.gateway.routing.power import HORIZON_S, NOTICE_MAX_S, NOTICE_MIN_S, UNKNOWN, Power
+from tieline.gateway.routing.route import Replica, Want, choose
 from tieline.gateway.settings import Key, Tenant, hash_key
 from tieline.link import LocalLink
 from tieline.records import Instruction, Plan, Reason, ReplicaState, Setpoint

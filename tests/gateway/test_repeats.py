@@ -17,12 +17,12 @@ from tests.gateway.processes import several
 from tests.gateway.rig import QUICK, free_port, settings
 from tests.gateway.test_overload import two
 
-from tieline.gateway import claims as made
-from tieline.gateway.admit import Book
-from tieline.gateway.claims import KEEP_S, Claims
+from tieline.gateway.budgets import claims as made
+from tieline.gateway.budgets.admit import Book
+from tieline.gateway.budgets.claims import KEEP_S, Claims
+from tieline.gateway.budgets.client import LeaseClient
+from tieline.gateway.budgets.recall import Say
 from tieline.gateway.errors import Refusal
-from tieline.gateway.rounds import Say
-from tieline.gateway.slices import LeaseClient
 from tieline.store import Spool
 
 ANSWER = {"status": 200, "head": "", "text": "aGk="}

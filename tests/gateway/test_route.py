@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tieline.gateway.route import Replica, State, Want, choose, score
-from tieline.gateway.waiting import FairQueue
+from tieline.gateway.routing.queue import FairQueue
+from tieline.gateway.routing.route import Replica, State, Want, choose, score
 
 REPLICAS = st.builds(
     Replica,

@@ -21,12 +21,12 @@ from tests.gateway.processes import several
 from tests.gateway.rig import QUICK, free_port, settings
 from tests.gateway.test_overload import two
 
-from tieline.gateway.admit import Admitted, Ask, Book, Short, Ticket
+from tieline.gateway.budgets.admit import Admitted, Ask, Book, Short, Ticket
+from tieline.gateway.budgets.client import Slices
+from tieline.gateway.budgets.lease import Coordinator
+from tieline.gateway.budgets.recall import Asked, Rounds, Say
 from tieline.gateway.errors import Refusal
-from tieline.gateway.lease import Coordinator
-from tieline.gateway.rounds import Asked, Rounds, Say
 from tieline.gateway.settings import Key, Limits, Model, Offer, Tenant, hash_key
-from tieline.gateway.slices import Slices
 from tieline.gateway.workers import limits_of
 
 MODEL = Offer.of(Model(name="m"))

@@ -21,8 +21,8 @@ from tests.gateway.able import Able
 from tests.gateway.engines import Llama, Scripted
 from tests.gateway.rig import Gateway, free_port, settings, start
 
-from tieline.gateway.rent import Meter, assign, record
-from tieline.gateway.route import Replica, State, Want, choose
+from tieline.gateway.routing.rented import Meter, assign, record
+from tieline.gateway.routing.route import Replica, State, Want, choose
 from tieline.gateway.settings import Key, Rental, Tenant, hash_key
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

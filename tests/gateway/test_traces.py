@@ -15,7 +15,7 @@ import pytest
 from tests.gateway.engines import Faults, Scripted
 from tests.gateway.rig import settings, start
 
-from tieline.gateway.relay import Exchange
+from tieline.gateway.requests.exchange import Exchange
 from tieline.gateway.settings import OpenTelemetry
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from tieline import records
-from tieline.app.history import BEGUN, FINISHED, Past, history, wanted, write_history
 from tieline.config import Config, demo
 from tieline.records import Action, AnyRecord, NetworkTick, Payout, Plan, PowerBill, PriceTick, Sample
+from tieline.replay.history import BEGUN, FINISHED, Past, history, wanted, write_history
 from tieline.store import Store
 
 NOW = datetime(2026, 11, 3, 7, 33, tzinfo=UTC)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from tests.replay.test_replay_days import asked
 
-from tieline.app.replay import replay_kept
-from tieline.app.replay_report import Report, table
 from tieline.books.causes import CALLED
 from tieline.records import Commitment, Instruction, Performance, Plan, Sample, Shortfall
+from tieline.replay.report import Report, table
+from tieline.replay.run import replay_kept
 from tieline.store import Store
 
 DAY = datetime(2024, 3, 4, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 
 from tieline import config
 from tieline.clock import SimClock
-from tieline.dispatch.gpu import load_table
+from tieline.dispatch.inference.gpu import load_table
 from tieline.edge.device import Reading
 from tieline.edge.sites import engine_spec, make_agent, step_length
 from tieline.edge.surroundings import Surroundings

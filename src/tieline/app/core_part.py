@@ -16,10 +16,7 @@ from typing import Protocol
 import msgspec
 
 from tieline import records
-from tieline.app.calls import call_orders
-from tieline.app.history import wanted, write_history
 from tieline.app.runtime import Runtime
-from tieline.app.settle import Settler
 from tieline.clock import Clock
 from tieline.clock import run as run_every
 from tieline.config import Config
@@ -29,6 +26,9 @@ from tieline.edge.decide import RESTORE_FOR
 from tieline.feeds.choose import choose
 from tieline.link import Ack, Link, NatsLink
 from tieline.records import Action, AnyRecord, Demand, Instruction, Override, Plan, Record, WeatherTick
+from tieline.replay.history import wanted, write_history
+from tieline.settlement.calls import call_orders
+from tieline.settlement.hours import Settler
 from tieline.store import Store, StoreError
 
 log = logging.getLogger("tieline.core")

@@ -11,7 +11,7 @@ import httpx
 
 from tieline.app.runtime import Runtime
 from tieline.config import Config
-from tieline.gateway.app import serve
+from tieline.gateway.serve import serve
 from tieline.gateway.settings import Engine, Key, Limits, Model, Rental, Settings, Tenant, hash_key
 from tieline.link import LateLink
 

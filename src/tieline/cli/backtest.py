@@ -10,14 +10,14 @@ from pathlib import Path
 import click
 import msgspec
 
-from tieline.app.backtest import SCENARIOS, Numbers, Result, run_scenario
-from tieline.app.backtest_noise import Noise
-from tieline.app.backtest_page import page
-from tieline.app.backtest_report import assumed, to_csv, to_figures, to_markdown
+from tieline.backtest.noise import Noise
+from tieline.backtest.page import page
+from tieline.backtest.report import assumed, to_csv, to_figures, to_markdown
+from tieline.backtest.run import SCENARIOS, Numbers, Result, run_scenario
 from tieline.cli.replay import moment
 from tieline.dispatch import Settings
-from tieline.dispatch.forecasters import FORECASTERS
-from tieline.dispatch.learned import MissingLibraryError, library
+from tieline.dispatch.inputs.forecasters import FORECASTERS
+from tieline.dispatch.inputs.learned import MissingLibraryError, library
 from tieline.dispatch.settings import Forecasting
 from tieline.feeds.folder import FolderError
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from tieline.app.month import books_of
 from tieline.books import invoices, month_span
 from tieline.books.entries import TREASURY
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.records import Reserved, Usage
+from tieline.settlement.month import books_of
 
 
 @click.group()

@@ -18,13 +18,13 @@ import click
 import msgspec
 
 from tieline import records
-from tieline.app.appraise import Answer, Broken, Kept, Offer, appraise
 from tieline.app.core_part import dispatch_settings
 from tieline.books.baselines import BASELINES
 from tieline.cli.commit_act import accept, call, list_, release
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.clock import Interval, parse_utc
 from tieline.dispatch import Outlook, Settings
+from tieline.dispatch.appraise import Answer, Broken, Kept, Offer, appraise
 from tieline.feeds.folder import FolderError
 from tieline.feeds.recorded import RecordedFolder
 from tieline.records import Commitment

@@ -11,8 +11,8 @@ import click
 import msgspec
 
 from tieline.clock import WallClock
-from tieline.gateway import app
-from tieline.gateway.abroad import remote
+from tieline.gateway import serve as app
+from tieline.gateway.budgets.remote import remote
 from tieline.gateway.settings import Settings, SettingsError, from_plain, hash_key, load
 from tieline.store import StoreError
 

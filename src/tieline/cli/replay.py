@@ -10,14 +10,14 @@ from typing import get_args
 
 import click
 
-from tieline.app.replay import Asked, ReplayError
-from tieline.app.replay import replay as run_replay
-from tieline.app.replay_report import table
 from tieline.clock import parse_utc
 from tieline.dispatch import Settings
 from tieline.dispatch.settings import Policy
 from tieline.feeds.folder import FolderError
 from tieline.feeds.recorded import ASSUMPTIONS, RecordedFolder
+from tieline.replay.report import table
+from tieline.replay.run import Asked, ReplayError
+from tieline.replay.run import replay as run_replay
 
 
 def moment(value: str) -> datetime:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from tieline.app.history import wanted
-from tieline.app.month import update_of
 from tieline.books import MonthlyUpdate
 from tieline.books.causes import CAUSES
 from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.replay.history import wanted
+from tieline.settlement.month import update_of
 
 LABELS = {
     "bitcoin_produced": "Bitcoin produced",

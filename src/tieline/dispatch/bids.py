@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tieline.dispatch.gpu import GpuTable
+from tieline.dispatch.inference.gpu import GpuTable
 from tieline.fleet import RigGroup
 from tieline.fleet.physics import RIG_MODES
 

@@ -60,3 +60,10 @@ def power_cost(
 def needed_market(contract: Contract) -> bool:
     """Whether any decision at this site waits for a market price."""
     return contract.basis != "fixed" or (contract.resale and contract.take_share > 0)
+
+
+def cost_usd(power: PowerCost, load_w: float, hours: float) -> float:
+    """The bill for a mean load: what contracted power costs undrawn (less what it is sold for), plus what
+    drawing adds."""
+    undrawn = power.take_w * (power.price_usd_per_mwh - power.below_usd_per_mwh) / 1e6
+    return (undrawn + power.usd_per_h(load_w)) * hours

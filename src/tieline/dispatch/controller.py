@@ -11,24 +11,24 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from tieline.clock import Interval
-from tieline.dispatch.ahead import Surroundings, build, surroundings
-from tieline.dispatch.arrays import fleet_arrays
+from tieline.dispatch.commitments import floor_w, unmet
 from tieline.dispatch.contracts import PowerCost, power_cost
-from tieline.dispatch.deferred import owed_words
 from tieline.dispatch.demand_charge import Demands, with_demand
-from tieline.dispatch.forecast import Forecaster
-from tieline.dispatch.forecasters import forecaster_of
-from tieline.dispatch.foresight import FromOutlook, peak_adders
-from tieline.dispatch.foretell import expectations
-from tieline.dispatch.gpu import load_table
-from tieline.dispatch.horizon import Grid, grid
-from tieline.dispatch.outlook import Outlook, SiteView
+from tieline.dispatch.inference.deferred import owed_words
+from tieline.dispatch.inference.gpu import load_table
+from tieline.dispatch.inference.serve import Serving, serve
+from tieline.dispatch.inference.serving import Room, Wanted, assign
+from tieline.dispatch.inputs.arrays import fleet_arrays
+from tieline.dispatch.inputs.expectations import expectations
+from tieline.dispatch.inputs.forecast import Forecaster
+from tieline.dispatch.inputs.forecasters import forecaster_of
+from tieline.dispatch.inputs.foresight import FromOutlook, peak_adders
+from tieline.dispatch.inputs.horizon import Grid, grid
+from tieline.dispatch.inputs.outlook import Outlook, SiteView
+from tieline.dispatch.mining.ahead import Surroundings, build, surroundings
+from tieline.dispatch.mining.policy import Memory, Wish, decide, remember
 from tieline.dispatch.plan import Decision, plan_site
-from tieline.dispatch.policy import Memory, Wish, decide, remember
-from tieline.dispatch.promises import floor_w, unmet
 from tieline.dispatch.reasons import Target
-from tieline.dispatch.serve import Serving, serve
-from tieline.dispatch.serving import Room, Wanted, assign
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Fleet, Site
 from tieline.fleet.physics import GPU_AUX

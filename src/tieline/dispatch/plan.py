@@ -15,8 +15,9 @@ from itertools import pairwise
 
 from tieline.dispatch.bids import GroupBid, rig_group_bid
 from tieline.dispatch.contracts import PowerCost
-from tieline.dispatch.gpu import GpuTable
-from tieline.dispatch.outlook import SiteView
+from tieline.dispatch.inference.gpu import GpuTable
+from tieline.dispatch.inference.serving import Wanted
+from tieline.dispatch.inputs.outlook import SiteView
 from tieline.dispatch.reasons import (
     EPS_W,
     Target,
@@ -28,7 +29,6 @@ from tieline.dispatch.reasons import (
     run_reason,
     shares_words,
 )
-from tieline.dispatch.serving import Wanted
 from tieline.dispatch.settings import Settings
 from tieline.fleet import NodeGroup, RigGroup
 from tieline.fleet.physics import GPU_AUX, aux_share, derate

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tieline.dispatch.bids import GroupBid, Step
-from tieline.dispatch.outlook import SiteView
+from tieline.dispatch.inputs.outlook import SiteView
 from tieline.fleet import Feeder, RigGroup
 from tieline.records import Reason
 

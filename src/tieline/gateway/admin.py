@@ -17,15 +17,15 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from tieline.gateway import errors
-from tieline.gateway.admit import Account
-from tieline.gateway.door import Door
-from tieline.gateway.ending import JSON_HEADERS
+from tieline.gateway.budgets.admit import Account
+from tieline.gateway.budgets.keys import Overlay, OverlayFile, over
 from tieline.gateway.errors import Refusal, bad_request
-from tieline.gateway.http import RequestHead
-from tieline.gateway.overlay import Overlay, OverlayFile, over
-from tieline.gateway.route import State
+from tieline.gateway.requests.finish import JSON_HEADERS
+from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
 from tieline.gateway.settings import Key, Limits, Patience, Project, Role, Settings, SettingsError, Tenant, hash_key
+from tieline.gateway.wire.client import Door
+from tieline.gateway.wire.http1 import RequestHead
 from tieline.store import StoreError, spent_by, trail
 
 MAX_ID: Final = 64

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from tieline import __version__
-from tieline.gateway.batches import ENDPOINTS as BATCH_ENDPOINTS
+from tieline.gateway.batch.batches import ENDPOINTS as BATCH_ENDPOINTS
 
 _TEXT = {"type": "string"}
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": 10_000_000, "nullable": True}

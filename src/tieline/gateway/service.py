@@ -18,25 +18,27 @@ from urllib.parse import urlsplit
 
 from tieline import records
 from tieline.clock import Clock
-from tieline.gateway import errors, outliers, power, rent, route
-from tieline.gateway.admit import Book, Short
-from tieline.gateway.continuing import Continuing
-from tieline.gateway.door import Door
+from tieline.gateway import errors
+from tieline.gateway.budgets.admit import Book, Short
 from tieline.gateway.errors import Refusal
-from tieline.gateway.hedge import HedgeBudget
-from tieline.gateway.leg import Leg
-from tieline.gateway.relay import Exchange
-from tieline.gateway.route import MAX_UNKNOWN_SLOTS, State, Want
+from tieline.gateway.metering.stats import Stats
+from tieline.gateway.metering.usage import Meter
+from tieline.gateway.requests.attempt import Leg
+from tieline.gateway.requests.exchange import Exchange
+from tieline.gateway.requests.hedge import HedgeBudget
+from tieline.gateway.requests.resume_calls import Continuing
+from tieline.gateway.routing import outliers, power, route
+from tieline.gateway.routing import rented as rent
+from tieline.gateway.routing.queue import FairQueue
+from tieline.gateway.routing.route import MAX_UNKNOWN_SLOTS, State, Want
 from tieline.gateway.settings import Engine, Model, Offer, Settings
-from tieline.gateway.stats import Stats
-from tieline.gateway.upstream import Backend
-from tieline.gateway.usage import Meter
-from tieline.gateway.waiting import FairQueue
+from tieline.gateway.wire.client import Door
+from tieline.gateway.wire.upstream import Backend
 from tieline.records import Instruction, Plan, ReplicaState
 from tieline.store import Spool, StoreError
 
 if TYPE_CHECKING:
-    from tieline.gateway.traces import Traces
+    from tieline.gateway.metering.traces import Traces
 
 TICK_S: Final = 0.1
 # The last three digits of an id.

@@ -18,12 +18,12 @@ from typing import Final
 import msgspec
 
 from tieline.clock import WallClock
-from tieline.gateway import app
-from tieline.gateway.abroad import Remembered, address, listener_tls, remote, secret_of
-from tieline.gateway.admit import shared_limits
-from tieline.gateway.coordinator import CoordinatorServer
-from tieline.gateway.lease import Coordinator
-from tieline.gateway.overlay import KEYS_FILE, OverlayFile, over
+from tieline.gateway import serve as app
+from tieline.gateway.budgets.admit import shared_limits
+from tieline.gateway.budgets.coordinator import CoordinatorServer
+from tieline.gateway.budgets.keys import KEYS_FILE, OverlayFile, over
+from tieline.gateway.budgets.lease import Coordinator
+from tieline.gateway.budgets.remote import Remembered, address, listener_tls, remote, secret_of
 from tieline.gateway.settings import Limits, Settings, SettingsError
 from tieline.store import Spool, StoreError
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
-from tieline.dispatch.gpu import GpuTable
+from tieline.dispatch.inference.gpu import GpuTable
 from tieline.edge.device import Answer, Applied, Reading, Unreachable
 from tieline.edge.surroundings import Surroundings
 from tieline.fleet.physics import GPU_AUX, aux_share

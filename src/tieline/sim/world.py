@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tieline.dispatch.gpu import GpuTable
+from tieline.dispatch.inference.gpu import GpuTable
 from tieline.fleet import Fleet, NodeGroup, RigGroup
 from tieline.fleet.physics import GPU_AUX, REBOOT_S, RIG_MODES, WAKE_S, aux_share, derate
 from tieline.records import Setpoint

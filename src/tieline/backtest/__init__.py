@@ -1,0 +1,1 @@
+"""Policies on recorded days, beside bounds that no policy can beat."""

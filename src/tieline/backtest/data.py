@@ -1,0 +1,328 @@
+"""A data folder as arrays for a backtest: what was true, and up to when it was known.
+
+Reads through `feeds.recorded`, so columns, units and the moments of knowing have one home. Slots are quarter
+hours from `start`; a slot is nan where nothing was recorded. Fees, demand's scale, contracts, orders, faults,
+offers and peaks are assumed or invented, and every report says so.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from statistics import median
+
+import msgspec
+import numpy as np
+
+from tieline.clock import micros, parse_utc
+from tieline.dispatch.inputs.arrays import Floats, Ints
+from tieline.dispatch.inputs.forecast import SLOT_S
+from tieline.economics import hashprice
+from tieline.feeds.recorded import RecordedFolder
+from tieline.fleet import Fleet, Site
+from tieline.fleet.models import GPU_MODELS
+from tieline.fleet.physics import GPU_AUX
+from tieline.records import Commitment
+
+HISTORY = timedelta(days=24)
+TAIL = timedelta(days=3)
+# Interactive work may go to a region within this round trip, 95th percentile, penalties at both ends included.
+REACH_MS = 250.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """An invented happening at one site; `until` is when it ended, which nobody knew before."""
+
+    kind: str
+    site: int
+    at: datetime
+    until: datetime
+    notice_s: int = 0
+    limit_w: float | None = None
+    share: float = 0.0
+    factor: float = 1.0
+    penalty_usd_per_mwh: float = 0.0
+
+
+@dataclass(frozen=True)
+class Market:
+    """(slots,) prices, and for each slot the first slot that is not known yet when it begins."""
+
+    values: Floats
+    known: Ints
+
+
+@dataclass(frozen=True)
+class Span:
+    """One unbroken stretch to run: slots [first, last) of the whole window."""
+
+    label: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything a backtest needs, in one window of slots from `start`."""
+
+    fleet: Fleet
+    start: datetime
+    slots: int
+    markets: dict[str, Market]
+    temp_c: Floats  # (slots, N)
+    hashprice_usd: Floats  # (slots,)
+    demand: dict[str, Floats]  # by region, output tokens/s
+    inputs: dict[str, Floats]  # by region, input tokens per output token
+    reach: dict[str, tuple[str, ...]]
+    spans: tuple[Span, ...]
+    events: tuple[Event, ...] = ()
+    offers: tuple[Commitment, ...] = ()
+    deployed_share: tuple[float, ...] = ()
+    peaks: tuple[int, ...] = ()
+    peak_odds: tuple[tuple[int, float], ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def when(self, slot: int) -> datetime:
+        return self.start + timedelta(seconds=SLOT_S * slot)
+
+    def slot(self, moment: datetime) -> int:
+        return int((micros(moment) - micros(self.start)) // (SLOT_S * 1_000_000))
+
+
+def load(
+    folder: Path,
+    spans: Sequence[tuple[str, datetime, datetime]],
+    *,
+    events: bool,
+    gpu_share: float | None = None,
+    use_15min: bool = True,
+) -> World:
+    """The folder between the first span's start and the last one's end. Raises FolderError."""
+    source = RecordedFolder(folder)
+    fleet = source.fleet()
+    begin, end = min(s[1] for s in spans), max(s[2] for s in spans)
+    start, stop = begin - HISTORY, end + TAIL
+    slots = int((stop - start).total_seconds()) // SLOT_S
+    fleet, left_out = _with_prices(fleet, source, begin, end, use_15min)
+    if gpu_share is not None:
+        fleet = _with_gpus(fleet, gpu_share)
+    bare = World(fleet, start, slots, {}, np.empty(0), np.empty(0), {}, {}, {}, (), left_out=left_out)
+    world = replace(
+        bare,
+        markets=_markets(source, bare, start, stop),
+        temp_c=_temperatures(source, bare, start, stop),
+        hashprice_usd=_hashprices(source, bare, start, stop),
+        reach=_reach(folder, fleet),
+        spans=tuple(Span(label, bare.slot(a), bare.slot(b)) for label, a, b in spans),
+    )
+    demand, inputs = _demand(source, world, begin - timedelta(days=16), stop)
+    world = replace(world, demand=demand, inputs=inputs)
+    return _with_events(world, folder / "scenario" / "events.json") if events else world
+
+
+def weeks_of(folder: Path) -> list[tuple[str, datetime, datetime]]:
+    """The separate weeks that the folder's events name."""
+    body = json.loads((folder / "scenario" / "events.json").read_text())
+    return [(w["start"][:10], parse_utc(w["start"]), parse_utc(w["end"])) for w in body["weeks"]]
+
+
+def _with_prices(
+    fleet: Fleet, source: RecordedFolder, begin: datetime, end: datetime, use_15min: bool
+) -> tuple[Fleet, tuple[str, ...]]:
+    """Sites whose market has no price in the window cannot be settled: they are left out, by name."""
+    hours = {tick.market for tick in source.prices(fleet, begin, end)}
+    kept, out = [], []
+    for site in fleet.sites:
+        if site.contract.basis != "fixed" and site.contract.market not in hours:
+            out.append(f"{site.id} (no price of {site.contract.market})")
+            continue
+        if not use_15min and site.contract.market_15min is not None:
+            site = msgspec.structs.replace(site, contract=msgspec.structs.replace(site.contract, market_15min=None))
+        kept.append(site)
+    return msgspec.structs.replace(fleet, sites=tuple(kept)), tuple(out)
+
+
+def _with_gpus(fleet: Fleet, share: float) -> Fleet:
+    """The same sites with this share of their limit for GPU nodes and the rest for rigs."""
+    node_w = GPU_MODELS["8xH100"].rated_w * (1.0 + GPU_AUX)
+    like = next(n for s in fleet.sites for n in s.node_groups)
+    sites: list[Site] = []
+    for site in fleet.sites:
+        nodes = int(site.interconnect.limit_w * share / node_w)
+        feeder = f"{site.id}.f-gpu"
+        group = msgspec.structs.replace(like, id=f"{site.id}.gpu", feeder=feeder, nodes=nodes)
+        feeders = tuple(f for f in site.feeders if f.load == "mining")
+        gpu_feeder = msgspec.structs.replace(feeders[0], id=feeder, load="inference")
+        rigs_w = sum(g.rated_w for g in site.rig_groups)
+        left = site.interconnect.limit_w * (1.0 - share)
+        rigs = tuple(
+            msgspec.structs.replace(g, rigs=int(g.rigs * left / rigs_w)) for g in site.rig_groups if rigs_w > 0
+        )
+        sites.append(
+            msgspec.structs.replace(site, node_groups=(group,), feeders=(gpu_feeder, *feeders), rig_groups=rigs)
+        )
+    return msgspec.structs.replace(fleet, sites=tuple(sites))
+
+
+def _markets(source: RecordedFolder, world: World, start: datetime, stop: datetime) -> dict[str, Market]:
+    values: dict[str, Floats] = {}
+    known_at: dict[str, Floats] = {}
+    for tick in source.prices(world.fleet, start, stop):
+        if tick.market not in values:
+            values[tick.market] = np.full(world.slots, np.nan)
+            known_at[tick.market] = np.full(world.slots, np.inf)
+        first, count = world.slot(tick.at), max(1, tick.length_s // SLOT_S)
+        values[tick.market][first : first + count] = tick.price_usd_per_mwh
+        known_at[tick.market][first : first + count] = (micros(tick.known_at) - micros(start)) / (SLOT_S * 1e6)
+    found = {}
+    for name, series in values.items():
+        # Knowing moves forward only; a gap is passed over as if it were known to be missing.
+        when = known_at[name]
+        later = np.where(np.isinf(when), -np.inf, when)
+        when = np.maximum.accumulate(later)
+        known = np.searchsorted(when, np.arange(world.slots), side="right")
+        found[name] = Market(series, known.astype(np.intp))
+    return found
+
+
+def _temperatures(source: RecordedFolder, world: World, start: datetime, stop: datetime) -> Floats:
+    stations: dict[str, Floats] = {}
+    wet: dict[str, Floats] = {}
+    for tick in source.weather(world.fleet, start, stop):
+        series = stations.setdefault(tick.station, np.full(world.slots, np.nan))
+        if tick.temp_c is not None:
+            series[world.slot(tick.at) : world.slot(tick.at) + 4] = tick.temp_c
+        if tick.wet_bulb_c is not None:
+            series = wet.setdefault(tick.station, np.full(world.slots, np.nan))
+            series[world.slot(tick.at) : world.slot(tick.at) + 4] = tick.wet_bulb_c
+    out = np.full((world.slots, len(world.fleet.sites)), np.nan)
+    for n, site in enumerate(world.fleet.sites):
+        if site.weather_station in stations:
+            dry = stations[site.weather_station]
+            out[:, n] = dry + site.temp_offset_c
+            if site.evaporative > 0.0 and site.weather_station in wet:
+                out[:, n] -= site.evaporative * np.nan_to_num(np.maximum(0.0, dry - wet[site.weather_station]))
+    return out
+
+
+def _hashprices(source: RecordedFolder, world: World, start: datetime, stop: datetime) -> Floats:
+    out = np.full(world.slots, np.nan)
+    for tick in source.network(start, stop):
+        value = hashprice(tick.difficulty, tick.subsidy_btc, tick.fee_share, float(tick.btc_usd))
+        out[max(0, world.slot(tick.at)) :] = value
+    # The recording's first close is an hour in; that first hour takes it.
+    good = np.flatnonzero(~np.isnan(out))
+    if len(good):
+        out[: good[0]] = out[good[0]]
+    return out
+
+
+def _demand(
+    source: RecordedFolder, world: World, start: datetime, stop: datetime
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    out = {s.region: np.full(world.slots, np.nan) for s in world.fleet.sites if s.node_groups}
+    asked = {region: np.zeros(world.slots) for region in out}
+    for tick in source.demand(world.fleet, start - timedelta(days=1), stop, 1.0):
+        first = world.slot(tick.at)
+        if tick.region in out and 0 <= first < world.slots:
+            out[tick.region][first : first + 2] = tick.output_tokens_per_s
+            asked[tick.region][first : first + 2] = tick.input_tokens_per_s
+    inputs = {}
+    for region, series in out.items():
+        with np.errstate(invalid="ignore", divide="ignore"):
+            inputs[region] = np.where(series > 0, asked[region] / series, 0.0)
+        good = np.flatnonzero(~np.isnan(series))
+        if len(good):  # a hole in the recording repeats the value before it
+            place = np.maximum.accumulate(np.where(np.isnan(series), 0, np.arange(len(series))))
+            out[region] = np.nan_to_num(series[place])
+    return out, inputs
+
+
+def _reach(folder: Path, fleet: Fleet) -> dict[str, tuple[str, ...]]:
+    path = folder / "latency" / "azure_rtt_p95.csv"
+    with path.open(encoding="utf-8") as file:
+        rtt = {(r["source"], r["destination"]): float(r["rtt_p95_ms"]) for r in csv.DictReader(file)}
+    regions = sorted({s.region for s in fleet.sites if s.node_groups})
+    found: dict[str, tuple[str, ...]] = {}
+    for home in regions:
+        near = []
+        for away in regions:
+            trips = [
+                (0.0 if a.network_region == b.network_region else rtt[a.network_region, b.network_region])
+                + a.rtt_penalty_ms
+                + b.rtt_penalty_ms
+                for a in fleet.sites
+                for b in fleet.sites
+                if a.region == home
+                and b.region == away
+                and a.network_region is not None
+                and b.network_region is not None
+                and (a.network_region == b.network_region or (a.network_region, b.network_region) in rtt)
+            ]
+            if away != home and trips and median(trips) < REACH_MS:
+                near.append((median(trips), away))
+        found[home] = tuple(away for _, away in sorted(near))
+    return found
+
+
+def _with_events(world: World, path: Path) -> World:
+    body = json.loads(path.read_text())
+    place = {site.id: n for n, site in enumerate(world.fleet.sites)}
+    found = []
+    for week in body["weeks"]:
+        for e in week["events"]:
+            if e["site_id"] not in place:
+                continue
+            at = parse_utc(e["at"])
+            found.append(
+                Event(
+                    kind=e["kind"],
+                    site=place[e["site_id"]],
+                    at=at,
+                    until=at + timedelta(minutes=e["minutes"]),
+                    notice_s=int(e.get("notice_s", 0)),
+                    limit_w=e["to_mw"] * 1e6 if "to_mw" in e else None,
+                    share=float(e.get("share", 0.0)),
+                    factor=float(e.get("factor", 1.0)),
+                    penalty_usd_per_mwh=float(e.get("penalty_usd_per_mwh", 0.0)),
+                )
+            )
+    offers, shares = [], []
+    for n, o in enumerate(body["commitment_offers"]):
+        if o["site_id"] not in place:
+            continue
+        at = parse_utc(o["from"])
+        offers.append(
+            Commitment(
+                at=at,
+                known_at=at - timedelta(days=1),
+                source="recorded offers (invented)",
+                kind="simulated",
+                commitment_id=f"offer-{n}",
+                site_id=o["site_id"],
+                product=o["product"],
+                until=at + timedelta(hours=o["hours"]),
+                power_w=o["mw"] * 1e6,
+                response_s=600 if "10min" in o["product"] else 1800,
+                capacity_usd_per_mw_h=o["capacity_usd_per_mw_h"],
+                status="offered",
+                nonperformance_usd_per_mwh=o["nonperformance_usd_per_mwh"],
+                baseline=o["baseline"],
+            )
+        )
+        shares.append(float(o["deployed_share_of_hours"]))
+    peaks = tuple(world.slot(parse_utc(p)) for p in body["coincident_peaks"])
+    odds = tuple((world.slot(parse_utc(p["at"])), float(p["probability"])) for p in body["peak_odds"])
+    return replace(
+        world,
+        events=tuple(found),
+        offers=tuple(offers),
+        deployed_share=tuple(shares),
+        peaks=peaks,
+        peak_odds=odds,
+    )

@@ -1,0 +1,1 @@
+"""Replicas and batch work over the steps ahead."""

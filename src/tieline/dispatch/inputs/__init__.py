@@ -1,0 +1,1 @@
+"""What is known and what is expected of the steps ahead, as arrays."""

@@ -1,0 +1,346 @@
+"""What is known now about prices, the network, weather, demand, orders and the units themselves.
+
+Reads the store incrementally: each step folds only records appended since the last, and reveals each when the
+world's clock reaches its `known_at`, so a replay with all its records loaded cannot see ahead. A clock set
+back starts the fold anew. A value that cannot be true (NaN, beyond the caps of any market, zero difficulty)
+is not folded and is named in `refused`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from tieline.dispatch.inference.deferred import Lot
+from tieline.dispatch.inputs.arrays import Floats
+from tieline.dispatch.inputs.series import HISTORY, KEEP, Known, Series, Slots
+from tieline.dispatch.settings import Settings
+from tieline.economics import hashprice
+from tieline.fleet import Fleet, Site
+from tieline.records import (
+    Backlog,
+    Commitment,
+    Demand,
+    Fault,
+    Instruction,
+    NetworkTick,
+    Outcome,
+    Override,
+    PeakOdds,
+    PriceTick,
+    Record,
+    Sample,
+    WeatherTick,
+)
+
+if TYPE_CHECKING:  # what is planned from an outlook stays free of the store
+    from tieline.store import Store
+
+STREAMS: tuple[type[Record], ...] = (
+    PriceTick,
+    NetworkTick,
+    WeatherTick,
+    Demand,
+    Instruction,
+    Override,
+    Fault,
+    Commitment,
+    PeakOdds,
+    Backlog,
+    Sample,
+    Outcome,
+)
+_FOREVER = datetime.max.replace(tzinfo=UTC)
+# A page of the store; a step appends a few hundred records.
+_PAGE = 5_000
+# How far back a start reads: observations of the last hours, the outside world of the last eight days.
+_RECENT = timedelta(hours=6)
+_MAX_REFUSED = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A unit as last heard: `power_w` None: never heard; `held` says why it cannot be moved."""
+
+    known_at: datetime
+    power_w: float | None
+    held: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SiteView:
+    """All that bears on one site in one interval."""
+
+    site: Site
+    market_usd_per_mwh: float | None
+    price_note: str
+    temp_c: float | None
+    limit_w: float
+    limit_rule: str
+    limit_note: str
+    unit_overrides: dict[str, Override]
+    hold_plan: Override | None
+    stuck_share: float
+    observed: dict[str, Observed]
+
+
+@dataclass
+class Outlook:
+    """The fold. `views(start, end)` is what dispatch decides from."""
+
+    fleet: Fleet
+    settings: Settings
+    prices: dict[str, Series[float]] = field(default_factory=dict)
+    weather: dict[str, Series[WeatherTick]] = field(default_factory=dict)
+    demand: dict[str, Series[Demand]] = field(default_factory=dict)
+    network: Series[NetworkTick] = field(default_factory=Series)
+    instructions: dict[str, Instruction] = field(default_factory=dict)
+    overrides: dict[str, Override] = field(default_factory=dict)
+    faults: dict[tuple[str, str, datetime], Fault] = field(default_factory=dict)
+    observed: dict[str, Observed] = field(default_factory=dict)
+    commitments: dict[str, Commitment] = field(default_factory=dict)
+    peak_odds: dict[str, Series[float]] = field(default_factory=dict)
+    price_slots: dict[str, Slots] = field(default_factory=dict)
+    temp_slots: dict[str, Slots] = field(default_factory=dict)
+    wet_slots: dict[str, Slots] = field(default_factory=dict)
+    demand_slots: dict[str, Slots] = field(default_factory=dict)
+    backlogs: dict[str, Backlog] = field(default_factory=dict)
+    # What was worked out from a series, with what it was worked out from; asked each interval, new once an hour.
+    worked_out: dict[str, tuple[tuple[int, ...], Floats]] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+    _pending: list[tuple[datetime, int, Record]] = field(default_factory=list)
+    _order: int = 0
+    _seq: int | None = None
+    _now: datetime | None = None
+
+    def read(self, store: Store, now: datetime) -> None:
+        """Fold what the store has learned since the last call, as it was known at `now`."""
+        if self._now is not None and now < self._now:
+            self.__init__(self.fleet, self.settings)  # type: ignore[misc]
+        self._now = now
+        self.refused.clear()
+        if self._seq is None:
+            self._seq = store.last_seq()
+            for stream in STREAMS:
+                back = _RECENT if stream in (Sample, Outcome) else HISTORY if stream in (PriceTick, Demand) else KEEP
+                self._await(r for r in store.between(stream, now - back, _FOREVER))
+        else:
+            # All streams at once: by row number this reads only what is new.
+            while page := store.follow(self._seq, _PAGE):
+                self._await(s.record for s in page if isinstance(s.record, STREAMS))
+                self._seq = page[-1].seq
+                if len(page) < _PAGE:
+                    break
+        while self._pending and self._pending[0][0] <= now:
+            self.learn(heapq.heappop(self._pending)[2])
+        self._forget(now)
+
+    def _await(self, found: Iterable[Record]) -> None:
+        for record in found:
+            self._order += 1
+            heapq.heappush(self._pending, (record.known_at, self._order, record))
+
+    def learn(self, record: Record) -> None:
+        """Fold one record that is known now."""
+        match record:
+            case Sample():
+                # What refused its last order still counts as refusing: only an outcome clears that.
+                before = self.observed.get(record.unit_id)
+                held = "refused" if before is not None and before.held == "refused" else None
+                silent = record.readings == 0 or record.power_w is None
+                self._heard(record.unit_id, record.known_at, record.power_w, "silent" if silent else held)
+            case Outcome(result="unreachable"):
+                self._heard(record.unit_id, record.known_at, record.last_known_w, "unreachable")
+            case Outcome(result="refused"):
+                self._heard(record.unit_id, record.known_at, record.observed_w, "refused")
+            case Outcome():
+                self._heard(record.unit_id, record.known_at, record.observed_w, None)
+            case PriceTick():
+                price = record.price_usd_per_mwh
+                low, high = self.settings.price_min_usd_per_mwh, self.settings.price_max_usd_per_mwh
+                if not math.isfinite(price) or not low <= price <= high:
+                    return self._refuse(f"{record.market}: {price} USD/MWh at {record.at:%m-%d %H:%M} is absurd")
+                length = timedelta(seconds=record.length_s)
+                series = self.prices.setdefault(record.market, Series())
+                series.learn(record.at, record.known_at, length, price, record.kind, record.source)
+                self.price_slots.setdefault(record.market, Slots(900)).learn(record.at, length, price)
+            case NetworkTick():
+                if not (math.isfinite(record.difficulty) and record.difficulty > 0 and record.btc_usd > 0):
+                    return self._refuse(
+                        f"network: difficulty {record.difficulty}, {record.btc_usd} USD per BTC is absurd"
+                    )
+                self.network.learn(record.at, record.known_at, timedelta(0), record, record.kind, record.source)
+            case WeatherTick():
+                temp = record.temp_c
+                if temp is not None and not -60.0 <= temp <= 65.0:
+                    return self._refuse(f"{record.station}: {temp} C is absurd")
+                if temp is not None:
+                    slots = self.temp_slots.setdefault(record.station, Slots(3600))
+                    slots.learn(record.at, timedelta(hours=1), temp)
+                    if record.wet_bulb_c is not None:
+                        wet = self.wet_slots.setdefault(record.station, Slots(3600))
+                        wet.learn(record.at, timedelta(hours=1), record.wet_bulb_c)
+                stations = self.weather.setdefault(record.station, Series())
+                stations.learn(record.at, record.known_at, timedelta(hours=1), record, record.kind, record.source)
+            case Demand():
+                if not (math.isfinite(record.output_tokens_per_s) and record.output_tokens_per_s >= 0):
+                    return self._refuse(f"{record.subject}: demand {record.output_tokens_per_s} is absurd")
+                asked = self.demand.setdefault(record.subject, Series())
+                length = timedelta(seconds=record.length_s)
+                asked.learn(record.at, record.known_at, length, record, record.kind, record.source)
+                slots = self.demand_slots.setdefault(record.subject, Slots(900))
+                slots.learn(record.at, length, record.output_tokens_per_s)
+            case Backlog():
+                told = [*(lot.output_tokens for lot in record.lots), record.day_tokens]
+                if any(not (math.isfinite(tokens) and tokens >= 0) for tokens in told):
+                    return self._refuse(f"backlog of {record.subject}: tokens below 0, or no number")
+                before_this = self.backlogs.get(record.subject)
+                if before_this is None or before_this.known_at <= record.known_at:
+                    self.backlogs[record.subject] = record
+            case Instruction():
+                self.instructions[record.instruction_id] = record
+            case Override():
+                self.overrides[record.override_id] = record
+            case Commitment():
+                self.commitments[record.commitment_id] = record
+            case PeakOdds():
+                if 0.0 <= record.probability <= 1.0:
+                    length = timedelta(seconds=record.length_s)
+                    odds = self.peak_odds.setdefault(record.rule, Series())
+                    odds.learn(record.at, record.known_at, length, record.probability, record.kind, record.source)
+            case Fault():
+                self.faults[(record.site_id, record.what, record.at)] = record
+            case _:
+                pass
+        return None
+
+    def _heard(self, unit_id: str, known_at: datetime, power_w: float | None, held: str | None) -> None:
+        before = self.observed.get(unit_id)
+        if before is not None and before.known_at > known_at:
+            return
+        if power_w is None and before is not None:
+            power_w = before.power_w
+        self.observed[unit_id] = Observed(known_at, power_w, held)
+
+    def _refuse(self, why: str) -> None:
+        if len(self.refused) < _MAX_REFUSED:
+            self.refused.append(why)
+
+    def _forget(self, now: datetime) -> None:
+        before = now - KEEP
+        for book in (self.prices, self.weather, self.demand, self.peak_odds):
+            for series in book.values():
+                series.forget(before)
+        self.network.forget(before)
+        for name in [n for n, b in self.backlogs.items() if b.known_at < before]:
+            del self.backlogs[name]
+        for orders in (self.instructions, self.overrides, self.commitments):
+            for name in [n for n, o in orders.items() if o.until < before]:
+                del orders[name]
+        for key in [k for k, f in self.faults.items() if f.until is not None and f.until < before]:
+            del self.faults[key]
+
+    # --- views -------------------------------------------------------------
+
+    def price(self, site: Site, moment: datetime) -> tuple[float | None, str]:
+        """The market price that holds at `moment`, or the last one where that is fresh enough, and in words
+        what it is. The 15-minute series is preferred where the site has one."""
+        limit = timedelta(seconds=self.settings.price_stale_s)
+        notes = []
+        for market in (site.contract.market_15min, site.contract.market):
+            if market is None:
+                continue
+            series = self.prices.get(market)
+            known = series.at(moment) if series is not None else None
+            if known is None:
+                notes.append(f"no price of {market} is known")
+            elif known.stale > limit:
+                notes.append(f"the last price of {market} ended {_ago(known.stale)} ago")
+            else:
+                return known.value, _price_words(market, known)
+        return None, "; ".join(notes)
+
+    def hashprice(self, moment: datetime) -> tuple[float | None, str]:
+        """USD per PH/s and day at `moment` by the newest network reading, or why there is none."""
+        known = self.network.at(moment)
+        if known is None:
+            return None, "no reading of the bitcoin network"
+        age = moment - known.at
+        if age > timedelta(seconds=self.settings.network_stale_s):
+            return None, f"the last reading of the bitcoin network is {_ago(age)} old"
+        tick = known.value
+        return hashprice(tick.difficulty, tick.subsidy_btc, tick.fee_share, float(tick.btc_usd)), ""
+
+    def temperature(self, site: Site, moment: datetime) -> float | None:
+        if site.weather_station is None or (series := self.weather.get(site.weather_station)) is None:
+            return None
+        known = series.at(moment)
+        if known is None or known.value.temp_c is None or known.stale.total_seconds() > self.settings.weather_stale_s:
+            return None
+        return site.intake_c(known.value.temp_c, known.value.wet_bulb_c)
+
+    def demands(self, moment: datetime) -> dict[tuple[str, str], Demand]:
+        """By (model, region); a demand too old to count is absent."""
+        found = {}
+        for series in self.demand.values():
+            known = series.at(moment)
+            if known is not None and known.stale.total_seconds() <= self.settings.demand_stale_s:
+                found[(known.value.model, known.value.region)] = known.value
+        return found
+
+    def owed(self, start: datetime) -> dict[str, list[Lot]]:
+        """Batch work by model, most urgent first, due in seconds after `start`; what is past due is over."""
+        found: dict[str, list[Lot]] = {}
+        for backlog in self.backlogs.values():
+            for lot in backlog.lots:
+                due_s = (lot.due - start).total_seconds()
+                if due_s > 0 and lot.output_tokens > 0:
+                    found.setdefault(backlog.model, []).append(Lot(due_s, lot.output_tokens))
+        return {model: sorted(lots, key=lambda lot: (lot.due_s, lot.tokens)) for model, lots in sorted(found.items())}
+
+    def view(self, site: Site, start: datetime, end: datetime) -> SiteView:
+        """What bears on a site in [start, end). An order that begins inside the interval binds all of it."""
+        market, note = self.price(site, start)
+        limit_w, rule, why = site.interconnect.limit_w, "interconnect", "interconnect limit"
+        for order in self.instructions.values():
+            if order.site_id == site.id and order.at < end and order.until > start and order.limit_w < limit_w:
+                limit_w, rule = max(0.0, order.limit_w), "instruction"
+                why = f"grid order {order.instruction_id} until {order.until:%H:%M}"
+        stuck = 0.0
+        for fault in self.faults.values():
+            if fault.site_id != site.id or fault.at >= end or (fault.until is not None and fault.until <= start):
+                continue
+            cap = 0.0 if fault.what == "outage" else fault.limit_w
+            if cap is not None and cap < limit_w:
+                limit_w, rule, why = max(0.0, cap), "fault", f"{fault.what} since {fault.at:%m-%d %H:%M}"
+            if fault.what == "stuck_rigs" and fault.share is not None:
+                stuck = max(stuck, min(1.0, max(0.0, fault.share)))
+        units, hold = {}, None
+        for over in self.overrides.values():
+            if over.site_id != site.id or over.at >= end or over.until <= start:
+                continue
+            if over.unit_id is not None:
+                units[over.unit_id] = over
+            elif over.target_w is None:
+                hold = over
+            elif over.target_w < limit_w:
+                limit_w, rule = max(0.0, over.target_w), "override"
+                why = f"override by {over.by} until {over.until:%H:%M}: {over.why}"
+        observed = {u.id: self.observed[u.id] for u in site.units if u.id in self.observed}
+        temp = self.temperature(site, start)
+        return SiteView(site, market, note, temp, limit_w, rule, why, units, hold, stuck, observed)
+
+
+def _price_words(market: str, known: Known[float]) -> str:
+    if known.stale == timedelta(0):
+        return f"{market} {known.kind}" if known.kind == "forecast" else market
+    return f"{market}, last price of {known.at:%H:%M}"
+
+
+def _ago(age: timedelta) -> str:
+    hours = age.total_seconds() / 3600.0
+    return f"{hours * 60:.0f} min" if hours < 1 else f"{hours:.1f} h"

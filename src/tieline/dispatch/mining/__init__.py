@@ -1,0 +1,1 @@
+"""Which rigs run, seeing what stopping and starting will cost later."""

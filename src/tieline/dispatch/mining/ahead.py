@@ -1,0 +1,132 @@
+"""From what is known to what is expected: the arrays that look-ahead decides on.
+
+Reads a Foresight, never a store. Prices are scenarios that agree where a price is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tieline.dispatch.contracts import power_cost
+from tieline.dispatch.inputs.arrays import LOW, FleetArrays, Floats, heat
+from tieline.dispatch.inputs.foresight import Foresight
+from tieline.dispatch.inputs.horizon import Grid
+from tieline.dispatch.mining.lookahead import Ahead
+from tieline.dispatch.settings import Settings
+from tieline.fleet import Fleet
+
+
+@dataclass(frozen=True)
+class Prices:
+    """(T, N, S) marginal USD/MWh above and below the contracted level (N,); None: one price."""
+
+    above: Floats
+    below: Floats | None
+    take_w: Floats | None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What bears on every site whatever is decided: prices, heat, limits."""
+
+    steps: Grid
+    prices: Prices
+    aux: Floats  # (T, G)
+    derate: Floats  # (T, G)
+    limit_w: Floats  # (T, N)
+    usd_per_h: Floats  # (G,)
+
+    def cost_of_power(self, arrays: FleetArrays, unknown: float) -> Floats:
+        """(T, N) what a MWh costs a replica: its expected price, or the mining it displaces where rigs at full
+        load do not fit. A price that is not known counts as `unknown`."""
+        price = np.nan_to_num(self.prices.above.mean(axis=2), nan=unknown)
+        meter = arrays.rated_w * self.derate * (1.0 + self.aux)
+        full = np.zeros_like(self.limit_w)
+        np.add.at(full.T, arrays.site, meter.T)
+        # The step that gives way first is the worst group's from low to normal.
+        share_usd, share_w = 1.0 - LOW.hash_share, 1.0 - LOW.power_share
+        bid = np.divide(self.usd_per_h * self.derate * share_usd * 1e6, meter * share_w, where=meter > 1.0,
+                        out=np.full_like(meter, np.inf))  # fmt: skip
+        last = np.full_like(self.limit_w, np.inf)
+        np.minimum.at(last.T, arrays.site, bid.T)
+        bound = (full > self.limit_w) & np.isfinite(last)
+        return np.asarray(np.where(bound, np.maximum(price, np.where(bound, last, 0.0)), price))
+
+
+def surroundings(
+    sight: Foresight,
+    fleet: Fleet,
+    arrays: FleetArrays,
+    settings: Settings,
+    steps: Grid,
+    hashprice_usd: float,
+) -> Surroundings:
+    temps = sight.temperatures(steps)
+    aux, derate = heat(arrays.air, temps[:, arrays.site])
+    return Surroundings(
+        steps=steps,
+        prices=prices(sight, fleet, steps, settings),
+        aux=aux,
+        derate=derate,
+        limit_w=sight.limits(steps),
+        usd_per_h=arrays.rated_hs / 1e15 * hashprice_usd * settings.keeps / 24.0,
+    )
+
+
+def build(around: Surroundings, fleet: Fleet, settings: Settings, base_w: Mapping[str, float]) -> Ahead:
+    """`base_w`: by site, the load that comes before mining."""
+    base = np.array([base_w.get(site.id, 0.0) for site in fleet.sites])
+    share = settings.restore_share_per_5min
+    return Ahead(
+        hours=around.steps.hours,
+        usd_per_h=around.usd_per_h,
+        aux=around.aux,
+        derate=around.derate,
+        limit_w=around.limit_w,
+        base_w=np.repeat(base[None, :], len(around.steps.hours), axis=0),
+        price=around.prices.above,
+        below=around.prices.below,
+        take_w=around.prices.take_w,
+        restore_share_per_h=None if share is None else share * 12.0,
+        outages_per_h=settings.outages_per_year / 8766.0,
+    )
+
+
+def prices(sight: Foresight, fleet: Fleet, steps: Grid, settings: Settings) -> Prices:
+    count, sites, wide = len(steps.hours), len(fleet.sites), settings.scenarios
+    market: dict[str, Floats | None] = {}
+    out = np.zeros((count, sites, wide))
+    below, take_w, two = np.zeros_like(out), np.zeros(sites), False
+    adders = sight.peaks(steps, wide if settings.peak_scenarios else 1)
+    for n, site in enumerate(fleet.sites):
+        contract = site.contract
+        paths: Floats | None = None
+        for name in (contract.market_15min, contract.market):
+            if name is None:
+                continue
+            if name not in market:
+                market[name] = sight.paths(name, steps, wide)
+            found = market[name]
+            if found is not None and not np.isnan(found).any():
+                paths = found
+                break
+        if contract.basis != "fixed":
+            # Without any path the site is not looked ahead for: the strike, or the last plan, decides there.
+            out[:, n] = np.nan if paths is None else paths * contract.scale + contract.adder_usd_per_mwh
+        else:
+            cost = power_cost(contract, 0.0, site.interconnect.limit_w, settings.resale_discount)
+            assert cost is not None
+            out[:, n] = cost.price_usd_per_mwh
+            take_w[n], two = cost.take_w, two or cost.take_w > 0
+            if contract.resale and cost.take_w > 0:
+                share = contract.scale * (1.0 - settings.resale_discount)
+                below[:, n] = np.nan if paths is None else paths * share
+        if n in adders:
+            adder = adders[n] if adders[n].ndim == 2 else adders[n][:, None]
+            out[:, n] += adder
+            below[:, n] += adder
+    below = np.where(take_w[None, :, None] > 0, below, out)
+    return Prices(out, below, take_w) if two else Prices(out, None, None)

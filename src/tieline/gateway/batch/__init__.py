@@ -1,0 +1,1 @@
+"""Work with a deadline: files, batches, their runner, and what is still owed."""

@@ -1,0 +1,1 @@
+"""Who may spend how much: admission, leased budgets over processes and machines, keys, idempotency."""

@@ -1,0 +1,426 @@
+"""Admission: who asks, may they, can they pay. Pure: told the time, touches memory only.
+
+A key is found by the SHA-256 digest of what was presented: the lookup's timing depends on a hash nobody can
+steer, never on the secret. A request holds a Ticket from admission to settlement; the ticket's maximum cost
+stays reserved in the purses of its key, project and tenant until it is settled at what was delivered.
+Money is integer nano-dollars.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+
+from tieline.gateway import errors
+from tieline.gateway.budgets.lease import CONCURRENT, REQUESTS, TOKENS
+from tieline.gateway.errors import Refusal
+from tieline.gateway.settings import PATIENCE_S, Key, Limits, Offer, Settings, Tenant
+
+OPEN_TENANT = "local"
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket over one minute; it may go below zero when more was used than asked for."""
+
+    per_minute: int
+    level: float
+    at: float
+
+    def refill(self, now: float) -> None:
+        if now > self.at:
+            self.level = min(self.per_minute, self.level + (now - self.at) * self.per_minute / 60.0)
+            self.at = now
+
+    def wait_s(self, amount: float, now: float) -> float:
+        """0 where `amount` may be taken, else seconds until it may."""
+        self.refill(now)
+        return 0.0 if self.level >= amount else (amount - self.level) * 60.0 / self.per_minute
+
+
+@dataclass(slots=True)
+class Purse:
+    """What one scope may still spend here. `granted` is the whole budget, or the slices a coordinator leased."""
+
+    granted: int
+    settled: int = 0
+    reserved: int = 0
+    leased: bool = False
+    expires: float = float("-inf")  # of the lease, by the local clock; past it nothing is admitted
+    tight_until: float = float("-inf")  # until then only what was granted for a request is admitted
+
+    @property
+    def free(self) -> int:
+        return self.granted - self.settled - self.reserved
+
+
+def shared_limits(limits: Limits) -> dict[str, int]:
+    """What a coordinator shares out besides the budget."""
+    rpm, tpm = limits.requests_per_minute, limits.tokens_per_minute
+    given = {CONCURRENT: limits.concurrent, REQUESTS: rpm, TOKENS: tpm}
+    return {kind: limit for kind, limit in given.items() if limit is not None}
+
+
+@dataclass(slots=True)
+class Share:
+    """What this process has leased of one limit. Slots are reserved while a request runs, the others are used."""
+
+    scope: str
+    kind: str
+    limit: int
+    purse: Purse
+    refused_until: float = float("-inf")  # the coordinator has just said no
+    wait_s: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.scope}|{self.kind}"
+
+    def refusal(self) -> Refusal:
+        if self.kind == CONCURRENT:
+            return errors.too_many(self.scope, self.limit)
+        return errors.too_fast(self.scope, self.kind, self.wait_s)
+
+
+@dataclass(slots=True)
+class Scope:
+    """A tenant, a project or a key: each may limit."""
+
+    id: str
+    requests: Bucket | None = None
+    tokens: Bucket | None = None
+    concurrent: int | None = None
+    purse: Purse | None = None
+    period: str = "month"
+    live: set[int] = field(default_factory=set)
+    shares: tuple[Share, ...] = ()  # of the first three, where a coordinator shares them out
+
+    @classmethod
+    def of(cls, id_: str, limits: Limits, leased: bool, at: float) -> Scope:
+        rpm, tpm, budget = limits.requests_per_minute, limits.tokens_per_minute, limits.budget_nano_usd
+        shares = shared_limits(limits).items() if leased else ()
+        return cls(
+            id_,
+            None if rpm is None else Bucket(rpm, float(rpm), at),
+            None if tpm is None else Bucket(tpm, float(tpm), at),
+            limits.concurrent,
+            None if budget is None else Purse(0 if leased else budget, leased=leased),
+            limits.budget_period,
+            shares=tuple(Share(id_, kind, limit, Purse(0, leased=True)) for kind, limit in shares),
+        )
+
+
+@dataclass(slots=True)
+class Account:
+    """A key as admission sees it: its scopes from the narrowest out."""
+
+    key: Key
+    tenant: Tenant
+    scopes: tuple[Scope, ...]
+    limited: bool
+    models: frozenset[str]
+    regions: frozenset[str]
+    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    purses: tuple[Scope, ...]
+    shares: tuple[Share, ...] = ()
+    patience_s: float = 0.0  # beyond the standard latency class
+    barred: frozenset[str] = frozenset()  # replicas above the tenant's price ceiling now
+
+
+class Ticket(msgspec.Struct):
+    """What a request holds while it runs. Settling or dropping it twice is settling it once."""
+
+    number: int
+    account: Account
+    reserved: int
+    open: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """The local slices do not cover it: `least` at least is needed in each of these budgets, `most` at most, and 1 of
+    each of these limits."""
+
+    names: tuple[str, ...]
+    least: int
+    most: int
+
+
+class Ask(msgspec.Struct, frozen=True, gc=False):
+    """What a request may cost at most."""
+
+    prompt_bound: int
+    max_output: int | None
+    choices: int = 1
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    ticket: Ticket
+    max_output: int
+
+
+class Book:
+    """All accounts of this process, by key digest."""
+
+    def __init__(self, settings: Settings, *, leased: bool = False, at: float = 0.0) -> None:
+        """`at`: now, by the clock that `admit` is told; buckets are full then."""
+        self.scopes: dict[str, Scope] = {}
+        self.by_digest: dict[bytes, Account] = {}
+        self.leased = leased
+        self._next = 0
+        self._names: dict[str, str] = {}
+        self._before: dict[str, Limits] = {}
+        self._at = at
+        self.live: dict[int, Ticket] = {}
+        self.today = datetime.min.replace(tzinfo=UTC)
+        self.open: Account | None = None
+        self.adopt(settings, {}, at)
+
+    def adopt(self, settings: Settings, totals: dict[str, int], at: float) -> None:
+        """Keys and limits as they are from now on. What runs goes on under what it was admitted by. `totals`: what
+        was spent under the names of budgets that are new here."""
+        before, self._before, self._at = self._before, {}, at
+        tenants = {tenant.id: tenant for tenant in settings.tenants}
+        for tenant in settings.tenants:
+            self._scope(f"tenant:{tenant.id}", tenant.limits, before, totals)
+            for project in tenant.projects:
+                self._scope(f"project:{tenant.id}/{project.id}", project.limits, before, totals)
+        for key in settings.keys:
+            self._scope(f"key:{key.id}", key.limits, before, totals)
+        self.by_digest = {bytes.fromhex(key.sha256): self._account(key, tenants[key.tenant]) for key in settings.keys}
+        self.open = None
+        if not settings.keys:
+            anyone = Key(id="open", sha256="0" * 64, tenant=OPEN_TENANT)
+            self._scope("key:open", Limits(), before, totals)
+            self.open = self._account(anyone, tenants.get(OPEN_TENANT, Tenant(id=OPEN_TENANT)))
+
+    def _scope(self, id_: str, limits: Limits, before: dict[str, Limits], totals: dict[str, int]) -> None:
+        """The scope as it is from now on: the same object, since what runs holds it."""
+        self._before[id_] = limits
+        old = self.scopes.get(id_)
+        if old is not None and before.get(id_) == limits:
+            return
+        new = Scope.of(id_, limits, self.leased, self._at)
+        self.scopes[id_] = new if old is None else old
+        scope = self.scopes[id_]
+        had = old.purse if old is not None and old.period == new.period else None
+        scope.requests, scope.tokens = new.requests, new.tokens
+        scope.concurrent, scope.period = new.concurrent, new.period
+        if old is not None:
+            scope.shares = tuple(self._go_on(scope, share) for share in new.shares)
+        if new.purse is None or had is None:
+            scope.purse = new.purse
+        elif not had.leased:
+            had.granted = new.purse.granted
+        self._names[id_] = self._name(scope)
+        if scope.purse is not None and scope.purse is not had:
+            held = (one for one in self.live.values() if scope in one.account.scopes)
+            scope.purse.reserved = sum(one.reserved for one in held)
+            if scope.purse.leased:
+                scope.purse.granted = scope.purse.reserved
+            else:
+                scope.purse.settled = totals.get(self._names[id_], 0)
+
+    def _go_on(self, scope: Scope, new: Share) -> Share:
+        """A limit that is changed or new, with what its scope holds of it."""
+        had = next((one.purse for one in scope.shares if one.kind == new.kind), None)
+        if had is not None:
+            new.purse = had
+        elif new.kind == CONCURRENT:
+            new.purse.reserved = new.purse.granted = len(scope.live)
+        return new
+
+    def _account(self, key: Key, tenant: Tenant) -> Account:
+        ids = (f"key:{key.id}", f"project:{tenant.id}/{key.project}", f"tenant:{tenant.id}")
+        scopes = tuple(self.scopes[one] for one in ids if one in self.scopes)
+        limiting = tuple(
+            s
+            for s in scopes
+            if s.requests is not None or s.tokens is not None or s.concurrent is not None or s.purse is not None
+        )
+        return Account(
+            key,
+            tenant,
+            limiting,
+            bool(limiting) or key.expires is not None or bool(key.networks),
+            frozenset(key.models),
+            frozenset(key.regions) & frozenset(tenant.regions)
+            if key.regions and tenant.regions
+            else frozenset(key.regions or tenant.regions),
+            tuple(ipaddress.ip_network(one, strict=False) for one in key.networks),
+            tuple(s for s in limiting if s.purse is not None),
+            tuple(share for s in limiting for share in s.shares),
+            PATIENCE_S[tenant.latency_class] - PATIENCE_S["standard"],
+        )
+
+    # --- who ---------------------------------------------------------------
+
+    def identify(self, authorization: bytes | None, peer: str, now: datetime) -> Account | Refusal:
+        """The account behind an Authorization header."""
+        if authorization is None:
+            if self.open is not None:
+                return self.open
+            return Refusal(401, "give your key as 'Authorization: Bearer <key>'", "missing_api_key")
+        if authorization[:7].lower() != b"bearer ":
+            return Refusal(401, "the Authorization header must be 'Bearer <key>'", "invalid_api_key")
+        account = self.by_digest.get(hashlib.sha256(authorization[7:].strip()).digest())
+        if account is None:
+            if self.open is not None:  # clients insist on sending some key; an open door takes any
+                return self.open
+            return Refusal(401, "the key is not valid here", "invalid_api_key")
+        if account.key.expires is not None and now >= account.key.expires:
+            return Refusal(401, "the key has expired", "expired_api_key")
+        if account.networks and not _inside(peer, account.networks):
+            return Refusal(403, "the key may not be used from this address", "address_not_allowed")
+        return account
+
+    # --- may they, can they pay --------------------------------------------
+
+    def admit(
+        self, account: Account, model: Offer, ask: Ask, now: float, granted: int | None = None
+    ) -> Admitted | Short | Refusal:
+        """Reserve the request's maximum in every purse, or say why not. All or nothing.
+
+        `granted`: what the coordinator has just granted for this very request."""
+        if account.models and model.name not in account.models:
+            return errors.unknown_model(model.name)
+        wanted = model.max_output_tokens if ask.max_output is None else ask.max_output
+        scopes = account.scopes
+        for scope in scopes:
+            if scope.concurrent is not None and len(scope.live) >= scope.concurrent:
+                return errors.too_many(scope.id, scope.concurrent)
+            if (
+                scope.requests is not None
+                and scope.requests.level < 1.0
+                and (wait := scope.requests.wait_s(1.0, now)) > 0
+            ):
+                return errors.too_fast(scope.id, REQUESTS, wait)
+            if scope.tokens is not None and scope.tokens.level < 1.0 and (wait := scope.tokens.wait_s(1.0, now)) > 0:
+                return errors.too_fast(scope.id, TOKENS, wait)
+        least = cost = 0
+        if account.purses:
+            prompt_cost = ask.prompt_bound * max(model.input_nano, model.cached_nano)
+            per_output = model.output_nano * ask.choices
+            if ask.max_output is None and per_output and (granted or not self.leased):
+                free = granted or min(s.purse.free for s in account.purses if s.purse is not None)
+                # At least 1, so that a refusal states a real maximum.
+                wanted = min(wanted, max(1, (free - prompt_cost) // per_output))
+            cost = prompt_cost + wanted * per_output
+            least = cost if ask.max_output is not None else prompt_cost + min(wanted, 1) * per_output
+        if account.purses or account.shares:
+            short = self._short(account, least, cost, now, granted)
+            if short is not None:
+                return short
+        self._next += 1
+        ticket = Ticket(self._next, account, cost)
+        for scope in scopes:
+            scope.live.add(ticket.number)
+            if scope.requests is not None:
+                scope.requests.level -= 1.0
+            if scope.purse is not None:
+                scope.purse.reserved += cost
+            for share in scope.shares:
+                if share.kind == CONCURRENT:
+                    share.purse.reserved += 1
+                elif share.kind == REQUESTS:
+                    share.purse.settled += 1
+        self.live[ticket.number] = ticket
+        return Admitted(ticket, wanted)
+
+    def _short(
+        self, account: Account, least: int, cost: int, now: float, granted: int | None
+    ) -> Short | Refusal | None:
+        short = False
+        for share in account.shares:
+            leased = share.purse
+            # Tokens are counted when they are there, so that others may have used what was just granted.
+            lacks = leased.free < 1 and (granted is None or share.kind != TOKENS)
+            if granted is None:
+                lacks = lacks or now < leased.tight_until
+                if lacks and now < share.refused_until:
+                    return share.refusal()
+            short = short or lacks or now >= leased.expires
+        for scope in account.purses:
+            purse = scope.purse
+            assert purse is not None
+            if purse.leased:
+                short = (
+                    short
+                    or now >= purse.expires
+                    or purse.free < cost
+                    or (now < purse.tight_until and cost > (granted or 0))
+                )
+            elif purse.free < cost:
+                return errors.spent(scope.id)
+        if not short:
+            return None
+        budgets = (self.total_name(scope) for scope in account.purses)
+        return Short((*budgets, *(share.name for share in account.shares)), least, cost)
+
+    # --- afterwards --------------------------------------------------------
+
+    def settle(self, ticket: Ticket, cost: int, tokens: int) -> None:
+        """Give the reservation back and book what was delivered. An engine cannot make a request cost more
+        than was reserved: the rest is the operator's."""
+        if not ticket.open:
+            return
+        ticket.open = False
+        del self.live[ticket.number]
+        for scope in ticket.account.scopes:
+            scope.live.discard(ticket.number)
+            if scope.tokens is not None:
+                scope.tokens.level -= tokens
+            if scope.purse is not None:
+                scope.purse.reserved -= ticket.reserved
+                scope.purse.settled += min(cost, ticket.reserved)
+            for share in scope.shares:
+                if share.kind == CONCURRENT:
+                    share.purse.reserved -= 1
+                elif share.kind == TOKENS:
+                    share.purse.settled += tokens
+
+    # --- the budgets' calendar --------------------------------------------
+
+    def turn(self, now: datetime, totals: dict[str, int]) -> None:
+        """Begin the period that `now` falls in: what was spent in it before, by the names below."""
+        self.today = now
+        self._names = {id_: self._name(scope) for id_, scope in self.scopes.items()}
+        for scope in self.scopes.values():
+            if scope.purse is not None and not scope.purse.leased:
+                scope.purse.settled = totals.get(self.total_name(scope), 0)
+
+    def _name(self, scope: Scope) -> str:
+        today = self.today
+        period = {"day": f"{today:%Y-%m-%d}", "month": f"{today:%Y-%m}", "total": "all"}[scope.period]
+        return f"{scope.id}|{period}"
+
+    def turned(self, now: datetime) -> bool:
+        """Has a day begun since the last `turn`?"""
+        return now.date() != self.today.date()
+
+    def total_name(self, scope: Scope) -> str:
+        """What a scope's spending in the current period is summed under."""
+        return self._names[scope.id]
+
+    def total_names(self, tenant: str, project: str, key_id: str) -> list[str]:
+        """The same for a record of usage: the budgets it counts against."""
+        ids = (f"key:{key_id}", f"project:{tenant}/{project}", f"tenant:{tenant}")
+        scopes = (self.scopes.get(one) for one in ids)
+        return [self.total_name(scope) for scope in scopes if scope is not None and scope.purse is not None]
+
+
+def cost_nano(model: Offer, prompt_tokens: int, cached_tokens: int, output_tokens: int) -> int:
+    cached = min(cached_tokens, prompt_tokens)
+    return (prompt_tokens - cached) * model.input_nano + cached * model.cached_nano + output_tokens * model.output_nano
+
+
+def _inside(peer: str, networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)

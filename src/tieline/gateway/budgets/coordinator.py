@@ -1,0 +1,200 @@
+"""The coordinator's socket: lines of JSON from gateways, answered by `rounds`.
+
+A gateway asks (`join`, `renew`, `ask`), the coordinator may call back (`recall`), and is answered (`given`).
+Messages of one connection keep their order in both directions; the exactness of `rounds` rests on that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import secrets
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from tieline.gateway.budgets.claims import MAX_ANSWER, Claims
+from tieline.gateway.budgets.lease import Coordinator, limited
+from tieline.gateway.budgets.recall import Asked, Rounds, Say
+from tieline.gateway.budgets.remote import MAX_GATEWAYS, Remembered, proof
+
+log = logging.getLogger("tieline.gateway")
+
+# Above the largest answer that is kept for a repeated call.
+MAX_LINE: Final = 524_288
+# A connection says who it is by then.
+JOIN_S: Final = 5.0
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+Audit = Callable[[str], dict[str, int] | None]
+
+
+class CoordinatorServer:
+    """Serves a Coordinator to the gateways of its machine, and of others where it listens to them.
+
+    `audit` reads the disk of one that is not running; None: it cannot be read.
+    """
+
+    def __init__(self, coordinator: Coordinator, audit: Audit, remembered: Remembered | None = None) -> None:
+        self.coordinator, self.audit, self.remembered = coordinator, audit, remembered
+        self.learn: Callable[[], None] = lambda: None  # reads the limits anew if they have changed
+        self._abroad: set[str] = set()
+        self.rounds = Rounds(coordinator)
+        self.claims = Claims()
+        self._writers: dict[str, asyncio.StreamWriter] = {}
+        self._servers: list[asyncio.Server] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self._servers.append(await asyncio.start_unix_server(self._serve, path, limit=MAX_LINE))
+        path.chmod(0o600)
+
+    async def listen(self, host: str, port: int, secret: bytes, tls: ssl.SSLContext | None) -> int:
+        """Serve other machines too; returns the port. Raises OSError."""
+        assert self.remembered is not None
+        for gateway, most in self.remembered.load().items():
+            self.coordinator.known(gateway, most)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if len(self._writers) >= MAX_GATEWAYS:
+                writer.close()
+                return
+            nonce = secrets.token_hex(16)
+            writer.write(encode({"hello": nonce}) + b"\n")
+            await self._serve(reader, writer, (secret, nonce))
+
+        server = await asyncio.start_server(serve, host, port, ssl=tls, limit=MAX_LINE)
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for server in self._servers:
+            server.close()
+        for writer in self._writers.values():
+            writer.close()
+
+    def sweep(self) -> None:
+        """Once a second: free what dead gateways held."""
+        now = asyncio.get_running_loop().time()
+        self.claims.sweep(now)
+        for gateway in self.coordinator.lapsed(now):
+            abroad = gateway in self._abroad
+            log.warning(
+                "gateway %s is gone; %s", gateway,
+                "what it was given counts as spent until it is back" if abroad else "its slices are freed",
+            )  # fmt: skip
+            self.coordinator.drop(gateway, None if abroad else self.audit(gateway), now)
+            self._send(self.claims.dropped(gateway))
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, proven: tuple[bytes, str] | None = None
+    ) -> None:
+        """`proven`: the secret, and the number that the proof must name."""
+        gateway = ""
+        now = asyncio.get_running_loop().time
+        try:
+            while line := await (reader.readline() if gateway else asyncio.wait_for(reader.readline(), JOIN_S)):
+                message = decode(line)
+                if message["do"] == "join":
+                    if gateway and message["gateway"] != gateway:
+                        raise ValueError("one name a connection")
+                    if proven is not None:
+                        self._admit(message, *proven)
+                    gateway = message["gateway"]
+                    self._writers[gateway] = writer
+                if self._writers.get(gateway) is not writer:
+                    raise ValueError("join first; or another gateway joined under this name")
+                self._heard(gateway, message, now())
+        except (ConnectionError, msgspec.DecodeError, KeyError, TypeError, ValueError, TimeoutError) as error:
+            log.info("gateway %s: %r", gateway, error)
+        finally:
+            if self._writers.get(gateway) is writer:
+                del self._writers[gateway]
+                self.claims.left(gateway)
+                self._send(self.rounds.left(gateway, now()))
+            writer.close()
+
+    def _admit(self, message: dict[str, Any], secret: bytes, nonce: str) -> None:
+        """A gateway of another machine wants to join. Raises ValueError."""
+        gateway = str(message["gateway"])
+        if secret and not hmac.compare_digest(str(message.get("proof", "")), proof(secret, nonce, gateway)):
+            log.warning("somebody asked to join as %.40s without the secret", gateway)
+            raise ValueError("the proof is wrong")
+        if not gateway.startswith("gateway-"):
+            raise ValueError("a gateway of another machine is named 'gateway-...'")
+        self._abroad.add(gateway)
+
+    def _heard(self, gateway: str, message: dict[str, Any], now: float) -> None:
+        word, rounds = message["do"], self.rounds
+        rounds.heard(gateway)
+        if word == "join":
+            fence = self.coordinator.join(gateway, message["totals"], now, message["claims"])
+            self._send([Say(gateway, {"re": message["n"], "fence": fence})])
+            self._send(self.claims.joined(gateway, message.get("calls", {}), now))
+        elif word == "renew":
+            ok = self.coordinator.renew(gateway, message["fence"], now)
+            self._send([Say(gateway, {"re": message["n"], "ok": ok})])
+        elif word == "given":
+            fence, number = message["fence"], message["n"]
+            self._send(rounds.given(gateway, fence, number, message["name"], message["amount"], now))
+        elif word == "ask":
+            names = tuple(message["names"])
+            if any(self.coordinator.account(name) is None for name in names):
+                self.learn()
+            number, more = message["n"], message.get("more")
+            if more is None and gateway in self._abroad:
+                more = 0
+            ask = Asked(gateway, message["fence"], names, message["least"], message["most"], number, more)
+            self._send(rounds.asked(ask, now))
+        elif word == "used":
+            self.coordinator.used(gateway, message["fence"], message["used"], now)
+        elif word == "claim":
+            if self.coordinator.renew(gateway, message["fence"], now):
+                self._send(self.claims.asked(gateway, message["name"], message["digest"], message["n"], now))
+            else:
+                self._send([Say(gateway, {"re": message["n"], "claim": "busy"})])
+        elif word == "ended":
+            answer = message["answer"]
+            if answer is not None and len(answer["text"]) > MAX_ANSWER:
+                answer = None
+            says = self.claims.ended(gateway, message["name"], answer, keep=message["keep"])
+            self._send([*says, Say(gateway, {"re": message["n"], "ended": message["name"]})])
+
+    def _send(self, says: list[Say]) -> None:
+        for say in says:
+            writer = self._writers.get(say.gateway)
+            if say.gateway in self._abroad and ("granted" in say.message or "fence" in say.message):
+                assert self.remembered is not None
+                try:
+                    self.remembered.keep(say.gateway, self.coordinator.most(say.gateway))
+                except OSError as error:
+                    log.error("what is granted cannot be written down, so it is not granted: %s", error)
+                    self._take_back(say)
+                    continue
+            if writer is not None and not writer.is_closing():
+                writer.write(encode(say.message) + b"\n")
+        deadline = self.rounds.deadline
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if deadline is None else asyncio.get_running_loop().call_at(deadline, self._late)
+
+    def _take_back(self, say: Say) -> None:
+        """The asker was told nothing, and gives up in 50 ms."""
+        member = self.coordinator.members.get(say.gateway)
+        if member is not None and "granted" in say.message:
+            extras = say.message["extras"].items()
+            amounts = {name: more + (1 if limited(name) else say.message["granted"]) for name, more in extras}
+            self.coordinator.give_back(say.gateway, member.fence, amounts)
+
+    def _late(self) -> None:
+        self._timer = None
+        self._send(self.rounds.late(asyncio.get_running_loop().time()))

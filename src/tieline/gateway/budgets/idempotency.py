@@ -1,0 +1,124 @@
+"""Calls that are tried again under an Idempotency-Key: one call, one bill.
+
+What runs or was answered in this process is known here. Where several processes share a coordinator, that says who
+makes a call, and keeps its answer for all of them; while it is away nothing under a key is begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tieline.gateway.budgets.claims import KEEP_S, MAX_CLAIMS
+from tieline.gateway.budgets.client import CONFLICT, Answer
+from tieline.gateway.errors import Refusal
+from tieline.gateway.service import Service
+from tieline.gateway.wire.client import Door
+
+# Larger answers are not kept.
+MAX_BODY: Final = 262_144
+_REPEATED: Final = b"x-tieline-repeated: true\r\n"
+
+Call = asyncio.Future[Answer]
+"""Told the answer of a call; cancelled where there is none."""
+# Makes a call; None: ask once more whether it may be made.
+Again = Callable[[Call | None], None]
+
+
+@dataclass(slots=True)
+class _Kept:
+    at: float
+    digest: bytes
+    call: Call
+
+
+class Repeats:
+    """The calls of one process by their keys."""
+
+    def __init__(self, svc: Service) -> None:
+        self.svc = svc
+        self._kept: OrderedDict[tuple[str, bytes], _Kept] = OrderedDict()
+
+    def begin(self, door: Door, key_id: str, given: bytes, body: bytes, again: Again) -> Call | None:
+        """The call, where it is to be made now. None: it is answered here, or `again` is called later."""
+        svc, name = self.svc, f"{key_id}|{hashlib.sha256(given).hexdigest()}"
+        digest = hashlib.sha256(body).digest()
+        # Whether another body is a conflict is for the coordinator to say, where there is one.
+        slot = (name, b"" if svc.leases is None else digest)
+        kept = self._kept.get(slot)
+        if kept is not None and svc.loop.time() - kept.at <= KEEP_S:
+            if kept.digest != digest:
+                door.refuse(CONFLICT)
+            else:
+                self._attach(door, kept.call, again)
+            return None
+        call = self._remember(slot, digest)
+        if svc.leases is None:
+            return call
+        svc.spawn(self._claim(door, name, digest, call, again))
+        return None
+
+    def _remember(self, slot: tuple[str, bytes], digest: bytes) -> Call:
+        call: Call = self.svc.loop.create_future()
+        self._kept[slot] = _Kept(self.svc.loop.time(), digest, call)
+        self._kept.move_to_end(slot)
+        while len(self._kept) > MAX_CLAIMS:
+            self._kept.popitem(last=False)
+
+        def judge(done: Call) -> None:
+            """Only what succeeded is repeated; an error may be tried again."""
+            kept = self._kept.get(slot)
+            if kept is not None and kept.call is done and (slot[1] or not _lasting(done)):
+                del self._kept[slot]
+
+        call.add_done_callback(judge)
+        return call
+
+    def _attach(self, door: Door, call: Call, again: Again) -> None:
+        """The first one's answer, once it is there."""
+        number = door.request_id
+
+        def answer(done: Call) -> None:
+            if door.request_id != number or door.transport is None:
+                return
+            if done.cancelled():
+                again(None)
+            else:
+                status, head, text = done.result()
+                door.answer(status, head + _REPEATED, text)
+
+        call.add_done_callback(answer)
+
+    async def _claim(self, door: Door, name: str, digest: bytes, call: Call, again: Again) -> None:
+        """Make the call if no other process does or did."""
+        number, leases = door.request_id, self.svc.leases
+        assert leases is not None
+        outcome = await leases.claim(name, digest.hex())
+        here = door.request_id == number and door.transport is not None
+        if outcome is None:
+
+            def ended(done: Call) -> None:
+                answer = None if done.cancelled() or len(done.result()[2]) > MAX_BODY else done.result()
+                leases.ended(name, answer, keep=_lasting(done))
+
+            call.add_done_callback(ended)
+            if here:
+                again(call)
+            else:
+                call.cancel()
+        elif isinstance(outcome, Refusal):
+            call.set_result((outcome.status, outcome.headers(), outcome.body()))
+            if here:
+                door.refuse(outcome)
+        else:
+            call.set_result(outcome)
+            if here:
+                door.answer(outcome[0], outcome[1] + _REPEATED, outcome[2])
+
+
+def _lasting(done: Call) -> bool:
+    return not done.cancelled() and done.result()[0] < 400 and len(done.result()[2]) <= MAX_BODY

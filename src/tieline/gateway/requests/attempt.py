@@ -1,0 +1,226 @@
+"""One replica's part of a request: sends it, cuts the answer into frames, says once how it ended.
+
+Knows its exchange only by four calls. Its place in the replica's load is taken in `start` and given back in
+`leave`, which may be called any number of times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from tieline.gateway.requests.chunks import Piece
+from tieline.gateway.wire.http1 import ResponseHead
+from tieline.gateway.wire.passthrough import Mould
+from tieline.gateway.wire.sse import Framer
+from tieline.gateway.wire.upstream import Backend, Conn, connect
+
+# A whole answer that is not a stream: embeddings of a full batch are the largest.
+MAX_ANSWER: Final = 64 * 1024 * 1024
+
+
+class Holder(Protocol):
+    """What a leg tells its exchange."""
+
+    def now(self) -> float: ...
+
+    def on_answer(self, leg: Leg, head: ResponseHead, body: bytes) -> None: ...
+
+    def on_frames(self, leg: Leg, frames: list[bytes]) -> None: ...
+
+    def on_text(self, mould: Mould, text: str, raw: bytes) -> None: ...
+
+    def on_texts(self, mould: Mould, texts: list[str], frames: list[bytes]) -> None: ...
+
+    def on_leg_end(self, leg: Leg) -> None: ...
+
+    def on_leg_failed(self, leg: Leg, ended: str, reason: str) -> None: ...
+
+
+class Leg:
+    """`ended` is None while it runs, then the word its hop is recorded with."""
+
+    # Defaults stand on the class: most legs change few of them.
+    ended: str | None = None
+    first_at: float | None = None
+    gap_s = 0.0  # the stream's own p99 silence, as estimated
+    frames = 0
+    tokens = 0
+    base_tokens = 0  # delivered by earlier hops, as this engine counts them
+    streaming = False
+    mould: Mould | None = None  # of the frames that may be passed on unread
+    moulds = 0
+    parked: list[bytes] | None = None  # frames held back while the stream is being moved away
+    read: Callable[[bytes], Piece] | None = None  # set: its frames are not in the form the stream began in
+    task: asyncio.Task[None] | None = None
+    _conn: Conn | None = None
+    _head: ResponseHead | None = None
+    _framer: Framer | None = None
+    _size = 0
+    _retried = False
+
+    def __init__(self, holder: Holder, backend: Backend, payload: bytes) -> None:
+        self.holder, self.backend, self.payload = holder, backend, payload
+        self._now = now = holder.now
+        self.started_at = self.last_at = now()
+        self._body: list[bytes] = []
+
+    def start(self, connect_s: float) -> None:
+        self.backend.live.add(self)
+        conn = self.backend.take()
+        if conn is not None:
+            self._conn = conn
+            conn.send(self, self.payload)
+        else:
+            self._dial(connect_s)
+
+    def _dial(self, connect_s: float) -> None:
+        self.task = asyncio.get_running_loop().create_task(self._connect(connect_s))
+
+    async def _connect(self, connect_s: float) -> None:
+        try:
+            conn = await connect(self.backend, connect_s)
+        except OSError as error:
+            self._fail("unreachable", str(error))
+            return
+        if self.ended is not None:
+            conn.abort()
+            return
+        self._conn = conn
+        conn.send(self, self.payload)
+
+    def leave(self, ended: str) -> None:
+        """Give the place back and drop the connection if it still works for us."""
+        if self.ended is not None:
+            return
+        self.ended = ended
+        self.backend.live.discard(self)
+        if self._conn is not None and self._conn.owner is self:
+            self._conn.abort()
+        if self.task is not None and not self.task.done() and self._conn is None:
+            self.task.cancel()
+
+    def finish_quietly(self, ended: str) -> None:
+        """The last frame is here; the end of the answer may still be on its way and frees the connection."""
+        if self.ended is None:
+            self.ended = ended
+            self.backend.live.discard(self)
+
+    def pause(self, paused: bool) -> None:
+        """The client does not read fast enough: neither do we."""
+        if self._conn is not None and self._conn.owner is self and self._conn.transport is not None:
+            if paused:
+                self._conn.transport.pause_reading()
+            else:
+                self._conn.transport.resume_reading()
+
+    @property
+    def connection(self) -> Conn | None:
+        return self._conn
+
+    # --- told by the connection ----------------------------------------------
+
+    def on_head(self, head: ResponseHead) -> None:
+        self._head = head
+        if head.status == 200 and head.streamed:
+            self.streaming = True
+            self._framer = Framer()
+
+    def on_data(self, data: bytes) -> None:
+        if self.ended is not None:
+            return
+        now = self._now()
+        if self.first_at is None:
+            self.first_at = now
+        framer = self._framer
+        if framer is None:
+            self._size += len(data)
+            if self._size > MAX_ANSWER:
+                self._fail("error", "the engine's answer is too large")
+                return
+            self._body.append(data)
+            self.last_at = now
+            return
+        try:
+            frames = framer.feed(data)
+        except ValueError as error:
+            self._fail("error", str(error))
+            return
+        if not frames:
+            return
+        self._heard(now, len(frames))
+        if self.parked is not None:
+            self.parked.extend(frames)
+        else:
+            self.holder.on_frames(self, frames)
+
+    def on_text(self, mould: Mould, text: str, raw: bytes) -> None:
+        """The usual case of a stream: a read of one whole chunk, and in it one frame of text and nothing else."""
+        framer = self._framer
+        if framer is None or framer.tail or self.parked is not None or self.ended is not None:
+            self.on_data(raw[raw.index(b"\r\n") + 2 : -2])
+            return
+        self.moulds = 0
+        self.tokens += 1
+        self.frames += 1
+        now = self._now()
+        gap, usual = now - self.last_at, self.gap_s
+        self.gap_s = gap if gap > usual else usual - 0.01 * (usual - gap)
+        self.last_at = now
+        self.holder.on_text(mould, text, raw)
+
+    def on_chunks(self, payloads: list[bytes]) -> None:
+        """The next usual case: several of them in one read."""
+        mould, framer = self.mould, self._framer
+        if mould is not None and framer is not None and not framer.tail and self.parked is None and self.ended is None:
+            texts = mould.texts(payloads)
+            if texts is not None:
+                self.moulds = 0
+                self.tokens += len(texts)
+                self._heard(self._now(), len(texts))
+                self.holder.on_texts(mould, texts, payloads)
+                return
+        self.on_data(payloads[0] if len(payloads) == 1 else b"".join(payloads))
+
+    def _heard(self, now: float, frames: int) -> None:
+        if self.frames:
+            gap = now - self.last_at
+            # A high quantile, followed: up at once when exceeded, down slowly when not.
+            self.gap_s = gap if gap > self.gap_s else self.gap_s - 0.01 * (self.gap_s - gap)
+        self.last_at = now
+        self.frames += frames
+
+    def on_end(self) -> None:
+        if self.ended is not None:
+            return
+        if self._framer is not None:
+            self.holder.on_leg_end(self)
+            return
+        assert self._head is not None
+        self.holder.on_answer(self, self._head, self._body[0] if len(self._body) == 1 else b"".join(self._body))
+
+    def on_reply(self, head: ResponseHead, body: bytes) -> None:
+        if head.streamed:
+            self.on_head(head)
+            self.on_data(body)
+            self.on_end()
+        elif self.ended is None:
+            self._head = head
+            self.first_at = self.last_at = self._now()
+            self.holder.on_answer(self, head, body)
+
+    def on_lost(self, reason: str) -> None:
+        if self.ended is not None:
+            return
+        conn = self._conn
+        if conn is not None and not conn.fresh and self._head is None and not self._retried:
+            self._retried = True  # a kept connection that the engine had closed meanwhile: not the engine's death
+            self._conn = None
+            self._dial(2.0)
+            return
+        self._fail("died", reason)
+
+    def _fail(self, ended: str, reason: str) -> None:
+        if self.ended is None:
+            self.holder.on_leg_failed(self, ended, reason)

@@ -1,0 +1,290 @@
+"""A request body: read once, at its top level, and written anew for the engine.
+
+Values the gateway does not judge stay the bytes they came in. Writing the object anew means that an engine
+sees each field once, whatever a client repeated, and that fields which would undo what was admitted (a second
+name for the output limit, more candidates than are billed) do not travel.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from tieline.gateway.budgets.admit import Ask
+from tieline.gateway.errors import Refusal, bad_request
+from tieline.gateway.requests.images import Picture, pictures
+from tieline.gateway.requests.images import bound as picture_bound
+from tieline.gateway.settings import Offer
+
+Kind = Literal["chat", "completions", "embeddings", "responses", "rerank"]
+Continuity = Literal["token", "text", "regenerate", "none"]
+
+# OpenAI's own bound on `n`, and a bound on numbers that only overflow something.
+MAX_CHOICES: Final = 128
+MAX_OUTPUT: Final = 10_000_000
+# What a shared prefix is recognised by: system prompts differ well within it.
+PREFIX_BYTES: Final = 512
+# Looked at one by one before a body is searched for names of pictures: those of its own fields, and some more.
+UNDERSCORES: Final = 32
+SHORT: Final = 512
+# A tool's schema is printed into the prompt by the template, often indented.
+TOOLS_FACTOR: Final = 3
+
+# Engines' own names for the limits that admission counts, and switches that change what a frame holds.
+_NEVER: Final = frozenset(
+    {
+        "n_predict", "max_new_tokens", "n_cmpl", "id_slot", "timings_per_token", "return_progress", "return_tokens",
+        "lora", "priority", "continue_final_message", "post_sampling_probs", "best_of",
+        "min_tokens", "min_new_tokens", "ignore_eos", "kv_transfer_params", "request_id", "regex_only",
+    }
+)  # fmt: skip
+
+_read = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_write = msgspec.json.Encoder().encode
+_string = msgspec.json.Decoder(str).decode
+_bool = msgspec.json.Decoder(bool | None).decode
+_count = msgspec.json.Decoder(int | None).decode
+
+_USAGE: Final = msgspec.Raw(b'{"include_usage":true}')
+_LIMIT_NAMES: Final = {
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "completions": ("max_tokens",),
+    "responses": ("max_output_tokens",),
+    "embeddings": (),
+    "rerank": (),
+}
+
+
+_PROMPT_NAMES: Final = {
+    "chat": "messages",
+    "completions": "prompt",
+    "embeddings": "input",
+    "responses": "input",
+    "rerank": "query",
+}
+_NO_OUTPUT: Final = ("embeddings", "rerank")
+# What a JSON value begins with.
+_LIST: Final = ord("[")
+_TEXT: Final = ord('"')
+_GRAMMARS: Final = frozenset({"grammar", "json_schema", "guided_json", "structured_outputs", "regex"})
+_SHAPING: Final = _GRAMMARS | {"tools", "response_format"}
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+_stream_options = msgspec.json.Decoder(_StreamOptions | None).decode
+
+
+class Request(msgspec.Struct, gc=False):
+    """What the gateway knows of a request."""
+
+    kind: Kind
+    model: str
+    stream: bool
+    fields: dict[str, msgspec.Raw]
+    max_output: int | None
+    choices: int
+    wants_usage: bool
+    tools: bool
+    structured: bool = False
+    continuity: Continuity = "text"
+    prompts: int = 1
+    pictures: tuple[Picture, ...] = ()
+    prompt_bytes: int = 0
+    prefix: int = 0  # what the beginnings of prompts are compared by
+    limit: int = 0
+    answers: int = 1  # how many texts come back
+
+    def ask(self, model: Offer) -> Ask:
+        """The most it may cost: each token of a byte-level vocabulary stands for at least one byte."""
+        bound = self.prompt_bound(model) if self.pictures else self.prompt_bytes + model.template_tokens * self.prompts
+        return Ask(bound, 0 if self.kind in _NO_OUTPUT else self.max_output, self.answers)
+
+    def prompt_bound(self, model: Offer) -> int:
+        bound = self.prompt_bytes + model.template_tokens * self.prompts
+        if self.pictures:
+            bound += sum(picture_bound(one, model.image, model.image_tokens) - one.inline for one in self.pictures)
+        return bound
+
+    def asks(self, name: str) -> bool:
+        """Is this switch on?"""
+        return name in self.fields and bytes(self.fields[name]) == b"true"
+
+    def encode(self, own_name: str, max_output: int) -> bytes:
+        """The body as the engine gets it."""
+        self.limit = max_output
+        fields = self.fields
+        if own_name != self.model:
+            fields["model"] = msgspec.Raw(_write(own_name))
+        if self.stream and self.kind in ("chat", "completions") and not self.wants_usage:
+            fields["stream_options"] = _USAGE
+        names = _LIMIT_NAMES[self.kind]
+        if self.max_output is None and names:
+            fields[names[-1]] = msgspec.Raw(b"%d" % max_output)
+        return _write(fields)
+
+
+def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | Refusal:
+    """The request, or what is wrong with it and where."""
+    try:
+        fields = _read(body)
+        if not body.isascii():
+            body.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return bad_request(f"the body is not a JSON object: {error}", "invalid_json")
+    try:
+        model = _string(fields["model"])
+    except KeyError:
+        return bad_request("give the model's name in 'model'", "missing_required_parameter", "model")
+    except msgspec.DecodeError:
+        return bad_request("'model' must be a string", "invalid_type", "model")
+    if not fields.keys().isdisjoint(_NEVER):
+        for name in _NEVER & fields.keys():
+            if name == "best_of":
+                return bad_request("'best_of' is not offered; use 'n'", "unsupported_parameter", "best_of")
+            del fields[name]
+    name = "stream"
+    try:
+        stream = (raw := fields.get("stream")) is not None and bool(_bool(raw))
+        max_output: int | None = None
+        limits = 0
+        for name in _LIMIT_NAMES[kind]:
+            if (raw := fields.get(name)) is None:
+                continue
+            if (limit := _count(raw)) is None:
+                del fields[name]
+                continue
+            if not 1 <= limit <= MAX_OUTPUT:
+                return bad_request(f"'{name}' must be between 1 and {MAX_OUTPUT}", "invalid_value", name)
+            limits += 1
+            if max_output is None or limit < max_output:
+                max_output = limit
+        choices, wants_usage = 1, False
+        name = "n"
+        if (raw := fields.get("n")) is not None and (given := _count(raw)) is not None:
+            choices = given
+            if not 1 <= choices <= MAX_CHOICES:
+                return bad_request(f"'n' must be between 1 and {MAX_CHOICES}", "invalid_value", "n")
+        name = "stream_options"
+        if (raw := fields.get("stream_options")) is not None:
+            options = _stream_options(raw)
+            wants_usage = stream and options is not None and options.include_usage is True
+            if wants_usage:
+                fields["stream_options"] = _USAGE
+            else:
+                del fields["stream_options"]
+    except msgspec.DecodeError as error:
+        return bad_request(f"'{name}': {error}", "invalid_type", name)
+    if stream and kind in _NO_OUTPUT:
+        return bad_request("this endpoint does not stream", "unsupported_parameter", "stream")
+    if limits == 2 and max_output is not None:  # two names for one limit: both get the smaller
+        for name in _LIMIT_NAMES[kind]:
+            fields[name] = msgspec.Raw(b"%d" % max_output)
+    request = Request(
+        kind, model, stream, fields, max_output, choices, wants_usage, "tools" in fields or "functions" in fields
+    )
+    refusal = _prompt(request)
+    if refusal is not None:
+        return refusal
+    if kind in ("chat", "responses") and names_pictures(body):
+        name = "messages" if kind == "chat" else "input"
+        found = pictures(msgspec.json.decode(fields.get(name, b"null")), name)
+        if isinstance(found, Refusal):
+            return found
+        request.pictures = tuple(found)
+    if continuity is not None:
+        if continuity not in (b"token", b"text", b"regenerate", b"none"):
+            return bad_request("x-tieline-continuity is one of token, text, regenerate, none", "invalid_value")
+        request.continuity = continuity.decode()  # type: ignore[assignment]
+    return request
+
+
+def names_pictures(body: bytes) -> bool:
+    """Whether a picture's name stands anywhere in a body. A long text has few underscores, and one byte is found
+    thirty times as fast as a word."""
+    if len(body) < SHORT:
+        return b'image_url"' in body or b'"input_image"' in body
+    at = -1
+    for _ in range(UNDERSCORES):
+        at = body.find(b"_", at + 1)
+        if at < 0:
+            return False
+        if body.startswith((b"image_url", b"input_image"), max(0, at - 5)):
+            break
+    return b'image_url"' in body or b'"input_image"' in body
+
+
+def _prompt(request: Request) -> Refusal | None:
+    """Where the prompt is, how long it may be in tokens, and how many prompts there are."""
+    fields, kind = request.fields, request.kind
+    name = _PROMPT_NAMES[kind]
+    prompt = fields.get(name)
+    if prompt is None:
+        return bad_request(f"give '{name}'", "missing_required_parameter", name)
+    view = memoryview(prompt)
+    size, first = len(view), view[0]
+    request.prefix = hash(view[:PREFIX_BYTES].tobytes())
+    if kind == "chat":
+        if first != _LIST or size == 2:
+            return bad_request("'messages' must be a list of at least one message", "invalid_type", "messages")
+        if not fields.keys().isdisjoint(_SHAPING):
+            if "tools" in fields:
+                size += TOOLS_FACTOR * len(memoryview(fields["tools"]))
+            form = fields.get("response_format")
+            request.structured = (form is not None and b'"json' in bytes(form)) or not fields.keys().isdisjoint(
+                _GRAMMARS
+            )
+    elif kind in ("completions", "embeddings"):
+        if first not in (_TEXT, _LIST):
+            return bad_request(f"'{name}' must be a string or a list", "invalid_type", name)
+        if first == _LIST:
+            items = msgspec.json.decode(prompt)
+            if not items:
+                return bad_request(f"'{name}' is empty", "invalid_value", name)
+            kinds = {type(item) for item in items}
+            if kinds not in ({str}, {int}, {list}):
+                return bad_request(f"'{name}' must hold strings or token ids", "invalid_type", name)
+            if kinds == {list} and not all(type(token) is int for item in items for token in item):
+                return bad_request(f"'{name}' must hold lists of token ids", "invalid_type", name)
+            request.prompts = 1 if kinds == {int} else len(items)
+        empty = size == 2 if first == _TEXT else any(item in ("", []) for item in items)
+        if empty and kind == "completions" and request.choices > 1:
+            # llama.cpp never ends a request for several answers to an empty prompt.
+            return bad_request("an empty prompt can have one answer only: set 'n' to 1", "invalid_value", "n")
+    elif kind == "rerank":
+        documents = memoryview(fields.get("documents", b""))
+        if not documents:
+            return bad_request("give 'documents'", "missing_required_parameter", "documents")
+        if documents[0] != _LIST:
+            return bad_request("'documents' must be a list", "invalid_type", "documents")
+        if first != _TEXT:
+            return bad_request("'query' must be a string", "invalid_type", "query")
+        size += len(documents)
+    elif "instructions" in fields:
+        size += len(memoryview(fields["instructions"]))
+    request.prompt_bytes = size
+    request.answers = request.choices * request.prompts
+    return None
+
+
+def complaint(request: Request) -> Refusal | None:
+    """Why an engine may have choked on this: looked for only after it did, so that the usual request pays
+    nothing for it."""
+    if request.kind != "chat":
+        return None
+    messages = msgspec.json.decode(request.fields["messages"])
+    for index, message in enumerate(messages):
+        where = f"messages[{index}]"
+        if not isinstance(message, dict):
+            return bad_request(f"{where} must be an object", "invalid_type", where)
+        role, content = message.get("role"), message.get("content")
+        if role not in ("system", "developer", "user", "assistant", "tool", "function"):
+            return bad_request(f"{where}.role {role!r} is not a role", "invalid_value", f"{where}.role")
+        if content is None and role != "assistant":
+            return bad_request(f"{where}.content is missing", "missing_required_parameter", f"{where}.content")
+        if not isinstance(content, str | list | None):
+            return bad_request(f"{where}.content must be text or a list of parts", "invalid_type", f"{where}.content")
+    return None

@@ -1,0 +1,273 @@
+"""Continuing a stream on another replica from exactly the text that was delivered. Pure.
+
+What each engine can do, and how exact it is:
+
+- The ids of what was delivered (see `exact`): vLLM's `/v1/completions` and llama.cpp's `/completion` take the
+  prompt as ids. Exact for greedy sampling on the same weights and build.
+- llama.cpp, plain text: the chat template is applied and tokenised by the new replica, the delivered text is
+  tokenised by itself and appended, and `/completion` continues from those tokens. Exact for greedy sampling
+  wherever the delivered text tokenises the way it was generated.
+- llama.cpp, structured output: a grammar would begin anew on `/completion`, so the delivered text becomes the
+  beginning of an assistant turn on the chat endpoint, which continues grammar and text.
+- vLLM and SGLang: the same assistant turn with `continue_final_message`.
+- A Responses stream of plain text: as a chat of the same messages.
+- Anything else: only `/v1/completions`, whose prompt is plain text, can be continued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final
+
+import msgspec
+
+from tieline.gateway.requests.body import Request
+
+_write = msgspec.json.Encoder().encode
+
+
+PATHS: Final = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+    "responses": "/v1/responses",
+    "rerank": "/v1/rerank",
+}
+
+
+class Way(Enum):
+    """How a broken stream goes on."""
+
+    AFRESH = "afresh"  # nothing was delivered: the same request again
+    IDS = "ids"  # the ids of what was delivered
+    TOKENS = "tokens"  # /completion, prompt and delivered text made into tokens
+    TURN = "turn"  # a begun assistant turn on the chat endpoint
+    PROMPT = "prompt"  # prompt + text on /v1/completions
+    NONE = "none"
+
+
+def way(request: Request, engine: str, delivered: str, *, ids: bool = False) -> Way:
+    """How `request` can go on on an engine of this kind. `ids`: the stream was promised to go on from token ids,
+    and then goes on in no other way."""
+    if request.continuity == "none":
+        return Way.NONE
+    if not delivered:
+        return Way.AFRESH
+    if request.continuity == "regenerate" or request.answers > 1:
+        return Way.NONE
+    if ids:
+        return Way.IDS if engine in ("vllm", "llama.cpp") else Way.NONE
+    if request.kind == "completions":
+        if request.fields.get("echo") is not None and bytes(request.fields["echo"]) == b"true":
+            return Way.NONE
+        return Way.TOKENS if engine == "llama.cpp" else Way.PROMPT
+    if request.kind == "responses" and as_chat(request) is None:
+        return Way.NONE
+    if request.kind not in ("chat", "responses"):
+        return Way.NONE
+    if engine == "llama.cpp":
+        # A picture is no text of the template's; the chat endpoint sees it again.
+        turn = request.tools or request.structured or request.pictures or "text" in request.fields
+        return Way.TURN if turn else Way.TOKENS
+    if engine in ("vllm", "sglang"):
+        return Way.TURN
+    return Way.NONE
+
+
+def each(request: Request) -> bool:
+    """May the answers of this request be continued one by one?"""
+    return (
+        request.choices > 1
+        and request.prompts == 1
+        and request.kind in ("chat", "completions")
+        and not request.tools
+        and request.continuity in ("text", "token")
+    )
+
+
+def holds(request: Request, engine: str, *, ids: bool) -> str:
+    """What may be said of a stream when its first byte goes out."""
+    if request.continuity == "none":
+        return "none"
+    if ids:
+        return "token"
+    text = each(request) and engine in ("llama.cpp", "vllm", "sglang")
+    return "text" if text or way(request, engine, "x") not in (Way.NONE, Way.AFRESH) else "regenerate"
+
+
+# What a Responses request may hold to be continued as a chat: sampling, and text.
+_PLAIN_RESPONSES: Final = frozenset(
+    {
+        "model", "input", "instructions", "stream", "temperature", "top_p", "max_output_tokens", "text", "store",
+        "metadata", "user", "top_k", "min_p", "stop", "seed", "presence_penalty", "frequency_penalty",
+        "repeat_penalty", "parallel_tool_calls", "truncation", "service_tier", "safety_identifier",
+        "prompt_cache_key", "stream_options",
+    }
+)  # fmt: skip
+_TEXT_PARTS: Final = ("input_text", "output_text", "text")
+
+
+def as_chat(request: Request) -> dict[str, msgspec.Raw] | None:
+    """The fields of a chat that a Responses request of plain text is the same as; None where it is more."""
+    fields = request.fields
+    given = {name for name, value in fields.items() if bytes(value) not in (b"null", b"[]", b"{}")}
+    if not given <= _PLAIN_RESPONSES:
+        return None
+    messages: list[dict[str, Any]] = []
+    if "instructions" in given:
+        messages.append({"role": "system", "content": msgspec.json.decode(fields["instructions"])})
+    asked = msgspec.json.decode(fields["input"])
+    for item in [{"role": "user", "content": asked}] if isinstance(asked, str) else asked:
+        content = item.get("content") if isinstance(item, dict) and item.get("type", "message") == "message" else None
+        if isinstance(content, list) and all(isinstance(p, dict) and p.get("type") in _TEXT_PARTS for p in content):
+            content = "".join(p.get("text") or "" for p in content)
+        if not isinstance(content, str) or not isinstance(item.get("role"), str):
+            return None
+        messages.append({"role": item["role"], "content": content})
+    chat = {n: v for n, v in fields.items() if n in given & _SAMPLING}
+    chat["messages"] = msgspec.Raw(_write(messages))
+    form = msgspec.json.decode(fields["text"]).get("format") if "text" in given else None
+    if isinstance(form, dict) and form.get("type") == "json_schema":
+        schema = {name: form[name] for name in ("name", "schema", "strict") if name in form}
+        chat["response_format"] = msgspec.Raw(_write({"type": "json_schema", "json_schema": schema}))
+    elif isinstance(form, dict) and form.get("type") == "json_object":
+        chat["response_format"] = msgspec.Raw(b'{"type":"json_object"}')
+    return chat
+
+
+_SAMPLING: Final = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "stop",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "repeat_penalty",
+    }
+)
+
+
+def chat_fields(request: Request) -> Mapping[str, msgspec.Raw]:
+    """What the chat endpoint is asked with."""
+    if request.kind != "responses":
+        return request.fields
+    chat = as_chat(request)
+    assert chat is not None, "asked before"
+    return chat
+
+
+_NOT_SAMPLING: Final = frozenset(
+    {
+        "messages", "prompt", "model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "tools",
+        "tool_choice", "parallel_tool_calls", "response_format", "logprobs", "top_logprobs", "seed", "user", "echo",
+        "suffix", "store", "metadata", "chat_template_kwargs", "reasoning_effort", "reasoning_format",
+        "return_token_ids",
+    }
+)  # fmt: skip
+
+
+def remaining(request: Request, delivered_tokens: int) -> int:
+    """Output tokens still allowed."""
+    return request.limit - delivered_tokens
+
+
+def template_body(request: Request) -> bytes:
+    """For llama.cpp's /apply-template: whatever the template may look at."""
+    names = ("messages", "tools", "tool_choice", "chat_template_kwargs", "reasoning_format", "reasoning_effort")
+    fields = chat_fields(request)
+    return _write({name: fields[name] for name in names if name in fields})
+
+
+def tokenize_body(text: str, *, special: bool) -> bytes:
+    return _write({"content": text, "add_special": special, "parse_special": special})
+
+
+def tokens_body(request: Request, prompt: list[int], delivered: list[int], hop: int) -> bytes:
+    """For llama.cpp's /completion. A seed cannot be restored mid-way: each hop gets a new one."""
+    fields: dict[str, object] = {k: v for k, v in chat_fields(request).items() if k not in _NOT_SAMPLING}
+    fields["prompt"] = prompt + delivered
+    fields["n_predict"] = remaining(request, len(delivered))
+    fields["stream"] = True
+    if request.continuity == "token":
+        fields["return_tokens"] = True
+    if (seed := _seed(request, hop)) is not None:
+        fields["seed"] = seed
+    if (probs := _logprobs(request)) is not None:
+        fields["n_probs"] = max(1, probs)
+    return _write(fields)
+
+
+def ids_body(request: Request, upstream_model: str, prompt: list[int], delivered: list[int], hop: int) -> bytes:
+    """For vLLM's /v1/completions, which takes a prompt of token ids."""
+    fields: dict[str, object] = {k: v for k, v in request.fields.items() if k not in _NOT_SAMPLING}
+    fields["model"] = upstream_model
+    fields["prompt"] = prompt + delivered
+    fields["max_tokens"] = remaining(request, len(delivered))
+    fields["stream"] = True
+    fields["stream_options"] = {"include_usage": True}
+    fields["return_token_ids"] = True
+    if (seed := _seed(request, hop)) is not None:
+        fields["seed"] = seed
+    if (probs := _logprobs(request)) is not None:
+        fields["logprobs"] = probs
+    return _write(fields)
+
+
+def turn_body(request: Request, engine: str, upstream_model: str, text: str, delivered_tokens: int, hop: int) -> bytes:
+    """The chat endpoint again, with the delivered text as the beginning of the assistant's turn."""
+    given = chat_fields(request)
+    fields: dict[str, object] = dict(given)
+    messages = msgspec.json.decode(given["messages"], type=list[msgspec.Raw])
+    fields["messages"] = [*messages, {"role": "assistant", "content": text}]
+    for name in ("max_tokens", "max_completion_tokens"):
+        fields.pop(name, None)
+    fields["model"] = upstream_model
+    fields["max_tokens"] = remaining(request, delivered_tokens)
+    fields["stream"] = True
+    fields["stream_options"] = {"include_usage": True}
+    if engine in ("vllm", "sglang"):
+        fields["continue_final_message"] = True
+        fields["add_generation_prompt"] = False
+    if (seed := _seed(request, hop)) is not None:
+        fields["seed"] = seed
+    return _write(fields)
+
+
+def prompt_body(request: Request, upstream_model: str, text: str, delivered_tokens: int, hop: int) -> bytes | None:
+    """/v1/completions again with prompt + text; None where the prompt is token ids."""
+    prompt = msgspec.json.decode(request.fields["prompt"])
+    if isinstance(prompt, list):
+        prompt = prompt[0] if len(prompt) == 1 else None
+    if not isinstance(prompt, str):
+        return None
+    fields: dict[str, object] = dict(request.fields)
+    fields["prompt"] = prompt + text
+    fields["model"] = upstream_model
+    fields["max_tokens"] = remaining(request, delivered_tokens)
+    if (seed := _seed(request, hop)) is not None:
+        fields["seed"] = seed
+    return _write(fields)
+
+
+def _seed(request: Request, hop: int) -> int | None:
+    raw = request.fields.get("seed")
+    if raw is None or bytes(raw) == b"null":
+        return None
+    value = msgspec.json.decode(raw)
+    return (value + hop) % 2**31 if isinstance(value, int) else None
+
+
+def _logprobs(request: Request) -> int | None:
+    raw = request.fields.get("logprobs")
+    if raw is None or bytes(raw) in (b"false", b"null"):
+        return None
+    if request.kind == "completions":
+        value = msgspec.json.decode(raw)
+        return value if isinstance(value, int) else None
+    top = request.fields.get("top_logprobs")
+    value = msgspec.json.decode(top) if top is not None else 0
+    return value if isinstance(value, int) else 0

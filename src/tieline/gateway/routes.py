@@ -1,0 +1,278 @@
+"""What stands at each path: who may call it, what it answers. The one place that maps requests to exchanges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from tieline.gateway import errors, openapi
+from tieline.gateway.admin import Admin
+from tieline.gateway.batch.api import Desk
+from tieline.gateway.budgets.admit import Account, Admitted, Short
+from tieline.gateway.budgets.idempotency import Call, Repeats
+from tieline.gateway.errors import Refusal
+from tieline.gateway.requests import body as bodies
+from tieline.gateway.requests.body import Kind, Request
+from tieline.gateway.requests.finish import JSON_HEADERS
+from tieline.gateway.routing.route import State
+from tieline.gateway.service import Service
+from tieline.gateway.wire.client import Door
+from tieline.gateway.wire.http1 import RequestHead
+
+_INFERENCE: Final[dict[str, Kind]] = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+    "/v1/responses": "responses",
+    "/v1/rerank": "rerank",
+}
+_READ: Final = frozenset({"/v1/models", "/healthz", "/metrics", "/openapi.json"})
+_CORS_HEADERS: Final = (
+    b"access-control-allow-methods: GET, POST, DELETE, OPTIONS\r\n"
+    b"access-control-allow-headers: authorization, content-type, idempotency-key, x-tieline-continuity,"
+    b" x-stainless-arch, x-stainless-async, x-stainless-helper-method, x-stainless-lang, x-stainless-os,"
+    b" x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime,"
+    b" x-stainless-runtime-version, x-stainless-timeout\r\n"
+    b"access-control-max-age: 600\r\n"
+)
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """What inference reads of a head."""
+
+    kind: Kind
+    account: Account
+    continuity: bytes | None
+    idempotency: bytes | None
+    trace: bytes
+    client_s: float | None  # how long the client says it waits
+
+
+class Paths:
+    """The routes of one process."""
+
+    def __init__(self, svc: Service, desk: Desk, admin: Admin) -> None:
+        self.svc, self.desk, self.admin = svc, desk, admin
+        self._openapi = openapi.document()
+        self.repeats = Repeats(svc)
+
+    def route(self, door: Door, head: RequestHead, body: bytes) -> None:
+        """Called once for every framed request."""
+        read = head.read
+        if type(read) is _Fields:  # the same head as before on this connection means the same
+            self._infer(door, read, body)
+            return
+        origin = head.get(b"origin:")
+        if origin is not None:
+            if origin in self.svc.origins:
+                door.cors = (
+                    b"access-control-allow-origin: %b\r\nvary: origin\r\n"
+                    b"access-control-expose-headers: x-request-id, x-tieline-continuity, retry-after\r\n" % origin
+                )
+            elif self.svc.book.open is not None and origin != b"http://" + (head.get(b"host:") or b""):
+                # Without keys any page in this machine's browser could spend its power.
+                door.refuse(Refusal(403, "this origin is not allowed; add it to 'origins'", "origin_not_allowed"))
+                return
+        path = head.path
+        kind = _INFERENCE.get(path)
+        if kind is not None and head.method == "POST":
+            fields = self._identify(door, head, kind)
+            if fields is not None:
+                self._infer(door, fields, body)
+        elif head.method == "OPTIONS":
+            door.answer(204, _CORS_HEADERS if door.cors else b"allow: GET, POST, OPTIONS\r\n", b"")
+        elif kind is not None:
+            self._wrong_method(door, head, b"POST")
+        elif path.startswith("/admin/"):
+            self.admin.handle(door, head, body)
+        elif path in _READ or path.startswith("/v1/models/"):
+            if head.method in ("GET", "HEAD"):
+                self._read(door, head, path)
+            else:
+                self._wrong_method(door, head, b"GET")
+        elif self.desk.handles(path):
+            self.desk.handle(door, head, body)
+        else:
+            door.refuse(errors.not_found(path))
+
+    def _wrong_method(self, door: Door, head: RequestHead, allowed: bytes) -> None:
+        refusal = Refusal(405, f"{head.method} is not offered here; use {allowed.decode()}", "method_not_allowed")
+        self.svc.stats.refused[refusal.code] += 1
+        door.answer(405, refusal.headers() + b"allow: " + allowed + b"\r\n", refusal.body())
+
+    # --- inference ------------------------------------------------------------
+
+    def _identify(self, door: Door, head: RequestHead, kind: Kind) -> _Fields | None:
+        """Who asks, and what the head says of how; None: refused."""
+        svc = self.svc
+        account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
+        if isinstance(account, Refusal):
+            door.refuse(account)
+            return None
+        if account.key.role == "billing":
+            door.refuse(Refusal(403, "a key with role 'billing' reads usage only", "role_not_allowed"))
+            return None
+        if (coding := head.get(b"content-encoding:")) is not None and coding.lower() != b"identity":
+            door.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
+            return None
+        trace = head.get(b"traceparent:")
+        fields = _Fields(
+            kind,
+            account,
+            head.get(b"x-tieline-continuity:"),
+            head.get(b"idempotency-key:"),
+            b"traceparent: %b\r\n" % trace if trace is not None and len(trace) <= 128 else b"",
+            _seconds(head.get(b"x-stainless-timeout:")),
+        )
+        if account.key.expires is None and not door.cors:
+            head.read = fields
+        return fields
+
+    def _infer(self, door: Door, fields: _Fields, body: bytes, call: Call | None = None) -> None:
+        """`call`: under an Idempotency-Key, and nobody else makes it."""
+        svc, account = self.svc, fields.account
+        request = bodies.read(fields.kind, body, fields.continuity)
+        if isinstance(request, Refusal):
+            door.refuse(request)
+            return
+        offer = svc.offer(request.model)
+        if offer is None or (account.models and offer.name not in account.models):
+            door.refuse(errors.unknown_model(request.model))
+            return
+        if svc.draining or svc.meter.failing is not None:
+            stopping = Refusal(503, "this gateway is stopping or cannot write", "unavailable", retry_after_s=1)
+            self._refuse(door, stopping, call)
+            return
+        if not request.stream and fields.idempotency and call is None:
+            again = partial(self._infer, door, fields, body)
+            call = self.repeats.begin(door, account.key.id, fields.idempotency, body, again)
+            if call is None:
+                return
+        admitted = svc.book.admit(account, offer, request.ask(offer), svc.loop.time())
+        if isinstance(admitted, Refusal):
+            self._refuse(door, admitted, call)
+            return
+        if isinstance(admitted, Short):
+            svc.spawn(self._after_lease(door, fields, request, admitted, call))
+            return
+        self._start(door, fields, request, admitted, call)
+
+    @staticmethod
+    def _refuse(door: Door, refusal: Refusal, call: Call | None) -> None:
+        door.refuse(refusal)
+        if call is not None:
+            call.cancel()
+
+    async def _after_lease(
+        self,
+        door: Door,
+        fields: _Fields,
+        request: Request,
+        short: Short,
+        call: Call | None,
+    ) -> None:
+        """One call to the coordinator, then admission once more."""
+        svc = self.svc
+        offer = svc.models[request.model]
+        outcome: Admitted | Short | Refusal = short
+        for _ in range(3):
+            assert isinstance(outcome, Short)
+            granted = await svc.lease(outcome)
+            if door.transport is None:
+                if call is not None:
+                    call.cancel()
+                return
+            if isinstance(granted, Refusal):
+                self._refuse(door, granted, call)
+                return
+            outcome = svc.book.admit(fields.account, offer, request.ask(offer), svc.loop.time(), granted)
+            if not isinstance(outcome, Short):
+                break
+        if isinstance(outcome, Admitted):
+            self._start(door, fields, request, outcome, call)
+        elif isinstance(outcome, Refusal):
+            self._refuse(door, outcome, call)
+        else:
+            busy = Refusal(503, "the budget is being shared out; try again", "budget_busy", retry_after_s=1)
+            self._refuse(door, busy, call)
+
+    def _start(
+        self,
+        door: Door,
+        fields: _Fields,
+        request: Request,
+        admitted: Admitted,
+        call: Call | None,
+    ) -> None:
+        svc = self.svc
+        exchange = svc.exchange(
+            svc, door, request, svc.models[request.model], fields.account, admitted.ticket, admitted.max_output,
+            door.request_id,
+        )  # fmt: skip
+        if fields.trace:
+            exchange.trace = fields.trace
+        if fields.client_s is not None:
+            exchange.client_s = fields.client_s
+        if call is not None:
+            exchange.idempotency = call
+        door.exchange = exchange
+        exchange.begin()
+
+    # --- reading ------------------------------------------------------------------
+
+    def _read(self, door: Door, head: RequestHead, path: str) -> None:
+        svc = self.svc
+        head_only = head.method == "HEAD"
+        if path == "/healthz":
+            ready = any(b.state is State.READY for b in svc.backends.values())
+            body = _encode({"ok": not svc.draining, "ready": ready, "replicas": svc.replicas(brief=True)})
+            door.answer(503 if svc.draining else 200, JSON_HEADERS, body, head_only=head_only)
+            return
+        if path == "/openapi.json":
+            door.answer(200, JSON_HEADERS, self._openapi, head_only=head_only)
+            return
+        if path == "/metrics":
+            text = svc.stats.text(svc)
+            door.answer(200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", text, head_only=head_only)
+            return
+        account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
+        if isinstance(account, Refusal):
+            door.refuse(account)
+            return
+        models = [entry for name, entry in self._models().items() if not account.models or name in account.models]
+        if path == "/v1/models":
+            door.answer(200, JSON_HEADERS, _encode({"object": "list", "data": models}), head_only=head_only)
+            return
+        name = path.removeprefix("/v1/models/")
+        for entry in models:
+            if entry["id"] == name:
+                door.answer(200, JSON_HEADERS, _encode(entry), head_only=head_only)
+                return
+        door.refuse(errors.unknown_model(name))
+
+    def _models(self) -> dict[str, dict[str, object]]:
+        svc = self.svc
+        names = dict.fromkeys(model.name for model in svc.settings.models)
+        if svc.any_model:
+            names = dict.fromkeys(sorted({name for b in svc.backends.values() for name in b.models}))
+        found: dict[str, dict[str, object]] = {}
+        for name in names:
+            offer = svc.models.get(name)
+            serving = [b for b in svc.backends.values() if name in b.models and b.state is State.READY]
+            label = (offer.label if offer is not None else "") or next((b.label for b in serving if b.label), "")
+            found[name] = {"id": name, "object": "model", "created": 0, "owned_by": "tieline", "replicas": len(serving)}
+            if label:
+                found[name]["description"] = label
+        return found
+
+
+def _seconds(text: bytes | None) -> float | None:
+    """A client's own limit; what is no number of seconds says nothing."""
+    if text is None or len(text) > 16 or not text.replace(b".", b"", 1).isdigit():
+        return None
+    return float(text) or None

@@ -1,0 +1,321 @@
+"""The gateway's process: sockets, the replica table, the way out.
+
+`serve` is told everything: settings, the clock, where usage is kept, and the link of a platform if there is
+one. With a link, replicas come from their sites' heartbeats; without, from addresses that are asked how they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import socket
+import ssl
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tieline import records
+from tieline.clock import Clock
+from tieline.gateway.admin import Admin
+from tieline.gateway.batch import backlog as owed_work
+from tieline.gateway.batch.api import Desk
+from tieline.gateway.budgets.client import LeaseClient
+from tieline.gateway.budgets.keys import KEYS_FILE, OverlayFile, over
+from tieline.gateway.budgets.remote import Remote, identity
+from tieline.gateway.metering.access_log import AccessLog
+from tieline.gateway.routes import Paths
+from tieline.gateway.routing.health import Snapshot, restore, vouch_for_ever
+from tieline.gateway.routing.route import MAX_UNKNOWN_SLOTS, State
+from tieline.gateway.service import Service, backend_of
+from tieline.gateway.settings import Settings
+from tieline.gateway.wire.client import Door
+from tieline.gateway.wire.upstream import Backend, call
+from tieline.link import Link
+from tieline.records import Instruction, Plan, ReplicaState
+from tieline.store import Spool
+
+log = logging.getLogger("tieline.gateway")
+
+# An engine given by address is asked this often; a refused connection is noticed by requests at once.
+CHECK_EVERY_S: Final = 2.0
+# ... and one that a stream was lost on, this soon.
+CHECK_SOON_S: Final = 0.5
+CHECK_TIMEOUT_S: Final = 2.0
+# A site's plan and orders, from the core.
+ASK_SITE_S: Final = 2.0
+# Live requests have this long to end when the process is told to stop.
+DRAIN_S: Final = 30.0
+# Usage rows kept by a gateway that has no store to send them to.
+ALONE_KEEPS: Final = 1_000_000
+
+
+class _ModelEntry(msgspec.Struct):
+    id: str
+    owned_by: str = ""
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_ModelEntry]
+
+
+_models = msgspec.json.Decoder(_ModelList).decode
+
+
+async def serve(
+    settings: Settings,
+    clock: Clock,
+    data: Path,
+    *,
+    link: Link | None = None,
+    stop: asyncio.Event | None = None,
+    started: Callable[[str], None] | None = None,
+    sock: socket.socket | None = None,
+    origin: str = "gateway",
+    drain_s: float = DRAIN_S,
+    coordinator: Path | Remote | None = None,
+    shared: Path | None = None,
+) -> None:
+    """Serve until `stop` is set, then let what runs end. `started` is told the base URL once it answers.
+
+    `data` is this process's own folder; `coordinator` where several processes share budgets;
+    `shared` the folder that those of one machine have in common.
+    Raises OSError where the address is taken, StoreError where `data` cannot be written, SettingsError where what
+    was made at run time cannot be read.
+    """
+    stop = stop or asyncio.Event()
+    spool = Spool(data / "usage.db", keep_last=None if link is not None else ALONE_KEEPS)
+    configured, folder = settings, shared or data
+    made = OverlayFile(folder / KEYS_FILE)
+    settings = over(configured, made.read())
+    # A gateway that had several processes before goes on from what those have spent.
+    others = {} if shared is not None else spent_before(data.glob("worker-*"))
+    svc = Service(settings, clock, spool, origin, leased=coordinator is not None, others=others)
+    if settings.otel is not None:
+        from tieline.gateway.metering.traces import traced
+
+        traced(svc, settings.otel, origin)
+    access = AccessLog(data)
+    if settings.access_log:
+        svc.meter.log_lines = access.write
+    recovered = svc.meter.recover()
+    if recovered:
+        log.warning("billed %d streams of a gateway that was killed, from their last progress", recovered)
+    for engine in settings.engines:
+        svc.backends[engine.name] = backend_of(engine)
+    # Files and batches are shared by all processes of a gateway, so they lie beside their folders.
+    desk = Desk(svc, folder)
+    admin = Admin(svc, made, configured, lambda: [data] if shared is None else sorted(shared.glob("worker-*")))
+    paths = Paths(svc, desk, admin)
+    loop = asyncio.get_running_loop()
+    tls = None
+    if settings.tls_cert:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(settings.tls_cert, settings.tls_key or None)
+
+    def door() -> Door:
+        return Door(svc, paths.route)
+
+    tasks = []
+    if coordinator is not None:
+        name = data.name if isinstance(coordinator, Path) else identity(data)
+        leases = LeaseClient(coordinator, name, svc.book, spool, svc.abandon_budgeted)
+        svc.leases = leases
+        tasks.append(loop.create_task(leases.run()))
+        await leases.joined()
+    if sock is not None:
+        server = await loop.create_server(door, sock=sock, ssl=tls, backlog=4096)
+    else:
+        server = await loop.create_server(door, settings.host, settings.port, ssl=tls, backlog=4096)
+    tasks += [
+        loop.create_task(svc.tick_for_ever()),
+        loop.create_task(desk.runner.run()),
+        loop.create_task(_every_second(svc, admin)),
+        *(loop.create_task(_watch(svc, backend)) for backend in list(svc.backends.values())),
+    ]
+    if link is not None:
+        snapshot = Snapshot(data / "replicas.json")
+        restore(svc, snapshot)
+        tasks.append(loop.create_task(vouch_for_ever(svc, snapshot)))
+        tasks.append(loop.create_task(_follow(svc, link, "replica.>")))
+        tasks.append(loop.create_task(_follow(svc, link, "plan.>")))
+        tasks.append(loop.create_task(_follow(svc, link, "command.>")))
+        tasks.append(loop.create_task(_catch_up(svc, link)))
+        tasks.append(loop.create_task(svc.meter.push_for_ever(link, origin)))
+        owed = owed_work.tell_for_ever(desk.runner.waiting, desk.runner.per_line, link, origin, clock)
+        tasks.append(loop.create_task(owed))
+    port = server.sockets[0].getsockname()[1]
+    scheme = "https" if tls is not None else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    # What lives from here on is per request and makes no cycles; what is already here is never collected again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    if started is not None:
+        started(f"{scheme}://{host}:{port}/v1")
+    try:
+        await stop.wait()
+        desk.runner.stop()
+        await _drain(svc, server, drain_s)
+    finally:
+        for task in tasks:
+            task.cancel()
+        svc.close()
+        for one in list(svc.doors):
+            if one.transport is not None:
+                one.transport.abort()
+        await asyncio.sleep(0)
+        server.close()
+        await asyncio.to_thread(desk.runner.close)
+        await asyncio.to_thread(spool.close)
+        access.close()
+        if svc.traces is not None:
+            await asyncio.to_thread(svc.traces.close)
+
+
+def spent_before(folders: Iterable[Path]) -> dict[str, int]:
+    """What processes that no longer run have spent, from their disks. Raises StoreError."""
+    found: Counter[str] = Counter()
+    for folder in folders:
+        if (folder / "usage.db").exists():
+            spool = Spool(folder / "usage.db")
+            found.update(spool.totals())
+            spool.close()
+    return dict(found)
+
+
+async def _drain(svc: Service, server: asyncio.Server, drain_s: float) -> None:
+    """Take nothing new, let live requests end, then end them."""
+    svc.draining = True
+    server.close()
+    deadline = svc.loop.time() + drain_s
+    for door in list(svc.doors):
+        if not door.request_id and door.transport is not None:
+            door.transport.close()
+    while svc.exchanges and svc.loop.time() < deadline:
+        await asyncio.sleep(0.05)
+    for exchange in list(svc.exchanges):
+        exchange.cancel()
+
+
+async def _every_second(svc: Service, admin: Admin) -> None:
+    """Slow clients, idle connections, keys that another process made, a disk that was full."""
+    while True:
+        await asyncio.sleep(1.0)
+        now = svc.loop.time()
+        for door in list(svc.doors):
+            door.tick(now)
+        admin.refresh()
+        if svc.meter.failing is not None:
+            await svc.meter.try_again()
+
+
+# --- the replica table ----------------------------------------------------------------
+
+
+async def _follow(svc: Service, link: Link, subject: str) -> None:
+    """Replicas as their sites' agents tell them; plans and orders as the sites are told them."""
+    while True:
+        try:
+            async for _, data in link.follow(subject):
+                try:
+                    record = records.decode(data)
+                except msgspec.ValidationError as error:
+                    log.warning("a message on %s is no record: %s", subject, error)
+                    continue
+                if isinstance(record, ReplicaState):
+                    svc.heard(record)
+                elif isinstance(record, Plan | Instruction):
+                    svc.heard_power(record)
+        except (OSError, RuntimeError) as error:
+            log.info("the link to the sites is away: %s", error)
+        await asyncio.sleep(0.5)
+
+
+async def _catch_up(svc: Service, link: Link) -> None:
+    """Ask once for the plan and the orders of each site that has a replica here: they were sent before we listened."""
+    asked: set[str] = set()
+    while True:
+        for site in {backend.site for backend in svc.backends.values()} - asked:
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                plan = await link.request(f"plan.get.{site}", b"", ASK_SITE_S)
+                orders = records.decode_batch(await link.request(f"orders.get.{site}", b"", ASK_SITE_S))
+                for record in [*([records.decode(plan)] if plan else []), *orders]:
+                    if isinstance(record, Plan | Instruction):
+                        svc.heard_power(record)
+                asked.add(site)
+        await asyncio.sleep(1.0)
+
+
+async def _watch(svc: Service, backend: Backend) -> None:
+    """An engine given by address: ask what it serves and whether it is well."""
+    while True:
+        await _check(svc, backend)
+        well = backend.state is State.READY and backend.lost_at is None
+        until = svc.loop.time() + (CHECK_EVERY_S if well else CHECK_SOON_S)
+        while svc.loop.time() < until and (backend.lost_at is None or not well):
+            await asyncio.sleep(0.25)
+
+
+async def _check(svc: Service, backend: Backend) -> None:
+    began = svc.loop.time()
+    try:
+        status, body = await call(backend, "GET", "/v1/models", b"", CHECK_TIMEOUT_S)
+        listed = _models(body).data if status == 200 else None
+    except OSError:
+        listed = None
+    except msgspec.DecodeError:
+        listed = []  # it answers, but lists nothing: what it serves has to be configured
+    if listed is None:
+        if backend.state is State.READY and not backend.live:
+            svc.turn(backend, State.STARTING)  # live streams say for themselves whether they are dead
+        return
+    backend.rtt_s = svc.loop.time() - began
+    backend.alive(began)
+    _learn(svc, backend, listed)
+    if not backend.held:
+        svc.turn(backend, State.READY)
+
+
+def _learn(svc: Service, backend: Backend, listed: list[_ModelEntry]) -> None:
+    """What the engine calls its models, what kind of engine it is."""
+    if not backend.engine and listed:
+        owner = listed[0].owned_by
+        backend.engine = {"llamacpp": "llama.cpp", "vllm": "vllm", "sglang": "sglang"}.get(owner, "other")
+        backend.reuse_after_stream = backend.engine != "llama.cpp"
+    own = {entry.id for entry in listed}
+    served = {name: name for name in own}
+    for model in svc.settings.models:
+        if model.upstream_name in own:
+            served[model.name] = str(model.upstream_name)
+    if backend.engine == "llama.cpp" and backend.slots == MAX_UNKNOWN_SLOTS:
+        svc.spawn(_ask_slots(backend))
+    known = frozenset(served)
+    if known and not known <= backend.models:
+        backend.models |= known
+        backend.served.update(served)
+
+
+async def _ask_slots(backend: Backend) -> None:
+    """llama.cpp says how many requests it runs at once; beyond that its own queue would hide the wait from us."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        status, body = await call(backend, "GET", "/props", b"", CHECK_TIMEOUT_S)
+        if status == 200:
+            slots = msgspec.json.decode(body).get("total_slots")
+            if isinstance(slots, int) and slots > 0:
+                backend.slots = slots
+
+
+def run(main: Callable[[], object]) -> None:
+    """Run a coroutine function on the fastest loop this system has."""
+    if sys.platform != "win32":
+        import uvloop
+
+        uvloop.run(main())  # type: ignore[arg-type]
+    else:
+        asyncio.run(main())  # type: ignore[arg-type]

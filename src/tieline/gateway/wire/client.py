@@ -1,0 +1,310 @@
+"""The client's side of a connection: requests out of bytes, answers into bytes.
+
+One request at a time; bytes of a next one wait. Knows HTTP and the paths, hands inference to an Exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
+
+from tieline.gateway import errors
+from tieline.gateway.errors import Refusal
+from tieline.gateway.wire import http1 as http
+from tieline.gateway.wire.http1 import BadMessageError, Framing, RequestHead, Unchunker
+
+if TYPE_CHECKING:
+    from tieline.gateway.requests.exchange import Exchange
+    from tieline.gateway.service import Service
+
+# A pipelined request's bytes kept while another is answered; beyond it the socket is not read.
+MAX_AHEAD: Final = 262_144
+# Bytes towards a client that does not read; beyond it the engine is not read either.
+WRITE_HIGH: Final = 262_144
+# How long an answer to a malformed request has to be read before the connection is dropped.
+LINGER_S: Final = 2.0
+
+Handler = Callable[["Door", RequestHead, bytes], None]
+
+
+class Door(asyncio.Protocol):
+    """One client connection."""
+
+    __slots__ = (
+        "_ahead_paused", "_body", "_buf", "_chunked_out", "_chunks", "_have", "_head", "_keep", "_need", "_repeat",
+        "began", "closing", "cors", "exchange", "idle_since", "peer", "request_id", "route", "svc", "transport",
+    )  # fmt: skip
+
+    def __init__(self, svc: Service, route: Handler) -> None:
+        self.svc, self.route = svc, route
+        self.transport: asyncio.Transport | None = None
+        self.exchange: Exchange | None = None
+        self.peer = ""
+        self.request_id = ""
+        self.cors = b""
+        self.closing = False
+        self.began: float | None = None  # when the first byte of an unfinished request came
+        self.idle_since = svc.loop.time()
+        self._buf = b""
+        self._head: RequestHead | None = None
+        self._body: list[bytes] = []
+        self._have = 0
+        self._need = 0
+        self._chunks: Unchunker | None = None
+        self._repeat: http.Repeat[RequestHead] = http.Repeat()
+        self._keep = True
+        self._chunked_out = True
+        self._ahead_paused = False
+
+    # --- the socket ---------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        svc = self.svc
+        if len(svc.doors) >= svc.settings.max_connections:
+            self.transport.abort()
+            return
+        svc.doors.add(self)
+        svc.stats.connections += 1
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        svc = self.svc
+        if self in svc.doors:
+            svc.doors.discard(self)
+            svc.stats.connections -= 1
+        self.transport = None
+        self.closing = True
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.cancel()
+
+    def eof_received(self) -> bool:
+        return False  # a client that has stopped sending is taken to be gone, as nginx does
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.pause(True)
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.pause(False)
+
+    def data_received(self, data: bytes) -> None:
+        if self.closing:
+            return
+        if self.request_id:  # a request is being answered
+            self._buf += data
+            if len(self._buf) > MAX_AHEAD and not self._ahead_paused and self.transport is not None:
+                self._ahead_paused = True
+                self.transport.pause_reading()
+            return
+        try:
+            if not self._buf and self._head is None:
+                body = self._repeat.whole(data)
+                head = self._repeat.head
+                if body is not None and head is not None and len(body) <= self.svc.settings.max_body_bytes:
+                    # The head of the request before, with another body, and all of it in one read.
+                    self._keep = head.keep_alive and not self.svc.draining
+                    self._chunked_out = not head.http10
+                    self.cors = b""
+                    self.request_id = self.svc.new_id()
+                    self.route(self, head, body)
+                    return
+            self._read(self._buf + data if self._buf else data)
+        except BadMessageError as error:
+            self._refuse_and_close(errors.bad_request(str(error), "bad_http", status=error.status))
+
+    # --- framing ----------------------------------------------------------------------
+
+    def _read(self, buf: bytes) -> None:
+        self._buf = b""
+        if self._head is None:
+            if self.began is None:
+                self.began = self.svc.loop.time()
+            if buf.startswith(b"\r\n"):
+                buf = http.after_blanks(buf)
+                if not buf:
+                    self.began = None
+                    return
+            end = buf.find(b"\r\n\r\n")
+            if end < 0:
+                if len(buf) > http.MAX_HEAD:
+                    raise BadMessageError(431, f"request head is larger than {http.MAX_HEAD} bytes")
+                self._buf = buf
+                return
+            raw, buf = buf[: end + 4], buf[end + 4 :]
+            repeated = self._repeat.match(raw)
+            if repeated is not None:
+                head = repeated
+            else:
+                head = http.parse_request(raw)
+                self._repeat.remember(raw, head)
+            self._begin(head, bool(buf))
+        else:
+            head = self._head
+        if head.framing is Framing.LENGTH:
+            take = buf[: self._need - self._have]
+            self._have += len(take)
+            if self._have < self._need:
+                self._body.append(take)
+                return
+            rest = buf[len(take) :]
+            body = take if not self._body else b"".join((*self._body, take))
+        elif self._chunks is not None:
+            for piece in self._chunks.feed(buf):
+                self._have += len(piece)
+                if self._have > self.svc.settings.max_body_bytes:
+                    raise BadMessageError(413, "the body is larger than this gateway takes")
+                self._body.append(piece)
+            if not self._chunks.done:
+                return
+            rest, body = self._chunks.rest, b"".join(self._body)
+        else:
+            rest, body = buf, b""
+        self._buf = rest
+        self._head, self._chunks, self.began = None, None, None
+        if self._body:
+            self._body = []
+        self.request_id = self.svc.new_id()
+        self.route(self, head, body)
+
+    def _begin(self, head: RequestHead, more: bool) -> None:
+        self._head = head
+        self._keep = head.keep_alive and not self.svc.draining
+        self._chunked_out = not head.http10
+        self._have = 0
+        self._need = head.length
+        self.cors = b""
+        if head.framing is Framing.LENGTH and head.length > self.svc.settings.max_body_bytes:
+            raise BadMessageError(413, "the body is larger than this gateway takes")
+        if head.framing is Framing.CHUNKED:
+            self._chunks = Unchunker()
+        if head.expects_continue and not more and head.framing is not Framing.NONE and self.transport is not None:
+            self.transport.write(http.CONTINUE)
+
+    # --- answers --------------------------------------------------------------------------
+
+    def _common(self) -> bytes:
+        return b"x-request-id: %b\r\n%b" % (self.request_id.encode(), self.cors)
+
+    def answer(self, status: int, headers: bytes, body: bytes, *, head_only: bool = False) -> None:
+        """A whole answer, then the next request."""
+        if self.transport is None:
+            return
+        self.transport.write(
+            b"%bcontent-length: %d\r\n%bx-request-id: %b\r\n%b%b\r\n%b"
+            % (
+                http.status_line(status),
+                len(body),
+                headers,
+                self.request_id.encode(),
+                self.cors,
+                b"" if self._keep else b"connection: close\r\n",
+                b"" if head_only else body,
+            )
+        )
+        self._next()
+
+    def refuse(self, refusal: Refusal) -> None:
+        self.svc.stats.refused[refusal.code] += 1
+        self.answer(refusal.status, refusal.headers(), refusal.body())
+
+    def _refuse_and_close(self, refusal: Refusal) -> None:
+        """After bytes that could not be framed nothing more on this connection can be trusted."""
+        if not self.request_id:
+            self.request_id = self.svc.new_id()
+        self.svc.stats.refused[refusal.code] += 1
+        if self.transport is not None:
+            headers = refusal.headers() + self._common()
+            self.transport.write(http.response(refusal.status, headers, refusal.body(), keep_alive=False))
+            # Closing now with bytes unread would reset the connection and take the answer with it: end our side,
+            # read and discard until the client has seen it, a second or two.
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        self.closing = True
+        self._buf, self._body, self._head, self._chunks = b"", [], None, None
+        self.idle_since = self.svc.loop.time()
+
+    def begin_stream(self, headers: bytes) -> None:
+        if self.transport is None:
+            return
+        coding = b"transfer-encoding: chunked\r\n" if self._chunked_out else b""
+        self._keep = self._keep and self._chunked_out
+        closing = b"" if self._keep else b"connection: close\r\n"
+        self.transport.write(b"".join((http.status_line(200), headers, coding, self._common(), closing, b"\r\n")))
+
+    def send(self, payload: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(http.chunk(payload) if self._chunked_out else payload)
+
+    def pass_on(self, raw: bytes) -> None:
+        """One chunk as the engine framed it; ours would be the same."""
+        if self.transport is not None:
+            self.transport.write(raw if self._chunked_out else raw[raw.index(b"\r\n") + 2 : -2])
+
+    def finish_stream(self, tail: bytes) -> None:
+        if self.transport is None:
+            return
+        if self._chunked_out:
+            self.transport.write(http.chunk(tail) + http.LAST_CHUNK if tail else http.LAST_CHUNK)
+        else:
+            self.transport.write(tail)
+        self._next()
+
+    def drop(self) -> None:
+        """End a stream so that no client can take it for complete: no last chunk, the connection closed."""
+        self.exchange = None
+        self.closing = True
+        self.idle_since = self.svc.loop.time() + 10.0  # time to drain what is written
+        if self.transport is not None:
+            self.transport.close()
+
+    def _next(self) -> None:
+        self.exchange = None
+        self.request_id = ""
+        if not self._keep or self.closing:
+            self.closing = True
+            self.idle_since = self.svc.loop.time() + 10.0
+            if self.transport is not None:
+                self.transport.close()
+            return
+        self.idle_since = self.svc.loop.time()
+        if self._ahead_paused and self.transport is not None:
+            self._ahead_paused = False
+            self.transport.resume_reading()
+        if self._buf:
+            self.svc.loop.call_soon(self._again)
+
+    def _again(self) -> None:
+        """A pipelined request whose bytes are already here."""
+        if not self.request_id and not self.closing:
+            self.data_received(b"")
+
+    def forget(self) -> None:
+        """Keys changed: what was made of a head that repeats no longer holds."""
+        if self._repeat.head is not None:
+            self._repeat.head.read = None
+
+    def tick(self, now: float) -> None:
+        """Once a second: slow heads, slow bodies, idle connections."""
+        clocks = self.svc.settings.clocks
+        if self.closing:
+            if self.exchange is None and now - self.idle_since > LINGER_S and self.transport is not None:
+                self.transport.abort()
+            return
+        if self.request_id:
+            return
+        if self.began is None:
+            if now - self.idle_since > clocks.client_idle_s and self.transport is not None:
+                self.closing = True
+                self.transport.close()
+        elif now - self.began > (clocks.head_s if self._head is None else clocks.body_s):
+            self._refuse_and_close(Refusal(408, "the request did not arrive in time", "request_timeout"))
