@@ -125,7 +125,7 @@ def test_an_hour_with_nothing_heard_waits_for_its_samples() -> None:
     settler.step(T0 + HOUR + timedelta(minutes=2))
     assert store.between(Payout, T0, T0 + 2 * HOUR) == []
     late, _ = world(range(0, 60, 5))
-    store.append([s.record for s in late.follow(0)])  # type: ignore[misc]
+    store.append([s.record for s in late.follow(0).items])  # type: ignore[misc]
     settler.step(T0 + 5 * HOUR)
     assert len(store.between(Payout, T0, T0 + 2 * HOUR)) == 1
 

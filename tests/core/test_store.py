@@ -63,10 +63,12 @@ def test_nothing_read_as_of_now_was_learned_later(rows: list[tuple[int, int, flo
 def test_follow_gives_each_record_once_in_order() -> None:
     store = memory()
     store.append([tick(n, float(n)) for n in range(10)])
-    seen, after = [], 0
-    while batch := store.follow(after, limit=3):
-        after = batch[-1].seq
-        seen += [one.record for one in batch]
+    seen, after, more = [], 0, True
+    while more:
+        page = store.follow(after, limit=3)
+        after, more = page.last, page.more
+        seen += [one.record for one in page.items]
+    assert (store.follow(after).items, store.follow(after).last) == ([], after)
     assert seen == [tick(n, float(n)) for n in range(10)]
     assert store.get(after) == tick(9, 9.0)
 

@@ -85,7 +85,7 @@ def test_the_real_client_is_served_and_each_request_is_used_once(platform: Platf
 
     def used() -> list[Usage]:
         store = store_of(platform)
-        found = [u.record for u in store.follow(0, 100_000, Usage)]
+        found = [u.record for u in store.follow(0, 100_000, Usage).items]
         store.close()
         return [u for u in found if isinstance(u, Usage) and u.output_tokens == usage.completion_tokens and u.streamed]
 
@@ -98,7 +98,7 @@ def test_the_real_client_is_served_and_each_request_is_used_once(platform: Platf
 
 def test_every_setpoint_has_its_reason(platform: Platform) -> None:
     store = store_of(platform)
-    plans = [s.record for s in store.follow(0, 200_000, Plan)]
+    plans = [s.record for s in store.follow(0, 200_000, Plan).items]
     store.close()
     live = [plan for plan in plans if isinstance(plan, Plan) and "history" not in plan.decided_by]
     assert len({plan.site_id for plan in live}) == 40
@@ -271,7 +271,7 @@ def test_hours_that_were_lived_through_are_measured_and_settled(platform: Platfo
     """After all that was killed: intervals of this run are in the store, and an hour most of which it lived through
     is paid and billed."""
     store = store_of(platform)
-    begun = min(s.record.known_at for s in store.follow(0, 200_000, Plan) if "history" not in s.record.decided_by)  # type: ignore[attr-defined]
+    begun = min(s.record.known_at for s in store.follow(0, 200_000, Plan).items if "history" not in s.record.decided_by)  # type: ignore[attr-defined]
     store.close()
 
     def lived() -> bool:

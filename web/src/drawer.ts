@@ -43,14 +43,36 @@ export function openRecords(name: string, asks: Ask[]): void {
   if (asks[0]) show(asks[0], tabs.firstElementChild);
 }
 
+type Found = { records: Stored[]; more: boolean; next: string | null };
+
 export async function fill(list: HTMLElement, ask: Ask, limit = 60): Promise<void> {
   put(list, h("p", { class: "wait" }, "Reading…"));
   try {
-    const found = ask.seqs ? await Promise.all(ask.seqs.map((q) => get<Stored>(`/api/records/${q}`))) : (await get<{ records: Stored[] }>(query(ask, limit))).records;
-    put(list, found.length ? found.map((r, i) => recordItem(r, i === 0)) : h("p", { class: "wait" }, `No ${ask.stream} records yet.`));
+    const found: Found = ask.seqs ? { records: await Promise.all(ask.seqs.map((q) => get<Stored>(`/api/records/${q}`))), more: false, next: null } : await get<Found>(query(ask, limit));
+    const items = found.records.map((r, i) => recordItem(r, i === 0));
+    if (found.more) put(list, items, further(list, ask, limit, found.next));
+    else put(list, items.length ? items : h("p", { class: "wait" }, `No ${ask.stream} records yet.`));
   } catch (error) {
     put(list, h("p", { class: "bad" }, String((error as Error).message)));
   }
+}
+
+// A page of a list says that it is one, and brings the next below it.
+function further(list: HTMLElement, ask: Ask, limit: number, next: string | null): HTMLElement {
+  const button = h("button", { class: "button", type: "button" }, "There are older ones: show more");
+  button.addEventListener("click", () => {
+    button.disabled = true;
+    get<Found>(`${query(ask, limit)}&after=${next ?? ""}`)
+      .then((found) => {
+        button.remove();
+        list.append(...found.records.map((r) => recordItem(r)));
+        if (found.more) list.append(further(list, ask, limit, found.next));
+      })
+      .catch((error: Error) => {
+        button.textContent = error.message;
+      });
+  });
+  return button;
 }
 
 function query(ask: Ask, limit: number): string {

@@ -2,12 +2,13 @@
 
 from tieline.books.accrue import demand_bill, mean_hashrate_hs, power_bill
 from tieline.books.entries import build_book, entries_for
-from tieline.books.invoices import Invoice, InvoiceLine, invoices
+from tieline.books.invoices import Invoice, InvoiceFold, InvoiceLine, invoices
 from tieline.books.monthly import Figure, MonthlyUpdate, month_span, monthly_update
 
 __all__ = [
     "Figure",
     "Invoice",
+    "InvoiceFold",
     "InvoiceLine",
     "MonthlyUpdate",
     "build_book",

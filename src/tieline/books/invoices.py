@@ -1,4 +1,4 @@
-"""Invoices: what each tenant owes for a month, one line per project and model, one per model and region rented.
+"""Invoices: what each tenant owes for a month (UTC), one line per project and model, one per model and region rented.
 
 Usage is priced when it happens, in integer nano-dollars; the only rounding is here, once per line, to the
 cent. A line can be recomputed from the Usage records of its tenant, project, model and month.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from tieline.ledger import Entry, Posting, usd
@@ -61,38 +61,67 @@ class Invoice:
         )
 
 
-def invoices(usage: Iterable[Usage], month: str, reserved: Iterable[Reserved] = ()) -> list[Invoice]:
-    """Invoices of a month ("YYYY-MM") by tenant; a request or a rented hour that appears twice is billed once."""
-    sums: dict[str, dict[tuple[str, str], list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0, 0, 0]))
-    seen: set[str] = set()
-    for one in usage:
-        if one.request_id in seen or f"{one.at:%Y-%m}" != month:
-            continue
-        seen.add(one.request_id)
-        line = sums[one.tenant][one.project, one.model]
-        for index, number in enumerate((1, one.prompt_tokens, one.output_tokens, one.cost_nano_usd)):
-            line[index] += number
-    hours: dict[str, dict[tuple[str, str], list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
-    for hour in reserved:
-        if hour.key in seen or f"{hour.at:%Y-%m}" != month:
-            continue
-        seen.add(hour.key)
-        rented = hours[hour.tenant][hour.model, hour.region]
-        rented[0] += hour.cost_nano_usd
-        rented[1] += hour.provided_s
-    made = [
-        Invoice(
-            tenant,
-            month,
-            (
-                *(InvoiceLine(p, m, *numbers) for (p, m), numbers in sorted(sums.get(tenant, {}).items())),
-                *(
-                    InvoiceLine("", f"{model}, reserved in {region or 'any region'}", 0, 0, 0, nano, seconds)
-                    for (model, region), (nano, seconds) in sorted(hours.get(tenant, {}).items())
-                    if seconds
+class InvoiceFold:
+    """Sums of one month by tenant, taken in record by record; `made` is what they come to so far.
+
+    `keyed`: the records come out of a store, which holds each key once. Otherwise a request or a rented hour that
+    appears twice is known again by its key, and counts once.
+    """
+
+    def __init__(self, month: str, *, keyed: bool = False) -> None:
+        self.month = month
+        self._year, self._month = (int(part) for part in month.split("-"))
+        self._seen: set[str] | None = None if keyed else set()
+        self._used: dict[str, dict[tuple[str, str], list[int]]] = defaultdict(dict)
+        self._rented: dict[str, dict[tuple[str, str], list[int]]] = defaultdict(dict)
+
+    def take(self, record: Usage | Reserved) -> None:
+        """Count one record, where it is of this month."""
+        at = record.at.astimezone(UTC)
+        if at.year != self._year or at.month != self._month:
+            return
+        if self._seen is not None:
+            if record.key in self._seen:
+                return
+            self._seen.add(record.key)
+        if isinstance(record, Usage):
+            line = self._used[record.tenant].setdefault((record.project, record.model), [0, 0, 0, 0])
+            line[0] += 1
+            line[1] += record.prompt_tokens
+            line[2] += record.output_tokens
+            line[3] += record.cost_nano_usd
+        else:
+            rented = self._rented[record.tenant].setdefault((record.model, record.region), [0, 0])
+            rented[0] += record.cost_nano_usd
+            rented[1] += record.provided_s
+
+    def made(self) -> list[Invoice]:
+        """One invoice per tenant that owes something or used something, by tenant."""
+        found = [
+            Invoice(
+                tenant,
+                self.month,
+                (
+                    *(InvoiceLine(p, m, *numbers) for (p, m), numbers in sorted(self._used.get(tenant, {}).items())),
+                    *(
+                        InvoiceLine("", f"{model}, reserved in {region or 'any region'}", 0, 0, 0, nano, seconds)
+                        for (model, region), (nano, seconds) in sorted(self._rented.get(tenant, {}).items())
+                        if seconds
+                    ),
                 ),
-            ),
-        )
-        for tenant in sorted(sums.keys() | hours.keys())
-    ]
-    return [invoice for invoice in made if invoice.lines]
+            )
+            for tenant in sorted(self._used.keys() | self._rented.keys())
+        ]
+        return [invoice for invoice in found if invoice.lines]
+
+
+def invoices(
+    usage: Iterable[Usage], month: str, reserved: Iterable[Reserved] = (), *, keyed: bool = False
+) -> list[Invoice]:
+    """Invoices of a month ("YYYY-MM") by tenant; `keyed` as in InvoiceFold."""
+    fold = InvoiceFold(month, keyed=keyed)
+    for used in usage:
+        fold.take(used)
+    for hour in reserved:
+        fold.take(hour)
+    return fold.made()

@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from tieline.books.causes import CAUSES
 from tieline.books.entries import TREASURY, build_book
-from tieline.books.invoices import invoices
+from tieline.books.invoices import Invoice
 from tieline.economics import Epoch, expected_btc
 from tieline.fleet import Fleet
 from tieline.ledger import BTC, USD, Book
@@ -25,10 +25,8 @@ from tieline.records import (
     Payout,
     Performance,
     PowerBill,
-    Reserved,
     Shortfall,
     Trade,
-    Usage,
 )
 from tieline.units import Hashrate
 
@@ -88,8 +86,7 @@ def monthly_update(
     bills: Sequence[PowerBill],
     trades: Sequence[Trade] = (),
     openings: Sequence[Opening] = (),
-    usage: Sequence[Usage] = (),
-    reserved: Sequence[Reserved] = (),
+    invoiced: Sequence[Invoice] = (),
     hashrate_hs: float | None,
     hashrate_samples: int,
     network: Sequence[NetworkTick] = (),
@@ -98,7 +95,7 @@ def monthly_update(
     book: Book | None = None,
 ) -> MonthlyUpdate:
     """Fold a month. `payouts` and `trades` are all up to the month's end (holdings need the past); `bills`,
-    `usage` and `network` those of the month; `hashrate_hs` is the fleet's mean over the elapsed month."""
+    `invoiced` and `network` those of the month; `hashrate_hs` is the fleet's mean over the elapsed month."""
     start, month_end = month_span(month)
     end = min(now, month_end)
     days = Decimal(repr(max((end - start).total_seconds(), 1.0) / 86_400))
@@ -120,8 +117,8 @@ def monthly_update(
     energy = {use: sum(getattr(b, f"{use}_wh") for b in bills) / 1e6 for use in ("mining", "inference", "aux")}
     held = book.balance(TREASURY, BTC)
     expected = _expected(hashrate_hs, network, start, end)
-    requests = invoices(usage, month, reserved)
-    billed = sum((i.total_usd for i in requests), Decimal("0.00"))
+    billed = sum((i.total_usd for i in invoiced), Decimal("0.00"))
+    requests = sum(line.requests for i in invoiced for line in i.lines)
     bill_records, pay_records = f"PowerBill {month}", f"Payout {month}"
     figures: tuple[Figure, ...] = (
         _fig("bitcoin_produced", produced, "BTC", 8, "sum of payouts credited", pay_records, len(paid)),
@@ -179,14 +176,14 @@ def monthly_update(
         ),
         _fig(
             "inference_tokens",
-            sum(line.output_tokens for i in requests for line in i.lines),
+            sum(line.output_tokens for i in invoiced for line in i.lines),
             "tokens",
             0,
             "output tokens delivered to tenants by real engines",
             f"Usage {month}",
-            len(usage),
+            requests,
         ),
-        _fig("inference_billed", billed, "USD", 2, "sum of invoice lines", f"Usage {month}", len(usage)),
+        _fig("inference_billed", billed, "USD", 2, "sum of invoice lines", f"Usage {month}", requests),
         _fig(
             "cash",
             book.balance("Assets:Cash", USD),

@@ -93,7 +93,7 @@ def invoices_command(data_dir: Path, as_json: bool, month: str | None) -> None:
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     store = open_store(data_dir)
-    made = invoices(store.between(Usage, start, end), month, store.between(Reserved, start, end))
+    made = invoices(store.each(Usage, start, end), month, store.each(Reserved, start, end), keyed=True)
     rows = [
         {
             "tenant": one.tenant,

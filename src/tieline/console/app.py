@@ -167,7 +167,7 @@ class Room:
             return _error(400, str(error))
         except StoreError as error:
             return _error(503, str(error))
-        return _json({"records": found})
+        return _json(found)
 
     async def record(self, request: Request) -> Response:
         seq = request.path_params["seq"]

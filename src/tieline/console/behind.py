@@ -7,12 +7,14 @@ from typing import Any, get_args
 
 import msgspec
 
-from tieline.clock import parse_utc
+from tieline.clock import micros, parse_utc
 from tieline.records import AnyRecord, Record, encode
-from tieline.store import Store, Stored
+from tieline.store import Place, Store, Stored
 
 STREAMS: dict[str, type[Record]] = {type_.__name__: type_ for type_ in get_args(AnyRecord)}
 DEFAULT, MOST = 60, 500
+# Pages looked through for the records of one unit.
+REACH = 24
 # A list without a time asks for the newest: forecasts reach about two days ahead, and a quiet stream
 # (trades, payouts) may have said nothing for a month.
 AHEAD, BACK = timedelta(days=3), timedelta(days=62)
@@ -22,8 +24,9 @@ class AskError(ValueError):
     """What is wrong with the question."""
 
 
-def listed(store: Store, query: dict[str, str], now: datetime) -> list[dict[str, Any]]:
-    """Newest first. `stream` is required; `subject`, `unit`, `since`, `until` and `limit` narrow it."""
+def listed(store: Store, query: dict[str, str], now: datetime) -> dict[str, Any]:
+    """`records`, newest first, and whether there is `more`; `next` is then what to give as `after` for the next page.
+    `stream` is required; `subject`, `unit`, `since`, `until` and `limit` narrow it."""
     type_ = STREAMS.get(query.get("stream", ""))
     if type_ is None:
         raise AskError(f"stream: give one of {', '.join(STREAMS)}")
@@ -31,15 +34,30 @@ def listed(store: Store, query: dict[str, str], now: datetime) -> list[dict[str,
         limit = max(1, min(MOST, int(query.get("limit", DEFAULT))))
         since = parse_utc(query["since"]) if "since" in query else now - BACK
         until = parse_utc(query["until"]) if "until" in query else now + AHEAD
-    except ValueError as error:
-        raise AskError(f"limit, since, until: {error}") from error
+        after = Place(*(int(part) for part in query["after"].split("."))) if "after" in query else None
+    except (ValueError, TypeError) as error:
+        raise AskError(f"limit, since, until, after: {error}") from error
     unit, subject = query.get("unit"), query.get("subject")
-    # A site has at most a dozen units, so the newest of one of them lie among this many of the site's.
-    reach = min(6_000, limit * 12) if unit else limit
-    found = store.stored(type_, since, until, subject=subject, limit=reach, newest_first=True)
-    if unit:
-        found = [s for s in found if getattr(s.record, "unit_id", None) == unit]
-    return [described(s) for s in found[:limit]]
+    found: list[Stored] = []
+    last, more = after, True
+    # A site has at most a dozen units, so a page of one of them is found in a few of the site's; at most REACH, since
+    # someone waits. Where that is not enough the page is short, and says that there is more.
+    for _ in range(REACH if unit else 1):
+        page = store.page(type_, since, until, subject=subject, limit=limit, after=last, newest_first=True)
+        found += [s for s in page.items if not unit or getattr(s.record, "unit_id", None) == unit]
+        last, more = page.last, page.more
+        if len(found) >= limit or not more:
+            break
+    if len(found) > limit:
+        cut = found[limit - 1]
+        assert isinstance(cut.record, Record)
+        found, more = found[:limit], True
+        last = Place(micros(cut.record.at), micros(cut.record.known_at), cut.seq)
+    return {
+        "records": [described(s) for s in found],
+        "more": more,
+        "next": ".".join(map(str, last)) if more and last is not None else None,
+    }
 
 
 def one(store: Store, seq: int) -> dict[str, Any] | None:

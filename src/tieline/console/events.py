@@ -148,7 +148,7 @@ class Hub:
         first, behind = after, True
         while True:
             try:
-                batch = await self.read(lambda s, a=after: s.follow(a, CHUNK))  # type: ignore[misc]
+                page = await self.read(lambda s, a=after: s.follow(a, CHUNK))  # type: ignore[misc]
                 if behind:
                     last = await self.read(lambda s: s.last_seq())
                     self.caught_up = 1.0 if last <= first else min(1.0, (after - first) / (last - first))
@@ -157,10 +157,10 @@ class Hub:
                 self.store_error = str(error)
                 await asyncio.sleep(2.0)
                 continue
-            for stored in batch:
+            for stored in page.items:
                 self.fold.apply(stored.seq, stored.record)
-                after = stored.seq
-            if len(batch) < CHUNK:
+            after = page.last
+            if not page.more:
                 behind, self.caught_up = False, 1.0
                 await asyncio.sleep(POLL_S)
             else:
@@ -177,9 +177,9 @@ class Hub:
                     for type_ in (NetworkTick, WeatherTick):
                         since = now - timedelta(days=3)
                         old = await self.read(
-                            lambda s, t=type_, a=since, n=now: s.stored(t, a, n, limit=500, newest_first=True)  # type: ignore[misc]
+                            lambda s, t=type_, a=since, n=now: s.page(t, a, n, limit=500, newest_first=True)  # type: ignore[misc]
                         )
-                        for stored in reversed(old):
+                        for stored in reversed(old.items):
                             self.fold.apply(stored.seq, stored.record)
                 return after
             except StoreError as error:

@@ -6,14 +6,14 @@ read again while late samples may still come.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from tieline.books import Invoice, build_book, invoices
+from tieline.books import Invoice, InvoiceFold, build_book
 from tieline.books.monthly import MonthlyUpdate, month_span, monthly_update
 from tieline.fleet import Fleet
 from tieline.ledger import Book
@@ -29,9 +29,11 @@ from tieline.records import (
     Trade,
     Usage,
 )
-from tieline.store import Store
+from tieline.store import Place, Store, Stored
 
 T = TypeVar("T")
+# Records folded at once while the store is held: about 20 ms.
+PAGE = 2_000
 DAY = timedelta(days=1)
 # A site that was cut off tells its samples when it is back; after this the day is taken as told.
 LATE = timedelta(hours=6)
@@ -53,12 +55,49 @@ class Money:
     payouts: list[Payout]
     trades: list[Trade]
     bills: list[PowerBill]
-    usage: list[Usage]
-    reserved: list[Reserved]
     book: Book
-    invoices: list[Invoice]
     shortfalls: list[Shortfall]
     performances: list[Performance]
+
+
+class Billing:
+    """A month's invoices, kept up by what was stored since the last look, however late it was told."""
+
+    def __init__(self, month: str) -> None:
+        self.fold = InvoiceFold(month, keyed=True)
+        self._span = month_span(month)
+        self._seq: int | None = None
+
+    async def catch_up(self, read: Read) -> None:
+        """Read page by page, so that others who read are let in between."""
+        if self._seq is None:
+            upto = await read(lambda s: s.last_seq())
+            for stream in (Usage, Reserved):
+                place: Place | None = None
+                more = True
+                while more:
+                    place, more = await read(lambda s, t=stream, p=place: self._page(s, t, p, upto))  # type: ignore[misc]
+            self._seq = upto
+        more = True
+        while more:
+            self._seq, more = await read(lambda s, a=self._seq: self._new(s, a))  # type: ignore[misc]
+
+    def _page(
+        self, store: Store, stream: type[Usage | Reserved], after: Place | None, upto: int
+    ) -> tuple[Place | None, bool]:
+        page = store.page(stream, *self._span, limit=PAGE, after=after, upto=upto)
+        self._take(page.items)
+        return page.last, page.more
+
+    def _new(self, store: Store, after: int) -> tuple[int, bool]:
+        page = store.follow(after, PAGE)
+        self._take(page.items)
+        return page.last, page.more
+
+    def _take(self, items: Iterable[Stored]) -> None:
+        for stored in items:
+            if isinstance(stored.record, Usage | Reserved):
+                self.fold.take(stored.record)
 
 
 class Month:
@@ -68,6 +107,7 @@ class Month:
         self.fleet = fleet
         self._days: dict[datetime, tuple[float, int]] = {}
         self._money: tuple[tuple[str, int], Money] | None = None
+        self._billing: Billing | None = None
 
     async def view(self, read: Read, now: datetime, moved: int = 0) -> dict[str, Any]:
         """The month's figures as JSON, each with how it was computed and the records behind it."""
@@ -76,6 +116,10 @@ class Month:
         if self._money is None or self._money[0] != (month, moved):
             self._money = ((month, moved), await read(lambda s: _money(s, start, end, now)))
         money = self._money[1]
+        if self._billing is None or self._billing.fold.month != month:
+            self._billing = Billing(month)
+        await self._billing.catch_up(read)
+        invoiced = self._billing.fold.made()
         hash_s, samples = await self._hashes(read, start, now)
         before = await read(lambda s: s.latest(NetworkTick, start))
         network = [*before, *await read(lambda s: s.between(NetworkTick, start, now))]
@@ -88,8 +132,7 @@ class Month:
             bills=money.bills,
             trades=money.trades,
             openings=money.openings,
-            usage=money.usage,
-            reserved=money.reserved,
+            invoiced=invoiced,
             shortfalls=money.shortfalls,
             performances=money.performances,
             hashrate_hs=hash_s / elapsed_s if samples else None,
@@ -97,7 +140,7 @@ class Month:
             network=[t for t in network if t.kind != "forecast"],
             book=money.book,
         )
-        return shown(update) | {"invoices": [billed(one) for one in money.invoices]}
+        return shown(update) | {"invoices": [billed(one) for one in invoiced]}
 
     async def _hashes(self, read: Read, start: datetime, now: datetime) -> tuple[float, int]:
         """Hashes of the month so far, and how many samples say so."""
@@ -154,15 +197,16 @@ def _money(store: Store, start: datetime, end: datetime, now: datetime) -> Money
     payouts = store.between(Payout, BEGINNING, now + timedelta(microseconds=1))
     trades = store.between(Trade, BEGINNING, now)
     bills = store.between(PowerBill, start, now)
-    usage = store.between(Usage, start, end)
     kept = store.between(Performance, BEGINNING, now)
     book = build_book([*openings, *payouts, *trades, *bills, *kept])
     short = store.between(Shortfall, start, now)
-    reserved = store.between(Reserved, start, end)
-    billed = invoices(usage, f"{start:%Y-%m}", reserved)
-    return Money(openings, payouts, trades, bills, usage, reserved, book, billed, short, kept)
+    return Money(openings, payouts, trades, bills, book, short, kept)
 
 
 def _hashes_of(store: Store, start: datetime, end: datetime) -> tuple[float, int]:
-    heard = [s for s in store.between(Sample, start, end) if s.hashrate_hs is not None]
-    return sum((s.hashrate_hs or 0.0) * s.length_s for s in heard), len(heard)
+    hashes, count = 0.0, 0
+    for sample in store.each(Sample, start, end):
+        if sample.hashrate_hs is not None:
+            hashes += sample.hashrate_hs * sample.length_s
+            count += 1
+    return hashes, count

@@ -148,7 +148,7 @@ class Settler:
     def open_books(self, at: datetime, simulated: bool) -> None:
         """Opening balances, once: the store's first word on money."""
         treasury = self._config.treasury
-        if self._store.follow(0, 1, Opening):
+        if self._store.holds(Opening):
             return
         self._store.append(
             [

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from tieline.books import MonthlyUpdate, build_book, month_span, monthly_update
-from tieline.clock import Interval
+from tieline.books import MonthlyUpdate, build_book, invoices, month_span, monthly_update
 from tieline.fleet import Fleet
 from tieline.ledger import Book
 from tieline.records import (
@@ -23,8 +22,6 @@ from tieline.records import (
 from tieline.store import Store
 
 _BEGINNING = timedelta(days=365 * 20)
-# Samples are folded a day at a time, so that a month of them is never in memory at once.
-_DAY = timedelta(days=1)
 
 
 def books_of(store: Store, until: datetime) -> Book:
@@ -57,8 +54,7 @@ def update_of(store: Store, fleet: Fleet, month: str, now: datetime) -> MonthlyU
         bills=store.between(PowerBill, start, end),
         trades=store.between(Trade, start - _BEGINNING, end),
         openings=store.between(Opening, start - _BEGINNING, end),
-        usage=store.between(Usage, start, end),
-        reserved=store.between(Reserved, start, end),
+        invoiced=invoices(store.each(Usage, start, end), month, store.each(Reserved, start, end), keyed=True),
         hashrate_hs=rate,
         hashrate_samples=count,
         shortfalls=store.between(Shortfall, start, end),
@@ -70,12 +66,9 @@ def update_of(store: Store, fleet: Fleet, month: str, now: datetime) -> MonthlyU
 def operating_hashrate(store: Store, start: datetime, end: datetime) -> tuple[float | None, int]:
     """(mean hashrate over [start, end) in hashes per second, samples it is made of)."""
     hashes, count = 0.0, 0
-    day = Interval.holding(start, _DAY)
-    while day.start < end:
-        for sample in store.between(Sample, max(start, day.start), min(end, day.end)):
-            if sample.hashrate_hs is not None:
-                hashes += sample.hashrate_hs * sample.length_s
-                count += 1
-        day = day.next()
+    for sample in store.each(Sample, start, end):
+        if sample.hashrate_hs is not None:
+            hashes += sample.hashrate_hs * sample.length_s
+            count += 1
     seconds = (end - start).total_seconds()
     return (hashes / seconds if count and seconds > 0 else None), count

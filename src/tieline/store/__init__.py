@@ -7,6 +7,6 @@ SQLite here; nothing above knows.
 from tieline.store.batches import BatchStore
 from tieline.store.outbox import Outbox
 from tieline.store.spool import Spool, spent_by, trail
-from tieline.store.sqlite import Store, Stored, StoreError
+from tieline.store.sqlite import Page, Place, Store, Stored, StoreError
 
-__all__ = ["BatchStore", "Outbox", "Spool", "Store", "StoreError", "Stored", "spent_by", "trail"]
+__all__ = ["BatchStore", "Outbox", "Page", "Place", "Spool", "Store", "StoreError", "Stored", "spent_by", "trail"]

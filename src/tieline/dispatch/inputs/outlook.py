@@ -127,14 +127,14 @@ class Outlook:
             self._seq = store.last_seq()
             for stream in STREAMS:
                 back = _RECENT if stream in (Sample, Outcome) else HISTORY if stream in (PriceTick, Demand) else KEEP
-                self._await(r for r in store.between(stream, now - back, _FOREVER))
+                self._await(store.each(stream, now - back, _FOREVER))
         else:
             # All streams at once: by row number this reads only what is new.
-            while page := store.follow(self._seq, _PAGE):
-                self._await(s.record for s in page if isinstance(s.record, STREAMS))
-                self._seq = page[-1].seq
-                if len(page) < _PAGE:
-                    break
+            more = True
+            while more:
+                page = store.follow(self._seq, _PAGE)
+                self._await(s.record for s in page.items if isinstance(s.record, STREAMS))
+                self._seq, more = page.last, page.more
         while self._pending and self._pending[0][0] <= now:
             self.learn(heapq.heappop(self._pending)[2])
         self._forget(now)
