@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.dispatch.fleets import fleet, site
+from tieline.app.month import update_of
 
 import tieline.store
 from tieline import records
-from tieline.app.month import update_of
 from tieline.books import invoices
 from tieline.clock import micros
 from tieline.console import behind
