@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.dispatch.fleets import fleet, site
-from tieline.app.month import update_of
 
 import tieline.store
 from tieline import records
@@ -22,6 +21,7 @@ from tieline.clock import micros
 from tieline.console import behind
 from tieline.console.month import Month
 from tieline.records import PriceTick, Usage
+from tieline.settlement.month import update_of
 from tieline.store import Store, sqlite
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)
