@@ -108,3 +108,69 @@ def test_a_part_that_keeps_dying_is_failed_and_its_last_words_are_shown(tmp_path
         await keeper.stop()
 
     asyncio.run(story())
+
+
+TELLING = """
+import sys, time
+print("@ready fine", flush=True)
+for line in sys.stdin:
+    print(line.strip(), flush=True)
+"""
+SHAKY = "import sys, time; print('@ready fine', flush=True); time.sleep(0.3); sys.exit(5)"
+
+
+def test_a_part_with_a_sick_task_is_not_well_until_it_says_so(tmp_path: Path) -> None:
+    changes: list[str] = []
+
+    async def story() -> None:
+        one, two = part("one", TELLING), part("two", GOOD)
+        keeper = Supervisor([one, two], tmp_path, lambda: changes.append(one.state))
+        keeper.start()
+        assert await keeper.wait_ready(15)
+        assert one.process is not None
+        assert one.process.stdin is not None
+        one.process.stdin.write(b"@ill batches (carries batches out): RecursionError\n")
+        await until(lambda: one.state == "unwell", 5)
+        assert not keeper.ready
+        assert keeper.troubles == {"one": "unwell: batches (carries batches out): RecursionError"}
+        one.process.stdin.write(b"@well\n")
+        await until(lambda: keeper.ready, 5)
+        assert one.detail == "fine"
+        assert one.restarts == 0
+        assert changes.count("unwell") == 1
+        await keeper.stop()
+
+    asyncio.run(story())
+
+
+def test_a_part_that_is_silent_is_not_well_long_before_it_is_ended(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(supervise, "SILENT_S", 0.5)
+
+    async def story() -> None:
+        one = part("one", SILENT)
+        keeper = Supervisor([one], tmp_path, lambda: None)
+        keeper.start()
+        await until(lambda: one.state == "unwell", 10)
+        assert "silent" in one.detail
+        assert one.restarts == 0
+        await keeper.stop()
+
+    asyncio.run(story())
+
+
+def test_a_part_that_dies_after_each_start_is_not_ready_in_between(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """It says that it is ready each time; who asks then must not be told that all is well."""
+    monkeypatch.setattr(supervise, "BACKOFF_S", (0.0,))
+    states: list[tuple[int, str]] = []
+
+    async def story() -> None:
+        one = part("one", SHAKY)
+        keeper = Supervisor([one], tmp_path, lambda: states.append((one.restarts, one.state)))
+        keeper.start()
+        await until(lambda: one.restarts >= 4, 30)
+        assert (3, "ready") not in states
+        assert (0, "ready") in states
+        assert "exit code 5" in one.detail
+        await keeper.stop()
+
+    asyncio.run(story())

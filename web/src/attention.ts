@@ -1,8 +1,8 @@
 // What needs a person now. Calm when nothing does: one line that says so.
 
-import type { Attention, Overview } from "./data";
+import { feed, type Attention, type Overview } from "./data";
 import { h, put, type Child } from "./dom";
-import { age, count, num } from "./format";
+import { age, clock, count, num } from "./format";
 
 // Three sites with the same trouble are one line with three names.
 const ALONE = 2, SHOWN = 6, NAMES = 4;
@@ -16,10 +16,14 @@ export class AttentionStrip {
     const down = o.parts.filter((p) => !p.ok).map((p): Attention => ({ level: "bad", what: `${p.name} is not well`, text: p.detail, site_id: null, site: "", seq: null, since: null }));
     const lines = [...down, ...o.attention];
     // Ages are told by the minute: a line that did not change is not drawn again under a reader's eyes.
-    const text = JSON.stringify([lines, Math.floor(o.now / 60), this.all]);
+    const text = JSON.stringify([lines, Math.floor(o.now / 60), this.all, feed.stale]);
     if (text === this.told) return;
     this.told = text;
     const urgent = lines.filter((l) => l.level !== "note");
+    if (feed.stale) {
+      this.withdraw(o, lines.length);
+      return;
+    }
     this.el.className = `attention ${urgent.some((l) => l.level === "bad") ? "bad-state" : urgent.length ? "warn-state" : "well-state"}`;
     const groups = this.all ? lines.map((l) => [l]) : grouped(lines);
     const shown = this.all ? groups : groups.slice(0, SHOWN);
@@ -32,6 +36,15 @@ export class AttentionStrip {
       h("b", { class: "lead" }, h("i", { class: `health ${urgent.length ? "ill" : "well"}`, "aria-hidden": "true" }), urgent.length ? count(urgent.length, "thing needs you", "things need you") : "Nothing needs you"),
       h("ul", {}, shown.map((g) => (g.length === 1 ? one(g[0]!, o.now) : several(g)))),
       this.all || shown.length < lines.length ? button : null);
+  }
+
+  /** Without news nothing is known to be well. */
+  private withdraw(o: Overview, known: number): void {
+    this.el.className = "attention warn-state";
+    const before = known ? `${count(known, "thing")} stood open then.` : "Nothing stood open then.";
+    put(this.el,
+      h("b", { class: "lead" }, h("i", { class: "health", "aria-hidden": "true" }), "Unknown whether anything needs you"),
+      h("ul", {}, h("li", { class: "warn" }, `The console has not been heard since ${clock(o.now)} UTC. ${before}`)));
   }
 }
 

@@ -82,6 +82,8 @@ export async function post<T>(path: string, data: unknown): Promise<T> {
 type Listener = (o: Overview, fresh: Set<string>) => void;
 
 // A page keeps one day; the console sends no more, this bounds what a page left open collects.
+// The console tells its news every two seconds.
+const STALE_S = 4.5;
 const MAX_ROWS = 320, MAX_DECISIONS = 240;
 
 class Feed {
@@ -108,6 +110,11 @@ class Feed {
     return (performance.now() - this.heardAt) / 1000;
   }
 
+  /** Nothing was heard for longer than two tellings: what the page shows may no longer be so. */
+  get stale(): boolean {
+    return !this.connected ? this.quietFor() > 1 : this.quietFor() > STALE_S;
+  }
+
   async load(): Promise<void> {
     this.overview = await get<Overview>("/api/overview");
     this.heardAt = performance.now();
@@ -130,6 +137,13 @@ class Feed {
       }
     });
     if (!document.hidden) this.listen();
+    // Silence is news too: who says that all is well has to take it back.
+    let stale = false;
+    setInterval(() => {
+      if (this.stale === stale) return;
+      stale = this.stale;
+      this.tell(new Set(["silence"]));
+    }, 500);
   }
 
   private listen(): void {

@@ -64,7 +64,7 @@ export class Header {
     say(this.date, day(now));
     say(this.hour, `${clock(now)} UTC`);
     const quiet = feed.quietFor();
-    const lost = !feed.connected || quiet > 12;
+    const lost = feed.stale;
     say(this.link, lost ? `no news for ${Math.round(quiet)} s` : "");
     this.link.classList.toggle("bad", lost);
     document.documentElement.classList.toggle("stale", lost && quiet > 20);
@@ -75,10 +75,11 @@ export class Header {
     say(this.speed, Math.abs(o.speed - 1) < 0.01 ? "" : `× ${num(o.speed, 0)}`);
     this.speed.title = "World time runs faster than the wall clock; tokens do not.";
     const bad = o.parts.filter((p) => !p.ok);
-    const text = JSON.stringify(o.parts);
+    const stale = feed.stale;
+    const text = JSON.stringify([o.parts, stale]);
     if (text !== this.told) {
       this.told = text;
-      put(this.partsSum, h("i", { class: `health ${bad.length ? "ill" : "well"}` }), !o.parts.length ? "parts unknown" : bad.length ? `${bad.map((p) => p.name).join(", ")} not well` : `${count(o.parts.length, "part")} well`);
+      put(this.partsSum, h("i", { class: `health ${stale ? "" : bad.length ? "ill" : "well"}` }), stale || !o.parts.length ? "parts unknown" : bad.length ? `${bad.map((p) => p.name).join(", ")} not well` : `${count(o.parts.length, "part")} well`);
       put(this.partsList, o.parts.map((p) => h("li", {}, h("i", { class: `health ${p.ok ? "well" : "ill"}` }), h("b", {}, p.name), " ", p.detail || (p.ok ? "well" : "not well"))), o.version ? h("li", { class: "muted" }, `Tieline ${o.version}`) : null);
     }
     if (fresh.has("all") || fresh.has("origins")) put(this.banner, banner(o));

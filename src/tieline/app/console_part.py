@@ -20,6 +20,7 @@ from tieline.console.app import make_app
 from tieline.disclosures.keep import LiveBook
 from tieline.link import NatsLink
 from tieline.store import Store
+from tieline.tasks import Registry
 
 Ready = Callable[[str], None]
 
@@ -32,7 +33,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def run(runtime: Runtime, ready: Ready) -> None:
+async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Serves until cancelled."""
     config = runtime.load_config()
     link = await NatsLink.connect(runtime.link_url, "console", runtime.link_token)
@@ -51,6 +52,7 @@ async def run(runtime: Runtime, ready: Ready) -> None:
         tokens=tokens(config),
         disclosures=LiveBook(runtime.data / "disclosures.jsonl"),
         tenants=config.tenants,
+        registry=registry,
     )
     server = _Server(
         uvicorn.Config(
@@ -86,6 +88,8 @@ def told(runtime: Runtime) -> dict[str, Any]:
         state = msgspec.json.decode((runtime.data / "run" / "state.json").read_bytes(), type=State)
         for part in state.parts:
             detail = part.state if part.restarts == 0 else f"{part.state}, restarted {part.restarts} times"
+            if part.state != "ready" and part.detail:
+                detail = f"{detail}: {part.detail}"
             parts.append({"name": part.name, "ok": part.state == "ready", "detail": detail})
         trouble = disk_trouble(runtime.data)
         if trouble is not None:

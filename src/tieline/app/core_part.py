@@ -18,7 +18,6 @@ import msgspec
 from tieline import records
 from tieline.app.runtime import Runtime
 from tieline.clock import Clock
-from tieline.clock import run as run_every
 from tieline.config import Config
 from tieline.config.sections import Reserved
 from tieline.dispatch import Controller, Settings
@@ -30,11 +29,14 @@ from tieline.replay.history import wanted, write_history
 from tieline.settlement.calls import call_orders
 from tieline.settlement.hours import Settler
 from tieline.store import Store, StoreError
+from tieline.tasks import Registry, every
 
 log = logging.getLogger("tieline.core")
 
 Ready = Callable[[str], None]
 
+# A step reads every feed and decides every site; a public source may take its whole time-out, one after another.
+STEP_S = 120.0
 # No order or override stands longer than this without being given again.
 ORDERS_LOOK_BACK = timedelta(days=14)
 
@@ -45,13 +47,13 @@ class Feed(Protocol):
     async def read(self, now: datetime) -> Sequence[Record]: ...
 
 
-async def run(runtime: Runtime, ready: Ready) -> None:
+async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Runs until cancelled."""
     config = runtime.load_config()
     store = Store(runtime.store_path, records.encode, records.decode)
     link = await NatsLink.connect(runtime.link_url, "core", runtime.link_token)
     try:
-        core = await Core.start(config, runtime, store, link)
+        core = await Core.start(config, runtime, store, link, registry)
         ready(core.feeds_note)
         await core.run()
     finally:
@@ -63,8 +65,16 @@ class Core:
     """Ingest, feeds, dispatch and settlement around one store."""
 
     def __init__(
-        self, config: Config, clock: Clock, store: Store, link: Link, feeds: Sequence[Feed], feeds_note: str
+        self,
+        config: Config,
+        clock: Clock,
+        store: Store,
+        link: Link,
+        feeds: Sequence[Feed],
+        feeds_note: str,
+        registry: Registry | None = None,
     ) -> None:
+        self.registry = registry or Registry()
         self.config, self.clock, self.store, self.link = config, clock, store, link
         self.feeds, self.feeds_note = feeds, feeds_note
         self.interval = config.dispatch.interval
@@ -73,9 +83,11 @@ class Core:
         self.settler = Settler(config, store)
 
     @classmethod
-    async def start(cls, config: Config, runtime: Runtime, store: Store, link: Link) -> Core:
+    async def start(
+        cls, config: Config, runtime: Runtime, store: Store, link: Link, registry: Registry | None = None
+    ) -> Core:
         chosen = await choose(config.feeds, config.fleet, runtime.clock.now())
-        core = cls(config, runtime.clock, store, link, chosen.feeds, chosen.note)
+        core = cls(config, runtime.clock, store, link, chosen.feeds, chosen.note, registry)
         await link.serve("records.*", core.ingest)
         await link.serve("plan.get.*", core.give_plan)
         await link.serve("orders.get.*", core.give_orders)
@@ -88,23 +100,36 @@ class Core:
         past = wanted(self.store, now) if invented else None
         self.settler.open_books(now if past is None else past.start, invented)
         await self.step(now)
-        async with asyncio.TaskGroup() as tasks:
-            if past is not None:
-                tasks.create_task(write_history(self.store, self.config, now, past))
-            tasks.create_task(run_every(self.clock, self.step, self.interval))
+        what = "reads the feeds, decides each interval, settles each hour"
+        self.registry.keep("intervals", what, lambda: every(self.clock, self.step, self.interval, STEP_S))
+        if past is not None:
+            with self.registry.attempt("past", "writes the demo's past"):
+                await write_history(self.store, self.config, now, past)
+        await asyncio.Event().wait()
 
     async def step(self, now: datetime) -> None:
-        """One interval: read the world, decide, settle. One feed that fails does not stop the others."""
+        """One interval: read the world, decide, settle. What fails is said, and stops nothing else."""
         for feed in self.feeds:
-            try:
-                heard = await feed.read(now)
-                self.store.append(heard)
-            except (OSError, ValueError) as error:
-                log.warning("feed %s: %s", type(feed).__name__, error)
-            else:
-                await self._tell_surroundings(heard)
-        await self.controller.step(now)
-        self.settler.step(now)
+            name = type(feed).__name__
+            with self.registry.attempt(f"feed {name}", "reads the outside world"):
+                await self._read(feed, name, now)
+        await self._decide(now)
+        with self.registry.attempt("settle", "settles each hour"):
+            self.settler.step(now)
+
+    async def _read(self, feed: Feed, name: str, now: datetime) -> None:
+        """A source that is away or answers nonsense is normal: its age says so on the page."""
+        try:
+            heard = await feed.read(now)
+            self.store.append(heard)
+        except (OSError, ValueError) as error:
+            log.warning("feed %s: %s", name, error)
+        else:
+            await self._tell_surroundings(heard)
+
+    async def _decide(self, now: datetime) -> None:
+        with self.registry.attempt("decide", "decides what each site does"):
+            await self.controller.step(now)
 
     async def ingest(self, subject: str, data: bytes) -> bytes:
         """Append a pushed batch; the answer says that it is on disk, or why it is not."""
@@ -168,7 +193,7 @@ class Core:
         for one in urgent:
             await self.link.publish(f"command.{one.site_id}", records.encode(one))
         if urgent:
-            await self.controller.step(self.clock.now())
+            await self._decide(self.clock.now())
 
 
 def dispatch_settings(config: Config) -> Settings:

@@ -14,6 +14,7 @@ from tieline.config import Config
 from tieline.gateway.serve import serve
 from tieline.gateway.settings import Engine, Key, Limits, Model, Rental, Settings, Tenant, hash_key
 from tieline.link import LateLink
+from tieline.tasks import Registry
 
 Ready = Callable[[str], None]
 
@@ -21,13 +22,14 @@ Ready = Callable[[str], None]
 FIRST_REPLICA_S = 30.0
 
 
-async def run(runtime: Runtime, ready: Ready) -> None:
+async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Serves until cancelled; what runs then is ended by the supervisor's grace."""
     settings = settings_of(runtime.load_config(), runtime)
     link = LateLink(runtime.link_url, "gateway", runtime.link_token)
     opened = asyncio.Event()
+    data = runtime.data / "gateway"
     serving = asyncio.create_task(
-        serve(settings, runtime.clock, runtime.data / "gateway", link=link, started=lambda _: opened.set())
+        serve(settings, runtime.clock, data, link=link, started=lambda _: opened.set(), registry=registry)
     )
     try:
         await asyncio.wait({serving, asyncio.create_task(opened.wait())}, return_when=asyncio.FIRST_COMPLETED)

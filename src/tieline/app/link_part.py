@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tieline.app.runtime import Runtime, write_private
 from tieline.link import NatsLink
+from tieline.tasks import Registry
 
 Ready = Callable[[str], None]
 
@@ -19,7 +20,7 @@ Ready = Callable[[str], None]
 MAX_PAYLOAD_BYTES, MAX_CONNECTIONS = 8 << 20, 256
 
 
-async def run(runtime: Runtime, ready: Ready) -> None:
+async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Runs until cancelled; returns (and so is restarted) when the server dies."""
     host, _, port = runtime.link_url.removeprefix("nats://").partition(":")
     config = runtime.data / "run" / "nats.conf"

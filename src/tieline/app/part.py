@@ -1,6 +1,7 @@
 """One part in its own process: `python -m tieline.app.part NAME RUNTIME.json`.
 
-Says `@ready` when it serves and `@beat` every two seconds after; ends when its standard input does, which is
+Says `@ready` when it serves, `@beat` every second after, and `@ill` with the cause while one of its tasks is not
+well; ends when its standard input does, which is
 when the supervisor ends. Logs are JSON lines on standard error, without prompts and without secrets.
 """
 
@@ -21,12 +22,13 @@ from pathlib import Path
 
 from tieline.app.runtime import Runtime
 from tieline.clock import wall_now
+from tieline.tasks import Registry
 
-BEAT_S = 2.0
+BEAT_S = 1.0
 # A part that does not end by itself this long after being asked is ended.
 GRACE_S = 2.5
 
-# name -> module with `async def run(runtime, ready)`; imported only in the process that runs it.
+# name -> module with `async def run(runtime, ready, registry)`; imported only in the process that runs it.
 PARTS = {
     "link": "tieline.app.link_part",
     "core": "tieline.app.core_part",
@@ -37,7 +39,7 @@ PARTS = {
 }
 
 Ready = Callable[[str], None]
-Run = Callable[[Runtime, Ready], Awaitable[None]]
+Run = Callable[[Runtime, Ready, Registry], Awaitable[None]]
 
 
 class JsonLines(logging.Formatter):
@@ -81,8 +83,13 @@ async def _serve(run: Run, runtime: Runtime) -> int:
         gc.freeze()  # what is alive now lives as long as the part; collections need not look at it again
         print(f"@ready {detail}", flush=True)
 
+    def changed() -> None:
+        lines = [trouble.line.replace("\n", " ") for trouble in registry.troubles]
+        print(f"@ill {'; '.join(lines)}" if lines else "@well", flush=True)
+
+    registry = Registry(changed)
     beat = asyncio.create_task(_beat())
-    work = asyncio.ensure_future(run(runtime, ready))
+    work = asyncio.ensure_future(run(runtime, ready, registry))
     stopped = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
     code = 0
@@ -95,6 +102,8 @@ async def _serve(run: Run, runtime: Runtime) -> int:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError, TimeoutError, Exception):
             await asyncio.wait_for(work, GRACE_S)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(registry.close(), 0.5)
     beat.cancel()
     return code
 

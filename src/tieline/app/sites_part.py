@@ -15,11 +15,12 @@ from tieline.edge.sites import DeviceFactory, MeterFactory, run_sites
 from tieline.edge.surroundings import Surroundings
 from tieline.fleet import NodeGroup, RigGroup, Site
 from tieline.sim.devices import ModelledFleet
+from tieline.tasks import Registry
 
 Ready = Callable[[str], None]
 
 
-async def run(runtime: Runtime, ready: Ready) -> None:
+async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Runs until cancelled."""
     config = runtime.load_config()
     device, meter = modelled(config)
@@ -33,6 +34,7 @@ async def run(runtime: Runtime, ready: Ready) -> None:
         device,
         ready,
         meter,
+        registry,
     )
 
 

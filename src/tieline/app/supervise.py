@@ -1,9 +1,9 @@
 """Keeps the parts of the platform running: starts them, notices when one dies or stalls, mends it, stops all.
 
-A part is one process. It says `@ready` and then `@beat` every two seconds on its standard output; its
-standard input is a pipe from here, so that it ends when this process does, however this process ends. What it
-writes to standard error goes to a rotating log. Parts live in process groups of their own: ending a part ends
-what it started.
+A part is one process. It says `@ready` and then `@beat` every second on its standard output, `@ill` with the cause
+when one of its tasks is not well, `@well` when all are again; its standard input is a pipe from here, so that it
+ends when this process does, however this process ends. What it writes to standard error goes to a rotating log.
+Parts live in process groups of their own: ending a part ends what it started.
 """
 
 from __future__ import annotations
@@ -30,16 +30,23 @@ from tieline.clock import wall_now
 # A part that has not said a word for this long is taken for hung: the longest pause seen in a healthy part on
 # a loaded two-core machine was about 4 s.
 STALL_S = 20.0
+# ... and for not well before that.
+SILENT_S = 5.0
 # Starting includes imports, opening data and loading a model.
 START_S = 90.0
 # First restart at once, then slower; after MANY in WINDOW_S it is tried once a minute and shown as failed.
 BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 MANY, WINDOW_S, SLOW_RETRY_S = 10, 300.0, 60.0
+# A part that has ended more than once within WINDOW_S is called ready only after it has served this long: one that
+# dies a second after each start is not well, however often it says that it is ready.
+STEADY_S = 5.0
 STOP_S = 3.0
 LAST_WORDS_S = 0.5
 LOG_BYTES, LOG_FILES = 2_000_000, 2
+# One line of a part's own troubles.
+MAX_ILL = 600
 
-State = Literal["starting", "ready", "restarting", "failed", "stopped"]
+State = Literal["starting", "ready", "unwell", "restarting", "failed", "stopped"]
 
 
 class PartStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +71,12 @@ class Part:
     restarts: int = 0
     since: datetime = field(default_factory=wall_now)
     detail: str = ""
+    served: str = ""  # what it said when it was ready
     last_word: float = 0.0
+    serving_since: float | None = None  # when it last said that it serves
+    ill: str = ""  # what it says of its own tasks
+    silent: bool = False
+    shaky: bool = False  # ended more than once of late
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=5))
 
     @property
@@ -88,6 +100,11 @@ class Supervisor:
     @property
     def ready(self) -> bool:
         return all(part.state == "ready" for part in self.parts)
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Parts that are not well, each with why."""
+        return {p.name: f"{p.state}: {p.detail}" if p.detail else p.state for p in self.parts if p.state != "ready"}
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._keep(part), name=part.name) for part in self.parts]
@@ -137,6 +154,8 @@ class Supervisor:
         starts: deque[float] = deque(maxlen=MANY)
         while True:
             starts.append(loop.time())
+            part.shaky = len(starts) > 2 and loop.time() - starts[-3] < WINDOW_S
+            part.serving_since, part.ill, part.silent = None, "", False
             self._set(part, "starting" if part.restarts == 0 else "restarting")
             try:
                 code = await self._run_once(part, logger)
@@ -183,16 +202,44 @@ class Supervisor:
         assert process.stdout is not None
         while line := await process.stdout.readline():
             part.last_word = asyncio.get_running_loop().time()
-            if line.startswith(b"@ready") and part.state != "ready":
-                part.detail = line[6:].decode(errors="replace").strip()
-                self._set(part, "ready")
+            part.silent = False
+            word, _, said = line.decode(errors="replace").strip().partition(" ")
+            if word == "@ready":
+                part.serving_since, part.served = part.last_word, said
+            elif word in ("@ill", "@well"):
+                part.ill = said[:MAX_ILL] if word == "@ill" else ""
+            self._judge(part)
+
+    def _judge(self, part: Part) -> None:
+        """What a part that runs is now, by what it has said."""
+        if part.serving_since is None:
+            return
+        if part.silent:
+            state: State = "unwell"
+            detail = f"silent for more than {SILENT_S:.0f} s"
+        elif part.ill:
+            state, detail = "unwell", part.ill
+        elif part.shaky and part.last_word - part.serving_since < STEADY_S:
+            return  # still "restarting", with why it last ended
+        else:
+            state, detail = "ready", part.served
+        changed = part.detail != detail
+        part.detail = detail
+        if part.state != state:
+            self._set(part, state)
+        elif changed:
+            self._on_change()
 
     async def _watch_stall(self, part: Part, process: asyncio.subprocess.Process) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(1.0)
-            allowed = STALL_S if part.state == "ready" else START_S
-            if loop.time() - part.last_word > allowed:
+            quiet = loop.time() - part.last_word
+            allowed = START_S if part.serving_since is None else STALL_S
+            if quiet > SILENT_S and part.serving_since is not None and not part.silent:
+                part.silent = True
+                self._judge(part)
+            if quiet > allowed:
                 part.last_lines.append(f"silent for {allowed:.0f} s")
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()

@@ -197,8 +197,9 @@ def make_demo_key(data: Path) -> str:
 async def _announce(supervisor: Supervisor, runtime: Runtime, started: float, say: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     if not await supervisor.wait_ready(READY_S):
-        broken = [f"{p.name}: {p.detail or p.state}" for p in supervisor.parts if p.state != "ready"]
+        broken = [f"{name}: {why}" for name, why in supervisor.troubles.items()]
         say("Not ready: " + "; ".join(broken) + f". Logs: {runtime.data / 'run' / 'logs'}")
+        await _tell_changes(supervisor, runtime, say)
         return
     key = runtime.demo_key or ""
     engine = runtime.load_config().engine_model
@@ -213,6 +214,24 @@ async def _announce(supervisor: Supervisor, runtime: Runtime, started: float, sa
         "-H 'Content-Type: application/json' "
         f'-d \'{{"model":"{model}","messages":[{{"role":"user","content":"What is hashprice?"}}]}}\'\n'
     )
+    await _tell_changes(supervisor, runtime, say)
+
+
+async def _tell_changes(supervisor: Supervisor, runtime: Runtime, say: Callable[[str], None]) -> None:
+    """For ever: a line when a part is not well any more, with its cause, and one when all are again."""
+    told = {part.name for part in supervisor.parts if part.state != "ready"}
+    while True:
+        await asyncio.sleep(0.5)
+        troubles = supervisor.troubles
+        if set(troubles) == told:
+            continue
+        told = set(troubles)
+        at = wall_now().strftime("%H:%M:%S")
+        if told:
+            words = "; ".join(f"{name}: {why}" for name, why in troubles.items())
+            say(f"{at} UTC  Not well: {words}. Logs: {runtime.data / 'run' / 'logs'}")
+        else:
+            say(f"{at} UTC  All parts are well again.")
 
 
 def _state(runtime: Runtime, supervisor: Supervisor) -> State:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 from tieline.app.runtime import Runtime
 from tieline.sim.luxos import FakeRigs
+from tieline.tasks import Registry
 
 Ready = Callable[[str], None]
 
 
-async def run(runtime: Runtime, ready: Ready) -> None:
+async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Serves every rig group with `hardware = "fake"` until cancelled. Where the system has one loopback address
     only, as many stand as it has, and the part's line says so."""
     groups = [

@@ -33,6 +33,7 @@ from tieline.fleet import Fleet
 from tieline.link import Link, LinkDownError
 from tieline.records import AnyRecord
 from tieline.store import Store, StoreError
+from tieline.tasks import Registry
 
 F = TypeVar("F")
 Info = Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None
@@ -53,14 +54,15 @@ def make_app(
     tokens: Mapping[str, str] | None = None,
     disclosures: Callable[[], Book] = shipped_book,
     tenants: Sequence[Tenant] = (),
+    registry: Registry | None = None,
 ) -> Starlette:
     """`store` is opened read-only. `info` (a mapping, or a function that gives one when asked) may have
     `parts` [{"name", "ok", "detail"}], `note` and `version`. `tokens` maps an operator's name to the SHA-256
     of their token; without it only this machine is answered. `disclosures` gives the book of published facts.
-    `tenants` are shown with their limits and budgets.
+    `tenants` are shown with their limits and budgets. `registry` keeps the console's long-lived tasks.
     """
     keys = Keys(tokens or {})
-    hub = Hub(store, fleet, clock, link, _told(info), tenants)
+    hub = Hub(store, fleet, clock, link, _told(info), tenants, registry)
     published = Published(disclosures)
     room = Room(hub, chat.Chat(gateway_url, demo_key if gateway_url else None), keys, Doorway(gateway_url), tenants)
 
@@ -126,13 +128,17 @@ class Room:
         return page.document()
 
     async def healthz(self, request: Request) -> Response:
+        parts = self.hub.parts()
+        ill = [f"{part['name']}: {part['detail']}" for part in parts if not part["ok"]]
         return _json(
             {
-                "ok": self.hub.store_error is None,
+                "ok": not ill,
+                "troubles": ill,
                 "seq": self.hub.fold.seq,
                 "caught_up": self.hub.caught_up,
                 "readers": self.hub.readers,
-            }
+            },
+            503 if ill else 200,
         )
 
     async def overview(self, request: Request) -> Response:

@@ -28,6 +28,7 @@ from tieline.fleet import Fleet
 from tieline.link import Link
 from tieline.records import NetworkTick, WeatherTick
 from tieline.store import Store, StoreError
+from tieline.tasks import Registry, beat
 
 T = TypeVar("T")
 Info = Callable[[], dict[str, Any]]
@@ -41,6 +42,10 @@ TELL_S = 2.0
 MARKETS_S = 10.0
 # The month takes at most one part in thirty of a core, and is at most this old where nothing moves.
 MONTH_S, MONTH_SHARE = 10.0, 30.0
+# A chunk of records takes milliseconds; a store that has not answered by then does not.
+READ_S = 30.0
+# The first fold of a month of many records, with the pause that follows it.
+FOLD_S = 3_600.0
 # A live reading older than this (wall clock) is no longer live, whatever the world's speed.
 LIVE_FOR_S = 15.0
 # A reader is told every two seconds; one that has not read for half a minute has gone to sleep.
@@ -55,8 +60,16 @@ class Hub:
     """Keeps the fold, and tells readers what changed."""
 
     def __init__(
-        self, store: Store, fleet: Fleet, clock: Clock, link: Link | None, info: Info, tenants: Sequence[Tenant] = ()
+        self,
+        store: Store,
+        fleet: Fleet,
+        clock: Clock,
+        link: Link | None,
+        info: Info,
+        tenants: Sequence[Tenant] = (),
+        registry: Registry | None = None,
     ) -> None:
+        self.registry = registry or Registry()
         self.store, self.fleet, self.clock, self.link, self.info = store, fleet, clock, link, info
         self.tenants = tenants
         self.fold = Fold(fleet)
@@ -68,7 +81,6 @@ class Hub:
         self._live_at: dict[str, float] = {}
         self._readers: set[asyncio.Queue[bytes]] = set()
         self._store_lock = threading.Lock()
-        self._tasks: list[asyncio.Task[None]] = []
         self._page: tuple[float, bytes, bytes] | None = None
         self._told_decision = 0
         self._told_series: datetime | None = None
@@ -76,18 +88,15 @@ class Hub:
         self._markets_made: tuple[float, dict[str, Any]] | None = None
 
     async def start(self) -> None:
-        self._tasks = [
-            asyncio.create_task(self._follow_store(), name="console-store"),
-            asyncio.create_task(self._tell(), name="console-tell"),
-            asyncio.create_task(self._keep_month(), name="console-month"),
-        ]
+        self.registry.keep("page's records", "folds the records that pages show", self._follow_store)
+        self.registry.keep("page's news", "tells open pages what changed", self._tell)
+        self.registry.keep("page's month", "folds the running month", self._keep_month)
         if self.link is not None:
-            self._tasks.append(asyncio.create_task(self._follow_live(self.link), name="console-live"))
+            link = self.link
+            self.registry.keep("live readings", "hears the sites' readings", lambda: self._follow_live(link))
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.registry.close()
         for queue in self._readers:
             _put(queue, b"")
 
@@ -147,6 +156,7 @@ class Hub:
         after = await self._prime()
         first, behind = after, True
         while True:
+            beat(READ_S)
             try:
                 page = await self.read(lambda s, a=after: s.follow(a, CHUNK))  # type: ignore[misc]
                 if behind:
@@ -204,6 +214,7 @@ class Hub:
     async def _keep_month(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            beat(FOLD_S)
             if self.caught_up < 1.0:
                 await asyncio.sleep(0.25)
                 continue
@@ -218,6 +229,7 @@ class Hub:
 
     async def _tell(self) -> None:
         while True:
+            beat(TELL_S + READ_S)
             await asyncio.sleep(TELL_S)
             if self._readers:
                 self._publish("now", self._news())
@@ -258,9 +270,16 @@ class Hub:
 
     def _info(self) -> dict[str, Any]:
         info = dict(self.info())
+        mine = [{"name": t.name, "ok": False, "detail": t.line} for t in self.registry.troubles]
+        info["parts"] = [*info.get("parts", []), *mine]
         if self.store_error is not None:
             info["parts"] = [*info.get("parts", []), {"name": "store", "ok": False, "detail": self.store_error}]
         return info
+
+    def parts(self) -> list[dict[str, Any]]:
+        """The platform's parts, and what of the console itself is not well: {"name", "ok", "detail"}."""
+        parts: list[dict[str, Any]] = self._info().get("parts", [])
+        return parts
 
     def _publish(self, event: str, data: object) -> None:
         if not self._readers:

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -31,6 +32,7 @@ from tieline.fleet.sites import NodeGroup, RigGroup, Site
 from tieline.link import Link, LinkDownError, NatsLink
 from tieline.records import decode, decode_batch
 from tieline.store.outbox import Outbox
+from tieline.tasks import Registry, beat
 
 log = logging.getLogger("tieline.edge")
 
@@ -38,6 +40,8 @@ log = logging.getLogger("tieline.edge")
 # be more than four steps a second.
 STEP_S, WORLD_STEP_S, FASTEST_S = 2.0, 60.0, 0.25
 POLLS_S = 2.5
+# A step waits for its devices for a few seconds at most; one that takes this long stands still.
+STEP_TAKES_S = 60.0
 ASK_EVERY_S, ASK_TIMEOUT_S = 2.0, 3.0
 # Plans and commands are a few KB; what is larger is not one.
 MAX_MESSAGE = 1_000_000
@@ -56,6 +60,7 @@ async def run_sites(
     device_factory: DeviceFactory | None = None,
     ready: Callable[[str], None] | None = None,
     meter_factory: MeterFactory | None = None,
+    registry: Registry | None = None,
 ) -> None:
     """Until cancelled. Raises LinkDownError where the link is not there at the start."""
     link = await NatsLink.connect(link_url, "sites", token)
@@ -63,6 +68,7 @@ async def run_sites(
     every = step_length(clock)
     agents: list[Agent] = []
     replicas: list[Replicas] = []
+    registry = registry or Registry()
     spec = engine_spec(config, gguf_path)
     try:
         for site in config.fleet.sites:
@@ -72,17 +78,17 @@ async def run_sites(
             )
             agents.append(agent)
             replicas.extend(own)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_follow_surroundings(link, surroundings))
-            for agent in agents:
-                tasks.create_task(run_agent(agent, clock, every))
-            for group in replicas:
-                for one in group.replicas:
-                    tasks.create_task(one.run())
-            if ready is not None:
-                count = sum(len(group.replicas) for group in replicas)
-                ready(f"{len(agents)} sites, {count} real replicas")
+        registry.keep("surroundings", "hears weather and demand", lambda: _follow_surroundings(link, surroundings))
+        for agent in agents:
+            keep_agent(registry, agent, clock, every)
+        real = [one for group in replicas for one in group.replicas]
+        for one in real:
+            registry.keep(f"replica {one.replica_id}", "runs a model server", one.run)
+        if ready is not None:
+            ready(f"{len(agents)} sites, {len(real)} real replicas")
+        await asyncio.Event().wait()
     finally:
+        await registry.close()
         for agent in agents:
             await agent.close()
         await link.close()
@@ -167,21 +173,22 @@ def engine_spec(config: Config, gguf_path: Path | None) -> EngineSpec:
     )
 
 
-async def run_agent(agent: Agent, clock: Clock, every: timedelta) -> None:
-    """All that one agent does, until cancelled."""
-    site_id = agent.site.id
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_steps(agent, clock, every))
-        tasks.create_task(push_always(agent.link, site_id, agent.outbox))
-        tasks.create_task(_follow_orders(agent, clock, f"plan.{site_id}"))
-        tasks.create_task(_follow_orders(agent, clock, f"command.{site_id}"))
-        tasks.create_task(_ask(agent, clock))
+def keep_agent(registry: Registry, agent: Agent, clock: Clock, every: timedelta) -> None:
+    """All that one agent does: each task by itself, so that one that ends takes no other with it."""
+    site, link = agent.site.id, agent.link
+    registry.keep(f"{site} steps", "reads and sets the site's devices", lambda: _steps(agent, clock, every))
+    registry.keep(f"{site} outbox", "sends records to the core", lambda: push_always(link, site, agent.outbox))
+    for what in ("plan", "command"):
+        subject = f"{what}.{site}"
+        registry.keep(f"{site} {what}s", f"hears its {what}s", partial(_follow_orders, agent, clock, subject))
+    registry.keep(f"{site} asks", "asks for its plan and standing orders", lambda: _ask(agent, clock))
 
 
 async def _steps(agent: Agent, clock: Clock, every: timedelta) -> None:
     """A step at each boundary, and at once when an order arrives."""
     while True:
         boundary = Interval.holding(clock.now(), every).end
+        beat((boundary - clock.now()).total_seconds() / getattr(clock, "speed", 1.0) + STEP_TAKES_S)
         tick = asyncio.ensure_future(clock.sleep_until(boundary))
         order = asyncio.ensure_future(agent.awake.wait())
         try:
@@ -190,6 +197,7 @@ async def _steps(agent: Agent, clock: Clock, every: timedelta) -> None:
             tick.cancel()
             order.cancel()
         agent.awake.clear()
+        beat(STEP_TAKES_S)
         try:
             await agent.step(clock.now())
         except Exception:  # one failed step must not leave a site without its reflex: log it and go on

@@ -230,8 +230,11 @@ class Paths:
         head_only = head.method == "HEAD"
         if path == "/healthz":
             ready = any(b.state is State.READY for b in svc.backends.values())
-            body = _encode({"ok": not svc.draining, "ready": ready, "replicas": svc.replicas(brief=True)})
-            door.answer(503 if svc.draining else 200, JSON_HEADERS, body, head_only=head_only)
+            troubles = svc.troubles()
+            well = not (svc.draining or troubles)
+            told = {"ok": well, "ready": ready, "troubles": len(troubles), "replicas": svc.replicas(brief=True)}
+            # A balancer takes out who says 503: a gateway with a sick task of another kind goes on serving.
+            door.answer(503 if svc.draining else 200, JSON_HEADERS, _encode(told), head_only=head_only)
             return
         if path == "/openapi.json":
             door.answer(200, JSON_HEADERS, self._openapi, head_only=head_only)

@@ -15,6 +15,7 @@ import ssl
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,7 @@ from tieline.gateway.wire.upstream import Backend, call
 from tieline.link import Link
 from tieline.records import Instruction, Plan, ReplicaState
 from tieline.store import Spool
+from tieline.tasks import Registry, beat
 
 log = logging.getLogger("tieline.gateway")
 
@@ -53,6 +55,8 @@ ASK_SITE_S: Final = 2.0
 DRAIN_S: Final = 30.0
 # Usage rows kept by a gateway that has no store to send them to.
 ALONE_KEEPS: Final = 1_000_000
+# What is done every second and takes this long stands still.
+STILL_S: Final = 15.0
 
 
 class _ModelEntry(msgspec.Struct):
@@ -80,6 +84,7 @@ async def serve(
     drain_s: float = DRAIN_S,
     coordinator: Path | Remote | None = None,
     shared: Path | None = None,
+    registry: Registry | None = None,
 ) -> None:
     """Serve until `stop` is set, then let what runs end. `started` is told the base URL once it answers.
 
@@ -121,34 +126,34 @@ async def serve(
     def door() -> Door:
         return Door(svc, paths.route)
 
-    tasks = []
+    kept = registry or Registry()
+    svc.troubles = lambda: [trouble.line for trouble in kept.troubles]
     if coordinator is not None:
         name = data.name if isinstance(coordinator, Path) else identity(data)
         leases = LeaseClient(coordinator, name, svc.book, spool, svc.abandon_budgeted)
         svc.leases = leases
-        tasks.append(loop.create_task(leases.run()))
+        kept.keep("budgets", "shares budgets with other processes", leases.run)
         await leases.joined()
     if sock is not None:
         server = await loop.create_server(door, sock=sock, ssl=tls, backlog=4096)
     else:
         server = await loop.create_server(door, settings.host, settings.port, ssl=tls, backlog=4096)
-    tasks += [
-        loop.create_task(svc.tick_for_ever()),
-        loop.create_task(desk.runner.run()),
-        loop.create_task(_every_second(svc, admin)),
-        *(loop.create_task(_watch(svc, backend)) for backend in list(svc.backends.values())),
-    ]
+    kept.keep("tick", "the clocks of every request", svc.tick_for_ever)
+    kept.keep("batches", "carries batches out", desk.runner.run)
+    kept.keep("seconds", "slow clients, new keys, a disk that was full", lambda: _every_second(svc, admin))
+    for backend in list(svc.backends.values()):
+        kept.keep(f"engine {backend.id}", "asks an engine whether it is well", partial(_watch, svc, backend))
     if link is not None:
         snapshot = Snapshot(data / "replicas.json")
         restore(svc, snapshot)
-        tasks.append(loop.create_task(vouch_for_ever(svc, snapshot)))
-        tasks.append(loop.create_task(_follow(svc, link, "replica.>")))
-        tasks.append(loop.create_task(_follow(svc, link, "plan.>")))
-        tasks.append(loop.create_task(_follow(svc, link, "command.>")))
-        tasks.append(loop.create_task(_catch_up(svc, link)))
-        tasks.append(loop.create_task(svc.meter.push_for_ever(link, origin)))
-        owed = owed_work.tell_for_ever(desk.runner.waiting, desk.runner.per_line, link, origin, clock)
-        tasks.append(loop.create_task(owed))
+        there, runner, meter = link, desk.runner, svc.meter
+        kept.keep("replica snapshot", "keeps the replica table on disk", lambda: vouch_for_ever(svc, snapshot))
+        for subject in ("replica.>", "plan.>", "command.>"):
+            kept.keep(f"hears {subject}", "what sites and the core say", partial(_follow, svc, link, subject))
+        kept.keep("catch up", "asks what was said before", lambda: _catch_up(svc, there))
+        kept.keep("usage", "sends usage to the core", lambda: meter.push_for_ever(there, origin))
+        tell = partial(owed_work.tell_for_ever, runner.waiting, runner.per_line, link, origin, clock)
+        kept.keep("backlog", "tells dispatch what batch work is owed", tell)
     port = server.sockets[0].getsockname()[1]
     scheme = "https" if tls is not None else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -163,8 +168,7 @@ async def serve(
         desk.runner.stop()
         await _drain(svc, server, drain_s)
     finally:
-        for task in tasks:
-            task.cancel()
+        await kept.close()
         svc.close()
         for one in list(svc.doors):
             if one.transport is not None:
@@ -206,6 +210,7 @@ async def _drain(svc: Service, server: asyncio.Server, drain_s: float) -> None:
 async def _every_second(svc: Service, admin: Admin) -> None:
     """Slow clients, idle connections, keys that another process made, a disk that was full."""
     while True:
+        beat(STILL_S)
         await asyncio.sleep(1.0)
         now = svc.loop.time()
         for door in list(svc.doors):

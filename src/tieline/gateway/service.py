@@ -36,11 +36,14 @@ from tieline.gateway.wire.client import Door
 from tieline.gateway.wire.upstream import Backend
 from tieline.records import Instruction, Plan, ReplicaState
 from tieline.store import Spool, StoreError
+from tieline.tasks import beat
 
 if TYPE_CHECKING:
     from tieline.gateway.metering.traces import Traces
 
 TICK_S: Final = 0.1
+# A tick takes milliseconds; one that is not over by then stands still.
+STILL_S: Final = 5.0
 # The last three digits of an id.
 _LOW: Final = tuple(f"{number:03x}" for number in range(4_096))
 # A few streams may always fail over at once, whatever the share: with ten live, 10 % would be one.
@@ -103,6 +106,7 @@ class Service:
         self.kept_bytes = 0
         self.leases: Leases | None = None
         self.traces: Traces | None = None
+        self.troubles: Callable[[], list[str]] = list  # of the process's long-lived tasks
         self.exchange: type[Exchange] = Exchange  # the traced kind where traces are on: the usual one pays nothing
         self.power = power.Power()
         self.rented = rent.Meter()
@@ -335,6 +339,7 @@ class Service:
 
     async def tick_for_ever(self) -> None:
         while True:
+            beat(STILL_S)
             await asyncio.sleep(TICK_S)
             self.tick(self.loop.time())
 
