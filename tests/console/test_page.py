@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -48,6 +49,12 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def url(world: ModuleType, fleet: Fleet, filled: Path) -> Iterator[str]:
+    with served(world, fleet, filled) as (url, _):
+        yield url
+
+
+@contextlib.contextmanager
+def served(world: ModuleType, fleet: Fleet, filled: Path) -> Iterator[tuple[str, uvicorn.Server]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -60,7 +67,7 @@ def url(world: ModuleType, fleet: Fleet, filled: Path) -> Iterator[str]:
     thread.start()
     while not server.started:
         thread.join(0.02)
-    yield f"http://127.0.0.1:{port}"
+    yield f"http://127.0.0.1:{port}", server
     server.should_exit = True
     thread.join(5)
     store.close()
@@ -134,6 +141,21 @@ def test_a_number_opens_to_records_and_a_record_has_an_address(browser: Any, url
     assert visit.text("h1") == f"Record {link.rsplit('/', 1)[1]}"
     assert visit.said == []
     visit.context.close()
+
+
+def test_without_news_the_page_takes_back_that_all_is_well(
+    browser: Any, world: ModuleType, fleet: Fleet, filled: Path
+) -> None:
+    with served(world, fleet, filled) as (url, server):
+        visit = Visit(browser, url, "/")
+        visit.page.wait_for_selector(".attention .lead:has-text('need')")
+        assert "Unknown" not in visit.text(".attention")
+        server.should_exit = server.force_exit = True
+        unknown = ".attention .lead:has-text('Unknown whether anything needs you')"
+        visit.page.wait_for_selector(unknown, timeout=8_000)
+        assert "parts unknown" in visit.text(".parts summary")
+        assert "no news for" in visit.text(".conn")
+        visit.context.close()
 
 
 def test_the_map_is_worked_by_keyboard(browser: Any, url: str) -> None:

@@ -55,7 +55,7 @@ export function overviewPage(root: HTMLElement, open: (path: string) => void): (
 
   const stop = feed.follow((o, fresh) => {
     const all = fresh.has("all");
-    if (all || fresh.has("attention") || fresh.has("parts")) attention.update(o);
+    if (all || fresh.has("attention") || fresh.has("parts") || fresh.has("silence") || fresh.has("connection")) attention.update(o);
     if (all || fresh.has("keys") || fresh.has("month")) keys.update(o);
     if (all || fresh.has("sites")) map.update(o);
     if (all || fresh.has("decisions")) decisions.update(o);
