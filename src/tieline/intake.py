@@ -1,0 +1,197 @@
+"""What may come in at all: bytes of strangers become values here, or a `Refused` that says which and why.
+
+Engines, sites, partners, browsers, files and clocks are strangers. Two things keep them out: types that cannot
+hold a bad value (a time has a zone, a number is finite and within its unit's bounds, a text has a length), and
+`read`, which turns whatever a decoder may throw at any bytes into one exception.
+
+Knows no record and no wire. Bounds are far outside what happens and well inside what arithmetic survives: their
+job is to stop nonsense, not to judge a reading.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+T = TypeVar("T")
+
+# A message over the link; NATS takes 1 MB unless told otherwise.
+MAX_MESSAGE = 1_000_000
+# How far a sender's clock may be ahead of ours: NTP keeps seconds, and a machine without it drifts minutes a month.
+CLOCK_AHEAD = timedelta(minutes=5)
+# Moments that adding a few centuries to, or turning into another zone, cannot push off the calendar.
+FIRST_MOMENT, LAST_MOMENT = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+
+class Refused(ValueError):  # noqa: N818 - the word of the whole house for what is not let in
+    """What came is not let in; `field` is where (empty: the whole), `why` says what is wrong with it."""
+
+    def __init__(self, why: str, field: str = "") -> None:
+        self.why, self.field = why, field
+        super().__init__(f"{field}: {why}" if field else why)
+
+
+class Within(NamedTuple):
+    """Marks a type whose values are checked by `check` when a struct is made: msgspec bounds no times or decimals."""
+
+    check: Callable[[Any], str | None]
+
+
+def _moment(value: datetime) -> str | None:
+    if value.tzinfo is None:
+        return "has no zone"
+    if not FIRST_MOMENT <= value <= LAST_MOMENT:
+        return f"{value.isoformat()} is not a time to reckon with"
+    return None
+
+
+def _money(value: Decimal) -> str | None:
+    """Finite, at most 1e15, at most 20 places: what is exact can be added up without growing without end."""
+    if not value.is_finite():
+        return f"{value} is not a number"
+    if not -20 <= int(value.as_tuple().exponent) <= 15 or abs(value) > 10**15:
+        return f"{value:.3e} is out of bounds"
+    return None
+
+
+# --- types that cannot hold a bad value -------------------------------------------------
+
+Time = Annotated[datetime, Meta(tz=True)]
+# A time that is reckoned with (an end, a deadline), so that no sum with it may leave the calendar.
+Moment = Annotated[datetime, Meta(tz=True), Within(_moment)]
+Money = Annotated[Decimal, Within(_money)]
+
+# What identifies something. The alphabet is checked at the gate (`spelt`), the length by the type.
+Id = Annotated[str, Meta(min_length=1, max_length=200)]
+# A word of a link's subject: a site's id, one alphabet with the configuration's.
+Word = Annotated[str, Meta(min_length=1, max_length=63)]
+# A name for people that is part of a key: anything that prints, but no bar, which joins the parts of keys.
+Label = Annotated[str, Meta(max_length=2000)]
+Text = Annotated[str, Meta(max_length=100_000)]
+
+Watts = Annotated[float, Meta(ge=-1e12, le=1e12)]
+WattHours = Annotated[float, Meta(ge=-1e15, le=1e15)]
+WholeWattHours = Annotated[int, Meta(ge=-(10**15), le=10**15)]
+UsdPerMwh = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Usd = Annotated[float, Meta(ge=-1e12, le=1e12)]
+NanoUsd = Annotated[int, Meta(ge=-(10**18), le=10**18)]
+Celsius = Annotated[float, Meta(ge=-273.15, le=1000)]
+Hashrate = Annotated[float, Meta(ge=0, le=1e27)]
+Difficulty = Annotated[float, Meta(ge=0, le=1e24)]
+Sats = Annotated[int, Meta(ge=-21 * 10**14, le=21 * 10**14)]
+Btc = Annotated[float, Meta(ge=0, le=21e6)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Factor = Annotated[float, Meta(ge=0, le=1e6)]
+Rate = Annotated[float, Meta(ge=0, le=1e15)]
+Figure = Annotated[float, Meta(ge=-1e15, le=1e15)]
+Milliseconds = Annotated[float, Meta(ge=0, le=1e12)]
+# Ten years: a span of an interval, a bill or a contract's notice.
+Seconds = Annotated[int, Meta(ge=0, le=320_000_000)]
+Count = Annotated[int, Meta(ge=0, le=10**15)]
+Small = Annotated[int, Meta(ge=0, le=1_000_000)]
+Status = Annotated[int, Meta(ge=0, le=999)]
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*")
+_WORD = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_LABEL = re.compile(r"[^|\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*")
+_ALPHABETS: dict[object, tuple[re.Pattern[str], str]] = {
+    Id: (_ID, "letters, digits and . _ : @ + -"),
+    Word: (_WORD, "lower-case letters, digits, _ and -"),
+    Label: (_LABEL, "anything that prints, except |"),
+}
+
+
+def spelt(kind: object, value: str) -> str | None:
+    """What is wrong with the spelling of an `Id`, a `Word` or a `Label`; None: nothing."""
+    alphabet = _ALPHABETS.get(kind)
+    if alphabet is None or alphabet[0].fullmatch(value):
+        return None
+    return f"{value[:60]!r} is no name; use {alphabet[1]}"
+
+
+def parts(kind: object) -> Iterator[object]:
+    """The members of a union type, else the type itself."""
+    if get_origin(kind) is None or hasattr(kind, "__metadata__") or not _is_union(kind):
+        yield kind
+    else:
+        for one in get_args(kind):
+            yield from parts(one)
+
+
+def _is_union(kind: object) -> bool:
+    return type(kind).__name__ in ("Union", "UnionType", "_UnionGenericAlias")
+
+
+# --- bytes -----------------------------------------------------------------------------
+
+
+def read(data: bytes | str, decode: Callable[[bytes | str], T], most: int = MAX_MESSAGE) -> T:
+    """What `decode` makes of bytes of a stranger. Raises Refused, and nothing else, whatever they are.
+
+    `most` bounds the bytes before they are parsed. Nesting is bounded by the parser, which gives up before the
+    stack does.
+    """
+    if len(data) > most:
+        raise Refused(f"{len(data):,} bytes; at most {most:,} are read")
+    try:
+        return decode(data)
+    except Refused:
+        raise
+    except msgspec.ValidationError as error:
+        raise refusal(error) from error
+    except RecursionError as error:
+        raise Refused("nested too deeply") from error
+    except (msgspec.MsgspecError, ValueError, OverflowError, ArithmeticError) as error:
+        raise Refused(str(error) or type(error).__name__) from error
+
+
+def refusal(error: msgspec.ValidationError) -> Refused:
+    """The same error with its field named: msgspec writes "Expected ... - at `$.until`"."""
+    why, found, path = str(error).partition(" - at `")
+    return Refused(why, path.rstrip("`").removeprefix("$").lstrip(".")) if found else Refused(why)
+
+
+_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+
+
+def items(data: bytes, most: int = MAX_MESSAGE) -> list[bytes]:
+    """The members of a JSON list, each as its own bytes, however bad each may be. Raises Refused where the list
+    itself cannot be made out."""
+    try:
+        return [bytes(one) for one in read(data, _items, most)]
+    except Refused:
+        return _cut(data, most)
+
+
+def _cut(data: bytes, most: int) -> list[bytes]:
+    """Cuts at the list's own commas without parsing what lies between them."""
+    text = data.strip()
+    if len(data) > most or not text.startswith(b"["):
+        raise Refused("not a list" if len(data) <= most else f"{len(data):,} bytes; at most {most:,} are read")
+    depth, start = 0, 1
+    found: list[bytes] = []
+    for token in _TOKEN.finditer(text):
+        word = token[0]
+        if word in b"[{":
+            depth += 1
+        elif word in b"]}":
+            depth -= 1
+        if depth == 0 or (depth == 1 and word == b","):
+            found.append(text[start : token.start()].strip())
+            start = token.end()
+        if depth == 0:
+            break
+    if depth != 0 or text[start:].strip() or not text.endswith(b"]"):
+        raise Refused("not a list of whole items")
+    return found
+
+
+def finite(value: float) -> bool:
+    """False for nan and the infinities, which no quantity is."""
+    return math.isfinite(value)

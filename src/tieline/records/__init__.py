@@ -1,0 +1,76 @@
+"""What happened, and what was expected, as frozen structs.
+
+Every record says when it holds (`at`), when we learned it (`known_at`), where it came from (`source`), what
+kind of knowledge it is (`kind`) and has a key that makes appending it twice the same as once. A correction
+is a new record with a later `known_at`. None means "not known", never zero.
+
+`source` names the origin in words a person can follow: "synthetic", "recorded", "mempool.space",
+"site:na-tx-01", "gateway". Anything simulated or estimated says so there or in `kind`.
+
+Files: `market`, `fleet`, `dispatch`, `inference` and `money` hold the types, `base` what they share, `codec` their
+form as bytes, `gate` what is asked of bytes from outside.
+"""
+
+from datetime import datetime, timedelta
+
+from tieline.records.base import Cause, Kind, Mode, Record
+from tieline.records.codec import AnyRecord, decode, decode_batch, encode, encode_batch, read_batch, read_record
+from tieline.records.dispatch import Action, Commitment, Instruction, Outcome, Override, Plan, Reason, Setpoint
+from tieline.records.fleet import Fault, MeterReading, Sample
+from tieline.records.gate import Admitted, SetAside, admit, checked
+from tieline.records.inference import Backlog, Hop, Owed, ReplicaState, Reserved, Usage
+from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, WeatherTick
+from tieline.records.money import Opening, Payout, Performance, PowerBill, Shortfall, Trade
+
+__all__ = [
+    "Action",
+    "Admitted",
+    "AnyRecord",
+    "Backlog",
+    "Cause",
+    "Commitment",
+    "Demand",
+    "Fault",
+    "Forecast",
+    "Hop",
+    "Instruction",
+    "Kind",
+    "MeterReading",
+    "Mode",
+    "NetworkTick",
+    "Opening",
+    "Outcome",
+    "Override",
+    "Owed",
+    "Payout",
+    "PeakOdds",
+    "Performance",
+    "Plan",
+    "PowerBill",
+    "PriceTick",
+    "Reason",
+    "Record",
+    "ReplicaState",
+    "Reserved",
+    "Sample",
+    "SetAside",
+    "Setpoint",
+    "Shortfall",
+    "Trade",
+    "Usage",
+    "WeatherTick",
+    "admit",
+    "age",
+    "checked",
+    "decode",
+    "decode_batch",
+    "encode",
+    "encode_batch",
+    "read_batch",
+    "read_record",
+]
+
+
+def age(record: Record, now: datetime) -> timedelta:
+    """How old a reading is; a page shows it beside the number."""
+    return now - record.at

@@ -1,0 +1,86 @@
+"""Records as bytes, and back: the form that is stored and that travels."""
+
+import msgspec
+
+from tieline.intake import MAX_MESSAGE, read, refusal
+from tieline.records.base import Record
+from tieline.records.dispatch import Action, Commitment, Instruction, Outcome, Override, Plan
+from tieline.records.fleet import Fault, MeterReading, Sample
+from tieline.records.inference import Backlog, ReplicaState, Reserved, Usage
+from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, WeatherTick
+from tieline.records.money import Opening, Payout, Performance, PowerBill, Shortfall, Trade
+
+AnyRecord = (
+    PriceTick
+    | NetworkTick
+    | WeatherTick
+    | Demand
+    | Instruction
+    | Fault
+    | Commitment
+    | PeakOdds
+    | Forecast
+    | Backlog
+    | Plan
+    | Override
+    | Action
+    | Sample
+    | MeterReading
+    | Outcome
+    | ReplicaState
+    | Usage
+    | Reserved
+    | Payout
+    | Trade
+    | Opening
+    | PowerBill
+    | Shortfall
+    | Performance
+)
+
+_encoder = msgspec.json.Encoder(decimal_format="string")
+_decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
+_batch_decoder: msgspec.json.Decoder[list[AnyRecord]] = msgspec.json.Decoder(list[AnyRecord])
+
+
+def encode(record: Record) -> bytes:
+    """One line of JSON, tagged with its type.
+
+    Raises ValueError, which names the field, for what could not be read back: a number that is none (NaN, infinity), a
+    time without a zone, a figure beyond its unit's bounds. To store such a line would make the mistake permanent.
+    """
+    line = _encoder.encode(record)
+    try:
+        back = _decoder.decode(line)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{type(record).__name__} of {record.subject or record.source}: {refusal(error)}") from error
+    if b"null" in line and back != record:  # JSON writes NaN and infinity as null, which would read as "not known"
+        lost = [field for field in record.__struct_fields__ if getattr(record, field) != getattr(back, field)]
+        raise ValueError(f"{type(record).__name__} of {record.subject or record.source}: {lost[0]}: not a number")
+    return line
+
+
+def decode(line: bytes | str) -> AnyRecord:
+    """A line that was stored here. Raises msgspec.ValidationError, which names the field, for anything that is no
+    record. Bytes of strangers go through `read_record` or `admit`."""
+    return _decoder.decode(line)
+
+
+def encode_batch(batch: list[AnyRecord]) -> bytes:
+    """As one JSON list. Raises what `encode` raises."""
+    return b"[" + b",".join(encode(one) for one in batch) + b"]"
+
+
+def decode_batch(data: bytes) -> list[AnyRecord]:
+    """What `encode_batch` made here; raises as `decode` does."""
+    return _batch_decoder.decode(data)
+
+
+def read_record(data: bytes) -> AnyRecord:
+    """One record from bytes of a stranger. Raises intake.Refused and nothing else."""
+    return read(data, _decoder.decode)
+
+
+def read_batch(data: bytes, most: int = MAX_MESSAGE) -> list[AnyRecord]:
+    """Records from bytes of a stranger, all or none. Raises intake.Refused and nothing else."""
+    return read(data, _batch_decoder.decode, most)

@@ -1,0 +1,126 @@
+"""What was asked, promised, decided and answered: orders, commitments, plans, overrides, outcomes."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from tieline.intake import Factor, Id, Label, Moment, Rate, Seconds, Small, Text, Time, Usd, UsdPerMwh, Watts, Word
+from tieline.records.base import OBSERVED, REVISED, Cause, Mode, Record
+
+
+class Instruction(Record, frozen=True, kw_only=True, subject="{site_id}", key="{instruction_id}|{known_at}"):
+    """An order from the grid operator: draw at most `limit_w` at the site's interconnect in [at, until)."""
+
+    instruction_id: Label
+    site_id: Word
+    limit_w: Watts
+    until: Moment
+    notice_s: Seconds = 0
+    penalty_usd_per_mwh: UsdPerMwh = 0.0
+
+
+class Commitment(Record, frozen=True, kw_only=True, subject="{site_id}", key="{commitment_id}|{known_at}"):
+    """A promise to the grid: from `at` to `until` the site draws at least `power_w` and can shed it within
+    `response_s` (a load reserve), or sheds it when called (demand response). One record per change of status.
+    """
+
+    commitment_id: Label
+    site_id: Word
+    product: Label
+    until: Moment
+    power_w: Watts
+    response_s: Seconds
+    capacity_usd_per_mw_h: UsdPerMwh
+    status: Literal["offered", "accepted", "declined", "deployed", "released"]
+    nonperformance_usd_per_mwh: UsdPerMwh = 0.0
+    baseline: Label = "meter before/after"
+    detail: Text = ""
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a setpoint is what it is: the rule that bound, in words, with its numbers."""
+
+    rule: Label  # strike | inference | interconnect | feeder | instruction | override | derate | fallback | ...
+    text: Text
+    bid_usd_per_mwh: Usd | None = None
+    price_usd_per_mwh: UsdPerMwh | None = None
+    limit_w: Watts | None = None
+
+
+class Setpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of one unit (a rig group or a node group) for one interval, at the meter.
+
+    `target_w` includes the unit's auxiliary load. `shares` splits a rig group over its modes (sums to 1);
+    `replicas` is for node groups.
+    """
+
+    unit_id: Id
+    target_w: Watts
+    reason: Reason
+    shares: dict[Label, Factor] = {}
+    replicas: Small | None = None
+    expected_usd_per_h: Usd | None = None
+    # Batch work a node group may add to interactive work, at most, and the streams that make so much; None: left to
+    # the gateway.
+    batch_tokens_per_s: Rate | None = None
+    batch_lines: Small | None = None
+
+
+class Plan(Record, frozen=True, kw_only=True, subject="{site_id}", key=REVISED):
+    """What one site is asked to do in [at, at + length). Past `valid_until` the site takes its safe default.
+
+    `mode` is the site's at the time: in `observe` nothing of it is sent. `decided_by` names the policy and,
+    after a late or failed solve, says fallback.
+    """
+
+    site_id: Word
+    length_s: Seconds
+    valid_until: Moment
+    mode: Mode
+    limit_w: Watts
+    price_usd_per_mwh: UsdPerMwh | None
+    hashprice_usd: Usd | None
+    setpoints: Annotated[tuple[Setpoint, ...], Meta(max_length=10_000)]
+    decided_by: Label
+    note: Text = ""
+
+
+class Override(Record, frozen=True, kw_only=True, subject="{site_id}", key="{override_id}|{known_at}"):
+    """An operator's word against the plan, with an expiry: hold a unit at `target_w`, or a site at a mode."""
+
+    override_id: Label
+    site_id: Word
+    unit_id: Id | None
+    target_w: Watts | None
+    until: Moment
+    by: Label
+    why: Text
+
+
+class Action(Record, frozen=True, kw_only=True, subject="{by}", key="{by}|{what}|{target}|{known_at}", reach=OBSERVED):
+    """The audit trail: who did what, when, to what."""
+
+    by: Label
+    what: Label
+    target: Label
+    detail: Text = ""
+
+
+class Outcome(
+    Record, frozen=True, kw_only=True, subject="{site_id}", key="{unit_id}|{at}|{plan_known_at}", reach=OBSERVED
+):
+    """How one unit answered one plan: asked, observed, obeyed or not, and why it differs.
+
+    `observed_w` None: unreachable, and the unit counts at `last_known_w` against every limit.
+    """
+
+    site_id: Word
+    unit_id: Id
+    plan_known_at: Time
+    result: Literal["applied", "refused", "unreachable", "observed_only", "awaiting_operator"]
+    asked_w: Watts
+    observed_w: Watts | None
+    last_known_w: Watts | None = None
+    cause: Cause = "economic"
+    detail: Text = ""

@@ -1,0 +1,82 @@
+"""The outside world: prices, the network, the weather, what users ask for, what was expected of each."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from tieline.intake import (
+    Btc,
+    Celsius,
+    Count,
+    Difficulty,
+    Factor,
+    Figure,
+    Label,
+    Money,
+    Rate,
+    Seconds,
+    Share,
+    UsdPerMwh,
+)
+from tieline.records.base import REVISED, Record
+
+# Steps of one forecast: two weeks of five minutes.
+Series = Annotated[tuple[Figure, ...], Meta(max_length=20_000)]
+
+
+class PriceTick(Record, frozen=True, kw_only=True, subject="{market}", key=REVISED):
+    """Power price of one market over [at, at + length)."""
+
+    market: Label
+    price_usd_per_mwh: UsdPerMwh
+    length_s: Seconds = 3600
+
+
+class NetworkTick(Record, frozen=True, kw_only=True, key=REVISED):
+    """The bitcoin network and its price from `at` on. `fee_share` is fees over subsidy."""
+
+    difficulty: Difficulty
+    subsidy_btc: Btc
+    fee_share: Factor
+    btc_usd: Money
+    height: Count | None = None
+
+
+class WeatherTick(Record, frozen=True, kw_only=True, subject="{station}", key=REVISED):
+    """Weather at one station over the hour from `at`."""
+
+    station: Label
+    temp_c: Celsius | None
+    wet_bulb_c: Celsius | None = None
+
+
+class Demand(Record, frozen=True, kw_only=True, subject="{model}@{region}", key=REVISED):
+    """Output tokens per second asked of one model by users of one region over [at, at + length)."""
+
+    model: Label
+    region: Label
+    output_tokens_per_s: Rate
+    input_tokens_per_s: Rate = 0.0
+    length_s: Seconds = 300
+
+
+class PeakOdds(Record, frozen=True, kw_only=True, subject="{rule}", key=REVISED):
+    """How likely [at, at + length) is one of the coincident peaks that a transmission charge counts."""
+
+    rule: Label
+    probability: Share
+    length_s: Seconds = 900
+
+
+class Forecast(Record, frozen=True, kw_only=True, subject="{series}", key="{what}|" + REVISED):
+    """What was expected of one series from `at` on, a value a step, and the band that nine paths in ten stay in.
+
+    USD/MWh, degrees Celsius or output tokens per second. `source` names the method; `kind` is always "forecast".
+    """
+
+    what: Literal["price", "temperature", "demand"]
+    series: Label
+    step_s: Seconds
+    values: Series
+    low: Series
+    high: Series

@@ -1,0 +1,109 @@
+"""What is owed and paid: payouts, trades, power bills, and what short mining and kept promises amount to."""
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from tieline.intake import (
+    Difficulty,
+    Hashrate,
+    Label,
+    Moment,
+    Money,
+    Sats,
+    Seconds,
+    Text,
+    WattHours,
+    Watts,
+    WholeWattHours,
+    Word,
+)
+from tieline.records.base import Record
+
+
+class Payout(Record, frozen=True, kw_only=True, subject="{pool}", key="{payout_id}"):
+    """Bitcoin credited by a pool; `at` is the end of the span it pays for. Amounts in satoshi, exact."""
+
+    payout_id: Label  # txid:vout, or the pool's own id for a simulated pool
+    pool: Label
+    sats: Sats
+    span_start: Moment
+    span_end: Moment
+    hashrate_hs: Hashrate | None = None
+    difficulty: Difficulty | None = None
+    fee_sats: Sats = 0
+    btc_usd: Money | None = None
+
+
+class Trade(Record, frozen=True, kw_only=True, subject="{venue}", key="{trade_id}"):
+    """Bitcoin sold (positive sats) or bought (negative) for USD by the treasury."""
+
+    trade_id: Label
+    sats: Sats
+    price_usd: Money
+    fee_usd: Money
+    venue: Label
+
+
+class Opening(Record, frozen=True, kw_only=True, subject="{opening_id}", key="{opening_id}"):
+    """What the books begin with: cash, and bitcoin as one lot with its cost."""
+
+    opening_id: Label
+    cash_usd: Money
+    sats: Sats = 0
+    cost_usd: Money = Decimal(0)
+
+
+class PowerBill(Record, frozen=True, kw_only=True, subject="{site_id}", key="{site_id}|{at}|{length_s}"):
+    """Energy drawn by one site over [at, at + length) and its cost: metered or modelled, as `kind` says."""
+
+    site_id: Word
+    length_s: Seconds
+    mining_wh: WattHours
+    inference_wh: WattHours
+    aux_wh: WattHours
+    cost_usd: Money
+
+
+class Shortfall(Record, frozen=True, kw_only=True, subject="{site_id}", key="{site_id}|{at}|{length_s}"):
+    """How far one site's mining was below full operation over [at, at + length), by cause.
+
+    Exact: `short_wh` sums to `full_wh` - `drawn_wh`, `lost_sats` to `full_sats` - `made_sats`. Full is every rig in its
+    normal mode at its rating, as far as the interconnect carries that; satoshi are what a pool would have paid for the
+    hashes. Cause "none": within what makers' ratings vary by, or decided by a host. Time of units that were not heard
+    is in no figure but `unheard_s`.
+    """
+
+    site_id: Word
+    length_s: Seconds
+    full_wh: WholeWattHours
+    drawn_wh: WholeWattHours
+    short_wh: dict[Label, WholeWattHours]
+    full_sats: Sats | None = None  # None: the network was not known
+    made_sats: Sats | None = None
+    lost_sats: dict[Label, Sats] = msgspec.field(default_factory=dict)
+    unheard_s: Seconds = 0
+
+
+class Performance(Record, frozen=True, kw_only=True, subject="{site_id}", key="{what}|{event_id}|{at}"):
+    """How a promise or an order was kept over [at, until), and what is paid for it. `line` says it in one sentence.
+
+    `delivered_w` None: too little was heard to say; nothing is then fined here. Money is what the contract says, before
+    the grid operator's own statement.
+    """
+
+    what: Literal["reserve", "deployment", "order", "peak"]
+    event_id: Label
+    site_id: Word
+    until: Moment
+    rule: Label
+    promised_w: Watts
+    baseline_w: Watts | None
+    mean_w: Watts | None
+    delivered_w: Watts | None
+    missed_wh: WholeWattHours
+    paid_usd: Money
+    penalty_usd: Money
+    line: Text
+    unheard_s: Seconds = 0
