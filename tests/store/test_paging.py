@@ -48,7 +48,7 @@ def full() -> Store:
         moment = (T0 + timedelta(seconds=number // 50)).isoformat().replace("+00:00", "Z").encode()
         body = whole.replace(b'"r0"', b'"r%d"' % number).replace(b'"2026-11-01T00:00:00Z"', b'"%s"' % moment)
         rows.append(("Usage", f"r{number}", "acme", at, at, body))
-    store._db.executemany("INSERT INTO record (stream, key, subject, at, known_at, body) VALUES (?,?,?,?,?,?)", rows)
+    store._db.many("INSERT INTO record (stream, key, subject, at, known_at, body) VALUES (?,?,?,?,?,?)", rows)
     return store
 
 

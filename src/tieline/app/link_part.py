@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tieline.app.runtime import Runtime, write_private
+from tieline.app.runtime import Runtime
 from tieline.link import NatsLink
+from tieline.store.files import write_private
 from tieline.tasks import Registry
 
 Ready = Callable[[str], None]

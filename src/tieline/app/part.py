@@ -58,6 +58,7 @@ class JsonLines(logging.Formatter):
 
 
 def main() -> None:
+    os.umask(0o077)  # logs, snapshots, sockets: what a part makes is its owner's
     name, runtime_path = sys.argv[1], Path(sys.argv[2])
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())

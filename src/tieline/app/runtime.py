@@ -6,7 +6,6 @@ read by each part's process. Nothing secret travels on a command line or in the 
 
 from __future__ import annotations
 
-import os
 import socket
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ import msgspec
 from tieline import config as configuration
 from tieline.clock import WallClock
 from tieline.config import Config
+from tieline.store.files import write_private
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,18 +86,6 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def load(cls, path: Path) -> Runtime:
         return msgspec.json.decode(path.read_bytes(), type=cls)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner reads, replacing it in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def free_port(host: str = "127.0.0.1") -> int:

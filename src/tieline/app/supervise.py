@@ -24,8 +24,8 @@ from typing import Literal
 
 import msgspec
 
-from tieline.app.runtime import write_private
 from tieline.clock import wall_now
+from tieline.store.files import write_private
 
 # A part that has not said a word for this long is taken for hung: the longest pause seen in a healthy part on
 # a loaded two-core machine was about 4 s.

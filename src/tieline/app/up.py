@@ -26,12 +26,13 @@ import msgspec
 
 from tieline import __version__, records
 from tieline import config as configuration
-from tieline.app.runtime import Runtime, free_port, port_taken, write_private
+from tieline.app.runtime import Runtime, free_port, port_taken
 from tieline.app.supervise import PartStatus, Supervisor, python_part, save_state
 from tieline.clock import from_micros, wall_now
 from tieline.feeds.gguf import FetchError, fetch_gguf
 from tieline.fleet import Fleet
 from tieline.store import Store, StoreError
+from tieline.store.files import private_folder, write_private
 
 PART_NAMES = ("link", "core", "world", "sites", "gateway", "console")
 # What a first day of records, logs and outboxes needs with room to spare.
@@ -122,6 +123,7 @@ def prepare(options: Options) -> Runtime:
 async def run(options: Options, say: Callable[[str], None]) -> int:
     """Run until Ctrl-C or `tieline down`. Returns the exit code."""
     data = options.data_dir.resolve()
+    os.umask(0o077)  # logs and snapshots hold what only the owner should read
     with _locked(data):
         runtime = prepare(options)
         runtime_path = runtime.save()
@@ -269,7 +271,7 @@ def _check_libraries() -> None:
 
 def _check_folder(data: Path) -> None:
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        private_folder(data)
         probe = data / ".probe"
         probe.write_bytes(b"x")
         probe.unlink()
@@ -330,7 +332,7 @@ def _world_start(data: Path, wall: datetime) -> datetime:
     try:
         last = Store(store, records.encode, records.decode).last_at()
     except StoreError as error:
-        raise UpError(f"{error}; or start afresh with: make demo-reset") from error
+        raise UpError(str(error)) from error
     return wall if last is None else max(wall, from_micros(last).astimezone(UTC))
 
 

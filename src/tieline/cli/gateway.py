@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def gateway(
         click.echo(hash_key(key_to_hash))
         return
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(message)s")
+    os.umask(0o077)  # usage, batches and logs are for the owner alone
     try:
         settings = _settings(upstreams, config, host, port, coordinate, coordinator)
         if workers > 1 or settings.coordination.listen:

@@ -27,8 +27,8 @@ from tieline.edge.orderbook import OrderBook
 from tieline.fleet.sites import NodeGroup, RigGroup, Site
 from tieline.link import Link
 from tieline.records import AnyRecord, Cause, Fault, Outcome, Setpoint, encode
+from tieline.store import StoreError
 from tieline.store.outbox import Outbox
-from tieline.store.sqlite import StoreError
 
 log = logging.getLogger("tieline.edge")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import msgspec
 
 from tieline.edge.decide import RESTORE_FOR, Orders, in_force
 from tieline.records import Action, AnyRecord, Instruction, Override, Plan, decode_batch, encode_batch
+from tieline.store.files import write_private
 
 log = logging.getLogger("tieline.edge")
 
@@ -107,10 +107,8 @@ class OrderBook:
         batch: list[AnyRecord] = [
             *self._plans, *self._instructions.values(), *self._overrides.values(), *self._accepted,
         ]  # fmt: skip
-        new = self._path.with_name(self._path.name + ".new")
         with contextlib.suppress(OSError):
-            new.write_bytes(encode_batch(batch))
-            os.replace(new, self._path)
+            write_private(self._path, encode_batch(batch), sync=False)
 
 
 def _newer(record: Instruction | Override, held: Instruction | Override | None) -> bool:

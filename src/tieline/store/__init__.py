@@ -5,8 +5,23 @@ SQLite here; nothing above knows.
 """
 
 from tieline.store.batches import BatchStore
+from tieline.store.database import DamagedError, Loss, StoreError
 from tieline.store.outbox import Outbox
 from tieline.store.spool import Spool, spent_by, trail
-from tieline.store.sqlite import Page, Place, Store, Stored, StoreError
+from tieline.store.sqlite import Aside, Page, Place, Store, Stored
 
-__all__ = ["BatchStore", "Outbox", "Page", "Place", "Spool", "Store", "StoreError", "Stored", "spent_by", "trail"]
+__all__ = [
+    "Aside",
+    "BatchStore",
+    "DamagedError",
+    "Loss",
+    "Outbox",
+    "Page",
+    "Place",
+    "Spool",
+    "Store",
+    "StoreError",
+    "Stored",
+    "spent_by",
+    "trail",
+]

@@ -1,78 +1,102 @@
 """The outbox: what has happened here and is not yet acknowledged there.
 
-On disk with `synchronous=FULL`, so that what `put` returned survives a power cut. An item leaves only when
-`done` is called, and that is called when the store, not the transport, has acknowledged it.
+On disk with `synchronous=FULL`, so that what `put` returned survives a power cut. An item waits until `done` is called,
+and that is called when the store, not the transport, has acknowledged it. What was acknowledged is kept a while longer:
+a store that has lost its end or was restored from a backup can ask for it again (`heard`).
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
-from tieline.store.sqlite import StoreError
+from tieline.store.database import REAL, Disk, Kind, Loss, StoreError, open_database
 
 # At 100 records of about 400 bytes per site and 5 minutes, this is more than three months of a lost link.
-MAX_ITEMS = 2_500_000
+MAX_ITEMS: Final = 2_500_000
+# Acknowledged items kept, newest first: 20 MB; at the demo's six records per site and interval about four weeks.
+KEEP: Final = 50_000
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS item (
-    id   INTEGER PRIMARY KEY AUTOINCREMENT,
-    key  TEXT NOT NULL UNIQUE,
-    body BLOB NOT NULL
-) STRICT
-"""
+KIND: Final = Kind(
+    name="outbox",
+    application_id=0x746C6F62,  # "tlob"
+    steps=(
+        """
+        CREATE TABLE IF NOT EXISTS item (
+            id   INTEGER PRIMARY KEY AUTOINCREMENT,
+            key  TEXT NOT NULL UNIQUE,
+            body BLOB NOT NULL
+        ) STRICT;
+        ALTER TABLE item ADD COLUMN sent INTEGER NOT NULL DEFAULT 0;
+        CREATE INDEX item_waiting ON item (id) WHERE sent = 0;
+        CREATE TABLE peer (id INTEGER PRIMARY KEY CHECK (id = 1), epoch TEXT NOT NULL) STRICT;
+        """,
+    ),
+    last="(SELECT max(id) FROM item)",
+)
 
 
 class Outbox:
     """A bounded first-in-first-out queue on disk. One process owns one outbox."""
 
-    def __init__(self, path: Path, max_items: int = MAX_ITEMS) -> None:
-        self.path, self.max_items = path, max_items
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("PRAGMA busy_timeout=5000")
-            self._db.execute(_SCHEMA)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"cannot open the outbox at {path}: {error}; check that it is writable") from error
+    def __init__(self, path: Path, max_items: int = MAX_ITEMS, *, keep: int = KEEP, disk: Disk = REAL) -> None:
+        """Raises StoreError: cannot be opened, of a later version, or damaged."""
+        self.path, self.max_items, self.keep = path, max_items, keep
+        self._db = open_database(path, KIND, disk=disk)
+        ((self._waiting,),) = self._db.rows("SELECT count(*) FROM item WHERE sent = 0")
+        ((self._peer,),) = self._db.rows("SELECT coalesce(max(epoch), '') FROM peer")
 
     def put(self, items: Iterable[tuple[str, bytes]]) -> int:
-        """Store (key, body) pairs in one durable transaction; a key already waiting is kept as it is.
+        """Store (key, body) pairs in one durable transaction; a key already here is kept as it is.
 
         Raises StoreError when the disk refuses or the bound is reached; then nothing was taken.
         """
         rows = list(items)
         if not rows:
             return 0
-        if len(self) + len(rows) > self.max_items:
+        if self._waiting + len(rows) > self.max_items:
             raise StoreError(f"outbox {self.path} holds its bound of {self.max_items} items; restore the link")
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                cursor = self._db.executemany("INSERT OR IGNORE INTO item (key, body) VALUES (?, ?)", rows)
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            return cursor.rowcount
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot write to the outbox at {self.path}: {error}") from error
+        with self._db.write() as transaction:
+            kept = self._db.many("INSERT OR IGNORE INTO item (key, body) VALUES (?, ?) RETURNING id, body", rows)
+            if kept:
+                transaction.keep((body for _, body in kept), kept[-1][0])
+        self._waiting += len(kept)
+        return len(kept)
 
     def take(self, limit: int = 256) -> list[tuple[int, str, bytes]]:
-        """The oldest (id, key, body), still kept until `done`."""
-        return self._db.execute("SELECT id, key, body FROM item ORDER BY id LIMIT ?", (limit,)).fetchall()
+        """The oldest (id, key, body) that wait, until `done`."""
+        return self._db.rows("SELECT id, key, body FROM item WHERE sent = 0 ORDER BY id LIMIT ?", (limit,))
 
     def done(self, ids: Iterable[int]) -> None:
-        """Forget what the store has acknowledged."""
-        self._db.executemany("DELETE FROM item WHERE id = ?", [(one,) for one in ids])
+        """The store has acknowledged these; the oldest beyond what is kept go."""
+        with self._db.write():
+            count = sum(self._db.run("UPDATE item SET sent = 1 WHERE id = ? AND sent = 0", (one,)) for one in ids)
+            self._db.run("DELETE FROM item WHERE sent = 1 AND id <= (SELECT max(id) FROM item) - ?", (self.keep,))
+        self._waiting -= count
+
+    def heard(self, epoch: str) -> int:
+        """The store's epoch, as it came with an acknowledgement. Where it is another than before, all that is still
+        kept waits again, and how much that is is returned; its keys make sending it twice the same as once."""
+        if epoch == self._peer or not epoch:
+            return 0
+        count = 0
+        with self._db.write():
+            if self._peer:
+                count = self._db.run("UPDATE item SET sent = 0 WHERE sent = 1")
+            self._db.run("INSERT OR REPLACE INTO peer VALUES (1, ?)", (epoch,))
+        self._peer, self._waiting = epoch, self._waiting + count
+        return count
+
+    def untold(self) -> list[Loss]:
+        """What was acknowledged and lost, and is not on record yet; `told` once it is."""
+        return self._db.untold()
+
+    def told(self, loss: Loss) -> None:
+        self._db.told(loss)
 
     def __len__(self) -> int:
-        (count,) = self._db.execute("SELECT count(*) FROM item").fetchone()
-        return int(count)
+        return int(self._waiting)
 
     def close(self) -> None:
         self._db.close()

@@ -14,7 +14,6 @@ statement hands the interpreter over and back, which costs more than the row.
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -25,7 +24,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
-from tieline.store.sqlite import StoreError
+from tieline.store.database import REAL, Database, Disk, Kind, Loss, StoreError, open_database
 
 # A request's answer waits for its commit. Alone it waits 1 ms; when rows come in numbers they wait for each
 # other, so that one sync serves many.
@@ -40,15 +39,29 @@ MAX_ITEMS: Final = 2_500_000
 # Rows in one statement. A statement of each size is prepared once and kept.
 MAX_STATEMENT: Final = 64
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS item (
-    id   INTEGER PRIMARY KEY,
-    key  TEXT NOT NULL UNIQUE,
-    body BLOB NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS progress (key TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS total (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-"""
+# Rows kept after the store has acknowledged them, newest first, 600 bytes each: a store that has lost its end asks
+# for them again, and who asks what was used or done lately is told from here.
+KEEP_SENT: Final = 1_000_000
+
+KIND: Final = Kind(
+    name="usage spool",
+    application_id=0x746C7573,  # "tlus"
+    steps=(
+        """
+        CREATE TABLE IF NOT EXISTS item (
+            id   INTEGER PRIMARY KEY,
+            key  TEXT NOT NULL UNIQUE,
+            body BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE IF NOT EXISTS progress (key TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS total (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+        ALTER TABLE item ADD COLUMN sent INTEGER NOT NULL DEFAULT 0;
+        CREATE INDEX item_waiting ON item (id) WHERE sent = 0;
+        CREATE TABLE peer (id INTEGER PRIMARY KEY CHECK (id = 1), epoch TEXT NOT NULL) STRICT;
+        """,
+    ),
+    last="(SELECT max(id) FROM item)",
+)
 
 # What is put for each row: key, body, the totals it counts in, and how much in each.
 Row = tuple[str, bytes, tuple[str, ...], int]
@@ -69,7 +82,7 @@ Landed = Callable[[list[Any], StoreError | None], None]
 
 @dataclass(slots=True)
 class _Job:
-    run: Callable[[sqlite3.Connection], object]
+    run: Callable[[Database], object]
     finished: threading.Event
     result: object = None
     error: BaseException | None = None
@@ -86,10 +99,12 @@ class Spool:
         max_group: int = MAX_GROUP,
         max_items: int = MAX_ITEMS,
         keep_last: int | None = None,
+        keep_sent: int = KEEP_SENT,
+        disk: Disk = REAL,
     ) -> None:
         """`keep_last`: nobody takes the rows (a gateway alone), so only the newest of them are kept."""
         self.path, self.linger_s, self.max_group = path, linger_s, max_group
-        self.max_items, self.keep_last = max_items, keep_last
+        self.max_items, self.keep_last, self.keep_sent, self._disk = max_items, keep_last, keep_sent, disk
         self.render: Render | None = None
         self.landed: Landed | None = None
         self._rows: list[Row] = []
@@ -103,6 +118,7 @@ class Spool:
         self._ready = threading.Event()
         self._failed: StoreError | None = None
         self._count = 0
+        self._peer = ""
         self._last_group = 0
         self.commits = 0
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
@@ -144,39 +160,63 @@ class Spool:
             self._ring()
 
     def take(self, limit: int = 256) -> list[tuple[int, str, bytes]]:
-        """The oldest (id, key, body), still kept until `forget`."""
-        sql = "SELECT id, key, body FROM item ORDER BY id LIMIT ?"
-        return self._ask(lambda db: db.execute(sql, (limit,)).fetchall())  # type: ignore[return-value]
+        """The oldest (id, key, body) that wait, until `forget`."""
+        sql = "SELECT id, key, body FROM item WHERE sent = 0 ORDER BY id LIMIT ?"
+        return self._ask(lambda db: db.rows(sql, (limit,)))  # type: ignore[return-value]
 
     def forget(self, ids: Iterable[int]) -> None:
-        """Delete what the store has acknowledged."""
+        """The store has acknowledged these: they wait no longer, and the oldest beyond what is kept go."""
         rows = [(one,) for one in ids]
 
-        def delete(db: sqlite3.Connection) -> None:
-            db.execute("BEGIN IMMEDIATE")
-            db.executemany("DELETE FROM item WHERE id = ?", rows)
-            db.execute("COMMIT")
-            self._count -= len(rows)
+        def mark(db: Database) -> None:
+            with db.write():
+                count = len(db.many("UPDATE item SET sent = 1 WHERE id = ? AND sent = 0 RETURNING id", rows))
+                oldest = "(SELECT max(id) FROM item) - ?"
+                db.run(f"DELETE FROM item WHERE sent = 1 AND id <= {oldest}", (self.keep_sent,))
+            self._count -= count
 
-        self._ask(delete)
+        self._ask(mark)
+
+    def heard(self, epoch: str) -> int:
+        """The store's epoch, as it came with an acknowledgement. Where it is another than before, all that is still
+        kept waits again, and how much that is is returned; its keys make sending it twice the same as once."""
+        if epoch == self._peer or not epoch:
+            return 0
+
+        def wait_again(db: Database) -> int:
+            count = 0
+            with db.write():
+                if self._peer:
+                    count = db.run("UPDATE item SET sent = 0 WHERE sent = 1")
+                db.run("INSERT OR REPLACE INTO peer VALUES (1, ?)", (epoch,))
+            self._peer, self._count = epoch, self._count + count
+            return count
+
+        return self._ask(wait_again)  # type: ignore[return-value]
+
+    def untold(self) -> list[Loss]:
+        """What was acknowledged and lost, and is not on record yet; `told` once it is."""
+        return self._ask(lambda db: db.untold())  # type: ignore[return-value]
+
+    def told(self, loss: Loss) -> None:
+        self._ask(lambda db: db.told(loss))
 
     def try_write(self) -> None:
         """Write and take back a little, after a write has failed. Raises StoreError while the disk takes nothing."""
 
-        def write(db: sqlite3.Connection) -> None:
-            db.execute("BEGIN IMMEDIATE")
-            db.execute("INSERT OR REPLACE INTO progress VALUES ('', zeroblob(4096))")
-            db.execute("DELETE FROM progress WHERE key = ''")
-            db.execute("COMMIT")
+        def write(db: Database) -> None:
+            with db.write():
+                db.run("INSERT OR REPLACE INTO progress VALUES ('', zeroblob(4096))")
+                db.run("DELETE FROM progress WHERE key = ''")
 
         self._ask(write)
 
     def unfinished(self) -> list[tuple[str, bytes]]:
         """Progress rows: at start, what a killed predecessor left."""
-        return self._ask(lambda db: db.execute("SELECT key, body FROM progress ORDER BY key").fetchall())  # type: ignore[return-value]
+        return self._ask(lambda db: db.rows("SELECT key, body FROM progress ORDER BY key"))  # type: ignore[return-value]
 
     def totals(self) -> dict[str, int]:
-        return dict(self._ask(lambda db: db.execute("SELECT name, value FROM total").fetchall()))  # type: ignore[call-overload, no-any-return]
+        return dict(self._ask(lambda db: db.rows("SELECT name, value FROM total")))  # type: ignore[call-overload, no-any-return]
 
     def __len__(self) -> int:
         return self._count
@@ -189,7 +229,7 @@ class Spool:
 
     # --- the thread ----------------------------------------------------------
 
-    def _ask(self, run: Callable[[sqlite3.Connection], object]) -> object:
+    def _ask(self, run: Callable[[Database], object]) -> object:
         job = _Job(run, threading.Event())
         if self._closing:
             raise StoreError(f"the outbox {self.path} is closed")
@@ -199,21 +239,17 @@ class Spool:
             if not self._thread.is_alive():
                 raise StoreError(f"the outbox {self.path} is closed")
         if job.error is not None:
-            raise StoreError(f"cannot use the outbox at {self.path}: {job.error}") from job.error
+            raise job.error
         return job.result
 
     def _run(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(self.path, isolation_level=None, cached_statements=2 * MAX_STATEMENT)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")
-            db.execute("PRAGMA busy_timeout=5000")
-            db.executescript(_SCHEMA)
-            (self._count,) = db.execute("SELECT count(*) FROM item").fetchone()
-            self._in_progress = {key for (key,) in db.execute("SELECT key FROM progress")}
-        except (sqlite3.Error, OSError) as error:
-            self._failed = StoreError(f"cannot open the outbox at {self.path}: {error}; check that it is writable")
+            db = open_database(self.path, KIND, disk=self._disk)
+            ((self._count,),) = db.rows("SELECT count(*) FROM item WHERE sent = 0")
+            ((self._peer,),) = db.rows("SELECT coalesce(max(epoch), '') FROM peer")
+            self._in_progress = {key for (key,) in db.rows("SELECT key FROM progress")}
+        except StoreError as error:
+            self._failed = error
             self._ready.set()
             return
         self._ready.set()
@@ -244,16 +280,14 @@ class Spool:
     def _busy(self) -> bool:
         return bool(self._things or self._rows or self._jobs or self._progress)
 
-    def _do(self, db: sqlite3.Connection, job: _Job) -> None:
+    def _do(self, db: Database, job: _Job) -> None:
         try:
             job.result = job.run(db)
-        except sqlite3.Error as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+        except Exception as error:  # what one asks must not end the thread that all others wait for
             job.error = error
         job.finished.set()
 
-    def _commit(self, db: sqlite3.Connection) -> None:
+    def _commit(self, db: Database) -> None:
         # Cut off in one step each, since others append meanwhile.
         rows = self._rows[: self.max_group]
         del self._rows[: len(rows)]
@@ -271,7 +305,7 @@ class Spool:
             self.landed(things, failed)
 
     def _keep(
-        self, db: sqlite3.Connection, rows: list[Row], things: list[object], progress: dict[str, bytes]
+        self, db: Database, rows: list[Row], things: list[object], progress: dict[str, bytes]
     ) -> StoreError | None:
         if self.keep_last is None and self._count + len(rows) + len(things) > self.max_items:
             return StoreError(f"outbox {self.path} holds its bound of {self.max_items} rows; restore the link")
@@ -285,13 +319,13 @@ class Spool:
                 assert self.render is not None
                 self.render(things, group)
             self._write(db, group, progress)
+        except StoreError as error:
+            return error
         except Exception as error:  # a row that cannot be made must not end the thread that all others wait for
-            if db.in_transaction:
-                db.execute("ROLLBACK")
             return StoreError(f"cannot write to the outbox at {self.path}: {error}")
         return None
 
-    def _write(self, db: sqlite3.Connection, group: Group, progress: dict[str, bytes]) -> None:
+    def _write(self, db: Database, group: Group, progress: dict[str, bytes]) -> None:
         """One transaction."""
         values = group.values
         ended: list[str] = []
@@ -301,47 +335,51 @@ class Spool:
                 progress.pop(key, None)
                 if key in self._in_progress:
                     ended.append(key)
-        db.execute("BEGIN IMMEDIATE")
-        shares = _insert(db, group)
-        count = len(shares)
-        sums: dict[tuple[str, ...], int] = {}
-        for names, amount in shares:
-            sums[names] = sums.get(names, 0) + amount
-        totals: dict[str, int] = {}
-        for names, amount in sums.items():
-            for name in names if amount else ():
-                totals[name] = totals.get(name, 0) + amount
-        if totals:
-            db.execute(_add_totals(len(totals)), [value for pair in totals.items() for value in pair])
-        if ended:
-            db.executemany("DELETE FROM progress WHERE key = ?", [(key,) for key in ended])
-        if progress:
-            db.executemany("INSERT OR REPLACE INTO progress VALUES (?, ?)", progress.items())
-        if self.keep_last is not None and self._count + count > self.keep_last * 1.1:
-            db.execute("DELETE FROM item WHERE id <= (SELECT max(id) FROM item) - ?", (self.keep_last,))
-            (kept,) = db.execute("SELECT count(*) FROM item").fetchone()
-            self._count = kept - count
-        db.execute("COMMIT")
-        self._count += count
+        with db.write() as transaction:
+            shares, bodies = _insert(db, group)
+            transaction.keep(bodies, db.last_row())
+            totals = _sums(shares)
+            if totals:
+                db.run(_add_totals(len(totals)), [value for pair in totals.items() for value in pair])
+            if ended:
+                db.many("DELETE FROM progress WHERE key = ?", [(key,) for key in ended])
+            if progress:
+                db.many("INSERT OR REPLACE INTO progress VALUES (?, ?)", progress.items())
+            count = self._count + len(shares)
+            if self.keep_last is not None and count > self.keep_last * 1.1:
+                db.run("DELETE FROM item WHERE id <= (SELECT max(id) FROM item) - ?", (self.keep_last,))
+                ((count,),) = db.rows("SELECT count(*) FROM item WHERE sent = 0")
+        self._count = count
         self.commits += 1
         self._in_progress.difference_update(ended)
         self._in_progress.update(progress)
 
 
-def _insert(db: sqlite3.Connection, group: Group) -> list[tuple[tuple[str, ...], int]]:
-    """The shares of the rows that were not there before. Nearly all are new; a line of a batch that ran again after
-    a crash comes under its old key, and counts once."""
+def _sums(shares: list[tuple[tuple[str, ...], int]]) -> dict[str, int]:
+    """What is added to each total."""
+    by_names: dict[tuple[str, ...], int] = {}
+    for names, amount in shares:
+        by_names[names] = by_names.get(names, 0) + amount
+    totals: dict[str, int] = {}
+    for names, amount in by_names.items():
+        for name in names if amount else ():
+            totals[name] = totals.get(name, 0) + amount
+    return totals
+
+
+def _insert(db: Database, group: Group) -> tuple[list[tuple[tuple[str, ...], int]], list[bytes]]:
+    """The shares and the bodies of the rows that were not there before. Nearly all are new; a line of a batch that ran
+    again after a crash comes under its old key, and counts once."""
     values, shares = group
-    added = 0
-    for at in range(0, len(values), 2 * MAX_STATEMENT):
-        part = values[at : at + 2 * MAX_STATEMENT]
-        added += db.execute(_insert_rows(len(part) // 2), part).rowcount
+    db.run("SAVEPOINT rows")
+    parts = [values[at : at + 2 * MAX_STATEMENT] for at in range(0, len(values), 2 * MAX_STATEMENT)]
+    added = sum(db.run(_insert_rows(len(part) // 2), part) for part in parts)
     if added == len(shares):
-        return shares
-    db.execute("ROLLBACK")
-    db.execute("BEGIN IMMEDIATE")
-    pairs = zip(values[::2], values[1::2], strict=True)
-    return [share for share, pair in zip(shares, pairs, strict=True) if db.execute(_insert_rows(1), pair).rowcount]
+        return shares, values[1::2]  # type: ignore[return-value]  # every second one is a body
+    db.run("ROLLBACK TO rows")
+    rows = zip(shares, values[::2], values[1::2], strict=True)
+    new = [(share, body) for share, key, body in rows if db.run(_insert_rows(1), (key, body))]
+    return [share for share, _ in new], [body for _, body in new]  # type: ignore[misc]  # as above
 
 
 @cache
@@ -384,8 +422,8 @@ def trail(path: Path, limit: int) -> list[bytes]:
 def _look(path: Path, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     if not path.exists():
         return []
+    db = open_database(path, KIND, read_only=True)
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
-            return db.execute(sql, values).fetchall()
-    except sqlite3.Error as error:
-        raise StoreError(f"cannot read the outbox at {path}: {error}") from error
+        return db.rows(sql, values)
+    finally:
+        db.close()

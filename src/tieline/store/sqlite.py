@@ -8,14 +8,17 @@ keeps their bytes as the codec gives them. A commit is durable when `append` ret
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from tieline.clock import micros
+from tieline.store.database import REAL, Disk, Kind, Loss, Row, Value, open_database
+
+log = logging.getLogger("tieline.store")
 
 
 class Storable(Protocol):
@@ -40,26 +43,35 @@ N = TypeVar("N")
 # Rows read at once while a range is read to its end: 2 MB of usage, 20 ms.
 PAGE = 2_000
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS record (
-    seq      INTEGER PRIMARY KEY,
-    stream   TEXT    NOT NULL,
-    key      TEXT    NOT NULL,
-    subject  TEXT    NOT NULL,
-    at       INTEGER NOT NULL,
-    known_at INTEGER NOT NULL,
-    body     BLOB    NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX IF NOT EXISTS record_key ON record (stream, key);
-CREATE INDEX IF NOT EXISTS record_subject ON record (stream, subject, at, known_at);
-CREATE INDEX IF NOT EXISTS record_at ON record (stream, at, known_at);
-"""
+KIND: Final = Kind(
+    name="store",
+    application_id=0x746C7374,  # "tlst"
+    steps=(
+        """
+        CREATE TABLE IF NOT EXISTS record (
+            seq      INTEGER PRIMARY KEY,
+            stream   TEXT    NOT NULL,
+            key      TEXT    NOT NULL,
+            subject  TEXT    NOT NULL,
+            at       INTEGER NOT NULL,
+            known_at INTEGER NOT NULL,
+            body     BLOB    NOT NULL
+        ) STRICT;
+        CREATE UNIQUE INDEX IF NOT EXISTS record_key ON record (stream, key);
+        CREATE INDEX IF NOT EXISTS record_subject ON record (stream, subject, at, known_at);
+        CREATE INDEX IF NOT EXISTS record_at ON record (stream, at, known_at);
+        """,
+    ),
+    last="(SELECT max(seq) FROM record)",
+    chained="SELECT body FROM record ORDER BY seq",
+)
 
-_INSERT = "INSERT OR IGNORE INTO record (stream, key, subject, at, known_at, body) VALUES (?,?,?,?,?,?)"
-
-
-class StoreError(RuntimeError):
-    """The store could not be opened or written; the message says what to do."""
+_INSERT: Final = (
+    "INSERT OR IGNORE INTO record (seq, stream, key, subject, at, known_at, body) VALUES (?,?,?,?,?,?,?)"
+    " RETURNING seq, body"
+)
+# Rows set aside are counted one by one up to here; a page says "or more" beyond.
+MAX_ASIDE: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +99,21 @@ class Page(Generic[N]):
     more: bool
 
 
+@dataclass(slots=True)
+class Aside:
+    """Rows of one stream that this version cannot read: counted, and left where they are."""
+
+    stream: str
+    why: str  # of the first one
+    seqs: set[int] = field(default_factory=set)
+
+
 class Store:
     """Append, and read back as it was known.
 
     `encode` and `decode` come from the floor above (`records.encode`, `records.decode`): the store does not
-    know what a record means. `path` None keeps everything in memory (replay, tests).
+    know what a record means. `path` None keeps everything in memory (replay, tests). A row that `decode` refuses (of a
+    type that a later version writes) is set aside by name, and never in the way of the rows behind it.
     """
 
     def __init__(
@@ -101,63 +123,52 @@ class Store:
         decode: Callable[[bytes], object],
         *,
         read_only: bool = False,
+        disk: Disk = REAL,
     ) -> None:
+        """Raises StoreError: cannot be opened, of a later version, or damaged."""
         self._encode, self._decode = encode, decode
         self.path = path
-        try:
-            if path is None:
-                self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-            elif read_only:
-                self._db = sqlite3.connect(
-                    f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-                )
-            else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA busy_timeout=5000")
-            if not read_only:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._db.executescript(_SCHEMA)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"cannot open the store at {path}: {error}; check that the folder is writable") from error
+        self._db = open_database(path, KIND, read_only=read_only, disk=disk)
+        self._aside: dict[str, Aside] = {}
+        # Where the end was lost, numbering goes on behind what was lost: a number names one record for ever.
+        last = self._db.tail().last
+        self._skip_to = last + 1 if last > self.last_seq() else None
 
     def append(self, batch: Iterable[Storable]) -> int:
         """Append in one transaction; returns how many were new. What returned is on disk.
 
         Raises StoreError (disk full, file gone) with nothing of the batch kept.
         """
-        rows = [(type(r).__name__, r.key, r.subject, micros(r.at), micros(r.known_at), self._encode(r)) for r in batch]
+        rows: list[tuple[Value, ...]] = [
+            (None, type(r).__name__, r.key, r.subject, micros(r.at), micros(r.known_at), self._encode(r)) for r in batch
+        ]
         if not rows:
             return 0
-        try:
-            before = self._db.total_changes
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany(_INSERT, rows)
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            return self._db.total_changes - before
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot write to the store at {self.path}: {error}") from error
+        with self._db.write() as transaction:
+            kept: list[Row] = []
+            while self._skip_to is not None and rows and not kept:
+                kept = self._db.many(_INSERT, [(self._skip_to, *rows.pop(0)[1:])])
+            kept += self._db.many(_INSERT, rows)
+            if kept:
+                transaction.keep((body for _, body in kept), kept[-1][0])
+        if kept:
+            self._skip_to = None
+        return len(kept)
 
     def latest(self, type_: type[R], now: datetime, subject: str | None = None) -> list[R]:
         """For each subject, the newest record that was known at `now` and holds at or before it."""
         where = "AND subject = ?" if subject is not None else ""
         subjects = f"SELECT DISTINCT subject FROM record WHERE stream = ? {where}"
-        found: list[R] = []
-        args = (type_.__name__, subject) if subject is not None else (type_.__name__,)
-        for (one,) in self._rows(subjects, args):
-            rows = self._rows(
-                "SELECT body FROM record WHERE stream = ? AND subject = ? AND at <= ? AND known_at <= ?"
+        stream = type_.__name__
+        found: list[Stored] = []
+        for (one,) in self._db.rows(subjects, (stream,) if subject is None else (stream, subject)):
+            rows = self._db.rows(
+                "SELECT seq, stream, body FROM record WHERE stream = ? AND subject = ? AND at <= ? AND known_at <= ?"
                 " ORDER BY at DESC, known_at DESC LIMIT 1",
-                (type_.__name__, one, micros(now), micros(now)),
+                (stream, one, micros(now), micros(now)),
             )
-            found.extend(self._decode(body) for (body,) in rows)  # type: ignore[misc]
-        return found
+            found += self._read(rows)
+        return [s.record for s in found]  # type: ignore[misc]
 
     def each(
         self,
@@ -212,9 +223,13 @@ class Store:
     ) -> Page[Place | None]:
         """At most `limit` of the records with start <= at < end, beginning behind `after`: the page before's `last`."""
         sign, order = ("<", "DESC") if newest_first else (">", "ASC")
-        sql = "SELECT at, known_at, seq, body FROM record WHERE stream = ? AND at >= ? AND at < ?"
-        args: list[object] = [type_.__name__, micros(start), micros(end)]
-        for condition, value in (("known_at <= ?", now and micros(now)), ("subject = ?", subject), ("seq <= ?", upto)):
+        sql = "SELECT at, known_at, seq, stream, body FROM record WHERE stream = ? AND at >= ? AND at < ?"
+        args: list[Value] = [type_.__name__, micros(start), micros(end)]
+        for condition, value in (
+            ("known_at <= ?", None if now is None else micros(now)),
+            ("subject = ?", subject),
+            ("seq <= ?", upto),
+        ):
             if value is not None:
                 sql, args = f"{sql} AND {condition}", [*args, value]
         if after is not None:
@@ -222,54 +237,89 @@ class Store:
             sql += f" AND at {sign}= ? AND (at, known_at, seq) {sign} (?, ?, ?)"
             args += [after.at, *after]
         sql += f" ORDER BY at {order}, known_at {order}, seq {order} LIMIT ?"
-        rows = list(self._rows(sql, (*args, limit + 1)))
-        items = [Stored(seq, self._decode(body)) for _, _, seq, body in rows[:limit]]
+        rows = self._db.rows(sql, (*args, limit + 1))
+        items = self._read([row[2:] for row in rows[:limit]])
         return Page(items, Place(*rows[:limit][-1][:3]) if rows else after, len(rows) > limit)
 
     def follow(self, after: int, limit: int = 1000, stream: type[Storable] | None = None) -> Page[int]:
         """A page of the records appended after sequence number `after`, oldest first: how a fold keeps up. Its
         `last` is the next page's `after`."""
-        where, args = ("seq > ?", [after]) if stream is None else ("seq > ? AND stream = ?", [after, stream.__name__])
-        sql = f"SELECT seq, body FROM record WHERE {where} ORDER BY seq LIMIT ?"
-        rows = list(self._rows(sql, (*args, limit + 1)))
-        items = [Stored(seq, self._decode(body)) for seq, body in rows[:limit]]
-        return Page(items, rows[:limit][-1][0] if rows else after, len(rows) > limit)
+        where = "seq > ?" if stream is None else "seq > ? AND stream = ?"
+        args = (after,) if stream is None else (after, stream.__name__)
+        sql = f"SELECT seq, stream, body FROM record WHERE {where} ORDER BY seq LIMIT ?"
+        rows = self._db.rows(sql, (*args, limit + 1))
+        return Page(self._read(rows[:limit]), rows[:limit][-1][0] if rows else after, len(rows) > limit)
 
     def holds(self, stream: type[Storable]) -> bool:
         """Whether anything of a stream is stored."""
         sql = "SELECT EXISTS (SELECT 1 FROM record WHERE stream = ?)"
-        return any(found for (found,) in self._rows(sql, (stream.__name__,)))
+        return any(found for (found,) in self._db.rows(sql, (stream.__name__,)))
 
     def get(self, seq: int) -> object | None:
         """One record by its sequence number."""
-        for (body,) in self._rows("SELECT body FROM record WHERE seq = ?", (seq,)):
-            return self._decode(body)
+        for stored in self._read(self._db.rows("SELECT seq, stream, body FROM record WHERE seq = ?", (seq,))):
+            return stored.record
         return None
 
     def last_seq(self) -> int:
-        return next((seq or 0 for (seq,) in self._rows("SELECT max(seq) FROM record", ())), 0)
+        return next((seq or 0 for (seq,) in self._db.rows("SELECT max(seq) FROM record")), 0)
 
     def last_at(self) -> int | None:
         """Latest `known_at` of anything stored, in microseconds; None when empty."""
-        return next((at for (at,) in self._rows("SELECT max(known_at) FROM record", ())), None)
+        return next((at for (at,) in self._db.rows("SELECT max(known_at) FROM record")), None)
 
     def counts(self) -> dict[str, int]:
         """Records per stream."""
-        return dict(self._rows("SELECT stream, count(*) FROM record GROUP BY stream ORDER BY stream", ()))
+        return dict(self._db.rows("SELECT stream, count(*) FROM record GROUP BY stream ORDER BY stream"))
 
     def digest(self) -> str:
         """SHA-256 over every record's bytes in order: equal for two identical replays."""
         sha = hashlib.sha256()
-        for (body,) in self._db.execute("SELECT body FROM record ORDER BY seq"):
+        for (body,) in self._db.each("SELECT body FROM record ORDER BY seq"):
             sha.update(body)
             sha.update(b"\n")
         return sha.hexdigest()
 
+    # --- the life of the data -----------------------------------------------------------
+
+    @property
+    def epoch(self) -> str:
+        """Told with each acknowledgement; a sender that hears another one sends again what it still has."""
+        return self._db.epoch
+
+    def untold(self) -> list[Loss]:
+        """What was acknowledged and lost, and is not on record yet; `told` once it is."""
+        return self._db.untold()
+
+    def told(self, loss: Loss) -> None:
+        self._db.told(loss)
+
+    def aside(self) -> list[Aside]:
+        """What this version could not read so far, by stream."""
+        return list(self._aside.values())
+
+    def verify(self) -> None:
+        """Every page, every index, and the running digest over all records. Raises DamagedError."""
+        self._db.verify()
+
     def close(self) -> None:
         self._db.close()
 
-    def _rows(self, sql: str, args: tuple[object, ...]) -> Iterator[tuple]:  # type: ignore[type-arg]
-        try:
-            yield from self._db.execute(sql, args).fetchall()
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot read the store at {self.path}: {error}") from error
+    def _read(self, rows: Sequence[Row]) -> list[Stored]:
+        """(seq, stream, body) decoded; what cannot be is set aside."""
+        found = []
+        for seq, stream, body in rows:
+            try:
+                found.append(Stored(seq, self._decode(body)))
+            except Exception as error:  # whatever one row does to its decoder, the rows behind it are read
+                self._set_aside(seq, stream, error)
+        return found
+
+    def _set_aside(self, seq: int, stream: str, error: Exception) -> None:
+        aside = self._aside.get(stream)
+        if aside is None:
+            aside = self._aside[stream] = Aside(stream, str(error))
+            log.error("%s: record %d of stream %s cannot be read by this version and is left out, as others like it "
+                      "will be: %s", self.path, seq, stream, error)  # fmt: skip
+        if len(aside.seqs) < MAX_ASIDE:
+            aside.seqs.add(seq)
