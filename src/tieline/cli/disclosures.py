@@ -66,42 +66,31 @@ def read(
     """Read a release from a file, a web address or - (standard input). Exit 3 where it yields nothing."""
     if (endpoint is None) != (model is None):
         raise click.UsageError("--endpoint and --model go together")
-    from tieline.disclosures.intake import claims_of
+    from tieline.cli.disclosures_shown import reading_json, show_reading
+    from tieline.disclosures.desk import Desk, agreement, path_beside
+    from tieline.disclosures.intake import claims_of, waiting_of
     from tieline.disclosures.read import read as read_release
 
     body = _body(source)
-    reading = read_release(body, issuer=issuer, published=published)
+    ours = _book(facts, None)
+    reading = read_release(body, issuer=issuer, published=published, source_kind=source_kind, known=ours.all)
     if endpoint is not None and model is not None:
         from tieline.disclosures.reading.llm import fill
 
         reading = fill(reading, base_url=endpoint, model=model, api_key=os.environ.get("TIELINE_API_KEY"))
-    found = claims_of(reading, source, source_kind or "issuer_release_copy", published, wall_now())
-    kept = None
+    now = wall_now()
+    found = claims_of(reading, source, source_kind, published, now)
+    held = agreement(ours, claims_of(reading, source, source_kind, published, now, candidates=True))
+    kept, desk = None, 0
     if keep and reading.refused is None:
         kept = guarded(lambda: FileKeeper(facts).append(found))
+        desk = guarded(lambda: Desk(path_beside(facts)).put(waiting_of(reading, source, source_kind, published, now)))
     if as_json:
-        out = {
-            "source": source,
-            "issuer": reading.issuer,
-            "period": reading.period,
-            "published": reading.published,
-            "kind": reading.kind,
-            "refused": reading.refused,
-            "notes": reading.notes,
-            "facts": reading.facts,
-            "kept": kept,
-        }
-        dump(out)
+        dump(reading_json(reading, source, held, kept, desk))
     else:
-        for fact in reading.facts:
-            scope = f" ({fact.scope})" if fact.scope else ""
-            quote = " ".join(fact.quote.split())
-            click.echo(f"{fact.issuer or '?':6} {fact.period:10} {fact.field}{scope} = {fact.value:,f} {fact.unit}")
-            click.echo(f"       {fact.span or ''} {quote[:100]}")
-        for note in reading.notes:
-            click.echo(f"note: {note}")
+        show_reading(reading, held)
         if kept is not None:
-            click.echo(f"kept {kept.new} new, {kept.already} already there, in {facts}")
+            click.echo(f"kept {kept.new} new, {kept.already} already there, in {facts}; {desk} new on the desk")
     if reading.refused is not None:
         click.echo(f"nothing read: {reading.refused}", err=True)
         sys.exit(3)
@@ -307,10 +296,10 @@ def _claims_of_file(file: str, issuer: str | None, published: str | None, kind: 
     from tieline.disclosures.intake import claims_of
     from tieline.disclosures.read import read as read_release
 
-    reading = read_release(_body(file), issuer=issuer, published=published)
+    reading = read_release(_body(file), issuer=issuer, published=published, source_kind=kind)
     if reading.refused is not None:
         raise click.ClickException(f"nothing read: {reading.refused}")
-    claims = claims_of(reading, file, kind or "issuer_release_copy", published, wall_now())
+    claims = claims_of(reading, file, kind, published, wall_now(), candidates=True)
     if not claims:
         raise click.ClickException("whose figures these are is not said; give --issuer")
     return claims

@@ -175,8 +175,9 @@ def _claims(
     """Claims of one document, remarks, and why there are none."""
     day, witness = document.published or published, kind or document.kind
     if document.content == "release":
-        reading = read(document.body, issuer=issuer, published=day)
-        return claims_of(reading, document.source, witness, day, now), reading.notes, reading.refused
+        said = kind or (document.kind if document.kind.startswith("sec") else None)
+        reading = read(document.body, issuer=issuer, published=day, source_kind=said)
+        return claims_of(reading, document.source, said, day, now), reading.notes, reading.refused
     parse = xbrl.companyfacts if document.content == "companyfacts" else xbrl.instance
     tagged = parse(document.body, issuer or "unknown", bitcoin_units)
     return claims_of_tagged(tagged, document.source, witness, day, now), tagged.notes, tagged.refused

@@ -121,17 +121,22 @@ def slug(text: str) -> str:
 
 
 def slack(claim: Claim) -> Decimal:
+    """How far the true value may lie from the printed one by rounding: `slack_of` its fact."""
+    return slack_of(claim.fact)
+
+
+def slack_of(fact: Fact) -> Decimal:
     """How far the true value may lie from the printed one by rounding: half of the last printed place.
 
     In money the last place is the last digit that is not zero, since `$38.8 million` is kept as 38800000. The
     same holds for whole numbers that the text calls approximate.
     """
-    value, unit = claim.value, claim.fact.unit
+    value, unit = fact.value, fact.unit
     exponent = value.as_tuple().exponent
     assert isinstance(exponent, int), "a fact's value is finite"
-    if claim.fact.method == "typed" and (match := SHORT_MONEY.fullmatch(claim.fact.printed)):
+    if fact.method == "typed" and (match := SHORT_MONEY.fullmatch(fact.printed)):
         return Decimal(5).scaleb(-len(match[2] or "") - 1) * MULTIPLES[match[3]]
-    if unit in _MONEY_UNITS or claim.fact.approximate:
+    if unit in _MONEY_UNITS or fact.approximate:
         exponent = value.normalize().as_tuple().exponent if value else 0
         assert isinstance(exponent, int)
     return Decimal(5).scaleb(exponent - 1)

@@ -48,10 +48,26 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """The text says about, nearly, over."""
 
 
+Licence = Literal["period", "window", "subject", "assertion", "token", "plausible", "second voice"]
+"""What a text must prove of a figure before it is a fact (`licences`)."""
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure found in a text, and what is missing before it may be a fact. It enters no rank, sum or check."""
+
+    fact: Fact
+    missing: tuple[Licence, ...]
+    why: str
+    """What is missing, in words."""
+
+
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """What one document gave: facts, remarks, or one reason why nothing could be read."""
+    """What one document gave: facts, candidates, remarks, or one reason why nothing could be read."""
 
     facts: tuple[Fact, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    own_words: bool = False
+    """The issuer speaks: the source was said to be its own, or the text shows it."""
     notes: tuple[str, ...] = ()
     """What a person should know: a value left empty and why, a total that is a sum, a second coin."""
     kind: Kind = "text"

@@ -11,16 +11,44 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from tieline.disclosures.claims import Claim, SourceKind
+from tieline.disclosures.desk import Waiting
 from tieline.disclosures.fact import Fact, Reading
 from tieline.disclosures.xbrl import Tagged
 
 
 def claims_of(
-    reading: Reading, source: str, kind: SourceKind, published: str | None, known_at: datetime
+    reading: Reading,
+    source: str,
+    kind: SourceKind | None,
+    published: str | None,
+    known_at: datetime,
+    candidates: bool = False,
 ) -> list[Claim]:
-    """Claims of a reading; facts without an issuer are left out (whose they are is not known)."""
+    """Claims of a reading; facts without an issuer are left out (whose they are is not known).
+
+    Without a `kind` the text says it: `issuer_release_copy` where the issuer speaks, else `news_of_release`.
+    `candidates`: with what is not proven, to hold one text against the book; such claims are never kept.
+    """
+    kind = kind or ("issuer_release_copy" if reading.own_words else "news_of_release")
     digest = hashlib.sha256(reading.text.encode()).hexdigest()
-    return _claims(reading.facts, source, kind, reading.published or published, known_at, digest)
+    facts = (*reading.facts, *(c.fact for c in reading.candidates)) if candidates else reading.facts
+    return _claims(facts, source, kind, reading.published or published, known_at, digest)
+
+
+def waiting_of(
+    reading: Reading, source: str, kind: SourceKind | None, published: str | None, known_at: datetime
+) -> list[Waiting]:
+    """The reading's candidates as they wait on the desk; those without an issuer are left out."""
+    kind = kind or ("issuer_release_copy" if reading.own_words else "news_of_release")
+    digest = hashlib.sha256(reading.text.encode()).hexdigest()
+    return [
+        Waiting(
+            candidate=candidate, source=source, source_kind=kind, published=reading.published or published,
+            known_at=known_at, document=digest,
+        )
+        for candidate in reading.candidates
+        if candidate.fact.issuer is not None
+    ]  # fmt: skip
 
 
 def claims_of_tagged(

@@ -19,6 +19,7 @@ import msgspec
 
 from tieline.disclosures.book import Book
 from tieline.disclosures.claims import Claim
+from tieline.disclosures.desk import Desk, path_beside
 from tieline.disclosures.shipped import shipped
 from tieline.disclosures.terms import unit_of
 from tieline.store import Store
@@ -150,11 +151,18 @@ class StoreKeeper:
         return tuple(self._store.between(Claim, _BEGINNING, _END))
 
 
-def book(keeper: Keeper | None = None) -> Book:
-    """The shipped facts and what was kept, as one book."""
+def book(keeper: Keeper | None = None, desk: Desk | None = None) -> Book:
+    """The shipped facts, what was kept and what the desk accepted, as one book, without what was withdrawn.
+
+    A keeper in a file has its desk beside it.
+    """
     if keeper is None:
         return shipped()
     kept = keeper.claims()
+    if desk is None and isinstance(keeper, FileKeeper):
+        desk = Desk(path_beside(keeper.path))
+    if desk is not None and desk.state() is not None:
+        return desk.book((*shipped().all, *kept))
     return Book((*shipped().all, *kept)) if kept else shipped()
 
 
@@ -166,7 +174,8 @@ class LiveBook:
 
     def __init__(self, path: Path) -> None:
         self._keeper = FileKeeper(path)
-        self._built: tuple[tuple[int, int] | None, Book] | None = None
+        self.desk = Desk(path_beside(path))
+        self._built: tuple[object, Book] | None = None
 
     def __call__(self) -> Book:
         """Raises KeepError where the file cannot be read."""
@@ -177,8 +186,9 @@ class LiveBook:
             state = None
         except OSError as error:
             raise KeepError(f"cannot read {self._keeper.path}: {error.strerror}; check the file") from error
-        if self._built is None or self._built[0] != state:
-            self._built = (state, book(self._keeper))
+        both = (state, self.desk.state())
+        if self._built is None or self._built[0] != both:
+            self._built = (both, book(self._keeper, self.desk))
         return self._built[1]
 
 

@@ -10,36 +10,50 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 
+from tieline.disclosures.claims import OWN_WORDS, Claim, SourceKind
+from tieline.disclosures.extract.judge import license_rows, speaks_itself, split
 from tieline.disclosures.fact import Fact, Kind, Reading
-from tieline.disclosures.fields import unit_of
+from tieline.disclosures.licences import confirmed_by
 from tieline.disclosures.reading import context, document, layout, prose, statement, tabular
-from tieline.disclosures.reading.claims import STRONG, Claim
+from tieline.disclosures.reading.claims import STRONG
+from tieline.disclosures.reading.claims import Claim as Found
 from tieline.disclosures.reading.evidence import supports
 from tieline.disclosures.reading.issuers import headed, main_issuer, mentions
 from tieline.disclosures.reading.settle import settle
+from tieline.disclosures.reading.spots import sentences
 from tieline.disclosures.reading.words import BITCOIN
+from tieline.disclosures.sentences.closed import proven
+from tieline.disclosures.sentences.frame import Frame, frame_of
+from tieline.disclosures.terms import unit_of
 
 MAX_NOTES = 60
 """A page with more remarks than this is not one release; the rest are counted."""
 
 
 def read(
-    source: str | bytes, *, issuer: str | None = None, published: str | None = None, kind: Kind | None = None
+    source: str | bytes,
+    *,
+    issuer: str | None = None,
+    published: str | None = None,
+    kind: Kind | None = None,
+    source_kind: SourceKind | None = None,
+    known: Sequence[Claim] = (),
 ) -> Reading:
-    """The facts of one release. `published` (YYYY-MM-DD or YYYY-MM) dates months that are printed without a year.
+    """The facts and candidates of one release.
 
-    Never raises for what the source holds: `Reading.refused` says why nothing could be read.
+    `published` (YYYY-MM-DD or YYYY-MM) dates months that are printed without a year. `source_kind` says who speaks;
+    without it the text must show that the issuer does. `known`: claims of the book, as second voice and for what is
+    plausible. Never raises for what the source holds: `Reading.refused` says why nothing could be read.
     """
     doc = document.load(source, kind)
     if doc.refused is not None:
         return Reading(kind=doc.kind, title=doc.title, issuer=issuer, published=published, refused=doc.refused)
     ctx = context.understand(doc.text, doc.title, published)
     own = issuer or main_issuer(doc.text, doc.title)
-    rows = layout.rows(doc.text, ctx.style)
-    found, notes = tabular.claims(doc.text, rows, ctx)
-    found.extend(statement.claims(doc.text, rows, ctx))
-    found.extend(prose.claims(doc.text, [r.line for r in rows if len(r.values) > 1 or r.glued or r.columns], ctx))
+    frame = frame_of(doc.text, doc.title, ctx, own)
+    found, notes = _found(doc, ctx, frame)
     several = _several(doc.text, found, ctx)
     if several is not None:
         return _refused(doc, own, published, several)
@@ -49,15 +63,22 @@ def read(
         if others:
             notes.append(f"figures of {', '.join(map(str, others))} left out: another issuer's")
         found = [c for c in found if c.issuer == issuer]
-    kept, remarks = settle(found, ctx.statement)
-    facts = tuple(f for c in kept if supports(f := _fact(doc.text, c)))
-    notes = [*doc.notes, *remarks, *notes]
-    if not facts:
+    license_rows(doc.text, found, frame, apart=doc.kind == "html")
+    kept, contested, remarks = settle(found, ctx.statement)
+    pairs = [(c, f) for c in (*kept, *contested) if supports(f := _fact(doc.text, c))]
+    own_words = source_kind in OWN_WORDS if source_kind else speaks_itself(doc.text, doc.title, found)
+    ours = [claim for claim in known if claim.fact.issuer == own]
+    voices = {(f.period, f.field) for _, f in pairs if confirmed_by(f, ours)}
+    facts, candidates = split(doc.text, pairs, ctx, frame, own_words, [claim.fact for claim in ours], voices)
+    notes = [*doc.notes, *context.date_notes(doc.text, published), *remarks, *notes]
+    if not facts and not candidates:
         return _refused(doc, own, published, _why_empty(doc.text, ctx, notes))
     if len(notes) > MAX_NOTES:
         notes = [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES} more"]
     return Reading(
-        facts=facts,
+        facts=tuple(facts),
+        candidates=tuple(candidates),
+        own_words=own_words,
         notes=tuple(dict.fromkeys(notes)),
         kind=doc.kind,
         text=doc.text,
@@ -68,7 +89,25 @@ def read(
     )
 
 
-def _fact(text: str, c: Claim) -> Fact:
+def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[list[Found], list[str]]:
+    """Every reading of the text, proven or not."""
+    rows = layout.rows(doc.text, ctx.style)
+    found, notes = tabular.claims(doc.text, rows, ctx)
+    found.extend(statement.claims(doc.text, rows, ctx))
+    skip = [r.line for r in rows if len(r.values) > 1 or r.glued or r.columns]
+    found.extend(prose.claims(doc.text, skip, ctx))
+    for c in found:
+        if c.field == "btc_sold" and len(c.period) == 10:
+            c.field = "btc_announced_sale"  # a sale on a day is announced; a month's total has its month
+    for p in proven(doc.text, sentences(doc.text, skip), ctx, frame):
+        printed, rule = p.printed or doc.text[p.start : p.end], f"closed:{p.field}"
+        claim = Found(p.field, p.value, p.period, *p.sentence, printed, rule, licensed=True, at=p.start)
+        claim.approximate = p.approximate
+        found.append(claim)
+    return found, notes
+
+
+def _fact(text: str, c: Found) -> Fact:
     start, end = c.start, c.end
     while start < end and text[start] in " \n|,;":
         start += 1
@@ -102,7 +141,7 @@ def _why_empty(text: str, ctx: context.Context, notes: list[str]) -> str:
     return f"no production or treasury figure was found{reasons}"
 
 
-def _attribute(text: str, claims: list[Claim], own: str | None, main: str | None) -> None:
+def _attribute(text: str, claims: list[Found], own: str | None, main: str | None) -> None:
     """Give each figure its company: the one named last before it, in a text that names several.
 
     A caller may know the company under another ticker than the directory; then the text's main company is meant.
@@ -160,7 +199,7 @@ _TITLE = re.compile(
 _WIRE = re.compile(r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile)\b", re.IGNORECASE)
 
 
-def _several(text: str, claims: list[Claim], ctx: context.Context) -> str | None:
+def _several(text: str, claims: list[Found], ctx: context.Context) -> str | None:
     """Two releases in one file: two titles or datelines, each with its own month and its own figures."""
     starts = sorted(
         {m.start() for m in _TITLE.finditer(text)} | {text.rfind("\n", 0, m.start()) + 1 for m in _WIRE.finditer(text)}

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tieline.disclosures.read import read
+from tests.disclosures.read.reading import read
 
 SETS = ("first", "second", "third", "fourth")
 

@@ -5,7 +5,7 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
-from tieline.disclosures.read import read
+from tests.disclosures.read.reading import read
 
 SLOW_S = 0.5
 """Ten times the aim of 50 ms, which the benchmark measures on a quiet machine."""

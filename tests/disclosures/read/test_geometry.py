@@ -19,8 +19,7 @@ from tests.disclosures.read.geometry import (
     unit_in_label,
     with_changes,
 )  # fmt: skip
-
-from tieline.disclosures.read import read
+from tests.disclosures.read.reading import read
 
 MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",

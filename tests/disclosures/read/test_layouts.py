@@ -5,8 +5,8 @@
 from decimal import Decimal
 
 import pytest
+from tests.disclosures.read.reading import read
 
-from tieline.disclosures.read import read
 from tieline.disclosures.reading.glued import solve
 
 

@@ -8,8 +8,7 @@ from types import ModuleType
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from tieline.disclosures.read import read
+from tests.disclosures.read.reading import read
 
 ROOT = Path(__file__).resolve().parents[3]
 

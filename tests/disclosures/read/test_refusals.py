@@ -6,8 +6,7 @@ import io
 
 import pytest
 from pypdf import PdfWriter
-
-from tieline.disclosures.read import read
+from tests.disclosures.read.reading import read
 
 
 def pdf_of(lines: list[str]) -> bytes:

@@ -5,8 +5,7 @@
 from decimal import Decimal
 
 import pytest
-
-from tieline.disclosures.read import read
+from tests.disclosures.read.reading import read
 
 PUBLISHED = "2025-06-05"
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.disclosures.read.reading import read
 
-from tieline.disclosures.read import read
 from tieline.disclosures.reading.unglue import unglue
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tieline.disclosures.fact import Method
+from tieline.disclosures.fact import Licence, Method
 from tieline.disclosures.fields import FIELDS
 from tieline.disclosures.reading.numbers import Quantity, exact
 
@@ -60,6 +60,16 @@ class Claim:
     restated: bool = False
     approximate: bool = False
     method: Method = "rule"
+    licensed: bool = False
+    """Every licence that a text can give is proven; plausibility and a second voice are asked for later."""
+    lacks: tuple[Licence, str] | None = None
+    """The licence that is missing, and why, where its own reader knows."""
+    label: str = ""
+    """The row's label, for a figure of a table."""
+    dated: bool = False
+    """The column, the label or the title states the period; else it was supposed."""
+    at: int = -1
+    """Where the number itself begins."""
     holds_parts: bool = False
     """The text goes on to say of what the figure consists: `295 bitcoin, of which`."""
 

@@ -113,6 +113,14 @@ def _dateline(text: str) -> tuple[int, int] | None:
     return (dates[0].year or 0, dates[0].month) if dates else None
 
 
+def date_notes(text: str, published: str | None) -> list[str]:
+    """A warning where the date that the caller gives is not the one that the document bears."""
+    given, borne = _published(published), _dateline(text)
+    if given is None or borne is None or given == borne:
+        return []
+    return [f"published {published} was given, but the text is dated {borne[0]:04d}-{borne[1]:02d}: check --published"]
+
+
 _YEAR_TOLD = re.compile(r"\b(?:in|for|during|throughout|fiscal|calendar year|full year) (20[12]\d)\b(?![-/])")
 
 
@@ -211,7 +219,7 @@ def _titled(title: str | None, before: str | None, limit: str | None) -> str | N
     if not title:
         return None
     found = [p for p in periods(title) if p.kind in ("month", "date")]
-    found = [p for p in found if not _COMPARED.search(title[max(0, p.start - 30) : p.start])]
+    found = [p for p in found if not _compared(title, p)]
     reference = (int(before[:4]), int(before[5:])) if before else None
     keys = {
         f"{q.year:04d}-{q.month:02d}"

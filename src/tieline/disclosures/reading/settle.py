@@ -16,8 +16,9 @@ from tieline.disclosures.reading.claims import STRONG, Claim
 from tieline.disclosures.reading.periods import days_in
 
 
-def settle(claims: list[Claim], statement: bool) -> tuple[list[Claim], list[str]]:
-    """One claim for each issuer, period, field and scope, and a note for whatever was left empty."""
+def settle(claims: list[Claim], statement: bool) -> tuple[list[Claim], list[Claim], list[str]]:
+    """One claim for each issuer, period, field and scope; the readings that contradict it or one another; and a note
+    for whatever was left empty."""
     notes: list[str] = []
     claims = _renamed(_named(claims, notes), statement)
     claims = _balanced(claims, notes)
@@ -27,17 +28,23 @@ def settle(claims: list[Claim], statement: bool) -> tuple[list[Claim], list[str]
     for c in claims:
         groups[(c.issuer, c.period, c.field, c.scope)].append(c)
     kept: list[Claim] = []
+    contested: list[Claim] = []
     for group in groups.values():
         best = _agreed(group)
         if best is None:
             values = sorted({c.printed.strip() for c in group})
             first = group[0]
             notes.append(f"{first.period} {first.field}: left empty, the text prints {' and '.join(values)}")
+            distinct = {
+                c.value: replace(c, licensed=False, lacks=("assertion", f"the text prints {' and '.join(values)}"))
+                for c in group
+            }
+            contested.extend(distinct.values())
         else:
             kept.append(best)
     kept = _plausible(kept, notes)
     kept.sort(key=lambda c: (c.period, c.field, c.scope or "", c.start))
-    return kept, notes
+    return kept, contested, notes
 
 
 def _named(claims: list[Claim], notes: list[str]) -> list[Claim]:
@@ -217,12 +224,13 @@ def _without_blocks(claims: list[Claim], notes: list[str]) -> list[Claim]:
 
 
 def _agreed(group: list[Claim]) -> Claim | None:
-    """The claim to keep; None where two of equal strength contradict each other."""
+    """The claim to keep; None where two of equal strength, or one that is licensed and a strong one, contradict."""
     top = max(c.strength for c in group)
     strong = [c for c in group if c.strength == top]
-    exact = [c for c in strong if not c.approximate] or strong
+    licensed = [c for c in group if c.licensed]
+    exact = [c for c in licensed or strong if not c.approximate] or licensed or strong
     finest = max(exact, key=lambda c: (_decimals(c.value), c.rule.startswith("table"), -c.start))
-    if all(_same(finest, c) for c in strong):
+    if all(_same(finest, c) for c in (*strong, *licensed)):
         restated = any(c.restated for c in group)
         return replace(finest, restated=restated) if restated else finest
     return None

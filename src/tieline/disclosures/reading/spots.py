@@ -65,6 +65,7 @@ def sentences(text: str, skip: list[tuple[int, int]]) -> list[tuple[int, int]]:
         wraps = (
             solid
             and not re.search(r"[.!?:;|]\s*$", line)
+            and not re.match(r"\s*[-*•>]?\s*[A-Z][\w() /%-]{2,60}:\s", following)
             and (
                 (len(line.rstrip()) >= 55 and bool(re.match(r"\s*[a-z0-9$(%&,]", following)))
                 or (

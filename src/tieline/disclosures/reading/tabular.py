@@ -85,20 +85,10 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
         end = text.find("\n", m.end())
         end = len(text) if end < 0 else end
         found = quantities(text, m.end(), min(end, m.end() + 160), ctx.style)
-        if not found or not re.fullmatch(
-            r"\s*(?:approx(?:imately|\.)?|about|ca\.|约|約|rund|~|≈)?\s*", text[m.end() : found[0].start]
-        ):
+        label = re.sub(r"\s+", " ", m["label"])
+        if not found or not _is_pair(text, m, found[0]) or (named := classify(label, found[0].unit)) is None:
             continue
         q = found[0]
-        if m["label"].count("(") != m["label"].count(")") or re.search(r"[$€£]\s?\d|\d[,.]\d", m["label"]):
-            continue  # a sentence with figures of its own, not a label
-        if _notes_only(text, q):
-            continue
-        if q.unit == "%" or re.match(r"\s*(?:-|to|bis|和|至)\s*\d", text[q.end : q.end + 8]):
-            continue
-        named = classify(re.sub(r"\s+", " ", m["label"]), q.unit)
-        if named is None:
-            continue
         if "\n" in text[m.end("label") : q.start] and _VALUE_LINE.match(text, q.end):
             continue  # the first of several columns
         over = _heads_list(text, m.start())
@@ -106,71 +96,51 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
             continue
         own = period_in(m["label"]) or over
         period = key_of(own, ctx) if own is not None else ctx.period
-        if period is None:
-            continue
-        strength = WEAK if named.weak else STRONG
-        amount = convert(named.field, q, named.unit)
-        if isinstance(amount, str):
-            continue
-        out.append(
-            Claim(
-                named.field,
-                amount,
-                period,
-                m.start("label"),
-                q.end,
-                q.printed,
-                f"pair:{named.rule}",
-                strength,
-                named.scope,
-            )
-        )
-        earlier_month = _FIRST_PERIOD.match(text, q.end)
-        behind = [x for x in found[1:] if earlier_month is not None and x.start >= earlier_month.end()]
-        if earlier_month is not None and behind and behind[0].unit == q.unit:
-            found = [q, *behind]
-            named_month = periods(text, earlier_month.start("when"), earlier_month.end("when") + 1)
-            gap = text[earlier_month.end() : found[1].start]
-            if len(named_month) == 1 and not gap.strip(" $US€£"):
-                key = key_of(named_month[0], ctx)
-                amount = convert(named.field, found[1], named.unit)
-                if key is not None and key != period and not isinstance(amount, str):
-                    out.append(
-                        Claim(
-                            named.field,
-                            amount,
-                            key,
-                            m.start("label"),
-                            found[1].end,
-                            found[1].printed,
-                            f"pair:{named.rule}",
-                            strength,
-                            named.scope,
-                        )
-                    )
-            continue
-        beside = _BESIDE.match(text, q.end)
-        others = [x for x in found[1:] if x.unit != "%"]
-        if beside is None or not others or others[0].start != beside.end():
-            continue
-        other = others[0]
-        when = [p for p in periods(text, other.end, end) if p.start - other.end < 30]
-        if when and (key := key_of(when[0], ctx)) is not None and key != period:
-            earlier = convert(named.field, other, named.unit)
-            if not isinstance(earlier, str) and (other.unit == q.unit or other.unit is None):
-                out.append(
-                    Claim(
-                        named.field,
-                        earlier,
-                        key,
-                        m.start("label"),
-                        other.end,
-                        other.printed,
-                        f"pair:{named.rule}",
-                        strength,
-                        named.scope,
-                    )
+        pairs = [(q, period, own is not None)]
+        other = _other_month(text, found, end, ctx)
+        if other is not None and other[1] != period:
+            pairs.append((*other, True))
+        for number, key, dated in pairs:
+            amount = convert(named.field, number, named.unit)
+            if key is None or isinstance(amount, str) or number.unit not in (q.unit, None):
+                continue
+            out.append(
+                Claim(
+                    named.field, amount, key, m.start("label"), number.end, number.printed, f"pair:{named.rule}",
+                    WEAK if named.weak else STRONG, named.scope, label=label, dated=dated, at=number.start,
                 )
+            )  # fmt: skip
+
+
+def _is_pair(text: str, m: re.Match[str], q: Quantity) -> bool:
+    """Does the value stand right behind the label, and is what stands before it a label?"""
+    if not re.fullmatch(
+        r"\s*(?:approx(?:imately|\.)?|about|ca\.|约|約|rund|~|≈)?\s*", text[m.end() : q.start], re.IGNORECASE
+    ):
+        return False
+    if m["label"].count("(") != m["label"].count(")") or re.search(r"[$€£]\s?\d|\d[,.]\d", m["label"]):
+        return False  # a sentence with figures of its own, not a label
+    if _notes_only(text, q):
+        return False
+    return q.unit != "%" and not re.match(r"\s*(?:-|to|bis|和|至)\s*\d", text[q.end : q.end + 8])
+
+
+def _other_month(text: str, found: list[Quantity], end: int, ctx: Context) -> tuple[Quantity, str | None] | None:
+    """The value of another month on the same line, which names it: before the figure and a colon, or behind it."""
+    q = found[0]
+    earlier = _FIRST_PERIOD.match(text, q.end)
+    if earlier is not None:
+        behind = [x for x in found[1:] if x.start >= earlier.end()]
+        named = periods(text, earlier.start("when"), earlier.end("when") + 1)
+        if behind and len(named) == 1 and not text[earlier.end() : behind[0].start].strip(" $US€£"):
+            return behind[0], key_of(named[0], ctx)
+        return None
+    beside = _BESIDE.match(text, q.end)
+    others = [x for x in found[1:] if x.unit != "%"]
+    if beside is None or not others or others[0].start != beside.end():
+        return None
+    when = [p for p in periods(text, others[0].end, end) if p.start - others[0].end < 30]
+    return (others[0], key_of(when[0], ctx)) if when else None
 
 
 def _notes_only(text: str, q: Quantity) -> bool:
@@ -252,6 +222,8 @@ def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str], 
         elif claim is not None:
             if starred and value.quantity is not None and "*" in value.quantity.mark:
                 claim.restated = True
+            claim.label, claim.at = name, value.start
+            claim.dated = column is not None or period_in(name) is not None
             out.append(claim)
 
 
@@ -292,6 +264,8 @@ def _company(row: Row, found: Label, ctx: Context, out: list[Claim]) -> None:
             q.printed,
             f"companies:{found.rule}",
             STRONG,
+            label=row.labels[-1][0] if row.labels else "",
+            at=row.values[0].start,
         )
         claim.issuer = named.pop()
         out.append(claim)
@@ -457,7 +431,20 @@ def _glued(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str]
             continue
         printed = text[start + piece.start : start + piece.end]
         out.append(
-            Claim(found.field, amount, period, start, start + piece.end, printed, "table:glued", STRONG, found.scope)
+            Claim(
+                found.field,
+                amount,
+                period,
+                start,
+                start + piece.end,
+                printed,
+                "table:glued",
+                STRONG,
+                found.scope,
+                label=re.sub(r"[\d,$]+$", "", name),
+                dated=True,
+                at=start + piece.start,
+            )
         )
 
 

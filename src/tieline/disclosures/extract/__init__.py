@@ -1,0 +1,1 @@
+"""From what was found to candidates and facts: each figure with the licences that its text proves."""

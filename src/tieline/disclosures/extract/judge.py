@@ -1,0 +1,306 @@
+"""Candidates and facts: which licences the text proves for each figure, and which one it lacks.
+
+Knows nothing of how a figure was found. A row of a table proves its figure by a label of known words under a heading
+that states the month; a sentence by the closed-world reader. The rest are candidates, each with what is missing.
+"""
+
+# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from tieline.disclosures.chain import Chain, shipped_chain
+from tieline.disclosures.fact import Candidate, Fact, Licence
+from tieline.disclosures.licences import closures, implausible
+from tieline.disclosures.periods import window
+from tieline.disclosures.reading.claims import WEAK, Claim
+from tieline.disclosures.reading.commons import COMMON
+from tieline.disclosures.reading.context import Context
+from tieline.disclosures.reading.labels import classify, clean
+from tieline.disclosures.reading.periods import Period, periods
+from tieline.disclosures.rules.vocabulary import KNOWN, NOT_DONE, POISON, bars
+from tieline.disclosures.sentences.frame import Frame
+
+_LABELS = (COMMON | KNOWN) - {
+    "customer",
+    "customers",
+    "target",
+    "potential",
+    "transit",
+    "in-transit",
+    "hosting",
+    "hosted",
+    "colocation",
+    "third-party",
+    "management",
+    "managed",
+    "pool",
+    "at",
+} | {"at"}
+_OTHERS = (
+    "hosted_btc_customers",
+    "jv_share_btc",
+    "btc_equivalent_not_coins",
+    "managed_ehs",
+    "total_energized_ehs_incl_hosting",
+    "potential_phs",
+    "restricted_or_pledged_btc",
+    "lent_btc",
+)
+"""Fields that are about what is not the company's own coin or machine by their very name."""
+_TABLE_RULES = ("table", "pair", "companies", "statement")
+_FLOWS = (
+    "btc_produced",
+    "btc_sold",
+    "btc_purchased",
+    "blocks_won",
+    "avg_btc_per_day",
+    "sale_proceeds_usd",
+    "revenue_usd",
+)
+_WINDOW = re.compile(
+    r"\b(?:(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+) (?:months|weeks|days)|quarter|year-to-date|ytd|since|so far|to date|cumulative\w*|lifetime|"
+    r"inception|founded|annual\w*|weeks?|half|fiscal|(?:last|past|previous) (?:twelve|12) months)\b",
+    re.IGNORECASE,
+)
+_SUBJECT = re.compile(
+    r"\b(?:customers?|clients?|hosted|hosting|third part\w+|joint venture|pool|foundation|tokens?|ether\w*|eth|network|industry|sector|together|combined|collectively|"
+    r"miners (?:mined|produced|sold)|(?:us|u\.s\.|public\w*|listed|other) (?:bitcoin )?miners|peers?|rivals?|sites?|facilit\w+|not (?:yet )?energi[sz]ed|worth of)\b",
+    re.IGNORECASE,
+)
+
+
+def license_rows(text: str, claims: Iterable[Claim], frame: Frame, apart: bool) -> None:
+    """Mark the figures of tables that their label, heading and digits prove; say in `lacks` what the others lack.
+
+    `apart`: the document sets footnote marks apart from digits, as HTML does.
+    """
+    for c in claims:
+        if c.rule.startswith(_TABLE_RULES) and not c.licensed:
+            missing = _row_lacks(text, c, frame, apart)
+            c.licensed, c.lacks = missing is None, missing
+
+
+def _row_lacks(text: str, c: Claim, frame: Frame, apart: bool) -> tuple[Licence, str] | None:
+    if not c.dated and c.period != frame.period and not c.rule.startswith("statement"):
+        return "period", f"neither heading nor title states {c.period}"
+    if c.rule.startswith("companies"):
+        return "second voice", "a table of several companies"
+    if c.strength == WEAK:
+        return "assertion", f"{c.label!r} could name something else"
+    label = re.sub(r"[^\w\s/.'-]", " ", clean(c.label)).lower()
+    words = [w.strip(".'-/") for w in label.split()]
+    stray = [w for w in words if w and not w.isdigit() and not _known_in_label(w, c) and not periods(w)]
+    if stray and c.scope is None:
+        return "subject", f"{' '.join(stray)!r} in the label is not known to leave it the company's own"
+    line = text.rfind("\n", 0, max(c.at, 0)) + 1
+    stop = text.find("\n", c.end)
+    if c.rule.startswith("pair"):
+        rest = text[c.end : stop if stop >= 0 else len(text)]
+        if re.match(r"[ ,]\s?\d{3}(?!\d)", rest):
+            return "token", f"{c.printed}{rest[:4]} could be one number"
+        if (m := _unknown(rest)) is not None:
+            return "assertion", f"{m!r} behind the value"
+    if (barred := _over(text, line, frame)) is not None:
+        return "assertion", f"under the heading {barred!r}"
+    if not apart and _glued_note(text, c):
+        return "token", f"{c.printed} may end in a footnote's digit: its row prints fewer decimals elsewhere"
+    return None
+
+
+def _known_in_label(word: str, c: Claim) -> bool:
+    return (
+        word in _LABELS
+        or c.field in _OTHERS
+        or c.rule.startswith("statement")
+        or all(p in _LABELS for p in re.split(r"[/-]", word))
+    )
+
+
+def _unknown(rest: str) -> str | None:
+    """The first word behind a value that is not known to leave it as it is."""
+    bare = rest
+    for p in reversed(periods(rest)):
+        bare = bare[: p.start] + " " * (p.end - p.start) + bare[p.end :]
+    if (m := POISON.search(bare.lower())) is not None:
+        return m[0]
+    for word in re.findall(r"[^\W\d_]+(?:['’/-][^\W\d_]+)*", bare.lower()):
+        if word not in KNOWN and word not in _UNITS:
+            return str(word)
+    return None
+
+
+_UNITS = frozenset(
+    [
+        "eh",
+        "s",
+        "ph",
+        "th",
+        "j",
+        "w",
+        "kwh",
+        "mwh",
+        "mw",
+        "eh/s",
+        "ph/s",
+        "th/s",
+        "j/th",
+        "w/th",
+        "btc",
+        "bitcoin",
+        "million",
+        "thousand",
+        "m",
+        "k",
+        "c",
+        "us",
+        "usd",
+        "about",
+        "ca",
+        "mining",
+    ]
+)
+
+
+def _over(text: str, at: int, frame: Frame) -> str | None:
+    """The heading over a row, or the head of its columns, where what stands under it is unproven."""
+    for line in reversed(text[max(0, at - 2500) : at].split("\n")[:-1]):
+        words = line.strip(" |:*#-•\t")
+        if not words or len(words) > 160 or not re.search(r"[^\W\d_]{3}", words):
+            continue
+        dated = periods(words)
+        if re.search(r"\d", _undated(words, dated)):
+            continue
+        head = (
+            len(dated) > 1
+            or "|" in line
+            or "\t" in line
+            or re.match(r"(?:key )?(?:metrics?|kpis?)\b", words, re.IGNORECASE)
+        )
+        if head:
+            if NOT_DONE.search(words):
+                return words
+            continue
+        if re.search(r"[.!?]$", words) or classify(words) is not None:
+            continue
+        return words if bars(words, bool(dated)) else None
+    return None
+
+
+def _undated(line: str, dated: Sequence[Period]) -> str:
+    for p in reversed(dated):
+        line = line[: p.start] + line[p.end :]
+    return re.sub(r"20\d\d|(?<=[^\W\d_])\s?\d\b|\(\d\)", "", line)
+
+
+def _glued_note(text: str, c: Claim) -> bool:
+    """More decimals than any other value of the row: `18.221` beside `19.44` may be 18.22 and a note."""
+    if c.at < 0 or "." not in c.printed or c.rule == "table:glued":
+        return False
+    start = text.rfind("\n", 0, c.start) + 1
+    row = (
+        text[start : start + 200].split("\n")[0]
+        if "|" in text[start : c.end] or "\t" in text[start : c.end]
+        else text[c.start : c.end + 60]
+    )
+    places = [len(m[1]) for m in re.finditer(r"(?<![\d.,])\d[\d,]*\.(\d+)(?![\d%])(?!\s?%)", row)]
+    mine = len(c.printed.rpartition(".")[2])
+    return len(places) > 1 and places.count(mine) == 1 and mine > max((p for p in places if p != mine), default=mine)
+
+
+def lacking(text: str, c: Claim, ctx: Context, frame: Frame) -> tuple[Licence, str]:
+    """The licence that a figure of a sentence lacks most plainly."""
+    if c.lacks is not None:
+        return c.lacks
+    start = max(text.rfind("\n", 0, c.start) + 1, text.rfind(". ", 0, c.start) + 1)
+    ends = [e for e in (text.find("\n", c.end), text.find(". ", c.end)) if e >= 0]
+    sentence = text[start : min(ends) if ends else len(text)]
+    named = [p for p in periods(sentence) if p.kind in ("month", "date", "quarter")]
+    for p in reversed(named):
+        sentence = sentence[: p.start] + sentence[p.end :]
+    if c.field in _FLOWS and (m := _WINDOW.search(sentence)) is not None:
+        return "window", f"{m[0]!r}: not plainly of one month"
+    if (m := _SUBJECT.search(sentence)) is not None:
+        return "subject", f"{m[0]!r}: not plainly the issuer's own"
+    if (m := POISON.search(sentence.lower())) is not None:
+        return "assertion", f"{m[0]!r}: not plainly told as done"
+    if not named and c.period != frame.period:
+        return "period", f"nothing states {c.period}"
+    if re.search(r"\d[ ,]\s?$", text[max(0, c.at - 2) : c.at] if c.at > 0 else ""):
+        return "token", "digits stand right before the number"
+    return "assertion", "the sentence holds words that no rule accounts for"
+
+
+def split(
+    text: str,
+    kept: list[tuple[Claim, Fact]],
+    ctx: Context,
+    frame: Frame,
+    own_words: bool,
+    beside: Sequence[Fact],
+    confirmed: Iterable[tuple[str, str]],
+    chain: Chain | None = None,
+) -> tuple[list[Fact], list[Candidate]]:
+    """Facts and candidates of one document. `beside`: other figures of the issuer; `confirmed`: (period, field) that
+    the book states too."""
+    chain = chain or shipped_chain()
+    told = _told_on(ctx)
+    proven = [fact for c, fact in kept if c.licensed]
+    needs_voice = not own_words or ctx.language != "en"
+    voices = closures(proven, text) | set(confirmed) if needs_voice else set()
+    facts: list[Fact] = []
+    candidates: list[Candidate] = []
+    for c, fact in kept:
+        impossible = implausible(fact, [*(f for f in proven if f is not fact), *beside], chain)
+        if impossible is not None:
+            candidates.append(Candidate(fact=fact, missing=("plausible",), why=impossible))
+        elif told is not None and fact.period and window(fact.period)[1] > told:
+            why = f"{fact.period} was not over on {ctx.published}"
+            candidates.append(Candidate(fact=fact, missing=("period",), why=why))
+        elif not c.licensed:
+            licence, why = lacking(text, c, ctx, frame)
+            candidates.append(Candidate(fact=fact, missing=(licence,), why=why))
+        elif needs_voice and (fact.scope is not None or (fact.period, fact.field) not in voices):
+            why = "news and summaries need a second voice" if not own_words else "another language needs a second voice"
+            candidates.append(Candidate(fact=fact, missing=("second voice",), why=why))
+        else:
+            facts.append(fact)
+    return facts, candidates
+
+
+def _told_on(ctx: Context) -> datetime | None:
+    """The end of the day on which the document came out, or of its month where no day is known."""
+    try:
+        return window(ctx.published)[1] if ctx.published else None
+    except ValueError:
+        return None
+
+
+_NEWS = re.compile(
+    r"\bsaid in (?:a|an)\b|\baccording to\b|\btold (?:reporters|\w+ ?desk|us)\b|\bPhoto by\b|\bSource:|\bReuters\b|\bthe (?:firm|miner) (?:said|noted|added)\b|\bRelated:|\bRead more\b|"
+    r"\b(?:shares|stock) (?:of|rose|fell|closed|surged|dropped|are (?:up|down))|\bfinancial advi[cs]e|\bCEO,? [A-Z]\w+ [A-Z]\w+ (?:said|stated|noted)|\bdata (?:from|shows)\b|\bthe company (?:said|disclosed|reported|revealed|announced)\b",
+    re.IGNORECASE,
+)
+_OWN = re.compile(
+    r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile Corp|CNW)\b|(?<![\w\"“])(?:We|Our|we|our) (?:\w+ ){0,3}?(?:mined|produced|held|sold|bitcoin|fleet|hash)|forward-looking statements?|\bunaudited\b|\(the [\"“]?Company",
+)  # fmt: skip
+
+
+def speaks_itself(text: str, title: str | None, claims: Sequence[Claim]) -> bool:
+    """Does the text show that the issuer speaks: a wire's mark, `we`, a table of its own, and no reporter's words?"""
+    head = text[:20_000]
+    if re.search(
+        r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile Corp|CNW)\b", head, re.IGNORECASE
+    ):
+        return True
+    if _NEWS.search(head):
+        return False
+    rows = sum(1 for c in claims if c.rule.startswith(("table", "pair")))
+    titled = (
+        re.search(r"\b(?:Announces|Provides|Reports|Releases|Publishes|Update|Highlights)\b", (title or head[:160]))
+        is not None
+    )
+    return bool(_OWN.search(head)) or rows >= 3 or titled

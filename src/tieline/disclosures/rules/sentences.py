@@ -1,0 +1,397 @@
+"""Rows of the closed grammar: what a sentence says of one number, each row with what it reads and must not read.
+
+A pattern is matched on a template (`sentences.template`); `<b>` is the number that the row reads, in bitcoin. Words in
+braces are macros below. `kind` says how the figure stands in time: a `flow` is of a month and wants `in July`, a
+`stock` is at its end and wants `as of July 31`, a `mean` is over it, `ytd` runs from January to its end. `reads` and `never` are whole sentences of a
+release on July 2025; the tests read them all.
+"""
+
+# ruff: noqa: E501 - a row is read as one line
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class SentenceRule(NamedTuple):
+    """One row."""
+
+    field: str
+    kind: Literal["flow", "stock", "mean", "ytd"]
+    pattern: str
+    reads: str
+    never: str
+
+
+MACROS: dict[str, str] = {
+    "ABOUT": r"(?:(?:approximately|about|roughly|nearly|almost|around|over|more than|just over|just under|a total of|total of|an aggregate of|a record|a new record of|~|a|an|the|some|just|only) )*",
+    "SUBJ": r"(?:~own(?: (?:inc|corp|ltd|limited|plc|group|holdings|mining|digital|technologies))*(?: \.)?|we|it|the (?:company|group|miner|firm|bitcoin miner))",
+    "OPENER": r"(?:(?:in|during|for|throughout|as of|as at|at|on|by|at the end of|by the end of|as of the end of|at the close of|(?:for|in|during) the month of|in the month ended|for the month ended) @[mde]|(?:in|during|for|over|throughout) the month(?: of @m)?|at month-end|this month)(?: ,)?",
+    "HEAD": r"(?:^|[;:,] |and |while |but )(?:[-*•·] )?(?:{OPENER} )?(?:{SUBJ} )?(?:(?:has|have|had|also|successfully|currently|now|further|as of @[mde]|at @e) )*",
+    "MINED": r"(?:self-mined|mined|produced|earned|generated|minted)",
+    "OWN": r"(?:(?:~own(?: 's)?|its|our|the company 's|the group 's|total|monthly|overall|net|company|corporate|self-mined|month-end|aggregate|combined treasury) )*",
+    "WHEN": r"(?:(?:in|during|for|as of|as at|at|on|by|at the end of|by the end of|for the month of|in the month of|in the month ended|throughout) (?:@[mde]|the month(?: of @m)?|month-end|the end of the month) |in its treasury |in treasury |for the month |this month |month-end |at month-end |at month end |(?:the|this) month |@m )?",
+    "PCT": r"(?:(?:by )?(?:approximately |about |roughly |nearly |a )?#p (?:month-over-month |year-over-year |m/m |y/y )?)?",
+    "MOVED": r"(?:(?:(?:has )?(?:increased|increases|rose|rises|risen|grew|grows|grown|climbed|improved|improves|expanded|decreased|decreases|fell|declined|dropped|increasing|rising|growing) {PCT}|(?:up|down) (?:by )?(?:approximately |about )?#p )(?:(?:month-over-month|year-over-year) )?(?:from {ABOUT}#[a-z]+ (?:(?:in|as of|at) (?:the end of )?@[mde] )?)?to)",
+    "BE": r"(?:was|were|of|at|totaled|totalled|totaling|totalling|reached|reaching|stood at|came to|came in at|amounted to|recorded at|stands at|now stands at|averaged|averaging|remained at|remained steady at|remained stable at|remained unchanged at|is|:|=|{MOVED})",
+    "HASH": r"(?:hash rate|hashrate|hash-rate|hashing power|computing power|mining capacity|hash power|hash rate capacity|hashrate capacity|capacity)",
+    "RATED": r"(?:deployed|installed|energized|energised|nameplate|active)",
+    "STASH": r"(?:holdings?|hodl position|hodl|treasury|treasury holdings?|treasury balance|balance|reserves?|position|inventory|treasury position)",
+    "COIN": r"(?:bitcoins?|btc)",
+}
+
+_R = SentenceRule
+ROWS: tuple[SentenceRule, ...] = (
+    # coins mined
+    _R(
+        "btc_produced",
+        "flow",
+        r"{HEAD}{MINED} {ABOUT}<b>(?! (?:per|a|/) ?day| daily| each)",
+        "In July 2025, Heron mined 41 BTC.",
+        "In July 2025 miners mined 41 BTC.",
+    ),
+    _R(
+        "btc_produced",
+        "flow",
+        r"(?:^|[;:] |, |and )(?:[-*•·] )?(?:{OPENER} )?{ABOUT}<b> (?:were |was )?(?:self-)?(?:mined|produced|earned)(?! per| daily| by| on average)",
+        "- 41 BTC mined during July 2025.",
+        "41 BTC mined by customers in July 2025.",
+    ),
+    _R(
+        "btc_produced",
+        "flow",
+        r"(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} )?{OWN}(?:{COIN} )?(?:self-mining |mining )?(?:production|output) {WHEN}{BE} {ABOUT}<b>(?! (?:per|a|/) ?day| daily)",
+        "Bitcoin production for July 2025 was 41 BTC.",
+        "Network production for July 2025 was 41 BTC.",
+    ),
+    _R(
+        "btc_produced",
+        "flow",
+        r"{HEAD}(?:increased|grew|expanded|raised) {OWN}(?:{COIN} )?(?:production|output) {PCT}(?:to|to a record of) {ABOUT}<b>",
+        "In July 2025 Heron increased production 3% to 41 BTC.",
+        "In July 2025 Heron aims at production of 41 BTC.",
+    ),
+    _R(
+        "btc_produced",
+        "flow",
+        r"(?:^|[;:] )(?:[-*•·] )?{OWN}(?:total )?(?:{COIN} )(?:self-mined|mined|produced|earned) {WHEN}{BE} {ABOUT}<b>",
+        "Bitcoin mined in July 2025 was 41 BTC.",
+        "Bitcoin mined since 2021 was 41 BTC.",
+    ),
+    _R(
+        "ytd_btc",
+        "ytd",
+        r"(?:year-to-date|ytd|calendar year-to-date) (?:{COIN} )?(?:production|mined|self-mined)?(?: through @[me])? ?{BE} {ABOUT}<b>",
+        "Year-to-date production was 241 BTC.",
+        "Year-to-date hosting was 241 BTC.",
+    ),
+    # the mean of a day
+    _R(
+        "avg_btc_per_day",
+        "mean",
+        r"(?:an average of|average of|averaging|averaged|average rate of|average production rate of|average daily production of|average daily production rate of) {ABOUT}<bx>(?: (?:mined|produced|earned))? (?:per day|a day|daily|/ day|each day|per calendar day)",
+        "In July 2025 Heron mined an average of 1.3 BTC per day.",
+        "Heron mined up to 1.3 BTC per day in July 2025.",
+    ),
+    _R(
+        "avg_btc_per_day",
+        "mean",
+        r"(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} )?{OWN}(?:an |the )?(?:average daily|daily average) (?:{COIN} )?(?:production|output|production rate|{COIN} (?:mined|produced|earned)|(?:mined|produced) {COIN}) ?{WHEN}{BE} {ABOUT}<bx>",
+        "Average daily production in July 2025 was 1.3 BTC.",
+        "Peak daily production in July 2025 was 1.3 BTC.",
+    ),
+    _R(
+        "avg_btc_per_day",
+        "mean",
+        r"(?:^|[;:,] |and |with |while )(?:[-*•·] )?{OWN}(?:average|avg\.?) (?:{COIN} )?(?:mined|produced|earned|production) (?:per day|/ day) ?{WHEN}{BE} {ABOUT}<bx>",
+        "Average bitcoin produced per day in July 2025 was 1.3 BTC.",
+        "Maximum bitcoin produced per day in July 2025 was 1.3 BTC.",
+    ),
+    _R(
+        "avg_btc_per_day",
+        "mean",
+        r"#b (?:{WHEN})?(?:,|\(|, or|or) (?:approximately |about |roughly )?<b> (?:per day|a day|daily)",
+        "In July 2025 Heron mined 41 BTC, or about 1.3 BTC per day.",
+        "In July 2025 Heron mined 41 BTC, at best 3 BTC per day.",
+    ),
+    _R(
+        "avg_btc_per_day",
+        "mean",
+        r"^(?:[-*•·] )?<b> (?:mined |produced |earned )(?:on average per day|per day on average)",
+        "- 1.3 BTC earned on average per day in July 2025.",
+        "- 3 BTC mined on the best day of July 2025.",
+    ),
+    _R(
+        "avg_btc_per_day",
+        "mean",
+        r"(?:averaging|averaged|with|at) (?:a |an )?(?:average )?daily (?:output|production|rate|average) of {ABOUT}<b>",
+        "In July 2025 Heron mined 41 BTC, averaging a daily output of 1.3 BTC.",
+        "In July 2025 Heron mined 41 BTC, with a peak daily output of 3 BTC.",
+    ),
+    _R(
+        "avg_btc_per_day",
+        "mean",
+        r"^(?:[-*•·] )?(?:@m )?(?:average )?daily {COIN} (?:mined|produced) averaged {ABOUT}<bx>",
+        "July daily bitcoin mined averaged 1.3.",
+        "July daily bitcoin mined reached 3.0.",
+    ),
+    # coins held
+    _R(
+        "btc_held_end",
+        "stock",
+        r"{HEAD}(?:held|holds|hold|owned|owns|had) {ABOUT}<b>(?! (?:pledged|as collateral|under|restricted|for|in collateral|on loan))",
+        "As of July 31, 2025, Heron held 300 BTC.",
+        "As of July 31, 2025, customers held 300 BTC.",
+    ),
+    _R(
+        "btc_held_end",
+        "stock",
+        r"(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} )?{OWN}(?:{COIN} )?(?:{STASH}|held|{STASH} of {COIN}|{COIN} held|{COIN} holdings) {WHEN}{BE} {ABOUT}<b>",
+        "Bitcoin holdings at July 31, 2025 were 300 BTC.",
+        "Customer holdings at July 31, 2025 were 300 BTC.",
+    ),
+    _R(
+        "btc_held_end",
+        "stock",
+        r"{HEAD}(?:ended|closed|finished) (?:the month|@m|the month of @m) with (?:a (?:treasury|treasury balance|balance|total) of )?{ABOUT}<b>",
+        "Heron ended July 2025 with 300 BTC.",
+        "Heron ended July 2025 with loans of 300 BTC.",
+    ),
+    _R(
+        "btc_held_end",
+        "stock",
+        r"(?:{HEAD}|, )(?:increased|grew|expanded|raised|bringing|increasing|growing|taking|lifting|raising) {OWN}(?:{COIN} )?{STASH} (?:of {COIN} )?(?:by {ABOUT}#[bp] )?(?:from {ABOUT}#[bx] )?to {ABOUT}<b>",
+        "In July 2025 Heron mined 41 BTC, bringing its bitcoin holdings to 300 BTC as of July 31, 2025.",
+        "In July 2025 Heron aims at bringing its holdings to 300 BTC.",
+    ),
+    _R(
+        "restricted_or_pledged_btc",
+        "stock",
+        r"#b (?:{WHEN})?,? ?(?:of which|including|which includes|which included) {ABOUT}<b> (?:(?:was|were|is|are|that (?:was|were|is|are)|in|as) )?(?:pledged|restricted|posted as|held as|collateral)(?: (?:as|for|collateral))*",
+        "Heron held 300 BTC on July 31, 2025, of which 100 BTC was pledged as collateral.",
+        "Heron held 300 BTC on July 31, 2025, of which 100 BTC was mined.",
+    ),
+    _R(
+        "btc_held_end",
+        "stock",
+        r"(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} )?{OWN}{COIN} (?:{STASH}|held) {WHEN}{BE} {ABOUT}<x>(?= [.,;()]|$| of which| in | as | at | and )",
+        "At July 31, 2025, our bitcoin holdings stood at 3,140.",
+        "At July 31, 2025, our share holdings stood at 3,140.",
+    ),
+    _R(
+        "restricted_or_pledged_btc",
+        "stock",
+        r"(?:includes|including|of which|out of which) {ABOUT}<b> (?:(?:was|were|is|are) )?(?:pledged|posted|allocated|held) as collateral",
+        "Heron held 300 BTC on July 31, 2025, including 100 BTC pledged as collateral.",
+        "Heron held 300 BTC on July 31, 2025, including 100 BTC of customers.",
+    ),
+    # coins sold
+    _R(
+        "btc_sold",
+        "flow",
+        r"{HEAD}(?:sold|monetized|monetised|liquidated) {ABOUT}<b>(?! (?:mined|produced)? ?and (?:its|our|the|another|#b))",
+        "In July 2025 Heron sold 12 BTC.",
+        "A bank sold 12 BTC in July 2025.",
+    ),
+    _R(
+        "btc_sold",
+        "flow",
+        r"(?:^|[;:] |, |and )(?:[-*•·] )?(?:{OPENER} )?{ABOUT}<b> (?:were |was )?(?:sold|monetized|liquidated)(?! by)",
+        "- 12 BTC sold during July 2025.",
+        "- 12 BTC sold by customers during July 2025.",
+    ),
+    _R(
+        "btc_sold",
+        "flow",
+        r"(?:^|[;:,] |and )(?:[-*•·] )?(?:{OPENER} )?{OWN}(?:{COIN} (?:sold|sales)|sales of {COIN}) {WHEN}{BE} {ABOUT}<b>",
+        "Bitcoin sold in July 2025 was 12 BTC.",
+        "Bitcoin sold since June 2025 was 12 BTC.",
+    ),
+    _R(
+        "btc_purchased",
+        "flow",
+        r"{HEAD}(?:purchased|bought) (?:an additional )?{ABOUT}<b>",
+        "In July 2025 Heron purchased 12 BTC.",
+        "In July 2025 a fund purchased 12 BTC.",
+    ),
+    # money
+    _R(
+        "sale_proceeds_usd",
+        "flow",
+        r"(?:sold|monetized|sale of|sales of|selling) {ABOUT}#b (?:{WHEN})?(?:\([^()]*\) )?(?:at an average (?:net |sale |sales |selling |realized )?price of {ABOUT}#u (?:per (?:bitcoin|btc|coin) )?)?(?:,|for|and|at|with|in)? ?(?:for|generating|generated|generates|netting|yielding|resulting in|with|realizing|equating to|receiving|raising)? ?(?:net |gross |total |aggregate |cash |sale |sales )*(?:proceeds )?(?:of )?{ABOUT}<u>(?! per| a coin| each| /)",
+        "In July 2025 Heron sold 12 BTC for proceeds of $1.4 million.",
+        "In July 2025 Heron sold 12 BTC at $1.4 million per bitcoin.",
+    ),
+    _R(
+        "sale_proceeds_usd",
+        "flow",
+        r"(?:^|[;:,] |and )(?:[-*•·] )?{OWN}(?:net |gross |total )*proceeds (?:from|of) (?:the )?(?:{COIN} (?:sales|sold)|sales? of {COIN}) {WHEN}{BE} {ABOUT}<u>",
+        "Net proceeds from bitcoin sales in July 2025 were $1.4 million.",
+        "Net proceeds of the offering in July 2025 were $1.4 million.",
+    ),
+    _R(
+        "sale_proceeds_usd",
+        "flow",
+        r"^(?:[-*•·] )?(?:the )?sales? of (?:btc|bitcoin) (?:equated to|resulted in|generated) (?:net |gross |total )*proceeds of {ABOUT}<u>",
+        "Sales of BTC equated to proceeds of $1.4 million.",
+        "Sales of shares equated to proceeds of $1.4 million.",
+    ),
+    _R(
+        "avg_sale_price_usd",
+        "flow",
+        r"(?:sold|monetized|sale of|sales of|selling) {ABOUT}#b (?:{WHEN})?,? ?(?:at|for) (?:an )?(?:average|avg\.?) ?(?:net |sale |sales |selling |realized )*(?:price )?(?:of )?{ABOUT}<u>(?: (?:per|a) (?:bitcoin|btc|coin)| each)?(?! million)",
+        "In July 2025 Heron sold 12 BTC at an average price of $117,000 per BTC.",
+        "In July 2025 Heron sold 12 BTC at a spot price of $117,000.",
+    ),
+    _R(
+        "avg_sale_price_usd",
+        "flow",
+        r"(?:sold|monetized|converted) {ABOUT}#b (?:[a-z,]+ ){0,6}?(?:{ABOUT}#u ,? ?)?(?:[a-z,]+ ){0,4}?average (?:net |sale |sales |selling |realized )*price of {ABOUT}<u>(?: per (?:bitcoin|btc|coin))?",
+        "In July 2025 Heron sold 12 BTC for $1.4 million, achieving an average sale price of $117,000 per bitcoin.",
+        "In July 2025 Heron sold 12 BTC for $1.4 million, with a market price of $117,000 per bitcoin.",
+    ),
+    _R(
+        "sale_proceeds_usd",
+        "flow",
+        r"(?:sold|monetized|converted) {ABOUT}#b (?:[a-z,]+ ){0,4}?(?:at an average (?:net |sale |sales |selling |realized )*(?:price )?of {ABOUT}#u (?:(?:per|a) (?:bitcoin|btc|coin) |each )?,? ?)?(?:for|generating|yielding|netting|resulting in|with) (?:net |gross |total |sale |sales )*proceeds of {ABOUT}<u>",
+        "In July 2025 Heron sold 12 BTC at an average price of $117,000 per bitcoin, resulting in gross proceeds of $1.4 million.",
+        "In July 2025 Heron sold 12 BTC, with offering proceeds of $1.4 million.",
+    ),
+    _R(
+        "sold_share_pct",
+        "flow",
+        r"(?:sold|monetized) {ABOUT}<p> of (?:the |its |our )?(?:{COIN} (?:it |we )?(?:mined|produced)|(?:monthly )?(?:production|output))",
+        "In July 2025 Heron sold 71% of the BTC it produced.",
+        "In July 2025 Heron sold 71% of its shares.",
+    ),
+    _R(
+        "energy_cost_usd_per_btc",
+        "mean",
+        r"(?:^|[;:,] |and |with )(?:[-*•·] )?(?:{OPENER} )?{OWN}(?:average )?(?:power|electricity|energy) costs? {WHEN}(?:{BE} {ABOUT}<u> per (?:bitcoin|btc|coin))",
+        "Power cost in July 2025 averaged $41,000 per bitcoin.",
+        "Hosting cost in July 2025 averaged $41,000 per bitcoin.",
+    ),
+    _R(
+        "energy_cost_usd_per_btc",
+        "mean",
+        r"(?:^|[;:,] |and |with )(?:[-*•·] )?(?:{OPENER} )?{OWN}(?:average )?(?:power|electricity|energy) costs? per (?:bitcoin|btc|coin)(?: mined| produced| self-mined)? {WHEN}{BE} {ABOUT}<u>",
+        "Energy cost per bitcoin mined in July 2025 was $41,000.",
+        "Cash cost per bitcoin mined in July 2025 was $41,000.",
+    ),
+    _R(
+        "cash_cost_usd_per_btc",
+        "mean",
+        r"(?:^|[;:,] |and |with )(?:[-*•·] )?(?:{OPENER} )?{OWN}(?:average )?(?:cash-based self-mining|self-mining cash|cash) costs? per (?:bitcoin|btc) {WHEN}{BE} {ABOUT}<u>",
+        "Average cash cost per BTC in July 2025 was $59,000.",
+        "Average electricity cost per BTC in July 2025 was $59,000.",
+    ),
+    _R(
+        "revenue_usd",
+        "flow",
+        r"(?:^|[;:,] |and )(?:[-*•·] )?(?:{OPENER} )?{OWN}(?:{COIN} )?(?:self-mining|mining) revenues? {WHEN}{BE} {ABOUT}<u>",
+        "Mining revenue in July 2025 was $4.8 million.",
+        "Hosting revenue in July 2025 was $4.8 million.",
+    ),
+    # hashrate and machines
+    _R(
+        "deployed_ehs",
+        "stock",
+        r"(?:^|[;:,] |and |with |while |had |reached |increased |grew )(?:[-*•·] )?(?:{OPENER} )?(?:{SUBJ} (?:has |had |reached |increased |grew )?)?{OWN}(?:a |an |the )?(?:total |self-mining |mining )?{RATED} (?:self-mining |mining )?{HASH}(?: capacity)? {WHEN}{BE} {ABOUT}<e>",
+        "Deployed hashrate at July 31, 2025 was 3.9 EH/s.",
+        "Contracted hashrate at July 31, 2025 was 3.9 EH/s.",
+    ),
+    _R(
+        "deployed_ehs",
+        "stock",
+        r"(?:^|[;:,] |and |with )(?:[-*•·] )?(?:{OPENER} )?(?:{SUBJ} (?:has|had) )?{ABOUT}<e> of (?:total |self-mining )?{RATED} (?:{HASH}|capacity)",
+        "As of July 31, 2025, Heron had 3.9 EH/s of installed hashrate.",
+        "As of July 31, 2025, Heron had 3.9 EH/s of new machines.",
+    ),
+    _R(
+        "deployed_ehs",
+        "stock",
+        r"(?:^|[;:,] |and |with )(?:[-*•·] )?(?:{OPENER} )?(?:{SUBJ} )?(?:(?:currently |now )?(?:has|had|ended the month with) )?{ABOUT}<e> (?:energized|deployed|installed|of mining capacity)(?= [.,;]|$| at | as | in )",
+        "Heron ended the month with 3.9 EH/s of mining capacity.",
+        "Heron ended the month with orders for 3.9 EH/s of mining capacity.",
+    ),
+    _R(
+        "operating_month_end_ehs",
+        "stock",
+        r"^(?:[-*•·] )?{ABOUT}<e> operational (?:at|as of) @e",
+        "- 3.6 EH/s operational at July 31, 2025.",
+        "- 3.6 EH/s operational by the end of the project.",
+    ),
+    _R(
+        "operating_month_end_ehs",
+        "stock",
+        r"(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} )?{OWN}month-end (?:operating|operational) {HASH} {WHEN}{BE} {ABOUT}<e>",
+        "Month-end operating hashrate was 3.6 EH/s in July 2025.",
+        "Peak operating hashrate was 3.6 EH/s in July 2025.",
+    ),
+    _R(
+        "avg_operating_ehs",
+        "mean",
+        r"(?:^|[;:,] |and |with |while |at )(?:[-*•·] )?(?:{OPENER} )?{OWN}(?:an |the )?(?:average|avg\.?) (?:monthly )?(?:operating |operational |realized |active |self-mining |mining )*{HASH} {WHEN}{BE} {ABOUT}<e>",
+        "Average operating hashrate in July 2025 was 3.5 EH/s.",
+        "Average network hashrate in July 2025 was 900 EH/s.",
+    ),
+    _R(
+        "efficiency_j_th",
+        "stock",
+        r"(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} )?{OWN}(?:average |mining |fleet |energy |month-end )*efficiency {WHEN}{BE} {ABOUT}<j>",
+        "Fleet efficiency at July 31, 2025 was 18.2 J/TH.",
+        "The S21 efficiency in July 2025 was 17.5 J/TH.",
+    ),
+    _R(
+        "deployed_miners",
+        "stock",
+        r"(?:^|[;:,] |and |with )(?:[-*•·] )?(?:{OPENER} )?(?:{SUBJ} (?:has|had) )?{ABOUT}<m> (?:were |was )?(?:deployed|installed|energized|online)(?! by)",
+        "As of July 31, 2025, Heron had 12,000 miners deployed.",
+        "As of July 31, 2025, Heron had 12,000 miners ordered.",
+    ),
+    _R(
+        "deployed_miners",
+        "stock",
+        r"{HEAD}(?:deployed|installed|energized) {ABOUT}<m>(?= [.,;]|$| at | as )",
+        "As of July 31, 2025, Heron had deployed 12,000 miners.",
+        "As of July 31, 2025, Heron had ordered 12,000 miners.",
+    ),
+    _R(
+        "power_cost_usd_per_kwh",
+        "mean",
+        r"(?:power|electricity|energy) costs? {WHEN}{BE} {ABOUT}#u per (?:bitcoin|btc|coin)(?: self-mined| mined)? ?,? or {ABOUT}<w>",
+        "Power cost averaged $41,000 per bitcoin self-mined, or approximately $0.045/kWh in July 2025.",
+        "Power sold averaged $41,000 per bitcoin self-mined, or approximately $0.045/kWh in July 2025.",
+    ),
+    _R(
+        "power_cost_usd_per_kwh",
+        "mean",
+        r"(?:^|[;:,] |and |with |while )(?:[-*•·] )?(?:{OPENER} )?{OWN}(?:all-in |average |net )*(?:power|electricity|energy) (?:costs?|prices?|rates?) {WHEN}(?:per kwh )?{BE} {ABOUT}<w>",
+        "Average power cost in July 2025 was $0.045 per kWh.",
+        "Contracted power in July 2025 was $0.045 per kWh.",
+    ),
+    # blocks
+    _R(
+        "blocks_won",
+        "flow",
+        r"(?:{HEAD}|(?:^|, )(?:{OPENER} )?(?:our|its|the company 's) pool )(?:won|mined|found|produced|captured|solved) {ABOUT}<k>",
+        "In July 2025 Heron won 201 blocks.",
+        "In July 2025 another pool won 201 blocks.",
+    ),
+    _R(
+        "fee_share_pct",
+        "mean",
+        r"transaction fees (?:accounted for|represented|were|was|comprised|made up) {ABOUT}<p> of (?:the total|total|our total|total {COIN}|{COIN} (?:earned|mined|produced))",
+        "In July 2025 transaction fees represented 0.8% of total bitcoin earned.",
+        "In July 2025 hosting fees represented 0.8% of total revenue.",
+    ),
+)
+
+COMPARED = r"^ (?:,? ?\(? ?(?:a |an )?(?:{PCT}(?:increase|decrease|improvement|decline|rise|drop|growth|gain)? ?)?(?:as )?(?:compared (?:to|with)(?: @m (?:production|output|holdings|sales) of)?|versus|vs\.?|up {PCT}from|down {PCT}from|from|against|an? (?:increase|decrease) (?:of {ABOUT}#p )?(?:from|over)|(?:increase|decrease) (?:from|over)) (?:the )?{ABOUT})(?P<n>#[bxejumw]) ?(?:(?:it|we|mined|produced|sold|held|reported|recorded|bitcoin|btc) )*(?:in|for|during|at|as of|at the end of|on|as at)? ?(?P<p>@[me]|the (?:prior|previous|preceding) month|last month|a month earlier|the month before|the same month last year|the same month of last year|a year earlier|a year ago)"
+"""What may follow a number that a row has read: the same figure of another month, which must be named."""
+
+NO_SALE = (
+    r"{HEAD}(?:did not|has not|have not|chose not to|opted not to) (?:sell|sold) any(?: of (?:its|our|the))? ?(?:{COIN})? ?(?:holdings |production )?(?:mined |produced )?(?=[.,;]|$|in |during |for )",
+    r"(?:^|[;:,] |and )all (?:{COIN} |of the {COIN} )(?:mined|produced) (?:was|were) (?:hodl|held|retained)",
+    r"(?:^|[;:,] |and )(?:no {COIN} (?:was|were) sold|sold (?:none|no {COIN}|zero {COIN}))",
+)

@@ -1,0 +1,1 @@
+"""Sentences: split, turned into templates, matched against rows of rules."""

@@ -1,0 +1,361 @@
+"""The closed-world reader: a figure is read only where every word that could change it is accounted for.
+
+Knows nothing of tables or of what another reader found. A sentence gives a figure where a row of
+`rules.sentences` matches at the number, the rest of the sentence is made of known words, the subject is the issuer,
+and its month is stated in the sentence or, for an update on one month, in the title. What it cannot prove it does not
+say; nothing here is a guess, so nothing here is ever taken back by another rule.
+"""
+
+# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import cache
+
+from tieline.disclosures.fields import FIELDS
+from tieline.disclosures.reading.claims import convert
+from tieline.disclosures.reading.context import Context
+from tieline.disclosures.reading.periods import periods, shift
+from tieline.disclosures.reading.tabular import key_of
+from tieline.disclosures.rules.sentences import COMPARED, MACROS, NO_SALE, ROWS, SentenceRule
+from tieline.disclosures.rules.vocabulary import CAUSE, KNOWN, POISON, bars
+from tieline.disclosures.sentences.frame import Frame
+from tieline.disclosures.sentences.template import Template, Token, template
+
+MAX_WORDS = 90
+"""A sentence longer than this is a list or a paragraph that lost its stops; it is left to the other reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """One figure, proven from its sentence."""
+
+    field: str
+    value: Decimal
+    period: str
+    start: int
+    end: int
+    """The number's place in the text."""
+    sentence: tuple[int, int]
+    printed: str
+    approximate: bool = False
+
+
+def proven(text: str, spans: list[tuple[int, int]], ctx: Context, frame: Frame) -> list[Proven]:
+    """Every figure that the sentences prove."""
+    if ctx.language != "en":
+        return []
+    out: list[Proven] = []
+    state = _Scope(frame.period or frame.quarter)
+    for start, end in spans:
+        line_start = text.rfind("\n", 0, start) + 1
+        if not text[line_start:start].strip(" \t-*•·>"):
+            state.paragraph()
+        if _is_heading(text, start, end):
+            state.heading(text[start:end], ctx, text, start, end)
+            continue
+        if state.barred or not re.search(r"\d|\b(?:no|none|not|zero)\b", text[start:end]):
+            continue
+        tpl = template(text, start, end, ctx.style, frame.names)
+        if len(tpl.tokens) <= MAX_WORDS:
+            out.extend(_sentence(tpl, ctx, state, (start, end)))
+        state.after(tpl, ctx)
+    return out
+
+
+class _Scope:
+    """The month of which an undated sentence speaks, and whether anything is told as done here."""
+
+    def __init__(self, month: str | None) -> None:
+        self.document = month
+        """The month, or in a quarter's report the quarter."""
+        self.section: str | None = month
+        self.month: str | None = month
+        self.barred = False
+
+    def paragraph(self) -> None:
+        self.month = self.section
+
+    def heading(self, line: str, ctx: Context, text: str, start: int, end: int) -> None:
+        """A heading sets the month of what stands under it, or says that it is no report of what was done."""
+        found = [t.period for t in template(text, start, end, ctx.style, {}).tokens if t.period is not None]
+        keys = {key_of(p, ctx) for p in found if p.kind in ("month", "date", "quarter")}
+        other = any(p.kind not in ("month", "date", "quarter") for p in found) or (
+            _WINDOW.search(_undated(line)) and self.document not in keys
+        )
+        self.barred = bars(line, self.document in keys)
+        if other or (keys and keys != {self.document}):
+            self.section = keys.pop() if len(keys) == 1 and not other else None
+        else:
+            self.section = self.document
+        self.month = self.section
+
+    def after(self, tpl: Template, ctx: Context) -> None:
+        """A sentence that spoke of another time leaves the next undated ones of its paragraph without one."""
+        own = [t for i, t in enumerate(tpl.tokens) if t.period is not None and not _is_compared(tpl, i)]
+        keys = {key_of(t.period, ctx) for t in own if t.period is not None}
+        quarterly = self.section is not None and "Q" in self.section
+        if (keys and keys != {self.section}) or (_WINDOW.search(tpl.shapes) and not quarterly):
+            self.month = None
+        elif keys:
+            self.month = self.section
+
+
+_WINDOW = re.compile(
+    r"\b(?:quarter\w*|year|years|ytd|year-to-date|since|week|weeks|half|annual\w*|fiscal|twelve|months ended)\b",
+    re.IGNORECASE,
+)
+
+
+def _is_heading(text: str, start: int, end: int) -> bool:
+    line = text[start:end].strip()
+    return (
+        (start == 0 or "\n" in text[max(0, start - 2) : start])
+        and not line.endswith((".", ";", ","))
+        and not line.startswith(("-", "•", "*", "·"))
+        and len(line.split()) <= 14
+        and not re.search(r"\d", _undated(line))
+    )
+
+
+def _undated(line: str) -> str:
+    for p in reversed(periods(line)):
+        line = line[: p.start] + line[p.end :]
+    return re.sub(r"\b20\d\d\b", "", line)
+
+
+def _sentence(tpl: Template, ctx: Context, state: _Scope, span: tuple[int, int]) -> list[Proven]:
+    read: dict[int, tuple[SentenceRule, tuple[int, int]]] = {}
+    clash: set[int] = set()
+    explained: set[int] = set()
+    for rule, pattern in _rows():
+        for m in pattern.finditer(tpl.shapes):
+            i = tpl.at[m.start("n")]
+            if i in read and read[i][0].field != rule.field:
+                clash.add(i)
+            read.setdefault(i, (rule, (m.start(), m.end())))
+            explained.update(range(tpl.index(m.start()), tpl.index(m.end() + 1)))
+    zeros = [m for pattern in _no_sale() for m in pattern.finditer(tpl.shapes)]
+    for m in zeros:
+        explained.update(range(tpl.index(m.start()), tpl.index(m.end())))
+    if not read and not zeros:
+        return []
+    compared: list[tuple[SentenceRule, int, str | None]] = []
+    own: list[tuple[SentenceRule, int, str | None]] = []
+    for i, (rule, _) in read.items():
+        key = _period(tpl, i, rule.kind, ctx, state)
+        own.append((rule, i, key))
+        compared.extend(_other_months(tpl, i, rule, key, ctx, explained))
+    if not _closed(tpl, explained):
+        return []
+    out = []
+    for rule, i, key in own + compared:
+        token = tpl.tokens[i]
+        if i in clash or key is None or token.number is None or not _whole(tpl, i):
+            continue
+        fact = _fact(rule, token, key, span, tpl, i)
+        if fact is not None:
+            out.append(fact)
+    for m in zeros[:1]:
+        i = tpl.index(m.end())
+        key = _period(tpl, max(0, min(i, len(tpl.tokens)) - 1), "flow", ctx, state)
+        if key is not None and len(key) == 7 and not any(f.field == "btc_sold" for f in out):
+            begin, stop = tpl.tokens[tpl.index(m.start())].start, tpl.tokens[max(0, i - 1)].end
+            out.append(Proven("btc_sold", Decimal(0), key, begin, stop, span, ""))
+    return out
+
+
+def _fact(rule: SentenceRule, token: Token, key: str, span: tuple[int, int], tpl: Template, i: int) -> Proven | None:
+    q = token.number
+    assert q is not None
+    field = rule.field
+    if rule.kind == "ytd" and len(key) != 7:
+        return None
+    if len(key) == 10 and rule.kind == "flow":
+        field, kept = {
+            "btc_sold": ("btc_announced_sale", True),
+            "sale_proceeds_usd": (field, True),
+            "avg_sale_price_usd": (field, True),
+            "btc_purchased": (field, True),
+        }.get(field, (field, False))
+        if not kept:
+            return None
+    elif (
+        len(key) != 7 and not (len(key) == 6 and rule.kind == "flow") and not (len(key) == 10 and rule.kind == "stock")
+    ):
+        return None
+    if q.negative or q.footnote:
+        return None
+    value = convert(rule.field, q, None)
+    if isinstance(value, str):
+        return None
+    words = [t.shape for t in tpl.tokens[max(0, i - 3) : i]]
+    approximate = any(w in _APPROXIMATE for w in words)
+    return Proven(field, value, key, token.start, token.end, span, q.printed, approximate)
+
+
+_APPROXIMATE = frozenset(
+    ["approximately", "about", "roughly", "nearly", "almost", "around", "over", "more", "just", "some"]
+)
+
+
+def _other_months(
+    tpl: Template, i: int, rule: SentenceRule, key: str | None, ctx: Context, explained: set[int]
+) -> list[tuple[SentenceRule, int, str | None]]:
+    """The same figure of another month: `compared to 52 BTC in June 2025`."""
+    end = _end_of(tpl, i)
+    rest = tpl.shapes[end:]
+    lead = _WITHIN.match(rest)
+    m = _compared().match(rest[lead.end() - 1 :] if lead and lead.end() else rest)
+    offset = lead.end() - 1 if lead and lead.end() else 0
+    if m is None:
+        return []
+    j = tpl.at.get(end + offset + m.start("n"))
+    if j is None:
+        return []
+    explained.update(range(i + 1, tpl.index(end + offset + m.end() + 1)))
+    number, base = tpl.tokens[j].number, tpl.tokens[i].number
+    if number is None or base is None or (number.unit != base.unit and number.unit is not None):
+        return []
+    if m["p"].startswith("@"):
+        k = tpl.at.get(end + offset + m.start("p"))
+        p = tpl.tokens[k].period if k is not None else None
+        other = key_of(p, ctx) if p is not None else None
+    elif key is None or len(key) != 7:
+        other = None
+    else:
+        other = shift(key, -12 if "year" in m["p"] else -1)
+    if other is None or other == key:
+        return []
+    if number.unit is None and base.unit is not None:
+        number = replace(number, unit=base.unit)
+        object.__setattr__(tpl.tokens[j], "number", number)
+    return [(rule, j, other)]
+
+
+_WITHIN = re.compile(r"(?: (?:in|during|for|as of|at|at the end of|on) (?:the month of )?@[me])? ?")
+
+
+def _end_of(tpl: Template, i: int) -> int:
+    position = next(p for p, k in tpl.at.items() if k == i)
+    return position + len(tpl.tokens[i].shape)
+
+
+def _whole(tpl: Template, i: int) -> bool:
+    """Is the number all of what is printed: no digits before it or behind it that could belong to it?"""
+    q = tpl.tokens[i].number
+    assert q is not None
+    before = tpl.tokens[i - 1] if i else None
+    after = tpl.tokens[i + 1] if i + 1 < len(tpl.tokens) else None
+    if before is not None and before.shape == "," and i > 1:
+        before = tpl.tokens[i - 2]  # `1, 479`
+    if before is not None and before.shape == "#x" and q.start - before.end <= 2:
+        return False
+    return not (after is not None and after.number is not None and after.start - q.end <= 1)
+
+
+def _closed(tpl: Template, explained: set[int]) -> bool:
+    """Is every word of the sentence accounted for?"""
+    if tpl.shapes.rstrip().endswith("?"):
+        return False
+    last = max((i for i in explained), default=0)
+    cut = CAUSE.search(tpl.shapes)
+    stop = len(tpl.tokens)
+    while cut is not None:
+        at = tpl.index(cut.start() + 1)
+        if at > last:
+            stop = at
+            break
+        cut = CAUSE.search(tpl.shapes, cut.end())
+    for i, token in enumerate(tpl.tokens[:stop]):
+        if i in explained or token.number is not None or token.period is not None or token.shape == "~own":
+            continue
+        if token.shape in KNOWN or (len(token.shape) == 1 and not token.shape.isalnum()) or token.shape == "'s":
+            continue
+        return False
+    tail = " ".join(t.shape for t in tpl.tokens[stop:])
+    return not POISON.search(tail) and "~other" not in tail
+
+
+def _is_compared(tpl: Template, i: int) -> bool:
+    """Does a comparison govern the period at token i?"""
+    before = " ".join(t.shape for t in tpl.tokens[max(0, i - 9) : i])
+    last = max((m.end() for m in _COMPARISON.finditer(before)), default=-1)
+    return last >= 0 and not re.search(r"[,;]| and | to ", before[last:])
+
+
+_COMPARISON = re.compile(r"\b(?:compared (?:to|with)|versus|vs\.?|from|against|over|than|relative to)\b")
+_AFTER = re.compile(
+    r" (?:(?!and\b|while\b|compared|versus\b|vs\b|from\b|to\b|with\b|up\b|down\b|over\b|than\b)[a-z'./-]+ ){0,5}?"
+    r"(?:in|during|for|throughout|as of|as at|at|on|by|of|ended|at the end of|for the month of|in the month of|at the close of) (?P<p>@[a-z])"
+)
+_PREPOSITION = re.compile(r"(?:^|\b(?:in|during|for|throughout|as of|as at|at|on|by|of|ended|month|sept)) ?$")
+
+
+def _period(tpl: Template, i: int, kind: str, ctx: Context, state: _Scope) -> str | None:
+    """The month, date or quarter of the number at token i; None where it is not stated."""
+    end = _end_of(tpl, i)
+    m = _AFTER.match(tpl.shapes, end)
+    if m is not None:
+        return _key(tpl, tpl.at[m.start("p")], kind, ctx)
+    before = [k for k in range(i) if tpl.tokens[k].period is not None and not _is_compared(tpl, k)]
+    if before:
+        k = before[-1]
+        keys = {_key(tpl, b, kind, ctx) for b in before}
+        if len(keys) > 1 and any(tpl.tokens[j].number is not None for j in range(k, i)):
+            return None
+        return _key(tpl, k, kind, ctx)
+    after = [k for k in range(i + 1, len(tpl.tokens)) if tpl.tokens[k].period is not None and not _is_compared(tpl, k)]
+    keys = {_key(tpl, k, kind, ctx) for k in after}
+    if keys and keys != {state.month}:
+        return None
+    shapes = tpl.shapes.replace("year-over-year", "")
+    if state.month is not None and "Q" in state.month:
+        shapes = re.sub(r"\b(?:in|during|for|over) the (?:@q|quarter)\b", "", shapes)
+    if (
+        kind != "ytd"
+        and _WINDOW.search(shapes)
+        and not re.search(r"same month (?:of )?last year|year earlier|year ago", tpl.shapes)
+    ):
+        return None
+    return state.month
+
+
+def _key(tpl: Template, k: int, kind: str, ctx: Context) -> str | None:
+    p = tpl.tokens[k].period
+    assert p is not None
+    if p.kind not in ("month", "date", "quarter"):
+        return None
+    if p.kind == "date" and kind != "stock" and p.ends_month:
+        return None  # a flow `as of July 31` has no beginning
+    if p.kind == "quarter" and kind != "flow":
+        return None
+    return key_of(p, ctx)
+
+
+@cache
+def _rows() -> tuple[tuple[SentenceRule, re.Pattern[str]], ...]:
+    return tuple((rule, re.compile(expand(rule.pattern))) for rule in ROWS)
+
+
+@cache
+def _compared() -> re.Pattern[str]:
+    return re.compile(expand(COMPARED))
+
+
+@cache
+def _no_sale() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(expand(pattern)) for pattern in NO_SALE)
+
+
+def expand(pattern: str) -> str:
+    """A row's pattern with its macros written out and its number named `n`."""
+    while (m := re.search(r"\{([A-Z]+)\}", pattern)) is not None:
+        pattern = pattern.replace(m[0], MACROS[m[1]])
+    return re.sub(r"(?<!\?P)<([a-z]+)>", r"(?P<n>#[\1])(?= |$)", pattern)
+
+
+assert all(rule.field in FIELDS for rule in ROWS)

@@ -1,0 +1,134 @@
+"""What a document states of itself before any sentence is believed: whose it is, and of which month.
+
+Nothing is supposed here. The month is stated where the title, or the first lines, name it outside of a comparison;
+a name is the issuer's where the directory lists it under the ticker, or where the title or the first lines say that
+this company reports.
+"""
+
+# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tieline.disclosures.reading.context import Context
+from tieline.disclosures.reading.issuers import NAMES, mentions
+from tieline.disclosures.reading.periods import periods
+from tieline.disclosures.reading.tabular import key_of
+
+_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+_TELLS = (
+    r"(?:[Tt]oday|ANNOUNCES|REPORTS|PROVIDES|[Aa]nnounce[sd]|[Rr]eport(?:s|ed)|[Pp]rovide[sd]|[Rr]elease[sd]|[Pp]ublishe[sd]|[Pp]ost(?:s|ed)|has (?:announced|published|released)"
+    rf"|[-–—:|]?\s*(?:{_MONTHS})(?: 20\d\d)?(?:['’]s)? [\w ]{{0,40}}?(?:[Uu]pdate|[Rr]esults|[Pp]roduction|[Rr]eport|[Hh]ighlights|KPIs)"
+    r"|(?:Bitcoin |Monthly |Operational |Operations |Production |Mining )+(?:Update|Results|Report))"
+)
+_FORM = r"(?:,? (?:Inc|Corp|Ltd|plc|PLC|Limited|Holdings|Group|Corporation|AG|ASA|SE|N\.V|Technologies)\b\.?)"
+_NAMED = re.compile(
+    rf"(?m)(?:^|[-–—]{{1,2}} ?|\) ?)[ \t>*#|]*(?P<name>[A-Z][\w.&'’-]*(?: (?:[A-Z0-9][\w.&'’-]*|of|&)){{0,4}}?){_FORM}?"
+    rf"(?:,? ?\([^()\n]{{2,120}}\))*,?[ \t]+{_TELLS}"
+)
+_LISTED = re.compile(
+    rf"(?P<name>[A-Z][\w.&'’-]*(?: [A-Z0-9][\w.&'’-]*){{0,3}}?){_FORM}? ?\((?:the )?(?:NASDAQ|Nasdaq|NYSE|TSX|LSE|AIM|ASX|OTC)"
+)
+_ALIAS = re.compile(
+    r"\((?:(?:NASDAQ|Nasdaq|NYSE|TSX)[^()]{0,60}\) ?\()?[^()]{0,60}?[\"“](?P<name>[A-Z][\w&' -]{1,30})[\"”]"
+)
+_NO_NAME = frozenset(
+    (
+        "bitcoin btc monthly key the unaudited production mining operational operations metric metrics total average "
+        "in on for as at our we us company group highlights update results summary press news table month record "
+        "miner miners sector industry network analysts analyst bank fund pool foundation customers customer " + _MONTHS.replace("|", " ").lower()
+    ).split()
+)  # fmt: skip
+_QUARTER = re.compile(
+    r"\bquarter|\bQ[1-4]\b|\b(?:three|six|nine|twelve) months\b|\bfull[- ]year\b|\bfiscal (?:year|20)", re.IGNORECASE
+)
+_ZONE = 700
+"""The first paragraphs: a title, a dateline and what the text is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a document states of itself."""
+
+    period: str | None
+    """Its month, where it is stated; never one that was supposed."""
+    quarter: str | None
+    """Its quarter, where the title names one and no month."""
+    names: dict[str, bool]
+    """Company names in the text; True for the issuer's own."""
+
+
+def frame_of(text: str, title: str | None, ctx: Context, issuer: str | None) -> Frame:
+    """The frame of a document whose figures are asked for `issuer`."""
+    period = _stated(text, title, ctx)
+    return Frame(period, None if period else _quarter(text, title, ctx), _names(text, title, issuer))
+
+
+def _quarter(text: str, title: str | None, ctx: Context) -> str | None:
+    for zone in (title or "", text.split("\n", 1)[0]):
+        keys = {
+            key_of(p, ctx)
+            for p in periods(zone)
+            if p.kind == "quarter" and not _COMPARED.search(zone[max(0, p.start - 70) : p.start])
+        }
+        if len(keys) == 1 and not re.search(r"\b(?:year|half|months)\b", zone, re.IGNORECASE):
+            return keys.pop()
+    return None
+
+
+def _stated(text: str, title: str | None, ctx: Context) -> str | None:
+    """The month that the title names; else the only one, or the first and latest, of the first lines."""
+    for zone in (title or "", text.split("\n", 1)[0], text[:_ZONE]):
+        keys: list[str | None] = []
+        for p in periods(zone):
+            if p.kind == "date" and not p.ends_month:
+                continue  # a dateline
+            if p.kind in ("month", "date") and not _COMPARED.search(zone[max(0, p.start - 70) : p.start]):
+                keys.append(key_of(p, ctx))
+            elif p.kind in ("quarter", "span", "year") and zone is not text[:_ZONE]:
+                return None
+        if not keys:
+            if zone is not text[:_ZONE] and _QUARTER.search(zone):
+                return None
+            continue
+        if len(set(keys)) == 1 or (
+            ctx.period is not None and keys[0] == ctx.period and max(k or "9" for k in keys) <= ctx.period
+        ):
+            return keys[0]
+        return None
+    return None
+
+
+_COMPARED = re.compile(
+    r"(?:(?:vs\.?|versus|compared (?:to|with)|relative to|against|up from|down from|increase from|decrease from)[^.;\n]{0,50}|(?:from|than|over|prior|previous|since|[(\[][^()\[\]]{0,24})\s*(?:the |in |month of |of )*)$",
+    re.IGNORECASE,
+)
+
+
+def _names(text: str, title: str | None, issuer: str | None) -> dict[str, bool]:
+    names: dict[str, bool] = {}
+    others = {ticker for _, ticker in mentions(text)}
+    for ticker in others | ({issuer} if issuer in NAMES else set()):
+        for name in NAMES[ticker]:
+            if name in text:
+                names[name] = ticker == issuer
+    if issuer is not None and re.search(rf"(?<![A-Za-z]){re.escape(issuer)}(?![A-Za-z])", text):
+        names.setdefault(issuer, True)
+    head = (title or "") + "\n" + text[:2500]
+    for pattern in (_NAMED, _LISTED, _ALIAS):
+        for m in pattern.finditer(head):
+            for name in _forms(m["name"].strip()):
+                if not any(name in other or other in name for other, own in names.items() if not own):
+                    names.setdefault(name, True)
+    return dict(sorted(names.items(), key=lambda item: -len(item[0])))
+
+
+def _forms(name: str) -> list[str]:
+    """`Hollow River Mining`: the whole name, and the two or one words by which a text goes on."""
+    words = name.split()
+    if not words or words[0].lower() in _NO_NAME or len(name) < 3:
+        return []
+    forms = [" ".join(words[:k]) for k in range(len(words), 0, -1)]
+    return [f for f in forms if len(f) >= 4 and f.lower() not in _NO_NAME and not f.endswith((" of", " &"))]

@@ -1,0 +1,106 @@
+"""A sentence as a template: words in lower case, numbers by unit, periods by kind, companies by whose they are.
+
+    Heron mined 41 BTC in July 2025, up from 40 BTC  ->  ~own mined #b in @m , up from #b
+
+Knows nothing of fields. Rules are patterns over templates, so one row covers every number, month and name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from tieline.disclosures.reading.numbers import Quantity, quantities
+from tieline.disclosures.reading.periods import Period, periods
+
+_UNIT = {
+    "BTC": "#b",
+    "USD": "#u",
+    "EH/s": "#e",
+    "J/TH": "#j",
+    "%": "#p",
+    "miners": "#m",
+    "blocks": "#k",
+    "USD/kWh": "#w",
+    "power": "#mw",
+    None: "#x",
+}
+_WORD = re.compile(r"[^\W\d_]+(?:['’&./-][^\W\d_]+)*|'s\b|\S")
+_OWN = re.compile(r"['’]s?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One piece: `shape` is what patterns see, the span points into the document's text."""
+
+    shape: str
+    start: int
+    end: int
+    number: Quantity | None = None
+    period: Period | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A sentence's tokens and their shapes joined by spaces; `at` tells which token begins where."""
+
+    tokens: tuple[Token, ...]
+    shapes: str
+    at: dict[int, int]
+
+    def index(self, position: int) -> int:
+        """The token that begins at a position of `shapes`, or the next one."""
+        while position not in self.at and position < len(self.shapes):
+            position += 1
+        return self.at.get(position, len(self.tokens))
+
+
+def template(text: str, start: int, end: int, style: str, names: dict[str, bool]) -> Template:
+    """The template of text[start:end]. `names` maps a company's name to whether it is the issuer's own."""
+    marks = periods(text, start, end)
+    taken = [(p.start, p.end) for p in marks]
+    found = [Token(_shape(p), p.start, p.end, period=p) for p in marks]
+    for q in quantities(text, start, end, style):
+        if not any(s < q.end and q.start < e for s, e in taken) and not _is_year(q):
+            if q.negative and (text[q.start] == "(" or not text[start : q.start].strip()):
+                q = replace(q, negative=False)  # a bracket or a bullet, and no sign
+            found.append(Token(_UNIT.get(q.unit, "#o"), q.start, q.end, number=q))
+            taken.append((q.start, q.end))
+    for name, own in names.items():
+        for m in re.finditer(rf"(?<![A-Za-z]){re.escape(name)}(?![a-z])", text[start:end]):
+            s, e = start + m.start(), start + m.end()
+            if not any(a < e and s < b for a, b in taken):
+                found.append(Token("~own" if own else "~other", s, e))
+                taken.append((s, e))
+    for m in _WORD.finditer(text, start, end):
+        if not any(a < m.end() and m.start() < b for a, b in taken):
+            found.extend(_words(m))
+    found.sort(key=lambda t: t.start)
+    shapes, at = [], {}
+    position = 0
+    for i, token in enumerate(found):
+        at[position] = i
+        shapes.append(token.shape)
+        position += len(token.shape) + 1
+    return Template(tuple(found), " ".join(shapes), at)
+
+
+def _words(m: re.Match[str]) -> list[Token]:
+    word = m[0].lower().replace("’", "'")
+    if word.endswith("'s") and len(word) > 2:
+        return [Token(word[:-2], m.start(), m.end() - 2), Token("'s", m.end() - 2, m.end())]
+    if word == "'":
+        return []
+    return [Token(word, m.start(), m.end())]
+
+
+def _shape(p: Period) -> str:
+    if p.kind == "month":
+        return "@m"
+    if p.kind == "date":
+        return "@e" if p.ends_month else "@d"
+    return {"quarter": "@q", "year": "@y"}.get(p.kind, "@x")
+
+
+def _is_year(q: Quantity) -> bool:
+    return q.unit is None and q.decimals == 0 and "," not in q.printed and 2008 < q.value < 2045

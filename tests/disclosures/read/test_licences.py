@@ -1,0 +1,185 @@
+"""A figure is a fact only where the text proves it: one sentence for each way in which it may not be."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tieline.disclosures.fact import Reading
+from tieline.disclosures.fields import FIELDS
+from tieline.disclosures.read import read
+from tieline.disclosures.rules.sentences import ROWS, SentenceRule
+
+TITLE = "Heron Mining July 2025 Update\n"
+SETS = Path(__file__).parent / "sets"
+
+
+def update(text: str, title: str = TITLE, **told: Any) -> Reading:
+    given = {"issuer": "HRN", "published": "2025-08-05", "source_kind": "issuer", **told}
+    return read(title + text, **given)
+
+
+def facts(reading: Reading) -> dict[tuple[str, str], str]:
+    return {(f.period, f.field): str(f.value) for f in reading.facts}
+
+
+def lacks(reading: Reading) -> set[str]:
+    return {licence for c in reading.candidates for licence in c.missing}
+
+
+@pytest.mark.parametrize("rule", ROWS, ids=lambda r: f"{r.field}: {r.reads[:40]}")
+def test_each_row_reads_its_example_and_not_the_other(rule: SentenceRule) -> None:
+    assert rule.field in FIELDS
+    # An operating hashrate at month end that stands alone is the fleet's capacity.
+    field = rule.field.replace("operating_month_end_ehs", "deployed_ehs")
+    assert ("2025-07", field) in facts(update(rule.reads))
+    assert field not in {name for _, name in facts(update(rule.never))}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "licence"),
+    [
+        ("Heron mined 2,412 BTC in the seven months to July 2025.", "window"),
+        ("Since it was founded Heron mined 11,004 BTC.", "window"),
+        ("Over the twelve months to July 2025 Heron sold 1,900 BTC.", "window"),
+        ("It is untrue that Heron mined 41 BTC in July 2025.", "assertion"),
+        ("An estimated 41 BTC were mined in July 2025.", "assertion"),
+        ("A rumour that Heron sold 4,000 BTC in July 2025 is false.", "assertion"),
+        ("In July 2025 US miners together mined 3,754 BTC.", "subject"),
+        ("In July 2025 customers mined 88 BTC on our sites.", "subject"),
+        ("In July 2025 the foundation sold 850 BTC worth of tokens.", "subject"),
+        ("Heron mined 29,412 BTC in July 2025.", "plausible"),
+    ],
+)
+def test_what_is_not_proven_is_a_candidate_that_names_what_it_lacks(sentence: str, licence: str) -> None:
+    reading = update(sentence)
+    assert not reading.facts
+    assert licence in lacks(reading)
+    assert all(c.why for c in reading.candidates)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Heron mined between 400 and 412 BTC in July 2025.",
+        "Heron held up to 500 BTC at July 31, 2025.",
+        "Heron mined 1 412 BTC in July 2025.",
+        "Heron sold 1, 479 BTC in July 2025.",
+        "In July 2025 Heron sold all 189.8 BTC mined and its whole remaining reserve of 943.1 BTC.",
+        "Bitcoin mined: 40 to 44 BTC",
+    ],
+)
+def test_bounds_and_split_numbers_are_no_facts(sentence: str) -> None:
+    assert not update(sentence).facts
+
+
+def test_a_month_must_be_stated() -> None:
+    """The month before publication is a guess; a title or the sentence states it."""
+    assert not update("Heron mined 41 BTC.", title="Heron Mining Update\n").facts
+    assert facts(update("Heron mined 41 BTC.")) == {("2025-07", "btc_produced"): "41"}
+    assert facts(update("Heron mined 41 BTC in July 2025.", title="Heron Mining Update\n")) == {
+        ("2025-07", "btc_produced"): "41"
+    }
+
+
+def test_a_month_in_a_comparison_dates_only_its_own_figure() -> None:
+    reading = update("Heron mined 41 BTC, compared to 52 BTC in June 2025.")
+    assert facts(reading) == {("2025-07", "btc_produced"): "41", ("2025-06", "btc_produced"): "52"}
+
+
+def test_a_month_that_is_not_over_is_no_fact() -> None:
+    reading = update("In August 2025 Heron mined 60 BTC.", published="2025-08-05")
+    assert not reading.facts
+    assert "period" in lacks(reading)
+
+
+def test_a_quarters_coins_are_no_months() -> None:
+    text = "The Company mined 123 BTC."
+    reading = update(text, title="Heron Mining Announces Second Quarter 2025 Results\n")
+    assert all(f.period == "2025Q2" for f in reading.facts)
+
+
+@pytest.mark.parametrize("heading", ["Guidance for August 2025", "Targets", "Pro forma July 2025", "Outlook"])
+def test_nothing_under_a_heading_on_what_is_to_come_is_a_fact(heading: str) -> None:
+    assert not update(f"{heading}\nBitcoin mined: 60 BTC\nBitcoin held: 1,500 BTC").facts
+    table = "Metric | July 2025 | June 2025\nBitcoin mined | 60 | 50\nBitcoin held | 500 | 440"
+    assert not update(f"{heading}\n{table}").facts
+
+
+def test_a_date_dates_an_announced_sale() -> None:
+    text = "On February 8, 2026 Heron sold 4,451 BTC for about $305 million."
+    reading = update(text, title="Heron Mining sells\n", published="2026-02-10")
+    found = {(f.period, f.field) for f in [*reading.facts, *(c.fact for c in reading.candidates)]}
+    assert ("2026-02-08", "btc_announced_sale") in found
+    assert not any(field == "btc_sold" for _, field in found)
+
+
+def test_news_needs_a_second_voice() -> None:
+    told = {"title": "", "source_kind": "news", "issuer": "CANG", "published": "2025-12-03"}
+    alone = update("Cango mined 546.7 BTC in November 2025.", **told)
+    assert not alone.facts
+    assert lacks(alone) == {"second voice"}
+    text = "Cango mined 546.7 BTC in November 2025. Cango mined an average of 18.22 BTC per day in November 2025."
+    both = update(text, **told)
+    assert facts(both) == {("2025-11", "btc_produced"): "546.7", ("2025-11", "avg_btc_per_day"): "18.22"}
+
+
+def test_the_book_is_a_second_voice() -> None:
+    from tieline.disclosures.keep import book
+
+    told = {"title": "", "source_kind": "news", "issuer": "CANG", "published": "2025-12-03", "known": book().all}
+    assert facts(update("Cango mined 546.7 BTC in November 2025.", **told)) == {("2025-11", "btc_produced"): "546.7"}
+    assert not update("Cango mined 556.7 BTC in November 2025.", **told).facts
+
+
+def test_two_readings_of_one_figure_make_no_fact() -> None:
+    reading = update("Heron mined 41 BTC in July 2025. In July 2025 Heron produced 52 BTC.")
+    assert not reading.facts
+    assert {str(c.fact.value) for c in reading.candidates} == {"41", "52"}
+
+
+def test_a_coin_count_must_fit_the_hashrate() -> None:
+    text = "Heron mined 410 BTC in July 2025. Average operating hashrate in July 2025 was 3.5 EH/s."
+    reading = update(text)
+    assert facts(reading) == {("2025-07", "avg_operating_ehs"): "3.5"}
+    assert lacks(reading) == {"plausible"}
+
+
+def test_a_date_that_contradicts_the_text_is_said() -> None:
+    dated = "HOUSTON, September 4, 2025 (GLOBE NEWSWIRE) -- Heron mined 41 BTC in July 2025."
+    reading = update(dated, published="2025-08-05")
+    assert any("check --published" in note for note in reading.notes)
+
+
+def load(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def false_facts(examples: list[dict[str, Any]], kind: str = "source_kind") -> list[str]:
+    out = []
+    for e in examples:
+        reading = read(e["raw"], issuer=e["ticker"], published=e["published"], source_kind=e.get(kind))
+        for f in reading.facts:
+            wanted = e["expected"].get(f.period, {}).get(f.field)
+            if f.scope is None and (wanted is None or Decimal(str(wanted)) != f.value):
+                out.append(f"{e['id']}: {f.period} {f.field} {f.value} from {f.quote!r}")
+    return out
+
+
+def test_texts_that_are_no_updates_give_no_false_fact() -> None:
+    """Calls, broker notes, hosting deals, token sales, placements, guidance, denials, sectors, windows."""
+    examples = load(SETS / "nonupdates.jsonl")
+    assert len(examples) >= 60
+    assert not false_facts(examples)
+
+
+def test_the_probes_give_no_false_fact(shared_data: Path) -> None:
+    assert not false_facts(load(shared_data / "disclosures" / "probes.jsonl"), "url_kind")
+
+
+def test_the_mission_texts_give_no_false_fact(shared_data: Path) -> None:
+    assert not false_facts(load(shared_data / "disclosures" / "mission.jsonl"), "url_kind")
