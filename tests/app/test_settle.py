@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from tieline import config as configuration
@@ -104,7 +105,7 @@ def test_half_of_each_payout_is_sold_where_the_treasury_says_so_and_the_books_op
         settler.open_books(T0 - HOUR, simulated=True)
         settler.step(T0 + HOUR + timedelta(minutes=2))
     (payout,) = store.between(Payout, T0, T0 + 2 * HOUR)
-    book = books_of(store, T0 + 2 * HOUR)
+    book = books_of(store).book
     sold = payout.sats // 2
     assert book.balance("Assets:Bitcoin", "BTC") == Decimal(2 * 10**8 + payout.sats - sold).scaleb(-8)
     assert book.balance("Assets:Cash", "USD") == Decimal("1000") + (Decimal(sold).scaleb(-8) * 100_000).quantize(
@@ -176,7 +177,7 @@ def test_a_promise_that_ended_is_settled_booked_and_in_the_month() -> None:
     kept = store.between(Performance, T0, T0 + HOUR)
     # 4.64 MW x 0.5 h x 10 USD = 23.20; 1 MW below its floor for half an hour x 1,000 = 500.
     assert [(p.what, p.paid_usd, p.penalty_usd) for p in kept] == [("reserve", Decimal("23.20"), Decimal("500.00"))]
-    book = books_of(store, T0 + 2 * HOUR)
+    book = books_of(store).book
     assert book.balance("Assets:Receivable:Grid:a", USD) == Decimal("-476.80")
     made = update_of(store, configuration.loads(TOML).fleet, "2026-11", T0 + 2 * HOUR)
     assert made.figure("grid_paid").value == "23.20"
@@ -202,3 +203,31 @@ def test_a_promise_let_go_is_paid_until_then_and_one_that_stands_again_in_whole(
     for minutes in range(0, 120, 5):
         settler.step(T0 + timedelta(minutes=minutes))
     assert [p.paid_usd for p in store.between(Performance, T0, T0 + HOUR)] == [Decimal("5.00")]
+
+
+def test_an_estimated_bill_is_made_again_when_the_samples_have_come_and_the_books_follow() -> None:
+    store, settler = world(range(0, 30, 5))
+    settler.step(T0 + 8 * HOUR)
+    assert books_of(store).book.balance("Expenses:Power", USD) == Decimal("72.80")
+    late, _ = world(range(30, 60, 5))
+    store.append([s.record for s in late.follow(0).items])  # type: ignore[misc]
+    for minutes in range(0, 180, 30):
+        settler.step(T0 + 10 * HOUR + timedelta(minutes=minutes))
+    bills = store.between(PowerBill, T0, T0 + HOUR)
+    assert [b.kind for b in bills] == ["estimated", "measured"]
+    book = books_of(store).book
+    assert book.balance("Expenses:Power", USD) == Decimal("145.60")
+    assert books_of(store, known=T0 + 9 * HOUR).book.balance("Expenses:Power", USD) == Decimal("72.80")
+
+
+def test_what_one_hour_cannot_take_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """A reading of the network that no formula takes: its hour is not split, the next one is."""
+    store, settler = world(range(0, 120, 5))
+    (tick,) = store.between(NetworkTick, T0 - HOUR, T0)
+    store.append([msgspec.structs.replace(tick, at=T0 + HOUR, difficulty=float("1e-320"))])
+    store.append([msgspec.structs.replace(tick, at=T0 + HOUR + HOUR / 2)])
+    for _ in range(3):
+        settler.step(T0 + 2 * HOUR + timedelta(minutes=2))
+    assert [s.at for s in store.between(Shortfall, T0, T0 + 3 * HOUR)] == [T0 + HOUR]
+    assert [b.at for b in store.between(PowerBill, T0, T0 + 3 * HOUR)] == [T0 + HOUR]
+    assert sum("cannot be settled" in record.message for record in caplog.records) == 1

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tieline.books import (
+    MonthRecords,
     build_book,
     entries_for,
     invoices,
@@ -221,15 +222,19 @@ def test_the_update_says_how_each_number_was_made() -> None:
     net = network()
     pool = SimulatedFpps()
     payouts = [p for n in range(hours) if (p := pool.payout(T0 + n * HOUR, 0.15e18, net)) is not None]
+    bills = [bill(n, "400.00") for n in range(hours)]
     update = monthly_update(
         small_fleet(),
         "2026-11",
         now,
-        payouts=payouts,
-        bills=[bill(n, "400.00") for n in range(hours)],
-        hashrate_hs=0.15e18,
-        hashrate_samples=576,
-        network=[net],
+        MonthRecords(
+            book=build_book([*payouts, *bills]),
+            payouts=payouts,
+            bills=bills,
+            hashes=0.15e18 * hours * 3600,
+            hashrate_samples=576,
+            network=[net],
+        ),
     )
     produced = Decimal(update.figure("bitcoin_produced").value or "0")
     assert produced == Decimal(sum(p.sats for p in payouts)).scaleb(-8)

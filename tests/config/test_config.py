@@ -246,3 +246,17 @@ def test_what_is_rented_reaches_the_door_and_binds_dispatch() -> None:
 def test_a_rental_that_cannot_be_is_named(wrong: str, right: str, field: str) -> None:
     assert right in RENTED
     assert field in mistake(SMALL + RENTED.replace(right, wrong, 1)).field
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('opening_btc = "2"', "opening_btc_cost_usd: missing for 2 BTC"),
+        ('opening_btc = "0.123456789"\nopening_btc_cost_usd = "1"', "more than 8 decimals"),
+        ('opening_btc = "-1"\nopening_btc_cost_usd = "1"', "-1 is negative"),
+        ('opening_usd = "NaN"', "out of all bounds"),
+        ('opening_usd = "1.001"', "more than 2 decimals"),
+    ],
+)
+def test_the_books_open_with_what_can_be_booked(line: str, says: str) -> None:
+    assert says in str(mistake(SMALL + f"\n[treasury]\n{line}\n"))

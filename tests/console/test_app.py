@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from datetime import timedelta
+from pathlib import Path
 from types import ModuleType
 
 import httpx
@@ -14,12 +16,13 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from console.conftest import WRITES, Core
+from console.conftest import WRITES, Core, catch_up
+from tieline import records
 from tieline.clock import SimClock
 from tieline.console import chat
 from tieline.console.app import make_app
 from tieline.fleet import Fleet
-from tieline.records import Action, Instruction, Override, Sample
+from tieline.records import Action, Instruction, Override, Payout, Sample
 from tieline.store import Store
 
 
@@ -258,3 +261,44 @@ def test_a_gateway_that_is_not_there_is_one_clear_line(world: ModuleType, fleet:
         answer = client.post("/api/chat", json=body, headers=WRITES)
     assert answer.status_code == 502
     assert "does not answer" in answer.json()["error"]
+
+
+def test_a_payout_without_a_price_is_named_at_every_door_of_the_page(
+    filled: Path, tmp_path: Path, world: ModuleType, fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The month goes on; the health, the first page and the log say what is in no figure."""
+    kept = tmp_path / "store.db"
+    shutil.copy(filled, kept)
+    own = Store(kept, records.encode, records.decode)
+    at = world.NOW - timedelta(hours=1)
+    own.append(
+        [
+            Payout(
+                at=at,
+                known_at=at,
+                source="t",
+                kind="measured",
+                payout_id="bad",
+                pool="p",
+                sats=5,
+                span_start=at,
+                span_end=at,
+            )
+        ]
+    )
+    with TestClient(
+        make_app(own, fleet, SimClock(world.NOW)), base_url="http://127.0.0.1", client=("127.0.0.1", 50000)
+    ) as client:
+        catch_up(client)
+        deadline = time.monotonic() + 30
+        while (month := client.get("/api/month").json()) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        health, view = client.get("/healthz").json(), client.get("/api/overview").json()
+    own.close()
+    assert "payout bad has no price" in month["left_out"][0]
+    assert float(next(f["value"] for f in month["figures"] if f["name"] == "bitcoin_produced")) > 0
+    assert (health["ok"], health["left_out"]) == (True, 1)
+    assert health["left_out_first"] == month["left_out"]
+    assert any(line["what"] == "in no figure" and "payout bad" in line["text"] for line in view["attention"])
+    assert sum("payout bad" in record.message for record in caplog.records) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from types import ModuleType
 
 import pytest
@@ -14,7 +15,7 @@ from tieline.console import views
 from tieline.console.fold import Fold
 from tieline.fleet import Fleet
 from tieline.fleet.physics import GPU_AUX
-from tieline.records import Fault, Plan, PriceTick, Reason, Sample, Setpoint, Usage
+from tieline.records import Fault, NetworkTick, Plan, PriceTick, Reason, Sample, Setpoint, Usage
 
 START = datetime.fromisoformat("2026-05-14T12:00:00+00:00")
 SITE, RIGS, GPU = "na-tx-01", "na-tx-01.rigs-1", "na-tx-01.gpu"
@@ -214,3 +215,23 @@ def test_what_a_site_was_asked_is_all_of_it_and_not_only_what_changed(fold: Fold
     fold.apply(9, plan(5e6, at=START + 4 * STEP))
     fold.decisions.clear()
     assert fold.asked_w(fold.sites[SITE]) == [(START, 40e6), (START + 4 * STEP, 5e6)]
+
+
+def test_a_record_that_cannot_be_shown_is_named_and_the_next_is_folded(fold: Fold) -> None:
+    def tick(difficulty: float, minutes: int) -> NetworkTick:
+        at = START + timedelta(minutes=minutes)
+        return NetworkTick(
+            at=at, known_at=at, source="t", kind="measured", difficulty=difficulty, subsidy_btc=3.125, fee_share=0.0,
+            btc_usd=Decimal(60_000),
+        )  # fmt: skip
+
+    fold.apply(1, tick(1e14, 0))
+    for seq in range(2, 50):
+        fold.apply(seq, tick(0.0, seq))
+    fold.apply(50, sample(RIGS, 1e6))
+    assert fold.hashprice_now() is not None
+    assert fold.seq == 50
+    assert fold.samples[RIGS][0] == 50
+    assert fold.unfit_count == 48
+    assert len(fold.unfit) == 20
+    assert "NetworkTick 49" in fold.unfit[-1][1]

@@ -54,7 +54,7 @@ def test_the_past_reaches_to_the_start_of_the_month_or_a_day_back() -> None:
 def test_every_record_says_that_it_never_happened(batches: list[list[AnyRecord]]) -> None:
     told = [record for batch in batches for record in batch]
     assert {r.kind for r in told} == {"simulated"}
-    assert {r.source for r in told} == {"synthetic", "simulated pool"}
+    assert {r.source for r in told} == {"synthetic", "simulated pool", "simulated desk"}
     assert {type(r) for r in told} >= {Sample, PriceTick, NetworkTick, Plan, PowerBill, Payout}
     assert all(r.decided_by.startswith("history") for r in told if isinstance(r, Plan))
     keys = [(type(r).__name__, r.key) for r in told]

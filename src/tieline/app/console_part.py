@@ -53,6 +53,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         disclosures=LiveBook(runtime.data / "disclosures.jsonl"),
         tenants=config.tenants,
         registry=registry,
+        lots=config.treasury.lots,
     )
     server = _Server(
         uvicorn.Config(

@@ -1,16 +1,21 @@
 """What a record means in money: entries, the power bill, the monthly update, invoices. Folds, no I/O."""
 
-from tieline.books.accrue import demand_bill, mean_hashrate_hs, power_bill
-from tieline.books.entries import build_book, entries_for
+from tieline.books.accrue import demand_bill, mean_hashrate_hs, power_bill, sale_of
+from tieline.books.entries import entries_for
 from tieline.books.invoices import Invoice, InvoiceFold, InvoiceLine, invoices
-from tieline.books.monthly import Figure, MonthlyUpdate, month_span, monthly_update
+from tieline.books.keeper import MONEY, Bookkeeper, Unbookable, build_book
+from tieline.books.monthly import Figure, MonthlyUpdate, MonthRecords, month_span, monthly_update
 
 __all__ = [
+    "MONEY",
+    "Bookkeeper",
     "Figure",
     "Invoice",
     "InvoiceFold",
     "InvoiceLine",
+    "MonthRecords",
     "MonthlyUpdate",
+    "Unbookable",
     "build_book",
     "demand_bill",
     "entries_for",
@@ -19,4 +24,5 @@ __all__ = [
     "month_span",
     "monthly_update",
     "power_bill",
+    "sale_of",
 ]

@@ -14,7 +14,7 @@ from decimal import Decimal
 from tieline.clock import Interval
 from tieline.economics import demand_charge_usd
 from tieline.fleet import Site
-from tieline.records import PowerBill, Sample
+from tieline.records import Payout, PowerBill, Sample, Trade
 
 
 def mean_hashrate_hs(samples: Iterable[Sample], start: datetime, end: datetime) -> float | None:
@@ -102,4 +102,23 @@ def demand_bill(site: Site, start: datetime, end: datetime, bills: Iterable[Powe
         inference_wh=0.0,
         aux_wh=0.0,
         cost_usd=cost,
+    )
+
+
+def sale_of(payout: Payout, share: Decimal) -> Trade | None:
+    """A share of a payout, sold at once at its own price on a simulated desk, without a fee; None below a satoshi and
+    for a payout without a price."""
+    sats = int(payout.sats * share)
+    if sats < 1 or payout.btc_usd is None:
+        return None
+    return Trade(
+        at=payout.at,
+        known_at=payout.at,
+        source="simulated desk",
+        kind="simulated",
+        trade_id=f"sale-of:{payout.payout_id}",
+        sats=sats,
+        price_usd=payout.btc_usd,
+        fee_usd=Decimal(0),
+        venue="simulated desk",
     )

@@ -9,9 +9,10 @@ bitcoin still held.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from decimal import Decimal
 
-from tieline.ledger import Book, Entry, EntryError, Posting, btc_of_sats, usd
+from tieline.ledger import Amount, Book, Entry, EntryError, LotHeld, Posting, btc_of_sats, usd
 from tieline.records import Opening, Payout, Performance, PowerBill, Record, Trade
 
 TREASURY = "Assets:Bitcoin:Treasury"
@@ -35,17 +36,17 @@ def entries_for(record: Record, book: Book) -> list[Entry]:
     return []
 
 
-def build_book(records: Iterable[Record]) -> Book:
-    """The book of these records, in order of time, each booked once."""
-    book = Book()
-    for record in sorted(records, key=lambda r: (r.at, r.known_at, r.key)):
-        for entry in entries_for(record, book):
-            book.book(entry)
-    return book
+def _above_zero(what: str, field: str, value: Decimal | int) -> None:
+    if not Decimal(value).is_finite() or value <= 0:
+        raise EntryError(f"{what}: {field} is {value}; it must be above 0")
 
 
 def _opening(opening: Opening) -> Entry:
     """Cash and bitcoin against equity; the bitcoin is the oldest lot."""
+    if opening.sats < 0:
+        raise EntryError(f"opening {opening.opening_id}: sats is {opening.sats}; it must not be negative")
+    if opening.cost_usd < 0:
+        raise EntryError(f"opening {opening.opening_id}: cost_usd is {opening.cost_usd}; it must not be negative")
     coins, cost, cash = btc_of_sats(opening.sats), usd(opening.cost_usd), usd(opening.cash_usd)
     bitcoin = (
         Posting(TREASURY, coins, lot=opening.opening_id, cost=cost),
@@ -65,11 +66,14 @@ def _opening(opening: Opening) -> Entry:
 
 def _payout(payout: Payout) -> Entry:
     if payout.btc_usd is None:
-        raise EntryError(f"payout {payout.payout_id}: btc_usd is missing; a payout is booked at its fair value")
+        raise EntryError(f"payout {payout.payout_id} has no price: btc_usd is missing; it is booked at its fair value")
+    _above_zero(f"payout {payout.payout_id}", "sats", payout.sats)
+    _above_zero(f"payout {payout.payout_id}", "btc_usd", payout.btc_usd)
     coins = btc_of_sats(payout.sats)
     value = usd(coins.number * payout.btc_usd)
     return Entry(
-        payout.at,
+        # A payout is credited at the end of the span it pays for, and belongs to that span: to its last instant.
+        payout.at - timedelta(microseconds=1),
         f"payout|{payout.key}",
         f"{payout.pool}: {coins} at {payout.btc_usd:,.2f} USD/BTC",
         (
@@ -97,7 +101,8 @@ def _power(bill: PowerBill) -> Entry:
         (
             Posting("Expenses:Power:Mining", mining),
             Posting("Expenses:Power:Inference", inference),
-            Posting(f"Liabilities:Power:{bill.site_id}", -total),
+            # Nobody pays the bill of an invented fleet later: it is paid as it falls due.
+            Posting(CASH if bill.kind == "simulated" else f"Liabilities:Power:{bill.site_id}", -total),
         ),
         refs=(f"PowerBill|{bill.key}",),
         simulated=bill.kind == "simulated",
@@ -127,13 +132,24 @@ def _performance(kept: Performance) -> list[Entry]:
     ]
 
 
+def leaving(taken: Iterable[tuple[LotHeld, Decimal, Decimal]]) -> tuple[Posting, ...]:
+    """Postings that take parts of lots out of where they lie, each with its cost and date."""
+    return tuple(
+        Posting(
+            held.account, Amount(-part, held.commodity), held.lot, Amount(-cost, held.cost_commodity), acquired=held.at
+        )
+        for held, part, cost in taken
+    )
+
+
 def _sale(trade: Trade, book: Book) -> Entry:
-    """Oldest lots first; the gain is proceeds less what those lots cost."""
+    """By the book's method; the gain is proceeds less what those lots cost."""
+    _above_zero(f"trade {trade.trade_id}", "price_usd", trade.price_usd)
     coins = btc_of_sats(trade.sats)
     proceeds, fee = usd(coins.number * trade.price_usd), usd(trade.fee_usd)
     taken = book.pick(TREASURY, coins)
     cost = sum((part_cost for _, _, part_cost in taken), Decimal(0))
-    out = tuple(Posting(TREASURY, btc_of_sats(-int(part.scaleb(8))), lot=held.lot) for held, part, _ in taken)
+    out = leaving(taken)
     return Entry(
         trade.at,
         f"trade|{trade.key}",
@@ -152,6 +168,8 @@ def _sale(trade: Trade, book: Book) -> Entry:
 
 
 def _purchase(trade: Trade) -> Entry:
+    _above_zero(f"trade {trade.trade_id}", "-sats", -trade.sats)
+    _above_zero(f"trade {trade.trade_id}", "price_usd", trade.price_usd)
     coins = btc_of_sats(-trade.sats)
     value, fee = usd(coins.number * trade.price_usd), usd(trade.fee_usd)
     return Entry(

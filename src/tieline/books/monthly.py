@@ -8,27 +8,31 @@ power for mining over bitcoin produced ("hashcost"); depreciation, labour and ho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import TypeVar
 
 from tieline.books.causes import CAUSES
-from tieline.books.entries import TREASURY, build_book
+from tieline.books.entries import CASH, TREASURY
 from tieline.books.invoices import Invoice
+from tieline.books.keeper import Unbookable, identity
 from tieline.economics import Epoch, expected_btc
 from tieline.fleet import Fleet
 from tieline.ledger import BTC, USD, Book
 from tieline.records import (
     Cause,
     NetworkTick,
-    Opening,
     Payout,
     Performance,
     PowerBill,
+    Record,
     Shortfall,
     Trade,
 )
 from tieline.units import Hashrate
+
+R = TypeVar("R", bound=Record)
 
 HOW_CAUSED: dict[Cause, str] = {
     "economic": "power dearer than its hash, or better used: the plan's own choice",
@@ -63,6 +67,8 @@ class MonthlyUpdate:
     complete: bool
     simulated: bool
     figures: tuple[Figure, ...]
+    # What could not be booked or reckoned with, each by name and reason. It is in no figure.
+    left_out: tuple[str, ...] = ()
 
     def figure(self, name: str) -> Figure:
         return next(f for f in self.figures if f.name == name)
@@ -77,48 +83,79 @@ def month_span(month: str) -> tuple[datetime, datetime]:
     return start, (start + timedelta(days=32)).replace(day=1)
 
 
-def monthly_update(
-    fleet: Fleet,
-    month: str,
-    now: datetime,
-    *,
-    payouts: Sequence[Payout],
-    bills: Sequence[PowerBill],
-    trades: Sequence[Trade] = (),
-    openings: Sequence[Opening] = (),
-    invoiced: Sequence[Invoice] = (),
-    hashrate_hs: float | None,
-    hashrate_samples: int,
-    network: Sequence[NetworkTick] = (),
-    shortfalls: Sequence[Shortfall] = (),
-    performances: Sequence[Performance] = (),
-    book: Book | None = None,
-) -> MonthlyUpdate:
-    """Fold a month. `payouts` and `trades` are all up to the month's end (holdings need the past); `bills`,
-    `invoiced` and `network` those of the month; `hashrate_hs` is the fleet's mean over the elapsed month."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonthRecords:
+    """What a month's update is a fold of: the records of that month, all of them, and the book of everything.
+
+    `network` also has what was said last before the month. `hashes` were measured in the month until now, by
+    `hashrate_samples` samples. `recorded_from` is when the first record of money or machines holds; None: none is.
+    """
+
+    book: Book
+    unbookable: Sequence[Unbookable] = ()
+    payouts: Sequence[Payout] = ()
+    trades: Sequence[Trade] = ()
+    bills: Sequence[PowerBill] = ()
+    invoiced: Sequence[Invoice] = ()
+    shortfalls: Sequence[Shortfall] = ()
+    performances: Sequence[Performance] = ()
+    network: Sequence[NetworkTick] = ()
+    hashes: float = 0.0
+    hashrate_samples: int = 0
+    recorded_from: datetime | None = None
+
+    def until(self, now: datetime) -> MonthRecords:
+        """What holds and was known by `now`, each happening in its newest word; forecasts say nothing of a month."""
+
+        def newest(records: Sequence[R]) -> list[R]:
+            found: dict[str, R] = {}
+            for one in sorted(records, key=lambda r: r.known_at):
+                if one.kind != "forecast" and one.at <= now and one.known_at <= now:
+                    found[identity(one)] = one
+            return sorted(found.values(), key=lambda r: (r.at, identity(r)))
+
+        return replace(
+            self,
+            payouts=newest(self.payouts),
+            trades=newest(self.trades),
+            bills=newest(self.bills),
+            shortfalls=newest(self.shortfalls),
+            performances=newest(self.performances),
+            network=[t for t in self.network if t.kind != "forecast" and t.at <= now and t.known_at <= now],
+        )
+
+
+def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecords) -> MonthlyUpdate:
+    """Fold a month as of `now`. Raises ValueError for a month that is not YYYY-MM, has not begun, or ended before
+    anything was recorded: nothing is known of it, which is not zero."""
     start, month_end = month_span(month)
+    if start > now:
+        raise ValueError(f"month {month} has not begun; it is {now:%Y-%m-%d}")
+    if records.recorded_from is not None and month_end <= records.recorded_from:
+        raise ValueError(f"month {month} is not known: the first record is of {records.recorded_from:%Y-%m-%d}")
     end = min(now, month_end)
-    days = Decimal(repr(max((end - start).total_seconds(), 1.0) / 86_400))
-    book = book or build_book([*openings, *payouts, *trades, *bills, *performances])
-    paid = [p for p in payouts if start < p.at <= month_end]
-    sold = [t for t in trades if start <= t.at < month_end and t.sats > 0]
+    # The month's last balance: what belongs to its last instant is in, what to the next one's first is not.
+    closing = month_end if now >= month_end else now + timedelta(microseconds=1)
+    told = records.until(now)
+    book, bills = told.book, told.bills
+    spoilt: list[str] = [str(one) for one in told.unbookable]
+    # Where recording began within the month, a day's mean is of the days there were.
+    began = max(start, records.recorded_from or start)
+    elapsed_s = max((end - began).total_seconds(), 1.0)
+    days = Decimal(repr(elapsed_s / 86_400))
+    hashrate_hs = told.hashes / elapsed_s if told.hashrate_samples else None
+    aside = {one.key for one in told.unbookable}
+    paid = [p for p in told.payouts if start < p.at <= month_end and f"Payout|{p.key}" not in aside]
+    sold = [t for t in told.trades if start <= t.at < month_end and t.sats > 0 and f"Trade|{t.key}" not in aside]
     produced = Decimal(sum(p.sats for p in paid)).scaleb(-8)
     sold_btc = Decimal(sum(t.sats for t in sold)).scaleb(-8)
-    mining_cost = sum(
-        (
-            posting.amount.number
-            for entry in book.entries
-            if entry.key.startswith("power|") and start <= entry.at < month_end
-            for posting in entry.postings
-            if posting.account == "Expenses:Power:Mining"
-        ),
-        Decimal(0),
-    )
+    mining_cost = book.change("Expenses:Power:Mining", USD, start, month_end)
     energy = {use: sum(getattr(b, f"{use}_wh") for b in bills) / 1e6 for use in ("mining", "inference", "aux")}
-    held = book.balance(TREASURY, BTC)
-    expected = _expected(hashrate_hs, network, start, end)
-    billed = sum((i.total_usd for i in invoiced), Decimal("0.00"))
-    requests = sum(line.requests for i in invoiced for line in i.lines)
+    held = book.balance(TREASURY, BTC, before=closing)
+    network = [t for t in told.network if _fit(t, spoilt)]
+    expected = _expected(hashrate_hs, network, began, end)
+    billed = sum((i.total_usd for i in told.invoiced), Decimal("0.00"))
+    requests = sum(line.requests for i in told.invoiced for line in i.lines)
     bill_records, pay_records = f"PowerBill {month}", f"Payout {month}"
     figures: tuple[Figure, ...] = (
         _fig("bitcoin_produced", produced, "BTC", 8, "sum of payouts credited", pay_records, len(paid)),
@@ -141,7 +178,7 @@ def monthly_update(
             2,
             "measured, averaged over the elapsed month",
             f"Sample {month}",
-            hashrate_samples,
+            told.hashrate_samples,
         ),
         _fig(
             "chain_expected_bitcoin",
@@ -176,7 +213,7 @@ def monthly_update(
         ),
         _fig(
             "inference_tokens",
-            sum(line.output_tokens for i in invoiced for line in i.lines),
+            sum(line.output_tokens for i in told.invoiced for line in i.lines),
             "tokens",
             0,
             "output tokens delivered to tenants by real engines",
@@ -186,7 +223,7 @@ def monthly_update(
         _fig("inference_billed", billed, "USD", 2, "sum of invoice lines", f"Usage {month}", requests),
         _fig(
             "cash",
-            book.balance("Assets:Cash", USD),
+            book.balance(CASH, USD, before=closing),
             "USD",
             2,
             "balance of Assets:Cash",
@@ -194,9 +231,17 @@ def monthly_update(
             len(book.entries),
         ),
     )
-    figures += _curtailed(shortfalls, month) + _grid(performances, start, month_end, month)
+    figures += _curtailed(told.shortfalls, month) + _grid(told.performances, start, month_end, month)
     simulated = any(r.kind == "simulated" for r in (*paid, *bills))
-    return MonthlyUpdate(month, start, end, now >= month_end, simulated, figures)
+    return MonthlyUpdate(month, start, end, now >= month_end, simulated, figures, tuple(spoilt))
+
+
+def _fit(tick: NetworkTick, spoilt: list[str]) -> bool:
+    """Whether a reading of the network can be reckoned with; otherwise it is named."""
+    if tick.difficulty > 0 and tick.subsidy_btc >= 0:
+        return True
+    spoilt.append(f"unusable: the network's reading of {tick.at.isoformat()} has difficulty {tick.difficulty}")
+    return False
 
 
 def _curtailed(shortfalls: Sequence[Shortfall], month: str) -> tuple[Figure, ...]:

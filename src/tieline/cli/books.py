@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tieline.books import invoices, month_span
+from tieline.books import Bookkeeper, invoices, month_span
 from tieline.books.entries import TREASURY
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.records import Reserved, Usage
@@ -33,6 +33,15 @@ def _print(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
             click.echo("  ".join(str(row[name]).ljust(widths[name]) for name in row))
 
 
+def _keeper(folder: Path) -> Bookkeeper:
+    """The folder's books; what is not in them is said, each with its reason, on the error stream."""
+    config, _ = config_and_now(folder)
+    keeper = books_of(open_store(folder), config.treasury.lots)
+    for one in keeper.unbookable:
+        click.echo(str(one), err=True)
+    return keeper
+
+
 _json = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 
 
@@ -41,8 +50,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="Machine-readable."
 @_json
 def balances(data_dir: Path, as_json: bool) -> None:
     """Balance of each account, and whether the book closes."""
-    _, now = config_and_now(data_dir)
-    book = books_of(open_store(data_dir), now)
+    keeper = _keeper(data_dir)
+    book = keeper.book
     rows = [{"account": a, "commodity": c, "balance": str(n)} for (a, c), n in book.balances().items()]
     _print(rows, as_json, "No entries yet.")
     residual = book.imbalance()
@@ -56,8 +65,7 @@ def balances(data_dir: Path, as_json: bool) -> None:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
 def entries(data_dir: Path, as_json: bool, limit: int) -> None:
     """The newest entries, each with the records behind it."""
-    _, now = config_and_now(data_dir)
-    newest = books_of(open_store(data_dir), now).entries[-limit:]
+    newest = _keeper(data_dir).book.entries[-limit:]
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(one) for one in newest], default=str, indent=2))
         return
@@ -74,10 +82,20 @@ def entries(data_dir: Path, as_json: bool, limit: int) -> None:
 @_json
 def lots(data_dir: Path, as_json: bool) -> None:
     """Bitcoin held, lot by lot, oldest first."""
-    _, now = config_and_now(data_dir)
-    held = books_of(open_store(data_dir), now).lots(TREASURY)
+    held = _keeper(data_dir).book.lots(TREASURY)
     rows = [{"lot": h.lot, "at": f"{h.at:%Y-%m-%d %H:%M}", "btc": str(h.number), "cost_usd": str(h.cost)} for h in held]
     _print(rows, as_json, "No bitcoin held.")
+
+
+@books.command()
+@data_dir
+@_json
+def unbookable(data_dir: Path, as_json: bool) -> None:
+    """Records that are not in the books, each with the reason and what would mend it."""
+    config, _ = config_and_now(data_dir)
+    aside = books_of(open_store(data_dir), config.treasury.lots).unbookable
+    rows = [{"record": one.key, "at": f"{one.record.at:%Y-%m-%d %H:%M}", "why": one.why} for one in aside]
+    _print(rows, as_json, "Every record of money is in the books.")
 
 
 @books.command(name="invoices")

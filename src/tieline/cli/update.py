@@ -49,7 +49,7 @@ def update(data_dir: Path, month: str | None, as_json: bool) -> None:
     store = open_store(data_dir)
     partial = wanted(store, now) is not None
     try:
-        made = update_of(store, config.fleet, month or f"{now:%Y-%m}", now)
+        made = update_of(store, config.fleet, month or f"{now:%Y-%m}", now, config.treasury.lots)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
@@ -69,6 +69,7 @@ def as_text(made: MonthlyUpdate, fleet: str, *, partial: bool = False) -> str:
     for figure in made.figures:
         value = "not known" if figure.value is None else f"{_grouped(figure.value)} {figure.unit}".rstrip()
         lines.append(f"  {LABELS[figure.name]:34} {value:>24}   {figure.how} [{figure.count:,} x {figure.records}]")
+    lines += [f"  left out: {line}" for line in made.left_out]
     return "\n".join(lines)
 
 

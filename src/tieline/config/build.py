@@ -395,6 +395,7 @@ def _check_sections(raw: FileText) -> None:
         (("dispatch", "fee_share"), raw.dispatch.fee_share),
     ):
         _within(path, value, 0, 1)
+    _check_treasury(raw.treasury)
     _within(("pool", "payout_hour_utc"), raw.pool.payout_hour_utc, 0, 23)
     interval = raw.dispatch.interval_s
     if interval < 60 or 3600 % interval:
@@ -432,6 +433,27 @@ def _check_sections(raw: FileText) -> None:
         raise MistakeError(
             ("console", "auth"), "token without token_env", "name the environment variable that holds it"
         )
+
+
+def _check_treasury(treasury: Treasury) -> None:
+    for field, value, places in (
+        ("opening_usd", treasury.opening_usd, 2),
+        ("opening_btc", treasury.opening_btc, 8),
+        ("opening_btc_cost_usd", treasury.opening_btc_cost_usd, 2),
+    ):
+        if value is None:
+            continue
+        if not value.is_finite() or abs(value) > 10**15:
+            raise MistakeError(("treasury", field), f"{value} is out of all bounds", "write what the books begin with")
+        if value < 0 and field != "opening_usd":
+            raise MistakeError(("treasury", field), f"{value} is negative", "give 0 or more")
+        if value != round(value, places):
+            raise MistakeError(("treasury", field), f"{value} has more than {places} decimals", "round it yourself")
+    if treasury.opening_btc > 0 and treasury.opening_btc_cost_usd is None:
+        raise MistakeError(
+            ("treasury", "opening_btc_cost_usd"), f"missing for {treasury.opening_btc} BTC",
+            "write what they cost, or are carried at; 0 only where they cost nothing",
+        )  # fmt: skip
 
 
 def _check_rentals(raw: FileText) -> None:

@@ -31,14 +31,15 @@ class Pool(Strict, frozen=True, kw_only=True):
 
 
 class Treasury(Strict, frozen=True, kw_only=True):
-    """What the books open with and what is sold. `sell_share` of each payout is sold at once."""
+    """What the books open with and what is sold. `sell_share` of each payout is sold at once. `lots` says which lots
+    leave first: oldest, newest, dearest, or of each the same share."""
 
     currency: Literal["USD"] = "USD"
     opening_usd: Decimal = Decimal("0")
     opening_btc: Decimal = Decimal("0")
     opening_btc_cost_usd: Decimal | None = None
     sell_share: Decimal = Decimal("0")
-    lots: Literal["fifo", "lifo", "hifo"] = "fifo"
+    lots: Literal["fifo", "lifo", "hifo", "average"] = "fifo"
 
 
 class Model(Strict, frozen=True, kw_only=True):

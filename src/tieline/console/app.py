@@ -30,6 +30,7 @@ from tieline.console.inference import inference_view
 from tieline.console.site import site_view
 from tieline.disclosures.book import Book
 from tieline.fleet import Fleet
+from tieline.ledger import Method
 from tieline.link import Link, LinkDownError
 from tieline.records import AnyRecord
 from tieline.store import Store, StoreError
@@ -55,6 +56,7 @@ def make_app(
     disclosures: Callable[[], Book] = shipped_book,
     tenants: Sequence[Tenant] = (),
     registry: Registry | None = None,
+    lots: Method = "fifo",
 ) -> Starlette:
     """`store` is opened read-only. `info` (a mapping, or a function that gives one when asked) may have
     `parts` [{"name", "ok", "detail"}], `note` and `version`. `tokens` maps an operator's name to the SHA-256
@@ -63,6 +65,9 @@ def make_app(
     """
     keys = Keys(tokens or {})
     hub = Hub(store, fleet, clock, link, _told(info), tenants, registry)
+    """
+    keys = Keys(tokens or {})
+    hub = Hub(store, fleet, clock, link, _told(info), tenants, lots)
     published = Published(disclosures)
     room = Room(hub, chat.Chat(gateway_url, demo_key if gateway_url else None), keys, Doorway(gateway_url), tenants)
 
@@ -134,6 +139,8 @@ class Room:
             {
                 "ok": not ill,
                 "troubles": ill,
+                "left_out": len(self.hub.left_out),
+                "left_out_first": list(self.hub.left_out[:20]),
                 "seq": self.hub.fold.seq,
                 "caught_up": self.hub.caught_up,
                 "readers": self.hub.readers,

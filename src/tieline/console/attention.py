@@ -22,6 +22,8 @@ LEVELS: Final = ("bad", "warn", "note")
 # Readings of one moment and a limit are compared with this much room: meters are of class 0.5.
 OVER_SHARE = 1.005
 MOST = 60
+# Records that are in no figure, named one by one.
+NAMED = 5
 NEAR_SPENT = 0.9
 
 
@@ -50,6 +52,18 @@ def budget_lines(tenants: Sequence[Tenant], month: Json | None) -> list[Json]:
         text = f"{tenant.name}: {usd:,.2f} of {budget:,.2f} USD this month"
         line = {"level": "warn", "what": "budget nearly spent", "text": text}
         lines.append({**line, "site_id": None, "site": "", "seq": None, "since": None})
+    return lines
+
+
+def left_out_lines(left_out: Sequence[str]) -> list[Json]:
+    """Records that are in no figure, each by name; beyond a handful they are counted, and `tieline books` lists all."""
+    lines = []
+    for text in left_out[:NAMED]:
+        line = {"level": "warn", "what": "in no figure", "text": text}
+        lines.append({**line, "site_id": None, "site": "", "seq": None, "since": None})
+    if len(left_out) > NAMED:
+        text = f"and {len(left_out) - NAMED} more; `tieline books unbookable` lists those of money"
+        lines.append({**lines[0], "text": text})
     return lines
 
 

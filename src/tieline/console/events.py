@@ -8,7 +8,6 @@ The store is read in a worker thread; the fold is touched on the event loop only
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,11 +19,12 @@ import msgspec
 from tieline.clock import Clock
 from tieline.config import Tenant
 from tieline.console import views
-from tieline.console.attention import budget_lines, worst_first
+from tieline.console.attention import budget_lines, left_out_lines, worst_first
 from tieline.console.decided import decision_view, recent
 from tieline.console.fold import Fold
 from tieline.console.month import Month
 from tieline.fleet import Fleet
+from tieline.ledger import Method
 from tieline.link import Link
 from tieline.records import NetworkTick, WeatherTick
 from tieline.store import Store, StoreError
@@ -68,13 +68,14 @@ class Hub:
         info: Info,
         tenants: Sequence[Tenant] = (),
         registry: Registry | None = None,
+        lots: Method = "fifo",
     ) -> None:
         self.registry = registry or Registry()
         self.store, self.fleet, self.clock, self.link, self.info = store, fleet, clock, link, info
         self.tenants = tenants
         self.fold = Fold(fleet)
         self.live: dict[str, views.Live] = {}
-        self.month = Month(fleet)
+        self.month = Month(fleet, lots)
         self.month_view: dict[str, Any] | None = None
         self.caught_up: float = 0.0
         self.store_error: str | None = None
@@ -219,10 +220,11 @@ class Hub:
                 await asyncio.sleep(0.25)
                 continue
             began = loop.time()
-            with contextlib.suppress(StoreError):
-                if self.fold.past_told:
-                    self.month.forget()
-                    self.fold.past_told = False
+            with self.registry.attempt("month", "makes the running month"), contextlib.suppress(StoreError):
+                # A store that cannot be read is said by the fold, which reads it too.
+                if self.fold.oldest_told is not None:
+                    self.month.forget(self.fold.oldest_told)
+                    self.fold.oldest_told = None
                 self.month_view = await self.month.view(self.read, self.clock.now(), self.fold.money)
                 self._publish("month", self.month_view)
             await asyncio.sleep(max(MONTH_S, MONTH_SHARE * (loop.time() - began)))
@@ -260,7 +262,13 @@ class Hub:
         return news
 
     def _attention(self, view: dict[str, Any]) -> list[dict[str, Any]]:
-        return worst_first([*view["attention"], *budget_lines(self.tenants, self.month_view)])
+        lines = [*budget_lines(self.tenants, self.month_view), *left_out_lines(self.left_out)]
+        return worst_first([*view["attention"], *lines])
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What is in no figure: records that cannot be booked, reckoned with or shown, each by name and reason."""
+        return (*self.month.left_out, *(text for _, text in self.fold.unfit))
 
     def _markets(self, now: datetime) -> dict[str, Any]:
         loop_now = asyncio.get_running_loop().time()

@@ -7,6 +7,7 @@ Samples are at the meter, auxiliary load included; the split is the site's own c
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
@@ -59,6 +60,10 @@ AHEAD = timedelta(hours=36)
 MAX_DECISIONS = 1_000
 # A unit's target that moved by less is the same decision.
 SAME_SHARE, SAME_W = 0.02, 50_000.0
+# Records that cannot be shown are named one by one up to this many; beyond it they are counted.
+MAX_UNFIT = 20
+
+log = logging.getLogger("tieline.console")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +169,8 @@ class Fold:
         self.weather: dict[str, tuple[int, WeatherTick]] = {}
         # Changes with each record of money: what the month is a fold of.
         self.money = 0
-        # Set where samples of an earlier day came: sums by day are to be made again.
-        self.past_told = False
+        # The earliest moment of which a sample came since somebody looked: sums by day from there are to be made again.
+        self.oldest_told: datetime | None = None
         self.replicas: dict[str, tuple[int, ReplicaState]] = {}
         self.served = Served()
         self.decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
@@ -178,13 +183,26 @@ class Fold:
         self.instructions: dict[str, tuple[int, Instruction]] = {}
         # stream name -> {(source, kind): newest at}: what the banner says is real and what is not.
         self.origins: dict[str, dict[tuple[str, str], datetime]] = {}
+        # Records that could not be folded, the last of them by name, and how many there were.
+        self.unfit: deque[tuple[int, str]] = deque(maxlen=MAX_UNFIT)
+        self.unfit_count = 0
         self._newest: datetime | None = None
         self._past: dict[str, Plan] = {}
         self._price_times: dict[str, list[datetime]] = {}
 
     def apply(self, seq: int, record: Record) -> None:
-        """Fold one record in. Records of units and sites that this fleet does not have are passed over."""
+        """Fold one record in. Records of units and sites that this fleet does not have are passed over; one that
+        cannot be shown is named in `unfit` and in the log, and what comes after it is folded all the same."""
         self.seq = max(self.seq, seq)
+        try:
+            self._apply(seq, record)
+        except Exception as error:  # whatever is wrong with one record, the page goes on without it
+            self.unfit_count += 1
+            self.unfit.append((seq, f"cannot be shown: {type(record).__name__} {seq}: {error}"))
+            if self.unfit_count <= MAX_UNFIT:
+                log.warning("%s", self.unfit[-1][1])
+
+    def _apply(self, seq: int, record: Record) -> None:
         self._origin(record)
         match record:
             case Sample():
@@ -245,8 +263,8 @@ class Fold:
     def _sample(self, seq: int, sample: Sample) -> None:
         if sample.unit_id not in self.units:
             return
-        if self._newest is not None and sample.at < self._newest - KEEP:
-            self.past_told = True
+        if self.oldest_told is None or sample.at < self.oldest_told:
+            self.oldest_told = sample.at
         if _newer(self.samples.get(sample.unit_id), sample):
             self.samples[sample.unit_id] = (seq, sample)
         # A coarser sample (an hour of the past) speaks for each interval that it covers.
@@ -300,9 +318,10 @@ class Fold:
     def _network(self, seq: int, tick: NetworkTick) -> None:
         if tick.kind == "forecast":
             return
+        price = hashprice(tick.difficulty, tick.subsidy_btc, tick.fee_share, float(tick.btc_usd))
         if _newer(self.network, tick):
             self.network = (seq, tick)
-        self.hashprices[tick.at] = hashprice(tick.difficulty, tick.subsidy_btc, tick.fee_share, float(tick.btc_usd))
+        self.hashprices[tick.at] = price
         if len(self.hashprices) > 1_000:
             for at in sorted(self.hashprices)[:200]:
                 del self.hashprices[at]

@@ -1,63 +1,39 @@
 """The running month's production, from the books' own fold.
 
-The book is built anew only where money has moved since; the mean hashrate is summed by day, and a day is
-read again while late samples may still come.
+The books are kept up by what was stored since the last look; hashes are summed by day, and a day is read
+again when samples of it were told.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from tieline.books import Invoice, InvoiceFold, build_book
+from tieline.books import Invoice, InvoiceFold, MonthRecords
 from tieline.books.monthly import MonthlyUpdate, month_span, monthly_update
 from tieline.fleet import Fleet
-from tieline.ledger import Book
-from tieline.records import (
-    NetworkTick,
-    Opening,
-    Payout,
-    Performance,
-    PowerBill,
-    Reserved,
-    Sample,
-    Shortfall,
-    Trade,
-    Usage,
-)
+from tieline.ledger import Method
+from tieline.records import Reserved, Usage
+from tieline.settlement.month import Books, hashes_of, month_records, network_of
 from tieline.store import Place, Store, Stored
+
+log = logging.getLogger("tieline.console")
 
 T = TypeVar("T")
 # Records folded at once while the store is held: about 20 ms.
 PAGE = 2_000
 DAY = timedelta(days=1)
-# A site that was cut off tells its samples when it is back; after this the day is taken as told.
-LATE = timedelta(hours=6)
-# Holdings are a balance of all that was ever credited.
-BEGINNING = datetime(2009, 1, 3, tzinfo=UTC)
 
 
 class Read(Protocol):
     """Runs a job with the store, off the event loop."""
 
     def __call__(self, job: Callable[[Store], T]) -> Awaitable[T]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Money:
-    """What the month's figures are folds of, and the book of it."""
-
-    openings: list[Opening]
-    payouts: list[Payout]
-    trades: list[Trade]
-    bills: list[PowerBill]
-    book: Book
-    shortfalls: list[Shortfall]
-    performances: list[Performance]
 
 
 class Billing:
@@ -101,46 +77,47 @@ class Billing:
 
 
 class Month:
-    """One month at a time; `moved` is any number that changes when a record of money was stored."""
+    """One month at a time; `moved` is any number that changes when a record of money was stored.
 
-    def __init__(self, fleet: Fleet) -> None:
+    The fold is `settlement.month`'s; kept between two looks are the books, the invoices and the hashes by day.
+    `left_out` names what could not be booked or reckoned with.
+    """
+
+    def __init__(self, fleet: Fleet, lots: Method = "fifo") -> None:
         self.fleet = fleet
+        self.left_out: tuple[str, ...] = ()
+        self._books = Books(lots)
         self._days: dict[datetime, tuple[float, int]] = {}
-        self._money: tuple[tuple[str, int], Money] | None = None
+        self._read: tuple[tuple[str, int], MonthRecords] | None = None
         self._billing: Billing | None = None
 
     async def view(self, read: Read, now: datetime, moved: int = 0) -> dict[str, Any]:
         """The month's figures as JSON, each with how it was computed and the records behind it."""
         month = f"{now:%Y-%m}"
         start, end = month_span(month)
-        if self._money is None or self._money[0] != (month, moved):
-            self._money = ((month, moved), await read(lambda s: _money(s, start, end, now)))
-        money = self._money[1]
+        if self._read is None or self._read[0] != (month, moved):
+            await read(self._books.catch_up)
+            self._read = ((month, moved), await read(lambda s: month_records(s, month, self._books.keeper)))
         if self._billing is None or self._billing.fold.month != month:
             self._billing = Billing(month)
         await self._billing.catch_up(read)
-        invoiced = self._billing.fold.made()
-        hash_s, samples = await self._hashes(read, start, now)
-        before = await read(lambda s: s.latest(NetworkTick, start))
-        network = [*before, *await read(lambda s: s.between(NetworkTick, start, now))]
-        elapsed_s = max((now - start).total_seconds(), 1.0)
-        update = monthly_update(
-            self.fleet,
-            month,
-            now,
-            payouts=money.payouts,
-            bills=money.bills,
-            trades=money.trades,
-            openings=money.openings,
-            invoiced=invoiced,
-            shortfalls=money.shortfalls,
-            performances=money.performances,
-            hashrate_hs=hash_s / elapsed_s if samples else None,
+        hashes, samples = await self._hashes(read, start, now)
+        records = replace(
+            self._read[1],
+            invoiced=self._billing.fold.made(),
+            hashes=hashes,
             hashrate_samples=samples,
-            network=[t for t in network if t.kind != "forecast"],
-            book=money.book,
+            network=await read(lambda s: network_of(s, start, end)),
         )
-        return shown(update) | {"invoices": [billed(one) for one in invoiced]}
+        update = monthly_update(self.fleet, month, now, records)
+        self._say_once(update.left_out)
+        return shown(update) | {"invoices": [billed(one) for one in records.invoiced]}
+
+    def _say_once(self, left_out: tuple[str, ...]) -> None:
+        for line in left_out:
+            if line not in self.left_out:
+                log.warning("left out of the month: %s", line)
+        self.left_out = left_out
 
     async def _hashes(self, read: Read, start: datetime, now: datetime) -> tuple[float, int]:
         """Hashes of the month so far, and how many samples say so."""
@@ -148,15 +125,16 @@ class Month:
             del self._days[day]
         day = start
         while day < now:
-            if day not in self._days or now < day + DAY + LATE:
-                self._days[day] = await read(lambda s, d=day: _hashes_of(s, d, min(d + DAY, now)))  # type: ignore[misc]
+            if day not in self._days or now < day + DAY:
+                self._days[day] = await read(lambda s, d=day: hashes_of(s, d, min(d + DAY, now)))  # type: ignore[misc]
             day += DAY
         known = [v for d, v in self._days.items() if d < now]
         return sum(h for h, _ in known), sum(n for _, n in known)
 
-    def forget(self) -> None:
-        """Read every day again: a past was told late."""
-        self._days.clear()
+    def forget(self, since: datetime) -> None:
+        """Read the days from `since` on again: samples of them were told."""
+        for day in [d for d in self._days if d + DAY > since]:
+            del self._days[day]
 
 
 def shown(update: MonthlyUpdate) -> dict[str, Any]:
@@ -167,6 +145,7 @@ def shown(update: MonthlyUpdate) -> dict[str, Any]:
         "end": update.end.timestamp(),
         "complete": update.complete,
         "simulated": update.simulated,
+        "left_out": list(update.left_out),
         "figures": [msgspec.to_builtins(figure) for figure in update.figures],
     }
 
@@ -190,23 +169,3 @@ def billed(invoice: Invoice) -> dict[str, Any]:
             for line in invoice.lines
         ],
     }
-
-
-def _money(store: Store, start: datetime, end: datetime, now: datetime) -> Money:
-    openings = store.between(Opening, BEGINNING, end)
-    payouts = store.between(Payout, BEGINNING, now + timedelta(microseconds=1))
-    trades = store.between(Trade, BEGINNING, now)
-    bills = store.between(PowerBill, start, now)
-    kept = store.between(Performance, BEGINNING, now)
-    book = build_book([*openings, *payouts, *trades, *bills, *kept])
-    short = store.between(Shortfall, start, now)
-    return Money(openings, payouts, trades, bills, book, short, kept)
-
-
-def _hashes_of(store: Store, start: datetime, end: datetime) -> tuple[float, int]:
-    hashes, count = 0.0, 0
-    for sample in store.each(Sample, start, end):
-        if sample.hashrate_hs is not None:
-            hashes += sample.hashrate_hs * sample.length_s
-            count += 1
-    return hashes, count

@@ -5,35 +5,51 @@ sale of bitcoin for dollars still balances in each. Amounts are exact decimals w
 precision; nothing is rounded silently.
 """
 
-from tieline.ledger.book import AlreadyBooked, Book, Booked, LotHeld
+from tieline.ledger.book import METHODS, AlreadyBooked, Book, Booked, LotHeld, Method
 from tieline.ledger.entry import (
     BTC,
+    COMMODITIES,
     USD,
     Account,
     Amount,
+    Commodity,
     Entry,
     EntryError,
     Posting,
+    ShortError,
     btc,
     btc_of_sats,
+    chain,
     check,
+    digest,
+    mirrored,
+    money,
     usd,
 )
 
 __all__ = [
     "BTC",
+    "COMMODITIES",
+    "METHODS",
     "USD",
     "Account",
     "AlreadyBooked",
     "Amount",
     "Book",
     "Booked",
+    "Commodity",
     "Entry",
     "EntryError",
     "LotHeld",
+    "Method",
     "Posting",
+    "ShortError",
     "btc",
     "btc_of_sats",
+    "chain",
     "check",
+    "digest",
+    "mirrored",
+    "money",
     "usd",
 ]

@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -19,12 +21,42 @@ Account = str  # colon-separated words; the first is one of ROOTS
 ROOTS = ("Assets", "Liabilities", "Equity", "Income", "Expenses", "Trading")
 BTC, USD = "BTC", "USD"
 
-# Decimal places a commodity is counted in: the satoshi, the cent.
-PLACES: dict[str, int] = {BTC: 8, USD: 2}
+
+@dataclass(frozen=True, slots=True)
+class Commodity:
+    """What is counted, in how many decimals. `lots`: every amount of it that is owned lies in a lot."""
+
+    name: str
+    places: int
+    lots: bool = False
+
+
+# Open: a commodity is a row. No peg is assumed: a dollar token is not a dollar.
+COMMODITIES: dict[str, Commodity] = {
+    one.name: one
+    for one in (
+        Commodity(BTC, 8, lots=True),
+        Commodity(USD, 2),
+        Commodity("EUR", 2),
+        Commodity("GBP", 2),
+        Commodity("CAD", 2),
+        Commodity("AED", 2),
+        Commodity("HKD", 2),
+        Commodity("CNY", 2),
+        Commodity("SGD", 2),
+        Commodity("JPY", 0),
+        Commodity("USDT", 6),
+        Commodity("USDC", 6),
+    )
+}
 
 
 class EntryError(ValueError):
     """The entry breaks a rule; the message names the posting and the amount."""
+
+
+class ShortError(EntryError):
+    """An account or a lot holds less than is taken from it; what comes in later may cover it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +67,36 @@ class Amount:
     commodity: str
 
     def __post_init__(self) -> None:
-        places = PLACES.get(self.commodity)
-        if places is None:
-            raise EntryError(f"commodity {self.commodity!r} is not known; known: {', '.join(PLACES)}")
+        known = COMMODITIES.get(self.commodity)
+        if known is None:
+            raise EntryError(f"commodity {self.commodity!r} is not known; known: {', '.join(COMMODITIES)}")
         if not self.number.is_finite():
             raise EntryError(f"amount {self.number} {self.commodity} is not a number")
         exponent = self.number.as_tuple().exponent
-        if not isinstance(exponent, int) or -exponent > places:
-            raise EntryError(f"{self.number} {self.commodity} has more than {places} decimals; round it first")
+        if not isinstance(exponent, int) or -exponent > known.places:
+            raise EntryError(f"{self.number} {self.commodity} has more than {known.places} decimals; round it first")
 
     def __neg__(self) -> Amount:
         return Amount(-self.number, self.commodity)
 
     def __str__(self) -> str:
-        return f"{self.number:,.{PLACES[self.commodity]}f} {self.commodity}"
+        return f"{self.number:,.{COMMODITIES[self.commodity].places}f} {self.commodity}"
+
+
+def money(value: Decimal | int | str, commodity: str = USD) -> Amount:
+    """An amount rounded (half to even) to what its commodity is counted in."""
+    known = COMMODITIES.get(commodity)
+    if known is None:
+        raise EntryError(f"commodity {commodity!r} is not known; known: {', '.join(COMMODITIES)}")
+    number = Decimal(value)
+    if not number.is_finite():
+        raise EntryError(f"amount {number} {commodity} is not a number")
+    return Amount(number.quantize(Decimal(1).scaleb(-known.places)), commodity)
 
 
 def usd(value: Decimal | int | str) -> Amount:
     """Dollars, rounded to the cent (half to even): the one place where a dollar amount is rounded."""
-    return Amount(Decimal(value).quantize(Decimal("0.01")), USD)
+    return money(value, USD)
 
 
 def btc(value: Decimal | str) -> Amount:
@@ -67,18 +110,21 @@ def btc_of_sats(sats: int) -> Amount:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """One line. A positive amount with `lot` opens that lot at `cost`; a negative amount of a commodity held in
-    lots reduces lots, oldest first, or the named one."""
+    """One line. With `lot`, a positive amount opens that lot at `cost`, or comes back into it where `acquired` is the
+    lot's own date; a negative one leaves it, with the part `-cost` of its cost (None: its share, to the cent).
+    """
 
     account: Account
     amount: Amount
     lot: str | None = None
     cost: Amount | None = None
+    acquired: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What happened, in money. `key` is idempotent; `refs` are the keys of the records behind it."""
+    """What happened, in money. `key` is idempotent; `refs` are the keys of the records behind it. `at` is the day it
+    belongs to, `known_at` when it was learned (None: at once). `reverses` is the key of the entry it takes back."""
 
     at: datetime
     key: str
@@ -86,20 +132,60 @@ class Entry:
     postings: tuple[Posting, ...]
     refs: tuple[str, ...] = ()
     simulated: bool = False
+    known_at: datetime | None = None
+    reverses: str | None = None
 
 
 def check(entry: Entry) -> None:
-    """Raises EntryError unless accounts are well formed and every commodity sums to zero."""
+    """Raises EntryError unless accounts are well formed, every commodity sums to zero, and what is owned of a
+    commodity with lots lies in one."""
     if len(entry.postings) < 2:
         raise EntryError(f"entry {entry.key}: needs at least two postings, has {len(entry.postings)}")
+    if entry.at.tzinfo is None:
+        raise EntryError(f"entry {entry.key}: its time {entry.at.isoformat()} has no zone; write it with its offset")
     sums: dict[str, Decimal] = defaultdict(Decimal)
     for posting in entry.postings:
+        amount = posting.amount
         root = posting.account.split(":", 1)[0]
         if root not in ROOTS or not all(posting.account.split(":")):
             raise EntryError(f"entry {entry.key}: account {posting.account!r} must start with {', '.join(ROOTS)}")
         if posting.cost is not None and posting.lot is None:
             raise EntryError(f"entry {entry.key}: {posting.account} has a cost but names no lot")
-        sums[posting.amount.commodity] += posting.amount.number
+        if posting.lot is None and root == "Assets" and COMMODITIES[amount.commodity].lots:
+            raise EntryError(f"entry {entry.key}: {amount} in {posting.account} names no lot; say which")
+        if posting.lot is not None and amount.number == 0:
+            raise EntryError(f"entry {entry.key}: lot {posting.lot} of {posting.account} moves by nothing")
+        sums[amount.commodity] += amount.number
     for commodity, total in sums.items():
         if total != 0:
             raise EntryError(f"entry {entry.key}: {commodity} sums to {total}, not to zero")
+
+
+def mirrored(entry: Entry, key: str, narration: str, at: datetime, known_at: datetime) -> Entry:
+    """The entry that takes `entry` back: each posting negated, lots and their dates as they were. Every lot posting of
+    `entry` must carry its cost and date, as those in a book do."""
+    postings = tuple(
+        Posting(p.account, -p.amount, p.lot, None if p.cost is None else -p.cost, p.acquired) for p in entry.postings
+    )
+    return Entry(at, key, narration, postings, entry.refs, entry.simulated, known_at, entry.key)
+
+
+def digest(entry: Entry, before: str = "") -> str:
+    """SHA-256 (hex) over an entry and the digest of the one before it: a chain that no entry can leave unseen."""
+    sha = hashlib.sha256()
+    known = "" if entry.known_at is None else entry.known_at.isoformat()
+    head = (before, entry.at.isoformat(), known, entry.key, entry.narration, *entry.refs, str(entry.simulated))
+    for part in (*head, entry.reverses or ""):
+        sha.update(part.encode() + b"\0")
+    for p in entry.postings:
+        held = "" if p.acquired is None else p.acquired.isoformat()
+        sha.update(f"{p.account}\0{p.amount}\0{p.lot or ''}\0{p.cost or ''}\0{held}\0".encode())
+    return sha.hexdigest()
+
+
+def chain(entries: Iterable[Entry]) -> Iterator[str]:
+    """The digest of each entry, each over the one before it."""
+    last = ""
+    for entry in entries:
+        last = digest(entry, last)
+        yield last

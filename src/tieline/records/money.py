@@ -1,4 +1,7 @@
-"""What is owed and paid: payouts, trades, power bills, and what short mining and kept promises amount to."""
+"""What is owed and paid: payouts, trades, power bills, and what short mining and kept promises amount to.
+
+Payouts, trades, openings and bills have one key per `known_at`: one told anew is a correction, not a duplicate.
+"""
 
 from decimal import Decimal
 from typing import Literal
@@ -22,7 +25,7 @@ from tieline.intake import (
 from tieline.records.base import Record
 
 
-class Payout(Record, frozen=True, kw_only=True, subject="{pool}", key="{payout_id}"):
+class Payout(Record, frozen=True, kw_only=True, subject="{pool}", key="{payout_id}|{known_at}"):
     """Bitcoin credited by a pool; `at` is the end of the span it pays for. Amounts in satoshi, exact."""
 
     payout_id: Label  # txid:vout, or the pool's own id for a simulated pool
@@ -36,7 +39,7 @@ class Payout(Record, frozen=True, kw_only=True, subject="{pool}", key="{payout_i
     btc_usd: Money | None = None
 
 
-class Trade(Record, frozen=True, kw_only=True, subject="{venue}", key="{trade_id}"):
+class Trade(Record, frozen=True, kw_only=True, subject="{venue}", key="{trade_id}|{known_at}"):
     """Bitcoin sold (positive sats) or bought (negative) for USD by the treasury."""
 
     trade_id: Label
@@ -46,7 +49,7 @@ class Trade(Record, frozen=True, kw_only=True, subject="{venue}", key="{trade_id
     venue: Label
 
 
-class Opening(Record, frozen=True, kw_only=True, subject="{opening_id}", key="{opening_id}"):
+class Opening(Record, frozen=True, kw_only=True, subject="{opening_id}", key="{opening_id}|{known_at}"):
     """What the books begin with: cash, and bitcoin as one lot with its cost."""
 
     opening_id: Label
@@ -55,7 +58,7 @@ class Opening(Record, frozen=True, kw_only=True, subject="{opening_id}", key="{o
     cost_usd: Money = Decimal(0)
 
 
-class PowerBill(Record, frozen=True, kw_only=True, subject="{site_id}", key="{site_id}|{at}|{length_s}"):
+class PowerBill(Record, frozen=True, kw_only=True, subject="{site_id}", key="{site_id}|{at}|{length_s}|{known_at}"):
     """Energy drawn by one site over [at, at + length) and its cost: metered or modelled, as `kind` says."""
 
     site_id: Word

@@ -20,13 +20,14 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from tieline import records as records_
+from tieline.books import sale_of
 from tieline.clock import Interval, intervals, parse_utc
 from tieline.config import Config
 from tieline.dispatch import Controller, Settings
 from tieline.feeds.pools import SimulatedFpps
 from tieline.feeds.synthetic import SOURCE, Synthetic
 from tieline.fleet import Fleet
-from tieline.records import Action, AnyRecord, Plan
+from tieline.records import Action, AnyRecord, Payout, Plan
 from tieline.replay.accounts import Accounts
 from tieline.replay.modelled import ModelledFleet
 from tieline.settlement.causes import Lived
@@ -129,7 +130,10 @@ def history(config: Config, past: Past) -> Iterator[list[AnyRecord]]:
             accounts.add(span, truth)
             hour = Interval.holding(interval.start, HOUR)
             if interval.end == hour.end:
-                told += [*fresh, *accounts.close_hour(hour, truth), *lived.close_hour(hour, truth)]
+                closed = accounts.close_hour(hour, truth)
+                sold = [sale_of(one, config.treasury.sell_share) for one in closed if isinstance(one, Payout)]
+                told += [*fresh, *closed, *(sale for sale in sold if sale is not None)]
+                told += lived.close_hour(hour, truth)
                 fresh = []
                 yield told
                 told = []

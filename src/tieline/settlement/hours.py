@@ -8,14 +8,16 @@ nothing and makes the bill an estimate. Promises, orders and peak windows are se
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import msgspec
 
-from tieline.books import demand_bill, mean_hashrate_hs, power_bill
+from tieline.books import demand_bill, mean_hashrate_hs, power_bill, sale_of
 from tieline.clock import Interval, intervals
 from tieline.config import Config
 from tieline.dispatch import Settings
@@ -24,10 +26,11 @@ from tieline.economics import SATS_PER_BTC
 from tieline.feeds.pools import SimulatedFpps
 from tieline.fleet import NodeGroup, Site
 from tieline.fleet.physics import GPU_AUX, aux_share
-from tieline.records import NetworkTick, Opening, Payout, PowerBill, PriceTick, Sample, Shortfall, Trade, WeatherTick
+from tieline.records import NetworkTick, Opening, Payout, PowerBill, PriceTick, Sample, Shortfall, WeatherTick
 from tieline.settlement.causes import Causes, events
+from tieline.settlement.month import BEGINNING
 from tieline.settlement.truth import Truth
-from tieline.store import Store
+from tieline.store import Store, StoreError
 
 log = logging.getLogger("tieline.settle")
 
@@ -52,55 +55,83 @@ class Settler:
         self._causes = Causes(config.fleet, self._settings.keeps)
         self._settled: set[datetime] = set()
         self._events_at: datetime | None = None
+        self._looked: dict[datetime, datetime] = {}
+        # What could not be settled: when it was last tried, and why not.
+        self._unsettled: dict[str, tuple[datetime, str]] = {}
+        self._now = BEGINNING
 
     def step(self, now: datetime) -> None:
         """Settle every hour of the last two days that is not settled yet, oldest first."""
+        self._now = now
         last = Interval.holding(now - GRACE, HOUR).start
         for hour in intervals(last - LOOK_BACK, last, HOUR):
-            if hour.start not in self._settled and self.settle(hour, now):
-                self._settled.add(hour.start)
+            if hour.start in self._settled:
+                continue
+            with self._alone(f"the hour from {hour.start.isoformat()}"):
+                if self.settle(hour, now):
+                    self._settled.add(hour.start)
         self._settled = {start for start in self._settled if start >= last - LOOK_BACK}
-        self._demand_bills(now)
+        self._looked = {start: when for start, when in self._looked.items() if start >= last - LOOK_BACK}
+        self._unsettled = {what: why for what, why in self._unsettled.items() if why[0] >= last - LOOK_BACK}
+        with self._alone("last month's demand charges"):
+            self._demand_bills(now)
         quarter = Interval.holding(now, EVENTS_EVERY).start
         if self._events_at != quarter:
             self._events_at = quarter
-            self._store.append(events(self._store, self._config.fleet, self._settings, now))
+            with self._alone("promises and orders that have ended"):
+                self._store.append(events(self._store, self._config.fleet, self._settings, now))
+
+    @contextlib.contextmanager
+    def _alone(self, what: str) -> Iterator[None]:
+        """What cannot be settled is said once, is tried again at the next step, and stops nothing beside it."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except Exception as error:  # a record that a formula cannot take must not stop the hours after it
+            why = f"{type(error).__name__}: {error}"
+            if self._unsettled.get(what, (None, ""))[1] != why:
+                log.error("%s cannot be settled: %s", what, why)
+            self._unsettled[what] = (self._now, why)
 
     def settle(self, hour: Interval, now: datetime) -> bool:
-        """True when the hour needs nothing more: paid and billed, now or before."""
+        """True when the hour needs nothing more: paid, and billed as it was measured."""
+        sites = self._config.fleet.sites
         paid = self._store.between(Payout, hour.end, hour.end + timedelta(microseconds=1))
         bills = self._store.between(PowerBill, hour.start, hour.end)
-        billed = {bill.site_id for bill in bills if bill.length_s == HOUR.total_seconds()}
-        if paid and len(billed) == len(self._config.fleet.sites):
+        # The newest bill of a site stands; one that was estimated is made again when the samples have come.
+        stands = {b.site_id: b for b in sorted(bills, key=lambda b: b.known_at) if b.length_s == HOUR.total_seconds()}
+        measured = {site_id for site_id, bill in stands.items() if bill.kind != "estimated"}
+        if paid and len(measured) == len(sites):
             return True
+        late = now >= hour.end + BILL_AFTER
+        # Only late samples can change an estimate: it is looked at again now and then.
+        if paid and late and len(stands) == len(sites) and now < self._looked.get(hour.start, BEGINNING) + HOUR:
+            return False
+        self._looked[hour.start] = now
         samples = self._store.between(Sample, hour.start, hour.end)
         if not samples:
             return False
         heard_s: dict[str, float] = defaultdict(float)
         for sample in samples:
             heard_s[sample.unit_id] += sample.length_s
-        whole = {
-            site.id: all(heard_s[unit.id] >= HOUR.total_seconds() for unit in site.units)
-            for site in self._config.fleet.sites
-        }
+        whole = {site.id: all(heard_s[unit.id] >= HOUR.total_seconds() for unit in site.units) for site in sites}
         if not paid and (all(whole.values()) or now >= hour.end + PAY_AFTER):
             self._pay(hour, samples, now)
-        truth = self._truth(hour)
-        bills = [
-            bill
-            for site in self._config.fleet.sites
-            if site.id not in billed
-            and (whole[site.id] or now >= hour.end + BILL_AFTER)
-            and (bill := self._bill(site, hour, samples, whole[site.id], truth)) is not None
-        ]
+        due = [s for s in sites if s.id not in measured and (whole[s.id] or (late and s.id not in stands))]
         split = {one.site_id for one in self._store.between(Shortfall, hour.start, hour.end)}
-        ready = [
-            site
-            for site in self._config.fleet.sites
-            if site.id not in split and (whole[site.id] or now >= hour.end + BILL_AFTER)
-        ]
-        self._store.append([*bills, *self._causes.hour(self._store, hour, ready, truth.temperature)])
-        return len(billed) + len(bills) == len(self._config.fleet.sites)
+        ready = [site for site in sites if site.id not in split and (whole[site.id] or late)]
+        if not due and not ready:
+            return False
+        truth = self._truth(hour)
+        made = {}
+        for site in due:
+            bill = self._bill(site, hour, samples, whole[site.id], truth)
+            if bill is not None:
+                # A correction is known now; a first word at the end of the hour, however often it is made.
+                made[site.id] = msgspec.structs.replace(bill, known_at=now) if site.id in stands else bill
+        self._store.append([*made.values(), *self._causes.hour(self._store, hour, ready, truth.temperature)])
+        return len(measured | {site_id for site_id, bill in made.items() if bill.kind != "estimated"}) == len(sites)
 
     def _demand_bills(self, now: datetime) -> None:
         """Last month's charge for its highest hour, once, when the month's hours are billed."""
@@ -125,25 +156,8 @@ class Settler:
             log.warning("no payout for %s: %s", hour.start.isoformat(), error)
             return
         if payout is not None:
-            sale = self._sale(payout)
+            sale = sale_of(payout, self._config.treasury.sell_share)
             self._store.append([payout] if sale is None else [payout, sale])
-
-    def _sale(self, payout: Payout) -> Trade | None:
-        """The configured share of a payout, sold at once at its own price on a simulated desk, without a fee."""
-        sats = int(payout.sats * self._config.treasury.sell_share)
-        if sats < 1 or payout.btc_usd is None:
-            return None
-        return Trade(
-            at=payout.at,
-            known_at=payout.at,
-            source="simulated desk",
-            kind="simulated",
-            trade_id=f"sale-of:{payout.payout_id}",
-            sats=sats,
-            price_usd=payout.btc_usd,
-            fee_usd=Decimal(0),
-            venue="simulated desk",
-        )
 
     def open_books(self, at: datetime, simulated: bool) -> None:
         """Opening balances, once: the store's first word on money."""

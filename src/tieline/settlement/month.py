@@ -1,74 +1,139 @@
-"""A month out of the store: the one place where the monthly update meets the records it folds."""
+"""A month out of the store: the one place where the monthly update meets the records it folds.
+
+Page and command read the same records with the same functions here and give them to the same fold; they differ only
+in what they keep between two looks.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import dataclasses
+import heapq
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
-from tieline.books import MonthlyUpdate, build_book, invoices, month_span, monthly_update
+from tieline.books import MONEY, Bookkeeper, MonthlyUpdate, MonthRecords, invoices, month_span, monthly_update
 from tieline.fleet import Fleet
-from tieline.ledger import Book
+from tieline.ledger import Method
 from tieline.records import (
     NetworkTick,
-    Opening,
     Payout,
     Performance,
     PowerBill,
+    Record,
     Reserved,
     Sample,
     Shortfall,
     Trade,
     Usage,
 )
-from tieline.store import Store
+from tieline.store import Store, Stored
 
-_BEGINNING = timedelta(days=365 * 20)
-
-
-def books_of(store: Store, until: datetime) -> Book:
-    """Every entry up to `until`."""
-    start = until - _BEGINNING
-    return build_book(
-        [
-            *store.between(Opening, start, until),
-            *store.between(Payout, start, until + timedelta(microseconds=1)),
-            *store.between(Trade, start, until),
-            *store.between(PowerBill, start, until),
-            *store.between(Performance, start, until),
-        ]
-    )
+# No record of money is older than the first block, and none is dated later than this.
+BEGINNING, END = datetime(2009, 1, 3, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+# Records of one stream read at once while the books are read from the start.
+PAGE = 2_000
+# The network tells itself every few minutes; a forecast may be the last that was said before a month.
+TOLD = timedelta(days=2)
 
 
-def update_of(store: Store, fleet: Fleet, month: str, now: datetime) -> MonthlyUpdate:
-    """The month's update as of `now`. Raises ValueError for a month that is not YYYY-MM or has not begun."""
-    start, month_end = month_span(month)
-    if start > now:
-        raise ValueError(f"month {month} has not begun; it is {now:%Y-%m-%d}")
-    end = min(now, month_end)
-    rate, count = operating_hashrate(store, start, end)
-    before = store.latest(NetworkTick, start)
-    return monthly_update(
-        fleet,
-        month,
-        now,
-        payouts=store.between(Payout, start - _BEGINNING, end + timedelta(microseconds=1)),
+class Books:
+    """The books of a store, kept up by what was stored since the last look; never folded anew.
+
+    Records are booked in the order in which they were stored, so what is booked stays: a late one is a late entry.
+    `known` leaves out what was learned after that moment.
+    """
+
+    def __init__(self, lots: Method = "fifo", known: datetime | None = None) -> None:
+        self.keeper = Bookkeeper(lots)
+        self._known = known
+        self._seq: int | None = None
+
+    def catch_up(self, store: Store) -> int:
+        """Book what is new; returns how many records that were. Raises StoreError."""
+        upto, count = store.last_seq(), 0
+        if self._seq is None:
+            for stored in heapq.merge(*(_in_store_order(store, type_, upto) for type_ in MONEY), key=lambda s: s.seq):
+                count += self._take(stored)
+        else:
+            after, more = self._seq, True
+            while more:
+                page = store.follow(after, PAGE)
+                for stored in page.items:
+                    count += self._take(stored)
+                after, more = page.last, page.more
+            upto = max(upto, after)
+        self._seq = upto
+        return count
+
+    def _take(self, stored: Stored) -> int:
+        record = stored.record
+        if not isinstance(record, MONEY) or (self._known is not None and record.known_at > self._known):
+            return 0
+        self.keeper.take(record)
+        return 1
+
+
+def _in_store_order(store: Store, type_: type[Record], upto: int) -> Iterator[Stored]:
+    found: list[Stored] = []
+    place, more = None, True
+    while more:
+        page = store.page(type_, BEGINNING, END, limit=PAGE, after=place, upto=upto)
+        found += page.items
+        place, more = page.last, page.more
+    return iter(sorted(found, key=lambda s: s.seq))
+
+
+def books_of(store: Store, lots: Method = "fifo", known: datetime | None = None) -> Bookkeeper:
+    """Every entry there is; with `known`, as one would have seen the books at that moment."""
+    books = Books(lots, known)
+    books.catch_up(store)
+    return books.keeper
+
+
+def update_of(store: Store, fleet: Fleet, month: str, now: datetime, lots: Method = "fifo") -> MonthlyUpdate:
+    """The month's update as of `now`. Raises ValueError for a month that is not YYYY-MM, has not begun, or ended before
+    the first record."""
+    start, end = month_span(month)
+    hashes, samples = hashes_of(store, start, min(end, now))
+    invoiced = invoices(store.each(Usage, start, end), month, store.each(Reserved, start, end), keyed=True)
+    read = month_records(store, month, books_of(store, lots))
+    whole = dataclasses.replace(read, invoiced=invoiced, hashes=hashes, hashrate_samples=samples)
+    return monthly_update(fleet, month, now, whole)
+
+
+def month_records(store: Store, month: str, keeper: Bookkeeper) -> MonthRecords:
+    """The records of money and machines that a month's update is made of, without invoices and hashes."""
+    start, end = month_span(month)
+    return MonthRecords(
+        book=keeper.book,
+        unbookable=keeper.unbookable,
+        payouts=store.between(Payout, start, end + timedelta(microseconds=1)),
+        trades=store.between(Trade, start, end),
         bills=store.between(PowerBill, start, end),
-        trades=store.between(Trade, start - _BEGINNING, end),
-        openings=store.between(Opening, start - _BEGINNING, end),
-        invoiced=invoices(store.each(Usage, start, end), month, store.each(Reserved, start, end), keyed=True),
-        hashrate_hs=rate,
-        hashrate_samples=count,
         shortfalls=store.between(Shortfall, start, end),
-        performances=store.between(Performance, start - _BEGINNING, end),
-        network=[*before, *store.between(NetworkTick, start, end, now=end)],
+        performances=store.between(Performance, start, end),
+        network=network_of(store, start, end),
+        recorded_from=recorded_from(store),
     )
 
 
-def operating_hashrate(store: Store, start: datetime, end: datetime) -> tuple[float | None, int]:
-    """(mean hashrate over [start, end) in hashes per second, samples it is made of)."""
+def network_of(store: Store, start: datetime, end: datetime) -> list[NetworkTick]:
+    """What was said of the network over [start, end), and last before."""
+    return [*store.latest(NetworkTick, start), *store.between(NetworkTick, start - TOLD, end)]
+
+
+def recorded_from(store: Store) -> datetime | None:
+    """When the first record of money or of machines holds; None where there is none."""
+    types: tuple[type[Record], ...] = (*MONEY, Sample)
+    first = [stored.record for type_ in types for stored in store.page(type_, BEGINNING, END, limit=1).items]
+    return min((record.at for record in first if isinstance(record, Record)), default=None)
+
+
+def hashes_of(store: Store, start: datetime, end: datetime) -> tuple[float, int]:
+    """(hashes made over [start, end), samples that say so)."""
     hashes, count = 0.0, 0
     for sample in store.each(Sample, start, end):
-        if sample.hashrate_hs is not None:
+        if sample.hashrate_hs is not None and sample.hashrate_hs >= 0:
             hashes += sample.hashrate_hs * sample.length_s
             count += 1
-    seconds = (end - start).total_seconds()
-    return (hashes / seconds if count and seconds > 0 else None), count
+    return hashes, count

@@ -1,0 +1,234 @@
+"""The bookkeeper: records in, in the order in which they were stored, entries and lots out.
+
+What cannot be booked is set aside by name and stops nothing. A record told anew with a later `known_at` corrects the
+one before it: what was booked is taken back and booked again, both stay in the book. A sale that finds too few coins
+waits, and is tried again when coins come in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+from tieline.books.entries import TRADING_USD, entries_for, leaving
+from tieline.ledger import Amount, Book, Entry, EntryError, Method, Posting, ShortError, mirrored, usd
+from tieline.records import Opening, Payout, Performance, PowerBill, Record, Trade
+
+# Streams that mean something in money, as they are read for a book.
+MONEY: tuple[type[Record], ...] = (Opening, Payout, Trade, PowerBill, Performance)
+# Sales that wait for coins are tried this many at a time whenever some come in.
+RETRIED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Unbookable:
+    """A record that is not in the books, and why: the field and what would mend it."""
+
+    record: Record
+    why: str
+
+    @property
+    def key(self) -> str:
+        return f"{type(self.record).__name__}|{self.record.key}"
+
+    def __str__(self) -> str:
+        return f"unbookable: {self.why} [{self.key}]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What the books hold of one happening: the entries it makes by itself (a correction is booked in other lines),
+    and every lot that was opened for it, the newest last."""
+
+    record: Record
+    entries: tuple[Entry, ...]
+    lots: tuple[str, ...] = ()
+
+
+class Bookkeeper:
+    """A book of records, kept up one by one. `unbookable` names what is not in it."""
+
+    def __init__(self, method: Method = "fifo") -> None:
+        self.book = Book(method=method)
+        self._standing: dict[str, _Standing] = {}
+        self._aside: dict[str, Unbookable] = {}
+        self._waiting: dict[str, Record] = {}
+        self._corrections = 0
+
+    @property
+    def unbookable(self) -> tuple[Unbookable, ...]:
+        return tuple(self._aside.values())
+
+    def take(self, record: Record) -> None:
+        """Book a record, correct with it what was booked before, or set it aside. Raises nothing."""
+        name = identity(record)
+        before = self._standing.get(name)
+        if before is not None and not _says_more(before.record, record):
+            return
+        try:
+            standing = self._book(record) if before is None else self._correct(before, record)
+        except ShortError as error:
+            self._set_aside(name, record, str(error))
+            if before is None:
+                self._waiting[name] = record
+            return
+        except EntryError as error:
+            self._set_aside(name, record, str(error))
+            return
+        except ArithmeticError:
+            self._set_aside(name, record, f"{name}: an amount or a price is out of all bounds, or no number")
+            return
+        except Exception as error:  # one record must not stop the fold, whatever is wrong with it
+            self._set_aside(name, record, f"{name}: {type(error).__name__}: {error}")
+            return
+        self._standing[name] = standing
+        self._aside.pop(name, None)
+        self._waiting.pop(name, None)
+        if self._waiting and _brings_coins(record):
+            self._try_again()
+
+    def _set_aside(self, name: str, record: Record, why: str) -> None:
+        self._waiting.pop(name, None)
+        self._aside[name] = Unbookable(record, why)
+
+    def _try_again(self) -> None:
+        for record in list(self._waiting.values())[:RETRIED]:
+            self.take(record)
+
+    def _book(self, record: Record) -> _Standing:
+        made = []
+        for entry in entries_for(record, self.book):
+            if self.book.booked(entry.key) is not None:
+                raise EntryError(f"entry {entry.key} is booked already, with other content")
+            made.append(replace(entry, known_at=record.known_at))
+            self.book.book(made[-1])
+        return _Standing(record, tuple(made), tuple(p.lot for e in made for p in _opened(e) if p.lot is not None))
+
+    def _correct(self, before: _Standing, record: Record) -> _Standing:
+        """Take back what was booked and book the record as it is told now."""
+        self._corrections += 1
+        if before.lots and (len(before.lots) > 1 or not self._whole(before)):
+            return self._restate(before, record)
+        back = [self._taken_back(entry, "taken back", record.known_at) for entry in self._booked(before.entries)]
+        for entry in back:
+            self.book.book(entry)
+        try:
+            return self._book(record)
+        except Exception:
+            for entry in back:  # what cannot be told anew stays as it was
+                self.book.book(self._taken_back(entry, "stands", record.known_at))
+            raise
+
+    def _taken_back(self, entry: Entry, word: str, known_at: datetime) -> Entry:
+        key = f"{entry.key}|{word} {self._corrections}"
+        return mirrored(entry, key, f"{word}: {entry.narration}", entry.at, known_at)
+
+    def _booked(self, entries: Iterable[Entry]) -> list[Entry]:
+        found = [self.book.booked(entry.key) for entry in entries]
+        return [entry for entry in found if entry is not None]
+
+    def _whole(self, standing: _Standing) -> bool:
+        """Whether each lot that was opened for it lies where it was opened, whole."""
+        for posting in (p for entry in standing.entries for p in _opened(entry)):
+            parts = self.book.places(posting.lot or "")
+            if [(p.account, p.number) for p in parts] != [(posting.account, posting.amount.number)]:
+                return False
+        return True
+
+    def _restate(self, before: _Standing, record: Record) -> _Standing:
+        """An opening of a lot told anew, of which a part has left: what is left of the lot is exchanged for the new
+        one, less what was moved (at the cost it left with) and what was sold (at its share of the new cost; the
+        difference corrects the gain)."""
+        (old,) = before.entries
+        (was,) = _opened(old)
+        (new,) = entries_for(record, self.book)
+        lots = _opened(new)
+        if len(lots) != 1 or lots[0].account != was.account:
+            raise EntryError(f"entry {old.key}: its lot has partly left and is now told to be something else")
+        assert was.cost is not None
+        assert lots[0].cost is not None
+        coins, cost = lots[0].amount, lots[0].cost
+        parts = [part for lot in before.lots for part in self.book.places(lot)]
+        here = [part for part in parts if part.account == was.account]
+        away = [part for part in parts if part.account != was.account]
+        here_cost, away_cost = (sum((part.cost for part in some), Decimal(0)) for some in (here, away))
+        away_n = sum((part.number for part in away), Decimal(0))
+        sold = was.amount.number - away_n - sum((part.number for part in here), Decimal(0))
+        left = coins.number - sold - away_n
+        if left < 0:
+            raise ShortError(f"entry {old.key}: {sold + away_n} {coins.commodity} have left of what is now {coins}")
+        sold_cost = usd(cost.number * sold / coins.number).number
+        left_cost = cost.number - sold_cost - away_cost
+        if left_cost < 0 or (left == 0 and left_cost != 0):
+            raise EntryError(f"entry {old.key}: what has left cost more than it is now told to have cost in all")
+        gain = sold_cost - (was.cost.number - here_cost - away_cost)
+        taken = [(part, part.number, part.cost) for part in here]
+        lines = [p for entry in (mirrored(old, "", "", old.at, record.known_at), new) for p in entry.postings]
+        postings = [*leaving(taken), *(line for line in lines if line.lot is None)]
+        if left:
+            opens = Amount(left, coins.commodity), new.key, Amount(left_cost, cost.commodity)
+            postings.append(Posting(was.account, *opens, was.acquired or old.at))
+        # The other lines of both entries carry the whole cost through the trading account; a part of it left before.
+        postings += [Posting(TRADING_USD, usd(-gain)), Posting("Income:RealisedGain", usd(gain))]
+        entry = replace(
+            new,
+            narration=f"told anew: {new.narration}",
+            postings=tuple(postings),
+            known_at=record.known_at,
+            reverses=old.key,
+        )
+        self.book.book(entry)
+        return _Standing(record, (replace(new, known_at=record.known_at),), (*before.lots, new.key))
+
+
+def _opened(entry: Entry) -> list[Posting]:
+    return [p for p in entry.postings if p.lot is not None and p.amount.number > 0]
+
+
+def identity(record: Record) -> str:
+    """What a record is about, whenever and however often it is told: a correction has the same."""
+    match record:
+        case Payout():
+            return f"payout {record.payout_id}"
+        case Trade():
+            return f"trade {record.trade_id}"
+        case Opening():
+            return f"opening {record.opening_id}"
+        case PowerBill():
+            return f"power bill {record.site_id} {record.at.isoformat()} {record.length_s}"
+        case _:
+            return f"{type(record).__name__} {record.key}"
+
+
+def build_book(records: Iterable[Record], method: Method = "fifo") -> Book:
+    """The book of these records in order of when they were known, each booked once. Raises EntryError for the first
+    that cannot be booked; `Bookkeeper` sets such aside instead."""
+    keeper = Bookkeeper(method)
+    for record in sorted(records, key=_told_order):
+        keeper.take(record)
+    if keeper.unbookable:
+        raise EntryError(keeper.unbookable[0].why)
+    return keeper.book
+
+
+def _told_order(record: Record) -> tuple[datetime, datetime, int, str]:
+    """Where no store says which came first: coins come in before they leave."""
+    return record.known_at, record.at, int(isinstance(record, Trade)), record.key
+
+
+def _says_more(before: Record, record: Record) -> bool:
+    """Whether `record` is a later word than `before`, and another."""
+    if record.known_at < before.known_at:
+        return False
+    if record.known_at == before.known_at and not (before.kind == "estimated" and record.kind != "estimated"):
+        return False
+    aside = {"known_at": before.known_at, "source": before.source}
+    return msgspec.structs.replace(record, **aside) != before
+
+
+def _brings_coins(record: Record) -> bool:
+    return isinstance(record, Payout | Opening) or (isinstance(record, Trade) and record.sats < 0)
