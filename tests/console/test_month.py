@@ -181,7 +181,7 @@ def records(draw: st.DrawFn) -> list[Record]:
                         length_s=3600,
                         readings=1,
                         power_w=1e6,
-                        hashrate_hs=draw(st.none() | st.floats(-1e18, 1e18)),
+                        hashrate_hs=draw(st.none() | st.floats(0, 1e18)),
                     )
                 )
             case 6:

@@ -61,13 +61,11 @@ def make_app(
     """`store` is opened read-only. `info` (a mapping, or a function that gives one when asked) may have
     `parts` [{"name", "ok", "detail"}], `note` and `version`. `tokens` maps an operator's name to the SHA-256
     of their token; without it only this machine is answered. `disclosures` gives the book of published facts.
-    `tenants` are shown with their limits and budgets. `registry` keeps the console's long-lived tasks.
+    `tenants` are shown with their limits and budgets. `registry` keeps the console's long-lived tasks. `lots`: which
+    lots of bitcoin leave the books first.
     """
     keys = Keys(tokens or {})
-    hub = Hub(store, fleet, clock, link, _told(info), tenants, registry)
-    """
-    keys = Keys(tokens or {})
-    hub = Hub(store, fleet, clock, link, _told(info), tenants, lots)
+    hub = Hub(store, fleet, clock, link, _told(info), tenants, registry, lots)
     published = Published(disclosures)
     room = Room(hub, chat.Chat(gateway_url, demo_key if gateway_url else None), keys, Doorway(gateway_url), tenants)
 

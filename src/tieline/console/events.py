@@ -8,6 +8,7 @@ The store is read in a worker thread; the fold is touched on the event loop only
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
