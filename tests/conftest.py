@@ -1,8 +1,12 @@
-"""What every test may ask for: the folder of recorded data, where there is one."""
+"""What every test may ask for (the folder of recorded data, where there is one), and which tests are fast."""
 
 import os
+import re
+import socket
+import subprocess
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,3 +19,58 @@ def shared_data() -> Path:
     if not (folder / "README.md").exists():
         pytest.skip(f"no recorded data at {folder} (set TIELINE_DATA to a folder that has it)")
     return folder
+
+
+# What a test module names when it starts something: a process, a socket, a browser, an engine, or waits for real.
+_STARTS = re.compile(
+    r"subprocess|create_server|open_connection|playwright|TestClient|uvicorn|asyncio\.sleep|time\.sleep|"
+    r"tests\.(gateway\.(rig|engines|processes)|system|edge\.)|LuxOs|FakeRigs|NatsLink|httpserver|HTTPServer|socket\.|"
+    r"threading\.Thread|CliRunner\(\)\.invoke\(.*up|Popen|nats|edgar_server|nginx"
+)
+# Start nothing, and take seconds all the same.
+_SLOW = {"test_replay_days.py", "test_promises_played.py", "test_paging.py", "test_forecast.py"}
+# Under --fast a property is tried this often: enough to see that it holds at all.
+FAST_EXAMPLES = 15
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fast", action="store_true", help="only tests that start no process, open no socket and wait for nothing"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--fast"):
+        hypothesis.settings.register_profile("fast", max_examples=FAST_EXAMPLES)
+        hypothesis.settings.load_profile("fast")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --fast, leave out what starts something, by what its module and its folder's conftest name."""
+    if not config.getoption("--fast"):
+        return
+    starts: dict[Path, bool] = {}
+    left_in, left_out = [], []
+    for item in items:
+        path = item.path
+        if path not in starts:
+            text = path.read_text(encoding="utf-8")
+            starts[path] = path.name in _SLOW or bool(_STARTS.search(text))
+        slow = item.get_closest_marker("slow") or item.get_closest_marker("system")
+        (left_out if starts[path] or slow else left_in).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = left_in
+
+
+@pytest.fixture(autouse=True)
+def _nothing_starts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under --fast a test that was wrongly let in fails where it opens a socket or starts a process."""
+    if not request.config.getoption("--fast"):
+        return
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a fast test opens no socket and starts no process")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    monkeypatch.setattr(subprocess, "Popen", refuse)

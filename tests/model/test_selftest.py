@@ -5,12 +5,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL, SELFTEST_NAME
+from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL, SELFTEST_NAME, damage
 
 pytest.importorskip("xllamacpp", reason="the engine is not installed (extra: platform)")
 
@@ -164,3 +165,11 @@ def test_the_file_is_small_and_honest() -> None:
     assert SELFTEST_MODEL.stat().st_size < 4_000_000
     assert "not a product" in SELFTEST_LABEL
     assert b"not a product" in SELFTEST_MODEL.read_bytes()[:4096]
+
+
+def test_the_shipped_file_is_the_published_one_and_another_is_named(tmp_path: Path) -> None:
+    assert damage() is None
+    other = tmp_path / "other.gguf"
+    other.write_bytes(SELFTEST_MODEL.read_bytes()[:-1] + b"x")
+    assert "is not the published one" in str(damage(other))
+    assert "cannot be read" in str(damage(tmp_path / "none.gguf"))

@@ -20,7 +20,7 @@ from typing import Literal
 
 from tieline.clock import Clock
 from tieline.edge.engine import EXIT_HOPELESS
-from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL, SELFTEST_NAME
+from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL, SELFTEST_NAME, damage
 from tieline.fleet.sites import NodeGroup, Site
 from tieline.link import Link
 from tieline.records import AnyRecord, ReplicaState, Setpoint, encode
@@ -135,6 +135,8 @@ class Replica:
     async def _start(self) -> str | None:
         """Start the process and wait for its word; returns what went wrong, or None."""
         spec = self.spec
+        if spec.path == SELFTEST_MODEL and (wrong := await asyncio.to_thread(damage)):
+            return wrong
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("TIELINE_", "LLAMA_"))}
         self._errors.clear()
         self._process = process = await asyncio.create_subprocess_exec(
