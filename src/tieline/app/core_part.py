@@ -25,6 +25,7 @@ from tieline.edge.decide import RESTORE_FOR
 from tieline.feeds.choose import choose
 from tieline.link import Ack, Link, NatsLink
 from tieline.records import Action, AnyRecord, Demand, Instruction, Override, Plan, Record, WeatherTick
+from tieline.records.losses import tell_losses
 from tieline.replay.history import wanted, write_history
 from tieline.settlement.calls import call_orders
 from tieline.settlement.hours import Settler
@@ -96,6 +97,8 @@ class Core:
 
     async def run(self) -> None:
         now = self.clock.now()
+        with self.registry.attempt("losses", "puts on record what the store has lost"):
+            tell_losses([("store", self.store)], now, self.store.append)
         invented = any(site.invented for site in self.config.fleet.sites)
         past = wanted(self.store, now) if invented else None
         self.settler.open_books(now if past is None else past.start, invented)

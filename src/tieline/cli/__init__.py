@@ -25,6 +25,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "books": ("tieline.cli.books", "Entries, balances, lots and invoices."),
     "gateway": ("tieline.cli.gateway", "Run the OpenAI-compatible door alone, before any engines."),
     "disclosures": ("tieline.cli.disclosures", "Read, check and compare what miners publish."),
+    "backup": ("tieline.cli.backup", "Copy a data folder to another place, while it is in use."),
+    "restore": ("tieline.cli.backup", "Bring a backup back, into a new folder or as the store alone."),
+    "verify": ("tieline.cli.backup", "Look through every page and record of a data folder."),
     "config": ("tieline.cli.config", "Check a configuration file, or print an example."),
 }
 

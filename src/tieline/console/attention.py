@@ -31,6 +31,7 @@ def attention_view(fold: Fold, sites: list[Json], now: datetime) -> list[Json]:
     """`sites` is `views.site_now` of each. At most MOST lines; each has level, what, text and a site or None."""
     lines = [line for site in sites for line in _of_site(fold, fold.sites[site["id"]], site, now)]
     lines += _of_replicas(fold, now)
+    lines += _of_platform(fold, now)
     return worst_first(lines)
 
 
@@ -113,6 +114,15 @@ def _of_site(fold: Fold, site: Site, state: Json, now: datetime) -> Iterator[Jso
 def _confirmed(fold: Fold, site: Site, plan: Plan) -> bool:
     known_at = plan.known_at.isoformat()
     return any(a.what == ACCEPT and a.target == site.id and a.detail == known_at for _, a in fold.actions)
+
+
+def _of_platform(fold: Fold, now: datetime) -> Iterator[Json]:
+    """Faults that are no site's: what a store or an outbox has lost."""
+    for seq, fault in fold.faults.values():
+        if fault.site_id not in fold.sites and (fault.until is None or fault.until > now):
+            text = f"{fault.what}: {fault.detail}" if fault.detail else fault.what
+            line = {"level": "bad", "what": "fault", "text": text, "site_id": None, "site": ""}
+            yield {**line, "seq": seq, "since": fault.at.timestamp()}
 
 
 def _of_replicas(fold: Fold, now: datetime) -> Iterator[Json]:

@@ -26,7 +26,7 @@ from tieline.edge.meter import Meter, MeterWatch
 from tieline.edge.orderbook import OrderBook
 from tieline.fleet.sites import NodeGroup, RigGroup, Site
 from tieline.link import Link
-from tieline.records import AnyRecord, Cause, Fault, Outcome, Setpoint, encode
+from tieline.records import AnyRecord, Cause, Fault, Outcome, Record, Setpoint, encode
 from tieline.store import StoreError
 from tieline.store.outbox import Outbox
 
@@ -128,9 +128,13 @@ class Agent:
     def keep(self, records: Sequence[AnyRecord]) -> None:
         """Into the outbox. A full disk is said and does not stop the site from obeying its limits."""
         try:
-            self.outbox.put([(f"{type(r).__name__}|{r.key}", encode(r)) for r in records])
+            self.keep_all(records)
         except StoreError as error:
             log.error("%s: %d records lost: %s", self.site.id, len(records), error)
+
+    def keep_all(self, records: Sequence[Record]) -> None:
+        """Into the outbox, all or none. Raises StoreError."""
+        self.outbox.put([(f"{type(r).__name__}|{r.key}", encode(r)) for r in records])
 
     # --- reading ------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from tieline.edge.surroundings import Surroundings
 from tieline.fleet.sites import NodeGroup, RigGroup, Site
 from tieline.link import Link, LinkDownError, NatsLink
 from tieline.records import decode, decode_batch
+from tieline.records.losses import tell_losses
 from tieline.store.outbox import Outbox
 from tieline.tasks import Registry, beat
 
@@ -78,6 +79,7 @@ async def run_sites(
             )
             agents.append(agent)
             replicas.extend(own)
+            tell_losses([(f"outbox of {site.id}", agent.outbox)], clock.now(), agent.keep_all)
         registry.keep("surroundings", "hears weather and demand", lambda: _follow_surroundings(link, surroundings))
         for agent in agents:
             keep_agent(registry, agent, clock, every)

@@ -39,6 +39,7 @@ from tieline.gateway.wire.client import Door
 from tieline.gateway.wire.upstream import Backend, call
 from tieline.link import Link
 from tieline.records import Instruction, Plan, ReplicaState
+from tieline.records.losses import tell_losses
 from tieline.store import Spool
 from tieline.tasks import Registry, beat
 
@@ -116,6 +117,7 @@ async def serve(
     # Files and batches are shared by all processes of a gateway, so they lie beside their folders.
     desk = Desk(svc, folder)
     admin = Admin(svc, made, configured, lambda: [data] if shared is None else sorted(shared.glob("worker-*")))
+    tell_losses([("usage", spool), ("batches", desk.runner.store)], clock.now(), svc.meter.keep)
     paths = Paths(svc, desk, admin)
     loop = asyncio.get_running_loop()
     tls = None

@@ -74,11 +74,14 @@ class Loss(NamedTuple):
     since: str | None  # ISO time from which on things may be missing, where it is known
 
     def __str__(self) -> str:
-        rows = ""
+        told = [self.why]
+        if self.since is not None:
+            told.append(f"what came after {self.since} may be missing")
+        if self.commits is not None:
+            told.append(f"{self.commits:,} commits")
         if self.first_lost is not None and self.last_lost is not None and self.last_lost >= self.first_lost:
-            rows = f", rows {self.first_lost:,} to {self.last_lost:,}"
-        count = "" if self.commits is None else f": {self.commits:,} commits{rows}"
-        return f"{self.why}{count}" + (f", from {self.since} on" if self.since else "")
+            told.append(f"rows {self.first_lost:,} to {self.last_lost:,}")
+        return ", ".join(told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +226,19 @@ class Database:
         with self.write():
             self.run("UPDATE loss SET told = 1 WHERE id = ?", (loss.id,))
 
+    def restored(self, since: str, last: int | None) -> None:
+        """It was brought back from a backup of `since`. Where it is known how far the one in its place had got
+        (`last`), numbering goes on behind that."""
+        tail = self.tail()
+        first, upto = (tail.last + 1, last) if last is not None and last > tail.last else (None, None)
+        with self.write():
+            row = ("restored from a backup", first, upto, since)
+            self.run("INSERT INTO loss (why, first_lost, last_lost, since) VALUES (?, ?, ?, ?)", row)
+            values = (max(tail.last, last or 0), secrets.token_hex(8))
+            self.run("UPDATE tail SET commits = commits + 1, last = ?, epoch = ?", values)
+        if self._marks is not None:
+            self._marks.write(self.tail())
+
     def verify(self) -> None:
         """Look through every page and index, and make the digest anew where rows stay. Raises DamagedError."""
         self.check_pages("integrity_check")
@@ -243,8 +259,7 @@ class Database:
             target = apsw.Connection(str(path))
             try:
                 with target.backup("main", self._connection, "main") as backup:
-                    while not backup.done:
-                        backup.step(4_096)
+                    backup.step(-1)  # in one read transaction: in steps, each commit meanwhile would begin it anew
                 target.execute("PRAGMA journal_mode=DELETE")
             finally:
                 target.close()

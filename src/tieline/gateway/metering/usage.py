@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from tieline import records
@@ -18,7 +18,7 @@ from tieline.gateway.budgets.admit import Book, cost_nano
 from tieline.gateway.metering.stats import Stats
 from tieline.gateway.metering.usage_lines import Bill, Forms, moment
 from tieline.link import MAX_BATCH, Link, LinkDownError, push
-from tieline.records import Action, Usage
+from tieline.records import Action, Record, Usage
 from tieline.store import Spool, StoreError
 from tieline.store.spool import Group
 
@@ -84,6 +84,11 @@ class Meter:
             at=now, known_at=now, source=self.source, kind="measured", by=by, what=what, target=target, detail=detail
         )
         self.spool.put(action.key, records.encode(action))
+
+    def keep(self, kept: Sequence[Record]) -> None:
+        """Any other record, on its way to the store with the usage. Raises StoreError."""
+        for record in kept:
+            self.spool.put(record.key, records.encode(record))
 
     def note(self, ex: Exchange) -> None:
         """Progress of a stream: what a successor bills if this process dies. Only delivered tokens count, so
