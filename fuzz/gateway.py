@@ -32,7 +32,7 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from tieline.gateway.wire.client import Door
+from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.http1 import RequestHead
 
 PATH = "/v1/embeddings"
@@ -82,19 +82,19 @@ def read_by_door(pieces: list[bytes]) -> tuple[list[Seen], bytes, bool]:
     svc = SimpleNamespace(
         loop=SimpleNamespace(time=lambda: 0.0, call_soon=later.append),
         settings=SimpleNamespace(max_connections=8, max_body_bytes=MAX_BODY, clocks=clocks),
-        doors=set(),
+        connections=set(),
         stats=SimpleNamespace(connections=0, refused=_Any()),
         draining=False,
         new_id=lambda: f"req_{next(number)}",
     )
     seen: list[Seen] = []
 
-    def route(door: Door, head: RequestHead, body: bytes) -> None:
+    def route(door: ClientConnection, head: RequestHead, body: bytes) -> None:
         seen.append((head.method == "POST" and head.path == PATH, zlib.crc32(body)))
         door.answer(200, b"", b"", head_only=head.method == "HEAD")
 
     wire = Wire()
-    door = Door(svc, route)  # type: ignore[arg-type]
+    door = ClientConnection(svc, route)  # type: ignore[arg-type]
     door.connection_made(wire)  # type: ignore[arg-type]
     for piece in pieces:
         if wire.open:

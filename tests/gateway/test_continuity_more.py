@@ -137,12 +137,12 @@ def test_a_late_first_token_is_asked_of_an_idle_replica(gateway: Start) -> None:
             for _ in range(30):
                 backend(g, a).first_token(g.svc.loop.time(), 0.05)
             a.opening.clear()  # it takes requests and says nothing
-            g.svc.hedges.saved = 0.0
+            g.svc.shared.hedges.saved = 0.0
             task = asyncio.create_task(stream(g, CHAT | USAGE))
             await asyncio.sleep(0.4)
             assert not b.running  # no budget, no hedge
             assert not any(path.endswith("completions") for path, _ in b.seen)
-            g.svc.hedges.saved = 1.0
+            g.svc.shared.hedges.saved = 1.0
             text, events, well = await task
             assert (text, well) == (TEXT, True)
             a.opening.set()
@@ -168,7 +168,7 @@ def test_a_hedge_that_loses_is_stopped(gateway: Start) -> None:
                 backend(g, a).first_token(g.svc.loop.time(), 0.05)
             a.opening.clear()
             b.opening.clear()
-            g.svc.hedges.saved = 1.0
+            g.svc.shared.hedges.saved = 1.0
             task = asyncio.create_task(stream(g, CHAT))
             while not b.running:
                 await asyncio.sleep(0.01)
@@ -204,7 +204,7 @@ def test_one_slow_site_starts_no_storm(gateway: Start) -> None:
             b.gate.clear()  # those who leave get no token either, so they count as under way
             most = 0
             for _ in range(60):
-                most = max(most, len(g.svc.slow))
+                most = max(most, len(g.svc.shared.slow))
                 await asyncio.sleep(0.02)
             assert 1 <= most <= 8
             assert backend(g, a).live
@@ -225,7 +225,7 @@ def test_a_stream_outlasts_a_dead_replica_and_a_busy_one(gateway: Start) -> None
             a.pause_s = 0.01
             ask = CHAT | {"response_format": {"type": "json_object"}}
             task = asyncio.create_task(stream(g, ask))
-            while not any(len(ex.texts) > 3 for ex in g.svc.exchanges):
+            while not any(len(ex.state.texts) > 3 for ex in g.svc.exchanges):
                 await asyncio.sleep(0.01)
             b.faults = Faults(status=503)
             a.kill()

@@ -120,7 +120,7 @@ def test_another_kind_of_engine_cannot_keep_the_promise_and_says_so(gateway: Sta
             g.prefer(a.port)
             a.pause_s = 0.01
             task = asyncio.create_task(stream(g, CHAT, TOKEN))
-            while not any(len(ex.texts) > 9 for ex in g.svc.exchanges):
+            while not any(len(ex.state.texts) > 9 for ex in g.svc.exchanges):
                 await asyncio.sleep(0.01)
             a.kill()
             _, events, well = await task
@@ -150,8 +150,8 @@ def test_llama_cpp_goes_on_from_the_ids_in_its_logprobs(gateway: Start) -> None:
                     task = asyncio.create_task(stream(g, ask, TOKEN))
                     while not taken.is_set():
                         for ex in g.svc.exchanges:
-                            if len(ex.texts) >= at and ex.leg is not None:
-                                ex.leg.connection.transport.abort()
+                            if len(ex.state.texts) >= at and ex.attempt is not None:
+                                ex.attempt.connection.transport.abort()
                                 taken.set()
                         await asyncio.sleep(0)
                         if task.done():

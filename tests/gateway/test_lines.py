@@ -51,9 +51,9 @@ def test_the_same_bytes(
         first_token_at=None if first_s is None else 100.0 + first_s,
     )  # fmt: skip
     forms = Forms("gateway")
-    bill = Bill(ex, cost, moment(told), round(total_s * 1e3), True)
+    bill = Bill(ex, cost, moment(told), round(total_s * 1e3), None)
     for _ in range(2):  # the second time from the form that is kept
-        line = forms.line(ex, bill, prompt, output, finish, estimated)
+        line = forms.line(bill, prompt, output, finish, estimated)
     usage = Usage(
         at=told, known_at=told, source="gateway", kind="measured", request_id="req_1", tenant=tenant, project=project,
         key_id=key_id, model=model, endpoint="/v1/chat/completions" if kind == "chat" else f"/v1/{kind}",

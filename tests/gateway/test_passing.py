@@ -12,7 +12,7 @@ from tests.gateway.engines import WORDS, Scripted
 from tests.gateway.rig import Start, settings
 
 from tieline.gateway.settings import Model
-from tieline.gateway.wire.passthrough import Mould
+from tieline.gateway.wire.passthrough import PassthroughTemplate
 
 TEXT = "".join(WORDS)
 CHAT = {"model": "public", "messages": [{"role": "user", "content": "tell me"}], "stream": True, "temperature": 0}
@@ -26,9 +26,11 @@ def test_a_stream_under_its_public_name(
 ) -> None:
     taken: list[str | None] = []
     texts: list[list[str] | None] = []
-    one, several = Mould.text, Mould.texts
-    monkeypatch.setattr(Mould, "text", lambda self, raw: taken.append(one(self, raw)) or taken[-1])
-    monkeypatch.setattr(Mould, "texts", lambda self, frames: texts.append(several(self, frames)) or texts[-1])
+    one, several = PassthroughTemplate.text, PassthroughTemplate.texts
+    monkeypatch.setattr(PassthroughTemplate, "text", lambda self, raw: taken.append(one(self, raw)) or taken[-1])
+    monkeypatch.setattr(
+        PassthroughTemplate, "texts", lambda self, frames: texts.append(several(self, frames)) or texts[-1]
+    )
     offer = Model(
         name="public", upstream_name=own, input_usd_per_mtok=Decimal("0.1"), output_usd_per_mtok=Decimal("0.4")
     )

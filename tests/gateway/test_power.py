@@ -180,7 +180,7 @@ def test_a_record_over_the_link_moves_new_requests(tmp_path: Path) -> None:
             try:
                 await gateway.ready(2)
                 async with asyncio.timeout(5):  # the plan that was sent before we listened is asked for
-                    while not gateway.svc.power.knows("north"):
+                    while not gateway.svc.table.power.knows("north"):
                         await asyncio.sleep(0.05)
                 await link.publish("plan.south", records.encode(plan("south", 20.0, at=now)))
                 await asyncio.sleep(0.1)

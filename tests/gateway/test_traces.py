@@ -15,7 +15,6 @@ import pytest
 from tests.gateway.engines import Faults, Scripted
 from tests.gateway.rig import settings, start
 
-from tieline.gateway.requests.exchange import Exchange
 from tieline.gateway.settings import OpenTelemetry
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
@@ -133,8 +132,7 @@ def test_a_collector_that_is_away_holds_nobody_up_and_none_is_asked_for_by_defau
                 for _ in range(5):
                     assert (await gateway.post("/v1/chat/completions", ASK | {"stream": False}))[0] == 200
             async with start(settings(engine.url), tmp_path / "b") as gateway:
-                assert gateway.svc.traces is None
-                assert gateway.svc.exchange is Exchange
+                assert gateway.svc.shared.traces is None
 
     asyncio.run(asyncio.wait_for(body(), 30))
     with pytest.raises(ValueError, match="otel.endpoint"):

@@ -24,7 +24,7 @@ from tieline.gateway.requests.finish import JSON_HEADERS
 from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
 from tieline.gateway.settings import Key, Limits, Patience, Project, Role, Settings, SettingsError, Tenant, hash_key
-from tieline.gateway.wire.client import Door
+from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.http1 import RequestHead
 from tieline.store import StoreError, spent_by, trail
 
@@ -90,7 +90,7 @@ class Admin:
             except (SettingsError, ValueError) as error:
                 self.svc.log.error("%s; what was read before stands", error)
 
-    def handle(self, door: Door, head: RequestHead, body: bytes) -> None:
+    def handle(self, door: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Called for every framed request of these paths."""
         svc = self.svc
         account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
@@ -109,7 +109,9 @@ class Admin:
         own_usage = len(words) == 3 and words[0] == "tenants" and words[2] == "usage" and method in ("GET", "HEAD")
         return account.key.role == "billing" and own_usage and words[1] == account.key.tenant
 
-    async def _answer(self, door: Door, head: RequestHead, words: list[str], body: bytes, account: Account) -> None:
+    async def _answer(
+        self, door: ClientConnection, head: RequestHead, words: list[str], body: bytes, account: Account
+    ) -> None:
         number = door.request_id
         try:
             status, found = await self._do(head, words, body, account.key.id)
@@ -135,7 +137,7 @@ class Admin:
         query = {key: values[-1] for key, values in parse_qs(head.target.partition("?")[2]).items()}
         match method, words:
             case "GET", ["replicas"]:
-                return 200, {"data": self.svc.replicas()}
+                return 200, {"data": self.svc.table.shown()}
             case "POST", ["replicas", name]:
                 return 200, self._turn(name, body, by)
             case "GET", ["keys"]:

@@ -19,7 +19,7 @@ from tieline.gateway.requests.body import Kind, Request
 from tieline.gateway.requests.finish import JSON_HEADERS
 from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
-from tieline.gateway.wire.client import Door
+from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.http1 import RequestHead
 
 _INFERENCE: Final[dict[str, Kind]] = {
@@ -61,7 +61,7 @@ class Paths:
         self._openapi = openapi.document()
         self.repeats = Repeats(svc)
 
-    def route(self, door: Door, head: RequestHead, body: bytes) -> None:
+    def route(self, door: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Called once for every framed request."""
         read = head.read
         if type(read) is _Fields:  # the same head as before on this connection means the same
@@ -100,14 +100,14 @@ class Paths:
         else:
             door.refuse(errors.not_found(path))
 
-    def _wrong_method(self, door: Door, head: RequestHead, allowed: bytes) -> None:
+    def _wrong_method(self, door: ClientConnection, head: RequestHead, allowed: bytes) -> None:
         refusal = Refusal(405, f"{head.method} is not offered here; use {allowed.decode()}", "method_not_allowed")
         self.svc.stats.refused[refusal.code] += 1
         door.answer(405, refusal.headers() + b"allow: " + allowed + b"\r\n", refusal.body())
 
     # --- inference ------------------------------------------------------------
 
-    def _identify(self, door: Door, head: RequestHead, kind: Kind) -> _Fields | None:
+    def _identify(self, door: ClientConnection, head: RequestHead, kind: Kind) -> _Fields | None:
         """Who asks, and what the head says of how; None: refused."""
         svc = self.svc
         account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
@@ -133,7 +133,7 @@ class Paths:
             head.read = fields
         return fields
 
-    def _infer(self, door: Door, fields: _Fields, body: bytes, call: Call | None = None) -> None:
+    def _infer(self, door: ClientConnection, fields: _Fields, body: bytes, call: Call | None = None) -> None:
         """`call`: under an Idempotency-Key, and nobody else makes it."""
         svc, account = self.svc, fields.account
         request = bodies.read(fields.kind, body, fields.continuity)
@@ -163,14 +163,14 @@ class Paths:
         self._start(door, fields, request, admitted, call)
 
     @staticmethod
-    def _refuse(door: Door, refusal: Refusal, call: Call | None) -> None:
+    def _refuse(door: ClientConnection, refusal: Refusal, call: Call | None) -> None:
         door.refuse(refusal)
         if call is not None:
             call.cancel()
 
     async def _after_lease(
         self,
-        door: Door,
+        door: ClientConnection,
         fields: _Fields,
         request: Request,
         short: Short,
@@ -203,21 +203,19 @@ class Paths:
 
     def _start(
         self,
-        door: Door,
+        door: ClientConnection,
         fields: _Fields,
         request: Request,
         admitted: Admitted,
         call: Call | None,
     ) -> None:
         svc = self.svc
-        exchange = svc.exchange(
-            svc, door, request, svc.models[request.model], fields.account, admitted.ticket, admitted.max_output,
-            door.request_id,
-        )  # fmt: skip
+        offer = svc.models[request.model]
+        exchange = svc.request(door, request, offer, fields.account, admitted, door.request_id)
         if fields.trace:
             exchange.trace = fields.trace
         if fields.client_s is not None:
-            exchange.client_s = fields.client_s
+            exchange.state.client_s = fields.client_s
         if call is not None:
             exchange.idempotency = call
         door.exchange = exchange
@@ -225,14 +223,14 @@ class Paths:
 
     # --- reading ------------------------------------------------------------------
 
-    def _read(self, door: Door, head: RequestHead, path: str) -> None:
+    def _read(self, door: ClientConnection, head: RequestHead, path: str) -> None:
         svc = self.svc
         head_only = head.method == "HEAD"
         if path == "/healthz":
             ready = any(b.state is State.READY for b in svc.backends.values())
             troubles = svc.troubles()
             well = not (svc.draining or troubles)
-            told = {"ok": well, "ready": ready, "troubles": len(troubles), "replicas": svc.replicas(brief=True)}
+            told = {"ok": well, "ready": ready, "troubles": len(troubles), "replicas": svc.table.shown(brief=True)}
             # A balancer takes out who says 503: a gateway with a sick task of another kind goes on serving.
             door.answer(503 if svc.draining else 200, JSON_HEADERS, _encode(told), head_only=head_only)
             return

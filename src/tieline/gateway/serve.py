@@ -30,12 +30,14 @@ from tieline.gateway.budgets.client import LeaseClient
 from tieline.gateway.budgets.keys import KEYS_FILE, OverlayFile, over
 from tieline.gateway.budgets.remote import Remote, identity
 from tieline.gateway.metering.access_log import AccessLog
+from tieline.gateway.metering.traces import Traces
 from tieline.gateway.routes import Paths
-from tieline.gateway.routing.health import Snapshot, restore, vouch_for_ever
+from tieline.gateway.routing.health import Snapshot, probe_for_ever, restore
+from tieline.gateway.routing.replicas import backend_of
 from tieline.gateway.routing.route import MAX_UNKNOWN_SLOTS, State
-from tieline.gateway.service import Service, backend_of
+from tieline.gateway.service import Service
 from tieline.gateway.settings import Settings
-from tieline.gateway.wire.client import Door
+from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.upstream import Backend, call
 from tieline.link import Link
 from tieline.records import Instruction, Plan, ReplicaState
@@ -103,9 +105,7 @@ async def serve(
     others = {} if shared is not None else spent_before(data.glob("worker-*"))
     svc = Service(settings, clock, spool, origin, leased=coordinator is not None, others=others)
     if settings.otel is not None:
-        from tieline.gateway.metering.traces import traced
-
-        traced(svc, settings.otel, origin)
+        svc.shared.traces = Traces(settings.otel, origin)
     access = AccessLog(data)
     if settings.access_log:
         svc.meter.log_lines = access.write
@@ -125,8 +125,8 @@ async def serve(
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(settings.tls_cert, settings.tls_key or None)
 
-    def door() -> Door:
-        return Door(svc, paths.route)
+    def door() -> ClientConnection:
+        return ClientConnection(svc, paths.route)
 
     kept = registry or Registry()
     svc.troubles = lambda: [trouble.line for trouble in kept.troubles]
@@ -147,9 +147,9 @@ async def serve(
         kept.keep(f"engine {backend.id}", "asks an engine whether it is well", partial(_watch, svc, backend))
     if link is not None:
         snapshot = Snapshot(data / "replicas.json")
-        restore(svc, snapshot)
+        restore(svc.table, snapshot)
         there, runner, meter = link, desk.runner, svc.meter
-        kept.keep("replica snapshot", "keeps the replica table on disk", lambda: vouch_for_ever(svc, snapshot))
+        kept.keep("replica snapshot", "keeps the replica table on disk", lambda: probe_for_ever(svc.table, snapshot))
         for subject in ("replica.>", "plan.>", "command.>"):
             kept.keep(f"hears {subject}", "what sites and the core say", partial(_follow, svc, link, subject))
         kept.keep("catch up", "asks what was said before", lambda: _catch_up(svc, there))
@@ -172,7 +172,7 @@ async def serve(
     finally:
         await kept.close()
         svc.close()
-        for one in list(svc.doors):
+        for one in list(svc.connections):
             if one.transport is not None:
                 one.transport.abort()
         await asyncio.sleep(0)
@@ -180,8 +180,8 @@ async def serve(
         await asyncio.to_thread(desk.runner.close)
         await asyncio.to_thread(spool.close)
         access.close()
-        if svc.traces is not None:
-            await asyncio.to_thread(svc.traces.close)
+        if svc.shared.traces is not None:
+            await asyncio.to_thread(svc.shared.traces.close)
 
 
 def spent_before(folders: Iterable[Path]) -> dict[str, int]:
@@ -200,7 +200,7 @@ async def _drain(svc: Service, server: asyncio.Server, drain_s: float) -> None:
     svc.draining = True
     server.close()
     deadline = svc.loop.time() + drain_s
-    for door in list(svc.doors):
+    for door in list(svc.connections):
         if not door.request_id and door.transport is not None:
             door.transport.close()
     while svc.exchanges and svc.loop.time() < deadline:
@@ -215,7 +215,7 @@ async def _every_second(svc: Service, admin: Admin) -> None:
         beat(STILL_S)
         await asyncio.sleep(1.0)
         now = svc.loop.time()
-        for door in list(svc.doors):
+        for door in list(svc.connections):
             door.tick(now)
         admin.refresh()
         if svc.meter.failing is not None:

@@ -12,7 +12,7 @@ from tieline.gateway.batch.runner import Runner
 from tieline.gateway.budgets.admit import Account
 from tieline.gateway.errors import Refusal
 from tieline.gateway.service import Service
-from tieline.gateway.wire.client import Door
+from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.http1 import RequestHead
 from tieline.store import BatchStore, StoreError
 
@@ -34,7 +34,7 @@ class Desk:
     def handles(self, path: str) -> bool:
         return path.startswith(("/v1/files", "/v1/batches")) and path.split("/", 3)[2] in ("files", "batches")
 
-    def handle(self, door: Door, head: RequestHead, body: bytes) -> None:
+    def handle(self, door: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Called for every framed request of these paths."""
         svc = self.svc
         account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
@@ -47,7 +47,7 @@ class Desk:
         else:
             svc.spawn(self._answer(door, head, body, account))
 
-    async def _answer(self, door: Door, head: RequestHead, body: bytes, account: Account) -> None:
+    async def _answer(self, door: ClientConnection, head: RequestHead, body: bytes, account: Account) -> None:
         one = self._files if head.path.startswith("/v1/files") else self._batches
         try:
             async with self._calls:

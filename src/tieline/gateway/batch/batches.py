@@ -17,7 +17,7 @@ from tieline.gateway.batch.files import ID, JSON, encode, new_id, owner_of, page
 from tieline.gateway.budgets.admit import Account
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.service import Service
-from tieline.gateway.wire.client import Door
+from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.http1 import RequestHead
 from tieline.store import BatchStore
 from tieline.store.batches import ACTIVE, StoredBatch
@@ -60,7 +60,7 @@ class Batches:
     def __init__(self, svc: Service, store: BatchStore, wake: Callable[[], None]) -> None:
         self.svc, self.store, self.wake = svc, store, wake
 
-    async def answer(self, door: Door, head: RequestHead, body: bytes, account: Account) -> Refusal | None:
+    async def answer(self, door: ClientConnection, head: RequestHead, body: bytes, account: Account) -> Refusal | None:
         """Answer the request; a refusal is left to the caller."""
         owner = owner_of(account)
         parts = head.path.removeprefix("/v1/batches").strip("/").split("/")
@@ -78,7 +78,7 @@ class Batches:
         door.answer(200, JSON, encode(shown(found)))
         return None
 
-    async def _create(self, door: Door, body: bytes, account: Account) -> Refusal | None:
+    async def _create(self, door: ClientConnection, body: bytes, account: Account) -> Refusal | None:
         try:
             asked = _asked(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -114,7 +114,7 @@ class Batches:
         door.answer(200, JSON, encode(shown(batch)))
         return None
 
-    async def _list(self, door: Door, head: RequestHead, owner: str) -> Refusal | None:
+    async def _list(self, door: ClientConnection, head: RequestHead, owner: str) -> Refusal | None:
         asked = page_of(head, MAX_PAGE)
         if isinstance(asked, Refusal):
             return asked
@@ -123,7 +123,7 @@ class Batches:
         door.answer(200, JSON, encode(page([shown(row) for row in rows], limit)))
         return None
 
-    async def _cancel(self, door: Door, batch: StoredBatch) -> Refusal | None:
+    async def _cancel(self, door: ClientConnection, batch: StoredBatch) -> Refusal | None:
         if batch.status not in ACTIVE:
             return Refusal(409, f"the batch is {batch.status}; there is nothing to cancel", "batch_over")
         detail = read_detail(batch.detail)

@@ -18,7 +18,7 @@ import msgspec
 from tieline.gateway.budgets.admit import Account
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.service import Service
-from tieline.gateway.wire.client import WRITE_HIGH, Door
+from tieline.gateway.wire.client import WRITE_HIGH, ClientConnection
 from tieline.gateway.wire.http1 import RequestHead
 from tieline.store import BatchStore
 from tieline.store.batches import StoredFile
@@ -53,7 +53,7 @@ class Files:
     def __init__(self, svc: Service, store: BatchStore) -> None:
         self.svc, self.store = svc, store
 
-    async def answer(self, door: Door, head: RequestHead, body: bytes, account: Account) -> Refusal | None:
+    async def answer(self, door: ClientConnection, head: RequestHead, body: bytes, account: Account) -> Refusal | None:
         """Answer the request; a refusal is left to the caller."""
         owner = owner_of(account)
         parts = head.path.removeprefix("/v1/files").strip("/").split("/")
@@ -75,7 +75,7 @@ class Files:
             return wrong_method("GET or DELETE")
         return None
 
-    async def _upload(self, door: Door, head: RequestHead, body: bytes, owner: str) -> Refusal | None:
+    async def _upload(self, door: ClientConnection, head: RequestHead, body: bytes, owner: str) -> Refusal | None:
         form = await asyncio.to_thread(read_form, head.get(b"content-type:") or b"", body)
         if isinstance(form, Refusal):
             return form
@@ -103,7 +103,7 @@ class Files:
         door.answer(200, JSON, encode(shown(file)))
         return None
 
-    async def _list(self, door: Door, head: RequestHead, owner: str) -> Refusal | None:
+    async def _list(self, door: ClientConnection, head: RequestHead, owner: str) -> Refusal | None:
         asked = page_of(head, MAX_PAGE)
         if isinstance(asked, Refusal):
             return asked
@@ -119,7 +119,7 @@ class Files:
         door.answer(200, JSON, encode(page([shown(row) for row in rows], limit)))
         return None
 
-    async def _content(self, door: Door, file: StoredFile) -> Refusal | None:
+    async def _content(self, door: ClientConnection, file: StoredFile) -> Refusal | None:
         """In pieces, at the client's pace: a result file may be larger than what this process should hold."""
         door.begin_stream(b"content-type: application/octet-stream\r\n")
         offset = 0

@@ -16,7 +16,7 @@ import logging
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
@@ -34,7 +34,6 @@ from tieline.gateway.routing import route
 from tieline.gateway.routing.route import Replica, State, Want
 from tieline.gateway.service import Service
 from tieline.gateway.settings import PATIENCE_S, Offer
-from tieline.gateway.wire.client import Door
 from tieline.gateway.wire.upstream import Backend
 from tieline.store import BatchStore, StoreError
 from tieline.store.batches import Result, StoredBatch, StoredFile, StoredLine
@@ -96,7 +95,7 @@ class _Job:
 
 
 class _Run:
-    """One line in progress; to its Exchange it is the door that the answer goes out by."""
+    """One line in progress; to its request it is the client."""
 
     exchange: Exchange | None = None
     site: str | None = None  # where it was placed; None: it stood in the queue
@@ -112,10 +111,18 @@ class _Run:
     @property
     def billed(self) -> bool:
         """Its bill stands under its id, whether or not the answer has been handed over yet."""
-        return self.exchange is not None and self.exchange.done and self.exchange.status == 200
+        return self.exchange is not None and self.exchange.state.done and self.exchange.state.status == 200
 
     def answer(self, status: int, headers: bytes, body: bytes) -> None:
         self.runner.answered(self, status, body)
+
+    def begin_stream(self, headers: bytes) -> None:
+        raise AssertionError("a line does not stream")
+
+    send = pass_on = finish_stream = begin_stream
+
+    def drop(self) -> None:
+        raise AssertionError("a line does not stream")
 
 
 class Runner:
@@ -388,10 +395,7 @@ class Runner:
             self._fail(run, outcome)
             return True
         assert isinstance(outcome, Admitted)
-        # Towards a line, its exchange only ever calls `answer`: it does not stream.
-        exchange = Exchange(
-            svc, cast(Door, run), request, offer, account, outcome.ticket, outcome.max_output, run.request_id
-        )
+        exchange = svc.request(run, request, offer, account, outcome, run.request_id)
         run.exchange = exchange
         run.job.running.add(run)
         backend = None if urgent else self._spare(want)
@@ -432,10 +436,10 @@ class Runner:
         idle = []
         for one in able:
             # What the plan allots to a site, where it says something of batch work.
-            most = svc.power.batch_lines(one.site, now)
+            most = svc.table.power.batch_lines(one.site, now)
             if one.renter in ("", want.tenant) and _idle(one) and (most is None or at[one.site] < most):
                 idle.append(one)
-        return cast(Backend, min(idle, key=lambda one: route.score(one, want))) if idle else None
+        return min(idle, key=lambda one: route.score(one, want), default=None)
 
     # --- results ----------------------------------------------------------------------
 
@@ -447,9 +451,9 @@ class Runner:
         job.running.discard(run)
         self._woken.set()
         if status == 200:
-            if run.exchange is not None and run.exchange.output_tokens is not None:
+            if run.exchange is not None and run.exchange.state.output_tokens is not None:
                 before = self.per_line.get(job.model)
-                self.per_line[job.model] = mean(before, run.exchange.output_tokens)
+                self.per_line[job.model] = mean(before, run.exchange.state.output_tokens)
             self._land(run, status, body)
         elif status in (429, 503) or (status >= 500 and job.faults[line.number] + 1 < MAX_TRIES):
             job.faults[line.number] += status not in (429, 503)

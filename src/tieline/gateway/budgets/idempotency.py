@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Protocol
 
 from tieline.gateway.budgets.claims import KEEP_S, MAX_CLAIMS
-from tieline.gateway.budgets.client import CONFLICT, Answer
+from tieline.gateway.budgets.client import CONFLICT, Answer, LeaseClient
 from tieline.gateway.errors import Refusal
-from tieline.gateway.service import Service
-from tieline.gateway.wire.client import Door
+from tieline.gateway.wire.client import ClientConnection
 
 # Larger answers are not kept.
 MAX_BODY: Final = 262_144
@@ -36,14 +35,26 @@ class _Kept:
     call: Call
 
 
+class Process(Protocol):
+    """What is needed of the process: its loop, and the coordinator where several share one."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def leases(self) -> LeaseClient | None: ...
+
+    def spawn(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]: ...
+
+
 class Repeats:
     """The calls of one process by their keys."""
 
-    def __init__(self, svc: Service) -> None:
+    def __init__(self, svc: Process) -> None:
         self.svc = svc
         self._kept: OrderedDict[tuple[str, bytes], _Kept] = OrderedDict()
 
-    def begin(self, door: Door, key_id: str, given: bytes, body: bytes, again: Again) -> Call | None:
+    def begin(self, door: ClientConnection, key_id: str, given: bytes, body: bytes, again: Again) -> Call | None:
         """The call, where it is to be made now. None: it is answered here, or `again` is called later."""
         svc, name = self.svc, f"{key_id}|{hashlib.sha256(given).hexdigest()}"
         digest = hashlib.sha256(body).digest()
@@ -78,7 +89,7 @@ class Repeats:
         call.add_done_callback(judge)
         return call
 
-    def _attach(self, door: Door, call: Call, again: Again) -> None:
+    def _attach(self, door: ClientConnection, call: Call, again: Again) -> None:
         """The first one's answer, once it is there."""
         number = door.request_id
 
@@ -93,7 +104,7 @@ class Repeats:
 
         call.add_done_callback(answer)
 
-    async def _claim(self, door: Door, name: str, digest: bytes, call: Call, again: Again) -> None:
+    async def _claim(self, door: ClientConnection, name: str, digest: bytes, call: Call, again: Again) -> None:
         """Make the call if no other process does or did."""
         number, leases = door.request_id, self.svc.leases
         assert leases is not None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Mapping, Sized
+from typing import Final, Protocol
 
 from prometheus_client.core import (
     CollectorRegistry,
@@ -16,8 +16,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import generate_latest
 
-if TYPE_CHECKING:
-    from tieline.gateway.service import Service
+from tieline.gateway.routing.route import Replica
 
 # Seconds; from a small engine's first token on loopback to a long prompt's on a busy one.
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
@@ -44,13 +43,32 @@ class Histogram:
         return family
 
 
+class Gauges(Protocol):
+    """What is so at this moment."""
+
+    @property
+    def exchanges(self) -> Sized: ...
+
+    @property
+    def queue(self) -> Sized: ...
+
+    @property
+    def spool(self) -> Sized: ...
+
+    @property
+    def kept_bytes(self) -> int: ...
+
+    @property
+    def backends(self) -> Mapping[str, Replica]: ...
+
+
 class Stats:
     """Counters of one process. Labels are models, replicas and words of this code, never a client's text."""
 
     def __init__(self) -> None:
         self._sums: dict[tuple[str, int], list[int]] = {}  # model, status -> requests, prompt, output tokens
         self.refused: Counter[str] = Counter()  # code
-        self.failures: Counter[tuple[str, str]] = Counter()  # replica, how its leg ended
+        self.failures: Counter[tuple[str, str]] = Counter()  # replica, how its attempt ended
         self.hops: Counter[str] = Counter()  # how hops ended
         self.resumed = 0
         self.hedged = 0
@@ -81,40 +99,42 @@ class Stats:
             found[model, "output"] += output
         return found
 
-    def text(self, svc: Service) -> bytes:
+    def text(self, gauges: Gauges) -> bytes:
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(self, svc))
+        registry.register(_Collector(self, gauges))
         return generate_latest(registry)
 
 
 class _Collector:
-    def __init__(self, stats: Stats, svc: Service) -> None:
-        self.stats, self.svc = stats, svc
+    def __init__(self, stats: Stats, gauges: Gauges) -> None:
+        self.stats, self.gauges = stats, gauges
 
     def collect(self) -> Iterator[Metric]:
-        stats, svc = self.stats, self.svc
+        stats, gauges = self.stats, self.gauges
         yield _counter("tieline_gateway_requests", "Requests by model and status", ("model", "status"), stats.requests)
         yield _counter("tieline_gateway_refused", "Requests refused before an engine", ("code",), stats.refused)
         yield _counter("tieline_gateway_tokens", "Billed tokens", ("model", "kind"), stats.tokens)
-        yield _counter("tieline_gateway_leg_failures", "Legs that failed", ("replica", "ended"), stats.failures)
+        yield _counter("tieline_gateway_leg_failures", "Attempts that failed", ("replica", "ended"), stats.failures)
         yield _counter("tieline_gateway_hops", "Hops by how they ended", ("ended",), stats.hops)
         yield _counter("tieline_gateway_resumed", "Streams that went on elsewhere", (), {(): stats.resumed})
         yield _counter("tieline_gateway_hedged", "First tokens asked of a second replica", (), {(): stats.hedged})
         yield stats.first_tokens.family("tieline_gateway_first_token_seconds", "Time to first token")
         yield stats.totals.family("tieline_gateway_request_seconds", "Whole requests")
-        yield GaugeMetricFamily("tieline_gateway_live_requests", "Requests now", value=len(svc.exchanges))
-        yield GaugeMetricFamily("tieline_gateway_waiting_requests", "Requests in the queue", value=len(svc.queue))
+        yield GaugeMetricFamily("tieline_gateway_live_requests", "Requests now", value=len(gauges.exchanges))
+        yield GaugeMetricFamily("tieline_gateway_waiting_requests", "Requests in the queue", value=len(gauges.queue))
         yield GaugeMetricFamily("tieline_gateway_connections", "Client connections", value=stats.connections)
-        yield GaugeMetricFamily("tieline_gateway_kept_bytes", "Delivered text kept for resumes", value=svc.kept_bytes)
-        yield GaugeMetricFamily("tieline_gateway_outbox_rows", "Usage not yet acknowledged", value=len(svc.spool))
+        yield GaugeMetricFamily(
+            "tieline_gateway_kept_bytes", "Delivered text kept for resumes", value=gauges.kept_bytes
+        )
+        yield GaugeMetricFamily("tieline_gateway_outbox_rows", "Usage not yet acknowledged", value=len(gauges.spool))
         load = GaugeMetricFamily("tieline_gateway_replica_live", "Requests on a replica", labels=["replica", "state"])
-        for backend in svc.backends.values():
+        for backend in gauges.backends.values():
             load.add_metric([backend.id, backend.state.value], len(backend.live))
         yield load
         term = GaugeMetricFamily(
             "tieline_gateway_replica_power_term_seconds", "What power adds to a replica's score", labels=["replica"]
         )
-        for backend in svc.backends.values():
+        for backend in gauges.backends.values():
             term.add_metric([backend.id], backend.power_term_s)
         yield term
 

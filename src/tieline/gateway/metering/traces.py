@@ -1,4 +1,4 @@
-"""OpenTelemetry traces of requests, hop by hop. Off unless `otel` is set, and then costless: see `Service.exchange`.
+"""OpenTelemetry traces of requests, hop by hop. Off unless `otel` is set: requests have no span then.
 
 A request is one server span; each replica it visited is a client span below it, with how its part ended. A client's
 `traceparent` is continued, and what engines are sent names this span as their parent. Spans are exported by the SDK's
@@ -10,17 +10,13 @@ from __future__ import annotations
 import logging
 import random
 import re
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 
 from tieline import __version__
-from tieline.gateway.metering.usage import Meter
-from tieline.gateway.requests.attempt import Leg
-from tieline.gateway.requests.exchange import Exchange
-from tieline.gateway.requests.resume import PATHS
+from tieline.gateway.metering.usage_lines import ENDPOINTS, Metered
 from tieline.gateway.settings import OpenTelemetry, SettingsError
-
-if TYPE_CHECKING:
-    from tieline.gateway.service import Service
+from tieline.records import Hop
 
 log = logging.getLogger("tieline.gateway")
 
@@ -57,6 +53,27 @@ class Traces:
             )
         )  # fmt: skip
         self.tracer = self.provider.get_tracer("tieline.gateway", __version__)
+
+    def request(self, request: Metered, trace: bytes, wall: datetime, now: float) -> Span | None:
+        """The span of a request that begins; None: it is not traced. `trace`: the caller's header line."""
+        parent = _PARENT.fullmatch(trace)
+        if parent is not None and (not int(parent[1], 16) or not int(parent[2], 16)):
+            parent = None
+        if not self.wanted(parent):
+            return None
+        zero_ns = int(wall.timestamp() * 1e9) - int(now * 1e9)
+        key, path = request.account.key, ENDPOINTS[request.request.kind]
+        attributes = {
+            "http.request.method": "POST",
+            "http.route": path,
+            "gen_ai.request.model": request.offer.name,
+            "tieline.request_id": request.id,
+            "tieline.tenant": key.tenant,
+            "tieline.project": key.project,
+            "tieline.key_id": key.id,
+            "tieline.stream": request.request.stream,
+        }
+        return Span(self, self.begin(f"POST {path}", parent, zero_ns + int(request.began * 1e9), attributes), zero_ns)
 
     def wanted(self, parent: re.Match[bytes] | None) -> bool:
         """A caller that traces decides; else one of so many."""
@@ -101,92 +118,41 @@ class Traces:
 _FAILED: Final = frozenset({"died", "stalled", "error"})
 
 
-class TracedExchange(Exchange):
-    """A request in progress whose hops are told."""
+class Span:
+    """A request that is traced."""
 
-    _span: Any = None
-    _zero_ns = 0
-
-    def begin(self) -> None:
-        traces = self.svc.traces
-        assert traces is not None
-        parent = _PARENT.fullmatch(self.trace)
-        if parent is not None and (not int(parent[1], 16) or not int(parent[2], 16)):
-            parent = None
-        if traces.wanted(parent):
-            self._zero_ns = int(self.svc.clock.now().timestamp() * 1e9) - int(self.now() * 1e9)
-            key = self.account.key
-            path = PATHS[self.request.kind]
-            self._span = traces.begin(
-                f"POST {path}",
-                parent,
-                self._ns(self.began),
-                {
-                    "http.request.method": "POST",
-                    "http.route": path,
-                    "gen_ai.request.model": self.request.model,
-                    "tieline.request_id": self.id,
-                    "tieline.tenant": key.tenant,
-                    "tieline.project": key.project,
-                    "tieline.key_id": key.id,
-                    "tieline.stream": self.request.stream,
-                },
-            )
-            self.trace = traces.header(self._span)
-            self.meter = TracingMeter(self.svc.meter, traces)  # type: ignore[assignment]
-        super().begin()
+    def __init__(self, traces: Traces, span: Any, zero_ns: int) -> None:
+        self._traces, self._span, self._zero_ns = traces, span, zero_ns
+        self.header = traces.header(span)
 
     def _ns(self, at: float) -> int:
         return self._zero_ns + int(at * 1e9)
 
-    def record(self, leg: Leg, ended: str) -> None:
-        super().record(leg, ended)
-        traces, span = self.svc.traces, self._span
-        if span is not None and traces is not None:
-            hop = self.hops[-1]
-            attributes = {
-                "tieline.hop": len(self.hops),
-                "tieline.replica": hop.replica_id,
-                "tieline.site": hop.site_id,
-                "tieline.ended": ended,
-                "gen_ai.usage.output_tokens": hop.output_tokens,
-            }
-            if hop.first_token_ms is not None:
-                attributes["tieline.first_token_ms"] = hop.first_token_ms
-            traces.hop(span, self._ns(leg.started_at), self._ns(self.now()), attributes, ended in _FAILED)
+    def hop(self, hop: Hop, number: int, began: float, now: float) -> None:
+        """A hop that has ended."""
+        attributes = {
+            "tieline.hop": number,
+            "tieline.replica": hop.replica_id,
+            "tieline.site": hop.site_id,
+            "tieline.ended": hop.ended,
+            "gen_ai.usage.output_tokens": hop.output_tokens,
+        }
+        if hop.first_token_ms is not None:
+            attributes["tieline.first_token_ms"] = hop.first_token_ms
+        self._traces.hop(self._span, self._ns(began), self._ns(now), attributes, hop.ended in _FAILED)
 
-    def told(self, traces: Traces) -> None:
-        """It is over and billed."""
+    def end(self, request: Metered, now: float) -> None:
+        """It is over and billed; said once."""
         span, self._span = self._span, None
         if span is None:
             return
         attributes: dict[str, Any] = {
-            "http.response.status_code": self.status,
-            "tieline.hops": len(self.hops),
-            "tieline.finish": self.finish or "",
-            "gen_ai.usage.input_tokens": self.prompt_tokens or 0,
-            "gen_ai.usage.output_tokens": self.output_tokens or 0,
+            "http.response.status_code": request.status,
+            "tieline.hops": len(request.hops),
+            "tieline.finish": request.finish or "",
+            "gen_ai.usage.input_tokens": request.prompt_tokens or 0,
+            "gen_ai.usage.output_tokens": request.output_tokens or 0,
         }
-        if self.first_token_at is not None:
-            attributes["tieline.first_token_ms"] = round((self.first_token_at - self.began) * 1e3)
-        traces.end(span, self._ns(self.now()), attributes, self.status >= 500)
-
-
-class TracingMeter:
-    """The meter, which also hears that a request is over."""
-
-    def __init__(self, meter: Meter, traces: Traces) -> None:
-        self._meter, self._traces = meter, traces
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._meter, name)
-
-    def bill(self, ex: TracedExchange, *, wait: bool) -> bool:
-        ex.told(self._traces)
-        return self._meter.bill(ex, wait=wait)
-
-
-def traced(svc: Service, given: OpenTelemetry, source: str) -> None:
-    """Switch it on for one process. Raises SettingsError."""
-    svc.traces = Traces(given, source)
-    svc.exchange = TracedExchange
+        if request.first_token_at is not None:
+            attributes["tieline.first_token_ms"] = round((request.first_token_at - request.began) * 1e3)
+        self._traces.end(span, self._ns(now), attributes, request.status >= 500)

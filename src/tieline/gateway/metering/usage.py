@@ -1,6 +1,6 @@
 """Metering: one Usage record per admitted request, durable before the answer's last byte.
 
-The spool commits in groups on its own thread; an exchange that waits is told on the event loop. A pusher
+The spool commits in groups on its own thread; a request that waits is told on the event loop. A pusher
 sends what is committed over the link and forgets it when the store has acknowledged it.
 """
 
@@ -10,20 +10,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tieline import records
 from tieline.clock import Clock
 from tieline.gateway.budgets.admit import Book, cost_nano
 from tieline.gateway.metering.stats import Stats
-from tieline.gateway.metering.usage_lines import Bill, Forms, moment
+from tieline.gateway.metering.usage_lines import Bill, Forms, Metered, moment
 from tieline.link import MAX_BATCH, Link, LinkDownError, push
 from tieline.records import Action, Record, Usage
 from tieline.store import Spool, StoreError
 from tieline.store.spool import Group
-
-if TYPE_CHECKING:
-    from tieline.gateway.requests.exchange import Exchange
 
 log = logging.getLogger("tieline.gateway")
 
@@ -37,7 +34,7 @@ def _nowhere(lines: list[bytes]) -> None:
 
 
 class Meter:
-    """Turns ended exchanges into records and money."""
+    """Turns ended requests into records and money."""
 
     def __init__(self, spool: Spool, book: Book, stats: Stats, clock: Clock, source: str) -> None:
         self.spool, self.book, self.stats, self.clock, self.source = spool, book, stats, clock, source
@@ -46,36 +43,35 @@ class Meter:
         self._lines: list[bytes] = []  # of the group that is being written
         self._loop = asyncio.get_running_loop()
         self._forms = Forms(source)
-        self._told, self._told_at = b"", -1.0
+        self._at, self._at_s = b"", -1.0
         spool.render, spool.landed = self._render, self._landed
 
-    def bill(self, ex: Exchange, *, wait: bool) -> bool:
-        """Settle in memory and queue the record. True: `ex.on_billed` will be called when it is on disk."""
-        prompt, output = ex.prompt_tokens or 0, ex.output_tokens or 0
-        offer, ticket = ex.offer, ex.ticket
-        if ex.cached_tokens:
-            cost = cost_nano(offer, prompt, ex.cached_tokens, output)
+    def bill(self, request: Metered, now: float, on_disk: Callable[[], None] | None) -> bool:
+        """Settle in memory and queue the record. True: `on_disk` will be called when it is there."""
+        prompt, output = request.prompt_tokens or 0, request.output_tokens or 0
+        offer, ticket = request.offer, request.ticket
+        if request.cached_tokens:
+            cost = cost_nano(offer, prompt, request.cached_tokens, output)
         else:
             cost = prompt * offer.input_nano + output * offer.output_nano
         if ticket.account.purses and cost > ticket.reserved:
             cost = ticket.reserved  # an engine cannot make it dearer than what was agreed
         self.book.settle(ticket, cost, prompt + output)
-        now = ex.now()
-        told = self._told if now == self._told_at else self._moment(now)
-        bill = Bill(ex, cost, told, round((now - ex.began) * 1e3), wait)
+        at = self._at if now == self._at_s else self._moment(now)
+        bill = Bill(request, cost, at, round((now - request.began) * 1e3), on_disk)
         try:
             self.spool.put_thing(bill)
         except StoreError as error:
             self._say(error)
             self._count(bill)
             return False
-        return wait
+        return on_disk is not None
 
     def _moment(self, now: float) -> bytes:
         """The time as it stands in a record; the loop's time moves in milliseconds, and this with it."""
-        if now != self._told_at:
-            self._told, self._told_at = moment(self.clock.now()), now
-        return self._told
+        if now != self._at_s:
+            self._at, self._at_s = moment(self.clock.now()), now
+        return self._at
 
     def record_action(self, by: str, what: str, target: str, detail: str = "") -> None:
         """The audit trail of the door's operators."""
@@ -90,14 +86,13 @@ class Meter:
         for record in kept:
             self.spool.put(record.key, records.encode(record))
 
-    def note(self, ex: Exchange) -> None:
+    def note(self, request: Metered, now: float) -> None:
         """Progress of a stream: what a successor bills if this process dies. Only delivered tokens count, so
         the shortfall is the operator's."""
-        prompt, output = ex.prompt_tokens or 0, ex.tokens
-        cost = cost_nano(ex.offer, prompt, ex.cached_tokens, output)
-        now = ex.now()
-        bill = Bill(ex, cost, self._moment(now), round((now - ex.began) * 1e3), False)
-        self.spool.progress([(ex.id, self._forms.line(ex, bill, prompt, output, "gateway_lost", True))])
+        prompt, output = request.prompt_tokens or 0, request.tokens
+        cost = cost_nano(request.offer, prompt, request.cached_tokens, output)
+        bill = Bill(request, cost, self._moment(now), round((now - request.began) * 1e3), None)
+        self.spool.progress([(request.id, self._forms.line(bill, prompt, output, "gateway_lost", True))])
 
     # --- on the spool's thread -------------------------------------------------
 
@@ -108,18 +103,24 @@ class Meter:
         line = self._forms.line
         self._lines = lines = []
         for bill in bills:
-            ex = bill.ex
+            request = bill.request
             try:
-                text = line(ex, bill, ex.prompt_tokens or 0, ex.output_tokens or 0, ex.finish or "", ex.estimated)
+                text = line(
+                    bill,
+                    request.prompt_tokens or 0,
+                    request.output_tokens or 0,
+                    request.finish or "",
+                    request.estimated,
+                )
             except (
                 ValueError,
                 OverflowError,
             ) as error:  # an engine's absurd number must not cost the rest of the group its records
-                log.error("usage of %s cannot be written: %s", ex.id, error)
+                log.error("usage of %s cannot be written: %s", request.id, error)
                 continue
-            values += (ex.id, text)
+            values += (request.id, text)
             lines.append(text)
-            account = ex.ticket.account
+            account = request.ticket.account
             names = named.get(id(account))
             if names is None:
                 names = named[id(account)] = tuple([self.book.total_name(scope) for scope in account.purses])
@@ -144,15 +145,15 @@ class Meter:
             self.failing = None
         for bill in bills:
             self._count(bill)
-            if bill.waits:
-                bill.ex.on_billed()
+            if bill.on_disk is not None:
+                bill.on_disk()
 
     def _count(self, bill: Bill) -> None:
-        stats, ex = self.stats, bill.ex
-        stats.count(ex.offer.name, ex.status, ex.prompt_tokens or 0, ex.output_tokens or 0)
-        if len(ex.hops) > 1 and sum(hop.ended != "hedged" for hop in ex.hops) > 1:
+        stats, request = self.stats, bill.request
+        stats.count(request.offer.name, request.status, request.prompt_tokens or 0, request.output_tokens or 0)
+        if len(request.hops) > 1 and sum(hop.ended != "hedged" for hop in request.hops) > 1:
             stats.resumed += 1
-        for hop in ex.hops:
+        for hop in request.hops:
             stats.hops[hop.ended] += 1
         stats.totals.add(bill.total_ms / 1e3)
 

@@ -7,16 +7,15 @@ record, and gives the same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import msgspec
 
-from tieline.gateway.settings import Key
-from tieline.records import Usage
-
-if TYPE_CHECKING:
-    from tieline.gateway.requests.exchange import Exchange
+from tieline.gateway.budgets.admit import Account, Ticket
+from tieline.gateway.settings import Key, Offer
+from tieline.records import Hop, Usage
 
 _encode = msgspec.json.Encoder().encode
 # Forms and words kept. Names come from the configuration; how an answer ended is the engine's word.
@@ -29,7 +28,7 @@ _HOLES: Final = {
     "output_tokens": b"%d", "cached_tokens": b"%d", "cost_nano_usd": b"%d", "estimated": b"%b", "finish": b"%b",
     "hops": b"%b", "first_token_ms": b"%b", "total_ms": b"%d",
 }  # fmt: skip
-_ENDPOINTS: Final = {
+ENDPOINTS: Final = {
     "chat": "/v1/chat/completions",
     "completions": "/v1/completions",
     "embeddings": "/v1/embeddings",
@@ -39,14 +38,73 @@ _ENDPOINTS: Final = {
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Bill(msgspec.Struct, gc=False):
-    """What an ended exchange owes, before it is a record."""
+class Asked(Protocol):
+    """How a request was made."""
 
-    ex: Exchange
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def stream(self) -> bool: ...
+
+
+class Metered(Protocol):
+    """A request, as its bill is made of it."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def account(self) -> Account: ...
+
+    @property
+    def ticket(self) -> Ticket: ...
+
+    @property
+    def offer(self) -> Offer: ...
+
+    @property
+    def request(self) -> Asked: ...
+
+    @property
+    def began(self) -> float: ...
+
+    @property
+    def first_token_at(self) -> float | None: ...
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def finish(self) -> str | None: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def prompt_tokens(self) -> int | None: ...
+
+    @property
+    def cached_tokens(self) -> int: ...
+
+    @property
+    def output_tokens(self) -> int | None: ...
+
+    @property
+    def estimated(self) -> bool: ...
+
+    @property
+    def hops(self) -> Sequence[Hop]: ...
+
+
+class Bill(msgspec.Struct, gc=False):
+    """What an ended request owes, before it is a record."""
+
+    request: Metered
     cost: int
-    told: bytes  # as `moment` writes it
+    at: bytes  # as `moment` writes it
     total_ms: int
-    waits: bool  # for its record to be on disk
+    on_disk: Callable[[], None] | None  # who waits for the record
 
 
 class Forms:
@@ -59,9 +117,10 @@ class Forms:
         # The form used last and what it was for: a group of lines is mostly of one kind.
         self._usual: tuple[object, object, str, bool, bytes] = (None, None, "", False, b"")
 
-    def line(self, ex: Exchange, bill: Bill, prompt: int, output: int, finish: str, estimated: bool) -> bytes:
+    def line(self, bill: Bill, prompt: int, output: int, finish: str, estimated: bool) -> bytes:
         """One record."""
-        account, offer, request = ex.account, ex.offer, ex.request
+        ended = bill.request
+        account, offer, request = ended.account, ended.offer, ended.request
         usual = self._usual
         if account is usual[0] and offer is usual[1] and request.kind is usual[2] and request.stream is usual[3]:
             form = usual[4]
@@ -69,20 +128,20 @@ class Forms:
             given = (account.key.id, offer.name, request.kind, request.stream)
             form = self._forms.get(given) or self._form(account.key, *given)
             self._usual = (account, offer, request.kind, request.stream, form)
-        first, cached = ex.first_token_at, ex.cached_tokens
+        first, cached = ended.first_token_at, ended.cached_tokens
         return form % (
-            bill.told,
-            bill.told,
-            ex.id.encode(),  # one of ours, which needs no escaping
-            ex.status,
+            bill.at,
+            bill.at,
+            ended.id.encode(),  # one of ours, which needs no escaping
+            ended.status,
             prompt,
             output,
             cached if cached < prompt else prompt,
             bill.cost,
             b"true" if estimated else b"false",
             self._words.get(finish) or self._word(finish),
-            _encode(ex.hops),
-            b"null" if first is None else b"%d" % round((first - ex.began) * 1e3),
+            _encode(ended.hops),
+            b"null" if first is None else b"%d" % round((first - ended.began) * 1e3),
             bill.total_ms,
         )
 
@@ -90,7 +149,7 @@ class Forms:
         """The line of a record with holes where requests differ."""
         sample = Usage(
             at=_EPOCH, known_at=_EPOCH, source=self._source, kind="measured", request_id="", tenant=key.tenant,
-            project=key.project, key_id=key_id, model=model, endpoint=_ENDPOINTS[kind], status=0, prompt_tokens=0,
+            project=key.project, key_id=key_id, model=model, endpoint=ENDPOINTS[kind], status=0, prompt_tokens=0,
             output_tokens=0, streamed=streamed,
         )  # fmt: skip
         parts = [b'"type":"Usage"']

@@ -1,22 +1,19 @@
-"""A whole answer of an engine: relayed, counted, or asked for again elsewhere. Works on an Exchange."""
+"""A whole answer of an engine: what becomes of it. Pure."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 from tieline.gateway import errors
 from tieline.gateway.errors import Refusal
 from tieline.gateway.requests import failover, responses
-from tieline.gateway.requests import finish as ending
-from tieline.gateway.requests.attempt import Leg
+from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.body import complaint
+from tieline.gateway.requests.state import RequestState
 from tieline.gateway.wire import sse
-from tieline.gateway.wire.http1 import ResponseHead
-
-if TYPE_CHECKING:
-    from tieline.gateway.requests.exchange import Exchange
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False):
@@ -29,55 +26,88 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 _read_answer = msgspec.json.Decoder(_Answer).decode
+_encode = msgspec.json.Encoder().encode
 # An engine that says it is busy is asked again so soon, and for so long; then the client hears that it is busy.
 BUSY_AGAIN_S: Final = 0.25
 BUSY_S: Final = 2.0
-_encode = msgspec.json.Encoder().encode
 
 
-def on_answer(ex: Exchange, leg: Leg, head: ResponseHead, body: bytes) -> None:
-    status = head.status
-    if ex.done or leg is not ex.leg:
-        ex.end_leg(leg, "error")
-        return
-    if status == 200 and not ex.request.stream:
-        _answered(ex, leg, body)
-    elif status == 200:
-        ex.on_leg_failed(leg, "error", "the engine answered a stream request without a stream")
-    elif status >= 500 or status in (408, 425, 429):
-        _engine_refused(ex, leg, status, body)
-    else:
-        ex.end_leg(leg, "error")
-        leg.backend.succeeded(ex.now())
-        ex.refuse(_relayed(status, body))
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The client's answer, counted where its engine said what it used."""
+
+    body: bytes
 
 
-def _answered(ex: Exchange, leg: Leg, body: bytes) -> None:
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """The engine's fault."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The client's fault, as the engine or the gateway says it."""
+
+    refusal: Refusal
+    well: bool  # the engine did what it should
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The engine is overloaded or broken: another one may do better."""
+
+    status: int
+    busy: bool
+
+
+def read(state: RequestState, attempt: Attempt, status: int, body: bytes) -> Whole | Wrong | Refused | Elsewhere:
+    """What an engine's answer means; its counts go to the request's state."""
+    if status == 200:
+        if state.request.stream:
+            return Wrong("the engine answered a stream request without a stream")
+        return _whole(state, attempt, body)
+    if status >= 500 or status in (408, 425, 429):
+        fault = complaint(state.request) if status == 500 else None
+        return Elsewhere(status, status in (429, 503)) if fault is None else Refused(fault, well=False)
+    return Refused(_relayed(status, body), well=True)
+
+
+def _whole(state: RequestState, attempt: Attempt, body: bytes) -> Whole | Wrong:
     try:
-        if ex.request.kind == "responses" and leg.backend.engine == "llama.cpp":
-            body = responses.cut(body, ex.request.limit)
+        if state.request.kind == "responses" and attempt.backend.engine == "llama.cpp":
+            body = responses.cut(body, state.request.limit)
         answer = _read_answer(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        ex.on_leg_failed(leg, "error", "the engine's answer is not JSON")
-        return
-    usage = answer.usage
-    if usage is not None:
-        ex.count(usage, 0)
-        leg.tokens = ex.output_tokens or 0
+        return Wrong("the engine's answer is not JSON")
+    if answer.usage is not None:
+        state.count(answer.usage, 0)
+        attempt.tokens = state.output_tokens or 0
     if answer.choices:
-        ex.finish = answer.choices[0].finish_reason
+        state.finish = answer.choices[0].finish_reason
     elif answer.status is not None:
-        ex.finish = answer.status
-    if answer.model is not None and answer.model != ex.request.model:
-        body = renamed(body, answer.model, ex.request.model)
-    ex.first_token_at = leg.first_at
-    leg.backend.succeeded(ex.now())
-    ex.end_leg(leg, ex.finish or "stop")
-    ex.tail = body
-    if ex.output_tokens is None and usage is None:
-        ex.task = ex.svc.spawn(_count_then_close(ex, body))
-    else:
-        ending.close_account(ex, 200)
+        state.finish = answer.status
+    if answer.model is not None and answer.model != state.request.model:
+        body = renamed(body, answer.model, state.request.model)
+    state.first_token_at = attempt.first_at
+    return Whole(body)
+
+
+def busy(state: RequestState, now: float) -> None:
+    """An engine says that it is busy, which is not broken: for a while it is asked again."""
+    state.busy_since = now if state.busy_since is None else state.busy_since
+    if now - state.busy_since < BUSY_S:
+        state.tries -= 1
+
+
+def exhausted(state: RequestState, status: int) -> Refusal | None:
+    """What the client hears when no replica is left to ask; None: one is."""
+    if state.tries < failover.MAX_TRIES:
+        return None
+    if status in (429, 503):
+        return errors.no_capacity(state.request.model)
+    return errors.engine_error(502, f"the engine failed with status {status}")
 
 
 def renamed(body: bytes, own: str, public: str) -> bytes:
@@ -94,43 +124,7 @@ def renamed(body: bytes, own: str, public: str) -> bytes:
     return _encode(plain)
 
 
-async def _count_then_close(ex: Exchange, body: bytes) -> None:
-    """The engine reported no usage: count with a tokenizer, off the usual path."""
-    text = _answer_text(body)
-    await ending.count_text(ex, text)
-    ending.close_account(ex, 200)
-
-
-def _engine_refused(ex: Exchange, leg: Leg, status: int, body: bytes) -> None:
-    """The engine is overloaded or broken: another one may do better; a malformed request will not."""
-    fault = complaint(ex.request) if status == 500 else None
-    if fault is not None:
-        ex.end_leg(leg, "error")
-        ex.refuse(fault)
-        return
-    busy = status in (429, 503)
-    ex.end_leg(leg, "busy" if busy else "error")
-    if busy:
-        now = ex.now()
-        leg.backend.refused_at = now
-        leg.backend.ejected_until = max(leg.backend.ejected_until, now + BUSY_AGAIN_S)
-        ex.busy_since = now if ex.busy_since is None else ex.busy_since
-        if now - ex.busy_since < BUSY_S:
-            ex.tries -= 1  # busy is not broken: it is asked again
-    else:
-        leg.backend.failed(ex.now())
-    ex.svc.stats.failures[leg.backend.id, f"status {status}"] += 1
-    if ex.delivered:
-        failover.go_on(ex, f"status {status}")
-    elif ex.tries < failover.MAX_TRIES:
-        ex.place(frozenset((leg.backend.id,)))
-    elif status in (429, 503):
-        ex.refuse(errors.no_capacity(ex.request.model))
-    else:
-        ex.refuse(errors.engine_error(502, f"the engine failed with status {status}"))
-
-
-def _answer_text(body: bytes) -> str:
+def text_of(body: bytes) -> str:
     """All generated text of a whole answer."""
     parts = []
     for choice in msgspec.json.decode(body).get("choices") or []:

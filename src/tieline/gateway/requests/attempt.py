@@ -1,6 +1,6 @@
 """One replica's part of a request: sends it, cuts the answer into frames, says once how it ended.
 
-Knows its exchange only by four calls. Its place in the replica's load is taken in `start` and given back in
+Knows its request only by these calls. Its place in the replica's load is taken in `start` and given back in
 `leave`, which may be called any number of times.
 """
 
@@ -10,38 +10,42 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from tieline.gateway.requests.chunks import Piece
+from tieline.gateway.requests.chunks import Chunk
 from tieline.gateway.wire.http1 import ResponseHead
-from tieline.gateway.wire.passthrough import Mould
+from tieline.gateway.wire.passthrough import PassthroughTemplate
 from tieline.gateway.wire.sse import Framer
 from tieline.gateway.wire.upstream import Backend, Conn, connect
+from tieline.records import Hop
 
 # A whole answer that is not a stream: embeddings of a full batch are the largest.
 MAX_ANSWER: Final = 64 * 1024 * 1024
 
 
 class Holder(Protocol):
-    """What a leg tells its exchange."""
+    """What an attempt tells its request."""
 
     def now(self) -> float: ...
 
-    def on_answer(self, leg: Leg, head: ResponseHead, body: bytes) -> None: ...
+    def on_answer(self, attempt: Attempt, head: ResponseHead, body: bytes) -> None: ...
 
-    def on_frames(self, leg: Leg, frames: list[bytes]) -> None: ...
+    def on_frames(self, attempt: Attempt, frames: list[bytes]) -> None: ...
 
-    def on_text(self, mould: Mould, text: str, raw: bytes) -> None: ...
+    def on_text(self, template: PassthroughTemplate, text: str, raw: bytes) -> None: ...
 
-    def on_texts(self, mould: Mould, texts: list[str], frames: list[bytes]) -> None: ...
+    def on_texts(self, template: PassthroughTemplate, texts: list[str], frames: list[bytes]) -> None: ...
 
-    def on_leg_end(self, leg: Leg) -> None: ...
+    def on_attempt_end(self, attempt: Attempt) -> None: ...
 
-    def on_leg_failed(self, leg: Leg, ended: str, reason: str) -> None: ...
+    def on_attempt_failed(self, attempt: Attempt, ended: str, reason: str) -> None: ...
+
+    def drain(self, attempt: Attempt) -> bool:
+        """Its replica was told to go dark. True: the stream is being moved."""
 
 
-class Leg:
+class Attempt:
     """`ended` is None while it runs, then the word its hop is recorded with."""
 
-    # Defaults stand on the class: most legs change few of them.
+    # Defaults stand on the class: most attempts change few of them.
     ended: str | None = None
     first_at: float | None = None
     gap_s = 0.0  # the stream's own p99 silence, as estimated
@@ -49,10 +53,11 @@ class Leg:
     tokens = 0
     base_tokens = 0  # delivered by earlier hops, as this engine counts them
     streaming = False
-    mould: Mould | None = None  # of the frames that may be passed on unread
-    moulds = 0
+    hedges = False  # it runs beside another because that one's first token is late
+    template: PassthroughTemplate | None = None  # of the frames that may be passed on unread
+    templates = 0
     parked: list[bytes] | None = None  # frames held back while the stream is being moved away
-    read: Callable[[bytes], Piece] | None = None  # set: its frames are not in the form the stream began in
+    read: Callable[[bytes], Chunk] | None = None  # set: its frames are not in the form the stream began in
     task: asyncio.Task[None] | None = None
     _conn: Conn | None = None
     _head: ResponseHead | None = None
@@ -100,6 +105,10 @@ class Leg:
             self._conn.abort()
         if self.task is not None and not self.task.done() and self._conn is None:
             self.task.cancel()
+
+    def drain(self) -> bool:
+        """Its replica was told to go dark. True: the stream is being moved."""
+        return self.parked is None and self.holder.drain(self)
 
     def finish_quietly(self, ended: str) -> None:
         """The last frame is here; the end of the answer may still be on its way and frees the connection."""
@@ -155,31 +164,37 @@ class Leg:
         else:
             self.holder.on_frames(self, frames)
 
-    def on_text(self, mould: Mould, text: str, raw: bytes) -> None:
+    def on_text(self, template: PassthroughTemplate, text: str, raw: bytes) -> None:
         """The usual case of a stream: a read of one whole chunk, and in it one frame of text and nothing else."""
         framer = self._framer
         if framer is None or framer.tail or self.parked is not None or self.ended is not None:
             self.on_data(raw[raw.index(b"\r\n") + 2 : -2])
             return
-        self.moulds = 0
+        self.templates = 0
         self.tokens += 1
         self.frames += 1
         now = self._now()
         gap, usual = now - self.last_at, self.gap_s
         self.gap_s = gap if gap > usual else usual - 0.01 * (usual - gap)
         self.last_at = now
-        self.holder.on_text(mould, text, raw)
+        self.holder.on_text(template, text, raw)
 
     def on_chunks(self, payloads: list[bytes]) -> None:
         """The next usual case: several of them in one read."""
-        mould, framer = self.mould, self._framer
-        if mould is not None and framer is not None and not framer.tail and self.parked is None and self.ended is None:
-            texts = mould.texts(payloads)
+        template, framer = self.template, self._framer
+        if (
+            template is not None
+            and framer is not None
+            and not framer.tail
+            and self.parked is None
+            and self.ended is None
+        ):
+            texts = template.texts(payloads)
             if texts is not None:
-                self.moulds = 0
+                self.templates = 0
                 self.tokens += len(texts)
                 self._heard(self._now(), len(texts))
-                self.holder.on_texts(mould, texts, payloads)
+                self.holder.on_texts(template, texts, payloads)
                 return
         self.on_data(payloads[0] if len(payloads) == 1 else b"".join(payloads))
 
@@ -195,7 +210,7 @@ class Leg:
         if self.ended is not None:
             return
         if self._framer is not None:
-            self.holder.on_leg_end(self)
+            self.holder.on_attempt_end(self)
             return
         assert self._head is not None
         self.holder.on_answer(self, self._head, self._body[0] if len(self._body) == 1 else b"".join(self._body))
@@ -223,4 +238,15 @@ class Leg:
 
     def _fail(self, ended: str, reason: str) -> None:
         if self.ended is None:
-            self.holder.on_leg_failed(self, ended, reason)
+            self.holder.on_attempt_failed(self, ended, reason)
+
+    def hop(self, ended: str) -> Hop:
+        """Its line in the record of the request."""
+        return Hop(
+            replica_id=self.backend.id,
+            site_id=self.backend.site,
+            output_tokens=self.tokens,
+            ended=ended,
+            first_token_ms=None if self.first_at is None else round((self.first_at - self.started_at) * 1e3),
+            total_ms=round((self._now() - self.started_at) * 1e3),
+        )

@@ -1,7 +1,7 @@
 """What a later hop of a stream says, whatever form it says it in, and the form its client began to read. Pure.
 
 A stream that began on a chat endpoint may go on on llama.cpp's `/completion` or on `/v1/completions`: each
-frame is read into a Piece and written anew, under the names of the first chunk.
+frame is read into a Chunk and written anew, under the names of the first chunk.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Names:
     model: str
 
 
-class Piece(msgspec.Struct, frozen=True, gc=False):
-    """One frame's news."""
+class Chunk(msgspec.Struct, frozen=True, gc=False):
+    """What one frame says."""
 
     text: str = ""
     finish: str | None = None
@@ -65,41 +65,41 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
     token_ids: tuple[int, ...] | None = None
 
 
-class _Chunk(msgspec.Struct, frozen=True, gc=False):
+class _OpenAIChunk(msgspec.Struct, frozen=True, gc=False):
     choices: tuple[_Choice, ...] = ()
     usage: TokenUsage | None = None
     error: Any = None
 
 
 _read_llama = msgspec.json.Decoder(_LlamaFrame).decode
-_read_chunk = msgspec.json.Decoder(_Chunk).decode
+_read_chunk = msgspec.json.Decoder(_OpenAIChunk).decode
 
 
-def of_llama(data: bytes) -> Piece:
+def of_llama(data: bytes) -> Chunk:
     """llama.cpp's /completion. Raises msgspec.DecodeError."""
     frame = _read_llama(data)
     if frame.error is not None:
-        return Piece(error=True)
+        return Chunk(error=True)
     logprobs = None if frame.completion_probabilities is None else _write(frame.completion_probabilities)
     if not frame.stop:
-        return Piece(frame.content, logprobs=logprobs, ids=frame.tokens)
+        return Chunk(frame.content, logprobs=logprobs, ids=frame.tokens)
     finish = "length" if frame.stop_type == "limit" else "stop"
     usage = TokenUsage(frame.tokens_evaluated, frame.tokens_predicted)
-    return Piece(frame.content, finish, usage, logprobs, frame.tokens, last=True)
+    return Chunk(frame.content, finish, usage, logprobs, frame.tokens, last=True)
 
 
-def of_chunk(data: bytes) -> Piece:
+def of_chunk(data: bytes) -> Chunk:
     """A chunk of a chat or text completion with one choice. Raises msgspec.DecodeError."""
     if data == b"[DONE]":
-        return Piece(last=True)
+        return Chunk(last=True)
     chunk = _read_chunk(data)
     if chunk.error is not None:
-        return Piece(error=True)
+        return Chunk(error=True)
     if not chunk.choices:
-        return Piece(usage=chunk.usage)
+        return Chunk(usage=chunk.usage)
     choice = chunk.choices[0]
     text = choice.text if choice.delta is None else choice.delta.content
-    return Piece(
+    return Chunk(
         text or "", choice.finish_reason, chunk.usage, _entries(choice.logprobs), choice.token_ids or (),
     )  # fmt: skip
 

@@ -1,380 +1,689 @@
 """One request from admission to its last byte, over as many replicas as it takes.
 
-The client sees one stream under one id. What it has been sent is kept as text; when the replica dies, goes
-silent or is told to go dark, another one continues from exactly that text (see `failover`). What cannot be
-continued ends in an honest error and an aborted connection, and what was delivered is billed (see `ending`).
-No tasks or futures stand on the usual path: each read of a socket ends in a write of the other.
+The client sees one stream under one id. What it has been sent is kept as text; when the replica dies, goes silent or
+is told to go dark, another one continues from exactly that text. What cannot be continued ends in an honest error and
+an aborted connection, and what was delivered is billed. What an event means is said by `frames`, `answer`, `failover`
+and `finish`, from the request's state; this file does it. No tasks or futures stand on the usual path: each read of a
+socket ends in a write of the other.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from typing import TYPE_CHECKING, Final
+import logging
+from collections.abc import Callable
+from typing import Final
 
-from tieline.gateway.budgets.admit import Account, Ticket
+import msgspec
+
+from tieline.gateway import errors
 from tieline.gateway.errors import Refusal
-from tieline.gateway.requests import answer, failover, hedge, resume
-from tieline.gateway.requests import finish as ending
-from tieline.gateway.requests import token_ids as exact
-from tieline.gateway.requests.attempt import Leg
-from tieline.gateway.requests.body import Request
-from tieline.gateway.requests.choices import Answers, Family
-from tieline.gateway.requests.chunks import Names
-from tieline.gateway.requests.frames import BrokenStreamError, chat_frame, responses_event
-from tieline.gateway.requests.responses import Shape
-from tieline.gateway.routing.route import Want
-from tieline.gateway.settings import Offer
+from tieline.gateway.metering.traces import Span
+from tieline.gateway.requests import answer, choice_group, chunks, failover, finish, frames, hedge, resume, token_ids
+from tieline.gateway.requests.answer import Elsewhere, Refused, Whole, Wrong
+from tieline.gateway.requests.attempt import Attempt
+from tieline.gateway.requests.choice_group import ChoiceGroup
+from tieline.gateway.requests.failover import Next, Silence
+from tieline.gateway.requests.ports import Billing, Client, ReplicaPool, Shared
+from tieline.gateway.requests.resume_calls import CannotContinueError, Continuing
+from tieline.gateway.requests.state import Phase, RequestState
 from tieline.gateway.wire import sse
-from tieline.gateway.wire.passthrough import Mould
+from tieline.gateway.wire.http1 import ResponseHead
+from tieline.gateway.wire.passthrough import PassthroughTemplate
 from tieline.gateway.wire.upstream import Backend
-from tieline.records import Hop
 
-if TYPE_CHECKING:
-    from tieline.gateway.service import Service
-    from tieline.gateway.wire.client import Door
+log = logging.getLogger("tieline.gateway")
 
 SSE_HEADERS: Final = (
     b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
 )
+_NOBODY: Final[frozenset[str]] = frozenset()
 
 
 class Exchange:
-    """A request in progress."""
+    """A request in progress: its state, and the attempts that it holds on replicas."""
 
-    # Defaults stand on the class: most requests change few of them, and setting forty attributes is felt.
-    leg: Leg | None = None
-    names: Names | None = None
-    text_bytes = 0
-    tokens = 0  # frames with text that the client was sent
-    prompt_tokens: int | None = None
-    cached_tokens = 0
-    output_tokens: int | None = None
-    estimated = False
-    finish: str | None = None
-    first_token_at: float | None = None
-    head_sent = False
-    done = False
-    status = 200
-    queued_until: float | None = None
-    client_s = float("inf")  # how long the client says it waits
-    idempotency: asyncio.Future[tuple[int, bytes, bytes]] | None = None
-    trace = b""
-    hold = False
-    tries = 0
-    busy_since: float | None = None  # engines say that they are
-    adrift_since: float | None = None  # no replica has written since
-    moving: Leg | None = None  # runs beside `leg` until its first frame is here
-    hedging = False  # ... because the first token is late, not because the replica goes dark
-    resuming = False
-    resumed = False
-    ids: exact.Ids | None = None  # of what was delivered
-    exact = False  # the client was promised that the stream goes on from those
-    reasoned = False
-    answers: Answers | None = None  # of several, where each may be continued
-    family: Family | None = None  # ... and is
-    index: int | None = None  # of the one answer that this is a part for
+    attempt: Attempt | None = None
+    second: Attempt | None = None  # runs beside the first until one of them is ahead
+    group: ChoiceGroup | None = None  # of choices that go on by themselves
     task: asyncio.Task[None] | None = None
-    tail = b""
-    shape: Shape | None = None
-    paused = False
-    unkept = False
-    opened = False  # the client has a frame of this stream
-    renames = False  # the engine calls the model otherwise
-    finishes = 0
-    counted: Leg | None = None  # whose answers `prompt_sum` adds up
-    prompt_sum = 0
-    created = b""  # as the engine wrote it first; llama.cpp writes the time of each chunk
+    idempotency: asyncio.Future[tuple[int, bytes, bytes]] | None = None
+    trace = b""  # a `traceparent` header line for engines
+    span: Span | None = None
 
-    def __init__(
-        self,
-        svc: Service,
-        door: Door,
-        request: Request,
-        offer: Offer,
-        account: Account,
-        ticket: Ticket,
-        limit: int,
-        request_id: str,
-    ) -> None:
-        self.svc, self.door, self.request, self.offer = svc, door, request, offer
-        self.account, self.ticket, self.limit, self.id = account, ticket, limit, request_id
-        self.meter = svc.meter
-        self.now = svc.now
-        self.began: float = svc.now()
-        self.want = Want(
-            request.model,
-            request.prompt_bytes // 4,
-            request.prefix,
-            account.regions,
-            "",
-            account.tenant.id,
-            account.patience_s,
-            account.barred,
-        )
-        self.hops: list[Hop] = []
-        self.texts: list[str] = []
-        self.held: list[bytes] = []
-        self.last_sent = self.last_progress = self.began
-        if request.kind == "responses":
-            self.hold = True
-        elif request.choices > 1 and request.stream and resume.each(request):
-            self.answers = Answers()
+    def __init__(self, state: RequestState, client: Client, pool: ReplicaPool, shared: Shared) -> None:
+        self.state, self.client, self.pool, self.shared = state, client, pool, shared
+        self.now = shared.now
+        self.meter: Billing = shared.meter
 
-    # The parts of its life have a file each.
-    on_answer = answer.on_answer
-    on_leg_failed = failover.on_leg_failed
-    on_leg_end = ending.on_leg_end
-    move = failover.move
-    refuse = ending.refuse
-    cancel = ending.cancel
-    on_billed = ending.on_billed
+    @property
+    def binding(self) -> bool:
+        """Does it hold a share of a budget, or the right to make a call that nobody else makes?"""
+        return bool(self.state.account.purses) or self.idempotency is not None
+
+    # --- towards a replica ----------------------------------------------------------
 
     def begin(self) -> None:
-        svc = self.svc
-        svc.exchanges.add(self)
-        backend = svc.choose(self.want, _NOBODY)
+        self.shared.live.add(self)
+        if self.shared.traces is not None:
+            self.span = self.shared.traces.request(self.state, self.trace, self.shared.clock.now(), self.now())
+            self.trace = self.trace if self.span is None else self.span.header
+        backend = self.pool.choose(self.state.want, _NOBODY)
         if backend is None:
-            svc.wait(self)
+            self.pool.wait(self)
         else:
             self.go(backend)
 
     def place(self, avoid: frozenset[str]) -> None:
         """Send the request to the best replica with room, or wait for one."""
-        svc = self.svc
-        backend = svc.choose(self.want, avoid) or (svc.choose(self.want, frozenset()) if avoid else None)
-        if backend is None and self.tries:  # it has lost a replica before its first token
-            backend = svc.choose_at_all(self.want, avoid)
-        if backend is None:
-            svc.wait(self)
+        pool, state = self.pool, self.state
+        backend = pool.choose(state.want, avoid) or (pool.choose(state.want, _NOBODY) if avoid else None)
+        if backend is None and state.tries:  # it has lost a replica before its first token
+            backend = pool.choose_at_all(state.want, avoid)
+        if backend is not None:
+            self.go(backend)
             return
-        self.go(backend)
+        if state.phase is not Phase.QUEUED:
+            state.turn(Phase.QUEUED)
+        pool.wait(self)
 
     def go(self, backend: Backend) -> None:
-        self.queued_until = None
-        self.tries += 1
-        if backend.included and backend.renter == self.want.tenant and not self.hops:
-            self.offer = self.svc.included(self.offer)  # wherever it has to go on
-        body = self.request.encode(self.svc.own_name(self.offer, backend), self.limit)
-        if self.request.continuity == "token":
+        """Ask this replica for the whole answer."""
+        state = self.state
+        state.turn(Phase.CONNECTING)
+        state.queued_until = None
+        state.tries += 1
+        if backend.included and backend.renter == state.want.tenant and not state.hops:
+            state.offer = self.pool.included(state.offer)  # wherever it has to go on
+        body = state.request.encode(self.pool.own_name(state.offer, backend), state.limit)
+        if state.request.continuity == "token":
             body = self._ask_for_ids(backend.engine, body)
-        head = backend.head("POST", resume.PATHS[self.request.kind], len(body), self.id, self.trace)
-        self.leg = Leg(self, backend, head + body)
-        backend.remember(self.want.prefix)
-        self.leg.start(self.svc.settings.clocks.connect_s)
+        self.attempt = self._attempt(backend, resume.PATHS[state.request.kind], body)
+        backend.remember(state.want.prefix)
+        self.attempt.start(self.shared.settings.clocks.connect_s)
+
+    def _attempt(self, backend: Backend, path: str, body: bytes) -> Attempt:
+        return Attempt(self, backend, backend.head("POST", path, len(body), self.state.id, self.trace) + body)
 
     def _ask_for_ids(self, engine: str, body: bytes) -> bytes:
         """Ask this engine for token ids too, if a stream can go on from them."""
-        if not exact.possible(self.request, engine):
-            self.ids = None
+        state = self.state
+        if not token_ids.possible(state.request, engine):
+            state.ids = None
             return body
-        self.ids = exact.Ids(self.request, engine)
-        self.renames = True  # its frames hold what is not for the client, or not yet
-        return self.ids.ask(body)
+        state.ids = token_ids.Ids(state.request, engine)
+        state.renames = True  # its frames hold what is not for the client, or not yet
+        return state.ids.ask(body)
 
-    def sibling(self, request: Request) -> Exchange:
-        """Another exchange on the same account and ticket."""
-        return Exchange(self.svc, self.door, request, self.offer, self.account, self.ticket, self.limit, self.id)
+    # --- told by an attempt ------------------------------------------------------------
 
-    @property
-    def delivered(self) -> bool:
-        """Has the client been sent any text that a new hop must not repeat?"""
-        return bool(self.texts) or self.unkept or (self.answers is not None and bool(self.answers.texts))
-
-    @property
-    def stuck(self) -> bool:
-        """Has the client been sent what no other replica can go on from?"""
-        return self.unkept or (self.reasoned and not self.exact)
-
-    @property
-    def text(self) -> str:
-        """All that was delivered and kept."""
-        if self.answers is not None:
-            return "".join(piece for texts in self.answers.texts.values() for piece in texts)
-        return "".join(self.texts)
-
-    def on_text(self, mould: Mould, text: str, raw: bytes) -> None:
+    def on_text(self, template: PassthroughTemplate, text: str, raw: bytes) -> None:
         """One frame of nothing but text in one chunk: passed on as it came, or with the bytes around the text
         exchanged."""
-        self.tokens += 1
-        if not self.unkept:
-            self.remember(text)
-        if mould.same:
-            self.door.pass_on(raw)
+        state = self.state
+        state.tokens += 1
+        if not state.unkept:
+            state.remember(text)
+        if template.same:
+            self.client.pass_on(raw)
         else:
-            self.door.send(mould.sent(raw[raw.index(b"\r\n") + 2 : -2]))
+            self.client.send(template.sent(raw[raw.index(b"\r\n") + 2 : -2]))
 
-    def on_texts(self, mould: Mould, texts: list[str], frames: list[bytes]) -> None:
+    def on_texts(self, template: PassthroughTemplate, texts: list[str], payloads: list[bytes]) -> None:
         """Several of them at once."""
         for text in texts:
-            self.keep(text)
-        self.door.send(b"".join(frames if mould.same else [mould.sent(frame) for frame in frames]))
+            self.state.keep(text)
+        self.client.send(b"".join(payloads if template.same else [template.sent(one) for one in payloads]))
 
-    def on_frames(self, leg: Leg, frames: list[bytes]) -> None:
-        if self.done:
+    def on_frames(self, attempt: Attempt, payloads: list[bytes]) -> None:
+        state = self.state
+        if state.done:
             return
-        self.busy_since = self.adrift_since = None
-        if self.moving is not None:
-            if leg is self.moving:
-                failover.switch(self, leg)
-            elif self.hedging:
-                hedge.drop(self)
-        if self.paused and self.resumed:  # a new replica's connection does not know yet
-            leg.pause(True)
-        if leg is not self.leg:
+        state.busy_since = state.adrift_since = None
+        if self.second is not None:
+            self._ahead(attempt)
+        if state.paused and state.resumed:  # a new replica's connection does not know yet
+            attempt.pause(True)
+        if attempt is not self.attempt:
             return
-        one = responses_event if self.request.kind == "responses" else chat_frame
+        if state.phase is Phase.CONNECTING:
+            state.turn(Phase.STREAMING)
+        read = frames.chat_frame
+        if state.request.kind == "responses":
+            read = frames.responses_event
+            if state.shape is None:
+                state.shape = frames.new_shape(state, attempt.backend.engine, self._wall_s())
         out: list[bytes] = []
         broken = ""
+        before = attempt.tokens
+        waits = state.first_token_at is None
         try:
-            for frame in frames:
-                ready = one(self, leg, frame)
+            for frame in payloads:
+                ready = read(state, attempt, frame)
                 if ready is not None:
                     out.append(ready)
-        except BrokenStreamError as error:
+        except frames.BrokenStreamError as error:
             broken = str(error)
+        if attempt.tokens > before:
+            self._token(attempt, first=waits)
         if out:
-            self.opened = True
+            state.opened = True
             self.send(out[0] if len(out) == 1 else b"".join(out))
         if broken:
-            self.on_leg_failed(leg, "error", broken)
-        elif leg.ended is None and self.finish is not None and self.tail:
-            ending.complete(self, leg)
+            self.on_attempt_failed(attempt, "error", broken)
+        elif attempt.ended is None and state.finish is not None and state.tail:
+            self._complete(attempt)
+
+    def _token(self, attempt: Attempt, *, first: bool) -> None:
+        """Text came, for the `first` time of this request or once more."""
+        if first:
+            took_s = attempt.last_at - attempt.started_at
+            attempt.backend.first_token(attempt.last_at, took_s)
+            self.shared.stats.first_token(attempt.last_at - self.state.began)
+        if first or self.state.resumed:
+            self.shared.slow.discard(self.state)
+
+    def on_answer(self, attempt: Attempt, head: ResponseHead, body: bytes) -> None:
+        state = self.state
+        if state.done or attempt is not self.attempt:
+            self._end(attempt, "error")
+            return
+        match answer.read(state, attempt, head.status, body):
+            case Whole(whole):
+                attempt.backend.succeeded(self.now())
+                self._end(attempt, state.finish or "stop")
+                state.tail = whole
+                state.turn(Phase.ENDING)
+                if state.output_tokens is None and state.prompt_tokens is None:
+                    self.task = self.shared.spawn(self._count_whole(whole))
+                else:
+                    self._close()
+            case Wrong(reason):
+                self.on_attempt_failed(attempt, "error", reason)
+            case Refused(refusal, well):
+                self._end(attempt, "error")
+                if well:
+                    attempt.backend.succeeded(self.now())
+                self.refuse(refusal)
+            case Elsewhere(status, busy):
+                self._elsewhere(attempt, status, busy=busy)
+
+    def _elsewhere(self, attempt: Attempt, status: int, *, busy: bool) -> None:
+        state, backend, now = self.state, attempt.backend, self.now()
+        self._end(attempt, "busy" if busy else "error")
+        if busy:
+            backend.refused_at = now
+            backend.ejected_until = max(backend.ejected_until, now + answer.BUSY_AGAIN_S)
+            answer.busy(state, now)
+        else:
+            backend.failed(now)
+        self.shared.stats.failures[backend.id, f"status {status}"] += 1
+        if state.delivered:
+            self._act(failover.go_on(state), attempt, f"status {status}")
+        elif (refusal := answer.exhausted(state, status)) is not None:
+            self.refuse(refusal)
+        else:
+            self.place(frozenset((backend.id,)))
+
+    def on_attempt_end(self, attempt: Attempt) -> None:
+        """The answer ended as HTTP; without a finish before it, it was cut short."""
+        state = self.state
+        if state.done:
+            return
+        if attempt is self.attempt and attempt.parked is not None:
+            self._stay()  # it was being moved away, and its end is among the frames that wait
+        if attempt.ended is not None:
+            return
+        if attempt is self.attempt and state.finish is not None:
+            self._complete(attempt)
+        else:
+            self.on_attempt_failed(attempt, "died", "the stream ended before it was finished")
+
+    def on_attempt_failed(self, attempt: Attempt, ended: str, reason: str) -> None:
+        """An attempt ended before its time."""
+        state = self.state
+        if attempt.ended is not None:
+            return
+        self._end(attempt, ended)
+        if state.done:
+            return
+        attempt.backend.failed(self.now(), lost=ended != "error", refused=ended == "unreachable")
+        self.shared.stats.failures[attempt.backend.id, ended] += 1
+        log.info("attempt failed: request=%s replica=%s ended=%s: %s", state.id, attempt.backend.id, ended, reason)
+        decided = failover.lost(state, attempt, self.attempt, self.second)
+        if ended == "stalled" and decided in (Next.SPLIT, Next.RESUME, Next.AGAIN, Next.GIVE_UP):
+            self.shared.slow.add(state)
+        self._act(decided, attempt, reason)
+
+    def _act(self, decided: Next, attempt: Attempt, reason: str) -> None:
+        """Carry out what becomes of the request."""
+        state = self.state
+        match decided:
+            case Next.NOTHING:
+                pass
+            case Next.STAY:
+                self.second = None
+                self._stay()
+            case Next.PROMOTE:
+                self.attempt, self.second = self.second, None
+                state.turn(Phase.CONNECTING)
+            case Next.COMPLETE:
+                self._complete(attempt)
+            case Next.SPLIT:
+                self._split()
+            case Next.RESUME:
+                self.take_over()
+            case Next.AGAIN:
+                state.names = state.names if state.opened else None
+                self.place(frozenset((attempt.backend.id,)))
+            case Next.GIVE_UP:
+                self.refuse(errors.engine_error(502, f"no replica could answer: {reason}"))
+
+    # --- on another replica ------------------------------------------------------------
+
+    def take_over(self) -> None:
+        """Continue what was delivered in part on another replica."""
+        state = self.state
+        why = failover.hopeless(state, self.now(), self.shared.settings.clocks.resume_s)
+        if why is not None:
+            self._give_up(why)
+            return
+        state.resumed = True
+        state.turn(Phase.RESUMING)
+        self.task = self.shared.spawn(self._search())
+
+    async def _search(self) -> None:
+        """Find a replica and continue there, within the resume clock."""
+        state, pool, shared = self.state, self.pool, self.shared
+        assert state.adrift_since is not None
+        deadline = state.adrift_since + shared.settings.clocks.resume_s
+        avoid: set[str] = {self.attempt.backend.id} if self.attempt is not None else set()
+        unable: dict[str, str] = {}  # replica: why not there
+        shared.failovers.add(state)
+        try:
+            while not state.done:
+                if self.now() >= deadline:
+                    self._give_up("no replica could continue this stream in time")
+                    return
+                if shared.may_fail_over(state):
+                    want = state.want
+                    backend = pool.choose_at_all(want, avoid | unable.keys()) or pool.choose_at_all(want, set(unable))
+                    if backend is not None:
+                        try:
+                            if await self._continue_on(backend, deadline - self.now()):
+                                return
+                        except CannotContinueError as error:
+                            unable[backend.id] = str(error)
+                            continue
+                        avoid = {backend.id}
+                    elif unable and all(one.id in unable for one in pool.serving(want)):
+                        self._give_up("this stream cannot be continued: " + "; ".join(sorted(set(unable.values()))))
+                        return
+                await asyncio.sleep(failover.LOOK_AGAIN_S)
+        finally:
+            shared.failovers.discard(state)
+
+    async def _continue_on(self, backend: Backend, left_s: float) -> bool:
+        """Start an attempt on `backend` from the text delivered so far: instead of the one that is lost, or beside
+        the one that is left. False: it could not. Raises CannotContinueError."""
+        state = self.state
+        phase = state.phase
+        try:
+            async with asyncio.timeout(left_s):
+                plan = await Continuing(self.pool).plan(state, backend, state.text)
+        except (OSError, TimeoutError, msgspec.DecodeError) as error:
+            backend.failed(self.now(), lost=True, refused=isinstance(error, OSError))
+            log.info("resume failed: request=%s replica=%s: %s", state.id, backend.id, error)
+            return False
+        if state.phase is not phase:  # it ended meanwhile, or has lost the replica that it was to leave
+            return True
+        if plan is None:  # nothing is left to generate
+            self._end_at_limit()
+            return True
+        attempt = self._attempt(backend, plan.path, plan.body)
+        attempt.base_tokens, attempt.read = plan.base, plan.read
+        if phase is Phase.MOVING:
+            self.second = attempt
+        else:
+            self.attempt = attempt
+            state.turn(Phase.CONNECTING)
+        attempt.start(self.shared.settings.clocks.connect_s)
+        return True
+
+    def _end_at_limit(self) -> None:
+        frame = finish.at_limit(self.state)
+        if frame is not None:
+            self.send(frame)
+        if self.attempt is None:
+            self.end_stream()
+        else:
+            self._complete(self.attempt)
+
+    def drain(self, attempt: Attempt) -> bool:
+        """Its replica was told to go dark: start the stream elsewhere, then leave. True: it is being moved."""
+        state = self.state
+        if attempt is not self.attempt or not failover.may_move(state, attempt):
+            return False
+        backend = self.pool.choose(state.want, {attempt.backend.id})
+        if backend is None or not failover.can_go_on(state, backend.engine):
+            return False
+        attempt.parked = []
+        state.resumed = True
+        state.turn(Phase.MOVING)
+        self.task = self.shared.spawn(self._move_to(backend))
+        return True
+
+    async def _move_to(self, backend: Backend) -> None:
+        try:
+            if await self._continue_on(backend, failover.MOVE_S):
+                return
+        except CannotContinueError as error:
+            log.info("not moved: request=%s replica=%s: %s", self.state.id, backend.id, error)
+        if self.state.phase is Phase.MOVING and self.second is None:
+            self._stay()
+
+    def _hedge(self, attempt: Attempt) -> None:
+        """Ask a second, idle replica too."""
+        state, shared = self.state, self.shared
+        other = self.pool.choose(state.want, {attempt.backend.id})
+        if other is None or other.live or not shared.hedges.take():
+            return
+        if state.ids is not None and other.engine != attempt.backend.engine:
+            return
+        body = state.request.encode(self.pool.own_name(state.offer, other), state.limit)
+        if state.ids is not None:
+            body = state.ids.ask(body)
+        self.second = second = self._attempt(other, resume.PATHS[state.request.kind], body)
+        second.hedges = True
+        state.turn(Phase.MOVING)
+        shared.stats.hedged += 1
+        second.start(shared.settings.clocks.connect_s)
+
+    def _ahead(self, attempt: Attempt) -> None:
+        """Frames of an attempt while two run: the new one takes over, or the hedge was in vain."""
+        first, second = self.attempt, self.second
+        assert second is not None
+        if attempt is second:
+            self.attempt, self.second = second, None
+            self.state.turn(Phase.STREAMING)
+            if first is not None:
+                self._end(first, "hedged" if second.hedges else "moved")
+        elif second.hedges:
+            self.second = None
+            self.state.turn(Phase.STREAMING)
+            self._end(second, "hedged")
+
+    def _stay(self) -> None:
+        """There is no second attempt, or not any more: the first goes on, with the frames that were held back."""
+        state, attempt, second = self.state, self.attempt, self.second
+        if second is not None:
+            self.second = None
+            self._end(second, "moved")
+        if attempt is None:
+            return
+        state.turn(Phase.STREAMING if attempt.streaming else Phase.CONNECTING)
+        payloads, attempt.parked = attempt.parked, None
+        if payloads and attempt.ended is None:
+            self.on_frames(attempt, payloads)
+
+    def _split(self) -> None:
+        """The replica is lost: a part for each unfinished choice."""
+        state, choices = self.state, self.state.choices
+        assert choices is not None
+        group = self.group = ChoiceGroup(self)
+        self.attempt = None
+        state.turn(Phase.RESUMING)
+        state.output_tokens = state.prompt_tokens = None  # what was reported is of some choices only
+        group.output = sum(choices.tokens.values())
+        parts: list[Exchange] = []
+        for index in range(state.request.answers):
+            if index in choices.finished:
+                continue
+            one = Exchange(choice_group.part(state, index), group, self.pool, self.shared)
+            one.meter, one.trace = group, self.trace
+            parts.append(one)
+            if index not in choices.opened:
+                self.send(chunks.opening(state.public_names(), state.request.kind, index))
+        group.live.extend(parts)
+        uncounted = ["".join(choices.texts.get(i, [])) for i in choices.finished if i not in choices.tokens]
+        if uncounted:  # finished before the death, and reported only at the end of all: their text is counted now
+            group.counting = True
+            self.shared.spawn(self._count_choices(group, uncounted))
+        for part in parts:
+            self.shared.live.add(part)
+            if part.state.delivered:
+                part.take_over()
+            else:
+                part.place(_NOBODY)
+
+    def _give_up(self, why: str) -> None:
+        self.refuse(Refusal(502, why, "stream_interrupted", type="server_error"))
+
+    # --- towards the client ------------------------------------------------------------
 
     def send(self, payload: bytes) -> None:
-        if not self.head_sent:
-            self.send_head()
-        self.last_sent = self.svc.loop.time()
-        self.door.send(payload)
+        if not self.state.head_sent:
+            self._send_head()
+        self.state.last_sent = self.now()
+        self.client.send(payload)
 
-    def send_head(self) -> None:
-        self.head_sent = True
-        engine = self.leg.backend.engine if self.leg is not None else ""
+    def _send_head(self) -> None:
+        state = self.state
+        state.head_sent = True
+        engine = self.attempt.backend.engine if self.attempt is not None else ""
         # vLLM's first chunk shows whether it gives ids; an older one ignores that it was asked.
-        self.exact = self.ids is not None and self.opened and (engine == "llama.cpp" or bool(self.ids.prompt))
-        holds = resume.holds(self.request, engine, ids=self.exact)
-        self.door.begin_stream(SSE_HEADERS + b"x-tieline-continuity: %b\r\n" % holds.encode())
-
-    def first(self, leg: Leg) -> None:
-        self.first_token_at = leg.last_at
-        self.svc.slow.discard(self)
-        leg.backend.first_token(leg.last_at, leg.last_at - leg.started_at)
-        self.svc.stats.first_token(leg.last_at - self.began)
-
-    def keep(self, text: str) -> None:
-        """Remember what was delivered, within the one budget of all streams."""
-        self.tokens += 1
-        if not self.unkept:
-            self.remember(text)
-
-    def remember(self, text: str) -> None:
-        svc = self.svc
-        size = len(text) + 64  # a short str object's own size
-        kept = svc.kept_bytes + size
-        if kept > svc.settings.kept_bytes or self.request.answers > 1:
-            self.unkept = True  # this stream can no longer be resumed, and says so if it has to
-            svc.kept_bytes -= self.text_bytes
-            self.text_bytes = 0
-            self.texts.clear()
-            return
-        svc.kept_bytes = kept
-        self.text_bytes += size
-        self.texts.append(text)
-
-    def keep_answer(self, index: int, text: str) -> None:
-        """The same for one answer of several."""
-        self.tokens += 1
-        assert self.answers is not None
-        size = len(text) + 64
-        if self.unkept or self.svc.kept_bytes + size > self.svc.settings.kept_bytes:
-            self.unkept = True
-            return
-        self.svc.kept_bytes += size
-        self.text_bytes += size
-        self.answers.texts.setdefault(index, []).append(text)
-
-    def learn(self, data: bytes) -> None:
-        names = sse.read_names(data)
-        self.names = Names(names.id, names.created, names.model)
-        found = _CREATED.search(data)
-        self.created = b"" if found is None else found[0]
-        self.renames = self.renames or names.model != self.request.model
-
-    def public_names(self) -> Names:
-        assert self.names is not None
-        return Names(self.names.id, self.names.created, self.request.model)
-
-    def count(self, usage: sse.TokenUsage, base: int) -> None:
-        prompt = usage.prompt_tokens or usage.input_tokens or 0
-        output = usage.completion_tokens if usage.completion_tokens is not None else usage.output_tokens
-        self.output_tokens = base + (output or 0)
-        if self.prompt_tokens is None:
-            self.prompt_tokens = max(0, prompt - base)
-            details = usage.prompt_tokens_details
-            if details is not None and details.cached_tokens is not None:
-                self.cached_tokens = details.cached_tokens
-
-    def add_up(self, leg: Leg, usage: sse.TokenUsage) -> None:
-        """llama.cpp reports each answer by itself, with its own prompt: every prompt counts once."""
-        if self.counted is not leg:
-            self.counted, self.prompt_sum, self.output_tokens = leg, 0, 0
-        self.prompt_sum += usage.prompt_tokens or 0
-        self.prompt_tokens = self.prompt_sum // self.request.choices
-        self.output_tokens = (self.output_tokens or 0) + (usage.completion_tokens or 0)
-
-    def end_leg(self, leg: Leg, ended: str) -> None:
-        if leg.ended is None:
-            leg.leave(ended)
-            self.record(leg, ended)
-            if self.svc.queue.count:
-                self.svc.pump()
-
-    def record(self, leg: Leg, ended: str) -> None:
-        self.hops.append(
-            Hop(
-                replica_id=leg.backend.id,
-                site_id=leg.backend.site,
-                output_tokens=leg.tokens,
-                ended=ended,
-                first_token_ms=None if leg.first_at is None else round((leg.first_at - leg.started_at) * 1e3),
-                total_ms=round((self.now() - leg.started_at) * 1e3),
-            )
-        )
+        state.exact = state.ids is not None and state.opened and (engine == "llama.cpp" or bool(state.ids.prompt))
+        holds = resume.holds(state.request, engine, ids=state.exact)
+        self.client.begin_stream(SSE_HEADERS + b"x-tieline-continuity: %b\r\n" % holds.encode())
 
     def pause(self, paused: bool) -> None:
         """The client's socket is full, or has room again."""
-        self.paused = paused
-        if self.leg is not None:
-            self.leg.pause(paused)
-            self.leg.last_at = self.now()
-        if self.family is not None:
-            for part in self.family.live:
+        self.state.paused = paused
+        if self.attempt is not None:
+            self.attempt.pause(paused)
+            self.attempt.last_at = self.now()
+        if self.group is not None:
+            for part in self.group.live:
                 part.pause(paused)
+
+    # --- the end -------------------------------------------------------------------------
+
+    def _complete(self, attempt: Attempt) -> None:
+        """All of the answer is here."""
+        state = self.state
+        if attempt.ended is None:
+            attempt.backend.succeeded(self.now())
+            attempt.finish_quietly(state.finish or "stop")
+            self._record(attempt, state.finish or "stop")
+            self.pool.linger(attempt, attempt.connection)
+            self.pool.freed()
+        if state.held and not state.resumed:
+            self.send(b"".join(state.held))
+            state.held.clear()
+        if finish.as_it_came(state, attempt):
+            state.turn(Phase.ENDING)
+            self._close()
+        elif finish.uncounted(state):
+            state.turn(Phase.ENDING)
+            self.task = self.shared.spawn(self._count_then_end())
+        else:
+            self.end_stream()
+
+    def end_stream(self) -> None:
+        """All is counted: what ends the stream."""
+        if self.state.phase is not Phase.ENDING:
+            self.state.turn(Phase.ENDING)
+        self.state.tail = finish.tail(self.state)
+        self._close()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """An error answer, or the error that ends a stream which has begun; what was delivered is billed."""
+        state = self.state
+        if state.done:
+            return
+        state.finish = "error"
+        if state.head_sent:
+            self.client.send(finish.failure(state, refusal, self._wall_s()))
+            self.abandon(refusal.status)
+            self.client.drop()
+            return
+        self.abandon(refusal.status)
+        if self.idempotency is not None and not self.idempotency.done():
+            self.idempotency.set_result((refusal.status, refusal.headers(), refusal.body()))
+        self.client.answer(refusal.status, refusal.headers(), refusal.body())
+
+    def cancel(self) -> None:
+        """The client is gone: the engine stops now."""
+        if self.state.done:
+            return
+        self.state.finish = "cancelled"
+        if self.idempotency is not None and not self.idempotency.done():
+            self.idempotency.cancel()
+        self.abandon(499)
+
+    def abandon(self, status: int) -> None:
+        """Stop all attempts and bill what was delivered, counting it if the engine did not."""
+        state = self.state
+        state.status = status
+        self.pool.leave(self)
+        state.turn(Phase.DONE)
+        task, self.task = self.task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+        backend = self.attempt.backend if self.attempt is not None else None
+        for attempt in (self.attempt, self.second):
+            if attempt is not None:
+                self._end(attempt, state.finish or "error")
+        if self.group is not None:  # each part counts what it delivered, then all is billed
+            for part in list(self.group.live):
+                part.cancel()
+            return
+        if state.output_tokens is None and state.tokens:
+            self.shared.spawn(self._count_then_bill(backend))
+        else:
+            if state.output_tokens is None:
+                state.output_tokens = 0
+                state.prompt_tokens = state.prompt_tokens if state.tokens else 0
+            self.bill()
+
+    async def _count(self, text: str, backend: Backend | None) -> None:
+        if backend is None and self.attempt is not None:
+            backend = self.attempt.backend
+        finish.take_counts(self.state, *await Continuing(self.pool).count(self.state, text, backend))
+
+    async def _count_then_bill(self, backend: Backend | None) -> None:
+        await self._count(self.state.text, backend)
+        self.bill()
+
+    async def _count_then_end(self) -> None:
+        await self._count(self.state.text, None)
+        self.end_stream()
+
+    async def _count_whole(self, body: bytes) -> None:
+        """The engine reported no usage: count with a tokenizer, off the usual path."""
+        await self._count(answer.text_of(body), None)
+        self._close()
+
+    async def _count_choices(self, group: ChoiceGroup, texts: list[str]) -> None:
+        for text in texts:
+            _, output = await Continuing(self.pool).count(self.state, text, None)
+            group.counted(output if output is not None else len(text) // 4)
+        group.counting = False
+        group.settle()
+
+    def _close(self) -> None:
+        """All is counted: bill, and send the last bytes once the bill is on disk."""
+        if self.state.done:
+            return
+        self.state.turn(Phase.DONE)
+        self.state.status = 200
+        if not self._bill(self._billed):
+            self._billed()
+
+    def bill(self) -> None:
+        """Nobody waits for this one: its client has been told how it ended, or is gone."""
+        self._bill(None)
+        self._gone()
+
+    def _bill(self, on_disk: Callable[[], None] | None) -> bool:
+        if self.span is not None:
+            self.span.end(self.state, self.now())
+        return self.meter.bill(self.state, self.now(), on_disk)
+
+    def _billed(self) -> None:
+        """The record is durable: the answer's last bytes may go."""
+        state = self.state
+        if state.request.stream:
+            if not state.head_sent:
+                self._send_head()
+            self.client.finish_stream(state.tail)
+        else:
+            if self.idempotency is not None and not self.idempotency.done():
+                self.idempotency.set_result((200, finish.WHOLE_HEADERS, state.tail))
+            self.client.answer(200, finish.WHOLE_HEADERS, state.tail)
+        self._gone()
+
+    def _gone(self) -> None:
+        # An attempt knows its request: without this cycle memory returns at once, not at a collection.
+        self.attempt = None
+        self.shared.live.discard(self)
+        self.shared.slow.discard(self.state)
+        self.group = None
+        self.state.forget()
+
+    def _end(self, attempt: Attempt, ended: str) -> None:
+        if attempt.ended is None:
+            attempt.leave(ended)
+            self._record(attempt, ended)
+            self.pool.freed()
+
+    def _record(self, attempt: Attempt, ended: str) -> None:
+        hop = attempt.hop(ended)
+        self.state.hops.append(hop)
+        if self.span is not None:
+            self.span.hop(hop, len(self.state.hops), attempt.started_at, self.now())
+
+    def _wall_s(self) -> int:
+        return int(self.shared.clock.now().timestamp())
+
+    # --- time ------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """Ten times a second: the clocks of this request."""
-        if self.done:
+        state, clocks = self.state, self.shared.settings.clocks
+        if state.done:
             return
-        clocks = self.svc.settings.clocks
-        if now - self.began > clocks.total_s:
+        if now - state.began > clocks.total_s:
             self.refuse(Refusal(504, "the request took longer than the gateway allows", "timeout"))
             return
-        if self.moving is not None and not self.hedging and now - self.moving.started_at > clocks.resume_s:
-            self.on_leg_failed(self.moving, "stalled", "the move took too long")
-        if self.queued_until is None and failover.stalled(self, now):
-            assert self.leg is not None
-            self.on_leg_failed(self.leg, "stalled", f"silent for {now - self.leg.last_at:.1f} s")
+        second = self.second
+        if second is not None and not second.hedges and now - second.started_at > clocks.resume_s:
+            self.on_attempt_failed(second, "stalled", "the move took too long")
+        attempt = self.attempt
+        if attempt is not None and self._left(attempt, now):
+            self.on_attempt_failed(attempt, "stalled", f"silent for {now - attempt.last_at:.1f} s")
             return
-        if not self.request.stream:
+        if not state.request.stream:
             return
-        if self.first_token_at is None and self.queued_until is None:
-            hedge.consider(self, now)
-        if self.first_token_at is None and now - self.last_sent >= clocks.keep_alive_s and not self.paused:
+        if attempt is not None and self.shared.hedges.saved >= 1.0 and hedge.due(state, attempt, now):
+            self._hedge(attempt)
+        waits = state.first_token_at is None and not state.paused and state.index is None
+        if waits and now - state.last_sent >= clocks.keep_alive_s:
             self.send(sse.KEEP_ALIVE)
-        if self.tokens and now - self.last_progress >= 1.0:
-            self.last_progress = now
-            self.meter.note(self)
+        if state.tokens and now - state.last_progress >= 1.0:
+            state.last_progress = now
+            self.meter.note(state, now)
 
-
-_NOBODY: Final[frozenset[str]] = frozenset()
-_CREATED: Final = re.compile(rb'"created": ?[0-9]+')
+    def _left(self, attempt: Attempt, now: float) -> bool:
+        """Is this attempt silent for so long that it is left?"""
+        match failover.silence(self.state, attempt, now, self.shared.settings.clocks):
+            case Silence.NONE:
+                return False
+            case Silence.LOST:
+                return True
+            case Silence.LATE:
+                state = self.state
+                return (
+                    self.shared.may_leave(state)
+                    and self.pool.choose_at_all(state.want, {attempt.backend.id}) is not None
+                )

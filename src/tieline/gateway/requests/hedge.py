@@ -1,4 +1,4 @@
-"""Hedging: a first token that is late is asked of a second, idle replica; whoever has one first goes on.
+"""Hedging: a first token that is late is asked of a second, idle replica; whoever has one first goes on. Pure.
 
 Only for a share of requests, only beyond the 95th percentile of what this replica itself usually takes. The
 loser is stopped at once. The request is billed once; both hops are in its record.
@@ -7,13 +7,10 @@ loser is stopped at once. The request is billed once; both hops are in its recor
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from tieline.gateway.requests import resume
-from tieline.gateway.requests.attempt import Leg
-
-if TYPE_CHECKING:
-    from tieline.gateway.requests.exchange import Exchange
+from tieline.gateway.requests.attempt import Attempt
+from tieline.gateway.requests.state import Phase, RequestState
 
 # A 95th percentile of fewer first tokens than these says nothing.
 MIN_SAMPLES: Final = 20
@@ -49,40 +46,12 @@ class HedgeBudget:
         return True
 
 
-def consider(ex: Exchange, now: float) -> None:
-    """Ten times a second for a stream without a first token."""
-    leg = ex.leg
-    if (
-        leg is None
-        or leg.first_at is not None
-        or leg.ended is not None
-        or ex.moving is not None
-        or ex.index is not None
-    ):
-        return
-    waited = now - leg.started_at
-    if waited < MIN_WAIT_S or ex.svc.hedges.saved < 1.0:
-        return
-    usual = p95(seconds for _, seconds in leg.backend.first_tokens)
-    if usual is None or waited <= usual:
-        return
-    other = ex.svc.choose(ex.want, {leg.backend.id})
-    if other is None or other.live or not ex.svc.hedges.take():
-        return
-    if ex.ids is not None and other.engine != leg.backend.engine:
-        return
-    body = ex.request.encode(ex.svc.own_name(ex.offer, other), ex.limit)
-    if ex.ids is not None:
-        body = ex.ids.ask(body)
-    path = resume.PATHS[ex.request.kind]
-    second = Leg(ex, other, other.head("POST", path, len(body), ex.id, ex.trace) + body)
-    ex.moving, ex.hedging = second, True
-    ex.svc.stats.hedged += 1
-    second.start(ex.svc.settings.clocks.connect_s)
-
-
-def drop(ex: Exchange) -> None:
-    """The first replica was first after all."""
-    second, ex.moving, ex.hedging = ex.moving, None, False
-    if second is not None:
-        ex.end_leg(second, "hedged")
+def due(state: RequestState, attempt: Attempt, now: float) -> bool:
+    """Is the first token of this attempt later than its replica's usually are?"""
+    if state.phase is not Phase.CONNECTING or attempt.first_at is not None or state.index is not None:
+        return False
+    waited = now - attempt.started_at
+    if waited < MIN_WAIT_S:
+        return False
+    usual = p95(seconds for _, seconds in attempt.backend.first_tokens)
+    return usual is not None and waited > usual

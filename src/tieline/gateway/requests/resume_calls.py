@@ -5,21 +5,19 @@ tokenizer, and the counts that engines leave out. What may go on how is `resume`
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
-from tieline.gateway.requests import chunks as pieces
-from tieline.gateway.requests import resume
-from tieline.gateway.requests.attempt import Leg
+from tieline.gateway.requests import chunks, resume
+from tieline.gateway.requests.chunks import Chunk
+from tieline.gateway.requests.ports import ReplicaPool
 from tieline.gateway.requests.resume import Way
-from tieline.gateway.routing import route
+from tieline.gateway.requests.state import RequestState
+from tieline.gateway.requests.token_ids import Ids
 from tieline.gateway.wire.upstream import Backend, call
-
-if TYPE_CHECKING:
-    from tieline.gateway.requests.exchange import Exchange
-    from tieline.gateway.requests.token_ids import Ids
-    from tieline.gateway.service import Service
 
 TOKENIZE_S: Final = 5.0
 # Trailing ids whose text had not been delivered: half a character, or the beginning of a stop string.
@@ -49,78 +47,91 @@ class CannotContinueError(Exception):
     """Not on this kind of engine, or not in the way that was promised; another try changes nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What a replica is asked so that a stream goes on: after `base` tokens, as it counts them, and in frames that
+    `read` understands (None: in the form that the stream began in)."""
+
+    path: str
+    body: bytes
+    base: int = 0
+    read: Callable[[bytes], Chunk] | None = None
+
+
 class Continuing:
     """One per process."""
 
-    def __init__(self, svc: Service) -> None:
-        self.svc = svc
+    def __init__(self, pool: ReplicaPool) -> None:
+        self.pool = pool
 
-    async def leg(self, ex: Exchange, backend: Backend, text: str) -> Leg | None:
-        """A leg that continues after `text`; None where the output limit is already used up. Raises OSError,
+    async def plan(self, state: RequestState, backend: Backend, text: str) -> Continuation | None:
+        """How `backend` goes on after `text`; None where the output limit is already used up. Raises OSError,
         CannotContinueError."""
-        request = ex.request
-        way = resume.way(request, backend.engine, text, ids=ex.exact)
-        own = self.svc.own_name(ex.offer, backend)
-        hop = len(ex.hops)
-        base = 0
-        read = None
-        if way is Way.IDS:
-            if ex.ids is None:
-                raise CannotContinueError("the last replica gave no token ids")
-            prompt, delivered = await self._proven(ex.ids, ex, backend, own, text)
-            base = len(delivered)
-            if backend.engine == "vllm":
-                body, path = resume.ids_body(request, own, prompt, delivered, hop), "/v1/completions"
-                read = pieces.of_chunk
-            else:
-                body, path = resume.tokens_body(request, prompt, delivered, hop), "/completion"
-                read = pieces.of_llama
-        elif way is Way.TOKENS:
-            prompt, delivered = await asyncio.gather(
-                self._prompt_tokens(ex, backend), self._tokenize(backend, text, special=False)
-            )
-            ex.prompt_tokens, base = len(prompt), len(delivered)
-            body, path = resume.tokens_body(request, prompt, delivered, hop), "/completion"
-            read = pieces.of_llama
-        elif way in (Way.TURN, Way.PROMPT):
-            count = await self._count(backend, text, own)
-            base = ex.tokens if count is None else count
-            if way is Way.TURN:
-                if backend.engine == "llama.cpp":
-                    ex.prompt_tokens = len(await self._prompt_tokens(ex, backend))
-                body, path = resume.turn_body(request, backend.engine, own, text, base, hop), resume.PATHS["chat"]
-                read = pieces.of_chunk if request.kind == "responses" else None
-            else:
-                plain = resume.prompt_body(request, own, text, base, hop)
-                if plain is None:
-                    raise CannotContinueError("the prompt is token ids")
-                body, path = plain, resume.PATHS["completions"]
-        elif way is Way.AFRESH:
-            body, path = request.encode(own, ex.limit), resume.PATHS[request.kind]
-        else:
-            raise CannotContinueError(f"a {backend.engine or 'plain'} engine cannot continue this stream")
-        if way is not Way.AFRESH and resume.remaining(request, base) <= 0:
-            ex.output_tokens = base
+        request = state.request
+        own = self.pool.own_name(state.offer, backend)
+        match resume.way(request, backend.engine, text, ids=state.exact):
+            case Way.AFRESH:
+                return Continuation(resume.PATHS[request.kind], request.encode(own, state.limit))
+            case Way.IDS:
+                found = await self._from_ids(state, backend, own, text)
+            case Way.TOKENS:
+                found = await self._from_tokens(state, backend, text)
+            case Way.TURN | Way.PROMPT as way:
+                found = await self._from_text(state, backend, own, text, way)
+            case Way.NONE:
+                raise CannotContinueError(f"a {backend.engine or 'plain'} engine cannot continue this stream")
+        if resume.remaining(request, found.base) <= 0:
+            state.output_tokens = found.base
             return None
-        leg = Leg(ex, backend, backend.head("POST", path, len(body), ex.id, ex.trace) + body)
-        leg.base_tokens = base
-        leg.read = read
-        return leg
+        return found
+
+    async def _from_ids(self, state: RequestState, backend: Backend, own: str, text: str) -> Continuation:
+        if state.ids is None:
+            raise CannotContinueError("the last replica gave no token ids")
+        prompt, delivered = await self._proven(state.ids, state, backend, own, text)
+        hop = len(state.hops)
+        if backend.engine == "vllm":
+            body = resume.ids_body(state.request, own, prompt, delivered, hop)
+            return Continuation("/v1/completions", body, len(delivered), chunks.of_chunk)
+        body = resume.tokens_body(state.request, prompt, delivered, hop)
+        return Continuation("/completion", body, len(delivered), chunks.of_llama)
+
+    async def _from_tokens(self, state: RequestState, backend: Backend, text: str) -> Continuation:
+        prompt, delivered = await asyncio.gather(
+            self._prompt_tokens(state, backend), self._tokenize(backend, text, special=False)
+        )
+        state.prompt_tokens = len(prompt)
+        body = resume.tokens_body(state.request, prompt, delivered, len(state.hops))
+        return Continuation("/completion", body, len(delivered), chunks.of_llama)
+
+    async def _from_text(self, state: RequestState, backend: Backend, own: str, text: str, way: Way) -> Continuation:
+        request, hop = state.request, len(state.hops)
+        count = await self._count(backend, text, own)
+        base = state.tokens if count is None else count
+        if way is Way.PROMPT:
+            plain = resume.prompt_body(request, own, text, base, hop)
+            if plain is None:
+                raise CannotContinueError("the prompt is token ids")
+            return Continuation(resume.PATHS["completions"], plain, base)
+        if backend.engine == "llama.cpp":
+            state.prompt_tokens = len(await self._prompt_tokens(state, backend))
+        body = resume.turn_body(request, backend.engine, own, text, base, hop)
+        return Continuation(resume.PATHS["chat"], body, base, chunks.of_chunk if request.kind == "responses" else None)
 
     async def _proven(
-        self, ids: Ids, ex: Exchange, backend: Backend, own: str, text: str
+        self, ids: Ids, state: RequestState, backend: Backend, own: str, text: str
     ) -> tuple[list[int], list[int]]:
         """The prompt's ids, and the ids that this engine turns into exactly what was delivered. After reasoning
         they are more than the text, and end in it."""
-        prompt = ids.prompt or (await self._prompt_tokens(ex, backend) if backend.engine == "llama.cpp" else [])
+        prompt = ids.prompt or (await self._prompt_tokens(state, backend) if backend.engine == "llama.cpp" else [])
         if not prompt:
             raise CannotContinueError("the engine gave no ids of the prompt")
-        if ex.prompt_tokens is None:
-            ex.prompt_tokens = len(prompt)
+        if state.prompt_tokens is None:
+            state.prompt_tokens = len(prompt)
         found = ids.delivered
         for end in range(len(found), max(0, len(found) - MAX_UNDELIVERED), -1):
             plain = await self._detokenize(backend, found[:end], own)
-            if plain == text or (ex.reasoned and plain.endswith(text)):
+            if plain == text or (state.reasoned and plain.endswith(text)):
                 ids.delivered = found[:end]
                 return prompt, ids.delivered
             if len(plain) < len(text):
@@ -137,8 +148,8 @@ class Continuing:
         found = _text(answer)
         return (found.content if found.content is not None else found.prompt) or ""
 
-    async def _prompt_tokens(self, ex: Exchange, backend: Backend) -> list[int]:
-        request = ex.request
+    async def _prompt_tokens(self, state: RequestState, backend: Backend) -> list[int]:
+        request = state.request
         if request.kind == "completions":
             plain = msgspec.json.decode(request.fields["prompt"])
             if isinstance(plain, list) and plain and isinstance(plain[0], int):
@@ -170,22 +181,21 @@ class Continuing:
                 return found.count if found.count is not None else len(found.tokens or [])
         return None
 
-    async def count(self, ex: Exchange, text: str, backend: Backend | None) -> tuple[int | None, int | None]:
+    async def count(self, state: RequestState, text: str, backend: Backend | None) -> tuple[int | None, int | None]:
         """(prompt, output) tokens by any live engine of the model; None: not to be had."""
-        svc, kind = self.svc, ex.request.kind
-        now = svc.loop.time()
-        able = [b for b in route.candidates(svc.backends.values(), ex.want, now) if isinstance(b, Backend)]
+        kind = state.request.kind
+        able = self.pool.serving(state.want)
         if backend in able:
             able.sort(key=lambda b: b is not backend)
         asks_prompt = kind in ("chat", "completions") or (
-            kind == "responses" and resume.as_chat(ex.request) is not None
+            kind == "responses" and resume.as_chat(state.request) is not None
         )
         for one in able[:2]:
             try:
-                output = await self._count(one, text, svc.own_name(ex.offer, one))
-                prompt = ex.prompt_tokens
+                output = await self._count(one, text, self.pool.own_name(state.offer, one))
+                prompt = state.prompt_tokens
                 if prompt is None and one.engine == "llama.cpp" and asks_prompt:
-                    prompt = len(await self._prompt_tokens(ex, one))
+                    prompt = len(await self._prompt_tokens(state, one))
             except (OSError, msgspec.DecodeError):
                 continue
             return prompt, output

@@ -16,8 +16,8 @@ from typing import Final
 
 import msgspec
 
+from tieline.gateway.routing.replicas import ReplicaTable, backend_of
 from tieline.gateway.routing.route import State
-from tieline.gateway.service import Service, backend_of
 from tieline.gateway.settings import Engine
 from tieline.gateway.wire.upstream import Backend, call
 
@@ -76,48 +76,48 @@ class Snapshot:
         self._kept = known
 
 
-def restore(svc: Service, snapshot: Snapshot) -> int:
+def restore(table: ReplicaTable, snapshot: Snapshot) -> int:
     """Replicas as they were last known, to be asked before they are believed."""
     found = snapshot.load()
     for one in found:
         backend = backend_of(one.engine)
         backend.given, backend.label = False, one.label
-        backend.rtt_s = svc.settings.round_trips_ms.get(backend.region, 0.0) / 1e3
-        svc.backends.setdefault(backend.id, backend)
+        backend.rtt_s = table.settings.round_trips_ms.get(backend.region, 0.0) / 1e3
+        table.backends.setdefault(backend.id, backend)
     return len(found)
 
 
-async def vouch_for_ever(svc: Service, snapshot: Snapshot) -> None:
+async def probe_for_ever(table: ReplicaTable, snapshot: Snapshot) -> None:
     """Ask who is not heard of; keep the table. Never returns."""
     saved = 0.0
     while True:
         await asyncio.sleep(LOOK_S)
-        now = svc.loop.time()
-        silent = [b for b in svc.backends.values() if not b.given and (b.beat_at is None or b.suspect(now))]
+        now = asyncio.get_running_loop().time()
+        silent = [b for b in table.backends.values() if not b.given and (b.beat_at is None or b.suspect(now))]
         asked = [b for b in silent if b.state in (State.STARTING, State.READY) and not b.held]
         for at in range(0, len(asked), MAX_ASKED):
-            await asyncio.gather(*(_ask(svc, b) for b in asked[at : at + MAX_ASKED]))
+            await asyncio.gather(*(_ask(table, b) for b in asked[at : at + MAX_ASKED]))
         if now - saved >= SAVE_S:
             saved = now
             try:
-                await asyncio.to_thread(snapshot.save, list(svc.backends.values()))
+                await asyncio.to_thread(snapshot.save, list(table.backends.values()))
             except OSError as error:
                 log.error("the replica table cannot be kept: %s", error)
 
 
-async def _ask(svc: Service, backend: Backend) -> None:
+async def _ask(table: ReplicaTable, backend: Backend) -> None:
     heard = backend.beat_at
     try:
         status, _ = await call(backend, "GET", "/v1/models", b"", ASK_S)
     except OSError:
         status = 0
-    if backend.beat_at != heard or svc.backends.get(backend.id) is not backend:
+    if backend.beat_at != heard or table.backends.get(backend.id) is not backend:
         return  # heard meanwhile
     if status == 200:
         if heard is not None:
             log.info("replica %s: no heartbeats, but it answers", backend.id)
             backend.beat_at = None
         if backend.state is State.STARTING:
-            svc.turn(backend, State.READY)
+            table.turn(backend, State.READY)
     elif heard is None and backend.state is State.READY and not backend.live:
-        svc.turn(backend, State.STARTING)  # live streams say for themselves whether they are dead
+        table.turn(backend, State.STARTING)  # live streams say for themselves whether they are dead

@@ -1,4 +1,4 @@
-"""Who waits, in what order, and for how long. Pure.
+"""Who waits for a replica, in what order, and for how long.
 
 When replicas are full, requests wait here by tenant. The next to go is the first request of the tenant that
 has had the least for its weight since it began to wait: a tenant that sends half of all load gets its share,
@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
+
+from tieline.gateway import errors
+from tieline.gateway.budgets.admit import Account
+from tieline.gateway.errors import Refusal
+from tieline.gateway.routing.replicas import ReplicaTable
+from tieline.gateway.routing.route import Want
+from tieline.gateway.wire.upstream import Backend
 
 T = TypeVar("T")
 
@@ -86,3 +93,77 @@ class FairQueue(Generic[T]):
     def _forget(self, tenant: str, line: _Line[T]) -> None:
         if not line.waiting and line.served <= self._clock:
             del self._lines[tenant]
+
+
+class Queued(Protocol):
+    """What is known of a request that waits."""
+
+    queued_until: float | None
+    client_s: float
+
+    @property
+    def want(self) -> Want: ...
+
+    @property
+    def account(self) -> Account: ...
+
+
+class Waiting(Protocol):
+    """A request that waits: told to go, or that it was in vain."""
+
+    @property
+    def state(self) -> Queued: ...
+
+    def go(self, backend: Backend) -> None: ...
+
+    def refuse(self, refusal: Refusal) -> None: ...
+
+
+class RequestQueue:
+    """The requests of one process that found no replica with room."""
+
+    def __init__(self, length: int, table: Callable[[], ReplicaTable], now: Callable[[], float]) -> None:
+        self.line: FairQueue[Waiting] = FairQueue(length)
+        self._table, self._now = table, now
+
+    def __len__(self) -> int:
+        return self.line.count
+
+    def wait(self, one: Waiting, queue_s: float) -> None:
+        """Take a place in the line, or hear why that is no use."""
+        state = one.state
+        if not self._table().known(state.want.model):
+            one.refuse(errors.no_capacity(state.want.model))
+            return
+        # Who has stopped waiting for an answer is not let through ahead of those who wait.
+        state.queued_until = self._now() + min(queue_s, state.client_s)
+        tenant = state.account.tenant
+        if not self.line.put(one, tenant.id, tenant.weight, state.queued_until):
+            one.refuse(errors.overloaded(2.0))
+
+    def leave(self, one: Waiting) -> None:
+        if one.state.queued_until is not None:
+            one.state.queued_until = None
+            self.line.remove(one)
+
+    def pump(self) -> None:
+        """A place may be free: let the next ones through."""
+        while self.line.count:
+            places: list[Backend] = []
+
+            def fits(one: Waiting, places: list[Backend] = places) -> bool:
+                place = self._table().choose(one.state.want, frozenset())
+                if place is not None:
+                    places.append(place)
+                return place is not None
+
+            one = self.line.pop(fits)
+            if one is None:
+                return
+            one.go(places[0])
+
+    def expire(self, now: float) -> None:
+        """Tell those whose time is over."""
+        for one in self.line.expired(now):
+            one.state.queued_until = None
+            one.refuse(errors.no_capacity(one.state.want.model))

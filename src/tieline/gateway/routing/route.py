@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -37,6 +38,16 @@ class State(Enum):
 
 
 _READY = State.READY
+
+
+class Occupant(Protocol):
+    """What holds a place on a replica."""
+
+    def on_lost(self, reason: str) -> None:
+        """The replica is down."""
+
+    def drain(self) -> bool:
+        """The replica will go dark. True: it is on its way elsewhere."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +78,7 @@ class Replica:
     away_s: float = 0.0  # of `power_term_s`, what an announced curtailment adds
     price_usd_per_mtok: float = 0.0  # what power costs per million tokens there now
     power_note: str = ""
-    live: set[object] = field(default_factory=set)
+    live: set[Occupant] = field(default_factory=set)
     prefixes: dict[int, None] = field(default_factory=dict)
 
     def suspect(self, now: float) -> bool:
@@ -79,7 +90,10 @@ class Replica:
         return self.beat_at is not None and now - self.beat_at > 2 * BEAT_S
 
     def usable(self, now: float) -> bool:
-        return self.state is State.READY and now >= self.ejected_until and not self.suspect(now)
+        """Ready, not left alone for failures, and heard of lately if it sends heartbeats."""
+        if self.state is not _READY or now < self.ejected_until:
+            return False
+        return self.beat_at is None or now - self.beat_at <= _SILENT_S
 
     def failed(self, now: float, *, lost: bool = False, refused: bool = False) -> None:
         """`lost`: a connection to it was; whether the replica was too, its next sign of life will say. `refused`:
@@ -155,30 +169,35 @@ def score(replica: Replica, want: Want) -> float:
 
 
 Score = Callable[[Replica, Want], float]
+# A replica as its caller knows it: with an address, or in a test without one.
+R = TypeVar("R", bound=Replica)
 
 
-def candidates(replicas: Iterable[Replica], want: Want, now: float) -> list[Replica]:
-    """Replicas that may take it, whether or not they have room."""
-    return [
-        r
-        for r in replicas
-        if want.model in r.models
-        and r.usable(now)
-        and (not want.regions or r.region in want.regions)
-        and r.id not in want.barred
-    ]
+def may_take(replica: Replica, want: Want) -> bool:
+    """Is this replica for this request at all, whether or not it is well or has room?"""
+    return (
+        replica.state is _READY
+        and want.model in replica.models
+        and (not want.regions or replica.region in want.regions)
+        and replica.id not in want.barred
+    )
 
 
-def last_resort(
-    replicas: Iterable[Replica], want: Want, now: float, avoid: frozenset[str] | set[str]
-) -> Replica | None:
+def has_room(replica: Replica, want: Want) -> bool:
+    """A free place; of what another tenant rents, one of the first half."""
+    live, slots = len(replica.live), replica.slots
+    return live < slots and (not replica.renter or replica.renter == want.tenant or live * 2 < slots)
+
+
+def candidates(replicas: Iterable[R], want: Want, now: float) -> list[R]:
+    """Replicas that may take it and are well, whether or not they have room."""
+    return [r for r in replicas if may_take(r, want) and r.usable(now)]
+
+
+def last_resort(replicas: Iterable[R], want: Want, now: float, avoid: frozenset[str] | set[str]) -> R | None:
     """Where all are ejected for failures, one of them may be well all the same: the one that failed first. For
     streams that have nowhere else to go."""
-    ready = [
-        r for r in replicas
-        if r.state is State.READY and want.model in r.models and (not want.regions or r.region in want.regions)
-        and r.id not in want.barred
-    ]  # fmt: skip
+    ready = [r for r in replicas if may_take(r, want)]
     if any(now >= r.ejected_until and r.id not in avoid for r in ready):
         return None
     able = [
@@ -191,43 +210,19 @@ def last_resort(
 
 
 def choose(
-    replicas: Iterable[Replica],
+    replicas: Iterable[R],
     want: Want,
     now: float,
     avoid: frozenset[str] | set[str] = frozenset(),
     by: Score = score,
-) -> Replica | None:
+) -> R | None:
     """The best replica with room; None where all are full or away. Equal scores go to the less loaded."""
-    best: Replica | None = None
+    best: R | None = None
     best_score = best_live = 0.0
-    model, regions, prefix, usual = want.model, want.regions, want.prefix, by is score
-    patience_s = want.patience_s
-    if want.barred:
-        avoid = want.barred | avoid
-    prefill = min(MAX_PREFILL_S, want.prompt_tokens * PREFILL_S_PER_TOKEN)
     for replica in replicas:
-        live, slots, renter = len(replica.live), replica.slots, replica.renter
-        if (
-            live >= slots
-            or replica.state is not _READY
-            or now < replica.ejected_until
-            or model not in replica.models
-            or ((beat := replica.beat_at) is not None and now - beat > _SILENT_S)
-            or (regions and replica.region not in regions)
-            or (avoid and replica.id in avoid)
-            or (renter and renter != want.tenant and live * 2 >= slots)
-        ):
+        if not (may_take(replica, want) and replica.usable(now) and has_room(replica, want)) or replica.id in avoid:
             continue
-        if usual:  # the usual function, written out: a call per replica is what it would cost most
-            value = replica.rtt_s + replica.power_term_s + replica.demoted_s + live / slots * QUEUE_WEIGHT_S
-            if patience_s:
-                value += patience_s * replica.dear
-            if prefix not in replica.prefixes:
-                value += prefill
-            if renter:
-                value += -RENTED_S if renter == want.tenant else RENTED_S
-        else:
-            value = by(replica, want)
+        value, live = by(replica, want), len(replica.live)
         if best is None or value < best_score or (value == best_score and live < best_live):
             best, best_score, best_live = replica, value, live
     return best

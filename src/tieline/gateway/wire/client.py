@@ -1,23 +1,21 @@
 """The client's side of a connection: requests out of bytes, answers into bytes.
 
-One request at a time; bytes of a next one wait. Knows HTTP and the paths, hands inference to an Exchange.
+One request at a time; bytes of a next one wait. Knows HTTP; a handler says what a request means.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, Protocol, cast
 
 from tieline.gateway import errors
 from tieline.gateway.errors import Refusal
+from tieline.gateway.settings import Settings
 from tieline.gateway.wire import http1 as http
 from tieline.gateway.wire.http1 import BadMessageError, Framing, RequestHead, Unchunker
-
-if TYPE_CHECKING:
-    from tieline.gateway.requests.exchange import Exchange
-    from tieline.gateway.service import Service
 
 # A pipelined request's bytes kept while another is answered; beyond it the socket is not read.
 MAX_AHEAD: Final = 262_144
@@ -26,27 +24,80 @@ WRITE_HIGH: Final = 262_144
 # How long an answer to a malformed request has to be read before the connection is dropped.
 LINGER_S: Final = 2.0
 
-Handler = Callable[["Door", RequestHead, bytes], None]
+Handler = Callable[["ClientConnection", RequestHead, bytes], None]
 
 
-class Door(asyncio.Protocol):
+class Pending(Protocol):
+    """The request that is being answered."""
+
+    def cancel(self) -> None:
+        """The client is gone."""
+
+    def pause(self, paused: bool) -> None:
+        """The client's socket is full, or has room again."""
+
+
+class Counts(Protocol):
+    connections: int
+    refused: Counter[str]
+
+
+class Listener(Protocol):
+    """What all connections of one process share."""
+
+    draining: bool
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def connections(self) -> set[ClientConnection]: ...
+
+    @property
+    def stats(self) -> Counts: ...
+
+    def new_id(self) -> str: ...
+
+
+class ClientConnection(asyncio.Protocol):
     """One client connection."""
 
     __slots__ = (
-        "_ahead_paused", "_body", "_buf", "_chunked_out", "_chunks", "_have", "_head", "_keep", "_need", "_repeat",
-        "began", "closing", "cors", "exchange", "idle_since", "peer", "request_id", "route", "svc", "transport",
+        "_ahead_paused",
+        "_body",
+        "_buf",
+        "_chunked_out",
+        "_chunks",
+        "_have",
+        "_head",
+        "_keep",
+        "_need",
+        "_repeat",
+        "began",
+        "closing",
+        "cors",
+        "exchange",
+        "idle_since",
+        "listener",
+        "peer",
+        "request_id",
+        "route",
+        "transport",
     )  # fmt: skip
 
-    def __init__(self, svc: Service, route: Handler) -> None:
-        self.svc, self.route = svc, route
+    def __init__(self, listener: Listener, route: Handler) -> None:
+        self.listener, self.route = listener, route
         self.transport: asyncio.Transport | None = None
-        self.exchange: Exchange | None = None
+        self.exchange: Pending | None = None
         self.peer = ""
         self.request_id = ""
         self.cors = b""
         self.closing = False
         self.began: float | None = None  # when the first byte of an unfinished request came
-        self.idle_since = svc.loop.time()
+        self.idle_since = listener.loop.time()
         self._buf = b""
         self._head: RequestHead | None = None
         self._body: list[bytes] = []
@@ -62,12 +113,12 @@ class Door(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        svc = self.svc
-        if len(svc.doors) >= svc.settings.max_connections:
+        listener = self.listener
+        if len(listener.connections) >= listener.settings.max_connections:
             self.transport.abort()
             return
-        svc.doors.add(self)
-        svc.stats.connections += 1
+        listener.connections.add(self)
+        listener.stats.connections += 1
         self.transport.set_write_buffer_limits(high=WRITE_HIGH)
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
@@ -76,10 +127,10 @@ class Door(asyncio.Protocol):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        svc = self.svc
-        if self in svc.doors:
-            svc.doors.discard(self)
-            svc.stats.connections -= 1
+        listener = self.listener
+        if self in listener.connections:
+            listener.connections.discard(self)
+            listener.stats.connections -= 1
         self.transport = None
         self.closing = True
         exchange, self.exchange = self.exchange, None
@@ -110,12 +161,12 @@ class Door(asyncio.Protocol):
             if not self._buf and self._head is None:
                 body = self._repeat.whole(data)
                 head = self._repeat.head
-                if body is not None and head is not None and len(body) <= self.svc.settings.max_body_bytes:
+                if body is not None and head is not None and len(body) <= self.listener.settings.max_body_bytes:
                     # The head of the request before, with another body, and all of it in one read.
-                    self._keep = head.keep_alive and not self.svc.draining
+                    self._keep = head.keep_alive and not self.listener.draining
                     self._chunked_out = not head.http10
                     self.cors = b""
-                    self.request_id = self.svc.new_id()
+                    self.request_id = self.listener.new_id()
                     self.route(self, head, body)
                     return
             self._read(self._buf + data if self._buf else data)
@@ -128,7 +179,7 @@ class Door(asyncio.Protocol):
         self._buf = b""
         if self._head is None:
             if self.began is None:
-                self.began = self.svc.loop.time()
+                self.began = self.listener.loop.time()
             if buf.startswith(b"\r\n"):
                 buf = http.after_blanks(buf)
                 if not buf:
@@ -161,7 +212,7 @@ class Door(asyncio.Protocol):
         elif self._chunks is not None:
             for piece in self._chunks.feed(buf):
                 self._have += len(piece)
-                if self._have > self.svc.settings.max_body_bytes:
+                if self._have > self.listener.settings.max_body_bytes:
                     raise BadMessageError(413, "the body is larger than this gateway takes")
                 self._body.append(piece)
             if not self._chunks.done:
@@ -173,17 +224,17 @@ class Door(asyncio.Protocol):
         self._head, self._chunks, self.began = None, None, None
         if self._body:
             self._body = []
-        self.request_id = self.svc.new_id()
+        self.request_id = self.listener.new_id()
         self.route(self, head, body)
 
     def _begin(self, head: RequestHead, more: bool) -> None:
         self._head = head
-        self._keep = head.keep_alive and not self.svc.draining
+        self._keep = head.keep_alive and not self.listener.draining
         self._chunked_out = not head.http10
         self._have = 0
         self._need = head.length
         self.cors = b""
-        if head.framing is Framing.LENGTH and head.length > self.svc.settings.max_body_bytes:
+        if head.framing is Framing.LENGTH and head.length > self.listener.settings.max_body_bytes:
             raise BadMessageError(413, "the body is larger than this gateway takes")
         if head.framing is Framing.CHUNKED:
             self._chunks = Unchunker()
@@ -214,14 +265,14 @@ class Door(asyncio.Protocol):
         self._next()
 
     def refuse(self, refusal: Refusal) -> None:
-        self.svc.stats.refused[refusal.code] += 1
+        self.listener.stats.refused[refusal.code] += 1
         self.answer(refusal.status, refusal.headers(), refusal.body())
 
     def _refuse_and_close(self, refusal: Refusal) -> None:
         """After bytes that could not be framed nothing more on this connection can be trusted."""
         if not self.request_id:
-            self.request_id = self.svc.new_id()
-        self.svc.stats.refused[refusal.code] += 1
+            self.request_id = self.listener.new_id()
+        self.listener.stats.refused[refusal.code] += 1
         if self.transport is not None:
             headers = refusal.headers() + self._common()
             self.transport.write(http.response(refusal.status, headers, refusal.body(), keep_alive=False))
@@ -231,7 +282,7 @@ class Door(asyncio.Protocol):
                 self.transport.write_eof()
         self.closing = True
         self._buf, self._body, self._head, self._chunks = b"", [], None, None
-        self.idle_since = self.svc.loop.time()
+        self.idle_since = self.listener.loop.time()
 
     def begin_stream(self, headers: bytes) -> None:
         if self.transport is None:
@@ -263,7 +314,7 @@ class Door(asyncio.Protocol):
         """End a stream so that no client can take it for complete: no last chunk, the connection closed."""
         self.exchange = None
         self.closing = True
-        self.idle_since = self.svc.loop.time() + 10.0  # time to drain what is written
+        self.idle_since = self.listener.loop.time() + 10.0  # time to drain what is written
         if self.transport is not None:
             self.transport.close()
 
@@ -272,16 +323,16 @@ class Door(asyncio.Protocol):
         self.request_id = ""
         if not self._keep or self.closing:
             self.closing = True
-            self.idle_since = self.svc.loop.time() + 10.0
+            self.idle_since = self.listener.loop.time() + 10.0
             if self.transport is not None:
                 self.transport.close()
             return
-        self.idle_since = self.svc.loop.time()
+        self.idle_since = self.listener.loop.time()
         if self._ahead_paused and self.transport is not None:
             self._ahead_paused = False
             self.transport.resume_reading()
         if self._buf:
-            self.svc.loop.call_soon(self._again)
+            self.listener.loop.call_soon(self._again)
 
     def _again(self) -> None:
         """A pipelined request whose bytes are already here."""
@@ -295,7 +346,7 @@ class Door(asyncio.Protocol):
 
     def tick(self, now: float) -> None:
         """Once a second: slow heads, slow bodies, idle connections."""
-        clocks = self.svc.settings.clocks
+        clocks = self.listener.settings.clocks
         if self.closing:
             if self.exchange is None and now - self.idle_since > LINGER_S and self.transport is not None:
                 self.transport.abort()

@@ -1,4 +1,4 @@
-"""The mould of a stream: its frames are the same bytes but for one string, the text.
+"""The passthrough template of a stream: its frames are the same bytes but for one string, the text.
 
 Once a frame has been read in full and found to be plain text, the bytes before and after its text are kept. A later
 frame that begins and ends with those bytes, and has one whole JSON string between them, is the same document with
@@ -22,10 +22,10 @@ _NAMES: Final = (b'"content":', b'"text":')
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _text = msgspec.json.Decoder(str).decode
 # A frame whose fixed part is longer than this is read in full each time.
-MAX_MOULD: Final = 16_384
+MAX_TEMPLATE: Final = 16_384
 
 
-class Mould:
+class PassthroughTemplate:
     """`head` and `tail` of the frames as they come, and as they are sent; the text's quotes belong to the text."""
 
     __slots__ = ("_chunk_tail", "_head", "_least", "_start", "_stop", "_tail", "same", "sent_head", "sent_tail")
@@ -66,17 +66,17 @@ class Mould:
             return None
 
     def sent(self, frame: bytes) -> bytes:
-        """A frame of this mould as its client gets it."""
+        """A frame of this template as its client gets it."""
         return b"%b%b%b" % (self.sent_head, frame[self._start : self._stop], self.sent_tail)
 
 
-def of(frame: bytes, sent: bytes) -> Mould | None:
-    """The mould of a frame and of what was sent for it; None where text is not all that may differ."""
+def of(frame: bytes, sent: bytes) -> PassthroughTemplate | None:
+    """The template of a frame and of what was sent for it; None where text is not all that may differ."""
     came = _cut(frame)
     if came is None:
         return None
     goes = came if sent == frame else _cut(sent)
-    return None if goes is None else Mould(*came, *goes)
+    return None if goes is None else PassthroughTemplate(*came, *goes)
 
 
 def plain_text(event: sse.Event) -> str | None:
@@ -97,7 +97,7 @@ def plain_text(event: sse.Event) -> str | None:
 
 def _cut(frame: bytes) -> tuple[bytes, bytes] | None:
     """The bytes before and after the text of a plain frame."""
-    if not frame.startswith(b"data: {") or frame.find(b"\n") != len(frame) - 2 or len(frame) > MAX_MOULD:
+    if not frame.startswith(b"data: {") or frame.find(b"\n") != len(frame) - 2 or len(frame) > MAX_TEMPLATE:
         return None
     for name in _NAMES:
         at = frame.find(name)

@@ -22,7 +22,7 @@ from tieline.gateway.wire.http1 import (
     parse_response,
     whole_chunks,
 )
-from tieline.gateway.wire.passthrough import Mould
+from tieline.gateway.wire.passthrough import PassthroughTemplate
 
 # Idle connections kept per engine: more than a busy pool of 64 slots needs.
 MAX_IDLE: Final = 64
@@ -41,11 +41,11 @@ class Owner(Protocol):
         """What one or several whole chunks hold."""
 
     @property
-    def mould(self) -> Mould | None:
+    def template(self) -> PassthroughTemplate | None:
         """What it wants to be told of by `on_text`."""
 
-    def on_text(self, mould: Mould, text: str, raw: bytes) -> None:
-        """One whole chunk that is one whole frame of its mould, as it was framed."""
+    def on_text(self, template: PassthroughTemplate, text: str, raw: bytes) -> None:
+        """One whole chunk that is one whole frame of its template, as it was framed."""
 
     def on_end(self) -> None: ...
 
@@ -166,9 +166,9 @@ class Conn(asyncio.Protocol):
         try:
             chunks = self._chunks
             if chunks is not None and chunks.between:
-                mould = owner.mould
-                if mould is not None and (text := mould.text(data)) is not None:
-                    owner.on_text(mould, text, data)
+                template = owner.template
+                if template is not None and (text := template.text(data)) is not None:
+                    owner.on_text(template, text, data)
                 elif (payloads := whole_chunks(data)) is not None:
                     owner.on_chunks(payloads)
                 else:
@@ -283,7 +283,7 @@ class Answer:
 
     __slots__ = ("_size", "body", "future", "head")
 
-    mould: Mould | None = None
+    template: PassthroughTemplate | None = None
 
     def __init__(self) -> None:
         self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -302,8 +302,8 @@ class Answer:
     def on_chunks(self, payloads: list[bytes]) -> None:
         self.on_data(b"".join(payloads))
 
-    def on_text(self, mould: Mould, text: str, raw: bytes) -> None:
-        raise AssertionError("it has no mould")
+    def on_text(self, template: PassthroughTemplate, text: str, raw: bytes) -> None:
+        raise AssertionError("it has no template")
 
     def on_end(self) -> None:
         if not self.future.done():

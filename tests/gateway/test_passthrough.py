@@ -1,4 +1,4 @@
-"""A frame that a mould takes is, read in full, the frame the mould was made of with that text and no other change."""
+"""A frame that a template takes is, read in full, its frame with that text and no other change."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from hypothesis import assume, example, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from tieline.gateway.wire import passthrough as mould
-from tieline.gateway.wire import sse
+from tieline.gateway.wire import passthrough, sse
 from tieline.gateway.wire.http1 import whole_chunks
 
 CHAT = {
@@ -51,7 +50,7 @@ def with_text(body: Any, text: str) -> Any:
 @given(st.sampled_from(FORMS), st.text(min_size=1), st.booleans(), st.booleans())
 def test_any_text_is_taken_and_nothing_is_lost(body: Any, text: str, spaced: bool, escaped: bool) -> None:
     assume(text.encode("utf-8", "ignore").decode() == text)
-    made = mould.of(frame(body, spaced=spaced), frame(body, spaced=spaced))
+    made = passthrough.of(frame(body, spaced=spaced), frame(body, spaced=spaced))
     assert made is not None
     assert made.same
     came = frame(with_text(body, text), spaced=spaced, plain=escaped)
@@ -86,7 +85,7 @@ OTHERWISE: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("change", OTHERWISE)
 def test_what_holds_more_than_text_is_left_to_the_careful_reader(change: dict[str, Any]) -> None:
-    made = mould.of(frame(CHAT), frame(CHAT))
+    made = passthrough.of(frame(CHAT), frame(CHAT))
     assert made is not None
     assert made.texts([frame(CHAT | change)]) is None
     assert made.texts([frame(CHAT), frame(CHAT | change)]) is None
@@ -108,14 +107,14 @@ AT = BASE.index(b"power")
 @example(b'a"}}]}\n\ndata: {"choices":[{"delta":{"content":"b')
 @given(st.binary(max_size=40) | st.text(st.sampled_from('a"\\{}[]:,\n/u0d8é'), max_size=12).map(str.encode))
 def test_whatever_stands_in_the_text_s_place_is_read_as_the_full_parser_reads_it(inside: bytes) -> None:
-    made = mould.of(BASE, BASE)
+    made = passthrough.of(BASE, BASE)
     assert made is not None
     data = BASE[:AT] + inside + BASE[AT + 5 :]
     texts = made.texts([data])
     if texts is not None:
         (text,) = texts
         assert json.loads(data[6:-2]) == with_text(CHAT, text)
-        assert mould.plain_text(sse.read_event(data[6:-2])) == text
+        assert passthrough.plain_text(sse.read_event(data[6:-2])) == text
     else:  # left to the careful reader: what stands there is not one string with something in it
         assert not one_string(inside)
 
@@ -125,7 +124,7 @@ def test_whatever_stands_in_the_text_s_place_is_read_as_the_full_parser_reads_it
 def test_a_frame_changed_anywhere_is_never_taken_for_the_same(body: Any, data: Any) -> None:
     """Bytes cut out, put in or exchanged at any place."""
     base = frame(body)
-    made = mould.of(base, base)
+    made = passthrough.of(base, base)
     assert made is not None
     at = data.draw(st.integers(0, len(base)))
     size = data.draw(st.integers(0, 12))
@@ -146,7 +145,7 @@ def chunk(data: bytes) -> bytes:
 def test_one_chunk_is_read_as_the_chunk_reader_reads_it(body: Any, text: str, data: Any) -> None:
     """Also where its size, its end or anything else is changed."""
     assume(text.encode("utf-8", "ignore").decode() == text)
-    made = mould.of(frame(body), frame(body))
+    made = passthrough.of(frame(body), frame(body))
     assert made is not None
     raw = chunk(frame(with_text(body, text)))
     assert whole_chunks(raw) == [frame(with_text(body, text))]  # and the size is known from here on
@@ -162,7 +161,7 @@ def test_one_chunk_is_read_as_the_chunk_reader_reads_it(body: Any, text: str, da
 
 def test_another_name_is_put_around_the_text() -> None:
     sent = frame(CHAT | {"model": "public", "id": "first"})
-    made = mould.of(frame(CHAT), sent)
+    made = passthrough.of(frame(CHAT), sent)
     assert made is not None
     assert not made.same
     came = frame(with_text(CHAT, 'a "quoted" é\n'))
@@ -181,12 +180,12 @@ def test_another_name_is_put_around_the_text() -> None:
     ],
 )
 def test_no_mould_is_made_of_what_is_not_plain_text(body: Any) -> None:
-    assert mould.of(frame(body), frame(body)) is None
+    assert passthrough.of(frame(body), frame(body)) is None
 
 
 def test_a_text_elsewhere_is_not_taken_for_the_text() -> None:
     """A field of the same name stands before the real one."""
     body = {"debug": {"content": "x"}, **CHAT}
-    assert mould.of(frame(body), frame(body)) is None
+    assert passthrough.of(frame(body), frame(body)) is None
     twice = BASE.replace(b'"delta":{', b'"delta":{"content":"first",')
-    assert mould.of(twice, twice) is None
+    assert passthrough.of(twice, twice) is None

@@ -1,0 +1,130 @@
+"""What a request in progress needs of the world: its client's connection, a pool of replicas, and what all requests
+of one process share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tieline.clock import Clock
+from tieline.gateway.errors import Refusal
+from tieline.gateway.metering.stats import Stats
+from tieline.gateway.metering.traces import Traces
+from tieline.gateway.metering.usage_lines import Metered
+from tieline.gateway.requests.hedge import HedgeBudget
+from tieline.gateway.requests.state import KeptText, RequestState
+from tieline.gateway.routing.queue import Waiting
+from tieline.gateway.routing.route import Want
+from tieline.gateway.settings import Offer, Settings
+from tieline.gateway.wire.upstream import Backend, Conn, Owner
+
+
+class Client(Protocol):
+    """Where an answer goes."""
+
+    def answer(self, status: int, headers: bytes, body: bytes) -> None: ...
+
+    def begin_stream(self, headers: bytes) -> None: ...
+
+    def send(self, payload: bytes) -> None: ...
+
+    def pass_on(self, raw: bytes) -> None:
+        """One chunk as an engine framed it."""
+
+    def finish_stream(self, tail: bytes) -> None: ...
+
+    def drop(self) -> None:
+        """End a stream so that no client can take it for complete."""
+
+
+class ReplicaPool(Protocol):
+    """Where a request may run."""
+
+    def choose(self, want: Want, avoid: frozenset[str] | set[str]) -> Backend | None: ...
+
+    def choose_at_all(self, want: Want, avoid: frozenset[str] | set[str]) -> Backend | None:
+        """The same for a stream that has lost its replica."""
+
+    def serving(self, want: Want) -> list[Backend]:
+        """Replicas that are well, full or not."""
+
+    def own_name(self, offer: Offer, backend: Backend) -> str: ...
+
+    def included(self, offer: Offer) -> Offer: ...
+
+    def wait(self, waiting: Waiting) -> None:
+        """No room: `go` or `refuse` of it will be called."""
+
+    def leave(self, waiting: Waiting) -> None: ...
+
+    def freed(self) -> None:
+        """A place may be free."""
+
+    def linger(self, owner: Owner, connection: Conn | None) -> None:
+        """The end of an answer may still come: this long it is waited for."""
+
+
+class Billing(Protocol):
+    """Where an ended request is billed."""
+
+    def bill(self, request: Metered, now: float, on_disk: Callable[[], None] | None) -> bool:
+        """True: `on_disk` will be called."""
+
+    def note(self, request: Metered, now: float) -> None: ...
+
+
+class Live(Protocol):
+    """A request in progress, as those who watch over all of them see it."""
+
+    state: RequestState
+
+    @property
+    def binding(self) -> bool:
+        """Does it hold a share of a budget, or the right to make a call that nobody else makes?"""
+
+    def tick(self, now: float) -> None: ...
+
+    def refuse(self, refusal: Refusal) -> None: ...
+
+    def cancel(self) -> None: ...
+
+    def pause(self, paused: bool) -> None: ...
+
+
+# A few streams may always fail over at once, whatever the share: with ten live, 10 % would be one.
+MIN_FAILOVERS = 8
+
+
+@dataclass(slots=True, eq=False)
+class Shared:
+    """What all requests of one process share."""
+
+    settings: Settings
+    clock: Clock
+    now: Callable[[], float]
+    spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    meter: Billing
+    stats: Stats
+    memory: KeptText
+    hedges: HedgeBudget
+    live: set[Live]
+    failovers: set[RequestState]
+    slow: set[RequestState]  # left a silent replica and have no token of the next one yet
+    traces: Traces | None = None
+
+    def _allowed(self) -> int:
+        return max(MIN_FAILOVERS, int(len(self.live) * self.settings.failover_share))
+
+    def may_fail_over(self, state: RequestState) -> bool:
+        """Unannounced failovers go ahead for a share of live requests at a time, oldest first."""
+        allowed = self._allowed()
+        if len(self.failovers) <= allowed:
+            return True
+        return sum(1 for one in self.failovers if one.began < state.began) < allowed
+
+    def may_leave(self, state: RequestState) -> bool:
+        """The same for leaving a replica that is only silent: until its next one has sent a token, a stream counts.
+        One slow site starts no storm; the others wait for it meanwhile."""
+        return state in self.slow or len(self.slow) < self._allowed()

@@ -1,0 +1,230 @@
+"""A request in progress as plain values: one phase, what its client was sent, what is counted. Touches nothing.
+
+Frames, failover and finish read and change it; an Exchange carries out what they return. A phase changes only to
+one of those `after` it: what happens to a request that is done, or twice, is a fault of this code and is asserted.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Final
+
+from tieline.gateway.budgets.admit import Account, Ticket
+from tieline.gateway.requests import resume
+from tieline.gateway.requests.body import Request
+from tieline.gateway.requests.choices import Choices
+from tieline.gateway.requests.chunks import Names
+from tieline.gateway.requests.responses import Shape
+from tieline.gateway.requests.token_ids import Ids
+from tieline.gateway.routing.route import Want
+from tieline.gateway.settings import Offer
+from tieline.gateway.wire import sse
+from tieline.records import Hop
+
+
+class Phase(Enum):
+    """What a request is doing."""
+
+    QUEUED = "queued"  # it has no replica yet
+    CONNECTING = "connecting"  # a replica was asked and has not answered
+    STREAMING = "streaming"  # frames come
+    RESUMING = "resuming"  # its replica is lost and another is looked for
+    MOVING = "moving"  # a second replica is asked beside the first: a drain, or a first token that is late
+    ENDING = "ending"  # the answer is here and is being counted
+    DONE = "done"  # its account is closed; the last bytes may still wait for the bill to be on disk
+
+    after: frozenset[str]  # the phases that may come next
+
+
+# By their words: an Enum's own hash is slow, and three phases pass in the shortest request.
+for _phase, _after in (
+    (Phase.QUEUED, "connecting resuming done"),
+    (Phase.CONNECTING, "queued connecting streaming resuming moving ending done"),
+    (Phase.STREAMING, "queued connecting resuming moving ending done"),
+    (Phase.RESUMING, "connecting ending done"),
+    (Phase.MOVING, "queued connecting streaming resuming ending done"),
+    (Phase.ENDING, "done"),
+    (Phase.DONE, ""),
+):
+    _phase.after = frozenset(_after.split())
+_CREATED: Final = re.compile(rb'"created": ?[0-9]+')
+# A short str object's own size.
+STR_BYTES: Final = 64
+
+
+class KeptText:
+    """The memory that all streams together may use to remember what they delivered."""
+
+    __slots__ = ("limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.used = limit, 0
+
+
+class RequestState:
+    """One request. Defaults stand on the class: most requests change few of them, and setting forty is felt."""
+
+    phase = Phase.QUEUED
+    # towards a replica
+    tries = 0
+    queued_until: float | None = None
+    client_s = float("inf")  # how long the client says it waits
+    busy_since: float | None = None  # engines say that they are
+    adrift_since: float | None = None  # no replica has written since
+    resumed = False
+    paused = False  # the client's socket is full
+    # towards the client
+    names: Names | None = None
+    created = b""  # as the engine wrote it first; llama.cpp writes the time of each chunk
+    renames = False  # the engine calls the model otherwise
+    head_sent = False
+    opened = False  # the client has a frame of this stream
+    index: int | None = None  # of the one choice that this is a part for
+    shape: Shape | None = None  # of a Responses stream
+    tail = b""  # the answer, or what ends its stream
+    # what was delivered
+    first_token_at: float | None = None
+    text_bytes = 0
+    unkept = False  # it is no longer known in full
+    tokens = 0  # frames with text that the client was sent
+    reasoned = False
+    ids: Ids | None = None
+    exact = False  # the client was promised that the stream goes on from those
+    choices: Choices | None = None  # of several, where each may be continued
+    # what was not
+    hold = False
+    finishes = 0
+    finish: str | None = None
+    # what is billed
+    status = 200
+    prompt_tokens: int | None = None
+    cached_tokens = 0
+    output_tokens: int | None = None
+    estimated = False
+    counted: object = None  # the attempt whose answers `prompt_sum` adds up
+    prompt_sum = 0
+
+    def __init__(
+        self, request: Request, offer: Offer, account: Account, ticket: Ticket, limit: int, request_id: str,
+        began: float, memory: KeptText,
+    ) -> None:  # fmt: skip
+        self.request, self.offer, self.account, self.ticket = request, offer, account, ticket
+        self.limit, self.id, self.memory = limit, request_id, memory
+        self.began = self.last_sent = self.last_progress = began
+        self.want = Want(
+            request.model,
+            request.prompt_bytes // 4,
+            request.prefix,
+            account.regions,
+            "",
+            account.tenant.id,
+            account.patience_s,
+            account.barred,
+        )
+        self.hops: list[Hop] = []
+        self.texts: list[str] = []
+        self.held: list[bytes] = []
+        if request.kind == "responses":
+            self.hold = True
+        elif request.choices > 1 and request.stream and resume.each(request):
+            self.choices = Choices()
+
+    def turn(self, phase: Phase) -> None:
+        """The next phase."""
+        assert phase._value_ in self.phase.after, f"{self.id}: {self.phase.value} -> {phase.value}"
+        self.phase = phase
+
+    @property
+    def done(self) -> bool:
+        return self.phase is Phase.DONE
+
+    @property
+    def delivered(self) -> bool:
+        """Has the client been sent any text that a new hop must not repeat?"""
+        return bool(self.texts) or self.unkept or (self.choices is not None and bool(self.choices.texts))
+
+    @property
+    def stuck(self) -> bool:
+        """Has the client been sent what no other replica can go on from?"""
+        return self.unkept or (self.reasoned and not self.exact)
+
+    @property
+    def text(self) -> str:
+        """All that was delivered and kept."""
+        if self.choices is not None:
+            return "".join(text for texts in self.choices.texts.values() for text in texts)
+        return "".join(self.texts)
+
+    # --- what was delivered -------------------------------------------------------
+
+    def keep(self, text: str) -> None:
+        """Remember a text that is delivered, within the one budget of all streams."""
+        self.tokens += 1
+        if not self.unkept:
+            self.remember(text)
+
+    def remember(self, text: str) -> None:
+        memory = self.memory
+        size = len(text) + STR_BYTES
+        used = memory.used + size
+        if used > memory.limit or self.request.answers > 1:
+            self.unkept = True  # this stream can no longer be resumed, and says so if it has to
+            self.forget()
+            self.texts.clear()
+            return
+        memory.used = used
+        self.text_bytes += size
+        self.texts.append(text)
+
+    def keep_choice(self, index: int, text: str) -> None:
+        """The same for one choice of several."""
+        self.tokens += 1
+        assert self.choices is not None
+        size = len(text) + STR_BYTES
+        if self.unkept or self.memory.used + size > self.memory.limit:
+            self.unkept = True
+            return
+        self.memory.used += size
+        self.text_bytes += size
+        self.choices.texts.setdefault(index, []).append(text)
+
+    def forget(self) -> None:
+        """Give the memory back."""
+        self.memory.used -= self.text_bytes
+        self.text_bytes = 0
+
+    # --- names --------------------------------------------------------------------
+
+    def learn(self, data: bytes) -> None:
+        """The stream's names, from its first chunk."""
+        names = sse.read_names(data)
+        self.names = Names(names.id, names.created, names.model)
+        created = _CREATED.search(data)
+        self.created = b"" if created is None else created[0]
+        self.renames = self.renames or names.model != self.request.model
+
+    def public_names(self) -> Names:
+        assert self.names is not None
+        return Names(self.names.id, self.names.created, self.request.model)
+
+    # --- counts -------------------------------------------------------------------
+
+    def count(self, usage: sse.TokenUsage, base: int) -> None:
+        """What an engine reports of a stream that it went on with after `base` tokens."""
+        prompt = usage.prompt_tokens or usage.input_tokens or 0
+        output = usage.completion_tokens if usage.completion_tokens is not None else usage.output_tokens
+        self.output_tokens = base + (output or 0)
+        if self.prompt_tokens is None:
+            self.prompt_tokens = max(0, prompt - base)
+            details = usage.prompt_tokens_details
+            if details is not None and details.cached_tokens is not None:
+                self.cached_tokens = details.cached_tokens
+
+    def add_up(self, attempt: object, usage: sse.TokenUsage) -> None:
+        """llama.cpp reports each choice by itself, with its own prompt: every prompt counts once."""
+        if self.counted is not attempt:
+            self.counted, self.prompt_sum, self.output_tokens = attempt, 0, 0
+        self.prompt_sum += usage.prompt_tokens or 0
+        self.prompt_tokens = self.prompt_sum // self.request.choices
+        self.output_tokens = (self.output_tokens or 0) + (usage.completion_tokens or 0)

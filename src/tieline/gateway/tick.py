@@ -1,0 +1,47 @@
+"""Ten times a second: the clocks of all requests, moves away from replicas that go dark, the queue's deadlines."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tieline.gateway.requests.ports import Shared
+from tieline.gateway.routing.queue import RequestQueue
+from tieline.gateway.routing.replicas import ReplicaTable
+from tieline.gateway.wire.upstream import Conn, Owner
+
+# Streams moved away from a replica that will go dark, per tick: 80 a second.
+MOVES_PER_TICK: Final = 8
+# A finished answer whose connection has not ended by then is dropped.
+LINGER_S: Final = 1.0
+
+
+class Tick:
+    """One per process."""
+
+    def __init__(self, shared: Shared, table: ReplicaTable, queue: RequestQueue) -> None:
+        self.shared, self.table, self.queue = shared, table, queue
+        self._lingering: list[tuple[float, Owner, Conn]] = []
+
+    def linger(self, owner: Owner, connection: Conn | None) -> None:
+        """An answer is whole but for the end of its HTTP."""
+        if connection is not None and connection.owner is owner:
+            self._lingering.append((self.shared.now() + LINGER_S, owner, connection))
+
+    def step(self, now: float, requests: int) -> None:
+        """`requests`: how many there have been."""
+        for live in list(self.shared.live):
+            live.tick(now)
+        self.queue.expire(now)
+        self.queue.pump()
+        for backend in self.table.draining():
+            moved = 0
+            for occupant in list(backend.live):
+                if moved >= MOVES_PER_TICK:
+                    break
+                moved += occupant.drain()
+        while self._lingering and self._lingering[0][0] <= now:
+            _, owner, connection = self._lingering.pop(0)
+            if connection.owner is owner:
+                connection.abort()
+        self.shared.hedges.refill(requests)
+        self.table.judge(now)
