@@ -76,3 +76,36 @@ def test_a_published_plan_reaches_its_follower_alone(kind, tmp_path: Path) -> No
 def test_a_link_that_is_not_there_is_one_clear_error() -> None:
     with pytest.raises(LinkDownError, match="no link at"):
         asyncio.run(NatsLink.connect(f"nats://127.0.0.1:{free_port()}", "x", wait_s=0.2))
+
+
+def test_a_handler_that_fails_answers_so_and_serves_the_next(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with nats(tmp_path) as (core, site):
+
+            async def take(subject: str, data: bytes) -> bytes:
+                if data == b"[0]":
+                    raise RuntimeError("a record nobody thought of")
+                return msgspec.json.encode(Ack(1))
+
+            await core.serve("records.*", take)
+            await asyncio.sleep(0.05)
+            failed = await asyncio.wait_for(push(site, "s1", b"[0]"), 1.0)
+            assert (failed.stored, failed.retry, failed.error) == (0, True, "RuntimeError there")
+            assert await asyncio.wait_for(push(site, "s1", b"[1]"), 1.0) == Ack(1)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("answer", [b"", b"{", b"[" * 100_000, b'{"stored":"x"}'])
+def test_an_answer_that_is_none_is_a_link_that_is_down(answer: bytes) -> None:
+    async def story() -> None:
+        link = LocalLink()
+
+        async def take(subject: str, data: bytes) -> bytes:
+            return answer
+
+        await link.serve("records.*", take)
+        with pytest.raises(LinkDownError, match="the answer to a push was none"):
+            await push(link, "s1", b"[]")
+
+    asyncio.run(story())

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from tests.edge.edge_bench import Bench, FarStore
 
-from tieline.edge.push import RefusedError, push_always, push_once
-from tieline.link import LinkDownError
+from tieline.edge.push import push_always, push_once
+from tieline.link import LinkDownError, RefusedError
 from tieline.store.outbox import Outbox
+from tieline.store.quarantine import Quarantine
 
 
 def test_an_item_is_deleted_only_when_the_store_acknowledged_it(tmp_path: Path) -> None:
@@ -77,7 +78,8 @@ def test_what_the_store_never_takes_is_set_aside_and_blocks_nobody(tmp_path: Pat
                 await asyncio.sleep(0.02)
         pusher.cancel()
         assert far.keys == good
-        assert (tmp_path / "outbox.refused").read_bytes().count(b"\n") == 1
+        (held,) = Quarantine(tmp_path / "quarantine.db").each()
+        assert (held.name, held.why, held.origin) == (f"Sample|{bad}", "not records", "s")
 
     asyncio.run(story())
 

@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from tieline import records
+from tieline.app.aside import SetAsides
 from tieline.app.runtime import Runtime
 from tieline.clock import Clock
 from tieline.config import Config
@@ -24,12 +25,25 @@ from tieline.dispatch import Controller, Settings
 from tieline.edge.decide import RESTORE_FOR
 from tieline.feeds.choose import choose
 from tieline.link import Ack, Link, NatsLink
-from tieline.records import Action, AnyRecord, Demand, Instruction, Override, Plan, Record, WeatherTick
+from tieline.records import (
+    Action,
+    Admitted,
+    AnyRecord,
+    Demand,
+    Instruction,
+    Override,
+    Plan,
+    Record,
+    SetAside,
+    WeatherTick,
+    admit,
+)
 from tieline.records.losses import tell_losses
 from tieline.replay.history import wanted, write_history
 from tieline.settlement.calls import call_orders
 from tieline.settlement.hours import Settler
 from tieline.store import Store, StoreError
+from tieline.store.quarantine import NAME, Quarantine
 from tieline.tasks import Registry, every
 
 log = logging.getLogger("tieline.core")
@@ -74,6 +88,7 @@ class Core:
         feeds: Sequence[Feed],
         feeds_note: str,
         registry: Registry | None = None,
+        set_aside: SetAsides | None = None,
     ) -> None:
         self.registry = registry or Registry()
         self.config, self.clock, self.store, self.link = config, clock, store, link
@@ -82,13 +97,15 @@ class Core:
         settings = dispatch_settings(config)
         self.controller = Controller(store, config.fleet, settings, self._publish, live=True)
         self.settler = Settler(config, store)
+        self.set_aside = set_aside or SetAsides(None, store)
 
     @classmethod
     async def start(
         cls, config: Config, runtime: Runtime, store: Store, link: Link, registry: Registry | None = None
     ) -> Core:
         chosen = await choose(config.feeds, config.fleet, runtime.clock.now())
-        core = cls(config, runtime.clock, store, link, chosen.feeds, chosen.note, registry)
+        set_aside = SetAsides(Quarantine(runtime.data / NAME), store)
+        core = cls(config, runtime.clock, store, link, chosen.feeds, chosen.note, registry, set_aside)
         await link.serve("records.*", core.ingest)
         await link.serve("plan.get.*", core.give_plan)
         await link.serve("orders.get.*", core.give_orders)
@@ -135,18 +152,26 @@ class Core:
             await self.controller.step(now)
 
     async def ingest(self, subject: str, data: bytes) -> bytes:
-        """Append a pushed batch; the answer says that it is on disk, or why it is not."""
+        """Store what may come in of a pushed batch and set the rest aside; the answer says which is which, and that it
+        is on disk."""
+        return msgspec.json.encode(await self._take_in(subject.removeprefix("records."), data))
+
+    async def _take_in(self, origin: str, data: bytes) -> Ack:
+        now, epoch = self.clock.now(), self.store.epoch
         try:
-            batch = records.decode_batch(data)
+            found = admit(data, now, self.config.intake.clock_ahead)
+            batch = [one.record for one in found if isinstance(one, Admitted)]
             stored = self.store.append(batch)
-        except msgspec.DecodeError as error:
-            log.warning("%s: refused a batch: %s", subject, error)
-            return msgspec.json.encode(Ack(0, error=f"not records: {error}"))
+            refused = self.set_aside.take(origin, [one for one in found if isinstance(one, SetAside)], now)
         except StoreError as error:
             log.error("%s", error)
-            return msgspec.json.encode(Ack(0, error=str(error), retry=True))
-        await self._pass_on([*batch, *self._calls(batch)])
-        return msgspec.json.encode(Ack(stored))
+            return Ack(error=str(error), retry=True)
+        except ValueError as error:  # Refused: no list of records; the sender then sends them one by one
+            log.warning("%s: refused a batch: %s", origin, error)
+            return Ack(error=f"not records: {error}")
+        with self.registry.attempt("orders", "passes orders on and decides anew"):
+            await self._pass_on([*batch, *self._calls(batch)])
+        return Ack(stored, refused=refused, epoch=epoch)
 
     def _calls(self, batch: Sequence[AnyRecord]) -> list[Instruction]:
         """Orders that carry out calls of promises. One that cannot be kept now is made at the next batch or step."""

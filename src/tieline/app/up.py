@@ -19,16 +19,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from tieline import __version__, records
 from tieline import config as configuration
+from tieline.app import worldtime
 from tieline.app.runtime import Runtime, free_port, port_taken
 from tieline.app.supervise import PartStatus, Supervisor, python_part, save_state
-from tieline.clock import from_micros, wall_now
+from tieline.clock import wall_now
 from tieline.feeds.gguf import FetchError, fetch_gguf
 from tieline.fleet import Fleet
 from tieline.store import Store, StoreError
@@ -100,6 +101,7 @@ def prepare(options: Options) -> Runtime:
             raise UpError("--speed needs synthetic feeds: the live world does not run faster; give --feeds synthetic")
         feeds = "synthetic"
     wall = wall_now()
+    _check_store(data)
     make_demo_key(data)
     return Runtime(
         version=__version__,
@@ -107,7 +109,7 @@ def prepare(options: Options) -> Runtime:
         config=str(options.config.resolve()) if options.config else None,
         speed=options.speed,
         anchor_wall=wall,
-        anchor_world=_world_start(data, wall),
+        anchor_world=worldtime.world_start(data, wall),
         link_url=f"nats://127.0.0.1:{free_port()}",
         link_token=secrets.token_urlsafe(24),
         console_host=settings.console.host,
@@ -143,10 +145,13 @@ async def run(options: Options, say: Callable[[str], None]) -> int:
         started = loop.time()
         supervisor.start()
         said = asyncio.create_task(_announce(supervisor, runtime, started, say))
+        clock = asyncio.create_task(worldtime.keep(data, runtime.clock))
         try:
             await supervisor.run_until_stopped()
         finally:
             said.cancel()
+            clock.cancel()
+            worldtime.save(data, runtime.clock)
             save_state(state_path, _state(runtime, supervisor))
         say("Stopped.")
     return 0
@@ -285,6 +290,17 @@ def _check_folder(data: Path) -> None:
         )
 
 
+def _check_store(data: Path) -> None:
+    """A store that is damaged or of a later version is one line here, not a core that never starts."""
+    path = data / "store.db"
+    if not path.exists():
+        return
+    try:
+        Store(path, records.encode, records.decode).close()
+    except StoreError as error:
+        raise UpError(str(error)) from error
+
+
 def _model(asked: str | None, data: Path) -> str | None:
     """The local path of the model to serve; an address is fetched first, once."""
     if asked is None:
@@ -322,18 +338,6 @@ def _rig_block(fleet: Fleet) -> str | None:
         return None
     blocks = (f"127.0.{block}" for block in range(100, 250))
     return next((block for block in blocks if not port_taken(f"{block}.1", RIG_PORT)), None)
-
-
-def _world_start(data: Path, wall: datetime) -> datetime:
-    """World time goes on from the last record when a faster clock has run ahead of the wall; else it is UTC."""
-    store = data / "store.db"
-    if not store.exists():
-        return wall
-    try:
-        last = Store(store, records.encode, records.decode).last_at()
-    except StoreError as error:
-        raise UpError(str(error)) from error
-    return wall if last is None else max(wall, from_micros(last).astimezone(UTC))
 
 
 @contextlib.contextmanager

@@ -162,7 +162,7 @@ def tell(folder: Path, batch: list[AnyRecord]) -> None:
             ack = await push(link, "commit", records.encode_batch(batch))
         finally:
             await link.close()
-        return ack.error or ""
+        return ack.trouble or ""
 
     try:
         refused = asyncio.run(send())

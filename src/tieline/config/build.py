@@ -19,6 +19,7 @@ from tieline.config.sections import (
     Dispatch,
     Feeds,
     Gateway,
+    Intake,
     Key,
     Model,
     Pool,
@@ -129,11 +130,12 @@ class FileText(Strict, frozen=True, kw_only=True):
     feeds: Feeds = Feeds()
     console: Console = Console()
     gateway: Gateway = Gateway()
+    intake: Intake = Intake()
 
 
 _STRUCTS: tuple[type[Strict], ...] = (
     FileText, _FleetText, _Area, _Site, _Contract, _Rigs, _Gpus,
-    Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway,
+    Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway, Intake,
 )  # fmt: skip
 
 # Every key a file may hold, for "did you mean".
@@ -188,6 +190,7 @@ def build(raw: FileText) -> Config:
         feeds=raw.feeds,
         console=raw.console,
         gateway=raw.gateway,
+        intake=raw.intake,
     )
 
 

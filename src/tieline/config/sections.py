@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -116,6 +116,17 @@ class Rental(Strict, frozen=True, kw_only=True):
     usd_per_replica_hour: Decimal = Decimal("0")
 
 
+class Intake(Strict, frozen=True, kw_only=True):
+    """What may come in. `clock_ahead_s`: by how much a sender's clock may be ahead of this platform's; what claims to
+    be known later than that is set aside, and the sender's clock is a fault."""
+
+    clock_ahead_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
+
+    @property
+    def clock_ahead(self) -> timedelta:
+        return timedelta(seconds=self.clock_ahead_s)
+
+
 class Dispatch(Strict, frozen=True, kw_only=True):
     """How decisions are made. A plan is good for `valid_for_s`; after that a site takes its safe default.
 
@@ -180,6 +191,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     feeds: Feeds = Feeds()
     console: Console = Console()
     gateway: Gateway = Gateway()
+    intake: Intake = Intake()
 
     @property
     def engine_model(self) -> Model | None:

@@ -149,7 +149,7 @@ def confirm(fold: Fold, form: ConfirmForm, now: datetime, by: str) -> list[AnyRe
 async def send(link: Link, batch: list[AnyRecord], site_id: str) -> Ack:
     """Have the core store a command; a confirmation then goes on to its site. Raises LinkDownError."""
     ack = await push(link, "operator", encode_batch(batch))
-    if ack.error is None:
+    if ack.trouble is None:
         for record in batch:
             if isinstance(record, Action) and record.what == ACCEPT:
                 await link.publish(f"command.{site_id}", encode(record))

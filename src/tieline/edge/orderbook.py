@@ -11,10 +11,9 @@ import logging
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import msgspec
-
 from tieline.edge.decide import RESTORE_FOR, Orders, in_force
-from tieline.records import Action, AnyRecord, Instruction, Override, Plan, decode_batch, encode_batch
+from tieline.intake import Refused
+from tieline.records import Action, AnyRecord, Instruction, Override, Plan, encode_batch, read_batch
 from tieline.store.files import write_private
 
 log = logging.getLogger("tieline.edge")
@@ -23,6 +22,8 @@ log = logging.getLogger("tieline.edge")
 MAX_PLANS = 4
 # Far more than a grid operator or a person has in force at one site; the oldest give way.
 MAX_ORDERS = 64
+# What that many orders and plans of the largest site take, several times over.
+MAX_FILE_BYTES = 64_000_000
 # After this long without a first plan a site counts as cut off.
 GRACE = timedelta(minutes=5)
 
@@ -91,8 +92,8 @@ class OrderBook:
 
     def _load(self, path: Path) -> None:
         try:
-            held = decode_batch(path.read_bytes())
-        except (OSError, msgspec.MsgspecError) as error:
+            held = read_batch(path.read_bytes(), MAX_FILE_BYTES)
+        except (OSError, Refused) as error:
             log.warning("orders of %s could not be read again: %s", self.site_id, error)
             return
         self._plans = [r for r in held if isinstance(r, Plan)]

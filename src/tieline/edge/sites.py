@@ -15,8 +15,6 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from tieline.clock import Clock, Interval, WallClock
 from tieline.config import SELF_TEST, Config
 from tieline.edge.agent import Agent, GpuTarget
@@ -29,8 +27,9 @@ from tieline.edge.replicas import EngineSpec, Replicas
 from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL
 from tieline.edge.surroundings import Surroundings
 from tieline.fleet.sites import NodeGroup, RigGroup, Site
-from tieline.link import Link, LinkDownError, NatsLink
-from tieline.records import decode, decode_batch
+from tieline.intake import Refused
+from tieline.link import Link, LinkDownError, NatsLink, ask, heed_records
+from tieline.records import AnyRecord
 from tieline.records.losses import tell_losses
 from tieline.store.outbox import Outbox
 from tieline.tasks import Registry, beat
@@ -44,8 +43,6 @@ POLLS_S = 2.5
 # A step waits for its devices for a few seconds at most; one that takes this long stands still.
 STEP_TAKES_S = 60.0
 ASK_EVERY_S, ASK_TIMEOUT_S = 2.0, 3.0
-# Plans and commands are a few KB; what is larger is not one.
-MAX_MESSAGE = 1_000_000
 
 DeviceFactory = Callable[[Site, RigGroup | NodeGroup, Surroundings], Device | None]
 MeterFactory = Callable[[Site, Surroundings], Meter | None]
@@ -80,7 +77,9 @@ async def run_sites(
             agents.append(agent)
             replicas.extend(own)
             tell_losses([(f"outbox of {site.id}", agent.outbox)], clock.now(), agent.keep_all)
-        registry.keep("surroundings", "hears weather and demand", lambda: _follow_surroundings(link, surroundings))
+        registry.keep(
+            "surroundings", "hears weather and demand", lambda: _follow_surroundings(link, surroundings, clock)
+        )
         for agent in agents:
             keep_agent(registry, agent, clock, every)
         real = [one for group in replicas for one in group.replicas]
@@ -207,13 +206,7 @@ async def _steps(agent: Agent, clock: Clock, every: timedelta) -> None:
 
 
 async def _follow_orders(agent: Agent, clock: Clock, subject: str) -> None:
-    async for _, data in agent.link.follow(subject):
-        if len(data) > MAX_MESSAGE:
-            continue
-        try:
-            agent.take(decode(data), clock.now())
-        except msgspec.MsgspecError as error:
-            log.warning("%s: not an order: %s", subject, error)
+    await heed_records(agent.link, subject, lambda record: agent.take(record, clock.now()), clock.now)
 
 
 async def _ask(agent: Agent, clock: Clock) -> None:
@@ -230,39 +223,31 @@ async def _ask(agent: Agent, clock: Clock) -> None:
 async def _ask_once(agent: Agent, clock: Clock) -> bool:
     site_id = agent.site.id
     try:
-        data = await agent.link.request(f"plan.get.{site_id}", b"", ASK_TIMEOUT_S)
-        if data:
-            agent.take(decode(data), clock.now())
-        standing = b""
+        plans = await ask(agent.link, f"plan.get.{site_id}", clock.now(), ASK_TIMEOUT_S)
+        standing: list[AnyRecord] = []
         with contextlib.suppress(LinkDownError):
-            standing = await agent.link.request(f"orders.get.{site_id}", b"", ASK_TIMEOUT_S)
-        for record in decode_batch(standing) if standing else []:
+            standing = await ask(agent.link, f"orders.get.{site_id}", clock.now(), ASK_TIMEOUT_S)
+        for record in [*plans, *standing]:
             agent.take(record, clock.now())
     except LinkDownError:
         return False
-    except msgspec.MsgspecError as error:
+    except Refused as error:
         log.warning("%s: no plan could be read: %s", site_id, error)
     return True
 
 
-async def _follow_surroundings(link: Link, surroundings: Surroundings) -> None:
+async def _follow_surroundings(link: Link, surroundings: Surroundings, clock: Clock) -> None:
     """`feeds.>` carries weather and demand records; `feeds.get` gives the newest of each as one batch."""
 
-    async def ask() -> None:
+    async def catch_up() -> None:
         while True:
-            with contextlib.suppress(LinkDownError, msgspec.MsgspecError):
-                data = await link.request("feeds.get", b"", ASK_TIMEOUT_S)
-                for record in decode_batch(data) if data else []:
+            with contextlib.suppress(LinkDownError, Refused):
+                for record in await ask(link, "feeds.get", clock.now(), ASK_TIMEOUT_S):
                     surroundings.take(record)
                 return
             await asyncio.sleep(ASK_EVERY_S)
 
-    async def follow() -> None:
-        async for subject, data in link.follow("feeds.>"):
-            if subject != "feeds.get":
-                with contextlib.suppress(msgspec.MsgspecError):
-                    surroundings.take(decode(data))
-
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(ask())
-        tasks.create_task(follow())
+        tasks.create_task(catch_up())
+        for kind in ("weathertick", "demand"):
+            tasks.create_task(heed_records(link, f"feeds.{kind}", surroundings.take, clock.now))

@@ -39,7 +39,8 @@ from tieline.gateway.service import Service
 from tieline.gateway.settings import Settings
 from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.upstream import Backend, call
-from tieline.link import Link
+from tieline.intake import Refused
+from tieline.link import Link, ask, heed_records
 from tieline.records import Instruction, Plan, ReplicaState
 from tieline.records.losses import tell_losses
 from tieline.store import Spool
@@ -56,6 +57,8 @@ CHECK_TIMEOUT_S: Final = 2.0
 ASK_SITE_S: Final = 2.0
 # Live requests have this long to end when the process is told to stop.
 DRAIN_S: Final = 30.0
+# Replicas that are known at once; a site has at most a few hundred.
+MAX_REPLICAS: Final = 20_000
 # Usage rows kept by a gateway that has no store to send them to.
 ALONE_KEEPS: Final = 1_000_000
 # What is done every second and takes this long stands still.
@@ -227,21 +230,15 @@ async def _every_second(svc: Service, admin: Admin) -> None:
 
 async def _follow(svc: Service, link: Link, subject: str) -> None:
     """Replicas as their sites' agents tell them; plans and orders as the sites are told them."""
-    while True:
-        try:
-            async for _, data in link.follow(subject):
-                try:
-                    record = records.decode(data)
-                except msgspec.ValidationError as error:
-                    log.warning("a message on %s is no record: %s", subject, error)
-                    continue
-                if isinstance(record, ReplicaState):
-                    svc.heard(record)
-                elif isinstance(record, Plan | Instruction):
-                    svc.heard_power(record)
-        except (OSError, RuntimeError) as error:
-            log.info("the link to the sites is away: %s", error)
-        await asyncio.sleep(0.5)
+
+    def take(record: records.AnyRecord) -> None:
+        if isinstance(record, ReplicaState):
+            if record.replica_id in svc.backends or len(svc.backends) < MAX_REPLICAS:
+                svc.heard(record)
+        elif isinstance(record, Plan | Instruction):
+            svc.heard_power(record)
+
+    await heed_records(link, subject, take, svc.clock.now)
 
 
 async def _catch_up(svc: Service, link: Link) -> None:
@@ -249,12 +246,11 @@ async def _catch_up(svc: Service, link: Link) -> None:
     asked: set[str] = set()
     while True:
         for site in {backend.site for backend in svc.backends.values()} - asked:
-            with contextlib.suppress(OSError, msgspec.DecodeError):
-                plan = await link.request(f"plan.get.{site}", b"", ASK_SITE_S)
-                orders = records.decode_batch(await link.request(f"orders.get.{site}", b"", ASK_SITE_S))
-                for record in [*([records.decode(plan)] if plan else []), *orders]:
-                    if isinstance(record, Plan | Instruction):
-                        svc.heard_power(record)
+            with contextlib.suppress(OSError, Refused):
+                for question in ("plan", "orders"):
+                    for record in await ask(link, f"{question}.get.{site}", svc.clock.now(), ASK_SITE_S):
+                        if isinstance(record, Plan | Instruction):
+                            svc.heard_power(record)
                 asked.add(site)
         await asyncio.sleep(1.0)
 

@@ -94,10 +94,10 @@ async def tell_for_ever(
         if batch:
             try:
                 ack = await push(link, origin, records.encode_batch(batch))
-                if ack.error is None:
+                if ack.trouble is None:
                     told = set(found)
                 else:
-                    log.debug("the backlog was not taken: %s", ack.error)
+                    log.debug("the backlog was not taken: %s", ack.trouble)
             except (LinkDownError, OSError) as error:
                 log.debug("the backlog waits for the link: %s", error)
         await asyncio.sleep(REPORT_S)

@@ -9,24 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
 
 from tieline import records
-from tieline.clock import Clock
+from tieline.clock import Clock, wall_now
 from tieline.gateway.budgets.admit import Book, cost_nano
 from tieline.gateway.metering.stats import Stats
 from tieline.gateway.metering.usage_lines import Bill, Forms, Metered, moment
-from tieline.link import MAX_BATCH, Link, LinkDownError, push
+from tieline.link import Item, Link, push_always
 from tieline.records import Action, Record, Usage
 from tieline.store import Spool, StoreError
+from tieline.store.quarantine import NAME as QUARANTINE
+from tieline.store.quarantine import Quarantine
 from tieline.store.spool import Group
 
 log = logging.getLogger("tieline.gateway")
-
-# How soon new usage is pushed, and how long after a failure the link is tried again.
-PUSH_EVERY_S: Final = 0.5
-PUSH_AGAIN_S: Final = 2.0
 
 
 def _nowhere(lines: list[bytes]) -> None:
@@ -184,23 +181,31 @@ class Meter:
         return len(rows)
 
     async def push_for_ever(self, link: Link, origin: str) -> None:
-        """Records leave the spool when the store, not the link, has acknowledged them."""
-        while True:
-            try:
-                sent = await self._push_once(link, origin)
-            except (LinkDownError, StoreError, OSError) as error:
-                log.debug("usage waits for the link: %s", error)
-                await asyncio.sleep(PUSH_AGAIN_S)
-                continue
-            if sent < MAX_BATCH:
-                await asyncio.sleep(PUSH_EVERY_S)
+        """Records leave the spool when the store, not the link, has acknowledged them; what it never takes is set
+        aside and holds up nothing."""
+        await push_always(link, origin, SpoolQueue(origin, self.spool))
 
-    async def _push_once(self, link: Link, origin: str) -> int:
-        rows = await asyncio.to_thread(self.spool.take, MAX_BATCH) if len(self.spool) else []
-        if not rows:
-            return 0
-        ack = await push(link, origin, b"[" + b",".join(body for _, _, body in rows) + b"]")
-        if ack.error is not None:
-            raise LinkDownError(ack.error)
-        await asyncio.to_thread(self.spool.forget, [id_ for id_, _, _ in rows])
-        return len(rows)
+
+class SpoolQueue:
+    """The spool as the link empties it; its disk is waited for on another thread."""
+
+    def __init__(self, origin: str, spool: Spool) -> None:
+        self.origin, self.spool = origin, spool
+        self.quarantine = Quarantine(spool.path.with_name(QUARANTINE))
+
+    async def take(self, limit: int) -> Sequence[tuple[int, str, bytes]]:
+        return await asyncio.to_thread(self.spool.take, limit) if len(self.spool) else []
+
+    async def done(self, numbers: Iterable[int]) -> None:
+        await asyncio.to_thread(self.spool.forget, list(numbers))
+
+    async def heard(self, epoch: str) -> None:
+        again = await asyncio.to_thread(self.spool.heard, epoch)
+        if again:
+            log.warning("%s: the store is another; %d rows are sent again", self.origin, again)
+
+    async def aside(self, item: Item, why: str) -> None:
+        one = [(item.key, why, item.body)]
+        (kept,) = await asyncio.to_thread(self.quarantine.add, self.origin, one, wall_now())
+        where = f"set aside in {self.quarantine.path}" if kept else f"lost: {self.quarantine.path} is full"
+        log.error("the store never takes the usage of %s (%s); %s", item.key, why, where)

@@ -1,15 +1,14 @@
-"""Records and commands between sites and the control plane.
+"""The link itself: requests, answers and published messages between sites and the control plane.
 
-A site pushes batches of records and forgets them only when the far side says that the *store* has them
-(`Ack`). It asks for its plan when it connects and is sent each new one. `LocalLink` does this within one
-process (replay, tests), `NatsLink` over an embedded or a clustered NATS, core request-reply: durability is
-the outbox's and the store's work, not the transport's.
+`LocalLink` carries them within one process (replay, tests), `NatsLink` over an embedded or a clustered NATS, core
+request-reply: durability is the outbox's and the store's work, not the transport's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
@@ -17,21 +16,12 @@ import msgspec
 import nats
 import nats.errors
 
-# One push carries at most this many records; NATS' default payload limit is 1 MB and a Plan is about 2 KB.
-MAX_BATCH = 256
-PUSH_TIMEOUT_S = 10.0
+log = logging.getLogger("tieline.link")
+
+REQUEST_TIMEOUT_S = 10.0
 CONNECT_AGAIN_S = 1.0
 
 Handler = Callable[[str, bytes], Awaitable[bytes]]
-
-
-class Ack(msgspec.Struct, frozen=True):
-    """The far side's answer to a push: how many records its store took, or why none. With an error, `retry` says
-    whether the same batch may be taken later (a full disk) or never (not records)."""
-
-    stored: int
-    error: str | None = None
-    retry: bool = False
 
 
 class LinkDownError(ConnectionError):
@@ -44,7 +34,7 @@ class Link(Protocol):
     @property
     def up(self) -> bool: ...
 
-    async def request(self, subject: str, data: bytes, timeout_s: float = PUSH_TIMEOUT_S) -> bytes: ...
+    async def request(self, subject: str, data: bytes, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes: ...
 
     async def serve(self, subject: str, handler: Handler) -> None: ...
 
@@ -53,12 +43,6 @@ class Link(Protocol):
     def follow(self, subject: str) -> AsyncIterator[tuple[str, bytes]]: ...
 
     async def close(self) -> None: ...
-
-
-async def push(link: Link, origin: str, batch: bytes) -> Ack:
-    """Send one encoded batch; returns what the store said. Raises LinkDownError."""
-    reply = await link.request(f"records.{origin}", batch)
-    return msgspec.json.decode(reply, type=Ack)
 
 
 # A follower that is this far behind has stopped reading; the oldest are dropped and asked for again.
@@ -73,7 +57,7 @@ class LocalLink:
         self._followers: list[tuple[str, asyncio.Queue[tuple[str, bytes]]]] = []
         self.up = True
 
-    async def request(self, subject: str, data: bytes, timeout_s: float = PUSH_TIMEOUT_S) -> bytes:
+    async def request(self, subject: str, data: bytes, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         handler = next((h for pattern, h in self._handlers.items() if _matches(pattern, subject)), None)
         if handler is None or not self.up:
             raise LinkDownError(f"nobody serves {subject}")
@@ -138,7 +122,7 @@ class NatsLink:
     def up(self) -> bool:
         return bool(self._client.is_connected)
 
-    async def request(self, subject: str, data: bytes, timeout_s: float = PUSH_TIMEOUT_S) -> bytes:
+    async def request(self, subject: str, data: bytes, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         try:
             reply = await self._client.request(subject, data, timeout=timeout_s)
         except (nats.errors.Error, TimeoutError, OSError) as error:
@@ -147,9 +131,14 @@ class NatsLink:
 
     async def serve(self, subject: str, handler: Handler) -> None:
         async def answer(message: nats.aio.msg.Msg) -> None:
-            reply = await handler(message.subject, message.data)
+            try:
+                reply = await handler(message.subject, message.data)
+            except Exception as error:  # any: who asks is told, and the next request is served
+                log.exception("the handler of %s failed", subject)
+                reply = msgspec.json.encode({"error": f"{type(error).__name__} there", "retry": True})
             if message.reply:
-                await message.respond(reply)
+                with contextlib.suppress(nats.errors.Error):
+                    await message.respond(reply)
 
         await self._client.subscribe(subject, cb=answer)
 
@@ -195,7 +184,7 @@ class LateLink:
             raise LinkDownError("the link is not there yet")
         return self._link
 
-    async def request(self, subject: str, data: bytes, timeout_s: float = PUSH_TIMEOUT_S) -> bytes:
+    async def request(self, subject: str, data: bytes, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         return await self._now().request(subject, data, timeout_s)
 
     async def serve(self, subject: str, handler: Handler) -> None:

@@ -1,0 +1,84 @@
+"""Listeners that no message can end: what is no record is counted and named once, and the next one is read."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from tieline.intake import MAX_MESSAGE, Refused
+from tieline.link.transport import Link
+from tieline.records import Admitted, AnyRecord, admit, checked, read_record
+
+T = TypeVar("T")
+
+log = logging.getLogger("tieline.link")
+
+# The same subject's refusals are logged again after this long, with how many there were.
+LOG_AGAIN_S = 300.0
+FOLLOW_AGAIN_S = 0.5
+# A site whose own clock is slow must still obey: what comes from the core may look a day ahead.
+SLOW_CLOCK = timedelta(days=1)
+
+
+class Ignored:
+    """How many messages of one subject were not taken; the first is logged, then the count every five minutes."""
+
+    def __init__(self, subject: str) -> None:
+        self.subject, self.count = subject, 0
+        self._said_at, self._said = float("-inf"), 0
+
+    def add(self, error: Exception) -> None:
+        """One more, and why."""
+        self.count += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._said_at < LOG_AGAIN_S:
+            return
+        more = self.count - self._said - 1
+        again = f" ({more} more since it was last said)" if more else ""
+        failed = None if isinstance(error, Refused) else error
+        what = "is not let in" if failed is None else "could not be worked with"
+        log.warning("a message on %s %s: %s%s", self.subject, what, str(error)[:300], again, exc_info=failed)
+        self._said_at, self._said = now, self.count
+
+
+async def heed(link: Link, subject: str, decode: Callable[[bytes], T], take: Callable[[T], object]) -> None:
+    """For ever: what is published on `subject` is decoded and handed to `take`. No message ends this, whatever it
+    holds and whatever `take` makes of it, and a link that is away is followed again. `decode` raises Refused."""
+    ignored = Ignored(subject)
+    while True:
+        try:
+            async for _, data in link.follow(subject):
+                try:
+                    take(decode(data))
+                except Exception as error:  # any: one message costs itself, never the listener
+                    ignored.add(error)
+        except (OSError, RuntimeError) as error:
+            log.info("%s cannot be followed now: %s", subject, error)
+        await asyncio.sleep(FOLLOW_AGAIN_S)
+
+
+async def heed_records(
+    link: Link, subject: str, take: Callable[[AnyRecord], object], now: Callable[[], datetime]
+) -> None:
+    """The same for records, which pass the gate first."""
+    await heed(link, subject, lambda data: checked(read_record(data), now(), SLOW_CLOCK), take)
+
+
+async def ask(link: Link, subject: str, now: datetime, timeout_s: float) -> list[AnyRecord]:
+    """The records that the far side answers with, one or a list of them; those that are none are left out and named.
+    Raises LinkDownError where nobody answers, Refused where the answer is neither."""
+    data = (await link.request(subject, b"", timeout_s)).strip()
+    if not data:
+        return []
+    found = admit(data if data.startswith(b"[") else b"[" + data + b"]", now, SLOW_CLOCK, MAX_MESSAGE)
+    taken = [one.record for one in found if isinstance(one, Admitted)]
+    for one in found:
+        if not isinstance(one, Admitted):
+            log.warning("of the answer to %s, %s is not let in: %s", subject, one.name, one.why)
+            break
+    if found and not taken:
+        raise Refused(f"nothing in the answer to {subject} is a record")
+    return taken

@@ -1,0 +1,166 @@
+"""Records leave here when the store over there has them, and not before.
+
+The far side answers for each item of a batch (`Ack`): it is stored, or it was set aside and why. Three answers mean
+three things: *later* (a full disk) is tried again with everything; *never* for the whole batch makes the sender go one
+by one until the one is found; *set aside* takes that one out of the way. Whatever it is, what follows goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from tieline.intake import Refused, read
+from tieline.link.transport import REQUEST_TIMEOUT_S, Link, LinkDownError
+
+log = logging.getLogger("tieline.link")
+
+# One push carries at most this many records and bytes: NATS' default payload limit is 1 MB, and a Plan is about 2 KB.
+MAX_BATCH = 256
+MAX_PUSH_BYTES = 900_000
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 10.0
+# How often an empty queue is looked at: half a second is what a person takes for at once.
+IDLE_S = 0.5
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """One item of a batch that was not stored. `kept`: it is set aside there, by name; else its sender keeps it."""
+
+    place: int
+    why: str
+    kept: bool = False
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """The far side's answer to a push: how many records its store took, or why none. With an error, `retry` says
+    whether the same batch may be taken later (a full disk) or never (not records). Without one every item is stored,
+    known already, or in `refused`. `epoch` names the store; another one has not what the last had acknowledged."""
+
+    stored: int = 0
+    error: str | None = None
+    retry: bool = False
+    refused: tuple[Refusal, ...] = ()
+    epoch: str = ""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why something of the batch is not stored; None where all of it is."""
+        return self.error or (self.refused[0].why if self.refused else None)
+
+
+_read_ack = msgspec.json.Decoder(Ack).decode
+
+
+async def push(link: Link, origin: str, batch: bytes, timeout_s: float = REQUEST_TIMEOUT_S) -> Ack:
+    """Send one encoded batch; returns what the store said. Raises LinkDownError, also where the answer is none."""
+    reply = await link.request(f"records.{origin}", batch, timeout_s)
+    try:
+        return read(reply, _read_ack)
+    except Refused as error:
+        raise LinkDownError(f"the answer to a push was none: {error}") from error
+
+
+class Item(NamedTuple):
+    """What waits: its number in the queue, its key, and its bytes."""
+
+    number: int
+    key: str
+    body: bytes
+
+
+class Queue(Protocol):
+    """What holds items until they are acknowledged. `aside` takes one out of the way, named and with the reason;
+    `heard` is told which store answered."""
+
+    async def take(self, limit: int) -> Sequence[tuple[int, str, bytes]]: ...
+
+    async def done(self, numbers: Iterable[int]) -> None: ...
+
+    async def aside(self, item: Item, why: str) -> None: ...
+
+    async def heard(self, epoch: str) -> None: ...
+
+
+class RefusedError(RuntimeError):
+    """The store said: not now. Nothing was deleted."""
+
+
+class NeverError(RuntimeError):
+    """The store said: never. Nothing was deleted."""
+
+
+async def push_once(link: Link, origin: str, queue: Queue, limit: int = MAX_BATCH) -> int:
+    """Send the oldest items; returns how many left the queue. Raises LinkDownError, RefusedError where the
+    store cannot take them now, NeverError where it never will."""
+    items = _fitting([Item(*one) for one in await queue.take(limit)])
+    if not items:
+        return 0
+    ack = await push(link, origin, b"[" + b",".join(item.body for item in items) + b"]")
+    if ack.error is not None:
+        raise RefusedError(ack.error) if ack.retry else NeverError(ack.error)
+    for refusal in ack.refused:
+        if 0 <= refusal.place < len(items):
+            await _out_of_the_way(origin, queue, items[refusal.place], refusal)
+    if ack.epoch:
+        await queue.heard(ack.epoch)
+    await queue.done(item.number for item in items)
+    return len(items)
+
+
+def _fitting(items: list[Item]) -> list[Item]:
+    """The first that fit into one message. Raises NeverError where not even one does."""
+    total = 0
+    for count, item in enumerate(items):
+        total += len(item.body) + 1
+        if total > MAX_PUSH_BYTES:
+            if count == 0:
+                raise NeverError(f"{len(item.body):,} bytes; a message carries {MAX_PUSH_BYTES:,}")
+            return items[:count]
+    return items
+
+
+async def _out_of_the_way(origin: str, queue: Queue, item: Item, refusal: Refusal) -> None:
+    if refusal.kept:
+        log.warning("%s: %s was set aside by the store's side: %s", origin, item.key, refusal.why)
+    else:
+        await queue.aside(item, refusal.why)
+
+
+async def push_always(
+    link: Link,
+    origin: str,
+    queue: Queue,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """For ever: what is there goes, what does not go is tried again, later and later up to a bound.
+
+    After a `never` items go one by one, so that a bad one cannot be blamed on its neighbours. The bad one is set
+    aside here, named in the log, and no longer stands in the way of what follows.
+    """
+    wait_s, limit, said = FIRST_WAIT_S, MAX_BATCH, ""
+    while True:
+        try:
+            sent = await push_once(link, origin, queue, limit)
+        except (LinkDownError, RefusedError) as error:
+            if isinstance(error, RefusedError) and str(error) != said:
+                said = str(error)
+                log.warning("%s: the store takes nothing now: %s", origin, error)
+            await pause(wait_s)
+            wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+            continue
+        except NeverError as error:
+            if limit == 1:
+                for one in await queue.take(1):
+                    await queue.aside(Item(*one), str(error))
+                    await queue.done([one[0]])
+            limit = 1
+            continue
+        wait_s, said = FIRST_WAIT_S, ""
+        full = sent == limit
+        limit = min(limit * 2, MAX_BATCH)
+        if not full:
+            await pause(IDLE_S)
