@@ -112,6 +112,10 @@ def test_a_row_that_a_later_version_wrote_is_named_once_and_left_out(
     assert store.latest(PriceTick, T0 + timedelta(minutes=2)) == []
     assert store.get(2) is None
     assert {one.stream: sorted(one.seqs) for one in store.aside()} == {"Novelty": [2, 3, 4], "PriceTick": [5]}
+    assert [str(one)[:63] for one in store.aside()] == [
+        "unreadable by this version: 3 of stream Novelty, record 2 first",
+        "unreadable by this version: 1 of stream PriceTick, record 5 fir",
+    ]
     assert [message for message in caplog.messages if "stream Novelty" in message] == [
         message for message in caplog.messages if "record 2 of stream Novelty" in message
     ]
@@ -356,3 +360,22 @@ def test_sqlite_with_the_race_is_named(monkeypatch: pytest.MonkeyPatch, caplog: 
     Outbox(None)  # type: ignore[arg-type]
     Outbox(None)  # type: ignore[arg-type]
     assert sum("has a race" in message for message in caplog.messages) == 1
+
+
+def test_the_page_names_what_the_store_could_not_read(tmp_path: Path) -> None:
+    from tests.dispatch.fleets import fleet, site
+
+    from tieline.clock import SimClock
+    from tieline.console.events import Hub
+
+    path = tmp_path / "store.db"
+    store = Store(path, records.encode, records.decode)
+    moment = int(T0.timestamp() * 1e6)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        insert = "INSERT INTO record (stream, key, subject, at, known_at, body) VALUES ('Novelty', 'n', '', ?, ?, ?)"
+        db.execute(insert, (moment, moment, b'{"type":"Novelty"}'))
+    store.append([tick(1)])
+    hub = Hub(store, fleet(site()), SimClock(T0), None, dict)
+    assert [one.record for one in store.follow(0).items] == [tick(1)]
+    assert any("1 of stream Novelty" in text for text in hub.left_out)
+    store.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -53,6 +54,7 @@ def up(
 
     Everything listens on loopback. Ctrl-C stops all of it; starting again goes on from the same data folder.
     """
+    os.umask(0o077)  # what a platform writes is its owner's alone
     if detach:
         _detach(data_dir)
         return

@@ -269,7 +269,8 @@ class Hub:
     @property
     def left_out(self) -> tuple[str, ...]:
         """What is in no figure: records that cannot be booked, reckoned with or shown, each by name and reason."""
-        return (*self.month.left_out, *(text for _, text in self.fold.unfit))
+        unread = (str(aside) for aside in self.store.aside())
+        return (*self.month.left_out, *(text for _, text in self.fold.unfit), *unread)
 
     def _markets(self, now: datetime) -> dict[str, Any]:
         loop_now = asyncio.get_running_loop().time()

@@ -9,6 +9,7 @@ from tieline.records.fleet import Fault, MeterReading, Sample
 from tieline.records.inference import Backlog, ReplicaState, Reserved, Usage
 from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, WeatherTick
 from tieline.records.money import Opening, Payout, Performance, PowerBill, Shortfall, Trade
+from tieline.records.upcast import UPCASTS, lifted
 
 AnyRecord = (
     PriceTick
@@ -40,6 +41,7 @@ AnyRecord = (
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
 _decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
+_raw_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _batch_decoder: msgspec.json.Decoder[list[AnyRecord]] = msgspec.json.Decoder(list[AnyRecord])
 
 
@@ -61,9 +63,14 @@ def encode(record: Record) -> bytes:
 
 
 def decode(line: bytes | str) -> AnyRecord:
-    """A line that was stored here. Raises msgspec.ValidationError, which names the field, for anything that is no
-    record. Bytes of strangers go through `read_record` or `admit`."""
-    return _decoder.decode(line)
+    """A line that was stored here, by this version or one before. Raises msgspec.ValidationError, which names the
+    field, for anything that is no record. Bytes of strangers go through `read_record` or `admit`."""
+    try:
+        return _decoder.decode(line)
+    except msgspec.ValidationError:
+        if (today := lifted(line)) is None:
+            raise
+        return _decoder.decode(today)
 
 
 def encode_batch(batch: list[AnyRecord]) -> bytes:
@@ -73,14 +80,23 @@ def encode_batch(batch: list[AnyRecord]) -> bytes:
 
 def decode_batch(data: bytes) -> list[AnyRecord]:
     """What `encode_batch` made here; raises as `decode` does."""
-    return _batch_decoder.decode(data)
+    return _decode_batch(data)
 
 
 def read_record(data: bytes) -> AnyRecord:
     """One record from bytes of a stranger. Raises intake.Refused and nothing else."""
-    return read(data, _decoder.decode)
+    return read(data, decode)
 
 
 def read_batch(data: bytes, most: int = MAX_MESSAGE) -> list[AnyRecord]:
     """Records from bytes of a stranger, all or none. Raises intake.Refused and nothing else."""
-    return read(data, _batch_decoder.decode, most)
+    return read(data, _decode_batch, most)
+
+
+def _decode_batch(data: bytes | str) -> list[AnyRecord]:
+    try:
+        return _batch_decoder.decode(data)
+    except msgspec.ValidationError:
+        if not UPCASTS:
+            raise
+        return [decode(bytes(one)) for one in _raw_decoder.decode(data)]

@@ -107,6 +107,10 @@ class Aside:
     why: str  # of the first one
     seqs: set[int] = field(default_factory=set)
 
+    def __str__(self) -> str:
+        count = f"{len(self.seqs):,}" + ("" if len(self.seqs) < MAX_ASIDE else " or more")
+        return f"unreadable by this version: {count} of stream {self.stream}, record {min(self.seqs)} first: {self.why}"
+
 
 class Store:
     """Append, and read back as it was known.
