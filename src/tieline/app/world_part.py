@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from tieline.app.runtime import Runtime
-from tieline.sim.luxos import FakeRigs
+from tieline.sim.rigs.server import FakeRigs
 from tieline.tasks import Registry
 
 Ready = Callable[[str], None]
@@ -18,7 +18,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     groups = [
         group for site in runtime.load_config().fleet.sites for group in site.rig_groups if group.hardware == "fake"
     ]
-    rigs = [FakeRigs(group.addresses, group.rig, wake=group.wake) for group in groups]
+    rigs = [FakeRigs(group.addresses, group.rig, wake=group.wake, firmware=group.firmware) for group in groups]
     try:
         standing = sum([await one.start() for one in rigs])
         wanted = sum(len(group.addresses) for group in groups)

@@ -1,72 +1,47 @@
 """The agent of one site: reads its units, carries out what binds it, reports what was observed.
 
 Survives alone: without a link it goes on with the plan it holds until `valid_until`, then takes the site's
-safe default; grid orders and the interconnect limit are kept by `decide` on the spot. What it saw goes into
-an outbox on disk and leaves it when the store has acknowledged (`push`). In `observe` and at hosted sites
-nothing is ever sent to a machine; in `advise` an operator's confirmation is needed.
+safe default; grid orders and the interconnect limit are kept by `decide` on the spot. Every device, meter and contactor
+is spoken to beside the step, which waits for none of them: what hangs, raises or says nonsense is silent, and the
+rest goes on. What it saw goes into an outbox on disk and leaves it when the store has acknowledged (`push`). In
+`observe` and at hosted sites nothing is ever sent to a machine; in `advise` an operator's confirmation is needed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import assert_never
 
 import msgspec
 
 from tieline.clock import FIVE_MINUTES, Clock
+from tieline.edge.beside import Beside, Failed, settle
+from tieline.edge.contactor import Contactor, Trips
 from tieline.edge.decide import Decision, Target, UnitView, decide
-from tieline.edge.device import Applied, Device, Reading, Refused, Unreachable
+from tieline.edge.device import Answer, Applied, Device, Reading, Refused, Unreachable, believable
+from tieline.edge.faults import Faults
 from tieline.edge.fold import Fold
 from tieline.edge.meter import Meter, MeterWatch
 from tieline.edge.orderbook import OrderBook
-from tieline.fleet.sites import NodeGroup, RigGroup, Site
+from tieline.edge.sitetime import SiteTime
+from tieline.edge.spool import Spool
+from tieline.edge.unit import NEVER, Unit
+from tieline.fleet.sites import Site
 from tieline.link import Link
-from tieline.records import AnyRecord, Cause, Fault, Outcome, Record, Setpoint, encode
-from tieline.store import StoreError
+from tieline.records import AnyRecord, Fault, Outcome, Record, Setpoint, encode
 from tieline.store.outbox import Outbox
 
-log = logging.getLogger("tieline.edge")
-
-# A device that has not answered by then counts as unreachable for this step; pyasic alone may take 10 s a rig.
+# A device that has not answered by then counts as unreachable until it does.
 READ_TIMEOUT_S = 8.0
-# How long a unit has to obey before it is named: rigs pause in seconds, a slow group wakes in minutes, and at
-# least this many readings, so that fast worlds give it a chance too.
-OBEY = timedelta(seconds=60)
-OBEY_READINGS = 3
-# A unit that draws more than asked is told again this often; one that draws less, less often.
-REPEAT_ABOVE, REPEAT_BELOW = timedelta(seconds=10), timedelta(seconds=60)
-# A group's meter error, and what its control boards draw: above asked by this much is obeyed all the same.
-SLACK_OF_ASKED, SLACK_OF_HIGHEST = 0.03, 0.005
+# A step waits this long for what it began to read or to set, all of it together, and then goes on without.
+PATIENCE_S = 0.25
+PUBLISH_TIMEOUT_S = 2.0
+# What units complain of besides their power; each is one fault of the site.
+COMPLAINTS = ("identity", "pool", "telemetry")
 
 GpuTarget = Callable[[Setpoint], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class _Unit:
-    """What the agent remembers of one unit."""
-
-    device: Device
-    group: RigGroup | NodeGroup
-    fold: Fold
-    reading: Reading | None = None
-    silent: str | None = None  # why nothing was heard the last time
-    sent: Setpoint | None = None  # what the machines were last told
-    sent_at: datetime | None = None
-    refused: str | None = None
-    pending: Target | None = None  # asked, not yet confirmed
-    pending_since: datetime | None = None
-    pending_readings: int = 0
-    stuck_w: float = 0.0
-    reported: tuple[datetime, datetime, float] | None = None
-
-    @property
-    def known_w(self) -> float:
-        return self.device.highest_w if self.reading is None else self.reading.counted_w
 
 
 class Agent:
@@ -84,53 +59,62 @@ class Agent:
         hold: timedelta = timedelta(seconds=60),
         on_gpu_target: dict[str, GpuTarget] | None = None,
         meter: Meter | None = None,
+        contactors: Sequence[Contactor] = (),
     ) -> None:
         self.clock, self.site, self.outbox, self.link = clock, site, outbox, link
         self.orders = orders if orders is not None else OrderBook(site.id)
+        self.time = SiteTime(clock)
+        self.faults = Faults(site.id)
+        self.spool = Spool(site.id, outbox, self.faults)
         groups = {group.id: group for group in site.units}
         self._units = {
-            device.unit_id: _Unit(
-                device,
-                groups[device.unit_id],
-                Fold(site.id, device.unit_id, device.kind, interval, hold),
+            device.unit_id: Unit(
+                device, groups[device.unit_id], Fold(site.id, device.unit_id, device.kind, interval, hold), 2 * hold
             )
             for device in devices
         }
         self._on_gpu_target = on_gpu_target or {}
         self._meter = None
+        self._meter_call: Beside[Reading | Unreachable] = Beside()
         if meter is not None:
-            self._meter = MeterWatch(site, meter, Fold(site.id, "", meter.kind, interval, hold))
+            self._meter = MeterWatch(site, meter, Fold(site.id, "", meter.kind, interval, hold), self.faults)
+        self._trips = Trips(site, contactors)
+        self._publish: Beside[None] = Beside()
         self._short: datetime | None = None
         self.decision: Decision | None = None
         self.awake = asyncio.Event()  # set by an order that cannot wait for the next step
 
-    async def step(self, now: datetime) -> None:
-        """Read, report what ended, decide, set, confirm, show."""
-        out: list[AnyRecord] = []
-        await asyncio.gather(*(self._read(unit, now, out) for unit in self._units.values()))
-        uncounted_w = 0.0
-        if self._meter is not None:
-            heard = all(unit.silent is None and unit.reading is not None for unit in self._units.values())
-            out.extend(await self._meter.read(now, sum(u.known_w for u in self._units.values()) if heard else None))
-            uncounted_w = self._meter.uncounted_w
+    async def step(self, wall: datetime) -> None:
+        """Read, report what ended, decide, set, confirm, show. Waits for nobody longer than `PATIENCE_S`."""
+        now = self.time.at(wall)
+        out: list[AnyRecord] = list(self._clock_fault(now))
+        await self._read_all(now, out)
+        self._hear_meter(now, out)
+        uncounted_w = self._meter.uncounted_w if self._meter is not None else 0.0
         self.decision = decide(self.site, now, self.orders.orders(now), self._views(), uncounted_w)
         self._tell_short(now, out)
-        targets = self.decision.targets
-        await asyncio.gather(*(self._carry_out(self._units[t.unit_id], t, now, out) for t in targets))
+        self._tell_complaints(now, out)
+        setting = [self._units[t.unit_id].setter for t in self.decision.targets if self._carry_out(t, now)]
+        await settle(setting, PATIENCE_S)
+        for target in self.decision.targets:
+            self._finish(target, now, out)
+        self._trip(now, out)
         self.keep(out)
-        await self.link.publish(f"live.{self.site.id}", self.live(now))
+        live = self.live(now)
+        self._publish.start(lambda: self.link.publish(f"live.{self.site.id}", live), PUBLISH_TIMEOUT_S)
+        await settle([self._publish], PATIENCE_S)
+        self._publish.take()
 
-    def take(self, record: AnyRecord, now: datetime) -> None:
-        """An order from the link, or from the grid operator's own line at the site."""
-        if self.orders.take(record, now):
+    def take(self, record: AnyRecord, wall: datetime, fresh: bool = False) -> None:
+        """An order from the link, or from the grid operator's own line at the site. `fresh`: it was sent just now."""
+        if fresh:
+            self.time.heard(record.known_at, wall)
+        if self.orders.take(record, self.time.at(wall)):
             self.awake.set()
 
     def keep(self, records: Sequence[AnyRecord]) -> None:
-        """Into the outbox. A full disk is said and does not stop the site from obeying its limits."""
-        try:
-            self.keep_all(records)
-        except StoreError as error:
-            log.error("%s: %d records lost: %s", self.site.id, len(records), error)
+        """Into the outbox, or as far as a full disk lets it; the site obeys its limits all the same."""
+        self.spool.keep(records)
 
     def keep_all(self, records: Sequence[Record]) -> None:
         """Into the outbox, all or none. Raises StoreError."""
@@ -138,156 +122,136 @@ class Agent:
 
     # --- reading ------------------------------------------------------------
 
-    async def _read(self, unit: _Unit, now: datetime, out: list[AnyRecord]) -> None:
-        try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
-                answer = await unit.device.read(now)
-        except TimeoutError:
-            answer = Unreachable(f"no answer within {READ_TIMEOUT_S:.0f} s")
-        match answer:
-            case Reading():
-                if unit.reading is None or answer.at > unit.reading.at:
-                    unit.pending_readings += 1
-                unit.reading, unit.silent = answer, None
-                out.extend(unit.fold.add(now, answer))
-            case Unreachable():
-                unit.silent = answer.why
-                out.extend(unit.fold.add(now, None))
-            case _:
-                assert_never(answer)
+    async def _read_all(self, now: datetime, out: list[AnyRecord]) -> None:
+        begun = [unit.reader for unit in self._units.values() if unit.begin_reading(now, READ_TIMEOUT_S)]
+        meter = self._meter
+        if meter is not None and self._meter_call.start(lambda: meter.meter.read(now), READ_TIMEOUT_S):
+            begun.append(self._meter_call)
+        await settle(begun, PATIENCE_S)
+        for unit in self._units.values():
+            self._hear(unit, unit.reader.take(), now, out)
+
+    def _hear(
+        self, unit: Unit, answer: Reading | Unreachable | Failed | None, now: datetime, out: list[AnyRecord]
+    ) -> None:
+        taken: Reading | None = None
+        if isinstance(answer, Reading):
+            why = believable(answer, unit.device.highest_w)
+            if why is None:
+                taken = unit.hear(now, answer)
+            else:
+                unit.silent = why
+        elif isinstance(answer, Unreachable | Failed):
+            unit.silent = answer.why
+        unit.age(now)
+        out.extend(unit.fold.add(now, taken))
+
+    def _hear_meter(self, now: datetime, out: list[AnyRecord]) -> None:
+        if self._meter is None:
+            return
+        answer = self._meter_call.take()
+        if isinstance(answer, Failed):
+            answer = Unreachable(answer.why)
+        units = self._units.values()
+        if answer is None:
+            out.extend(self._meter.wait(now))
+        else:
+            known_w = sum(unit.known_w for unit in units)
+            out.extend(self._meter.take(now, answer, known_w, all(unit.heard for unit in units)))
 
     def _views(self) -> list[UnitView]:
-        may_act = self._may_act()
-        views = []
-        for unit_id, unit in self._units.items():
-            group = unit.group
-            views.append(
-                UnitView(
-                    unit_id=unit_id,
-                    feeder=group.feeder,
-                    load="mining" if isinstance(group, RigGroup) else "inference",
-                    rank=group.rig.efficiency_j_th if isinstance(group, RigGroup) else 0.0,
-                    known_w=unit.known_w,
-                    highest_w=unit.device.highest_w,
-                    lowest_w=unit.device.lowest_w,
-                    # Where nothing may be sent the decision is what would have been done.
-                    commandable=not may_act or (unit.silent is None and unit.refused is None),
-                    stuck_w=unit.stuck_w if may_act else 0.0,
-                )
-            )
-        return views
-
-    def _may_act(self) -> bool:
-        return self.site.ownership != "hosted" and self.site.mode != "observe"
+        may_act = self.site.ownership != "hosted" and self.site.mode != "observe"
+        return [unit.view(may_act) for unit in self._units.values()]
 
     # --- setting ------------------------------------------------------------
 
-    async def _carry_out(self, unit: _Unit, target: Target, now: datetime, out: list[AnyRecord]) -> None:
-        setpoint = target.setpoint
-        if setpoint is None:
-            unit.pending = None
-            return
-        if not self.site.may_act and not self._confirmed(target, now):
-            hosted = self.site.ownership == "hosted" or self.site.mode == "observe"
-            self._report(unit, target, "observed_only" if hosted else "awaiting_operator", now, out)
-            return
-        asked_before = unit.pending.setpoint if unit.pending is not None else None
-        new = asked_before is None or _differs(setpoint, asked_before) or _origin(unit.pending) != _origin(target)
-        if new:
-            unit.pending, unit.pending_since, unit.pending_readings = target, now, 0
-        if self._must_send(unit, setpoint, now):
-            await self._send(unit, setpoint, now)
-        self._confirm(unit, target, now, out)
+    def _carry_out(self, target: Target, now: datetime) -> bool:
+        """Begin to set one unit; True where something was sent."""
+        unit, setpoint = self._units[target.unit_id], target.setpoint
+        if setpoint is None or not self._may_send(target, now):
+            return False
+        unit.ask(target, now)
+        if not unit.must_send(setpoint, now):
+            return False
+        if unit.setter.busy:
+            unit.setter.cancel()  # a newer word; what hangs is not waited for
+        unit.sent, unit.sent_at = setpoint, now
+        return unit.setter.start(lambda: self._send(unit, setpoint, now), READ_TIMEOUT_S)
 
-    def _confirmed(self, target: Target, now: datetime) -> bool:
+    def _may_send(self, target: Target, now: datetime) -> bool:
         """In `advise`: an operator accepted this plan, or it is their own override."""
+        if self.site.may_act:
+            return True
         if self.site.mode != "advise" or self.site.ownership == "hosted":
             return False
         plan = self.orders.orders(now).plan
         return target.cause == "override" or (plan is not None and self.orders.accepted(plan))
 
-    def _must_send(self, unit: _Unit, setpoint: Setpoint, now: datetime) -> bool:
-        if unit.sent is None or unit.sent_at is None or _differs(setpoint, unit.sent):
-            return True
-        since = now - unit.sent_at
-        if unit.silent is not None or unit.refused is not None:
-            return since >= REPEAT_ABOVE
-        if unit.reading is None:
-            return False
-        slack_w = self._slack_w(unit, setpoint)
-        if unit.reading.disobeying or unit.reading.counted_w > setpoint.target_w + slack_w:
-            return since >= REPEAT_ABOVE  # a late joiner, or one that did not hear
-        return unit.reading.counted_w < setpoint.target_w - slack_w and since >= REPEAT_BELOW
-
-    async def _send(self, unit: _Unit, setpoint: Setpoint, now: datetime) -> None:
-        unit.sent, unit.sent_at = setpoint, now
+    async def _send(self, unit: Unit, setpoint: Setpoint, now: datetime) -> Answer:
         callback = self._on_gpu_target.get(setpoint.unit_id)
         if callback is not None:
             await callback(setpoint)
-        try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
-                answer = await unit.device.apply(setpoint, now)
-        except TimeoutError:
-            answer = Unreachable(f"no answer within {READ_TIMEOUT_S:.0f} s")
+        return await unit.device.apply(setpoint, now)
+
+    def _finish(self, target: Target, now: datetime, out: list[AnyRecord]) -> None:
+        """Take the answer to a command, and say how the unit does what it was asked: once."""
+        unit, setpoint = self._units[target.unit_id], target.setpoint
+        answer = unit.setter.take()
         match answer:
+            case None:
+                pass
             case Applied():
                 unit.refused = None
             case Refused():
                 unit.refused = answer.why
-            case Unreachable():
+            case Unreachable() | Failed():
                 unit.silent = unit.silent or answer.why
             case _:
                 assert_never(answer)
-
-    def _confirm(self, unit: _Unit, target: Target, now: datetime, out: list[AnyRecord]) -> None:
-        """Compare the readback with what was asked; say it once, when it is obeyed or its time is over."""
-        setpoint = target.setpoint
-        if setpoint is None or unit.pending_since is None:
+        if setpoint is None:
+            # Left as it is: under a limit that already holds. What it was asked before is still judged, once.
+            if unit.pending is None or unit.pending.setpoint is None:
+                return
+            target, setpoint = unit.pending, unit.pending.setpoint
+            verdict = unit.judge(setpoint, now)
+            if verdict is not None:
+                self._report(unit, target, verdict, now, out)
+                unit.pending = None
             return
-        waited = now - unit.pending_since
-        over = waited >= OBEY and unit.pending_readings >= OBEY_READINGS
-        if unit.silent is not None:
-            if waited >= OBEY:
-                self._report(unit, target, "unreachable", now, out)
+        if not self._may_send(target, now):
+            hosted = self.site.ownership == "hosted" or self.site.mode == "observe"
+            self._report(unit, target, "observed_only" if hosted else "awaiting_operator", now, out)
             return
-        if unit.pending_readings == 0 or unit.reading is None or unit.reading.at <= unit.pending_since:
-            return  # the reading at hand is older than the order
-        excess_w = unit.reading.counted_w - setpoint.target_w - self._slack_w(unit, setpoint)
-        obeyed = excess_w <= 0 and not unit.reading.disobeying and unit.refused is None
-        if obeyed:
-            unit.stuck_w = self._overshoot_w(unit, setpoint)
-            self._report(unit, target, "applied", now, out)
-        elif over or unit.refused is not None:
-            unit.stuck_w = max(0.0, unit.reading.counted_w - max(setpoint.target_w, unit.device.lowest_w))
-            self._report(unit, target, "refused", now, out)
+        verdict = unit.judge(setpoint, now)
+        if verdict is not None:
+            self._report(unit, target, verdict, now, out)
 
-    def _overshoot_w(self, unit: _Unit, setpoint: Setpoint) -> float:
-        """What an obedient unit still draws above its order, in steps of its meter error, so that a limit made
-        of many such units holds and noise does not move targets."""
-        assert unit.reading is not None
-        step_w = SLACK_OF_HIGHEST * unit.device.highest_w / 2
-        above_w = unit.reading.counted_w - max(setpoint.target_w, unit.device.lowest_w)
-        if abs(above_w - unit.stuck_w) < step_w:
-            return unit.stuck_w
-        return max(0.0, math.ceil(above_w / step_w) * step_w)
-
-    def _slack_w(self, unit: _Unit, setpoint: Setpoint) -> float:
-        above_lowest = max(0.0, unit.device.lowest_w - setpoint.target_w)
-        return SLACK_OF_ASKED * setpoint.target_w + SLACK_OF_HIGHEST * unit.device.highest_w + above_lowest
+    def _trip(self, now: datetime, out: list[AnyRecord]) -> None:
+        """Cut a feeder where the meter stays above the limit with everything shed."""
+        if self._meter is None or not self.site.may_act or not self._trips.contactors:
+            return
+        assert self.decision is not None
+        above_w = self._meter.above_w(self.decision.limit_w)
+        line = self._trips.step(now, above_w, self.decision.short_w > 0)
+        if line is not None:
+            out.extend(self.faults.hold(now, "contactor", line))
 
     # --- telling ------------------------------------------------------------
 
-    def _report(self, unit: _Unit, target: Target, result: str, now: datetime, out: list[AnyRecord]) -> None:
+    def _report(self, unit: Unit, target: Target, result: str, now: datetime, out: list[AnyRecord]) -> None:
         """One Outcome per order and unit."""
         setpoint = target.setpoint
         assert setpoint is not None
         once = (target.at, target.known_at, setpoint.target_w)
         if target.cause == "fault":  # the safe default and the site's own limits are decided anew each step
-            once = (_NEVER, _NEVER, round(setpoint.target_w, -3))
+            once = (NEVER, NEVER, round(setpoint.target_w, -3))
         if unit.reported == once:
             return
         unit.reported = once
         reading = unit.reading if unit.silent is None else None
+        detail = unit.detail(setpoint, result)
+        if target.cause == "order" and self._meter is not None and self._meter.reading is not None:
+            detail += f"; the site's meter reads {self._meter.reading.counted_w / 1e6:.3f} MW"
         out.append(
             Outcome(
                 at=target.at,
@@ -297,29 +261,31 @@ class Agent:
                 site_id=self.site.id,
                 unit_id=setpoint.unit_id,
                 plan_known_at=target.known_at,
-                result=result,  # type: ignore[arg-type]
+                result=result,  # type: ignore[arg-type]  # one of the record's own words
                 asked_w=setpoint.target_w,
                 observed_w=None if reading is None else reading.counted_w,
                 last_known_w=unit.known_w,
                 cause=target.cause,
-                detail=self._detail(unit, setpoint, result),
+                detail=detail,
             )
         )
 
-    def _detail(self, unit: _Unit, setpoint: Setpoint, result: str) -> str:
-        if result == "unreachable":
-            heard = "never heard" if unit.reading is None else f"last heard {unit.reading.at.isoformat()}"
-            return f"{unit.silent}; {heard}; counted at {unit.known_w / 1e6:.3f} MW"
-        if result == "refused" and unit.refused is not None:
-            return unit.refused
-        if result == "refused" and unit.reading is not None:
-            named = ", ".join(unit.reading.disobeying[:10])
-            more = len(unit.reading.disobeying) - 10
-            named += f" and {more} more" if more > 0 else ""
-            return f"did not obey: {named or 'the group draws more than asked'}"
-        if unit.reading is not None and unit.reading.counted_w < setpoint.target_w - self._slack_w(unit, setpoint):
-            return f"draws {unit.reading.counted_w / 1e6:.3f} MW of {setpoint.target_w / 1e6:.3f} MW asked"
-        return setpoint.reason.rule
+    def _clock_fault(self, now: datetime) -> list[Fault]:
+        off = self.time.off
+        line = None
+        if off is not None:
+            way = "ahead of" if off > timedelta(0) else "behind"
+            span = timedelta(seconds=round(abs(off).total_seconds()))
+            line = f"the wall clock is {span} {way} the site's own time; it moves no load"
+        return self.faults.hold(now, "clock", line, once=True)
+
+    def _tell_complaints(self, now: datetime, out: list[AnyRecord]) -> None:
+        lines: dict[str, list[str]] = {}
+        for unit_id, unit in self._units.items():
+            if unit.reading is not None and unit.silent is None:
+                for what, line in unit.reading.complaints:
+                    lines.setdefault(what, []).append(f"{unit_id}: {line}")
+        out.extend(self.faults.hold_all(now, COMPLAINTS, lines, "measured"))
 
     def _tell_short(self, now: datetime, out: list[AnyRecord]) -> None:
         """Say once that a limit cannot be kept by anything that can be commanded here, and when it is over."""
@@ -346,20 +312,7 @@ class Agent:
 
     def live(self, now: datetime) -> bytes:
         """What a page shows of this site right now."""
-        units = {}
-        for unit_id, unit in self._units.items():
-            reading = unit.reading
-            units[unit_id] = {
-                "power_w": None if reading is None else reading.counted_w,
-                "hashrate_hs": None if reading is None else reading.hashrate_hs,
-                "tokens_per_s": None if reading is None else reading.tokens_per_s,
-                "age_s": None if reading is None else (now - reading.at).total_seconds(),
-                "heard": unit.silent is None and reading is not None,
-                "devices": None if reading is None else reading.devices,
-                "devices_heard": None if reading is None else reading.devices_heard,
-                "asked_w": None if unit.sent is None else unit.sent.target_w,
-                "kind": unit.device.kind,
-            }
+        units = {unit_id: unit.live(now) for unit_id, unit in self._units.items()}
         said: dict[str, object] = {"site_id": self.site.id, "at": now, "mode": self.site.mode, "units": units}
         if self._meter is not None and self._meter.reading is not None:
             said["meter_w"], said["meter_at"] = self._meter.reading.counted_w, self._meter.reading.at
@@ -367,22 +320,12 @@ class Agent:
 
     async def close(self) -> None:
         for unit in self._units.values():
+            await unit.reader.close()
+            await unit.setter.close()
             await unit.device.close()
+        await self._meter_call.close()
+        await self._publish.close()
         if self._meter is not None:
             await self._meter.meter.close()
+        await self._trips.end()
         self.outbox.close()
-
-
-_NEVER = datetime.min.replace(tzinfo=UTC)
-
-
-def _origin(target: Target | None) -> tuple[datetime, datetime, Cause] | None:
-    if target is None:
-        return None
-    if target.cause in ("fault", "none"):
-        return (_NEVER, _NEVER, target.cause)
-    return (target.at, target.known_at, target.cause)
-
-
-def _differs(a: Setpoint, b: Setpoint) -> bool:
-    return a.target_w != b.target_w or a.shares != b.shares or a.replicas != b.replicas

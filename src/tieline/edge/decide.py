@@ -83,6 +83,8 @@ def decide(site: Site, now: datetime, orders: Orders, units: Sequence[UnitView],
         _cap(asked, on_feeder, feeder.limit_w, reason, now, now, "fault")
     limit_w, reason, at, known_at, cause = _limit(site, now, orders)
     short_w = _cap(asked, units, limit_w - uncounted_w, reason, at, known_at, cause)
+    drawn_w = sum(expected_w(unit, asked[unit.unit_id]) for unit in units)
+    _hold_back(asked, units, limit_w - uncounted_w - drawn_w, reason, at, known_at)
     if reason.rule == "restore":  # a pace of our own: only what stands over a true limit is short
         short_w = max(0.0, short_w - (_limit(site, now, replace(orders, ended=()))[0] - limit_w))
     return Decision(tuple(asked[unit.unit_id] for unit in units), limit_w, reason.rule, short_w)
@@ -173,7 +175,8 @@ def _cap(
             return 0.0
         target = asked[unit.unit_id]
         now_w = expected_w(unit, target)
-        lower_w = max(unit.lowest_w + unit.stuck_w, now_w - over_w)
+        stuck_w = unit.stuck_w if unit.commandable else 0.0
+        lower_w = max(unit.lowest_w + stuck_w, now_w - over_w)
         if lower_w >= now_w:
             continue
         # What cannot be commanded is asked all the same, so that it hears it if it comes back and is named if
@@ -183,11 +186,29 @@ def _cap(
         # What is stuck is drawn whatever is asked, so the rest of the unit is asked to make room for it.
         setpoint = Setpoint(
             unit_id=unit.unit_id,
-            target_w=max(0.0, lower_w - unit.stuck_w),
+            target_w=max(0.0, lower_w - stuck_w),
             reason=_with_worth(reason, target.setpoint),
         )
         asked[unit.unit_id] = replace(target, setpoint=setpoint, at=at, known_at=known_at, cause=cause)
     return max(0.0, over_w)
+
+
+def _hold_back(
+    asked: dict[str, Target], units: Sequence[UnitView], room_w: float, reason: Reason, at: datetime, known_at: datetime
+) -> None:
+    """What cannot be commanded counts at its last known power, so it is not asked for more than there is room for: it
+    may hear."""
+    for unit in units:
+        target = asked[unit.unit_id]
+        if unit.commandable or target.setpoint is None or target.setpoint.target_w <= unit.known_w:
+            continue
+        more_w = min(target.setpoint.target_w - unit.known_w, max(0.0, room_w))
+        room_w -= more_w
+        if unit.known_w + more_w < target.setpoint.target_w:
+            held = Setpoint(
+                unit_id=unit.unit_id, target_w=unit.known_w + more_w, reason=_with_worth(reason, target.setpoint)
+            )
+            asked[unit.unit_id] = replace(target, setpoint=held, at=at, known_at=known_at, cause="fault")
 
 
 def _with_worth(reason: Reason, was: Setpoint | None) -> Reason:

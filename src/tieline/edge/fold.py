@@ -84,7 +84,7 @@ class Fold:
     def _take(self, reading: Reading) -> None:
         tally = self._tally
         tally.readings += 1
-        tally.silent = tally.silent or reading.silent_w > 0
+        tally.silent = tally.silent or reading.silent_w > 0 or reading.estimated_w > 0
         if tally.power_max_w is None or reading.counted_w > tally.power_max_w:
             tally.power_max_w = reading.counted_w
         self._last = reading

@@ -6,7 +6,6 @@ what has ended is dropped, and of what has not only the newest are kept.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -56,6 +55,9 @@ class OrderBook:
                 if not _newer(record, self._overrides.get(record.override_id)):
                     return False
                 self._overrides[record.override_id] = record
+            case Action() if record.what == "abort" and record.target == self.site_id:
+                if self._instructions.pop(record.detail, None) is None:
+                    return False
             case Action() if record.what == "accept" and record.target == self.site_id:
                 self._accepted = [*self._accepted, record][-MAX_PLANS:]
             case _:
@@ -102,14 +104,17 @@ class OrderBook:
         self._accepted = [r for r in held if isinstance(r, Action)]
 
     def _save(self) -> None:
-        """Replace the file in one step. Not synced: the orders come again over the link; the outbox is synced."""
+        """Replace the file in one synced step: an order that was taken holds after a power cut, with or without a
+        link."""
         if self._path is None:
             return
         batch: list[AnyRecord] = [
             *self._plans, *self._instructions.values(), *self._overrides.values(), *self._accepted,
         ]  # fmt: skip
-        with contextlib.suppress(OSError):
-            write_private(self._path, encode_batch(batch), sync=False)
+        try:
+            write_private(self._path, encode_batch(batch))
+        except OSError as error:
+            log.error("orders of %s are in memory only: %s", self.site_id, error)
 
 
 def _newer(record: Instruction | Override, held: Instruction | Override | None) -> bool:

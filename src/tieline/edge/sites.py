@@ -18,12 +18,13 @@ from pathlib import Path
 from tieline.clock import Clock, Interval, WallClock
 from tieline.config import SELF_TEST, Config
 from tieline.edge.agent import Agent, GpuTarget
-from tieline.edge.asic import AsicGroup
 from tieline.edge.device import Device
 from tieline.edge.meter import Meter
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.push import push_always
 from tieline.edge.replicas import EngineSpec, Replicas
+from tieline.edge.rigs.group import AsicGroup
+from tieline.edge.rigs.register import Register
 from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL
 from tieline.edge.surroundings import Surroundings
 from tieline.fleet.sites import NodeGroup, RigGroup, Site
@@ -31,6 +32,7 @@ from tieline.intake import Refused
 from tieline.link import Link, LinkDownError, NatsLink, ask, heed_records
 from tieline.records import AnyRecord
 from tieline.records.losses import tell_losses
+from tieline.store import StoreError
 from tieline.store.outbox import Outbox
 from tieline.tasks import Registry, beat
 
@@ -109,9 +111,10 @@ def make_agent(
 ) -> tuple[Agent, list[Replicas]]:
     """One site's agent with its devices, outbox and orders, and the groups that have real replicas."""
     folder = data_dir / "sites" / site.id
-    outbox = Outbox(folder / "outbox.db")
+    outbox = open_outbox(folder / "outbox.db")
+    register = Register(folder)
     orders = OrderBook(site.id, folder / "orders.json")
-    devices = [device for unit in site.units if (device := _device(site, unit, surroundings, device_factory))]
+    devices = [device for unit in site.units if (device := _device(site, unit, surroundings, device_factory, register))]
     callbacks: dict[str, GpuTarget] = {}
     agent = Agent(
         clock,
@@ -135,11 +138,31 @@ def make_agent(
 
 
 def _device(
-    site: Site, unit: RigGroup | NodeGroup, surroundings: Surroundings, factory: DeviceFactory | None
+    site: Site,
+    unit: RigGroup | NodeGroup,
+    surroundings: Surroundings,
+    factory: DeviceFactory | None,
+    register: Register,
 ) -> Device | None:
     if isinstance(unit, RigGroup) and unit.hardware != "modelled":
-        return AsicGroup(site, unit, lambda now: surroundings.temp_c(site, now))
+        return AsicGroup(site, unit, lambda now: surroundings.temp_c(site, now), register)
     return None if factory is None else factory(site, unit, surroundings)
+
+
+def open_outbox(path: Path) -> Outbox:
+    """The site's outbox; one that cannot be read any more is set aside by name, for a person, and a new one begun.
+    Raises StoreError where the disk takes neither."""
+    try:
+        return Outbox(path)
+    except StoreError as error:
+        if not path.exists() or not path.is_file():
+            raise
+        aside = path.with_name(f"{path.name}.unreadable-{path.stat().st_mtime_ns}")
+        for end in ("", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                os.replace(f"{path}{end}", f"{aside}{end}")
+        log.error("%s; it is set aside as %s and a new one begun", error, aside)
+        return Outbox(path)
 
 
 def step_length(clock: Clock) -> timedelta:
@@ -206,7 +229,7 @@ async def _steps(agent: Agent, clock: Clock, every: timedelta) -> None:
 
 
 async def _follow_orders(agent: Agent, clock: Clock, subject: str) -> None:
-    await heed_records(agent.link, subject, lambda record: agent.take(record, clock.now()), clock.now)
+    await heed_records(agent.link, subject, lambda record: agent.take(record, clock.now(), fresh=True), clock.now)
 
 
 async def _ask(agent: Agent, clock: Clock) -> None:

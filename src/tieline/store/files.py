@@ -42,6 +42,12 @@ def write_private(path: Path, data: bytes, *, sync: bool = True) -> None:
         if sync:
             os.fsync(file.fileno())
     temporary.replace(path)
+    if sync:  # the name too: until the folder is synced a power cut may bring back the old file
+        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _close_to_others(path: Path, mode: int) -> None:

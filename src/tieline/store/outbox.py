@@ -7,7 +7,7 @@ a store that has lost its end or was restored from a backup can ask for it again
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,33 +36,56 @@ KIND: Final = Kind(
     last="(SELECT max(id) FROM item)",
 )
 
+_OF_KIND = "sent = 0 AND key >= ? || '|' AND key < ? || '}'"
+_COUNT_KIND = f"SELECT count(*) FROM item WHERE {_OF_KIND}"
+_THIN_HALF = f"DELETE FROM item WHERE id IN (SELECT id FROM item WHERE {_OF_KIND} AND id % 2 = 0 ORDER BY id LIMIT ?)"
+_THIN_ALL = f"DELETE FROM item WHERE id IN (SELECT id FROM item WHERE {_OF_KIND} ORDER BY id LIMIT ?)"
+
 
 class Outbox:
     """A bounded first-in-first-out queue on disk. One process owns one outbox."""
 
     def __init__(self, path: Path, max_items: int = MAX_ITEMS, *, keep: int = KEEP, disk: Disk = REAL) -> None:
         """Raises StoreError: cannot be opened, of a later version, or damaged."""
-        self.path, self.max_items, self.keep = path, max_items, keep
+        self.path, self.max_items, self.keep, self.thinned = path, max_items, keep, 0
         self._db = open_database(path, KIND, disk=disk)
         ((self._waiting,),) = self._db.rows("SELECT count(*) FROM item WHERE sent = 0")
         ((self._peer,),) = self._db.rows("SELECT coalesce(max(epoch), '') FROM peer")
 
-    def put(self, items: Iterable[tuple[str, bytes]]) -> int:
+    def put(self, items: Iterable[tuple[str, bytes]], thin: Sequence[str] = ()) -> int:
         """Store (key, body) pairs in one durable transaction; a key already here is kept as it is.
 
-        Raises StoreError when the disk refuses or the bound is reached; then nothing was taken.
+        `thin` names the kinds (what stands before the first `|` of a key) whose oldest items make room when the bound
+        is reached: every second one first, so that an hour keeps some of its figures. `thinned` counts them. Raises
+        StoreError when the disk refuses or the bound is reached all the same; then nothing was taken.
         """
         rows = list(items)
         if not rows:
             return 0
-        if self._waiting + len(rows) > self.max_items:
+        over = self._waiting + len(rows) - self.max_items
+        if over > 0 and self._thinnable(thin) < over:
             raise StoreError(f"outbox {self.path} holds its bound of {self.max_items} items; restore the link")
         with self._db.write() as transaction:
+            gone = self._thin(over, thin) if over > 0 else 0
             kept = self._db.many("INSERT OR IGNORE INTO item (key, body) VALUES (?, ?) RETURNING id, body", rows)
             if kept:
                 transaction.keep((body for _, body in kept), kept[-1][0])
-        self._waiting += len(kept)
+        self._waiting += len(kept) - gone
+        self.thinned += gone
         return len(kept)
+
+    def _thinnable(self, kinds: Sequence[str]) -> int:
+        return sum(int(self._db.rows(_COUNT_KIND, (kind, kind))[0][0]) for kind in kinds)
+
+    def _thin(self, over: int, kinds: Sequence[str]) -> int:
+        """Delete at least `over` items, and a hundredth of the bound at once, so that it is not done with each put;
+        returns how many."""
+        wanted = most = max(over, min(self._thinnable(kinds), self.max_items // 100))
+        for statement in (_THIN_HALF, _THIN_ALL):
+            for kind in kinds:
+                if wanted > 0:
+                    wanted -= self._db.run(statement, (kind, kind, wanted))
+        return most - wanted
 
     def take(self, limit: int = 256) -> list[tuple[int, str, bytes]]:
         """The oldest (id, key, body) that wait, until `done`."""

@@ -1,0 +1,97 @@
+"""Which rigs of a group run, run low or sleep, so that the group stays within its target: a pure function.
+
+Watts here are at the rigs, before auxiliary load. What cannot be commanded (silent rigs, strangers) counts at its
+last known power and others make room for it. Rigs that run are kept running, and a rig that was started too often or
+too lately is not started while another can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tieline.edge.rigs.driver import RigOrder
+from tieline.fleet.models import RigModel
+from tieline.fleet.physics import RIG_MODES
+
+# A rig's own reading wanders by about 1 %.
+WANDERS = 1.01
+# With shares given, dispatch may have reckoned with another temperature's auxiliary load.
+WANDERS_WITH_SHARES = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class RigView:
+    """One rig as its group knows it. `drawn_w`: last known, rated where it was never heard. `running_w`: what it
+    draws when it runs. `rank`: J/TH as measured, the higher the sooner asleep."""
+
+    address: str
+    commandable: bool
+    asleep: bool
+    drawn_w: float
+    running_w: float
+    takes_low: bool = False
+    may_start: bool = True
+    rank: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An order for every rig; `waiting` are those that would run if they had not been started so lately."""
+
+    orders: dict[str, RigOrder]
+    waiting: tuple[str, ...] = ()
+
+
+def choose(
+    rigs: Sequence[RigView], model: RigModel, budget_w: float, shares: Mapping[str, float], may_exceed_starts: bool
+) -> Choice:
+    """As many rigs in each mode as the shares say and the budget has room for."""
+    slack = WANDERS_WITH_SHARES if shares else WANDERS
+    room_w = budget_w * slack + 1.0
+    sleep_w, low = RIG_MODES["sleep"].fixed_w, RIG_MODES["low"]
+    drawn_w = sum(sleep_w if rig.commandable else rig.drawn_w for rig in rigs)
+    normal, lowered = _counts(len(rigs), shares)
+    orders = {rig.address: RigOrder("sleep") for rig in rigs}
+    waiting = []
+    for rig in sorted(rigs, key=_preference):
+        if normal + lowered <= 0:
+            break
+        if rig.asleep and not rig.may_start and not may_exceed_starts and rig.commandable:
+            waiting.append(rig.address)
+            continue
+        goes_low = rig.takes_low and lowered > 0
+        runs_w = low.power_share * model.power_w if goes_low else rig.running_w
+        # A firmware without a lower mode: as much of the lowered share runs in full as draws the same.
+        if not goes_low and normal <= 0 and lowered < 1.0:
+            break
+        extra_w = runs_w - sleep_w if rig.commandable else 0.0
+        if drawn_w + extra_w > room_w:
+            continue
+        drawn_w += extra_w
+        if goes_low:
+            orders[rig.address] = RigOrder("low", low.power_share * model.power_w)
+            lowered -= 1
+        else:
+            orders[rig.address] = RigOrder("normal")
+            if normal > 0:
+                normal -= 1
+            else:
+                lowered -= 1.0 / low.power_share
+    wanted = sum(order.mode != "sleep" for order in orders.values())
+    return Choice(orders, tuple(waiting) if wanted < len(rigs) else ())
+
+
+def _counts(rigs: int, shares: Mapping[str, float]) -> tuple[float, float]:
+    """How many run in normal and in low; without shares all may run in normal."""
+    if not shares:
+        return float(rigs), 0.0
+    paused = shares.get("sleep", 0.0) + shares.get("off", 0.0)
+    running = float(int(rigs * (1.0 - paused) + 1e-6))
+    lowered = min(running, float(round(rigs * shares.get("low", 0.0))))
+    return running - lowered, lowered
+
+
+def _preference(rig: RigView) -> tuple[bool, bool, float, str]:
+    """The commandable before the others, those that run before those that sleep, the efficient first."""
+    return (not rig.commandable, rig.asleep, rig.rank, rig.address)

@@ -1,0 +1,112 @@
+"""LuxOS: read with one joined command on port 4028, paused by its curtail command, set by profile.
+
+A command wants a session. A rig has one at a time and forgets it when it restarts, so a refused one is asked for
+anew, once. Source: LuxOS' API documentation; no hardware was at hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tieline.edge.rigs.cgminer import PORT, command, first_pool, row, scaled, several
+from tieline.edge.rigs.driver import Capabilities, Raw, RigOrder
+from tieline.edge.rigs.wire import RefusalError
+
+POLL = "summary+power+config+pools+temps"
+
+
+class LuxosRig:
+    firmware = "luxos"
+    capabilities = Capabilities(presets=True, reboot=True, light=True, pools=True, down_s=5.0, up_s=60.0)
+
+    def __init__(self, address: str, port: int = PORT) -> None:
+        self._address, self._port = address, port
+        self._session = ""
+        self._profiles: list[tuple[float, str]] = []  # watts, name
+        self._profile: str | None = None  # in use, as last told or read
+        self._normal: str | None = None  # the one found, to which `normal` returns
+
+    async def poll(self) -> Raw:
+        answers = await several(self._address, self._port, POLL)
+        summary, config = row(answers["summary"], "SUMMARY"), row(answers["config"], "CONFIG")
+        mode, profile = config.get("CurtailMode"), config.get("Profile")
+        if isinstance(profile, str):
+            self._profile = profile
+            self._normal = self._normal or profile
+        pool, worker = first_pool(answers["pools"])
+        return Raw(
+            watts=row(answers["power"], "POWER").get("Watts"),
+            hashrate_hs=scaled(summary.get("GHS 5s"), 1e9),
+            chip_c=_hottest(answers["temps"]),
+            asleep=mode.lower() == "sleep" if isinstance(mode, str) else None,
+            mac=config.get("MACAddr"),
+            serial=config.get("SerialNumber"),
+            model=config.get("Model"),
+            pool=pool,
+            worker=worker,
+        )
+
+    async def tell(self, order: RigOrder) -> None:
+        if order.mode == "sleep":
+            await self._with_session("curtail", "sleep")
+            return
+        name = self._normal
+        if order.mode == "low" and order.watts is not None:
+            name = await self._profile_for(order.watts)
+        if name is not None and name != self._profile:
+            await self._with_session("profileset", name)
+            self._profile = name
+        await self._with_session("curtail", "wakeup")
+
+    async def reboot(self) -> None:
+        await self._with_session("rebootdevice", "")
+
+    async def _profile_for(self, watts: float) -> str:
+        """The strongest profile within `watts`. Raises RefusalError where none is."""
+        if not self._profiles:
+            answer = await command(self._address, self._port, "profiles")
+            rows = answer.get("PROFILES")
+            for entry in rows if isinstance(rows, list) else []:
+                drawn, name = entry.get("Watts"), entry.get("Profile Name")
+                if isinstance(drawn, int | float) and isinstance(name, str):
+                    self._profiles.append((float(drawn), name))
+        fit = [pair for pair in self._profiles if pair[0] <= watts]
+        if not fit:
+            raise RefusalError(f"no profile within {watts:.0f} W")
+        return max(fit)[1]
+
+    async def _with_session(self, name: str, parameter: str) -> None:
+        for again in (True, False):
+            if not self._session:
+                self._session = await self._logon()
+            try:
+                joined = f"{self._session},{parameter}" if parameter else self._session
+                await command(self._address, self._port, name, joined)
+                return
+            except RefusalError:
+                self._session = ""
+                if not again:
+                    raise
+
+    async def _logon(self) -> str:
+        try:
+            answer = await command(self._address, self._port, "logon")
+        except RefusalError:  # somebody is logged on, perhaps we ourselves before a restart
+            answer = await command(self._address, self._port, "session")
+        session = row(answer, "SESSION").get("SessionID")
+        if not isinstance(session, str) or not session:
+            raise RefusalError("logon gave no session")
+        return session
+
+
+def _hottest(answer: dict[str, Any]) -> object:
+    """The highest chip temperature among the boards; what is no number is left to the others."""
+    rows = answer.get("TEMPS")
+    chips = [
+        value
+        for board in (rows if isinstance(rows, list) else [])
+        if isinstance(board, dict)
+        for name, value in board.items()
+        if name not in ("ID", "TEMP") and isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    return max(chips) if chips else None

@@ -1,0 +1,168 @@
+"""A fake rig that speaks LuxOS' JSON protocol on port 4028. It answers `simulated` where a real rig gives its
+description. A command wants the session of the last `logon`; a restart forgets it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from tieline.sim.rigs.machine import Machine
+
+# A request is a line of JSON; real ones are under 200 bytes.
+MAX_REQUEST, REQUEST_TIMEOUT_S = 4096, 5.0
+DESCRIPTION = "LUXminer simulated"
+# Profiles by share of rated power.
+PROFILES = {"default": 1.0, "-1step": 0.86, "-2step": 0.72, "-3step": 0.58}
+
+
+async def serve(rig: Machine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One request and one answer."""
+    async with asyncio.timeout(REQUEST_TIMEOUT_S):
+        try:
+            request = json.loads(await reader.read(MAX_REQUEST))
+            answer = respond(rig, str(request["command"]), str(request.get("parameter", "")))
+        except (ValueError, TypeError, KeyError):
+            answer = _error("Invalid JSON")
+        writer.write(json.dumps(answer).encode() + b"\x00")
+        await writer.drain()
+
+
+def respond(rig: Machine, command: str, parameter: str) -> dict[str, Any]:
+    """One request, one answer; `a+b` asks for several at once."""
+    words = command.split("+")
+    if len(words) > 1:
+        return {word: [_one(rig, word, "")] for word in words} | {"id": 1}
+    return _one(rig, command, parameter)
+
+
+def _one(rig: Machine, command: str, parameter: str) -> dict[str, Any]:
+    model = f"{rig.model.vendor} {rig.model.name}".removeprefix("Bitmain ")
+    rate = rig.told("rate_ghs", rig.rate_ghs)
+    match command:
+        case "version":
+            body = {
+                "API": "3.7",
+                "CompileTime": "simulated",
+                "LUXminer": "2025.1.1",
+                "Miner": "2025.1.1",
+                "Type": model,
+            }
+            return _ok("VERSION", body)
+        case "summary":
+            return _ok("SUMMARY", {"GHS 5s": rate, "GHS av": rate, "Accepted": 1, "Rejected": 0, "Elapsed": 100})
+        case "stats":
+            return _status() | {"STATS": [{"Type": model}, _boards(rig, rate)], "id": 1}
+        case "power":
+            if "no_watts" in rig.faults:
+                return _error("Invalid command")
+            return _ok("POWER", {"Watts": rig.told("watts", round(rig.said_w)), "PSU": True})
+        case "config":
+            return _ok("CONFIG", _config(rig, model))
+        case "temps":
+            chip = 30 if rig.asleep else 62
+            return _status() | {"TEMPS": [{"ID": n, "TEMP": 0, "BottomLeft": chip} for n in range(3)], "id": 1}
+        case "profiles":
+            return _status("Profiles") | {"PROFILES": [_profile(rig, name) for name in PROFILES], "id": 1}
+        case "fans":
+            fan = {"RPM": 0 if rig.asleep else 5000, "Speed": 0 if rig.asleep else 80}
+            return _status() | {"FANS": [{"FAN": n, "ID": n, **fan} for n in range(4)], "id": 1}
+        case "pools":
+            counts = {"Accepted": 1, "Rejected": 0, "Get Failures": 0, "Remote Failures": 0, "Stratum Active": True}
+            pool = {"POOL": 0, "URL": rig.pool, "User": rig.worker, "Status": "Alive", "Quota": 1, "GROUP": 0}
+            return _ok("POOLS", pool | counts)
+        case "tempctrl":
+            return _ok("TEMPCTRL", {"Dangerous": 90, "Hot": 80, "Mode": "Automatic", "Target": 60})
+        case "groups":
+            return _ok("GROUPS", {"GROUP": 0, "Name": "default", "Quota": 1})
+        case "atm":
+            return _ok("ATM", {"Enabled": False})
+        case "session":
+            return _ok("SESSION", {"SessionID": rig.session})
+        case "logon":
+            rig.session = f"s{rig.address.replace('.', '')}{rig.calls}"
+            return _ok("SESSION", {"SessionID": rig.session})
+        case "curtail":
+            return _curtail(rig, parameter)
+        case "profileset":
+            return _set_profile(rig, parameter)
+        case "rebootdevice":
+            if not _logged_on(rig, parameter):
+                return _error("bad session")
+            rig.reboot()
+            return _status("Reboot") | {"id": 1}
+        case _:
+            return _error("Invalid command")
+
+
+def _boards(rig: Machine, rate: object) -> dict[str, Any]:
+    chip = 30 if rig.says_sleep else 62
+    board: dict[str, Any] = {"Elapsed": 100, "GHS 5s": rate, "total_rateideal": rig.model.hashrate_ths * 1e3}
+    for n in (1, 2, 3):
+        board[f"chain_rate{n}"] = str(rate / 3) if isinstance(rate, int | float) else rate
+        board[f"chain_acn{n}"] = 108
+        board[f"temp_chip{n}"] = "-".join([str(chip)] * 4)
+        board[f"temp_pcb{n}"] = "-".join([str(chip - 10)] * 4)
+    return board
+
+
+def _config(rig: Machine, model: str) -> dict[str, Any]:
+    return {
+        "MACAddr": rig.mac,
+        "SerialNumber": f"SIM{rig.mac.replace(':', '').upper()}",
+        "Profile": rig.profile,
+        "CurtailMode": "Sleep" if rig.says_sleep else "None",
+        "IsAtmEnabled": False,
+        "RedLed": "off",
+        "SystemStatus": "simulated",
+        "Model": model,
+    }
+
+
+def _profile(rig: Machine, name: str) -> dict[str, Any]:
+    share = PROFILES[name]
+    return {
+        "Profile Name": name,
+        "Frequency": round(500 * share),
+        "Hashrate": round(rig.model.hashrate_ths * share**0.75, 1),
+        "IsTuned": True,
+        "Step": str(round((share - 1) / 0.14)),
+        "Voltage": 13.0,
+        "Watts": round(rig.model.power_w * share),
+    }
+
+
+def _curtail(rig: Machine, parameter: str) -> dict[str, Any]:
+    mode = parameter.partition(",")[2]
+    if not _logged_on(rig, parameter):
+        return _error("bad session")
+    if mode not in ("sleep", "wakeup"):
+        return _error("invalid curtail mode")
+    took = rig.pause() if mode == "sleep" else rig.resume()
+    return _status("Curtail") | {"id": 1} if took else _error("curtail failed")
+
+
+def _set_profile(rig: Machine, parameter: str) -> dict[str, Any]:
+    name = parameter.partition(",")[2]
+    if not _logged_on(rig, parameter):
+        return _error("bad session")
+    if name not in PROFILES or not rig.limit(PROFILES[name] * rig.model.power_w):
+        return _error("invalid profile")
+    rig.profile = name
+    return _status("Profile") | {"PROFILE": [{"Profile": name}], "id": 1}
+
+
+def _logged_on(rig: Machine, parameter: str) -> bool:
+    return bool(rig.session) and parameter.partition(",")[0] == rig.session
+
+
+def _ok(name: str, body: dict[str, Any]) -> dict[str, Any]:
+    return _status(name.title()) | {name: [body], "id": 1}
+
+
+def _status(message: str = "OK") -> dict[str, Any]:
+    return {"STATUS": [{"STATUS": "S", "When": 1, "Code": 1, "Msg": message, "Description": DESCRIPTION}]}
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {"STATUS": [{"STATUS": "E", "When": 1, "Code": 14, "Msg": message, "Description": DESCRIPTION}], "id": 1}
