@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ import uvicorn
 
 from tieline import records
 from tieline.app.runtime import Runtime
-from tieline.app.up import State, disk_trouble
+from tieline.app.up import State, disk_trouble, set_aside
 from tieline.config import Config
 from tieline.console.app import make_app
 from tieline.disclosures.keep import LiveBook
@@ -23,6 +24,8 @@ from tieline.store import Store
 from tieline.tasks import Registry
 
 Ready = Callable[[str], None]
+
+COUNT_EVERY_S = 5.0
 
 
 class _Server(uvicorn.Server):
@@ -41,6 +44,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     while not runtime.store_path.exists():
         await asyncio.sleep(0.05)
     store = Store(runtime.store_path, records.encode, records.decode, read_only=True)
+    aside = Counted(runtime.data)
     app = make_app(
         store,
         config.fleet,
@@ -48,7 +52,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         link=link,
         gateway_url=runtime.openai_base_url,
         demo_key=runtime.demo_key,
-        info=lambda: told(runtime),
+        info=lambda: told(runtime, aside),
         tokens=tokens(config),
         disclosures=LiveBook(runtime.data / "disclosures.jsonl"),
         tenants=config.tenants,
@@ -82,7 +86,20 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         store.close()
 
 
-def told(runtime: Runtime) -> dict[str, Any]:
+class Counted:
+    """How many items are set aside, looked at every few seconds at most: pages ask for it twice a second."""
+
+    def __init__(self, data: Path) -> None:
+        self.data, self._count, self._looked = data, 0, float("-inf")
+
+    def __call__(self) -> int:
+        now = asyncio.get_running_loop().time()
+        if now - self._looked >= COUNT_EVERY_S:
+            self._count, self._looked = set_aside(self.data), now
+        return self._count
+
+
+def told(runtime: Runtime, aside: Callable[[], int]) -> dict[str, Any]:
     """What the page says of the platform itself: its parts as the supervisor last wrote them down."""
     parts: list[dict[str, Any]] = []
     with contextlib.suppress(OSError, msgspec.DecodeError):
@@ -95,7 +112,7 @@ def told(runtime: Runtime) -> dict[str, Any]:
         trouble = disk_trouble(runtime.data)
         if trouble is not None:
             parts.append({"name": "disk", "ok": False, "detail": trouble})
-    return {"parts": parts, "version": runtime.version, "speed": runtime.speed}
+    return {"parts": parts, "version": runtime.version, "speed": runtime.speed, "set_aside": aside()}
 
 
 def tokens(config: Config) -> dict[str, str] | None:

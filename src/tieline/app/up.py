@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import importlib.util
+import logging
 import math
 import os
 import secrets
@@ -34,6 +35,9 @@ from tieline.feeds.gguf import FetchError, fetch_gguf
 from tieline.fleet import Fleet
 from tieline.store import Store, StoreError
 from tieline.store.files import private_folder, write_private
+from tieline.store.quarantine import count_of
+
+log = logging.getLogger("tieline.up")
 
 PART_NAMES = ("link", "core", "world", "sites", "gateway", "console")
 # What a first day of records, logs and outboxes needs with room to spare.
@@ -65,6 +69,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     speed: float | None = None
     world_time: datetime | None = None
     disk: str | None = None  # what is wrong with the disk, where something is
+    set_aside: int = 0  # items that came in and could not be taken: `tieline quarantine list`
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,7 +174,16 @@ def read_state(data: Path) -> State:
     with contextlib.suppress(OSError, msgspec.DecodeError):
         runtime = Runtime.load(path.with_name("runtime.json"))
         state = msgspec.structs.replace(state, world_time=runtime.clock.now())
-    return msgspec.structs.replace(state, disk=disk_trouble(data))
+    return msgspec.structs.replace(state, disk=disk_trouble(data), set_aside=set_aside(data))
+
+
+def set_aside(data: Path) -> int:
+    """How many items that came in could not be taken and wait for a person; 0 also where that cannot be read now."""
+    try:
+        return count_of(data)
+    except StoreError as error:
+        log.warning("what is set aside cannot be counted: %s", error)
+        return 0
 
 
 def disk_trouble(data: Path) -> str | None:

@@ -68,6 +68,15 @@ def left_out_lines(left_out: Sequence[str]) -> list[Json]:
     return lines
 
 
+def set_aside_lines(count: int) -> list[Json]:
+    """What came in and could not be taken: nothing waits for it, and a person decides what becomes of it."""
+    if not count:
+        return []
+    text = f"{count:,} items that came in could not be taken; see: tieline quarantine list"
+    line = {"level": "warn", "what": "set aside", "text": text}
+    return [{**line, "site_id": None, "site": "", "seq": None, "since": None}]
+
+
 def _of_site(fold: Fold, site: Site, state: Json, now: datetime) -> Iterator[Json]:
     def line(level: str, what: str, text: str, seq: int | None = None, since: datetime | None = None) -> Json:
         return {

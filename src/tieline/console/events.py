@@ -20,13 +20,14 @@ import msgspec
 from tieline.clock import Clock
 from tieline.config import Tenant
 from tieline.console import views
-from tieline.console.attention import budget_lines, left_out_lines, worst_first
+from tieline.console.attention import budget_lines, left_out_lines, set_aside_lines, worst_first
 from tieline.console.decided import decision_view, recent
 from tieline.console.fold import Fold
 from tieline.console.month import Month
 from tieline.fleet import Fleet
+from tieline.intake import read
 from tieline.ledger import Method
-from tieline.link import Link
+from tieline.link import Link, heed
 from tieline.records import NetworkTick, WeatherTick
 from tieline.store import Store, StoreError
 from tieline.tasks import Registry, beat
@@ -55,6 +56,9 @@ QUEUE = 16
 MAX_READERS = 1_000
 
 RESYNC = b"event: resync\ndata: {}\n\n"
+
+
+_read_live = msgspec.json.Decoder(views.Live).decode
 
 
 class Hub:
@@ -200,14 +204,13 @@ class Hub:
 
     async def _follow_live(self, link: Link) -> None:
         loop = asyncio.get_running_loop()
-        async for _, data in link.follow("live.*"):
-            try:
-                said = msgspec.json.decode(data, type=views.Live)
-            except msgspec.MsgspecError:
-                continue
+
+        def take(said: views.Live) -> None:
             if said.site_id in self.fold.sites:
                 self.live[said.site_id] = said
                 self._live_at[said.site_id] = loop.time()
+
+        await heed(link, "live.*", lambda data: read(data, _read_live), take)
 
     def fresh(self) -> dict[str, views.Live]:
         now = asyncio.get_running_loop().time()
@@ -264,6 +267,7 @@ class Hub:
 
     def _attention(self, view: dict[str, Any]) -> list[dict[str, Any]]:
         lines = [*budget_lines(self.tenants, self.month_view), *left_out_lines(self.left_out)]
+        lines += set_aside_lines(self.info().get("set_aside", 0))
         return worst_first([*view["attention"], *lines])
 
     @property

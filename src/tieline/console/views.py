@@ -21,6 +21,7 @@ from tieline.console.fold import STEP_S, Fold, Row, Unit
 from tieline.economics import network_hashrate, strike
 from tieline.fleet import Contract, Site
 from tieline.fleet.physics import aux_share
+from tieline.intake import Hashrate, Id, Rate, Time, Watts, Word
 from tieline.records import Commitment, Fault, Instruction, Override
 from tieline.units import Efficiency
 
@@ -36,19 +37,19 @@ PAGE_DECISIONS = 120
 class LiveUnit(msgspec.Struct, frozen=True):
     """A unit's last unstored reading."""
 
-    power_w: float | None = None
-    hashrate_hs: float | None = None
-    tokens_per_s: float | None = None
+    power_w: Watts | None = None
+    hashrate_hs: Hashrate | None = None
+    tokens_per_s: Rate | None = None
 
 
 class Live(msgspec.Struct, frozen=True):
     """What a site says every two seconds, unstored: for pages only."""
 
-    site_id: str
-    at: datetime
-    units: dict[str, LiveUnit]
-    meter_w: float | None = None
-    meter_at: datetime | None = None
+    site_id: Word
+    at: Time
+    units: dict[Id, LiveUnit]
+    meter_w: Watts | None = None
+    meter_at: Time | None = None
 
 
 class Now(msgspec.Struct, frozen=True):

@@ -153,7 +153,7 @@ async def serve(
         restore(svc.table, snapshot)
         there, runner, meter = link, desk.runner, svc.meter
         kept.keep("replica snapshot", "keeps the replica table on disk", lambda: probe_for_ever(svc.table, snapshot))
-        for subject in ("replica.>", "plan.>", "command.>"):
+        for subject in ("replica.>", "plan.*", "command.*"):
             kept.keep(f"hears {subject}", "what sites and the core say", partial(_follow, svc, link, subject))
         kept.keep("catch up", "asks what was said before", lambda: _catch_up(svc, there))
         kept.keep("usage", "sends usage to the core", lambda: meter.push_for_ever(there, origin))

@@ -71,8 +71,9 @@ class Quarantine:
         max_bytes: int = MAX_BYTES,
         max_items_of_one: int = MAX_ITEMS_OF_ONE,
         max_bytes_of_one: int = MAX_BYTES_OF_ONE,
+        read_only: bool = False,
     ) -> None:
-        self.path = path
+        self.path, self.read_only = path, read_only
         self.max_items, self.max_bytes = max_items, max_bytes
         self.max_items_of_one, self.max_bytes_of_one = max_items_of_one, max_bytes_of_one
         self._db: Database | None = None
@@ -146,7 +147,7 @@ class Quarantine:
 
     def _open(self) -> Database:
         if self._db is None:
-            self._db = open_database(self.path, KIND)
+            self._db = open_database(self.path, KIND, read_only=self.read_only)
         return self._db
 
     def _fill(self, db: Database, origin: str | None) -> tuple[int, int]:
@@ -155,11 +156,13 @@ class Quarantine:
         return int(count), int(size)
 
 
-def quarantines(data: Path) -> dict[str, Quarantine]:
+def quarantines(data: Path, *, read_only: bool = False) -> dict[str, Quarantine]:
     """All that a data folder holds, by the place in it: "core", "sites/na-tx-01" and so on."""
     found = [data / NAME, *sorted(data.glob(f"*/{NAME}")), *sorted(data.glob(f"sites/*/{NAME}"))]
     return {
-        "core" if path.parent == data else path.parent.relative_to(data).as_posix(): Quarantine(path)
+        "core" if path.parent == data else path.parent.relative_to(data).as_posix(): Quarantine(
+            path, read_only=read_only
+        )
         for path in found
         if path.exists()
     }
@@ -168,7 +171,7 @@ def quarantines(data: Path) -> dict[str, Quarantine]:
 def count_of(data: Path) -> int:
     """How many items are set aside in a data folder. Raises StoreError."""
     total = 0
-    for one in quarantines(data).values():
+    for one in quarantines(data, read_only=True).values():
         try:
             total += len(one)
         finally:
