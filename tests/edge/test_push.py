@@ -8,11 +8,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.edge.edge_bench import Bench, FarStore
 
 from tieline.edge.push import push_always, push_once
-from tieline.link import LinkDownError, RefusedError
+from tieline.link import Ack, LinkDownError, LocalLink, RefusedError
 from tieline.store.outbox import Outbox
 from tieline.store.quarantine import Quarantine
 
@@ -113,4 +114,41 @@ def test_the_outbox_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
     said = max([said, *(int(line) for line in rest[:-1] if line)])
     outbox = Outbox(tmp_path / "outbox.db")
     assert len(outbox) >= said
+    outbox.close()
+
+
+def test_a_site_with_nothing_new_to_say_hears_that_the_store_is_another_and_sends_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store was restored from a backup: what it had acknowledged since is gone there, and still kept here."""
+    monkeypatch.setattr("tieline.link.push.IDLE_S", 0.001)
+    monkeypatch.setattr("tieline.link.push.ASK_EVERY", 3)
+    link, outbox = LocalLink(), Outbox(tmp_path / "outbox.db")
+    epoch, pushes = "one", []
+
+    async def far(subject: str, data: bytes) -> bytes:
+        pushes.append(data)
+        return msgspec.json.encode(Ack(len(msgspec.json.decode(data)), epoch=epoch))
+
+    async def story() -> None:
+        nonlocal epoch
+        await link.serve("records.*", far)
+        outbox.put([("a", b"1"), ("b", b"2")])
+        pusher = asyncio.create_task(push_always(link, "s", outbox))
+        async with asyncio.timeout(20):
+            while len(pushes) < 4:
+                await asyncio.sleep(0.001)
+            assert pushes[0] == b"[1,2]"
+            assert set(pushes[1:]) == {b"[]"}
+            epoch = "two"
+            while pushes.count(b"[1,2]") < 2:
+                await asyncio.sleep(0.001)
+            after = len(pushes)
+            while len(pushes) < after + 3:
+                await asyncio.sleep(0.001)
+        pusher.cancel()
+        assert pushes.count(b"[1,2]") == 2
+        assert len(outbox) == 0
+
+    asyncio.run(story())
     outbox.close()

@@ -25,6 +25,9 @@ MAX_PUSH_BYTES = 900_000
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 10.0
 # How often an empty queue is looked at: half a second is what a person takes for at once.
 IDLE_S = 0.5
+# Looks at an empty queue between two empty pushes: within half a minute a sender with nothing new to say hears that the
+# store is another one (restored from a backup), and sends again what that one has not.
+ASK_EVERY = 60
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -93,11 +96,12 @@ class NeverError(RuntimeError):
     """The store said: never. Nothing was deleted."""
 
 
-async def push_once(link: Link, origin: str, queue: Queue, limit: int = MAX_BATCH) -> int:
-    """Send the oldest items; returns how many left the queue. Raises LinkDownError, RefusedError where the
+async def push_once(link: Link, origin: str, queue: Queue, limit: int = MAX_BATCH, *, ask: bool = False) -> int:
+    """Send the oldest items; returns how many left the queue. With `ask` an empty batch is sent where none waits, to
+    hear which store answers. Raises LinkDownError, RefusedError where the
     store cannot take them now, NeverError where it never will."""
     items = _fitting([Item(*one) for one in await queue.take(limit)])
-    if not items:
+    if not items and not ask:
         return 0
     ack = await push(link, origin, b"[" + b",".join(item.body for item in items) + b"]")
     if ack.error is not None:
@@ -141,10 +145,10 @@ async def push_always(
     After a `never` items go one by one, so that a bad one cannot be blamed on its neighbours. The bad one is set
     aside here, named in the log, and no longer stands in the way of what follows.
     """
-    wait_s, limit, said = FIRST_WAIT_S, MAX_BATCH, ""
+    wait_s, limit, said, idle = FIRST_WAIT_S, MAX_BATCH, "", 0
     while True:
         try:
-            sent = await push_once(link, origin, queue, limit)
+            sent = await push_once(link, origin, queue, limit, ask=idle % ASK_EVERY == 0)
         except (LinkDownError, RefusedError) as error:
             if isinstance(error, RefusedError) and str(error) != said:
                 said = str(error)
@@ -160,6 +164,7 @@ async def push_always(
             limit = 1
             continue
         wait_s, said = FIRST_WAIT_S, ""
+        idle = 1 if sent else idle + 1
         full = sent == limit
         limit = min(limit * 2, MAX_BATCH)
         if not full:
