@@ -287,7 +287,8 @@ def test_a_request_is_billed_once_and_rounded_once(rows: list[tuple[int, int]]) 
         assert one.total_usd == sum(
             ((Decimal(line.nano_usd) / 10**9).quantize(Decimal("0.01")) for line in one.lines), Decimal(0)
         )
-        assert Book([one.entry(T0)]).imbalance() == {}
+        (entry,) = entries_for(one.issue("2026-0001", T0), Book())
+        assert Book([entry]).imbalance() == {}
 
 
 def hour(n: int, provided_s: int, region: str = "eu", rate: str = "2.5") -> Reserved:
@@ -306,7 +307,7 @@ def test_a_rented_hour_is_one_line_whoever_tells_it_and_what_was_not_there_is_no
     tokens, rented = made.lines
     assert (tokens.model, tokens.replica_s) == ("m", 0)
     assert (rented.model, rented.replica_s, rented.amount_usd) == ("m, reserved in eu", 18_000, Decimal("12.50"))
-    entry = made.entry(T0)
+    (entry,) = entries_for(made.issue("2026-0001", T0), Book())
     assert Book([entry]).imbalance() == {}
     assert {p.account: p.amount.number for p in entry.postings} == {
         "Assets:Receivable:acme": Decimal("12.54"),

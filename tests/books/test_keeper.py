@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tieline.books import Bookkeeper, build_book
-from tieline.books.entries import TREASURY
+from tieline.books.accounts import TREASURY
 from tieline.ledger import BTC, USD
 from tieline.records import Opening, Payout, PowerBill, Record, Trade
 

@@ -8,19 +8,20 @@ bitcoin still held.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
+from types import MappingProxyType
 
-from tieline.ledger import Amount, Book, Entry, EntryError, LotHeld, Posting, btc_of_sats, usd
-from tieline.records import Opening, Payout, Performance, PowerBill, Record, Trade
+from tieline.books.accounts import CASH, GAIN, TRADING_BTC, TRADING_USD, TREASURY, above_zero, coins_at, leaving
+from tieline.books.obligations import obligations
+from tieline.ledger import Book, Entry, EntryError, Posting, btc_of_sats, usd
+from tieline.records import Loan, Opening, Payout, Performance, PowerBill, Record, Trade
 
-TREASURY = "Assets:Bitcoin:Treasury"
-CASH = "Assets:Cash"
-TRADING_BTC, TRADING_USD = "Trading:Bitcoin", "Trading:USD"
+NO_LOANS: Mapping[str, Loan] = MappingProxyType({})
 
 
-def entries_for(record: Record, book: Book) -> list[Entry]:
+def entries_for(record: Record, book: Book, loans: Mapping[str, Loan] = NO_LOANS) -> list[Entry]:
     """The entries a record makes, against the book as it stands (a sale needs its lots). Records that mean
     nothing in money give none. Raises EntryError, naming the field, for one that cannot be booked."""
     if isinstance(record, Payout):
@@ -33,12 +34,7 @@ def entries_for(record: Record, book: Book) -> list[Entry]:
         return [_opening(record)]
     if isinstance(record, Trade):
         return [_sale(record, book) if record.sats > 0 else _purchase(record)]
-    return []
-
-
-def _above_zero(what: str, field: str, value: Decimal | int) -> None:
-    if not Decimal(value).is_finite() or value <= 0:
-        raise EntryError(f"{what}: {field} is {value}; it must be above 0")
+    return obligations(record, book, loans)
 
 
 def _opening(opening: Opening) -> Entry:
@@ -49,7 +45,7 @@ def _opening(opening: Opening) -> Entry:
         raise EntryError(f"opening {opening.opening_id}: cost_usd is {opening.cost_usd}; it must not be negative")
     coins, cost, cash = btc_of_sats(opening.sats), usd(opening.cost_usd), usd(opening.cash_usd)
     bitcoin = (
-        Posting(TREASURY, coins, lot=opening.opening_id, cost=cost),
+        Posting(coins_at(opening.place), coins, lot=opening.opening_id, cost=cost, acquired=opening.acquired),
         Posting(TRADING_BTC, -coins),
         Posting(TRADING_USD, cost),
         Posting("Equity:Opening", -cost),
@@ -67,8 +63,8 @@ def _opening(opening: Opening) -> Entry:
 def _payout(payout: Payout) -> Entry:
     if payout.btc_usd is None:
         raise EntryError(f"payout {payout.payout_id} has no price: btc_usd is missing; it is booked at its fair value")
-    _above_zero(f"payout {payout.payout_id}", "sats", payout.sats)
-    _above_zero(f"payout {payout.payout_id}", "btc_usd", payout.btc_usd)
+    above_zero(f"payout {payout.payout_id}", "sats", payout.sats)
+    above_zero(f"payout {payout.payout_id}", "btc_usd", payout.btc_usd)
     coins = btc_of_sats(payout.sats)
     value = usd(coins.number * payout.btc_usd)
     return Entry(
@@ -132,19 +128,9 @@ def _performance(kept: Performance) -> list[Entry]:
     ]
 
 
-def leaving(taken: Iterable[tuple[LotHeld, Decimal, Decimal]]) -> tuple[Posting, ...]:
-    """Postings that take parts of lots out of where they lie, each with its cost and date."""
-    return tuple(
-        Posting(
-            held.account, Amount(-part, held.commodity), held.lot, Amount(-cost, held.cost_commodity), acquired=held.at
-        )
-        for held, part, cost in taken
-    )
-
-
 def _sale(trade: Trade, book: Book) -> Entry:
     """By the book's method; the gain is proceeds less what those lots cost."""
-    _above_zero(f"trade {trade.trade_id}", "price_usd", trade.price_usd)
+    above_zero(f"trade {trade.trade_id}", "price_usd", trade.price_usd)
     coins = btc_of_sats(trade.sats)
     proceeds, fee = usd(coins.number * trade.price_usd), usd(trade.fee_usd)
     taken = book.pick(TREASURY, coins)
@@ -158,7 +144,7 @@ def _sale(trade: Trade, book: Book) -> Entry:
             *out,
             Posting(TRADING_BTC, coins),
             Posting(TRADING_USD, usd(-cost)),
-            Posting("Income:RealisedGain", usd(cost - proceeds.number)),
+            Posting(GAIN, usd(cost - proceeds.number)),
             Posting(CASH, usd(proceeds.number - fee.number)),
             Posting("Expenses:TradingFees", fee),
         ),
@@ -168,8 +154,8 @@ def _sale(trade: Trade, book: Book) -> Entry:
 
 
 def _purchase(trade: Trade) -> Entry:
-    _above_zero(f"trade {trade.trade_id}", "-sats", -trade.sats)
-    _above_zero(f"trade {trade.trade_id}", "price_usd", trade.price_usd)
+    above_zero(f"trade {trade.trade_id}", "-sats", -trade.sats)
+    above_zero(f"trade {trade.trade_id}", "price_usd", trade.price_usd)
     coins = btc_of_sats(-trade.sats)
     value, fee = usd(coins.number * trade.price_usd), usd(trade.fee_usd)
     return Entry(

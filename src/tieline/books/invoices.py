@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from tieline.ledger import Entry, Posting, usd
-from tieline.records import Reserved, Usage
+from tieline.records import Issued, IssuedLine, Kind, Reserved, Usage
 
 NANO = Decimal(1_000_000_000)
 
@@ -43,21 +42,30 @@ class Invoice:
     def total_usd(self) -> Decimal:
         return sum((line.amount_usd for line in self.lines), Decimal("0.00"))
 
-    def entry(self, issued: datetime) -> Entry:
-        """The entry that books this invoice; issuing it twice books it once."""
-        total = usd(self.total_usd)
-        rented = sum((line.amount_usd for line in self.lines if line.replica_s), Decimal("0.00"))
-        earned = [("Income:Inference", self.total_usd - rented), ("Income:ReservedCapacity", rented)]
-        key = f"invoice|{self.tenant}|{self.month}"
-        return Entry(
-            issued,
-            key,
-            f"invoice {self.month} to {self.tenant}",
-            (
-                Posting(f"Assets:Receivable:{self.tenant}", total),
-                *(Posting(account, -usd(amount)) for account, amount in earned if amount or not self.total_usd),
-            ),
-            refs=(f"Usage|{self.tenant}|{self.month}", *([f"Reserved|{self.tenant}|{self.month}"] if rented else [])),
+    def issue(self, number: str, at: datetime, kind: Kind = "measured") -> Issued:
+        """The record of this invoice as it is sent at `at`: its lines, each rounded once, never change again."""
+        lines = tuple(
+            IssuedLine(
+                project=line.project,
+                model=line.model,
+                requests=line.requests,
+                prompt_tokens=line.prompt_tokens,
+                output_tokens=line.output_tokens,
+                replica_s=line.replica_s,
+                nano_usd=line.nano_usd,
+                amount_usd=line.amount_usd,
+            )
+            for line in self.lines
+        )
+        return Issued(
+            at=at,
+            known_at=at,
+            source="books",
+            kind=kind,
+            number=number,
+            tenant=self.tenant,
+            month=self.month,
+            lines=lines,
         )
 
 

@@ -14,12 +14,42 @@ from decimal import Decimal
 
 import msgspec
 
-from tieline.books.entries import TRADING_USD, entries_for, leaving
+from tieline.books.accounts import GAIN, TRADING_USD, leaving
+from tieline.books.entries import entries_for
 from tieline.ledger import Amount, Book, Entry, EntryError, Method, Posting, ShortError, mirrored, usd
-from tieline.records import Opening, Payout, Performance, PowerBill, Record, Trade
+from tieline.records import (
+    Equity,
+    Issued,
+    Loan,
+    LoanFlow,
+    Opening,
+    Payment,
+    Payout,
+    Performance,
+    Pledge,
+    PowerBill,
+    Record,
+    Trade,
+    Transfer,
+    VendorBill,
+)
 
 # Streams that mean something in money, as they are read for a book.
-MONEY: tuple[type[Record], ...] = (Opening, Payout, Trade, PowerBill, Performance)
+MONEY: tuple[type[Record], ...] = (
+    Opening,
+    Payout,
+    Trade,
+    PowerBill,
+    Performance,
+    Transfer,
+    Loan,
+    LoanFlow,
+    Pledge,
+    VendorBill,
+    Payment,
+    Equity,
+    Issued,
+)
 # Sales that wait for coins are tried this many at a time whenever some come in.
 RETRIED = 100
 
@@ -58,6 +88,7 @@ class Bookkeeper:
         self._aside: dict[str, Unbookable] = {}
         self._waiting: dict[str, Record] = {}
         self._corrections = 0
+        self.loans: dict[str, Loan] = {}
 
     @property
     def unbookable(self) -> tuple[Unbookable, ...]:
@@ -66,6 +97,9 @@ class Bookkeeper:
     def take(self, record: Record) -> None:
         """Book a record, correct with it what was booked before, or set it aside. Raises nothing."""
         name = identity(record)
+        if isinstance(record, Loan):
+            self._terms(record)
+            return
         before = self._standing.get(name)
         if before is not None and not _says_more(before.record, record):
             return
@@ -91,6 +125,18 @@ class Bookkeeper:
         if self._waiting and _brings_coins(record):
             self._try_again()
 
+    def _terms(self, loan: Loan) -> None:
+        """The newest terms of a loan stand; what waited for them is tried again."""
+        known = self.loans.get(loan.loan_id)
+        if known is None or known.known_at <= loan.known_at:
+            self.loans[loan.loan_id] = loan
+            self._try_again()
+
+    def standing(self, name: str) -> Record | None:
+        """The record that is booked under an `identity`, as it was last told."""
+        held = self._standing.get(name)
+        return None if held is None else held.record
+
     def _set_aside(self, name: str, record: Record, why: str) -> None:
         self._waiting.pop(name, None)
         self._aside[name] = Unbookable(record, why)
@@ -101,7 +147,7 @@ class Bookkeeper:
 
     def _book(self, record: Record) -> _Standing:
         made = []
-        for entry in entries_for(record, self.book):
+        for entry in entries_for(record, self.book, self.loans):
             if self.book.booked(entry.key) is not None:
                 raise EntryError(f"entry {entry.key} is booked already, with other content")
             made.append(replace(entry, known_at=record.known_at))
@@ -145,9 +191,10 @@ class Bookkeeper:
         difference corrects the gain)."""
         (old,) = before.entries
         (was,) = _opened(old)
-        (new,) = entries_for(record, self.book)
+        (new,) = entries_for(record, self.book, self.loans)
         lots = _opened(new)
-        if len(lots) != 1 or lots[0].account != was.account:
+        plain = all(p.lot is None or p is was for p in old.postings)
+        if not plain or len(lots) != 1 or lots[0].account != was.account:
             raise EntryError(f"entry {old.key}: its lot has partly left and is now told to be something else")
         assert was.cost is not None
         assert lots[0].cost is not None
@@ -173,7 +220,7 @@ class Bookkeeper:
             opens = Amount(left, coins.commodity), new.key, Amount(left_cost, cost.commodity)
             postings.append(Posting(was.account, *opens, was.acquired or old.at))
         # The other lines of both entries carry the whole cost through the trading account; a part of it left before.
-        postings += [Posting(TRADING_USD, usd(-gain)), Posting("Income:RealisedGain", usd(gain))]
+        postings += [Posting(TRADING_USD, usd(-gain)), Posting(GAIN, usd(gain))]
         entry = replace(
             new,
             narration=f"told anew: {new.narration}",
@@ -186,22 +233,33 @@ class Bookkeeper:
 
 
 def _opened(entry: Entry) -> list[Posting]:
-    return [p for p in entry.postings if p.lot is not None and p.amount.number > 0]
+    """Lots that an entry opens; those that only move through it are not new."""
+    left = {p.lot for p in entry.postings if p.amount.number < 0}
+    return [p for p in entry.postings if p.lot is not None and p.amount.number > 0 and p.lot not in left]
+
+
+# What a record is about, by the field that names it.
+_NAMED: dict[type[Record], tuple[str, str]] = {
+    Payout: ("payout", "payout_id"),
+    Trade: ("trade", "trade_id"),
+    Opening: ("opening", "opening_id"),
+    Transfer: ("transfer", "transfer_id"),
+    Loan: ("loan", "loan_id"),
+    LoanFlow: ("loan flow", "flow_id"),
+    Pledge: ("pledge", "pledge_id"),
+    VendorBill: ("bill", "bill_id"),
+    Payment: ("payment", "payment_id"),
+    Equity: ("equity", "issue_id"),
+    Issued: ("invoice", "number"),
+}
 
 
 def identity(record: Record) -> str:
     """What a record is about, whenever and however often it is told: a correction has the same."""
-    match record:
-        case Payout():
-            return f"payout {record.payout_id}"
-        case Trade():
-            return f"trade {record.trade_id}"
-        case Opening():
-            return f"opening {record.opening_id}"
-        case PowerBill():
-            return f"power bill {record.site_id} {record.at.isoformat()} {record.length_s}"
-        case _:
-            return f"{type(record).__name__} {record.key}"
+    if isinstance(record, PowerBill):
+        return f"power bill {record.site_id} {record.at.isoformat()} {record.length_s}"
+    word, field = _NAMED.get(type(record), (type(record).__name__, "key"))
+    return f"{word} {getattr(record, field)}"
 
 
 def build_book(records: Iterable[Record], method: Method = "fifo") -> Book:
@@ -231,4 +289,4 @@ def _says_more(before: Record, record: Record) -> bool:
 
 
 def _brings_coins(record: Record) -> bool:
-    return isinstance(record, Payout | Opening) or (isinstance(record, Trade) and record.sats < 0)
+    return isinstance(record, Payout | Opening | Transfer | Pledge) or (isinstance(record, Trade) and record.sats < 0)

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
 
+from tieline.books.accounts import CASH, TREASURY
 from tieline.books.causes import CAUSES
-from tieline.books.entries import CASH, TREASURY
 from tieline.books.invoices import Invoice
 from tieline.books.keeper import Unbookable, identity
 from tieline.economics import Epoch, expected_btc

@@ -7,6 +7,7 @@ Each job lives in its own module and is imported only when it is called, so that
 from __future__ import annotations
 
 import importlib
+import keyword
 
 import click
 
@@ -22,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "backtest": ("tieline.cli.backtest", "Compare dispatch policies on recorded days."),
     "commit": ("tieline.cli.commit", "Check, accept, call and release grid commitments."),
     "update": ("tieline.cli.update", "The monthly production update, from the books."),
+    "treasury": ("tieline.cli.treasury", "Coins against loans: the ladder, what if, and stress."),
+    "import": ("tieline.cli.imports", "Coins, loans and payouts out of a spreadsheet."),
     "books": ("tieline.cli.books", "Entries, balances, lots and invoices."),
     "gateway": ("tieline.cli.gateway", "Run the OpenAI-compatible door alone, before any engines."),
     "disclosures": ("tieline.cli.disclosures", "Read, check and compare what miners publish."),
@@ -31,6 +34,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quarantine": ("tieline.cli.quarantine", "What came in and could not be taken, by name."),
     "config": ("tieline.cli.config", "Check a configuration file, or print an example."),
 }
+
+
+def _word(command: str) -> str:
+    """The name a module gives its command: one that Python keeps for itself has an underscore."""
+    return f"{command}_" if keyword.iskeyword(command) else command
 
 
 class LazyGroup(click.Group):
@@ -44,7 +52,7 @@ class LazyGroup(click.Group):
             return None
         module, _ = COMMANDS[cmd_name]
         try:
-            command = getattr(importlib.import_module(module), cmd_name)
+            command = getattr(importlib.import_module(module), _word(cmd_name))
         except ModuleNotFoundError as error:
             if error.name is not None and error.name.startswith("tieline"):
                 raise

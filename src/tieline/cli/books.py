@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tieline.books import Bookkeeper, invoices, month_span
-from tieline.books.entries import TREASURY
+from tieline.books.accounts import TREASURY
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.records import Reserved, Usage
 from tieline.settlement.month import books_of

@@ -7,8 +7,8 @@ is a new record with a later `known_at`. None means "not known", never zero.
 `source` names the origin in words a person can follow: "synthetic", "recorded", "mempool.space",
 "site:na-tx-01", "gateway". Anything simulated or estimated says so there or in `kind`.
 
-Files: `market`, `fleet`, `dispatch`, `inference` and `money` hold the types, `base` what they share, `codec` their
-form as bytes, `gate` what is asked of bytes from outside.
+Files: `market`, `fleet`, `dispatch`, `inference`, `money` and `treasury` hold the types, `base` what they share,
+`codec` their form as bytes, `gate` what is asked of bytes from outside.
 """
 
 from datetime import datetime, timedelta
@@ -21,6 +21,20 @@ from tieline.records.gate import Admitted, SetAside, admit, checked
 from tieline.records.inference import Backlog, Hop, Owed, ReplicaState, Reserved, Usage
 from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, WeatherTick
 from tieline.records.money import Opening, Payout, Performance, PowerBill, Shortfall, Trade
+from tieline.records.treasury import (
+    Closing,
+    Deployed,
+    Equity,
+    Issued,
+    IssuedLine,
+    Loan,
+    LoanFlow,
+    Payment,
+    Pledge,
+    Range,
+    Transfer,
+    VendorBill,
+)
 
 __all__ = [
     "Action",
@@ -28,13 +42,20 @@ __all__ = [
     "AnyRecord",
     "Backlog",
     "Cause",
+    "Closing",
     "Commitment",
     "Demand",
+    "Deployed",
+    "Equity",
     "Fault",
     "Forecast",
     "Hop",
     "Instruction",
+    "Issued",
+    "IssuedLine",
     "Kind",
+    "Loan",
+    "LoanFlow",
     "MeterReading",
     "Mode",
     "NetworkTick",
@@ -42,12 +63,15 @@ __all__ = [
     "Outcome",
     "Override",
     "Owed",
+    "Payment",
     "Payout",
     "PeakOdds",
     "Performance",
     "Plan",
+    "Pledge",
     "PowerBill",
     "PriceTick",
+    "Range",
     "Reason",
     "Record",
     "ReplicaState",
@@ -57,7 +81,9 @@ __all__ = [
     "Setpoint",
     "Shortfall",
     "Trade",
+    "Transfer",
     "Usage",
+    "VendorBill",
     "WeatherTick",
     "admit",
     "age",

@@ -9,6 +9,18 @@ from tieline.records.fleet import Fault, MeterReading, Sample
 from tieline.records.inference import Backlog, ReplicaState, Reserved, Usage
 from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, WeatherTick
 from tieline.records.money import Opening, Payout, Performance, PowerBill, Shortfall, Trade
+from tieline.records.treasury import (
+    Closing,
+    Deployed,
+    Equity,
+    Issued,
+    Loan,
+    LoanFlow,
+    Payment,
+    Pledge,
+    Transfer,
+    VendorBill,
+)
 from tieline.records.upcast import UPCASTS, lifted
 
 AnyRecord = (
@@ -37,6 +49,16 @@ AnyRecord = (
     | PowerBill
     | Shortfall
     | Performance
+    | Transfer
+    | Loan
+    | LoanFlow
+    | Pledge
+    | VendorBill
+    | Payment
+    | Equity
+    | Issued
+    | Closing
+    | Deployed
 )
 
 _encoder = msgspec.json.Encoder(decimal_format="string")

@@ -50,12 +50,15 @@ class Trade(Record, frozen=True, kw_only=True, subject="{venue}", key="{trade_id
 
 
 class Opening(Record, frozen=True, kw_only=True, subject="{opening_id}", key="{opening_id}|{known_at}"):
-    """What the books begin with: cash, and bitcoin as one lot with its cost."""
+    """What the books begin with: cash, and bitcoin as one lot with its cost, which lies at `place`. `acquired`: when it
+    was; None: with the opening."""
 
     opening_id: Label
     cash_usd: Money
     sats: Sats = 0
     cost_usd: Money = Decimal(0)
+    place: Label = "Treasury"
+    acquired: Moment | None = None
 
 
 class PowerBill(Record, frozen=True, kw_only=True, subject="{site_id}", key="{site_id}|{at}|{length_s}|{known_at}"):

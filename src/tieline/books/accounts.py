@@ -1,0 +1,46 @@
+"""The chart of accounts, and lines that all entries share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from tieline.ledger import Amount, EntryError, LotHeld, Posting
+
+COINS = "Assets:Bitcoin"
+TREASURY = f"{COINS}:Treasury"
+PLEDGED = f"{COINS}:Pledged"
+# Coins that a lender may sell are no longer one's own; what is owned is the claim to as many.
+COLLATERAL = "Assets:CollateralReceivable"
+CASH = "Assets:Cash"
+TRADING_BTC, TRADING_USD = "Trading:Bitcoin", "Trading:USD"
+GAIN = "Income:RealisedGain"
+
+
+def account_of(name: str) -> str:
+    """A name as a part of an account: colons would begin another part."""
+    return name.replace(":", "-").strip() or "unnamed"
+
+
+def coins_at(place: str) -> str:
+    """The account of coins at a place of one's own. Raises EntryError for a name that would be a pledge's."""
+    name = account_of(place)
+    if name == "Pledged":
+        raise EntryError("a place may not be called Pledged; pledge coins for a loan with `tieline books add pledge`")
+    return f"{COINS}:{name}"
+
+
+def above_zero(what: str, field: str, value: Decimal | int) -> None:
+    """Raises EntryError, naming the field, unless it is a number above 0."""
+    if not Decimal(value).is_finite() or value <= 0:
+        raise EntryError(f"{what}: {field} is {value}; it must be above 0")
+
+
+def leaving(taken: Iterable[tuple[LotHeld, Decimal, Decimal]]) -> tuple[Posting, ...]:
+    """Postings that take parts of lots out of where they lie, each with its cost and date."""
+    return tuple(
+        Posting(
+            held.account, Amount(-part, held.commodity), held.lot, Amount(-cost, held.cost_commodity), acquired=held.at
+        )
+        for held, part, cost in taken
+    )

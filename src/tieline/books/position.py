@@ -1,0 +1,52 @@
+"""What a treasury holds and owes, out of the books."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from tieline.books.accounts import CASH, COINS, PLEDGED
+from tieline.books.keeper import Bookkeeper
+from tieline.books.ladder import Holding, Secured
+from tieline.books.obligations import debts, pledged_btc
+from tieline.ledger import BTC, USD
+
+
+def holding_of(keeper: Bookkeeper) -> Holding:
+    """Free coins, loans in order of their names, cash in USD, and every lot that is one's own."""
+    book = keeper.book
+    accounts = sorted({account for account, commodity in book.balances() if commodity == BTC})
+    own = [account for account in accounts if account.startswith(f"{COINS}:")]
+    pledged = book.balance(PLEDGED, BTC)
+    loans = tuple(
+        Secured(
+            loan.loan_id,
+            debts(book, loan),
+            pledged_btc(book, loan),
+            loan.currency,
+            loan.initial_ltv,
+            loan.call_ltv,
+            loan.release_ltv,
+            loan.liquidation_ltv,
+            loan.cure_hours,
+            loan.may_rehypothecate,
+        )
+        for _, loan in sorted(keeper.loans.items())
+    )
+    lots = tuple(lot for account in own for lot in book.lots(account))
+    free = sum((book.balance(account, BTC) for account in own if not account.startswith(PLEDGED)), Decimal(0))
+    assert free + pledged == book.balance(COINS, BTC)
+    return Holding(free, loans, book.balance(CASH, USD), lots)
+
+
+def open_questions(keeper: Bookkeeper) -> tuple[str, ...]:
+    """What the statements cannot be final without."""
+    found = []
+    for name, loan in sorted(keeper.loans.items()):
+        if loan.may_rehypothecate == "unknown" and pledged_btc(keeper.book, loan) > 0:
+            found.append(
+                f"{name}: whether {loan.lender} may sell or re-pledge the coins is not known; if it may, they leave "
+                "the balance sheet and a receivable stands for them"
+            )
+        if loan.rate is None and debts(keeper.book, loan) > 0:
+            found.append(f"{name}: its rate is not known; no interest is accrued")
+    return tuple(found)

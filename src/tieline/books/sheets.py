@@ -1,0 +1,284 @@
+"""Spreadsheets as records: coins, loans, payouts and hourly prices out of CSV text, with columns mapped by name.
+
+Pure. Reads commas, semicolons or tabs, a byte-order mark, decimal commas where the sheet is one of semicolons, and
+thousands as both write them. A mistake names its line, column and remedy; nothing of a sheet with one is taken.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from tieline.clock import parse_utc
+from tieline.ledger import COMMODITIES
+from tieline.records import AnyRecord, Loan, LoanFlow, Opening, Payout, Pledge, Range
+
+MOST_ROWS = 200_000
+_PLAIN = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+
+
+class SheetError(ValueError):
+    """What is wrong with a sheet: its line, its column, and what would mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One row as a reader of records sees it."""
+
+    line: int
+    values: Mapping[str, str]
+    decimal_comma: bool
+
+    def text(self, column: str, default: str | None = None) -> str:
+        """Raises SheetError where it is empty and there is no default."""
+        value = self.values.get(column, "").strip()
+        if value:
+            return value
+        if default is None:
+            raise SheetError(f"line {self.line}, {column}: is empty; fill it in")
+        return default
+
+    def number(self, column: str, default: Decimal | None = None) -> Decimal:
+        value = self.values.get(column, "").strip()
+        if not value and default is not None:
+            return default
+        return self._number(column, self.text(column))
+
+    def _number(self, column: str, text: str) -> Decimal:
+        plain = re.sub(r"[\s_'$€]|USDT?\b|BTC\b", "", text, flags=re.IGNORECASE)
+        plain = plain.replace(".", "").replace(",", ".") if self.decimal_comma else plain.replace(",", "")
+        if not _PLAIN.fullmatch(plain):
+            raise SheetError(f"line {self.line}, {column}: {text!r} is no number; write it like 7474.6")
+        return Decimal(plain)
+
+    def sats(self, column: str) -> int:
+        """Bitcoin in the sheet, satoshi here. Raises SheetError for a ninth decimal."""
+        number = self.number(column) * 10**8
+        if number != int(number):
+            raise SheetError(f"line {self.line}, {column}: {self.text(column)} has more than 8 decimals; round it")
+        return int(number)
+
+    def cents(self, column: str, default: Decimal | None = None) -> Decimal:
+        number = self.number(column, default)
+        if number != round(number, 2):
+            raise SheetError(f"line {self.line}, {column}: {self.text(column)} has more than 2 decimals; round it")
+        return number
+
+    def moment(self, column: str, default: datetime | None = None) -> datetime:
+        value = self.text(column, "" if default is not None else None)
+        if not value:
+            assert default is not None
+            return default
+        try:
+            return parse_utc(value)
+        except ValueError as error:
+            raise SheetError(f"line {self.line}, {column}: {value!r} is no date; write YYYY-MM-DD") from error
+
+    def ratio(self, column: str) -> Range | None:
+        """`0.6`, `60 %` or, where a contract is redacted, `55-65 %`; None where the cell is empty."""
+        value = self.text(column, "")
+        if not value or value == "?":
+            return None
+        percent = "%" in value
+        parts = [self._number(column, part) for part in value.replace("%", "").split("-")]
+        if len(parts) > 2:
+            raise SheetError(f"line {self.line}, {column}: {value!r} is no ratio; write 0.6, 60 % or 55-65 %")
+        low, high = parts[0], parts[-1]
+        if percent or high > 5:
+            low, high = low / 100, high / 100
+        if not 0 < low <= high:
+            raise SheetError(f"line {self.line}, {column}: {value!r} is no ratio above 0, the lower end first")
+        return Range(low=low, high=high)
+
+
+def rows(text: str, needs: Sequence[str], known: Sequence[str], mapping: Mapping[str, str]) -> Iterator[Cell]:
+    """The rows of a sheet. `mapping`: the sheet's column to ours. Raises SheetError for columns that are missing, twice
+    there or mapped to what is not known; unknown columns are left alone."""
+    text = text.removeprefix("﻿")
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if not first:
+        raise SheetError("the sheet is empty; its first line names the columns")
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    try:
+        table = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise SheetError(f"line {reader.line_num}: {error}; save the sheet as CSV again") from error
+    if len(table) > MOST_ROWS:
+        raise SheetError(f"the sheet has {len(table):,} lines; at most {MOST_ROWS:,} are read, split it")
+    names = _names(table[0][1], needs, known, mapping)
+    body = table[1:]
+    comma = delimiter == ";" and any(re.fullmatch(r"\s*[+-]?[\d.]*\d,\d+\s*%?\s*", c) for _, row in body for c in row)
+    for line, row in body:
+        if len(row) > len(names):
+            raise SheetError(
+                f"line {line}: {len(row)} cells under {len(names)} columns; quote what holds the delimiter"
+            )
+        yield Cell(line, dict(zip(names, row, strict=False)), comma)
+
+
+def _names(header: Sequence[str], needs: Sequence[str], known: Sequence[str], mapping: Mapping[str, str]) -> list[str]:
+    lower = {theirs.strip().lower(): ours for theirs, ours in mapping.items()}
+    for theirs, ours in mapping.items():
+        if ours not in known:
+            raise SheetError(f"--map {theirs}={ours}: no column {ours!r} is known; map to one of {', '.join(known)}")
+        if theirs.strip().lower() not in [cell.strip().lower() for cell in header]:
+            raise SheetError(f"--map {theirs}={ours}: the sheet has no column {theirs!r}; it has {', '.join(header)}")
+    names = [lower.get(cell.strip().lower(), cell.strip().lower().replace(" ", "_")) for cell in header]
+    twice = [name for name, count in Counter(names).items() if count > 1 and name in known]
+    if twice:
+        raise SheetError(f"two columns are {twice[0]!r}; take one out, or map them apart")
+    missing = [name for name in needs if name not in names]
+    if missing:
+        have = ", ".join(cell.strip() for cell in header)
+        raise SheetError(f'no column {missing[0]!r} among: {have}; name it with --map "Its name={missing[0]}"')
+    return names
+
+
+# --- what each sheet means ------------------------------------------------------------------------------
+
+COINS = ("date", "btc", "cost_usd", "place", "id")
+LOANS = (
+    "loan", "lender", "debt", "currency", "pledged_btc", "date", "rate", "initial_ltv", "call_ltv", "release_ltv",
+    "liquidation_ltv", "cure_hours", "matures", "rehypothecation", "place",
+)  # fmt: skip
+PAYOUTS = ("date", "btc", "price_usd", "pool", "id", "fee_btc", "from")
+
+
+def _told(now: datetime, at: datetime) -> dict[str, Any]:
+    return {"at": at, "known_at": now, "source": "import", "kind": "measured"}
+
+
+def coins(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecord]:
+    """Coins that are held: a lot a row. Needs date, btc and cost_usd (what the lot cost in all)."""
+    seen: Counter[str] = Counter()
+    found: list[AnyRecord] = []
+    for row in rows(text, COINS[:3], COINS, mapping):
+        at, sats, cost = row.moment("date"), row.sats("btc"), row.cents("cost_usd")
+        if sats <= 0:
+            raise SheetError(f"line {row.line}, btc: {row.text('btc')} is not above 0; a lot holds coins")
+        if cost < 0:
+            raise SheetError(f"line {row.line}, cost_usd: {cost} is negative; give what the lot cost, 0 at least")
+        place = row.text("place", "Treasury")
+        name = row.text("id", "") or _name(seen, f"{at.isoformat()}|{sats}|{cost}|{place}")
+        found.append(
+            Opening(**_told(now, at), opening_id=name, cash_usd=Decimal(0), sats=sats, cost_usd=cost, place=place)
+        )
+    _unique(found, "id", lambda one: one.opening_id)
+    return found
+
+
+def loans(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecord]:
+    """Loans that stand: terms, what is owed, what is pledged. Needs loan, debt and pledged_btc; terms that are not
+    known stay empty, those only known within bounds are ranges."""
+    found: list[AnyRecord] = []
+    for row in rows(text, ("loan", "debt", "pledged_btc"), LOANS, mapping):
+        name, at = row.text("loan"), row.moment("date", now)
+        debt, sats, currency = row.cents("debt"), row.sats("pledged_btc"), row.text("currency", "USD").upper()
+        if currency not in COMMODITIES:
+            raise SheetError(f"line {row.line}, currency: {currency!r} is not known; use {', '.join(COMMODITIES)}")
+        if debt < 0 or sats < 0:
+            raise SheetError(f"line {row.line}: debt and pledged_btc are 0 or more")
+        again = row.text("rehypothecation", "unknown").lower()
+        if again not in ("yes", "no", "unknown"):
+            raise SheetError(f"line {row.line}, rehypothecation: {again!r}; write yes, no or unknown")
+        cure = row.number("cure_hours", Decimal(-1))
+        terms = {
+            name: row.ratio(name) for name in ("rate", "initial_ltv", "call_ltv", "release_ltv", "liquidation_ltv")
+        }
+        _rising(row, terms)
+        found.append(
+            Loan(
+                **_told(now, at),
+                loan_id=name,
+                lender=row.text("lender", "not named"),
+                currency=currency,
+                cure_hours=int(cure) if cure >= 0 else None,
+                matures=row.moment("matures") if row.text("matures", "") else None,
+                may_rehypothecate=again,  # type: ignore[arg-type]  # one of the three, checked above
+                **terms,
+            )
+        )
+        if debt:
+            found.append(
+                LoanFlow(**_told(now, at), flow_id=f"{name} opening", loan_id=name, what="opening", amount=debt)
+            )
+        if sats:
+            place = row.text("place", "Treasury")
+            found.append(Pledge(**_told(now, at), pledge_id=f"{name} opening", loan_id=name, sats=sats, place=place))
+    _unique([one for one in found if isinstance(one, Loan)], "loan", lambda one: one.loan_id)
+    return found
+
+
+def payouts(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecord]:
+    """A pool's statement: a payout a row. Needs date, btc and price_usd. `from`: the beginning of what it pays for,
+    else a day before; `fee_btc`: what the pool kept."""
+    seen: Counter[str] = Counter()
+    found: list[AnyRecord] = []
+    for row in rows(text, PAYOUTS[:3], PAYOUTS, mapping):
+        at, sats, pool = row.moment("date"), row.sats("btc"), row.text("pool", "pool")
+        start = row.moment("from") if row.text("from", "") else datetime.fromtimestamp(at.timestamp() - 86_400, UTC)
+        found.append(
+            Payout(
+                **_told(now, at),
+                payout_id=row.text("id", "") or _name(seen, f"{pool}|{at.isoformat()}|{sats}"),
+                pool=pool,
+                sats=sats,
+                span_start=start,
+                span_end=at,
+                fee_sats=row.sats("fee_btc") if row.text("fee_btc", "") else 0,
+                btc_usd=row.number("price_usd"),
+            )
+        )
+    _unique(found, "id", lambda one: one.payout_id)
+    return found
+
+
+def prices(text: str, mapping: Mapping[str, str]) -> list[float]:
+    """Hourly prices, oldest first. Needs time and price."""
+    found = [
+        (row.moment("time"), row.number("price"), row.line)
+        for row in rows(text, ("time", "price"), ("time", "price"), mapping)
+    ]
+    for _, price, line in found:
+        if price <= 0:
+            raise SheetError(f"line {line}, price: {price} is not above 0; leave hours without a price out")
+    return [float(price) for _, price, _ in sorted(found)]
+
+
+SHEETS: dict[str, tuple[Callable[[str, Mapping[str, str], datetime], list[AnyRecord]], tuple[str, ...]]] = {
+    "coins": (coins, COINS),
+    "loans": (loans, LOANS),
+    "payouts": (payouts, PAYOUTS),
+}
+
+
+def _rising(row: Cell, terms: Mapping[str, Range | None]) -> None:
+    """Release, initial, call and liquidation lie one above the other."""
+    levels = [(name, terms[name]) for name in ("release_ltv", "initial_ltv", "call_ltv", "liquidation_ltv")]
+    known = [(name, level) for name, level in levels if level is not None]
+    for (below, low), (above, high) in itertools.pairwise(known):
+        if low.low > high.high:
+            raise SheetError(f"line {row.line}: {below} is above {above}; levels rise from release to liquidation")
+
+
+def _name(seen: Counter[str], content: str) -> str:
+    """A name for a row without one, the same whenever the same sheet is read: by its content, and a number where two
+    rows say the same."""
+    seen[content] += 1
+    return f"row-{hashlib.sha256(content.encode()).hexdigest()[:12]}-{seen[content]}"
+
+
+def _unique(records: Sequence[Any], column: str, name: Callable[[Any], str]) -> None:
+    twice = [one for one, count in Counter(map(name, records)).items() if count > 1]
+    if twice:
+        raise SheetError(f"{column}: {twice[0]!r} stands twice; give each row its own, or leave the column out")

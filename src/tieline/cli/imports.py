@@ -1,0 +1,81 @@
+"""`tieline import`: coins, loans and pool statements out of a spreadsheet, after a look at what they would change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from tieline.books.sheets import SHEETS, SheetError
+from tieline.cli.folder import config_and_now, data_dir
+from tieline.cli.keep import fresh, keeper_of, preview, record_all
+
+# A million rows of a spreadsheet are about this much.
+MAX_BYTES = 64 * 2**20
+
+
+@click.command(name="import")
+@click.argument("what", type=click.Choice(list(SHEETS)))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@data_dir
+@click.option("--map", "maps", multiple=True, metavar="THEIRS=OURS", help='A column by its name: --map "Wallet=place".')
+@click.option("--dry-run", is_flag=True, help="Print the entries it would make, and record nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def import_(what: str, file: Path, data_dir: Path, maps: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Read coins, loans or payouts from a CSV file into the books.
+
+    \b
+    coins    date, btc, cost_usd [place, id]
+    loans    loan, debt, pledged_btc [lender, currency, date, rate, initial_ltv, call_ltv, release_ltv,
+             liquidation_ltv, cure_hours, matures, rehypothecation, place]
+    payouts  date, btc, price_usd [pool, id, fee_btc, from]
+
+    The same file twice changes nothing; a row that changed is a correction. Nothing is recorded where one row cannot.
+    """
+    now = config_and_now(data_dir)[1]
+    read, _ = SHEETS[what]
+    try:
+        batch = read(text_of(file), mapping_of(maps), now)
+    except (SheetError, ValueError) as error:
+        raise click.ClickException(f"{file.name}: {error}") from error
+    keeper = keeper_of(data_dir)
+    new, as_before = fresh(keeper, batch)
+    entries = preview(keeper, new)
+    if not dry_run and new:
+        record_all(data_dir, new, now)
+    if as_json:
+        told = {
+            "read": len(batch),
+            "new": len(new),
+            "as_before": as_before,
+            "recorded": not dry_run,
+            "entries": entries,
+        }
+        click.echo(json.dumps(told, indent=2))
+        return
+    if dry_run:
+        click.echo("\n".join(entries) if entries else "no entry would be made")
+    word = "would be recorded" if dry_run else "recorded"
+    click.echo(f"{file.name}: {len(batch)} records read, {len(new)} {word}, {as_before} as before")
+
+
+def text_of(file: Path) -> str:
+    """The file's text. Raises click.ClickException for what is too large or no text."""
+    if file.stat().st_size > MAX_BYTES:
+        raise click.ClickException(f"{file.name} is larger than {MAX_BYTES // 2**20} MiB; split it")
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{file.name} is not UTF-8 text; save it as CSV UTF-8") from error
+
+
+def mapping_of(maps: tuple[str, ...]) -> dict[str, str]:
+    """Raises click.BadParameter for what is not THEIRS=OURS."""
+    found = {}
+    for one in maps:
+        theirs, equals, ours = one.rpartition("=")
+        if not equals or not theirs.strip():
+            raise click.BadParameter(f'{one!r}; write it like --map "Wallet=place"', param_hint="--map")
+        found[theirs.strip()] = ours.strip()
+    return found

@@ -1,0 +1,103 @@
+"""What commands that write into the books share: to whom records are told, and what they would change.
+
+While a platform runs, its core alone writes, and is told over the link. Where none runs, the folder's store is opened
+here; it is made where there is none, so that the light install keeps books without any service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from tieline import records
+from tieline.books import Bookkeeper
+from tieline.books.keeper import identity
+from tieline.cli.folder import config_and_now
+from tieline.intake import Refused
+from tieline.records import AnyRecord, Loan, Record
+from tieline.records.gate import checked
+from tieline.settlement.month import books_of
+from tieline.store import Store, StoreError
+
+
+def keeper_of(folder: Path) -> Bookkeeper:
+    """The folder's books; empty ones where there is no store yet. Raises click.ClickException."""
+    path = folder / "store.db"
+    if not path.exists():
+        return Bookkeeper()
+    try:
+        store = Store(path, records.encode, records.decode, read_only=True)
+        try:
+            return books_of(store, config_and_now(folder)[0].treasury.lots)
+        finally:
+            store.close()
+    except StoreError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def fresh(keeper: Bookkeeper, batch: Sequence[AnyRecord]) -> tuple[list[AnyRecord], int]:
+    """(records that say something new, how many say what is booked already)."""
+    new = [one for one in batch if not _stands(keeper, one)]
+    return new, len(batch) - len(new)
+
+
+def _stands(keeper: Bookkeeper, record: Record) -> bool:
+    known = keeper.loans.get(record.loan_id) if isinstance(record, Loan) else keeper.standing(identity(record))
+    if known is None:
+        return False
+    # What a sheet leaves open (its date) is told at the moment it is read.
+    aside = {"known_at": known.known_at, "source": known.source}
+    again = msgspec.structs.replace(record, **aside)
+    return again == known or (record.at == record.known_at and msgspec.structs.replace(again, at=known.at) == known)
+
+
+def preview(keeper: Bookkeeper, batch: Sequence[Record]) -> list[str]:
+    """The entries that the batch would make, as lines. Raises click.ClickException, nothing having been kept, where one
+    of it cannot be booked."""
+    before, aside = len(keeper.book.entries), len(keeper.unbookable)
+    for record in batch:
+        keeper.take(record)
+    new = [one for one in keeper.unbookable if any(one.record is record for record in batch)]
+    if new or len(keeper.unbookable) > aside:
+        first = new[0] if new else keeper.unbookable[-1]
+        raise click.ClickException(f"nothing was recorded: {first.why}")
+    lines = []
+    for entry in keeper.book.entries[before:]:
+        lines.append(f"{entry.at:%Y-%m-%d %H:%M}  {entry.narration}")
+        for posting in entry.postings:
+            lot = f"  {{{posting.lot}}}" if posting.lot else ""
+            lines.append(f"    {posting.account:44} {posting.amount!s:>26}{lot}")
+    return lines
+
+
+def record_all(folder: Path, batch: Sequence[AnyRecord], now: datetime) -> None:
+    """Keep the records: on disk when this returns. Raises click.ClickException with nothing of them kept."""
+    try:
+        batch = [checked(one, now) for one in batch]
+    except Refused as error:
+        raise click.ClickException(f"nothing was recorded: {error}") from error
+    if _runs(folder):
+        from tieline.cli.commit_act import tell
+
+        tell(folder, list(batch))
+        return
+    try:
+        store = Store(folder / "store.db", records.encode, records.decode)
+        try:
+            store.append(batch)
+        finally:
+            store.close()
+    except (StoreError, ValueError) as error:
+        raise click.ClickException(f"nothing was recorded: {error}") from error
+
+
+def _runs(folder: Path) -> bool:
+    if not (folder / "run" / "state.json").exists():
+        return False
+    from tieline.app.up import read_state
+
+    return read_state(folder).pid is not None

@@ -1,0 +1,251 @@
+"""`tieline treasury`: coins against debt, at a price; from the books, or from two spreadsheets and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from tieline.books import Bookkeeper
+from tieline.books.ladder import AskedError, Holding, Range, asked, ladder, play, shocks, what_if
+from tieline.books.position import holding_of, open_questions
+from tieline.books.sheets import SheetError, coins, loans, prices
+from tieline.cli.folder import config_and_now, data_dir
+from tieline.cli.imports import mapping_of, text_of
+from tieline.cli.keep import keeper_of
+from tieline.records import NetworkTick
+from tieline.store import Store, StoreError
+
+F = TypeVar("F", bound=Callable[..., Any])
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a treasury command works on: what is held and owed, and the price."""
+
+    holding: Holding
+    price: Decimal
+    questions: tuple[str, ...]
+
+
+def on_the_desk(command: F) -> F:
+    """The options that say what is held and what it is worth."""
+    for option in reversed(
+        (
+            data_dir,
+            click.option("--coins", "coins_file", type=FILE, help="Coins out of this CSV instead of the books."),
+            click.option("--loans", "loans_file", type=FILE, help="Loans out of this CSV instead of the books."),
+            click.option("--price", help="USD per bitcoin; default: the newest that the platform was told."),
+            click.option(
+                "--map", "maps", multiple=True, metavar="THEIRS=OURS", help="A column of the files by its name."
+            ),
+            click.option("--json", "as_json", is_flag=True, help="Machine-readable."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def treasury() -> None:
+    """Coins, loans against them, and what a price would do to both."""
+
+
+@treasury.command(name="ladder")
+@on_the_desk
+def ladder_command(as_json: bool, **where: Any) -> None:
+    """Each loan's LTV now, and the price that reaches each of its levels."""
+    desk = _desk(**where)
+    held, price = desk.holding, desk.price
+    rungs = ladder(held, price)
+    if as_json:
+        told = {
+            "price": price,
+            "free_btc": held.free,
+            "pledged_btc": held.pledged,
+            "debt": held.debt,
+            "cash": held.cash,
+        }
+        by_loan = [
+            {"loan": one.loan_id, "ltv": one.ltv(price), "debt": one.debt, "pledged": one.pledged} for one in held.loans
+        ]
+        _json(told | {"loans": by_loan, "ladder": [asdict(one) for one in rungs], "open": desk.questions})
+        return
+    click.echo(
+        f"{held.coins:,} BTC at {price:,} USD: {held.free:,} free, {held.pledged:,} pledged; debt {held.debt:,.2f}"
+    )
+    for loan in held.loans:
+        click.echo(
+            f"{loan.loan_id}: {loan.debt:,.2f} {loan.currency} on {loan.pledged:,} BTC, LTV {_percent(loan.ltv(price))}"
+        )
+        for rung in (one for one in rungs if one.loan_id == loan.loan_id):
+            coins_ = "" if rung.coins is None else f", then {rung.coins:,.2f} BTC more bring it back to the initial LTV"
+            where_ = "nothing is owed or pledged" if rung.trigger is None else f"at {_range(rung.trigger)} USD"
+            fall = "" if rung.fall is None or rung.level == "initial" else f", {rung.fall:,.2f} % below the price"
+            click.echo(f"  {rung.level:12} LTV {_percent_range(rung.ltv):>12}  {where_}{fall}{coins_}")
+        if not any(one.loan_id == loan.loan_id for one in rungs):
+            click.echo("  no level is known: its terms are not in the books")
+    _questions(desk)
+
+
+@treasury.command(name="what-if")
+@click.argument("question")
+@on_the_desk
+def what_if_command(question: str, as_json: bool, **where: Any) -> None:
+    """Ask what a sale would do: tieline treasury what-if "sell 4451 BTC at 68524 for USDT, repay"."""
+    try:
+        sale = asked(question)
+        desk = _desk(**{**where, "price": where["price"] or str(sale.price)})
+        made = what_if(desk.holding, sale)
+    except AskedError as error:
+        raise click.ClickException(str(error)) from error
+    after = made.after
+    ratios = {loan.loan_id: loan.ltv(sale.price) for loan in after.loans if loan.debt}
+    if as_json:
+        told = {"proceeds": made.proceeds, "currency": sale.currency, "stages": [asdict(one) for one in made.stages]}
+        told |= {"debt": after.debt, "cash": after.cash, "free_btc": after.free, "pledged_btc": after.pledged}
+        _json(told | {"ltv": ratios, "gains": dict(made.gains), "open": desk.questions})
+        return
+    click.echo(f"sell {sale.btc:,} BTC at {sale.price:,}: {made.proceeds:,.2f} {sale.currency}")
+    for number, stage in enumerate(made.stages, 1):
+        repaid = f", {stage.repaid:,.2f} repaid" if sale.repay else ""
+        back = f", {stage.releasable:,.1f} BTC releasable" if stage.debt else ""
+        click.echo(f"  {number}. {stage.sold:,} BTC bring {stage.proceeds:,.2f}{repaid}; debt {stage.debt:,.2f}{back}")
+    levels = "".join(f", {name} LTV {_percent(ratio)}" for name, ratio in ratios.items())
+    debt = f"debt {after.debt:,.2f}{levels}" if after.debt else "no debt"
+    click.echo(
+        f"then {debt}, {after.cash:,.2f} {sale.currency} in hand, {after.coins:,} BTC ({after.pledged:,} pledged)"
+    )
+    if made.gains:
+        click.echo("gain by lots: " + ", ".join(f"{name} {gain:,.2f}" for name, gain in made.gains.items()))
+    else:
+        click.echo("gain: not known, the lots and their cost are not in the books")
+    _questions(desk)
+
+
+@treasury.command(name="stress")
+@on_the_desk
+@click.option(
+    "--shock", "falls", multiple=True, default=("-10%", "-20%", "-30%", "-50%"), show_default=True, help="A change."
+)
+@click.option("--history", type=FILE, help="Hourly prices, a CSV with time and price, played from every hour on.")
+@click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True, help="How long each is played.")
+def stress_command(falls: tuple[str, ...], history: Path | None, days: int, as_json: bool, **where: Any) -> None:
+    """What given falls, and every stretch of a price history, would do to each loan."""
+    desk = _desk(**where)
+    try:
+        found = shocks(desk.holding, desk.price, [_shock(one) for one in falls])
+        hourly = [] if history is None else prices(text_of(history), mapping_of(where["maps"]))
+        played = [] if history is None else play(desk.holding, desk.price, hourly, days * 24)
+    except (AskedError, SheetError) as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        _json(
+            {"price": desk.price, "shocks": [asdict(one) for one in found], "history": [asdict(one) for one in played]}
+        )
+        return
+    for one in found:
+        cure = ""
+        if one.state in ("called", "liquidated") and one.cure_btc is not None:
+            cure = f"; {one.cure_btc:,.2f} BTC or {one.cure_cash:,.2f} in cash bring it back to the initial LTV"
+        click.echo(f"{one.loan_id}: {one.shock:+.0%} to {one.price:,.2f}: LTV {_percent(one.ltv)}, {one.state}{cure}")
+    for run in played:
+        soon = (
+            ""
+            if run.soonest_h is None
+            else f"; the soonest after {run.soonest_h} h, half of them within {run.median_h} h"
+        )
+        click.echo(f"{run.loan_id}: {run.level} within {days} days from {run.reached:,} of {run.starts:,} hours{soon}")
+    _questions(desk)
+
+
+def _desk(
+    data_dir: Path, coins_file: Path | None, loans_file: Path | None, price: str | None, maps: tuple[str, ...]
+) -> Desk:
+    """From the files where one is given, else from the folder's books."""
+    now = config_and_now(data_dir)[1]
+    if coins_file is None and loans_file is None:
+        if not (data_dir / "store.db").exists():
+            raise click.ClickException(
+                f"no books in {data_dir}; give --coins and --loans, `tieline import` them, or name --data-dir"
+            )
+        keeper = keeper_of(data_dir)
+    else:
+        keeper = Bookkeeper()
+        try:
+            for read, file in ((coins, coins_file), (loans, loans_file)):
+                for record in () if file is None else read(text_of(file), _mine(maps, read), now):
+                    keeper.take(record)
+        except SheetError as error:
+            raise click.ClickException(str(error)) from error
+    for one in keeper.unbookable:
+        click.echo(str(one), err=True)
+    return Desk(holding_of(keeper), _price(price, data_dir), open_questions(keeper))
+
+
+def _mine(maps: tuple[str, ...], read: Callable[..., Any]) -> dict[str, str]:
+    """Those of the mapped columns that this sheet knows: two sheets share the option."""
+    from tieline.books.sheets import COINS, LOANS
+
+    known = COINS if read is coins else LOANS
+    return {theirs: ours for theirs, ours in mapping_of(maps).items() if ours in known}
+
+
+def _price(text: str | None, folder: Path) -> Decimal:
+    if text is not None:
+        try:
+            price = Decimal(text.replace(",", "").replace("_", ""))
+        except InvalidOperation:
+            price = Decimal(0)
+        if not price.is_finite() or price <= 0:
+            raise click.BadParameter(f"{text!r} is no price; write it like 68524", param_hint="--price")
+        return price
+    path = folder / "store.db"
+    if path.exists():
+        from tieline import records
+
+        try:
+            store = Store(path, records.encode, records.decode, read_only=True)
+            told = [one for one in store.latest(NetworkTick, config_and_now(folder)[1]) if one.btc_usd > 0]
+            store.close()
+        except StoreError as error:
+            raise click.ClickException(str(error)) from error
+        if told:
+            return told[0].btc_usd
+    raise click.ClickException("no price of bitcoin is known here; give one with --price 68524")
+
+
+def _shock(text: str) -> Decimal:
+    try:
+        number = Decimal(text.strip().rstrip("%"))
+    except InvalidOperation as error:
+        raise click.BadParameter(f"{text!r} is no change; write it like -30%", param_hint="--shock") from error
+    return number / 100 if "%" in text or abs(number) > 1 else number
+
+
+def _percent(ratio: Decimal | None) -> str:
+    return "not known" if ratio is None else f"{ratio * 100:,.2f} %"
+
+
+def _percent_range(level: Range) -> str:
+    return f"{level.low * 100:.2f} %" if level.exact is not None else f"{level.low * 100:.2f}-{level.high * 100:.2f} %"
+
+
+def _range(value: Range) -> str:
+    return f"{value.low:,.2f}" if value.exact is not None else f"{value.low:,.2f} to {value.high:,.2f}"
+
+
+def _questions(desk: Desk) -> None:
+    for line in desk.questions:
+        click.echo(f"open: {line}")
+
+
+def _json(told: dict[str, Any]) -> None:
+    click.echo(json.dumps(msgspec.to_builtins(told), default=str, indent=2))

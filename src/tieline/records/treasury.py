@@ -1,0 +1,146 @@
+"""What a treasury does: moves coins, pledges them, borrows, owes, pays, raises money; and what is closed and issued.
+
+All have one key per `known_at`: one told anew is a correction. Terms that a contract redacts are ranges, and what is
+not known at all is None; neither is a guess.
+"""
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from tieline.intake import Count, Hashrate, Label, Moment, Money, NanoUsd, Sats, Seconds, Small, Text
+from tieline.records.base import Part, Record
+
+
+class Range(Part, frozen=True, kw_only=True):
+    """A term as far as it is known: between `low` and `high`, equal where it is exact."""
+
+    low: Money
+    high: Money
+
+    @property
+    def exact(self) -> Decimal | None:
+        return self.low if self.low == self.high else None
+
+
+class Transfer(Record, frozen=True, kw_only=True, key="{transfer_id}|{known_at}"):
+    """Bitcoin moved between two places of one's own. `fee_sats` leave on top of `sats`, and are sold to the network at
+    `btc_usd`. `lots` names those that move, in their order; empty: by the books' method."""
+
+    transfer_id: Label
+    sats: Sats
+    from_place: Label
+    to_place: Label
+    fee_sats: Sats = 0
+    btc_usd: Money | None = None
+    lots: tuple[Label, ...] = ()
+
+
+class Loan(Record, frozen=True, kw_only=True, subject="{lender}", key="{loan_id}|{known_at}"):
+    """The terms of a loan against bitcoin. Ratios are debt over the value of what is pledged: at `initial_ltv` it was
+    given, above `call_ltv` more must be pledged within `cure_hours`, below `release_ltv` coins come back, above
+    `liquidation_ltv` they are sold. `may_rehypothecate`: whether the lender may sell or pledge them again."""
+
+    loan_id: Label
+    lender: Label
+    currency: Label = "USD"
+    rate: Range | None = None
+    initial_ltv: Range | None = None
+    call_ltv: Range | None = None
+    release_ltv: Range | None = None
+    liquidation_ltv: Range | None = None
+    cure_hours: Small | None = None
+    matures: Moment | None = None
+    may_rehypothecate: Literal["yes", "no", "unknown"] = "unknown"
+
+
+class LoanFlow(Record, frozen=True, kw_only=True, subject="{loan_id}", key="{flow_id}|{known_at}"):
+    """Money of a loan: drawn, repaid, paid for it as interest or a fee, or owed when the books began (`opening`)."""
+
+    flow_id: Label
+    loan_id: Label
+    what: Literal["drawn", "repaid", "interest", "fee", "opening"]
+    amount: Money
+
+
+class Pledge(Record, frozen=True, kw_only=True, subject="{loan_id}", key="{pledge_id}|{known_at}"):
+    """Bitcoin pledged for a loan (positive sats) or given back (negative). `btc_usd` values coins that the lender may
+    sell: those leave the books at fair value."""
+
+    pledge_id: Label
+    loan_id: Label
+    sats: Sats
+    btc_usd: Money | None = None
+    place: Label = "Treasury"
+    lots: tuple[Label, ...] = ()
+
+
+class VendorBill(Record, frozen=True, kw_only=True, subject="{payee}", key="{bill_id}|{known_at}"):
+    """What is owed to somebody for something: hosting, salaries, repairs."""
+
+    bill_id: Label
+    payee: Label
+    amount_usd: Money
+    expense: Label
+    due: Moment | None = None
+
+
+class Payment(Record, frozen=True, kw_only=True, subject="{party}", key="{payment_id}|{known_at}"):
+    """Money paid (positive) for what is owed to `party`, or received (negative) for what it owes. `settles` says of
+    which kind: power of a site, a payable, a tenant's or the grid's receivable."""
+
+    payment_id: Label
+    party: Label
+    amount_usd: Money
+    settles: Literal["power", "payable", "invoice", "grid"] = "payable"
+
+
+class Equity(Record, frozen=True, kw_only=True, key="{issue_id}|{known_at}"):
+    """Shares sold: signed is a promise and moves nothing, closed brings the money."""
+
+    issue_id: Label
+    amount_usd: Money
+    status: Literal["signed", "closed"]
+    shares: Count | None = None
+    investor: Label = ""
+
+
+class IssuedLine(Part, frozen=True, kw_only=True):
+    """One line of an invoice, rounded once."""
+
+    project: Label
+    model: Label
+    requests: Count
+    prompt_tokens: Count
+    output_tokens: Count
+    replica_s: Seconds = 0
+    nano_usd: NanoUsd = 0
+    amount_usd: Money = Decimal(0)
+
+
+class Issued(Record, frozen=True, kw_only=True, subject="{tenant}", key="{number}|{known_at}"):
+    """An invoice as it was sent: its number is the next of its year, its lines never change."""
+
+    number: Label
+    tenant: Label
+    month: Label
+    lines: tuple[IssuedLine, ...]
+    text: Text = ""
+
+
+class Closing(Record, frozen=True, kw_only=True, key="{month}|{known_at}"):
+    """A month whose books are closed: what is learned of it later is booked in the first open one, with a reference.
+    `digests` are those of every entry up to then that no earlier closing has, the first 12 hex digits each."""
+
+    month: Label
+    by: Label
+    entries: Count
+    digests: tuple[Label, ...] = msgspec.field(default=())
+
+
+class Deployed(Record, frozen=True, kw_only=True):
+    """What stood on the racks of all sites from `at` on, rated."""
+
+    hashrate_hs: Hashrate
+    sites: Small
