@@ -151,6 +151,8 @@ LOANS = (
     "loan", "lender", "debt", "currency", "pledged_btc", "date", "rate", "initial_ltv", "call_ltv", "release_ltv",
     "liquidation_ltv", "cure_hours", "matures", "rehypothecation", "place",
 )  # fmt: skip
+# From the lowest ratio to the highest.
+LEVELS = ("release_ltv", "initial_ltv", "call_ltv", "liquidation_ltv")
 PAYOUTS = ("date", "btc", "price_usd", "pool", "id", "fee_btc", "from")
 
 
@@ -192,10 +194,8 @@ def loans(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecor
         if again not in ("yes", "no", "unknown"):
             raise SheetError(f"line {row.line}, rehypothecation: {again!r}; write yes, no or unknown")
         cure = row.number("cure_hours", Decimal(-1))
-        terms = {
-            name: row.ratio(name) for name in ("rate", "initial_ltv", "call_ltv", "release_ltv", "liquidation_ltv")
-        }
-        _rising(row, terms)
+        levels = {one: row.ratio(one) for one in LEVELS}
+        _rising(row, levels)
         found.append(
             Loan(
                 **_told(now, at),
@@ -205,7 +205,11 @@ def loans(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecor
                 cure_hours=int(cure) if cure >= 0 else None,
                 matures=row.moment("matures") if row.text("matures", "") else None,
                 may_rehypothecate=again,  # type: ignore[arg-type]  # one of the three, checked above
-                **terms,
+                rate=row.ratio("rate"),
+                initial_ltv=levels["initial_ltv"],
+                call_ltv=levels["call_ltv"],
+                release_ltv=levels["release_ltv"],
+                liquidation_ltv=levels["liquidation_ltv"],
             )
         )
         if debt:
@@ -262,10 +266,9 @@ SHEETS: dict[str, tuple[Callable[[str, Mapping[str, str], datetime], list[AnyRec
 }
 
 
-def _rising(row: Cell, terms: Mapping[str, Range | None]) -> None:
+def _rising(row: Cell, levels: Mapping[str, Range | None]) -> None:
     """Release, initial, call and liquidation lie one above the other."""
-    levels = [(name, terms[name]) for name in ("release_ltv", "initial_ltv", "call_ltv", "liquidation_ltv")]
-    known = [(name, level) for name, level in levels if level is not None]
+    known = [(name, level) for name, level in levels.items() if level is not None]
     for (below, low), (above, high) in itertools.pairwise(known):
         if low.low > high.high:
             raise SheetError(f"line {row.line}: {below} is above {above}; levels rise from release to liquidation")

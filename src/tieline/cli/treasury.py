@@ -13,13 +13,13 @@ import click
 import msgspec
 
 from tieline.books import Bookkeeper
-from tieline.books.ladder import AskedError, Holding, Range, asked, ladder, play, shocks, what_if
+from tieline.books.ladder import AskedError, Holding, asked, ladder, play, shocks, what_if
 from tieline.books.position import holding_of, open_questions
 from tieline.books.sheets import SheetError, coins, loans, prices
 from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.imports import mapping_of, text_of
 from tieline.cli.keep import keeper_of
-from tieline.records import NetworkTick
+from tieline.records import NetworkTick, Range
 from tieline.store import Store, StoreError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,13 +78,11 @@ def ladder_command(as_json: bool, **where: Any) -> None:
         ]
         _json(told | {"loans": by_loan, "ladder": [asdict(one) for one in rungs], "open": desk.questions})
         return
-    click.echo(
-        f"{held.coins:,} BTC at {price:,} USD: {held.free:,} free, {held.pledged:,} pledged; debt {held.debt:,.2f}"
-    )
+    parts = f"{_coins(held.free)} free, {_coins(held.pledged)} pledged"
+    click.echo(f"{_coins(held.coins)} BTC at {price:,} USD: {parts}; debt {held.debt:,.2f}")
     for loan in held.loans:
-        click.echo(
-            f"{loan.loan_id}: {loan.debt:,.2f} {loan.currency} on {loan.pledged:,} BTC, LTV {_percent(loan.ltv(price))}"
-        )
+        ratio = _percent(loan.ltv(price))
+        click.echo(f"{loan.loan_id}: {loan.debt:,.2f} {loan.currency} on {_coins(loan.pledged)} BTC, LTV {ratio}")
         for rung in (one for one in rungs if one.loan_id == loan.loan_id):
             coins_ = "" if rung.coins is None else f", then {rung.coins:,.2f} BTC more bring it back to the initial LTV"
             where_ = "nothing is owed or pledged" if rung.trigger is None else f"at {_range(rung.trigger)} USD"
@@ -113,16 +111,17 @@ def what_if_command(question: str, as_json: bool, **where: Any) -> None:
         told |= {"debt": after.debt, "cash": after.cash, "free_btc": after.free, "pledged_btc": after.pledged}
         _json(told | {"ltv": ratios, "gains": dict(made.gains), "open": desk.questions})
         return
-    click.echo(f"sell {sale.btc:,} BTC at {sale.price:,}: {made.proceeds:,.2f} {sale.currency}")
+    click.echo(f"sell {_coins(sale.btc)} BTC at {sale.price:,}: {made.proceeds:,.2f} {sale.currency}")
     for number, stage in enumerate(made.stages, 1):
         repaid = f", {stage.repaid:,.2f} repaid" if sale.repay else ""
         back = f", {stage.releasable:,.1f} BTC releasable" if stage.debt else ""
-        click.echo(f"  {number}. {stage.sold:,} BTC bring {stage.proceeds:,.2f}{repaid}; debt {stage.debt:,.2f}{back}")
+        click.echo(
+            f"  {number}. {_coins(stage.sold)} BTC bring {stage.proceeds:,.2f}{repaid}; debt {stage.debt:,.2f}{back}"
+        )
     levels = "".join(f", {name} LTV {_percent(ratio)}" for name, ratio in ratios.items())
     debt = f"debt {after.debt:,.2f}{levels}" if after.debt else "no debt"
-    click.echo(
-        f"then {debt}, {after.cash:,.2f} {sale.currency} in hand, {after.coins:,} BTC ({after.pledged:,} pledged)"
-    )
+    held = f"{_coins(after.coins)} BTC ({_coins(after.pledged)} pledged)"
+    click.echo(f"then {debt}, {after.cash:,.2f} {sale.currency} in hand, {held}")
     if made.gains:
         click.echo("gain by lots: " + ", ".join(f"{name} {gain:,.2f}" for name, gain in made.gains.items()))
     else:
@@ -181,7 +180,8 @@ def _desk(
         keeper = Bookkeeper()
         try:
             for read, file in ((coins, coins_file), (loans, loans_file)):
-                for record in () if file is None else read(text_of(file), _mine(maps, read), now):
+                text = "" if file is None else text_of(file)
+                for record in read(text, _mine(maps, text), now) if text else ():
                     keeper.take(record)
         except SheetError as error:
             raise click.ClickException(str(error)) from error
@@ -190,12 +190,10 @@ def _desk(
     return Desk(holding_of(keeper), _price(price, data_dir), open_questions(keeper))
 
 
-def _mine(maps: tuple[str, ...], read: Callable[..., Any]) -> dict[str, str]:
-    """Those of the mapped columns that this sheet knows: two sheets share the option."""
-    from tieline.books.sheets import COINS, LOANS
-
-    known = COINS if read is coins else LOANS
-    return {theirs: ours for theirs, ours in mapping_of(maps).items() if ours in known}
+def _mine(maps: tuple[str, ...], text: str) -> dict[str, str]:
+    """Those of the mapped columns that this sheet has: two sheets share the option."""
+    header = text.lstrip("\ufeff").splitlines()[0].lower()
+    return {theirs: ours for theirs, ours in mapping_of(maps).items() if theirs.lower() in header}
 
 
 def _price(text: str | None, folder: Path) -> Decimal:
@@ -228,6 +226,12 @@ def _shock(text: str) -> Decimal:
     except InvalidOperation as error:
         raise click.BadParameter(f"{text!r} is no change; write it like -30%", param_hint="--shock") from error
     return number / 100 if "%" in text or abs(number) > 1 else number
+
+
+def _coins(btc: Decimal) -> str:
+    """In full, without zeros at the end."""
+    text = f"{btc:,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _percent(ratio: Decimal | None) -> str:

@@ -178,7 +178,7 @@ class Book:
             taken.append((held, part, part_cost(held, part)))
             need -= part
         if need > 0:
-            raise ShortError(f"{account} holds {amount.number - need} {amount.commodity}, not {amount.number}")
+            raise ShortError(f"{account} holds {Amount(amount.number - need, amount.commodity)}, not {amount}")
         return taken
 
     def _leaving(self, account: Account, named: tuple[str, ...]) -> Iterator[LotHeld]:
@@ -197,7 +197,7 @@ class Book:
         lots = [held for held in self.lots(account) if held.commodity == amount.commodity]
         whole = sum((held.number for held in lots), Decimal(0))
         if whole < amount.number:
-            raise ShortError(f"{account} holds {whole} {amount.commodity}, not {amount.number}")
+            raise ShortError(f"{account} holds {Amount(whole, amount.commodity)}, not {amount}")
         unit = Decimal(1).scaleb(-COMMODITIES[amount.commodity].places)
         parts = [(held.number * amount.number / whole).quantize(unit, ROUND_FLOOR) for held in lots]
         rest = amount.number - sum(parts, Decimal(0))
