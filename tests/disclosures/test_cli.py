@@ -111,7 +111,8 @@ def test_explain_and_its_refusal(tmp_path: Path) -> None:
 
 def test_compare_in_every_form(tmp_path: Path) -> None:
     text = run(tmp_path, "compare", "--month", "2025-09").output
-    assert "RIOT: dropped: the last monthly production in the book is that of 2025-04" in text
+    assert "6 of 15 that published ranked" in text
+    assert "BITF: not in the book: the last month here is 2025-04" in text
     assert run(tmp_path, "compare", "--month", "2025-09", "--format", "csv").output.startswith("month,issuer,")
     long = run(tmp_path, "compare", "--month", "2025-09", "--format", "csv", "--long").output
     assert "CANG.2025-09.ltv_pct" in long

@@ -40,7 +40,7 @@ EXPECTED: dict[str, tuple[str, str | None, str, list[str]]] = {
     "P03": ("parts:RIOT.2024-07.avg_operating_ehs", None, "explained", ["16.2", "15.5"]),
     "P04": ("roll-forward:MARA.2025-05", None, "differs", ["residual 8"]),
     "P05": ("roll-forward:MARA.2024-02", None, "differs", ["residual -646"]),
-    "P06": ("roll-forward:MARA.2024-07", None, "differs", ["-1,590", "purchases"]),
+    "P06": ("roll-forward:MARA.2024-07", None, "differs", ["-1,590", "purchase"]),
     "P07": ("roll-forward:CIFR.2025-04", None, "explained", ["858", "855", "3 BTC of power-sale equivalents"]),
     "P08": ("held:CLSK.2025-09-30", None, "holds", ["13,011", "10,428 + 2,583"]),
     "P09": ("growth:WULF.2024-05", None, "differs", ["-46.55", "249"]),
@@ -49,7 +49,7 @@ EXPECTED: dict[str, tuple[str, str | None, str, list[str]]] = {
     "P12": ("growth:ARB.2023-02", None, "holds", ["9.36", "9.94"]),
     "P13": ("average:ARB.2023-02", None, "rounding", ["5.79", "truncated"]),
     "P14": ("restated:IREN.2025-07.energy_cost_usd_per_btc", None, "open", ["32,266", "both vintages"]),
-    "P15": ("claims:RIOT.2025-03.btc_held_end", "19,233 (", "explained", ["19,223", "One digit"]),
+    "P15": ("claims:RIOT.2025-03.btc_held_end", "19,233 (", "explained", ["19,223 closes", "19,233 does not"]),
 }
 
 

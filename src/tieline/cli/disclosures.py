@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from tieline.cli.disclosures_desk import desk, grid
 from tieline.cli.disclosures_feeds import fetch
 from tieline.cli.disclosures_shared import (
     as_of_option,
@@ -30,6 +31,7 @@ from tieline.disclosures.book import Book
 from tieline.disclosures.chain import Chain, extended, shipped_chain
 from tieline.disclosures.checks import check as check_book
 from tieline.disclosures.claims import Claim, SourceKind
+from tieline.disclosures.desk import Desk, agreement, path_beside
 from tieline.disclosures.keep import FileKeeper, book
 from tieline.disclosures.verdict import CHECKS
 
@@ -67,7 +69,6 @@ def read(
     if (endpoint is None) != (model is None):
         raise click.UsageError("--endpoint and --model go together")
     from tieline.cli.disclosures_shown import reading_json, show_reading
-    from tieline.disclosures.desk import Desk, agreement, path_beside
     from tieline.disclosures.intake import claims_of, waiting_of
     from tieline.disclosures.read import read as read_release
 
@@ -124,8 +125,10 @@ def check(
     """Check the book, or a release (FILE, address, -) against the book. Each verdict shows its computation."""
     ours = _book(facts, as_of)
     mine: set[str] | None = None
+    held = None
     if file is not None:
         claims = _claims_of_file(file, issuer, published, source_kind)
+        held = agreement(ours, claims)
         mine = {claim.id for claim in claims}
         ours = Book((*ours.all, *claims))
     verdicts = [
@@ -136,12 +139,17 @@ def check(
         and (mine is None or mine & set(found.claims))
     ]
     if as_json:
-        dump({"verdicts": verdicts, "counts": counts(verdicts), "rules": CHECKS})
+        told = {} if held is None else {"against_the_book": held.says(), "differ": held.differ}
+        dump({"verdicts": verdicts, "counts": counts(verdicts), "rules": CHECKS, **told})
         return
     for found in verdicts:
         click.echo(f"{found.outcome:9} {found.issuer} {found.period} {found.check}: {found.computation}")
         click.echo(f"          {found.says}")
-    click.echo(", ".join(f"{count} {name}" for name, count in counts(verdicts).items() if count) or "nothing to check")
+    if held is not None:
+        click.echo(f"against the book: {held.says()}")
+        for line in held.differ:
+            click.echo(f"  differs: {line}")
+    click.echo(", ".join(f"{count} {name}" for name, count in counts(verdicts).items() if count) or "no check applies")
 
 
 @disclosures.command()
@@ -290,6 +298,8 @@ def keep(file: Path, facts: Path, as_json: bool) -> None:
 
 
 disclosures.add_command(fetch)
+disclosures.add_command(desk)
+disclosures.add_command(grid)
 
 
 def _claims_of_file(file: str, issuer: str | None, published: str | None, kind: SourceKind | None) -> list[Claim]:

@@ -81,13 +81,10 @@ def table_text(table: Any) -> str:
         shown = ["" if cell is None else f"{cell.value:,f}{'*' if cell.computed else ''}" for cell in cells]
         rows.append((row.issuer, [str(row.ranks.get("produced", "-")), *shown]))
     widths = [max(len(head), *(len(shown[i]) for _, shown in rows), 0) for i, head in enumerate(heads)]
-    lines = [table.month]
+    lines = [f"{table.month}: {table.coverage} ranked"]
     for issuer, shown in [("", heads), *rows] if rows else []:
         lines.append(f"{issuer:7}" + "".join(f"  {text:>{width}}" for text, width in zip(shown, widths, strict=True)))
-    lines.extend(
-        f"sum {one.column}: {one.value:,f} {one.unit} over {len(one.miners)} miner{'s' if len(one.miners) > 1 else ''}"
-        for one in table.sums
-    )
+    lines.extend(f"sum {one.column}: {one.value:,f} {one.unit} over {one.coverage}" for one in table.sums)
     lines.extend(f"{gone.issuer}: {gone.says}" for gone in table.absent)
     lines.extend(["* computed. " + table.rule, ""])
     return "\n".join(lines)

@@ -1,18 +1,43 @@
-"""What miners publish, as the disclosures room tells it: a month's dashboard, a figure, a table to take away."""
+"""What miners publish, as the disclosures room tells it: a month, a figure, the grid, tables to take away, the desk."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 
+from tieline.clock import wall_now
 from tieline.disclosures import compare, export, keep, page
 from tieline.disclosures.book import Book
+from tieline.disclosures.desk import Action, Change, Desk, DeskError, Waiting
+from tieline.disclosures.grid import Grid, View, grid, to_csv
+from tieline.disclosures.keep import KeepError
 
 FORMS = {"csv": "text/csv", "json": "application/json", "parquet": "application/vnd.apache.parquet"}
+MAX_SHOWN = 500
+"""Candidates on one page; the answer says how many wait in all."""
+MAX_FORM = 16_384
+NEW_FOR = timedelta(days=7)
+"""A release that landed within a week is news on the page."""
+
+
+class DeskForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One decision from the page."""
+
+    action: Action
+    target: str
+    reason: str = ""
+    by: str = ""
+    value: str | None = None
+    period: str | None = None
+    field: str | None = None
 
 
 def shipped_book() -> Book:
@@ -21,16 +46,31 @@ def shipped_book() -> Book:
 
 
 class Published:
-    """Handlers over one book; the first answer of a process costs the most and is made off the event loop."""
+    """Handlers over one book; the first answer of a process costs the most and is made off the event loop.
+
+    A book that is kept in a file has a desk beside it; without one the page shows and decides nothing.
+    """
 
     def __init__(self, book: Callable[[], Book]) -> None:
         self._book = book
+        self._desk: Desk | None = getattr(book, "desk", None)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/api/disclosures", self.dashboard),
+            Route("/api/disclosures/grid", self.grid),
+            Route("/api/disclosures/grid.csv", self.grid),
+            Route("/api/disclosures/desk", self.waiting),
+            Route("/api/disclosures/desk", self.decide, methods=["POST"]),
+            Route("/api/disclosures/figure/{name}", self.figure),
+            Route("/api/disclosures/table.{form}", self.table),
+        ]
 
     async def dashboard(self, request: Request) -> Response:
         month = request.query_params.get("month") or None
         try:
             return _json(await asyncio.to_thread(lambda: page.dashboard(self._book(), month)))
-        except ValueError as error:
+        except (ValueError, KeepError) as error:
             return _json({"error": str(error)}, 400)
 
     async def figure(self, request: Request) -> Response:
@@ -39,6 +79,26 @@ class Published:
             return _json(await asyncio.to_thread(lambda: page.figure(self._book(), name)))
         except page.NoFigureError as error:
             return _json({"error": str(error.args[0])}, 404)
+
+    async def grid(self, request: Request) -> Response:
+        """Miner by month: `field=`, `issuer=` (repeatable), `since=`, `until=`, `view=value|month|year`."""
+        asked = request.query_params
+        view: View = "month" if asked.get("view") == "month" else "year" if asked.get("view") == "year" else "value"
+
+        def make() -> Grid:
+            return grid(
+                self._book(), asked.get("field") or "btc_produced", issuers=asked.getlist("issuer"),
+                since=asked.get("since", ""), until=asked.get("until", ""), view=view,
+            )  # fmt: skip
+
+        try:
+            found = await asyncio.to_thread(make)
+        except ValueError as error:
+            return _json({"error": str(error)}, 400)
+        if not request.url.path.endswith(".csv"):
+            return _json(page.plain(found))
+        name = f"miners-{found.field}-{found.view}.csv"
+        return Response(to_csv(found), 200, {"content-disposition": f'attachment; filename="{name}"'}, "text/csv")
 
     async def table(self, request: Request) -> Response:
         """The comparison of one month (`month=`) or of all, as CSV, JSON or Parquet; `shape=long` for ids."""
@@ -66,6 +126,82 @@ class Published:
             return _json({"error": str(error)}, 501)
         name = f"miners-{month or 'all'}-{shape}.{form}"
         return Response(body, 200, {"content-disposition": f'attachment; filename="{name}"'}, FORMS[form])
+
+    # --- the desk ----------------------------------------------------------------------------
+
+    async def waiting(self, request: Request) -> Response:
+        """Candidates that wait, decisions taken, and what landed or contradicts the book of late."""
+        desk = self._desk
+        if desk is None:
+            return _json({"waiting": [], "count": 0, "decisions": [], "alerts": []})
+
+        def make() -> dict[str, object]:
+            found, book = desk.waiting(), self._book()
+            return {
+                "count": len(found),
+                "waiting": [_waiting(one, book) for one in found[:MAX_SHOWN]],
+                "decisions": [page.plain(d) for d in desk.decisions()[-MAX_SHOWN:]],
+                "alerts": _alerts(found, book),
+            }
+
+        try:
+            return _json(await asyncio.to_thread(make))
+        except (DeskError, KeepError) as error:
+            return _json({"error": str(error)}, 500)
+
+    async def decide(self, request: Request) -> Response:
+        """One decision, recorded with the operator's name."""
+        desk = self._desk
+        if desk is None:
+            return _json({"error": "this console keeps no facts of its own: nothing can be decided here"}, 503)
+        body = b""
+        with contextlib.suppress(ClientDisconnect):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_FORM:
+                    return _json({"error": f"a decision has at most {MAX_FORM:,} bytes"}, 413)
+        try:
+            form = msgspec.json.decode(body, type=DeskForm)
+            number = None if form.value in (None, "") else Decimal(str(form.value).replace(",", ""))
+            change = Change(value=number, period=form.period or None, field=form.field or None)
+            who = getattr(request.state, "operator", None) or form.by
+            if form.action == "withdraw" and not any(c.id == form.target for c in self._book().all):
+                raise DeskError(f"no claim {form.target!r} in the book")
+            done = await asyncio.to_thread(
+                lambda: desk.decide(form.action, form.target, who, wall_now(), form.reason, change)
+            )
+        except (ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError) as error:
+            return _json({"error": str(error) or "no decision"}, 400)
+        return _json(page.plain(done))
+
+
+def _waiting(one: Waiting, book: Book) -> dict[str, object]:
+    fact = one.candidate.fact
+    others = book.of(one.claim().figure)
+    return {
+        "id": one.id, "issuer": fact.issuer, "period": fact.period, "field": fact.field, "scope": fact.scope,
+        "value": page.plain(fact.value), "shown": f"{fact.value:,f}", "unit": fact.unit, "quote": fact.quote,
+        "printed": fact.printed, "missing": list(one.candidate.missing), "why": one.candidate.why,
+        "source": one.source, "source_kind": one.source_kind, "published": one.published,
+        "book": [f"{c.value:,f}" for c in others],
+    }  # fmt: skip
+
+
+def _alerts(found: tuple[Waiting, ...], book: Book) -> list[str]:
+    """What landed within a week, and what contradicts the book."""
+    since = wall_now() - NEW_FOR
+    fresh = {c.source: (c.subject, c.published) for c in book.all if c.known_at >= since and c.fact.method != "typed"}
+    said = [f"{issuer}: new release of {day or 'an unknown day'}: {source}" for source, (issuer, day) in fresh.items()]
+    for one in found:
+        if one.known_at < since:
+            continue
+        best = next(iter(book.of(one.claim().figure)), None)
+        if best is not None and best.value != one.candidate.fact.value:
+            fact = one.candidate.fact
+            said.append(
+                f"{fact.issuer} {fact.period} {fact.field}: {fact.value:,f} contradicts {best.value:,f} in the book"
+            )
+    return said[:50]
 
 
 def _json(data: object, status: int = 200) -> Response:

@@ -126,4 +126,6 @@ class Book:
 
 
 def _witness(claim: Claim) -> tuple[int, str, str]:
-    return _RANK[claim.source_kind], claim.published or "9999", claim.source
+    told = claim.published or "9999"
+    # Of a document whose day is not known it is not known that it came first: it counts from its month's end.
+    return _RANK[claim.source_kind], told if len(told) == 10 else f"{told}-99", claim.source

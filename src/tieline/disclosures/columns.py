@@ -15,7 +15,7 @@ from tieline.disclosures import derive, periods
 from tieline.disclosures.book import Book
 from tieline.disclosures.chain import Chain
 from tieline.disclosures.checks.balance import movement
-from tieline.disclosures.claims import Claim, figure_id
+from tieline.disclosures.claims import Claim, figure_id, slack
 from tieline.disclosures.derive import Term
 from tieline.disclosures.prices import price_near
 from tieline.disclosures.verdict import round_to, show
@@ -35,6 +35,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     computed: str | None = None
     """How, for a computed value; None for a printed one."""
     claims: tuple[str, ...] = ()
+    give_or_take: Decimal = _ZERO
+    """How far a computed value may lie off by the rounding of what it was computed from, where that matters."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ def _pledged(at: At) -> Cell | None:
             f"receivable US${show(receivable.value / 1_000_000, 1)}m / US${show(near.usd_per_btc, 0)} "
             f"({near.how}) = about {show(value)}"
         )
-        return at.computed("pledged_btc", "BTC", value, how, receivable, *near.claims)
+        cell = at.computed("pledged_btc", "BTC", value, how, receivable, *near.claims)
+        return msgspec.structs.replace(cell, give_or_take=slack(receivable) / near.usd_per_btc)
     loans = at.book.scopes(at.issuer, periods.last_day(at.month), "loan_collateral_btc")
     if loans:
         value = sum((claim.value for claim in loans.values()), _ZERO)
@@ -145,6 +148,8 @@ def _unencumbered(at: At) -> Cell | None:
     if held is None or pledged is None:
         return None
     value = held.value - pledged.value
+    if pledged.computed is not None and value <= 2 * pledged.give_or_take:
+        return None  # the difference is inside the rounding of what was printed
     how = f"{show(held.value)} held - {show(pledged.value)} pledged = {show(value)}"
     if pledged.computed is not None:
         how += f" ({pledged.computed})"
@@ -278,6 +283,36 @@ def _ltv(at: At) -> Cell | None:
     return at.computed("ltv_pct", "%", value, how, *debts, *used)
 
 
+def _cost(at: At, field: str) -> Claim | None:
+    """The month's, else its quarter's."""
+    return at.best(field) or at.book.best(at.issuer, periods.quarter_of(at.month), field)
+
+
+def _price_to_hashrate(at: At) -> Cell | None:
+    """What the market pays for a PH/s: the market value at the month's end over what is deployed."""
+    value, deployed = at.book.best(at.issuer, periods.last_day(at.month), "market_cap_usd"), at.best("deployed_ehs")
+    if value is None or deployed is None or deployed.value <= 0:
+        return None
+    per = round_to(value.value / (deployed.value * 1000), 0)
+    how = f"US${show(value.value / 1_000_000, 1)}m / ({show(deployed.value)} EH/s x 1,000) = US${show(per)}"
+    return at.computed("price_to_hashrate_usd_per_phs", "USD/(PH/s)", per, how, value, deployed)
+
+
+def _ai_contracts(at: At) -> Cell | None:
+    """Critical IT load under AI hosting contracts signed by the month's end: the newest of each tenant, summed."""
+    end = periods.last_day(at.month)
+    newest: dict[str, Claim] = {}
+    for day in at.book.periods(at.issuer):
+        if periods.is_date(day) and day <= end:
+            newest.update(at.book.scopes(at.issuer, day, "ai_contract_mw"))
+    signed = list(newest.values())
+    if not signed:
+        return None
+    value = sum((claim.value for claim in signed), _ZERO)
+    how = f"{' + '.join(show(claim.value) for claim in signed)} MW = {show(value)}"
+    return at.computed("ai_contracts_mw", "MW", value, how, *signed)
+
+
 @dataclass(frozen=True)
 class Column:
     name: str
@@ -302,6 +337,14 @@ COLUMNS: tuple[Column, ...] = (
     Column("implied_outflow", "BTC", "opening + produced + bought - closing", _implied_out),
     Column("unexplained_outflow", "BTC", "implied outflow - what was printed or announced", _unexplained),
     Column("hashcost", "USD/(PH/s)/day", "cost per PH/s and day; the cell says of which costs", _hashcost),
+    Column(
+        "energy_cost", "USD/BTC", "of power, per bitcoin", lambda at: at.printed(_cost(at, "energy_cost_usd_per_btc"))
+    ),
+    Column("cash_cost", "USD/BTC", "cash cost per bitcoin", lambda at: at.printed(_cost(at, "cash_cost_usd_per_btc"))),
+    Column("all_in_cost", "USD/BTC", "with depreciation", lambda at: at.printed(_cost(at, "all_in_cost_usd_per_btc"))),
+    Column("capex", "USD", "spent on machines and sites", lambda at: at.printed(_cost(at, "capex_usd"))),
+    Column("price_to_hashrate", "USD/(PH/s)", "market value / deployed hashrate", _price_to_hashrate),
+    Column("ai_contracts", "MW", "AI hosting contracted by the month's end", _ai_contracts),
     Column("debt", "USD", "where a date at the month's end discloses it", _debt),
     Column("ltv", "%", "debt / what secures it", _ltv),
 )

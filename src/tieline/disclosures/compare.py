@@ -1,28 +1,31 @@
-"""The peers' dashboard by month: a row for each miner, ranks, sums over the sector.
+"""The peers' dashboard by month: a row for each miner, ranks, sums over the sector, and how much of it is here.
 
-Inclusion rule, the same for every month: a miner is ranked and summed in a month if its production for that
-calendar month was printed, by itself or by text that carries its release. Computed production, and production
-that only trackers or other news state, is shown but neither ranked nor summed. A miner with earlier months in
-the book and none for this one is listed as absent, with its last month: those that stop publishing monthly
-drop out, and the page says when.
+Inclusion rule, the same for every month: a miner is ranked and summed in a month if its production for that calendar
+month is a fact of the book, printed by itself, carried by its release or by news, or typed in from a named source.
+Computed production, and production that only a tracker states, is shown but neither ranked nor summed. Every rank and
+sum says of how many: the miners that the book knows to have printed this month or one in the year before it. A miner
+without this month is `not in the book`; that it stopped publishing is said only where a source says it
+(`data/stopped.toml`).
 """
 
 from __future__ import annotations
 
+import tomllib
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import resources
 
 import msgspec
 
 from tieline.disclosures import periods
 from tieline.disclosures.book import Book
 from tieline.disclosures.chain import Chain, shipped_chain
-from tieline.disclosures.claims import OF_THE_ISSUER
 from tieline.disclosures.columns import COLUMNS, At, Cell
 
 RULE = (
-    "Ranked and summed: every miner whose production for the calendar month was printed by itself or by text that "
-    "carries its release. Computed values, trackers and other news are shown but neither ranked nor summed."
+    "Ranked and summed: every miner whose production for the calendar month is a fact of the book, printed by itself, "
+    "carried by its release or by news, or typed in from a named source. Computed values and trackers are shown but "
+    "neither ranked nor summed."
 )
 # Columns that are ranked, largest first.
 RANKED = ("produced", "per_ehs", "operating_share", "held", "unencumbered")
@@ -53,6 +56,25 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
     value: Decimal
     unit: str
     miners: tuple[str, ...]
+    of: int = 0
+    """How many miners are known to have published around the month."""
+
+    @property
+    def coverage(self) -> str:
+        return f"{len(self.miners)} of {self.of} that published"
+
+
+class Stopped(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A miner that ended its monthly updates, and who says so."""
+
+    issuer: str
+    since: str
+    source: str
+    says: str
+
+
+class _StoppedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    stopped: tuple[Stopped, ...] = ()
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +82,17 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
     absent: tuple[Absent, ...]
     sums: tuple[Sum, ...]
+    published: tuple[str, ...] = ()
+    """Miners that printed this month or one in the year before it, and are not said to have stopped."""
     rule: str = RULE
+
+    @property
+    def ranked(self) -> int:
+        return sum(1 for row in self.rows if row.included)
+
+    @property
+    def coverage(self) -> str:
+        return f"{self.ranked} of {len(self.published)} that published"
 
 
 def months(book: Book) -> tuple[str, ...]:
@@ -77,10 +109,37 @@ def _table(book: Book, month: str, chain: Chain) -> Table:
     rows = [row for issuer in book.issuers if (row := _row(book, issuer, month, chain)) is not None]
     ranked = _rank(rows)
     present = {row.issuer for row in rows if "produced" in row.cells}
+    published = tuple(issuer for issuer in book.issuers if _published(book, issuer, month))
     absent = [gone for issuer in book.issuers if issuer not in present and (gone := _absent(book, issuer, month))]
     # By rank; those outside the ranking last, by name.
     ordered = sorted(ranked, key=lambda row: (row.ranks.get("produced", 10_000), row.issuer))
-    return Table(month=month, rows=tuple(ordered), absent=tuple(absent), sums=_sums(ranked))
+    return Table(
+        month=month, rows=tuple(ordered), absent=tuple(absent), sums=_sums(ranked, len(published)), published=published
+    )
+
+
+@lru_cache(maxsize=8192)
+def _published(book: Book, issuer: str, month: str) -> bool:
+    """Did the miner print monthly production in the month or in the year before it, and is not said to have stopped?"""
+    made = [name for name in book.months(issuer) if book.best(issuer, name, "btc_produced") is not None]
+    if month in made:
+        return True
+    ended = stopped().get(issuer)
+    if ended is not None and ended.since <= periods.following(month):
+        return False
+    earlier = [name for name in made if name < month]
+    return bool(earlier) and _years(earlier[-1], month) <= 1
+
+
+def _years(one: str, other: str) -> float:
+    return (int(other[:4]) - int(one[:4])) + (int(other[5:7]) - int(one[5:7])) / 12
+
+
+@cache
+def stopped() -> dict[str, Stopped]:
+    """Who is said to have stopped, by ticker."""
+    text = (resources.files("tieline.disclosures") / "data" / "stopped.toml").read_text("utf-8")
+    return {one.issuer: one for one in msgspec.convert(tomllib.loads(text), _StoppedFile).stopped}
 
 
 def _row(book: Book, issuer: str, month: str, chain: Chain) -> Row | None:
@@ -97,7 +156,7 @@ def _row(book: Book, issuer: str, month: str, chain: Chain) -> Row | None:
         computed = "produced" in cells
         why = "production is computed, not printed" if computed else "no production was printed for the month"
         return Row(issuer=issuer, month=month, included=False, why=why, cells=cells, ranks={})
-    if best.source_kind not in OF_THE_ISSUER:
+    if best.source_kind == "aggregator":
         why = f"production is known only from {best.source_kind}"
         return Row(issuer=issuer, month=month, included=False, why=why, cells=cells, ranks={})
     why = f"production printed ({best.source_kind})"
@@ -131,13 +190,17 @@ def _absent(book: Book, issuer: str, month: str) -> Absent | None:
     if not earlier:
         return None
     if later:
-        says = f"no production found for {month}; last {earlier[-1]}, next {later[0]}"
+        says = f"not in the book for {month}: the last is {earlier[-1]}, the next {later[0]}"
         return Absent(issuer=issuer, last=earlier[-1], following=later[0], says=says)
-    says = f"dropped: the last monthly production in the book is that of {earlier[-1]}"
+    ended = stopped().get(issuer)
+    if ended is not None and ended.since <= periods.following(month):
+        says = f"stopped by {ended.since}: {ended.says} ({ended.source}); the last month in the book is {earlier[-1]}"
+    else:
+        says = f"not in the book: the last month here is {earlier[-1]}"
     return Absent(issuer=issuer, last=earlier[-1], following=None, says=says)
 
 
-def _sums(rows: list[Row]) -> tuple[Sum, ...]:
+def _sums(rows: list[Row], of: int) -> tuple[Sum, ...]:
     units = {column.name: column.unit for column in COLUMNS}
     sums = []
     for name in SUMMED:
@@ -145,5 +208,5 @@ def _sums(rows: list[Row]) -> tuple[Sum, ...]:
         if inside:
             value = sum((row.cells[name].value for row in inside), Decimal(0))
             miners = tuple(row.issuer for row in inside)
-            sums.append(Sum(column=name, value=value, unit=units[name], miners=miners))
+            sums.append(Sum(column=name, value=value, unit=units[name], miners=miners, of=of))
     return tuple(sums)

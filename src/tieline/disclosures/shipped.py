@@ -26,7 +26,7 @@ from tieline.disclosures.claims import MULTIPLES, SHORT_MONEY, Claim, SourceKind
 from tieline.disclosures.fact import Fact
 from tieline.disclosures.terms import unit_of
 
-FILES = ("cango.toml", "peers.toml", "press.toml", "loans.toml")
+FILES = ("cango.toml", "peers.toml", "sector.toml", "press.toml", "loans.toml", "contracts.toml")
 # Documents whose date is not known are known from the first: they are history, not news.
 _LONG_AGO = "2009-01-03"
 

@@ -30,6 +30,12 @@ FURTHER: dict[str, tuple[str, str]] = {
     "long_term_debt_usd": ("USD", "long-term debt"),
     "cash_usd": ("USD", "cash and equivalents"),
     "equity_raised_usd": ("USD", "new equity; its parts carry a scope"),
+    # what analysts look for next; the scope of a contract is the tenant
+    "market_cap_usd": ("USD", "market value of all shares at a date"),
+    "capex_usd": ("USD", "spent on machines and sites in the period"),
+    "ai_contract_mw": ("MW", "critical IT load of an AI hosting contract, signed at the date"),
+    "ai_contract_usd": ("USD", "revenue over the term of an AI hosting contract"),
+    "ai_contract_years": ("years", "term of an AI hosting contract"),
     # loans backed by coins, scope is the lender
     "loan_balance_usd": ("USD", "drawn under a loan backed by coins"),
     "loan_facility_usd": ("USD", "limit of a loan backed by coins"),

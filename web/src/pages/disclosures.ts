@@ -6,6 +6,8 @@ import { get } from "../data";
 import { h, put, type Child } from "../dom";
 import { num, words } from "../format";
 import { panel, tipTable } from "../panels";
+import { deskPanel } from "./desk";
+import { gridPanel } from "./grid";
 
 interface Cell { figure: string; value: number; shown: string; unit: string; computed: string | null; mark: string | null }
 interface TableRow { issuer: string; month: string; included: boolean; why: string; ranks: Record<string, number>; cells: Record<string, Cell> }
@@ -13,7 +15,7 @@ interface Verdict { id: string; check: string; issuer: string; period: string; o
 interface Bridge { issuer: string; base: string; month: string; before: number; after: number; change: number; change_pct: number; steps: { name: string; btc: number; says: string }[]; computation: string }
 interface Dashboard {
   month: string; months: string[]; issuers: string[]; rule: string; columns: { name: string; unit: string; meaning: string }[]; table: TableRow[];
-  absent: { issuer: string; says: string }[]; sums: { column: string; value: number; unit: string; miners: string[] }[]; verdicts: Verdict[]; counts: Record<string, number>;
+  absent: { issuer: string; says: string }[]; sums: { column: string; value: number; unit: string; miners: string[]; coverage: string }[]; coverage: string; verdicts: Verdict[]; counts: Record<string, number>;
   bridges: Bridge[]; series: Record<string, Record<string, [string, number][]>>; checks: Record<string, string>;
 }
 interface Claim {
@@ -27,6 +29,8 @@ const SERIES: [string, string][] = [
   ["deployed_ehs", "Deployed hashrate, EH/s"], ["efficiency_j_th", "Efficiency, J/TH"],
 ];
 
+let takeOut: (claim: string, reason: string) => Promise<void> = async () => undefined;
+
 export function disclosuresPage(root: HTMLElement): () => void {
   document.title = "Disclosures · Tieline";
   const month = h("select", { id: "month" }), back = h("button", { type: "button", class: "button plain", "aria-label": "Month before" }, "←"), on = h("button", { type: "button", class: "button plain", "aria-label": "Month after" }, "→");
@@ -37,6 +41,13 @@ export function disclosuresPage(root: HTMLElement): () => void {
   const plot = h("div", { class: "plot tall", role: "img", "aria-label": "Figures by month" }), waterfall = h("div", { class: "plot", role: "img", "aria-label": "Why production changed" });
   const peers = panel("Miners by month", "Each figure opens to its source and its checks", null, "full", table, rule);
   const history = panel("Months", "As printed; a month that was not printed is a gap", null, "power-panel", h("div", { class: "filters" }, which, who), plot);
+  const sector = gridPanel(), desk = deskPanel(() => {
+    void load(view?.month);
+    void sector.load();
+  });
+  takeOut = (claim, reason) => desk.withdraw(claim, reason);
+  void sector.load();
+  void desk.load().catch(() => undefined);
   put(root,
     h("div", { class: "page-head" }, h("h1", {}, "What miners publish, checked"), h("p", { class: "note" }, "Each figure as it was printed, with where; each check with its computation. An empty cell was not published.")),
     h("div", { class: "filters" }, h("label", { for: "month" }, "Month"), back, month, on, counts, files),
@@ -45,7 +56,8 @@ export function disclosuresPage(root: HTMLElement): () => void {
       panel("Checks of the month", "What the arithmetic and the chain say", null, "power-panel", verdicts).el,
       panel("Why production changed", "From the month before, by cause; the steps add up to the printed change", null, "side-panel", bridge, waterfall).el,
       history.el,
-      panel("Not in this month", "Who has stopped publishing, and since when", null, "side-panel", absent).el));
+      panel("Not in this month", "What is not in the book; who stopped, where a source says it", null, "side-panel", absent).el,
+      sector.el, desk.el));
 
   let gone = false, view: Dashboard | null = null, charts: typeof import("../chart") | null = null;
   let lines: import("../chart").Chart | null = null, falls: import("../chart").Chart | null = null;
@@ -87,7 +99,7 @@ export function disclosuresPage(root: HTMLElement): () => void {
     put(counts, (["differs", "explained", "open", "rounding", "holds"] as const).filter((o) => v.counts[o]).map((o) => h("span", { class: `verdict-tag ${o}` }, `${v.counts[o]} ${o === "differs" ? "differ" : o === "holds" ? "hold" : o}`)));
     put(files, (["csv", "json", "parquet"] as const).map((f) => h("a", { href: `/api/disclosures/table.${f}?month=${v.month}`, download: true }, f.toUpperCase())), h("a", { href: "/api/disclosures/table.csv", download: true }, "all months, CSV"));
     drawTable();
-    put(rule, v.rule);
+    put(rule, `Ranked: ${v.coverage}. ${v.rule}`);
     put(verdicts, v.verdicts.length ? [...v.verdicts].sort((a, b) => ORDER.indexOf(a.outcome) - ORDER.indexOf(b.outcome)).map(verdictItem) : h("li", { class: "wait" }, "No check applies to what was printed for this month."));
     put(bridge, bridgeText(v, who.value));
     put(absent, h("ul", {}, v.absent.map((a) => h("li", {}, h("b", {}, a.issuer), " ", a.says))));
@@ -153,9 +165,9 @@ function peerTable(v: Dashboard, ranked: string, rankBy: (column: string) => voi
         if (!cell) return h("td", { class: "n empty" }, "");
         return h("td", { class: "n" }, h("a", { href: `#${cell.figure}`, class: cell.computed ? "computed" : "", title: cell.computed ?? "as printed" }, cell.mark && cell.mark !== "holds" ? h("i", { class: `verdict-dot ${cell.mark}`, title: cell.mark }) : null, short(cell.value, cell.unit)));
       })))),
-    h("tfoot", {}, h("tr", {}, h("th", { scope: "row" }, "Sum", h("small", {}, "of the ranked")), used.map((c) => {
+    h("tfoot", {}, h("tr", {}, h("th", { scope: "row" }, "Sum", h("small", {}, `of those that published`)), used.map((c) => {
       const sum = v.sums.find((x) => x.column === c.name);
-      return h("td", { class: "n", title: sum ? sum.miners.join(", ") : "" }, sum ? short(sum.value, sum.unit) : "");
+      return h("td", { class: "n", title: sum ? sum.miners.join(", ") : "" }, sum ? short(sum.value, sum.unit) : "", sum ? h("small", {}, sum.coverage.replace(" that published", "")) : null);
     }))));
 }
 
@@ -279,7 +291,17 @@ function claimItem(c: Claim, f: FigureView): HTMLElement {
       pair("Source", c.source.split(" | ").map((one, i) => [i ? h("br", {}) : null, /^https?:\/\//.test(one) ? h("a", { href: one, rel: "noopener noreferrer", target: "_blank" }, one) : one])),
       pair("Published", c.published ?? "not known"), pair("Known here", c.known_at.slice(0, 10)),
       c.span ? pair("Span", `characters ${c.span[0]} to ${c.span[1]}${c.document ? ` of document ${c.document.slice(0, 16)}` : ""}`) : null,
-      pair("Read by", c.rule ? `${c.method}: ${c.rule}` : c.method), c.note ? pair("Note", c.note) : null));
+      pair("Read by", c.rule ? `${c.method}: ${c.rule}` : c.method), c.note ? pair("Note", c.note) : null),
+    withdrawal(c));
+}
+
+/** Take a claim out of the book, with a reason. */
+function withdrawal(c: Claim): HTMLElement {
+  const reason = h("input", { placeholder: "Why it is wrong", "aria-label": "Why it is wrong" }), button = h("button", { type: "button", class: "quiet" }, "Withdraw");
+  button.addEventListener("click", () => {
+    void takeOut(c.id, reason.value).then(() => document.querySelector("dialog")?.close());
+  });
+  return h("p", { class: "filters" }, reason, button);
 }
 
 /** The quote with the number in it set apart. */
