@@ -121,8 +121,9 @@ def test_a_site_with_nothing_new_to_say_hears_that_the_store_is_another_and_send
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store was restored from a backup: what it had acknowledged since is gone there, and still kept here."""
-    monkeypatch.setattr("tieline.link.push.IDLE_S", 0.001)
-    monkeypatch.setattr("tieline.link.push.ASK_EVERY", 3)
+    pushing = sys.modules["tieline.link.push"]  # its name in the package is its function's
+    monkeypatch.setattr(pushing, "IDLE_S", 0.001)
+    monkeypatch.setattr(pushing, "ASK_EVERY", 3)
     link, outbox = LocalLink(), Outbox(tmp_path / "outbox.db")
     epoch, pushes = "one", []
 
