@@ -274,7 +274,14 @@ async def free_port() -> int:
 
 
 async def fetch(
-    port: int, method: str, path: str, body: object = None, *, host: str = "127.0.0.1", timeout_s: float = 10.0
+    port: int,
+    method: str,
+    path: str,
+    body: object = None,
+    *,
+    host: str = "127.0.0.1",
+    timeout_s: float = 10.0,
+    key: str = "",
 ) -> tuple[int, bytes]:
     """A small call: (status, body)."""
     text = b"" if body is None else json.dumps(body).encode()
@@ -282,6 +289,7 @@ async def fetch(
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(
             f"{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n"
+            f"authorization: Bearer {key or 'none'}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n".encode()
             + text
         )

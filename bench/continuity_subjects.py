@@ -111,7 +111,8 @@ class Tieline(Subject):
 
     async def _turn(self, engine: Engine, state: str) -> bool:
         path = f"/admin/replicas/{engine.url.removeprefix('http://')}"
-        return (await fetch(self.target.port, "POST", path, {"state": state}))[0] == 200
+        key = (self.folder / "data" / "admin.key").read_text().strip()
+        return (await fetch(self.target.port, "POST", path, {"state": state}, key=key))[0] == 200
 
     async def notice(self, engine: Engine) -> bool:
         return await self._turn(engine, "draining")

@@ -190,7 +190,7 @@ def answers(port: int, wait_s: float, process: Any) -> bool:
     """A real request through it is answered with 200."""
     text = b'{"model":"mock","messages":[{"role":"user","content":"x"}],"max_tokens":5}'
     request = (
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\nconnection: close\r\n"
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer %b\r\nconnection: close\r\n"
         b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % (KEY.encode(), len(text)) + text
     )
     until = time.monotonic() + wait_s

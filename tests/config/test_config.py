@@ -260,3 +260,35 @@ def test_a_rental_that_cannot_be_is_named(wrong: str, right: str, field: str) ->
 )
 def test_the_books_open_with_what_can_be_booked(line: str, says: str) -> None:
     assert says in str(mistake(SMALL + f"\n[treasury]\n{line}\n"))
+
+
+TENANTS = """
+[[tenant]]
+id = "acme"
+name = "Acme"
+[[tenant.key]]
+id = "k"
+generate = true
+[[tenant.key]]
+id = "boss"
+role = "admin"
+generate = true
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field", "says"),
+    [
+        ('id = "acme"', 'id = "a/x"', "].id", "no id"),
+        ('id = "boss"', 'id = "k"', "id", "taken"),
+        ('id = "boss"', 'id = "a b"', "id", "no id"),
+        ('id = "boss"', 'id = "boss"\nproject = "x/y"', "project", "no id"),
+        ("generate = true", f'sha256 = "{"a" * 64}"', "sha256", "again"),
+        ("generate = true", 'env = "SECRET"', "env", "again"),
+    ],
+)
+def test_tenants_and_keys_have_names_and_secrets_of_their_own(before: str, after: str, field: str, says: str) -> None:
+    config.loads(SMALL + TENANTS)
+    error = mistake(SMALL + TENANTS.replace(before, after))
+    assert error.field.endswith(field)
+    assert says in error.problem

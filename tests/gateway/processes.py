@@ -50,7 +50,7 @@ class Processes:
         text = json.dumps(body).encode()
         reader, writer = await self.connect(by)
         writer.write(
-            f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\nconnection: close\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\nconnection: close\r\n"
             f"content-length: {len(text)}\r\n{headers}\r\n".encode()
             + text
         )
@@ -65,7 +65,7 @@ class Processes:
                 try:
                     reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                     # Until a process has accepted it, it is nobody's.
-                    writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+                    writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
                     head = await reader.readuntil(b"\r\n\r\n")
                     length = re.search(rb"content-length: (\d+)", head)
                     assert length is not None

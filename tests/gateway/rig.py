@@ -83,7 +83,7 @@ class Gateway:
     async def post(self, path: str, body: object, headers: str = "") -> tuple[int, dict[str, str], bytes]:
         text = body if isinstance(body, bytes) else json.dumps(body).encode()
         answer = await self.raw(
-            f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
             f"content-length: {len(text)}\r\n{headers}\r\n".encode()
             + text,
             until_close=True,

@@ -69,7 +69,9 @@ class Door:
         async with asyncio.timeout(90):
             while True:
                 try:
-                    if (await self.call(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))[1]["ready"]:
+                    if (await self.call(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))[1][
+                        "ready"
+                    ]:
                         return
                 except (OSError, IndexError, ValueError):
                     pass
@@ -92,7 +94,7 @@ class Door:
         for _ in range(tries):
             try:
                 status, answer = await self.call(
-                    b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk\r\n"
+                    b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer sk\r\n"
                     b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body
                 )
                 code = "" if status == 200 else answer["error"]["code"]

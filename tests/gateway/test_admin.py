@@ -31,7 +31,7 @@ def given(url: str, **changes: Any) -> Settings:
 async def ask(gateway: Gateway, method: str, path: str, body: object = None, key: str = "root") -> tuple[int, Any]:
     text = b"" if body is None else json.dumps(body).encode()
     answer = await gateway.raw(
-        f"{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {key}\r\n"
+        f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {key}\r\n"
         f"content-length: {len(text)}\r\n\r\n".encode()
         + text,
         until_close=True,
@@ -81,7 +81,7 @@ def test_the_life_of_a_key(tmp_path: Path) -> None:
                     {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
                 ).encode()
                 head = (
-                    f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {secret}\r\n"
+                    f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {secret}\r\n"
                     f"content-length: {len(request)}\r\n\r\n"
                 ).encode()
                 for turn, expected in enumerate((b"200", b"200", b"401")):

@@ -308,7 +308,7 @@ def test_refusals(tmp_path: Path) -> None:
                 ("GET", "/v1/files/none/of/this", 404), ("GET", "/v1/filesystem", 404),
                 ("GET", "/v1/batches?limit=x", 400), ("GET", "/v1/batches?after=%27", 400), ("POST", "/v1/files", 415),
             ):  # fmt: skip
-                raw = await g.raw(f"{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".encode())
+                raw = await g.raw(f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n".encode())
                 head, _, text = raw.partition(b"\r\n\r\n")
                 assert int(head.split(b" ")[1]) == status, (method, path)
                 assert set(json.loads(text)["error"]) == {"message", "type", "param", "code"}

@@ -200,7 +200,8 @@ def test_a_client_that_leaves_stops_the_engine_and_pays_what_it_got(gateway: Sta
             text = json.dumps(CHAT).encode()
             reader, writer = await asyncio.open_connection("127.0.0.1", g.port)
             writer.write(
-                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(text) + text
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(text)
+                + text
             )
             seen = b""
             while seen.count(b"data: ") < 12:

@@ -65,7 +65,8 @@ def test_a_client_that_leaves_a_divided_stream_stops_every_part(gateway: Start) 
             text = json.dumps(CHAT | {"n": 2}).encode()
             reader, writer = await asyncio.open_connection("127.0.0.1", g.port)
             writer.write(
-                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(text) + text
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(text)
+                + text
             )
             seen = b""
             while b.running < 2 or seen.count(b"data: ") < 20:

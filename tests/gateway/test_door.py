@@ -22,7 +22,7 @@ from tieline.store import StoreError
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 3}
 TEXT = json.dumps(CHAT).encode()
-HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
 
 
 def error_of(answer: bytes) -> tuple[int, dict[str, Any]]:
@@ -40,10 +40,10 @@ def test_every_error_has_openais_shape(gateway: Start) -> None:
             for data, status in REFUSED.values():
                 assert error_of(await g.raw(data, until_close=True))[0] == status
             for given, status, code in (
-                (b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n", 404, "unknown_url"),
-                (b"GET /v1/chat/completions HTTP/1.1\r\nhost: x\r\n\r\n", 405, "method_not_allowed"),
-                (b"DELETE /v1/models HTTP/1.1\r\nhost: x\r\n\r\n", 405, "method_not_allowed"),
-                (b"GET /v1/models/none HTTP/1.1\r\nhost: x\r\n\r\n", 404, "model_not_found"),
+                (b"GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n", 404, "unknown_url"),
+                (b"GET /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\r\n", 405, "method_not_allowed"),
+                (b"DELETE /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n", 405, "method_not_allowed"),
+                (b"GET /v1/models/none HTTP/1.1\r\nhost: localhost\r\n\r\n", 404, "model_not_found"),
                 (HEAD + b"content-length: 99999999999\r\n\r\n", 413, "bad_http"),
                 (HEAD + b"content-length: 3\r\n\r\n{x}", 400, "invalid_json"),
                 (HEAD + b"content-length: 2\r\n\r\n{}", 400, "missing_required_parameter"),
@@ -179,7 +179,7 @@ def test_a_browser_page_of_the_console_may_call_and_no_other(gateway: Start) -> 
         keys = (Key(id="k", sha256=hash_key("sk"), tenant="t"),)
         given = {"tenants": (Tenant(id="t"),), "keys": keys, "origins": ("http://127.0.0.1:9999",)}
         async with Scripted() as engine, gateway(settings(engine.url, **given)) as g:
-            asked = b"OPTIONS /v1/chat/completions HTTP/1.1\r\nhost: x\r\norigin: %b\r\n\r\n"
+            asked = b"OPTIONS /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\norigin: %b\r\n\r\n"
             allowed = parse(await g.raw(asked % b"http://127.0.0.1:9999"))
             assert (allowed[0], allowed[1]["access-control-allow-origin"]) == (204, "http://127.0.0.1:9999")
             assert "access-control-allow-origin" not in parse(await g.raw(asked % b"http://evil"))[1]
@@ -244,14 +244,16 @@ def test_metrics_health_and_openapi(gateway: Start) -> None:
     async def body() -> None:
         async with Scripted() as engine, gateway(settings(engine.url)) as g:
             await g.post("/v1/chat/completions", CHAT)
-            text = parse(await g.raw(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n"))[2].decode()
+            text = parse(await g.raw(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n"))[2].decode()
             assert 'tieline_gateway_requests_total{model="m",status="200"} 1.0' in text
             assert 'tieline_gateway_replica_live{replica="127.0.0.1' in text
-            health = json.loads(parse(await g.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"))[2])
+            health = json.loads(parse(await g.raw(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"))[2])
             assert health["ready"] is True
-            document = json.loads(parse(await g.raw(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n"))[2])
+            document = json.loads(parse(await g.raw(b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n"))[2])
             assert "/v1/chat/completions" in document["paths"]
-            head = await g.raw(b"HEAD /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", until_close=True)
+            head = await g.raw(
+                b"HEAD /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", until_close=True
+            )
             assert head.endswith(b"\r\n\r\n")
 
     asyncio.run(body())
@@ -313,7 +315,7 @@ def test_nothing_passes_that_nginx_refuses(gateway: Start, tmp_path: Path) -> No
         return int(answer.split(b" ")[1]) if answer.startswith(b"HTTP/") else 400  # 0.9 or nothing: refused
 
     async def body() -> None:
-        async with Scripted() as engine, gateway(settings(engine.url)) as g:
+        async with Scripted() as engine, gateway(settings(engine.url, hosts=("a", "x", "h"))) as g:
             for _ in range(50):
                 try:
                     socket.create_connection(("127.0.0.1", port), 1).close()

@@ -394,7 +394,7 @@ def test_500_at_once_over_three_processes_one_of_them_killed(tmp_path: Path) -> 
         text = json.dumps(body).encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(
-            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk\r\nconnection: close\r\n"
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: [::1]\r\nauthorization: Bearer sk\r\nconnection: close\r\n"
             b"content-length: %d\r\n\r\n" % len(text) + text
         )
         try:
@@ -454,7 +454,7 @@ async def _listening(port: int) -> None:
         while True:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
                 answer: Any = json.loads((await reader.read()).partition(b"\r\n\r\n")[2])
                 writer.close()
                 if answer["ready"]:

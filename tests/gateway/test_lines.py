@@ -17,11 +17,12 @@ from tieline.records import Hop, Usage
 COUNTS = st.integers(0, 2**53)
 # Names that would break a form which did not quote them: percent signs, quotes, other alphabets.
 NAMES = st.text(st.sampled_from('ab%"\\é東\n{}'), max_size=8)
+IDS = st.text(st.sampled_from("aB9-_."), min_size=1, max_size=8)
 SECONDS = st.floats(0, 1e5, allow_nan=False)
 
 
 @given(
-    st.tuples(NAMES, NAMES, NAMES, NAMES), st.tuples(COUNTS, COUNTS, COUNTS, COUNTS), st.integers(200, 599),
+    st.tuples(IDS, IDS, IDS, NAMES), st.tuples(COUNTS, COUNTS, COUNTS, COUNTS), st.integers(200, 599),
     st.booleans(), st.booleans(), NAMES, st.none() | SECONDS, SECONDS,
     st.lists(st.tuples(NAMES, NAMES, COUNTS, st.none() | SECONDS), max_size=3),
     st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)),

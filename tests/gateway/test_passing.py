@@ -43,7 +43,7 @@ def test_a_stream_under_its_public_name(
             asked = {**CHAT, "stream_options": {"include_usage": usage}}
             text = json.dumps(asked).encode()
             answer = await g.raw(
-                b"POST /v1/chat/completions HTTP/%b\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b"
+                b"POST /v1/chat/completions HTTP/%b\r\nhost: [::1]\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b"
                 % (version.encode(), len(text), text),
                 until_close=True,
             )

@@ -55,7 +55,7 @@ def _chunks(body: bytes) -> list[bytes]:
 
 async def stream(g: Gateway, **changes: Any) -> list[dict[str, Any]]:
     text = json.dumps({"model": "scripted", "input": "hello", "stream": True} | changes).encode()
-    head = f"POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: {len(text)}\r\n\r\n".encode()
+    head = f"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(text)}\r\n\r\n".encode()
     answer = await g.raw(head + text, until_close="die" in changes)
     assert b"[DONE]" not in answer
     return events_of(answer)
@@ -97,7 +97,7 @@ def test_a_death_after_them_ends_in_failed_and_bills_what_was_delivered(tmp_path
         async with Able() as engine, start(settings(engine.url, models=()), tmp_path) as g:
             engine.die_before = "response.output_text.done"
             text = json.dumps({"model": "scripted", "input": "hello", "stream": True}).encode()
-            head = f"POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: {len(text)}\r\n\r\n".encode()
+            head = f"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(text)}\r\n\r\n".encode()
             answer = await g.raw(head + text, until_close=True)
             assert not answer.endswith(b"0\r\n\r\n")  # and no clean end of the connection's message
             events = events_of(answer)

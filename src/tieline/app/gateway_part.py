@@ -75,7 +75,10 @@ def settings_of(config: Config, runtime: Runtime) -> Settings:
         )
         for key in tenant.keys:
             if key.generate:
-                digest = hash_key(runtime.demo_key or "")
+                path = runtime.key_path(key.id, config)
+                if not path.exists():
+                    raise ValueError(f"the secret of key {key.id!r} is missing: {path}; start again to have it made")
+                digest = hash_key(path.read_text().strip())
             elif key.env is not None:
                 if not os.environ.get(key.env):
                     raise ValueError(f"key {key.id!r} is in {key.env}, which is not set; export it and start again")

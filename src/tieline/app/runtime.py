@@ -66,6 +66,13 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
         path = self.data / "run" / "demo_key"
         return path.read_text().strip() if path.exists() else None
 
+    def key_path(self, key_id: str, config: Config) -> Path:
+        """Where the secret of a key with `generate = true` lies. The first one that is no more than a tenant's is the
+        ready key; each other has a file of its own, so that no two keys ever share a secret."""
+        generated = [key for tenant in config.tenants for key in tenant.keys if key.generate]
+        ready = next((key.id for key in generated if key.role == "user"), None)
+        return self.data / "run" / "demo_key" if key_id == ready else self.data / "run" / "keys" / key_id
+
     def load_config(self) -> Config:
         """The configuration this start was given, or the demo's."""
         config = configuration.load(self.config) if self.config else configuration.demo()

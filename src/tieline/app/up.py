@@ -108,7 +108,7 @@ def prepare(options: Options) -> Runtime:
     wall = wall_now()
     _check_store(data)
     make_demo_key(data)
-    return Runtime(
+    runtime = Runtime(
         version=__version__,
         data_dir=str(data),
         config=str(options.config.resolve()) if options.config else None,
@@ -125,6 +125,8 @@ def prepare(options: Options) -> Runtime:
         rig_block=_rig_block(settings.fleet),
         feeds=feeds,
     )
+    _make_keys(runtime, settings)
+    return runtime
 
 
 async def run(options: Options, say: Callable[[str], None]) -> int:
@@ -209,10 +211,25 @@ def stop_running(data: Path, seconds: float = 10.0) -> bool:
 
 def make_demo_key(data: Path) -> str:
     """The ready tenant key of this data folder, made once."""
-    path = data / "run" / "demo_key"
+    return _make_key(data / "run" / "demo_key")
+
+
+def _make_key(path: Path) -> str:
     if not path.exists():
         write_private(path, f"sk-tieline-{secrets.token_urlsafe(24)}\n".encode())
     return path.read_text().strip()
+
+
+def _make_keys(runtime: Runtime, config: configuration.Config) -> list[str]:
+    """The secrets of the keys with `generate = true`, each made once; a line for each but the ready one, which is
+    printed itself."""
+    lines = []
+    for key in (key for tenant in config.tenants for key in tenant.keys if key.generate):
+        path = runtime.key_path(key.id, config)
+        _make_key(path)
+        if path.name != "demo_key":
+            lines.append(f"  Key {key.id:<12} {key.role}, in {path}\n")
+    return lines
 
 
 async def _announce(supervisor: Supervisor, runtime: Runtime, started: float, say: Callable[[str], None]) -> None:
@@ -223,13 +240,14 @@ async def _announce(supervisor: Supervisor, runtime: Runtime, started: float, sa
         await _tell_changes(supervisor, runtime, say)
         return
     key = runtime.demo_key or ""
-    engine = runtime.load_config().engine_model
+    config = runtime.load_config()
+    engine = config.engine_model
     model = engine.name if engine is not None else "MODEL"
     say(
         f"\nTieline {runtime.version} runs, ready in {loop.time() - started:.1f} s. Ctrl-C stops it.\n\n"
         f"  Console          {runtime.console_url}\n"
         f"  OpenAI base URL  {runtime.openai_base_url}\n"
-        f"  Tenant key       {key}\n\n"
+        f"  Tenant key       {key}\n{''.join(_make_keys(runtime, config))}\n"
         "Try it:\n\n"
         f"  curl {runtime.openai_base_url}/chat/completions -H 'Authorization: Bearer {key}' "
         "-H 'Content-Type: application/json' "

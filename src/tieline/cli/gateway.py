@@ -13,6 +13,7 @@ import msgspec
 
 from tieline.clock import WallClock
 from tieline.gateway import serve as app
+from tieline.gateway.budgets.keys import admin_key
 from tieline.gateway.budgets.remote import remote
 from tieline.gateway.settings import Settings, SettingsError, from_plain, hash_key, load
 from tieline.store import StoreError
@@ -104,6 +105,8 @@ async def _serve(settings: Settings, data: Path) -> None:
         click.echo(f"gateway: {url}")
         for engine in settings.engines:
             click.echo(f"  before {engine.url}")
+        if not settings.keys:
+            click.echo(f"  open to this machine; /admin takes the key {admin_key(data)}")
 
     coordinator = remote(settings.coordination) if settings.coordination.at else None
     await app.serve(settings, WallClock(), data, stop=stop, started=started, coordinator=coordinator)

@@ -159,6 +159,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # one word of a link subject: no dots, no wildcards
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# Tenants, projects and keys, as the door takes them: names that stand in paths and in one another.
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NAME_FIX = "use letters, digits, '-', '_' and '.', at most 64"
 
 
 def build(raw: FileText, base: Path = Path()) -> Config:
@@ -433,16 +436,7 @@ def _check_sections(raw: FileText) -> None:
             )
         _within(("model", n, "slots"), model.slots, 1, 256)
         _within(("model", n, "context_tokens"), model.context_tokens, 64, 10_000_000)
-    for n, tenant in enumerate(raw.tenant):
-        for k, key in enumerate(tenant.keys):
-            at = ("tenant", n, "key", k)
-            if sum((key.sha256 is not None, key.env is not None, key.generate)) != 1:
-                raise MistakeError(
-                    (*at, "id"), "a key is given in exactly one way",
-                    "write sha256, env or generate = true", f"key {key.id!r} ",
-                )  # fmt: skip
-            if key.sha256 is not None and not _SHA256.fullmatch(key.sha256):
-                raise MistakeError((*at, "sha256"), "not 64 hex digits", "write the SHA-256 of the key, never the key")
+    _check_tenants(raw)
     _check_rentals(raw)
     _check_door("console", raw.console.host, raw.console.port, raw.console.auth)
     _check_door("gateway", raw.gateway.host, raw.gateway.port, raw.gateway.auth)
@@ -471,6 +465,38 @@ def _check_treasury(treasury: Treasury) -> None:
             ("treasury", "opening_btc_cost_usd"), f"missing for {treasury.opening_btc} BTC",
             "write what they cost, or are carried at; 0 only where they cost nothing",
         )  # fmt: skip
+
+
+def _check_tenants(raw: FileText) -> None:
+    tenants: set[str] = set()
+    keys: set[str] = set()
+    secrets: dict[str, str] = {}  # how a secret is given, and the key it is given for
+    for n, tenant in enumerate(raw.tenant):
+        _name(("tenant", n, "id"), tenant.id, tenants)
+        for k, key in enumerate(tenant.keys):
+            at, what = ("tenant", n, "key", k), f"key {key.id!r} "
+            _name((*at, "id"), key.id, keys)
+            if not _NAME.fullmatch(key.project):
+                raise MistakeError((*at, "project"), f"{key.project!r} is no id", _NAME_FIX, what)
+            if sum((key.sha256 is not None, key.env is not None, key.generate)) != 1:
+                fix = "write sha256, env or generate = true"
+                raise MistakeError((*at, "id"), "a key is given in exactly one way", fix, what)
+            if key.sha256 is not None and not _SHA256.fullmatch(key.sha256):
+                raise MistakeError((*at, "sha256"), "not 64 hex digits", "write the SHA-256 of the key, never the key")
+            given = key.sha256 or key.env
+            if given is not None and (other := secrets.setdefault(given, key.id)) != key.id:
+                field = "sha256" if key.sha256 is not None else "env"
+                raise MistakeError(
+                    (*at, field), f"the secret of key {other!r} again", "give each key its own secret", what
+                )
+
+
+def _name(at: tuple[str | int, ...], id_: str, taken: set[str]) -> None:
+    if not _NAME.fullmatch(id_):
+        raise MistakeError(at, f"{id_!r} is no id", _NAME_FIX)
+    if id_ in taken:
+        raise MistakeError(at, f"{id_!r} is taken", "give each its own id")
+    taken.add(id_)
 
 
 def _check_rentals(raw: FileText) -> None:

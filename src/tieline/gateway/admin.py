@@ -7,6 +7,7 @@ gateway within a second, and after a restart (`overlay`).
 from __future__ import annotations
 
 import asyncio
+import hmac
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,14 +18,15 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from tieline.gateway import errors
-from tieline.gateway.budgets.admit import Account
-from tieline.gateway.budgets.keys import Overlay, OverlayFile, over
+from tieline.gateway.budgets.admit import OPEN_TENANT, Account
+from tieline.gateway.budgets.keys import ADMIN_KEY_FILE, Overlay, OverlayFile, admin_key, over
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.requests.finish import JSON_HEADERS
 from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
 from tieline.gateway.settings import Key, Limits, Patience, Project, Role, Settings, SettingsError, Tenant, hash_key
 from tieline.gateway.wire.client import ClientConnection
+from tieline.gateway.wire.decoding import read_json
 from tieline.gateway.wire.http1 import RequestHead
 from tieline.store import StoreError, spent_by, trail
 
@@ -81,19 +83,25 @@ class Admin:
         self, svc: Service, file: OverlayFile, configured: Settings, folders: Callable[[], list[Path]]
     ) -> None:
         self.svc, self.file, self.configured, self.folders = svc, file, configured, folders
+        # Where the configuration has no keys this one administers, whatever keys are made since.
+        self._local = "" if configured.keys else hash_key(admin_key(file.path.parent))
+        self._fault = ""
 
     def refresh(self) -> None:
         """Once a second: take over what another process of this gateway changed."""
-        if self.file.changed():
-            try:
-                self.svc.adopt(over(self.configured, self.file.read()))
-            except (SettingsError, ValueError) as error:
+        if not self.file.changed():
+            return
+        try:
+            self.svc.adopt(over(self.configured, self.file.read()))
+            self._fault = ""
+        except ValueError as error:
+            if str(error) != self._fault:
                 self.svc.log.error("%s; what was read before stands", error)
+            self._fault = str(error)
 
     def handle(self, door: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Called for every framed request of these paths."""
-        svc = self.svc
-        account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
+        account = self._who(head, door.peer)
         if isinstance(account, Refusal):
             door.refuse(account)
             return
@@ -101,10 +109,23 @@ class Admin:
         if not self._may(account, head.method, words):
             door.refuse(Refusal(403, "this needs a key with role 'admin'", "admin_only"))
             return
-        svc.spawn(self._answer(door, head, words, body, account))
+        door.run(self._answer(door, head, words, body, account))
+
+    def _who(self, head: RequestHead, peer: str) -> Account | Refusal:
+        """Always a key: a door that is open to requests is not open to changes."""
+        given = head.get(b"authorization:") or b""
+        if self._local and given[:7].lower() == b"bearer ":
+            digest = hash_key(given[7:].strip().decode("latin-1"))
+            if hmac.compare_digest(digest, self._local):
+                return _LOCAL_ADMIN
+        account = self.svc.book.identify(given or None, peer, self.svc.clock.now())
+        if account is self.svc.book.open:
+            where = self.file.path.with_name(ADMIN_KEY_FILE)
+            return Refusal(401, f"/admin needs the key in {where}, as 'Authorization: Bearer <key>'", "invalid_api_key")
+        return account
 
     def _may(self, account: Account, method: str, words: list[str]) -> bool:
-        if account is self.svc.book.open or account.key.role == "admin":
+        if account.key.role == "admin":
             return True
         own_usage = len(words) == 3 and words[0] == "tenants" and words[2] == "usage" and method in ("GET", "HEAD")
         return account.key.role == "billing" and own_usage and words[1] == account.key.tenant
@@ -256,12 +277,14 @@ class Admin:
         def checked(before: Overlay) -> Overlay:
             after = change(before)
             settings = _make(lambda: over(self.configured, after))
-            if self.svc.settings.keys and not any(key.role == "admin" for key in settings.keys):
-                had = any(key.role == "admin" for key in over(self.configured, before).keys)
-                if had:
-                    raise _RefusedError(
-                        Refusal(409, "this is the last key with role 'admin'; make another first", "conflict")
+            if not self._local:
+                now = self.svc.clock.now()
+                had, have = _admins(over(self.configured, before), now), _admins(settings, now)
+                if any(old and not new for old, new in zip(had, have, strict=True)):
+                    why = (
+                        "this is the last key with role 'admin' that lasts and works from anywhere; make another first"
                     )
+                    raise _RefusedError(Refusal(409, why, "conflict"))
             return after
 
         after = await asyncio.to_thread(self.file.update, checked)
@@ -331,14 +354,29 @@ class Admin:
 
     def _trail(self) -> list[Any]:
         rows = [row for folder in self.folders() for row in trail(folder / "usage.db", MAX_TRAIL)]
-        plain = [msgspec.json.decode(row) for row in rows]
+        plain = [read_json(row) for row in rows]
         return sorted(plain, key=lambda one: str(one["at"]), reverse=True)[:MAX_TRAIL]
+
+
+# Who holds the key of a gateway whose configuration has none.
+_LOCAL_ADMIN: Final = Account(
+    Key(id="local-admin", sha256="0" * 64, tenant=OPEN_TENANT, role="admin"), Tenant(id=OPEN_TENANT), (), False,
+    frozenset(), frozenset(), (), (),
+)  # fmt: skip
+
+
+def _admins(settings: Settings, now: datetime) -> tuple[int, int, int]:
+    """How many keys may administer: now at all, now from anywhere, and from anywhere for ever. None of the three may
+    fall to nothing by a change that one of them makes."""
+    able = [key for key in settings.keys if key.role == "admin" and (key.expires is None or key.expires > now)]
+    anywhere = [key for key in able if not key.networks]
+    return len(able), len(anywhere), sum(key.expires is None for key in anywhere)
 
 
 def _read(body: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(body, type=kind, strict=False)
-    except (msgspec.DecodeError, ValueError) as error:
+        return read_json(body, kind, strict=False)
+    except msgspec.DecodeError as error:
         field = str(error).rpartition("`$.")[2].rstrip("`") if "`$." in str(error) else None
         raise _RefusedError(bad_request(str(error), "invalid_value", field)) from error
 
@@ -347,7 +385,7 @@ def _make(make: Callable[[], T]) -> T:
     """What settings refuse, the caller is told."""
     try:
         return make()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise _RefusedError(bad_request(str(error), "invalid_value")) from error
 
 

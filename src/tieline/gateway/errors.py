@@ -99,3 +99,8 @@ def spent(scope: str) -> Refusal:
 
 def engine_error(status: int, message: str, code: str = "engine_error") -> Refusal:
     return Refusal(status, message, code)
+
+
+def internal(request_id: str) -> Refusal:
+    """A fault of ours; the log has its cause under this id."""
+    return Refusal(500, f"this gateway failed on request {request_id}; its log says why", "internal_error")

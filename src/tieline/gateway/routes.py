@@ -19,6 +19,8 @@ from tieline.gateway.requests.body import Kind, Request
 from tieline.gateway.requests.finish import JSON_HEADERS
 from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
+from tieline.gateway.settings import Offer
+from tieline.gateway.wire import origins
 from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.http1 import RequestHead
 
@@ -67,18 +69,24 @@ class Paths:
         if type(read) is _Fields:  # the same head as before on this connection means the same
             self._infer(door, read, body)
             return
-        origin = head.get(b"origin:")
-        if origin is not None:
-            if origin in self.svc.origins:
-                door.cors = (
-                    b"access-control-allow-origin: %b\r\nvary: origin\r\n"
-                    b"access-control-expose-headers: x-request-id, x-tieline-continuity, retry-after\r\n" % origin
-                )
-            elif self.svc.book.open is not None and origin != b"http://" + (head.get(b"host:") or b""):
-                # Without keys any page in this machine's browser could spend its power.
-                door.refuse(Refusal(403, "this origin is not allowed; add it to 'origins'", "origin_not_allowed"))
-                return
         path = head.path
+        origin = head.get(b"origin:")
+        refusal = origins.refusal(
+            head.get(b"host:"),
+            origin,
+            self.svc.origins,
+            self.svc.settings.hosts,
+            open_door=self.svc.book.open is not None,
+            admin=path.startswith("/admin"),
+        )
+        if refusal is not None:
+            door.refuse(refusal)
+            return
+        if origin is not None and origin in self.svc.origins:
+            door.cors = (
+                b"access-control-allow-origin: %b\r\nvary: origin\r\n"
+                b"access-control-expose-headers: x-request-id, x-tieline-continuity, retry-after\r\n" % origin
+            )
         kind = _INFERENCE.get(path)
         if kind is not None and head.method == "POST":
             fields = self._identify(door, head, kind)
@@ -138,11 +146,11 @@ class Paths:
         svc, account = self.svc, fields.account
         request = bodies.read(fields.kind, body, fields.continuity)
         if isinstance(request, Refusal):
-            door.refuse(request)
+            self._refuse(door, request, call)
             return
         offer = svc.offer(request.model)
         if offer is None or (account.models and offer.name not in account.models):
-            door.refuse(errors.unknown_model(request.model))
+            self._refuse(door, errors.unknown_model(request.model), call)
             return
         if svc.draining or svc.meter.failing is not None:
             stopping = Refusal(503, "this gateway is stopping or cannot write", "unavailable", retry_after_s=1)
@@ -153,14 +161,24 @@ class Paths:
             call = self.repeats.begin(door, account.key.id, fields.idempotency, body, again)
             if call is None:
                 return
+        try:
+            self._admit(door, fields, request, offer, call)
+        except Exception:
+            if call is not None:
+                call.cancel()  # who waits for this call's answer makes it anew
+            raise
+
+    def _admit(
+        self, door: ClientConnection, fields: _Fields, request: Request, offer: Offer, call: Call | None
+    ) -> None:
+        svc, account = self.svc, fields.account
         admitted = svc.book.admit(account, offer, request.ask(offer), svc.loop.time())
         if isinstance(admitted, Refusal):
             self._refuse(door, admitted, call)
-            return
-        if isinstance(admitted, Short):
-            svc.spawn(self._after_lease(door, fields, request, admitted, call))
-            return
-        self._start(door, fields, request, admitted, call)
+        elif isinstance(admitted, Short):
+            door.run(self._lease(door, fields, request, admitted, call))
+        else:
+            self._start(door, fields, request, admitted, call)
 
     @staticmethod
     def _refuse(door: ClientConnection, refusal: Refusal, call: Call | None) -> None:
@@ -168,13 +186,18 @@ class Paths:
         if call is not None:
             call.cancel()
 
+    async def _lease(
+        self, door: ClientConnection, fields: _Fields, request: Request, short: Short, call: Call | None
+    ) -> None:
+        try:
+            await self._after_lease(door, fields, request, short, call)
+        except Exception:
+            if call is not None:
+                call.cancel()
+            raise
+
     async def _after_lease(
-        self,
-        door: ClientConnection,
-        fields: _Fields,
-        request: Request,
-        short: Short,
-        call: Call | None,
+        self, door: ClientConnection, fields: _Fields, request: Request, short: Short, call: Call | None
     ) -> None:
         """One call to the coordinator, then admission once more."""
         svc = self.svc

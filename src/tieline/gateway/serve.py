@@ -38,6 +38,7 @@ from tieline.gateway.routing.route import MAX_UNKNOWN_SLOTS, State
 from tieline.gateway.service import Service
 from tieline.gateway.settings import Settings
 from tieline.gateway.wire.client import ClientConnection
+from tieline.gateway.wire.decoding import json_reader, read_json
 from tieline.gateway.wire.upstream import Backend, call
 from tieline.intake import Refused
 from tieline.link import Link, ask, heed_records
@@ -74,7 +75,7 @@ class _ModelList(msgspec.Struct):
     data: list[_ModelEntry]
 
 
-_models = msgspec.json.Decoder(_ModelList).decode
+_models = json_reader(_ModelList)
 
 
 async def serve(
@@ -178,7 +179,6 @@ async def serve(
         for one in list(svc.connections):
             if one.transport is not None:
                 one.transport.abort()
-        await asyncio.sleep(0)
         server.close()
         await asyncio.to_thread(desk.runner.close)
         await asyncio.to_thread(spool.close)
@@ -309,7 +309,7 @@ async def _ask_slots(backend: Backend) -> None:
     with contextlib.suppress(OSError, msgspec.DecodeError):
         status, body = await call(backend, "GET", "/props", b"", CHECK_TIMEOUT_S)
         if status == 200:
-            slots = msgspec.json.decode(body).get("total_slots")
+            slots = read_json(body).get("total_slots")
             if isinstance(slots, int) and slots > 0:
                 backend.slots = slots
 

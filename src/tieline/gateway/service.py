@@ -30,7 +30,7 @@ from tieline.gateway.routing.queue import RequestQueue, Waiting
 from tieline.gateway.routing.replicas import ReplicaTable
 from tieline.gateway.routing.route import State
 from tieline.gateway.settings import Model, Offer, Settings
-from tieline.gateway.tick import Tick
+from tieline.gateway.tick import Tick, give_up
 from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.upstream import Backend, Conn, Owner
 from tieline.records import Instruction, Plan, ReplicaState
@@ -119,6 +119,8 @@ class Service:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.error("a background task failed: %r", error, exc_info=error)
+            for one in [one for one in self.exchanges if isinstance(one, Exchange) and one.task is task]:
+                give_up(one, self.exchanges, error)
 
     def offer(self, name: str) -> Offer | None:
         """The model on offer under a name; with no models configured, whatever an engine serves, free of charge."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import math
+import re
 import tomllib
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,8 +32,42 @@ PATIENCE_S: Final[dict[Patience, float]] = {"interactive": 0.02, "standard": 0.2
 Role = Literal["user", "billing", "admin"]
 
 
+# More than any budget, price or count is; what is above it is a slip, and would not fit a 64-bit sum of nano-dollars.
+MAX_USD: Final = Decimal(10**9)
+MAX_COUNT: Final = 10**12
+# Tenants, projects and keys: their names are parts of paths, of files and of each other's.
+_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
 class SettingsError(ValueError):
     """A setting that cannot be; names the field and the fix."""
+
+
+def check_id(what: str, text: str) -> None:
+    """Raises ValueError."""
+    if _ID.fullmatch(text) is None:
+        raise ValueError(f"{what} {text[:80]!r}: an id has 1 to 64 letters, digits, '-', '_' or '.'")
+
+
+def _check_usd(name: str, value: Decimal | None, per_usd: int) -> None:
+    """An amount of whole parts of a dollar, finite and bounded. Raises ValueError."""
+    if value is None:
+        return
+    if not value.is_finite() or not 0 <= value <= MAX_USD:
+        raise ValueError(f"{name} must be 0 or more, and at most {MAX_USD} USD")
+    if value * per_usd % 1:
+        raise ValueError(f"{name} must be a whole number of {1 / Decimal(per_usd):f} USD")
+
+
+def _check_range(name: str, value: float | None, least: float, most: float) -> None:
+    """Raises ValueError, for what is no number too."""
+    if value is not None and not least <= value <= most:
+        raise ValueError(f"{name} must be between {least:g} and {most:g}")
+
+
+def _check_zone(name: str, value: datetime | None) -> None:
+    if value is not None and value.tzinfo is None:
+        raise ValueError(f"{name} must be a time with its zone, such as 2027-01-01T00:00:00Z")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,10 +82,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         for name in ("requests_per_minute", "tokens_per_minute", "concurrent"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more; leave it out for no limit")
-        if self.budget_usd is not None and (self.budget_usd < 0 or self.budget_usd * NANO_PER_USD % 1):
-            raise ValueError("budget_usd must be 0 or more, to nine decimals at most")
+            if value is not None and not 1 <= value <= MAX_COUNT:
+                raise ValueError(f"{name} must be 1 or more, and at most {MAX_COUNT}; leave it out for no limit")
+        _check_usd("budget_usd", self.budget_usd, NANO_PER_USD)
 
     @property
     def budget_nano_usd(self) -> int | None:
@@ -59,6 +94,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     id: str
     limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        check_id("project", self.id)
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,9 +112,10 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_usd_per_mtok: float | None = None
 
     def __post_init__(self) -> None:
-        if self.weight <= 0:
-            raise ValueError("weight must be above 0")
-        if self.max_usd_per_mtok is not None and self.max_usd_per_mtok <= 0:
+        check_id("tenant", self.id)
+        if not 0 < self.weight <= 1e6:
+            raise ValueError("weight must be above 0, and at most 1000000")
+        if self.max_usd_per_mtok is not None and not 0 < self.max_usd_per_mtok < math.inf:
             raise ValueError("max_usd_per_mtok must be above 0; leave it out for no ceiling")
 
 
@@ -93,10 +132,8 @@ class Rental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     usd_per_replica_hour: Decimal = Decimal(0)
 
     def __post_init__(self) -> None:
-        if self.replicas < 1:
-            raise ValueError("replicas must be 1 or more")
-        if self.usd_per_replica_hour < 0 or self.usd_per_replica_hour * NANO_PER_USD % 1:
-            raise ValueError("usd_per_replica_hour must be 0 or more, to nine decimals at most")
+        _check_range("replicas", self.replicas, 1, 1e6)
+        _check_usd("usd_per_replica_hour", self.usd_per_replica_hour, NANO_PER_USD)
         if self.since.tzinfo is None or self.until.tzinfo is None or self.since >= self.until:
             raise ValueError("since and until must be times with their zone, since before until")
 
@@ -116,6 +153,9 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
+        check_id("key", self.id)
+        check_id("project", self.project)
+        _check_zone("expires", self.expires)
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
             raise ValueError("sha256 must be 64 lower-case hex digits; `tieline gateway --hash-key` makes them")
         for network in self.networks:
@@ -159,9 +199,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         for name in ("input_usd_per_mtok", "output_usd_per_mtok", "cached_usd_per_mtok"):
-            price = getattr(self, name)
-            if price is not None and (price < 0 or price * 1000 % 1):
-                raise ValueError(f"{name} must be 0 or more in steps of 0.001 USD")
+            _check_usd(name, getattr(self, name), 1000)
+        for name in ("max_output_tokens", "template_tokens", "image_tokens"):
+            _check_range(name, getattr(self, name), 1 if name == "max_output_tokens" else 0, 1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +250,9 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
             raise ValueError(f"url {self.url!r} must be http://host:port or https://host:port")
+        _check_range("slots", self.slots, 1, 1e6)
 
     @property
     def name(self) -> str:
@@ -262,6 +303,11 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     body_s: float = 60.0  # and its body
     client_idle_s: float = 75.0  # keep-alive between requests, nginx's default
 
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if not 0 < getattr(self, name) <= 1e7:
+                raise ValueError(f"clocks.{name} must be above 0 s, and at most 10000000")
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of it. Without keys the door is open to whoever reaches it, so it stays on loopback."""
@@ -274,6 +320,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     engines: tuple[Engine, ...] = ()
     rentals: tuple[Rental, ...] = ()
     origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()  # names that a gateway without keys answers to, beside localhost
     clocks: Clocks = Clocks()
     coordination: Coordination = Coordination()
     otel: OpenTelemetry | None = None
@@ -301,6 +348,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ValueError(f"key {key.id!r} may use no region that tenant {key.tenant!r} may be served in")
             if key.project != "default" and key.project not in tenants[key.tenant]:
                 raise ValueError(f"key {key.id!r} names project {key.project!r}; add it to tenant {key.tenant!r}")
+        owners: dict[str, str] = {}
+        for key in self.keys:
+            if (other := owners.setdefault(key.sha256, key.id)) != key.id:
+                raise ValueError(f"keys {other!r} and {key.id!r} have one secret; give each key its own")
         for rental in self.rentals:
             if rental.tenant not in tenants:
                 raise ValueError(f"a rental names tenant {rental.tenant!r}; add it to [[tenants]]")
@@ -316,6 +367,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"{what} {sorted(twice)[0]!r} is given twice")
+        _check_range("port", self.port, 0, 65_535)
+        _check_range("failover_share", self.failover_share, 0, 1)
+        _check_range("hedge_share", self.hedge_share, 0, 1)
+        _check_range("kwh_per_mtok", self.kwh_per_mtok, 0, 1e6)
+        for name in ("max_body_bytes", "max_connections", "kept_bytes", "queue_length"):
+            _check_range(name, getattr(self, name), 0 if name in ("kept_bytes", "queue_length") else 1, MAX_COUNT)
         if any(not 0 <= ms <= 10_000 for ms in self.round_trips_ms.values()):
             raise ValueError("round_trips_ms must be between 0 and 10000")
         if not self.keys and self.host not in ("127.0.0.1", "::1", "localhost"):
@@ -341,5 +398,5 @@ def load(path: Path) -> Settings:
 def from_plain(given: object, where: str) -> Settings:
     try:
         return msgspec.convert(given, Settings, strict=False)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise SettingsError(f"{where}: {error}") from error
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise SettingsError(f"{where}: {error or type(error).__name__}") from error

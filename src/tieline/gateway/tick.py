@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
-from tieline.gateway.requests.ports import Shared
+from tieline.gateway import errors
+from tieline.gateway.requests.ports import Live, Shared
 from tieline.gateway.routing.queue import RequestQueue
 from tieline.gateway.routing.replicas import ReplicaTable
 from tieline.gateway.wire.upstream import Conn, Owner
+
+log = logging.getLogger("tieline.gateway")
 
 # Streams moved away from a replica that will go dark, per tick: 80 a second.
 MOVES_PER_TICK: Final = 8
@@ -30,7 +34,10 @@ class Tick:
     def step(self, now: float, requests: int) -> None:
         """`requests`: how many there have been."""
         for live in list(self.shared.live):
-            live.tick(now)
+            try:
+                live.tick(now)
+            except Exception as error:  # the clocks of all others go on
+                give_up(live, self.shared.live, error)
         self.queue.expire(now)
         self.queue.pump()
         for backend in self.table.draining():
@@ -45,3 +52,14 @@ class Tick:
                 connection.abort()
         self.shared.hedges.refill(requests)
         self.table.judge(now)
+
+
+def give_up(one: Live, live: set[Live], error: BaseException) -> None:
+    """A fault of ours on the way of one request: its client hears so, and nobody else."""
+    id_ = one.state.id
+    log.error("request %s failed: %r", id_, error, exc_info=error)
+    try:
+        one.refuse(errors.internal(id_))
+    except Exception as again:
+        log.error("request %s cannot be refused: %r", id_, again, exc_info=again)
+        live.discard(one)

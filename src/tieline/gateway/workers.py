@@ -21,7 +21,7 @@ from tieline.clock import WallClock
 from tieline.gateway import serve as app
 from tieline.gateway.budgets.admit import shared_limits
 from tieline.gateway.budgets.coordinator import CoordinatorServer
-from tieline.gateway.budgets.keys import KEYS_FILE, OverlayFile, over
+from tieline.gateway.budgets.keys import KEYS_FILE, OverlayFile, admin_key, over
 from tieline.gateway.budgets.lease import Coordinator
 from tieline.gateway.budgets.remote import Remembered, address, listener_tls, remote, secret_of
 from tieline.gateway.settings import Limits, Settings, SettingsError
@@ -64,6 +64,8 @@ async def supervise(settings: Settings, data: Path, count: int, stop: asyncio.Ev
         server.learn = learn
     keepers = [loop.create_task(_keep(settings, data / name, path, name, stop)) for name in names]
     sys.stdout.write(f"gateway: http://{settings.host}:{port}/v1, {count} processes\n")
+    if not settings.keys:
+        sys.stdout.write(f"  open to this machine; /admin takes the key {admin_key(data)}\n")
     sys.stdout.flush()
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):

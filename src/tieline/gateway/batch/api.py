@@ -45,7 +45,7 @@ class Desk:
         elif (coding := head.get(b"content-encoding:")) is not None and coding.lower() != b"identity":
             door.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
         else:
-            svc.spawn(self._answer(door, head, body, account))
+            door.run(self._answer(door, head, body, account))
 
     async def _answer(self, door: ClientConnection, head: RequestHead, body: bytes, account: Account) -> None:
         one = self._files if head.path.startswith("/v1/files") else self._batches

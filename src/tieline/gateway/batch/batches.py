@@ -18,6 +18,7 @@ from tieline.gateway.budgets.admit import Account
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.service import Service
 from tieline.gateway.wire.client import ClientConnection
+from tieline.gateway.wire.decoding import json_reader
 from tieline.gateway.wire.http1 import RequestHead
 from tieline.store import BatchStore
 from tieline.store.batches import ACTIVE, StoredBatch
@@ -50,8 +51,16 @@ class _Asked(msgspec.Struct):
     metadata: dict[str, str] | None = None
 
 
-read_detail: Final = msgspec.json.Decoder(Detail).decode
-_asked: Final = msgspec.json.Decoder(_Asked).decode
+_read_detail: Final = json_reader(Detail)
+_asked: Final = json_reader(_Asked)
+
+
+def batch_detail(batch: StoredBatch) -> Detail:
+    """What the store keeps of it; where that cannot be read, a batch without detail can still be ended and shown."""
+    try:
+        return _read_detail(batch.detail)
+    except msgspec.DecodeError:
+        return Detail()
 
 
 class Batches:
@@ -126,7 +135,7 @@ class Batches:
     async def _cancel(self, door: ClientConnection, batch: StoredBatch) -> Refusal | None:
         if batch.status not in ACTIVE:
             return Refusal(409, f"the batch is {batch.status}; there is nothing to cancel", "batch_over")
-        detail = read_detail(batch.detail)
+        detail = batch_detail(batch)
         detail.stamps.setdefault("cancelling_at", int(self.svc.clock.now().timestamp()))
         await asyncio.to_thread(self.store.turn, batch.id, ("validating", "in_progress"), "cancelling", encode(detail))
         self.wake()
@@ -136,7 +145,7 @@ class Batches:
 
 
 def shown(batch: StoredBatch) -> dict[str, object]:
-    detail = read_detail(batch.detail)
+    detail = batch_detail(batch)
     names = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
     return {
         "id": batch.id,

@@ -6,6 +6,8 @@ from typing import Final
 
 import msgspec
 
+from tieline.gateway.wire.decoding import json_reader
+
 # OpenAI's bound on a batch. The bound on its bytes is that of an upload.
 MAX_LINES: Final = 50_000
 MAX_CUSTOM_ID: Final = 512
@@ -20,7 +22,7 @@ class _Line(msgspec.Struct):
     body: msgspec.Raw
 
 
-_line = msgspec.json.Decoder(_Line).decode
+_line = json_reader(_Line)
 
 
 def read_lines(content: bytes, endpoint: str) -> tuple[list[tuple[str, bytes]], list[dict[str, object]]]:

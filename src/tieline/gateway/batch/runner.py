@@ -5,6 +5,9 @@ place to spare beyond the line's own, power there is not dear. In the last quart
 the queue like any request of its tenant. One process of a gateway runs batches: the one that holds a lock on a
 file, which the system releases when it dies. A line's result and its bill are each kept once: a line that was
 billed and whose result was lost with the process runs again under the same request id, which the books know.
+
+A line, a file or a batch that cannot be handled, for whatever reason, ends with an error that its owner reads; the
+others go on.
 """
 
 from __future__ import annotations
@@ -13,17 +16,16 @@ import asyncio
 import contextlib
 import fcntl
 import logging
-from collections import Counter, deque
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from tieline.gateway import errors
 from tieline.gateway.batch.backlog import Waiting, mean
-from tieline.gateway.batch.batches import read_detail
+from tieline.gateway.batch.batches import Detail, batch_detail
 from tieline.gateway.batch.files import KEPT_S, encode, new_id
+from tieline.gateway.batch.in_hand import Hand, fault_of, idle, leaves_room, result_line
 from tieline.gateway.batch.input import read_lines
 from tieline.gateway.budgets.admit import Account, Admitted, Short
 from tieline.gateway.errors import Refusal
@@ -31,7 +33,7 @@ from tieline.gateway.requests import body as bodies
 from tieline.gateway.requests.body import Kind, Request
 from tieline.gateway.requests.exchange import Exchange
 from tieline.gateway.routing import route
-from tieline.gateway.routing.route import Replica, State, Want
+from tieline.gateway.routing.route import State, Want
 from tieline.gateway.service import Service
 from tieline.gateway.settings import PATIENCE_S, Offer
 from tieline.gateway.wire.upstream import Backend
@@ -68,39 +70,13 @@ _KINDS: Final[dict[str, Kind]] = {
 }
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A batch in hand."""
-
-    batch: StoredBatch
-    lines: deque[StoredLine] = field(default_factory=deque)
-    later: list[tuple[float, StoredLine]] = field(default_factory=list)  # (not before, line)
-    read: int = -1  # the last line read from disk
-    all_read: bool = False
-    running: set[_Run] = field(default_factory=set)
-    model: str = ""  # of its first line that is a request
-    pauses: Counter[int] = field(default_factory=Counter)  # by line
-    faults: Counter[int] = field(default_factory=Counter)
-
-    def urgent(self, now_s: float) -> bool:
-        window = self.batch.expires - self.batch.created
-        return self.batch.expires - now_s < window * URGENT_SHARE
-
-    def next(self, now: float) -> StoredLine | None:
-        for index, (at, line) in enumerate(self.later):
-            if at <= now:
-                del self.later[index]
-                return line
-        return self.lines.popleft() if self.lines else None
-
-
 class _Run:
     """One line in progress; to its request it is the client."""
 
     exchange: Exchange | None = None
     site: str | None = None  # where it was placed; None: it stood in the queue
 
-    def __init__(self, runner: Runner, job: _Job, line: StoredLine) -> None:
+    def __init__(self, runner: Runner, job: Hand, line: StoredLine) -> None:
         self.runner, self.job, self.line = runner, job, line
 
     @property
@@ -130,27 +106,27 @@ class Runner:
 
     def __init__(self, svc: Service, store: BatchStore, lock: Path) -> None:
         self.svc, self.store, self.lock = svc, store, lock
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, Hand] = {}
         self._landed: list[Result] = []
         self._vain: list[tuple[str, int]] = []
-        self._accounts: dict[str, Account] = {a.key.id: a for a in svc.book.by_digest.values()}
-        if svc.book.open is not None:
-            self._accounts[svc.book.open.key.id] = svc.book.open
+        self._accounts: dict[str, Account] = {}
+        self._accounts_of: object = None  # the keys that they are made of
         self._halves: dict[str, Offer] = {}
         self.per_line: dict[str, float] = {}  # output tokens by model
         self._woken = asyncio.Event()
         self._look = True
-        self._stopped = False
+        self._stopped = self._closed = False
+        self._looked = self._swept = float("-inf")
 
     def wake(self) -> None:
         self._look = True
         self._woken.set()
 
     async def run(self) -> None:
-        """Wait to be the one, then work until cancelled."""
+        """Wait to be the one, then work until cancelled or closed."""
         self.lock.parent.mkdir(parents=True, exist_ok=True)
         with self.lock.open("ab") as file:
-            while True:
+            while not self._closed:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
@@ -159,28 +135,50 @@ class Runner:
             await self._work()
 
     async def _work(self) -> None:
-        loop = self.svc.loop
-        looked = swept = float("-inf")
-        while True:
-            now = loop.time()
+        while not self._closed:
             try:
-                await self._flush()
-                if self._look or now - looked >= LOOK_S:
-                    self._look, looked = False, now
-                    await self._find()
-                if now - swept >= SWEEP_S:
-                    swept = now
-                    today = int(self._now_s())
-                    await asyncio.to_thread(self.store.sweep, today, today - KEPT_S)
-                for job in list(self._jobs.values()):
-                    await self._advance(job)
-                await self._place()
+                await self._step()
             except StoreError as error:
                 log.error("batches wait: %s", error)
                 await asyncio.sleep(LOOK_S)
+            except Exception as error:  # all tenants' batches wait for this loop
+                log.error("batches wait: %r", error, exc_info=error)
+                await asyncio.sleep(LOOK_S)
+            # `wait_for` may lose a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), 0.1 if self._jobs else LOOK_S)
+                async with asyncio.timeout(0.1 if self._jobs else LOOK_S):
+                    await self._woken.wait()
             self._woken.clear()
+
+    async def _step(self) -> None:
+        now = self.svc.loop.time()
+        await self._flush()
+        if self._look or now - self._looked >= LOOK_S:
+            self._look, self._looked = False, now
+            await self._find()
+        if now - self._swept >= SWEEP_S:
+            self._swept = now
+            today = int(self._now_s())
+            await asyncio.to_thread(self.store.sweep, today, today - KEPT_S)
+        for job in list(self._jobs.values()):
+            try:
+                await self._advance(job)
+            except StoreError:
+                raise
+            except Exception as error:
+                await self._abandon(job, error)
+        await self._place()
+
+    async def _abandon(self, job: Hand, error: Exception) -> None:
+        """A batch that cannot be handled ends, with what it has and an error that its owner reads."""
+        log.error("batch %s cannot be carried out: %r", job.batch.id, error, exc_info=error)
+        for run in list(job.running):
+            job.running.discard(run)
+            if run.exchange is not None and not run.billed:
+                run.exchange.cancel()
+        detail = batch_detail(job.batch)
+        detail.errors = [fault_of(f"the batch cannot be carried out ({type(error).__name__}); hand it in anew")]
+        await self._end(job, "failed", detail)
 
     def stop(self) -> None:
         """Start nothing more; what runs may end while the process drains."""
@@ -188,7 +186,7 @@ class Runner:
 
     def close(self) -> None:
         """The process ends: what ran in vain is tried anew by the next one, under another request id."""
-        self._stopped = True
+        self._stopped = self._closed = True
         for job in self._jobs.values():
             for run in job.running:
                 if not run.billed:
@@ -208,7 +206,7 @@ class Runner:
         for id_, batch in found.items():
             job = self._jobs.get(id_)
             if job is None:
-                self._jobs[id_] = _Job(batch)
+                self._jobs[id_] = Hand(batch)
             else:
                 job.batch = batch
 
@@ -224,7 +222,7 @@ class Runner:
             vain, self._vain = self._vain, []
             await asyncio.to_thread(self.store.again, vain)
 
-    async def _advance(self, job: _Job) -> None:
+    async def _advance(self, job: Hand) -> None:
         """One step of a batch's life."""
         batch, now_s = job.batch, self._now_s()
         if batch.status == "validating" and now_s < batch.expires:
@@ -249,7 +247,7 @@ class Runner:
             await self._flush()
             await self._finish(job, "completed")
 
-    def _model_of(self, job: _Job, line: StoredLine) -> str:
+    def _model_of(self, job: Hand, line: StoredLine) -> str:
         request = bodies.read(_KINDS[job.batch.endpoint], line.body)
         return request.model if isinstance(request, Request) else ""
 
@@ -261,11 +259,11 @@ class Runner:
             if (b := job.batch).status == "in_progress" and job.model
         ]
 
-    async def _validate(self, job: _Job) -> None:
+    async def _validate(self, job: Hand) -> None:
         batch = job.batch
         content = await asyncio.to_thread(self.store.content, batch.input_file)
         lines, faults = await asyncio.to_thread(read_lines, content, batch.endpoint)
-        detail = read_detail(batch.detail)
+        detail = batch_detail(batch)
         now = int(self._now_s())
         if faults:
             detail.errors = faults
@@ -278,14 +276,15 @@ class Runner:
         self._look = True  # as it is on disk now; it may have been cancelled meanwhile
         await self._find()
 
-    async def _finish(self, job: _Job, status: str) -> None:
+    async def _finish(self, job: Hand, status: str) -> None:
         await self._find()  # the counts as they are on disk
-        batch, now = job.batch, int(self._now_s())
         if status == "expired":
-            await self._expire_rest(batch)
+            await self._expire_rest(job.batch)
             await self._find()
-            batch = job.batch
-        detail = read_detail(batch.detail)
+        await self._end(job, status, batch_detail(job.batch))
+
+    async def _end(self, job: Hand, status: str, detail: Detail) -> None:
+        batch, now = job.batch, int(self._now_s())
         detail.stamps |= {"finalizing_at": now, f"{status}_at": now}
         output = self._result_file(batch, "output", now) if batch.completed else None
         failed = self._result_file(batch, "errors", now) if batch.failed else None
@@ -301,7 +300,12 @@ class Runner:
         while lines := await asyncio.to_thread(self.store.waiting, batch.id, after, PAGE):
             after = lines[-1].number
             results = [
-                Result(batch.id, one.number, False, _row(f"{batch.id}-{one.number}", one.custom_id, None, b"", error))
+                Result(
+                    batch.id,
+                    one.number,
+                    False,
+                    result_line(f"{batch.id}-{one.number}", one, None, b"", error),
+                )
                 for one in lines
             ]
             await asyncio.to_thread(self.store.land, results)
@@ -315,7 +319,7 @@ class Runner:
     async def _place(self) -> None:
         """Start lines while there is room, project by project: who has least running goes next."""
         svc = self.svc
-        full: set[_Job] = set()
+        full: set[Hand] = set()
         while not self._stopped and not svc.draining and svc.meter.failing is None:
             running: Counter[str] = Counter()
             for job in self._jobs.values():
@@ -334,10 +338,24 @@ class Runner:
             if line is None or not await self._start(job, line):
                 full.add(job)
 
-    async def _start(self, job: _Job, line: StoredLine) -> bool:
+    async def _start(self, job: Hand, line: StoredLine) -> bool:
         """Begin one line, or put it back where there is no room for it now (False)."""
         run = _Run(self, job, line)
-        account = self._accounts.get(job.batch.key_id)
+        try:
+            return await self._begin(run)
+        except StoreError:
+            raise
+        except Exception as error:
+            log.error("line %s cannot be carried out: %r", run.request_id, error, exc_info=error)
+            job.running.discard(run)
+            if run.exchange is not None:
+                run.exchange.cancel()
+            self._fail(run, errors.internal(run.request_id))
+            return True
+
+    async def _begin(self, run: _Run) -> bool:
+        job, line = run.job, run.line
+        account = self._account(job.batch.key_id)
         if account is None:
             self._fail(run, Refusal(401, "the key that made this batch is no longer valid", "invalid_api_key"))
             return True
@@ -369,7 +387,7 @@ class Runner:
         if urgent:
             room = sum(len(one.running) for one in self._jobs.values()) < MAX_URGENT
         else:
-            room = self._spare(want) is not None and _leaves_room(account, self.svc.loop.time())
+            room = self._spare(want) is not None and leaves_room(account, self.svc.loop.time())
         if not room:
             job.lines.appendleft(line)
             return False
@@ -407,6 +425,16 @@ class Runner:
             exchange.go(backend)
         return True
 
+    def _account(self, key_id: str) -> Account | None:
+        """Of a key that is valid now."""
+        book = self.svc.book
+        if self._accounts_of is not book.by_digest:  # made anew whenever keys change
+            self._accounts_of = book.by_digest
+            self._accounts = {one.key.id: one for one in book.by_digest.values()}
+        if book.open is not None and key_id == book.open.key.id:
+            return book.open
+        return self._accounts.get(key_id)
+
     def _half(self, model: str) -> Offer | None:
         """The model at half its tariff, each price rounded down to whole nano-dollars."""
         offer = self.svc.offer(model)
@@ -433,13 +461,13 @@ class Runner:
         able = route.candidates(svc.backends.values(), want, svc.loop.time())
         at = Counter(run.site for job in self._jobs.values() for run in job.running)
         now = svc.clock.now()
-        idle = []
+        spare = []
         for one in able:
             # What the plan allots to a site, where it says something of batch work.
             most = svc.table.power.batch_lines(one.site, now)
-            if one.renter in ("", want.tenant) and _idle(one) and (most is None or at[one.site] < most):
-                idle.append(one)
-        return min(idle, key=lambda one: route.score(one, want), default=None)
+            if one.renter in ("", want.tenant) and idle(one) and (most is None or at[one.site] < most):
+                spare.append(one)
+        return min(spare, key=lambda one: route.score(one, want), default=None)
 
     # --- results ----------------------------------------------------------------------
 
@@ -481,30 +509,5 @@ class Runner:
         batch, line = run.job.batch, run.line
         run.job.pauses.pop(line.number, None)
         run.job.faults.pop(line.number, None)
-        text = _row(run.request_id, line.custom_id, status, body, None)
+        text = result_line(run.request_id, line, status, body, None)
         self._landed.append(Result(batch.id, line.number, status == 200, text))
-
-
-def _idle(replica: Replica) -> bool:
-    """Room beyond this line's own place, and power that costs no more than it usually does."""
-    spare = replica.slots - len(replica.live)
-    return (spare >= 2 or spare == replica.slots) and replica.dear <= DEAR and not replica.away_s
-
-
-def _leaves_room(account: Account, now: float) -> bool:
-    """Does the half of each limit stay free for the tenant's own requests?"""
-    for scope in account.scopes:
-        if scope.concurrent is not None and len(scope.live) * 2 >= scope.concurrent > 1:
-            return False
-        for bucket in (scope.requests, scope.tokens):
-            if bucket is not None and bucket.wait_s(bucket.per_minute / 2, now) > 0:
-                return False
-    return True
-
-
-def _row(id_: str, custom_id: str, status: int | None, body: bytes, error: object) -> bytes:
-    """A line of an output or error file."""
-    response = None
-    if status is not None:
-        response = {"status_code": status, "request_id": id_, "body": msgspec.Raw(body)}
-    return encode({"id": id_, "custom_id": custom_id, "response": response, "error": error}) + b"\n"

@@ -21,6 +21,7 @@ from tieline.gateway.budgets.claims import MAX_ANSWER, Claims
 from tieline.gateway.budgets.lease import Coordinator, limited
 from tieline.gateway.budgets.recall import Asked, Rounds, Say
 from tieline.gateway.budgets.remote import MAX_GATEWAYS, Remembered, proof
+from tieline.gateway.wire.decoding import json_reader
 
 log = logging.getLogger("tieline.gateway")
 
@@ -30,7 +31,7 @@ MAX_LINE: Final = 524_288
 JOIN_S: Final = 5.0
 
 encode = msgspec.json.Encoder().encode
-decode = msgspec.json.Decoder(dict[str, Any]).decode
+decode = json_reader(dict[str, Any])
 
 Audit = Callable[[str], dict[str, int] | None]
 

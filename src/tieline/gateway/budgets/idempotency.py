@@ -70,7 +70,7 @@ class Repeats:
         call = self._remember(slot, digest)
         if svc.leases is None:
             return call
-        svc.spawn(self._claim(door, name, digest, call, again))
+        door.run(self._claim(door, name, digest, call, again))
         return None
 
     def _remember(self, slot: tuple[str, bytes], digest: bytes) -> Call:

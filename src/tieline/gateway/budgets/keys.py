@@ -7,8 +7,10 @@ it is answered for, and is the snapshot that a gateway starts from whether or no
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -16,11 +18,13 @@ from typing import Final
 import msgspec
 
 from tieline.gateway.settings import Key, Settings, SettingsError, Tenant
+from tieline.gateway.wire.decoding import read_json
 
 # More is a data base's work; at 300 bytes each this is 15 MB, read in 0.1 s.
 MAX_KEYS: Final = 50_000
 MAX_TENANTS: Final = 10_000
 KEYS_FILE: Final = "keys.json"
+ADMIN_KEY_FILE: Final = "admin.key"
 
 
 class Overlay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,49 +48,69 @@ def over(settings: Settings, overlay: Overlay) -> Settings:
     )
 
 
+def admin_key(folder: Path) -> str:
+    """The key that administers a gateway whose configuration has no keys: made once, kept with mode 0600, the same for
+    all processes of the gateway. Raises OSError."""
+    path = folder / ADMIN_KEY_FILE
+    folder.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        aside = folder / f"{ADMIN_KEY_FILE}.{os.getpid()}"
+        aside.unlink(missing_ok=True)
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"sk-admin-{secrets.token_urlsafe(32)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # another process was first
+            os.link(aside, path)
+        aside.unlink()
+    return path.read_text().strip()
+
+
 class OverlayFile:
     """The file itself."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seen = (0, 0)
+        self._seen: tuple[int, ...] = ()
+        self._again = False
 
     def read(self) -> Overlay:
         """Raises SettingsError: a gateway that guessed might accept a key that was revoked."""
+        stamp = self._stamp()  # before the content: what is written between the two is a change
         try:
-            text = self.path.read_bytes()
-            self._seen = self._stamp()
-            return msgspec.json.decode(text, type=Overlay, strict=False)
+            found = read_json(self.path.read_bytes(), Overlay, strict=False)
         except FileNotFoundError:
-            return Overlay()
-        except (OSError, msgspec.DecodeError, ValueError) as error:
+            found = Overlay()
+        except (OSError, msgspec.DecodeError) as error:
             raise SettingsError(f"{self.path}: keys made at run time cannot be read: {error}; restore it") from error
+        # A stamp is as coarse as the system's clock tick: once more, when that has passed.
+        self._again = stamp != self._seen
+        self._seen = stamp
+        return found
 
     def changed(self) -> bool:
-        """Did another process write it since we read?"""
-        return self._stamp() != self._seen
+        """Is there something to read that was not read yet? Ask about once a second."""
+        return self._again or self._stamp() != self._seen
 
     def update(self, change: Callable[[Overlay], Overlay]) -> Overlay:
         """Change it while no other process does. Raises OSError, SettingsError, and what `change` raises."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("w") as lock:
+        with os.fdopen(os.open(self.path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             new = change(self.read())
             if len(new.keys) > MAX_KEYS or len(new.tenants) > MAX_TENANTS or len(new.revoked) > MAX_KEYS:
                 raise SettingsError(f"at most {MAX_KEYS} keys and {MAX_TENANTS} tenants can be made at run time")
             aside = self.path.with_suffix(".new")
-            with aside.open("wb") as file:
-                os.fchmod(file.fileno(), 0o600)
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(msgspec.json.format(msgspec.json.encode(new)))
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(self.path)
-            self._seen = self._stamp()
-        return new
+        return new  # it is read once more with the next look, as what others wrote is
 
-    def _stamp(self) -> tuple[int, int]:
+    def _stamp(self) -> tuple[int, ...]:
         try:
             found = self.path.stat()
         except OSError:
-            return (0, 0)
-        return found.st_mtime_ns, found.st_ino
+            return ()
+        return found.st_mtime_ns, found.st_ino, found.st_size

@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from tieline.gateway.settings import Coordination, SettingsError
+from tieline.gateway.wire.decoding import read_json
 
 # Gateways of other machines that one coordinator serves.
 MAX_GATEWAYS: Final = 1_024
@@ -117,7 +118,7 @@ class Remembered:
         """Raises SettingsError where the file is there and cannot be read: guessing could overshoot."""
         if self.path.exists():
             try:
-                self._most = msgspec.json.decode(self.path.read_bytes(), type=dict[str, dict[str, int]])
+                self._most = read_json(self.path.read_bytes(), dict[str, dict[str, int]])
             except (OSError, msgspec.DecodeError) as error:
                 raise SettingsError(
                     f"{self.path}: what other machines have spent cannot be read: {error}; restore it from a backup, "

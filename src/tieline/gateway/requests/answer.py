@@ -14,6 +14,7 @@ from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.body import complaint
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.wire import sse
+from tieline.gateway.wire.decoding import json_reader, read_json
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False):
@@ -25,7 +26,7 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
     status: str | None = None
 
 
-_read_answer = msgspec.json.Decoder(_Answer).decode
+_read_answer = json_reader(_Answer)
 _encode = msgspec.json.Encoder().encode
 # An engine that says it is busy is asked again so soon, and for so long; then the client hears that it is busy.
 BUSY_AGAIN_S: Final = 0.25
@@ -119,7 +120,7 @@ def renamed(body: bytes, own: str, public: str) -> bytes:
             changed = body.replace(found, form % _encode(public))
             if _read_answer(changed).model == public:
                 return changed
-    plain = msgspec.json.decode(body)
+    plain = read_json(body)
     plain["model"] = public
     return _encode(plain)
 
@@ -127,7 +128,7 @@ def renamed(body: bytes, own: str, public: str) -> bytes:
 def text_of(body: bytes) -> str:
     """All generated text of a whole answer."""
     parts = []
-    for choice in msgspec.json.decode(body).get("choices") or []:
+    for choice in read_json(body).get("choices") or []:
         text = choice.get("text") or (choice.get("message") or {}).get("content")
         if isinstance(text, str):
             parts.append(text)
@@ -138,7 +139,7 @@ def _relayed(status: int, body: bytes) -> Refusal:
     """An engine's 4xx in OpenAI's shape, whatever shape it came in."""
     message, kind, code, param = "the engine refused the request", "", "engine_refused", None
     try:
-        plain = msgspec.json.decode(body)
+        plain = read_json(body)
     except msgspec.DecodeError:
         plain = None
     if isinstance(plain, dict):

@@ -16,6 +16,7 @@ from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.requests.images import Picture, pictures
 from tieline.gateway.requests.images import bound as picture_bound
 from tieline.gateway.settings import Offer
+from tieline.gateway.wire.decoding import json_reader, read_json
 
 Kind = Literal["chat", "completions", "embeddings", "responses", "rerank"]
 Continuity = Literal["token", "text", "regenerate", "none"]
@@ -40,7 +41,7 @@ _NEVER: Final = frozenset(
     }
 )  # fmt: skip
 
-_read = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_read = json_reader(dict[str, msgspec.Raw])
 _write = msgspec.json.Encoder().encode
 _string = msgspec.json.Decoder(str).decode
 _bool = msgspec.json.Decoder(bool | None).decode
@@ -75,7 +76,7 @@ class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-_stream_options = msgspec.json.Decoder(_StreamOptions | None).decode
+_stream_options = msgspec.json.Decoder(_StreamOptions | None).decode  # of a body that was read before
 
 
 class Request(msgspec.Struct, gc=False):
@@ -191,7 +192,7 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
         return refusal
     if kind in ("chat", "responses") and names_pictures(body):
         name = "messages" if kind == "chat" else "input"
-        found = pictures(msgspec.json.decode(fields.get(name, b"null")), name)
+        found = pictures(read_json(fields.get(name, b"null")), name)
         if isinstance(found, Refusal):
             return found
         request.pictures = tuple(found)
@@ -241,7 +242,7 @@ def _prompt(request: Request) -> Refusal | None:
         if first not in (_TEXT, _LIST):
             return bad_request(f"'{name}' must be a string or a list", "invalid_type", name)
         if first == _LIST:
-            items = msgspec.json.decode(prompt)
+            items = read_json(prompt)
             if not items:
                 return bad_request(f"'{name}' is empty", "invalid_value", name)
             kinds = {type(item) for item in items}
@@ -275,7 +276,7 @@ def complaint(request: Request) -> Refusal | None:
     nothing for it."""
     if request.kind != "chat":
         return None
-    messages = msgspec.json.decode(request.fields["messages"])
+    messages = read_json(request.fields["messages"])
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
         if not isinstance(message, dict):

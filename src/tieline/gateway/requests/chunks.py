@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tieline.gateway.wire.decoding import json_reader, read_json
 from tieline.gateway.wire.sse import TokenUsage
 
 _write = msgspec.json.Encoder().encode
@@ -71,8 +72,8 @@ class _OpenAIChunk(msgspec.Struct, frozen=True, gc=False):
     error: Any = None
 
 
-_read_llama = msgspec.json.Decoder(_LlamaFrame).decode
-_read_chunk = msgspec.json.Decoder(_OpenAIChunk).decode
+_read_llama = json_reader(_LlamaFrame)
+_read_chunk = json_reader(_OpenAIChunk)
 
 
 def of_llama(data: bytes) -> Chunk:
@@ -108,7 +109,7 @@ def _entries(raw: msgspec.Raw | None) -> bytes | None:
     """Chat's entries of log-probabilities, from either form."""
     if raw is None:
         return None
-    plain = msgspec.json.decode(raw)
+    plain = read_json(raw)
     if not isinstance(plain, dict):
         return None
     if "content" in plain:
@@ -192,7 +193,7 @@ def renamed(
 ) -> bytes:
     """A chunk under the stream's first names, at `index` and with token ids if given, without what its client did
     not ask for; parsed anew because this is rare."""
-    body = msgspec.json.decode(data)
+    body = read_json(data)
     body["id"], body["created"], body["model"] = names.id, names.created, names.model
     for choice in body.get("choices") or ():
         if index is not None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from tieline.gateway.errors import Refusal
+from tieline.gateway.wire.decoding import json_reader, read_json
 from tieline.gateway.wire.sse import TokenUsage
 
 # A response holds a few items; more than these are no longer numbered.
@@ -38,7 +39,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     item: Any = None
 
 
-read: Final = msgspec.json.Decoder(Event).decode
+read: Final = json_reader(Event)
 
 TEXT: Final = "response.output_text.delta"
 # What ends a text. Held until the response itself ends: a text that is continued elsewhere is not over.
@@ -82,7 +83,7 @@ class Shape:
             or (whole is not None and whole.model == self._model and not self._cut(event))
         ):
             return frame
-        plain: dict[str, Any] = msgspec.json.decode(data)
+        plain: dict[str, Any] = read_json(data)
         plain["sequence_number"] = self._number
         if whole is not None:
             self._mend_whole(plain, event)
@@ -191,7 +192,7 @@ _WHOLE: Final[dict[str, Any]] = {
 
 def cut(body: bytes, limit: int) -> bytes:
     """A whole answer of an engine that calls one which was cut at its limit completed."""
-    plain = msgspec.json.decode(body)
+    plain = read_json(body)
     if plain.get("status") == "completed" and (plain.get("usage") or {}).get("output_tokens", 0) >= limit:
         plain["status"], plain["incomplete_details"] = "incomplete", {"reason": "max_output_tokens"}
         return _encode(plain)

@@ -23,6 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from tieline.gateway.requests.body import Request
+from tieline.gateway.wire.decoding import read_json
 
 _write = msgspec.json.Encoder().encode
 
@@ -116,8 +117,8 @@ def as_chat(request: Request) -> dict[str, msgspec.Raw] | None:
         return None
     messages: list[dict[str, Any]] = []
     if "instructions" in given:
-        messages.append({"role": "system", "content": msgspec.json.decode(fields["instructions"])})
-    asked = msgspec.json.decode(fields["input"])
+        messages.append({"role": "system", "content": read_json(fields["instructions"])})
+    asked = read_json(fields["input"])
     for item in [{"role": "user", "content": asked}] if isinstance(asked, str) else asked:
         content = item.get("content") if isinstance(item, dict) and item.get("type", "message") == "message" else None
         if isinstance(content, list) and all(isinstance(p, dict) and p.get("type") in _TEXT_PARTS for p in content):
@@ -127,7 +128,7 @@ def as_chat(request: Request) -> dict[str, msgspec.Raw] | None:
         messages.append({"role": item["role"], "content": content})
     chat = {n: v for n, v in fields.items() if n in given & _SAMPLING}
     chat["messages"] = msgspec.Raw(_write(messages))
-    form = msgspec.json.decode(fields["text"]).get("format") if "text" in given else None
+    form = read_json(fields["text"]).get("format") if "text" in given else None
     if isinstance(form, dict) and form.get("type") == "json_schema":
         schema = {name: form[name] for name in ("name", "schema", "strict") if name in form}
         chat["response_format"] = msgspec.Raw(_write({"type": "json_schema", "json_schema": schema}))
@@ -221,7 +222,7 @@ def turn_body(request: Request, engine: str, upstream_model: str, text: str, del
     """The chat endpoint again, with the delivered text as the beginning of the assistant's turn."""
     given = chat_fields(request)
     fields: dict[str, object] = dict(given)
-    messages = msgspec.json.decode(given["messages"], type=list[msgspec.Raw])
+    messages = read_json(given["messages"], list[msgspec.Raw])
     fields["messages"] = [*messages, {"role": "assistant", "content": text}]
     for name in ("max_tokens", "max_completion_tokens"):
         fields.pop(name, None)
@@ -239,7 +240,7 @@ def turn_body(request: Request, engine: str, upstream_model: str, text: str, del
 
 def prompt_body(request: Request, upstream_model: str, text: str, delivered_tokens: int, hop: int) -> bytes | None:
     """/v1/completions again with prompt + text; None where the prompt is token ids."""
-    prompt = msgspec.json.decode(request.fields["prompt"])
+    prompt = read_json(request.fields["prompt"])
     if isinstance(prompt, list):
         prompt = prompt[0] if len(prompt) == 1 else None
     if not isinstance(prompt, str):
@@ -257,7 +258,7 @@ def _seed(request: Request, hop: int) -> int | None:
     raw = request.fields.get("seed")
     if raw is None or bytes(raw) == b"null":
         return None
-    value = msgspec.json.decode(raw)
+    value = read_json(raw)
     return (value + hop) % 2**31 if isinstance(value, int) else None
 
 
@@ -266,8 +267,8 @@ def _logprobs(request: Request) -> int | None:
     if raw is None or bytes(raw) in (b"false", b"null"):
         return None
     if request.kind == "completions":
-        value = msgspec.json.decode(raw)
+        value = read_json(raw)
         return value if isinstance(value, int) else None
     top = request.fields.get("top_logprobs")
-    value = msgspec.json.decode(top) if top is not None else 0
+    value = read_json(top) if top is not None else 0
     return value if isinstance(value, int) else 0

@@ -17,6 +17,7 @@ from tieline.gateway.requests.ports import ReplicaPool
 from tieline.gateway.requests.resume import Way
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.requests.token_ids import Ids
+from tieline.gateway.wire.decoding import json_reader, read_json
 from tieline.gateway.wire.upstream import Backend, call
 
 TOKENIZE_S: Final = 5.0
@@ -38,9 +39,9 @@ class _Text(msgspec.Struct):
     prompt: str | None = None  # vLLM
 
 
-_tokens = msgspec.json.Decoder(_Tokens).decode
-_prompt = msgspec.json.Decoder(_Prompt).decode
-_text = msgspec.json.Decoder(_Text).decode
+_tokens = json_reader(_Tokens)
+_prompt = json_reader(_Prompt)
+_text = json_reader(_Text)
 
 
 class CannotContinueError(Exception):
@@ -151,7 +152,7 @@ class Continuing:
     async def _prompt_tokens(self, state: RequestState, backend: Backend) -> list[int]:
         request = state.request
         if request.kind == "completions":
-            plain = msgspec.json.decode(request.fields["prompt"])
+            plain = read_json(request.fields["prompt"])
             if isinstance(plain, list) and plain and isinstance(plain[0], int):
                 return plain
             prompt = plain[0] if isinstance(plain, list) else plain

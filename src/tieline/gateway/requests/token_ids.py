@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from tieline.gateway.requests.body import Request
+from tieline.gateway.wire.decoding import json_reader, read_json
 
 _TRUE = msgspec.Raw(b"true")
 VLLM_FIELDS = ("token_ids", "prompt_token_ids")
@@ -37,7 +38,7 @@ class _Chunk(msgspec.Struct, frozen=True, gc=False):
     prompt_token_ids: list[int] | None = None
 
 
-_read_vllm = msgspec.json.Decoder(_Chunk).decode
+_read_vllm = json_reader(_Chunk)
 
 
 def possible(request: Request, engine: str) -> bool:
@@ -73,7 +74,7 @@ class Ids:
 
     def ask(self, body: bytes) -> bytes:
         """The request as this engine has to be asked."""
-        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        fields = read_json(body, dict[str, msgspec.Raw])
         return msgspec.json.encode(fields | self._asked)
 
     def read(self, data: bytes) -> list[int]:

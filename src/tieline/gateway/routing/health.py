@@ -19,6 +19,7 @@ import msgspec
 from tieline.gateway.routing.replicas import ReplicaTable, backend_of
 from tieline.gateway.routing.route import State
 from tieline.gateway.settings import Engine
+from tieline.gateway.wire.decoding import read_json
 from tieline.gateway.wire.upstream import Backend, call
 
 log = logging.getLogger("tieline.gateway")
@@ -45,7 +46,7 @@ class Snapshot:
     def load(self) -> list[_Known]:
         """What was known; nothing where there is no table that can be read: heartbeats will tell."""
         try:
-            self._kept = msgspec.json.decode(self.path.read_bytes(), type=list[_Known])
+            self._kept = read_json(self.path.read_bytes(), list[_Known])
         except FileNotFoundError:
             return []
         except (OSError, msgspec.DecodeError, ValueError) as error:

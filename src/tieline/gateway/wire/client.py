@@ -1,21 +1,25 @@
 """The client's side of a connection: requests out of bytes, answers into bytes.
 
-One request at a time; bytes of a next one wait. Knows HTTP; a handler says what a request means.
+One request at a time; bytes of a next one wait. Knows HTTP; a handler says what a request means. Whatever fails
+while a request is answered ends here, in a framed error with the request's id, never in silence.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections import Counter
-from collections.abc import Callable
-from typing import Final, Protocol, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol, cast
 
 from tieline.gateway import errors
 from tieline.gateway.errors import Refusal
 from tieline.gateway.settings import Settings
 from tieline.gateway.wire import http1 as http
 from tieline.gateway.wire.http1 import BadMessageError, Framing, RequestHead, Unchunker
+
+log = logging.getLogger("tieline.gateway")
 
 # A pipelined request's bytes kept while another is answered; beyond it the socket is not read.
 MAX_AHEAD: Final = 262_144
@@ -61,30 +65,15 @@ class Listener(Protocol):
 
     def new_id(self) -> str: ...
 
+    def spawn(self, coro: Coroutine[Any, Any, None]) -> object: ...
+
 
 class ClientConnection(asyncio.Protocol):
     """One client connection."""
 
     __slots__ = (
-        "_ahead_paused",
-        "_body",
-        "_buf",
-        "_chunked_out",
-        "_chunks",
-        "_have",
-        "_head",
-        "_keep",
-        "_need",
-        "_repeat",
-        "began",
-        "closing",
-        "cors",
-        "exchange",
-        "idle_since",
-        "listener",
-        "peer",
-        "request_id",
-        "route",
+        "_ahead_paused", "_begun", "_body", "_buf", "_chunked_out", "_chunks", "_have", "_head", "_keep", "_need",
+        "_repeat", "began", "closing", "cors", "exchange", "idle_since", "listener", "peer", "request_id", "route",
         "transport",
     )  # fmt: skip
 
@@ -108,6 +97,7 @@ class ClientConnection(asyncio.Protocol):
         self._keep = True
         self._chunked_out = True
         self._ahead_paused = False
+        self._begun = False  # a stream whose head is sent
 
     # --- the socket ---------------------------------------------------------------
 
@@ -115,7 +105,10 @@ class ClientConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         listener = self.listener
         if len(listener.connections) >= listener.settings.max_connections:
-            self.transport.abort()
+            full = Refusal(503, "this gateway has as many connections as it takes", "overloaded", retry_after_s=1)
+            self.transport.write(http.response(503, full.headers(), full.body(), keep_alive=False))
+            self.closing = True
+            self.transport.close()
             return
         listener.connections.add(self)
         listener.stats.connections += 1
@@ -167,11 +160,45 @@ class ClientConnection(asyncio.Protocol):
                     self._chunked_out = not head.http10
                     self.cors = b""
                     self.request_id = self.listener.new_id()
-                    self.route(self, head, body)
+                    self._hand_over(head, body)
                     return
             self._read(self._buf + data if self._buf else data)
         except BadMessageError as error:
             self._refuse_and_close(errors.bad_request(str(error), "bad_http", status=error.status))
+
+    # --- what answers it ----------------------------------------------------------
+
+    def _hand_over(self, head: RequestHead, body: bytes) -> None:
+        try:
+            self.route(self, head, body)
+        except Exception as error:  # the last place that can still say so to the client
+            self.failed(error)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Answer this request by a task."""
+        self.listener.spawn(self._until_answered(work))
+
+    async def _until_answered(self, work: Coroutine[Any, Any, None]) -> None:
+        number = self.request_id
+        try:
+            await work
+        except Exception as error:  # as above
+            if self.request_id == number:
+                self.failed(error)
+            else:
+                log.exception("after request %s had been answered", number)
+
+    def failed(self, error: Exception) -> None:
+        """This request cannot be answered, by a fault of ours: a framed error with its id, and the cause in the log."""
+        log.error("request %s failed: %r", self.request_id, error, exc_info=error)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.cancel()
+        if self._begun:
+            self.drop()
+        elif self.request_id:
+            self._keep = False
+            self.refuse(errors.internal(self.request_id))
 
     # --- framing ----------------------------------------------------------------------
 
@@ -187,8 +214,7 @@ class ClientConnection(asyncio.Protocol):
                     return
             end = buf.find(b"\r\n\r\n")
             if end < 0:
-                if len(buf) > http.MAX_HEAD:
-                    raise BadMessageError(431, f"request head is larger than {http.MAX_HEAD} bytes")
+                http.check_beginning(buf)
                 self._buf = buf
                 return
             raw, buf = buf[: end + 4], buf[end + 4 :]
@@ -225,7 +251,7 @@ class ClientConnection(asyncio.Protocol):
         if self._body:
             self._body = []
         self.request_id = self.listener.new_id()
-        self.route(self, head, body)
+        self._hand_over(head, body)
 
     def _begin(self, head: RequestHead, more: bool) -> None:
         self._head = head
@@ -287,6 +313,7 @@ class ClientConnection(asyncio.Protocol):
     def begin_stream(self, headers: bytes) -> None:
         if self.transport is None:
             return
+        self._begun = True
         coding = b"transfer-encoding: chunked\r\n" if self._chunked_out else b""
         self._keep = self._keep and self._chunked_out
         closing = b"" if self._keep else b"connection: close\r\n"
@@ -321,6 +348,7 @@ class ClientConnection(asyncio.Protocol):
     def _next(self) -> None:
         self.exchange = None
         self.request_id = ""
+        self._begun = False
         if not self._keep or self.closing:
             self.closing = True
             self.idle_since = self.listener.loop.time() + 10.0

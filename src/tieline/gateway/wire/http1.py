@@ -26,6 +26,8 @@ _REQUEST = re.compile(
     rb"([A-Z][A-Z_-]{0,19}) (/[\x21-\x7e]*+) HTTP/1\.([01])\r\n"
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
 )
+_LINE = re.compile(rb"[A-Z][A-Z_-]{0,19} /[\x21-\x7e]* HTTP/1\.[01]")
+_LINE_SO_FAR = re.compile(rb"\r?|[A-Z][A-Z_-]{0,19}(?: (?:/[\x21-\x7e]*(?: (?:H[TP/1.0]{0,7}\r?)?)?)?)?")
 _RESPONSE = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n"
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
@@ -152,6 +154,20 @@ def parse_request(data: bytes) -> RequestHead:
         raw,
         fields,
     )
+
+
+def check_beginning(data: bytes) -> None:
+    """The beginning of a head whose end has not come: raises BadMessageError where no end can make it one, so that
+    whoever speaks something else is told at once and not when the head is overdue."""
+    if len(data) > MAX_HEAD:
+        raise BadMessageError(431, f"request head is larger than {MAX_HEAD} bytes")
+    if data.count(b"\n") != data.count(b"\r\n"):
+        raise BadMessageError(400, "lines end with CR LF")
+    line, ended, _ = data.partition(b"\r\n")
+    if not ended and len(line) > MAX_LINE:
+        raise BadMessageError(414, f"a line is longer than {MAX_LINE} bytes")
+    if (_LINE.fullmatch(line) if ended else _LINE_SO_FAR.fullmatch(line)) is None:
+        raise BadMessageError(400, "request line or a header field is malformed")
 
 
 H = TypeVar("H", "RequestHead", "ResponseHead")

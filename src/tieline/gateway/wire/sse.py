@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from tieline.gateway.wire.decoding import json_reader
+
 DONE: Final = b"data: [DONE]\n\n"
 # Comments are the only thing sent before a first token: every client skips them, and none counts them.
 KEEP_ALIVE: Final = b": keep-alive\n\n"
@@ -60,8 +62,8 @@ class Names(msgspec.Struct, frozen=True, gc=False):
     model: str = ""
 
 
-read_event = msgspec.json.Decoder(Event).decode
-read_names = msgspec.json.Decoder(Names).decode
+read_event = json_reader(Event)
+read_names = json_reader(Names)
 
 
 _BLANK: Final = re.compile(rb"\r?\n\r?\n")

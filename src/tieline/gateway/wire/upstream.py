@@ -7,6 +7,7 @@ request at a time and goes back to its backend's pool only after a complete answ
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl as tls
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from tieline.gateway.wire.http1 import (
     whole_chunks,
 )
 from tieline.gateway.wire.passthrough import PassthroughTemplate
+
+log = logging.getLogger("tieline.gateway")
 
 # Idle connections kept per engine: more than a busy pool of 64 slots needs.
 MAX_IDLE: Final = 64
@@ -184,6 +187,10 @@ class Conn(asyncio.Protocol):
                 self._read_body(data)
         except BadMessageError as error:
             self._lose(f"malformed answer: {error}")
+        except Exception as error:  # whatever an engine writes costs the request that it was written for
+            log.error("an answer of %s cannot be read: %r", self.backend.id, error, exc_info=error)
+            self.abort()
+            owner.on_lost(f"an answer that cannot be read: {type(error).__name__}")
 
     def _read_head(self, data: bytes) -> None:
         buf = self._buf + data if self._buf else data
