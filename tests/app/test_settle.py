@@ -13,7 +13,7 @@ from tieline import records
 from tieline.cli.update import as_text
 from tieline.clock import FIVE_MINUTES
 from tieline.ledger import USD
-from tieline.records import Commitment, NetworkTick, Payout, Performance, Plan, PowerBill, Sample, Shortfall
+from tieline.records import Commitment, Deployed, NetworkTick, Payout, Performance, Plan, PowerBill, Sample, Shortfall
 from tieline.settlement.causes import newest_promises
 from tieline.settlement.hours import Settler
 from tieline.settlement.month import books_of, update_of
@@ -231,3 +231,18 @@ def test_what_one_hour_cannot_take_stops_no_other(caplog: pytest.LogCaptureFixtu
     assert [s.at for s in store.between(Shortfall, T0, T0 + 3 * HOUR)] == [T0 + HOUR]
     assert [b.at for b in store.between(PowerBill, T0, T0 + 3 * HOUR)] == [T0 + HOUR]
     assert sum("cannot be settled" in record.message for record in caplog.records) == 1
+
+
+def test_a_past_month_shows_what_stood_on_the_racks_then() -> None:
+    store, settler = world(range(0, 60, 5))
+    settler.open_books(T0 - HOUR, simulated=True)
+    later = datetime(2026, 12, 5, tzinfo=UTC)
+    grown = configuration.loads(TOML.replace("count = 1000", "count = 2000"))
+    Settler(grown, store).open_books(later, simulated=True)
+    Settler(grown, store).open_books(later + HOUR, simulated=True)
+    deployed = [
+        update_of(store, grown.fleet, month, later).figure("hashrate_deployed").value
+        for month in ("2026-11", "2026-12")
+    ]
+    assert deployed == ["0.20", "0.40"]
+    assert len(store.between(Deployed, T0 - HOUR, later + 2 * HOUR)) == 2

@@ -4,7 +4,8 @@ from tieline.books.accrue import demand_bill, mean_hashrate_hs, power_bill, sale
 from tieline.books.entries import entries_for
 from tieline.books.invoices import Invoice, InvoiceFold, InvoiceLine, invoices
 from tieline.books.keeper import MONEY, Bookkeeper, Unbookable, build_book
-from tieline.books.monthly import Figure, MonthlyUpdate, MonthRecords, month_span, monthly_update
+from tieline.books.monthly import Figure, MonthlyUpdate, MonthRecords, monthly_update
+from tieline.books.span import month_span
 
 __all__ = [
     "MONEY",

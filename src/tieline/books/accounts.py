@@ -13,7 +13,11 @@ PLEDGED = f"{COINS}:Pledged"
 # Coins that a lender may sell are no longer one's own; what is owned is the claim to as many.
 COLLATERAL = "Assets:CollateralReceivable"
 CASH = "Assets:Cash"
+# What bitcoin came from and went to, each kind apart: a month's roll-forward is how these moved.
 TRADING_BTC, TRADING_USD = "Trading:Bitcoin", "Trading:USD"
+OPENED, MINED, BOUGHT, SOLD, SPENT, LENT = (
+    f"{TRADING_BTC}:{word}" for word in ("Opening", "Mined", "Bought", "Sold", "NetworkFees", "Lent")
+)
 GAIN = "Income:RealisedGain"
 
 

@@ -13,7 +13,19 @@ from datetime import timedelta
 from decimal import Decimal
 from types import MappingProxyType
 
-from tieline.books.accounts import CASH, GAIN, TRADING_BTC, TRADING_USD, TREASURY, above_zero, coins_at, leaving
+from tieline.books.accounts import (
+    BOUGHT,
+    CASH,
+    GAIN,
+    MINED,
+    OPENED,
+    SOLD,
+    TRADING_USD,
+    TREASURY,
+    above_zero,
+    coins_at,
+    leaving,
+)
 from tieline.books.obligations import obligations
 from tieline.ledger import Book, Entry, EntryError, Posting, btc_of_sats, usd
 from tieline.records import Loan, Opening, Payout, Performance, PowerBill, Record, Trade
@@ -46,7 +58,7 @@ def _opening(opening: Opening) -> Entry:
     coins, cost, cash = btc_of_sats(opening.sats), usd(opening.cost_usd), usd(opening.cash_usd)
     bitcoin = (
         Posting(coins_at(opening.place), coins, lot=opening.opening_id, cost=cost, acquired=opening.acquired),
-        Posting(TRADING_BTC, -coins),
+        Posting(OPENED, -coins),
         Posting(TRADING_USD, cost),
         Posting("Equity:Opening", -cost),
     )
@@ -74,7 +86,7 @@ def _payout(payout: Payout) -> Entry:
         f"{payout.pool}: {coins} at {payout.btc_usd:,.2f} USD/BTC",
         (
             Posting(TREASURY, coins, lot=payout.payout_id, cost=value),
-            Posting(TRADING_BTC, -coins),
+            Posting(MINED, -coins),
             Posting(TRADING_USD, value),
             Posting("Income:Mining", -value),
         ),
@@ -142,7 +154,7 @@ def _sale(trade: Trade, book: Book) -> Entry:
         f"sold {coins} at {trade.price_usd:,.2f} USD/BTC on {trade.venue}",
         (
             *out,
-            Posting(TRADING_BTC, coins),
+            Posting(SOLD, coins),
             Posting(TRADING_USD, usd(-cost)),
             Posting(GAIN, usd(cost - proceeds.number)),
             Posting(CASH, usd(proceeds.number - fee.number)),
@@ -164,7 +176,7 @@ def _purchase(trade: Trade) -> Entry:
         f"bought {coins} at {trade.price_usd:,.2f} USD/BTC on {trade.venue}",
         (
             Posting(TREASURY, coins, lot=trade.trade_id, cost=value),
-            Posting(TRADING_BTC, -coins),
+            Posting(BOUGHT, -coins),
             Posting(TRADING_USD, value),
             Posting("Expenses:TradingFees", fee),
             Posting(CASH, usd(-(value.number + fee.number))),

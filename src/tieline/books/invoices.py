@@ -42,6 +42,21 @@ class Invoice:
     def total_usd(self) -> Decimal:
         return sum((line.amount_usd for line in self.lines), Decimal("0.00"))
 
+    def less(self, issued: Iterable[IssuedLine]) -> Invoice | None:
+        """What is left to invoice after these lines were; None: nothing. A line is known by its project and model."""
+        had: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
+        for line in issued:
+            counts = (line.requests, line.prompt_tokens, line.output_tokens, line.nano_usd, line.replica_s)
+            had[line.project, line.model] = [a + b for a, b in zip(had[line.project, line.model], counts, strict=True)]
+        left = []
+        for one in self.lines:
+            before = had[one.project, one.model]
+            now = (one.requests, one.prompt_tokens, one.output_tokens, one.nano_usd, one.replica_s)
+            rest = [a - b for a, b in zip(now, before, strict=True)]
+            if any(rest):
+                left.append(InvoiceLine(one.project, one.model, *rest))
+        return Invoice(self.tenant, self.month, tuple(left)) if left else None
+
     def issue(self, number: str, at: datetime, kind: Kind = "measured") -> Issued:
         """The record of this invoice as it is sent at `at`: its lines, each rounded once, never change again."""
         lines = tuple(

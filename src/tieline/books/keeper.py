@@ -16,8 +16,10 @@ import msgspec
 
 from tieline.books.accounts import GAIN, TRADING_USD, leaving
 from tieline.books.entries import entries_for
+from tieline.books.span import month_span
 from tieline.ledger import Amount, Book, Entry, EntryError, Method, Posting, ShortError, mirrored, usd
 from tieline.records import (
+    Closing,
     Equity,
     Issued,
     Loan,
@@ -49,6 +51,7 @@ MONEY: tuple[type[Record], ...] = (
     Payment,
     Equity,
     Issued,
+    Closing,
 )
 # Sales that wait for coins are tried this many at a time whenever some come in.
 RETRIED = 100
@@ -89,6 +92,8 @@ class Bookkeeper:
         self._waiting: dict[str, Record] = {}
         self._corrections = 0
         self.loans: dict[str, Loan] = {}
+        # The first moment that no closed month holds.
+        self.open_from: datetime | None = None
 
     @property
     def unbookable(self) -> tuple[Unbookable, ...]:
@@ -97,8 +102,8 @@ class Bookkeeper:
     def take(self, record: Record) -> None:
         """Book a record, correct with it what was booked before, or set it aside. Raises nothing."""
         name = identity(record)
-        if isinstance(record, Loan):
-            self._terms(record)
+        if isinstance(record, Loan | Closing):
+            self._rule(record)
             return
         before = self._standing.get(name)
         if before is not None and not _says_more(before.record, record):
@@ -125,12 +130,32 @@ class Bookkeeper:
         if self._waiting and _brings_coins(record):
             self._try_again()
 
-    def _terms(self, loan: Loan) -> None:
-        """The newest terms of a loan stand; what waited for them is tried again."""
-        known = self.loans.get(loan.loan_id)
-        if known is None or known.known_at <= loan.known_at:
-            self.loans[loan.loan_id] = loan
+    def _rule(self, record: Loan | Closing) -> None:
+        """What moves no money and says how money is booked from now on: the newest terms of a loan, a closed month."""
+        if isinstance(record, Closing):
+            try:
+                end = month_span(record.month)[1]
+            except ValueError as error:
+                self._set_aside(identity(record), record, f"closing of {record.month}: {error}")
+                return
+            self.open_from = end if self.open_from is None else max(self.open_from, end)
+            return
+        known = self.loans.get(record.loan_id)
+        if known is None or known.known_at <= record.known_at:
+            self.loans[record.loan_id] = record
             self._try_again()
+
+    def _post(self, entry: Entry) -> Entry:
+        """Book an entry; one of a closed month in the first open one, where it says what it is of."""
+        if self.open_from is not None and entry.at < self.open_from:
+            late = f"{entry.narration} (of {entry.at:%Y-%m-%d}, learned after its month was closed)"
+            opens = {p.lot for p in _opened(entry)}
+            postings = tuple(
+                replace(p, acquired=p.acquired or entry.at) if p.lot in opens else p for p in entry.postings
+            )
+            entry = replace(entry, at=self.open_from, narration=late, postings=postings)
+        self.book.book(entry)
+        return entry
 
     def standing(self, name: str) -> Record | None:
         """The record that is booked under an `identity`, as it was last told."""
@@ -150,8 +175,7 @@ class Bookkeeper:
         for entry in entries_for(record, self.book, self.loans):
             if self.book.booked(entry.key) is not None:
                 raise EntryError(f"entry {entry.key} is booked already, with other content")
-            made.append(replace(entry, known_at=record.known_at))
-            self.book.book(made[-1])
+            made.append(self._post(replace(entry, known_at=record.known_at)))
         return _Standing(record, tuple(made), tuple(p.lot for e in made for p in _opened(e) if p.lot is not None))
 
     def _correct(self, before: _Standing, record: Record) -> _Standing:
@@ -161,12 +185,12 @@ class Bookkeeper:
             return self._restate(before, record)
         back = [self._taken_back(entry, "taken back", record.known_at) for entry in self._booked(before.entries)]
         for entry in back:
-            self.book.book(entry)
+            self._post(entry)
         try:
             return self._book(record)
         except Exception:
             for entry in back:  # what cannot be told anew stays as it was
-                self.book.book(self._taken_back(entry, "stands", record.known_at))
+                self._post(self._taken_back(entry, "stands", record.known_at))
             raise
 
     def _taken_back(self, entry: Entry, word: str, known_at: datetime) -> Entry:
@@ -228,7 +252,7 @@ class Bookkeeper:
             known_at=record.known_at,
             reverses=old.key,
         )
-        self.book.book(entry)
+        self._post(entry)
         return _Standing(record, (replace(new, known_at=record.known_at),), (*before.lots, new.key))
 
 

@@ -7,21 +7,23 @@ power for mining over bitcoin produced ("hashcost"); depreciation, labour and ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
 
-from tieline.books.accounts import CASH, TREASURY
+from tieline.books.accounts import CASH, COINS, MINED, PLEDGED, SOLD
 from tieline.books.causes import CAUSES
 from tieline.books.invoices import Invoice
 from tieline.books.keeper import Unbookable, identity
+from tieline.books.span import month_span
 from tieline.economics import Epoch, expected_btc
 from tieline.fleet import Fleet
 from tieline.ledger import BTC, USD, Book
 from tieline.records import (
     Cause,
+    Deployed,
     NetworkTick,
     Payout,
     Performance,
@@ -74,21 +76,12 @@ class MonthlyUpdate:
         return next(f for f in self.figures if f.name == name)
 
 
-def month_span(month: str) -> tuple[datetime, datetime]:
-    """First moment of a month and of the next. Raises ValueError unless `month` is YYYY-MM."""
-    try:
-        start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise ValueError(f"month {month!r} must be written YYYY-MM, like 2026-11") from error
-    return start, (start + timedelta(days=32)).replace(day=1)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonthRecords:
     """What a month's update is a fold of: the records of that month, all of them, and the book of everything.
 
-    `network` also has what was said last before the month. `hashes` were measured in the month until now, by
-    `hashrate_samples` samples. `recorded_from` is when the first record of money or machines holds; None: none is.
+    `network` and `deployed` also have what was said last before the month. `hashes` were measured in the month until
+    now, by `hashrate_samples` samples. `recorded_from`: since when records of money or machines hold; None: never.
     """
 
     book: Book
@@ -100,6 +93,7 @@ class MonthRecords:
     shortfalls: Sequence[Shortfall] = ()
     performances: Sequence[Performance] = ()
     network: Sequence[NetworkTick] = ()
+    deployed: Sequence[Deployed] = ()
     hashes: float = 0.0
     hashrate_samples: int = 0
     recorded_from: datetime | None = None
@@ -125,6 +119,18 @@ class MonthRecords:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """How accounts moved over a span."""
+
+    by_account: Mapping[tuple[str, str], Decimal]
+
+    def of(self, account: str, commodity: str) -> Decimal:
+        """Of the account and everything under it."""
+        parts = (n for (a, c), n in self.by_account.items() if c == commodity and f"{a}:".startswith(f"{account}:"))
+        return sum(parts, Decimal(0))
+
+
 def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecords) -> MonthlyUpdate:
     """Fold a month as of `now`. Raises ValueError for a month that is not YYYY-MM, has not begun, or ended before
     anything was recorded: nothing is known of it, which is not zero."""
@@ -147,11 +153,14 @@ def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecord
     aside = {one.key for one in told.unbookable}
     paid = [p for p in told.payouts if start < p.at <= month_end and f"Payout|{p.key}" not in aside]
     sold = [t for t in told.trades if start <= t.at < month_end and t.sats > 0 and f"Trade|{t.key}" not in aside]
-    produced = Decimal(sum(p.sats for p in paid)).scaleb(-8)
-    sold_btc = Decimal(sum(t.sats for t in sold)).scaleb(-8)
-    mining_cost = book.change("Expenses:Power:Mining", USD, start, month_end)
+    moved, held_then = _Moved(book.changes(start, closing)), _Moved(book.changes(None, closing))
+    produced, sold_btc = -moved.of(MINED, BTC), moved.of(SOLD, BTC)
+    mining_cost = moved.of("Expenses:Power:Mining", USD)
     energy = {use: sum(getattr(b, f"{use}_wh") for b in bills) / 1e6 for use in ("mining", "inference", "aux")}
-    held = book.balance(TREASURY, BTC, before=closing)
+    held = held_then.of(COINS, BTC)
+    # A month that has ended has what was noted in it; the running one what stands today.
+    noted = [one.hashrate_hs for one in sorted(told.deployed, key=lambda d: (d.at, d.known_at)) if one.at < month_end]
+    stood = fleet.deployed_hs if now < month_end else noted[-1] if noted else None
     network = [t for t in told.network if _fit(t, spoilt)]
     expected = _expected(hashrate_hs, network, began, end)
     billed = sum((i.total_usd for i in told.invoiced), Decimal("0.00"))
@@ -161,15 +170,18 @@ def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecord
         _fig("bitcoin_produced", produced, "BTC", 8, "sum of payouts credited", pay_records, len(paid)),
         _fig("bitcoin_per_day", produced / days, "BTC/day", 3, f"produced / {days:.2f} days", pay_records, len(paid)),
         _fig("bitcoin_sold", sold_btc, "BTC", 8, "sum of sales", f"Trade {month}", len(sold)),
-        _fig("bitcoin_held", held, "BTC", 8, f"balance of {TREASURY}", "Entry", len(book.entries)),
+        _fig(
+            "bitcoin_pledged", held_then.of(PLEDGED, BTC), "BTC", 8, f"balance of {PLEDGED}", "Entry", len(book.entries)
+        ),
+        _fig("bitcoin_held", held, "BTC", 8, f"balance of {COINS}, pledged coins included", "Entry", len(book.entries)),
         _fig(
             "hashrate_deployed",
-            fleet.deployed_hs / 1e18,
+            stood / 1e18 if stood is not None else None,
             "EH/s",
             2,
-            "rated, on the rack",
-            "fleet",
-            len(fleet.sites),
+            "rated, on the rack at its end",
+            f"Deployed {month}",
+            len(told.deployed),
         ),
         _fig(
             "hashrate_operating",
@@ -223,7 +235,7 @@ def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecord
         _fig("inference_billed", billed, "USD", 2, "sum of invoice lines", f"Usage {month}", requests),
         _fig(
             "cash",
-            book.balance(CASH, USD, before=closing),
+            held_then.of(CASH, USD),
             "USD",
             2,
             "balance of Assets:Cash",

@@ -15,7 +15,7 @@ from tieline.books.accounts import (
     COLLATERAL,
     GAIN,
     PLEDGED,
-    TRADING_BTC,
+    SPENT,
     TRADING_USD,
     above_zero,
     account_of,
@@ -86,7 +86,7 @@ def _transfer(move: Transfer, book: Book) -> Entry:
         value, cost = usd(paid.number * move.btc_usd), usd(_cost(fee))
         lines += [
             *leaving(fee),
-            Posting(TRADING_BTC, paid),
+            Posting(SPENT, paid),
             Posting(TRADING_USD, -cost),
             Posting(GAIN, usd(cost.number - value.number)),
             Posting("Expenses:NetworkFees", value),

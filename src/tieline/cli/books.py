@@ -10,15 +10,22 @@ from typing import Any
 import click
 
 from tieline.books import Bookkeeper, invoices, month_span
-from tieline.books.accounts import TREASURY
+from tieline.cli.books_add import add
+from tieline.cli.books_close import close, issue, verify
 from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.clock import parse_utc
+from tieline.ledger import BTC
 from tieline.records import Reserved, Usage
 from tieline.settlement.month import books_of
 
 
 @click.group()
 def books() -> None:
-    """Entries, balances, lots and invoices. Everything is folded from the records each time it is asked."""
+    """Entries, balances, lots and invoices: read, add to, close and verify. All of it is a fold of the records."""
+
+
+for _command in (add, close, verify, issue):
+    books.add_command(_command)
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
@@ -33,24 +40,31 @@ def _print(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
             click.echo("  ".join(str(row[name]).ljust(widths[name]) for name in row))
 
 
-def _keeper(folder: Path) -> Bookkeeper:
-    """The folder's books; what is not in them is said, each with its reason, on the error stream."""
+def _keeper(folder: Path, known: str | None = None) -> Bookkeeper:
+    """The folder's books, as they were known at a moment where one is given; what is not in them is said, each with its
+    reason, on the error stream."""
     config, _ = config_and_now(folder)
-    keeper = books_of(open_store(folder), config.treasury.lots)
+    try:
+        moment = None if known is None else parse_utc(known)
+    except ValueError as error:
+        raise click.BadParameter(f"{known!r} is no moment; write YYYY-MM-DD", param_hint="--as-known") from error
+    keeper = books_of(open_store(folder), config.treasury.lots, moment)
     for one in keeper.unbookable:
         click.echo(str(one), err=True)
     return keeper
 
 
+_known = click.option("--as-known", "known", metavar="DATE", help="As the books were known then.")
 _json = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 
 
 @books.command()
 @data_dir
 @_json
-def balances(data_dir: Path, as_json: bool) -> None:
+@_known
+def balances(data_dir: Path, as_json: bool, known: str | None) -> None:
     """Balance of each account, and whether the book closes."""
-    keeper = _keeper(data_dir)
+    keeper = _keeper(data_dir, known)
     book = keeper.book
     rows = [{"account": a, "commodity": c, "balance": str(n)} for (a, c), n in book.balances().items()]
     _print(rows, as_json, "No entries yet.")
@@ -80,10 +94,22 @@ def entries(data_dir: Path, as_json: bool, limit: int) -> None:
 @books.command()
 @data_dir
 @_json
-def lots(data_dir: Path, as_json: bool) -> None:
-    """Bitcoin held, lot by lot, oldest first."""
-    held = _keeper(data_dir).book.lots(TREASURY)
-    rows = [{"lot": h.lot, "at": f"{h.at:%Y-%m-%d %H:%M}", "btc": str(h.number), "cost_usd": str(h.cost)} for h in held]
+@_known
+def lots(data_dir: Path, as_json: bool, known: str | None) -> None:
+    """Bitcoin held, lot by lot, by place, oldest first."""
+    book = _keeper(data_dir, known).book
+    places = sorted({a for a, c in book.balances() if c == BTC and a.startswith("Assets:")})
+    held = [lot for place in places for lot in book.lots(place)]
+    rows = [
+        {
+            "place": h.account.removeprefix("Assets:"),
+            "lot": h.lot,
+            "at": f"{h.at:%Y-%m-%d %H:%M}",
+            "btc": str(h.number),
+            "cost_usd": str(h.cost),
+        }
+        for h in held
+    ]
     _print(rows, as_json, "No bitcoin held.")
 
 

@@ -7,8 +7,9 @@ here; it is made where there is none, so that the light install keeps books with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import msgspec
@@ -22,6 +23,8 @@ from tieline.records import AnyRecord, Loan, Record
 from tieline.records.gate import checked
 from tieline.settlement.month import books_of
 from tieline.store import Store, StoreError
+
+R = TypeVar("R", bound=Record)
 
 
 def keeper_of(folder: Path) -> Bookkeeper:
@@ -39,20 +42,25 @@ def keeper_of(folder: Path) -> Bookkeeper:
         raise click.ClickException(str(error)) from error
 
 
-def fresh(keeper: Bookkeeper, batch: Sequence[AnyRecord]) -> tuple[list[AnyRecord], int]:
-    """(records that say something new, how many say what is booked already)."""
-    new = [one for one in batch if not _stands(keeper, one)]
+def fresh(keeper: Bookkeeper, batch: Sequence[R]) -> tuple[list[R], int]:
+    """(records that say something new, how many say what is booked already). A correction is known after what it
+    corrects, also where the world's clock did not move in between."""
+    new = []
+    for record in batch:
+        known = keeper.loans.get(record.loan_id) if isinstance(record, Loan) else keeper.standing(identity(record))
+        if known is None:
+            new.append(record)
+        elif not _says_the_same(known, record):
+            after = max(record.known_at, known.known_at + timedelta(microseconds=1))
+            new.append(msgspec.structs.replace(record, known_at=after))
     return new, len(batch) - len(new)
 
 
-def _stands(keeper: Bookkeeper, record: Record) -> bool:
-    known = keeper.loans.get(record.loan_id) if isinstance(record, Loan) else keeper.standing(identity(record))
-    if known is None:
-        return False
+def _says_the_same(known: Record, record: Record) -> bool:
+    again = msgspec.structs.replace(record, known_at=known.known_at, source=known.source)
     # What a sheet leaves open (its date) is told at the moment it is read.
-    aside = {"known_at": known.known_at, "source": known.source}
-    again = msgspec.structs.replace(record, **aside)
-    return again == known or (record.at == record.known_at and msgspec.structs.replace(again, at=known.at) == known)
+    undated = record.at == record.known_at and msgspec.structs.replace(again, at=known.at) == known
+    return again == known or undated
 
 
 def preview(keeper: Bookkeeper, batch: Sequence[Record]) -> list[str]:

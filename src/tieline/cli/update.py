@@ -18,6 +18,7 @@ LABELS = {
     "bitcoin_produced": "Bitcoin produced",
     "bitcoin_per_day": "Average per day",
     "bitcoin_sold": "Bitcoin sold",
+    "bitcoin_pledged": "Bitcoin pledged",
     "bitcoin_held": "Bitcoin held",
     "hashrate_deployed": "Deployed hashrate",
     "hashrate_operating": "Average operating hashrate",

@@ -15,7 +15,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from tieline.books import Invoice, InvoiceFold, MonthRecords
-from tieline.books.monthly import MonthlyUpdate, month_span, monthly_update
+from tieline.books.monthly import MonthlyUpdate, monthly_update
+from tieline.books.span import month_span
 from tieline.fleet import Fleet
 from tieline.ledger import Method
 from tieline.records import Reserved, Usage

@@ -10,8 +10,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Literal
 
@@ -47,6 +47,14 @@ class AlreadyBooked:
     conflict: bool
 
 
+@dataclass(slots=True)
+class _Month:
+    """The entries of one month (UTC), and how each account moved in it."""
+
+    entries: list[Entry] = field(default_factory=list)
+    moved: dict[tuple[Account, str], Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+
+
 Slot = tuple[Account, str]
 Taken = tuple[LotHeld, Decimal, Decimal]  # the lot, how much of it, and what that cost
 
@@ -62,6 +70,7 @@ class Book:
         self._balances: dict[tuple[Account, str], Decimal] = defaultdict(Decimal)
         self._lots: dict[Account, dict[str, LotHeld]] = defaultdict(dict)
         self._dated: dict[Account, list[tuple[datetime, str]]] = defaultdict(list)
+        self._months: dict[str, _Month] = defaultdict(_Month)
         for entry in entries:
             self.book(entry)
 
@@ -77,8 +86,12 @@ class Book:
         entry = replace(entry, postings=postings)
         for (account, lot), held in moved.items():
             self._place(account, lot, held)
+        month = self._months[entry.at.astimezone(UTC).strftime("%Y-%m")]
+        month.entries.append(entry)
         for posting in postings:
-            self._balances[posting.account, posting.amount.commodity] += posting.amount.number
+            key = posting.account, posting.amount.commodity
+            self._balances[key] += posting.amount.number
+            month.moved[key] += posting.amount.number
         self._by_key[entry.key] = entry
         self.entries.append(entry)
         return Booked(entry)
@@ -142,12 +155,31 @@ class Book:
     def change(self, account: Account, commodity: str, start: datetime | None, end: datetime) -> Decimal:
         """How the account and everything under it moved over [start, end); without `start`, since ever."""
         below = account + ":"
-        total = Decimal(0)
-        for entry in self.entries:
-            if entry.at < end and (start is None or entry.at >= start):
-                for p in entry.postings:
-                    if p.amount.commodity == commodity and (p.account == account or p.account.startswith(below)):
-                        total += p.amount.number
+        return sum(
+            (
+                number
+                for (name, counted), number in self.changes(start, end).items()
+                if counted == commodity and (name == account or name.startswith(below))
+            ),
+            Decimal(0),
+        )
+
+    def changes(self, start: datetime | None, end: datetime) -> dict[tuple[Account, str], Decimal]:
+        """How every account moved over [start, end). Whole months are summed already; of the others each entry is."""
+        total: dict[tuple[Account, str], Decimal] = defaultdict(Decimal)
+        first = "" if start is None else start.astimezone(UTC).strftime("%Y-%m")
+        last = end.astimezone(UTC).strftime("%Y-%m")
+        for name, month in self._months.items():
+            if not first <= name <= last:
+                continue
+            if first < name < last:
+                for key, number in month.moved.items():
+                    total[key] += number
+                continue
+            for entry in month.entries:
+                if entry.at < end and (start is None or entry.at >= start):
+                    for posting in entry.postings:
+                        total[posting.account, posting.amount.commodity] += posting.amount.number
         return total
 
     def balances(self) -> dict[tuple[Account, str], Decimal]:

@@ -32,6 +32,7 @@ from tieline.records.treasury import (
     Payment,
     Pledge,
     Range,
+    Seal,
     Transfer,
     VendorBill,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "ReplicaState",
     "Reserved",
     "Sample",
+    "Seal",
     "SetAside",
     "Setpoint",
     "Shortfall",

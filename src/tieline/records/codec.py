@@ -18,6 +18,7 @@ from tieline.records.treasury import (
     LoanFlow,
     Payment,
     Pledge,
+    Seal,
     Transfer,
     VendorBill,
 )
@@ -58,6 +59,7 @@ AnyRecord = (
     | Equity
     | Issued
     | Closing
+    | Seal
     | Deployed
 )
 

@@ -131,11 +131,18 @@ class Issued(Record, frozen=True, kw_only=True, subject="{tenant}", key="{number
 
 class Closing(Record, frozen=True, kw_only=True, key="{month}|{known_at}"):
     """A month whose books are closed: what is learned of it later is booked in the first open one, with a reference.
-    `digests` are those of every entry up to then that no earlier closing has, the first 12 hex digits each."""
+    `entries` were in the book then, and `digest` is that of the last of them, each being over the one before."""
 
     month: Label
     by: Label
     entries: Count
+    digest: Label
+
+
+class Seal(Record, frozen=True, kw_only=True, key="{first}|{known_at}"):
+    """Digests of entries from number `first` on, the first 12 hex digits each: what was booked cannot change unseen."""
+
+    first: Count
     digests: tuple[Label, ...] = msgspec.field(default=())
 
 

@@ -26,7 +26,7 @@ from tieline.economics import SATS_PER_BTC
 from tieline.feeds.pools import SimulatedFpps
 from tieline.fleet import NodeGroup, Site
 from tieline.fleet.physics import GPU_AUX, aux_share
-from tieline.records import NetworkTick, Opening, Payout, PowerBill, PriceTick, Sample, Shortfall, WeatherTick
+from tieline.records import Deployed, NetworkTick, Opening, Payout, PowerBill, PriceTick, Sample, Shortfall, WeatherTick
 from tieline.settlement.causes import Causes, events
 from tieline.settlement.month import BEGINNING
 from tieline.settlement.truth import Truth
@@ -159,8 +159,25 @@ class Settler:
             sale = sale_of(payout, self._config.treasury.sell_share)
             self._store.append([payout] if sale is None else [payout, sale])
 
+    def note_deployed(self, at: datetime) -> None:
+        """What stands on the racks from `at` on, where that is not what was noted last."""
+        fleet = self._config.fleet
+        known = self._store.latest(Deployed, at)
+        if known and (known[0].hashrate_hs, known[0].sites) == (fleet.deployed_hs, len(fleet.sites)):
+            return
+        told = Deployed(
+            at=at,
+            known_at=at,
+            source="configuration",
+            kind="measured",
+            hashrate_hs=fleet.deployed_hs,
+            sites=len(fleet.sites),
+        )
+        self._store.append([told])
+
     def open_books(self, at: datetime, simulated: bool) -> None:
         """Opening balances, once: the store's first word on money."""
+        self.note_deployed(at)
         treasury = self._config.treasury
         if self._store.holds(Opening):
             return

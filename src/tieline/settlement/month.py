@@ -15,6 +15,7 @@ from tieline.books import MONEY, Bookkeeper, MonthlyUpdate, MonthRecords, invoic
 from tieline.fleet import Fleet
 from tieline.ledger import Method
 from tieline.records import (
+    Deployed,
     NetworkTick,
     Payout,
     Performance,
@@ -113,6 +114,7 @@ def month_records(store: Store, month: str, keeper: Bookkeeper) -> MonthRecords:
         shortfalls=store.between(Shortfall, start, end),
         performances=store.between(Performance, start, end),
         network=network_of(store, start, end),
+        deployed=[*store.latest(Deployed, start), *store.between(Deployed, start, end)],
         recorded_from=recorded_from(store),
     )
 

@@ -1,0 +1,324 @@
+"""`tieline books add`: what happened in money, entered by hand; each prints the entry it makes.
+
+An id that is booked already with other content is refused, unless `--amend` says that it is a correction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tieline.books import Bookkeeper
+from tieline.books.keeper import identity
+from tieline.books.sheets import Cell, SheetError
+from tieline.cli.folder import config_and_now, data_dir
+from tieline.cli.keep import fresh, keeper_of, preview, record_all
+from tieline.clock import parse_utc
+from tieline.ledger import COMMODITIES
+from tieline.records import (
+    AnyRecord,
+    Equity,
+    Loan,
+    LoanFlow,
+    Payment,
+    Payout,
+    Pledge,
+    Trade,
+    Transfer,
+    VendorBill,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Number(click.ParamType[Decimal]):
+    """A decimal number with at most so many places."""
+
+    name = "number"
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        if isinstance(value, Decimal):
+            return value
+        try:
+            number = Decimal(str(value).replace(",", "").replace("_", ""))
+        except InvalidOperation:
+            self.fail(f"{value!r} is no number; write it like 7474.6", param, ctx)
+        if not number.is_finite():
+            self.fail(f"{value!r} is no number; write it like 7474.6", param, ctx)
+        if number != round(number, self.places):
+            self.fail(f"{value} has more than {self.places} decimals; round it", param, ctx)
+        return number
+
+
+class _When(click.ParamType[datetime]):
+    """A date or a moment in UTC."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            return parse_utc(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no date; write YYYY-MM-DD, or YYYY-MM-DDTHH:MM:SSZ", param, ctx)
+
+
+BTC, USD = _Number(8), _Number(2)
+
+
+def entered(command: F) -> F:
+    """What every entry has: whose books, which id, when, and whether it is only tried or a correction."""
+    for option in reversed(
+        (
+            data_dir,
+            click.option("--id", "name", required=True, help="Its own name: a transaction id, a document's number."),
+            click.option("--at", type=_When(), help="When it happened, UTC; default: now."),
+            click.option("--amend", is_flag=True, help="Correct what is booked under this id."),
+            click.option("--dry-run", is_flag=True, help="Print the entry, and record nothing."),
+            click.option("--json", "as_json", is_flag=True, help="Machine-readable."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def add() -> None:
+    """Enter a payout, sale, transfer, pledge, loan, repayment, bill, payment or share issue."""
+
+
+def sats(btc: Decimal) -> int:
+    return int(btc * 10**8)
+
+
+def _enter(make: Callable[[dict[str, Any], Bookkeeper], Sequence[AnyRecord]], **common: Any) -> None:
+    """Make the records, show what they would book, and keep them."""
+    folder: Path = common["data_dir"]
+    now = config_and_now(folder)[1]
+    at = common["at"] or now
+    keeper = keeper_of(folder)
+    told = {"at": at, "known_at": now, "source": "entered", "kind": "measured"}
+    try:
+        batch = make(told, keeper)
+    except ValueError as error:
+        raise click.ClickException(f"nothing was recorded: {error}") from error
+    new, _ = fresh(keeper, batch)
+    for one in new:
+        stands = keeper.loans.get(one.loan_id) if isinstance(one, Loan) else keeper.standing(identity(one))
+        if stands is not None and not common["amend"]:
+            raise click.ClickException(
+                f"nothing was recorded: {identity(one)} is booked already with other content; add --amend to correct it"
+            )
+    entries = preview(keeper, new)
+    if new and not common["dry_run"]:
+        record_all(folder, new, now)
+    if common["as_json"]:
+        click.echo(json.dumps({"new": len(new), "recorded": bool(new) and not common["dry_run"], "entries": entries}))
+        return
+    click.echo("\n".join(entries) if entries else "it moves no money")
+    word = "booked already, nothing changed" if not new else "not recorded" if common["dry_run"] else "recorded"
+    click.echo(f"{identity(batch[0])}: {word}")
+
+
+@add.command()
+@entered
+@click.option("--btc", type=BTC, required=True, help="What was credited.")
+@click.option("--price", type=USD, required=True, help="USD per bitcoin when that day's contract with the pool began.")
+@click.option("--pool", required=True)
+@click.option("--from", "start", type=_When(), help="Beginning of the span it pays for; default: a day before.")
+@click.option("--fee", type=BTC, default=Decimal(0), help="What the pool kept, BTC.")
+def payout(btc: Decimal, price: Decimal, pool: str, start: datetime | None, fee: Decimal, **common: Any) -> None:
+    """Bitcoin credited by a pool."""
+
+    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        begun = start or told["at"].fromtimestamp(told["at"].timestamp() - 86_400, told["at"].tzinfo)
+        return [
+            Payout(
+                **told, payout_id=common["name"], pool=pool, sats=sats(btc), span_start=begun, span_end=told["at"],
+                fee_sats=sats(fee), btc_usd=price,
+            )
+        ]  # fmt: skip
+
+    _enter(make, **common)
+
+
+@add.command()
+@entered
+@click.option("--btc", type=BTC, required=True, help="What was sold; negative: bought.")
+@click.option("--price", type=USD, required=True, help="USD per bitcoin.")
+@click.option("--fee", type=USD, default=Decimal(0), show_default=True, help="USD.")
+@click.option("--venue", default="desk", show_default=True)
+def sale(btc: Decimal, price: Decimal, fee: Decimal, venue: str, **common: Any) -> None:
+    """Bitcoin sold for USD, its lots by the books' method."""
+
+    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        return [Trade(**told, trade_id=common["name"], sats=sats(btc), price_usd=price, fee_usd=fee, venue=venue)]
+
+    _enter(make, **common)
+
+
+@add.command()
+@entered
+@click.option("--btc", type=BTC, required=True)
+@click.option("--from", "source", default="Treasury", show_default=True, help="The place they leave.")
+@click.option("--to", "target", required=True, help="The place they arrive at.")
+@click.option("--fee", type=BTC, default=Decimal(0), show_default=True, help="The network's fee, BTC, on top.")
+@click.option("--price", type=USD, help="USD per bitcoin; needed with a fee, which is a disposal.")
+@click.option("--lot", "lots", multiple=True, help="A lot by name; default: by the books' method.")
+def transfer(
+    btc: Decimal,
+    source: str,
+    target: str,
+    fee: Decimal,
+    price: Decimal | None,
+    lots: tuple[str, ...],
+    **common: Any,
+) -> None:
+    """Bitcoin moved between places of one's own; lots keep their cost and date."""
+
+    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        return [
+            Transfer(
+                **told, transfer_id=common["name"], sats=sats(btc), from_place=source, to_place=target,
+                fee_sats=sats(fee), btc_usd=price, lots=lots,
+            )
+        ]  # fmt: skip
+
+    _enter(make, **common)
+
+
+@add.command()
+@entered
+@click.option("--loan", required=True)
+@click.option("--btc", type=BTC, required=True, help="What is pledged; negative: what comes back.")
+@click.option("--price", type=USD, help="USD per bitcoin; needed where the lender may sell the coins.")
+@click.option("--place", default="Treasury", show_default=True, help="Where the coins lie.")
+@click.option("--lot", "lots", multiple=True, help="A lot by name; default: by the books' method.")
+def pledge(loan: str, btc: Decimal, price: Decimal | None, place: str, lots: tuple[str, ...], **common: Any) -> None:
+    """Bitcoin pledged for a loan, or given back."""
+
+    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        return [
+            Pledge(
+                **told, pledge_id=common["name"], loan_id=loan, sats=sats(btc), btc_usd=price, place=place, lots=lots
+            )
+        ]
+
+    _enter(make, **common)
+
+
+@add.command()
+@entered
+@click.option("--lender", required=True)
+@click.option("--amount", type=USD, default=Decimal(0), help="What is drawn now.")
+@click.option("--currency", type=click.Choice(list(COMMODITIES)), default="USD", show_default=True)
+@click.option("--rate", default="", help='A year: "8 %", or within bounds "7-8 %".')
+@click.option("--initial", default="", help='LTV at which it is given: "60 %".')
+@click.option("--call", default="", help="LTV above which more must be pledged.")
+@click.option("--release", default="", help="LTV below which coins come back.")
+@click.option("--liquidation", default="", help="LTV above which the coins are sold.")
+@click.option("--cure-hours", type=click.IntRange(0, 100_000), help="How long a call may stand.")
+@click.option(
+    "--may-rehypothecate", type=click.Choice(["yes", "no", "unknown"]), default="unknown", show_default=True,
+    help="Whether the lender may sell or re-pledge the coins.",
+)  # fmt: skip
+def loan(
+    lender: str, amount: Decimal, currency: str, cure_hours: int | None, may_rehypothecate: Any, **more: Any
+) -> None:
+    """The terms of a loan, as far as they are known, and what is drawn of it now."""
+    words = {name: more.pop(name) for name in ("rate", "initial", "call", "release", "liquidation")}
+
+    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        try:
+            cell = Cell(1, words, decimal_comma=False)
+            terms = {name: cell.ratio(name) for name in words}
+        except SheetError as error:
+            raise ValueError(str(error).removeprefix("line 1, ")) from error
+        made: list[AnyRecord] = [
+            Loan(
+                **told, loan_id=more["name"], lender=lender, currency=currency, rate=terms["rate"],
+                initial_ltv=terms["initial"], call_ltv=terms["call"], release_ltv=terms["release"],
+                liquidation_ltv=terms["liquidation"], cure_hours=cure_hours, may_rehypothecate=may_rehypothecate,
+            )
+        ]  # fmt: skip
+        if amount:
+            made.append(
+                LoanFlow(**told, flow_id=f"{more['name']} drawn", loan_id=more["name"], what="drawn", amount=amount)
+            )
+        return made
+
+    _enter(make, **more)
+
+
+@add.command()
+@entered
+@click.option("--loan", "loan_id", required=True)
+@click.option("--amount", type=USD, required=True, help="In the loan's currency.")
+@click.option(
+    "--as", "what", type=click.Choice(["repaid", "interest", "fee", "drawn"]), default="repaid", show_default=True
+)
+def repay(loan_id: str, amount: Decimal, what: Any, **common: Any) -> None:
+    """Money of a loan: repaid, paid as interest or fee, or drawn again."""
+
+    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        return [LoanFlow(**told, flow_id=common["name"], loan_id=loan_id, what=what, amount=amount)]
+
+    _enter(make, **common)
+
+
+@add.command()
+@entered
+@click.option("--payee", required=True)
+@click.option("--amount", type=USD, required=True)
+@click.option("--for", "expense", required=True, help="Hosting, Salaries, Repairs ...: the expense's name.")
+@click.option("--due", type=_When(), help="When it is due.")
+def bill(payee: str, amount: Decimal, expense: str, due: datetime | None, **common: Any) -> None:
+    """What is owed to somebody."""
+
+    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        return [VendorBill(**told, bill_id=common["name"], payee=payee, amount_usd=amount, expense=expense, due=due)]
+
+    _enter(make, **common)
+
+
+@add.command()
+@entered
+@click.option("--party", required=True, help="A payee, a site for its power, a tenant.")
+@click.option("--amount", type=USD, required=True, help="What was paid; negative: received.")
+@click.option(
+    "--settles", type=click.Choice(["power", "payable", "invoice", "grid"]), default="payable", show_default=True
+)
+def payment(party: str, amount: Decimal, settles: Any, **common: Any) -> None:
+    """Money paid for what is owed, or received for what others owe."""
+
+    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        return [Payment(**told, payment_id=common["name"], party=party, amount_usd=amount, settles=settles)]
+
+    _enter(make, **common)
+
+
+@add.command()
+@entered
+@click.option("--amount", type=USD, required=True)
+@click.option("--status", type=click.Choice(["signed", "closed"]), required=True, help="Only closed brings the money.")
+@click.option("--shares", type=click.IntRange(1))
+@click.option("--investor", default="")
+def equity(amount: Decimal, status: Any, shares: int | None, investor: str, **common: Any) -> None:
+    """Shares sold."""
+
+    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        return [
+            Equity(**told, issue_id=common["name"], amount_usd=amount, status=status, shares=shares, investor=investor)
+        ]
+
+    _enter(make, **common)

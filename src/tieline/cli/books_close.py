@@ -1,0 +1,137 @@
+"""`tieline books close`, `verify` and `issue`: what is final, and how one knows that it stayed so."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from tieline.books import invoices, month_span
+from tieline.books.seals import SEALED, Altered, sealed, unsealed
+from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.cli.keep import keeper_of, preview, record_all
+from tieline.ledger import chain
+from tieline.records import AnyRecord, Closing, Issued, Reserved, Seal, Usage
+from tieline.settlement.month import BEGINNING, END
+from tieline.store import Store
+
+
+@click.command()
+@click.argument("month")
+@data_dir
+@click.option("--by", default=getpass.getuser, help="Who closes; default: the user of this shell.")
+def close(month: str, data_dir: Path, by: str) -> None:
+    """Close the books of MONTH (YYYY-MM): later facts of it are booked in the first open month, with a reference."""
+    now = config_and_now(data_dir)[1]
+    try:
+        end = month_span(month)[1]
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if end > now:
+        raise click.ClickException(f"{month} has not ended; it is {now:%Y-%m-%d}")
+    keeper = keeper_of(data_dir)
+    if keeper.open_from is not None and end <= keeper.open_from:
+        raise click.ClickException(f"{month} is closed already; the books are open from {keeper.open_from:%Y-%m-%d}")
+    if keeper.unbookable:
+        for one in keeper.unbookable:
+            click.echo(str(one), err=True)
+        raise click.ClickException(f"{month} is not closed: {len(keeper.unbookable)} records are not in the books")
+    digests = list(chain(keeper.book.entries))
+    store = open_store(data_dir)
+    try:
+        seals = store.between(Seal, BEGINNING, END)
+    finally:
+        store.close()
+    batch: list[AnyRecord] = [
+        Seal(at=now, known_at=now, source="books", kind="measured", first=first, digests=tuple(some))
+        for first, some in unsealed(digests, seals)
+    ]
+    batch.append(
+        Closing(
+            at=now, known_at=now, source="books", kind="measured", month=month, by=by, entries=len(digests),
+            digest=digests[-1] if digests else "",
+        )
+    )  # fmt: skip
+    record_all(data_dir, batch, now)
+    click.echo(
+        f"{month} is closed: {len(digests):,} entries, the last digest {digests[-1][:12] if digests else 'none'}"
+    )
+
+
+@click.command()
+@data_dir
+def verify(data_dir: Path) -> None:
+    """Fold every entry anew and compare it with what was sealed; name the first that was altered."""
+    store = open_store(data_dir)
+    try:
+        seals, closings = store.between(Seal, BEGINNING, END), store.between(Closing, BEGINNING, END)
+    finally:
+        store.close()
+    keeper = keeper_of(data_dir)
+    book = keeper.book
+    if book.imbalance():
+        raise click.ClickException(f"the books do not close: {book.imbalance()}")
+    digests = list(chain(book.entries))
+    try:
+        count = sealed(digests, seals)
+        for closing in closings:
+            if closing.entries > len(digests) or (closing.entries and digests[closing.entries - 1] != closing.digest):
+                raise Altered(min(closing.entries, len(digests)) - 1, f"differs from the closing of {closing.month}")
+    except Altered as error:
+        entry = book.entries[error.number] if 0 <= error.number < len(book.entries) else None
+        what = "an entry is gone" if entry is None else f"{entry.key}, of {entry.at:%Y-%m-%d}: {entry.narration}"
+        raise click.ClickException(f"entry {error.number + 1:,} {error}: {what}") from error
+    last = digests[-1][:SEALED] if digests else "none"
+    click.echo(f"{len(digests):,} entries close to zero; {count:,} are as they were sealed; the last digest {last}")
+
+
+@click.command()
+@data_dir
+@click.option("--month", required=True, help="YYYY-MM.")
+@click.option("--prefix", default="", help="Of the numbers, for a legal entity of its own.")
+@click.option("--dry-run", is_flag=True, help="Print what would be issued, and issue nothing.")
+def issue(data_dir: Path, month: str, prefix: str, dry_run: bool) -> None:
+    """Issue the invoices of a month that has ended: numbered without a gap, frozen, and booked as receivables.
+
+    Run again it changes nothing; usage that came late goes on a further invoice.
+    """
+    now = config_and_now(data_dir)[1]
+    try:
+        end = month_span(month)[1]
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if end > now:
+        raise click.ClickException(f"{month} has not ended; it is {now:%Y-%m-%d}")
+    keeper = keeper_of(data_dir)
+    store = open_store(data_dir)
+    try:
+        made = _due(store, month, prefix, now)
+    finally:
+        store.close()
+    if made:
+        preview(keeper, made)
+        if not dry_run:
+            record_all(data_dir, made, now)
+    for one in made:
+        total = sum(line.amount_usd for line in one.lines)
+        click.echo(f"{one.number}  {one.tenant:24} {total:>14,.2f} USD  {len(one.lines)} lines")
+    word = "would be issued" if dry_run else "issued"
+    click.echo(f"{len(made)} invoices {word}" if made else f"nothing of {month} is left to invoice")
+
+
+def _due(store: Store, month: str, prefix: str, now: datetime) -> list[Issued]:
+    """Invoices of what was used in the month and is on none yet."""
+    start, end = month_span(month)
+    issued = store.between(Issued, BEGINNING, END)
+    whole = invoices(store.each(Usage, start, end), month, store.each(Reserved, start, end), keyed=True)
+    numbered = [one for one in issued if one.number.startswith(f"{prefix}{now:%Y}-")]
+    found: list[Issued] = []
+    for invoice in whole:
+        earlier = [line for one in issued if (one.tenant, one.month) == (invoice.tenant, month) for line in one.lines]
+        rest = invoice.less(earlier)
+        if rest is not None:
+            number = f"{prefix}{now:%Y}-{len(numbered) + len(found) + 1:05}"
+            found.append(rest.issue(number, now))
+    return found

@@ -1,0 +1,237 @@
+"""The books by hand: every kind of entry, what is refused, months that close, seals that hold, invoices by number."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.cli.folder import make, open_store
+
+from tieline import records
+from tieline.cli import main
+from tieline.records import Seal, Usage
+from tieline.settlement.month import BEGINNING, END
+
+NOW = datetime(2026, 9, 10, 12, 0, tzinfo=UTC)
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in args])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make(tmp_path / "data", [], NOW)
+
+
+def add(folder: Path, what: str, *args: object) -> Result:
+    told = run("books", "add", what, "--data-dir", folder, *args)
+    assert told.exit_code == 0, told.output
+    return told
+
+
+def balances(folder: Path, *args: str) -> dict[tuple[str, str], str]:
+    told = run("books", "balances", "--data-dir", folder, "--json", *args)
+    assert told.exit_code == 0, told.output
+    return {(row["account"], row["commodity"]): row["balance"] for row in json.loads(told.stdout)}
+
+
+def filled(folder: Path) -> None:
+    add(folder, "payout", "--id", "p1", "--btc", "2", "--price", "100000", "--pool", "x", "--at", "2026-08-03")
+    add(folder, "sale", "--id", "s1", "--btc", "0.5", "--price", "110000", "--fee", "10", "--at", "2026-08-04")
+    add(folder, "transfer", "--id", "t1", "--btc", "1", "--to", "Vault", "--fee", "0.001", "--price", "110000",
+        "--at", "2026-08-05")  # fmt: skip
+    add(folder, "loan", "--id", "L", "--lender", "Bank", "--amount", "40000", "--initial", "60%", "--call", "75-80 %",
+        "--may-rehypothecate", "no", "--at", "2026-08-06")  # fmt: skip
+    add(folder, "pledge", "--id", "g1", "--loan", "L", "--btc", "0.9", "--place", "Vault", "--at", "2026-08-06")
+    add(folder, "repay", "--id", "r1", "--loan", "L", "--amount", "15000", "--at", "2026-08-07")
+    add(folder, "repay", "--id", "i1", "--loan", "L", "--amount", "100", "--as", "interest", "--at", "2026-08-07")
+    add(folder, "bill", "--id", "b1", "--payee", "Host", "--amount", "500", "--for", "Hosting", "--at", "2026-08-07")
+    add(folder, "payment", "--id", "y1", "--party", "Host", "--amount", "200", "--at", "2026-08-08")
+    add(folder, "equity", "--id", "e1", "--amount", "1000", "--status", "signed", "--at", "2026-08-08")
+
+
+def test_every_kind_of_entry(folder: Path) -> None:
+    filled(folder)
+    assert balances(folder) == {
+        ("Assets:Bitcoin:Pledged:L", "BTC"): "0.90000000",
+        ("Assets:Bitcoin:Treasury", "BTC"): "0.49900000",
+        ("Assets:Bitcoin:Vault", "BTC"): "0.10000000",
+        # 55,000 - 10 + 40,000 - 15,000 - 100 - 200
+        ("Assets:Cash", "USD"): "79690.00",
+        ("Expenses:Hosting", "USD"): "500.00",
+        ("Expenses:Interest", "USD"): "100.00",
+        ("Expenses:NetworkFees", "USD"): "110.00",
+        ("Expenses:TradingFees", "USD"): "10.00",
+        ("Income:Mining", "USD"): "-200000.00",
+        # 5,000 of the sale and 10 of the fee in kind
+        ("Income:RealisedGain", "USD"): "-5010.00",
+        ("Liabilities:Loans:L", "USD"): "-25000.00",
+        ("Liabilities:Payable:Host", "USD"): "-300.00",
+        ("Trading:Bitcoin:Mined", "BTC"): "-2.00000000",
+        ("Trading:Bitcoin:NetworkFees", "BTC"): "0.00100000",
+        ("Trading:Bitcoin:Sold", "BTC"): "0.50000000",
+        ("Trading:USD", "USD"): "149900.00",
+    }
+    rows = json.loads(run("books", "lots", "--data-dir", folder, "--json").stdout)
+    assert {(row["place"], row["lot"], row["at"]) for row in rows} == {
+        (place, "p1", "2026-08-02 23:59") for place in ("Bitcoin:Pledged:L", "Bitcoin:Treasury", "Bitcoin:Vault")
+    }
+    add(folder, "equity", "--id", "e1", "--amount", "1000", "--status", "closed", "--at", "2026-08-09", "--amend")
+    assert balances(folder)["Equity:Shares", "USD"] == "-1000.00"
+
+
+def test_coins_that_the_lender_may_sell_leave_at_fair_value(folder: Path) -> None:
+    add(folder, "payout", "--id", "p1", "--btc", "2", "--price", "100000", "--pool", "x", "--at", "2026-08-03")
+    add(folder, "loan", "--id", "L", "--lender", "Bank", "--may-rehypothecate", "yes", "--at", "2026-08-04")
+    without = run("books", "add", "pledge", "--data-dir", folder, "--id", "g", "--loan", "L", "--btc", "1")
+    assert "btc_usd is missing" in without.output
+    add(folder, "pledge", "--id", "g", "--loan", "L", "--btc", "1", "--price", "120000", "--at", "2026-08-05")
+    held = balances(folder)
+    assert held["Assets:CollateralReceivable:L", "BTC"] == "1.00000000"
+    assert held["Assets:Bitcoin:Treasury", "BTC"] == "1.00000000"
+    assert held["Income:RealisedGain", "USD"] == "-20000.00"
+    add(folder, "pledge", "--id", "h", "--loan", "L", "--btc", "-1", "--price", "90000", "--at", "2026-08-06")
+    held = balances(folder)
+    assert held["Assets:Bitcoin:Treasury", "BTC"] == "2.00000000"
+    assert held["Income:RealisedGain", "USD"] == "10000.00"
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["sale", "--btc", "1", "--price", "5"], "Assets:Bitcoin:Treasury holds 0.00000000 BTC, not 1.00000000 BTC"),
+        (["sale", "--btc", "0.123456789", "--price", "5"], "more than 8 decimals"),
+        (["sale", "--btc", "NaN", "--price", "5"], "is no number"),
+        (["sale", "--btc", "1", "--price", "-5"], "price_usd is -5"),
+        (["payout", "--btc", "1", "--price", "5", "--pool", "x", "--at", "tomorrow"], "is no date"),
+        (["payout", "--btc", "0", "--price", "5", "--pool", "x"], "sats is 0"),
+        (["pledge", "--btc", "1", "--loan", "none"], "no loan 'none' is known"),
+        (["repay", "--amount", "1", "--loan", "none"], "no loan 'none' is known"),
+        (["loan", "--lender", "x", "--call", "much"], "call: 'much' is no number"),
+        (["transfer", "--btc", "1", "--to", "Pledged"], "a place may not be called Pledged"),
+        (["transfer", "--btc", "1", "--to", "Treasury"], "from_place and to_place are both"),
+        (["bill", "--payee", "x", "--amount", "0", "--for", "y"], "amount_usd is 0"),
+        (["payment", "--party", "a|b", "--amount", "1"], "is no name"),
+    ],
+)
+def test_what_is_refused_is_named_and_records_nothing(folder: Path, args: list[str], says: str) -> None:
+    told = run("books", "add", args[0], "--data-dir", folder, "--id", "x", *args[1:])
+    assert told.exit_code != 0
+    assert says in told.output
+    assert "Traceback" not in told.output
+    store = open_store(folder)
+    assert store.last_seq() == 0
+    store.close()
+
+
+def test_an_id_with_other_content_is_refused_unless_it_is_said_to_be_a_correction(folder: Path) -> None:
+    filled(folder)
+    args = ["--id", "s1", "--btc", "0.4", "--price", "110000", "--fee", "10", "--at", "2026-08-04"]
+    told = run("books", "add", "sale", "--data-dir", folder, *args)
+    assert told.exit_code == 1
+    assert "trade s1 is booked already with other content; add --amend" in told.output
+    again = [*args[:2], "--btc", "0.5", *args[4:]]
+    assert "nothing changed" in add(folder, "sale", *again).output
+    assert "not recorded" in add(folder, "sale", *args, "--amend", "--dry-run").output
+    add(folder, "sale", *args, "--amend")
+    assert balances(folder)["Assets:Bitcoin:Treasury", "BTC"] == "0.59900000"
+
+
+def test_a_closed_month_takes_nothing_and_a_late_fact_goes_into_the_open_one(folder: Path) -> None:
+    filled(folder)
+    assert "has not ended" in run("books", "close", "2026-09", "--data-dir", folder).output
+    told = run("books", "close", "2026-08", "--data-dir", folder, "--by", "me")
+    assert told.exit_code == 0, told.output
+    assert "closed already" in run("books", "close", "2026-08", "--data-dir", folder).output
+    late = add(
+        folder, "bill", "--id", "b2", "--payee", "Host", "--amount", "70", "--for", "Hosting", "--at", "2026-08-30"
+    )
+    assert "2026-09-01 00:00  Host: Hosting (of 2026-08-30, learned after its month was closed)" in late.output
+    fixed = add(
+        folder,
+        "bill",
+        "--id",
+        "b1",
+        "--payee",
+        "Host",
+        "--amount",
+        "450",
+        "--for",
+        "Hosting",
+        "--at",
+        "2026-08-07",
+        "--amend",
+    )
+    assert "2026-09-01 00:00  taken back: Host: Hosting (of 2026-08-07" in fixed.output
+    assert balances(folder)["Expenses:Hosting", "USD"] == "520.00"
+
+
+def test_seals_name_the_first_entry_that_was_altered(folder: Path) -> None:
+    filled(folder)
+    assert run("books", "close", "2026-08", "--data-dir", folder).exit_code == 0
+    add(folder, "bill", "--id", "b2", "--payee", "Host", "--amount", "70", "--for", "Hosting")
+    told = run("books", "verify", "--data-dir", folder)
+    assert told.exit_code == 0, told.output
+    assert "10 entries close to zero; 9 are as they were sealed" in told.output
+    # The same folder with one record other than it was: everything else, seals and all, is the same.
+    store = open_store(folder)
+    kept = [stored.record for stored in store.follow(0).items]
+    store.close()
+    other = make(folder.parent / "other", [], NOW)
+    store = open_store(other)
+    for one in kept:
+        line = records.encode(one)  # type: ignore[arg-type]
+        if b'"t1"' in line:
+            line = line.replace(b'"to_place":"Vault"', b'"to_place":"Mine"')
+        if b'"g1"' in line:
+            line = line.replace(b'"place":"Vault"', b'"place":"Mine"')
+        store.append([records.decode(line)])
+    assert store.between(Seal, BEGINNING, END)
+    store.close()
+    told = run("books", "verify", "--data-dir", other)
+    assert told.exit_code == 1
+    assert "entry 3 was altered" in told.output
+    assert "to Mine" in told.output
+
+
+def test_the_books_as_they_were_known(folder: Path) -> None:
+    filled(folder)
+    assert balances(folder, "--as-known", "2026-09-01") == {}
+    assert balances(folder, "--as-known", "2026-09-11") == balances(folder)
+
+
+def used(n: int, nano: int, tenant: str) -> Usage:
+    at = datetime(2026, 8, 5, tzinfo=UTC) + timedelta(hours=n)
+    return Usage(
+        at=at, known_at=at, source="gateway", kind="measured", request_id=f"r{n}", tenant=tenant, project="d",
+        key_id="k", model="m", endpoint="/v1/chat/completions", status=200, prompt_tokens=3, output_tokens=7,
+        cost_nano_usd=nano,
+    )  # fmt: skip
+
+
+def test_invoices_are_numbered_without_a_gap_and_late_usage_goes_on_the_next(folder: Path) -> None:
+    store = open_store(folder)
+    store.append([used(1, 10**10, "acme"), used(2, 2 * 10**9, "bird"), used(3, 5 * 10**9, "acme")])
+    store.close()
+    tried = run("books", "issue", "--month", "2026-08", "--data-dir", folder, "--dry-run")
+    assert "2 invoices would be issued" in tried.output
+    told = run("books", "issue", "--month", "2026-08", "--data-dir", folder)
+    assert told.exit_code == 0, told.output
+    assert [line.split()[0] for line in told.output.splitlines()[:2]] == ["2026-00001", "2026-00002"]
+    assert "nothing of 2026-08 is left" in run("books", "issue", "--month", "2026-08", "--data-dir", folder).output
+    store = open_store(folder)
+    store.append([used(4, 10**9, "acme")])
+    store.close()
+    late = run("books", "issue", "--month", "2026-08", "--data-dir", folder)
+    assert "2026-00003  acme" in late.output
+    assert "1.00 USD" in late.output
+    held = balances(folder)
+    assert held["Assets:Receivable:acme", "USD"] == "16.00"
+    assert held["Income:Inference", "USD"] == "-18.00"
+    add(folder, "payment", "--id", "in1", "--party", "acme", "--amount", Decimal("-16"), "--settles", "invoice")
+    assert ("Assets:Receivable:acme", "USD") not in balances(folder)
