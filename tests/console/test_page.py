@@ -152,7 +152,7 @@ def test_without_news_the_page_takes_back_that_all_is_well(
         assert "Unknown" not in visit.text(".attention")
         server.should_exit = server.force_exit = True
         unknown = ".attention .lead:has-text('Unknown whether anything needs you')"
-        visit.page.wait_for_selector(unknown, timeout=8_000)
+        visit.page.wait_for_selector(unknown, timeout=20_000)
         assert "parts unknown" in visit.text(".parts summary")
         assert "no news for" in visit.text(".conn")
         visit.context.close()

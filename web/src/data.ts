@@ -53,6 +53,9 @@ export interface Month { month: string; start: number; end: number; complete: bo
 export type Row = (number | null)[];
 export interface Series { columns: string[]; rows: Row[] }
 
+export interface Session { id: string; made: number; seen: number; until: number; address: string; agent: string }
+export interface Me { id: string | null; name?: string; roles?: string[]; places?: string[]; tenant?: string; joined?: boolean; disabled?: boolean; rights: string[]; signs_in?: boolean; sessions?: Session[] }
+
 export interface Overview {
   fleet: { name: string; sites: number; invented: number; limit_mw: number; deployed_ehs: number; regions: string[]; streams: string[]; step_s: number };
   seq: number; now: number; speed: number; keys: Keys; sites: Site[]; origins: Origin[]; replicas: Replica[]; attention: Attention[]; writing_past: boolean; parts: Part[];
@@ -81,9 +84,9 @@ export async function post<T>(path: string, data: unknown): Promise<T> {
 
 type Listener = (o: Overview, fresh: Set<string>) => void;
 
-// A page keeps one day; the console sends no more, this bounds what a page left open collects.
 // The console tells its news every two seconds.
 const STALE_S = 4.5;
+// A page keeps one day; the console sends no more, this bounds what a page left open collects.
 const MAX_ROWS = 320, MAX_DECISIONS = 240;
 
 class Feed {

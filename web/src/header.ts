@@ -1,6 +1,6 @@
 // The bar on every page: whose fleet, what time its world has, what of it is real, and whether the platform is well.
 
-import { feed, type Origin, type Overview } from "./data";
+import { feed, get, type Me, type Origin, type Overview } from "./data";
 import { h, put, say, type Child } from "./dom";
 import { clock, count, day, num } from "./format";
 import { isDark, onTheme, toggleTheme } from "./theme";
@@ -21,6 +21,7 @@ export class Header {
   private readonly partsList = h("ul", {});
   private readonly link = h("span", { class: "conn", role: "status" });
   private readonly banner = h("div", { class: "banner", role: "note" });
+  private readonly who = h("a", { class: "who", href: "/account", "data-nav": true });
   private readonly nav: HTMLElement;
   private told = "";
 
@@ -42,9 +43,10 @@ export class Header {
     this.el = h("header", { class: "top" },
       h("div", { class: "bar-row" },
         h("a", { href: "/", class: "brand", "data-nav": true, "aria-label": "Tieline, overview" }, mark(), h("b", {}, "Tieline")), this.fleet, this.nav,
-        h("div", { class: "status" }, this.link, h("time", { class: "world" }, this.date, " ", this.hour), this.speed, this.parts, theme)),
+        h("div", { class: "status" }, this.link, h("time", { class: "world" }, this.date, " ", this.hour), this.speed, this.parts, this.who, theme)),
       this.banner);
     setInterval(() => this.tick(), 1000);
+    void get<Me>("/api/me").then((me) => this.whoIs(me)).catch(() => undefined);
     feed.follow((o, fresh) => this.update(o, fresh));
   }
 
@@ -55,6 +57,14 @@ export class Header {
       if (on) a.setAttribute("aria-current", "page");
       else a.removeAttribute("aria-current");
     }
+  }
+
+  private whoIs(me: Me): void {
+    say(this.who, me.id ? me.name || me.id : "No sign-in yet");
+    this.who.title = me.id ? (me.roles ?? []).join(", ") : "Whoever sits at this machine may command. The first admin is made by the link that `tieline up` prints.";
+    if (me.rights.includes("PEOPLE")) this.nav.append(h("a", { href: "/people", "data-nav": true }, "People"));
+    this.nav.append(h("a", { href: "/audit", "data-nav": true }, "Audit"));
+    this.here(location.pathname);
   }
 
   private tick(): void {

@@ -5,7 +5,10 @@ import { h, put } from "./dom";
 import { Header } from "./header";
 import { disclosuresPage } from "./pages/disclosures";
 import { inferencePage } from "./pages/inference";
-import { loginPage } from "./pages/login";
+import { accountPage } from "./pages/account";
+import { auditPage } from "./pages/audit";
+import { joinPage, loginPage } from "./pages/login";
+import { peoplePage } from "./pages/people";
 import { overviewPage } from "./pages/overview";
 import { recordPage, recordsPage } from "./pages/records";
 import { sitePage } from "./pages/site";
@@ -24,6 +27,10 @@ function route(): void {
   root.className = path === "/" ? "overview" : path.split("/")[1]!;
   header?.here(path);
   if (path === "/login") leave = loginPage(root);
+  else if (path === "/join") leave = joinPage(root);
+  else if (path === "/account") leave = accountPage(root);
+  else if (path === "/people") leave = peoplePage(root);
+  else if (path === "/audit") leave = auditPage(root);
   else if (site) leave = sitePage(root, decodeURIComponent(site[1]!));
   else if (record) leave = recordPage(root, record[1]!);
   else if (path === "/inference") leave = inferencePage(root);
@@ -51,7 +58,7 @@ addEventListener("popstate", () => {
 });
 
 async function start(): Promise<void> {
-  if (location.pathname === "/login") {
+  if (location.pathname === "/login" || location.pathname === "/join") {
     route();
     return;
   }

@@ -14,13 +14,15 @@ import msgspec
 import uvicorn
 
 from tieline import records
-from tieline.app.runtime import Runtime
+from tieline.app.runtime import PEOPLE_FILE, Runtime
 from tieline.app.up import State, disk_trouble, set_aside
 from tieline.config import Config
 from tieline.console.app import make_app
 from tieline.disclosures.keep import LiveBook
 from tieline.link import NatsLink
+from tieline.people import People
 from tieline.store import Store
+from tieline.store.people import PeopleStore
 from tieline.tasks import Registry
 
 Ready = Callable[[str], None]
@@ -45,6 +47,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         await asyncio.sleep(0.05)
     store = Store(runtime.store_path, records.encode, records.decode, read_only=True)
     aside = Counted(runtime.data)
+    people = People(PeopleStore(runtime.data / PEOPLE_FILE))
     app = make_app(
         store,
         config.fleet,
@@ -57,6 +60,8 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         disclosures=LiveBook(runtime.data / "disclosures.jsonl"),
         tenants=config.tenants,
         registry=registry,
+        people=people,
+        sign_in=config.console.auth == "accounts",
         lots=config.treasury.lots,
     )
     server = _Server(
@@ -84,6 +89,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         await asyncio.wait({serving}, timeout=1.5)
         await link.close()
         store.close()
+        people.store.close()
 
 
 class Counted:
@@ -117,7 +123,7 @@ def told(runtime: Runtime, aside: Callable[[], int]) -> dict[str, Any]:
 
 def tokens(config: Config) -> dict[str, str] | None:
     """Operator -> SHA-256 of their token; None on loopback without authentication. Raises ValueError."""
-    if config.console.auth == "none":
+    if config.console.auth != "token":
         return None
     name = config.console.token_env or ""
     token = os.environ.get(name)

@@ -17,6 +17,9 @@ from tieline.clock import WallClock
 from tieline.config import Config
 from tieline.store.files import write_private
 
+# Accounts and sessions, in the data folder.
+PEOPLE_FILE = "people.db"
+
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """One start of the platform."""

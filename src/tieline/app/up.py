@@ -28,13 +28,15 @@ import msgspec
 from tieline import __version__, records
 from tieline import config as configuration
 from tieline.app import worldtime
-from tieline.app.runtime import Runtime, free_port, port_taken
+from tieline.app.runtime import PEOPLE_FILE, Runtime, free_port, port_taken
 from tieline.app.supervise import PartStatus, Supervisor, python_part, save_state
 from tieline.clock import wall_now
 from tieline.feeds.gguf import FetchError, fetch_gguf
 from tieline.fleet import Fleet
+from tieline.people import People
 from tieline.store import Store, StoreError
 from tieline.store.files import private_folder, write_private
+from tieline.store.people import PeopleStore
 from tieline.store.quarantine import count_of
 
 log = logging.getLogger("tieline.up")
@@ -243,9 +245,12 @@ async def _announce(supervisor: Supervisor, runtime: Runtime, started: float, sa
     config = runtime.load_config()
     engine = config.engine_model
     model = engine.name if engine is not None else "MODEL"
+    link = _first_admin(runtime)
+    admin = f"  First admin      {runtime.console_url}/join#{link}  (once, for a day)\n" if link else ""
     say(
         f"\nTieline {runtime.version} runs, ready in {loop.time() - started:.1f} s. Ctrl-C stops it.\n\n"
         f"  Console          {runtime.console_url}\n"
+        f"{admin}"
         f"  OpenAI base URL  {runtime.openai_base_url}\n"
         f"  Tenant key       {key}\n{''.join(_make_keys(runtime, config))}\n"
         "Try it:\n\n"
@@ -254,6 +259,18 @@ async def _announce(supervisor: Supervisor, runtime: Runtime, started: float, sa
         f'-d \'{{"model":"{model}","messages":[{{"role":"user","content":"What is hashprice?"}}]}}\'\n'
     )
     await _tell_changes(supervisor, runtime, say)
+
+
+def _first_admin(runtime: Runtime) -> str | None:
+    """The secret of the one-time link that makes the first admin, where there is none yet."""
+    try:
+        people = People(PeopleStore(runtime.data / PEOPLE_FILE))
+    except StoreError:
+        return None  # the console's part says what is wrong with it
+    try:
+        return people.first_link(wall_now())
+    finally:
+        people.store.close()
 
 
 async def _tell_changes(supervisor: Supervisor, runtime: Runtime, say: Callable[[str], None]) -> None:

@@ -15,32 +15,33 @@ import httpx
 import msgspec
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tieline.clock import Clock, wall_now
 from tieline.config import Tenant
 from tieline.console import behind, chat, operator, page
+from tieline.console.accounts import Accounts, forward
 from tieline.console.disclosed import Published, shipped_book
-from tieline.console.door import COOKIE, SESSION_S, Door, Keys
+from tieline.console.door import Door, Keys, Row, needs, signed_in_as
 from tieline.console.doorway import Doorway
 from tieline.console.events import Hub
+from tieline.console.forms import answer, failed, read_form
 from tieline.console.inference import inference_view
 from tieline.console.site import site_view
 from tieline.disclosures.book import Book
 from tieline.fleet import Fleet
+from tieline.intake import Refused
 from tieline.ledger import Method
 from tieline.link import Link, LinkDownError
+from tieline.people import Account, People, PeopleError, Right
 from tieline.records import AnyRecord
 from tieline.store import Store, StoreError
 from tieline.tasks import Registry
 
 F = TypeVar("F")
 Info = Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None
-
-# The largest thing a page sends is a conversation (`chat.MAX_CHARS`), in UTF-8 and escaped.
-MAX_BODY = 128 * 1024
 
 
 def make_app(
@@ -57,21 +58,30 @@ def make_app(
     tenants: Sequence[Tenant] = (),
     registry: Registry | None = None,
     lots: Method = "fifo",
+    people: People | None = None,
+    sign_in: bool = False,
 ) -> Starlette:
     """`store` is opened read-only. `info` (a mapping, or a function that gives one when asked) may have
     `parts` [{"name", "ok", "detail"}], `note` and `version`. `tokens` maps an operator's name to the SHA-256
     of their token; without it only this machine is answered. `disclosures` gives the book of published facts.
     `tenants` are shown with their limits and budgets. `registry` keeps the console's long-lived tasks. `lots`: which
-    lots of bitcoin leave the books first.
+    lots of bitcoin leave the books first. `people`: the accounts; as soon as one is an admin's, everybody signs in;
+    `sign_in`: also before.
     """
     keys = Keys(tokens or {})
     hub = Hub(store, fleet, clock, link, _told(info), tenants, registry, lots)
     published = Published(disclosures)
-    room = Room(hub, chat.Chat(gateway_url, demo_key if gateway_url else None), keys, Doorway(gateway_url), tenants)
+    places = {place for site in fleet.sites for place in (site.id, site.region)}
+    accounts = Accounts(people, keys, wall_now, sorted(places))
+    box = chat.Chat(gateway_url, demo_key if gateway_url else None)
+    room = Room(hub, box, accounts, published, Doorway(gateway_url), tenants)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await hub.start()
+        if people is not None and link is not None:
+            there, core = people, link
+            hub.registry.keep("accounts' trail", "puts changes of accounts on record", lambda: forward(there, core))
         try:
             yield
         finally:
@@ -79,34 +89,54 @@ def make_app(
             await room.chat.close()
             await room.doorway.close()
 
-    pages = ["/", "/inference", "/site/{site_id}", "/records", "/records/{seq:int}", "/disclosures", "/login"]
     app = Starlette(
-        routes=[
-            *(Route(path, room.page) for path in pages),
-            Route("/static/{name}", page.asset),
-            Route("/healthz", room.healthz),
-            Route("/api/overview", room.overview),
-            Route("/api/events", room.events),
-            Route("/api/site/{site_id}", room.site),
-            Route("/api/inference", room.inference),
-            Route("/api/records", room.records),
-            Route("/api/records/{seq:int}", room.record),
-            Route("/api/month", room.month),
-            *published.routes(),
-            Route("/api/chat", room.talk, methods=["POST"]),
-            Route("/api/override", room.override, methods=["POST"]),
-            Route("/api/override/end", room.end_override, methods=["POST"]),
-            Route("/api/order", room.order, methods=["POST"]),
-            Route("/api/order/end", room.end_order, methods=["POST"]),
-            Route("/api/confirm", room.confirm, methods=["POST"]),
-            Route("/api/login", room.login, methods=["POST"]),
-            Route("/api/logout", room.logout, methods=["POST"]),
-        ],
-        middleware=[Middleware(Door, keys=keys, now_s=lambda: wall_now().timestamp())],
+        routes=[Route(path, needs(right, handler), methods=[method]) for path, method, right, handler in _routes(room)],
+        middleware=[Middleware(Door, keys=keys, now=wall_now, people=people, always=sign_in)],
+        exception_handlers={Refused: _refused, PeopleError: _refused},
         lifespan=lifespan,
     )
-    app.state.hub = hub
+    app.state.hub, app.state.room = hub, room
     return app
+
+
+def _routes(room: Room) -> list[Row]:
+    """Every door of the console with the right that it needs: a test walks them with each role."""
+    who = room.accounts
+    pages = ("/", "/inference", "/site/{site_id}", "/records", "/records/{seq:int}", "/disclosures")
+    return [
+        *((path, "GET", None, room.page) for path in (*pages, "/login", "/join", "/account", "/people", "/audit")),
+        ("/static/{name}", "GET", None, page.asset),
+        ("/healthz", "GET", None, room.healthz),
+        ("/api/overview", "GET", Right.SEE, room.overview),
+        ("/api/events", "GET", Right.SEE, room.events),
+        ("/api/site/{site_id}", "GET", Right.SEE, room.site),
+        ("/api/inference", "GET", Right.SEE, room.inference),
+        ("/api/records", "GET", Right.SEE, room.records),
+        ("/api/records/{seq:int}", "GET", Right.SEE, room.record),
+        ("/api/month", "GET", Right.SEE, room.month),
+        *room.published.rows(),
+        ("/api/chat", "POST", Right.ASK, room.talk),
+        ("/api/override", "POST", Right.COMMAND, room.override),
+        ("/api/override/end", "POST", Right.COMMAND, room.end_override),
+        ("/api/order", "POST", Right.COMMAND, room.order),
+        ("/api/order/end", "POST", Right.COMMAND, room.end_order),
+        ("/api/confirm", "POST", Right.COMMAND, room.confirm),
+        ("/api/login", "POST", None, who.sign_in),
+        ("/api/join", "POST", None, who.join),
+        ("/api/logout", "POST", None, who.sign_out),
+        ("/api/me", "GET", None, who.me),
+        ("/api/me/password", "POST", Right.OWN_ACCOUNT, who.change_password),
+        ("/api/sessions/revoke", "POST", Right.OWN_ACCOUNT, who.revoke),
+        ("/api/people", "GET", Right.PEOPLE, who.listed),
+        ("/api/people/add", "POST", Right.PEOPLE, who.add),
+        ("/api/people/change", "POST", Right.PEOPLE, who.change),
+        ("/api/people/invite", "POST", Right.PEOPLE, who.invite),
+        ("/api/people/remove", "POST", Right.PEOPLE, who.remove),
+    ]
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    return failed(400, str(error))
 
 
 def check_host(host: str, tokens: Mapping[str, str] | None) -> None:
@@ -122,8 +152,17 @@ def check_host(host: str, tokens: Mapping[str, str] | None) -> None:
 class Room:
     """The handlers, each a few lines around what it serves."""
 
-    def __init__(self, hub: Hub, box: chat.Chat, keys: Keys, doorway: Doorway, tenants: Sequence[Tenant] = ()) -> None:
-        self.hub, self.chat, self.keys, self.doorway, self.tenants = hub, box, keys, doorway, tenants
+    def __init__(
+        self,
+        hub: Hub,
+        box: chat.Chat,
+        accounts: Accounts,
+        published: Published,
+        doorway: Doorway,
+        tenants: Sequence[Tenant] = (),
+    ) -> None:
+        self.hub, self.chat, self.accounts, self.published = hub, box, accounts, published
+        self.doorway, self.tenants = doorway, tenants
 
     async def page(self, request: Request) -> Response:
         return page.document()
@@ -131,7 +170,7 @@ class Room:
     async def healthz(self, request: Request) -> Response:
         parts = self.hub.parts()
         ill = [f"{part['name']}: {part['detail']}" for part in parts if not part["ok"]]
-        return _json(
+        return answer(
             {
                 "ok": not ill,
                 "troubles": ill,
@@ -157,53 +196,53 @@ class Room:
     async def site(self, request: Request) -> Response:
         site = self.hub.fold.sites.get(request.path_params["site_id"])
         if site is None:
-            return _error(404, f"no site {request.path_params['site_id']!r} in this fleet")
+            return failed(404, f"no site {request.path_params['site_id']!r} in this fleet")
         view = site_view(self.hub.fold, self.hub.fresh(), site, self.hub.clock.now(), self.hub.speed)
-        view["operator"] = _holder(request)
+        view["operator"] = signed_in_as(request)
         view["can_command"] = self.hub.link is not None
-        return _json(view)
+        return answer(view)
 
     async def inference(self, request: Request) -> Response:
         door = await self.doorway.now()
         hub = self.hub
-        return _json(inference_view(hub.fold, hub.clock.now(), hub.speed, door, self.tenants, hub.month_view))
+        return answer(inference_view(hub.fold, hub.clock.now(), hub.speed, door, self.tenants, hub.month_view))
 
     async def records(self, request: Request) -> Response:
         query = dict(request.query_params)
         try:
             found = await self.hub.read(lambda s: behind.listed(s, query, self.hub.clock.now()))
         except behind.AskError as error:
-            return _error(400, str(error))
+            return failed(400, str(error))
         except StoreError as error:
-            return _error(503, str(error))
-        return _json(found)
+            return failed(503, str(error))
+        return answer(found)
 
     async def record(self, request: Request) -> Response:
         seq = request.path_params["seq"]
         try:
             found = await self.hub.read(lambda s: behind.one(s, seq))
         except StoreError as error:
-            return _error(503, str(error))
-        return _error(404, f"no record {seq}") if found is None else _json(found)
+            return failed(503, str(error))
+        return failed(404, f"no record {seq}") if found is None else answer(found)
 
     async def month(self, request: Request) -> Response:
-        return _json(self.hub.month_view)
+        return answer(self.hub.month_view)
 
     # --- what changes something --------------------------------------------------------------
 
     async def talk(self, request: Request) -> Response:
         if not self.chat.ready:
-            return _error(503, "no gateway key is configured for this console's chat box")
+            return failed(503, "no gateway key is configured for this console's chat box")
         try:
-            form = await _form(request, chat.ChatForm)
-            answer = await self.chat.ask(form, self._model())
+            form = await read_form(request, chat.ChatForm)
+            reply = await self.chat.ask(form, self._model())
         except (ValueError, msgspec.MsgspecError) as error:
-            return _error(400, str(error))
+            return failed(400, str(error))
         except httpx.HTTPError as error:
-            return _error(502, f"the gateway at {self.chat.url} does not answer ({type(error).__name__})")
-        headers = {k: v for k, v in answer.headers.items() if k.startswith("x-tieline-") or k == "x-request-id"}
-        media = answer.headers.get("content-type", "application/json")
-        return StreamingResponse(chat.relay(answer), answer.status_code, headers, media)
+            return failed(502, f"the gateway at {self.chat.url} does not answer ({type(error).__name__})")
+        headers = {k: v for k, v in reply.headers.items() if k.startswith("x-tieline-") or k == "x-request-id"}
+        media = reply.headers.get("content-type", "application/json")
+        return StreamingResponse(chat.relay(reply), reply.status_code, headers, media)
 
     def _model(self) -> str | None:
         ready = [r.model for _, r in self.hub.fold.replicas.values() if r.state == "ready"]
@@ -234,40 +273,28 @@ class Room:
         self, request: Request, type_: type[F], make: Callable[[F, Any, str], list[AnyRecord]]
     ) -> Response:
         if self.hub.link is None:
-            return _error(503, "this console has no link to the core: it shows, but cannot command")
+            return failed(503, "this console has no link to the core: it shows, but cannot command")
         try:
-            form = await _form(request, type_)
+            form = await read_form(request, type_)
             batch = make(form, self.hub.clock.now(), _by(request, getattr(form, "by", "")))
             site_id = next((r.site_id for r in batch if hasattr(r, "site_id")), getattr(form, "site_id", ""))
+            account: Account = request.state.account
+            site = self.hub.fold.sites.get(site_id)
+            if site is not None and not account.may(Right.COMMAND, site.id, site.region):
+                return failed(403, f"{account.name} may not {Right.COMMAND.value} {site.id}")
             ack = await operator.send(self.hub.link, batch, site_id)
         except (ValueError, msgspec.MsgspecError) as error:
-            return _error(400, str(error))
+            return failed(400, str(error))
         except LinkDownError as error:
-            return _error(503, f"not recorded: the core does not answer ({error}); try again")
+            return failed(503, f"not recorded: the core does not answer ({error}); try again")
         if ack.error is not None:
-            return _error(503, f"not recorded: {ack.error}")
-        return _json({"recorded": [behind.STREAMS[type(r).__name__].__name__ for r in batch], "stored": ack.stored})
-
-    async def login(self, request: Request) -> Response:
-        body = await _form(request, dict)
-        name = self.keys.name_of(str(body.get("token", ""))) if self.keys else None
-        if name is None:
-            return _error(403, "no operator has this token")
-        answer = _json({"operator": name})
-        cookie = self.keys.session(name, wall_now().timestamp())
-        secure = request.url.scheme == "https"
-        answer.set_cookie(COOKIE, cookie, max_age=SESSION_S, httponly=True, samesite="strict", secure=secure)
-        return answer
-
-    async def logout(self, request: Request) -> Response:
-        answer = PlainTextResponse("")
-        answer.delete_cookie(COOKIE)
-        return answer
+            return failed(503, f"not recorded: {ack.error}")
+        return answer({"recorded": [behind.STREAMS[type(r).__name__].__name__ for r in batch], "stored": ack.stored})
 
 
 def _by(request: Request, given: str) -> str:
     """Who commands: the token's holder, or the name given on this machine, marked as unproven."""
-    holder = _holder(request)
+    holder = signed_in_as(request)
     if holder is not None:
         return holder
     name = " ".join(given.split())
@@ -276,29 +303,7 @@ def _by(request: Request, given: str) -> str:
     return f"{name} (this machine, no login)"
 
 
-def _holder(request: Request) -> str | None:
-    return getattr(request.state, "operator", None)
-
-
-async def _form(request: Request, type_: type[F]) -> F:
-    body = b""
-    with contextlib.suppress(ClientDisconnect):
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise operator.RefusedError(f"body: larger than {MAX_BODY // 1024} KiB")
-    return msgspec.json.decode(body or b"{}", type=type_)
-
-
 def _told(info: Info) -> Callable[[], dict[str, Any]]:
     if callable(info):
         return lambda: dict(info())
     return lambda: dict(info or {})
-
-
-def _json(data: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(data), status, media_type="application/json")
-
-
-def _error(status: int, why: str) -> Response:
-    return _json({"error": why}, status)

@@ -11,14 +11,15 @@ from decimal import Decimal
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from tieline.clock import wall_now
+from tieline.console.door import Row, signed_in_as
 from tieline.disclosures import compare, export, keep, page
 from tieline.disclosures.book import Book
 from tieline.disclosures.desk import Action, Change, Desk, DeskError, Waiting
 from tieline.disclosures.grid import Grid, View, grid, to_csv
 from tieline.disclosures.keep import KeepError
+from tieline.people import Right
 
 FORMS = {"csv": "text/csv", "json": "application/json", "parquet": "application/vnd.apache.parquet"}
 MAX_SHOWN = 500
@@ -55,15 +56,17 @@ class Published:
         self._book = book
         self._desk: Desk | None = getattr(book, "desk", None)
 
-    def routes(self) -> list[Route]:
+    def rows(self) -> list[Row]:
+        """Path, method, the right it needs, handler."""
+        path = "/api/disclosures"
         return [
-            Route("/api/disclosures", self.dashboard),
-            Route("/api/disclosures/grid", self.grid),
-            Route("/api/disclosures/grid.csv", self.grid),
-            Route("/api/disclosures/desk", self.waiting),
-            Route("/api/disclosures/desk", self.decide, methods=["POST"]),
-            Route("/api/disclosures/figure/{name}", self.figure),
-            Route("/api/disclosures/table.{form}", self.table),
+            (path, "GET", Right.SEE, self.dashboard),
+            (f"{path}/grid", "GET", Right.SEE, self.grid),
+            (f"{path}/grid.csv", "GET", Right.SEE, self.grid),
+            (f"{path}/desk", "GET", Right.SEE, self.waiting),
+            (f"{path}/desk", "POST", Right.DESK, self.decide),
+            (f"{path}/figure/{{name}}", "GET", Right.SEE, self.figure),
+            (f"{path}/table.{{form}}", "GET", Right.SEE, self.table),
         ]
 
     async def dashboard(self, request: Request) -> Response:
@@ -164,7 +167,7 @@ class Published:
             form = msgspec.json.decode(body, type=DeskForm)
             number = None if form.value in (None, "") else Decimal(str(form.value).replace(",", ""))
             change = Change(value=number, period=form.period or None, field=form.field or None)
-            who = getattr(request.state, "operator", None) or form.by
+            who = signed_in_as(request) or form.by
             if form.action == "withdraw" and not any(c.id == form.target for c in self._book().all):
                 raise DeskError(f"no claim {form.target!r} in the book")
             done = await asyncio.to_thread(

@@ -1,9 +1,11 @@
 """Who may come in, and what a browser may do with what it is given.
 
-Without tokens the console answers loopback only, and only to a loopback name, so that a page elsewhere cannot
-reach it through a name that it points here. With tokens, everyone shows one: as `Authorization: Bearer`, or
-once at the login page, for a signed cookie that other sites cannot send. What changes anything must also come
-from this page itself: a header that a foreign form cannot set, and the same origin.
+As long as there is neither an account nor a token the console answers loopback only, and only to a loopback name, so
+that a page elsewhere cannot reach it through a name that it points here. Once there is an admin's account everybody
+signs in; a session is a cookie that other sites cannot send, kept as its digest and revocable. An operator's token,
+where one is configured, is shown as `Authorization: Bearer` or once at the login page. What each may do is for
+`people.rights` to say, route by route (`needs`). What changes anything must also come from this page itself: a header
+that a foreign form cannot set, and the same origin.
 """
 
 from __future__ import annotations
@@ -12,19 +14,28 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from urllib.parse import quote, unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tieline.people import Account, People, Right
+from tieline.store import StoreError
 
 COOKIE = "tieline_session"
 # One working shift; the operator on the next one logs in under their own name.
 SESSION_S = 12 * 3600
 HEADER = "x-tieline"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-OPEN_PATHS = ("/static/", "/login", "/api/login", "/healthz")
+OPEN_PATHS = ("/static/", "/login", "/join", "/api/login", "/api/join", "/healthz")
+# How long it is believed that nobody has an account yet: the first admin is asked to sign in within a second.
+LOOK_S = 1.0
+# Who sits at the machine while nobody has an account: everything but other people's accounts.
+NOBODY = Account("", "", ("operator", "treasurer", "approver"))
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -79,16 +90,29 @@ class Keys:
 class Door:
     """ASGI middleware: lets in, or says why not."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, now_s: Callable[[], float]) -> None:
-        self.app, self.keys = app, keys
-        self._now_s = now_s
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Keys,
+        now: Callable[[], datetime],
+        people: People | None = None,
+        *,
+        always: bool = False,
+    ) -> None:
+        """`always`: nobody is let in without signing in, also while there is no account."""
+        self.app, self.keys, self.people, self.always = app, keys, people, always
+        self._now = now
+        self._looked: tuple[float, bool] = (float("-inf"), False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refusal = self._refusal(scope, headers)
+        try:
+            refusal = self._refusal(scope, headers)
+        except StoreError as error:
+            refusal = _no(503, f"nobody can be signed in now: {error}")
 
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -102,32 +126,88 @@ class Door:
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         path = scope["path"]
-        if not self.keys:
+        state = scope.setdefault("state", {})
+        state["account"] = None
+        if not self.keys and not self._asks():
             client = scope.get("client")
             if client is not None and not is_loopback(client[0]):
                 return _no(403, "this console answers its own machine only; configure tokens to open it")
             if _hostname(headers.get("host", "")) not in LOOPBACK_NAMES:
                 return _no(421, "open this console as http://127.0.0.1 or http://localhost")
-            scope.setdefault("state", {})["operator"] = None
+            state["account"] = NOBODY
         elif not path.startswith(OPEN_PATHS):
-            name = self._shown(headers)
-            if name is None:
+            account = self._shown(headers)
+            if account is None:
                 wants_page = scope["method"] == "GET" and not path.startswith("/api/")
-                return RedirectResponse("/login", 303) if wants_page else _no(401, "log in, or send a token")
-            scope.setdefault("state", {})["operator"] = name
+                return RedirectResponse("/login", 303) if wants_page else _no(401, "sign in, or send a token")
+            state["account"] = account
         if scope["method"] not in ("GET", "HEAD"):
             return _foreign(headers)
         return None
 
-    def _shown(self, headers: Headers) -> str | None:
+    def _asks(self) -> bool:
+        """Whether people sign in here: from the first admin's account on."""
+        if self.people is None or self.always:
+            return self.always
+        at, asks = self._looked
+        now_s = self._now().timestamp()
+        if not asks and abs(now_s - at) >= LOOK_S:
+            asks = self.people.has_admin
+            self._looked = (now_s, asks)
+        return asks
+
+    def _shown(self, headers: Headers) -> Account | None:
         bearer = headers.get("authorization", "")
         if bearer.lower().startswith("bearer "):
-            return self.keys.name_of(bearer[7:].strip())
-        for part in headers.get("cookie", "").split(";"):
-            name, _, value = part.strip().partition("=")
-            if name == COOKIE:
-                return self.keys.holder(value, self._now_s())
-        return None
+            return _holder_of_token(self.keys.name_of(bearer[7:].strip()))
+        secret = cookie_of(headers)
+        if not secret:
+            return None
+        if self.people is not None and (account := self.people.holder(secret, self._now())) is not None:
+            return account
+        return _holder_of_token(self.keys.holder(secret, self._now().timestamp()))
+
+
+def cookie_of(headers: Headers) -> str:
+    """The session's secret that a browser sent, or empty."""
+    for part in headers.get("cookie", "").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return ""
+
+
+def _holder_of_token(name: str | None) -> Account | None:
+    """Whoever holds a configured token may do all that an admin may."""
+    return None if name is None else Account(name, name, ("admin",))
+
+
+def signed_in_as(request: Request) -> str | None:
+    """Who is signed in, as it stands on records; None where nobody has to be."""
+    account: Account = request.state.account
+    if not account.id or account.id == account.name:
+        return account.name or None
+    return f"{account.name} ({account.id})"
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+# Path, method, the right it needs (None: everybody whom the door lets in), handler.
+Row = tuple[str, str, Right | None, Handler]
+
+
+def needs(right: Right | None, handler: Handler) -> Handler:
+    """The handler, for those who have the right; None: for everybody whom the door lets in."""
+    if right is None:
+        return handler
+
+    async def ask(request: Request) -> Response:
+        account: Account | None = request.state.account
+        if account is None or not any(account.may(right, place) for place in (*account.places, "")):
+            who = "nobody" if account is None else account.name or "whoever has no account"
+            return _no(403, f"{who} may not {right.value}")
+        return await handler(request)
+
+    return ask
 
 
 def _foreign(headers: Headers) -> Response | None:

@@ -1,0 +1,37 @@
+"""Forms in, answers out: JSON both ways, bounded, each mistake named."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final, TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from tieline import intake
+
+F = TypeVar("F")
+
+# The largest thing a page sends is a conversation (`chat.MAX_CHARS`), in UTF-8 and escaped.
+MAX_BODY: Final = 128 * 1024
+
+
+async def read_form(request: Request, type_: type[F]) -> F:
+    """What a page sent, as `type_`. Raises intake.Refused (a ValueError)."""
+    body = b""
+    with contextlib.suppress(ClientDisconnect):
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise intake.Refused(f"larger than {MAX_BODY // 1024} KiB", "body")
+    decode = msgspec.json.Decoder(type_).decode
+    return intake.read(body or b"{}", decode, MAX_BODY)
+
+
+def answer(data: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(data), status, media_type="application/json")
+
+
+def failed(status: int, why: str) -> Response:
+    return answer({"error": why}, status)
