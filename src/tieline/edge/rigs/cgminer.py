@@ -27,9 +27,10 @@ async def command(address: str, port: int, name: str, parameter: str = "") -> di
     return answer
 
 
-async def several(address: str, port: int, names: str) -> dict[str, dict[str, Any]]:
-    """The answers to `a+b+c` by name; what a rig left out or refused is an empty object. Raises SilentError."""
-    answer = await ask_json(address, port, msgspec.json.encode({"command": names}))
+async def several(address: str, port: int, names: str, request: bytes | None = None) -> dict[str, dict[str, Any]]:
+    """The answers to `a+b+c` by name; what a rig left out or refused is an empty object. `request` where a maker's
+    dialect asks otherwise. Raises SilentError."""
+    answer = await ask_json(address, port, request or msgspec.json.encode({"command": names}))
     wanted = names.split("+")
     if len(wanted) > 1 and not any(name in answer for name in wanted):
         raise SilentError(f"{address}:{port}: {refused(answer) or 'none of the answers asked for'}")

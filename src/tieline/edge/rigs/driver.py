@@ -17,6 +17,8 @@ Mode = Literal["normal", "low", "sleep"]
 
 # Rigs vary by a few per cent around their rating and may be tuned far above it; no air-cooled hash board takes twice.
 MOST_OF_RATED = 2.0
+# Presets are round numbers: one that is above a limit by less than a rig's own reading wanders is within it.
+FITS = 1.01
 # A chip is no colder than a site in winter and dead long before this.
 COLDEST_C, HOTTEST_C = -40.0, 150.0
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -50,13 +50,19 @@ class AsicGroup:
     """One rig group. `read` and `apply` return within `WAIT_S`, whatever the rigs do."""
 
     def __init__(
-        self, site: Site, group: RigGroup, temp_of: TempOf | None = None, register: Register | None = None
+        self,
+        site: Site,
+        group: RigGroup,
+        temp_of: TempOf | None = None,
+        register: Register | None = None,
+        ports: Mapping[int, int] | None = None,
     ) -> None:
         self.unit_id = group.id
         self.kind: Literal["measured", "simulated"] = "measured" if group.hardware == "real" else "simulated"
         self.group, self._cooling = group, site.cooling
         self._temp_of: TempOf = temp_of if temp_of is not None else _unknown
         self.register = register if register is not None else Register()
+        self._ports = dict(ports or {})  # a protocol's own port -> where it is here
         self.rigs = [RigState(address) for address in group.addresses]
         self._polls, self._sick, self._commands = Lane(POLLS_AT_ONCE), Lane(SICK_AT_ONCE), Lane(COMMANDS_AT_ONCE)
         self._last: Reading | None = None
@@ -166,7 +172,7 @@ class AsicGroup:
         try:
             async with lane.place():
                 if rig.driver is None:
-                    rig.driver = await identify(rig.address, self.group)
+                    rig.driver = await identify(rig.address, self.group.firmware, self._ports)
                 asked_at = loop.time()
                 raw = await rig.driver.poll()
             mode = rig.told.mode if rig.told is not None else None

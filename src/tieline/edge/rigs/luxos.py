@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tieline.edge.rigs.cgminer import PORT, command, first_pool, row, scaled, several
-from tieline.edge.rigs.driver import Capabilities, Raw, RigOrder
+from tieline.edge.rigs.driver import FITS, Capabilities, Raw, RigOrder
 from tieline.edge.rigs.wire import RefusalError
 
 POLL = "summary+power+config+pools+temps"
@@ -70,7 +70,7 @@ class LuxosRig:
                 drawn, name = entry.get("Watts"), entry.get("Profile Name")
                 if isinstance(drawn, int | float) and isinstance(name, str):
                     self._profiles.append((float(drawn), name))
-        fit = [pair for pair in self._profiles if pair[0] <= watts]
+        fit = [pair for pair in self._profiles if pair[0] <= FITS * watts]
         if not fit:
             raise RefusalError(f"no profile within {watts:.0f} W")
         return max(fit)[1]

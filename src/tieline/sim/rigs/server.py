@@ -12,10 +12,10 @@ import errno
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from tieline.fleet.models import RigModel
-from tieline.sim.rigs import luxos
+from tieline.sim.rigs import antminer, braiins, luxos, vnish, whatsminer
 from tieline.sim.rigs.machine import FaultName, Machine
 
 log = logging.getLogger("tieline.sim")
@@ -29,7 +29,16 @@ Serve = Callable[[Machine, asyncio.StreamReader, asyncio.StreamWriter], Awaitabl
 # firmware -> its ports and what speaks there.
 FIRMWARES: dict[str, dict[int, Serve]] = {
     "luxos": {4028: luxos.serve},
+    "antminer": {4028: antminer.serve, 80: antminer.serve_web},
+    "antminer-2019": {4028: antminer.serve, 80: antminer.serve_web},
+    "whatsminer-v2": {4028: whatsminer.serve_v2},
+    "whatsminer-v3": {4028: whatsminer.serve_v2_version, 4433: whatsminer.serve_v3},
+    "vnish": {4028: vnish.serve, 80: vnish.serve_web},
+    "braiins": {4028: braiins.serve, 80: braiins.serve_web},
 }
+# What serves by a library of its own: one server for each rig, never on the wildcard address.
+Start = Callable[[Machine, str, int], Awaitable[Any]]
+STARTED: dict[str, dict[int, Start]] = {"braiins": {50051: braiins.start_grpc}}
 
 
 class FakeRigs:
@@ -49,7 +58,7 @@ class FakeRigs:
         self.firmware = _named(firmware, model)
         self.rigs = {a: Machine(a, model, clock, self.firmware, wake) for a in addresses}
         self._ports, self._wildcard = dict(ports or {}), wildcard
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[Any] = []  # with `close()`
         self.problem: str | None = None
 
     async def start(self) -> int:
@@ -67,6 +76,12 @@ class FakeRigs:
                     failed.setdefault(host, error)
                     continue
                 self._servers.append(server)
+        for rig in self.rigs.values():
+            for port, start in STARTED.get(self.firmware, {}).items():
+                try:
+                    self._servers.append(await start(rig, rig.address, self._ports.get(port, port)))
+                except OSError as error:
+                    failed.setdefault(rig.address, error)
         if failed:
             host, why = next(iter(failed.items()))
             hint = "many loopback addresses are a Linux feature; elsewhere these rigs show as unreachable"
@@ -106,7 +121,10 @@ class FakeRigs:
                 writer.transport.abort()
                 return
             rig.calls += 1
-            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+            # Cancelled with its loop a connection ends like any other: asyncio would print a traceback for each.
+            with contextlib.suppress(
+                OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.CancelledError
+            ):
                 if not await _misbehaved(rig, reader, writer):
                     await serve(rig, reader, writer)
             with contextlib.suppress(OSError, RuntimeError):
