@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 from typing import Any
 
 from tieline.edge.rigs.driver import Capabilities, Raw, RigOrder

@@ -155,7 +155,7 @@ class WhatsminerV3:
 
 def _crypted(word: str, salt: str) -> str:
     """The hash part of the word's MD5 crypt."""
-    return str(md5_crypt.hash(word, salt=salt)).rsplit("$", 1)[1]
+    return str(md5_crypt.using(salt=salt).hash(word)).rsplit("$", 1)[1]
 
 
 def _encrypted(key: bytes, body: bytes) -> str:

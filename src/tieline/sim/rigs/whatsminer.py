@@ -153,8 +153,8 @@ def _board(rig: Machine, n: int) -> dict[str, Any]:
 
 
 def _privileged(rig: Machine, data: str) -> dict[str, Any]:
-    secret = str(md5_crypt.hash(PASSWORD, salt=SALT)).rsplit("$", 1)[1]
-    sign = str(md5_crypt.hash(secret + TIME, salt=NEWSALT)).rsplit("$", 1)[1]
+    secret = str(md5_crypt.using(salt=SALT).hash(PASSWORD)).rsplit("$", 1)[1]
+    sign = str(md5_crypt.using(salt=NEWSALT).hash(secret + TIME)).rsplit("$", 1)[1]
     key = hashlib.sha256(secret.encode()).digest()
     plain = Cipher(algorithms.AES(key), modes.ECB()).decryptor().update(base64.b64decode(data)).rstrip(b"\0")
     request = json.loads(plain)
