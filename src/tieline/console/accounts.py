@@ -192,10 +192,16 @@ class Accounts:
         return await self._change(request, lambda p, by: p.revoke(form.id, form.session, by, self._now()))
 
     def _account(self, form: AccountForm) -> Account:
-        unknown = sorted(set(form.places) - self._places)
-        if unknown:
-            raise PeopleError(f"places: no site or region {', '.join(unknown)} in this fleet")
-        return Account(form.id, form.name, form.roles, form.places, disabled=form.disabled)
+        places = tuple(self._place(place) for place in form.places)
+        return Account(form.id, form.name, form.roles, places, disabled=form.disabled)
+
+    def _place(self, given: str) -> str:
+        """A site or region as the fleet spells it: a person writes "South America" for south_america."""
+        spelt = given.strip().lower().replace(" ", "_")
+        place = next((one for one in (given, spelt) if one in self._places), None)
+        if place is None:
+            raise PeopleError(f"places: no site or region {given!r} in this fleet; a site's page has its id")
+        return place
 
     async def _change(self, request: Request, do: Callable[[People, Who], dict[str, Any] | None]) -> Response:
         if self.people is None:

@@ -36,7 +36,7 @@ export function loginPage(root: HTMLElement): () => void {
     const form = shortForm(root, "Tieline", "", [["name", "Account", "text", "username"], ["password", "Password", "password", "current-password"]], "Sign in", (v) => post("/api/login", v));
     const other = h("a", { href: "/login#token" }, "Sign in with an operator's token");
     other.addEventListener("click", () => setTimeout(() => loginPage(root)));
-    form.append(h("p", { class: "note" }, "Forgotten? An admin makes a new link: ", h("code", {}, "tieline people invite ID"), ". ", other));
+    form.append(h("p", { class: "note" }, "Forgotten? An admin makes a new link: ", h("code", {}, "tieline people invite ID")), h("p", { class: "note" }, other));
   }
   return () => undefined;
 }

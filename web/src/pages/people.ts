@@ -50,7 +50,7 @@ function row(one: Me, act: Act): HTMLElement {
   const change = { id: one.id, name: one.name, roles: one.roles, places: one.places };
   const count = one.sessions?.length ?? 0;
   return h("tr", {}, h("td", {}, one.id), h("td", {}, one.name), h("td", {}, (one.roles ?? []).join(", ") + tenant), h("td", {}, one.places?.length ? one.places.join(", ") : "everywhere"),
-    h("td", {}, one.disabled ? "disabled" : one.joined ? (count ? h("details", {}, h("summary", {}, `signed in ${count} times`), sessionTable(one.id!, one.sessions!, () => act("/api/people/change", change))) : "joined") : "invited"),
+    h("td", {}, one.disabled ? "disabled" : one.joined ? (count ? h("details", {}, h("summary", {}, count === 1 ? "signed in once" : `signed in ${count} times`), sessionTable(one.id!, one.sessions!, () => act("/api/people/change", change))) : "joined") : "invited"),
     h("td", { class: "acts" }, button("New link", () => act("/api/people/invite", { id: one.id })),
       one.tenant ? null : button(one.disabled ? "Enable" : "Disable", () => act("/api/people/change", { ...change, disabled: !one.disabled })),
       button("Remove", () => {
