@@ -32,7 +32,7 @@ def test_each_task_that_ends_is_seen_and_mended(tmp_path: Path, monkeypatch: pyt
         async with Scripted() as engine, start(settings(engine.url), tmp_path, link=LocalLink()) as g:
             registry = made[-1]
             names = registry.names
-            assert {"tick", "batches", "seconds", "usage", "backlog", "hears plan.>"} <= set(names)
+            assert {"tick", "batches", "seconds", "usage", "backlog", "hears plan.*"} <= set(names)
             for name in names:
                 task = registry.task(name)
                 assert task is not None, name

@@ -147,7 +147,7 @@ DECLARED = {
     "sqlite.py:latest": "the newest one of each subject",
     "outbox.py:take": "the head of a queue; the caller comes again until it is empty",
     "spool.py:take": "the head of a queue; the caller comes again until it is empty",
-    "spool.py:trail": "a screen's page of the newest actions; the screen is told the bound",
+    "used.py:deeds_before": "a page of the API, with has_more",
     "batches.py:files": "a page of the API, with has_more",
     "batches.py:batches": "a page of the API, with has_more",
     "batches.py:waiting": "lines beyond a number; the caller comes again with the last one",

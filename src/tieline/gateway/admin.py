@@ -21,6 +21,7 @@ from tieline.gateway import errors
 from tieline.gateway.budgets.admit import OPEN_TENANT, Account
 from tieline.gateway.budgets.keys import ADMIN_KEY_FILE, Overlay, OverlayFile, admin_key, over
 from tieline.gateway.errors import Refusal, bad_request
+from tieline.gateway.metering import history
 from tieline.gateway.requests.finish import JSON_HEADERS
 from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
@@ -28,11 +29,9 @@ from tieline.gateway.settings import Key, Limits, Patience, Project, Role, Setti
 from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.decoding import read_json
 from tieline.gateway.wire.http1 import RequestHead
-from tieline.store import StoreError, spent_by, trail
+from tieline.store import StoreError
 
 MAX_ID: Final = 64
-# The trail that one answer shows.
-MAX_TRAIL: Final = 1_000
 
 T = TypeVar("T")
 _encode: Final = msgspec.json.Encoder().encode
@@ -180,7 +179,7 @@ class Admin:
             case "GET", ["tenants", name, "usage"]:
                 return 200, await self._usage(name, query)
             case "GET", ["audit"]:
-                return 200, {"data": await asyncio.to_thread(self._trail)}
+                return 200, await self._trail(query)
             case _, ["replicas" | "tenants"] | ["keys"] | ["audit"] | ["replicas" | "keys" | "tenants", _]:
                 raise _RefusedError(Refusal(405, f"{head.method} is not offered here", "method_not_allowed"))
             case _:
@@ -314,29 +313,26 @@ class Admin:
     # --- reading ------------------------------------------------------------------
 
     async def _usage(self, name: str, query: dict[str, str]) -> Any:
-        """What a tenant used, by project, key and model: from the records on this gateway's disk."""
+        """What a tenant used, by project, key and model: a page of it, and the sum of all."""
         self._tenant(name)
         now = self.svc.clock.now()
         since = _time(query, "since") or now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         until = _time(query, "until") or now
-        rows = await asyncio.to_thread(
-            lambda: [row for folder in self.folders() for row in spent_by(folder / "usage.db", name, since, until)]
-        )
-        sums: dict[tuple[str, str, str], list[int]] = {}
-        for project, key_id, model, *numbers in rows:
-            before = sums.setdefault((project, key_id, model), [0] * len(numbers))
-            sums[project, key_id, model] = [a + b for a, b in zip(before, numbers, strict=True)]
-        names = ("requests", "prompt_tokens", "output_tokens", "cost_nano_usd")
-        lines = [
-            {"project": project, "key_id": key_id, "model": model, **dict(zip(names, numbers, strict=True))}
-            for (project, key_id, model), numbers in sorted(sums.items())
-        ]
+        limit = _limit(query)
+        await asyncio.to_thread(self.svc.spool.totals)  # it sees all that was put before: what is used is on disk
+        found = await asyncio.to_thread(lambda: history.usage(self.folders(), name, since, until, now))
+        if isinstance(found, Refusal):
+            raise _RefusedError(found)
+        lines, more = history.page(found.lines, query.get("after", ""), limit)
         return {
             "tenant": name,
             "since": since,
             "until": until,
-            "total": {one: sum(line[one] for line in lines) for one in names},
+            "complete_since": found.complete_since,
+            "total": {one: sum(getattr(line, one) for line in found.lines) for one in history.NUMBERS},
             "data": lines,
+            "has_more": more is not None,
+            "next": more,
             "budgets": self._budgets(name),
         }
 
@@ -352,10 +348,21 @@ class Admin:
             found.append({"scope": scope.id, "period": scope.period, **(left or {})})
         return found
 
-    def _trail(self) -> list[Any]:
-        rows = [row for folder in self.folders() for row in trail(folder / "usage.db", MAX_TRAIL)]
-        plain = [read_json(row) for row in rows]
-        return sorted(plain, key=lambda one: str(one["at"]), reverse=True)[:MAX_TRAIL]
+    async def _trail(self, query: dict[str, str]) -> Any:
+        """Who did what, newest first: a page of it."""
+        limit = _limit(query)
+        found = await asyncio.to_thread(lambda: history.trail(self.folders(), query.get("before", ""), limit))
+        if isinstance(found, Refusal):
+            raise _RefusedError(found)
+        data, more = found
+        return {"data": data, "has_more": more is not None, "next": more}
+
+
+def _limit(query: dict[str, str]) -> int:
+    given = query.get("limit", str(history.MAX_PAGE))
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= history.MAX_PAGE):
+        raise _RefusedError(bad_request(f"limit must be 1 to {history.MAX_PAGE}", "invalid_value", "limit"))
+    return int(given)
 
 
 # Who holds the key of a gateway whose configuration has none.

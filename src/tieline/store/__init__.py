@@ -7,7 +7,7 @@ SQLite here; nothing above knows.
 from tieline.store.batches import BatchStore
 from tieline.store.database import DamagedError, Loss, StoreError
 from tieline.store.outbox import Outbox
-from tieline.store.spool import Spool, spent_by, trail
+from tieline.store.spool import Spool
 from tieline.store.sqlite import Aside, Page, Place, Store, Stored
 
 __all__ = [
@@ -22,6 +22,4 @@ __all__ = [
     "Store",
     "StoreError",
     "Stored",
-    "spent_by",
-    "trail",
 ]

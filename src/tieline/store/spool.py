@@ -16,14 +16,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
+from tieline.store import used
 from tieline.store.database import REAL, Database, Disk, Kind, Loss, StoreError, open_database
 
 # A request's answer waits for its commit. Alone it waits 1 ms; when rows come in numbers they wait for each
@@ -59,6 +59,7 @@ KIND: Final = Kind(
         CREATE INDEX item_waiting ON item (id) WHERE sent = 0;
         CREATE TABLE peer (id INTEGER PRIMARY KEY CHECK (id = 1), epoch TEXT NOT NULL) STRICT;
         """,
+        used.SCHEMA,
     ),
     last="(SELECT max(id) FROM item)",
 )
@@ -248,6 +249,7 @@ class Spool:
             ((self._count,),) = db.rows("SELECT count(*) FROM item WHERE sent = 0")
             ((self._peer,),) = db.rows("SELECT coalesce(max(epoch), '') FROM peer")
             self._in_progress = {key for (key,) in db.rows("SELECT key FROM progress")}
+            used.fold_old(db)
         except StoreError as error:
             self._failed = error
             self._ready.set()
@@ -338,6 +340,7 @@ class Spool:
         with db.write() as transaction:
             shares, bodies = _insert(db, group)
             transaction.keep(bodies, db.last_row())
+            used.add(db, bodies)
             totals = _sums(shares)
             if totals:
                 db.run(_add_totals(len(totals)), [value for pair in totals.items() for value in pair])
@@ -399,31 +402,15 @@ def _add_totals(count: int) -> str:
 # --- read beside the thread, from a connection of its own --------------------------------
 
 
-def spent_by(path: Path, tenant: str, since: datetime, until: datetime) -> list[tuple[Any, ...]]:
-    """(project, key, model, requests, prompt tokens, output tokens, nano-dollars) of a tenant's Usage rows that are
-    still here. Raises StoreError."""
-    sql = """
-        SELECT body ->> 'project', body ->> 'key_id', body ->> 'model', count(*),
-               sum(body ->> 'prompt_tokens'), sum(body ->> 'output_tokens'), sum(coalesce(body ->> 'cost_nano_usd', 0))
-        FROM (SELECT key, CAST(body AS TEXT) AS body FROM item GROUP BY key)
-        WHERE body ->> 'type' = 'Usage' AND body ->> 'tenant' = ?
-          AND julianday(body ->> 'at') >= julianday(?) AND julianday(body ->> 'at') < julianday(?)
-        GROUP BY 1, 2, 3
-    """
-    return _look(path, sql, (tenant, since.isoformat(), until.isoformat()))
-
-
-def trail(path: Path, limit: int) -> list[bytes]:
-    """The newest Action rows that are still here. Raises StoreError."""
-    sql = "SELECT body FROM item WHERE CAST(body AS TEXT) ->> 'type' = 'Action' ORDER BY id DESC LIMIT ?"
-    return [body for (body,) in _look(path, sql, (limit,))]
-
-
-def _look(path: Path, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+@contextlib.contextmanager
+def look(path: Path) -> Iterator[Database | None]:
+    """A spool that another process or thread may write, to be read; None where there is none yet. Raises
+    StoreError."""
     if not path.exists():
-        return []
+        yield None
+        return
     db = open_database(path, KIND, read_only=True)
     try:
-        return db.rows(sql, values)
+        yield db
     finally:
         db.close()
