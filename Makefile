@@ -22,6 +22,7 @@ help:
 	@echo "make check         style, types, floors, the page's types: what runs before each commit"
 	@echo "make test          check, and all tests"
 	@echo "make system        the whole platform, started for real: called, seen in a browser, killed"
+	@echo "make poison        100,000 generated records and 10,000 mutated messages against a platform of its own"
 	@echo "make house         the structure by numbers, beside what each may be at most"
 	@echo "make reference     the pages of options, keys, record fields and metrics, made from the code"
 	@echo "make docs          a site of docs/ and the API in build/docs"
@@ -106,6 +107,9 @@ unit: install-dev web
 
 system: install-dev web
 	@$(PY) -m pytest -m system tests/system
+
+poison: install-dev web
+	@$(PY) fuzz/poison.py
 
 house: install-dev
 	@$(PY) tools/house.py

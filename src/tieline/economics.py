@@ -109,6 +109,10 @@ def ltv(debt_usd: Decimal, pledged_btc: Decimal, btc_usd: Decimal) -> Decimal | 
     return None if value == 0 else debt_usd / value
 
 
+# Far below any difficulty or price there is (a test network's is 5e-10), and far enough from zero to divide by.
+LEAST = 1e-12
+
+
 def _positive(name: str, value: float) -> None:
-    if not value > 0:
+    if not value > LEAST:
         raise ValueError(f"{name} must be above 0, got {value}; wait for a reading or give one")

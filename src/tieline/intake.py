@@ -88,6 +88,8 @@ Btc = Annotated[float, Meta(ge=0, le=21e6)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Factor = Annotated[float, Meta(ge=0, le=1e6)]
 Rate = Annotated[float, Meta(ge=0, le=1e15)]
+# What is reckoned from others, such as a hashprice at the first block's difficulty: finite, and no more is asked.
+Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Figure = Annotated[float, Meta(ge=-1e15, le=1e15)]
 Milliseconds = Annotated[float, Meta(ge=0, le=1e12)]
 # Ten years: a span of an interval, a bill or a contract's notice.

@@ -252,7 +252,7 @@ def test_stuck_rigs_count_against_the_limit():
 
 def test_observe_is_planned_and_hosted_is_only_advised():
     assert one(price(20), network(), sites=(site(mode="observe"),)).mode == "observe"
-    hosted = records.msgspec.structs.replace(site(), ownership="hosted")
+    hosted = msgspec.structs.replace(site(), ownership="hosted")
     assert one(price(20), network(), sites=(hosted,)).mode == "advise"
 
 

@@ -8,6 +8,7 @@ past, in the background, so that the pages have something honest to show from th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -44,7 +45,7 @@ from tieline.settlement.calls import call_orders
 from tieline.settlement.hours import Settler
 from tieline.store import Store, StoreError
 from tieline.store.quarantine import NAME, Quarantine
-from tieline.tasks import Registry, every
+from tieline.tasks import Registry, beat, every
 
 log = logging.getLogger("tieline.core")
 
@@ -52,6 +53,8 @@ Ready = Callable[[str], None]
 
 # A step reads every feed and decides every site; a public source may take its whole time-out, one after another.
 STEP_S = 120.0
+# Between two decisions for orders that come one after another.
+DECIDE_AGAIN_S = 1.0
 # No order or override stands longer than this without being given again.
 ORDERS_LOOK_BACK = timedelta(days=14)
 
@@ -97,6 +100,7 @@ class Core:
         settings = dispatch_settings(config)
         self.controller = Controller(store, config.fleet, settings, self._publish, live=True)
         self.settler = Settler(config, store)
+        self._urgent = asyncio.Event()
         self.set_aside = set_aside or SetAsides(None, store)
 
     @classmethod
@@ -122,6 +126,7 @@ class Core:
         await self.step(now)
         what = "reads the feeds, decides each interval, settles each hour"
         self.registry.keep("intervals", what, lambda: every(self.clock, self.step, self.interval, STEP_S))
+        self.registry.keep("orders at once", "decides anew when an order comes", self._decide_anew)
         if past is not None:
             with self.registry.attempt("past", "writes the demo's past"):
                 await write_history(self.store, self.config, now, past)
@@ -169,7 +174,7 @@ class Core:
         except ValueError as error:  # Refused: no list of records; the sender then sends them one by one
             log.warning("%s: refused a batch: %s", origin, error)
             return Ack(error=f"not records: {error}")
-        with self.registry.attempt("orders", "passes orders on and decides anew"):
+        with self.registry.attempt("orders", "passes orders on to their sites"):
             await self._pass_on([*batch, *self._calls(batch)])
         return Ack(stored, refused=refused, epoch=epoch)
 
@@ -221,7 +226,18 @@ class Core:
         for one in urgent:
             await self.link.publish(f"command.{one.site_id}", records.encode(one))
         if urgent:
-            await self._decide(self.clock.now())
+            self._urgent.set()
+
+    async def _decide_anew(self) -> None:
+        """At once after an order, then once a second at most: who sends a thousand does not keep the others waiting."""
+        while True:
+            beat(STEP_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), STEP_S / 4)
+            if self._urgent.is_set():
+                self._urgent.clear()
+                await self._decide(self.clock.now())
+                await asyncio.sleep(DECIDE_AGAIN_S)
 
 
 def dispatch_settings(config: Config) -> Settings:

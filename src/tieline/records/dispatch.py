@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from tieline.intake import Factor, Id, Label, Moment, Rate, Seconds, Small, Text, Time, Usd, UsdPerMwh, Watts, Word
+from tieline.intake import Factor, Id, Label, Moment, Number, Rate, Seconds, Small, Text, Time, UsdPerMwh, Watts, Word
 from tieline.records.base import OBSERVED, REVISED, Cause, Mode, Record
 
 
@@ -43,7 +43,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 
     rule: Label  # strike | inference | interconnect | feeder | instruction | override | derate | fallback | ...
     text: Text
-    bid_usd_per_mwh: Usd | None = None
+    bid_usd_per_mwh: Number | None = None
     price_usd_per_mwh: UsdPerMwh | None = None
     limit_w: Watts | None = None
 
@@ -60,7 +60,7 @@ class Setpoint(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     shares: dict[Label, Factor] = {}
     replicas: Small | None = None
-    expected_usd_per_h: Usd | None = None
+    expected_usd_per_h: Number | None = None
     # Batch work a node group may add to interactive work, at most, and the streams that make so much; None: left to
     # the gateway.
     batch_tokens_per_s: Rate | None = None
@@ -80,7 +80,7 @@ class Plan(Record, frozen=True, kw_only=True, subject="{site_id}", key=REVISED):
     mode: Mode
     limit_w: Watts
     price_usd_per_mwh: UsdPerMwh | None
-    hashprice_usd: Usd | None
+    hashprice_usd: Number | None
     setpoints: Annotated[tuple[Setpoint, ...], Meta(max_length=10_000)]
     decided_by: Label
     note: Text = ""
