@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help up install install-dev web down clean demo-reset test check fast lint types floors page unit system \
-  reference docs house mutants simulate poison wheel release lock bench
+  reference docs house mutants simulate poison wheel release lock bench demo-treasury
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -31,10 +31,14 @@ help:
 	@echo "make down          stop a platform that runs in the background"
 	@echo "make demo-reset    forget the demo's data (.tieline), after asking"
 	@echo "make clean         forget everything that was built"
+	@echo "make demo-treasury sixteen months of a miner's published figures, played through the books and checked"
 	@echo "make bench         every benchmark; or bench-NAME for one: $(patsubst bench/%.py,%,$(wildcard bench/*.py))"
 
 up: install web
 	@exec $(VENV)/bin/tieline up $(UP_ARGS)
+
+demo-treasury: install
+	@$(PY) bench/demo_treasury.py
 
 down:
 	@if [ -x $(VENV)/bin/tieline ]; then $(VENV)/bin/tieline down; else echo "Nothing is installed, so nothing runs."; fi

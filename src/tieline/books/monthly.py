@@ -25,6 +25,7 @@ from tieline.records import (
     Cause,
     Deployed,
     NetworkTick,
+    Operated,
     Payout,
     Performance,
     PowerBill,
@@ -94,6 +95,7 @@ class MonthRecords:
     performances: Sequence[Performance] = ()
     network: Sequence[NetworkTick] = ()
     deployed: Sequence[Deployed] = ()
+    operated: Sequence[Operated] = ()
     hashes: float = 0.0
     hashrate_samples: int = 0
     recorded_from: datetime | None = None
@@ -149,7 +151,8 @@ def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecord
     began = max(start, records.recorded_from or start)
     elapsed_s = max((end - began).total_seconds(), 1.0)
     days = Decimal(repr(elapsed_s / 86_400))
-    hashrate_hs = told.hashes / elapsed_s if told.hashrate_samples else None
+    stated = [one.hashrate_hs for one in sorted(told.operated, key=lambda o: (o.at, o.known_at))]
+    hashrate_hs = told.hashes / elapsed_s if told.hashrate_samples else stated[-1] if stated else None
     aside = {one.key for one in told.unbookable}
     paid = [p for p in told.payouts if start < p.at <= month_end and f"Payout|{p.key}" not in aside]
     sold = [t for t in told.trades if start <= t.at < month_end and t.sats > 0 and f"Trade|{t.key}" not in aside]
@@ -160,7 +163,8 @@ def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecord
     held = held_then.of(COINS, BTC)
     # A month that has ended has what was noted in it; the running one what stands today.
     noted = [one.hashrate_hs for one in sorted(told.deployed, key=lambda d: (d.at, d.known_at)) if one.at < month_end]
-    stood = fleet.deployed_hs if now < month_end else noted[-1] if noted else None
+    today = fleet.deployed_hs if fleet.sites else None
+    stood = today if now < month_end and today is not None else noted[-1] if noted else None
     network = [t for t in told.network if _fit(t, spoilt)]
     expected = _expected(hashrate_hs, network, began, end)
     billed = sum((i.total_usd for i in told.invoiced), Decimal("0.00"))

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from tieline.books import Bookkeeper
+from tieline.books import Bookkeeper, month_span
 from tieline.books.keeper import identity
 from tieline.books.sheets import Cell, SheetError
 from tieline.cli.folder import config_and_now, data_dir
@@ -23,9 +23,11 @@ from tieline.clock import parse_utc
 from tieline.ledger import COMMODITIES
 from tieline.records import (
     AnyRecord,
+    Deployed,
     Equity,
     Loan,
     LoanFlow,
+    Operated,
     Payment,
     Payout,
     Pledge,
@@ -322,3 +324,31 @@ def equity(amount: Decimal, status: Any, shares: int | None, investor: str, **co
         ]
 
     _enter(make, **common)
+
+
+@add.command()
+@data_dir
+@click.option("--month", required=True, help="YYYY-MM.")
+@click.option("--deployed", type=_Number(6), help="EH/s on the racks at the month's end.")
+@click.option("--operating", type=_Number(6), help="EH/s on average over the month.")
+def hashrate(data_dir: Path, month: str, deployed: Decimal | None, operating: Decimal | None) -> None:
+    """Hashrate of a month, where no platform measures it."""
+    now = config_and_now(data_dir)[1]
+    try:
+        start, end = month_span(month)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    told: dict[str, Any] = {"known_at": now, "source": "entered", "kind": "measured"}
+    batch: list[AnyRecord] = []
+    for value in (deployed, operating):
+        if value is not None and not 0 <= value <= 10_000:
+            raise click.ClickException(f"{value} EH/s; give what a fleet may have, 0 to 10,000")
+    if deployed is not None:
+        batch.append(Deployed(at=end - timedelta(seconds=1), hashrate_hs=float(deployed * 10**18), sites=0, **told))
+    if operating is not None:
+        length_s = int((end - start).total_seconds())
+        batch.append(Operated(at=start, hashrate_hs=float(operating * 10**18), length_s=length_s, **told))
+    if not batch:
+        raise click.UsageError("give --deployed, --operating or both")
+    record_all(data_dir, batch, now)
+    click.echo(f"hashrate of {month}: recorded")

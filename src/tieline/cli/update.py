@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tieline.books import MonthlyUpdate
 from tieline.books.causes import CAUSES
+from tieline.books.release import FORMS
 from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.cli.imports import text_of
+from tieline.cli.release import STATES, advance, compared, draft_of, fleet_of, policy_of, shown
 from tieline.replay.history import wanted
 from tieline.settlement.month import update_of
 
@@ -41,22 +46,58 @@ LABELS = {
 
 
 @click.command()
+@click.argument("month", required=False)
 @data_dir
-@click.option("--month", help="YYYY-MM; default: the running month.")
+@click.option("--month", "named", help="YYYY-MM; default: the running month.", hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, with how each number was made.")
-def update(data_dir: Path, month: str | None, as_json: bool) -> None:
-    """The monthly production update, from the books: every number with how it was made and from what."""
+@click.option("--form", type=click.Choice(list(FORMS)), help="The month as one publishes it, in this form.")
+@click.option("--policy", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What is printed, TOML.")
+@click.option("--state", type=click.Choice(STATES), help="Take the next step: checked, approved, published.")
+@click.option("--by", default=getpass.getuser, help="Who takes it; default: the user of this shell.")
+@click.option("--against", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Compare a text.")
+def update(month: str | None, named: str | None, data_dir: Path, as_json: bool, **release: Any) -> None:
+    """The monthly production update, from the books: every number with how it was made and from what.
+
+    With --form, --state or --against: the update as one publishes it. MONTH is YYYY-MM.
+    """
+    month = month or named
+    if release["form"] or release["state"] or release["file"]:
+        if month is None:
+            raise click.UsageError("name the month: tieline update 2026-11 --form text")
+        _release(data_dir, month, **release)
+        return
     config, now = config_and_now(data_dir)
     store = open_store(data_dir)
     partial = wanted(store, now) is not None
+    fleet = fleet_of(data_dir)
     try:
-        made = update_of(store, config.fleet, month or f"{now:%Y-%m}", now, config.treasury.lots)
+        made = update_of(store, fleet, month or f"{now:%Y-%m}", now, config.treasury.lots)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(made) | {"past_being_written": partial}, default=str, indent=2))
     else:
-        click.echo(as_text(made, config.fleet.name, partial=partial))
+        click.echo(as_text(made, fleet.name, partial=partial))
+
+
+def _release(
+    folder: Path, month: str, form: str | None, policy: Path | None, state: str | None, by: str, file: Path | None
+) -> None:
+    """Print, compare or advance the month as one publishes it."""
+    draft = draft_of(folder, month, policy_of(policy))
+    if file is not None:
+        count, otherwise = compared(draft, text_of(file))
+        click.echo("\n".join(otherwise) if otherwise else f"{file.name}: {count} figures, each as the books say")
+        if otherwise or not count:
+            raise SystemExit(1)
+    if state is not None:
+        advance(folder, draft, state, by)
+        click.echo(f"{month} is {state} by {by}")
+    if form is not None:
+        click.echo(shown(draft, form), nl=False)
+        click.echo(f"{month}: {draft.state}", err=True)
+        for line in draft.faults:
+            click.echo(f"not to be published: {line}", err=True)
 
 
 def as_text(made: MonthlyUpdate, fleet: str, *, partial: bool = False) -> str:
@@ -69,7 +110,8 @@ def as_text(made: MonthlyUpdate, fleet: str, *, partial: bool = False) -> str:
         lines.append("PARTIAL: the demo's past is still being written; ask again in a minute")
     for figure in made.figures:
         value = "not known" if figure.value is None else f"{_grouped(figure.value)} {figure.unit}".rstrip()
-        lines.append(f"  {LABELS[figure.name]:34} {value:>24}   {figure.how} [{figure.count:,} x {figure.records}]")
+        label = f"{LABELS[figure.name]}:"
+        lines.append(f"  {label:36} {value:>24}   {figure.how} [{figure.count:,} x {figure.records}]")
     lines += [f"  left out: {line}" for line in made.left_out]
     return "\n".join(lines)
 

@@ -16,8 +16,10 @@ from tieline.records.treasury import (
     Issued,
     Loan,
     LoanFlow,
+    Operated,
     Payment,
     Pledge,
+    ReleaseStep,
     Seal,
     Transfer,
     VendorBill,
@@ -60,6 +62,8 @@ AnyRecord = (
     | Issued
     | Closing
     | Seal
+    | Operated
+    | ReleaseStep
     | Deployed
 )
 

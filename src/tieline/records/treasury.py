@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from tieline.intake import Count, Hashrate, Label, Moment, Money, NanoUsd, Sats, Seconds, Small, Text
-from tieline.records.base import Part, Record
+from tieline.records.base import REVISED, Part, Record
 
 
 class Range(Part, frozen=True, kw_only=True):
@@ -146,8 +146,29 @@ class Seal(Record, frozen=True, kw_only=True, key="{first}|{known_at}"):
     digests: tuple[Label, ...] = msgspec.field(default=())
 
 
-class Deployed(Record, frozen=True, kw_only=True):
+class Deployed(Record, frozen=True, kw_only=True, key=REVISED):
     """What stood on the racks of all sites from `at` on, rated."""
 
     hashrate_hs: Hashrate
     sites: Small
+
+
+class Operated(Record, frozen=True, kw_only=True, key=REVISED):
+    """Mean hashrate over [at, at + length) as somebody states it, where no samples of machines are kept."""
+
+    hashrate_hs: Hashrate
+    length_s: Seconds
+
+
+class ReleaseStep(Record, frozen=True, kw_only=True, subject="{month}", key="{month}|{state}|{known_at}"):
+    """A step of a monthly update's life. `digest` is of its text, so that what is approved is what was checked; once
+    published its forms are kept as they were, byte for byte."""
+
+    month: Label
+    state: Literal["checked", "approved", "published"]
+    by: Label
+    digest: Label
+    text: Text = ""
+    html: Text = ""
+    csv: Text = ""
+    json: Text = ""

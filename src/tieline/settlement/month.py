@@ -10,13 +10,17 @@ import dataclasses
 import heapq
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import TypeGuard
 
 from tieline.books import MONEY, Bookkeeper, MonthlyUpdate, MonthRecords, invoices, month_span, monthly_update
 from tieline.fleet import Fleet
 from tieline.ledger import Method
 from tieline.records import (
+    Closing,
     Deployed,
+    Loan,
     NetworkTick,
+    Operated,
     Payout,
     Performance,
     PowerBill,
@@ -114,6 +118,7 @@ def month_records(store: Store, month: str, keeper: Bookkeeper) -> MonthRecords:
         shortfalls=store.between(Shortfall, start, end),
         performances=store.between(Performance, start, end),
         network=network_of(store, start, end),
+        operated=store.between(Operated, start, end),
         deployed=[*store.latest(Deployed, start), *store.between(Deployed, start, end)],
         recorded_from=recorded_from(store),
     )
@@ -128,7 +133,13 @@ def recorded_from(store: Store) -> datetime | None:
     """When the first record of money or of machines holds; None where there is none."""
     types: tuple[type[Record], ...] = (*MONEY, Sample)
     first = [stored.record for type_ in types for stored in store.page(type_, BEGINNING, END, limit=1).items]
-    return min((record.at for record in first if isinstance(record, Record)), default=None)
+    begun = [record.span_start if isinstance(record, Payout) else record.at for record in first if _holds(record)]
+    return min(begun, default=None)
+
+
+def _holds(record: object) -> TypeGuard[Record]:
+    """Whether it says that something was there: a closed month and a loan's terms do not."""
+    return isinstance(record, Record) and not isinstance(record, Closing | Loan)
 
 
 def hashes_of(store: Store, start: datetime, end: datetime) -> tuple[float, int]:

@@ -1,0 +1,137 @@
+"""Whether printed figures follow from each other: each stands for an interval of half its last digit to either side.
+
+Pure arithmetic over what a month's update prints. What does not follow is named, with the sum that shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import ROUND_HALF_UP, Decimal
+
+from tieline.books.span import month_span
+
+
+def half_up(value: Decimal, places: int) -> Decimal:
+    """Rounded as people round: half away from zero."""
+    return value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+
+
+def places_of(printed: Decimal) -> int:
+    """Decimals that were printed."""
+    exponent = printed.as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """All that a printed figure may have been."""
+
+    low: Decimal
+    high: Decimal
+
+    @classmethod
+    def of(cls, printed: Decimal) -> Interval:
+        half = Decimal(5).scaleb(-places_of(printed) - 1)
+        return cls(printed - half, printed + half)
+
+    def __add__(self, other: Interval) -> Interval:
+        return Interval(self.low + other.low, self.high + other.high)
+
+    def __sub__(self, other: Interval) -> Interval:
+        return Interval(self.low - other.high, self.high - other.low)
+
+    def over(self, days: Decimal) -> Interval:
+        return Interval(self.low / days, self.high / days)
+
+    def meets(self, other: Interval) -> bool:
+        return self.low <= other.high and other.low <= self.high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What one month prints. `opening` is the month before's closing balance."""
+
+    month: str
+    produced: Decimal
+    opening: Decimal | None = None
+    sold: Decimal | None = None
+    held: Decimal | None = None
+    average: Decimal | None = None
+    before: Decimal | None = None  # produced in the month before
+    change_pct: Decimal | None = None  # month on month, as a text printed it
+
+    @property
+    def days(self) -> int:
+        start, end = month_span(self.month)
+        return (end - start) // timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One relation among printed figures: whether it holds, and the sum that shows it."""
+
+    month: str
+    what: str
+    holds: bool
+    says: str
+
+
+def findings(row: Row) -> list[Finding]:
+    """Average, roll-forward and change of one month, as far as they are printed."""
+    found = []
+    if row.average is not None:
+        found.append(_average(row, row.average))
+    if row.opening is not None and row.held is not None:
+        found.append(_closing(row, row.opening, row.held))
+    if row.before:
+        found.append(_change(row, row.before))
+    return found
+
+
+def _average(row: Row, average: Decimal) -> Finding:
+    exact = half_up(row.produced / row.days, places_of(average))
+    if Interval.of(row.produced).over(Decimal(row.days)).meets(Interval.of(average)):
+        return Finding(row.month, "average", True, f"{row.produced:,} / {row.days} days = {exact} a day")
+    active = half_up(row.produced / average, 2)
+    says = f"{row.produced:,} / {row.days} days = {exact}, printed {average}: an average of {active} active days"
+    return Finding(row.month, "average", False, says)
+
+
+def _closing(row: Row, opening: Decimal, held: Decimal) -> Finding:
+    sold = row.sold or Decimal(0)
+    exact = opening + row.produced - sold
+    sum_ = f"{opening:,} + {row.produced:,} - {sold:,} = {exact:,}"
+    parts = Interval.of(opening) + Interval.of(row.produced)
+    if (parts - Interval.of(sold) if sold else parts).meets(Interval.of(held)):
+        return Finding(row.month, "closing", True, f"{sum_}, printed {held:,}")
+    return Finding(row.month, "closing", False, f"{sum_}, printed {held:,}: {abs(exact - held):,} unexplained")
+
+
+def _change(row: Row, before: Decimal) -> Finding:
+    exact = half_up((row.produced / before - 1) * 100, 2)
+    sum_ = f"{row.produced:,} / {before:,} - 1 = {exact:+} %"
+    if row.change_pct is None:
+        return Finding(row.month, "change", True, sum_)
+    old, new = Interval.of(before), Interval.of(row.produced)
+    span = Interval((new.low / old.high - 1) * 100, (new.high / old.low - 1) * 100)
+    holds = span.meets(Interval.of(row.change_pct))
+    should = half_up(exact, places_of(row.change_pct))
+    says = f"{sum_}, printed {row.change_pct:+} %" + ("" if holds else f": it should print {should:+} %")
+    return Finding(row.month, "change", holds, says)
+
+
+def quarter(name: str, printed: Decimal, months: Sequence[Decimal]) -> Finding:
+    """Whether a quarter's figure is the sum of its months'."""
+    exact = sum(months, Decimal(0))
+    total = Interval(Decimal(0), Decimal(0))
+    for one in months:
+        total += Interval.of(one)
+    sum_ = f"{' + '.join(f'{one:,}' for one in months)} = {exact:,}, printed {printed:,}"
+    if exact == printed:
+        return Finding(name, "quarter", True, sum_)
+    apart = f"{abs(exact - printed):,} apart"
+    if total.meets(Interval.of(printed)):
+        return Finding(name, "quarter", True, f"{sum_}: {apart}, within rounding")
+    return Finding(name, "quarter", False, f"{sum_}: {apart}")

@@ -1,0 +1,303 @@
+"""The monthly update one can publish: figures rounded once, half up, and four forms of the same list.
+
+Made from the running month's fold and the ledger; what would make it contradict itself, the ledger or what was
+published before is named, and then it is not published.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+import msgspec
+
+from tieline.books.accounts import BOUGHT, COINS, LENT, MINED, OPENED, SOLD, SPENT
+from tieline.books.follows import Interval, Row, findings, half_up, places_of
+from tieline.books.monthly import MonthlyUpdate
+from tieline.books.span import month_span
+from tieline.ledger import BTC, Book
+
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+
+
+class ReleasePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a company prints, and in how many decimals."""
+
+    company: str = ""
+    ticker: str = ""
+    btc_places: int = 2
+    average_places: int = 2
+    hashrate_places: int = 2
+    cash: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class ReleaseFigure(msgspec.Struct, frozen=True, kw_only=True):
+    """One line: `value` as printed, `was` what an earlier publication printed where this restates it."""
+
+    name: str
+    label: str
+    value: str
+    unit: str
+    was: str | None = None
+
+
+class MonthlyRelease(msgspec.Struct, frozen=True, kw_only=True):
+    """A month's update, in the order in which it is read."""
+
+    month: str
+    company: str
+    ticker: str
+    figures: tuple[ReleaseFigure, ...]
+    movements: tuple[ReleaseFigure, ...]
+    notes: tuple[str, ...] = ()
+
+    def value(self, name: str) -> Decimal | None:
+        found = next((one for one in self.figures if one.name == name), None)
+        return None if found is None else Decimal(found.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a release is made from."""
+
+    update: MonthlyUpdate
+    book: Book
+    policy: ReleasePolicy
+    published: MonthlyRelease | None = None  # of this month, where it was published before
+    before: MonthlyRelease | None = None  # of the month before, as published
+    active_days: Decimal | None = None  # where recording began within the month
+
+
+def make(basis: Basis) -> MonthlyRelease:
+    """The release of a month from its fold. Figures that are not known are left out, never printed as nothing."""
+    policy, update = basis.policy, basis.update
+    month = update.month
+    start, end = month_span(month)
+    days = Decimal((end - start) // timedelta(days=1))
+    active = basis.active_days or days
+    produced = _exact(update, "bitcoin_produced") or Decimal(0)
+    last_month = month_span(f"{start - timedelta(days=1):%Y-%m}")
+    earlier = -basis.book.change(MINED, BTC, *last_month)
+    was = {one.name: one.value for one in basis.published.figures} if basis.published else {}
+    lines: list[ReleaseFigure] = []
+
+    def line(name: str, label: str, exact: Decimal | None, places: int, unit: str) -> None:
+        if exact is None:
+            return
+        value = f"{half_up(exact, places):f}"
+        changed = was.get(name) if was.get(name) not in (None, value) else None
+        lines.append(ReleaseFigure(name=name, label=label, value=value, unit=unit, was=changed))
+
+    coins, average = policy.btc_places, policy.average_places
+    operating, deployed = (_exact(update, name) for name in ("hashrate_operating", "hashrate_deployed"))
+    line("btc_produced", "Bitcoin produced", produced, coins, "BTC")
+    line("avg_btc_per_day", "Average bitcoin produced per day", produced / active, average, "BTC")
+    line("btc_held_end", "Bitcoin held at month end", _exact(update, "bitcoin_held"), coins, "BTC")
+    pledged = _exact(update, "bitcoin_pledged")
+    line("btc_pledged", "Bitcoin pledged at month end", pledged if pledged else None, coins, "BTC")
+    line("btc_sold", "Bitcoin sold", _exact(update, "bitcoin_sold"), coins, "BTC")
+    line("deployed_ehs", "Deployed hashrate at month end", deployed, policy.hashrate_places, "EH/s")
+    line("avg_operating_ehs", "Average operating hashrate", operating, policy.hashrate_places, "EH/s")
+    share = operating / deployed * 100 if operating is not None and deployed else None
+    line("operating_share_pct", "Operating share of deployed hashrate", share, 1, "%")
+    change = (produced / earlier - 1) * 100 if earlier else None
+    line("btc_produced_mom_pct", "Bitcoin produced, change from the month before", change, 2, "%")
+    if policy.cash:
+        line("cash_usd", "Cash at month end", _exact(update, "cash"), 2, "USD")
+    notes = list(policy.notes)
+    if active != days:
+        notes.append(
+            f"The average is over {half_up(active, 2)} active days; over {days} calendar days it is "
+            f"{half_up(produced / days, average)} BTC."
+        )
+    if update.simulated:
+        notes.append("Simulated: made from an invented fleet and a simulated pool, not from real machines.")
+    return MonthlyRelease(
+        month=month, company=policy.company, ticker=policy.ticker, figures=tuple(lines),
+        movements=_movements(basis, coins), notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _movements(basis: Basis, places: int) -> tuple[ReleaseFigure, ...]:
+    """The roll-forward of coins: opening, what came and went, closing."""
+    start, end = month_span(basis.update.month)
+    book = basis.book
+    opening = book.change(COINS, BTC, None, start)
+    rows = [("opening", "Opening balance", opening)]
+    for name, label, account in (
+        ("brought_in", "Brought into the books", OPENED),
+        ("produced", "Produced", MINED),
+        ("bought", "Bought", BOUGHT),
+        ("sold", "Sold", SOLD),
+        ("fees", "Network fees", SPENT),
+        ("lent", "Out to lenders who may sell them", LENT),
+    ):
+        moved = -book.change(account, BTC, start, end)
+        if moved or name in ("produced", "sold"):
+            rows.append((name, label, moved))
+    rows.append(("closing", "Closing balance", book.change(COINS, BTC, None, end)))
+    return tuple(
+        ReleaseFigure(name=name, label=label, value=f"{half_up(number, places):f}", unit="BTC")
+        for name, label, number in rows
+    )
+
+
+def faults(release: MonthlyRelease, basis: Basis) -> list[str]:
+    """What keeps it from being published, each with its sum; none: it may be."""
+    update, found = basis.update, []
+    if not update.complete:
+        found.append(f"{update.month} has not ended")
+    found += [f"left out of the figures: {line}" for line in update.left_out]
+    moved = {one.name: Decimal(one.value) for one in release.movements}
+    total = Interval(Decimal(0), Decimal(0))
+    for name, number in moved.items():
+        if name != "closing":
+            total += Interval.of(number)
+    closing = moved["closing"]
+    sum_ = " + ".join(f"{number:,}" for name, number in moved.items() if name != "closing")
+    if not total.meets(Interval.of(closing)):
+        found.append(f"the coins do not roll forward: {sum_} is not {closing:,}")
+    held = release.value("btc_held_end")
+    if held is not None and held != closing:
+        found.append(f"held is {held:,}, the ledger closes with {closing:,}")
+    produced, average = release.value("btc_produced"), release.value("avg_btc_per_day")
+    days = basis.active_days or Decimal(Row(month=release.month, produced=Decimal(0)).days)
+    if produced is None or average is None:
+        pass
+    elif not Interval.of(produced).over(days).meets(Interval.of(average)):
+        found.append(f"average x days: {average} x {half_up(days, 2)} is not {produced:,}")
+    if basis.before is not None:
+        then, opening = basis.before.value("btc_held_end"), moved["opening"]
+        if then is not None and not Interval.of(then).meets(Interval.of(opening)):
+            found.append(
+                f"opening is {opening:,} by the ledger, and {basis.before.month} was published with {then:,} held; "
+                "restate that month first"
+            )
+    return found
+
+
+def against(release: MonthlyRelease, printed: dict[str, Decimal]) -> list[str]:
+    """What a text prints otherwise than the books say, by the names of the disclosures' fields."""
+    found = []
+    for name, value in sorted(printed.items()):
+        ours = release.value(name)
+        if ours is None:
+            continue
+        if not Interval.of(ours).meets(Interval.of(value)):
+            found.append(f"{name}: printed {value:,}, the books say {half_up(ours, places_of(value)):,}")
+    return found
+
+
+def told_row(release: MonthlyRelease) -> Row:
+    """The printed figures as a row that can be checked against themselves."""
+    moved = {one.name: Decimal(one.value) for one in release.movements}
+    produced = release.value("btc_produced")
+    assert produced is not None
+    return Row(
+        month=release.month,
+        produced=produced,
+        opening=moved["opening"],
+        sold=release.value("btc_sold"),
+        held=release.value("btc_held_end"),
+        average=release.value("avg_btc_per_day"),
+    )
+
+
+def self_check(release: MonthlyRelease) -> list[str]:
+    """Relations among its own printed figures that do not hold."""
+    return [one.says for one in findings(told_row(release)) if not one.holds]
+
+
+# --- forms ----------------------------------------------------------------------------------------------
+
+
+def title(release: MonthlyRelease) -> str:
+    year, month = release.month.split("-")
+    who = (
+        f"{release.company} ({release.ticker}): b"
+        if release.ticker
+        else f"{release.company}: b"
+        if release.company
+        else "B"
+    )
+    return f"{who}itcoin production and mining operations update for {MONTHS[int(month) - 1]} {year}"
+
+
+def shown(figure: ReleaseFigure) -> str:
+    value = Decimal(figure.value)
+    sign = "+" if figure.unit == "%" and figure.name.endswith("mom_pct") and value > 0 else ""
+    return f"{sign}{value:,f} {figure.unit}"
+
+
+def as_text(release: MonthlyRelease) -> str:
+    lines = [title(release), ""]
+    for one in release.figures:
+        restated = "" if one.was is None else f" (restated; {Decimal(one.was):,f} was published before)"
+        lines.append(f"{one.label}: {shown(one)}{restated}")
+    return "\n".join([*lines, *(["", *release.notes] if release.notes else [])]) + "\n"
+
+
+def as_csv(release: MonthlyRelease) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["month", "name", "value", "unit", "was"])
+    for one in (*release.figures, *release.movements):
+        writer.writerow([release.month, one.name, one.value, one.unit, one.was or ""])
+    return out.getvalue()
+
+
+def as_json(release: MonthlyRelease) -> str:
+    return msgspec.json.format(msgspec.json.encode(release), indent=2).decode() + "\n"
+
+
+def as_html(release: MonthlyRelease) -> str:
+    """A page that stands alone: no script, nothing fetched."""
+
+    def table(caption: str, figures: Sequence[ReleaseFigure]) -> str:
+        rows = "".join(
+            f"<tr><th scope=row>{html.escape(one.label)}</th><td>{html.escape(shown(one))}"
+            + (f" <small>restated; {html.escape(one.was)} was published before</small>" if one.was else "")
+            + "</td></tr>\n"
+            for one in figures
+        )
+        return f"<table>\n<caption>{caption}</caption>\n{rows}</table>\n"
+
+    name = html.escape(title(release))
+    notes = "".join(f"<p>{html.escape(note)}</p>\n" for note in release.notes)
+    return (
+        f'<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<meta name=viewport content="width=device-width">\n'
+        f"<title>{name}</title>\n<style>{STYLE}</style>\n<h1>{name}</h1>\n"
+        + table("Production and operations", release.figures)
+        + table("Bitcoin, from opening to closing", release.movements)
+        + notes
+    )
+
+
+STYLE = """
+body { font: 16px/1.5 system-ui; margin: 2rem auto; max-width: 44rem; padding: 0 1rem }
+table { border-collapse: collapse; width: 100%; margin: 1rem 0 }
+caption { text-align: left; font-weight: 600 }
+th { text-align: left; font-weight: 400 }
+td { text-align: right; font-variant-numeric: tabular-nums }
+th, td { padding: .3rem 0; border-bottom: 1px solid #8884 }
+"""
+FORMS = {"text": as_text, "html": as_html, "csv": as_csv, "json": as_json}
+
+
+def text_digest(release: MonthlyRelease) -> str:
+    return hashlib.sha256(as_text(release).encode()).hexdigest()
+
+
+def _exact(update: MonthlyUpdate, name: str) -> Decimal | None:
+    value = update.figure(name).value
+    return None if value is None else Decimal(value)

@@ -1,0 +1,206 @@
+"""A month as one publishes it: from draft to published by two people, frozen, restated; and what keeps it from that."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+from bench import demo_treasury
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.cli.folder import make
+
+from tieline.books.follows import Interval, Row, findings, half_up
+from tieline.books.release import MonthlyRelease
+from tieline.cli import main
+from tieline.disclosures.read import read
+
+NOW = datetime(2026, 9, 10, 12, 0, tzinfo=UTC)
+
+
+def run(*args: object, ok: bool = True) -> Result:
+    told = CliRunner().invoke(main, [str(a) for a in args])
+    assert not ok or told.exit_code == 0, told.output
+    return told
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = make(tmp_path / "data", [], NOW)
+    at = ["--price", "100000", "--pool", "x"]
+    run("books", "add", "payout", "--data-dir", made, "--id", "p7", "--btc", "620.04", *at, "--at", "2026-08-01",
+        "--from", "2026-07-01")  # fmt: skip
+    run("books", "add", "payout", "--data-dir", made, "--id", "p8", "--btc", "546.75", *at, "--at", "2026-09-01",
+        "--from", "2026-08-01")  # fmt: skip
+    run(
+        "books",
+        "add",
+        "sale",
+        "--data-dir",
+        made,
+        "--id",
+        "s8",
+        "--btc",
+        "100",
+        "--price",
+        "110000",
+        "--at",
+        "2026-08-09",
+    )
+    run(
+        "books", "add", "hashrate", "--data-dir", made, "--month", "2026-08", "--deployed", "50", "--operating", "44.38"
+    )
+    policy = made / "policy.toml"
+    policy.write_text('company = "Example Mining"\nticker = "EXMP"\nbtc_places = 1\nnotes = ["Unaudited."]\n')
+    return made
+
+
+def update(folder: Path, *args: object, month: str = "2026-08", ok: bool = True) -> Result:
+    return run("update", month, "--data-dir", folder, "--policy", folder / "policy.toml", *args, ok=ok)
+
+
+TEXT = """Example Mining (EXMP): bitcoin production and mining operations update for August 2026
+
+Bitcoin produced: 546.8 BTC
+Average bitcoin produced per day: 17.64 BTC
+Bitcoin held at month end: 1,066.8 BTC
+Bitcoin sold: 100.0 BTC
+Deployed hashrate at month end: 50.00 EH/s
+Average operating hashrate: 44.38 EH/s
+Operating share of deployed hashrate: 88.8 %
+Bitcoin produced, change from the month before: -11.82 %
+
+Unaudited.
+"""
+
+
+def test_four_forms_of_one_list(folder: Path) -> None:
+    assert update(folder, "--form", "text").stdout == TEXT
+    made = json.loads(update(folder, "--form", "json").stdout)
+    rows = update(folder, "--form", "csv").stdout.splitlines()
+    page = update(folder, "--form", "html").stdout
+    for figure in made["figures"]:
+        assert f"2026-08,{figure['name']},{figure['value']},{figure['unit']}," in rows
+        assert figure["label"] in page
+    moved = {one["name"]: one["value"] for one in made["movements"]}
+    assert moved == {"opening": "620.0", "produced": "546.8", "sold": "-100.0", "closing": "1066.8"}
+    assert "<script" not in page
+    assert "Unaudited." in page
+
+
+def test_two_people_publish_and_what_is_published_is_frozen_and_restated_beside_itself(folder: Path) -> None:
+    assert "draft" in update(folder, "--form", "text").stderr
+    assert "must be checked first" in update(folder, "--state", "approved", "--by", "Bo", ok=False).output
+    update(folder, "--state", "checked", "--by", "Ada")
+    assert "somebody else approves it" in update(folder, "--state", "approved", "--by", "Ada", ok=False).output
+    update(folder, "--state", "approved", "--by", "Bo")
+    update(folder, "--state", "published", "--by", "Bo")
+    assert update(folder, "--form", "text").stdout == TEXT
+    assert "published as it stands" in update(folder, "--state", "checked", ok=False).output
+    run("books", "add", "payout", "--data-dir", folder, "--id", "p8", "--btc", "540.75", "--price", "100000", "--pool",
+        "x", "--at", "2026-09-01", "--from", "2026-08-01", "--amend")  # fmt: skip
+    told = update(folder, "--form", "text")
+    assert "Bitcoin produced: 540.8 BTC (restated; 546.8 was published before)" in told.stdout
+    assert "2026-08: draft" in told.stderr
+    for state, by in (("checked", "Ada"), ("approved", "Bo"), ("published", "Bo")):
+        update(folder, "--state", state, "--by", by)
+    assert "(restated; 546.8 was published before)" in update(folder, "--form", "text").stdout
+    assert "2026-08: published" in update(folder, "--form", "html").stderr
+
+
+def test_what_was_checked_is_what_is_approved(folder: Path) -> None:
+    update(folder, "--state", "checked", "--by", "Ada")
+    run("books", "add", "sale", "--data-dir", folder, "--id", "s9", "--btc", "1", "--price", "9", "--at", "2026-08-10")
+    told = update(folder, "--state", "approved", "--by", "Bo", ok=False)
+    assert "its figures changed since" in told.output
+
+
+def test_a_month_that_runs_or_parts_from_what_was_published_is_not_published(folder: Path) -> None:
+    assert "has not ended" in update(folder, "--state", "checked", month="2026-09", ok=False).output
+    for state, by in (("checked", "Ada"), ("approved", "Bo"), ("published", "Bo")):
+        update(folder, "--state", state, "--by", by, month="2026-07")
+    run("books", "add", "payout", "--data-dir", folder, "--id", "p7", "--btc", "600", "--price", "100000", "--pool",
+        "x", "--at", "2026-08-01", "--from", "2026-07-01", "--amend")  # fmt: skip
+    told = update(folder, "--state", "checked", ok=False)
+    assert "opening is 600.0 by the ledger, and 2026-07 was published with 620.0 held" in told.output
+
+
+def test_a_text_is_compared_with_the_books(folder: Path, tmp_path: Path) -> None:
+    text = tmp_path / "release.txt"
+    text.write_text(TEXT)
+    assert "figures, each as the books say" in update(folder, "--against", text).output
+    text.write_text(TEXT.replace("1,066.8", "1,106.8").replace("17.64", "18.22"))
+    told = update(folder, "--against", text, ok=False)
+    assert "btc_held_end: printed 1,106.8, the books say 1,066.8" in told.output
+    assert "avg_btc_per_day: printed 18.22, the books say 17.64" in told.output
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("btc_places = 'x'", "btc_places"), ("colour = 1", "colour"), ("= 3", "policy.toml")],
+)
+def test_a_policy_with_a_mistake_names_it(folder: Path, text: str, says: str) -> None:
+    (folder / "policy.toml").write_text(text)
+    told = update(folder, "--form", "text", ok=False)
+    assert told.exit_code == 1
+    assert says in told.output
+    assert "Traceback" not in told.output
+
+
+def test_the_running_update_is_read_by_the_reader(folder: Path) -> None:
+    """The word that it prints first is what a stranger looks for first."""
+    told = run("update", "2026-08", "--data-dir", folder).stdout
+    reading = read(told)
+    found = {fact.field for fact in (*reading.facts, *(one.fact for one in reading.candidates))}
+    assert {"btc_produced", "btc_held_end", "btc_sold"} <= found
+
+
+def test_a_release_reads_back_as_it_was_written(folder: Path) -> None:
+    made = msgspec.json.decode(update(folder, "--form", "json").stdout, type=MonthlyRelease)
+    reading = read(update(folder, "--form", "text").stdout)
+    found = {f.field: f.value for f in (*reading.facts, *(one.fact for one in reading.candidates))}
+    for name in ("btc_produced", "avg_btc_per_day", "btc_held_end", "btc_sold", "deployed_ehs", "avg_operating_ehs"):
+        assert found[name] == made.value(name)
+
+
+def test_sixteen_months_follow_to_the_printed_digit_or_the_contradiction_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert demo_treasury.main() == 0
+    told = capsys.readouterr().out
+    assert "2025-11       546.7      18.22     6959.3        0.0      50.00      44.38       88.8      -9.28" in told
+    for line in (
+        "363.9 / 30 days = 12.13, printed 18.85: an average of 19.31 active days",
+        "546.7 / 602.6 - 1 = -9.28 %, printed -9.2 %: it should print -9.3 %",
+        "7,528.3 + 496.35 - 550.3 = 7,474.35, printed 7,474.6: 0.25 unexplained",
+        "7,474.6 + 454.83 - 4,451 = 3,478.43, printed 3,313.4: 165.03 unexplained",
+        "470.0 + 484.5 + 450.0 = 1,404.5, printed 1,404.4: 0.1 apart, within rounding",
+        "0 figures not found, 0 contradictions",
+    ):
+        assert line in told
+    # The only figure of sixteen months that the books print otherwise.
+    parts = told.split("where the books and the print part:\n")[1].split("\n\n")[0].splitlines()[:1]
+    assert parts == ["  2026-02 btc_held_end 3478.45 (printed 3313.4)"]
+    steps = [line.split(" BTC ")[0].split()[-1] for line in told.splitlines() if line.startswith(BRIDGE)]
+    assert steps == ["-18.8", "+0.0", "-21.7", "-15.5", "+0.1"]
+
+
+BRIDGE = ("  days", "  deployed", "  operating", "  difficulty", "  fees")
+
+
+@given(st.decimals("0.01", 1000, places=3), st.decimals(0, 1000, places=3), st.integers(0, 3))
+def test_what_was_rounded_from_one_truth_always_follows(produced: Decimal, opening: Decimal, places: int) -> None:
+    row = Row(
+        month="2026-08",
+        produced=half_up(produced, places),
+        opening=half_up(opening, places),
+        held=half_up(opening + produced, places),
+        average=half_up(produced / 31, places),
+    )
+    assert all(one.holds for one in findings(row))
+    assert Interval.of(half_up(produced, places)).low <= produced <= Interval.of(half_up(produced, places)).high
