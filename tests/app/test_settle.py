@@ -34,6 +34,9 @@ lon = 0.0
 interconnect_mw = 10
 contract = { basis = "fixed", fixed_usd_per_mwh = 40.0 }
 rigs = [{ model = "Antminer S21", count = 1000 }]
+
+[pool]
+simulated = true
 """
 
 

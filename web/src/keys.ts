@@ -73,7 +73,7 @@ export class KeyNumbers {
     say(this.money.value, k.planned_usd_per_h === null ? DASH : num(k.planned_usd_per_h, 0));
     say(this.money.unit, "USD/h");
     say(this.money.sub, k.price_usd_per_mwh === null ? "no power price known" : `power at ${num(k.price_usd_per_mwh, 2)} USD/MWh, mean by MW`);
-    say(this.money.foot, "of the plans in force, over power");
+    say(this.money.foot, "of the plans that are carried out, over power");
   }
 }
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+import httpx
 import msgspec
 
 from tieline import __version__, records
@@ -241,10 +242,10 @@ async def _announce(supervisor: Supervisor, runtime: Runtime, started: float, sa
         say("Not ready: " + "; ".join(broken) + f". Logs: {runtime.data / 'run' / 'logs'}")
         await _tell_changes(supervisor, runtime, say)
         return
-    key = runtime.demo_key or ""
     config = runtime.load_config()
-    engine = config.engine_model
-    model = engine.name if engine is not None else "MODEL"
+    made = _make_keys(runtime, config)
+    key = ready_key(runtime, config)
+    models = await asyncio.to_thread(_models, runtime.openai_base_url, key)
     link = _first_admin(runtime)
     admin = f"  First admin      {runtime.console_url}/join#{link}  (once, for a day)\n" if link else ""
     say(
@@ -252,13 +253,46 @@ async def _announce(supervisor: Supervisor, runtime: Runtime, started: float, sa
         f"  Console          {runtime.console_url}\n"
         f"{admin}"
         f"  OpenAI base URL  {runtime.openai_base_url}\n"
-        f"  Tenant key       {key}\n{''.join(_make_keys(runtime, config))}\n"
-        "Try it:\n\n"
-        f"  curl {runtime.openai_base_url}/chat/completions -H 'Authorization: Bearer {key}' "
-        "-H 'Content-Type: application/json' "
-        f'-d \'{{"model":"{model}","messages":[{{"role":"user","content":"What is hashprice?"}}]}}\'\n'
+        f"{''.join(made)}{first_request(runtime.openai_base_url, config, key, models)}"
     )
     await _tell_changes(supervisor, runtime, say)
+
+
+def ready_key(runtime: Runtime, config: configuration.Config) -> str | None:
+    """The secret of the first key with `generate = true` that may ask for models; None where the file has none, or the
+    door asks for no key."""
+    generated = [k for tenant in config.tenants for k in tenant.keys if k.generate and k.role == "user"]
+    if config.gateway.auth != "keys" or not generated:
+        return None
+    return _make_key(runtime.key_path(generated[0].id, config))
+
+
+def _models(base_url: str, key: str | None) -> list[str] | None:
+    """What the door would serve to this key; None where it cannot be asked (a key of the file's own is needed)."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    try:
+        answer = httpx.get(f"{base_url}/models", headers=headers, timeout=5.0, trust_env=False)
+        return [str(one["id"]) for one in answer.json()["data"]] if answer.status_code == 200 else None
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return None
+
+
+def first_request(base_url: str, config: configuration.Config, key: str | None, models: list[str] | None) -> str:
+    """The key and a request that answers; where there is none, why not and what would make one."""
+    if config.gateway.auth == "keys" and key is None:
+        ids = [k.id for tenant in config.tenants for k in tenant.keys]
+        known = f"those of your file: {', '.join(ids)}" if ids else "none yet; add [[tenant.key]] with generate = true"
+        return f"  Tenant keys      {known}\n"
+    said = "" if key is None else f"  Tenant key       {key}\n"
+    if not models:
+        engines = 'add a [[model]] with engine = "llama.cpp" and a site with replicas_real, or [gateway] upstreams'
+        return f"{said}  Models           none is served yet; {engines}\n"
+    bearer = "" if key is None else f"-H 'Authorization: Bearer {key}' "
+    body = f'{{"model":"{models[0]}","messages":[{{"role":"user","content":"What is hashprice?"}}]}}'
+    return (
+        f"{said}\nTry it:\n\n  curl {base_url}/chat/completions {bearer}"
+        f"-H 'Content-Type: application/json' -d '{body}'\n"
+    )
 
 
 def _first_admin(runtime: Runtime) -> str | None:

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restore": ("tieline.cli.backup", "Bring a backup back, into a new folder or as the store alone."),
     "verify": ("tieline.cli.backup", "Look through every page and record of a data folder."),
     "quarantine": ("tieline.cli.quarantine", "What came in and could not be taken, by name."),
+    "observe": ("tieline.cli.observe", "What observing sites did, and what the plans would have earned."),
     "people": ("tieline.cli.people", "Accounts, roles and sessions."),
     "config": ("tieline.cli.config", "Check a configuration file, or print an example."),
 }

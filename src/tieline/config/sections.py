@@ -20,11 +20,12 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Pool(Strict, frozen=True, kw_only=True):
-    """The mining pool. `fpps` pays every share its expected value, fees included, less `fee`."""
+    """The mining pool. `fpps` pays every share its expected value, fees included, less `fee`. `simulated`: payouts are
+    made here from samples and difficulty; unset, only in an invented fleet, and a real one's payouts are entered."""
 
     name: str = "simulated FPPS"
     scheme: Literal["fpps"] = "fpps"
-    simulated: bool = True
+    simulated: bool | None = None
     fee: float = 0.015
     rejects: float = 0.003
     payout_hour_utc: int = 0
@@ -151,10 +152,12 @@ class Dispatch(Strict, frozen=True, kw_only=True):
 
 
 class Feeds(Strict, frozen=True, kw_only=True):
-    """Where the outside world comes from. auto: live where the internet answers, else synthetic."""
+    """Where the outside world comes from. auto: live where the internet answers; else synthetic in an invented fleet,
+    and nothing in a real one, unless `invent` says that what has no source may be made up."""
 
     source: Literal["auto", "live", "synthetic"] = "auto"
     seed: int = 1
+    invent: bool = False
     bitcoin_api: str = "https://mempool.space/api"
     weather_api: str = "https://api.open-meteo.com/v1/forecast"
 

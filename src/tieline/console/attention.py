@@ -116,11 +116,11 @@ def _of_site(fold: Fold, site: Site, state: Json, now: datetime) -> Iterator[Jso
         if held.site_id == site.id and held.until > now:
             text = f"{held.unit_id or 'the site'} by {held.by}, until {held.until:%H:%M} UTC: {held.why}"
             yield line("note", "held by hand", text, seq, held.known_at)
-    if site.mode == "advise" and plan is not None and plan[1].valid_until > now and not _confirmed(fold, site, plan[1]):
+    if site.mode == "advise" and plan is not None and plan[1].valid_until > now and not confirmed(fold, site, plan[1]):
         yield line("note", "waits for a confirmation", "its plan is advised", plan[0], plan[1].at)
 
 
-def _confirmed(fold: Fold, site: Site, plan: Plan) -> bool:
+def confirmed(fold: Fold, site: Site, plan: Plan) -> bool:
     known_at = plan.known_at.isoformat()
     return any(a.what == ACCEPT and a.target == site.id and a.detail == known_at for _, a in fold.actions)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from tieline.console.attention import attention_view
+from tieline.console.attention import attention_view, confirmed
 from tieline.console.behind import STREAMS
 from tieline.console.decided import decision_view, recent
 from tieline.console.figures import ehs, mw
@@ -22,7 +22,7 @@ from tieline.economics import network_hashrate, strike
 from tieline.fleet import Contract, Site
 from tieline.fleet.physics import aux_share
 from tieline.intake import Hashrate, Id, Rate, Time, Watts, Word
-from tieline.records import Commitment, Fault, Instruction, Override
+from tieline.records import Commitment, Fault, Instruction, Override, Plan
 from tieline.units import Efficiency
 
 Json = dict[str, Any]
@@ -247,15 +247,23 @@ def keys_view(fold: Fold, sites: list[Json], now: datetime) -> Json:
 
 
 def _planned(fold: Fold, now: datetime) -> float | None:
-    """USD per hour that the plans in force expect; None where no plan says."""
+    """USD per hour that the plans in force expect where they are carried out: what is only observed, hosted or not yet
+    confirmed earns what it earns without them. None where no such plan says."""
     known = [
         s.expected_usd_per_h
         for _, plan in fold.plans.values()
-        if plan.valid_until > now
+        if plan.valid_until > now and _carried_out(fold, plan)
         for s in plan.setpoints
         if s.expected_usd_per_h is not None
     ]
     return round(sum(known), 2) if known else None
+
+
+def _carried_out(fold: Fold, plan: Plan) -> bool:
+    site = fold.sites.get(plan.site_id)
+    if site is None or site.ownership == "hosted" or plan.mode == "observe":
+        return False
+    return plan.mode == "act" or confirmed(fold, site, plan)
 
 
 def _writing_past(fold: Fold) -> bool:

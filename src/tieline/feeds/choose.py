@@ -1,8 +1,9 @@
 """Live or synthetic: decided once at the start, feed by feed, and said out loud.
 
 `auto` asks each public source once, briefly. What answers is live from then on, and stays so: a live source
-that fails later leaves a gap and a Fault, never a made-up value. What does not answer is synthetic. Markets
-without a live source are synthetic too, and are named. Demand has no public source anywhere.
+that fails later leaves a gap and a Fault, never a made-up value. In an invented fleet, and where the configuration
+says `invent`, what does not answer is synthetic, and so are markets without a live source, named. In any other fleet
+nothing is made up: what has no source is missing, and said to be. Demand has no public source anywhere.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ async def choose(
         return Chosen((everything,), (Choice("all feeds", False, everything.source, "as configured"),))
     library = library if library is not None else installed()
     grid = GridFeed(GridFeed.supported(fleet.markets), library) if library is not None else None
-    must = settings.source == "live"
+    made_up = settings.invent or (bool(fleet.sites) and all(site.invented for site in fleet.sites))
+    must = settings.source == "live" or not made_up
     asked: list[tuple[What, Feed | None, str]] = [
         ("network", BitcoinFeed(settings.bitcoin_api), ""),
         ("weather", WeatherFeed.of(fleet, settings.weather_api), ""),
@@ -89,7 +91,7 @@ async def choose(
     ]
     feeds: list[Feed] = []
     choices: list[Choice] = []
-    made: list[What] = ["demand"]
+    made: list[What] = ["demand"] if made_up else []
     probes = await asyncio.gather(
         *(_probe(feed, now, GRID_PROBE_S if what == "prices" else probe_s) for what, feed, _ in asked)
     )
@@ -104,8 +106,10 @@ async def choose(
         else:
             made.append(what)
             choices.append(Choice(_WORDS[what], False, "synthetic", no or why))
-    choices.append(Choice(_WORDS["demand"], False, "synthetic", "it has no public source"))
-    feeds.append(SyntheticFeed(world, made))
+    nowhere = "it has no public source"
+    choices.append(Choice(_WORDS["demand"], False, "synthetic" if made_up else "none", nowhere))
+    if made:
+        feeds.append(SyntheticFeed(world, made))
     return Chosen(tuple(feeds), tuple(choices))
 
 

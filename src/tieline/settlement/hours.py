@@ -50,7 +50,7 @@ class Settler:
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config, self._store = config, store
-        self._pool = SimulatedFpps(name=config.pool.name, fee=config.pool.fee, rejects=config.pool.rejects)
+        self._pool = _pool(config)
         self._settings = Settings(pool_fee=config.pool.fee, rejects=config.pool.rejects)
         self._causes = Causes(config.fleet, self._settings.keeps)
         self._settled: set[datetime] = set()
@@ -97,7 +97,8 @@ class Settler:
     def settle(self, hour: Interval, now: datetime) -> bool:
         """True when the hour needs nothing more: paid, and billed as it was measured."""
         sites = self._config.fleet.sites
-        paid = self._store.between(Payout, hour.end, hour.end + timedelta(microseconds=1))
+        # Without a simulated pool payouts are entered: an hour waits for none.
+        paid = self._pool is None or bool(self._store.between(Payout, hour.end, hour.end + timedelta(microseconds=1)))
         bills = self._store.between(PowerBill, hour.start, hour.end)
         # The newest bill of a site stands; one that was estimated is made again when the samples have come.
         stands = {b.site_id: b for b in sorted(bills, key=lambda b: b.known_at) if b.length_s == HOUR.total_seconds()}
@@ -146,6 +147,8 @@ class Settler:
                 self._store.append([demand_bill(site, start, end, bills)])
 
     def _pay(self, hour: Interval, samples: list[Sample], now: datetime) -> None:
+        if self._pool is None:
+            return
         rate = mean_hashrate_hs(samples, hour.start, hour.end)
         network = self._store.latest(NetworkTick, min(now, hour.end))
         if rate is None or not network:
@@ -220,3 +223,12 @@ class Settler:
         if bill is None or whole or bill.kind == "simulated":
             return bill
         return msgspec.structs.replace(bill, kind="estimated")
+
+
+def _pool(config: Config) -> SimulatedFpps | None:
+    """The simulated pool where there is one: where the file says so, or it says nothing and the fleet is invented."""
+    sites = config.fleet.sites
+    simulated = config.pool.simulated
+    if simulated is None:
+        simulated = bool(sites) and all(site.invented for site in sites)
+    return SimulatedFpps(name=config.pool.name, fee=config.pool.fee, rejects=config.pool.rejects) if simulated else None

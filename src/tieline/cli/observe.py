@@ -1,0 +1,55 @@
+"""`tieline observe`: what observing sites did by day, what the plans would have earned, and the difference."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from tieline.app.core_part import dispatch_settings
+from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.records import Plan, Sample
+from tieline.settlement.observed import ASSUMES, observed_days
+
+MOST_DAYS = 400
+
+
+@click.command()
+@click.argument("site", required=False)
+@click.option(
+    "--days", type=click.IntRange(1, MOST_DAYS), default=7, show_default=True, help="Days back, today included."
+)
+@data_dir
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def observe(site: str | None, days: int, data_dir: Path, as_json: bool) -> None:
+    """What observing sites did by day, and what following the plans would have earned instead."""
+    config, now = config_and_now(data_dir)
+    sites = [one for one in config.fleet.sites if one.mode == "observe" and site in (None, one.id)]
+    if not sites:
+        known = ", ".join(one.id for one in config.fleet.sites if one.mode == "observe") or "none"
+        raise click.ClickException(f"no observing site {site or ''}".rstrip() + f"; sites in observe: {known}")
+    store = open_store(data_dir)
+    start = (now - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    keeps = dispatch_settings(config).keeps
+    found = []
+    for one in sites:
+        plans = store.each(Plan, start, now, subject=one.id)
+        samples = store.each(Sample, start, now, subject=one.id)
+        found += observed_days([one], plans, samples, keeps)
+    if as_json:
+        rows = [{**dataclasses.asdict(d), "day": d.day.isoformat(), "difference_usd": d.difference_usd} for d in found]
+        click.echo(json.dumps({"assumes": ASSUMES, "days": rows}, indent=2))
+        return
+    heads = ("done MWh", "asked MWh", "done USD", "would USD", "more USD")
+    click.echo(f"{'day':10}  {'site':12} " + " ".join(f"{head:>12}" for head in heads))
+    for d in found:
+        missing = f"  {d.missing_hours:.1f} unit-hours not known" if d.missing_hours else ""
+        click.echo(
+            f"{d.day}  {d.site_id:12} {d.done_mwh:12.2f} {d.would_mwh:12.2f} {d.done_usd:12,.2f} "
+            f"{d.would_usd:12,.2f} {d.difference_usd:12,.2f}{missing}"
+        )
+    more = sum(d.difference_usd for d in found)
+    click.echo(f"\nFollowing the plans would have added {more:,.2f} USD net of power. It {ASSUMES}.")
