@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from tieline.store import Spool, StoreError
-from tieline.store.spool import Group
+from tieline.store.database import open_database
+from tieline.store.spool import KIND, Group
 
 
 def rows(path: Path) -> list[tuple[str, bytes]]:
@@ -153,3 +155,23 @@ def test_a_closed_spool_says_so(tmp_path: Path) -> None:
     spool.close()
     with pytest.raises(StoreError, match="closed"):
         spool.take()
+
+
+def test_a_row_that_the_disk_refused_waits_for_it_and_is_not_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator's action is put without anybody waiting for it."""
+    spool = Spool(tmp_path / "spool.db", linger_s=0.0)
+    spool._ask(lambda db: db.run("PRAGMA busy_timeout = 1"))
+    other = open_database(tmp_path / "spool.db", KIND)
+    with other.write():  # nobody else can write now
+        spool.put("action", b"by kim")
+        with pytest.raises(StoreError):
+            spool.try_write()  # who asks is answered all the same
+    other.close()
+    deadline = time.monotonic() + 20
+    while not len(spool) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [(key, body) for _, key, body in spool.take()] == [("action", b"by kim")]
+    spool.close()
+    assert sum("wait for the disk" in message for message in caplog.messages) == 1

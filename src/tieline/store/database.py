@@ -266,7 +266,7 @@ class Database:
 
     def close(self) -> None:
         with self._lock:
-            with contextlib.suppress(apsw.Error):
+            with contextlib.suppress(apsw.Error, OSError):
                 self._connection.close()
             if self._marks is not None:
                 self._marks.close()

@@ -14,6 +14,7 @@ statement hands the interpreter over and back, which costs more than the row.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,8 @@ from typing import Any, Final, NamedTuple
 from tieline.store import used
 from tieline.store.database import REAL, Database, Disk, Kind, Loss, StoreError, open_database
 
+log = logging.getLogger("tieline.store")
+
 # A request's answer waits for its commit. Alone it waits 1 ms; when rows come in numbers they wait for each
 # other, so that one sync serves many.
 LINGER_S: Final = 0.004
@@ -36,6 +39,8 @@ MAX_GROUP: Final = 256
 MAX_WAITING: Final = 65_536
 # Rows kept for a store that does not answer; 600 bytes each, so 1.5 GB at most.
 MAX_ITEMS: Final = 2_500_000
+# Between two tries to write rows that the disk refused.
+AGAIN_S: Final = 0.1
 # Rows in one statement. A statement of each size is prepared once and kept.
 MAX_STATEMENT: Final = 64
 
@@ -118,6 +123,7 @@ class Spool:
         self._closing = False
         self._ready = threading.Event()
         self._failed: StoreError | None = None
+        self._failing: StoreError | None = None  # rows of `put` wait for the disk
         self._count = 0
         self._peer = ""
         self._last_group = 0
@@ -132,7 +138,8 @@ class Spool:
 
     def put(self, key: str, body: bytes, names: tuple[str, ...] = (), amount: int = 0) -> None:
         """Queue one finished row, which adds `amount` to each of the totals `names`. The progress row of the same
-        key goes in the same transaction. Raises StoreError where the disk does not keep up."""
+        key goes in the same transaction. Where the disk refuses it, it waits and is tried again. Raises StoreError
+        where too many wait."""
         if len(self._rows) >= MAX_WAITING:
             raise self._too_slow()
         self._rows.append((key, body, names, amount))
@@ -258,8 +265,8 @@ class Spool:
         while self._sleep():
             self._commit(db)
             while self._jobs:
-                while self._rows or self._things:  # who asks sees all that was put before
-                    self._commit(db)
+                while (self._rows or self._things) and self._commit(db):  # who asks sees all that was put before
+                    pass
                 self._do(db, self._jobs.popleft())
         db.close()
 
@@ -289,9 +296,10 @@ class Spool:
             job.error = error
         job.finished.set()
 
-    def _commit(self, db: Database) -> None:
-        # Cut off in one step each, since others append meanwhile.
-        rows = self._rows[: self.max_group]
+    def _commit(self, db: Database) -> bool:
+        """One group; False where the disk takes it not."""
+        # Cut off in one step each, since others append meanwhile. Rows that were refused go by themselves.
+        rows = [] if self._failing is not None and self._things else self._rows[: self.max_group]
         del self._rows[: len(rows)]
         things = self._things[: self.max_group - len(rows)]
         del self._things[: len(things)]
@@ -300,11 +308,29 @@ class Spool:
             key, body = self._progress.popitem()
             progress[key] = body
         if not (rows or things or progress):
-            return
+            return True
         self._last_group = len(rows) + len(things)
         failed = self._keep(db, rows, things, progress)
         if things and self.landed is not None:
             self.landed(things, failed)
+        if rows and failed is not None:
+            self._again(rows, failed)
+        elif rows and self._failing is not None:
+            self._failing = None
+            log.warning("%s: what waited for the disk is written", self.path)
+        return failed is None
+
+    def _again(self, rows: list[Row], failed: StoreError) -> None:
+        """Nobody waits for these, so they wait for the disk; `put` refuses more once they are MAX_WAITING."""
+        if self._closing:
+            log.error("%s: %d rows are lost, the last chance to write them is gone: %s", self.path, len(rows), failed)
+            return
+        if self._failing is None:
+            log.error("%s: %d rows wait for the disk: %s", self.path, len(rows), failed)
+        self._failing = failed
+        self._rows[:0] = rows
+        with contextlib.suppress(Empty):
+            self._bell.get(timeout=AGAIN_S)
 
     def _keep(
         self, db: Database, rows: list[Row], things: list[object], progress: dict[str, bytes]

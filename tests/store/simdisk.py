@@ -1,0 +1,198 @@
+"""A disk that forgets what was not synced, tears it, fails, and loses power between any two writes.
+
+A file system for SQLite in Python over real files: it keeps beside each file what would be on the platter. A write is
+remembered as pending until its file is synced; when the power goes, each pending write is there, not there, or torn at
+a sector, as the seed says, in any order. Everything it does follows from its `random.Random`.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from tieline.store.mark import Mark, newest, packed
+
+SECTOR = 512
+PLACE = 512  # of a mark
+
+
+class PowerLossError(OSError):
+    """From here on nothing reaches the disk."""
+
+
+@dataclass
+class Platter:
+    """What is on it for certain, and what was written since the last sync: (offset, bytes), or (size, None): cut."""
+
+    durable: bytearray = field(default_factory=bytearray)
+    pending: list[tuple[int, bytes | None]] = field(default_factory=list)
+
+    def sync(self) -> None:
+        for one in self.pending:
+            _apply(self.durable, *one)
+        self.pending.clear()
+
+    def after_power_loss(self, draw: random.Random) -> bytes:
+        left = bytearray(self.durable)
+        for offset, data in self.pending:
+            fate = draw.random()
+            if fate < 0.4:
+                continue
+            if fate < 0.6 and data is not None:
+                data = data[: SECTOR * draw.randrange(1 + len(data) // SECTOR)]
+            _apply(left, offset, data)
+        return bytes(left)
+
+
+def _apply(content: bytearray, offset: int, data: bytes | None) -> None:
+    if data is None:
+        del content[offset:]
+        return
+    content.extend(bytes(max(0, offset + len(data) - len(content))))
+    content[offset : offset + len(data)] = data
+
+
+class SimulatedDisk:
+    """One machine's disk; see `tieline.store.database.Disk`. Not for two threads that write at the same time."""
+
+    made = 0
+
+    def __init__(self, folder: Path, draw: random.Random) -> None:
+        SimulatedDisk.made += 1
+        self.vfs: str | None = f"simulated-{SimulatedDisk.made}"
+        self.folder, self.draw = folder, draw
+        self.platters: dict[str, Platter] = {}
+        self.marks: dict[str, Platter] = {}
+        self.left: int | None = None  # writes and syncs until the power goes
+        self.off = False
+        self.full_share = self.error_share = self.lie_share = 0.0
+        self.counts = {"writes": 0, "syncs": 0, "full": 0, "errors": 0, "lies": 0, "losses": 0, "torn": 0}
+        self._vfs = _Vfs(self)
+
+    # --- what a database asks of a disk ---
+
+    def prepare(self, path: Path) -> None:
+        self.alive()
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def mark(self, path: Path) -> SimulatedMark:
+        return SimulatedMark(self, self.marks.setdefault(path.name, Platter()))
+
+    # --- what happens to it ---
+
+    def alive(self) -> None:
+        if self.off:
+            raise PowerLossError("the power is off")
+
+    def step(self) -> None:
+        """One write or sync is about to be carried out."""
+        self.alive()
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                self.off = True
+                raise PowerLossError("the power went")
+
+    def power_cycle(self) -> None:
+        """What is left after the power went: the files as they are found at the next start."""
+        self.counts["losses"] += 1
+        self.off, self.left = False, None
+        for name, platter in self.platters.items():
+            self.counts["torn"] += bool(platter.pending)
+            content = platter.after_power_loss(self.draw)
+            path = self.folder / name
+            if path.exists():
+                path.write_bytes(content)
+            self.platters[name] = Platter(bytearray(content))
+        for path in self.folder.glob("*-shm"):
+            path.unlink()
+        for name, platter in self.marks.items():
+            self.marks[name] = Platter(bytearray(platter.after_power_loss(self.draw)))
+
+    def close(self) -> None:
+        self._vfs.unregister()
+
+
+class SimulatedMark:
+    """Written and never synced, as the real one."""
+
+    def __init__(self, disk: SimulatedDisk, platter: Platter) -> None:
+        self._disk, self._platter = disk, platter
+
+    def read(self) -> Mark | None:
+        now = bytearray(self._platter.durable)
+        for one in self._platter.pending:
+            _apply(now, *one)
+        return newest(bytes(now))
+
+    def write(self, mark: Mark) -> None:
+        if not self._disk.off:
+            self._platter.pending.append((mark.commits % 2 * PLACE, packed(mark)))
+
+    def close(self) -> None:
+        pass
+
+
+class _Vfs(apsw.VFS):
+    def __init__(self, disk: SimulatedDisk) -> None:
+        assert disk.vfs is not None
+        self.disk = disk
+        super().__init__(disk.vfs, base="")
+
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  # apsw's names
+        return _File(self.disk, name, flags)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+        self.disk.alive()
+        self.disk.platters.pop(Path(filename).name, None)
+        super().xDelete(filename, syncdir)
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, disk: SimulatedDisk, name: Any, flags: list[int]) -> None:
+        disk.alive()
+        self.disk = disk
+        path = name.filename() if isinstance(name, apsw.URIFilename) else name
+        self.platter: Platter | None = None
+        if path:
+            file = Path(path)
+            content = file.read_bytes() if file.exists() else b""
+            self.platter = disk.platters.setdefault(file.name, Platter(bytearray(content)))
+        super().__init__("", name, flags)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        self.disk.step()
+        disk, draw = self.disk, self.disk.draw
+        if disk.full_share and draw.random() < disk.full_share:
+            disk.counts["full"] += 1
+            raise apsw.FullError("disk full")
+        if disk.error_share and draw.random() < disk.error_share:
+            disk.counts["errors"] += 1
+            raise apsw.IOError("input/output error")
+        disk.counts["writes"] += 1
+        if self.platter is not None:
+            self.platter.pending.append((offset, bytes(data)))
+        super().xWrite(data, offset)
+
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+        self.disk.step()
+        if self.platter is not None:
+            self.platter.pending.append((newsize, None))
+        super().xTruncate(newsize)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        self.disk.step()
+        disk = self.disk
+        if disk.error_share and disk.draw.random() < disk.error_share:
+            disk.counts["errors"] += 1
+            raise apsw.IOError("input/output error")
+        disk.counts["syncs"] += 1
+        if disk.lie_share and disk.draw.random() < disk.lie_share:
+            disk.counts["lies"] += 1
+            return
+        if self.platter is not None:
+            self.platter.sync()

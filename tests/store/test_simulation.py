@@ -1,0 +1,163 @@
+"""A sample of the simulation of the store's floor, and proof that it finds what it is there to find.
+
+More of it: `make simulate SEED=n RUNS=n`.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.store import simulate
+from tests.store.simulate import ViolationError, many
+
+from tieline.store import Outbox, Spool, Store, database, spool, sqlite
+from tieline.store.database import Database, Transaction
+from tieline.store.mark import Mark
+
+
+def test_nothing_acknowledged_is_lost_or_twice_whenever_the_power_goes() -> None:
+    total = many(range(14))
+    assert total["losses"] == 14 * simulate.STARTS
+    for name in ("torn", "full", "errors", "keep", "push", "push_usage", "upload", "begin", "land", "refused"):
+        assert total[name] >= 10, f"{name} is hardly reached: {total}"
+
+
+def test_on_a_disk_that_lies_what_is_missing_is_named_or_refused() -> None:
+    total = many(range(10), lying=True)
+    assert total["lies"] >= 50
+    assert total["loss named"] + total["refused as damaged"] >= 5
+
+
+# --- planted defects: each must be found ---------------------------------------------------
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def _without_sync(patch: pytest.MonkeyPatch) -> None:
+    before = Database.rows
+
+    def rows(self: Database, sql: str, values: Any = ()) -> Any:
+        return before(self, sql.replace("synchronous=FULL", "synchronous=NORMAL"), values)
+
+    patch.setattr(Database, "rows", rows)
+
+
+def _mark_before_the_commit(patch: pytest.MonkeyPatch) -> None:
+    before = Transaction.seal
+
+    def seal(self: Transaction) -> Mark | None:
+        mark = before(self)
+        if mark is not None and self._database._marks is not None:
+            self._database._marks.write(mark)
+        return mark
+
+    patch.setattr(Transaction, "seal", seal)
+
+
+def _taken_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    before = Outbox.take
+
+    def take(self: Outbox, limit: int = 256) -> Any:
+        found = before(self, limit)
+        self.done([id_ for id_, _, _ in found])
+        return found
+
+    patch.setattr(Outbox, "take", take)
+
+
+def _told_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
+    before = Spool._commit
+
+    def commit(self: Spool, db: Database) -> bool:
+        if self.landed is not None:
+            self.landed(list(self._things), None)
+        return before(self, db)
+
+    patch.setattr(Spool, "_commit", commit)
+
+
+def _rows_replaced(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sqlite, "_INSERT", sqlite._INSERT.replace("OR IGNORE", "OR REPLACE"))
+
+
+def _keys_not_unique(patch: pytest.MonkeyPatch) -> None:
+    steps = (sqlite.KIND.steps[0].replace("UNIQUE INDEX", "INDEX"),)
+    patch.setattr(sqlite, "KIND", database.Kind(**_fields(sqlite.KIND) | {"steps": steps}))
+
+
+def _totals_apart(patch: pytest.MonkeyPatch) -> None:
+    before = Spool._write
+
+    def write(self: Spool, db: Database, group: Any, progress: Any) -> None:
+        sums = spool._sums(group.shares)
+        group.shares[:] = [((), 0)] * len(group.shares)
+        before(self, db, group, progress)
+        with db.write():
+            db.run(spool._add_totals(len(sums)), [value for pair in sums.items() for value in pair])
+
+    patch.setattr(Spool, "_write", write)
+
+
+def _digest_of_what_was_offered(patch: pytest.MonkeyPatch) -> None:
+    def append(self: Store, batch: Iterable[Any]) -> int:
+        offered = [self._encode(one) for one in batch]
+        return before(self, [self._decode(body) for body in offered]) if not offered else _twice(self, offered)
+
+    def _twice(self: Store, offered: list[bytes]) -> int:
+        keep = Transaction.keep
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(Transaction, "keep", lambda t, bodies, last=0: keep(t, offered, last))
+            return before(self, [self._decode(body) for body in offered])
+
+    before = Store.append
+    patch.setattr(Store, "append", append)
+
+
+def _no_rollback(patch: pytest.MonkeyPatch) -> None:
+    """Half a transaction stays where the disk refused the other half."""
+
+    @contextlib.contextmanager
+    def write(self: Database) -> Iterator[Transaction]:
+        with self._lock, self._named("write to"):
+            transaction = Transaction(self)
+            yield transaction
+            mark = transaction.seal()
+            if mark is not None and self._marks is not None:
+                self._marks.write(mark)
+
+    patch.setattr(Database, "write", write)
+
+
+def _acknowledged_rows_thrown_away(patch: pytest.MonkeyPatch) -> None:
+    before = Outbox.put
+
+    def put(self: Outbox, items: Iterable[tuple[str, bytes]]) -> int:
+        rows = list(items)
+        before(self, rows[:20])
+        return len(rows)
+
+    patch.setattr(Outbox, "put", put)
+
+
+def _fields(kind: database.Kind) -> dict[str, Any]:
+    return {name: getattr(kind, name) for name in kind.__dataclass_fields__}
+
+
+PLANTED: list[Plant] = [
+    _without_sync, _mark_before_the_commit, _taken_is_forgotten, _told_before_it_is_written, _rows_replaced,
+    _keys_not_unique, _totals_apart, _digest_of_what_was_offered, _no_rollback, _acknowledged_rows_thrown_away,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__.strip("_"))
+def test_a_planted_defect_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    with pytest.raises(ViolationError, match="seed"):
+        many(range(40))
+
+
+def test_a_seed_says_the_same_each_time(tmp_path: Path) -> None:
+    first, second = simulate.run(3, tmp_path / "a"), simulate.run(3, tmp_path / "b")
+    assert first == second
