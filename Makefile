@@ -23,6 +23,7 @@ help:
 	@echo "make test          check, and all tests"
 	@echo "make system        the whole platform, started for real: called, seen in a browser, killed"
 	@echo "make poison        100,000 generated records and 10,000 mutated messages against a platform of its own"
+	@echo "make simulate      the store over a disk that loses, tears and fails: SEED=n, RUNS=n"
 	@echo "make house         the structure by numbers, beside what each may be at most"
 	@echo "make reference     the pages of options, keys, record fields and metrics, made from the code"
 	@echo "make docs          a site of docs/ and the API in build/docs"
@@ -114,6 +115,13 @@ system: install-dev web
 
 poison: install-dev web
 	@$(PY) fuzz/poison.py
+
+# The store's floor over a disk that fails, from seeds: make simulate SEED=7 prints what that one did.
+SEED ?= 0
+RUNS ?= $(if $(filter command line,$(origin SEED)),1,500)
+simulate: install-dev
+	@$(PY) -m tests.store.simulate --seed $(SEED) --runs $(RUNS)
+	@$(PY) -m tests.store.simulate --seed $(SEED) --runs $(RUNS) --lies
 
 house: install-dev
 	@$(PY) tools/house.py
