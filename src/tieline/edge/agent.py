@@ -25,6 +25,8 @@ from tieline.edge.faults import Faults
 from tieline.edge.fold import Fold
 from tieline.edge.meter import Meter, MeterWatch
 from tieline.edge.orderbook import OrderBook
+from tieline.edge.orders.sources import OrderSource
+from tieline.edge.orders.standing import Silence
 from tieline.edge.sitetime import SiteTime
 from tieline.edge.spool import Spool
 from tieline.edge.unit import NEVER, Unit
@@ -79,6 +81,7 @@ class Agent:
         if meter is not None:
             self._meter = MeterWatch(site, meter, Fold(site.id, "", meter.kind, interval, hold), self.faults)
         self._trips = Trips(site, contactors)
+        self.sources: tuple[tuple[OrderSource, Silence], ...] = ()  # the site's own, beside the link
         self._publish: Beside[None] = Beside()
         self._short: datetime | None = None
         self.decision: Decision | None = None

@@ -19,8 +19,10 @@ from tieline.clock import Clock, Interval, WallClock
 from tieline.config import SELF_TEST, Config
 from tieline.edge.agent import Agent, GpuTarget
 from tieline.edge.device import Device
+from tieline.edge.hardware import load_hardware
 from tieline.edge.meter import Meter
 from tieline.edge.orderbook import OrderBook
+from tieline.edge.orders.desk import OrderDesk
 from tieline.edge.push import push_always
 from tieline.edge.replicas import EngineSpec, Replicas
 from tieline.edge.rigs.group import AsicGroup
@@ -116,6 +118,7 @@ def make_agent(
     orders = OrderBook(site.id, folder / "orders.json")
     devices = [device for unit in site.units if (device := _device(site, unit, surroundings, device_factory, register))]
     callbacks: dict[str, GpuTarget] = {}
+    hardware = load_hardware(folder / "edge.toml", site, clock)
     agent = Agent(
         clock,
         site,
@@ -126,8 +129,10 @@ def make_agent(
         interval=config.dispatch.interval,
         hold=hold_length(clock, every),
         on_gpu_target=callbacks,
-        meter=meter,
+        meter=hardware.meter or meter,
+        contactors=hardware.contactors,
     )
+    agent.sources = hardware.sources
     own = []
     for group in site.node_groups:
         if group.replicas_real:
@@ -206,6 +211,10 @@ def keep_agent(registry: Registry, agent: Agent, clock: Clock, every: timedelta)
         subject = f"{what}.{site}"
         registry.keep(f"{site} {what}s", f"hears its {what}s", partial(_follow_orders, agent, clock, subject))
     registry.keep(f"{site} asks", "asks for its plan and standing orders", lambda: _ask(agent, clock))
+    desk = OrderDesk(agent, clock, agent.sources)
+    for source, standing in desk.sources:
+        name, what = f"{site} orders {source.name}", "reads the site's own orders"
+        registry.keep(name, what, partial(desk.follow, source, standing))
 
 
 async def _steps(agent: Agent, clock: Clock, every: timedelta) -> None:

@@ -1,0 +1,162 @@
+"""What stands at one site besides its rigs, from `sites/<site>/edge.toml`: meter, contactors, sources of orders.
+
+The file belongs to the site and stays there; nothing of it travels. A mistake is one line that names the file, the
+field and what it takes.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from tieline.clock import Clock
+from tieline.edge.contactor import Contactor
+from tieline.edge.meter import Meter
+from tieline.edge.modbus import METERS, PORT, CoilContactor, ModbusLine, ModbusMeter, RegisterMap
+from tieline.edge.orders.hook import HookSource
+from tieline.edge.orders.sources import ContactSource, FileSource, OrderSource, RegisterSource
+from tieline.edge.orders.standing import Silence
+from tieline.fleet.sites import Site
+
+MAX_FILE = 1_000_000
+
+
+class HardwareError(ValueError):
+    """One line: file, field, remedy."""
+
+
+class _Text(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every table of the file is."""
+
+
+class _Meter(_Text, frozen=True, kw_only=True):
+    host: str
+    map: str | None = None
+    register: RegisterMap | None = None
+    port: int = PORT
+    unit: int = 1
+    ratio: float = 1.0
+    reversed: bool = False
+
+
+class _Contactor(_Text, frozen=True, kw_only=True):
+    feeder: str
+    host: str
+    coil: int
+    port: int = PORT
+    unit: int = 1
+    open_value: bool = False
+
+
+class _Orders(_Text, frozen=True, kw_only=True):
+    source: Literal["file", "http", "contact", "register"]
+    name: str | None = None
+    path: str | None = None
+    host: str = "127.0.0.1"
+    port: int | None = None
+    token_file: str | None = None
+    unit: int = 1
+    address: int = 0
+    kind: Literal["coil", "input"] = "input"
+    when: bool = True
+    limit_mw: float = 0.0
+    register: RegisterMap | None = None
+    silent_after_s: float = 300.0
+    when_silent: Literal["hold", "ignore", "curtail"] = "hold"
+    silent_limit_mw: float = 0.0
+
+
+class _File(_Text, frozen=True, kw_only=True):
+    meter: _Meter | None = None
+    contactor: tuple[_Contactor, ...] = ()
+    orders: tuple[_Orders, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SiteHardware:
+    """Nothing is opened yet; each part connects when it is first used."""
+
+    meter: Meter | None = None
+    contactors: tuple[Contactor, ...] = ()
+    sources: tuple[tuple[OrderSource, Silence], ...] = ()
+
+
+def load_hardware(path: Path, site: Site, clock: Clock) -> SiteHardware:
+    """What the file says; a missing file means that there is nothing. Raises HardwareError."""
+    if not path.exists():
+        return SiteHardware()
+    try:
+        if path.stat().st_size > MAX_FILE:
+            raise HardwareError(f"{path}: larger than {MAX_FILE} bytes")
+        text = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), type=_File)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise HardwareError(f"{path}: {error}") from None
+    meter = None if text.meter is None else _meter(path, text.meter)
+    contactors = tuple(_contactor(path, site, one) for one in text.contactor)
+    sources = tuple((_source(path, one, n, clock), _silence(path, one)) for n, one in enumerate(text.orders))
+    names = [source.name for source, _ in sources]
+    if len(set(names)) != len(names):
+        raise HardwareError(f"{path}: orders: two sources are named {max(names, key=names.count)!r}; name one")
+    return SiteHardware(meter, contactors, sources)
+
+
+def _meter(path: Path, text: _Meter) -> ModbusMeter:
+    what = text.register
+    if (text.map is None) == (what is None):
+        raise HardwareError(f"{path}: meter: give map (one of {', '.join(sorted(METERS))}) or register, not both")
+    if text.map is not None:
+        what = METERS.get(text.map)
+    if what is None:
+        raise HardwareError(f"{path}: meter.map: {text.map!r} is not known; known are {', '.join(sorted(METERS))}")
+    if not 0 < text.ratio < 1e6:
+        raise HardwareError(f"{path}: meter.ratio {text.ratio}: give more than 0 and less than a million")
+    return ModbusMeter(ModbusLine(text.host, text.port, text.unit), what, text.ratio, text.reversed)
+
+
+def _contactor(path: Path, site: Site, text: _Contactor) -> CoilContactor:
+    feeders = [feeder.id for feeder in site.feeders]
+    if text.feeder not in feeders:
+        raise HardwareError(f"{path}: contactor.feeder: {text.feeder!r} is not known; known are {', '.join(feeders)}")
+    return CoilContactor(text.feeder, ModbusLine(text.host, text.port, text.unit), text.coil, text.open_value)
+
+
+def _source(path: Path, text: _Orders, n: int, clock: Clock) -> OrderSource:
+    name, where = text.name or text.source, f"{path}: orders[{n}]"
+    match text.source:
+        case "file":
+            if text.path is None:
+                raise HardwareError(f"{where}.path: give the file that holds the orders")
+            return FileSource(path.parent / text.path, name)
+        case "http":
+            return HookSource(clock, _token(path, text, where), text.host, text.port or 0, name)
+        case "contact":
+            line = ModbusLine(text.host, text.port or PORT, text.unit)
+            return ContactSource(line, text.address, text.limit_mw * 1e6, text.kind, text.when, name)
+        case "register":
+            if text.register is None:
+                raise HardwareError(f"{where}.register: give register, form, scale (to watts) and none_at")
+            return RegisterSource(ModbusLine(text.host, text.port or PORT, text.unit), text.register, name)
+
+
+def _token(path: Path, text: _Orders, where: str) -> str:
+    """From a file of its own beside, so that this one can be shown."""
+    if text.token_file is None:
+        raise HardwareError(f"{where}.token_file: give a file that holds the token, 16 characters or more")
+    try:
+        token = (path.parent / text.token_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HardwareError(f"{where}.token_file: {error}") from None
+    if len(token) < 16:
+        raise HardwareError(f"{where}.token_file: the token has {len(token)} characters; give at least 16")
+    return token
+
+
+def _silence(path: Path, text: _Orders) -> Silence:
+    if not 1.0 <= text.silent_after_s <= 86_400.0:
+        raise HardwareError(f"{path}: orders.silent_after_s {text.silent_after_s}: give 1 to 86400")
+    return Silence(timedelta(seconds=text.silent_after_s), text.when_silent, text.silent_limit_mw * 1e6)
