@@ -16,16 +16,17 @@ from tieline.disclosures.claims import OWN_WORDS, Claim, SourceKind
 from tieline.disclosures.extract.judge import license_rows, speaks_itself, split
 from tieline.disclosures.fact import Fact, Kind, Reading
 from tieline.disclosures.licences import confirmed_by
-from tieline.disclosures.reading import context, document, layout, prose, statement, tabular
+from tieline.disclosures.reading import context, document, layout, statement, tabular
 from tieline.disclosures.reading.claims import STRONG
 from tieline.disclosures.reading.claims import Claim as Found
 from tieline.disclosures.reading.evidence import supports
 from tieline.disclosures.reading.issuers import headed, main_issuer, mentions
 from tieline.disclosures.reading.settle import settle
-from tieline.disclosures.reading.spots import sentences
 from tieline.disclosures.reading.words import BITCOIN
 from tieline.disclosures.sentences.closed import proven
 from tieline.disclosures.sentences.frame import Frame, frame_of
+from tieline.disclosures.sentences.open import claims as open_claims
+from tieline.disclosures.sentences.split import sentences
 from tieline.disclosures.terms import unit_of
 
 MAX_NOTES = 60
@@ -95,11 +96,9 @@ def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[
     found, notes = tabular.claims(doc.text, rows, ctx)
     found.extend(statement.claims(doc.text, rows, ctx))
     skip = [r.line for r in rows if len(r.values) > 1 or r.glued or r.columns]
-    found.extend(prose.claims(doc.text, skip, ctx))
-    for c in found:
-        if c.field == "btc_sold" and len(c.period) == 10:
-            c.field = "btc_announced_sale"  # a sale on a day is announced; a month's total has its month
-    for p in proven(doc.text, sentences(doc.text, skip), ctx, frame):
+    spans = sentences(doc.text, skip)
+    found.extend(open_claims(doc.text, spans, ctx, frame.quarter))
+    for p in proven(doc.text, spans, ctx, frame):
         printed, rule = p.printed or doc.text[p.start : p.end], f"closed:{p.field}"
         claim = Found(p.field, p.value, p.period, *p.sentence, printed, rule, licensed=True, at=p.start)
         claim.approximate = p.approximate

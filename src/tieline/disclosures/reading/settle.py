@@ -190,15 +190,13 @@ def _summed(claims: list[Claim], notes: list[str]) -> list[Claim]:
 def _without_blocks(claims: list[Claim], notes: list[str]) -> list[Claim]:
     """A count of blocks that is also called bitcoin is a count of blocks."""
     hosted = {
-        (c.issuer, c.period): c.value
-        for c in claims
-        if c.field == "hosted_btc_customers" and c.rule.startswith("prose")
+        (c.issuer, c.period): c.value for c in claims if c.field == "hosted_btc_customers" and c.rule.startswith("open")
     }
     mixed = {
         (c.issuer, c.period)
         for c in claims
         if c.field == "btc_produced"
-        and c.rule.startswith("prose")
+        and c.rule.startswith("open")
         and c.value >= hosted.get((c.issuer, c.period), Decimal(0)) >= Decimal(1)
         and c.holds_parts
     }
@@ -207,7 +205,7 @@ def _without_blocks(claims: list[Claim], notes: list[str]) -> list[Claim]:
     claims = [
         c
         for c in claims
-        if not (c.field == "btc_produced" and (c.issuer, c.period) in mixed and c.rule.startswith("prose"))
+        if not (c.field == "btc_produced" and (c.issuer, c.period) in mixed and c.rule.startswith("open"))
     ]
     blocks = {(c.issuer, c.period, c.value) for c in claims if c.field == "blocks_won"}
     produced = defaultdict(set)
@@ -292,7 +290,7 @@ def _plausible(claims: list[Claim], notes: list[str]) -> list[Claim]:
                 what = f"{average.printed} is more than the month's {produced.printed}"
                 notes.append(f"{period} avg_btc_per_day: left empty, {what}")
         rated = found.get("deployed_ehs")
-        if rated is not None and rated.value in managed and rated.rule.startswith("prose"):
+        if rated is not None and rated.value in managed and rated.rule.startswith("open"):
             dropped.add(id(rated))  # customers' machines included
         held, pledged = found.get("btc_held_end"), found.get("restricted_or_pledged_btc")
         if held is not None and pledged is not None and pledged.value > held.value and held.value > 0:

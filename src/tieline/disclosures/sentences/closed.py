@@ -156,6 +156,8 @@ def _sentence(tpl: Template, ctx: Context, state: _Scope, span: tuple[int, int])
         token = tpl.tokens[i]
         if i in clash or key is None or token.number is None or not _whole(tpl, i):
             continue
+        if ctx.other_dollars and token.number.unit == "USD":
+            continue  # whose dollars is not said
         fact = _fact(rule, token, key, span, tpl, i)
         if fact is not None:
             out.append(fact)

@@ -73,7 +73,7 @@ def _quarter(text: str, title: str | None, ctx: Context) -> str | None:
             for p in periods(zone)
             if p.kind == "quarter" and not _COMPARED.search(zone[max(0, p.start - 70) : p.start])
         }
-        if len(keys) == 1 and not re.search(r"\b(?:year|half|months)\b", zone, re.IGNORECASE):
+        if len(keys) == 1 and not re.search(r"\b(?:year|half|(?:six|nine|twelve) months)\b", zone, re.IGNORECASE):
             return keys.pop()
     return None
 

@@ -1,0 +1,80 @@
+"""Sentence bounds, tables left out, and the words of comparison.
+
+Knows nothing of numbers or fields. A line break ends a sentence unless the next line goes on with it.
+"""
+
+# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
+
+from __future__ import annotations
+
+import re
+
+MAX_SENTENCE = 1500
+MAX_SENTENCES = 4000
+"""Ten times the longest release; beyond it a page is an archive of many."""
+_END = re.compile(
+    r"(?<![A-Z][a-z])(?<!\bInc)(?<!\bCorp)(?<!\bLtd)(?<!\bApprox)(?<!\bapprox)(?<!\bvs)(?<!\b[Aa]vg)(?<!\bAVG)(?<!\bNo)(?<!\bJan)(?<!\bFeb)(?<!\bAug)(?<!\bSept)(?<!\bSep)(?<!\bOct)(?<!\bNov)(?<!\bDec)[.!?][\"')\]]*(?!\s+[\[(](?:US)?[$€£])(?!\s+(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\b)(?:\s+(?:- )?(?=[\"'(\[]?[A-ZÀ-ÞА-Я0-9$가-힣])|\s*$)|(?<=[a-z)])\.(?=[A-Z][a-z]+ )|[。！？；]|\.\.\.|;\s"
+)
+COMPARISON = re.compile(
+    r"\b(?:vs\.?|versus|compared (?:to|with)|comparison (?:to|with)|up from|down from|from(?! (?:the |its |our )?(?:sales?|selling|mining|operations|power|energy|(?:bitcoins?|btc|coins) (?:sold|sales?))\b)|against|relative to|similar to|in line with|than|(?:increase|decrease|improvement|growth|gain|decline|drop|rise|reduction)s?,? (?:over|on)|gegenüber|verglichen mit|im vergleich zu|nach|ante|前月|上月|par rapport|contre|frente a|rispetto|em comparação|comparado)\b|较|較|相比|比(?!特)",
+    re.IGNORECASE,
+)
+
+
+def sentences(text: str, skip: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sentence bounds, tables left out. A line break ends a sentence unless the next line goes on with it."""
+    taken = sorted(skip)
+    out: list[tuple[int, int]] = []
+    start = 0
+    paragraphs: list[tuple[int, int]] = []
+    lines = text.split("\n")
+    at = 0
+    for i, line in enumerate(lines):
+        end = at + len(line)
+        following = lines[i + 1] if i + 1 < len(lines) else ""
+        solid = not any(s < end and at < e for s, e in taken) if len(taken) < 400 else False
+        wraps = (
+            solid
+            and not re.search(r"[.!?:;|]\s*$", line)
+            and not re.match(r"\s*[-*•>]?\s*[A-Z][\w() /%-]{2,60}:\s", following)
+            and (
+                (len(line.rstrip()) >= 55 and bool(re.match(r"\s*[a-z0-9$(%&,]", following)))
+                or (
+                    # narrow columns: a line of words that goes on in lower case
+                    len(line.split()) >= 2 and len(following.split()) >= 2 and bool(re.match(r"[a-z]{2,} ", following))
+                )
+                or (
+                    # a wrapped paragraph: two lines of words without an end between them
+                    _worded(line) >= 5
+                    and _worded(following) >= 5
+                    and not re.match(r"\s*[-*>|(]|[A-Z]{4,}[A-Z .]*,", following)
+                )
+            )
+        )
+        if not wraps:
+            paragraphs.append((start, end))
+            start = end + 1
+        at = end + 1
+    index = 0
+    for begin, stop in paragraphs:
+        while index < len(taken) and taken[index][1] <= begin:
+            index += 1
+        if index < len(taken) and taken[index][0] < stop and taken[index][1] > begin:
+            continue
+        if "|" in text[begin:stop] or not text[begin:stop].strip():
+            continue
+        at = begin
+        for m in _END.finditer(text, begin, stop):
+            if m.end() - at > 3:
+                out.append((at, m.end()))
+                at = m.end()
+        if stop - at > 3:
+            out.append((at, stop))
+        if len(out) > MAX_SENTENCES:
+            break
+    return [(s, min(e, s + MAX_SENTENCE)) for s, e in out]
+
+
+def _worded(line: str) -> int:
+    """Words of a line that are no numbers."""
+    return sum(1 for word in line.split() if re.match(r"[\W]*[^\W\d_]{2,}", word))
