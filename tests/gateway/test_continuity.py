@@ -38,7 +38,8 @@ async def stream(g: Gateway, body: dict[str, Any], headers: str = "") -> tuple[s
     frames = [f for f in payload.decode().split("\n\n") if f and not f.startswith(":")]
     assert all(f.startswith("data: ") for f in frames)
     events = [json.loads(f[6:]) for f in frames if f != "data: [DONE]"]
-    text = "".join(c["delta"].get("content") or "" for e in events for c in e.get("choices", []))
+    said = (c["delta"].get("content") for e in events for c in e.get("choices", []))
+    text = "".join(one for one in said if isinstance(one, str))
     return text, events, whole and frames[-1] == "data: [DONE]"
 
 
@@ -104,10 +105,31 @@ def test_engines_that_continue_a_final_message(gateway: Start, owner: str) -> No
     run(body())
 
 
-def test_a_plain_engine_ends_in_an_honest_error(gateway: Start) -> None:
+def test_a_plain_engine_is_asked_anew_and_what_it_repeats_is_left_out(gateway: Start) -> None:
     async def body() -> None:
         async with Scripted("a", "someone") as a, Scripted("b", "someone") as b, gateway(settings(a.url, b.url)) as g:
             a.faults = b.faults = Faults(die_after=7, times=1)
+            text, events, well = await stream(g, CHAT | {"stream_options": {"include_usage": True}})
+            assert (text, well) == (TEXT, True)
+            one_stream(events)
+            await g.quiet()
+            (usage,) = g.usage()
+            assert (usage.output_tokens, usage.estimated) == (len(WORDS), False)
+            assert [hop.output_tokens for hop in usage.hops] == [7, len(WORDS) - 7]
+
+    run(body())
+
+
+def test_a_run_that_says_something_else_ends_in_an_honest_error(gateway: Start) -> None:
+    async def body() -> None:
+        other = (*WORDS[:5], "otherwise ", *WORDS[6:])
+        async with (
+            Scripted("a", "someone") as a,
+            Scripted("b", "someone", words=other) as b,
+            gateway(settings(a.url, b.url)) as g,
+        ):
+            g.prefer(a.port)
+            a.faults = Faults(die_after=7)
             text, events, well = await stream(g, CHAT)
             assert not well
             assert text == "".join(WORDS[:7])

@@ -14,7 +14,7 @@ from tieline.gateway.metering.usage_lines import Bill, Forms, moment
 from tieline.gateway.settings import Key
 from tieline.records import Hop, Usage
 
-COUNTS = st.integers(0, 10**15)  # what a record holds
+COUNTS = st.integers(0, 10**15)
 # Names that would break a form which did not quote them: percent signs, quotes, other alphabets.
 NAMES = st.text(st.sampled_from('ab%"\\é東\n{}'), max_size=8)
 IDS = st.text(st.sampled_from("aB9-_."), min_size=1, max_size=8)

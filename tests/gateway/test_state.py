@@ -68,12 +68,12 @@ def test_a_request_that_delivered_nothing_is_asked_again_and_one_that_did_goes_o
     assert failover.lost(one, lost, lost, None) is Next.COMPLETE
 
 
-def test_what_is_no_longer_remembered_is_given_back_and_said_to_be_stuck() -> None:
+def test_what_is_no_longer_remembered_is_given_back_and_cannot_be_gone_on_from() -> None:
     one = state(memory=100)
     one.keep("a")
-    assert (one.delivered, one.stuck, one.memory.used) == (True, False, 65)
+    assert (one.delivered, one.unkept, one.memory.used) == (True, False, 65)
     one.keep("b" * 50)
-    assert (one.delivered, one.stuck, one.memory.used, one.tokens) == (True, True, 0, 2)
+    assert (one.delivered, one.unkept, one.memory.used, one.tokens) == (True, True, 0, 2)
 
 
 def test_no_two_files_of_the_gateway_know_each_other() -> None:

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from tieline.gateway import errors
 from tieline.gateway.errors import Refusal
-from tieline.gateway.requests import failover, responses
+from tieline.gateway.requests import counting, failover, responses
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.body import complaint
+from tieline.gateway.requests.frames import MAX_REASON
 from tieline.gateway.requests.state import RequestState
-from tieline.gateway.wire import sse
-from tieline.gateway.wire.decoding import json_reader, read_json
+from tieline.gateway.wire import loose, sse
+from tieline.gateway.wire.decoding import json_reader
+
+
+class _Message(msgspec.Struct, frozen=True, gc=False):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True, gc=False):
+    """What is read of a choice of a whole answer."""
+
+    message: _Message | None = None
+    text: str | None = None
+    finish_reason: str | None = None
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False):
@@ -22,15 +35,40 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
 
     usage: sse.TokenUsage | None = None
     model: str | None = None
-    choices: tuple[sse.Choice, ...] | None = None
+    choices: tuple[_Choice, ...] | None = None
     status: str | None = None
 
 
-_read_answer = json_reader(_Answer)
+_strict_answer = json_reader(_Answer)
 _encode = msgspec.json.Encoder().encode
+
+
+def _read_answer(body: bytes) -> tuple[_Answer, bytes]:
+    """What is read of an answer of whatever form, and the answer in JSON that every client can read.
+    Raises msgspec.DecodeError of what is no JSON object."""
+    try:
+        return _strict_answer(body), body
+    except msgspec.DecodeError:
+        plain = loose.loads(body)
+    if not isinstance(plain, dict):
+        raise msgspec.DecodeError("an answer is no JSON object")
+    found = [one for one in plain.get("choices") or () if isinstance(one, dict)]
+    choices = tuple(_Choice(None, loose.text(one.get("text")), loose.text(one.get("finish_reason"))) for one in found)
+    usage = sse.usage_of(plain.get("usage"))
+    answer = _Answer(usage, loose.text(plain.get("model")), choices, loose.text(plain.get("status")))
+    return answer, loose.dumps(plain) if b"Infinity" in body or b"NaN" in body else body
+
+
 # An engine that says it is busy is asked again so soon, and for so long; then the client hears that it is busy.
 BUSY_AGAIN_S: Final = 0.25
 BUSY_S: Final = 2.0
+# How much of an engine's words a client reads.
+MAX_WORDS: Final = 2_000
+# Statuses by which an engine says that it is busy; 529 is Anthropic's.
+_BUSY: Final = (408, 425, 429, 503, 529)
+# Statuses that say nothing of the request: the gateway's key for the engine, its address, a model that it was said to
+# have. The client is told that the engine failed.
+_OUR_FAULT: Final = (401, 402, 403, 407)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +99,7 @@ class Elsewhere:
 
     status: int
     busy: bool
+    body: bytes = b""
 
 
 def read(state: RequestState, attempt: Attempt, status: int, body: bytes) -> Whole | Wrong | Refused | Elsewhere:
@@ -69,30 +108,43 @@ def read(state: RequestState, attempt: Attempt, status: int, body: bytes) -> Who
         if state.request.stream:
             return Wrong("the engine answered a stream request without a stream")
         return _whole(state, attempt, body)
-    if status >= 500 or status in (408, 425, 429):
+    if status in _BUSY or status >= 500 or status < 400 or status in _OUR_FAULT:
         fault = complaint(state.request) if status == 500 else None
-        return Elsewhere(status, status in (429, 503)) if fault is None else Refused(fault, well=False)
+        return Elsewhere(status, status in _BUSY, body) if fault is None else Refused(fault, well=False)
+    if status == 404:
+        return Elsewhere(status, False, body)  # the model, or the path: not here, and maybe elsewhere
     return Refused(_relayed(status, body), well=True)
 
 
 def _whole(state: RequestState, attempt: Attempt, body: bytes) -> Whole | Wrong:
+    engine, request = attempt.backend.engine, state.request
     try:
-        if state.request.kind == "responses" and attempt.backend.engine == "llama.cpp":
-            body = responses.cut(body, state.request.limit)
-        answer = _read_answer(body)
+        if request.kind == "responses" and engine == "llama.cpp":
+            body = responses.cut(body, request.limit)
+        answer, body = _read_answer(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Wrong("the engine's answer is not JSON")
-    if answer.usage is not None:
-        state.count(answer.usage, 0)
-        attempt.tokens = state.output_tokens or 0
-    if answer.choices:
-        state.finish = answer.choices[0].finish_reason
+    choices = answer.choices or ()
+    if any(choice.finish_reason in ("abort", "error") for choice in choices):
+        return Wrong("the engine gave its answer up")
+    # Of several answers llama.cpp reports one.
+    if answer.usage is not None and not (engine == "llama.cpp" and request.answers > 1):
+        state.count(answer.usage, counting.least(0, sum(_text_bytes(choice) for choice in choices)))
+    if choices:
+        state.finish = choices[0].finish_reason or None
     elif answer.status is not None:
         state.finish = answer.status
-    if answer.model is not None and answer.model != state.request.model:
-        body = renamed(body, answer.model, state.request.model)
+    if state.finish is not None and len(state.finish) > MAX_REASON:
+        state.finish = "other"
+    if answer.model is not None and answer.model != request.model:
+        body = renamed(body, answer.model, request.model)
     state.first_token_at = attempt.first_at
     return Whole(body)
+
+
+def _text_bytes(choice: _Choice) -> int:
+    text = choice.text if choice.message is None else choice.message.content
+    return len(text) if text else 0
 
 
 def busy(state: RequestState, now: float) -> None:
@@ -118,37 +170,61 @@ def renamed(body: bytes, own: str, public: str) -> bytes:
         found = form % _encode(own)
         if body.count(found) == 1:
             changed = body.replace(found, form % _encode(public))
-            if _read_answer(changed).model == public:
+            if _read_answer(changed)[0].model == public:
                 return changed
-    plain = read_json(body)
+    plain = loose.decode(body)
     plain["model"] = public
-    return _encode(plain)
+    return loose.encode(plain)
 
 
-def text_of(body: bytes) -> str:
-    """All generated text of a whole answer."""
-    parts = []
-    for choice in read_json(body).get("choices") or []:
-        text = choice.get("text") or (choice.get("message") or {}).get("content")
-        if isinstance(text, str):
-            parts.append(text)
-    return "".join(parts)
+def texts_of(body: bytes) -> list[tuple[str, bool]]:
+    """What was generated of each choice of a whole answer, tool calls and reasoning too; did the engine end it?"""
+    texts = []
+    for choice in _dicts(loose.decode(body).get("choices")):
+        said = [choice.get("text")]
+        message = choice.get("message")
+        if isinstance(message, dict):
+            said += [message.get(name) for name in ("reasoning_content", "reasoning", "content", "refusal")]
+            for call in _dicts(message.get("tool_calls")):
+                function = call.get("function")
+                if isinstance(function, dict):
+                    said += [function.get("name"), function.get("arguments")]
+        ended = choice.get("finish_reason") != "length"
+        texts.append(("".join(one for one in said if isinstance(one, str)), ended))
+    return texts
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def words_of(error: object) -> str:
+    """What an engine says of a failure, in whatever form; empty where it says nothing."""
+    for name in ("message", "detail", "error"):
+        if isinstance(error, dict) and error.get(name):
+            return words_of(error[name])
+    return error[:MAX_WORDS] if isinstance(error, str) else ""
+
+
+def refused_in_stream(error: object) -> Refusal | None:
+    """The client's fault, where an engine says so in its stream; None: it is the engine's."""
+    code = error.get("code") if isinstance(error, dict) else None
+    if not isinstance(code, int) or not 400 <= code < 500 or code in _OUR_FAULT or code in _BUSY:
+        return None
+    return _relayed(code, _encode({"error": error}))
 
 
 def _relayed(status: int, body: bytes) -> Refusal:
     """An engine's 4xx in OpenAI's shape, whatever shape it came in."""
     message, kind, code, param = "the engine refused the request", "", "engine_refused", None
     try:
-        plain = read_json(body)
+        plain = loose.decode(body)
     except msgspec.DecodeError:
         plain = None
-    if isinstance(plain, dict):
-        error = plain.get("error", plain)
-        if isinstance(error, dict):
-            message = str(error.get("message") or error.get("detail") or message)
-            kind = str(error.get("type") or "")
-            param = error["param"] if isinstance(error.get("param"), str) else None
-            code = error["code"] if isinstance(error.get("code"), str) else code
-        elif isinstance(error, str):
-            message = error
-    return Refusal(status, message[:2000], code, type=kind, param=param)
+    message = words_of(plain) or message
+    error = plain.get("error", plain) if isinstance(plain, dict) else None
+    if isinstance(error, dict):
+        kind = str(error.get("type") or "")
+        param = error["param"] if isinstance(error.get("param"), str) else None
+        code = error["code"] if isinstance(error.get("code"), str) else code
+    return Refusal(status, message, code, type=kind[:64], param=param)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from tieline.gateway.requests.chunks import Chunk
+from tieline.gateway.requests.replay import Replay
 from tieline.gateway.wire.http1 import ResponseHead
 from tieline.gateway.wire.passthrough import PassthroughTemplate
 from tieline.gateway.wire.sse import Framer
@@ -51,7 +52,9 @@ class Attempt:
     gap_s = 0.0  # the stream's own p99 silence, as estimated
     frames = 0
     tokens = 0
-    base_tokens = 0  # delivered by earlier hops, as this engine counts them
+    base_tokens = 0  # delivered by earlier hops
+    repeated = 0  # ... as far as its prompt holds them
+    replay: Replay | None = None  # what has to come again before anything is new
     streaming = False
     hedges = False  # it runs beside another because that one's first token is late
     template: PassthroughTemplate | None = None  # of the frames that may be passed on unread
@@ -240,12 +243,12 @@ class Attempt:
         if self.ended is None:
             self.holder.on_attempt_failed(self, ended, reason)
 
-    def hop(self, ended: str) -> Hop:
-        """Its line in the record of the request."""
+    def hop(self, ended: str, output_tokens: int | None = None) -> Hop:
+        """Its line in the record of the request; without a count of what it delivered, frames are counted."""
         return Hop(
             replica_id=self.backend.id,
             site_id=self.backend.site,
-            output_tokens=self.tokens,
+            output_tokens=self.tokens if output_tokens is None else output_tokens,
             ended=ended,
             first_token_ms=None if self.first_at is None else round((self.first_at - self.started_at) * 1e3),
             total_ms=round((self._now() - self.started_at) * 1e3),

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tieline.gateway.wire import loose
 from tieline.gateway.wire.decoding import json_reader, read_json
 from tieline.gateway.wire.sse import TokenUsage
 
@@ -35,7 +36,7 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     logprobs: bytes | None = None  # entries of chat's `logprobs.content`, a JSON list
     ids: tuple[int, ...] = ()
     last: bool = False
-    error: bool = False
+    error: Any = None
 
 
 # --- read -------------------------------------------------------------------
@@ -80,7 +81,7 @@ def of_llama(data: bytes) -> Chunk:
     """llama.cpp's /completion. Raises msgspec.DecodeError."""
     frame = _read_llama(data)
     if frame.error is not None:
-        return Chunk(error=True)
+        return Chunk(error=frame.error)
     logprobs = None if frame.completion_probabilities is None else _write(frame.completion_probabilities)
     if not frame.stop:
         return Chunk(frame.content, logprobs=logprobs, ids=frame.tokens)
@@ -95,13 +96,13 @@ def of_chunk(data: bytes) -> Chunk:
         return Chunk(last=True)
     chunk = _read_chunk(data)
     if chunk.error is not None:
-        return Chunk(error=True)
+        return Chunk(error=chunk.error)
     if not chunk.choices:
         return Chunk(usage=chunk.usage)
     choice = chunk.choices[0]
     text = choice.text if choice.delta is None else choice.delta.content
     return Chunk(
-        text or "", choice.finish_reason, chunk.usage, _entries(choice.logprobs), choice.token_ids or (),
+        text or "", choice.finish_reason or None, chunk.usage, _entries(choice.logprobs), choice.token_ids or (),
     )  # fmt: skip
 
 
@@ -171,21 +172,24 @@ def _chunk(names: Names, kind: str, choices: list[dict[str, object]], usage: obj
     }
     if usage is not None:
         body["usage"] = usage
-    return b"data: " + _write(body) + b"\n\n"
+    return b"data: " + loose.encode(body) + b"\n\n"
 
 
-def usage_frame(names: Names, kind: str, prompt: int, cached: int, output: int) -> bytes:
+def usage_frame(names: Names, kind: str, usage: dict[str, object]) -> bytes:
     """The one last chunk of `include_usage`: no choices, the totals over all hops."""
-    return _chunk(names, kind, [], usage_object(prompt, cached, output))
+    return _chunk(names, kind, [], usage)
 
 
-def usage_object(prompt: int, cached: int, output: int) -> dict[str, object]:
-    return {
+def usage_object(prompt: int, cached: int, output: int, reasoning: int | None = None) -> dict[str, object]:
+    usage: dict[str, object] = {
         "prompt_tokens": prompt,
         "completion_tokens": output,
         "total_tokens": prompt + output,
         "prompt_tokens_details": {"cached_tokens": cached},
     }
+    if reasoning is not None:
+        usage["completion_tokens_details"] = {"reasoning_tokens": min(reasoning, output)}
+    return usage
 
 
 def renamed(
@@ -193,7 +197,7 @@ def renamed(
 ) -> bytes:
     """A chunk under the stream's first names, at `index` and with token ids if given, without what its client did
     not ask for; parsed anew because this is rare."""
-    body = read_json(data)
+    body = loose.decode(data)
     body["id"], body["created"], body["model"] = names.id, names.created, names.model
     for choice in body.get("choices") or ():
         if index is not None:
@@ -204,4 +208,4 @@ def renamed(
             choice.pop(name, None)
     for name in drop:
         body.pop(name, None)
-    return b"data: " + _write(body) + b"\n\n"
+    return b"data: " + loose.encode(body) + b"\n\n"

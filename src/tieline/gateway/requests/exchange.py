@@ -154,7 +154,7 @@ class Exchange:
             if state.shape is None:
                 state.shape = frames.new_shape(state, attempt.backend.engine, self._wall_s())
         out: list[bytes] = []
-        broken = ""
+        broken: frames.BrokenStreamError | None = None
         before = attempt.tokens
         waits = state.first_token_at is None
         try:
@@ -163,16 +163,26 @@ class Exchange:
                 if ready is not None:
                     out.append(ready)
         except frames.BrokenStreamError as error:
-            broken = str(error)
+            broken = error
         if attempt.tokens > before:
             self._token(attempt, first=waits)
         if out:
             state.opened = True
             self.send(out[0] if len(out) == 1 else b"".join(out))
-        if broken:
-            self.on_attempt_failed(attempt, "error", broken)
+        if broken is not None:
+            self._broken(attempt, broken)
         elif attempt.ended is None and state.finish is not None and state.tail:
             self._complete(attempt)
+
+    def _broken(self, attempt: Attempt, error: frames.BrokenStreamError) -> None:
+        """The engine said in its stream that it cannot; where the request is at fault, another would say the same."""
+        refusal = answer.refused_in_stream(error.error)
+        if refusal is not None and not self.state.delivered and self.second is None:
+            self._end(attempt, "error")
+            self.refuse(refusal)
+            return
+        words = self.state.words = answer.words_of(error.error)
+        self.on_attempt_failed(attempt, "error", f"{error}: {words}" if words else str(error))
 
     def _token(self, attempt: Attempt, *, first: bool) -> None:
         """Text came, for the `first` time of this request or once more."""
@@ -194,7 +204,7 @@ class Exchange:
                 self._end(attempt, state.finish or "stop")
                 state.tail = whole
                 state.turn(Phase.ENDING)
-                if state.output_tokens is None and state.prompt_tokens is None:
+                if finish.uncounted(state):
                     self.task = self.shared.spawn(self._count_whole(whole))
                 else:
                     self._close()
@@ -341,7 +351,8 @@ class Exchange:
             self._end_at_limit()
             return True
         attempt = self._attempt(backend, plan.path, plan.body)
-        attempt.base_tokens, attempt.read = plan.base, plan.read
+        attempt.base_tokens, attempt.repeated = plan.base, plan.repeated
+        attempt.read, attempt.replay = plan.read, plan.replay
         if phase is Phase.MOVING:
             self.second = attempt
         else:
@@ -457,7 +468,9 @@ class Exchange:
                 part.place(_NOBODY)
 
     def _give_up(self, why: str) -> None:
-        self.refuse(Refusal(502, why, "stream_interrupted", type="server_error"))
+        words = self.state.words
+        told = f"{why}; the engine said: {words}" if words else why
+        self.refuse(Refusal(502, told, "stream_interrupted", type="server_error"))
 
     # --- towards the client ------------------------------------------------------------
 
@@ -572,16 +585,21 @@ class Exchange:
         finish.take_counts(self.state, *await Continuing(self.pool).count(self.state, text, backend))
 
     async def _count_then_bill(self, backend: Backend | None) -> None:
-        await self._count(self.state.text, backend)
+        await self._count(self.state.said, backend)
         self.bill()
 
     async def _count_then_end(self) -> None:
-        await self._count(self.state.text, None)
+        await self._count(self.state.said, None)
         self.end_stream()
 
     async def _count_whole(self, body: bytes) -> None:
-        """The engine reported no usage: count with a tokenizer, off the usual path."""
-        await self._count(answer.text_of(body), None)
+        """The engine reported no usage that can be true: count with a tokenizer, off the usual path."""
+        state = self.state
+        backend = self.attempt.backend if self.attempt is not None else None
+        prompt, output = await Continuing(self.pool).count_whole(state, answer.texts_of(body), backend)
+        if output is None:
+            output = sum(-(-len(text.encode()) // 4) for text, _ in answer.texts_of(body))
+        finish.take_counts(state, prompt, output)
         self._close()
 
     async def _count_choices(self, group: ChoiceGroup, texts: list[str]) -> None:
@@ -606,9 +624,19 @@ class Exchange:
         self._gone()
 
     def _bill(self, on_disk: Callable[[], None] | None) -> bool:
+        state = self.state
+        state.settle()
+        if state.false_report:
+            self._untrue(state.false_report)
         if self.span is not None:
             self.span.end(self.state, self.now())
         return self.meter.bill(self.state, self.now(), on_disk)
+
+    def _untrue(self, report: str) -> None:
+        """An engine's report that cannot be true: the bill does without it, and the operator hears which engine."""
+        replica = self.state.hops[-1].replica_id if self.state.hops else ""
+        self.shared.stats.failures[replica, "false usage"] += 1
+        log.warning("replica %s reports usage that cannot be: request=%s: %s", replica, self.state.id, report)
 
     def _billed(self) -> None:
         """The record is durable: the answer's last bytes may go."""
@@ -638,7 +666,11 @@ class Exchange:
             self.pool.freed()
 
     def _record(self, attempt: Attempt, ended: str) -> None:
-        hop = attempt.hop(ended)
+        state = self.state
+        known = None
+        if state.output_tokens is not None and ended not in ("hedged", "busy", "unreachable"):
+            known = max(0, state.output_tokens - sum(hop.output_tokens for hop in state.hops))
+        hop = attempt.hop(ended, known)
         self.state.hops.append(hop)
         if self.span is not None:
             self.span.hop(hop, len(self.state.hops), attempt.started_at, self.now())
@@ -667,12 +699,18 @@ class Exchange:
             return
         if attempt is not None and self.shared.hedges.saved >= 1.0 and hedge.due(state, attempt, now):
             self._hedge(attempt)
-        waits = state.first_token_at is None and not state.paused and state.index is None
-        if waits and now - state.last_sent >= clocks.keep_alive_s:
+        if not state.paused and state.index is None and now - self._sent_at() >= clocks.keep_alive_s:
             self.send(sse.KEEP_ALIVE)
         if state.tokens and now - state.last_progress >= 1.0:
             state.last_progress = now
             self.meter.note(state, now)
+
+    def _sent_at(self) -> float:
+        """When the client was last sent anything; a frame that is passed on unread is not noted by itself."""
+        sent_at, attempt = self.state.last_sent, self.attempt
+        if attempt is None or attempt.parked is not None or attempt.replay is not None or not self.state.tokens:
+            return sent_at
+        return max(sent_at, attempt.last_at)
 
     def _left(self, attempt: Attempt, now: float) -> bool:
         """Is this attempt silent for so long that it is left?"""

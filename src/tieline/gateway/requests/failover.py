@@ -8,7 +8,6 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from tieline.gateway.requests import resume
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.resume import Way
 from tieline.gateway.requests.state import Phase, RequestState
@@ -19,6 +18,8 @@ from tieline.gateway.settings import Clocks
 MAX_HOPS: Final = 8
 # Hops that took nothing on, and so are bounded by time instead.
 _UNSERVED: Final = ("busy", "unreachable")
+# Ways that may end in an error: a replica that is only slow, or has notice, is not left for them.
+_UNSURE: Final = (Way.NONE, Way.REPLAY)
 # Attempts before the first token.
 MAX_TRIES: Final = 3
 # How often a resume looks again for a replica with room.
@@ -69,7 +70,7 @@ def _rewind(state: RequestState) -> None:
 
 def go_on(state: RequestState) -> Next:
     """The one replica is lost: on another, from what was delivered; or the request again, if nothing was."""
-    if state.choices is not None and state.choices.texts and not state.unkept:
+    if state.choices is not None and state.choices.texts and not state.unkept and state.specials is None:
         return Next.SPLIT
     if state.delivered:
         return Next.RESUME
@@ -79,7 +80,7 @@ def go_on(state: RequestState) -> Next:
 def hopeless(state: RequestState, now: float, resume_s: float) -> str | None:
     """Why a stream that was delivered in part is not looked after any more; None: it is. Starts the clock of
     the search."""
-    if state.stuck or sum(hop.ended not in _UNSERVED for hop in state.hops) >= MAX_HOPS:
+    if state.unkept or sum(hop.ended not in _UNSERVED for hop in state.hops) >= MAX_HOPS:
         return "the replica serving this stream was lost and the stream cannot be continued"
     state.adrift_since = now if state.adrift_since is None else state.adrift_since
     if now - state.adrift_since > resume_s:
@@ -113,9 +114,7 @@ def silence(state: RequestState, attempt: Attempt | None, now: float, clocks: Cl
         late = late or (quiet_s > route.BEAT_S and attempt.backend.late(now))
     else:
         late = attempt.backend.suspect(now)
-    if not late or state.stuck:
-        return Silence.NONE
-    if state.delivered and resume.holds(state.request, attempt.backend.engine, ids=state.exact) == "regenerate":
+    if not late or state.unkept or (state.delivered and state.way(attempt.backend.engine) in _UNSURE):
         return Silence.NONE
     return Silence.LATE
 
@@ -124,10 +123,10 @@ def may_move(state: RequestState, attempt: Attempt) -> bool:
     """Can this stream leave a replica that was told to go dark, now?"""
     return (
         state.phase is Phase.STREAMING and attempt.ended is None and attempt.streaming and bool(state.texts)
-        and not state.held and not state.hold and not state.stuck and state.finish is None
+        and not state.held and not state.hold and not state.unkept and state.finish is None
     )  # fmt: skip
 
 
 def can_go_on(state: RequestState, engine: str) -> bool:
-    """Can a stream be continued on an engine of this kind?"""
-    return resume.way(state.request, engine, "x", ids=state.exact) is not Way.NONE
+    """Can a stream go on, without a doubt, on an engine of this kind?"""
+    return state.way(engine) not in _UNSURE

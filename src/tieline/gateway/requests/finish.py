@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from tieline.gateway.errors import Refusal
-from tieline.gateway.requests import chunks, frames
+from tieline.gateway.requests import chunks, counting, frames
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.wire import sse
@@ -38,7 +38,8 @@ def tail(state: RequestState) -> bytes:
         return state.shape.ending("".join(state.texts), finish, prompt, state.cached_tokens, output)
     if state.request.wants_usage and state.names is not None:
         names = state.public_names()
-        return chunks.usage_frame(names, state.request.kind, prompt, state.cached_tokens, output) + sse.DONE
+        usage = chunks.usage_object(prompt, state.cached_tokens, output, state.reasoning_tokens)
+        return chunks.usage_frame(names, state.request.kind, usage) + sse.DONE
     return sse.DONE
 
 
@@ -61,10 +62,12 @@ def failure(state: RequestState, refusal: Refusal, wall_s: int) -> bytes:
 
 
 def take_counts(state: RequestState, prompt: int | None, output: int | None) -> None:
-    """Tokens by an engine's own tokenizer, where it could be asked; else estimated."""
+    """Tokens by an engine's own tokenizer, where it could be asked; else estimated. Never above what was agreed."""
     if state.output_tokens is None:
-        state.output_tokens = output if output is not None and not state.unkept else max(state.tokens, 0)
+        known = None if state.unkept else output
+        state.output_tokens = counting.estimate(known, state.tokens, state.most_output)
     if state.prompt_tokens is None:
-        # A quarter of the bytes is what text usually is; it is marked as estimated, and never above the bound.
-        state.prompt_tokens = prompt if prompt is not None else state.request.prompt_bytes // 4
+        # A quarter of the bytes is what text usually is.
+        counted = prompt if prompt is not None else state.request.prompt_bytes // 4
+        state.prompt_tokens = min(max(1, counted), state.bounds(0).prompt)
     state.estimated = True

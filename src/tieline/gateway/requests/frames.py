@@ -1,7 +1,8 @@
 """What a client is sent for each frame of an engine's stream, and what is read of it on the way.
 
-A frame that nothing has to change in is passed on as the bytes it came in. Changes the request's state and its
-attempt's counts; touches nothing else.
+Nothing waits: reasoning and the parts of a tool call leave as they come, and are remembered, so that a run which
+repeats them can go on behind them. A frame that nothing has to change in is passed on as the bytes it came in.
+Changes the request's state and its attempt's counts; touches nothing else.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import msgspec
 from tieline.gateway.requests import chunks, responses
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.chunks import Chunk
+from tieline.gateway.requests.replay import DivergedError, Replay
 from tieline.gateway.requests.responses import Shape
 from tieline.gateway.requests.state import RequestState
-from tieline.gateway.wire import passthrough, sse
+from tieline.gateway.wire import loose, passthrough, sse
 
 # Frames in a row that a template is made of in vain: llama.cpp's changes each second with the time it states, but a
 # stream with logprobs has none.
@@ -23,11 +25,21 @@ MAX_TEMPLATES: Final = 8
 
 
 class BrokenStreamError(Exception):
-    """The engine put no frame, or an error, into its stream."""
+    """The engine put no frame, or an error, into its stream. `error`: what it said, in whatever form."""
+
+    def __init__(self, why: str, error: object = None) -> None:
+        super().__init__(why)
+        self.error = error
+
+
+# How an engine says that it gave an answer up.
+_GAVE_UP: Final = ("abort", "error")
+# No reason to finish is longer; what is, is none.
+MAX_REASON: Final = 64
 
 
 def chat_frame(state: RequestState, attempt: Attempt, frame: bytes) -> bytes | None:
-    """What the client is sent for one frame of a chat or text completion; None: nothing (now).
+    """What the client is sent for one frame of a chat or text completion; None: nothing.
     Raises BrokenStreamError."""
     data = sse.data_of(frame)
     if data is None or attempt.ended is not None:
@@ -35,48 +47,144 @@ def chat_frame(state: RequestState, attempt: Attempt, frame: bytes) -> bytes | N
     if attempt.read is not None:
         return _continued(state, attempt, data)
     if data == b"[DONE]":
-        _done(state)
+        _done(state, attempt)
         return None
     if data == b"null":  # llama.cpp's first event of several prompts
         return None
-    try:
-        event = sse.read_event(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BrokenStreamError("a frame is not JSON") from error
-    if event.error is not None:
-        raise BrokenStreamError("the engine reported an error in its stream")
+    event, odd, mended = _event(frame, data)
     if event.usage is not None:
         _report(state, attempt, event.usage)
     if not event.choices:
         return None
-    choice = event.choices[0]
-    text = choice.text if choice.delta is None else choice.delta.content
+    if mended is not None:
+        data = mended
+        frame = b"data: " + data + b"\n\n"
+    if attempt.replay is not None:
+        rest = _replayed(attempt, attempt.replay, data)
+        if rest is None:
+            return None
+        data = rest
+        frame = b"data: " + data + b"\n\n"
+        event, odd, _ = _event(frame, data)
+    return _sent(state, attempt, event, frame, data, odd=odd)
+
+
+def _event(frame: bytes, data: bytes) -> tuple[sse.Event, bool, bytes | None]:
+    """(the chunk, is it of a form that cannot be gone on from, itself in readable JSON where it was not)."""
+    odd, mended = False, None
+    try:
+        event = sse.read_event(data)
+    except msgspec.DecodeError:
+        try:
+            loosely = sse.read_loosely(data)
+        except msgspec.DecodeError as error:
+            raise BrokenStreamError("a frame is not JSON") from error
+        event, odd, mended = loosely.event, loosely.odd, loosely.mended
+    if event.error is not None:
+        raise BrokenStreamError("the engine reported an error in its stream", event.error)
+    if not event.choices and sse.event_name(frame) == "error":
+        raise BrokenStreamError("the engine reported an error in its stream", loose.decode(data))
+    return event, odd, mended
+
+
+def _replayed(attempt: Attempt, replay: Replay, data: bytes) -> bytes | None:
+    """What of a chunk is new to the client."""
+    try:
+        rest = replay.rest(data)
+    except DivergedError as error:
+        raise BrokenStreamError(str(error)) from error
+    if rest is None:
+        attempt.tokens += 1
+    elif replay.over:
+        attempt.replay = None
+    return rest
+
+
+def _sent(
+    state: RequestState, attempt: Attempt, event: sse.Event, frame: bytes, data: bytes, *, odd: bool
+) -> bytes | None:
+    """A chunk that says something, as its client gets it; counted and kept."""
+    choices = event.choices
+    assert choices
     if state.names is None:
         state.learn(data)
-    if state.choices is not None:
-        state.choices.opened.add(choice.index)
+    if odd:
+        state.unkept = True
+    said = [_said(state, attempt, choice) for choice in choices]
     shown = None
     if state.ids is not None:
-        ready = state.ids.came(state.ids.read(data), with_text=bool(text))
+        ready = state.ids.came(state.ids.read(data), with_text=any(said))
         shown = ready if state.ids.shown else None
+    ends = any(choice.finish_reason for choice in choices)
     sent = frame
     if state.hops or state.renames or state.created not in frame:
-        if state.opened and not text and choice.finish_reason is None and not _special(choice.delta):
+        if state.opened and not any(said) and not ends:
             return None  # a later hop's opening frame: the role was sent long ago
         drop = () if state.ids is None else state.ids.drop
         sent = chunks.renamed(data, state.public_names(), state.index, drop, shown)
     if state.request.wants_usage and b'"usage"' not in sent:
         sent = sent[:-3] + b',"usage":null}\n\n'
+    if ends:
+        _finished(state, choices)
+    elif all(said) and not odd:
+        _template(state, attempt, frame, sent)
+    return sent
+
+
+def _said(state: RequestState, attempt: Attempt, choice: sse.Choice) -> bool:
+    """Count and keep what one choice says; does it say anything?"""
+    delta = choice.delta
+    text = choice.text if delta is None else delta.content
+    special = delta is not None and _special(state, choice.at, delta)
+    if state.choices is not None:
+        state.choices.opened.add(choice.at)
     if text:
-        _text(state, attempt, choice.index, text)
-        if not state.hold and state.choices is None:
-            _template(state, attempt, frame, sent)
-    if choice.finish_reason is not None:
-        state.finishes += 1
-        state.finish = choice.finish_reason
         if state.choices is not None:
-            state.choices.finish(choice.index, choice.finish_reason)
-    return _held(state, attempt, sent, special=_special(choice.delta))
+            state.keep_choice(choice.at, text)
+        else:
+            state.keep(text)
+    elif special:
+        state.tokens += 1
+    if text or special:
+        attempt.tokens += 1
+        if state.first_token_at is None:
+            state.first_token_at = attempt.last_at
+    if special:
+        attempt.template = None
+    return bool(text) or special
+
+
+def _special(state: RequestState, at: int, delta: sse.Delta) -> bool:
+    """Reasoning, a refusal, the parts of a tool call: kept by where they stand."""
+    said = False
+    for name in ("reasoning_content", "reasoning", "refusal"):
+        if text := getattr(delta, name):
+            state.keep_special((at, name), text)
+            said = True
+    for call in delta.tool_calls or ():
+        number = f"tool{call.index or 0}"
+        if call.id:
+            state.keep_special((at, f"{number}.id"), "")
+        if call.function is not None:
+            state.keep_special((at, f"{number}.name"), call.function.name or "")
+            state.keep_special((at, f"{number}.arguments"), call.function.arguments or "")
+        said = True
+    if delta.audio is not None or delta.reasoning_details is not None or delta.function_call is not None:
+        state.unkept = said = True  # forms that are passed on, and not compared
+    return said
+
+
+def _finished(state: RequestState, choices: tuple[sse.Choice, ...]) -> None:
+    for choice in choices:
+        reason = choice.finish_reason
+        if not reason:
+            continue
+        if reason in _GAVE_UP:
+            raise BrokenStreamError(f"the engine ended its answer with {reason!r}")
+        state.finishes += 1
+        state.finish = reason if len(reason) <= MAX_REASON else "other"
+        if state.choices is not None:
+            state.choices.finish(choice.at, state.finish)
 
 
 def _report(state: RequestState, attempt: Attempt, usage: sse.TokenUsage) -> None:
@@ -86,60 +194,17 @@ def _report(state: RequestState, attempt: Attempt, usage: sse.TokenUsage) -> Non
         if state.choices is not None:
             state.choices.report(usage.completion_tokens)
     else:
-        state.count(usage, attempt.base_tokens)
-
-
-def _text(state: RequestState, attempt: Attempt, index: int, text: str) -> None:
-    """Counted and kept."""
-    attempt.tokens += 1
-    if state.first_token_at is None:
-        state.first_token_at = attempt.last_at
-    if state.hold and not state.request.tools:
-        state.hold = False  # reasoning is over
-    if state.hold:
-        return
-    if state.choices is not None:
-        state.keep_choice(index, text)
-    else:
-        state.keep(text)
+        state.count_stream(usage, attempt.base_tokens, attempt.repeated)
 
 
 def _template(state: RequestState, attempt: Attempt, frame: bytes, sent: bytes) -> None:
     """The frames to come may be like this one."""
     if (
-        state.ids is None
-        and not state.held
-        and state.request.answers == 1
+        state.ids is None and state.choices is None and state.request.answers == 1 and attempt.replay is None
         and attempt.templates < MAX_TEMPLATES
     ):  # fmt: skip
         attempt.templates += 1
         attempt.template = passthrough.of(frame, sent)
-
-
-def _held(state: RequestState, attempt: Attempt, sent: bytes, *, special: bool) -> bytes | None:
-    """What goes out now: a part of a tool call or of reasoning waits until it is whole."""
-    if special:
-        attempt.template = None
-        state.hold = state.request.continuity != "none"
-        state.unkept = not state.hold  # sent as it comes, it cannot be taken back and made anew
-        attempt.tokens += 1
-        if state.first_token_at is None:
-            state.first_token_at = attempt.last_at
-    if state.hold:
-        state.held.append(sent)
-        if state.finishes < state.request.answers:
-            return None
-        state.hold = False
-        sent = state.held.pop()
-    if state.held:
-        state.tokens += len(state.held)
-        sent = b"".join((*state.held, sent))
-        state.held.clear()
-        if state.ids is not None:
-            state.reasoned = True  # its ids go before those of the text
-        else:
-            state.unkept = True  # what was held is no plain text: from here on it cannot be continued
-    return sent
 
 
 def _continued(state: RequestState, attempt: Attempt, data: bytes) -> bytes | None:
@@ -156,7 +221,7 @@ def _continued(state: RequestState, attempt: Attempt, data: bytes) -> bytes | No
         state.finish, state.finishes = chunk.finish, 1
         out += chunks.frame(names, kind, None, state.finish, index=index)
     if chunk.last:
-        _done(state)
+        _done(state, attempt)
     if out and state.request.wants_usage:
         out = out.replace(b"}\n\n", b',"usage":null}\n\n')
     return out or None
@@ -167,19 +232,23 @@ def _chunk(state: RequestState, attempt: Attempt, data: bytes) -> Chunk:
     assert attempt.read is not None
     try:
         chunk = attempt.read(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BrokenStreamError("a frame is not JSON") from error
-    if chunk.error:
-        raise BrokenStreamError("the engine reported an error in its stream")
-    if chunk.usage is not None:
-        state.count(chunk.usage, attempt.base_tokens)
+    if chunk.error is not None:
+        raise BrokenStreamError("the engine reported an error in its stream", chunk.error)
+    if chunk.finish in _GAVE_UP:
+        raise BrokenStreamError(f"the engine ended its answer with {chunk.finish!r}")
     if chunk.text:
         attempt.tokens += 1
         state.keep(chunk.text)
+    if chunk.usage is not None:
+        state.count_stream(chunk.usage, attempt.base_tokens, attempt.repeated)
     return chunk
 
 
-def _done(state: RequestState) -> None:
+def _done(state: RequestState, attempt: Attempt) -> None:
+    if attempt.replay is not None:
+        raise BrokenStreamError("the new run of this answer ended before what was delivered")
     state.tail = sse.DONE
     if state.finish is None:
         state.finish = "stop"
@@ -197,10 +266,10 @@ def responses_event(state: RequestState, attempt: Attempt, frame: bytes) -> byte
         return None
     try:
         event = responses.read(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BrokenStreamError("an event is not JSON") from error
     if event.type == "error":
-        raise BrokenStreamError("the engine reported an error in its stream")
+        raise BrokenStreamError("the engine reported an error in its stream", loose.decode(data))
     assert state.shape is not None, "made before the first event"
     frame = state.shape.mend(event, data, frame)
     if event.type.endswith(".delta"):
@@ -209,7 +278,7 @@ def responses_event(state: RequestState, attempt: Attempt, frame: bytes) -> byte
             state.first_token_at = attempt.last_at
     if event.type in responses.END:
         if event.response is not None and event.response.usage is not None:
-            state.count(event.response.usage, 0)
+            state.count_stream(event.response.usage, 0, 0)
         state.finish = event.type.removeprefix("response.")
         state.tail = b"".join((*state.held, frame))
         state.held.clear()
@@ -245,13 +314,3 @@ def _responses_continued(state: RequestState, attempt: Attempt, data: bytes) -> 
 def new_shape(state: RequestState, engine: str, wall_s: int) -> Shape:
     """For the first event of a Responses stream; `wall_s`: when it began, as the client will read it."""
     return Shape(state.request.model, wall_s, state.request.limit if engine == "llama.cpp" else None)
-
-
-def _special(delta: sse.Delta | None) -> bool:
-    """A part of a tool call or of reasoning: held until it is whole."""
-    return delta is not None and (
-        delta.tool_calls is not None
-        or delta.function_call is not None
-        or bool(delta.reasoning_content)
-        or bool(delta.reasoning)
-    )

@@ -9,9 +9,12 @@ What each engine can do, and how exact it is:
   wherever the delivered text tokenises the way it was generated.
 - llama.cpp, structured output: a grammar would begin anew on `/completion`, so the delivered text becomes the
   beginning of an assistant turn on the chat endpoint, which continues grammar and text.
-- vLLM and SGLang: the same assistant turn with `continue_final_message`.
+- vLLM and SGLang: the same assistant turn with `continue_final_message`; not with structured output, whose grammar
+  begins anew inside it.
+- Reasoning, tool calls, and what else no prompt can hold: the request is made anew, and what was delivered has to come
+  again (see `replay`).
 - A Responses stream of plain text: as a chat of the same messages.
-- Anything else: only `/v1/completions`, whose prompt is plain text, can be continued.
+- `/v1/completions` of any engine, whose prompt is plain text: prompt and delivered text.
 """
 
 from __future__ import annotations
@@ -37,6 +40,10 @@ PATHS: Final = {
 }
 
 
+# What nothing is written for.
+SILENT: Final = ("embeddings", "rerank")
+
+
 class Way(Enum):
     """How a broken stream goes on."""
 
@@ -45,23 +52,32 @@ class Way(Enum):
     TOKENS = "tokens"  # /completion, prompt and delivered text made into tokens
     TURN = "turn"  # a begun assistant turn on the chat endpoint
     PROMPT = "prompt"  # prompt + text on /v1/completions
+    REPLAY = "replay"  # the same request again; what was delivered has to come again, and is left out
     NONE = "none"
 
 
-def way(request: Request, engine: str, delivered: str, *, ids: bool = False) -> Way:
-    """How `request` can go on on an engine of this kind. `ids`: the stream was promised to go on from token ids,
-    and then goes on in no other way."""
+def way(
+    request: Request, engine: str, text: bool, *, ids: bool = False, special: bool = False, delivered: bool = True
+) -> Way:
+    """How `request` can go on on an engine of this kind, after `text` was delivered, or something (`delivered`).
+
+    `ids`: the stream was promised to go on from token ids. `special`: reasoning or a tool call was delivered, which
+    no prompt can hold."""
     if request.continuity == "none":
         return Way.NONE
     if not delivered:
         return Way.AFRESH
-    if request.continuity == "regenerate" or request.answers > 1:
+    if request.continuity == "regenerate":
         return Way.NONE
+    if special:
+        return Way.IDS if ids and text and engine in ("vllm", "llama.cpp") else _replayed(request)
+    if request.answers > 1:
+        return _replayed(request)
     if ids:
         return Way.IDS if engine in ("vllm", "llama.cpp") else Way.NONE
     if request.kind == "completions":
-        if request.fields.get("echo") is not None and bytes(request.fields["echo"]) == b"true":
-            return Way.NONE
+        if request.asks("echo"):
+            return Way.REPLAY
         return Way.TOKENS if engine == "llama.cpp" else Way.PROMPT
     if request.kind == "responses" and as_chat(request) is None:
         return Way.NONE
@@ -71,9 +87,13 @@ def way(request: Request, engine: str, delivered: str, *, ids: bool = False) -> 
         # A picture is no text of the template's; the chat endpoint sees it again.
         turn = request.tools or request.structured or request.pictures or "text" in request.fields
         return Way.TURN if turn else Way.TOKENS
-    if engine in ("vllm", "sglang"):
-        return Way.TURN
-    return Way.NONE
+    if request.structured or "text" in request.fields:  # their grammars begin anew inside a begun turn
+        return _replayed(request)
+    return Way.TURN if engine in ("vllm", "sglang") else _replayed(request)
+
+
+def _replayed(request: Request) -> Way:
+    return Way.REPLAY if request.kind in ("chat", "completions") and request.prompts == 1 else Way.NONE
 
 
 def each(request: Request) -> bool:
@@ -94,7 +114,8 @@ def holds(request: Request, engine: str, *, ids: bool) -> str:
     if ids:
         return "token"
     text = each(request) and engine in ("llama.cpp", "vllm", "sglang")
-    return "text" if text or way(request, engine, "x") not in (Way.NONE, Way.AFRESH) else "regenerate"
+    goes_on = way(request, engine, True) not in (Way.NONE, Way.AFRESH, Way.REPLAY)
+    return "text" if text or goes_on else "regenerate"
 
 
 # What a Responses request may hold to be continued as a chat: sampling, and text.

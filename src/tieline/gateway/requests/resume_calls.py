@@ -14,6 +14,7 @@ import msgspec
 from tieline.gateway.requests import chunks, resume
 from tieline.gateway.requests.chunks import Chunk
 from tieline.gateway.requests.ports import ReplicaPool
+from tieline.gateway.requests.replay import Replay
 from tieline.gateway.requests.resume import Way
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.requests.token_ids import Ids
@@ -50,13 +51,15 @@ class CannotContinueError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What a replica is asked so that a stream goes on: after `base` tokens, as it counts them, and in frames that
-    `read` understands (None: in the form that the stream began in)."""
+    """What a replica is asked so that a stream goes on: after `base` tokens, of which its prompt holds `repeated`, in
+    frames that `read` understands (None: in the form that the stream began in). `replay`: what has to come again."""
 
     path: str
     body: bytes
     base: int = 0
     read: Callable[[bytes], Chunk] | None = None
+    repeated: int = 0
+    replay: Replay | None = None
 
 
 class Continuing:
@@ -70,9 +73,13 @@ class Continuing:
         CannotContinueError."""
         request = state.request
         own = self.pool.own_name(state.offer, backend)
-        match resume.way(request, backend.engine, text, ids=state.exact):
+        match state.way(backend.engine):
             case Way.AFRESH:
                 return Continuation(resume.PATHS[request.kind], request.encode(own, state.limit))
+            case Way.REPLAY:
+                state.ids = None
+                body = request.encode(own, state.limit)
+                return Continuation(resume.PATHS[request.kind], body, replay=Replay(state.parts()))
             case Way.IDS:
                 found = await self._from_ids(state, backend, own, text)
             case Way.TOKENS:
@@ -93,7 +100,7 @@ class Continuing:
         hop = len(state.hops)
         if backend.engine == "vllm":
             body = resume.ids_body(state.request, own, prompt, delivered, hop)
-            return Continuation("/v1/completions", body, len(delivered), chunks.of_chunk)
+            return Continuation("/v1/completions", body, len(delivered), chunks.of_chunk, len(delivered))
         body = resume.tokens_body(state.request, prompt, delivered, hop)
         return Continuation("/completion", body, len(delivered), chunks.of_llama)
 
@@ -103,21 +110,24 @@ class Continuing:
         )
         state.prompt_tokens = len(prompt)
         body = resume.tokens_body(state.request, prompt, delivered, len(state.hops))
-        return Continuation("/completion", body, len(delivered), chunks.of_llama)
+        # As many tokens came as frames did; the same text in one piece may be fewer.
+        base = max(len(delivered), state.tokens)
+        return Continuation("/completion", body, base, chunks.of_llama, len(delivered))
 
     async def _from_text(self, state: RequestState, backend: Backend, own: str, text: str, way: Way) -> Continuation:
         request, hop = state.request, len(state.hops)
         count = await self._count(backend, text, own)
-        base = state.tokens if count is None else count
+        base, repeated = max(count or 0, state.tokens), state.tokens if count is None else count
         if way is Way.PROMPT:
             plain = resume.prompt_body(request, own, text, base, hop)
             if plain is None:
                 raise CannotContinueError("the prompt is token ids")
-            return Continuation(resume.PATHS["completions"], plain, base)
+            return Continuation(resume.PATHS["completions"], plain, base, None, repeated)
         if backend.engine == "llama.cpp":
             state.prompt_tokens = len(await self._prompt_tokens(state, backend))
         body = resume.turn_body(request, backend.engine, own, text, base, hop)
-        return Continuation(resume.PATHS["chat"], body, base, chunks.of_chunk if request.kind == "responses" else None)
+        read = chunks.of_chunk if request.kind == "responses" else None
+        return Continuation(resume.PATHS["chat"], body, base, read, repeated)
 
     async def _proven(
         self, ids: Ids, state: RequestState, backend: Backend, own: str, text: str
@@ -132,7 +142,7 @@ class Continuing:
         found = ids.delivered
         for end in range(len(found), max(0, len(found) - MAX_UNDELIVERED), -1):
             plain = await self._detokenize(backend, found[:end], own)
-            if plain == text or (state.reasoned and plain.endswith(text)):
+            if plain == text or (state.specials is not None and plain.endswith(text)):
                 ids.delivered = found[:end]
                 return prompt, ids.delivered
             if len(plain) < len(text):
@@ -184,20 +194,45 @@ class Continuing:
 
     async def count(self, state: RequestState, text: str, backend: Backend | None) -> tuple[int | None, int | None]:
         """(prompt, output) tokens by any live engine of the model; None: not to be had."""
-        kind = state.request.kind
+        return await self.count_whole(state, [(text, False)], backend)
+
+    async def count_whole(
+        self, state: RequestState, texts: list[tuple[str, bool]], backend: Backend | None
+    ) -> tuple[int | None, int | None]:
+        """The same for several texts; one that its engine ended has a token more, which says so."""
         able = self.pool.serving(state.want)
         if backend in able:
             able.sort(key=lambda b: b is not backend)
-        asks_prompt = kind in ("chat", "completions") or (
-            kind == "responses" and resume.as_chat(state.request) is not None
-        )
         for one in able[:2]:
+            own = self.pool.own_name(state.offer, one)
             try:
-                output = await self._count(one, text, self.pool.own_name(state.offer, one))
+                output: int | None = 0
+                for text, ended in texts:
+                    counted = await self._count(one, text, own)
+                    output = None if counted is None or output is None else output + counted + ended
                 prompt = state.prompt_tokens
-                if prompt is None and one.engine == "llama.cpp" and asks_prompt:
-                    prompt = len(await self._prompt_tokens(state, one))
-            except (OSError, msgspec.DecodeError):
+                if prompt is None:
+                    prompt = await self._count_prompt(state, one, own)
+            except (OSError, msgspec.DecodeError, CannotContinueError):
                 continue
             return prompt, output
         return None, None
+
+    async def _count_prompt(self, state: RequestState, backend: Backend, own: str) -> int | None:
+        request = state.request
+        if backend.engine == "llama.cpp" and request.kind == "completions" and request.prompts > 1:
+            plain = msgspec.json.decode(request.fields["prompt"])
+            sizes = [
+                len(one) if isinstance(one, list) else len(await self._tokenize(backend, one, special=True))
+                for one in plain
+            ]
+            return sum(sizes)
+        chat = request.kind == "chat" or (request.kind == "responses" and resume.as_chat(request) is not None)
+        if backend.engine == "llama.cpp" and (chat or request.kind == "completions"):
+            return len(await self._prompt_tokens(state, backend))
+        if backend.engine in ("vllm", "sglang") and chat and not request.pictures:
+            body = msgspec.json.encode({"model": own, "messages": resume.chat_fields(request)["messages"]})
+            status, answer = await call(backend, "POST", "/tokenize", body, TOKENIZE_S)
+            if status == 200:
+                return _tokens(answer).count
+        return None

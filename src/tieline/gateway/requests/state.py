@@ -10,16 +10,21 @@ import re
 from enum import Enum
 from typing import Final
 
+from msgspec import structs
+
 from tieline.gateway.budgets.admit import Account, Ticket
-from tieline.gateway.requests import resume
+from tieline.gateway.requests import counting, resume
 from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.choices import Choices
 from tieline.gateway.requests.chunks import Names
+from tieline.gateway.requests.counting import Bounds
+from tieline.gateway.requests.replay import Key
 from tieline.gateway.requests.responses import Shape
+from tieline.gateway.requests.resume import Way
 from tieline.gateway.requests.token_ids import Ids
 from tieline.gateway.routing.route import Want
 from tieline.gateway.settings import Offer
-from tieline.gateway.wire import sse
+from tieline.gateway.wire import loose, sse
 from tieline.records import Hop
 
 
@@ -73,6 +78,7 @@ class RequestState:
     busy_since: float | None = None  # engines say that they are
     adrift_since: float | None = None  # no replica has written since
     resumed = False
+    words = ""  # of the last engine that failed
     paused = False  # the client's socket is full
     # towards the client
     names: Names | None = None
@@ -88,7 +94,7 @@ class RequestState:
     text_bytes = 0
     unkept = False  # it is no longer known in full
     tokens = 0  # frames with text that the client was sent
-    reasoned = False
+    specials: dict[Key, list[str]] | None = None  # reasoning, tool calls: what can only come again, not go on
     ids: Ids | None = None
     exact = False  # the client was promised that the stream goes on from those
     choices: Choices | None = None  # of several, where each may be continued
@@ -101,8 +107,10 @@ class RequestState:
     prompt_tokens: int | None = None
     cached_tokens = 0
     output_tokens: int | None = None
+    reasoning_tokens: int | None = None  # of the output, where the engine says so
     estimated = False
-    counted: object = None  # the attempt whose answers `prompt_sum` adds up
+    false_report = ""  # what an engine said of its usage that cannot be
+    counted: object = None  # the attempt whose choices `prompt_sum` adds up
     prompt_sum = 0
 
     def __init__(
@@ -141,20 +149,40 @@ class RequestState:
 
     @property
     def delivered(self) -> bool:
-        """Has the client been sent any text that a new hop must not repeat?"""
-        return bool(self.texts) or self.unkept or (self.choices is not None and bool(self.choices.texts))
-
-    @property
-    def stuck(self) -> bool:
-        """Has the client been sent what no other replica can go on from?"""
-        return self.unkept or (self.reasoned and not self.exact)
+        """Has the client been sent anything that a new hop must not repeat?"""
+        return (
+            bool(self.texts) or self.unkept or self.specials is not None
+            or (self.choices is not None and bool(self.choices.texts))
+        )  # fmt: skip
 
     @property
     def text(self) -> str:
         """All that was delivered and kept."""
         if self.choices is not None:
-            return "".join(text for texts in self.choices.texts.values() for text in texts)
-        return "".join(self.texts)
+            return loose.joined([text for texts in self.choices.texts.values() for text in texts])
+        return loose.joined(self.texts)
+
+    @property
+    def said(self) -> str:
+        """All of it, reasoning and tool calls too: what its tokens are counted of where nobody reports them."""
+        return "".join(self.parts().values())
+
+    def way(self, engine: str) -> Way:
+        """How this stream would go on on an engine of this kind, from what was delivered so far."""
+        if self.unkept:
+            return Way.NONE
+        special = self.specials is not None
+        return resume.way(
+            self.request, engine, bool(self.texts), ids=self.exact, special=special, delivered=self.delivered
+        )
+
+    def parts(self) -> dict[Key, str]:
+        """All that was delivered, by where it stands."""
+        if self.choices is not None:
+            parts = {(at, "content"): loose.joined(texts) for at, texts in self.choices.texts.items()}
+        else:
+            parts = {(0, "content"): loose.joined(self.texts)}
+        return parts | {key: loose.joined(texts) for key, texts in (self.specials or {}).items()}
 
     # --- what was delivered -------------------------------------------------------
 
@@ -189,6 +217,18 @@ class RequestState:
         self.text_bytes += size
         self.choices.texts.setdefault(index, []).append(text)
 
+    def keep_special(self, key: Key, text: str) -> None:
+        """The same for reasoning and the parts of a tool call."""
+        size = len(text) + STR_BYTES
+        if self.specials is None:
+            self.specials = {}
+        if self.unkept or self.memory.used + size > self.memory.limit:
+            self.unkept = True
+            return
+        self.memory.used += size
+        self.text_bytes += size
+        self.specials.setdefault(key, []).append(text)
+
     def forget(self) -> None:
         """Give the memory back."""
         self.memory.used -= self.text_bytes
@@ -197,12 +237,12 @@ class RequestState:
     # --- names --------------------------------------------------------------------
 
     def learn(self, data: bytes) -> None:
-        """The stream's names, from its first chunk."""
+        """The stream's names, from its first chunk; an engine that gives none, or odd ones, gets ours."""
         names = sse.read_names(data)
-        self.names = Names(names.id, names.created, names.model)
+        self.names = Names(names.id or f"chatcmpl-{self.id}", names.created, names.model)
         created = _CREATED.search(data)
         self.created = b"" if created is None else created[0]
-        self.renames = self.renames or names.model != self.request.model
+        self.renames = self.renames or names.model != self.request.model or not names.id or not names.created
 
     def public_names(self) -> Names:
         assert self.names is not None
@@ -210,21 +250,48 @@ class RequestState:
 
     # --- counts -------------------------------------------------------------------
 
-    def count(self, usage: sse.TokenUsage, base: int) -> None:
-        """What an engine reports of a stream that it went on with after `base` tokens."""
-        prompt = usage.prompt_tokens or usage.input_tokens or 0
-        output = usage.completion_tokens if usage.completion_tokens is not None else usage.output_tokens
-        self.output_tokens = base + (output or 0)
+    @property
+    def most_output(self) -> int:
+        """The most tokens that all answers may be."""
+        return 0 if self.request.kind in resume.SILENT else self.limit * self.request.answers
+
+    def bounds(self, least: int) -> Bounds:
+        return Bounds(self.request.ask(self.offer).prompt_bound, self.most_output, least)
+
+    def count(self, usage: sse.TokenUsage, least: int, base: int = 0, repeated: int = 0) -> None:
+        """What an engine reports, as far as it can be true (see `counting.read`)."""
+        report = counting.read(usage, self.bounds(least), base, repeated)
+        if report.false:
+            self.false_report, self.estimated = report.false, True
+        self.output_tokens = report.output
         if self.prompt_tokens is None:
-            self.prompt_tokens = max(0, prompt - base)
-            details = usage.prompt_tokens_details
-            if details is not None and details.cached_tokens is not None:
-                self.cached_tokens = details.cached_tokens
+            self.prompt_tokens, self.cached_tokens = report.prompt, report.cached
+        self.reasoning_tokens = report.reasoning if not base else None
+
+    def count_stream(self, usage: sse.TokenUsage, base: int, repeated: int) -> None:
+        frames = 0 if self.request.asks("echo") else self.tokens
+        self.count(usage, counting.least(frames), base, repeated)
 
     def add_up(self, attempt: object, usage: sse.TokenUsage) -> None:
-        """llama.cpp reports each choice by itself, with its own prompt: every prompt counts once."""
+        """llama.cpp reports each choice of a stream by itself, with its own prompt: every prompt counts once."""
         if self.counted is not attempt:
             self.counted, self.prompt_sum, self.output_tokens = attempt, 0, 0
-        self.prompt_sum += usage.prompt_tokens or 0
-        self.prompt_tokens = self.prompt_sum // self.request.choices
-        self.output_tokens = (self.output_tokens or 0) + (usage.completion_tokens or 0)
+        most = self.bounds(0)
+        report = counting.read(usage, Bounds(most.prompt, self.limit))
+        if report.false:
+            self.false_report, self.estimated = report.false, True
+        self.prompt_sum += report.prompt or 0
+        self.prompt_tokens = min(most.prompt, self.prompt_sum // self.request.choices)
+        self.output_tokens = min(most.output, (self.output_tokens or 0) + (report.output or 0))
+
+    def settle(self) -> None:
+        """Before it is billed: nothing below nothing or above what was agreed, and hops that add up."""
+        prompt, output = self.prompt_tokens or 0, self.output_tokens or 0
+        if sum(hop.output_tokens for hop in self.hops) != output:
+            shares = counting.balance([hop.output_tokens for hop in self.hops], output)
+            self.hops = [
+                hop if hop.output_tokens == share else structs.replace(hop, output_tokens=share)
+                for hop, share in zip(self.hops, shares, strict=True)
+            ]
+        if self.cached_tokens > prompt:
+            self.cached_tokens = prompt

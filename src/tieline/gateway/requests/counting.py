@@ -1,0 +1,106 @@
+"""What an engine says that it used, judged before it is money. Pure.
+
+A report is believed where it can be true: a prompt of at least one token and at most what was reserved for it, an
+output of at least one token for each frame of text that was delivered and at most the limit of each answer. A part
+that cannot be true is not known: it is counted here, marked as estimated, and the replica is named to the operator.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tieline.gateway.wire.sse import TokenUsage
+
+# A frame may hold a part of a token, where an engine parts reasoning from text; not many do.
+SLACK_FRAMES = 2
+SLACK_SHARE = 32
+# The longest token of usual vocabularies is a run of 128 spaces.
+MAX_TOKEN_BYTES = 128
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """Tokens by an engine's word; None: it said nothing that can be true. `false`: it said what cannot be."""
+
+    prompt: int | None = None
+    output: int | None = None
+    cached: int = 0
+    reasoning: int | None = None
+    false: str = ""
+
+
+class Bounds(msgspec.Struct, frozen=True, gc=False):
+    """What a report may say: of a prompt that is not empty, and of an output that brought so many frames."""
+
+    prompt: int
+    output: int
+    least: int = 0
+
+
+def least(frames: int, text_bytes: int = 0) -> int:
+    """The fewest tokens that so many frames, or so much text, can be."""
+    if not frames and not text_bytes:
+        return 0
+    return max(1, frames - SLACK_FRAMES - frames // SLACK_SHARE, text_bytes // MAX_TOKEN_BYTES)
+
+
+def read(usage: TokenUsage, bounds: Bounds, base: int = 0, repeated: int = 0) -> Report:
+    """`base`: output that earlier hops delivered and this engine does not count; `repeated`: how much of its prompt
+    was that output. `bounds.output` is 0 where nothing is written: embeddings, rankings."""
+    prompt = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
+    output = usage.completion_tokens if usage.completion_tokens is not None else usage.output_tokens
+    total = usage.total_tokens
+    if not bounds.output:
+        prompt, output = total if prompt is None else prompt, 0
+    elif total is not None and prompt is None and output is not None:
+        prompt = total - output
+    elif total is not None and output is None and prompt is not None:
+        output = total - prompt
+    false = ""
+    if prompt is not None:
+        prompt -= repeated
+        if not 1 <= prompt <= bounds.prompt:
+            false, prompt = f"{prompt} prompt tokens, where at most {bounds.prompt} fit", None
+    if output is not None:
+        output += base
+        if not bounds.least <= output <= bounds.output:
+            false = f"{output} output tokens, where {bounds.least} to {bounds.output} can be"
+            output = None
+    return Report(prompt, output, _share(_cached(usage), prompt), _reasoning(usage, output), false[:200])
+
+
+def estimate(counted: int | None, frames: int, most: int) -> int:
+    """Tokens that nobody reported: `counted` by a tokenizer, or one for each frame; never more than was agreed."""
+    return max(0, min(most, max(counted or 0, frames)))
+
+
+def balance(outputs: list[int], total: int) -> list[int]:
+    """The hops' own counts of what they delivered, so that they add up to what is billed: the last hop that
+    delivered anything has counted less than it should, or more."""
+    shares = [max(0, one) for one in outputs]
+    surplus = sum(shares) - max(0, total)
+    for at in range(len(shares) - 1, -1, -1):
+        if surplus <= 0:
+            break
+        cut = min(shares[at], surplus)
+        shares[at] -= cut
+        surplus -= cut
+    if surplus < 0 and shares:
+        last = max((at for at, one in enumerate(shares) if one), default=len(shares) - 1)
+        shares[last] -= surplus
+    return shares
+
+
+def _cached(usage: TokenUsage) -> int | None:
+    details = usage.prompt_tokens_details or usage.input_tokens_details
+    return None if details is None else details.cached_tokens
+
+
+def _reasoning(usage: TokenUsage, output: int | None) -> int | None:
+    details = usage.completion_tokens_details or usage.output_tokens_details
+    if details is None or details.reasoning_tokens is None or output is None:
+        return None
+    return max(0, min(output, details.reasoning_tokens))
+
+
+def _share(part: int | None, whole: int | None) -> int:
+    return 0 if part is None or whole is None else max(0, min(part, whole))
