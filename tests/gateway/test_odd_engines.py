@@ -165,7 +165,9 @@ async def arrivals(g: Gateway, body: dict[str, Any]) -> list[tuple[float, str]]:
     """When each event came, since the request."""
     reader, writer = await asyncio.open_connection("127.0.0.1", g.port)
     text = json.dumps(body).encode()
-    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(text), text))
+    writer.write(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (len(text), text)
+    )
     loop = asyncio.get_running_loop()
     began, came = loop.time(), []
     async with asyncio.timeout(10):
@@ -304,7 +306,7 @@ def test_an_error_in_a_stream_keeps_its_words(gateway: Start) -> None:
             assert asked(a, b) == 1
             assert not any(b.failures for b in g.svc.backends.values())
         boom = [ROLE, chunk({"content": "one "}), b'event: error\ndata: {"message":"out of pages","code":500}\n\n']
-        async with Odd(frames=boom) as a, gateway(settings(a.url)) as g:
+        async with Odd("a", "someone", frames=boom) as a, gateway(settings(a.url)) as g:
             _, events, well = await stream(g, CHAT)
             assert not well
             assert "out of pages" in events[-1]["error"]["message"]

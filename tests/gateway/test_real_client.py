@@ -200,7 +200,9 @@ def test_what_clients_call(engines: tuple[Llama, Llama], tmp_path: Path) -> None
         async with before(engines, tmp_path) as (g, _):
             await asyncio.to_thread(calls, g.url)
             await g.quiet()
-            assert all(u.prompt_tokens > 0 and u.output_tokens > 0 and not u.estimated for u in g.usage())
+            assert all(u.prompt_tokens > 0 and u.output_tokens > 0 for u in g.usage())
+            # llama.cpp reports one of several choices; their tokens are counted here.
+            assert [u.output_tokens for u in g.usage() if u.estimated] == [10]
 
     asyncio.run(body())
 

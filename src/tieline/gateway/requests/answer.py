@@ -52,7 +52,10 @@ def _read_answer(body: bytes) -> tuple[_Answer, bytes]:
         plain = loose.loads(body)
     if not isinstance(plain, dict):
         raise msgspec.DecodeError("an answer is no JSON object")
-    found = [one for one in plain.get("choices") or () if isinstance(one, dict)]
+    listed = plain.get("choices") or []
+    found = _dicts(listed)
+    if listed and not found:
+        raise msgspec.DecodeError("an answer has no choice")
     choices = tuple(_Choice(None, loose.text(one.get("text")), loose.text(one.get("finish_reason"))) for one in found)
     usage = sse.usage_of(plain.get("usage"))
     answer = _Answer(usage, loose.text(plain.get("model")), choices, loose.text(plain.get("status")))
@@ -128,7 +131,8 @@ def _whole(state: RequestState, attempt: Attempt, body: bytes) -> Whole | Wrong:
     if any(choice.finish_reason in ("abort", "error") for choice in choices):
         return Wrong("the engine gave its answer up")
     # Of several answers llama.cpp reports one.
-    if answer.usage is not None and not (engine == "llama.cpp" and request.answers > 1):
+    one_of_several = engine == "llama.cpp" and request.answers > 1 and state.most_output > 0
+    if answer.usage is not None and not one_of_several:
         state.count(answer.usage, counting.least(0, sum(_text_bytes(choice) for choice in choices)))
     if choices:
         state.finish = choices[0].finish_reason or None
