@@ -440,7 +440,8 @@ def _compare(database: Database, marks: Marks | None) -> None:
 def _name_loss(database: Database, why: str, mark: Mark, tail: Mark) -> None:
     """Counts on behind the mark, so that no row number is given twice; kept until it is told."""
     with database.write():
-        tail = database.tail()
+        if database.tail() != tail:  # another process that opened it at the same time has named it
+            return
         lost = max(mark.commits - tail.commits, 0)
         row = (why, lost, tail.last + 1, max(mark.last, tail.last))
         database.run("INSERT INTO loss (why, commits, first_lost, last_lost) VALUES (?, ?, ?, ?)", row)
