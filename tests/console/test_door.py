@@ -113,3 +113,64 @@ def test_beyond_loopback_needs_tokens() -> None:
     for host in ("0.0.0.0", "192.168.1.4", "console.example"):
         with pytest.raises(ValueError, match="tokens"):
             check_host(host, None)
+
+
+HOSTS = {
+    "localhost": True, "127.0.0.1": True, "127.0.0.1:8700": True, "[::1]:8700": True, "LOCALHOST": True,
+    "evil.example": False, "127.0.0.1.evil.example": False, "localhost.": False, "0.0.0.0": False, "[::1": False,
+    "[::1]evil": False, "localhost:x": False, "user@localhost": False, "": False,
+}  # fmt: skip
+ORIGINS = {
+    None: True, "own": True, "https own": True, "null": False, "http://evil.example": False, "http://[": False,
+    "http://127.0.0.1.evil.example": False, "file://": False,
+}  # fmt: skip
+DOORS = (
+    ("GET", "/"), ("GET", "/api/overview"), ("GET", "/api/records"), ("GET", "/healthz"), ("GET", "/static/none.js"),
+    ("GET", "/nowhere"), ("POST", "/api/override"), ("POST", "/api/order"), ("POST", "/api/login"),
+    ("POST", "/api/logout"), ("DELETE", "/api/overview"), ("PUT", "/api/override"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), DOORS)
+def test_host_origin_and_method_of_every_kind_of_door(client: TestClient, core: Core, method: str, path: str) -> None:
+    """Without accounts: loopback names alone; what changes something, from this page alone; every refusal in JSON."""
+    for host, local in HOSTS.items():
+        for origin, own in ORIGINS.items():
+            for page in (True, False):
+                given = {None: None, "own": f"http://{host}", "https own": f"https://{host}"}.get(origin, origin)
+                headers = {"host": host, **(WRITES if page else {}), **({} if given is None else {"origin": given})}
+                answer = client.request(method, path, headers=headers, follow_redirects=False)
+                case = (method, path, host, origin, page, answer.status_code)
+                if not local:
+                    assert answer.status_code == 421, case
+                elif method != "GET" and not (own and page):
+                    assert answer.status_code == 403, case
+                else:
+                    assert answer.status_code not in (421, 500), case
+                    assert answer.status_code != 403 or path == "/api/login", case  # nobody's token
+                if answer.status_code >= 400 and "html" not in answer.headers["content-type"]:
+                    assert answer.json()["error"], case
+                assert "access-control-allow-origin" not in answer.headers, case
+    assert core.taken == []
+
+
+@pytest.mark.parametrize(
+    "cookie", ["a.1.\xe9", "a.\xb2.b", "a." + "9" * 5_000 + ".b", "a.9999999999.x", "..", "%ff.9999999999.x"]
+)
+def test_a_cookie_that_nobody_signed_is_a_stranger(guarded: TestClient, cookie: str) -> None:
+    header = [(b"cookie", f"tieline_session={cookie}".encode("latin-1"))]
+    assert guarded.get("/api/overview", headers=header).status_code == 401
+
+
+def test_a_fault_of_the_console_is_an_answer_with_an_id(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise LookupError("nobody expected this")
+
+    monkeypatch.setattr("tieline.console.app.behind.listed", fail)
+    answer = client.get("/api/records")
+    assert answer.status_code == 500
+    number = answer.json()["error"].partition("(")[2].partition(")")[0]
+    assert number
+    assert number in caplog.text

@@ -17,6 +17,7 @@ from tieline import records
 from tieline.app.runtime import PEOPLE_FILE, Runtime
 from tieline.app.up import State, disk_trouble, set_aside
 from tieline.config import Config
+from tieline.console import wire
 from tieline.console.app import make_app
 from tieline.disclosures.keep import LiveBook
 from tieline.link import NatsLink
@@ -64,18 +65,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         sign_in=config.console.auth == "accounts",
         lots=config.treasury.lots,
     )
-    server = _Server(
-        uvicorn.Config(
-            app,
-            host=runtime.console_host,
-            port=runtime.console_port,
-            log_level="warning",
-            access_log=False,
-            lifespan="on",
-            timeout_graceful_shutdown=1,
-            log_config=None,
-        )
-    )
+    server = _Server(uvicorn.Config(app, **wire.settings(runtime.console_host, runtime.console_port)))
     serving = asyncio.create_task(server.serve())
     try:
         while not server.started and not serving.done():

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -92,7 +93,7 @@ def make_app(
     app = Starlette(
         routes=[Route(path, needs(right, handler), methods=[method]) for path, method, right, handler in _routes(room)],
         middleware=[Middleware(Door, keys=keys, now=wall_now, people=people, always=sign_in)],
-        exception_handlers={Refused: _refused, PeopleError: _refused},
+        exception_handlers={Refused: _refused, PeopleError: _refused, HTTPException: _not_here},
         lifespan=lifespan,
     )
     app.state.hub, app.state.room = hub, room
@@ -133,6 +134,11 @@ def _routes(room: Room) -> list[Row]:
         ("/api/people/invite", "POST", Right.PEOPLE, who.invite),
         ("/api/people/remove", "POST", Right.PEOPLE, who.remove),
     ]
+
+
+async def _not_here(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return failed(status, {404: "there is nothing here", 405: "this is not offered here"}.get(status, str(error)))
 
 
 async def _refused(request: Request, error: Exception) -> Response:

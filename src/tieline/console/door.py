@@ -13,10 +13,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -26,10 +28,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tieline.people import Account, People, Right
 from tieline.store import StoreError
 
+log = logging.getLogger("tieline.console")
+
 COOKIE = "tieline_session"
 # One working shift; the operator on the next one logs in under their own name.
 SESSION_S = 12 * 3600
 HEADER = "x-tieline"
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
+_UNTIL = re.compile(r"[0-9]{1,15}")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 OPEN_PATHS = ("/static/", "/login", "/join", "/api/login", "/api/join", "/healthz")
 # How long it is believed that nobody has an account yet: the first admin is asked to sign in within a second.
@@ -77,7 +83,7 @@ class Keys:
 
     def holder(self, cookie: str, now_s: float) -> str | None:
         parts = cookie.rsplit(".", 2)
-        if len(parts) != 3 or not parts[1].isdigit() or int(parts[1]) < now_s:
+        if len(parts) != 3 or not cookie.isascii() or not _UNTIL.fullmatch(parts[1]) or int(parts[1]) < now_s:
             return None
         name = unquote(parts[0])
         signed = hmac.compare_digest(parts[2], self._sign(name, parts[1]))
@@ -105,24 +111,41 @@ class Door:
         self._looked: tuple[float, bool] = (float("-inf"), False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # there are none here
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        began = False
+        refusal: Response | None
         try:
             refusal = self._refusal(scope, headers)
         except StoreError as error:
             refusal = _no(503, f"nobody can be signed in now: {error}")
+        except Exception as error:  # whoever sends what nobody expected is not let in
+            log.error("a request for %s could not be judged: %r", scope["path"], error, exc_info=error)
+            refusal = _no(400, "this request cannot be read")
 
         async def send_safely(message: Message) -> None:
+            nonlocal began
             if message["type"] == "http.response.start":
+                began = True
                 out = MutableHeaders(scope=message)
                 for name, value in SAFE_HEADERS.items():
                     out.setdefault(name, value)
                 out.setdefault("cache-control", "no-store")
             await send(message)
 
-        await (refusal or self.app)(scope, receive, send_safely)
+        try:
+            await (refusal or self.app)(scope, receive, send_safely)
+        except Exception as error:  # the last place that can still say so to whoever asks
+            number = secrets.token_hex(6)
+            log.error("request %s of %s failed: %r", number, scope["path"], error, exc_info=error)
+            if not began:
+                why = f"the console failed on this request ({number}); its log says why"
+                await _no(500, why)(scope, receive, send_safely)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         path = scope["path"]
@@ -217,7 +240,8 @@ def _foreign(headers: Headers) -> Response | None:
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return _no(403, "a change must come from this console's own page")
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+    host = headers.get("host", "")
+    if origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
         return _no(403, "a change must come from this console's own page")
     return None
 
@@ -230,9 +254,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _hostname(host: str) -> str:
-    if host.startswith("["):
-        return host.split("]", 1)[0] + "]"
-    return host.split(":", 1)[0].lower()
+    """Without its port; empty where it is none."""
+    match = _HOST.fullmatch(host.lower())
+    return "" if match is None else match[1]
 
 
 def _no(status: int, why: str) -> JSONResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 from typing import Final, TypeVar
 
 import msgspec
@@ -15,16 +15,22 @@ F = TypeVar("F")
 
 # The largest thing a page sends is a conversation (`chat.MAX_CHARS`), in UTF-8 and escaped.
 MAX_BODY: Final = 128 * 1024
+BODY_S: Final = 60.0
 
 
 async def read_form(request: Request, type_: type[F]) -> F:
     """What a page sent, as `type_`. Raises intake.Refused (a ValueError)."""
     body = b""
-    with contextlib.suppress(ClientDisconnect):
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise intake.Refused(f"larger than {MAX_BODY // 1024} KiB", "body")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise intake.Refused(f"larger than {MAX_BODY // 1024} KiB", "body")
+    except ClientDisconnect:
+        pass
+    except TimeoutError as error:
+        raise intake.Refused("did not arrive in time", "body") from error
     decode = msgspec.json.Decoder(type_).decode
     return intake.read(body or b"{}", decode, MAX_BODY)
 

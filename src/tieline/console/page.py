@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, Response
+
+from tieline.console.forms import failed
 
 STATIC = Path(__file__).parent / "static"
 FOREVER = "public, max-age=31536000, immutable"
@@ -29,7 +31,7 @@ async def asset(request: Request) -> Response:
     name = request.path_params["name"]
     path = STATIC / name
     if "/" in name or name.startswith(".") or path.suffix not in TYPES or not path.is_file():
-        return PlainTextResponse("no such file", 404)
+        return failed(404, "no such file")
     headers = {"cache-control": FOREVER, "vary": "accept-encoding"}
     twin = path.with_name(name + ".gz")
     if "gzip" in request.headers.get("accept-encoding", "") and twin.is_file():

@@ -187,15 +187,12 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
     request = Request(
         kind, model, stream, fields, max_output, choices, wants_usage, "tools" in fields or "functions" in fields
     )
-    refusal = _prompt(request)
+    try:
+        refusal = _prompt(request) or _pictures(request, body)
+    except msgspec.DecodeError as error:  # JSON, but a number that nothing can hold
+        return bad_request(f"the body cannot be read: {error}", "invalid_value", _PROMPT_NAMES[kind])
     if refusal is not None:
         return refusal
-    if kind in ("chat", "responses") and names_pictures(body):
-        name = "messages" if kind == "chat" else "input"
-        found = pictures(read_json(fields.get(name, b"null")), name)
-        if isinstance(found, Refusal):
-            return found
-        request.pictures = tuple(found)
     if continuity is not None:
         if continuity not in (b"token", b"text", b"regenerate", b"none"):
             return bad_request("x-tieline-continuity is one of token, text, regenerate, none", "invalid_value")
@@ -268,6 +265,17 @@ def _prompt(request: Request) -> Refusal | None:
         size += len(memoryview(fields["instructions"]))
     request.prompt_bytes = size
     request.answers = request.choices * request.prompts
+    return None
+
+
+def _pictures(request: Request, body: bytes) -> Refusal | None:
+    if request.kind not in ("chat", "responses") or not names_pictures(body):
+        return None
+    name = _PROMPT_NAMES[request.kind]
+    found = pictures(read_json(request.fields.get(name, b"null")), name)
+    if isinstance(found, Refusal):
+        return found
+    request.pictures = tuple(found)
     return None
 
 
