@@ -39,6 +39,7 @@ BEGINNING, END = datetime(2009, 1, 3, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=U
 PAGE = 2_000
 # The network tells itself every few minutes; a forecast may be the last that was said before a month.
 TOLD = timedelta(days=2)
+SOON = timedelta(microseconds=1)
 
 
 class Books:
@@ -119,7 +120,7 @@ def month_records(store: Store, month: str, keeper: Bookkeeper) -> MonthRecords:
         performances=store.between(Performance, start, end),
         network=network_of(store, start, end),
         operated=store.between(Operated, start, end),
-        deployed=[*store.latest(Deployed, start), *store.between(Deployed, start, end)],
+        deployed=[*store.latest(Deployed, start - SOON), *store.between(Deployed, start, end)],
         recorded_from=recorded_from(store),
     )
 
