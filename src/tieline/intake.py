@@ -85,6 +85,8 @@ Hashrate = Annotated[float, Meta(ge=0, le=1e27)]
 Difficulty = Annotated[float, Meta(ge=0, le=1e24)]
 Sats = Annotated[int, Meta(ge=-21 * 10**14, le=21 * 10**14)]
 Btc = Annotated[float, Meta(ge=0, le=21e6)]
+Megawatts = Annotated[float, Meta(ge=-1e5, le=1e5)]
+Machines = Annotated[int, Meta(ge=-1, le=10_000_000)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Factor = Annotated[float, Meta(ge=0, le=1e6)]
 Rate = Annotated[float, Meta(ge=0, le=1e15)]
@@ -98,6 +100,8 @@ Count = Annotated[int, Meta(ge=0, le=10**15)]
 Small = Annotated[int, Meta(ge=0, le=1_000_000)]
 Status = Annotated[int, Meta(ge=0, le=999)]
 
+# Tenants, projects and keys: their names are parts of paths, of files and of each other's.
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*")
 _WORD = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _LABEL = re.compile(r"[^|\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*")
@@ -116,6 +120,14 @@ def spelt(kind: object, value: str) -> str | None:
     return f"{value[:60]!r} is no name; use {alphabet[1]}"
 
 
+def _printed(value: str) -> str | None:
+    return spelt(Label, value)
+
+
+# A name that somebody writes down once and every record then carries: checked where it is written.
+Printed = Annotated[str, Meta(max_length=200), Within(_printed)]
+
+
 def parts(kind: object) -> Iterator[object]:
     """The members of a union type, else the type itself."""
     if get_origin(kind) is None or hasattr(kind, "__metadata__") or not _is_union(kind):
@@ -127,6 +139,65 @@ def parts(kind: object) -> Iterator[object]:
 
 def _is_union(kind: object) -> bool:
     return type(kind).__name__ in ("Union", "UnionType", "_UnionGenericAlias")
+
+
+# --- structs whose fields are checked when they are made --------------------------------
+
+Annotations = dict[str, Any]
+Check = Callable[[Any], str | None]
+
+
+class Checked(msgspec.StructMeta):
+    """Makes a struct check its fields that are marked `Within`, also when it is decoded: ValueError names the field.
+
+    Its module imports no `annotations` from `__future__`: types are looked at when the class is made.
+    """
+
+    hints: Annotations  # the types of all its fields
+
+    def __new__(
+        mcs,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        **config: Any,
+    ) -> "Checked":
+        hints = hints_of(bases, namespace)
+        checks = list(_checks(hints))
+        if checks:
+            namespace["__post_init__"] = _checker(checks, namespace.get("__post_init__"))
+        made = super().__new__(mcs, name, bases, namespace, **config)
+        made.hints = hints
+        return made
+
+
+def hints_of(bases: tuple[type, ...], namespace: dict[str, Any]) -> Annotations:
+    """The types of a class that is being made, its bases' included, as objects."""
+    inherited = {field: kind for base in reversed(bases) for field, kind in getattr(base, "hints", {}).items()}
+    if "__annotations__" in namespace:
+        return inherited | dict(namespace["__annotations__"])
+    make = namespace.get("__annotate_func__") or namespace.get("__annotate__")  # from Python 3.14 on
+    return inherited if make is None else inherited | dict(make(1))
+
+
+def _checks(hints: Annotations) -> Iterator[tuple[str, Check]]:
+    for name, kind in hints.items():
+        for one in parts(kind):
+            for mark in getattr(one, "__metadata__", ()):
+                if isinstance(mark, Within):
+                    yield name, mark.check
+
+
+def _checker(checks: list[tuple[str, Check]], own: Callable[[Any], None] | None) -> Callable[[Any], None]:
+    def __post_init__(self: Any) -> None:  # noqa: N807 - becomes the method of that name
+        for name, check in checks:
+            value = getattr(self, name)
+            if value is not None and (wrong := check(value)) is not None:
+                raise ValueError(f"{name}: {wrong}")
+        if own is not None:
+            own(self)
+
+    return __post_init__
 
 
 # --- bytes -----------------------------------------------------------------------------

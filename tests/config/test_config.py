@@ -254,7 +254,7 @@ def test_a_rental_that_cannot_be_is_named(wrong: str, right: str, field: str) ->
         ('opening_btc = "2"', "opening_btc_cost_usd: missing for 2 BTC"),
         ('opening_btc = "0.123456789"\nopening_btc_cost_usd = "1"', "more than 8 decimals"),
         ('opening_btc = "-1"\nopening_btc_cost_usd = "1"', "-1 is negative"),
-        ('opening_usd = "NaN"', "out of all bounds"),
+        ('opening_usd = "NaN"', "NaN is not a number"),
         ('opening_usd = "1.001"', "more than 2 decimals"),
     ],
 )

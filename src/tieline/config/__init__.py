@@ -96,6 +96,8 @@ def loads(text: str, file: str = "<text>") -> Config:
         found = re.search(r"\(at line (\d+)", str(error))
         line = int(found[1]) if found else len(text.splitlines())
         raise ConfigError(file, line, "TOML", str(error).split(" (at")[0], "correct the syntax of this line") from error
+    except RecursionError as error:
+        raise ConfigError(file, None, "TOML", "nested too deeply", "take the brackets out") from error
     if (at := _not_finite(raw, ())) is not None:
         raise ConfigError(file, line_of(text, at), dotted(at), "not a finite number", "write an ordinary number")
     try:

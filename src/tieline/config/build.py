@@ -3,8 +3,6 @@
 Files say megawatts or counts and may share values by area; structs hold watts, rigs and nodes.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import ipaddress
 import re
@@ -43,14 +41,15 @@ from tieline.fleet.sites import (
     RigGroup,
     Site,
 )
+from tieline.intake import NAME, Celsius, Machines, Megawatts, Milliseconds, Printed, UsdPerMwh
 
 SELF_TEST = "selftest"
 
 
 class _Rigs(Strict, frozen=True, kw_only=True):
     model: str
-    mw: float | None = None
-    count: int | None = None
+    mw: Megawatts | None = None
+    count: Machines | None = None
     firmware: str = "stock"
     hardware: Hardware | None = None
     addresses: tuple[str, ...] = ()
@@ -59,38 +58,38 @@ class _Rigs(Strict, frozen=True, kw_only=True):
 
 class _Gpus(Strict, frozen=True, kw_only=True):
     node: str = "8xH100"
-    mw: float | None = None
-    count: int | None = None
+    mw: Megawatts | None = None
+    count: Machines | None = None
     model: str | None = None
-    replicas_per_node: int = 2
-    replicas_real: int = 0
+    replicas_per_node: Machines = 2
+    replicas_real: Machines = 0
     hardware: Hardware = "modelled"
 
 
 class _Contract(Strict, frozen=True, kw_only=True):
     basis: Basis
-    market: str | None = None
+    market: Printed | None = None
     scale: float = 1.0
-    adder_usd_per_mwh: float = 0.0
-    fixed_usd_per_mwh: float | None = None
-    market_15min: str | None = None
+    adder_usd_per_mwh: UsdPerMwh = 0.0
+    fixed_usd_per_mwh: UsdPerMwh | None = None
+    market_15min: Printed | None = None
     take_share: float = 0.0
     resale: bool = False
-    demand_usd_per_kw_month: float = 0.0
+    demand_usd_per_kw_month: UsdPerMwh = 0.0
     demand_minimum_share: float = 0.0
 
 
 class _Area(Strict, frozen=True, kw_only=True):
     """What sites of one area share; a site may say otherwise."""
 
-    region: str | None = None
-    operator: str | None = None
+    region: Printed | None = None
+    operator: Printed | None = None
     contract: _Contract | None = None
-    weather_station: str | None = None
-    temp_offset_c: float | None = None
+    weather_station: Printed | None = None
+    temp_offset_c: Celsius | None = None
     evaporative: float | None = None
-    network_region: str | None = None
-    rtt_penalty_ms: float | None = None
+    network_region: Printed | None = None
+    rtt_penalty_ms: Milliseconds | None = None
     ownership: Ownership | None = None
     mode: ActMode | None = None
     safe_default: Literal["mining_off", "hold", "all_off"] | None = None
@@ -98,15 +97,15 @@ class _Area(Strict, frozen=True, kw_only=True):
 
 class _Site(_Area, frozen=True, kw_only=True):
     id: str
-    name: str
+    name: Printed
     lat: float
     lon: float
-    interconnect_mw: float
+    interconnect_mw: Megawatts
     area: str | None = None
     cooling: Cooling = "air"
     invented: bool | None = None
-    mining_feeder_mw: float | None = None
-    gpu_feeder_mw: float | None = None
+    mining_feeder_mw: Megawatts | None = None
+    gpu_feeder_mw: Megawatts | None = None
     rigs: tuple[_Rigs, ...] = ()
     gpus: tuple[_Gpus, ...] = ()
 
@@ -163,7 +162,6 @@ class MistakeError(Exception):
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # one word of a link subject: no dots, no wildcards
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Tenants, projects and keys, as the door takes them: names that stand in paths and in one another.
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NAME_FIX = "use letters, digits, '-', '_' and '.', at most 64"
 
 
@@ -341,7 +339,7 @@ def _node_group(raw: FileText, site: _Site, text: _Gpus, n: int, at: tuple[str |
     )
 
 
-def _count(mw: float | None, count: int | None, each_w: float, at: tuple[str | int, ...], what: str) -> int:
+def _count(mw: Megawatts | None, count: int | None, each_w: float, at: tuple[str | int, ...], what: str) -> int:
     if (mw is None) == (count is None):
         problem = "neither mw nor count" if mw is None else "both mw and count"
         raise MistakeError(at, problem, "give one of them", what)
@@ -462,7 +460,7 @@ def _check_tenants(raw: FileText) -> None:
         for k, key in enumerate(tenant.keys):
             at, what = ("tenant", n, "key", k), f"key {key.id!r} "
             _name((*at, "id"), key.id, keys)
-            if not _NAME.fullmatch(key.project):
+            if not NAME.fullmatch(key.project):
                 raise MistakeError((*at, "project"), f"{key.project!r} is no id", _NAME_FIX, what)
             if sum((key.sha256 is not None, key.env is not None, key.generate)) != 1:
                 fix = "write sha256, env or generate = true"
@@ -478,7 +476,7 @@ def _check_tenants(raw: FileText) -> None:
 
 
 def _name(at: tuple[str | int, ...], id_: str, taken: set[str]) -> None:
-    if not _NAME.fullmatch(id_):
+    if not NAME.fullmatch(id_):
         raise MistakeError(at, f"{id_!r} is no id", _NAME_FIX)
     if id_ in taken:
         raise MistakeError(at, f"{id_!r} is taken", "give each its own id")

@@ -109,6 +109,21 @@ def problem_of(
         return (*path, name), dotted((*path, name)), "unknown key", did_you_mean(name, fields)
     if missing := re.search(r"required field `([^`]+)`", text):
         return path, dotted((*path, missing[1])), "missing", f"add {missing[1]} = ..."
+    if bound := re.search(r"Expected `\w+` (<=?|>=?) (\S+)", text):
+        most = "at most" if "<" in bound[1] else "at least" if "=" in bound[1] else "more than"
+        return path, dotted(path), "out of all bounds", f"write {most} {float(bound[2]):,.12g}"
+    if length := re.search(r"of length (<=|>=) (\d+)", text):
+        problem = "too long" if length[1] == "<=" else "too short"
+        return (
+            path,
+            dotted(path),
+            problem,
+            f"write {'at most' if length[1] == '<=' else 'at least'} {length[2]} characters",
+        )
+    if "timezone" in text:
+        return path, dotted(path), "has no time zone", "write it with its offset, 2026-09-01T00:00:00Z"
+    if checked := re.fullmatch(r"(\w+): (.+)", text):
+        return (*path, checked[1]), dotted((*path, checked[1])), checked[2], "correct the value"
     if wrong := re.search(r"Expected `([^`]+)`, got `([^`]+)`", text):
         return path, dotted(path), f"this is {_plain(wrong[2])}", f"write {_plain(wrong[1])}"
     if value := re.search(r"Invalid enum value (.+)", text):

@@ -4,18 +4,17 @@ Knows nothing of files. Secrets are never here: a key is a hash, the name of an 
 made at first start.
 """
 
-from __future__ import annotations
-
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
 
 from tieline.fleet.sites import Fleet
+from tieline.intake import Checked, Count, Factor, Machines, Moment, Money, Printed, Seconds, Share
 
 
-class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Strict(msgspec.Struct, metaclass=Checked, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Refuses keys it does not know."""
 
 
@@ -23,7 +22,7 @@ class Pool(Strict, frozen=True, kw_only=True):
     """The mining pool. `fpps` pays every share its expected value, fees included, less `fee`. `simulated`: payouts are
     made here from samples and difficulty; unset, only in an invented fleet, and a real one's payouts are entered."""
 
-    name: str = "simulated FPPS"
+    name: Printed = "simulated FPPS"
     scheme: Literal["fpps"] = "fpps"
     simulated: bool | None = None
     fee: float = 0.015
@@ -36,10 +35,10 @@ class Treasury(Strict, frozen=True, kw_only=True):
     leave first: oldest, newest, dearest, or of each the same share."""
 
     currency: Literal["USD"] = "USD"
-    opening_usd: Decimal = Decimal("0")
-    opening_btc: Decimal = Decimal("0")
-    opening_btc_cost_usd: Decimal | None = None
-    sell_share: Decimal = Decimal("0")
+    opening_usd: Money = Decimal("0")
+    opening_btc: Money = Decimal("0")
+    opening_btc_cost_usd: Money | None = None
+    sell_share: Money = Decimal("0")
     lots: Literal["fifo", "lifo", "hifo", "average"] = "fifo"
 
 
@@ -50,15 +49,15 @@ class Model(Strict, frozen=True, kw_only=True):
     "modelled": no engine here, only its load and its demand.
     """
 
-    name: str
+    name: Printed
     engine: Literal["llama.cpp", "modelled"] = "modelled"
     path: str | None = None
-    label: str = ""
-    usd_per_million_input: Decimal = Decimal("0.20")
-    usd_per_million_output: Decimal = Decimal("0.60")
+    label: Printed = ""
+    usd_per_million_input: Money = Decimal("0.20")
+    usd_per_million_output: Money = Decimal("0.60")
     context_tokens: int = 2048
     slots: int = 8
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[Printed, ...] = ()
 
 
 class Key(Strict, frozen=True, kw_only=True):
@@ -69,7 +68,7 @@ class Key(Strict, frozen=True, kw_only=True):
     env: str | None = None
     generate: bool = False
     models: tuple[str, ...] = ()
-    regions: tuple[str, ...] = ()
+    regions: tuple[Printed, ...] = ()
     project: str = "default"
     role: Literal["user", "billing", "admin"] = "user"
 
@@ -82,26 +81,26 @@ class Tenant(Strict, frozen=True, kw_only=True):
     """
 
     id: str
-    name: str
-    budget_usd_per_month: Decimal | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    concurrent_requests: int | None = None
+    name: Printed
+    budget_usd_per_month: Money | None = None
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    concurrent_requests: Count | None = None
     latency_class: Literal["interactive", "standard", "batch"] = "standard"
-    regions: tuple[str, ...] = ()
-    max_usd_per_mtok: float | None = None
-    weight: float = 1.0
+    regions: tuple[Printed, ...] = ()
+    max_usd_per_mtok: Factor | None = None
+    weight: Factor = 1.0
     keys: tuple[Key, ...] = msgspec.field(name="key", default=())
 
 
 class Reserved(Strict, frozen=True, kw_only=True):
     """Replicas that somebody pays for whether used or not."""
 
-    model: str
-    region: str
-    replicas: int
-    since: datetime
-    until: datetime
+    model: Printed
+    region: Printed
+    replicas: Machines
+    since: Moment
+    until: Moment
 
 
 class Rental(Strict, frozen=True, kw_only=True):
@@ -109,12 +108,12 @@ class Rental(Strict, frozen=True, kw_only=True):
     requests on them are included."""
 
     tenant: str
-    model: str
-    replicas: int
-    since: datetime
-    until: datetime
-    region: str = ""
-    usd_per_replica_hour: Decimal = Decimal("0")
+    model: Printed
+    replicas: Machines
+    since: Moment
+    until: Moment
+    region: Printed = ""
+    usd_per_replica_hour: Money = Decimal("0")
 
 
 class Intake(Strict, frozen=True, kw_only=True):
@@ -137,10 +136,10 @@ class Dispatch(Strict, frozen=True, kw_only=True):
 
     policy: str = "lookahead"
     forecaster: Literal["persistence", "analog", "learned"] = "analog"
-    interval_s: int = 300
-    valid_for_s: int = 900
-    fee_share: float = 0.03
-    warm_replicas: int = 1
+    interval_s: Seconds = 300
+    valid_for_s: Seconds = 900
+    fee_share: Share = 0.03
+    warm_replicas: Machines = 1
     reach: dict[str, tuple[str, ...]] = {}
     residency: dict[str, float] = {}
     outages_per_year: float = 1.0

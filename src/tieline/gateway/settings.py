@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import math
-import re
 import tomllib
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +18,8 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
+
+from tieline.intake import NAME
 
 NANO_PER_USD = 1_000_000_000
 
@@ -35,8 +36,6 @@ Role = Literal["user", "billing", "admin"]
 # More than any budget, price or count is; what is above it is a slip, and would not fit a 64-bit sum of nano-dollars.
 MAX_USD: Final = Decimal(10**9)
 MAX_COUNT: Final = 10**12
-# Tenants, projects and keys: their names are parts of paths, of files and of each other's.
-_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class SettingsError(ValueError):
@@ -45,7 +44,7 @@ class SettingsError(ValueError):
 
 def check_id(what: str, text: str) -> None:
     """Raises ValueError."""
-    if _ID.fullmatch(text) is None:
+    if NAME.fullmatch(text) is None:
         raise ValueError(f"{what} {text[:80]!r}: an id has 1 to 64 letters, digits, '-', '_' or '.'")
 
 
