@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.backtest.whole import best_net
-from tests.backtest.worlds import FIRST, at, offer, trouble, world
+from tests.backtest.worlds import FIRST, at, offer, peak_at, trouble, world
 
 from tieline.backtest.bounds import bounds
-from tieline.backtest.data import Event, Market, World
+from tieline.backtest.data import Event, PriceArray, World
 from tieline.backtest.run import Numbers, chosen, control, drive, prepare
 from tieline.dispatch import Settings
 
@@ -54,7 +54,9 @@ def test_bound_is_tight_on_recorded_days(shared_data: Path, day: str) -> None:
 
 @pytest.mark.parametrize("policy", chosen(EVERY), ids=lambda p: p.name)
 def test_no_policy_is_above_the_bound_in_trouble(policy: object) -> None:
-    made = world(5, hours=12, events=trouble(), offers=(offer(5, 15.0),), deployed_share=(0.0,), peaks=(FIRST + 30,))
+    made = world(
+        5, hours=12, events=trouble(), offers=(offer(5, 15.0),), deployed_share=(0.0,), peaks=peak_at(FIRST + 30)
+    )
     bound = bounds(made, used(made), 900, simple=False)
     net = drive(made, policy, used(made), 900).net  # type: ignore[arg-type]
     assert net <= bound.clairvoyant
@@ -90,7 +92,7 @@ def test_in_the_control_a_strike_is_optimal_and_look_ahead_finds_it() -> None:
     """Price alone, known a day ahead: the strike, look-ahead and the bound are one."""
     made = world(6, hours=24)
     market = made.markets["ERCOT_HUBAVG_DA"]
-    ahead = {"ERCOT_HUBAVG_DA": Market(market.values, np.full_like(market.known, len(market.values)))}
+    ahead = {"ERCOT_HUBAVG_DA": PriceArray(market.values, np.full_like(market.known, len(market.values)))}
     task = control(replace(made, markets=made.markets | ahead))
     bound = bounds(task.world, task.settings, 3600, simple=True).clairvoyant
     nets = {policy.name: drive(task.world, policy, task.settings, 3600).net for policy in chosen(EVERY)}

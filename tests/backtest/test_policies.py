@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.backtest.worlds import FIRST, at, offer, trouble, world
+from tests.backtest.worlds import FIRST, at, offer, peak_at, trouble, world
 
 from tieline.backtest.calls import Call, Played, call_of
-from tieline.backtest.data import Market, World
+from tieline.backtest.data import PriceArray, World
 from tieline.backtest.lookahead import Tieline
 from tieline.backtest.plant import Asked
 from tieline.backtest.policies import FixedStrike, Known, Policy
@@ -48,7 +48,7 @@ def with_other_future(made: World, hour: int) -> World:
     for name, market in made.markets.items():
         values = market.values.copy()
         values[market.known[from_slot] :] = 500.0 - values[market.known[from_slot] :]
-        changed[name] = Market(values, market.known)
+        changed[name] = PriceArray(values, market.known)
     return replace(made, markets=changed)
 
 
@@ -70,7 +70,9 @@ def test_nothing_is_decided_on_prices_not_yet_known(place: int) -> None:
 
 @pytest.mark.parametrize("policy", [*ALL, *ablations()], ids=lambda p: p.name)
 def test_limits_hold_and_the_days_add_up(policy: Policy) -> None:
-    made = world(7, hours=12, events=trouble(), offers=(offer(2, 15.0),), deployed_share=(0.0,), peaks=(FIRST + 30,))
+    made = world(
+        7, hours=12, events=trouble(), offers=(offer(2, 15.0),), deployed_share=(0.0,), peaks=peak_at(FIRST + 30)
+    )
     tally = drive(made, policy, settings(made), 900)
     assert tally.violation_minutes == 0
     assert sum(tally.by_day.values()) == pytest.approx(tally.net)
@@ -179,9 +181,9 @@ def test_what_a_call_misses_is_fined_by_hand() -> None:
     assert usd == pytest.approx(4_166.67, abs=0.01)
 
 
-def _flat(made: World, price: float) -> Market:
+def _flat(made: World, price: float) -> PriceArray:
     one = made.markets["ERCOT_HUBAVG_DA"]
-    return Market(np.full_like(one.values, price), one.known)
+    return PriceArray(np.full_like(one.values, price), one.known)
 
 
 def test_scarcity_days_are_those_above_a_thousand() -> None:
@@ -189,7 +191,7 @@ def test_scarcity_days_are_those_above_a_thousand() -> None:
     values = np.full_like(made.markets["ERCOT_HUBAVG_DA"].values, 40.0)
     values[FIRST + 100] = 1200.0
     values[10] = 5000.0  # before the span: not a day of it
-    made = replace(made, markets={"ERCOT_HUBAVG_DA": Market(values, made.markets["ERCOT_HUBAVG_DA"].known)})
+    made = replace(made, markets={"ERCOT_HUBAVG_DA": PriceArray(values, made.markets["ERCOT_HUBAVG_DA"].known)})
     assert scarcity_days(made) == (at(25).strftime("%Y-%m-%d"),)
 
 

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from tieline.backtest.data import Event, Market, Span, World
+from tieline.backtest.data import Event, PriceArray, Span, World
+from tieline.backtest.peaks import Peak, Peaks
 from tieline.fleet import Contract, Feeder, Fleet, Interconnect, NodeGroup, RigGroup, Site
+from tieline.fleet.peaks import shipped_rules
 from tieline.records import Commitment
 
 START = datetime(2024, 6, 1, tzinfo=UTC)
@@ -65,8 +67,8 @@ def world(seed: int, *, hours: int = HOURS, events: tuple[Event, ...] = (), **mo
         start=START,
         slots=SLOTS,
         markets={
-            "ERCOT_HUBAVG_DA": Market(np.repeat(base, 4), live),
-            "RESALE": Market(np.repeat(resale, 4), ahead),
+            "ERCOT_HUBAVG_DA": PriceArray(np.repeat(base, 4), live),
+            "RESALE": PriceArray(np.repeat(resale, 4), ahead),
         },
         temp_c=np.repeat((30.0 + 9.0 * day)[:, None], len(sites), axis=1),
         hashprice_usd=np.full(SLOTS, 52.0),
@@ -77,6 +79,13 @@ def world(seed: int, *, hours: int = HOURS, events: tuple[Event, ...] = (), **mo
         events=events,
     )
     return replace(made, **more)  # type: ignore[arg-type]
+
+
+def peak_at(slot: int) -> Peaks:
+    """One coincident peak of Texas at a slot of `world`, foreseen by nobody."""
+    rule = shipped_rules()["4CP"]
+    fleet = world(1).fleet
+    return Peaks.of(fleet, (rule,), (Peak(rule, START + timedelta(minutes=15 * slot)),), [])
 
 
 def at(hours: float) -> datetime:

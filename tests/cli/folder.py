@@ -22,7 +22,7 @@ policy = "strike"
 [area.texas]
 region = "north_america"
 mode = "act"
-contract = { basis = "spot", market = "HUB" }
+contract = { basis = "spot", market = "PJM_DOM_RT" }
 weather_station = "W"
 
 [[site]]
@@ -52,7 +52,7 @@ def known(price_usd: float = 20.0, temp_c: float = 15.0, at: datetime = T0) -> l
     found: list[Record] = []
     for n in range(-24, 36):
         hour = at + timedelta(hours=n)
-        found.append(PriceTick(at=hour, market="HUB", price_usd_per_mwh=price_usd, **told))
+        found.append(PriceTick(at=hour, market="PJM_DOM_RT", price_usd_per_mwh=price_usd, **told))
         found.append(WeatherTick(at=hour, station="W", temp_c=temp_c, **told))
     found.append(
         NetworkTick(

@@ -13,10 +13,10 @@ from tests.cli.folder import CONFIG, T0, known, make
 
 from tieline import config as configuration
 from tieline import records
-from tieline.app.core_part import dispatch_settings
 from tieline.cli import main
 from tieline.dispatch import Outlook
 from tieline.dispatch.appraise import Broken, Kept, Offer, appraise
+from tieline.dispatch.settings import settings_of
 from tieline.records import Commitment, Fault, Instruction, Outcome, Override, Record
 from tieline.store import Store
 
@@ -272,7 +272,7 @@ def _world(factory, limit_mw):
     config = configuration.load(str(path))
     store = Store(None, records.encode, records.decode)
     store.append(batch)
-    set_ = dispatch_settings(config)
+    set_ = settings_of(config)
     outlook = Outlook(config.fleet, set_)
     outlook.read(store, T0)
     return outlook, config.fleet, set_

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from tests.cli.folder import CONFIG, FIVE, T0, known, make, open_store
 
 from tieline import config as configuration
-from tieline.app.core_part import dispatch_settings
 from tieline.cli import main
 from tieline.dispatch import Controller
+from tieline.dispatch.settings import settings_of
 from tieline.records import Commitment, Fault, Instruction, Override, PriceTick, Record
 
 HOUR = timedelta(hours=1)
@@ -33,7 +33,7 @@ def decided(folder: Path, *moments, more: tuple[Record, ...] = ()) -> Path:
     make(folder, [*known(), *more], now=moments[-1])
     config = configuration.load(str(folder / "fleet.toml"))
     store = open_store(folder)
-    controller = Controller(store, config.fleet, dispatch_settings(config))
+    controller = Controller(store, config.fleet, settings_of(config))
     for moment in moments:
         asyncio.run(controller.step(moment))
     store.close()
@@ -87,7 +87,7 @@ def test_orders_and_promises_stand_beside_the_plan(tmp_path):
 def test_now_says_where_a_decision_made_anew_would_differ(tmp_path):
     folder = decided(tmp_path, T0)
     store = open_store(folder)
-    store.append([PriceTick(**told(), market="HUB", price_usd_per_mwh=4858.0)])
+    store.append([PriceTick(**told(), market="PJM_DOM_RT", price_usd_per_mwh=4858.0)])
     store.close()
     out = run(folder)
     assert "decided now instead: tx-1.rigs-1" in out

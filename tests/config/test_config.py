@@ -9,8 +9,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tieline import config
-from tieline.app.core_part import dispatch_settings
 from tieline.cli.config import config as command
+from tieline.dispatch.settings import settings_of
 
 SMALL = """
 [fleet]
@@ -29,7 +29,7 @@ region = "r"
 lat = 1.0
 lon = 2.0
 interconnect_mw = 10
-contract = { basis = "spot", market = "X" }
+contract = { basis = "spot", market = "PJM_DOM_RT" }
 rigs = [
   { model = "Antminer S21", mw = 7 },
   { model = "Antminer S21", hardware = "fake", addresses = ["127.0.71.1-3"] },
@@ -178,7 +178,7 @@ reserved = [{ model = "m", region = "r", replicas = 2, since = 2026-01-01T00:00:
 
 
 def test_what_dispatch_is_told_about_regions_reaches_it() -> None:
-    told = dispatch_settings(config.loads(SMALL + WORDS, "fleet.toml"))
+    told = settings_of(config.loads(SMALL + WORDS, "fleet.toml"))
     assert told.reach == {"r": ("r",)}
     assert told.residency == {"r": 0.4}
     assert told.outages_per_year == 3.0
@@ -230,7 +230,7 @@ def test_what_is_rented_reaches_the_door_and_binds_dispatch() -> None:
     found = config.loads(SMALL + RENTED, "fleet.toml")
     (rental,) = found.rentals
     assert (rental.usd_per_replica_hour, rental.region) == (Decimal("2.50"), "r")
-    (bound,) = dispatch_settings(found).reserved
+    (bound,) = settings_of(found).reserved
     assert (bound.model, bound.region, bound.replicas) == ("m", "r", 2)
 
 

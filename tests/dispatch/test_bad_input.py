@@ -89,7 +89,7 @@ def test_an_absurd_price_is_no_price_and_the_last_plan_stays(set_, usd):
     assert any("HUB" in why and "absurd" in why for why in controller.outlook.refused)
     assert plan.price_usd_per_mwh is None
     assert plan.decided_by.endswith("(fallback)")
-    assert "the last price of HUB ended 4.0 h ago" in plan.note
+    assert f"HUB says {usd:,.10g} USD/MWh at 16:00, which is absurd" in plan.note
     assert mining_w(plan) == pytest.approx(mining_w(before), rel=0.06)
     assert "last decision kept" in by_unit(plan)["tx-1.rigs-1"].reason.text
     safe(plan)

@@ -11,15 +11,16 @@ from tieline.books import build_book, demand_bill, power_bill
 from tieline.clock import Interval
 from tieline.config import ConfigError, loads
 from tieline.dispatch import Controller, Settings
-from tieline.dispatch.commitments import FOUR_CP, TWELVE_CP
 from tieline.dispatch.contracts import PowerCost, cost_usd, power_cost
 from tieline.dispatch.demand_charge import adder_usd_per_mwh, with_demand
 from tieline.economics import demand_charge_usd
+from tieline.fleet.peaks import shipped_rules
 from tieline.ledger import USD
 from tieline.records import PowerBill, Sample
 
 HOUR = timedelta(hours=1)
 MW = 1e6
+FOUR_CP, TWELVE_CP = shipped_rules()["4CP"], shipped_rules()["12CP"]
 
 
 def contract(**more):

@@ -212,7 +212,7 @@ def test_a_day_ahead_price_is_in_no_forecast_before_it_is_published():
 
 
 def test_it_is_chosen_in_the_configuration_by_name():
-    from tieline.app.core_part import dispatch_settings
+    from tieline.dispatch.settings import settings_of
 
     site = """
 [fleet]
@@ -229,7 +229,7 @@ rigs = [{ model = "Antminer S21", count = 1000 }]
 """
     for name in FORECASTERS:
         config = loads(f'[dispatch]\nforecaster = "{name}"\n' + site)
-        assert dispatch_settings(config).forecaster == name
+        assert settings_of(config).forecaster == name
     with pytest.raises(ConfigError, match="forecaster"):
         loads('[dispatch]\nforecaster = "oracle"\n' + site)
 

@@ -13,7 +13,6 @@ from tests.dispatch.fleets import FIVE, T0, by_unit, demand, fleet, network, pri
 
 from tieline import records
 from tieline.dispatch import Controller, Settings
-from tieline.dispatch.commitments import FOUR_CP
 from tieline.dispatch.inputs.arrays import fleet_arrays, heat
 from tieline.dispatch.inputs.forecast import analog_days, persistence
 from tieline.dispatch.inputs.foresight import window_adder
@@ -23,11 +22,13 @@ from tieline.dispatch.mining.lookahead import Ahead, levels, look, powers
 from tieline.dispatch.mining.policy import Memory, decide
 from tieline.dispatch.mining.reference import build, follow, solve
 from tieline.fleet import Contract
+from tieline.fleet.peaks import shipped_rules
 from tieline.fleet.physics import aux_share, derate
 from tieline.records import Commitment, Fault, Instruction, PeakOdds, Plan
 
 AHEAD = Settings(policy="lookahead", restore_share_per_5min=None)
 HOUR = timedelta(hours=1)
+FOUR_CP = shipped_rules()["4CP"]
 
 
 def day_ahead(prices: list[float], start=T0) -> list[records.Record]:

@@ -9,17 +9,17 @@ from tests.dispatch.fleets import T0, demand, fleet, network, price, store, weat
 
 from tieline.dispatch import Controller, Settings
 from tieline.dispatch.commitments import (
-    FOUR_CP,
-    TWELVE_CP,
     Keepable,
     NotKeepable,
     check,
     floor_w,
     sheddable,
 )
+from tieline.fleet.peaks import shipped_rules
 from tieline.records import Commitment, Fault
 
 HOUR = timedelta(hours=1)
+FOUR_CP, TWELVE_CP = shipped_rules()["4CP"], shipped_rules()["12CP"]
 
 
 def offer(mw: float, response_s: int = 600, status: str = "offered", start=T0) -> Commitment:

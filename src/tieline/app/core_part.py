@@ -21,8 +21,8 @@ from tieline.app.aside import SetAsides
 from tieline.app.runtime import Runtime
 from tieline.clock import Clock
 from tieline.config import Config
-from tieline.config.sections import Reserved
-from tieline.dispatch import Controller, Settings
+from tieline.dispatch import Controller
+from tieline.dispatch.settings import settings_of
 from tieline.edge.decide import RESTORE_FOR
 from tieline.feeds.choose import choose
 from tieline.link import Ack, Link, NatsLink
@@ -97,7 +97,7 @@ class Core:
         self.config, self.clock, self.store, self.link = config, clock, store, link
         self.feeds, self.feeds_note = feeds, feeds_note
         self.interval = config.dispatch.interval
-        settings = dispatch_settings(config)
+        settings = settings_of(config)
         self.controller = Controller(store, config.fleet, settings, self._publish, live=True)
         self.settler = Settler(config, store)
         self._urgent = asyncio.Event()
@@ -238,31 +238,3 @@ class Core:
                 self._urgent.clear()
                 await self._decide(self.clock.now())
                 await asyncio.sleep(DECIDE_AGAIN_S)
-
-
-def dispatch_settings(config: Config) -> Settings:
-    """The dispatcher's settings from the configuration's sections."""
-    return Settings.of(
-        {
-            "policy": config.dispatch.policy,
-            "forecaster": config.dispatch.forecaster,
-            "interval_s": config.dispatch.interval_s,
-            "valid_for_s": config.dispatch.valid_for_s,
-            "warm_min_per_region": config.dispatch.warm_replicas,
-            "reach": config.dispatch.reach,
-            "residency": config.dispatch.residency,
-            "outages_per_year": config.dispatch.outages_per_year,
-            "reserved": msgspec.to_builtins([*config.dispatch.reserved, *rented(config)]),
-            "pool_fee": config.pool.fee,
-            "rejects": config.pool.rejects,
-        }
-    )
-
-
-def rented(config: Config) -> list[Reserved]:
-    """Replicas that tenants rent in a region are up whether used or not; which region "any" is, dispatch chooses."""
-    return [
-        Reserved(model=one.model, region=one.region, replicas=one.replicas, since=one.since, until=one.until)
-        for one in config.rentals
-        if one.region
-    ]

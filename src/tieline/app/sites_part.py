@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tieline.app.core_part import dispatch_settings
 from tieline.app.runtime import Runtime
 from tieline.config import Config
 from tieline.dispatch import load_table
+from tieline.dispatch.settings import settings_of
 from tieline.edge.device import Device
 from tieline.edge.meter import Meter
 from tieline.edge.sites import DeviceFactory, MeterFactory, run_sites
@@ -41,7 +41,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
 def modelled(config: Config) -> tuple[DeviceFactory, MeterFactory]:
     """Makes the device of each modelled unit and the meter of each modelled site; they share one world, which
     begins with the first of them."""
-    settings = dispatch_settings(config)
+    settings = settings_of(config)
     worlds: list[ModelledFleet] = []
 
     def world(surroundings: Surroundings) -> ModelledFleet:

@@ -19,13 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tieline.backtest.data import Span, World
-from tieline.backtest.plant import PEAK_USD_PER_MW, groups_of, true_prices
+from tieline.backtest.plant import groups_of, true_prices
 from tieline.backtest.tokens import BATCH_SHARE, BATCH_SLOTS
 from tieline.dispatch import load_table
-from tieline.dispatch.commitments import FOUR_CP
 from tieline.dispatch.inputs.arrays import LOW, FleetArrays, Floats, Ints, heat
 from tieline.dispatch.inputs.forecast import SLOT_S
-from tieline.dispatch.inputs.foresight import pays
 from tieline.dispatch.mining.lookahead import Stages, values
 from tieline.dispatch.settings import Settings
 from tieline.fleet.physics import GPU_AUX
@@ -125,12 +123,8 @@ def _facts(
     # Rigs that do not obey an order draw and earn on: an order bounds the others.
     limit = limit + stuck
     peaks = np.zeros_like(limit)
-    if not simple:
-        adder = PEAK_USD_PER_MW / (SLOT_S / 3600.0)
-        peak_sites = [n for n, site in enumerate(sites) if pays(site, FOUR_CP)]
-        for slot in world.peaks:
-            if span.first <= slot < span.last:
-                peaks[(slot - span.first) // per, peak_sites] += adder / per
+    if not simple and world.peaks.was:
+        peaks = world.peaks.charges([world.when(int(s)) for s in slots], seconds)
     price = np.stack([world.hashprice_usd[slots + i] for i in range(per)]).max(axis=0)
     whole_usd = fleet.rated_hs / 1e15 / 24.0 * settings.keeps
     dark = lit[:, fleet.site]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -18,11 +18,15 @@ from statistics import median
 import msgspec
 import numpy as np
 
+from tieline.backtest.peaks import Peak, Peaks
 from tieline.clock import micros, parse_utc
+from tieline.dispatch import Settings
 from tieline.dispatch.inputs.arrays import Floats, Ints
 from tieline.dispatch.inputs.forecast import SLOT_S
+from tieline.dispatch.settings import plausible
 from tieline.economics import hashprice
 from tieline.feeds.recorded import RecordedFolder
+from tieline.feeds.recorded_events import odds, offers, peaks, scenario_events
 from tieline.fleet import Fleet, Site
 from tieline.fleet.models import GPU_MODELS
 from tieline.fleet.physics import GPU_AUX
@@ -50,11 +54,12 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Market:
-    """(slots,) prices, and for each slot the first slot that is not known yet when it begins."""
+class PriceArray:
+    """(slots,) prices, for each slot the first slot that is not known yet when it begins, and slots of an interval."""
 
     values: Floats
     known: Ints
+    interval: int = 3600 // SLOT_S
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class World:
     fleet: Fleet
     start: datetime
     slots: int
-    markets: dict[str, Market]
+    markets: dict[str, PriceArray]
     temp_c: Floats  # (slots, N)
     hashprice_usd: Floats  # (slots,)
     demand: dict[str, Floats]  # by region, output tokens/s
@@ -83,8 +88,7 @@ class World:
     events: tuple[Event, ...] = ()
     offers: tuple[Commitment, ...] = ()
     deployed_share: tuple[float, ...] = ()
-    peaks: tuple[int, ...] = ()
-    peak_odds: tuple[tuple[int, float], ...] = ()
+    peaks: Peaks = field(default_factory=Peaks.none)
     left_out: tuple[str, ...] = ()
 
     def when(self, slot: int) -> datetime:
@@ -101,8 +105,11 @@ def load(
     events: bool,
     gpu_share: float | None = None,
     use_15min: bool = True,
+    settings: Settings | None = None,
 ) -> World:
-    """The folder between the first span's start and the last one's end. Raises FolderError."""
+    """The folder between the first span's start and the last one's end. A price that cannot be true by the settings is
+    none. Raises FolderError."""
+    settings = settings or Settings()
     source = RecordedFolder(folder)
     fleet = source.fleet()
     begin, end = min(s[1] for s in spans), max(s[2] for s in spans)
@@ -114,7 +121,7 @@ def load(
     bare = World(fleet, start, slots, {}, np.empty(0), np.empty(0), {}, {}, {}, (), left_out=left_out)
     world = replace(
         bare,
-        markets=_markets(source, bare, start, stop),
+        markets=_markets(source, bare, start, stop, settings),
         temp_c=_temperatures(source, bare, start, stop),
         hashprice_usd=_hashprices(source, bare, start, stop),
         reach=_reach(folder, fleet),
@@ -169,10 +176,16 @@ def _with_gpus(fleet: Fleet, share: float) -> Fleet:
     return msgspec.structs.replace(fleet, sites=tuple(sites))
 
 
-def _markets(source: RecordedFolder, world: World, start: datetime, stop: datetime) -> dict[str, Market]:
+def _markets(
+    source: RecordedFolder, world: World, start: datetime, stop: datetime, settings: Settings
+) -> dict[str, PriceArray]:
     values: dict[str, Floats] = {}
     known_at: dict[str, Floats] = {}
+    interval: dict[str, int] = {}
     for tick in source.prices(world.fleet, start, stop):
+        if not plausible(tick, world.fleet, settings):
+            continue
+        interval[tick.market] = max(1, tick.length_s // SLOT_S)
         if tick.market not in values:
             values[tick.market] = np.full(world.slots, np.nan)
             known_at[tick.market] = np.full(world.slots, np.inf)
@@ -186,7 +199,7 @@ def _markets(source: RecordedFolder, world: World, start: datetime, stop: dateti
         later = np.where(np.isinf(when), -np.inf, when)
         when = np.maximum.accumulate(later)
         known = np.searchsorted(when, np.arange(world.slots), side="right")
-        found[name] = Market(series, known.astype(np.intp))
+        found[name] = PriceArray(series, known.astype(np.intp), interval[name])
     return found
 
 
@@ -271,58 +284,29 @@ def _reach(folder: Path, fleet: Fleet) -> dict[str, tuple[str, ...]]:
 
 
 def _with_events(world: World, path: Path) -> World:
-    body = json.loads(path.read_text())
     place = {site.id: n for n, site in enumerate(world.fleet.sites)}
-    found = []
-    for week in body["weeks"]:
-        for e in week["events"]:
-            if e["site_id"] not in place:
-                continue
-            at = parse_utc(e["at"])
-            found.append(
-                Event(
-                    kind=e["kind"],
-                    site=place[e["site_id"]],
-                    at=at,
-                    until=at + timedelta(minutes=e["minutes"]),
-                    notice_s=int(e.get("notice_s", 0)),
-                    limit_w=e["to_mw"] * 1e6 if "to_mw" in e else None,
-                    share=float(e.get("share", 0.0)),
-                    factor=float(e.get("factor", 1.0)),
-                    penalty_usd_per_mwh=float(e.get("penalty_usd_per_mwh", 0.0)),
-                )
-            )
-    offers, shares = [], []
-    for n, o in enumerate(body["commitment_offers"]):
-        if o["site_id"] not in place:
-            continue
-        at = parse_utc(o["from"])
-        offers.append(
-            Commitment(
-                at=at,
-                known_at=at - timedelta(days=1),
-                source="recorded offers (invented)",
-                kind="simulated",
-                commitment_id=f"offer-{n}",
-                site_id=o["site_id"],
-                product=o["product"],
-                until=at + timedelta(hours=o["hours"]),
-                power_w=o["mw"] * 1e6,
-                response_s=600 if "10min" in o["product"] else 1800,
-                capacity_usd_per_mw_h=o["capacity_usd_per_mw_h"],
-                status="offered",
-                nonperformance_usd_per_mwh=o["nonperformance_usd_per_mwh"],
-                baseline=o["baseline"],
-            )
+    ids, start, end = frozenset(place), world.start, world.when(world.slots)
+    found = [
+        Event(
+            kind=event.kind,
+            site=place[event.site_id],
+            at=event.at,
+            until=event.until,
+            notice_s=event.notice_s,
+            limit_w=event.limit_w,
+            share=event.share or 0.0,
+            factor=event.factor or 1.0,
+            penalty_usd_per_mwh=event.penalty_usd_per_mwh,
         )
-        shares.append(float(o["deployed_share_of_hours"]))
-    peaks = tuple(world.slot(parse_utc(p)) for p in body["coincident_peaks"])
-    odds = tuple((world.slot(parse_utc(p["at"])), float(p["probability"])) for p in body["peak_odds"])
+        for event in scenario_events(path, ids)
+    ]
+    rules = world.fleet.peak_rules
+    was = tuple(Peak(rule, at) for rule, at in peaks(path, rules))
+    told = offers(path, start, end, ids, 1.0)
     return replace(
         world,
         events=tuple(found),
-        offers=tuple(offers),
-        deployed_share=tuple(shares),
-        peaks=peaks,
-        peak_odds=odds,
+        offers=tuple(offer.promise for offer in told),
+        deployed_share=tuple(offer.called_share for offer in told),
+        peaks=Peaks.of(world.fleet, tuple(rules.values()), was, odds(path, start, end, rules)),
     )

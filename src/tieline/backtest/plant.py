@@ -8,7 +8,7 @@ weather, difficulty and the shape of demand are recorded.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,10 @@ from tieline.backtest.calls import Call, Played
 from tieline.backtest.data import Event, World
 from tieline.backtest.tokens import Served, Tokens
 from tieline.clock import micros
-from tieline.dispatch.commitments import FOUR_CP
+from tieline.dispatch.contracts import resale_path
 from tieline.dispatch.inference.gpu import GpuTable
 from tieline.dispatch.inputs.arrays import LOW, FleetArrays, Floats, fleet_arrays, heat
 from tieline.dispatch.inputs.forecast import SLOT_S, SLOTS_PER_DAY
-from tieline.dispatch.inputs.foresight import pays
 from tieline.dispatch.mining.lookahead import Ahead, powers
 from tieline.dispatch.settings import Settings
 from tieline.fleet import NodeGroup, Site
@@ -32,7 +31,6 @@ from tieline.sim.world import World as Physics
 Bools = npt.NDArray[np.bool_]
 REACT = timedelta(minutes=1)  # the edge's reflex, generously
 NONPERFORMANCE_USD_PER_MWH = 2_000.0  # of every offer of the standard scenario
-PEAK_USD_PER_MW = 15_000.0  # 60,000 USD per MW and year over four peaks
 
 
 @dataclass(frozen=True)
@@ -96,6 +94,27 @@ class Tally:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One step of the meter and what bound it; `slot` is the one it begins in."""
+
+    slot: int
+    begin: datetime
+    seconds: int
+    limit: Floats
+    orders: list[Event]
+    stuck_w: Floats
+    floors: Floats | None
+
+    @property
+    def hours(self) -> float:
+        return self.seconds / 3600.0
+
+    @property
+    def hour_ends(self) -> bool:
+        return (micros(self.begin) + self.seconds * 1_000_000) % 3_600_000_000 == 0
+
+
 class Plant:
     """The fleet's state and its meter, moved from step to step."""
 
@@ -124,7 +143,6 @@ class Plant:
         self.model = next(iter(self.models), "")
         self.full_replica_w = table.power_w(table.tokens_per_s(settings.interactive_batch)) * (1.0 + GPU_AUX)
         self.tally = Tally()
-        self.peak_sites = frozenset(n for n, site in enumerate(world.fleet.sites) if pays(site, FOUR_CP))
         self.calls: dict[str, Call] = {}  # of what this policy sold
         self.played = Played()
         self.load_w = np.zeros(len(world.fleet.sites))  # at the end of the last step
@@ -274,7 +292,7 @@ class Plant:
         )
         self.last_w = np.where(supply[self.fleet.site] > 0, mining_w, 0.0)
         self.tally.batch_tokens += float(drawn.deferred_per_s.sum()) * seconds
-        self._book(first, seconds, drawn, served, limit, orders, stuck_w, floors, micros(end) % 3_600_000_000 == 0)
+        self._book(_Step(first, now, seconds, limit, orders, stuck_w, floors), drawn, served)
 
     def _fit(
         self, asked: Asked, limit: Floats, base: Floats, cut: Bools, stuck: Floats, seconds: int
@@ -309,19 +327,9 @@ class Plant:
         power = on * low + up * (1.0 - LOW.power_share) * meter + (rest - off) * fleet.sleep_w * (1.0 + self.aux)
         return shares, power
 
-    def _book(
-        self,
-        slot: int,
-        seconds: int,
-        drawn: Drawn,
-        served: Served,
-        limit: Floats,
-        orders: list[Event],
-        stuck_w: Floats,
-        floors: Floats | None,
-        hour_ends: bool,
-    ) -> None:
-        tally, hours = self.tally, seconds / 3600.0
+    def _book(self, step: _Step, drawn: Drawn, served: Served) -> None:
+        tally, slot, seconds, hours = self.tally, step.slot, step.seconds, step.hours
+        limit, hour_ends = step.limit, step.hour_ends
         sites = len(self.world.fleet.sites)
         site_w = np.zeros(sites)
         np.add.at(site_w, self.physics.site_of, drawn.power_w)
@@ -352,24 +360,24 @@ class Plant:
         over = site_w - limit
         for n in map(int, np.flatnonzero(over > 1e3)):
             rigs = self.fleet.site == n
-            free = float((drawn.power_w - stuck_w)[self.rig_rows][rigs].sum())
+            free = float((drawn.power_w - step.stuck_w)[self.rig_rows][rigs].sum())
             rest = float(self.fleet.sleep_w[rigs].sum()) * 1.2
             if free > rest + 1e4:
                 tally.violation_minutes += seconds / 60.0
             elif len(tally.infeasible) < 200:
                 tally.infeasible.append(f"{self.world.fleet.sites[n].id} over by {over[n] / 1e6:.2f} MW")
-            for order in orders:
+            for order in step.orders:
                 if order.site == n:
                     fine = over[n] / 1e6 * hours * order.penalty_usd_per_mwh
                     tally.penalties += fine
                     day -= fine
-        if not self.simple and slot in self.world.peaks:
-            usd = sum(float(site_w[n]) for n in self.peak_sites) / 1e6 * PEAK_USD_PER_MW * seconds / SLOT_S
+        if not self.simple and self.world.peaks.was:
+            usd = self.world.peaks.charge_usd(step.begin, seconds, site_w)
             tally.peaks += usd
             day -= usd
         when = self.world.when(slot)
-        if floors is not None:
-            day -= self._short_of(floors, site_w, limit, hours, slot)
+        if step.floors is not None:
+            day -= self._short_of(step, site_w)
         self._day(when.strftime("%Y-%m-%d"), day)
         if hour_ends:
             self._close_hour(above, below, slot + max(1, seconds // SLOT_S), when.strftime("%Y-%m-%d"))
@@ -396,14 +404,15 @@ class Plant:
         self.tally.batch_lost += late
         self._day(day, -credit)
 
-    def _short_of(self, floors: Floats, site_w: Floats, limit: Floats, hours: float, slot: int) -> float:
+    def _short_of(self, step: _Step, site_w: Floats) -> float:
         """Penalty for load that a reserve needed drawn and was not; an order to shed releases it."""
-        due = np.where(limit < self.fleet.limit_w, np.minimum(floors, limit), floors)
-        missing = np.maximum(0.0, due - site_w - 1e4) / 1e6 * hours
+        assert step.floors is not None
+        due = np.where(step.limit < self.fleet.limit_w, np.minimum(step.floors, step.limit), step.floors)
+        missing = np.maximum(0.0, due - site_w - 1e4) / 1e6 * step.hours
         fine = float(missing.sum()) * NONPERFORMANCE_USD_PER_MWH
         self.tally.penalties += fine
         self.tally.short_mwh += float(missing.sum())
-        self.tally.short.update((int(n), slot) for n in np.flatnonzero(missing > 0))
+        self.tally.short.update((int(n), step.slot) for n in np.flatnonzero(missing > 0))
         return fine
 
     def _day(self, day: str, usd: float) -> None:
@@ -422,7 +431,7 @@ def true_prices(world: World, settings: Settings) -> tuple[Floats, Floats]:
             if contract.take_share <= 0:
                 below[:, n] = above[:, n]
             elif contract.resale and series is not None:
-                below[:, n] = series * contract.scale * (1.0 - settings.resale_discount)
+                below[:, n] = resale_path(contract, series, settings.resale_discount)
         else:
             assert series is not None
             above[:, n] = below[:, n] = series * contract.scale + contract.adder_usd_per_mwh

@@ -7,20 +7,18 @@ The simple rules are what operators use; each has at most two numbers, tuned on 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
 from tieline.backtest.data import World
 from tieline.backtest.plant import Asked, Bools, Plant
-from tieline.dispatch.commitments import FOUR_CP
+from tieline.dispatch.contracts import resale_usd_per_mwh
 from tieline.dispatch.inference.serving import Room, assign
 from tieline.dispatch.inputs.arrays import FleetArrays, Floats, heat
-from tieline.dispatch.inputs.forecast import SLOT_S, known_value
-from tieline.dispatch.inputs.foresight import window_adder
+from tieline.dispatch.inputs.forecast import SLOT_S, SLOTS_PER_DAY, known_value
 from tieline.dispatch.inputs.horizon import Grid
+from tieline.dispatch.inputs.outlook import SILENT_AFTER
 from tieline.dispatch.mining.lookahead import Ahead, levels, stages
 from tieline.dispatch.settings import Settings
 from tieline.records import Demand
@@ -48,28 +46,39 @@ class Known:
         """(N,) marginal price above and below the contracted level, as last known."""
         sites = self.world.fleet.sites
         above, below = np.zeros(len(sites)), np.zeros(len(sites))
-        found: dict[str, float | None] = {}
+        found: dict[str, tuple[float | None, bool]] = {}
         for n, site in enumerate(sites):
             contract, value = site.contract, None
             for name in (contract.market_15min, contract.market):
-                if name is None or name not in self.world.markets or value is not None:
+                if name is None or name not in self.world.markets:
                     continue
                 if name not in found:
-                    values, known = self.world.markets[name].values, self.known(name)
-                    recent = known_value(values[: self.slot + 1], known, self.slot)
-                    # A market silent for a day is no price; the next one is asked.
-                    silent = np.isnan(values[max(0, self.slot - 96) : min(known, self.slot + 1)]).all()
-                    found[name] = None if silent else recent
-                value = found[name]
+                    found[name] = self._last_price(name)
+                told, fresh = found[name]
+                value = told if value is None or (fresh and told is not None) else value
+                if fresh:
+                    break
             if contract.basis == "fixed":
                 above[n] = (contract.fixed_usd_per_mwh or 0.0) + contract.adder_usd_per_mwh
                 below[n] = above[n] if contract.take_share <= 0 else 0.0
                 if contract.resale and value is not None:
-                    below[n] = value * contract.scale * (1.0 - self.settings.resale_discount)
+                    below[n] = resale_usd_per_mwh(contract, value, self.settings.resale_discount)
             else:
                 above[n] = UNKNOWN if value is None else value * contract.scale + contract.adder_usd_per_mwh
                 below[n] = above[n]
         return above, below
+
+    def _last_price(self, name: str) -> tuple[float | None, bool]:
+        """A market's price as last known, None after a day of silence; and whether it is fresh: it ended no longer ago
+        than two of its own intervals."""
+        market, known = self.world.markets[name], self.known(name)
+        values, length = market.values, market.interval
+        told = ~np.isnan(values[max(0, self.slot - SLOTS_PER_DAY) : min(known, self.slot + 1)])
+        if not told.any():
+            return None, False
+        recent = known_value(values[: self.slot + 1], known, self.slot)
+        last = min(known, self.slot + 1) - 1 - int(np.argmax(told[::-1]))
+        return recent, self.slot - (last + 1) <= SILENT_AFTER * length
 
     @property
     def demand_known(self) -> int:
@@ -297,30 +306,13 @@ def chance_of_peak(known: Known) -> Floats:
     """(N,) USD/MWh that the odds of a peak add in the interval that begins."""
     world = known.world
     out = np.zeros(len(world.fleet.sites))
-    if not world.peak_odds or known.plant.simple:
+    if not world.peaks or known.plant.simple:
         return out
-    steps = Grid(world.when(known.slot), np.zeros(1, dtype=np.intp), np.array([known.seconds], dtype=np.intp))
-    windows = (
-        (world.when(slot), timedelta(seconds=SLOT_S), chance)
-        for slot, chance in calibrated_odds(world)
-        if 0 <= slot - known.slot < known.seconds // SLOT_S
-    )
-    out[sorted(known.plant.peak_sites)] = window_adder(FOUR_CP, windows, steps)[0]
+    now = world.when(known.slot)
+    steps = Grid(now, np.zeros(1, dtype=np.intp), np.array([known.seconds], dtype=np.intp))
+    for n, adder in world.peaks.adders(steps, now).items():
+        out[n] = adder[0]
     return out
-
-
-@lru_cache(maxsize=4)
-def _calibrated(odds: tuple[tuple[int, float], ...], start: datetime) -> tuple[tuple[int, float], ...]:
-    months: dict[int, list[float]] = {}
-    for slot, chance in odds:
-        months.setdefault((start + timedelta(seconds=SLOT_S * slot)).month, []).append(chance)
-    factor = {month: FOUR_CP.calibrated(found) for month, found in months.items()}
-    return tuple((slot, chance * factor[(start + timedelta(seconds=SLOT_S * slot)).month]) for slot, chance in odds)
-
-
-def calibrated_odds(world: World) -> tuple[tuple[int, float], ...]:
-    """Odds as given, scaled where a month's together name more peaks than the rule counts in it."""
-    return _calibrated(world.peak_odds, world.start)
 
 
 def margins(fleet: FleetArrays, one: Ahead) -> tuple[Floats, Floats]:

@@ -23,6 +23,7 @@ from tieline.backtest.bounds import Bounds, bounds
 from tieline.backtest.data import World, load, weeks_of
 from tieline.backtest.lookahead import Tieline
 from tieline.backtest.noise import Noise, shaken
+from tieline.backtest.peaks import Peaks
 from tieline.backtest.plant import Plant, Tally, groups_of
 from tieline.backtest.policies import (
     AlwaysOn,
@@ -193,7 +194,7 @@ def prepare(
     else:
         spans = weeks_of(folder)[:limit_spans]
     gpu = 0.2 if scenario == "B20" else None
-    world = load(folder, spans, events=not hourly, gpu_share=gpu, use_15min=not hourly)
+    world = load(folder, spans, events=not hourly, gpu_share=gpu, use_15min=not hourly, settings=settings)
     if scenario == "control":
         return control(world, settings)
     return Task(world, settings_for(settings, world), 3600 if hourly else SLOT_S, scarcity_days(world))
@@ -327,7 +328,7 @@ def _price_alone(world: World) -> World:
         rigs = tuple(msgspec.structs.replace(g, wake="fast") for g in site.rig_groups)
         sites.append(msgspec.structs.replace(site, contract=contract, node_groups=(), feeders=feeders, rig_groups=rigs))
     fleet: Fleet = msgspec.structs.replace(world.fleet, sites=tuple(sites))
-    return replace(world, fleet=fleet, demand={}, inputs={}, events=(), offers=(), peaks=(), peak_odds=())
+    return replace(world, fleet=fleet, demand={}, inputs={}, events=(), offers=(), peaks=Peaks(fleet))
 
 
 def scarcity_days(world: World) -> tuple[str, ...]:
@@ -375,7 +376,9 @@ def tune(folder: Path, scenario: str, settings: Settings, jobs: int, progress: P
         (f"tune-{n}", begin, begin + timedelta(days=7))
         for n, begin in enumerate(datetime(2024, 2, 5, tzinfo=UTC) + timedelta(days=14 * i) for i in range(8))
     ]
-    world = load(folder, spans, events=False, gpu_share=0.2 if scenario == "B20" else None, use_15min=False)
+    world = load(
+        folder, spans, events=False, gpu_share=0.2 if scenario == "B20" else None, use_15min=False, settings=settings
+    )
     task = control(world, settings) if scenario == "control" else Task(world, settings_for(settings, world), 3600)
     tried: list[Policy] = [FixedStrike(x, name=f"fixed strike at {x:g}") for x in LEVELS]
     tried += [WorstFirst(x, share, name=f"worst-first at {x:g}, {share:.0%}") for x, share in WORST]

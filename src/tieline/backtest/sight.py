@@ -7,20 +7,19 @@ taken to last two hours more, a day of grace belongs to batch work.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 
 from tieline.backtest.data import World
-from tieline.backtest.policies import Known, calibrated_odds
+from tieline.backtest.policies import Known
 from tieline.backtest.tokens import BATCH_SHARE, BATCH_SLOTS
 from tieline.clock import micros
-from tieline.dispatch.commitments import FOUR_CP
 from tieline.dispatch.inference.deferred import Lot
 from tieline.dispatch.inputs.arrays import Floats, Ints
 from tieline.dispatch.inputs.demand import asked_paths
 from tieline.dispatch.inputs.forecast import SLOT_S, SLOTS_PER_DAY, Forecaster, analog_days
-from tieline.dispatch.inputs.foresight import Where, window_adder
+from tieline.dispatch.inputs.foresight import Where
 from tieline.dispatch.inputs.horizon import Grid
 
 _FAULT_LASTS_S = 7200.0
@@ -74,19 +73,9 @@ class Recorded:
         return out
 
     def peaks(self, steps: Grid, wide: int = 1) -> dict[int, Floats]:
-        if not self.odds or not self.world.peak_odds or self.known.plant.simple:
+        if not self.odds or not self.world.peaks or self.known.plant.simple:
             return {}
-        chances = ((slot, 1.0) for slot in self.world.peaks) if self.perfect else calibrated_odds(self.world)
-        length, end = timedelta(seconds=SLOT_S), steps.offset_s[-1] + steps.length_s[-1]
-        windows = [
-            (self.world.when(slot), length, chance)
-            for slot, chance in chances
-            if -1 < slot - self.known.slot <= end // SLOT_S
-        ]
-        if not windows:
-            return {}
-        adder = window_adder(FOUR_CP, windows, steps, wide)
-        return dict.fromkeys(self.known.plant.peak_sites, adder)
+        return self.world.peaks.adders(steps, self.world.when(self.known.slot), wide, perfect=self.perfect)
 
     def asked(self, start: datetime, seconds: Ints, wide: int) -> Mapping[Where, Floats]:
         wanted = self.known.slot + seconds // SLOT_S
@@ -102,6 +91,10 @@ class Recorded:
                 path = told
             found[(self.known.plant.model, region)] = path * (1.0 - BATCH_SHARE)
         return found
+
+    def inputs_per_output(self, place: Where) -> float:
+        series = self.world.inputs.get(place[1])
+        return 0.0 if series is None else float(series[max(0, self.known.demand_known - 1)])
 
     def owed(self, start: datetime) -> dict[str, list[Lot]]:
         """What the plant holds, and the batch work of the interval that begins, as it is expected."""

@@ -18,13 +18,13 @@ import click
 import msgspec
 
 from tieline import records
-from tieline.app.core_part import dispatch_settings
 from tieline.books.baselines import BASELINES
 from tieline.cli.commit_act import accept, call, list_, release
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.clock import Interval, parse_utc
 from tieline.dispatch import Outlook, Settings
 from tieline.dispatch.appraise import Answer, Broken, Kept, Offer, appraise
+from tieline.dispatch.settings import settings_of
 from tieline.feeds.folder import FolderError
 from tieline.feeds.recorded import RecordedFolder
 from tieline.records import Commitment
@@ -232,7 +232,7 @@ def _from_store(folder: Path, offers: Sequence[Offer], sold: Sequence[Commitment
     store = open_store(folder)
     try:
         config, now = config_and_now(folder)
-        settings = dispatch_settings(config)
+        settings = settings_of(config)
         outlook = Outlook(config.fleet, settings)
         outlook.read(store, now)
     finally:
@@ -249,7 +249,7 @@ def _recorded(folder: Path, scale: float, offers: Sequence[Offer], sold: Sequenc
     now = Interval.holding(min(o.promise.at for o in offers) - DAY, length).start
     store = Store(None, records.encode, records.decode)
     try:
-        store.append(source.records(fleet, now - timedelta(days=22), now, scale))
+        store.append(source.known_by(fleet, now, scale))
         outlook = Outlook(fleet, settings)
         outlook.read(store, now)
     finally:

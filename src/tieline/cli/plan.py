@@ -18,12 +18,11 @@ import click
 import msgspec
 
 from tieline import records
-from tieline.app.core_part import dispatch_settings
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.clock import Interval, parse_utc
 from tieline.config import Config
 from tieline.dispatch import Controller, Settings
-from tieline.dispatch.settings import Policy
+from tieline.dispatch.settings import Policy, settings_of
 from tieline.feeds.folder import FolderError
 from tieline.feeds.recorded import RecordedFolder
 from tieline.fleet import Fleet
@@ -32,8 +31,6 @@ from tieline.store import Store, StoreError
 
 # Decided from a folder, an hour is run before the moment, so that what already runs is not a blank.
 LEAD = timedelta(hours=1)
-# What look-ahead reads back.
-HISTORY = timedelta(days=23)
 # An order, a fault or a promise older than this is over, or was given again: dispatch forgets it sooner.
 STANDING = timedelta(days=14)
 # Setpoints nearer than this are the same decision: a group of rigs varies by more from minute to minute.
@@ -175,7 +172,7 @@ def _newest(store: Store, stream: type[R], moment: datetime, name: Callable[[R],
 
 def decided_anew(store: Store, config: Config, now: datetime) -> dict[str, Plan]:
     """What dispatch would decide now, by site; neither kept nor sent."""
-    made = Controller(store, config.fleet, dispatch_settings(config)).decide(now)
+    made = Controller(store, config.fleet, settings_of(config)).decide(now)
     return {one.site_id: one for one in made}
 
 
@@ -193,7 +190,7 @@ def _decided(folder: Path, moment: datetime, scale: float, policy: Policy) -> tu
         source = RecordedFolder(folder)
         fleet = source.fleet(scale)
         settings = Settings(policy=policy)
-        store.append(source.records(fleet, moment - HISTORY, moment + timedelta(days=2), scale))
+        store.append(source.records(fleet, moment - LEAD, moment + timedelta(days=2), scale))
         controller = Controller(store, fleet, settings)
         length = timedelta(seconds=settings.interval_s)
         at = Interval.holding(moment - LEAD, length).start

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from tieline.config.build import CHOICES, FIELDS, SELF_TEST, FileText, MistakeError, build, is_loopback
-from tieline.config.lines import dotted, line_of, problem_of
+from tieline.config.build import CHOICES, FIELDS, SELF_TEST, FileText, build, is_loopback
+from tieline.config.lines import MistakeError, dotted, line_of, problem_of
 from tieline.config.sections import (
     Config,
     Console,
@@ -85,11 +85,11 @@ def load(path: Path | str) -> Config:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ConfigError(name, line, "file", "not UTF-8 text", "save the file as UTF-8") from error
-    return loads(text, name)
+    return loads(text, name, Path(path).parent)
 
 
-def loads(text: str, file: str = "<text>") -> Config:
-    """The same from text. Raises ConfigError."""
+def loads(text: str, file: str = "<text>", base: Path = Path()) -> Config:
+    """The same from text; file names in it are relative to `base`. Raises ConfigError."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -106,7 +106,7 @@ def loads(text: str, file: str = "<text>") -> Config:
         where, field, problem, fix = problem_of(str(error), FIELDS, CHOICES)
         raise ConfigError(file, line_of(text, where), field, problem, fix) from error
     try:
-        return build(parsed)
+        return build(parsed, base)
     except MistakeError as mistake:
         field = f"{mistake.what}{mistake.path[-1]}" if mistake.what else dotted(mistake.path)
         line_no = line_of(text, mistake.path)

@@ -6,11 +6,12 @@ Files say megawatts or counts and may share values by area; structs hold watts, 
 import importlib.util
 import ipaddress
 import re
+from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import msgspec
 
-from tieline.config.lines import did_you_mean
+from tieline.config.lines import MistakeError, did_you_mean
 from tieline.config.sections import (
     Config,
     Console,
@@ -26,6 +27,7 @@ from tieline.config.sections import (
     Tenant,
     Treasury,
 )
+from tieline.config.tables import Tables
 from tieline.fleet.models import GPU_MODELS, RIG_MODELS, Cooling
 from tieline.fleet.physics import GPU_AUX
 from tieline.fleet.sites import (
@@ -77,6 +79,7 @@ class _Contract(Strict, frozen=True, kw_only=True):
     resale: bool = False
     demand_usd_per_kw_month: UsdPerMwh = 0.0
     demand_minimum_share: float = 0.0
+    peak_rules: tuple[str, ...] | None = None
 
 
 class _Area(Strict, frozen=True, kw_only=True):
@@ -114,6 +117,8 @@ class _FleetText(Strict, frozen=True, kw_only=True):
     name: str
     invented: bool = False
     model: str | None = None  # what GPU nodes serve where a group does not say
+    markets: str | None = None  # a file of markets besides the package's, named from this file
+    peaks: str | None = None  # the same of peak rules
 
 
 class FileText(Strict, frozen=True, kw_only=True):
@@ -151,26 +156,22 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
-class MistakeError(Exception):
-    """A mistake found after parsing; the path leads to its line."""
-
-    def __init__(self, path: tuple[str | int, ...], problem: str, fix: str, what: str = "") -> None:
-        self.path, self.problem, self.fix, self.what = path, problem, fix, what
-        super().__init__(problem)
-
-
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # one word of a link subject: no dots, no wildcards
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Tenants, projects and keys, as the door takes them: names that stand in paths and in one another.
 _NAME_FIX = "use letters, digits, '-', '_' and '.', at most 64"
 
 
-def build(raw: FileText) -> Config:
+def build(raw: FileText, base: Path = Path()) -> Config:
+    """`base`: the folder that the file's own file names are relative to."""
     _check_sections(raw)
+    tables = Tables.read(raw.fleet.markets, raw.fleet.peaks, base)
+    tables.check_rules(("dispatch", "peak_rules"), raw.dispatch.peak_rules)
     seen: set[str] = set()
     sites = []
     for index, text in enumerate(raw.site):
         site = _site(raw, text, ("site", index))
+        tables.check_contract(site.contract, ("site", index), f"site {site.id!r} ")
         if site.id in seen:
             raise MistakeError(("site", index, "id"), f"{site.id!r} is taken", "give each site its own id")
         seen.add(site.id)
@@ -181,7 +182,12 @@ def build(raw: FileText) -> Config:
         )
     _check_regions(raw, {site.region for site in sites})
     return Config(
-        fleet=Fleet(name=raw.fleet.name, sites=tuple(sites)),
+        fleet=Fleet(
+            name=raw.fleet.name,
+            sites=tuple(sites),
+            market_table=tuple(tables.own_markets.values()),
+            peak_table=tuple(tables.own_rules.values()),
+        ),
         pool=raw.pool,
         treasury=raw.treasury,
         models=raw.model,
@@ -380,6 +386,14 @@ def _check_regions(raw: FileText, regions: set[str]) -> None:
         known(("dispatch", "residency", region), region)
         _within(("dispatch", "residency", region), share, 0, 1)
     _within(("dispatch", "outages_per_year"), raw.dispatch.outages_per_year, 0, 8766)
+    _within(("dispatch", "resale_discount"), raw.dispatch.resale_discount, 0, 1)
+    low, high = raw.dispatch.price_min_usd_per_mwh, raw.dispatch.price_max_usd_per_mwh
+    if low >= high:
+        raise MistakeError(
+            ("dispatch", "price_max_usd_per_mwh"),
+            f"{high:g} is not above the least",
+            f"give more than {low:g}",
+        )
     for n, one in enumerate(raw.dispatch.reserved):
         known(("dispatch", "reserved", n, "region"), one.region)
         _within(("dispatch", "reserved", n, "replicas"), one.replicas, 0, 1_000_000)

@@ -19,6 +19,14 @@ _STRING = re.compile(r"\"(?:\\.|[^\"\\])*\"|'[^']*'")
 _PATH_STEP = re.compile(r"\.?([A-Za-z0-9_-]+)|\[(\d+|\.\.\.)\]")
 
 
+class MistakeError(Exception):
+    """A mistake found after parsing; the path leads to its line."""
+
+    def __init__(self, path: tuple[str | int, ...], problem: str, fix: str, what: str = "") -> None:
+        self.path, self.problem, self.fix, self.what = path, problem, fix, what
+        super().__init__(problem)
+
+
 def line_of(text: str, path: Path) -> int | None:
     """The line (from 1) of the longest part of `path` that stands in the text."""
     lines = text.splitlines()

@@ -132,6 +132,9 @@ class Dispatch(Strict, frozen=True, kw_only=True):
 
     `reach`: by region, those whose replicas are near enough for its users, nearest first. `residency`: by region,
     the share of its demand that may be served nowhere else. `outages_per_year` of a site, from its own record.
+    `peak_rules`: coincident peaks that sites of their operators pay for, by name; a site may name its own.
+    `price_min_usd_per_mwh`, `price_max_usd_per_mwh`: a price outside is a fault of its feed and is not believed.
+    `resale_discount`: contracted power that is not drawn is sold at the market less this share.
     """
 
     policy: str = "lookahead"
@@ -144,6 +147,11 @@ class Dispatch(Strict, frozen=True, kw_only=True):
     residency: dict[str, float] = {}
     outages_per_year: float = 1.0
     reserved: tuple[Reserved, ...] = ()
+    peak_rules: tuple[str, ...] = ("4CP",)
+    peak_scenarios: bool = False
+    price_min_usd_per_mwh: float = -2_000.0
+    price_max_usd_per_mwh: float = 25_000.0
+    resale_discount: float = 0.10
 
     @property
     def interval(self) -> timedelta:

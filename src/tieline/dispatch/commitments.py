@@ -1,4 +1,4 @@
-"""Promises as objects: commitments to the grid, coincident peaks. Rules change; code should not.
+"""Promises to the grid as objects.
 
 Pure. A load reserve must be drawing what it sells, so an accepted one is a floor until it is deployed or
 released. A commitment is accepted only if what can really be shed within its response time, for its duration,
@@ -7,75 +7,14 @@ covers it, with everything sold before taken off, and if its payment is above wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import Literal
-
-import msgspec
+from datetime import datetime, timedelta
 
 from tieline.records import Commitment
 
-
-class PeakRule(msgspec.Struct, frozen=True, kw_only=True):
-    """A charge on load in a season's coincident peaks: which, how many, what each is worth.
-
-    Shedding a MW for a peak saves `usd_per_mw_year / peaks` if it is one; the chance of that is a record.
-    """
-
-    name: str
-    markets: tuple[str, ...]
-    months: tuple[int, ...]
-    peaks: int
-    window_s: int
-    usd_per_mw_year: float
-    status: Literal["in force", "proposed", "ended"] = "in force"
-    effective: date | None = None
-    ended: date | None = None
-    # Share of the highest billed demand below which a bill never falls; 0: none.
-    minimum_billing_share: float = 0.0
-    source: str = ""
-
-    def applies(self, day: date) -> bool:
-        started = self.effective is None or day >= self.effective
-        over = self.ended is not None and day >= self.ended
-        return self.status == "in force" and started and not over and day.month in self.months
-
-    def calibrated(self, odds: Sequence[float]) -> float:
-        """Factor for a month's odds: together they cannot name more peaks than the month has."""
-        total, most = sum(odds), self.peaks / len(self.months)
-        return 1.0 if total <= most else most / total
-
-    def adder_usd_per_mwh(self, probability: float) -> float:
-        """What drawing a MWh in a window costs that may be a peak."""
-        usd_per_mw = probability * self.usd_per_mw_year / self.peaks
-        return usd_per_mw * (1.0 - self.minimum_billing_share) / (self.window_s / 3600.0)
-
-
-# Four summer peaks of 15 minutes; the annual figure is an assumption near published claims.
-FOUR_CP = PeakRule(
-    name="4CP",
-    markets=("ERCOT_HUBAVG_DA", "ercot_hb_south"),
-    months=(6, 7, 8, 9),
-    peaks=4,
-    window_s=900,
-    usd_per_mw_year=60_000.0,
-    source="60,000 USD per MW and year assumed, near published claims",
-)
-# Twelve monthly peaks of 30 minutes, as discussed for Texas; kept as an object until it is in force.
-TWELVE_CP = PeakRule(
-    name="12CP",
-    markets=FOUR_CP.markets,
-    months=tuple(range(1, 13)),
-    peaks=12,
-    window_s=1800,
-    usd_per_mw_year=60_000.0,
-    status="proposed",
-    source="proposed; rate assumed as for 4CP",
-)
 # Less than this below a promise is the meter's own error.
 METER_W = 10_000.0
-PEAK_RULES = (FOUR_CP, TWELVE_CP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from tieline.fleet import Contract
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,17 @@ def power_cost(
         return PowerCost(price, 0.0, take_w)
     if market_usd_per_mwh is None:
         return None
-    return PowerCost(price, market_usd_per_mwh * contract.scale * (1.0 - resale_discount), take_w)
+    return PowerCost(price, resale_usd_per_mwh(contract, market_usd_per_mwh, resale_discount), take_w)
+
+
+def resale_usd_per_mwh(contract: Contract, market_usd_per_mwh: float, resale_discount: float) -> float:
+    """What contracted power that is not drawn brings. Selling is a right, not a duty: below zero it is left."""
+    return max(0.0, market_usd_per_mwh * contract.scale * (1.0 - resale_discount))
+
+
+def resale_path(contract: Contract, market_usd_per_mwh: Floats, resale_discount: float) -> Floats:
+    """The same for prices of any shape; nan where a price is not known."""
+    return np.maximum(0.0, market_usd_per_mwh * (contract.scale * (1.0 - resale_discount)))
 
 
 def needed_market(contract: Contract) -> bool:

@@ -14,9 +14,10 @@ from tieline.clock import Interval
 from tieline.dispatch.commitments import floor_w, unmet
 from tieline.dispatch.contracts import PowerCost, power_cost
 from tieline.dispatch.demand_charge import Demands, with_demand
+from tieline.dispatch.inference.afford import affordable, replica_bid_usd_per_mwh
 from tieline.dispatch.inference.deferred import owed_words
 from tieline.dispatch.inference.gpu import load_table
-from tieline.dispatch.inference.serve import Serving, serve
+from tieline.dispatch.inference.serve import Serving, reserved_at, serve
 from tieline.dispatch.inference.serving import Room, Wanted, assign
 from tieline.dispatch.inputs.arrays import fleet_arrays
 from tieline.dispatch.inputs.expectations import expectations
@@ -110,12 +111,7 @@ class Controller:
         plans = []
         for n, site in enumerate(self.fleet.sites):
             view = views[site.id]
-            cost = power_cost(
-                site.contract,
-                view.market_usd_per_mwh,
-                site.interconnect.limit_w,
-                self.settings.resale_discount,
-            )
+            cost = self._cost(site, view)
             whole = None if cost is None else with_demand(cost, self.demands.of(site, interval.start))
             unknown = [] if cost is not None else [view.price_note]
             unknown += [no_hashprice] if hashprice_usd is None else []
@@ -228,10 +224,27 @@ class Controller:
     def _serve_now(self, views: dict[str, SiteView], moment: datetime, stay: bool) -> Serving:
         """Replicas for what is asked now. `stay`: what runs stays where it is, while look-ahead is late."""
         asked, costs = self.outlook.demands(moment), None
-        rooms = self._rooms(views)
+        rooms = self._affordable(self._rooms(views), views, moment)
         if stay:
             costs = dict.fromkeys((room.unit_id for room in rooms), 0.0)
         return Serving(*assign(rooms, asked, self.table, self.settings, costs, self._replicas_running()))
+
+    def _affordable(self, rooms: list[Room], views: dict[str, SiteView], moment: datetime) -> list[Room]:
+        """What is worth the price of now."""
+        price: dict[str, float] = {}
+        for site in self.fleet.sites:
+            cost = self._cost(site, views[site.id])
+            if cost is not None:
+                price |= {node.id: cost.price_usd_per_mwh for node in site.node_groups}
+        bids = {
+            place: replica_bid_usd_per_mwh(self.table, self.settings, self.outlook.inputs_per_output(place))
+            for place in {(room.model, room.region) for room in rooms}
+        }
+        return affordable(rooms, price, bids, reserved_at(moment, self.settings))
+
+    def _cost(self, site: Site, view: SiteView) -> PowerCost | None:
+        limit_w = site.interconnect.limit_w
+        return power_cost(site.contract, view.market_usd_per_mwh, limit_w, self.settings.resale_discount)
 
     def _rooms(self, views: dict[str, SiteView]) -> list[Room]:
         full_w = self.table.power_w(self.table.tokens_per_s(self.settings.interactive_batch)) * (1.0 + GPU_AUX)

@@ -5,11 +5,17 @@ Assumptions are named as such; every report built on them repeats them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
+
+from tieline.config import Config
+from tieline.fleet import Fleet
+from tieline.fleet.markets import LIMIT_MARGIN_USD
+from tieline.records import PriceTick
 
 Policy = Literal["strike", "lookahead"]
 Forecasting = Literal["persistence", "analog", "learned"]
@@ -130,3 +136,53 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 )
         if self.price_min_usd_per_mwh >= self.price_max_usd_per_mwh:
             raise ValueError("dispatch.price_min_usd_per_mwh must be below price_max_usd_per_mwh")
+
+
+def plausible(tick: PriceTick, fleet: Fleet, settings: Settings) -> bool:
+    """Whether a price can be true: a number within what the settings allow and what its market can reach.
+
+    Who decides and who settles ask this same question, so that a price that nobody believed is not billed either.
+    """
+    price = tick.price_usd_per_mwh
+    if not (math.isfinite(price) and settings.price_min_usd_per_mwh <= price <= settings.price_max_usd_per_mwh):
+        return False
+    if abs(price) <= LIMIT_MARGIN_USD:  # within every market's
+        return True
+    market = fleet.market(tick.market)
+    if market is None:
+        return True
+    low, high = market.usd_limits(tick.at)
+    return low <= price <= high
+
+
+def settings_of(config: Config) -> Settings:
+    """The dispatcher's settings from the configuration's sections."""
+    return Settings.of(
+        {
+            "policy": config.dispatch.policy,
+            "forecaster": config.dispatch.forecaster,
+            "interval_s": config.dispatch.interval_s,
+            "valid_for_s": config.dispatch.valid_for_s,
+            "warm_min_per_region": config.dispatch.warm_replicas,
+            "reach": config.dispatch.reach,
+            "residency": config.dispatch.residency,
+            "outages_per_year": config.dispatch.outages_per_year,
+            "peak_rules": config.dispatch.peak_rules,
+            "peak_scenarios": config.dispatch.peak_scenarios,
+            "price_min_usd_per_mwh": config.dispatch.price_min_usd_per_mwh,
+            "price_max_usd_per_mwh": config.dispatch.price_max_usd_per_mwh,
+            "resale_discount": config.dispatch.resale_discount,
+            "reserved": msgspec.to_builtins([*config.dispatch.reserved, *rented(config)]),
+            "pool_fee": config.pool.fee,
+            "rejects": config.pool.rejects,
+        }
+    )
+
+
+def rented(config: Config) -> list[Reserved]:
+    """Replicas that tenants rent in a region are up whether used or not; which region "any" is, dispatch chooses."""
+    return [
+        Reserved(model=one.model, region=one.region, replicas=one.replicas, since=one.since, until=one.until)
+        for one in config.rentals
+        if one.region
+    ]

@@ -1,7 +1,7 @@
 """Recorded days as records, each known no earlier than it was in the world.
 
 Reads a folder with power prices, bitcoin, weather, demand and a scenario (Parquet and CSV). When a value is
-known: a day-ahead price or a published tariff from 18:00 UTC of the market's local day before; a real-time
+known: a day-ahead price or a published tariff when its market publishes it (`fleet.markets`); a real-time
 price when its interval has ended; an hourly candle of bitcoin when its hour has; demand when its window has;
 a temperature at its hour. Missing hours are missing: nothing is filled.
 
@@ -12,29 +12,32 @@ redistributed), and demand is a measured shape at an assumed scale.
 from __future__ import annotations
 
 import gzip
-import re
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
 
 from tieline.clock import parse_utc
 from tieline.economics import BLOCKS_PER_EPOCH, subsidy_btc
 from tieline.feeds.folder import FolderError, columns, number, rows
-from tieline.feeds.recorded_events import events
+from tieline.feeds.recorded_events import events, odds, offers
+from tieline.feeds.recorded_prices import Rate, check_rates, rows_of, ticks
 from tieline.feeds.recorded_sites import MODEL, fleet_from_sites_csv
-from tieline.fleet import Fleet
+from tieline.fleet import Fleet, Market, shipped
+from tieline.fleet.markets import MarketKind, zone_of
 from tieline.records import AnyRecord, Demand, NetworkTick, PriceTick, WeatherTick
 
 SOURCE = "recorded"
 FEE_SHARE = 0.03
-PUBLISHED = time(18, 0)  # UTC, on the day before the market's local day
 HOUR = timedelta(hours=1)
-# Values that still hold at the start were recorded before it.
-LEAD = timedelta(hours=26)
+# What a running platform has read by the start: three weeks of prices and demand, a week of weather.
+HISTORY = timedelta(days=23)
+# What may be known by a moment of what begins after it: prices of tomorrow, offers, odds.
+AHEAD = timedelta(days=3)
 
 # The scenario's demand: a measured rate of requests times an assumed factor, shared over regions, each
 # shifted to its local day (standard time of its largest sites).
@@ -58,25 +61,6 @@ ASSUMPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Market:
-    """What a market's hours are and when they are known."""
-
-    name: str
-    kind: str
-    zone: tzinfo
-
-    @property
-    def ahead(self) -> bool:
-        return "day-ahead" in self.kind or "tariff" in self.kind
-
-    def known_at(self, at: datetime, length: timedelta) -> datetime:
-        if not self.ahead:
-            return at + length
-        day_before = at.astimezone(self.zone).date() - timedelta(days=1)
-        return datetime.combine(day_before, PUBLISHED, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
 class RecordedFolder:
     """One folder of recorded days. Every method raises FolderError naming the file and the column."""
 
@@ -87,63 +71,95 @@ class RecordedFolder:
             raise FolderError(f"{self.folder}: no such folder; give one with scenario/sites.csv in it")
 
     def fleet(self, scale: float = 1.0) -> Fleet:
-        return fleet_from_sites_csv(self.folder / "scenario" / "sites.csv", scale)
+        fleet = fleet_from_sites_csv(self.folder / "scenario" / "sites.csv", scale)
+        return msgspec.structs.replace(fleet, market_table=tuple(self.markets().values()))
 
     def records(
         self, fleet: Fleet, start: datetime, end: datetime, scale: float = 1.0, *, with_events: bool = True
     ) -> list[AnyRecord]:
-        """Everything that bears on [start, end), sorted by when it is known. `scale` is the fleet's."""
+        """Everything that bears on [start, end), sorted by when it is known: the weeks before it that a running
+        platform has read, and what is known by `end` of what begins later. `scale` is the fleet's."""
         found: list[AnyRecord] = [
-            *self.prices(fleet, start - LEAD, end),
-            *self.network(start - LEAD, end),
-            *self.weather(fleet, start - LEAD, end),
-            *self.demand(fleet, start - LEAD, end, scale),
+            *self.prices(fleet, start - HISTORY, end + AHEAD),
+            *self.network(start - HISTORY, end),
+            *self.weather(fleet, start - HISTORY, end),
+            *self.demand(fleet, start - HISTORY, end, scale),
         ]
-        if with_events and (self.folder / "scenario" / "events.json").exists():
+        path = self.folder / "scenario" / "events.json"
+        if with_events and path.exists():
             ids = frozenset(site.id for site in fleet.sites)
-            found += events(self.folder / "scenario" / "events.json", start, end, ids, scale)
+            found += events(path, start, end, ids, scale)
+            found += [offer.promise for offer in offers(path, start, end + AHEAD, ids, scale)]
+            found += odds(path, start - HISTORY, end + AHEAD, fleet.peak_rules)
+        found = [record for record in found if record.at < end or record.known_at <= end]
         return sorted(found, key=lambda r: (r.known_at, type(r).__name__, r.subject, r.at))
 
+    def known_by(self, fleet: Fleet, now: datetime, scale: float = 1.0) -> list[AnyRecord]:
+        """Everything that is known at `now`, what begins later included: what a running platform would have read."""
+        return [record for record in self.records(fleet, now, now, scale) if record.known_at <= now]
+
     def markets(self) -> dict[str, Market]:
+        """What the folder says of its markets, on top of what is known of them: publication, limits, operator."""
         path = self.folder / "power_prices" / "markets.csv"
-        listed = rows(path, ("market", "kind", "source_time_zone"))
+        found = {}
+        for n, row in enumerate(rows(path, ("market", "kind", "source_time_zone"))):
+            name, words = row["market"], row["kind"]
+            zone = row["source_time_zone"]
+            try:
+                zone_of(zone)
+            except ValueError as error:
+                raise FolderError(f"{path}:{n + 2}: column source_time_zone is {zone!r}; {error}") from None
+            kind: MarketKind = "tariff" if "tariff" in words else "day-ahead" if "day-ahead" in words else "real-time"
+            known = shipped().get(name) or Market(name=name, kind=kind, zone=zone)
+            told = {"operator": row.get("operator"), "currency": row.get("currency")}
+            told = {field: value for field, value in told.items() if value}
+            found[name] = msgspec.structs.replace(known, kind=kind, zone=zone, **told)
+        return found
+
+    def rates(self) -> dict[str, Rate]:
+        """USD per unit of each market's currency, where the folder states one."""
+        path = self.folder / "power_prices" / "markets.csv"
         return {
-            row["market"]: Market(row["market"], row["kind"], _zone(path, n + 2, row["source_time_zone"]))
-            for n, row in enumerate(listed)
+            row["market"]: Rate(row["currency"], number(path, n + 2, row, "fx_usd_fixed"))
+            for n, row in enumerate(rows(path, ("market",)))
+            if row.get("fx_usd_fixed") and row.get("currency")
         }
 
     def prices(self, fleet: Fleet, start: datetime, end: datetime) -> list[PriceTick]:
         """Prices of every market the fleet names; a market the folder lacks is a FolderError."""
         path = self.folder / "power_prices" / "hourly.parquet"
         known, wanted = self.markets(), set(fleet.markets)
-        table = columns(path, ("ts_utc", "market", "price_usd"), ("ts_utc", start, end))
+        check_rates(path, self.rates(), known)
         found = [
-            _price(known[market], at, HOUR, price)
-            for at, market, price in zip(table["ts_utc"], table["market"], table["price_usd"], strict=True)
-            if market in wanted and market in known and price is not None
+            tick
+            for name, listed in rows_of(path).items()
+            if name in wanted and name in known
+            for tick in ticks(known[name], listed, start, end)
         ]
         for name in sorted(wanted - set(known)):
-            found += self._quarter_hours(name, start, end)
+            hourly = next(
+                (known.get(s.contract.market or "") for s in fleet.sites if s.contract.market_15min == name), None
+            )
+            found += self._quarter_hours(name, hourly, start, end)
         return found
 
-    def _quarter_hours(self, name: str, start: datetime, end: datetime) -> list[PriceTick]:
-        """A 15-minute file named after its market, `<market>_15min.parquet`: real-time, and beside it the
-        day-ahead price as market `<market>_da`."""
+    def _quarter_hours(self, name: str, hourly: Market | None, start: datetime, end: datetime) -> list[PriceTick]:
+        """A 15-minute file named after its market, `<market>_15min.parquet`: real-time, and beside it the day-ahead
+        price as market `<market>_da`. One that no table has lies in the zone of the hourly market it stands beside."""
         path = self.folder / "power_prices" / f"{name}_15min.parquet"
         if not path.exists():
             raise FolderError(
-                f"{self.folder / 'power_prices'}: market {name!r} is named in sites.csv, but neither "
+                f"{self.folder / 'power_prices'}: market {name!r} is named by the fleet, but neither "
                 f"markets.csv nor {path.name} has it"
             )
-        table = columns(path, ("ts_utc", "da_price_usd", "rt_price_usd"), ("ts_utc", start, end))
-        real_time = Market(name, "real-time", UTC)
-        ahead = Market(f"{name}_da", "day-ahead", ZoneInfo("America/Chicago"))
-        quarter = timedelta(minutes=15)
+        zone = "UTC" if hourly is None else hourly.zone
+        real_time = shipped().get(name) or Market(name=name, kind="real-time", zone=zone, length_s=900)
+        other = f"{name}_da"
+        ahead = shipped().get(other) or Market(name=other, kind="day-ahead", zone=real_time.zone)
         return [
-            _price(market, at, quarter, price)
+            msgspec.structs.replace(tick, length_s=900)
             for market, column in ((ahead, "da_price_usd"), (real_time, "rt_price_usd"))
-            for at, price in zip(table["ts_utc"], table[column], strict=True)
-            if price is not None
+            for tick in ticks(market, rows_of(path, column, by_market=False)[""], start, end)
         ]
 
     def network(self, start: datetime, end: datetime) -> list[NetworkTick]:
@@ -310,30 +326,3 @@ class RecordedFolder:
         filled: dict[int, float] = defaultdict(lambda: overall)
         filled.update(means)
         return filled
-
-
-def _price(market: Market, at: datetime, length: timedelta, price: float) -> PriceTick:
-    at = at.astimezone(UTC)
-    return PriceTick(
-        at=at,
-        known_at=market.known_at(at, length),
-        source=SOURCE,
-        kind="measured",
-        market=market.name,
-        price_usd_per_mwh=round(float(price), 4),
-        length_s=int(length.total_seconds()),
-    )
-
-
-_FIXED = re.compile(r"UTC([+-]\d+)")
-
-
-def _zone(path: Path, line: int, text: str) -> tzinfo:
-    """An IANA name, or words that hold a fixed offset ("EST (UTC-5, no DST)")."""
-    fixed = _FIXED.search(text)
-    if fixed is not None:
-        return timezone(timedelta(hours=int(fixed[1])))
-    try:
-        return ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise FolderError(f"{path}:{line}: column source_time_zone is {text!r}; no such time zone") from None

@@ -3,6 +3,7 @@
 Watts inside; configuration files say `_mw` and are converted at the door (`config`).
 """
 
+from tieline.fleet.markets import Market, MarketsError, load_markets, shipped
 from tieline.fleet.models import RIG_MODELS, GpuModel, RigModel
 from tieline.fleet.sites import (
     Contract,
@@ -21,8 +22,12 @@ __all__ = [
     "Fleet",
     "GpuModel",
     "Interconnect",
+    "Market",
+    "MarketsError",
     "NodeGroup",
     "RigGroup",
     "RigModel",
     "Site",
+    "load_markets",
+    "shipped",
 ]

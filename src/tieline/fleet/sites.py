@@ -11,7 +11,9 @@ from typing import Literal
 
 import msgspec
 
+from tieline.fleet.markets import Market, shipped
 from tieline.fleet.models import GPU_MODELS, RIG_MODELS, Cooling, GpuModel, RigModel
+from tieline.fleet.peaks import PeakRule, shipped_rules
 
 Ownership = Literal["owned", "leased", "hosted"]
 ActMode = Literal["observe", "advise", "act"]
@@ -101,6 +103,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     resale: bool = False
     demand_usd_per_kw_month: float = 0.0
     demand_minimum_share: float = 0.0
+    # Coincident peaks that its load counts in, by name; None: those of its market's operator.
+    peak_rules: tuple[str, ...] | None = None
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,10 +156,12 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
-    """All sites of one operator."""
+    """All sites of one operator. `market_table`, `peak_table`: what is not as the package's own tables have it."""
 
     name: str
     sites: tuple[Site, ...]
+    market_table: tuple[Market, ...] = ()
+    peak_table: tuple[PeakRule, ...] = ()
 
     @property
     def deployed_hs(self) -> float:
@@ -171,6 +177,26 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
             if site.id == site_id:
                 return site
         raise KeyError(f"no site {site_id!r} in fleet {self.name!r}")
+
+    def market(self, name: str | None) -> Market | None:
+        """What is known of a market by its name; None: nothing."""
+        if name is None:
+            return None
+        own = next((market for market in self.market_table if market.name == name), None)
+        return own if own is not None else shipped().get(name)
+
+    @property
+    def peak_rules(self) -> dict[str, PeakRule]:
+        """Every rule there is, by name: the package's, and this fleet's over them."""
+        return {**shipped_rules(), **{rule.name: rule for rule in self.peak_table}}
+
+    def pays(self, site: Site, rule: PeakRule) -> bool:
+        """Whether a site's load counts in a rule's peaks: where it names the rule, or names none and buys at a market
+        of the rule's operator."""
+        if site.contract.peak_rules is not None:
+            return rule.name in site.contract.peak_rules
+        named = (self.market(site.contract.market), self.market(site.contract.market_15min))
+        return any(market is not None and market.operator == rule.operator for market in named)
 
     @property
     def markets(self) -> tuple[str, ...]:

@@ -23,7 +23,8 @@ from tieline import records as records_
 from tieline.books import sale_of
 from tieline.clock import Interval, intervals, parse_utc
 from tieline.config import Config
-from tieline.dispatch import Controller, Settings
+from tieline.dispatch import Controller
+from tieline.dispatch.settings import settings_of
 from tieline.feeds.pools import SimulatedFpps
 from tieline.feeds.synthetic import SOURCE, Synthetic
 from tieline.fleet import Fleet
@@ -95,10 +96,10 @@ def history(config: Config, past: Past) -> Iterator[list[AnyRecord]]:
     """The records of the past, oldest first: a list each finished hour, an empty one after each other step."""
     fleet = config.fleet
     recorded = _synthetic_records(fleet, config.feeds.seed, past)
-    truth = Truth(recorded, fleet)
+    base = settings_of(config)
+    truth = Truth(recorded, fleet, base)
     recorded.sort(key=lambda r: (r.known_at, type(r).__name__, r.subject, r.at))
     own = Store(None, records_.encode, records_.decode)  # what the controller of the past may know
-    base = Settings(pool_fee=config.pool.fee, rejects=config.pool.rejects)
     plant = ModelledFleet(fleet, base, SOURCE)
     pool = SimulatedFpps(name=config.pool.name, fee=config.pool.fee, rejects=config.pool.rejects)
     accounts = Accounts(fleet, plant.world, base, pool, SOURCE)

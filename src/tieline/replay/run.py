@@ -74,7 +74,7 @@ async def replay_kept(
     store = Store(path, records_.encode, records_.decode)
     clock = SimClock(asked.start - WARM_UP)
     recorded = _by_known(asked)
-    truth = Truth(recorded, asked.fleet)
+    truth = Truth(recorded, asked.fleet, asked.settings)
     plant = ModelledFleet(asked.fleet, asked.settings, SOURCE)
     pool = SimulatedFpps(fee=asked.settings.pool_fee, rejects=asked.settings.rejects)
     accounts = Accounts(asked.fleet, plant.world, asked.settings, pool, SOURCE)

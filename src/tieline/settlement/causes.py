@@ -17,10 +17,10 @@ from tieline.books.baselines import BASELINES, BEFORE_AFTER, TEN_OF_TEN
 from tieline.books.causes import CALLED, Lost, add_interval, calls_of, shortfall
 from tieline.books.performance import Load, Meter, deployment, obeyed, peak, reserve
 from tieline.clock import Interval
-from tieline.dispatch.commitments import PeakRule
-from tieline.dispatch.inputs.foresight import applying, pays
+from tieline.dispatch.inputs.foresight import applying
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Fleet, Site
+from tieline.fleet.peaks import PeakRule
 from tieline.records import (
     Cause,
     Commitment,
@@ -140,10 +140,17 @@ class Lived:
 def events(store: Store, fleet: Fleet, settings: Settings, now: datetime) -> list[Performance]:
     """Performances of what ended in the last two days and is not settled yet."""
     done = {p.key for p in store.between(Performance, now - ORDERS_BACK - LOOK_BACK, now)}
-    return [p for site in fleet.sites for p in _of_site(store, site, settings, now, done)]
+    rules = applying(fleet, settings, now)
+    return [
+        p
+        for site in fleet.sites
+        for p in _of_site(store, site, [rule for rule in rules if fleet.pays(site, rule)], now, done)
+    ]
 
 
-def _of_site(store: Store, site: Site, settings: Settings, now: datetime, done: set[str]) -> Iterator[Performance]:
+def _of_site(
+    store: Store, site: Site, rules: Sequence[PeakRule], now: datetime, done: set[str]
+) -> Iterator[Performance]:
     start, soon = now - ORDERS_BACK, now + timedelta(microseconds=1)
     told = store.between(Commitment, start, now + ORDERS_BACK, subject=site.id, now=now)
     orders = newest(store.between(Instruction, start, soon, subject=site.id))
@@ -174,10 +181,10 @@ def _of_site(store: Store, site: Site, settings: Settings, now: datetime, done: 
         ours = order.instruction_id.startswith(CALLED) or order.until <= order.at
         if not ours and due(order.at, order.until, f"order|{order.instruction_id}|{order.at.isoformat()}"):
             yield obeyed(order, meter, source=source, kind=meter.kind)
-    for charge, odds in _windows(store, site, settings, now):
+    for charge, odds in _windows(store, rules, now):
         at, end = odds.at, odds.at + timedelta(seconds=odds.length_s)
         if due(at, end, f"peak|{charge.name}@{site.id}|{at.isoformat()}|{at.isoformat()}"):
-            usd = charge.usd_per_mw_year / charge.peaks
+            usd = charge.usd_per_mw_peak
             yield peak(
                 site.id, charge.name, at, end, odds.probability, usd, meter, TEN_OF_TEN, called, source=source,
                 kind=meter.kind,
@@ -250,10 +257,8 @@ def _ends(faults: Iterable[Fault]) -> list[Fault]:
     return list(held.values())
 
 
-def _windows(store: Store, site: Site, settings: Settings, now: datetime) -> Iterator[tuple[PeakRule, PeakOdds]]:
-    for rule in applying(settings, now):
-        if not pays(site, rule):
-            continue
+def _windows(store: Store, rules: Sequence[PeakRule], now: datetime) -> Iterator[tuple[PeakRule, PeakOdds]]:
+    for rule in rules:
         told: dict[datetime, PeakOdds] = {}
         for odds in store.between(PeakOdds, now - LOOK_BACK - HOUR, now, subject=rule.name, now=now):
             if odds.known_at <= odds.at:

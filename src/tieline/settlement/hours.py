@@ -20,8 +20,8 @@ import msgspec
 from tieline.books import demand_bill, mean_hashrate_hs, power_bill, sale_of
 from tieline.clock import Interval, intervals
 from tieline.config import Config
-from tieline.dispatch import Settings
 from tieline.dispatch.contracts import cost_usd, power_cost
+from tieline.dispatch.settings import settings_of
 from tieline.economics import SATS_PER_BTC
 from tieline.feeds.pools import SimulatedFpps
 from tieline.fleet import NodeGroup, Site
@@ -51,7 +51,7 @@ class Settler:
     def __init__(self, config: Config, store: Store) -> None:
         self._config, self._store = config, store
         self._pool = _pool(config)
-        self._settings = Settings(pool_fee=config.pool.fee, rejects=config.pool.rejects)
+        self._settings = settings_of(config)
         self._causes = Causes(config.fleet, self._settings.keeps)
         self._settled: set[datetime] = set()
         self._events_at: datetime | None = None
@@ -203,13 +203,13 @@ class Settler:
         """Prices and weather that held in the hour; a value may hold for a day from when it began."""
         start = hour.start - timedelta(days=1)
         prices, weather = (self._store.between(t, start, hour.end) for t in (PriceTick, WeatherTick))
-        return Truth([*prices, *weather], self._config.fleet)  # type: ignore[list-item]
+        return Truth([*prices, *weather], self._config.fleet, self._settings)  # type: ignore[list-item]
 
     def _bill(self, site: Site, hour: Interval, samples: list[Sample], whole: bool, truth: Truth) -> PowerBill | None:
         """At the prices that held, which for a real-time market are known later than the plan was made."""
         nodes = frozenset(unit.id for unit in site.units if isinstance(unit, NodeGroup))
         cooling = aux_share(site.cooling, truth.temperatures(hour.start)[site.id])
-        resale_discount = Settings().resale_discount
+        resale_discount = self._settings.resale_discount
 
         def usd_per_h(moment: datetime, load_w: float) -> float | None:
             market = truth.market_price(site, moment)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
+from tieline.dispatch.settings import Settings, plausible
 from tieline.fleet import Fleet, Site
 from tieline.records import AnyRecord, Demand, Fault, Instruction, NetworkTick, PriceTick, WeatherTick
 
@@ -47,7 +48,9 @@ _HOUR, _NO_END = timedelta(hours=1), timedelta(days=36_500)
 class Truth:
     """All records of a run, indexed by what they are about. Forecasts are not truth and are left out."""
 
-    def __init__(self, records: Iterable[AnyRecord], fleet: Fleet) -> None:
+    def __init__(self, records: Iterable[AnyRecord], fleet: Fleet, settings: Settings) -> None:
+        """A record that says what another has said before (the same key) changes nothing, as in the store. A price
+        that cannot be true is none: nobody decided by it, and nobody is billed by it."""
         self.fleet = fleet
         self.prices: dict[str, Held[float]] = {}
         self._weather: dict[str, Held[WeatherTick]] = {}
@@ -56,11 +59,15 @@ class Truth:
         self._network: Held[NetworkTick] = Held()
         self.orders: list[Instruction] = []
         self.faults: list[Fault] = []
+        told: set[str] = set()
         for record in sorted(records, key=lambda r: (r.at, r.known_at)):
             if record.kind == "forecast":
                 continue
             match record:
                 case PriceTick():
+                    if record.key in told or not plausible(record, fleet, settings):
+                        continue
+                    told.add(record.key)
                     length = timedelta(seconds=record.length_s)
                     self.prices.setdefault(record.market, Held()).add(record.at, length, record.price_usd_per_mwh)
                 case WeatherTick():

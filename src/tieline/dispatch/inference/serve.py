@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import numpy as np
 
+from tieline.dispatch.inference.afford import affordable, replica_bid_usd_per_mwh, why_stopped
 from tieline.dispatch.inference.deferred import Allotted, Lot, Place, allot
 from tieline.dispatch.inference.gpu import GpuTable
 from tieline.dispatch.inference.serving import Room, Wanted, assign, route
@@ -59,6 +61,9 @@ def serve(
         return Serving(wanted, short)
     hour = np.cumsum(steps.hours) <= max(1.0, steps.hours[0]) + 1e-9
     costs = {unit: float(path[hour].mean()) for unit, path in price.items()}
+    reserved = reserved_at(steps.start, settings)
+    everything, bids = rooms, {(r.model, r.region): _bid(sight, r, table, settings) for r in rooms}
+    rooms = affordable(rooms, costs, bids, reserved)
     ahead = {place: path[len(seconds) :] for place, path in told.items()}
     least = {}
     for place, path in ahead.items():
@@ -66,21 +71,38 @@ def serve(
         if ready and here and place in soon:
             path = np.vstack([soon[place].max(axis=0)[None], path[1:]])
             least[place] = _least(path, here, steps, price, running, settings, table)
-    for rented in settings.reserved:
-        if rented.since <= steps.start < rented.until:
-            place = (rented.model, rented.region)
-            least[place] = max(least.get(place, 0), rented.replicas)
+    for place, replicas in reserved.items():
+        least[place] = max(least.get(place, 0), replicas)
     wanted, short = assign(rooms, demands, table, settings, costs, running, least)
+    for before, after in zip(everything, rooms, strict=True):
+        bid = bids[before.model, before.region]
+        if words := why_stopped(before, after, costs[before.unit_id], bid):
+            wanted[before.unit_id] = replace(wanted[before.unit_id], why=wanted[before.unit_id].why + words)
     owed = sight.owed(steps.start)
     missed: dict[str, tuple[Lot, ...]] = {}
     for model in sorted(owed):
-        here = [room for room in rooms if room.model == model]
+        # Batch work that was taken on is a promise: its deadline is met whatever power costs.
+        here = [room for room in everything if room.model == model]
         places = _places(model, here, wanted, running, ahead, steps, price, settings, table)
         found, late = allot(owed[model], places, steps.hours, table, settings.interactive_batch, sight.arriving(model))
         wanted |= {room.unit_id: _with(wanted[room.unit_id], found[room.unit_id]) for room in here}
         if late:
             missed[model] = late
     return Serving(wanted, short, missed)
+
+
+def reserved_at(moment: datetime, settings: Settings) -> dict[Where, int]:
+    """Replicas of each place that somebody pays for at `moment`."""
+    found: dict[Where, int] = {}
+    for rented in settings.reserved:
+        if rented.since <= moment < rented.until:
+            place = (rented.model, rented.region)
+            found[place] = max(found.get(place, 0), rented.replicas)
+    return found
+
+
+def _bid(sight: Foresight, room: Room, table: GpuTable, settings: Settings) -> float:
+    return replica_bid_usd_per_mwh(table, settings, sight.inputs_per_output((room.model, room.region)))
 
 
 def _with(want: Wanted, more: Allotted) -> Wanted:

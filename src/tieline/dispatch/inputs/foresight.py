@@ -14,7 +14,6 @@ from typing import Protocol
 import numpy as np
 
 from tieline.clock import Interval, micros
-from tieline.dispatch.commitments import PEAK_RULES, PeakRule
 from tieline.dispatch.inference.deferred import Lot
 from tieline.dispatch.inputs.arrays import Floats, Ints
 from tieline.dispatch.inputs.demand import asked_paths
@@ -23,7 +22,8 @@ from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.inputs.outlook import Outlook
 from tieline.dispatch.inputs.series import Slots
 from tieline.dispatch.settings import Settings
-from tieline.fleet import Fleet, Site
+from tieline.fleet import Fleet
+from tieline.fleet.peaks import PeakRule
 
 Where = tuple[str, str]  # (model, region)
 
@@ -46,6 +46,9 @@ class Foresight(Protocol):
     def asked(self, start: datetime, seconds: Ints, wide: int) -> Mapping[Where, Floats]:
         """(len(seconds), S) interactive output tokens/s at moments after `start`; a place that is absent is
         unknown."""
+
+    def inputs_per_output(self, place: Where) -> float:
+        """Input tokens that come with an output token asked for; 0 where that is not known."""
 
     def owed(self, start: datetime) -> Mapping[str, Sequence[Lot]]:
         """Batch work by model, due in seconds after `start`."""
@@ -138,6 +141,9 @@ class FromOutlook:
                 found[place] = paths
         return found
 
+    def inputs_per_output(self, place: Where) -> float:
+        return self.outlook.inputs_per_output(place)
+
     def owed(self, start: datetime) -> dict[str, list[Lot]]:
         return self.outlook.owed(start)
 
@@ -166,14 +172,14 @@ def peak_adders(outlook: Outlook, fleet: Fleet, steps: Grid, settings: Settings,
     """By site index, (T,) USD/MWh that a chance of a coincident peak adds; with `wide` above 1 (T, S)."""
     found: dict[int, Floats] = {}
     end = steps.start + timedelta(seconds=int(steps.offset_s[-1] + steps.length_s[-1]))
-    for rule in applying(settings, steps.start):
+    for rule in applying(fleet, settings, steps.start):
         odds = outlook.peak_odds.get(rule.name)
         windows = [] if odds is None else odds.window(steps.start - timedelta(hours=1), end)
         if not windows:
             continue
         adder = window_adder(rule, windows, steps, wide)
         for n, site in enumerate(fleet.sites):
-            if pays(site, rule):
+            if fleet.pays(site, rule):
                 found[n] = found.get(n, 0.0) + adder
     return found
 
@@ -202,12 +208,12 @@ def window_adder(
     return adder if wide > 1 else adder[:, 0]
 
 
-def applying(settings: Settings, moment: datetime) -> list[PeakRule]:
-    return [r for r in PEAK_RULES if r.name in settings.peak_rules and r.applies(moment.date())]
-
-
-def pays(site: Site, rule: PeakRule) -> bool:
-    return site.contract.market in rule.markets or site.contract.market_15min in rule.markets
+def applying(fleet: Fleet, settings: Settings, moment: datetime) -> list[PeakRule]:
+    """The rules in force at `moment` that are set for all, or that a site names."""
+    named = {name for site in fleet.sites for name in site.contract.peak_rules or ()}
+    rules = fleet.peak_rules
+    found = (rules[name] for name in sorted({*settings.peak_rules, *named}) if name in rules)
+    return [rule for rule in found if rule.applies(rule.local_day(moment))]
 
 
 def moments_of(length_s: int) -> Ints:

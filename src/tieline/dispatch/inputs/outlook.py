@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from tieline.dispatch.inference.deferred import Lot
 from tieline.dispatch.inputs.arrays import Floats
 from tieline.dispatch.inputs.series import HISTORY, KEEP, Known, Series, Slots
-from tieline.dispatch.settings import Settings
+from tieline.dispatch.settings import Settings, plausible
 from tieline.economics import hashprice
 from tieline.fleet import Fleet, Site
 from tieline.records import (
@@ -60,6 +60,8 @@ _PAGE = 5_000
 # How far back a start reads: observations of the last hours, the outside world of the last eight days.
 _RECENT = timedelta(hours=6)
 _MAX_REFUSED = 32
+# A price is known when its interval has ended, so the last one is an interval old as a rule; two are a silence.
+SILENT_AFTER = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class Outlook:
     fleet: Fleet
     settings: Settings
     prices: dict[str, Series[float]] = field(default_factory=dict)
+    # Prices that cannot be true, in words: an interval whose price was refused has none, not the one before it.
+    barred: dict[str, Series[str]] = field(default_factory=dict)
     weather: dict[str, Series[WeatherTick]] = field(default_factory=dict)
     demand: dict[str, Series[Demand]] = field(default_factory=dict)
     network: Series[NetworkTick] = field(default_factory=Series)
@@ -160,11 +164,12 @@ class Outlook:
             case Outcome():
                 self._heard(record.unit_id, record.known_at, record.observed_w, None)
             case PriceTick():
-                price = record.price_usd_per_mwh
-                low, high = self.settings.price_min_usd_per_mwh, self.settings.price_max_usd_per_mwh
-                if not math.isfinite(price) or not low <= price <= high:
-                    return self._refuse(f"{record.market}: {price} USD/MWh at {record.at:%m-%d %H:%M} is absurd")
-                length = timedelta(seconds=record.length_s)
+                price, length = record.price_usd_per_mwh, timedelta(seconds=record.length_s)
+                if not plausible(record, self.fleet, self.settings):
+                    words = f"{price:,.10g} USD/MWh"
+                    barred = self.barred.setdefault(record.market, Series())
+                    barred.learn(record.at, record.known_at, length, words, record.kind, record.source)
+                    return self._refuse(f"{record.market}: {words} at {record.at:%m-%d %H:%M} is absurd")
                 series = self.prices.setdefault(record.market, Series())
                 series.learn(record.at, record.known_at, length, price, record.kind, record.source)
                 self.price_slots.setdefault(record.market, Slots(900)).learn(record.at, length, price)
@@ -232,7 +237,7 @@ class Outlook:
 
     def _forget(self, now: datetime) -> None:
         before = now - KEEP
-        for book in (self.prices, self.weather, self.demand, self.peak_odds):
+        for book in (self.prices, self.barred, self.weather, self.demand, self.peak_odds):
             for series in book.values():
                 series.forget(before)
         self.network.forget(before)
@@ -248,21 +253,34 @@ class Outlook:
 
     def price(self, site: Site, moment: datetime) -> tuple[float | None, str]:
         """The market price that holds at `moment`, or the last one where that is fresh enough, and in words
-        what it is. The 15-minute series is preferred where the site has one."""
-        limit = timedelta(seconds=self.settings.price_stale_s)
-        notes = []
+        what it is. The 15-minute series is preferred where the site has one, until it falls silent: a price that
+        ended longer ago than two of its own intervals gives way to one that holds."""
+        notes: list[str] = []
+        late: tuple[float, str] | None = None
         for market in (site.contract.market_15min, site.contract.market):
             if market is None:
                 continue
-            series = self.prices.get(market)
-            known = series.at(moment) if series is not None else None
+            known, why = self._market_price(market, moment)
             if known is None:
-                notes.append(f"no price of {market} is known")
-            elif known.stale > limit:
-                notes.append(f"the last price of {market} ended {_ago(known.stale)} ago")
-            else:
+                notes.append(why)
+            elif known.stale <= SILENT_AFTER * known.length:
                 return known.value, _price_words(market, known)
-        return None, "; ".join(notes)
+            elif late is None:
+                late = known.value, _price_words(market, known)
+        return (None, "; ".join(notes)) if late is None else late
+
+    def _market_price(self, market: str, moment: datetime) -> tuple[Known[float] | None, str]:
+        """One market's price for `moment`, or why there is none."""
+        series, barred = self.prices.get(market), self.barred.get(market)
+        known = series.at(moment) if series is not None else None
+        refused = barred.at(moment) if barred is not None else None
+        if refused is not None and (known is None or refused.at > known.at):
+            return None, f"{market} says {refused.value} at {refused.at:%H:%M}, which is absurd"
+        if known is None:
+            return None, f"no price of {market} is known"
+        if known.stale > timedelta(seconds=self.settings.price_stale_s):
+            return None, f"the last price of {market} ended {_ago(known.stale)} ago"
+        return known, ""
 
     def hashprice(self, moment: datetime) -> tuple[float | None, str]:
         """USD per PH/s and day at `moment` by the newest network reading, or why there is none."""
@@ -291,6 +309,14 @@ class Outlook:
             if known is not None and known.stale.total_seconds() <= self.settings.demand_stale_s:
                 found[(known.value.model, known.value.region)] = known.value
         return found
+
+    def inputs_per_output(self, place: tuple[str, str]) -> float:
+        """Input tokens that came with an output token of (model, region) last; 0 where that is not known."""
+        series = self.demand.get(f"{place[0]}@{place[1]}")
+        last = series.last if series is not None else None
+        return (
+            0.0 if last is None or last.output_tokens_per_s <= 0 else last.input_tokens_per_s / last.output_tokens_per_s
+        )
 
     def owed(self, start: datetime) -> dict[str, list[Lot]]:
         """Batch work by model, most urgent first, due in seconds after `start`; what is past due is over."""

@@ -23,10 +23,12 @@ KEEP = timedelta(days=8)
 
 @dataclass(frozen=True, slots=True)
 class Known(Generic[T]):
-    """A value, the moment it is from, and how far past its own end it is used (zero while it holds)."""
+    """A value, the moment it is from, how long it holds, and how far past its own end it is used (zero while it
+    holds)."""
 
     value: T
     at: datetime
+    length: timedelta
     stale: timedelta
     kind: str
     source: str
@@ -66,7 +68,13 @@ class Series(Generic[T]):
             return None
         at = self._ats[index]
         entry = self._by_at[at]
-        return Known(entry.value, at, max(timedelta(0), moment - (at + entry.length)), entry.kind, entry.source)
+        stale = max(timedelta(0), moment - (at + entry.length))
+        return Known(entry.value, at, entry.length, stale, entry.kind, entry.source)
+
+    @property
+    def last(self) -> T | None:
+        """The value that begins last."""
+        return self._by_at[self._ats[-1]].value if self._ats else None
 
     def window(self, start: datetime, end: datetime) -> list[tuple[datetime, timedelta, T]]:
         """Entries with start <= at < end, oldest first."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tieline.dispatch.contracts import power_cost
+from tieline.dispatch.contracts import power_cost, resale_path
 from tieline.dispatch.inputs.arrays import LOW, FleetArrays, Floats, heat
 from tieline.dispatch.inputs.foresight import Foresight
 from tieline.dispatch.inputs.horizon import Grid
@@ -122,8 +122,7 @@ def prices(sight: Foresight, fleet: Fleet, steps: Grid, settings: Settings) -> P
             out[:, n] = cost.price_usd_per_mwh
             take_w[n], two = cost.take_w, two or cost.take_w > 0
             if contract.resale and cost.take_w > 0:
-                share = contract.scale * (1.0 - settings.resale_discount)
-                below[:, n] = np.nan if paths is None else paths * share
+                below[:, n] = np.nan if paths is None else resale_path(contract, paths, settings.resale_discount)
         if n in adders:
             adder = adders[n] if adders[n].ndim == 2 else adders[n][:, None]
             out[:, n] += adder
