@@ -140,7 +140,9 @@ def test_a_gap_of_a_day_ends_when_prices_come_back(set_):
 
 
 @BOTH
-@pytest.mark.parametrize("tick", [network(difficulty=0.0), network(usd="0"), network(usd="-5")])
+@pytest.mark.parametrize(
+    "tick", [network(difficulty=0.0), network(difficulty=1.0), network(usd="0"), network(usd="-5")]
+)
 def test_zero_difficulty_is_refused_by_name_and_earns_nothing(set_, tick):
     controller = over(*prices(20), tick, weather(15), set_=set_)
     plan = run(controller)

@@ -60,6 +60,8 @@ _PAGE = 5_000
 # How far back a start reads: observations of the last hours, the outside world of the last eight days.
 _RECENT = timedelta(hours=6)
 _MAX_REFUSED = 32
+# USD per PH/s and day; the first years, when nobody had a petahash, were near ten million.
+MOST_USD_PER_PH = 1e9
 # A price is known when its interval has ended, so the last one is an interval old as a rule; two are a silence.
 SILENT_AFTER = 2
 
@@ -174,7 +176,7 @@ class Outlook:
                 series.learn(record.at, record.known_at, length, price, record.kind, record.source)
                 self.price_slots.setdefault(record.market, Slots(900)).learn(record.at, length, price)
             case NetworkTick():
-                if not (math.isfinite(record.difficulty) and record.difficulty > 0 and record.btc_usd > 0):
+                if not _earns(record):
                     return self._refuse(
                         f"network: difficulty {record.difficulty}, {record.btc_usd} USD per BTC is absurd"
                     )
@@ -359,6 +361,13 @@ class Outlook:
         observed = {u.id: self.observed[u.id] for u in site.units if u.id in self.observed}
         temp = self.temperature(site, start)
         return SiteView(site, market, note, temp, limit_w, rule, why, units, hold, stuck, observed)
+
+
+def _earns(tick: NetworkTick) -> bool:
+    """Whether a reading of the network can be true: what a hash earns by it is above nothing and below a marvel."""
+    if not (math.isfinite(tick.difficulty) and tick.difficulty > 0 and tick.btc_usd > 0):
+        return False
+    return 0.0 < hashprice(tick.difficulty, tick.subsidy_btc, tick.fee_share, float(tick.btc_usd)) <= MOST_USD_PER_PH
 
 
 def _price_words(market: str, known: Known[float]) -> str:
