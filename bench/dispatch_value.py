@@ -26,7 +26,7 @@ import msgspec
 
 from tieline.backtest.page import page
 from tieline.backtest.report import assumed, best_rule, to_csv, to_figures, to_markdown
-from tieline.backtest.run import PERFECT, SCENARIOS, Result, run_ablations, run_scenario
+from tieline.backtest.run import PERFECT, SCENARIOS, STANDARD, Options, Result, run_ablations, run_scenario
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "bench" / "out"
@@ -44,15 +44,10 @@ def main() -> None:
     if not (asked.data / "scenario" / "sites.csv").exists():
         sys.exit(f"no recorded days at {asked.data}; give a folder with --data or DATA=... (docs/replay.md)")
     results: list[Result] = []
-    for scenario in asked.scenario or SCENARIOS:
+    for scenario in asked.scenario or STANDARD:
         begin, load = time.perf_counter(), os.getloadavg()[0]
         found = run_scenario(
-            asked.data,
-            scenario,
-            limit_spans=asked.first,
-            ablate=False,
-            jobs=asked.jobs,
-            progress=_Progress(scenario),
+            asked.data, scenario, Options(limit_spans=asked.first, ablate=False, jobs=asked.jobs), _Progress(scenario)
         )
         results.append(found)
         keep(found, time.perf_counter() - begin, asked.jobs, load)

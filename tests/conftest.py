@@ -13,6 +13,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
+def example_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of invented days that comes with the package: a storm, a calm week, a clock change."""
+    from tieline.feeds.example import write_example
+
+    folder = tmp_path_factory.mktemp("example") / "days"
+    write_example(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of recorded market, weather and demand data; the test is skipped, with the reason, without it."""
     folder = Path(os.environ.get("TIELINE_DATA", ROOT.parent / "shared" / "data"))

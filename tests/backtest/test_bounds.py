@@ -42,10 +42,10 @@ def test_bound_lies_just_above_the_best_that_highs_finds(seed: int, events: tupl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("day", ["2023-08-17", "2023-11-20"])
-def test_bound_is_tight_on_recorded_days(shared_data: Path, day: str) -> None:
+@pytest.mark.parametrize("day", ["2025-09-16", "2025-10-08"])
+def test_bound_is_tight_on_recorded_days(example_days: Path, day: str) -> None:
     begin = datetime.fromisoformat(day).replace(hour=12, tzinfo=UTC)
-    task = prepare(shared_data, "A", Settings(), between=(begin, begin + timedelta(hours=12)))
+    task = prepare(example_days, "A", Settings(), between=(begin, begin + timedelta(hours=12)))
     best = best_net(task.world, task.settings)
     bound = bounds(task.world, task.settings, 3600, simple=False).clairvoyant
     assert best <= bound * (1 + 1e-6)

@@ -1,9 +1,12 @@
 """The recorded folder as a backtest sees it: what was known when, which sites can be settled."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from tests.backtest.worlds import world
 
@@ -11,12 +14,12 @@ from tieline.backtest.data import World, load
 from tieline.backtest.noise import Noise, shaken
 from tieline.fleet.physics import GPU_AUX
 
-BEGIN = datetime(2024, 7, 3, 5, tzinfo=UTC)
+BEGIN = datetime(2025, 10, 6, 5, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def week(shared_data: Path) -> World:
-    return load(shared_data, [("week", BEGIN, BEGIN + timedelta(days=3))], events=True, gpu_share=0.2)
+def week(example_days: Path) -> World:
+    return load(example_days, [("week", BEGIN, BEGIN + timedelta(days=3))], events=True, gpu_share=0.2)
 
 
 def inside(world: World) -> np.ndarray:
@@ -31,7 +34,7 @@ def test_a_real_time_price_is_known_when_its_interval_has_ended(week: World) -> 
     assert (quarter.known[slots] == slots).mean() > 0.95, "and not later than that"
 
 
-def test_a_day_ahead_price_is_known_from_18_utc_of_the_day_before(week: World) -> None:
+def test_a_day_ahead_price_is_known_from_its_publication_the_day_before(week: World) -> None:
     slots, market = inside(week), week.markets["ERCOT_HUBAVG_DA"]
     known = market.known[slots]
     assert (known > slots).all()
@@ -41,13 +44,17 @@ def test_a_day_ahead_price_is_known_from_18_utc_of_the_day_before(week: World) -
     assert (known - slots).max() <= 36 * 4
 
 
-def test_sites_without_a_price_are_left_out_by_name(week: World, shared_data: Path) -> None:
-    assert [words.split()[0] for words in week.left_out] == ["sa-cl-01", "sa-cl-02"]
-    assert not {s.id for s in week.fleet.sites} & {"sa-cl-01", "sa-cl-02"}
-    year = datetime(2023, 7, 3, tzinfo=UTC)
-    before = load(shared_data, [("day", year, year + timedelta(days=1))], events=False)
-    assert before.left_out == ()
-    assert len(before.fleet.sites) == 40
+def test_sites_without_a_price_are_left_out_by_name(week: World, example_days: Path, tmp_path: Path) -> None:
+    assert week.left_out == ()
+    assert len(week.fleet.sites) == 40
+    gone = tmp_path / "days"
+    shutil.copytree(example_days, gone)
+    path = gone / "power_prices" / "hourly.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.filter(pc.not_equal(table.column("market"), "CL_QUILLOTA_MC")), path)
+    without = load(gone, [("day", BEGIN, BEGIN + timedelta(days=1))], events=False)
+    assert [words.split()[0] for words in without.left_out] == ["sa-cl-01", "sa-cl-02"]
+    assert not {s.id for s in without.fleet.sites} & {"sa-cl-01", "sa-cl-02"}
 
 
 def test_a_fifth_of_each_site_is_for_gpus(week: World) -> None:

@@ -227,8 +227,8 @@ def test_neither_an_offer_nor_a_file_or_both_is_a_wrong_question(folder, tmp_pat
     assert one(folder / "none", 1.0)[0] == 2
 
 
-def test_recorded_days_are_asked_a_day_ahead(shared_data):
-    words = ["--data", str(shared_data), "--site", "na-tx-01", "--mw", "12", "--from", "2024-08-20T20:00"]
+def test_recorded_days_are_asked_a_day_ahead(example_days):
+    words = ["--data", str(example_days), "--site", "na-tx-01", "--mw", "12", "--from", "2025-10-07T20:00"]
     found = CliRunner().invoke(main, ["commit", "check", *words, "--hours", "4", "--usd-per-mw-h", "8"])
     assert found.exit_code == 0, found.output
     assert "never above" in found.output

@@ -150,10 +150,10 @@ def test_no_data_folder_says_what_to_do(tmp_path):
     assert "run `tieline up` first" in run(tmp_path / "none", code=1)
 
 
-def test_recorded_days_are_decided_anew(shared_data):
+def test_recorded_days_are_decided_anew(example_days):
     found = CliRunner().invoke(
         main,
-        ["plan", "--data", str(shared_data), "--at", "2024-08-20T20:02", "--site", "na-tx-01", "--policy", "strike"],
+        ["plan", "--data", str(example_days), "--at", "2025-09-16T20:02", "--site", "na-tx-01", "--policy", "strike"],
     )
     assert found.exit_code == 0, found.output
     assert "na-tx-01" in found.output

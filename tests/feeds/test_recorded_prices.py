@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tieline.feeds.folder import FolderError
-from tieline.feeds.recorded_prices import Rate, check_rates, rows_of, ticks
+from tieline.feeds.recorded_prices import Provenance, Rate, check_rates, rows_of, ticks
 from tieline.fleet import Market, shipped
 from tieline.fleet.markets import MarketsError, read_markets, zone_of
 
 START = datetime(2024, 8, 20, tzinfo=UTC)
 HOUR, QUARTER = timedelta(hours=1), timedelta(minutes=15)
+TOLD = Provenance("test", "measured")
 TEXAS = shipped()["ERCOT_HUBAVG_DA"]
 
 
@@ -64,7 +65,7 @@ def test_a_text_price_names_its_column(tmp_path: Path) -> None:
 
 def test_an_empty_cell_is_a_gap(tmp_path: Path) -> None:
     path = write(tmp_path / "hourly.parquet", [(START, 20.0), (START + HOUR, None), (START + 2 * HOUR, 21.0)])
-    found = ticks(TEXAS, rows_of(path)["ERCOT_HUBAVG_DA"], START, START + 3 * HOUR)
+    found = ticks(TEXAS, rows_of(path)["ERCOT_HUBAVG_DA"], START, START + 3 * HOUR, TOLD)
     assert [t.at.hour for t in found] == [0, 2]
 
 
@@ -78,7 +79,7 @@ def test_quarter_hours_that_begin_in_the_middle_of_a_file_hold_a_quarter(tmp_pat
     path = write(
         tmp_path / "hourly.parquet", [*hours(count=2), *((START + 2 * HOUR + n * QUARTER, 5.0 + n) for n in range(8))]
     )
-    found = ticks(TEXAS, rows_of(path)["ERCOT_HUBAVG_DA"], START, START + 4 * HOUR)
+    found = ticks(TEXAS, rows_of(path)["ERCOT_HUBAVG_DA"], START, START + 4 * HOUR, TOLD)
     assert [t.length_s for t in found] == [3600, 3600, *[900] * 8]
     ends = [t.at + timedelta(seconds=t.length_s) for t in found]
     assert ends[:-1] == [t.at for t in found[1:]]

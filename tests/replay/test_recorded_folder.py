@@ -175,13 +175,15 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
         RecordedFolder(tmp_path / "nowhere")
 
 
-def test_the_shared_folder_is_the_fleet_of_fifty_exahash(shared_data: Path) -> None:
-    recorded = RecordedFolder(shared_data)
-    fleet = recorded.fleet(0.447)
+def test_the_example_is_the_demo_fleet_of_fifty_exahash(example_days: Path) -> None:
+    recorded = RecordedFolder(example_days)
+    fleet = recorded.fleet()
     assert len(fleet.sites) == 40
     assert 49e18 < fleet.deployed_hs < 51.5e18
-    start = datetime(2024, 8, 20, 12, tzinfo=UTC)  # the evening of 20 August in Texas is the 21st in UTC
-    day = recorded.records(fleet, start, start + timedelta(days=1), 0.447)
+    start = datetime(2025, 9, 16, 12, tzinfo=UTC)  # the evening of the 16th in Texas is the 17th in UTC
+    day = recorded.records(fleet, start, start + timedelta(days=1))
     prices = [r for r in day if isinstance(r, PriceTick) and r.market == "ercot_hb_south"]
-    assert max(p.price_usd_per_mwh for p in prices) > 4_800
+    assert max(p.price_usd_per_mwh for p in prices) > 2_500
     assert all(p.known_at == p.at + timedelta(minutes=15) for p in prices)
+    assert {(p.source, p.kind) for p in prices} == {("example days (invented)", "simulated")}
+    assert recorded.assumptions[0].startswith("INVENTED")

@@ -25,6 +25,8 @@ from tieline.dispatch.inputs.arrays import Floats, Ints
 from tieline.dispatch.inputs.forecast import SLOT_S
 from tieline.dispatch.settings import plausible
 from tieline.economics import hashprice
+from tieline.feeds.folder import FolderError
+from tieline.feeds.manifest import MANIFEST, manifest_of
 from tieline.feeds.recorded import RecordedFolder
 from tieline.feeds.recorded_events import odds, offers, peaks, scenario_events
 from tieline.fleet import Fleet, Site
@@ -106,12 +108,13 @@ def load(
     gpu_share: float | None = None,
     use_15min: bool = True,
     settings: Settings | None = None,
+    fleet: Fleet | None = None,
 ) -> World:
-    """The folder between the first span's start and the last one's end. A price that cannot be true by the settings is
-    none. Raises FolderError."""
+    """`fleet`, or the folder's own, between the first span's start and the last one's end. A price that cannot be true
+    by the settings is none. Raises FolderError."""
     settings = settings or Settings()
     source = RecordedFolder(folder)
-    fleet = source.fleet()
+    fleet = source.over(fleet) if fleet is not None else source.fleet()
     begin, end = min(s[1] for s in spans), max(s[2] for s in spans)
     start, stop = begin - HISTORY, end + TAIL
     slots = int((stop - start).total_seconds()) // SLOT_S
@@ -129,7 +132,20 @@ def load(
     )
     demand, inputs = _demand(source, world, begin - timedelta(days=16), stop)
     world = replace(world, demand=demand, inputs=inputs)
-    return _with_events(world, folder / "scenario" / "events.json") if events else world
+    path = folder / "scenario" / "events.json"
+    return _with_events(world, path) if events and path.exists() else world
+
+
+def days_of(folder: Path) -> list[tuple[str, datetime, datetime]]:
+    """The days that the folder says it is for, else the weeks of its events. Raises FolderError."""
+    own = manifest_of(folder).days
+    if own:
+        return [(days.label, days.start, days.end) for days in own]
+    if not (folder / "scenario" / "events.json").exists():
+        raise FolderError(
+            f"{folder}: neither {MANIFEST} nor scenario/events.json says which days; give --from and --to"
+        )
+    return weeks_of(folder)
 
 
 def weeks_of(folder: Path) -> list[tuple[str, datetime, datetime]]:
@@ -258,6 +274,8 @@ def _demand(
 
 def _reach(folder: Path, fleet: Fleet) -> dict[str, tuple[str, ...]]:
     path = folder / "latency" / "azure_rtt_p95.csv"
+    if not path.exists():  # nobody is near enough to serve another's users
+        return {}
     with path.open(encoding="utf-8") as file:
         rtt = {(r["source"], r["destination"]): float(r["rtt_p95_ms"]) for r in csv.DictReader(file)}
     regions = sorted({s.region for s in fleet.sites if s.node_groups})

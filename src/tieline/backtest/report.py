@@ -11,7 +11,7 @@ import io
 from collections.abc import Sequence
 
 from tieline.backtest.plant import Tally
-from tieline.backtest.run import ASSUMED, HOURLY, PERFECT, Result, Row
+from tieline.backtest.run import ASSUMED, DECIDED_HOURLY, PERFECT, Result, Row
 
 OURS = ("Tieline", PERFECT)
 Flat = dict[str, str | float | int | None]
@@ -193,7 +193,7 @@ def to_markdown(result: Result) -> str:
 
 
 def heading(result: Result) -> str:
-    steps = "hourly decisions" if result.scenario in HOURLY else "decisions each quarter hour"
+    steps = "hourly decisions" if result.scenario in DECIDED_HOURLY else "decisions each quarter hour"
     first, last, count = result.spans[0], result.spans[-1], len(result.spans)
     return (
         f"{result.scenario}: {first}, {steps}"

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from tieline.backtest.bounds import Bounds, bounds
-from tieline.backtest.data import World, load, weeks_of
+from tieline.backtest.data import World, days_of, load, weeks_of
 from tieline.backtest.lookahead import Tieline
 from tieline.backtest.noise import Noise, shaken
 from tieline.backtest.peaks import Peaks
@@ -37,9 +37,11 @@ from tieline.backtest.policies import (
 )
 from tieline.dispatch import Settings, load_table
 from tieline.dispatch.inputs.forecast import SLOT_S
+from tieline.feeds.manifest import manifest_of
 from tieline.fleet import Fleet
 
-SCENARIOS = ("A", "B", "B20", "control")
+STANDARD = ("A", "B", "B20", "control")
+SCENARIOS = (*STANDARD, "days")
 # What look-ahead can be run without, and what that switches off.
 COUPLINGS = {
     "starts": "wear per start",
@@ -68,6 +70,7 @@ ASSUMED = (
 )
 Progress = Callable[[str, int, int], None]
 HOURLY = ("A", "control")
+DECIDED_HOURLY = (*HOURLY, "days")
 PERFECT = "Tieline, perfect forecasts"
 
 
@@ -107,29 +110,34 @@ class Result:
         return next((r for r in self.rows if r.policy == policy), None)
 
 
-def run_scenario(
-    folder: Path,
-    scenario: str,
-    *,
-    settings: Settings | None = None,
-    limit_spans: int | None = None,
-    between: tuple[datetime, datetime] | None = None,
-    ablate: bool = True,
-    policies: Sequence[str] | None = None,
-    numbers: Numbers | None = None,
-    jobs: int = 1,
-    noise: Noise | None = None,
-    progress: Progress = _quiet,
-) -> Result:
-    """Run one scenario. `limit_spans` keeps the first few months or weeks; `between` runs other days the same
-    way; `numbers` skips tuning; `jobs` processes run policies side by side, which changes no figure; `noise` makes
-    demand stray from the recorded week."""
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a scenario is run. `limit_spans` keeps the first few months or weeks; `between` runs other days the same
+    way; `fleet` stands in for the folder's own; `numbers` skips tuning; `jobs` processes run policies side by side,
+    which changes no figure; `noise` makes demand stray from the recorded week."""
+
+    settings: Settings = field(default_factory=Settings)
+    fleet: Fleet | None = None
+    limit_spans: int | None = None
+    between: tuple[datetime, datetime] | None = None
+    ablate: bool = True
+    policies: Sequence[str] | None = None
+    numbers: Numbers | None = None
+    jobs: int = 1
+    noise: Noise | None = None
+
+
+def run_scenario(folder: Path, scenario: str, options: Options, progress: Progress = _quiet) -> Result:
+    """Run one scenario of a folder. Raises FolderError, and ValueError for what cannot be run."""
     if scenario not in SCENARIOS:
         raise ValueError(f"scenario {scenario!r} is not one of {', '.join(SCENARIOS)}")
-    task = prepare(folder, scenario, settings or Settings(), limit_spans, between)
-    if noise is not None:
-        task = replace(task, world=shaken(task.world, noise))
-    best = numbers if numbers is not None else tune(folder, scenario, settings or Settings(), jobs, progress)
+    policies, jobs = options.policies, options.jobs
+    task = prepare(folder, scenario, options.settings, options.limit_spans, options.between, options.fleet)
+    if options.noise is not None:
+        task = replace(task, world=shaken(task.world, options.noise))
+    best = options.numbers
+    if best is None:
+        best = tune(folder, scenario, options, progress)
     runs = [policy for policy in chosen(best) if policies is None or policy.name in policies]
     unknown = set(policies or ()) - {policy.name for policy in runs}
     if unknown:
@@ -137,7 +145,7 @@ def run_scenario(
         raise ValueError(f"no policy {', '.join(sorted(unknown))}; known: {names}")
     count = len(runs)
     # Without events most couplings have nothing to couple.
-    if ablate and task.world.events and any(policy.name == "Tieline" for policy in runs):
+    if options.ablate and task.world.events and any(policy.name == "Tieline" for policy in runs):
         runs += ablations()
     rows = in_parallel(task, runs, jobs, progress)
     return Result(
@@ -148,7 +156,7 @@ def run_scenario(
         left_out=task.world.left_out,
         scarcity_days=task.scarce,
         spans=tuple(s.label for s in task.world.spans),
-        noise=noise,
+        noise=options.noise,
         ablations=rows[count:],
     )
 
@@ -180,13 +188,17 @@ def prepare(
     settings: Settings,
     limit_spans: int | None = None,
     between: tuple[datetime, datetime] | None = None,
+    fleet: Fleet | None = None,
 ) -> Task:
+    """What the policies of a scenario are run on; `fleet` in place of the folder's own."""
     hourly = scenario in HOURLY
     if between is not None:
         begin, end = between
         if begin >= end or begin.minute or end.minute:
             raise ValueError("a backtest runs whole hours: --from before --to, both on the hour")
         spans = [(f"{begin:%Y-%m-%d}", begin, end)]
+    elif scenario == "days":
+        spans = list(days_of(folder)[:limit_spans])
     elif hourly:
         # One unbroken year, so that no month begins with a start of everything.
         last = 12 if limit_spans is None else limit_spans
@@ -194,10 +206,11 @@ def prepare(
     else:
         spans = weeks_of(folder)[:limit_spans]
     gpu = 0.2 if scenario == "B20" else None
-    world = load(folder, spans, events=not hourly, gpu_share=gpu, use_15min=not hourly, settings=settings)
+    world = load(folder, spans, events=not hourly, gpu_share=gpu, use_15min=not hourly, settings=settings, fleet=fleet)
     if scenario == "control":
         return control(world, settings)
-    return Task(world, settings_for(settings, world), 3600 if hourly else SLOT_S, scarcity_days(world))
+    seconds = 3600 if scenario in DECIDED_HOURLY else SLOT_S
+    return Task(world, settings_for(settings, world), seconds, scarcity_days(world))
 
 
 def drive(world: World, policy: Policy, settings: Settings, seconds: int, progress: Progress = _quiet) -> Tally:
@@ -370,22 +383,26 @@ LEVELS = (60.0, 80.0, 110.0, 150.0, 200.0, 280.0)
 WORST = tuple((level, share) for level in (50.0, 70.0, 100.0) for share in (0.1, 0.3))
 
 
-def tune(folder: Path, scenario: str, settings: Settings, jobs: int, progress: Progress) -> Numbers:
-    """Each rule's number by what earned most in weeks outside every scenario."""
-    spans = [
+def tune(folder: Path, scenario: str, options: Options, progress: Progress) -> Numbers:
+    """Each rule's number by what earned most in weeks outside every scenario: those that the folder names, or eight of
+    February to May 2024."""
+    settings, jobs = options.settings, options.jobs
+    own = manifest_of(folder).tune
+    spans = [(days.label, days.start, days.end) for days in own] or [
         (f"tune-{n}", begin, begin + timedelta(days=7))
         for n, begin in enumerate(datetime(2024, 2, 5, tzinfo=UTC) + timedelta(days=14 * i) for i in range(8))
     ]
-    world = load(
-        folder, spans, events=False, gpu_share=0.2 if scenario == "B20" else None, use_15min=False, settings=settings
-    )
+    gpu = 0.2 if scenario == "B20" else None
+    world = load(folder, spans, events=False, gpu_share=gpu, use_15min=False, settings=settings, fleet=options.fleet)
     task = control(world, settings) if scenario == "control" else Task(world, settings_for(settings, world), 3600)
     tried: list[Policy] = [FixedStrike(x, name=f"fixed strike at {x:g}") for x in LEVELS]
     tried += [WorstFirst(x, share, name=f"worst-first at {x:g}, {share:.0%}") for x, share in WORST]
     tried += [StaticOrder(x, name=f"static order at {x:g}") for x in LEVELS]
     nets = [row.tally.net for row in in_parallel(task, tried, jobs, progress)]
     levels, worst = len(LEVELS), len(WORST)
+    words = f"{len(spans)} stretches of other days, hourly" if own else Numbers.tuned_on
     return Numbers(
+        tuned_on=words,
         fixed=LEVELS[int(np.argmax(nets[:levels]))],
         worst=WORST[int(np.argmax(nets[levels : levels + worst]))],
         static=LEVELS[int(np.argmax(nets[levels + worst :]))],

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("tieline.cli.up", "Say what runs, where its doors are, and what is broken."),
     "replay": ("tieline.cli.replay", "Run recorded days through the same code on simulated time."),
     "plan": ("tieline.cli.plan", "Print what each site is asked to do, and why."),
+    "data": ("tieline.cli.data", "Folders of days to replay and backtest; an invented one to begin with."),
     "backtest": ("tieline.cli.backtest", "Compare dispatch policies on recorded days."),
     "commit": ("tieline.cli.commit", "Check, accept, call and release grid commitments."),
     "update": ("tieline.cli.update", "The monthly production update, from the books."),

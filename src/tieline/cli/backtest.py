@@ -13,13 +13,15 @@ import msgspec
 from tieline.backtest.noise import Noise
 from tieline.backtest.page import page
 from tieline.backtest.report import assumed, to_csv, to_figures, to_markdown
-from tieline.backtest.run import SCENARIOS, Numbers, Result, run_scenario
+from tieline.backtest.run import SCENARIOS, Numbers, Options, Result, run_scenario
+from tieline.cli.folder import configured, fleet_file
 from tieline.cli.replay import moment
 from tieline.dispatch import Settings
 from tieline.dispatch.inputs.forecasters import FORECASTERS
 from tieline.dispatch.inputs.learned import MissingLibraryError, library
-from tieline.dispatch.settings import Forecasting
+from tieline.dispatch.settings import Forecasting, settings_of
 from tieline.feeds.folder import FolderError
+from tieline.feeds.recorded import RecordedFolder
 
 # A year or fifteen weeks: each process holds one copy of the prices, some 200 MB.
 _MOST_JOBS = 8
@@ -51,8 +53,10 @@ class Bar:
     "scenarios",
     type=click.Choice(SCENARIOS),
     multiple=True,
-    help="May be given several times; A where none is (docs/backtest.md says what each is).",
+    help="May be given several times (docs/backtest.md says what each is). Default: the days that the folder says it "
+    "is for, else A.",
 )
+@fleet_file
 @click.option("--from", "start", type=moment, help="First hour, UTC: other days, run the way of the scenario.")
 @click.option("--to", "end", type=moment, help="End, UTC, not included.")
 @click.option("--first", "limit", type=click.IntRange(min=1), help="Only the first months or weeks.")
@@ -60,9 +64,7 @@ class Bar:
 @click.option(
     "--forecaster",
     type=click.Choice(FORECASTERS),
-    default="analog",
-    show_default=True,
-    help="What Tieline expects of prices (learned: the extra forecast).",
+    help="What Tieline expects of prices: analog where nothing else is set (learned: the extra forecast).",
 )
 @click.option(
     "--demand-noise", type=click.FloatRange(0.0, 1.0), help="Spread of demand around the recorded week, 0.2 say."
@@ -79,11 +81,12 @@ class Bar:
 def backtest(
     data: Path,
     scenarios: tuple[str, ...],
+    config: Path | None,
     start: datetime | None,
     end: datetime | None,
     limit: int | None,
     policies: tuple[str, ...],
-    forecaster: Forecasting,
+    forecaster: Forecasting | None,
     demand_noise: float | None,
     seed: int,
     no_ablations: bool,
@@ -107,26 +110,29 @@ def backtest(
     bar = Bar()
     results: list[Result] = []
     try:
-        for name in scenarios or ("A",):
-            found = run_scenario(
-                data,
-                name,
-                settings=Settings(forecaster=forecaster),
-                limit_spans=limit,
-                between=None if start is None or end is None else (start, end),
-                ablate=not no_ablations,
-                policies=policies or None,
-                numbers=numbers,
-                jobs=jobs,
-                noise=Noise(demand_noise, seed) if demand_noise else None,
-                progress=bar,
-            )
-            results.append(found)
+        own = configured(config)
+        settings = Settings() if own is None else settings_of(own)
+        folder = RecordedFolder(data)
+        options = Options(
+            settings=msgspec.structs.replace(settings, forecaster=forecaster or settings.forecaster),
+            fleet=None if own is None else own.fleet,
+            limit_spans=limit,
+            between=None if start is None or end is None else (start, end),
+            ablate=not no_ablations and bool(scenarios),
+            policies=policies or None,
+            numbers=numbers,
+            jobs=jobs,
+            noise=Noise(demand_noise, seed) if demand_noise else None,
+        )
+        usual = "days" if folder.manifest.days else "A"
+        results += [run_scenario(data, name, options, bar) for name in scenarios or (usual,)]
     except (FolderError, ValueError, BrokenProcessPool) as error:
         raise click.ClickException(str(error)) from error
     finally:
         bar.clear()
-    text = "\n".join([*(to_markdown(result) for result in results), "Assumed or invented:", "", assumed()])
+    words = [f"- {folder.assumptions[0]}"] if folder.manifest.invented else []
+    parts = [*(to_markdown(result) for result in results), "Assumed or invented:", "", *words, assumed()]
+    text = "\n".join(parts)
     click.echo(text)
     if out is not None:
         write(out, results, text)

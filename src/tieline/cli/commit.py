@@ -83,7 +83,7 @@ for one_command in (accept, call, release, list_):
 @click.option("--deployed", default=0.0, show_default=True, help="Share of the hours in which it is called.")
 @click.option("--sold", multiple=True, metavar="MW", type=float, help="Sold at this site then, besides what is kept.")
 @click.option("--data", type=click.Path(path_type=Path), help="A folder of recorded days: ask a day ahead there.")
-@click.option("--scale", default=0.447, show_default=True, help="Share of the recorded folder's fleet.")
+@click.option("--scale", type=float, help="Share of the folder's fleet: 0.447 where it is recorded.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def check_offer(
     file: Path | None,
@@ -97,7 +97,7 @@ def check_offer(
     deployed: float,
     sold: tuple[float, ...],
     data: Path | None,
-    scale: float,
+    scale: float | None,
     as_json: bool,
 ) -> None:
     """Say whether an offer can be kept, with how much to spare, or which promise breaks and by how many MW.
@@ -240,8 +240,9 @@ def _from_store(folder: Path, offers: Sequence[Offer], sold: Sequence[Commitment
     return appraise(outlook, config.fleet, settings, now, offers, sold)
 
 
-def _recorded(folder: Path, scale: float, offers: Sequence[Offer], sold: Sequence[Commitment]) -> list[Answer]:
+def _recorded(folder: Path, scale: float | None, offers: Sequence[Offer], sold: Sequence[Commitment]) -> list[Answer]:
     source = RecordedFolder(folder)
+    scale = source.usual_scale if scale is None else scale
     fleet, settings = source.fleet(scale), Settings(policy="lookahead")
     for offer in offers:
         fleet.site(offer.promise.site_id)  # named before days are read

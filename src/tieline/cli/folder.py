@@ -31,6 +31,23 @@ def data_dir(command: F) -> F:
     )(command)
 
 
+def fleet_file(command: F) -> F:
+    """The --config option of commands that read a folder of days."""
+    return click.option(
+        "--config", type=click.Path(path_type=Path), help="A fleet.toml in place of the folder's own sites."
+    )(command)
+
+
+def configured(path: Path | None) -> Config | None:
+    """The configuration of a file. Raises click.ClickException."""
+    if path is None:
+        return None
+    try:
+        return configuration.load(path)
+    except configuration.ConfigError as error:
+        raise click.ClickException(str(error)) from error
+
+
 def open_store(folder: Path) -> Store:
     """The folder's store, to read. Raises click.ClickException."""
     path = folder / "store.db"

@@ -66,12 +66,18 @@ class Standing:
 @click.option("--site", "only", help="One site's plan.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.option("--data", type=click.Path(path_type=Path), help="A folder of recorded days: decide anew as of --at.")
-@click.option("--scale", default=0.447, show_default=True, help="Share of the recorded folder's fleet.")
+@click.option("--scale", type=float, help="Share of the folder's fleet: 0.447 where it is recorded.")
 @click.option(
     "--policy", type=click.Choice(get_args(Policy)), default="lookahead", show_default=True, help="With --data."
 )
 def plan(
-    data_dir: Path, when: str | None, only: str | None, as_json: bool, data: Path | None, scale: float, policy: Policy
+    data_dir: Path,
+    when: str | None,
+    only: str | None,
+    as_json: bool,
+    data: Path | None,
+    scale: float | None,
+    policy: Policy,
 ) -> None:
     """Print what each site is asked to do, and why, now or at a past moment."""
     asked = _moment(when)
@@ -184,10 +190,13 @@ def _same(old: Setpoint, new: Setpoint) -> bool:
 # --- from recorded days ------------------------------------------------------
 
 
-def _decided(folder: Path, moment: datetime, scale: float, policy: Policy) -> tuple[Fleet, datetime, list[Standing]]:
+def _decided(
+    folder: Path, moment: datetime, scale: float | None, policy: Policy
+) -> tuple[Fleet, datetime, list[Standing]]:
     store = Store(None, records.encode, records.decode)
     try:
         source = RecordedFolder(folder)
+        scale = source.usual_scale if scale is None else scale
         fleet = source.fleet(scale)
         settings = Settings(policy=policy)
         store.append(source.records(fleet, moment - LEAD, moment + timedelta(days=2), scale))

@@ -24,8 +24,9 @@ import msgspec
 from tieline.clock import parse_utc
 from tieline.economics import BLOCKS_PER_EPOCH, subsidy_btc
 from tieline.feeds.folder import FolderError, columns, number, rows
+from tieline.feeds.manifest import Manifest, manifest_of
 from tieline.feeds.recorded_events import events, odds, offers
-from tieline.feeds.recorded_prices import Rate, check_rates, rows_of, ticks
+from tieline.feeds.recorded_prices import Provenance, Rate, check_rates, rows_of, ticks
 from tieline.feeds.recorded_sites import MODEL, fleet_from_sites_csv
 from tieline.fleet import Fleet, Market, shipped
 from tieline.fleet.markets import MarketKind, zone_of
@@ -71,8 +72,35 @@ class RecordedFolder:
             raise FolderError(f"{self.folder}: no such folder; give one with scenario/sites.csv in it")
 
     def fleet(self, scale: float = 1.0) -> Fleet:
-        fleet = fleet_from_sites_csv(self.folder / "scenario" / "sites.csv", scale)
-        return msgspec.structs.replace(fleet, market_table=tuple(self.markets().values()))
+        return self.over(fleet_from_sites_csv(self.folder / "scenario" / "sites.csv", scale))
+
+    def over(self, fleet: Fleet) -> Fleet:
+        """The same fleet, knowing the folder's markets as well as its own."""
+        own = {market.name for market in fleet.market_table}
+        others = tuple(market for name, market in self.markets().items() if name not in own)
+        return msgspec.structs.replace(fleet, market_table=(*fleet.market_table, *others))
+
+    @property
+    def manifest(self) -> Manifest:
+        return manifest_of(self.folder)
+
+    @property
+    def usual_scale(self) -> float:
+        """Of the folder's fleet: the invented one has the size that it is meant for, the recorded one is 2.2 times a
+        fleet of 50 EH/s."""
+        return 1.0 if self.manifest.invented else 0.447
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where its records say that they come from."""
+        invented = self.manifest.invented
+        return Provenance("example days (invented)", "simulated") if invented else Provenance(SOURCE, "measured")
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        if not self.manifest.invented:
+            return ASSUMPTIONS
+        return (f"INVENTED days of seed {self.manifest.seed}: prices, weather, difficulty and demand", *ASSUMPTIONS)
 
     def records(
         self, fleet: Fleet, start: datetime, end: datetime, scale: float = 1.0, *, with_events: bool = True
@@ -134,7 +162,7 @@ class RecordedFolder:
             tick
             for name, listed in rows_of(path).items()
             if name in wanted and name in known
-            for tick in ticks(known[name], listed, start, end)
+            for tick in ticks(known[name], listed, start, end, self.provenance)
         ]
         for name in sorted(wanted - set(known)):
             hourly = next(
@@ -159,7 +187,7 @@ class RecordedFolder:
         return [
             msgspec.structs.replace(tick, length_s=900)
             for market, column in ((ahead, "da_price_usd"), (real_time, "rt_price_usd"))
-            for tick in ticks(market, rows_of(path, column, by_market=False)[""], start, end)
+            for tick in ticks(market, rows_of(path, column, by_market=False)[""], start, end, self.provenance)
         ]
 
     def network(self, start: datetime, end: datetime) -> list[NetworkTick]:
@@ -211,7 +239,7 @@ class RecordedFolder:
 
     def weather(self, fleet: Fleet, start: datetime, end: datetime) -> list[WeatherTick]:
         """Temperatures of the fleet's stations: measured hours, or a typical year where a site names one."""
-        wanted = set(fleet.stations)
+        wanted, (source, kind) = set(fleet.stations), self.provenance
         path = self.folder / "weather" / "openmeteo_hourly.parquet"
         names = ("ts_utc", "station", "temp_c", "wet_bulb_c")
         table = columns(path, names, ("ts_utc", start, end))
@@ -219,8 +247,8 @@ class RecordedFolder:
             WeatherTick(
                 at=at.astimezone(UTC),
                 known_at=at.astimezone(UTC),
-                source=SOURCE,
-                kind="measured",
+                source=source,
+                kind=kind,
                 station=station,
                 temp_c=round(temp, 2),
                 wet_bulb_c=None if wet is None else round(wet, 2),
@@ -228,7 +256,7 @@ class RecordedFolder:
             for at, station, temp, wet in zip(*(table[name] for name in names), strict=True)
             if station in wanted and temp is not None
         ]
-        typical = wanted & set(_TMY3_OFFSET_H)
+        typical = wanted & set(_TMY3_OFFSET_H) - {tick.station for tick in found}
         if typical:
             found += self._typical_year(typical, start, end)
         return found

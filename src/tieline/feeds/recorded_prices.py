@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import gcd
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,8 @@ import pyarrow.compute as pc
 
 from tieline.feeds.folder import ROW, FolderError, finite, table_of
 from tieline.fleet import Market
-from tieline.records import PriceTick
+from tieline.records import Kind, PriceTick
 
-SOURCE = "recorded"
 HOUR_US, MINUTE_US = 3_600_000_000, 60_000_000
 # A price in dollars may differ so far from the local price times the file's own rate: rounding, not another currency.
 SAME_SHARE, SAME_USD = 0.02, 0.02
@@ -35,6 +35,11 @@ RATE_FACTOR = 3.0
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+class Provenance(NamedTuple):
+    source: str
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ def check_rates(path: Path, rates: Mapping[str, Rate], markets: Mapping[str, Mar
             )
 
 
-def ticks(market: Market, rows: Rows, start: datetime, end: datetime) -> list[PriceTick]:
+def ticks(market: Market, rows: Rows, start: datetime, end: datetime, told: Provenance) -> list[PriceTick]:
     """The rows that begin in [start, end) as records, each known when it was in the world."""
     first, last = np.searchsorted(rows.at_us, [_us(start), _us(end)])
     minutes: dict[int, int] = defaultdict(int)
@@ -165,8 +170,8 @@ def ticks(market: Market, rows: Rows, start: datetime, end: datetime) -> list[Pr
             PriceTick(
                 at=at,
                 known_at=market.known_at(at, length),
-                source=SOURCE,
-                kind="measured",
+                source=told.source,
+                kind=told.kind,
                 market=market.name,
                 price_usd_per_mwh=round(usd, 4),
                 length_s=int(length.total_seconds()),
