@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from tieline.app.core_part import dispatch_settings
 from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.dispatch.settings import settings_of
 from tieline.records import Plan, Sample
 from tieline.settlement.observed import ASSUMES, observed_days
 
@@ -33,7 +33,7 @@ def observe(site: str | None, days: int, data_dir: Path, as_json: bool) -> None:
         raise click.ClickException(f"no observing site {site or ''}".rstrip() + f"; sites in observe: {known}")
     store = open_store(data_dir)
     start = (now - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    keeps = dispatch_settings(config).keeps
+    keeps = settings_of(config).keeps
     found = []
     for one in sites:
         plans = store.each(Plan, start, now, subject=one.id)
