@@ -35,6 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quarantine": ("tieline.cli.quarantine", "What came in and could not be taken, by name."),
     "observe": ("tieline.cli.observe", "What observing sites did, and what the plans would have earned."),
     "people": ("tieline.cli.people", "Accounts, roles and sessions."),
+    "rigs": ("tieline.cli.rigs", "A site's rigs from their raw samples, the worst first."),
+    "sim": ("tieline.cli.sim", "Fake rigs and meters on loopback sockets."),
     "config": ("tieline.cli.config", "Check a configuration file, or print an example."),
 }
 

@@ -19,13 +19,14 @@ from tieline.clock import Clock, Interval, WallClock
 from tieline.config import SELF_TEST, Config
 from tieline.edge.agent import Agent, GpuTarget
 from tieline.edge.device import Device
-from tieline.edge.hardware import load_hardware
+from tieline.edge.hardware import HardwareError, SiteHardware, load_hardware
 from tieline.edge.meter import Meter
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.orders.desk import OrderDesk
 from tieline.edge.push import push_always
 from tieline.edge.replicas import EngineSpec, Replicas
 from tieline.edge.rigs.group import AsicGroup
+from tieline.edge.rigs.history import RawHistory
 from tieline.edge.rigs.register import Register
 from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL
 from tieline.edge.surroundings import Surroundings
@@ -116,9 +117,15 @@ def make_agent(
     outbox = open_outbox(folder / "outbox.db")
     register = Register(folder)
     orders = OrderBook(site.id, folder / "orders.json")
-    devices = [device for unit in site.units if (device := _device(site, unit, surroundings, device_factory, register))]
+    found = (_device(site, unit, surroundings, device_factory, register, folder) for unit in site.units)
+    devices = [device for device in found if device is not None]
     callbacks: dict[str, GpuTarget] = {}
-    hardware = load_hardware(folder / "edge.toml", site, clock)
+    hardware, mistake = SiteHardware(), None
+    try:
+        hardware = load_hardware(folder / "edge.toml", site, clock)
+    except HardwareError as error:  # this site's alone: its rigs are driven all the same, and it is said
+        mistake = str(error)
+        log.error("%s: %s", site.id, mistake)
     agent = Agent(
         clock,
         site,
@@ -133,6 +140,8 @@ def make_agent(
         contactors=hardware.contactors,
     )
     agent.sources = hardware.sources
+    if mistake is not None:
+        agent.keep(agent.faults.hold(clock.now(), "site file", mistake))
     own = []
     for group in site.node_groups:
         if group.replicas_real:
@@ -148,9 +157,11 @@ def _device(
     surroundings: Surroundings,
     factory: DeviceFactory | None,
     register: Register,
+    folder: Path,
 ) -> Device | None:
     if isinstance(unit, RigGroup) and unit.hardware != "modelled":
-        return AsicGroup(site, unit, lambda now: surroundings.temp_c(site, now), register)
+        raw = RawHistory(folder / "raw" / unit.id)
+        return AsicGroup(site, unit, lambda now: surroundings.temp_c(site, now), register, raw=raw)
     return None if factory is None else factory(site, unit, surroundings)
 
 

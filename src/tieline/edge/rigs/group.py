@@ -17,6 +17,7 @@ from typing import Literal
 from tieline.edge.device import Answer, Applied, Reading, Refused, Unreachable
 from tieline.edge.rigs.choose import Choice, choose
 from tieline.edge.rigs.driver import said
+from tieline.edge.rigs.history import ASLEEP, DISOBEYS, ESTIMATED, HEARD, RawHistory, RawRow
 from tieline.edge.rigs.identify import identify
 from tieline.edge.rigs.register import Register
 from tieline.edge.rigs.state import TELL_AGAIN_S, RigState
@@ -56,12 +57,14 @@ class AsicGroup:
         temp_of: TempOf | None = None,
         register: Register | None = None,
         ports: Mapping[int, int] | None = None,
+        raw: RawHistory | None = None,
     ) -> None:
         self.unit_id = group.id
         self.kind: Literal["measured", "simulated"] = "measured" if group.hardware == "real" else "simulated"
         self.group, self._cooling = group, site.cooling
         self._temp_of: TempOf = temp_of if temp_of is not None else _unknown
         self.register = register if register is not None else Register()
+        self._raw = raw
         self._ports = dict(ports or {})  # a protocol's own port -> where it is here
         self.rigs = [RigState(address) for address in group.addresses]
         self._polls, self._sick, self._commands = Lane(POLLS_AT_ONCE), Lane(SICK_AT_ONCE), Lane(COMMANDS_AT_ONCE)
@@ -138,6 +141,8 @@ class AsicGroup:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.register.save()
+        if self._raw is not None:
+            await self._raw.close()
 
     # --- reading ------------------------------------------------------------
 
@@ -164,6 +169,18 @@ class AsicGroup:
         reading = self._reading(now)
         self._last = reading  # None: nobody answered, and the last figure is not shown as if it were new
         self.register.save()
+        if self._raw is not None:
+            self._raw.write(now, (self._raw_row(rig) for rig in self.rigs if rig.driver is not None))
+
+    def _raw_row(self, rig: RigState) -> RawRow:
+        sample, model = rig.sample, self.group.rig
+        key = self.register.at(rig.address).mac or rig.address
+        if sample is None or not rig.heard:
+            return RawRow(key, rig.drawn_w(model), None, None, 0)
+        flags = HEARD | ESTIMATED * sample.estimated | ASLEEP * rig.asleep(model)
+        flags |= DISOBEYS * rig.disobeys(model, asyncio.get_running_loop().time())
+        rate = sample.hashrate_hs
+        return RawRow(key, sample.watts, None if rate is None else rate / 1e12, sample.chip_c, flags)
 
     async def _poll(self, rig: RigState, lane: Lane) -> None:
         """One rig. Whatever its answer makes a driver raise is this rig's silence and nobody else's."""

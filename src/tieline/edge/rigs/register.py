@@ -78,6 +78,11 @@ class Register:
             self._changed = True
         return held
 
+    @property
+    def histories(self) -> list[RigHistory]:
+        """Everyone who is known, by address."""
+        return [self._by_address[address] for address in sorted(self._by_address)]
+
     def check(self, address: str, sample: RigSample, expected_model: str) -> str | None:
         """None where the rig heard at `address` is ours; else one line that names both values. A rig of ours that
         moved here takes its history along."""
