@@ -22,7 +22,7 @@ from tieline.edge import unit
 from tieline.edge.agent import Agent
 from tieline.edge.device import Answer, Reading, Unreachable
 from tieline.edge.rigs import group, state
-from tieline.edge.spool import Spool
+from tieline.edge.spool import SiteSpool
 from tieline.fleet.models import RIG_MODELS
 from tieline.records import Action, Fault, MeterReading, Outcome, Sample, Setpoint, decode
 from tieline.store import StoreError, files
@@ -500,7 +500,7 @@ def outcome(n: int) -> Outcome:
 def test_a_full_outbox_thins_its_oldest_samples_and_never_readings_or_outcomes(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "bench")
     outbox = Outbox(tmp_path / "outbox.db", max_items=60)
-    spool = Spool("s", outbox, bench.agent.faults)
+    spool = SiteSpool("s", outbox, bench.agent.faults)
     for n in range(100):
         if n < 20:
             spool.keep([meter_reading(n), outcome(n)])

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tests.edge.edge_bench import NOON, Bench, make_site
 
 from tieline.clock import SimClock
-from tieline.edge import modbus
 from tieline.edge.agent import Agent
 from tieline.edge.device import Reading, Unreachable
-from tieline.edge.hardware import HardwareError, load_hardware
-from tieline.edge.modbus import METERS, CoilContactor, ModbusLine, ModbusMeter, RegisterMap
+from tieline.edge.plant import modbus
+from tieline.edge.plant.hardware import HardwareError, load_hardware
+from tieline.edge.plant.modbus import METERS, CoilContactor, ModbusLine, ModbusMeter, RegisterMap
 from tieline.records import Fault, MeterReading
 from tieline.sim.modbus import FakeModbus
 

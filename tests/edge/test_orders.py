@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.edge.edge_bench import NOON, Bench
 
-from tieline.edge import modbus
-from tieline.edge.modbus import ModbusLine, RegisterMap
 from tieline.edge.orders.desk import OrderDesk
 from tieline.edge.orders.hook import HookSource
 from tieline.edge.orders.sources import ContactSource, FileSource, OrderSource, RegisterSource, read_orders
-from tieline.edge.orders.standing import Said, Silence, Standing
+from tieline.edge.orders.standing import Said, SilencePolicy, StandingOrders
+from tieline.edge.plant import modbus
+from tieline.edge.plant.modbus import ModbusLine, RegisterMap
 from tieline.records import Fault, Instruction
 from tieline.sim.modbus import FakeModbus
 
@@ -33,11 +33,11 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
 class Desk:
     """A bench whose orders come from one source, read before each step; its link is down throughout."""
 
-    def __init__(self, path: Path, source: OrderSource, silence: Silence | None = None) -> None:
+    def __init__(self, path: Path, source: OrderSource, silence: SilencePolicy | None = None) -> None:
         self.bench = Bench(path)
         self.bench.link.up = False
         self.bench.plan(gpu=2, old=4, new=4, valid=timedelta(hours=4))
-        self.desk = OrderDesk(self.bench.agent, self.bench.clock, [(source, silence or Silence())])
+        self.desk = OrderDesk(self.bench.agent, self.bench.clock, [(source, silence or SilencePolicy())])
 
     async def step(self, times: int = 1) -> float:
         for _ in range(times):
@@ -111,7 +111,7 @@ def test_a_source_that_is_silent_past_its_bound_takes_its_policy(
     async def story() -> None:
         device = FakeModbus(coils={0: True})
         source = ContactSource(ModbusLine("127.0.0.1", await device.start()), 0, 5e6)
-        silence = Silence(timedelta(seconds=60), policy, 2e6)  # type: ignore[arg-type]
+        silence = SilencePolicy(timedelta(seconds=60), policy, 2e6)  # type: ignore[arg-type]
         it = Desk(tmp_path, source, silence)
         assert await it.step(3) == pytest.approx(5)
         device.manner = "drop"
@@ -191,7 +191,7 @@ def test_the_hook_takes_orders_with_the_sites_token_and_nothing_else(tmp_path: P
 @given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=3), min_size=1, max_size=12))
 def test_what_is_in_force_is_what_was_said_last(said: list[list[tuple[str, int]]]) -> None:
     """Whatever was said before, however often."""
-    standing = Standing("s", "x")
+    standing = StandingOrders("s", "x")
     held: dict[str, Instruction] = {}
     for n, orders in enumerate(said):
         now = NOON + timedelta(seconds=5 * n)

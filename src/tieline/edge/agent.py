@@ -18,7 +18,6 @@ import msgspec
 
 from tieline.clock import FIVE_MINUTES, Clock
 from tieline.edge.beside import Beside, Failed, settle
-from tieline.edge.contactor import Contactor, Trips
 from tieline.edge.decide import Decision, Target, UnitView, decide
 from tieline.edge.device import Answer, Applied, Device, Reading, Refused, Unreachable, believable
 from tieline.edge.faults import Faults
@@ -26,10 +25,11 @@ from tieline.edge.fold import Fold
 from tieline.edge.meter import Meter, MeterWatch
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.orders.sources import OrderSource
-from tieline.edge.orders.standing import Silence
+from tieline.edge.orders.standing import SilencePolicy
+from tieline.edge.plant.contactor import Contactor, Trips
 from tieline.edge.sitetime import SiteTime
-from tieline.edge.spool import Spool
-from tieline.edge.unit import NEVER, Unit
+from tieline.edge.spool import SiteSpool
+from tieline.edge.unit import NEVER, UnitState
 from tieline.fleet.sites import Site
 from tieline.link import Link
 from tieline.records import AnyRecord, Fault, Outcome, Record, Setpoint, encode
@@ -67,10 +67,10 @@ class Agent:
         self.orders = orders if orders is not None else OrderBook(site.id)
         self.time = SiteTime(clock)
         self.faults = Faults(site.id)
-        self.spool = Spool(site.id, outbox, self.faults)
+        self.spool = SiteSpool(site.id, outbox, self.faults)
         groups = {group.id: group for group in site.units}
         self._units = {
-            device.unit_id: Unit(
+            device.unit_id: UnitState(
                 device, groups[device.unit_id], Fold(site.id, device.unit_id, device.kind, interval, hold), 2 * hold
             )
             for device in devices
@@ -81,7 +81,7 @@ class Agent:
         if meter is not None:
             self._meter = MeterWatch(site, meter, Fold(site.id, "", meter.kind, interval, hold), self.faults)
         self._trips = Trips(site, contactors)
-        self.sources: tuple[tuple[OrderSource, Silence], ...] = ()  # the site's own, beside the link
+        self.sources: tuple[tuple[OrderSource, SilencePolicy], ...] = ()  # the site's own, beside the link
         self._publish: Beside[None] = Beside()
         self._short: datetime | None = None
         self.decision: Decision | None = None
@@ -135,7 +135,7 @@ class Agent:
             self._hear(unit, unit.reader.take(), now, out)
 
     def _hear(
-        self, unit: Unit, answer: Reading | Unreachable | Failed | None, now: datetime, out: list[AnyRecord]
+        self, unit: UnitState, answer: Reading | Unreachable | Failed | None, now: datetime, out: list[AnyRecord]
     ) -> None:
         taken: Reading | None = None
         if isinstance(answer, Reading):
@@ -190,7 +190,7 @@ class Agent:
         plan = self.orders.orders(now).plan
         return target.cause == "override" or (plan is not None and self.orders.accepted(plan))
 
-    async def _send(self, unit: Unit, setpoint: Setpoint, now: datetime) -> Answer:
+    async def _send(self, unit: UnitState, setpoint: Setpoint, now: datetime) -> Answer:
         callback = self._on_gpu_target.get(setpoint.unit_id)
         if callback is not None:
             await callback(setpoint)
@@ -241,7 +241,7 @@ class Agent:
 
     # --- telling ------------------------------------------------------------
 
-    def _report(self, unit: Unit, target: Target, result: str, now: datetime, out: list[AnyRecord]) -> None:
+    def _report(self, unit: UnitState, target: Target, result: str, now: datetime, out: list[AnyRecord]) -> None:
         """One Outcome per order and unit."""
         setpoint = target.setpoint
         assert setpoint is not None

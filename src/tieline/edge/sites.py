@@ -19,10 +19,10 @@ from tieline.clock import Clock, Interval, WallClock
 from tieline.config import SELF_TEST, Config
 from tieline.edge.agent import Agent, GpuTarget
 from tieline.edge.device import Device
-from tieline.edge.hardware import HardwareError, SiteHardware, load_hardware
 from tieline.edge.meter import Meter
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.orders.desk import OrderDesk
+from tieline.edge.plant.hardware import HardwareError, SiteHardware, load_hardware
 from tieline.edge.push import push_always
 from tieline.edge.replicas import EngineSpec, Replicas
 from tieline.edge.rigs.group import AsicGroup

@@ -28,7 +28,7 @@ MAX_HELD = 20_000
 
 
 @dataclass(slots=True)
-class Spool:
+class SiteSpool:
     """The door to one site's outbox."""
 
     site_id: str

@@ -37,7 +37,7 @@ Verdict = Literal["applied", "refused", "unreachable"]
 
 
 @dataclass(slots=True)
-class Unit:
+class UnitState:
     """What the agent remembers of one unit."""
 
     device: Device

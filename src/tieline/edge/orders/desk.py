@@ -13,7 +13,7 @@ from tieline.clock import Clock
 from tieline.edge.agent import Agent
 from tieline.edge.orders.hook import HookSource
 from tieline.edge.orders.sources import OrderSource, SourceError
-from tieline.edge.orders.standing import Silence, Standing
+from tieline.edge.orders.standing import SilencePolicy, StandingOrders
 from tieline.tasks import beat
 
 # A source is read this often; a hook says by itself when something came.
@@ -23,11 +23,11 @@ EVERY_S, READ_TIMEOUT_S = 1.0, 5.0
 class OrderDesk:
     """The sources of one site."""
 
-    def __init__(self, agent: Agent, clock: Clock, sources: Sequence[tuple[OrderSource, Silence]]) -> None:
+    def __init__(self, agent: Agent, clock: Clock, sources: Sequence[tuple[OrderSource, SilencePolicy]]) -> None:
         self._agent, self._clock = agent, clock
-        self.sources = [(source, Standing(agent.site.id, source.name, silence)) for source, silence in sources]
+        self.sources = [(source, StandingOrders(agent.site.id, source.name, silence)) for source, silence in sources]
 
-    async def follow(self, source: OrderSource, standing: Standing) -> None:
+    async def follow(self, source: OrderSource, standing: StandingOrders) -> None:
         """One source, until cancelled: each by itself, so that one that hangs delays no other."""
         try:
             while True:
@@ -43,7 +43,7 @@ class OrderDesk:
         finally:
             await source.close()
 
-    async def read_once(self, source: OrderSource, standing: Standing) -> None:
+    async def read_once(self, source: OrderSource, standing: StandingOrders) -> None:
         """One reading, and what follows from it."""
         wall = self._clock.now()
         now = self._agent.time.at(wall)

@@ -12,8 +12,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from tieline.edge.modbus import ModbusError, ModbusLine, RegisterMap
 from tieline.edge.orders.standing import MAX_ORDERS, Said
+from tieline.edge.plant.modbus import ModbusError, ModbusLine, RegisterMap
 
 # A file of orders is a few hundred bytes.
 MAX_FILE = 100_000

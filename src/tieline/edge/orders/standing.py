@@ -32,7 +32,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
+class SilencePolicy:
     """What a source's silence means after `after`: "hold" what it said last, "ignore" it, or draw at most
     `limit_w`."""
 
@@ -42,12 +42,12 @@ class Silence:
 
 
 @dataclass(slots=True)
-class Standing:
+class StandingOrders:
     """The orders of one source at one site."""
 
     site_id: str
     name: str
-    silence: Silence = field(default_factory=Silence)
+    silence: SilencePolicy = field(default_factory=SilencePolicy)
     silent: bool = False
     _held: dict[str, Instruction] = field(default_factory=dict)
     _heard: datetime | None = None

@@ -36,7 +36,7 @@ class RigView:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RigChoice:
     """An order for every rig; `waiting` are those that would run if they had not been started so lately."""
 
     orders: dict[str, RigOrder]
@@ -45,7 +45,7 @@ class Choice:
 
 def choose(
     rigs: Sequence[RigView], model: RigModel, budget_w: float, shares: Mapping[str, float], may_exceed_starts: bool
-) -> Choice:
+) -> RigChoice:
     """As many rigs in each mode as the shares say and the budget has room for."""
     slack = WANDERS_WITH_SHARES if shares else WANDERS
     room_w = budget_w * slack + 1.0
@@ -79,7 +79,7 @@ def choose(
             else:
                 lowered -= 1.0 / low.power_share
     wanted = sum(order.mode != "sleep" for order in orders.values())
-    return Choice(orders, tuple(waiting) if wanted < len(rigs) else ())
+    return RigChoice(orders, tuple(waiting) if wanted < len(rigs) else ())
 
 
 def _counts(rigs: int, shares: Mapping[str, float]) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from tieline.edge.device import Answer, Applied, Reading, Refused, Unreachable
-from tieline.edge.rigs.choose import Choice, choose
+from tieline.edge.rigs.choose import RigChoice, choose
 from tieline.edge.rigs.driver import said
 from tieline.edge.rigs.history import ASLEEP, DISOBEYS, ESTIMATED, HEARD, RawHistory, RawRow
 from tieline.edge.rigs.identify import identify
@@ -125,7 +125,7 @@ class AsicGroup:
             await asyncio.wait(tasks, timeout=WAIT_S)
         return self._answer()
 
-    def preview(self, setpoint: Setpoint, now: datetime) -> Choice:
+    def preview(self, setpoint: Setpoint, now: datetime) -> RigChoice:
         """Which rigs would do what under `setpoint`; nothing is sent."""
         budget_w = setpoint.target_w / (1 + aux_share(self._cooling, self._temp_of(now)))
         model = self.group.rig

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from tieline.sim.rigs.machine import BOARDS, Machine
-from tieline.sim.rigs.page import Asked, Told, digest_refused, serve_page
+from tieline.sim.rigs.page import PageAnswer, PageRequest, digest_refused, serve_page
 
 MAX_REQUEST, REQUEST_TIMEOUT_S = 4096, 5.0
 REALM, USER, PASSWORD = "antMiner Configuration", "root", "root"
@@ -74,41 +74,41 @@ def _chains(rig: Machine) -> dict[str, Any]:
     return row
 
 
-def _page(rig: Machine, asked: Asked) -> Told:
+def _page(rig: Machine, asked: PageRequest) -> PageAnswer:
     refusal = digest_refused(asked, REALM, USER, PASSWORD)
     if refusal is not None:
         return refusal
     match asked.path.removeprefix("/cgi-bin/").removesuffix(".cgi"):
         case "get_system_info":
-            return Told(_system(rig))
+            return PageAnswer(_system(rig))
         case "get_miner_conf":
-            return Told(_config(rig))
+            return PageAnswer(_config(rig))
         case "set_miner_conf":
             mode = str(asked.json().get("miner-mode"))
             took = rig.pause() if mode == "1" else rig.resume()
             if not took:
-                return Told({"stats": "error", "code": "M001", "msg": "Illegal request!"})
-            return Told({"stats": "success", "code": "M000", "msg": "OK!"})
+                return PageAnswer({"stats": "error", "code": "M001", "msg": "Illegal request!"})
+            return PageAnswer({"stats": "success", "code": "M000", "msg": "OK!"})
         case "summary":
             status = [{"type": t, "status": "s", "code": 0, "msg": ""} for t in ("rate", "network", "fans", "temp")]
-            return Told({"SUMMARY": [{"elapsed": elapsed(rig), "rate_5s": rig.rate_ghs, "status": status}]})
+            return PageAnswer({"SUMMARY": [{"elapsed": elapsed(rig), "rate_5s": rig.rate_ghs, "status": status}]})
         case "stats":
             chain = [_chain(rig, n) for n in range(BOARDS)]
-            return Told({"STATS": [{"elapsed": elapsed(rig), "rate_5s": rig.rate_ghs, "chain": chain}]})
+            return PageAnswer({"STATS": [{"elapsed": elapsed(rig), "rate_5s": rig.rate_ghs, "chain": chain}]})
         case "get_network_info":
-            return Told({"nettype": "DHCP", "macaddr": rig.mac.upper(), "ipaddress": rig.address})
+            return PageAnswer({"nettype": "DHCP", "macaddr": rig.mac.upper(), "ipaddress": rig.address})
         case "get_blink_status":
-            return Told({"blink": rig.light})
+            return PageAnswer({"blink": rig.light})
         case "blink":
             rig.light = bool(asked.json().get("blink"))
-            return Told({"code": "B000" if rig.light else "B100"})
+            return PageAnswer({"code": "B000" if rig.light else "B100"})
         case "reboot":
             rig.reboot()
-            return Told({"stats": "success"})
+            return PageAnswer({"stats": "success"})
         case "/":
-            return Told("<html>Antminer simulated</html>")
+            return PageAnswer("<html>Antminer simulated</html>")
         case _:
-            return Told("404", 404)
+            return PageAnswer("404", 404)
 
 
 def _system(rig: Machine) -> dict[str, Any]:

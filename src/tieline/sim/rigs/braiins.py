@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tieline.sim.rigs.machine import BOARDS, Machine
-from tieline.sim.rigs.page import Asked, Told, serve_page
+from tieline.sim.rigs.page import PageAnswer, PageRequest, serve_page
 
 MAX_REQUEST, REQUEST_TIMEOUT_S = 4096, 5.0
 VERSION = "2026-04-20-0-26ba61b9-26.04-plus"
@@ -56,34 +56,34 @@ async def serve_web(rig: Machine, reader: asyncio.StreamReader, writer: asyncio.
     await serve_page(reader, writer, lambda asked: _page(rig, asked))
 
 
-def _page(rig: Machine, asked: Asked) -> Told:
+def _page(rig: Machine, asked: PageRequest) -> PageAnswer:
     path = asked.path.removeprefix("/api/v1").strip("/")
     if asked.path == "/":
-        return Told("<html><title>Braiins OS</title></html>")
+        return PageAnswer("<html><title>Braiins OS</title></html>")
     if path == "graphql":
         info = {"modelName": f"Bitmain {rig.model.name}"}
-        return Told({"data": {"bosminer": {"info": info}, "bos": {"info": {"version": {"full": SHORT_VERSION}}}}})
+        return PageAnswer({"data": {"bosminer": {"info": info}, "bos": {"info": {"version": {"full": SHORT_VERSION}}}}})
     if path == "version":
-        return Told({"major": 1, "minor": 7, "patch": 0})
+        return PageAnswer({"major": 1, "minor": 7, "patch": 0})
     if path == "auth/login":
-        return Told({"token": TOKEN, "timeout_s": 3600})
+        return PageAnswer({"token": TOKEN, "timeout_s": 3600})
     if asked.headers.get("authorization", "").removeprefix("Bearer ") != TOKEN:
-        return Told({"message": "unauthorized"}, 401)
+        return PageAnswer({"message": "unauthorized"}, 401)
     match (asked.method, path):
         case ("PUT", "actions/pause" | "actions/stop"):
-            return Told({"already_paused": False} if rig.pause() else {"message": "refused"}, _status(rig))
+            return PageAnswer({"already_paused": False} if rig.pause() else {"message": "refused"}, _status(rig))
         case ("PUT", "actions/resume" | "actions/start"):
-            return Told({"already_running": False} if rig.resume() else {"message": "refused"}, _status(rig))
+            return PageAnswer({"already_running": False} if rig.resume() else {"message": "refused"}, _status(rig))
         case ("PUT", "actions/reboot"):
             rig.reboot()
-            return Told({})
+            return PageAnswer({})
         case ("PUT", "performance/power-target"):
             took = rig.limit(float(asked.json().get("watt", 0)))
-            return Told({"watt": asked.json().get("watt")} if took else {"message": "refused"}, _status(rig))
+            return PageAnswer({"watt": asked.json().get("watt")} if took else {"message": "refused"}, _status(rig))
         case ("GET", _) if path in _READ:
-            return Told(_READ[path](rig))
+            return PageAnswer(_READ[path](rig))
         case _:
-            return Told({"message": "not found"}, 404)
+            return PageAnswer({"message": "not found"}, 404)
 
 
 def _status(rig: Machine) -> int:
@@ -194,7 +194,7 @@ def _services(rig: Machine) -> list[Any]:
             _must(rig.resume())
             return api.StartResponse()
 
-    class Performance(api.PerformanceServiceBase):  # type: ignore[misc]  # the library has no types
+    class PowerTargets(api.PerformanceServiceBase):  # type: ignore[misc]  # the library has no types
         async def set_power_target(self, message: Any) -> Any:
             _must(rig.limit(float(message.power_target.watt)))
             return api.SetPowerTargetResponse(power_target=message.power_target)
@@ -259,7 +259,7 @@ def _services(rig: Machine) -> list[Any]:
         async def get_cooling_state(self, message: Any) -> Any:
             return api.GetCoolingStateResponse()
 
-    return [Authentication(), Actions(), Performance(), Miners(), Pools(), Configuration(), Cooling()]
+    return [Authentication(), Actions(), PowerTargets(), Miners(), Pools(), Configuration(), Cooling()]
 
 
 def _must(took: bool) -> None:

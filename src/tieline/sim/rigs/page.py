@@ -14,7 +14,7 @@ NONCE = "0123456789abcdef0123456789abcdef"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PageRequest:
     """A request as it came."""
 
     method: str
@@ -32,7 +32,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PageAnswer:
     """An answer: an object, or text."""
 
     body: dict[str, Any] | list[Any] | str
@@ -40,7 +40,7 @@ class Told:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Respond = Callable[[Asked], Told]
+Respond = Callable[[PageRequest], PageAnswer]
 
 
 async def serve_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, respond: Respond) -> None:
@@ -52,7 +52,7 @@ async def serve_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
             headers = {n.strip().lower(): v.strip() for n, _, v in (line.partition(":") for line in lines)}
             method, path, _ = first.split(" ", 2)
             length = min(int(headers.get("content-length", "0") or 0), MAX_BODY)
-            told = respond(Asked(method, path, headers, await reader.readexactly(length)))
+            told = respond(PageRequest(method, path, headers, await reader.readexactly(length)))
             plain = isinstance(told.body, str)
             body = told.body.encode() if isinstance(told.body, str) else json.dumps(told.body).encode()
             close = headers.get("connection", "").lower() == "close"
@@ -69,7 +69,7 @@ async def serve_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
                 return
 
 
-def digest_refused(asked: Asked, realm: str, user: str, password: str) -> Told | None:
+def digest_refused(asked: PageRequest, realm: str, user: str, password: str) -> PageAnswer | None:
     """None where the request is logged in by digest, else the challenge."""
     given = asked.headers.get("authorization", "")
     parts = {}
@@ -82,7 +82,7 @@ def digest_refused(asked: Asked, realm: str, user: str, password: str) -> Told |
     if given.startswith("Digest ") and parts.get("response") == wanted and parts.get("nonce") == NONCE:
         return None
     challenge = f'Digest realm="{realm}", nonce="{NONCE}", qop="auth", algorithm=MD5'
-    return Told("401 Unauthorized", 401, {"WWW-Authenticate": challenge})
+    return PageAnswer("401 Unauthorized", 401, {"WWW-Authenticate": challenge})
 
 
 def _md5(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tieline.sim.rigs import antminer
 from tieline.sim.rigs.machine import BOARDS, Machine
-from tieline.sim.rigs.page import Asked, Told, serve_page
+from tieline.sim.rigs.page import PageAnswer, PageRequest, serve_page
 
 PASSWORD, TOKEN = "admin", "simulated-token"
 # Presets as shares of rated power.
@@ -27,49 +27,49 @@ def preset_w(rig: Machine, share: float) -> int:
     return round(rig.model.power_w * share / 10) * 10
 
 
-def _page(rig: Machine, asked: Asked) -> Told:
+def _page(rig: Machine, asked: PageRequest) -> PageAnswer:
     path = asked.path.removeprefix("/api/v1/")
     if asked.path == "/":
-        return Told("<html><title>AnthillOS</title></html>")
+        return PageAnswer("<html><title>AnthillOS</title></html>")
     if path == "unlock":
         right = asked.json().get("pw") == PASSWORD
-        return Told({"token": TOKEN}) if right else Told({"err": "wrong password"}, 403)
+        return PageAnswer({"token": TOKEN}) if right else PageAnswer({"err": "wrong password"}, 403)
     if path in ("summary", "info", "model"):
-        return Told({"summary": _summary, "info": _info, "model": _info}[path](rig))
+        return PageAnswer({"summary": _summary, "info": _info, "model": _info}[path](rig))
     if asked.headers.get("authorization", "").removeprefix("Bearer ") != TOKEN:
-        return Told({"err": "unauthorized"}, 401)
+        return PageAnswer({"err": "unauthorized"}, 401)
     return _commanded(rig, path, asked)
 
 
-def _commanded(rig: Machine, path: str, asked: Asked) -> Told:
+def _commanded(rig: Machine, path: str, asked: PageRequest) -> PageAnswer:
     match (asked.method, path):
         case ("POST", "mining/pause" | "mining/stop"):
-            return Told({"success": rig.pause()})
+            return PageAnswer({"success": rig.pause()})
         case ("POST", "mining/resume" | "mining/start" | "mining/restart"):
-            return Told({"success": rig.resume()})
+            return PageAnswer({"success": rig.resume()})
         case ("POST", "system/reboot"):
             rig.reboot()
-            return Told({"success": True})
+            return PageAnswer({"success": True})
         case ("POST", "find-miner"):
             rig.light = not rig.light
-            return Told({"on": rig.light})
+            return PageAnswer({"on": rig.light})
         case ("GET", "settings"):
-            return Told(_settings(rig))
+            return PageAnswer(_settings(rig))
         case ("POST", "settings"):
             preset = str(asked.json().get("miner", {}).get("overclock", {}).get("preset"))
             known = {str(preset_w(rig, share)): share for share in PRESETS}
             if preset not in known or not rig.limit(known[preset] * rig.model.power_w):
-                return Told({"success": False, "err": "invalid preset"})
-            return Told({"restart_required": False, "reboot_required": False, "success": True})
+                return PageAnswer({"success": False, "err": "invalid preset"})
+            return PageAnswer({"restart_required": False, "reboot_required": False, "success": True})
         case ("GET", "autotune/presets"):
             names = [str(preset_w(rig, share)) for share in PRESETS]
-            return Told(
+            return PageAnswer(
                 [{"name": n, "pretty": f"{n} watt", "status": "tuned", "modded_psu_required": False} for n in names]
             )
         case ("GET", "perf-summary"):
-            return Told({"current_preset": {"name": _settings(rig)["miner"]["overclock"]["preset"]}})
+            return PageAnswer({"current_preset": {"name": _settings(rig)["miner"]["overclock"]["preset"]}})
         case _:
-            return Told({"err": "not found"}, 404)
+            return PageAnswer({"err": "not found"}, 404)
 
 
 def _settings(rig: Machine) -> dict[str, Any]:

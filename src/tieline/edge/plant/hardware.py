@@ -15,12 +15,12 @@ from typing import Literal
 import msgspec
 
 from tieline.clock import Clock
-from tieline.edge.contactor import Contactor
 from tieline.edge.meter import Meter
-from tieline.edge.modbus import METERS, PORT, CoilContactor, ModbusLine, ModbusMeter, RegisterMap
 from tieline.edge.orders.hook import HookSource
 from tieline.edge.orders.sources import ContactSource, FileSource, OrderSource, RegisterSource
-from tieline.edge.orders.standing import Silence
+from tieline.edge.orders.standing import SilencePolicy
+from tieline.edge.plant.contactor import Contactor
+from tieline.edge.plant.modbus import METERS, PORT, CoilContactor, ModbusLine, ModbusMeter, RegisterMap
 from tieline.fleet.sites import Site
 
 MAX_FILE = 1_000_000
@@ -83,7 +83,7 @@ class SiteHardware:
 
     meter: Meter | None = None
     contactors: tuple[Contactor, ...] = ()
-    sources: tuple[tuple[OrderSource, Silence], ...] = ()
+    sources: tuple[tuple[OrderSource, SilencePolicy], ...] = ()
 
 
 def load_hardware(path: Path, site: Site, clock: Clock) -> SiteHardware:
@@ -156,7 +156,7 @@ def _token(path: Path, text: _Orders, where: str) -> str:
     return token
 
 
-def _silence(path: Path, text: _Orders) -> Silence:
+def _silence(path: Path, text: _Orders) -> SilencePolicy:
     if not 1.0 <= text.silent_after_s <= 86_400.0:
         raise HardwareError(f"{path}: orders.silent_after_s {text.silent_after_s}: give 1 to 86400")
-    return Silence(timedelta(seconds=text.silent_after_s), text.when_silent, text.silent_limit_mw * 1e6)
+    return SilencePolicy(timedelta(seconds=text.silent_after_s), text.when_silent, text.silent_limit_mw * 1e6)
