@@ -116,7 +116,7 @@ def test_the_page_shows_the_numbers_of_the_store(browser: Any, url: str) -> None
     visit.context.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/site/na-ca-01", "/records", "/disclosures"])
+@pytest.mark.parametrize("path", ["/", "/site/na-ca-01", "/treasury", "/books", "/update", "/records", "/disclosures"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_fits_a_phone_and_says_no_error(browser: Any, url: str, path: str, scheme: str) -> None:
     visit = Visit(browser, url, path, width=390, scheme=scheme)

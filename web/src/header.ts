@@ -35,7 +35,7 @@ export class Header {
     onTheme(label);
     label();
     this.nav = h("nav", { "aria-label": "Pages" },
-      ([["/", "Overview"], ["/inference", "Inference"], ["/disclosures", "Disclosures"], ["/records", "Records"]] as const).map(([href, name]) => h("a", { href, "data-nav": true }, name)));
+      ([["/", "Overview"], ["/inference", "Inference"], ["/treasury", "Treasury"], ["/disclosures", "Disclosures"], ["/records", "Records"]] as const).map(([href, name]) => h("a", { href, "data-nav": true }, name)));
     this.parts.append(this.partsSum, this.partsList);
     document.addEventListener("click", (e) => {
       if (!this.parts.contains(e.target as Node)) this.parts.open = false;
@@ -53,7 +53,7 @@ export class Header {
   here(path: string): void {
     for (const a of this.nav.children) {
       const href = a.getAttribute("href")!;
-      const on = href === "/" ? path === "/" || path.startsWith("/site/") : path.startsWith(href);
+      const on = href === "/" ? path === "/" || path.startsWith("/site/") : path.startsWith(href) || (href === "/treasury" && (path === "/books" || path === "/update"));
       if (on) a.setAttribute("aria-current", "page");
       else a.removeAttribute("aria-current");
     }

@@ -5,6 +5,7 @@ import { h, put } from "./dom";
 import { Header } from "./header";
 import { disclosuresPage } from "./pages/disclosures";
 import { inferencePage } from "./pages/inference";
+import { booksPage, treasuryPage, updatePage } from "./pages/money";
 import { accountPage } from "./pages/account";
 import { auditPage } from "./pages/audit";
 import { joinPage, loginPage } from "./pages/login";
@@ -34,6 +35,9 @@ function route(): void {
   else if (site) leave = sitePage(root, decodeURIComponent(site[1]!));
   else if (record) leave = recordPage(root, record[1]!);
   else if (path === "/inference") leave = inferencePage(root);
+  else if (path === "/treasury") leave = treasuryPage(root);
+  else if (path === "/books") leave = booksPage(root);
+  else if (path === "/update") leave = updatePage(root);
   else if (path === "/disclosures") leave = disclosuresPage(root);
   else if (path.startsWith("/records")) leave = recordsPage(root);
   else leave = overviewPage(root, open);

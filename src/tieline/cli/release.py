@@ -1,64 +1,22 @@
-"""A month's update as one publishes it: its forms, its life from draft to published, and what keeps it from that."""
+"""A month's update as one publishes it: what the command reads, records and prints."""
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from decimal import Decimal
+from datetime import timedelta
 from pathlib import Path
 
 import click
 import msgspec
 
-from tieline.books import month_span
-from tieline.books.release import (
-    FORMS,
-    Basis,
-    MonthlyRelease,
-    ReleasePolicy,
-    against,
-    faults,
-    make,
-    self_check,
-    text_digest,
-)
+from tieline.books.release import FORMS, ReleasePolicy, against, text_digest
 from tieline.cli.folder import config_and_now, open_store
 from tieline.cli.imports import text_of
 from tieline.cli.keep import record_all
 from tieline.fleet import Fleet
 from tieline.records import ReleaseStep
-from tieline.settlement.month import BEGINNING, END, books_of, recorded_from, update_of
-
-STATES = ("checked", "approved", "published")
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A month's release as the books make it now, and the steps that were taken with it."""
-
-    release: MonthlyRelease
-    faults: tuple[str, ...]
-    steps: tuple[ReleaseStep, ...]
-
-    @property
-    def published(self) -> ReleaseStep | None:
-        return next((one for one in reversed(self.steps) if one.state == "published"), None)
-
-    @property
-    def since(self) -> tuple[ReleaseStep, ...]:
-        """Steps after the last publication, of this very text."""
-        digest, last = text_digest(self.release), self.published
-        known = BEGINNING if last is None else last.known_at
-        return tuple(one for one in self.steps if one.known_at > known and one.digest == digest)
-
-    @property
-    def state(self) -> str:
-        """Of the books' present text: draft, checked, approved or published."""
-        last = self.published
-        if last is not None and last.digest == text_digest(self.release):
-            return "published"
-        return self.since[-1].state if self.since else "draft"
+from tieline.settlement.month import BEGINNING
+from tieline.settlement.release import Draft, draft_of, refusal
 
 
 def fleet_of(folder: Path) -> Fleet:
@@ -78,78 +36,23 @@ def policy_of(path: Path | None) -> ReleasePolicy:
         raise click.ClickException(f"{path.name}: {error}") from error
 
 
-def draft_of(folder: Path, month: str, policy: ReleasePolicy) -> Draft:
+def draft_in(folder: Path, month: str, policy: ReleasePolicy) -> Draft:
     """Raises click.ClickException for a month of which nothing is known."""
     config, now = config_and_now(folder)
     store = open_store(folder)
     try:
-        start, end = month_span(month)
-        before = f"{start - timedelta(days=1):%Y-%m}"
-        update = update_of(store, fleet_of(folder), month, now, config.treasury.lots)
-        steps = store.between(ReleaseStep, BEGINNING, END)
-        began = recorded_from(store)
-        basis = Basis(
-            update=update,
-            book=books_of(store, config.treasury.lots).book,
-            policy=policy,
-            before=next(iter(_published(steps, before)), None),
-            active_days=_active(start, end, began),
-        )
+        return draft_of(store, fleet_of(folder), month, now, config.treasury.lots, policy)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     finally:
         store.close()
-    plain = make(basis)
-    # What this restates: the last publication that says otherwise. One that says the same is this text, published.
-    basis = replace(basis, published=next((one for one in _published(steps, month) if _otherwise(one, plain)), None))
-    release = make(basis)
-    mine = sorted((one for one in steps if one.month == month), key=lambda one: one.known_at)
-    return Draft(release, (*faults(release, basis), *_own(release, basis)), tuple(mine))
-
-
-def _own(release: MonthlyRelease, basis: Basis) -> list[str]:
-    """An average over active days is no contradiction with the calendar's."""
-    return [] if basis.active_days is not None else self_check(release)
-
-
-def _active(start: datetime, end: datetime, began: datetime | None) -> Decimal | None:
-    if began is None or not start < began < end:
-        return None
-    return Decimal(repr((end - began).total_seconds())) / 86_400
-
-
-def _published(steps: list[ReleaseStep], month: str) -> list[MonthlyRelease]:
-    """What was published of a month, the newest first."""
-    found = [one for one in steps if one.month == month and one.state == "published"]
-    newest = sorted(found, key=lambda one: one.known_at, reverse=True)
-    return [msgspec.json.decode(one.json, type=MonthlyRelease) for one in newest]
-
-
-def _otherwise(published: MonthlyRelease, release: MonthlyRelease) -> bool:
-    return [(one.name, one.value) for one in published.figures] != [(one.name, one.value) for one in release.figures]
-
-
-def shown(draft: Draft, form: str) -> str:
-    """The published bytes where this text was published, else those of the draft."""
-    last = draft.published
-    if last is not None and draft.state == "published":
-        return str(getattr(last, form))
-    return FORMS[form](draft.release)
 
 
 def advance(folder: Path, draft: Draft, state: str, by: str) -> None:
     """Take the next step. Raises click.ClickException where it may not be taken."""
-    if draft.state == "published":
-        raise click.ClickException(f"{draft.release.month} is published as it stands; nothing changed since")
-    needed = {"checked": ("draft", "checked"), "approved": ("checked",), "published": ("approved",)}[state]
-    if draft.state not in needed:
-        changed = " (its figures changed since)" if draft.state == "draft" and draft.steps else ""
-        raise click.ClickException(f"{draft.release.month} is {draft.state}{changed}; it must be {needed[0]} first")
-    if draft.faults:
-        lines = "\n".join(f"  {line}" for line in draft.faults)
-        raise click.ClickException(f"{draft.release.month} may not be {state}:\n{lines}")
-    if state == "approved" and any(one.by == by for one in draft.since if one.state == "checked"):
-        raise click.ClickException(f"{by} checked it; somebody else approves it (--by)")
+    why = refusal(draft, state, by)
+    if why is not None:
+        raise click.ClickException(why)
     now = config_and_now(folder)[1]
     last = max((one.known_at for one in draft.steps), default=BEGINNING)
     step = ReleaseStep(

@@ -15,9 +15,10 @@ from tieline.books.causes import CAUSES
 from tieline.books.release import FORMS
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.imports import text_of
-from tieline.cli.release import STATES, advance, compared, draft_of, fleet_of, policy_of, shown
+from tieline.cli.release import advance, compared, draft_in, fleet_of, policy_of
 from tieline.replay.history import wanted
 from tieline.settlement.month import update_of
+from tieline.settlement.release import STATES, shown
 
 LABELS = {
     "bitcoin_produced": "Bitcoin produced",
@@ -84,7 +85,7 @@ def _release(
     folder: Path, month: str, form: str | None, policy: Path | None, state: str | None, by: str, file: Path | None
 ) -> None:
     """Print, compare or advance the month as one publishes it."""
-    draft = draft_of(folder, month, policy_of(policy))
+    draft = draft_in(folder, month, policy_of(policy))
     if file is not None:
         count, otherwise = compared(draft, text_of(file))
         click.echo("\n".join(otherwise) if otherwise else f"{file.name}: {count} figures, each as the books say")

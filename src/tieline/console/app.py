@@ -24,6 +24,7 @@ from tieline.clock import Clock, wall_now
 from tieline.config import Tenant
 from tieline.console import behind, chat, operator, page
 from tieline.console.accounts import Accounts, forward
+from tieline.console.books import MoneyPages
 from tieline.console.disclosed import Published, shipped_book
 from tieline.console.door import Door, Keys, Row, needs, signed_in_as
 from tieline.console.doorway import Doorway
@@ -103,7 +104,17 @@ def make_app(
 def _routes(room: Room) -> list[Row]:
     """Every door of the console with the right that it needs: a test walks them with each role."""
     who = room.accounts
-    pages = ("/", "/inference", "/site/{site_id}", "/records", "/records/{seq:int}", "/disclosures")
+    pages = (
+        "/",
+        "/inference",
+        "/site/{site_id}",
+        "/records",
+        "/records/{seq:int}",
+        "/disclosures",
+        "/treasury",
+        "/books",
+        "/update",
+    )
     return [
         *((path, "GET", None, room.page) for path in (*pages, "/login", "/join", "/account", "/people", "/audit")),
         ("/static/{name}", "GET", None, page.asset),
@@ -115,6 +126,7 @@ def _routes(room: Room) -> list[Row]:
         ("/api/records", "GET", Right.SEE, room.records),
         ("/api/records/{seq:int}", "GET", Right.SEE, room.record),
         ("/api/month", "GET", Right.SEE, room.month),
+        *MoneyPages(room.hub).rows(),
         *room.published.rows(),
         ("/api/chat", "POST", Right.ASK, room.talk),
         ("/api/override", "POST", Right.COMMAND, room.override),

@@ -87,7 +87,8 @@ class Month:
     def __init__(self, fleet: Fleet, lots: Method = "fifo") -> None:
         self.fleet = fleet
         self.left_out: tuple[str, ...] = ()
-        self._books = Books(lots)
+        self.lots: Method = lots
+        self.books = Books(lots)
         self._days: dict[datetime, tuple[float, int]] = {}
         self._read: tuple[tuple[str, int], MonthRecords] | None = None
         self._billing: Billing | None = None
@@ -97,8 +98,8 @@ class Month:
         month = f"{now:%Y-%m}"
         start, end = month_span(month)
         if self._read is None or self._read[0] != (month, moved):
-            await read(self._books.catch_up)
-            self._read = ((month, moved), await read(lambda s: month_records(s, month, self._books.keeper)))
+            await read(self.books.catch_up)
+            self._read = ((month, moved), await read(lambda s: month_records(s, month, self.books.keeper)))
         if self._billing is None or self._billing.fold.month != month:
             self._billing = Billing(month)
         await self._billing.catch_up(read)

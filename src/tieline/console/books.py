@@ -1,0 +1,207 @@
+"""The pages of money: what is held and owed at a price, the books entry by entry, and the month as it is published.
+
+Read with the store, one reading at a time: the books are kept up by the same readings. Nothing is entered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tieline.books import Bookkeeper
+from tieline.books.ladder import AskedError, asked, ladder, what_if
+from tieline.books.position import holding_of, open_questions
+from tieline.books.release import ReleasePolicy, shown, title
+from tieline.console.door import Row
+from tieline.console.events import Hub
+from tieline.ledger import BTC, Entry
+from tieline.people import Right
+from tieline.records import NetworkTick
+from tieline.settlement.release import draft_of
+from tieline.store import Store, StoreError
+
+Json = dict[str, Any]
+# Entries and lots on one page; the answer says whether there are more, and where they begin.
+PAGE = 100
+
+
+class MoneyPages:
+    """Handlers over the hub's books."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    def rows(self) -> list[Row]:
+        """Path, method, the right it needs, handler."""
+        return [
+            ("/api/treasury", "GET", Right.SEE_MONEY, self.treasury),
+            ("/api/books", "GET", Right.SEE_MONEY, self.books),
+            ("/api/release", "GET", Right.SEE_MONEY, self.release),
+        ]
+
+    async def treasury(self, request: Request) -> Response:
+        query = dict(request.query_params)
+        now = self.hub.clock.now()
+        return await self._answer(lambda store: treasury_view(self._keeper(store), store, now, query))
+
+    async def books(self, request: Request) -> Response:
+        query = dict(request.query_params)
+        return await self._answer(lambda store: books_view(self._keeper(store), query))
+
+    async def release(self, request: Request) -> Response:
+        now, hub = self.hub.clock.now(), self.hub
+        month = request.query_params.get("month") or f"{now:%Y-%m}"
+        return await self._answer(lambda store: release_view(store, hub, month, now))
+
+    def _keeper(self, store: Store) -> Bookkeeper:
+        self.hub.month.books.catch_up(store)
+        return self.hub.month.books.keeper
+
+    async def _answer(self, job: Any) -> Response:
+        try:
+            told, status = await self.hub.read(job), 200
+        except StoreError as error:
+            told, status = {"error": str(error)}, 503
+        except (ValueError, AskedError) as error:
+            told, status = {"error": str(error)}, 400
+        return Response(msgspec.json.encode(told), status, media_type="application/json")
+
+
+def treasury_view(keeper: Bookkeeper, store: Store, now: datetime, query: dict[str, str]) -> Json:
+    """What is held and owed. `price` (USD) and `ask` (a sale) may be given; raises AskedError for what is not one."""
+    holding = holding_of(keeper)
+    tick = next((one for one in store.latest(NetworkTick, now) if one.btc_usd > 0), None)
+    price = _price(query["price"]) if query.get("price") else None if tick is None else tick.btc_usd
+    accounts = sorted({a for a, c in keeper.book.balances() if c == BTC and a.startswith("Assets:")})
+    lots = [lot for account in accounts for lot in keeper.book.lots(account)]
+    told: Json = {
+        "price": price,
+        "price_at": None if tick is None or query.get("price") else tick.at.timestamp(),
+        "free_btc": holding.free,
+        "pledged_btc": holding.pledged,
+        "debt": holding.debt,
+        "cash_usd": holding.cash,
+        "value_usd": None if price is None else holding.coins * price,
+        "cost_usd": sum((lot.cost for lot in holding.lots), Decimal(0)),
+        "places": [
+            {"account": account, "btc": keeper.book.balance(account, BTC), "lots": len(keeper.book.lots(account))}
+            for account in accounts
+        ],
+        "lots": [
+            {"account": one.account, "lot": one.lot, "at": one.at.timestamp(), "btc": one.number, "cost_usd": one.cost}
+            for one in lots[:PAGE]
+        ],
+        "lots_in_all": len(lots),
+        "loans": [
+            asdict(loan)
+            | {"ltv": None if price is None else loan.ltv(price), "lender": keeper.loans[loan.loan_id].lender}
+            for loan in holding.loans
+        ],
+        "ladder": [] if price is None else [asdict(rung) for rung in ladder(holding, price)],
+        "open": open_questions(keeper),
+        "what_if": None,
+    }
+    if query.get("ask"):
+        made = what_if(holding, asked(query["ask"]))
+        after = made.after
+        told["what_if"] = {
+            "proceeds": made.proceeds,
+            "currency": made.sale.currency,
+            "stages": [asdict(stage) for stage in made.stages],
+            "debt": after.debt,
+            "cash": after.cash,
+            "free_btc": after.free,
+            "pledged_btc": after.pledged,
+            "gains": dict(made.gains),
+        }
+    return told
+
+
+def books_view(keeper: Bookkeeper, query: dict[str, str]) -> Json:
+    """Balances, and a page of entries, newest first: those that touch `account` or what is under it, before number
+    `before`."""
+    book, account = keeper.book, query.get("account", "")
+    try:
+        before = int(query["before"]) if "before" in query else len(book.entries)
+    except ValueError as error:
+        raise ValueError(f"before: {query['before']!r} is no number") from error
+    found: list[Json] = []
+    number = min(before, len(book.entries))
+    while number > 0 and len(found) < PAGE:
+        number -= 1
+        if touches(book.entries[number], account):
+            found.append(entry_view(book.entries[number], number))
+    more = any(touches(entry, account) for entry in book.entries[:number])
+    return {
+        "balances": [
+            {"account": name, "commodity": commodity, "balance": balance}
+            for (name, commodity), balance in book.balances().items()
+        ],
+        "residual": dict(book.imbalance()),
+        "entries": found,
+        "entries_in_all": len(book.entries),
+        "next": number if more else None,
+        "open_from": None if keeper.open_from is None else keeper.open_from.timestamp(),
+        "unbookable": [str(one) for one in keeper.unbookable[:PAGE]],
+        "unbookable_in_all": len(keeper.unbookable),
+    }
+
+
+def touches(entry: Entry, account: str) -> bool:
+    return not account or any(f"{p.account}:".startswith(f"{account}:") for p in entry.postings)
+
+
+def entry_view(entry: Entry, number: int) -> Json:
+    return {
+        "number": number,
+        "at": entry.at.timestamp(),
+        "known_at": (entry.known_at or entry.at).timestamp(),
+        "narration": entry.narration,
+        "simulated": entry.simulated,
+        "reverses": entry.reverses,
+        "refs": [{"stream": ref.split("|", 1)[0], "key": ref.split("|", 1)[1]} for ref in entry.refs],
+        "postings": [
+            {
+                "account": p.account,
+                "amount": str(p.amount),
+                "lot": p.lot,
+                "cost": None if p.cost is None else str(p.cost),
+            }
+            for p in entry.postings
+        ],
+    }
+
+
+def release_view(store: Store, hub: Hub, month: str, now: datetime) -> Json:
+    """The month as it would be published now, what keeps it from that, and its steps. Raises ValueError."""
+    policy = ReleasePolicy(company=hub.fleet.name)
+    draft = draft_of(store, hub.fleet, month, now, hub.month.lots, policy)
+    release = draft.release
+    steps: Sequence[Json] = [{"state": one.state, "by": one.by, "at": one.known_at.timestamp()} for one in draft.steps]
+    return {
+        "month": month,
+        "title": title(release),
+        "state": draft.state,
+        "figures": [{"name": f.name, "label": f.label, "shown": shown(f), "was": f.was} for f in release.figures],
+        "movements": [{"name": f.name, "label": f.label, "shown": shown(f)} for f in release.movements],
+        "notes": release.notes,
+        "faults": draft.faults,
+        "steps": steps,
+    }
+
+
+def _price(text: str) -> Decimal:
+    try:
+        price = Decimal(text.replace(",", ""))
+    except InvalidOperation as error:
+        raise AskedError(f"price: {text!r} is no price; write it like 68524") from error
+    if not price.is_finite() or price <= 0:
+        raise AskedError(f"price: {text!r} is no price; write it like 68524")
+    return price

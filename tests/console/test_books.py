@@ -1,0 +1,107 @@
+"""The pages of money tell what the commands tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from starlette.testclient import TestClient
+
+from console.conftest import catch_up
+from tieline import records
+from tieline.clock import SimClock
+from tieline.console.app import make_app
+from tieline.fleet import Fleet
+from tieline.records import Loan, LoanFlow, Opening, Payout, Pledge, Range
+from tieline.store import Store
+
+
+def exactly(value: str) -> Range:
+    return Range(low=Decimal(value), high=Decimal(value))
+
+
+@pytest.fixture
+def client(tmp_path: Path, world: ModuleType, fleet: Fleet) -> Iterator[TestClient]:
+    at = world.NOW - timedelta(days=40)
+    told = {"at": at, "known_at": at, "source": "t", "kind": "measured"}
+    store = Store(tmp_path / "store.db", records.encode, records.decode)
+    store.append(
+        [
+            Opening(**told, opening_id="o", cash_usd=Decimal(7), sats=747_460_000_000, cost_usd=Decimal(630_000_000)),
+            Loan(
+                **told, loan_id="A1", lender="Bank", initial_ltv=exactly("0.6"), call_ltv=exactly("0.75"),
+                liquidation_ltv=exactly("0.85"),
+            ),
+            LoanFlow(**told, flow_id="f", loan_id="A1", what="opening", amount=Decimal(250_000_000)),
+            Pledge(**told, pledge_id="g", loan_id="A1", sats=500_000_000_000),
+            *(
+                Payout(
+                    **told | {"at": at + timedelta(hours=n)}, payout_id=f"p{n}", pool="p", sats=5, span_start=at,
+                    span_end=at + timedelta(hours=n), btc_usd=Decimal(60_000) if n else None,
+                )
+                for n in range(150)
+            ),
+        ]
+    )  # fmt: skip
+    app = make_app(store, fleet, SimClock(world.NOW))
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
+        catch_up(client)
+        yield client
+    store.close()
+
+
+def test_the_treasury_page(client: TestClient) -> None:
+    told = client.get("/api/treasury", params={"price": "68,524", "ask": "sell 4451 BTC at 68524, repay"}).json()
+    (loan,) = told["loans"]
+    assert loan["ltv"].startswith("0.7296")
+    assert {rung["level"]: rung["trigger"]["low"] for rung in told["ladder"]} == {
+        "initial": "83333.33", "call": "66666.67", "liquidation": "58823.53",
+    }  # fmt: skip
+    assert (Decimal(told["what_if"]["debt"]), told["what_if"]["cash"]) == (0, "55000331.00")
+    assert told["lots_in_all"] == 151
+    assert any("may sell or re-pledge" in line for line in told["open"])
+    plain = client.get("/api/treasury").json()
+    assert (plain["price"], plain["ladder"], plain["what_if"]) == (None, [], None)
+
+
+def test_the_books_page_by_page(client: TestClient) -> None:
+    first = client.get("/api/books", params={"account": "Assets:Bitcoin"}).json()
+    assert len(first["entries"]) == 100
+    assert first["residual"] == {}
+    assert "payout p0 has no price" in first["unbookable"][0]
+    second = client.get("/api/books", params={"account": "Assets:Bitcoin", "before": first["next"]}).json()
+    assert second["next"] is None
+    numbers = [one["number"] for one in (*first["entries"], *second["entries"])]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(numbers) == 151  # the opening, the pledge and 149 payouts
+    debt = client.get("/api/books", params={"account": "Liabilities:Loans"}).json()["entries"]
+    assert [ref["stream"] for one in debt for ref in one["refs"]] == ["LoanFlow"]
+
+
+def test_the_update_page(client: TestClient, world: ModuleType) -> None:
+    month = f"{world.NOW - timedelta(days=40):%Y-%m}"
+    told = client.get("/api/release", params={"month": month}).json()
+    assert told["state"] == "draft"
+    assert any("payout p0 has no price" in line for line in told["faults"])
+    assert next(one["shown"] for one in told["movements"] if one["name"] == "closing").startswith("7,474.60")
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/api/treasury?price=x", "is no price"),
+        ("/api/treasury?price=5&ask=buy", "is not understood"),
+        ("/api/treasury?price=5&ask=sell+99999+BTC+at+5", "cannot be sold"),
+        ("/api/books?before=x", "is no number"),
+        ("/api/release?month=then", "YYYY-MM"),
+        ("/api/release?month=1999-01", "not known"),
+    ],
+)
+def test_what_is_asked_wrongly_is_answered_in_words(client: TestClient, path: str, says: str) -> None:
+    told = client.get(path)
+    assert told.status_code == 400
+    assert says in told.json()["error"]
