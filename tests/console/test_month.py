@@ -105,8 +105,13 @@ def test_a_payout_without_a_price_is_named_on_the_page_and_in_the_update_and_the
 
 
 def test_a_network_reading_without_difficulty_stops_no_month() -> None:
-    kept = store(network(START - HOUR, 1.4e14), network(START + HOUR, 0.0), pay(1, 100, "50000", 1))
-    assert any("difficulty 0.0" in line for line in printed(kept)[1])
+    readings = [network(START + n * HOUR, difficulty) for n, difficulty in enumerate((1.4e14, 0.0, 1e-300, 1e-12), -1)]
+    mined = Sample(
+        at=START, known_at=START + HOUR, source="t", kind="measured", site_id="tx-1", unit_id="tx-1.rigs-1",
+        length_s=3600, readings=1, power_w=1e6, hashrate_hs=1e18,
+    )  # fmt: skip
+    left_out = printed(store(*readings, mined, pay(1, 100, "50000", 1)))[1]
+    assert ["difficulty 0.0" in left_out[0], "1e-300" in left_out[1], "1e-12" in left_out[2]] == [True] * 3
 
 
 def pay(n: int, sats: int, price: str | None, known: int, at: int | None = None) -> Payout:

@@ -18,7 +18,7 @@ from tieline.books.causes import CAUSES
 from tieline.books.invoices import Invoice
 from tieline.books.keeper import Unbookable, identity
 from tieline.books.span import month_span
-from tieline.economics import Epoch, expected_btc
+from tieline.economics import LEAST, Epoch, expected_btc
 from tieline.fleet import Fleet
 from tieline.ledger import BTC, USD, Book
 from tieline.records import (
@@ -254,7 +254,7 @@ def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecord
 
 def _fit(tick: NetworkTick, spoilt: list[str]) -> bool:
     """Whether a reading of the network can be reckoned with; otherwise it is named."""
-    if tick.difficulty > 0 and tick.subsidy_btc >= 0:
+    if tick.difficulty > LEAST and tick.subsidy_btc >= 0:
         return True
     spoilt.append(f"unusable: the network's reading of {tick.at.isoformat()} has difficulty {tick.difficulty}")
     return False

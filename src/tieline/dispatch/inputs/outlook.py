@@ -19,7 +19,7 @@ from tieline.dispatch.inference.deferred import Lot
 from tieline.dispatch.inputs.arrays import Floats
 from tieline.dispatch.inputs.series import HISTORY, KEEP, Known, Series, Slots
 from tieline.dispatch.settings import Settings, plausible
-from tieline.economics import hashprice
+from tieline.economics import LEAST, hashprice
 from tieline.fleet import Fleet, Site
 from tieline.records import (
     Backlog,
@@ -365,7 +365,7 @@ class Outlook:
 
 def _earns(tick: NetworkTick) -> bool:
     """Whether a reading of the network can be true: what a hash earns by it is above nothing and below a marvel."""
-    if not (math.isfinite(tick.difficulty) and tick.difficulty > 0 and tick.btc_usd > 0):
+    if not (math.isfinite(tick.difficulty) and tick.difficulty > LEAST and tick.btc_usd > 0):
         return False
     return 0.0 < hashprice(tick.difficulty, tick.subsidy_btc, tick.fee_share, float(tick.btc_usd)) <= MOST_USD_PER_PH
 
