@@ -23,7 +23,7 @@ help:
 	@echo "make test          check, and all tests"
 	@echo "make system        the whole platform, started for real: called, seen in a browser, killed"
 	@echo "make poison        100,000 generated records and 10,000 mutated messages against a platform of its own"
-	@echo "make simulate      the store over a disk that loses, tears and fails: SEED=n, RUNS=n"
+	@echo "make simulate      stores, sites and link over disks and a network that fail: SEED=n, RUNS=n, FLEETS=n"
 	@echo "make house         the structure by numbers, beside what each may be at most"
 	@echo "make reference     the pages of options, keys, record fields and metrics, made from the code"
 	@echo "make docs          a site of docs/ and the API in build/docs"
@@ -116,12 +116,15 @@ system: install-dev web
 poison: install-dev web
 	@$(PY) fuzz/poison.py
 
-# The store's floor over a disk that fails, from seeds: make simulate SEED=7 prints what that one did.
+# The store's floor over disks that fail, and sites, link and core over those and a bad link on simulated time, from
+# seeds: make simulate SEED=7 runs that one.
 SEED ?= 0
 RUNS ?= $(if $(filter command line,$(origin SEED)),1,500)
+FLEETS ?= $(if $(filter command line,$(origin SEED)),1,50)
 simulate: install-dev
 	@$(PY) -m tests.store.simulate --seed $(SEED) --runs $(RUNS)
 	@$(PY) -m tests.store.simulate --seed $(SEED) --runs $(RUNS) --lies
+	@$(PY) -m tests.store.simulate_fleet --seed $(SEED) --runs $(FLEETS)
 
 house: install-dev
 	@$(PY) tools/house.py
