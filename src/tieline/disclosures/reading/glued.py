@@ -50,19 +50,16 @@ def solve(row: str, months: int) -> tuple[str, list[Piece]] | str | None:
     percents = list(_PERCENTS.finditer(body))
     if not percents:
         return None
-    changes = [Decimal(("-" if p["sign"] else "") + p["value"]) for p in percents]
-    numbers = body[: percents[0].start()].rstrip()
-    if sum(c.isdigit() for c in numbers) > MAX_DIGITS:
-        return None
-    choices = _segments(numbers, offset, months)
-    if choices is None:
-        return None
     found: list[list[Piece]] = []
-    for tried, reading in enumerate(choices):
-        if tried > MAX_READINGS:
-            return "too many ways to cut the row"
-        if _agrees(reading, changes, percents) and not any(_same(reading, seen) for seen in found):
-            found.append(reading)
+    for numbers, printed in _ends(body, percents):
+        if sum(c.isdigit() for c in numbers) > MAX_DIGITS:
+            return None
+        choices = _segments(numbers, offset, months)
+        for tried, reading in enumerate(choices or ()):
+            if tried > MAX_READINGS:
+                return "too many ways to cut the row"
+            if _agrees(reading, printed) and not any(_same(reading, seen) for seen in found):
+                found.append(reading)
     if len(found) == 1:
         return match["label"], found[0]
     return (
@@ -70,6 +67,21 @@ def solve(row: str, months: int) -> tuple[str, list[Piece]] | str | None:
         if not found
         else "the cells ran together and several readings fit"
     )
+
+
+def _ends(body: str, percents: list[re.Match[str]]) -> list[tuple[str, list[str]]]:
+    """Where the values end and the first change begins: `405 10%2%` says it, `40510%2%` leaves up to three ways."""
+    told = [("-" if p["sign"] else "") + p["value"] for p in percents]
+    numbers = body[: percents[0].start()].rstrip()
+    if not percents[0][0][0].isdigit() or not (numbers[-1:].isdigit() or not numbers):
+        return [(numbers, told)]
+    run = percents[0]["value"]
+    whole = run.partition(".")[0]
+    return [
+        (numbers + run[: len(whole) - k], [run[len(whole) - k :], *told[1:]])
+        for k in (1, 2, 3)
+        if k < len(whole) and (k == 1 or run[len(whole) - k] != "0")
+    ]
 
 
 def _set_apart(row: str, months: int) -> tuple[str, list[Piece]] | None:
@@ -178,12 +190,14 @@ def _plausible(piece: str, taken: list[Piece]) -> bool:
     return not taken or decimals == max(0, -int(taken[0].value.as_tuple().exponent))
 
 
-def _agrees(reading: list[Piece], changes: list[Decimal], percents: list[re.Match[str]]) -> bool:
+def _agrees(reading: list[Piece], printed: list[str]) -> bool:
     """Do the printed changes follow from these values? Month on month first, then year on year."""
-    first = reading[0]
-    if len(changes) > len(reading) - 1:
+    if len(printed) > len(reading) - 1:
         return False
-    return all(_change_fits(first, reading[i + 1], change, percents[i]["value"]) for i, change in enumerate(changes))
+    return all(
+        _change_fits(reading[0], reading[i + 1], Decimal(change), change.lstrip("-"))
+        for i, change in enumerate(printed)
+    )
 
 
 def _change_fits(new: Piece, old: Piece, change: Decimal, printed: str) -> bool:

@@ -89,7 +89,7 @@ DOLLARS: tuple[Cue, ...] = (
     Cue("sale_proceeds_usd", "left", (w.SOLD, w.PROCEEDS), (w.EQUITY,)),
     Cue("revenue_usd", "clause", (w.REVENUE,), (w.CUSTOMERS, w.OTHER_BUSINESS, w.POWER)),
     Cue("sale_proceeds_usd", "left", (w.PROCEEDS,), (w.EQUITY, w.REVENUE)),
-    Cue("sale_proceeds_usd", "left", (_p(r"\bfor\b|\bor\b|\braising\b|\bnetting\b|\bgenerating\b|\byielding\b|\breceiv"),), (w.EQUITY, w.VALUE, w.COST)),
+    Cue("sale_proceeds_usd", "left", (_p(r"\bfor\b|\bor\b|\braising\b|\bnetting\b|\bgenerating\b|\byielding\b|\breceiv"),), (w.EQUITY, w.COST)),
 )
 SHARES: tuple[Cue, ...] = (
     Cue("share_of_rewards_pct", "clause", (_p(r"rewards?"), w.SHARE)),

@@ -36,7 +36,7 @@ additionally furthermore moreover meanwhile fair market based amounted stands st
 centers centre centres sheet purchased acquired bought energy electric credits all-in self-owned growing elevating
 elevated lifting yielding netting netted generating generated realizing into each hashing computing maintained
 maintaining demonstrated demonstrating per-day online uptime computing-power megawatts mw facility-level
-we've it's month-to-month produces mines months' month-end's produced-and-held into them
+funded through corporate treasury general working latest-generation latest generation we've it's month-to-month produces mines months' month-end's produced-and-held into them
 nasdaq nyse tsx tsxv tsx-v lse aim asx otc
 january february march april june july august september october november december
 primarily mainly largely partly reflecting driven due result resulting

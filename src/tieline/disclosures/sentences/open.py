@@ -132,6 +132,7 @@ def claims(text: str, spans: list[tuple[int, int]], ctx: Context, reported: str 
                 other = m.period
         _respectively(text, end, mentions)
         found = [c for m in mentions if (c := _claim(text, m, ctx)) is not None]
+        found = _sold_out(text, start, end, mentions, found, ctx)
         found.extend(_none_sold(text, start, end, marks, ctx, found))
         out.extend(found)
     return _events(text, out, ctx)
@@ -275,15 +276,16 @@ def _field(text: str, start: int, sentence: str, mentions: list[Mention], i: int
     row = _row(m, sentence, mentions[:i])
     before = next((o for o in reversed(mentions[:i]) if o.q.unit == m.q.unit), None)
     gap = text[before.q.end : m.q.start] if before is not None else ""
-    if before is not None and before.field is not None and (m.compared or _falls_to(text, start, before, m)):
-        if row is None or row == before.field or not (w.HASHRATE.search(m.left) or w.RATED.search(m.left)):
-            return before.field
+    stem = next((o for o in reversed(mentions[:i]) if o.q.unit == m.q.unit and o.field is not None), None)
+    if stem is not None and stem.field is not None and (m.compared or _falls_to(text, start, stem, m)):
+        if row is None or row == stem.field or not (w.HASHRATE.search(m.left) or w.RATED.search(m.left)):
+            return stem.field
         m.compared = False  # `against an installed capacity of`: another thing
     if (
         m.q.unit == "BTC"
         and i
         and mentions[i - 1].field == "sold_share_pct"
-        and re.search(r", or\s*(?:\w+ )?$", m.left)
+        and re.search(r",? (?:or|amounting to|equal to|equating to)\s*(?:\w+ )?$", m.left)
     ):
         return "btc_sold"
     if (
@@ -357,12 +359,10 @@ def _row(m: Mention, sentence: str, earlier: list[Mention]) -> str | None:
     for row in rows:
         words = near[row.near]
         if all(p.search(words) for p in row.needs) and not any(p.search(near["clause"]) for p in row.never):
-            bought = row.field in ("sale_proceeds_usd", "avg_sale_price_usd") and coins in (
-                "btc_purchased",
-                "btc_held_end",
-                None,
-            )
-            return None if bought and not w.SOLD.search(sentence) else row.field
+            sale = row.field in ("sale_proceeds_usd", "avg_sale_price_usd")
+            if sale and (coins in ("btc_purchased", "btc_held_end") or not (coins or w.SOLD.search(sentence))):
+                return None
+            return row.field
     if m.q.unit == "USD" and coins == "btc_receivable_from_collateral" and w.VALUE.search(left):
         return "receivable_kusd"
     return None
@@ -372,7 +372,7 @@ def _coins(m: Mention, head: str) -> str | None:
     """Coins by the nearest verb: before the number, then right behind it, then anywhere before it."""
     near = _nearest(m.left) or _nearest_after(m.right[:60])
     day = (
-        w.PER_DAY.search(m.right[:28])
+        w.PER_DAY.search(m.right[:28].partition("(")[0])
         or (w.AVERAGE.search(m.left) and w.PER_DAY.search(m.left))
         or (w.PER_DAY.search(m.left[-40:]) and not w.SOLD.search(m.left))
         or (near is None and w.AVERAGE.search(head) and w.PER_DAY.search(head))
@@ -565,6 +565,44 @@ def _claim(text: str, m: Mention, ctx: Context) -> Claim | None:
     found = Claim(name, value, m.period, start, end, m.q.printed, f"open:{name}", strength, at=m.q.start)
     found.holds_parts = bool(_PART.search(m.right + text[m.q.end : m.q.end + 90].split(". ")[0]))
     found.approximate = bool(_APPROX.search(text[max(0, m.q.start - 24) : m.q.start].rstrip()))
+    return found
+
+
+_ALL = re.compile(r"\bsold (?:all|the whole|everything)\b[^.;]{0,20}$", re.IGNORECASE)
+_REST = re.compile(
+    r"\b(?:remaining|rest of|whole|entire)\b[^.;]{0,30}\b(?:reserves?|holdings?|balance|treasury|position)\b",
+    re.IGNORECASE,
+)
+_NONE_LEFT = re.compile(
+    r"\b(?:reserves?|holdings?|balance|treasury)\b[^.;\d]{0,24}\b(?:were|was|is|are|stood at|of)\s+(?P<none>zero|nil|nothing)\b",
+    re.IGNORECASE,
+)
+
+
+def _sold_out(
+    text: str, start: int, end: int, mentions: list[Mention], found: list[Claim], ctx: Context
+) -> list[Claim]:
+    """`sold all 189.8 BTC mined and its remaining reserve of 943.1 BTC; reserves were zero`: mined, sold in sum, none held."""
+    by_place = {c.at: c for c in found}
+    for i, m in enumerate(mentions):
+        sale = by_place.get(m.q.start)
+        if sale is None or sale.field != "btc_sold" or not _ALL.search(text[start : m.q.start]):
+            continue
+        if re.match(r"\s*(?:that (?:it|were) )?(?:mined|produced)\b", m.right):
+            found.append(replace(sale, field="btc_produced", rule="open:btc_produced"))
+        rest = mentions[i + 1] if i + 1 < len(mentions) else None
+        if rest is not None and rest.q.unit == "BTC" and _REST.search(rest.left):
+            printed = f"{m.q.printed} + {rest.q.printed}"
+            found = [c for c in found if c is not sale and c.at != rest.q.start]
+            total = replace(sale, value=sale.value + rest.q.value, printed=printed, end=rest.q.end, method="sum")
+            found.append(total)
+    none = _NONE_LEFT.search(text, start, end)
+    near = [p for p in periods(text, start, end) if p.kind in ("month", "date") and not _governed(text, start, p)]
+    key = key_of(near[-1], ctx) if near else ctx.period
+    if none is not None and key is not None:
+        at = none.start("none")
+        zero = Claim("btc_held_end", Decimal(0), key, none.start(), none.end(), none["none"], "open:none-held", at=at)
+        found.append(zero)
     return found
 
 
