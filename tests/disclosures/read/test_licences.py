@@ -172,9 +172,29 @@ def false_facts(examples: list[dict[str, Any]], kind: str = "source_kind") -> li
 
 def test_texts_that_are_no_updates_give_no_false_fact() -> None:
     """Calls, broker notes, hosting deals, token sales, placements, guidance, denials, sectors, windows."""
-    examples = load(SETS / "nonupdates.jsonl")
-    assert len(examples) >= 60
+    examples = [e for name in ("nonupdates", "traps") for e in load(SETS / f"{name}.jsonl")]
+    assert len(examples) >= 100
     assert not false_facts(examples)
+
+
+def test_each_trap_names_its_kind_and_the_day_of_its_first_sight() -> None:
+    for name in ("nonupdates", "traps"):
+        assert all(e["kind"] and e["first_sight"] and e["invented"] for e in load(SETS / f"{name}.jsonl"))
+
+
+def test_the_mission_texts_are_found(shared_data: Path) -> None:
+    """Five texts, 32 figures, at least 29 of them as facts or candidates, and no other value for any of them."""
+    found = total = 0
+    for e in load(shared_data / "disclosures" / "mission.jsonl"):
+        reading = read(e["raw"], issuer=e["ticker"], published=e["published"], source_kind=e["url_kind"])
+        every = {(f.period, f.field): f.value for f in [*reading.facts, *(c.fact for c in reading.candidates)]}
+        for period, fields in e["expected"].items():
+            for field, value in fields.items():
+                total += 1
+                found += every.get((period, field)) == Decimal(str(value))
+                assert every.get((period, field)) in (None, Decimal(str(value)))
+    assert total == 32
+    assert found >= 29
 
 
 def test_the_probes_give_no_false_fact(shared_data: Path) -> None:

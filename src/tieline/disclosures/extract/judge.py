@@ -21,7 +21,7 @@ from tieline.disclosures.reading.commons import COMMON
 from tieline.disclosures.reading.context import Context
 from tieline.disclosures.reading.labels import classify, clean
 from tieline.disclosures.reading.periods import Period, periods
-from tieline.disclosures.rules.vocabulary import KNOWN, NOT_DONE, POISON, bars
+from tieline.disclosures.rules.vocabulary import KNOWN, NOT_DONE, POISON, UPDATE, bars, strange
 from tieline.disclosures.sentences.frame import Frame
 
 _LABELS = (COMMON | KNOWN) - {
@@ -39,7 +39,7 @@ _LABELS = (COMMON | KNOWN) - {
     "managed",
     "pool",
     "at",
-} | {"at"}
+} | {"at", "demand", "curtailment", "response", "service", "fees", "million", "thousand", "only"}
 _OTHERS = (
     "hosted_btc_customers",
     "jv_share_btc",
@@ -93,6 +93,8 @@ def _row_lacks(text: str, c: Claim, frame: Frame, apart: bool) -> tuple[Licence,
         return "assertion", f"{c.label!r} could name something else"
     label = re.sub(r"[^\w\s/.'-]", " ", clean(c.label)).lower()
     words = [w.strip(".'-/") for w in label.split()]
+    if c.field in _FLOWS and (window_words := _WINDOW.search(label)) is not None:
+        return "window", f"{window_words[0]!r} in the label: not plainly of one month"
     stray = [w for w in words if w and not w.isdigit() and not _known_in_label(w, c) and not periods(w)]
     if stray and c.scope is None:
         return "subject", f"{' '.join(stray)!r} in the label is not known to leave it the company's own"
@@ -186,7 +188,13 @@ def _over(text: str, at: int, frame: Frame) -> str | None:
             continue
         if re.search(r"[.!?]$", words) or classify(words) is not None:
             continue
-        return words if bars(words, bool(dated)) else None
+        if bars(words, bool(dated)):
+            return words
+        title = at <= 0 or not text[: text.find(line)].strip()
+        other = (
+            None if title and (dated or UPDATE.search(words)) else strange(_undated(words, dated), frame.names, _LABELS)
+        )
+        return words if other is not None and len(words.split()) <= 12 else None
     return None
 
 

@@ -80,24 +80,77 @@ UPDATE = re.compile(
 )
 
 
+_ALWAYS = re.compile(
+    r"\b(?:corrects|corrected|corrections?|errat\w*|rumou?rs?|illustrat\w*|hypothe\w*|pro ?forma|scenarios?|template|sample|example)\b"
+    r"|(?:outlook|guidance|forecast|targets?|preview|estimates?)\b[^.]{0,12}\b(?:for|of|on|in|january|february|march|april|may|june|july|august"
+    r"|september|october|november|december)\b",
+    re.IGNORECASE,
+)
+_HEADINGS = frozenset(
+    [
+        "highlight",
+        "highlights",
+        "summary",
+        "overview",
+        "commentary",
+        "comments",
+        "comment",
+        "financial",
+        "corporate",
+        "recent",
+        "developments",
+        "infrastructure",
+        "liquidity",
+        "business",
+        "strategy",
+        "other",
+        "information",
+        "details",
+        "table",
+        "tables",
+        "about",
+        "growth",
+        "and",
+        "of",
+        "for",
+        "the",
+        "our",
+        "key",
+        "month",
+        "monthly",
+        "selected",
+        "additional",
+        "supplemental",
+        "statistics",
+        "data",
+        "non-gaap",
+        "measures",
+        "performance",
+        "indicators",
+        "kpis",
+        "kpi",
+        "review",
+        "treasury",
+        "ended",
+        "unaudited",
+    ]
+)
+
+
 def bars(heading: str, names_month: bool) -> bool:
     """Does a heading leave what stands under it unproven? An update on the document's own month does not."""
     update = names_month and UPDATE.search(heading) is not None
-    not_done = NOT_DONE.search(heading)
-    if not_done is not None:
-        return (
-            not update
-            or re.search(
-                r"(?:outlook|guidance|forecast|targets?|preview|estimates?|pro ?forma)\b[^.]{0,12}\b(?:for|of|on|in|january|february|march|april|may|june|july|august|september|october|november|december)\b",
-                heading,
-                re.IGNORECASE,
-            )
-            is not None
-            or re.search(
-                r"\b(?:corrects|corrections?|errat|rumou?r|illustrat|hypothe|pro ?forma|scenario)",
-                heading,
-                re.IGNORECASE,
-            )
-            is not None
-        )
-    return NOT_OWN.search(heading) is not None and not update
+    if NOT_DONE.search(heading) is not None:
+        return not update or _ALWAYS.search(heading) is not None
+    return _ALWAYS.search(heading) is not None or (NOT_OWN.search(heading) is not None and not update)
+
+
+def strange(heading: str, names: dict[str, bool], known: frozenset[str]) -> str | None:
+    """The first word of a heading that may name somebody or something else; None where all are known, or one's own."""
+    if any(own and name in heading for name, own in names.items()):
+        return None
+    for word in re.findall(r"[^\W\d_]+(?:['’&-][^\W\d_]+)*", heading):
+        low = word.lower()
+        if low not in KNOWN and low not in known and low not in _HEADINGS and not UPDATE.fullmatch(low):
+            return str(word)
+    return None

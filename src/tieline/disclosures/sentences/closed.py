@@ -17,11 +17,12 @@ from functools import cache
 
 from tieline.disclosures.fields import FIELDS
 from tieline.disclosures.reading.claims import convert
+from tieline.disclosures.reading.commons import COMMON
 from tieline.disclosures.reading.context import Context
 from tieline.disclosures.reading.periods import periods, shift
 from tieline.disclosures.reading.tabular import key_of
 from tieline.disclosures.rules.sentences import COMPARED, MACROS, NO_SALE, ROWS, SentenceRule
-from tieline.disclosures.rules.vocabulary import CAUSE, KNOWN, POISON, bars
+from tieline.disclosures.rules.vocabulary import CAUSE, KNOWN, POISON, UPDATE, bars, strange
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.template import Template, Token, template
 
@@ -55,14 +56,15 @@ def proven(text: str, spans: list[tuple[int, int]], ctx: Context, frame: Frame) 
         if not text[line_start:start].strip(" \t-*•·>"):
             state.paragraph()
         if _is_heading(text, start, end):
-            state.heading(text[start:end], ctx, text, start, end)
+            state.heading(text, start, end, ctx, frame.names)
             continue
         if state.barred or not re.search(r"\d|\b(?:no|none|not|zero)\b", text[start:end]):
+            state.speaks_of(text[start:end], frame.names)
             continue
         tpl = template(text, start, end, ctx.style, frame.names)
-        if len(tpl.tokens) <= MAX_WORDS:
+        if len(tpl.tokens) <= MAX_WORDS and state.subject(tpl):
             out.extend(_sentence(tpl, ctx, state, (start, end)))
-        state.after(tpl, ctx)
+        state.after(text[start:end], tpl, ctx, frame.names)
     return out
 
 
@@ -76,25 +78,57 @@ class _Scope:
         self.month: str | None = month
         self.barred = False
 
+        self.headings = 0
+        self.antecedent: bool | None = None
+        """Whether the sentence before speaks of the issuer; None at the start of a paragraph."""
+
     def paragraph(self) -> None:
         self.month = self.section
+        self.antecedent = None
 
-    def heading(self, line: str, ctx: Context, text: str, start: int, end: int) -> None:
-        """A heading sets the month of what stands under it, or says that it is no report of what was done."""
+    def subject(self, tpl: Template) -> bool:
+        """May an unnamed subject be the issuer here? `we` always; `it` after the issuer was named; the company, and no
+        subject at all, unless the sentence before is about somebody else."""
+        shapes = f" {tpl.shapes} "
+        if "~own" in shapes or re.search(r" (?:we|our) ", shapes):
+            return True
+        if re.match(r"(?:.* )?it (?:has |had |also )*[a-z]+ed ", shapes.strip()) or re.search(
+            r" it (?:held|sold|holds|owned) ", shapes
+        ):
+            return self.antecedent is True
+        return self.antecedent is not False
+
+    def heading(self, text: str, start: int, end: int, ctx: Context, names: dict[str, bool]) -> None:
+        """A heading sets the month of what stands under it, or says that it is no report of what was done, or whose."""
+        line = text[start:end]
+        self.headings += 1
         found = [t.period for t in template(text, start, end, ctx.style, {}).tokens if t.period is not None]
         keys = {key_of(p, ctx) for p in found if p.kind in ("month", "date", "quarter")}
         other = any(p.kind not in ("month", "date", "quarter") for p in found) or (
             _WINDOW.search(_undated(line)) and self.document not in keys
         )
-        self.barred = bars(line, self.document in keys)
+        first = self.headings == 1 and (bool(keys) or UPDATE.search(line) is not None)
+        self.barred = bars(line, self.document in keys) or (
+            not first and strange(_undated(line), names, COMMON) is not None
+        )
         if other or (keys and keys != {self.document}):
             self.section = keys.pop() if len(keys) == 1 and not other else None
         else:
             self.section = self.document
         self.month = self.section
 
-    def after(self, tpl: Template, ctx: Context) -> None:
-        """A sentence that spoke of another time leaves the next undated ones of its paragraph without one."""
+    def speaks_of(self, sentence: str, names: dict[str, bool]) -> None:
+        """Whom a sentence names is who the next one may mean."""
+        if any(own and name in sentence for name, own in names.items()):
+            self.antecedent = True
+        elif any(not own and name in sentence for name, own in names.items()) or _PROPER.search(sentence):
+            self.antecedent = False
+        elif re.search(r"\b(?:[Ww]e|[Oo]ur)\b", sentence):
+            self.antecedent = True
+
+    def after(self, sentence: str, tpl: Template, ctx: Context, names: dict[str, bool]) -> None:
+        """A sentence that spoke of another time, or of somebody else, leaves the next ones of its paragraph without."""
+        self.speaks_of(sentence, names)
         own = [t for i, t in enumerate(tpl.tokens) if t.period is not None and not _is_compared(tpl, i)]
         keys = {key_of(t.period, ctx) for t in own if t.period is not None}
         quarterly = self.section is not None and "Q" in self.section
@@ -104,6 +138,8 @@ class _Scope:
             self.month = self.section
 
 
+_PROPER = re.compile(r"\b[A-Z][a-z]+(?: (?:[A-Z][a-z]+|\d))+\b(?<!Company)")
+"""`Egret Compute`, `Zach Bradford`: somebody is named; who speaks next is not said."""
 _WINDOW = re.compile(
     r"\b(?:quarter\w*|year|years|ytd|year-to-date|since|week|weeks|half|annual\w*|fiscal|twelve|months ended)\b",
     re.IGNORECASE,
@@ -154,7 +190,7 @@ def _sentence(tpl: Template, ctx: Context, state: _Scope, span: tuple[int, int])
     out = []
     for rule, i, key in own + compared:
         token = tpl.tokens[i]
-        if i in clash or key is None or token.number is None or not _whole(tpl, i):
+        if i in clash or key is None or token.number is None or not _whole(tpl, i) or _qualified(tpl, i, rule.field):
             continue
         if ctx.other_dollars and token.number.unit == "USD":
             continue  # whose dollars is not said
@@ -259,10 +295,19 @@ def _whole(tpl: Template, i: int) -> bool:
     return not (after is not None and after.number is not None and after.start - q.end <= 1)
 
 
+def _qualified(tpl: Template, i: int, field: str) -> bool:
+    """Does what follows the number make it a rate, a difference, or coins that secure a debt?"""
+    rest = " ".join(t.shape for t in tpl.tokens[i + 1 : i + 4])
+    if field == "btc_held_end" and re.match(r"(?:posted|pledged|as collateral)", rest):
+        return True
+    rate = r"(?:per (?!day|kwh|bitcoin|btc|coin)|a (?:month|year|week)|higher|lower|more|less|fewer|above|below|each (?!day))"
+    return re.match(rate, rest) is not None
+
+
 def _closed(tpl: Template, explained: set[int]) -> bool:
     """Is every word of the sentence accounted for?"""
-    if tpl.shapes.rstrip().endswith("?"):
-        return False
+    if tpl.shapes.rstrip().endswith("?") or re.match(r"(?:had|were|was|should|did|does|is|are|has|have) ", tpl.shapes):
+        return False  # a question, or a condition turned round
     last = max((i for i in explained), default=0)
     cut = CAUSE.search(tpl.shapes)
     stop = len(tpl.tokens)
@@ -292,24 +337,31 @@ def _is_compared(tpl: Template, i: int) -> bool:
 _COMPARISON = re.compile(r"\b(?:compared (?:to|with)|versus|vs\.?|from|against|over|than|relative to)\b")
 _AFTER = re.compile(
     r" (?:(?!and\b|while\b|compared|versus\b|vs\b|from\b|to\b|with\b|up\b|down\b|over\b|than\b)[a-z'./-]+ ){0,5}?"
-    r"(?:in|during|for|throughout|as of|as at|at|on|by|of|ended|at the end of|for the month of|in the month of|at the close of) (?P<p>@[a-z])"
+    r"(?P<how>in|during|for|throughout|as of|as at|at|on|by|of|ended|through|until|at the end of|for the month of|in the month of|at the close of) (?P<p>@[a-z])"
 )
-_PREPOSITION = re.compile(r"(?:^|\b(?:in|during|for|throughout|as of|as at|at|on|by|of|ended|month|sept)) ?$")
+_OVER = frozenset(["in", "during", "for", "throughout", "of", "month", "ended", "for the month of", "in the month of"])
+"""How a month may be told for what flows in it."""
+_AT = _OVER | {"as of", "as at", "at", "on", "by", "at the end of", "at the close of"}
+"""How it may be told for what stands at its end."""
+_JOINED = frozenset(["and", "to", "through", "until", "-", "–", "/", "&", "or"])
 
 
 def _period(tpl: Template, i: int, kind: str, ctx: Context, state: _Scope) -> str | None:
     """The month, date or quarter of the number at token i; None where it is not stated."""
-    end = _end_of(tpl, i)
-    m = _AFTER.match(tpl.shapes, end)
+    m = _AFTER.match(tpl.shapes, _end_of(tpl, i))
     if m is not None:
-        return _key(tpl, tpl.at[m.start("p")], kind, ctx)
+        return _key(tpl, tpl.at[m.start("p")], kind, ctx) if m["how"] in (_AT if kind == "stock" else _OVER) else None
     before = [k for k in range(i) if tpl.tokens[k].period is not None and not _is_compared(tpl, k)]
     if before:
         k = before[-1]
         keys = {_key(tpl, b, kind, ctx) for b in before}
         if len(keys) > 1 and any(tpl.tokens[j].number is not None for j in range(k, i)):
             return None
-        return _key(tpl, k, kind, ctx)
+        lead = tpl.tokens[k - 1].shape if k else "in"
+        told = (
+            lead in (_AT if kind == "stock" else _OVER) or lead in ("the", ",", ":", "(", "-", "•", "*") or lead == "of"
+        )
+        return _key(tpl, k, kind, ctx) if told else None
     after = [k for k in range(i + 1, len(tpl.tokens)) if tpl.tokens[k].period is not None and not _is_compared(tpl, k)]
     keys = {_key(tpl, k, kind, ctx) for k in after}
     if keys and keys != {state.month}:
@@ -317,11 +369,8 @@ def _period(tpl: Template, i: int, kind: str, ctx: Context, state: _Scope) -> st
     shapes = tpl.shapes.replace("year-over-year", "")
     if state.month is not None and "Q" in state.month:
         shapes = re.sub(r"\b(?:in|during|for|over) the (?:@q|quarter)\b", "", shapes)
-    if (
-        kind != "ytd"
-        and _WINDOW.search(shapes)
-        and not re.search(r"same month (?:of )?last year|year earlier|year ago", tpl.shapes)
-    ):
+    earlier = re.search(r"same month (?:of )?last year|year earlier|year ago", tpl.shapes)
+    if kind != "ytd" and _WINDOW.search(shapes) and not earlier:
         return None
     return state.month
 
@@ -329,13 +378,22 @@ def _period(tpl: Template, i: int, kind: str, ctx: Context, state: _Scope) -> st
 def _key(tpl: Template, k: int, kind: str, ctx: Context) -> str | None:
     p = tpl.tokens[k].period
     assert p is not None
-    if p.kind not in ("month", "date", "quarter"):
+    if p.kind not in ("month", "date", "quarter") or _is_joined(tpl, k):
         return None
     if p.kind == "date" and kind != "stock" and p.ends_month:
         return None  # a flow `as of July 31` has no beginning
     if p.kind == "quarter" and kind != "flow":
         return None
     return key_of(p, ctx)
+
+
+def _is_joined(tpl: Template, k: int) -> bool:
+    """`June and July`, `May to July`: one figure for several months."""
+    after = tpl.tokens[k + 1 : k + 3]
+    before = tpl.tokens[max(0, k - 2) : k]
+    return (len(after) == 2 and after[0].shape in _JOINED and after[1].period is not None) or (
+        len(before) == 2 and before[1].shape in _JOINED and before[0].period is not None
+    )
 
 
 @cache

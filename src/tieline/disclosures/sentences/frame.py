@@ -25,7 +25,7 @@ _TELLS = (
 )
 _FORM = r"(?:,? (?:Inc|Corp|Ltd|plc|PLC|Limited|Holdings|Group|Corporation|AG|ASA|SE|N\.V|Technologies)\b\.?)"
 _NAMED = re.compile(
-    rf"(?m)(?:^|[-–—]{{1,2}} ?|\) ?)[ \t>*#|]*(?P<name>[A-Z][\w.&'’-]*(?: (?:[A-Z0-9][\w.&'’-]*|of|&)){{0,4}}?){_FORM}?"
+    rf"[ \t>*#|]*(?P<name>[A-Z][\w.&'’-]*(?: (?:[A-Z0-9][\w.&'’-]*|of|&)){{0,4}}?){_FORM}?"
     rf"(?:,? ?\([^()\n]{{2,120}}\))*,?[ \t]+{_TELLS}"
 )
 _LISTED = re.compile(
@@ -116,13 +116,28 @@ def _names(text: str, title: str | None, issuer: str | None) -> dict[str, bool]:
                 names[name] = ticker == issuer
     if issuer is not None and re.search(rf"(?<![A-Za-z]){re.escape(issuer)}(?![A-Za-z])", text):
         names.setdefault(issuer, True)
-    head = (title or "") + "\n" + text[:2500]
-    for pattern in (_NAMED, _LISTED, _ALIAS):
-        for m in pattern.finditer(head):
-            for name in _forms(m["name"].strip()):
-                if not any(name in other or other in name for other, own in names.items() if not own):
-                    names.setdefault(name, True)
+    for found in _reporters(text, title, issuer):
+        for name in _forms(found):
+            if not any(name in other or other in name for other, own in names.items() if not own):
+                names.setdefault(name, True)
     return dict(sorted(names.items(), key=lambda item: -len(item[0])))
+
+
+def _reporters(text: str, title: str | None, issuer: str | None) -> list[str]:
+    """Who reports: in the title, the first lines or behind the dateline, or listed under the ticker asked for."""
+    lines = [line for line in text[:3000].split("\n") if line.strip()][:2]
+    found = [m["name"] for line in (title or "", *lines) if (m := _NAMED.match(line[:400])) is not None][:1]
+    dateline = re.search(r"(?:\)|\d{4}|/) ?[-–—]{1,2} ?", text[:2500])
+    if dateline is not None and (m := _NAMED.match(text, dateline.end(), dateline.end() + 300)) is not None:
+        found.append(m["name"])
+    listed = list(_LISTED.finditer(text[:2500]))
+    own = [
+        m for m in listed if issuer is not None and re.search(rf"\b{re.escape(issuer)}\b", text[m.end() : m.end() + 60])
+    ]
+    found.extend(m["name"] for m in (own or listed[:1]))
+    if (alias := _ALIAS.search(text[:2500])) is not None:
+        found.append(alias["name"])
+    return [name.strip() for name in found]
 
 
 def _forms(name: str) -> list[str]:
