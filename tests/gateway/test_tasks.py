@@ -18,7 +18,7 @@ from tieline.tasks import Registry
 
 
 async def health(g: Any) -> dict[str, Any]:
-    status, _, body = parse(await g.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"))
+    status, _, body = parse(await g.raw(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"))
     assert status == 200
     return dict(json.loads(body))
 

@@ -100,7 +100,7 @@ function planItem(moves: Move[]): Item {
   const up = after > before;
   const sites = new Set(moves.map((m) => m.decision.site_id));
   const mode = decision.mode === "act" ? "" : decision.mode === "observe" ? " (observed only: nothing is sent)" : " (advised: waits for an operator)";
-  const delta = `${up ? "+" : "−"}${brief(Math.abs(after - before))} MW`;
+  const delta = `${up ? "+" : "−"}${mw(Math.abs(after - before))}`;
   const still = !fresh && Math.abs(after - before) <= Math.max(0.05 * moves.length, 0.02 * rated);
   const verb = still ? "stays at" : change.use === "mining"
     ? (fresh ? "begins at" : stops ? "stops mining" : starts ? "starts mining" : up ? "mines more" : "mines less")

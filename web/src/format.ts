@@ -15,7 +15,25 @@ export function brief(value: number | null | undefined): string {
   return num(value, size >= 100 ? 0 : size >= 10 ? 1 : 2);
 }
 
-export const mw = (value: number | null | undefined): string => (value === null || value === undefined ? DASH : `${brief(value)} MW`);
+type Steps = readonly (readonly [from: number, unit: string, per: number])[];
+const POWER: Steps = [[1, "MW", 1], [1e-3, "kW", 1e3], [0, "W", 1e6]];
+const HASHRATE: Steps = [[0.1, "EH/s", 1], [1e-4, "PH/s", 1e3], [0, "TH/s", 1e6]];
+
+/** A value with the unit that suits its size; `like`: the value whose unit is wanted, where two stand side by side. */
+function sized(value: number | null | undefined, steps: Steps, like: number | null | undefined, write: (v: number) => string = brief): [text: string, unit: string] {
+  const size = Math.abs(like ?? value ?? 0);
+  const [, unit, per] = size === 0 ? steps[0]! : steps.find(([from]) => size >= from)!;
+  return [value === null || value === undefined ? DASH : write(value * per), unit];
+}
+
+/** 98.1 MW, 36.8 kW. */
+export const power = (value: number | null | undefined, like?: number | null): [string, string] => sized(value, POWER, like);
+/** 46.6 EH/s, 2.09 PH/s. */
+export const hashrate = (value: number | null | undefined, like?: number | null): [string, string] => sized(value, HASHRATE, like, (v) => num(v, 2));
+export const mw = (value: number | null | undefined): string => (value === null || value === undefined ? DASH : power(value).join(" "));
+export const ehs = (value: number | null | undefined, like?: number | null): string => hashrate(value, like).join(" ");
+/** 1.98 of 2.09 PH/s. */
+export const ehsOf = (value: number | null | undefined, whole: number): string => `${hashrate(value, whole)[0]} of ${ehs(whole)}`;
 
 export function usd(value: number | null | undefined, places = 2): string {
   return value === null || value === undefined ? DASH : `${num(value, places)}`;

@@ -3,7 +3,7 @@
 import type { Overview } from "./data";
 import { h, put, say } from "./dom";
 import { openRecords, type Ask } from "./drawer";
-import { age, brief, DASH, num, si } from "./format";
+import { age, DASH, ehs, hashrate, mw, num, power, si } from "./format";
 
 export interface Tile { el: HTMLButtonElement; value: HTMLElement; unit: HTMLElement; sub: HTMLElement; foot: HTMLElement; extra: HTMLElement }
 
@@ -33,19 +33,21 @@ export class KeyNumbers {
     const k = o.keys;
     const heard = k.units_heard === k.units ? "all units heard" : `${k.units - k.units_heard} ${k.units - k.units_heard === 1 ? "unit" : "units"} not heard`;
     const fresh = `${heard} · ${age(k.typical_age_s)}`;
-    say(this.power.value, brief(k.drawn_mw));
-    say(this.power.unit, "MW");
+    const [drawn, inUnit] = power(k.drawn_mw);
+    say(this.power.value, drawn);
+    say(this.power.unit, inUnit);
     say(this.power.sub, "");
     put(this.power.sub,
       part("mining", "mining", k.mining_mw), part("inference", "inference", k.inference_mw),
-      part("aux", "auxiliary", k.aux_mw), part("grid", `left of ${brief(k.limit_mw)} MW`, k.grid_mw));
+      part("aux", "auxiliary", k.aux_mw), part("grid", `left of ${mw(k.limit_mw)}`, k.grid_mw));
     put(this.power.extra, bar([["mining", k.mining_mw], ["inference", k.inference_mw], ["aux", k.aux_mw], ["grid", k.grid_mw]], k.limit_mw));
     say(this.power.foot, fresh);
     this.power.foot.classList.toggle("bad", k.units_heard < k.units);
 
-    say(this.hash.value, num(k.ehs, 2));
-    say(this.hash.unit, "EH/s");
-    say(this.hash.sub, `of ${num(k.deployed_ehs, 2)} EH/s deployed${k.ehs === null ? "" : ` · ${num((100 * k.ehs) / k.deployed_ehs, 1)} %`}`);
+    const [rate, rateUnit] = hashrate(k.ehs, k.deployed_ehs);
+    say(this.hash.value, rate);
+    say(this.hash.unit, rateUnit);
+    say(this.hash.sub, `of ${ehs(k.deployed_ehs)} deployed${k.ehs === null || !k.deployed_ehs ? "" : ` · ${num((100 * k.ehs) / k.deployed_ehs, 1)} %`}`);
     put(this.hash.extra, bar([["mining", k.ehs]], k.deployed_ehs));
     say(this.hash.foot, fresh);
 
@@ -78,7 +80,7 @@ export class KeyNumbers {
 }
 
 function part(cls: string, name: string, value: number | null): HTMLElement {
-  return h("span", { class: "part" }, h("i", { class: `dot ${cls}` }), h("b", {}, brief(value)), " ", name);
+  return h("span", { class: "part" }, h("i", { class: `dot ${cls}` }), h("b", {}, mw(value)), " ", name);
 }
 
 export function bar(parts: [string, number | null][], whole: number): SVGSVGElement {

@@ -6,7 +6,7 @@
 import mapUrl from "../generated/map.json";
 import type { Overview, Site } from "./data";
 import { h, put, s, type Child } from "./dom";
-import { age, brief, mw, num, title } from "./format";
+import { age, brief, ehsOf, mw, title } from "./format";
 import { project } from "./projection";
 
 // The map file counts in fifths of a map unit (build.mjs).
@@ -211,7 +211,7 @@ function siteCard(site: Site, pinned: boolean, open: (path: string) => void): Ch
       line("Mining", mw(site.mining_mw)),
       line("Inference", mw(site.inference_mw)),
       line("Auxiliary", mw(site.aux_mw)),
-      line("Hashrate", site.ehs === null ? "not heard" : `${num(site.ehs, 2)} of ${num(site.deployed_ehs, 2)} EH/s`),
+      line("Hashrate", site.ehs === null ? "not heard" : ehsOf(site.ehs, site.deployed_ehs)),
       line("Power price", site.price_usd_per_mwh === null ? "not known" : `${brief(site.price_usd_per_mwh)} USD/MWh`),
       line("Mode", `${site.mode}, ${site.ownership}${site.invented ? ", invented" : ""}`),
       line("Heard", `${site.heard} of ${site.units} units, ${age(site.age_s)}`),

@@ -4,7 +4,7 @@ import type { Curve, Group, Overview } from "./data";
 import { Chart, colour, fade, FONT, timeAxis, tooltip, valueAxis, type Option } from "./chart";
 import { h, put } from "./dom";
 import { openRecords } from "./drawer";
-import { brief, clock, count, day, DASH, num } from "./format";
+import { brief, clock, count, DASH, day, mw, num } from "./format";
 import { kindTag } from "./drawer";
 import { tipTable } from "./panels";
 
@@ -99,7 +99,7 @@ function sentence(c: Curve): (HTMLElement | string)[] {
   const mwPays = pays.reduce((t, g) => t + g.rated_mw, 0), mwAll = known.reduce((t, g) => t + g.rated_mw, 0);
   return [
     h("i", { class: `dot ${pays.length === known.length ? "mining" : pays.length ? "half" : "grid"}` }),
-    pays.length === 0 && known.length > 1 ? `Not below the strike of any of ${known.length} groups: ${brief(mwAll)} MW stay off.` : known.length === 1 ? (pays.length ? `Below its group's strike: ${brief(mwAll)} MW pay.` : `Not below its group's strike: ${brief(mwAll)} MW stay off.`) : `Below the strike of ${pays.length} of ${count(known.length, "group")}: ${brief(mwPays)} of ${brief(mwAll)} MW pay.`,
+    pays.length === 0 && known.length > 1 ? `Not below the strike of any of ${known.length} groups: ${mw(mwAll)} stay off.` : known.length === 1 ? (pays.length ? `Below its group's strike: ${mw(mwAll)} pay.` : `Not below its group's strike: ${mw(mwAll)} stay off.`) : `Below the strike of ${pays.length} of ${count(known.length, "group")}: ${brief(mwPays)} of ${mw(mwAll)} pay.`,
   ];
 }
 

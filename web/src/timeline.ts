@@ -2,7 +2,7 @@
 
 import type { Row, Series } from "./data";
 import { Chart, colour, fade, FONT, timeAxis, tooltip, valueAxis, type Option } from "./chart";
-import { brief, clock, day, DASH, num, si } from "./format";
+import { clock, DASH, day, ehs, mw, num, si } from "./format";
 import { tipTable } from "./panels";
 
 export const POWER: [string, string][] = [["mining", "mining"], ["inference", "inference"], ["aux", "auxiliary"], ["grid", "left to the grid"]];
@@ -58,9 +58,9 @@ export function powerChart(chart: Chart, series: Series): void {
       const r = p.rows[i];
       if (!r) return null;
       return tipTable(when(r[0] as number), [
-        ["grid", "left to the grid", `${brief(p.at(r, "grid_mw"))} MW`], ["aux", "auxiliary", `${brief(p.at(r, "aux_mw"))} MW`],
-        ["inference", "inference", `${brief(p.at(r, "inference_mw"))} MW`], ["mining", "mining", `${brief(p.at(r, "mining_mw"))} MW`],
-        ["limit", "limit", `${brief(p.at(r, "limit_mw"))} MW`],
+        ["grid", "left to the grid", mw(p.at(r, "grid_mw"))], ["aux", "auxiliary", mw(p.at(r, "aux_mw"))],
+        ["inference", "inference", mw(p.at(r, "inference_mw"))], ["mining", "mining", mw(p.at(r, "mining_mw"))],
+        ["limit", "limit", mw(p.at(r, "limit_mw"))],
       ], missed(r, p.at));
     }),
     series: [
@@ -83,7 +83,7 @@ export function hashChart(chart: Chart, series: Series, deployed: number): void 
       if (!r) return null;
       const e = p.at(r, "ehs");
       return tipTable(when(r[0] as number), [
-        ["limit", "deployed", `${num(deployed, 2)} EH/s`], ["mining", "operating", `${num(e, 2)} EH/s`],
+        ["limit", "deployed", ehs(deployed)], ["mining", "operating", ehs(e)],
         ["", "share", e === null ? DASH : `${num((100 * e) / deployed, 1)} %`],
       ], missed(r, p.at));
     }),
@@ -147,8 +147,8 @@ export function siteChart(chart: Chart, series: Series, asked: [number, number][
       const total = drawn[0] === null ? null : drawn.reduce<number>((t, v) => t + (v ?? 0), 0);
       const want = askedAt(r[0] as number);
       return tipTable(when(r[0] as number), [
-        ["limit", "limit", `${brief(p.at(r, "limit_mw"))} MW`], ["asked", "asked", want === null ? DASH : `${brief(want)} MW`], ["", "drawn", total === null ? DASH : `${brief(total)} MW`],
-        ["aux", "auxiliary", `${brief(drawn[2])} MW`], ["inference", "inference", `${brief(drawn[1])} MW`], ["mining", "mining", `${brief(drawn[0])} MW`],
+        ["limit", "limit", mw(p.at(r, "limit_mw"))], ["asked", "asked", want === null ? DASH : mw(want)], ["", "drawn", total === null ? DASH : mw(total)],
+        ["aux", "auxiliary", mw(drawn[2])], ["inference", "inference", mw(drawn[1])], ["mining", "mining", mw(drawn[0])],
       ], missed(r, p.at));
     }),
     series: [

@@ -34,7 +34,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     try:
         await asyncio.wait({serving, asyncio.create_task(opened.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if opened.is_set():
-            ready(await _first_replica(runtime))
+            ready(await _first_replica(runtime, bool(settings.models or settings.engines)))
         await serving
     finally:
         serving.cancel()
@@ -42,8 +42,11 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         await link.close()
 
 
-async def _first_replica(runtime: Runtime) -> str:
-    """Wait until a request would be answered; a door without any engine is open all the same, and says so."""
+async def _first_replica(runtime: Runtime, some: bool) -> str:
+    """Wait until a request would be answered; a door without any engine is open all the same, and says so at once where
+    there is to be none."""
+    if not some:
+        return f"{runtime.openai_base_url}, no engine is configured"
     health = runtime.openai_base_url.removesuffix("/v1") + "/healthz"
     async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
         for _ in range(int(FIRST_REPLICA_S / 0.1)):

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("tieline.cli.backup", "Look through every page and record of a data folder."),
     "quarantine": ("tieline.cli.quarantine", "What came in and could not be taken, by name."),
     "observe": ("tieline.cli.observe", "What observing sites did, and what the plans would have earned."),
+    "init": ("tieline.cli.init", "Write a first configuration from a sheet of rigs or a scan."),
     "people": ("tieline.cli.people", "Accounts, roles and sessions."),
     "rigs": ("tieline.cli.rigs", "A site's rigs from their raw samples, the worst first."),
     "sim": ("tieline.cli.sim", "Fake rigs and meters on loopback sockets."),

@@ -7,7 +7,7 @@ stands open, or a limit that is not kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tieline.config import Tenant
@@ -25,12 +25,15 @@ MOST = 60
 # Records that are in no figure, named one by one.
 NAMED = 5
 NEAR_SPENT = 0.9
+# The network's feed tells itself every few minutes; its price moves within hours.
+NETWORK_OLD = timedelta(hours=3)
 
 
 def attention_view(fold: Fold, sites: list[Json], now: datetime) -> list[Json]:
     """`sites` is `views.site_now` of each. At most MOST lines; each has level, what, text and a site or None."""
     lines = [line for site in sites for line in _of_site(fold, fold.sites[site["id"]], site, now)]
     lines += _of_replicas(fold, now)
+    lines += _of_sources(fold, now)
     lines += _of_platform(fold, now)
     return worst_first(lines)
 
@@ -132,6 +135,21 @@ def _of_platform(fold: Fold, now: datetime) -> Iterator[Json]:
             text = f"{fault.what}: {fault.detail}" if fault.detail else fault.what
             line = {"level": "bad", "what": "fault", "text": text, "site_id": None, "site": ""}
             yield {**line, "seq": seq, "since": fault.at.timestamp()}
+
+
+def _of_sources(fold: Fold, now: datetime) -> Iterator[Json]:
+    """What nothing can be decided without, where it is missing or old: a plan then keeps what is, or falls back."""
+    mining = any(site.rig_groups for site in fold.sites.values())
+    known = fold.network
+    if not mining or (known is not None and now - known[1].at < NETWORK_OLD):
+        return
+    if known is None:
+        text = "no difficulty and bitcoin price is known: mining is not decided by what it earns"
+    else:
+        text = f"the last difficulty and bitcoin price are from {known[1].at:%d %b %H:%M} UTC"
+    seq = None if known is None else known[0]
+    line = {"level": "warn", "what": "bitcoin's network is not heard", "text": text, "site_id": None, "site": ""}
+    yield {**line, "seq": seq, "since": None if known is None else known[1].at.timestamp()}
 
 
 def _of_replicas(fold: Fold, now: datetime) -> Iterator[Json]:

@@ -9,7 +9,7 @@ import { KeyNumbers } from "../keys";
 import { FleetMap } from "../map";
 import { monthTable } from "../month";
 import { legend, panel } from "../panels";
-import { num } from "../format";
+import { ehsOf } from "../format";
 
 export function overviewPage(root: HTMLElement, open: (path: string) => void): () => void {
   document.title = "Tieline";
@@ -61,7 +61,7 @@ export function overviewPage(root: HTMLElement, open: (path: string) => void): (
     if (all || fresh.has("decisions")) decisions.update(o);
     if (all || fresh.has("replicas")) chat.update(o);
     if (all || fresh.has("month")) monthTable(month, o.month);
-    hashPanel.note.textContent = `EH/s; ${num(o.keys.ehs, 2)} operating of ${num(o.keys.deployed_ehs, 2)} deployed`;
+    hashPanel.note.textContent = `EH/s; ${ehsOf(o.keys.ehs, o.keys.deployed_ehs)} deployed`;
     drawCharts(o, fresh);
   });
   return () => {

@@ -4,7 +4,7 @@ import { feed, get, post, type Curve, type Decision, type Series, type Site } fr
 import { h, put, say, type Child } from "../dom";
 import { Decisions } from "../decisions";
 import { kindTag, openRecords } from "../drawer";
-import { age, clock, DASH, moment, mw, num, title } from "../format";
+import { age, clock, DASH, ehsOf, moment, mw, num, title } from "../format";
 import { DOES } from "../map";
 import { legend, panel } from "../panels";
 
@@ -124,7 +124,7 @@ function heading(v: SiteView): Child[] {
   return [
     h("p", { class: "crumbs" }, h("a", { href: "/", "data-nav": true }, "Fleet"), " / ", title(s.region)),
     h("h1", {}, s.name, h("span", { class: "muted" }, ` ${s.id}`)),
-    h("p", { class: "doing" }, h("i", { class: `dot ${s.does}` }), h("b", {}, DOES[s.does]), `, ${mw(s.drawn_mw)} of ${mw(s.limit_mw)} · ${num(s.ehs, 2)} of ${num(s.deployed_ehs, 2)} EH/s · heard ${age(s.age_s)}`),
+    h("p", { class: "doing" }, h("i", { class: `dot ${s.does}` }), h("b", {}, DOES[s.does]), `, ${mw(s.drawn_mw)} of ${mw(s.limit_mw)} · ${ehsOf(s.ehs, s.deployed_ehs)} · heard ${age(s.age_s)}`),
     h("p", { class: "tags" }, h("span", { class: `tag mode-${s.mode}` }, { observe: "observe: nothing is sent", advise: "advise: an operator confirms", act: "act: plans are carried out" }[s.mode] ?? s.mode), h("span", { class: "tag" }, s.ownership), s.invented ? h("span", { class: "tag kind-simulated" }, "invented site") : null),
   ];
 }
@@ -160,7 +160,7 @@ function unitTable(v: SiteView): HTMLElement {
     h("thead", {}, h("tr", {}, ["Unit", "Setpoint", "Readback", "Hashrate or tokens", "Bid", "Heard", "Answer", "Why"].map((n) => h("th", { scope: "col" }, n)))),
     h("tbody", {}, v.units.map((u) => {
       const off = u.asked_mw !== null && u.observed_mw !== null && Math.abs(u.asked_mw - u.observed_mw) > Math.max(0.05, 0.05 * u.rated_mw);
-      const rate = u.use === "mining" ? `${num(u.ehs, 3)} of ${num(u.deployed_ehs, 3)} EH/s` : u.tokens_s === null ? DASH : `${num(u.tokens_s, 0)} tok/s modelled`;
+      const rate = u.use === "mining" ? ehsOf(u.ehs, u.deployed_ehs ?? 0) : u.tokens_s === null ? DASH : `${num(u.tokens_s, 0)} tok/s modelled`;
       const button = h("button", { type: "button", class: "quiet name" }, u.id);
       button.addEventListener("click", () => openRecords(u.id, [{ stream: "Sample", subject: v.site.id, unit: u.id }, { stream: "Outcome", subject: v.site.id, unit: u.id }, { stream: "Plan", subject: v.site.id }]));
       return h("tr", {},
