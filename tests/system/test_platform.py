@@ -232,7 +232,7 @@ def test_a_grid_order_is_obeyed_at_once_and_load_returns_in_stages(platform: Pla
     limit = before / 4
     post("/api/order", {"site_id": site, "limit_mw": limit, "minutes": 600, "why": "test", "by": "system test"})
     assert eventually(lambda: meter() <= limit, 15, "the order obeyed")
-    order = seen()["orders"][0]
+    order = eventually(lambda: seen()["orders"], 15, "the order on its page")[0]
     post("/api/order/end", {"instruction_id": order["id"], "why": "over", "by": "system test"})
     eventually(lambda: not seen()["orders"], 10, "the order lifted")
     assert meter() < before  # 4 % a minute: a minute of this world is half a second
