@@ -124,7 +124,7 @@ Start = Callable[..., Any]
 
 
 @asynccontextmanager
-async def start(given: Settings, folder: Path, *, link: Link | None = None) -> AsyncIterator[Gateway]:
+async def start(given: Settings, folder: Path, *, link: Link | None = None, **more: Any) -> AsyncIterator[Gateway]:
     """A gateway that serves while the block runs."""
     made: list[Service] = []
     original = app.Service
@@ -137,7 +137,7 @@ async def start(given: Settings, folder: Path, *, link: Link | None = None) -> A
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "Service", remember)
         task = asyncio.create_task(
-            app.serve(given, WallClock(), folder, link=link, stop=stop, started=told.set_result, drain_s=0.2)
+            app.serve(given, WallClock(), folder, link=link, stop=stop, started=told.set_result, drain_s=0.2, **more)
         )
         done, _ = await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
     if task in done:

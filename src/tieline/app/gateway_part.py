@@ -29,7 +29,15 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     opened = asyncio.Event()
     data = runtime.data / "gateway"
     serving = asyncio.create_task(
-        serve(settings, runtime.clock, data, link=link, started=lambda _: opened.set(), registry=registry)
+        serve(
+            settings,
+            runtime.clock,
+            data,
+            link=link,
+            started=lambda _: opened.set(),
+            registry=registry,
+            load=lambda: settings_of(runtime.load_config(), runtime),
+        )
     )
     try:
         await asyncio.wait({serving, asyncio.create_task(opened.wait())}, return_when=asyncio.FIRST_COMPLETED)

@@ -16,6 +16,8 @@ from tieline.gateway import serve as app
 from tieline.gateway.budgets.keys import admin_key
 from tieline.gateway.budgets.remote import remote
 from tieline.gateway.settings import Settings, SettingsError, from_plain, hash_key, load
+from tieline.gateway.workers import Source
+from tieline.gateway.workers import run as run_workers
 from tieline.store import StoreError
 
 
@@ -60,11 +62,9 @@ def gateway(
     try:
         settings = _settings(upstreams, config, host, port, coordinate, coordinator)
         if workers > 1 or settings.coordination.listen:
-            from tieline.gateway.workers import run as run_workers
-
-            run_workers(settings, data, workers)
+            run_workers(settings, data, workers, Source(str(config or ""), upstreams))
             return
-        app.run(lambda: _serve(settings, data))
+        app.run(lambda: _serve(settings, data, Source(str(config or ""), upstreams)))
     except (SettingsError, StoreError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
@@ -95,7 +95,7 @@ def _settings(
     return from_plain(given, str(config) if config is not None else "the command line")
 
 
-async def _serve(settings: Settings, data: Path) -> None:
+async def _serve(settings: Settings, data: Path, source: Source) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -109,4 +109,4 @@ async def _serve(settings: Settings, data: Path) -> None:
             click.echo(f"  open to this machine; /admin takes the key {admin_key(data)}")
 
     coordinator = remote(settings.coordination) if settings.coordination.at else None
-    await app.serve(settings, WallClock(), data, stop=stop, started=started, coordinator=coordinator)
+    await app.serve(settings, WallClock(), data, stop=stop, started=started, coordinator=coordinator, load=source.load)

@@ -1,102 +1,68 @@
 """`/admin/...`: an operator's hand on a running gateway. Each change is a record of who did what and when.
 
-Keys are made here and shown once; only their hash is kept. What changes here holds for all processes of this
-gateway within a second, and after a restart (`overlay`).
+Here: who may, and what stands at each path. `changes` makes the changes, `reading` and `metering.history` tell what
+was used and done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-import secrets
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 from urllib.parse import parse_qs, unquote
 
 import msgspec
 
 from tieline.gateway import errors
 from tieline.gateway.budgets.admit import OPEN_TENANT, Account
-from tieline.gateway.budgets.keys import ADMIN_KEY_FILE, Overlay, OverlayFile, admin_key, over
-from tieline.gateway.errors import Refusal, bad_request
+from tieline.gateway.budgets.keys import ADMIN_KEY_FILE, admin_key
+from tieline.gateway.changes import Changes, RefusedError, read_form
+from tieline.gateway.errors import Refusal
 from tieline.gateway.metering import history
+from tieline.gateway.reading import Csv, Reading, limit_of
 from tieline.gateway.requests.finish import JSON_HEADERS
 from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
-from tieline.gateway.settings import Key, Limits, Patience, Project, Role, Settings, SettingsError, Tenant, hash_key
+from tieline.gateway.settings import Key, SettingsError, Tenant, hash_key
 from tieline.gateway.wire.client import ClientConnection
-from tieline.gateway.wire.decoding import read_json
 from tieline.gateway.wire.http1 import RequestHead
 from tieline.store import StoreError
 
-MAX_ID: Final = 64
-
-T = TypeVar("T")
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class _NewKey(msgspec.Struct, forbid_unknown_fields=True):
-    tenant: str
-    id: str = ""
-    project: str = "default"
-    models: tuple[str, ...] = ()
-    regions: tuple[str, ...] = ()
-    networks: tuple[str, ...] = ()
-    expires: datetime | None = None
-    role: Role = "user"
-    limits: Limits = Limits()
-
-
-class _KeyChange(msgspec.Struct, forbid_unknown_fields=True):
-    models: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
-    regions: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
-    networks: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
-    expires: datetime | msgspec.UnsetType | None = msgspec.UNSET
-    limits: Limits | msgspec.UnsetType = msgspec.UNSET
-
-
-class _TenantChange(msgspec.Struct, forbid_unknown_fields=True):
-    limits: Limits | msgspec.UnsetType = msgspec.UNSET
-    projects: tuple[Project, ...] | msgspec.UnsetType = msgspec.UNSET
-    weight: float | msgspec.UnsetType = msgspec.UNSET
-    latency_class: Patience | msgspec.UnsetType = msgspec.UNSET
-    regions: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
-    max_usd_per_mtok: float | msgspec.UnsetType | None = msgspec.UNSET
+# Who holds the key of a gateway whose configuration has none.
+_LOCAL_ADMIN: Final = Account(
+    Key(id="local-admin", sha256="0" * 64, tenant=OPEN_TENANT, role="admin"), Tenant(id=OPEN_TENANT), (), False,
+    frozenset(), frozenset(), (), (),
+)  # fmt: skip
 
 
 class _State(msgspec.Struct, forbid_unknown_fields=True):
     state: Literal["draining", "ready"]
 
 
-class _RefusedError(Exception):
-    def __init__(self, refusal: Refusal) -> None:
-        self.refusal = refusal
+class _Asked(msgspec.Struct):
+    """A request of these paths: the name in it, its body, who asks, its query."""
+
+    name: str
+    body: bytes
+    by: str
+    query: dict[str, str]
+
+
+_Handler = Callable[["Admin", _Asked], Awaitable[Any]]
 
 
 class Admin:
-    """The paths under /admin. `configured` is what the configuration said, without what was changed since."""
+    """The paths under /admin."""
 
-    def __init__(
-        self, svc: Service, file: OverlayFile, configured: Settings, folders: Callable[[], list[Path]]
-    ) -> None:
-        self.svc, self.file, self.configured, self.folders = svc, file, configured, folders
+    def __init__(self, svc: Service, changes: Changes, folders: Callable[[], list[Path]]) -> None:
+        """Raises OSError where the key of a gateway without keys cannot be kept."""
+        self.svc, self.changes, self.folders = svc, changes, folders
+        self.reading = Reading(svc, folders)
         # Where the configuration has no keys this one administers, whatever keys are made since.
-        self._local = "" if configured.keys else hash_key(admin_key(file.path.parent))
-        self._fault = ""
-
-    def refresh(self) -> None:
-        """Once a second: take over what another process of this gateway changed."""
-        if not self.file.changed():
-            return
-        try:
-            self.svc.adopt(over(self.configured, self.file.read()))
-            self._fault = ""
-        except ValueError as error:
-            if str(error) != self._fault:
-                self.svc.log.error("%s; what was read before stands", error)
-            self._fault = str(error)
+        self._local = "" if changes.locked else hash_key(admin_key(changes.file.path.parent))
 
     def handle(self, door: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Called for every framed request of these paths."""
@@ -113,13 +79,13 @@ class Admin:
     def _who(self, head: RequestHead, peer: str) -> Account | Refusal:
         """Always a key: a door that is open to requests is not open to changes."""
         given = head.get(b"authorization:") or b""
-        if self._local and given[:7].lower() == b"bearer ":
+        if self._local and not self.changes.configured.keys and given[:7].lower() == b"bearer ":
             digest = hash_key(given[7:].strip().decode("latin-1"))
             if hmac.compare_digest(digest, self._local):
                 return _LOCAL_ADMIN
         account = self.svc.book.identify(given or None, peer, self.svc.clock.now())
         if account is self.svc.book.open:
-            where = self.file.path.with_name(ADMIN_KEY_FILE)
+            where = self.changes.file.path.with_name(ADMIN_KEY_FILE)
             return Refusal(401, f"/admin needs the key in {where}, as 'Authorization: Bearer <key>'", "invalid_api_key")
         return account
 
@@ -135,7 +101,7 @@ class Admin:
         number = door.request_id
         try:
             status, found = await self._do(head, words, body, account.key.id)
-        except _RefusedError as error:
+        except RefusedError as error:
             refusal: Refusal | None = error.refusal
         except (StoreError, OSError, SettingsError) as error:
             self.svc.log.error("%s", error)
@@ -149,192 +115,67 @@ class Admin:
                 door.answer(405, refusal.headers() + b"allow: GET, POST, DELETE\r\n", refusal.body())
             else:
                 door.refuse(refusal)
-            return
-        door.answer(status, JSON_HEADERS, _encode(found), head_only=head.method == "HEAD")
+        elif isinstance(found, Csv):
+            door.answer(status, Csv.HEADERS, found.text, head_only=head.method == "HEAD")
+        else:
+            door.answer(status, JSON_HEADERS, _encode(found), head_only=head.method == "HEAD")
 
     async def _do(self, head: RequestHead, words: list[str], body: bytes, by: str) -> tuple[int, Any]:
         method = "GET" if head.method == "HEAD" else head.method
         query = {key: values[-1] for key, values in parse_qs(head.target.partition("?")[2]).items()}
-        match method, words:
-            case "GET", ["replicas"]:
-                return 200, {"data": self.svc.table.shown()}
-            case "POST", ["replicas", name]:
-                return 200, self._turn(name, body, by)
-            case "GET", ["keys"]:
-                return 200, {"data": [self._shown(key) for key in self.svc.settings.keys]}
-            case "POST", ["keys"]:
-                return 201, await self._make_key(body, by)
-            case "GET", ["keys", name]:
-                return 200, self._shown(self._key(name))
-            case "POST", ["keys", name]:
-                return 200, await self._change_key(name, body, by)
-            case "DELETE", ["keys", name]:
-                return 200, await self._revoke(name, by)
-            case "GET", ["tenants"]:
-                return 200, {"data": [msgspec.to_builtins(one) for one in self.svc.settings.tenants]}
-            case "GET", ["tenants", name]:
-                return 200, msgspec.to_builtins(self._tenant(name))
-            case "POST", ["tenants", name]:
-                return 200, await self._change_tenant(name, body, by)
-            case "GET", ["tenants", name, "usage"]:
-                return 200, await self._usage(name, query)
-            case "GET", ["audit"]:
-                return 200, await self._trail(query)
-            case _, ["replicas" | "tenants"] | ["keys"] | ["audit"] | ["replicas" | "keys" | "tenants", _]:
-                raise _RefusedError(Refusal(405, f"{head.method} is not offered here", "method_not_allowed"))
-            case _:
-                raise _RefusedError(errors.not_found(head.path))
+        path = (words[0], *("*" for _ in words[1:2]), *words[2:])
+        handler = _PATHS.get((method, path))
+        if handler is None:
+            if any(path == known for _, known in _PATHS):
+                raise RefusedError(Refusal(405, f"{head.method} is not offered here", "method_not_allowed"))
+            raise RefusedError(errors.not_found(head.path))
+        asked = _Asked(words[1] if len(words) > 1 else "", body, by, query)
+        return 201 if (method, path) == ("POST", ("keys",)) else 200, await handler(self, asked)
 
-    # --- replicas -----------------------------------------------------------------
+    # --- reading and replicas ---------------------------------------------------------
 
-    def _turn(self, name: str, body: bytes, by: str) -> Any:
+    async def _replicas(self, asked: _Asked) -> Any:
+        return {"data": self.svc.table.shown()}
+
+    async def _turn(self, asked: _Asked) -> Any:
         """Drain a replica or take it back."""
         svc = self.svc
-        backend = svc.backends.get(name)
+        backend = svc.backends.get(asked.name)
         if backend is None:
-            raise _RefusedError(errors.not_found(f"/admin/replicas/{name}"))
-        state = _read(body, _State).state
+            raise RefusedError(errors.not_found(f"/admin/replicas/{asked.name}"))
+        state = read_form(asked.body, _State).state
         backend.held = state == "draining"
         svc.turn(backend, State(state))
-        svc.meter.record_action(by, f"replica {state}", backend.id)
+        svc.meter.record_action(asked.by, f"replica {state}", backend.id)
         return {"id": backend.id, "state": backend.state.value}
 
-    # --- keys and tenants ---------------------------------------------------------
+    async def _keys(self, asked: _Asked) -> Any:
+        return {"data": [self.changes.shown(key) for key in self.svc.settings.keys]}
 
-    async def _make_key(self, body: bytes, by: str) -> Any:
-        given = _read(body, _NewKey)
-        if not any(one.id == given.tenant for one in self.svc.settings.tenants):
-            raise _RefusedError(
-                bad_request(f"there is no tenant {given.tenant!r}; make it first", "invalid_value", "tenant")
-            )
-        secret = f"sk-{secrets.token_urlsafe(32)}"
-        id_ = given.id or f"key-{secrets.token_hex(6)}"
-        if not _name(id_):
-            raise _RefusedError(
-                bad_request("an id has 1 to 64 letters, digits, '-', '_' or '.'", "invalid_value", "id")
-            )
-        plain = {name: getattr(given, name) for name in _NewKey.__struct_fields__ if name != "id"}
-        key = _make(lambda: Key(id=id_, sha256=hash_key(secret), **plain))
+    async def _key(self, asked: _Asked) -> Any:
+        return self.changes.shown(self.changes.key(asked.name))
 
-        def change(before: Overlay) -> Overlay:
-            known = {one.id for one in self.configured.keys} | before.keys.keys() | set(before.revoked)
-            if id_ in known:  # also a revoked one: usage is kept under its name
-                raise _RefusedError(Refusal(409, f"there is a key {id_!r} already", "conflict", param="id"))
-            return msgspec.structs.replace(before, keys=before.keys | {id_: key})
+    async def _tenants(self, asked: _Asked) -> Any:
+        return {"data": [msgspec.to_builtins(one) for one in self.svc.settings.tenants]}
 
-        await self._change(change, by, "make key", id_, f"tenant {key.tenant}, role {key.role}")
-        return {"key": secret, **self._shown(key)}
+    async def _tenant(self, asked: _Asked) -> Any:
+        return msgspec.to_builtins(self.changes.tenant(asked.name))
 
-    async def _change_key(self, name: str, body: bytes, by: str) -> Any:
-        given = _read(body, _KeyChange)
-        changes = _set(given)
+    async def _models(self, asked: _Asked) -> Any:
+        return {"data": [msgspec.to_builtins(one) for one in self.svc.settings.models]}
 
-        def change(before: Overlay) -> Overlay:
-            key = before.keys.get(name) or self._key(name)
-            return msgspec.structs.replace(
-                before, keys=before.keys | {name: _make(lambda: msgspec.structs.replace(key, **changes))}
-            )
+    async def _engines(self, asked: _Asked) -> Any:
+        return {"data": [msgspec.to_builtins(one) for one in self.svc.settings.engines]}
 
-        await self._change(change, by, "change key", name, _encode(given).decode())
-        return self._shown(self._key(name))
-
-    async def _revoke(self, name: str, by: str) -> Any:
-        self._key(name)
-
-        def change(before: Overlay) -> Overlay:
-            if name in before.revoked:
-                return before
-            keys = {id_: key for id_, key in before.keys.items() if id_ != name}
-            return msgspec.structs.replace(before, keys=keys, revoked=(*before.revoked, name))
-
-        await self._change(change, by, "revoke key", name)
-        return {"id": name, "revoked": True}
-
-    async def _change_tenant(self, name: str, body: bytes, by: str) -> Any:
-        """Make a tenant, or change one."""
-        given = _read(body, _TenantChange)
-        if not _name(name):
-            raise _RefusedError(
-                bad_request("an id has 1 to 64 letters, digits, '-', '_' or '.'", "invalid_value", "id")
-            )
-
-        def change(before: Overlay) -> Overlay:
-            known = {one.id: one for one in self.configured.tenants} | before.tenants
-            tenant = known.get(name) or Tenant(id=name)
-            return msgspec.structs.replace(
-                before, tenants=before.tenants | {name: _make(lambda: msgspec.structs.replace(tenant, **_set(given)))}
-            )
-
-        await self._change(change, by, "set tenant", name, _encode(given).decode())
-        return msgspec.to_builtins(self._tenant(name))
-
-    async def _change(
-        self, change: Callable[[Overlay], Overlay], by: str, what: str, target: str, detail: str = ""
-    ) -> None:
-        """On disk, then in force, then on record."""
-
-        def checked(before: Overlay) -> Overlay:
-            after = change(before)
-            settings = _make(lambda: over(self.configured, after))
-            if not self._local:
-                now = self.svc.clock.now()
-                had, have = _admins(over(self.configured, before), now), _admins(settings, now)
-                if any(old and not new for old, new in zip(had, have, strict=True)):
-                    why = (
-                        "this is the last key with role 'admin' that lasts and works from anywhere; make another first"
-                    )
-                    raise _RefusedError(Refusal(409, why, "conflict"))
-            return after
-
-        after = await asyncio.to_thread(self.file.update, checked)
-        self.svc.adopt(over(self.configured, after))
-        self.svc.meter.record_action(by, what, target, detail)
-        await asyncio.to_thread(self.svc.spool.totals)  # it sees all that was put before: the record is on disk
-
-    def _key(self, name: str) -> Key:
-        for key in self.svc.settings.keys:
-            if key.id == name:
-                return key
-        raise _RefusedError(Refusal(404, f"no key {name!r}", "not_found"))
-
-    def _tenant(self, name: str) -> Tenant:
-        for tenant in self.svc.settings.tenants:
-            if tenant.id == name:
-                return tenant
-        raise _RefusedError(Refusal(404, f"no tenant {name!r}", "not_found"))
-
-    def _shown(self, key: Key) -> dict[str, Any]:
-        """A key without its hash."""
-        plain: dict[str, Any] = msgspec.to_builtins(key)
-        del plain["sha256"]
-        plain["configured"] = any(one.id == key.id for one in self.configured.keys)
-        return plain
-
-    # --- reading ------------------------------------------------------------------
-
-    async def _usage(self, name: str, query: dict[str, str]) -> Any:
+    async def _usage(self, asked: _Asked) -> Any:
         """What a tenant used, by project, key and model: a page of it, and the sum of all."""
-        self._tenant(name)
-        now = self.svc.clock.now()
-        since = _time(query, "since") or now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        until = _time(query, "until") or now
-        limit = _limit(query)
-        await asyncio.to_thread(self.svc.spool.totals)  # it sees all that was put before: what is used is on disk
-        found = await asyncio.to_thread(lambda: history.usage(self.folders(), name, since, until, now))
+        self.changes.tenant(asked.name)
+        found = await self.reading.usage(asked.name, asked.query)
         if isinstance(found, Refusal):
-            raise _RefusedError(found)
-        lines, more = history.page(found.lines, query.get("after", ""), limit)
-        return {
-            "tenant": name,
-            "since": since,
-            "until": until,
-            "complete_since": found.complete_since,
-            "total": {one: sum(getattr(line, one) for line in found.lines) for one in history.NUMBERS},
-            "data": lines,
-            "has_more": more is not None,
-            "next": more,
-            "budgets": self._budgets(name),
-        }
+            raise RefusedError(found)
+        if not isinstance(found, Csv):
+            found["budgets"] = self._budgets(asked.name)
+        return found
 
     def _budgets(self, tenant: str) -> list[dict[str, Any]]:
         """The tenant's budgets and, where they are not leased out in slices, what is left of them."""
@@ -348,68 +189,40 @@ class Admin:
             found.append({"scope": scope.id, "period": scope.period, **(left or {})})
         return found
 
-    async def _trail(self, query: dict[str, str]) -> Any:
+    async def _trail(self, asked: _Asked) -> Any:
         """Who did what, newest first: a page of it."""
-        limit = _limit(query)
-        found = await asyncio.to_thread(lambda: history.trail(self.folders(), query.get("before", ""), limit))
+        limit = limit_of(asked.query)
+        if isinstance(limit, Refusal):
+            raise RefusedError(limit)
+        before = asked.query.get("before", "")
+        found = await asyncio.to_thread(lambda: history.trail(self.folders(), before, limit))
         if isinstance(found, Refusal):
-            raise _RefusedError(found)
+            raise RefusedError(found)
         data, more = found
         return {"data": data, "has_more": more is not None, "next": more}
 
 
-def _limit(query: dict[str, str]) -> int:
-    given = query.get("limit", str(history.MAX_PAGE))
-    if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= history.MAX_PAGE):
-        raise _RefusedError(bad_request(f"limit must be 1 to {history.MAX_PAGE}", "invalid_value", "limit"))
-    return int(given)
-
-
-# Who holds the key of a gateway whose configuration has none.
-_LOCAL_ADMIN: Final = Account(
-    Key(id="local-admin", sha256="0" * 64, tenant=OPEN_TENANT, role="admin"), Tenant(id=OPEN_TENANT), (), False,
-    frozenset(), frozenset(), (), (),
-)  # fmt: skip
-
-
-def _admins(settings: Settings, now: datetime) -> tuple[int, int, int]:
-    """How many keys may administer: now at all, now from anywhere, and from anywhere for ever. None of the three may
-    fall to nothing by a change that one of them makes."""
-    able = [key for key in settings.keys if key.role == "admin" and (key.expires is None or key.expires > now)]
-    anywhere = [key for key in able if not key.networks]
-    return len(able), len(anywhere), sum(key.expires is None for key in anywhere)
-
-
-def _read(body: bytes, kind: type[T]) -> T:
-    try:
-        return read_json(body, kind, strict=False)
-    except msgspec.DecodeError as error:
-        field = str(error).rpartition("`$.")[2].rstrip("`") if "`$." in str(error) else None
-        raise _RefusedError(bad_request(str(error), "invalid_value", field)) from error
-
-
-def _make(make: Callable[[], T]) -> T:
-    """What settings refuse, the caller is told."""
-    try:
-        return make()
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise _RefusedError(bad_request(str(error), "invalid_value")) from error
-
-
-def _set(given: msgspec.Struct) -> dict[str, Any]:
-    found = {name: getattr(given, name) for name in given.__struct_fields__}
-    return {name: value for name, value in found.items() if value is not msgspec.UNSET}
-
-
-def _name(text: str) -> bool:
-    return 0 < len(text) <= MAX_ID and all(c.isascii() and (c.isalnum() or c in "-_.") for c in text)
-
-
-def _time(query: dict[str, str], name: str) -> datetime | None:
-    if name not in query:
-        return None
-    try:
-        found = datetime.fromisoformat(query[name])
-    except ValueError as error:
-        raise _RefusedError(bad_request(f"{name} must be a time such as 2026-12-01T00:00:00Z", param=name)) from error
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+# What stands at each path; "*" is a name.
+_PATHS: Final[dict[tuple[str, tuple[str, ...]], _Handler]] = {
+    ("GET", ("replicas",)): Admin._replicas,
+    ("POST", ("replicas", "*")): Admin._turn,
+    ("GET", ("keys",)): Admin._keys,
+    ("POST", ("keys",)): lambda admin, asked: admin.changes.make_key(asked.body, asked.by),
+    ("GET", ("keys", "*")): Admin._key,
+    ("POST", ("keys", "*")): lambda admin, asked: admin.changes.change_key(asked.name, asked.body, asked.by),
+    ("POST", ("keys", "*", "rotate")): lambda admin, asked: admin.changes.rotate(asked.name, asked.body, asked.by),
+    ("DELETE", ("keys", "*")): lambda admin, asked: admin.changes.revoke(asked.name, asked.by),
+    ("GET", ("tenants",)): Admin._tenants,
+    ("GET", ("tenants", "*")): Admin._tenant,
+    ("POST", ("tenants", "*")): lambda admin, asked: admin.changes.set_tenant(asked.name, asked.body, asked.by),
+    ("DELETE", ("tenants", "*")): lambda admin, asked: admin.changes.delete_tenant(asked.name, asked.by),
+    ("GET", ("tenants", "*", "usage")): Admin._usage,
+    ("GET", ("models",)): Admin._models,
+    ("POST", ("models", "*")): lambda admin, asked: admin.changes.set_model(asked.name, asked.body, asked.by),
+    ("DELETE", ("models", "*")): lambda admin, asked: admin.changes.delete_model(asked.name, asked.by),
+    ("GET", ("engines",)): Admin._engines,
+    ("POST", ("engines", "*")): lambda admin, asked: admin.changes.set_engine(asked.name, asked.body, asked.by),
+    ("DELETE", ("engines", "*")): lambda admin, asked: admin.changes.delete_engine(asked.name, asked.by),
+    ("POST", ("reload",)): lambda admin, asked: admin.changes.reload(asked.by),
+    ("GET", ("audit",)): Admin._trail,
+}

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from tieline.gateway import errors, openapi
+from tieline.gateway import errors, openapi, reading
 from tieline.gateway.admin import Admin
 from tieline.gateway.batch.api import Desk
 from tieline.gateway.budgets.admit import Account, Admitted, Short
@@ -35,6 +35,7 @@ _READ: Final = frozenset({"/v1/models", "/healthz", "/metrics", "/openapi.json"}
 _CORS_HEADERS: Final = (
     b"access-control-allow-methods: GET, POST, DELETE, OPTIONS\r\n"
     b"access-control-allow-headers: authorization, content-type, idempotency-key, x-tieline-continuity,"
+    b" openai-organization, openai-project, openai-beta, x-request-id,"
     b" x-stainless-arch, x-stainless-async, x-stainless-helper-method, x-stainless-lang, x-stainless-os,"
     b" x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime,"
     b" x-stainless-runtime-version, x-stainless-timeout\r\n"
@@ -98,8 +99,10 @@ class Paths:
             self._wrong_method(door, head, b"POST")
         elif path.startswith("/admin/"):
             self.admin.handle(door, head, body)
-        elif path in _READ or path.startswith("/v1/models/"):
-            if head.method in ("GET", "HEAD"):
+        elif path in _READ or path.startswith("/v1/models/") or path in reading.PATHS:
+            if head.method in ("GET", "HEAD") and path in reading.PATHS:
+                self.admin.reading.handle(door, head)
+            elif head.method in ("GET", "HEAD"):
                 self._read(door, head, path)
             else:
                 self._wrong_method(door, head, b"GET")
@@ -152,6 +155,10 @@ class Paths:
         if offer is None or (account.models and offer.name not in account.models):
             self._refuse(door, errors.unknown_model(request.model), call)
             return
+        other = svc.stand_in(offer, account.models)
+        if other is not None:
+            offer = other
+            request.model, request.fields["model"] = other.name, msgspec.Raw(_encode(other.name))
         if svc.draining or svc.meter.failing is not None:
             stopping = Refusal(503, "this gateway is stopping or cannot write", "unavailable", retry_after_s=1)
             self._refuse(door, stopping, call)
@@ -178,7 +185,7 @@ class Paths:
         elif isinstance(admitted, Short):
             door.run(self._lease(door, fields, request, admitted, call))
         else:
-            self._start(door, fields, request, admitted, call)
+            self._start(door, fields, request, offer, admitted, call)
 
     @staticmethod
     def _refuse(door: ClientConnection, refusal: Refusal, call: Call | None) -> None:
@@ -201,7 +208,10 @@ class Paths:
     ) -> None:
         """One call to the coordinator, then admission once more."""
         svc = self.svc
-        offer = svc.models[request.model]
+        offer = svc.offer(request.model)
+        if offer is None:  # taken off offer meanwhile
+            self._refuse(door, errors.unknown_model(request.model), call)
+            return
         outcome: Admitted | Short | Refusal = short
         for _ in range(3):
             assert isinstance(outcome, Short)
@@ -217,7 +227,7 @@ class Paths:
             if not isinstance(outcome, Short):
                 break
         if isinstance(outcome, Admitted):
-            self._start(door, fields, request, outcome, call)
+            self._start(door, fields, request, offer, outcome, call)
         elif isinstance(outcome, Refusal):
             self._refuse(door, outcome, call)
         else:
@@ -229,11 +239,11 @@ class Paths:
         door: ClientConnection,
         fields: _Fields,
         request: Request,
+        offer: Offer,
         admitted: Admitted,
         call: Call | None,
     ) -> None:
         svc = self.svc
-        offer = svc.models[request.model]
         exchange = svc.request(door, request, offer, fields.account, admitted, door.request_id)
         if fields.trace:
             exchange.trace = fields.trace

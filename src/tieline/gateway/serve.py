@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import signal
 import socket
 import ssl
 import sys
@@ -19,8 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from tieline import records
 from tieline.clock import Clock
 from tieline.gateway.admin import Admin
@@ -29,17 +28,15 @@ from tieline.gateway.batch.api import Desk
 from tieline.gateway.budgets.client import LeaseClient
 from tieline.gateway.budgets.keys import KEYS_FILE, OverlayFile, over
 from tieline.gateway.budgets.remote import Remote, identity
+from tieline.gateway.changes import Changes
+from tieline.gateway.engines import Engines
 from tieline.gateway.metering.access_log import AccessLog
 from tieline.gateway.metering.traces import Traces
 from tieline.gateway.routes import Paths
 from tieline.gateway.routing.health import Snapshot, probe_for_ever, restore
-from tieline.gateway.routing.replicas import backend_of
-from tieline.gateway.routing.route import MAX_UNKNOWN_SLOTS, State
 from tieline.gateway.service import Service
 from tieline.gateway.settings import Settings
 from tieline.gateway.wire.client import ClientConnection
-from tieline.gateway.wire.decoding import json_reader, read_json
-from tieline.gateway.wire.upstream import Backend, call
 from tieline.intake import Refused
 from tieline.link import Link, ask, heed_records
 from tieline.records import Instruction, Plan, ReplicaState
@@ -49,11 +46,6 @@ from tieline.tasks import Registry, beat
 
 log = logging.getLogger("tieline.gateway")
 
-# An engine given by address is asked this often; a refused connection is noticed by requests at once.
-CHECK_EVERY_S: Final = 2.0
-# ... and one that a stream was lost on, this soon.
-CHECK_SOON_S: Final = 0.5
-CHECK_TIMEOUT_S: Final = 2.0
 # A site's plan and orders, from the core.
 ASK_SITE_S: Final = 2.0
 # Live requests have this long to end when the process is told to stop.
@@ -64,18 +56,6 @@ MAX_REPLICAS: Final = 20_000
 ALONE_KEEPS: Final = 1_000_000
 # What is done every second and takes this long stands still.
 STILL_S: Final = 15.0
-
-
-class _ModelEntry(msgspec.Struct):
-    id: str
-    owned_by: str = ""
-
-
-class _ModelList(msgspec.Struct):
-    data: list[_ModelEntry]
-
-
-_models = json_reader(_ModelList)
 
 
 async def serve(
@@ -92,11 +72,13 @@ async def serve(
     coordinator: Path | Remote | None = None,
     shared: Path | None = None,
     registry: Registry | None = None,
+    load: Callable[[], Settings] | None = None,
 ) -> None:
     """Serve until `stop` is set, then let what runs end. `started` is told the base URL once it answers.
 
     `data` is this process's own folder; `coordinator` where several processes share budgets;
-    `shared` the folder that those of one machine have in common.
+    `shared` the folder that those of one machine have in common. `load` reads the configuration anew, at SIGHUP and
+    when an operator asks for it.
     Raises OSError where the address is taken, StoreError where `data` cannot be written, SettingsError where what
     was made at run time cannot be read.
     """
@@ -116,11 +98,10 @@ async def serve(
     recovered = svc.meter.recover()
     if recovered:
         log.warning("billed %d streams of a gateway that was killed, from their last progress", recovered)
-    for engine in settings.engines:
-        svc.backends[engine.name] = backend_of(engine)
     # Files and batches are shared by all processes of a gateway, so they lie beside their folders.
     desk = Desk(svc, folder)
-    admin = Admin(svc, made, configured, lambda: [data] if shared is None else sorted(shared.glob("worker-*")))
+    changes = Changes(svc, made, configured, load)
+    admin = Admin(svc, changes, lambda: [data] if shared is None else sorted(shared.glob("worker-*")))
     tell_losses([("usage", spool), ("batches", desk.runner.store)], clock.now(), svc.meter.keep)
     paths = Paths(svc, desk, admin)
     loop = asyncio.get_running_loop()
@@ -133,6 +114,9 @@ async def serve(
         return ClientConnection(svc, paths.route)
 
     kept = registry or Registry()
+    engines = Engines(svc, kept)
+    engines.follow(settings)
+    changes.on_adopt = engines.follow
     svc.troubles = lambda: [trouble.line for trouble in kept.troubles]
     if coordinator is not None:
         name = data.name if isinstance(coordinator, Path) else identity(data)
@@ -146,9 +130,7 @@ async def serve(
         server = await loop.create_server(door, settings.host, settings.port, ssl=tls, backlog=4096)
     kept.keep("tick", "the clocks of every request", svc.tick_for_ever)
     kept.keep("batches", "carries batches out", desk.runner.run)
-    kept.keep("seconds", "slow clients, new keys, a disk that was full", lambda: _every_second(svc, admin))
-    for backend in list(svc.backends.values()):
-        kept.keep(f"engine {backend.id}", "asks an engine whether it is well", partial(_watch, svc, backend))
+    kept.keep("seconds", "slow clients, new keys, a disk that was full", lambda: _every_second(svc, changes, engines))
     if link is not None:
         snapshot = Snapshot(data / "replicas.json")
         restore(svc.table, snapshot)
@@ -167,6 +149,9 @@ async def serve(
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    if load is not None:
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread, or Windows
+            loop.add_signal_handler(signal.SIGHUP, lambda: svc.spawn(changes.hang_up()))
     if started is not None:
         started(f"{scheme}://{host}:{port}/v1")
     try:
@@ -212,7 +197,7 @@ async def _drain(svc: Service, server: asyncio.Server, drain_s: float) -> None:
         exchange.cancel()
 
 
-async def _every_second(svc: Service, admin: Admin) -> None:
+async def _every_second(svc: Service, changes: Changes, engines: Engines) -> None:
     """Slow clients, idle connections, keys that another process made, a disk that was full."""
     while True:
         beat(STILL_S)
@@ -220,7 +205,8 @@ async def _every_second(svc: Service, admin: Admin) -> None:
         now = svc.loop.time()
         for door in list(svc.connections):
             door.tick(now)
-        admin.refresh()
+        await changes.refresh()
+        await engines.sweep()
         if svc.meter.failing is not None:
             await svc.meter.try_again()
 
@@ -253,65 +239,6 @@ async def _catch_up(svc: Service, link: Link) -> None:
                             svc.heard_power(record)
                 asked.add(site)
         await asyncio.sleep(1.0)
-
-
-async def _watch(svc: Service, backend: Backend) -> None:
-    """An engine given by address: ask what it serves and whether it is well."""
-    while True:
-        await _check(svc, backend)
-        well = backend.state is State.READY and backend.lost_at is None
-        until = svc.loop.time() + (CHECK_EVERY_S if well else CHECK_SOON_S)
-        while svc.loop.time() < until and (backend.lost_at is None or not well):
-            await asyncio.sleep(0.25)
-
-
-async def _check(svc: Service, backend: Backend) -> None:
-    began = svc.loop.time()
-    try:
-        status, body = await call(backend, "GET", "/v1/models", b"", CHECK_TIMEOUT_S)
-        listed = _models(body).data if status == 200 else None
-    except OSError:
-        listed = None
-    except msgspec.DecodeError:
-        listed = []  # it answers, but lists nothing: what it serves has to be configured
-    if listed is None:
-        if backend.state is State.READY and not backend.live:
-            svc.turn(backend, State.STARTING)  # live streams say for themselves whether they are dead
-        return
-    backend.rtt_s = svc.loop.time() - began
-    backend.alive(began)
-    _learn(svc, backend, listed)
-    if not backend.held:
-        svc.turn(backend, State.READY)
-
-
-def _learn(svc: Service, backend: Backend, listed: list[_ModelEntry]) -> None:
-    """What the engine calls its models, what kind of engine it is."""
-    if not backend.engine and listed:
-        owner = listed[0].owned_by
-        backend.engine = {"llamacpp": "llama.cpp", "vllm": "vllm", "sglang": "sglang"}.get(owner, "other")
-        backend.reuse_after_stream = backend.engine != "llama.cpp"
-    own = {entry.id for entry in listed}
-    served = {name: name for name in own}
-    for model in svc.settings.models:
-        if model.upstream_name in own:
-            served[model.name] = str(model.upstream_name)
-    if backend.engine == "llama.cpp" and backend.slots == MAX_UNKNOWN_SLOTS:
-        svc.spawn(_ask_slots(backend))
-    known = frozenset(served)
-    if known and not known <= backend.models:
-        backend.models |= known
-        backend.served.update(served)
-
-
-async def _ask_slots(backend: Backend) -> None:
-    """llama.cpp says how many requests it runs at once; beyond that its own queue would hide the wait from us."""
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        status, body = await call(backend, "GET", "/props", b"", CHECK_TIMEOUT_S)
-        if status == 200:
-            slots = read_json(body).get("total_slots")
-            if isinstance(slots, int) and slots > 0:
-                backend.slots = slots
 
 
 def run(main: Callable[[], object]) -> None:

@@ -11,6 +11,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from tieline import records
@@ -69,7 +70,7 @@ class Service:
         self.book.turn(clock.now(), self.totals())
         self.stats = Stats()
         self.meter = Meter(spool, self.book, self.stats, clock, source)
-        self.models = {model.name: Offer.of(model) for model in settings.models}
+        self.models: dict[str, Offer] = {}
         self.any_model = not settings.models
         self.connections: set[ClientConnection] = set()
         self.memory = KeptText(settings.kept_bytes)
@@ -90,6 +91,8 @@ class Service:
         # One process of several writes down the hours of rented replicas.
         self.tells_rent = "." not in source or source.endswith(".worker-0")
         self._free: dict[str, Offer] = {}
+        self._prices_until: datetime | None = None  # when a tariff of a later moment begins
+        self._offer_models()
         self._owed: list[records.Reserved] = []
         self.draining = False
         self.origins = frozenset(origin.encode() for origin in settings.origins)
@@ -126,8 +129,27 @@ class Service:
         """The model on offer under a name; with no models configured, whatever an engine serves, free of charge."""
         model = self.models.get(name)
         if model is None and self.any_model and any(name in b.models for b in self.backends.values()):
-            model = self.models[name] = Offer.of(Model(name=name))
+            model = self.models[name] = Offer.of(Model(name=name), self.clock.now())
         return model
+
+    def _offer_models(self) -> None:
+        """Every model under each of its names, at the tariffs of now."""
+        now = self.clock.now()
+        offers = {model.name: Offer.of(model, now) for model in self.settings.models}
+        self.models = {n: offers[m.name] for m in self.settings.models for n in (m.name, *m.aliases)}
+        self._free = {}
+        later = [one.since for model in self.settings.models for one in model.tariffs if one.since > now]
+        self._prices_until = min(later, default=None)
+
+    def stand_in(self, offer: Offer, allowed: frozenset[str]) -> Offer | None:
+        """Another model that answers now while no replica of this one can; None: it can, or there is none."""
+        if not offer.fallbacks or self.table.ready(offer.name):
+            return None
+        for name in offer.fallbacks:
+            other = self.models.get(name)
+            if other is not None and (not allowed or name in allowed) and self.table.ready(name):
+                return other
+        return None
 
     def totals(self) -> dict[str, int]:
         """What was spent of each budget, on disk."""
@@ -200,6 +222,9 @@ class Service:
     def adopt(self, settings: Settings) -> None:
         """Keys, tenants and limits as they are from now on."""
         self.settings = self.shared.settings = self.table.settings = settings
+        self.any_model = not settings.models
+        self.origins = frozenset(origin.encode() for origin in settings.origins)
+        self._offer_models()
         self.book.adopt(settings, self.totals(), self.loop.time())
         if self.leases is not None:
             self.leases.turn()
@@ -239,6 +264,8 @@ class Service:
             if self.tells_rent:
                 self._owed += self.rented.step(short, today, self.meter.source)
                 self._write_rent()
+        if self._prices_until is not None and today >= self._prices_until:
+            self._offer_models()
         if self.book.turned(today):
             self.book.turn(today, self.totals())
             if self.leases is not None:

@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 import math
 import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -109,6 +110,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     latency_class: Patience = "standard"
     regions: tuple[str, ...] = ()
     max_usd_per_mtok: float | None = None
+    disabled: bool = False  # its keys are refused, what runs goes on
 
     def __post_init__(self) -> None:
         check_id("tenant", self.id)
@@ -137,6 +139,22 @@ class Rental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("since and until must be times with their zone, since before until")
 
 
+class Former(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A secret that a key had before it was given a new one, valid until a moment."""
+
+    sha256: str
+    until: datetime
+
+    def __post_init__(self) -> None:
+        _check_digest(self.sha256)
+        _check_zone("until", self.until)
+
+
+def _check_digest(sha256: str) -> None:
+    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ValueError("sha256 must be 64 lower-case hex digits; `tieline gateway --hash-key` makes them")
+
+
 class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An API key, by its SHA-256 only. Empty `models`, `regions` or `networks`: all of them."""
 
@@ -150,13 +168,13 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     expires: datetime | None = None
     role: Role = "user"
     limits: Limits = Limits()
+    former: tuple[Former, ...] = ()
 
     def __post_init__(self) -> None:
         check_id("key", self.id)
         check_id("project", self.project)
         _check_zone("expires", self.expires)
-        if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
-            raise ValueError("sha256 must be 64 lower-case hex digits; `tieline gateway --hash-key` makes them")
+        _check_digest(self.sha256)
         for network in self.networks:
             try:
                 ipaddress.ip_network(network, strict=False)
@@ -181,6 +199,20 @@ class ImageRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError("an image rule's most must be 1 or more, and not below least")
 
 
+class Tariff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model costs from a moment on: requests that are admitted then or later."""
+
+    since: datetime
+    input_usd_per_mtok: Decimal
+    output_usd_per_mtok: Decimal
+    cached_usd_per_mtok: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        _check_zone("since", self.since)
+        for name in ("input_usd_per_mtok", "output_usd_per_mtok", "cached_usd_per_mtok"):
+            _check_usd(name, getattr(self, name), 1000)
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model on offer. Tariffs are USD per million tokens in steps of 0.001, so that one token costs a whole
     number of nano-dollars and nothing is ever rounded but an invoice line."""
@@ -195,8 +227,15 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     image_tokens: int = 1_536  # the most per picture where there is no rule
     image: ImageRule | None = None
     label: str = ""
+    aliases: tuple[str, ...] = ()  # other names that it may be asked for under
+    fallbacks: tuple[str, ...] = ()  # models that answer, at their own tariff, while no replica of this one can
+    tariffs: tuple[Tariff, ...] = ()  # instead of the prices above, each from its moment on
 
     def __post_init__(self) -> None:
+        if not 1 <= len(self.name) <= 256 or any(not 1 <= len(name) <= 256 for name in self.aliases):
+            raise ValueError("a model's name and aliases have 1 to 256 characters")
+        if len({tariff.since for tariff in self.tariffs}) < len(self.tariffs):
+            raise ValueError(f"model {self.name!r} has two tariffs from the same moment on")
         for name in ("input_usd_per_mtok", "output_usd_per_mtok", "cached_usd_per_mtok"):
             _check_usd(name, getattr(self, name), 1000)
         for name in ("max_output_tokens", "template_tokens", "image_tokens"):
@@ -217,21 +256,28 @@ class Offer:
     image_tokens: int
     label: str
     image: ImageRule | None = None
+    fallbacks: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: Model) -> Offer:
-        cached = model.input_usd_per_mtok if model.cached_usd_per_mtok is None else model.cached_usd_per_mtok
+    def of(cls, model: Model, now: datetime | None = None) -> Offer:
+        """At the tariff of that moment; None: at the prices that have no date."""
+        price: Model | Tariff = model
+        for tariff in sorted(model.tariffs, key=lambda one: one.since):
+            if now is not None and tariff.since <= now:
+                price = tariff
+        cached = price.input_usd_per_mtok if price.cached_usd_per_mtok is None else price.cached_usd_per_mtok
         return cls(
             model.name,
             model.upstream_name or model.name,
-            int(model.input_usd_per_mtok * 1000),
-            int(model.output_usd_per_mtok * 1000),
+            int(price.input_usd_per_mtok * 1000),
+            int(price.output_usd_per_mtok * 1000),
             int(cached * 1000),
             model.max_output_tokens,
             model.template_tokens,
             model.image_tokens,
             model.label,
             model.image,
+            model.fallbacks,
         )
 
 
@@ -354,18 +400,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for rental in self.rentals:
             if rental.tenant not in tenants:
                 raise ValueError(f"a rental names tenant {rental.tenant!r}; add it to [[tenants]]")
+        offered = {model.name for model in self.models}
+        for model in self.models:
+            for other in model.fallbacks:
+                if other not in offered or other == model.name:
+                    raise ValueError(f"model {model.name!r} falls back to {other!r}; name another one of [[models]]")
         rented = [(one.tenant, one.model, one.region, one.since) for one in self.rentals]
         if len(set(rented)) < len(rented):
             raise ValueError("two rentals have the same tenant, model, region and since; add up their replicas")
         for what, names in (
-            ("model", [m.name for m in self.models]),
+            ("model", [name for m in self.models for name in (m.name, *m.aliases)]),
             ("tenant", [t.id for t in self.tenants]),
             ("key", [k.id for k in self.keys]),
             ("engine", [e.name for e in self.engines]),
         ):
-            twice = {name for name in names if names.count(name) > 1}
+            twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
-                raise ValueError(f"{what} {sorted(twice)[0]!r} is given twice")
+                raise ValueError(f"{what} {min(twice)!r} is given twice")
         _check_range("port", self.port, 0, 65_535)
         _check_range("failover_share", self.failover_share, 0, 1)
         _check_range("hedge_share", self.hedge_share, 0, 1)

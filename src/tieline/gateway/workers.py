@@ -24,7 +24,8 @@ from tieline.gateway.budgets.coordinator import CoordinatorServer
 from tieline.gateway.budgets.keys import KEYS_FILE, OverlayFile, admin_key, over
 from tieline.gateway.budgets.lease import Coordinator
 from tieline.gateway.budgets.remote import Remembered, address, listener_tls, remote, secret_of
-from tieline.gateway.settings import Limits, Settings, SettingsError
+from tieline.gateway.changes import FIXED
+from tieline.gateway.settings import Engine, Limits, Settings, SettingsError, load
 from tieline.store import Spool, StoreError
 
 log = logging.getLogger("tieline.gateway")
@@ -34,12 +35,27 @@ AGAIN_S: Final = 0.5
 STOP_S: Final = 35.0
 
 
-def run(settings: Settings, data: Path, count: int) -> None:
+class Source(msgspec.Struct, frozen=True):
+    """Where the settings come from, so that each process can read them anew; no path: from the command line alone."""
+
+    config: str = ""
+    upstreams: tuple[str, ...] = ()
+
+    def load(self) -> Settings:
+        """Raises SettingsError."""
+        settings = load(Path(self.config)) if self.config else Settings()
+        more = tuple(Engine(url=url) for url in self.upstreams)
+        return msgspec.structs.replace(settings, engines=(*settings.engines, *more))
+
+
+def run(settings: Settings, data: Path, count: int, source: Source | None = None) -> None:
     """Serve until SIGTERM or SIGINT."""
-    asyncio.run(supervise(settings, data, count))
+    asyncio.run(supervise(settings, data, count, source=source))
 
 
-async def supervise(settings: Settings, data: Path, count: int, stop: asyncio.Event | None = None) -> None:
+async def supervise(
+    settings: Settings, data: Path, count: int, stop: asyncio.Event | None = None, source: Source | None = None
+) -> None:
     stop = stop or asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -52,17 +68,34 @@ async def supervise(settings: Settings, data: Path, count: int, stop: asyncio.Ev
     names = [f"worker-{index}" for index in range(count)]
     path = data / "budgets.sock"
     made = OverlayFile(data / KEYS_FILE)
+    loads = made.read().loads
     over(settings, made.read())
+    now = [settings]  # what a process that is started again is told
     server = None if settings.coordination.at else await coordinate(settings, data, path)
 
     def learn() -> None:
-        if server is not None and made.changed():
-            with contextlib.suppress(SettingsError, ValueError):  # a worker says it
-                server.coordinator.set_limits(limits_of(over(settings, made.read())))
+        nonlocal loads
+        if not made.changed():
+            return
+        with contextlib.suppress(SettingsError, ValueError):  # a worker says it
+            overlay = made.read()
+            if overlay.loads != loads and source is not None:
+                loads = overlay.loads
+                now[0] = msgspec.structs.replace(source.load(), **{name: getattr(settings, name) for name in FIXED})
+            if server is not None:
+                server.coordinator.set_limits(limits_of(over(now[0], overlay)))
+
+    def hang_up() -> None:
+        """Each process reads the configuration anew, and says what is wrong with it."""
+        with contextlib.suppress(SettingsError, OSError):
+            made.update(lambda before: msgspec.structs.replace(before, loads=before.loads + 1))
 
     if server is not None:
         server.learn = learn
-    keepers = [loop.create_task(_keep(settings, data / name, path, name, stop)) for name in names]
+    if source is not None:
+        with contextlib.suppress(ValueError, RuntimeError):
+            loop.add_signal_handler(signal.SIGHUP, hang_up)
+    keepers = [loop.create_task(_keep(now, data / name, path, name, stop, source)) for name in names]
     sys.stdout.write(f"gateway: http://{settings.host}:{port}/v1, {count} processes\n")
     if not settings.keys:
         sys.stdout.write(f"  open to this machine; /admin takes the key {admin_key(data)}\n")
@@ -72,7 +105,7 @@ async def supervise(settings: Settings, data: Path, count: int, stop: asyncio.Ev
             await asyncio.wait_for(stop.wait(), 1.0)
         if server is not None:
             server.sweep()
-            learn()
+        learn()
     await asyncio.wait(keepers, timeout=STOP_S)
     if server is not None:
         await server.close()
@@ -139,15 +172,18 @@ def _socket(settings: Settings) -> socket.socket:
     return sock
 
 
-async def _keep(settings: Settings, data: Path, coordinator: Path, name: str, stop: asyncio.Event) -> None:
+async def _keep(
+    now: list[Settings], data: Path, coordinator: Path, name: str, stop: asyncio.Event, source: Source | None
+) -> None:
     """Start one worker, and again whenever it dies; its stdin closing tells it to stop."""
     while not stop.is_set():
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tieline.gateway.workers", str(data), str(coordinator), name,
+            *(() if source is None else (msgspec.json.encode(source).decode(),)),
             stdin=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert process.stdin is not None
-        process.stdin.write(msgspec.json.encode(settings) + b"\n")
+        process.stdin.write(msgspec.json.encode(now[0]) + b"\n")
         stopping = asyncio.create_task(stop.wait())
         ended = asyncio.create_task(process.wait())
         await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -160,7 +196,7 @@ async def _keep(settings: Settings, data: Path, coordinator: Path, name: str, st
             await asyncio.sleep(AGAIN_S)
 
 
-async def _worker(settings: Settings, data: Path, path: Path, name: str) -> None:
+async def _worker(settings: Settings, data: Path, path: Path, name: str, source: Source | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the parent
@@ -175,6 +211,7 @@ async def _worker(settings: Settings, data: Path, path: Path, name: str) -> None
         coordinator=remote(settings.coordination) if settings.coordination.at else path,
         shared=path.parent,
         origin=f"gateway.{name}",
+        load=None if source is None else source.load,
     )
 
 
@@ -188,7 +225,8 @@ def _main() -> None:
         line += byte
     settings = msgspec.json.decode(line, type=Settings, strict=False)
     data, coordinator, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    app.run(lambda: _worker(settings, data, coordinator, name))
+    source = msgspec.json.decode(sys.argv[4], type=Source) if len(sys.argv) > 4 else None
+    app.run(lambda: _worker(settings, data, coordinator, name, source))
 
 
 if __name__ == "__main__":

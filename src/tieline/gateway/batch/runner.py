@@ -111,7 +111,7 @@ class Runner:
         self._vain: list[tuple[str, int]] = []
         self._accounts: dict[str, Account] = {}
         self._accounts_of: object = None  # the keys that they are made of
-        self._halves: dict[str, Offer] = {}
+        self._halves: dict[str, tuple[Offer, Offer]] = {}
         self.per_line: dict[str, float] = {}  # output tokens by model
         self._woken = asyncio.Event()
         self._look = True
@@ -378,7 +378,7 @@ class Runner:
             return True
         urgent = job.urgent(self._now_s())
         want = Want(
-            request.model,
+            offer.name,
             regions=account.regions,
             tenant=account.tenant.id,
             patience_s=BATCH_PATIENCE_S,
@@ -440,15 +440,19 @@ class Runner:
         offer = self.svc.offer(model)
         if offer is None:
             return None
-        half = self._halves.get(model)
-        if half is None:
-            half = self._halves[model] = replace(
+        kept = self._halves.get(model)
+        if kept is None or kept[0] is not offer:  # tariffs change
+            kept = (
                 offer,
-                input_nano=offer.input_nano // 2,
-                output_nano=offer.output_nano // 2,
-                cached_nano=offer.cached_nano // 2,
+                replace(
+                    offer,
+                    input_nano=offer.input_nano // 2,
+                    output_nano=offer.output_nano // 2,
+                    cached_nano=offer.cached_nano // 2,
+                ),
             )
-        return half
+            self._halves[model] = kept
+        return kept[1]
 
     def _any_ready(self) -> bool:
         return any(backend.state is State.READY for backend in self.svc.backends.values())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -191,7 +191,13 @@ class Book:
                 self._scope(f"project:{tenant.id}/{project.id}", project.limits, before, totals)
         for key in settings.keys:
             self._scope(f"key:{key.id}", key.limits, before, totals)
-        self.by_digest = {bytes.fromhex(key.sha256): self._account(key, tenants[key.tenant]) for key in settings.keys}
+        self.by_digest = {}
+        for key in settings.keys:
+            account = self.by_digest[bytes.fromhex(key.sha256)] = self._account(key, tenants[key.tenant])
+            for former in key.former:  # the same account, for a while
+                until = former.until if key.expires is None else min(former.until, key.expires)
+                old = msgspec.structs.replace(key, expires=until)
+                self.by_digest[bytes.fromhex(former.sha256)] = replace(account, key=old, limited=True)
         self.open = None
         if not settings.keys:
             anyone = Key(id="open", sha256="0" * 64, tenant=OPEN_TENANT)
@@ -274,6 +280,8 @@ class Book:
             return Refusal(401, "the key is not valid here", "invalid_api_key")
         if account.key.expires is not None and now >= account.key.expires:
             return Refusal(401, "the key has expired", "expired_api_key")
+        if account.tenant.disabled:
+            return Refusal(403, f"tenant {account.tenant.id!r} is disabled", "tenant_disabled")
         if account.networks and not _inside(peer, account.networks):
             return Refusal(403, "the key may not be used from this address", "address_not_allowed")
         return account

@@ -13,18 +13,22 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
-from tieline.gateway.settings import Key, Settings, SettingsError, Tenant
+from tieline.gateway.settings import Engine, Key, Model, Settings, SettingsError, Tenant
 from tieline.gateway.wire.decoding import read_json
 
 # More is a data base's work; at 300 bytes each this is 15 MB, read in 0.1 s.
 MAX_KEYS: Final = 50_000
 MAX_TENANTS: Final = 10_000
+MAX_OTHERS: Final = 10_000
 KEYS_FILE: Final = "keys.json"
 ADMIN_KEY_FILE: Final = "admin.key"
+
+
+T = TypeVar("T")
 
 
 class Overlay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,20 +36,35 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     tenants: dict[str, Tenant] = {}
     keys: dict[str, Key] = {}
-    revoked: tuple[str, ...] = ()
+    models: dict[str, Model] = {}
+    engines: dict[str, Engine] = {}
+    revoked: tuple[str, ...] = ()  # keys
+    gone_tenants: tuple[str, ...] = ()
+    gone_models: tuple[str, ...] = ()
+    gone_engines: tuple[str, ...] = ()
+    loads: int = 0  # how often the configuration was to be read again
 
 
 def over(settings: Settings, overlay: Overlay) -> Settings:
     """The configuration with what was changed. Raises ValueError where the two contradict each other."""
-    tenants = {one.id: one for one in settings.tenants} | overlay.tenants
+    tenants = _laid({one.id: one for one in settings.tenants}, overlay.tenants, overlay.gone_tenants)
+    models = _laid({one.name: one for one in settings.models}, overlay.models, overlay.gone_models)
+    engines = _laid({one.name: one for one in settings.engines}, overlay.engines, overlay.gone_engines)
     keys = {one.id: one for one in settings.keys} | overlay.keys
     gone = set(overlay.revoked)
     return msgspec.structs.replace(
         settings,
         tenants=tuple(tenants.values()),
+        models=tuple(models.values()),
+        engines=tuple(engines.values()),
+        rentals=tuple(one for one in settings.rentals if one.tenant in tenants),
         # A key whose tenant left the configuration is no longer valid; that is no reason not to start.
         keys=tuple(key for id_, key in keys.items() if id_ not in gone and key.tenant in tenants),
     )
+
+
+def _laid(configured: dict[str, T], made: dict[str, T], gone: tuple[str, ...]) -> dict[str, T]:
+    return {name: one for name, one in (configured | made).items() if name not in set(gone)}
 
 
 def admin_key(folder: Path) -> str:
@@ -98,8 +117,10 @@ class OverlayFile:
         with os.fdopen(os.open(self.path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             new = change(self.read())
-            if len(new.keys) > MAX_KEYS or len(new.tenants) > MAX_TENANTS or len(new.revoked) > MAX_KEYS:
+            if max(len(new.keys), len(new.revoked)) > MAX_KEYS or len(new.tenants) > MAX_TENANTS:
                 raise SettingsError(f"at most {MAX_KEYS} keys and {MAX_TENANTS} tenants can be made at run time")
+            if max(len(new.models), len(new.engines), len(new.gone_tenants)) > MAX_OTHERS:
+                raise SettingsError(f"at most {MAX_OTHERS} models and engines can be made at run time")
             aside = self.path.with_suffix(".new")
             with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(msgspec.json.format(msgspec.json.encode(new)))

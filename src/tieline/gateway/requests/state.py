@@ -121,7 +121,7 @@ class RequestState:
         self.limit, self.id, self.memory = limit, request_id, memory
         self.began = self.last_sent = self.last_progress = began
         self.want = Want(
-            request.model,
+            offer.name,
             request.prompt_bytes // 4,
             request.prefix,
             account.regions,

@@ -56,6 +56,11 @@ class ReplicaTable:
         """Does any replica that is not down serve it?"""
         return any(model in one.models and one.state is not State.DOWN for one in self.backends.values())
 
+    def ready(self, model: str) -> bool:
+        """Would any replica take a request for it, now or once it has room?"""
+        now = self._now()
+        return any(model in one.models and one.usable(now) for one in self.backends.values())
+
     # --- what is said of them ---------------------------------------------------------
 
     def heard(self, state: ReplicaState) -> bool:

@@ -1,0 +1,415 @@
+"""What an operator changes while the gateway runs: keys, tenants, models, engines, and the configuration itself.
+
+A change is checked against all that is in force, written to disk (`budgets.keys`), taken over here at once and by the
+other processes of this gateway within a second, and put on record. What cannot be is refused whole, and what was in
+force stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from tieline.gateway.budgets.keys import Overlay, OverlayFile, over
+from tieline.gateway.errors import Refusal, bad_request
+from tieline.gateway.service import Service
+from tieline.gateway.settings import (
+    Engine,
+    Former,
+    Key,
+    Limits,
+    Model,
+    Patience,
+    Project,
+    Role,
+    Settings,
+    SettingsError,
+    Tenant,
+    hash_key,
+)
+from tieline.gateway.wire.decoding import read_json
+
+# How long the secret before stays valid where nobody says, and at most; and how many of them.
+OVERLAP_S: Final = 86_400
+MAX_OVERLAP_S: Final = 90 * 86_400
+MAX_FORMER: Final = 8
+# What a running process does not change: its socket, its connections to others, memory that is laid out at start.
+FIXED: Final = (
+    "host", "port", "tls_cert", "tls_key", "coordination", "otel", "kept_bytes", "queue_length", "hedge_share",
+    "access_log",
+)  # fmt: skip
+
+T = TypeVar("T")
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class NewKey(msgspec.Struct, forbid_unknown_fields=True):
+    tenant: str
+    id: str = ""
+    project: str = "default"
+    models: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    expires: datetime | None = None
+    role: Role = "user"
+    limits: Limits = Limits()
+
+
+class KeyChange(msgspec.Struct, forbid_unknown_fields=True):
+    models: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    regions: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    networks: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    expires: datetime | msgspec.UnsetType | None = msgspec.UNSET
+    limits: Limits | msgspec.UnsetType = msgspec.UNSET
+
+
+class Rotation(msgspec.Struct, forbid_unknown_fields=True):
+    overlap_s: int = OVERLAP_S
+
+
+class TenantChange(msgspec.Struct, forbid_unknown_fields=True):
+    limits: Limits | msgspec.UnsetType = msgspec.UNSET
+    projects: tuple[Project, ...] | msgspec.UnsetType = msgspec.UNSET
+    weight: float | msgspec.UnsetType = msgspec.UNSET
+    latency_class: Patience | msgspec.UnsetType = msgspec.UNSET
+    regions: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    max_usd_per_mtok: float | msgspec.UnsetType | None = msgspec.UNSET
+    disabled: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class RefusedError(Exception):
+    """What is asked cannot be."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+
+
+class Changes:
+    """Of one process. `configured` is what the configuration said, without what was changed since."""
+
+    def __init__(
+        self, svc: Service, file: OverlayFile, configured: Settings, load: Callable[[], Settings] | None = None
+    ) -> None:
+        """`load` reads the configuration anew; None: there is none to read. Raises SettingsError."""
+        self.svc, self.file, self.configured, self.load = svc, file, configured, load
+        self.on_adopt: Callable[[Settings], None] = lambda _: None
+        self.locked = bool(configured.keys)  # nobody administers but by a key of the settings
+        self._loads = file.read().loads
+        self._fault = ""
+
+    async def refresh(self) -> None:
+        """Once a second: take over what another process of this gateway changed."""
+        if not self.file.changed():
+            return
+        try:
+            overlay = self.file.read()
+            if overlay.loads != self._loads:
+                self._loads = overlay.loads
+                self.configured, _ = await self._loaded()
+            self._adopt(over(self.configured, overlay))
+            self._fault = ""
+        except (ValueError, RefusedError) as error:
+            said = error.refusal.message if isinstance(error, RefusedError) else str(error)
+            if said != self._fault:
+                self.svc.log.error("%s; what was read before stands", said)
+            self._fault = said
+
+    def _adopt(self, settings: Settings) -> None:
+        self.svc.adopt(settings)
+        self.on_adopt(settings)
+
+    # --- keys -----------------------------------------------------------------------
+
+    async def make_key(self, body: bytes, by: str) -> Any:
+        given = read_form(body, NewKey)
+        if not any(one.id == given.tenant for one in self.svc.settings.tenants):
+            raise RefusedError(
+                bad_request(f"there is no tenant {given.tenant!r}; make it first", "invalid_value", "tenant")
+            )
+        secret = _new_secret()
+        id_ = given.id or f"key-{secrets.token_hex(6)}"
+        plain = {name: getattr(given, name) for name in NewKey.__struct_fields__ if name != "id"}
+        key = made(lambda: Key(id=id_, sha256=hash_key(secret), **plain))
+
+        def change(before: Overlay) -> Overlay:
+            known = {one.id for one in self.configured.keys} | before.keys.keys() | set(before.revoked)
+            if id_ in known:  # also a revoked one: usage is kept under its name
+                raise RefusedError(Refusal(409, f"there is a key {id_!r} already", "conflict", param="id"))
+            return msgspec.structs.replace(before, keys=before.keys | {id_: key})
+
+        await self._change(change, by, "make key", id_, f"tenant {key.tenant}, role {key.role}")
+        return {"key": secret, **self.shown(key)}
+
+    async def change_key(self, name: str, body: bytes, by: str) -> Any:
+        given = read_form(body, KeyChange)
+        await self._with_key(name, lambda key: msgspec.structs.replace(key, **_given(given)), by, "change key", given)
+        return self.shown(self.key(name))
+
+    async def rotate(self, name: str, body: bytes, by: str) -> Any:
+        """A new secret; the one before stays valid for a while. Asked twice, because the answer was lost, it gives
+        another new one, and all that were valid stay so for their time."""
+        given = read_form(body or b"{}", Rotation)
+        if not 0 <= given.overlap_s <= MAX_OVERLAP_S:
+            raise RefusedError(bad_request(f"overlap_s must be 0 to {MAX_OVERLAP_S}", "invalid_value", "overlap_s"))
+        secret, now = _new_secret(), self.svc.clock.now()
+
+        def change(key: Key) -> Key:
+            valid = [one for one in key.former if one.until > now]
+            if given.overlap_s:
+                valid.append(Former(sha256=key.sha256, until=now + timedelta(seconds=given.overlap_s)))
+            if len(valid) > MAX_FORMER:
+                why = f"{MAX_FORMER} secrets of this key are still valid; wait until one is not, or give overlap_s = 0"
+                raise RefusedError(Refusal(409, why, "conflict"))
+            return msgspec.structs.replace(key, sha256=hash_key(secret), former=tuple(valid))
+
+        await self._with_key(name, change, by, "rotate key", given)
+        return {"key": secret, **self.shown(self.key(name))}
+
+    async def _with_key(
+        self, name: str, change: Callable[[Key], Key], by: str, what: str, given: msgspec.Struct
+    ) -> None:
+        def changed(before: Overlay) -> Overlay:
+            key = before.keys.get(name) or self.key(name)
+            return msgspec.structs.replace(before, keys=before.keys | {name: made(lambda: change(key))})
+
+        await self._change(changed, by, what, name, _encode(given).decode())
+
+    async def revoke(self, name: str, by: str) -> Any:
+        self.key(name)
+
+        def change(before: Overlay) -> Overlay:
+            if name in before.revoked:
+                return before
+            keys = {id_: key for id_, key in before.keys.items() if id_ != name}
+            return msgspec.structs.replace(before, keys=keys, revoked=(*before.revoked, name))
+
+        await self._change(change, by, "revoke key", name)
+        return {"id": name, "revoked": True}
+
+    # --- tenants ---------------------------------------------------------------------
+
+    async def set_tenant(self, name: str, body: bytes, by: str) -> Any:
+        """Make a tenant, or change one."""
+        given = read_form(body, TenantChange)
+
+        def change(before: Overlay) -> Overlay:
+            if name in before.gone_tenants:
+                raise RefusedError(
+                    Refusal(409, f"tenant {name!r} was deleted; its name stays with its usage", "conflict")
+                )
+            known = {one.id: one for one in self.configured.tenants} | before.tenants
+            tenant = known.get(name) or made(lambda: Tenant(id=name))
+            new = made(lambda: msgspec.structs.replace(tenant, **_given(given)))
+            return msgspec.structs.replace(before, tenants=before.tenants | {name: new})
+
+        await self._change(change, by, "set tenant", name, _encode(given).decode())
+        return msgspec.to_builtins(self.tenant(name))
+
+    async def delete_tenant(self, name: str, by: str) -> Any:
+        """With its keys; what it used stays on record under its name, which is not given again."""
+        self.tenant(name)
+
+        def change(before: Overlay) -> Overlay:
+            tenants = {id_: one for id_, one in before.tenants.items() if id_ != name}
+            gone = tuple({*before.gone_tenants, name})
+            return msgspec.structs.replace(before, tenants=tenants, gone_tenants=gone)
+
+        await self._change(change, by, "delete tenant", name)
+        return {"id": name, "deleted": True}
+
+    # --- models and engines -------------------------------------------------------------
+
+    async def set_model(self, name: str, body: bytes, by: str) -> Any:
+        """Offer a model, or change what is said of one: only the fields that are given."""
+        given = read_form(body, dict[str, Any])
+
+        def change(before: Overlay) -> Overlay:
+            known = {one.name: one for one in self.configured.models} | before.models
+            model = _merged(known.get(name), given | {"name": name}, Model)
+            gone = tuple(one for one in before.gone_models if one != name)
+            return msgspec.structs.replace(before, models=before.models | {name: model}, gone_models=gone)
+
+        await self._change(change, by, "set model", name, _encode(given).decode()[:1_000])
+        return msgspec.to_builtins(_found(self.svc.settings.models, "model", name))
+
+    async def delete_model(self, name: str, by: str) -> Any:
+        _found(self.svc.settings.models, "model", name)
+
+        def change(before: Overlay) -> Overlay:
+            models = {id_: one for id_, one in before.models.items() if id_ != name}
+            after = msgspec.structs.replace(before, models=models, gone_models=tuple({*before.gone_models, name}))
+            if not made(lambda: over(self.configured, after)).models:  # without any, all that engines serve is free
+                raise RefusedError(Refusal(409, "this is the last model on offer; offer another first", "conflict"))
+            return after
+
+        await self._change(change, by, "delete model", name)
+        return {"name": name, "deleted": True}
+
+    async def set_engine(self, name: str, body: bytes, by: str) -> Any:
+        """Add an engine, or change one; one that changes is drained and asked anew."""
+        given = read_form(body, dict[str, Any])
+        secrets_known = {one.key_env for one in self.configured.engines} | {""}
+        if given.get("key_env", "") not in secrets_known:  # else an admin could have any secret sent anywhere
+            why = "key_env may name what the configuration's engines name; add it there"
+            raise RefusedError(bad_request(why, "invalid_value", "key_env"))
+
+        def change(before: Overlay) -> Overlay:
+            known = {one.name: one for one in self.configured.engines} | before.engines
+            engine = _merged(known.get(name), given | {"id": name}, Engine)
+            gone = tuple(one for one in before.gone_engines if one != name)
+            return msgspec.structs.replace(before, engines=before.engines | {name: engine}, gone_engines=gone)
+
+        await self._change(change, by, "set engine", name, _encode(given).decode()[:1_000])
+        return msgspec.to_builtins(_found(self.svc.settings.engines, "engine", name))
+
+    async def delete_engine(self, name: str, by: str) -> Any:
+        """Its streams move to others."""
+        _found(self.svc.settings.engines, "engine", name)
+
+        def change(before: Overlay) -> Overlay:
+            engines = {id_: one for id_, one in before.engines.items() if id_ != name}
+            gone = tuple({*before.gone_engines, name})
+            return msgspec.structs.replace(before, engines=engines, gone_engines=gone)
+
+        await self._change(change, by, "delete engine", name)
+        return {"id": name, "deleted": True}
+
+    # --- the configuration ----------------------------------------------------------------
+
+    async def reload(self, by: str) -> Any:
+        """Read the configuration anew, in every process; what is wrong with it is told, and nothing changes."""
+        fresh, fixed = await self._loaded()
+
+        def change(before: Overlay) -> Overlay:
+            made(lambda: over(fresh, before))
+            return msgspec.structs.replace(before, loads=before.loads + 1)
+
+        kept, self.configured = self.configured, fresh
+        try:
+            after = await self._change(change, by, "reload", "configuration")
+        except BaseException:
+            self.configured = kept
+            raise
+        self._loads = after.loads
+        return {"reloaded": True, "after_restart": fixed}
+
+    async def hang_up(self) -> None:
+        """SIGHUP: the same, and what is wrong goes to the log."""
+        try:
+            told = await self.reload("signal")
+            self.svc.log.warning(
+                "the configuration was read anew; after a restart: %s", told["after_restart"] or "none"
+            )
+        except RefusedError as error:
+            self.svc.log.error("%s", error.refusal.message)
+
+    async def _loaded(self) -> tuple[Settings, list[str]]:
+        """(the configuration as it is now, what of it holds after a restart only). Raises RefusedError."""
+        if self.load is None:
+            raise RefusedError(Refusal(409, "this gateway was started without a configuration to read", "conflict"))
+        try:
+            fresh = await asyncio.to_thread(self.load)
+        except (ValueError, OSError) as error:
+            raise RefusedError(bad_request(f"{error}; what was read before stands", "invalid_configuration")) from error
+        if self.locked and not fresh.keys:
+            raise RefusedError(bad_request("the configuration has no keys any more; start the gateway anew to open it"))
+        old = self.svc.settings
+        fixed = [name for name in FIXED if getattr(fresh, name) != getattr(old, name)]
+        return msgspec.structs.replace(fresh, **{name: getattr(old, name) for name in FIXED}), fixed
+
+    # --- how a change is made ---------------------------------------------------------------
+
+    async def _change(
+        self, change: Callable[[Overlay], Overlay], by: str, what: str, target: str, detail: str = ""
+    ) -> Overlay:
+        """On disk, then in force, then on record."""
+
+        def checked(before: Overlay) -> Overlay:
+            after = change(before)
+            settings = made(lambda: over(self.configured, after))
+            if self.locked:
+                now = self.svc.clock.now()
+                had, have = _admins(self.svc.settings, now), _admins(settings, now)
+                if any(old and not new for old, new in zip(had, have, strict=True)):
+                    why = "this is the last lasting key with role 'admin' without networks; make another first"
+                    raise RefusedError(Refusal(409, why, "conflict"))
+            return after
+
+        after = await asyncio.to_thread(self.file.update, checked)
+        self._adopt(over(self.configured, after))
+        self.svc.meter.record_action(by, what, target, detail)
+        await asyncio.to_thread(self.svc.spool.totals)  # it sees all that was put before: the record is on disk
+        return after
+
+    def key(self, name: str) -> Key:
+        return _found(self.svc.settings.keys, "key", name)
+
+    def tenant(self, name: str) -> Tenant:
+        return _found(self.svc.settings.tenants, "tenant", name)
+
+    def shown(self, key: Key) -> dict[str, Any]:
+        """A key without its hashes."""
+        plain: dict[str, Any] = msgspec.to_builtins(key)
+        del plain["sha256"]
+        plain["former"] = [one.until for one in key.former]
+        plain["configured"] = any(one.id == key.id for one in self.configured.keys)
+        return plain
+
+
+def _admins(settings: Settings, now: datetime) -> tuple[int, int, int]:
+    """How many keys may administer: now at all, now from anywhere, and from anywhere for ever. None of the three may
+    fall to nothing by a change that one of them makes."""
+    closed = {tenant.id for tenant in settings.tenants if tenant.disabled}
+    keys = [key for key in settings.keys if key.role == "admin" and key.tenant not in closed]
+    able = [key for key in keys if key.expires is None or key.expires > now]
+    anywhere = [key for key in able if not key.networks]
+    return len(able), len(anywhere), sum(key.expires is None for key in anywhere)
+
+
+N = TypeVar("N", Key, Tenant, Model, Engine)
+
+
+def _found(all_: tuple[N, ...], what: str, name: str) -> N:
+    for one in all_:
+        if (one.name if isinstance(one, Model | Engine) else one.id) == name:
+            return one
+    raise RefusedError(Refusal(404, f"no {what} {name!r}", "not_found"))
+
+
+def _merged(before: msgspec.Struct | None, given: dict[str, Any], kind: type[T]) -> T:
+    """The struct with the fields that are given."""
+    plain: dict[str, Any] = {} if before is None else msgspec.to_builtins(before)
+    return made(lambda: msgspec.convert(plain | given, kind, strict=False))
+
+
+def _new_secret() -> str:
+    return f"sk-{secrets.token_urlsafe(32)}"
+
+
+def _given(form: msgspec.Struct) -> dict[str, Any]:
+    found = {name: getattr(form, name) for name in form.__struct_fields__}
+    return {name: value for name, value in found.items() if value is not msgspec.UNSET}
+
+
+def read_form(body: bytes, kind: type[T]) -> T:
+    """Raises RefusedError naming the field."""
+    try:
+        return read_json(body, kind, strict=False)
+    except msgspec.DecodeError as error:
+        field = str(error).rpartition("`$.")[2].rstrip("`") if "`$." in str(error) else None
+        raise RefusedError(bad_request(str(error), "invalid_value", field)) from error
+
+
+def made(make: Callable[[], T]) -> T:
+    """What settings refuse, the caller is told."""
+    try:
+        return make()
+    except SettingsError as error:
+        raise RefusedError(bad_request(str(error), "invalid_value")) from error
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise RefusedError(bad_request(str(error), "invalid_value")) from error

@@ -1,0 +1,192 @@
+"""What a tenant may read of itself: usage, limits and what is left of them, prices. `/v1/usage`, `/v1/limits`,
+`/v1/prices`, each for the key that asks; the operator reads the usage of any tenant under /admin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, ClassVar, Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from tieline.gateway.budgets.admit import Account, Scope
+from tieline.gateway.errors import Refusal, bad_request
+from tieline.gateway.metering import history
+from tieline.gateway.requests.finish import JSON_HEADERS
+from tieline.gateway.service import Service
+from tieline.gateway.settings import NANO_PER_USD
+from tieline.gateway.wire.client import ClientConnection
+from tieline.gateway.wire.http1 import RequestHead
+from tieline.store import StoreError
+
+PATHS: Final = ("/v1/usage", "/v1/limits", "/v1/prices")
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Csv(msgspec.Struct):
+    """Usage as a table: all of it, in one file."""
+
+    text: bytes
+
+    HEADERS: ClassVar[bytes] = b"content-type: text/csv; charset=utf-8\r\n"
+
+
+class Reading:
+    """One per process; `folders` are those of all processes of this gateway."""
+
+    def __init__(self, svc: Service, folders: Callable[[], list[Path]]) -> None:
+        self.svc, self.folders = svc, folders
+
+    def handle(self, door: ClientConnection, head: RequestHead) -> None:
+        """Called for every framed GET of PATHS."""
+        account = self.svc.book.identify(head.get(b"authorization:"), door.peer, self.svc.clock.now())
+        if isinstance(account, Refusal):
+            door.refuse(account)
+        else:
+            door.run(self._answer(door, head, account))
+
+    async def _answer(self, door: ClientConnection, head: RequestHead, account: Account) -> None:
+        number = door.request_id
+        found: dict[str, Any] | Csv | Refusal
+        try:
+            if head.path == "/v1/limits":
+                found = {"data": [self._limits(scope) for scope in account.scopes]}
+            elif head.path == "/v1/prices":
+                found = {"data": self._prices(account)}
+            else:
+                query = {key: values[-1] for key, values in parse_qs(head.target.partition("?")[2]).items()}
+                # A user's key reads what its project used, one for billing or an admin's all of its tenant's.
+                project = account.key.project if account.key.role == "user" else None
+                found = await self.usage(account.tenant.id, query, project)
+        except StoreError as error:
+            self.svc.log.error("%s", error)
+            found = Refusal(503, "this cannot be read now", "unavailable", retry_after_s=5)
+        if door.transport is None or door.request_id != number:
+            return
+        head_only = head.method == "HEAD"
+        if isinstance(found, Refusal):
+            door.refuse(found)
+        elif isinstance(found, Csv):
+            door.answer(200, Csv.HEADERS, found.text, head_only=head_only)
+        else:
+            door.answer(200, JSON_HEADERS, _encode(found), head_only=head_only)
+
+    async def usage(
+        self, tenant: str, query: dict[str, str], project: str | None = None
+    ) -> dict[str, Any] | Csv | Refusal:
+        """By project, key and model: a page of it, and the sum of all. Raises StoreError."""
+        now = self.svc.clock.now()
+        since = _time(query, "since", now.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
+        until = _time(query, "until", now)
+        limit = limit_of(query)
+        for one in (since, until, limit):
+            if isinstance(one, Refusal):
+                return one
+        assert isinstance(since, datetime)
+        assert isinstance(until, datetime)
+        assert isinstance(limit, int)
+        await asyncio.to_thread(self.svc.spool.totals)  # it sees all that was put before: what is used is on disk
+        found = await asyncio.to_thread(lambda: history.usage(self.folders(), tenant, since, until, now))
+        if isinstance(found, Refusal):
+            return found
+        lines = [line for line in found.lines if project is None or line.project == project]
+        if query.get("format") == "csv":
+            return Csv(_table(lines))
+        page, more = history.page(lines, query.get("after", ""), limit)
+        return {
+            "tenant": tenant,
+            "since": since,
+            "until": until,
+            "complete_since": found.complete_since,
+            "total": {one: sum(getattr(line, one) for line in lines) for one in history.NUMBERS},
+            "data": page,
+            "has_more": more is not None,
+            "next": more,
+        }
+
+    def _limits(self, scope: Scope) -> dict[str, Any]:
+        """One scope's limits and what is left now; None: no such limit, or shared out over several processes, so
+        that none of them knows."""
+        now = self.svc.loop.time()
+        shared = {share.kind for share in scope.shares}
+        found: dict[str, Any] = {"scope": scope.id}
+        for name, bucket in (("requests", scope.requests), ("tokens", scope.tokens)):
+            if bucket is not None:
+                bucket.refill(now)
+                left = None if name in shared else max(0, int(bucket.level))
+                found[f"{name}_per_minute"] = {"limit": bucket.per_minute, "remaining": left}
+        if scope.concurrent is not None:
+            left = None if shared else max(0, scope.concurrent - len(scope.live))
+            found["concurrent"] = {"limit": scope.concurrent, "remaining": left}
+        if scope.purse is not None:
+            purse = scope.purse
+            limit = None if purse.leased else _usd(purse.granted)
+            left_usd = None if purse.leased else _usd(max(0, purse.free))
+            found["budget_usd"] = {"limit": limit, "remaining": left_usd, "period": scope.period}
+        return found
+
+    def _prices(self, account: Account) -> list[dict[str, Any]]:
+        """USD per million tokens now, and what is already known of later."""
+        now = self.svc.clock.now()
+        found = []
+        for model in self.svc.settings.models:
+            if account.models and model.name not in account.models:
+                continue
+            offer = self.svc.models[model.name]
+            later = sorted((one for one in model.tariffs if one.since > now), key=lambda one: one.since)
+            found.append(
+                {
+                    "model": model.name,
+                    "aliases": model.aliases,
+                    "fallbacks": model.fallbacks,
+                    "input_usd_per_mtok": _per_mtok(offer.input_nano),
+                    "cached_usd_per_mtok": _per_mtok(offer.cached_nano),
+                    "output_usd_per_mtok": _per_mtok(offer.output_nano),
+                    "later": later,
+                }
+            )
+        return found
+
+
+def limit_of(query: dict[str, str]) -> int | Refusal:
+    given = query.get("limit", str(history.MAX_PAGE))
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= history.MAX_PAGE):
+        return bad_request(f"limit must be 1 to {history.MAX_PAGE}", "invalid_value", "limit")
+    return int(given)
+
+
+def _time(query: dict[str, str], name: str, otherwise: datetime) -> datetime | Refusal:
+    if name not in query:
+        return otherwise
+    try:
+        found = datetime.fromisoformat(query[name])
+    except ValueError:
+        return bad_request(f"{name} must be a time such as 2026-12-01T00:00:00Z", "invalid_value", name)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def _usd(nano: int) -> str:
+    return f"{Decimal(nano) / NANO_PER_USD:f}"
+
+
+def _per_mtok(nano_per_token: int) -> str:
+    return f"{Decimal(nano_per_token) / 1000:f}"
+
+
+def _table(lines: list[history.Line]) -> bytes:
+    """Cells that a spreadsheet would take for a formula begin with an apostrophe."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(history.Line.__struct_fields__)
+    for line in lines:
+        cells = [getattr(line, name) for name in history.Line.__struct_fields__]
+        writer.writerow([f"'{one}" if isinstance(one, str) and one[:1] in "=+-@" else one for one in cells])
+    return out.getvalue().encode()
