@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -235,3 +237,23 @@ def test_invoices_are_numbered_without_a_gap_and_late_usage_goes_on_the_next(fol
     assert held["Income:Inference", "USD"] == "-18.00"
     add(folder, "payment", "--id", "in1", "--party", "acme", "--amount", Decimal("-16"), "--settles", "invoice")
     assert ("Assets:Receivable:acme", "USD") not in balances(folder)
+
+
+def test_what_is_exported_is_proved_by_another_program(folder: Path, tmp_path: Path) -> None:
+    """Sums and final balances, by beancount's own checker: run as a program, never imported."""
+    program = Path(sys.executable).with_name("bean-check")
+    if not program.exists():
+        pytest.skip("bean-check is not installed")
+    filled(folder)
+    add(folder, "bill", "--id", 'b "2"', "--payee", "na-tx-01: Host", "--amount", "70", "--for", "Hosting")
+    add(folder, "sale", "--id", "s1", "--btc", "0.4", "--price", "110000", "--at", "2026-08-04", "--amend")
+    file = tmp_path / "books.beancount"
+    file.write_text(run("books", "export", "--data-dir", folder).stdout)
+    proved = subprocess.run([program, file], capture_output=True, text=True, timeout=60, check=False)
+    assert proved.returncode == 0, proved.stderr
+    (total,) = [line for line in file.read_text().splitlines() if " balance Assets:Bitcoin:Treasury " in line]
+    file.write_text(file.read_text().replace(total, total.replace("0.59900000", "0.59900001")))
+    assert subprocess.run([program, file], capture_output=True, timeout=60, check=False).returncode == 1
+    rows = run("books", "export", "--data-dir", folder, "--form", "csv").stdout.splitlines()
+    assert rows[0].startswith("number,at,known_at,key")
+    assert sum(",Assets:Cash," in row for row in rows) == 7

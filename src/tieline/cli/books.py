@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tieline.books import Bookkeeper, invoices, month_span
+from tieline.books.export import as_csv, beancount
 from tieline.cli.books_add import add
 from tieline.cli.books_close import close, issue, verify
 from tieline.cli.folder import config_and_now, data_dir, open_store
@@ -122,6 +123,17 @@ def unbookable(data_dir: Path, as_json: bool) -> None:
     aside = books_of(open_store(data_dir), config.treasury.lots).unbookable
     rows = [{"record": one.key, "at": f"{one.record.at:%Y-%m-%d %H:%M}", "why": one.why} for one in aside]
     _print(rows, as_json, "Every record of money is in the books.")
+
+
+@books.command()
+@data_dir
+@_known
+@click.option("--form", type=click.Choice(["beancount", "csv"]), default="beancount", show_default=True)
+def export(data_dir: Path, known: str | None, form: str) -> None:
+    """Every entry for another program, on the standard output."""
+    book = _keeper(data_dir, known).book
+    for line in beancount(book, "Tieline") if form == "beancount" else as_csv(book.entries):
+        click.echo(line)
 
 
 @books.command(name="invoices")
