@@ -109,7 +109,7 @@ def ltv(debt_usd: Decimal, pledged_btc: Decimal, btc_usd: Decimal) -> Decimal | 
     return None if value == 0 else debt_usd / value
 
 
-# Far below any difficulty or price there is (a test network's is 5e-10), and far enough from zero to divide by.
+# Far below any difficulty there is (a test network's is 5e-10), and far enough from zero to divide by.
 LEAST = 1e-12
 
 

@@ -223,6 +223,14 @@ def read(data: bytes | str, decode: Callable[[bytes | str], T], most: int = MAX_
         raise Refused(str(error) or type(error).__name__) from error
 
 
+_any_json = msgspec.json.Decoder().decode
+
+
+def read_json(data: bytes | str, most: int = MAX_MESSAGE) -> Any:
+    """JSON of a stranger of any shape. Raises Refused, and nothing else."""
+    return read(data, _any_json, most)
+
+
 def refusal(error: msgspec.ValidationError) -> Refused:
     """The same error with its field named: msgspec writes "Expected ... - at `$.until`"."""
     why, found, path = str(error).partition(" - at `")

@@ -129,3 +129,21 @@ def test_the_bound_of_one_origin_leaves_room_for_the_others_and_the_sender_is_to
         assert len(bench.quarantine) == 3
 
     asyncio.run(story())
+
+
+def test_one_odd_record_of_a_feed_costs_itself(tmp_path: Path) -> None:
+    class Feed:
+        async def read(self, now: datetime) -> list[records.Record]:
+            hot = msgspec.structs.replace(GOOD, temp_c=1e9, station="HOT")
+            naive = msgspec.structs.replace(GOOD, at=NOW.replace(tzinfo=None), station="LOST")
+            return [GOOD, hot, naive, msgspec.structs.replace(GOOD, station="KDAL")]
+
+    async def story() -> None:
+        bench = Bench(tmp_path)
+        bench.core.feeds = (Feed(),)
+        await bench.core.step(NOW)
+        assert {one.station for one in bench.stored(WeatherTick)} == {"KMAF", "KDAL"}
+        assert [(held.origin, held.name) for held in bench.quarantine.each()] == [("feed Feed", "WeatherTick")] * 2
+        assert bench.core.registry.troubles == []
+
+    asyncio.run(story())

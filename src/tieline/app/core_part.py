@@ -38,6 +38,7 @@ from tieline.records import (
     SetAside,
     WeatherTick,
     admit,
+    fit,
 )
 from tieline.records.losses import tell_losses
 from tieline.replay.history import wanted, write_history
@@ -145,8 +146,9 @@ class Core:
     async def _read(self, feed: Feed, name: str, now: datetime) -> None:
         """A source that is away or answers nonsense is normal: its age says so on the page."""
         try:
-            heard = await feed.read(now)
+            heard, odd = fit(await feed.read(now), now)
             self.store.append(heard)
+            self.set_aside.take(f"feed {name}", odd, now)
         except (OSError, ValueError) as error:
             log.warning("feed %s: %s", name, error)
         else:

@@ -27,6 +27,7 @@ from tieline.dispatch.appraise import Answer, Broken, Kept, Offer, appraise
 from tieline.dispatch.settings import settings_of
 from tieline.feeds.folder import FolderError
 from tieline.feeds.recorded import RecordedFolder
+from tieline.intake import Refused, read
 from tieline.records import Commitment
 from tieline.store import Store, StoreError
 
@@ -137,14 +138,21 @@ def check_offer(
 # --- offers ------------------------------------------------------------------
 
 
+_plain_json = msgspec.json.Decoder().decode
+
+
+def _plain_toml(body: bytes | str) -> Any:
+    return tomllib.loads(body if isinstance(body, str) else body.decode())
+
+
 def read_offers(path: Path) -> list[OfferText]:
     """Raises OfferError naming the file, the offer, the field and the fix."""
     if path.stat().st_size > MAX_BYTES:
         raise OfferError(f"{path} has over {MAX_BYTES:,} bytes: no list of offers")
     body = path.read_bytes()
     try:
-        plain: Any = msgspec.json.decode(body) if path.suffix == ".json" else tomllib.loads(body.decode())
-    except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        plain: Any = read(body, _plain_json if path.suffix == ".json" else _plain_toml, MAX_BYTES)
+    except Refused as error:
         raise OfferError(f"{path}: {error}") from error
     if isinstance(plain, dict) and "offer" in plain:
         plain = plain["offer"]

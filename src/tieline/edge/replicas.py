@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import sys
@@ -22,6 +21,7 @@ from tieline.clock import Clock
 from tieline.edge.engine import EXIT_HOPELESS
 from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL, SELFTEST_NAME, damage
 from tieline.fleet.sites import NodeGroup, Site
+from tieline.intake import read_json
 from tieline.link import Link
 from tieline.records import AnyRecord, ReplicaState, Setpoint, encode
 
@@ -151,7 +151,10 @@ class Replica:
         async for raw in process.stdout:
             line = raw.decode("utf-8", "replace").strip()
             if line.startswith("@ready "):
-                self.base_url = str(json.loads(line.removeprefix("@ready "))["url"])
+                try:
+                    self.base_url = str(read_json(line.removeprefix("@ready "))["url"])
+                except (ValueError, TypeError, KeyError) as error:
+                    return f"it did not say where it listens: {error}"
                 self._drains.append(asyncio.create_task(self._listen(process.stdout)))
                 return None
             if line.startswith("@failed "):
@@ -216,7 +219,7 @@ class Replica:
         while loop.time() < until and not ended.done() and not self._wanted.is_set():
             body = await _get(self.base_url, "/slots")
             with contextlib.suppress(ValueError, TypeError, KeyError):
-                if body is not None and not any(slot["is_processing"] for slot in json.loads(body)):
+                if body is not None and not any(slot["is_processing"] for slot in read_json(body)):
                     return
             await asyncio.sleep(0.1)
             await self._publish()

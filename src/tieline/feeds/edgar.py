@@ -14,6 +14,7 @@ from datetime import date
 from typing import Any
 
 from tieline.feeds.polite import FetchError, Polite
+from tieline.intake import Refused, read
 
 DATA, WWW = "https://data.sec.gov", "https://www.sec.gov"
 HOSTS = frozenset({"data.sec.gov", "www.sec.gov"})
@@ -25,6 +26,8 @@ RELEASES = ("6-K", "8-K", "6-K/A", "8-K/A")
 STATEMENTS = ("10-Q", "10-K", "20-F", "40-F", "10-Q/A", "10-K/A", "20-F/A")
 # A filer has some hundred filings a year; thirty pages of a thousand are more than any has.
 MAX_PAGES = 30
+# The facts of the oldest filers are 30 MB.
+MAX_JSON_BYTES = 200_000_000
 # An 8-K has a handful of exhibits.
 MAX_EXHIBITS = 20
 
@@ -133,8 +136,8 @@ class Edgar:
 
 def _parsed(url: str, body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        found = read(body, json.loads, MAX_JSON_BYTES)
+    except Refused as error:
         raise FetchError(f"{url}: no JSON ({error}); the server sent something else") from error
     if not isinstance(found, dict):
         raise FetchError(f"{url}: not the shape expected")

@@ -20,9 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tieline.intake import read
+
 # The largest recorded file is a few hundred thousand rows; one of this size is not a data file of this shape.
 MAX_ROWS = 20_000_000
 ROW = "_row"  # place in the file, from 1, for whoever must name one
+MAX_JSON_BYTES = 200_000_000
 
 
 class FolderError(ValueError):
@@ -122,7 +125,7 @@ def number(path: Path, line: int, row: dict[str, str], column: str) -> float:
 
 def json_object(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read(path.read_bytes(), json.loads, MAX_JSON_BYTES)
     except FileNotFoundError:
         raise FolderError(f"{path}: no such file; a data folder has it") from None
     except (OSError, ValueError) as error:

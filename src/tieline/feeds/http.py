@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-import msgspec
 
 from tieline import __version__
+from tieline.intake import Refused, read_json
 
 TIMEOUT_S = 8.0
 # Fifteen blocks with their pools are 60 KB, fifty stations of weather 30 KB.
@@ -85,8 +85,8 @@ class Source:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return Unavailable(f"{self.url} cannot be reached ({type(error).__name__})")
         try:
-            found = msgspec.json.decode(bytes(body))
-        except msgspec.DecodeError:
+            found = read_json(bytes(body), MAX_BODY_BYTES)
+        except Refused:
             return Unavailable(f"{self.url} sent something that is not JSON")
         self._tags = {
             ask: response.headers[told]

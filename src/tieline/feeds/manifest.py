@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from tieline.feeds.folder import FolderError
+from tieline.intake import Refused, read
 
 MANIFEST = "days.json"
 
@@ -30,12 +31,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tune: tuple[Days, ...] = ()
 
 
+_read_manifest = msgspec.json.Decoder(Manifest).decode
+
+
 def manifest_of(folder: Path) -> Manifest:
     """The folder's own word; an empty one where it has none. Raises FolderError."""
     path = folder / MANIFEST
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        return read(path.read_bytes(), _read_manifest)
     except FileNotFoundError:
         return Manifest()
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, Refused) as error:
         raise FolderError(f"{path}: {error}; write it as the example folder has it") from error

@@ -21,6 +21,8 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import msgspec
 
+from tieline.intake import Refused, read
+
 # A release has 1 MB, a filing's full text 20 MB.
 MAX_BYTES = 50 * 2**20
 # Waits double from one second; a server that asks for longer than a minute is left alone.
@@ -55,6 +57,9 @@ class _Meta(msgspec.Struct, kw_only=True):
     last_modified: str | None = None
     content_type: str = ""
     encoding: str = ""
+
+
+_read_meta = msgspec.json.Decoder(_Meta).decode
 
 
 class Polite:
@@ -212,9 +217,9 @@ class Polite:
 
     def _read(self, url: str, body: str, meta: str) -> tuple[bytes | None, _Meta | None]:
         try:
-            told = msgspec.json.decode(self._path(url, meta).read_bytes(), type=_Meta)
+            told = read(self._path(url, meta).read_bytes(), _read_meta)
             return self._path(url, body).read_bytes(), told
-        except (OSError, msgspec.DecodeError):
+        except (OSError, Refused):
             return None, None
 
     def _save(self, url: str, body: bytes, meta: _Meta) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 
-from tieline.economics import HASHES_PER_DIFFICULTY, SATS_PER_BTC
+from tieline.economics import HASHES_PER_DIFFICULTY, LEAST, SATS_PER_BTC
 from tieline.records import NetworkTick, Payout
 
 
@@ -31,7 +31,7 @@ class SimulatedFpps:
         """
         if mean_hashrate_hs < 0:
             raise ValueError(f"mean_hashrate_hs must not be negative, got {mean_hashrate_hs}")
-        if network.difficulty <= 0:
+        if network.difficulty <= LEAST:
             raise ValueError(f"difficulty must be above 0, got {network.difficulty}; wait for a reading")
         end = start + self.span
         # Decimal from here on, so that the same inputs pay the same satoshi on every machine.

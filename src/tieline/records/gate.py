@@ -6,7 +6,7 @@ knowledge, so a sender whose clock is wrong must not move it.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ import msgspec
 
 from tieline.intake import CLOCK_AHEAD, FIRST_MOMENT, MAX_MESSAGE, Id, Label, Refused, Word, items, parts, spelt
 from tieline.records.base import Record
-from tieline.records.codec import AnyRecord, read_batch, read_record
+from tieline.records.codec import AnyRecord, encode, read_batch, read_record
 
 
 class Admitted(NamedTuple):
@@ -61,6 +61,20 @@ def admit(
             bodies = bodies if bodies is not None else items(data, most)
             found.append(_aside(index, bodies[index], error))
     return found
+
+
+def fit(batch: Sequence[Record], now: datetime) -> tuple[list[Record], list[SetAside]]:
+    """Of records that were made here from what a feed said: those that can be stored, and the others by name."""
+    good: list[Record] = []
+    bad: list[SetAside] = []
+    for place, record in enumerate(batch):
+        try:
+            line = encode(record)
+            checked(read_record(line), now)
+            good.append(record)
+        except (ValueError, msgspec.MsgspecError, TypeError) as error:
+            bad.append(SetAside(place, repr(record).encode(), type(record).__name__, str(error)))
+    return good, bad
 
 
 def checked(record: AnyRecord, now: datetime, clock_ahead: timedelta = CLOCK_AHEAD) -> AnyRecord:

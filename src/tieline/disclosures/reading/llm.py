@@ -22,6 +22,7 @@ from tieline.disclosures.reading.evidence import supports
 from tieline.disclosures.reading.numbers import quantities, style_of
 from tieline.disclosures.reading.periods import periods
 from tieline.disclosures.rules.vocabulary import NOT_DONE, POISON
+from tieline.intake import read
 
 MAX_PROMPT_CHARS = 16_000
 """About 5,000 tokens: a whole monthly update, and what small models still read attentively."""
@@ -188,8 +189,10 @@ def _ask(text: str, base_url: str, model: str, api_key: str | None, client: http
     if not isinstance(content, str):
         raise ValueError("the answer holds no text")
     begin, end = content.find("{"), content.rfind("}")
-    return list(msgspec.json.decode(content[begin : end + 1].encode(), type=_Answer).facts) if begin >= 0 else []
+    return list(read(content[begin : end + 1].encode(), _read_answer).facts) if begin >= 0 else []
 
+
+_read_answer = msgspec.json.Decoder(_Answer).decode
 
 _INSTRUCTIONS = """You copy figures out of a bitcoin miner's release. Answer with one JSON object:
 {"facts": [{"field": ..., "period": "YYYY-MM", "quote": ..., "printed": ..., "scope": null}]}

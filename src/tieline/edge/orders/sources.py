@@ -14,6 +14,7 @@ import msgspec
 
 from tieline.edge.orders.standing import MAX_ORDERS, Said
 from tieline.edge.plant.modbus import ModbusError, ModbusLine, RegisterMap
+from tieline.intake import Refused, read
 
 # A file of orders is a few hundred bytes.
 MAX_FILE = 100_000
@@ -62,11 +63,14 @@ class OrderText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return Said(self.id, self.limit_mw * 1e6, self.start, until)
 
 
+_read_orders = msgspec.json.Decoder(list[OrderText] | OrderText).decode
+
+
 def read_orders(text: bytes, now: datetime) -> list[Said]:
     """A JSON list of orders, or one order. Raises ValueError in one line."""
     try:
-        orders = msgspec.json.decode(text, type=list[OrderText] | OrderText)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        orders = read(text, _read_orders)
+    except Refused as error:
         raise ValueError(f"no orders: {error}") from None
     listed = orders if isinstance(orders, list) else [orders]
     if len(listed) > MAX_ORDERS:

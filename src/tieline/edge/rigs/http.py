@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from tieline.edge.rigs.wire import RefusalError, SilentError, ask
+from tieline.intake import Refused, read_json
 
 PORT = 80
 
@@ -43,8 +44,8 @@ class RigPage:
         if not 200 <= status < 300:
             raise SilentError(f"{self._address}:{self._port}{path} answered {status}")
         try:
-            decoded = msgspec.json.decode(content) if content.strip() else {}
-        except msgspec.DecodeError:
+            decoded = read_json(content) if content.strip() else {}
+        except Refused:
             decoded = None
         if isinstance(decoded, list):
             return {"items": decoded}

@@ -16,6 +16,7 @@ import msgspec
 
 from tieline.edge.rigs.driver import RigSample
 from tieline.fleet.physics import MIN_BETWEEN_STARTS_S, STARTS_PER_DAY
+from tieline.intake import Refused, read
 from tieline.store.files import write_private
 
 log = logging.getLogger("tieline.edge")
@@ -26,6 +27,7 @@ BETWEEN_STARTS = timedelta(seconds=MIN_BETWEEN_STARTS_S)
 VARIANTS = ("+", "PRO", "XP", "J", "K", "A", "E", "S", "HYD", "IMM")
 # More than any site has rigs; what is beyond is not remembered, and that is said.
 MAX_RIGS = 100_000
+MAX_FILE_BYTES = 1_000 * MAX_RIGS
 
 
 class RigHistory(msgspec.Struct, kw_only=True):
@@ -55,6 +57,9 @@ class RigHistory(msgspec.Struct, kw_only=True):
 
 class _File(msgspec.Struct):
     rigs: list[RigHistory] = []
+
+
+_read_file = msgspec.json.Decoder(_File).decode
 
 
 class Register:
@@ -175,8 +180,8 @@ class Register:
 
     def _load(self, path: Path) -> None:
         try:
-            held = msgspec.json.decode(path.read_bytes(), type=_File)
-        except (OSError, msgspec.MsgspecError) as error:
+            held = read(path.read_bytes(), _read_file, MAX_FILE_BYTES)
+        except (OSError, Refused) as error:
             log.error("%s cannot be read (%s); identities are learned anew", path, error)
             return
         for rig in held.rigs:

@@ -18,6 +18,7 @@ from tieline.clock import wall_now
 from tieline.edge.rigs.cgminer import PORT, first_pool, refused, row, scaled, several
 from tieline.edge.rigs.driver import Capabilities, Raw, RigOrder
 from tieline.edge.rigs.wire import RefusalError, SilentError, ask_json
+from tieline.intake import read
 
 PORT_V3 = 4433
 PASSWORD, PASSWORD_V3 = "admin", "super"
@@ -158,6 +159,9 @@ def _crypted(word: str, salt: str) -> str:
     return str(md5_crypt.using(salt=salt).hash(word)).rsplit("$", 1)[1]
 
 
+_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
 def _encrypted(key: bytes, body: bytes) -> str:
     cipher = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # the maker's protocol
     padded = body + b"\0" * (-len(body) % 16)
@@ -168,8 +172,8 @@ def _decrypted(key: bytes, text: str) -> dict[str, Any]:
     cipher = Cipher(algorithms.AES(key), modes.ECB()).decryptor()  # the maker's protocol
     try:
         plain = cipher.update(base64.b64decode(text)) + cipher.finalize()
-        return msgspec.json.decode(plain.rstrip(b"\0"), type=dict[str, Any])
-    except (ValueError, msgspec.MsgspecError):
+        return read(plain.rstrip(b"\0"), _object)
+    except ValueError:
         raise SilentError("an answer that cannot be decrypted") from None
 
 

@@ -13,7 +13,7 @@ import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
+from tieline.intake import Refused, read, read_json
 
 # The longest honest answer seen is a full `stats` of about 20 KB.
 MAX_ANSWER = 1_000_000
@@ -120,8 +120,8 @@ async def ask_json(address: str, port: int, request: bytes, prefixed: bool = Fal
     """The answer as an object. Raises SilentError where it is none: half a frame, HTML, another encoding."""
     answer = await ask(address, port, request, prefixed)
     try:
-        decoded = msgspec.json.decode(answer)
-    except msgspec.DecodeError:
+        decoded = read_json(answer)
+    except Refused:
         try:  # some firmwares forget a comma between objects, or write NaN
             decoded = _lenient(answer)
         except ValueError:
@@ -136,7 +136,7 @@ def _lenient(answer: bytes) -> object:
     import json
 
     text = answer.decode("utf-8", "strict").replace("}{", "},{")
-    return json.loads(text)
+    return read(text, json.loads)
 
 
 def _lost(error: Exception | None) -> str:

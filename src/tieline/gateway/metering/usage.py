@@ -16,6 +16,7 @@ from tieline.clock import Clock, wall_now
 from tieline.gateway.budgets.admit import Book, cost_nano
 from tieline.gateway.metering.stats import Stats
 from tieline.gateway.metering.usage_lines import Bill, Forms, Metered, moment
+from tieline.intake import Refused, read
 from tieline.link import Item, Link, push_always
 from tieline.records import Action, Record, Usage
 from tieline.store import Spool, StoreError
@@ -174,8 +175,13 @@ class Meter:
         """Bill what a killed predecessor was streaming, from its last progress rows."""
         rows = self.spool.unfinished()
         for key, body in rows:
-            usage = records.decode(body)
-            assert isinstance(usage, Usage)
+            try:
+                usage = read(body, records.decode)
+                if not isinstance(usage, Usage):
+                    raise Refused(f"a {type(usage).__name__} is no usage")
+            except Refused as error:  # of a later version, or damaged: the gateway starts all the same
+                log.error("what %s had used cannot be billed: %s", key, error)
+                continue
             names = self.book.total_names(usage.tenant, usage.project, usage.key_id)
             self.spool.put(key, body, tuple(names), usage.cost_nano_usd)
         return len(rows)
