@@ -19,6 +19,8 @@ OPENED, MINED, BOUGHT, SOLD, SPENT, LENT = (
     f"{TRADING_BTC}:{word}" for word in ("Opening", "Mined", "Bought", "Sold", "NetworkFees", "Lent")
 )
 GAIN = "Income:RealisedGain"
+# What fair value is above cost, as of the last close, and its change in income (ASC 350-60-35-1).
+FAIR_VALUE, UNREALISED = "Assets:BitcoinFairValue", "Income:UnrealisedGain"
 
 
 def account_of(name: str) -> str:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import msgspec
 
-from tieline.books.accounts import GAIN, TRADING_USD, leaving
+from tieline.books.accounts import COINS, COLLATERAL, FAIR_VALUE, GAIN, TRADING_USD, UNREALISED, leaving
 from tieline.books.entries import entries_for
 from tieline.books.span import month_span
-from tieline.ledger import Amount, Book, Entry, EntryError, Method, Posting, ShortError, mirrored, usd
+from tieline.ledger import BTC, USD, Amount, Book, Entry, EntryError, Method, Posting, ShortError, btc, mirrored, usd
 from tieline.records import (
     Closing,
     Equity,
@@ -138,12 +138,32 @@ class Bookkeeper:
             except ValueError as error:
                 self._set_aside(identity(record), record, f"closing of {record.month}: {error}")
                 return
+            if record.btc_usd is not None and record.btc_usd > 0 and (self.open_from is None or end > self.open_from):
+                self._revalue(record, end, record.btc_usd)
             self.open_from = end if self.open_from is None else max(self.open_from, end)
             return
         known = self.loans.get(record.loan_id)
         if known is None or known.known_at <= record.known_at:
             self.loans[record.loan_id] = record
             self._try_again()
+
+    def _revalue(self, closing: Closing, end: datetime, price: Decimal) -> None:
+        """Bitcoin, and claims to bitcoin that a lender holds, to fair value at the end of a month: what that is above
+        cost, less what was booked of it before, is an unrealised gain."""
+        book = self.book
+        coins = book.change(COINS, BTC, None, end) + book.change(COLLATERAL, BTC, None, end)
+        cost = book.change(TRADING_USD, USD, None, end)
+        change = usd(coins * price - cost - book.change(FAIR_VALUE, USD, None, end))
+        self.book.book(
+            Entry(
+                end - timedelta(microseconds=1),
+                f"fair value|{closing.month}",
+                f"{btc(coins)} at {price:,.2f} USD/BTC",
+                (Posting(FAIR_VALUE, change), Posting(UNREALISED, -change)),
+                refs=(f"Closing|{closing.key}",),
+                known_at=closing.known_at,
+            )
+        )
 
     def _post(self, entry: Entry) -> Entry:
         """Book an entry; one of a closed month in the first open one, where it says what it is of."""

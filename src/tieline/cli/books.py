@@ -12,7 +12,7 @@ import click
 from tieline.books import Bookkeeper, invoices, month_span
 from tieline.books.export import as_csv, beancount
 from tieline.cli.books_add import add
-from tieline.cli.books_close import close, issue, verify
+from tieline.cli.books_close import close, issue, statement, verify
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.clock import parse_utc
 from tieline.ledger import BTC
@@ -25,7 +25,7 @@ def books() -> None:
     """Entries, balances, lots and invoices: read, add to, close and verify. All of it is a fold of the records."""
 
 
-for _command in (add, close, verify, issue):
+for _command in (add, close, statement, verify, issue):
     books.add_command(_command)
 
 

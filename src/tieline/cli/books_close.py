@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import getpass
+import json
+from dataclasses import asdict
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import click
 
 from tieline.books import invoices, month_span
 from tieline.books.seals import SEALED, Altered, sealed, unsealed
+from tieline.books.statement import statement_of
+from tieline.cli.books_add import USD
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.keep import keeper_of, preview, record_all
 from tieline.ledger import chain
@@ -22,8 +27,11 @@ from tieline.store import Store
 @click.argument("month")
 @data_dir
 @click.option("--by", default=getpass.getuser, help="Who closes; default: the user of this shell.")
-def close(month: str, data_dir: Path, by: str) -> None:
+@click.option("--price", type=USD, help="USD per bitcoin at its end: bitcoin is taken to fair value through income.")
+def close(month: str, data_dir: Path, by: str, price: Decimal | None) -> None:
     """Close the books of MONTH (YYYY-MM): later facts of it are booked in the first open month, with a reference."""
+    if price is not None and price <= 0:
+        raise click.BadParameter(f"{price} is not above 0", param_hint="--price")
     now = config_and_now(data_dir)[1]
     try:
         end = month_span(month)[1]
@@ -51,7 +59,7 @@ def close(month: str, data_dir: Path, by: str) -> None:
     batch.append(
         Closing(
             at=now, known_at=now, source="books", kind="measured", month=month, by=by, entries=len(digests),
-            digest=digests[-1] if digests else "",
+            digest=digests[-1] if digests else "", btc_usd=price,
         )
     )  # fmt: skip
     record_all(data_dir, batch, now)
@@ -135,3 +143,21 @@ def _due(store: Store, month: str, prefix: str, now: datetime) -> list[Issued]:
             number = f"{prefix}{now:%Y}-{len(numbered) + len(found) + 1:05}"
             found.append(rest.issue(number, now))
     return found
+
+
+@click.command()
+@click.argument("month")
+@data_dir
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def statement(month: str, data_dir: Path, as_json: bool) -> None:
+    """Bitcoin from opening to closing, income and expenses of MONTH, and the balance at its end, in USD."""
+    keeper = keeper_of(data_dir)
+    try:
+        made = statement_of(keeper, month)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(asdict(made), default=str, indent=2))
+        return
+    for line in made.lines():
+        click.echo(line)

@@ -131,12 +131,14 @@ class Issued(Record, frozen=True, kw_only=True, subject="{tenant}", key="{number
 
 class Closing(Record, frozen=True, kw_only=True, key="{month}|{known_at}"):
     """A month whose books are closed: what is learned of it later is booked in the first open one, with a reference.
-    `entries` were in the book then, and `digest` is that of the last of them, each being over the one before."""
+    `entries` were in the book then, and `digest` is that of the last of them, each being over the one before. With
+    `btc_usd`, bitcoin is taken to that fair value in the month's last instant."""
 
     month: Label
     by: Label
     entries: Count
     digest: Label
+    btc_usd: Money | None = None
 
 
 class Seal(Record, frozen=True, kw_only=True, key="{first}|{known_at}"):
