@@ -14,7 +14,7 @@ from tieline.cli import main
 from tieline.feeds.example import CLOCK, PEAK, STORM, write_example
 from tieline.feeds.folder import FolderError
 from tieline.feeds.recorded import RecordedFolder
-from tieline.records import Commitment, Fault, Instruction, PeakOdds, PriceTick
+from tieline.records import Commitment, Fault, Instruction, PriceTick, SystemLoad
 
 
 def digest(folder: Path) -> str:
@@ -36,10 +36,11 @@ def test_it_says_that_it_is_invented_wherever_it_is_read(example_days: Path) -> 
     source = RecordedFolder(example_days)
     found = source.records(source.fleet(), STORM.start, STORM.end)
     assert {r.kind for r in found if isinstance(r, PriceTick)} == {"simulated"}
-    assert {type(r) for r in found} >= {Commitment, Fault, Instruction, PeakOdds, PriceTick}
+    assert {type(r) for r in found} >= {Commitment, Fault, Instruction, PriceTick, SystemLoad}
     texas = [r.price_usd_per_mwh for r in found if isinstance(r, PriceTick) and r.market == "ERCOT_HUBAVG_DA"]
     assert max(texas) > 2_500
-    assert any(r.at == PEAK and r.probability > 0.01 for r in found if isinstance(r, PeakOdds))
+    loads = {r.at: r.power_w for r in found if isinstance(r, SystemLoad) and r.kind == "simulated"}
+    assert max(loads, key=lambda at: loads[at]).date() == PEAK.date()
 
 
 def test_the_day_on_which_summer_time_ends_has_its_twenty_five_hours(example_days: Path) -> None:

@@ -21,13 +21,14 @@ import numpy as np
 from tieline.backtest.peaks import Peak, Peaks
 from tieline.clock import micros, parse_utc
 from tieline.dispatch import Settings
+from tieline.dispatch.desk.peaks import odds_over
 from tieline.dispatch.inputs.arrays import Floats, Ints
 from tieline.dispatch.inputs.forecast import SLOT_S
 from tieline.dispatch.settings import plausible
 from tieline.economics import hashprice
 from tieline.feeds.folder import FolderError
 from tieline.feeds.manifest import MANIFEST, manifest_of
-from tieline.feeds.recorded import RecordedFolder
+from tieline.feeds.recorded import LOAD_HISTORY, RecordedFolder
 from tieline.feeds.recorded_events import odds, offers, peaks, scenario_events
 from tieline.fleet import Fleet, Site
 from tieline.fleet.models import GPU_MODELS
@@ -133,7 +134,9 @@ def load(
     demand, inputs = _demand(source, world, begin - timedelta(days=16), stop)
     world = replace(world, demand=demand, inputs=inputs)
     path = folder / "scenario" / "events.json"
-    return _with_events(world, path) if events and path.exists() else world
+    if not events:
+        return world
+    return _with_events(world, path, source) if path.exists() else replace(world, peaks=_peaks(world, None, source))
 
 
 def days_of(folder: Path) -> list[tuple[str, datetime, datetime]]:
@@ -301,7 +304,20 @@ def _reach(folder: Path, fleet: Fleet) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _with_events(world: World, path: Path) -> World:
+def _peaks(world: World, path: Path | None, source: RecordedFolder) -> Peaks:
+    """The windows that were peaks, and odds: those of the file, and those that the desk works out from system load."""
+    rules = world.fleet.peak_rules
+    paying = tuple(rule for rule in rules.values() if any(world.fleet.pays(site, rule) for site in world.fleet.sites))
+    start, end = world.start, world.when(world.slots)
+    told = source.loads(world.fleet, start - LOAD_HISTORY, end)
+    found = odds_over(world.fleet, paying, told, start, end) if told else []
+    if path is None:
+        return Peaks.of(world.fleet, paying, (), found)
+    was = tuple(Peak(rule, at) for rule, at in peaks(path, rules))
+    return Peaks.of(world.fleet, tuple(rules.values()), was, [*odds(path, start, end, rules), *found])
+
+
+def _with_events(world: World, path: Path, source: RecordedFolder) -> World:
     place = {site.id: n for n, site in enumerate(world.fleet.sites)}
     ids, start, end = frozenset(place), world.start, world.when(world.slots)
     found = [
@@ -318,13 +334,11 @@ def _with_events(world: World, path: Path) -> World:
         )
         for event in scenario_events(path, ids)
     ]
-    rules = world.fleet.peak_rules
-    was = tuple(Peak(rule, at) for rule, at in peaks(path, rules))
     told = offers(path, start, end, ids, 1.0)
     return replace(
         world,
         events=tuple(found),
         offers=tuple(offer.promise for offer in told),
         deployed_share=tuple(offer.called_share for offer in told),
-        peaks=Peaks.of(world.fleet, tuple(rules.values()), was, odds(path, start, end, rules)),
+        peaks=_peaks(world, path, source),
     )

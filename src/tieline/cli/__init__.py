@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("tieline.cli.plan", "Print what each site is asked to do, and why."),
     "data": ("tieline.cli.data", "Folders of days to replay and backtest; an invented one to begin with."),
     "backtest": ("tieline.cli.backtest", "Compare dispatch policies on recorded days."),
+    "peaks": ("tieline.cli.peaks", "Coincident peaks: windows, odds, what a MW is worth."),
+    "markets": ("tieline.cli.markets", "The markets that a contract may name."),
     "commit": ("tieline.cli.commit", "Check, accept, call and release grid commitments."),
     "update": ("tieline.cli.update", "The monthly production update, from the books."),
     "treasury": ("tieline.cli.treasury", "Coins against loans: the ladder, what if, and stress."),

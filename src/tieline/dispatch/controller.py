@@ -14,6 +14,7 @@ from tieline.clock import Interval
 from tieline.dispatch.commitments import floor_w, unmet
 from tieline.dispatch.contracts import PowerCost, power_cost
 from tieline.dispatch.demand_charge import Demands, with_demand
+from tieline.dispatch.desk.peaks import PeakDesk
 from tieline.dispatch.inference.afford import affordable, replica_bid_usd_per_mwh
 from tieline.dispatch.inference.deferred import owed_words
 from tieline.dispatch.inference.gpu import load_table
@@ -23,7 +24,7 @@ from tieline.dispatch.inputs.arrays import fleet_arrays
 from tieline.dispatch.inputs.expectations import expectations
 from tieline.dispatch.inputs.forecast import Forecaster
 from tieline.dispatch.inputs.forecasters import forecaster_of
-from tieline.dispatch.inputs.foresight import FromOutlook, peak_adders
+from tieline.dispatch.inputs.foresight import FromOutlook, peak_adders, rules_of
 from tieline.dispatch.inputs.horizon import Grid, grid
 from tieline.dispatch.inputs.outlook import Outlook, SiteView
 from tieline.dispatch.mining.ahead import Surroundings, build, surroundings
@@ -61,6 +62,7 @@ class Controller:
         self.forecaster: Forecaster = forecaster_of(settings.forecaster, background=live)
         self._foretold: datetime | None = None
         self.demands = Demands(fleet)
+        self.peak_desk = PeakDesk(fleet, rules_of(fleet, settings))
         self.last: dict[str, Plan] = {}
         self._started = False
 
@@ -75,7 +77,8 @@ class Controller:
         return plans
 
     def _foretell(self, now: datetime) -> None:
-        """Once an hour, after the plans are out: what is expected, kept as records."""
+        """After the plans are out: odds of peaks when they are due, and once an hour what is expected, as records."""
+        self.store.append(self.peak_desk.step(self.store, now))
         hour = Interval.holding(now, timedelta(hours=1)).start
         if self.settings.policy != "lookahead" or self._foretold == hour:
             return

@@ -84,6 +84,7 @@ class _Example:
         self._bitcoin()
         self._weather()
         self._demand()
+        self._loads()
         self._text("latency/azure_rtt_p95.csv", _csv(("source", "destination", "rtt_p95_ms"), _round_trips(self.fleet)))
         self._text("scenario/sites.csv", _csv(SITE_COLUMNS, [_site_row(site) for site in self.fleet.sites]))
         self._text("scenario/events.json", msgspec.json.format(msgspec.json.encode(self._events()), indent=1).decode())
@@ -183,6 +184,28 @@ class _Example:
         market = self.fleet.market(site.contract.market)
         return "" if market is None else market.operator
 
+    def _loads(self) -> None:
+        """Texas's system: a floor, working days, and air conditioning; the forecast is off by two per cent."""
+        station = next(s.weather_station for s in self.fleet.sites if self._operator(s) == OPERATOR) or ""
+        market = next(m for m in self._markets() if m.operator == OPERATOR)
+        rows: dict[str, list[object]] = {"ts_utc": [], "operator": [], "load_mw": []}
+        ahead: dict[str, list[object]] = {"ts_utc": [], "operator": [], "forecast_mw": []}
+        for at in _steps(START, END, HOUR):
+            local = at.astimezone(zone_of(market.zone))
+            temp = (self.world.weather(station, at).temp_c or 20.0) + (5.0 if STORM.start <= at < STORM.end else 0.0)
+            day = math.exp(-(((local.hour - 17.0) / 5.5) ** 2))
+            load = 41_000.0 + 9_000.0 * day + 850.0 * max(0.0, temp - 18.0)
+            load *= 0.96 if local.weekday() >= 5 else 1.0
+            # Heat that lasts tells on the second day.
+            load *= 1.08 if PEAK - DAY / 2 < at < PEAK + DAY / 2 else 1.0
+            error = 0.04 * (uniform(name_key(self.seed, "load"), (local.date() - START.date()).days) - 0.5)
+            for book, name, value in ((rows, "load_mw", load), (ahead, "forecast_mw", load * (1.0 + error))):
+                book["ts_utc"].append(at)
+                book["operator"].append(OPERATOR)
+                book[name].append(round(value, 1))
+        self._parquet("load/system_load_hourly.parquet", rows)
+        self._parquet("load/load_forecast_hourly.parquet", ahead)
+
     def _demand(self) -> None:
         rates, lengths = [], []
         for t_s in range(0, 7 * 86_400, 600):
@@ -224,14 +247,9 @@ class _Example:
             for days in (STORM, CALM, CLOCK)
             for site, h, usd in ((texas[0], 12, 9.0), (texas[1], 32, 14.0), (texas[2], 36, 4.0))
         ]  # fmt: skip
-        odds = [
-            {"rule": RULE, "at": _text(at), "probability": round(chance * _hottest(at), 4)}
-            for day, chance in ((-1, 0.01), (0, 0.03), (1, 0.06), (2, 0.03), (9, 0.004))
-            for at in _steps(STORM.start + day * DAY + 15 * HOUR, STORM.start + day * DAY + 18 * HOUR, QUARTER)
-        ]
         peaks = [{"rule": RULE, "at": _text(PEAK)}]
         return {
-            "seed": self.seed, "invented": True, "weeks": weeks, "commitment_offers": offers, "peak_odds": odds,
+            "seed": self.seed, "invented": True, "weeks": weeks, "commitment_offers": offers, "peak_odds": [],
             "coincident_peaks": peaks,
         }  # fmt: skip
 
@@ -244,12 +262,6 @@ def _scarcity(market: Market, at: datetime, key: int) -> float:
     bump = math.exp(-(((hour - 18.5) / 1.6) ** 2))
     jump = 1.0 if market.ahead else 0.5 + uniform(key, (at - START) // QUARTER)
     return height * bump * jump if bump > 0.02 else 0.0
-
-
-def _hottest(at: datetime) -> float:
-    """Odds gather in the quarter hours before 17:00 in Texas."""
-    hour = at.hour + at.minute / 60.0
-    return math.exp(-(((hour - 21.75) / 0.9) ** 2))
 
 
 SITE_COLUMNS = (

@@ -26,17 +26,20 @@ from tieline.economics import BLOCKS_PER_EPOCH, subsidy_btc
 from tieline.feeds.folder import FolderError, columns, number, rows
 from tieline.feeds.manifest import Manifest, manifest_of
 from tieline.feeds.recorded_events import events, odds, offers
+from tieline.feeds.recorded_loads import system_loads
 from tieline.feeds.recorded_prices import Provenance, Rate, check_rates, rows_of, ticks
 from tieline.feeds.recorded_sites import MODEL, fleet_from_sites_csv
 from tieline.fleet import Fleet, Market, shipped
 from tieline.fleet.markets import MarketKind, zone_of
-from tieline.records import AnyRecord, Demand, NetworkTick, PriceTick, WeatherTick
+from tieline.records import AnyRecord, Demand, NetworkTick, PriceTick, SystemLoad, WeatherTick
 
 SOURCE = "recorded"
 FEE_SHARE = 0.03
 HOUR = timedelta(hours=1)
 # What a running platform has read by the start: three weeks of prices and demand, a week of weather.
 HISTORY = timedelta(days=23)
+# Odds of peaks look at the same weeks of the year before.
+LOAD_HISTORY = timedelta(days=400)
 # What may be known by a moment of what begins after it: prices of tomorrow, offers, odds.
 AHEAD = timedelta(days=3)
 
@@ -113,6 +116,7 @@ class RecordedFolder:
             *self.weather(fleet, start - HISTORY, end),
             *self.demand(fleet, start - HISTORY, end, scale),
         ]
+        found += self.loads(fleet, start - LOAD_HISTORY, end + AHEAD)
         path = self.folder / "scenario" / "events.json"
         if with_events and path.exists():
             ids = frozenset(site.id for site in fleet.sites)
@@ -189,6 +193,11 @@ class RecordedFolder:
             for market, column in ((ahead, "da_price_usd"), (real_time, "rt_price_usd"))
             for tick in ticks(market, rows_of(path, column, by_market=False)[""], start, end, self.provenance)
         ]
+
+    def loads(self, fleet: Fleet, start: datetime, end: datetime) -> list[SystemLoad]:
+        """System load of the operators whose peaks some rule counts, measured and forecast."""
+        zones = {rule.operator: rule.zone for rule in fleet.peak_rules.values()}
+        return system_loads(self.folder, start, end, zones, self.provenance)
 
     def network(self, start: datetime, end: datetime) -> list[NetworkTick]:
         """Difficulty, subsidy and price: at each hour's close, and at each new difficulty."""

@@ -107,9 +107,16 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
             return at + length
         zone = zone_of(self.zone)
         day = at.astimezone(zone).date()
-        rule = _in_force(self.published, day) or Publication(local=DEFAULT_LOCAL)
+        rule = self._published(day)
         told = datetime.combine(day - timedelta(days=rule.days_before), rule.clock, tzinfo=zone)
         return told.astimezone(UTC)
+
+    def publication(self, now: datetime) -> Publication:
+        """When a day's prices are out, by the rule in force."""
+        return self._published(now.astimezone(zone_of(self.zone)).date())
+
+    def _published(self, day: date) -> Publication:
+        return _in_force(self.published, day) or Publication(local=DEFAULT_LOCAL)
 
     def usd_limits(self, at: datetime) -> tuple[float, float]:
         """(lowest, highest) USD/MWh that a price of this market can be; infinite where nothing is known."""

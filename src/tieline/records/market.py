@@ -17,6 +17,7 @@ from tieline.intake import (
     Seconds,
     Share,
     UsdPerMwh,
+    Watts,
 )
 from tieline.records.base import REVISED, Record
 
@@ -66,6 +67,14 @@ class PeakOdds(Record, frozen=True, kw_only=True, subject="{rule}", key=REVISED)
     rule: Label
     probability: Share
     length_s: Seconds = 900
+
+
+class SystemLoad(Record, frozen=True, kw_only=True, subject="{operator}", key=REVISED):
+    """Load of a grid operator's whole system over [at, at + length), measured or forecast as `kind` says."""
+
+    operator: Label
+    power_w: Watts
+    length_s: Seconds = 3600
 
 
 class Forecast(Record, frozen=True, kw_only=True, subject="{series}", key="{what}|" + REVISED):

@@ -210,10 +210,14 @@ def window_adder(
 
 def applying(fleet: Fleet, settings: Settings, moment: datetime) -> list[PeakRule]:
     """The rules in force at `moment` that are set for all, or that a site names."""
+    return [rule for rule in rules_of(fleet, settings) if rule.applies(rule.local_day(moment))]
+
+
+def rules_of(fleet: Fleet, settings: Settings) -> tuple[PeakRule, ...]:
+    """The rules that are set for all, or that a site names, in force or not."""
     named = {name for site in fleet.sites for name in site.contract.peak_rules or ()}
     rules = fleet.peak_rules
-    found = (rules[name] for name in sorted({*settings.peak_rules, *named}) if name in rules)
-    return [rule for rule in found if rule.applies(rule.local_day(moment))]
+    return tuple(rules[name] for name in sorted({*settings.peak_rules, *named}) if name in rules)
 
 
 def moments_of(length_s: int) -> Ints:

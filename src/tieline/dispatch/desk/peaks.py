@@ -1,0 +1,155 @@
+"""The desk's word on coincident peaks: odds as records, twice a day, from system load as it is known.
+
+At 10:00 local time the windows of tomorrow, when the forecast that feeds the day-ahead market is out; at 06:00 those of
+today, when yesterday's load is known in whole. The same in the running platform and in a replay: what is read is the
+store, as of now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+
+from tieline.dispatch.desk.odds import Loads, Past, odds_of_day, own_forecast
+from tieline.fleet import Fleet
+from tieline.fleet.markets import zone_of
+from tieline.fleet.peaks import PeakRule
+from tieline.records import PeakOdds, SystemLoad
+from tieline.store import Store
+
+DAY_BEFORE, SAME_DAY = time(10, 0), time(6, 0)
+# A year and the month after it: what the same weeks of the year before were like.
+HISTORY = timedelta(days=400)
+SOURCE = "desk: odds from system load"
+# A day with fewer measured hours than this has no highest hour.
+LEAST_HOURS = 20
+
+
+@dataclass
+class OperatorLoads:
+    """One operator's system load by local day and hour."""
+
+    zone: str
+    measured: dict[date, dict[int, float]] = field(default_factory=dict)
+    forecast: dict[date, dict[int, float]] = field(default_factory=dict)
+
+    def learn(self, load: SystemLoad) -> None:
+        local = load.at.astimezone(zone_of(self.zone))
+        book = self.forecast if load.kind == "forecast" else self.measured
+        hours = book.setdefault(local.date(), {})
+        # An hour that a clock change repeats counts at its higher load.
+        hours[local.hour] = max(load.power_w, hours.get(local.hour, 0.0)) if book is self.measured else load.power_w
+
+    def loads(self, rule: PeakRule, day: date, through: date) -> Loads:
+        """What bears on a day, as known with loads through `through`."""
+        whole = {d: hours for d, hours in self.measured.items() if d <= through and len(hours) >= LEAST_HOURS}
+        found = Loads(measured={d: max(hours.values()) for d, hours in whole.items()}, cache=self._cache)
+        for d in {*self.forecast, *whole, day}:
+            if d > day:
+                continue
+            if self.forecast.get(d):
+                found.forecast[d] = self.forecast[d]
+            elif d.month in rule.months:
+                known = through - (day - d)
+                if (own := self._own.get((d, known))) is None:
+                    recent = {x: whole[x] for x in whole if known - timedelta(days=28) < x <= known}
+                    own = self._own[d, known] = own_forecast(recent, d, known)
+                if own:
+                    found.forecast[d] = own
+        return found
+
+    _own: dict[tuple[date, date], dict[int, float]] = field(default_factory=dict)
+    _cache: dict[object, Past | None] = field(default_factory=dict)
+
+    def forget(self, before: date) -> None:
+        for book in (self.measured, self.forecast):
+            for day in [d for d in book if d < before]:
+                del book[day]
+        for key in [key for key in self._own if key[0] < before]:
+            del self._own[key]
+
+
+class PeakDesk:
+    """Odds of the rules that the fleet's sites pay for."""
+
+    def __init__(self, fleet: Fleet, rules: tuple[PeakRule, ...]) -> None:
+        self.fleet = fleet
+        self.rules = tuple(r for r in rules if any(fleet.pays(site, r) for site in fleet.sites))
+        self.loads: dict[str, OperatorLoads] = {r.operator: OperatorLoads(r.zone) for r in self.rules}
+        self._told: set[tuple[str, date, bool]] = set()
+        self._read: datetime | None = None
+
+    def step(self, store: Store, now: datetime) -> list[PeakOdds]:
+        """Odds that are due at `now` and were not told yet, by what the store knows."""
+        if not any(self._due(rule, now) for rule in self.rules):
+            return []
+        self.read(store, now)
+        return self.tell(now)
+
+    def tell(self, now: datetime) -> list[PeakOdds]:
+        """The same by what was learned so far."""
+        due = [(rule, day, early) for rule in self.rules for day, early in self._due(rule, now)]
+        found: list[PeakOdds] = []
+        for rule, day, early in due:
+            self._told.add((rule.name, day, early))
+            found += self.odds(rule, day, now)
+        self._told = {one for one in self._told if one[1] >= now.date() - timedelta(days=3)}
+        return found
+
+    def odds(self, rule: PeakRule, day: date, now: datetime) -> list[PeakOdds]:
+        """Odds of a local day's windows with what is known at `now`."""
+        loads = self.loads[rule.operator]
+        through = rule.local_day(now) - timedelta(days=1)
+        windows = odds_of_day(rule, loads.loads(rule, day, through), day, through)
+        return [
+            PeakOdds(
+                at=window.at,
+                known_at=now,
+                source=SOURCE,
+                kind="forecast",
+                rule=rule.name,
+                probability=window.probability,
+                length_s=rule.window_s,
+            )
+            for window in windows
+        ]
+
+    def _due(self, rule: PeakRule, now: datetime) -> list[tuple[date, bool]]:
+        """(day, is it told the day before) of what should have been told by now and was not."""
+        local = now.astimezone(zone_of(rule.zone))
+        today, found = local.date(), []
+        if local.time() >= SAME_DAY:
+            found.append((today, False))
+        if local.time() >= DAY_BEFORE:
+            found.append((today + timedelta(days=1), True))
+        return [(d, early) for d, early in found if (rule.name, d, early) not in self._told and rule.applies(d)]
+
+    def learn(self, load: SystemLoad) -> None:
+        if load.operator in self.loads:
+            self.loads[load.operator].learn(load)
+
+    def read(self, store: Store, now: datetime) -> None:
+        """What the store has learned of loads since the last time, as known at `now`."""
+        since = now - HISTORY if self._read is None else self._read - timedelta(days=3)
+        self._read = now
+        for load in store.between(SystemLoad, since, now + timedelta(days=3), now=now):
+            self.learn(load)
+        for loads in self.loads.values():
+            loads.forget((now - HISTORY - timedelta(days=30)).date())
+
+
+def odds_over(
+    fleet: Fleet, rules: tuple[PeakRule, ...], loads: Iterable[SystemLoad], start: datetime, end: datetime
+) -> list[PeakOdds]:
+    """What the desk would have told between `start` and `end`, with each load known when it was."""
+    desk, found = PeakDesk(fleet, rules), []
+    waiting = sorted(loads, key=lambda load: (load.known_at, load.at))
+    given, at = 0, start.replace(minute=0, second=0, microsecond=0)
+    while at < end:
+        while given < len(waiting) and waiting[given].known_at <= at:
+            desk.learn(waiting[given])
+            given += 1
+        found += desk.tell(at)
+        at += timedelta(hours=1)
+    return found
