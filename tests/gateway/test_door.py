@@ -110,11 +110,11 @@ def test_bodies_are_written_anew_for_the_engine(gateway: Start) -> None:
 
     async def body() -> None:
         async with Scripted() as engine, gateway(settings(engine.url)) as g:
-            text = TEXT[:-1] + b',"max_tokens":2,"n_predict":9999,"ignore_eos":true}'
+            text = TEXT[:-1] + b',"max_tokens":2,"temperature":1,"temperature":0.5}'
             await g.post("/v1/chat/completions", text)
             _, seen = engine.seen[-1]
             assert seen["max_tokens"] == 2
-            assert not {"n_predict", "ignore_eos"} & set(seen)
+            assert seen["temperature"] == 0.5
             await g.post("/v1/chat/completions", {**CHAT, "max_tokens": None, "stream": True, "seed": 5})
             _, seen = engine.seen[-1]
             assert seen["max_tokens"] == 1024

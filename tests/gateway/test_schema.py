@@ -44,7 +44,8 @@ def reach_an_engine(path: str, body: Any) -> Any:
             body[name] = 4
     if isinstance(body.get("n"), int) and 2 < body["n"] <= 128:
         body["n"] = 2
-    body.setdefault("max_output_tokens" if path == "/v1/responses" else "max_tokens", 4)
+    if path not in SCRIPTED:
+        body.setdefault("max_output_tokens" if path == "/v1/responses" else "max_tokens", 4)
     return body
 
 

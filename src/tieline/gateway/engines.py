@@ -138,10 +138,9 @@ def _learn(svc: Service, backend: Backend, listed: list[_ModelEntry]) -> None:
             served[model.name] = str(model.upstream_name)
     if backend.engine == "llama.cpp" and backend.slots == MAX_UNKNOWN_SLOTS:
         svc.spawn(_ask_slots(backend))
-    known = frozenset(served)
-    if known and not known <= backend.models:
-        backend.models |= known
-        backend.served.update(served)
+    # What was learned of another engine at this address is unlearned; what was configured stands until it says no.
+    backend.lacks -= served.keys()
+    backend.models, backend.served = frozenset(served) | (backend.configured - backend.lacks), served
 
 
 async def _ask_slots(backend: Backend) -> None:

@@ -159,6 +159,10 @@ class Paths:
         if other is not None:
             offer = other
             request.model, request.fields["model"] = other.name, msgspec.Raw(_encode(other.name))
+        refusal = request.beyond(offer)
+        if refusal is not None:
+            door.refuse(refusal)
+            return
         if svc.draining or svc.meter.failing is not None:
             stopping = Refusal(503, "this gateway is stopping or cannot write", "unavailable", retry_after_s=1)
             self._refuse(door, stopping, call)

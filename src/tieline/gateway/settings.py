@@ -230,6 +230,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     aliases: tuple[str, ...] = ()  # other names that it may be asked for under
     fallbacks: tuple[str, ...] = ()  # models that answer, at their own tariff, while no replica of this one can
     tariffs: tuple[Tariff, ...] = ()  # instead of the prices above, each from its moment on
+    fields: tuple[str, ...] = ()  # further fields of a request that reach its engines
+    media: tuple[str, ...] = ()  # beginnings of addresses that they may fetch, beside public https names
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.name) <= 256 or any(not 1 <= len(name) <= 256 for name in self.aliases):
@@ -257,6 +259,8 @@ class Offer:
     label: str
     image: ImageRule | None = None
     fallbacks: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: Model, now: datetime | None = None) -> Offer:
@@ -278,6 +282,8 @@ class Offer:
             model.label,
             model.image,
             model.fallbacks,
+            model.fields,
+            model.media,
         )
 
 

@@ -376,6 +376,10 @@ class Runner:
                 return False
             self._fail(run, errors.unknown_model(request.model))
             return True
+        beyond = request.beyond(offer)
+        if beyond is not None:
+            self._fail(run, beyond)
+            return True
         urgent = job.urgent(self._now_s())
         want = Want(
             offer.name,

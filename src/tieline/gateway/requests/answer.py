@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +16,7 @@ from tieline.gateway.requests.frames import MAX_REASON
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.wire import loose, sse
 from tieline.gateway.wire.decoding import json_reader
+from tieline.gateway.wire.http1 import ResponseHead
 
 
 class _Message(msgspec.Struct, frozen=True, gc=False):
@@ -65,6 +66,10 @@ def _read_answer(body: bytes) -> tuple[_Answer, bytes]:
 # An engine that says it is busy is asked again so soon, and for so long; then the client hears that it is busy.
 BUSY_AGAIN_S: Final = 0.25
 BUSY_S: Final = 2.0
+# An engine that says when to come again is believed for so long.
+MAX_BUSY_S: Final = 30.0
+# Failures alike on two replicas that still say nothing of the request.
+NOT_THE_REQUESTS: Final = frozenset(f"status {one}" for one in (*range(300, 400), 401, 402, 403, 407, 502, 504))
 # How much of an engine's words a client reads.
 MAX_WORDS: Final = 2_000
 # Statuses by which an engine says that it is busy; 529 is Anthropic's.
@@ -102,20 +107,27 @@ class Elsewhere:
 
     status: int
     busy: bool
-    body: bytes = b""
+    words: str = ""
 
 
-def read(state: RequestState, attempt: Attempt, status: int, body: bytes) -> Whole | Wrong | Refused | Elsewhere:
+def read(state: RequestState, attempt: Attempt, head: ResponseHead, body: bytes) -> Whole | Wrong | Refused | Elsewhere:
     """What an engine's answer means; its counts go to the request's state."""
+    status = head.status
     if status == 200:
         if state.request.stream:
             return Wrong("the engine answered a stream request without a stream")
         return _whole(state, attempt, body)
     if status in _BUSY or status >= 500 or status < 400 or status in _OUR_FAULT:
         fault = complaint(state.request) if status == 500 else None
-        return Elsewhere(status, status in _BUSY, body) if fault is None else Refused(fault, well=False)
+        if fault is not None:
+            return Refused(fault, well=False)
+        if status in _BUSY:
+            state.retry_after_s = _seconds(head.get(b"retry-after:"))
+        # What an engine says to the gateway itself, about keys and addresses, is not for the client.
+        ours = status < 400 or status in _OUR_FAULT
+        return Elsewhere(status, status in _BUSY, "" if ours else words_of(_plain(body)))
     if status == 404:
-        return Elsewhere(status, False, body)  # the model, or the path: not here, and maybe elsewhere
+        return Elsewhere(status, False, words_of(_plain(body)))  # the model, or the path: not here, maybe elsewhere
     return Refused(_relayed(status, body), well=True)
 
 
@@ -162,9 +174,25 @@ def exhausted(state: RequestState, status: int) -> Refusal | None:
     """What the client hears when no replica is left to ask; None: one is."""
     if state.tries < failover.MAX_TRIES:
         return None
-    if status in (429, 503):
-        return errors.no_capacity(state.request.model)
-    return errors.engine_error(502, f"the engine failed with status {status}")
+    if status in _BUSY:
+        refusal = errors.no_capacity(state.request.model)
+        return refusal if state.retry_after_s is None else replace(refusal, retry_after_s=state.retry_after_s)
+    if status == 404:
+        return Refusal(404, state.words or "no engine offers this", "engine_refused")
+    said = f": {state.words}" if state.words else ""
+    return errors.engine_error(502, f"the engine failed with status {status}{said}")
+
+
+def _seconds(text: bytes | None) -> float | None:
+    """`retry-after` as engines write it; a date, or what is no number, says nothing."""
+    return float(text) if text is not None and len(text) <= 6 and text.isdigit() else None
+
+
+def _plain(body: bytes) -> object:
+    try:
+        return loose.decode(body)
+    except msgspec.DecodeError:
+        return None
 
 
 def renamed(body: bytes, own: str, public: str) -> bytes:
@@ -221,10 +249,7 @@ def refused_in_stream(error: object) -> Refusal | None:
 def _relayed(status: int, body: bytes) -> Refusal:
     """An engine's 4xx in OpenAI's shape, whatever shape it came in."""
     message, kind, code, param = "the engine refused the request", "", "engine_refused", None
-    try:
-        plain = loose.decode(body)
-    except msgspec.DecodeError:
-        plain = None
+    plain = _plain(body)
     message = words_of(plain) or message
     error = plain.get("error", plain) if isinstance(plain, dict) else None
     if isinstance(error, dict):

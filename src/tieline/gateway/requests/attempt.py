@@ -90,7 +90,8 @@ class Attempt:
         try:
             conn = await connect(self.backend, connect_s)
         except OSError as error:
-            self._fail("unreachable", str(error))
+            # It was there a moment ago, and is gone since it was sent this.
+            self._fail("died" if self._retried else "unreachable", str(error))
             return
         if self.ended is not None:
             conn.abort()

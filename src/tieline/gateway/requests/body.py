@@ -13,6 +13,7 @@ import msgspec
 
 from tieline.gateway.budgets.admit import Ask
 from tieline.gateway.errors import Refusal, bad_request
+from tieline.gateway.requests import allowed
 from tieline.gateway.requests.images import Picture, pictures
 from tieline.gateway.requests.images import bound as picture_bound
 from tieline.gateway.settings import Offer
@@ -31,15 +32,6 @@ UNDERSCORES: Final = 32
 SHORT: Final = 512
 # A tool's schema is printed into the prompt by the template, often indented.
 TOOLS_FACTOR: Final = 3
-
-# Engines' own names for the limits that admission counts, and switches that change what a frame holds.
-_NEVER: Final = frozenset(
-    {
-        "n_predict", "max_new_tokens", "n_cmpl", "id_slot", "timings_per_token", "return_progress", "return_tokens",
-        "lora", "priority", "continue_final_message", "post_sampling_probs", "best_of",
-        "min_tokens", "min_new_tokens", "ignore_eos", "kv_transfer_params", "request_id", "regex_only",
-    }
-)  # fmt: skip
 
 _read = json_reader(dict[str, msgspec.Raw])
 _write = msgspec.json.Encoder().encode
@@ -68,8 +60,7 @@ _NO_OUTPUT: Final = ("embeddings", "rerank")
 # What a JSON value begins with.
 _LIST: Final = ord("[")
 _TEXT: Final = ord('"')
-_GRAMMARS: Final = frozenset({"grammar", "json_schema", "guided_json", "structured_outputs", "regex"})
-_SHAPING: Final = _GRAMMARS | {"tools", "response_format"}
+_SHAPING: Final = allowed.GRAMMARS | {"tools", "functions", "response_format", "chat_template_kwargs", "text"}
 
 
 class _StreamOptions(msgspec.Struct):
@@ -98,6 +89,8 @@ class Request(msgspec.Struct, gc=False):
     prefix: int = 0  # what the beginnings of prompts are compared by
     limit: int = 0
     answers: int = 1  # how many texts come back
+    strange: tuple[str, ...] = ()  # fields that only some models take
+    media: bool = False  # it may name addresses that an engine would fetch
 
     def ask(self, model: Offer) -> Ask:
         """The most it may cost: each token of a byte-level vocabulary stands for at least one byte."""
@@ -109,6 +102,16 @@ class Request(msgspec.Struct, gc=False):
         if self.pictures:
             bound += sum(picture_bound(one, model.image, model.image_tokens) - one.inline for one in self.pictures)
         return bound
+
+    def beyond(self, model: Offer) -> Refusal | None:
+        """What of it must not reach an engine of this model."""
+        for name in self.strange:
+            if name not in model.fields:
+                return allowed.refuse_field(name)
+        if self.media:
+            name = _PROMPT_NAMES[self.kind]
+            return allowed.media(read_json(self.fields[name]), name, model.media)
+        return None
 
     def asks(self, name: str) -> bool:
         """Is this switch on?"""
@@ -142,11 +145,6 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
         return bad_request("give the model's name in 'model'", "missing_required_parameter", "model")
     except msgspec.DecodeError:
         return bad_request("'model' must be a string", "invalid_type", "model")
-    if not fields.keys().isdisjoint(_NEVER):
-        for name in _NEVER & fields.keys():
-            if name == "best_of":
-                return bad_request("'best_of' is not offered; use 'n'", "unsupported_parameter", "best_of")
-            del fields[name]
     name = "stream"
     try:
         stream = (raw := fields.get("stream")) is not None and bool(_bool(raw))
@@ -187,12 +185,16 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
     request = Request(
         kind, model, stream, fields, max_output, choices, wants_usage, "tools" in fields or "functions" in fields
     )
+    request.strange = allowed.strange(kind, fields) if not fields.keys() <= allowed.FIELDS[kind] else ()
+    if not fields.keys().isdisjoint(_SHAPING) and (refusal := allowed.shapes(fields)) is not None:
+        return refusal
     try:
         refusal = _prompt(request) or _pictures(request, body)
     except msgspec.DecodeError as error:  # JSON, but a number that nothing can hold
         return bad_request(f"the body cannot be read: {error}", "invalid_value", _PROMPT_NAMES[kind])
     if refusal is not None:
         return refusal
+    request.media = kind in ("chat", "responses") and b'url"' in body
     if continuity is not None:
         if continuity not in (b"token", b"text", b"regenerate", b"none"):
             return bad_request("x-tieline-continuity is one of token, text, regenerate, none", "invalid_value")
@@ -233,7 +235,7 @@ def _prompt(request: Request) -> Refusal | None:
                 size += TOOLS_FACTOR * len(memoryview(fields["tools"]))
             form = fields.get("response_format")
             request.structured = (form is not None and b'"json' in bytes(form)) or not fields.keys().isdisjoint(
-                _GRAMMARS
+                allowed.GRAMMARS
             )
     elif kind in ("completions", "embeddings"):
         if first not in (_TEXT, _LIST):

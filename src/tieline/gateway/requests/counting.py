@@ -58,7 +58,9 @@ def read(usage: TokenUsage, bounds: Bounds, base: int = 0, repeated: int = 0) ->
     false = ""
     if prompt is not None:
         prompt -= repeated
-        if not 1 <= prompt <= bounds.prompt:
+        if not prompt:
+            prompt = None  # of an empty prompt it may be true, and costs nothing to count
+        elif not 0 < prompt <= bounds.prompt:
             false, prompt = f"{prompt} prompt tokens, where at most {bounds.prompt} fit", None
     if output is not None:
         output += base

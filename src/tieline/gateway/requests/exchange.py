@@ -19,9 +19,21 @@ import msgspec
 from tieline.gateway import errors
 from tieline.gateway.errors import Refusal
 from tieline.gateway.metering.traces import Span
-from tieline.gateway.requests import answer, choice_group, chunks, failover, finish, frames, hedge, resume, token_ids
+from tieline.gateway.requests import (
+    answer,
+    blame,
+    choice_group,
+    chunks,
+    failover,
+    finish,
+    frames,
+    hedge,
+    resume,
+    token_ids,
+)
 from tieline.gateway.requests.answer import Elsewhere, Refused, Whole, Wrong
 from tieline.gateway.requests.attempt import Attempt
+from tieline.gateway.requests.blame import Strike
 from tieline.gateway.requests.choice_group import ChoiceGroup
 from tieline.gateway.requests.failover import Next, Silence
 from tieline.gateway.requests.ports import Billing, Client, ReplicaPool, Shared
@@ -65,6 +77,9 @@ class Exchange:
 
     def begin(self) -> None:
         self.shared.live.add(self)
+        if self.shared.refused.holds(self.state.request, self.now()):
+            self.refuse(blame.killer())
+            return
         if self.shared.traces is not None:
             self.span = self.shared.traces.request(self.state, self.trace, self.shared.clock.now(), self.now())
             self.trace = self.trace if self.span is None else self.span.header
@@ -198,9 +213,9 @@ class Exchange:
         if state.done or attempt is not self.attempt:
             self._end(attempt, "error")
             return
-        match answer.read(state, attempt, head.status, body):
+        match answer.read(state, attempt, head, body):
             case Whole(whole):
-                attempt.backend.succeeded(self.now())
+                self._answered(attempt)
                 self._end(attempt, state.finish or "stop")
                 state.tail = whole
                 state.turn(Phase.ENDING)
@@ -213,27 +228,73 @@ class Exchange:
             case Refused(refusal, well):
                 self._end(attempt, "error")
                 if well:
-                    attempt.backend.succeeded(self.now())
+                    attempt.backend.succeeded(self.now(), state.want.tenant)
                 self.refuse(refusal)
-            case Elsewhere(status, busy):
-                self._elsewhere(attempt, status, busy=busy)
+            case Elsewhere() as said:
+                self._elsewhere(attempt, said)
 
-    def _elsewhere(self, attempt: Attempt, status: int, *, busy: bool) -> None:
+    def _elsewhere(self, attempt: Attempt, said: Elsewhere) -> None:
+        """The engine is overloaded or broken, or the request is at fault: another one may say which."""
         state, backend, now = self.state, attempt.backend, self.now()
-        self._end(attempt, "busy" if busy else "error")
-        if busy:
+        self._end(attempt, "busy" if said.busy else "error")
+        self.shared.stats.failures[backend.id, f"status {said.status}"] += 1
+        state.words = said.words
+        if said.busy:
+            wait_s = min(answer.MAX_BUSY_S, state.retry_after_s or answer.BUSY_AGAIN_S)
             backend.refused_at = now
-            backend.ejected_until = max(backend.ejected_until, now + answer.BUSY_AGAIN_S)
+            backend.ejected_until = max(backend.ejected_until, now + wait_s)
             answer.busy(state, now)
         else:
-            backend.failed(now)
-        self.shared.stats.failures[backend.id, f"status {status}"] += 1
+            if said.status == 404 and state.request.model in backend.models and "model" in said.words.lower():
+                backend.lacks.add(state.request.model)  # until it lists it again
+                backend.models -= {state.request.model}
+            if self._suspect(attempt, f"status {said.status}", said.words):
+                return
         if state.delivered:
-            self._act(failover.go_on(state), attempt, f"status {status}")
-        elif (refusal := answer.exhausted(state, status)) is not None:
+            self._act(failover.go_on(state), attempt, f"status {said.status}")
+        elif (refusal := answer.exhausted(state, said.status)) is not None:
             self.refuse(refusal)
         else:
-            self.place(frozenset((backend.id,)))
+            self.place(self._struck(backend.id))
+
+    def _struck(self, last: str) -> frozenset[str]:
+        """Replicas that it has failed at."""
+        return frozenset((last, *(one.replica.id for one in self.state.strikes or ())))
+
+    def _suspect(self, attempt: Attempt, kind: str, words: str) -> bool:
+        """A failure that is the replica's or the request's own. True: it is the request's, and was refused."""
+        state = self.state
+        strike = Strike(attempt.backend, kind, words)
+        strikes = state.strikes = state.strikes or []
+        if blame.alike(strikes, strike) and not state.delivered and kind not in answer.NOT_THE_REQUESTS:
+            strikes.clear()
+            self.refuse(
+                Refusal(404, words or "no engine offers this", "engine_refused")
+                if kind == "status 404"
+                else blame.own_fault(strike)
+            )
+            return True
+        strikes.append(strike)
+        return False
+
+    def _answered(self, attempt: Attempt) -> None:
+        """An answer came to its end: where it failed before, that was the replica's own failing."""
+        state, now, tenant = self.state, self.now(), self.state.want.tenant
+        attempt.backend.succeeded(now, tenant)
+        for strike in state.strikes or ():
+            if strike.replica is not attempt.backend:
+                strike.replica.blamed(now, tenant, state.id)
+
+    def _died(self, attempt: Attempt) -> bool:
+        """An engine died before it answered. True: on this request, as far as can be told, and it was refused."""
+        state, now = self.state, self.now()
+        silent = [one for one in attempt.backend.live if isinstance(one, Attempt) and one.first_at is None]
+        state.deaths += self.shared.refused.share(attempt.backend.id, len(silent) + 1, now)
+        if state.deaths < blame.DEATHS or state.delivered:
+            return False
+        self.shared.refused.add(state.request, now)
+        self.refuse(blame.killer())
+        return True
 
     def on_attempt_end(self, attempt: Attempt) -> None:
         """The answer ended as HTTP; without a finish before it, it was cut short."""
@@ -254,12 +315,19 @@ class Exchange:
         state = self.state
         if attempt.ended is not None:
             return
+        unheard = attempt.first_at is None
         self._end(attempt, ended)
         if state.done:
             return
-        attempt.backend.failed(self.now(), lost=ended != "error", refused=ended == "unreachable")
         self.shared.stats.failures[attempt.backend.id, ended] += 1
+        if ended != "error":
+            attempt.backend.failed(self.now(), lost=True, refused=ended == "unreachable")
         log.info("attempt failed: request=%s replica=%s ended=%s: %s", state.id, attempt.backend.id, ended, reason)
+        unanswered = attempt is self.attempt and self.second is None
+        if unanswered and ended == "died" and unheard and self._died(attempt):
+            return
+        if unanswered and ended == "error" and self._suspect(attempt, ended, state.words):
+            return
         decided = failover.lost(state, attempt, self.attempt, self.second)
         if ended == "stalled" and decided in (Next.SPLIT, Next.RESUME, Next.AGAIN, Next.GIVE_UP):
             self.shared.slow.add(state)
@@ -285,7 +353,7 @@ class Exchange:
                 self.take_over()
             case Next.AGAIN:
                 state.names = state.names if state.opened else None
-                self.place(frozenset((attempt.backend.id,)))
+                self.place(self._struck(attempt.backend.id))
             case Next.GIVE_UP:
                 self.refuse(errors.engine_error(502, f"no replica could answer: {reason}"))
 
@@ -505,7 +573,7 @@ class Exchange:
         """All of the answer is here."""
         state = self.state
         if attempt.ended is None:
-            attempt.backend.succeeded(self.now())
+            self._answered(attempt)
             attempt.finish_quietly(state.finish or "stop")
             self._record(attempt, state.finish or "stop")
             self.pool.linger(attempt, attempt.connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tieline.clock import Clock
@@ -13,6 +13,7 @@ from tieline.gateway.errors import Refusal
 from tieline.gateway.metering.stats import Stats
 from tieline.gateway.metering.traces import Traces
 from tieline.gateway.metering.usage_lines import Metered
+from tieline.gateway.requests.blame import Refused
 from tieline.gateway.requests.hedge import HedgeBudget
 from tieline.gateway.requests.state import KeptText, RequestState
 from tieline.gateway.routing.queue import Waiting
@@ -113,6 +114,7 @@ class Shared:
     failovers: set[RequestState]
     slow: set[RequestState]  # left a silent replica and have no token of the next one yet
     traces: Traces | None = None
+    refused: Refused = field(default_factory=Refused)
 
     def _allowed(self) -> int:
         return max(MIN_FAILOVERS, int(len(self.live) * self.settings.failover_share))

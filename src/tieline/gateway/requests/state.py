@@ -14,6 +14,7 @@ from msgspec import structs
 
 from tieline.gateway.budgets.admit import Account, Ticket
 from tieline.gateway.requests import counting, resume
+from tieline.gateway.requests.blame import Strike
 from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.choices import Choices
 from tieline.gateway.requests.chunks import Names
@@ -76,6 +77,9 @@ class RequestState:
     queued_until: float | None = None
     client_s = float("inf")  # how long the client says it waits
     busy_since: float | None = None  # engines say that they are
+    retry_after_s: float | None = None  # ... and when to come again
+    strikes: list[Strike] | None = None  # whom it failed at
+    deaths = 0.0  # of engines, as far as they are its own
     adrift_since: float | None = None  # no replica has written since
     resumed = False
     words = ""  # of the last engine that failed

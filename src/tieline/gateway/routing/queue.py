@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 from tieline.gateway import errors
@@ -100,6 +100,7 @@ class Queued(Protocol):
 
     queued_until: float | None
     client_s: float
+    retry_after_s: float | None  # as engines that were busy said
 
     @property
     def want(self) -> Want: ...
@@ -166,4 +167,6 @@ class RequestQueue:
         """Tell those whose time is over."""
         for one in self.line.expired(now):
             one.state.queued_until = None
-            one.refuse(errors.no_capacity(one.state.want.model))
+            refusal = errors.no_capacity(one.state.want.model)
+            wait_s = one.state.retry_after_s
+            one.refuse(refusal if wait_s is None else replace(refusal, retry_after_s=wait_s))

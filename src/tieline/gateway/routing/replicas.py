@@ -85,6 +85,8 @@ class ReplicaTable:
             )
             backend.given = False
             backend.rtt_s = self.settings.round_trips_ms.get(state.region, 0.0) / 1e3
+        if not new and state.model and state.model not in backend.models:
+            backend.models = frozenset((state.model,))  # the same address, and another model
         backend.label = state.label
         backend.beat_at = self._now()
         if state.state == "ready":
@@ -168,6 +170,7 @@ def backend_of(engine: Engine) -> Backend:
         site=engine.site or "local",
         region=engine.region,
         models=frozenset(engine.models),
+        configured=frozenset(engine.models),
         engine=kind,
         slots=engine.slots or MAX_UNKNOWN_SLOTS,
         state=State.STARTING,

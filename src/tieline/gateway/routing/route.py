@@ -28,6 +28,9 @@ PREFIXES = 512
 LATEST = 64
 # A replica that could not be reached, or said that it is busy, is not even a last resort for so long.
 REFUSED_S = 0.25
+# So many requests that failed there and not elsewhere, within so long, are a replica's own failing.
+MIN_BLAMED = 3
+BLAME_S = 60.0
 
 
 class State(Enum):
@@ -64,7 +67,10 @@ class Replica:
     rtt_s: float = 0.0
     first_tokens: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=LATEST))  # (when, seconds)
     outcomes: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=LATEST))  # (when, well)
+    # Requests that failed here and not elsewhere: (when, tenant, request).
+    struck: deque[tuple[float, str, str]] = field(default_factory=lambda: deque(maxlen=LATEST))
     beat_at: float | None = None  # last heartbeat by the local clock; None: this replica sends none
+    tenants: set[str] = field(default_factory=set)  # two of those that were served here
     failures: int = 0
     ejected_until: float = 0.0
     barred_until: float = 0.0  # for failing too often, whatever it answers when asked how it is
@@ -106,9 +112,25 @@ class Replica:
         self.outcomes.append((now, False))
         self.ejected_until = now + min(MAX_EJECT_S, 2.0 ** (self.failures - 1))
 
-    def succeeded(self, now: float) -> None:
+    def blamed(self, now: float, tenant: str, request: str) -> None:
+        """A request failed here and was answered elsewhere: the failure was this replica's own. It is left alone once
+        several requests say so, of several tenants where several are served, with no success between them."""
+        self.outcomes.append((now, False))
+        self.struck.append((now, tenant, request))
+        recent = [one for one in self.struck if now - one[0] <= BLAME_S]
+        tenants = {one[1] for one in recent}
+        alone = len(self.tenants) <= 1
+        if len({one[2] for one in recent}) >= MIN_BLAMED and (alone or len(tenants) > 1):
+            self.failures += 1
+            self.ejected_until = max(self.ejected_until, now + min(MAX_EJECT_S, 2.0 ** (self.failures - 1)))
+            self.struck.clear()
+
+    def succeeded(self, now: float, tenant: str = "") -> None:
         """An answer came to its end here."""
         self.failures = 0
+        self.struck.clear()
+        if len(self.tenants) < 2:
+            self.tenants.add(tenant)
         self.outcomes.append((now, True))
 
     def alive(self, now: float) -> None:

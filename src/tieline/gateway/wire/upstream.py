@@ -74,6 +74,8 @@ class Backend(Replica):
     given: bool = False  # named by address rather than by a site's agent
     held: bool = False  # an operator's word stands; health checks do not overrule it
     label: str = ""
+    configured: frozenset[str] = frozenset()  # models by the operator's word, listed or not
+    lacks: set[str] = field(default_factory=set)  # ... that it said it has not
     served: dict[str, str] = field(default_factory=dict)  # public model name -> the engine's own
 
     def take(self) -> Conn | None:

@@ -1,0 +1,292 @@
+"""Whose fault a failure is: one poisoned request costs itself, not the engines it met or those who come after it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from tests.gateway.engines import Scripted
+from tests.gateway.odd_engine import DIE, Odd, answer
+from tests.gateway.rig import Gateway, Start, settings
+from tests.gateway.test_continuity import CHAT, run, stream
+
+from tieline.gateway.requests import allowed, blame, body
+from tieline.gateway.routing.route import MIN_BLAMED, Replica
+from tieline.gateway.settings import Model
+
+PLAIN = {**CHAT, "stream": False}
+GOOD = (200, "", answer(usage={"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}))
+
+
+def ask(word: str, **more: Any) -> dict[str, Any]:
+    return {**PLAIN, "messages": [{"role": "user", "content": word}], **more}
+
+
+async def post(g: Gateway, given: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
+    status, headers, got = await g.post("/v1/chat/completions", given)
+    return status, json.loads(got), headers
+
+
+def usable(g: Gateway) -> list[bool]:
+    now = g.svc.loop.time()
+    return [one.usable(now) for one in g.svc.backends.values()]
+
+
+@pytest.mark.parametrize("stream_too", [False, True])
+def test_pictures_to_a_text_engine_bar_nobody(gateway: Start, stream_too: bool) -> None:
+    async def run_it() -> None:
+        poison = {"picture": (500, "", {"error": {"message": "image input is not supported", "code": 500}})}
+        async with (
+            Odd("a", whole=GOOD, by_prompt=poison) as a,
+            Odd("b", whole=GOOD, by_prompt=poison) as b,
+            gateway(settings(a.url, b.url)) as g,
+        ):
+            for _ in range(4):
+                status, said, headers = await post(g, ask("picture", stream=stream_too))
+                assert (status, said["error"]["message"]) == (400, "image input is not supported")
+                assert "retry-after" not in headers
+            assert usable(g) == [True, True]
+            assert all(not one.outcomes.count(False) for one in g.svc.backends.values())
+            began = g.svc.loop.time()
+            assert (await post(g, ask("an innocent chat")))[0] == 200
+            assert g.svc.loop.time() - began < 1.0
+
+    run(run_it())
+
+
+def test_unreadable_answers_of_one_model_leave_another_one_served(gateway: Start) -> None:
+    async def run_it() -> None:
+        poison = {"rubbish": (200, "", b"[1, 2")}
+        async with (
+            Odd("a", whole=GOOD, by_prompt=poison) as a,
+            Odd("b", whole=GOOD, by_prompt=poison) as b,
+            gateway(settings(a.url, b.url)) as g,
+        ):
+            for _ in range(5):
+                status, _, headers = await post(g, ask("rubbish"))
+                assert (status, headers["x-should-retry"]) == (502, "false")
+            assert usable(g) == [True, True]
+            assert (await post(g, ask("an innocent chat")))[0] == 200
+
+    run(run_it())
+
+
+def test_a_replica_that_fails_alone_is_left_alone(gateway: Start) -> None:
+    async def run_it() -> None:
+        bad = (500, "", {"error": {"message": "out of pages"}})
+        async with (
+            Odd("a", whole=bad) as a,
+            Odd("b", whole=GOOD) as b,
+            gateway(settings(a.url, b.url)) as g,
+        ):
+            g.prefer(a.port)
+            for number in range(MIN_BLAMED):
+                assert (await post(g, ask(f"chat {number}")))[0] == 200
+            broken = next(one for one in g.svc.backends.values() if one.port == a.port)
+            assert not broken.usable(g.svc.loop.time())
+            before = len(a.seen)
+            assert (await post(g, ask("the next")))[0] == 200
+            assert len(a.seen) == before
+
+    run(run_it())
+
+
+def test_one_tenant_cannot_bar_a_replica_that_serves_others() -> None:
+    replica = Replica("a", "s", "r", frozenset({"m"}), "vllm", 4)
+    for tenant in ("flood", "other"):
+        replica.succeeded(0.0, tenant)
+    for number in range(50):
+        replica.blamed(1.0, "flood", f"req_{number}")
+    assert replica.usable(1.0)
+    replica.blamed(1.0, "other", "req_x")
+    assert not replica.usable(1.0)
+    again = Replica("b", "s", "r", frozenset({"m"}), "vllm", 4)
+    for _ in range(50):
+        again.blamed(1.0, "t", "the same request")
+    assert again.usable(1.0)
+
+
+def test_a_request_that_kills_engines_is_refused_from_then_on(gateway: Start) -> None:
+    async def run_it() -> None:
+        poison = {"killer": (200, "", DIE)}
+        async with (
+            Odd("a", whole=GOOD, by_prompt=poison) as a,
+            Odd("b", whole=GOOD, by_prompt=poison) as b,
+            gateway(settings(a.url, b.url)) as g,
+        ):
+            status, said, _ = await post(g, ask("killer"))
+            assert (status, said["error"]["code"]) == (400, "request_rejected")
+            met = sum(path == "/v1/chat/completions" for one in (a, b) for path, _ in one.seen)
+            assert met <= 4  # each once, and once more where a kept connection may have been the reason
+            for _ in range(10):
+                assert (await post(g, ask("killer")))[0] == 400
+            assert met == sum(path == "/v1/chat/completions" for one in (a, b) for path, _ in one.seen)
+            async with asyncio.timeout(5):
+                while (await post(g, ask("an innocent chat")))[0] != 200:
+                    await asyncio.sleep(0.1)
+
+    run(run_it())
+
+
+def test_of_several_that_an_engine_died_with_none_is_refused_at_once() -> None:
+    refused = blame.Refused()
+    deaths = 0.0
+    for _ in range(2):  # two engines, four requests each time
+        deaths += min(refused.share("a", suspects, 0.0) for suspects in (4, 3, 2, 1))
+    assert deaths < blame.DEATHS
+    assert refused.share("a", 1, 10.0) == 1.0
+
+
+def test_the_digest_is_of_the_whole_request_and_runs_out() -> None:
+    one, same, other = (body.read("chat", json.dumps(ask(word, temperature=0.5)).encode()) for word in ("a", "a", "b"))
+    assert isinstance(one, body.Request)
+    assert isinstance(same, body.Request)
+    assert isinstance(other, body.Request)
+    refused = blame.Refused()
+    assert not refused.holds(one, 0.0)
+    refused.add(one, 0.0)
+    assert refused.holds(same, 1.0)
+    assert not refused.holds(other, 1.0)
+    assert not refused.holds(same, blame.REFUSE_S)
+
+
+@pytest.mark.parametrize("status", [401, 403, 307])
+def test_what_an_engine_says_to_the_gateway_is_not_for_the_client(gateway: Start, status: int) -> None:
+    async def run_it() -> None:
+        told = (status, "location: http://10.0.0.1/\r\n", {"error": {"message": "invalid key sk-engine-123"}})
+        async with Odd(whole=told) as a, gateway(settings(a.url)) as g:
+            got, said, headers = await post(g, ask("hello"))
+            assert got == 502
+            assert "sk-engine" not in json.dumps(said)
+            assert "location" not in headers
+
+    run(run_it())
+
+
+@pytest.mark.parametrize("status", [429, 503, 529])
+def test_an_engine_that_is_busy_says_when_to_come_again(gateway: Start, status: int) -> None:
+    async def run_it() -> None:
+        told = (status, "retry-after: 17\r\n", {"error": {"message": "overloaded"}})
+        async with Odd(whole=told) as a, gateway(settings(a.url)) as g:
+            got, said, headers = await post(g, ask("hello"))
+            assert (got, said["error"]["code"], headers["retry-after"]) == (503, "no_capacity", "17")
+            assert not any(one.outcomes.count(False) for one in g.svc.backends.values())
+
+    run(run_it())
+
+
+def test_an_engine_back_with_another_model_gets_no_more_of_the_old_ones(gateway: Start) -> None:
+    async def run_it() -> None:
+        gone = (404, "", {"error": {"message": "The model `m` does not exist.", "code": 404}})
+        async with Odd("a", whole=GOOD) as a, Odd("b", whole=GOOD) as b, gateway(settings(a.url, b.url)) as g:
+            g.prefer(a.port)
+            assert (await post(g, ask("first")))[0] == 200
+            a.whole, a.model = gone, "another"
+            for number in range(12):
+                assert (await post(g, ask(f"chat {number}")))[0] == 200
+            old = next(one for one in g.svc.backends.values() if one.port == a.port)
+            assert "m" not in old.models
+            met = sum(path == "/v1/chat/completions" for path, _ in a.seen)
+            assert met == 2
+            async with asyncio.timeout(8):
+                while "another" not in old.models:
+                    await asyncio.sleep(0.05)
+            assert "m" not in old.models
+            a.whole, a.model = GOOD, "m"
+            async with asyncio.timeout(8):
+                while "m" not in old.models:
+                    await asyncio.sleep(0.05)
+
+    run(run_it())
+
+
+def test_a_grammar_of_brackets_reaches_no_engine(gateway: Start) -> None:
+    async def run_it() -> None:
+        deep: Any = {"type": "object"}
+        for _ in range(100):
+            deep = {"type": "object", "properties": {"a": deep}}
+        form = {"type": "json_schema", "json_schema": {"name": "a", "schema": deep}}
+        async with Scripted() as a, gateway(settings(a.url)) as g:
+            for name, value in (
+                ("grammar", "root ::= " + "(" * 60_000),
+                ("grammar", "x" * 70_000),
+                ("response_format", form),
+                ("tools", [{"type": "function", "function": {"name": "f", "parameters": deep}}]),
+                ("structured_outputs", {"grammar": "(" * 1_000}),
+            ):
+                status, said, _ = await post(g, ask("x", **{name: value}))
+                assert (status, said["error"]["param"]) == (400, name)
+            usual = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(200)}}
+            fine = {"type": "json_schema", "json_schema": {"name": "a", "schema": usual}}
+            assert (await post(g, ask("x", response_format=fine)))[0] == 200
+            assert len([path for path, _ in a.seen if path == "/v1/chat/completions"]) == 1
+
+    run(run_it())
+
+
+def test_a_field_that_is_not_on_the_list_is_named_and_an_operator_may_add_it(gateway: Start) -> None:
+    async def run_it() -> None:
+        async with Scripted() as a, gateway(settings(a.url)) as g:
+            for name in (
+                "chat_template",
+                "logits_processors",
+                "priority",
+                "n_predict",
+                "id_slot",
+            ):
+                status, said, _ = await post(g, ask("x", **{name: 1}))
+                assert (status, said["error"]["param"], name in said["error"]["message"]) == (400, name, True)
+            assert (await post(g, ask("x", ignore_eos=True, min_tokens=5)))[0] == 200
+            sent = a.seen[-1][1]
+            assert (sent["ignore_eos"], sent["min_tokens"]) == (True, 5)
+        model = Model(name="m", fields=("priority",), media=("http://10.1.2.3/pictures/",))
+        async with Scripted() as a, gateway(settings(a.url, models=(model,))) as g:
+            assert (await post(g, ask("x", priority=3)))[0] == 200
+            assert a.seen[-1][1]["priority"] == 3
+            for url, expected in (("http://10.1.2.3/pictures/a.png", 200), ("http://10.1.2.3/secrets", 400)):
+                part = {"type": "image_url", "image_url": {"url": url}}
+                given = {**PLAIN, "messages": [{"role": "user", "content": [part]}]}
+                assert (await post(g, given))[0] == expected
+
+    run(run_it())
+
+
+@pytest.mark.parametrize("kind", ["image_url", "video_url", "audio_url"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://169.254.169.254/latest", "https://127.0.0.1/x", "https://[::1]/x", "https://10.0.0.1/x", "file:///etc/passwd",
+     "https://localhost/x", "https://metadata.internal/x", "https://2130706433/x", "https://127.1/x", "gopher://x.org/",
+     "https://user@example.org/x", "https://0x7f.1/", "ftp://example.org/x", "HTTP://example.org/x"],
+)  # fmt: skip
+def test_no_engine_is_told_an_address_of_the_house(gateway: Start, kind: str, url: str) -> None:
+    assert not allowed.may_fetch(url)
+    refusal = allowed.media([{"content": [{"type": kind, kind: {"url": url}}]}], "messages", ())
+    assert refusal is not None
+    assert refusal.param == f"messages[0].content[0].{kind}.url"
+
+
+def test_public_names_and_inline_data_are_fine() -> None:
+    for url in (
+        "https://example.org/a.png",
+        "data:image/png;base64,AAAA",
+        "https://8.8.8.8/a",
+        "HTTPS://Example.org/a",
+    ):
+        assert allowed.may_fetch(url), url
+
+
+def test_a_stream_that_an_engine_failed_on_is_made_elsewhere_with_its_words(gateway: Start) -> None:
+    async def run_it() -> None:
+        bad = (500, "", {"error": {"message": "out of pages"}})
+        async with Odd("a", "someone", whole=bad) as a, gateway(settings(a.url)) as g:
+            status, said, _ = await post(g, ask("x", stream=True))
+            assert status == 502
+            assert "out of pages" in said["error"]["message"]
+        async with Odd("a", whole=bad) as a, Scripted("b") as b, gateway(settings(a.url, b.url)) as g:
+            g.prefer(a.port)
+            _, _, well = await stream(g, CHAT)
+            assert well
+
+    run(run_it())
