@@ -1,6 +1,7 @@
 """What was observed leaves a site's outbox when the store has it, and not before."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -153,3 +154,15 @@ def test_a_site_with_nothing_new_to_say_hears_that_the_store_is_another_and_send
 
     asyncio.run(story())
     outbox.close()
+
+
+def test_an_agent_killed_at_twenty_random_instants_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
+    """Orders it took are in force for the next, records it kept are in the outbox, each once."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.edge.kill_agent", str(tmp_path), "20", "11"],
+        capture_output=True, text=True, timeout=100, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["kills"] == 20
+    assert summary["orders"] >= 40  # it lived long enough to lose something

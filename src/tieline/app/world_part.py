@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from tieline.app.runtime import Runtime
+from tieline.edge.rigs.identify import FAKE_PORTS
 from tieline.sim.rigs.server import FakeRigs
 from tieline.tasks import Registry
 
@@ -18,7 +19,10 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     groups = [
         group for site in runtime.load_config().fleet.sites for group in site.rig_groups if group.hardware == "fake"
     ]
-    rigs = [FakeRigs(group.addresses, group.rig, wake=group.wake, firmware=group.firmware) for group in groups]
+    rigs = [
+        FakeRigs(group.addresses, group.rig, group.wake, firmware=group.firmware, ports=FAKE_PORTS, grpc=False)
+        for group in groups
+    ]
     try:
         standing = sum([await one.start() for one in rigs])
         wanted = sum(len(group.addresses) for group in groups)

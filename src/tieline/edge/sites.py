@@ -27,6 +27,7 @@ from tieline.edge.push import push_always
 from tieline.edge.replicas import EngineSpec, Replicas
 from tieline.edge.rigs.group import AsicGroup
 from tieline.edge.rigs.history import RawHistory
+from tieline.edge.rigs.identify import FAKE_PORTS
 from tieline.edge.rigs.register import Register
 from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL
 from tieline.edge.surroundings import Surroundings
@@ -161,7 +162,8 @@ def _device(
 ) -> Device | None:
     if isinstance(unit, RigGroup) and unit.hardware != "modelled":
         raw = RawHistory(folder / "raw" / unit.id)
-        return AsicGroup(site, unit, lambda now: surroundings.temp_c(site, now), register, raw=raw)
+        ports = FAKE_PORTS if unit.hardware == "fake" else {}
+        return AsicGroup(site, unit, lambda now: surroundings.temp_c(site, now), register, ports, raw)
     return None if factory is None else factory(site, unit, surroundings)
 
 

@@ -28,6 +28,8 @@ SIGNS = (
     (b"WHATSMINER", "whatsminer"),
     (b"ANTMINER", "antminer"),
 )
+# Fakes serve their pages here: a port below 1024 needs a privilege that a demo does not ask for.
+FAKE_PORTS = {80: 8071}
 
 
 async def identify(address: str, firmware: str, ports: Mapping[int, int]) -> RigDriver:

@@ -53,11 +53,13 @@ class FakeRigs:
         firmware: str = "luxos",
         ports: Mapping[int, int] | None = None,
         wildcard: bool = False,
+        grpc: bool = True,
     ) -> None:
         clock = seconds if seconds is not None else _loop_seconds
         self.firmware = _named(firmware, model)
         self.rigs = {a: Machine(a, model, clock, self.firmware, wake) for a in addresses}
         self._ports, self._wildcard = dict(ports or {}), wildcard
+        self._grpc = grpc and not wildcard  # its library takes seconds to import, and our own driver needs none
         self._servers: list[Any] = []  # with `close()`
         self.problem: str | None = None
 
@@ -76,7 +78,7 @@ class FakeRigs:
                     failed.setdefault(host, error)
                     continue
                 self._servers.append(server)
-        for rig in self.rigs.values():
+        for rig in self.rigs.values() if self._grpc else ():
             for port, start in STARTED.get(self.firmware, {}).items():
                 try:
                     self._servers.append(await start(rig, rig.address, self._ports.get(port, port)))

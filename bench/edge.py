@@ -1,0 +1,358 @@
+"""What polling and commanding rigs costs: one site of 7,500 fakes of six firmwares with a dead rack, 40,000 rigs on
+bare sockets, and both libraries beside our own drivers.
+
+    python bench/edge.py [--rigs 7500] [--dead 500] [--many 40000]
+
+The fakes run in processes of their own, on loopback; what is measured is the agent's process: wall time, its CPU, its
+memory. Prints the hardware and the figures beside what they may be, writes bench/out/edge.json and bench/out/edge.svg.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.edge.edge_bench import make_site  # the bench's site, from the tests
+
+from tieline.clock import WallClock
+from tieline.edge.agent import Agent
+from tieline.edge.orderbook import OrderBook
+from tieline.edge.rigs.group import AsicGroup
+from tieline.edge.rigs.history import RawHistory
+from tieline.edge.rigs.identify import identify
+from tieline.edge.rigs.register import Register
+from tieline.edge.rigs.state import RigState
+from tieline.edge.rigs.wire import Lane
+from tieline.fleet.models import RIG_MODELS
+from tieline.fleet.sites import RigGroup
+from tieline.link import LocalLink
+from tieline.records import Instruction
+from tieline.sim.rigs.server import FakeRigs
+from tieline.store.outbox import Outbox
+
+OUT = Path(__file__).parent / "out"
+# firmware -> model, share of the site's rigs, where its ports are here.
+MIX: dict[str, tuple[str, float, dict[int, int]]] = {
+    "luxos": ("Antminer S21", 0.40, {4028: 14028}),
+    "whatsminer-v2": ("Whatsminer M50S", 0.20, {4028: 24028}),
+    "whatsminer-v3": ("Whatsminer M60S", 0.10, {4028: 25028, 4433: 24433}),
+    "antminer": ("Antminer S19 XP", 0.10, {4028: 16028, 80: 16080}),
+    "vnish": ("Antminer S19j Pro", 0.10, {4028: 17028, 80: 17080}),
+    "braiins": ("Antminer S19 Pro", 0.10, {4028: 18028, 80: 18080}),
+}
+MANY_PORT = 19028
+
+
+def addresses(block: int, count: int) -> tuple[str, ...]:
+    return tuple(f"127.{block + n // 62500}.{n // 250 % 250}.{n % 250 + 1}" for n in range(count))
+
+
+# --- the fakes, in processes of their own ---------------------------------------------------------------
+
+
+async def serve_fakes(firmware: str, block: int, count: int, ports: dict[int, int], dead: int) -> None:
+    """Until standard input ends. The first `dead` rigs hang once a line `dead` came in."""
+    model = MIX[firmware][0]
+    rigs = FakeRigs(addresses(block, count), RIG_MODELS[model], firmware=firmware, ports=ports, wildcard=bool(ports))
+    assert await rigs.start() == count, rigs.problem
+    print("up", flush=True)
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        if line.strip() == b"dead":
+            for rig in list(rigs.rigs.values())[:dead]:
+                rig.faults.add("hang")
+        if line.strip() == b"asleep":
+            print(sum(rig.asleep for rig in rigs.rigs.values()), flush=True)
+            continue
+        print("ok", flush=True)
+
+
+class Fakes:
+    """A process of fakes."""
+
+    def __init__(self, firmware: str, block: int, count: int, ports: dict[int, int], dead: int = 0) -> None:
+        spec = json.dumps([firmware, block, count, ports, dead])
+        # A real rig's sockets are not in our listen queue; the fakes' process is another core's work.
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--fakes", spec], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._line()
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def say(self, word: str) -> str:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+        return self._line()
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.terminate()
+        self.process.wait()
+
+
+# --- what is measured ------------------------------------------------------------------------------------
+
+
+async def cpu_per_poll(firmware: str, rigs: int = 200, times: int = 5) -> float:
+    """Milliseconds of CPU of this process for one poll of one rig, everything included but the group's own work."""
+    _, _, ports = MIX[firmware]
+    drivers = [await identify(address, firmware, ports) for address in addresses(40, rigs)]
+    lane = Lane(64)
+
+    async def poll(driver: Any) -> None:
+        async with lane.place():
+            await driver.poll()
+
+    await asyncio.gather(*(poll(d) for d in drivers))  # tokens, models, identities
+    before = time.process_time()
+    for _ in range(times):
+        await asyncio.gather(*(poll(d) for d in drivers))
+    return (time.process_time() - before) / times / rigs * 1e3
+
+
+async def libraries(rigs: int = 60) -> dict[str, float]:
+    """The same for asic-rs and pyasic, against LuxOS fakes on their true port."""
+    child = subprocess.Popen(
+        [sys.executable, __file__, "--fakes", json.dumps(["luxos", 44, rigs, {}, 0])],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stdout is not None
+    child.stdout.readline()
+    found = {}
+    try:
+        warnings.simplefilter("ignore")
+        import pyasic
+        import pyasic_rs
+
+        newer = [await pyasic_rs.MinerFactory().get_miner(a) for a in addresses(44, rigs)]
+        older = [await pyasic.get_miner(a) for a in addresses(44, rigs)]
+        calls: dict[str, Callable[[Any], Awaitable[Any]]] = {
+            "asic-rs": lambda miner: miner.get_data(),
+            "pyasic, two fields": lambda miner: miner.get_data(include=["wattage", "hashboards"]),
+            "pyasic, all": lambda miner: miner.get_data(),
+        }
+        for name, call in calls.items():
+            miners = [m for m in (newer if name == "asic-rs" else older) if m is not None]
+            await asyncio.gather(*(call(m) for m in miners))
+            before = time.process_time()
+            for _ in range(3):
+                await asyncio.gather(*(call(m) for m in miners))
+            found[name] = (time.process_time() - before) / 3 / max(1, len(miners)) * 1e3
+    finally:
+        child.terminate()
+        child.wait()
+    return found
+
+
+async def one_site(fakes: dict[str, Fakes], total: int, dead: int, folder: Path) -> dict[str, Any]:
+    """Rigs of all firmwares behind one agent: sweeps, a dead rack, an order."""
+    clock, register = WallClock(), Register(folder)
+    units = [
+        RigGroup(
+            id=f"s.{firmware}", feeder="s.f-mine", model=model, rigs=(count := round(total * share)),
+            firmware=firmware, hardware="fake", addresses=addresses(50 + 5 * n, count),
+        )
+        for n, (firmware, (model, share, _)) in enumerate(MIX.items())
+    ]  # fmt: skip
+    site = msgspec.structs.replace(make_site(limit_mw=100), rig_groups=tuple(units), node_groups=())
+    groups = [AsicGroup(site, u, None, register, MIX[u.firmware][2], RawHistory(folder / "raw" / u.id)) for u in units]
+    agent = Agent(clock, site, groups, Outbox(folder / "outbox.db"), LocalLink(), OrderBook("s", folder / "o.json"))
+    states = [rig for group in groups for rig in group.rigs]
+    model = {id(rig): group.group.rig for group in groups for rig in group.rigs}
+
+    def down(rig: RigState) -> bool:
+        """Told, or seen asleep since: an answer may be lost, and the rig sleeps all the same."""
+        return (rig.told is not None and rig.told.mode == "sleep") or rig.asleep(model[id(rig)])
+
+    found: dict[str, Any] = {"rigs": len(states), "dead": dead}
+    slowest_step = 0.0
+
+    async def steps() -> None:
+        nonlocal slowest_step
+        while True:
+            began = time.perf_counter()
+            await agent.step(clock.now())
+            slowest_step = max(slowest_step, time.perf_counter() - began)
+            await asyncio.sleep(max(0.0, 2.0 - (time.perf_counter() - began)))
+
+    async def until(condition: Callable[[], bool], within_s: float = 60.0) -> float | None:
+        began = time.perf_counter()
+        while not condition():
+            if time.perf_counter() - began > within_s:
+                return None
+            await asyncio.sleep(0.02)
+        return time.perf_counter() - began
+
+    running = asyncio.create_task(steps())
+    found["all_heard_at_start_s"] = await until(lambda: all(rig.heard for rig in states), 120)
+    fakes["luxos"].say("dead")
+    lux = next(group for group in groups if group.unit_id == "s.luxos")
+    well = [rig for rig in states if rig not in lux.rigs[:dead]]
+    await until(lambda: sum(rig.heard for rig in lux.rigs) == len(lux.rigs) - dead)
+    loop = asyncio.get_running_loop()
+    cpu, mark = time.process_time(), loop.time()
+    for group in groups:
+        group._swept_at = float("-inf")
+    swept = await until(lambda: all(rig.sample is not None and rig.sample.asked_at > mark for rig in well), 60)
+    found["healthy_polled_s"] = swept
+    found["agent_cpu_per_rig_ms"] = (time.process_time() - cpu) / len(well) * 1e3
+    found["healthy_unheard"] = sum(not rig.heard for rig in well)
+    now = clock.now()
+    slowest_step = 0.0
+    agent.take(
+        Instruction(
+            at=now, known_at=now, source="grid", kind="measured", instruction_id="i", site_id="s", limit_w=1e3,
+            until=now + timedelta(hours=1),
+        ),
+        now,
+    )  # fmt: skip
+    socket = [rig for rig in well if rig.driver is not None and rig.driver.capabilities.polled == "socket"]
+    slow = [rig for rig in well if rig.driver is not None and rig.driver.capabilities.polled != "socket"]
+    began = time.perf_counter()
+    done = {
+        "order_to_last_command_sockets_s": lambda: all(map(down, socket)),
+        "order_to_last_command_http_s": lambda: all(map(down, slow)),
+        "down_or_silent_s": lambda: all(not r.heard or r.asleep(model[id(r)]) for r in states),
+    }
+    found |= dict.fromkeys(done)
+    while any(found[name] is None for name in done) and time.perf_counter() - began < 60:
+        for name, condition in done.items():
+            if found[name] is None and condition():
+                found[name] = time.perf_counter() - began
+        await asyncio.sleep(0.02)
+    found["truly_asleep"] = sum(int(f.say("asleep")) for f in fakes.values())
+    found["slowest_step_s"] = slowest_step
+    found["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await agent.close()
+    return found
+
+
+async def many(count: int) -> dict[str, Any]:
+    """So many rigs once through, connections not held."""
+    drivers = [await identify(a, "luxos", {4028: MANY_PORT}) for a in addresses(80, count)]
+    lane, heard = Lane(512), 0
+
+    async def poll(driver: Any) -> None:
+        nonlocal heard
+        async with lane.place():
+            await driver.poll()
+        heard += 1
+
+    cpu, began = time.process_time(), time.perf_counter()
+    results = await asyncio.gather(*(poll(d) for d in drivers), return_exceptions=True)
+    why = next((str(r) for r in results if isinstance(r, Exception)), None)
+    return {
+        "rigs": count,
+        "heard": heard,
+        "wall_s": time.perf_counter() - began,
+        "cpu_s": time.process_time() - cpu,
+        "first_failure": why,
+    }
+
+
+# --- the report ------------------------------------------------------------------------------------------
+
+
+def plot(costs: dict[str, float], path: Path) -> None:
+    """CPU per poll as bars, an SVG of its own."""
+    widest = max(costs.values())
+    rows = []
+    for n, (name, value) in enumerate(costs.items()):
+        y = 10 + 26 * n
+        rows.append(f'<text x="150" y="{y + 14}" text-anchor="end">{name}</text>')
+        rows.append(f'<rect x="160" y="{y}" width="{400 * value / widest:.0f}" height="18" fill="#4a7"/>')
+        rows.append(f'<text x="{166 + 400 * value / widest:.0f}" y="{y + 14}">{value:.2f} ms</text>')
+    height = 20 + 26 * len(costs)
+    style = 'font-family="sans-serif" font-size="12"'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="640" height="{height}" {style}>{"".join(rows)}</svg>'
+    path.write_text(svg, encoding="utf-8")
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    result: dict[str, Any] = {"hardware": hardware(), "cpu_per_poll_ms": {}}
+    for firmware, (_, _, ports) in MIX.items():
+        fakes = Fakes(firmware, 40, 200, ports)
+        result["cpu_per_poll_ms"][firmware] = await cpu_per_poll(firmware)
+        fakes.stop()
+    result["cpu_per_poll_ms"] |= await libraries()
+    racks = {}
+    for n, (firmware, (_, share, ports)) in enumerate(MIX.items()):
+        racks[firmware] = Fakes(firmware, 50 + 5 * n, round(options.rigs * share), ports, options.dead)
+    with tempfile.TemporaryDirectory() as folder:
+        result["site"] = await one_site(racks, options.rigs, options.dead, Path(folder))
+    for fakes in racks.values():
+        fakes.stop()
+    if options.many:
+        fakes = Fakes("luxos", 80, options.many, {4028: MANY_PORT})
+        result["many"] = await many(options.many)
+        fakes.stop()
+    return result
+
+
+def hardware() -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return {"cpu": cpu, "cores": os.cpu_count(), "load": os.getloadavg()[0], "python": platform.python_version()}
+
+
+def report(result: dict[str, Any]) -> None:
+    print(json.dumps(result["hardware"]))
+    for name, value in result["cpu_per_poll_ms"].items():
+        print(f"  CPU for one poll, {name:20} {value:6.2f} ms")
+    limits = {
+        "healthy_polled_s": 10, "agent_cpu_per_rig_ms": None, "order_to_last_command_sockets_s": 3,
+        "order_to_last_command_http_s": 8, "down_or_silent_s": 60, "memory_mb": 400, "slowest_step_s": None,
+    }  # fmt: skip
+    for name, value in result["site"].items():
+        most = limits.get(name)
+        shown = "not reached" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+        print(f"  {name:34} {shown:>12}" + (f"   at most {most}" if most is not None else ""))
+    if "many" in result:
+        print("  " + json.dumps(result["many"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rigs", type=int, default=7500)
+    parser.add_argument("--dead", type=int, default=500)
+    parser.add_argument("--many", type=int, default=40_000)
+    parser.add_argument("--fakes")
+    options = parser.parse_args()
+    if options.fakes:
+        firmware, block, count, ports, dead = json.loads(options.fakes)
+        uvloop.run(serve_fakes(firmware, block, count, {int(k): v for k, v in ports.items()}, dead))
+        return
+    result = uvloop.run(measure(options))
+    OUT.mkdir(exist_ok=True)
+    (OUT / "edge.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    plot(result["cpu_per_poll_ms"], OUT / "edge.svg")
+    report(result)
+
+
+if __name__ == "__main__":
+    main()
