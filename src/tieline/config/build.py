@@ -43,7 +43,7 @@ from tieline.fleet.sites import (
     RigGroup,
     Site,
 )
-from tieline.intake import NAME, Celsius, Machines, Megawatts, Milliseconds, Printed, UsdPerMwh
+from tieline.intake import NAME, Celsius, Label, Machines, Megawatts, Milliseconds, Printed, UsdPerMwh
 
 SELF_TEST = "selftest"
 
@@ -100,7 +100,7 @@ class _Area(Strict, frozen=True, kw_only=True):
 
 class _Site(_Area, frozen=True, kw_only=True):
     id: str
-    name: Printed
+    name: Label
     lat: float
     lon: float
     interconnect_mw: Megawatts

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from tieline.fleet.sites import Fleet
-from tieline.intake import Checked, Count, Factor, Machines, Moment, Money, Printed, Seconds, Share
+from tieline.intake import Checked, Count, Factor, Label, Machines, Moment, Money, Printed, Seconds, Share
 
 
 class Strict(msgspec.Struct, metaclass=Checked, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,7 +81,7 @@ class Tenant(Strict, frozen=True, kw_only=True):
     """
 
     id: str
-    name: Printed
+    name: Label
     budget_usd_per_month: Money | None = None
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = None
