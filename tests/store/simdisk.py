@@ -143,10 +143,10 @@ class _Vfs(apsw.VFS):
         self.disk = disk
         super().__init__(disk.vfs, base="")
 
-    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  # apsw's names
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
         return _File(self.disk, name, flags)
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+    def xDelete(self, filename: str, syncdir: bool) -> None:
         self.disk.alive()
         self.disk.platters.pop(Path(filename).name, None)
         super().xDelete(filename, syncdir)
@@ -164,7 +164,7 @@ class _File(apsw.VFSFile):
             self.platter = disk.platters.setdefault(file.name, Platter(bytearray(content)))
         super().__init__("", name, flags)
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: bytes, offset: int) -> None:
         self.disk.step()
         disk, draw = self.disk, self.disk.draw
         if disk.full_share and draw.random() < disk.full_share:
@@ -178,13 +178,13 @@ class _File(apsw.VFSFile):
             self.platter.pending.append((offset, bytes(data)))
         super().xWrite(data, offset)
 
-    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+    def xTruncate(self, newsize: int) -> None:
         self.disk.step()
         if self.platter is not None:
             self.platter.pending.append((newsize, None))
         super().xTruncate(newsize)
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
+    def xSync(self, flags: int) -> None:
         self.disk.step()
         disk = self.disk
         if disk.error_share and disk.draw.random() < disk.error_share:

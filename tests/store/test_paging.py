@@ -22,7 +22,7 @@ from tieline.console import behind
 from tieline.console.month import Month
 from tieline.records import PriceTick, Usage
 from tieline.settlement.month import update_of
-from tieline.store import Store, sqlite
+from tieline.store import Selection, Store, sqlite
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)
 NOW = T0 + timedelta(days=2)
@@ -101,7 +101,7 @@ def test_pages_laid_end_to_end_are_the_whole_in_order(
     store.append([tick(*row) for row in rows])
     found, place, more = [], None, True
     while more:
-        page = store.page(PriceTick, T0, NOW, limit=limit, subject=market, after=place, newest_first=newest)
+        page = store.page(Selection(PriceTick, T0, NOW, subject=market), limit, place, newest_first=newest)
         assert len(page.items) <= limit
         place, more = page.last, page.more
         assert not more or len(page.items) == limit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
@@ -9,7 +10,7 @@ import msgspec
 
 from tieline.clock import micros, parse_utc
 from tieline.records import AnyRecord, Record, encode
-from tieline.store import Place, Store, Stored
+from tieline.store import Cursor, Selection, Store, Stored
 
 STREAMS: dict[str, type[Record]] = {type_.__name__: type_ for type_ in get_args(AnyRecord)}
 DEFAULT, MOST = 60, 500
@@ -24,9 +25,41 @@ class AskError(ValueError):
     """What is wrong with the question."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    of: Selection[Record]
+    limit: int
+    after: Cursor | None
+    unit: str | None
+
+
 def listed(store: Store, query: dict[str, str], now: datetime) -> dict[str, Any]:
     """`records`, newest first, and whether there is `more`; `next` is then what to give as `after` for the next page.
-    `stream` is required; `subject`, `unit`, `since`, `until` and `limit` narrow it."""
+    `stream` is required; `subject`, `unit`, `since`, `until` and `limit` narrow it. Raises AskError."""
+    asked = _question(query, now)
+    found: list[Stored] = []
+    last, more = asked.after, True
+    # A site has at most a dozen units, so a page of one of them is found in a few of the site's; at most REACH, since
+    # someone waits. Where that is not enough the page is short, and says that there is more.
+    for _ in range(REACH if asked.unit else 1):
+        page = store.page(asked.of, asked.limit, last, newest_first=True)
+        found += [s for s in page.items if not asked.unit or getattr(s.record, "unit_id", None) == asked.unit]
+        last, more = page.last, page.more
+        if len(found) >= asked.limit or not more:
+            break
+    if len(found) > asked.limit:
+        cut = found[asked.limit - 1]
+        assert isinstance(cut.record, Record), "the store decodes to records"
+        found, more = found[: asked.limit], True
+        last = Cursor(micros(cut.record.at), micros(cut.record.known_at), cut.seq)
+    return {
+        "records": [described(s) for s in found],
+        "more": more,
+        "next": ".".join(map(str, last)) if more and last is not None else None,
+    }
+
+
+def _question(query: dict[str, str], now: datetime) -> _Question:
     type_ = STREAMS.get(query.get("stream", ""))
     if type_ is None:
         raise AskError(f"stream: give one of {', '.join(STREAMS)}")
@@ -34,30 +67,10 @@ def listed(store: Store, query: dict[str, str], now: datetime) -> dict[str, Any]
         limit = max(1, min(MOST, int(query.get("limit", DEFAULT))))
         since = parse_utc(query["since"]) if "since" in query else now - BACK
         until = parse_utc(query["until"]) if "until" in query else now + AHEAD
-        after = Place(*(int(part) for part in query["after"].split("."))) if "after" in query else None
+        after = Cursor(*(int(part) for part in query["after"].split("."))) if "after" in query else None
     except (ValueError, TypeError) as error:
         raise AskError(f"limit, since, until, after: {error}") from error
-    unit, subject = query.get("unit"), query.get("subject")
-    found: list[Stored] = []
-    last, more = after, True
-    # A site has at most a dozen units, so a page of one of them is found in a few of the site's; at most REACH, since
-    # someone waits. Where that is not enough the page is short, and says that there is more.
-    for _ in range(REACH if unit else 1):
-        page = store.page(type_, since, until, subject=subject, limit=limit, after=last, newest_first=True)
-        found += [s for s in page.items if not unit or getattr(s.record, "unit_id", None) == unit]
-        last, more = page.last, page.more
-        if len(found) >= limit or not more:
-            break
-    if len(found) > limit:
-        cut = found[limit - 1]
-        assert isinstance(cut.record, Record)
-        found, more = found[:limit], True
-        last = Place(micros(cut.record.at), micros(cut.record.known_at), cut.seq)
-    return {
-        "records": [described(s) for s in found],
-        "more": more,
-        "next": ".".join(map(str, last)) if more and last is not None else None,
-    }
+    return _Question(Selection(type_, since, until, subject=query.get("subject")), limit, after, query.get("unit"))
 
 
 def one(store: Store, seq: int) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ from tieline.intake import read
 from tieline.ledger import Method
 from tieline.link import Link, heed
 from tieline.records import NetworkTick, WeatherTick
-from tieline.store import Store, StoreError
+from tieline.store import Selection, Store, StoreError
 from tieline.tasks import Registry, beat
 
 T = TypeVar("T")
@@ -193,7 +193,7 @@ class Hub:
                     for type_ in (NetworkTick, WeatherTick):
                         since = now - timedelta(days=3)
                         old = await self.read(
-                            lambda s, t=type_, a=since, n=now: s.page(t, a, n, limit=500, newest_first=True)  # type: ignore[misc]
+                            lambda s, t=type_, a=since, n=now: s.page(Selection(t, a, n), 500, newest_first=True)  # type: ignore[misc]
                         )
                         for stored in reversed(old.items):
                             self.fold.apply(stored.seq, stored.record)

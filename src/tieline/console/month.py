@@ -21,7 +21,7 @@ from tieline.fleet import Fleet
 from tieline.ledger import Method
 from tieline.records import Reserved, Usage
 from tieline.settlement.month import Books, hashes_of, month_records, network_of
-from tieline.store import Place, Store, Stored
+from tieline.store import Cursor, Selection, Store, Stored
 
 log = logging.getLogger("tieline.console")
 
@@ -37,7 +37,7 @@ class Read(Protocol):
     def __call__(self, job: Callable[[Store], T]) -> Awaitable[T]: ...
 
 
-class Billing:
+class RunningInvoices:
     """A month's invoices, kept up by what was stored since the last look, however late it was told."""
 
     def __init__(self, month: str) -> None:
@@ -50,7 +50,7 @@ class Billing:
         if self._seq is None:
             upto = await read(lambda s: s.last_seq())
             for stream in (Usage, Reserved):
-                place: Place | None = None
+                place: Cursor | None = None
                 more = True
                 while more:
                     place, more = await read(lambda s, t=stream, p=place: self._page(s, t, p, upto))  # type: ignore[misc]
@@ -60,9 +60,9 @@ class Billing:
             self._seq, more = await read(lambda s, a=self._seq: self._new(s, a))  # type: ignore[misc]
 
     def _page(
-        self, store: Store, stream: type[Usage | Reserved], after: Place | None, upto: int
-    ) -> tuple[Place | None, bool]:
-        page = store.page(stream, *self._span, limit=PAGE, after=after, upto=upto)
+        self, store: Store, stream: type[Usage | Reserved], after: Cursor | None, upto: int
+    ) -> tuple[Cursor | None, bool]:
+        page = store.page(Selection(stream, *self._span, upto=upto), PAGE, after)
         self._take(page.items)
         return page.last, page.more
 
@@ -91,7 +91,7 @@ class Month:
         self.books = Books(lots)
         self._days: dict[datetime, tuple[float, int]] = {}
         self._read: tuple[tuple[str, int], MonthRecords] | None = None
-        self._billing: Billing | None = None
+        self._billing: RunningInvoices | None = None
 
     async def view(self, read: Read, now: datetime, moved: int = 0) -> dict[str, Any]:
         """The month's figures as JSON, each with how it was computed and the records behind it."""
@@ -101,7 +101,7 @@ class Month:
             await read(self.books.catch_up)
             self._read = ((month, moved), await read(lambda s: month_records(s, month, self.books.keeper)))
         if self._billing is None or self._billing.fold.month != month:
-            self._billing = Billing(month)
+            self._billing = RunningInvoices(month)
         await self._billing.catch_up(read)
         hashes, samples = await self._hashes(read, start, now)
         records = replace(

@@ -31,7 +31,7 @@ from tieline.records import (
     Trade,
     Usage,
 )
-from tieline.store import Store, Stored
+from tieline.store import Selection, Store, Stored
 
 # No record of money is older than the first block, and none is dated later than this.
 BEGINNING, END = datetime(2009, 1, 3, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -83,7 +83,7 @@ def _in_store_order(store: Store, type_: type[Record], upto: int) -> Iterator[St
     found: list[Stored] = []
     place, more = None, True
     while more:
-        page = store.page(type_, BEGINNING, END, limit=PAGE, after=place, upto=upto)
+        page = store.page(Selection(type_, BEGINNING, END, upto=upto), PAGE, place)
         found += page.items
         place, more = page.last, page.more
     return iter(sorted(found, key=lambda s: s.seq))
@@ -133,7 +133,7 @@ def network_of(store: Store, start: datetime, end: datetime) -> list[NetworkTick
 def recorded_from(store: Store) -> datetime | None:
     """When the first record of money or of machines holds; None where there is none."""
     types: tuple[type[Record], ...] = (*MONEY, Sample)
-    first = [stored.record for type_ in types for stored in store.page(type_, BEGINNING, END, limit=1).items]
+    first = [stored.record for type_ in types for stored in store.page(Selection(type_, BEGINNING, END), 1).items]
     begun = [record.span_start if isinstance(record, Payout) else record.at for record in first if _holds(record)]
     return min(begun, default=None)
 

@@ -8,16 +8,17 @@ from tieline.store.batches import BatchStore
 from tieline.store.database import DamagedError, Loss, StoreError
 from tieline.store.outbox import Outbox
 from tieline.store.spool import Spool
-from tieline.store.sqlite import Aside, Page, Place, Store, Stored
+from tieline.store.sqlite import Aside, Cursor, Page, Selection, Store, Stored
 
 __all__ = [
     "Aside",
     "BatchStore",
+    "Cursor",
     "DamagedError",
     "Loss",
     "Outbox",
     "Page",
-    "Place",
+    "Selection",
     "Spool",
     "Store",
     "StoreError",

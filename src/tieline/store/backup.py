@@ -38,7 +38,7 @@ _ASIDE: Final = ".before-"
 _PIECE: Final = 1 << 20
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class BackupFile(msgspec.Struct, frozen=True, kw_only=True):
     """One file of a backup. `kind` "file" is copied byte by byte; else it is a database of that form."""
 
     path: str
@@ -48,16 +48,16 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     form: int | None = None
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a backup holds."""
 
     form: int
     made_at: datetime
     version: str  # of the program
-    files: tuple[Kept, ...]
+    files: tuple[BackupFile, ...]
 
 
-def back_up(data: Path, target: Path, now: datetime, version: str) -> Manifest:
+def back_up(data: Path, target: Path, now: datetime, version: str) -> BackupManifest:
     """Copy a data folder, whether it is in use or not, into `target`, which must not exist or be empty.
 
     Raises StoreError: nothing to copy, no room, a database that is damaged (the backup of it would be too).
@@ -74,7 +74,7 @@ def back_up(data: Path, target: Path, now: datetime, version: str) -> Manifest:
     shutil.rmtree(part, ignore_errors=True)
     try:
         private_folder(part)
-        manifest = Manifest(
+        manifest = BackupManifest(
             form=FORM,
             made_at=now,
             version=version,
@@ -89,10 +89,10 @@ def back_up(data: Path, target: Path, now: datetime, version: str) -> Manifest:
     return manifest
 
 
-def read_manifest(backup: Path) -> Manifest:
+def read_manifest(backup: Path) -> BackupManifest:
     """Raises StoreError."""
     try:
-        manifest = msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode((backup / MANIFEST).read_bytes(), type=BackupManifest)
     except FileNotFoundError as error:
         raise StoreError(f"{backup} is no backup: it has no {MANIFEST} (one that was cut short has none)") from error
     except (OSError, msgspec.MsgspecError) as error:
@@ -105,7 +105,7 @@ def read_manifest(backup: Path) -> Manifest:
     return manifest
 
 
-def check(backup: Path) -> Manifest:
+def check(backup: Path) -> BackupManifest:
     """Every file with its digest, every database of a form that this version reads. Raises StoreError."""
     manifest = read_manifest(backup)
     for one in manifest.files:
@@ -119,7 +119,7 @@ def check(backup: Path) -> Manifest:
     return manifest
 
 
-def restore(backup: Path, data: Path) -> Manifest:
+def restore(backup: Path, data: Path) -> BackupManifest:
     """Bring a whole backup back into `data`, which must not exist or be empty. Raises StoreError with nothing made."""
     manifest = check(backup)
     if data.exists() and any(data.iterdir()):
@@ -146,7 +146,7 @@ def restore(backup: Path, data: Path) -> Manifest:
     return manifest
 
 
-def restore_store(backup: Path, data: Path, stamp: str) -> tuple[Manifest, Path | None]:
+def restore_store(backup: Path, data: Path, stamp: str) -> tuple[BackupManifest, Path | None]:
     """Bring only the store back, into a folder whose sites and gateways lived on. What is there is kept beside it,
     named with `stamp`; returns that path. Raises StoreError."""
     manifest = check(backup)
@@ -237,7 +237,7 @@ def _kind(path: Path) -> Kind | None:
     return KINDS.get(owner) if owner else names.get(path.name)
 
 
-def _copied(path: Path, data: Path, part: Path) -> Kept:
+def _copied(path: Path, data: Path, part: Path) -> BackupFile:
     name = path.relative_to(data)
     target = part / name
     private_folder(target.parent)
@@ -258,7 +258,9 @@ def _copied(path: Path, data: Path, part: Path) -> Kept:
         target.chmod(0o600)
         _sync(target)
     size, form = target.stat().st_size, None if kind is None else kind.version
-    return Kept(path=name.as_posix(), kind=kind.name if kind else "file", bytes=size, sha256=_sha256(target), form=form)
+    return BackupFile(
+        path=name.as_posix(), kind=kind.name if kind else "file", bytes=size, sha256=_sha256(target), form=form
+    )
 
 
 def _bring(source: Path, target: Path) -> None:

@@ -82,7 +82,30 @@ class Stored:
     record: object
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Selection(Generic[R]):
+    """Records of one stream with start <= at < end; `known_by`: only what was known by then; `upto`: only what has no
+    higher sequence number."""
+
+    stream: type[R]
+    start: datetime
+    end: datetime
+    known_by: datetime | None = None
+    subject: str | None = None
+    upto: int | None = None
+
+    def where(self) -> tuple[str, list[Value]]:
+        """As SQL, and the values for its question marks."""
+        sql = "stream = ? AND at >= ? AND at < ?"
+        values: list[Value] = [self.stream.__name__, micros(self.start), micros(self.end)]
+        known_by = None if self.known_by is None else micros(self.known_by)
+        for condition, value in (("known_at <= ?", known_by), ("subject = ?", self.subject), ("seq <= ?", self.upto)):
+            if value is not None:
+                sql, values = f"{sql} AND {condition}", [*values, value]
+        return sql, values
+
+
+class Cursor(NamedTuple):
     """Where a page ended: times in microseconds since 1970."""
 
     at: int
@@ -190,15 +213,14 @@ class Store:
         out, as is what has a sequence number above `upto`: rows never change, so this is one moment's view.
         Raises StoreError while it is read.
         """
-        upto = self.last_seq() if upto is None else upto
-        place: Place | None = None
-        while True:
-            page = self.page(type_, start, end, now=now, subject=subject, limit=PAGE, after=place, upto=upto)
+        of = Selection(type_, start, end, now, subject, self.last_seq() if upto is None else upto)
+        last: Cursor | None = None
+        more = True
+        while more:
+            page = self.page(of, PAGE, last)
             for stored in page.items:
                 yield stored.record  # type: ignore[misc]
-            if not page.more:
-                return
-            place = page.last
+            last, more = page.last, page.more
 
     def between(
         self,
@@ -213,37 +235,20 @@ class Store:
         return list(self.each(type_, start, end, now=now, subject=subject))
 
     def page(
-        self,
-        type_: type[R],
-        start: datetime,
-        end: datetime,
-        *,
-        limit: int,
-        now: datetime | None = None,
-        subject: str | None = None,
-        after: Place | None = None,
-        upto: int | None = None,
-        newest_first: bool = False,
-    ) -> Page[Place | None]:
-        """At most `limit` of the records with start <= at < end, beginning behind `after`: the page before's `last`."""
+        self, of: Selection[R], limit: int, after: Cursor | None = None, *, newest_first: bool = False
+    ) -> Page[Cursor | None]:
+        """At most `limit` of the selected records, by `at`, beginning behind `after`: the page before's `last`."""
         sign, order = ("<", "DESC") if newest_first else (">", "ASC")
-        sql = "SELECT at, known_at, seq, stream, body FROM record WHERE stream = ? AND at >= ? AND at < ?"
-        args: list[Value] = [type_.__name__, micros(start), micros(end)]
-        for condition, value in (
-            ("known_at <= ?", None if now is None else micros(now)),
-            ("subject = ?", subject),
-            ("seq <= ?", upto),
-        ):
-            if value is not None:
-                sql, args = f"{sql} AND {condition}", [*args, value]
+        where, values = of.where()
+        sql = f"SELECT at, known_at, seq, stream, body FROM record WHERE {where}"
         if after is not None:
             # The first comparison is what the index seeks to; the second leaves out what the page before gave.
             sql += f" AND at {sign}= ? AND (at, known_at, seq) {sign} (?, ?, ?)"
-            args += [after.at, *after]
+            values += [after.at, *after]
         sql += f" ORDER BY at {order}, known_at {order}, seq {order} LIMIT ?"
-        rows = self._db.rows(sql, (*args, limit + 1))
+        rows = self._db.rows(sql, (*values, limit + 1))
         items = self._read([row[2:] for row in rows[:limit]])
-        return Page(items, Place(*rows[:limit][-1][:3]) if rows else after, len(rows) > limit)
+        return Page(items, Cursor(*rows[:limit][-1][:3]) if rows else after, len(rows) > limit)
 
     def follow(self, after: int, limit: int = 1000, stream: type[Storable] | None = None) -> Page[int]:
         """A page of the records appended after sequence number `after`, oldest first: how a fold keeps up. Its
