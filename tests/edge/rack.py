@@ -129,7 +129,7 @@ class Running:
 
         self._steps = asyncio.create_task(forever())
 
-    async def until(self, condition: Callable[[], Any], within_s: float = 20.0) -> float:
+    async def until(self, condition: Callable[[], Any], within_s: float = 40.0) -> float:
         """Wait for `condition`; returns after how many seconds it held."""
         loop = asyncio.get_running_loop()
         began = loop.time()

@@ -13,9 +13,12 @@ import pytest
 from tests.edge.rack import AUX, addresses, rack
 
 from tieline.edge.device import Applied, Refused
+from tieline.edge.rigs.driver import RigOrder
 from tieline.edge.rigs.identify import identify
 from tieline.edge.rigs.library import LibraryRig, PyasicRig
+from tieline.edge.rigs.wire import RefusalError
 from tieline.fleet.models import RIG_MODELS
+from tieline.sim.rigs import antminer, vnish, whatsminer
 from tieline.sim.rigs.server import FakeRigs
 
 pytestmark = [
@@ -67,6 +70,33 @@ def test_a_group_reads_pauses_and_wakes_rigs_of_each_firmware(firmware: str) -> 
             await it.heard()
             await it.ask(0)
             assert isinstance(await it.ask(0), Refused)
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("firmware", "module", "name"),
+    [
+        ("antminer", antminer, "PASSWORD"),
+        ("vnish", vnish, "PASSWORD"),
+        ("whatsminer-v2", whatsminer, "PASSWORD"),
+        ("whatsminer-v3", whatsminer, "PASSWORD_V3"),
+    ],
+)
+def test_a_password_of_the_sites_own_is_used(
+    firmware: str, module: object, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, name, "changed-by-the-site")
+
+    async def story() -> None:
+        rig, rigs = await one(firmware)
+        wrong = await identify(rig.address, firmware, {})
+        with pytest.raises(RefusalError):
+            await wrong.tell(RigOrder("sleep"))
+        right = await identify(rig.address, firmware, {}, {firmware: "changed-by-the-site"})
+        await right.tell(RigOrder("sleep"))
+        assert rig.asleep
+        await rigs.stop()
 
     run(story)
 

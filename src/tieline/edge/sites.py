@@ -118,8 +118,6 @@ def make_agent(
     outbox = open_outbox(folder / "outbox.db")
     register = Register(folder)
     orders = OrderBook(site.id, folder / "orders.json")
-    found = (_device(site, unit, surroundings, device_factory, register, folder) for unit in site.units)
-    devices = [device for device in found if device is not None]
     callbacks: dict[str, GpuTarget] = {}
     hardware, mistake = SiteHardware(), None
     try:
@@ -127,6 +125,8 @@ def make_agent(
     except HardwareError as error:  # this site's alone: its rigs are driven all the same, and it is said
         mistake = str(error)
         log.error("%s: %s", site.id, mistake)
+    found = (_device(site, unit, surroundings, device_factory, register, hardware.passwords) for unit in site.units)
+    devices = [device for device in found if device is not None]
     agent = Agent(
         clock,
         site,
@@ -158,12 +158,12 @@ def _device(
     surroundings: Surroundings,
     factory: DeviceFactory | None,
     register: Register,
-    folder: Path,
+    passwords: dict[str, str],
 ) -> Device | None:
     if isinstance(unit, RigGroup) and unit.hardware != "modelled":
-        raw = RawHistory(folder / "raw" / unit.id)
+        raw = None if register.folder is None else RawHistory(register.folder / "raw" / unit.id)
         ports = FAKE_PORTS if unit.hardware == "fake" else {}
-        return AsicGroup(site, unit, lambda now: surroundings.temp_c(site, now), register, ports, raw)
+        return AsicGroup(site, unit, lambda now: surroundings.temp_c(site, now), register, ports, raw, passwords)
     return None if factory is None else factory(site, unit, surroundings)
 
 

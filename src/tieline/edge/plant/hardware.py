@@ -7,7 +7,7 @@ field and what it takes.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from tieline.edge.plant.modbus import METERS, PORT, CoilContactor, ModbusLine, M
 from tieline.fleet.sites import Site
 
 MAX_FILE = 1_000_000
+FIRMWARES_WITH_PASSWORDS = ("antminer", "braiins", "vnish", "whatsminer-v2", "whatsminer-v3")
 
 
 class HardwareError(ValueError):
@@ -75,6 +76,7 @@ class _File(_Text, frozen=True, kw_only=True):
     meter: _Meter | None = None
     contactor: tuple[_Contactor, ...] = ()
     orders: tuple[_Orders, ...] = ()
+    password_files: dict[str, str] = {}  # by firmware
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class SiteHardware:
     meter: Meter | None = None
     contactors: tuple[Contactor, ...] = ()
     sources: tuple[tuple[OrderSource, SilencePolicy], ...] = ()
+    passwords: dict[str, str] = field(default_factory=dict)
 
 
 def load_hardware(path: Path, site: Site, clock: Clock) -> SiteHardware:
@@ -102,7 +105,13 @@ def load_hardware(path: Path, site: Site, clock: Clock) -> SiteHardware:
     names = [source.name for source, _ in sources]
     if len(set(names)) != len(names):
         raise HardwareError(f"{path}: orders: two sources are named {max(names, key=names.count)!r}; name one")
-    return SiteHardware(meter, contactors, sources)
+    passwords = {}
+    for firmware, name in text.password_files.items():
+        if firmware not in FIRMWARES_WITH_PASSWORDS:
+            known = ", ".join(FIRMWARES_WITH_PASSWORDS)
+            raise HardwareError(f"{path}: password_files: {firmware!r} has no password here; known are {known}")
+        passwords[firmware] = _secret(path, name, f"{path}: password_files.{firmware}")
+    return SiteHardware(meter, contactors, sources, passwords)
 
 
 def _meter(path: Path, text: _Meter) -> ModbusMeter:
@@ -147,13 +156,21 @@ def _token(path: Path, text: _Orders, where: str) -> str:
     """From a file of its own beside, so that this one can be shown."""
     if text.token_file is None:
         raise HardwareError(f"{where}.token_file: give a file that holds the token, 16 characters or more")
-    try:
-        token = (path.parent / text.token_file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise HardwareError(f"{where}.token_file: {error}") from None
+    token = _secret(path, text.token_file, f"{where}.token_file")
     if len(token) < 16:
         raise HardwareError(f"{where}.token_file: the token has {len(token)} characters; give at least 16")
     return token
+
+
+def _secret(path: Path, name: str, where: str) -> str:
+    """The content of a file beside the site's own, without the spaces around it."""
+    try:
+        secret = (path.parent / name).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HardwareError(f"{where}: {error}") from None
+    if not secret or len(secret) > 1000:
+        raise HardwareError(f"{where}: {name} holds {len(secret)} characters; give 1 to 1000")
+    return secret
 
 
 def _silence(path: Path, text: _Orders) -> SilencePolicy:

@@ -26,9 +26,9 @@ class AntminerStock:
     firmware = "antminer"
     capabilities = Capabilities(tells_watts=False, reboot=True, light=True, pools=True, down_s=20.0, up_s=180.0)
 
-    def __init__(self, address: str, port: int = PORT, web_port: int = WEB_PORT) -> None:
+    def __init__(self, address: str, port: int = PORT, web_port: int = WEB_PORT, password: str = "root") -> None:
         self._address, self._port = address, port
-        self._page = RigPage(address, web_port)
+        self._page = RigPage(address, web_port, password=password)
         self._system: dict[str, Any] = {}
         self._asleep: bool | None = None
         self._identified_at = float("-inf")

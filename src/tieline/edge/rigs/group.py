@@ -58,13 +58,14 @@ class AsicGroup:
         register: Register | None = None,
         ports: Mapping[int, int] | None = None,
         raw: RawHistory | None = None,
+        passwords: Mapping[str, str] | None = None,
     ) -> None:
         self.unit_id = group.id
         self.kind: Literal["measured", "simulated"] = "measured" if group.hardware == "real" else "simulated"
         self.group, self._cooling = group, site.cooling
         self._temp_of: TempOf = temp_of if temp_of is not None else _unknown
         self.register = register if register is not None else Register()
-        self._raw = raw
+        self._raw, self._passwords = raw, passwords
         self._ports = dict(ports or {})  # a protocol's own port -> where it is here
         self.rigs = [RigState(address) for address in group.addresses]
         self._polls, self._sick, self._commands = Lane(POLLS_AT_ONCE), Lane(SICK_AT_ONCE), Lane(COMMANDS_AT_ONCE)
@@ -189,7 +190,7 @@ class AsicGroup:
         try:
             async with lane.place():
                 if rig.driver is None:
-                    rig.driver = await identify(rig.address, self.group.firmware, self._ports)
+                    rig.driver = await identify(rig.address, self.group.firmware, self._ports, self._passwords)
                 asked_at = loop.time()
                 raw = await rig.driver.poll()
             mode = rig.told.mode if rig.told is not None else None

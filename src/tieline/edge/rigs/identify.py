@@ -13,7 +13,7 @@ from tieline.edge.rigs.driver import RigDriver
 from tieline.edge.rigs.library import find
 from tieline.edge.rigs.luxos import LuxosRig
 from tieline.edge.rigs.vnish import VnishRig
-from tieline.edge.rigs.whatsminer import PORT_V3, WhatsminerV2, WhatsminerV3
+from tieline.edge.rigs.whatsminer import PASSWORD, PASSWORD_V3, PORT_V3, WhatsminerV2, WhatsminerV3
 from tieline.edge.rigs.wire import SilentError, ask, ask_json
 
 # What a rig's answer to `version` holds, in this order: a VNish rig says Antminer, too.
@@ -32,22 +32,26 @@ SIGNS = (
 FAKE_PORTS = {80: 8071}
 
 
-async def identify(address: str, firmware: str, ports: Mapping[int, int]) -> RigDriver:
-    """The driver for one rig. Raises SilentError where nobody answers, or nobody that is known."""
+async def identify(
+    address: str, firmware: str, ports: Mapping[int, int], passwords: Mapping[str, str] | None = None
+) -> RigDriver:
+    """The driver for one rig. `passwords` by firmware, the makers' own elsewhere. Raises SilentError where nobody
+    answers, or nobody that is known."""
     name = firmware if firmware not in ("stock", "auto") else await _recognised(address, ports)
+    given = (passwords or {}).get(name)
     match name:
         case "luxos":
             return LuxosRig(address, ports.get(PORT, PORT))
         case "whatsminer-v2":
-            return WhatsminerV2(address, ports.get(PORT, PORT))
+            return WhatsminerV2(address, ports.get(PORT, PORT), given or PASSWORD)
         case "whatsminer-v3":
-            return WhatsminerV3(address, ports.get(PORT_V3, PORT_V3))
+            return WhatsminerV3(address, ports.get(PORT_V3, PORT_V3), given or PASSWORD_V3)
         case "antminer" | "antminer-2019":
-            return AntminerStock(address, ports.get(PORT, PORT), ports.get(80, 80))
+            return AntminerStock(address, ports.get(PORT, PORT), ports.get(80, 80), given or "root")
         case "braiins":
-            return BraiinsRig(address, ports.get(80, 80))
+            return BraiinsRig(address, ports.get(80, 80), given or "root")
         case "vnish":
-            return VnishRig(address, ports.get(80, 80))
+            return VnishRig(address, ports.get(80, 80), given or "admin")
         case _:
             return await find(address)
 

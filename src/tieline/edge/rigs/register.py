@@ -66,6 +66,7 @@ class Register:
     """`folder` None: kept in memory only."""
 
     def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
         self._path = None if folder is None else folder / "rigs.json"
         self.accept_file = None if folder is None else folder / "rigs.accepted"
         self._accept_seen: float | None = None
