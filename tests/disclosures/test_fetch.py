@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tieline.cli import disclosures_fetch as fetching
+from tieline.disclosures.desk import Desk
 from tieline.disclosures.keep import MemoryKeeper
 from tieline.feeds.edgar import Edgar, check_user_agent
 from tieline.feeds.polite import Answer, FetchError, Polite
@@ -319,3 +320,34 @@ def test_a_folder_to_drop_files_into(tmp_path: Path) -> None:
     assert again.kept.new == 0
     with pytest.raises(FetchError, match="a folder that exists"):
         list(dropped(tmp_path / "none", NOW))
+
+
+def test_a_refresh_asks_every_miner_and_goes_on_past_one_that_fails(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "PER_SECOND", 1000.0)
+    cango(world)
+    keeper, desk = MemoryKeeper(), Desk(tmp_path / "facts.desk.jsonl")
+    told: list[fetching.Refreshed] = []
+    done = fetching.refresh(["ZZZZ", "CANG"], job(world, tmp_path, ticker=None), keeper, NOW, desk, told.append)
+    assert [one.issuer for one in done] == [one.issuer for one in told] == ["ZZZZ", "CANG"]
+    assert done[0].failed
+    assert done[1].new >= 8
+    again = fetching.refresh(["CANG"], job(world, tmp_path, ticker=None), keeper, NOW, desk, told.append)
+    assert (again[0].new, again[0].failed) == (0, False)
+    assert world.count(f"/Archives/edgar/data/{CIK}/000172512326000002/tm26d1_ex99-1.htm") == 1
+
+
+def test_news_in_a_folder_is_not_the_issuers_own_word(tmp_path: Path) -> None:
+    folder = tmp_path / "dropped"
+    folder.mkdir()
+    text = (
+        "Cango mined 650.5 BTC in July 2025, the company said in a statement. Cango held 4,529.7 BTC at July 31, 2025."
+    )
+    (folder / "article.txt").write_text(text)
+    os.utime(folder / "article.txt", (0, 0))
+    keeper, desk = MemoryKeeper(), Desk(tmp_path / "facts.desk.jsonl")
+    done = fetching.run_folder(fetching.FolderJob(folder, "CANG", "2025-08-06", None), keeper, NOW, desk)
+    assert not keeper.claims()
+    assert done.documents[0].candidates == len(desk.waiting()) >= 2
+    assert all(w.source_kind == "news_of_release" for w in desk.waiting())

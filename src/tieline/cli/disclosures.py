@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from tieline.cli.disclosures_desk import desk, grid
-from tieline.cli.disclosures_feeds import fetch
+from tieline.cli.disclosures_feeds import fetch, refresh
 from tieline.cli.disclosures_shared import (
     as_of_option,
     counts,
@@ -300,6 +300,7 @@ def keep(file: Path, facts: Path, as_json: bool) -> None:
 disclosures.add_command(fetch)
 disclosures.add_command(desk)
 disclosures.add_command(grid)
+disclosures.add_command(refresh)
 
 
 def _claims_of_file(file: str, issuer: str | None, published: str | None, kind: SourceKind | None) -> list[Claim]:

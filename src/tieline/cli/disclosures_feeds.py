@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from tieline.cli.disclosures_shared import (
+    dump,
     facts_option,
     guarded,
     json_option,
@@ -21,7 +22,8 @@ from tieline.cli.disclosures_shared import (
 )  # fmt: skip
 from tieline.clock import wall_now
 from tieline.disclosures.claims import SourceKind
-from tieline.disclosures.keep import FileKeeper
+from tieline.disclosures.desk import Desk, path_beside
+from tieline.disclosures.keep import FileKeeper, book
 
 
 @click.group()
@@ -70,7 +72,11 @@ def edgar(
         raise click.UsageError("give --ticker or --cik")
     day = parse_date(since) if since is not None else (wall_now() - timedelta(days=365)).date()
     job = fetching.EdgarJob(ticker, cik, day, user_agent or "", unit_is_bitcoin, cache, data_url, www_url)
-    report(guarded(lambda: fetching.run_edgar(job, FileKeeper(facts), wall_now())), facts, as_json)
+    report(
+        guarded(lambda: fetching.run_edgar(job, FileKeeper(facts), wall_now(), Desk(path_beside(facts)))),
+        facts,
+        as_json,
+    )
 
 
 @fetch.command()
@@ -93,8 +99,10 @@ def wire(
     """The releases behind an RSS or Atom feed, on the feed's own host."""
     from tieline.cli import disclosures_fetch as fetching
 
-    job = fetching.WireJob(url, issuer, matching, source_kind or "issuer", cache)
-    report(guarded(lambda: fetching.run_wire(job, FileKeeper(facts), wall_now())), facts, as_json)
+    job = fetching.WireJob(url, issuer, matching, source_kind, cache)
+    report(
+        guarded(lambda: fetching.run_wire(job, FileKeeper(facts), wall_now(), Desk(path_beside(facts)))), facts, as_json
+    )
 
 
 @fetch.command()
@@ -115,5 +123,51 @@ def folder(
     """Files dropped into a folder."""
     from tieline.cli import disclosures_fetch as fetching
 
-    job = fetching.FolderJob(path, issuer, published, source_kind or "issuer_release_copy")
-    report(guarded(lambda: fetching.run_folder(job, FileKeeper(facts), wall_now())), facts, as_json)
+    job = fetching.FolderJob(path, issuer, published, source_kind)
+    report(
+        guarded(lambda: fetching.run_folder(job, FileKeeper(facts), wall_now(), Desk(path_beside(facts)))),
+        facts,
+        as_json,
+    )
+
+
+@click.command()
+@click.option("--issuer", "issuers", multiple=True, help="Ticker; without one, every miner of the book.")
+@click.option("--since", metavar="DATE", help="First day of filing; else sixty days ago.")
+@click.option("--user-agent", envvar="TIELINE_SEC_USER_AGENT", help="Your name and e-mail address, as SEC asks.")
+@click.option("--data-url", default=None, hidden=True)
+@click.option("--www-url", default=None, hidden=True)
+@_cache
+@facts_option
+@json_option
+def refresh(
+    issuers: tuple[str, ...],
+    since: str | None,
+    user_agent: str | None,
+    data_url: str | None,
+    www_url: str | None,
+    cache: Path,
+    facts: Path,
+    as_json: bool,
+) -> None:
+    """Ask EDGAR for every miner of the book, keep what is new, and say it in a line each. Runs again where it ended."""
+    from tieline.cli import disclosures_fetch as fetching
+
+    day = parse_date(since) if since is not None else (wall_now() - timedelta(days=60)).date()
+    job = fetching.EdgarJob(None, None, day, user_agent or "", (), cache, data_url, www_url)
+    guarded(lambda: fetching.named_agent(job))
+    wanted = [one.upper() for one in issuers] or list(book(FileKeeper(facts)).issuers)
+
+    def told(one: fetching.Refreshed) -> None:
+        if not as_json:
+            click.echo(f"{one.issuer:6} {one.says}")
+
+    desk = Desk(path_beside(facts))
+    done = guarded(lambda: fetching.refresh(wanted, job, FileKeeper(facts), wall_now(), desk, told))
+    if as_json:
+        dump(done)
+        return
+    new, waiting, failed = sum(o.new for o in done), sum(o.candidates for o in done), sum(o.failed for o in done)
+    click.echo(
+        f"{len(done)} miners: {new} new facts, {waiting} new candidates on the desk, {failed} not asked to the end"
+    )

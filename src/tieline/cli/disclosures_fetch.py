@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -17,7 +17,8 @@ import msgspec
 from tieline import __version__
 from tieline.disclosures import xbrl
 from tieline.disclosures.claims import Claim, SourceKind
-from tieline.disclosures.intake import claims_of, claims_of_tagged
+from tieline.disclosures.desk import Desk, Waiting
+from tieline.disclosures.intake import claims_of, claims_of_tagged, waiting_of
 from tieline.disclosures.keep import Keeper, Kept
 from tieline.disclosures.read import read
 from tieline.feeds.disclosures import Document, from_edgar, from_folder, from_page, from_wire
@@ -47,7 +48,7 @@ class WireJob:
     url: str
     issuer: str | None
     matching: str
-    kind: SourceKind
+    kind: SourceKind | None
     cache: Path
 
 
@@ -56,7 +57,7 @@ class FolderJob:
     path: Path
     issuer: str | None
     published: str | None
-    kind: SourceKind
+    kind: SourceKind | None
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +67,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     published: str | None
     facts: int = 0
     new: int = 0
+    candidates: int = 0
     notes: tuple[str, ...] = ()
     problem: str | None = None
 
@@ -92,7 +94,7 @@ def page(url: str) -> bytes:
         raise ValueError(str(error)) from error
 
 
-def run_edgar(job: EdgarJob, keeper: Keeper, now: datetime) -> Done:
+def run_edgar(job: EdgarJob, keeper: Keeper, now: datetime, desk: Desk | None = None) -> Done:
     agent = check_user_agent(job.user_agent)
     data, www = job.data_url or DATA, job.www_url or WWW
     hosts = HOSTS if job.data_url is None and job.www_url is None else frozenset({host_of(data), host_of(www)})
@@ -105,34 +107,96 @@ def run_edgar(job: EdgarJob, keeper: Keeper, now: datetime) -> Done:
                 take(document)
 
     issuer = job.ticker.upper() if job.ticker is not None else f"CIK{job.cik}"
-    return _collect(run, lambda document: _claims(document, issuer, None, now, job.bitcoin_units), keeper)
+    return _collect(run, lambda document: _found(document, issuer, None, now, job.bitcoin_units), keeper, desk)
 
 
-def run_wire(job: WireJob, keeper: Keeper, now: datetime) -> Done:
+def run_wire(job: WireJob, keeper: Keeper, now: datetime, desk: Desk | None = None) -> Done:
     async def run(take: Callable[[Document], None]) -> None:
         hosts = frozenset({host_of(job.url)})
         async with Polite(job.cache, hosts, _NAME, per_second=WIRE_PER_SECOND) as web:
             async for document in from_wire(web, job.url, job.matching, "issuer"):
                 take(document)
 
-    return _collect(run, lambda document: _claims(document, job.issuer, job.kind, now, ()), keeper)
+    return _collect(run, lambda document: _found(document, job.issuer, job.kind, now, ()), keeper, desk)
 
 
-def run_folder(job: FolderJob, keeper: Keeper, now: datetime) -> Done:
+def run_folder(job: FolderJob, keeper: Keeper, now: datetime, desk: Desk | None = None) -> Done:
     async def run(take: Callable[[Document], None]) -> None:
         for document in from_folder(job.path, now, "issuer"):
             take(document)
 
-    def claims(document: Document) -> tuple[list[Claim], tuple[str, ...], str | None]:
-        return _claims(document, job.issuer, job.kind, now, (), job.published)
+    def found(document: Document) -> Found:
+        return _found(document, job.issuer, job.kind, now, (), job.published)
 
-    return _collect(run, claims, keeper)
+    return _collect(run, found, keeper, desk)
+
+
+class Refreshed(msgspec.Struct, frozen=True, kw_only=True):
+    """One miner of a refresh: what is new of it, in one line, or why it could not be asked."""
+
+    issuer: str
+    says: str
+    new: int = 0
+    candidates: int = 0
+    failed: bool = False
+
+
+def refresh(
+    issuers: list[str],
+    job: EdgarJob,
+    keeper: Keeper,
+    now: datetime,
+    desk: Desk | None,
+    told: Callable[[Refreshed], None],
+) -> list[Refreshed]:
+    """Every issuer in turn from EDGAR, each kept as it is read; one that fails is named and the next is asked.
+
+    Documents that were fetched before are not asked for again, so a run that was cut short goes on where it ended.
+    """
+    out = []
+    for issuer in issuers:
+        one = _refreshed(issuer, replace(job, ticker=TICKERS.get(issuer, issuer)), keeper, now, desk)
+        told(one)
+        out.append(one)
+    return out
+
+
+def named_agent(job: EdgarJob) -> str:
+    """The name and address that SEC asks for. Raises ValueError before anything is asked."""
+    return check_user_agent(job.user_agent)
+
+
+TICKERS = {"ARB": "ARBK", "DGHI": "DGXX", "DMGI": "DMGGF"}
+"""Where SEC lists a miner under another ticker than the book."""
+
+
+def _refreshed(issuer: str, job: EdgarJob, keeper: Keeper, now: datetime, desk: Desk | None) -> Refreshed:
+    try:
+        done = run_edgar(job, keeper, now, desk)
+    except (FetchError, ValueError) as error:
+        return Refreshed(issuer=issuer, says=f"not asked: {error}", failed=True)
+    read_ = [one for one in done.documents if one.problem is None]
+    new, waiting = sum(one.new for one in read_), sum(one.candidates for one in read_)
+    says = f"{len(read_)} documents read, {new} new facts, {waiting} new candidates"
+    if done.stopped is not None:
+        says += f"; stopped: {done.stopped}"
+    return Refreshed(issuer=issuer, says=says, new=new, candidates=waiting, failed=done.stopped is not None)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What one document gave before it is kept."""
+
+    claims: list[Claim]
+    notes: tuple[str, ...] = ()
+    refused: str | None = None
+    waiting: list[Waiting] = []
 
 
 def _collect(
     run: Callable[[Callable[[Document], None]], object],
-    claims: Callable[[Document], tuple[list[Claim], tuple[str, ...], str | None]],
+    find: Callable[[Document], Found],
     keeper: Keeper,
+    desk: Desk | None,
 ) -> Done:
     taken: list[Taken] = []
     new = already = 0
@@ -142,17 +206,19 @@ def _collect(
         if document.problem is not None:
             taken.append(Taken(source=document.source, published=document.published, problem=document.problem))
             return
-        found, notes, refused = claims(document)
-        kept = keeper.append(found)
+        found = find(document)
+        kept = keeper.append(found.claims)
+        waiting = desk.put(found.waiting) if desk is not None else 0
         new, already = new + kept.new, already + kept.already
         taken.append(
             Taken(
                 source=document.source,
                 published=document.published,
-                facts=len(found),
+                facts=len(found.claims),
                 new=kept.new,
-                notes=notes,
-                problem=refused,
+                candidates=waiting,
+                notes=found.notes,
+                problem=found.refused,
             )
         )
 
@@ -164,20 +230,26 @@ def _collect(
     return Done(documents=tuple(taken), kept=Kept(new, already), stopped=stopped)
 
 
-def _claims(
+def _found(
     document: Document,
     issuer: str | None,
     kind: SourceKind | None,
     now: datetime,
     bitcoin_units: tuple[str, ...],
     published: str | None = None,
-) -> tuple[list[Claim], tuple[str, ...], str | None]:
-    """Claims of one document, remarks, and why there are none."""
-    day, witness = document.published or published, kind or document.kind
+) -> Found:
+    """Claims of one document, what waits for a person, remarks, and why there is nothing.
+
+    Who speaks is said by the caller or by the place (an exhibit of a filing); else the text must show it.
+    """
+    day = document.published or published
     if document.content == "release":
-        said = kind or (document.kind if document.kind.startswith("sec") else None)
+        said = kind or ("sec_exhibit" if document.kind == "sec_exhibit" else None)
         reading = read(document.body, issuer=issuer, published=day, source_kind=said)
-        return claims_of(reading, document.source, said, day, now), reading.notes, reading.refused
+        told = (document.source, said, day, now)
+        return Found(claims_of(reading, *told), reading.notes, reading.refused, waiting_of(reading, *told))
     parse = xbrl.companyfacts if document.content == "companyfacts" else xbrl.instance
     tagged = parse(document.body, issuer or "unknown", bitcoin_units)
-    return claims_of_tagged(tagged, document.source, witness, day, now), tagged.notes, tagged.refused
+    return Found(
+        claims_of_tagged(tagged, document.source, kind or document.kind, day, now), tagged.notes, tagged.refused
+    )

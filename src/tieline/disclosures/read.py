@@ -51,6 +51,7 @@ def read(
     doc = document.load(source, kind)
     if doc.refused is not None:
         return Reading(kind=doc.kind, title=doc.title, issuer=issuer, published=published, refused=doc.refused)
+    given, published = published, published or context.dated(doc.text)
     ctx = context.understand(doc.text, doc.title, published)
     own = issuer or main_issuer(doc.text, doc.title)
     frame = frame_of(doc.text, doc.title, ctx, own)
@@ -71,7 +72,7 @@ def read(
     ours = [claim for claim in known if claim.fact.issuer == own]
     voices = {(f.period, f.field) for _, f in pairs if confirmed_by(f, ours)}
     facts, candidates = split(doc.text, pairs, ctx, frame, own_words, [claim.fact for claim in ours], voices)
-    notes = [*doc.notes, *context.date_notes(doc.text, published), *remarks, *notes]
+    notes = [*doc.notes, *context.date_notes(doc.text, given), *remarks, *notes]
     if not facts and not candidates:
         return _refused(doc, own, published, _why_empty(doc.text, ctx, notes))
     if len(notes) > MAX_NOTES:

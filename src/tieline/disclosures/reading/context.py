@@ -113,9 +113,17 @@ def _dateline(text: str) -> tuple[int, int] | None:
     return (dates[0].year or 0, dates[0].month) if dates else None
 
 
+def dated(text: str) -> str | None:
+    """The month that a document's own dateline bears, YYYY-MM."""
+    found = _dateline(text)
+    return f"{found[0]:04d}-{found[1]:02d}" if found else None
+
+
 def date_notes(text: str, published: str | None) -> list[str]:
     """A warning where the date that the caller gives is not the one that the document bears."""
     given, borne = _published(published), _dateline(text)
+    if given is None and borne is None:
+        return ["the text bears no date and none was given: give --published, so that what is not over can be told"]
     if given is None or borne is None or given == borne:
         return []
     return [f"published {published} was given, but the text is dated {borne[0]:04d}-{borne[1]:02d}: check --published"]
