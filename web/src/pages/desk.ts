@@ -12,7 +12,7 @@ interface Waiting {
 interface Decision { at: string; who: string; action: string; target: string; reason: string }
 interface DeskView { count: number; waiting: Waiting[]; decisions: Decision[]; alerts: string[] }
 
-const NAME = "tieline.name";
+const NAME = "tieline.name", SETTLES_MS = 1500;
 
 /** The desk's panel; `changed` is called after each decision, since ranks and sums change with it. */
 export function deskPanel(changed: () => void): { el: HTMLElement; load: () => Promise<void>; withdraw: (claim: string, reason: string) => Promise<void> } {
@@ -21,12 +21,14 @@ export function deskPanel(changed: () => void): { el: HTMLElement; load: () => P
   const said = h("p", { class: "said note", role: "status" }), list = h("div", { class: "desk-list" }), log = h("ul", { class: "desk-log" }), alerts = h("ul", { class: "desk-alerts" });
   const made = panel("The desk", "Candidates lack a licence: they are in no rank, sum or check until you accept them", null, "full", h("div", { class: "filters" }, h("label", { for: "desk-who" }, "You are"), who), alerts, list, said, log);
 
+  let settling: ReturnType<typeof setTimeout> | undefined;
   const decide = async (action: string, target: string, more: Record<string, string | null> = {}): Promise<void> => {
     try {
       await post("/api/disclosures/desk", { action, target, by: who.value.trim(), ...more });
       put(said, `${action}: ${target}`);
       await load();
-      changed();
+      clearTimeout(settling);
+      settling = setTimeout(changed, SETTLES_MS); // ranks and sums once a row of decisions has ended
     } catch (error) {
       put(said, h("span", { class: "bad" }, (error as Error).message));
     }
