@@ -9,6 +9,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tieline import config
+from tieline import config as configuration
 from tieline.cli.config import config as command
 from tieline.dispatch.settings import settings_of
 
@@ -293,3 +294,63 @@ def test_tenants_and_keys_have_names_and_secrets_of_their_own(before: str, after
     error = mistake(SMALL + TENANTS.replace(before, after))
     assert error.field.endswith(field)
     assert says in error.problem
+
+
+ONE_SITE = """
+[fleet]
+name = "one"
+
+[[site]]
+id = "a"
+name = "A"
+region = "r"
+lat = 31.0
+lon = -102.0
+interconnect_mw = 10
+contract = { basis = "fixed", fixed_usd_per_mwh = 40.0 }
+"""
+OWN_MODEL = """
+[[rig_model]]
+name = "Prototype X"
+hashrate_ths = 400
+power_w = 5000
+source = "maker's sheet"
+"""
+
+
+def test_a_file_declares_a_rig_that_the_package_does_not_know() -> None:
+    text = ONE_SITE + 'rigs = [{ model = "Prototype X", count = 100 }]\n' + OWN_MODEL
+    (group,) = configuration.loads(text).fleet.sites[0].rig_groups
+    assert (group.rated_w, group.rated_hs) == (500_000.0, 4e16)
+    assert group.rig.efficiency_j_th == 12.5
+
+
+def test_a_rig_s_name_is_declared_once() -> None:
+    own = OWN_MODEL.replace("Prototype X", "Antminer S21")
+    with pytest.raises(configuration.ConfigError, match="'Antminer S21' is rated already"):
+        configuration.loads(ONE_SITE + own)
+
+
+def test_kilowatts_are_no_watts() -> None:
+    with pytest.raises(configuration.ConfigError, match="power_w"):
+        configuration.loads(ONE_SITE + OWN_MODEL.replace("5000", "5"))
+
+
+def test_a_firmware_that_nobody_speaks_is_named_with_what_was_meant() -> None:
+    text = ONE_SITE + 'rigs = [{ model = "Antminer S21", count = 1, firmware = "luxxos" }]\n'
+    with pytest.raises(configuration.ConfigError, match="no firmware 'luxxos'.*did you mean luxos"):
+        configuration.loads(text)
+
+
+def test_one_address_stands_in_one_group() -> None:
+    groups = (
+        '{ model = "Antminer S21", addresses = ["10.0.7.1-3"] }, { model = "Antminer S19", addresses = ["10.0.7.3"] }'
+    )
+    with pytest.raises(configuration.ConfigError, match=r"10\.0\.7\.3 stands in a\.rigs-1 already"):
+        configuration.loads(ONE_SITE + f"rigs = [{groups}]\n")
+
+
+def test_a_site_without_a_station_has_the_weather_of_its_place() -> None:
+    assert configuration.loads(ONE_SITE).fleet.stations == ("a",)
+    nowhere = ONE_SITE.replace("lat = 31.0", "lat = 0").replace("lon = -102.0", "lon = 0")
+    assert configuration.loads(nowhere).fleet.stations == ()

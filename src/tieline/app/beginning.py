@@ -18,7 +18,7 @@ from tieline.books.sheets import Cell, SheetError, rows
 from tieline.config.lines import did_you_mean
 from tieline.edge.rigs.identify import identify
 from tieline.edge.rigs.wire import RefusalError, SilentError
-from tieline.fleet.models import RIG_MODELS
+from tieline.fleet.models import FIRMWARES, RIG_MODELS
 
 COLUMNS: Final = ("address", "model", "site", "firmware", "serial", "mac", "watts", "ths")
 # What other lists call the same column.
@@ -30,7 +30,6 @@ ALSO: Final = {
     "power": "watts", "power_w": "watts", "consumption": "watts", "wattage": "watts",
     "hashrate": "ths", "hashrate_ths": "ths", "th/s": "ths", "hash_rate": "ths",
 }  # fmt: skip
-FIRMWARES: Final = ("stock", "luxos", "braiins", "vnish", "whatsminer-v2", "whatsminer-v3", "antminer")
 # Problems of a sheet that are told at once; a sheet with more has one cause.
 MOST_PROBLEMS: Final = 20
 # Addresses of one scan: a /22, which is what one site's network holds.

@@ -6,6 +6,7 @@ Files say megawatts or counts and may share values by area; structs hold watts, 
 import importlib.util
 import ipaddress
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -28,7 +29,7 @@ from tieline.config.sections import (
     Treasury,
 )
 from tieline.config.tables import Tables
-from tieline.fleet.models import GPU_MODELS, RIG_MODELS, Cooling
+from tieline.fleet.models import FIRMWARES, GPU_MODELS, RIG_MODELS, Cooling, RigModel
 from tieline.fleet.physics import GPU_AUX
 from tieline.fleet.sites import (
     ActMode,
@@ -43,7 +44,18 @@ from tieline.fleet.sites import (
     RigGroup,
     Site,
 )
-from tieline.intake import NAME, Celsius, Label, Machines, Megawatts, Milliseconds, Printed, UsdPerMwh
+from tieline.intake import (
+    NAME,
+    Celsius,
+    Label,
+    Machines,
+    Megawatts,
+    Milliseconds,
+    Printed,
+    RigWatts,
+    Terahashes,
+    UsdPerMwh,
+)
 
 SELF_TEST = "selftest"
 
@@ -56,6 +68,18 @@ class _Rigs(Strict, frozen=True, kw_only=True):
     hardware: Hardware | None = None
     addresses: tuple[str, ...] = ()
     wake: Literal["fast", "slow"] = "fast"
+
+
+class _RigModel(Strict, frozen=True, kw_only=True):
+    """A rig that the package does not know, as its maker rates it."""
+
+    name: Printed
+    hashrate_ths: Terahashes
+    power_w: RigWatts
+    cooling: Cooling = "air"
+    vendor: str = ""
+    release_year: Machines = 0
+    source: str = ""
 
 
 class _Gpus(Strict, frozen=True, kw_only=True):
@@ -124,6 +148,7 @@ class _FleetText(Strict, frozen=True, kw_only=True):
 class FileText(Strict, frozen=True, kw_only=True):
     fleet: _FleetText
     area: dict[str, _Area] = msgspec.field(default_factory=dict)
+    rig_model: tuple[_RigModel, ...] = ()
     site: tuple[_Site, ...] = ()
     pool: Pool = Pool()
     treasury: Treasury = Treasury()
@@ -138,7 +163,7 @@ class FileText(Strict, frozen=True, kw_only=True):
 
 
 _STRUCTS: tuple[type[Strict], ...] = (
-    FileText, _FleetText, _Area, _Site, _Contract, _Rigs, _Gpus,
+    FileText, _FleetText, _Area, _Site, _Contract, _Rigs, _Gpus, _RigModel,
     Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway, Intake,
 )  # fmt: skip
 
@@ -221,7 +246,9 @@ def _site(raw: FileText, text: _Site, at: tuple[str | int, ...]) -> Site:
     contract = _contract(text.contract or area.contract, at, what)
     limit_w = text.interconnect_mw * 1e6
 
-    rigs = tuple(_rig_group(text, item, n, (*at, "rigs", n), what) for n, item in enumerate(text.rigs))
+    known = _rig_models(raw)
+    rigs = tuple(_rig_group(known, text, item, n, (*at, "rigs", n)) for n, item in enumerate(text.rigs))
+    _each_address_once(rigs, at, what)
     nodes = tuple(_node_group(raw, text, item, n, (*at, "gpus", n), what) for n, item in enumerate(text.gpus))
     feeders = []
     for used, word, load, given in (
@@ -251,7 +278,7 @@ def _site(raw: FileText, text: _Site, at: tuple[str | int, ...]) -> Site:
             "ownership": pick(text.ownership, area.ownership, "owned"),
             "mode": pick(text.mode, area.mode, "observe"),
             "invented": pick(text.invented, raw.fleet.invented, False),
-            "weather_station": pick(text.weather_station, area.weather_station, None),
+            "weather_station": pick(text.weather_station, area.weather_station, _own_station(text)),
             "temp_offset_c": pick(text.temp_offset_c, area.temp_offset_c, 0.0),
             "evaporative": pads or 0.0,
             "network_region": pick(text.network_region, area.network_region, None),
@@ -260,6 +287,24 @@ def _site(raw: FileText, text: _Site, at: tuple[str | int, ...]) -> Site:
         },
         type=Site,
     )
+
+
+def _own_station(text: _Site) -> str | None:
+    """A site that names no station has the weather of where it stands; nobody stands at 0, 0 in the open sea."""
+    return None if text.lat == 0 and text.lon == 0 else text.id
+
+
+def _each_address_once(groups: Iterable[RigGroup], at: tuple[str | int, ...], what: str) -> None:
+    """One rig in two groups would be commanded twice. Two sites may use the same numbers: each has its own network."""
+    where: dict[str, str] = {}
+    for n, group in enumerate(groups):
+        for address in group.addresses:
+            if address in where:
+                raise MistakeError(
+                    (*at, "rigs", n, "addresses"), f"{address} stands in {where[address]} already",
+                    "give each rig one group", what,
+                )  # fmt: skip
+            where[address] = group.id
 
 
 def _contract(text: _Contract | None, at: tuple[str | int, ...], what: str) -> Contract:
@@ -282,10 +327,28 @@ def _contract(text: _Contract | None, at: tuple[str | int, ...], what: str) -> C
     return msgspec.convert(msgspec.structs.asdict(text), type=Contract)
 
 
-def _rig_group(site: _Site, text: _Rigs, n: int, at: tuple[str | int, ...], what: str) -> RigGroup:
-    if text.model not in RIG_MODELS:
-        raise MistakeError((*at, "model"), f"no rig model {text.model!r}", did_you_mean(text.model, RIG_MODELS), what)
-    rig = RIG_MODELS[text.model]
+def _rig_models(raw: FileText) -> dict[str, RigModel]:
+    """The models that a file may name: those of the package, and its own."""
+    known = dict(RIG_MODELS)
+    for n, own in enumerate(raw.rig_model):
+        if own.name in known:
+            raise MistakeError(
+                ("rig_model", n, "name"), f"{own.name!r} is rated already", "give yours another name, or leave it out"
+            )
+        known[own.name] = RigModel(own.vendor, own.name, own.cooling, own.hashrate_ths, own.power_w, own.release_year)
+    return known
+
+
+def _rig_group(known: Mapping[str, RigModel], site: _Site, text: _Rigs, n: int, at: tuple[str | int, ...]) -> RigGroup:
+    what = f"site {site.id!r} "
+    if text.model not in known:
+        near = did_you_mean(text.model, known)
+        raise MistakeError((*at, "model"), f"no rig model {text.model!r}", f"{near} or declare it: [[rig_model]]", what)
+    rig = known[text.model]
+    if text.firmware not in FIRMWARES:
+        raise MistakeError(
+            (*at, "firmware"), f"no firmware {text.firmware!r}", did_you_mean(text.firmware, FIRMWARES), what
+        )
     if rig.cooling != site.cooling:
         raise MistakeError(
             (*at, "model"), f"{rig.name} is cooled by {rig.cooling}, the site by {site.cooling}",
@@ -313,6 +376,7 @@ def _rig_group(site: _Site, text: _Rigs, n: int, at: tuple[str | int, ...], what
         hardware=hardware,
         addresses=addresses,
         wake=text.wake,
+        spec=None if text.model in RIG_MODELS else rig,
     )
 
 

@@ -75,6 +75,11 @@ _RIGS = (
     RigModel("Canaan", "Avalon A1566", "air", 185.0, 3420.0, 2024),
 )
 
+# Whose words a rig may speak: "stock" and "auto" ask it which; the others are spoken without asking.
+FIRMWARES = (
+    "stock", "auto", "antminer", "antminer-2019", "luxos", "braiins", "vnish", "whatsminer-v2", "whatsminer-v3",
+    "other",
+)  # fmt: skip
 RIG_MODELS: dict[str, RigModel] = {rig.name: rig for rig in _RIGS}
 
 # Rated 10.2 kW for eight H100 SXM in one chassis (NVIDIA DGX H100 data sheet); idle 2.3 kW is an assumption.

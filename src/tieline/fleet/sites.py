@@ -47,10 +47,11 @@ class RigGroup(msgspec.Struct, frozen=True, kw_only=True):
     hardware: Hardware = "modelled"
     addresses: tuple[str, ...] = ()
     wake: Literal["fast", "slow"] = "fast"
+    spec: RigModel | None = None  # of a model that the operator's own file declares
 
     @property
     def rig(self) -> RigModel:
-        return RIG_MODELS[self.model]
+        return RIG_MODELS[self.model] if self.spec is None else self.spec
 
     @property
     def rated_w(self) -> float:
