@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import getpass
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from tieline.books.release import FORMS
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.imports import text_of
 from tieline.cli.release import advance, compared, draft_in, fleet_of, policy_of
-from tieline.replay.history import wanted
 from tieline.settlement.month import update_of
 from tieline.settlement.release import STATES, shown
+from tieline.store import Store
 
 LABELS = {
     "bitcoin_produced": "Bitcoin produced",
@@ -69,7 +70,7 @@ def update(month: str | None, named: str | None, data_dir: Path, as_json: bool, 
         return
     config, now = config_and_now(data_dir)
     store = open_store(data_dir)
-    partial = wanted(store, now) is not None
+    partial = past_being_written(data_dir, store, now)
     fleet = fleet_of(data_dir)
     try:
         made = update_of(store, fleet, month or f"{now:%Y-%m}", now, config.treasury.lots)
@@ -79,6 +80,15 @@ def update(month: str | None, named: str | None, data_dir: Path, as_json: bool, 
         click.echo(json.dumps(dataclasses.asdict(made) | {"past_being_written": partial}, default=str, indent=2))
     else:
         click.echo(as_text(made, fleet.name, partial=partial))
+
+
+def past_being_written(folder: Path, store: Store, now: datetime) -> bool:
+    """Only a platform that ran writes a demo's past; books that are kept by hand need none of its libraries."""
+    if not (folder / "run" / "runtime.json").exists():
+        return False
+    from tieline.replay.history import wanted
+
+    return wanted(store, now) is not None
 
 
 def _release(
