@@ -20,7 +20,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from tieline.books.follows import Finding, Row, findings, half_up, places_of, quarter
+from tieline.books.follows import Finding, PrintedMonth, findings, half_up, places_of, quarter
 from tieline.books.span import month_span
 from tieline.cli import main as tieline
 from tieline.disclosures.book import Book
@@ -143,7 +143,7 @@ def play(folder: Path, book: Book) -> list[Played]:
         ours = {row["name"]: row["value"] for row in rows if row.get("name")}
         held = value(book, month, "btc_held_end")
         sold = sold_in(book, month)
-        row = Row(
+        row = PrintedMonth(
             month=month, produced=produced, opening=opening, sold=sold, held=held,
             average=value(book, month, "avg_btc_per_day"), before=before,
             change_pct=value(book, month, "btc_produced_mom_pct"),
@@ -151,11 +151,8 @@ def play(folder: Path, book: Book) -> list[Played]:
         found = findings(row)
         for claim in book.of(f"{ISSUER}.{month}.btc_sold"):  # other sources of the same figure
             if claim.value != sold:
-                found += [
-                    f
-                    for f in findings(Row(month=month, produced=produced, opening=opening, sold=claim.value, held=held))
-                    if not f.holds
-                ]
+                other = PrintedMonth(month=month, produced=produced, opening=opening, sold=claim.value, held=held)
+                found += [one for one in findings(other) if not one.holds]
         differs = []
         for name in ("avg_btc_per_day", "btc_held_end", "btc_sold", "deployed_ehs", "avg_operating_ehs"):
             theirs = value(book, month, name)

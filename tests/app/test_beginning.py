@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tieline import config as configuration
 from tieline.app import beginning
 from tieline.app.beginning import FoundRig, Ground, address_spans, file_text, read_rigs, scan
-from tieline.books.sheets import SheetError
+from tieline.books.treasury.sheets import SheetError
 from tieline.cli.init import init
 from tieline.fleet.models import RIG_MODELS
 from tieline.sim.rigs.server import FakeRigs

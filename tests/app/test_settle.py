@@ -10,7 +10,7 @@ import pytest
 
 from tieline import config as configuration
 from tieline import records
-from tieline.cli.update import as_text
+from tieline.cli.money.update import as_text
 from tieline.clock import FIVE_MINUTES
 from tieline.ledger import USD
 from tieline.records import Commitment, Deployed, NetworkTick, Payout, Performance, Plan, PowerBill, Sample, Shortfall

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tieline.books.ladder import AskedError, Holding, Sale, Secured, asked, ladder, play, shocks, what_if
+from tieline.books.treasury.ladder import AskedError, Holding, Sale, Secured, asked, ladder, play, shocks, what_if
 from tieline.ledger import LotHeld
 from tieline.records import Range
 
@@ -110,7 +110,7 @@ def test_a_history_is_played_from_every_hour() -> None:
     hours=st.integers(1, 5),
 )
 def test_waits_are_those_of_a_plain_search(history: list[float], share: float, hours: int) -> None:
-    from tieline.books.ladder import _waits
+    from tieline.books.treasury.ladder import _waits
 
     plain = []
     for start in range(len(history) - hours):

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.cli.folder import make
 
-from tieline.books.follows import Interval, Row, findings, half_up
+from tieline.books.follows import PrintedMonth, PrintedSpan, findings, half_up
 from tieline.books.release import MonthlyRelease
 from tieline.cli import main
 from tieline.disclosures.read import read
@@ -195,7 +195,7 @@ BRIDGE = ("  days", "  deployed", "  operating", "  difficulty", "  fees")
 
 @given(st.decimals("0.01", 1000, places=3), st.decimals(0, 1000, places=3), st.integers(0, 3))
 def test_what_was_rounded_from_one_truth_always_follows(produced: Decimal, opening: Decimal, places: int) -> None:
-    row = Row(
+    row = PrintedMonth(
         month="2026-08",
         produced=half_up(produced, places),
         opening=half_up(opening, places),
@@ -203,4 +203,4 @@ def test_what_was_rounded_from_one_truth_always_follows(produced: Decimal, openi
         average=half_up(produced / 31, places),
     )
     assert all(one.holds for one in findings(row))
-    assert Interval.of(half_up(produced, places)).low <= produced <= Interval.of(half_up(produced, places)).high
+    assert PrintedSpan.of(half_up(produced, places)).low <= produced <= PrintedSpan.of(half_up(produced, places)).high

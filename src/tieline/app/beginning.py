@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tieline.books.sheets import Cell, SheetError, rows
+from tieline.books.treasury.sheets import SheetError, SheetRow, rows
 from tieline.config.lines import did_you_mean
 from tieline.edge.rigs.identify import identify
 from tieline.edge.rigs.wire import RefusalError, SilentError
@@ -103,7 +103,7 @@ def _renamed(text: str, mapping: Mapping[str, str]) -> str:
     return delimiter.join(cells) + newline + body
 
 
-def _rig(row: Cell, site: str) -> FoundRig:
+def _rig(row: SheetRow, site: str) -> FoundRig:
     at = f"line {row.line}"
     address = row.text("address")
     try:
@@ -145,7 +145,7 @@ def _with_family(plain: str) -> str:
     return f"whatsminer{plain}" if plain.startswith("m") else f"avalon{plain}"
 
 
-def _watts(row: Cell, model: str) -> None:
+def _watts(row: SheetRow, model: str) -> None:
     """A power that is none of one rig is a column of another unit: refused rather than read."""
     for column, factor in (("watts", 1), ("kilowatts", 1_000)):
         if not row.text(column, ""):

@@ -26,7 +26,7 @@ from tieline.books.accounts import (
     coins_at,
     leaving,
 )
-from tieline.books.obligations import obligations
+from tieline.books.treasury.obligations import obligations
 from tieline.ledger import Book, Entry, EntryError, Posting, btc_of_sats, usd
 from tieline.records import Loan, Opening, Payout, Performance, PowerBill, Record, Trade
 

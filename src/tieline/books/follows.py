@@ -25,32 +25,32 @@ def places_of(printed: Decimal) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class PrintedSpan:
     """All that a printed figure may have been."""
 
     low: Decimal
     high: Decimal
 
     @classmethod
-    def of(cls, printed: Decimal) -> Interval:
+    def of(cls, printed: Decimal) -> PrintedSpan:
         half = Decimal(5).scaleb(-places_of(printed) - 1)
         return cls(printed - half, printed + half)
 
-    def __add__(self, other: Interval) -> Interval:
-        return Interval(self.low + other.low, self.high + other.high)
+    def __add__(self, other: PrintedSpan) -> PrintedSpan:
+        return PrintedSpan(self.low + other.low, self.high + other.high)
 
-    def __sub__(self, other: Interval) -> Interval:
-        return Interval(self.low - other.high, self.high - other.low)
+    def __sub__(self, other: PrintedSpan) -> PrintedSpan:
+        return PrintedSpan(self.low - other.high, self.high - other.low)
 
-    def over(self, days: Decimal) -> Interval:
-        return Interval(self.low / days, self.high / days)
+    def over(self, days: Decimal) -> PrintedSpan:
+        return PrintedSpan(self.low / days, self.high / days)
 
-    def meets(self, other: Interval) -> bool:
+    def meets(self, other: PrintedSpan) -> bool:
         return self.low <= other.high and other.low <= self.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class PrintedMonth:
     """What one month prints. `opening` is the month before's closing balance."""
 
     month: str
@@ -78,7 +78,7 @@ class Finding:
     says: str
 
 
-def findings(row: Row) -> list[Finding]:
+def findings(row: PrintedMonth) -> list[Finding]:
     """Average, roll-forward and change of one month, as far as they are printed."""
     found = []
     if row.average is not None:
@@ -90,33 +90,33 @@ def findings(row: Row) -> list[Finding]:
     return found
 
 
-def _average(row: Row, average: Decimal) -> Finding:
+def _average(row: PrintedMonth, average: Decimal) -> Finding:
     exact = half_up(row.produced / row.days, places_of(average))
-    if Interval.of(row.produced).over(Decimal(row.days)).meets(Interval.of(average)):
+    if PrintedSpan.of(row.produced).over(Decimal(row.days)).meets(PrintedSpan.of(average)):
         return Finding(row.month, "average", True, f"{row.produced:,} / {row.days} days = {exact} a day")
     active = half_up(row.produced / average, 2)
     says = f"{row.produced:,} / {row.days} days = {exact}, printed {average}: an average of {active} active days"
     return Finding(row.month, "average", False, says)
 
 
-def _closing(row: Row, opening: Decimal, held: Decimal) -> Finding:
+def _closing(row: PrintedMonth, opening: Decimal, held: Decimal) -> Finding:
     sold = row.sold or Decimal(0)
     exact = opening + row.produced - sold
     sum_ = f"{opening:,} + {row.produced:,} - {sold:,} = {exact:,}"
-    parts = Interval.of(opening) + Interval.of(row.produced)
-    if (parts - Interval.of(sold) if sold else parts).meets(Interval.of(held)):
+    parts = PrintedSpan.of(opening) + PrintedSpan.of(row.produced)
+    if (parts - PrintedSpan.of(sold) if sold else parts).meets(PrintedSpan.of(held)):
         return Finding(row.month, "closing", True, f"{sum_}, printed {held:,}")
     return Finding(row.month, "closing", False, f"{sum_}, printed {held:,}: {abs(exact - held):,} unexplained")
 
 
-def _change(row: Row, before: Decimal) -> Finding:
+def _change(row: PrintedMonth, before: Decimal) -> Finding:
     exact = half_up((row.produced / before - 1) * 100, 2)
     sum_ = f"{row.produced:,} / {before:,} - 1 = {exact:+} %"
     if row.change_pct is None:
         return Finding(row.month, "change", True, sum_)
-    old, new = Interval.of(before), Interval.of(row.produced)
-    span = Interval((new.low / old.high - 1) * 100, (new.high / old.low - 1) * 100)
-    holds = span.meets(Interval.of(row.change_pct))
+    old, new = PrintedSpan.of(before), PrintedSpan.of(row.produced)
+    span = PrintedSpan((new.low / old.high - 1) * 100, (new.high / old.low - 1) * 100)
+    holds = span.meets(PrintedSpan.of(row.change_pct))
     should = half_up(exact, places_of(row.change_pct))
     says = f"{sum_}, printed {row.change_pct:+} %" + ("" if holds else f": it should print {should:+} %")
     return Finding(row.month, "change", holds, says)
@@ -125,13 +125,13 @@ def _change(row: Row, before: Decimal) -> Finding:
 def quarter(name: str, printed: Decimal, months: Sequence[Decimal]) -> Finding:
     """Whether a quarter's figure is the sum of its months'."""
     exact = sum(months, Decimal(0))
-    total = Interval(Decimal(0), Decimal(0))
+    total = PrintedSpan(Decimal(0), Decimal(0))
     for one in months:
-        total += Interval.of(one)
+        total += PrintedSpan.of(one)
     sum_ = f"{' + '.join(f'{one:,}' for one in months)} = {exact:,}, printed {printed:,}"
     if exact == printed:
         return Finding(name, "quarter", True, sum_)
     apart = f"{abs(exact - printed):,} apart"
-    if total.meets(Interval.of(printed)):
+    if total.meets(PrintedSpan.of(printed)):
         return Finding(name, "quarter", True, f"{sum_}: {apart}, within rounding")
     return Finding(name, "quarter", False, f"{sum_}: {apart}")

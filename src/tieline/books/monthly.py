@@ -7,7 +7,7 @@ power for mining over bitcoin produced ("hashcost"); depreciation, labour and ho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -133,6 +133,38 @@ class _Moved:
         return sum(parts, Decimal(0))
 
 
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The part of a month that has passed, and that was recorded."""
+
+    month: str
+    start: datetime
+    month_end: datetime
+    now: datetime
+    began: datetime  # where recording began within the month, its beginning
+
+    @property
+    def end(self) -> datetime:
+        return min(self.now, self.month_end)
+
+    @property
+    def complete(self) -> bool:
+        return self.now >= self.month_end
+
+    @property
+    def closing(self) -> datetime:
+        """What belongs to the month's last instant is in its last balance, what to the next one's first is not."""
+        return self.month_end if self.complete else self.now + timedelta(microseconds=1)
+
+    @property
+    def elapsed_s(self) -> float:
+        return max((self.end - self.began).total_seconds(), 1.0)
+
+    @property
+    def days(self) -> Decimal:
+        return Decimal(repr(self.elapsed_s / 86_400))
+
+
 def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecords) -> MonthlyUpdate:
     """Fold a month as of `now`. Raises ValueError for a month that is not YYYY-MM, has not begun, or ended before
     anything was recorded: nothing is known of it, which is not zero."""
@@ -141,115 +173,91 @@ def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecord
         raise ValueError(f"month {month} has not begun; it is {now:%Y-%m-%d}")
     if records.recorded_from is not None and month_end <= records.recorded_from:
         raise ValueError(f"month {month} is not known: the first record is of {records.recorded_from:%Y-%m-%d}")
-    end = min(now, month_end)
-    # The month's last balance: what belongs to its last instant is in, what to the next one's first is not.
-    closing = month_end if now >= month_end else now + timedelta(microseconds=1)
+    span = _Span(month, start, month_end, now, max(start, records.recorded_from or start))
     told = records.until(now)
-    book, bills = told.book, told.bills
-    spoilt: list[str] = [str(one) for one in told.unbookable]
-    # Where recording began within the month, a day's mean is of the days there were.
-    began = max(start, records.recorded_from or start)
-    elapsed_s = max((end - began).total_seconds(), 1.0)
-    days = Decimal(repr(elapsed_s / 86_400))
-    stated = [one.hashrate_hs for one in sorted(told.operated, key=lambda o: (o.at, o.known_at))]
-    hashrate_hs = told.hashes / elapsed_s if told.hashrate_samples else stated[-1] if stated else None
+    spoilt = [str(one) for one in told.unbookable]
+    network = [t for t in told.network if _fit(t, spoilt)]
     aside = {one.key for one in told.unbookable}
     paid = [p for p in told.payouts if start < p.at <= month_end and f"Payout|{p.key}" not in aside]
-    sold = [t for t in told.trades if start <= t.at < month_end and t.sats > 0 and f"Trade|{t.key}" not in aside]
-    moved, held_then = _Moved(book.changes(start, closing)), _Moved(book.changes(None, closing))
-    produced, sold_btc = -moved.of(MINED, BTC), moved.of(SOLD, BTC)
-    mining_cost = moved.of("Expenses:Power:Mining", USD)
-    energy = {use: sum(getattr(b, f"{use}_wh") for b in bills) / 1e6 for use in ("mining", "inference", "aux")}
-    held = held_then.of(COINS, BTC)
-    # A month that has ended has what was noted in it; the running one what stands today.
-    noted = [one.hashrate_hs for one in sorted(told.deployed, key=lambda d: (d.at, d.known_at)) if one.at < month_end]
-    today = fleet.deployed_hs if fleet.sites else None
-    stood = today if now < month_end and today is not None else noted[-1] if noted else None
-    network = [t for t in told.network if _fit(t, spoilt)]
-    expected = _expected(hashrate_hs, network, began, end)
-    billed = sum((i.total_usd for i in told.invoiced), Decimal("0.00"))
-    requests = sum(line.requests for i in told.invoiced for line in i.lines)
-    bill_records, pay_records = f"PowerBill {month}", f"Payout {month}"
-    figures: tuple[Figure, ...] = (
-        _fig("bitcoin_produced", produced, "BTC", 8, "sum of payouts credited", pay_records, len(paid)),
-        _fig("bitcoin_per_day", produced / days, "BTC/day", 3, f"produced / {days:.2f} days", pay_records, len(paid)),
-        _fig("bitcoin_sold", sold_btc, "BTC", 8, "sum of sales", f"Trade {month}", len(sold)),
-        _fig(
-            "bitcoin_pledged", held_then.of(PLEDGED, BTC), "BTC", 8, f"balance of {PLEDGED}", "Entry", len(book.entries)
-        ),
-        _fig("bitcoin_held", held, "BTC", 8, f"balance of {COINS}, pledged coins included", "Entry", len(book.entries)),
-        _fig(
-            "hashrate_deployed",
-            stood / 1e18 if stood is not None else None,
-            "EH/s",
-            2,
-            "rated, on the rack at its end",
-            f"Deployed {month}",
-            len(told.deployed),
-        ),
-        _fig(
-            "hashrate_operating",
-            None if hashrate_hs is None else hashrate_hs / 1e18,
-            "EH/s",
-            2,
-            "measured, averaged over the elapsed month",
-            f"Sample {month}",
-            told.hashrate_samples,
-        ),
-        _fig(
-            "chain_expected_bitcoin",
-            expected,
-            "BTC",
-            3,
-            "operating hashrate x seconds x subsidy / (difficulty x 2^32), no fees",
-            f"NetworkTick {month}",
-            len(network),
-        ),
-        _fig(
-            "produced_over_expected",
-            float(produced) / expected if expected else None,
-            "",
-            4,
-            "produced / expected from the chain: fees, less the pool's fee, rejects and luck",
-            pay_records,
-            len(paid),
-        ),
-        _fig("energy_mining", energy["mining"], "MWh", 1, "metered at the feeder", bill_records, len(bills)),
-        _fig("energy_inference", energy["inference"], "MWh", 1, "metered at the feeder", bill_records, len(bills)),
-        _fig("energy_auxiliary", energy["aux"], "MWh", 1, "cooling and fans", bill_records, len(bills)),
-        _fig("power_cost_mining", mining_cost, "USD", 2, "Expenses:Power:Mining", bill_records, len(bills)),
-        _fig(
-            "power_cost_per_bitcoin",
-            mining_cost / produced if produced else None,
-            "USD/BTC",
-            2,
-            "power for mining / bitcoin produced; no depreciation, labour or hosting",
-            f"{bill_records}, {pay_records}",
-            len(bills) + len(paid),
-        ),
-        _fig(
-            "inference_tokens",
-            sum(line.output_tokens for i in told.invoiced for line in i.lines),
-            "tokens",
-            0,
-            "output tokens delivered to tenants by real engines",
-            f"Usage {month}",
-            requests,
-        ),
-        _fig("inference_billed", billed, "USD", 2, "sum of invoice lines", f"Usage {month}", requests),
-        _fig(
-            "cash",
-            held_then.of(CASH, USD),
-            "USD",
-            2,
-            "balance of Assets:Cash",
-            "Entry",
-            len(book.entries),
-        ),
+    sales = [t for t in told.trades if start <= t.at < month_end and t.sats > 0 and f"Trade|{t.key}" not in aside]
+    moved = _Moved(told.book.changes(start, span.closing))
+    held = _Moved(told.book.changes(None, span.closing))
+    produced = -moved.of(MINED, BTC)
+    figures = (
+        *_coins(span, produced, moved, held, (len(paid), len(sales), len(told.book.entries))),
+        *_hashrates(span, fleet, told, network, produced, len(paid)),
+        *_energy(span, told.bills, moved.of("Expenses:Power:Mining", USD), produced, len(paid)),
+        *_served(span, told.invoiced),
+        _fig("cash", held.of(CASH, USD), "USD", 2, f"balance of {CASH}", "Entry", len(told.book.entries)),
+        *_curtailed(told.shortfalls, month),
+        *_grid(told.performances, start, month_end, month),
     )
-    figures += _curtailed(told.shortfalls, month) + _grid(told.performances, start, month_end, month)
-    simulated = any(r.kind == "simulated" for r in (*paid, *bills))
-    return MonthlyUpdate(month, start, end, now >= month_end, simulated, figures, tuple(spoilt))
+    simulated = any(r.kind == "simulated" for r in (*paid, *told.bills))
+    return MonthlyUpdate(month, start, span.end, span.complete, simulated, figures, tuple(spoilt))
+
+
+def _coins(
+    span: _Span, produced: Decimal, moved: _Moved, held: _Moved, counts: tuple[int, int, int]
+) -> Iterator[Figure]:
+    """`counts`: of payouts, sales and entries."""
+    paid, sales, entries = counts
+    pay_records, days = f"Payout {span.month}", span.days
+    yield _fig("bitcoin_produced", produced, "BTC", 8, "sum of payouts credited", pay_records, paid)
+    yield _fig("bitcoin_per_day", produced / days, "BTC/day", 3, f"produced / {days:.2f} days", pay_records, paid)
+    yield _fig("bitcoin_sold", moved.of(SOLD, BTC), "BTC", 8, "sum of sales", f"Trade {span.month}", sales)
+    yield _fig("bitcoin_pledged", held.of(PLEDGED, BTC), "BTC", 8, f"balance of {PLEDGED}", "Entry", entries)
+    how = f"balance of {COINS}, pledged coins included"
+    yield _fig("bitcoin_held", held.of(COINS, BTC), "BTC", 8, how, "Entry", entries)
+
+
+def _hashrates(
+    span: _Span, fleet: Fleet, told: MonthRecords, network: Sequence[NetworkTick], produced: Decimal, paid: int
+) -> Iterator[Figure]:
+    stated = [one.hashrate_hs for one in sorted(told.operated, key=lambda o: (o.at, o.known_at))]
+    measured = told.hashes / span.elapsed_s if told.hashrate_samples else stated[-1] if stated else None
+    # A month that has ended has what was noted in it; the running one what stands today.
+    noted = [d.hashrate_hs for d in sorted(told.deployed, key=lambda d: (d.at, d.known_at)) if d.at < span.month_end]
+    today = fleet.deployed_hs if fleet.sites else None
+    stood = today if not span.complete and today is not None else noted[-1] if noted else None
+    expected = _expected(measured, network, span.began, span.end)
+    how = "rated, on the rack at its end"
+    yield _fig("hashrate_deployed", _ehs(stood), "EH/s", 2, how, f"Deployed {span.month}", len(told.deployed))
+    how = "measured, averaged over the elapsed month"
+    yield _fig("hashrate_operating", _ehs(measured), "EH/s", 2, how, f"Sample {span.month}", told.hashrate_samples)
+    how = "operating hashrate x seconds x subsidy / (difficulty x 2^32), no fees"
+    yield _fig("chain_expected_bitcoin", expected, "BTC", 3, how, f"NetworkTick {span.month}", len(network))
+    how = "produced / expected from the chain: fees, less the pool's fee, rejects and luck"
+    ratio = float(produced) / expected if expected else None
+    yield _fig("produced_over_expected", ratio, "", 4, how, f"Payout {span.month}", paid)
+
+
+def _energy(
+    span: _Span, bills: Sequence[PowerBill], mining_usd: Decimal, produced: Decimal, paid: int
+) -> Iterator[Figure]:
+    records, count = f"PowerBill {span.month}", len(bills)
+    for name, use, how in (
+        ("energy_mining", "mining_wh", "metered at the feeder"),
+        ("energy_inference", "inference_wh", "metered at the feeder"),
+        ("energy_auxiliary", "aux_wh", "cooling and fans"),
+    ):
+        yield _fig(name, sum(getattr(bill, use) for bill in bills) / 1e6, "MWh", 1, how, records, count)
+    yield _fig("power_cost_mining", mining_usd, "USD", 2, "Expenses:Power:Mining", records, count)
+    how = "power for mining / bitcoin produced; no depreciation, labour or hosting"
+    each = mining_usd / produced if produced else None
+    yield _fig("power_cost_per_bitcoin", each, "USD/BTC", 2, how, f"{records}, Payout {span.month}", count + paid)
+
+
+def _served(span: _Span, invoiced: Sequence[Invoice]) -> Iterator[Figure]:
+    lines = [line for invoice in invoiced for line in invoice.lines]
+    records, requests = f"Usage {span.month}", sum(line.requests for line in lines)
+    how = "output tokens delivered to tenants by real engines"
+    yield _fig("inference_tokens", sum(line.output_tokens for line in lines), "tokens", 0, how, records, requests)
+    billed = sum((invoice.total_usd for invoice in invoiced), Decimal("0.00"))
+    yield _fig("inference_billed", billed, "USD", 2, "sum of invoice lines", records, requests)
+
+
+def _ehs(hashrate_hs: float | None) -> float | None:
+    return None if hashrate_hs is None else hashrate_hs / 1e18
 
 
 def _fit(tick: NetworkTick, spoilt: list[str]) -> bool:

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -18,7 +18,7 @@ from decimal import Decimal
 import msgspec
 
 from tieline.books.accounts import BOUGHT, COINS, LENT, MINED, OPENED, SOLD, SPENT
-from tieline.books.follows import Interval, Row, findings, half_up, places_of
+from tieline.books.follows import PrintedMonth, PrintedSpan, findings, half_up, places_of
 from tieline.books.monthly import MonthlyUpdate
 from tieline.books.span import month_span
 from tieline.ledger import BTC, Book
@@ -154,36 +154,49 @@ def _movements(basis: Basis, places: int) -> tuple[ReleaseFigure, ...]:
 
 def faults(release: MonthlyRelease, basis: Basis) -> list[str]:
     """What keeps it from being published, each with its sum; none: it may be."""
-    update, found = basis.update, []
-    if not update.complete:
-        found.append(f"{update.month} has not ended")
+    update = basis.update
+    found = [] if update.complete else [f"{update.month} has not ended"]
     found += [f"left out of the figures: {line}" for line in update.left_out]
-    moved = {one.name: Decimal(one.value) for one in release.movements}
-    total = Interval(Decimal(0), Decimal(0))
-    for name, number in moved.items():
-        if name != "closing":
-            total += Interval.of(number)
-    closing = moved["closing"]
-    sum_ = " + ".join(f"{number:,}" for name, number in moved.items() if name != "closing")
-    if not total.meets(Interval.of(closing)):
-        found.append(f"the coins do not roll forward: {sum_} is not {closing:,}")
+    return [*found, *_coin_faults(release), *_average_faults(release, basis), *_opening_faults(release, basis)]
+
+
+def _moved(release: MonthlyRelease) -> dict[str, Decimal]:
+    return {one.name: Decimal(one.value) for one in release.movements}
+
+
+def _coin_faults(release: MonthlyRelease) -> Iterator[str]:
+    """Opening + in - out = closing, which is what is said to be held."""
+    moved = _moved(release)
+    closing = moved.pop("closing")
+    total = PrintedSpan(Decimal(0), Decimal(0))
+    for number in moved.values():
+        total += PrintedSpan.of(number)
+    if not total.meets(PrintedSpan.of(closing)):
+        sum_ = " + ".join(f"{number:,}" for number in moved.values())
+        yield f"the coins do not roll forward: {sum_} is not {closing:,}"
     held = release.value("btc_held_end")
     if held is not None and held != closing:
-        found.append(f"held is {held:,}, the ledger closes with {closing:,}")
+        yield f"held is {held:,}, the ledger closes with {closing:,}"
+
+
+def _average_faults(release: MonthlyRelease, basis: Basis) -> Iterator[str]:
     produced, average = release.value("btc_produced"), release.value("avg_btc_per_day")
-    days = basis.active_days or Decimal(Row(month=release.month, produced=Decimal(0)).days)
-    if produced is None or average is None:
-        pass
-    elif not Interval.of(produced).over(days).meets(Interval.of(average)):
-        found.append(f"average x days: {average} x {half_up(days, 2)} is not {produced:,}")
-    if basis.before is not None:
-        then, opening = basis.before.value("btc_held_end"), moved["opening"]
-        if then is not None and not Interval.of(then).meets(Interval.of(opening)):
-            found.append(
-                f"opening is {opening:,} by the ledger, and {basis.before.month} was published with {then:,} held; "
-                "restate that month first"
-            )
-    return found
+    days = basis.active_days or Decimal(PrintedMonth(month=release.month, produced=Decimal(0)).days)
+    if produced is None or average is None or PrintedSpan.of(produced).over(days).meets(PrintedSpan.of(average)):
+        return
+    yield f"average x days: {average} x {half_up(days, 2)} is not {produced:,}"
+
+
+def _opening_faults(release: MonthlyRelease, basis: Basis) -> Iterator[str]:
+    """The month before was published with what this one opens with."""
+    opening = _moved(release)["opening"]
+    then = None if basis.before is None else basis.before.value("btc_held_end")
+    if basis.before is None or then is None or PrintedSpan.of(then).meets(PrintedSpan.of(opening)):
+        return
+    yield (
+        f"opening is {opening:,} by the ledger, and {basis.before.month} was published with {then:,} held; "
+        "restate that month first"
+    )
 
 
 def against(release: MonthlyRelease, printed: dict[str, Decimal]) -> list[str]:
@@ -193,17 +206,17 @@ def against(release: MonthlyRelease, printed: dict[str, Decimal]) -> list[str]:
         ours = release.value(name)
         if ours is None:
             continue
-        if not Interval.of(ours).meets(Interval.of(value)):
+        if not PrintedSpan.of(ours).meets(PrintedSpan.of(value)):
             found.append(f"{name}: printed {value:,}, the books say {half_up(ours, places_of(value)):,}")
     return found
 
 
-def told_row(release: MonthlyRelease) -> Row:
+def told_row(release: MonthlyRelease) -> PrintedMonth:
     """The printed figures as a row that can be checked against themselves."""
-    moved = {one.name: Decimal(one.value) for one in release.movements}
+    moved = _moved(release)
     produced = release.value("btc_produced")
     assert produced is not None
-    return Row(
+    return PrintedMonth(
         month=release.month,
         produced=produced,
         opening=moved["opening"],

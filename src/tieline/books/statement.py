@@ -23,8 +23,8 @@ from tieline.books.accounts import (
     TRADING_USD,
 )
 from tieline.books.keeper import Bookkeeper
-from tieline.books.position import open_questions
 from tieline.books.span import month_span
+from tieline.books.treasury.position import open_questions
 from tieline.ledger import BTC, USD, Book
 
 

@@ -9,8 +9,8 @@ import click
 
 from tieline import config as configuration
 from tieline.app.beginning import FoundRig, Ground, file_text, read_rigs, scan, scanned_addresses
-from tieline.books.sheets import SheetError
-from tieline.cli.imports import mapping_of, text_of
+from tieline.books.treasury.sheets import SheetError
+from tieline.cli.money.imports import mapping_of, text_of
 from tieline.config import ConfigError
 
 FILE = "fleet.toml"

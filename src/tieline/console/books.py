@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tieline.books import Bookkeeper
-from tieline.books.ladder import AskedError, asked, ladder, what_if
-from tieline.books.position import holding_of, open_questions
 from tieline.books.release import ReleasePolicy, shown, title
+from tieline.books.treasury.ladder import AskedError, asked, ladder, what_if
+from tieline.books.treasury.position import holding_of, open_questions
 from tieline.console.door import Row
 from tieline.console.events import Hub
 from tieline.ledger import BTC, Entry

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from tieline.books.accounts import CASH, COINS, PLEDGED
 from tieline.books.keeper import Bookkeeper
-from tieline.books.ladder import Holding, Secured
-from tieline.books.obligations import debts, pledged_btc
+from tieline.books.treasury.ladder import Holding, Secured
+from tieline.books.treasury.obligations import debts, pledged_btc
 from tieline.ledger import BTC, USD
 
 

@@ -14,9 +14,9 @@ import click
 from tieline.books import invoices, month_span
 from tieline.books.seals import SEALED, Altered, sealed, unsealed
 from tieline.books.statement import statement_of
-from tieline.cli.books_add import USD
 from tieline.cli.folder import config_and_now, data_dir, open_store
-from tieline.cli.keep import keeper_of, preview, record_all
+from tieline.cli.money.add import USD
+from tieline.cli.money.keep import keeper_of, preview, record_all
 from tieline.ledger import chain
 from tieline.records import AnyRecord, Closing, Issued, Reserved, Seal, Usage
 from tieline.settlement.month import BEGINNING, END

@@ -11,8 +11,8 @@ import msgspec
 
 from tieline.books.release import FORMS, ReleasePolicy, against, text_digest
 from tieline.cli.folder import config_and_now, open_store
-from tieline.cli.imports import text_of
-from tieline.cli.keep import record_all
+from tieline.cli.money.imports import text_of
+from tieline.cli.money.keep import record_all
 from tieline.fleet import Fleet
 from tieline.records import ReleaseStep
 from tieline.settlement.month import BEGINNING

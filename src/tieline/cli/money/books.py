@@ -11,9 +11,9 @@ import click
 
 from tieline.books import Bookkeeper, invoices, month_span
 from tieline.books.export import as_csv, beancount
-from tieline.cli.books_add import add
-from tieline.cli.books_close import close, issue, statement, verify
 from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.cli.money.add import add
+from tieline.cli.money.close import close, issue, statement, verify
 from tieline.clock import parse_utc
 from tieline.ledger import BTC
 from tieline.records import Reserved, Usage

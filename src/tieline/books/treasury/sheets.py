@@ -31,7 +31,7 @@ class SheetError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class SheetRow:
     """One row as a reader of records sees it."""
 
     line: int
@@ -100,7 +100,7 @@ class Cell:
         return Range(low=low, high=high)
 
 
-def rows(text: str, needs: Sequence[str], known: Sequence[str], mapping: Mapping[str, str]) -> Iterator[Cell]:
+def rows(text: str, needs: Sequence[str], known: Sequence[str], mapping: Mapping[str, str]) -> Iterator[SheetRow]:
     """The rows of a sheet. `mapping`: the sheet's column to ours. Raises SheetError for columns that are missing, twice
     there or mapped to what is not known; unknown columns are left alone."""
     text = text.removeprefix("﻿")
@@ -123,7 +123,7 @@ def rows(text: str, needs: Sequence[str], known: Sequence[str], mapping: Mapping
             raise SheetError(
                 f"line {line}: {len(row)} cells under {len(names)} columns; quote what holds the delimiter"
             )
-        yield Cell(line, dict(zip(names, row, strict=False)), comma)
+        yield SheetRow(line, dict(zip(names, row, strict=False)), comma)
 
 
 def _names(header: Sequence[str], needs: Sequence[str], known: Sequence[str], mapping: Mapping[str, str]) -> list[str]:
@@ -266,7 +266,7 @@ SHEETS: dict[str, tuple[Callable[[str, Mapping[str, str], datetime], list[AnyRec
 }
 
 
-def _rising(row: Cell, levels: Mapping[str, Range | None]) -> None:
+def _rising(row: SheetRow, levels: Mapping[str, Range | None]) -> None:
     """Release, initial, call and liquidation lie one above the other."""
     known = [(name, level) for name, level in levels.items() if level is not None]
     for (below, low), (above, high) in itertools.pairwise(known):

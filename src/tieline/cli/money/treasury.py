@@ -13,12 +13,12 @@ import click
 import msgspec
 
 from tieline.books import Bookkeeper
-from tieline.books.ladder import AskedError, Holding, asked, ladder, play, shocks, what_if
-from tieline.books.position import holding_of, open_questions
-from tieline.books.sheets import SheetError, coins, loans, prices
+from tieline.books.treasury.ladder import AskedError, Holding, asked, ladder, play, shocks, what_if
+from tieline.books.treasury.position import holding_of, open_questions
+from tieline.books.treasury.sheets import SheetError, coins, loans, prices
 from tieline.cli.folder import config_and_now, data_dir
-from tieline.cli.imports import mapping_of, text_of
-from tieline.cli.keep import keeper_of
+from tieline.cli.money.imports import mapping_of, text_of
+from tieline.cli.money.keep import keeper_of
 from tieline.records import NetworkTick, Range
 from tieline.store import Store, StoreError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from tieline.books.sheets import SHEETS, SheetError
+from tieline.books.treasury.sheets import SHEETS, SheetError
 from tieline.cli.folder import config_and_now, data_dir
-from tieline.cli.keep import fresh, keeper_of, preview, record_all
+from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
 
 # A million rows of a spreadsheet are about this much.
 MAX_BYTES = 64 * 2**20

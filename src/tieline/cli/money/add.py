@@ -16,9 +16,9 @@ import click
 
 from tieline.books import Bookkeeper, month_span
 from tieline.books.keeper import identity
-from tieline.books.sheets import Cell, SheetError
+from tieline.books.treasury.sheets import SheetError, SheetRow
 from tieline.cli.folder import config_and_now, data_dir
-from tieline.cli.keep import fresh, keeper_of, preview, record_all
+from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
 from tieline.clock import parse_utc
 from tieline.ledger import COMMODITIES
 from tieline.records import (
@@ -242,7 +242,7 @@ def loan(
 
     def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
         try:
-            cell = Cell(1, words, decimal_comma=False)
+            cell = SheetRow(1, words, decimal_comma=False)
             terms = {name: cell.ratio(name) for name in words}
         except SheetError as error:
             raise ValueError(str(error).removeprefix("line 1, ")) from error

@@ -15,8 +15,8 @@ from tieline.books import MonthlyUpdate
 from tieline.books.causes import CAUSES
 from tieline.books.release import FORMS
 from tieline.cli.folder import config_and_now, data_dir, open_store
-from tieline.cli.imports import text_of
-from tieline.cli.release import advance, compared, draft_in, fleet_of, policy_of
+from tieline.cli.money.imports import text_of
+from tieline.cli.money.release import advance, compared, draft_in, fleet_of, policy_of
 from tieline.settlement.month import update_of
 from tieline.settlement.release import STATES, shown
 from tieline.store import Store

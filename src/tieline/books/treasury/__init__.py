@@ -1,0 +1,1 @@
+"""Coins against loans: what a treasury does, holds, owes and may ask, and spreadsheets of it."""
