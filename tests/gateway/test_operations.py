@@ -321,3 +321,49 @@ def test_a_process_that_was_not_asked_follows(tmp_path: Path) -> None:
                         await asyncio.sleep(0.05)
 
     asyncio.run(body())
+
+
+def test_answers_say_what_they_cost_and_what_is_left(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Scripted() as engine, start(given(engine.url), tmp_path) as g:
+            limits = {"requests_per_minute": 3, "tokens_per_minute": 1_000}
+            await ask(g, "POST", "/admin/keys/acme-old", {"limits": limits})
+            body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
+            seen = []
+            for _ in range(4):
+                status, headers, _ = await g.post("/v1/chat/completions", body, "authorization: Bearer old\r\n")
+                seen.append((status, headers.get("x-ratelimit-remaining-requests")))
+                assert headers["x-ratelimit-limit-requests"] == "3"
+                assert headers["x-ratelimit-limit-tokens"] == "1000"
+                assert headers["x-ratelimit-reset-requests"].endswith("s")
+            assert seen == [(200, "2"), (200, "1"), (200, "0"), (429, "0")]
+            await g.quiet()
+            costs = [one.cost_nano_usd for one in g.usage() if hasattr(one, "cost_nano_usd")]
+            await ask(g, "POST", "/admin/keys/acme-old", {"limits": {}})
+            _, headers, _ = await g.post("/v1/chat/completions", body, "authorization: Bearer old\r\n")
+            assert Decimal(headers["x-tieline-cost-usd"]) * 10**9 == costs[-1] > 0
+            assert "x-ratelimit-limit-requests" not in headers
+
+    asyncio.run(body())
+
+
+def test_metrics_tell_of_tenants_to_an_admin_alone(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Scripted(words=("a ", "b ")) as engine, start(given(engine.url), tmp_path) as g:
+            await ask(g, "POST", "/admin/tenants/acme", {"limits": {"budget_usd": "2"}})
+            assert b"[DONE]" in await stream(g, "old")
+            await g.quiet()
+
+            async def metrics(key: str) -> str:
+                asked = f"GET /metrics HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\r\n"
+                return (await g.raw(asked.encode())).decode()
+
+            told = await metrics("root")
+            assert 'tieline_gateway_tenant_requests_total{model="m",tenant="acme"} 1.0' in told
+            assert 'tieline_gateway_tenant_tokens_total{kind="output",model="m",tenant="acme"} 2.0' in told
+            assert 'tieline_gateway_budget_left_usd{scope="tenant:acme"} 1.99' in told
+            assert "tieline_gateway_token_seconds_count 1.0" in told
+            for key in ("old", "books", "wrong"):
+                assert "acme" not in await metrics(key)
+
+    asyncio.run(body())

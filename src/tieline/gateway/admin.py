@@ -89,6 +89,11 @@ class Admin:
             return Refusal(401, f"/admin needs the key in {where}, as 'Authorization: Bearer <key>'", "invalid_api_key")
         return account
 
+    def reads_all(self, head: RequestHead, peer: str) -> bool:
+        """Does this request show an admin's key?"""
+        account = self._who(head, peer)
+        return isinstance(account, Account) and account.key.role == "admin"
+
     def _may(self, account: Account, method: str, words: list[str]) -> bool:
         if account.key.role == "admin":
             return True

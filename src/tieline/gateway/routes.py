@@ -11,7 +11,7 @@ import msgspec
 from tieline.gateway import errors, openapi, reading
 from tieline.gateway.admin import Admin
 from tieline.gateway.batch.api import Desk
-from tieline.gateway.budgets.admit import Account, Admitted, Short
+from tieline.gateway.budgets.admit import Account, Admitted, Short, limit_headers
 from tieline.gateway.budgets.idempotency import Call, Repeats
 from tieline.gateway.errors import Refusal
 from tieline.gateway.requests import body as bodies
@@ -84,9 +84,11 @@ class Paths:
             door.refuse(refusal)
             return
         if origin is not None and origin in self.svc.origins:
-            door.cors = (
+            door.extra = (
                 b"access-control-allow-origin: %b\r\nvary: origin\r\n"
-                b"access-control-expose-headers: x-request-id, x-tieline-continuity, retry-after\r\n" % origin
+                b"access-control-expose-headers: x-request-id, x-tieline-continuity, x-tieline-cost-usd, retry-after,"
+                b" x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests,"
+                b" x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens\r\n" % origin
             )
         kind = _INFERENCE.get(path)
         if kind is not None and head.method == "POST":
@@ -94,7 +96,7 @@ class Paths:
             if fields is not None:
                 self._infer(door, fields, body)
         elif head.method == "OPTIONS":
-            door.answer(204, _CORS_HEADERS if door.cors else b"allow: GET, POST, OPTIONS\r\n", b"")
+            door.answer(204, _CORS_HEADERS if door.extra else b"allow: GET, POST, OPTIONS\r\n", b"")
         elif kind is not None:
             self._wrong_method(door, head, b"POST")
         elif path.startswith("/admin/"):
@@ -140,7 +142,7 @@ class Paths:
             b"traceparent: %b\r\n" % trace if trace is not None and len(trace) <= 128 else b"",
             _seconds(head.get(b"x-stainless-timeout:")),
         )
-        if account.key.expires is None and not door.cors:
+        if account.key.expires is None and not door.extra:
             head.read = fields
         return fields
 
@@ -184,6 +186,8 @@ class Paths:
     ) -> None:
         svc, account = self.svc, fields.account
         admitted = svc.book.admit(account, offer, request.ask(offer), svc.loop.time())
+        if account.rated:
+            door.extra += limit_headers(account, svc.loop.time())
         if isinstance(admitted, Refusal):
             self._refuse(door, admitted, call)
         elif isinstance(admitted, Short):
@@ -275,7 +279,7 @@ class Paths:
             door.answer(200, JSON_HEADERS, self._openapi, head_only=head_only)
             return
         if path == "/metrics":
-            text = svc.stats.text(svc)
+            text = svc.stats.text(svc, tenants=self.admin.reads_all(head, door.peer))
             door.answer(200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", text, head_only=head_only)
             return
         account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())

@@ -180,6 +180,11 @@ class Service:
         """Delivered text that is remembered for resumes."""
         return self.memory.used
 
+    def budgets_left(self) -> list[tuple[str, float]]:
+        """By scope, in USD, where this process knows: those that are leased out in slices nobody here does."""
+        purses = [(scope.id, scope.purse) for scope in self.book.scopes.values() if scope.purse is not None]
+        return [(name, purse.free / 1e9) for name, purse in purses if not purse.leased]
+
     # --- the pool of replicas, as a request sees it -----------------------------------
 
     def wait(self, waiting: Waiting) -> None:

@@ -129,6 +129,7 @@ class Account:
     shares: tuple[Share, ...] = ()
     patience_s: float = 0.0  # beyond the standard latency class
     barred: frozenset[str] = frozenset()  # replicas above the tenant's price ceiling now
+    rated: bool = False  # it has limits per minute that are counted here
 
 
 class Ticket(msgspec.Struct):
@@ -261,6 +262,7 @@ class Book:
             tuple(s for s in limiting if s.purse is not None),
             tuple(share for s in limiting for share in s.shares),
             PATIENCE_S[tenant.latency_class] - PATIENCE_S["standard"],
+            rated=any((s.requests or s.tokens) is not None and not s.shares for s in limiting),
         )
 
     # --- who ---------------------------------------------------------------
@@ -419,6 +421,25 @@ class Book:
         ids = (f"key:{key_id}", f"project:{tenant}/{project}", f"tenant:{tenant}")
         scopes = (self.scopes.get(one) for one in ids)
         return [self.total_name(scope) for scope in scopes if scope is not None and scope.purse is not None]
+
+
+def limit_headers(account: Account, now: float) -> bytes:
+    """What is left of the tightest limits per minute, as official clients read it. Limits that several processes share
+    out are known to none of them, and not told."""
+    lines = b""
+    for kind in (REQUESTS, TOKENS):
+        buckets = [s.requests if kind == REQUESTS else s.tokens for s in account.scopes if not s.shares]
+        counted = [one for one in buckets if one is not None]
+        for bucket in counted:
+            bucket.refill(now)
+        if counted:
+            least = min(counted, key=lambda one: one.level)
+            full_s = (least.per_minute - least.level) * 60.0 / least.per_minute
+            name = kind.encode()
+            lines += b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %.3fs\r\n" % (
+                name, least.per_minute, name, max(0, int(least.level)), name, full_s
+            )  # fmt: skip
+    return lines
 
 
 def cost_nano(model: Offer, prompt_tokens: int, cached_tokens: int, output_tokens: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Final, Protocol
 
 from prometheus_client.core import (
@@ -20,6 +20,9 @@ from tieline.gateway.routing.route import Replica
 
 # Seconds; from a small engine's first token on loopback to a long prompt's on a busy one.
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+
+# Pairs of tenant and model with figures of their own; what comes beyond them is summed as "(others)".
+MAX_SERIES: Final = 20_000
 
 
 class Histogram:
@@ -58,6 +61,8 @@ class Gauges(Protocol):
     @property
     def kept_bytes(self) -> int: ...
 
+    def budgets_left(self) -> Iterable[tuple[str, float]]: ...
+
     @property
     def backends(self) -> Mapping[str, Replica]: ...
 
@@ -75,6 +80,8 @@ class Stats:
         self.connections = 0
         self.first_tokens = Histogram()
         self.totals = Histogram()
+        self.gaps = Histogram()  # from one token to the next, the mean of each request
+        self._tenants: dict[tuple[str, str], list[int]] = {}  # tenant, model -> requests, tokens and nano-dollars
         self.first_token: Callable[[float], None] = self.first_tokens.add
 
     def count(self, model: str, status: int, prompt: int, output: int) -> None:
@@ -84,6 +91,35 @@ class Stats:
         sums[0] += 1
         sums[1] += prompt
         sums[2] += output
+
+    def count_tenant(self, tenant: str, model: str, prompt: int, output: int, cost_nano: int) -> None:
+        sums = self._tenants.get((tenant, model))
+        if sums is None:
+            name = (tenant, model) if len(self._tenants) < MAX_SERIES else ("(others)", model)
+            sums = self._tenants.setdefault(name, [0, 0, 0, 0])
+        sums[0] += 1
+        sums[1] += prompt
+        sums[2] += output
+        sums[3] += cost_nano
+
+    def by_tenant(self, budgets: Iterable[tuple[str, float]]) -> Iterator[Metric]:
+        """What only those may read who read everybody's usage."""
+        requests = CounterMetricFamily(
+            "tieline_gateway_tenant_requests", "Requests of a tenant", labels=["tenant", "model"]
+        )
+        tokens = CounterMetricFamily(
+            "tieline_gateway_tenant_tokens", "Its billed tokens", labels=["tenant", "model", "kind"]
+        )
+        cost = CounterMetricFamily("tieline_gateway_tenant_cost_usd", "What they cost", labels=["tenant", "model"])
+        for (tenant, model), (count, prompt, output, nano) in self._tenants.items():
+            requests.add_metric([tenant, model], count)
+            tokens.add_metric([tenant, model, "prompt"], prompt)
+            tokens.add_metric([tenant, model, "output"], output)
+            cost.add_metric([tenant, model], nano / 1e9)
+        left = GaugeMetricFamily("tieline_gateway_budget_left_usd", "Left of a budget in its period", labels=["scope"])
+        for scope, usd in budgets:
+            left.add_metric([scope], usd)
+        yield from (requests, tokens, cost, left)
 
     @property
     def requests(self) -> Counter[tuple[str, int]]:
@@ -99,15 +135,16 @@ class Stats:
             found[model, "output"] += output
         return found
 
-    def text(self, gauges: Gauges) -> bytes:
+    def text(self, gauges: Gauges, *, tenants: bool = False) -> bytes:
+        """`tenants`: also what each of them used and has left."""
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(self, gauges))
+        registry.register(_Collector(self, gauges, tenants=tenants))
         return generate_latest(registry)
 
 
 class _Collector:
-    def __init__(self, stats: Stats, gauges: Gauges) -> None:
-        self.stats, self.gauges = stats, gauges
+    def __init__(self, stats: Stats, gauges: Gauges, *, tenants: bool) -> None:
+        self.stats, self.gauges, self.tenants = stats, gauges, tenants
 
     def collect(self) -> Iterator[Metric]:
         stats, gauges = self.stats, self.gauges
@@ -120,6 +157,9 @@ class _Collector:
         yield _counter("tieline_gateway_hedged", "First tokens asked of a second replica", (), {(): stats.hedged})
         yield stats.first_tokens.family("tieline_gateway_first_token_seconds", "Time to first token")
         yield stats.totals.family("tieline_gateway_request_seconds", "Whole requests")
+        yield stats.gaps.family("tieline_gateway_token_seconds", "From one token to the next, the mean of each request")
+        if self.tenants:
+            yield from stats.by_tenant(gauges.budgets_left())
         yield GaugeMetricFamily("tieline_gateway_live_requests", "Requests now", value=len(gauges.exchanges))
         yield GaugeMetricFamily("tieline_gateway_waiting_requests", "Requests in the queue", value=len(gauges.queue))
         yield GaugeMetricFamily("tieline_gateway_connections", "Client connections", value=stats.connections)

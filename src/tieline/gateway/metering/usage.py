@@ -55,6 +55,7 @@ class Meter:
         if ticket.account.purses and cost > ticket.reserved:
             cost = ticket.reserved  # an engine cannot make it dearer than what was agreed
         self.book.settle(ticket, cost, prompt + output)
+        request.cost_nano = cost
         at = self._at if now == self._at_s else self._moment(now)
         bill = Bill(request, cost, at, round((now - request.began) * 1e3), on_disk)
         try:
@@ -148,7 +149,12 @@ class Meter:
 
     def _count(self, bill: Bill) -> None:
         stats, request = self.stats, bill.request
-        stats.count(request.offer.name, request.status, request.prompt_tokens or 0, request.output_tokens or 0)
+        prompt, output = request.prompt_tokens or 0, request.output_tokens or 0
+        stats.count(request.offer.name, request.status, prompt, output)
+        stats.count_tenant(request.account.tenant.id, request.offer.name, prompt, output, bill.cost)
+        first = request.first_token_at
+        if first is not None and output > 1:
+            stats.gaps.add(max(0.0, bill.total_ms / 1e3 - (first - request.began)) / (output - 1))
         if len(request.hops) > 1 and sum(hop.ended != "hedged" for hop in request.hops) > 1:
             stats.resumed += 1
         for hop in request.hops:

@@ -51,6 +51,8 @@ class Asked(Protocol):
 class Metered(Protocol):
     """A request, as its bill is made of it."""
 
+    cost_nano: int  # what it was billed
+
     @property
     def id(self) -> str: ...
 

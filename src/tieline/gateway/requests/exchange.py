@@ -39,6 +39,7 @@ from tieline.gateway.requests.failover import Next, Silence
 from tieline.gateway.requests.ports import Billing, Client, ReplicaPool, Shared
 from tieline.gateway.requests.resume_calls import CannotContinueError, Continuing
 from tieline.gateway.requests.state import Phase, RequestState
+from tieline.gateway.settings import NANO_PER_USD
 from tieline.gateway.wire import sse
 from tieline.gateway.wire.http1 import ResponseHead
 from tieline.gateway.wire.passthrough import PassthroughTemplate
@@ -714,9 +715,10 @@ class Exchange:
                 self._send_head()
             self.client.finish_stream(state.tail)
         else:
+            head = finish.WHOLE_HEADERS + b"x-tieline-cost-usd: %d.%09d\r\n" % divmod(state.cost_nano, NANO_PER_USD)
             if self.idempotency is not None and not self.idempotency.done():
-                self.idempotency.set_result((200, finish.WHOLE_HEADERS, state.tail))
-            self.client.answer(200, finish.WHOLE_HEADERS, state.tail)
+                self.idempotency.set_result((200, head, state.tail))
+            self.client.answer(200, head, state.tail)
         self._gone()
 
     def _gone(self) -> None:

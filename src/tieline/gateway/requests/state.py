@@ -113,6 +113,7 @@ class RequestState:
     output_tokens: int | None = None
     reasoning_tokens: int | None = None  # of the output, where the engine says so
     estimated = False
+    cost_nano = 0
     false_report = ""  # what an engine said of its usage that cannot be
     counted: object = None  # the attempt whose choices `prompt_sum` adds up
     prompt_sum = 0

@@ -72,8 +72,26 @@ class ClientConnection(asyncio.Protocol):
     """One client connection."""
 
     __slots__ = (
-        "_ahead_paused", "_begun", "_body", "_buf", "_chunked_out", "_chunks", "_have", "_head", "_keep", "_need",
-        "_repeat", "began", "closing", "cors", "exchange", "idle_since", "listener", "peer", "request_id", "route",
+        "_ahead_paused",
+        "_begun",
+        "_body",
+        "_buf",
+        "_chunked_out",
+        "_chunks",
+        "_have",
+        "_head",
+        "_keep",
+        "_need",
+        "_repeat",
+        "began",
+        "closing",
+        "exchange",
+        "extra",
+        "idle_since",
+        "listener",
+        "peer",
+        "request_id",
+        "route",
         "transport",
     )  # fmt: skip
 
@@ -83,7 +101,7 @@ class ClientConnection(asyncio.Protocol):
         self.exchange: Pending | None = None
         self.peer = ""
         self.request_id = ""
-        self.cors = b""
+        self.extra = b""  # header lines of this answer alone
         self.closing = False
         self.began: float | None = None  # when the first byte of an unfinished request came
         self.idle_since = listener.loop.time()
@@ -158,7 +176,7 @@ class ClientConnection(asyncio.Protocol):
                     # The head of the request before, with another body, and all of it in one read.
                     self._keep = head.keep_alive and not self.listener.draining
                     self._chunked_out = not head.http10
-                    self.cors = b""
+                    self.extra = b""
                     self.request_id = self.listener.new_id()
                     self._hand_over(head, body)
                     return
@@ -259,7 +277,7 @@ class ClientConnection(asyncio.Protocol):
         self._chunked_out = not head.http10
         self._have = 0
         self._need = head.length
-        self.cors = b""
+        self.extra = b""
         if head.framing is Framing.LENGTH and head.length > self.listener.settings.max_body_bytes:
             raise BadMessageError(413, "the body is larger than this gateway takes")
         if head.framing is Framing.CHUNKED:
@@ -270,7 +288,7 @@ class ClientConnection(asyncio.Protocol):
     # --- answers --------------------------------------------------------------------------
 
     def _common(self) -> bytes:
-        return b"x-request-id: %b\r\n%b" % (self.request_id.encode(), self.cors)
+        return b"x-request-id: %b\r\n%b" % (self.request_id.encode(), self.extra)
 
     def answer(self, status: int, headers: bytes, body: bytes, *, head_only: bool = False) -> None:
         """A whole answer, then the next request."""
@@ -283,7 +301,7 @@ class ClientConnection(asyncio.Protocol):
                 len(body),
                 headers,
                 self.request_id.encode(),
-                self.cors,
+                self.extra,
                 b"" if self._keep else b"connection: close\r\n",
                 b"" if head_only else body,
             )
