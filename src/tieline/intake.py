@@ -1,4 +1,4 @@
-"""What may come in at all: bytes of strangers become values here, or a `Refused` that says which and why.
+"""What may come in at all: bytes of strangers become values here, or a `IntakeError` that says which and why.
 
 Engines, sites, partners, browsers, files and clocks are strangers. Two things keep them out: types that cannot
 hold a bad value (a time has a zone, a number is finite and within its unit's bounds, a text has a length), and
@@ -28,7 +28,7 @@ CLOCK_AHEAD = timedelta(minutes=5)
 FIRST_MOMENT, LAST_MOMENT = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
-class Refused(ValueError):  # noqa: N818 - the word of the whole house for what is not let in
+class IntakeError(ValueError):
     """What came is not let in; `field` is where (empty: the whole), `why` says what is wrong with it."""
 
     def __init__(self, why: str, field: str = "") -> None:
@@ -207,37 +207,37 @@ def _checker(checks: list[tuple[str, Check]], own: Callable[[Any], None] | None)
 
 
 def read(data: bytes | str, decode: Callable[[bytes | str], T], most: int = MAX_MESSAGE) -> T:
-    """What `decode` makes of bytes of a stranger. Raises Refused, and nothing else, whatever they are.
+    """What `decode` makes of bytes of a stranger. Raises IntakeError, and nothing else, whatever they are.
 
     `most` bounds the bytes before they are parsed. Nesting is bounded by the parser, which gives up before the
     stack does.
     """
     if len(data) > most:
-        raise Refused(f"{len(data):,} bytes; at most {most:,} are read")
+        raise IntakeError(f"{len(data):,} bytes; at most {most:,} are read")
     try:
         return decode(data)
-    except Refused:
+    except IntakeError:
         raise
     except msgspec.ValidationError as error:
         raise refusal(error) from error
     except RecursionError as error:
-        raise Refused("nested too deeply") from error
+        raise IntakeError("nested too deeply") from error
     except (msgspec.MsgspecError, ValueError, OverflowError, ArithmeticError) as error:
-        raise Refused(str(error) or type(error).__name__) from error
+        raise IntakeError(str(error) or type(error).__name__) from error
 
 
 _any_json = msgspec.json.Decoder().decode
 
 
 def read_json(data: bytes | str, most: int = MAX_MESSAGE) -> Any:
-    """JSON of a stranger of any shape. Raises Refused, and nothing else."""
+    """JSON of a stranger of any shape. Raises IntakeError, and nothing else."""
     return read(data, _any_json, most)
 
 
-def refusal(error: msgspec.ValidationError) -> Refused:
+def refusal(error: msgspec.ValidationError) -> IntakeError:
     """The same error with its field named: msgspec writes "Expected ... - at `$.until`"."""
     why, found, path = str(error).partition(" - at `")
-    return Refused(why, path.rstrip("`").removeprefix("$").lstrip(".")) if found else Refused(why)
+    return IntakeError(why, path.rstrip("`").removeprefix("$").lstrip(".")) if found else IntakeError(why)
 
 
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -245,11 +245,11 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
 
 
 def items(data: bytes, most: int = MAX_MESSAGE) -> list[bytes]:
-    """The members of a JSON list, each as its own bytes, however bad each may be. Raises Refused where the list
+    """The members of a JSON list, each as its own bytes, however bad each may be. Raises IntakeError where the list
     itself cannot be made out."""
     try:
         return [bytes(one) for one in read(data, _items, most)]
-    except Refused:
+    except IntakeError:
         return _cut(data, most)
 
 
@@ -257,7 +257,7 @@ def _cut(data: bytes, most: int) -> list[bytes]:
     """Cuts at the list's own commas without parsing what lies between them."""
     text = data.strip()
     if len(data) > most or not text.startswith(b"["):
-        raise Refused("not a list" if len(data) <= most else f"{len(data):,} bytes; at most {most:,} are read")
+        raise IntakeError("not a list" if len(data) <= most else f"{len(data):,} bytes; at most {most:,} are read")
     depth, start = 0, 1
     found: list[bytes] = []
     for token in _TOKEN.finditer(text):
@@ -272,7 +272,7 @@ def _cut(data: bytes, most: int) -> list[bytes]:
         if depth == 0:
             break
     if depth != 0 or text[start:].strip() or not text.endswith(b"]"):
-        raise Refused("not a list of whole items")
+        raise IntakeError("not a list of whole items")
     return found
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from tieline.app.link_part import server_path
 from tieline.app.runtime import Runtime, free_port
 from tieline.cli import main
-from tieline.link import Ack, NatsLink, Refusal
+from tieline.link import Ack, ItemRefusal, NatsLink
 from tieline.store.quarantine import Quarantine, count_of
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -86,7 +86,7 @@ def test_what_the_core_now_stores_is_dropped_and_what_it_refuses_again_stays(dat
 
     async def take(subject: str, body: bytes) -> bytes:
         seen.append((subject, body))
-        refused = () if body == b'[{"a":2}]' else (Refusal(0, "still no zone", kept=True),)
+        refused = () if body == b'[{"a":2}]' else (ItemRefusal(0, "still no zone", kept=True),)
         return msgspec.json.encode(Ack(1 - len(refused), refused=refused))
 
     async def story() -> Result:

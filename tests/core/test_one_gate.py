@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 import tieline
-from tieline.intake import Refused, items, read, read_json
+from tieline.intake import IntakeError, items, read, read_json
 
 SRC = Path(tieline.__file__).parent
 
@@ -80,7 +80,7 @@ EVIL = [
 def test_whatever_a_decoder_throws_is_one_exception(data: bytes, decode) -> None:  # type: ignore[no-untyped-def]
     try:
         read(data, decode)
-    except Refused as error:
+    except IntakeError as error:
         found = str(error)
     else:
         found = "taken"
@@ -88,8 +88,8 @@ def test_whatever_a_decoder_throws_is_one_exception(data: bytes, decode) -> None
 
 
 def test_size_is_looked_at_before_anything_is_parsed() -> None:
-    with pytest.raises(Refused, match="1,001 bytes; at most 1,000 are read"):
+    with pytest.raises(IntakeError, match="1,001 bytes; at most 1,000 are read"):
         read(b" " * 1_001, lambda _: pytest.fail("parsed"), 1_000)
-    with pytest.raises(Refused, match="at most"):
+    with pytest.raises(IntakeError, match="at most"):
         items(b"[" + b"1," * 1_000 + b"1]", 1_000)
     assert read_json('{"a": [1, 2.5, null]}') == {"a": [1, 2.5, None]}

@@ -10,7 +10,7 @@ import pytest
 
 from tieline.edge.push import OutboxQueue
 from tieline.gateway.metering.usage import SpoolQueue
-from tieline.link import Ack, LocalLink, Queue, Refusal, push_always
+from tieline.link import Ack, ItemRefusal, LocalLink, Queue, push_always
 from tieline.link.push import MAX_PUSH_BYTES
 from tieline.store import Outbox, Spool
 from tieline.store.quarantine import Quarantine
@@ -48,7 +48,7 @@ class Far:
         items = [bytes(one) for one in msgspec.json.decode(data, type=list[msgspec.Raw])]
         if self.whole and BAD in items:
             return msgspec.json.encode(Ack(error="not records"))
-        refused = tuple(Refusal(n, "no zone", self.kept) for n, one in enumerate(items) if one == BAD)
+        refused = tuple(ItemRefusal(n, "no zone", self.kept) for n, one in enumerate(items) if one == BAD)
         self.taken += [one for one in items if one != BAD]
         return msgspec.json.encode(Ack(len(items) - len(refused), refused=refused))
 

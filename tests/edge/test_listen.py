@@ -12,7 +12,7 @@ from tests.edge.edge_bench import NOON, Bench, make_plan
 
 from tieline import records
 from tieline.edge.sites import keep_agent
-from tieline.intake import Refused
+from tieline.intake import IntakeError
 from tieline.link import LocalLink, ask, heed
 from tieline.records import Instruction
 from tieline.tasks import Registry
@@ -52,7 +52,7 @@ def test_a_listener_hears_what_comes_after_each_kind_of_rubbish_and_says_so_once
 
     def decode(data: bytes) -> bytes:
         if data == b"no":
-            raise Refused("not one of ours")
+            raise IntakeError("not one of ours")
         return data
 
     def take(data: bytes) -> None:
@@ -114,7 +114,7 @@ def test_a_bad_order_among_those_that_stand_costs_itself(answer: bytes) -> None:
         await link.serve("orders.get.*", give)
         try:
             assert await ask(link, "orders.get.s", NOON, 1.0) == [ORDER, ORDER]
-        except Refused:
+        except IntakeError:
             assert answer in (b"{", b"\xff") or len(answer) > 1_000_000  # then it is no list at all, and that is said
 
     asyncio.run(story())

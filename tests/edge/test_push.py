@@ -14,7 +14,7 @@ import pytest
 from tests.edge.edge_bench import Bench, FarStore
 
 from tieline.edge.push import push_always, push_once
-from tieline.link import Ack, LinkDownError, LocalLink, RefusedError
+from tieline.link import Ack, LaterError, LinkDownError, LocalLink
 from tieline.store.outbox import Outbox
 from tieline.store.quarantine import Quarantine
 
@@ -30,7 +30,7 @@ def test_an_item_is_deleted_only_when_the_store_acknowledged_it(tmp_path: Path) 
             await push_once(bench.link, "s", bench.outbox)
         await far.serve()
         far.refuses = True
-        with pytest.raises(RefusedError, match="disk full"):
+        with pytest.raises(LaterError, match="disk full"):
             await push_once(bench.link, "s", bench.outbox)
         far.refuses, far.deaf = False, True
         with pytest.raises(TimeoutError):

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from tieline import records
-from tieline.intake import Refused
-from tieline.records import Admitted, Demand, Fault, Instruction, NetworkTick, SetAside, WeatherTick, admit
+from tieline.intake import IntakeError
+from tieline.records import Accepted, Demand, Fault, Instruction, NetworkTick, SetAside, WeatherTick, admit
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD = WeatherTick(at=NOW, known_at=NOW, source="site:a", kind="measured", station="KMAF", temp_c=21.5)
@@ -22,7 +22,7 @@ def plain(record: records.Record, **changes: Any) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(records.encode(record)) | changes)
 
 
-def only(*items: bytes) -> list[Admitted | SetAside]:
+def only(*items: bytes) -> list[Accepted | SetAside]:
     return admit(b"[" + b",".join(items) + b"]", NOW)
 
 
@@ -57,7 +57,7 @@ def test_a_bad_item_is_set_aside_by_name_and_its_neighbours_are_admitted(what: s
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff{", b"{}", b"[1", b"[1]]", DEEP, b"null", b"[" * 900])
 def test_of_what_is_no_list_nothing_is_admitted_and_nothing_else_is_raised(data: bytes) -> None:
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(IntakeError):
         assert all(isinstance(one, SetAside) for one in admit(data, NOW))
 
 
@@ -71,7 +71,7 @@ def test_a_sender_whose_clock_is_ahead_is_told_by_how_much() -> None:
     (found,) = only(plain(GOOD, known_at="2026-03-01T13:00:00Z"))
     assert isinstance(found, SetAside)
     assert found.ahead == timedelta(hours=1)
-    assert isinstance(only(plain(GOOD, known_at="2026-03-01T12:04:00Z"))[0], Admitted)
+    assert isinstance(only(plain(GOOD, known_at="2026-03-01T12:04:00Z"))[0], Accepted)
 
 
 def test_spools_of_last_week_imports_of_past_years_and_contracts_years_ahead_pass() -> None:
@@ -80,7 +80,7 @@ def test_spools_of_last_week_imports_of_past_years_and_contracts_years_ahead_pas
         at=NOW + timedelta(days=3650), known_at=NOW, source="operator", kind="measured", instruction_id="i",
         site_id="a", limit_w=0.0, until=NOW + timedelta(days=3651),
     )  # fmt: skip
-    assert all(isinstance(one, Admitted) for one in only(old, records.encode(ahead)))
+    assert all(isinstance(one, Accepted) for one in only(old, records.encode(ahead)))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.store.simulate_fleet import many
 from tieline.app.aside import SetAsides
 from tieline.app.core_part import Core
 from tieline.edge.push import OutboxQueue
-from tieline.link import LinkDownError, Refusal
+from tieline.link import ItemRefusal, LinkDownError
 from tieline.records import SetAside
 
 pushing = sys.modules["tieline.link.push"]  # its name in the package is its function's
@@ -80,8 +80,8 @@ def _acknowledged_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
 
 
 def _refused_and_not_kept(patch: pytest.MonkeyPatch) -> None:
-    def take(self: SetAsides, origin: str, items: Sequence[SetAside], now: Any) -> tuple[Refusal, ...]:
-        return tuple(Refusal(one.place, one.why, kept=True) for one in items)
+    def take(self: SetAsides, origin: str, items: Sequence[SetAside], now: Any) -> tuple[ItemRefusal, ...]:
+        return tuple(ItemRefusal(one.place, one.why, kept=True) for one in items)
 
     patch.setattr(SetAsides, "take", take)
 
@@ -93,7 +93,7 @@ def _a_bad_one_blocks_the_good(patch: pytest.MonkeyPatch) -> None:
             self.outbox.done(known)
 
     async def aside(self: OutboxQueue, item: Any, why: str) -> None:
-        raise pushing.RefusedError("kept where it is")
+        raise pushing.LaterError("kept where it is")
 
     patch.setattr(OutboxQueue, "aside", aside)
     patch.setattr(OutboxQueue, "done", done)

@@ -8,7 +8,7 @@ import pytest
 from tests.store.kinds import tick
 
 from tieline import records
-from tieline.intake import Refused
+from tieline.intake import IntakeError
 from tieline.records import Fault
 from tieline.records.upcast import UPCASTS
 from tieline.store import Store
@@ -58,7 +58,7 @@ def test_an_old_form_is_lifted_step_by_step_out_of_store_batch_and_link() -> Non
 @pytest.mark.usefixtures("two_steps")
 def test_what_is_no_earlier_form_is_refused_as_before() -> None:
     for bad in (b'{"type":"Fault@9"}', b'{"type":"Fault@0"}', b'{"type":7}', b"[]", b"{"):
-        with pytest.raises(Refused):
+        with pytest.raises(IntakeError):
             records.read_record(bad)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tieline.intake import Id, spelt
-from tieline.link import Refusal
+from tieline.link import ItemRefusal
 from tieline.records import Fault, SetAside
 from tieline.store import Store
 from tieline.store.quarantine import Quarantine
@@ -38,7 +38,7 @@ class SetAsides:
         self.quarantine, self.store = quarantine, store
         self._clocks: dict[str, _Clock] = {}
 
-    def take(self, origin: str, items: Sequence[SetAside], now: datetime) -> tuple[Refusal, ...]:
+    def take(self, origin: str, items: Sequence[SetAside], now: datetime) -> tuple[ItemRefusal, ...]:
         """Keep these items of one push; returns what their sender is told of each. Raises StoreError."""
         self._watch_clock(origin, items, now)
         if not items:
@@ -52,7 +52,7 @@ class SetAsides:
         )
         if not all(kept):
             log.error("no room to set aside what %s sends; it keeps it itself", origin)
-        return tuple(Refusal(one.place, one.why[:300], is_kept) for one, is_kept in zip(items, kept, strict=True))
+        return tuple(ItemRefusal(one.place, one.why[:300], is_kept) for one, is_kept in zip(items, kept, strict=True))
 
     def _watch_clock(self, origin: str, items: Sequence[SetAside], now: datetime) -> None:
         """A fault while a sender's clock is ahead, and its end with the first push that is not."""

@@ -27,8 +27,8 @@ from tieline.edge.decide import RESTORE_FOR
 from tieline.feeds.choose import choose
 from tieline.link import Ack, Link, NatsLink
 from tieline.records import (
+    Accepted,
     Action,
-    Admitted,
     AnyRecord,
     Demand,
     Instruction,
@@ -167,7 +167,7 @@ class Core:
         now, epoch = self.clock.now(), self.store.epoch
         try:
             found = admit(data, now, self.config.intake.clock_ahead)
-            batch = [one.record for one in found if isinstance(one, Admitted)]
+            batch = [one.record for one in found if isinstance(one, Accepted)]
             stored = self.store.append(batch)
             refused = self.set_aside.take(origin, [one for one in found if isinstance(one, SetAside)], now)
         except StoreError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from tieline.clock import WallClock, wall_now
-from tieline.intake import FIRST_MOMENT, LAST_MOMENT, Refused, Time, read
+from tieline.intake import FIRST_MOMENT, LAST_MOMENT, IntakeError, Time, read
 from tieline.store.files import write_private
 
 log = logging.getLogger("tieline.up")
@@ -51,7 +51,7 @@ def world_start(data: Path, wall: datetime) -> datetime:
         saved = read(path.read_bytes(), _read)
     except FileNotFoundError:
         return wall
-    except (OSError, Refused) as error:
+    except (OSError, IntakeError) as error:
         log.warning("%s cannot be read (%s): the world starts at the wall's time", path, error)
         return wall
     if saved.world - saved.wall <= SAME:

@@ -27,7 +27,7 @@ from tieline.dispatch.appraise import Answer, Broken, Kept, Offer, appraise
 from tieline.dispatch.settings import settings_of
 from tieline.feeds.folder import FolderError
 from tieline.feeds.recorded import RecordedFolder
-from tieline.intake import Refused, read
+from tieline.intake import IntakeError, read
 from tieline.records import Commitment
 from tieline.store import Store, StoreError
 
@@ -152,7 +152,7 @@ def read_offers(path: Path) -> list[OfferText]:
     body = path.read_bytes()
     try:
         plain: Any = read(body, _plain_json if path.suffix == ".json" else _plain_toml, MAX_BYTES)
-    except Refused as error:
+    except IntakeError as error:
         raise OfferError(f"{path}: {error}") from error
     if isinstance(plain, dict) and "offer" in plain:
         plain = plain["offer"]

@@ -20,7 +20,7 @@ from tieline.app.runtime import Runtime
 from tieline.cli.folder import data_dir
 from tieline.link import Ack, LinkDownError, NatsLink, push
 from tieline.store import StoreError
-from tieline.store.quarantine import Held, Quarantine, quarantines
+from tieline.store.quarantine import HeldItem, Quarantine, quarantines
 
 LINK_WAIT_S = 2.0
 # A group is named by its reason; beyond this many characters reasons differ in figures only.
@@ -53,7 +53,7 @@ def list_(data_dir: Path, each: bool, as_json: bool) -> None:
         _echo_groups(items)
 
 
-def _echo_groups(items: list[tuple[str, Held]]) -> None:
+def _echo_groups(items: list[tuple[str, HeldItem]]) -> None:
     groups: dict[tuple[str, str, str], list[str]] = {}
     for name, held in items:
         groups.setdefault((held.origin, held.name, held.why[:REASON]), []).append(name)
@@ -106,7 +106,7 @@ def replay(data_dir: Path, names: tuple[str, ...], every: bool, as_json: bool) -
     sys.exit(0 if all(one["refused"] is None for one in done) else 1)
 
 
-async def _offer(folder: Path, picked: list[tuple[str, Held, bytes]]) -> list[str | None]:
+async def _offer(folder: Path, picked: list[tuple[str, HeldItem, bytes]]) -> list[str | None]:
     """For each item None, it is stored, or why it is not. Raises click.ClickException where no platform runs."""
     path = folder / "run" / "runtime.json"
     try:
@@ -155,7 +155,7 @@ def _opened(folder: Path) -> Iterator[list[Place]]:
             one.close()
 
 
-def _picked(places: list[Place], names: tuple[str, ...], every: bool = False) -> list[tuple[str, Held, bytes]]:
+def _picked(places: list[Place], names: tuple[str, ...], every: bool = False) -> list[tuple[str, HeldItem, bytes]]:
     """The items of these names. Raises click.ClickException for a name that is none."""
     if every == bool(names):
         raise click.ClickException("name items by their ID (tieline quarantine list --each), or give --all")
@@ -173,7 +173,7 @@ def _picked(places: list[Place], names: tuple[str, ...], every: bool = False) ->
     return found
 
 
-def _plain(name: str, held: Held) -> dict[str, Any]:
+def _plain(name: str, held: HeldItem) -> dict[str, Any]:
     return {
         "id": name,
         "origin": held.origin,

@@ -34,7 +34,7 @@ from tieline.console.inference import inference_view
 from tieline.console.site import site_view
 from tieline.disclosures.book import Book
 from tieline.fleet import Fleet
-from tieline.intake import Refused
+from tieline.intake import IntakeError
 from tieline.ledger import Method
 from tieline.link import Link, LinkDownError
 from tieline.people import Account, People, PeopleError, Right
@@ -94,7 +94,7 @@ def make_app(
     app = Starlette(
         routes=[Route(path, needs(right, handler), methods=[method]) for path, method, right, handler in _routes(room)],
         middleware=[Middleware(Door, keys=keys, now=wall_now, people=people, always=sign_in)],
-        exception_handlers={Refused: _refused, PeopleError: _refused, HTTPException: _not_here},
+        exception_handlers={IntakeError: _refused, PeopleError: _refused, HTTPException: _not_here},
         lifespan=lifespan,
     )
     app.state.hub, app.state.room = hub, room

@@ -19,18 +19,18 @@ BODY_S: Final = 60.0
 
 
 async def read_form(request: Request, type_: type[F]) -> F:
-    """What a page sent, as `type_`. Raises intake.Refused (a ValueError)."""
+    """What a page sent, as `type_`. Raises intake.IntakeError (a ValueError)."""
     body = b""
     try:
         async with asyncio.timeout(BODY_S):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAX_BODY:
-                    raise intake.Refused(f"larger than {MAX_BODY // 1024} KiB", "body")
+                    raise intake.IntakeError(f"larger than {MAX_BODY // 1024} KiB", "body")
     except ClientDisconnect:
         pass
     except TimeoutError as error:
-        raise intake.Refused("did not arrive in time", "body") from error
+        raise intake.IntakeError("did not arrive in time", "body") from error
     decode = msgspec.json.Decoder(type_).decode
     return intake.read(body or b"{}", decode, MAX_BODY)
 

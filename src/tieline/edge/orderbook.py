@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from tieline.edge.decide import RESTORE_FOR, Orders, in_force
-from tieline.intake import Refused
+from tieline.intake import IntakeError
 from tieline.records import Action, AnyRecord, Instruction, Override, Plan, encode_batch, read_batch
 from tieline.store.files import write_private
 
@@ -95,7 +95,7 @@ class OrderBook:
     def _load(self, path: Path) -> None:
         try:
             held = read_batch(path.read_bytes(), MAX_FILE_BYTES)
-        except (OSError, Refused) as error:
+        except (OSError, IntakeError) as error:
             log.warning("orders of %s could not be read again: %s", self.site_id, error)
             return
         self._plans = [r for r in held if isinstance(r, Plan)]

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from tieline.clock import wall_now
-from tieline.link import MAX_BATCH, Item, Link
+from tieline.link import MAX_BATCH, Link, QueuedItem
 from tieline.link import push_always as push_queue_always
 from tieline.link import push_once as push_queue_once
 from tieline.store.outbox import Outbox
@@ -37,14 +37,14 @@ class OutboxQueue:
         if again:
             log.warning("%s: the store over there is another; %d items are sent again", self.origin, again)
 
-    async def aside(self, item: Item, why: str) -> None:
+    async def aside(self, item: QueuedItem, why: str) -> None:
         (kept,) = self.quarantine.add(self.origin, [(item.key, why, item.body)], wall_now())
         where = f"set aside in {self.quarantine.path}" if kept else f"lost: {self.quarantine.path} is full"
         log.error("%s: the store never takes %s (%s); %s", self.origin, item.key, why, where)
 
 
 async def push_once(link: Link, origin: str, outbox: Outbox, limit: int = MAX_BATCH) -> int:
-    """Send the oldest items; returns how many left the outbox. Raises LinkDownError, RefusedError where the
+    """Send the oldest items; returns how many left the outbox. Raises LinkDownError, LaterError where the
     store cannot take them now, NeverError where it never will."""
     return await push_queue_once(link, origin, OutboxQueue(origin, outbox), limit)
 

@@ -32,7 +32,7 @@ from tieline.edge.rigs.register import Register
 from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL
 from tieline.edge.surroundings import Surroundings
 from tieline.fleet.sites import NodeGroup, RigGroup, Site
-from tieline.intake import Refused
+from tieline.intake import IntakeError
 from tieline.link import Link, LinkDownError, NatsLink, ask, heed_records
 from tieline.records import AnyRecord
 from tieline.records.losses import tell_losses
@@ -276,7 +276,7 @@ async def _ask_once(agent: Agent, clock: Clock) -> bool:
             agent.take(record, clock.now())
     except LinkDownError:
         return False
-    except Refused as error:
+    except IntakeError as error:
         log.warning("%s: no plan could be read: %s", site_id, error)
     return True
 
@@ -286,7 +286,7 @@ async def _follow_surroundings(link: Link, surroundings: Surroundings, clock: Cl
 
     async def catch_up() -> None:
         while True:
-            with contextlib.suppress(LinkDownError, Refused):
+            with contextlib.suppress(LinkDownError, IntakeError):
                 for record in await ask(link, "feeds.get", clock.now(), ASK_TIMEOUT_S):
                     surroundings.take(record)
                 return

@@ -14,7 +14,7 @@ from datetime import date
 from typing import Any
 
 from tieline.feeds.polite import FetchError, Polite
-from tieline.intake import Refused, read
+from tieline.intake import IntakeError, read
 
 DATA, WWW = "https://data.sec.gov", "https://www.sec.gov"
 HOSTS = frozenset({"data.sec.gov", "www.sec.gov"})
@@ -137,7 +137,7 @@ class Edgar:
 def _parsed(url: str, body: bytes) -> dict[str, Any]:
     try:
         found = read(body, json.loads, MAX_JSON_BYTES)
-    except Refused as error:
+    except IntakeError as error:
         raise FetchError(f"{url}: no JSON ({error}); the server sent something else") from error
     if not isinstance(found, dict):
         raise FetchError(f"{url}: not the shape expected")

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from tieline import __version__
-from tieline.intake import Refused, read_json
+from tieline.intake import IntakeError, read_json
 
 TIMEOUT_S = 8.0
 # Fifteen blocks with their pools are 60 KB, fifty stations of weather 30 KB.
@@ -86,7 +86,7 @@ class Source:
             return Unavailable(f"{self.url} cannot be reached ({type(error).__name__})")
         try:
             found = read_json(bytes(body), MAX_BODY_BYTES)
-        except Refused:
+        except IntakeError:
             return Unavailable(f"{self.url} sent something that is not JSON")
         self._tags = {
             ask: response.headers[told]

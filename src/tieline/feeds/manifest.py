@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from tieline.feeds.folder import FolderError
-from tieline.intake import Refused, read
+from tieline.intake import IntakeError, read
 
 MANIFEST = "days.json"
 
@@ -41,5 +41,5 @@ def manifest_of(folder: Path) -> Manifest:
         return read(path.read_bytes(), _read_manifest)
     except FileNotFoundError:
         return Manifest()
-    except (OSError, Refused) as error:
+    except (OSError, IntakeError) as error:
         raise FolderError(f"{path}: {error}; write it as the example folder has it") from error

@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import msgspec
 
-from tieline.intake import Refused, read
+from tieline.intake import IntakeError, read
 
 # A release has 1 MB, a filing's full text 20 MB.
 MAX_BYTES = 50 * 2**20
@@ -219,7 +219,7 @@ class Polite:
         try:
             told = read(self._path(url, meta).read_bytes(), _read_meta)
             return self._path(url, body).read_bytes(), told
-        except (OSError, Refused):
+        except (OSError, IntakeError):
             return None, None
 
     def _save(self, url: str, body: bytes, meta: _Meta) -> None:

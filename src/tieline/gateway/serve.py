@@ -37,7 +37,7 @@ from tieline.gateway.routing.health import Snapshot, probe_for_ever, restore
 from tieline.gateway.service import Service
 from tieline.gateway.settings import Settings
 from tieline.gateway.wire.client import ClientConnection
-from tieline.intake import Refused
+from tieline.intake import IntakeError
 from tieline.link import Link, ask, heed_records
 from tieline.records import Instruction, Plan, ReplicaState
 from tieline.records.losses import tell_losses
@@ -232,7 +232,7 @@ async def _catch_up(svc: Service, link: Link) -> None:
     asked: set[str] = set()
     while True:
         for site in {backend.site for backend in svc.backends.values()} - asked:
-            with contextlib.suppress(OSError, Refused):
+            with contextlib.suppress(OSError, IntakeError):
                 for question in ("plan", "orders"):
                     for record in await ask(link, f"{question}.get.{site}", svc.clock.now(), ASK_SITE_S):
                         if isinstance(record, Plan | Instruction):

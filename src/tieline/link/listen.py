@@ -8,9 +8,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from tieline.intake import MAX_MESSAGE, Refused
+from tieline.intake import MAX_MESSAGE, IntakeError
 from tieline.link.transport import Link
-from tieline.records import Admitted, AnyRecord, admit, checked, read_record
+from tieline.records import Accepted, AnyRecord, admit, checked, read_record
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Ignored:
             return
         more = self.count - self._said - 1
         again = f" ({more} more since it was last said)" if more else ""
-        failed = None if isinstance(error, Refused) else error
+        failed = None if isinstance(error, IntakeError) else error
         what = "is not let in" if failed is None else "could not be worked with"
         log.warning("a message on %s %s: %s%s", self.subject, what, str(error)[:300], again, exc_info=failed)
         self._said_at, self._said = now, self.count
@@ -46,7 +46,7 @@ class Ignored:
 
 async def heed(link: Link, subject: str, decode: Callable[[bytes], T], take: Callable[[T], object]) -> None:
     """For ever: what is published on `subject` is decoded and handed to `take`. No message ends this, whatever it
-    holds and whatever `take` makes of it, and a link that is away is followed again. `decode` raises Refused."""
+    holds and whatever `take` makes of it, and a link that is away is followed again. `decode` raises IntakeError."""
     ignored = Ignored(subject)
     while True:
         try:
@@ -69,16 +69,16 @@ async def heed_records(
 
 async def ask(link: Link, subject: str, now: datetime, timeout_s: float) -> list[AnyRecord]:
     """The records that the far side answers with, one or a list of them; those that are none are left out and named.
-    Raises LinkDownError where nobody answers, Refused where the answer is neither."""
+    Raises LinkDownError where nobody answers, IntakeError where the answer is neither."""
     data = (await link.request(subject, b"", timeout_s)).strip()
     if not data:
         return []
     found = admit(data if data.startswith(b"[") else b"[" + data + b"]", now, SLOW_CLOCK, MAX_MESSAGE)
-    taken = [one.record for one in found if isinstance(one, Admitted)]
+    taken = [one.record for one in found if isinstance(one, Accepted)]
     for one in found:
-        if not isinstance(one, Admitted):
+        if not isinstance(one, Accepted):
             log.warning("of the answer to %s, %s is not let in: %s", subject, one.name, one.why)
             break
     if found and not taken:
-        raise Refused(f"nothing in the answer to {subject} is a record")
+        raise IntakeError(f"nothing in the answer to {subject} is a record")
     return taken

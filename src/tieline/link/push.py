@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from tieline.intake import Refused, read
+from tieline.intake import IntakeError, read
 from tieline.link.transport import REQUEST_TIMEOUT_S, Link, LinkDownError
 
 log = logging.getLogger("tieline.link")
@@ -30,7 +30,7 @@ IDLE_S = 0.5
 ASK_EVERY = 60
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class ItemRefusal(msgspec.Struct, frozen=True):
     """One item of a batch that was not stored. `kept`: it is set aside there, by name; else its sender keeps it."""
 
     place: int
@@ -46,7 +46,7 @@ class Ack(msgspec.Struct, frozen=True):
     stored: int = 0
     error: str | None = None
     retry: bool = False
-    refused: tuple[Refusal, ...] = ()
+    refused: tuple[ItemRefusal, ...] = ()
     epoch: str = ""
 
     @property
@@ -63,11 +63,11 @@ async def push(link: Link, origin: str, batch: bytes, timeout_s: float = REQUEST
     reply = await link.request(f"records.{origin}", batch, timeout_s)
     try:
         return read(reply, _read_ack)
-    except Refused as error:
+    except IntakeError as error:
         raise LinkDownError(f"the answer to a push was none: {error}") from error
 
 
-class Item(NamedTuple):
+class QueuedItem(NamedTuple):
     """What waits: its number in the queue, its key, and its bytes."""
 
     number: int
@@ -83,12 +83,12 @@ class Queue(Protocol):
 
     async def done(self, numbers: Iterable[int]) -> None: ...
 
-    async def aside(self, item: Item, why: str) -> None: ...
+    async def aside(self, item: QueuedItem, why: str) -> None: ...
 
     async def heard(self, epoch: str) -> None: ...
 
 
-class RefusedError(RuntimeError):
+class LaterError(RuntimeError):
     """The store said: not now. Nothing was deleted."""
 
 
@@ -98,14 +98,14 @@ class NeverError(RuntimeError):
 
 async def push_once(link: Link, origin: str, queue: Queue, limit: int = MAX_BATCH, *, ask: bool = False) -> int:
     """Send the oldest items; returns how many left the queue. With `ask` an empty batch is sent where none waits, to
-    hear which store answers. Raises LinkDownError, RefusedError where the
+    hear which store answers. Raises LinkDownError, LaterError where the
     store cannot take them now, NeverError where it never will."""
-    items = _fitting([Item(*one) for one in await queue.take(limit)])
+    items = _fitting([QueuedItem(*one) for one in await queue.take(limit)])
     if not items and not ask:
         return 0
     ack = await push(link, origin, b"[" + b",".join(item.body for item in items) + b"]")
     if ack.error is not None:
-        raise RefusedError(ack.error) if ack.retry else NeverError(ack.error)
+        raise LaterError(ack.error) if ack.retry else NeverError(ack.error)
     for refusal in ack.refused:
         if 0 <= refusal.place < len(items):
             await _out_of_the_way(origin, queue, items[refusal.place], refusal)
@@ -115,7 +115,7 @@ async def push_once(link: Link, origin: str, queue: Queue, limit: int = MAX_BATC
     return len(items)
 
 
-def _fitting(items: list[Item]) -> list[Item]:
+def _fitting(items: list[QueuedItem]) -> list[QueuedItem]:
     """The first that fit into one message. Raises NeverError where not even one does."""
     total = 0
     for count, item in enumerate(items):
@@ -127,7 +127,7 @@ def _fitting(items: list[Item]) -> list[Item]:
     return items
 
 
-async def _out_of_the_way(origin: str, queue: Queue, item: Item, refusal: Refusal) -> None:
+async def _out_of_the_way(origin: str, queue: Queue, item: QueuedItem, refusal: ItemRefusal) -> None:
     if refusal.kept:
         log.warning("%s: %s was set aside by the store's side: %s", origin, item.key, refusal.why)
     else:
@@ -149,8 +149,8 @@ async def push_always(
     while True:
         try:
             sent = await push_once(link, origin, queue, limit, ask=idle % ASK_EVERY == 0)
-        except (LinkDownError, RefusedError) as error:
-            if isinstance(error, RefusedError) and str(error) != said:
+        except (LinkDownError, LaterError) as error:
+            if isinstance(error, LaterError) and str(error) != said:
                 said = str(error)
                 log.warning("%s: the store takes nothing now: %s", origin, error)
             await pause(wait_s)
@@ -159,7 +159,7 @@ async def push_always(
         except NeverError as error:
             if limit == 1:
                 for one in await queue.take(1):
-                    await queue.aside(Item(*one), str(error))
+                    await queue.aside(QueuedItem(*one), str(error))
                     await queue.done([one[0]])
             limit = 1
             continue

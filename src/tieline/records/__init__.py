@@ -17,7 +17,7 @@ from tieline.records.base import Cause, Kind, Mode, Record
 from tieline.records.codec import AnyRecord, decode, decode_batch, encode, encode_batch, read_batch, read_record
 from tieline.records.dispatch import Action, Commitment, Instruction, Outcome, Override, Plan, Reason, Setpoint
 from tieline.records.fleet import Fault, MeterReading, Sample
-from tieline.records.gate import Admitted, SetAside, admit, checked, fit
+from tieline.records.gate import Accepted, SetAside, admit, checked, fit
 from tieline.records.inference import Backlog, Hop, Owed, ReplicaState, Reserved, Usage
 from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, SystemLoad, WeatherTick
 from tieline.records.money import Opening, Payout, Performance, PowerBill, Shortfall, Trade
@@ -40,8 +40,8 @@ from tieline.records.treasury import (
 )
 
 __all__ = [
+    "Accepted",
     "Action",
-    "Admitted",
     "AnyRecord",
     "Backlog",
     "Cause",

@@ -47,5 +47,5 @@ class Record(msgspec.Struct, metaclass=RecordType, frozen=True, kw_only=True, ta
         return f"{self.subject}|{self.at.isoformat()}|{self.source}|{self.kind}"
 
 
-class Part(msgspec.Struct, metaclass=Checked, frozen=True, kw_only=True):
+class RecordPart(msgspec.Struct, metaclass=Checked, frozen=True, kw_only=True):
     """A part of a record, its fields checked in the same way."""

@@ -113,12 +113,12 @@ def decode_batch(data: bytes) -> list[AnyRecord]:
 
 
 def read_record(data: bytes) -> AnyRecord:
-    """One record from bytes of a stranger. Raises intake.Refused and nothing else."""
+    """One record from bytes of a stranger. Raises intake.IntakeError and nothing else."""
     return read(data, decode)
 
 
 def read_batch(data: bytes, most: int = MAX_MESSAGE) -> list[AnyRecord]:
-    """Records from bytes of a stranger, all or none. Raises intake.Refused and nothing else."""
+    """Records from bytes of a stranger, all or none. Raises intake.IntakeError and nothing else."""
     return read(data, _decode_batch, most)
 
 

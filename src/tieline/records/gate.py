@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tieline.intake import CLOCK_AHEAD, FIRST_MOMENT, MAX_MESSAGE, Id, Label, Refused, Word, items, parts, spelt
+from tieline.intake import CLOCK_AHEAD, FIRST_MOMENT, MAX_MESSAGE, Id, IntakeError, Label, Word, items, parts, spelt
 from tieline.records.base import Record
 from tieline.records.codec import AnyRecord, encode, read_batch, read_record
 
 
-class Admitted(NamedTuple):
+class Accepted(NamedTuple):
     """A record that may be stored, its times in UTC."""
 
     place: int
@@ -35,7 +35,7 @@ class SetAside(NamedTuple):
     ahead: timedelta | None = None
 
 
-class AheadError(Refused):
+class AheadError(IntakeError):
     """The sender's clock is further ahead of ours than may be."""
 
     def __init__(self, by: timedelta) -> None:
@@ -45,19 +45,19 @@ class AheadError(Refused):
 
 def admit(
     data: bytes, now: datetime, clock_ahead: timedelta = CLOCK_AHEAD, most: int = MAX_MESSAGE
-) -> list[Admitted | SetAside]:
-    """Every item of a JSON list of records, judged by itself, in its order. Raises Refused where the list itself
+) -> list[Accepted | SetAside]:
+    """Every item of a JSON list of records, judged by itself, in its order. Raises IntakeError where the list itself
     cannot be made out."""
     try:
         batch = read_batch(data, most)
-    except Refused:
+    except IntakeError:
         return [_one(index, body, now, clock_ahead) for index, body in enumerate(items(data, most))]
-    found: list[Admitted | SetAside] = []
+    found: list[Accepted | SetAside] = []
     bodies: list[bytes] | None = None
     for index, record in enumerate(batch):
         try:
-            found.append(Admitted(index, checked(record, now, clock_ahead)))
-        except Refused as error:
+            found.append(Accepted(index, checked(record, now, clock_ahead)))
+        except IntakeError as error:
             bodies = bodies if bodies is not None else items(data, most)
             found.append(_aside(index, bodies[index], error))
     return found
@@ -78,21 +78,21 @@ def fit(batch: Sequence[Record], now: datetime) -> tuple[list[Record], list[SetA
 
 
 def checked(record: AnyRecord, now: datetime, clock_ahead: timedelta = CLOCK_AHEAD) -> AnyRecord:
-    """The record, its times in UTC. Raises Refused for what no type can refuse."""
+    """The record, its times in UTC. Raises IntakeError for what no type can refuse."""
     if record.at.tzinfo is not UTC or record.known_at.tzinfo is not UTC:
         record = _in_utc(record)
     if record.known_at > now + clock_ahead:
         raise AheadError(record.known_at - now)
     if record.at > now + type(record).reach:
-        raise Refused(f"{record.at.isoformat()} is too far ahead for a {type(record).__name__}", "at")
+        raise IntakeError(f"{record.at.isoformat()} is too far ahead for a {type(record).__name__}", "at")
     if record.at < FIRST_MOMENT or record.known_at < FIRST_MOMENT:
-        raise Refused(f"nothing is known from before {FIRST_MOMENT.year}", "at")
+        raise IntakeError(f"nothing is known from before {FIRST_MOMENT.year}", "at")
     names = _names(type(record))
     labels = "".join(names.labels_of(record))
     if not labels.isprintable() or "|" in labels:
         for field in names.labels:
             if (wrong := spelt(Label, getattr(record, field))) is not None:
-                raise Refused(wrong, field)
+                raise IntakeError(wrong, field)
     for field, kind in names.others:
         value = getattr(record, field)
         if value is not None and (kind, value) not in _SPELT:
@@ -102,7 +102,7 @@ def checked(record: AnyRecord, now: datetime, clock_ahead: timedelta = CLOCK_AHE
 
 def _spell(field: str, kind: str, value: str) -> None:
     if (wrong := spelt(Id if kind == "id" else Word, value)) is not None:
-        raise Refused(wrong, field)
+        raise IntakeError(wrong, field)
     if len(_SPELT) >= MAX_SPELT:
         _SPELT.clear()
     _SPELT.add((kind, value))
@@ -146,17 +146,17 @@ def _in_utc(record: AnyRecord) -> AnyRecord:
         }
         return msgspec.structs.replace(record, **changes)
     except (OverflowError, ValueError) as error:
-        raise Refused(str(error), "at") from error
+        raise IntakeError(str(error), "at") from error
 
 
-def _one(place: int, body: bytes, now: datetime, clock_ahead: timedelta) -> Admitted | SetAside:
+def _one(place: int, body: bytes, now: datetime, clock_ahead: timedelta) -> Accepted | SetAside:
     try:
-        return Admitted(place, checked(read_record(body), now, clock_ahead))
-    except Refused as error:
+        return Accepted(place, checked(read_record(body), now, clock_ahead))
+    except IntakeError as error:
         return _aside(place, body, error)
 
 
-def _aside(place: int, body: bytes, error: Refused) -> SetAside:
+def _aside(place: int, body: bytes, error: IntakeError) -> SetAside:
     ahead = error.by if isinstance(error, AheadError) else None
     return SetAside(place, body, _name(body), str(error), ahead)
 

@@ -19,10 +19,10 @@ from tieline.intake import (
     Text,
     Word,
 )
-from tieline.records.base import OBSERVED, REVISED, Part, Record
+from tieline.records.base import OBSERVED, REVISED, Record, RecordPart
 
 
-class Owed(Part, frozen=True, kw_only=True):
+class Owed(RecordPart, frozen=True, kw_only=True):
     """Output tokens that must be made by `due`."""
 
     due: Moment
@@ -58,7 +58,7 @@ class ReplicaState(
     context_tokens: Count | None = None
 
 
-class Hop(Part, frozen=True, kw_only=True):
+class Hop(RecordPart, frozen=True, kw_only=True):
     """One replica's part of a request."""
 
     replica_id: Label

@@ -10,10 +10,10 @@ from typing import Literal
 import msgspec
 
 from tieline.intake import Count, Hashrate, Label, Moment, Money, NanoUsd, Sats, Seconds, Small, Text
-from tieline.records.base import REVISED, Part, Record
+from tieline.records.base import REVISED, Record, RecordPart
 
 
-class Range(Part, frozen=True, kw_only=True):
+class Range(RecordPart, frozen=True, kw_only=True):
     """A term as far as it is known: between `low` and `high`, equal where it is exact."""
 
     low: Money
@@ -106,7 +106,7 @@ class Equity(Record, frozen=True, kw_only=True, key="{issue_id}|{known_at}"):
     investor: Label = ""
 
 
-class IssuedLine(Part, frozen=True, kw_only=True):
+class IssuedLine(RecordPart, frozen=True, kw_only=True):
     """One line of an invoice, rounded once."""
 
     project: Label

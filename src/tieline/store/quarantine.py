@@ -47,7 +47,7 @@ KIND: Final = Kind(
 _FIELDS = "id, origin, name, why, first_at, last_at, times, length(body)"
 
 
-class Held(NamedTuple):
+class HeldItem(NamedTuple):
     """One item that was set aside; its bytes are asked for by `body`."""
 
     id: int
@@ -112,13 +112,13 @@ class Quarantine:
                 kept.append(fits)
         return kept
 
-    def each(self) -> Iterator[Held]:
+    def each(self) -> Iterator[HeldItem]:
         """All of them, oldest first."""
         if self.path.exists():
             for row in self._open().each(f"SELECT {_FIELDS} FROM item ORDER BY id"):
                 yield _held(row)
 
-    def get(self, number: int) -> tuple[Held, bytes] | None:
+    def get(self, number: int) -> tuple[HeldItem, bytes] | None:
         """One item and its bytes; None: there is none of this number."""
         if not self.path.exists():
             return None
@@ -179,11 +179,11 @@ def count_of(data: Path) -> int:
     return total
 
 
-def _held(row: tuple[object, ...]) -> Held:
+def _held(row: tuple[object, ...]) -> HeldItem:
     number, origin, name, why, first, last, times, size = row
     assert isinstance(number, int)
     assert isinstance(first, int)
     assert isinstance(last, int)
     assert isinstance(times, int)
     assert isinstance(size, int)
-    return Held(number, str(origin), str(name), str(why), from_micros(first), from_micros(last), times, size)
+    return HeldItem(number, str(origin), str(name), str(why), from_micros(first), from_micros(last), times, size)

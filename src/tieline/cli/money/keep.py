@@ -18,7 +18,7 @@ from tieline import records
 from tieline.books import Bookkeeper
 from tieline.books.keeper import identity
 from tieline.cli.folder import config_and_now
-from tieline.intake import Refused
+from tieline.intake import IntakeError
 from tieline.records import AnyRecord, Loan, Record
 from tieline.records.gate import checked
 from tieline.settlement.month import books_of
@@ -86,7 +86,7 @@ def record_all(folder: Path, batch: Sequence[AnyRecord], now: datetime) -> None:
     """Keep the records: on disk when this returns. Raises click.ClickException with nothing of them kept."""
     try:
         batch = [checked(one, now) for one in batch]
-    except Refused as error:
+    except IntakeError as error:
         raise click.ClickException(f"nothing was recorded: {error}") from error
     if _runs(folder):
         from tieline.cli.commit_act import tell

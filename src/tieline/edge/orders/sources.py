@@ -14,7 +14,7 @@ import msgspec
 
 from tieline.edge.orders.standing import MAX_ORDERS, Said
 from tieline.edge.plant.modbus import ModbusError, ModbusLine, RegisterMap
-from tieline.intake import Refused, read
+from tieline.intake import IntakeError, read
 
 # A file of orders is a few hundred bytes.
 MAX_FILE = 100_000
@@ -70,7 +70,7 @@ def read_orders(text: bytes, now: datetime) -> list[Said]:
     """A JSON list of orders, or one order. Raises ValueError in one line."""
     try:
         orders = read(text, _read_orders)
-    except Refused as error:
+    except IntakeError as error:
         raise ValueError(f"no orders: {error}") from None
     listed = orders if isinstance(orders, list) else [orders]
     if len(listed) > MAX_ORDERS:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tieline.edge.rigs.wire import RefusalError, SilentError, ask
-from tieline.intake import Refused, read_json
+from tieline.intake import IntakeError, read_json
 
 PORT = 80
 
@@ -45,7 +45,7 @@ class RigPage:
             raise SilentError(f"{self._address}:{self._port}{path} answered {status}")
         try:
             decoded = read_json(content) if content.strip() else {}
-        except Refused:
+        except IntakeError:
             decoded = None
         if isinstance(decoded, list):
             return {"items": decoded}

@@ -16,7 +16,7 @@ import msgspec
 
 from tieline.edge.rigs.driver import RigSample
 from tieline.fleet.physics import MIN_BETWEEN_STARTS_S, STARTS_PER_DAY
-from tieline.intake import Refused, read
+from tieline.intake import IntakeError, read
 from tieline.store.files import write_private
 
 log = logging.getLogger("tieline.edge")
@@ -182,7 +182,7 @@ class Register:
     def _load(self, path: Path) -> None:
         try:
             held = read(path.read_bytes(), _read_file, MAX_FILE_BYTES)
-        except (OSError, Refused) as error:
+        except (OSError, IntakeError) as error:
             log.error("%s cannot be read (%s); identities are learned anew", path, error)
             return
         for rig in held.rigs:

@@ -13,7 +13,7 @@ import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tieline.intake import Refused, read, read_json
+from tieline.intake import IntakeError, read, read_json
 
 # The longest honest answer seen is a full `stats` of about 20 KB.
 MAX_ANSWER = 1_000_000
@@ -121,7 +121,7 @@ async def ask_json(address: str, port: int, request: bytes, prefixed: bool = Fal
     answer = await ask(address, port, request, prefixed)
     try:
         decoded = read_json(answer)
-    except Refused:
+    except IntakeError:
         try:  # some firmwares forget a comma between objects, or write NaN
             decoded = _lenient(answer)
         except ValueError:

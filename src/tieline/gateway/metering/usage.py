@@ -16,8 +16,8 @@ from tieline.clock import Clock, wall_now
 from tieline.gateway.budgets.admit import Book, cost_nano
 from tieline.gateway.metering.stats import Stats
 from tieline.gateway.metering.usage_lines import Bill, Forms, Metered, moment
-from tieline.intake import Refused, read
-from tieline.link import Item, Link, push_always
+from tieline.intake import IntakeError, read
+from tieline.link import Link, QueuedItem, push_always
 from tieline.records import Action, Record, Usage
 from tieline.store import Spool, StoreError
 from tieline.store.quarantine import NAME as QUARANTINE
@@ -184,8 +184,8 @@ class Meter:
             try:
                 usage = read(body, records.decode)
                 if not isinstance(usage, Usage):
-                    raise Refused(f"a {type(usage).__name__} is no usage")
-            except Refused as error:  # of a later version, or damaged: the gateway starts all the same
+                    raise IntakeError(f"a {type(usage).__name__} is no usage")
+            except IntakeError as error:  # of a later version, or damaged: the gateway starts all the same
                 log.error("what %s had used cannot be billed: %s", key, error)
                 continue
             names = self.book.total_names(usage.tenant, usage.project, usage.key_id)
@@ -216,7 +216,7 @@ class SpoolQueue:
         if again:
             log.warning("%s: the store is another; %d rows are sent again", self.origin, again)
 
-    async def aside(self, item: Item, why: str) -> None:
+    async def aside(self, item: QueuedItem, why: str) -> None:
         one = [(item.key, why, item.body)]
         (kept,) = await asyncio.to_thread(self.quarantine.add, self.origin, one, wall_now())
         where = f"set aside in {self.quarantine.path}" if kept else f"lost: {self.quarantine.path} is full"
