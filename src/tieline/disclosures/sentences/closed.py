@@ -167,7 +167,9 @@ def _sentence(tpl: Template, ctx: Context, state: _Scope, span: tuple[int, int])
     read: dict[int, tuple[SentenceRule, tuple[int, int]]] = {}
     clash: set[int] = set()
     explained: set[int] = set()
-    for rule, pattern in _rows():
+    for rule, units, pattern in _rows():
+        if not any(unit in tpl.shapes for unit in units):
+            continue
         for m in pattern.finditer(tpl.shapes):
             i = tpl.at[m.start("n")]
             if i in read and read[i][0].field != rule.field:
@@ -397,8 +399,14 @@ def _is_joined(tpl: Template, k: int) -> bool:
 
 
 @cache
-def _rows() -> tuple[tuple[SentenceRule, re.Pattern[str]], ...]:
-    return tuple((rule, re.compile(expand(rule.pattern))) for rule in ROWS)
+def _rows() -> tuple[tuple[SentenceRule, tuple[str, ...], re.Pattern[str]], ...]:
+    """Each row with the units of the number that it reads, and its pattern."""
+    out = []
+    for rule in ROWS:
+        units = re.search(r"(?<!\?P)<([a-z]+)>", rule.pattern)
+        assert units is not None, rule.pattern
+        out.append((rule, tuple(f"#{unit}" for unit in units[1]), re.compile(expand(rule.pattern))))
+    return tuple(out)
 
 
 @cache
