@@ -1,7 +1,7 @@
 """The blind sets: invented releases in layouts and words that the rules were not written from, scored field by field.
 
 Figures and company names in them are invented. The first score of each set, before any rule was changed for it, is
-in docs/disclosures-reading.md; here they hold the rules where they are.
+in bench/disclosures.py; here they hold the rules where they are.
 """
 
 from __future__ import annotations
