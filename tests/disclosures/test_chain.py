@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tieline.disclosures.chain import HALVING_TIME, extended, from_bits, shipped_chain
+from tieline.disclosures.chain import HALVING_TIME, Heard, extended, from_bits, heard_since, shipped_chain
 from tieline.disclosures.shipped import shipped
 
 # Cango's full months that print both production and average operating hashrate.
@@ -128,3 +128,22 @@ def test_wrong_epochs_are_named(text: str, why: str) -> None:
 def test_an_impossible_target_is_refused() -> None:
     with pytest.raises(ValueError, match="target"):
         from_bits([(921312, 0x01000000)])
+
+
+def test_a_feed_carries_the_series_on_without_a_gap() -> None:
+    chain = shipped_chain()
+    last = chain.epochs[-1]
+    height = 953_568
+    after = [
+        Heard(last.start + timedelta(days=14 * k, hours=5), height + 2016 * k + 30, last.difficulty * 1.01**k)
+        for k in (1, 2, 3)
+    ]
+    longer = heard_since(chain, after)
+    assert [round(e.difficulty / last.difficulty, 2) for e in longer.epochs[-3:]] == [1.01, 1.02, 1.03]
+    assert longer.epochs[-3].start == last.start + timedelta(days=14)
+    assert longer.until == after[-1].at
+    assert longer.in_period("2026-06") is not None
+    assert longer.in_period("2026-08") is None
+    assert heard_since(chain, after[1:]) is chain  # an epoch was not heard: nothing is supposed
+    old = Heard(last.start - timedelta(days=400), 900_000, 1.0)
+    assert heard_since(chain, [old]) is chain

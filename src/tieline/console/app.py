@@ -25,7 +25,7 @@ from tieline.config import Tenant
 from tieline.console import behind, chat, operator, page
 from tieline.console.accounts import Accounts, forward
 from tieline.console.books import MoneyPages
-from tieline.console.disclosed import Published, shipped_book
+from tieline.console.disclosed import Published, network_ticks, shipped_book
 from tieline.console.door import Door, Keys, Row, needs, signed_in_as
 from tieline.console.doorway import Doorway
 from tieline.console.events import Hub
@@ -72,7 +72,7 @@ def make_app(
     """
     keys = Keys(tokens or {})
     hub = Hub(store, fleet, clock, link, _told(info), tenants, registry, lots)
-    published = Published(disclosures)
+    published = Published(disclosures, lambda since: hub.read(lambda s: network_ticks(s, since, clock.now())))
     places = {place for site in fleet.sites for place in (site.id, site.region)}
     accounts = Accounts(people, keys, wall_now, sorted(places))
     box = chat.Chat(gateway_url, demo_key if gateway_url else None)

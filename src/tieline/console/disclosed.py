@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
@@ -16,10 +16,13 @@ from tieline.clock import wall_now
 from tieline.console.door import Row, signed_in_as
 from tieline.disclosures import compare, export, keep, page
 from tieline.disclosures.book import Book
+from tieline.disclosures.chain import Chain, Heard, heard_since, shipped_chain
 from tieline.disclosures.desk import Action, Change, Desk, DeskError, Waiting
 from tieline.disclosures.grid import Grid, View, grid, to_csv
 from tieline.disclosures.keep import KeepError
 from tieline.people import Right
+from tieline.records import NetworkTick
+from tieline.store import Store, StoreError
 
 FORMS = {"csv": "text/csv", "json": "application/json", "parquet": "application/vnd.apache.parquet"}
 MAX_SHOWN = 500
@@ -52,8 +55,11 @@ class Published:
     A book that is kept in a file has a desk beside it; without one the page shows and decides nothing.
     """
 
-    def __init__(self, book: Callable[[], Book]) -> None:
-        self._book = book
+    def __init__(
+        self, book: Callable[[], Book], ticks: Callable[[datetime], Awaitable[list[Heard]]] | None = None
+    ) -> None:
+        self._book, self._ticks = book, ticks
+        self._heard: tuple[date, Chain] | None = None
         self._desk: Desk | None = getattr(book, "desk", None)
 
     def rows(self) -> list[Row]:
@@ -69,17 +75,31 @@ class Published:
             (f"{path}/table.{{form}}", "GET", Right.SEE, self.table),
         ]
 
+    async def chain(self) -> Chain:
+        """The shipped series of difficulty and what the platform's own feed has heard since, asked for once a day."""
+        shipped, today = shipped_chain(), wall_now().date()
+        if self._ticks is None:
+            return shipped
+        if self._heard is None or self._heard[0] != today:
+            try:
+                self._heard = (today, heard_since(shipped, await self._ticks(shipped.epochs[-1].start)))
+            except StoreError:
+                return shipped
+        return self._heard[1]
+
     async def dashboard(self, request: Request) -> Response:
         month = request.query_params.get("month") or None
+        chain = await self.chain()
         try:
-            return _json(await asyncio.to_thread(lambda: page.dashboard(self._book(), month)))
+            return _json(await asyncio.to_thread(lambda: page.dashboard(self._book(), month, chain)))
         except (ValueError, KeepError) as error:
             return _json({"error": str(error)}, 400)
 
     async def figure(self, request: Request) -> Response:
         name = request.path_params["name"]
+        chain = await self.chain()
         try:
-            return _json(await asyncio.to_thread(lambda: page.figure(self._book(), name)))
+            return _json(await asyncio.to_thread(lambda: page.figure(self._book(), name, chain)))
         except page.NoFigureError as error:
             return _json({"error": str(error.args[0])}, 404)
 
@@ -107,6 +127,7 @@ class Published:
         """The comparison of one month (`month=`) or of all, as CSV, JSON or Parquet; `shape=long` for ids."""
         form, month = request.path_params["form"], request.query_params.get("month")
         shape: export.Shape = "long" if request.query_params.get("shape") == "long" else "wide"
+        chain = await self.chain()
         if form not in FORMS:
             return _json({"error": f"table.{form}: give one of {', '.join(FORMS)}"}, 404)
 
@@ -115,7 +136,7 @@ class Published:
             known = compare.months(book)
             if month and month not in known:
                 raise ValueError(f"month {month!r}: the book has {known[0]} to {known[-1]}" if known else "empty book")
-            tables = [compare.table(book, one) for one in ([month] if month else known)]
+            tables = [compare.table(book, one, chain) for one in ([month] if month else known)]
             if form == "json":
                 return export.to_json(tables)
             rows = export.rows(tables, shape)
@@ -176,6 +197,22 @@ class Published:
         except (ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError) as error:
             return _json({"error": str(error) or "no decision"}, 400)
         return _json(page.plain(done))
+
+
+STEP = timedelta(days=2)
+"""An epoch lasts about two weeks: a look every two days misses none."""
+
+
+def network_ticks(store: Store, since: datetime, now: datetime) -> list[Heard]:
+    """A tick of the network each two days from `since`, where the store has one with its height."""
+    found: dict[datetime, Heard] = {}
+    at = since
+    while at < now + STEP:
+        for tick in store.latest(NetworkTick, min(at, now)):
+            if tick.height is not None and tick.kind == "measured" and tick.at >= since:
+                found[tick.at] = Heard(tick.at, tick.height, tick.difficulty)
+        at += STEP
+    return list(found.values())
 
 
 def _waiting(one: Waiting, book: Book) -> dict[str, object]:

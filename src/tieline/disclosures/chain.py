@@ -71,6 +71,47 @@ def extended(text: str) -> Chain:
     return from_bits(sorted(dict([*_rows(_shipped_text()), *_rows(text)]).items()))
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What a feed told of the network: at a time, a block's height and the difficulty then."""
+
+    at: datetime
+    height: int
+    difficulty: float
+
+
+def heard_since(chain: Chain, ticks: Iterable[Heard]) -> Chain:
+    """The chain and the epochs after it that a feed was heard in, without a gap; the chain itself where none follows.
+
+    An epoch's start is reckoned from its earliest tick at ten minutes a block, so it is off by some hours where the
+    first tick came late; the answer ends with the last tick.
+    """
+    first: dict[int, Heard] = {}
+    last = None
+    for tick in sorted(ticks, key=lambda one: one.at):
+        if tick.at < chain.epochs[-1].start or tick.difficulty <= 0:
+            continue
+        first.setdefault(tick.height // BLOCKS_PER_EPOCH, tick)
+        last = tick
+    epochs = list(chain.epochs)
+    number = _shipped_heights()[-1] // BLOCKS_PER_EPOCH + 1
+    while number in first:
+        tick = first[number]
+        into = timedelta(seconds=600 * (tick.height - number * BLOCKS_PER_EPOCH))
+        start = max(tick.at - into, epochs[-1].start + timedelta(days=1))
+        epochs.append(Epoch(start, tick.difficulty, subsidy_btc(number * BLOCKS_PER_EPOCH)))
+        number += 1
+    if len(epochs) == len(chain.epochs) or last is None:
+        return chain
+    known = last.at if last.height // BLOCKS_PER_EPOCH == number - 1 else epochs[-1].start
+    return Chain(tuple(epochs), known)
+
+
+@cache
+def _shipped_heights() -> tuple[int, ...]:
+    return tuple(height for height, _ in _rows(_shipped_text()))
+
+
 def _shipped_text() -> str:
     return (resources.files("tieline.disclosures") / "data" / "difficulty.csv").read_text("ascii")
 
