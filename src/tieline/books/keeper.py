@@ -14,10 +14,11 @@ from decimal import Decimal
 
 import msgspec
 
-from tieline.books.accounts import COINS, COLLATERAL, FAIR_VALUE, GAIN, TRADING_USD, UNREALISED, leaving
+from tieline.books.accounts import COINS, COLLATERAL, FAIR_VALUE, TRADING_USD, UNREALISED
 from tieline.books.entries import entries_for
+from tieline.books.restate import restated
 from tieline.books.span import month_span
-from tieline.ledger import BTC, USD, Amount, Book, Entry, EntryError, Method, Posting, ShortError, btc, mirrored, usd
+from tieline.ledger import BTC, USD, Book, Entry, EntryError, Method, Posting, ShortError, btc, mirrored, usd
 from tieline.records import (
     Closing,
     Equity,
@@ -230,50 +231,13 @@ class Bookkeeper:
         return True
 
     def _restate(self, before: _Standing, record: Record) -> _Standing:
-        """An opening of a lot told anew, of which a part has left: what is left of the lot is exchanged for the new
-        one, less what was moved (at the cost it left with) and what was sold (at its share of the new cost; the
-        difference corrects the gain)."""
+        """Correct an opening of a lot of which a part has left."""
         (old,) = before.entries
-        (was,) = _opened(old)
-        (new,) = entries_for(record, self.book, self.loans)
-        lots = _opened(new)
-        plain = all(p.lot is None or p is was for p in old.postings)
-        if not plain or len(lots) != 1 or lots[0].account != was.account:
-            raise EntryError(f"entry {old.key}: its lot has partly left and is now told to be something else")
-        assert was.cost is not None
-        assert lots[0].cost is not None
-        coins, cost = lots[0].amount, lots[0].cost
+        made = entries_for(record, self.book, self.loans)
         parts = [part for lot in before.lots for part in self.book.places(lot)]
-        here = [part for part in parts if part.account == was.account]
-        away = [part for part in parts if part.account != was.account]
-        here_cost, away_cost = (sum((part.cost for part in some), Decimal(0)) for some in (here, away))
-        away_n = sum((part.number for part in away), Decimal(0))
-        sold = was.amount.number - away_n - sum((part.number for part in here), Decimal(0))
-        left = coins.number - sold - away_n
-        if left < 0:
-            raise ShortError(f"entry {old.key}: {sold + away_n} {coins.commodity} have left of what is now {coins}")
-        sold_cost = usd(cost.number * sold / coins.number).number
-        left_cost = cost.number - sold_cost - away_cost
-        if left_cost < 0 or (left == 0 and left_cost != 0):
-            raise EntryError(f"entry {old.key}: what has left cost more than it is now told to have cost in all")
-        gain = sold_cost - (was.cost.number - here_cost - away_cost)
-        taken = [(part, part.number, part.cost) for part in here]
-        lines = [p for entry in (mirrored(old, "", "", old.at, record.known_at), new) for p in entry.postings]
-        postings = [*leaving(taken), *(line for line in lines if line.lot is None)]
-        if left:
-            opens = Amount(left, coins.commodity), new.key, Amount(left_cost, cost.commodity)
-            postings.append(Posting(was.account, *opens, was.acquired or old.at))
-        # The other lines of both entries carry the whole cost through the trading account; a part of it left before.
-        postings += [Posting(TRADING_USD, usd(-gain)), Posting(GAIN, usd(gain))]
-        entry = replace(
-            new,
-            narration=f"told anew: {new.narration}",
-            postings=tuple(postings),
-            known_at=record.known_at,
-            reverses=old.key,
-        )
+        entry = restated(old, made[0], parts, record.known_at)
         self._post(entry)
-        return _Standing(record, (replace(new, known_at=record.known_at),), (*before.lots, new.key))
+        return _Standing(record, (replace(made[0], known_at=record.known_at),), (*before.lots, made[0].key))
 
 
 def _opened(entry: Entry) -> list[Posting]:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from tieline.books import Bookkeeper
 from tieline.books.release import ReleasePolicy, shown, title
-from tieline.books.treasury.ladder import AskedError, asked, ladder, what_if
+from tieline.books.treasury.ladder import AskedError, Holding, asked, ladder, what_if
 from tieline.books.treasury.position import holding_of, open_questions
 from tieline.console.door import Row
 from tieline.console.events import Hub
@@ -78,20 +78,36 @@ def treasury_view(keeper: Bookkeeper, store: Store, now: datetime, query: dict[s
     """What is held and owed. `price` (USD) and `ask` (a sale) may be given; raises AskedError for what is not one."""
     holding = holding_of(keeper)
     tick = next((one for one in store.latest(NetworkTick, now) if one.btc_usd > 0), None)
-    price = _price(query["price"]) if query.get("price") else None if tick is None else tick.btc_usd
-    accounts = sorted({a for a, c in keeper.book.balances() if c == BTC and a.startswith("Assets:")})
-    lots = [lot for account in accounts for lot in keeper.book.lots(account)]
-    told: Json = {
+    given = _price(query["price"]) if query.get("price") else None
+    price = given if given is not None else tick.btc_usd if tick is not None else None
+    return {
         "price": price,
-        "price_at": None if tick is None or query.get("price") else tick.at.timestamp(),
+        "price_at": tick.at.timestamp() if given is None and tick is not None else None,
         "free_btc": holding.free,
         "pledged_btc": holding.pledged,
         "debt": holding.debt,
         "cash_usd": holding.cash,
         "value_usd": None if price is None else holding.coins * price,
         "cost_usd": sum((lot.cost for lot in holding.lots), Decimal(0)),
+        **places_view(keeper),
+        "loans": [
+            asdict(loan) | {"ltv": loan.ltv(price) if price else None, "lender": keeper.loans[loan.loan_id].lender}
+            for loan in holding.loans
+        ],
+        "ladder": [] if price is None else [asdict(rung) for rung in ladder(holding, price)],
+        "open": open_questions(keeper),
+        "what_if": sale_view(holding, query["ask"]) if query.get("ask") else None,
+    }
+
+
+def places_view(keeper: Bookkeeper) -> Json:
+    """Where coins lie, and the first page of their lots."""
+    book = keeper.book
+    accounts = sorted({a for a, c in book.balances() if c == BTC and a.startswith("Assets:")})
+    lots = [lot for account in accounts for lot in book.lots(account)]
+    return {
         "places": [
-            {"account": account, "btc": keeper.book.balance(account, BTC), "lots": len(keeper.book.lots(account))}
+            {"account": account, "btc": book.balance(account, BTC), "lots": len(book.lots(account))}
             for account in accounts
         ],
         "lots": [
@@ -99,29 +115,23 @@ def treasury_view(keeper: Bookkeeper, store: Store, now: datetime, query: dict[s
             for one in lots[:PAGE]
         ],
         "lots_in_all": len(lots),
-        "loans": [
-            asdict(loan)
-            | {"ltv": None if price is None else loan.ltv(price), "lender": keeper.loans[loan.loan_id].lender}
-            for loan in holding.loans
-        ],
-        "ladder": [] if price is None else [asdict(rung) for rung in ladder(holding, price)],
-        "open": open_questions(keeper),
-        "what_if": None,
     }
-    if query.get("ask"):
-        made = what_if(holding, asked(query["ask"]))
-        after = made.after
-        told["what_if"] = {
-            "proceeds": made.proceeds,
-            "currency": made.sale.currency,
-            "stages": [asdict(stage) for stage in made.stages],
-            "debt": after.debt,
-            "cash": after.cash,
-            "free_btc": after.free,
-            "pledged_btc": after.pledged,
-            "gains": dict(made.gains),
-        }
-    return told
+
+
+def sale_view(holding: Holding, text: str) -> Json:
+    """What a sale would do. Raises AskedError."""
+    made = what_if(holding, asked(text))
+    after = made.after
+    return {
+        "proceeds": made.proceeds,
+        "currency": made.sale.currency,
+        "stages": [asdict(stage) for stage in made.stages],
+        "debt": after.debt,
+        "cash": after.cash,
+        "free_btc": after.free,
+        "pledged_btc": after.pledged,
+        "gains": dict(made.gains),
+    }
 
 
 def books_view(keeper: Bookkeeper, query: dict[str, str]) -> Json:

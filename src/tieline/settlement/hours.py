@@ -99,9 +99,7 @@ class Settler:
         sites = self._config.fleet.sites
         # Without a simulated pool payouts are entered: an hour waits for none.
         paid = self._pool is None or bool(self._store.between(Payout, hour.end, hour.end + timedelta(microseconds=1)))
-        bills = self._store.between(PowerBill, hour.start, hour.end)
-        # The newest bill of a site stands; one that was estimated is made again when the samples have come.
-        stands = {b.site_id: b for b in sorted(bills, key=lambda b: b.known_at) if b.length_s == HOUR.total_seconds()}
+        stands = self._standing_bills(hour)
         measured = {site_id for site_id, bill in stands.items() if bill.kind != "estimated"}
         if paid and len(measured) == len(sites):
             return True
@@ -113,26 +111,34 @@ class Settler:
         samples = self._store.between(Sample, hour.start, hour.end)
         if not samples:
             return False
-        heard_s: dict[str, float] = defaultdict(float)
-        for sample in samples:
-            heard_s[sample.unit_id] += sample.length_s
-        whole = {site.id: all(heard_s[unit.id] >= HOUR.total_seconds() for unit in site.units) for site in sites}
-        if not paid and (all(whole.values()) or now >= hour.end + PAY_AFTER):
+        whole = self._heard_whole(samples)
+        if not paid and (len(whole) == len(sites) or now >= hour.end + PAY_AFTER):
             self._pay(hour, samples, now)
-        due = [s for s in sites if s.id not in measured and (whole[s.id] or (late and s.id not in stands))]
+        due = [s for s in sites if s.id not in measured and (s.id in whole or (late and s.id not in stands))]
         split = {one.site_id for one in self._store.between(Shortfall, hour.start, hour.end)}
-        ready = [site for site in sites if site.id not in split and (whole[site.id] or late)]
+        ready = [site for site in sites if site.id not in split and (site.id in whole or late)]
         if not due and not ready:
             return False
         truth = self._truth(hour)
-        made = {}
-        for site in due:
-            bill = self._bill(site, hour, samples, whole[site.id], truth)
-            if bill is not None:
-                # A correction is known now; a first word at the end of the hour, however often it is made.
-                made[site.id] = msgspec.structs.replace(bill, known_at=now) if site.id in stands else bill
-        self._store.append([*made.values(), *self._causes.hour(self._store, hour, ready, truth.temperature)])
-        return len(measured | {site_id for site_id, bill in made.items() if bill.kind != "estimated"}) == len(sites)
+        bills = [bill for s in due if (bill := self._bill(s, hour, samples, s.id in whole, truth)) is not None]
+        # A correction is known now; a first word at the end of the hour, however often it is made.
+        told = [msgspec.structs.replace(b, known_at=now) if b.site_id in stands else b for b in bills]
+        self._store.append([*told, *self._causes.hour(self._store, hour, ready, truth.temperature)])
+        return len(measured | {bill.site_id for bill in bills if bill.kind != "estimated"}) == len(sites)
+
+    def _standing_bills(self, hour: Interval) -> dict[str, PowerBill]:
+        """The newest bill of each site for the hour; one that was estimated is made again when its samples come."""
+        bills = self._store.between(PowerBill, hour.start, hour.end)
+        hourly = [bill for bill in bills if bill.length_s == HOUR.total_seconds()]
+        return {bill.site_id: bill for bill in sorted(hourly, key=lambda b: b.known_at)}
+
+    def _heard_whole(self, samples: list[Sample]) -> set[str]:
+        """Sites of which every unit was heard for the whole hour."""
+        heard_s: dict[str, float] = defaultdict(float)
+        for sample in samples:
+            heard_s[sample.unit_id] += sample.length_s
+        full = HOUR.total_seconds()
+        return {s.id for s in self._config.fleet.sites if all(heard_s[unit.id] >= full for unit in s.units)}
 
     def _demand_bills(self, now: datetime) -> None:
         """Last month's charge for its highest hour, once, when the month's hours are billed."""

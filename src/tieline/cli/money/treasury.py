@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from tieline.books import Bookkeeper
+from tieline.books.treasury.cash import cash_view
 from tieline.books.treasury.ladder import AskedError, Holding, asked, ladder, play, shocks, what_if
 from tieline.books.treasury.position import holding_of, open_questions
 from tieline.books.treasury.sheets import SheetError, coins, loans, prices
@@ -163,6 +164,34 @@ def stress_command(falls: tuple[str, ...], history: Path | None, days: int, as_j
         )
         click.echo(f"{run.loan_id}: {run.level} within {days} days from {run.reached:,} of {run.starts:,} hours{soon}")
     _questions(desk)
+
+
+@treasury.command(name="cash")
+@data_dir
+@click.option("--months", type=click.IntRange(1, 120), default=3, show_default=True, help="How many that have ended.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def cash_command(data_dir: Path, months: int, as_json: bool) -> None:
+    """Cash by month, where it came from and went to, how long it lasts, and what is owed by age."""
+    view = cash_view(keeper_of(data_dir).book, config_and_now(data_dir)[1], months)
+    if as_json:
+        _json(asdict(view))
+        return
+    for month in view.months:
+        click.echo(f"{month.month}  opening {month.opening:>18,.2f} USD")
+        for name, usd in month.moved:
+            click.echo(f"         {name:36} {usd:>18,.2f}")
+        click.echo(f"         closing {month.closing:>18,.2f}")
+    if view.burn is None:
+        click.echo(f"cash {view.cash:,.2f} USD; no month of it has ended, so how long it lasts is not known")
+    elif view.runway_months is None:
+        click.echo(f"cash {view.cash:,.2f} USD; operating brought {-view.burn:,.2f} a month, it does not run out")
+    else:
+        click.echo(
+            f"cash {view.cash:,.2f} USD; operating used {view.burn:,.2f} a month, it lasts {view.runway_months} months"
+        )
+    for one in view.owed:
+        ages = "  ".join(f"{usd:>14,.2f}" for usd in one.by_age)
+        click.echo(f"owed {one.party:36} {one.total:>16,.2f}   0-30, 31-60, 61-90, older: {ages}")
 
 
 def _desk(
