@@ -16,12 +16,14 @@ from tests.edge.edge_bench import NOON, Bench
 
 from tieline.edge.orders.desk import OrderDesk
 from tieline.edge.orders.hook import HookSource
+from tieline.edge.orders.openadr import OpenAdrSource, limits
 from tieline.edge.orders.sources import ContactSource, FileSource, OrderSource, RegisterSource, read_orders
 from tieline.edge.orders.standing import Said, SilencePolicy, StandingOrders
 from tieline.edge.plant import modbus
 from tieline.edge.plant.modbus import ModbusLine, RegisterMap
 from tieline.records import Fault, Instruction
 from tieline.sim.modbus import FakeModbus
+from tieline.sim.vtn import CLIENT, SECRET, FakeVtn, event
 
 TOKEN = "a-token-of-the-site-itself"
 
@@ -186,6 +188,72 @@ def test_the_hook_takes_orders_with_the_sites_token_and_nothing_else(tmp_path: P
         await hook.close()
 
     run(story)
+
+
+def test_an_openadr_server_is_polled_and_an_event_that_vanished_is_cancelled(tmp_path: Path) -> None:
+    async def story() -> None:
+        server = FakeVtn()
+        source = OpenAdrSource(f"http://127.0.0.1:{await server.start()}", "p", (CLIENT, SECRET))
+        it = Desk(tmp_path, source)
+        assert await it.step(3) == pytest.approx(10)
+        start = (it.bench.clock.now() + timedelta(minutes=1)).isoformat()
+        server.events = [event("e", "p", start, "PT30M", [5000, 3000]), event("x", "other", start, "PT1H", [0])]
+        assert await it.step(5) == pytest.approx(10)
+        assert await it.step(12) == pytest.approx(5)
+        server.token = "another"  # the old one is refused: it logs on again
+        assert await it.step(12) == pytest.approx(5)
+        it.bench.clock.set(it.bench.clock.now() + timedelta(minutes=30))
+        it.bench.plan(gpu=2, old=4, new=4, valid=timedelta(hours=4))
+        assert await it.step(6) == pytest.approx(3)  # its second interval
+        server.events = []
+        await it.step(4)
+        ended = it.orders()[-1]
+        assert (ended.instruction_id, ended.until) == ("e.1", ended.known_at)
+        assert {order.instruction_id for order in it.orders()} == {"e.0", "e.1"}
+        await source.close()
+        await server.stop()
+
+    run(story)
+
+
+@pytest.mark.parametrize("manner", ["error", "text"])
+def test_an_openadr_server_that_fails_is_a_fault_and_its_orders_go_on(tmp_path: Path, manner: str) -> None:
+    async def story() -> None:
+        server = FakeVtn()
+        source = OpenAdrSource(f"http://127.0.0.1:{await server.start()}", "p", (CLIENT, SECRET))
+        it = Desk(tmp_path, source)
+        server.events = [event("e", "p", it.bench.clock.now().isoformat(), "PT1H", [5000])]
+        assert await it.step(4) == pytest.approx(5)
+        server.manner = manner  # type: ignore[assignment]
+        assert await it.step(6) == pytest.approx(5)
+        (fault,) = [r for r in it.bench.kept() if isinstance(r, Fault)]
+        assert fault.what == "orders openadr"
+        await source.close()
+        await server.stop()
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"intervalPeriod": {"start": "2026-08-20T12:00:00", "duration": "PT1H"}}, "has no zone"),
+        ({"intervalPeriod": {"start": "2026-08-20T12:00:00Z", "duration": "1 hour"}}, "duration"),
+        ({"intervals": [{"id": 0, "payloads": [{"type": "IMPORT_CAPACITY_LIMIT", "values": [-5]}]}]}, "a limit of"),
+        ({"intervals": [{"id": 0}]}, "payloads"),
+    ],
+)
+def test_an_event_that_cannot_be_read_is_named(change: dict[str, object], says: str) -> None:
+    with pytest.raises((ValueError, KeyError), match=says):
+        list(limits(event("e", "p", "2026-08-20T12:00:00Z", "PT1H", [5]) | change, 0.0))
+
+
+def test_simple_levels_and_endless_events() -> None:
+    simple = event("e", "p", "2026-08-20T12:00:00Z", "P9999Y", [5])
+    simple["intervals"] = [{"id": 0, "payloads": [{"type": "SIMPLE", "values": [2]}]}]
+    assert list(limits(simple, 1e6)) == [Said("e.0", 1e6, NOON, None)]
+    simple["intervals"][0]["payloads"][0]["values"] = [0]
+    assert list(limits(simple, 1e6)) == []
 
 
 @given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=3), min_size=1, max_size=12))

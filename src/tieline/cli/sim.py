@@ -1,4 +1,4 @@
-"""`tieline sim`: fake rigs and meters on loopback sockets, for anyone's tests."""
+"""`tieline sim`: fake rigs, meters and order servers on loopback sockets, for anyone's tests."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import click
 import msgspec
 
 from tieline.fleet.models import RIG_MODELS
+from tieline.intake import Refused, read
 from tieline.sim.modbus import FakeModbus
 from tieline.sim.rigs.machine import FaultName
 from tieline.sim.rigs.server import FIRMWARES, FakeRigs
+from tieline.sim.vtn import FakeVtn
 
 
 class _Text(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,6 +115,31 @@ def meter(file: Path) -> None:
             if file.stat().st_mtime != seen:
                 seen = file.stat().st_mtime
                 _fill(device, _read(file, _Meter))
+            await asyncio.sleep(1.0)
+
+    _until_stopped(serve())
+
+
+@sim.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--port", type=click.IntRange(0, 65535), default=8442, show_default=True, help="0 takes a free one.")
+def vtn(file: Path, port: int) -> None:
+    """Serve the OpenADR 3 events that FILE (a JSON list) holds, until Ctrl-C; a changed file is read again.
+
+    The client is simulated-ven, its secret simulated-secret.
+    """
+
+    async def serve() -> None:
+        server = FakeVtn()
+        click.echo(f"OpenADR 3 on http://127.0.0.1:{await server.start(port=port)}")
+        seen = 0.0
+        while True:
+            if file.stat().st_mtime != seen:
+                seen = file.stat().st_mtime
+                try:
+                    server.events = read(file.read_bytes(), msgspec.json.Decoder(list[dict[str, Any]]).decode)
+                except Refused as error:
+                    click.echo(f"{file}: {error}; the events before it are served on", err=True)
             await asyncio.sleep(1.0)
 
     _until_stopped(serve())

@@ -17,6 +17,7 @@ import msgspec
 from tieline.clock import Clock
 from tieline.edge.meter import Meter
 from tieline.edge.orders.hook import HookSource
+from tieline.edge.orders.openadr import OpenAdrSource
 from tieline.edge.orders.sources import ContactSource, FileSource, OrderSource, RegisterSource
 from tieline.edge.orders.standing import SilencePolicy
 from tieline.edge.plant.contactor import Contactor
@@ -55,7 +56,7 @@ class _Contactor(_Text, frozen=True, kw_only=True):
 
 
 class _Orders(_Text, frozen=True, kw_only=True):
-    source: Literal["file", "http", "contact", "register"]
+    source: Literal["file", "http", "contact", "register", "openadr3"]
     name: str | None = None
     path: str | None = None
     host: str = "127.0.0.1"
@@ -67,6 +68,10 @@ class _Orders(_Text, frozen=True, kw_only=True):
     when: bool = True
     limit_mw: float = 0.0
     register: RegisterMap | None = None
+    url: str | None = None
+    program: str | None = None
+    client_id: str | None = None
+    secret_file: str | None = None
     silent_after_s: float = 300.0
     when_silent: Literal["hold", "ignore", "curtail"] = "hold"
     silent_limit_mw: float = 0.0
@@ -150,6 +155,19 @@ def _source(path: Path, text: _Orders, n: int, clock: Clock) -> OrderSource:
             if text.register is None:
                 raise HardwareError(f"{where}.register: give register, form, scale (to watts) and none_at")
             return RegisterSource(ModbusLine(text.host, text.port or PORT, text.unit), text.register, name)
+        case "openadr3":
+            return _openadr(path, text, where, name)
+
+
+def _openadr(path: Path, text: _Orders, where: str, name: str) -> OpenAdrSource:
+    if text.url is None or text.program is None or not text.url.startswith(("https://", "http://")):
+        raise HardwareError(f"{where}: give url (https://...) and program")
+    client = None
+    if text.client_id is not None:
+        if text.secret_file is None:
+            raise HardwareError(f"{where}.secret_file: give a file that holds the secret of {text.client_id}")
+        client = (text.client_id, _secret(path, text.secret_file, f"{where}.secret_file"))
+    return OpenAdrSource(text.url, text.program, client, text.limit_mw * 1e6, name)
 
 
 def _token(path: Path, text: _Orders, where: str) -> str:
