@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from tieline.fleet.models import RIG_MODELS
-from tieline.intake import Refused, read
+from tieline.intake import IntakeError, read
 from tieline.sim.modbus import FakeModbus
 from tieline.sim.rigs.machine import FaultName
 from tieline.sim.rigs.server import FIRMWARES, FakeRigs
@@ -138,7 +138,7 @@ def vtn(file: Path, port: int) -> None:
                 seen = file.stat().st_mtime
                 try:
                     server.events = read(file.read_bytes(), msgspec.json.Decoder(list[dict[str, Any]]).decode)
-                except Refused as error:
+                except IntakeError as error:
                     click.echo(f"{file}: {error}; the events before it are served on", err=True)
             await asyncio.sleep(1.0)
 

@@ -17,7 +17,7 @@ import httpx
 
 from tieline.edge.orders.sources import MOST_W, SourceError
 from tieline.edge.orders.standing import MAX_ORDERS, Said
-from tieline.intake import Refused, read_json
+from tieline.intake import IntakeError, read_json
 
 MAX_ANSWER, TIMEOUT_S = 1_000_000, 5.0
 # The server sees one request in this long; an answer holds in between.
@@ -51,7 +51,7 @@ class OpenAdrSource:
             return self._last
         try:
             events = await self._events()
-        except (httpx.HTTPError, Refused) as error:
+        except (httpx.HTTPError, IntakeError) as error:
             raise SourceError(f"{self._url}: {type(error).__name__}: {str(error)[:150]}") from None
         try:
             said = [one for event in events for one in limits(event, self._simple_limit_w)]
