@@ -124,7 +124,9 @@ Start = Callable[..., Any]
 
 
 @asynccontextmanager
-async def start(given: Settings, folder: Path, *, link: Link | None = None, **more: Any) -> AsyncIterator[Gateway]:
+async def start(
+    given: Settings, folder: Path, *, link: Link | None = None, wait: bool = True, **more: Any
+) -> AsyncIterator[Gateway]:
     """A gateway that serves while the block runs."""
     made: list[Service] = []
     original = app.Service
@@ -144,7 +146,8 @@ async def start(given: Settings, folder: Path, *, link: Link | None = None, **mo
         task.result()
     running = Gateway(await told, folder, made[-1])
     try:
-        await running.ready(len(given.engines))
+        if wait:
+            await running.ready(len(given.engines))
         yield running
     finally:
         stop.set()

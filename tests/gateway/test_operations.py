@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,8 @@ from tests.gateway.rig import settings, start
 from tests.gateway.test_admin import ask, chat, given, stream
 
 from tieline.gateway import workers
+from tieline.gateway.budgets.keys import KEYS_FILE, OverlayFile
+from tieline.gateway.routing.route import State
 from tieline.gateway.settings import Model, Offer, Settings, SettingsError, Tariff
 
 PRICES = {"input_usd_per_mtok": "0.1", "output_usd_per_mtok": "0.4"}
@@ -365,5 +368,55 @@ def test_metrics_tell_of_tenants_to_an_admin_alone(tmp_path: Path) -> None:
             assert "tieline_gateway_token_seconds_count 1.0" in told
             for key in ("old", "books", "wrong"):
                 assert "acme" not in await metrics(key)
+
+    asyncio.run(body())
+
+
+def test_a_replica_is_drained_in_every_process_and_stays_so(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Scripted() as engine:
+            id_ = engine.url.removeprefix("http://")
+            for turn in range(2):  # also after a restart
+                async with (
+                    start(given(engine.url), tmp_path / "worker-0", shared=tmp_path, wait=not turn) as one,
+                    AsyncExitStack() as later,
+                ):
+                    if not turn:
+                        assert (await ask(one, "POST", f"/admin/replicas/{id_}", {"state": "draining"}))[0] == 200
+                    two = await later.enter_async_context(
+                        start(given(engine.url), tmp_path / "worker-1", shared=tmp_path, wait=False)
+                    )
+                    for g in (one, two):
+                        async with asyncio.timeout(5):
+                            while g.svc.backends[id_].state.value != "draining":
+                                await asyncio.sleep(0.05)
+                        g.svc.turn(g.svc.backends[id_], State.READY)  # whatever it says of itself
+                        assert g.svc.backends[id_].state.value == "draining"
+                    if turn:
+                        assert (await ask(two, "POST", f"/admin/replicas/{id_}", {"state": "ready"}))[0] == 200
+                        for g in (one, two):
+                            await g.ready(1)
+                        assert await chat(one, "old") == ""
+
+    asyncio.run(body())
+
+
+def test_a_file_with_a_mistake_holds_up_no_revocation(tmp_path: Path) -> None:
+    """Told to read a broken file and of a revoked key in one go, a process does the second all the same."""
+
+    async def body() -> None:
+        async with Scripted() as engine:
+
+            def load() -> Settings:
+                raise SettingsError("gateway.toml: is not TOML")
+
+            async with start(given(engine.url), tmp_path, load=load) as g:
+                assert await chat(g, "old") == ""
+                OverlayFile(tmp_path / KEYS_FILE).update(
+                    lambda before: msgspec.structs.replace(before, loads=1, revoked=("acme-old",))
+                )
+                async with asyncio.timeout(5):
+                    while await chat(g, "old") != "invalid_api_key":
+                        await asyncio.sleep(0.05)
 
     asyncio.run(body())

@@ -144,15 +144,10 @@ class Admin:
 
     async def _turn(self, asked: _Asked) -> Any:
         """Drain a replica or take it back."""
-        svc = self.svc
-        backend = svc.backends.get(asked.name)
-        if backend is None:
+        if asked.name not in self.svc.backends:
             raise RefusedError(errors.not_found(f"/admin/replicas/{asked.name}"))
         state = read_form(asked.body, _State).state
-        backend.held = state == "draining"
-        svc.turn(backend, State(state))
-        svc.meter.record_action(asked.by, f"replica {state}", backend.id)
-        return {"id": backend.id, "state": backend.state.value}
+        return await self.changes.turn(asked.name, State(state), asked.by)
 
     async def _keys(self, asked: _Asked) -> Any:
         return {"data": [self.changes.shown(key) for key in self.svc.settings.keys]}

@@ -17,6 +17,7 @@ import msgspec
 
 from tieline.gateway.budgets.keys import Overlay, OverlayFile, over
 from tieline.gateway.errors import Refusal, bad_request
+from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
 from tieline.gateway.settings import (
     Engine,
@@ -103,25 +104,49 @@ class Changes:
         self._fault = ""
 
     async def refresh(self) -> None:
-        """Once a second: take over what another process of this gateway changed."""
+        """Once a second: take over what another process of this gateway changed. A configuration that cannot be read
+        holds up nothing else: a key that was revoked meanwhile is revoked here too."""
         if not self.file.changed():
             return
         try:
             overlay = self.file.read()
-            if overlay.loads != self._loads:
-                self._loads = overlay.loads
-                self.configured, _ = await self._loaded()
-            self._adopt(over(self.configured, overlay))
+        except SettingsError as error:
+            self._say(f"{error}; what was read before stands")
+            return
+        if overlay.loads != self._loads:
+            self._loads = overlay.loads
+            try:
+                fresh, _ = await self._loaded()
+                over(fresh, overlay)
+                self.configured = fresh
+            except (ValueError, RefusedError) as error:
+                self._say(error.refusal.message if isinstance(error, RefusedError) else str(error))
+        try:
+            self._adopt(overlay)
             self._fault = ""
-        except (ValueError, RefusedError) as error:
-            said = error.refusal.message if isinstance(error, RefusedError) else str(error)
-            if said != self._fault:
-                self.svc.log.error("%s; what was read before stands", said)
-            self._fault = said
+        except ValueError as error:
+            self._say(f"{error}; what was read before stands")
 
-    def _adopt(self, settings: Settings) -> None:
+    def _say(self, fault: str) -> None:
+        if fault != self._fault:
+            self.svc.log.error("%s", fault)
+        self._fault = fault
+
+    def _adopt(self, overlay: Overlay) -> None:
+        settings = over(self.configured, overlay)
         self.svc.adopt(settings)
         self.on_adopt(settings)
+        self.svc.table.hold(frozenset(overlay.held))
+
+    async def turn(self, name: str, state: State, by: str) -> Any:
+        """Drain a replica, in every process, or take it back."""
+
+        def change(before: Overlay) -> Overlay:
+            held = {*before.held, name} if state is State.DRAINING else {*before.held} - {name}
+            return msgspec.structs.replace(before, held=tuple(sorted(held)))
+
+        await self._change(change, by, f"replica {state.value}", name)
+        return {"id": name, "state": state.value}
 
     # --- keys -----------------------------------------------------------------------
 
@@ -341,7 +366,7 @@ class Changes:
             return after
 
         after = await asyncio.to_thread(self.file.update, checked)
-        self._adopt(over(self.configured, after))
+        self._adopt(after)
         self.svc.meter.record_action(by, what, target, detail)
         await asyncio.to_thread(self.svc.spool.totals)  # it sees all that was put before: the record is on disk
         return after

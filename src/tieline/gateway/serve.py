@@ -117,6 +117,7 @@ async def serve(
     engines = Engines(svc, kept)
     engines.follow(settings)
     changes.on_adopt = engines.follow
+    svc.table.hold(frozenset(made.read().held))
     svc.troubles = lambda: [trouble.line for trouble in kept.troubles]
     if coordinator is not None:
         name = data.name if isinstance(coordinator, Path) else identity(data)

@@ -81,7 +81,9 @@ async def supervise(
             overlay = made.read()
             if overlay.loads != loads and source is not None:
                 loads = overlay.loads
-                now[0] = msgspec.structs.replace(source.load(), **{name: getattr(settings, name) for name in FIXED})
+                with contextlib.suppress(SettingsError, ValueError):
+                    fresh = source.load()
+                    now[0] = msgspec.structs.replace(fresh, **{name: getattr(settings, name) for name in FIXED})
             if server is not None:
                 server.coordinator.set_limits(limits_of(over(now[0], overlay)))
 

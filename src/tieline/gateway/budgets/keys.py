@@ -42,6 +42,7 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     gone_tenants: tuple[str, ...] = ()
     gone_models: tuple[str, ...] = ()
     gone_engines: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()  # replicas that an operator has drained
     loads: int = 0  # how often the configuration was to be read again
 
 

@@ -34,6 +34,7 @@ class ReplicaTable:
         self.backends: dict[str, Backend] = {}
         self.power = site_power.Power()
         self._judged = now()
+        self._held: frozenset[str] = frozenset()
 
     # --- the choice -----------------------------------------------------------------
 
@@ -99,7 +100,10 @@ class ReplicaTable:
         self.power.heard(record)
 
     def turn(self, backend: Backend, state: State) -> None:
-        """A replica changes its state; what that means for its requests."""
+        """A replica changes its state; what that means for its requests. One that an operator has drained stays so,
+        whatever it says of itself."""
+        if state is State.READY and (backend.held or backend.id in self._held):
+            state = State.DRAINING
         if backend.state is state:
             return
         before, backend.state = backend.state, state
@@ -111,6 +115,14 @@ class ReplicaTable:
             backend.close()
             for occupant in list(backend.live):
                 occupant.on_lost("its site says it is down")
+
+    def hold(self, ids: frozenset[str]) -> None:
+        """Those that an operator has drained, by now; others are taken back."""
+        before, self._held = self._held, ids
+        for id_ in before ^ ids:
+            backend = self.backends.get(id_)
+            if backend is not None and backend.state in (State.READY, State.DRAINING):
+                self.turn(backend, State.DRAINING if id_ in ids else State.READY)
 
     # --- what is made of it -------------------------------------------------------------
 
