@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tieline.books import Bookkeeper
 from tieline.books.statement import Statement, statement_of
-from tieline.records import Closing, Loan, LoanFlow, Opening, Payout, Pledge, PowerBill, Trade
+from tieline.records import Closing, Loan, LoanFlow, Opening, Payout, Pledge, PowerBill, Range, Trade
 
 D = Decimal
 
@@ -134,3 +134,25 @@ def test_every_month_rolls_forward(moves: list[tuple[int, int, int, int]], price
         made = statement_of(keeper, f"2026-{month:02}")
         check(made)
         assert made.fair_value == (None if price is None else (made.units * D(price)).quantize(D("0.01")))
+
+
+def test_interest_is_accrued_at_the_close_on_what_was_owed_and_paid_from_what_is_owed() -> None:
+    """36,500 owed from 1 August 12:00 for 10 days, then 18,250 to the month's end, at 10 % a year: 10 a day, then 5."""
+    keeper = Bookkeeper()
+    rate = Range(low=D("0.1"), high=D("0.1"))
+    for record in (
+        Loan(**told(1), loan_id="L", lender="Bank", rate=rate, may_rehypothecate="no"),
+        LoanFlow(**told(1), flow_id="f", loan_id="L", what="drawn", amount=D(36_500)),
+        LoanFlow(**told(11), flow_id="g", loan_id="L", what="repaid", amount=D(18_250)),
+        closing(8, None),
+    ):
+        keeper.take(record)
+    # 10 days x 10.00 + 20.5 days x 5.00
+    assert lines(statement_of(keeper, "2026-08").balance)["Liabilities:Interest:L"] == D("-202.50")
+    keeper.take(LoanFlow(**told(5, 9), flow_id="i", loan_id="L", what="interest", amount=D(222)))
+    made = statement_of(keeper, "2026-09")
+    check(made)
+    assert lines(made.income) == {"Expenses:Interest": D("-19.50")}
+    assert "Liabilities:Interest:L" not in lines(made.balance)
+    keeper.take(Loan(**told(6, 9), loan_id="L", lender="Bank", rate=Range(low=D("0.07"), high=D("0.08"))))
+    assert any("only known within bounds" in line for line in statement_of(keeper, "2026-09").notes)

@@ -18,6 +18,7 @@ from tieline.books.accounts import COINS, COLLATERAL, FAIR_VALUE, TRADING_USD, U
 from tieline.books.entries import entries_for
 from tieline.books.restate import restated
 from tieline.books.span import month_span
+from tieline.books.treasury.obligations import accrual
 from tieline.ledger import BTC, USD, Book, Entry, EntryError, Method, Posting, ShortError, btc, mirrored, usd
 from tieline.records import (
     Closing,
@@ -139,6 +140,12 @@ class Bookkeeper:
             except ValueError as error:
                 self._set_aside(identity(record), record, f"closing of {record.month}: {error}")
                 return
+            start = month_span(record.month)[0]
+            if self.open_from is None or end > self.open_from:
+                for loan in self.loans.values():
+                    owed = accrual(loan, self.book, start, end)
+                    if owed is not None:
+                        self.book.book(replace(owed, known_at=record.known_at))
             if record.btc_usd is not None and record.btc_usd > 0 and (self.open_from is None or end > self.open_from):
                 self._revalue(record, end, record.btc_usd)
             self.open_from = end if self.open_from is None else max(self.open_from, end)

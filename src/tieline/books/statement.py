@@ -145,8 +145,8 @@ def _rollforward(book: Book, start: datetime, end: datetime) -> tuple[StatementL
 def _opened_by(book: Book, account: str, start: datetime, end: datetime) -> Decimal:
     """Cost of the lots that entries through one trading account opened."""
     total = Decimal(0)
-    for entry in book.entries:
-        if start <= entry.at < end and any(p.account == account for p in entry.postings):
+    for entry in book.between(start, end):
+        if any(p.account == account for p in entry.postings):
             total += sum((p.amount.number for p in entry.postings if p.account == TRADING_USD), Decimal(0))
     return total
 

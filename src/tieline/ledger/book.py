@@ -182,6 +182,12 @@ class Book:
                         total[posting.account, posting.amount.commodity] += posting.amount.number
         return total
 
+    def between(self, start: datetime, end: datetime) -> Iterator[Entry]:
+        """Entries that belong to [start, end), month by month, each in the order in which they were booked."""
+        first, last = (moment.astimezone(UTC).strftime("%Y-%m") for moment in (start, end))
+        for name in sorted(name for name in self._months if first <= name <= last):
+            yield from (entry for entry in self._months[name].entries if start <= entry.at < end)
+
     def balances(self) -> dict[tuple[Account, str], Decimal]:
         """Every account that is not empty, sorted."""
         return {key: number for key, number in sorted(self._balances.items()) if number != 0}

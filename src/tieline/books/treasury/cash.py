@@ -86,13 +86,10 @@ def _month(book: Book, month: str, now: datetime) -> CashMonth:
     start, end = month_span(month)
     end = min(end, now + timedelta(microseconds=1))
     moved: dict[str, Decimal] = defaultdict(Decimal)
-    for entry in book.entries:
-        if start <= entry.at < end:
-            change = sum(
-                (p.amount.number for p in entry.postings if _is_cash(p.account, p.amount.commodity)), Decimal(0)
-            )
-            if change:
-                moved[_source(entry)] += change
+    for entry in book.between(start, end):
+        change = sum((p.amount.number for p in entry.postings if _is_cash(p.account, p.amount.commodity)), Decimal(0))
+        if change:
+            moved[_source(entry)] += change
     opening, closing = book.change(CASH, USD, None, start), book.change(CASH, USD, None, end)
     assert opening + sum(moved.values(), Decimal(0)) == closing
     return CashMonth(month, opening, tuple(sorted((name, usd) for name, usd in moved.items() if usd)), closing)

@@ -8,6 +8,7 @@ Where it may, they leave at fair value with their gain, and a receivable for bit
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tieline.books.accounts import (
@@ -25,6 +26,9 @@ from tieline.books.accounts import (
 from tieline.ledger import BTC, Amount, Book, Entry, EntryError, LotHeld, Posting, btc_of_sats, money, usd
 from tieline.records import Equity, Issued, Loan, LoanFlow, Payment, Pledge, Record, Transfer, VendorBill
 
+INTEREST, ACCRUED = "Expenses:Interest", "Liabilities:Interest"
+SECONDS_A_YEAR = Decimal(365 * 86_400)
+
 Taken = tuple[LotHeld, Decimal, Decimal]
 
 
@@ -36,7 +40,7 @@ def obligations(record: Record, book: Book, loans: Mapping[str, Loan]) -> list[E
         case Pledge():
             return [_pledge(record, book, loans)]
         case LoanFlow():
-            return [_flow(record, loans)]
+            return [_flow(record, book, loans)]
         case VendorBill():
             return [_bill(record)]
         case Payment():
@@ -142,7 +146,7 @@ def _pledge(pledge: Pledge, book: Book, loans: Mapping[str, Loan]) -> Entry:
     )
 
 
-def _flow(flow: LoanFlow, loans: Mapping[str, Loan]) -> Entry:
+def _flow(flow: LoanFlow, book: Book, loans: Mapping[str, Loan]) -> Entry:
     what = f"loan flow {flow.flow_id}"
     loan = loans.get(flow.loan_id)
     if loan is None:
@@ -157,7 +161,12 @@ def _flow(flow: LoanFlow, loans: Mapping[str, Loan]) -> Entry:
         case "repaid":
             lines = [Posting(debt, amount), Posting(CASH, -amount)]
         case "interest":
-            lines = [Posting("Expenses:Interest", amount), Posting(CASH, -amount)]
+            # What was accrued is owed already; what is paid beyond it is an expense of today.
+            account = f"{ACCRUED}:{account_of(loan.loan_id)}"
+            accrued = min(amount.number, max(Decimal(0), -book.balance(account, loan.currency)))
+            rest = money(amount.number - accrued, loan.currency)
+            owed = [Posting(account, money(accrued, loan.currency))] if accrued else []
+            lines = [*owed, *([Posting(INTEREST, rest)] if rest.number else []), Posting(CASH, -amount)]
         case "fee":
             lines = [Posting("Expenses:LoanFees", amount), Posting(CASH, -amount)]
     return _entry(flow, "loan", f"{loan.loan_id} of {loan.lender}: {flow.what} {amount}", lines)
@@ -208,6 +217,36 @@ def _issued(invoice: Issued) -> Entry:
         *(Posting(account, -amount) for account, amount in earned if amount.number or not total.number),
     ]
     return _entry(invoice, "invoice", f"invoice {invoice.number} of {invoice.month} to {invoice.tenant}", lines)
+
+
+def accrual(loan: Loan, book: Book, start: datetime, end: datetime) -> Entry | None:
+    """The interest of a loan over [start, end), simple, by the second on what was owed, a year being 365 days; None
+    where its rate is not known exactly, or it comes to nothing."""
+    rate = None if loan.rate is None else loan.rate.exact
+    if rate is None:
+        return None
+    account = f"Liabilities:Loans:{account_of(loan.loan_id)}"
+    moves = sorted(
+        (entry.at, -posting.amount.number)
+        for entry in book.between(start, end)
+        for posting in entry.postings
+        if posting.account == account
+    )
+    owed, since, owed_seconds = -book.change(account, loan.currency, None, start), start, Decimal(0)
+    for at, number in [*moves, (end, Decimal(0))]:
+        owed_seconds += owed * Decimal((at - since).total_seconds())
+        owed, since = owed + number, at
+    amount = money(owed_seconds * rate / SECONDS_A_YEAR, loan.currency)
+    if amount.number <= 0:
+        return None
+    return Entry(
+        end - timedelta(microseconds=1),
+        f"interest|{loan.loan_id}|{start:%Y-%m}",
+        f"interest of {loan.loan_id} for {start:%Y-%m} at {rate * 100:.2f} %",
+        (Posting(INTEREST, amount), Posting(f"{ACCRUED}:{account_of(loan.loan_id)}", -amount)),
+        refs=(f"Loan|{loan.key}",),
+        simulated=loan.kind == "simulated",
+    )
 
 
 def debts(book: Book, loan: Loan) -> Decimal:

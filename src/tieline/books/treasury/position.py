@@ -47,6 +47,7 @@ def open_questions(keeper: Bookkeeper) -> tuple[str, ...]:
                 f"{name}: whether {loan.lender} may sell or re-pledge the coins is not known; if it may, they leave "
                 "the balance sheet and a receivable stands for them"
             )
-        if loan.rate is None and debts(keeper.book, loan) > 0:
-            found.append(f"{name}: its rate is not known; no interest is accrued")
+        if (loan.rate is None or loan.rate.exact is None) and debts(keeper.book, loan) > 0:
+            known = "not known" if loan.rate is None else "only known within bounds"
+            found.append(f"{name}: its rate is {known}; no interest is accrued")
     return tuple(found)
