@@ -12,9 +12,9 @@ import random
 import sys
 import time
 
+from tieline.disclosures.extract.evidence import supports
 from tieline.disclosures.fields import FIELDS
 from tieline.disclosures.read import read
-from tieline.disclosures.reading.evidence import supports
 
 SECONDS = 20.0
 SLOW_S = 5.0

@@ -76,7 +76,7 @@ def read(
     ours = _book(facts, None)
     reading = read_release(body, issuer=issuer, published=published, source_kind=source_kind, known=ours.all)
     if endpoint is not None and model is not None:
-        from tieline.disclosures.reading.llm import fill
+        from tieline.disclosures.extract.llm import fill
 
         reading = fill(reading, base_url=endpoint, model=model, api_key=os.environ.get("TIELINE_API_KEY"))
     now = wall_now()

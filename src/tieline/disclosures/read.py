@@ -13,20 +13,20 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tieline.disclosures.claims import OWN_WORDS, Claim, SourceKind
+from tieline.disclosures.documents import context, document
+from tieline.disclosures.documents.issuers import headed, main_issuer, mentions
+from tieline.disclosures.extract.evidence import supports
 from tieline.disclosures.extract.judge import license_rows, speaks_itself, split
+from tieline.disclosures.extract.settle import settle
 from tieline.disclosures.fact import Fact, Kind, Reading
+from tieline.disclosures.finding import STRONG, Finding
+from tieline.disclosures.lexicon.words import BITCOIN
 from tieline.disclosures.licences import confirmed_by
-from tieline.disclosures.reading import context, document, layout, statement, tabular
-from tieline.disclosures.reading.claims import STRONG
-from tieline.disclosures.reading.claims import Claim as Found
-from tieline.disclosures.reading.evidence import supports
-from tieline.disclosures.reading.issuers import headed, main_issuer, mentions
-from tieline.disclosures.reading.settle import settle
-from tieline.disclosures.reading.words import BITCOIN
 from tieline.disclosures.sentences.closed import proven
 from tieline.disclosures.sentences.frame import Frame, frame_of
 from tieline.disclosures.sentences.open import claims as open_claims
 from tieline.disclosures.sentences.split import sentences
+from tieline.disclosures.tables import layout, statement, tabular
 from tieline.disclosures.terms import unit_of
 
 MAX_NOTES = 60
@@ -91,7 +91,7 @@ def read(
     )
 
 
-def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[list[Found], list[str]]:
+def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[list[Finding], list[str]]:
     """Every reading of the text, proven or not."""
     rows = layout.rows(doc.text, ctx.style)
     found, notes = tabular.claims(doc.text, rows, ctx)
@@ -101,13 +101,13 @@ def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[
     found.extend(open_claims(doc.text, spans, ctx, frame.quarter))
     for p in proven(doc.text, spans, ctx, frame):
         printed, rule = p.printed or doc.text[p.start : p.end], f"closed:{p.field}"
-        claim = Found(p.field, p.value, p.period, *p.sentence, printed, rule, licensed=True, at=p.start)
+        claim = Finding(p.field, p.value, p.period, *p.sentence, printed, rule, licensed=True, at=p.start)
         claim.approximate = p.approximate
         found.append(claim)
     return found, notes
 
 
-def _fact(text: str, c: Found) -> Fact:
+def _fact(text: str, c: Finding) -> Fact:
     start, end = c.start, c.end
     while start < end and text[start] in " \n|,;":
         start += 1
@@ -141,7 +141,7 @@ def _why_empty(text: str, ctx: context.Context, notes: list[str]) -> str:
     return f"no production or treasury figure was found{reasons}"
 
 
-def _attribute(text: str, claims: list[Found], own: str | None, main: str | None) -> None:
+def _attribute(text: str, claims: list[Finding], own: str | None, main: str | None) -> None:
     """Give each figure its company: the one named last before it, in a text that names several.
 
     A caller may know the company under another ticker than the directory; then the text's main company is meant.
@@ -199,7 +199,7 @@ _TITLE = re.compile(
 _WIRE = re.compile(r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile)\b", re.IGNORECASE)
 
 
-def _several(text: str, claims: list[Found], ctx: context.Context) -> str | None:
+def _several(text: str, claims: list[Finding], ctx: context.Context) -> str | None:
     """Two releases in one file: two titles or datelines, each with its own month and its own figures."""
     starts = sorted(
         {m.start() for m in _TITLE.finditer(text)} | {text.rfind("\n", 0, m.start()) + 1 for m in _WIRE.finditer(text)}

@@ -7,8 +7,8 @@ import json
 import httpx
 import pytest
 
+from tieline.disclosures.extract.llm import fill
 from tieline.disclosures.read import read
-from tieline.disclosures.reading.llm import fill
 
 TEXT = "In May 2025 the company mined 514 BTC. Coins encumbered under the revolving facility amounted to 3,300 in the aggregate."
 

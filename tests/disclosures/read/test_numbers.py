@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from tieline.disclosures.reading.numbers import quantities, style_of
-from tieline.disclosures.reading.periods import as_heading, periods, resolve, shift
+from tieline.disclosures.lexicon.numbers import quantities, style_of
+from tieline.disclosures.lexicon.periods import as_heading, periods, resolve, shift
 
 
 @pytest.mark.parametrize(

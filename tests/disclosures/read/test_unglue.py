@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.disclosures.read.reading import read
 
-from tieline.disclosures.reading.unglue import unglue
+from tieline.disclosures.documents.unglue import unglue
 
 
 def test_a_one_column_run_is_cut_into_lines() -> None:

@@ -13,16 +13,16 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from tieline.disclosures.chain import Chain, shipped_chain
+from tieline.disclosures.documents.context import Context
 from tieline.disclosures.fact import Candidate, Fact, Licence
+from tieline.disclosures.finding import WEAK, Finding
+from tieline.disclosures.lexicon.commons import COMMON
+from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.licences import closures, implausible
 from tieline.disclosures.periods import window
-from tieline.disclosures.reading.claims import WEAK, Claim
-from tieline.disclosures.reading.commons import COMMON
-from tieline.disclosures.reading.context import Context
-from tieline.disclosures.reading.labels import classify, clean
-from tieline.disclosures.reading.periods import Period, periods
 from tieline.disclosures.rules.vocabulary import KNOWN, NOT_DONE, POISON, UPDATE, bars, strange
 from tieline.disclosures.sentences.frame import Frame
+from tieline.disclosures.tables.labels import classify, clean
 
 _LABELS = (COMMON | KNOWN) - {
     "customer",
@@ -73,7 +73,7 @@ _SUBJECT = re.compile(
 )
 
 
-def license_rows(text: str, claims: Iterable[Claim], frame: Frame, apart: bool) -> None:
+def license_rows(text: str, claims: Iterable[Finding], frame: Frame, apart: bool) -> None:
     """Mark the figures of tables that their label, heading and digits prove; say in `lacks` what the others lack.
 
     `apart`: the document sets footnote marks apart from digits, as HTML does.
@@ -84,7 +84,7 @@ def license_rows(text: str, claims: Iterable[Claim], frame: Frame, apart: bool) 
             c.licensed, c.lacks = missing is None, missing
 
 
-def _row_lacks(text: str, c: Claim, frame: Frame, apart: bool) -> tuple[Licence, str] | None:
+def _row_lacks(text: str, c: Finding, frame: Frame, apart: bool) -> tuple[Licence, str] | None:
     if not c.dated and c.period != frame.period and not c.rule.startswith("statement"):
         return "period", f"neither heading nor title states {c.period}"
     if c.rule.startswith("companies"):
@@ -113,7 +113,7 @@ def _row_lacks(text: str, c: Claim, frame: Frame, apart: bool) -> tuple[Licence,
     return None
 
 
-def _known_in_label(word: str, c: Claim) -> bool:
+def _known_in_label(word: str, c: Finding) -> bool:
     return (
         word in _LABELS
         or c.field in _OTHERS
@@ -204,7 +204,7 @@ def _undated(line: str, dated: Sequence[Period]) -> str:
     return re.sub(r"20\d\d|(?<=[^\W\d_])\s?\d\b|\(\d\)", "", line)
 
 
-def _glued_note(text: str, c: Claim) -> bool:
+def _glued_note(text: str, c: Finding) -> bool:
     """More decimals than any other value of the row: `18.221` beside `19.44` may be 18.22 and a note."""
     if c.at < 0 or "." not in c.printed or c.rule == "table:glued":
         return False
@@ -219,7 +219,7 @@ def _glued_note(text: str, c: Claim) -> bool:
     return len(places) > 1 and places.count(mine) == 1 and mine > max((p for p in places if p != mine), default=mine)
 
 
-def lacking(text: str, c: Claim, ctx: Context, frame: Frame) -> tuple[Licence, str]:
+def lacking(text: str, c: Finding, ctx: Context, frame: Frame) -> tuple[Licence, str]:
     """The licence that a figure of a sentence lacks most plainly."""
     if c.lacks is not None:
         return c.lacks
@@ -244,7 +244,7 @@ def lacking(text: str, c: Claim, ctx: Context, frame: Frame) -> tuple[Licence, s
 
 def split(
     text: str,
-    kept: list[tuple[Claim, Fact]],
+    kept: list[tuple[Finding, Fact]],
     ctx: Context,
     frame: Frame,
     own_words: bool,
@@ -297,7 +297,7 @@ _OWN = re.compile(
 )  # fmt: skip
 
 
-def speaks_itself(text: str, title: str | None, claims: Sequence[Claim]) -> bool:
+def speaks_itself(text: str, title: str | None, claims: Sequence[Finding]) -> bool:
     """Does the text show that the issuer speaks: a wire's mark, `we`, a table of its own, and no reporter's words?"""
     head = text[:20_000]
     if re.search(

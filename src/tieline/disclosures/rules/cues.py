@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from tieline.disclosures.reading import words as w
+from tieline.disclosures.lexicon import words as w
 
 
 class Cue(NamedTuple):

@@ -15,12 +15,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
 
+from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.fields import FIELDS
-from tieline.disclosures.reading.claims import convert
-from tieline.disclosures.reading.commons import COMMON
-from tieline.disclosures.reading.context import Context
-from tieline.disclosures.reading.periods import periods, shift
-from tieline.disclosures.reading.tabular import key_of
+from tieline.disclosures.finding import convert
+from tieline.disclosures.lexicon.commons import COMMON
+from tieline.disclosures.lexicon.periods import periods, shift
 from tieline.disclosures.rules.sentences import COMPARED, MACROS, NO_SALE, ROWS, SentenceRule
 from tieline.disclosures.rules.vocabulary import CAUSE, KNOWN, POISON, UPDATE, bars, strange
 from tieline.disclosures.sentences.frame import Frame

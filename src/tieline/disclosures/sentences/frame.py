@@ -12,10 +12,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tieline.disclosures.reading.context import Context
-from tieline.disclosures.reading.issuers import NAMES, mentions
-from tieline.disclosures.reading.periods import periods
-from tieline.disclosures.reading.tabular import key_of
+from tieline.disclosures.documents.context import Context, key_of
+from tieline.disclosures.documents.issuers import NAMES, mentions
+from tieline.disclosures.lexicon.periods import periods
 
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _TELLS = (

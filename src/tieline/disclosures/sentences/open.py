@@ -14,12 +14,11 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
-from tieline.disclosures.reading import words as w
-from tieline.disclosures.reading.claims import MEDIUM, STRONG, Claim, convert
-from tieline.disclosures.reading.context import Context
-from tieline.disclosures.reading.numbers import Quantity, quantities, to_decimal
-from tieline.disclosures.reading.periods import Period, periods, shift
-from tieline.disclosures.reading.tabular import key_of
+from tieline.disclosures.documents.context import Context, key_of
+from tieline.disclosures.finding import MEDIUM, STRONG, Finding, convert
+from tieline.disclosures.lexicon import words as w
+from tieline.disclosures.lexicon.numbers import Quantity, quantities, to_decimal
+from tieline.disclosures.lexicon.periods import Period, periods, shift
 from tieline.disclosures.rules.cues import (
     AFTER_SALE,
     CHANGE,
@@ -93,9 +92,9 @@ class Mention:
     """Its sentence holds a period; else it is carried or the document's."""
 
 
-def claims(text: str, spans: list[tuple[int, int]], ctx: Context, reported: str | None = None) -> list[Claim]:
+def claims(text: str, spans: list[tuple[int, int]], ctx: Context, reported: str | None = None) -> list[Finding]:
     """Everything that the sentences may say. `reported`: the quarter that a report on one is about."""
-    out: list[Claim] = []
+    out: list[Finding] = []
     carry: str | None = reported
     quarter = reported
     other: str | None = None  # the month that the document compares with
@@ -545,7 +544,7 @@ _STANDS_FOR = {
 }
 
 
-def _claim(text: str, m: Mention, ctx: Context) -> Claim | None:
+def _claim(text: str, m: Mention, ctx: Context) -> Finding | None:
     if m.field is None or m.period is None:
         return None
     name = m.field
@@ -562,7 +561,7 @@ def _claim(text: str, m: Mention, ctx: Context) -> Claim | None:
         return None
     start, end = min(m.at, m.q.start), m.q.end + min(60, len(m.right))
     strength = MEDIUM if name == "hashrate_unnamed" else STRONG
-    found = Claim(name, value, m.period, start, end, m.q.printed, f"open:{name}", strength, at=m.q.start)
+    found = Finding(name, value, m.period, start, end, m.q.printed, f"open:{name}", strength, at=m.q.start)
     found.holds_parts = bool(_PART.search(m.right + text[m.q.end : m.q.end + 90].split(". ")[0]))
     found.approximate = bool(_APPROX.search(text[max(0, m.q.start - 24) : m.q.start].rstrip()))
     return found
@@ -580,8 +579,8 @@ _NONE_LEFT = re.compile(
 
 
 def _sold_out(
-    text: str, start: int, end: int, mentions: list[Mention], found: list[Claim], ctx: Context
-) -> list[Claim]:
+    text: str, start: int, end: int, mentions: list[Mention], found: list[Finding], ctx: Context
+) -> list[Finding]:
     """`sold all 189.8 BTC mined and its remaining reserve of 943.1 BTC; reserves were zero`: mined, sold in sum, none held."""
     by_place = {c.at: c for c in found}
     for i, m in enumerate(mentions):
@@ -601,12 +600,14 @@ def _sold_out(
     key = key_of(near[-1], ctx) if near else ctx.period
     if none is not None and key is not None:
         at = none.start("none")
-        zero = Claim("btc_held_end", Decimal(0), key, none.start(), none.end(), none["none"], "open:none-held", at=at)
+        zero = Finding("btc_held_end", Decimal(0), key, none.start(), none.end(), none["none"], "open:none-held", at=at)
         found.append(zero)
     return found
 
 
-def _none_sold(text: str, start: int, end: int, marks: list[Period], ctx: Context, found: list[Claim]) -> list[Claim]:
+def _none_sold(
+    text: str, start: int, end: int, marks: list[Period], ctx: Context, found: list[Finding]
+) -> list[Finding]:
     m = _NO_SALE.search(text, start, end)
     if m is None or _INTENT.search(text[max(start, m.start() - 60) : m.end() + 40]):
         return []
@@ -614,10 +615,10 @@ def _none_sold(text: str, start: int, end: int, marks: list[Period], ctx: Contex
     key = key_of(near[0], ctx) if near else ctx.period
     if key is None or any(c.field == "btc_sold" and c.period == key for c in found):
         return []
-    return [Claim("btc_sold", Decimal(0), key, m.start(), m.end(), m[0], "open:no-sale", STRONG, at=m.start())]
+    return [Finding("btc_sold", Decimal(0), key, m.start(), m.end(), m[0], "open:no-sale", STRONG, at=m.start())]
 
 
-def _events(text: str, found: list[Claim], ctx: Context) -> list[Claim]:
+def _events(text: str, found: list[Finding], ctx: Context) -> list[Finding]:
     """A sale that no month is told for, beside one that has its month, was announced when the text came out.
 
     A day is taken from the text; `this weekend` is the Sunday before publication; else it is the month of publication.
@@ -644,7 +645,7 @@ def _events(text: str, found: list[Claim], ctx: Context) -> list[Claim]:
     return found
 
 
-def _dated(text: str, c: Claim) -> bool:
+def _dated(text: str, c: Finding) -> bool:
     """Does the sentence of a claim name a month?"""
     start = max(text.rfind(mark, 0, c.at) for mark in (". ", ".\n", "\n"))
     ends = [e for e in (text.find(". ", c.at), text.find("\n", c.at)) if e >= 0]

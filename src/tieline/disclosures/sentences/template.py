@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from tieline.disclosures.reading.numbers import Quantity, quantities
-from tieline.disclosures.reading.periods import Period, periods
+from tieline.disclosures.lexicon.numbers import Quantity, quantities
+from tieline.disclosures.lexicon.periods import Period, periods
 
 _UNIT = {
     "BTC": "#b",

@@ -12,8 +12,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from tieline.disclosures.reading.numbers import style_of
-from tieline.disclosures.reading.periods import Period, as_heading, periods, resolve, shift
+from tieline.disclosures.lexicon.numbers import style_of
+from tieline.disclosures.lexicon.periods import Period, as_heading, month_of, periods, resolve, shift
 
 _LANGUAGES = {
     "en": r"\b(?:the|of|and|in|for|with|was|its|per|average|month)\b",
@@ -57,6 +57,18 @@ class Context:
     """Some amounts are in another country's dollars and none is marked as in those of the United States."""
     reported: str | None = None
     """The quarter of a report on one that is no monthly update: what an undated figure in it speaks of."""
+
+
+def key_of(p: Period, ctx: Context) -> str | None:
+    """The period as facts carry it: a month-end date in a monthly update is that month."""
+    if p.kind == "quarter" and p.year is None and ctx.reference is not None and 0 < p.month * 3 - ctx.reference[1] < 3:
+        return None  # not over yet: a fiscal quarter, or an outlook
+    resolved = resolve(p, ctx.reference)
+    if resolved.kind == "date" and resolved.ends_month and not ctx.statement:
+        resolved = month_of(resolved)
+    if resolved.kind == "date" and p.loose is not None and p.year is None and p.loose >= 20 and not resolved.ends_month:
+        return None
+    return resolved.key
 
 
 _OTHER_DOLLARS = re.compile(r"(?<![A-Za-z])(?:C|CA|CDN|A|AU|HK|S)\$\s?\d|\b(?:CAD|AUD)\s?\$")

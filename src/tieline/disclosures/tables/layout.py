@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tieline.disclosures.reading.cells import footnoted, items_of
-from tieline.disclosures.reading.claims import convert
-from tieline.disclosures.reading.labels import classify
-from tieline.disclosures.reading.periods import Period, periods
-from tieline.disclosures.reading.stretches import CHANGE, Column, Item, Value
+from tieline.disclosures.finding import convert
+from tieline.disclosures.lexicon.periods import Period, periods
+from tieline.disclosures.tables.cells import footnoted, items_of
+from tieline.disclosures.tables.labels import classify
+from tieline.disclosures.tables.stretches import CHANGE, Column, Item, Value
 
 
 @dataclass(slots=True)

@@ -15,12 +15,12 @@ from typing import Any
 import httpx
 import msgspec
 
+from tieline.disclosures.extract.evidence import supports
 from tieline.disclosures.fact import Candidate, Fact, Reading
 from tieline.disclosures.fields import FIELDS, unit_of
-from tieline.disclosures.reading.claims import convert
-from tieline.disclosures.reading.evidence import supports
-from tieline.disclosures.reading.numbers import quantities, style_of
-from tieline.disclosures.reading.periods import periods
+from tieline.disclosures.finding import convert
+from tieline.disclosures.lexicon.numbers import quantities, style_of
+from tieline.disclosures.lexicon.periods import periods
 from tieline.disclosures.rules.vocabulary import NOT_DONE, POISON
 from tieline.intake import read
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from tieline.disclosures.reading.numbers import Quantity
-from tieline.disclosures.reading.stretches import NOISE, Column, Item, Value, mixed_of, whole_of
+from tieline.disclosures.lexicon.numbers import Quantity
+from tieline.disclosures.tables.stretches import NOISE, Column, Item, Value, mixed_of, whole_of
 
 MAX_ITEMS = 10_000
 """Cells looked at; the longest filing exhibits seen have a tenth of it."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
-from tieline.disclosures.reading.numbers import Quantity, quantities
-from tieline.disclosures.reading.periods import Period, as_heading, periods
+from tieline.disclosures.lexicon.numbers import Quantity, quantities
+from tieline.disclosures.lexicon.periods import Period, as_heading, periods
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,23 +10,23 @@ import re
 from decimal import Decimal
 from itertools import pairwise
 
-from tieline.disclosures.reading.claims import STRONG, Claim
-from tieline.disclosures.reading.context import Context
-from tieline.disclosures.reading.labels import clean
-from tieline.disclosures.reading.layout import Row
-from tieline.disclosures.reading.numbers import Quantity
-from tieline.disclosures.reading.periods import Period, periods
-from tieline.disclosures.reading.stretches import Value
+from tieline.disclosures.documents.context import Context
+from tieline.disclosures.finding import STRONG, Finding
+from tieline.disclosures.lexicon.numbers import Quantity
+from tieline.disclosures.lexicon.periods import Period, periods
+from tieline.disclosures.tables.labels import clean
+from tieline.disclosures.tables.layout import Row
+from tieline.disclosures.tables.stretches import Value
 
 PLAUSIBLE = (Decimal(1_000), Decimal(1_000_000))
 """US dollars per bitcoin, cost or market, since 2017."""
 
 
-def claims(text: str, rows: list[Row], ctx: Context) -> list[Claim]:
-    """Claims of a note's one-value lines, and of its opening and closing balance."""
+def claims(text: str, rows: list[Row], ctx: Context) -> list[Finding]:
+    """Findings of a note's one-value lines, and of its opening and closing balance."""
     if not ctx.statement:
         return []
-    out: list[Claim] = []
+    out: list[Finding] = []
     balances: list[tuple[Period, Row, Quantity, Value]] = []
     for row in rows:
         value = row.values[-1] if row.values else None
@@ -45,11 +45,11 @@ def claims(text: str, rows: list[Row], ctx: Context) -> list[Claim]:
             balances.append((date, row, q, value))
         elif re.match(r"number of (?:bitcoins?|btc) held|(?:bitcoins?|btc) held", name) and q.unit in (None, "BTC"):
             out.append(
-                Claim("btc_held_end", q.value, key, start, value.end, q.printed, "statement:number-held", STRONG)
+                Finding("btc_held_end", q.value, key, start, value.end, q.printed, "statement:number-held", STRONG)
             )
         elif re.match(r"cost basis of (?:bitcoins?|btc)", name):
             out.append(
-                Claim("cost_basis_kusd", q.value, key, start, value.end, q.printed, "statement:cost-basis", STRONG)
+                Finding("cost_basis_kusd", q.value, key, start, value.end, q.printed, "statement:cost-basis", STRONG)
             )
     scale = _scale(text, out)
     if scale is None:
@@ -58,7 +58,7 @@ def claims(text: str, rows: list[Row], ctx: Context) -> list[Claim]:
         quarter = _quarter(d0, d1)
         if quarter is not None and q0.unit in (None, "USD") and q1.unit in (None, "USD"):
             out.append(
-                Claim(
+                Finding(
                     "open_kusd",
                     q0.value,
                     quarter,
@@ -70,7 +70,7 @@ def claims(text: str, rows: list[Row], ctx: Context) -> list[Claim]:
                 )
             )
             out.append(
-                Claim(
+                Finding(
                     "close_kusd",
                     q1.value,
                     quarter,
@@ -84,7 +84,7 @@ def claims(text: str, rows: list[Row], ctx: Context) -> list[Claim]:
     return out
 
 
-def _scale(text: str, found: list[Claim]) -> int | None:
+def _scale(text: str, found: list[Finding]) -> int | None:
     """3 where the amounts are thousands; None where nothing says so."""
     if re.search(r"in thousands|\(000s?\)|\$ ?000s?\b|thousands of", text[:60_000], re.IGNORECASE):
         return 3

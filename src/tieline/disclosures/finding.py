@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from tieline.disclosures.fact import Licence, Method
 from tieline.disclosures.fields import FIELDS
-from tieline.disclosures.reading.numbers import Quantity, exact
+from tieline.disclosures.lexicon.numbers import Quantity, exact
 
 STRONG, MEDIUM, WEAK = 3, 2, 1
 """A labelled cell or a verb with its object; a noun near by; a reading by default."""
@@ -44,7 +44,7 @@ _RANGES: dict[str, tuple[Decimal, Decimal]] = {
 
 
 @dataclass(slots=True)
-class Claim:
+class Finding:
     """One candidate figure."""
 
     field: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from tieline.disclosures.reading.periods import Period, periods
+from tieline.disclosures.lexicon.periods import Period, periods
 
 MIN_VALUES = 3
 """Fewer may be a model number in a sentence that lost a space."""

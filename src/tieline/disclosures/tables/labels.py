@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tieline.disclosures.reading import words as w
-from tieline.disclosures.reading.commons import COMMON
-from tieline.disclosures.reading.periods import Period, periods
+from tieline.disclosures.lexicon import words as w
+from tieline.disclosures.lexicon.commons import COMMON
+from tieline.disclosures.lexicon.periods import Period, periods
 
 
 @dataclass(frozen=True, slots=True)

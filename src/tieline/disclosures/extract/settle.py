@@ -1,4 +1,4 @@
-"""Claims to facts: what to believe when a document says a thing twice, and when to leave it empty.
+"""Findings to facts: what to believe when a document says a thing twice, and when to leave it empty.
 
 Knows nothing of layouts. Equal figures are one; a rounded figure yields to the exact one; a weak reading yields
 to a strong one; two strong figures that differ leave the field empty and a note says so. Names that depend on
@@ -12,11 +12,11 @@ from collections import defaultdict
 from dataclasses import replace
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 
-from tieline.disclosures.reading.claims import STRONG, Claim
-from tieline.disclosures.reading.periods import days_in
+from tieline.disclosures.finding import STRONG, Finding
+from tieline.disclosures.lexicon.periods import days_in
 
 
-def settle(claims: list[Claim], statement: bool) -> tuple[list[Claim], list[Claim], list[str]]:
+def settle(claims: list[Finding], statement: bool) -> tuple[list[Finding], list[Finding], list[str]]:
     """One claim for each issuer, period, field and scope; the readings that contradict it or one another; and a note
     for whatever was left empty."""
     notes: list[str] = []
@@ -24,11 +24,11 @@ def settle(claims: list[Claim], statement: bool) -> tuple[list[Claim], list[Clai
     claims = _balanced(claims, notes)
     claims = _summed(claims, notes)
     claims = _without_blocks(claims, notes)
-    groups: dict[tuple[str | None, str, str, str | None], list[Claim]] = defaultdict(list)
+    groups: dict[tuple[str | None, str, str, str | None], list[Finding]] = defaultdict(list)
     for c in claims:
         groups[(c.issuer, c.period, c.field, c.scope)].append(c)
-    kept: list[Claim] = []
-    contested: list[Claim] = []
+    kept: list[Finding] = []
+    contested: list[Finding] = []
     for group in groups.values():
         best = _agreed(group)
         if best is None:
@@ -47,7 +47,7 @@ def settle(claims: list[Claim], statement: bool) -> tuple[list[Claim], list[Clai
     return kept, contested, notes
 
 
-def _named(claims: list[Claim], notes: list[str]) -> list[Claim]:
+def _named(claims: list[Finding], notes: list[str]) -> list[Finding]:
     """A bare `hash rate` beside a lower average is the rated one; alone it could be either and stays empty.
 
     A `total hash rate` in a text that counts customers' coins holds their machines as well.
@@ -80,14 +80,14 @@ def _named(claims: list[Claim], notes: list[str]) -> list[Claim]:
     return out
 
 
-def _renamed(claims: list[Claim], statement: bool) -> list[Claim]:
-    out: list[Claim] = []
-    rated: dict[tuple[str | None, str], list[Claim]] = defaultdict(list)
+def _renamed(claims: list[Finding], statement: bool) -> list[Finding]:
+    out: list[Finding] = []
+    rated: dict[tuple[str | None, str], list[Finding]] = defaultdict(list)
     for c in claims:
         if c.field == "deployed_ehs" and c.scope is None:
             rated[(c.issuer, c.period)].append(c)
     receivable = any(c.field == "btc_receivable_from_collateral" for c in claims)
-    operating: dict[tuple[str | None, str], list[Claim]] = defaultdict(list)
+    operating: dict[tuple[str | None, str], list[Finding]] = defaultdict(list)
     for c in claims:
         if c.field == "operating_month_end_ehs" and c.scope is None:
             operating[(c.issuer, c.period)].append(c)
@@ -108,7 +108,7 @@ def _renamed(claims: list[Claim], statement: bool) -> list[Claim]:
     return out
 
 
-def replace_field(claim: Claim, field: str) -> Claim:
+def replace_field(claim: Finding, field: str) -> Finding:
     """The same claim under another field."""
     return replace(claim, field=field)
 
@@ -116,7 +116,7 @@ def replace_field(claim: Claim, field: str) -> Claim:
 _INFLOWS, _OUTFLOWS = ("btc_produced", "btc_purchased"), ("btc_sold", "service_fee_btc")
 
 
-def _balanced(claims: list[Claim], notes: list[str]) -> list[Claim]:
+def _balanced(claims: list[Finding], notes: list[str]) -> list[Finding]:
     """A balance row that does not say of what is bitcoin where opening + mined + bought - sold - fees = closing."""
     bare = [c for c in claims if c.rule == "table:label:bare-balance"]
     dropped: set[int] = set()
@@ -144,10 +144,10 @@ def _balanced(claims: list[Claim], notes: list[str]) -> list[Claim]:
     return [c for c in claims if id(c) not in dropped]
 
 
-def _summed(claims: list[Claim], notes: list[str]) -> list[Claim]:
+def _summed(claims: list[Finding], notes: list[str]) -> list[Finding]:
     """Sites that add up to a printed total in one month give the total of the table's other months."""
     out = list(claims)
-    parts: dict[tuple[str | None, str], list[Claim]] = defaultdict(list)
+    parts: dict[tuple[str | None, str], list[Finding]] = defaultdict(list)
     for c in claims:
         if c.field == "btc_produced" and c.scope is not None and c.rule.startswith("table:"):
             parts[(c.issuer, c.period)].append(c)
@@ -167,7 +167,7 @@ def _summed(claims: list[Claim], notes: list[str]) -> list[Claim]:
             start, end = min(c.start for c in group), max(c.end for c in group)
             printed = " + ".join(c.printed for c in group)
             out.append(
-                Claim(
+                Finding(
                     "btc_produced",
                     total,
                     key[1],
@@ -187,7 +187,7 @@ def _summed(claims: list[Claim], notes: list[str]) -> list[Claim]:
     return out
 
 
-def _without_blocks(claims: list[Claim], notes: list[str]) -> list[Claim]:
+def _without_blocks(claims: list[Finding], notes: list[str]) -> list[Finding]:
     """A count of blocks that is also called bitcoin is a count of blocks."""
     hosted = {
         (c.issuer, c.period): c.value for c in claims if c.field == "hosted_btc_customers" and c.rule.startswith("open")
@@ -221,7 +221,7 @@ def _without_blocks(claims: list[Claim], notes: list[str]) -> list[Claim]:
     return out
 
 
-def _agreed(group: list[Claim]) -> Claim | None:
+def _agreed(group: list[Finding]) -> Finding | None:
     """The claim to keep; None where two of equal strength, or one that is licensed and a strong one, contradict."""
     top = max(c.strength for c in group)
     strong = [c for c in group if c.strength == top]
@@ -234,7 +234,7 @@ def _agreed(group: list[Claim]) -> Claim | None:
     return None
 
 
-def _same(a: Claim, b: Claim) -> bool:
+def _same(a: Finding, b: Finding) -> bool:
     """Equal, or one is the other rounded or cut to fewer digits."""
     if a.value == b.value:
         return True
@@ -270,9 +270,9 @@ def _round_figures(value: Decimal) -> bool:
     return value >= 1000 and _significant(value) <= 3
 
 
-def _plausible(claims: list[Claim], notes: list[str]) -> list[Claim]:
+def _plausible(claims: list[Finding], notes: list[str]) -> list[Finding]:
     """Notes on figures that cannot both be right, and the removal of impossible ones."""
-    by_key: dict[tuple[str | None, str], dict[str, Claim]] = defaultdict(dict)
+    by_key: dict[tuple[str | None, str], dict[str, Finding]] = defaultdict(dict)
     for c in claims:
         if c.scope is None:
             by_key[(c.issuer, c.period)][c.field] = c

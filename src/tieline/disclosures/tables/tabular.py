@@ -13,15 +13,15 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Literal
 
-from tieline.disclosures.reading import glued
-from tieline.disclosures.reading.claims import FLOWS, STRONG, WEAK, Claim, convert
-from tieline.disclosures.reading.context import Context
-from tieline.disclosures.reading.issuers import mentions
-from tieline.disclosures.reading.labels import Label, classify, period_in, unit_in
-from tieline.disclosures.reading.layout import Row
-from tieline.disclosures.reading.numbers import Quantity, exact, quantities
-from tieline.disclosures.reading.periods import Period, as_heading, month_of, periods, resolve
-from tieline.disclosures.reading.stretches import CHANGE, Column, Value
+from tieline.disclosures.documents.context import Context, key_of
+from tieline.disclosures.documents.issuers import mentions
+from tieline.disclosures.finding import FLOWS, STRONG, WEAK, Finding, convert
+from tieline.disclosures.lexicon.numbers import Quantity, exact, quantities
+from tieline.disclosures.lexicon.periods import Period, as_heading, periods
+from tieline.disclosures.tables import glued
+from tieline.disclosures.tables.labels import Label, classify, period_in, unit_in
+from tieline.disclosures.tables.layout import Row
+from tieline.disclosures.tables.stretches import CHANGE, Column, Value
 
 _RESTATED = re.compile(
     r"restate|revis|recast|adjust(?:ed|ment)|correct(?:ed|ion)|reflects|更正|修正|重述|angepasst|corrig", re.IGNORECASE
@@ -31,9 +31,9 @@ _OPEN_ENDED = re.compile(
 )
 
 
-def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Claim], list[str]]:
+def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Finding], list[str]]:
     """Every claim that the tables make, and a note for each row that could not be read."""
-    out: list[Claim] = []
+    out: list[Finding] = []
     notes: list[str] = []
     starred = _has_restatement_note(text)
     for row in rows:
@@ -45,7 +45,7 @@ def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Claim], list[
     return _totals_first(text, out), notes
 
 
-def _totals_first(text: str, found: list[Claim]) -> list[Claim]:
+def _totals_first(text: str, found: list[Finding]) -> list[Finding]:
     """`Total hashrate under management` outranks a segment's row that the label names as the same field."""
     total = {
         (c.period, c.field)
@@ -79,7 +79,7 @@ _BESIDE = re.compile(
 )
 
 
-def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
+def _pairs(text: str, ctx: Context, out: list[Finding]) -> None:
     """`Label: value`, with the other month's value beside it: `30 BTC (vs 32 BTC in Mar 2025)`."""
     for m in _PAIR.finditer(text):
         end = text.find("\n", m.end())
@@ -105,7 +105,7 @@ def _pairs(text: str, ctx: Context, out: list[Claim]) -> None:
             if key is None or isinstance(amount, str) or number.unit not in (q.unit, None):
                 continue
             out.append(
-                Claim(
+                Finding(
                     named.field, amount, key, m.start("label"), number.end, number.printed, f"pair:{named.rule}",
                     WEAK if named.weak else STRONG, named.scope, label=label, dated=dated, at=number.start,
                 )
@@ -182,7 +182,7 @@ def _heads_list(text: str, at: int) -> Period | Literal[False] | None:
     return above
 
 
-def _row(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str], starred: bool) -> None:
+def _row(text: str, row: Row, ctx: Context, out: list[Finding], notes: list[str], starred: bool) -> None:
     unit = next(
         (v.quantity.unit for v in row.values if v.quantity is not None and v.quantity.unit not in (None, "%")), None
     )
@@ -247,7 +247,7 @@ def _heads(column: Column | None) -> str | None:
     return None if p is None else f"{p.kind} {p.year} {p.month} {p.day}"
 
 
-def _company(row: Row, found: Label, ctx: Context, out: list[Claim]) -> None:
+def _company(row: Row, found: Label, ctx: Context, out: list[Finding]) -> None:
     """One cell of a table of companies; a row that names no listed miner is a site or a remark and is left out."""
     named = {ticker for _, ticker in mentions(row.subject)}
     q = row.values[0].quantity
@@ -255,7 +255,7 @@ def _company(row: Row, found: Label, ctx: Context, out: list[Claim]) -> None:
         return
     amount = convert(found.field, q, found.unit)
     if not isinstance(amount, str):
-        claim = Claim(
+        claim = Finding(
             found.field,
             amount,
             ctx.period,
@@ -359,19 +359,7 @@ def _period(column: Column | None, name: str, ctx: Context) -> str | None:
     return key_of(as_heading(column.period), ctx)
 
 
-def key_of(p: Period, ctx: Context) -> str | None:
-    """The period as facts carry it: a month-end date in a monthly update is that month."""
-    if p.kind == "quarter" and p.year is None and ctx.reference is not None and 0 < p.month * 3 - ctx.reference[1] < 3:
-        return None  # not over yet: a fiscal quarter, or an outlook
-    resolved = resolve(p, ctx.reference)
-    if resolved.kind == "date" and resolved.ends_month and not ctx.statement:
-        resolved = month_of(resolved)
-    if resolved.kind == "date" and p.loose is not None and p.year is None and p.loose >= 20 and not resolved.ends_month:
-        return None
-    return resolved.key
-
-
-def _claim(found: Label, value: Value, period: str, start: int, text: str) -> Claim | str | None:
+def _claim(found: Label, value: Value, period: str, start: int, text: str) -> Finding | str | None:
     begin = start if 0 <= value.start - start <= 400 else value.start
     if value.kind == "absent":
         return None
@@ -379,7 +367,7 @@ def _claim(found: Label, value: Value, period: str, start: int, text: str) -> Cl
     if value.kind == "zero":
         if found.field not in FLOWS or "Q" in period:
             return None
-        return Claim(
+        return Finding(
             found.field,
             Decimal(0),
             period,
@@ -395,7 +383,9 @@ def _claim(found: Label, value: Value, period: str, start: int, text: str) -> Cl
     amount = convert(found.field, q, found.unit)
     if isinstance(amount, str):
         return amount
-    return Claim(found.field, amount, period, begin, value.end, q.printed, f"table:{found.rule}", strength, found.scope)
+    return Finding(
+        found.field, amount, period, begin, value.end, q.printed, f"table:{found.rule}", strength, found.scope
+    )
 
 
 def _has_restatement_note(text: str) -> bool:
@@ -403,7 +393,7 @@ def _has_restatement_note(text: str) -> bool:
     return any(_RESTATED.search(m[0]) for m in re.finditer(r"(?m)^\s*[*†]\s*[A-Z(].{8,300}", text))
 
 
-def _glued(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str]) -> None:
+def _glued(text: str, row: Row, ctx: Context, out: list[Finding], notes: list[str]) -> None:
     line, start, _ = row.labels[0]
     months = [c for c in row.columns if c.period is not None and c.period.kind == "month"]
     solved = glued.solve(line, len(months))
@@ -431,7 +421,7 @@ def _glued(text: str, row: Row, ctx: Context, out: list[Claim], notes: list[str]
             continue
         printed = text[start + piece.start : start + piece.end]
         out.append(
-            Claim(
+            Finding(
                 found.field,
                 amount,
                 period,

@@ -1,0 +1,1 @@
+"""Tables in whatever shape they survived: rows, labels, columns, cells that ran together."""
