@@ -146,6 +146,8 @@ def test_what_cannot_be_restored_is_refused_with_nothing_touched(tmp_path: Path)
     refuse_restore(altered, tmp_path / "new", "lies outside")
     (altered / MANIFEST).write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, form=2)))
     refuse_restore(altered, tmp_path / "new", "later version")
+    (altered / MANIFEST).write_bytes(b'{"files":' + b"[" * 100_000)
+    refuse_restore(altered, tmp_path / "new", "cannot read .*manifest.json")
     with pytest.raises(StoreError, match="not empty"):
         back_up(data, backup, NOW, "0.1.0")
     with pytest.raises(StoreError, match="lies in the data folder itself"):

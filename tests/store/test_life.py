@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.store.kinds import ALL, T0, One, tick
-from tests.store.make_folder import told, use
+from tests.store.make_folder import fill, told, use
 
 import tieline
 from tieline import records
@@ -334,6 +334,17 @@ def test_up_does_not_advise_to_throw_the_books_away(tmp_path: Path, monkeypatch:
         prepare(Options(data_dir=tmp_path, console_port=0, gateway_port=0))
     assert "reset" not in str(refused.value)
     assert "tieline restore" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["gateway/usage.db", "gateway/batches.db", "sites/a/outbox.db", "store.db"])
+def test_up_refuses_data_of_a_later_version_in_one_line_before_anything_starts(name: str, tmp_path: Path) -> None:
+    fill(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / name)) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(UpError, match="later version of Tieline") as refused:
+        prepare(Options(data_dir=tmp_path, console_port=0, gateway_port=0))
+    assert str(tmp_path / name) in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 # --- one door to SQLite -------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from tieline import __version__, records
+from tieline import __version__
 from tieline import config as configuration
 from tieline.app import worldtime
 from tieline.app.runtime import PEOPLE_FILE, Runtime, free_port, port_taken
@@ -35,7 +35,8 @@ from tieline.clock import wall_now
 from tieline.feeds.gguf import FetchError, fetch_gguf
 from tieline.fleet import Fleet
 from tieline.people import People
-from tieline.store import Store, StoreError
+from tieline.store import StoreError
+from tieline.store.backup import check_folder
 from tieline.store.files import private_folder, write_private
 from tieline.store.people import PeopleStore
 from tieline.store.quarantine import count_of
@@ -109,7 +110,7 @@ def prepare(options: Options) -> Runtime:
             raise UpError("--speed needs synthetic feeds: the live world does not run faster; give --feeds synthetic")
         feeds = "synthetic"
     wall = wall_now()
-    _check_store(data)
+    _check_data(data)
     make_demo_key(data)
     runtime = Runtime(
         version=__version__,
@@ -373,13 +374,10 @@ def _check_folder(data: Path) -> None:
         )
 
 
-def _check_store(data: Path) -> None:
-    """A store that is damaged or of a later version is one line here, not a core that never starts."""
-    path = data / "store.db"
-    if not path.exists():
-        return
+def _check_data(data: Path) -> None:
+    """Every database there: ours, of a version that this one reads, its pages whole. Said before six parts find out."""
     try:
-        Store(path, records.encode, records.decode).close()
+        check_folder(data)
     except StoreError as error:
         raise UpError(str(error)) from error
 

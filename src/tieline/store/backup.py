@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from tieline.intake import Refused, read
 from tieline.store import batches, outbox, people, quarantine, spool, sqlite
 from tieline.store.database import DamagedError, Kind, StoreError, mark_of, open_database, versions_of
 from tieline.store.files import private_folder, write_private
@@ -55,6 +56,9 @@ class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
     made_at: datetime
     version: str  # of the program
     files: tuple[BackupFile, ...]
+
+
+_decode_manifest = msgspec.json.Decoder(BackupManifest).decode
 
 
 def back_up(data: Path, target: Path, now: datetime, version: str) -> BackupManifest:
@@ -92,10 +96,10 @@ def back_up(data: Path, target: Path, now: datetime, version: str) -> BackupMani
 def read_manifest(backup: Path) -> BackupManifest:
     """Raises StoreError."""
     try:
-        manifest = msgspec.json.decode((backup / MANIFEST).read_bytes(), type=BackupManifest)
+        manifest = read((backup / MANIFEST).read_bytes(), _decode_manifest)
     except FileNotFoundError as error:
         raise StoreError(f"{backup} is no backup: it has no {MANIFEST} (one that was cut short has none)") from error
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, Refused) as error:
         raise StoreError(f"cannot read {backup / MANIFEST}: {error}") from error
     if manifest.form > FORM:
         raise StoreError(f"{backup} was made by a later version of Tieline ({manifest.version}); restore it with that")
@@ -207,6 +211,18 @@ def _begin_mark(path: Path) -> None:
     finally:
         marks.close()
         db.close()
+
+
+def check_folder(data: Path) -> None:
+    """Open each database of a folder and look through its pages. Raises StoreError for the first that is not well."""
+    for path in sorted(_sources(data)):
+        kind = _kind(path)
+        if kind is not None:
+            db = open_database(path, kind, read_only=True)
+            try:
+                db.check_pages()
+            finally:
+                db.close()
 
 
 def _gap(path: Path, since: datetime, last: int | None) -> None:

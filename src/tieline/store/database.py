@@ -352,6 +352,8 @@ def versions_of(path: Path) -> tuple[int, int]:
             return int(connection.pragma("application_id")), int(connection.pragma("user_version"))
         finally:
             connection.close()
+    except _DAMAGED as error:
+        raise damaged(path, str(error)) from error
     except apsw.Error as error:
         raise StoreError(f"cannot read {path}: {error}") from error
 
