@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-from tieline.intake import Refused, read
+from tieline.intake import IntakeError, read
 from tieline.store import batches, outbox, people, quarantine, spool, sqlite
 from tieline.store.database import DamagedError, Kind, StoreError, mark_of, open_database, versions_of
 from tieline.store.files import private_folder, write_private
@@ -99,7 +99,7 @@ def read_manifest(backup: Path) -> BackupManifest:
         manifest = read((backup / MANIFEST).read_bytes(), _decode_manifest)
     except FileNotFoundError as error:
         raise StoreError(f"{backup} is no backup: it has no {MANIFEST} (one that was cut short has none)") from error
-    except (OSError, Refused) as error:
+    except (OSError, IntakeError) as error:
         raise StoreError(f"cannot read {backup / MANIFEST}: {error}") from error
     if manifest.form > FORM:
         raise StoreError(f"{backup} was made by a later version of Tieline ({manifest.version}); restore it with that")
