@@ -17,6 +17,7 @@ from tieline.records import Commitment, Deployed, NetworkTick, Payout, Performan
 from tieline.settlement.causes import newest_promises
 from tieline.settlement.hours import Settler
 from tieline.settlement.month import books_of, update_of
+from tieline.settlement.reconcile import pool_days
 from tieline.store import Store
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)
@@ -249,3 +250,28 @@ def test_a_past_month_shows_what_stood_on_the_racks_then() -> None:
     ]
     assert deployed == ["0.20", "0.40"]
     assert len(store.between(Deployed, T0 - HOUR, later + 2 * HOUR)) == 2
+
+
+def test_a_pool_is_reconciled_with_the_chain_day_by_day() -> None:
+    store, settler = world(range(0, 60 * 24 * 2, 5))
+    for hour in range(1, 49):
+        settler.step(T0 + hour * HOUR + timedelta(minutes=2))
+    first, second = pool_days(store, "2026-11", T0 + 48 * HOUR)
+    # 0.2 EH/s x 86,400 s x 3.125 / (1.5e14 x 2^32); fees 3 %, rejects 0.3 %, the pool's fee 1.5 %
+    assert first.expected == pytest.approx(0.0838191, rel=1e-5)
+    assert first.ratio == pytest.approx(1.03 * 0.997 * 0.985, abs=1e-4)
+    assert (first.payouts, first.remark, second.remark) == (24, "", "")
+    half = [p for p in store.between(Payout, T0, T0 + 25 * HOUR) if p.at <= T0 + 24 * HOUR]
+    store.append([msgspec.structs.replace(p, sats=p.sats // 2, known_at=T0 + 50 * HOUR) for p in half])
+    late = NetworkTick(
+        at=T0 - HOUR, known_at=T0 - HOUR, source="x", kind="forecast", difficulty=1.0, subsidy_btc=3.0, fee_share=0.0,
+        btc_usd=Decimal(1),
+    )  # fmt: skip
+    store.append([late])
+    days = pool_days(store, "2026-11", T0 + 72 * HOUR)
+    assert [one.remark for one in days] == ["stated is 0.51 of expected", "", ""]
+    quiet, _ = world(range(0, 60 * 24, 5))
+    assert pool_days(quiet, "2026-11", T0 + 24 * HOUR)[0].remark == "heard, and nothing was stated"
+    assert pool_days(quiet, "2026-11", T0 + 23 * HOUR)[0].remark == ""
+    with pytest.raises(ValueError, match="has not begun"):
+        pool_days(store, "2027-11", T0)

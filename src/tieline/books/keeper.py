@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
 
@@ -37,6 +38,8 @@ from tieline.records import (
     Transfer,
     VendorBill,
 )
+
+R = TypeVar("R", bound=Record)
 
 # Streams that mean something in money, as they are read for a book.
 MONEY: tuple[type[Record], ...] = (
@@ -275,6 +278,14 @@ def identity(record: Record) -> str:
         return f"power bill {record.site_id} {record.at.isoformat()} {record.length_s}"
     word, field = _NAMED.get(type(record), (type(record).__name__, "key"))
     return f"{word} {getattr(record, field)}"
+
+
+def newest_of(records: Iterable[R]) -> list[R]:
+    """Each happening in its newest word, in order of when it holds."""
+    found: dict[str, R] = {}
+    for one in sorted(records, key=lambda r: r.known_at):
+        found[identity(one)] = one
+    return sorted(found.values(), key=lambda r: (r.at, identity(r)))
 
 
 def build_book(records: Iterable[Record], method: Method = "fifo") -> Book:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from tieline.books.accounts import CASH, COINS, MINED, PLEDGED, SOLD
 from tieline.books.causes import CAUSES
 from tieline.books.invoices import Invoice
-from tieline.books.keeper import Unbookable, identity
+from tieline.books.keeper import Unbookable, newest_of
 from tieline.books.span import month_span
 from tieline.economics import LEAST, Epoch, expected_btc
 from tieline.fleet import Fleet
@@ -104,11 +104,7 @@ class MonthRecords:
         """What holds and was known by `now`, each happening in its newest word; forecasts say nothing of a month."""
 
         def newest(records: Sequence[R]) -> list[R]:
-            found: dict[str, R] = {}
-            for one in sorted(records, key=lambda r: r.known_at):
-                if one.kind != "forecast" and one.at <= now and one.known_at <= now:
-                    found[identity(one)] = one
-            return sorted(found.values(), key=lambda r: (r.at, identity(r)))
+            return newest_of(r for r in records if r.kind != "forecast" and r.at <= now and r.known_at <= now)
 
         return replace(
             self,

@@ -18,6 +18,7 @@ from tieline.clock import parse_utc
 from tieline.ledger import BTC
 from tieline.records import Reserved, Usage
 from tieline.settlement.month import books_of
+from tieline.settlement.reconcile import pool_days
 
 
 @click.group()
@@ -123,6 +124,35 @@ def unbookable(data_dir: Path, as_json: bool) -> None:
     aside = books_of(open_store(data_dir), config.treasury.lots).unbookable
     rows = [{"record": one.key, "at": f"{one.record.at:%Y-%m-%d %H:%M}", "why": one.why} for one in aside]
     _print(rows, as_json, "Every record of money is in the books.")
+
+
+@books.command()
+@data_dir
+@_json
+@click.option("--month", help="YYYY-MM; default: the running month.")
+def reconcile(data_dir: Path, as_json: bool, month: str | None) -> None:
+    """Each day's payouts beside what the measured hashrate was expected to earn. Exit 1 where a day needs a look."""
+    _, now = config_and_now(data_dir)
+    try:
+        days = pool_days(open_store(data_dir), month or f"{now:%Y-%m}", now)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    rows = [
+        {
+            "day": f"{one.day:%Y-%m-%d}",
+            "eh/s": None if one.hashrate_hs is None else f"{one.hashrate_hs / 1e18:.4f}",
+            "expected": None if one.expected is None else f"{one.expected:.8f}",
+            "stated": f"{one.stated:.8f}",
+            "payouts": one.payouts,
+            "ratio": None if one.ratio is None else f"{one.ratio:.4f}",
+            "remark": one.remark,
+        }
+        for one in days
+        if one.payouts or one.expected is not None
+    ]
+    _print(rows, as_json, "Nothing was heard or stated in this month.")
+    if any(one.remark for one in days):
+        raise SystemExit(1)
 
 
 @books.command()
