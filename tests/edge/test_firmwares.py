@@ -7,15 +7,19 @@ import os
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.edge.edge_bench import make_site
 from tests.edge.rack import AUX, addresses, rack
 
 from tieline.edge.device import Applied, Refused
 from tieline.edge.rigs.driver import RigOrder
+from tieline.edge.rigs.group import AsicGroup
 from tieline.edge.rigs.identify import identify
 from tieline.edge.rigs.library import LibraryRig, PyasicRig
+from tieline.edge.rigs.register import Register
 from tieline.edge.rigs.wire import RefusalError
 from tieline.fleet.models import RIG_MODELS
 from tieline.sim.rigs import antminer, vnish, whatsminer
@@ -113,6 +117,24 @@ def test_the_lower_mode_is_a_preset_or_a_power_limit(firmware: str) -> None:
             assert reading.power_w == pytest.approx(0.72 * 2 * rated * AUX, rel=0.01)
             await it.ask(2 * rated * AUX, normal=1.0)
             assert (await it.heard()).power_w == pytest.approx(2 * rated * AUX, rel=0.01)
+
+    run(story)
+
+
+@pytest.mark.parametrize("firmware", ["luxos", "vnish", "braiins"])
+def test_a_lowered_rig_is_not_taken_for_normal_after_a_restart(firmware: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rack(1, model=MODELS[firmware], firmware=firmware, register=Register(tmp_path)) as it:
+            rated = it.group.group.rig.power_w
+            await it.heard()
+            await it.ask(0.72 * rated * AUX, low=1.0)
+            await it.heard()
+            await it.group.close()
+            again = AsicGroup(make_site(), it.group.group, lambda _: 15.0, Register(tmp_path))
+            it.group = again  # a new agent finds it running low
+            assert (await it.heard()).power_w == pytest.approx(0.72 * rated * AUX, rel=0.01)
+            await it.ask(rated * AUX, normal=1.0)
+            assert (await it.heard()).power_w == pytest.approx(rated * AUX, rel=0.01)
 
     run(story)
 

@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("tieline.cli.init", "Write a first configuration from a sheet of rigs or a scan."),
     "people": ("tieline.cli.people", "Accounts, roles and sessions."),
     "rigs": ("tieline.cli.rigs", "A site's rigs from their raw samples, the worst first."),
+    "discover": ("tieline.cli.discover", "Which rigs answer in a range of addresses."),
     "sim": ("tieline.cli.sim", "Fake rigs, meters and order servers on loopback."),
     "config": ("tieline.cli.config", "Check a configuration file, or print an example."),
 }

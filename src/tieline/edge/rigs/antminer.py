@@ -31,6 +31,7 @@ class AntminerStock:
         self._page = RigPage(address, web_port, password=password)
         self._system: dict[str, Any] = {}
         self._asleep: bool | None = None
+        self.normal: str | None = None
         self._identified_at = float("-inf")
         self._elapsed = float("inf")
 

@@ -29,7 +29,7 @@ class BraiinsRig:
         self._token: str | None = None
         self._details: dict[str, Any] = {}
         self._identified_at = float("-inf")
-        self._found_w: float | None = None  # the power target that was found, to which `normal` returns
+        self.normal: str | None = None
         self._target_w: float | None = None
 
     async def poll(self) -> Raw:
@@ -61,20 +61,20 @@ class BraiinsRig:
         if order.watts is not None:
             await self._remember_target()
             await self._set_target(order.watts)
-        elif self._found_w is not None and self._target_w != self._found_w:
-            await self._set_target(self._found_w)
+        elif self.normal is not None and self._target_w != float(self.normal):
+            await self._set_target(float(self.normal))
         await self._ask("PUT", "actions/resume")
 
     async def reboot(self) -> None:
         await self._ask("PUT", "actions/reboot")
 
     async def _remember_target(self) -> None:
-        if self._found_w is not None:
+        if self.normal is not None:
             return
         state = row(await self._ask("GET", "performance/tuner-state"), "mode_state")
         target = row(row(state, "powertargetmodestate"), "current_target").get("watt")
         if isinstance(target, int | float):
-            self._found_w = float(target)
+            self.normal = str(float(target))
 
     async def _set_target(self, watts: float) -> None:
         await self._ask("PUT", "performance/power-target", {"watt": round(watts)})

@@ -47,39 +47,61 @@ def choose(
     rigs: Sequence[RigView], model: RigModel, budget_w: float, shares: Mapping[str, float], may_exceed_starts: bool
 ) -> RigChoice:
     """As many rigs in each mode as the shares say and the budget has room for."""
-    slack = WANDERS_WITH_SHARES if shares else WANDERS
-    room_w = budget_w * slack + 1.0
-    sleep_w, low = RIG_MODES["sleep"].fixed_w, RIG_MODES["low"]
-    drawn_w = sum(sleep_w if rig.commandable else rig.drawn_w for rig in rigs)
-    normal, lowered = _counts(len(rigs), shares)
+    room = _room(rigs, model, budget_w, shares)
     orders = {rig.address: RigOrder("sleep") for rig in rigs}
     waiting = []
     for rig in sorted(rigs, key=_preference):
-        if normal + lowered <= 0:
-            break
-        if rig.asleep and not rig.may_start and not may_exceed_starts and rig.commandable:
+        if rig.commandable and rig.asleep and not (rig.may_start or may_exceed_starts):
             waiting.append(rig.address)
             continue
-        goes_low = rig.takes_low and lowered > 0
-        runs_w = low.power_share * model.power_w if goes_low else rig.running_w
-        # A firmware without a lower mode: as much of the lowered share runs in full as draws the same.
-        if not goes_low and normal <= 0 and lowered < 1.0:
-            break
-        extra_w = runs_w - sleep_w if rig.commandable else 0.0
-        if drawn_w + extra_w > room_w:
-            continue
-        drawn_w += extra_w
-        if goes_low:
-            orders[rig.address] = RigOrder("low", low.power_share * model.power_w)
-            lowered -= 1
-        else:
-            orders[rig.address] = RigOrder("normal")
-            if normal > 0:
-                normal -= 1
-            else:
-                lowered -= 1.0 / low.power_share
+        order = room.take(rig)
+        if order is not None:
+            orders[rig.address] = order
     wanted = sum(order.mode != "sleep" for order in orders.values())
-    return RigChoice(orders, tuple(waiting) if wanted < len(rigs) else ())
+    return RigChoice(orders, tuple(waiting) if room.left and wanted < len(rigs) else ())
+
+
+@dataclass(slots=True)
+class _Room:
+    """What may still run: so many in normal, so many in low, and watts for them."""
+
+    model: RigModel
+    watts: float
+    normal: float
+    lowered: float
+
+    @property
+    def left(self) -> bool:
+        return self.normal + self.lowered >= 1.0
+
+    def take(self, rig: RigView) -> RigOrder | None:
+        """The order of a rig that runs, None where there is no room for it."""
+        low = RIG_MODES["low"]
+        goes_low = rig.takes_low and self.lowered > 0
+        # A firmware without a lower mode: as much of the lowered share runs in full as draws the same.
+        if not self.left or (not goes_low and self.normal < 1.0 and self.lowered < 1.0):
+            return None
+        runs_w = low.power_share * self.model.power_w if goes_low else rig.running_w
+        extra_w = runs_w - RIG_MODES["sleep"].fixed_w if rig.commandable else 0.0
+        if extra_w > self.watts:
+            return None
+        self.watts -= extra_w
+        if goes_low:
+            self.lowered -= 1
+            return RigOrder("low", low.power_share * self.model.power_w)
+        if self.normal >= 1.0:
+            self.normal -= 1
+        else:
+            self.lowered -= 1.0 / low.power_share
+        return RigOrder("normal")
+
+
+def _room(rigs: Sequence[RigView], model: RigModel, budget_w: float, shares: Mapping[str, float]) -> _Room:
+    """What is left of the budget with all that can be commanded asleep; the rest counts as it draws."""
+    slack = WANDERS_WITH_SHARES if shares else WANDERS
+    sleep_w = RIG_MODES["sleep"].fixed_w
+    drawn_w = sum(sleep_w if rig.commandable else rig.drawn_w for rig in rigs)
+    return _Room(model, budget_w * slack + 1.0 - drawn_w, *_counts(len(rigs), shares))
 
 
 def _counts(rigs: int, shares: Mapping[str, float]) -> tuple[float, float]:

@@ -87,7 +87,13 @@ class RigSample:
 
 
 class RigDriver(Protocol):
-    """One rig. Each call is one or a few bounded questions; raises SilentError or RefusalError, nothing else."""
+    """One rig. Each call is one or a few bounded questions; raises SilentError or RefusalError, nothing else.
+
+    `normal` is the preset or power target that was found and to which the normal mode returns, None where there is none
+    or nothing was lowered yet. Its owner keeps it through a restart, so that a lowered rig is not taken for normal.
+    """
+
+    normal: str | None
 
     @property
     def firmware(self) -> str: ...

@@ -16,7 +16,7 @@ from typing import Literal
 
 from tieline.edge.device import Answer, Applied, Reading, Refused, Unreachable
 from tieline.edge.rigs.choose import RigChoice, choose
-from tieline.edge.rigs.driver import said
+from tieline.edge.rigs.driver import RigSample, said
 from tieline.edge.rigs.history import ASLEEP, DISOBEYS, ESTIMATED, HEARD, RawHistory, RawRow
 from tieline.edge.rigs.identify import identify
 from tieline.edge.rigs.register import Register
@@ -151,27 +151,31 @@ class AsicGroup:
         """Ask every healthy rig, give each a moment, fold. Rigs that were silent are asked beside the sweep."""
         for address in self.register.take_accepted():
             log.info("%s: the rig at %s was accepted", self.unit_id, address)
+        asked = self._ask_all()
+        if asked:
+            await asyncio.wait(asked.values(), timeout=SWEEP_S)
+        for rig in self.rigs:
+            if rig.address in asked and not asked[rig.address].done():
+                rig.heard, rig.why_silent = False, f"no answer within {SWEEP_S:.0f} s"
+        # None: nobody answered, and the last figure is not shown as if it were new.
+        self._last = self._reading(now)
+        self.register.save()
+        if self._raw is not None:
+            self._raw.write(now, (self._raw_row(rig) for rig in self.rigs if rig.driver is not None))
+
+    def _ask_all(self) -> dict[str, asyncio.Task[None]]:
+        """Begin to ask; the tasks of healthy rigs by address. Silent ones are asked too, now and then, and not
+        waited for."""
         clock = asyncio.get_running_loop().time()
-        mine = []
+        asked = {}
         for rig in self.rigs:
             if rig.polling is not None and not rig.polling.done():
                 continue
             if rig.heard or rig.asked_at == float("-inf"):
-                rig.polling = asyncio.create_task(self._poll(rig, self._polls))
-                mine.append(rig)
+                rig.polling = asked[rig.address] = asyncio.create_task(self._poll(rig, self._polls))
             elif clock - rig.asked_at >= (IDENTIFY_AGAIN_S if rig.driver is None else ASK_AGAIN_S):
                 rig.polling = asyncio.create_task(self._poll(rig, self._sick))
-        tasks = [rig.polling for rig in mine if rig.polling is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=SWEEP_S)
-        for rig in mine:
-            if rig.polling is not None and not rig.polling.done():
-                rig.heard, rig.why_silent = False, f"no answer within {SWEEP_S:.0f} s"
-        reading = self._reading(now)
-        self._last = reading  # None: nobody answered, and the last figure is not shown as if it were new
-        self.register.save()
-        if self._raw is not None:
-            self._raw.write(now, (self._raw_row(rig) for rig in self.rigs if rig.driver is not None))
+        return asked
 
     def _raw_row(self, rig: RigState) -> RawRow:
         sample, model = rig.sample, self.group.rig
@@ -191,6 +195,7 @@ class AsicGroup:
             async with lane.place():
                 if rig.driver is None:
                     rig.driver = await identify(rig.address, self.group.firmware, self._ports, self._passwords)
+                    rig.driver.normal = self.register.at(rig.address).normal
                 asked_at = loop.time()
                 raw = await rig.driver.poll()
             mode = rig.told.mode if rig.told is not None else None
@@ -203,10 +208,16 @@ class AsicGroup:
             log.debug("rig %s: %s", rig.address, rig.why_silent)
             return
         rig.sample, rig.heard = sample, True
+        self._judge(rig, sample)
+
+    def _judge(self, rig: RigState, sample: RigSample) -> None:
+        """Whose sample it is, what it says beyond power, and whether the rig has to be told again."""
         if not rig.asleep(self.group.rig):
             rig.awake_w = sample.watts
         rig.stranger = self.register.check(rig.address, sample, self.group.model)
         rig.drift = None if rig.stranger is not None else self.register.drift(rig.address, sample)
+        if rig.driver is not None and rig.stranger is None:
+            self.register.remember_normal(rig.address, rig.driver.normal)
         if rig.wanted is not None and rig.wanted.mode == "sleep" and self._must_tell(rig):
             self._tell_soon(rig)  # off holds for late joiners too
 
@@ -261,9 +272,13 @@ class AsicGroup:
         return late and (rig.answered_since_told() or not rig.heard)
 
     def _is_as(self, rig: RigState) -> bool:
-        """Whether a rig that was never told does what is wanted by itself."""
+        """Whether a rig that was never told does what is wanted by itself. One that draws far less than it may when
+        it runs was perhaps lowered by whoever was here before, and is told once."""
         assert rig.wanted is not None
-        return rig.wanted.mode != "low" and rig.does_as_wanted(self.group.rig)
+        if rig.wanted.mode == "low" or not rig.does_as_wanted(self.group.rig):
+            return False
+        takes_low = rig.driver is not None and rig.driver.capabilities.low
+        return rig.wanted.mode == "sleep" or not (takes_low and rig.looks_lowered(self.group.rig))
 
     def _tell_soon(self, rig: RigState) -> asyncio.Task[None] | None:
         if rig.telling is None or rig.telling.done():

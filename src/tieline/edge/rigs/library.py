@@ -22,6 +22,7 @@ class LibraryRig:
 
     def __init__(self, miner: Any, firmware: str) -> None:
         self._miner, self.firmware = miner, firmware
+        self.normal: str | None = None
         self.capabilities = Capabilities(
             pause=bool(miner.supports_pause and miner.supports_resume),
             watts=bool(miner.supports_set_power_limit),
@@ -63,6 +64,7 @@ class PyasicRig:
 
     def __init__(self, miner: Any) -> None:
         self._miner = miner
+        self.normal: str | None = None
         self.firmware = str(getattr(miner, "firmware", None) or "pyasic").lower()
         self.capabilities = Capabilities(
             pause=bool(miner.supports_shutdown), watts=bool(miner.supports_autotuning), polled="library", up_s=180.0

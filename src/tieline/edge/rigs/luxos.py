@@ -24,7 +24,7 @@ class LuxosRig:
         self._session = ""
         self._profiles: list[tuple[float, str]] = []  # watts, name
         self._profile: str | None = None  # in use, as last told or read
-        self._normal: str | None = None  # the one found, to which `normal` returns
+        self.normal: str | None = None
 
     async def poll(self) -> Raw:
         answers = await several(self._address, self._port, POLL)
@@ -32,7 +32,7 @@ class LuxosRig:
         mode, profile = config.get("CurtailMode"), config.get("Profile")
         if isinstance(profile, str):
             self._profile = profile
-            self._normal = self._normal or profile
+            self.normal = self.normal or profile
         pool, worker = first_pool(answers["pools"])
         return Raw(
             watts=row(answers["power"], "POWER").get("Watts"),
@@ -50,7 +50,7 @@ class LuxosRig:
         if order.mode == "sleep":
             await self._with_session("curtail", "sleep")
             return
-        name = self._normal
+        name = self.normal
         if order.mode == "low" and order.watts is not None:
             name = await self._profile_for(order.watts)
         if name is not None and name != self._profile:

@@ -41,6 +41,7 @@ class RigHistory(msgspec.Struct, kw_only=True):
     worker: str | None = None
     starts: list[datetime] = []
     excepted: int = 0
+    normal: str | None = None  # the preset or power target it had before it was lowered
 
     def may_start(self, now: datetime) -> bool:
         """Not within five minutes of the last start, and not more than six times a day."""
@@ -127,6 +128,12 @@ class Register:
                 return f"{address} mines at {sample.pool} as {sample.worker}, expected {held.pool} as {held.worker}"
         return None
 
+    def remember_normal(self, address: str, normal: str | None) -> None:
+        held = self.at(address)
+        if normal is not None and held.normal != normal:
+            held.normal = normal
+            self._changed = True
+
     def started(self, address: str, now: datetime, by_order: bool) -> None:
         self.at(address).started(now, by_order)
         self._changed = True
@@ -142,7 +149,7 @@ class Register:
             for held in [h for h in self._by_address.values() if word in (h.address, h.mac)]:
                 if held.mac is not None:
                     self._by_mac.pop(held.mac, None)
-                held.mac = held.serial = held.model = held.pool = held.worker = None
+                held.mac = held.serial = held.model = held.pool = held.worker = held.normal = None
                 taken.append(held.address)
         self._changed = self._changed or bool(taken)
         os.replace(path, path.with_suffix(".taken"))

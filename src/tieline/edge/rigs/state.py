@@ -14,6 +14,8 @@ from tieline.fleet.models import RigModel
 
 # Below this share of rated power a rig is paused, above it runs: sleep draws 1 %, the lowest mode 70 %.
 ASLEEP_BELOW = 0.2
+# Rigs vary by a few per cent around their rating; the lowest step of a preset is 10 % and more.
+LOWERED_BELOW = 0.92
 # A paused rig is down well before; one that still draws after this is named.
 OBEY_S = 20.0
 # A rig draws from its first second awake, most of it within two minutes; one that does not by then is named.
@@ -50,6 +52,11 @@ class RigState:
         if sample.estimated and sample.asleep is not None:
             return sample.asleep
         return sample.watts < ASLEEP_BELOW * model.power_w
+
+    def looks_lowered(self, model: RigModel) -> bool:
+        """Runs, and says that it draws well under its rating."""
+        sample = self.sample
+        return sample is not None and not sample.estimated and sample.watts < LOWERED_BELOW * model.power_w
 
     def drawn_w(self, model: RigModel) -> float:
         return model.power_w if self.sample is None else self.sample.watts

@@ -25,7 +25,7 @@ class VnishRig:
         self._token: str | None = None
         self._info: dict[str, Any] = {}
         self._preset: str | None = None
-        self._normal: str | None = None
+        self.normal: str | None = None
 
     async def poll(self) -> Raw:
         summary = row(await self._page.json("GET", "/api/v1/summary"), "miner")
@@ -58,12 +58,12 @@ class VnishRig:
 
     async def _set_preset(self, order: RigOrder) -> None:
         """The strongest preset within the watts; in normal mode the one that was found."""
-        if order.watts is None and self._preset == self._normal:
+        if order.watts is None and self._preset == self.normal:
             return
         settings = row(await self._command("/api/v1/settings", method="GET"), "miner")
         current = row(settings, "overclock").get("preset")
-        self._normal = self._normal or (str(current) if current is not None else None)
-        name = self._normal
+        self.normal = self.normal or (str(current) if current is not None else None)
+        name = self.normal
         if order.watts is not None:
             answer = await self._command("/api/v1/autotune/presets", method="GET")
             listed = answer.get("items", answer.get("presets"))

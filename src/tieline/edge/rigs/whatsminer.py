@@ -33,6 +33,7 @@ class WhatsminerV2:
     def __init__(self, address: str, port: int = PORT, password: str = PASSWORD) -> None:
         self._address, self._port, self._password = address, port, password
         self._token: tuple[bytes, str] | None = None  # AES key, signature
+        self.normal: str | None = None
         self._model: str | None = None
 
     async def poll(self) -> Raw:
@@ -99,6 +100,7 @@ class WhatsminerV3:
     def __init__(self, address: str, port: int = PORT_V3, password: str = PASSWORD_V3) -> None:
         self._address, self._port, self._password = address, port, password
         self._salt: str | None = None
+        self.normal: str | None = None
 
     async def poll(self) -> Raw:
         status = await self._ask("get.miner.status", "summary+pools")
