@@ -1,6 +1,7 @@
 """What the core does with what sites push: each item stored or set aside, the sender always told."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -147,3 +148,25 @@ def test_one_odd_record_of_a_feed_costs_itself(tmp_path: Path) -> None:
         assert bench.core.registry.troubles == []
 
     asyncio.run(story())
+
+
+def test_a_push_is_answered_while_an_interval_is_decided(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(bench: Bench) -> None:
+        began, go_on = threading.Event(), threading.Event()
+
+        def decide(now: datetime) -> list[Plan]:
+            began.set()
+            assert go_on.wait(30)
+            return []
+
+        monkeypatch.setattr(bench.core.controller, "decide", decide)
+        step = asyncio.create_task(bench.core.step(NOW))
+        await asyncio.to_thread(began.wait, 30)
+        ack = await asyncio.wait_for(bench.push(records.encode(GOOD)), 10.0)
+        assert ack.stored == 1
+        assert not step.done()
+        go_on.set()
+        await step
+        assert bench.core.registry.troubles == []
+
+    told(story)

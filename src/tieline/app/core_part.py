@@ -101,7 +101,7 @@ class Core:
         settings = settings_of(config)
         self.controller = Controller(store, config.fleet, settings, self._publish, live=True)
         self.settler = Settler(config, store)
-        self._urgent = asyncio.Event()
+        self._urgent, self._deciding = asyncio.Event(), asyncio.Lock()
         self.set_aside = set_aside or SetAsides(None, store)
 
     @classmethod
@@ -156,7 +156,8 @@ class Core:
 
     async def _decide(self, now: datetime) -> None:
         with self.registry.attempt("decide", "decides what each site does"):
-            await self.controller.step(now)
+            async with self._deciding:  # one at a time: an order may come while an interval is decided
+                await self.controller.step(now)
 
     async def ingest(self, subject: str, data: bytes) -> bytes:
         """Store what may come in of a pushed batch and set the rest aside; the answer says which is which, and that it

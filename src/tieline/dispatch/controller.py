@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
@@ -52,7 +53,9 @@ class Controller:
         publish: Callable[[Plan], Awaitable[None]] | None = None,
         live: bool = False,
     ) -> None:
-        """`live`: forecasts are fitted beside the interval, never in it."""
+        """`live`: decided on a thread of its own, so that whoever waits for an answer meanwhile gets one, and forecasts
+        are fitted beside the interval, never in it."""
+        self.live = live
         self.store, self.fleet, self.settings = store, fleet, settings
         self.publish = publish
         self.outlook = Outlook(fleet, settings)
@@ -68,12 +71,15 @@ class Controller:
 
     async def step(self, now: datetime) -> list[Plan]:
         """One Plan per site for the interval that holds `now`, appended and published."""
-        plans = self.decide(now)
+        plans = await asyncio.to_thread(self.decide, now) if self.live else self.decide(now)
         self.store.append(plans)
         if self.publish is not None:
             for plan in plans:
                 await self.publish(plan)
-        self._foretell(now)
+        if self.live:
+            await asyncio.to_thread(self._foretell, now)
+        else:
+            self._foretell(now)
         return plans
 
     def _foretell(self, now: datetime) -> None:
