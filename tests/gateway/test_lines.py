@@ -47,7 +47,7 @@ def test_the_same_bytes(
     made = [Hop(replica_id=a, site_id=b, output_tokens=n, ended="stop", first_token_ms=t) for a, b, n, t in hops]
     ex: Any = SimpleNamespace(
         account=SimpleNamespace(key=Key(id=key_id, sha256="0" * 64, tenant=tenant, project=project)),
-        offer=SimpleNamespace(name=model), request=SimpleNamespace(kind=kind, stream=streamed), id="req_1",
+        offer=SimpleNamespace(name=model), request=SimpleNamespace(surface=kind, stream=streamed), id="req_1",
         status=status, cached_tokens=cached, hops=made, began=100.0,
         first_token_at=None if first_s is None else 100.0 + first_s,
     )  # fmt: skip

@@ -61,58 +61,6 @@ async def stream(g: Gateway, **changes: Any) -> list[dict[str, Any]]:
     return events_of(answer)
 
 
-def test_a_responses_stream_is_numbered_and_ends_as_it_went(tmp_path: Path) -> None:
-    async def body() -> None:
-        async with Able() as engine, start(settings(engine.url, models=()), tmp_path) as g:
-            for limit, last in ((None, "response.completed"), (2, "response.incomplete")):
-                events = await stream(g, max_output_tokens=limit)
-                assert [e["sequence_number"] for e in events] == list(range(len(events)))
-                assert events[-1]["type"] == last
-                assert events[-1]["response"]["model"] == "scripted"
-            assert [u.output_tokens for u in g.usage()] == [6, 2]
-
-    asyncio.run(body())
-
-
-@pytest.mark.parametrize("at", ["response.created", "response.output_item.added", "response.output_text.delta"])
-def test_a_death_before_the_first_words_is_not_seen(at: str, tmp_path: Path) -> None:
-    async def body() -> None:
-        async with Able() as first, Able() as second, start(settings(first.url, second.url, models=()), tmp_path) as g:
-            await stream(g)
-            chosen = first if first.seen else second
-            chosen.die_before = at
-            events = await stream(g)
-            assert chosen.deaths == 1
-            assert [e["sequence_number"] for e in events] == list(range(14))
-            assert [e["type"] for e in events].count("response.created") == 1
-            assert events[-1]["type"] == "response.completed"
-            await g.quiet()
-            assert [(u.output_tokens, len(u.hops)) for u in g.usage()] == [(6, 1), (6, 2)]
-
-    asyncio.run(body())
-
-
-def test_a_death_after_them_ends_in_failed_and_bills_what_was_delivered(tmp_path: Path) -> None:
-    async def body() -> None:
-        async with Able() as engine, start(settings(engine.url, models=()), tmp_path) as g:
-            engine.die_before = "response.output_text.done"
-            text = json.dumps({"model": "scripted", "input": "hello", "stream": True}).encode()
-            head = f"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(text)}\r\n\r\n".encode()
-            answer = await g.raw(head + text, until_close=True)
-            assert not answer.endswith(b"0\r\n\r\n")  # and no clean end of the connection's message
-            events = events_of(answer)
-            assert [e["sequence_number"] for e in events] == list(range(len(events)))
-            last = events[-1]
-            assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
-            assert last["response"]["id"] == events[0]["response"]["id"]
-            assert last["response"]["error"]["message"]
-            await g.quiet()
-            (usage,) = g.usage()
-            assert (usage.output_tokens, usage.finish, usage.estimated) == (6, "error", True)
-
-    asyncio.run(body())
-
-
 def test_what_llama_leaves_out_is_there_for_the_client(tmp_path: Path) -> None:
     async def body() -> None:
         engine = Llama(free_port())

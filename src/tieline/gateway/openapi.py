@@ -5,7 +5,7 @@ Bodies are described as far as the gateway judges them; other fields travel to t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,6 +14,7 @@ from tieline.gateway.batch.batches import ENDPOINTS as BATCH_ENDPOINTS
 
 _TEXT = {"type": "string"}
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": 10_000_000, "nullable": True}
+_INPUT: Final = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}, "minItems": 1}]}
 
 
 def _error(text: str) -> dict[str, Any]:
@@ -207,7 +208,7 @@ def document() -> bytes:
             "Complete a text", ["prompt"],
             {"prompt": _TEXTS, "max_tokens": _LIMIT, "n": _CHOICES}, True,
         ),
-        "/v1/responses": _post("Responses", ["input"], {"input": {}, "max_output_tokens": _LIMIT}, True),
+        "/v1/responses": _post("Responses", ["input"], {"input": _INPUT, "max_output_tokens": _LIMIT}, True),
         "/v1/embeddings": _post(
             "Embed texts", ["input"],
             {"input": _TEXTS}, False,

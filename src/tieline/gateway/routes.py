@@ -17,9 +17,12 @@ from tieline.gateway.errors import Refusal
 from tieline.gateway.requests import body as bodies
 from tieline.gateway.requests.body import Kind, Request
 from tieline.gateway.requests.finish import JSON_HEADERS
+from tieline.gateway.requests.ports import Client
 from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
 from tieline.gateway.settings import Offer
+from tieline.gateway.surfaces import messages
+from tieline.gateway.surfaces.api import COUNT, SURFACES, Surfaces
 from tieline.gateway.wire import origins
 from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.http1 import RequestHead
@@ -28,14 +31,16 @@ _INFERENCE: Final[dict[str, Kind]] = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
     "/v1/embeddings": "embeddings",
-    "/v1/responses": "responses",
+    "/v1/responses": "chat",
+    "/v1/messages": "chat",
     "/v1/rerank": "rerank",
 }
 _READ: Final = frozenset({"/v1/models", "/healthz", "/metrics", "/openapi.json"})
 _CORS_HEADERS: Final = (
     b"access-control-allow-methods: GET, POST, DELETE, OPTIONS\r\n"
     b"access-control-allow-headers: authorization, content-type, idempotency-key, x-tieline-continuity,"
-    b" openai-organization, openai-project, openai-beta, x-request-id,"
+    b" openai-organization, openai-project, openai-beta, x-request-id, x-api-key, api-key, anthropic-version,"
+    b" anthropic-beta, anthropic-dangerous-direct-browser-access,"
     b" x-stainless-arch, x-stainless-async, x-stainless-helper-method, x-stainless-lang, x-stainless-os,"
     b" x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime,"
     b" x-stainless-runtime-version, x-stainless-timeout\r\n"
@@ -54,13 +59,14 @@ class _Fields:
     idempotency: bytes | None
     trace: bytes
     client_s: float | None  # how long the client says it waits
+    surface: str = ""  # another form of a chat
 
 
 class Paths:
     """The routes of one process."""
 
-    def __init__(self, svc: Service, desk: Desk, admin: Admin) -> None:
-        self.svc, self.desk, self.admin = svc, desk, admin
+    def __init__(self, svc: Service, desk: Desk, admin: Admin, surfaces: Surfaces) -> None:
+        self.svc, self.desk, self.admin, self.surfaces = svc, desk, admin, surfaces
         self._openapi = openapi.document()
         self.repeats = Repeats(svc)
 
@@ -71,6 +77,7 @@ class Paths:
             self._infer(door, read, body)
             return
         path = head.path
+        door.wording = messages.error_body if path.startswith("/v1/messages") else None
         origin = head.get(b"origin:")
         refusal = origins.refusal(
             head.get(b"host:"),
@@ -99,6 +106,8 @@ class Paths:
             door.answer(204, _CORS_HEADERS if door.extra else b"allow: GET, POST, OPTIONS\r\n", b"")
         elif kind is not None:
             self._wrong_method(door, head, b"POST")
+        elif path == COUNT or self.surfaces.handles(path):
+            self._surface(door, head, body)
         elif path.startswith("/admin/"):
             self.admin.handle(door, head, body)
         elif path in _READ or path.startswith("/v1/models/") or path in reading.PATHS:
@@ -118,12 +127,24 @@ class Paths:
         self.svc.stats.refused[refusal.code] += 1
         door.answer(405, refusal.headers() + b"allow: " + allowed + b"\r\n", refusal.body())
 
+    def _surface(self, door: ClientConnection, head: RequestHead, body: bytes) -> None:
+        """What is kept of responses and conversations, and the tokens of a message."""
+        fields = self._identify(door, head, "chat")
+        if fields is None:
+            return
+        if head.path != COUNT:
+            self.surfaces.handle(door, head, body, fields.account)
+        elif head.method == "POST":
+            door.run(self.surfaces.count(door, fields.account, body))
+        else:
+            self._wrong_method(door, head, b"POST")
+
     # --- inference ------------------------------------------------------------
 
     def _identify(self, door: ClientConnection, head: RequestHead, kind: Kind) -> _Fields | None:
         """Who asks, and what the head says of how; None: refused."""
         svc = self.svc
-        account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
+        account = svc.book.identify(_key(head), door.peer, svc.clock.now())
         if isinstance(account, Refusal):
             door.refuse(account)
             return None
@@ -141,6 +162,7 @@ class Paths:
             head.get(b"idempotency-key:"),
             b"traceparent: %b\r\n" % trace if trace is not None and len(trace) <= 128 else b"",
             _seconds(head.get(b"x-stainless-timeout:")),
+            SURFACES.get(head.path, ""),
         )
         if account.key.expires is None and not door.extra:
             head.read = fields
@@ -149,7 +171,10 @@ class Paths:
     def _infer(self, door: ClientConnection, fields: _Fields, body: bytes, call: Call | None = None) -> None:
         """`call`: under an Idempotency-Key, and nobody else makes it."""
         svc, account = self.svc, fields.account
-        request = bodies.read(fields.kind, body, fields.continuity)
+        if fields.surface:
+            request = self.surfaces.request(fields.surface, door, account, body, fields.continuity)
+        else:
+            request = bodies.read(fields.kind, body, fields.continuity)
         if isinstance(request, Refusal):
             self._refuse(door, request, call)
             return
@@ -252,7 +277,8 @@ class Paths:
         call: Call | None,
     ) -> None:
         svc = self.svc
-        exchange = svc.request(door, request, offer, fields.account, admitted, door.request_id)
+        client: Client = door if request.client is None else request.client
+        exchange = svc.request(client, request, offer, fields.account, admitted, door.request_id)
         if fields.trace:
             exchange.trace = fields.trace
         if fields.client_s is not None:
@@ -282,7 +308,7 @@ class Paths:
             text = svc.stats.text(svc, tenants=self.admin.reads_all(head, door.peer))
             door.answer(200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", text, head_only=head_only)
             return
-        account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
+        account = svc.book.identify(_key(head), door.peer, svc.clock.now())
         if isinstance(account, Refusal):
             door.refuse(account)
             return
@@ -311,6 +337,14 @@ class Paths:
             if label:
                 found[name]["description"] = label
         return found
+
+
+def _key(head: RequestHead) -> bytes | None:
+    """What a client presents as its key, in whichever field its library writes it."""
+    given = head.get(b"authorization:")
+    if given is None and (key := head.get(b"x-api-key:") or head.get(b"api-key:")) is not None:
+        return b"Bearer " + key
+    return given
 
 
 def _seconds(text: bytes | None) -> float | None:

@@ -36,6 +36,7 @@ from tieline.gateway.routes import Paths
 from tieline.gateway.routing.health import Snapshot, probe_for_ever, restore
 from tieline.gateway.service import Service
 from tieline.gateway.settings import Settings
+from tieline.gateway.surfaces.api import Surfaces
 from tieline.gateway.wire.client import ClientConnection
 from tieline.intake import IntakeError
 from tieline.link import Link, ask, heed_records
@@ -103,7 +104,7 @@ async def serve(
     changes = Changes(svc, made, configured, load)
     admin = Admin(svc, changes, lambda: [data] if shared is None else sorted(shared.glob("worker-*")))
     tell_losses([("usage", spool), ("batches", desk.runner.store)], clock.now(), svc.meter.keep)
-    paths = Paths(svc, desk, admin)
+    paths = Paths(svc, desk, admin, Surfaces(svc, folder))
     loop = asyncio.get_running_loop()
     tls = None
     if settings.tls_cert:

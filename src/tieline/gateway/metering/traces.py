@@ -62,7 +62,7 @@ class Traces:
         if not self.wanted(parent):
             return None
         zero_ns = int(wall.timestamp() * 1e9) - int(now * 1e9)
-        key, path = request.account.key, ENDPOINTS[request.request.kind]
+        key, path = request.account.key, ENDPOINTS[request.request.surface]
         attributes = {
             "http.request.method": "POST",
             "http.route": path,

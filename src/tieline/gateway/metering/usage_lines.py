@@ -34,6 +34,7 @@ ENDPOINTS: Final = {
     "embeddings": "/v1/embeddings",
     "responses": "/v1/responses",
     "rerank": "/v1/rerank",
+    "messages": "/v1/messages",
 }
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,7 +43,7 @@ class Asked(Protocol):
     """How a request was made."""
 
     @property
-    def kind(self) -> str: ...
+    def surface(self) -> str: ...
 
     @property
     def stream(self) -> bool: ...
@@ -124,12 +125,12 @@ class Forms:
         ended = bill.request
         account, offer, request = ended.account, ended.offer, ended.request
         usual = self._usual
-        if account is usual[0] and offer is usual[1] and request.kind is usual[2] and request.stream is usual[3]:
+        if account is usual[0] and offer is usual[1] and request.surface is usual[2] and request.stream is usual[3]:
             form = usual[4]
         else:
-            given = (account.key.id, offer.name, request.kind, request.stream)
+            given = (account.key.id, offer.name, request.surface, request.stream)
             form = self._forms.get(given) or self._form(account.key, *given)
-            self._usual = (account, offer, request.kind, request.stream, form)
+            self._usual = (account, offer, request.surface, request.stream, form)
         first, cached = ended.first_token_at, ended.cached_tokens
         return form % (
             bill.at,

@@ -7,7 +7,7 @@ name for the output limit, more candidates than are billed) do not travel.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -90,6 +90,8 @@ class Request(msgspec.Struct, gc=False):
     limit: int = 0
     answers: int = 1  # how many texts come back
     strange: tuple[str, ...] = ()  # fields that only some models take
+    surface: str = ""  # the form that it came in, and its answer goes out in
+    client: Any = None  # who says the answer in that form
     media: bool = False  # it may name addresses that an engine would fetch
 
     def ask(self, model: Offer) -> Ask:
@@ -185,6 +187,7 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
     request = Request(
         kind, model, stream, fields, max_output, choices, wants_usage, "tools" in fields or "functions" in fields
     )
+    request.surface = kind
     request.strange = allowed.strange(kind, fields) if not fields.keys() <= allowed.FIELDS[kind] else ()
     if not fields.keys().isdisjoint(_SHAPING) and (refusal := allowed.shapes(fields)) is not None:
         return refusal

@@ -84,6 +84,9 @@ class ChoiceGroup:
 
     # --- a part's client: its parent's stream -----------------------------------------
 
+    def translated(self, body: bytes) -> bytes:
+        raise AssertionError("a part streams")
+
     def answer(self, status: int, headers: bytes, body: bytes) -> None:
         raise AssertionError("a part streams")
 

@@ -716,9 +716,10 @@ class Exchange:
             self.client.finish_stream(state.tail)
         else:
             head = finish.WHOLE_HEADERS + b"x-tieline-cost-usd: %d.%09d\r\n" % divmod(state.cost_nano, NANO_PER_USD)
+            body = self.client.translated(state.tail)
             if self.idempotency is not None and not self.idempotency.done():
-                self.idempotency.set_result((200, head, state.tail))
-            self.client.answer(200, head, state.tail)
+                self.idempotency.set_result((200, head, body))
+            self.client.answer(200, head, body)
         self._gone()
 
     def _gone(self) -> None:

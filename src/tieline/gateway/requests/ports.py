@@ -25,6 +25,9 @@ from tieline.gateway.wire.upstream import Backend, Conn, Owner
 class Client(Protocol):
     """Where an answer goes."""
 
+    def translated(self, body: bytes) -> bytes:
+        """A whole answer of a chat in the client's own form."""
+
     def answer(self, status: int, headers: bytes, body: bytes) -> None: ...
 
     def begin_stream(self, headers: bytes) -> None: ...

@@ -75,6 +75,10 @@ def way(
         return _replayed(request)
     if ids:
         return Way.IDS if engine in ("vllm", "llama.cpp") else Way.NONE
+    if "stop" in request.fields and engine in ("vllm", "sglang"):
+        # What may become a stop string is held back letter by letter: the text ends within a token, and from there
+        # it would go on otherwise.
+        return _replayed(request)
     if request.kind == "completions":
         if request.asks("echo"):
             return Way.REPLAY

@@ -12,12 +12,15 @@ from typing import Final
 import msgspec
 
 from tieline.gateway.requests import chunks, resume
+from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.chunks import Chunk
 from tieline.gateway.requests.ports import ReplicaPool
 from tieline.gateway.requests.replay import Replay
 from tieline.gateway.requests.resume import Way
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.requests.token_ids import Ids
+from tieline.gateway.routing.route import Want
+from tieline.gateway.settings import Offer
 from tieline.gateway.wire.decoding import json_reader, read_json
 from tieline.gateway.wire.upstream import Backend, call
 
@@ -106,7 +109,7 @@ class Continuing:
 
     async def _from_tokens(self, state: RequestState, backend: Backend, text: str) -> Continuation:
         prompt, delivered = await asyncio.gather(
-            self._prompt_tokens(state, backend), self._tokenize(backend, text, special=False)
+            self._prompt_tokens(state.request, backend), self._tokenize(backend, text, special=False)
         )
         state.prompt_tokens = len(prompt)
         body = resume.tokens_body(state.request, prompt, delivered, len(state.hops))
@@ -124,7 +127,7 @@ class Continuing:
                 raise CannotContinueError("the prompt is token ids")
             return Continuation(resume.PATHS["completions"], plain, base, None, repeated)
         if backend.engine == "llama.cpp":
-            state.prompt_tokens = len(await self._prompt_tokens(state, backend))
+            state.prompt_tokens = len(await self._prompt_tokens(state.request, backend))
         body = resume.turn_body(request, backend.engine, own, text, base, hop)
         read = chunks.of_chunk if request.kind == "responses" else None
         return Continuation(resume.PATHS["chat"], body, base, read, repeated)
@@ -134,7 +137,9 @@ class Continuing:
     ) -> tuple[list[int], list[int]]:
         """The prompt's ids, and the ids that this engine turns into exactly what was delivered. After reasoning
         they are more than the text, and end in it."""
-        prompt = ids.prompt or (await self._prompt_tokens(state, backend) if backend.engine == "llama.cpp" else [])
+        prompt = ids.prompt or (
+            await self._prompt_tokens(state.request, backend) if backend.engine == "llama.cpp" else []
+        )
         if not prompt:
             raise CannotContinueError("the engine gave no ids of the prompt")
         if state.prompt_tokens is None:
@@ -159,8 +164,7 @@ class Continuing:
         found = _text(answer)
         return (found.content if found.content is not None else found.prompt) or ""
 
-    async def _prompt_tokens(self, state: RequestState, backend: Backend) -> list[int]:
-        request = state.request
+    async def _prompt_tokens(self, request: Request, backend: Backend) -> list[int]:
         if request.kind == "completions":
             plain = read_json(request.fields["prompt"])
             if isinstance(plain, list) and plain and isinstance(plain[0], int):
@@ -212,14 +216,24 @@ class Continuing:
                     output = None if counted is None or output is None else output + counted + ended
                 prompt = state.prompt_tokens
                 if prompt is None:
-                    prompt = await self._count_prompt(state, one, own)
+                    prompt = await self._count_prompt(state.request, one, own)
             except (OSError, msgspec.DecodeError, CannotContinueError):
                 continue
             return prompt, output
         return None, None
 
-    async def _count_prompt(self, state: RequestState, backend: Backend, own: str) -> int | None:
-        request = state.request
+    async def count_prompt(self, request: Request, offer: Offer, want: Want) -> int | None:
+        """Tokens of a prompt by any live engine of the model; None: not to be had."""
+        for one in self.pool.serving(want)[:3]:
+            try:
+                counted = await self._count_prompt(request, one, self.pool.own_name(offer, one))
+            except (OSError, msgspec.DecodeError):
+                continue
+            if counted is not None:
+                return counted
+        return None
+
+    async def _count_prompt(self, request: Request, backend: Backend, own: str) -> int | None:
         if backend.engine == "llama.cpp" and request.kind == "completions" and request.prompts > 1:
             plain = msgspec.json.decode(request.fields["prompt"])
             sizes = [
@@ -229,7 +243,7 @@ class Continuing:
             return sum(sizes)
         chat = request.kind == "chat" or (request.kind == "responses" and resume.as_chat(request) is not None)
         if backend.engine == "llama.cpp" and (chat or request.kind == "completions"):
-            return len(await self._prompt_tokens(state, backend))
+            return len(await self._prompt_tokens(request, backend))
         if backend.engine in ("vllm", "sglang") and chat and not request.pictures:
             body = msgspec.json.encode({"model": own, "messages": resume.chat_fields(request)["messages"]})
             status, answer = await call(backend, "POST", "/tokenize", body, TOKENIZE_S)

@@ -93,10 +93,12 @@ class ClientConnection(asyncio.Protocol):
         "request_id",
         "route",
         "transport",
+        "wording",
     )  # fmt: skip
 
     def __init__(self, listener: Listener, route: Handler) -> None:
         self.listener, self.route = listener, route
+        self.wording: Callable[[int, bytes], bytes] | None = None  # of errors, where it is not OpenAI's
         self.transport: asyncio.Transport | None = None
         self.exchange: Pending | None = None
         self.peer = ""
@@ -310,7 +312,14 @@ class ClientConnection(asyncio.Protocol):
 
     def refuse(self, refusal: Refusal) -> None:
         self.listener.stats.refused[refusal.code] += 1
-        self.answer(refusal.status, refusal.headers(), refusal.body())
+        body = refusal.body()
+        self.answer(
+            refusal.status, refusal.headers(), body if self.wording is None else self.wording(refusal.status, body)
+        )
+
+    def translated(self, body: bytes) -> bytes:
+        """An answer of a chat as this client gets it."""
+        return body
 
     def _refuse_and_close(self, refusal: Refusal) -> None:
         """After bytes that could not be framed nothing more on this connection can be trusted."""

@@ -105,7 +105,7 @@ _ONCE: Final = tuple(
     b"\n%b:" % name
     for name in (
         b"authorization", b"expect", b"content-range", b"if-match", b"if-none-match", b"if-modified-since",
-        b"if-unmodified-since", b"if-range",
+        b"if-unmodified-since", b"if-range", b"x-api-key", b"api-key",
     )
 )  # fmt: skip
 

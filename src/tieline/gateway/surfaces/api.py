@@ -1,0 +1,187 @@
+"""The paths of the other forms: who asks in which, what is kept of it, and what may be read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from tieline.gateway import errors
+from tieline.gateway.budgets.admit import Account
+from tieline.gateway.errors import Refusal, bad_request
+from tieline.gateway.requests import body as bodies
+from tieline.gateway.requests.body import Request
+from tieline.gateway.requests.finish import JSON_HEADERS
+from tieline.gateway.requests.resume_calls import Continuing
+from tieline.gateway.routing.route import Want
+from tieline.gateway.service import Service
+from tieline.gateway.surfaces import messages, responses
+from tieline.gateway.surfaces.chat import Surface
+from tieline.gateway.surfaces.kept import Kept, Shelf, new_conversation
+from tieline.gateway.surfaces.messages import Messages
+from tieline.gateway.surfaces.responses import Responses
+from tieline.gateway.wire import loose
+from tieline.gateway.wire.client import ClientConnection
+from tieline.gateway.wire.decoding import read_json
+from tieline.gateway.wire.http1 import RequestHead
+
+_encode = msgspec.json.Encoder().encode
+
+SURFACES: Final = {"/v1/responses": "responses", "/v1/messages": "messages"}
+COUNT: Final = "/v1/messages/count_tokens"
+_KEPT: Final = ("/v1/responses/", "/v1/conversations")
+
+
+class Surfaces:
+    """Of one process."""
+
+    def __init__(self, svc: Service, folder: Path) -> None:
+        self.svc = svc
+        self.shelf = Shelf(folder / "responses", lambda: svc.clock.now().timestamp())
+
+    # --- requests -------------------------------------------------------------------
+
+    def request(
+        self, surface: str, door: ClientConnection, account: Account, body: bytes, continuity: bytes | None
+    ) -> Request | Refusal:
+        """The chat that is meant, with whom its answer is said by."""
+        try:
+            plain = read_json(body)
+        except msgspec.DecodeError as error:
+            return bad_request(f"the body is not a JSON object: {error}", "invalid_json")
+        if not isinstance(plain, dict):
+            return bad_request("the body is not a JSON object", "invalid_json")
+        made: Surface
+        if surface == "messages":
+            chat = messages.to_chat(plain)
+            made = Messages(door, str(plain.get("model")))
+        else:
+            before = self._before(plain, owner_of(account))
+            if isinstance(before, Refusal):
+                return before
+            chat = responses.to_chat(plain, before)
+            owner = owner_of(account)
+            keeps = plain.get("store") is not False
+            created = int(self.svc.clock.now().timestamp())
+            save = (lambda one: self._save(one, owner, before)) if keeps else None
+            made = Responses(door, plain, created, save)
+        if isinstance(chat, Refusal):
+            return chat
+        request = bodies.read("chat", loose.encode(chat), continuity)
+        if isinstance(request, Request):
+            request.surface, request.client = surface, made
+        return request
+
+    def _before(self, plain: dict[str, Any], owner: str) -> list[dict[str, Any]] | Refusal:
+        """What this conversation has said so far."""
+        earlier, conversation = plain.get("previous_response_id"), _id(plain.get("conversation"))
+        if earlier is not None and conversation is not None:
+            return bad_request("'previous_response_id' and 'conversation' exclude each other", "invalid_value")
+        for name, id_ in (("previous_response_id", earlier), ("conversation", conversation)):
+            if id_ is None:
+                continue
+            kept = self.shelf.get(str(id_), owner)
+            if kept is None:
+                return Refusal(404, f"there is no {name} {str(id_)[:80]!r} here", "not_found", param=name)
+            return kept.items
+        return []
+
+    def _save(self, made: Responses, owner: str, before: list[dict[str, Any]]) -> bool:
+        """Keep a response that has ended, and the conversation that it belongs to."""
+        given = responses.items(made.asked.get("input"))
+        said = [*before, *(given if isinstance(given, list) else []), *made.output]
+        kept = self.shelf.put(Kept(made.id, owner, said, made.response("completed"), {}, made.created))
+        conversation = _id(made.asked.get("conversation"))
+        if conversation is not None and (old := self.shelf.get(conversation, owner)) is not None:
+            kept = self.shelf.put(msgspec.structs.replace(old, items=said)) and kept
+        return kept
+
+    # --- tokens of a message -----------------------------------------------------------
+
+    async def count(self, door: ClientConnection, account: Account, body: bytes) -> None:
+        """Tokens of a message's prompt, by an engine's own template and tokenizer."""
+        plain = read_json(body)
+        chat = messages.to_chat(plain, counts=True) if isinstance(plain, dict) else bad_request("no JSON object")
+        if isinstance(chat, Refusal):
+            door.refuse(chat)
+            return
+        request = bodies.read("chat", loose.encode(chat | {"max_tokens": 1}))
+        if isinstance(request, Refusal):
+            door.refuse(request)
+            return
+        offer = self.svc.offer(request.model)
+        if offer is None or (account.models and offer.name not in account.models):
+            door.refuse(errors.unknown_model(request.model))
+            return
+        refusal = request.beyond(offer)
+        if refusal is not None:
+            door.refuse(refusal)
+            return
+        want = Want(offer.name, regions=account.regions, tenant=account.tenant.id)
+        counted = await Continuing(self.svc).count_prompt(request, offer, want)
+        if counted is None:
+            door.refuse(Refusal(503, "no engine of this model can count tokens now", "no_capacity", retry_after_s=2))
+        else:
+            door.answer(200, JSON_HEADERS, _encode({"input_tokens": counted}))
+
+    # --- what is kept ---------------------------------------------------------------------
+
+    @staticmethod
+    def handles(path: str) -> bool:
+        return path.startswith(_KEPT)
+
+    def handle(self, door: ClientConnection, head: RequestHead, body: bytes, account: Account) -> None:
+        """Read or take away a response or a conversation; begin a conversation."""
+        owner = owner_of(account)
+        words = head.path.split("/")[2:]  # responses | conversations, id, what of it
+        kind, id_ = words[0], words[1] if len(words) > 1 else ""
+        kept = self.shelf.get(id_, owner) if id_ else None
+        if kind == "conversations" and not id_ and head.method == "POST":
+            self._begin(door, owner, body)
+        elif kept is None or (kind == "responses") != (kept.response is not None):
+            door.refuse(Refusal(404, f"there is no {kind[:-1]} {id_[:80]!r} here", "not_found"))
+        elif head.method == "DELETE" and len(words) == 2:
+            self.shelf.delete(id_, owner)
+            gone = {"id": id_, "object": f"{kind[:-1]}.deleted", "deleted": True}
+            door.answer(200, JSON_HEADERS, _encode(gone))
+        elif head.method in ("GET", "HEAD"):
+            only = head.method == "HEAD"
+            if words[2:] in (["input_items"], ["items"]):
+                rows = kept.items[: len(kept.items) - len((kept.response or {}).get("output") or ())]
+                listed = {"object": "list", "data": rows, "has_more": False, "first_id": None, "last_id": None}
+                door.answer(200, JSON_HEADERS, loose.encode(listed), head_only=only)
+            else:
+                door.answer(200, JSON_HEADERS, loose.encode(kept.response or _conversation(kept)), head_only=only)
+        else:
+            door.refuse(Refusal(405, f"{head.method} is not offered here", "method_not_allowed"))
+
+    def _begin(self, door: ClientConnection, owner: str, body: bytes) -> None:
+        try:
+            plain = read_json(body) if body else {}
+        except msgspec.DecodeError as error:
+            door.refuse(bad_request(f"the body is not a JSON object: {error}", "invalid_json"))
+            return
+        given = responses.items(plain.get("items") or []) if isinstance(plain, dict) else bad_request("no JSON object")
+        if isinstance(given, Refusal):
+            door.refuse(given)
+            return
+        kept = new_conversation(owner, given, plain.get("metadata") or {}, int(self.svc.clock.now().timestamp()))
+        if self.shelf.put(kept):
+            door.answer(200, JSON_HEADERS, loose.encode(_conversation(kept)))
+        else:
+            door.refuse(Refusal(503, "conversations cannot be kept now", "unavailable", retry_after_s=5))
+
+
+def owner_of(account: Account) -> str:
+    """Whose it is: a tenant's project."""
+    return f"{account.key.tenant}/{account.key.project}"
+
+
+def _id(conversation: Any) -> str | None:
+    given = conversation.get("id") if isinstance(conversation, dict) else conversation
+    return None if given is None else str(given)
+
+
+def _conversation(kept: Kept) -> dict[str, Any]:
+    return {"id": kept.id, "object": "conversation", "created_at": kept.created, "metadata": kept.metadata}
