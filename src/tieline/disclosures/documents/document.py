@@ -45,6 +45,9 @@ _DROPPED = [
     "button",
     "select",
     "aside",
+    "s",
+    "del",
+    "strike",
 ]
 
 

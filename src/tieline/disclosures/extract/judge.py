@@ -23,6 +23,7 @@ from tieline.disclosures.periods import window
 from tieline.disclosures.rules.vocabulary import KNOWN, NOT_DONE, POISON, UPDATE, bars, strange
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.tables.labels import classify, clean
+from tieline.disclosures.terms import unit_of
 
 _LABELS = (COMMON | KNOWN) - {
     "customer",
@@ -93,6 +94,8 @@ def _row_lacks(text: str, c: Finding, frame: Frame, apart: bool) -> tuple[Licenc
         return "assertion", f"{c.label!r} could name something else"
     label = re.sub(r"[^\w\s/.'-]", " ", clean(c.label)).lower()
     words = [w.strip(".'-/") for w in label.split()]
+    if c.field in ("btc_produced", "btc_held_end", "btc_sold") and "equivalent" in label:
+        return "token", "equivalents are no coins"
     if c.field in _FLOWS and (window_words := _WINDOW.search(label)) is not None:
         return "window", f"{window_words[0]!r} in the label: not plainly of one month"
     stray = [w for w in words if w and not w.isdigit() and not _known_in_label(w, c) and not periods(w)]
@@ -102,12 +105,14 @@ def _row_lacks(text: str, c: Finding, frame: Frame, apart: bool) -> tuple[Licenc
     stop = text.find("\n", c.end)
     if c.rule.startswith("pair"):
         rest = text[c.end : stop if stop >= 0 else len(text)]
-        if re.match(r"[ ,]\s?\d{3}(?!\d)", rest):
-            return "token", f"{c.printed}{rest[:4]} could be one number"
+        if re.match(r"[ ,]\s?\d{3}(?!\d)|[/.-]\d", rest):
+            return "token", f"{c.printed}{rest[:4]} could be one number, or a date"
         if (m := _unknown(rest)) is not None:
             return "assertion", f"{m!r} behind the value"
     if (barred := _over(text, line, frame)) is not None:
         return "assertion", f"under the heading {barred!r}"
+    if _in_money(text, line, c):
+        return "token", f"the head of the columns speaks of money, and {c.printed} has no unit of its own"
     if not apart and _glued_note(text, c):
         return "token", f"{c.printed} may end in a footnote's digit: its row prints fewer decimals elsewhere"
     return None
@@ -196,6 +201,23 @@ def _over(text: str, at: int, frame: Frame) -> str | None:
         )
         return words if other is not None and len(words.split()) <= 12 else None
     return None
+
+
+_MONEY = re.compile(r"[$€£¥]|\b(?:USD|EUR|GBP|CAD|thousands|millions|in 000s)\b", re.IGNORECASE)
+
+
+def _in_money(text: str, at: int, c: Finding) -> bool:
+    """Is the nearest head of columns over the row in money, and the value of coins without a unit of its own?"""
+    if unit_of(c.field) not in ("BTC", "BTC/day", "EH/s") or not c.rule.startswith("table"):
+        return False
+    if re.match(r"[ \t|]*(?:BTC|bitcoin|EH|PH|₿)", text[c.end : c.end + 10], re.IGNORECASE) or re.search(
+        r"(?:BTC|bitcoins?|EH/s|PH/s)\W*$", text[c.at : c.end], re.IGNORECASE
+    ):
+        return False
+    for line in reversed(text[max(0, at - 1500) : at].split("\n")[:-1]):
+        if len(periods(line)) > 1 or re.match(r"\W*(?:key )?(?:metrics?|kpis?)\b", line, re.IGNORECASE):
+            return _MONEY.search(line) is not None
+    return False
 
 
 def _undated(line: str, dated: Sequence[Period]) -> str:

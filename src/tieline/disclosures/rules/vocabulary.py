@@ -64,7 +64,7 @@ POISON = re.compile(
 """Words that may not stand in a freely told cause either."""
 
 NOT_DONE = re.compile(
-    r"\b(?:outlook|guidance|forecasts?|targets?|pro ?forma|preview|scenarios?|sensitivit\w+|hypothe\w*|illustrat\w*|estimates?|projections?|goals?|milestones?"
+    r"\b(?:outlook|guidance|forecasts?|targets?|budget\w*|plan(?:s|ned)?|projected|expected|pro ?forma|preview|scenarios?|sensitivit\w+|hypothe\w*|illustrat\w*|estimates?|projections?|goals?|milestones?"
     r"|roadmap|pipeline|example|sample|template|rumou?rs?|corrections?|corrects|errat\w*)\b",
     re.IGNORECASE,
 )
