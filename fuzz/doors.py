@@ -30,7 +30,7 @@ from tieline.clock import WallClock
 from tieline.console import wire
 from tieline.console.app import make_app
 from tieline.gateway.serve import serve
-from tieline.gateway.settings import Engine, Key, Model, Settings, Tenant, hash_key
+from tieline.gateway.settings import Clocks, Engine, Key, Model, Settings, Tenant, hash_key
 from tieline.store import Store
 
 SECONDS = 30.0
@@ -74,7 +74,18 @@ GATEWAY = (
     Case("POST", "/admin/keys", {"tenant": "t", "limits": {"budget_usd": "1.5"}, "expires": "2030-01-01T00:00:00Z",
                                  "networks": ["10.0.0.0/8"], "models": ["m"]}),
     Case("POST", "/admin/keys/user", {"limits": {"concurrent": 1}}),
+    Case("POST", "/admin/keys/user/rotate", {"overlap_s": 60}),
     Case("DELETE", "/admin/keys/none"),
+    Case("DELETE", "/admin/tenants/none"),
+    Case("POST", "/admin/models/m", {"input_usd_per_mtok": "0.1", "aliases": ["a"], "fallbacks": [], "label": "x",
+                                     "tariffs": [{"since": "2030-01-01T00:00:00Z", "input_usd_per_mtok": 1,
+                                                  "output_usd_per_mtok": 2}], "image": {"size": 3, "most": 5}}),
+    Case("POST", "/admin/engines/other", {"url": "http://127.0.0.1:1", "slots": 3, "models": ["m"], "kind": "vllm"}),
+    Case("DELETE", "/admin/engines/other"),
+    Case("POST", "/admin/reload"),
+    Case("GET", "/v1/usage?since=2026-01-01&limit=5&after=a/b/c&format=csv"),
+    Case("GET", "/v1/limits"),
+    Case("GET", "/v1/prices"),
     Case("POST", "/admin/tenants/t", {"weight": 1.5, "projects": [{"id": "p"}], "max_usd_per_mtok": 2}),
     Case("GET", "/admin/tenants/t/usage?since=2026-01-01&until=2026-02-01&limit=5&after=a/b/c"),
     Case("GET", "/admin/audit?limit=5&before=1~a~1"),
@@ -268,7 +279,8 @@ KEYS = (
 @asynccontextmanager
 async def gateway(folder: Path, *, keys: bool) -> AsyncIterator[int]:
     more: dict[str, Any] = {"tenants": (Tenant(id="t"),), "keys": KEYS} if keys else {}
-    settings = Settings(port=0, engines=(Engine(url="http://127.0.0.1:1", id="e"),), models=(Model(name="m"),), **more)
+    engines, clocks = (Engine(url="http://127.0.0.1:1", id="e"),), Clocks(queue_s=1.0)  # a request may wait so long
+    settings = Settings(port=0, engines=engines, clocks=clocks, models=(Model(name="m"),), **more)
     stop, started = asyncio.Event(), asyncio.get_running_loop().create_future()
     told = serve(settings, WallClock(), folder, stop=stop, started=started.set_result, drain_s=0.1)
     task = asyncio.create_task(told)
