@@ -144,7 +144,7 @@ def test_pages_hold_everything_once_over_several_processes(tmp_path: Path) -> No
     assert len(seen) == len(set(seen)) == 21
     everything = history.usage(folders, "acme", NOW.replace(minute=0), NOW, NOW)
     assert isinstance(everything, history.TenantUsage)
-    lines: list[history.Line] = []
+    lines: list[history.UsageLine] = []
     after: str | None = ""
     while after is not None:
         part, after = history.page(everything.lines, after, 4)

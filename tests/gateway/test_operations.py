@@ -302,9 +302,9 @@ def test_processes_read_the_file_anew_when_told_so(tmp_path: Path) -> None:
     """What a worker is started with, and what it reads when another one was asked to reload."""
     file = tmp_path / "gateway.toml"
     file.write_text('[[engines]]\nurl = "http://127.0.0.1:1"\n[[models]]\nname = "a"\n')
-    source = workers.Source(str(file), ("http://127.0.0.1:2",))
+    source = workers.SettingsSource(str(file), ("http://127.0.0.1:2",))
     assert [one.url for one in source.load().engines] == ["http://127.0.0.1:1", "http://127.0.0.1:2"]
-    again = msgspec.json.decode(msgspec.json.encode(source), type=workers.Source)
+    again = msgspec.json.decode(msgspec.json.encode(source), type=workers.SettingsSource)
     file.write_text(file.read_text().replace('"a"', '"b"'))
     assert [one.name for one in again.load().models] == ["b"]
 

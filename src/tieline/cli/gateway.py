@@ -16,7 +16,7 @@ from tieline.gateway import serve as app
 from tieline.gateway.budgets.keys import admin_key
 from tieline.gateway.budgets.remote import remote
 from tieline.gateway.settings import Settings, SettingsError, from_plain, hash_key, load
-from tieline.gateway.workers import Source
+from tieline.gateway.workers import SettingsSource
 from tieline.gateway.workers import run as run_workers
 from tieline.store import StoreError
 
@@ -62,9 +62,9 @@ def gateway(
     try:
         settings = _settings(upstreams, config, host, port, coordinate, coordinator)
         if workers > 1 or settings.coordination.listen:
-            run_workers(settings, data, workers, Source(str(config or ""), upstreams))
+            run_workers(settings, data, workers, SettingsSource(str(config or ""), upstreams))
             return
-        app.run(lambda: _serve(settings, data, Source(str(config or ""), upstreams)))
+        app.run(lambda: _serve(settings, data, SettingsSource(str(config or ""), upstreams)))
     except (SettingsError, StoreError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
@@ -95,7 +95,7 @@ def _settings(
     return from_plain(given, str(config) if config is not None else "the command line")
 
 
-async def _serve(settings: Settings, data: Path, source: Source) -> None:
+async def _serve(settings: Settings, data: Path, source: SettingsSource) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

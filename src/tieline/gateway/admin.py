@@ -18,10 +18,10 @@ import msgspec
 from tieline.gateway import errors
 from tieline.gateway.budgets.admit import OPEN_TENANT, Account
 from tieline.gateway.budgets.keys import ADMIN_KEY_FILE, admin_key
-from tieline.gateway.changes import Changes, RefusedError, read_form
+from tieline.gateway.changes import ChangeRefusedError, Changes, read_form
 from tieline.gateway.errors import Refusal
 from tieline.gateway.metering import history
-from tieline.gateway.reading import Csv, Reading, limit_of
+from tieline.gateway.reading import Csv, TenantReading, limit_of
 from tieline.gateway.requests.finish import JSON_HEADERS
 from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
@@ -60,7 +60,7 @@ class Admin:
     def __init__(self, svc: Service, changes: Changes, folders: Callable[[], list[Path]]) -> None:
         """Raises OSError where the key of a gateway without keys cannot be kept."""
         self.svc, self.changes, self.folders = svc, changes, folders
-        self.reading = Reading(svc, folders)
+        self.reading = TenantReading(svc, folders)
         # Where the configuration has no keys this one administers, whatever keys are made since.
         self._local = "" if changes.locked else hash_key(admin_key(changes.file.path.parent))
 
@@ -106,7 +106,7 @@ class Admin:
         number = door.request_id
         try:
             status, found = await self._do(head, words, body, account.key.id)
-        except RefusedError as error:
+        except ChangeRefusedError as error:
             refusal: Refusal | None = error.refusal
         except (StoreError, OSError, SettingsError) as error:
             self.svc.log.error("%s", error)
@@ -127,13 +127,15 @@ class Admin:
 
     async def _do(self, head: RequestHead, words: list[str], body: bytes, by: str) -> tuple[int, Any]:
         method = "GET" if head.method == "HEAD" else head.method
-        query = {key: values[-1] for key, values in parse_qs(head.target.partition("?")[2]).items()}
+        query = {
+            key: values[-1] for key, values in parse_qs(head.target.partition("?")[2], keep_blank_values=True).items()
+        }
         path = (words[0], *("*" for _ in words[1:2]), *words[2:])
         handler = _PATHS.get((method, path))
         if handler is None:
             if any(path == known for _, known in _PATHS):
-                raise RefusedError(Refusal(405, f"{head.method} is not offered here", "method_not_allowed"))
-            raise RefusedError(errors.not_found(head.path))
+                raise ChangeRefusedError(Refusal(405, f"{head.method} is not offered here", "method_not_allowed"))
+            raise ChangeRefusedError(errors.not_found(head.path))
         asked = _Asked(words[1] if len(words) > 1 else "", body, by, query)
         return 201 if (method, path) == ("POST", ("keys",)) else 200, await handler(self, asked)
 
@@ -145,7 +147,7 @@ class Admin:
     async def _turn(self, asked: _Asked) -> Any:
         """Drain a replica or take it back."""
         if asked.name not in self.svc.backends:
-            raise RefusedError(errors.not_found(f"/admin/replicas/{asked.name}"))
+            raise ChangeRefusedError(errors.not_found(f"/admin/replicas/{asked.name}"))
         state = read_form(asked.body, _State).state
         return await self.changes.turn(asked.name, State(state), asked.by)
 
@@ -172,7 +174,7 @@ class Admin:
         self.changes.tenant(asked.name)
         found = await self.reading.usage(asked.name, asked.query)
         if isinstance(found, Refusal):
-            raise RefusedError(found)
+            raise ChangeRefusedError(found)
         if not isinstance(found, Csv):
             found["budgets"] = self._budgets(asked.name)
         return found
@@ -193,11 +195,11 @@ class Admin:
         """Who did what, newest first: a page of it."""
         limit = limit_of(asked.query)
         if isinstance(limit, Refusal):
-            raise RefusedError(limit)
+            raise ChangeRefusedError(limit)
         before = asked.query.get("before", "")
         found = await asyncio.to_thread(lambda: history.trail(self.folders(), before, limit))
         if isinstance(found, Refusal):
-            raise RefusedError(found)
+            raise ChangeRefusedError(found)
         data, more = found
         return {"data": data, "has_more": more is not None, "next": more}
 

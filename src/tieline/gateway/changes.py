@@ -83,7 +83,7 @@ class TenantChange(msgspec.Struct, forbid_unknown_fields=True):
     disabled: bool | msgspec.UnsetType = msgspec.UNSET
 
 
-class RefusedError(Exception):
+class ChangeRefusedError(Exception):
     """What is asked cannot be."""
 
     def __init__(self, refusal: Refusal) -> None:
@@ -119,8 +119,8 @@ class Changes:
                 fresh, _ = await self._loaded()
                 over(fresh, overlay)
                 self.configured = fresh
-            except (ValueError, RefusedError) as error:
-                self._say(error.refusal.message if isinstance(error, RefusedError) else str(error))
+            except (ValueError, ChangeRefusedError) as error:
+                self._say(error.refusal.message if isinstance(error, ChangeRefusedError) else str(error))
         try:
             self._adopt(overlay)
             self._fault = ""
@@ -153,7 +153,7 @@ class Changes:
     async def make_key(self, body: bytes, by: str) -> Any:
         given = read_form(body, NewKey)
         if not any(one.id == given.tenant for one in self.svc.settings.tenants):
-            raise RefusedError(
+            raise ChangeRefusedError(
                 bad_request(f"there is no tenant {given.tenant!r}; make it first", "invalid_value", "tenant")
             )
         secret = _new_secret()
@@ -164,7 +164,7 @@ class Changes:
         def change(before: Overlay) -> Overlay:
             known = {one.id for one in self.configured.keys} | before.keys.keys() | set(before.revoked)
             if id_ in known:  # also a revoked one: usage is kept under its name
-                raise RefusedError(Refusal(409, f"there is a key {id_!r} already", "conflict", param="id"))
+                raise ChangeRefusedError(Refusal(409, f"there is a key {id_!r} already", "conflict", param="id"))
             return msgspec.structs.replace(before, keys=before.keys | {id_: key})
 
         await self._change(change, by, "make key", id_, f"tenant {key.tenant}, role {key.role}")
@@ -180,7 +180,9 @@ class Changes:
         another new one, and all that were valid stay so for their time."""
         given = read_form(body or b"{}", Rotation)
         if not 0 <= given.overlap_s <= MAX_OVERLAP_S:
-            raise RefusedError(bad_request(f"overlap_s must be 0 to {MAX_OVERLAP_S}", "invalid_value", "overlap_s"))
+            raise ChangeRefusedError(
+                bad_request(f"overlap_s must be 0 to {MAX_OVERLAP_S}", "invalid_value", "overlap_s")
+            )
         secret, now = _new_secret(), self.svc.clock.now()
 
         def change(key: Key) -> Key:
@@ -189,7 +191,7 @@ class Changes:
                 valid.append(Former(sha256=key.sha256, until=now + timedelta(seconds=given.overlap_s)))
             if len(valid) > MAX_FORMER:
                 why = f"{MAX_FORMER} secrets of this key are still valid; wait until one is not, or give overlap_s = 0"
-                raise RefusedError(Refusal(409, why, "conflict"))
+                raise ChangeRefusedError(Refusal(409, why, "conflict"))
             return msgspec.structs.replace(key, sha256=hash_key(secret), former=tuple(valid))
 
         await self._with_key(name, change, by, "rotate key", given)
@@ -224,7 +226,7 @@ class Changes:
 
         def change(before: Overlay) -> Overlay:
             if name in before.gone_tenants:
-                raise RefusedError(
+                raise ChangeRefusedError(
                     Refusal(409, f"tenant {name!r} was deleted; its name stays with its usage", "conflict")
                 )
             known = {one.id: one for one in self.configured.tenants} | before.tenants
@@ -269,7 +271,9 @@ class Changes:
             models = {id_: one for id_, one in before.models.items() if id_ != name}
             after = msgspec.structs.replace(before, models=models, gone_models=tuple({*before.gone_models, name}))
             if not made(lambda: over(self.configured, after)).models:  # without any, all that engines serve is free
-                raise RefusedError(Refusal(409, "this is the last model on offer; offer another first", "conflict"))
+                raise ChangeRefusedError(
+                    Refusal(409, "this is the last model on offer; offer another first", "conflict")
+                )
             return after
 
         await self._change(change, by, "delete model", name)
@@ -281,7 +285,7 @@ class Changes:
         secrets_known = {one.key_env for one in self.configured.engines} | {""}
         if given.get("key_env", "") not in secrets_known:  # else an admin could have any secret sent anywhere
             why = "key_env may name what the configuration's engines name; add it there"
-            raise RefusedError(bad_request(why, "invalid_value", "key_env"))
+            raise ChangeRefusedError(bad_request(why, "invalid_value", "key_env"))
 
         def change(before: Overlay) -> Overlay:
             known = {one.name: one for one in self.configured.engines} | before.engines
@@ -330,19 +334,25 @@ class Changes:
             self.svc.log.warning(
                 "the configuration was read anew; after a restart: %s", told["after_restart"] or "none"
             )
-        except RefusedError as error:
+        except ChangeRefusedError as error:
             self.svc.log.error("%s", error.refusal.message)
 
     async def _loaded(self) -> tuple[Settings, list[str]]:
-        """(the configuration as it is now, what of it holds after a restart only). Raises RefusedError."""
+        """(the configuration as it is now, what of it holds after a restart only). Raises ChangeRefusedError."""
         if self.load is None:
-            raise RefusedError(Refusal(409, "this gateway was started without a configuration to read", "conflict"))
+            raise ChangeRefusedError(
+                Refusal(409, "this gateway was started without a configuration to read", "conflict")
+            )
         try:
             fresh = await asyncio.to_thread(self.load)
         except (ValueError, OSError) as error:
-            raise RefusedError(bad_request(f"{error}; what was read before stands", "invalid_configuration")) from error
+            raise ChangeRefusedError(
+                bad_request(f"{error}; what was read before stands", "invalid_configuration")
+            ) from error
         if self.locked and not fresh.keys:
-            raise RefusedError(bad_request("the configuration has no keys any more; start the gateway anew to open it"))
+            raise ChangeRefusedError(
+                bad_request("the configuration has no keys any more; start the gateway anew to open it")
+            )
         old = self.svc.settings
         fixed = [name for name in FIXED if getattr(fresh, name) != getattr(old, name)]
         return msgspec.structs.replace(fresh, **{name: getattr(old, name) for name in FIXED}), fixed
@@ -362,7 +372,7 @@ class Changes:
                 had, have = _admins(self.svc.settings, now), _admins(settings, now)
                 if any(old and not new for old, new in zip(had, have, strict=True)):
                     why = "this is the last lasting key with role 'admin' without networks; make another first"
-                    raise RefusedError(Refusal(409, why, "conflict"))
+                    raise ChangeRefusedError(Refusal(409, why, "conflict"))
             return after
 
         after = await asyncio.to_thread(self.file.update, checked)
@@ -403,7 +413,7 @@ def _found(all_: tuple[N, ...], what: str, name: str) -> N:
     for one in all_:
         if (one.name if isinstance(one, Model | Engine) else one.id) == name:
             return one
-    raise RefusedError(Refusal(404, f"no {what} {name!r}", "not_found"))
+    raise ChangeRefusedError(Refusal(404, f"no {what} {name!r}", "not_found"))
 
 
 def _merged(before: msgspec.Struct | None, given: dict[str, Any], kind: type[T]) -> T:
@@ -422,12 +432,12 @@ def _given(form: msgspec.Struct) -> dict[str, Any]:
 
 
 def read_form(body: bytes, kind: type[T]) -> T:
-    """Raises RefusedError naming the field."""
+    """Raises ChangeRefusedError naming the field."""
     try:
         return read_json(body, kind, strict=False)
     except msgspec.DecodeError as error:
         field = str(error).rpartition("`$.")[2].rstrip("`") if "`$." in str(error) else None
-        raise RefusedError(bad_request(str(error), "invalid_value", field)) from error
+        raise ChangeRefusedError(bad_request(str(error), "invalid_value", field)) from error
 
 
 def made(make: Callable[[], T]) -> T:
@@ -435,6 +445,6 @@ def made(make: Callable[[], T]) -> T:
     try:
         return make()
     except SettingsError as error:
-        raise RefusedError(bad_request(str(error), "invalid_value")) from error
+        raise ChangeRefusedError(bad_request(str(error), "invalid_value")) from error
     except (ValueError, TypeError, ArithmeticError) as error:
-        raise RefusedError(bad_request(str(error), "invalid_value")) from error
+        raise ChangeRefusedError(bad_request(str(error), "invalid_value")) from error

@@ -11,6 +11,7 @@ import msgspec
 
 from tieline import __version__
 from tieline.gateway.batch.batches import ENDPOINTS as BATCH_ENDPOINTS
+from tieline.gateway.metering.history import MAX_PAGE
 
 _TEXT = {"type": "string"}
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": 10_000_000, "nullable": True}
@@ -198,6 +199,22 @@ def _offline() -> dict[str, Any]:
     }
 
 
+def _own() -> dict[str, Any]:
+    """What a key reads of itself."""
+    usage = _get("What this key's project used, or its tenant for 'billing' and 'admin', by key and model")
+    usage["get"]["responses"]["200"]["content"]["text/csv"] = {"schema": _TEXT}
+    usage["get"]["parameters"] = [
+        {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE}},
+        {"name": "format", "in": "query", "schema": {"type": "string", "enum": ["json", "csv"]}},
+        *({"name": name, "in": "query", "schema": _TEXT} for name in ("since", "until", "after")),
+    ]
+    return {
+        "/v1/usage": usage,
+        "/v1/limits": _get("Limits of this key, its project and its tenant, and what is left of them"),
+        "/v1/prices": _get("What models cost now, and what is known of later"),
+    }
+
+
 def document() -> bytes:
     paths = {
         "/v1/chat/completions": _post(
@@ -221,6 +238,7 @@ def document() -> bytes:
         "/healthz": _get("Is this process serving?"),
         "/metrics": _get("Prometheus metrics", "text/plain"),
         "/openapi.json": _get("This document"),
+        **_own(),
         **_offline(),
     }  # fmt: skip
     error = {

@@ -39,7 +39,7 @@ class Csv(msgspec.Struct):
     HEADERS: ClassVar[bytes] = b"content-type: text/csv; charset=utf-8\r\n"
 
 
-class Reading:
+class TenantReading:
     """One per process; `folders` are those of all processes of this gateway."""
 
     def __init__(self, svc: Service, folders: Callable[[], list[Path]]) -> None:
@@ -62,7 +62,10 @@ class Reading:
             elif head.path == "/v1/prices":
                 found = {"data": self._prices(account)}
             else:
-                query = {key: values[-1] for key, values in parse_qs(head.target.partition("?")[2]).items()}
+                query = {
+                    key: values[-1]
+                    for key, values in parse_qs(head.target.partition("?")[2], keep_blank_values=True).items()
+                }
                 # A user's key reads what its project used, one for billing or an admin's all of its tenant's.
                 project = account.key.project if account.key.role == "user" else None
                 found = await self.usage(account.tenant.id, query, project)
@@ -87,6 +90,9 @@ class Reading:
         since = _time(query, "since", now.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
         until = _time(query, "until", now)
         limit = limit_of(query)
+        form = query.get("format", "json")
+        if form not in ("json", "csv"):
+            return bad_request("format must be json or csv", "invalid_value", "format")
         for one in (since, until, limit):
             if isinstance(one, Refusal):
                 return one
@@ -98,7 +104,7 @@ class Reading:
         if isinstance(found, Refusal):
             return found
         lines = [line for line in found.lines if project is None or line.project == project]
-        if query.get("format") == "csv":
+        if form == "csv":
             return Csv(_table(lines))
         page, more = history.page(lines, query.get("after", ""), limit)
         return {
@@ -181,12 +187,12 @@ def _per_mtok(nano_per_token: int) -> str:
     return f"{Decimal(nano_per_token) / 1000:f}"
 
 
-def _table(lines: list[history.Line]) -> bytes:
+def _table(lines: list[history.UsageLine]) -> bytes:
     """Cells that a spreadsheet would take for a formula begin with an apostrophe."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(history.Line.__struct_fields__)
+    writer.writerow(history.UsageLine.__struct_fields__)
     for line in lines:
-        cells = [getattr(line, name) for name in history.Line.__struct_fields__]
+        cells = [getattr(line, name) for name in history.UsageLine.__struct_fields__]
         writer.writerow([f"'{one}" if isinstance(one, str) and one[:1] in "=+-@" else one for one in cells])
     return out.getvalue().encode()

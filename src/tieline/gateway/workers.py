@@ -35,7 +35,7 @@ AGAIN_S: Final = 0.5
 STOP_S: Final = 35.0
 
 
-class Source(msgspec.Struct, frozen=True):
+class SettingsSource(msgspec.Struct, frozen=True):
     """Where the settings come from, so that each process can read them anew; no path: from the command line alone."""
 
     config: str = ""
@@ -48,13 +48,13 @@ class Source(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(settings, engines=(*settings.engines, *more))
 
 
-def run(settings: Settings, data: Path, count: int, source: Source | None = None) -> None:
+def run(settings: Settings, data: Path, count: int, source: SettingsSource | None = None) -> None:
     """Serve until SIGTERM or SIGINT."""
     asyncio.run(supervise(settings, data, count, source=source))
 
 
 async def supervise(
-    settings: Settings, data: Path, count: int, stop: asyncio.Event | None = None, source: Source | None = None
+    settings: Settings, data: Path, count: int, stop: asyncio.Event | None = None, source: SettingsSource | None = None
 ) -> None:
     stop = stop or asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -175,7 +175,7 @@ def _socket(settings: Settings) -> socket.socket:
 
 
 async def _keep(
-    now: list[Settings], data: Path, coordinator: Path, name: str, stop: asyncio.Event, source: Source | None
+    now: list[Settings], data: Path, coordinator: Path, name: str, stop: asyncio.Event, source: SettingsSource | None
 ) -> None:
     """Start one worker, and again whenever it dies; its stdin closing tells it to stop."""
     while not stop.is_set():
@@ -198,7 +198,7 @@ async def _keep(
             await asyncio.sleep(AGAIN_S)
 
 
-async def _worker(settings: Settings, data: Path, path: Path, name: str, source: Source | None) -> None:
+async def _worker(settings: Settings, data: Path, path: Path, name: str, source: SettingsSource | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the parent
@@ -227,7 +227,7 @@ def _main() -> None:
         line += byte
     settings = msgspec.json.decode(line, type=Settings, strict=False)
     data, coordinator, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    source = msgspec.json.decode(sys.argv[4], type=Source) if len(sys.argv) > 4 else None
+    source = msgspec.json.decode(sys.argv[4], type=SettingsSource) if len(sys.argv) > 4 else None
     app.run(lambda: _worker(settings, data, coordinator, name, source))
 
 

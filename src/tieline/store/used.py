@@ -76,7 +76,7 @@ class _Row(msgspec.Struct, gc=False):
 _read = msgspec.json.Decoder(_Row).decode
 
 
-class Kept(NamedTuple):
+class KeptUsage(NamedTuple):
     """From when on sums are complete (None: from the beginning), and before when they are by the day."""
 
     since: int | None
@@ -133,8 +133,8 @@ def fold_old(db: Database) -> None:
         db.run("UPDATE kept SET by_day = ?", (before,))
 
 
-def kept(db: Database) -> Kept:
-    return Kept(*db.rows("SELECT since, by_day FROM kept")[0])
+def kept(db: Database) -> KeptUsage:
+    return KeptUsage(*db.rows("SELECT since, by_day FROM kept")[0])
 
 
 def spent_by(db: Database, tenant: str, since: int, until: int) -> list[tuple[Any, ...]]:

@@ -26,7 +26,7 @@ _NUMBER: Final = re.compile("[0-9]{1,18}")
 _LAST: Final = (2**62, "", 0)
 
 
-class Line(msgspec.Struct, frozen=True, order=True):
+class UsageLine(msgspec.Struct, frozen=True, order=True):
     """What one key used of one model."""
 
     project: str
@@ -48,7 +48,7 @@ class TenantUsage(msgspec.Struct):
     since: datetime
     until: datetime
     complete_since: datetime | None  # None: all of it is here
-    lines: list[Line]
+    lines: list[UsageLine]
 
 
 def usage(
@@ -80,11 +80,11 @@ def usage(
             for project, key_id, model, *numbers in used.spent_by(db, tenant, first, last):
                 before = sums.setdefault((project, key_id, model), [0] * len(NUMBERS))
                 sums[project, key_id, model] = [a + b for a, b in zip(before, numbers, strict=True)]
-    lines = sorted(Line(*name, *numbers) for name, numbers in sums.items())
+    lines = sorted(UsageLine(*name, *numbers) for name, numbers in sums.items())
     return TenantUsage(since, until, None if complete is None else datetime.fromtimestamp(complete, UTC), lines)
 
 
-def page(lines: list[Line], after: str, limit: int) -> tuple[list[Line], str | None]:
+def page(lines: list[UsageLine], after: str, limit: int) -> tuple[list[UsageLine], str | None]:
     """(lines beyond the cursor, the next cursor; None: there are no more)."""
     rest = [line for line in lines if (line.project, line.key_id, line.model) > tuple(after.split("/", 2))]
     return rest[:limit], rest[limit - 1].cursor if len(rest) > limit else None
