@@ -140,7 +140,7 @@ def loads_of(tops: dict[date, float], ahead: dict[date, float]) -> list[SystemLo
 TEXAS = fleet(site(contract=Contract(basis="spot", market="ERCOT_LZ_WEST_DA")))
 
 
-def test_the_desk_tells_tomorrow_at_ten_and_today_at_six_once_each() -> None:
+def test_the_desk_tells_tomorrow_at_ten_and_today_at_six_and_each_hour_from_eleven() -> None:
     tops = calm()
     today = max(tops) + DAY
     told = loads_of(tops, {today: 71.0, today + DAY: 78.0})
@@ -153,11 +153,27 @@ def test_the_desk_tells_tomorrow_at_ten_and_today_at_six_once_each() -> None:
         if found:
             days[(begin + n * HOUR - 5 * HOUR).hour] = {RULE.local_day(one.at) for one in found}
             assert all(one.known_at == begin + n * HOUR and one.kind == "forecast" for one in found)
-    assert days == {6: {today}, 10: {today + DAY}}
+    # and from eleven on each hour what is left of today
+    assert days == {6: {today}, 10: {today + DAY}, **{hour: {today} for hour in range(11, 20)}}
     # The same from a list as from the store.
     again = odds_over(TEXAS, (RULE,), told, begin, begin + 20 * HOUR)
     fresh = PeakDesk(TEXAS, (RULE,))
     assert again == [one for n in range(20) for one in fresh.step(kept, begin + n * HOUR)]
+
+
+def test_hours_that_run_above_their_forecast_raise_the_odds_of_those_to_come() -> None:
+    tops = calm()
+    today = max(tops) + DAY
+    chances = {}
+    for top in (68.0, 74.0, 80.0):
+        told = loads_of({**tops, today: top}, {today: 74.0})
+        desk = PeakDesk(TEXAS, (RULE,))
+        now = datetime(today.year, today.month, today.day, 20, tzinfo=UTC)  # 15:00 in Texas
+        for load in told:
+            if load.known_at <= now:
+                desk.learn(load)
+        chances[top] = sum(one.probability for one in desk.tell(now) if RULE.local_day(one.at) == today)
+    assert chances[68.0] < chances[74.0] < chances[80.0]
 
 
 def test_a_load_forecast_that_stops_leaves_the_desks_own() -> None:

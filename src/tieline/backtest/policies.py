@@ -23,6 +23,8 @@ from tieline.dispatch.mining.lookahead import Ahead, levels, stages
 from tieline.dispatch.settings import Settings
 from tieline.records import Demand
 
+# Above this a window's odds alone are dearer than most hashes.
+LIKELY_PEAK_USD_PER_MWH = 100.0
 # Where no price is known mining rests: a price that nothing pays.
 UNKNOWN = 1e4
 
@@ -265,6 +267,27 @@ class GroupStrike:
         run = (stage.run[0, :, 0] > rest + 1e-9).astype(float)
         replicas = known.replicas(above) if self.expected else known.replicas()
         return Asked(run, high > low, _rest(known), replicas)
+
+
+@dataclass
+class BandStrike:
+    """The per-group strike with a memory, as a good desk sets it: what runs goes on until it loses more than `share` of
+    the wear of a start, and in a window that is likely a peak rigs are off, not asleep. Inference stays at home."""
+
+    share: float = 0.3
+    name: str = "per-group strike with a dead band"
+
+    def decide(self, known: Known) -> Asked:
+        above, below = known.prices()
+        adder = chance_of_peak(known)
+        one = known.now_ahead(above + adder, below + adder)
+        stage = stages(known.fleet, replace(one, restore_share_per_h=None))
+        low, high = margins(known.fleet, one)
+        gain = stage.run[0, :, 0] - stage.sleep[0, :, 0]
+        band = self.share * known.fleet.wear_usd
+        run = np.where(known.plant.running > 0.5, gain > -band, gain > 0.0).astype(float)
+        off = _rest(known) | (adder[known.fleet.site] > LIKELY_PEAK_USD_PER_MWH)
+        return Asked(run, high > low, off, known.replicas(above))
 
 
 @dataclass

@@ -27,6 +27,7 @@ from tieline.backtest.peaks import Peaks
 from tieline.backtest.plant import Plant, Tally, groups_of
 from tieline.backtest.policies import (
     AlwaysOn,
+    BandStrike,
     FixedStrike,
     GroupStrike,
     Known,
@@ -368,6 +369,7 @@ class Numbers:
     fixed: float
     worst: tuple[float, float]
     static: float
+    band: float = 0.3
     tuned_on: str = "eight weeks of February to May 2024, hourly"
 
     def words(self) -> dict[str, str]:
@@ -375,11 +377,13 @@ class Numbers:
             "fixed strike": f"{self.fixed:g} USD/MWh",
             "worst-first": f"{self.worst[0]:g} USD/MWh, {self.worst[1]:.0%} of the fleet",
             "static order": f"{self.static:g} USD/MWh",
+            "dead band": f"{self.band:g} of the wear of a start",
             "days": self.tuned_on,
         }
 
 
 LEVELS = (60.0, 80.0, 110.0, 150.0, 200.0, 280.0)
+BANDS = (0.0, 0.15, 0.3, 0.5, 0.8)
 WORST = tuple((level, share) for level in (50.0, 70.0, 100.0) for share in (0.1, 0.3))
 
 
@@ -398,6 +402,7 @@ def tune(folder: Path, scenario: str, options: Options, progress: Progress) -> N
     tried: list[Policy] = [FixedStrike(x, name=f"fixed strike at {x:g}") for x in LEVELS]
     tried += [WorstFirst(x, share, name=f"worst-first at {x:g}, {share:.0%}") for x, share in WORST]
     tried += [StaticOrder(x, name=f"static order at {x:g}") for x in LEVELS]
+    tried += [BandStrike(x, name=f"dead band of {x:g}") for x in BANDS]
     nets = [row.tally.net for row in in_parallel(task, tried, jobs, progress)]
     levels, worst = len(LEVELS), len(WORST)
     words = f"{len(spans)} stretches of other days, hourly" if own else Numbers.tuned_on
@@ -405,7 +410,8 @@ def tune(folder: Path, scenario: str, options: Options, progress: Progress) -> N
         tuned_on=words,
         fixed=LEVELS[int(np.argmax(nets[:levels]))],
         worst=WORST[int(np.argmax(nets[levels : levels + worst]))],
-        static=LEVELS[int(np.argmax(nets[levels + worst :]))],
+        static=LEVELS[int(np.argmax(nets[levels + worst : 2 * levels + worst]))],
+        band=BANDS[int(np.argmax(nets[2 * levels + worst :]))],
     )
 
 
@@ -417,6 +423,7 @@ def chosen(best: Numbers) -> list[Policy]:
         LastPrice(name="last-price rule, peak odds", odds=True),
         FixedStrike(best.fixed),
         GroupStrike(),
+        BandStrike(best.band),
         WorstFirst(*best.worst),
         StaticOrder(best.static),
         GroupStrike(name="uncoupled LP", expected=True),

@@ -71,7 +71,11 @@ class Bar:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of that noise.")
 @click.option("--no-ablations", is_flag=True, help="Leave out look-ahead without each coupling.")
-@click.option("--set", "given", help="Numbers of the simple rules instead of tuning: fixed,worst,share,static.")
+@click.option(
+    "--set",
+    "given",
+    help="Numbers of the simple rules instead of tuning: fixed,worst,share,static and, where given, band.",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for report.md, report.csv, report.html, report.json."
 )
@@ -141,14 +145,16 @@ def backtest(
 
 def rule_numbers(given: str) -> Numbers:
     try:
-        fixed, worst, share, static = (float(x) for x in given.split(","))
+        fixed, worst, share, static, *band = (float(x) for x in given.split(","))
+        if len(band) > 1:
+            raise ValueError("too many")
     except ValueError:
         raise click.BadParameter(
-            f"{given!r} is not four numbers; write 80,70,0.3,80: the fixed strike, the price and the share of "
-            "worst-first, the static order's price",
+            f"{given!r} is not four numbers or five; write 80,70,0.3,80,0.3: the fixed strike, the price and the "
+            "share of worst-first, the static order's price, the dead band",
             param_hint="--set",
         ) from None
-    return Numbers(fixed, (worst, share), static, tuned_on="none: given")
+    return Numbers(fixed, (worst, share), static, band[0] if band else Numbers.band, tuned_on="none: given")
 
 
 def write(out: Path, results: list[Result], text: str) -> None:

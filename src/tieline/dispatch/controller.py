@@ -30,7 +30,7 @@ from tieline.dispatch.inputs.horizon import Grid, grid
 from tieline.dispatch.inputs.outlook import Outlook, SiteView
 from tieline.dispatch.mining.ahead import Surroundings, build, surroundings
 from tieline.dispatch.mining.policy import Memory, Wish, decide, remember
-from tieline.dispatch.plan import Decision, plan_site
+from tieline.dispatch.plan import Decision, SiteProblem, plan_site
 from tieline.dispatch.reasons import Target
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Fleet, Site
@@ -124,7 +124,7 @@ class Controller:
             whole = None if cost is None else with_demand(cost, self.demands.of(site, interval.start))
             unknown = [] if cost is not None else [view.price_note]
             unknown += [no_hashprice] if hashprice_usd is None else []
-            decision = plan_site(
+            problem = SiteProblem(
                 view,
                 None if whole is None else whole.plus(adders.get(n, 0.0)),
                 hashprice_usd,
@@ -137,6 +137,7 @@ class Controller:
                 restore_w=self._restore_w(site, interval, now),
                 floor_w=self._sold_w(site, interval),
             )
+            decision = plan_site(problem)
             plans.append(self._plan(site, view, decision, interval, now, hashprice_usd, cost, serving, why_not))
         if self.settings.policy == "lookahead":
             remember(self.arrays, plans, self.memory)

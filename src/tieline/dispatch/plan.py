@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from tieline.dispatch.bids import GroupBid, rig_group_bid
+from tieline.dispatch.bids import GroupBid, Step, rig_group_bid
 from tieline.dispatch.contracts import PowerCost
 from tieline.dispatch.inference.gpu import GpuTable
 from tieline.dispatch.inference.serving import Wanted
@@ -89,104 +89,143 @@ class _Room:
         self.feeders[feeder] -= power_w
 
 
-def plan_site(
-    view: SiteView,
-    cost: PowerCost | None,
-    hashprice_usd: float | None,
-    why_unknown: str,
-    wanted: Mapping[str, Wanted],
-    last: Mapping[str, Setpoint] | None,
-    settings: Settings,
-    table: GpuTable,
-    targets: Mapping[str, Target] | None = None,
-    restore_w: float | None = None,
-    floor_w: float = 0.0,
-) -> Decision:
-    """`last` None: nothing decided before, or too long ago. `targets` replace the strike where given;
-    `restore_w` bounds how far mining may rise above what it was last asked to draw; `floor_w` is what promised reserves
-    need mining to draw where no targets say so."""
-    site = view.site
+@dataclass(frozen=True, slots=True)
+class SiteProblem:
+    """All that one site's interval is decided from.
+
+    `cost`, `hashprice_usd` None: not known, `why_unknown` says why. `last` None: nothing decided before, or too long
+    ago. `targets` replace the strike where given; `restore_w` bounds how far mining may rise above what it was last
+    asked to draw; `floor_w` is what promised reserves need mining to draw where no targets say so.
+    """
+
+    view: SiteView
+    cost: PowerCost | None
+    hashprice_usd: float | None
+    why_unknown: str
+    wanted: Mapping[str, Wanted]
+    last: Mapping[str, Setpoint] | None
+    settings: Settings
+    table: GpuTable
+    targets: Mapping[str, Target] | None = None
+    restore_w: float | None = None
+    floor_w: float = 0.0
+
+    @property
+    def unknown(self) -> bool:
+        return self.cost is None or self.hashprice_usd is None
+
+    @property
+    def aux(self) -> float:
+        return aux_share(self.view.site.cooling, self.view.temp_c)
+
+    def target(self, group_id: str) -> Target | None:
+        return None if self.targets is None else self.targets.get(group_id)
+
+
+def plan_site(problem: SiteProblem) -> Decision:
+    """The setpoints of every unit of the site."""
+    view, site = problem.view, problem.view.site
     room = _Room(view.limit_w, {f.id: f.limit_w for f in site.feeders})
     points: dict[str, Setpoint] = {}
     for unit in site.units:
         if (held := _held(view, unit)) is not None:
             points[unit.id] = held
             room.take(unit.feeder, held.target_w)
-    aux, hot = aux_share(site.cooling, view.temp_c), derate(site.cooling, view.temp_c)
-    stuck = {g.id: _stuck_w(view, g, aux) for g in site.rig_groups if g.id not in points}
+    stuck = {g.id: _stuck_w(view, g, problem.aux) for g in site.rig_groups if g.id not in points}
     for group in site.rig_groups:
         room.take(group.feeder, stuck.get(group.id, 0.0))
     over = {view.limit_note: -room.site_w} | {f"the limit of feeder {f}": -left for f, left in room.feeders.items()}
     worst = max(over, key=lambda name: over[name])
     infeasible_w = max(0.0, over[worst])
+    _overrides_and_inference(problem, points, room)
+    groups = [g for g in site.rig_groups if g.id not in points]
+    bids = _bids(problem, groups)
+    by = "lookahead" if problem.targets is not None else "strike"
+    if problem.floor_w > 0 and not any(problem.target(g.id) is not None for g in groups):
+        problem = replace(problem, targets={**(problem.targets or {}), **_floors(groups, bids, problem.floor_w)})
+    drawn_w = sum(p.target_w for p in points.values()) + sum(stuck[g.id] for g in groups)
+    chosen = _mining(problem, groups, bids, drawn_w, room)
+    for group in groups:
+        fill, reason = chosen[group.id]
+        points[group.id] = _mining_point(problem, group, bids[group.id], fill, reason, stuck[group.id])
+    notes = [problem.why_unknown] if problem.unknown else []
+    if infeasible_w > EPS_W:
+        notes.append(f"infeasible by {mw(infeasible_w)}: what cannot be moved exceeds {worst}")
+    decided_by = f"{by} (fallback)" if problem.unknown else by
+    return Decision(tuple(points[u.id] for u in site.units), decided_by, "; ".join(notes), infeasible_w)
+
+
+def _overrides_and_inference(problem: SiteProblem, points: dict[str, Setpoint], room: _Room) -> None:
+    """What an operator holds at a figure, then replicas, added to `points` and taken from `room`."""
+    view, site = problem.view, problem.view.site
     for unit in site.units:
         word = view.unit_overrides.get(unit.id)
         if unit.id in points or word is None or word.target_w is None:
             continue
-        points[unit.id] = point = _overridden(view, unit, word.target_w, room, settings)
+        points[unit.id] = point = _overridden(view, unit, word.target_w, room, problem.settings)
         room.take(unit.feeder, point.target_w)
     for node in site.node_groups:
         if node.id not in points:
-            points[node.id] = point = _serve(view, node, wanted[node.id], room, cost, settings, table)
+            points[node.id] = point = _serve(problem, node, room)
             room.take(node.feeder, point.target_w)
-    groups = [g for g in site.rig_groups if g.id not in points]
-    unknown = cost is None or hashprice_usd is None
-    keep = unknown or view.hold_plan is not None
-    bids = {
-        g.id: rig_group_bid(
-            g,
-            hashprice_usd or 0.0,
-            keeps=settings.keeps,
-            aux=aux,
-            derate=hot,
-            share=1.0 - view.stuck_share,
-            rest=settings.rest_mode if targets is None or g.id not in targets else targets[g.id].rest,
-        )
-        for g in groups
-    }
-    by = "lookahead" if targets is not None else "strike"
-    if floor_w > 0 and not any(g.id in (targets or {}) for g in groups):
-        targets = {**(targets or {}), **_floors(groups, bids, floor_w)}
-    if keep or cost is None or hashprice_usd is None:
-        chosen = _kept(view, groups, bids, last, room, why_unknown if unknown else "", settings, targets)
-    else:
-        drawn = sum(p.target_w for p in points.values()) + sum(stuck[g.id] for g in groups)
-        chosen = {}
-        for group in [g for g in groups if _refused_w(view, g) is not None]:
-            # It counts at what it draws for the others' sake, and is asked again all the same.
-            observed_w = _refused_w(view, group) or 0.0
-            alone = _Room(room.site_w, dict(room.feeders))
-            chosen.update(_clear(view, [group], bids, cost, drawn, alone, last, restore_w, targets))
-            fill, reason = chosen[group.id]
-            power_w = fill.power_w(bids[group.id])
-            chosen[group.id] = (fill, more(reason, f"; refused its last order, counts at {mw(observed_w)}"))
-            room.take(group.feeder, max(observed_w, power_w))
-            drawn += max(observed_w, power_w)
-        free = [g for g in groups if g.id not in chosen]
-        chosen.update(_clear(view, free, bids, cost, drawn, room, last, restore_w, targets))
+
+
+def _bids(problem: SiteProblem, groups: list[RigGroup]) -> dict[str, GroupBid]:
+    site, view, settings = problem.view.site, problem.view, problem.settings
+    found = {}
     for group in groups:
-        fill, reason = chosen[group.id]
-        bid, extra = bids[group.id], stuck[group.id]
-        power_w = fill.power_w(bid)
-        if extra > 0:
-            words = f"; {view.stuck_share:.0%} of the rigs do not obey and count at {mw(extra)}"
-            reason = more(reason, words)
-        revenue = None if hashprice_usd is None else fill.usd_per_h(bid)
-        net = None
-        if revenue is not None and cost is not None:
-            net = round(revenue - (power_w * cost.price_usd_per_mwh) / 1e6, 4)
-        points[group.id] = Setpoint(
-            unit_id=group.id,
-            target_w=_down(power_w + extra),
-            reason=reason,
-            shares={mode: round(share, 6) for mode, share in fill.shares(bid).items()},
-            expected_usd_per_h=net,
+        target = problem.target(group.id)
+        found[group.id] = rig_group_bid(
+            group,
+            problem.hashprice_usd or 0.0,
+            keeps=settings.keeps,
+            aux=problem.aux,
+            derate=derate(site.cooling, view.temp_c),
+            share=1.0 - view.stuck_share,
+            rest=settings.rest_mode if target is None else target.rest,
         )
-    notes = [why_unknown] if unknown else []
-    if infeasible_w > EPS_W:
-        notes.append(f"infeasible by {mw(infeasible_w)}: what cannot be moved exceeds {worst}")
-    return Decision(
-        tuple(points[u.id] for u in site.units), f"{by} (fallback)" if unknown else by, "; ".join(notes), infeasible_w
+    return found
+
+
+def _mining(
+    problem: SiteProblem, groups: list[RigGroup], bids: Mapping[str, GroupBid], drawn_w: float, room: _Room
+) -> dict[str, tuple[Fill, Reason]]:
+    """How far each group runs, and why; `drawn_w` is what all else draws."""
+    view = problem.view
+    if problem.unknown or view.hold_plan is not None:
+        return _kept(problem, groups, bids, room)
+    chosen: dict[str, tuple[Fill, Reason]] = {}
+    for group in groups:
+        if (observed_w := _refused_w(view, group)) is None:
+            continue
+        # It counts at what it draws for the others' sake, and is asked again all the same.
+        alone = _Room(room.site_w, dict(room.feeders))
+        chosen.update(_clear(problem, [group], bids, drawn_w, alone))
+        fill, reason = chosen[group.id]
+        power_w = fill.power_w(bids[group.id])
+        chosen[group.id] = (fill, more(reason, f"; refused its last order, counts at {mw(observed_w)}"))
+        room.take(group.feeder, max(observed_w, power_w))
+        drawn_w += max(observed_w, power_w)
+    free = [g for g in groups if g.id not in chosen]
+    return chosen | _clear(problem, free, bids, drawn_w, room)
+
+
+def _mining_point(
+    problem: SiteProblem, group: RigGroup, bid: GroupBid, fill: Fill, reason: Reason, stuck_w: float
+) -> Setpoint:
+    power_w = fill.power_w(bid)
+    if stuck_w > 0:
+        words = f"; {problem.view.stuck_share:.0%} of the rigs do not obey and count at {mw(stuck_w)}"
+        reason = more(reason, words)
+    net = None
+    if problem.hashprice_usd is not None and problem.cost is not None:
+        net = round(fill.usd_per_h(bid) - (power_w * problem.cost.price_usd_per_mwh) / 1e6, 4)
+    return Setpoint(
+        unit_id=group.id,
+        target_w=_down(power_w + stuck_w),
+        reason=reason,
+        shares={mode: round(share, 6) for mode, share in fill.shares(bid).items()},
+        expected_usd_per_h=net,
     )
 
 
@@ -222,16 +261,9 @@ def _overridden(
     return Setpoint(unit_id=unit.id, target_w=_down(power_w), reason=reason, shares=shares)
 
 
-def _serve(
-    view: SiteView,
-    node: NodeGroup,
-    want: Wanted,
-    room: _Room,
-    cost: PowerCost | None,
-    settings: Settings,
-    table: GpuTable,
-) -> Setpoint:
+def _serve(problem: SiteProblem, node: NodeGroup, room: _Room) -> Setpoint:
     """Inference first: as many of the wanted replicas as the limits carry, whole ones."""
+    view, settings, table, want = problem.view, problem.settings, problem.table, problem.wanted[node.id]
     replicas, left = want.replicas, room.left(node.feeder)
     power_w = want.power_w(table, settings.interactive_batch)
     rule, text, bound = "inference", want.why, None
@@ -248,7 +280,7 @@ def _serve(
     earns = replicas * per_replica + settings.batch_tariff_share * (batch or 0.0)
     earns *= 3600.0 * settings.output_usd_per_mtok / 1e6
     bid = earns / (power_w / 1e6) if power_w > 0 else None
-    price = None if cost is None else cost.price_usd_per_mwh
+    price = None if problem.cost is None else problem.cost.price_usd_per_mwh
     net = None if price is None else round(earns - power_w * price / 1e6, 4)
     reason = Reason(rule=rule, text=text, bid_usd_per_mwh=rounded(bid), price_usd_per_mwh=rounded(price), limit_w=bound)
     return Setpoint(
@@ -263,131 +295,144 @@ def _serve(
 
 
 def _clear(
-    view: SiteView,
-    groups: list[RigGroup],
-    bids: Mapping[str, GroupBid],
-    cost: PowerCost,
-    drawn_w: float,
-    room: _Room,
-    last: Mapping[str, Setpoint] | None,
-    restore_w: float | None,
-    targets: Mapping[str, Target] | None,
+    problem: SiteProblem, groups: list[RigGroup], bids: Mapping[str, GroupBid], drawn_w: float, room: _Room
 ) -> dict[str, tuple[Fill, Reason]]:
     """Mining, best bid first, while it pays and there is room."""
-    best: dict[str, tuple[Fill, Reason]] | None = None
-    best_usd = 0.0
+    assert problem.cost is not None, "asked only where the price is known"
+    cost, best, best_usd = problem.cost, None, 0.0
     # With contracted power below its resale value cost is concave: try both sides of the contracted level.
     concave = cost.take_w > 0 and cost.below_usd_per_mwh > cost.price_usd_per_mwh
     for side in (cost.below_usd_per_mwh, cost.price_usd_per_mwh) if concave else (None,):
-        trial = _Room(room.site_w, dict(room.feeders))
-        found, usd = _stack(view, groups, bids, cost, side, drawn_w, trial, last, restore_w, targets)
+        trial = _MeritOrder(problem, cost, bids, side, _Room(room.site_w, dict(room.feeders)), drawn_w)
+        found, usd = trial.run(groups)
         if best is None or usd > best_usd:
             best, best_usd = found, usd
     assert best is not None
     return best
 
 
-def _stack(
-    view: SiteView,
-    groups: list[RigGroup],
-    bids: Mapping[str, GroupBid],
-    cost: PowerCost,
-    flat_price: float | None,
-    drawn_w: float,
-    room: _Room,
-    last: Mapping[str, Setpoint] | None,
-    restore_w: float | None,
-    targets: Mapping[str, Target] | None,
-) -> tuple[dict[str, tuple[Fill, Reason]], float]:
-    rest: dict[str, float] = {}
-    fills: dict[str, list[float]] = {}
-    why: dict[str, Reason] = {}
-    load_w = drawn_w
-    for group in sorted(groups, key=lambda g: g.rig.efficiency_j_th):
-        rest[group.id] = min(bids[group.id].rest_w, room.left(group.feeder))
-        fills[group.id] = [0.0] * len(bids[group.id].steps)
-        room.take(group.feeder, rest[group.id])
-        load_w += rest[group.id]
-    before_w = sum(last[g.id].target_w for g in groups if g.id in last) if last is not None else None
-    rise_w = None if restore_w is None or before_w is None else before_w + restore_w - sum(rest.values())
-    steps: list[tuple[float, str, int, RigGroup]] = []
-    for group in groups:
-        price = flat_price if flat_price is not None else cost.marginal(load_w)
-        target = None if targets is None else targets.get(group.id)
-        why[group.id] = rest_reason(view, bids[group.id], price, target)
-        # What is promised runs before all else, whatever its bid.
-        promised = -1e9 if target is not None and target.floor > 0 else 0.0
-        steps.extend(
-            (-s.bid_usd_per_mwh + (promised if n == 0 else 0.0), group.id, n, group)
-            for n, s in enumerate(bids[group.id].steps)
-        )
-    steps.sort(key=lambda s: s[:3])
-    blocked: set[str] = set()
-    for _, name, n, group in steps:
-        if name in blocked:
-            continue
-        bid, fill = bids[name], fills[name]
-        step, target = bid.steps[n], None if targets is None else targets.get(name)
-        price = flat_price if flat_price is not None else cost.marginal(load_w)
+@dataclass(slots=True)
+class _MeritOrder:
+    """Groups filled step by step, the dearest bid first. `flat_price`: one price on both sides of the contracted level,
+    where both are tried; `load_w`: what the site draws so far."""
+
+    problem: SiteProblem
+    cost: PowerCost
+    bids: Mapping[str, GroupBid]
+    flat_price: float | None
+    room: _Room
+    load_w: float
+    rise_w: float | None = None
+    rest: dict[str, float] = field(default_factory=dict)
+    fills: dict[str, list[float]] = field(default_factory=dict)
+    why: dict[str, Reason] = field(default_factory=dict)
+
+    @property
+    def price(self) -> float:
+        """What the next MWh costs."""
+        return self.flat_price if self.flat_price is not None else self.cost.marginal(self.load_w)
+
+    def run(self, groups: list[RigGroup]) -> tuple[dict[str, tuple[Fill, Reason]], float]:
+        """Each group's fill with its reason, and USD per hour of all of them."""
+        self._rest(groups)
+        blocked: set[str] = set()
+        for _, name, n, group in self._steps(groups):
+            if name not in blocked and not self._take(group, n):
+                blocked.add(name)
+        made = {name: Fill(self.rest[name], tuple(fill)) for name, fill in self.fills.items()}
+        usd = sum(fill.usd_per_h(self.bids[name]) for name, fill in made.items()) - self.cost.usd_per_h(self.load_w)
+        return {name: (fill, self.why[name]) for name, fill in made.items()}, usd
+
+    def _rest(self, groups: list[RigGroup]) -> None:
+        """What every group draws at rest, the most efficient first; how far all may rise above it."""
+        for group in sorted(groups, key=lambda g: g.rig.efficiency_j_th):
+            bid = self.bids[group.id]
+            self.rest[group.id] = min(bid.rest_w, self.room.left(group.feeder))
+            self.fills[group.id] = [0.0] * len(bid.steps)
+            self.room.take(group.feeder, self.rest[group.id])
+            self.load_w += self.rest[group.id]
+        last, restore_w = self.problem.last, self.problem.restore_w
+        before_w = sum(last[g.id].target_w for g in groups if g.id in last) if last is not None else None
+        if restore_w is not None and before_w is not None:
+            self.rise_w = before_w + restore_w - sum(self.rest.values())
+
+    def _steps(self, groups: list[RigGroup]) -> list[tuple[float, str, int, RigGroup]]:
+        """Every step of every group in the order in which they run; a group's reason until one does."""
+        steps: list[tuple[float, str, int, RigGroup]] = []
+        for group in groups:
+            bid, target = self.bids[group.id], self.problem.target(group.id)
+            self.why[group.id] = rest_reason(self.problem.view, bid, self.price, target)
+            # What is promised runs before all else, whatever its bid.
+            promised = -1e9 if target is not None and target.floor > 0 else 0.0
+            steps.extend(
+                (-step.bid_usd_per_mwh + (promised if n == 0 else 0.0), group.id, n, group)
+                for n, step in enumerate(bid.steps)
+            )
+        return sorted(steps, key=lambda step: step[:3])
+
+    def _take(self, group: RigGroup, n: int) -> bool:
+        """Run what pays and fits of one step. False: the group's next steps are not to be asked."""
+        bid, fill, target, price = self.bids[group.id], self.fills[group.id], self.problem.target(group.id), self.price
+        step = bid.steps[n]
         pays = step.bid_usd_per_mwh > price
+        if not pays and (target is None or n > 0):
+            return False
         cap = 1.0 if target is None else target.run if n == 0 else fill[n - 1]
         if target is not None and target.above_by_strike and pays:
             cap = 1.0
-        ask_w = step.power_w * cap
-        if not pays and (target is None or n > 0):
-            blocked.add(name)
-            continue
-        if target is None or n > 0:
-            below = cost.take_w - load_w
-            if flat_price is None and 0 < below < ask_w and step.bid_usd_per_mwh <= cost.price_usd_per_mwh:
-                ask_w = below
-        take = min(ask_w, room.left(group.feeder))
+        ask_w = self._asked(step, step.power_w * cap, free=target is None or n > 0)
+        take = min(ask_w, self.room.left(group.feeder))
         bound = "limit" if take < ask_w - EPS_W else ""
-        if rise_w is not None and take > max(0.0, rise_w) + EPS_W:
-            take, bound = max(0.0, rise_w), "restore"
+        if self.rise_w is not None and take > max(0.0, self.rise_w) + EPS_W:
+            take, bound = max(0.0, self.rise_w), "restore"
         fill[n] = take / step.power_w
-        room.take(group.feeder, take)
-        load_w += take
-        if rise_w is not None:
-            rise_w -= take
-        if take < step.power_w * cap - EPS_W or take <= 0:
-            blocked.add(name)
-        words = shares_words(Fill(rest[name], tuple(fill)).shares(bid))
+        self.room.take(group.feeder, take)
+        self.load_w += take
+        if self.rise_w is not None:
+            self.rise_w -= take
+        if bound or take > 0:
+            self.why[group.id] = self._reason(group, step, bound, price, target)
+        return take >= step.power_w * cap - EPS_W and take > 0
+
+    def _asked(self, step: Step, ask_w: float, *, free: bool) -> float:
+        """Up to the contracted level alone, where a MWh above it would not pay."""
+        below = self.cost.take_w - self.load_w
+        if (
+            free
+            and self.flat_price is None
+            and 0 < below < ask_w
+            and step.bid_usd_per_mwh <= self.cost.price_usd_per_mwh
+        ):
+            return below
+        return ask_w
+
+    def _reason(self, group: RigGroup, step: Step, bound: str, price: float, target: Target | None) -> Reason:
+        bid, fill = self.bids[group.id], Fill(self.rest[group.id], tuple(self.fills[group.id]))
+        words = shares_words(fill.shares(bid))
         if bound == "limit":
-            power_w = Fill(rest[name], tuple(fill)).power_w(bid)
-            why[name] = limit_reason(view, group, step, power_w, price)
-        elif bound == "restore":
-            why[name] = Reason(
+            return limit_reason(self.problem.view, group, step, fill.power_w(bid), price)
+        if bound == "restore":
+            return Reason(
                 rule="restore",
                 text=f"{step.bid_usd_per_mwh:.2f} beats {price:.2f} USD/MWh, but load comes back in stages: {words}",
                 bid_usd_per_mwh=rounded(step.bid_usd_per_mwh),
                 price_usd_per_mwh=rounded(price),
             )
-        elif take > 0:
-            why[name] = run_reason(view, step, price, words, target)
-    made = {name: Fill(rest[name], tuple(fill)) for name, fill in fills.items()}
-    usd = sum(fill.usd_per_h(bids[name]) for name, fill in made.items()) - cost.usd_per_h(load_w)
-    return {name: (fill, why[name]) for name, fill in made.items()}, usd
+        return run_reason(self.problem.view, step, price, words, target)
 
 
 def _kept(
-    view: SiteView,
-    groups: list[RigGroup],
-    bids: Mapping[str, GroupBid],
-    last: Mapping[str, Setpoint] | None,
-    room: _Room,
-    why_unknown: str,
-    settings: Settings,
-    targets: Mapping[str, Target] | None = None,
+    problem: SiteProblem, groups: list[RigGroup], bids: Mapping[str, GroupBid], room: _Room
 ) -> dict[str, tuple[Fill, Reason]]:
     """What was last decided, under today's limits; least efficient rigs give way first. A floor that is promised holds
     whatever is not known."""
+    view, why_unknown = problem.view, problem.why_unknown if problem.unknown else ""
     found = {}
     for group in sorted(groups, key=lambda g: g.rig.efficiency_j_th):
         bid = bids[group.id]
-        before = None if last is None else last.get(group.id)
+        before = None if problem.last is None else problem.last.get(group.id)
         asked = bid.rest_w if before is None else min(before.target_w, bid.full_w)
-        floor_w = _floor_of(bid, targets.get(group.id) if targets is not None else None)
+        floor_w = _floor_of(bid, problem.target(group.id))
         promised = floor_w > asked + EPS_W
         asked = max(asked, floor_w)
         power_w = min(asked, room.left(group.feeder))
@@ -398,7 +443,7 @@ def _kept(
         else:
             rule = "fallback"
             text = f"{why_unknown}: " + (
-                f"{settings.rest_mode}, nothing was decided before" if before is None else "last decision kept"
+                f"{problem.settings.rest_mode}, nothing was decided before" if before is None else "last decision kept"
             )
         if promised:
             rule, text = "commitment", f"{text}; a reserve sold must be drawing {mw(floor_w)} here"

@@ -77,10 +77,11 @@ class Window:
     probability: float
 
 
-def odds_of_day(rule: PeakRule, loads: Loads, day: date, known_through: date) -> list[Window]:
+def odds_of_day(rule: PeakRule, loads: Loads, day: date, known_through: date, error_share: float = 1.0) -> list[Window]:
     """Chances of a local day's windows; empty where the rule has no peak then, or no load is forecast.
 
-    `known_through`: the last local day whose load is measured; what is measured later is not looked at.
+    `known_through`: the last local day whose load is measured in whole; what is measured later is not looked at.
+    `error_share`: of the usual error, where part of the day is known already.
     """
     hours = loads.forecast.get(day)
     if not rule.applies(day) or not hours:
@@ -88,7 +89,7 @@ def odds_of_day(rule: PeakRule, loads: Loads, day: date, known_through: date) ->
     able = {hour: watts for hour, watts in hours.items() if hour in rule.hours}
     if not able:
         return []
-    chance = chance_of_day(rule, loads, day, known_through)
+    chance = chance_of_day(rule, loads, day, known_through, error_share)
     top = max(able.values())
     weights = {hour: math.exp((watts - top) / (HOUR_SHARE * top)) for hour, watts in able.items()}
     total = sum(weights.values())
@@ -103,14 +104,14 @@ def odds_of_day(rule: PeakRule, loads: Loads, day: date, known_through: date) ->
     return found
 
 
-def chance_of_day(rule: PeakRule, loads: Loads, day: date, known_through: date) -> float:
+def chance_of_day(rule: PeakRule, loads: Loads, day: date, known_through: date, error_share: float = 1.0) -> float:
     """Chance that the day's highest hour is one of the rule's peaks."""
     highest = loads.highest_forecast(day)
     level = _level(loads, known_through)
     if highest is None or level is None:
         return 0.0
     mean, width = loads.spread(min(day, known_through + timedelta(days=1)))
-    could_be = highest * np.exp(mean + width * _ERRORS)  # (E,)
+    could_be = highest * np.exp(error_share * (mean + width * _ERRORS))  # (E,)
     count = 1 if rule.by == "month" else rule.peaks
     stretch = rule.season(day)
     was = np.array([w for d, w in loads.measured.items() if d <= known_through and rule.season(d) == stretch])

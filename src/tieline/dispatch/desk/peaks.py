@@ -1,8 +1,9 @@
 """The desk's word on coincident peaks: odds as records, twice a day, from system load as it is known.
 
 At 10:00 local time the windows of tomorrow, when the forecast that feeds the day-ahead market is out; at 06:00 those of
-today, when yesterday's load is known in whole. The same in the running platform and in a replay: what is read is the
-store, as of now.
+today, when yesterday's load is known in whole; from 11:00 on each hour those still to come, with the hours left of the
+day's forecast moved as the last measured hour lay against it, and a third of its usual error. The same in the running
+platform, in a replay and in a backtest.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from tieline.fleet.peaks import PeakRule
 from tieline.records import PeakOdds, SystemLoad
 from tieline.store import Store
 
-DAY_BEFORE, SAME_DAY = time(10, 0), time(6, 0)
+DAY_BEFORE, SAME_DAY, HOURLY_FROM = time(10, 0), time(6, 0), 11
+# Of the day-ahead forecast's error, what is left some hours before: load moves slowly.
+ERROR_LEFT = 0.35
 # A year and the month after it: what the same weeks of the year before were like.
 HISTORY = timedelta(days=400)
 SOURCE = "desk: odds from system load"
@@ -59,6 +62,17 @@ class OperatorLoads:
                     found.forecast[d] = own
         return found
 
+    def adjust(self, loads: Loads, day: date) -> bool:
+        """Replace a day's forecast by what was measured of it, the hours left moved as the last of these lay against
+        its forecast. False where nothing of use was measured yet."""
+        told, was = loads.forecast.get(day, {}), self.measured.get(day, {})
+        known = [hour for hour in sorted(was) if told.get(hour, 0.0) > 0.0]
+        if not known or known[-1] < HOURLY_FROM - 1:
+            return False
+        ratio = was[known[-1]] / told[known[-1]]
+        loads.forecast[day] = {h: was[h] if h in was and h <= known[-1] else w * ratio for h, w in told.items()}
+        return True
+
     _own: dict[tuple[date, date], dict[int, float]] = field(default_factory=dict)
     _cache: dict[object, Past | None] = field(default_factory=dict)
 
@@ -77,7 +91,7 @@ class PeakDesk:
         self.fleet = fleet
         self.rules = tuple(r for r in rules if any(fleet.pays(site, r) for site in fleet.sites))
         self.loads: dict[str, OperatorLoads] = {r.operator: OperatorLoads(r.zone) for r in self.rules}
-        self._told: set[tuple[str, date, bool]] = set()
+        self._told: set[tuple[str, date, int]] = set()
         self._read: datetime | None = None
 
     def step(self, store: Store, now: datetime) -> list[PeakOdds]:
@@ -89,19 +103,20 @@ class PeakDesk:
 
     def tell(self, now: datetime) -> list[PeakOdds]:
         """The same by what was learned so far."""
-        due = [(rule, day, early) for rule in self.rules for day, early in self._due(rule, now)]
+        due = [(rule, day, hour) for rule in self.rules for day, hour in self._due(rule, now)]
         found: list[PeakOdds] = []
-        for rule, day, early in due:
-            self._told.add((rule.name, day, early))
+        for rule, day, hour in due:
+            self._told.add((rule.name, day, hour))
             found += self.odds(rule, day, now)
         self._told = {one for one in self._told if one[1] >= now.date() - timedelta(days=3)}
         return found
 
     def odds(self, rule: PeakRule, day: date, now: datetime) -> list[PeakOdds]:
         """Odds of a local day's windows with what is known at `now`."""
-        loads = self.loads[rule.operator]
-        through = rule.local_day(now) - timedelta(days=1)
-        windows = odds_of_day(rule, loads.loads(rule, day, through), day, through)
+        loads, through = self.loads[rule.operator], rule.local_day(now) - timedelta(days=1)
+        known = loads.loads(rule, day, through)
+        share = ERROR_LEFT if day == through + timedelta(days=1) and loads.adjust(known, day) else 1.0
+        windows = [w for w in odds_of_day(rule, known, day, through, share) if w.at >= now - _window(rule)]
         return [
             PeakOdds(
                 at=window.at,
@@ -115,15 +130,17 @@ class PeakDesk:
             for window in windows
         ]
 
-    def _due(self, rule: PeakRule, now: datetime) -> list[tuple[date, bool]]:
-        """(day, is it told the day before) of what should have been told by now and was not."""
+    def _due(self, rule: PeakRule, now: datetime) -> list[tuple[date, int]]:
+        """(day, hour at which it is told, less 24 the day before) of what should have been told by now and was not."""
         local = now.astimezone(zone_of(rule.zone))
         today, found = local.date(), []
-        if local.time() >= SAME_DAY:
-            found.append((today, False))
+        if HOURLY_FROM <= local.hour <= max(rule.hours):
+            found.append((today, local.hour))
+        elif local.time() >= SAME_DAY and local.hour < HOURLY_FROM:
+            found.append((today, SAME_DAY.hour))
         if local.time() >= DAY_BEFORE:
-            found.append((today + timedelta(days=1), True))
-        return [(d, early) for d, early in found if (rule.name, d, early) not in self._told and rule.applies(d)]
+            found.append((today + timedelta(days=1), DAY_BEFORE.hour - 24))
+        return [(d, hour) for d, hour in found if (rule.name, d, hour) not in self._told and rule.applies(d)]
 
     def learn(self, load: SystemLoad) -> None:
         if load.operator in self.loads:
@@ -137,6 +154,10 @@ class PeakDesk:
             self.learn(load)
         for loads in self.loads.values():
             loads.forget((now - HISTORY - timedelta(days=30)).date())
+
+
+def _window(rule: PeakRule) -> timedelta:
+    return timedelta(seconds=rule.window_s)
 
 
 def odds_over(
