@@ -153,11 +153,15 @@ def test_what_somebody_did_is_on_record_under_their_account(app: Any, people: Pe
 def test_guessing_is_slowed_down_and_said(app: Any, people: People) -> None:
     join(people, "ada", "admin")
     client = browser(app)
-    answers = [
-        client.post("/api/login", json={"name": "ada", "password": f"guess number {n}"}, headers=OWN) for n in range(5)
-    ]
-    assert [one.status_code for one in answers] == [403, 403, 403, 429, 429]
-    assert int(answers[-1].headers["retry-after"]) >= 1
+    codes = []
+    for number in range(12):
+        last = client.post("/api/login", json={"name": "ada", "password": f"guess number {number}"}, headers=OWN)
+        codes.append(last.status_code)
+        if last.status_code == 429:
+            break
+    assert codes[:3] == [403, 403, 403]
+    assert codes[-1] == 429
+    assert int(last.headers["retry-after"]) >= 1
 
 
 @pytest.mark.parametrize(

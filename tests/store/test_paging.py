@@ -151,6 +151,7 @@ DECLARED = {
     "batches.py:files": "a page of the API, with has_more",
     "batches.py:batches": "a page of the API, with has_more",
     "batches.py:waiting": "lines beyond a number; the caller comes again with the last one",
+    "alerts.py:put": "what is kept to be looked at, and it says how many messages did not fit",
     "people.py:untold": "the head of a queue; the caller comes again until it is empty",
     "people.py:put_session": "which of an account's sessions stay: the bound is what it is for",
 }

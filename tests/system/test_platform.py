@@ -50,7 +50,7 @@ def eventually(check: Any, seconds: float, what: str) -> Any:
 def test_status_says_where_the_doors_are(platform: Platform) -> None:
     state = platform.status()
     assert state["ready"] is True
-    assert {p["name"] for p in state["parts"]} == {"link", "core", "world", "sites", "gateway", "console"}
+    assert {p["name"] for p in state["parts"]} == {"link", "core", "world", "sites", "gateway", "console", "alerts"}
     assert state["console_url"].startswith("http://127.0.0.1:")
     assert state["openai_base_url"].endswith("/v1")
     assert "curl" in platform.output.read_text()

@@ -7,6 +7,7 @@ import { disclosuresPage } from "./pages/disclosures";
 import { inferencePage } from "./pages/inference";
 import { booksPage, treasuryPage, updatePage } from "./pages/money";
 import { accountPage } from "./pages/account";
+import { alertsPage } from "./pages/alerts";
 import { auditPage } from "./pages/audit";
 import { joinPage, loginPage } from "./pages/login";
 import { peoplePage } from "./pages/people";
@@ -32,6 +33,7 @@ function route(): void {
   else if (path === "/account") leave = accountPage(root);
   else if (path === "/people") leave = peoplePage(root);
   else if (path === "/audit") leave = auditPage(root);
+  else if (path === "/alerts") leave = alertsPage(root);
   else if (site) leave = sitePage(root, decodeURIComponent(site[1]!));
   else if (record) leave = recordPage(root, record[1]!);
   else if (path === "/inference") leave = inferencePage(root);

@@ -14,7 +14,7 @@ import msgspec
 import uvicorn
 
 from tieline import records
-from tieline.app.runtime import PEOPLE_FILE, Runtime
+from tieline.app.runtime import ALERTS_FILE, PEOPLE_FILE, Runtime
 from tieline.app.up import State, disk_trouble, set_aside
 from tieline.config import Config
 from tieline.console import wire
@@ -23,6 +23,7 @@ from tieline.disclosures.keep import LiveBook
 from tieline.link import NatsLink
 from tieline.people import People
 from tieline.store import Store
+from tieline.store.alerts import AlertStore
 from tieline.store.people import PeopleStore
 from tieline.tasks import Registry
 
@@ -49,6 +50,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     store = Store(runtime.store_path, records.encode, records.decode, read_only=True)
     aside = Counted(runtime.data)
     people = People(PeopleStore(runtime.data / PEOPLE_FILE))
+    alerts = AlertStore(runtime.data / ALERTS_FILE)
     app = make_app(
         store,
         config.fleet,
@@ -63,6 +65,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         registry=registry,
         people=people,
         sign_in=config.console.auth == "accounts",
+        alerts=alerts,
         lots=config.treasury.lots,
     )
     server = _Server(uvicorn.Config(app, **wire.settings(runtime.console_host, runtime.console_port)))
@@ -80,6 +83,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         await link.close()
         store.close()
         people.store.close()
+        alerts.close()
 
 
 class Counted:

@@ -36,6 +36,7 @@ PARTS = {
     "sites": "tieline.app.sites_part",
     "gateway": "tieline.app.gateway_part",
     "console": "tieline.app.console_part",
+    "alerts": "tieline.app.alerts_part",
 }
 
 Ready = Callable[[str], None]

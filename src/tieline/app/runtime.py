@@ -19,6 +19,8 @@ from tieline.store.files import write_private
 
 # Accounts and sessions, in the data folder.
 PEOPLE_FILE = "people.db"
+# Incidents and messages.
+ALERTS_FILE = "alerts.db"
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,7 +43,7 @@ from tieline.store.quarantine import count_of
 
 log = logging.getLogger("tieline.up")
 
-PART_NAMES = ("link", "core", "world", "sites", "gateway", "console")
+PART_NAMES = ("link", "core", "world", "sites", "gateway", "console", "alerts")
 # What a first day of records, logs and outboxes needs with room to spare.
 MIN_FREE_BYTES = 300_000_000
 # Below this a running platform says so: about a week of records.

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quarantine": ("tieline.cli.quarantine", "What came in and could not be taken, by name."),
     "observe": ("tieline.cli.observe", "What observing sites did, and what the plans would have earned."),
     "init": ("tieline.cli.init", "Write a first configuration from a sheet of rigs or a scan."),
+    "alerts": ("tieline.cli.alerts", "What stands open, who has it, and whether a channel works."),
     "people": ("tieline.cli.people", "Accounts, roles and sessions."),
     "rigs": ("tieline.cli.rigs", "A site's rigs from their raw samples, the worst first."),
     "discover": ("tieline.cli.discover", "Which rigs answer in a range of addresses."),

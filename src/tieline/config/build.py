@@ -14,6 +14,8 @@ import msgspec
 
 from tieline.config.lines import MistakeError, did_you_mean
 from tieline.config.sections import (
+    AlertChannel,
+    Alerts,
     Config,
     Console,
     Dispatch,
@@ -160,11 +162,12 @@ class FileText(Strict, frozen=True, kw_only=True):
     console: Console = Console()
     gateway: Gateway = Gateway()
     intake: Intake = Intake()
+    alerts: Alerts = Alerts()
 
 
 _STRUCTS: tuple[type[Strict], ...] = (
     FileText, _FleetText, _Area, _Site, _Contract, _Rigs, _Gpus, _RigModel,
-    Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway, Intake,
+    Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway, Intake, Alerts, AlertChannel,
 )  # fmt: skip
 
 # Every key a file may hold, for "did you mean".
@@ -223,6 +226,7 @@ def build(raw: FileText, base: Path = Path()) -> Config:
         console=raw.console,
         gateway=raw.gateway,
         intake=raw.intake,
+        alerts=raw.alerts,
     )
 
 

@@ -127,6 +127,29 @@ class Intake(Strict, frozen=True, kw_only=True):
         return timedelta(seconds=self.clock_ahead_s)
 
 
+class AlertChannel(Strict, frozen=True, kw_only=True):
+    """Where alerts go. "webhook": JSON, signed where `secret_env` names a secret; "apprise": e-mail, Slack, ntfy,
+    PagerDuty and others by an Apprise address. `url_env` and `secret_env` name environment variables. `escalation`:
+    told only what nobody has taken."""
+
+    id: Printed
+    kind: Literal["webhook", "apprise"]
+    url_env: Printed
+    secret_env: Printed | None = None
+    escalation: bool = False
+
+
+class Alerts(Strict, frozen=True, kw_only=True):
+    """Who is called, when. `heartbeat_url_env` names the variable with an address that is asked each minute, so that
+    somebody notices when Tieline itself is silent."""
+
+    raise_after_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 10.0
+    clear_after_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 120.0
+    escalate_after_minutes: Annotated[float, msgspec.Meta(gt=0, le=10_080)] = 15.0
+    heartbeat_url_env: Printed | None = None
+    channels: tuple[AlertChannel, ...] = msgspec.field(name="channel", default=())
+
+
 class Dispatch(Strict, frozen=True, kw_only=True):
     """How decisions are made. A plan is good for `valid_for_s`; after that a site takes its safe default.
 
@@ -203,6 +226,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     console: Console = Console()
     gateway: Gateway = Gateway()
     intake: Intake = Intake()
+    alerts: Alerts = Alerts()
 
     @property
     def engine_model(self) -> Model | None:

@@ -24,6 +24,7 @@ from tieline.clock import Clock, wall_now
 from tieline.config import Tenant
 from tieline.console import behind, chat, operator, page
 from tieline.console.accounts import Accounts, forward
+from tieline.console.alerts import AlertRoom
 from tieline.console.books import MoneyPages
 from tieline.console.disclosed import Published, network_ticks, shipped_book
 from tieline.console.door import Door, Keys, Row, needs, signed_in_as
@@ -40,6 +41,7 @@ from tieline.link import Link, LinkDownError
 from tieline.people import Account, People, PeopleError, Right
 from tieline.records import AnyRecord
 from tieline.store import Store, StoreError
+from tieline.store.alerts import AlertStore
 from tieline.tasks import Registry
 
 F = TypeVar("F")
@@ -62,6 +64,7 @@ def make_app(
     lots: Method = "fifo",
     people: People | None = None,
     sign_in: bool = False,
+    alerts: AlertStore | None = None,
 ) -> Starlette:
     """`store` is opened read-only. `info` (a mapping, or a function that gives one when asked) may have
     `parts` [{"name", "ok", "detail"}], `note` and `version`. `tokens` maps an operator's name to the SHA-256
@@ -77,6 +80,7 @@ def make_app(
     accounts = Accounts(people, keys, wall_now, sorted(places))
     box = chat.Chat(gateway_url, demo_key if gateway_url else None)
     room = Room(hub, box, accounts, published, Doorway(gateway_url), tenants)
+    room.alerts = AlertRoom(alerts, wall_now)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -116,7 +120,10 @@ def _routes(room: Room) -> list[Row]:
         "/update",
     )
     return [
-        *((path, "GET", None, room.page) for path in (*pages, "/login", "/join", "/account", "/people", "/audit")),
+        *(
+            (path, "GET", None, room.page)
+            for path in (*pages, "/login", "/join", "/account", "/people", "/audit", "/alerts")
+        ),
         ("/static/{name}", "GET", None, page.asset),
         ("/healthz", "GET", None, room.healthz),
         ("/api/overview", "GET", Right.SEE, room.overview),
@@ -128,6 +135,7 @@ def _routes(room: Room) -> list[Row]:
         ("/api/month", "GET", Right.SEE, room.month),
         *MoneyPages(room.hub).rows(),
         *room.published.rows(),
+        *room.alerts.rows(),
         ("/api/chat", "POST", Right.ASK, room.talk),
         ("/api/override", "POST", Right.COMMAND, room.override),
         ("/api/override/end", "POST", Right.COMMAND, room.end_override),
@@ -181,6 +189,7 @@ class Room:
     ) -> None:
         self.hub, self.chat, self.accounts, self.published = hub, box, accounts, published
         self.doorway, self.tenants = doorway, tenants
+        self.alerts = AlertRoom(None, wall_now)
 
     async def page(self, request: Request) -> Response:
         return page.document()

@@ -99,6 +99,7 @@ class Hub:
         self.registry.keep("page's month", "folds the running month", self._keep_month)
         if self.link is not None:
             link = self.link
+            self.registry.keep("attention", "tells the alerts what needs a person", lambda: self._tell_alerts(link))
             self.registry.keep("live readings", "hears the sites' readings", lambda: self._follow_live(link))
 
     async def stop(self) -> None:
@@ -241,6 +242,21 @@ class Hub:
                 self._publish("now", self._news())
             else:
                 self._told_series = None
+
+    async def _tell_alerts(self, link: Link) -> None:
+        """What needs a person, parts that are not well included, whether or not a page is open."""
+        while True:
+            beat(TELL_S + READ_S)
+            if self.caught_up >= 1.0:
+                now = self.clock.now()
+                lines = self._attention(views.now_view(self.fold, self.fresh(), now, self.speed, self._info()))
+                parts = [
+                    {"level": "bad", "what": f"{part['name']} is not well", "text": part["detail"]}
+                    for part in self.parts()
+                    if not part["ok"]
+                ]
+                await link.publish("attention", msgspec.json.encode([*parts, *lines]))
+            await asyncio.sleep(TELL_S)
 
     def _news(self) -> dict[str, Any]:
         """What changed since the last telling."""

@@ -1,0 +1,114 @@
+"""The page of alerts: what stands open and who has it, what is silenced, and what was delivered.
+
+The alerts' part raises and delivers; here somebody takes an incident or silences a kind for a while. Both are recorded
+in the alerts' own database, which that part reads each second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tieline.console.door import Row, signed_in_as
+from tieline.console.forms import answer, failed, read_form
+from tieline.people import Right
+from tieline.store import StoreError
+from tieline.store.alerts import AlertStore, Silence
+
+# A page shows the newest; older ones stay in the database until they are pushed out.
+SHOWN = 100
+
+
+class TakeForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    key: str
+    by: str = ""
+
+
+class SilenceForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    what: str
+    minutes: float
+    why: str
+    by: str = ""
+
+
+class AlertRoom:
+    """The handlers. `store` None: this console has no alerts beside it."""
+
+    def __init__(self, store: AlertStore | None, now: Callable[[], datetime]) -> None:
+        self.store, self._now = store, now
+
+    def rows(self) -> list[Row]:
+        return [
+            ("/api/alerts", "GET", Right.SEE, self.listed),
+            ("/api/alerts/take", "POST", Right.COMMAND, self.take),
+            ("/api/alerts/silence", "POST", Right.COMMAND, self.silence),
+        ]
+
+    async def listed(self, request: Request) -> Response:
+        if self.store is None:
+            return failed(404, "this console has no alerts beside it")
+        try:
+            return answer(await asyncio.to_thread(self._listed, self.store))
+        except StoreError as error:
+            return failed(503, str(error))
+
+    def _listed(self, store: AlertStore) -> dict[str, Any]:
+        now = self._now().timestamp()
+        incidents = [msgspec.json.decode(body) for body in store.incidents()]
+        messages = store.messages()
+        return {
+            "now": now,
+            "open": [one for one in incidents if one["state"] in ("open", "acknowledged")],
+            "ended": [one for one in incidents if one["state"] == "ended" and one["opened"] is not None][:SHOWN],
+            "silences": [{"what": s.what, "until": s.until, "by": s.by, "why": s.why} for s in store.silences(now)],
+            "messages": [
+                {
+                    "channel": m.channel,
+                    "made": m.made,
+                    "words": msgspec.json.decode(m.body)["words"],
+                    "tries": m.tries,
+                    "ended": m.ended,
+                    "error": m.error,
+                }
+                for m in messages[:SHOWN]
+            ],
+            "more_messages": max(0, len(messages) - SHOWN),
+        }
+
+    async def take(self, request: Request) -> Response:
+        form = await read_form(request, TakeForm)
+        by = signed_in_as(request) or form.by.strip()
+        if self.store is None or not by:
+            return failed(400, "by: give your name; it is told to whoever else looks")
+        taken = await asyncio.to_thread(self._take, self.store, form.key, by[:200])
+        return answer({"taken": form.key}) if taken else failed(404, f"key: {form.key!r} is not open and untaken")
+
+    def _take(self, store: AlertStore, key: str, by: str) -> bool:
+        now = self._now().timestamp()
+        for body in store.incidents():
+            one = msgspec.json.decode(body)
+            if one["key"] == key and one["state"] == "open":
+                one["state"], one["acknowledged_by"] = "acknowledged", by
+                store.put([(f"{one['key']}|{one['first']:.3f}", now, msgspec.json.encode(one))], [], now)
+                return True
+        return False
+
+    async def silence(self, request: Request) -> Response:
+        form = await read_form(request, SilenceForm)
+        by = signed_in_as(request) or form.by.strip()
+        if self.store is None or not by:
+            return failed(400, "by: give your name; it is told to whoever else looks")
+        if not 0 < form.minutes <= 7 * 24 * 60:
+            return failed(400, "minutes: above 0 and up to 7 days (10,080 minutes); then say it again")
+        if not form.why.strip():
+            return failed(400, "why: say why, for whoever reads this tomorrow")
+        until = self._now().timestamp() + 60 * form.minutes
+        one = Silence(form.what[:200], until, by[:200], " ".join(form.why.split())[:500])
+        await asyncio.to_thread(self.store.silence, one)
+        return answer({"until": until})

@@ -1,0 +1,85 @@
+"""Incidents told as a night would go: one trouble is one message, and what nobody takes is said again."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tieline.alerts.incidents import Incidents, Line, Timing, lines_of
+
+T = Timing(raise_after_s=10, clear_after_s=120, escalate_after_s=900)
+
+
+def play(spans: list[tuple[float, list[Line]]], timing: Timing = T) -> list[tuple[float, str, str]]:
+    """Each (seconds, lines) stands until the next; looked at each second. (time, event, what) of all notices."""
+    incidents, told, now = Incidents(timing), [], 0.0
+    for seconds, lines in spans:
+        for _ in range(int(seconds)):
+            told += [(now, one.event, one.what) for one in incidents.step(lines, now)[0]]
+            now += 1
+    return told
+
+
+SILENT = [Line("bad", "not heard", "2 of 3 units", f"site {n}") for n in range(40)]
+QUIET: list[Line] = []
+
+
+def test_forty_sites_with_one_trouble_are_one_message() -> None:
+    assert play([(60, SILENT), (300, QUIET)]) == [(10.0, "raised", "not heard"), (179.0, "ended", "not heard")]
+
+
+def test_a_hundred_flaps_are_one_alert() -> None:
+    told = play([(15, SILENT), (30, QUIET)] * 100 + [(300, QUIET)])
+    assert [event for _, event, _ in told if event != "escalated"] == ["raised", "ended"]
+
+
+def test_what_stands_for_a_moment_is_nothing() -> None:
+    assert play([(5, SILENT), (20, QUIET)] * 50) == []
+
+
+def test_what_nobody_takes_is_said_once_more_and_what_somebody_took_is_not() -> None:
+    assert [e for _, e, _ in play([(3000, SILENT)])] == ["raised", "escalated"]
+    incidents = Incidents(T)
+    for now in range(20):
+        incidents.step(SILENT, now)
+    incidents.acknowledge("not heard", "ada")
+    assert [n.event for now in range(20, 3000) for n in incidents.step(SILENT, now)[0]] == []
+
+
+def test_a_warning_that_becomes_bad_is_told_again_though_somebody_had_it() -> None:
+    warn, bad = [Line("warn", "budget")], [Line("bad", "budget")]
+    incidents = Incidents(T)
+    for now in range(20):
+        incidents.step(warn, now)
+    incidents.acknowledge("budget", "ada")
+    assert [n.event for now in range(20, 40) for n in incidents.step(bad, now)[0]] == ["worse"]
+    assert incidents.now["budget"].state == "open"
+
+
+def test_notes_call_nobody() -> None:
+    assert play([(600, [Line("note", "held by hand")])]) == []
+
+
+def test_a_message_names_some_places_and_counts_the_others() -> None:
+    incidents = Incidents(T)
+    (notice,) = [n for now in range(12) for n in incidents.step(SILENT, now)[0]]
+    assert notice.words.startswith("not heard (site 0, site 1, ")
+    assert notice.words.endswith(" and 32 more): 2 of 3 units")
+
+
+def test_lines_of_strangers_are_left_out() -> None:
+    told = [
+        {"level": "bad", "what": "fault"},
+        {"level": "fatal", "what": "x"},
+        {"what": "y"},
+        {"level": "warn", "what": 7},
+    ]
+    assert lines_of(told) == [Line("bad", "fault")]
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=30))
+def test_every_raised_incident_ends_once_and_never_before_it_was_raised(spans: list[tuple[int, bool]]) -> None:
+    told = play([(float(n), SILENT if on else QUIET) for n, on in spans] + [(400, QUIET)])
+    events = [event for _, event, _ in told if event in ("raised", "ended")]
+    assert events == ["raised", "ended"] * (len(events) // 2)
+    assert len(events) % 2 == 0
