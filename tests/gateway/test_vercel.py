@@ -112,7 +112,7 @@ def test_tools_responses_and_embeddings(said: tuple[dict[str, Any], Gateway]) ->
     assert cases["toolStream"]["called"]
     assert not cases["toolStream"]["failed"]
     assert cases["responses"]["text"] == "I heard 'hello'; I am scripted."
-    assert cases["responses"]["usage"]["inputTokens"] == 11
+    assert cases["responses"]["usage"]["inputTokens"] == 9
     assert cases["embed"]["embeddings"] == [[0.5, 1], [0.5, 2]]
 
 
