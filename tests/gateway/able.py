@@ -2,7 +2,7 @@
 
 It is no model. It fills a tool's or a schema's fields from the numbers and quoted words of the last message, and
 says what it is: `owned_by` is "scripted", every answer's `system_fingerprint` too. It also speaks the paths that
-the self-test engines are not started for: responses, embeddings and rerank.
+the self-test engines are not started for: embeddings and rerank.
 """
 
 from __future__ import annotations
@@ -22,15 +22,10 @@ class Able(Scripted):
 
     def __init__(self, model: str = "scripted", **given: Any) -> None:
         super().__init__(model=model, owner="scripted", **given)
-        self.die_before: str | None = None  # drop the connection before this event of a Responses stream
-        self.die_after_deltas: int | None = None
-        self.deaths = 0
 
     async def _answer(self, path: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         if path == "/v1/chat/completions":
             self._chat(body, writer)
-        elif path == "/v1/responses":
-            self._responses(body, writer)
         elif path == "/v1/rerank":
             found = [{"index": i, "relevance_score": 1.0 / (1 + i)} for i, _ in enumerate(body["documents"])]
             self._json(writer, {"model": self.model, "results": found, "usage": {"total_tokens": 9}})
@@ -96,61 +91,12 @@ class Able(Scripted):
         self, writer: asyncio.StreamWriter, events: list[tuple[str | None, dict[str, Any]]], *, done: bool
     ) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-        deltas = 0
         for name, value in events:
-            deltas += name == "response.output_text.delta"
-            if (name is not None and name == self.die_before) or deltas - 1 == self.die_after_deltas:
-                self.deaths += 1
-                writer.close()
-                raise ConnectionResetError
             text = (f"event: {name}\n" if name else "").encode() + b"data: " + json.dumps(value).encode() + b"\n\n"
             writer.write(b"%x\r\n%b\r\n" % (len(text), text))
         if done:
             writer.write(b"e\r\ndata: [DONE]\n\n\r\n")
         writer.write(b"0\r\n\r\n")
-
-    # --- responses ----------------------------------------------------------------
-
-    def _responses(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
-        given = body["input"] if isinstance(body["input"], str) else _text_of(body["input"][-1])
-        words = re.findall(r"\s*\S+", f"I heard {given!r}; I am scripted.")
-        limit = body.get("max_output_tokens") or len(words)
-        cut = limit < len(words)
-        words = words[:limit]
-        text = "".join(words)
-        part = {"type": "output_text", "text": text, "annotations": []}
-        item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
-        usage = {
-            "input_tokens": 11, "output_tokens": len(words), "total_tokens": 11 + len(words),
-            "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0},
-        }  # fmt: skip
-        names = {
-            "id": "resp_1", "object": "response", "created_at": 1, "model": self.model, "tools": [],
-            "parallel_tool_calls": True, "tool_choice": "auto",
-        }  # fmt: skip
-        over = {
-            **names, "status": "incomplete" if cut else "completed", "output": [item], "usage": usage, "error": None,
-            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-        }  # fmt: skip
-        if not body.get("stream"):
-            self._json(writer, over)
-            return
-        begun = {**names, "status": "in_progress", "output": []}
-        at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
-        events: list[tuple[str, dict[str, Any]]] = [
-            ("response.created", {"response": begun}),
-            ("response.in_progress", {"response": begun}),
-            ("response.output_item.added", {"output_index": 0, "item": {**item, "content": []}}),
-            ("response.content_part.added", {**at, "part": {**part, "text": ""}}),
-            *(("response.output_text.delta", {**at, "delta": word, "logprobs": []}) for word in words),
-            ("response.output_text.done", {**at, "text": text, "logprobs": []}),
-            ("response.content_part.done", {**at, "part": part}),
-            ("response.output_item.done", {"output_index": 0, "item": item}),
-            ("response.incomplete" if cut else "response.completed", {"response": over}),
-        ]
-        self._stream(
-            writer, [(n, {"type": n, "sequence_number": i, **v}) for i, (n, v) in enumerate(events)], done=False
-        )
 
 
 def _text_of(message: dict[str, Any]) -> str:

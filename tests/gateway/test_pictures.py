@@ -15,6 +15,7 @@ from tieline.gateway.requests import body as bodies
 from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.images import Picture, bound, measure, size_of
 from tieline.gateway.settings import ImageRule, Model, Offer
+from tieline.gateway.surfaces.responses import to_chat
 
 QWEN = ImageRule(size=28, base=2, most=16_384)
 PIXTRAL = ImageRule(size=16, row=1, most=4_160)
@@ -99,16 +100,19 @@ def test_what_is_no_picture_is_named(given: object) -> None:
     assert refusal.param == "messages[0].content[2].image_url.url"
 
 
-def test_responses_name_theirs_by_a_string_or_a_file() -> None:
-    def ask(part: dict[str, object]) -> Request | Refusal:
-        body = {"model": "m", "input": [{"role": "user", "content": [{"type": "input_image"} | part]}]}
-        return bodies.read("responses", msgspec.json.encode(body))
+def test_responses_name_theirs_by_a_string() -> None:
+    def ask(address: str) -> Request | Refusal:
+        part = {"type": "input_image", "image_url": address}
+        chat = to_chat({"model": "m", "input": [{"role": "user", "content": [part]}]}, [])
+        assert isinstance(chat, dict)
+        return bodies.read("chat", msgspec.json.encode(chat))
 
-    assert isinstance(ask({"image_url": url(PNG, "png")}), Request)
-    assert isinstance(ask({"file_id": "file-1"}), Request)
-    refusal = ask({"image_url": "nonsense"})
+    found = ask(url(PNG, "png"))
+    assert isinstance(found, Request)
+    assert len(found.pictures) == 1
+    refusal = ask("nonsense")
     assert isinstance(refusal, Refusal)
-    assert refusal.param == "input[0].content[0].image_url"
+    assert refusal.param == "messages[0].content[0].image_url.url"
 
 
 def test_a_prompt_nested_without_end_is_refused() -> None:

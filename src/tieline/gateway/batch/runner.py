@@ -21,6 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from tieline.gateway import errors
 from tieline.gateway.batch.backlog import Waiting, mean
 from tieline.gateway.batch.batches import Detail, batch_detail
@@ -36,6 +38,10 @@ from tieline.gateway.routing import route
 from tieline.gateway.routing.route import State, Want
 from tieline.gateway.service import Service
 from tieline.gateway.settings import PATIENCE_S, Offer
+from tieline.gateway.surfaces import responses
+from tieline.gateway.surfaces.responses import Responses
+from tieline.gateway.wire import loose
+from tieline.gateway.wire.decoding import read_json
 from tieline.gateway.wire.upstream import Backend
 from tieline.store import BatchStore, StoreError
 from tieline.store.batches import Result, StoredBatch, StoredFile, StoredLine
@@ -65,7 +71,7 @@ _KINDS: Final[dict[str, Kind]] = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
     "/v1/embeddings": "embeddings",
-    "/v1/responses": "responses",
+    "/v1/responses": "chat",
     "/v1/rerank": "rerank",
 }
 
@@ -74,6 +80,7 @@ class _Run:
     """One line in progress; to its request it is the client."""
 
     exchange: Exchange | None = None
+    surface: Responses | None = None  # the form that its answer goes out in
     site: str | None = None  # where it was placed; None: it stood in the queue
 
     def __init__(self, runner: Runner, job: Hand, line: StoredLine) -> None:
@@ -90,7 +97,7 @@ class _Run:
         return self.exchange is not None and self.exchange.state.done and self.exchange.state.status == 200
 
     def translated(self, body: bytes) -> bytes:
-        return body
+        return body if self.surface is None else self.surface.translated(body)
 
     def answer(self, status: int, headers: bytes, body: bytes) -> None:
         self.runner.answered(self, status, body)
@@ -251,8 +258,26 @@ class Runner:
             await self._finish(job, "completed")
 
     def _model_of(self, job: Hand, line: StoredLine) -> str:
-        request = bodies.read(_KINDS[job.batch.endpoint], line.body)
+        request = self._read(_Run(self, job, line))
         return request.model if isinstance(request, Request) else ""
+
+    def _read(self, run: _Run) -> Request | Refusal:
+        """What a line asks for; a response is carried out as a chat."""
+        endpoint, body = run.job.batch.endpoint, run.line.body
+        if endpoint != "/v1/responses":
+            return bodies.read(_KINDS[endpoint], body)
+        try:
+            plain = read_json(body)
+        except msgspec.DecodeError as error:
+            return errors.bad_request(f"the body is not JSON: {error}", "invalid_json")
+        chat = responses.of_line(plain)
+        if isinstance(chat, Refusal):
+            return chat
+        request = bodies.read("chat", loose.encode(chat))
+        if isinstance(request, Request):
+            request.surface = "responses"
+            run.surface = Responses(run, plain, int(self._now_s()))
+        return request
 
     def waiting(self) -> list[Waiting]:
         """What is owed, for the dispatcher."""
@@ -366,7 +391,7 @@ class Runner:
         if expires is not None and self.svc.clock.now() >= expires:
             self._fail(run, Refusal(401, "the key that made this batch has expired", "expired_api_key"))
             return True
-        request = bodies.read(_KINDS[job.batch.endpoint], line.body)
+        request = self._read(run)
         if isinstance(request, Request) and request.stream:
             request = errors.bad_request("a batch does not stream", "unsupported_parameter", "stream")
         if isinstance(request, Refusal):

@@ -50,12 +50,6 @@ FIELDS: Final[dict[str, frozenset[str]]] = {
     },
     "completions": _COMMON
     | {"prompt", "max_tokens", "suffix", "echo", "logprobs", "prompt_logprobs", "response_format", "cache_salt"},
-    "responses": _COMMON
-    | {
-        "input", "instructions", "max_output_tokens", "tools", "tool_choice", "parallel_tool_calls", "text",
-        "reasoning", "truncation", "include", "top_logprobs", "previous_response_id", "conversation", "background",
-        "prompt",        "max_tool_calls", "context_management",
-    },
     "embeddings": _ABOUT
     | {"model", "input", "encoding_format", "dimensions", "truncate_prompt_tokens", "input_type", "task", "stream"},
     "rerank": _ABOUT
@@ -74,7 +68,7 @@ INSTEAD: Final = {
 MAX_SHAPE_BYTES: Final = 65_536
 MAX_TOOLS_BYTES: Final = 1_048_576
 MAX_SHAPE_DEPTH: Final = 64
-_SHAPES: Final = GRAMMARS | {"response_format", "chat_template_kwargs", "text"}
+_SHAPES: Final = GRAMMARS | {"response_format", "chat_template_kwargs"}
 _TOOLS: Final = frozenset({"tools", "functions"})
 _OPEN: Final = re.compile(rb"[\[{(]")
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"')

@@ -9,7 +9,7 @@ import msgspec
 
 from tieline.gateway import errors
 from tieline.gateway.errors import Refusal
-from tieline.gateway.requests import counting, failover, responses
+from tieline.gateway.requests import counting, failover
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.body import complaint
 from tieline.gateway.requests.frames import MAX_REASON
@@ -134,8 +134,6 @@ def read(state: RequestState, attempt: Attempt, head: ResponseHead, body: bytes)
 def _whole(state: RequestState, attempt: Attempt, body: bytes) -> Whole | Wrong:
     engine, request = attempt.backend.engine, state.request
     try:
-        if request.kind == "responses" and engine == "llama.cpp":
-            body = responses.cut(body, request.limit)
         answer, body = _read_answer(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Wrong("the engine's answer is not JSON")

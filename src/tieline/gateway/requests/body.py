@@ -19,7 +19,7 @@ from tieline.gateway.requests.images import bound as picture_bound
 from tieline.gateway.settings import Offer
 from tieline.gateway.wire.decoding import json_reader, read_json
 
-Kind = Literal["chat", "completions", "embeddings", "responses", "rerank"]
+Kind = Literal["chat", "completions", "embeddings", "rerank"]
 Continuity = Literal["token", "text", "regenerate", "none"]
 
 # OpenAI's own bound on `n`, and a bound on numbers that only overflow something.
@@ -43,7 +43,6 @@ _USAGE: Final = msgspec.Raw(b'{"include_usage":true}')
 _LIMIT_NAMES: Final = {
     "chat": ("max_completion_tokens", "max_tokens"),
     "completions": ("max_tokens",),
-    "responses": ("max_output_tokens",),
     "embeddings": (),
     "rerank": (),
 }
@@ -53,7 +52,6 @@ _PROMPT_NAMES: Final = {
     "chat": "messages",
     "completions": "prompt",
     "embeddings": "input",
-    "responses": "input",
     "rerank": "query",
 }
 _NO_OUTPUT: Final = ("embeddings", "rerank")
@@ -197,7 +195,7 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
         return bad_request(f"the body cannot be read: {error}", "invalid_value", _PROMPT_NAMES[kind])
     if refusal is not None:
         return refusal
-    request.media = kind in ("chat", "responses") and b'url"' in body
+    request.media = kind == "chat" and b'url"' in body
     if continuity is not None:
         if continuity not in (b"token", b"text", b"regenerate", b"none"):
             return bad_request("x-tieline-continuity is one of token, text, regenerate, none", "invalid_value")
@@ -274,7 +272,7 @@ def _prompt(request: Request) -> Refusal | None:
 
 
 def _pictures(request: Request, body: bytes) -> Refusal | None:
-    if request.kind not in ("chat", "responses") or not names_pictures(body):
+    if request.kind != "chat" or not names_pictures(body):
         return None
     name = _PROMPT_NAMES[request.kind]
     found = pictures(read_json(request.fields.get(name, b"null")), name)

@@ -164,18 +164,13 @@ class Exchange:
             return
         if state.phase is Phase.CONNECTING:
             state.turn(Phase.STREAMING)
-        read = frames.chat_frame
-        if state.request.kind == "responses":
-            read = frames.responses_event
-            if state.shape is None:
-                state.shape = frames.new_shape(state, attempt.backend.engine, self._wall_s())
         out: list[bytes] = []
         broken: frames.BrokenStreamError | None = None
         before = attempt.tokens
         waits = state.first_token_at is None
         try:
             for frame in payloads:
-                ready = read(state, attempt, frame)
+                ready = frames.chat_frame(state, attempt, frame)
                 if ready is not None:
                     out.append(ready)
         except frames.BrokenStreamError as error:
@@ -431,9 +426,7 @@ class Exchange:
         return True
 
     def _end_at_limit(self) -> None:
-        frame = finish.at_limit(self.state)
-        if frame is not None:
-            self.send(frame)
+        self.send(finish.at_limit(self.state))
         if self.attempt is None:
             self.end_stream()
         else:
@@ -579,13 +572,7 @@ class Exchange:
             self._record(attempt, state.finish or "stop")
             self.pool.linger(attempt, attempt.connection)
             self.pool.freed()
-        if state.held and not state.resumed:
-            self.send(b"".join(state.held))
-            state.held.clear()
-        if finish.as_it_came(state, attempt):
-            state.turn(Phase.ENDING)
-            self._close()
-        elif finish.uncounted(state):
+        if finish.uncounted(state):
             state.turn(Phase.ENDING)
             self.task = self.shared.spawn(self._count_then_end())
         else:
@@ -605,7 +592,7 @@ class Exchange:
             return
         state.finish = "error"
         if state.head_sent:
-            self.client.send(finish.failure(state, refusal, self._wall_s()))
+            self.client.send(refusal.frame())
             self.abandon(refusal.status)
             self.client.drop()
             return
@@ -745,9 +732,6 @@ class Exchange:
         self.state.hops.append(hop)
         if self.span is not None:
             self.span.hop(hop, len(self.state.hops), attempt.started_at, self.now())
-
-    def _wall_s(self) -> int:
-        return int(self.shared.clock.now().timestamp())
 
     # --- time ------------------------------------------------------------------------------
 

@@ -57,12 +57,6 @@ def lost(state: RequestState, attempt: Attempt, current: Attempt | None, second:
 
 def _rewind(state: RequestState) -> None:
     """What came and was not delivered never came."""
-    if state.shape is not None and state.delivered:
-        state.shape.rewind(len(state.held))
-    else:
-        state.shape = None
-    state.held.clear()
-    state.hold = state.request.kind == "responses"
     state.finish, state.finishes = None, 0
     if state.ids is not None:
         state.ids.lost()
@@ -123,7 +117,7 @@ def may_move(state: RequestState, attempt: Attempt) -> bool:
     """Can this stream leave a replica that was told to go dark, now?"""
     return (
         state.phase is Phase.STREAMING and attempt.ended is None and attempt.streaming and bool(state.texts)
-        and not state.held and not state.hold and not state.unkept and state.finish is None
+        and not state.unkept and state.finish is None
     )  # fmt: skip
 
 

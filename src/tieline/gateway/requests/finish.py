@@ -7,23 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from tieline.gateway.errors import Refusal
-from tieline.gateway.requests import chunks, counting, frames
-from tieline.gateway.requests.attempt import Attempt
+from tieline.gateway.requests import chunks, counting
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.wire import sse
 
 JSON_HEADERS: Final = b"content-type: application/json\r\n"
 WHOLE_HEADERS: Final = JSON_HEADERS + b"x-tieline-continuity: regenerate\r\n"
-
-
-def as_it_came(state: RequestState, attempt: Attempt) -> bool:
-    """Does the stream end in what its engine wrote? A Responses stream of one replica does."""
-    if state.request.kind != "responses" or state.resumed:
-        return False
-    if state.output_tokens is None:
-        state.output_tokens, state.estimated = attempt.tokens, True
-    return True
 
 
 def uncounted(state: RequestState) -> bool:
@@ -33,9 +22,6 @@ def uncounted(state: RequestState) -> bool:
 def tail(state: RequestState) -> bytes:
     """What ends the stream, when all is counted."""
     prompt, output = state.prompt_tokens or 0, state.output_tokens or 0
-    if state.request.kind == "responses" and state.shape is not None:
-        finish = "length" if state.finish == "incomplete" else "stop"
-        return state.shape.ending("".join(state.texts), finish, prompt, state.cached_tokens, output)
     if state.request.wants_usage and state.names is not None:
         names = state.public_names()
         usage = chunks.usage_object(prompt, state.cached_tokens, output, state.reasoning_tokens)
@@ -43,22 +29,10 @@ def tail(state: RequestState) -> bytes:
     return sse.DONE
 
 
-def at_limit(state: RequestState) -> bytes | None:
+def at_limit(state: RequestState) -> bytes:
     """The client has all that it may: what says so."""
-    if state.request.kind == "responses":
-        state.finish = "incomplete"
-        return None
     state.finish = "length"
     return chunks.frame(state.public_names(), state.request.kind, None, "length", index=state.index or 0)
-
-
-def failure(state: RequestState, refusal: Refusal, wall_s: int) -> bytes:
-    """The error that ends a stream which has begun."""
-    if state.request.kind != "responses":
-        return refusal.frame()
-    shape = state.shape or frames.new_shape(state, "", wall_s)
-    shape.rewind(len(state.held))
-    return shape.failed(refusal, state.id)
 
 
 def take_counts(state: RequestState, prompt: int | None, output: int | None) -> None:

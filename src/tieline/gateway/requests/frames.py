@@ -11,11 +11,10 @@ from typing import Final
 
 import msgspec
 
-from tieline.gateway.requests import chunks, responses
+from tieline.gateway.requests import chunks
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.chunks import Chunk
 from tieline.gateway.requests.replay import DivergedError, Replay
-from tieline.gateway.requests.responses import Shape
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.wire import loose, passthrough, sse
 
@@ -252,65 +251,3 @@ def _done(state: RequestState, attempt: Attempt) -> None:
     state.tail = sse.DONE
     if state.finish is None:
         state.finish = "stop"
-
-
-def responses_event(state: RequestState, attempt: Attempt, frame: bytes) -> bytes | None:
-    """An event of the Responses stream. What comes before the first text waits, so that a death before it can be
-    made good unseen; so does what ends a text, until the response has ended. Raises BrokenStreamError."""
-    data = sse.data_of(frame)
-    if data is None or attempt.ended is not None:
-        return None
-    if attempt.read is not None:
-        return _responses_continued(state, attempt, data)
-    if data == b"[DONE]":
-        return None
-    try:
-        event = responses.read(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BrokenStreamError("an event is not JSON") from error
-    if event.type == "error":
-        raise BrokenStreamError("the engine reported an error in its stream", loose.decode(data))
-    assert state.shape is not None, "made before the first event"
-    frame = state.shape.mend(event, data, frame)
-    if event.type.endswith(".delta"):
-        attempt.tokens += 1
-        if state.first_token_at is None:
-            state.first_token_at = attempt.last_at
-    if event.type in responses.END:
-        if event.response is not None and event.response.usage is not None:
-            state.count_stream(event.response.usage, 0, 0)
-        state.finish = event.type.removeprefix("response.")
-        state.tail = b"".join((*state.held, frame))
-        state.held.clear()
-        return None
-    text = event.type == responses.TEXT
-    if state.request.continuity != "none" and ((state.hold and not text) or event.type in responses.CLOSING):
-        state.held.append(frame)
-        return None
-    state.hold = False
-    if not state.shape.plain or not text:
-        state.tokens += event.type.endswith(".delta")
-        state.unkept = True  # more than one message of text: another replica would begin anew
-    elif isinstance(event.delta, str):
-        state.keep(event.delta)
-    if state.held:
-        frame = b"".join((*state.held, frame))
-        state.held.clear()
-    return frame
-
-
-def _responses_continued(state: RequestState, attempt: Attempt, data: bytes) -> bytes | None:
-    """Text that a later hop writes as a chat. Its ending is written when all is counted."""
-    assert state.shape is not None
-    chunk = _chunk(state, attempt, data)
-    if chunk.finish is not None:
-        state.finish = "incomplete" if chunk.finish == "length" else "completed"
-    if chunk.last:
-        state.finish = state.finish or "completed"
-        state.tail = sse.DONE
-    return state.shape.text(chunk.text) if chunk.text else None
-
-
-def new_shape(state: RequestState, engine: str, wall_s: int) -> Shape:
-    """For the first event of a Responses stream; `wall_s`: when it began, as the client will read it."""
-    return Shape(state.request.model, wall_s, state.request.limit if engine == "llama.cpp" else None)

@@ -13,15 +13,13 @@ What each engine can do, and how exact it is:
   begins anew inside it.
 - Reasoning, tool calls, and what else no prompt can hold: the request is made anew, and what was delivered has to come
   again (see `replay`).
-- A Responses stream of plain text: as a chat of the same messages.
 - `/v1/completions` of any engine, whose prompt is plain text: prompt and delivered text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -35,7 +33,6 @@ PATHS: Final = {
     "chat": "/v1/chat/completions",
     "completions": "/v1/completions",
     "embeddings": "/v1/embeddings",
-    "responses": "/v1/responses",
     "rerank": "/v1/rerank",
 }
 
@@ -83,15 +80,13 @@ def way(
         if request.asks("echo"):
             return Way.REPLAY
         return Way.TOKENS if engine == "llama.cpp" else Way.PROMPT
-    if request.kind == "responses" and as_chat(request) is None:
-        return Way.NONE
-    if request.kind not in ("chat", "responses"):
+    if request.kind != "chat":
         return Way.NONE
     if engine == "llama.cpp":
         # A picture is no text of the template's; the chat endpoint sees it again.
-        turn = request.tools or request.structured or request.pictures or "text" in request.fields
+        turn = request.tools or request.structured or request.pictures
         return Way.TURN if turn else Way.TOKENS
-    if request.structured or "text" in request.fields:  # their grammars begin anew inside a begun turn
+    if request.structured:  # their grammars begin anew inside a begun turn
         return _replayed(request)
     return Way.TURN if engine in ("vllm", "sglang") else _replayed(request)
 
@@ -122,70 +117,6 @@ def holds(request: Request, engine: str, *, ids: bool) -> str:
     return "text" if text or goes_on else "regenerate"
 
 
-# What a Responses request may hold to be continued as a chat: sampling, and text.
-_PLAIN_RESPONSES: Final = frozenset(
-    {
-        "model", "input", "instructions", "stream", "temperature", "top_p", "max_output_tokens", "text", "store",
-        "metadata", "user", "top_k", "min_p", "stop", "seed", "presence_penalty", "frequency_penalty",
-        "repeat_penalty", "parallel_tool_calls", "truncation", "service_tier", "safety_identifier",
-        "prompt_cache_key", "stream_options",
-    }
-)  # fmt: skip
-_TEXT_PARTS: Final = ("input_text", "output_text", "text")
-
-
-def as_chat(request: Request) -> dict[str, msgspec.Raw] | None:
-    """The fields of a chat that a Responses request of plain text is the same as; None where it is more."""
-    fields = request.fields
-    given = {name for name, value in fields.items() if bytes(value) not in (b"null", b"[]", b"{}")}
-    if not given <= _PLAIN_RESPONSES:
-        return None
-    messages: list[dict[str, Any]] = []
-    if "instructions" in given:
-        messages.append({"role": "system", "content": read_json(fields["instructions"])})
-    asked = read_json(fields["input"])
-    for item in [{"role": "user", "content": asked}] if isinstance(asked, str) else asked:
-        content = item.get("content") if isinstance(item, dict) and item.get("type", "message") == "message" else None
-        if isinstance(content, list) and all(isinstance(p, dict) and p.get("type") in _TEXT_PARTS for p in content):
-            content = "".join(p.get("text") or "" for p in content)
-        if not isinstance(content, str) or not isinstance(item.get("role"), str):
-            return None
-        messages.append({"role": item["role"], "content": content})
-    chat = {n: v for n, v in fields.items() if n in given & _SAMPLING}
-    chat["messages"] = msgspec.Raw(_write(messages))
-    form = read_json(fields["text"]).get("format") if "text" in given else None
-    if isinstance(form, dict) and form.get("type") == "json_schema":
-        schema = {name: form[name] for name in ("name", "schema", "strict") if name in form}
-        chat["response_format"] = msgspec.Raw(_write({"type": "json_schema", "json_schema": schema}))
-    elif isinstance(form, dict) and form.get("type") == "json_object":
-        chat["response_format"] = msgspec.Raw(b'{"type":"json_object"}')
-    return chat
-
-
-_SAMPLING: Final = frozenset(
-    {
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "stop",
-        "seed",
-        "presence_penalty",
-        "frequency_penalty",
-        "repeat_penalty",
-    }
-)
-
-
-def chat_fields(request: Request) -> Mapping[str, msgspec.Raw]:
-    """What the chat endpoint is asked with."""
-    if request.kind != "responses":
-        return request.fields
-    chat = as_chat(request)
-    assert chat is not None, "asked before"
-    return chat
-
-
 _NOT_SAMPLING: Final = frozenset(
     {
         "messages", "prompt", "model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "tools",
@@ -204,7 +135,7 @@ def remaining(request: Request, delivered_tokens: int) -> int:
 def template_body(request: Request) -> bytes:
     """For llama.cpp's /apply-template: whatever the template may look at."""
     names = ("messages", "tools", "tool_choice", "chat_template_kwargs", "reasoning_format", "reasoning_effort")
-    fields = chat_fields(request)
+    fields = request.fields
     return _write({name: fields[name] for name in names if name in fields})
 
 
@@ -214,7 +145,7 @@ def tokenize_body(text: str, *, special: bool) -> bytes:
 
 def tokens_body(request: Request, prompt: list[int], delivered: list[int], hop: int) -> bytes:
     """For llama.cpp's /completion. A seed cannot be restored mid-way: each hop gets a new one."""
-    fields: dict[str, object] = {k: v for k, v in chat_fields(request).items() if k not in _NOT_SAMPLING}
+    fields: dict[str, object] = {k: v for k, v in request.fields.items() if k not in _NOT_SAMPLING}
     fields["prompt"] = prompt + delivered
     fields["n_predict"] = remaining(request, len(delivered))
     fields["stream"] = True
@@ -245,7 +176,7 @@ def ids_body(request: Request, upstream_model: str, prompt: list[int], delivered
 
 def turn_body(request: Request, engine: str, upstream_model: str, text: str, delivered_tokens: int, hop: int) -> bytes:
     """The chat endpoint again, with the delivered text as the beginning of the assistant's turn."""
-    given = chat_fields(request)
+    given = request.fields
     fields: dict[str, object] = dict(given)
     messages = read_json(given["messages"], list[msgspec.Raw])
     fields["messages"] = [*messages, {"role": "assistant", "content": text}]

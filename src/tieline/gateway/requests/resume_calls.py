@@ -129,8 +129,7 @@ class Continuing:
         if backend.engine == "llama.cpp":
             state.prompt_tokens = len(await self._prompt_tokens(state.request, backend))
         body = resume.turn_body(request, backend.engine, own, text, base, hop)
-        read = chunks.of_chunk if request.kind == "responses" else None
-        return Continuation(resume.PATHS["chat"], body, base, read, repeated)
+        return Continuation(resume.PATHS["chat"], body, base, None, repeated)
 
     async def _proven(
         self, ids: Ids, state: RequestState, backend: Backend, own: str, text: str
@@ -241,11 +240,11 @@ class Continuing:
                 for one in plain
             ]
             return sum(sizes)
-        chat = request.kind == "chat" or (request.kind == "responses" and resume.as_chat(request) is not None)
+        chat = request.kind == "chat"
         if backend.engine == "llama.cpp" and (chat or request.kind == "completions"):
             return len(await self._prompt_tokens(request, backend))
         if backend.engine in ("vllm", "sglang") and chat and not request.pictures:
-            body = msgspec.json.encode({"model": own, "messages": resume.chat_fields(request)["messages"]})
+            body = msgspec.json.encode({"model": own, "messages": request.fields["messages"]})
             status, answer = await call(backend, "POST", "/tokenize", body, TOKENIZE_S)
             if status == 200:
                 return _tokens(answer).count

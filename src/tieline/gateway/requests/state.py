@@ -20,7 +20,6 @@ from tieline.gateway.requests.choices import Choices
 from tieline.gateway.requests.chunks import Names
 from tieline.gateway.requests.counting import Bounds
 from tieline.gateway.requests.replay import Key
-from tieline.gateway.requests.responses import Shape
 from tieline.gateway.requests.resume import Way
 from tieline.gateway.requests.token_ids import Ids
 from tieline.gateway.routing.route import Want
@@ -91,7 +90,6 @@ class RequestState:
     head_sent = False
     opened = False  # the client has a frame of this stream
     index: int | None = None  # of the one choice that this is a part for
-    shape: Shape | None = None  # of a Responses stream
     tail = b""  # the answer, or what ends its stream
     # what was delivered
     first_token_at: float | None = None
@@ -103,7 +101,6 @@ class RequestState:
     exact = False  # the client was promised that the stream goes on from those
     choices: Choices | None = None  # of several, where each may be continued
     # what was not
-    hold = False
     finishes = 0
     finish: str | None = None
     # what is billed
@@ -137,10 +134,7 @@ class RequestState:
         )
         self.hops: list[Hop] = []
         self.texts: list[str] = []
-        self.held: list[bytes] = []
-        if request.kind == "responses":
-            self.hold = True
-        elif request.choices > 1 and request.stream and resume.each(request):
+        if request.choices > 1 and request.stream and resume.each(request):
             self.choices = Choices()
 
     def turn(self, phase: Phase) -> None:

@@ -165,6 +165,16 @@ def _content(content: Any, where: str) -> Any:
     return "".join(one["text"] for one in parts) if all(one["type"] == "text" for one in parts) else parts
 
 
+def of_line(plain: Any) -> dict[str, Any] | Refusal:
+    """The chat of a batch's line: a line goes on from nothing, and nothing goes on from it."""
+    if not isinstance(plain, dict):
+        return bad_request("the body is not a JSON object", "invalid_json")
+    for name in ("previous_response_id", "conversation"):
+        if plain.get(name) is not None:
+            return bad_request(f"'{name}' is not offered in a batch", "unsupported_parameter", name)
+    return to_chat(plain, [])
+
+
 class Responses(Surface):
     """A response, said event by event."""
 
