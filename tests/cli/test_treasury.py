@@ -81,7 +81,7 @@ def test_the_same_files_twice_change_nothing_and_a_changed_row_is_a_correction(
 def test_a_pledge_of_coins_that_are_not_there_records_nothing(sheets: tuple[Path, Path], tmp_path: Path) -> None:
     told = run("import", "loans", sheets[1], "--data-dir", tmp_path / "data")
     assert told.exit_code == 1
-    assert "nothing was recorded: Assets:Bitcoin:Cobo holds 0.00000000 BTC, not 5,000.00000000 BTC" in told.output
+    assert "nothing was recorded: pledge A1 opening: Assets:Bitcoin:Cobo holds 0.00000000 BTC" in told.output
     assert not (tmp_path / "data" / "store.db").exists()
 
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.dispatch.fleets import fleet, network, site, store
@@ -102,6 +103,19 @@ def test_a_payout_without_a_price_is_named_on_the_page_and_in_the_update_and_the
     assert shown["left_out"] == left_out == list(month.left_out)
     held = [f["value"] for f in shown["figures"] if f["name"] in ("bitcoin_produced", "bitcoin_held")]
     assert held == ["0.00000100", "0.00000100"]
+
+
+def test_a_sale_that_waits_for_coins_is_named_once_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    sale = Trade(
+        at=START, known_at=START, source="t", kind="measured", trade_id="big", sats=10**9, price_usd=Decimal(5),
+        fee_usd=Decimal(0), venue="v",
+    )  # fmt: skip
+    kept, month = store(sale), Month(OWNED)
+    for n in range(1, 4):
+        kept.append([pay(n, 100, "50000", n)])
+        (line,) = on_the_page(kept, month, moved=n)["left_out"]
+        assert line.startswith(f"unbookable: trade big: Assets:Bitcoin:Treasury holds 0.00000{n}00 BTC")
+    assert sum("trade big" in record.message for record in caplog.records) == 1
 
 
 def test_a_network_reading_without_difficulty_stops_no_month() -> None:

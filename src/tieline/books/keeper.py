@@ -195,7 +195,7 @@ class Bookkeeper:
 
     def _set_aside(self, name: str, record: Record, why: str) -> None:
         self._waiting.pop(name, None)
-        self._aside[name] = Unbookable(record, why)
+        self._aside[name] = Unbookable(record, why if name in why else f"{name}: {why}")
 
     def _try_again(self) -> None:
         for record in list(self._waiting.values())[:RETRIED]:
