@@ -158,7 +158,7 @@ class Quarantine:
 
 def quarantines(data: Path, *, read_only: bool = False) -> dict[str, Quarantine]:
     """All that a data folder holds, by the place in it: "core", "sites/na-tx-01" and so on."""
-    found = [data / NAME, *sorted(data.glob(f"*/{NAME}")), *sorted(data.glob(f"sites/*/{NAME}"))]
+    found = [data / NAME, *sorted(data.glob(f"*/{NAME}")), *sorted(data.glob(f"*/*/{NAME}"))]
     return {
         "core" if path.parent == data else path.parent.relative_to(data).as_posix(): Quarantine(
             path, read_only=read_only
