@@ -120,8 +120,8 @@ def _detach(data_dir: Path) -> None:
         raise click.ClickException(why) from error
     for _ in range(int(platform.READY_S * 5)):
         state = platform.read_state(data_dir)
-        if state.ready and state.pid == process.pid:
-            click.echo(output.read_text())
+        if state.ready and state.pid == process.pid and (said := output.read_text().strip()):
+            click.echo(f"\n{said}\n")  # where its doors are and how to try them: printed a moment after it is ready
             return
         if process.poll() is not None:
             said = output.read_text().strip().removeprefix("Error: ")
