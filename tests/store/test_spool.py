@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tieline.store import Spool, StoreError
+from tieline.store import Outbox, Spool, StoreError
 from tieline.store.database import open_database
+from tieline.store.outbox import FORGET_OLDEST
 from tieline.store.spool import KIND, Group
 
 
@@ -175,3 +176,24 @@ def test_a_row_that_the_disk_refused_waits_for_it_and_is_not_lost(
     assert [(key, body) for _, key, body in spool.take()] == [("action", b"by kim")]
     spool.close()
     assert sum("wait for the disk" in message for message in caplog.messages) == 1
+
+
+def test_what_is_acknowledged_is_kept_up_to_a_bound_and_never_what_waits(tmp_path: Path) -> None:
+    """Some in the middle wait longer; what is behind them goes when they do."""
+    outbox = Outbox(tmp_path / "o.db", keep=10)
+    outbox.put((f"k{n}", b"x") for n in range(100))
+    ids = [id_ for id_, _, _ in outbox.take(100)]
+    outbox.done([*ids[:40], *ids[45:]])
+    assert [key for _, key, _ in outbox.take(100)] == [f"k{n}" for n in range(40, 45)]
+    assert outbox._db.rows("SELECT min(id), count(*) FROM item") == [(41, 60)]
+    outbox.done(ids[40:45])
+    assert outbox._db.rows("SELECT min(id), count(*) FROM item") == [(91, 10)]
+    outbox.close()
+
+
+def test_a_backlog_is_not_looked_through_with_each_acknowledgement(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "o.db", keep=10)
+    plan = outbox._db.rows(f"EXPLAIN QUERY PLAN {FORGET_OLDEST}", (10,))
+    assert any("COVERING INDEX item_waiting" in str(row) for row in plan)
+    assert not any("SCAN" in str(row) for row in plan)
+    outbox.close()

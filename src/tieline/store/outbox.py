@@ -36,6 +36,12 @@ KIND: Final = Kind(
     last="(SELECT max(id) FROM item)",
 )
 
+# Acknowledged items but the newest. All before the oldest that waits are acknowledged, so a backlog is not looked
+# through again with each acknowledgement.
+FORGET_OLDEST: Final = (
+    "DELETE FROM item WHERE id <= min((SELECT max(id) FROM item) - ?,"
+    " coalesce((SELECT min(id) FROM item WHERE sent = 0) - 1, 9223372036854775807))"
+)
 _OF_KIND = "sent = 0 AND key >= ? || '|' AND key < ? || '}'"
 _COUNT_KIND = f"SELECT count(*) FROM item WHERE {_OF_KIND}"
 _THIN_HALF = f"DELETE FROM item WHERE id IN (SELECT id FROM item WHERE {_OF_KIND} AND id % 2 = 0 ORDER BY id LIMIT ?)"
@@ -95,7 +101,7 @@ class Outbox:
         """The store has acknowledged these; the oldest beyond what is kept go."""
         with self._db.write():
             count = sum(self._db.run("UPDATE item SET sent = 1 WHERE id = ? AND sent = 0", (one,)) for one in ids)
-            self._db.run("DELETE FROM item WHERE sent = 1 AND id <= (SELECT max(id) FROM item) - ?", (self.keep,))
+            self._db.run(FORGET_OLDEST, (self.keep,))
         self._waiting -= count
 
     def heard(self, epoch: str) -> int:

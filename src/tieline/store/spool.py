@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple
 
 from tieline.store import used
 from tieline.store.database import REAL, Database, Disk, Kind, Loss, StoreError, open_database
+from tieline.store.outbox import FORGET_OLDEST
 
 log = logging.getLogger("tieline.store")
 
@@ -179,8 +180,7 @@ class Spool:
         def mark(db: Database) -> None:
             with db.write():
                 count = len(db.many("UPDATE item SET sent = 1 WHERE id = ? AND sent = 0 RETURNING id", rows))
-                oldest = "(SELECT max(id) FROM item) - ?"
-                db.run(f"DELETE FROM item WHERE sent = 1 AND id <= {oldest}", (self.keep_sent,))
+                db.run(FORGET_OLDEST, (self.keep_sent,))
             self._count -= count
 
         self._ask(mark)
