@@ -28,6 +28,9 @@ ALLOWED = {
     "dispatch/inference/gpu.py": "a table in the package",
     "console/disclosed.py": "a form; its door catches all",
     "settlement/release.py": "stored rows",
+    "alerts/service.py": "rows of its own database; the link's bytes pass the gate",
+    "console/alerts.py": "rows of the alerts' database",
+    "cli/alerts.py": "rows of the alerts' database",
 }
 
 

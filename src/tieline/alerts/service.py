@@ -16,6 +16,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from tieline import intake
 from tieline.alerts import channels
 from tieline.alerts.channels import AGAIN_S, ChannelError
 from tieline.alerts.incidents import Incident, Incidents, Line, Notice, Timing, lines_of
@@ -70,11 +71,9 @@ class AlertService:
 
     def hear(self, data: bytes) -> None:
         """One telling; what is none is left out, and its silence is noticed."""
-        if len(data) > MAX_BYTES:
-            return
         try:
-            self._lines = lines_of(_decode(data))
-        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            self._lines = lines_of(intake.read(data, _decode, MAX_BYTES))
+        except intake.IntakeError as error:
             log.warning("what needs a person could not be read: %s", error)
             return
         self._heard = self.seconds()
