@@ -48,7 +48,7 @@ _DROPPED = [
     "s",
     "del",
     "strike",
-]
+]  # what a reader of the page does not see, and what is struck out
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from tieline.disclosures.chain import Chain, shipped_chain
 from tieline.disclosures.documents.context import Context
 from tieline.disclosures.fact import Candidate, Fact, Licence
 from tieline.disclosures.finding import WEAK, Finding
-from tieline.disclosures.lexicon.commons import COMMON
+from tieline.disclosures.lexicon.commons import COMMON, words_of
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.licences import closures, implausible
 from tieline.disclosures.periods import window
@@ -25,43 +25,16 @@ from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.tables.labels import classify, clean
 from tieline.disclosures.terms import unit_of
 
-_LABELS = (COMMON | KNOWN) - {
-    "customer",
-    "customers",
-    "target",
-    "potential",
-    "transit",
-    "in-transit",
-    "hosting",
-    "hosted",
-    "colocation",
-    "third-party",
-    "management",
-    "managed",
-    "pool",
-    "at",
-} | {"at", "demand", "curtailment", "response", "service", "fees", "million", "thousand", "only"}
-_OTHERS = (
-    "hosted_btc_customers",
-    "jv_share_btc",
-    "btc_equivalent_not_coins",
-    "managed_ehs",
-    "total_energized_ehs_incl_hosting",
-    "potential_phs",
-    "restricted_or_pledged_btc",
-    "lent_btc",
+_LABELS = (COMMON | KNOWN) - words_of(
+    "customer customers target potential transit in-transit hosting hosted colocation third-party management managed pool"
+) | words_of("at demand curtailment response service fees million thousand only")
+_OTHERS = words_of(
+    "hosted_btc_customers jv_share_btc btc_equivalent_not_coins managed_ehs total_energized_ehs_incl_hosting potential_phs "
+    "restricted_or_pledged_btc lent_btc"
 )
 """Fields that are about what is not the company's own coin or machine by their very name."""
 _TABLE_RULES = ("table", "pair", "companies", "statement")
-_FLOWS = (
-    "btc_produced",
-    "btc_sold",
-    "btc_purchased",
-    "blocks_won",
-    "avg_btc_per_day",
-    "sale_proceeds_usd",
-    "revenue_usd",
-)
+_FLOWS = words_of("btc_produced btc_sold btc_purchased blocks_won avg_btc_per_day sale_proceeds_usd revenue_usd")
 _WINDOW = re.compile(
     r"\b(?:(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+) (?:months|weeks|days)|quarter|year-to-date|ytd|since|so far|to date|cumulative\w*|lifetime|"
     r"inception|founded|annual\w*|weeks?|half|fiscal|(?:last|past|previous) (?:twelve|12) months)\b",
@@ -140,35 +113,8 @@ def _unknown(rest: str) -> str | None:
     return None
 
 
-_UNITS = frozenset(
-    [
-        "eh",
-        "s",
-        "ph",
-        "th",
-        "j",
-        "w",
-        "kwh",
-        "mwh",
-        "mw",
-        "eh/s",
-        "ph/s",
-        "th/s",
-        "j/th",
-        "w/th",
-        "btc",
-        "bitcoin",
-        "million",
-        "thousand",
-        "m",
-        "k",
-        "c",
-        "us",
-        "usd",
-        "about",
-        "ca",
-        "mining",
-    ]
+_UNITS = words_of(
+    "eh s ph th j w kwh mwh mw eh/s ph/s th/s j/th w/th btc bitcoin million thousand m k c us usd about ca mining"
 )
 
 

@@ -22,4 +22,11 @@ march april may june july august september october november december jan feb mar
 dec gross output generated mine metrics us north american america position inventory date to-date liquidated
 converted monetized spent used yield digital assets asset
 """
-COMMON = frozenset(_WORDS.split())
+
+
+def words_of(text: str) -> frozenset[str]:
+    """The words of a list that is written as prose."""
+    return frozenset(text.split())
+
+
+COMMON = words_of(_WORDS)
