@@ -50,7 +50,8 @@ from tieline.feeds.recorded import ASSUMPTIONS, RecordedFolder
 from tieline.fleet import Fleet
 from tieline.fleet.physics import GPU_AUX
 from tieline.records import Demand, Instruction
-from tieline.replay.run import Asked, replay
+from tieline.replay.asked import Asked
+from tieline.replay.run import replay
 from tieline.store import Store
 
 OUT = Path(__file__).parent / "out" / "dispatch_speed.json"

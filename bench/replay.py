@@ -21,7 +21,8 @@ from pathlib import Path
 from tieline.clock import parse_utc
 from tieline.dispatch import Settings
 from tieline.feeds.recorded import ASSUMPTIONS, RecordedFolder
-from tieline.replay.run import Asked, replay
+from tieline.replay.asked import Asked
+from tieline.replay.run import replay
 
 AIM = 2_000.0  # times real time for 40 sites on one core
 

@@ -16,8 +16,9 @@ from tieline.cli.replay import replay as command
 from tieline.dispatch import Settings
 from tieline.feeds.recorded import ASSUMPTIONS, RecordedFolder
 from tieline.records import Fault, Payout, Plan, PowerBill, PriceTick, Sample
+from tieline.replay.asked import Asked
 from tieline.replay.report import Report, table
-from tieline.replay.run import Asked, ReplayError, replay, replay_kept
+from tieline.replay.run import ReplayError, replay, replay_kept
 from tieline.store import Store
 
 START = datetime(2024, 3, 4, tzinfo=UTC)

@@ -19,6 +19,7 @@ import msgspec
 from tieline import records
 from tieline.app.runtime import Runtime
 from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.cli.offers import OfferError, answers, as_lines, offer_of, read_offers
 from tieline.link import LinkDownError, NatsLink, push
 from tieline.records import Action, AnyRecord, Commitment
 
@@ -43,8 +44,6 @@ def accept(file: Path, data_dir: Path, by: str, anyway: bool) -> None:
 
     Nothing is accepted where one of them cannot be kept. Exit code 1: one cannot.
     """
-    from tieline.cli.commit import OfferError, answers, as_lines, offer_of, read_offers
-
     now = config_and_now(data_dir)[1]
     try:
         offers = [offer_of(text, n, now) for n, text in enumerate(read_offers(file), 1)]

@@ -17,8 +17,9 @@ from tieline.dispatch import Settings
 from tieline.dispatch.settings import Policy, settings_of
 from tieline.feeds.folder import FolderError
 from tieline.feeds.recorded import RecordedFolder
+from tieline.replay.asked import Asked
 from tieline.replay.report import table
-from tieline.replay.run import Asked, ReplayError
+from tieline.replay.run import ReplayError
 from tieline.replay.run import replay as run_replay
 
 

@@ -7,7 +7,6 @@ time is in it, so that the same days give the same bytes.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,16 +14,9 @@ from tieline import __version__
 from tieline.books.causes import CALLED, CAUSES
 from tieline.records import Performance, Shortfall
 from tieline.replay.accounts import Accounts
+from tieline.replay.asked import WARM_UP, Asked
 from tieline.settlement.truth import Truth
 from tieline.store import Store
-
-if TYPE_CHECKING:
-    from tieline.replay.run import Asked
-
-
-# Long enough for a fleet to come up in stages from nothing.
-WARM_UP = timedelta(hours=2)
-
 
 # Enough for a week of a large fleet's orders; a longer list is in the store.
 MOST_LINES = 200

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from tieline import records as records_
 from tieline.clock import Interval, SimClock, intervals
-from tieline.dispatch import Controller, Settings
+from tieline.dispatch import Controller
 from tieline.feeds.pools import SimulatedFpps
-from tieline.fleet import Fleet
-from tieline.records import AnyRecord, Fault
+from tieline.records import AnyRecord
 from tieline.replay.accounts import Accounts
+from tieline.replay.asked import WARM_UP, Asked
 from tieline.replay.modelled import ModelledFleet
-from tieline.replay.report import WARM_UP, Report, report_of
+from tieline.replay.report import Report, report_of
 from tieline.settlement.calls import call_orders
 from tieline.settlement.causes import Lived, events, newest
 from tieline.settlement.truth import Truth
@@ -36,21 +35,6 @@ IN_MEMORY, MAX_SPAN = timedelta(days=8), timedelta(days=92)
 
 class ReplayError(ValueError):
     """The span or the records do not allow a replay; the message says what to give instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What to replay. `records` hold everything known about the days, sorted by when it was known."""
-
-    fleet: Fleet
-    settings: Settings
-    records: Sequence[AnyRecord]
-    start: datetime
-    end: datetime
-    label: str
-    scale: float = 1.0
-    assumptions: tuple[str, ...] = ()
-    faults: tuple[Fault, ...] = ()  # injected besides those among the records
 
 
 async def replay(asked: Asked, progress: Callable[[int], None] = lambda steps: None) -> Report:
