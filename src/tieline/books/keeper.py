@@ -185,8 +185,8 @@ class Bookkeeper:
                 replace(p, acquired=p.acquired or entry.at) if p.lot in opens else p for p in entry.postings
             )
             entry = replace(entry, at=self.open_from, narration=late, postings=postings)
-        self.book.book(entry)
-        return entry
+        told = self.book.book(entry)
+        return told.entry
 
     def standing(self, name: str) -> Record | None:
         """The record that is booked under an `identity`, as it was last told."""
