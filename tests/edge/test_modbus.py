@@ -16,8 +16,9 @@ from tieline.clock import SimClock
 from tieline.edge.agent import Agent
 from tieline.edge.device import Reading, Unreachable
 from tieline.edge.plant import modbus
+from tieline.edge.plant.fans import FanWatch
 from tieline.edge.plant.hardware import HardwareError, load_hardware
-from tieline.edge.plant.modbus import METERS, CoilContactor, ModbusLine, ModbusMeter, RegisterMap
+from tieline.edge.plant.modbus import METERS, CoilContactor, CoilFans, ModbusLine, ModbusMeter, RegisterMap
 from tieline.records import Fault, MeterReading
 from tieline.sim.modbus import FakeModbus
 
@@ -162,6 +163,38 @@ def test_an_agent_meters_and_cuts_over_modbus_what_its_site_file_names(tmp_path:
     run(story)
 
 
+def test_no_rig_runs_without_air_and_fans_stop_some_time_after_the_rigs(tmp_path: Path) -> None:
+    async def story() -> None:
+        bench = Bench(tmp_path)
+        device = FakeModbus(coils={1: False})
+        line = ModbusLine("127.0.0.1", await device.start())
+        bench.agent.fans = FanWatch((CoilFans("s.rigs-1", line, 1),))
+        bench.plan(gpu=2, old=4, new=4)
+        await bench.step(3)
+        assert device.coils[1]  # rigs that were found running get air
+        bench.plan(gpu=2, old=0, new=4)
+        await bench.step(20)
+        assert bench.old.true_w == 0
+        assert device.coils[1]  # boards are still hot
+        await bench.step(30)
+        assert not device.coils[1]
+        device.manner = "stuck"
+        bench.plan(gpu=2, old=4, new=4)
+        await bench.step(12)
+        assert bench.old.true_w == 0
+        assert bench.new.true_w == 4e6
+        (fault,) = [r for r in bench.kept() if isinstance(r, Fault) and r.what == "fans"]
+        assert "s.rigs-1" in fault.detail
+        device.manner = "well"
+        await bench.step(3)
+        assert device.coils[1]
+        assert bench.old.true_w == 4e6
+        await bench.agent.close()
+        await device.stop()
+
+    run(story)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -169,6 +202,7 @@ def test_an_agent_meters_and_cuts_over_modbus_what_its_site_file_names(tmp_path:
         ("[meter]\nhost = 'x'", "give map (one of"),
         ("[meter]\nhst = 'x'", "unknown field `hst`"),
         ("[[contactor]]\nfeeder = 'f'\nhost = 'x'\ncoil = 1", "contactor.feeder: 'f' is not known; known are s.f-gpu"),
+        ("[[fans]]\nunit = 'f'\nhost = 'x'\ncoil = 1", "fans.unit: 'f' is no rig group; known are s.rigs-1"),
         ("[[orders]]\nsource = 'http'", "orders[0].token_file"),
         ("[[orders]]\nsource = 'file'", "orders[0].path"),
         ("[[orders]]\nsource = 'fax'", "orders[0].source"),

@@ -27,6 +27,7 @@ from tieline.edge.orderbook import OrderBook
 from tieline.edge.orders.sources import OrderSource
 from tieline.edge.orders.standing import SilencePolicy
 from tieline.edge.plant.contactor import Contactor, Trips
+from tieline.edge.plant.fans import FanWatch
 from tieline.edge.sitetime import SiteTime
 from tieline.edge.spool import SiteSpool
 from tieline.edge.unit import NEVER, UnitState
@@ -40,6 +41,8 @@ READ_TIMEOUT_S = 8.0
 # A step waits this long for what it began to read or to set, all of it together, and then goes on without.
 PATIENCE_S = 0.25
 PUBLISH_TIMEOUT_S = 2.0
+# A group draws no more than this over its lowest when all of its rigs are down: one rig more is above it.
+DOWN_BELOW = 1.1
 # What units complain of besides their power; each is one fault of the site.
 COMPLAINTS = ("identity", "pool", "telemetry")
 
@@ -81,6 +84,7 @@ class Agent:
         if meter is not None:
             self._meter = MeterWatch(site, meter, Fold(site.id, "", meter.kind, interval, hold), self.faults)
         self._trips = Trips(site, contactors)
+        self.fans = FanWatch(())
         self.sources: tuple[tuple[OrderSource, SilencePolicy], ...] = ()  # the site's own, beside the link
         self._publish: Beside[None] = Beside()
         self._short: datetime | None = None
@@ -102,6 +106,7 @@ class Agent:
         for target in self.decision.targets:
             self._finish(target, now, out)
         self._trip(now, out)
+        self._tend_fans(now, out)
         self.keep(out)
         live = self.live(now)
         self._publish.start(lambda: self.link.publish(f"live.{self.site.id}", live), PUBLISH_TIMEOUT_S)
@@ -176,6 +181,8 @@ class Agent:
         unit.ask(target, now)
         if not unit.must_send(setpoint, now):
             return False
+        if setpoint.target_w > unit.device.lowest_w and not self.fans.may_run(target.unit_id, now):
+            return False  # no rig runs without air; sent as soon as its fans read back on
         if unit.setter.busy:
             unit.setter.cancel()  # a newer word; what hangs is not waited for
         unit.sent, unit.sent_at = setpoint, now
@@ -238,6 +245,14 @@ class Agent:
         line = self._trips.step(now, above_w, self.decision.short_w > 0)
         if line is not None:
             out.extend(self.faults.hold(now, "contactor", line))
+
+    def _tend_fans(self, now: datetime, out: list[AnyRecord]) -> None:
+        if self.site.may_act:
+            for unit_id, unit in self._units.items():
+                if unit.heard and unit.reading is not None:
+                    down = unit.reading.counted_w <= DOWN_BELOW * unit.device.lowest_w
+                    self.fans.seen(unit_id, now, down)
+            out.extend(self.faults.hold(now, "fans", self.fans.trouble(now)))
 
     # --- telling ------------------------------------------------------------
 
@@ -331,4 +346,5 @@ class Agent:
         if self._meter is not None:
             await self._meter.meter.close()
         await self._trips.end()
+        await self.fans.close()
         self.outbox.close()

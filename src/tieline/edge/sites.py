@@ -22,6 +22,7 @@ from tieline.edge.device import Device
 from tieline.edge.meter import Meter
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.orders.desk import OrderDesk
+from tieline.edge.plant.fans import FanWatch
 from tieline.edge.plant.hardware import HardwareError, SiteHardware, load_hardware
 from tieline.edge.push import push_always
 from tieline.edge.replicas import EngineSpec, Replicas
@@ -140,7 +141,7 @@ def make_agent(
         meter=hardware.meter or meter,
         contactors=hardware.contactors,
     )
-    agent.sources = hardware.sources
+    agent.sources, agent.fans = hardware.sources, FanWatch(hardware.fans)
     if mistake is not None:
         agent.keep(agent.faults.hold(clock.now(), "site file", mistake))
     own = []

@@ -21,7 +21,8 @@ from tieline.edge.orders.openadr import OpenAdrSource
 from tieline.edge.orders.sources import ContactSource, FileSource, OrderSource, RegisterSource
 from tieline.edge.orders.standing import SilencePolicy
 from tieline.edge.plant.contactor import Contactor
-from tieline.edge.plant.modbus import METERS, PORT, CoilContactor, ModbusLine, ModbusMeter, RegisterMap
+from tieline.edge.plant.fans import Fans
+from tieline.edge.plant.modbus import METERS, PORT, CoilContactor, CoilFans, ModbusLine, ModbusMeter, RegisterMap
 from tieline.fleet.sites import Site
 
 MAX_FILE = 1_000_000
@@ -55,6 +56,15 @@ class _Contactor(_Text, frozen=True, kw_only=True):
     open_value: bool = False
 
 
+class _Fans(_Text, frozen=True, kw_only=True):
+    unit: str
+    host: str
+    coil: int
+    port: int = PORT
+    device: int = 1
+    on_value: bool = True
+
+
 class _Orders(_Text, frozen=True, kw_only=True):
     source: Literal["file", "http", "contact", "register", "openadr3"]
     name: str | None = None
@@ -80,6 +90,7 @@ class _Orders(_Text, frozen=True, kw_only=True):
 class _File(_Text, frozen=True, kw_only=True):
     meter: _Meter | None = None
     contactor: tuple[_Contactor, ...] = ()
+    fans: tuple[_Fans, ...] = ()
     orders: tuple[_Orders, ...] = ()
     password_files: dict[str, str] = {}  # by firmware
 
@@ -90,6 +101,7 @@ class SiteHardware:
 
     meter: Meter | None = None
     contactors: tuple[Contactor, ...] = ()
+    fans: tuple[Fans, ...] = ()
     sources: tuple[tuple[OrderSource, SilencePolicy], ...] = ()
     passwords: dict[str, str] = field(default_factory=dict)
 
@@ -106,6 +118,7 @@ def load_hardware(path: Path, site: Site, clock: Clock) -> SiteHardware:
         raise HardwareError(f"{path}: {error}") from None
     meter = None if text.meter is None else _meter(path, text.meter)
     contactors = tuple(_contactor(path, site, one) for one in text.contactor)
+    fans = tuple(_fans(path, site, one) for one in text.fans)
     sources = tuple((_source(path, one, n, clock), _silence(path, one)) for n, one in enumerate(text.orders))
     names = [source.name for source, _ in sources]
     if len(set(names)) != len(names):
@@ -116,7 +129,7 @@ def load_hardware(path: Path, site: Site, clock: Clock) -> SiteHardware:
             known = ", ".join(FIRMWARES_WITH_PASSWORDS)
             raise HardwareError(f"{path}: password_files: {firmware!r} has no password here; known are {known}")
         passwords[firmware] = _secret(path, name, f"{path}: password_files.{firmware}")
-    return SiteHardware(meter, contactors, sources, passwords)
+    return SiteHardware(meter, contactors, fans, sources, passwords)
 
 
 def _meter(path: Path, text: _Meter) -> ModbusMeter:
@@ -137,6 +150,13 @@ def _contactor(path: Path, site: Site, text: _Contactor) -> CoilContactor:
     if text.feeder not in feeders:
         raise HardwareError(f"{path}: contactor.feeder: {text.feeder!r} is not known; known are {', '.join(feeders)}")
     return CoilContactor(text.feeder, ModbusLine(text.host, text.port, text.unit), text.coil, text.open_value)
+
+
+def _fans(path: Path, site: Site, text: _Fans) -> CoilFans:
+    groups = [group.id for group in site.rig_groups]
+    if text.unit not in groups:
+        raise HardwareError(f"{path}: fans.unit: {text.unit!r} is no rig group; known are {', '.join(groups)}")
+    return CoilFans(text.unit, ModbusLine(text.host, text.port, text.device), text.coil, text.on_value)
 
 
 def _source(path: Path, text: _Orders, n: int, clock: Clock) -> OrderSource:

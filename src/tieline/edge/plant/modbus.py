@@ -167,3 +167,19 @@ class CoilContactor:
 
     async def close(self) -> None:
         self._line.close()
+
+
+class CoilFans:
+    """The fans of one rig group behind one coil. `on_value` is what makes them run."""
+
+    def __init__(self, unit_id: str, line: ModbusLine, coil: int, on_value: bool = True) -> None:
+        self.unit_id = unit_id
+        self._line, self._coil, self._on_value = line, coil, on_value
+
+    async def set(self, on: bool) -> bool:
+        wanted = self._on_value if on else not self._on_value
+        await self._line.write_coil(self._coil, wanted)
+        return await self._line.read_bit(self._coil, "coil") is wanted
+
+    async def close(self) -> None:
+        self._line.close()
