@@ -126,7 +126,8 @@ def claims(text: str, spans: list[tuple[int, int]], ctx: Context, reported: str 
         for i, m in enumerate(mentions):
             m.field = _field(text, start, sentence, mentions, i)
             m.dated = bool(marks)
-            m.period = _period(text, start, end, marks, mentions, i, ctx, carry, other)
+            base = ctx.period if carry is None else carry or None
+            m.period = _period(Said(text, start, end, marks, mentions, ctx, base, other), i)
             if m.compared and m.period and len(m.period) == 7 and m.period != ctx.period:
                 other = m.period
         _respectively(text, end, mentions)
@@ -399,79 +400,84 @@ def _nearest_after(words: str) -> str | None:
 # --- of when it is -------------------------------------------------------------------------------
 
 
-def _period(
-    text: str,
-    start: int,
-    end: int,
-    marks: list[Period],
-    mentions: list[Mention],
-    i: int,
-    ctx: Context,
-    carry: str | None,
-    other: str | None,
-) -> str | None:
-    m = mentions[i]
-    base = ctx.period if carry is None else carry or None
-    lead, behind = text[start : m.q.start], text[m.q.end : end]
-    labelled = [
-        p
-        for p in marks
-        if p.end <= m.q.start
-        and re.fullmatch(r"\s?[:：=]\s?(?:approximately |about |~|US)?\s?\$?", text[p.end : m.q.start])
-        and "(" in text[max(start, p.start - 2) : p.start]
-    ]
-    if labelled:
-        return key_of(labelled[-1], ctx)
-    if re.search(r"respectively|分别|jeweils|respectivement", behind):
-        same = [o for o in mentions if o.q.unit == m.q.unit]
-        dated = [p for p in marks if p.end <= same[0].q.start]
-        if len(same) == len(dated) > 1:
-            return key_of(dated[same.index(m)], ctx)
-    following = mentions[i + 1].q.start if i + 1 < len(mentions) else end
-    after = [p for p in marks if m.q.end <= p.start < min(following, m.q.end + len(m.right) + 2)]
-    if (
-        after
-        and (
-            re.fullmatch(r"[^,;.，。\d(]{0,50}", text[m.q.end : after[0].start])
-            or (
-                re.fullmatch(r"\s*\((?:in |for |as of )?", text[m.q.end : after[0].start])
-                and text[after[0].end : after[0].end + 1] == ")"
-            )
-        )
-        and not COMPARISON.search(text[m.q.end : after[0].start])
-    ):
-        if (
-            len(after) > 1
-            and after[0].kind == after[1].kind == "month"
-            and _AND.fullmatch(text[after[0].end : after[1].start])
-        ):
-            return None  # one figure for two months
-        if after[0].kind in ("span", "week", "year"):
-            return None
-        return _key(text, after[0], ctx)
-    if m.compared or (
-        re.search(r"\bfrom\b[^.;\d]{0,24}$", lead)
-        and i + 1 < len(mentions)
-        and re.match(r"[^.;\d]{0,40}\bto\b", behind)
-    ):
-        inside = [p for p in marks if m.at <= p.start < m.q.start and COMPARISON.search(text[m.at : p.start])]
-        if inside:
-            return _key(text, inside[-1], ctx)
-        if ctx.statement and (rest := [p for p in marks if p.start > m.q.end]):
-            return key_of(rest[0], ctx)
-        near = text[max(start, m.q.start - 70) : min(end, m.q.end + 70)]
-        stem = _before(text, start, marks, m, ctx) or base
-        if stem is None or len(stem) != 7:
-            return None
-        if _PRIOR_YEAR.search(near) and not _PRIOR_MONTH.search(near):
-            return shift(stem, -12)
-        if _PRIOR_MONTH.search(near):
-            return shift(stem, -1)
-        return other if other != stem else None
-    told = _before(text, start, marks, m, ctx)
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One sentence with its periods and numbers, and the time of which it speaks where it names none."""
+
+    text: str
+    start: int
+    end: int
+    marks: list[Period]
+    mentions: list[Mention]
+    ctx: Context
+    base: str | None
+    """The document's month, or the quarter that is carried over."""
+    other: str | None
+    """The month that the document has compared with so far."""
+
+
+def _period(said: Said, i: int) -> str | None:
+    """The month, quarter or date of the number of mention i; None where it dates no figure."""
+    text, start, marks, m, ctx = said.text, said.start, said.marks, said.mentions[i], said.ctx
+    told = _labelled(said, m)
     if told is not None:
-        return told or None
-    return _behind(text, marks, m, ctx, following) or base
+        return key_of(told, ctx)
+    following = said.mentions[i + 1].q.start if i + 1 < len(said.mentions) else said.end
+    after = [p for p in marks if m.q.end <= p.start < min(following, m.q.end + len(m.right) + 2)]
+    if after and _right_behind(text, m, after[0]):
+        joined = len(after) > 1 and after[0].kind == after[1].kind == "month"
+        if joined and _AND.fullmatch(text[after[0].end : after[1].start]):
+            return None  # one figure for two months
+        return None if after[0].kind in ("span", "week", "year") else _key(text, after[0], ctx)
+    falls = re.search(r"\bfrom\b[^.;\d]{0,24}$", text[start : m.q.start]) and i + 1 < len(said.mentions)
+    if m.compared or (falls and re.match(r"[^.;\d]{0,40}\bto\b", text[m.q.end : said.end])):
+        return _compared_period(said, m)
+    before = _before(text, start, marks, m, ctx)
+    if before is not None:
+        return before or None
+    return _behind(text, marks, m, ctx, following) or said.base
+
+
+def _labelled(said: Said, m: Mention) -> Period | None:
+    """`(October 2024: 41.2 BTC)`, and `X and Y ..., respectively`: the period that is set against the number."""
+    text = said.text
+    opens = re.compile(r"\s?[:：=]\s?(?:approximately |about |~|US)?\s?\$?")
+    for p in reversed(said.marks):
+        bracketed = "(" in text[max(said.start, p.start - 2) : p.start]
+        if p.end <= m.q.start and bracketed and opens.fullmatch(text, p.end, m.q.start):
+            return p
+    if re.search(r"respectively|分别|jeweils|respectivement", text[m.q.end : said.end]):
+        same = [o for o in said.mentions if o.q.unit == m.q.unit]
+        dated = [p for p in said.marks if p.end <= same[0].q.start]
+        if len(same) == len(dated) > 1:
+            return dated[same.index(m)]
+    return None
+
+
+def _right_behind(text: str, m: Mention, p: Period) -> bool:
+    """`41 BTC in July`, `41 BTC (July)`; a comparison between them is of another figure."""
+    gap = text[m.q.end : p.start]
+    bracketed = re.fullmatch(r"\s*\((?:in |for |as of )?", gap) and text[p.end : p.end + 1] == ")"
+    return bool(re.fullmatch(r"[^,;.，。\d(]{0,50}", gap) or bracketed) and not COMPARISON.search(gap)
+
+
+def _compared_period(said: Said, m: Mention) -> str | None:
+    """The time of a figure that is compared with: named beside it, the month or year before, or the one told earlier."""
+    text, marks, ctx = said.text, said.marks, said.ctx
+    inside = [p for p in marks if m.at <= p.start < m.q.start and COMPARISON.search(text[m.at : p.start])]
+    if inside:
+        return _key(text, inside[-1], ctx)
+    if ctx.statement and (rest := [p for p in marks if p.start > m.q.end]):
+        return key_of(rest[0], ctx)
+    near = text[max(said.start, m.q.start - 70) : min(said.end, m.q.end + 70)]
+    stem = _before(text, said.start, marks, m, ctx) or said.base
+    if stem is None or len(stem) != 7:
+        return None
+    if _PRIOR_YEAR.search(near) and not _PRIOR_MONTH.search(near):
+        return shift(stem, -12)
+    if _PRIOR_MONTH.search(near):
+        return shift(stem, -1)
+    return said.other if said.other != stem else None
 
 
 _LAST_YEARS = re.compile(r"(?:지난해|작년|去年|昨年|前年同)\s?(?:의\s?)?\Z")

@@ -130,15 +130,7 @@ def _with_currency(value: Value, start: int) -> Value:
 
 def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
     """One table row on one line. Empty cells are kept as absent, so that sparse rows keep their places."""
-    raw = []
-    at = start
-    for part in text[start:end].split("|"):
-        raw.append((at, at + len(part)))
-        at += len(part) + 1
-    if raw and not text[slice(*raw[0])].strip() and len(raw) > 1:
-        raw = raw[1:]
-    if raw and not text[slice(*raw[-1])].strip():
-        raw = raw[:-1]
+    raw = _bars(text, start, end)
     filled = [c for c in raw if text[slice(*c)].strip()]
     if not filled:
         return []
@@ -195,6 +187,20 @@ def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
         Item("label", s, e, label=(text[s:e].strip(), s, e), cells=filled) if k == "label" else g[0]
         for (s, e), k, g in zip(filled, kinds, items, strict=True)
     ]
+
+
+def _bars(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """The cells between bars, without the empty ones before the first bar and behind the last."""
+    raw: list[tuple[int, int]] = []
+    at = start
+    for part in text[start:end].split("|"):
+        raw.append((at, at + len(part)))
+        at += len(part) + 1
+    if raw and not text[slice(*raw[0])].strip() and len(raw) > 1:
+        raw = raw[1:]
+    if raw and not text[slice(*raw[-1])].strip():
+        raw = raw[:-1]
+    return raw
 
 
 def footnoted(item: Item) -> Item:
