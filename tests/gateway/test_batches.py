@@ -103,6 +103,23 @@ def test_a_batch_from_upload_to_result(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+def test_a_response_s_line_is_answered_with_a_response(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Scripted(slots=4) as engine, start(settings(engine.url), tmp_path) as g, client_of(g) as client:
+            line = {"custom_id": "r1", "method": "POST", "url": "/v1/responses"}
+            asked = {"model": "m", "input": "hello", "max_output_tokens": 5}
+            later = line | {"custom_id": "r2", "body": asked | {"previous_response_id": "resp_12345678"}}
+            done = await over(client, await hand_in(client, line | {"body": asked}, later, endpoint="/v1/responses"))
+            answer = (await lines_of(client, done.output_file_id))["r1"]["response"]["body"]
+            assert (answer["object"], answer["status"]) == ("response", "incomplete")
+            assert answer["usage"]["output_tokens"] == 5
+            failed = (await lines_of(client, done.error_file_id))["r2"]["response"]["body"]["error"]
+            assert failed["param"] == "previous_response_id"
+            assert [one.endpoint for one in g.usage()] == ["/v1/responses"]
+
+    asyncio.run(body())
+
+
 def test_lists_go_on_page_by_page(tmp_path: Path) -> None:
     async def body() -> None:
         async with Scripted() as engine, start(settings(engine.url), tmp_path) as g, client_of(g) as client:
