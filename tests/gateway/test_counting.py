@@ -16,6 +16,7 @@ from tests.gateway.rig import Start, free_port
 from tests.gateway.rig import settings as rig
 from tests.gateway.test_continuity import CHAT, stream
 from tests.gateway.test_odd_engines import ROLE
+from tests.gateway.test_state import state
 
 from tieline.gateway.requests import counting
 from tieline.gateway.requests.counting import Bounds
@@ -61,6 +62,18 @@ def test_reports_that_can_be_true_are_believed_often_enough_to_test_anything() -
 
     check()
     assert believed >= seen * 0.2, (believed, seen)
+
+
+@settings(max_examples=300, deadline=None)
+@given(REPORTS, st.integers(0, 12), st.integers(0, 3))
+def test_the_usual_report_is_judged_in_place_as_any_other(report: dict[str, Any], frames: int, base: int) -> None:
+    told = sse.usage_of(report)
+    assert told is not None
+    one = state()
+    one.count(told, counting.least(frames), base)
+    read = counting.read(told, one.bounds(counting.least(frames)), base)
+    assert (one.prompt_tokens, one.output_tokens, one.cached_tokens) == (read.prompt, read.output, read.cached)
+    assert one.estimated == bool(read.false)
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=5), st.integers(0, 200))

@@ -258,7 +258,18 @@ class RequestState:
         return Bounds(self.request.ask(self.offer).prompt_bound, self.most_output, least)
 
     def count(self, usage: sse.TokenUsage, least: int, base: int = 0, repeated: int = 0) -> None:
-        """What an engine reports, as far as it can be true (see `counting.read`)."""
+        """What an engine reports, as far as it can be true (see `counting.read`). The usual report is judged in place,
+        by the same bounds: it costs a third."""
+        prompt, output = usage.prompt_tokens, usage.completion_tokens
+        if (
+            prompt is not None and output is not None and self.prompt_tokens is None and not repeated
+            and usage.prompt_tokens_details is None and usage.completion_tokens_details is None
+            and usage.output_tokens_details is None and usage.input_tokens_details is None
+            and 0 < prompt <= self.request.prompt_bound(self.offer)
+            and least <= output + base <= self.most_output
+        ):  # fmt: skip
+            self.prompt_tokens, self.output_tokens = prompt, output + base
+            return
         report = counting.read(usage, self.bounds(least), base, repeated)
         if report.false:
             self.false_report, self.estimated = report.false, True
@@ -286,6 +297,8 @@ class RequestState:
     def settle(self) -> None:
         """Before it is billed: nothing below nothing or above what was agreed, and hops that add up."""
         prompt, output = self.prompt_tokens or 0, self.output_tokens or 0
+        if len(self.hops) == 1 and self.hops[0].output_tokens == output and not self.cached_tokens:
+            return
         if sum(hop.output_tokens for hop in self.hops) != output:
             shares = counting.balance([hop.output_tokens for hop in self.hops], output)
             self.hops = [
