@@ -224,6 +224,45 @@ def test_grid_prices_come_from_the_library_once_each() -> None:
     assert again == []
 
 
+def day_ahead(*, published: bool = True) -> tuple[Any, list[str]]:
+    asked: list[str] = []
+
+    class Ercot:
+        def get_spp(self, date: str, market: str, location_type: str) -> Frame:
+            asked.append(date)
+            if date != "today" and not published:
+                raise ValueError("no document for this day")
+            begin = datetime(2026, 8, 20 if date == "today" else 21, tzinfo=ZoneInfo("America/Chicago"))
+            hours = [begin + timedelta(hours=h) for h in range(24)]
+            rows = [{"Interval Start": at, "Interval End": at + timedelta(hours=1), "SPP": 30.0} for at in hours]
+            return Frame([{**row, "Location": "LZ_WEST"} for row in rows])
+
+    return types.SimpleNamespace(Ercot=Ercot), asked
+
+
+@pytest.mark.parametrize(
+    ("hour", "published", "dates", "ticks", "faults"),
+    [
+        (17, True, ["today"], 24, 0),  # 12:00 in Texas: the auction is not out
+        (19, True, ["today", "2026-08-21"], 48, 0),  # 14:00
+        (19, False, ["today", "2026-08-21"], 24, 0),  # a little late
+        (22, False, ["today", "2026-08-21"], 24, 1),  # too late
+    ],
+)
+def test_tomorrow_is_asked_for_when_it_is_published(
+    hour: int, published: bool, dates: list[str], ticks: int, faults: int
+) -> None:
+    lib, asked = day_ahead(published=published)
+    now = datetime(2026, 8, 20, hour, tzinfo=UTC)
+    found = asyncio.run(GridFeed(("ERCOT_LZ_WEST_DA",), lib).read(now))
+    assert asked == dates
+    assert sum(isinstance(r, PriceTick) for r in found) == ticks
+    assert [r.detail for r in found if isinstance(r, Fault)] == [
+        "ERCOT_LZ_WEST_DA: tomorrow's prices: ValueError no document for this day"
+    ] * faults
+    assert all(r.known_at == now for r in found)
+
+
 @pytest.mark.parametrize(
     ("lib", "words"),
     [(library(1e9), "absurd"), (library(float("nan")), "'nan' is absurd"), (library(fails=True), "page has changed")],

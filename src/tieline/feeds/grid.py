@@ -11,11 +11,12 @@ import asyncio
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from tieline.feeds.faults import FaultBook, number
 from tieline.feeds.http import FIRST_BACKOFF_S, MAX_BACKOFF_S
+from tieline.fleet.markets import shipped, zone_of
 from tieline.records import AnyRecord, PriceTick
 
 EXTRA = "install it with: pip install 'tieline[grid]'"
@@ -37,21 +38,14 @@ class Call:
     arguments: dict[str, Any]
 
 
+# Every market of the package's table that names a live source.
 CALLS: dict[str, Call] = {
-    "ERCOT_HUBAVG_DA": Call(
-        "Ercot", "get_spp", "HB_HUBAVG", "SPP", {"market": "DAY_AHEAD_HOURLY", "location_type": "Trading Hub"}
-    ),
-    "ercot_hb_south": Call(
-        "Ercot", "get_spp", "HB_SOUTH", "SPP", {"market": "REAL_TIME_15_MIN", "location_type": "Trading Hub"}
-    ),
-    "NYISO_CAPITL_DA": Call(
-        "NYISO", "get_lmp", "CAPITL", "LMP", {"market": "DAY_AHEAD_HOURLY", "location_type": "zone"}
-    ),
-    "CAISO_NP15_DA": Call(
-        "CAISO", "get_lmp", "TH_NP15_GEN-APND", "LMP",
-        {"market": "DAY_AHEAD_HOURLY", "locations": ["TH_NP15_GEN-APND"]},
-    ),
-}  # fmt: skip
+    name: Call(m.source.iso, m.source.method, m.location, m.source.price, m.source.arguments)
+    for name, m in shipped().items()
+    if m.source is not None
+}
+# Prices of tomorrow that are not there so long after their publication are a fault of the source.
+LATE = timedelta(hours=2)
 
 
 def installed() -> Any | None:
@@ -88,7 +82,8 @@ class GridFeed:
                 continue
             try:
                 async with asyncio.timeout(self.timeout_s):
-                    rows = await asyncio.to_thread(self._rows, CALLS[market])
+                    rows = await asyncio.to_thread(self._rows, CALLS[market], "today")
+                    tomorrow, late = await self._tomorrow(market, now)
             except Exception as error:  # the library raises whatever its parsers and its transport raise
                 failures = self._failures[market] = self._failures.get(market, 0) + 1
                 wait_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures, 10))
@@ -98,12 +93,30 @@ class GridFeed:
                 continue
             self._not_before_s[market], self._failures[market] = loop.time() + EVERY_S, 0
             found += self.faults.close(f"{market} unavailable", now)
-            found += self._ticks(market, rows, now)
+            what = f"{market} of tomorrow"
+            found += self.faults.open(what, f"{market}: {late}", now) if late else self.faults.close(what, now)
+            found += self._ticks(market, [*rows, *tomorrow], now)
         return found
 
-    def _rows(self, call: Call) -> list[dict[str, Any]]:
+    async def _tomorrow(self, market: str, now: datetime) -> tuple[list[dict[str, Any]], str]:
+        """Tomorrow's prices once they are published, and what is wrong where they are late."""
+        told = shipped()[market]
+        day = now.astimezone(zone_of(told.zone)).date() + timedelta(days=1)
+        noon = datetime.combine(day, time(12), tzinfo=zone_of(told.zone))
+        published = told.known_at(noon, timedelta(hours=1))
+        if told.kind != "day-ahead" or now < published:
+            return [], ""
+        try:
+            rows = await asyncio.to_thread(self._rows, CALLS[market], day.isoformat())
+        except Exception as error:  # the library raises whatever its parsers and its transport raise
+            rows, why = [], f"{type(error).__name__} {error}"
+        else:
+            why = "" if rows else "no row"
+        return rows, f"tomorrow's prices: {why}" if why and now >= published + LATE else ""
+
+    def _rows(self, call: Call, day: str) -> list[dict[str, Any]]:
         iso = getattr(self.library, call.iso)()
-        frame = getattr(iso, call.method)(date="today", **call.arguments)
+        frame = getattr(iso, call.method)(date=day, **call.arguments)
         rows = [row for row in frame.to_dict("records") if row.get("Location") == call.location]
         return rows[-MAX_ROWS:]
 
