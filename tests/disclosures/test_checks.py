@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tieline.disclosures.book import Book
 from tieline.disclosures.checks import check
+from tieline.disclosures.checks.balance import announced
 from tieline.disclosures.shipped import shipped
 from tieline.disclosures.verdict import CHECKS, Verdict
 
@@ -215,3 +216,19 @@ def test_no_book_breaks_a_check(facts: dict[str, dict[str, Decimal]], kind: str)
     verdicts = check(Book(claims))
     assert len({found.id for found in verdicts}) == len(verdicts)
     assert all(found.computation for found in verdicts)
+
+
+def test_a_holding_told_for_after_a_sale_is_held_against_the_month_end(book_of: Callable[..., Book]) -> None:
+    """The sale is told without its day, and what is said to be left is what there was before it."""
+    book = book_of(
+        "X",
+        {
+            "2026-01": {"btc_held_end": 7474.6},
+            "2026-02": {"btc_announced_sale": 4451, "btc_held_after_sale": 7474},
+            "2026-02-08": {"btc_announced_sale": 4451},
+        },
+    )
+    found = [v for v in check(book) if v.check == "announced-sale"]
+    assert [v.outcome for v in found] == ["explained"]
+    assert "the balance before the sale" in found[0].says
+    assert [claim.fact.period for claim in announced(book, "X", "2026-02")] == ["2026-02-08"]

@@ -97,8 +97,10 @@ def movement(book: Book, issuer: str, month: str) -> Movement | None:
 def announced(book: Book, issuer: str, month: str) -> tuple[Claim, ...]:
     """Sales announced for the month or a day in it: one claim, the best, for each."""
     named = [period for period in book.periods(issuer) if period[:7] == month and "Q" not in period]
-    found = (book.best(issuer, period, "btc_announced_sale") for period in named)
-    return tuple(claim for claim in found if claim is not None)
+    found = [claim for period in named if (claim := book.best(issuer, period, "btc_announced_sale")) is not None]
+    dated = {claim.value for claim in found if len(claim.fact.period) == 10}
+    # One sale told with its day and, elsewhere, only for the month is one sale.
+    return tuple(claim for claim in found if len(claim.fact.period) == 10 or claim.value not in dated)
 
 
 def roll_forward(book: Book, issuer: str, month: str) -> Iterator[Verdict]:
@@ -200,8 +202,8 @@ def quarter_roll_forward(book: Book, issuer: str, period: str) -> Iterator[Verdi
 
 
 def announced_sale(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
-    """What articles state as held before and after a sale, against the issuer's last month end."""
-    if not periods.is_date(period):
+    """What articles state as held before and after a sale of a day or a month, against the last month end."""
+    if not (periods.is_date(period) or periods.is_month(period)):
         return
     sale = book.best(issuer, period, "btc_announced_sale")
     opening = book.at_end(issuer, periods.previous(period[:7]), "btc_held_end")
