@@ -71,6 +71,10 @@ def test_what_is_not_proven_is_a_candidate_that_names_what_it_lacks(sentence: st
         "Heron sold 1, 479 BTC in July 2025.",
         "In July 2025 Heron sold all 189.8 BTC mined and its whole remaining reserve of 943.1 BTC.",
         "Bitcoin mined: 40 to 44 BTC",
+        "Installed hashrate of 1.2 EH/s was added in July 2025.",
+        "Bitcoin holdings of 300 BTC were sold in July 2025.",
+        "Fleet efficiency of 15.0 J/TH was achieved on new machines.",
+        "July 2025 bitcoin mined and held: 41",
     ],
 )
 def test_bounds_and_split_numbers_are_no_facts(sentence: str) -> None:

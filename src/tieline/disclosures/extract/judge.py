@@ -69,6 +69,8 @@ def _row_lacks(text: str, c: Finding, frame: Frame, apart: bool) -> tuple[Licenc
     words = [w.strip(".'-/") for w in label.split()]
     if c.field in ("btc_produced", "btc_held_end", "btc_sold") and "equivalent" in label:
         return "token", "equivalents are no coins"
+    if c.field == "btc_held_end" and re.search(r"\b(?:mined|produced|earned|sold)\b", label):
+        return "assertion", "the label speaks of coins held and of what became of them"
     if c.field in _FLOWS and (window_words := _WINDOW.search(label)) is not None:
         return "window", f"{window_words[0]!r} in the label: not plainly of one month"
     stray = [w for w in words if w and not w.isdigit() and not _known_in_label(w, c) and not periods(w)]

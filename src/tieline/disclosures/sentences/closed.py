@@ -296,11 +296,16 @@ def _whole(tpl: Template, i: int) -> bool:
     return not (after is not None and after.number is not None and after.start - q.end <= 1)
 
 
+_STANDS = frozenset(["btc_held_end", "deployed_ehs", "operating_month_end_ehs", "avg_operating_ehs", "efficiency_j_th"])
+
+
 def _qualified(tpl: Template, i: int, field: str) -> bool:
     """Does what follows the number make it a rate, a difference, or coins that secure a debt?"""
     rest = " ".join(t.shape for t in tpl.tokens[i + 1 : i + 4])
     if field == "btc_held_end" and re.match(r"(?:posted|pledged|as collateral)", rest):
         return True
+    if field in _STANDS and re.match(r"(?:was|were|has been|have been) ", rest):
+        return True  # `installed hashrate of 1.2 EH/s was added`: another verb decides
     rate = r"(?:per (?!day|kwh|bitcoin|btc|coin)|a (?:month|year|week)|higher|lower|more|less|fewer|above|below|each (?!day))"
     return re.match(rate, rest) is not None
 
