@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable
 
 import httpx
+import msgspec
 
 from tieline.app.runtime import Runtime
-from tieline.config import Config
+from tieline.config import Config, sections
 from tieline.gateway.serve import serve
 from tieline.gateway.settings import Engine, Key, Limits, Model, Rental, Settings, Tenant, hash_key
 from tieline.link import LateLink
@@ -67,74 +68,68 @@ async def _first_replica(runtime: Runtime, some: bool) -> str:
 
 def settings_of(config: Config, runtime: Runtime) -> Settings:
     """The door's own settings. Raises ValueError naming the key whose secret is not to be found."""
-    keys, tenants = [], []
-    for tenant in config.tenants:
-        tenants.append(
-            Tenant(
-                id=tenant.id,
-                limits=Limits(
-                    requests_per_minute=tenant.requests_per_minute,
-                    tokens_per_minute=tenant.tokens_per_minute,
-                    concurrent=tenant.concurrent_requests,
-                    budget_usd=tenant.budget_usd_per_month,
-                ),
-                weight=tenant.weight,
-                latency_class=tenant.latency_class,
-                regions=tenant.regions,
-                max_usd_per_mtok=tenant.max_usd_per_mtok,
-            )
-        )
-        for key in tenant.keys:
-            if key.generate:
-                path = runtime.key_path(key.id, config)
-                if not path.exists():
-                    raise ValueError(f"the secret of key {key.id!r} is missing: {path}; start again to have it made")
-                digest = hash_key(path.read_text().strip())
-            elif key.env is not None:
-                if not os.environ.get(key.env):
-                    raise ValueError(f"key {key.id!r} is in {key.env}, which is not set; export it and start again")
-                digest = hash_key(os.environ[key.env])
-            else:
-                digest = key.sha256 or ""
-            keys.append(
-                Key(
-                    id=key.id,
-                    sha256=digest,
-                    tenant=tenant.id,
-                    project=key.project,
-                    models=key.models,
-                    regions=key.regions,
-                    role=key.role,
-                )
-            )
+    keys = tuple(_key(key, tenant.id, runtime, config) for tenant in config.tenants for key in tenant.keys)
+    served = [model for model in config.models if model.engine != "modelled"]
     return Settings(
         host=runtime.gateway_host,
         port=runtime.gateway_port,
-        models=tuple(
-            Model(
-                name=model.name,
-                input_usd_per_mtok=model.usd_per_million_input,
-                output_usd_per_mtok=model.usd_per_million_output,
-                label=model.label,
-            )
-            for model in config.models
-            if model.engine != "modelled"
-        ),
-        tenants=tuple(tenants),
-        keys=tuple(keys) if config.gateway.auth == "keys" else (),
+        models=tuple(_model(model) for model in served),
+        tenants=tuple(_tenant(tenant) for tenant in config.tenants),
+        keys=keys if config.gateway.auth == "keys" else (),
         engines=tuple(Engine(url=url) for url in config.gateway.upstreams),
-        rentals=tuple(
-            Rental(
-                tenant=rental.tenant,
-                model=rental.model,
-                replicas=rental.replicas,
-                since=rental.since,
-                until=rental.until,
-                region=rental.region,
-                usd_per_replica_hour=rental.usd_per_replica_hour,
-            )
-            for rental in config.rentals
-        ),
+        rentals=tuple(msgspec.convert(msgspec.structs.asdict(rental), Rental) for rental in config.rentals),
         origins=(runtime.console_url,),
         max_body_bytes=config.gateway.max_body_bytes,
     )
+
+
+def _model(model: sections.Model) -> Model:
+    return Model(
+        name=model.name,
+        input_usd_per_mtok=model.usd_per_million_input,
+        output_usd_per_mtok=model.usd_per_million_output,
+        label=model.label,
+    )
+
+
+def _tenant(tenant: sections.Tenant) -> Tenant:
+    limits = Limits(
+        requests_per_minute=tenant.requests_per_minute,
+        tokens_per_minute=tenant.tokens_per_minute,
+        concurrent=tenant.concurrent_requests,
+        budget_usd=tenant.budget_usd_per_month,
+    )
+    return Tenant(
+        id=tenant.id,
+        limits=limits,
+        weight=tenant.weight,
+        latency_class=tenant.latency_class,
+        regions=tenant.regions,
+        max_usd_per_mtok=tenant.max_usd_per_mtok,
+    )
+
+
+def _key(key: sections.Key, tenant: str, runtime: Runtime, config: Config) -> Key:
+    return Key(
+        id=key.id,
+        sha256=_digest(key, runtime, config),
+        tenant=tenant,
+        project=key.project,
+        models=key.models,
+        regions=key.regions,
+        role=key.role,
+    )
+
+
+def _digest(key: sections.Key, runtime: Runtime, config: Config) -> str:
+    """SHA-256 of a key's secret, wherever the file says that it lies. Raises ValueError."""
+    if key.generate:
+        path = runtime.key_path(key.id, config)
+        if not path.exists():
+            raise ValueError(f"the secret of key {key.id!r} is missing: {path}; start again to have it made")
+        return hash_key(path.read_text().strip())
+    if key.env is None:
+        return key.sha256 or ""
+    if not os.environ.get(key.env):
+        raise ValueError(f"key {key.id!r} is in {key.env}, which is not set; export it and start again")
+    return hash_key(os.environ[key.env])

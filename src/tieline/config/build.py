@@ -234,11 +234,7 @@ def _site(raw: FileText, text: _Site, at: tuple[str | int, ...]) -> Site:
     what = f"site {text.id!r} "
     if not _ID.fullmatch(text.id):
         raise MistakeError((*at, "id"), f"{text.id!r} is no id", "use lower-case letters, digits, - and _, at most 63")
-    area = _Area()
-    if text.area is not None:
-        if text.area not in raw.area:
-            raise MistakeError((*at, "area"), f"no area {text.area!r}", did_you_mean(text.area, raw.area), what)
-        area = raw.area[text.area]
+    area = _area(raw, text, at, what)
     region = text.region or area.region
     if region is None:
         raise MistakeError((*at, "region"), "missing", "write region, or an area that has one", what)
@@ -255,13 +251,10 @@ def _site(raw: FileText, text: _Site, at: tuple[str | int, ...]) -> Site:
     _each_address_once(rigs, at, what)
     nodes = tuple(_node_group(raw, text, item, n, (*at, "gpus", n), what) for n, item in enumerate(text.gpus))
     feeders = []
-    for used, word, load, given in (
-        (nodes, "f-gpu", "inference", text.gpu_feeder_mw),
-        (rigs, "f-mine", "mining", text.mining_feeder_mw),
-    ):
-        if used:
-            feeder_w = limit_w if given is None else given * 1e6
-            feeders.append(Feeder(id=f"{text.id}.{word}", load=load, limit_w=feeder_w))  # type: ignore[arg-type]
+    if nodes:
+        feeders.append(Feeder(id=f"{text.id}.f-gpu", load="inference", limit_w=_limit_w(text.gpu_feeder_mw, limit_w)))
+    if rigs:
+        feeders.append(Feeder(id=f"{text.id}.f-mine", load="mining", limit_w=_limit_w(text.mining_feeder_mw, limit_w)))
 
     def pick(own: object, shared: object, default: object) -> object:
         return own if own is not None else shared if shared is not None else default
@@ -291,6 +284,19 @@ def _site(raw: FileText, text: _Site, at: tuple[str | int, ...]) -> Site:
         },
         type=Site,
     )
+
+
+def _area(raw: FileText, text: _Site, at: tuple[str | int, ...], what: str) -> _Area:
+    """What a site shares with others of its area; nothing where it names none."""
+    if text.area is None:
+        return _Area()
+    if text.area not in raw.area:
+        raise MistakeError((*at, "area"), f"no area {text.area!r}", did_you_mean(text.area, raw.area), what)
+    return raw.area[text.area]
+
+
+def _limit_w(feeder_mw: float | None, site_w: float) -> float:
+    return site_w if feeder_mw is None else feeder_mw * 1e6
 
 
 def _own_station(text: _Site) -> str | None:

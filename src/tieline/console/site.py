@@ -26,7 +26,6 @@ from tieline.fleet import NodeGroup, Site
 
 
 def site_view(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime, speed: float) -> Json:
-    plan = fold.plans.get(site.id)
     markets = markets_view(fold, now)
     mine = {site.contract.market, site.contract.market_15min} - {None}
     return {
@@ -40,17 +39,7 @@ def site_view(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime, s
         "contract": contract_view(fold, site, now),
         "weather": weather_view(fold, site, now),
         "units": [unit_view(fold, live, fold.units[g.id], now) for g in site.units],
-        "plan": None
-        if plan is None
-        else {
-            "seq": plan[0],
-            "at": plan[1].at.timestamp(),
-            "valid_until": plan[1].valid_until.timestamp(),
-            "mode": plan[1].mode,
-            "decided_by": plan[1].decided_by,
-            "note": plan[1].note,
-            "limit_mw": plan[1].limit_w / 1e6,
-        },
+        "plan": _plan_view(fold, site),
         "confirmed": _confirmed(fold, site),
         "series": series_rows(fold.site_rows(site), speed),
         "asked": _asked(fold, site),
@@ -86,6 +75,22 @@ def site_view(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime, s
             for q, o in open_overrides(fold, site.id, now)
         ],
         "replicas": [r.replica_id for _, r in fold.replicas.values() if r.site_id == site.id],
+    }
+
+
+def _plan_view(fold: Fold, site: Site) -> Json | None:
+    known = fold.plans.get(site.id)
+    if known is None:
+        return None
+    seq, plan = known
+    return {
+        "seq": seq,
+        "at": plan.at.timestamp(),
+        "valid_until": plan.valid_until.timestamp(),
+        "mode": plan.mode,
+        "decided_by": plan.decided_by,
+        "note": plan.note,
+        "limit_mw": plan.limit_w / 1e6,
     }
 
 
