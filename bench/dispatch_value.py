@@ -26,7 +26,7 @@ import msgspec
 
 from tieline.backtest.page import page
 from tieline.backtest.report import assumed, best_rule, to_csv, to_figures, to_markdown
-from tieline.backtest.run import PERFECT, SCENARIOS, STANDARD, Options, Result, run_ablations, run_scenario
+from tieline.backtest.run import PERFECT, SCENARIOS, STANDARD, Result, ScenarioOptions, run_ablations, run_scenario
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "bench" / "out"
@@ -46,9 +46,8 @@ def main() -> None:
     results: list[Result] = []
     for scenario in asked.scenario or STANDARD:
         begin, load = time.perf_counter(), os.getloadavg()[0]
-        found = run_scenario(
-            asked.data, scenario, Options(limit_spans=asked.first, ablate=False, jobs=asked.jobs), _Progress(scenario)
-        )
+        options = ScenarioOptions(limit_spans=asked.first, ablate=False, jobs=asked.jobs)
+        found = run_scenario(asked.data, scenario, options, _Progress(scenario))
         results.append(found)
         keep(found, time.perf_counter() - begin, asked.jobs, load)
     for found in results:

@@ -112,7 +112,7 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class ScenarioOptions:
     """How a scenario is run. `limit_spans` keeps the first few months or weeks; `between` runs other days the same
     way; `fleet` stands in for the folder's own; `numbers` skips tuning; `jobs` processes run policies side by side,
     which changes no figure; `noise` makes demand stray from the recorded week."""
@@ -128,7 +128,7 @@ class Options:
     noise: Noise | None = None
 
 
-def run_scenario(folder: Path, scenario: str, options: Options, progress: Progress = _quiet) -> Result:
+def run_scenario(folder: Path, scenario: str, options: ScenarioOptions, progress: Progress = _quiet) -> Result:
     """Run one scenario of a folder. Raises FolderError, and ValueError for what cannot be run."""
     if scenario not in SCENARIOS:
         raise ValueError(f"scenario {scenario!r} is not one of {', '.join(SCENARIOS)}")
@@ -387,7 +387,7 @@ BANDS = (0.0, 0.15, 0.3, 0.5, 0.8)
 WORST = tuple((level, share) for level in (50.0, 70.0, 100.0) for share in (0.1, 0.3))
 
 
-def tune(folder: Path, scenario: str, options: Options, progress: Progress) -> Numbers:
+def tune(folder: Path, scenario: str, options: ScenarioOptions, progress: Progress) -> Numbers:
     """Each rule's number by what earned most in weeks outside every scenario: those that the folder names, or eight of
     February to May 2024."""
     settings, jobs = options.settings, options.jobs

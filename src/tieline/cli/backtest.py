@@ -13,7 +13,7 @@ import msgspec
 from tieline.backtest.noise import Noise
 from tieline.backtest.page import page
 from tieline.backtest.report import assumed, to_csv, to_figures, to_markdown
-from tieline.backtest.run import SCENARIOS, Numbers, Options, Result, run_scenario
+from tieline.backtest.run import SCENARIOS, Numbers, Result, ScenarioOptions, run_scenario
 from tieline.cli.folder import configured, fleet_file
 from tieline.cli.replay import moment
 from tieline.dispatch import Settings
@@ -117,7 +117,7 @@ def backtest(
         own = configured(config)
         settings = Settings() if own is None else settings_of(own)
         folder = RecordedFolder(data)
-        options = Options(
+        options = ScenarioOptions(
             settings=msgspec.structs.replace(settings, forecaster=forecaster or settings.forecaster),
             fleet=None if own is None else own.fleet,
             limit_spans=limit,

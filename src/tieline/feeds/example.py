@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from tieline import config
 from tieline.economics import BLOCKS_PER_EPOCH
 from tieline.feeds.folder import FolderError
-from tieline.feeds.manifest import MANIFEST, Days, Manifest
+from tieline.feeds.manifest import MANIFEST, Days, DaysManifest
 from tieline.feeds.noise import name_key, uniform
 from tieline.feeds.synthetic import Synthetic
 from tieline.fleet import Fleet, Site
@@ -75,7 +75,7 @@ class _Example:
         self.written: list[Path] = []
 
     def write(self) -> list[Path]:
-        manifest = Manifest(invented=True, seed=self.seed, days=(STORM, CALM, CLOCK), tune=TUNE)
+        manifest = DaysManifest(invented=True, seed=self.seed, days=(STORM, CALM, CLOCK), tune=TUNE)
         self._text(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1).decode() + "\n")
         words = {"storm": f"{STORM.start:%Y-%m-%d}", "storm_end": f"{STORM.end:%Y-%m-%d}"}
         words |= {"calm": f"{CALM.start:%Y-%m-%d}", "clock": f"{CLOCK.start:%Y-%m-%d}"}

@@ -28,7 +28,7 @@ MAX_ROWS = 400  # a day of 5-minute intervals at one location
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class LibraryCall:
     """How one market's price is asked for."""
 
     iso: str
@@ -39,8 +39,8 @@ class Call:
 
 
 # Every market of the package's table that names a live source.
-CALLS: dict[str, Call] = {
-    name: Call(m.source.iso, m.source.method, m.location, m.source.price, m.source.arguments)
+CALLS: dict[str, LibraryCall] = {
+    name: LibraryCall(m.source.iso, m.source.method, m.location, m.source.price, m.source.arguments)
     for name, m in shipped().items()
     if m.source is not None
 }
@@ -114,7 +114,7 @@ class GridFeed:
             why = "" if rows else "no row"
         return rows, f"tomorrow's prices: {why}" if why and now >= published + LATE else ""
 
-    def _rows(self, call: Call, day: str) -> list[dict[str, Any]]:
+    def _rows(self, call: LibraryCall, day: str) -> list[dict[str, Any]]:
         iso = getattr(self.library, call.iso)()
         frame = getattr(iso, call.method)(date=day, **call.arguments)
         rows = [row for row in frame.to_dict("records") if row.get("Location") == call.location]

@@ -22,7 +22,7 @@ class Days(NamedTuple):
     end: datetime
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DaysManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`days` are what is measured, `tune` what simple rules are tuned on."""
 
     invented: bool = False
@@ -31,15 +31,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tune: tuple[Days, ...] = ()
 
 
-_read_manifest = msgspec.json.Decoder(Manifest).decode
+_read_manifest = msgspec.json.Decoder(DaysManifest).decode
 
 
-def manifest_of(folder: Path) -> Manifest:
+def manifest_of(folder: Path) -> DaysManifest:
     """The folder's own word; an empty one where it has none. Raises FolderError."""
     path = folder / MANIFEST
     try:
         return read(path.read_bytes(), _read_manifest)
     except FileNotFoundError:
-        return Manifest()
+        return DaysManifest()
     except (OSError, IntakeError) as error:
         raise FolderError(f"{path}: {error}; write it as the example folder has it") from error

@@ -24,7 +24,7 @@ import msgspec
 from tieline.clock import parse_utc
 from tieline.economics import BLOCKS_PER_EPOCH, subsidy_btc
 from tieline.feeds.folder import FolderError, columns, number, rows
-from tieline.feeds.manifest import Manifest, manifest_of
+from tieline.feeds.manifest import DaysManifest, manifest_of
 from tieline.feeds.recorded_events import events, odds, offers
 from tieline.feeds.recorded_loads import system_loads
 from tieline.feeds.recorded_prices import Provenance, Rate, check_rates, rows_of, ticks
@@ -84,7 +84,7 @@ class RecordedFolder:
         return msgspec.structs.replace(fleet, market_table=(*fleet.market_table, *others))
 
     @property
-    def manifest(self) -> Manifest:
+    def manifest(self) -> DaysManifest:
         return manifest_of(self.folder)
 
     @property

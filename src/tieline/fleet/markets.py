@@ -43,7 +43,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return time.fromisoformat(self.local)
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OfferLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Floor and cap of offers from `since` on, in the operator's currency per MWh; None: none is known."""
 
     since: date
@@ -65,7 +65,7 @@ class _Operator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     currency: str = "USD"
     usd_about: float = 1.0
     published: tuple[Publication, ...] = ()
-    limits: tuple[Limits, ...] = ()
+    limits: tuple[OfferLimits, ...] = ()
 
 
 class _Listed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,7 +93,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     usd_about: float = 1.0
     length_s: int = 3600
     published: tuple[Publication, ...] = ()
-    limits: tuple[Limits, ...] = ()
+    limits: tuple[OfferLimits, ...] = ()
     source: LiveSource | None = None
 
     @property
@@ -129,7 +129,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
         return low, high
 
 
-R = TypeVar("R", Publication, Limits)
+R = TypeVar("R", Publication, OfferLimits)
 
 
 _FIXED = re.compile(r"UTC([+-])(\d{1,2})(?::?(\d{2}))?(?!\d)")

@@ -54,7 +54,7 @@ class Loads:
     measured: dict[date, float] = field(default_factory=dict)
     forecast: dict[date, dict[int, float]] = field(default_factory=dict)
     # Days of ended stretches, by rule and the last stretch that has ended: worked out once a stretch.
-    cache: dict[object, Past | None] = field(default_factory=dict, repr=False)
+    cache: dict[object, PastDays | None] = field(default_factory=dict, repr=False)
 
     def highest_forecast(self, day: date) -> float | None:
         found = self.forecast.get(day)
@@ -141,7 +141,7 @@ def chance_of_day(rule: PeakRule, loads: Loads, day: date, known_through: date, 
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class PastDays:
     """(H,) days of stretches that have ended: over the week before, days left then, how many of them went higher."""
 
     height: Floats
@@ -157,7 +157,7 @@ def _level(loads: Loads, through: date) -> float | None:
     return sum(found) / len(found) if len(found) > WEEK // 2 else None
 
 
-def _past_days(rule: PeakRule, loads: Loads, through: date, count: int) -> Past | None:
+def _past_days(rule: PeakRule, loads: Loads, through: date, count: int) -> PastDays | None:
     found = []
     for day in sorted(loads.measured):
         end = _end_of(rule, day)
@@ -169,7 +169,7 @@ def _past_days(rule: PeakRule, loads: Loads, through: date, count: int) -> Past 
         above = sum(1 for w in later if w is not None and w > loads.measured[day])
         weight = 1.0 if day.month in rule.months else OTHER_MONTH
         found.append((loads.measured[day] / level, float(left), float(min(above, count)), weight))
-    return Past(*(np.array(column) for column in zip(*found, strict=True))) if found else None
+    return PastDays(*(np.array(column) for column in zip(*found, strict=True))) if found else None
 
 
 def _begin_of(rule: PeakRule, day: date) -> date:

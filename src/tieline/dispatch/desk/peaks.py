@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 
-from tieline.dispatch.desk.odds import Loads, Past, odds_of_day, own_forecast
+from tieline.dispatch.desk.odds import Loads, PastDays, odds_of_day, own_forecast
 from tieline.fleet import Fleet
 from tieline.fleet.markets import zone_of
 from tieline.fleet.peaks import PeakRule
@@ -74,7 +74,7 @@ class OperatorLoads:
         return True
 
     _own: dict[tuple[date, date], dict[int, float]] = field(default_factory=dict)
-    _cache: dict[object, Past | None] = field(default_factory=dict)
+    _cache: dict[object, PastDays | None] = field(default_factory=dict)
 
     def forget(self, before: date) -> None:
         for book in (self.measured, self.forecast):
