@@ -101,7 +101,11 @@ class Surfaces:
 
     async def count(self, door: ClientConnection, account: Account, body: bytes) -> None:
         """Tokens of a message's prompt, by an engine's own template and tokenizer."""
-        plain = read_json(body)
+        try:
+            plain = read_json(body)
+        except msgspec.DecodeError as error:
+            door.refuse(bad_request(f"the body cannot be read: {error}", "invalid_json"))
+            return
         chat = messages.to_chat(plain, counts=True) if isinstance(plain, dict) else bad_request("no JSON object")
         if isinstance(chat, Refusal):
             door.refuse(chat)
