@@ -23,9 +23,9 @@ from click.testing import CliRunner
 from tieline.books.follows import Finding, PrintedMonth, findings, half_up, places_of, quarter
 from tieline.books.span import month_span
 from tieline.cli import main as tieline
-from tieline.disclosures.book import Book
-from tieline.disclosures.derive import produced as produced_in
-from tieline.disclosures.shipped import shipped
+from tieline.disclosures.comparison.derive import produced as produced_in
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.shipped import shipped
 
 ISSUER, OWN = "CANG", "DEMO"
 MONTHS = [f"{2024 + n // 12}-{n % 12 + 1:02}" for n in range(10, 26)]  # November 2024 to February 2026

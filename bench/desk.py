@@ -37,8 +37,8 @@ from tieline.backtest.run import PERFECT, drive
 from tieline.dispatch import Settings
 from tieline.dispatch.desk.peaks import odds_over
 from tieline.dispatch.inputs.forecast import SLOT_S
-from tieline.feeds.recorded_loads import system_loads
-from tieline.feeds.recorded_prices import Provenance
+from tieline.feeds.days.loads import system_loads
+from tieline.feeds.days.prices import Provenance
 from tieline.fleet import Fleet
 from tieline.fleet.peaks import shipped_rules
 from tieline.records import SystemLoad

@@ -28,7 +28,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tieline.disclosures.fact import Reading
+from tieline.disclosures.facts.fact import Reading
 from tieline.disclosures.read import read
 
 ROOT = Path(__file__).resolve().parents[1]

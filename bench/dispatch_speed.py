@@ -46,7 +46,7 @@ from tieline.dispatch.inputs.arrays import LOW, FleetArrays, fleet_arrays
 from tieline.dispatch.inputs.forecast import SLOT_S
 from tieline.dispatch.mining.lookahead import Ahead, look, stages
 from tieline.dispatch.mining.reference import Serving, build, follow, solve
-from tieline.feeds.recorded import ASSUMPTIONS, RecordedFolder
+from tieline.feeds.days.recorded import ASSUMPTIONS, RecordedFolder
 from tieline.fleet import Fleet
 from tieline.fleet.physics import GPU_AUX
 from tieline.records import Demand, Instruction

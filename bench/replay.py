@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tieline.clock import parse_utc
 from tieline.dispatch import Settings
-from tieline.feeds.recorded import ASSUMPTIONS, RecordedFolder
+from tieline.feeds.days.recorded import ASSUMPTIONS, RecordedFolder
 from tieline.replay.asked import Asked
 from tieline.replay.run import replay
 

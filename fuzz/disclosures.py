@@ -13,7 +13,7 @@ import sys
 import time
 
 from tieline.disclosures.extract.evidence import supports
-from tieline.disclosures.fields import FIELDS
+from tieline.disclosures.facts.fields import FIELDS
 from tieline.disclosures.read import read
 
 SECONDS = 20.0

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def example_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of invented days that comes with the package: a storm, a calm week, a clock change."""
-    from tieline.feeds.example import write_example
+    from tieline.feeds.days.example import write_example
 
     folder = tmp_path_factory.mktemp("example") / "days"
     write_example(folder)

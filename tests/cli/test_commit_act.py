@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from tests.cli.folder import T0, known, make
 
 from tieline import records
-from tieline.cli import commit_act, main
+from tieline.cli import main
+from tieline.cli.desk import commit_act
 from tieline.cli.folder import config_and_now
 from tieline.records import Action, Commitment
 from tieline.store import Store

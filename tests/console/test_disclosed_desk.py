@@ -21,9 +21,9 @@ import uvicorn
 from tieline.clock import SimClock
 from tieline.console import page as built
 from tieline.console.app import make_app
-from tieline.disclosures.desk import Desk, path_beside
+from tieline.disclosures.facts.desk import Desk, path_beside
+from tieline.disclosures.facts.keep import LiveBook
 from tieline.disclosures.intake import waiting_of
-from tieline.disclosures.keep import LiveBook
 from tieline.disclosures.read import read
 from tieline.fleet import Fleet
 from tieline.store import Store

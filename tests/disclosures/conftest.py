@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tieline.disclosures.book import Book
-from tieline.disclosures.claims import Claim
-from tieline.disclosures.shipped import parse
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.claims import Claim
+from tieline.disclosures.facts.shipped import parse
 
 Typed = Callable[..., list[Claim]]
 

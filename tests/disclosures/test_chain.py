@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tieline.disclosures.chain import HALVING_TIME, Heard, extended, from_bits, heard_since, shipped_chain
-from tieline.disclosures.shipped import shipped
+from tieline.disclosures.comparison.chain import HALVING_TIME, Heard, extended, from_bits, heard_since, shipped_chain
+from tieline.disclosures.facts.shipped import shipped
 
 # Cango's full months that print both production and average operating hashrate.
 FULL_MONTHS = [

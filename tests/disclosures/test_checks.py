@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tieline.disclosures.book import Book
 from tieline.disclosures.checks import check
 from tieline.disclosures.checks.balance import announced
-from tieline.disclosures.shipped import shipped
-from tieline.disclosures.verdict import CHECKS, Verdict
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.shipped import shipped
+from tieline.disclosures.facts.verdict import CHECKS, Verdict
 
 from .conftest import typed_claims
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tieline.cli.disclosures import disclosures
+from tieline.cli.sector.disclosures import disclosures
 
 from .edgar_server import RELEASE, serving
 

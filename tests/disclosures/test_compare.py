@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tieline.disclosures import export
-from tieline.disclosures.book import Book
-from tieline.disclosures.columns import COLUMNS
-from tieline.disclosures.compare import RULE, Row, months, table
-from tieline.disclosures.explain import bridge
-from tieline.disclosures.shipped import shipped
+from tieline.disclosures.comparison import export
+from tieline.disclosures.comparison.columns import COLUMNS
+from tieline.disclosures.comparison.compare import RULE, Row, months, table
+from tieline.disclosures.comparison.explain import bridge
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.shipped import shipped
 
 from .conftest import typed_claims
 

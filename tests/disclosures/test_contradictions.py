@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tieline.disclosures.checks import check
-from tieline.disclosures.shipped import shipped
-from tieline.disclosures.verdict import Verdict
+from tieline.disclosures.facts.shipped import shipped
+from tieline.disclosures.facts.verdict import Verdict
 
 # id -> (verdict, what its line and sentence must show). A verdict is named by check, issuer, period and, where a
 # check speaks of one claim among several, the value that the claim printed.

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tieline.cli.disclosures import disclosures
-from tieline.disclosures import compare, page
+from tieline.cli.sector.disclosures import disclosures
 from tieline.disclosures.checks import check
-from tieline.disclosures.desk import Change, Desk, DeskError, agreement, path_beside
+from tieline.disclosures.comparison import compare, page
+from tieline.disclosures.facts.desk import Change, Desk, DeskError, agreement, path_beside
+from tieline.disclosures.facts.keep import FileKeeper, LiveBook, book
+from tieline.disclosures.facts.shipped import shipped
 from tieline.disclosures.intake import claims_of, waiting_of
-from tieline.disclosures.keep import FileKeeper, LiveBook, book
 from tieline.disclosures.read import read
-from tieline.disclosures.shipped import shipped
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 NEWS = "Cango mined 650.5 BTC in July 2025. Cango held 4,529.7 BTC at July 31, 2025."

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tieline.disclosures.book import Book
-from tieline.disclosures.explain import Bridge, NoBridge, bridge, sum_to
-from tieline.disclosures.shipped import shipped
+from tieline.disclosures.comparison.explain import Bridge, NoBridge, bridge, sum_to
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.shipped import shipped
 
 from .conftest import typed_claims
 

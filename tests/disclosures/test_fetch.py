@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tieline.cli import disclosures_fetch as fetching
-from tieline.disclosures.desk import Desk
-from tieline.disclosures.keep import MemoryKeeper
+from tieline.cli.sector import fetch as fetching
+from tieline.disclosures.facts.desk import Desk
+from tieline.disclosures.facts.keep import MemoryKeeper
 from tieline.feeds.edgar import Edgar, check_user_agent
 from tieline.feeds.polite import Answer, FetchError, Polite
 from tieline.feeds.wires import dropped, parse

@@ -5,9 +5,9 @@ import io
 
 import pytest
 
-from tieline.disclosures.book import Book
-from tieline.disclosures.grid import grid, to_csv
-from tieline.disclosures.shipped import shipped
+from tieline.disclosures.comparison.grid import grid, to_csv
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.shipped import shipped
 
 from .conftest import typed_claims
 

@@ -10,9 +10,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tieline.disclosures.claims import Claim
-from tieline.disclosures.keep import FileKeeper, Keeper, KeepError, Kept, LiveBook, MemoryKeeper, StoreKeeper, book
-from tieline.disclosures.shipped import shipped
+from tieline.disclosures.facts.claims import Claim
+from tieline.disclosures.facts.keep import (
+    FileKeeper,
+    Keeper,
+    KeepError,
+    Kept,
+    LiveBook,
+    MemoryKeeper,
+    StoreKeeper,
+    book,
+)
+from tieline.disclosures.facts.shipped import shipped
 
 from .conftest import typed_claims
 

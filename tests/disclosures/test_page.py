@@ -7,11 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from tieline.disclosures import compare, page
-from tieline.disclosures.book import Book
-from tieline.disclosures.claims import Claim
-from tieline.disclosures.fact import Fact
-from tieline.disclosures.shipped import shipped
+from tieline.disclosures.comparison import compare, page
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.claims import Claim
+from tieline.disclosures.facts.fact import Fact
+from tieline.disclosures.facts.shipped import shipped
 
 
 def test_the_dashboard_is_not_empty_on_the_first_day() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tieline.disclosures.shipped import known_from, parse, shipped
+from tieline.disclosures.facts.shipped import known_from, parse, shipped
 from tieline.disclosures.terms import ALL
 
 COLUMNS = {

@@ -17,7 +17,7 @@ from tieline.dispatch.inference.afford import affordable
 from tieline.dispatch.inference.serving import Room
 from tieline.dispatch.inputs.foresight import applying
 from tieline.dispatch.settings import Reserved, plausible, settings_of
-from tieline.feeds.recorded_events import odds
+from tieline.feeds.days.events import odds
 from tieline.fleet import Contract, Fleet
 from tieline.fleet.peaks import shipped_rules
 from tieline.records import PriceTick

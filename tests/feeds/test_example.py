@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from tieline.cli import main
-from tieline.feeds.example import CLOCK, PEAK, STORM, write_example
-from tieline.feeds.folder import FolderError
-from tieline.feeds.recorded import RecordedFolder
+from tieline.feeds.days.example import CLOCK, PEAK, STORM, write_example
+from tieline.feeds.days.folder import FolderError
+from tieline.feeds.days.recorded import RecordedFolder
 from tieline.records import Commitment, Fault, Instruction, PriceTick, SystemLoad
 
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tieline.feeds.folder import FolderError
-from tieline.feeds.recorded_prices import Provenance, Rate, check_rates, rows_of, ticks
+from tieline.feeds.days.folder import FolderError
+from tieline.feeds.days.prices import Provenance, Rate, check_rates, rows_of, ticks
 from tieline.fleet import Market, shipped
 from tieline.fleet.markets import MarketsError, read_markets, zone_of
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from tieline.cli import main
-from tieline.feeds.recorded import HISTORY, RecordedFolder
+from tieline.feeds.days.recorded import HISTORY, RecordedFolder
 from tieline.records import Commitment, PeakOdds, PriceTick
 
 DEAR = {datetime(2024, 3, 5, hour, tzinfo=UTC) for hour in range(21, 24)}

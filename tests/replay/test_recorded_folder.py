@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tieline.feeds.folder import FolderError
-from tieline.feeds.recorded import RecordedFolder
-from tieline.feeds.recorded_sites import nearest_rig
+from tieline.feeds.days.folder import FolderError
+from tieline.feeds.days.recorded import RecordedFolder
+from tieline.feeds.days.sites import nearest_rig
 from tieline.fleet import Market
 from tieline.records import Demand, Fault, Instruction, NetworkTick, PriceTick, WeatherTick
 

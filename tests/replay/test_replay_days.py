@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from tieline.cli.replay import replay as command
+from tieline.cli.desk.replay import replay as command
 from tieline.dispatch import Settings
-from tieline.feeds.recorded import ASSUMPTIONS, RecordedFolder
+from tieline.feeds.days.recorded import ASSUMPTIONS, RecordedFolder
 from tieline.records import Fault, Payout, Plan, PowerBill, PriceTick, Sample
 from tieline.replay.asked import Asked
 from tieline.replay.report import Report, table

@@ -19,7 +19,7 @@ from tieline.app.up import State, disk_trouble, set_aside
 from tieline.config import Config
 from tieline.console import wire
 from tieline.console.app import make_app
-from tieline.disclosures.keep import LiveBook
+from tieline.disclosures.facts.keep import LiveBook
 from tieline.link import NatsLink
 from tieline.people import People
 from tieline.store import Store

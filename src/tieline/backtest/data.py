@@ -26,10 +26,10 @@ from tieline.dispatch.inputs.arrays import Floats, Ints
 from tieline.dispatch.inputs.forecast import SLOT_S
 from tieline.dispatch.settings import plausible
 from tieline.economics import hashprice
-from tieline.feeds.folder import FolderError
-from tieline.feeds.manifest import MANIFEST, manifest_of
-from tieline.feeds.recorded import LOAD_HISTORY, RecordedFolder
-from tieline.feeds.recorded_events import odds, offers, peaks, scenario_events
+from tieline.feeds.days.events import odds, offers, peaks, scenario_events
+from tieline.feeds.days.folder import FolderError
+from tieline.feeds.days.manifest import MANIFEST, manifest_of
+from tieline.feeds.days.recorded import LOAD_HISTORY, RecordedFolder
 from tieline.fleet import Fleet, Site
 from tieline.fleet.models import GPU_MODELS
 from tieline.fleet.physics import GPU_AUX

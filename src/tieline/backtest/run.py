@@ -38,7 +38,7 @@ from tieline.backtest.policies import (
 )
 from tieline.dispatch import Settings, load_table
 from tieline.dispatch.inputs.forecast import SLOT_S
-from tieline.feeds.manifest import manifest_of
+from tieline.feeds.days.manifest import manifest_of
 from tieline.fleet import Fleet
 
 STANDARD = ("A", "B", "B20", "control")

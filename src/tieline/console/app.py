@@ -33,7 +33,7 @@ from tieline.console.events import Hub
 from tieline.console.forms import answer, failed, read_form
 from tieline.console.inference import inference_view
 from tieline.console.site import site_view
-from tieline.disclosures.book import Book
+from tieline.disclosures.facts.book import Book
 from tieline.fleet import Fleet
 from tieline.intake import IntakeError
 from tieline.ledger import Method

@@ -14,12 +14,13 @@ from starlette.responses import Response
 
 from tieline.clock import wall_now
 from tieline.console.door import Row, signed_in_as
-from tieline.disclosures import compare, export, keep, page
-from tieline.disclosures.book import Book
-from tieline.disclosures.chain import Chain, Heard, heard_since, shipped_chain
-from tieline.disclosures.desk import Action, Change, Desk, DeskError, Waiting
-from tieline.disclosures.grid import Grid, View, grid, to_csv
-from tieline.disclosures.keep import KeepError
+from tieline.disclosures.comparison import compare, export, page
+from tieline.disclosures.comparison.chain import Chain, Heard, heard_since, shipped_chain
+from tieline.disclosures.comparison.grid import Grid, View, grid, to_csv
+from tieline.disclosures.facts import keep
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.desk import Action, Change, Desk, DeskError, Waiting
+from tieline.disclosures.facts.keep import KeepError
 from tieline.people import Right
 from tieline.records import NetworkTick
 from tieline.store import Store, StoreError

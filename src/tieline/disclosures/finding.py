@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tieline.disclosures.fact import Licence, Method
-from tieline.disclosures.fields import FIELDS
+from tieline.disclosures.facts.fact import Licence, Method
+from tieline.disclosures.facts.fields import FIELDS
 from tieline.disclosures.lexicon.numbers import Quantity, exact
 
 STRONG, MEDIUM, WEAK = 3, 2, 1

@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 
-from tieline.disclosures.claims import Claim, SourceKind
-from tieline.disclosures.desk import Waiting
-from tieline.disclosures.fact import Fact, Reading
+from tieline.disclosures.facts.claims import Claim, SourceKind
+from tieline.disclosures.facts.desk import Waiting
+from tieline.disclosures.facts.fact import Fact, Reading
 from tieline.disclosures.xbrl import Tagged
 
 

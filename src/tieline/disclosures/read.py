@@ -12,16 +12,16 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 
-from tieline.disclosures.claims import OWN_WORDS, Claim, SourceKind
 from tieline.disclosures.documents import context, document
 from tieline.disclosures.documents.issuers import headed, main_issuer, mentions
 from tieline.disclosures.extract.evidence import supports
 from tieline.disclosures.extract.judge import license_rows, speaks_itself, split
 from tieline.disclosures.extract.settle import settle
-from tieline.disclosures.fact import Fact, Kind, Reading
+from tieline.disclosures.facts.claims import OWN_WORDS, Claim, SourceKind
+from tieline.disclosures.facts.fact import Fact, Kind, Reading
+from tieline.disclosures.facts.licences import confirmed_by
 from tieline.disclosures.finding import STRONG, Finding
 from tieline.disclosures.lexicon.words import BITCOIN
-from tieline.disclosures.licences import confirmed_by
 from tieline.disclosures.sentences.closed import proven
 from tieline.disclosures.sentences.frame import Frame, frame_of
 from tieline.disclosures.sentences.open import claims as open_claims

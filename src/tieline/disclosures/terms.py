@@ -6,7 +6,7 @@ filings have: debts, collateral, sales announced for a day, percentages that an 
 
 from __future__ import annotations
 
-from tieline.disclosures.fields import FIELDS
+from tieline.disclosures.facts.fields import FIELDS
 
 FURTHER: dict[str, tuple[str, str]] = {
     # sales told outside the monthly table

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from tieline.disclosures.fact import Fact
+from tieline.disclosures.facts.fact import Fact
 
 # An instance of a large filer has some megabytes; companyfacts up to twenty.
 MAX_BYTES = 64 * 2**20

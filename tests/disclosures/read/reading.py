@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tieline.disclosures.fact import Reading
+from tieline.disclosures.facts.fact import Reading
 from tieline.disclosures.read import read as read_release
 
 

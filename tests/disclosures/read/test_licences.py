@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tieline.disclosures.fact import Reading
-from tieline.disclosures.fields import FIELDS
+from tieline.disclosures.facts.fact import Reading
+from tieline.disclosures.facts.fields import FIELDS
 from tieline.disclosures.read import read
 from tieline.disclosures.rules.sentences import ROWS, SentenceRule
 
@@ -133,7 +133,7 @@ def test_news_needs_a_second_voice() -> None:
 
 
 def test_the_book_is_a_second_voice() -> None:
-    from tieline.disclosures.keep import book
+    from tieline.disclosures.facts.keep import book
 
     told = {"title": "", "source_kind": "news", "issuer": "CANG", "published": "2025-12-03", "known": book().all}
     assert facts(update("Cango mined 546.7 BTC in November 2025.", **told)) == {("2025-11", "btc_produced"): "546.7"}

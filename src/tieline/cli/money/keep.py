@@ -89,7 +89,7 @@ def record_all(folder: Path, batch: Sequence[AnyRecord], now: datetime) -> None:
     except IntakeError as error:
         raise click.ClickException(f"nothing was recorded: {error}") from error
     if _runs(folder):
-        from tieline.cli.commit_act import tell
+        from tieline.cli.desk.commit_act import tell
 
         tell(folder, list(batch))
         return

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from tieline.disclosures.book import Book
-from tieline.disclosures.chain import Chain, shipped_chain
 from tieline.disclosures.checks import balance, money, onchain, production, witnesses
-from tieline.disclosures.verdict import Verdict
+from tieline.disclosures.comparison.chain import Chain, shipped_chain
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.verdict import Verdict
 
 _OF_BOOK = (
     production.average,

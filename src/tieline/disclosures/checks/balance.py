@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tieline.disclosures import periods
-from tieline.disclosures.book import Book
-from tieline.disclosures.claims import Claim, slack
-from tieline.disclosures.derive import Term
-from tieline.disclosures.derive import produced as produced_in
-from tieline.disclosures.verdict import Outcome, Verdict, show, verdict
+from tieline.disclosures.comparison.derive import Term
+from tieline.disclosures.comparison.derive import produced as produced_in
+from tieline.disclosures.facts import periods
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.claims import Claim, slack
+from tieline.disclosures.facts.verdict import Outcome, Verdict, show, verdict
 
 
 @dataclass(frozen=True)

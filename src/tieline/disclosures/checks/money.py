@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from tieline.disclosures import periods
-from tieline.disclosures.book import Book
-from tieline.disclosures.claims import Claim, slack
-from tieline.disclosures.prices import price_near
-from tieline.disclosures.verdict import Outcome, Verdict, round_to, show, verdict
+from tieline.disclosures.comparison.prices import price_near
+from tieline.disclosures.facts import periods
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.claims import Claim, slack
+from tieline.disclosures.facts.verdict import Outcome, Verdict, round_to, show, verdict
 
 # A price this far from the nearest one printed is not a price of the same weeks.
 _FAR = Decimal("0.35")

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 
-from tieline.disclosures import periods
-from tieline.disclosures.book import Book
-from tieline.disclosures.chain import Chain
 from tieline.disclosures.checks.production import active_days
-from tieline.disclosures.claims import Claim, slack
-from tieline.disclosures.fees import fee_band
-from tieline.disclosures.verdict import Verdict, show, verdict
+from tieline.disclosures.comparison.chain import Chain
+from tieline.disclosures.comparison.fees import fee_band
+from tieline.disclosures.facts import periods
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.claims import Claim, slack
+from tieline.disclosures.facts.verdict import Verdict, show, verdict
 
 # Pools that pay every share keep up to 4 %; some pay it back as part of the fees.
 _POOL_FEE = 0.04

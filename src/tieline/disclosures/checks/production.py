@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from tieline.disclosures import periods
-from tieline.disclosures.book import Book
-from tieline.disclosures.claims import Claim, places, slack
-from tieline.disclosures.verdict import Outcome, Verdict, round_to, show, signed, verdict
+from tieline.disclosures.facts import periods
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.claims import Claim, places, slack
+from tieline.disclosures.facts.verdict import Outcome, Verdict, round_to, show, signed, verdict
 
 _HUNDRED = Decimal(100)
 # Months shorter than the calendar by less than this are downtime or rounding, not a start within the month.

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from tieline.disclosures import periods
-from tieline.disclosures.book import Book
 from tieline.disclosures.checks.balance import movement
-from tieline.disclosures.claims import OWN_WORDS, Claim, places, slack
-from tieline.disclosures.verdict import Verdict, round_to, show, verdict
+from tieline.disclosures.facts import periods
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.claims import OWN_WORDS, Claim, places, slack
+from tieline.disclosures.facts.verdict import Verdict, round_to, show, verdict
 
 _ZERO = Decimal(0)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from tieline.disclosures.documents.unglue import unglue
-from tieline.disclosures.fact import Kind
+from tieline.disclosures.facts.fact import Kind
 
 MAX_BYTES = 8 * 1024 * 1024
 """The largest 10-K exhibits that carry a production table are under 6 MB; a page above this is no release."""

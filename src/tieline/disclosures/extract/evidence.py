@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from tieline.disclosures.fact import Fact
+from tieline.disclosures.facts.fact import Fact
 from tieline.disclosures.lexicon.numbers import WORDS, exact, quantities, to_decimal
 
 _FACTORS = (Decimal(1), Decimal(1000), Decimal("0.001"), Decimal("0.01"), Decimal(10) ** 6)

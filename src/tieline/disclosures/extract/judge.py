@@ -12,14 +12,14 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from tieline.disclosures.chain import Chain, shipped_chain
+from tieline.disclosures.comparison.chain import Chain, shipped_chain
 from tieline.disclosures.documents.context import Context
-from tieline.disclosures.fact import Candidate, Fact, Licence
+from tieline.disclosures.facts.fact import Candidate, Fact, Licence
+from tieline.disclosures.facts.licences import closures, implausible
+from tieline.disclosures.facts.periods import window
 from tieline.disclosures.finding import WEAK, Finding
 from tieline.disclosures.lexicon.commons import COMMON, words_of
 from tieline.disclosures.lexicon.periods import Period, periods
-from tieline.disclosures.licences import closures, implausible
-from tieline.disclosures.periods import window
 from tieline.disclosures.rules.vocabulary import KNOWN, NOT_DONE, POISON, UPDATE, bars, strange
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.tables.labels import classify, clean

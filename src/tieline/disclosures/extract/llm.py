@@ -16,8 +16,8 @@ import httpx
 import msgspec
 
 from tieline.disclosures.extract.evidence import supports
-from tieline.disclosures.fact import Candidate, Fact, Reading
-from tieline.disclosures.fields import FIELDS, unit_of
+from tieline.disclosures.facts.fact import Candidate, Fact, Reading
+from tieline.disclosures.facts.fields import FIELDS, unit_of
 from tieline.disclosures.finding import convert
 from tieline.disclosures.lexicon.numbers import quantities, style_of
 from tieline.disclosures.lexicon.periods import periods

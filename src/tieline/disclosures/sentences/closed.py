@@ -16,7 +16,7 @@ from decimal import Decimal
 from functools import cache
 
 from tieline.disclosures.documents.context import Context, key_of
-from tieline.disclosures.fields import FIELDS
+from tieline.disclosures.facts.fields import FIELDS
 from tieline.disclosures.finding import convert
 from tieline.disclosures.lexicon.commons import COMMON
 from tieline.disclosures.lexicon.periods import periods, shift

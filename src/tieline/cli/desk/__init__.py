@@ -1,0 +1,1 @@
+"""What a power desk asks: plans, markets, peaks, promises, recorded days."""

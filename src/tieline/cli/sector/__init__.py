@@ -1,0 +1,1 @@
+"""What miners publish: read, kept, corrected, compared."""

@@ -1,0 +1,255 @@
+"""Fetch, read, keep: what joins the feeds to the disclosures for the command line.
+
+Each document is kept as soon as it is read, so a run that is cut short loses nothing and runs again cheaply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+
+import msgspec
+
+from tieline import __version__
+from tieline.disclosures import xbrl
+from tieline.disclosures.facts.claims import Claim, SourceKind
+from tieline.disclosures.facts.desk import Desk, Waiting
+from tieline.disclosures.facts.keep import Keeper, Kept
+from tieline.disclosures.intake import claims_of, claims_of_tagged, waiting_of
+from tieline.disclosures.read import read
+from tieline.feeds.disclosures import Document, from_edgar, from_folder, from_page, from_wire
+from tieline.feeds.edgar import DATA, HOSTS, PER_SECOND, WWW, Edgar, check_user_agent
+from tieline.feeds.polite import FetchError, Polite
+from tieline.feeds.wires import host_of
+
+# Wires publish no limit; one page a second is what a person clicking quickly does.
+WIRE_PER_SECOND = 1.0
+_NAME = f"tieline/{__version__} (disclosures reader)"
+
+
+@dataclass(frozen=True)
+class EdgarJob:
+    ticker: str | None
+    cik: int | None
+    since: date
+    user_agent: str
+    bitcoin_units: tuple[str, ...]
+    cache: Path
+    data_url: str | None = None
+    www_url: str | None = None
+
+
+@dataclass(frozen=True)
+class WireJob:
+    url: str
+    issuer: str | None
+    matching: str
+    kind: SourceKind | None
+    cache: Path
+
+
+@dataclass(frozen=True)
+class FolderJob:
+    path: Path
+    issuer: str | None
+    published: str | None
+    kind: SourceKind | None
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """What one document gave."""
+
+    source: str
+    published: str | None
+    facts: int = 0
+    new: int = 0
+    candidates: int = 0
+    notes: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run did. `stopped`: why it ended before the end; what was kept is kept."""
+
+    documents: tuple[Taken, ...]
+    kept: Kept
+    stopped: str | None = None
+
+
+def page(url: str) -> bytes:
+    """One page, kept nowhere. Raises ValueError with what to do."""
+
+    async def run() -> bytes:
+        with tempfile.TemporaryDirectory() as cache:
+            async with Polite(Path(cache), frozenset({host_of(url)}), _NAME, per_second=WIRE_PER_SECOND) as web:
+                return (await from_page(web, url, "issuer")).body
+
+    try:
+        return asyncio.run(run())
+    except FetchError as error:
+        raise ValueError(str(error)) from error
+
+
+def run_edgar(job: EdgarJob, keeper: Keeper, now: datetime, desk: Desk | None = None) -> Done:
+    agent = check_user_agent(job.user_agent)
+    data, www = job.data_url or DATA, job.www_url or WWW
+    hosts = HOSTS if job.data_url is None and job.www_url is None else frozenset({host_of(data), host_of(www)})
+
+    async def run(take: Callable[[Document], None]) -> None:
+        async with Polite(job.cache, hosts, agent, per_second=PER_SECOND) as web:
+            source = Edgar(web, data, www)
+            cik = job.cik if job.cik is not None else await source.cik(job.ticker or "")
+            async for document in from_edgar(source, cik, job.since):
+                take(document)
+
+    issuer = job.ticker.upper() if job.ticker is not None else f"CIK{job.cik}"
+    return _collect(run, lambda document: _found(document, issuer, None, now, job.bitcoin_units), keeper, desk)
+
+
+def run_wire(job: WireJob, keeper: Keeper, now: datetime, desk: Desk | None = None) -> Done:
+    async def run(take: Callable[[Document], None]) -> None:
+        hosts = frozenset({host_of(job.url)})
+        async with Polite(job.cache, hosts, _NAME, per_second=WIRE_PER_SECOND) as web:
+            async for document in from_wire(web, job.url, job.matching, "issuer"):
+                take(document)
+
+    return _collect(run, lambda document: _found(document, job.issuer, job.kind, now, ()), keeper, desk)
+
+
+def run_folder(job: FolderJob, keeper: Keeper, now: datetime, desk: Desk | None = None) -> Done:
+    async def run(take: Callable[[Document], None]) -> None:
+        for document in from_folder(job.path, now, "issuer"):
+            take(document)
+
+    def found(document: Document) -> Found:
+        return _found(document, job.issuer, job.kind, now, (), job.published)
+
+    return _collect(run, found, keeper, desk)
+
+
+class Refreshed(msgspec.Struct, frozen=True, kw_only=True):
+    """One miner of a refresh: what is new of it, in one line, or why it could not be asked."""
+
+    issuer: str
+    says: str
+    new: int = 0
+    candidates: int = 0
+    failed: bool = False
+
+
+def refresh(
+    issuers: list[str],
+    job: EdgarJob,
+    keeper: Keeper,
+    now: datetime,
+    desk: Desk | None,
+    told: Callable[[Refreshed], None],
+) -> list[Refreshed]:
+    """Every issuer in turn from EDGAR, each kept as it is read; one that fails is named and the next is asked.
+
+    Documents that were fetched before are not asked for again, so a run that was cut short goes on where it ended.
+    """
+    out = []
+    for issuer in issuers:
+        one = _refreshed(issuer, replace(job, ticker=TICKERS.get(issuer, issuer)), keeper, now, desk)
+        told(one)
+        out.append(one)
+    return out
+
+
+def named_agent(job: EdgarJob) -> str:
+    """The name and address that SEC asks for. Raises ValueError before anything is asked."""
+    return check_user_agent(job.user_agent)
+
+
+TICKERS = {"ARB": "ARBK", "DGHI": "DGXX", "DMGI": "DMGGF"}
+"""Where SEC lists a miner under another ticker than the book."""
+
+
+def _refreshed(issuer: str, job: EdgarJob, keeper: Keeper, now: datetime, desk: Desk | None) -> Refreshed:
+    try:
+        done = run_edgar(job, keeper, now, desk)
+    except (FetchError, ValueError) as error:
+        return Refreshed(issuer=issuer, says=f"not asked: {error}", failed=True)
+    read_ = [one for one in done.documents if one.problem is None]
+    new, waiting = sum(one.new for one in read_), sum(one.candidates for one in read_)
+    says = f"{len(read_)} documents read, {new} new facts, {waiting} new candidates"
+    if done.stopped is not None:
+        says += f"; stopped: {done.stopped}"
+    return Refreshed(issuer=issuer, says=says, new=new, candidates=waiting, failed=done.stopped is not None)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What one document gave before it is kept."""
+
+    claims: list[Claim]
+    notes: tuple[str, ...] = ()
+    refused: str | None = None
+    waiting: list[Waiting] = []
+
+
+def _collect(
+    run: Callable[[Callable[[Document], None]], object],
+    find: Callable[[Document], Found],
+    keeper: Keeper,
+    desk: Desk | None,
+) -> Done:
+    taken: list[Taken] = []
+    new = already = 0
+
+    def take(document: Document) -> None:
+        nonlocal new, already
+        if document.problem is not None:
+            taken.append(Taken(source=document.source, published=document.published, problem=document.problem))
+            return
+        found = find(document)
+        kept = keeper.append(found.claims)
+        waiting = desk.put(found.waiting) if desk is not None else 0
+        new, already = new + kept.new, already + kept.already
+        taken.append(
+            Taken(
+                source=document.source,
+                published=document.published,
+                facts=len(found.claims),
+                new=kept.new,
+                candidates=waiting,
+                notes=found.notes,
+                problem=found.refused,
+            )
+        )
+
+    stopped = None
+    try:
+        asyncio.run(run(take))  # type: ignore[arg-type]
+    except FetchError as error:
+        stopped = str(error)
+    return Done(documents=tuple(taken), kept=Kept(new, already), stopped=stopped)
+
+
+def _found(
+    document: Document,
+    issuer: str | None,
+    kind: SourceKind | None,
+    now: datetime,
+    bitcoin_units: tuple[str, ...],
+    published: str | None = None,
+) -> Found:
+    """Claims of one document, what waits for a person, remarks, and why there is nothing.
+
+    Who speaks is said by the caller or by the place (an exhibit of a filing); else the text must show it.
+    """
+    day = document.published or published
+    if document.content == "release":
+        said = kind or ("sec_exhibit" if document.kind == "sec_exhibit" else None)
+        reading = read(document.body, issuer=issuer, published=day, source_kind=said)
+        told = (document.source, said, day, now)
+        return Found(claims_of(reading, *told), reading.notes, reading.refused, waiting_of(reading, *told))
+    parse = xbrl.companyfacts if document.content == "companyfacts" else xbrl.instance
+    tagged = parse(document.body, issuer or "unknown", bitcoin_units)
+    return Found(
+        claims_of_tagged(tagged, document.source, kind or document.kind, day, now), tagged.notes, tagged.refused
+    )

@@ -1,0 +1,1 @@
+"""The book compared: ranks, grids, explanations, and the chain they are held against."""

@@ -1,0 +1,163 @@
+"""What the chain says a hashrate earns: difficulty and subsidy since 2021.
+
+The shipped file holds the target of every epoch of 2,016 blocks as typed-in facts (Electrum's checkpoints).
+Difficulty is 0xffff x 2**208 / target. Start times are reconstructed: an epoch lasts 2,016 x 600 s x next
+target / own target x 2,016/2,015 (the rule that sets the next target, read backwards; it counts 2,015
+intervals), anchored at block 921,775. Against observed first blocks of 2023 the chain is off by at most one
+hour; an hour moves a month's expected bitcoin by under 0.02 %, since only the step in difficulty counts.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import resources
+from itertools import pairwise
+
+from tieline.disclosures.facts import periods
+from tieline.economics import BLOCKS_PER_EPOCH, Epoch, difficulty_of_target, expected_btc, subsidy_btc
+from tieline.units import Hashrate
+
+# Block 921,775 carries the time 2025-11-01T17:02:45Z in its header.
+ANCHOR_HEIGHT, ANCHOR_TIME = 921_775, datetime.fromtimestamp(1_762_016_765, UTC)
+# The fourth halving, block 840,000.
+HALVING_HEIGHT, HALVING_TIME = 840_000, datetime(2024, 4, 20, 0, 9, 27, tzinfo=UTC)
+_NOMINAL = timedelta(seconds=600 * BLOCKS_PER_EPOCH)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Epochs in order, and the moment up to which they are known."""
+
+    epochs: tuple[Epoch, ...]
+    until: datetime
+
+    def covers(self, start: datetime, end: datetime) -> bool:
+        return bool(self.epochs) and self.epochs[0].start <= start and end <= self.until
+
+    def subsidy_per_ehs(self, start: datetime, end: datetime) -> float | None:
+        """Bitcoin that one EH/s is expected to earn from subsidy alone; None outside the known epochs."""
+        if end <= start or not self.covers(start, end):
+            return None
+        return expected_btc(Hashrate.eh(1), self._around(start, end), start, end)
+
+    def blocks_per_ehs(self, start: datetime, end: datetime) -> float | None:
+        """Blocks that one EH/s is expected to find: the difficulty's part, without the subsidy."""
+        if end <= start or not self.covers(start, end):
+            return None
+        ones = [Epoch(epoch.start, epoch.difficulty, 1.0) for epoch in self._around(start, end)]
+        return expected_btc(Hashrate.eh(1), ones, start, end)
+
+    def in_period(self, period: str) -> float | None:
+        return self.subsidy_per_ehs(*periods.window(period))
+
+    def _around(self, start: datetime, end: datetime) -> Sequence[Epoch]:
+        first = bisect_right(self.epochs, start, key=lambda epoch: epoch.start) - 1
+        last = bisect_right(self.epochs, end, key=lambda epoch: epoch.start)
+        return self.epochs[max(0, first) : last]
+
+
+@cache
+def shipped_chain() -> Chain:
+    return from_bits(_rows(_shipped_text()))
+
+
+def extended(text: str) -> Chain:
+    """The shipped series and later epochs, as lines `height,bits` in the same shape. Raises ValueError."""
+    return from_bits(sorted(dict([*_rows(_shipped_text()), *_rows(text)]).items()))
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a feed told of the network: at a time, a block's height and the difficulty then."""
+
+    at: datetime
+    height: int
+    difficulty: float
+
+
+def heard_since(chain: Chain, ticks: Iterable[Heard]) -> Chain:
+    """The chain and the epochs after it that a feed was heard in, without a gap; the chain itself where none follows.
+
+    An epoch's start is reckoned from its earliest tick at ten minutes a block, so it is off by some hours where the
+    first tick came late; the answer ends with the last tick.
+    """
+    first: dict[int, Heard] = {}
+    last = None
+    for tick in sorted(ticks, key=lambda one: one.at):
+        if tick.at < chain.epochs[-1].start or tick.difficulty <= 0:
+            continue
+        first.setdefault(tick.height // BLOCKS_PER_EPOCH, tick)
+        last = tick
+    epochs = list(chain.epochs)
+    number = _shipped_heights()[-1] // BLOCKS_PER_EPOCH + 1
+    while number in first:
+        tick = first[number]
+        into = timedelta(seconds=600 * (tick.height - number * BLOCKS_PER_EPOCH))
+        start = max(tick.at - into, epochs[-1].start + timedelta(days=1))
+        epochs.append(Epoch(start, tick.difficulty, subsidy_btc(number * BLOCKS_PER_EPOCH)))
+        number += 1
+    if len(epochs) == len(chain.epochs) or last is None:
+        return chain
+    known = last.at if last.height // BLOCKS_PER_EPOCH == number - 1 else epochs[-1].start
+    return Chain(tuple(epochs), known)
+
+
+@cache
+def _shipped_heights() -> tuple[int, ...]:
+    return tuple(height for height, _ in _rows(_shipped_text()))
+
+
+def _shipped_text() -> str:
+    return (resources.files("tieline.disclosures") / "data" / "difficulty.csv").read_text("ascii")
+
+
+def _rows(text: str) -> Iterator[tuple[int, int]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#") or line.strip() == "height,bits":
+            continue
+        match = re.fullmatch(r"\s*(\d{1,9})\s*,\s*([0-9a-fA-F]{8})\s*", line)
+        if match is None:
+            raise ValueError(
+                f"line {number}: {line[:60]!r} is no epoch; write its first height and bits: 953568,170280a4"
+            )
+        yield int(match[1]), int(match[2], 16)
+
+
+def from_bits(rows: Iterable[tuple[int, int]]) -> Chain:
+    """A chain from (first height, compact target) of consecutive epochs, which must include the anchor."""
+    known = list(rows)
+    heights = [height for height, _ in known]
+    if not known or heights != list(range(heights[0], heights[-1] + 1, BLOCKS_PER_EPOCH)):
+        raise ValueError("difficulty epochs must be consecutive, 2,016 blocks apart, and not empty")
+    if not heights[0] <= ANCHOR_HEIGHT < heights[-1] + BLOCKS_PER_EPOCH:
+        raise ValueError(f"difficulty epochs must include block {ANCHOR_HEIGHT:,}, whose time is known")
+    targets = [_target(bits) for _, bits in known]
+    lengths = [
+        _NOMINAL * (after / own) * (BLOCKS_PER_EPOCH / (BLOCKS_PER_EPOCH - 1)) for own, after in pairwise(targets)
+    ]
+    anchor = (ANCHOR_HEIGHT - heights[0]) // BLOCKS_PER_EPOCH
+    into = (ANCHOR_HEIGHT - heights[anchor]) / BLOCKS_PER_EPOCH
+    length = lengths[anchor] if anchor < len(lengths) else _NOMINAL
+    start = ANCHOR_TIME - length * into - sum(lengths[:anchor], timedelta())
+    epochs: list[Epoch] = []
+    for index, height in enumerate(heights):
+        difficulty = difficulty_of_target(targets[index])
+        epochs.append(Epoch(start, difficulty, subsidy_btc(height)))
+        if height < HALVING_HEIGHT < height + BLOCKS_PER_EPOCH:
+            epochs.append(Epoch(HALVING_TIME, difficulty, subsidy_btc(HALVING_HEIGHT)))
+        start += lengths[index] if index < len(lengths) else _NOMINAL
+    # The last epoch's length is not known yet: it is taken as the protocol's aim of two weeks.
+    return Chain(tuple(epochs), start)
+
+
+def _target(bits: int) -> int:
+    """The target of a header's compact form: one byte of exponent, three of mantissa."""
+    exponent, mantissa = bits >> 24, bits & 0x7FFFFF
+    if exponent < 3 or mantissa == 0:
+        raise ValueError(f"compact target {bits:08x} is not one that a block can have")
+    return mantissa << (8 * (exponent - 3))

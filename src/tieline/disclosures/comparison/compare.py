@@ -1,0 +1,212 @@
+"""The peers' dashboard by month: a row for each miner, ranks, sums over the sector, and how much of it is here.
+
+Inclusion rule, the same for every month: a miner is ranked and summed in a month if its production for that calendar
+month is a fact of the book, printed by itself, carried by its release or by news, or typed in from a named source.
+Computed production, and production that only a tracker states, is shown but neither ranked nor summed. Every rank and
+sum says of how many: the miners that the book knows to have printed this month or one in the year before it. A miner
+without this month is `not in the book`; that it stopped publishing is said only where a source says it
+(`data/stopped.toml`).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from decimal import Decimal
+from functools import cache, lru_cache
+from importlib import resources
+
+import msgspec
+
+from tieline.disclosures.comparison.chain import Chain, shipped_chain
+from tieline.disclosures.comparison.columns import COLUMNS, At, Cell
+from tieline.disclosures.facts import periods
+from tieline.disclosures.facts.book import Book
+
+RULE = (
+    "Ranked and summed: every miner whose production for the calendar month is a fact of the book, printed by itself, "
+    "carried by its release or by news, or typed in from a named source. Computed values and trackers are shown but "
+    "neither ranked nor summed."
+)
+# Columns that are ranked, largest first.
+RANKED = ("produced", "per_ehs", "operating_share", "held", "unencumbered")
+# Columns that are summed over the sector. Each sum says how many miners are in it.
+SUMMED = ("produced", "held", "sold", "implied_outflow", "unexplained_outflow", "deployed", "operating")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    issuer: str
+    month: str
+    included: bool
+    why: str
+    cells: dict[str, Cell]
+    ranks: dict[str, int]
+
+
+class Absent(msgspec.Struct, frozen=True, kw_only=True):
+    """A miner of the book without a row in the month."""
+
+    issuer: str
+    last: str
+    following: str | None
+    says: str
+
+
+class Sum(msgspec.Struct, frozen=True, kw_only=True):
+    column: str
+    value: Decimal
+    unit: str
+    miners: tuple[str, ...]
+    of: int = 0
+    """How many miners are known to have published around the month."""
+
+    @property
+    def coverage(self) -> str:
+        return f"{len(self.miners)} of {self.of} that published"
+
+
+class Stopped(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A miner that ended its monthly updates, and who says so."""
+
+    issuer: str
+    since: str
+    source: str
+    says: str
+
+
+class _StoppedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    stopped: tuple[Stopped, ...] = ()
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    month: str
+    rows: tuple[Row, ...]
+    absent: tuple[Absent, ...]
+    sums: tuple[Sum, ...]
+    published: tuple[str, ...] = ()
+    """Miners that printed this month or one in the year before it, and are not said to have stopped."""
+    rule: str = RULE
+
+    @property
+    def ranked(self) -> int:
+        return sum(1 for row in self.rows if row.included)
+
+    @property
+    def coverage(self) -> str:
+        return f"{self.ranked} of {len(self.published)} that published"
+
+
+def months(book: Book) -> tuple[str, ...]:
+    """Every month in which some miner printed something."""
+    return tuple(sorted({month for issuer in book.issuers for month in book.months(issuer)}))
+
+
+def table(book: Book, month: str, chain: Chain | None = None) -> Table:
+    return _table(book, month, chain or shipped_chain())
+
+
+@lru_cache(maxsize=512)
+def _table(book: Book, month: str, chain: Chain) -> Table:
+    rows = [row for issuer in book.issuers if (row := _row(book, issuer, month, chain)) is not None]
+    ranked = _rank(rows)
+    present = {row.issuer for row in rows if "produced" in row.cells}
+    published = tuple(issuer for issuer in book.issuers if _published(book, issuer, month))
+    absent = [gone for issuer in book.issuers if issuer not in present and (gone := _absent(book, issuer, month))]
+    # By rank; those outside the ranking last, by name.
+    ordered = sorted(ranked, key=lambda row: (row.ranks.get("produced", 10_000), row.issuer))
+    return Table(
+        month=month, rows=tuple(ordered), absent=tuple(absent), sums=_sums(ranked, len(published)), published=published
+    )
+
+
+@lru_cache(maxsize=8192)
+def _published(book: Book, issuer: str, month: str) -> bool:
+    """Did the miner print monthly production in the month or in the year before it, and is not said to have stopped?"""
+    made = [name for name in book.months(issuer) if book.best(issuer, name, "btc_produced") is not None]
+    if month in made:
+        return True
+    ended = stopped().get(issuer)
+    if ended is not None and ended.since <= periods.following(month):
+        return False
+    earlier = [name for name in made if name < month]
+    return bool(earlier) and _years(earlier[-1], month) <= 1
+
+
+def _years(one: str, other: str) -> float:
+    return (int(other[:4]) - int(one[:4])) + (int(other[5:7]) - int(one[5:7])) / 12
+
+
+@cache
+def stopped() -> dict[str, Stopped]:
+    """Who is said to have stopped, by ticker."""
+    text = (resources.files("tieline.disclosures") / "data" / "stopped.toml").read_text("utf-8")
+    return {one.issuer: one for one in msgspec.convert(tomllib.loads(text), _StoppedFile).stopped}
+
+
+def _row(book: Book, issuer: str, month: str, chain: Chain) -> Row | None:
+    known = book.periods(issuer)
+    # Outside its own history an issuer has no cell: nothing to work out.
+    if not known or not _first_month(known) <= month <= _last_month(known):
+        return None
+    at = At(book, chain, issuer, month)
+    cells = {column.name: cell for column in COLUMNS if (cell := column.of(at)) is not None}
+    if not cells:
+        return None
+    best = book.best(issuer, month, "btc_produced")
+    if best is None:
+        computed = "produced" in cells
+        why = "production is computed, not printed" if computed else "no production was printed for the month"
+        return Row(issuer=issuer, month=month, included=False, why=why, cells=cells, ranks={})
+    if best.source_kind == "aggregator":
+        why = f"production is known only from {best.source_kind}"
+        return Row(issuer=issuer, month=month, included=False, why=why, cells=cells, ranks={})
+    why = f"production printed ({best.source_kind})"
+    return Row(issuer=issuer, month=month, included=True, why=why, cells=cells, ranks={})
+
+
+@lru_cache(maxsize=256)
+def _first_month(names: tuple[str, ...]) -> str:
+    # A closing can follow for the month before an opening that was printed.
+    return periods.previous(min(periods.window(name)[0].strftime("%Y-%m") for name in names))
+
+
+@lru_cache(maxsize=256)
+def _last_month(names: tuple[str, ...]) -> str:
+    return max(periods.month_of(name) for name in names)
+
+
+def _rank(rows: list[Row]) -> list[Row]:
+    """Equal values share a rank, and the next rank is skipped: 1, 2, 2, 4."""
+    ranks: dict[str, dict[str, int]] = {row.issuer: {} for row in rows}
+    for name in RANKED:
+        values = [(row.cells[name].value, row.issuer) for row in rows if row.included and name in row.cells]
+        for value, issuer in values:
+            ranks[issuer][name] = 1 + sum(1 for other, _ in values if other > value)
+    return [msgspec.structs.replace(row, ranks=ranks[row.issuer]) for row in rows]
+
+
+def _absent(book: Book, issuer: str, month: str) -> Absent | None:
+    printed = [name for name in book.months(issuer) if book.best(issuer, name, "btc_produced") is not None]
+    earlier, later = [name for name in printed if name < month], [name for name in printed if name > month]
+    if not earlier:
+        return None
+    if later:
+        says = f"not in the book for {month}: the last is {earlier[-1]}, the next {later[0]}"
+        return Absent(issuer=issuer, last=earlier[-1], following=later[0], says=says)
+    ended = stopped().get(issuer)
+    if ended is not None and ended.since <= periods.following(month):
+        says = f"stopped by {ended.since}: {ended.says} ({ended.source}); the last month in the book is {earlier[-1]}"
+    else:
+        says = f"not in the book: the last month here is {earlier[-1]}"
+    return Absent(issuer=issuer, last=earlier[-1], following=None, says=says)
+
+
+def _sums(rows: list[Row], of: int) -> tuple[Sum, ...]:
+    units = {column.name: column.unit for column in COLUMNS}
+    sums = []
+    for name in SUMMED:
+        inside = [row for row in rows if row.included and name in row.cells]
+        if inside:
+            value = sum((row.cells[name].value for row in inside), Decimal(0))
+            miners = tuple(row.issuer for row in inside)
+            sums.append(Sum(column=name, value=value, unit=units[name], miners=miners, of=of))
+    return tuple(sums)

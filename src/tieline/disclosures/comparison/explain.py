@@ -1,0 +1,200 @@
+"""Why a month's output changed: a bridge whose steps sum exactly to the printed change.
+
+produced = days x deployed x operating share x (blocks per EH/s and day x subsidy) x yield, where the yield
+over the subsidy is fees, pool fee and luck. A product's change is split by logarithmic means (Ang's LMDI):
+step = L(new, old) x ln(new factor / old factor) with L(a, b) = (a - b) / ln(a / b). No step is left over and
+the order of factors does not matter. Steps are then rounded to the printed decimals by largest remainder, so
+that the rounded steps sum to the printed change too. What was not printed is not guessed: without an average
+operating hashrate its share and the yield are one step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import ROUND_FLOOR, Decimal
+
+import msgspec
+
+from tieline.disclosures.checks.production import active_days
+from tieline.disclosures.comparison.chain import Chain, shipped_chain
+from tieline.disclosures.comparison.derive import Term, produced
+from tieline.disclosures.facts import periods
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.claims import places
+from tieline.disclosures.facts.verdict import round_to, show, signed
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One bar of the bridge."""
+
+    name: str
+    btc: Decimal
+    before: float
+    after: float
+    unit: str
+    says: str
+
+
+class Bridge(msgspec.Struct, frozen=True, kw_only=True):
+    """From one month's production to another's."""
+
+    issuer: str
+    base: str
+    month: str
+    before: Decimal
+    after: Decimal
+    change: Decimal
+    change_pct: Decimal
+    steps: tuple[Step, ...]
+    computation: str
+    claims: tuple[str, ...]
+    computed: bool = False
+    """One of the two months was not printed but follows from a quarter."""
+
+
+class NoBridge(msgspec.Struct, frozen=True, kw_only=True):
+    """Why there is none."""
+
+    issuer: str
+    month: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Factor:
+    name: str
+    before: float
+    after: float
+    unit: str
+
+
+def bridge(
+    book: Book, issuer: str, month: str, chain: Chain | None = None, base: str | None = None
+) -> Bridge | NoBridge:
+    """The change from `base` (the month before, unless given) to `month`."""
+    if not periods.is_month(month) or (base is not None and not periods.is_month(base)):
+        return NoBridge(issuer=issuer, month=month, reason=f"{month} is no month; write YYYY-MM")
+    start = base or periods.previous(month)
+    old, new = produced(book, issuer, start), produced(book, issuer, month)
+    for name, term in ((start, old), (month, new)):
+        if term is None:
+            return NoBridge(issuer=issuer, month=month, reason=f"{issuer} printed no production for {name}")
+        if term.value <= 0:
+            return NoBridge(
+                issuer=issuer, month=month, reason=f"{issuer} mined nothing in {name}: no shares of nothing"
+            )
+    assert old is not None
+    assert new is not None
+    factors, used = _factors(book, issuer, start, month, old, new, chain or shipped_chain())
+    return _bridge(issuer, start, month, old, new, factors, used)
+
+
+def _factors(
+    book: Book, issuer: str, start: str, month: str, old: Term, new: Term, chain: Chain
+) -> tuple[list[_Factor], list[str]]:
+    """The product's factors that both months can fill; the last takes up the rest."""
+    windows, days = [], []
+    for period in (start, month):
+        # A month that began within: its days of mining, and the chain over those days alone.
+        first, end = periods.window(period)
+        active = active_days(book, issuer, period)
+        windows.append((first if active is None else end - timedelta(days=float(active)), end))
+        days.append(float(active if active is not None else periods.days(period)))
+    factors = [_Factor("days", days[0], days[1], "days")]
+    used: list[str] = []
+    rest = [float(old.value), float(new.value)]
+
+    def pair(field: str) -> tuple[float, float] | None:
+        one, two = book.best(issuer, start, field), book.best(issuer, month, field)
+        if one is None or two is None or one.value <= 0 or two.value <= 0:
+            return None
+        used.extend((one.id, two.id))
+        return float(one.value), float(two.value)
+
+    average, deployed = pair("avg_operating_ehs"), pair("deployed_ehs")
+    if deployed is not None:
+        factors.append(_Factor("deployed hashrate", *deployed, "EH/s"))
+        if average is not None:
+            share = (average[0] / deployed[0], average[1] / deployed[1])
+            factors.append(_Factor("operating share", *share, "of deployed"))
+    elif average is not None:
+        factors.append(_Factor("operating hashrate", *average, "EH/s"))
+    blocks = [chain.blocks_per_ehs(*window) for window in windows]
+    subsidy = [chain.subsidy_per_ehs(*window) for window in windows]
+    if blocks[0] and blocks[1] and subsidy[0] and subsidy[1]:
+        per_block = (subsidy[0] / blocks[0], subsidy[1] / blocks[1])
+        if math.isclose(*per_block, rel_tol=1e-9):
+            a_day = (subsidy[0] / days[0], subsidy[1] / days[1])
+            factors.append(_Factor("difficulty", *a_day, "BTC per EH/s and day"))
+        else:
+            # A halving lies between: its part is shown beside that of difficulty.
+            a_day = (blocks[0] / days[0], blocks[1] / days[1])
+            factors.append(_Factor("difficulty", *a_day, "blocks per EH/s and day"))
+            factors.append(_Factor("subsidy", *per_block, "BTC per block"))
+    for factor in factors:
+        rest[0] /= factor.before
+        rest[1] /= factor.after
+    names = {factor.name for factor in factors}
+    if names >= {"operating share", "difficulty"} or names >= {"operating hashrate", "difficulty"}:
+        last, unit = "fees and luck", "of subsidy"
+    elif "deployed hashrate" in names:
+        last, unit = "operating share, fees and luck", "of deployed at subsidy"
+    else:
+        last, unit = "hashrate, fees and luck", "EH/s at subsidy"
+    return [*factors, _Factor(last, rest[0], rest[1], unit)], used
+
+
+def _bridge(
+    issuer: str, start: str, month: str, old: Term, new: Term, factors: list[_Factor], used: list[str]
+) -> Bridge:
+    change = new.value - old.value
+    mean = _log_mean(float(new.value), float(old.value))
+    exact = [mean * math.log(factor.after / factor.before) for factor in factors]
+    digits = max(places(old.value), places(new.value))
+    rounded = sum_to(exact, change, digits)
+    steps = tuple(
+        Step(
+            name=factor.name,
+            btc=btc,
+            before=factor.before,
+            after=factor.after,
+            unit=factor.unit,
+            says=f"{factor.before:,.6g} to {factor.after:,.6g} {factor.unit}",
+        )
+        for factor, btc in zip(factors, rounded, strict=True)
+    )
+    percent = round_to(change / old.value * 100, 2)
+    parts = " ".join(f"{'-' if step.btc < 0 else '+'} {show(abs(step.btc))} {step.name}" for step in steps)
+    return Bridge(
+        issuer=issuer,
+        base=start,
+        month=month,
+        before=old.value,
+        after=new.value,
+        change=change,
+        change_pct=percent,
+        steps=steps,
+        computation=f"{show(old.value)} {parts} = {show(new.value)} ({signed(percent, 2)} %)",
+        claims=tuple(dict.fromkeys([claim.id for term in (new, old) for claim in term.claims] + used)),
+        computed=old.computed is not None or new.computed is not None,
+    )
+
+
+def _log_mean(one: float, other: float) -> float:
+    return one if math.isclose(one, other, rel_tol=1e-12) else (one - other) / math.log(one / other)
+
+
+def sum_to(exact: list[float], total: Decimal, digits: int) -> list[Decimal]:
+    """Round parts to `digits` decimals so that they sum to `total`: floors first, then one unit each to the
+    largest remainders."""
+    unit = Decimal(1).scaleb(-digits)
+    floors = [Decimal(repr(part)).quantize(unit, ROUND_FLOOR) for part in exact]
+    missing = int(((total - sum(floors, Decimal(0))) / unit).to_integral_value())
+    order = sorted(range(len(exact)), key=lambda i: (floors[i] - Decimal(repr(exact[i])), i))
+    # `missing` lies in [0, parts] but for float noise, so one pass around the parts is enough.
+    step = 1 if missing >= 0 else -1
+    for index in range(abs(missing)):
+        floors[order[index % len(order)]] += step * unit
+    return floors

@@ -1,0 +1,113 @@
+"""The table to take away: CSV, JSON, Parquet. One row for each figure, or one for each miner and month.
+
+Every figure carries its permanent id, so that a cell in somebody's spreadsheet can be traced back.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from tieline.disclosures.comparison.columns import COLUMNS
+from tieline.disclosures.comparison.compare import RULE, Table
+
+Shape = Literal["wide", "long"]
+
+
+class ExportError(RuntimeError):
+    """A library is missing or a file cannot be written; the message says what to do."""
+
+
+def rows(tables: Iterable[Table], shape: Shape = "wide") -> list[dict[str, Any]]:
+    """Plain rows: `wide` has a column for each figure; `long` has a row for each, with its id and how."""
+    return [row for table in tables for row in (_long(table) if shape == "long" else _wide(table))]
+
+
+def _wide(table: Table) -> Iterable[dict[str, Any]]:
+    for row in table.rows:
+        out: dict[str, Any] = {"month": table.month, "issuer": row.issuer, "included": row.included}
+        out["rank_produced"] = row.ranks.get("produced")
+        for column in COLUMNS:
+            cell = row.cells.get(column.name)
+            out[column.name] = None if cell is None else cell.value
+        computed = (name for name, cell in row.cells.items() if cell.computed is not None)
+        out["computed"] = " ".join(computed)
+        yield out
+
+
+def _long(table: Table) -> Iterable[dict[str, Any]]:
+    for row in table.rows:
+        for name, cell in row.cells.items():
+            yield {
+                "figure": cell.id,
+                "month": table.month,
+                "issuer": row.issuer,
+                "column": name,
+                "value": cell.value,
+                "unit": cell.unit,
+                "printed": cell.computed is None,
+                "how": cell.computed or "",
+                "claims": " ".join(cell.claims),
+                "rank": row.ranks.get(name),
+                "included": row.included,
+            }
+
+
+def to_csv(found: list[dict[str, Any]]) -> str:
+    """RFC 4180. A text that a spreadsheet would run as a formula is quoted with an apostrophe."""
+    if not found:
+        return ""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(found[0]), lineterminator="\r\n")
+    writer.writeheader()
+    for row in found:
+        writer.writerow({name: _safe(value) for name, value in row.items()})
+    return out.getvalue()
+
+
+def to_json(tables: Iterable[Table]) -> bytes:
+    """The tables in full: cells, ranks, who is absent, sums, and the rule of inclusion."""
+    return msgspec.json.format(_JSON.encode(list(tables)), indent=2)
+
+
+def to_parquet(found: list[dict[str, Any]]) -> bytes:
+    """One Parquet file; numbers as 64-bit floats, the rule in the file's metadata. Needs pyarrow."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError as error:
+        raise ExportError("Parquet needs pyarrow: pip install 'tieline[parquet]'; CSV and JSON do not") from error
+    names = list(found[0]) if found else ["month", "issuer"]
+    columns = {name: [row[name] for row in found] for name in names}
+    arrays = {name: pa.array(_plain(values), type=_arrow_type(pa, name, values)) for name, values in columns.items()}
+    table = pa.table(arrays).replace_schema_metadata({"rule": RULE})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def _arrow_type(pa: Any, name: str, values: list[Any]) -> Any:
+    sample = next((value for value in values if value is not None), None)
+    if isinstance(sample, bool):
+        return pa.bool_()
+    if isinstance(sample, str) or name in {"month", "issuer", "computed"}:
+        return pa.string()
+    return pa.int64() if name.startswith("rank") else pa.float64()
+
+
+def _plain(values: list[Any]) -> list[Any]:
+    keep = (bool, str, int)
+    return [value if value is None or isinstance(value, keep) else float(value) for value in values]
+
+
+def _safe(value: Any) -> Any:
+    if isinstance(value, str) and value[:1] in "=+-@\t\r" and value:
+        return "'" + value
+    return "" if value is None else value
+
+
+_JSON = msgspec.json.Encoder(decimal_format="number")

@@ -1,0 +1,137 @@
+"""The sector's grid: miner by month for any field, newest month first, with a link for each month.
+
+Pure. A cell is what the best witness prints; an empty cell is not in the book. Changes are on the month or the year
+before, where both are in the book. Each month says how many of the miners that published are in it, and each miner how
+old its newest month is beside the newest of all.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from decimal import Decimal
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+
+from tieline.disclosures.comparison.compare import months, table
+from tieline.disclosures.facts import periods
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.verdict import round_to
+from tieline.disclosures.terms import ALL
+
+View = Literal["value", "month", "year"]
+MAX_MONTHS = 240
+"""Twenty years: longer than any miner has published."""
+
+
+class Square(msgspec.Struct, frozen=True, kw_only=True):
+    """One miner's month."""
+
+    figure: str
+    value: Decimal
+    printed: Decimal
+    source_kind: str
+    source: str
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One miner's months, by month."""
+
+    issuer: str
+    last: str
+    behind: int
+    """Months between its newest and the newest of all."""
+    cells: dict[str, Square]
+
+
+class Grid(msgspec.Struct, frozen=True, kw_only=True):
+    field: str
+    unit: str
+    meaning: str
+    view: View
+    months: tuple[str, ...]
+    """Newest first."""
+    lines: tuple[Line, ...]
+    coverage: dict[str, str]
+
+
+def grid(
+    book: Book, field: str, *, issuers: Iterable[str] = (), since: str = "", until: str = "", view: View = "value"
+) -> Grid:
+    """The grid of one field. Raises ValueError for a field, a view or a month that there is not."""
+    if field not in ALL:
+        raise ValueError(f"no field {field!r}; `tieline disclosures fields` lists those there are")
+    if view not in ("value", "month", "year"):
+        raise ValueError(f"view {view!r}: give value, month or year")
+    for name in (since, until):
+        if name and not periods.is_month(name):
+            raise ValueError(f"month {name!r}: write YYYY-MM")
+    wanted = {issuer.upper() for issuer in issuers}
+    unknown = sorted(wanted - set(book.issuers))
+    if unknown:
+        raise ValueError(f"not in the book: {', '.join(unknown)}; it has {', '.join(book.issuers)}")
+    return _grid(book, field, tuple(sorted(wanted or book.issuers)), since, until, view)
+
+
+@lru_cache(maxsize=128)
+def _grid(book: Book, field: str, issuers: tuple[str, ...], since: str, until: str, view: View) -> Grid:
+    inside = [m for m in reversed(months(book)) if (not since or m >= since) and (not until or m <= until)]
+    shown = tuple(inside[:MAX_MONTHS])
+    lines = []
+    for issuer in issuers:
+        cells = {month: cell for month in shown if (cell := _square(book, issuer, month, field, view)) is not None}
+        if cells:
+            lines.append((issuer, max(cells), cells))
+    newest = max((last for _, last, _ in lines), default="")
+    kept = tuple(
+        Line(issuer=issuer, last=last, behind=_months_between(last, newest), cells=cells)
+        for issuer, last, cells in sorted(lines, key=lambda line: (line[1], line[0]), reverse=True)
+    )
+    used = tuple(month for month in shown if any(month in line.cells for line in kept))
+    coverage = {month: _coverage(book, month, kept) for month in used}
+    unit, meaning = ALL[field]
+    return Grid(
+        field=field, unit=unit if view == "value" else "%", meaning=meaning, view=view, months=used, lines=kept,
+        coverage=coverage,
+    )  # fmt: skip
+
+
+def _square(book: Book, issuer: str, month: str, field: str, view: View) -> Square | None:
+    claim = book.best(issuer, month, field)
+    if claim is None:
+        return None
+    value = claim.value
+    if view != "value":
+        other = periods.previous(month) if view == "month" else f"{int(month[:4]) - 1}{month[4:]}"
+        before = book.best(issuer, other, field)
+        if before is None or before.value == 0:
+            return None
+        value = round_to((claim.value / before.value - 1) * 100, 1)
+    return Square(
+        figure=claim.figure, value=value, printed=claim.value, source_kind=claim.source_kind, source=claim.source
+    )
+
+
+def _coverage(book: Book, month: str, lines: tuple[Line, ...]) -> str:
+    here = sum(1 for line in lines if month in line.cells)
+    return f"{here} of {max(here, len(table(book, month).published))}"
+
+
+def _months_between(one: str, other: str) -> int:
+    return (int(other[:4]) - int(one[:4])) * 12 + int(other[5:7]) - int(one[5:7]) if one and other else 0
+
+
+def to_csv(found: Grid) -> str:
+    """What is seen, as CSV: a row for each miner, newest month first, and the coverage as the last row."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["issuer", "field", "unit", "last", "months_behind", *found.months])
+    for line in found.lines:
+        cells = [f"{line.cells[m].value:f}" if m in line.cells else "" for m in found.months]
+        name = f"'{line.issuer}" if line.issuer[:1] in "=+-@" else line.issuer
+        writer.writerow([name, found.field, found.unit, line.last, line.behind, *cells])
+    writer.writerow(["in the book", "", "", "", "", *(found.coverage[m] for m in found.months)])
+    return out.getvalue()

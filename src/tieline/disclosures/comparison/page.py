@@ -1,0 +1,275 @@
+"""What the console shows of disclosures: one month's dashboard, and one figure with its source and checks.
+
+Pure: from a book to plain JSON-able dicts. Routes belong to the console. Both answers are cached by book.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from tieline.disclosures.checks import check
+from tieline.disclosures.comparison import compare
+from tieline.disclosures.comparison.chain import Chain, shipped_chain
+from tieline.disclosures.comparison.columns import COLUMNS, Cell
+from tieline.disclosures.comparison.explain import Bridge, bridge
+from tieline.disclosures.comparison.fees import fee_band
+from tieline.disclosures.facts import periods
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.claims import Claim
+from tieline.disclosures.facts.verdict import CHECKS, Verdict
+from tieline.disclosures.terms import ALL
+
+# Fields drawn as lines over the months: as printed, plus what one division gives.
+SERIES = ("btc_produced", "btc_held_end", "btc_sold", "deployed_ehs", "avg_operating_ehs", "efficiency_j_th")
+_WORST = {"differs": 4, "explained": 3, "open": 2, "rounding": 1, "holds": 0}
+
+
+class NoFigureError(LookupError):
+    """No figure of this name is in the book."""
+
+
+def dashboard(book: Book, month: str | None = None, chain: Chain | None = None) -> dict[str, Any]:
+    """Months, miners, the month's table with figure ids, its verdicts, bridges, and series for charts.
+
+    Without a month, `latest_month`. Raises ValueError for a month of the wrong shape; a month without rows has an
+    empty table. The answer is shared between callers: read it, do not change it.
+    """
+    if month is not None and not periods.is_month(month):
+        raise ValueError(f"month {month!r}: write YYYY-MM")
+    return _dashboard(book, month or latest_month(book, chain), chain or shipped_chain())
+
+
+def latest_month(book: Book, chain: Chain | None = None) -> str:
+    """The last month that can be checked against the chain: a ranked miner printed production and average
+    hashrate. Where there is none, the last month with a ranked miner."""
+    ranked = ""
+    for month in reversed(compare.months(book)):
+        rows = [row for row in compare.table(book, month, chain).rows if row.included]
+        if any("chain_ratio" in row.cells for row in rows):
+            return month
+        ranked = ranked or (month if rows else "")
+    if not ranked:
+        raise ValueError("the book has no month with printed production; read a release first")
+    return ranked
+
+
+@lru_cache(maxsize=64)
+def _dashboard(book: Book, month: str, chain: Chain) -> dict[str, Any]:
+    table = compare.table(book, month, chain)
+    verdicts = [found for found in check(book, chain) if periods.month_of(found.period) == month]
+    marks = _marks(verdicts)
+    bridges = [found for row in table.rows if isinstance(found := bridge(book, row.issuer, month, chain), Bridge)]
+    return {
+        "month": month,
+        "months": list(compare.months(book)),
+        "issuers": list(book.issuers),
+        "rule": table.rule,
+        "columns": [{"name": c.name, "unit": c.unit, "meaning": c.meaning} for c in COLUMNS],
+        "table": [_row(row, marks) for row in table.rows],
+        "absent": plain(table.absent),
+        "sums": [{**plain(one), "coverage": one.coverage} for one in table.sums],
+        "coverage": table.coverage,
+        "published": list(table.published),
+        "verdicts": [_verdict(found) for found in verdicts],
+        "counts": _counts(verdicts),
+        "bridges": plain(bridges),
+        "series": series(book),
+        "fees": _fees(book, month),
+        "checks": CHECKS,
+    }
+
+
+def figure(book: Book, name: str, chain: Chain | None = None) -> dict[str, Any]:
+    """One figure, or one claim (`figure~hash`): value, every claim with source and span, and its checks.
+
+    Raises NoFigureError where the book has neither a claim nor a computed cell of that name.
+    """
+    return _figure(book, name, chain or shipped_chain())
+
+
+@lru_cache(maxsize=2048)
+def _figure(book: Book, name: str, chain: Chain) -> dict[str, Any]:
+    stem = name.partition("~")[0]
+    claims = book.of(stem)
+    if claims:
+        first = claims[0].fact
+        best = book.best(first.issuer or "unknown", first.period, first.field, first.scope)
+        assert best is not None
+        ids = {claim.id for claim in claims}
+        unit, meaning = ALL[first.field]
+        return {
+            "id": stem,
+            "link": link(stem),
+            "issuer": first.issuer,
+            "period": first.period,
+            "field": first.field,
+            "scope": first.scope,
+            "meaning": meaning,
+            "value": _number(best.value),
+            "unit": unit,
+            "computed": None,
+            "best": best.id,
+            "asked": name if name in ids else None,
+            "claims": [_claim(claim) for claim in claims],
+            "verdicts": [_verdict(found) for found in check(book, chain) if ids & set(found.claims)],
+        }
+    issuer, _, rest = stem.partition(".")
+    period = rest.partition(".")[0]
+    cell = _cell(book, issuer, period, stem, chain)
+    used = [claim for one in cell.claims if (claim := _by_id(book, one)) is not None]
+    names = set(cell.claims)
+    return {
+        "id": stem,
+        "link": link(stem),
+        "issuer": issuer,
+        "period": period,
+        "field": stem.rpartition(".")[2],
+        "scope": None,
+        "meaning": "computed from printed figures",
+        "value": _number(cell.value),
+        "unit": cell.unit,
+        "computed": cell.computed,
+        "best": None,
+        "asked": None,
+        "claims": [_claim(claim) for claim in used],
+        "verdicts": [
+            _verdict(found)
+            for found in check(book, chain)
+            if found.issuer == issuer and found.period == period and names & set(found.claims)
+        ],
+    }
+
+
+def link(figure_name: str) -> str:
+    """The permanent link of a figure on the console's page."""
+    return f"/disclosures#{figure_name}"
+
+
+def series(book: Book) -> dict[str, dict[str, list[list[Any]]]]:
+    """field -> issuer -> [[month, value], ...], as printed; a month that was not printed is absent."""
+    return _series(book)
+
+
+@lru_cache(maxsize=8)
+def _series(book: Book) -> dict[str, dict[str, list[list[Any]]]]:
+    found: dict[str, dict[str, list[list[Any]]]] = {}
+    for field in SERIES:
+        for issuer in book.issuers:
+            points = [
+                [month, _number(claim.value)]
+                for month in book.months(issuer)
+                if (claim := book.best(issuer, month, field)) is not None
+            ]
+            if points:
+                found.setdefault(field, {})[issuer] = points
+    return found
+
+
+def _cell(book: Book, issuer: str, period: str, stem: str, chain: Chain) -> Cell:
+    if periods.is_month(period) and issuer in book.issuers:
+        for row in compare.table(book, period, chain).rows:
+            if row.issuer == issuer:
+                for cell in row.cells.values():
+                    if cell.id == stem:
+                        return cell
+    raise NoFigureError(f"no figure {stem!r} in the book; `tieline disclosures compare` lists a month's figures")
+
+
+def _by_id(book: Book, claim_id: str) -> Claim | None:
+    return next((claim for claim in book.of(claim_id.partition("~")[0]) if claim.id == claim_id), None)
+
+
+def _marks(verdicts: list[Verdict]) -> dict[str, str]:
+    """Claim id -> the worst outcome of a check that it is the first subject of."""
+    marks: dict[str, str] = {}
+    for found in verdicts:
+        for claim in found.claims[:1]:
+            if _WORST[found.outcome] >= _WORST.get(marks.get(claim, "holds"), 0):
+                marks[claim] = found.outcome
+    return marks
+
+
+def _row(row: compare.Row, marks: dict[str, str]) -> dict[str, Any]:
+    cells = {}
+    for name, cell in row.cells.items():
+        worst = max((marks[claim] for claim in cell.claims if claim in marks), key=_WORST.__getitem__, default=None)
+        cells[name] = {
+            "figure": cell.id,
+            "link": link(cell.id),
+            "value": _number(cell.value),
+            "shown": f"{cell.value:,f}",
+            "unit": cell.unit,
+            "computed": cell.computed,
+            "mark": worst,
+        }
+    return {
+        "issuer": row.issuer,
+        "month": row.month,
+        "included": row.included,
+        "why": row.why,
+        "ranks": row.ranks,
+        "cells": cells,
+    }
+
+
+def _claim(claim: Claim) -> dict[str, Any]:
+    fact = claim.fact
+    return {
+        "id": claim.id,
+        "figure": claim.figure,
+        "value": _number(fact.value),
+        "shown": f"{fact.value:,f}",
+        "unit": fact.unit,
+        "period": fact.period,
+        "source": claim.source,
+        "source_kind": claim.source_kind,
+        "published": claim.published,
+        "known_at": claim.known_at.isoformat(),
+        "document": claim.document,
+        "span": list(fact.span) if fact.span is not None else None,
+        "quote": fact.quote,
+        "printed": fact.printed,
+        "method": fact.method,
+        "rule": fact.rule,
+        "restated": fact.restated,
+        "approximate": fact.approximate,
+        "note": claim.note,
+    }
+
+
+def _verdict(found: Verdict) -> dict[str, Any]:
+    out: dict[str, Any] = plain(found)
+    out["rule"] = CHECKS[found.check]
+    out["figures"] = list(dict.fromkeys(claim.partition("~")[0] for claim in found.claims))
+    return out
+
+
+def _counts(verdicts: list[Verdict]) -> dict[str, int]:
+    return {name: sum(1 for found in verdicts if found.outcome == name) for name in _WORST}
+
+
+def _fees(book: Book, month: str) -> dict[str, Any]:
+    band = fee_band(book, "", month)
+    return {"low": band.low, "high": band.high, "why": band.why}
+
+
+def plain(value: Any) -> Any:
+    """Structs to dicts and lists, decimals to numbers: what any JSON writer takes."""
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return _number(value)
+
+
+def _number(value: Any) -> Any:
+    """Decimals as JSON numbers; sizes and decimals here are far inside what a double holds."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value

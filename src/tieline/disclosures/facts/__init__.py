@@ -1,0 +1,1 @@
+"""Facts and the book of them: what is licensed, kept, corrected, shipped."""

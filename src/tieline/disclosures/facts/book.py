@@ -1,0 +1,131 @@
+"""All claims in one place, asked by figure.
+
+Knows nothing of files or services: it is built from claims and never changes. Where several sources print
+one figure, `best` answers with the best witness; the others stay beside it in `claims`. Two views of a
+restated figure: `restated` takes the issuer's latest word, `printed` its first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
+from typing import Literal
+
+from tieline.disclosures.facts import periods
+from tieline.disclosures.facts.claims import KINDS, OWN_WORDS, Claim, figure_id
+
+View = Literal["restated", "printed"]
+
+_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
+
+
+class Book:
+    """Claims by figure. Cheap to build (a pass over the claims), then read-only."""
+
+    def __init__(self, claims: Iterable[Claim]) -> None:
+        self.all: tuple[Claim, ...] = tuple(claims)
+        grouped: dict[str, list[Claim]] = {}
+        self._by_period: dict[tuple[str, str], list[Claim]] = {}
+        seen: set[str] = set()
+        for claim in self.all:
+            name = claim.id
+            if name in seen:
+                continue
+            seen.add(name)
+            grouped.setdefault(claim.figure, []).append(claim)
+            self._by_period.setdefault((claim.fact.issuer or "unknown", claim.fact.period), []).append(claim)
+        self._by_figure = {name: tuple(sorted(claims, key=_witness)) for name, claims in grouped.items()}
+        self._best: dict[tuple[str, View], Claim | None] = {}
+        self._size = len(seen)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def as_of(self, moment: datetime) -> Book:
+        """The book as it could be known at a moment."""
+        return Book(claim for claim in self.all if claim.known_at <= moment)
+
+    def only(self, issuer: str) -> Book:
+        return Book(claim for claim in self.all if claim.fact.issuer == issuer)
+
+    @cached_property
+    def issuers(self) -> tuple[str, ...]:
+        return tuple(sorted({issuer for issuer, _ in self._by_period}))
+
+    def periods(self, issuer: str) -> tuple[str, ...]:
+        return self._periods.get(issuer, ())
+
+    def months(self, issuer: str) -> tuple[str, ...]:
+        return self._months.get(issuer, ())
+
+    @cached_property
+    def _periods(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
+        for issuer, period in sorted(self._by_period):
+            found.setdefault(issuer, []).append(period)
+        return {issuer: tuple(names) for issuer, names in found.items()}
+
+    @cached_property
+    def _months(self) -> dict[str, tuple[str, ...]]:
+        return {
+            issuer: tuple(name for name in names if periods.is_month(name)) for issuer, names in self._periods.items()
+        }
+
+    def in_period(self, issuer: str, period: str) -> tuple[Claim, ...]:
+        return tuple(self._by_period.get((issuer, period), ()))
+
+    def claims(self, issuer: str, period: str, field: str, scope: str | None = None) -> tuple[Claim, ...]:
+        """Every claim on one figure, best witness first."""
+        return self.of(figure_id(issuer, period, field, scope))
+
+    def of(self, figure: str) -> tuple[Claim, ...]:
+        return self._by_figure.get(figure, ())
+
+    def figures(self) -> tuple[str, ...]:
+        return tuple(self._by_figure)
+
+    def best(
+        self, issuer: str, period: str, field: str, scope: str | None = None, view: View = "restated"
+    ) -> Claim | None:
+        """The figure's best claim: the best kind of source; among the issuer's own words the latest
+        (view `restated`) or the first (view `printed`)."""
+        asked = (figure_id(issuer, period, field, scope), view)
+        if asked not in self._best:
+            self._best[asked] = self._choose(self.of(asked[0]), view)
+        return self._best[asked]
+
+    @staticmethod
+    def _choose(claims: tuple[Claim, ...], view: View) -> Claim | None:
+        if not claims:
+            return None
+        own = [claim for claim in claims if claim.source_kind in OWN_WORDS]
+        if not own:
+            return claims[0]
+        by_date = sorted(own, key=lambda claim: (claim.published or "", -_RANK[claim.source_kind]))
+        return by_date[-1] if view == "restated" else by_date[0]
+
+    def value(self, issuer: str, period: str, field: str, view: View = "restated") -> Decimal | None:
+        claim = self.best(issuer, period, field, view=view)
+        return None if claim is None else claim.value
+
+    def at_end(self, issuer: str, period: str, field: str) -> Claim | None:
+        """A point value at the end of a month or quarter, printed either for the period or for its last day."""
+        return self.best(issuer, period, field) or self.best(issuer, periods.last_day(period), field)
+
+    def scopes(self, issuer: str, period: str, field: str) -> dict[str, Claim]:
+        """The parts of a figure (sites, shares, lenders): scope -> best claim."""
+        named = {
+            claim.fact.scope
+            for claim in self.in_period(issuer, period)
+            if claim.fact.field == field and claim.fact.scope is not None
+        }
+        found = ((scope, self.best(issuer, period, field, scope)) for scope in sorted(named))
+        return {scope: claim for scope, claim in found if claim is not None}
+
+
+def _witness(claim: Claim) -> tuple[int, str, str]:
+    told = claim.published or "9999"
+    # Of a document whose day is not known it is not known that it came first: it counts from its month's end.
+    return _RANK[claim.source_kind], told if len(told) == 10 else f"{told}-99", claim.source

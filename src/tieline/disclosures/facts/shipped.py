@@ -1,0 +1,116 @@
+"""The facts that come with the package: typed in by people from named sources.
+
+Reads `data/*.toml`, where one [[document]] is one publication and each period lists the figures as printed.
+Money may be short (`"6.0m"`), which keeps the digits printed. A key `field @ scope` is a part (a site, a
+lender); `restated` and `approximate` name `period.field` pairs.
+
+A shipped fact is known from the end of the day or month that its document bears: `as_of` then answers with
+what the public could know, whenever the package was installed.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from importlib import resources
+from typing import get_args
+
+import msgspec
+
+from tieline.disclosures.facts import periods
+from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.claims import MULTIPLES, SHORT_MONEY, Claim, SourceKind
+from tieline.disclosures.facts.fact import Fact
+from tieline.disclosures.terms import unit_of
+
+FILES = ("cango.toml", "peers.toml", "sector.toml", "press.toml", "loans.toml", "contracts.toml")
+# Documents whose date is not known are known from the first: they are history, not news.
+_LONG_AGO = "2009-01-03"
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One publication in the files' own shape."""
+
+    issuer: str
+    source: str
+    kind: SourceKind
+    facts: dict[str, dict[str, object]]
+    published: str | None = None
+    dateline: str | None = None
+    note: str | None = None
+    restated: tuple[str, ...] = ()
+    approximate: tuple[str, ...] = ()
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    document: tuple[Document, ...] = ()
+
+
+@cache
+def shipped() -> Book:
+    """The book of the first day. Built once per process (about 20 ms)."""
+    folder = resources.files("tieline.disclosures") / "data"
+    return Book(claim for name in FILES for claim in parse((folder / name).read_text("utf-8"), name))
+
+
+def parse(text: str, name: str) -> Iterator[Claim]:
+    """Claims of one file of typed-in facts. Raises ValueError naming the file and the field."""
+    try:
+        documents = msgspec.convert(tomllib.loads(text, parse_float=Decimal), _File, strict=False).document
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ValueError(f"{name}: {error}; kinds of source are {', '.join(get_args(SourceKind))}") from error
+    for document in documents:
+        yield from _claims(document, name)
+
+
+def _claims(document: Document, name: str) -> Iterator[Claim]:
+    known_at = known_from(document.published)
+    for period, figures in document.facts.items():
+        periods.window(period)
+        for key, given in figures.items():
+            value, printed = _number(given, f"{name}: {document.issuer} {period}.{key}")
+            field, _, scope = key.partition(" @ ")
+            try:
+                unit = unit_of(field)
+            except ValueError as error:
+                raise ValueError(f"{name}: {document.issuer} {period}: {error}") from error
+            mark = f"{period}.{field}"
+            yield Claim(
+                fact=Fact(
+                    issuer=document.issuer,
+                    period=period,
+                    field=field,
+                    value=value,
+                    printed=printed,
+                    unit=unit,
+                    scope=scope or None,
+                    method="typed",
+                    restated=mark in document.restated,
+                    approximate=mark in document.approximate,
+                ),
+                source=document.source,
+                source_kind=document.kind,
+                published=document.published,
+                known_at=known_at,
+                dateline=document.dateline,
+                note=document.note,
+            )
+
+
+def _number(given: object, where: str) -> tuple[Decimal, str]:
+    """A number, or money in short: `"6.0m"` is 6000000 printed with one decimal of a million."""
+    if isinstance(given, (int, Decimal)) and not isinstance(given, bool) and Decimal(given).is_finite():
+        return Decimal(given), ""
+    match = SHORT_MONEY.fullmatch(str(given))
+    if match is None:
+        raise ValueError(f'{where}: {given!r} is no number; write 6000000 or "6.0m"')
+    value = Decimal(f"{match[1]}.{match[2] or 0}") * MULTIPLES[match[3]]
+    return (value.quantize(Decimal(1)) if value == value.to_integral_value() else value), match[0]
+
+
+def known_from(published: str | None) -> datetime:
+    """The end of the day or month that a document bears."""
+    return periods.window(published or _LONG_AGO)[1]
