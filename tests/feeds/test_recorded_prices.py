@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tieline.feeds.days import prices
 from tieline.feeds.days.folder import FolderError
 from tieline.feeds.days.prices import Provenance, Rate, check_rates, rows_of, ticks
 from tieline.fleet import Market, shipped
@@ -73,6 +74,22 @@ def test_an_interval_that_begins_at_no_five_minutes_is_refused(tmp_path: Path) -
     path = write(tmp_path / "hourly.parquet", [(START + timedelta(minutes=1) + n * HOUR, 20.0) for n in range(3)])
     with pytest.raises(FolderError, match="row 1: market ERCOT_HUBAVG_DA begins at 2024-08-20 00:01 UTC"):
         rows_of(path)
+
+
+def minutes_held(*minutes: int) -> list[int]:
+    return prices._lengths([n * prices.MINUTE_US for n in minutes])
+
+
+def test_an_hour_holds_an_hour_also_where_clocks_stand_half_an_hour_off() -> None:
+    assert minutes_held() == []
+    assert minutes_held(0, 60, 120) == [60, 60, 60]
+    assert minutes_held(30, 90, 150) == [60, 60, 60]
+    assert minutes_held(30, 210) == [60, 60]  # what is missing between is missing
+
+
+def test_a_quarter_holds_a_quarter_wherever_quarters_begin() -> None:
+    assert minutes_held(0, 60, 120, 135, 150, 165, 180) == [60, 60, 15, 15, 15, 15, 60]
+    assert minutes_held(45, 60, 75, 90, 105) == [15, 15, 15, 15, 15]
 
 
 def test_quarter_hours_that_begin_in_the_middle_of_a_file_hold_a_quarter(tmp_path: Path) -> None:

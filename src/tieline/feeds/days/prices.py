@@ -2,7 +2,8 @@
 
 A file that says one hour twice, a price that is no number, a price in another currency or unit than its column says
 and an interval that begins at no five minutes are refused with file, row and remedy. Missing hours are missing: nothing
-is filled. A row holds for an hour unless its clock hour has rows of its market at other minutes too.
+is filled. A row holds for an hour unless its clock hour has rows of its market at other minutes too, or the next row
+comes sooner: where clocks stand half an hour off, hours begin at the half hour.
 """
 
 from __future__ import annotations
@@ -156,15 +157,28 @@ def check_rates(path: Path, rates: Mapping[str, Rate], markets: Mapping[str, Mar
             )
 
 
+def _lengths(times: list[int]) -> list[int]:
+    """Minutes that each row holds; `times` in microseconds, ascending."""
+    firsts: dict[int, int] = {}
+    steps: dict[int, int] = defaultdict(int)
+    for at in times:
+        hour = at // HOUR_US
+        begun = firsts.setdefault(hour, at)
+        steps[hour] = gcd(steps[hour], (at - begun) // MINUTE_US)
+    found = []
+    for number, at in enumerate(times, start=1):
+        step = gcd(steps[at // HOUR_US], 60)
+        found.append(min(step, (times[number] - at) // MINUTE_US) if number < len(times) else step)
+    return found
+
+
 def ticks(market: Market, rows: Rows, start: datetime, end: datetime, told: Provenance) -> list[PriceTick]:
     """The rows that begin in [start, end) as records, each known when it was in the world."""
     first, last = np.searchsorted(rows.at_us, [_us(start), _us(end)])
-    minutes: dict[int, int] = defaultdict(int)
-    for at in rows.at_us[first:last].tolist():
-        minutes[at // HOUR_US] = gcd(minutes[at // HOUR_US], at % HOUR_US // MINUTE_US)
+    times = rows.at_us[first:last].tolist()
     found = []
-    for at_us, usd in zip(rows.at_us[first:last].tolist(), rows.usd[first:last].tolist(), strict=True):
-        length = timedelta(minutes=gcd(minutes[at_us // HOUR_US], 60))
+    for at_us, minutes, usd in zip(times, _lengths(times), rows.usd[first:last].tolist(), strict=True):
+        length = timedelta(minutes=minutes)
         at = _EPOCH + timedelta(microseconds=at_us)
         found.append(
             PriceTick(
