@@ -115,6 +115,18 @@ class _Step:
         return (micros(self.begin) + self.seconds * 1_000_000) % 3_600_000_000 == 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Happening:
+    """What happens at the sites in one step: (N,) each, and the orders that bind."""
+
+    limit: Floats
+    supply: Floats
+    slow: Floats
+    stuck: Floats
+    cut: Bools
+    orders: list[Event]
+
+
 class Plant:
     """The fleet's state and its meter, moved from step to step."""
 
@@ -227,12 +239,10 @@ class Plant:
                     marks.add(minute)
         return sorted(marks)
 
-    def _step(self, slot: int, at: int, seconds: int, asked: Asked, floors: Floats | None) -> None:
-        now = self.world.when(slot) + timedelta(seconds=at)
-        end = now + timedelta(seconds=seconds)
+    def _happening(self, now: datetime, end: datetime) -> _Happening:
+        """What events make of the sites between two times; the control has none, and knows no waking."""
         sites = len(self.world.fleet.sites)
         limit = self.fleet.limit_w.copy() if not self.simple else np.full(sites, 1e12)
-        # The control knows no waking.
         supply, slow, stuck = np.ones(sites), np.full(sites, 0.0 if self.simple else 1.0), np.zeros(sites)
         cut = np.zeros(sites, dtype=bool)
         orders: list[Event] = []
@@ -255,8 +265,15 @@ class Plant:
                     cut[event.site] = True
                 case _:
                     pass
-        limit = self.played.limit(self.calls, slot + at // SLOT_S, self.load_w, limit)
-        self.physics.stick(stuck)
+        return _Happening(limit, supply, slow, stuck, cut, orders)
+
+    def _step(self, slot: int, at: int, seconds: int, asked: Asked, floors: Floats | None) -> None:
+        now = self.world.when(slot) + timedelta(seconds=at)
+        sites = len(self.world.fleet.sites)
+        here = self._happening(now, now + timedelta(seconds=seconds))
+        first = slot + at // SLOT_S
+        limit = self.played.limit(self.calls, first, self.load_w, here.limit)
+        self.physics.stick(here.stuck)
         stuck_w = self.physics.stuck_w()
         stuck_site = np.zeros(sites)
         np.add.at(stuck_site, self.physics.site_of, stuck_w)
@@ -266,13 +283,12 @@ class Plant:
         replicas = np.minimum(keep, fits)
         base = stuck_site.copy()
         np.add.at(base, self.node_site, replicas * self.full_replica_w)
-        shares, mining_w = self._fit(asked, limit, base, cut, stuck, seconds)
+        shares, mining_w = self._fit(asked, limit, base, here.cut, here.stuck, seconds)
         all_shares = self.physics.shares.copy()
         all_shares[self.rig_rows] = shares
         all_replicas = self.physics.replicas.copy()
         all_replicas[self.node_rows] = replicas
         self.physics.ask_all(all_shares, all_replicas)
-        first = slot + at // SLOT_S
         demand = self.tokens.asked(first, seconds)
         later = None
         if self.nodes:
@@ -282,17 +298,17 @@ class Plant:
         drawn = self.physics.advance(
             float(seconds),
             demand if self.nodes else {},
-            supply,
-            slow,
+            here.supply,
+            here.slow,
             deferred=later,
             deferred_most=min(most, self.tokens.backlog.tokens / seconds),
         )
         served = self.tokens.book(
             first, seconds, demand, drawn.unserved_per_s, float(drawn.deferred_per_s.sum()) * seconds
         )
-        self.last_w = np.where(supply[self.fleet.site] > 0, mining_w, 0.0)
+        self.last_w = np.where(here.supply[self.fleet.site] > 0, mining_w, 0.0)
         self.tally.batch_tokens += float(drawn.deferred_per_s.sum()) * seconds
-        self._book(_Step(first, now, seconds, limit, orders, stuck_w, floors), drawn, served)
+        self._book(_Step(first, now, seconds, limit, here.orders, stuck_w, floors), drawn, served)
 
     def _fit(
         self, asked: Asked, limit: Floats, base: Floats, cut: Bools, stuck: Floats, seconds: int

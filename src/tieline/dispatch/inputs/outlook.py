@@ -166,48 +166,18 @@ class Outlook:
             case Outcome():
                 self._heard(record.unit_id, record.known_at, record.observed_w, None)
             case PriceTick():
-                price, length = record.price_usd_per_mwh, timedelta(seconds=record.length_s)
-                if not plausible(record, self.fleet, self.settings):
-                    words = f"{price:,.10g} USD/MWh"
-                    barred = self.barred.setdefault(record.market, Series())
-                    barred.learn(record.at, record.known_at, length, words, record.kind, record.source)
-                    return self._refuse(f"{record.market}: {words} at {record.at:%m-%d %H:%M} is absurd")
-                series = self.prices.setdefault(record.market, Series())
-                series.learn(record.at, record.known_at, length, price, record.kind, record.source)
-                self.price_slots.setdefault(record.market, Slots(900)).learn(record.at, length, price)
+                self._learn_price(record)
             case NetworkTick():
-                if not _earns(record):
-                    return self._refuse(
-                        f"network: difficulty {record.difficulty}, {record.btc_usd} USD per BTC is absurd"
-                    )
-                self.network.learn(record.at, record.known_at, timedelta(0), record, record.kind, record.source)
+                if _earns(record):
+                    self.network.learn(record.at, record.known_at, timedelta(0), record, record.kind, record.source)
+                else:
+                    self._refuse(f"network: difficulty {record.difficulty}, {record.btc_usd} USD per BTC is absurd")
             case WeatherTick():
-                temp = record.temp_c
-                if temp is not None and not -60.0 <= temp <= 65.0:
-                    return self._refuse(f"{record.station}: {temp} C is absurd")
-                if temp is not None:
-                    slots = self.temp_slots.setdefault(record.station, Slots(3600))
-                    slots.learn(record.at, timedelta(hours=1), temp)
-                    if record.wet_bulb_c is not None:
-                        wet = self.wet_slots.setdefault(record.station, Slots(3600))
-                        wet.learn(record.at, timedelta(hours=1), record.wet_bulb_c)
-                stations = self.weather.setdefault(record.station, Series())
-                stations.learn(record.at, record.known_at, timedelta(hours=1), record, record.kind, record.source)
+                self._learn_weather(record)
             case Demand():
-                if not (math.isfinite(record.output_tokens_per_s) and record.output_tokens_per_s >= 0):
-                    return self._refuse(f"{record.subject}: demand {record.output_tokens_per_s} is absurd")
-                asked = self.demand.setdefault(record.subject, Series())
-                length = timedelta(seconds=record.length_s)
-                asked.learn(record.at, record.known_at, length, record, record.kind, record.source)
-                slots = self.demand_slots.setdefault(record.subject, Slots(900))
-                slots.learn(record.at, length, record.output_tokens_per_s)
+                self._learn_demand(record)
             case Backlog():
-                told = [*(lot.output_tokens for lot in record.lots), record.day_tokens]
-                if any(not (math.isfinite(tokens) and tokens >= 0) for tokens in told):
-                    return self._refuse(f"backlog of {record.subject}: tokens below 0, or no number")
-                before_this = self.backlogs.get(record.subject)
-                if before_this is None or before_this.known_at <= record.known_at:
-                    self.backlogs[record.subject] = record
+                self._learn_backlog(record)
             case Instruction():
                 self.instructions[record.instruction_id] = record
             case Override():
@@ -223,7 +193,48 @@ class Outlook:
                 self.faults[(record.site_id, record.what, record.at)] = record
             case _:
                 pass
-        return None
+
+    def _learn_price(self, tick: PriceTick) -> None:
+        price, length = tick.price_usd_per_mwh, timedelta(seconds=tick.length_s)
+        if not plausible(tick, self.fleet, self.settings):
+            words = f"{price:,.10g} USD/MWh"
+            barred = self.barred.setdefault(tick.market, Series())
+            barred.learn(tick.at, tick.known_at, length, words, tick.kind, tick.source)
+            self._refuse(f"{tick.market}: {words} at {tick.at:%m-%d %H:%M} is absurd")
+            return
+        series = self.prices.setdefault(tick.market, Series())
+        series.learn(tick.at, tick.known_at, length, price, tick.kind, tick.source)
+        self.price_slots.setdefault(tick.market, Slots(900)).learn(tick.at, length, price)
+
+    def _learn_weather(self, tick: WeatherTick) -> None:
+        station, temp, hour = tick.station, tick.temp_c, timedelta(hours=1)
+        if temp is not None and not -60.0 <= temp <= 65.0:
+            self._refuse(f"{station}: {temp} C is absurd")
+            return
+        if temp is not None:
+            self.temp_slots.setdefault(station, Slots(3600)).learn(tick.at, hour, temp)
+            if tick.wet_bulb_c is not None:
+                self.wet_slots.setdefault(station, Slots(3600)).learn(tick.at, hour, tick.wet_bulb_c)
+        stations = self.weather.setdefault(station, Series())
+        stations.learn(tick.at, tick.known_at, hour, tick, tick.kind, tick.source)
+
+    def _learn_demand(self, demand: Demand) -> None:
+        rate, length = demand.output_tokens_per_s, timedelta(seconds=demand.length_s)
+        if not (math.isfinite(rate) and rate >= 0):
+            self._refuse(f"{demand.subject}: demand {rate} is absurd")
+            return
+        series = self.demand.setdefault(demand.subject, Series())
+        series.learn(demand.at, demand.known_at, length, demand, demand.kind, demand.source)
+        self.demand_slots.setdefault(demand.subject, Slots(900)).learn(demand.at, length, rate)
+
+    def _learn_backlog(self, backlog: Backlog) -> None:
+        amounts = [*(lot.output_tokens for lot in backlog.lots), backlog.day_tokens]
+        if any(not (math.isfinite(tokens) and tokens >= 0) for tokens in amounts):
+            self._refuse(f"backlog of {backlog.subject}: tokens below 0, or no number")
+            return
+        before = self.backlogs.get(backlog.subject)
+        if before is None or before.known_at <= backlog.known_at:
+            self.backlogs[backlog.subject] = backlog
 
     def _heard(self, unit_id: str, known_at: datetime, power_w: float | None, held: str | None) -> None:
         before = self.observed.get(unit_id)

@@ -112,21 +112,69 @@ class Solved:
     rows: int
 
 
+@dataclass(frozen=True)
+class _Modes:
+    """The rigs' columns, (T, G) each, and what a whole group draws in them."""
+
+    low: Ints
+    normal: Ints
+    asleep: Ints
+    meter_w: Floats
+    sleep_w: Floats
+
+
+# What weighs on a site's meter: columns, MW of one, and the row (step x site) of each.
+_Loads = list[tuple[Ints, Floats, Ints]]
+
+
 def build(fleet: FleetArrays, ahead: Ahead, running: Floats, serving: Serving | None) -> highspy.HighsLp:
     """The programme for the first scenario of `ahead`; every rig that does not run sleeps at the start."""
-    steps, groups, sites = len(ahead.hours), fleet.groups, len(fleet.limit_w)
+    steps, sites = len(ahead.hours), len(fleet.limit_w)
     hours = ahead.hours[:, None]
-    meter = fleet.rated_w * ahead.derate * (1.0 + ahead.aux)
-    full_usd = ahead.usd_per_h * ahead.derate
-    sleep_w = fleet.sleep_w * (1.0 + ahead.aux)
     model = _Model()
-    low = model.add((steps, groups), full_usd * LOW.hash_share * hours, 1.0)
-    normal = model.add((steps, groups), full_usd * hours, 1.0)
-    asleep = model.add((steps, groups), 0.0, 1.0)
-    off = model.add((steps, groups), 0.0, 1.0)
+    modes = _populations(model, fleet, ahead, running)
+    # Site power in MW, below and above the contracted level.
+    above = model.add((steps, sites), -ahead.price[:, :, 0] * hours, 1e6)
+    take = np.zeros(sites) if ahead.take_w is None else ahead.take_w
+    cheap = ahead.price[:, :, 0] if ahead.below is None else ahead.below[:, :, 0]
+    below = model.add((steps, sites), -cheap * hours, np.broadcast_to(take / 1e6, (steps, sites)))
+    at = np.arange(steps)[:, None] * sites + fleet.site[None, :]
+    grid, out = np.arange(steps * sites).reshape(steps, sites), np.full((steps, sites), -1.0)
+    loads: _Loads = [
+        (modes.low, LOW.power_share * modes.meter_w / 1e6, at),
+        (modes.normal, modes.meter_w / 1e6, at),
+        (modes.asleep, modes.sleep_w / 1e6, at),
+        (above, out, grid),
+        (below, out, grid),
+    ]
+    if serving is not None:
+        loads += _replicas(model, serving, hours, sites)
+    base = ahead.base_w / 1e6
+    columns, factors, rows = (np.concatenate([part[n].ravel() for part in loads]) for n in range(3))
+    model.sums(columns, factors, rows, -base.ravel(), -base.ravel())
+    model.rule([(above, 1.0), (below, 1.0)], -_INF, ahead.limit_w / 1e6)
+    concave = (cheap > ahead.price[:, :, 0] + 1e-9) & (take > 0)
+    if concave.any():
+        chosen = model.add((int(concave.sum()),), 0.0, 1.0, whole=True)
+        limit = np.broadcast_to(fleet.limit_w / 1e6, concave.shape)[concave]
+        model.rule([(above[concave], 1.0), (chosen, -limit)], -_INF, 0.0)
+        model.rule([(below[concave], 1.0), (chosen, -np.broadcast_to(take / 1e6, concave.shape)[concave])], 0.0, _INF)
+    if ahead.restore_share_per_h is not None:
+        _restore(model, fleet, ahead, modes, ahead.restore_share_per_h)
+    return model.built()
+
+
+def _populations(model: _Model, fleet: FleetArrays, ahead: Ahead, running: Floats) -> _Modes:
+    """Each group's shares over modes, and its starts from sleep and from off."""
+    shape, hours = (len(ahead.hours), fleet.groups), ahead.hours[:, None]
+    full_usd = ahead.usd_per_h * ahead.derate
+    low = model.add(shape, full_usd * LOW.hash_share * hours, 1.0)
+    normal = model.add(shape, full_usd * hours, 1.0)
+    asleep = model.add(shape, 0.0, 1.0)
+    off = model.add(shape, 0.0, 1.0)
     stage = stages(fleet, replace(ahead, restore_share_per_h=None))
-    wake = model.add((steps, groups), -stage.wake, 1.0)
-    boot = model.add((steps, groups), -stage.boot, 1.0)
+    wake = model.add(shape, -stage.wake, 1.0)
+    boot = model.add(shape, -stage.boot, 1.0)
     model.rule([(low, 1.0), (normal, 1.0), (asleep, 1.0), (off, 1.0)], 1.0, 1.0)
     model.rule(
         [(low[1:], 1.0), (normal[1:], 1.0), (low[:-1], -1.0), (normal[:-1], -1.0), (wake[1:], -1.0), (boot[1:], -1.0)],
@@ -138,79 +186,52 @@ def build(fleet: FleetArrays, ahead: Ahead, running: Floats, serving: Serving | 
     model.rule([(boot[1:], 1.0), (off[:-1], -1.0)], -_INF, 0.0)
     model.rule([(wake[0], 1.0)], -_INF, 1.0 - running)
     model.rule([(boot[0], 1.0)], -_INF, 0.0)
-    # Site power in MW, below and above the contracted level.
-    above = model.add((steps, sites), -ahead.price[:, :, 0] * hours, 1e6)
-    take = np.zeros(sites) if ahead.take_w is None else ahead.take_w
-    cheap = ahead.price[:, :, 0] if ahead.below is None else ahead.below[:, :, 0]
-    below = model.add((steps, sites), -cheap * hours, np.broadcast_to(take / 1e6, (steps, sites)))
-    entries: list[tuple[Ints, Floats]] = [
-        (low, LOW.power_share * meter),
-        (normal, meter),
-        (asleep, sleep_w),
+    meter_w = fleet.rated_w * ahead.derate * (1.0 + ahead.aux)
+    return _Modes(low, normal, asleep, meter_w, fleet.sleep_w * (1.0 + ahead.aux))
+
+
+def _replicas(model: _Model, serving: Serving, hours: Floats, sites: int) -> _Loads:
+    """Replicas as whole numbers, their loads, and tokens that flow from regions to them."""
+    steps, count, regions = len(hours), len(serving.site), serving.demand.shape[1]
+    replicas = model.add((steps, count), 0.0, serving.most, whole=True)
+    loads = model.add((steps, count), -serving.load_usd, np.broadcast_to(serving.most, (steps, count)))
+    tokens = model.add((steps, count), 0.0, 1e12)
+    model.rule([(tokens, 1.0), (replicas, -serving.tokens_per_s)], -_INF, 0.0)
+    model.rule([(replicas[1:], 1.0), (replicas[:-1], -1.0), (loads[1:], -1.0)], -_INF, 0.0)
+    usd = serving.usd_per_token * 3600.0 * hours[:, :, None]
+    may = np.broadcast_to(np.where(serving.reach, 1e12, 0.0), (steps, regions, count))
+    flow = model.add((steps, regions, count), np.broadcast_to(usd, (steps, regions, count)), may)
+    ones = np.ones((steps, regions, count))
+    row_r = np.arange(steps * regions).reshape(steps, regions, 1)
+    least = np.full(steps * regions, -_INF)
+    model.sums(flow, ones, np.broadcast_to(row_r, flow.shape), least, serving.demand.ravel())
+    row_k = np.arange(steps * count).reshape(steps, 1, count)
+    both = np.concatenate([flow.ravel(), tokens.ravel()])
+    signs = np.concatenate([ones.ravel(), -np.ones(steps * count)])
+    rows = np.concatenate([np.broadcast_to(row_k, flow.shape).ravel(), np.arange(steps * count)])
+    model.sums(both, signs, rows, np.zeros(steps * count), np.zeros(steps * count))
+    where = np.arange(steps)[:, None] * sites + serving.site[None, :]
+    each = serving.busy_w / serving.tokens_per_s
+    return [
+        (replicas, np.full((steps, count), serving.idle_w / 1e6), where),
+        (tokens, np.full((steps, count), each / 1e6), where),
     ]
-    at = np.arange(steps)[:, None] * sites + fleet.site[None, :]
-    columns = [c for c, _ in entries] + [above, below]
-    factors = [w / 1e6 for _, w in entries] + [np.full((steps, sites), -1.0), np.full((steps, sites), -1.0)]
-    grid = np.arange(steps * sites).reshape(steps, sites)
-    places = [at, at, at, grid, grid]
-    base = ahead.base_w / 1e6
-    if serving is not None:
-        count = len(serving.site)
-        replicas = model.add((steps, count), 0.0, serving.most, whole=True)
-        loads = model.add((steps, count), -serving.load_usd, np.broadcast_to(serving.most, (steps, count)))
-        tokens = model.add((steps, count), 0.0, 1e12)
-        model.rule([(tokens, 1.0), (replicas, -serving.tokens_per_s)], -_INF, 0.0)
-        model.rule([(replicas[1:], 1.0), (replicas[:-1], -1.0), (loads[1:], -1.0)], -_INF, 0.0)
-        columns += [replicas, tokens]
-        each = serving.busy_w / serving.tokens_per_s
-        factors += [np.full((steps, count), serving.idle_w / 1e6), np.full((steps, count), each / 1e6)]
-        where = np.arange(steps)[:, None] * sites + serving.site[None, :]
-        places += [where, where]
-        regions = serving.demand.shape[1]
-        usd = serving.usd_per_token * 3600.0 * hours[:, :, None]
-        may = np.broadcast_to(np.where(serving.reach, 1e12, 0.0), (steps, regions, count))
-        flow = model.add((steps, regions, count), np.broadcast_to(usd, (steps, regions, count)), may)
-        row_r = np.arange(steps * regions).reshape(steps, regions, 1)
-        ones = np.ones((steps, regions, count))
-        model.sums(
-            flow,
-            ones,
-            np.broadcast_to(row_r, flow.shape),
-            np.full(steps * regions, -_INF),
-            serving.demand.ravel(),
-        )
-        row_k = np.arange(steps * count).reshape(steps, 1, count)
-        both = np.concatenate([flow.ravel(), tokens.ravel()])
-        signs = np.concatenate([ones.ravel(), -np.ones(steps * count)])
-        rows = np.concatenate([np.broadcast_to(row_k, flow.shape).ravel(), np.arange(steps * count)])
-        model.sums(both, signs, rows, np.zeros(steps * count), np.zeros(steps * count))
-    model.sums(
-        np.concatenate([c.ravel() for c in columns]),
-        np.concatenate([f.ravel() for f in factors]),
-        np.concatenate([p.ravel() for p in places]),
-        -base.ravel(),
-        -base.ravel(),
+
+
+def _restore(model: _Model, fleet: FleetArrays, ahead: Ahead, modes: _Modes, share_per_h: float) -> None:
+    """Mining comes back in stages: no faster than a share of the site's limit per hour."""
+    rise = share_per_h * ahead.hours[1:, None] * fleet.limit_w[fleet.site]
+    low, normal, meter = modes.low, modes.normal, modes.meter_w
+    model.rule(
+        [
+            (low[1:], LOW.power_share * meter[1:]),
+            (normal[1:], meter[1:]),
+            (low[:-1], -LOW.power_share * meter[:-1]),
+            (normal[:-1], -meter[:-1]),
+        ],
+        -_INF,
+        rise,
     )
-    model.rule([(above, 1.0), (below, 1.0)], -_INF, ahead.limit_w / 1e6)
-    concave = (cheap > ahead.price[:, :, 0] + 1e-9) & (take > 0)
-    if concave.any():
-        chosen = model.add((int(concave.sum()),), 0.0, 1.0, whole=True)
-        limit = np.broadcast_to(fleet.limit_w / 1e6, concave.shape)[concave]
-        model.rule([(above[concave], 1.0), (chosen, -limit)], -_INF, 0.0)
-        model.rule([(below[concave], 1.0), (chosen, -np.broadcast_to(take / 1e6, concave.shape)[concave])], 0.0, _INF)
-    if ahead.restore_share_per_h is not None:
-        rise = ahead.restore_share_per_h * ahead.hours[1:, None] * fleet.limit_w[fleet.site]
-        model.rule(
-            [
-                (low[1:], LOW.power_share * meter[1:]),
-                (normal[1:], meter[1:]),
-                (low[:-1], -LOW.power_share * meter[:-1]),
-                (normal[:-1], -meter[:-1]),
-            ],
-            -_INF,
-            rise,
-        )
-    return model.built()
 
 
 def solve(lp: highspy.HighsLp, gap: float = 1e-4, limit_s: float = 120.0) -> Solved:

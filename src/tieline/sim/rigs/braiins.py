@@ -169,6 +169,11 @@ async def start_grpc(rig: Machine, host: str, port: int) -> Any:
 
 
 def _services(rig: Machine) -> list[Any]:
+    return [*_commanded(rig), _miners(rig), *_configured(rig)]
+
+
+def _commanded(rig: Machine) -> list[Any]:
+    """What sets the rig: signing on, pausing, power targets."""
     from pyasic.web.braiins_os.proto.braiins.bos import v1 as api
 
     class Authentication(api.AuthenticationServiceBase):  # type: ignore[misc]  # the library has no types
@@ -206,6 +211,13 @@ def _services(rig: Machine) -> list[Any]:
                 overall_tuner_state=api.TunerState(3),
             )
 
+    return [Authentication(), Actions(), PowerTargets()]
+
+
+def _miners(rig: Machine) -> Any:
+    """What the rig says of itself."""
+    from pyasic.web.braiins_os.proto.braiins.bos import v1 as api
+
     class Miners(api.MinerServiceBase):  # type: ignore[misc]  # the library has no types
         async def get_miner_stats(self, message: Any) -> Any:
             watts = api.Power(watt=int(str(rig.told("watts", round(rig.said_w)))))
@@ -237,6 +249,13 @@ def _services(rig: Machine) -> list[Any]:
             ]  # fmt: skip
             return api.GetHashboardsResponse(hashboards=boards)
 
+    return Miners()
+
+
+def _configured(rig: Machine) -> list[Any]:
+    """What is set up: pools, tuner, cooling."""
+    from pyasic.web.braiins_os.proto.braiins.bos import v1 as api
+
     class Pools(api.PoolServiceBase):  # type: ignore[misc]  # the library has no types
         async def get_pool_groups(self, message: Any) -> Any:
             counts = api.PoolStats(accepted_shares=1, rejected_shares=1)
@@ -259,7 +278,7 @@ def _services(rig: Machine) -> list[Any]:
         async def get_cooling_state(self, message: Any) -> Any:
             return api.GetCoolingStateResponse()
 
-    return [Authentication(), Actions(), PowerTargets(), Miners(), Pools(), Configuration(), Cooling()]
+    return [Pools(), Configuration(), Cooling()]
 
 
 def _must(took: bool) -> None:
