@@ -29,7 +29,7 @@ from tieline import config, records
 from tieline.clock import WallClock
 from tieline.console import wire
 from tieline.console.app import make_app
-from tieline.gateway.serve import serve
+from tieline.gateway.serve import GatewayProcess, serve
 from tieline.gateway.settings import Clocks, Engine, Key, Model, Settings, Tenant, hash_key
 from tieline.store import Store
 
@@ -286,7 +286,9 @@ async def gateway(folder: Path, *, keys: bool) -> AsyncIterator[int]:
     engines, clocks = (Engine(url="http://127.0.0.1:1", id="e"),), Clocks(queue_s=1.0)  # a request may wait so long
     settings = Settings(port=0, engines=engines, clocks=clocks, models=(Model(name="m"),), **more)
     stop, started = asyncio.Event(), asyncio.get_running_loop().create_future()
-    told = serve(settings, WallClock(), folder, stop=stop, started=started.set_result, drain_s=0.1)
+    told = serve(
+        settings, WallClock(), folder, stop=stop, started=started.set_result, process=GatewayProcess(drain_s=0.1)
+    )
     task = asyncio.create_task(told)
     try:
         yield int((await started).split(":")[2].split("/")[0])

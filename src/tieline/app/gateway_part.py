@@ -12,7 +12,7 @@ import msgspec
 
 from tieline.app.runtime import Runtime
 from tieline.config import Config, sections
-from tieline.gateway.serve import serve
+from tieline.gateway.serve import GatewayProcess, serve
 from tieline.gateway.settings import Engine, Key, Limits, Model, Rental, Settings, Tenant, hash_key
 from tieline.link import LateLink
 from tieline.tasks import Registry
@@ -36,8 +36,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
             data,
             link=link,
             started=lambda _: opened.set(),
-            registry=registry,
-            load=lambda: settings_of(runtime.load_config(), runtime),
+            process=GatewayProcess(registry=registry, load=lambda: settings_of(runtime.load_config(), runtime)),
         )
     )
     try:

@@ -109,4 +109,5 @@ async def _serve(settings: Settings, data: Path, source: SettingsSource) -> None
             click.echo(f"  open to this machine; /admin takes the key {admin_key(data)}")
 
     coordinator = remote(settings.coordination) if settings.coordination.at else None
-    await app.serve(settings, WallClock(), data, stop=stop, started=started, coordinator=coordinator, load=source.load)
+    process = app.GatewayProcess(coordinator=coordinator, load=source.load)
+    await app.serve(settings, WallClock(), data, stop=stop, started=started, process=process)

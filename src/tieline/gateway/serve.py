@@ -16,6 +16,7 @@ import ssl
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -59,6 +60,27 @@ ALONE_KEEPS: Final = 1_000_000
 STILL_S: Final = 15.0
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayProcess:
+    """What one process of a gateway is told beside its settings.
+
+    `coordinator`: where several processes share budgets; `shared`: the folder that those of one machine have in
+    common; `sock`: the socket to listen on, where it was opened before. `load` reads the configuration anew, at SIGHUP
+    and when an operator asks for it.
+    """
+
+    origin: str = "gateway"
+    sock: socket.socket | None = None
+    coordinator: Path | Remote | None = None
+    shared: Path | None = None
+    registry: Registry | None = None
+    load: Callable[[], Settings] | None = None
+    drain_s: float = DRAIN_S
+
+
+ALONE: Final = GatewayProcess()
+
+
 async def serve(
     settings: Settings,
     clock: Clock,
@@ -67,111 +89,141 @@ async def serve(
     link: Link | None = None,
     stop: asyncio.Event | None = None,
     started: Callable[[str], None] | None = None,
-    sock: socket.socket | None = None,
-    origin: str = "gateway",
-    drain_s: float = DRAIN_S,
-    coordinator: Path | Remote | None = None,
-    shared: Path | None = None,
-    registry: Registry | None = None,
-    load: Callable[[], Settings] | None = None,
+    process: GatewayProcess = ALONE,
 ) -> None:
-    """Serve until `stop` is set, then let what runs end. `started` is told the base URL once it answers.
+    """Serve until `stop` is set, then let what runs end. `started` is told the base URL once it answers; `data` is
+    this process's own folder.
 
-    `data` is this process's own folder; `coordinator` where several processes share budgets;
-    `shared` the folder that those of one machine have in common. `load` reads the configuration anew, at SIGHUP and
-    when an operator asks for it.
     Raises OSError where the address is taken, StoreError where `data` cannot be written, SettingsError where what
     was made at run time cannot be read.
     """
-    stop = stop or asyncio.Event()
+    stop, registry = stop or asyncio.Event(), process.registry or Registry()
     spool = Spool(data / "usage.db", keep_last=None if link is not None else ALONE_KEEPS)
-    configured, folder = settings, shared or data
+    configured, folder = settings, process.shared or data
     made = OverlayFile(folder / KEYS_FILE)
     settings = over(configured, made.read())
-    # A gateway that had several processes before goes on from what those have spent.
-    others = {} if shared is not None else spent_before(data.glob("worker-*"))
-    svc = Service(settings, clock, spool, origin, leased=coordinator is not None, others=others)
-    if settings.otel is not None:
-        svc.shared.traces = Traces(settings.otel, origin)
+    svc = _service(settings, clock, data, spool, process)
     access = AccessLog(data)
     if settings.access_log:
         svc.meter.log_lines = access.write
+    _recover(svc)
+    # Files and batches are shared by all processes of a gateway, so they lie beside their folders.
+    desk = Desk(svc, folder)
+    changes = Changes(svc, made, configured, process.load)
+    admin = Admin(svc, changes, lambda: _folders(data, process.shared))
+    tell_losses([("usage", spool), ("batches", desk.runner.store)], clock.now(), svc.meter.keep)
+    paths = Paths(svc, desk, admin, Surfaces(svc, folder))
+    engines = Engines(svc, registry)
+    engines.follow(settings)
+    changes.on_adopt = engines.follow
+    svc.table.hold(frozenset(made.read().held))
+    svc.troubles = lambda: [trouble.line for trouble in registry.troubles]
+    if process.coordinator is not None:
+        await _share_budgets(svc, process.coordinator, data, spool, registry)
+    server = await _listen(settings, lambda: ClientConnection(svc, paths.route), process.sock)
+    registry.keep("tick", "the clocks of every request", svc.tick_for_ever)
+    registry.keep("batches", "carries batches out", desk.runner.run)
+    seconds = "slow clients, new keys, a disk that was full"
+    registry.keep("seconds", seconds, lambda: _every_second(svc, changes, engines))
+    if link is not None:
+        _join_platform(svc, link, desk, data, process.origin, registry)
+    _freeze()
+    if process.load is not None:
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread, or Windows
+            svc.loop.add_signal_handler(signal.SIGHUP, lambda: svc.spawn(changes.hang_up()))
+    if started is not None:
+        started(_base_url(settings, server))
+    try:
+        await stop.wait()
+        desk.runner.stop()
+        await _drain(svc, server, process.drain_s)
+    finally:
+        await registry.close()
+        await _close(svc, server, desk, spool, access)
+
+
+def _service(settings: Settings, clock: Clock, data: Path, spool: Spool, process: GatewayProcess) -> Service:
+    # A gateway that had several processes before goes on from what those have spent.
+    others = {} if process.shared is not None else spent_before(data.glob("worker-*"))
+    svc = Service(settings, clock, spool, process.origin, leased=process.coordinator is not None, others=others)
+    if settings.otel is not None:
+        svc.shared.traces = Traces(settings.otel, process.origin)
+    return svc
+
+
+def _recover(svc: Service) -> None:
     recovered = svc.meter.recover()
     if recovered:
         log.warning("billed %d streams of a gateway that was killed, from their last progress", recovered)
-    # Files and batches are shared by all processes of a gateway, so they lie beside their folders.
-    desk = Desk(svc, folder)
-    changes = Changes(svc, made, configured, load)
-    admin = Admin(svc, changes, lambda: [data] if shared is None else sorted(shared.glob("worker-*")))
-    tell_losses([("usage", spool), ("batches", desk.runner.store)], clock.now(), svc.meter.keep)
-    paths = Paths(svc, desk, admin, Surfaces(svc, folder))
-    loop = asyncio.get_running_loop()
+
+
+def _folders(data: Path, shared: Path | None) -> list[Path]:
+    """Of all processes of this gateway."""
+    return [data] if shared is None else sorted(shared.glob("worker-*"))
+
+
+async def _share_budgets(
+    svc: Service, coordinator: Path | Remote, data: Path, spool: Spool, registry: Registry
+) -> None:
+    name = data.name if isinstance(coordinator, Path) else identity(data)
+    leases = LeaseClient(coordinator, name, svc.book, spool, svc.abandon_budgeted)
+    svc.leases = leases
+    registry.keep("budgets", "shares budgets with other processes", leases.run)
+    await leases.joined()
+
+
+async def _listen(
+    settings: Settings, connection: Callable[[], ClientConnection], sock: socket.socket | None
+) -> asyncio.Server:
     tls = None
     if settings.tls_cert:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(settings.tls_cert, settings.tls_key or None)
-
-    def door() -> ClientConnection:
-        return ClientConnection(svc, paths.route)
-
-    kept = registry or Registry()
-    engines = Engines(svc, kept)
-    engines.follow(settings)
-    changes.on_adopt = engines.follow
-    svc.table.hold(frozenset(made.read().held))
-    svc.troubles = lambda: [trouble.line for trouble in kept.troubles]
-    if coordinator is not None:
-        name = data.name if isinstance(coordinator, Path) else identity(data)
-        leases = LeaseClient(coordinator, name, svc.book, spool, svc.abandon_budgeted)
-        svc.leases = leases
-        kept.keep("budgets", "shares budgets with other processes", leases.run)
-        await leases.joined()
+    loop = asyncio.get_running_loop()
     if sock is not None:
-        server = await loop.create_server(door, sock=sock, ssl=tls, backlog=4096)
-    else:
-        server = await loop.create_server(door, settings.host, settings.port, ssl=tls, backlog=4096)
-    kept.keep("tick", "the clocks of every request", svc.tick_for_ever)
-    kept.keep("batches", "carries batches out", desk.runner.run)
-    kept.keep("seconds", "slow clients, new keys, a disk that was full", lambda: _every_second(svc, changes, engines))
-    if link is not None:
-        snapshot = Snapshot(data / "replicas.json")
-        restore(svc.table, snapshot)
-        there, runner, meter = link, desk.runner, svc.meter
-        kept.keep("replica snapshot", "keeps the replica table on disk", lambda: probe_for_ever(svc.table, snapshot))
-        for subject in ("replica.>", "plan.*", "command.*"):
-            kept.keep(f"hears {subject}", "what sites and the core say", partial(_follow, svc, link, subject))
-        kept.keep("catch up", "asks what was said before", lambda: _catch_up(svc, there))
-        kept.keep("usage", "sends usage to the core", lambda: meter.push_for_ever(there, origin))
-        tell = partial(owed_work.tell_for_ever, runner.waiting, runner.per_line, link, origin, clock)
-        kept.keep("backlog", "tells dispatch what batch work is owed", tell)
-    port = server.sockets[0].getsockname()[1]
-    scheme = "https" if tls is not None else "http"
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    # What lives from here on is per request and makes no cycles; what is already here is never collected again.
+        return await loop.create_server(connection, sock=sock, ssl=tls, backlog=4096)
+    return await loop.create_server(connection, settings.host, settings.port, ssl=tls, backlog=4096)
+
+
+def _freeze() -> None:
+    """What lives from here on is per request and makes no cycles; what is already here is never collected again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    if load is not None:
-        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread, or Windows
-            loop.add_signal_handler(signal.SIGHUP, lambda: svc.spawn(changes.hang_up()))
-    if started is not None:
-        started(f"{scheme}://{host}:{port}/v1")
-    try:
-        await stop.wait()
-        desk.runner.stop()
-        await _drain(svc, server, drain_s)
-    finally:
-        await kept.close()
-        svc.close()
-        for one in list(svc.connections):
-            if one.transport is not None:
-                one.transport.abort()
-        server.close()
-        await asyncio.to_thread(desk.runner.close)
-        await asyncio.to_thread(spool.close)
-        access.close()
-        if svc.shared.traces is not None:
-            await asyncio.to_thread(svc.shared.traces.close)
+
+
+def _base_url(settings: Settings, server: asyncio.Server) -> str:
+    port = server.sockets[0].getsockname()[1]
+    scheme = "https" if settings.tls_cert else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{scheme}://{host}:{port}/v1"
+
+
+def _join_platform(svc: Service, link: Link, desk: Desk, data: Path, origin: str, registry: Registry) -> None:
+    """Hear sites and the core over the link, and tell them usage and backlog."""
+    snapshot, runner, meter = Snapshot(data / "replicas.json"), desk.runner, svc.meter
+    restore(svc.table, snapshot)
+    registry.keep("replica snapshot", "keeps the replica table on disk", lambda: probe_for_ever(svc.table, snapshot))
+    for subject in ("replica.>", "plan.*", "command.*"):
+        registry.keep(f"hears {subject}", "what sites and the core say", partial(_follow, svc, link, subject))
+    registry.keep("catch up", "asks what was said before", lambda: _catch_up(svc, link))
+    registry.keep("usage", "sends usage to the core", lambda: meter.push_for_ever(link, origin))
+    tell = partial(owed_work.tell_for_ever, runner.waiting, runner.per_line, link, origin, svc.clock)
+    registry.keep("backlog", "tells dispatch what batch work is owed", tell)
+
+
+async def _close(svc: Service, server: asyncio.Server, desk: Desk, spool: Spool, access: AccessLog) -> None:
+    """Everything that is open, files last."""
+    svc.close()
+    for one in list(svc.connections):
+        if one.transport is not None:
+            one.transport.abort()
+    server.close()
+    await asyncio.to_thread(desk.runner.close)
+    await asyncio.to_thread(spool.close)
+    access.close()
+    if svc.shared.traces is not None:
+        await asyncio.to_thread(svc.shared.traces.close)
 
 
 def spent_before(folders: Iterable[Path]) -> dict[str, int]:

@@ -209,11 +209,13 @@ async def _worker(settings: Settings, data: Path, path: Path, name: str, source:
         WallClock(),
         data,
         stop=stop,
-        sock=_socket(settings),
-        coordinator=remote(settings.coordination) if settings.coordination.at else path,
-        shared=path.parent,
-        origin=f"gateway.{name}",
-        load=None if source is None else source.load,
+        process=app.GatewayProcess(
+            origin=f"gateway.{name}",
+            sock=_socket(settings),
+            coordinator=remote(settings.coordination) if settings.coordination.at else path,
+            shared=path.parent,
+            load=None if source is None else source.load,
+        ),
     )
 
 

@@ -145,6 +145,34 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
         return bad_request("give the model's name in 'model'", "missing_required_parameter", "model")
     except msgspec.DecodeError:
         return bad_request("'model' must be a string", "invalid_type", "model")
+    switches = _switches(kind, fields)
+    if isinstance(switches, Refusal):
+        return switches
+    stream, max_output, choices, wants_usage = switches
+    request = Request(
+        kind, model, stream, fields, max_output, choices, wants_usage, "tools" in fields or "functions" in fields
+    )
+    request.surface = kind
+    request.strange = allowed.strange(kind, fields) if not fields.keys() <= allowed.FIELDS[kind] else ()
+    if not fields.keys().isdisjoint(_SHAPING) and (refusal := allowed.shapes(fields)) is not None:
+        return refusal
+    try:
+        refusal = _prompt(request) or _pictures(request, body)
+    except msgspec.DecodeError as error:  # JSON, but a number that nothing can hold
+        return bad_request(f"the body cannot be read: {error}", "invalid_value", _PROMPT_NAMES[kind])
+    if refusal is not None:
+        return refusal
+    request.media = kind == "chat" and b'url"' in body
+    if continuity is not None:
+        if continuity not in (b"token", b"text", b"regenerate", b"none"):
+            return bad_request("x-tieline-continuity is one of token, text, regenerate, none", "invalid_value")
+        request.continuity = continuity.decode()  # type: ignore[assignment]
+    return request
+
+
+def _switches(kind: Kind, fields: dict[str, msgspec.Raw]) -> tuple[bool, int | None, int, bool] | Refusal:
+    """Whether it streams, its output limit, how many choices, and whether it wants usage in the stream. Two names for
+    one limit both get the smaller; `fields` is left as the engine is to see it."""
     name = "stream"
     try:
         stream = (raw := fields.get("stream")) is not None and bool(_bool(raw))
@@ -179,28 +207,10 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
         return bad_request(f"'{name}': {error}", "invalid_type", name)
     if stream and kind in _NO_OUTPUT:
         return bad_request("this endpoint does not stream", "unsupported_parameter", "stream")
-    if limits == 2 and max_output is not None:  # two names for one limit: both get the smaller
+    if limits == 2 and max_output is not None:
         for name in _LIMIT_NAMES[kind]:
             fields[name] = msgspec.Raw(b"%d" % max_output)
-    request = Request(
-        kind, model, stream, fields, max_output, choices, wants_usage, "tools" in fields or "functions" in fields
-    )
-    request.surface = kind
-    request.strange = allowed.strange(kind, fields) if not fields.keys() <= allowed.FIELDS[kind] else ()
-    if not fields.keys().isdisjoint(_SHAPING) and (refusal := allowed.shapes(fields)) is not None:
-        return refusal
-    try:
-        refusal = _prompt(request) or _pictures(request, body)
-    except msgspec.DecodeError as error:  # JSON, but a number that nothing can hold
-        return bad_request(f"the body cannot be read: {error}", "invalid_value", _PROMPT_NAMES[kind])
-    if refusal is not None:
-        return refusal
-    request.media = kind == "chat" and b'url"' in body
-    if continuity is not None:
-        if continuity not in (b"token", b"text", b"regenerate", b"none"):
-            return bad_request("x-tieline-continuity is one of token, text, regenerate, none", "invalid_value")
-        request.continuity = continuity.decode()  # type: ignore[assignment]
-    return request
+    return stream, max_output, choices, wants_usage
 
 
 def names_pictures(body: bytes) -> bool:
