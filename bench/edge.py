@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.edge.edge_bench import make_site  # the bench's site, from the tests
 
 from tieline.clock import WallClock
-from tieline.edge.agent import Agent
+from tieline.edge.agent import Agent, Equipment
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.rigs.group import AsicGroup
 from tieline.edge.rigs.history import RawHistory
@@ -179,7 +179,9 @@ async def one_site(fakes: dict[str, Fakes], total: int, dead: int, folder: Path)
     ]  # fmt: skip
     site = msgspec.structs.replace(make_site(limit_mw=100), rig_groups=tuple(units), node_groups=())
     groups = [AsicGroup(site, u, None, register, MIX[u.firmware][2], RawHistory(folder / "raw" / u.id)) for u in units]
-    agent = Agent(clock, site, groups, Outbox(folder / "outbox.db"), LocalLink(), OrderBook("s", folder / "o.json"))
+    agent = Agent(
+        clock, site, Equipment(groups), Outbox(folder / "outbox.db"), LocalLink(), OrderBook("s", folder / "o.json")
+    )
     states = [rig for group in groups for rig in group.rigs]
     model = {id(rig): group.group.rig for group in groups for rig in group.rigs}
 

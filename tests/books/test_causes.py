@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tieline.books.causes import CALLED, CAUSES, Lost, add_interval, calls_of, shortfall, split
+from tieline.books.causes import CALLED, CAUSES, Lost, SiteLog, add_interval, calls_of, shortfall, split
 from tieline.clock import FIVE_MINUTES, Interval
 from tieline.fleet import Contract, Feeder, Interconnect, RigGroup, Site
 from tieline.records import Cause, Commitment, Fault, Instruction, NetworkTick, Outcome, Plan, Reason, Sample, Setpoint
@@ -73,7 +73,8 @@ def outage(seconds: int) -> Fault:
 def why(plan_, drawn, outcomes=(), orders=(), faults=(), temp=15.0, before=None, hashes=None):
     total = Lost()
     memory = {} if before is None else before
-    add_interval(total, SITE, NOW, plan_, [sample(drawn, hashes)], outcomes, orders, faults, temp, memory)
+    log = SiteLog([sample(drawn, hashes)], outcomes, orders, faults)
+    add_interval(total, SITE, NOW, plan_, log, temp, memory)
     return total
 
 
@@ -144,7 +145,7 @@ def test_a_site_that_is_only_watched_was_asked_nothing():
     assert set(shares(why(plan(1e6, "strike", mode="observe"), 1e6))) == {"fault"}  # it may act, and was not asked
     total = Lost()
     hosted = SITE.__class__(**{n: getattr(SITE, n) for n in SITE.__struct_fields__} | {"mode": "observe"})
-    add_interval(total, hosted, NOW, plan(1e6, "strike", mode="observe"), [sample(1e6)], (), (), (), 15.0, {})
+    add_interval(total, hosted, NOW, plan(1e6, "strike", mode="observe"), SiteLog([sample(1e6)]), 15.0, {})
     assert set(shares(total)) == {"none"}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tieline.books import build_book
 from tieline.books.baselines import BEFORE_AFTER, TEN_OF_TEN, baseline_of
-from tieline.books.performance import Load, Meter, deployment, obeyed, peak, reserve
+from tieline.books.performance import Load, Meter, PeakWindow, deployment, obeyed, peak, reserve
 from tieline.ledger import USD
 from tieline.records import Commitment, Instruction
 
@@ -121,7 +121,8 @@ def test_ten_of_ten_is_the_mean_of_ten_like_days_adjusted_within_a_fifth():
 def test_a_peak_window_is_worth_its_odds_and_books_nothing():
     meter = Meter([*days(40, 40).loads, *flat(10e6, T0, T0 + 3 * FIVE)])
     # 30 MW shed x 25 % x 15,000 USD per MW = 112,500 USD.
-    found = peak("a", "4CP", T0, T0 + 3 * FIVE, 0.25, 15_000.0, meter, TEN_OF_TEN, never, **STAMP)
+    window = PeakWindow("4CP", T0, T0 + 3 * FIVE, 0.25, 15_000.0)
+    found = peak("a", window, meter, TEN_OF_TEN, never, **STAMP)
     assert found.delivered_w == pytest.approx(30e6)
     assert "112,500.00 USD expected to be saved, not booked" in found.line
     assert build_book([found]).entries == []

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from tieline.clock import SimClock
-from tieline.edge.agent import Agent
+from tieline.edge.agent import Agent, Equipment
 from tieline.edge.device import Answer, Applied, Reading, Unreachable
 from tieline.edge.orderbook import OrderBook
 from tieline.fleet.sites import Contract, Feeder, Interconnect, NodeGroup, RigGroup, Site
@@ -61,7 +61,7 @@ class Bench:
         self.devices = [self.gpu, self.old, self.new]
         self.clock, self.link, self.outbox = SimClock(NOON), LocalLink(), Outbox(path / "outbox.db")
         orders = OrderBook("s", path / "orders.json") if keep_orders else None
-        self.agent = Agent(self.clock, self.site, self.devices, self.outbox, self.link, orders)
+        self.agent = Agent(self.clock, self.site, Equipment(self.devices), self.outbox, self.link, orders)
 
     async def step(self, times: int = 1) -> None:
         for _ in range(times):

@@ -14,7 +14,7 @@ import msgspec
 from tests.edge.edge_bench import make_site
 
 from tieline.clock import WallClock
-from tieline.edge.agent import Agent
+from tieline.edge.agent import Agent, Equipment
 from tieline.edge.device import Answer, Reading, Unreachable
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.rigs.group import AsicGroup
@@ -117,7 +117,13 @@ class Running:
         self.group.poll_s = 0.3
         self.outbox = Outbox(path / "outbox.db")
         self.agent = Agent(
-            self.clock, self.site, [self.group], self.outbox, LocalLink(), OrderBook("s", path / "orders.json"), **more
+            self.clock,
+            self.site,
+            Equipment([self.group]),
+            self.outbox,
+            LocalLink(),
+            OrderBook("s", path / "orders.json"),
+            **more,
         )
         self._steps: asyncio.Task[None] | None = None
 

@@ -11,6 +11,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from tests.edge.edge_bench import Bench, ScriptedDevice, make_plan, make_site
 
+from tieline.edge.agent import Agent, Equipment
 from tieline.records import Action, Fault, Override
 
 MINUTE = 12  # steps of five seconds
@@ -310,7 +311,7 @@ def test_the_reflex_keeps_any_limit_that_can_be_kept(
         bench = Bench(tmp_path_factory.mktemp("bench"))
         bench.site = make_site(limit_mw=12, rigs=("Antminer S19j Pro", "Antminer S21", "Antminer S21 XP"))
         devices = [ScriptedDevice(u, 4e6, w * 1e6) for u, w in zip(UNITS, drawing, strict=True)]
-        agent = type(bench.agent)(bench.clock, bench.site, devices, bench.outbox, bench.link)
+        agent = Agent(bench.clock, bench.site, Equipment(devices), bench.outbox, bench.link)
         bench.agent, bench.devices = agent, devices
         await bench.step(2)  # everything is heard, the interconnect's limit is kept and read back
         for device in devices:

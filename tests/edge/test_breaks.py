@@ -19,7 +19,7 @@ from tests.edge.rack import EACH_W, running
 from tests.edge.test_meter import SumMeter
 
 from tieline.edge import unit
-from tieline.edge.agent import Agent
+from tieline.edge.agent import Agent, Equipment
 from tieline.edge.device import Answer, Reading, Unreachable
 from tieline.edge.rigs import group, state
 from tieline.edge.spool import SiteSpool
@@ -230,7 +230,7 @@ class Liar(ScriptedDevice):
 def with_device(bench: Bench, device: ScriptedDevice, meter: SumMeter | None = None) -> None:
     """The bench with one of its devices replaced."""
     bench.devices = [device if d.unit_id == device.unit_id else d for d in bench.devices]
-    bench.agent = Agent(bench.clock, bench.site, bench.devices, bench.outbox, bench.link, meter=meter)
+    bench.agent = Agent(bench.clock, bench.site, Equipment(bench.devices, meter), bench.outbox, bench.link)
 
 
 @pytest.mark.parametrize("sick", [Hangs, Raises, Says])
@@ -375,8 +375,8 @@ def test_what_nothing_else_sheds_is_cut_at_its_feeder_and_mining_first(tmp_path:
         mining = FakeContactor("s.f-mine", [bench.old, bench.new])
         gpu = FakeContactor("s.f-gpu", [bench.gpu])
         bench.agent = Agent(
-            bench.clock, bench.site, bench.devices, bench.outbox, bench.link, meter=SumMeter(bench, 0.0),
-            contactors=(gpu, mining),
+            bench.clock, bench.site, Equipment(bench.devices, SumMeter(bench, 0.0), (gpu, mining)), bench.outbox,
+            bench.link,
         )  # fmt: skip
         bench.plan(gpu=2, old=4, new=4)
         await bench.step(8)
@@ -556,7 +556,7 @@ def test_the_limit_holds_at_the_meter_whenever_it_can(
             devices.append(kind(unit_id, HIGHEST_W[unit_id]))
         bench.devices = devices
         meter = SumMeter(bench, station_kw * 1e3)
-        bench.agent = Agent(bench.clock, bench.site, devices, bench.outbox, bench.link, meter=meter)
+        bench.agent = Agent(bench.clock, bench.site, Equipment(devices, meter), bench.outbox, bench.link)
         bench.plan(gpu=2, old=4, new=4)
         await bench.step(7)
         for device, manner in zip(devices, manners, strict=True):

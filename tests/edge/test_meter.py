@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 from tests.edge.edge_bench import Bench
 
-from tieline.edge.agent import Agent
+from tieline.edge.agent import Agent, Equipment
 from tieline.edge.device import Reading, Unreachable
 from tieline.records import Fault, MeterReading
 
@@ -36,7 +36,7 @@ class SumMeter:
 def metered(path: Path, more_w: float) -> tuple[Bench, SumMeter]:
     bench = Bench(path)
     meter = SumMeter(bench, more_w)
-    bench.agent = Agent(bench.clock, bench.site, bench.devices, bench.outbox, bench.link, meter=meter)
+    bench.agent = Agent(bench.clock, bench.site, Equipment(bench.devices, meter), bench.outbox, bench.link)
     return bench, meter
 
 

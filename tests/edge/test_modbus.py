@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.edge.edge_bench import NOON, Bench, make_site
 
 from tieline.clock import SimClock
-from tieline.edge.agent import Agent
+from tieline.edge.agent import Agent, Equipment
 from tieline.edge.device import Reading, Unreachable
 from tieline.edge.plant import modbus
 from tieline.edge.plant.fans import FanWatch
@@ -144,8 +144,8 @@ def test_an_agent_meters_and_cuts_over_modbus_what_its_site_file_names(tmp_path:
         (tmp_path / "edge.toml").write_text(FILE.format(port=await device.start()))
         hardware = load_hardware(tmp_path / "edge.toml", bench.site, bench.clock)
         bench.agent = Agent(
-            bench.clock, bench.site, bench.devices, bench.outbox, bench.link, meter=hardware.meter,
-            contactors=hardware.contactors,
+            bench.clock, bench.site, Equipment(bench.devices, hardware.meter, hardware.contactors), bench.outbox,
+            bench.link,
         )  # fmt: skip
         bench.plan(gpu=2, old=4, new=4)
         await bench.step(8)

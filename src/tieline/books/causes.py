@@ -59,26 +59,33 @@ class Lost:
     unheard_s: float = 0.0
 
 
+@dataclass(frozen=True)
+class SiteLog:
+    """What one site's records say of a span: readings, what came of orders, the orders, its faults."""
+
+    samples: Sequence[Sample] = ()
+    outcomes: Sequence[Outcome] = ()
+    orders: Sequence[Instruction] = ()
+    faults: Sequence[Fault] = ()
+
+
 def add_interval(
     total: Lost,
     site: Site,
     interval: Interval,
     plan: Plan | None,
-    samples: Iterable[Sample],
-    outcomes: Sequence[Outcome],
-    orders: Sequence[Instruction],
-    faults: Sequence[Fault],
+    log: SiteLog,
     temp_c: float | None,
     before: dict[str, Cause],
 ) -> None:
-    """Add one interval. `samples` are those of the interval; `outcomes`, `orders` and `faults` may be of any time.
+    """Add one interval. The samples of `log` are those of the interval; the rest of it may be of any time.
     `before` remembers why each unit was last below its rating: load that comes back in stages is short for that."""
-    heard = {s.unit_id: s for s in samples if s.site_id == site.id and s.power_w is not None}
-    supply = 1.0 - _outage_share(site.id, interval, faults)
+    heard = {s.unit_id: s for s in log.samples if s.site_id == site.id and s.power_w is not None}
+    supply = 1.0 - _outage_share(site.id, interval, log.faults)
     aux, hot = aux_share(site.cooling, temp_c), derate(site.cooling, temp_c)
     asked = {} if plan is None else {point.unit_id: point for point in plan.setpoints}
     acted = plan is not None and plan.mode == "act"
-    called = _lowest(site.id, interval, orders)
+    called = _lowest(site.id, interval, log.orders)
     # More rigs than the interconnect carries is how a site was built, not a shortfall.
     all_w = sum(group.rated_w for group in site.rig_groups) * (1.0 + aux)
     fits = min(1.0, site.interconnect.limit_w / all_w) if all_w > 0 else 1.0
@@ -93,7 +100,7 @@ def add_interval(
         if acted and group.id in asked:
             cause = _cause(asked[group.id], called, before.get(group.id, "economic"))
             levels.append((cause, asked[group.id].target_w))
-        levels += _reflex(group, interval, outcomes, called)
+        levels += _reflex(group, interval, log.outcomes, called)
         shares = _steps(max(rated_w, drawn_w), drawn_w, levels, rated_w, acted or site.may_act)
         biggest = max(shares, key=lambda c: shares[c], default=None)
         if biggest is not None and biggest != "none" and shares[biggest] > RATING_VARIES * rated_w:

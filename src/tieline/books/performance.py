@@ -199,13 +199,20 @@ def obeyed(order: Instruction, meter: Meter, **stamp: str) -> Performance:
     )
 
 
+@dataclass(frozen=True)
+class PeakWindow:
+    """A span in which a rule's coincident peak may fall, how likely that is, and what a megawatt in it costs."""
+
+    rule: str
+    start: datetime
+    end: datetime
+    probability: float
+    usd_per_mw: float
+
+
 def peak(
     site_id: str,
-    rule: str,
-    start: datetime,
-    end: datetime,
-    probability: float,
-    usd_per_mw: float,
+    window: PeakWindow,
     meter: Meter,
     baseline: BaselineRule,
     called: Callable[[datetime], bool],
@@ -213,22 +220,23 @@ def peak(
 ) -> Performance:
     """A window that may have been a coincident peak: what was shed in it, and what that is worth by its odds. No money
     moves: next year's charge will say."""
+    start, end, probability = window.start, window.end, window.probability
     baseline_w, mean_w = baseline.watts(meter, start, end, called), meter(start, end)
     shed_w = None if baseline_w is None or mean_w is None else baseline_w - mean_w
-    what = f"{rule} window {start:%m-%d %H:%M}, odds {probability:.1%}"
+    what = f"{window.rule} window {start:%m-%d %H:%M}, odds {probability:.1%}"
     if shed_w is None or baseline_w is None or mean_w is None:
         line = f"{what}: too little is known to say what was shed"
     else:
-        worth = shed_w / 1e6 * probability * usd_per_mw
+        worth = shed_w / 1e6 * probability * window.usd_per_mw
         line = (
             f"{what}: {_mw(baseline_w)} baseline ({baseline.name}) - {_mw(mean_w)} metered = {_mw(shed_w)} MW; x "
-            f"{probability:.1%} x {usd_per_mw:,.0f} USD/MW = {worth:,.2f} USD expected to be saved, not booked"
+            f"{probability:.1%} x {window.usd_per_mw:,.0f} USD/MW = {worth:,.2f} USD expected to be saved, not booked"
         )
     return Performance(
         at=start,
         known_at=end,
         what="peak",
-        event_id=f"{rule}@{site_id}|{start.isoformat()}",
+        event_id=f"{window.rule}@{site_id}|{start.isoformat()}",
         site_id=site_id,
         until=end,
         rule=baseline.name,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -40,6 +41,17 @@ from tieline.store import Store
 
 # A reserve's load comes back in stages, so it starts to run half an hour ahead.
 FLOOR_LEAD = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """What every site's plan of one interval shares; `why_not`: why look-ahead did not decide."""
+
+    interval: Interval
+    now: datetime
+    hashprice_usd: float | None
+    serving: Serving
+    why_not: str
 
 
 class Controller:
@@ -117,6 +129,7 @@ class Controller:
         wanted = serving.wanted
         targets = None if around is None else self._look(now, interval, around, views, wanted)
         adders = self._adders(interval)
+        moment = _Moment(interval, now, hashprice_usd, serving, why_not)
         plans = []
         for n, site in enumerate(self.fleet.sites):
             view = views[site.id]
@@ -138,7 +151,7 @@ class Controller:
                 floor_w=self._sold_w(site, interval),
             )
             decision = plan_site(problem)
-            plans.append(self._plan(site, view, decision, interval, now, hashprice_usd, cost, serving, why_not))
+            plans.append(self._plan(site, view, decision, cost, moment))
         if self.settings.policy == "lookahead":
             remember(self.arrays, plans, self.memory)
         self.last = {plan.site_id: plan for plan in plans}
@@ -294,14 +307,11 @@ class Controller:
         site: Site,
         view: SiteView,
         decision: Decision,
-        interval: Interval,
-        now: datetime,
-        hashprice_usd: float | None,
         cost: PowerCost | None,
-        serving: Serving,
-        why_not: str,
+        moment: _Moment,
     ) -> Plan:
-        notes = [note for note in (decision.note, why_not) if note]
+        interval, serving, hashprice_usd = moment.interval, moment.serving, moment.hashprice_usd
+        notes = [note for note in (decision.note, moment.why_not) if note]
         notes += [
             f"{lost:,.0f} tok/s asked in {region} cannot be carried"
             for (_, region), lost in sorted(serving.short.items())
@@ -314,7 +324,7 @@ class Controller:
         notes += [w for model in sorted(models & set(serving.missed)) for w in owed_words(model, serving.missed[model])]
         return Plan(
             at=interval.start,
-            known_at=now,
+            known_at=moment.now,
             source="dispatch",
             kind="estimated",
             site_id=site.id,
@@ -325,7 +335,7 @@ class Controller:
             price_usd_per_mwh=None if cost is None else cost.price_usd_per_mwh,
             hashprice_usd=None if hashprice_usd is None else round(hashprice_usd, 6),
             setpoints=decision.setpoints,
-            decided_by="strike (fallback)" if why_not else decision.decided_by,
+            decided_by="strike (fallback)" if moment.why_not else decision.decided_by,
             note="; ".join(notes),
         )
 

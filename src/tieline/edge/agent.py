@@ -10,7 +10,8 @@ rest goes on. What it saw goes into an outbox on disk and leaves it when the sto
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -49,6 +50,16 @@ COMPLAINTS = ("identity", "pool", "telemetry")
 GpuTarget = Callable[[Setpoint], Awaitable[None]]
 
 
+@dataclass(frozen=True)
+class Equipment:
+    """What an agent reads and sets at its site. `on_gpu_target` carries out what is asked of replicas."""
+
+    devices: Sequence[Device]
+    meter: Meter | None = None
+    contactors: Sequence[Contactor] = ()
+    on_gpu_target: Mapping[str, GpuTarget] = field(default_factory=dict)
+
+
 class Agent:
     """One site. `step` does all; `run` in `sites` calls it in time and keeps the link's ends."""
 
@@ -56,15 +67,12 @@ class Agent:
         self,
         clock: Clock,
         site: Site,
-        devices: Sequence[Device],
+        equipment: Equipment,
         outbox: Outbox,
         link: Link,
         orders: OrderBook | None = None,
         interval: timedelta = FIVE_MINUTES,
         hold: timedelta = timedelta(seconds=60),
-        on_gpu_target: dict[str, GpuTarget] | None = None,
-        meter: Meter | None = None,
-        contactors: Sequence[Contactor] = (),
     ) -> None:
         self.clock, self.site, self.outbox, self.link = clock, site, outbox, link
         self.orders = orders if orders is not None else OrderBook(site.id)
@@ -76,14 +84,14 @@ class Agent:
             device.unit_id: UnitState(
                 device, groups[device.unit_id], Fold(site.id, device.unit_id, device.kind, interval, hold), 2 * hold
             )
-            for device in devices
+            for device in equipment.devices
         }
-        self._on_gpu_target = on_gpu_target or {}
+        self._on_gpu_target = equipment.on_gpu_target
         self._meter = None
         self._meter_call: Beside[Reading | Unreachable] = Beside()
-        if meter is not None:
+        if (meter := equipment.meter) is not None:
             self._meter = MeterWatch(site, meter, Fold(site.id, "", meter.kind, interval, hold), self.faults)
-        self._trips = Trips(site, contactors)
+        self._trips = Trips(site, equipment.contactors)
         self.fans = FanWatch(())
         self.sources: tuple[tuple[OrderSource, SilencePolicy], ...] = ()  # the site's own, beside the link
         self._publish: Beside[None] = Beside()

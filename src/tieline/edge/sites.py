@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tieline.clock import Clock, Interval, WallClock
 from tieline.config import SELF_TEST, Config
-from tieline.edge.agent import Agent, GpuTarget
+from tieline.edge.agent import Agent, Equipment, GpuTarget
 from tieline.edge.device import Device
 from tieline.edge.meter import Meter
 from tieline.edge.orderbook import OrderBook
@@ -131,15 +131,12 @@ def make_agent(
     agent = Agent(
         clock,
         site,
-        devices,
+        Equipment(devices, hardware.meter or meter, hardware.contactors, callbacks),
         outbox,
         link,
         orders,
         interval=config.dispatch.interval,
         hold=hold_length(clock, every),
-        on_gpu_target=callbacks,
-        meter=hardware.meter or meter,
-        contactors=hardware.contactors,
     )
     agent.sources, agent.fans = hardware.sources, FanWatch(hardware.fans)
     if mistake is not None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
 
 from tieline.books.baselines import BASELINES, BEFORE_AFTER, TEN_OF_TEN
-from tieline.books.causes import CALLED, Lost, add_interval, calls_of, shortfall
-from tieline.books.performance import Load, Meter, deployment, obeyed, peak, reserve
+from tieline.books.causes import CALLED, Lost, SiteLog, add_interval, calls_of, shortfall
+from tieline.books.performance import Load, Meter, PeakWindow, deployment, obeyed, peak, reserve
 from tieline.clock import Interval
 from tieline.dispatch.inputs.foresight import applying
 from tieline.dispatch.settings import Settings
@@ -59,29 +60,26 @@ class Causes:
         site: Site,
         hour: Interval,
         plans: Sequence[Plan],
-        samples: Sequence[Sample],
-        outcomes: Sequence[Outcome],
-        orders: Sequence[Instruction],
-        faults: Sequence[Fault],
+        log: SiteLog,
         network: NetworkTick | None,
         temp_at: Callable[[str, datetime], float | None],
         source: str,
     ) -> Shortfall | None:
-        """One site's hour; None where it has no rigs or nothing was heard. All sequences are this site's."""
+        """One site's hour; None where it has no rigs or nothing was heard. `plans` and `log` are this site's."""
         if not site.rig_groups:
             return None
         spans: dict[tuple[datetime, int], list[Sample]] = defaultdict(list)
-        for sample in samples:
+        for sample in log.samples:
             spans[sample.at, sample.length_s].append(sample)
         total = Lost()
         for (at, length_s), heard in sorted(spans.items()):
             interval = Interval(at, timedelta(seconds=length_s))
             plan = _in_force(plans, interval)
             temp_c, before = temp_at(site.id, at), self._before[site.id]
-            add_interval(total, site, interval, plan, heard, outcomes, orders, faults, temp_c, before)
+            add_interval(total, site, interval, plan, replace(log, samples=heard), temp_c, before)
         if total.full_wh <= 0:
             return None
-        simulated = any(s.kind == "simulated" for s in samples)
+        simulated = any(s.kind == "simulated" for s in log.samples)
         kind = "simulated" if simulated else "estimated" if total.unheard_s else "measured"
         return shortfall(total, site.id, hour, network, self.keeps, source, kind)
 
@@ -98,7 +96,8 @@ class Causes:
             orders = newest(store.between(Instruction, hour.start - ORDERS_BACK, hour.end, subject=site.id))
             faults = _ends(store.between(Fault, hour.start - ORDERS_BACK, hour.end, subject=site.id))
             tick = network[0] if network else None
-            one = self.split(site, hour, plans, samples, outcomes, orders, faults, tick, temp_at, f"site:{site.id}")
+            log = SiteLog(samples, outcomes, orders, faults)
+            one = self.split(site, hour, plans, log, tick, temp_at, f"site:{site.id}")
             if one is not None:
                 found.append(one)
         return found
@@ -126,11 +125,9 @@ class Lived:
         for site in self.causes.fleet.sites:
             samples = [s for s in self._samples.pop(site.id, []) if s.at in hour]
             mine = self._plans[site.id]
-            one = self.causes.split(
-                site, hour, mine, samples, (), newest(o for o in truth.orders if o.site_id == site.id),
-                [f for f in truth.faults if f.site_id == site.id], network,
-                truth.temperature, self.source,
-            )  # fmt: skip
+            orders = newest(o for o in truth.orders if o.site_id == site.id)
+            log = SiteLog(samples, (), orders, [f for f in truth.faults if f.site_id == site.id])
+            one = self.causes.split(site, hour, mine, log, network, truth.temperature, self.source)
             self._plans[site.id] = mine[-1:]
             if one is not None:
                 found.append(one)
@@ -184,11 +181,8 @@ def _of_site(
     for charge, odds in _windows(store, rules, now):
         at, end = odds.at, odds.at + timedelta(seconds=odds.length_s)
         if due(at, end, f"peak|{charge.name}@{site.id}|{at.isoformat()}|{at.isoformat()}"):
-            usd = charge.usd_per_mw_peak
-            yield peak(
-                site.id, charge.name, at, end, odds.probability, usd, meter, TEN_OF_TEN, called, source=source,
-                kind=meter.kind,
-            )  # fmt: skip
+            window = PeakWindow(charge.name, at, end, odds.probability, charge.usd_per_mw_peak)
+            yield peak(site.id, window, meter, TEN_OF_TEN, called, source=source, kind=meter.kind)
 
 
 class StoreMeter(Meter):

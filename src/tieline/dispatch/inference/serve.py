@@ -83,7 +83,7 @@ def serve(
     for model in sorted(owed):
         # Batch work that was taken on is a promise: its deadline is met whatever power costs.
         here = [room for room in everything if room.model == model]
-        places = _places(model, here, wanted, running, ahead, steps, price, settings, table)
+        places = _places(here, wanted, running, ahead, steps, price, settings, table)
         found, late = allot(owed[model], places, steps.hours, table, settings.interactive_batch, sight.arriving(model))
         wanted |= {room.unit_id: _with(wanted[room.unit_id], found[room.unit_id]) for room in here}
         if late:
@@ -145,7 +145,6 @@ def _least(
 
 
 def _places(
-    model: str,
     rooms: Sequence[Room],
     wanted: Mapping[str, Wanted],
     running: Mapping[str, int],
@@ -160,7 +159,7 @@ def _places(
     can: dict[Where, float] = {}
     held: dict[Where, int] = {}
     for room in rooms:
-        key = (model, room.region)
+        key = (room.model, room.region)
         can[key] = can.get(key, 0.0) + room.replicas * per_replica
         held[key] = held.get(key, 0) + wanted[room.unit_id].replicas
     mean = {place: path.mean(axis=1) for place, path in ahead.items() if place in can}
@@ -176,7 +175,7 @@ def _places(
             load[key][t] = carries
     places = []
     for room in rooms:
-        key, want = (model, room.region), wanted[room.unit_id]
+        key, want = (room.model, room.region), wanted[room.unit_id]
         has = running.get(room.unit_id, 0)
         busy = load[key]
         if want.tokens_per_s is None:
