@@ -166,12 +166,13 @@ def _watts(row: SheetRow, model: str) -> None:
 def scanned_addresses(network: str) -> list[str]:
     """Raises SheetError for what is no network, or too large a one."""
     try:
-        hosts = [str(host) for host in ipaddress.IPv4Network(network, strict=False).hosts()]
+        asked = ipaddress.IPv4Network(network, strict=False)
     except ValueError as error:
         raise SheetError(f"--from-scan {network}: {error}; write it like 10.0.7.0/24") from error
-    if len(hosts) > MOST_SCANNED:
-        raise SheetError(f"--from-scan {network}: {len(hosts):,} addresses; at most {MOST_SCANNED:,} at a time (a /22)")
-    return hosts
+    if asked.num_addresses > MOST_SCANNED:
+        many = f"{asked.num_addresses:,} addresses; at most {MOST_SCANNED:,} at a time (a /22)"
+        raise SheetError(f"--from-scan {network}: {many}")
+    return [str(host) for host in asked.hosts()]
 
 
 async def scan(addresses: Iterable[str], site: str) -> tuple[list[FoundRig], list[str]]:
