@@ -15,7 +15,7 @@ from tests.console.conftest import Core
 
 from tieline.clock import SimClock
 from tieline.console import app as console
-from tieline.console.app import make_app
+from tieline.console.app import SignIn, make_app
 from tieline.fleet import Fleet
 from tieline.people import ROLES, Account, People
 from tieline.people.accounts import Who
@@ -38,7 +38,7 @@ def people(tmp_path: Path) -> Iterator[People]:
 
 @pytest.fixture
 def app(world: ModuleType, fleet: Fleet, store: Store, core: Core, people: People) -> Any:
-    return make_app(store, fleet, SimClock(world.NOW), link=core.link, people=people)
+    return make_app(store, fleet, SimClock(world.NOW), link=core.link, sign_in=SignIn(people=people))
 
 
 def browser(app: Any, host: str = "http://127.0.0.1") -> TestClient:

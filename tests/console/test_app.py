@@ -20,7 +20,7 @@ from console.conftest import WRITES, Core, catch_up
 from tieline import records
 from tieline.clock import SimClock
 from tieline.console import chat
-from tieline.console.app import make_app
+from tieline.console.app import Shown, make_app
 from tieline.fleet import Fleet
 from tieline.records import Action, Instruction, Override, Payout, Sample
 from tieline.store import Store
@@ -239,7 +239,7 @@ def test_the_chat_box_goes_through_the_gateway_and_the_key_stays_here(
 ) -> None:
     made = httpx.AsyncClient(transport=httpx.ASGITransport(_gateway()))
     monkeypatch.setattr(chat.Chat, "client", lambda self: made)
-    app = make_app(store, fleet, SimClock(world.NOW), gateway_url="http://127.0.0.1:1/v1", demo_key="secret-key")
+    app = make_app(store, fleet, SimClock(world.NOW), shown=Shown("http://127.0.0.1:1/v1", "secret-key"))
     with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000)) as client:
         body = {"messages": [{"role": "user", "content": "hi"}], "model": "m"}
         answer = client.post("/api/chat", json=body, headers=WRITES)
@@ -255,7 +255,7 @@ def test_the_chat_box_goes_through_the_gateway_and_the_key_stays_here(
 
 
 def test_a_gateway_that_is_not_there_is_one_clear_line(world: ModuleType, fleet: Fleet, store: Store) -> None:
-    app = make_app(store, fleet, SimClock(world.NOW), gateway_url="http://127.0.0.1:1", demo_key="k")
+    app = make_app(store, fleet, SimClock(world.NOW), shown=Shown("http://127.0.0.1:1", "k"))
     with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000)) as client:
         body = {"messages": [{"role": "user", "content": "hi"}], "model": "m"}
         answer = client.post("/api/chat", json=body, headers=WRITES)

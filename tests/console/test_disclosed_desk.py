@@ -20,7 +20,7 @@ import uvicorn
 
 from tieline.clock import SimClock
 from tieline.console import page as built
-from tieline.console.app import make_app
+from tieline.console.app import Shown, make_app
 from tieline.disclosures.facts.desk import Desk, path_beside
 from tieline.disclosures.facts.keep import LiveBook
 from tieline.disclosures.intake import waiting_of
@@ -72,7 +72,7 @@ def url(world: ModuleType, fleet: Fleet, store: Store, facts: Path) -> Iterator[
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    app = make_app(store, fleet, SimClock(world.NOW), disclosures=LiveBook(facts))
+    app = make_app(store, fleet, SimClock(world.NOW), shown=Shown(disclosures=LiveBook(facts)))
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from console.conftest import WRITES, Core, catch_up
 from tieline.clock import SimClock
-from tieline.console.app import check_host, make_app
+from tieline.console.app import SignIn, check_host, make_app
 from tieline.console.door import Keys
 from tieline.fleet import Fleet
 from tieline.store import Store
@@ -23,7 +23,7 @@ HOLD = {"site_id": "na-tx-01", "unit_id": "na-tx-01.rigs-1", "target_mw": 3, "mi
 
 @pytest.fixture
 def guarded(world: ModuleType, fleet: Fleet, store: Store, core: Core) -> Iterator[TestClient]:
-    app = make_app(store, fleet, SimClock(world.NOW), link=core.link, tokens={"mara": DIGEST})
+    app = make_app(store, fleet, SimClock(world.NOW), link=core.link, sign_in=SignIn({"mara": DIGEST}))
     with TestClient(app, base_url="http://console.example", client=("10.0.0.7", 40000)) as client:
         yield client
 

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from console.conftest import catch_up
 from tieline.clock import SimClock
 from tieline.config import Tenant
-from tieline.console.app import make_app
+from tieline.console.app import Shown, make_app
 from tieline.console.attention import attention_view, budget_lines
 from tieline.console.doorway import Doorway, read_metrics
 from tieline.console.fold import Fold
@@ -128,7 +128,7 @@ def test_a_door_that_says_nothing_of_use_is_said_to_be_silent(answer: tuple[int,
 
 def test_the_page_tells_replicas_tenants_and_invoices(world: ModuleType, fleet: Fleet, store: Store) -> None:
     tenants = (Tenant(id="demo", name="Demo", budget_usd_per_month=Decimal(50)),)
-    app = make_app(store, fleet, SimClock(world.NOW), tenants=tenants)
+    app = make_app(store, fleet, SimClock(world.NOW), shown=Shown(tenants=tenants))
     with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
         catch_up(client)
         deadline = time.monotonic() + 30

@@ -18,7 +18,7 @@ import uvicorn
 from tieline import records
 from tieline.clock import SimClock
 from tieline.console import page as built
-from tieline.console.app import make_app
+from tieline.console.app import Shown, make_app
 from tieline.fleet import Fleet
 from tieline.store import Store
 
@@ -60,7 +60,7 @@ def served(world: ModuleType, fleet: Fleet, filled: Path) -> Iterator[tuple[str,
         port = probe.getsockname()[1]
     store = Store(filled, records.encode, records.decode, read_only=True)
     parts = [{"name": "core", "ok": True, "detail": "ready"}, {"name": "world", "ok": False, "detail": "restarted"}]
-    app = make_app(store, fleet, SimClock(world.NOW), info={"parts": parts, "version": "0"})
+    app = make_app(store, fleet, SimClock(world.NOW), shown=Shown(info={"parts": parts, "version": "0"}))
     config = uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -18,7 +18,7 @@ from tieline.app.runtime import ALERTS_FILE, PEOPLE_FILE, Runtime
 from tieline.app.up import State, disk_trouble, set_aside
 from tieline.config import Config
 from tieline.console import wire
-from tieline.console.app import make_app
+from tieline.console.app import Shown, SignIn, make_app
 from tieline.disclosures.facts.keep import LiveBook
 from tieline.link import NatsLink
 from tieline.people import People
@@ -56,17 +56,17 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         config.fleet,
         runtime.clock,
         link=link,
-        gateway_url=runtime.openai_base_url,
-        demo_key=runtime.demo_key,
-        info=lambda: told(runtime, aside),
-        tokens=tokens(config),
-        disclosures=LiveBook(runtime.data / "disclosures.jsonl"),
-        tenants=config.tenants,
         registry=registry,
-        people=people,
-        sign_in=config.console.auth == "accounts",
-        alerts=alerts,
-        lots=config.treasury.lots,
+        sign_in=SignIn(tokens(config), people, always=config.console.auth == "accounts"),
+        shown=Shown(
+            gateway_url=runtime.openai_base_url,
+            demo_key=runtime.demo_key,
+            info=lambda: told(runtime, aside),
+            disclosures=LiveBook(runtime.data / "disclosures.jsonl"),
+            tenants=config.tenants,
+            lots=config.treasury.lots,
+            alerts=alerts,
+        ),
     )
     server = _Server(uvicorn.Config(app, **wire.settings(runtime.console_host, runtime.console_port)))
     serving = asyncio.create_task(server.serve())

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -37,18 +39,7 @@ from tieline.store import StoreError
 @click.option("--coordinator", metavar="HOST:PORT", help="Lease budgets from the gateway that coordinates there.")
 @click.option("--hash-key", "key_to_hash", metavar="KEY", help="Print the SHA-256 to put into the configuration.")
 @click.option("--verbose", is_flag=True, help="Log each failover.")
-def gateway(
-    upstreams: tuple[str, ...],
-    config: Path | None,
-    host: str | None,
-    port: int | None,
-    workers: int,
-    data: Path,
-    coordinate: str | None,
-    coordinator: str | None,
-    key_to_hash: str | None,
-    verbose: bool,
-) -> None:
+def gateway(key_to_hash: str | None, verbose: bool, workers: int, data: Path, **options: Any) -> None:
     """Serve one OpenAI-compatible address before any engines.
 
     \b
@@ -59,40 +50,45 @@ def gateway(
         return
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(message)s")
     os.umask(0o077)  # usage, batches and logs are for the owner alone
+    given = _Given(**options)
     try:
-        settings = _settings(upstreams, config, host, port, coordinate, coordinator)
+        settings = _settings(given)
+        source = SettingsSource(str(given.config or ""), given.upstreams)
         if workers > 1 or settings.coordination.listen:
-            run_workers(settings, data, workers, SettingsSource(str(config or ""), upstreams))
+            run_workers(settings, data, workers, source)
             return
-        app.run(lambda: _serve(settings, data, SettingsSource(str(config or ""), upstreams)))
+        app.run(lambda: _serve(settings, data, source))
     except (SettingsError, StoreError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
 
 
-def _settings(
-    upstreams: tuple[str, ...],
-    config: Path | None,
-    host: str | None,
-    port: int | None,
-    coordinate: str | None,
-    coordinator: str | None,
-) -> Settings:
-    settings = load(config) if config is not None else from_plain({}, "the command line")
+@dataclass(frozen=True)
+class _Given:
+    """What the command line says of the settings; it stands above the configuration."""
+
+    upstreams: tuple[str, ...]
+    config: Path | None
+    host: str | None
+    port: int | None
+    coordinate: str | None
+    coordinator: str | None
+
+
+def _settings(line: _Given) -> Settings:
+    settings = load(line.config) if line.config is not None else from_plain({}, "the command line")
     given = msgspec.to_builtins(settings)
-    given["engines"] = [*given["engines"], *({"url": url} for url in upstreams)]
-    if host is not None:
-        given["host"] = host
-    if port is not None:
-        given["port"] = port
-    if coordinate is not None:
-        given["coordination"]["listen"] = coordinate
-    if coordinator is not None:
-        given["coordination"]["at"] = coordinator
+    given["engines"] = [*given["engines"], *({"url": url} for url in line.upstreams)]
+    for key, value in (("host", line.host), ("port", line.port)):
+        if value is not None:
+            given[key] = value
+    for key, value in (("listen", line.coordinate), ("at", line.coordinator)):
+        if value is not None:
+            given["coordination"][key] = value
     if not given["engines"]:
         raise SettingsError("no engine given: add --upstream URL or [[engines]] in the configuration")
-    return from_plain(given, str(config) if config is not None else "the command line")
+    return from_plain(given, str(line.config) if line.config is not None else "the command line")
 
 
 async def _serve(settings: Settings, data: Path, source: SettingsSource) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
@@ -48,39 +49,51 @@ F = TypeVar("F")
 Info = Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None
 
 
+@dataclass(frozen=True)
+class SignIn:
+    """Who may come in. `tokens` maps an operator's name to the SHA-256 of their token; without it only this machine is
+    answered. `people`: the accounts; as soon as one is an admin's, everybody signs in; `always`: also before."""
+
+    tokens: Mapping[str, str] | None = None
+    people: People | None = None
+    always: bool = False
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What pages show beside the records. `info` (a mapping, or a function that gives one when asked) may have
+    `parts` [{"name", "ok", "detail"}], `note` and `version`. `disclosures` gives the book of published facts.
+    `tenants` are shown with their limits and budgets. `lots`: which lots of bitcoin leave the books first."""
+
+    gateway_url: str = ""
+    demo_key: str | None = None
+    info: Info = None
+    disclosures: Callable[[], Book] = shipped_book
+    tenants: Sequence[Tenant] = ()
+    lots: Method = "fifo"
+    alerts: AlertStore | None = None
+
+
 def make_app(
     store: Store,
     fleet: Fleet,
     clock: Clock,
     *,
     link: Link | None = None,
-    gateway_url: str = "",
-    demo_key: str | None = None,
-    info: Info = None,
-    tokens: Mapping[str, str] | None = None,
-    disclosures: Callable[[], Book] = shipped_book,
-    tenants: Sequence[Tenant] = (),
     registry: Registry | None = None,
-    lots: Method = "fifo",
-    people: People | None = None,
-    sign_in: bool = False,
-    alerts: AlertStore | None = None,
+    sign_in: SignIn | None = None,
+    shown: Shown | None = None,
 ) -> Starlette:
-    """`store` is opened read-only. `info` (a mapping, or a function that gives one when asked) may have
-    `parts` [{"name", "ok", "detail"}], `note` and `version`. `tokens` maps an operator's name to the SHA-256
-    of their token; without it only this machine is answered. `disclosures` gives the book of published facts.
-    `tenants` are shown with their limits and budgets. `registry` keeps the console's long-lived tasks. `lots`: which
-    lots of bitcoin leave the books first. `people`: the accounts; as soon as one is an admin's, everybody signs in;
-    `sign_in`: also before.
-    """
-    keys = Keys(tokens or {})
-    hub = Hub(store, fleet, clock, link, _told(info), tenants, registry, lots)
-    published = Published(disclosures, lambda since: hub.read(lambda s: network_ticks(s, since, clock.now())))
+    """`store` is opened read-only; `registry` keeps the console's long-lived tasks."""
+    sign_in, shown = sign_in or SignIn(), shown or Shown()
+    keys, people = Keys(sign_in.tokens or {}), sign_in.people
+    hub = Hub(store, fleet, clock, link, _told(shown.info), shown.tenants, registry, shown.lots)
+    published = Published(shown.disclosures, lambda since: hub.read(lambda s: network_ticks(s, since, clock.now())))
     places = {place for site in fleet.sites for place in (site.id, site.region)}
     accounts = Accounts(people, keys, wall_now, sorted(places))
-    box = chat.Chat(gateway_url, demo_key if gateway_url else None)
-    room = Room(hub, box, accounts, published, Doorway(gateway_url), tenants)
-    room.alerts = AlertRoom(alerts, wall_now)
+    box = chat.Chat(shown.gateway_url, shown.demo_key if shown.gateway_url else None)
+    room = Room(hub, box, accounts, published, Doorway(shown.gateway_url), shown.tenants)
+    room.alerts = AlertRoom(shown.alerts, wall_now)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -97,7 +110,7 @@ def make_app(
 
     app = Starlette(
         routes=[Route(path, needs(right, handler), methods=[method]) for path, method, right, handler in _routes(room)],
-        middleware=[Middleware(Door, keys=keys, now=wall_now, people=people, always=sign_in)],
+        middleware=[Middleware(Door, keys=keys, now=wall_now, people=people, always=sign_in.always)],
         exception_handlers={IntakeError: _refused, PeopleError: _refused, HTTPException: _not_here},
         lifespan=lifespan,
     )

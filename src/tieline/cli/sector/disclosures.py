@@ -60,12 +60,12 @@ def read(
     published: str | None,
     source_kind: SourceKind | None,
     keep: bool,
-    endpoint: str | None,
-    model: str | None,
     facts: Path,
     as_json: bool,
+    **engine: str | None,
 ) -> None:
     """Read a release from a file, a web address or - (standard input). Exit 3 where it yields nothing."""
+    endpoint, model = engine["endpoint"], engine["model"]
     if (endpoint is None) != (model is None):
         raise click.UsageError("--endpoint and --model go together")
     from tieline.cli.sector.shown import reading_json, show_reading

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -47,31 +48,25 @@ _cache = click.option(
 )
 @click.option("--since", metavar="DATE", help="First day of filing; else a year ago.")
 @click.option("--user-agent", envvar="TIELINE_SEC_USER_AGENT", help="Your name and e-mail address, as SEC asks.")
-@click.option("--unit-is-bitcoin", multiple=True, help="Take tagged counts in this unit as bitcoin (a filer's 'pure').")
+@click.option(
+    "--unit-is-bitcoin",
+    "bitcoin_units",
+    multiple=True,
+    help="Take tagged counts in this unit as bitcoin (a filer's 'pure').",
+)
 @click.option("--data-url", default=None, hidden=True)
 @click.option("--www-url", default=None, hidden=True)
 @_cache
 @facts_option
 @json_option
-def edgar(
-    ticker: str | None,
-    cik: int | None,
-    since: str | None,
-    user_agent: str | None,
-    unit_is_bitcoin: tuple[str, ...],
-    data_url: str | None,
-    www_url: str | None,
-    cache: Path,
-    facts: Path,
-    as_json: bool,
-) -> None:
+def edgar(since: str | None, user_agent: str | None, facts: Path, as_json: bool, **filer: Any) -> None:
     """A filer's 6-K and 8-K exhibits, its statements' tagged facts and SEC companyfacts."""
     from tieline.cli.sector import fetch as fetching
 
-    if ticker is None and cik is None:
+    if filer["ticker"] is None and filer["cik"] is None:
         raise click.UsageError("give --ticker or --cik")
     day = parse_date(since) if since is not None else (wall_now() - timedelta(days=365)).date()
-    job = fetching.EdgarJob(ticker, cik, day, user_agent or "", unit_is_bitcoin, cache, data_url, www_url)
+    job = fetching.EdgarJob(since=day, user_agent=user_agent or "", **filer)
     report(
         guarded(lambda: fetching.run_edgar(job, FileKeeper(facts), wall_now(), Desk(path_beside(facts)))),
         facts,
