@@ -237,7 +237,8 @@ class Fold:
                 self._say(Decision(seq, record.known_at, record.site_id, record))
             case Action():
                 self.actions.append((seq, record))
-                self._say(Decision(seq, record.at, _site_of(record.target), record))
+                if record.source != "people":  # who has an account is for the audit, not for who runs the fleet
+                    self._say(Decision(seq, record.at, _site_of(record.target), record))
             case Fault():
                 self.faults[record.site_id, record.what] = (seq, record)
                 self._say(Decision(seq, record.at, record.site_id, record))

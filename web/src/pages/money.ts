@@ -62,7 +62,7 @@ export function treasuryPage(root: HTMLElement): () => void {
 }
 
 function treasury(t: Treasury): Child[] {
-  const at = t.price === null ? "No price is known yet: give one." : `At ${usd(t.price)} per bitcoin${t.price_at === null ? "" : `, as of ${stamp(t.price_at)} UTC`}.`;
+  const at = t.price === null ? "No price is known yet: give one." : `At ${usd(t.price)} per bitcoin${t.price_at === null ? "" : `, as of ${stamp(t.price_at)}`}.`;
   const what = t.what_if;
   return [
     panel("Held and owed", h("p", { class: "note" }, at),
