@@ -74,51 +74,62 @@ class Finding:
     """The text goes on to say of what the figure consists: `295 bitcoin, of which`."""
 
 
+# A field's unit -> the units that its figure may be printed with, and what it is not where it has another.
+_PRINTED: dict[str, tuple[frozenset[str | None], str]] = {
+    "USD": (frozenset({None, "USD"}), "amount of money"),
+    "USD/BTC": (frozenset({None, "USD"}), "amount of money"),
+    "kUSD": (frozenset({None, "USD"}), "amount of money"),
+    "USD/kWh": (frozenset({None, "USD", "USD/kWh"}), "power price"),
+    "BTC": (frozenset({None, "BTC"}), "amount of bitcoin"),
+    "BTC/day": (frozenset({None, "BTC"}), "amount of bitcoin"),
+    "BTC/(EH/s)": (frozenset({None, "BTC"}), "amount of bitcoin"),
+    "J/TH": (frozenset({None, "J/TH"}), "efficiency"),
+    "miners": (frozenset({None, "miners"}), "count of machines"),
+    "blocks": (frozenset({None, "blocks", "BTC"}), "count of blocks"),
+    "%": (frozenset({None, "%"}), "percentage"),
+}
+_FOREIGN = ("other money", "other coin", "energy", "power", "other")
+
+
 def convert(name: str, q: Quantity, label_unit: str | None) -> Decimal | str:
     """The quantity in the field's unit; a reason where that is not possible."""
     unit = FIELDS[name][0]
-    value = q.value
-    if q.unit in ("other money", "other coin", "energy", "power", "other"):
+    if q.unit in _FOREIGN:
         return f"{q.printed} is in another unit"
     if q.unit == "%" and unit != "%":
         return f"{q.printed} is a percentage"
+    allowed, thing = _PRINTED.get(unit, (None, ""))
+    if allowed is not None and q.unit not in allowed:
+        return f"{q.printed} is no {thing}"
+    if unit in ("miners", "blocks") and q.value != q.value.to_integral_value():
+        return f"{q.printed} is no {thing}"
+    value: Decimal | str = q.value
     if unit in ("EH/s", "PH/s"):
-        value_or_reason = _hashrate(value, q, label_unit, unit)
-        if isinstance(value_or_reason, str):
-            return value_or_reason
-        value = value_or_reason
+        value = _hashrate(q.value, q, label_unit, unit)
     elif unit in ("USD", "USD/BTC", "kUSD"):
-        if q.unit not in (None, "USD"):
-            return f"{q.printed} is no amount of money"
-        if q.unit is None and label_unit not in ("USD", "kUSD", "mUSD") and unit != "USD/BTC":
-            return f"{q.printed} has no currency"
-        if unit == "USD" and q.value < 100_000 and label_unit in ("kUSD", "mUSD"):
-            value = exact(value.scaleb(3 if label_unit == "kUSD" else 6))
+        value = _money(q, label_unit, unit)
     elif unit == "USD/kWh":
-        if q.unit not in (None, "USD", "USD/kWh"):
-            return f"{q.printed} is no power price"
-        if label_unit == "USD/MWh" and q.unit in (None, "USD"):
-            value = exact(value.scaleb(-3))
-        elif q.unit is None and value > 1:
-            value = exact(value.scaleb(-2))
-    elif unit in ("BTC", "BTC/day", "BTC/(EH/s)"):
-        if q.unit not in (None, "BTC"):
-            return f"{q.printed} is no amount of bitcoin"
-    elif unit == "J/TH":
-        if q.unit not in (None, "J/TH"):
-            return f"{q.printed} is no efficiency"
-    elif unit == "miners":
-        if q.unit not in (None, "miners") or value != value.to_integral_value():
-            return f"{q.printed} is no count of machines"
-    elif unit == "blocks":
-        if q.unit not in (None, "blocks", "BTC") or value != value.to_integral_value():
-            return f"{q.printed} is no count of blocks"
-    elif unit == "%" and q.unit not in (None, "%"):
-        return f"{q.printed} is no percentage"
+        value = _power_price(q, label_unit)
+    if isinstance(value, str):
+        return value
     low, high = _RANGES.get(unit, (None, None))
     if low is not None and high is not None and not low <= value <= high:
         return f"{q.printed} cannot be {name}"
     return value
+
+
+def _money(q: Quantity, label_unit: str | None, unit: str) -> Decimal | str:
+    if q.unit is None and label_unit not in ("USD", "kUSD", "mUSD") and unit != "USD/BTC":
+        return f"{q.printed} has no currency"
+    if unit == "USD" and q.value < 100_000 and label_unit in ("kUSD", "mUSD"):
+        return exact(q.value.scaleb(3 if label_unit == "kUSD" else 6))
+    return q.value
+
+
+def _power_price(q: Quantity, label_unit: str | None) -> Decimal:
+    if label_unit == "USD/MWh" and q.unit in (None, "USD"):
+        return exact(q.value.scaleb(-3))
+    return exact(q.value.scaleb(-2)) if q.unit is None and q.value > 1 else q.value
 
 
 def _hashrate(value: Decimal, q: Quantity, label_unit: str | None, unit: str) -> Decimal | str:

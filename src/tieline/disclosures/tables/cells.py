@@ -136,57 +136,68 @@ def _bar_row(text: str, start: int, end: int, style: str) -> list[Item]:
         return []
     if len(filled) == 1:
         return _cell(text, *filled[0], style)
-    items = [_cell(text, s, e, style) for s, e in filled]
-    names_only = not any(group[0].kind == "values" for group in items)
-    items = [
-        [footnoted(group[0])] if (i == 0 or names_only) and len(group) == 1 else group for i, group in enumerate(items)
-    ]
-    kinds: list[str] = [group[0].kind if len(group) == 1 else "row" for group in items]
-    heads = [group[0] for group, kind in zip(items, kinds, strict=True) if kind == "head"]
-    if (
-        heads
-        and all(k in ("head", "label") for k in kinds)
-        and (kinds[0] in ("label", "head"))
-        and all(k == "head" for k in kinds[1:])
-    ):
-        first_noise = kinds[0] == "head" and not NOISE.sub("", text[slice(*filled[0])])
-        columns = [c for h in heads for c in h.columns]
-        return [Item("head", start, end, columns)] if columns or not first_noise else []
-    months = [h for h in heads if any(c.period is not None for c in h.columns)]
-    for n, (s, e) in enumerate(filled):
-        if n and kinds[n] == "row" and e - s <= 40 and re.fullmatch(r"[^\d|]*20[1-4]\d\W*", text[s:e].strip()):
-            kinds[n] = "label"  # `YTD 2023` is no label with the value 2,023
-            items[n] = [Item("label", s, e, label=(text[s:e].strip(), s, e), cells=[(s, e)])]
-    others = [c for c, k in zip(filled[1:], kinds[1:], strict=True) if k == "label"]
-    if (
-        months
-        and others
-        and len(filled) > 2
-        and kinds[0] in ("label", "head")
-        and all(k in ("head", "label") for k in kinds[1:])
-        and len(others) <= len(heads)
-        and all(e - s <= 40 for s, e in others)
-    ):
-        found: list[Column] = []
-        for cell, kind, group in list(zip(filled, kinds, items, strict=True))[1 if kinds[0] == "label" else 0 :]:
-            found.extend([Column(None, *cell)] if kind == "label" else group[0].columns)
-        return [Item("head", start, end, found)]  # `YTD 2023`, `Target Q4 2025`: a column that is no period's own
+    items, kinds = _kinds(text, filled, style)
+    if (head := _head_row(text, start, end, filled, items, kinds)) is not None:
+        return head
+    label = items[0][0].label
     if kinds[0] == "label" and any(k == "values" for k in kinds[1:]):
         values = _values_of(text, raw, filled, items, kinds)
         if values is not None:
-            label = items[0][0].label
             return [Item("row", start, end, label=label, values=values, cells=[filled[0]])]
     last = footnoted(items[-1][0])
     if len(kinds) > 1 and last.kind == "label" and all(k == "values" for k in kinds[:-1]):
-        label = last.label
         values = [v for group in items[:-1] for v in group[0].values]
-        return [Item("row", start, end, label=label, values=values, cells=[filled[-1]])]
+        return [Item("row", start, end, label=last.label, values=values, cells=[filled[-1]])]
     if kinds[0] == "head" and all(k == "values" for k in kinds[1:]):
         return [items[0][0], *(i for group in items[1:] for i in group)]
     return [
         Item("label", s, e, label=(text[s:e].strip(), s, e), cells=filled) if k == "label" else g[0]
         for (s, e), k, g in zip(filled, kinds, items, strict=True)
     ]
+
+
+def _kinds(text: str, filled: list[tuple[int, int]], style: str) -> tuple[list[list[Item]], list[str]]:
+    """What each filled cell of a row holds, and its kind."""
+    items = [_cell(text, s, e, style) for s, e in filled]
+    names_only = not any(group[0].kind == "values" for group in items)
+    items = [
+        [footnoted(group[0])] if (i == 0 or names_only) and len(group) == 1 else group for i, group in enumerate(items)
+    ]
+    kinds: list[str] = [group[0].kind if len(group) == 1 else "row" for group in items]
+    return items, kinds
+
+
+def _head_row(
+    text: str,
+    start: int,
+    end: int,
+    filled: list[tuple[int, int]],
+    items: list[list[Item]],
+    kinds: list[str],
+) -> list[Item] | None:
+    """The row as the head of a table, or None. A cell such as `YTD 2023` is made a label in `items` and `kinds`."""
+    heads = [group[0] for group, kind in zip(items, kinds, strict=True) if kind == "head"]
+    if heads and kinds[0] in ("label", "head") and all(k == "head" for k in kinds[1:]):
+        first_noise = kinds[0] == "head" and not NOISE.sub("", text[slice(*filled[0])])
+        columns = [c for h in heads for c in h.columns]
+        return [Item("head", start, end, columns)] if columns or not first_noise else []
+    for n, (s, e) in enumerate(filled):
+        if n and kinds[n] == "row" and e - s <= 40 and _YEAR_CELL.fullmatch(text[s:e].strip()):
+            kinds[n] = "label"  # `YTD 2023` is no label with the value 2,023
+            items[n] = [Item("label", s, e, label=(text[s:e].strip(), s, e), cells=[(s, e)])]
+    if len(filled) <= 2 or not any(c.period is not None for h in heads for c in h.columns):
+        return None
+    others = [c for c, k in zip(filled[1:], kinds[1:], strict=True) if k == "label"]
+    short = bool(others) and len(others) <= len(heads) and all(e - s <= 40 for s, e in others)
+    if not short or any(k not in ("head", "label") for k in kinds):
+        return None
+    found: list[Column] = []
+    for cell, kind, group in list(zip(filled, kinds, items, strict=True))[1 if kinds[0] == "label" else 0 :]:
+        found.extend([Column(None, *cell)] if kind == "label" else group[0].columns)
+    return [Item("head", start, end, found)]  # `YTD 2023`, `Target Q4 2025`: a column that is no period's own
+
+
+_YEAR_CELL = re.compile(r"[^\d|]*20[1-4]\d\W*")
 
 
 def _bars(text: str, start: int, end: int) -> list[tuple[int, int]]:
