@@ -154,43 +154,61 @@ def _month(text: str, title: str | None, date: tuple[int, int] | None) -> tuple[
     titled = _titled(title, before, limit)
     if titled is not None:
         return titled, (int(titled[:4]), int(titled[5:]))
-    months = Counter(
-        f"{p.year:04d}-{p.month:02d}"
-        for p in own
-        if p.year is not None and (p.kind == "month" or (p.kind == "date" and p.ends_month))
-    )
+    months = Counter(_key(p) for p in own if p.year is not None and _names_month(p))
     if before is not None:
-        bare = {p.month for p in own if p.year is None and (p.kind == "month" or (p.kind == "date" and p.ends_month))}
-        reference = (int(before[:4]), int(before[5:]))
+        return _published_month(body, own, months, before, date)
+    return _last_month(own, months) if months else _yearless_month(body, every, own)
+
+
+def _names_month(p: Period) -> bool:
+    return p.kind == "month" or (p.kind == "date" and p.ends_month)
+
+
+def _key(p: Period) -> str:
+    return f"{p.year:04d}-{p.month:02d}"
+
+
+def _published_month(
+    body: str, own: list[Period], months: Counter[str], before: str, date: tuple[int, int] | None
+) -> tuple[str | None, tuple[int, int] | None]:
+    """Of a text whose date is known: the month `before` it, unless it names other months or is on another span."""
+    bare = {p.month for p in own if p.year is None and _names_month(p)}
+    reference = (int(before[:4]), int(before[5:]))
+    if not (months or bare):
         told = {m[1] for m in _YEAR_TOLD.finditer(body)}
-        if told and not (months or bare) and before[:4] not in told:
+        if told and before[:4] not in told:
             return None, reference  # a report on a year that is over, which names no month
-        if not (months or bare) and any(p.kind == "quarter" and p.year is not None and p.start < 300 for p in own):
+        if any(p.kind == "quarter" and p.year is not None and p.start < 300 for p in own):
             return None, reference  # a quarter's report that names no month
-        if not (months[before] or int(before[5:]) in bare or months) and _of_a_day(body, own, date):
-            return None, reference
-        if months[before] or int(before[5:]) in bare or not months:
-            return before, reference
-        recent = [m for m in months if limit is not None and shift(before, -4) <= m <= limit]
-        return (max(recent) if recent else before), reference
-    if not months:
-        years = Counter(p.year for p in every if p.year is not None)
-        years.update(int(y) for y in re.findall(r"\bCY ?(20\d\d)\b", body))
-        bare_months = [p.month for p in own if p.year is None and p.kind == "month"]
-        if years and bare_months:
-            year = max(years)
-            return f"{year:04d}-{bare_months[0]:02d}", (year, bare_months[0])
-        quarter = next((p for p in own if p.kind == "quarter" and p.year is not None), None)
-        if quarter is not None and quarter.year is not None:
-            return None, (quarter.year, quarter.month * 3)
-        return None, (max(years), 12) if years else None
+    named = bool(months[before]) or int(before[5:]) in bare
+    if not (named or months) and _of_a_day(body, own, date):
+        return None, reference
+    if named or not months:
+        return before, reference
+    recent = [m for m in months if shift(before, -4) <= m <= shift(before, 1)]
+    return (max(recent) if recent else before), reference
+
+
+def _yearless_month(body: str, every: list[Period], own: list[Period]) -> tuple[str | None, tuple[int, int] | None]:
+    """Of a text without a date that names no month with its year."""
+    years = Counter(p.year for p in every if p.year is not None)
+    years.update(int(y) for y in re.findall(r"\bCY ?(20\d\d)\b", body))
+    bare_months = [p.month for p in own if p.year is None and p.kind == "month"]
+    if years and bare_months:
+        year = max(years)
+        return f"{year:04d}-{bare_months[0]:02d}", (year, bare_months[0])
+    quarter = next((p for p in own if p.kind == "quarter" and p.year is not None), None)
+    if quarter is not None and quarter.year is not None:
+        return None, (quarter.year, quarter.month * 3)
+    return None, (max(years), 12) if years else None
+
+
+def _last_month(own: list[Period], months: Counter[str]) -> tuple[str, tuple[int, int]]:
+    """The last month named; one that is mentioned a single time later on may be an outlook."""
     top = max(months)
-    if months[top] == 1 and len(months) > 1:  # a single later mention may be an outlook
-        first = next(
-            f"{p.year:04d}-{p.month:02d}"
-            for p in own
-            if p.year is not None and p.kind in ("month", "date") and f"{p.year:04d}-{p.month:02d}" in months
-        )
+    if months[top] == 1 and len(months) > 1:
+        dated = (p for p in own if p.year is not None and p.kind in ("month", "date"))
+        first = next(_key(p) for p in dated if _key(p) in months)
         top = max(first, months.most_common(1)[0][0])
     return top, (int(top[:4]), int(top[5:]))
 

@@ -189,29 +189,10 @@ def _quantity(m: re.Match[str], style: str) -> Quantity | None:
     if (scale := m["scale"] or m["tight"]) is not None:
         power = _SCALES.get(scale.rstrip("."), _SCALES.get(scale.lower().rstrip("."), 0))
         value = exact(value.scaleb(power))
-    unit: str | None = None
-    currency: str | None = None
-    if (cur := m["cur"] or m["aft"]) is not None:
-        key = re.sub(r"\s", " ", cur).strip().lower()
-        currency = unit = "USD" if key in _USD or key.replace(" ", "") in _USD else "other money"
-    if m["kwh"]:
-        if m["cent"]:
-            value = exact(value.scaleb(-2))
-            unit = "USD/kWh"
-        else:
-            unit = "USD/kWh" if unit == "USD" else ("other" if unit else None)
-        if m["mwh"]:
-            value = exact(value.scaleb(-3))
-    elif m["cent"]:
+    if m["cent"] and not m["kwh"]:
         return None
-    elif m["unit"] is not None and unit is None:
-        for i, (_, name, factor) in enumerate(_UNITS):
-            if m[f"u{i}"] is not None:
-                unit = name
-                value = exact(value * factor) if factor != 1 else value
-                break
-    if m["pct"] and unit is None:
-        unit = "%"  # `(19)%`
+    currency = _currency(m)
+    value, unit = _in_unit(m, value, currency)
     opened = m["open"] or m["open2"]
     negative = bool((opened and m["close"]) or (m["sign"] or "").strip() == "-" or m["sign2"])
     begin, stop = m.start(), m.end()
@@ -223,6 +204,32 @@ def _quantity(m: re.Match[str], style: str) -> Quantity | None:
     return Quantity(
         value, unit, begin, stop, raw + (m["foot"] or ""), negative, m["mark"] or "", foot, decimals, currency
     )
+
+
+def _currency(m: re.Match[str]) -> str | None:
+    printed = m["cur"] or m["aft"]
+    if printed is None:
+        return None
+    key = re.sub(r"\s", " ", printed).strip().lower()
+    return "USD" if key in _USD or key.replace(" ", "") in _USD else "other money"
+
+
+def _in_unit(m: re.Match[str], value: Decimal, currency: str | None) -> tuple[Decimal, str | None]:
+    """The number in the unit that it is given in here, and that unit."""
+    unit = currency
+    if m["kwh"]:
+        if m["cent"]:
+            value, unit = exact(value.scaleb(-2)), "USD/kWh"
+        elif unit is not None:
+            unit = "USD/kWh" if unit == "USD" else "other"
+        if m["mwh"]:
+            value = exact(value.scaleb(-3))
+    elif m["unit"] is not None and unit is None:
+        name, factor = next((name, f) for i, (_, name, f) in enumerate(_UNITS) if m[f"u{i}"] is not None)
+        value, unit = exact(value * factor) if factor != 1 else value, name
+    if m["pct"] and unit is None:
+        unit = "%"  # `(19)%`
+    return value, unit
 
 
 def to_decimal(raw: str, style: str) -> Decimal | None:

@@ -179,28 +179,29 @@ def _period(text: str, m: re.Match[str]) -> Period | None:
         )
     if m["dmy"]:
         return _valid(Period("date", _year(m["dy"]), _MONTHS[m["dm"].lower()], int(m["dd"]), m.start(), m.end()))
-    name = m["mm"]
-    if (
-        name.lower() in ("may", "march", "mar", "mars", "mart", "mai", "dec", "oct", "sept", "jun", "aug")
-        and name[0].islower()
-    ):
-        followed = m["my0"] or m["my1"] or m["my2"] or m["my3"]
-        if not followed:
-            return None
+    return _named(m)
+
+
+def _named(m: re.Match[str]) -> Period | None:
+    """A month by its name, with what day or year stands beside it; None for a word such as `may`."""
+    name, begin, end = m["mm"], m.start(), m.end()
+    if name.lower() in _ALSO_WORDS and name[0].islower() and not (m["my0"] or m["my1"] or m["my2"] or m["my3"]):
+        return None
     month = _MONTHS[name.lower()]
-    end = m.end()
     if m["my1"]:
-        return _valid(Period("date", int(m["my1"]), month, int(m["md"]), m.start(), end))
+        return _valid(Period("date", int(m["my1"]), month, int(m["md"]), begin, end))
     year = m["my0"] or m["my2"] or m["my3"] or m["my4"]
     if year:
-        return Period("month", _year(year), month, None, m.start(), end)
+        return Period("month", _year(year), month, None, begin, end)
     if m["mn"]:
         loose = int(m["mn"])
         if 1 <= loose <= 31:
-            return _valid(Period("date", None, month, loose, m.start(), end, loose))
-        return Period("month", 2000 + loose if loose < 50 else None, month, None, m.start(), end, loose)
-    end = m.end("mm")
-    return Period("month", None, month, None, m.start(), end)
+            return _valid(Period("date", None, month, loose, begin, end, loose))
+        return Period("month", 2000 + loose if loose < 50 else None, month, None, begin, end, loose)
+    return Period("month", None, month, None, begin, m.end("mm"))
+
+
+_ALSO_WORDS = frozenset({"may", "march", "mar", "mars", "mart", "mai", "dec", "oct", "sept", "jun", "aug"})
 
 
 def _numeric(m: re.Match[str]) -> Period | None:

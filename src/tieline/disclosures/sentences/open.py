@@ -106,22 +106,8 @@ def claims(text: str, spans: list[tuple[int, int]], ctx: Context, reported: str 
         marks = periods(text, start, end)
         if quarter is None:
             quarter = next((key_of(p, ctx) for p in marks if p.kind == "quarter"), None)
-        if marks:
-            named = [p for p in marks if p.kind == "month" or (p.kind == "date" and not (carry or "").count("Q"))]
-            only = [p for p in marks if p.kind == "quarter"]
-            if only and not named:
-                carry = key_of(only[0], ctx)
-            elif named:
-                carry = reported
-            if any(p.kind in ("span", "week", "year") for p in marks) and not named and not only:
-                carry = ""
         sentence = text[start:end]
-        if not marks and _QUARTERLY.search(sentence):
-            carry = quarter or ""
-        elif not marks and _THE_MONTH.search(sentence):
-            carry = reported
-        elif _OTHER_SPAN.search(sentence) and not any(p.kind in ("month", "date") for p in marks):
-            carry = ""
+        carry = _carried(sentence, marks, ctx, carry, reported, quarter)
         mentions = _mentions(text, start, end, marks, ctx)
         for i, m in enumerate(mentions):
             m.field = _field(text, start, sentence, mentions, i)
@@ -138,10 +124,49 @@ def claims(text: str, spans: list[tuple[int, int]], ctx: Context, reported: str 
     return _events(text, out, ctx)
 
 
+def _carried(
+    sentence: str, marks: list[Period], ctx: Context, carry: str | None, reported: str | None, quarter: str | None
+) -> str | None:
+    """The period that sentences from this one on are about: None is the document's own, "" is none that is known."""
+    named = [p for p in marks if p.kind == "month" or (p.kind == "date" and not (carry or "").count("Q"))]
+    only = [p for p in marks if p.kind == "quarter"]
+    if only and not named:
+        carry = key_of(only[0], ctx)
+    elif named:
+        carry = reported
+    elif any(p.kind in ("span", "week", "year") for p in marks):
+        carry = ""
+    if not marks and _QUARTERLY.search(sentence):
+        return quarter or ""
+    if not marks and _THE_MONTH.search(sentence):
+        return reported
+    if _OTHER_SPAN.search(sentence) and not any(p.kind in ("month", "date") for p in marks):
+        return ""
+    return carry
+
+
 # --- numbers and their words -------------------------------------------------------------------
 
 
 def _mentions(text: str, start: int, end: int, marks: list[Period], ctx: Context) -> list[Mention]:
+    found = _numbers(text, start, end, marks, ctx)
+    _inherit_units(text, start, found)
+    solid = [q for q in found if q.unit != "%"]
+    out = []
+    for q in found:
+        beside = found if q.unit == "%" else solid
+        before = next((o for o in reversed(beside) if o.end <= q.start), None)
+        after = next((o for o in beside if o.start >= q.end), None)
+        left_from = start if before is None else _left_from(text, before, q)
+        right_to = min(end, q.end + 120) if after is None else _right_to(text, q, after)
+        words = (text[left_from : q.start].replace("\n", " "), text[q.end : right_to].replace("\n", " "))
+        lead = text[start if before is None else before.end : q.start]
+        out.append(Mention(q, *words, left_from, _set_beside(lead, text[q.end : q.end + 8])))
+    return out
+
+
+def _numbers(text: str, start: int, end: int, marks: list[Period], ctx: Context) -> list[Quantity]:
+    """The sentence's numbers that are no dates, years or numbers of notes; split digits as one."""
     joined = [_joined(text, m, ctx.style) for m in _SPLIT_DIGITS.finditer(text, start, end)]
     found = [
         q
@@ -152,37 +177,35 @@ def _mentions(text: str, start: int, end: int, marks: list[Period], ctx: Context
     ]
     joined = [j for j in joined if not any(p.start < j.end and j.start < p.end for p in marks)]
     found = sorted([*found, *joined], key=lambda q: q.start)
-    found = [replace(q, negative=False) if q.negative else q for q in found if not _notes_number(text, q)]
-    _inherit_units(text, start, found)
-    solid = [q for q in found if q.unit != "%"]
-    out = []
-    for q in found:
-        before = [o for o in (found if q.unit == "%" else solid) if o.end <= q.start]
-        after = [o for o in (found if q.unit == "%" else solid) if o.start >= q.end]
-        left_from = start
-        if before:
-            gap = text[before[-1].end : q.start]
-            cut = _CUT.search(gap)
-            left_from = before[-1].end + (cut.start() if cut and cut[0] in "()" else cut.end() if cut else 0)
-        right_to = min(end, q.end + 120)
-        if after:
-            gap = text[q.end : after[0].start]
-            cut = _CUT.search(gap)
-            right_to = q.end + (cut.start() if cut else len(gap))
-            if cut and cut[0] == "(" and not gap[: cut.start()].strip():
-                right_to = after[0].start
-        lead = text[before[-1].end if before else start : q.start]
-        compared = max((m.end() for m in COMPARISON.finditer(lead)), default=-1)
-        bracket = re.search(r"[(\[]\s*[^()\[\]\d]{2,20}(?:20\d\d)?\s?[:：]\s?(?:approximately |about |US)?\s?$", lead)
-        behind = re.match(r"\s?(?:BTC\s?)?(?:대비|보다|から|より)", text[q.end : q.end + 8])
-        governed = (
-            bracket is not None
-            or behind is not None
-            or (compared >= 0 and not re.search(r",(?!\d)|;|\band\b|\bto\b|，|%", lead[compared:], re.IGNORECASE))
-        )
-        words = (text[left_from : q.start].replace("\n", " "), text[q.end : right_to].replace("\n", " "))
-        out.append(Mention(q, *words, left_from, governed))
-    return out
+    return [replace(q, negative=False) if q.negative else q for q in found if not _notes_number(text, q)]
+
+
+def _left_from(text: str, before: Quantity, q: Quantity) -> int:
+    """Where the words begin that belong to a number with another before it."""
+    cut = _CUT.search(text[before.end : q.start])
+    return before.end + (0 if cut is None else cut.start() if cut[0] in "()" else cut.end())
+
+
+def _right_to(text: str, q: Quantity, after: Quantity) -> int:
+    """Where the words end that belong to a number with another behind it."""
+    gap = text[q.end : after.start]
+    cut = _CUT.search(gap)
+    if cut is not None and cut[0] == "(" and not gap[: cut.start()].strip():
+        return after.start
+    return q.end + (cut.start() if cut else len(gap))
+
+
+def _set_beside(lead: str, tail: str) -> bool:
+    """Is the number one that another is compared with, by the words before or behind it?"""
+    if _BRACKETED.search(lead) or _COMPARED_BEHIND.match(tail):
+        return True
+    compared = max((m.end() for m in COMPARISON.finditer(lead)), default=-1)
+    return compared >= 0 and not _NEXT_PART.search(lead[compared:])
+
+
+_BRACKETED = re.compile(r"[(\[]\s*[^()\[\]\d]{2,20}(?:20\d\d)?\s?[:：]\s?(?:approximately |about |US)?\s?$")
+_COMPARED_BEHIND = re.compile(r"\s?(?:BTC\s?)?(?:대비|보다|から|より)")
+_NEXT_PART = re.compile(r",(?!\d)|;|\band\b|\bto\b|，|%", re.IGNORECASE)
 
 
 def _notes_number(text: str, q: Quantity) -> bool:

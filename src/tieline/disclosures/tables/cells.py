@@ -182,21 +182,30 @@ def _head_row(
         columns = [c for h in heads for c in h.columns]
         return [Item("head", start, end, columns)] if columns or not first_noise else []
     for n, (s, e) in enumerate(filled):
-        if n and kinds[n] == "row" and e - s <= 40 and _YEAR_CELL.fullmatch(text[s:e].strip()):
+        if n and kinds[n] == "row" and e - s <= _HEAD_CELL and _YEAR_CELL.fullmatch(text[s:e].strip()):
             kinds[n] = "label"  # `YTD 2023` is no label with the value 2,023
             items[n] = [Item("label", s, e, label=(text[s:e].strip(), s, e), cells=[(s, e)])]
-    if len(filled) <= 2 or not any(c.period is not None for h in heads for c in h.columns):
-        return None
+    if len(filled) > 2 and any(c.period is not None for h in heads for c in h.columns):
+        return _mixed_head(start, end, filled, items, kinds)
+    return None
+
+
+def _mixed_head(
+    start: int, end: int, filled: list[tuple[int, int]], items: list[list[Item]], kinds: list[str]
+) -> list[Item] | None:
+    """Months beside `YTD 2023` or `Target Q4 2025`, a column that is no period's own; None where cells are no heads."""
     others = [c for c, k in zip(filled[1:], kinds[1:], strict=True) if k == "label"]
-    short = bool(others) and len(others) <= len(heads) and all(e - s <= 40 for s, e in others)
-    if not short or any(k not in ("head", "label") for k in kinds):
+    if not others or len(others) > kinds.count("head") or any(e - s > _HEAD_CELL for s, e in others):
+        return None
+    if any(k not in ("head", "label") for k in kinds):
         return None
     found: list[Column] = []
     for cell, kind, group in list(zip(filled, kinds, items, strict=True))[1 if kinds[0] == "label" else 0 :]:
         found.extend([Column(None, *cell)] if kind == "label" else group[0].columns)
-    return [Item("head", start, end, found)]  # `YTD 2023`, `Target Q4 2025`: a column that is no period's own
+    return [Item("head", start, end, found)]
 
 
+_HEAD_CELL = 40  # characters; what is longer is a sentence
 _YEAR_CELL = re.compile(r"[^\d|]*20[1-4]\d\W*")
 
 
