@@ -154,12 +154,7 @@ def _attribute(text: str, claims: list[Finding], own: str | None, main: str | No
         for c in claims:
             c.issuer = c.issuer or own
         return
-    counts = Counter(ticker for _, ticker in named)
-    others = max((n for ticker, n in counts.items() if ticker != own), default=0)
-    roundup = (
-        own is None or (others >= 2 and others * 4 > sum(counts.values())) or (own not in counts and len(counts) > 2)
-    )
-    roundup = roundup or any(ticker != own and _is_heading(text, at) for at, ticker in named)
+    roundup = _is_roundup(text, named, own)
     starts = [at for at, _ in named]
     for c in claims:
         if c.issuer is not None:
@@ -167,16 +162,31 @@ def _attribute(text: str, claims: list[Finding], own: str | None, main: str | No
         if c.rule.startswith(("table", "statement")) and not roundup:
             c.issuer = own
             continue
-        stop = c.end
-        printed = text.find(c.printed, c.start, c.end) if c.printed else -1
-        if printed >= 0 and (cut := text.find("\n", printed + len(c.printed), c.end)) >= 0:
-            stop = cut  # the next line names the next company
-        while stop > c.start and text[stop - 1].isspace():
-            stop -= 1
+        stop = _last_word(text, c)
         line = text.rfind("\n", 0, stop) + 1
         at = bisect_left(starts, stop) - 1
         near = at >= 0 and (roundup or starts[at] >= line)
         c.issuer = named[at][1] if near else own
+
+
+def _is_roundup(text: str, named: list[tuple[int, str]], own: str | None) -> bool:
+    """Is the text on several companies alike, and not one company's own?"""
+    counts = Counter(ticker for _, ticker in named)
+    others = max((n for ticker, n in counts.items() if ticker != own), default=0)
+    if own is None or (others >= 2 and others * 4 > sum(counts.values())) or (own not in counts and len(counts) > 2):
+        return True
+    return any(ticker != own and _is_heading(text, at) for at, ticker in named)
+
+
+def _last_word(text: str, c: Finding) -> int:
+    """Where the words of a figure end; the next line names the next company."""
+    stop = c.end
+    printed = text.find(c.printed, c.start, c.end) if c.printed else -1
+    if printed >= 0 and (cut := text.find("\n", printed + len(c.printed), c.end)) >= 0:
+        stop = cut
+    while stop > c.start and text[stop - 1].isspace():
+        stop -= 1
+    return stop
 
 
 def _lists(text: str, at: int, own: str) -> bool:

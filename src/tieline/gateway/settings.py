@@ -389,31 +389,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tls_key: str = ""
 
     def __post_init__(self) -> None:
-        tenants = {tenant.id: {project.id for project in tenant.projects} for tenant in self.tenants}
-        homes = {tenant.id: tenant.regions for tenant in self.tenants}
-        for key in self.keys:
-            if key.tenant not in tenants:
-                raise ValueError(f"key {key.id!r} names tenant {key.tenant!r}; add it to [[tenants]]")
-            residency = homes[key.tenant]
-            if residency and key.regions and not set(residency) & set(key.regions):
-                raise ValueError(f"key {key.id!r} may use no region that tenant {key.tenant!r} may be served in")
-            if key.project != "default" and key.project not in tenants[key.tenant]:
-                raise ValueError(f"key {key.id!r} names project {key.project!r}; add it to tenant {key.tenant!r}")
-        owners: dict[str, str] = {}
-        for key in self.keys:
-            if (other := owners.setdefault(key.sha256, key.id)) != key.id:
-                raise ValueError(f"keys {other!r} and {key.id!r} have one secret; give each key its own")
-        for rental in self.rentals:
-            if rental.tenant not in tenants:
-                raise ValueError(f"a rental names tenant {rental.tenant!r}; add it to [[tenants]]")
-        offered = {model.name for model in self.models}
-        for model in self.models:
-            for other in model.fallbacks:
-                if other not in offered or other == model.name:
-                    raise ValueError(f"model {model.name!r} falls back to {other!r}; name another one of [[models]]")
-        rented = [(one.tenant, one.model, one.region, one.since) for one in self.rentals]
-        if len(set(rented)) < len(rented):
-            raise ValueError("two rentals have the same tenant, model, region and since; add up their replicas")
+        _check_keys(self.keys, self.tenants)
+        _check_references(self)
         for what, names in (
             ("model", [name for m in self.models for name in (m.name, *m.aliases)]),
             ("tenant", [t.id for t in self.tenants]),
@@ -433,6 +410,39 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("round_trips_ms must be between 0 and 10000")
         if not self.keys and self.host not in ("127.0.0.1", "::1", "localhost"):
             raise ValueError(f"host {self.host!r} is not loopback and there are no keys; add [[keys]] first")
+
+
+def _check_keys(keys: tuple[Key, ...], tenants: tuple[Tenant, ...]) -> None:
+    """Each has a tenant and a project that exist, a region it may use, and a secret of its own. Raises ValueError."""
+    by_id = {tenant.id: tenant for tenant in tenants}
+    for key in keys:
+        tenant = by_id.get(key.tenant)
+        if tenant is None:
+            raise ValueError(f"key {key.id!r} names tenant {key.tenant!r}; add it to [[tenants]]")
+        if tenant.regions and key.regions and not set(tenant.regions) & set(key.regions):
+            raise ValueError(f"key {key.id!r} may use no region that tenant {key.tenant!r} may be served in")
+        if key.project != "default" and all(project.id != key.project for project in tenant.projects):
+            raise ValueError(f"key {key.id!r} names project {key.project!r}; add it to tenant {key.tenant!r}")
+    owners: dict[str, str] = {}
+    for key in keys:
+        if (other := owners.setdefault(key.sha256, key.id)) != key.id:
+            raise ValueError(f"keys {other!r} and {key.id!r} have one secret; give each key its own")
+
+
+def _check_references(settings: Settings) -> None:
+    """Rentals name tenants, models fall back to models. Raises ValueError."""
+    tenants = {tenant.id for tenant in settings.tenants}
+    for rental in settings.rentals:
+        if rental.tenant not in tenants:
+            raise ValueError(f"a rental names tenant {rental.tenant!r}; add it to [[tenants]]")
+    offered = {model.name for model in settings.models}
+    for model in settings.models:
+        for other in model.fallbacks:
+            if other not in offered or other == model.name:
+                raise ValueError(f"model {model.name!r} falls back to {other!r}; name another one of [[models]]")
+    rented = [(one.tenant, one.model, one.region, one.since) for one in settings.rentals]
+    if len(set(rented)) < len(rented):
+        raise ValueError("two rentals have the same tenant, model, region and since; add up their replicas")
 
 
 def hash_key(secret: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from tieline.disclosures.checks.balance import movement
+from tieline.disclosures.checks.balance import Movement, movement
 from tieline.disclosures.facts import periods
 from tieline.disclosures.facts.book import Book
 from tieline.disclosures.facts.claims import OWN_WORDS, Claim, places, slack
@@ -127,22 +127,7 @@ def _arithmetic(book: Book, best: Claim, claim: Claim) -> tuple[str, str | None]
     moved = movement(book, issuer, month)
     if moved is None or moved.sold is None or field not in {"btc_sold", "btc_held_end", "btc_produced"}:
         return None
-    fees = moved.fees.value if moved.fees is not None else _ZERO
-    if field == "btc_sold":
-        implied = moved.implied_out - fees
-        others = sum((slack(part) for part in moved.printed if part is not moved.sold), _ZERO)
-        line = (
-            f"{show(moved.opening.value)} + {show(moved.produced.value)} - x = {show(moved.closing.value)} "
-            f"gives x = {show(implied)} (+-{show(others.normalize())})"
-        )
-    elif field == "btc_held_end":
-        implied = moved.closing.value + (moved.unexplained or _ZERO)
-        others = sum((slack(part) for part in moved.printed if part is not moved.closing), _ZERO)
-        line = f"{moved.sums()} = {show(implied)} (+-{show(others.normalize())})"
-    else:
-        implied = moved.produced.value - (moved.unexplained or _ZERO)
-        others = sum((slack(part) for part in moved.printed if part not in moved.produced.claims), _ZERO)
-        line = f"the balance closes with {show(implied)} (+-{show(others.normalize())})"
+    implied, others, line = _implied(moved, moved.sold, field)
     fits_best = abs(best.value - implied) <= others + slack(best)
     fits_claim = abs(claim.value - implied) <= others + slack(claim)
     if places(claim.value) > places(best.value) and fits_best and fits_claim:
@@ -157,6 +142,26 @@ def _arithmetic(book: Book, best: Claim, claim: Claim) -> tuple[str, str | None]
     if fits_claim and not fits_best:
         return line, f"{show(claim.value)} closes to rounding, the better witness's {show(best.value)} does not."
     return line, None
+
+
+def _implied(moved: Movement, sold: Claim, field: str) -> tuple[Decimal, Decimal, str]:
+    """What the month's balance makes of a figure, how far the roundings of the others may carry it, and the sum."""
+    if field == "btc_sold":
+        implied = moved.implied_out - (moved.fees.value if moved.fees is not None else _ZERO)
+        others = sum((slack(part) for part in moved.printed if part is not sold), _ZERO)
+        line = (
+            f"{show(moved.opening.value)} + {show(moved.produced.value)} - x = {show(moved.closing.value)} "
+            f"gives x = {show(implied)} (+-{show(others.normalize())})"
+        )
+    elif field == "btc_held_end":
+        implied = moved.closing.value + (moved.unexplained or _ZERO)
+        others = sum((slack(part) for part in moved.printed if part is not moved.closing), _ZERO)
+        line = f"{moved.sums()} = {show(implied)} (+-{show(others.normalize())})"
+    else:
+        implied = moved.produced.value - (moved.unexplained or _ZERO)
+        others = sum((slack(part) for part in moved.printed if part not in moved.produced.claims), _ZERO)
+        line = f"the balance closes with {show(implied)} (+-{show(others.normalize())})"
+    return implied, others, line
 
 
 def _by_quarter(book: Book, issuer: str, month: str, best: Claim, claim: Claim) -> tuple[str, str | None] | None:
