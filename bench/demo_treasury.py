@@ -20,11 +20,11 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from tieline.books.follows import Finding, PrintedMonth, findings, half_up, places_of, quarter
+from tieline.books.follows import PrintedMonth, RelationCheck, findings, half_up, places_of, quarter
 from tieline.books.span import month_span
 from tieline.cli import main as tieline
 from tieline.disclosures.comparison.derive import produced as produced_in
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.shipped import shipped
 
 ISSUER, OWN = "CANG", "DEMO"
@@ -46,7 +46,7 @@ class Played:
 
     month: str
     printed: dict[str, str]
-    found: list[Finding]
+    found: list[RelationCheck]
     differs: list[str]
 
 
@@ -57,12 +57,12 @@ def run(*args: object, ok: bool = True) -> str:
     return told.output
 
 
-def value(book: Book, month: str, field: str) -> Decimal | None:
+def value(book: ClaimBook, month: str, field: str) -> Decimal | None:
     claim = book.best(ISSUER, month, field)
     return None if claim is None else claim.value
 
 
-def sold_in(book: Book, month: str) -> Decimal | None:
+def sold_in(book: ClaimBook, month: str) -> Decimal | None:
     """Printed for the month, or announced on a day of it."""
     known = value(book, month, "btc_sold")
     if known is not None:
@@ -72,7 +72,7 @@ def sold_in(book: Book, month: str) -> Decimal | None:
     return sum(announced, Decimal(0)) if announced else None
 
 
-def unprinted(book: Book) -> dict[str, Decimal]:
+def unprinted(book: ClaimBook) -> dict[str, Decimal]:
     """What each month may have made where its quarter prints less than its months: half of the last digit less, which
     prints the same, in as many months as it takes, the last first."""
     found = {}
@@ -89,7 +89,7 @@ def unprinted(book: Book) -> dict[str, Decimal]:
     return found
 
 
-def enter(folder: Path, book: Book, month: str, less: Decimal) -> Decimal:
+def enter(folder: Path, book: ClaimBook, month: str, less: Decimal) -> Decimal:
     """One month by hand: a payout, a sale, two hashrates. Returns what was printed as produced."""
     start, end = month_span(month)
     term = produced_in(book, ISSUER, month)
@@ -114,7 +114,7 @@ def enter(folder: Path, book: Book, month: str, less: Decimal) -> Decimal:
     return term.value
 
 
-def policy(folder: Path, book: Book, month: str, produced: Decimal) -> Path:
+def policy(folder: Path, book: ClaimBook, month: str, produced: Decimal) -> Path:
     """As many decimals as the miner printed."""
     average = value(book, month, "avg_btc_per_day")
     path = folder / f"policy-{month}.toml"
@@ -130,7 +130,7 @@ def publish(folder: Path, month: str, rules: Path) -> None:
         run("update", month, "--data-dir", folder, "--policy", rules, "--state", state, "--by", by)
 
 
-def play(folder: Path, book: Book) -> list[Played]:
+def play(folder: Path, book: ClaimBook) -> list[Played]:
     played = []
     opening, before, less = Decimal("0.0"), None, unprinted(book)
     for month in MONTHS:
@@ -163,7 +163,7 @@ def play(folder: Path, book: Book) -> list[Played]:
     return played
 
 
-def show(played: list[Played], book: Book) -> None:
+def show(played: list[Played], book: ClaimBook) -> None:
     names = ("btc_produced", "avg_btc_per_day", "btc_held_end", "btc_sold", "deployed_ehs", "avg_operating_ehs",
              "operating_share_pct", "btc_produced_mom_pct")  # fmt: skip
     heads = ("produced", "a day", "held", "sold", "deployed", "operating", "share %", "change %")

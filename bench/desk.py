@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from tieline import config
 from tieline.backtest.bounds import bounds
-from tieline.backtest.data import World, load
+from tieline.backtest.data import ScenarioWorld, load
 from tieline.backtest.lookahead import Tieline
 from tieline.backtest.peaks import Peaks
 from tieline.backtest.policies import AlwaysOn, BandStrike, GroupStrike, LastPrice, Policy
@@ -183,7 +183,7 @@ def month(text: str) -> tuple[datetime, datetime]:
     return begin.astimezone(UTC).replace(minute=0), end.astimezone(UTC)
 
 
-def world_of(folder: Path, spans: list[tuple[str, datetime, datetime]]) -> World:
+def world_of(folder: Path, spans: list[tuple[str, datetime, datetime]]) -> ScenarioWorld:
     return load(folder, spans, events=True, settings=Settings(), fleet=fleet())
 
 

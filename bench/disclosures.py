@@ -28,7 +28,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tieline.disclosures.facts.fact import Reading
+from tieline.disclosures.facts.fact import DocumentReading
 from tieline.disclosures.read import read
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,7 +91,7 @@ def _sets() -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _read(example: dict[str, Any]) -> Reading:
+def _read(example: dict[str, Any]) -> DocumentReading:
     kind = example.get("url_kind") or example.get("source_kind")
     kind = "issuer_release_copy" if kind == "invented" else kind
     return read(example["raw"], issuer=example["ticker"], published=example["published"], source_kind=kind)

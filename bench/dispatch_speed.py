@@ -35,10 +35,10 @@ import msgspec
 import numpy as np
 
 from tieline import records
-from tieline.backtest.data import World, load
+from tieline.backtest.data import ScenarioWorld, load
 from tieline.backtest.lookahead import Tieline
 from tieline.backtest.plant import Plant
-from tieline.backtest.policies import Known
+from tieline.backtest.policies import PolicyInputs
 from tieline.backtest.run import settings_for
 from tieline.dispatch import Controller, Settings, load_table
 from tieline.dispatch.inference.serving import Room, assign
@@ -188,7 +188,7 @@ def sites(folder: Path, counts: tuple[int, ...]) -> list[dict[str, object]]:
         begin = time.perf_counter()
         fleet = fleet_arrays(wide.fleet, settings)
         plant = Plant(wide, fleet, load_table(settings.gpu_table), settings)
-        known = Known(wide, fleet, plant, settings, wide.slot(START), SLOT_S)
+        known = PolicyInputs(wide, fleet, plant, settings, wide.slot(START), SLOT_S)
         ahead = Tieline().expected(replace(known, seconds=300))
         built = time.perf_counter() - begin
         begin = time.perf_counter()
@@ -212,7 +212,7 @@ def steps(folder: Path, hours: tuple[int, ...]) -> list[dict[str, object]]:
     world, settings = _world(folder)
     fleet = fleet_arrays(world.fleet, settings)
     plant = Plant(world, fleet, load_table(settings.gpu_table), settings)
-    known = Known(world, fleet, plant, settings, world.slot(START), SLOT_S)
+    known = PolicyInputs(world, fleet, plant, settings, world.slot(START), SLOT_S)
     ahead = Tieline().expected(replace(known, seconds=300))
     out: list[dict[str, object]] = []
     for wide in hours:
@@ -261,7 +261,7 @@ def gaps(folder: Path, peer: str | None) -> list[dict[str, object]]:
     for hours in (0, 31, 62, 93):
         plant = Plant(world, fleet, table, settings)
         slot = world.slot(START + timedelta(hours=hours))
-        known = Known(world, fleet, plant, settings, slot, 300)
+        known = PolicyInputs(world, fleet, plant, settings, slot, 300)
         ahead = Tieline(perfect=True).expected(known)
         running = (np.arange(fleet.groups) % 2).astype(float)  # half of the groups run already
         begin = time.perf_counter()
@@ -366,7 +366,7 @@ def through_linopy(peer: str, given: dict[str, np.ndarray], gap: float) -> dict[
     return dict(json.loads(ran.stdout.strip().splitlines()[-1]))
 
 
-def _serving(world: World, known: Known, hours: object) -> Serving:
+def _serving(world: ScenarioWorld, known: PolicyInputs, hours: object) -> Serving:
     plant, settings = known.plant, known.settings
     table = plant.table
     tokens = table.tokens_per_s(settings.interactive_batch)
@@ -391,7 +391,9 @@ def _serving(world: World, known: Known, hours: object) -> Serving:
     )
 
 
-def _serve(world: World, known: Known, plant: Plant, ahead: Ahead, serving: Serving) -> tuple[float, np.ndarray]:
+def _serve(
+    world: ScenarioWorld, known: PolicyInputs, plant: Plant, ahead: Ahead, serving: Serving
+) -> tuple[float, np.ndarray]:
     """Dispatch's own choice of replicas at each step, priced with the same costs; growth margin left out, since
     the programme it is compared with knows demand exactly."""
     settings = msgspec.structs.replace(known.settings, warm_headroom=0.0)
@@ -438,13 +440,13 @@ def _serve(world: World, known: Known, plant: Plant, ahead: Ahead, serving: Serv
     return total, base_w
 
 
-def _world(folder: Path) -> tuple[World, Settings]:
+def _world(folder: Path) -> tuple[ScenarioWorld, Settings]:
     span = [("bench", START, START + timedelta(days=7))]
     world = load(folder, span, events=False)
     return world, settings_for(Settings(), world)
 
 
-def _repeated(world: World, count: int) -> World:
+def _repeated(world: ScenarioWorld, count: int) -> ScenarioWorld:
     """The folder's sites over and over, renamed, until there are `count`."""
     sites = []
     for n in range(count):

@@ -26,7 +26,15 @@ import msgspec
 
 from tieline.backtest.page import page
 from tieline.backtest.report import assumed, best_rule, to_csv, to_figures, to_markdown
-from tieline.backtest.run import PERFECT, SCENARIOS, STANDARD, Result, ScenarioOptions, run_ablations, run_scenario
+from tieline.backtest.run import (
+    PERFECT,
+    SCENARIOS,
+    STANDARD,
+    ScenarioOptions,
+    ScenarioResult,
+    run_ablations,
+    run_scenario,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "bench" / "out"
@@ -43,7 +51,7 @@ def main() -> None:
     asked = parser.parse_args()
     if not (asked.data / "scenario" / "sites.csv").exists():
         sys.exit(f"no recorded days at {asked.data}; give a folder with --data or DATA=... (docs/replay.md)")
-    results: list[Result] = []
+    results: list[ScenarioResult] = []
     for scenario in asked.scenario or STANDARD:
         begin, load = time.perf_counter(), os.getloadavg()[0]
         options = ScenarioOptions(limit_spans=asked.first, ablate=False, jobs=asked.jobs)
@@ -66,11 +74,11 @@ def main() -> None:
     sys.exit(1 if failed else 0)
 
 
-def told(found: Result) -> str:
+def told(found: ScenarioResult) -> str:
     return to_markdown(found) + "\n" + "\n".join(f"- {words}" for words in claims(found)) + "\n"
 
 
-def keep(found: Result, seconds: float | None, jobs: int, load: float, **more: int) -> None:
+def keep(found: ScenarioResult, seconds: float | None, jobs: int, load: float, **more: int) -> None:
     """Each scenario as soon as it is done: a run that is broken off loses only the one it was in."""
     OUT.mkdir(exist_ok=True)
     path = OUT / "dispatch_value.json"
@@ -89,7 +97,7 @@ def keep(found: Result, seconds: float | None, jobs: int, load: float, **more: i
     path.write_text(json.dumps(whole, indent=1) + "\n")
 
 
-def claims(found: Result) -> list[str]:
+def claims(found: ScenarioResult) -> list[str]:
     """What was aimed at, and whether it was met."""
     mine, perfect, best = found.row("Tieline"), found.row(PERFECT), best_rule(found)
     if mine is None or perfect is None or best is None or found.bounds is None:
@@ -116,7 +124,7 @@ def _met(yes: bool) -> str:
     return "met" if yes else "NOT met"
 
 
-def faults(found: Result) -> list[str]:
+def faults(found: ScenarioResult) -> list[str]:
     words = []
     for row in [*found.rows, *found.ablations]:
         if row.tally.violation_minutes > 0:

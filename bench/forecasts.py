@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tieline.backtest.data import World, load
+from tieline.backtest.data import ScenarioWorld, load
 from tieline.backtest.lookahead import Tieline
 from tieline.backtest.run import one_run, prepare
 from tieline.clock import micros
@@ -124,7 +124,7 @@ def accuracy(folder: Path, months: tuple[tuple[str, int, int], ...]) -> dict[str
     return table
 
 
-def _score(world: World, series: Series, forecaster: Forecaster) -> tuple[np.ndarray, np.ndarray, int]:
+def _score(world: ScenarioWorld, series: Series, forecaster: Forecaster) -> tuple[np.ndarray, np.ndarray, int]:
     """(horizons,) mean absolute error and pinball loss over the mean size of what came; nan where all is known."""
     ahead = np.array(list(AHEAD.values()))
     levels = (np.arange(WIDE) + 0.5) / WIDE
@@ -152,7 +152,7 @@ def _column_means(rows: list[np.ndarray]) -> np.ndarray:
     return np.where(counted >= 20, np.nansum(stack, axis=0) / np.maximum(1, counted), np.nan)
 
 
-def _series(world: World) -> list[Series]:
+def _series(world: ScenarioWorld) -> list[Series]:
     found = []
     for name, market in world.markets.items():
         # Known past its own beginning: published the day before.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tieline.alerts.incidents import Incidents, Line, Timing, lines_of
+from tieline.alerts.incidents import IncidentLine, Incidents, Timing, lines_of
 
 T = Timing(raise_after_s=10, clear_after_s=120, escalate_after_s=900)
 
 
-def play(spans: list[tuple[float, list[Line]]], timing: Timing = T) -> list[tuple[float, str, str]]:
+def play(spans: list[tuple[float, list[IncidentLine]]], timing: Timing = T) -> list[tuple[float, str, str]]:
     """Each (seconds, lines) stands until the next; looked at each second. (time, event, what) of all notices."""
     incidents, told, now = Incidents(timing), [], 0.0
     for seconds, lines in spans:
@@ -20,8 +20,8 @@ def play(spans: list[tuple[float, list[Line]]], timing: Timing = T) -> list[tupl
     return told
 
 
-SILENT = [Line("bad", "not heard", "2 of 3 units", f"site {n}") for n in range(40)]
-QUIET: list[Line] = []
+SILENT = [IncidentLine("bad", "not heard", "2 of 3 units", f"site {n}") for n in range(40)]
+QUIET: list[IncidentLine] = []
 
 
 def test_forty_sites_with_one_trouble_are_one_message() -> None:
@@ -47,7 +47,7 @@ def test_what_nobody_takes_is_said_once_more_and_what_somebody_took_is_not() -> 
 
 
 def test_a_warning_that_becomes_bad_is_told_again_though_somebody_had_it() -> None:
-    warn, bad = [Line("warn", "budget")], [Line("bad", "budget")]
+    warn, bad = [IncidentLine("warn", "budget")], [IncidentLine("bad", "budget")]
     incidents = Incidents(T)
     for now in range(20):
         incidents.step(warn, now)
@@ -57,7 +57,7 @@ def test_a_warning_that_becomes_bad_is_told_again_though_somebody_had_it() -> No
 
 
 def test_notes_call_nobody() -> None:
-    assert play([(600, [Line("note", "held by hand")])]) == []
+    assert play([(600, [IncidentLine("note", "held by hand")])]) == []
 
 
 def test_a_message_names_some_places_and_counts_the_others() -> None:
@@ -74,7 +74,7 @@ def test_lines_of_strangers_are_left_out() -> None:
         {"what": "y"},
         {"level": "warn", "what": 7},
     ]
-    assert lines_of(told) == [Line("bad", "fault")]
+    assert lines_of(told) == [IncidentLine("bad", "fault")]
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=30))

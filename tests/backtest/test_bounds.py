@@ -12,25 +12,25 @@ from tests.backtest.whole import best_net
 from tests.backtest.worlds import FIRST, at, offer, peak_at, trouble, world
 
 from tieline.backtest.bounds import bounds
-from tieline.backtest.data import Event, PriceArray, World
+from tieline.backtest.data import PriceArray, ScenarioWorld, SiteEvent
 from tieline.backtest.run import Numbers, chosen, control, drive, prepare
 from tieline.dispatch import Settings
 
 EVERY = Numbers(80.0, (70.0, 0.3), 80.0)
 
 
-def used(made: World) -> Settings:
+def used(made: ScenarioWorld) -> Settings:
     return Settings(reach=made.reach)
 
 
-def priced_above_zero(made: World) -> World:
+def priced_above_zero(made: ScenarioWorld) -> ScenarioWorld:
     made.markets["ERCOT_HUBAVG_DA"].values.clip(5.0, None, out=made.markets["ERCOT_HUBAVG_DA"].values)
     return made
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("events", [(), (Event("order", 0, at(6), at(9), limit_w=9e6),)], ids=["quiet", "order"])
-def test_bound_lies_just_above_the_best_that_highs_finds(seed: int, events: tuple[Event, ...]) -> None:
+@pytest.mark.parametrize("events", [(), (SiteEvent("order", 0, at(6), at(9), limit_w=9e6),)], ids=["quiet", "order"])
+def test_bound_lies_just_above_the_best_that_highs_finds(seed: int, events: tuple[SiteEvent, ...]) -> None:
     made = priced_above_zero(world(seed, events=events))
     best = best_net(made, used(made))
     bound = bounds(made, used(made), 3600, simple=False).clairvoyant

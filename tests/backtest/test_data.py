@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.backtest.worlds import world
 
-from tieline.backtest.data import World, load
+from tieline.backtest.data import ScenarioWorld, load
 from tieline.backtest.noise import Noise, shaken
 from tieline.fleet.physics import GPU_AUX
 
@@ -18,15 +18,15 @@ BEGIN = datetime(2025, 10, 6, 5, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def week(example_days: Path) -> World:
+def week(example_days: Path) -> ScenarioWorld:
     return load(example_days, [("week", BEGIN, BEGIN + timedelta(days=3))], events=True, gpu_share=0.2)
 
 
-def inside(world: World) -> np.ndarray:
+def inside(world: ScenarioWorld) -> np.ndarray:
     return np.arange(world.spans[0].first, world.spans[0].last)
 
 
-def test_a_real_time_price_is_known_when_its_interval_has_ended(week: World) -> None:
+def test_a_real_time_price_is_known_when_its_interval_has_ended(week: ScenarioWorld) -> None:
     slots = inside(week)
     hourly, quarter = week.markets["PJM_DOM_RT"], week.markets["ercot_hb_south"]
     assert (hourly.known[slots] <= slots).all()
@@ -34,7 +34,7 @@ def test_a_real_time_price_is_known_when_its_interval_has_ended(week: World) -> 
     assert (quarter.known[slots] == slots).mean() > 0.95, "and not later than that"
 
 
-def test_a_day_ahead_price_is_known_from_its_publication_the_day_before(week: World) -> None:
+def test_a_day_ahead_price_is_known_from_its_publication_the_day_before(week: ScenarioWorld) -> None:
     slots, market = inside(week), week.markets["ERCOT_HUBAVG_DA"]
     known = market.known[slots]
     assert (known > slots).all()
@@ -44,7 +44,7 @@ def test_a_day_ahead_price_is_known_from_its_publication_the_day_before(week: Wo
     assert (known - slots).max() <= 36 * 4
 
 
-def test_sites_without_a_price_are_left_out_by_name(week: World, example_days: Path, tmp_path: Path) -> None:
+def test_sites_without_a_price_are_left_out_by_name(week: ScenarioWorld, example_days: Path, tmp_path: Path) -> None:
     assert week.left_out == ()
     assert len(week.fleet.sites) == 40
     gone = tmp_path / "days"
@@ -57,19 +57,19 @@ def test_sites_without_a_price_are_left_out_by_name(week: World, example_days: P
     assert not {s.id for s in without.fleet.sites} & {"sa-cl-01", "sa-cl-02"}
 
 
-def test_a_fifth_of_each_site_is_for_gpus(week: World) -> None:
+def test_a_fifth_of_each_site_is_for_gpus(week: ScenarioWorld) -> None:
     for site in week.fleet.sites:
         gpus_w = sum(u.nodes * u.gpu.rated_w * (1.0 + GPU_AUX) for u in site.node_groups)
         assert gpus_w == pytest.approx(0.2 * site.interconnect.limit_w, abs=20e3)
         assert sum(g.rated_w for g in site.rig_groups) == pytest.approx(0.8 * site.interconnect.limit_w, rel=0.01)
 
 
-def test_a_region_is_served_from_where_the_round_trip_is_short(week: World) -> None:
+def test_a_region_is_served_from_where_the_round_trip_is_short(week: ScenarioWorld) -> None:
     assert week.reach["north_america"][0] == "south_america"
     assert "east_africa" not in week.reach["north_america"]
 
 
-def test_nothing_is_missing_where_it_is_settled(week: World) -> None:
+def test_nothing_is_missing_where_it_is_settled(week: ScenarioWorld) -> None:
     slots = inside(week)
     assert not np.isnan(week.temp_c[slots]).any()
     assert (week.hashprice_usd[slots] > 0).all()

@@ -7,17 +7,17 @@ import pytest
 from tests.backtest.worlds import FIRST, at, offer, peak_at, trouble, world
 
 from tieline.backtest.calls import Call, Played, call_of
-from tieline.backtest.data import PriceArray, World
+from tieline.backtest.data import PriceArray, ScenarioWorld
 from tieline.backtest.lookahead import Tieline
-from tieline.backtest.plant import Asked
-from tieline.backtest.policies import FixedStrike, Known, Policy
+from tieline.backtest.plant import PlantTargets
+from tieline.backtest.policies import FixedStrike, Policy, PolicyInputs
 from tieline.backtest.run import PERFECT, Numbers, ablations, chosen, drive, scarcity_days
 from tieline.dispatch import Settings
 
 ALL = chosen(Numbers(80.0, (70.0, 0.3), 80.0))
 
 
-def settings(made: World) -> Settings:
+def settings(made: ScenarioWorld) -> Settings:
     return Settings(reach=made.reach)
 
 
@@ -25,24 +25,24 @@ class Listening:
     """Writes down what a policy asks for."""
 
     def __init__(self, policy: Policy) -> None:
-        self.policy, self.name, self.asked = policy, policy.name, list[Asked]()
+        self.policy, self.name, self.asked = policy, policy.name, list[PlantTargets]()
 
     @property
     def floors(self) -> object:
         return getattr(self.policy, "floors", None)
 
-    def decide(self, known: Known) -> Asked:
+    def decide(self, known: PolicyInputs) -> PlantTargets:
         self.asked.append(self.policy.decide(known))
         return self.asked[-1]
 
 
-def asked_by(policy: Policy, made: World) -> list[tuple[bytes, ...]]:
+def asked_by(policy: Policy, made: ScenarioWorld) -> list[tuple[bytes, ...]]:
     listening = Listening(policy)
     drive(made, listening, settings(made), 3600)
     return [tuple(part.tobytes() for part in (a.run, a.up, a.off, a.replicas)) for a in listening.asked]
 
 
-def with_other_future(made: World, hour: int) -> World:
+def with_other_future(made: ScenarioWorld, hour: int) -> ScenarioWorld:
     """The same until `hour` of the span; every price that is not known then is another."""
     from_slot, changed = FIRST + 4 * hour, {}
     for name, market in made.markets.items():
@@ -110,7 +110,7 @@ def test_fixed_strike_waits_two_intervals_to_stop_and_four_to_start() -> None:
 class _Fixed:
     """Every site at one price."""
 
-    def __init__(self, made: World, price: float) -> None:
+    def __init__(self, made: ScenarioWorld, price: float) -> None:
         self.price, self.count = price, len(made.fleet.sites)
         self.fleet = self
 
@@ -150,7 +150,7 @@ def test_a_reserve_that_is_called_sheds_in_time_and_its_return_is_no_breach() ->
     class Watching:
         name, floors = "watching", None
 
-        def decide(self, known: Known) -> Asked:
+        def decide(self, known: PolicyInputs) -> PlantTargets:
             loads[known.slot] = float(known.plant.load_w[call.site])
             made = asked.decide(known)
             self.floors = asked.floors
@@ -181,7 +181,7 @@ def test_what_a_call_misses_is_fined_by_hand() -> None:
     assert usd == pytest.approx(4_166.67, abs=0.01)
 
 
-def _flat(made: World, price: float) -> PriceArray:
+def _flat(made: ScenarioWorld, price: float) -> PriceArray:
     one = made.markets["ERCOT_HUBAVG_DA"]
     return PriceArray(np.full_like(one.values, price), one.known)
 

@@ -13,7 +13,7 @@ from tests.backtest.worlds import trouble, world
 from tieline.backtest.bounds import bounds
 from tieline.backtest.page import page
 from tieline.backtest.report import best_rule, flat, to_csv, to_figures, to_markdown
-from tieline.backtest.run import PERFECT, Numbers, Result, Task, ablations, chosen, in_parallel, scarcity_days
+from tieline.backtest.run import PERFECT, Numbers, ScenarioResult, Task, ablations, chosen, in_parallel, scarcity_days
 from tieline.cli import main
 from tieline.dispatch import Settings
 
@@ -21,14 +21,14 @@ NUMBERS = Numbers(80.0, (70.0, 0.3), 80.0)
 
 
 @pytest.fixture(scope="module")
-def result() -> Result:
+def result() -> ScenarioResult:
     made = world(7, hours=8, events=trouble())
     task = Task(made, Settings(reach=made.reach), 900, scarcity_days(made))
     rows = in_parallel(task, chosen(NUMBERS), 1, lambda what, done, of: None)
     cut = in_parallel(task, ablations()[:2], 1, lambda what, done, of: None)
     found = bounds(made, task.settings, 900, simple=False)
     out = ("x-1 (no price of <NOWHERE>)",)
-    return Result("B", rows, found, NUMBERS.words(), out, task.scarce, ("days",), ablations=cut)
+    return ScenarioResult("B", rows, found, NUMBERS.words(), out, task.scarce, ("days",), ablations=cut)
 
 
 class Tags(HTMLParser):
@@ -58,7 +58,7 @@ class Tags(HTMLParser):
         self.words.append(data)
 
 
-def test_page_stands_alone(result: Result) -> None:
+def test_page_stands_alone(result: ScenarioResult) -> None:
     found = Tags()
     found.feed(page([result]))
     assert found.open == []
@@ -73,7 +73,7 @@ def test_page_stands_alone(result: Result) -> None:
     assert "<NOWHERE>" in words, "a name from a folder is shown as text, never as markup"
 
 
-def test_every_row_and_bound_is_in_the_csv(result: Result) -> None:
+def test_every_row_and_bound_is_in_the_csv(result: ScenarioResult) -> None:
     lines = list(csv.DictReader(io.StringIO(to_csv([result]))))
     assert [line["policy"] for line in lines[: len(result.rows)]] == [row.policy for row in result.rows]
     assert len(lines) == len(result.rows) + 2
@@ -84,7 +84,7 @@ def test_every_row_and_bound_is_in_the_csv(result: Result) -> None:
         assert parts - costs == pytest.approx(row.tally.net, abs=0.05)
 
 
-def test_markdown_names_the_best_rule_and_what_was_left_out(result: Result) -> None:
+def test_markdown_names_the_best_rule_and_what_was_left_out(result: ScenarioResult) -> None:
     best, text = best_rule(result), to_markdown(result)
     assert best is not None
     assert best.policy not in ("Tieline", PERFECT)
@@ -96,7 +96,7 @@ def test_markdown_names_the_best_rule_and_what_was_left_out(result: Result) -> N
     assert flat(result, mine)["against_best_rule"] == round(mine.tally.net / best.tally.net - 1, 6)
 
 
-def test_figures_are_plain_json(result: Result) -> None:
+def test_figures_are_plain_json(result: ScenarioResult) -> None:
     figures = json.loads(json.dumps(to_figures(result)))
     assert len(figures["rows"]) == len(result.rows)
     mine = result.row("Tieline")

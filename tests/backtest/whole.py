@@ -7,13 +7,13 @@ policy pays.
 
 import highspy
 
-from tieline.backtest.data import World
+from tieline.backtest.data import ScenarioWorld
 from tieline.backtest.plant import true_prices
 from tieline.dispatch import Settings, load_table
 from tieline.fleet.physics import GPU_AUX, REBOOT_S, RIG_MODES, WAKE_S, aux_share, derate
 
 
-def best_net(world: World, settings: Settings) -> float:
+def best_net(world: ScenarioWorld, settings: Settings) -> float:
     """USD of the best that hourly steps allow."""
     model = highspy.Highs()
     model.setOptionValue("output_flag", False)

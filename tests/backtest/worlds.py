@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from tieline.backtest.data import Event, PriceArray, Span, World
+from tieline.backtest.data import PriceArray, ScenarioWorld, SiteEvent, SlotSpan
 from tieline.backtest.peaks import Peak, Peaks
 from tieline.fleet import Contract, Feeder, Fleet, Interconnect, NodeGroup, RigGroup, Site
 from tieline.fleet.peaks import shipped_rules
@@ -45,7 +45,7 @@ def site(name: str, region: str, contract: Contract, *, model: str = "Antminer S
     )
 
 
-def world(seed: int, *, hours: int = HOURS, events: tuple[Event, ...] = (), **more: object) -> World:
+def world(seed: int, *, hours: int = HOURS, events: tuple[SiteEvent, ...] = (), **more: object) -> ScenarioWorld:
     """Prices jump, some below zero and some in the thousands; demand swings; a summer's heat."""
     rng = np.random.default_rng(seed)
     count = SLOTS // 4
@@ -62,7 +62,7 @@ def world(seed: int, *, hours: int = HOURS, events: tuple[Event, ...] = (), **mo
         site("c", "west", RESALE),
         site("d", "west", BOUND, model="Antminer S19j Pro", nodes=0),
     )
-    made = World(
+    made = ScenarioWorld(
         fleet=Fleet(name="test", sites=sites),
         start=START,
         slots=SLOTS,
@@ -75,7 +75,7 @@ def world(seed: int, *, hours: int = HOURS, events: tuple[Event, ...] = (), **mo
         demand={"east": 250_000.0 * (1.2 + day), "west": 90_000.0 * (1.2 - day)},
         inputs={"east": np.full(SLOTS, 1.2), "west": np.full(SLOTS, 1.5)},
         reach={"east": ("west",), "west": ()},
-        spans=(Span("days", FIRST, FIRST + 4 * hours),),
+        spans=(SlotSpan("days", FIRST, FIRST + 4 * hours),),
         events=events,
     )
     return replace(made, **more)  # type: ignore[arg-type]
@@ -93,17 +93,17 @@ def at(hours: float) -> datetime:
     return START + timedelta(days=DAYS_BEFORE, hours=hours)
 
 
-def trouble() -> tuple[Event, ...]:
+def trouble() -> tuple[SiteEvent, ...]:
     """Every kind of event, one after another and over one another."""
     return (
-        Event("order", 0, at(2.1), at(4.3), notice_s=600, limit_w=8e6, penalty_usd_per_mwh=5000.0),
-        Event("derate", 1, at(3.0), at(9.0), limit_w=15e6),
-        Event("outage", 2, at(5.2), at(6.0)),
-        Event("stuck_rigs", 1, at(4.0), at(8.0), share=0.2),
-        Event("slow_wake", 0, at(0.0), at(24.0), factor=4.0),
-        Event("link_loss", 3, at(7.0), at(8.0)),
-        Event("stale_readings", 0, at(7.0), at(8.0)),
-        Event("order", 1, at(6.0), at(7.0), notice_s=0, limit_w=0.0, penalty_usd_per_mwh=5000.0),
+        SiteEvent("order", 0, at(2.1), at(4.3), notice_s=600, limit_w=8e6, penalty_usd_per_mwh=5000.0),
+        SiteEvent("derate", 1, at(3.0), at(9.0), limit_w=15e6),
+        SiteEvent("outage", 2, at(5.2), at(6.0)),
+        SiteEvent("stuck_rigs", 1, at(4.0), at(8.0), share=0.2),
+        SiteEvent("slow_wake", 0, at(0.0), at(24.0), factor=4.0),
+        SiteEvent("link_loss", 3, at(7.0), at(8.0)),
+        SiteEvent("stale_readings", 0, at(7.0), at(8.0)),
+        SiteEvent("order", 1, at(6.0), at(7.0), notice_s=0, limit_w=0.0, penalty_usd_per_mwh=5000.0),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tieline.books import build_book
 from tieline.books.baselines import BEFORE_AFTER, TEN_OF_TEN, baseline_of
-from tieline.books.performance import Load, Meter, PeakWindow, deployment, obeyed, peak, reserve
+from tieline.books.performance import Load, MeteredLoads, PeakWindow, deployment, obeyed, peak, reserve
 from tieline.ledger import USD
 from tieline.records import Commitment, Instruction
 
@@ -33,7 +33,7 @@ def test_a_call_kept_in_full_costs_nothing():
     # 52 MW before; down to 40 MW ten minutes after the call at 19:00, until 20:00.
     call = T0 + HOUR
     loads = [*flat(52e6, T0, call), *flat(52e6, call, call + 2 * FIVE), *flat(40e6, call + 2 * FIVE, call + HOUR)]
-    kept = deployment(PROMISE, call, call + HOUR, Meter(loads), BEFORE_AFTER, never, **STAMP)
+    kept = deployment(PROMISE, call, call + HOUR, MeteredLoads(loads), BEFORE_AFTER, never, **STAMP)
     assert (kept.baseline_w, kept.mean_w, kept.delivered_w) == (52e6, 40e6, 12e6)
     assert (kept.missed_wh, kept.penalty_usd) == (0, Decimal("0.00"))
     assert build_book([kept]).entries == []
@@ -43,7 +43,7 @@ def test_half_a_megawatt_missing_for_fifty_minutes_is_fined_in_one_line():
     # 0.5 MW x 50 min = 0.416667 MWh; x 2,000 = 833.33 USD (worked by hand).
     call = T0 + HOUR
     loads = [*flat(52e6, T0, call + 2 * FIVE), *flat(40.5e6, call + 2 * FIVE, call + HOUR)]
-    kept = deployment(PROMISE, call, call + HOUR, Meter(loads), BEFORE_AFTER, never, **STAMP)
+    kept = deployment(PROMISE, call, call + HOUR, MeteredLoads(loads), BEFORE_AFTER, never, **STAMP)
     assert kept.missed_wh == 416_667
     assert kept.penalty_usd == Decimal("833.33")
     assert kept.line == (
@@ -58,7 +58,7 @@ def test_half_a_megawatt_missing_for_fifty_minutes_is_fined_in_one_line():
 def test_a_meter_that_was_not_heard_says_nothing_and_fines_nothing():
     call = T0 + HOUR
     for loads in (flat(None, T0, call + HOUR), flat(52e6, T0, call), []):
-        kept = deployment(PROMISE, call, call + HOUR, Meter(loads), BEFORE_AFTER, never, **STAMP)
+        kept = deployment(PROMISE, call, call + HOUR, MeteredLoads(loads), BEFORE_AFTER, never, **STAMP)
         assert kept.delivered_w is None
         assert kept.penalty_usd == 0
         assert "too little was heard" in kept.line
@@ -68,7 +68,7 @@ def test_a_reserve_is_paid_for_its_megawatts_and_fined_below_its_floor():
     # 12 MW x 4 h x 8 USD = 384; ten minutes at 9 MW: 3 MW x 1/6 h = 0.5 MWh x 2,000 = 1,000.
     loads = [*flat(20e6, T0, T0 + HOUR), *flat(9e6, T0 + HOUR, T0 + HOUR + 2 * FIVE)]
     loads += flat(20e6, T0 + HOUR + 2 * FIVE, T0 + 4 * HOUR)
-    kept = reserve(PROMISE, (), (), Meter(loads), **STAMP)
+    kept = reserve(PROMISE, (), (), MeteredLoads(loads), **STAMP)
     assert (kept.paid_usd, kept.missed_wh, kept.penalty_usd) == (Decimal("384.00"), 500_000, Decimal("1000.00"))
     book = build_book([kept])
     assert book.balance("Income:Grid:Reserves", USD) == Decimal("-384.00")
@@ -77,7 +77,7 @@ def test_a_reserve_is_paid_for_its_megawatts_and_fined_below_its_floor():
 
 def test_called_ordered_down_or_coming_back_its_load_need_not_draw():
     loads = [*flat(20e6, T0, T0 + HOUR), *flat(5e6, T0 + HOUR, T0 + 4 * HOUR)]
-    meter = Meter(loads)
+    meter = MeteredLoads(loads)
     assert reserve(PROMISE, (), (), meter, **STAMP).missed_wh == 21_000_000  # 7 MW for three hours
     assert reserve(PROMISE, [(T0 + HOUR, T0 + 2 * HOUR)], (), meter, **STAMP).missed_wh == 0
     order = Instruction(
@@ -92,17 +92,17 @@ def test_an_order_is_fined_for_what_was_drawn_above_it_after_its_notice():
         penalty_usd_per_mwh=5_000.0, **STAMP,
     )  # fmt: skip
     loads = [*flat(30e6, T0, T0 + 2 * FIVE), *flat(16e6, T0 + 2 * FIVE, T0 + 4 * FIVE)]
-    kept = obeyed(order, Meter([*loads, *flat(9e6, T0 + 4 * FIVE, T0 + HOUR)]), **STAMP)
+    kept = obeyed(order, MeteredLoads([*loads, *flat(9e6, T0 + 4 * FIVE, T0 + HOUR)]), **STAMP)
     assert (kept.missed_wh, kept.penalty_usd) == (1_000_000, Decimal("5000.00"))  # 6 MW for ten minutes
 
 
-def days(usual: float, today: float, extra: dict[int, float] | None = None) -> Meter:
+def days(usual: float, today: float, extra: dict[int, float] | None = None) -> MeteredLoads:
     """The last 30 days: `usual` MW all day, today `today` MW before the event at 18:00."""
     loads = [
         one for n in range(1, 31) for one in flat((extra or {}).get(n, usual) * 1e6, T0 - n * DAY, T0 - n * DAY + HOUR)
     ]
     loads += [one for n in range(1, 31) for one in flat(usual * 1e6, T0 - n * DAY - 4 * HOUR, T0 - n * DAY)]
-    return Meter([*loads, *flat(today * 1e6, T0 - 4 * HOUR, T0)])
+    return MeteredLoads([*loads, *flat(today * 1e6, T0 - 4 * HOUR, T0)])
 
 
 def test_ten_of_ten_is_the_mean_of_ten_like_days_adjusted_within_a_fifth():
@@ -114,12 +114,12 @@ def test_ten_of_ten_is_the_mean_of_ten_like_days_adjusted_within_a_fifth():
     # Weekends (days 2 and 3 back) are not like a Tuesday; a day with a call is left out; both shed to nothing here.
     odd = {2: 0.0, 3: 0.0, 1: 0.0}
     assert TEN_OF_TEN.watts(days(40, 40, odd), T0, end, lambda m: m.date() == (T0 - DAY).date()) == pytest.approx(40e6)
-    short = Meter([one for n in range(1, 12) for one in flat(40e6, T0 - n * DAY, T0 - n * DAY + HOUR)])
+    short = MeteredLoads([one for n in range(1, 12) for one in flat(40e6, T0 - n * DAY, T0 - n * DAY + HOUR)])
     assert TEN_OF_TEN.watts(short, T0, end, never) is None  # nine working days
 
 
 def test_a_peak_window_is_worth_its_odds_and_books_nothing():
-    meter = Meter([*days(40, 40).loads, *flat(10e6, T0, T0 + 3 * FIVE)])
+    meter = MeteredLoads([*days(40, 40).loads, *flat(10e6, T0, T0 + 3 * FIVE)])
     # 30 MW shed x 25 % x 15,000 USD per MW = 112,500 USD.
     window = PeakWindow("4CP", T0, T0 + 3 * FIVE, 0.25, 15_000.0)
     found = peak("a", window, meter, TEN_OF_TEN, never, **STAMP)

@@ -15,7 +15,7 @@ from tieline import config as configuration
 from tieline import records
 from tieline.cli import main
 from tieline.dispatch import Outlook
-from tieline.dispatch.appraise import Broken, Kept, Offer, appraise
+from tieline.dispatch.appraise import Broken, Deliverable, Offer, appraise
 from tieline.dispatch.settings import settings_of
 from tieline.records import Commitment, Fault, Instruction, Outcome, Override, Record
 from tieline.store import Store
@@ -247,7 +247,7 @@ def test_what_is_kept_together_never_exceeds_what_can_be_shed(tmp_path_factory, 
     outlook, fleet, set_ = _world(tmp_path_factory, limit_mw)
     offers = [Offer(promise(mw, begin, hours, f"o-{n}", "offered")) for n, (mw, begin, hours, _) in enumerate(asked)]
     found = appraise(outlook, fleet, set_, T0, offers)
-    kept = [a.offer.promise for a in found if isinstance(a, Kept)]
+    kept = [a.offer.promise for a in found if isinstance(a, Deliverable)]
     for n in range(30 * 12):
         moment = T0 + n * timedelta(minutes=5)
         standing = sum(c.power_w for c in kept if c.at <= moment < c.until)

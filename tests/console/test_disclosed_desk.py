@@ -21,7 +21,7 @@ import uvicorn
 from tieline.clock import SimClock
 from tieline.console import page as built
 from tieline.console.app import Shown, make_app
-from tieline.disclosures.facts.desk import Desk, path_beside
+from tieline.disclosures.facts.desk import CandidateFile, path_beside
 from tieline.disclosures.facts.keep import LiveBook
 from tieline.disclosures.intake import waiting_of
 from tieline.disclosures.read import read
@@ -57,7 +57,7 @@ def facts(tmp_path: Path) -> Path:
         ("April", "2025-05"),
         ("May", "2025-06"),
     ]
-    desk = Desk(path_beside(path))
+    desk = CandidateFile(path_beside(path))
     for n, (month, published) in enumerate(months):
         for issuer, name in (("HIVE", "HIVE"), ("BTDR", "Bitdeer")):
             text = f"{name} mined {101 + n} BTC in {month} 2025. {name} sold {11 + n} BTC in {month} 2025."
@@ -107,7 +107,7 @@ def test_twenty_candidates_are_cleared_and_one_is_taken_back(browser: Any, url: 
         page.locator(".desk-item").first.get_by_role("button", name=button).click()
         shrunk(page, left - 1)
     assert time.monotonic() - begin < 300
-    desk = Desk(path_beside(facts))
+    desk = CandidateFile(path_beside(facts))
     assert not desk.waiting()
     assert {d.who for d in desk.decisions()} == {"Jane"}
     assert len(desk.accepted()) == MANY - MANY // 5

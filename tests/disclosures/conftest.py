@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.shipped import parse
 
@@ -30,10 +30,10 @@ def typed() -> Typed:
 
 
 @pytest.fixture
-def book_of() -> Callable[..., Book]:
+def book_of() -> Callable[..., ClaimBook]:
     """`book_of("X", {"2025-01": {"btc_produced": 310}})`"""
 
-    def make(issuer: str, facts: dict[str, dict[str, Any]], **document: Any) -> Book:
-        return Book(typed_claims(issuer, facts, **document))
+    def make(issuer: str, facts: dict[str, dict[str, Any]], **document: Any) -> ClaimBook:
+        return ClaimBook(typed_claims(issuer, facts, **document))
 
     return make

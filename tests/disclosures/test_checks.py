@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from tieline.disclosures.checks import check
 from tieline.disclosures.checks.balance import announced
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.shipped import shipped
 from tieline.disclosures.facts.verdict import CHECKS, Verdict
 
 from .conftest import typed_claims
 
-BookOf = Callable[..., Book]
+BookOf = Callable[..., ClaimBook]
 
 
-def one(book: Book, name: str, period: str | None = None) -> Verdict:
+def one(book: ClaimBook, name: str, period: str | None = None) -> Verdict:
     found = [verdict for verdict in check(book, period=period) if verdict.check == name]
     assert len(found) == 1, [verdict.id for verdict in check(book)]
     return found[0]
@@ -73,7 +73,7 @@ def test_a_balance_that_was_made_to_close_closes(
             "btc_held_end": closing,
         },
     }
-    found = one(Book(typed_claims("X", facts)), "roll-forward")
+    found = one(ClaimBook(typed_claims("X", facts)), "roll-forward")
     assert found.residual == -Decimal(off)
     assert found.outcome == ("holds" if off == "0" else "differs")
 
@@ -131,7 +131,7 @@ def test_a_document_older_than_its_month(book_of: BookOf) -> None:
 def test_restated_keeps_both_vintages() -> None:
     first = typed_claims("X", {"2025-01": {"btc_produced": 100}}, published="2025-02-03")
     later = typed_claims("X", {"2025-01": {"btc_produced": 98}}, published="2025-03-03", source="next month")
-    book = Book([*later, *first])
+    book = ClaimBook([*later, *first])
     assert book.value("X", "2025-01", "btc_produced") == 98
     assert book.value("X", "2025-01", "btc_produced", view="printed") == 100
     found = one(book, "restated")
@@ -142,7 +142,7 @@ def test_restated_keeps_both_vintages() -> None:
 def test_news_never_displaces_the_issuer() -> None:
     own = typed_claims("X", {"2025-01": {"btc_held_end": "7474.6"}}, kind="news_of_release", published="2025-02-03")
     news = typed_claims("X", {"2025-01": {"btc_held_end": "8095.7"}}, kind="aggregator", published="2025-05-01")
-    book = Book([*news, *own])
+    book = ClaimBook([*news, *own])
     assert book.value("X", "2025-01", "btc_held_end") == Decimal("7474.6")
     assert one(book, "claims").outcome == "differs"
 
@@ -213,12 +213,12 @@ def test_no_book_breaks_a_check(facts: dict[str, dict[str, Decimal]], kind: str)
     claims = typed_claims("X", facts, kind=kind)
     for source, other in (("aggregator", facts), ("issuer", more), ("issuer_release_copy", facts), ("news", more)):
         claims += typed_claims("X", other, kind=source, source=f"{source} two")
-    verdicts = check(Book(claims))
+    verdicts = check(ClaimBook(claims))
     assert len({found.id for found in verdicts}) == len(verdicts)
     assert all(found.computation for found in verdicts)
 
 
-def test_a_holding_told_for_after_a_sale_is_held_against_the_month_end(book_of: Callable[..., Book]) -> None:
+def test_a_holding_told_for_after_a_sale_is_held_against_the_month_end(book_of: Callable[..., ClaimBook]) -> None:
     """The sale is told without its day, and what is said to be left is what there was before it."""
     book = book_of(
         "X",

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from tieline.disclosures.comparison import export
 from tieline.disclosures.comparison.columns import COLUMNS
-from tieline.disclosures.comparison.compare import RULE, Row, months, table
+from tieline.disclosures.comparison.compare import RULE, IssuerMonth, months, table
 from tieline.disclosures.comparison.explain import bridge
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.shipped import shipped
 
 from .conftest import typed_claims
 
 
-def row(book: Book, month: str, issuer: str) -> Row:
+def row(book: ClaimBook, month: str, issuer: str) -> IssuerMonth:
     return next(one for one in table(book, month).rows if one.issuer == issuer)
 
 
@@ -47,7 +47,7 @@ def test_every_column_has_a_cell_somewhere() -> None:
     assert seen == {column.name for column in COLUMNS} - {"price_to_hashrate", "capex"}
     mine = typed_claims("X", {"2025-03": {"deployed_ehs": 4}, "2025-03-31": {"market_cap_usd": 200_000_000}})
     mine += typed_claims("X", {"2025Q1": {"capex_usd": 9_000_000, "cash_cost_usd_per_btc": 51_000}})
-    cells = row(Book(mine), "2025-03", "X").cells
+    cells = row(ClaimBook(mine), "2025-03", "X").cells
     assert cells["price_to_hashrate"].value == 50_000
     assert cells["capex"].value == 9_000_000
     assert cells["cash_cost"].value == 51_000
@@ -133,7 +133,7 @@ def test_equal_values_share_a_rank() -> None:
         for claim in typed_claims(issuer, {"2025-01": {"btc_produced": coins}})
     ]
     claims += typed_claims("E", {"2025-01": {"btc_produced": 99}}, kind="aggregator")
-    found = table(Book(claims), "2025-01")
+    found = table(ClaimBook(claims), "2025-01")
     assert {one.issuer: one.ranks.get("produced") for one in found.rows} == {"A": 3, "B": 1, "C": 1, "D": 4, "E": None}
     assert [one.issuer for one in found.rows] == ["B", "C", "A", "D", "E"]
     assert found.sums[0].value == 20
@@ -170,7 +170,7 @@ def test_csv_and_json_carry_every_cell() -> None:
 
 
 def test_a_cell_that_a_spreadsheet_would_run_is_quoted() -> None:
-    book = Book(typed_claims("=HYPERLINK(1)", {"2025-01": {"btc_produced": 1}}))
+    book = ClaimBook(typed_claims("=HYPERLINK(1)", {"2025-01": {"btc_produced": 1}}))
     assert "'=HYPERLINK(1)" in export.to_csv(export.rows([table(book, "2025-01")]))
 
 
@@ -221,7 +221,7 @@ NUMBERS = st.one_of(st.just(Decimal(0)), st.decimals(min_value=-100, max_value=1
 
 @given(st.dictionaries(PERIODS, st.dictionaries(FIELDS, NUMBERS, max_size=8), max_size=5))
 def test_no_book_breaks_the_table(facts: dict[str, dict[str, Decimal]]) -> None:
-    book = Book(typed_claims("X", facts))
+    book = ClaimBook(typed_claims("X", facts))
     for month in ("2024-12", "2025-01", "2025-02", "2025-03", "2025-04"):
         found = table(book, month)
         assert len(found.rows) <= 1
@@ -229,6 +229,6 @@ def test_no_book_breaks_the_table(facts: dict[str, dict[str, Decimal]]) -> None:
 
 
 def test_rows_of_a_book_that_is_empty() -> None:
-    book: Book = Book([])
+    book: ClaimBook = ClaimBook([])
     assert months(book) == ()
     assert table(book, "2025-01").rows == ()

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from tieline.cli.sector.disclosures import disclosures
 from tieline.disclosures.checks import check
 from tieline.disclosures.comparison import compare, page
-from tieline.disclosures.facts.desk import Change, Desk, DeskError, agreement, path_beside
+from tieline.disclosures.facts.desk import CandidateFile, Correction, DeskError, agreement, path_beside
 from tieline.disclosures.facts.keep import FileKeeper, LiveBook, book
 from tieline.disclosures.facts.shipped import shipped
 from tieline.disclosures.intake import claims_of, waiting_of
@@ -23,15 +23,15 @@ NEWS = "Cango mined 650.5 BTC in July 2025. Cango held 4,529.7 BTC at July 31, 2
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    made = Desk(tmp_path / "facts.desk.jsonl")
+def desk(tmp_path: Path) -> CandidateFile:
+    made = CandidateFile(tmp_path / "facts.desk.jsonl")
     reading = read(NEWS.replace("Cango", "MARA"), issuer="MARA", published="2025-08-06", source_kind="news")
     assert made.put(waiting_of(reading, "https://news.test/1", "news", None, NOW)) == 2
     assert made.put(waiting_of(reading, "https://news.test/1", "news", None, NOW)) == 0
     return made
 
 
-def test_a_candidate_is_in_no_book_until_a_person_accepts_it(desk: Desk) -> None:
+def test_a_candidate_is_in_no_book_until_a_person_accepts_it(desk: CandidateFile) -> None:
     first = next(w for w in desk.waiting() if w.candidate.fact.field == "btc_produced")
     assert not desk.book([]).all
     done = desk.decide("accept", first.id, "Jane", NOW)
@@ -44,20 +44,20 @@ def test_a_candidate_is_in_no_book_until_a_person_accepts_it(desk: Desk) -> None
     assert len(desk.waiting()) == 2
 
 
-def test_a_correction_says_what_was_read(desk: Desk) -> None:
+def test_a_correction_says_what_was_read(desk: CandidateFile) -> None:
     first = next(w for w in desk.waiting() if w.candidate.fact.field == "btc_produced")
     with pytest.raises(DeskError, match="give one"):
         desk.decide("correct", first.id, "Jane", NOW)
     with pytest.raises(DeskError, match="no field"):
-        desk.decide("correct", first.id, "Jane", NOW, change=Change(field="btc_dreamt"))
-    desk.decide("correct", first.id, "Jane", NOW, change=Change(value=Decimal("651"), period="2025-06"))
+        desk.decide("correct", first.id, "Jane", NOW, change=Correction(field="btc_dreamt"))
+    desk.decide("correct", first.id, "Jane", NOW, change=Correction(value=Decimal("651"), period="2025-06"))
     claim = desk.book([]).all[0]
     assert (claim.figure, claim.value, claim.fact.method) == ("MARA.2025-06.btc_produced", 651, "typed")
     assert "650.5" in (claim.note or "")
 
 
 @pytest.mark.parametrize(("action", "who", "says"), [("reject", "Jane", "reason"), ("accept", " ", "who")])
-def test_a_decision_needs_who_and_why(desk: Desk, action: str, who: str, says: str) -> None:
+def test_a_decision_needs_who_and_why(desk: CandidateFile, action: str, who: str, says: str) -> None:
     target = desk.waiting()[0].id
     with pytest.raises(DeskError, match=says):
         desk.decide(action, target, who, NOW)  # type: ignore[arg-type]  # a plain string of the table above
@@ -67,7 +67,7 @@ def test_a_decision_needs_who_and_why(desk: Desk, action: str, who: str, says: s
 
 def test_what_is_withdrawn_leaves_every_rank_sum_check_and_page(tmp_path: Path) -> None:
     keeper = FileKeeper(tmp_path / "facts.jsonl")
-    desk, live = Desk(path_beside(keeper.path)), LiveBook(keeper.path)
+    desk, live = CandidateFile(path_beside(keeper.path)), LiveBook(keeper.path)
     month = "2025-09"
     claims = shipped().claims("CLSK", month, "btc_produced")
     assert "CLSK" in {row.issuer for row in compare.table(live(), month).rows if row.included}
@@ -88,7 +88,7 @@ def test_what_is_withdrawn_leaves_every_rank_sum_check_and_page(tmp_path: Path) 
     assert [d.action for d in desk.decisions()] == ["withdraw"] * len(claims) + ["restore"] * len(claims)
 
 
-def test_a_torn_last_line_is_cut_off_and_a_bad_one_is_named(desk: Desk) -> None:
+def test_a_torn_last_line_is_cut_off_and_a_bad_one_is_named(desk: CandidateFile) -> None:
     with desk.path.open("ab") as file:
         file.write(b'{"type":"decision","at":')
     assert len(desk.waiting()) == 2

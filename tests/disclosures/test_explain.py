@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tieline.disclosures.comparison.explain import Bridge, NoBridge, bridge, sum_to
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.shipped import shipped
 
 from .conftest import typed_claims
@@ -49,7 +49,7 @@ def test_the_halving_has_its_own_step() -> None:
     assert steps["subsidy"].after == pytest.approx(3.125)
 
 
-def test_what_was_not_printed_is_one_step_with_the_rest(book_of: Callable[..., Book]) -> None:
+def test_what_was_not_printed_is_one_step_with_the_rest(book_of: Callable[..., ClaimBook]) -> None:
     book = book_of("X", {"2025-02": {"btc_produced": 100}, "2025-03": {"btc_produced": 120}})
     made = bridge(book, "X", "2025-03")
     assert isinstance(made, Bridge)
@@ -59,7 +59,7 @@ def test_what_was_not_printed_is_one_step_with_the_rest(book_of: Callable[..., B
 @pytest.mark.parametrize(
     ("month", "why"), [("2025-01", "2024-12"), ("2025-03", "nothing"), ("2025", "no month"), ("2025-09", "2025-08")]
 )
-def test_no_bridge_says_why(book_of: Callable[..., Book], month: str, why: str) -> None:
+def test_no_bridge_says_why(book_of: Callable[..., ClaimBook], month: str, why: str) -> None:
     facts = {"2025-01": {"btc_produced": 100}, "2025-02": {"btc_produced": 0}, "2025-03": {"btc_produced": 9}}
     made = bridge(book_of("X", facts), "X", month)
     assert isinstance(made, NoBridge)
@@ -85,7 +85,7 @@ def test_random_months_sum_exactly(
         "2024-04": {"btc_produced": old, "deployed_ehs": rate_old, "avg_operating_ehs": on_old},
         "2024-05": {"btc_produced": new, "deployed_ehs": rate_new, "avg_operating_ehs": on_new},
     }
-    made = bridge(Book(typed_claims("X", facts)), "X", "2024-05")
+    made = bridge(ClaimBook(typed_claims("X", facts)), "X", "2024-05")
     assert isinstance(made, Bridge)
     assert sum((step.btc for step in made.steps), Decimal(0)) == new - old
 

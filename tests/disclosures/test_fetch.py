@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tieline.cli.sector import fetch as fetching
-from tieline.disclosures.facts.desk import Desk
+from tieline.disclosures.facts.desk import CandidateFile
 from tieline.disclosures.facts.keep import MemoryKeeper
 from tieline.feeds.edgar import Edgar, check_user_agent
-from tieline.feeds.polite import Answer, FetchError, Polite
+from tieline.feeds.polite import FetchedPage, FetchError, Polite
 from tieline.feeds.wires import dropped, parse
 
 from .edgar_server import CIK, RELEASE, World, cango, serving
@@ -42,10 +42,10 @@ def polite(world: World, cache: Path, **kwargs: Any) -> Polite:
     return Polite(cache, frozenset({host, *given.pop("hosts", ())}), given.pop("agent", AGENT), **given)
 
 
-def get(world: World, cache: Path, path: str, **kwargs: Any) -> Answer:
+def get(world: World, cache: Path, path: str, **kwargs: Any) -> FetchedPage:
     immutable = kwargs.pop("immutable", False)
 
-    async def run() -> Answer:
+    async def run() -> FetchedPage:
         async with polite(world, cache, **kwargs) as web:
             return await web.get(world.base + path, immutable=immutable)
 
@@ -184,7 +184,7 @@ def test_unchanged_changed_and_cached(world: World, tmp_path: Path) -> None:
     assert world.count("/a", 304) == 1
     assert get(world, tmp_path, "/a", immutable=True).status == "cached"
     world.put("/a", "two")
-    assert get(world, tmp_path, "/a") == Answer(f"{world.base}/a", b"two", "text/html", "changed")
+    assert get(world, tmp_path, "/a") == FetchedPage(f"{world.base}/a", b"two", "text/html", "changed")
 
 
 def test_a_broken_download_goes_on_by_range(world: World, tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_a_refresh_asks_every_miner_and_goes_on_past_one_that_fails(
 ) -> None:
     monkeypatch.setattr(fetching, "PER_SECOND", 1000.0)
     cango(world)
-    keeper, desk = MemoryKeeper(), Desk(tmp_path / "facts.desk.jsonl")
+    keeper, desk = MemoryKeeper(), CandidateFile(tmp_path / "facts.desk.jsonl")
     told: list[fetching.Refreshed] = []
     done = fetching.refresh(["ZZZZ", "CANG"], job(world, tmp_path, ticker=None), keeper, NOW, desk, told.append)
     assert [one.issuer for one in done] == [one.issuer for one in told] == ["ZZZZ", "CANG"]
@@ -346,7 +346,7 @@ def test_news_in_a_folder_is_not_the_issuers_own_word(tmp_path: Path) -> None:
     )
     (folder / "article.txt").write_text(text)
     os.utime(folder / "article.txt", (0, 0))
-    keeper, desk = MemoryKeeper(), Desk(tmp_path / "facts.desk.jsonl")
+    keeper, desk = MemoryKeeper(), CandidateFile(tmp_path / "facts.desk.jsonl")
     done = fetching.run_folder(fetching.FolderJob(folder, "CANG", "2025-08-06", None), keeper, NOW, desk)
     assert not keeper.claims()
     assert done.documents[0].candidates == len(desk.waiting()) >= 2

@@ -6,16 +6,16 @@ import io
 import pytest
 
 from tieline.disclosures.comparison.grid import grid, to_csv
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.shipped import shipped
 
 from .conftest import typed_claims
 
 
-def small() -> Book:
+def small() -> ClaimBook:
     claims = typed_claims("A", {"2024-01": {"btc_produced": 80}, "2025-01": {"btc_produced": 100}})
     claims += typed_claims("A", {"2025-02": {"btc_produced": 90}, "2025-03": {"btc_produced": 99}})
-    return Book([*claims, *typed_claims("B", {"2025-01": {"btc_produced": 7}})])
+    return ClaimBook([*claims, *typed_claims("B", {"2025-01": {"btc_produced": 7}})])
 
 
 def test_newest_month_first_with_links_and_staleness() -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.keep import (
+    AppendResult,
     FileKeeper,
     Keeper,
     KeepError,
-    Kept,
     LiveBook,
     MemoryKeeper,
     StoreKeeper,
@@ -41,8 +41,8 @@ def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Keeper:
 
 def test_kept_once_and_exactly(keeper: Keeper) -> None:
     assert keeper.claims() == ()
-    assert keeper.append(CLAIMS) == Kept(3, 0)
-    assert keeper.append(CLAIMS) == Kept(0, 3)
+    assert keeper.append(CLAIMS) == AppendResult(3, 0)
+    assert keeper.append(CLAIMS) == AppendResult(0, 3)
     assert set(keeper.claims()) == set(CLAIMS)
     assert str(next(one for one in keeper.claims() if one.fact.period == "2025-01" and one.value).value) == "310.0"
 
@@ -50,7 +50,7 @@ def test_kept_once_and_exactly(keeper: Keeper) -> None:
 def test_a_restatement_is_a_further_claim(keeper: Keeper) -> None:
     keeper.append(CLAIMS)
     again = typed_claims("X", {"2025-01": {"btc_produced": "309.5"}}, published="2026-01-05")
-    assert keeper.append(again) == Kept(1, 0)
+    assert keeper.append(again) == AppendResult(1, 0)
     found = book(keeper)
     assert found.value("X", "2025-01", "btc_produced") == Decimal("309.5")
     assert found.value("X", "2025-01", "btc_produced", view="printed") == Decimal("310.0")
@@ -63,7 +63,7 @@ def test_told_twice_in_one_batch(keeper: Keeper) -> None:
 
 
 def test_nothing_is_nothing(keeper: Keeper) -> None:
-    assert keeper.append([]) == Kept(0, 0)
+    assert keeper.append([]) == AppendResult(0, 0)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_torn_last_line_was_never_acknowledged(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"fact": {"issuer": "X", "per')
     assert len(FileKeeper(path).claims()) == 2
-    assert FileKeeper(path).append(CLAIMS) == Kept(1, 2)
+    assert FileKeeper(path).append(CLAIMS) == AppendResult(1, 2)
     assert len(FileKeeper(path).claims()) == 3
     assert path.read_bytes().startswith(whole)
 
@@ -132,7 +132,7 @@ def test_a_full_disk_keeps_nothing_of_the_batch(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(KeepError, match="No space left"):
             keeper.append(CLAIMS)
     assert path.read_bytes() == before
-    assert keeper.append(CLAIMS) == Kept(2, 1)
+    assert keeper.append(CLAIMS) == AppendResult(2, 1)
 
 
 def test_the_file_has_a_bound(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from tieline.disclosures.comparison import compare, page
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.fact import Fact
 from tieline.disclosures.facts.shipped import shipped
@@ -54,7 +54,7 @@ def test_a_figure_opens_to_its_span_and_checks() -> None:
     )  # fmt: skip
     average = Fact(issuer="X", period="2025-01", field="avg_btc_per_day", value=Decimal(10), unit="BTC/day")
     known = datetime(2025, 2, 3, tzinfo=UTC)
-    book = Book(
+    book = ClaimBook(
         Claim(
             fact=one,
             source="https://x.test",
@@ -85,7 +85,7 @@ def test_a_wrong_month_says_so() -> None:
         page.dashboard(shipped(), "May 2025")
     assert page.dashboard(shipped(), "2019-01")["table"] == []
     with pytest.raises(ValueError, match="no month"):
-        page.dashboard(Book([]))
+        page.dashboard(ClaimBook([]))
 
 
 def test_it_is_fast_once_asked() -> None:

@@ -16,7 +16,7 @@ from tieline.dispatch.contracts import cost_usd, power_cost
 from tieline.dispatch.inference.afford import affordable
 from tieline.dispatch.inference.serving import Room
 from tieline.dispatch.inputs.foresight import applying
-from tieline.dispatch.settings import Reserved, plausible, settings_of
+from tieline.dispatch.settings import ReservedReplicas, plausible, settings_of
 from tieline.feeds.days.events import odds
 from tieline.fleet import Contract, Fleet
 from tieline.fleet.peaks import shipped_rules
@@ -128,7 +128,7 @@ def test_replicas_stop_where_power_costs_more_than_they_earn(policy: str) -> Non
 
 @BOTH
 def test_reserved_capacity_stays_up_whatever_power_costs(policy: str) -> None:
-    bound = Reserved(model="m", region="north_america", replicas=3, since=T0 - HOUR, until=T0 + 9 * HOUR)
+    bound = ReservedReplicas(model="m", region="north_america", replicas=3, since=T0 - HOUR, until=T0 + 9 * HOUR)
     set_ = Settings(policy=policy, reserved=(bound,))
     dear = run(over(*prices(9_000), network(), weather(15), demand(20_000.0), set_=set_))
     assert by_unit(dear)["tx-1.gpu"].replicas == 3

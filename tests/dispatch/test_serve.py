@@ -8,7 +8,7 @@ import pytest
 from tests.dispatch.fleets import FIVE, T0, by_unit, demand, fleet, network, price, site, store
 
 from tieline.dispatch import Controller, Settings, load_table
-from tieline.dispatch.settings import Reserved
+from tieline.dispatch.settings import ReservedReplicas
 from tieline.records import Backlog, Demand, Instruction, Owed, Plan
 
 AHEAD = Settings(policy="lookahead", restore_share_per_5min=None)
@@ -127,7 +127,7 @@ def test_replicas_wake_before_the_morning_rises():
 
 
 def test_reserved_capacity_is_up_whether_it_is_used_or_not():
-    rented = Reserved(model="m", region="north_america", replicas=30, since=T0 - HOUR, until=T0 + HOUR)
+    rented = ReservedReplicas(model="m", region="north_america", replicas=30, since=T0 - HOUR, until=T0 + HOUR)
     set_ = msgspec.structs.replace(AHEAD, reserved=(rented,))
     batch = [network(), demand(0.0), *prices([4_000.0] * 40)]
     (made,) = plan(*batch, set_=set_)
@@ -138,7 +138,7 @@ def test_reserved_capacity_is_up_whether_it_is_used_or_not():
 
 def test_reserved_capacity_without_an_end_after_its_beginning_is_refused():
     with pytest.raises(ValueError, match="until"):
-        Settings(reserved=(Reserved(model="m", region="r", replicas=1, since=T0, until=T0),))
+        Settings(reserved=(ReservedReplicas(model="m", region="r", replicas=1, since=T0, until=T0),))
 
 
 def test_two_sites_share_a_backlog():

@@ -18,7 +18,7 @@ from tests.edge.edge_bench import make_site
 from tieline.clock import WallClock
 from tieline.edge import replicas
 from tieline.edge.engine import missing_library
-from tieline.edge.replicas import EngineSpec, Replica, Replicas
+from tieline.edge.replicas import EngineProcess, EngineSpec, Replicas
 from tieline.edge.selftest import SELFTEST_MODEL
 from tieline.link import LocalLink
 from tieline.records import AnyRecord, Reason, ReplicaState, Setpoint, decode
@@ -29,7 +29,7 @@ class Watched:
 
     def __init__(self, spec: EngineSpec) -> None:
         self.link, self.kept, self.heard = LocalLink(), [], []  # type: ignore[var-annotated]
-        self.replica = Replica("s-gpu-1", make_site(), spec, WallClock(), self.link, self.keep)
+        self.replica = EngineProcess("s-gpu-1", make_site(), spec, WallClock(), self.link, self.keep)
 
     def keep(self, records: list[AnyRecord]) -> None:
         self.kept.extend(r.state for r in records if isinstance(r, ReplicaState))

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tieline.edge.device import Reading
-from tieline.edge.fold import MAX_CATCH_UP, Fold
+from tieline.edge.fold import MAX_CATCH_UP, IntervalFold
 
 START = datetime(2026, 8, 20, 12, 0, tzinfo=UTC)
 
 
-def fold(hold_s: float = 60, kind: str = "measured") -> Fold:
-    return Fold("s", "s.u", kind, hold=timedelta(seconds=hold_s))  # type: ignore[arg-type]
+def fold(hold_s: float = 60, kind: str = "measured") -> IntervalFold:
+    return IntervalFold("s", "s.u", kind, hold=timedelta(seconds=hold_s))  # type: ignore[arg-type]
 
 
 def at(seconds: float) -> datetime:

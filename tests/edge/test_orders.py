@@ -18,7 +18,7 @@ from tieline.edge.orders.desk import OrderDesk
 from tieline.edge.orders.hook import HookSource
 from tieline.edge.orders.openadr import OpenAdrSource, limits
 from tieline.edge.orders.sources import ContactSource, FileSource, OrderSource, RegisterSource, read_orders
-from tieline.edge.orders.standing import Said, SilencePolicy, StandingOrders
+from tieline.edge.orders.standing import SilencePolicy, StandingOrders, StatedOrder
 from tieline.edge.plant import modbus
 from tieline.edge.plant.modbus import ModbusLine, RegisterMap
 from tieline.records import Fault, Instruction
@@ -251,7 +251,7 @@ def test_an_event_that_cannot_be_read_is_named(change: dict[str, object], says: 
 def test_simple_levels_and_endless_events() -> None:
     simple = event("e", "p", "2026-08-20T12:00:00Z", "P9999Y", [5])
     simple["intervals"] = [{"id": 0, "payloads": [{"type": "SIMPLE", "values": [2]}]}]
-    assert list(limits(simple, 1e6)) == [Said("e.0", 1e6, NOON, None)]
+    assert list(limits(simple, 1e6)) == [StatedOrder("e.0", 1e6, NOON, None)]
     simple["intervals"][0]["payloads"][0]["values"] = [0]
     assert list(limits(simple, 1e6)) == []
 
@@ -263,7 +263,7 @@ def test_what_is_in_force_is_what_was_said_last(said: list[list[tuple[str, int]]
     held: dict[str, Instruction] = {}
     for n, orders in enumerate(said):
         now = NOON + timedelta(seconds=5 * n)
-        for order in standing.hear(now, [Said(key, mw * 1e6) for key, mw in orders]):
+        for order in standing.hear(now, [StatedOrder(key, mw * 1e6) for key, mw in orders]):
             held[order.instruction_id] = order
         in_force = {key: order.limit_w for key, order in held.items() if order.until > now}
         assert in_force == {key: mw * 1e6 for key, mw in dict(orders).items()}

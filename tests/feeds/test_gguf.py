@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tieline.feeds.gguf import FetchError, fetch_gguf
+from tieline.feeds.gguf import ModelFetchError, fetch_gguf
 
 MODEL = b"GGUF" + bytes(range(256)) * 4000
 
@@ -57,10 +57,10 @@ def test_a_broken_transfer_is_resumed_and_fetched_once(server: str, tmp_path: Pa
 
 def test_what_is_no_model_is_refused_and_not_kept(server: str, tmp_path: Path) -> None:
     Server.body = b"<html>not a model</html>"
-    with pytest.raises(FetchError, match="no GGUF"):
+    with pytest.raises(ModelFetchError, match="no GGUF"):
         fetch_gguf(f"{server}/page.gguf", tmp_path)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(FetchError, match="404"):
+    with pytest.raises(ModelFetchError, match="404"):
         fetch_gguf(f"{server}/missing.gguf", tmp_path)
-    with pytest.raises(FetchError, match=r"ends in \.gguf"):
+    with pytest.raises(ModelFetchError, match=r"ends in \.gguf"):
         fetch_gguf(f"{server}/model.bin", tmp_path)

@@ -131,7 +131,7 @@ def test_a_request_that_kills_engines_is_refused_from_then_on(gateway: Start) ->
 
 
 def test_of_several_that_an_engine_died_with_none_is_refused_at_once() -> None:
-    refused = blame.Refused()
+    refused = blame.RefusedRequests()
     deaths = 0.0
     for _ in range(2):  # two engines, four requests each time
         deaths += min(refused.share("a", suspects, 0.0) for suspects in (4, 3, 2, 1))
@@ -144,7 +144,7 @@ def test_the_digest_is_of_the_whole_request_and_runs_out() -> None:
     assert isinstance(one, body.Request)
     assert isinstance(same, body.Request)
     assert isinstance(other, body.Request)
-    refused = blame.Refused()
+    refused = blame.RefusedRequests()
     assert not refused.holds(one, 0.0)
     refused.add(one, 0.0)
     assert refused.holds(same, 1.0)

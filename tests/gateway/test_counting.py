@@ -19,7 +19,7 @@ from tests.gateway.test_odd_engines import ROLE
 from tests.gateway.test_state import state
 
 from tieline.gateway.requests import counting
-from tieline.gateway.requests.counting import Bounds
+from tieline.gateway.requests.counting import CountBounds
 from tieline.gateway.settings import Key, Limits, Model, Tenant, hash_key
 from tieline.gateway.wire import sse
 
@@ -38,7 +38,7 @@ REPORTS = st.dictionaries(st.sampled_from(NAMES), WILD) | st.fixed_dictionaries(
 def test_what_is_believed_can_be_true(report: dict[str, Any], prompt: int, frames: int, base: int, hidden: int) -> None:
     told = sse.usage_of(report)
     assert told is not None
-    bounds = Bounds(prompt, frames + base + hidden + 1, counting.least(frames))
+    bounds = CountBounds(prompt, frames + base + hidden + 1, counting.least(frames))
     read = counting.read(told, bounds, base)
     assert read.prompt is None or 1 <= read.prompt <= bounds.prompt
     assert read.output is None or bounds.least <= read.output <= bounds.output
@@ -56,7 +56,7 @@ def test_reports_that_can_be_true_are_believed_often_enough_to_test_anything() -
         nonlocal believed, seen
         told = sse.usage_of(report)
         assert told is not None
-        read = counting.read(told, Bounds(50, 50))
+        read = counting.read(told, CountBounds(50, 50))
         seen += 1
         believed += read.prompt is not None and read.output is not None
 

@@ -23,14 +23,14 @@ from tests.gateway.engines import Scripted
 from tests.gateway.rig import free_port, settings
 
 from tieline.gateway import workers
-from tieline.gateway.budgets.admit import Admitted, Ask, Book, Short, Ticket
+from tieline.gateway.budgets.admit import Admitted, Ask, KeyAccounts, Short, Ticket
 from tieline.gateway.budgets.client import Slices
 from tieline.gateway.budgets.lease import GRACE_S, LEASE_S, Coordinator, Fenced, Granted, Lacking
-from tieline.gateway.budgets.recall import TIGHT_S, Asked, Rounds, Say
-from tieline.gateway.settings import Key, Limits, Model, Offer, Tenant, hash_key
+from tieline.gateway.budgets.recall import TIGHT_S, LeaseRequest, Rounds, Say
+from tieline.gateway.settings import Key, Limits, Model, ModelOffer, Tenant, hash_key
 
 BUDGETS = {"tenant:t": 10_000, "key:a": 6_000}
-MODEL = Offer.of(Model(name="m", output_usd_per_mtok=Decimal("0.001"), max_output_tokens=3_000, template_tokens=0))
+MODEL = ModelOffer.of(Model(name="m", output_usd_per_mtok=Decimal("0.001"), max_output_tokens=3_000, template_tokens=0))
 
 WEIGHTS = {"request": 5, "up": 12, "down": 12, "settle": 2, "give up": 0.05, "die": 0.01, "wait": 0.2, "calm": 0.6}
 
@@ -59,7 +59,7 @@ class Gateway:
         keys = tuple(
             Key(id=one, sha256=hash_key(one), tenant="t", limits=limits.get(f"key:{one}", Limits())) for one in "ab"
         )
-        self.book = Book(settings(tenants=(Tenant(id="t", limits=limits["tenant:t"]),), keys=keys), leased=True)
+        self.book = KeyAccounts(settings(tenants=(Tenant(id="t", limits=limits["tenant:t"]),), keys=keys), leased=True)
         self.book.turn(now, {})
         self.slices = Slices(self.book)
         self.slices.extend(float("inf"))
@@ -134,7 +134,7 @@ class World:
         if "amount" in m:
             self.say(self.rounds.given(str(i), self.fence[i], m["recall"], m["name"], m["amount"], self.now))
         else:
-            ask = Asked(str(i), self.fence[i], m["names"], m["least"], m["most"], m["n"])
+            ask = LeaseRequest(str(i), self.fence[i], m["names"], m["least"], m["most"], m["n"])
             self.say(self.rounds.asked(ask, self.now))
 
     def say(self, says: list[Say]) -> None:
@@ -301,18 +301,18 @@ def test_who_does_not_answer_makes_it_busy_not_spent() -> None:
     fence = {one: coordinator.join(one, {}, 0.0) for one in "ab"}
     for one in "ab":
         rounds.heard(one)
-    (said,) = rounds.asked(Asked("a", fence["a"], (name,), 60, 60, 1), 0.0)
+    (said,) = rounds.asked(LeaseRequest("a", fence["a"], (name,), 60, 60, 1), 0.0)
     assert said.message["granted"] == 60
-    calls = rounds.asked(Asked("b", fence["b"], (name,), 60, 60, 2), 0.0)
+    calls = rounds.asked(LeaseRequest("b", fence["b"], (name,), 60, 60, 2), 0.0)
     assert [(one.gateway, one.message["recall"]) for one in calls] == [("a", name)]
     assert rounds.late(0.001) == []
     (said,) = rounds.late(0.03)
     assert said == Say("b", {"re": 2, "busy": 1})
     # It is not waited for again until it says something.
-    (said,) = rounds.asked(Asked("b", fence["b"], (name,), 60, 60, 3), 0.04)
+    (said,) = rounds.asked(LeaseRequest("b", fence["b"], (name,), 60, 60, 3), 0.04)
     assert said == Say("b", {"re": 3, "busy": 1})
     rounds.heard("a")
-    (call,) = rounds.asked(Asked("b", fence["b"], (name,), 60, 60, 4), 0.05)
+    (call,) = rounds.asked(LeaseRequest("b", fence["b"], (name,), 60, 60, 4), 0.05)
     again = rounds.given("a", fence["a"], call.message["n"], name, 5, 0.051)
     (said,) = rounds.given("a", fence["a"], again[0].message["n"], name, 0, 0.052)
     assert said == Say("b", {"re": 4, "spent": name})
@@ -329,7 +329,7 @@ def test_one_round_of_recalls_would_refuse_falsely() -> None:
         rounds.heard(one)
     coordinator.ask("a", fence["a"], (name,), 60, 60, 0.0, extra=0)  # all of it reserved
     coordinator.ask("b", fence["b"], (name,), 40, 40, 0.0, extra=0)  # 20 of it reserved, 20 still free
-    calls = rounds.asked(Asked("c", fence["c"], (name,), 20, 20, 1), 0.0)
+    calls = rounds.asked(LeaseRequest("c", fence["c"], (name,), 20, 20, 1), 0.0)
     assert [one.gateway for one in calls] == ["a", "b"]
     assert rounds.given("a", fence["a"], calls[0].message["n"], name, 0, 0.001) == []
     again = rounds.given("b", fence["b"], calls[1].message["n"], name, 0, 0.002)
@@ -358,11 +358,11 @@ def test_a_burst_from_a_far_gateway_brings_home_little_more_than_it_needs() -> N
     fence = coordinator.join("far", {}, 0.0)
     rounds.heard("far")
     for number in range(50):
-        rounds.asked(Asked("far", fence, (name,), 100, 100, number, 400), number / 1000)
+        rounds.asked(LeaseRequest("far", fence, (name,), 100, 100, number, 400), number / 1000)
     assert coordinator.accounts[name].slices["far"] == 50 * 100 + 400
     near = coordinator.join("near", {}, 0.0)
     rounds.heard("near")
-    (said,) = rounds.asked(Asked("near", near, (name,), 100, 100, 1), 0.1)
+    (said,) = rounds.asked(LeaseRequest("near", near, (name,), 100, 100, 1), 0.1)
     assert said.message["extras"][name] == (100_000 - 5_400 - 100) // 8
 
 

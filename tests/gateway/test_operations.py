@@ -20,7 +20,7 @@ from tests.gateway.test_admin import ask, chat, given, stream
 from tieline.gateway import workers
 from tieline.gateway.budgets.keys import KEYS_FILE, OverlayFile
 from tieline.gateway.routing.route import State
-from tieline.gateway.settings import Model, Offer, Settings, SettingsError, Tariff
+from tieline.gateway.settings import Model, ModelOffer, Settings, SettingsError, Tariff
 
 PRICES = {"input_usd_per_mtok": "0.1", "output_usd_per_mtok": "0.4"}
 
@@ -190,7 +190,7 @@ def test_the_newest_tariff_that_has_begun_holds_in_any_order() -> None:
     ]
     model = Model(name="m", input_usd_per_mtok=Decimal(9), tariffs=tuple(tariffs))
     for days, price in ((0, 9), (1, 1), (2, 2), (2.5, 2), (3, 3), (99, 3)):
-        assert Offer.of(model, begin + timedelta(days=days)).input_nano == price * 1000
+        assert ModelOffer.of(model, begin + timedelta(days=days)).input_nano == price * 1000
     with pytest.raises(ValueError, match="same moment"):
         Model(name="m", tariffs=(tariffs[0], tariffs[0]))
 

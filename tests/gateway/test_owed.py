@@ -14,8 +14,8 @@ from tests.gateway.test_batches import ask, client_of, hand_in, over
 
 from tieline import records
 from tieline.gateway.batch import backlog as owed
-from tieline.gateway.batch.backlog import Waiting, backlogs, mean
-from tieline.gateway.routing.power import Power
+from tieline.gateway.batch.backlog import WaitingLines, backlogs, mean
+from tieline.gateway.routing.power import SitePowers
 from tieline.link import Ack, LocalLink
 from tieline.records import Backlog, Plan, Reason, ReplicaState, Setpoint
 
@@ -23,8 +23,8 @@ NOW = datetime(2026, 3, 1, 12, 20, tzinfo=UTC)
 NOW_S = int(NOW.timestamp())
 
 
-def waiting(lines: int, hours: float, model: str = "m", total: int = 10) -> Waiting:
-    return Waiting(model, lines, NOW_S - 60, NOW_S + int(hours * 3600), total)
+def waiting(lines: int, hours: float, model: str = "m", total: int = 10) -> WaitingLines:
+    return WaitingLines(model, lines, NOW_S - 60, NOW_S + int(hours * 3600), total)
 
 
 def test_what_is_owed_is_told_by_the_hour_and_never_later_than_it_is_due() -> None:
@@ -62,7 +62,7 @@ def plan(site: str, lines: int | None, at: datetime, mode: str = "act") -> Plan:
     ("lines", "mode", "allowed"), [(0, "act", 0), (7, "act", 7), (None, "act", None), (0, "observe", None)]
 )
 def test_a_plan_that_is_in_force_says_how_many_lines(lines: int | None, mode: str, allowed: int | None) -> None:
-    power = Power()
+    power = SitePowers()
     power.heard(plan("s", lines, NOW, mode))
     assert power.batch_lines("s", NOW) == allowed
     assert power.batch_lines("s", NOW + timedelta(hours=1)) is None

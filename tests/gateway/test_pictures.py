@@ -14,7 +14,7 @@ from tieline.gateway.errors import Refusal
 from tieline.gateway.requests import body as bodies
 from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.images import Picture, bound, measure, size_of
-from tieline.gateway.settings import ImageRule, Model, Offer
+from tieline.gateway.settings import ImageRule, Model, ModelOffer
 from tieline.gateway.surfaces.responses import to_chat
 
 QWEN = ImageRule(size=28, base=2, most=16_384)
@@ -69,7 +69,7 @@ def chat(*urls: object) -> Request | Refusal:
 
 
 def test_a_prompt_is_bounded_by_its_pictures_pixels_not_their_bytes() -> None:
-    offer = Offer.of(Model(name="m", template_tokens=0, image=QWEN))
+    offer = ModelOffer.of(Model(name="m", template_tokens=0, image=QWEN))
     none, small = chat(), chat({"url": url(PNG + b"\0" * 300_000, "png")})
     assert isinstance(none, Request)
     assert isinstance(small, Request)

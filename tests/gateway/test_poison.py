@@ -20,7 +20,17 @@ from tieline.gateway.batch import runner
 from tieline.gateway.batch.in_hand import result_line
 from tieline.gateway.requests import body as bodies
 from tieline.gateway.routes import Paths
-from tieline.gateway.settings import Key, Limits, Model, Rental, Settings, SettingsError, Tenant, from_plain, hash_key
+from tieline.gateway.settings import (
+    Key,
+    Limits,
+    Model,
+    RentedReplicas,
+    Settings,
+    SettingsError,
+    Tenant,
+    from_plain,
+    hash_key,
+)
 from tieline.store.batches import StoredLine
 
 DEEP = b'{"a":' * 50_000
@@ -375,4 +385,4 @@ def test_money_stays_within_a_sum_of_64_bits() -> None:
         Limits(budget_usd=Decimal(10**9) + 1)
     with pytest.raises(ValueError, match="input_usd_per_mtok"):
         Model(name="m", input_usd_per_mtok=Decimal("0.0001"))
-    assert Rental.__struct_fields__
+    assert RentedReplicas.__struct_fields__

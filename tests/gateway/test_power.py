@@ -16,7 +16,7 @@ from tests.gateway.rig import Gateway, settings, start
 
 from tieline import records
 from tieline.gateway.routing import power
-from tieline.gateway.routing.power import HORIZON_S, NOTICE_MAX_S, NOTICE_MIN_S, UNKNOWN, Power
+from tieline.gateway.routing.power import HORIZON_S, NOTICE_MAX_S, NOTICE_MIN_S, UNKNOWN, SitePowers
 from tieline.gateway.routing.route import Replica, Want, choose
 from tieline.gateway.settings import Key, Tenant, hash_key
 from tieline.link import LocalLink
@@ -75,7 +75,7 @@ def test_a_mwh_is_worth_its_price_or_the_mining_that_waits_for_it() -> None:
 
 def test_an_order_below_what_the_replicas_draw_sends_requests_away_before_it_begins() -> None:
     """12:00  order known for 12:20: at most 5 kW; the replicas draw 10 kW."""
-    known = Power()
+    known = SitePowers()
     known.heard(plan("a", 30.0))
     known.heard(plan("b", 30.0))
     known.heard(order("a", 5e3, at=NOON + timedelta(minutes=20)))
@@ -92,7 +92,7 @@ def test_an_order_below_what_the_replicas_draw_sends_requests_away_before_it_beg
 
 
 def test_a_plan_that_keeps_no_replica_sends_requests_away_where_it_is_carried_out() -> None:
-    known = Power()
+    known = SitePowers()
     known.heard(plan("a", 30.0, replicas=0))
     known.heard(plan("b", 30.0, replicas=0, mode="observe"))
     assert known.term("a", NOON).away_s == NOTICE_MAX_S
@@ -100,7 +100,7 @@ def test_a_plan_that_keeps_no_replica_sends_requests_away_where_it_is_carried_ou
 
 
 def test_what_is_not_known_is_neither_cheap_nor_dear() -> None:
-    known = Power()
+    known = SitePowers()
     assert known.term("a", NOON).dear == 0.0  # nobody says anything: no difference between sites
     known.heard(plan("a", 30.0))
     assert known.term("other", NOON).dear == UNKNOWN
@@ -110,7 +110,7 @@ def test_what_is_not_known_is_neither_cheap_nor_dear() -> None:
 
 @pytest.mark.parametrize(("patience_s", "goes_to"), [(-0.18, "near"), (0.0, "near"), (4.8, "cheap")])
 def test_how_far_a_request_goes_for_cheap_power_is_its_tenants_patience(patience_s: float, goes_to: str) -> None:
-    known = Power()
+    known = SitePowers()
     near, cheap = replica("near"), replica("cheap")
     cheap.rtt_s = 0.120
     known.heard(plan("near", 60.0))

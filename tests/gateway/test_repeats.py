@@ -18,7 +18,7 @@ from tests.gateway.rig import QUICK, free_port, settings
 from tests.gateway.test_overload import two
 
 from tieline.gateway.budgets import claims as made
-from tieline.gateway.budgets.admit import Book
+from tieline.gateway.budgets.admit import KeyAccounts
 from tieline.gateway.budgets.claims import KEEP_S, Claims
 from tieline.gateway.budgets.client import LeaseClient
 from tieline.gateway.budgets.recall import Say
@@ -129,7 +129,9 @@ def test_claims_are_bounded_in_count_bytes_and_time(monkeypatch: Any) -> None:
 def test_without_the_coordinator_nothing_is_begun_under_a_key(tmp_path: Path) -> None:
     async def body() -> None:
         spool = Spool(tmp_path / "usage.db")
-        client = LeaseClient(tmp_path / "nobody.sock", "worker-0", Book(settings(), leased=True), spool, lambda: None)
+        client = LeaseClient(
+            tmp_path / "nobody.sock", "worker-0", KeyAccounts(settings(), leased=True), spool, lambda: None
+        )
         running = asyncio.create_task(client.run())
         outcome = await client.claim("k|1", "digest")
         assert isinstance(outcome, Refusal)

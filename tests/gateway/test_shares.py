@@ -21,15 +21,15 @@ from tests.gateway.processes import several
 from tests.gateway.rig import QUICK, free_port, settings
 from tests.gateway.test_overload import two
 
-from tieline.gateway.budgets.admit import Admitted, Ask, Book, Short, Ticket
+from tieline.gateway.budgets.admit import Admitted, Ask, KeyAccounts, Short, Ticket
 from tieline.gateway.budgets.client import Slices
 from tieline.gateway.budgets.lease import Coordinator
-from tieline.gateway.budgets.recall import Asked, Rounds, Say
+from tieline.gateway.budgets.recall import LeaseRequest, Rounds, Say
 from tieline.gateway.errors import Refusal
-from tieline.gateway.settings import Key, Limits, Model, Offer, Tenant, hash_key
+from tieline.gateway.settings import Key, Limits, Model, ModelOffer, Tenant, hash_key
 from tieline.gateway.workers import limits_of
 
-MODEL = Offer.of(Model(name="m"))
+MODEL = ModelOffer.of(Model(name="m"))
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
@@ -40,7 +40,7 @@ class Gateway:
         self.given = settings(
             tenants=(Tenant(id="t", limits=limits),), keys=(Key(id="a", sha256=hash_key("a"), tenant="t"),)
         )
-        self.book = Book(self.given, leased=True, at=at)
+        self.book = KeyAccounts(self.given, leased=True, at=at)
         self.book.turn(NOW, {})
         self.slices = Slices(self.book)
         self.slices.extend(float("inf"))
@@ -122,7 +122,7 @@ class World:
         elif "amount" in m:
             self.say(self.rounds.given(name, self.fence[i], m["n"], m["name"], m["amount"], self.now))
         else:
-            ask = Asked(name, self.fence[i], m["names"], m["least"], m["most"], m["n"])
+            ask = LeaseRequest(name, self.fence[i], m["names"], m["least"], m["most"], m["n"])
             self.say(self.rounds.asked(ask, self.now))
 
     def say(self, says: list[Say]) -> None:
@@ -229,12 +229,12 @@ def test_a_far_process_brings_home_an_eighth_of_a_limit_however_many_ask() -> No
     fence = coordinator.join("far", {}, 0.0)
     rounds.heard("far")
     for number in range(50):
-        rounds.asked(Asked("far", fence, (name,), 0, 0, number, 0), 0.0)
+        rounds.asked(LeaseRequest("far", fence, (name,), 0, 0, number, 0), 0.0)
     assert coordinator.accounts[name].slices["far"] == 100 + 49
     coordinator.drop("far", None, 0.0)
     assert coordinator.accounts[name].free == 651  # what it held may have been used
     coordinator.join("far", {}, 60.0)
-    (said,) = rounds.asked(Asked("far", 2, (name,), 0, 0, 1, 0), 60.0)
+    (said,) = rounds.asked(LeaseRequest("far", 2, (name,), 0, 0, 1, 0), 60.0)
     assert said.message["extras"][name] == 799 // 8
     assert coordinator.most("far") == {}  # nothing of it is to be remembered
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 import tieline.gateway
-from tieline.gateway.budgets.admit import Account, Ticket
+from tieline.gateway.budgets.admit import KeyAccount, Ticket
 from tieline.gateway.requests import body, failover
 from tieline.gateway.requests.failover import Next
 from tieline.gateway.requests.state import KeptText, Phase, RequestState
-from tieline.gateway.settings import Key, Model, Offer, Tenant
+from tieline.gateway.settings import Key, Model, ModelOffer, Tenant
 
 BODY = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": true}'
 
@@ -22,10 +22,10 @@ BODY = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream
 def state(memory: int = 1_000) -> RequestState:
     request = body.read("chat", BODY)
     assert isinstance(request, body.Request)
-    account = Account(
+    account = KeyAccount(
         Key(id="k", sha256="0" * 64, tenant="t"), Tenant(id="t"), (), False, frozenset(), frozenset(), (), ()
     )
-    offer = Offer.of(Model(name="m"))
+    offer = ModelOffer.of(Model(name="m"))
     return RequestState(request, offer, account, Ticket(1, account, 0), 10, "req_1", 0.0, KeptText(memory))
 
 

@@ -21,9 +21,9 @@ from tests.gateway.able import Able
 from tests.gateway.engines import Llama, Scripted
 from tests.gateway.rig import Gateway, free_port, settings, start
 
-from tieline.gateway.routing.rented import Meter, assign, record
+from tieline.gateway.routing.rented import RentalMeter, assign, record
 from tieline.gateway.routing.route import Replica, State, Want, choose
-from tieline.gateway.settings import Key, Rental, Tenant, hash_key
+from tieline.gateway.settings import Key, RentedReplicas, Tenant, hash_key
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -124,9 +124,9 @@ def replica(name: str, region: str = "north", slots: int = 4) -> Replica:
     return Replica(id=name, site=name, region=region, models=frozenset({"m"}), engine="vllm", slots=slots)
 
 
-def rental(tenant: str, replicas: int = 1, **changes: Any) -> Rental:
+def rental(tenant: str, replicas: int = 1, **changes: Any) -> RentedReplicas:
     given = {"since": NOON, "until": NOON + timedelta(days=1), "region": "north", "model": "m"} | changes
-    return Rental(tenant=tenant, replicas=replicas, **given)
+    return RentedReplicas(tenant=tenant, replicas=replicas, **given)
 
 
 def test_a_rental_holds_for_its_period_and_region() -> None:
@@ -182,7 +182,7 @@ def test_its_requests_go_there_first_and_others_leave_room() -> None:
 def test_the_hours_of_a_rental_are_counted_as_they_were_served() -> None:
     """11:59  two of two replicas; 12:00 to 12:30 two, then one; the process stands still from 12:50 to 12:55."""
     one = rental("acme", 2, usd_per_replica_hour=Decimal("3.6"))
-    meter = Meter()
+    meter = RentalMeter()
     told = []
     moment = NOON - timedelta(minutes=1)
     while moment <= NOON + timedelta(hours=1):

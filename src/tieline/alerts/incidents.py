@@ -30,7 +30,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     escalate_after_s: float = 900.0
 
 
-class Line(msgspec.Struct, frozen=True):
+class IncidentLine(msgspec.Struct, frozen=True):
     """One line of what needs a person, as the console tells it."""
 
     level: Level
@@ -92,11 +92,11 @@ class Incidents:
         self.timing = timing
         self.now: dict[str, Incident] = {one.key: one for one in known if one.state != "ended"}
 
-    def step(self, lines: Iterable[Line], now: float) -> tuple[list[Notice], list[Incident]]:
+    def step(self, lines: Iterable[IncidentLine], now: float) -> tuple[list[Notice], list[Incident]]:
         """What to tell, and the incidents that changed. Notes are never told."""
         notices: list[Notice] = []
         changed: list[Incident] = []
-        told: dict[str, list[Line]] = {}
+        told: dict[str, list[IncidentLine]] = {}
         for line in lines:
             if line.level != "note":
                 told.setdefault(line.what, []).append(line)
@@ -120,7 +120,7 @@ class Incidents:
                 del self.now[key]  # it never stood long enough to be one
         return notices, changed
 
-    def _stands(self, what: str, group: list[Line], now: float) -> tuple[Incident, Event | None]:
+    def _stands(self, what: str, group: list[IncidentLine], now: float) -> tuple[Incident, Event | None]:
         level: Level = "bad" if any(line.level == "bad" for line in group) else "warn"
         places = sorted({line.site for line in group if line.site})
         incident = self.now.get(what)
@@ -157,10 +157,10 @@ class Incidents:
         return incident
 
 
-def lines_of(told: Iterable[Mapping[str, Any]]) -> list[Line]:
+def lines_of(told: Iterable[Mapping[str, Any]]) -> list[IncidentLine]:
     """The console's attention lines; what is not one is left out."""
     return [
-        Line(one["level"], one["what"], str(one.get("text") or ""), str(one.get("site") or ""))
+        IncidentLine(one["level"], one["what"], str(one.get("text") or ""), str(one.get("site") or ""))
         for one in told
         if isinstance(one.get("level"), str) and one["level"] in _WORSE and isinstance(one.get("what"), str)
     ]

@@ -19,10 +19,10 @@ import msgspec
 from tieline import intake
 from tieline.alerts import channels
 from tieline.alerts.channels import AGAIN_S, ChannelError
-from tieline.alerts.incidents import Incident, Incidents, Line, Notice, Timing, lines_of
+from tieline.alerts.incidents import Incident, IncidentLine, Incidents, Notice, Timing, lines_of
 from tieline.config.sections import Alerts
 from tieline.link import Link
-from tieline.store.alerts import AlertStore, Message, Silence
+from tieline.store.alerts import AlertMessage, AlertStore, Silence
 from tieline.tasks import Registry, beat
 
 log = logging.getLogger("tieline.alerts")
@@ -50,7 +50,7 @@ class AlertService:
             escalate_after_s=60.0 * settings.escalate_after_minutes,
         )
         self.incidents = Incidents(timing, [msgspec.json.decode(b, type=Incident) for b in store.incidents()])
-        self._lines: list[Line] = []
+        self._lines: list[IncidentLine] = []
         self._heard: float | None = None
 
     def keep(self, registry: Registry, link: Link) -> None:
@@ -94,7 +94,7 @@ class AlertService:
         since = self._heard if self._heard is not None else getattr(self, "_began", now)
         lines = list(self._lines)
         if now - since > SILENT_S:
-            lines = [Line("bad", "the console is silent", f"nothing is known since {now - since:.0f} s")]
+            lines = [IncidentLine("bad", "the console is silent", f"nothing is known since {now - since:.0f} s")]
         notices, changed = self.incidents.step(lines, now)
         silent = {one.what for one in self.store.silences(now)}
         told = [one for one in notices if one.what not in silent]
@@ -122,7 +122,7 @@ class AlertService:
                 await self.deliver(message)
             await asyncio.sleep(STEP_S)
 
-    async def deliver(self, message: Message) -> bool:
+    async def deliver(self, message: AlertMessage) -> bool:
         """Try one message; True where it arrived."""
         now = self.seconds()
         channel = next((c for c in self.settings.channels if c.id == message.channel), None)

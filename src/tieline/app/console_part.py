@@ -15,7 +15,7 @@ import uvicorn
 
 from tieline import records
 from tieline.app.runtime import ALERTS_FILE, PEOPLE_FILE, Runtime
-from tieline.app.up import State, disk_trouble, set_aside
+from tieline.app.up import PlatformState, disk_trouble, set_aside
 from tieline.config import Config
 from tieline.console import wire
 from tieline.console.app import Shown, SignIn, make_app
@@ -103,7 +103,7 @@ def told(runtime: Runtime, aside: Callable[[], int]) -> dict[str, Any]:
     """What the page says of the platform itself: its parts as the supervisor last wrote them down."""
     parts: list[dict[str, Any]] = []
     with contextlib.suppress(OSError, msgspec.DecodeError):
-        state = msgspec.json.decode((runtime.data / "run" / "state.json").read_bytes(), type=State)
+        state = msgspec.json.decode((runtime.data / "run" / "state.json").read_bytes(), type=PlatformState)
         for part in state.parts:
             detail = part.state if part.restarts == 0 else f"{part.state}, restarted {part.restarts} times"
             if part.state != "ready" and part.detail:

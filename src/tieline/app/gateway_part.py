@@ -13,7 +13,7 @@ import msgspec
 from tieline.app.runtime import Runtime
 from tieline.config import Config, sections
 from tieline.gateway.serve import GatewayProcess, serve
-from tieline.gateway.settings import Engine, Key, Limits, Model, Rental, Settings, Tenant, hash_key
+from tieline.gateway.settings import Engine, Key, Limits, Model, RentedReplicas, Settings, Tenant, hash_key
 from tieline.link import LateLink
 from tieline.tasks import Registry
 
@@ -76,7 +76,7 @@ def settings_of(config: Config, runtime: Runtime) -> Settings:
         tenants=tuple(_tenant(tenant) for tenant in config.tenants),
         keys=keys if config.gateway.auth == "keys" else (),
         engines=tuple(Engine(url=url) for url in config.gateway.upstreams),
-        rentals=tuple(msgspec.convert(msgspec.structs.asdict(rental), Rental) for rental in config.rentals),
+        rentals=tuple(msgspec.convert(msgspec.structs.asdict(rental), RentedReplicas) for rental in config.rentals),
         origins=(runtime.console_url,),
         max_body_bytes=config.gateway.max_body_bytes,
     )

@@ -32,7 +32,7 @@ from tieline.app import worldtime
 from tieline.app.runtime import PEOPLE_FILE, Runtime, free_port, port_taken
 from tieline.app.supervise import PartStatus, Supervisor, python_part, save_state
 from tieline.clock import wall_now
-from tieline.feeds.gguf import FetchError, fetch_gguf
+from tieline.feeds.gguf import ModelFetchError, fetch_gguf
 from tieline.fleet import Fleet
 from tieline.people import People
 from tieline.store import StoreError
@@ -59,7 +59,7 @@ class UpError(Exception):
     """The platform cannot start; one line says why and what to do."""
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class PlatformState(msgspec.Struct, frozen=True, kw_only=True):
     """What `tieline status --json` prints."""
 
     ready: bool
@@ -168,11 +168,11 @@ async def run(options: Options, say: Callable[[str], None]) -> int:
     return 0
 
 
-def read_state(data: Path) -> State:
+def read_state(data: Path) -> PlatformState:
     """What runs on this data folder; `ready` False with no parts when nothing does."""
     path = data.resolve() / "run" / "state.json"
     try:
-        state = msgspec.json.decode(path.read_bytes(), type=State)
+        state = msgspec.json.decode(path.read_bytes(), type=PlatformState)
     except (OSError, msgspec.DecodeError):
         return _nothing()
     if state.pid is None or not _alive(state.pid) or not _is_locked(data.resolve()):
@@ -325,8 +325,8 @@ async def _tell_changes(supervisor: Supervisor, runtime: Runtime, say: Callable[
             say(f"{at} UTC  All parts are well again.")
 
 
-def _state(runtime: Runtime, supervisor: Supervisor) -> State:
-    return State(
+def _state(runtime: Runtime, supervisor: Supervisor) -> PlatformState:
+    return PlatformState(
         ready=supervisor.ready,
         console_url=runtime.console_url,
         openai_base_url=runtime.openai_base_url,
@@ -339,8 +339,10 @@ def _state(runtime: Runtime, supervisor: Supervisor) -> State:
     )
 
 
-def _nothing() -> State:
-    return State(ready=False, console_url=None, openai_base_url=None, demo_key=None, version=__version__, parts=())
+def _nothing() -> PlatformState:
+    return PlatformState(
+        ready=False, console_url=None, openai_base_url=None, demo_key=None, version=__version__, parts=()
+    )
 
 
 def _check_libraries() -> None:
@@ -389,7 +391,7 @@ def _model(asked: str | None, data: Path) -> str | None:
     if "://" in asked:
         try:
             return str(fetch_gguf(asked, data / "models", _show_fetch))
-        except FetchError as error:
+        except ModelFetchError as error:
             raise UpError(f"--model {error}") from error
     if not Path(asked).is_file():
         raise UpError(f"--model {asked}: no such file; give a GGUF file or an http(s) URL")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tieline.backtest.data import Span, World
+from tieline.backtest.data import ScenarioWorld, SlotSpan
 from tieline.backtest.plant import groups_of, true_prices
 from tieline.backtest.tokens import BATCH_SHARE, BATCH_SLOTS
 from tieline.dispatch import load_table
@@ -60,7 +60,7 @@ class Facts:
     per_hour: int  # steps of an hour that are billed together
 
 
-def bounds(world: World, settings: Settings, seconds: int, simple: bool) -> Bounds:
+def bounds(world: ScenarioWorld, settings: Settings, seconds: int, simple: bool) -> Bounds:
     fleet = groups_of(world, settings, simple)
     truth = true_prices(world, settings)
     mining = inference = late = 0.0
@@ -86,11 +86,11 @@ def bounds(world: World, settings: Settings, seconds: int, simple: bool) -> Boun
 
 
 def _facts(
-    world: World,
+    world: ScenarioWorld,
     fleet: FleetArrays,
     settings: Settings,
     truth: tuple[Floats, Floats],
-    span: Span,
+    span: SlotSpan,
     seconds: int,
     simple: bool,
 ) -> Facts:
@@ -222,7 +222,9 @@ def _stages(fleet: FleetArrays, facts: Facts, price: Floats) -> Stages:
     return Stages(run[:, :, None], sleep[:, :, None], wake, boot, facts.meter_w, facts.meter_w)
 
 
-def _mining(world: World, fleet: FleetArrays, facts: Facts, slope: Floats, shadow: Floats) -> tuple[float, float]:
+def _mining(
+    world: ScenarioWorld, fleet: FleetArrays, facts: Facts, slope: Floats, shadow: Floats
+) -> tuple[float, float]:
     """USD of mining with everything known, and with everything but the running price."""
     if fleet.groups == 0:
         return 0.0, 0.0
@@ -254,7 +256,7 @@ def _mining(world: World, fleet: FleetArrays, facts: Facts, slope: Floats, shado
     return best, total
 
 
-def _seen(world: World, facts: Facts, slope: Floats) -> Floats:
+def _seen(world: ScenarioWorld, facts: Facts, slope: Floats) -> Floats:
     """(T, N) true prices, but for real-time markets the last known interval's; peaks are known."""
     seen, power = slope.copy(), slope - facts.peaks
     for n, site in enumerate(world.fleet.sites):
@@ -269,7 +271,7 @@ def _seen(world: World, facts: Facts, slope: Floats) -> Floats:
 class _Serving:
     """Tokens at the best the fleet could do: every replica full, spread by margin, no spare and no loading."""
 
-    def __init__(self, world: World, settings: Settings, facts: Facts) -> None:
+    def __init__(self, world: ScenarioWorld, settings: Settings, facts: Facts) -> None:
         table = load_table(settings.gpu_table)
         speed = table.tokens_per_s(settings.interactive_batch)
         speeds = [row[1] for row in table.rows if row[1] < speed] + [speed]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tieline.backtest.data import World
+from tieline.backtest.data import ScenarioWorld
 from tieline.dispatch.inputs.arrays import Floats
 from tieline.dispatch.inputs.forecast import SLOT_S
 from tieline.records import Commitment
@@ -38,7 +38,7 @@ class Call:
     usd_per_mwh: float
 
 
-def call_of(world: World, offer: Commitment, share: float) -> Call | None:
+def call_of(world: ScenarioWorld, offer: Commitment, share: float) -> Call | None:
     """The call that an offer would see, or none: the same for every policy and at every run."""
     first, last = world.slot(offer.at), world.slot(offer.until)
     draw = np.random.default_rng(zlib.crc32(f"{offer.commitment_id}|{offer.at.isoformat()}".encode()))

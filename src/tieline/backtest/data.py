@@ -42,7 +42,7 @@ REACH_MS = 250.0
 
 
 @dataclass(frozen=True)
-class Event:
+class SiteEvent:
     """An invented happening at one site; `until` is when it ended, which nobody knew before."""
 
     kind: str
@@ -66,7 +66,7 @@ class PriceArray:
 
 
 @dataclass(frozen=True)
-class Span:
+class SlotSpan:
     """One unbroken stretch to run: slots [first, last) of the whole window."""
 
     label: str
@@ -75,7 +75,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class World:
+class ScenarioWorld:
     """Everything a backtest needs, in one window of slots from `start`."""
 
     fleet: Fleet
@@ -87,8 +87,8 @@ class World:
     demand: dict[str, Floats]  # by region, output tokens/s
     inputs: dict[str, Floats]  # by region, input tokens per output token
     reach: dict[str, tuple[str, ...]]
-    spans: tuple[Span, ...]
-    events: tuple[Event, ...] = ()
+    spans: tuple[SlotSpan, ...]
+    events: tuple[SiteEvent, ...] = ()
     offers: tuple[Commitment, ...] = ()
     deployed_share: tuple[float, ...] = ()
     peaks: Peaks = field(default_factory=Peaks.none)
@@ -110,7 +110,7 @@ def load(
     use_15min: bool = True,
     settings: Settings | None = None,
     fleet: Fleet | None = None,
-) -> World:
+) -> ScenarioWorld:
     """`fleet`, or the folder's own, between the first span's start and the last one's end. A price that cannot be true
     by the settings is none. Raises FolderError."""
     settings = settings or Settings()
@@ -122,14 +122,14 @@ def load(
     fleet, left_out = _with_prices(fleet, source, begin, end, use_15min)
     if gpu_share is not None:
         fleet = _with_gpus(fleet, gpu_share)
-    bare = World(fleet, start, slots, {}, np.empty(0), np.empty(0), {}, {}, {}, (), left_out=left_out)
+    bare = ScenarioWorld(fleet, start, slots, {}, np.empty(0), np.empty(0), {}, {}, {}, (), left_out=left_out)
     world = replace(
         bare,
         markets=_markets(source, bare, start, stop, settings),
         temp_c=_temperatures(source, bare, start, stop),
         hashprice_usd=_hashprices(source, bare, start, stop),
         reach=_reach(folder, fleet),
-        spans=tuple(Span(label, bare.slot(a), bare.slot(b)) for label, a, b in spans),
+        spans=tuple(SlotSpan(label, bare.slot(a), bare.slot(b)) for label, a, b in spans),
     )
     demand, inputs = _demand(source, world, begin - timedelta(days=16), stop)
     world = replace(world, demand=demand, inputs=inputs)
@@ -196,7 +196,7 @@ def _with_gpus(fleet: Fleet, share: float) -> Fleet:
 
 
 def _markets(
-    source: RecordedFolder, world: World, start: datetime, stop: datetime, settings: Settings
+    source: RecordedFolder, world: ScenarioWorld, start: datetime, stop: datetime, settings: Settings
 ) -> dict[str, PriceArray]:
     values: dict[str, Floats] = {}
     known_at: dict[str, Floats] = {}
@@ -222,7 +222,7 @@ def _markets(
     return found
 
 
-def _temperatures(source: RecordedFolder, world: World, start: datetime, stop: datetime) -> Floats:
+def _temperatures(source: RecordedFolder, world: ScenarioWorld, start: datetime, stop: datetime) -> Floats:
     stations: dict[str, Floats] = {}
     wet: dict[str, Floats] = {}
     for tick in source.weather(world.fleet, start, stop):
@@ -242,7 +242,7 @@ def _temperatures(source: RecordedFolder, world: World, start: datetime, stop: d
     return out
 
 
-def _hashprices(source: RecordedFolder, world: World, start: datetime, stop: datetime) -> Floats:
+def _hashprices(source: RecordedFolder, world: ScenarioWorld, start: datetime, stop: datetime) -> Floats:
     out = np.full(world.slots, np.nan)
     for tick in source.network(start, stop):
         value = hashprice(tick.difficulty, tick.subsidy_btc, tick.fee_share, float(tick.btc_usd))
@@ -255,7 +255,7 @@ def _hashprices(source: RecordedFolder, world: World, start: datetime, stop: dat
 
 
 def _demand(
-    source: RecordedFolder, world: World, start: datetime, stop: datetime
+    source: RecordedFolder, world: ScenarioWorld, start: datetime, stop: datetime
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     out = {s.region: np.full(world.slots, np.nan) for s in world.fleet.sites if s.node_groups}
     asked = {region: np.zeros(world.slots) for region in out}
@@ -304,7 +304,7 @@ def _reach(folder: Path, fleet: Fleet) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _peaks(world: World, path: Path | None, source: RecordedFolder) -> Peaks:
+def _peaks(world: ScenarioWorld, path: Path | None, source: RecordedFolder) -> Peaks:
     """The windows that were peaks, and odds: those of the file, and those that the desk works out from system load."""
     rules = world.fleet.peak_rules
     paying = tuple(rule for rule in rules.values() if any(world.fleet.pays(site, rule) for site in world.fleet.sites))
@@ -317,11 +317,11 @@ def _peaks(world: World, path: Path | None, source: RecordedFolder) -> Peaks:
     return Peaks.of(world.fleet, tuple(rules.values()), was, [*odds(path, start, end, rules), *found])
 
 
-def _with_events(world: World, path: Path, source: RecordedFolder) -> World:
+def _with_events(world: ScenarioWorld, path: Path, source: RecordedFolder) -> ScenarioWorld:
     place = {site.id: n for n, site in enumerate(world.fleet.sites)}
     ids, start, end = frozenset(place), world.start, world.when(world.slots)
     found = [
-        Event(
+        SiteEvent(
             kind=event.kind,
             site=place[event.site_id],
             at=event.at,

@@ -14,15 +14,15 @@ import msgspec
 import numpy as np
 
 from tieline.backtest.calls import RETURNS_SLOTS, call_of
-from tieline.backtest.plant import Asked
-from tieline.backtest.policies import UNKNOWN, Known, margins
+from tieline.backtest.plant import PlantTargets
+from tieline.backtest.policies import UNKNOWN, PolicyInputs, margins
 from tieline.backtest.sight import Recorded
 from tieline.dispatch.inference.serve import serve
 from tieline.dispatch.inputs.arrays import Floats
 from tieline.dispatch.inputs.forecast import Forecaster
 from tieline.dispatch.inputs.forecasters import forecaster_of
 from tieline.dispatch.inputs.horizon import grid
-from tieline.dispatch.mining.ahead import Surroundings, build, surroundings
+from tieline.dispatch.mining.ahead import SiteConditions, build, surroundings
 from tieline.dispatch.mining.lookahead import Ahead
 from tieline.dispatch.mining.policy import Memory, decide
 from tieline.dispatch.settings import Settings
@@ -44,7 +44,7 @@ class Tieline:
     _memory: Memory | None = None
     _last: int = -1
 
-    def decide(self, known: Known) -> Asked:
+    def decide(self, known: PolicyInputs) -> PlantTargets:
         fleet, now = known.fleet, known.world.when(known.slot)
         settings = self.settings(known)
         sight, around = self.around(known, settings)
@@ -65,9 +65,9 @@ class Tieline:
             # By rigs alone: what inference draws moves with its users.
             share = np.clip(soon[fleet.site] / np.maximum(1.0, wish.seen.low_w), 0.0, 1.0)
             run = np.maximum(run, np.where(fleet.first == 0, share, 0.0))
-        return Asked(run, high > low, off, replicas, batch)
+        return PlantTargets(run, high > low, off, replicas, batch)
 
-    def around(self, known: Known, settings: Settings) -> tuple[Recorded, Surroundings]:
+    def around(self, known: PolicyInputs, settings: Settings) -> tuple[Recorded, SiteConditions]:
         """What is known, and what is expected of it."""
         self.forecaster = self.forecaster or forecaster_of(settings.forecaster)
         odds = "peaks" not in self.without
@@ -76,12 +76,12 @@ class Tieline:
         fleet = known.world.fleet
         return sight, surroundings(sight, fleet, known.fleet, settings, steps, known.hashprice_usd)
 
-    def expected(self, known: Known) -> Ahead:
+    def expected(self, known: PolicyInputs) -> Ahead:
         """The arrays that the programme decides on, for whoever wants to see or time them alone."""
         settings = self.settings(known)
         return self.ahead(known, self.around(known, settings)[1], settings)
 
-    def settings(self, known: Known) -> Settings:
+    def settings(self, known: PolicyInputs) -> Settings:
         wide = 1 if self.perfect else self.scenarios
         used = msgspec.structs.replace(known.settings, scenarios=wide)
         if "demand" in self.without:
@@ -94,7 +94,7 @@ class Tieline:
             used = msgspec.structs.replace(used, starts_per_day=1e9, min_up_s=0, min_down_s=0)
         return used
 
-    def _remembered(self, known: Known, now: datetime) -> Memory:
+    def _remembered(self, known: PolicyInputs, now: datetime) -> Memory:
         """What ran until now, as it was seen: a change since the last decision was made then."""
         running, asleep = known.plant.running, known.plant.asleep
         if self._memory is None or not 0 < known.slot - self._last <= 96:
@@ -107,7 +107,7 @@ class Tieline:
         return self._memory
 
     def _serve(
-        self, known: Known, sight: Recorded, around: Surroundings, settings: Settings
+        self, known: PolicyInputs, sight: Recorded, around: SiteConditions, settings: Settings
     ) -> tuple[Floats, float | None]:
         """(nodes,) replicas and tokens/s of batch work."""
         nodes = known.plant.nodes
@@ -132,7 +132,7 @@ class Tieline:
             return replicas, None
         return replicas, sum(found.wanted[unit.id].batch_tokens_per_s or 0.0 for _, _, unit in nodes)
 
-    def ahead(self, known: Known, around: Surroundings, settings: Settings) -> Ahead:
+    def ahead(self, known: PolicyInputs, around: SiteConditions, settings: Settings) -> Ahead:
         base = dict(zip((s.id for s in known.world.fleet.sites), known.plant.inference_w(), strict=True))
         found = build(around, known.world.fleet, settings, base)
         if known.plant.simple:
@@ -145,7 +145,9 @@ class Tieline:
             found = replace(found, limit_w=np.full_like(found.limit_w, 1e12))
         return found
 
-    def _floors(self, known: Known, settings: Settings, around: Surroundings) -> tuple[Floats | None, Floats | None]:
+    def _floors(
+        self, known: PolicyInputs, settings: Settings, around: SiteConditions
+    ) -> tuple[Floats | None, Floats | None]:
         """(N,) load that accepted reserves need drawn now, and what to run so that it is there in half an hour;
         offers of the next day are decided on the way."""
         if "commitments" in self.without or not known.world.offers:
@@ -174,7 +176,7 @@ class Tieline:
                 due[place[offer.site_id]] += offer.power_w
         return (due if due.any() else None), (soon if soon.any() else None)
 
-    def worth(self, known: Known, around: Surroundings, offer: Commitment, deployed: float) -> bool:
+    def worth(self, known: PolicyInputs, around: SiteConditions, offer: Commitment, deployed: float) -> bool:
         """Whether the payment beats what the floor is expected to cost, a margin for error included."""
         world, fleet = known.world, known.fleet
         n = next(i for i, s in enumerate(world.fleet.sites) if s.id == offer.site_id)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tieline.backtest.data import World
+from tieline.backtest.data import ScenarioWorld
 from tieline.dispatch.inputs.arrays import Floats
 
 _HALF_LIFE_H = 4.0
@@ -38,7 +38,7 @@ class Noise:
         )
 
 
-def shaken(world: World, noise: Noise) -> World:
+def shaken(world: ScenarioWorld, noise: Noise) -> ScenarioWorld:
     """The same days with demand that strays from last week's."""
     demand = {}
     for n, region in enumerate(sorted(world.demand)):

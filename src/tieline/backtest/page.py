@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape
 
 from tieline.backtest.report import HEAD, OURS, best_rule, bound_cells, bound_rows, cells, heading, notes
-from tieline.backtest.run import ASSUMED, Result
+from tieline.backtest.run import ASSUMED, ScenarioResult
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2126; --soft: #66707c; --line: #d9dee4; --paper: #fff; --bar: #8b98a8;
@@ -30,7 +30,7 @@ svg .soft { fill: var(--soft); } svg line { stroke: var(--line); }
 """
 
 
-def page(results: Sequence[Result]) -> str:
+def page(results: Sequence[ScenarioResult]) -> str:
     body = "".join(_scenario(result) for result in results)
     assumed = "".join(f"<li>{escape(words)}</li>" for words in ASSUMED)
     return (
@@ -44,13 +44,13 @@ def page(results: Sequence[Result]) -> str:
     )
 
 
-def _scenario(result: Result) -> str:
+def _scenario(result: ScenarioResult) -> str:
     out = [f"<h2>{escape(heading(result))}</h2>", _table(result), _nets(result), _months(result), _couplings(result)]
     out += [f"<p>{escape(words)}</p>" for words in notes(result)]
     return "".join(out)
 
 
-def _table(result: Result) -> str:
+def _table(result: ScenarioResult) -> str:
     head = "".join(f"<th>{escape(word)}</th>" for word in HEAD)
     lines = []
     for row in result.rows:
@@ -63,7 +63,7 @@ def _table(result: Result) -> str:
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
-def _nets(result: Result) -> str:
+def _nets(result: ScenarioResult) -> str:
     """Each policy against the first of the table, so that what differs can be seen."""
     if not result.rows:
         return ""
@@ -73,7 +73,7 @@ def _nets(result: Result) -> str:
     return _figure(_bars(bars), f"Net against {first.policy}")
 
 
-def _months(result: Result) -> str:
+def _months(result: ScenarioResult) -> str:
     mine, best = result.row("Tieline"), best_rule(result)
     if mine is None or best is None:
         return ""
@@ -81,7 +81,7 @@ def _months(result: Result) -> str:
     return _figure(_bars(bars), f"Tieline less the best rule here ({best.policy}) by month")
 
 
-def _couplings(result: Result) -> str:
+def _couplings(result: ScenarioResult) -> str:
     whole = result.row("Tieline")
     if not result.ablations or whole is None:
         return ""

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tieline.backtest.calls import Call, Played
-from tieline.backtest.data import Event, World
-from tieline.backtest.tokens import Served, Tokens
+from tieline.backtest.data import ScenarioWorld, SiteEvent
+from tieline.backtest.tokens import ServedTokens, Tokens
 from tieline.clock import micros
 from tieline.dispatch.contracts import resale_path
 from tieline.dispatch.inference.gpu import GpuTable
@@ -34,7 +34,7 @@ NONPERFORMANCE_USD_PER_MWH = 2_000.0  # of every offer of the standard scenario
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlantTargets:
     """A policy's word for one interval: (G,) share that runs, whether low or normal pays, whether the rest is
     off rather than asleep; (nodes,) replicas, and the tokens/s of batch work that may run (None: all at once)."""
 
@@ -102,7 +102,7 @@ class _Step:
     begin: datetime
     seconds: int
     limit: Floats
-    orders: list[Event]
+    orders: list[SiteEvent]
     stuck_w: Floats
     floors: Floats | None
 
@@ -124,7 +124,7 @@ class _Happening:
     slow: Floats
     stuck: Floats
     cut: Bools
-    orders: list[Event]
+    orders: list[SiteEvent]
 
 
 class Plant:
@@ -132,7 +132,7 @@ class Plant:
 
     def __init__(
         self,
-        world: World,
+        world: ScenarioWorld,
         fleet: FleetArrays,
         table: GpuTable,
         settings: Settings,
@@ -207,7 +207,7 @@ class Plant:
 
     # --- one interval ----------------------------------------------------------
 
-    def run(self, slot: int, seconds: int, asked: Asked, floors: Floats | None = None) -> None:
+    def run(self, slot: int, seconds: int, asked: PlantTargets, floors: Floats | None = None) -> None:
         """Carry out what was asked, in steps of five minutes or shorter where something happens."""
         temp = self.world.temp_c[slot]
         sites = self.world.fleet.sites
@@ -245,7 +245,7 @@ class Plant:
         limit = self.fleet.limit_w.copy() if not self.simple else np.full(sites, 1e12)
         supply, slow, stuck = np.ones(sites), np.full(sites, 0.0 if self.simple else 1.0), np.zeros(sites)
         cut = np.zeros(sites, dtype=bool)
-        orders: list[Event] = []
+        orders: list[SiteEvent] = []
         for event in () if self.simple else self.world.events:
             if event.at >= end or event.until <= now:
                 continue
@@ -267,7 +267,7 @@ class Plant:
                     pass
         return _Happening(limit, supply, slow, stuck, cut, orders)
 
-    def _step(self, slot: int, at: int, seconds: int, asked: Asked, floors: Floats | None) -> None:
+    def _step(self, slot: int, at: int, seconds: int, asked: PlantTargets, floors: Floats | None) -> None:
         now = self.world.when(slot) + timedelta(seconds=at)
         sites = len(self.world.fleet.sites)
         here = self._happening(now, now + timedelta(seconds=seconds))
@@ -311,7 +311,7 @@ class Plant:
         self._book(_Step(first, now, seconds, limit, here.orders, stuck_w, floors), drawn, served)
 
     def _fit(
-        self, asked: Asked, limit: Floats, base: Floats, cut: Bools, stuck: Floats, seconds: int
+        self, asked: PlantTargets, limit: Floats, base: Floats, cut: Bools, stuck: Floats, seconds: int
     ) -> tuple[Floats, Floats]:
         """(G, modes) shares that hold the limit and come back in stages, and their draw."""
         fleet = self.fleet
@@ -343,7 +343,7 @@ class Plant:
         power = on * low + up * (1.0 - LOW.power_share) * meter + (rest - off) * fleet.sleep_w * (1.0 + self.aux)
         return shares, power
 
-    def _book(self, step: _Step, drawn: Drawn, served: Served) -> None:
+    def _book(self, step: _Step, drawn: Drawn, served: ServedTokens) -> None:
         tally, slot, seconds, hours = self.tally, step.slot, step.seconds, step.hours
         limit, hour_ends = step.limit, step.hour_ends
         sites = len(self.world.fleet.sites)
@@ -435,7 +435,7 @@ class Plant:
         self.tally.by_day[day] = self.tally.by_day.get(day, 0.0) + usd
 
 
-def true_prices(world: World, settings: Settings) -> tuple[Floats, Floats]:
+def true_prices(world: ScenarioWorld, settings: Settings) -> tuple[Floats, Floats]:
     """(slots, N) above and below the contracted level, as they were settled. A slot without a price is settled
     at the hourly market where the 15-minute one is missing, else at the last known price."""
     sites = world.fleet.sites
@@ -454,7 +454,7 @@ def true_prices(world: World, settings: Settings) -> tuple[Floats, Floats]:
     return above, below
 
 
-def settled(world: World, site: Site) -> Floats | None:
+def settled(world: ScenarioWorld, site: Site) -> Floats | None:
     """(slots,) the market price that a site's power was settled at."""
     series: Floats | None = None
     for name in (site.contract.market_15min, site.contract.market):
@@ -467,7 +467,7 @@ def settled(world: World, site: Site) -> Floats | None:
     return np.nan_to_num(series[place])
 
 
-def groups_of(world: World, settings: Settings, simple: bool) -> FleetArrays:
+def groups_of(world: ScenarioWorld, settings: Settings, simple: bool) -> FleetArrays:
     """The fleet as arrays; in the control nothing takes time to wake."""
     fleet = fleet_arrays(world.fleet, settings)
     none = np.zeros(fleet.groups)

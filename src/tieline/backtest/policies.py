@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from tieline.backtest.data import World
-from tieline.backtest.plant import Asked, Bools, Plant
+from tieline.backtest.data import ScenarioWorld
+from tieline.backtest.plant import Bools, Plant, PlantTargets
 from tieline.dispatch.contracts import resale_usd_per_mwh
 from tieline.dispatch.inference.serving import Room, assign
 from tieline.dispatch.inputs.arrays import FleetArrays, Floats, heat
@@ -30,10 +30,10 @@ UNKNOWN = 1e4
 
 
 @dataclass
-class Known:
+class PolicyInputs:
     """What a policy may look at when slot `slot` begins."""
 
-    world: World
+    world: ScenarioWorld
     fleet: FleetArrays
     plant: Plant
     settings: Settings
@@ -189,10 +189,10 @@ class Known:
 class Policy(Protocol):
     name: str
 
-    def decide(self, known: Known) -> Asked: ...
+    def decide(self, known: PolicyInputs) -> PlantTargets: ...
 
 
-def _rest(known: Known) -> Bools:
+def _rest(known: PolicyInputs) -> Bools:
     """Simple rules rest every rig in the one mode that is set."""
     return np.full(known.fleet.groups, known.settings.rest_mode == "off")
 
@@ -207,8 +207,8 @@ class AlwaysOn:
 
     name: str = "always-on"
 
-    def decide(self, known: Known) -> Asked:
-        return Asked(np.ones(known.fleet.groups), _yes(known.fleet), _rest(known), known.replicas())
+    def decide(self, known: PolicyInputs) -> PlantTargets:
+        return PlantTargets(np.ones(known.fleet.groups), _yes(known.fleet), _rest(known), known.replicas())
 
 
 @dataclass
@@ -218,12 +218,12 @@ class LastPrice:
     name: str = "last-price rule"
     odds: bool = False
 
-    def decide(self, known: Known) -> Asked:
+    def decide(self, known: PolicyInputs) -> PlantTargets:
         price = known.prices()[0]
         if self.odds:
             price = price + chance_of_peak(known)
         run = (price[known.fleet.site] < known.strike()).astype(float)
-        return Asked(run, _yes(known.fleet), _rest(known), known.replicas())
+        return PlantTargets(run, _yes(known.fleet), _rest(known), known.replicas())
 
 
 @dataclass
@@ -236,7 +236,7 @@ class FixedStrike:
     _below: Floats | None = None
     _run: Floats | None = None
 
-    def decide(self, known: Known) -> Asked:
+    def decide(self, known: PolicyInputs) -> PlantTargets:
         price = known.prices()[0][known.fleet.site]
         if self._run is None or self._above is None or self._below is None:
             self._above, self._below = np.zeros(len(price)), np.zeros(len(price))
@@ -245,7 +245,7 @@ class FixedStrike:
         self._above = np.where(high, self._above + 1, 0)
         self._below = np.where(high, 0, self._below + 1)
         self._run = np.where(self._above >= 2, 0.0, np.where(self._below >= 4, 1.0, self._run))
-        return Asked(self._run, _yes(known.fleet), _rest(known), known.replicas())
+        return PlantTargets(self._run, _yes(known.fleet), _rest(known), known.replicas())
 
 
 @dataclass
@@ -256,7 +256,7 @@ class GroupStrike:
     name: str = "per-group strike"
     expected: bool = False
 
-    def decide(self, known: Known) -> Asked:
+    def decide(self, known: PolicyInputs) -> PlantTargets:
         above, below = known.prices()
         adder = chance_of_peak(known)
         above, below = above + adder, below + adder
@@ -266,7 +266,7 @@ class GroupStrike:
         rest = 0.0 if known.settings.rest_mode == "off" else stage.sleep[0, :, 0]
         run = (stage.run[0, :, 0] > rest + 1e-9).astype(float)
         replicas = known.replicas(above) if self.expected else known.replicas()
-        return Asked(run, high > low, _rest(known), replicas)
+        return PlantTargets(run, high > low, _rest(known), replicas)
 
 
 @dataclass
@@ -277,7 +277,7 @@ class BandStrike:
     share: float = 0.3
     name: str = "per-group strike with a dead band"
 
-    def decide(self, known: Known) -> Asked:
+    def decide(self, known: PolicyInputs) -> PlantTargets:
         above, below = known.prices()
         adder = chance_of_peak(known)
         one = known.now_ahead(above + adder, below + adder)
@@ -287,7 +287,7 @@ class BandStrike:
         band = self.share * known.fleet.wear_usd
         run = np.where(known.plant.running > 0.5, gain > -band, gain > 0.0).astype(float)
         off = _rest(known) | (adder[known.fleet.site] > LIKELY_PEAK_USD_PER_MWH)
-        return Asked(run, high > low, off, known.replicas(above))
+        return PlantTargets(run, high > low, off, known.replicas(above))
 
 
 @dataclass
@@ -298,7 +298,7 @@ class WorstFirst:
     shed_share: float = 0.3
     name: str = "worst-J/TH-first, fixed kW"
 
-    def decide(self, known: Known) -> Asked:
+    def decide(self, known: PolicyInputs) -> PlantTargets:
         price = known.prices()[0]
         run = np.ones(known.fleet.groups)
         spot = price[price < UNKNOWN]
@@ -309,7 +309,7 @@ class WorstFirst:
                 cut = min(left, known.fleet.rated_w[g])
                 run[g] = 1.0 - cut / known.fleet.rated_w[g]
                 left -= cut
-        return Asked(run, _yes(known.fleet), _rest(known), known.replicas())
+        return PlantTargets(run, _yes(known.fleet), _rest(known), known.replicas())
 
 
 @dataclass
@@ -319,13 +319,13 @@ class StaticOrder:
     usd_per_mwh: float = 80.0
     name: str = "static inference > mining > curtail"
 
-    def decide(self, known: Known) -> Asked:
+    def decide(self, known: PolicyInputs) -> PlantTargets:
         price = known.prices()[0][known.fleet.site]
         run = (price < self.usd_per_mwh).astype(float)
-        return Asked(run, _yes(known.fleet), _rest(known), known.all_replicas())
+        return PlantTargets(run, _yes(known.fleet), _rest(known), known.all_replicas())
 
 
-def chance_of_peak(known: Known) -> Floats:
+def chance_of_peak(known: PolicyInputs) -> Floats:
     """(N,) USD/MWh that the odds of a peak add in the interval that begins."""
     world = known.world
     out = np.zeros(len(world.fleet.sites))

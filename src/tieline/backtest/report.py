@@ -11,19 +11,19 @@ import io
 from collections.abc import Sequence
 
 from tieline.backtest.plant import Tally
-from tieline.backtest.run import ASSUMED, DECIDED_HOURLY, PERFECT, Result, Row
+from tieline.backtest.run import ASSUMED, DECIDED_HOURLY, PERFECT, PolicyRow, ScenarioResult
 
 OURS = ("Tieline", PERFECT)
 Flat = dict[str, str | float | int | None]
 
 
-def best_rule(result: Result) -> Row | None:
+def best_rule(result: ScenarioResult) -> PolicyRow | None:
     """The policy that earned most of those without look-ahead."""
     simple = [row for row in result.rows if row.policy not in OURS]
     return max(simple, key=lambda row: row.tally.net, default=None)
 
 
-def flat(result: Result, row: Row) -> Flat:
+def flat(result: ScenarioResult, row: PolicyRow) -> Flat:
     """Every figure of one policy. Shares are None where there was nothing to share."""
     tally, best = row.tally, best_rule(result)
     month, worst = row.worst_month
@@ -65,7 +65,7 @@ def flat(result: Result, row: Row) -> Flat:
     }
 
 
-def bound_rows(result: Result) -> list[Flat]:
+def bound_rows(result: ScenarioResult) -> list[Flat]:
     if result.bounds is None:
         return []
     found = []
@@ -79,7 +79,7 @@ def bound_rows(result: Result) -> list[Flat]:
     return found
 
 
-def to_csv(results: Sequence[Result]) -> str:
+def to_csv(results: Sequence[ScenarioResult]) -> str:
     out = io.StringIO()
     first = next(((r, row) for r in results for row in r.rows), None)
     if first is None:
@@ -92,7 +92,7 @@ def to_csv(results: Sequence[Result]) -> str:
     return out.getvalue()
 
 
-def to_figures(result: Result) -> dict[str, object]:
+def to_figures(result: ScenarioResult) -> dict[str, object]:
     """Everything of one scenario, for JSON."""
     whole = result.row("Tieline")
     base = 0.0 if whole is None else whole.tally.net
@@ -129,7 +129,7 @@ HEAD = (
 )
 
 
-def cells(result: Result, row: Row) -> list[str]:
+def cells(result: ScenarioResult, row: PolicyRow) -> list[str]:
     one, tally = flat(result, row), row.tally
     month, worst = row.worst_month
     return [
@@ -172,7 +172,7 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 PARTS = ("mining", "inference", "reserves", "power", "wear", "peaks", "penalties", "credits")
 
 
-def to_markdown(result: Result) -> str:
+def to_markdown(result: ScenarioResult) -> str:
     """The tables of one scenario."""
     lines = [cells(result, row) for row in result.rows] + [bound_cells(one) for one in bound_rows(result)]
     parts = [[r.policy, *(f"{getattr(r.tally, part) / 1e6:,.2f}" for part in PARTS)] for r in result.rows]
@@ -192,7 +192,7 @@ def to_markdown(result: Result) -> str:
     return "\n".join([*out, "", *notes(result), ""])
 
 
-def heading(result: Result) -> str:
+def heading(result: ScenarioResult) -> str:
     steps = "hourly decisions" if result.scenario in DECIDED_HOURLY else "decisions each quarter hour"
     first, last, count = result.spans[0], result.spans[-1], len(result.spans)
     return (
@@ -202,7 +202,7 @@ def heading(result: Result) -> str:
     )
 
 
-def month_lines(result: Result) -> list[list[str]]:
+def month_lines(result: ScenarioResult) -> list[list[str]]:
     mine, best = result.row("Tieline"), best_rule(result)
     if mine is None or best is None:
         return []
@@ -210,7 +210,7 @@ def month_lines(result: Result) -> list[list[str]]:
     return [[m, f"{a / 1e6:,.3f}", f"{b / 1e6:,.3f}", percent(a / b - 1, 3, True)] for m, a, b in pairs]
 
 
-def notes(result: Result) -> list[str]:
+def notes(result: ScenarioResult) -> list[str]:
     found = []
     if result.tuned:
         tuned = ", ".join(f"{name} {words}" for name, words in result.tuned.items() if name != "days")

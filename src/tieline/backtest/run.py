@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from tieline.backtest.bounds import Bounds, bounds
-from tieline.backtest.data import World, days_of, load, weeks_of
+from tieline.backtest.data import ScenarioWorld, days_of, load, weeks_of
 from tieline.backtest.lookahead import Tieline
 from tieline.backtest.noise import Noise, shaken
 from tieline.backtest.peaks import Peaks
@@ -30,9 +30,9 @@ from tieline.backtest.policies import (
     BandStrike,
     FixedStrike,
     GroupStrike,
-    Known,
     LastPrice,
     Policy,
+    PolicyInputs,
     StaticOrder,
     WorstFirst,
 )
@@ -80,7 +80,7 @@ def _quiet(what: str, done: int, of: int) -> None:
 
 
 @dataclass(frozen=True)
-class Row:
+class PolicyRow:
     """One policy on one scenario."""
 
     policy: str
@@ -94,20 +94,20 @@ class Row:
 
 
 @dataclass
-class Result:
+class ScenarioResult:
     """One scenario: a row per policy, the bounds, what was left out."""
 
     scenario: str
-    rows: list[Row]
+    rows: list[PolicyRow]
     bounds: Bounds | None
     tuned: dict[str, str]
     left_out: tuple[str, ...]
     scarcity_days: tuple[str, ...]
     spans: tuple[str, ...]
     noise: Noise | None = None
-    ablations: list[Row] = field(default_factory=list)
+    ablations: list[PolicyRow] = field(default_factory=list)
 
-    def row(self, policy: str) -> Row | None:
+    def row(self, policy: str) -> PolicyRow | None:
         return next((r for r in self.rows if r.policy == policy), None)
 
 
@@ -128,7 +128,7 @@ class ScenarioOptions:
     noise: Noise | None = None
 
 
-def run_scenario(folder: Path, scenario: str, options: ScenarioOptions, progress: Progress = _quiet) -> Result:
+def run_scenario(folder: Path, scenario: str, options: ScenarioOptions, progress: Progress = _quiet) -> ScenarioResult:
     """Run one scenario of a folder. Raises FolderError, and ValueError for what cannot be run."""
     if scenario not in SCENARIOS:
         raise ValueError(f"scenario {scenario!r} is not one of {', '.join(SCENARIOS)}")
@@ -149,7 +149,7 @@ def run_scenario(folder: Path, scenario: str, options: ScenarioOptions, progress
     if options.ablate and task.world.events and any(policy.name == "Tieline" for policy in runs):
         runs += ablations()
     rows = in_parallel(task, runs, jobs, progress)
-    return Result(
+    return ScenarioResult(
         scenario=scenario,
         rows=rows[:count],
         bounds=bounds(task.world, task.settings, task.seconds, task.simple),
@@ -164,7 +164,7 @@ def run_scenario(folder: Path, scenario: str, options: ScenarioOptions, progress
 
 def run_ablations(
     folder: Path, scenario: str, jobs: int = 1, progress: Progress = _quiet, limit: int | None = None
-) -> list[Row]:
+) -> list[PolicyRow]:
     """Look-ahead without each coupling, apart from the policies of the scenario."""
     return in_parallel(prepare(folder, scenario, Settings(), limit), ablations(), jobs, progress)
 
@@ -173,7 +173,7 @@ def run_ablations(
 class Task:
     """What every policy of a scenario is run on."""
 
-    world: World
+    world: ScenarioWorld
     settings: Settings
     seconds: int
     scarce: tuple[str, ...] = ()
@@ -214,7 +214,7 @@ def prepare(
     return Task(world, settings_for(settings, world), seconds, scarcity_days(world))
 
 
-def drive(world: World, policy: Policy, settings: Settings, seconds: int, progress: Progress = _quiet) -> Tally:
+def drive(world: ScenarioWorld, policy: Policy, settings: Settings, seconds: int, progress: Progress = _quiet) -> Tally:
     """One policy over all spans; each span starts with every rig asleep and every replica down."""
     simple = settings.wear_usd_per_kw_start == 0
     table, fleet = load_table(settings.gpu_table), groups_of(world, settings, simple)
@@ -229,7 +229,7 @@ def drive(world: World, policy: Policy, settings: Settings, seconds: int, progre
         for slot in range(span.first, span.last, per):
             if done % 96 == 0:
                 progress(policy.name, done, slots)
-            known = Known(world, fleet, fresh, settings, slot, seconds)
+            known = PolicyInputs(world, fleet, fresh, settings, slot, seconds)
             asked = policy.decide(known)
             fresh.run(slot, seconds, asked, getattr(policy, "floors", None))
             done += 1
@@ -242,7 +242,7 @@ def drive(world: World, policy: Policy, settings: Settings, seconds: int, progre
     return total
 
 
-def one_run(task: Task, policy: Policy, progress: Progress = _quiet) -> Row:
+def one_run(task: Task, policy: Policy, progress: Progress = _quiet) -> PolicyRow:
     return row_of(policy.name, drive(task.world, policy, task.settings, task.seconds, progress), task.scarce)
 
 
@@ -253,11 +253,11 @@ def _take(task: Task) -> None:
     _TASK[:] = [task]
 
 
-def _work(policy: Policy) -> Row:
+def _work(policy: Policy) -> PolicyRow:
     return one_run(_TASK[0], policy)
 
 
-def in_parallel(task: Task, runs: Sequence[Policy], jobs: int, progress: Progress) -> list[Row]:
+def in_parallel(task: Task, runs: Sequence[Policy], jobs: int, progress: Progress) -> list[PolicyRow]:
     """A row per run, in their order. With several processes each holds the task once."""
     if jobs <= 1 or len(runs) <= 1:
         return [one_run(task, policy, progress) for policy in runs]
@@ -271,7 +271,7 @@ def in_parallel(task: Task, runs: Sequence[Policy], jobs: int, progress: Progres
     return rows
 
 
-def _settle_calls(plant: Plant, tally: Tally, world: World) -> None:
+def _settle_calls(plant: Plant, tally: Tally, world: ScenarioWorld) -> None:
     """Each call against the meter before it; what is missing of the promise is fined."""
     for call in plant.calls.values():
         found = plant.played.settle(call)
@@ -286,7 +286,7 @@ def _settle_calls(plant: Plant, tally: Tally, world: World) -> None:
         tally.by_day[day] = tally.by_day.get(day, 0.0) - fine
 
 
-def _settle_reserves(policy: Tieline, tally: Tally, world: World) -> None:
+def _settle_reserves(policy: Tieline, tally: Tally, world: ScenarioWorld) -> None:
     """Payment for what was promised and drawn; an hour short of its floor has paid its penalty already."""
     for offer in policy.accepted.values():
         hours = (offer.until - offer.at).total_seconds() / 3600.0
@@ -312,19 +312,19 @@ def ablations() -> list[Policy]:
     return found
 
 
-def row_of(name: str, tally: Tally, scarce: tuple[str, ...]) -> Row:
+def row_of(name: str, tally: Tally, scarce: tuple[str, ...]) -> PolicyRow:
     months: dict[str, float] = {}
     for day, usd in tally.by_day.items():
         months[day[:7]] = months.get(day[:7], 0.0) + usd
     calm = sum(usd for day, usd in tally.by_day.items() if day not in scarce)
-    return Row(name, tally, months, calm)
+    return PolicyRow(name, tally, months, calm)
 
 
-def settings_for(settings: Settings, world: World) -> Settings:
+def settings_for(settings: Settings, world: ScenarioWorld) -> Settings:
     return msgspec.structs.replace(settings, reach=world.reach)
 
 
-def control(world: World, settings: Settings | None = None) -> Task:
+def control(world: ScenarioWorld, settings: Settings | None = None) -> Task:
     """Price alone: nothing wears, wakes, ramps, limits or couples."""
     given = settings_for(settings or Settings(), world)
     used = msgspec.structs.replace(
@@ -333,7 +333,7 @@ def control(world: World, settings: Settings | None = None) -> Task:
     return Task(_price_alone(world), used, 3600, scarcity_days(world))
 
 
-def _price_alone(world: World) -> World:
+def _price_alone(world: ScenarioWorld) -> ScenarioWorld:
     """No inference, no contract, spot everywhere."""
     sites = []
     for site in world.fleet.sites:
@@ -345,7 +345,7 @@ def _price_alone(world: World) -> World:
     return replace(world, fleet=fleet, demand={}, inputs={}, events=(), offers=(), peaks=Peaks(fleet))
 
 
-def scarcity_days(world: World) -> tuple[str, ...]:
+def scarcity_days(world: ScenarioWorld) -> tuple[str, ...]:
     """UTC days on which some market of the fleet was above 1,000 USD/MWh."""
     days = set()
     for market in world.markets.values():

@@ -11,8 +11,8 @@ from datetime import datetime
 
 import numpy as np
 
-from tieline.backtest.data import World
-from tieline.backtest.policies import Known
+from tieline.backtest.data import ScenarioWorld
+from tieline.backtest.policies import PolicyInputs
 from tieline.backtest.tokens import BATCH_SHARE, BATCH_SLOTS
 from tieline.clock import micros
 from tieline.dispatch.inference.deferred import Lot
@@ -28,9 +28,9 @@ _FAULT_LASTS_S = 7200.0
 class Recorded:
     """Foresight at one slot. `perfect`: prices, temperatures, demand, peaks and the end of faults are true."""
 
-    def __init__(self, known: Known, *, perfect: bool, odds: bool = True, forecaster: Forecaster = analog_days):
+    def __init__(self, known: PolicyInputs, *, perfect: bool, odds: bool = True, forecaster: Forecaster = analog_days):
         self.known, self.perfect, self.odds, self.forecaster = known, perfect, odds, forecaster
-        self.world: World = known.world
+        self.world: ScenarioWorld = known.world
 
     def paths(self, market: str, steps: Grid, wide: int) -> Floats | None:
         one = self.world.markets.get(market)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tieline.backtest.data import World
+from tieline.backtest.data import ScenarioWorld
 from tieline.dispatch.inference.deferred import Lot
 from tieline.dispatch.inputs.forecast import SLOT_S, SLOTS_PER_DAY
 from tieline.dispatch.settings import Settings
@@ -20,7 +20,7 @@ SERVED = 0.995  # interactive service level; below it a share of the hour's bill
 
 
 @dataclass
-class Backlog:
+class BatchByDeadline:
     """Batch work by the slot it is due at: [tokens, what they will earn]. A span ends with nothing owed."""
 
     end: int
@@ -73,7 +73,7 @@ class Hour:
 
 
 @dataclass
-class Served:
+class ServedTokens:
     """What one step came to."""
 
     tokens: float = 0.0
@@ -84,9 +84,9 @@ class Served:
 class Tokens:
     """The books of inference."""
 
-    def __init__(self, world: World, settings: Settings, model: str, end: int) -> None:
+    def __init__(self, world: ScenarioWorld, settings: Settings, model: str, end: int) -> None:
         self.world, self.settings, self.model = world, settings, model
-        self.backlog = Backlog(end)
+        self.backlog = BatchByDeadline(end)
         self.hours = {region: Hour() for region in world.demand}
 
     def asked(self, first: int, seconds: int) -> dict[tuple[str, str], float]:
@@ -108,8 +108,8 @@ class Tokens:
         asked: Mapping[tuple[str, str], float],
         unserved: Mapping[tuple[str, str], float],
         batch_tokens: float,
-    ) -> Served:
-        out = Served()
+    ) -> ServedTokens:
+        out = ServedTokens()
         for region, hour in self.hours.items():
             missing = unserved.get((self.model, region), 0.0) * seconds
             wanted = asked[(self.model, region)] * seconds

@@ -69,7 +69,7 @@ class PrintedMonth:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RelationCheck:
     """One relation among printed figures: whether it holds, and the sum that shows it."""
 
     month: str
@@ -78,7 +78,7 @@ class Finding:
     says: str
 
 
-def findings(row: PrintedMonth) -> list[Finding]:
+def findings(row: PrintedMonth) -> list[RelationCheck]:
     """Average, roll-forward and change of one month, as far as they are printed."""
     found = []
     if row.average is not None:
@@ -90,39 +90,39 @@ def findings(row: PrintedMonth) -> list[Finding]:
     return found
 
 
-def _average(row: PrintedMonth, average: Decimal) -> Finding:
+def _average(row: PrintedMonth, average: Decimal) -> RelationCheck:
     exact = half_up(row.produced / row.days, places_of(average))
     if PrintedSpan.of(row.produced).over(Decimal(row.days)).meets(PrintedSpan.of(average)):
-        return Finding(row.month, "average", True, f"{row.produced:,} / {row.days} days = {exact} a day")
+        return RelationCheck(row.month, "average", True, f"{row.produced:,} / {row.days} days = {exact} a day")
     active = half_up(row.produced / average, 2)
     says = f"{row.produced:,} / {row.days} days = {exact}, printed {average}: an average of {active} active days"
-    return Finding(row.month, "average", False, says)
+    return RelationCheck(row.month, "average", False, says)
 
 
-def _closing(row: PrintedMonth, opening: Decimal, held: Decimal) -> Finding:
+def _closing(row: PrintedMonth, opening: Decimal, held: Decimal) -> RelationCheck:
     sold = row.sold or Decimal(0)
     exact = opening + row.produced - sold
     sum_ = f"{opening:,} + {row.produced:,} - {sold:,} = {exact:,}"
     parts = PrintedSpan.of(opening) + PrintedSpan.of(row.produced)
     if (parts - PrintedSpan.of(sold) if sold else parts).meets(PrintedSpan.of(held)):
-        return Finding(row.month, "closing", True, f"{sum_}, printed {held:,}")
-    return Finding(row.month, "closing", False, f"{sum_}, printed {held:,}: {abs(exact - held):,} unexplained")
+        return RelationCheck(row.month, "closing", True, f"{sum_}, printed {held:,}")
+    return RelationCheck(row.month, "closing", False, f"{sum_}, printed {held:,}: {abs(exact - held):,} unexplained")
 
 
-def _change(row: PrintedMonth, before: Decimal) -> Finding:
+def _change(row: PrintedMonth, before: Decimal) -> RelationCheck:
     exact = half_up((row.produced / before - 1) * 100, 2)
     sum_ = f"{row.produced:,} / {before:,} - 1 = {exact:+} %"
     if row.change_pct is None:
-        return Finding(row.month, "change", True, sum_)
+        return RelationCheck(row.month, "change", True, sum_)
     old, new = PrintedSpan.of(before), PrintedSpan.of(row.produced)
     span = PrintedSpan((new.low / old.high - 1) * 100, (new.high / old.low - 1) * 100)
     holds = span.meets(PrintedSpan.of(row.change_pct))
     should = half_up(exact, places_of(row.change_pct))
     says = f"{sum_}, printed {row.change_pct:+} %" + ("" if holds else f": it should print {should:+} %")
-    return Finding(row.month, "change", holds, says)
+    return RelationCheck(row.month, "change", holds, says)
 
 
-def quarter(name: str, printed: Decimal, months: Sequence[Decimal]) -> Finding:
+def quarter(name: str, printed: Decimal, months: Sequence[Decimal]) -> RelationCheck:
     """Whether a quarter's figure is the sum of its months'."""
     exact = sum(months, Decimal(0))
     total = PrintedSpan(Decimal(0), Decimal(0))
@@ -130,8 +130,8 @@ def quarter(name: str, printed: Decimal, months: Sequence[Decimal]) -> Finding:
         total += PrintedSpan.of(one)
     sum_ = f"{' + '.join(f'{one:,}' for one in months)} = {exact:,}, printed {printed:,}"
     if exact == printed:
-        return Finding(name, "quarter", True, sum_)
+        return RelationCheck(name, "quarter", True, sum_)
     apart = f"{abs(exact - printed):,} apart"
     if total.meets(PrintedSpan.of(printed)):
-        return Finding(name, "quarter", True, f"{sum_}: {apart}, within rounding")
-    return Finding(name, "quarter", False, f"{sum_}: {apart}")
+        return RelationCheck(name, "quarter", True, f"{sum_}: {apart}, within rounding")
+    return RelationCheck(name, "quarter", False, f"{sum_}: {apart}")

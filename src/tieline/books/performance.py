@@ -33,7 +33,7 @@ class Load:
     watts: float | None
 
 
-class Meter:
+class MeteredLoads:
     """Means over spans of a site's metered loads, oldest first."""
 
     def __init__(self, loads: Sequence[Load]) -> None:
@@ -69,7 +69,7 @@ def deployment(
     promise: Commitment,
     start: datetime,
     end: datetime,
-    meter: Meter,
+    meter: MeteredLoads,
     rule: BaselineRule,
     called: Callable[[datetime], bool],
     **stamp: str,
@@ -119,7 +119,7 @@ def reserve(
     promise: Commitment,
     calls: Sequence[tuple[datetime, datetime]],
     orders: Sequence[Instruction],
-    meter: Meter,
+    meter: MeteredLoads,
     **stamp: str,
 ) -> Performance:
     """A promise over its whole time: paid for its megawatts, fined where its load was not there."""
@@ -163,7 +163,7 @@ def reserve(
     )
 
 
-def obeyed(order: Instruction, meter: Meter, **stamp: str) -> Performance:
+def obeyed(order: Instruction, meter: MeteredLoads, **stamp: str) -> Performance:
     """An order from its notice's end on: what was drawn above its limit."""
     due = min(order.until, order.at + timedelta(seconds=order.notice_s))
     over = 0.0
@@ -213,7 +213,7 @@ class PeakWindow:
 def peak(
     site_id: str,
     window: PeakWindow,
-    meter: Meter,
+    meter: MeteredLoads,
     baseline: BaselineRule,
     called: Callable[[datetime], bool],
     **stamp: str,

@@ -34,7 +34,7 @@ from tieline.console.events import Hub
 from tieline.console.forms import answer, failed, read_form
 from tieline.console.inference import inference_view
 from tieline.console.site import site_view
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.fleet import Fleet
 from tieline.intake import IntakeError
 from tieline.ledger import Method
@@ -68,7 +68,7 @@ class Shown:
     gateway_url: str = ""
     demo_key: str | None = None
     info: Info = None
-    disclosures: Callable[[], Book] = shipped_book
+    disclosures: Callable[[], ClaimBook] = shipped_book
     tenants: Sequence[Tenant] = ()
     lots: Method = "fifo"
     alerts: AlertStore | None = None
@@ -92,7 +92,7 @@ def make_app(
     places = {place for site in fleet.sites for place in (site.id, site.region)}
     accounts = Accounts(people, keys, wall_now, sorted(places))
     box = chat.Chat(shown.gateway_url, shown.demo_key if shown.gateway_url else None)
-    room = Room(hub, box, accounts, published, Doorway(shown.gateway_url), shown.tenants)
+    room = ConsoleHandlers(hub, box, accounts, published, Doorway(shown.gateway_url), shown.tenants)
     room.alerts = AlertRoom(shown.alerts, wall_now)
 
     @contextlib.asynccontextmanager
@@ -118,7 +118,7 @@ def make_app(
     return app
 
 
-def _routes(room: Room) -> list[Row]:
+def _routes(room: ConsoleHandlers) -> list[Row]:
     """Every door of the console with the right that it needs: a test walks them with each role."""
     who = room.accounts
     pages = (
@@ -188,7 +188,7 @@ def check_host(host: str, tokens: Mapping[str, str] | None) -> None:
         raise ValueError(f"console.host {host}: beyond loopback the console needs tokens; set console.auth = 'token'")
 
 
-class Room:
+class ConsoleHandlers:
     """The handlers, each a few lines around what it serves."""
 
     def __init__(

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from tieline.console.figures import mw, seconds
-from tieline.console.fold import Change, Decision, Fold
+from tieline.console.fold import Fold, SetpointChange, WatchEntry
 from tieline.records import Commitment, Fault, Instruction, Override, Plan
 
 Json = dict[str, Any]
 
 
-def decision_view(fold: Fold, decision: Decision) -> Json:
+def decision_view(fold: Fold, decision: WatchEntry) -> Json:
     record = decision.record
     site = fold.sites.get(decision.site_id)
     view: Json = {
@@ -63,7 +63,7 @@ def decision_view(fold: Fold, decision: Decision) -> Json:
     return view
 
 
-def change_view(fold: Fold, change: Change) -> Json:
+def change_view(fold: Fold, change: SetpointChange) -> Json:
     unit = fold.units.get(change.unit_id)
     return {
         "unit_id": change.unit_id,
@@ -77,6 +77,6 @@ def change_view(fold: Fold, change: Change) -> Json:
     }
 
 
-def recent(decisions: Iterable[Decision], count: int) -> list[Decision]:
+def recent(decisions: Iterable[WatchEntry], count: int) -> list[WatchEntry]:
     """Newest first."""
     return sorted(decisions, key=lambda d: (d.at, d.seq), reverse=True)[:count]

@@ -16,10 +16,10 @@ from tieline.clock import wall_now
 from tieline.console.door import Row, signed_in_as
 from tieline.disclosures.comparison import compare, export, page
 from tieline.disclosures.comparison.chain import Chain, Heard, heard_since, shipped_chain
-from tieline.disclosures.comparison.grid import Grid, View, grid, to_csv
+from tieline.disclosures.comparison.grid import MonthGrid, View, grid, to_csv
 from tieline.disclosures.facts import keep
-from tieline.disclosures.facts.book import Book
-from tieline.disclosures.facts.desk import Action, Change, Desk, DeskError, Waiting
+from tieline.disclosures.facts.book import ClaimBook
+from tieline.disclosures.facts.desk import Action, CandidateFile, Correction, DeskError, WaitingCandidate
 from tieline.disclosures.facts.keep import KeepError
 from tieline.people import Right
 from tieline.records import NetworkTick
@@ -45,7 +45,7 @@ class DeskForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     field: str | None = None
 
 
-def shipped_book() -> Book:
+def shipped_book() -> ClaimBook:
     """The facts that come with the package, without what was kept since."""
     return keep.book()
 
@@ -57,11 +57,11 @@ class Published:
     """
 
     def __init__(
-        self, book: Callable[[], Book], ticks: Callable[[datetime], Awaitable[list[Heard]]] | None = None
+        self, book: Callable[[], ClaimBook], ticks: Callable[[datetime], Awaitable[list[Heard]]] | None = None
     ) -> None:
         self._book, self._ticks = book, ticks
         self._heard: tuple[date, Chain] | None = None
-        self._desk: Desk | None = getattr(book, "desk", None)
+        self._desk: CandidateFile | None = getattr(book, "desk", None)
 
     def rows(self) -> list[Row]:
         """Path, method, the right it needs, handler."""
@@ -109,7 +109,7 @@ class Published:
         asked = request.query_params
         view: View = "month" if asked.get("view") == "month" else "year" if asked.get("view") == "year" else "value"
 
-        def make() -> Grid:
+        def make() -> MonthGrid:
             return grid(
                 self._book(), asked.get("field") or "btc_produced", issuers=asked.getlist("issuer"),
                 since=asked.get("since", ""), until=asked.get("until", ""), view=view,
@@ -188,7 +188,7 @@ class Published:
         try:
             form = msgspec.json.decode(body, type=DeskForm)
             number = None if form.value in (None, "") else Decimal(str(form.value).replace(",", ""))
-            change = Change(value=number, period=form.period or None, field=form.field or None)
+            change = Correction(value=number, period=form.period or None, field=form.field or None)
             who = signed_in_as(request) or form.by
             if form.action == "withdraw" and not any(c.id == form.target for c in self._book().all):
                 raise DeskError(f"no claim {form.target!r} in the book")
@@ -216,7 +216,7 @@ def network_ticks(store: Store, since: datetime, now: datetime) -> list[Heard]:
     return list(found.values())
 
 
-def _waiting(one: Waiting, book: Book) -> dict[str, object]:
+def _waiting(one: WaitingCandidate, book: ClaimBook) -> dict[str, object]:
     fact = one.candidate.fact
     others = book.of(one.claim().figure)
     return {
@@ -228,7 +228,7 @@ def _waiting(one: Waiting, book: Book) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _alerts(found: tuple[Waiting, ...], book: Book) -> list[str]:
+def _alerts(found: tuple[WaitingCandidate, ...], book: ClaimBook) -> list[str]:
     """What landed within a week, and what contradicts the book."""
     since = wall_now() - NEW_FOR
     fresh = {c.source: (c.subject, c.published) for c in book.all if c.known_at >= since and c.fact.method != "typed"}

@@ -83,7 +83,7 @@ class Unit:
 
 
 @dataclass(slots=True)
-class Cell:
+class UnitSums:
     """One unit in one interval: time-weighted sums."""
 
     heard_s: float = 0.0
@@ -94,7 +94,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class IntervalRow:
     """The fleet (or one site) in one interval. None: nobody was heard."""
 
     start: datetime
@@ -112,12 +112,12 @@ class Row:
 @dataclass(slots=True)
 class Bucket:
     start: datetime
-    cells: dict[str, Cell] = field(default_factory=dict)
+    cells: dict[str, UnitSums] = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
     asked: dict[str, float] = field(default_factory=dict)  # site -> watts over all its units
     real_tokens: int = 0
     requests: int = 0
-    row: Row | None = None
+    row: IntervalRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SetpointChange:
     """One unit's setpoint as it was and as it is."""
 
     unit_id: str
@@ -139,7 +139,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class WatchEntry:
     """Something that a person on watch reads: a plan that differs from the one before it, a grid order, a
     fault, an operator's word."""
 
@@ -147,7 +147,7 @@ class Decision:
     at: datetime
     site_id: str
     record: Plan | Instruction | Commitment | Fault | Override | Action
-    changes: tuple[Change, ...] = ()
+    changes: tuple[SetpointChange, ...] = ()
 
 
 class Fold:
@@ -173,7 +173,7 @@ class Fold:
         self.oldest_told: datetime | None = None
         self.replicas: dict[str, tuple[int, ReplicaState]] = {}
         self.served = Served()
-        self.decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
+        self.decisions: deque[WatchEntry] = deque(maxlen=MAX_DECISIONS)
         self.overrides: dict[str, tuple[int, Override]] = {}
         self.actions: deque[tuple[int, Action]] = deque(maxlen=200)
         self.faults: dict[tuple[str, str], tuple[int, Fault]] = {}
@@ -234,20 +234,20 @@ class Fold:
                     bucket.requests += 1
             case Override():
                 self.overrides[record.override_id] = (seq, record)
-                self._say(Decision(seq, record.known_at, record.site_id, record))
+                self._say(WatchEntry(seq, record.known_at, record.site_id, record))
             case Action():
                 self.actions.append((seq, record))
                 if record.source != "people":  # who has an account is for the audit, not for who runs the fleet
-                    self._say(Decision(seq, record.at, _site_of(record.target), record))
+                    self._say(WatchEntry(seq, record.at, _site_of(record.target), record))
             case Fault():
                 self.faults[record.site_id, record.what] = (seq, record)
-                self._say(Decision(seq, record.at, record.site_id, record))
+                self._say(WatchEntry(seq, record.at, record.site_id, record))
             case Commitment():
                 self.commitments[record.commitment_id] = (seq, record)
-                self._say(Decision(seq, record.known_at, record.site_id, record))
+                self._say(WatchEntry(seq, record.known_at, record.site_id, record))
             case Instruction():
                 self.instructions[record.instruction_id] = (seq, record)
-                self._say(Decision(seq, record.known_at, record.site_id, record))
+                self._say(WatchEntry(seq, record.known_at, record.site_id, record))
             case Shortfall():
                 self.money += 1
                 self.shortfalls.setdefault(record.site_id, deque(maxlen=HOURS_SHORT)).append((seq, record))
@@ -273,10 +273,10 @@ class Fold:
         for n in range(min(spans, 24)):
             bucket = self._bucket(sample.at + n * STEP)
             if bucket is not None:
-                self._add(bucket.cells.setdefault(sample.unit_id, Cell()), sample, spans)
+                self._add(bucket.cells.setdefault(sample.unit_id, UnitSums()), sample, spans)
 
     @staticmethod
-    def _add(cell: Cell, sample: Sample, spans: int) -> None:
+    def _add(cell: UnitSums, sample: Sample, spans: int) -> None:
         seconds = sample.length_s / spans
         if sample.power_w is not None:
             cell.heard_s += seconds
@@ -303,7 +303,7 @@ class Fold:
             self._past[plan.site_id] = plan
         changes = tuple(changes_between(earlier, plan, self.units))
         if changes:
-            self._say(Decision(seq, plan.at, plan.site_id, plan, changes))
+            self._say(WatchEntry(seq, plan.at, plan.site_id, plan, changes))
 
     def _price(self, seq: int, tick: PriceTick) -> None:
         ticks = self.prices.setdefault(tick.market, {})
@@ -327,7 +327,7 @@ class Fold:
             for at in sorted(self.hashprices)[:200]:
                 del self.hashprices[at]
 
-    def _say(self, decision: Decision) -> None:
+    def _say(self, decision: WatchEntry) -> None:
         """A past that is told late must not push out what was decided just now."""
         if self._newest is None or decision.at >= self._newest - KEEP:
             self.decisions.append(decision)
@@ -356,7 +356,7 @@ class Fold:
 
     # --- read ----------------------------------------------------------------------------------
 
-    def rows(self, since: datetime | None = None) -> list[Row]:
+    def rows(self, since: datetime | None = None) -> list[IntervalRow]:
         """The fleet by interval, in order; only changed intervals are summed anew."""
         out = []
         for start in sorted(self.buckets):
@@ -370,7 +370,7 @@ class Fold:
             out.append(bucket.row)
         return out
 
-    def site_rows(self, site: Site) -> list[Row]:
+    def site_rows(self, site: Site) -> list[IntervalRow]:
         units = [self.units[g.id] for g in site.units]
         buckets = (self.buckets[s] for s in sorted(self.buckets))
         return [self._sum(b, units, (site,)) for b in buckets if any(u.id in b.cells for u in units)]
@@ -396,7 +396,7 @@ class Fold:
         load = power_w / (1.0 + share)
         return load, power_w - load
 
-    def _sum(self, bucket: Bucket, units: Iterable[Unit], sites: Iterable[Site]) -> Row:
+    def _sum(self, bucket: Bucket, units: Iterable[Unit], sites: Iterable[Site]) -> IntervalRow:
         mining = inference = aux = hashes = tokens = 0.0
         heard = missing = hash_heard = token_heard = 0
         for unit in units:
@@ -417,7 +417,7 @@ class Fold:
             if cell.tokens is not None:
                 token_heard += 1
                 tokens += cell.tokens / cell.heard_s
-        return Row(
+        return IntervalRow(
             start=bucket.start,
             mining_w=mining if heard else None,
             inference_w=inference if heard else None,
@@ -449,7 +449,7 @@ class Fold:
         return hashprice(tick.difficulty, tick.subsidy_btc, tick.fee_share, float(tick.btc_usd))
 
 
-def changes_between(before: Plan | None, after: Plan, units: dict[str, Unit]) -> Iterable[Change]:
+def changes_between(before: Plan | None, after: Plan, units: dict[str, Unit]) -> Iterable[SetpointChange]:
     """Which setpoints moved, or are now bound by another rule."""
     old: dict[str, Setpoint] = {s.unit_id: s for s in before.setpoints} if before else {}
     for setpoint in after.setpoints:
@@ -457,7 +457,7 @@ def changes_between(before: Plan | None, after: Plan, units: dict[str, Unit]) ->
         rated = unit.group.rated_w if unit else 0.0
         same = was is not None and abs(was.target_w - setpoint.target_w) <= max(SAME_W, SAME_SHARE * rated)
         if was is None or not same or was.reason.rule != setpoint.reason.rule:
-            yield Change(setpoint.unit_id, was.target_w if was else None, setpoint.target_w, setpoint.reason)
+            yield SetpointChange(setpoint.unit_id, was.target_w if was else None, setpoint.target_w, setpoint.reason)
 
 
 def _newer(known: tuple[int, Record] | None, record: Record) -> bool:

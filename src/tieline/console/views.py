@@ -17,7 +17,7 @@ from tieline.console.attention import attention_view, confirmed
 from tieline.console.behind import STREAMS
 from tieline.console.decided import decision_view, recent
 from tieline.console.figures import ehs, mw
-from tieline.console.fold import STEP_S, Fold, Row, Unit
+from tieline.console.fold import STEP_S, Fold, IntervalRow, Unit
 from tieline.economics import network_hashrate, strike
 from tieline.fleet import Contract, Site
 from tieline.fleet.physics import aux_share
@@ -305,7 +305,7 @@ def series_view(fold: Fold, speed: float, since: datetime | None = None) -> Json
     return series_rows(fold.rows(since), speed)
 
 
-def series_rows(rows: Iterable[Row], speed: float) -> Json:
+def series_rows(rows: Iterable[IntervalRow], speed: float) -> Json:
     return {"columns": SERIES, "rows": [_series_row(row, speed) for row in rows]}
 
 
@@ -315,7 +315,7 @@ SERIES = [
 ]  # fmt: skip
 
 
-def _series_row(row: Row, speed: float) -> list[float | int | None]:
+def _series_row(row: IntervalRow, speed: float) -> list[float | int | None]:
     """Real tokens are made in wall-clock time, whatever the world's speed: a world interval of 300 s lasts
     300 / speed seconds for an engine."""
     drawn = None if row.mining_w is None else row.mining_w + (row.inference_w or 0.0) + (row.aux_w or 0.0)

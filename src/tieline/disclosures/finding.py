@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from tieline.disclosures.facts.fact import Licence, Method
 from tieline.disclosures.facts.fields import FIELDS
-from tieline.disclosures.lexicon.numbers import Quantity, exact
+from tieline.disclosures.lexicon.numbers import PrintedNumber, exact
 
 STRONG, MEDIUM, WEAK = 3, 2, 1
 """A labelled cell or a verb with its object; a noun near by; a reading by default."""
@@ -91,7 +91,7 @@ _PRINTED: dict[str, tuple[frozenset[str | None], str]] = {
 _FOREIGN = ("other money", "other coin", "energy", "power", "other")
 
 
-def convert(name: str, q: Quantity, label_unit: str | None) -> Decimal | str:
+def convert(name: str, q: PrintedNumber, label_unit: str | None) -> Decimal | str:
     """The quantity in the field's unit; a reason where that is not possible."""
     unit = FIELDS[name][0]
     if q.unit in _FOREIGN:
@@ -118,7 +118,7 @@ def convert(name: str, q: Quantity, label_unit: str | None) -> Decimal | str:
     return value
 
 
-def _money(q: Quantity, label_unit: str | None, unit: str) -> Decimal | str:
+def _money(q: PrintedNumber, label_unit: str | None, unit: str) -> Decimal | str:
     if q.unit is None and label_unit not in ("USD", "kUSD", "mUSD") and unit != "USD/BTC":
         return f"{q.printed} has no currency"
     if unit == "USD" and q.value < 100_000 and label_unit in ("kUSD", "mUSD"):
@@ -126,13 +126,13 @@ def _money(q: Quantity, label_unit: str | None, unit: str) -> Decimal | str:
     return q.value
 
 
-def _power_price(q: Quantity, label_unit: str | None) -> Decimal:
+def _power_price(q: PrintedNumber, label_unit: str | None) -> Decimal:
     if label_unit == "USD/MWh" and q.unit in (None, "USD"):
         return exact(q.value.scaleb(-3))
     return exact(q.value.scaleb(-2)) if q.unit is None and q.value > 1 else q.value
 
 
-def _hashrate(value: Decimal, q: Quantity, label_unit: str | None, unit: str) -> Decimal | str:
+def _hashrate(value: Decimal, q: PrintedNumber, label_unit: str | None, unit: str) -> Decimal | str:
     """EH/s from whatever unit is printed in the cell or the label; without one, only where it cannot be PH/s."""
     if q.unit == "EH/s":
         rate = value

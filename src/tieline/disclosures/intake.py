@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from tieline.disclosures.facts.claims import Claim, SourceKind
-from tieline.disclosures.facts.desk import Waiting
-from tieline.disclosures.facts.fact import Fact, Reading
+from tieline.disclosures.facts.desk import WaitingCandidate
+from tieline.disclosures.facts.fact import DocumentReading, Fact
 from tieline.disclosures.xbrl import Tagged
 
 
 def claims_of(
-    reading: Reading,
+    reading: DocumentReading,
     source: str,
     kind: SourceKind | None,
     published: str | None,
@@ -36,13 +36,13 @@ def claims_of(
 
 
 def waiting_of(
-    reading: Reading, source: str, kind: SourceKind | None, published: str | None, known_at: datetime
-) -> list[Waiting]:
+    reading: DocumentReading, source: str, kind: SourceKind | None, published: str | None, known_at: datetime
+) -> list[WaitingCandidate]:
     """The reading's candidates as they wait on the desk; those without an issuer are left out."""
     kind = kind or ("issuer_release_copy" if reading.own_words else "news_of_release")
     digest = hashlib.sha256(reading.text.encode()).hexdigest()
     return [
-        Waiting(
+        WaitingCandidate(
             candidate=candidate, source=source, source_kind=kind, published=reading.published or published,
             known_at=known_at, document=digest,
         )

@@ -18,7 +18,7 @@ from tieline.disclosures.extract.evidence import supports
 from tieline.disclosures.extract.judge import license_rows, speaks_itself, split
 from tieline.disclosures.extract.settle import settle
 from tieline.disclosures.facts.claims import OWN_WORDS, Claim, SourceKind
-from tieline.disclosures.facts.fact import Fact, Kind, Reading
+from tieline.disclosures.facts.fact import DocumentReading, Fact, Kind
 from tieline.disclosures.facts.licences import confirmed_by
 from tieline.disclosures.finding import STRONG, Finding
 from tieline.disclosures.lexicon.words import BITCOIN
@@ -41,7 +41,7 @@ def read(
     kind: Kind | None = None,
     source_kind: SourceKind | None = None,
     known: Sequence[Claim] = (),
-) -> Reading:
+) -> DocumentReading:
     """The facts and candidates of one release.
 
     `published` (YYYY-MM-DD or YYYY-MM) dates months that are printed without a year. `source_kind` says who speaks;
@@ -50,7 +50,7 @@ def read(
     """
     doc = document.load(source, kind)
     if doc.refused is not None:
-        return Reading(kind=doc.kind, title=doc.title, issuer=issuer, published=published, refused=doc.refused)
+        return DocumentReading(kind=doc.kind, title=doc.title, issuer=issuer, published=published, refused=doc.refused)
     given, published = published, published or context.dated(doc.text)
     ctx = context.understand(doc.text, doc.title, published)
     own = issuer or main_issuer(doc.text, doc.title)
@@ -77,7 +77,7 @@ def read(
         return _refused(doc, own, published, _why_empty(doc.text, ctx, notes))
     if len(notes) > MAX_NOTES:
         notes = [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES} more"]
-    return Reading(
+    return DocumentReading(
         facts=tuple(facts),
         candidates=tuple(candidates),
         own_words=own_words,
@@ -120,8 +120,8 @@ def _fact(text: str, c: Finding) -> Fact:
     )  # fmt: skip
 
 
-def _refused(doc: document.Document, issuer: str | None, published: str | None, why: str) -> Reading:
-    return Reading(
+def _refused(doc: document.Document, issuer: str | None, published: str | None, why: str) -> DocumentReading:
+    return DocumentReading(
         kind=doc.kind,
         text=doc.text,
         title=doc.title,

@@ -51,7 +51,7 @@ class Rebound:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Deliverable:
     """It can be kept. Money None: not known, `notes` says why. Powers are those of the tightest hour."""
 
     offer: Offer
@@ -82,7 +82,7 @@ class Broken:
     notes: tuple[str, ...]
 
 
-Answer = Kept | Broken
+Answer = Deliverable | Broken
 
 
 def appraise(
@@ -105,7 +105,7 @@ def appraise(
         site = fleet.site(offer.promise.site_id)
         answer = _one(outlook, site, settings, now, offer, taken, commanded)
         found.append(answer)
-        if isinstance(answer, Kept):
+        if isinstance(answer, Deliverable):
             taken.append(msgspec.structs.replace(offer.promise, status="accepted"))
     return found
 
@@ -232,7 +232,7 @@ class _Ground:
                 worst = Broken(offer, second.commitment_id, second.at, why, missing_w, self.notes)
         return worst
 
-    def kept(self, offer: Offer) -> Kept:
+    def kept(self, offer: Offer) -> Deliverable:
         promise = offer.promise
         spare_w, tightest = np.inf, promise.at
         for begin, _ in self._pieces(promise):
@@ -246,7 +246,7 @@ class _Ground:
         hours = (promise.until - promise.at).total_seconds() / 3600.0
         rate_w, called_w = self._rate_w(), sold_w + promise.power_w
         minutes = 0.0 if rate_w is None else 5.0 * called_w / rate_w
-        return Kept(
+        return Deliverable(
             offer,
             float(spare_w),
             can.within(promise.response_s),

@@ -20,7 +20,7 @@ from tieline.dispatch.desk.peaks import PeakDesk
 from tieline.dispatch.inference.afford import affordable, replica_bid_usd_per_mwh
 from tieline.dispatch.inference.deferred import owed_words
 from tieline.dispatch.inference.gpu import load_table
-from tieline.dispatch.inference.serve import Serving, reserved_at, serve
+from tieline.dispatch.inference.serve import ServingTargets, reserved_at, serve
 from tieline.dispatch.inference.serving import Room, Wanted, assign
 from tieline.dispatch.inputs.arrays import fleet_arrays
 from tieline.dispatch.inputs.expectations import expectations
@@ -29,10 +29,10 @@ from tieline.dispatch.inputs.forecasters import forecaster_of
 from tieline.dispatch.inputs.foresight import FromOutlook, peak_adders, rules_of
 from tieline.dispatch.inputs.horizon import Grid, grid
 from tieline.dispatch.inputs.outlook import Outlook, SiteView
-from tieline.dispatch.mining.ahead import Surroundings, build, surroundings
+from tieline.dispatch.mining.ahead import SiteConditions, build, surroundings
 from tieline.dispatch.mining.policy import Memory, Wish, decide, remember
 from tieline.dispatch.plan import Decision, SiteProblem, plan_site
-from tieline.dispatch.reasons import Target
+from tieline.dispatch.reasons import GroupTarget
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Fleet, Site
 from tieline.fleet.physics import GPU_AUX
@@ -50,7 +50,7 @@ class _Moment:
     interval: Interval
     now: datetime
     hashprice_usd: float | None
-    serving: Serving
+    serving: ServingTargets
     why_not: str
 
 
@@ -170,10 +170,10 @@ class Controller:
         self,
         now: datetime,
         interval: Interval,
-        around: Surroundings,
+        around: SiteConditions,
         views: dict[str, SiteView],
         wanted: dict[str, Wanted],
-    ) -> dict[str, Target] | None:
+    ) -> dict[str, GroupTarget] | None:
         """What look-ahead wants of each group."""
         if self.arrays.groups == 0:
             return None
@@ -182,7 +182,7 @@ class Controller:
         wish = decide(self.arrays, expected, self.memory, self.settings, now)
         return self._targets(wish, base, interval)
 
-    def _targets(self, wish: Wish, base: dict[str, float], interval: Interval) -> dict[str, Target]:
+    def _targets(self, wish: Wish, base: dict[str, float], interval: Interval) -> dict[str, GroupTarget]:
         arrays, seen = self.arrays, wish.seen
         sold = {s.id: self._sold_w(s, interval) - base.get(s.id, 0.0) for s in self.fleet.sites}
         # Up to the demand that is billed anyway part of a group may run: the strike splits groups, look-ahead does not.
@@ -200,7 +200,7 @@ class Controller:
                 sold[site_id] = need - floor * low_w
             off = bool(wish.off[g])
             rest = max(float(seen.sleep[g]), float(seen.off[g]))
-            found[unit_id] = Target(
+            found[unit_id] = GroupTarget(
                 run=max(float(wish.run[g]), floor),
                 rest="off" if off else "sleep",
                 stay_usd=float(seen.run[g]) - rest,
@@ -237,20 +237,20 @@ class Controller:
         found = peak_adders(self.outlook, self.fleet, one, self.settings)
         return {n: float(adder[0]) for n, adder in found.items()}
 
-    def _serve_ahead(self, sight: FromOutlook, around: Surroundings, views: dict[str, SiteView]) -> Serving:
+    def _serve_ahead(self, sight: FromOutlook, around: SiteConditions, views: dict[str, SiteView]) -> ServingTargets:
         """Replicas and batch work over the horizon, where a MWh is cheapest."""
         cost = around.cost_of_power(self.arrays, self.settings.price_max_usd_per_mwh)
         price = {node.id: cost[:, n] for n, site in enumerate(self.fleet.sites) for node in site.node_groups}
         running = self._replicas_running()
         return serve(sight, self._rooms(views), around.steps, price, running, self.settings, self.table)
 
-    def _serve_now(self, views: dict[str, SiteView], moment: datetime, stay: bool) -> Serving:
+    def _serve_now(self, views: dict[str, SiteView], moment: datetime, stay: bool) -> ServingTargets:
         """Replicas for what is asked now. `stay`: what runs stays where it is, while look-ahead is late."""
         asked, costs = self.outlook.demands(moment), None
         rooms = self._affordable(self._rooms(views), views, moment)
         if stay:
             costs = dict.fromkeys((room.unit_id for room in rooms), 0.0)
-        return Serving(*assign(rooms, asked, self.table, self.settings, costs, self._replicas_running()))
+        return ServingTargets(*assign(rooms, asked, self.table, self.settings, costs, self._replicas_running()))
 
     def _affordable(self, rooms: list[Room], views: dict[str, SiteView], moment: datetime) -> list[Room]:
         """What is worth the price of now."""

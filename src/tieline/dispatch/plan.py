@@ -20,7 +20,7 @@ from tieline.dispatch.inference.serving import Wanted
 from tieline.dispatch.inputs.outlook import SiteView
 from tieline.dispatch.reasons import (
     EPS_W,
-    Target,
+    GroupTarget,
     limit_reason,
     more,
     mw,
@@ -106,7 +106,7 @@ class SiteProblem:
     last: Mapping[str, Setpoint] | None
     settings: Settings
     table: GpuTable
-    targets: Mapping[str, Target] | None = None
+    targets: Mapping[str, GroupTarget] | None = None
     restore_w: float | None = None
     floor_w: float = 0.0
 
@@ -118,7 +118,7 @@ class SiteProblem:
     def aux(self) -> float:
         return aux_share(self.view.site.cooling, self.view.temp_c)
 
-    def target(self, group_id: str) -> Target | None:
+    def target(self, group_id: str) -> GroupTarget | None:
         return None if self.targets is None else self.targets.get(group_id)
 
 
@@ -406,7 +406,7 @@ class _MeritOrder:
             return below
         return ask_w
 
-    def _reason(self, group: RigGroup, step: Step, bound: str, price: float, target: Target | None) -> Reason:
+    def _reason(self, group: RigGroup, step: Step, bound: str, price: float, target: GroupTarget | None) -> Reason:
         bid, fill = self.bids[group.id], Fill(self.rest[group.id], tuple(self.fills[group.id]))
         words = shares_words(fill.shares(bid))
         if bound == "limit":
@@ -453,9 +453,9 @@ def _kept(
     return found
 
 
-def _floors(groups: list[RigGroup], bids: Mapping[str, GroupBid], floor_w: float) -> dict[str, Target]:
+def _floors(groups: list[RigGroup], bids: Mapping[str, GroupBid], floor_w: float) -> dict[str, GroupTarget]:
     """Which share of which group must run for a floor, the best rigs first; the strike decides above it."""
-    found: dict[str, Target] = {}
+    found: dict[str, GroupTarget] = {}
     left_w = floor_w
     for group in sorted(groups, key=lambda g: (g.rig.efficiency_j_th, g.id)):
         bid = bids[group.id]
@@ -464,11 +464,11 @@ def _floors(groups: list[RigGroup], bids: Mapping[str, GroupBid], floor_w: float
         whole_w = bid.rest_w + bid.steps[0].power_w
         share = min(1.0, left_w / whole_w)
         left_w -= share * whole_w
-        found[group.id] = Target(share, bid.rest, 0.0, 0.0, floor=share, above_by_strike=True)
+        found[group.id] = GroupTarget(share, bid.rest, 0.0, 0.0, floor=share, above_by_strike=True)
     return found
 
 
-def _floor_of(bid: GroupBid, target: Target | None) -> float:
+def _floor_of(bid: GroupBid, target: GroupTarget | None) -> float:
     if target is None or target.floor <= 0 or not bid.steps:
         return 0.0
     return target.floor * (bid.rest_w + bid.steps[0].power_w)

@@ -18,7 +18,7 @@ EPS_W = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class GroupTarget:
     """What look-ahead asks of a rig group: the share that runs, how the rest rests, and what it weighed."""
 
     run: float
@@ -33,7 +33,7 @@ def shares_words(shares: Mapping[str, float]) -> str:
     return " and ".join(f"{s:.0%} {m}" if s < 0.9995 else m for m, s in shares.items())
 
 
-def rest_reason(view: SiteView, bid: GroupBid, price: float, target: Target | None) -> Reason:
+def rest_reason(view: SiteView, bid: GroupBid, price: float, target: GroupTarget | None) -> Reason:
     if not bid.steps:
         hot = f" at {view.temp_c:.0f} C" if view.temp_c is not None else ""
         return Reason(rule="derate", text=f"too hot to run{hot}: {bid.rest}", price_usd_per_mwh=rounded(price))
@@ -48,7 +48,7 @@ def rest_reason(view: SiteView, bid: GroupBid, price: float, target: Target | No
     return Reason(rule=rule, text=text, bid_usd_per_mwh=rounded(best), price_usd_per_mwh=rounded(price))
 
 
-def run_reason(view: SiteView, step: Step, price: float, words: str, target: Target | None) -> Reason:
+def run_reason(view: SiteView, step: Step, price: float, words: str, target: GroupTarget | None) -> Reason:
     bid = step.bid_usd_per_mwh
     rule, text = "strike", f"strike {bid:.2f} ({step.upper}) above price {price:.2f} USD/MWh: {words}"
     if target is not None and bid <= price:

@@ -21,7 +21,7 @@ Policy = Literal["strike", "lookahead"]
 Forecasting = Literal["persistence", "analog", "learned"]
 
 
-class Reserved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReservedReplicas(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Replicas that somebody pays for whether used or not: they must be up from `since` until `until`."""
 
     model: str
@@ -97,7 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Share of the demand scenarios that the replicas of the next interval carry, and whether there are any.
     demand_carried: float = 0.99
     demand_scenarios: bool = True
-    reserved: tuple[Reserved, ...] = ()
+    reserved: tuple[ReservedReplicas, ...] = ()
     # A replica moves to cheaper power only for a saving above this: loading draws five minutes for nothing,
     # which over the hour that a saving typically lasts is a tenth of its power.
     move_margin_usd_per_mwh: float = 5.0
@@ -179,10 +179,10 @@ def settings_of(config: Config) -> Settings:
     )
 
 
-def rented(config: Config) -> list[Reserved]:
+def rented(config: Config) -> list[ReservedReplicas]:
     """Replicas that tenants rent in a region are up whether used or not; which region "any" is, dispatch chooses."""
     return [
-        Reserved(model=one.model, region=one.region, replicas=one.replicas, since=one.since, until=one.until)
+        ReservedReplicas(model=one.model, region=one.region, replicas=one.replicas, since=one.since, until=one.until)
         for one in config.rentals
         if one.region
     ]

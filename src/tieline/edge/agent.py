@@ -19,10 +19,10 @@ import msgspec
 
 from tieline.clock import FIVE_MINUTES, Clock
 from tieline.edge.beside import Beside, Failed, settle
-from tieline.edge.decide import Decision, Target, UnitView, decide
+from tieline.edge.decide import Target, UnitTargets, UnitView, decide
 from tieline.edge.device import Answer, Applied, Device, Reading, Refused, Unreachable, believable
 from tieline.edge.faults import Faults
-from tieline.edge.fold import Fold
+from tieline.edge.fold import IntervalFold
 from tieline.edge.meter import Meter, MeterWatch
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.orders.sources import OrderSource
@@ -82,7 +82,10 @@ class Agent:
         groups = {group.id: group for group in site.units}
         self._units = {
             device.unit_id: UnitState(
-                device, groups[device.unit_id], Fold(site.id, device.unit_id, device.kind, interval, hold), 2 * hold
+                device,
+                groups[device.unit_id],
+                IntervalFold(site.id, device.unit_id, device.kind, interval, hold),
+                2 * hold,
             )
             for device in equipment.devices
         }
@@ -90,13 +93,13 @@ class Agent:
         self._meter = None
         self._meter_call: Beside[Reading | Unreachable] = Beside()
         if (meter := equipment.meter) is not None:
-            self._meter = MeterWatch(site, meter, Fold(site.id, "", meter.kind, interval, hold), self.faults)
+            self._meter = MeterWatch(site, meter, IntervalFold(site.id, "", meter.kind, interval, hold), self.faults)
         self._trips = Trips(site, equipment.contactors)
         self.fans = FanWatch(())
         self.sources: tuple[tuple[OrderSource, SilencePolicy], ...] = ()  # the site's own, beside the link
         self._publish: Beside[None] = Beside()
         self._short: datetime | None = None
-        self.decision: Decision | None = None
+        self.decision: UnitTargets | None = None
         self.awake = asyncio.Event()  # set by an order that cannot wait for the next step
 
     async def step(self, wall: datetime) -> None:

@@ -64,7 +64,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class UnitTargets:
     """Targets in the order of the units given. `short_w`: power above a limit that nothing here can shed."""
 
     targets: tuple[Target, ...]
@@ -73,7 +73,9 @@ class Decision:
     short_w: float = 0.0
 
 
-def decide(site: Site, now: datetime, orders: Orders, units: Sequence[UnitView], uncounted_w: float = 0.0) -> Decision:
+def decide(
+    site: Site, now: datetime, orders: Orders, units: Sequence[UnitView], uncounted_w: float = 0.0
+) -> UnitTargets:
     """The main path: ask, then cap. `uncounted_w`: what the site's meter sees beyond its units."""
     asked = {unit.unit_id: _asked(site, now, orders, unit) for unit in units}
     for feeder in site.feeders:
@@ -87,7 +89,7 @@ def decide(site: Site, now: datetime, orders: Orders, units: Sequence[UnitView],
     _hold_back(asked, units, limit_w - uncounted_w - drawn_w, reason, at, known_at)
     if reason.rule == "restore":  # a pace of our own: only what stands over a true limit is short
         short_w = max(0.0, short_w - (_limit(site, now, replace(orders, ended=()))[0] - limit_w))
-    return Decision(tuple(asked[unit.unit_id] for unit in units), limit_w, reason.rule, short_w)
+    return UnitTargets(tuple(asked[unit.unit_id] for unit in units), limit_w, reason.rule, short_w)
 
 
 def restored_w(order: Instruction, interconnect_w: float, now: datetime) -> float:

@@ -32,7 +32,7 @@ class _Tally:
 
 
 @dataclass(slots=True)
-class Fold:
+class IntervalFold:
     """The running interval of one unit."""
 
     site_id: str

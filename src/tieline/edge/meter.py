@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 from tieline.edge.device import Reading, Unreachable, believable
 from tieline.edge.faults import Faults
-from tieline.edge.fold import Fold
+from tieline.edge.fold import IntervalFold
 from tieline.fleet.sites import Site
 from tieline.records import AnyRecord, MeterReading, Sample
 
@@ -51,7 +51,7 @@ class MeterWatch:
 
     site: Site
     meter: Meter
-    fold: Fold
+    fold: IntervalFold
     faults: Faults
     reading: Reading | None = None
     silent: str | None = "not read yet"

@@ -57,7 +57,7 @@ class EngineSpec:
     threads: int = 1
 
 
-class Replica:
+class EngineProcess:
     """One engine process and its watch."""
 
     def __init__(self, replica_id: str, site: Site, spec: EngineSpec, clock: Clock, link: Link, keep: Keep) -> None:
@@ -282,7 +282,9 @@ class Replicas:
     def __init__(self, site: Site, group: NodeGroup, spec: EngineSpec, clock: Clock, link: Link, keep: Keep) -> None:
         base = group.id.replace(".", "-")
         self.group = group
-        self.replicas = [Replica(f"{base}-{n + 1}", site, spec, clock, link, keep) for n in range(group.replicas_real)]
+        self.replicas = [
+            EngineProcess(f"{base}-{n + 1}", site, spec, clock, link, keep) for n in range(group.replicas_real)
+        ]
 
     async def on_target(self, setpoint: Setpoint) -> None:
         """Real replicas are the last of their group to be shed."""

@@ -14,7 +14,7 @@ from typing import Literal
 from tieline.edge.beside import Beside
 from tieline.edge.decide import Target, UnitView
 from tieline.edge.device import Answer, Device, Reading, Unreachable
-from tieline.edge.fold import Fold
+from tieline.edge.fold import IntervalFold
 from tieline.fleet.sites import NodeGroup, RigGroup
 from tieline.records import Cause, Setpoint
 
@@ -42,7 +42,7 @@ class UnitState:
 
     device: Device
     group: RigGroup | NodeGroup
-    fold: Fold
+    fold: IntervalFold
     stale_after: timedelta
     reading: Reading | None = None
     silent: str | None = None  # why nothing was heard the last time

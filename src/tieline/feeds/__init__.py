@@ -4,6 +4,6 @@ Every feed has `async read(now) -> list[Record]` and says in each record where i
 between the live sources and the synthetic world and says which; `recorded` reads a folder of past days.
 """
 
-from tieline.feeds.choose import Choice, Chosen, choose
+from tieline.feeds.choose import Chosen, FeedChoice, choose
 
-__all__ = ["Choice", "Chosen", "choose"]
+__all__ = ["Chosen", "FeedChoice", "choose"]

@@ -37,7 +37,7 @@ class Feed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class FeedChoice:
     """What was decided about one piece, and why."""
 
     what: str
@@ -52,7 +52,7 @@ class Choice:
 @dataclass(frozen=True, slots=True)
 class Chosen:
     feeds: tuple[Feed, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[FeedChoice, ...]
 
     @property
     def note(self) -> str:
@@ -79,7 +79,7 @@ async def choose(
     world = Synthetic(fleet, settings.seed)
     if settings.source == "synthetic":
         everything = SyntheticFeed(world)
-        return Chosen((everything,), (Choice("all feeds", False, everything.source, "as configured"),))
+        return Chosen((everything,), (FeedChoice("all feeds", False, everything.source, "as configured"),))
     library = library if library is not None else installed()
     grid = GridFeed(GridFeed.supported(fleet.markets), library) if library is not None else None
     made_up = settings.invent or (bool(fleet.sites) and all(site.invented for site in fleet.sites))
@@ -90,7 +90,7 @@ async def choose(
         ("prices", grid if grid is not None and grid.markets else None, _no_grid(grid)),
     ]
     feeds: list[Feed] = []
-    choices: list[Choice] = []
+    choices: list[FeedChoice] = []
     made: list[What] = ["demand"] if made_up else []
     probes = await asyncio.gather(
         *(_probe(feed, now, GRID_PROBE_S if what == "prices" else probe_s) for what, feed, _ in asked)
@@ -98,16 +98,16 @@ async def choose(
     for (what, feed, no), (heard, why) in zip(asked, probes, strict=True):
         if feed is not None and (must or heard):
             feeds.append(Probed(feed, heard))
-            choices.append(Choice(_WORDS[what], True, feed.source, why if not heard else ""))
+            choices.append(FeedChoice(_WORDS[what], True, feed.source, why if not heard else ""))
             if what == "prices":
                 _other_markets(fleet, world, must, feeds, choices)
         elif must:
-            choices.append(Choice(_WORDS[what], False, "none", no or why))
+            choices.append(FeedChoice(_WORDS[what], False, "none", no or why))
         else:
             made.append(what)
-            choices.append(Choice(_WORDS[what], False, "synthetic", no or why))
+            choices.append(FeedChoice(_WORDS[what], False, "synthetic", no or why))
     nowhere = "it has no public source"
-    choices.append(Choice(_WORDS["demand"], False, "synthetic" if made_up else "none", nowhere))
+    choices.append(FeedChoice(_WORDS["demand"], False, "synthetic" if made_up else "none", nowhere))
     if made:
         feeds.append(SyntheticFeed(world, made))
     return Chosen(tuple(feeds), tuple(choices))
@@ -127,16 +127,16 @@ def _no_grid(grid: GridFeed | None) -> str:
     return "no market of this fleet has a live source here" if not grid.markets else ""
 
 
-def _other_markets(fleet: Fleet, world: Synthetic, must: bool, feeds: list[Feed], choices: list[Choice]) -> None:
+def _other_markets(fleet: Fleet, world: Synthetic, must: bool, feeds: list[Feed], choices: list[FeedChoice]) -> None:
     others = tuple(m for m in fleet.markets if m not in GridFeed.supported(fleet.markets))
     if not others:
         return
     names = ", ".join(others)
     if must:
-        choices.append(Choice(f"power prices of {names}", False, "none", "no live source here"))
+        choices.append(FeedChoice(f"power prices of {names}", False, "none", "no live source here"))
     else:
         feeds.append(SyntheticFeed(world, ("prices",), others))
-        choices.append(Choice(f"power prices of {names}", False, "synthetic", "no live source here"))
+        choices.append(FeedChoice(f"power prices of {names}", False, "synthetic", "no live source here"))
 
 
 async def _probe(feed: Feed | None, now: datetime, probe_s: float) -> tuple[list[AnyRecord], str]:

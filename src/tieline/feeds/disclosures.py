@@ -22,7 +22,7 @@ Content = Literal["release", "companyfacts", "instance"]
 
 
 @dataclass(frozen=True)
-class Document:
+class FetchedDocument:
     """One document as it came, or why it could not be had."""
 
     source: str
@@ -34,7 +34,7 @@ class Document:
     problem: str | None = None
 
 
-async def from_edgar(edgar: Edgar, cik: int, since: date, *, tagged: bool = True) -> AsyncIterator[Document]:
+async def from_edgar(edgar: Edgar, cik: int, since: date, *, tagged: bool = True) -> AsyncIterator[FetchedDocument]:
     """Releases since a day, newest first; then tagged facts: companyfacts, and the instance of each statement.
 
     A document that cannot be had is told and passed over; a failure of the list itself is raised.
@@ -43,7 +43,7 @@ async def from_edgar(edgar: Edgar, cik: int, since: date, *, tagged: bool = True
         try:
             addresses = await edgar.exhibits(filing)
         except FetchError as error:
-            yield Document(filing.accession, "sec_exhibit", "release", b"", filing.filed, False, str(error))
+            yield FetchedDocument(filing.accession, "sec_exhibit", "release", b"", filing.filed, False, str(error))
             continue
         for address in addresses:
             yield await _document(edgar, address, "release", filing.filed)
@@ -53,7 +53,7 @@ async def from_edgar(edgar: Edgar, cik: int, since: date, *, tagged: bool = True
         try:
             url = await edgar.instance(filing)
         except FetchError as error:
-            yield Document(filing.accession, "sec_xbrl_render", "instance", b"", filing.filed, False, str(error))
+            yield FetchedDocument(filing.accession, "sec_xbrl_render", "instance", b"", filing.filed, False, str(error))
             continue
         if url is not None:
             yield await _document(edgar, url, "instance", filing.filed)
@@ -61,47 +61,47 @@ async def from_edgar(edgar: Edgar, cik: int, since: date, *, tagged: bool = True
         body, new = await edgar.companyfacts(cik)
     except FetchError as error:
         # Filers without tagged facts have no such page.
-        yield Document(f"companyfacts of {cik}", "sec_xbrl_render", "companyfacts", b"", None, False, str(error))
+        yield FetchedDocument(f"companyfacts of {cik}", "sec_xbrl_render", "companyfacts", b"", None, False, str(error))
         return
-    yield Document(f"SEC companyfacts CIK{cik:010d}", "sec_xbrl_render", "companyfacts", body, None, new)
+    yield FetchedDocument(f"SEC companyfacts CIK{cik:010d}", "sec_xbrl_render", "companyfacts", body, None, new)
 
 
-async def _document(edgar: Edgar, url: str, content: Content, filed: str) -> Document:
+async def _document(edgar: Edgar, url: str, content: Content, filed: str) -> FetchedDocument:
     kind: Kind = "sec_exhibit" if content == "release" else "sec_xbrl_render"
     try:
         body, new = await edgar.document(url)
     except FetchError as error:
-        return Document(url, kind, content, b"", filed, False, str(error))
-    return Document(url, kind, content, body, filed, new)
+        return FetchedDocument(url, kind, content, b"", filed, False, str(error))
+    return FetchedDocument(url, kind, content, body, filed, new)
 
 
-async def from_wire(web: Polite, url: str, matching: str | None, kind: Kind) -> AsyncIterator[Document]:
+async def from_wire(web: Polite, url: str, matching: str | None, kind: Kind) -> AsyncIterator[FetchedDocument]:
     """The pages behind a feed's items, on the feed's own host."""
     own = host_of(url)
     for item in await items(web, url, matching):
         if not item.link.startswith(("http://", "https://")) or host_of(item.link) != own:
-            yield Document(
+            yield FetchedDocument(
                 item.link, kind, "release", b"", item.published, False, f"leads away from {own}; not followed"
             )
             continue
         try:
             answer = await web.get(item.link)
         except FetchError as error:
-            yield Document(item.link, kind, "release", b"", item.published, False, str(error))
+            yield FetchedDocument(item.link, kind, "release", b"", item.published, False, str(error))
             continue
         new = answer.status in ("new", "changed")
-        yield Document(item.link, kind, "release", answer.body, item.published, new)
+        yield FetchedDocument(item.link, kind, "release", answer.body, item.published, new)
 
 
-async def from_page(web: Polite, url: str, kind: Kind) -> Document:
+async def from_page(web: Polite, url: str, kind: Kind) -> FetchedDocument:
     """One page by its address. Raises FetchError."""
     answer = await web.get(url)
-    return Document(url, kind, "release", answer.body, None, answer.status in ("new", "changed"))
+    return FetchedDocument(url, kind, "release", answer.body, None, answer.status in ("new", "changed"))
 
 
-def from_folder(folder: Path, now: datetime, kind: Kind) -> list[Document]:
+def from_folder(folder: Path, now: datetime, kind: Kind) -> list[FetchedDocument]:
     """Files that a person dropped, by name; those left come with the reason."""
     return [
-        Document(found.path.name, kind, "release", found.body or b"", None, found.body is not None, found.left)
+        FetchedDocument(found.path.name, kind, "release", found.body or b"", None, found.body is not None, found.left)
         for found in dropped(folder, now)
     ]

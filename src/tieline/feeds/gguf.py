@@ -18,16 +18,16 @@ TRIES = 5
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 
 
-class FetchError(Exception):
+class ModelFetchError(Exception):
     """The model could not be fetched; the message says why and what to do."""
 
 
 def fetch_gguf(url: str, folder: Path, progress: Callable[[int, int | None], None] = lambda done, total: None) -> Path:
-    """The local path of the model at `url`. `progress(done, total)` in bytes. Raises FetchError."""
+    """The local path of the model at `url`. `progress(done, total)` in bytes. Raises ModelFetchError."""
     parts = urlsplit(url)
     name = Path(parts.path).name
     if parts.scheme not in ("http", "https") or not name.endswith(".gguf"):
-        raise FetchError(f"{url}: give an http(s) address that ends in .gguf")
+        raise ModelFetchError(f"{url}: give an http(s) address that ends in .gguf")
     target, partial = folder / name, folder / f"{name}.part"
     if target.exists():
         return target
@@ -40,11 +40,11 @@ def fetch_gguf(url: str, folder: Path, progress: Callable[[int, int | None], Non
         except (httpx.HTTPError, OSError) as error:
             problem = f"{type(error).__name__}: {error}"
     else:
-        raise FetchError(f"{url}: {problem}; what arrived is kept, try again")
+        raise ModelFetchError(f"{url}: {problem}; what arrived is kept, try again")
     with partial.open("rb") as file:
         if file.read(4) != MAGIC:
             partial.unlink()
-            raise FetchError(f"{url}: what came is no GGUF file; check the address")
+            raise ModelFetchError(f"{url}: what came is no GGUF file; check the address")
     partial.replace(target)
     return target
 
@@ -56,18 +56,18 @@ def _fetch(url: str, partial: Path, progress: Callable[[int, int | None], None])
         if answer.status_code == 416:  # nothing left to fetch
             return
         if answer.status_code >= 400:
-            raise FetchError(f"{url}: the server answered {answer.status_code}")
+            raise ModelFetchError(f"{url}: the server answered {answer.status_code}")
         resumed = answer.status_code == 206
         done = have if resumed else 0
         length = answer.headers.get("content-length")
         total = done + int(length) if length is not None and length.isdigit() else None
         if total is not None and total > MAX_BYTES:
-            raise FetchError(f"{url}: {total:,} bytes is more than the bound of {MAX_BYTES:,}")
+            raise ModelFetchError(f"{url}: {total:,} bytes is more than the bound of {MAX_BYTES:,}")
         with partial.open("ab" if resumed else "wb") as file:
             for chunk in answer.iter_bytes(1 << 20):
                 done += len(chunk)
                 if done > MAX_BYTES:
-                    raise FetchError(f"{url}: more than the bound of {MAX_BYTES:,} bytes")
+                    raise ModelFetchError(f"{url}: more than the bound of {MAX_BYTES:,} bytes")
                 file.write(chunk)
                 progress(done, total)
         if total is not None and done < total:

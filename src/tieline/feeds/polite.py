@@ -40,7 +40,7 @@ class FetchError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class FetchedPage:
     """A page. `unchanged`: the server said so; `cached`: it was not asked."""
 
     url: str
@@ -98,15 +98,15 @@ class Polite:
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
 
-    async def get(self, url: str, *, immutable: bool = False) -> Answer:
+    async def get(self, url: str, *, immutable: bool = False) -> FetchedPage:
         """The page at `url`. Raises FetchError."""
         async with self._turn:
             kept, meta = self._load(url)
             if kept is not None and meta is not None and immutable:
-                return Answer(url, kept, meta.content_type, "cached")
+                return FetchedPage(url, kept, meta.content_type, "cached")
             return await self._fetch(url, kept, meta)
 
-    async def _fetch(self, url: str, kept: bytes | None, meta: _Meta | None) -> Answer:
+    async def _fetch(self, url: str, kept: bytes | None, meta: _Meta | None) -> FetchedPage:
         why = ""
         for attempt in range(TRIES):
             try:
@@ -119,7 +119,7 @@ class Polite:
                     await self._sleep(again.wait_s if again.wait_s is not None else float(2**attempt))
         raise FetchError(f"{url}: {why}; tried {TRIES} times: come back later, what was fetched is kept")
 
-    async def _once(self, url: str, kept: bytes | None, meta: _Meta | None) -> Answer:
+    async def _once(self, url: str, kept: bytes | None, meta: _Meta | None) -> FetchedPage:
         part, part_meta = self._load_part(url)
         headers = {}
         if kept is not None and meta is not None:
@@ -149,10 +149,10 @@ class Polite:
 
     async def _take(
         self, url: str, response: httpx.Response, kept: bytes | None, meta: _Meta | None, part: bytes
-    ) -> Answer:
+    ) -> FetchedPage:
         code = response.status_code
         if code == 304 and kept is not None and meta is not None:
-            return Answer(url, kept, meta.content_type, "unchanged")
+            return FetchedPage(url, kept, meta.content_type, "unchanged")
         if code == 416:
             self._drop_part(url)
             raise _AgainError("the part kept of it no longer fits", 0.0)
@@ -186,7 +186,7 @@ class Polite:
         body = _decoded(url, bytes(raw), fresh.encoding, self._max_bytes)
         self._save(url, body, fresh)
         self._drop_part(url)
-        return Answer(
+        return FetchedPage(
             url, body, fresh.content_type, "new" if kept is None else "unchanged" if body == kept else "changed"
         )
 

@@ -31,7 +31,7 @@ _ATOM = "{http://www.w3.org/2005/Atom}"
 
 
 @dataclass(frozen=True)
-class Item:
+class WireItem:
     title: str
     link: str
     published: str | None
@@ -55,7 +55,7 @@ def host_of(url: str) -> str:
     return parts.netloc
 
 
-async def items(web: Polite, url: str, matching: str | None = None) -> list[Item]:
+async def items(web: Polite, url: str, matching: str | None = None) -> list[WireItem]:
     """A feed's items whose title matches. Raises FetchError."""
     answer = await web.get(url)
     found = list(parse(answer.body, url))
@@ -68,7 +68,7 @@ async def items(web: Polite, url: str, matching: str | None = None) -> list[Item
     return found
 
 
-def parse(body: bytes, url: str) -> Iterator[Item]:
+def parse(body: bytes, url: str) -> Iterator[WireItem]:
     """Items of RSS 2.0 or Atom. Raises FetchError for anything else."""
     if len(body) > MAX_FEED_BYTES:
         raise FetchError(f"{url}: {len(body):,} bytes are more than a feed has")
@@ -91,7 +91,7 @@ def parse(body: bytes, url: str) -> Iterator[Item]:
             link = (chosen.get("href") or "").strip() if chosen is not None else ""
         when = entry.findtext("pubDate") or entry.findtext(f"{_ATOM}published") or entry.findtext(f"{_ATOM}updated")
         if link:
-            yield Item(" ".join(title.split()), urljoin(url, link), _day(when))
+            yield WireItem(" ".join(title.split()), urljoin(url, link), _day(when))
 
 
 def _day(text: str | None) -> str | None:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from tieline.gateway import errors
-from tieline.gateway.budgets.admit import OPEN_TENANT, Account
+from tieline.gateway.budgets.admit import OPEN_TENANT, KeyAccount
 from tieline.gateway.budgets.keys import ADMIN_KEY_FILE, admin_key
 from tieline.gateway.changes import ChangeRefusedError, Changes, read_form
 from tieline.gateway.errors import Refusal
@@ -32,7 +32,7 @@ from tieline.store import StoreError
 
 _encode: Final = msgspec.json.Encoder().encode
 # Who holds the key of a gateway whose configuration has none.
-_LOCAL_ADMIN: Final = Account(
+_LOCAL_ADMIN: Final = KeyAccount(
     Key(id="local-admin", sha256="0" * 64, tenant=OPEN_TENANT, role="admin"), Tenant(id=OPEN_TENANT), (), False,
     frozenset(), frozenset(), (), (),
 )  # fmt: skip
@@ -76,7 +76,7 @@ class Admin:
             return
         door.run(self._answer(door, head, words, body, account))
 
-    def _who(self, head: RequestHead, peer: str) -> Account | Refusal:
+    def _who(self, head: RequestHead, peer: str) -> KeyAccount | Refusal:
         """Always a key: a door that is open to requests is not open to changes."""
         given = head.get(b"authorization:") or b""
         if self._local and not self.changes.configured.keys and given[:7].lower() == b"bearer ":
@@ -92,16 +92,16 @@ class Admin:
     def reads_all(self, head: RequestHead, peer: str) -> bool:
         """Does this request show an admin's key?"""
         account = self._who(head, peer)
-        return isinstance(account, Account) and account.key.role == "admin"
+        return isinstance(account, KeyAccount) and account.key.role == "admin"
 
-    def _may(self, account: Account, method: str, words: list[str]) -> bool:
+    def _may(self, account: KeyAccount, method: str, words: list[str]) -> bool:
         if account.key.role == "admin":
             return True
         own_usage = len(words) == 3 and words[0] == "tenants" and words[2] == "usage" and method in ("GET", "HEAD")
         return account.key.role == "billing" and own_usage and words[1] == account.key.tenant
 
     async def _answer(
-        self, door: ClientConnection, head: RequestHead, words: list[str], body: bytes, account: Account
+        self, door: ClientConnection, head: RequestHead, words: list[str], body: bytes, account: KeyAccount
     ) -> None:
         number = door.request_id
         try:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from tieline.gateway.budgets.admit import Account, Scope
+from tieline.gateway.budgets.admit import KeyAccount, Scope
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.metering import history
 from tieline.gateway.requests.finish import JSON_HEADERS
@@ -53,7 +53,7 @@ class TenantReading:
         else:
             door.run(self._answer(door, head, account))
 
-    async def _answer(self, door: ClientConnection, head: RequestHead, account: Account) -> None:
+    async def _answer(self, door: ClientConnection, head: RequestHead, account: KeyAccount) -> None:
         number = door.request_id
         found: dict[str, Any] | Csv | Refusal
         try:
@@ -139,7 +139,7 @@ class TenantReading:
             found["budget_usd"] = {"limit": limit, "remaining": left_usd, "period": scope.period}
         return found
 
-    def _prices(self, account: Account) -> list[dict[str, Any]]:
+    def _prices(self, account: KeyAccount) -> list[dict[str, Any]]:
         """USD per million tokens now, and what is already known of later."""
         now = self.svc.clock.now()
         found = []

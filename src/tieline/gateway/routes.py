@@ -11,7 +11,7 @@ import msgspec
 from tieline.gateway import errors, openapi, reading
 from tieline.gateway.admin import Admin
 from tieline.gateway.batch.api import Desk
-from tieline.gateway.budgets.admit import Account, Admitted, Short, limit_headers
+from tieline.gateway.budgets.admit import Admitted, KeyAccount, Short, limit_headers
 from tieline.gateway.budgets.idempotency import Call, Repeats
 from tieline.gateway.errors import Refusal
 from tieline.gateway.requests import body as bodies
@@ -20,7 +20,7 @@ from tieline.gateway.requests.finish import JSON_HEADERS
 from tieline.gateway.requests.ports import Client
 from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
-from tieline.gateway.settings import Offer
+from tieline.gateway.settings import ModelOffer
 from tieline.gateway.surfaces import messages
 from tieline.gateway.surfaces.api import COUNT, SURFACES, Surfaces
 from tieline.gateway.wire import origins
@@ -54,7 +54,7 @@ class _Fields:
     """What inference reads of a head."""
 
     kind: Kind
-    account: Account
+    account: KeyAccount
     continuity: bytes | None
     idempotency: bytes | None
     trace: bytes
@@ -207,7 +207,7 @@ class Paths:
             raise
 
     def _admit(
-        self, door: ClientConnection, fields: _Fields, request: Request, offer: Offer, call: Call | None
+        self, door: ClientConnection, fields: _Fields, request: Request, offer: ModelOffer, call: Call | None
     ) -> None:
         svc, account = self.svc, fields.account
         admitted = svc.book.admit(account, offer, request.ask(offer), svc.loop.time())
@@ -272,7 +272,7 @@ class Paths:
         door: ClientConnection,
         fields: _Fields,
         request: Request,
-        offer: Offer,
+        offer: ModelOffer,
         admitted: Admitted,
         call: Call | None,
     ) -> None:

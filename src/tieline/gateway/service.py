@@ -16,21 +16,21 @@ from typing import Any, Final
 
 from tieline import records
 from tieline.clock import Clock
-from tieline.gateway.budgets.admit import Account, Admitted, Book, Short
+from tieline.gateway.budgets.admit import Admitted, KeyAccount, KeyAccounts, Short
 from tieline.gateway.budgets.client import LeaseClient
 from tieline.gateway.errors import Refusal
 from tieline.gateway.metering.stats import Stats
-from tieline.gateway.metering.usage import Meter
+from tieline.gateway.metering.usage import UsageMeter
 from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.exchange import Exchange
 from tieline.gateway.requests.hedge import HedgeBudget
-from tieline.gateway.requests.ports import Client, Live, Shared
+from tieline.gateway.requests.ports import Client, LiveRequest, Shared
 from tieline.gateway.requests.state import KeptText, RequestState
 from tieline.gateway.routing import rented as rent
 from tieline.gateway.routing.queue import RequestQueue, Waiting
 from tieline.gateway.routing.replicas import ReplicaTable
 from tieline.gateway.routing.route import State
-from tieline.gateway.settings import Model, Offer, Settings
+from tieline.gateway.settings import Model, ModelOffer, Settings
 from tieline.gateway.tick import Tick, give_up
 from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.upstream import Backend, Conn, Owner
@@ -66,15 +66,15 @@ class Service:
         self.loop = asyncio.get_running_loop()
         self.now: Callable[[], float] = self.loop.time
         self.log = logging.getLogger("tieline.gateway")
-        self.book = Book(settings, leased=leased, at=self.loop.time())
+        self.book = KeyAccounts(settings, leased=leased, at=self.loop.time())
         self.book.turn(clock.now(), self.totals())
         self.stats = Stats()
-        self.meter = Meter(spool, self.book, self.stats, clock, source)
-        self.models: dict[str, Offer] = {}
+        self.meter = UsageMeter(spool, self.book, self.stats, clock, source)
+        self.models: dict[str, ModelOffer] = {}
         self.any_model = not settings.models
         self.connections: set[ClientConnection] = set()
         self.memory = KeptText(settings.kept_bytes)
-        self.exchanges: set[Live] = set()
+        self.exchanges: set[LiveRequest] = set()
         self.shared = Shared(
             settings, clock, self.now, self.spawn, self.meter, self.stats, self.memory,
             HedgeBudget(settings.hedge_share), self.exchanges, set(), set(),
@@ -87,10 +87,10 @@ class Service:
         self.ticks = Tick(self.shared, self.table, self.queue)
         self.leases: LeaseClient | None = None
         self.troubles: Callable[[], list[str]] = list  # of the process's long-lived tasks
-        self.rented = rent.Meter()
+        self.rented = rent.RentalMeter()
         # One process of several writes down the hours of rented replicas.
         self.tells_rent = "." not in source or source.endswith(".worker-0")
-        self._free: dict[str, Offer] = {}
+        self._free: dict[str, ModelOffer] = {}
         self._prices_until: datetime | None = None  # when a tariff of a later moment begins
         self._offer_models()
         self._owed: list[records.Reserved] = []
@@ -125,23 +125,23 @@ class Service:
             for one in [one for one in self.exchanges if isinstance(one, Exchange) and one.task is task]:
                 give_up(one, self.exchanges, error)
 
-    def offer(self, name: str) -> Offer | None:
+    def offer(self, name: str) -> ModelOffer | None:
         """The model on offer under a name; with no models configured, whatever an engine serves, free of charge."""
         model = self.models.get(name)
         if model is None and self.any_model and any(name in b.models for b in self.backends.values()):
-            model = self.models[name] = Offer.of(Model(name=name), self.clock.now())
+            model = self.models[name] = ModelOffer.of(Model(name=name), self.clock.now())
         return model
 
     def _offer_models(self) -> None:
         """Every model under each of its names, at the tariffs of now."""
         now = self.clock.now()
-        offers = {model.name: Offer.of(model, now) for model in self.settings.models}
+        offers = {model.name: ModelOffer.of(model, now) for model in self.settings.models}
         self.models = {n: offers[m.name] for m in self.settings.models for n in (m.name, *m.aliases)}
         self._free = {}
         later = [one.since for model in self.settings.models for one in model.tariffs if one.since > now]
         self._prices_until = min(later, default=None)
 
-    def stand_in(self, offer: Offer, allowed: frozenset[str]) -> Offer | None:
+    def stand_in(self, offer: ModelOffer, allowed: frozenset[str]) -> ModelOffer | None:
         """Another model that answers now while no replica of this one can; None: it can, or there is none."""
         if not offer.fallbacks or self.table.ready(offer.name):
             return None
@@ -155,19 +155,25 @@ class Service:
         """What was spent of each budget, on disk."""
         return dict(Counter(self.spool.totals()) + Counter(self._others))
 
-    def included(self, offer: Offer) -> Offer:
+    def included(self, offer: ModelOffer) -> ModelOffer:
         """The model for a request that its tenant's rental pays for."""
         free = self._free.get(offer.name)
         if free is None:
             free = self._free[offer.name] = replace(offer, input_nano=0, output_nano=0, cached_nano=0)
         return free
 
-    def own_name(self, offer: Offer, backend: Backend) -> str:
+    def own_name(self, offer: ModelOffer, backend: Backend) -> str:
         """What this engine calls the model."""
         return backend.served.get(offer.name, offer.own_name)
 
     def request(
-        self, client: Client, request: Request, offer: Offer, account: Account, admitted: Admitted, request_id: str
+        self,
+        client: Client,
+        request: Request,
+        offer: ModelOffer,
+        account: KeyAccount,
+        admitted: Admitted,
+        request_id: str,
     ) -> Exchange:
         """A request that was admitted, to be begun."""
         state = RequestState(

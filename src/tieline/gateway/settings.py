@@ -120,7 +120,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("max_usd_per_mtok must be above 0; leave it out for no ceiling")
 
 
-class Rental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RentedReplicas(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Replicas that a tenant rents for a period; an empty region is any. With a tariff, what its requests use on
     them is included."""
 
@@ -245,7 +245,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class ModelOffer:
     """A model as requests meet it: its tariff in whole nano-dollars per token."""
 
     name: str
@@ -263,7 +263,7 @@ class Offer:
     media: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: Model, now: datetime | None = None) -> Offer:
+    def of(cls, model: Model, now: datetime | None = None) -> ModelOffer:
         """At the tariff of that moment; None: at the prices that have no date."""
         price: Model | Tariff = model
         for tariff in sorted(model.tariffs, key=lambda one: one.since):
@@ -369,7 +369,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tenants: tuple[Tenant, ...] = ()
     keys: tuple[Key, ...] = ()
     engines: tuple[Engine, ...] = ()
-    rentals: tuple[Rental, ...] = ()
+    rentals: tuple[RentedReplicas, ...] = ()
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()  # names that a gateway without keys answers to, beside localhost
     clocks: Clocks = Clocks()

@@ -6,7 +6,7 @@ import logging
 from typing import Final
 
 from tieline.gateway import errors
-from tieline.gateway.requests.ports import Live, Shared
+from tieline.gateway.requests.ports import LiveRequest, Shared
 from tieline.gateway.routing.queue import RequestQueue
 from tieline.gateway.routing.replicas import ReplicaTable
 from tieline.gateway.wire.upstream import Conn, Owner
@@ -54,7 +54,7 @@ class Tick:
         self.table.judge(now)
 
 
-def give_up(one: Live, live: set[Live], error: BaseException) -> None:
+def give_up(one: LiveRequest, live: set[LiveRequest], error: BaseException) -> None:
     """A fault of ours on the way of one request: its client hears so, and nobody else."""
     id_ = one.state.id
     log.error("request %s failed: %r", id_, error, exc_info=error)

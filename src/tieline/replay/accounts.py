@@ -19,7 +19,7 @@ from tieline.economics import HASHES_PER_DIFFICULTY
 from tieline.feeds.pools import SimulatedFpps
 from tieline.fleet import Fleet, Site
 from tieline.records import NetworkTick, Payout, PowerBill
-from tieline.replay.modelled import Span
+from tieline.replay.modelled import IntervalTotals
 from tieline.settlement.truth import Truth
 from tieline.sim.world import Floats, World
 
@@ -76,7 +76,7 @@ class _Part:
     hashes: float
 
 
-class Accounts:
+class HourlySettlement:
     """Adds spans up, and closes each hour with the site's bills and the pool's payout."""
 
     def __init__(self, fleet: Fleet, world: World, settings: Settings, pool: SimulatedFpps, source: str) -> None:
@@ -86,7 +86,7 @@ class Accounts:
         self._inference = ~world.is_rig
         self._kw_each = np.where(world.rigs > 0, world.rated_w / np.maximum(world.rigs, 1.0), 0.0) / 1e3
 
-    def add(self, span: Span, truth: Truth) -> None:
+    def add(self, span: IntervalTotals, truth: Truth) -> None:
         """One finished interval."""
         total, world, start, hours = self.total, self.world, span.interval.start, span.interval.hours
         mining_wh = self._by_site(span.load_wh * world.is_rig)

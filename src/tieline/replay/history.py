@@ -29,8 +29,8 @@ from tieline.feeds.pools import SimulatedFpps
 from tieline.feeds.synthetic import SOURCE, Synthetic
 from tieline.fleet import Fleet
 from tieline.records import Action, AnyRecord, Payout, Plan
-from tieline.replay.accounts import Accounts
-from tieline.replay.modelled import ModelledFleet
+from tieline.replay.accounts import HourlySettlement
+from tieline.replay.modelled import ReplayFleet
 from tieline.settlement.causes import Lived
 from tieline.settlement.truth import Truth
 from tieline.store import Store
@@ -100,9 +100,9 @@ def history(config: Config, past: Past) -> Iterator[list[AnyRecord]]:
     truth = Truth(recorded, fleet, base)
     recorded.sort(key=lambda r: (r.known_at, type(r).__name__, r.subject, r.at))
     own = Store(None, records_.encode, records_.decode)  # what the controller of the past may know
-    plant = ModelledFleet(fleet, base, SOURCE)
+    plant = ReplayFleet(fleet, base, SOURCE)
     pool = SimulatedFpps(name=config.pool.name, fee=config.pool.fee, rejects=config.pool.rejects)
-    accounts = Accounts(fleet, plant.world, base, pool, SOURCE)
+    accounts = HourlySettlement(fleet, plant.world, base, pool, SOURCE)
     lived = Lived(fleet, base.keeps, SOURCE)
     given = 0
     told: list[AnyRecord] = []

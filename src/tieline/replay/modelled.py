@@ -25,7 +25,7 @@ EVERY_SITE = "*"
 
 
 @dataclass
-class Span:
+class IntervalTotals:
     """One interval, added up from its parts: energies in Wh, hashes, tokens. Arrays are (units,)."""
 
     interval: Interval
@@ -45,7 +45,7 @@ class Span:
         return (self.load_wh + self.aux_wh) / self.interval.hours
 
 
-class ModelledFleet:
+class ReplayFleet:
     """The world, and the site between it and the plan."""
 
     def __init__(self, fleet: Fleet, settings: Settings, source: str) -> None:
@@ -93,13 +93,13 @@ class ModelledFleet:
 
     # --- the world between two moments -----------------------------------------
 
-    def begin(self, interval: Interval) -> Span:
+    def begin(self, interval: Interval) -> IntervalTotals:
         units, sites = len(self.world.units), len(self.fleet.sites)
         load, aux, hashes, tokens, started, peak = (np.zeros(units) for _ in range(6))
         over, always_wh, always_hashes = (np.zeros(sites) for _ in range(3))
-        return Span(interval, load, aux, hashes, tokens, started, peak, over, always_wh, always_hashes)
+        return IntervalTotals(interval, load, aux, hashes, tokens, started, peak, over, always_wh, always_hashes)
 
-    def run(self, span: Span, start: datetime, end: datetime, truth: Truth) -> None:
+    def run(self, span: IntervalTotals, start: datetime, end: datetime, truth: Truth) -> None:
         """Let the world run over [start, end) of the span; nothing that bears on it changes inside."""
         seconds = (end - start).total_seconds()
         temps = truth.temperatures(start)
@@ -122,7 +122,7 @@ class ModelledFleet:
         drawn = self.world.advance(seconds, truth.demand(start), supply, slow, limit_w)
         self._add(span, drawn, supply, limit_w)
 
-    def _add(self, span: Span, drawn: Drawn, supply: Floats, limit_w: Floats) -> None:
+    def _add(self, span: IntervalTotals, drawn: Drawn, supply: Floats, limit_w: Floats) -> None:
         hours, world = drawn.seconds / 3600.0, self.world
         power_w = drawn.power_w
         span.load_wh += drawn.load_w * hours
@@ -162,7 +162,7 @@ class ModelledFleet:
 
     # --- samples out -------------------------------------------------------------
 
-    def samples(self, span: Span, truth: Truth) -> list[Sample]:
+    def samples(self, span: IntervalTotals, truth: Truth) -> list[Sample]:
         """One per unit, as they arrive: stale readings repeat, and a site without its link tells later."""
         interval, seconds = span.interval, span.interval.length.total_seconds()
         at, end = interval.start, interval.end

@@ -13,7 +13,7 @@ import msgspec
 from tieline import __version__
 from tieline.books.causes import CALLED, CAUSES
 from tieline.records import Performance, Shortfall
-from tieline.replay.accounts import Accounts
+from tieline.replay.accounts import HourlySettlement
 from tieline.replay.asked import WARM_UP, Asked
 from tieline.settlement.truth import Truth
 from tieline.store import Store
@@ -105,7 +105,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
 
 
-def report_of(asked: Asked, accounts: Accounts, truth: Truth, store: Store) -> Report:
+def report_of(asked: Asked, accounts: HourlySettlement, truth: Truth, store: Store) -> Report:
     """Fold the finished accounts into a report."""
     total, fleet, settings = accounts.total, asked.fleet, asked.settings
     seconds = (asked.end - asked.start).total_seconds()
@@ -168,7 +168,7 @@ def _mwh(wh: object) -> float:
     return round(float(wh) / 1e6, 3)  # type: ignore[arg-type]
 
 
-def _energy(accounts: Accounts, n: int | None) -> EnergyUse:
+def _energy(accounts: HourlySettlement, n: int | None) -> EnergyUse:
     t = accounts.total
     mine, serve, aux = (_pick(values, n) for values in (t.mining_wh, t.inference_wh, t.aux_wh))
     return EnergyUse(
@@ -180,7 +180,7 @@ def _energy(accounts: Accounts, n: int | None) -> EnergyUse:
     )
 
 
-def _money(accounts: Accounts, n: int | None) -> Money:
+def _money(accounts: HourlySettlement, n: int | None) -> Money:
     t = accounts.total
     priced_mwh = (_pick(t.mining_wh + t.inference_wh + t.aux_wh, n) - _pick(t.unpriced_wh, n)) / 1e6
     net, always, power = (_pick(values, n) for values in (t.net_usd, t.always_on_net_usd, t.power_usd))

@@ -17,9 +17,9 @@ from tieline.clock import Interval, SimClock, intervals
 from tieline.dispatch import Controller
 from tieline.feeds.pools import SimulatedFpps
 from tieline.records import AnyRecord
-from tieline.replay.accounts import Accounts
+from tieline.replay.accounts import HourlySettlement
 from tieline.replay.asked import WARM_UP, Asked
-from tieline.replay.modelled import ModelledFleet
+from tieline.replay.modelled import ReplayFleet
 from tieline.replay.report import Report, report_of
 from tieline.settlement.calls import call_orders
 from tieline.settlement.causes import Lived, events, newest
@@ -59,9 +59,9 @@ async def replay_kept(
     clock = SimClock(asked.start - WARM_UP)
     recorded = _by_known(asked)
     truth = Truth(recorded, asked.fleet, asked.settings)
-    plant = ModelledFleet(asked.fleet, asked.settings, SOURCE)
+    plant = ReplayFleet(asked.fleet, asked.settings, SOURCE)
     pool = SimulatedFpps(fee=asked.settings.pool_fee, rejects=asked.settings.rejects)
-    accounts = Accounts(asked.fleet, plant.world, asked.settings, pool, SOURCE)
+    accounts = HourlySettlement(asked.fleet, plant.world, asked.settings, pool, SOURCE)
     controller = Controller(store, asked.fleet, asked.settings)
     lived = Lived(asked.fleet, asked.settings.keeps, SOURCE)
     given = 0

@@ -16,7 +16,7 @@ import msgspec
 
 from tieline.books.baselines import BASELINES, BEFORE_AFTER, TEN_OF_TEN
 from tieline.books.causes import CALLED, Lost, SiteLog, add_interval, calls_of, shortfall
-from tieline.books.performance import Load, Meter, PeakWindow, deployment, obeyed, peak, reserve
+from tieline.books.performance import Load, MeteredLoads, PeakWindow, deployment, obeyed, peak, reserve
 from tieline.clock import Interval
 from tieline.dispatch.inputs.foresight import applying
 from tieline.dispatch.settings import Settings
@@ -185,7 +185,7 @@ def _of_site(
             yield peak(site.id, window, meter, TEN_OF_TEN, called, source=source, kind=meter.kind)
 
 
-class StoreMeter(Meter):
+class StoreMeter(MeteredLoads):
     """A site's load out of the store, read a span at a time: a baseline looks at hours of many days."""
 
     def __init__(self, store: Store, site: Site) -> None:

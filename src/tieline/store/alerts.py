@@ -47,7 +47,7 @@ KIND: Final = Kind(
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class AlertMessage:
     """What one channel is to be told. `ended` None: still to be delivered; `error`: why its last try failed."""
 
     id: int
@@ -106,10 +106,10 @@ class AlertStore:
             )
         return len(messages) - len(taken)
 
-    def due(self, now: float) -> list[Message]:
+    def due(self, now: float) -> list[AlertMessage]:
         """What is to be tried now, oldest first."""
         sql = f"SELECT {_MESSAGE} FROM message WHERE ended IS NULL AND due <= ? ORDER BY id"
-        return [Message(*row) for row in self._db.rows(sql, (now,))]
+        return [AlertMessage(*row) for row in self._db.rows(sql, (now,))]
 
     def delivered(self, id_: int, now: float) -> None:
         self._db.run("UPDATE message SET ended = ?, tries = tries + 1, error = '' WHERE id = ?", (now, id_))
@@ -122,9 +122,9 @@ class AlertStore:
             (error[:500], due, due, now, id_),
         )
 
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[AlertMessage]:
         """What waits and what has ended lately, newest first."""
-        return [Message(*row) for row in self._db.rows(f"SELECT {_MESSAGE} FROM message ORDER BY id DESC")]
+        return [AlertMessage(*row) for row in self._db.rows(f"SELECT {_MESSAGE} FROM message ORDER BY id DESC")]
 
     def silence(self, one: Silence) -> None:
         self._db.run("INSERT OR REPLACE INTO silence VALUES (?,?,?,?)", (one.what, one.until, one.by, one.why))

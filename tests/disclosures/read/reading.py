@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from tieline.disclosures.facts.fact import Reading
+from tieline.disclosures.facts.fact import DocumentReading
 from tieline.disclosures.read import read as read_release
 
 
-def read(source: str | bytes, **told: Any) -> Reading:
+def read(source: str | bytes, **told: Any) -> DocumentReading:
     """A reading whose `facts` are its facts and its candidates; readings that contradict one another are left out."""
     reading = read_release(source, **told)
     loose = [c.fact for c in reading.candidates if not c.why.startswith("the text prints")]

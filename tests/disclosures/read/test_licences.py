@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tieline.disclosures.facts.fact import Reading
+from tieline.disclosures.facts.fact import DocumentReading
 from tieline.disclosures.facts.fields import FIELDS
 from tieline.disclosures.read import read
 from tieline.disclosures.rules.sentences import ROWS, SentenceRule
@@ -18,16 +18,16 @@ TITLE = "Heron Mining July 2025 Update\n"
 SETS = Path(__file__).parent / "sets"
 
 
-def update(text: str, title: str = TITLE, **told: Any) -> Reading:
+def update(text: str, title: str = TITLE, **told: Any) -> DocumentReading:
     given = {"issuer": "HRN", "published": "2025-08-05", "source_kind": "issuer", **told}
     return read(title + text, **given)
 
 
-def facts(reading: Reading) -> dict[tuple[str, str], str]:
+def facts(reading: DocumentReading) -> dict[tuple[str, str], str]:
     return {(f.period, f.field): str(f.value) for f in reading.facts}
 
 
-def lacks(reading: Reading) -> set[str]:
+def lacks(reading: DocumentReading) -> set[str]:
     return {licence for c in reading.candidates for licence in c.missing}
 
 

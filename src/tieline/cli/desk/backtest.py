@@ -13,7 +13,7 @@ import msgspec
 from tieline.backtest.noise import Noise
 from tieline.backtest.page import page
 from tieline.backtest.report import assumed, to_csv, to_figures, to_markdown
-from tieline.backtest.run import SCENARIOS, Numbers, Result, ScenarioOptions, run_scenario
+from tieline.backtest.run import SCENARIOS, Numbers, ScenarioOptions, ScenarioResult, run_scenario
 from tieline.cli.desk.replay import moment
 from tieline.cli.folder import configured, fleet_file
 from tieline.dispatch import Settings
@@ -112,7 +112,7 @@ def backtest(
         except MissingLibraryError as error:
             raise click.ClickException(str(error)) from error
     bar = Bar()
-    results: list[Result] = []
+    results: list[ScenarioResult] = []
     try:
         own = configured(config)
         settings = Settings() if own is None else settings_of(own)
@@ -157,7 +157,7 @@ def rule_numbers(given: str) -> Numbers:
     return Numbers(fixed, (worst, share), static, band[0] if band else Numbers.band, tuned_on="none: given")
 
 
-def write(out: Path, results: list[Result], text: str) -> None:
+def write(out: Path, results: list[ScenarioResult], text: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     figures = {result.scenario: to_figures(result) for result in results}
     (out / "report.md").write_text(text + "\n", encoding="utf-8")

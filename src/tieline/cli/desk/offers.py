@@ -19,7 +19,7 @@ from tieline.books.baselines import BASELINES
 from tieline.cli.folder import config_and_now, open_store
 from tieline.clock import parse_utc
 from tieline.dispatch import Outlook
-from tieline.dispatch.appraise import Answer, Broken, Kept, Offer, appraise
+from tieline.dispatch.appraise import Answer, Broken, Deliverable, Offer, appraise
 from tieline.dispatch.settings import settings_of
 from tieline.intake import IntakeError, read
 from tieline.records import Commitment
@@ -172,10 +172,10 @@ def as_plain(answer: Answer) -> dict[str, Any]:
         "from": promise.at.isoformat(),
         "until": promise.until.isoformat(),
         "response_s": promise.response_s,
-        "keepable": isinstance(answer, Kept),
+        "keepable": isinstance(answer, Deliverable),
     }
     match answer:
-        case Kept():
+        case Deliverable():
             back = answer.rebound
             plain |= {
                 "spare_mw": round(answer.spare_w / 1e6, 3),
@@ -206,7 +206,7 @@ def as_lines(answer: Answer) -> list[str]:
         f"{promise.at:%Y-%m-%d %H:%M} to {promise.until:%m-%d %H:%M} UTC ({promise.product})"
     ]
     match answer:
-        case Kept():
+        case Deliverable():
             lines += _kept_lines(answer)
         case Broken():
             lines.append(
@@ -217,7 +217,7 @@ def as_lines(answer: Answer) -> list[str]:
     return lines + [f"  note: {note}" for note in answer.notes]
 
 
-def _kept_lines(answer: Kept) -> list[str]:
+def _kept_lines(answer: Deliverable) -> list[str]:
     back = answer.rebound
     speed = "at once" if back.watts_per_5min is None else f"at {back.watts_per_5min / 1e6:.1f} MW per 5 min"
     lines = [

@@ -28,7 +28,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class TreasuryInputs:
     """What a treasury command works on: what is held and owed, and the price."""
 
     holding: Holding
@@ -196,7 +196,7 @@ def cash_command(data_dir: Path, months: int, as_json: bool) -> None:
 
 def _desk(
     data_dir: Path, coins_file: Path | None, loans_file: Path | None, price: str | None, maps: tuple[str, ...]
-) -> Desk:
+) -> TreasuryInputs:
     """From the files where one is given, else from the folder's books."""
     now = config_and_now(data_dir)[1]
     if coins_file is None and loans_file is None:
@@ -216,7 +216,7 @@ def _desk(
             raise click.ClickException(str(error)) from error
     for one in keeper.unbookable:
         click.echo(str(one), err=True)
-    return Desk(holding_of(keeper), _price(price, data_dir), open_questions(keeper))
+    return TreasuryInputs(holding_of(keeper), _price(price, data_dir), open_questions(keeper))
 
 
 def _mine(maps: tuple[str, ...], text: str) -> dict[str, str]:
@@ -275,7 +275,7 @@ def _range(value: Range) -> str:
     return f"{value.low:,.2f}" if value.exact is not None else f"{value.low:,.2f} to {value.high:,.2f}"
 
 
-def _questions(desk: Desk) -> None:
+def _questions(desk: TreasuryInputs) -> None:
     for line in desk.questions:
         click.echo(f"open: {line}")
 

@@ -13,7 +13,7 @@ import click
 
 from tieline.cli.sector.shared import dump, facts_option, guarded, json_option
 from tieline.clock import wall_now
-from tieline.disclosures.facts.desk import Action, Change, Desk, path_beside
+from tieline.disclosures.facts.desk import Action, CandidateFile, Correction, path_beside
 from tieline.disclosures.facts.keep import FileKeeper, book
 
 _who = click.option("--who", default=getpass.getuser, show_default="your login", help="Who decides; it is recorded.")
@@ -31,7 +31,7 @@ def desk() -> None:
 @json_option
 def list_(issuer: str | None, facts: Path, as_json: bool) -> None:
     """What waits, newest document first, each with what it lacks."""
-    found = guarded(lambda: Desk(path_beside(facts)).waiting())
+    found = guarded(lambda: CandidateFile(path_beside(facts)).waiting())
     found = tuple(w for w in found if issuer is None or w.candidate.fact.issuer == issuer.upper())
     if as_json:
         dump([{"id": w.id, "candidate": w.candidate, "source": w.source, "published": w.published} for w in found])
@@ -44,8 +44,8 @@ def list_(issuer: str | None, facts: Path, as_json: bool) -> None:
     click.echo(f"{len(found)} wait")
 
 
-def _decide(action: Action, target: str, who: str, reason: str, facts: Path, change: Change | None = None) -> None:
-    done = guarded(lambda: Desk(path_beside(facts)).decide(action, target, who, wall_now(), reason, change))
+def _decide(action: Action, target: str, who: str, reason: str, facts: Path, change: Correction | None = None) -> None:
+    done = guarded(lambda: CandidateFile(path_beside(facts)).decide(action, target, who, wall_now(), reason, change))
     became = f": {done.claim.figure} = {done.claim.value:,f}" if done.claim is not None else ""
     click.echo(f"{action} {target} by {done.who}{became}")
 
@@ -76,7 +76,7 @@ def correct(
         number = None if value is None else Decimal(value.replace(",", ""))
     except InvalidOperation as error:
         raise click.BadParameter(f"{value!r} is no number", param_hint="--value") from error
-    _decide("correct", candidate, who, reason, facts, Change(value=number, period=period, field=field))
+    _decide("correct", candidate, who, reason, facts, Correction(value=number, period=period, field=field))
 
 
 @desk.command()
@@ -117,7 +117,7 @@ def restore(target: str, who: str, reason: str, facts: Path) -> None:
 @json_option
 def log(facts: Path, as_json: bool) -> None:
     """Every decision, oldest first."""
-    found = guarded(lambda: Desk(path_beside(facts)).decisions())
+    found = guarded(lambda: CandidateFile(path_beside(facts)).decisions())
     if as_json:
         dump(found)
         return

@@ -29,9 +29,9 @@ from tieline.cli.sector.shared import (
 from tieline.clock import parse_utc, wall_now
 from tieline.disclosures.checks import check as check_book
 from tieline.disclosures.comparison.chain import Chain, extended, shipped_chain
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim, SourceKind
-from tieline.disclosures.facts.desk import Desk, agreement, path_beside
+from tieline.disclosures.facts.desk import CandidateFile, agreement, path_beside
 from tieline.disclosures.facts.keep import FileKeeper, book
 from tieline.disclosures.facts.verdict import CHECKS
 
@@ -85,7 +85,9 @@ def read(
     kept, desk = None, 0
     if keep and reading.refused is None:
         kept = guarded(lambda: FileKeeper(facts).append(found))
-        desk = guarded(lambda: Desk(path_beside(facts)).put(waiting_of(reading, source, source_kind, published, now)))
+        desk = guarded(
+            lambda: CandidateFile(path_beside(facts)).put(waiting_of(reading, source, source_kind, published, now))
+        )
     if as_json:
         dump(reading_json(reading, source, held, kept, desk))
     else:
@@ -130,7 +132,7 @@ def check(
         claims = _claims_of_file(file, issuer, published, source_kind)
         held = agreement(ours, claims)
         mine = {claim.id for claim in claims}
-        ours = Book((*ours.all, *claims))
+        ours = ClaimBook((*ours.all, *claims))
     verdicts = [
         found
         for found in check_book(ours, _chain(epochs), issuer=issuer, period=period)
@@ -334,7 +336,7 @@ def _chain(epochs: Path | None) -> Chain:
     return shipped_chain() if epochs is None else guarded(lambda: extended(epochs.read_text("utf-8")))
 
 
-def _book(facts: Path, as_of: str | None) -> Book:
+def _book(facts: Path, as_of: str | None) -> ClaimBook:
     ours = guarded(lambda: book(FileKeeper(facts)))
     if as_of is None:
         return ours

@@ -23,7 +23,7 @@ from tieline.cli.sector.shared import (
 )  # fmt: skip
 from tieline.clock import wall_now
 from tieline.disclosures.facts.claims import SourceKind
-from tieline.disclosures.facts.desk import Desk, path_beside
+from tieline.disclosures.facts.desk import CandidateFile, path_beside
 from tieline.disclosures.facts.keep import FileKeeper, book
 
 
@@ -68,7 +68,7 @@ def edgar(since: str | None, user_agent: str | None, facts: Path, as_json: bool,
     day = parse_date(since) if since is not None else (wall_now() - timedelta(days=365)).date()
     job = fetching.EdgarJob(since=day, user_agent=user_agent or "", **filer)
     report(
-        guarded(lambda: fetching.run_edgar(job, FileKeeper(facts), wall_now(), Desk(path_beside(facts)))),
+        guarded(lambda: fetching.run_edgar(job, FileKeeper(facts), wall_now(), CandidateFile(path_beside(facts)))),
         facts,
         as_json,
     )
@@ -96,7 +96,9 @@ def wire(
 
     job = fetching.WireJob(url, issuer, matching, source_kind, cache)
     report(
-        guarded(lambda: fetching.run_wire(job, FileKeeper(facts), wall_now(), Desk(path_beside(facts)))), facts, as_json
+        guarded(lambda: fetching.run_wire(job, FileKeeper(facts), wall_now(), CandidateFile(path_beside(facts)))),
+        facts,
+        as_json,
     )
 
 
@@ -120,7 +122,7 @@ def folder(
 
     job = fetching.FolderJob(path, issuer, published, source_kind)
     report(
-        guarded(lambda: fetching.run_folder(job, FileKeeper(facts), wall_now(), Desk(path_beside(facts)))),
+        guarded(lambda: fetching.run_folder(job, FileKeeper(facts), wall_now(), CandidateFile(path_beside(facts)))),
         facts,
         as_json,
     )
@@ -157,7 +159,7 @@ def refresh(
         if not as_json:
             click.echo(f"{one.issuer:6} {one.says}")
 
-    desk = Desk(path_beside(facts))
+    desk = CandidateFile(path_beside(facts))
     done = guarded(lambda: fetching.refresh(wanted, job, FileKeeper(facts), wall_now(), desk, told))
     if as_json:
         dump(done)

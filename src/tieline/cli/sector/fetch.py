@@ -17,11 +17,11 @@ import msgspec
 from tieline import __version__
 from tieline.disclosures import xbrl
 from tieline.disclosures.facts.claims import Claim, SourceKind
-from tieline.disclosures.facts.desk import Desk, Waiting
-from tieline.disclosures.facts.keep import Keeper, Kept
+from tieline.disclosures.facts.desk import CandidateFile, WaitingCandidate
+from tieline.disclosures.facts.keep import AppendResult, Keeper
 from tieline.disclosures.intake import claims_of, claims_of_tagged, waiting_of
 from tieline.disclosures.read import read
-from tieline.feeds.disclosures import Document, from_edgar, from_folder, from_page, from_wire
+from tieline.feeds.disclosures import FetchedDocument, from_edgar, from_folder, from_page, from_wire
 from tieline.feeds.edgar import DATA, HOSTS, PER_SECOND, WWW, Edgar, check_user_agent
 from tieline.feeds.polite import FetchError, Polite
 from tieline.feeds.wires import host_of
@@ -76,7 +76,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     """What a run did. `stopped`: why it ended before the end; what was kept is kept."""
 
     documents: tuple[Taken, ...]
-    kept: Kept
+    kept: AppendResult
     stopped: str | None = None
 
 
@@ -94,12 +94,12 @@ def page(url: str) -> bytes:
         raise ValueError(str(error)) from error
 
 
-def run_edgar(job: EdgarJob, keeper: Keeper, now: datetime, desk: Desk | None = None) -> Done:
+def run_edgar(job: EdgarJob, keeper: Keeper, now: datetime, desk: CandidateFile | None = None) -> Done:
     agent = check_user_agent(job.user_agent)
     data, www = job.data_url or DATA, job.www_url or WWW
     hosts = HOSTS if job.data_url is None and job.www_url is None else frozenset({host_of(data), host_of(www)})
 
-    async def run(take: Callable[[Document], None]) -> None:
+    async def run(take: Callable[[FetchedDocument], None]) -> None:
         async with Polite(job.cache, hosts, agent, per_second=PER_SECOND) as web:
             source = Edgar(web, data, www)
             cik = job.cik if job.cik is not None else await source.cik(job.ticker or "")
@@ -110,8 +110,8 @@ def run_edgar(job: EdgarJob, keeper: Keeper, now: datetime, desk: Desk | None = 
     return _collect(run, lambda document: _found(document, issuer, None, now, job.bitcoin_units), keeper, desk)
 
 
-def run_wire(job: WireJob, keeper: Keeper, now: datetime, desk: Desk | None = None) -> Done:
-    async def run(take: Callable[[Document], None]) -> None:
+def run_wire(job: WireJob, keeper: Keeper, now: datetime, desk: CandidateFile | None = None) -> Done:
+    async def run(take: Callable[[FetchedDocument], None]) -> None:
         hosts = frozenset({host_of(job.url)})
         async with Polite(job.cache, hosts, _NAME, per_second=WIRE_PER_SECOND) as web:
             async for document in from_wire(web, job.url, job.matching, "issuer"):
@@ -120,12 +120,12 @@ def run_wire(job: WireJob, keeper: Keeper, now: datetime, desk: Desk | None = No
     return _collect(run, lambda document: _found(document, job.issuer, job.kind, now, ()), keeper, desk)
 
 
-def run_folder(job: FolderJob, keeper: Keeper, now: datetime, desk: Desk | None = None) -> Done:
-    async def run(take: Callable[[Document], None]) -> None:
+def run_folder(job: FolderJob, keeper: Keeper, now: datetime, desk: CandidateFile | None = None) -> Done:
+    async def run(take: Callable[[FetchedDocument], None]) -> None:
         for document in from_folder(job.path, now, "issuer"):
             take(document)
 
-    def found(document: Document) -> Found:
+    def found(document: FetchedDocument) -> Found:
         return _found(document, job.issuer, job.kind, now, (), job.published)
 
     return _collect(run, found, keeper, desk)
@@ -146,7 +146,7 @@ def refresh(
     job: EdgarJob,
     keeper: Keeper,
     now: datetime,
-    desk: Desk | None,
+    desk: CandidateFile | None,
     told: Callable[[Refreshed], None],
 ) -> list[Refreshed]:
     """Every issuer in turn from EDGAR, each kept as it is read; one that fails is named and the next is asked.
@@ -170,7 +170,7 @@ TICKERS = {"ARB": "ARBK", "DGHI": "DGXX", "DMGI": "DMGGF"}
 """Where SEC lists a miner under another ticker than the book."""
 
 
-def _refreshed(issuer: str, job: EdgarJob, keeper: Keeper, now: datetime, desk: Desk | None) -> Refreshed:
+def _refreshed(issuer: str, job: EdgarJob, keeper: Keeper, now: datetime, desk: CandidateFile | None) -> Refreshed:
     try:
         done = run_edgar(job, keeper, now, desk)
     except (FetchError, ValueError) as error:
@@ -189,19 +189,19 @@ class Found(msgspec.Struct, frozen=True):
     claims: list[Claim]
     notes: tuple[str, ...] = ()
     refused: str | None = None
-    waiting: list[Waiting] = []
+    waiting: list[WaitingCandidate] = []
 
 
 def _collect(
-    run: Callable[[Callable[[Document], None]], object],
-    find: Callable[[Document], Found],
+    run: Callable[[Callable[[FetchedDocument], None]], object],
+    find: Callable[[FetchedDocument], Found],
     keeper: Keeper,
-    desk: Desk | None,
+    desk: CandidateFile | None,
 ) -> Done:
     taken: list[Taken] = []
     new = already = 0
 
-    def take(document: Document) -> None:
+    def take(document: FetchedDocument) -> None:
         nonlocal new, already
         if document.problem is not None:
             taken.append(Taken(source=document.source, published=document.published, problem=document.problem))
@@ -227,11 +227,11 @@ def _collect(
         asyncio.run(run(take))  # type: ignore[arg-type]
     except FetchError as error:
         stopped = str(error)
-    return Done(documents=tuple(taken), kept=Kept(new, already), stopped=stopped)
+    return Done(documents=tuple(taken), kept=AppendResult(new, already), stopped=stopped)
 
 
 def _found(
-    document: Document,
+    document: FetchedDocument,
     issuer: str | None,
     kind: SourceKind | None,
     now: datetime,

@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from tieline.disclosures.facts.desk import Agreement
-from tieline.disclosures.facts.fact import Fact, Reading
-from tieline.disclosures.facts.keep import Kept
+from tieline.disclosures.facts.fact import DocumentReading, Fact
+from tieline.disclosures.facts.keep import AppendResult
 
 
-def show_reading(reading: Reading, held: Agreement) -> None:
+def show_reading(reading: DocumentReading, held: Agreement) -> None:
     for fact in reading.facts:
         _line("", fact)
     for candidate in reading.candidates:
@@ -31,7 +31,9 @@ def _line(lead: str, fact: Fact) -> None:
     click.echo(f"       {fact.span or ''} {' '.join(fact.quote.split())[:100]}")
 
 
-def reading_json(reading: Reading, source: str, held: Agreement, kept: Kept | None, desk: int) -> dict[str, Any]:
+def reading_json(
+    reading: DocumentReading, source: str, held: Agreement, kept: AppendResult | None, desk: int
+) -> dict[str, Any]:
     return {
         "source": source,
         "issuer": reading.issuer,

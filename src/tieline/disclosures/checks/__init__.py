@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from tieline.disclosures.checks import balance, money, onchain, production, witnesses
 from tieline.disclosures.comparison.chain import Chain, shipped_chain
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.verdict import Verdict
 
 _OF_BOOK = (
@@ -29,7 +29,7 @@ _OF_BOOK = (
 
 
 def check(
-    book: Book, chain: Chain | None = None, *, issuer: str | None = None, period: str | None = None
+    book: ClaimBook, chain: Chain | None = None, *, issuer: str | None = None, period: str | None = None
 ) -> tuple[Verdict, ...]:
     """All verdicts, by issuer, period and check. The whole shipped book takes some tens of milliseconds."""
     return tuple(
@@ -40,11 +40,11 @@ def check(
 
 
 @lru_cache(maxsize=8)
-def _all(book: Book, chain: Chain) -> tuple[Verdict, ...]:
+def _all(book: ClaimBook, chain: Chain) -> tuple[Verdict, ...]:
     return tuple(sorted(_run(book, chain), key=lambda found: (found.issuer, found.period, found.check, found.id)))
 
 
-def _run(book: Book, chain: Chain) -> Iterator[Verdict]:
+def _run(book: ClaimBook, chain: Chain) -> Iterator[Verdict]:
     for issuer in book.issuers:
         for period in book.periods(issuer):
             for one in _OF_BOOK:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from tieline.disclosures.comparison.derive import Term
 from tieline.disclosures.comparison.derive import produced as produced_in
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim, slack
 from tieline.disclosures.facts.verdict import Outcome, Verdict, show, verdict
 
@@ -75,7 +75,7 @@ class Movement:
         return text
 
 
-def movement(book: Book, issuer: str, month: str) -> Movement | None:
+def movement(book: ClaimBook, issuer: str, month: str) -> Movement | None:
     """The month's movement, where opening, production and closing were printed."""
     opening = book.best(issuer, month, "btc_open") or book.at_end(issuer, periods.previous(month), "btc_held_end")
     produced = produced_in(book, issuer, month)
@@ -94,7 +94,7 @@ def movement(book: Book, issuer: str, month: str) -> Movement | None:
     )
 
 
-def announced(book: Book, issuer: str, month: str) -> tuple[Claim, ...]:
+def announced(book: ClaimBook, issuer: str, month: str) -> tuple[Claim, ...]:
     """Sales announced for the month or a day in it: one claim, the best, for each."""
     named = [period for period in book.periods(issuer) if period[:7] == month and "Q" not in period]
     found = [claim for period in named if (claim := book.best(issuer, period, "btc_announced_sale")) is not None]
@@ -103,7 +103,7 @@ def announced(book: Book, issuer: str, month: str) -> tuple[Claim, ...]:
     return tuple(claim for claim in found if len(claim.fact.period) == 10 or claim.value not in dated)
 
 
-def roll_forward(book: Book, issuer: str, month: str) -> Iterator[Verdict]:
+def roll_forward(book: ClaimBook, issuer: str, month: str) -> Iterator[Verdict]:
     if not periods.is_month(month) or (moved := movement(book, issuer, month)) is None:
         return
     used = [moved.closing, *(claim for claim in moved.printed if claim is not moved.closing), *moved.announced]
@@ -163,7 +163,7 @@ def _untold(moved: Movement, used: list[Claim], month: str) -> Verdict:
     return verdict("roll-forward", used, "open", line, says, out, period=month)
 
 
-def quarter_roll_forward(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
+def quarter_roll_forward(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """Opening of the quarter + mined - closing = what left; against every sale printed or announced in it."""
     if not periods.is_quarter(period):
         return
@@ -201,7 +201,7 @@ def quarter_roll_forward(book: Book, issuer: str, period: str) -> Iterator[Verdi
         yield verdict("quarter-roll-forward", used, "differs", line, says, rest, period=period)
 
 
-def announced_sale(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
+def announced_sale(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """What articles state as held before and after a sale of a day or a month, against the last month end."""
     if not (periods.is_date(period) or periods.is_month(period)):
         return

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from tieline.disclosures.comparison.prices import price_near
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim, slack
 from tieline.disclosures.facts.verdict import Outcome, Verdict, round_to, show, verdict
 
@@ -16,7 +16,7 @@ _FAR = Decimal("0.35")
 _ZERO = Decimal(0)
 
 
-def proceeds(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
+def proceeds(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """Coins sold x printed price = printed proceeds; without a price, the implied one against the nearest."""
     sold = book.best(issuer, period, "btc_sold") or book.best(issuer, period, "btc_announced_sale")
     if sold is None or sold.value <= 0:
@@ -49,7 +49,7 @@ def proceeds(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
         yield verdict("proceeds", used, outcome, line, says, residual, apart=claim.mark)
 
 
-def _implied_price(book: Book, claim: Claim, sold: Claim, implied: Decimal) -> Iterator[Verdict]:
+def _implied_price(book: ClaimBook, claim: Claim, sold: Claim, implied: Decimal) -> Iterator[Verdict]:
     issuer, period = claim.fact.issuer or "unknown", claim.fact.period
     line = f"US${show(claim.value / 1_000_000)}m / {show(sold.value)} BTC = US${show(implied, 0)} per BTC"
     near = price_near(book, period)
@@ -81,7 +81,7 @@ def _implied_price(book: Book, claim: Claim, sold: Claim, implied: Decimal) -> I
     yield verdict("proceeds", used, "differs", line, says, claim.value - expected, apart=claim.mark)
 
 
-def held(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
+def held(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """Held = on the balance sheet + posted as collateral, or free + restricted + lent; parts never above it."""
     if not (periods.is_month(period) or period == periods.last_day(period)):
         return
@@ -120,7 +120,7 @@ def held(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
         yield verdict("held", used, "holds", line, says, residual, period=period)
 
 
-def collateral(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
+def collateral(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """A receivable for coins posted, turned into coins at the price of the day, against coins held."""
     if not periods.is_date(period):
         return
@@ -167,7 +167,7 @@ def collateral(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
             yield verdict("collateral", used, "explained", line, says, period=period, apart="line")
 
 
-def loan(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
+def loan(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """Loan to value from balance, coins and the disclosed price or value."""
     for lender, balance in book.scopes(issuer, period, "loan_balance_usd").items():
         coins = book.best(issuer, period, "loan_collateral_btc", lender)

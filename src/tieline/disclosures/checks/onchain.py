@@ -15,7 +15,7 @@ from tieline.disclosures.checks.production import active_days
 from tieline.disclosures.comparison.chain import Chain
 from tieline.disclosures.comparison.fees import fee_band
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim, slack
 from tieline.disclosures.facts.verdict import Verdict, show, verdict
 
@@ -25,7 +25,7 @@ _POOL_FEE = 0.04
 _MEASUREMENT = 0.01
 
 
-def on_chain(book: Book, issuer: str, period: str, chain: Chain) -> Iterator[Verdict]:
+def on_chain(book: ClaimBook, issuer: str, period: str, chain: Chain) -> Iterator[Verdict]:
     if not (periods.is_month(period) or periods.is_quarter(period)):
         return
     produced = book.best(issuer, period, "btc_produced")
@@ -38,7 +38,7 @@ def on_chain(book: Book, issuer: str, period: str, chain: Chain) -> Iterator[Ver
         yield from _at_deployed(book, produced, deployed, chain)
 
 
-def _at_average(book: Book, produced: Claim, average: Claim, chain: Chain) -> Iterator[Verdict]:
+def _at_average(book: ClaimBook, produced: Claim, average: Claim, chain: Chain) -> Iterator[Verdict]:
     issuer, month = produced.fact.issuer or "unknown", produced.fact.period
     start, end = periods.window(month)
     active = active_days(book, issuer, month) if periods.is_month(month) else None
@@ -75,7 +75,7 @@ def _at_average(book: Book, produced: Claim, average: Claim, chain: Chain) -> It
         yield verdict("chain", used, "explained" if within else "holds", line, says, residual)
 
 
-def _at_deployed(book: Book, produced: Claim, deployed: Claim, chain: Chain) -> Iterator[Verdict]:
+def _at_deployed(book: ClaimBook, produced: Claim, deployed: Claim, chain: Chain) -> Iterator[Verdict]:
     issuer, month = produced.fact.issuer or "unknown", produced.fact.period
     per_ehs = chain.in_period(month)
     if per_ehs is None:

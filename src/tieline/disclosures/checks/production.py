@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim, places, slack
 from tieline.disclosures.facts.verdict import Outcome, Verdict, round_to, show, signed, verdict
 
@@ -15,7 +15,7 @@ _HUNDRED = Decimal(100)
 _START_WITHIN = Decimal(1)
 
 
-def average(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
+def average(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """Produced / days = printed average; accepted when cut off instead of rounded (`5.79` printed as `5.7`)."""
     produced = book.best(issuer, period, "btc_produced")
     printed = book.best(issuer, period, "avg_btc_per_day")
@@ -48,7 +48,7 @@ def average(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
         yield verdict("average", used, "differs", line, "The average is not the production over the days.", residual)
 
 
-def active_days(book: Book, issuer: str, month: str) -> Decimal | None:
+def active_days(book: ClaimBook, issuer: str, month: str) -> Decimal | None:
     """Days of mining in a month that began within it, from production / average; None for a full month."""
     for found in average(book, issuer, month):
         if found.outcome == "explained":
@@ -60,7 +60,7 @@ def active_days(book: Book, issuer: str, month: str) -> Decimal | None:
     return None
 
 
-def growth(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
+def growth(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """A printed percentage of change against the two figures it compares."""
     if not periods.is_month(period):
         return
@@ -72,7 +72,7 @@ def growth(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
             yield from _one_change(book, claim, field.removesuffix("_mom_pct"))
 
 
-def _one_change(book: Book, claim: Claim, field: str) -> Iterator[Verdict]:
+def _one_change(book: ClaimBook, claim: Claim, field: str) -> Iterator[Verdict]:
     issuer, month = claim.fact.issuer or "unknown", claim.fact.period
     base = book.best(issuer, periods.previous(month), field)
     candidates = book.claims(issuer, month, field)
@@ -103,7 +103,7 @@ def _one_change(book: Book, claim: Claim, field: str) -> Iterator[Verdict]:
     yield verdict("growth", used, outcome, line, says, claim.value - exact, apart=claim.mark)
 
 
-def _whose_change(book: Book, claim: Claim) -> Iterator[Verdict]:
+def _whose_change(book: ClaimBook, claim: Claim) -> Iterator[Verdict]:
     """A percentage whose subject the text leaves open belongs to the figure that moved by it."""
     issuer, month = claim.fact.issuer or "unknown", claim.fact.period
     tried: list[str] = []
@@ -139,7 +139,7 @@ def signed_as(claim: Claim) -> str:
     return signed(claim.value, places(claim.value))
 
 
-def quarter(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
+def quarter(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """The three months add up to the printed quarter; a month never printed counts only if nothing is missing."""
     if not periods.is_quarter(period):
         return

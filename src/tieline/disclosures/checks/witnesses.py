@@ -11,14 +11,14 @@ from decimal import Decimal
 
 from tieline.disclosures.checks.balance import Movement, movement
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import OWN_WORDS, Claim, places, slack
 from tieline.disclosures.facts.verdict import Verdict, round_to, show, verdict
 
 _ZERO = Decimal(0)
 
 
-def claims(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
+def claims(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """Every other value of a figure against its best witness."""
     for figure in dict.fromkeys(claim.figure for claim in book.in_period(issuer, period)):
         witnesses = book.of(figure)
@@ -77,7 +77,7 @@ def _silent_restatement(best: Claim, claim: Claim) -> Verdict:
     return verdict("restated", [best, claim], "explained", line, says, off, apart=claim.mark)
 
 
-def _disagreement(book: Book, best: Claim, claim: Claim) -> Verdict:
+def _disagreement(book: ClaimBook, best: Claim, claim: Claim) -> Verdict:
     off = claim.value - best.value
     line = (
         f"{show(claim.value)} ({claim.source_kind}) against {show(best.value)} ({best.source_kind}): "
@@ -106,7 +106,7 @@ def _disagreement(book: Book, best: Claim, claim: Claim) -> Verdict:
     return verdict("claims", used, "differs", line, says, off, apart=apart)
 
 
-def _month_before(book: Book, best: Claim, claim: Claim) -> Claim | None:
+def _month_before(book: ClaimBook, best: Claim, claim: Claim) -> Claim | None:
     """The closing of the month before, where the source gives that for this month's."""
     month = best.fact.period
     if best.fact.field != "btc_held_end" or not periods.is_month(month):
@@ -117,7 +117,7 @@ def _month_before(book: Book, best: Claim, claim: Claim) -> Claim | None:
     return before if _one_rounds_to_other(before, claim) else None
 
 
-def _arithmetic(book: Book, best: Claim, claim: Claim) -> tuple[str, str | None] | None:
+def _arithmetic(book: ClaimBook, best: Claim, claim: Claim) -> tuple[str, str | None] | None:
     """The sum that tells the two values apart, and what it says; None where no sum has them."""
     issuer, month, field = best.fact.issuer or "unknown", best.fact.period, best.fact.field
     if not periods.is_month(month) or best.fact.scope is not None:
@@ -164,7 +164,7 @@ def _implied(moved: Movement, sold: Claim, field: str) -> tuple[Decimal, Decimal
     return implied, others, line
 
 
-def _by_quarter(book: Book, issuer: str, month: str, best: Claim, claim: Claim) -> tuple[str, str | None] | None:
+def _by_quarter(book: ClaimBook, issuer: str, month: str, best: Claim, claim: Claim) -> tuple[str, str | None] | None:
     total = book.best(issuer, periods.quarter_of(month), "btc_produced")
     if total is None:
         return None
@@ -200,7 +200,7 @@ def _one_digit_apart(one: Decimal, other: Decimal) -> bool:
     return len(left) == len(right) and sum(a != b for a, b in zip(left, right, strict=True)) == 1
 
 
-def month_end(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
+def month_end(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """A month's label and the same figure at the month's last day."""
     if not periods.is_month(period):
         return
@@ -231,7 +231,7 @@ def month_end(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
             yield verdict("month-end", used, "differs", line, says, off, apart=field)
 
 
-def parts(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
+def parts(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """A total and its sites or shares."""
     fields = dict.fromkeys(claim.fact.field for claim in book.in_period(issuer, period) if claim.fact.scope)
     for field in fields:
@@ -259,7 +259,7 @@ def parts(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
             yield verdict("parts", used, "differs", line, "The parts do not add up to the total.", off, apart=field)
 
 
-def date(book: Book, issuer: str, period: str) -> Iterator[Verdict]:
+def date(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """A document cannot bear a date before the end of the month it reports."""
     if not periods.is_month(period):
         return

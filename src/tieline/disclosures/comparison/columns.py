@@ -17,7 +17,7 @@ from tieline.disclosures.comparison.chain import Chain
 from tieline.disclosures.comparison.derive import Term
 from tieline.disclosures.comparison.prices import price_near
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim, figure_id, slack
 from tieline.disclosures.facts.verdict import round_to, show
 from tieline.economics import hashcost as hashcost_of
@@ -44,7 +44,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 class At:
     """Where a column is asked."""
 
-    book: Book
+    book: ClaimBook
     chain: Chain
     issuer: str
     month: str

@@ -20,7 +20,7 @@ import msgspec
 from tieline.disclosures.comparison.chain import Chain, shipped_chain
 from tieline.disclosures.comparison.columns import COLUMNS, At, Cell
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 
 RULE = (
     "Ranked and summed: every miner whose production for the calendar month is a fact of the book, printed by itself, "
@@ -33,7 +33,7 @@ RANKED = ("produced", "per_ehs", "operating_share", "held", "unencumbered")
 SUMMED = ("produced", "held", "sold", "implied_outflow", "unexplained_outflow", "deployed", "operating")
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class IssuerMonth(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str
     month: str
     included: bool
@@ -79,7 +79,7 @@ class _StoppedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
     month: str
-    rows: tuple[Row, ...]
+    rows: tuple[IssuerMonth, ...]
     absent: tuple[Absent, ...]
     sums: tuple[Sum, ...]
     published: tuple[str, ...] = ()
@@ -95,17 +95,17 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.ranked} of {len(self.published)} that published"
 
 
-def months(book: Book) -> tuple[str, ...]:
+def months(book: ClaimBook) -> tuple[str, ...]:
     """Every month in which some miner printed something."""
     return tuple(sorted({month for issuer in book.issuers for month in book.months(issuer)}))
 
 
-def table(book: Book, month: str, chain: Chain | None = None) -> Table:
+def table(book: ClaimBook, month: str, chain: Chain | None = None) -> Table:
     return _table(book, month, chain or shipped_chain())
 
 
 @lru_cache(maxsize=512)
-def _table(book: Book, month: str, chain: Chain) -> Table:
+def _table(book: ClaimBook, month: str, chain: Chain) -> Table:
     rows = [row for issuer in book.issuers if (row := _row(book, issuer, month, chain)) is not None]
     ranked = _rank(rows)
     present = {row.issuer for row in rows if "produced" in row.cells}
@@ -119,7 +119,7 @@ def _table(book: Book, month: str, chain: Chain) -> Table:
 
 
 @lru_cache(maxsize=8192)
-def _published(book: Book, issuer: str, month: str) -> bool:
+def _published(book: ClaimBook, issuer: str, month: str) -> bool:
     """Did the miner print monthly production in the month or in the year before it, and is not said to have stopped?"""
     made = [name for name in book.months(issuer) if book.best(issuer, name, "btc_produced") is not None]
     if month in made:
@@ -142,7 +142,7 @@ def stopped() -> dict[str, Stopped]:
     return {one.issuer: one for one in msgspec.convert(tomllib.loads(text), _StoppedFile).stopped}
 
 
-def _row(book: Book, issuer: str, month: str, chain: Chain) -> Row | None:
+def _row(book: ClaimBook, issuer: str, month: str, chain: Chain) -> IssuerMonth | None:
     known = book.periods(issuer)
     # Outside its own history an issuer has no cell: nothing to work out.
     if not known or not _first_month(known) <= month <= _last_month(known):
@@ -155,12 +155,12 @@ def _row(book: Book, issuer: str, month: str, chain: Chain) -> Row | None:
     if best is None:
         computed = "produced" in cells
         why = "production is computed, not printed" if computed else "no production was printed for the month"
-        return Row(issuer=issuer, month=month, included=False, why=why, cells=cells, ranks={})
+        return IssuerMonth(issuer=issuer, month=month, included=False, why=why, cells=cells, ranks={})
     if best.source_kind == "aggregator":
         why = f"production is known only from {best.source_kind}"
-        return Row(issuer=issuer, month=month, included=False, why=why, cells=cells, ranks={})
+        return IssuerMonth(issuer=issuer, month=month, included=False, why=why, cells=cells, ranks={})
     why = f"production printed ({best.source_kind})"
-    return Row(issuer=issuer, month=month, included=True, why=why, cells=cells, ranks={})
+    return IssuerMonth(issuer=issuer, month=month, included=True, why=why, cells=cells, ranks={})
 
 
 @lru_cache(maxsize=256)
@@ -174,7 +174,7 @@ def _last_month(names: tuple[str, ...]) -> str:
     return max(periods.month_of(name) for name in names)
 
 
-def _rank(rows: list[Row]) -> list[Row]:
+def _rank(rows: list[IssuerMonth]) -> list[IssuerMonth]:
     """Equal values share a rank, and the next rank is skipped: 1, 2, 2, 4."""
     ranks: dict[str, dict[str, int]] = {row.issuer: {} for row in rows}
     for name in RANKED:
@@ -184,7 +184,7 @@ def _rank(rows: list[Row]) -> list[Row]:
     return [msgspec.structs.replace(row, ranks=ranks[row.issuer]) for row in rows]
 
 
-def _absent(book: Book, issuer: str, month: str) -> Absent | None:
+def _absent(book: ClaimBook, issuer: str, month: str) -> Absent | None:
     printed = [name for name in book.months(issuer) if book.best(issuer, name, "btc_produced") is not None]
     earlier, later = [name for name in printed if name < month], [name for name in printed if name > month]
     if not earlier:
@@ -200,7 +200,7 @@ def _absent(book: Book, issuer: str, month: str) -> Absent | None:
     return Absent(issuer=issuer, last=earlier[-1], following=None, says=says)
 
 
-def _sums(rows: list[Row], of: int) -> tuple[Sum, ...]:
+def _sums(rows: list[IssuerMonth], of: int) -> tuple[Sum, ...]:
     units = {column.name: column.unit for column in COLUMNS}
     sums = []
     for name in SUMMED:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim, slack
 from tieline.disclosures.facts.verdict import show
 
@@ -34,7 +34,7 @@ def printed(claim: Claim | None) -> Term | None:
     return None if claim is None else Term(claim.value, slack(claim), (claim,))
 
 
-def produced(book: Book, issuer: str, month: str) -> Term | None:
+def produced(book: ClaimBook, issuer: str, month: str) -> Term | None:
     """A month's production, printed or by the first rule."""
     found = printed(book.best(issuer, month, "btc_produced"))
     if found is not None or not periods.is_month(month):
@@ -54,7 +54,7 @@ def produced(book: Book, issuer: str, month: str) -> Term | None:
     return Term(value, slack(total) + slack(others[0]) + slack(others[1]), (total, *others), how)
 
 
-def held(book: Book, issuer: str, month: str) -> Term | None:
+def held(book: ClaimBook, issuer: str, month: str) -> Term | None:
     """A month's closing, printed or by the second rule."""
     found = printed(book.at_end(issuer, month, "btc_held_end"))
     if found is not None or not periods.is_month(month):
@@ -65,7 +65,7 @@ def held(book: Book, issuer: str, month: str) -> Term | None:
     return _between(book, issuer, month)
 
 
-def _between(book: Book, issuer: str, month: str) -> Term | None:
+def _between(book: ClaimBook, issuer: str, month: str) -> Term | None:
     before, mined = [month], []
     while len(before) <= _REACH and book.at_end(issuer, periods.previous(before[0]), "btc_held_end") is None:
         before.insert(0, periods.previous(before[0]))

@@ -21,12 +21,12 @@ from tieline.disclosures.checks.production import active_days
 from tieline.disclosures.comparison.chain import Chain, shipped_chain
 from tieline.disclosures.comparison.derive import Term, produced
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import places
 from tieline.disclosures.facts.verdict import round_to, show, signed
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class BridgeStep(msgspec.Struct, frozen=True, kw_only=True):
     """One bar of the bridge."""
 
     name: str
@@ -47,7 +47,7 @@ class Bridge(msgspec.Struct, frozen=True, kw_only=True):
     after: Decimal
     change: Decimal
     change_pct: Decimal
-    steps: tuple[Step, ...]
+    steps: tuple[BridgeStep, ...]
     computation: str
     claims: tuple[str, ...]
     computed: bool = False
@@ -71,7 +71,7 @@ class _Factor:
 
 
 def bridge(
-    book: Book, issuer: str, month: str, chain: Chain | None = None, base: str | None = None
+    book: ClaimBook, issuer: str, month: str, chain: Chain | None = None, base: str | None = None
 ) -> Bridge | NoBridge:
     """The change from `base` (the month before, unless given) to `month`."""
     if not periods.is_month(month) or (base is not None and not periods.is_month(base)):
@@ -92,7 +92,7 @@ def bridge(
 
 
 def _factors(
-    book: Book, issuer: str, start: str, month: str, old: Term, new: Term, chain: Chain
+    book: ClaimBook, issuer: str, start: str, month: str, old: Term, new: Term, chain: Chain
 ) -> tuple[list[_Factor], list[str]]:
     """The product's factors that both months can fill; the last takes up the rest."""
     windows, days = [], []
@@ -155,7 +155,7 @@ def _bridge(
     digits = max(places(old.value), places(new.value))
     rounded = sum_to(exact, change, digits)
     steps = tuple(
-        Step(
+        BridgeStep(
             name=factor.name,
             btc=btc,
             before=factor.before,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim, slack
 
 
@@ -38,7 +38,7 @@ _BANDS: tuple[tuple[str, float, float], ...] = (
 )
 
 
-def fee_band(book: Book, issuer: str, month: str) -> FeeBand:
+def fee_band(book: ClaimBook, issuer: str, month: str) -> FeeBand:
     """Fees over subsidy: from the issuer's printed share where there is one, else the assumed band."""
     claim = book.best(issuer, month, "fee_share_pct")
     if claim is not None and 0 <= claim.value < 90:

@@ -18,7 +18,7 @@ import msgspec
 
 from tieline.disclosures.comparison.compare import months, table
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.verdict import round_to
 from tieline.disclosures.terms import ALL
 
@@ -37,7 +37,7 @@ class Square(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+class IssuerMonths(msgspec.Struct, frozen=True, kw_only=True):
     """One miner's months, by month."""
 
     issuer: str
@@ -47,20 +47,20 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     cells: dict[str, Square]
 
 
-class Grid(msgspec.Struct, frozen=True, kw_only=True):
+class MonthGrid(msgspec.Struct, frozen=True, kw_only=True):
     field: str
     unit: str
     meaning: str
     view: View
     months: tuple[str, ...]
     """Newest first."""
-    lines: tuple[Line, ...]
+    lines: tuple[IssuerMonths, ...]
     coverage: dict[str, str]
 
 
 def grid(
-    book: Book, field: str, *, issuers: Iterable[str] = (), since: str = "", until: str = "", view: View = "value"
-) -> Grid:
+    book: ClaimBook, field: str, *, issuers: Iterable[str] = (), since: str = "", until: str = "", view: View = "value"
+) -> MonthGrid:
     """The grid of one field. Raises ValueError for a field, a view or a month that there is not."""
     if field not in ALL:
         raise ValueError(f"no field {field!r}; `tieline disclosures fields` lists those there are")
@@ -77,7 +77,7 @@ def grid(
 
 
 @lru_cache(maxsize=128)
-def _grid(book: Book, field: str, issuers: tuple[str, ...], since: str, until: str, view: View) -> Grid:
+def _grid(book: ClaimBook, field: str, issuers: tuple[str, ...], since: str, until: str, view: View) -> MonthGrid:
     inside = [m for m in reversed(months(book)) if (not since or m >= since) and (not until or m <= until)]
     shown = tuple(inside[:MAX_MONTHS])
     lines = []
@@ -87,19 +87,19 @@ def _grid(book: Book, field: str, issuers: tuple[str, ...], since: str, until: s
             lines.append((issuer, max(cells), cells))
     newest = max((last for _, last, _ in lines), default="")
     kept = tuple(
-        Line(issuer=issuer, last=last, behind=_months_between(last, newest), cells=cells)
+        IssuerMonths(issuer=issuer, last=last, behind=_months_between(last, newest), cells=cells)
         for issuer, last, cells in sorted(lines, key=lambda line: (line[1], line[0]), reverse=True)
     )
     used = tuple(month for month in shown if any(month in line.cells for line in kept))
     coverage = {month: _coverage(book, month, kept) for month in used}
     unit, meaning = ALL[field]
-    return Grid(
+    return MonthGrid(
         field=field, unit=unit if view == "value" else "%", meaning=meaning, view=view, months=used, lines=kept,
         coverage=coverage,
     )  # fmt: skip
 
 
-def _square(book: Book, issuer: str, month: str, field: str, view: View) -> Square | None:
+def _square(book: ClaimBook, issuer: str, month: str, field: str, view: View) -> Square | None:
     claim = book.best(issuer, month, field)
     if claim is None:
         return None
@@ -115,7 +115,7 @@ def _square(book: Book, issuer: str, month: str, field: str, view: View) -> Squa
     )
 
 
-def _coverage(book: Book, month: str, lines: tuple[Line, ...]) -> str:
+def _coverage(book: ClaimBook, month: str, lines: tuple[IssuerMonths, ...]) -> str:
     here = sum(1 for line in lines if month in line.cells)
     return f"{here} of {max(here, len(table(book, month).published))}"
 
@@ -124,7 +124,7 @@ def _months_between(one: str, other: str) -> int:
     return (int(other[:4]) - int(one[:4])) * 12 + int(other[5:7]) - int(one[5:7]) if one and other else 0
 
 
-def to_csv(found: Grid) -> str:
+def to_csv(found: MonthGrid) -> str:
     """What is seen, as CSV: a row for each miner, newest month first, and the coverage as the last row."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -18,7 +18,7 @@ from tieline.disclosures.comparison.columns import COLUMNS, Cell
 from tieline.disclosures.comparison.explain import Bridge, bridge
 from tieline.disclosures.comparison.fees import fee_band
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.verdict import CHECKS, Verdict
 from tieline.disclosures.terms import ALL
@@ -32,7 +32,7 @@ class NoFigureError(LookupError):
     """No figure of this name is in the book."""
 
 
-def dashboard(book: Book, month: str | None = None, chain: Chain | None = None) -> dict[str, Any]:
+def dashboard(book: ClaimBook, month: str | None = None, chain: Chain | None = None) -> dict[str, Any]:
     """Months, miners, the month's table with figure ids, its verdicts, bridges, and series for charts.
 
     Without a month, `latest_month`. Raises ValueError for a month of the wrong shape; a month without rows has an
@@ -43,7 +43,7 @@ def dashboard(book: Book, month: str | None = None, chain: Chain | None = None) 
     return _dashboard(book, month or latest_month(book, chain), chain or shipped_chain())
 
 
-def latest_month(book: Book, chain: Chain | None = None) -> str:
+def latest_month(book: ClaimBook, chain: Chain | None = None) -> str:
     """The last month that can be checked against the chain: a ranked miner printed production and average
     hashrate. Where there is none, the last month with a ranked miner."""
     ranked = ""
@@ -58,7 +58,7 @@ def latest_month(book: Book, chain: Chain | None = None) -> str:
 
 
 @lru_cache(maxsize=64)
-def _dashboard(book: Book, month: str, chain: Chain) -> dict[str, Any]:
+def _dashboard(book: ClaimBook, month: str, chain: Chain) -> dict[str, Any]:
     table = compare.table(book, month, chain)
     verdicts = [found for found in check(book, chain) if periods.month_of(found.period) == month]
     marks = _marks(verdicts)
@@ -83,7 +83,7 @@ def _dashboard(book: Book, month: str, chain: Chain) -> dict[str, Any]:
     }
 
 
-def figure(book: Book, name: str, chain: Chain | None = None) -> dict[str, Any]:
+def figure(book: ClaimBook, name: str, chain: Chain | None = None) -> dict[str, Any]:
     """One figure, or one claim (`figure~hash`): value, every claim with source and span, and its checks.
 
     Raises NoFigureError where the book has neither a claim nor a computed cell of that name.
@@ -92,7 +92,7 @@ def figure(book: Book, name: str, chain: Chain | None = None) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=2048)
-def _figure(book: Book, name: str, chain: Chain) -> dict[str, Any]:
+def _figure(book: ClaimBook, name: str, chain: Chain) -> dict[str, Any]:
     stem = name.partition("~")[0]
     claims = book.of(stem)
     if claims:
@@ -149,13 +149,13 @@ def link(figure_name: str) -> str:
     return f"/disclosures#{figure_name}"
 
 
-def series(book: Book) -> dict[str, dict[str, list[list[Any]]]]:
+def series(book: ClaimBook) -> dict[str, dict[str, list[list[Any]]]]:
     """field -> issuer -> [[month, value], ...], as printed; a month that was not printed is absent."""
     return _series(book)
 
 
 @lru_cache(maxsize=8)
-def _series(book: Book) -> dict[str, dict[str, list[list[Any]]]]:
+def _series(book: ClaimBook) -> dict[str, dict[str, list[list[Any]]]]:
     found: dict[str, dict[str, list[list[Any]]]] = {}
     for field in SERIES:
         for issuer in book.issuers:
@@ -169,7 +169,7 @@ def _series(book: Book) -> dict[str, dict[str, list[list[Any]]]]:
     return found
 
 
-def _cell(book: Book, issuer: str, period: str, stem: str, chain: Chain) -> Cell:
+def _cell(book: ClaimBook, issuer: str, period: str, stem: str, chain: Chain) -> Cell:
     if periods.is_month(period) and issuer in book.issuers:
         for row in compare.table(book, period, chain).rows:
             if row.issuer == issuer:
@@ -179,7 +179,7 @@ def _cell(book: Book, issuer: str, period: str, stem: str, chain: Chain) -> Cell
     raise NoFigureError(f"no figure {stem!r} in the book; `tieline disclosures compare` lists a month's figures")
 
 
-def _by_id(book: Book, claim_id: str) -> Claim | None:
+def _by_id(book: ClaimBook, claim_id: str) -> Claim | None:
     return next((claim for claim in book.of(claim_id.partition("~")[0]) if claim.id == claim_id), None)
 
 
@@ -193,7 +193,7 @@ def _marks(verdicts: list[Verdict]) -> dict[str, str]:
     return marks
 
 
-def _row(row: compare.Row, marks: dict[str, str]) -> dict[str, Any]:
+def _row(row: compare.IssuerMonth, marks: dict[str, str]) -> dict[str, Any]:
     cells = {}
     for name, cell in row.cells.items():
         worst = max((marks[claim] for claim in cell.claims if claim in marks), key=_WORST.__getitem__, default=None)
@@ -252,7 +252,7 @@ def _counts(verdicts: list[Verdict]) -> dict[str, int]:
     return {name: sum(1 for found in verdicts if found.outcome == name) for name in _WORST}
 
 
-def _fees(book: Book, month: str) -> dict[str, Any]:
+def _fees(book: ClaimBook, month: str) -> dict[str, Any]:
     band = fee_band(book, "", month)
     return {"low": band.low, "high": band.high, "why": band.why}
 

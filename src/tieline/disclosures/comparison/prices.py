@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import OF_THE_ISSUER, Claim
 from tieline.disclosures.facts.verdict import show
 
@@ -30,7 +30,7 @@ class Price:
     claims: tuple[Claim, ...]
 
 
-def price_near(book: Book, period: str, reach: timedelta = REACH) -> Price | None:
+def price_near(book: ClaimBook, period: str, reach: timedelta = REACH) -> Price | None:
     """The price nearest to a date, a month's end or a quarter's end; None where none is near enough."""
     _, moment = periods.window(period)
     near = [price for price in _prices(book) if abs(price.at - moment) <= reach]
@@ -38,12 +38,12 @@ def price_near(book: Book, period: str, reach: timedelta = REACH) -> Price | Non
 
 
 @lru_cache(maxsize=8)
-def _prices(book: Book) -> tuple[Price, ...]:
+def _prices(book: ClaimBook) -> tuple[Price, ...]:
     found = (price for issuer in book.issuers for price in _of_issuer(book, issuer))
     return tuple(price for price in found if price.usd_per_btc > 0)
 
 
-def _of_issuer(book: Book, issuer: str) -> Iterator[Price]:
+def _of_issuer(book: ClaimBook, issuer: str) -> Iterator[Price]:
     for period in book.periods(issuer):
         start, end = periods.window(period)
         # A date's value stands at its end; a month's average in its middle.

@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from tieline.disclosures.extract.evidence import supports
-from tieline.disclosures.facts.fact import Candidate, Fact, Reading
+from tieline.disclosures.facts.fact import Candidate, DocumentReading, Fact
 from tieline.disclosures.facts.fields import FIELDS, unit_of
 from tieline.disclosures.finding import convert
 from tieline.disclosures.lexicon.numbers import quantities, style_of
@@ -51,13 +51,13 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 def fill(
-    reading: Reading,
+    reading: DocumentReading,
     *,
     base_url: str,
     model: str,
     api_key: str | None = None,
     client: httpx.Client | None = None,
-) -> Reading:
+) -> DocumentReading:
     """The reading with whatever the model found and the checks let pass. A failing endpoint adds a note only."""
     if reading.refused is not None and not reading.text:
         return reading
@@ -77,7 +77,7 @@ def fill(
     )
 
 
-def accept(reading: Reading, proposals: list[Proposal]) -> tuple[list[Fact], list[Candidate], int]:
+def accept(reading: DocumentReading, proposals: list[Proposal]) -> tuple[list[Fact], list[Candidate], int]:
     """Facts and candidates of the reading with the model's voice heard, and how many proposals were dropped."""
     facts, candidates = list(reading.facts), list(reading.candidates)
     dropped = 0
@@ -120,7 +120,7 @@ def _spoken_for(fact: Fact, others: list[Fact]) -> bool:
     return False
 
 
-def _plain(reading: Reading, fact: Fact) -> bool:
+def _plain(reading: DocumentReading, fact: Fact) -> bool:
     """Does the quote's sentence state the period, or the title, and neither deny nor plan?"""
     assert fact.span is not None
     start = max(reading.text.rfind(mark, 0, fact.span[0]) + 1 for mark in ("\n", ". "))
@@ -135,7 +135,7 @@ def _plain(reading: Reading, fact: Fact) -> bool:
     return int(fact.period[5:7]) in months if len(fact.period) >= 7 and months else reading.period == fact.period
 
 
-def _fact(reading: Reading, p: Proposal) -> Fact | None:
+def _fact(reading: DocumentReading, p: Proposal) -> Fact | None:
     if p.field not in FIELDS or not _PERIOD.fullmatch(p.period) or not 0 < len(p.quote) <= MAX_QUOTE_CHARS:
         return None
     start = reading.text.find(p.quote)

@@ -21,7 +21,7 @@ View = Literal["restated", "printed"]
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
 
-class Book:
+class ClaimBook:
     """Claims by figure. Cheap to build (a pass over the claims), then read-only."""
 
     def __init__(self, claims: Iterable[Claim]) -> None:
@@ -43,12 +43,12 @@ class Book:
     def __len__(self) -> int:
         return self._size
 
-    def as_of(self, moment: datetime) -> Book:
+    def as_of(self, moment: datetime) -> ClaimBook:
         """The book as it could be known at a moment."""
-        return Book(claim for claim in self.all if claim.known_at <= moment)
+        return ClaimBook(claim for claim in self.all if claim.known_at <= moment)
 
-    def only(self, issuer: str) -> Book:
-        return Book(claim for claim in self.all if claim.fact.issuer == issuer)
+    def only(self, issuer: str) -> ClaimBook:
+        return ClaimBook(claim for claim in self.all if claim.fact.issuer == issuer)
 
     @cached_property
     def issuers(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim, SourceKind, slack_of
 from tieline.disclosures.facts.fact import Candidate, Fact
 from tieline.disclosures.terms import unit_of
@@ -31,7 +31,7 @@ class DeskError(ValueError):
     """A decision that cannot be taken; the message says what to do."""
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag="candidate"):
+class WaitingCandidate(msgspec.Struct, frozen=True, kw_only=True, tag="candidate"):
     """One candidate of one document."""
 
     candidate: Candidate
@@ -53,7 +53,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag="candidate"):
         )  # fmt: skip
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
+class CandidateDecision(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
     """What a person decided on a candidate or on a claim of the book."""
 
     at: datetime
@@ -66,7 +66,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
     """What an accepted or corrected candidate became."""
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class Correction(msgspec.Struct, frozen=True, kw_only=True):
     """What a correction puts in place of what was read; None leaves it."""
 
     value: Decimal | None = None
@@ -74,30 +74,34 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     field: str | None = None
 
 
-class Desk:
+class CandidateFile:
     """One file of candidates and decisions. Several processes may write; each sees the others' records."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def put(self, waiting: Iterable[Waiting]) -> int:
+    def put(self, waiting: Iterable[WaitingCandidate]) -> int:
         """Candidates not yet on the desk are put there; how many were new."""
         with self._locked() as known:
-            seen = {w.id for w in known if isinstance(w, Waiting)}
+            seen = {w.id for w in known if isinstance(w, WaitingCandidate)}
             new = {w.id: w for w in waiting if w.candidate.fact.issuer is not None and w.id not in seen}
             self._write(new.values())
         return len(new)
 
-    def waiting(self) -> tuple[Waiting, ...]:
+    def waiting(self) -> tuple[WaitingCandidate, ...]:
         """Candidates that nobody has decided on, newest document first."""
         records = self._records()
-        settled = {d.target for d in records if isinstance(d, Decision) and d.action in ("accept", "correct", "reject")}
+        settled = {
+            d.target
+            for d in records
+            if isinstance(d, CandidateDecision) and d.action in ("accept", "correct", "reject")
+        }
         settled -= {d.target for d in _last(records).values() if d.action == "restore"}
-        left = [w for w in records if isinstance(w, Waiting) and w.id not in settled]
+        left = [w for w in records if isinstance(w, WaitingCandidate) and w.id not in settled]
         return tuple(sorted(left, key=lambda w: (w.published or "", w.candidate.fact.period), reverse=True))
 
-    def decisions(self) -> tuple[Decision, ...]:
-        return tuple(d for d in self._records() if isinstance(d, Decision))
+    def decisions(self) -> tuple[CandidateDecision, ...]:
+        return tuple(d for d in self._records() if isinstance(d, CandidateDecision))
 
     def withdrawn(self) -> frozenset[str]:
         """Ids of the claims that are out of the book."""
@@ -109,8 +113,8 @@ class Desk:
         return tuple(d.claim for d in self.decisions() if d.claim is not None and d.target not in taken_back)
 
     def decide(
-        self, action: Action, target: str, who: str, at: datetime, reason: str = "", change: Change | None = None
-    ) -> Decision:
+        self, action: Action, target: str, who: str, at: datetime, reason: str = "", change: Correction | None = None
+    ) -> CandidateDecision:
         """Take one decision. Raises DeskError where it does not fit what stands on the desk."""
         if not who.strip():
             raise DeskError("who decides is not said; give a name (--who)")
@@ -129,15 +133,17 @@ class Desk:
                 claim = _decided(found[target], action, who, change)
         elif action == "restore" and target not in {d.target for d in self.decisions()}:
             raise DeskError(f"nothing was decided on {target!r}")
-        decision = Decision(at=at, who=who.strip(), action=action, target=target, reason=reason.strip(), claim=claim)
+        decision = CandidateDecision(
+            at=at, who=who.strip(), action=action, target=target, reason=reason.strip(), claim=claim
+        )
         with self._locked():
             self._write([decision])
         return decision
 
-    def book(self, claims: Iterable[Claim]) -> Book:
+    def book(self, claims: Iterable[Claim]) -> ClaimBook:
         """The book of these claims and the accepted ones, without what is withdrawn."""
         out = self.withdrawn()
-        return Book(claim for claim in (*claims, *self.accepted()) if claim.id not in out)
+        return ClaimBook(claim for claim in (*claims, *self.accepted()) if claim.id not in out)
 
     def state(self) -> tuple[int, int] | None:
         """Changes whenever the file does."""
@@ -147,7 +153,7 @@ class Desk:
             return None
         return stat.st_mtime_ns, stat.st_size
 
-    def _records(self) -> list[Waiting | Decision]:
+    def _records(self) -> list[WaitingCandidate | CandidateDecision]:
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
@@ -157,7 +163,7 @@ class Desk:
     def _locked(self) -> _Lock:
         return _Lock(self.path)
 
-    def _write(self, records: Iterable[Waiting | Decision]) -> None:
+    def _write(self, records: Iterable[WaitingCandidate | CandidateDecision]) -> None:
         lines = b"".join(_encode(record) + b"\n" for record in records)
         if not lines:
             return
@@ -177,7 +183,7 @@ class _Lock:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def __enter__(self) -> list[Waiting | Decision]:
+    def __enter__(self) -> list[WaitingCandidate | CandidateDecision]:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("a+b")
         fcntl.flock(self._file, fcntl.LOCK_EX)
@@ -209,7 +215,7 @@ class Agreement(msgspec.Struct, frozen=True):
         return f"{len(self.agree)} agree, {len(self.differ)} differ{ending}, {len(self.new)} new"
 
 
-def agreement(book: Book, claims: Iterable[Claim]) -> Agreement:
+def agreement(book: ClaimBook, claims: Iterable[Claim]) -> Agreement:
     """Each figure of a text against what other sources in the book state of it."""
     agree, differ, new = [], [], []
     for claim in claims:
@@ -223,11 +229,11 @@ def agreement(book: Book, claims: Iterable[Claim]) -> Agreement:
     return Agreement(tuple(agree), tuple(differ), tuple(new))
 
 
-def _last(records: Iterable[Waiting | Decision]) -> dict[str, Decision]:
-    return {d.target: d for d in records if isinstance(d, Decision)}
+def _last(records: Iterable[WaitingCandidate | CandidateDecision]) -> dict[str, CandidateDecision]:
+    return {d.target: d for d in records if isinstance(d, CandidateDecision)}
 
 
-def _decided(waiting: Waiting, action: Action, who: str, change: Change | None) -> Claim:
+def _decided(waiting: WaitingCandidate, action: Action, who: str, change: Correction | None) -> Claim:
     fact = waiting.candidate.fact
     if action == "accept":
         return waiting.claim(note=f"accepted by {who}; was missing {', '.join(waiting.candidate.missing)}")
@@ -252,8 +258,8 @@ def _decided(waiting: Waiting, action: Action, who: str, change: Change | None) 
     return claim
 
 
-def _parse(content: bytes, path: Path) -> list[Waiting | Decision]:
-    records: list[Waiting | Decision] = []
+def _parse(content: bytes, path: Path) -> list[WaitingCandidate | CandidateDecision]:
+    records: list[WaitingCandidate | CandidateDecision] = []
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         try:
             records.append(_decode(line))
@@ -263,4 +269,4 @@ def _parse(content: bytes, path: Path) -> list[Waiting | Decision]:
 
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
-_decode = msgspec.json.Decoder(Waiting | Decision).decode
+_decode = msgspec.json.Decoder(WaitingCandidate | CandidateDecision).decode

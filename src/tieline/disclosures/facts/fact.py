@@ -61,7 +61,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """What is missing, in words."""
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class DocumentReading(msgspec.Struct, frozen=True, kw_only=True):
     """What one document gave: facts, candidates, remarks, or one reason why nothing could be read."""
 
     facts: tuple[Fact, ...] = ()

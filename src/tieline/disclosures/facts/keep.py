@@ -17,9 +17,9 @@ from typing import IO, Protocol
 
 import msgspec
 
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim
-from tieline.disclosures.facts.desk import Desk, path_beside
+from tieline.disclosures.facts.desk import CandidateFile, path_beside
 from tieline.disclosures.facts.shipped import shipped
 from tieline.disclosures.terms import unit_of
 from tieline.store import Store
@@ -35,7 +35,7 @@ class KeepError(RuntimeError):
     """Claims could not be kept or read back; the message says what to do. Nothing of the batch was kept."""
 
 
-class Kept(msgspec.Struct, frozen=True):
+class AppendResult(msgspec.Struct, frozen=True):
     """What an append did."""
 
     new: int
@@ -45,7 +45,7 @@ class Kept(msgspec.Struct, frozen=True):
 class Keeper(Protocol):
     """What keeps claims."""
 
-    def append(self, claims: Iterable[Claim]) -> Kept: ...
+    def append(self, claims: Iterable[Claim]) -> AppendResult: ...
 
     def claims(self) -> tuple[Claim, ...]: ...
 
@@ -56,13 +56,13 @@ class MemoryKeeper:
     def __init__(self) -> None:
         self._claims: dict[str, Claim] = {}
 
-    def append(self, claims: Iterable[Claim]) -> Kept:
+    def append(self, claims: Iterable[Claim]) -> AppendResult:
         batch = _valid(claims)
         before = len(self._claims)
         for claim in batch:
             self._claims.setdefault(claim.id, claim)
         new = len(self._claims) - before
-        return Kept(new, len(batch) - new)
+        return AppendResult(new, len(batch) - new)
 
     def claims(self) -> tuple[Claim, ...]:
         return tuple(self._claims.values())
@@ -75,10 +75,10 @@ class FileKeeper:
         self.path = path
         self._max_bytes = max_bytes
 
-    def append(self, claims: Iterable[Claim]) -> Kept:
+    def append(self, claims: Iterable[Claim]) -> AppendResult:
         batch = _valid(claims)
         if not batch:
-            return Kept(0, 0)
+            return AppendResult(0, 0)
         with self._locked() as file:
             known = {claim.id for claim in self._parse(_whole_lines(file))}
             new: dict[str, Claim] = {}
@@ -90,7 +90,7 @@ class FileKeeper:
             if size + len(lines) > self._max_bytes:
                 raise KeepError(f"{self.path} would pass {self._max_bytes:,} bytes; keep a second file (--facts FILE)")
             self._write(file, size, lines)
-        return Kept(len(new), len(batch) - len(new))
+        return AppendResult(len(new), len(batch) - len(new))
 
     def claims(self) -> tuple[Claim, ...]:
         if not self.path.exists():
@@ -142,16 +142,16 @@ class StoreKeeper:
     def __init__(self, path: Path | None) -> None:
         self._store = Store(path, encode=_encode, decode=_decode)
 
-    def append(self, claims: Iterable[Claim]) -> Kept:
+    def append(self, claims: Iterable[Claim]) -> AppendResult:
         batch = _valid(claims)
         new = self._store.append(batch)
-        return Kept(new, len(batch) - new)
+        return AppendResult(new, len(batch) - new)
 
     def claims(self) -> tuple[Claim, ...]:
         return tuple(self._store.between(Claim, _BEGINNING, _END))
 
 
-def book(keeper: Keeper | None = None, desk: Desk | None = None) -> Book:
+def book(keeper: Keeper | None = None, desk: CandidateFile | None = None) -> ClaimBook:
     """The shipped facts, what was kept and what the desk accepted, as one book, without what was withdrawn.
 
     A keeper in a file has its desk beside it.
@@ -160,10 +160,10 @@ def book(keeper: Keeper | None = None, desk: Desk | None = None) -> Book:
         return shipped()
     kept = keeper.claims()
     if desk is None and isinstance(keeper, FileKeeper):
-        desk = Desk(path_beside(keeper.path))
+        desk = CandidateFile(path_beside(keeper.path))
     if desk is not None and desk.state() is not None:
         return desk.book((*shipped().all, *kept))
-    return Book((*shipped().all, *kept)) if kept else shipped()
+    return ClaimBook((*shipped().all, *kept)) if kept else shipped()
 
 
 class LiveBook:
@@ -174,10 +174,10 @@ class LiveBook:
 
     def __init__(self, path: Path) -> None:
         self._keeper = FileKeeper(path)
-        self.desk = Desk(path_beside(path))
-        self._built: tuple[object, Book] | None = None
+        self.desk = CandidateFile(path_beside(path))
+        self._built: tuple[object, ClaimBook] | None = None
 
-    def __call__(self) -> Book:
+    def __call__(self) -> ClaimBook:
         """Raises KeepError where the file cannot be read."""
         try:
             stat = self._keeper.path.stat()

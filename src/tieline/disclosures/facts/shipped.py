@@ -21,7 +21,7 @@ from typing import get_args
 import msgspec
 
 from tieline.disclosures.facts import periods
-from tieline.disclosures.facts.book import Book
+from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import MULTIPLES, SHORT_MONEY, Claim, SourceKind
 from tieline.disclosures.facts.fact import Fact
 from tieline.disclosures.terms import unit_of
@@ -31,7 +31,7 @@ FILES = ("cango.toml", "peers.toml", "sector.toml", "press.toml", "loans.toml", 
 _LONG_AGO = "2009-01-03"
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ShippedDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One publication in the files' own shape."""
 
     issuer: str
@@ -46,14 +46,14 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    document: tuple[Document, ...] = ()
+    document: tuple[ShippedDocument, ...] = ()
 
 
 @cache
-def shipped() -> Book:
+def shipped() -> ClaimBook:
     """The book of the first day. Built once per process (about 20 ms)."""
     folder = resources.files("tieline.disclosures") / "data"
-    return Book(claim for name in FILES for claim in parse((folder / name).read_text("utf-8"), name))
+    return ClaimBook(claim for name in FILES for claim in parse((folder / name).read_text("utf-8"), name))
 
 
 def parse(text: str, name: str) -> Iterator[Claim]:
@@ -66,7 +66,7 @@ def parse(text: str, name: str) -> Iterator[Claim]:
         yield from _claims(document, name)
 
 
-def _claims(document: Document, name: str) -> Iterator[Claim]:
+def _claims(document: ShippedDocument, name: str) -> Iterator[Claim]:
     known_at = known_from(document.published)
     for period, figures in document.facts.items():
         periods.window(period)

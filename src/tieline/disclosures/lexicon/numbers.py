@@ -126,7 +126,7 @@ _WORD = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Quantity:
+class PrintedNumber:
     """A number with what stands around it. `value` is in `unit`; None as unit means that none was printed."""
 
     value: Decimal
@@ -164,18 +164,18 @@ def style_of(text: str, language: str) -> str:
     return style
 
 
-def quantities(text: str, start: int, end: int, style: str = "english") -> list[Quantity]:
+def quantities(text: str, start: int, end: int, style: str = "english") -> list[PrintedNumber]:
     """Every free-standing number in text[start:end], in order."""
     pattern = {"english": _ENGLISH, "european": _EUROPEAN, "french": _FRENCH}[style]
     found = [q for m in pattern.finditer(text, start, end) if (q := _quantity(m, style)) is not None]
     for m in _WORD.finditer(text, start, end):
         unit = "blocks" if m["unit"].lower() == "blocks" else "BTC"
-        found.append(Quantity(Decimal(WORDS[m["num"].lower()]), unit, m.start(), m.end(), m["num"]))
+        found.append(PrintedNumber(Decimal(WORDS[m["num"].lower()]), unit, m.start(), m.end(), m["num"]))
     found.sort(key=lambda q: q.start)
     return found
 
 
-def _quantity(m: re.Match[str], style: str) -> Quantity | None:
+def _quantity(m: re.Match[str], style: str) -> PrintedNumber | None:
     raw = m["num"]
     if len(raw) > 30:
         return None
@@ -201,7 +201,7 @@ def _quantity(m: re.Match[str], style: str) -> Quantity | None:
     elif m["close"] and not opened:
         stop = m.start("close")
     foot = (m["foot"] or "") + (m["ufoot"] or "")
-    return Quantity(
+    return PrintedNumber(
         value, unit, begin, stop, raw + (m["foot"] or ""), negative, m["mark"] or "", foot, decimals, currency
     )
 

@@ -17,7 +17,7 @@ from decimal import Decimal
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.finding import MEDIUM, STRONG, Finding, convert
 from tieline.disclosures.lexicon import words as w
-from tieline.disclosures.lexicon.numbers import Quantity, quantities, to_decimal
+from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities, to_decimal
 from tieline.disclosures.lexicon.periods import Period, periods, shift
 from tieline.disclosures.rules.cues import (
     AFTER_SALE,
@@ -80,7 +80,7 @@ BALANCES = ("btc_held_end", "free_btc", "restricted_or_pledged_btc", "lent_btc")
 class Mention:
     """One number of a sentence with its own words."""
 
-    q: Quantity
+    q: PrintedNumber
     left: str
     right: str
     at: int
@@ -165,7 +165,7 @@ def _mentions(text: str, start: int, end: int, marks: list[Period], ctx: Context
     return out
 
 
-def _numbers(text: str, start: int, end: int, marks: list[Period], ctx: Context) -> list[Quantity]:
+def _numbers(text: str, start: int, end: int, marks: list[Period], ctx: Context) -> list[PrintedNumber]:
     """The sentence's numbers that are no dates, years or numbers of notes; split digits as one."""
     joined = [_joined(text, m, ctx.style) for m in _SPLIT_DIGITS.finditer(text, start, end)]
     found = [
@@ -180,13 +180,13 @@ def _numbers(text: str, start: int, end: int, marks: list[Period], ctx: Context)
     return [replace(q, negative=False) if q.negative else q for q in found if not _notes_number(text, q)]
 
 
-def _left_from(text: str, before: Quantity, q: Quantity) -> int:
+def _left_from(text: str, before: PrintedNumber, q: PrintedNumber) -> int:
     """Where the words begin that belong to a number with another before it."""
     cut = _CUT.search(text[before.end : q.start])
     return before.end + (0 if cut is None else cut.start() if cut[0] in "()" else cut.end())
 
 
-def _right_to(text: str, q: Quantity, after: Quantity) -> int:
+def _right_to(text: str, q: PrintedNumber, after: PrintedNumber) -> int:
     """Where the words end that belong to a number with another behind it."""
     gap = text[q.end : after.start]
     cut = _CUT.search(gap)
@@ -208,7 +208,7 @@ _COMPARED_BEHIND = re.compile(r"\s?(?:BTC\s?)?(?:대비|보다|から|より)")
 _NEXT_PART = re.compile(r",(?!\d)|;|\band\b|\bto\b|，|%", re.IGNORECASE)
 
 
-def _notes_number(text: str, q: Quantity) -> bool:
+def _notes_number(text: str, q: PrintedNumber) -> bool:
     """`Bitcoin held 2: 1,201` and `Bitcoin held (2)`: the number of a note."""
     if q.unit is not None or q.decimals or not 0 < abs(q.value) < 20:
         return False
@@ -216,15 +216,15 @@ def _notes_number(text: str, q: Quantity) -> bool:
     return bracketed or re.match(r"\)?\s?[:：]", text[q.end : q.end + 3]) is not None
 
 
-def _joined(text: str, m: re.Match[str], style: str) -> Quantity:
+def _joined(text: str, m: re.Match[str], style: str) -> PrintedNumber:
     """`1 412,5 bitcoins` and `1, 479 BTC`: one number that was printed with a space in it."""
     unit = "EH/s" if text[m.end() : m.end() + 3].strip().startswith("EH") else "BTC"
     digits = m[0].replace(", ", "").replace(" ", "")
     value = to_decimal(digits, "english" if style == "english" and "." in digits else "french") or Decimal(0)
-    return Quantity(value, unit, m.start(), m.end(), m[0], decimals=max(0, -int(value.as_tuple().exponent)))
+    return PrintedNumber(value, unit, m.start(), m.end(), m[0], decimals=max(0, -int(value.as_tuple().exponent)))
 
 
-def _inherit_units(text: str, start: int, found: list[Quantity]) -> None:
+def _inherit_units(text: str, start: int, found: list[PrintedNumber]) -> None:
     """A bare number beside coins is coins: `from 1,176 to 692 BTC`, `41 BTC, up from 38`, `of which 12 were`."""
     for i, q in enumerate(found):
         if q.unit is not None:
@@ -273,7 +273,7 @@ def _inherit_units(text: str, start: int, found: list[Quantity]) -> None:
             found[i] = replace(q, unit="BTC")
 
 
-def _french_day(text: str, start: int, q: Quantity) -> bool:
+def _french_day(text: str, start: int, q: PrintedNumber) -> bool:
     """`production de bitcoins ... de 12,94 en juillet`: the coin is told once, before."""
     told = w.BITCOIN.search(text, start, q.start) and w.PRODUCED.search(text, start, q.start)
     return bool(told) and re.match(r"\s*(?:en|im|em|nel)\s", text[q.end : q.end + 6]) is not None

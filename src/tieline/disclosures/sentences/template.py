@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from tieline.disclosures.lexicon.numbers import Quantity, quantities
+from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities
 from tieline.disclosures.lexicon.periods import Period, periods
 
 _UNIT = {
@@ -36,7 +36,7 @@ class Token:
     shape: str
     start: int
     end: int
-    number: Quantity | None = None
+    number: PrintedNumber | None = None
     period: Period | None = None
 
 
@@ -102,5 +102,5 @@ def _shape(p: Period) -> str:
     return {"quarter": "@q", "year": "@y"}.get(p.kind, "@x")
 
 
-def _is_year(q: Quantity) -> bool:
+def _is_year(q: PrintedNumber) -> bool:
     return q.unit is None and q.decimals == 0 and "," not in q.printed and 2008 < q.value < 2045

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from tieline.disclosures.lexicon.numbers import Quantity
-from tieline.disclosures.tables.stretches import NOISE, Column, Item, Value, mixed_of, whole_of
+from tieline.disclosures.lexicon.numbers import PrintedNumber
+from tieline.disclosures.tables.stretches import NOISE, Item, PeriodColumn, Value, mixed_of, whole_of
 
 MAX_ITEMS = 10_000
 """Cells looked at; the longest filing exhibits seen have a tenth of it."""
@@ -124,7 +124,7 @@ def _with_currency(value: Value, start: int) -> Value:
         value.kind,
         start,
         value.end,
-        Quantity(q.value, unit, start, q.end, q.printed, q.negative, q.mark, q.footnote, q.decimals, "USD"),
+        PrintedNumber(q.value, unit, start, q.end, q.printed, q.negative, q.mark, q.footnote, q.decimals, "USD"),
     )
 
 
@@ -199,9 +199,9 @@ def _mixed_head(
         return None
     if any(k not in ("head", "label") for k in kinds):
         return None
-    found: list[Column] = []
+    found: list[PeriodColumn] = []
     for cell, kind, group in list(zip(filled, kinds, items, strict=True))[1 if kinds[0] == "label" else 0 :]:
-        found.extend([Column(None, *cell)] if kind == "label" else group[0].columns)
+        found.extend([PeriodColumn(None, *cell)] if kind == "label" else group[0].columns)
     return [Item("head", start, end, found)]
 
 
@@ -287,7 +287,7 @@ def _joined(text: str, value: Value, end: int) -> Value:
         value.kind,
         value.start,
         end,
-        Quantity(number, unit, q.start, end, q.printed, negative, q.mark, q.footnote, q.decimals, q.currency),
+        PrintedNumber(number, unit, q.start, end, q.printed, negative, q.mark, q.footnote, q.decimals, q.currency),
     )
 
 

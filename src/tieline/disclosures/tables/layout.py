@@ -13,7 +13,7 @@ from tieline.disclosures.finding import convert
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.tables.cells import footnoted, items_of
 from tieline.disclosures.tables.labels import classify
-from tieline.disclosures.tables.stretches import CHANGE, Column, Item, Value
+from tieline.disclosures.tables.stretches import CHANGE, Item, PeriodColumn, Value
 
 
 @dataclass(slots=True)
@@ -23,7 +23,7 @@ class Row:
     labels: list[tuple[str, int, int]]
     """The label's possible lines, the last one nearest to the values."""
     values: list[Value]
-    columns: list[Column]
+    columns: list[PeriodColumn]
     section: str = ""
     glued: bool = False
     line: tuple[int, int] = (0, 0)
@@ -130,7 +130,7 @@ class _Machine:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.columns: list[Column] = []
+        self.columns: list[PeriodColumn] = []
         self.heading_open = False
         self.glued = False
         self.pending: list[tuple[str, int, int]] = []
@@ -285,7 +285,7 @@ class _Machine:
             return  # more headings than values: which belongs to which is not said
         header = header[spare:]
         assert self.key is not None
-        column = Column(self.key, self.key.start, self.key.end)
+        column = PeriodColumn(self.key, self.key.start, self.key.end)
         for label, value in zip(header, values, strict=False):
             self.out.append(Row([label], [value], [column], "", False, (self.key.start, value.end)))
         self.key = None

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from tieline.disclosures.documents.context import Context
 from tieline.disclosures.finding import STRONG, Finding
-from tieline.disclosures.lexicon.numbers import Quantity
+from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.tables.labels import clean
 from tieline.disclosures.tables.layout import Row
@@ -27,7 +27,7 @@ def claims(text: str, rows: list[Row], ctx: Context) -> list[Finding]:
     if not ctx.statement:
         return []
     out: list[Finding] = []
-    balances: list[tuple[Period, Row, Quantity, Value]] = []
+    balances: list[tuple[Period, Row, PrintedNumber, Value]] = []
     for row in rows:
         value = row.values[-1] if row.values else None
         if value is None or value.quantity is None or len([v for v in row.values if v.quantity is not None]) != 1:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
-from tieline.disclosures.lexicon.numbers import Quantity, quantities
+from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities
 from tieline.disclosures.lexicon.periods import Period, as_heading, periods
 
 
@@ -24,11 +24,11 @@ class Value:
     kind: Literal["number", "zero", "absent"]
     start: int
     end: int
-    quantity: Quantity | None = None
+    quantity: PrintedNumber | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class PeriodColumn:
     """A heading over values: a period, or a change between periods."""
 
     period: Period | None
@@ -43,7 +43,7 @@ class Item:
     kind: Literal["head", "label", "values", "row", "break"]
     start: int
     end: int
-    columns: list[Column] = field(default_factory=list)
+    columns: list[PeriodColumn] = field(default_factory=list)
     label: tuple[str, int, int] | None = None
     values: list[Value] = field(default_factory=list)
     glued: bool = False
@@ -145,17 +145,17 @@ def _marked(text: str, p: Period) -> Period:
     return replace(p, kind="month", day=None, start=p.start + day.end())
 
 
-def _columns(text: str, start: int, end: int) -> tuple[list[Column], bool]:
+def _columns(text: str, start: int, end: int) -> tuple[list[PeriodColumn], bool]:
     found = [as_heading(_marked(text, p)) for p in periods(text, start, end)]
     if any(p.kind == "date" for p in found):
         return [], False
-    columns = [Column(p, p.start, p.end) for p in found]
+    columns = [PeriodColumn(p, p.start, p.end) for p in found]
     at = start
     while (m := CHANGE.search(text, at, end)) is not None:
         over = max((c.end for c in columns if c.start < m.end() and m.start() < c.end), default=0)
         at = over if over > m.start() else m.end()  # `2024 YTD 2025`: the year belongs to the month before it
         if not over:
-            columns.append(Column(None, m.start(), m.end()))
+            columns.append(PeriodColumn(None, m.start(), m.end()))
     columns.sort(key=lambda c: c.start)
     glued = any(
         a.end == b.start and a.period is not None and b.period is not None and text[b.start].isupper()

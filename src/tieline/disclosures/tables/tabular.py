@@ -16,12 +16,12 @@ from typing import Literal
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.documents.issuers import mentions
 from tieline.disclosures.finding import FLOWS, STRONG, WEAK, Finding, convert
-from tieline.disclosures.lexicon.numbers import Quantity, exact, quantities
+from tieline.disclosures.lexicon.numbers import PrintedNumber, exact, quantities
 from tieline.disclosures.lexicon.periods import Period, as_heading, periods
 from tieline.disclosures.tables import glued
 from tieline.disclosures.tables.labels import Label, classify, period_in, unit_in
 from tieline.disclosures.tables.layout import Row
-from tieline.disclosures.tables.stretches import CHANGE, Column, Value
+from tieline.disclosures.tables.stretches import CHANGE, PeriodColumn, Value
 
 _RESTATED = re.compile(
     r"restate|revis|recast|adjust(?:ed|ment)|correct(?:ed|ion)|reflects|更正|修正|重述|angepasst|corrig", re.IGNORECASE
@@ -112,7 +112,7 @@ def _pairs(text: str, ctx: Context, out: list[Finding]) -> None:
             )  # fmt: skip
 
 
-def _is_pair(text: str, m: re.Match[str], q: Quantity) -> bool:
+def _is_pair(text: str, m: re.Match[str], q: PrintedNumber) -> bool:
     """Does the value stand right behind the label, and is what stands before it a label?"""
     if not re.fullmatch(
         r"\s*(?:approx(?:imately|\.)?|about|ca\.|约|約|rund|~|≈)?\s*", text[m.end() : q.start], re.IGNORECASE
@@ -125,7 +125,9 @@ def _is_pair(text: str, m: re.Match[str], q: Quantity) -> bool:
     return q.unit != "%" and not re.match(r"\s*(?:-|to|bis|和|至)\s*\d", text[q.end : q.end + 8])
 
 
-def _other_month(text: str, found: list[Quantity], end: int, ctx: Context) -> tuple[Quantity, str | None] | None:
+def _other_month(
+    text: str, found: list[PrintedNumber], end: int, ctx: Context
+) -> tuple[PrintedNumber, str | None] | None:
     """The value of another month on the same line, which names it: before the figure and a colon, or behind it."""
     q = found[0]
     earlier = _FIRST_PERIOD.match(text, q.end)
@@ -143,7 +145,7 @@ def _other_month(text: str, found: list[Quantity], end: int, ctx: Context) -> tu
     return (others[0], key_of(when[0], ctx)) if when else None
 
 
-def _notes_only(text: str, q: Quantity) -> bool:
+def _notes_only(text: str, q: PrintedNumber) -> bool:
     """`Bitcoin sold:3`, `Bitcoin sold: (3)`, `Bitcoin sold: 3 | 41`: the number of a note, with no value or before it."""
     if q.unit is not None or q.decimals or not 0 < abs(q.value) < 10:
         return False
@@ -227,9 +229,9 @@ def _row(text: str, row: Row, ctx: Context, out: list[Finding], notes: list[str]
             out.append(claim)
 
 
-def _without_twins(pairs: list[tuple[Column | None, Value]]) -> list[tuple[Column | None, Value]]:
+def _without_twins(pairs: list[tuple[PeriodColumn | None, Value]]) -> list[tuple[PeriodColumn | None, Value]]:
     """A month that heads two columns: the second is its change where it prints a percentage; else neither is read."""
-    out: list[tuple[Column | None, Value]] = []
+    out: list[tuple[PeriodColumn | None, Value]] = []
     seen: dict[str | None, int] = {}
     for column, value in pairs:
         key = _heads(column)
@@ -242,7 +244,7 @@ def _without_twins(pairs: list[tuple[Column | None, Value]]) -> list[tuple[Colum
     return out
 
 
-def _heads(column: Column | None) -> str | None:
+def _heads(column: PeriodColumn | None) -> str | None:
     p = column.period if column is not None else None
     return None if p is None else f"{p.kind} {p.year} {p.month} {p.day}"
 
@@ -298,7 +300,7 @@ def _label(row: Row, unit: str | None) -> tuple[Label | None, str, int]:
     return None, lines[-1][0] if lines else "", 0
 
 
-def _align(text: str, row: Row) -> list[tuple[Column | None, Value]] | str:
+def _align(text: str, row: Row) -> list[tuple[PeriodColumn | None, Value]] | str:
     """Each value with its column; a reason where they do not fit."""
     values, columns = row.values, row.columns
     filled = [v for v in values if not (v.kind == "absent" and not text[v.start : v.end].strip())]
@@ -346,7 +348,7 @@ def _stands_alone(text: str, row: Row) -> bool:
     return bool(re.match(r"\s*[:：]", text[label[2] : label[2] + 3]))
 
 
-def _period(column: Column | None, name: str, ctx: Context) -> str | None:
+def _period(column: PeriodColumn | None, name: str, ctx: Context) -> str | None:
     """The key of the period that a value belongs to."""
     if column is not None and column.period is None:
         return None
@@ -414,7 +416,7 @@ def _glued(text: str, row: Row, ctx: Context, out: list[Finding], notes: list[st
         if period is None:
             continue
         value = exact(piece.value.scaleb(piece.scale)) if piece.scale else piece.value
-        q = Quantity(value, _unit(piece.unit), start + piece.start, start + piece.end, str(piece.value))
+        q = PrintedNumber(value, _unit(piece.unit), start + piece.start, start + piece.end, str(piece.value))
         amount = convert(found.field, q, found.unit)
         if isinstance(amount, str):
             notes.append(f"{line[:60]!r}: {amount}")

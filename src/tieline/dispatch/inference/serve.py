@@ -27,7 +27,7 @@ from tieline.records import Demand
 
 
 @dataclass(frozen=True)
-class Serving:
+class ServingTargets:
     """By unit what is wanted, batch work included; by place what nothing can carry; by model the batch work
     that cannot run in time."""
 
@@ -46,7 +46,7 @@ def serve(
     table: GpuTable,
     *,
     ready: bool = True,
-) -> Serving:
+) -> ServingTargets:
     """`price`: by unit, (T,) USD/MWh at the meter; None: replicas are spread at home, for want of a price.
     `ready` False: this interval alone says how many are up, for whoever wants to know what the horizon is worth."""
     # This interval, and what follows while a replica asked for at its end would still be loading.
@@ -58,7 +58,7 @@ def serve(
     demands = {place: _demand(place, tokens, steps) for place, tokens in now.items()}
     if price is None:
         wanted, short = assign(rooms, demands, table, settings)
-        return Serving(wanted, short)
+        return ServingTargets(wanted, short)
     hour = np.cumsum(steps.hours) <= max(1.0, steps.hours[0]) + 1e-9
     costs = {unit: float(path[hour].mean()) for unit, path in price.items()}
     reserved = reserved_at(steps.start, settings)
@@ -88,7 +88,7 @@ def serve(
         wanted |= {room.unit_id: _with(wanted[room.unit_id], found[room.unit_id]) for room in here}
         if late:
             missed[model] = late
-    return Serving(wanted, short, missed)
+    return ServingTargets(wanted, short, missed)
 
 
 def reserved_at(moment: datetime, settings: Settings) -> dict[Where, int]:

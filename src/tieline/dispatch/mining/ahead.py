@@ -29,7 +29,7 @@ class Prices:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class SiteConditions:
     """What bears on every site whatever is decided: prices, heat, limits."""
 
     steps: Grid
@@ -63,10 +63,10 @@ def surroundings(
     settings: Settings,
     steps: Grid,
     hashprice_usd: float,
-) -> Surroundings:
+) -> SiteConditions:
     temps = sight.temperatures(steps)
     aux, derate = heat(arrays.air, temps[:, arrays.site])
-    return Surroundings(
+    return SiteConditions(
         steps=steps,
         prices=prices(sight, fleet, steps, settings),
         aux=aux,
@@ -76,7 +76,7 @@ def surroundings(
     )
 
 
-def build(around: Surroundings, fleet: Fleet, settings: Settings, base_w: Mapping[str, float]) -> Ahead:
+def build(around: SiteConditions, fleet: Fleet, settings: Settings, base_w: Mapping[str, float]) -> Ahead:
     """`base_w`: by site, the load that comes before mining."""
     base = np.array([base_w.get(site.id, 0.0) for site in fleet.sites])
     share = settings.restore_share_per_5min

@@ -17,7 +17,7 @@ import msgspec
 
 from tieline.clock import Clock
 from tieline.edge.orders.sources import read_orders
-from tieline.edge.orders.standing import MAX_ORDERS, Said
+from tieline.edge.orders.standing import MAX_ORDERS, StatedOrder
 
 MAX_HEAD, MAX_BODY, REQUEST_TIMEOUT_S = 8192, 100_000, 5.0
 AT_ONCE = 16
@@ -30,7 +30,7 @@ class HookSource:
         if len(token) < 16:
             raise ValueError("token: give at least 16 characters")
         self.name, self._clock, self._token, self._host, self.port = name, clock, token, host, port
-        self._orders: dict[str, Said] = {}
+        self._orders: dict[str, StatedOrder] = {}
         self._in_force: list[str] = []
         self._server: asyncio.Server | None = None
         self._open = 0
@@ -41,7 +41,7 @@ class HookSource:
         self._server = await asyncio.start_server(self._serve, self._host, self.port, limit=MAX_HEAD)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def read(self, now: datetime) -> list[Said]:
+    async def read(self, now: datetime) -> list[StatedOrder]:
         if self._server is None:
             await self.start()
         for key in [key for key, said in self._orders.items() if said.until is not None and said.until <= now]:

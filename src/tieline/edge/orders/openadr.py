@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from tieline.edge.orders.sources import MOST_W, SourceError
-from tieline.edge.orders.standing import MAX_ORDERS, Said
+from tieline.edge.orders.standing import MAX_ORDERS, StatedOrder
 from tieline.intake import IntakeError, read_json
 
 MAX_ANSWER, TIMEOUT_S = 1_000_000, 5.0
@@ -44,9 +44,9 @@ class OpenAdrSource:
         self._http = httpx.AsyncClient(timeout=TIMEOUT_S)
         self._token: str | None = None
         self._asked_at: datetime | None = None
-        self._last: list[Said] = []
+        self._last: list[StatedOrder] = []
 
-    async def read(self, now: datetime) -> list[Said]:
+    async def read(self, now: datetime) -> list[StatedOrder]:
         if self._asked_at is not None and now - self._asked_at < POLL_EVERY:
             return self._last
         try:
@@ -108,7 +108,7 @@ class OpenAdrSource:
             return answer.status_code, bytes(body)
 
 
-def limits(event: dict[str, Any], simple_limit_w: float) -> Iterator[Said]:
+def limits(event: dict[str, Any], simple_limit_w: float) -> Iterator[StatedOrder]:
     """The limits of one event, an interval each. Raises KeyError, TypeError or ValueError for what cannot be read."""
     period = event.get("intervalPeriod") or {}
     start, length = _moment(period.get("start")), _length(period.get("duration"))
@@ -121,7 +121,7 @@ def limits(event: dict[str, Any], simple_limit_w: float) -> Iterator[Said]:
         for payload in interval["payloads"]:
             limit_w = _limit(payload, units, simple_limit_w)
             if limit_w is not None:
-                yield Said(f"{event['id']}.{interval['id']}", limit_w, begins, until)
+                yield StatedOrder(f"{event['id']}.{interval['id']}", limit_w, begins, until)
         start = until  # the next one follows, unless it says otherwise
 
 

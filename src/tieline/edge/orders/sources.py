@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from tieline.edge.orders.standing import MAX_ORDERS, Said
+from tieline.edge.orders.standing import MAX_ORDERS, StatedOrder
 from tieline.edge.plant.modbus import ModbusError, ModbusLine, RegisterMap
 from tieline.intake import IntakeError, read
 
@@ -29,7 +29,7 @@ class OrderSource(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def read(self, now: datetime) -> list[Said]: ...
+    async def read(self, now: datetime) -> list[StatedOrder]: ...
 
     def tell(self, now: datetime, taken: list[str]) -> None: ...
 
@@ -45,7 +45,7 @@ class OrderText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     until: datetime | None = None
     minutes: float | None = None
 
-    def said(self, now: datetime) -> Said:
+    def said(self, now: datetime) -> StatedOrder:
         """Raises ValueError naming the field."""
         if not self.id or len(self.id) > 100 or not self.id.isprintable():
             raise ValueError("id: give 1 to 100 printable characters")
@@ -60,13 +60,13 @@ class OrderText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         until = self.until if self.minutes is None else begins + timedelta(minutes=self.minutes)
         if until is not None and until <= begins:
             raise ValueError(f"until {until.isoformat()} is not after its start")
-        return Said(self.id, self.limit_mw * 1e6, self.start, until)
+        return StatedOrder(self.id, self.limit_mw * 1e6, self.start, until)
 
 
 _read_orders = msgspec.json.Decoder(list[OrderText] | OrderText).decode
 
 
-def read_orders(text: bytes, now: datetime) -> list[Said]:
+def read_orders(text: bytes, now: datetime) -> list[StatedOrder]:
     """A JSON list of orders, or one order. Raises ValueError in one line."""
     try:
         orders = read(text, _read_orders)
@@ -87,7 +87,7 @@ class FileSource:
         self._first: dict[str, datetime] = {}
         self._told: list[str] | None = None
 
-    async def read(self, now: datetime) -> list[Said]:
+    async def read(self, now: datetime) -> list[StatedOrder]:
         try:
             if not self.path.exists():
                 return []
@@ -115,10 +115,10 @@ class FileSource:
     async def close(self) -> None:
         """Nothing is held."""
 
-    def _dated(self, one: Said, now: datetime) -> Said:
+    def _dated(self, one: StatedOrder, now: datetime) -> StatedOrder:
         """An order that says how long counts from when it was first read, so that reading it again adds nothing."""
         first = self._first[one.order_id]
-        return one if one.until is None else Said(one.order_id, one.limit_w, first, first + (one.until - now))
+        return one if one.until is None else StatedOrder(one.order_id, one.limit_w, first, first + (one.until - now))
 
 
 class ContactSource:
@@ -136,12 +136,12 @@ class ContactSource:
         self.name, self._line, self._address = name, line, address
         self._limit_w, self._kind, self._when = limit_w, kind, when
 
-    async def read(self, now: datetime) -> list[Said]:
+    async def read(self, now: datetime) -> list[StatedOrder]:
         try:
             closed = await self._line.read_bit(self._address, self._kind)
         except ModbusError as error:
             raise SourceError(str(error)) from None
-        return [Said(f"{self.name}-{self._address}", self._limit_w)] if closed is self._when else []
+        return [StatedOrder(f"{self.name}-{self._address}", self._limit_w)] if closed is self._when else []
 
     def tell(self, now: datetime, taken: list[str]) -> None:
         """A contact cannot be told."""
@@ -156,7 +156,7 @@ class RegisterSource:
     def __init__(self, line: ModbusLine, what: RegisterMap, name: str = "register") -> None:
         self.name, self._line, self._what = name, line, what
 
-    async def read(self, now: datetime) -> list[Said]:
+    async def read(self, now: datetime) -> list[StatedOrder]:
         try:
             limit_w = await self._line.read(self._what)
         except ModbusError as error:
@@ -165,7 +165,7 @@ class RegisterSource:
             return []
         if not 0.0 <= limit_w <= MOST_W:
             raise SourceError(f"register {self._what.register} says {limit_w:.6g} W, which no site can be asked for")
-        return [Said(f"{self.name}-{self._what.register}", limit_w)]
+        return [StatedOrder(f"{self.name}-{self._what.register}", limit_w)]
 
     def tell(self, now: datetime, taken: list[str]) -> None:
         """A register of the other side is not written."""

@@ -22,7 +22,7 @@ MAX_ORDERS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class StatedOrder:
     """One order as its source says it now. `until` None: for as long as it is said."""
 
     order_id: str
@@ -52,7 +52,7 @@ class StandingOrders:
     _held: dict[str, Instruction] = field(default_factory=dict)
     _heard: datetime | None = None
 
-    def hear(self, now: datetime, said: list[Said]) -> list[Instruction]:
+    def hear(self, now: datetime, said: list[StatedOrder]) -> list[Instruction]:
         """All that the source says now; what it said before and says no more is over."""
         self._heard, self.silent = now, False
         wanted = {one.order_id: one for one in said[:MAX_ORDERS]}
@@ -70,10 +70,10 @@ class StandingOrders:
             case "ignore":
                 return self._end_others(now, set())
             case "curtail":
-                order = Said(f"{self.name}-silent", self.silence.limit_w)
+                order = StatedOrder(f"{self.name}-silent", self.silence.limit_w)
                 return [*self._renew(now), *self._take(now, [order])]
 
-    def _take(self, now: datetime, said: Iterable[Said]) -> list[Instruction]:
+    def _take(self, now: datetime, said: Iterable[StatedOrder]) -> list[Instruction]:
         out = []
         for one in said:
             start, held = one.start or now, self._held.get(one.order_id)

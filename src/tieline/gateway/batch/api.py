@@ -9,7 +9,7 @@ from typing import Final
 from tieline.gateway.batch.batches import Batches
 from tieline.gateway.batch.files import Files
 from tieline.gateway.batch.runner import Runner
-from tieline.gateway.budgets.admit import Account
+from tieline.gateway.budgets.admit import KeyAccount
 from tieline.gateway.errors import Refusal
 from tieline.gateway.service import Service
 from tieline.gateway.wire.client import ClientConnection
@@ -47,7 +47,7 @@ class Desk:
         else:
             door.run(self._answer(door, head, body, account))
 
-    async def _answer(self, door: ClientConnection, head: RequestHead, body: bytes, account: Account) -> None:
+    async def _answer(self, door: ClientConnection, head: RequestHead, body: bytes, account: KeyAccount) -> None:
         one = self._files if head.path.startswith("/v1/files") else self._batches
         try:
             async with self._calls:

@@ -30,7 +30,7 @@ _DAY_S: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingLines:
     """Lines of one batch that are not done; Unix seconds."""
 
     model: str
@@ -45,7 +45,9 @@ def mean(before: float | None, tokens: int) -> float:
     return float(tokens) if before is None else before + LEARN * (tokens - before)
 
 
-def backlogs(waiting: Iterable[Waiting], per_line: dict[str, float], gateway: str, now: datetime) -> dict[str, Backlog]:
+def backlogs(
+    waiting: Iterable[WaitingLines], per_line: dict[str, float], gateway: str, now: datetime
+) -> dict[str, Backlog]:
     """By model. A deadline is told as the beginning of its hour, so that what is planned is never late by it."""
     due: dict[str, dict[int, float]] = {}
     day: dict[str, float] = {}
@@ -79,7 +81,7 @@ def backlogs(waiting: Iterable[Waiting], per_line: dict[str, float], gateway: st
 
 
 async def tell_for_ever(
-    look: Callable[[], Iterable[Waiting]], per_line: dict[str, float], link: Link, origin: str, clock: Clock
+    look: Callable[[], Iterable[WaitingLines]], per_line: dict[str, float], link: Link, origin: str, clock: Clock
 ) -> None:
     """Every minute while something is owed, and once more when nothing is."""
     told: set[str] = set()

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from tieline.gateway.batch.files import ID, JSON, encode, new_id, owner_of, page, page_of, wrong_method
-from tieline.gateway.budgets.admit import Account
+from tieline.gateway.budgets.admit import KeyAccount
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.service import Service
 from tieline.gateway.wire.client import ClientConnection
@@ -69,7 +69,9 @@ class Batches:
     def __init__(self, svc: Service, store: BatchStore, wake: Callable[[], None]) -> None:
         self.svc, self.store, self.wake = svc, store, wake
 
-    async def answer(self, door: ClientConnection, head: RequestHead, body: bytes, account: Account) -> Refusal | None:
+    async def answer(
+        self, door: ClientConnection, head: RequestHead, body: bytes, account: KeyAccount
+    ) -> Refusal | None:
         """Answer the request; a refusal is left to the caller."""
         owner = owner_of(account)
         parts = head.path.removeprefix("/v1/batches").strip("/").split("/")
@@ -87,7 +89,7 @@ class Batches:
         door.answer(200, JSON, encode(shown(found)))
         return None
 
-    async def _create(self, door: ClientConnection, body: bytes, account: Account) -> Refusal | None:
+    async def _create(self, door: ClientConnection, body: bytes, account: KeyAccount) -> Refusal | None:
         try:
             asked = _asked(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from tieline.gateway.budgets.admit import Account
+from tieline.gateway.budgets.admit import KeyAccount
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.service import Service
 from tieline.gateway.wire.client import WRITE_HIGH, ClientConnection
@@ -53,7 +53,9 @@ class Files:
     def __init__(self, svc: Service, store: BatchStore) -> None:
         self.svc, self.store = svc, store
 
-    async def answer(self, door: ClientConnection, head: RequestHead, body: bytes, account: Account) -> Refusal | None:
+    async def answer(
+        self, door: ClientConnection, head: RequestHead, body: bytes, account: KeyAccount
+    ) -> Refusal | None:
         """Answer the request; a refusal is left to the caller."""
         owner = owner_of(account)
         parts = head.path.removeprefix("/v1/files").strip("/").split("/")
@@ -140,7 +142,7 @@ class Files:
 # --- what batches use too ------------------------------------------------------------
 
 
-def owner_of(account: Account) -> str:
+def owner_of(account: KeyAccount) -> str:
     return f"{account.tenant.id}/{account.key.project}"
 
 

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import msgspec
 
 from tieline.gateway.batch.files import encode
-from tieline.gateway.budgets.admit import Account
+from tieline.gateway.budgets.admit import KeyAccount
 from tieline.gateway.requests.exchange import Exchange
 from tieline.gateway.routing.route import Replica
 from tieline.store.batches import StoredBatch, StoredLine
@@ -63,7 +63,7 @@ def idle(replica: Replica) -> bool:
     return (spare >= 2 or spare == replica.slots) and replica.dear <= DEAR and not replica.away_s
 
 
-def leaves_room(account: Account, now: float) -> bool:
+def leaves_room(account: KeyAccount, now: float) -> bool:
     """Does the half of each limit stay free for the tenant's own requests?"""
     for scope in account.scopes:
         if scope.concurrent is not None and len(scope.live) * 2 >= scope.concurrent > 1:

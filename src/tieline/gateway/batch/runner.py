@@ -24,12 +24,12 @@ from typing import Final
 import msgspec
 
 from tieline.gateway import errors
-from tieline.gateway.batch.backlog import Waiting, mean
+from tieline.gateway.batch.backlog import WaitingLines, mean
 from tieline.gateway.batch.batches import Detail, batch_detail
 from tieline.gateway.batch.files import KEPT_S, encode, new_id
 from tieline.gateway.batch.in_hand import Hand, fault_of, idle, leaves_room, result_line
 from tieline.gateway.batch.input import read_lines
-from tieline.gateway.budgets.admit import Account, Admitted, Short
+from tieline.gateway.budgets.admit import Admitted, KeyAccount, Short
 from tieline.gateway.errors import Refusal
 from tieline.gateway.requests import body as bodies
 from tieline.gateway.requests.body import Kind, Request
@@ -37,7 +37,7 @@ from tieline.gateway.requests.exchange import Exchange
 from tieline.gateway.routing import route
 from tieline.gateway.routing.route import State, Want
 from tieline.gateway.service import Service
-from tieline.gateway.settings import PATIENCE_S, Offer
+from tieline.gateway.settings import PATIENCE_S, ModelOffer
 from tieline.gateway.surfaces import responses
 from tieline.gateway.surfaces.responses import Responses
 from tieline.gateway.wire import loose
@@ -119,9 +119,9 @@ class Runner:
         self._jobs: dict[str, Hand] = {}
         self._landed: list[Result] = []
         self._vain: list[tuple[str, int]] = []
-        self._accounts: dict[str, Account] = {}
+        self._accounts: dict[str, KeyAccount] = {}
         self._accounts_of: object = None  # the keys that they are made of
-        self._halves: dict[str, tuple[Offer, Offer]] = {}
+        self._halves: dict[str, tuple[ModelOffer, ModelOffer]] = {}
         self.per_line: dict[str, float] = {}  # output tokens by model
         self._woken = asyncio.Event()
         self._look = True
@@ -279,10 +279,10 @@ class Runner:
             run.surface = Responses(run, plain, int(self._now_s()))
         return request
 
-    def waiting(self) -> list[Waiting]:
+    def waiting(self) -> list[WaitingLines]:
         """What is owed, for the dispatcher."""
         return [
-            Waiting(job.model, b.total - b.completed - b.failed, b.created, b.expires, b.total)
+            WaitingLines(job.model, b.total - b.completed - b.failed, b.created, b.expires, b.total)
             for job in self._jobs.values()
             if (b := job.batch).status == "in_progress" and job.model
         ]
@@ -426,7 +426,7 @@ class Runner:
         return await self._admit(run, request, offer, account, want, urgent=urgent)
 
     async def _admit(
-        self, run: _Run, request: Request, offer: Offer, account: Account, want: Want, *, urgent: bool
+        self, run: _Run, request: Request, offer: ModelOffer, account: KeyAccount, want: Want, *, urgent: bool
     ) -> bool:
         svc = self.svc
         outcome = svc.book.admit(account, offer, request.ask(offer), svc.loop.time())
@@ -457,7 +457,7 @@ class Runner:
             exchange.go(backend)
         return True
 
-    def _account(self, key_id: str) -> Account | None:
+    def _account(self, key_id: str) -> KeyAccount | None:
         """Of a key that is valid now."""
         book = self.svc.book
         if self._accounts_of is not book.by_digest:  # made anew whenever keys change
@@ -467,7 +467,7 @@ class Runner:
             return book.open
         return self._accounts.get(key_id)
 
-    def _half(self, model: str) -> Offer | None:
+    def _half(self, model: str) -> ModelOffer | None:
         """The model at half its tariff, each price rounded down to whole nano-dollars."""
         offer = self.svc.offer(model)
         if offer is None:

@@ -18,13 +18,13 @@ import msgspec
 from tieline.gateway import errors
 from tieline.gateway.budgets.lease import CONCURRENT, REQUESTS, TOKENS
 from tieline.gateway.errors import Refusal
-from tieline.gateway.settings import PATIENCE_S, Key, Limits, Offer, Settings, Tenant
+from tieline.gateway.settings import PATIENCE_S, Key, Limits, ModelOffer, Settings, Tenant
 
 OPEN_TENANT = "local"
 
 
 @dataclass(slots=True)
-class Bucket:
+class TokenBucket:
     """A token bucket over one minute; it may go below zero when more was used than asked for."""
 
     per_minute: int
@@ -91,8 +91,8 @@ class Scope:
     """A tenant, a project or a key: each may limit."""
 
     id: str
-    requests: Bucket | None = None
-    tokens: Bucket | None = None
+    requests: TokenBucket | None = None
+    tokens: TokenBucket | None = None
     concurrent: int | None = None
     purse: Purse | None = None
     period: str = "month"
@@ -105,8 +105,8 @@ class Scope:
         shares = shared_limits(limits).items() if leased else ()
         return cls(
             id_,
-            None if rpm is None else Bucket(rpm, float(rpm), at),
-            None if tpm is None else Bucket(tpm, float(tpm), at),
+            None if rpm is None else TokenBucket(rpm, float(rpm), at),
+            None if tpm is None else TokenBucket(tpm, float(tpm), at),
             limits.concurrent,
             None if budget is None else Purse(0 if leased else budget, leased=leased),
             limits.budget_period,
@@ -115,7 +115,7 @@ class Scope:
 
 
 @dataclass(slots=True)
-class Account:
+class KeyAccount:
     """A key as admission sees it: its scopes from the narrowest out."""
 
     key: Key
@@ -136,7 +136,7 @@ class Ticket(msgspec.Struct):
     """What a request holds while it runs. Settling or dropping it twice is settling it once."""
 
     number: int
-    account: Account
+    account: KeyAccount
     reserved: int
     open: bool = True
 
@@ -164,13 +164,13 @@ class Admitted(msgspec.Struct, frozen=True):
     max_output: int
 
 
-class Book:
+class KeyAccounts:
     """All accounts of this process, by key digest."""
 
     def __init__(self, settings: Settings, *, leased: bool = False, at: float = 0.0) -> None:
         """`at`: now, by the clock that `admit` is told; buckets are full then."""
         self.scopes: dict[str, Scope] = {}
-        self.by_digest: dict[bytes, Account] = {}
+        self.by_digest: dict[bytes, KeyAccount] = {}
         self.leased = leased
         self._next = 0
         self._names: dict[str, str] = {}
@@ -178,7 +178,7 @@ class Book:
         self._at = at
         self.live: dict[int, Ticket] = {}
         self.today = datetime.min.replace(tzinfo=UTC)
-        self.open: Account | None = None
+        self.open: KeyAccount | None = None
         self.adopt(settings, {}, at)
 
     def adopt(self, settings: Settings, totals: dict[str, int], at: float) -> None:
@@ -241,7 +241,7 @@ class Book:
             new.purse.reserved = new.purse.granted = len(scope.live)
         return new
 
-    def _account(self, key: Key, tenant: Tenant) -> Account:
+    def _account(self, key: Key, tenant: Tenant) -> KeyAccount:
         ids = (f"key:{key.id}", f"project:{tenant.id}/{key.project}", f"tenant:{tenant.id}")
         scopes = tuple(self.scopes[one] for one in ids if one in self.scopes)
         limiting = tuple(
@@ -249,7 +249,7 @@ class Book:
             for s in scopes
             if s.requests is not None or s.tokens is not None or s.concurrent is not None or s.purse is not None
         )
-        return Account(
+        return KeyAccount(
             key,
             tenant,
             limiting,
@@ -267,7 +267,7 @@ class Book:
 
     # --- who ---------------------------------------------------------------
 
-    def identify(self, authorization: bytes | None, peer: str, now: datetime) -> Account | Refusal:
+    def identify(self, authorization: bytes | None, peer: str, now: datetime) -> KeyAccount | Refusal:
         """The account behind an Authorization header."""
         if authorization is None:
             if self.open is not None:
@@ -291,7 +291,7 @@ class Book:
     # --- may they, can they pay --------------------------------------------
 
     def admit(
-        self, account: Account, model: Offer, ask: Ask, now: float, granted: int | None = None
+        self, account: KeyAccount, model: ModelOffer, ask: Ask, now: float, granted: int | None = None
     ) -> Admitted | Short | Refusal:
         """Reserve the request's maximum in every purse, or say why not. All or nothing.
 
@@ -342,7 +342,7 @@ class Book:
         return Admitted(ticket, wanted)
 
     def _short(
-        self, account: Account, least: int, cost: int, now: float, granted: int | None
+        self, account: KeyAccount, least: int, cost: int, now: float, granted: int | None
     ) -> Short | Refusal | None:
         short = False
         for share in account.shares:
@@ -423,7 +423,7 @@ class Book:
         return [self.total_name(scope) for scope in scopes if scope is not None and scope.purse is not None]
 
 
-def limit_headers(account: Account, now: float) -> bytes:
+def limit_headers(account: KeyAccount, now: float) -> bytes:
     """What is left of the tightest limits per minute, as official clients read it. Limits that several processes share
     out are known to none of them, and not told."""
     lines = b""
@@ -442,7 +442,7 @@ def limit_headers(account: Account, now: float) -> bytes:
     return lines
 
 
-def cost_nano(model: Offer, prompt_tokens: int, cached_tokens: int, output_tokens: int) -> int:
+def cost_nano(model: ModelOffer, prompt_tokens: int, cached_tokens: int, output_tokens: int) -> int:
     cached = min(cached_tokens, prompt_tokens)
     return (prompt_tokens - cached) * model.input_nano + cached * model.cached_nano + output_tokens * model.output_nano
 

@@ -21,7 +21,7 @@ MAX_BYTES: Final = 64 * 2**20
 
 
 @dataclass(slots=True)
-class Claim:
+class IdempotencyClaim:
     """A key that was used with one body. `owner` makes its call until `answer` is there."""
 
     digest: str
@@ -36,7 +36,7 @@ class Claims:
     """All claims of a coordinator."""
 
     def __init__(self) -> None:
-        self.claims: dict[str, Claim] = {}  # the oldest first
+        self.claims: dict[str, IdempotencyClaim] = {}  # the oldest first
         self.bytes = 0
 
     def asked(self, gateway: str, name: str, digest: str, number: int, now: float) -> list[Say]:
@@ -46,7 +46,7 @@ class Claims:
         if claim is None:
             if not self._room():
                 return [Say(gateway, {"re": number, "claim": "busy"})]
-            self.claims[name] = Claim(digest, now, gateway)
+            self.claims[name] = IdempotencyClaim(digest, now, gateway)
             return [_yours(gateway, number, name, digest)]
         if claim.digest != digest:
             return [Say(gateway, {"re": number, "claim": "conflict"})]
@@ -82,7 +82,7 @@ class Claims:
             says += self._free(name)
         for name, digest in running.items():
             if name not in self.claims and self._room():
-                self.claims[name] = Claim(digest, now, gateway)
+                self.claims[name] = IdempotencyClaim(digest, now, gateway)
         return says
 
     def left(self, gateway: str) -> None:
@@ -105,7 +105,7 @@ class Claims:
     # --- within ------------------------------------------------------------------
 
     @staticmethod
-    def _runs(claim: Claim, gateway: str) -> bool:
+    def _runs(claim: IdempotencyClaim, gateway: str) -> bool:
         return claim.owner == gateway and claim.answer is None
 
     def _free(self, name: str) -> list[Say]:

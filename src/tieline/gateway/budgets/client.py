@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from tieline.gateway import errors
-from tieline.gateway.budgets.admit import Book, Purse, Share, Short
+from tieline.gateway.budgets.admit import KeyAccounts, Purse, Share, Short
 from tieline.gateway.budgets.coordinator import MAX_LINE, decode, encode
 from tieline.gateway.budgets.lease import CONCURRENT, LEASE_S, RENEW_EVERY_S, limited
 from tieline.gateway.budgets.recall import TIGHT_S
@@ -57,7 +57,7 @@ class _Asker:
 class Slices:
     """The purses of a gateway whose budgets are leased, and who waits for more. Pure."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: KeyAccounts) -> None:
         self.book = book
         self._askers: dict[int, _Asker] = {}
         self._spent: dict[str, int] = {}
@@ -188,7 +188,7 @@ class LeaseClient:
     """One gateway process's way to the coordinator: a socket of this machine, or another machine's."""
 
     def __init__(
-        self, where: Path | Remote, gateway: str, book: Book, spool: Spool, abandon: Callable[[], None]
+        self, where: Path | Remote, gateway: str, book: KeyAccounts, spool: Spool, abandon: Callable[[], None]
     ) -> None:
         self.where, self.gateway, self.spool, self.abandon = where, gateway, spool, abandon
         self.slices = Slices(book)

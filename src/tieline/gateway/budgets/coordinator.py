@@ -19,7 +19,7 @@ import msgspec
 
 from tieline.gateway.budgets.claims import MAX_ANSWER, Claims
 from tieline.gateway.budgets.lease import Coordinator, limited
-from tieline.gateway.budgets.recall import Asked, Rounds, Say
+from tieline.gateway.budgets.recall import LeaseRequest, Rounds, Say
 from tieline.gateway.budgets.remote import MAX_GATEWAYS, Remembered, proof
 from tieline.gateway.wire.decoding import json_reader
 
@@ -154,7 +154,7 @@ class CoordinatorServer:
             number, more = message["n"], message.get("more")
             if more is None and gateway in self._abroad:
                 more = 0
-            ask = Asked(gateway, message["fence"], names, message["least"], message["most"], number, more)
+            ask = LeaseRequest(gateway, message["fence"], names, message["least"], message["most"], number, more)
             self._send(rounds.asked(ask, now))
         elif word == "used":
             self.coordinator.used(gateway, message["fence"], message["used"], now)

@@ -37,7 +37,7 @@ def limited(name: str) -> str:
 
 
 @dataclass(slots=True)
-class Account:
+class LeaseAccount:
     """One budget in one period, or one limit."""
 
     limit: int
@@ -102,18 +102,18 @@ class Coordinator:
 
     def __init__(self, limits: dict[str, int]) -> None:
         self.limits = limits
-        self.accounts: dict[str, Account] = {}
+        self.accounts: dict[str, LeaseAccount] = {}
         self.members: dict[str, Member] = {}
         self._fence = 0
 
-    def account(self, name: str) -> Account | None:
+    def account(self, name: str) -> LeaseAccount | None:
         found = self.accounts.get(name)
         if found is None:
             kind = limited(name)
             limit = self.limits.get(name if kind else name.partition("|")[0])
             if limit is None:
                 return None
-            found = self.accounts[name] = Account(limit, drains=kind in (REQUESTS, TOKENS))
+            found = self.accounts[name] = LeaseAccount(limit, drains=kind in (REQUESTS, TOKENS))
         return found
 
     def set_limits(self, limits: dict[str, int]) -> None:

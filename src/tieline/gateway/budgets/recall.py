@@ -31,7 +31,7 @@ FEED_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LeaseRequest:
     """One request's question: all of these budgets, `least` at least and no more than `most`. `more`: what else its
     gateway wants at hand, where that is bounded."""
 
@@ -58,8 +58,8 @@ class Rounds:
     def __init__(self, coordinator: Coordinator) -> None:
         self.coordinator = coordinator
         self.deadline: float | None = None  # of the recalls under way
-        self._batch: list[Asked] = []
-        self._queue: list[Asked] = []
+        self._batch: list[LeaseRequest] = []
+        self._queue: list[LeaseRequest] = []
         self._pending: dict[int, tuple[str, str]] = {}  # recall -> gateway, budget
         self._asking: set[str] = set()  # budgets that this round recalls
         self._began: dict[str, float] = {}  # budget -> when its first round began
@@ -72,7 +72,7 @@ class Rounds:
         self._out: list[Say] = []
         self.connected: set[str] = set()
 
-    def asked(self, ask: Asked, now: float) -> list[Say]:
+    def asked(self, ask: LeaseRequest, now: float) -> list[Say]:
         undisputed = self._began.keys().isdisjoint(ask.names)
         calm = undisputed and self._calm(ask, now)
         extra = self._extra(ask, now) if calm else 0
@@ -115,14 +115,14 @@ class Rounds:
         out, self._out = self._out, []
         return out
 
-    def _reply(self, ask: Asked, **words: object) -> None:
+    def _reply(self, ask: LeaseRequest, **words: object) -> None:
         self._out.append(Say(ask.gateway, {"re": ask.number, **words}))
 
-    def _calm(self, ask: Asked, now: float) -> bool:
+    def _calm(self, ask: LeaseRequest, now: float) -> bool:
         """Nothing goes out beyond the need while it is fought over."""
         return all(now - self._called.get(name, float("-inf")) > TIGHT_S for name in ask.names)
 
-    def _extra(self, ask: Asked, now: float) -> int:
+    def _extra(self, ask: LeaseRequest, now: float) -> int:
         """What is bounded, once a second."""
         if ask.more is None:
             return UNBOUNDED
@@ -131,7 +131,7 @@ class Rounds:
         self._fed[ask.gateway] = now
         return ask.more
 
-    def _try(self, ask: Asked, least: int, now: float, *, extra: int = 0, calm: bool = False) -> tuple[str, ...]:
+    def _try(self, ask: LeaseRequest, least: int, now: float, *, extra: int = 0, calm: bool = False) -> tuple[str, ...]:
         """Answer it if it can be granted; else the budgets that lack."""
         outcome = self.coordinator.ask(ask.gateway, ask.fence, ask.names, least, ask.most, now, extra=extra, calm=calm)
         if isinstance(outcome, Lacking):
@@ -171,7 +171,7 @@ class Rounds:
         if self._queue:
             self._begin(now)
 
-    def _judge(self, ask: Asked, names: tuple[str, ...], now: float) -> None:
+    def _judge(self, ask: LeaseRequest, names: tuple[str, ...], now: float) -> None:
         """All that lacks was recalled: less than the most will do, or it is refused."""
         late = any(now - self._began[name] >= TIGHT_S - MARGIN_S for name in names)
         doubtful = late or not self._silent.isdisjoint(names)

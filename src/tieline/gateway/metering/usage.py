@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tieline import records
 from tieline.clock import Clock, wall_now
-from tieline.gateway.budgets.admit import Book, cost_nano
+from tieline.gateway.budgets.admit import KeyAccounts, cost_nano
 from tieline.gateway.metering.stats import Stats
 from tieline.gateway.metering.usage_lines import Bill, Forms, Metered, moment
 from tieline.intake import IntakeError, read
@@ -31,10 +31,10 @@ def _nowhere(lines: list[bytes]) -> None:
     """Where an access log goes that nobody asked for."""
 
 
-class Meter:
+class UsageMeter:
     """Turns ended requests into records and money."""
 
-    def __init__(self, spool: Spool, book: Book, stats: Stats, clock: Clock, source: str) -> None:
+    def __init__(self, spool: Spool, book: KeyAccounts, stats: Stats, clock: Clock, source: str) -> None:
         self.spool, self.book, self.stats, self.clock, self.source = spool, book, stats, clock, source
         self.failing: StoreError | None = None
         self.log_lines: Callable[[list[bytes]], object] = _nowhere

@@ -13,8 +13,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from tieline.gateway.budgets.admit import Account, Ticket
-from tieline.gateway.settings import Key, Offer
+from tieline.gateway.budgets.admit import KeyAccount, Ticket
+from tieline.gateway.settings import Key, ModelOffer
 from tieline.records import Hop, Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -39,7 +39,7 @@ ENDPOINTS: Final = {
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Asked(Protocol):
+class RequestOrigin(Protocol):
     """How a request was made."""
 
     @property
@@ -58,16 +58,16 @@ class Metered(Protocol):
     def id(self) -> str: ...
 
     @property
-    def account(self) -> Account: ...
+    def account(self) -> KeyAccount: ...
 
     @property
     def ticket(self) -> Ticket: ...
 
     @property
-    def offer(self) -> Offer: ...
+    def offer(self) -> ModelOffer: ...
 
     @property
-    def request(self) -> Asked: ...
+    def request(self) -> RequestOrigin: ...
 
     @property
     def began(self) -> float: ...

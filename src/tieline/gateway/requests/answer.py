@@ -94,7 +94,7 @@ class Wrong:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class ClientFault:
     """The client's fault, as the engine or the gateway says it."""
 
     refusal: Refusal
@@ -110,7 +110,9 @@ class Elsewhere:
     words: str = ""
 
 
-def read(state: RequestState, attempt: Attempt, head: ResponseHead, body: bytes) -> Whole | Wrong | Refused | Elsewhere:
+def read(
+    state: RequestState, attempt: Attempt, head: ResponseHead, body: bytes
+) -> Whole | Wrong | ClientFault | Elsewhere:
     """What an engine's answer means; its counts go to the request's state."""
     status = head.status
     if status == 200:
@@ -120,7 +122,7 @@ def read(state: RequestState, attempt: Attempt, head: ResponseHead, body: bytes)
     if status in _BUSY or status >= 500 or status < 400 or status in _OUR_FAULT:
         fault = complaint(state.request) if status == 500 else None
         if fault is not None:
-            return Refused(fault, well=False)
+            return ClientFault(fault, well=False)
         if status in _BUSY:
             state.retry_after_s = _seconds(head.get(b"retry-after:"))
         # What an engine says to the gateway itself, about keys and addresses, is not for the client.
@@ -128,7 +130,7 @@ def read(state: RequestState, attempt: Attempt, head: ResponseHead, body: bytes)
         return Elsewhere(status, status in _BUSY, "" if ours else words_of(_plain(body)))
     if status == 404:
         return Elsewhere(status, False, words_of(_plain(body)))  # the model, or the path: not here, maybe elsewhere
-    return Refused(_relayed(status, body), well=True)
+    return ClientFault(_relayed(status, body), well=True)
 
 
 def _whole(state: RequestState, attempt: Attempt, body: bytes) -> Whole | Wrong:

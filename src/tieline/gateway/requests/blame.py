@@ -68,7 +68,7 @@ def digest(request: Request) -> bytes:
     return made.digest()
 
 
-class Refused:
+class RefusedRequests:
     """Requests that killed engines, by digest; the oldest make room."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.requests import allowed
 from tieline.gateway.requests.images import Picture, pictures
 from tieline.gateway.requests.images import bound as picture_bound
-from tieline.gateway.settings import Offer
+from tieline.gateway.settings import ModelOffer
 from tieline.gateway.wire.decoding import json_reader, read_json
 
 Kind = Literal["chat", "completions", "embeddings", "rerank"]
@@ -92,18 +92,18 @@ class Request(msgspec.Struct, gc=False):
     client: Any = None  # who says the answer in that form
     media: bool = False  # it may name addresses that an engine would fetch
 
-    def ask(self, model: Offer) -> Ask:
+    def ask(self, model: ModelOffer) -> Ask:
         """The most it may cost: each token of a byte-level vocabulary stands for at least one byte."""
         bound = self.prompt_bound(model) if self.pictures else self.prompt_bytes + model.template_tokens * self.prompts
         return Ask(bound, 0 if self.kind in _NO_OUTPUT else self.max_output, self.answers)
 
-    def prompt_bound(self, model: Offer) -> int:
+    def prompt_bound(self, model: ModelOffer) -> int:
         bound = self.prompt_bytes + model.template_tokens * self.prompts
         if self.pictures:
             bound += sum(picture_bound(one, model.image, model.image_tokens) - one.inline for one in self.pictures)
         return bound
 
-    def beyond(self, model: Offer) -> Refusal | None:
+    def beyond(self, model: ModelOffer) -> Refusal | None:
         """What of it must not reach an engine of this model."""
         for name in self.strange:
             if name not in model.fields:

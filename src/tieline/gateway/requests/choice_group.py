@@ -13,7 +13,7 @@ from typing import Protocol
 from msgspec import structs
 
 from tieline.gateway.metering.usage_lines import Metered
-from tieline.gateway.requests.ports import Client, Live
+from tieline.gateway.requests.ports import Client, LiveRequest
 from tieline.gateway.requests.state import RequestState
 
 
@@ -37,7 +37,7 @@ class ChoiceGroup:
 
     def __init__(self, parent: Parent) -> None:
         self.parent = parent
-        self.live: list[Live] = []
+        self.live: list[LiveRequest] = []
         self.counting = False
         self.finish = parent.state.finish
         self.output = 0

@@ -18,7 +18,7 @@ SLACK_SHARE = 32
 MAX_TOKEN_BYTES = 128
 
 
-class Report(msgspec.Struct, frozen=True, gc=False):
+class TokenReport(msgspec.Struct, frozen=True, gc=False):
     """Tokens by an engine's word; None: it said nothing that can be true. `false`: it said what cannot be."""
 
     prompt: int | None = None
@@ -28,7 +28,7 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     false: str = ""
 
 
-class Bounds(msgspec.Struct, frozen=True, gc=False):
+class CountBounds(msgspec.Struct, frozen=True, gc=False):
     """What a report may say: of a prompt that is not empty, and of an output that brought so many frames."""
 
     prompt: int
@@ -43,7 +43,7 @@ def least(frames: int, text_bytes: int = 0) -> int:
     return max(1, frames - SLACK_FRAMES - frames // SLACK_SHARE, text_bytes // MAX_TOKEN_BYTES)
 
 
-def read(usage: TokenUsage, bounds: Bounds, base: int = 0, repeated: int = 0) -> Report:
+def read(usage: TokenUsage, bounds: CountBounds, base: int = 0, repeated: int = 0) -> TokenReport:
     """`base`: output that earlier hops delivered and this engine does not count; `repeated`: how much of its prompt
     was that output. `bounds.output` is 0 where nothing is written: embeddings, rankings."""
     prompt = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
@@ -67,7 +67,7 @@ def read(usage: TokenUsage, bounds: Bounds, base: int = 0, repeated: int = 0) ->
         if not bounds.least <= output <= bounds.output:
             false = f"{output} output tokens, where {bounds.least} to {bounds.output} can be"
             output = None
-    return Report(prompt, output, _share(_cached(usage), prompt), _reasoning(usage, output), false[:200])
+    return TokenReport(prompt, output, _share(_cached(usage), prompt), _reasoning(usage, output), false[:200])
 
 
 def estimate(counted: int | None, frames: int, most: int) -> int:

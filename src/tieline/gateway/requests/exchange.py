@@ -31,11 +31,11 @@ from tieline.gateway.requests import (
     resume,
     token_ids,
 )
-from tieline.gateway.requests.answer import Elsewhere, Refused, Whole, Wrong
+from tieline.gateway.requests.answer import ClientFault, Elsewhere, Whole, Wrong
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.blame import Strike
 from tieline.gateway.requests.choice_group import ChoiceGroup
-from tieline.gateway.requests.failover import Next, Silence
+from tieline.gateway.requests.failover import Next, SilenceMeaning
 from tieline.gateway.requests.ports import Billing, Client, ReplicaPool, Shared
 from tieline.gateway.requests.resume_calls import CannotContinueError, Continuing
 from tieline.gateway.requests.state import Phase, RequestState
@@ -221,7 +221,7 @@ class Exchange:
                     self._close()
             case Wrong(reason):
                 self.on_attempt_failed(attempt, "error", reason)
-            case Refused(refusal, well):
+            case ClientFault(refusal, well):
                 self._end(attempt, "error")
                 if well:
                     attempt.backend.succeeded(self.now(), state.want.tenant)
@@ -770,11 +770,11 @@ class Exchange:
     def _left(self, attempt: Attempt, now: float) -> bool:
         """Is this attempt silent for so long that it is left?"""
         match failover.silence(self.state, attempt, now, self.shared.settings.clocks):
-            case Silence.NONE:
+            case SilenceMeaning.NONE:
                 return False
-            case Silence.LOST:
+            case SilenceMeaning.LOST:
                 return True
-            case Silence.LATE:
+            case SilenceMeaning.LATE:
                 state = self.state
                 return (
                     self.shared.may_leave(state)

@@ -82,7 +82,7 @@ def hopeless(state: RequestState, now: float, resume_s: float) -> str | None:
     return None
 
 
-class Silence(Enum):
+class SilenceMeaning(Enum):
     """What the silence of an attempt means."""
 
     NONE = "none"
@@ -90,27 +90,27 @@ class Silence(Enum):
     LOST = "lost"
 
 
-def silence(state: RequestState, attempt: Attempt | None, now: float, clocks: Clocks) -> Silence:
+def silence(state: RequestState, attempt: Attempt | None, now: float, clocks: Clocks) -> SilenceMeaning:
     """Silence that is not the client's doing."""
     if (
         attempt is None or attempt.ended is not None or attempt.parked is not None or state.paused
         or state.phase not in (Phase.CONNECTING, Phase.STREAMING, Phase.MOVING)
     ):  # fmt: skip
-        return Silence.NONE
+        return SilenceMeaning.NONE
     quiet_s = now - attempt.last_at
     if attempt.first_at is None and not attempt.backend.suspect(now):
         limit_s = clocks.resume_s if state.delivered else clocks.first_token_s
-        return Silence.LOST if quiet_s > limit_s else Silence.NONE
+        return SilenceMeaning.LOST if quiet_s > limit_s else SilenceMeaning.NONE
     if quiet_s > clocks.idle_s:
-        return Silence.LOST
+        return SilenceMeaning.LOST
     if attempt.streaming:  # one that still flows is not held up by its site's missing heartbeats
         late = quiet_s > max(clocks.stall_floor_s, 5.0 * attempt.gap_s)
         late = late or (quiet_s > route.BEAT_S and attempt.backend.late(now))
     else:
         late = attempt.backend.suspect(now)
     if not late or state.unkept or (state.delivered and state.way(attempt.backend.engine) in _UNSURE):
-        return Silence.NONE
-    return Silence.LATE
+        return SilenceMeaning.NONE
+    return SilenceMeaning.LATE
 
 
 def may_move(state: RequestState, attempt: Attempt) -> bool:

@@ -13,12 +13,12 @@ from tieline.gateway.errors import Refusal
 from tieline.gateway.metering.stats import Stats
 from tieline.gateway.metering.traces import Traces
 from tieline.gateway.metering.usage_lines import Metered
-from tieline.gateway.requests.blame import Refused
+from tieline.gateway.requests.blame import RefusedRequests
 from tieline.gateway.requests.hedge import HedgeBudget
 from tieline.gateway.requests.state import KeptText, RequestState
 from tieline.gateway.routing.queue import Waiting
 from tieline.gateway.routing.route import Want
-from tieline.gateway.settings import Offer, Settings
+from tieline.gateway.settings import ModelOffer, Settings
 from tieline.gateway.wire.upstream import Backend, Conn, Owner
 
 
@@ -54,9 +54,9 @@ class ReplicaPool(Protocol):
     def serving(self, want: Want) -> list[Backend]:
         """Replicas that are well, full or not."""
 
-    def own_name(self, offer: Offer, backend: Backend) -> str: ...
+    def own_name(self, offer: ModelOffer, backend: Backend) -> str: ...
 
-    def included(self, offer: Offer) -> Offer: ...
+    def included(self, offer: ModelOffer) -> ModelOffer: ...
 
     def wait(self, waiting: Waiting) -> None:
         """No room: `go` or `refuse` of it will be called."""
@@ -79,7 +79,7 @@ class Billing(Protocol):
     def note(self, request: Metered, now: float) -> None: ...
 
 
-class Live(Protocol):
+class LiveRequest(Protocol):
     """A request in progress, as those who watch over all of them see it."""
 
     state: RequestState
@@ -113,11 +113,11 @@ class Shared:
     stats: Stats
     memory: KeptText
     hedges: HedgeBudget
-    live: set[Live]
+    live: set[LiveRequest]
     failovers: set[RequestState]
     slow: set[RequestState]  # left a silent replica and have no token of the next one yet
     traces: Traces | None = None
-    refused: Refused = field(default_factory=Refused)
+    refused: RefusedRequests = field(default_factory=RefusedRequests)
 
     def _allowed(self) -> int:
         return max(MIN_FAILOVERS, int(len(self.live) * self.settings.failover_share))

@@ -20,7 +20,7 @@ from tieline.gateway.requests.resume import Way
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.requests.token_ids import Ids
 from tieline.gateway.routing.route import Want
-from tieline.gateway.settings import Offer
+from tieline.gateway.settings import ModelOffer
 from tieline.gateway.wire.decoding import json_reader, read_json
 from tieline.gateway.wire.upstream import Backend, call
 
@@ -221,7 +221,7 @@ class Continuing:
             return prompt, output
         return None, None
 
-    async def count_prompt(self, request: Request, offer: Offer, want: Want) -> int | None:
+    async def count_prompt(self, request: Request, offer: ModelOffer, want: Want) -> int | None:
         """Tokens of a prompt by any live engine of the model; None: not to be had."""
         for one in self.pool.serving(want)[:3]:
             try:

@@ -12,18 +12,18 @@ from typing import Final
 
 from msgspec import structs
 
-from tieline.gateway.budgets.admit import Account, Ticket
+from tieline.gateway.budgets.admit import KeyAccount, Ticket
 from tieline.gateway.requests import counting, resume
 from tieline.gateway.requests.blame import Strike
 from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.choices import Choices
 from tieline.gateway.requests.chunks import Names
-from tieline.gateway.requests.counting import Bounds
+from tieline.gateway.requests.counting import CountBounds
 from tieline.gateway.requests.replay import Key
 from tieline.gateway.requests.resume import Way
 from tieline.gateway.requests.token_ids import Ids
 from tieline.gateway.routing.route import Want
-from tieline.gateway.settings import Offer
+from tieline.gateway.settings import ModelOffer
 from tieline.gateway.wire import loose, sse
 from tieline.records import Hop
 
@@ -116,7 +116,7 @@ class RequestState:
     prompt_sum = 0
 
     def __init__(
-        self, request: Request, offer: Offer, account: Account, ticket: Ticket, limit: int, request_id: str,
+        self, request: Request, offer: ModelOffer, account: KeyAccount, ticket: Ticket, limit: int, request_id: str,
         began: float, memory: KeptText,
     ) -> None:  # fmt: skip
         self.request, self.offer, self.account, self.ticket = request, offer, account, ticket
@@ -254,8 +254,8 @@ class RequestState:
         """The most tokens that all answers may be."""
         return 0 if self.request.kind in resume.SILENT else self.limit * self.request.answers
 
-    def bounds(self, least: int) -> Bounds:
-        return Bounds(self.request.ask(self.offer).prompt_bound, self.most_output, least)
+    def bounds(self, least: int) -> CountBounds:
+        return CountBounds(self.request.ask(self.offer).prompt_bound, self.most_output, least)
 
     def count(self, usage: sse.TokenUsage, least: int, base: int = 0, repeated: int = 0) -> None:
         """What an engine reports, as far as it can be true (see `counting.read`). The usual report is judged in place,
@@ -287,7 +287,7 @@ class RequestState:
         if self.counted is not attempt:
             self.counted, self.prompt_sum, self.output_tokens = attempt, 0, 0
         most = self.bounds(0)
-        report = counting.read(usage, Bounds(most.prompt, self.limit))
+        report = counting.read(usage, CountBounds(most.prompt, self.limit))
         if report.false:
             self.false_report, self.estimated = report.false, True
         self.prompt_sum += report.prompt or 0

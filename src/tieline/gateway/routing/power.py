@@ -38,7 +38,7 @@ _HELD_BACK: Final = frozenset({"interconnect", "feeder", "inference", "instructi
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class PowerTerm:
     """What routing adds for one site now. `usd_per_mwh` None: not known."""
 
     dear: float = 0.0
@@ -53,7 +53,7 @@ class _Site:
     orders: dict[str, Instruction] = field(default_factory=dict)
 
 
-class Power:
+class SitePowers:
     """All sites that said something."""
 
     def __init__(self) -> None:
@@ -84,15 +84,15 @@ class Power:
         told = [one.batch_lines for one in plan.setpoints if one.batch_lines is not None]
         return sum(told) if told else None
 
-    def term(self, site_id: str, now: datetime) -> Term:
+    def term(self, site_id: str, now: datetime) -> PowerTerm:
         site = self._sites.get(site_id)
         if site is None:
-            return Term(UNKNOWN if self._sites else 0.0)
+            return PowerTerm(UNKNOWN if self._sites else 0.0)
         site.orders = {id_: one for id_, one in site.orders.items() if one.until > now}
         plan = site.plan if site.plan is not None and site.plan.valid_until > now else None
         worth = None if plan is None else worth_of(plan)
         away_s, why = _away(site.plan, plan, site.orders.values(), now)
-        return Term(UNKNOWN if worth is None else dear(worth), away_s, worth, why)
+        return PowerTerm(UNKNOWN if worth is None else dear(worth), away_s, worth, why)
 
 
 def dear(usd_per_mwh: float) -> float:
@@ -131,9 +131,9 @@ def _away(last: Plan | None, plan: Plan | None, orders: Iterable[Instruction], n
     return worst, why
 
 
-def apply(power: Power, replicas: Iterable[Replica], kwh_per_mtok: float, now: datetime) -> None:
+def apply(power: SitePowers, replicas: Iterable[Replica], kwh_per_mtok: float, now: datetime) -> None:
     """Write each site's term to its replicas."""
-    terms: dict[str, Term] = {}
+    terms: dict[str, PowerTerm] = {}
     for replica in replicas:
         term = terms.get(replica.site)
         if term is None:

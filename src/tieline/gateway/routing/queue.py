@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 from tieline.gateway import errors
-from tieline.gateway.budgets.admit import Account
+from tieline.gateway.budgets.admit import KeyAccount
 from tieline.gateway.errors import Refusal
 from tieline.gateway.routing.replicas import ReplicaTable
 from tieline.gateway.routing.route import Want
@@ -106,7 +106,7 @@ class Queued(Protocol):
     def want(self) -> Want: ...
 
     @property
-    def account(self) -> Account: ...
+    def account(self) -> KeyAccount: ...
 
 
 class Waiting(Protocol):

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tieline.gateway.routing.route import Replica, State
-from tieline.gateway.settings import NANO_PER_USD, Rental
+from tieline.gateway.settings import NANO_PER_USD, RentedReplicas
 from tieline.records import Reserved
 
 # Between two looks at the table; a process that stood still longer cannot say what served meanwhile.
@@ -20,7 +20,7 @@ MAX_STEP_S: Final = 2.0
 HOUR: Final = timedelta(hours=1)
 
 
-def assign(rentals: Iterable[Rental], replicas: Iterable[Replica], now: datetime) -> dict[Rental, int]:
+def assign(rentals: Iterable[RentedReplicas], replicas: Iterable[Replica], now: datetime) -> dict[RentedReplicas, int]:
     """Name the renter of every replica; returns how many each rental that holds now is short of.
 
     Earlier rentals come first. What a tenant rents stays the same while it serves, so that its caches stay warm.
@@ -29,7 +29,7 @@ def assign(rentals: Iterable[Rental], replicas: Iterable[Replica], now: datetime
     before = {one.id: one.renter for one in table}
     for one in table:
         one.renter, one.included = "", False
-    short: dict[Rental, int] = {}
+    short: dict[RentedReplicas, int] = {}
     for rental in sorted(rentals, key=lambda one: (one.since, one.tenant)):
         if not rental.since <= now < rental.until:
             continue
@@ -48,15 +48,15 @@ def assign(rentals: Iterable[Rental], replicas: Iterable[Replica], now: datetime
     return short
 
 
-class Meter:
+class RentalMeter:
     """Replica-seconds that each rental had, hour by hour; a record of each as the hour ends."""
 
     def __init__(self) -> None:
-        self._had: dict[Rental, float] = {}
+        self._had: dict[RentedReplicas, float] = {}
         self._hour: datetime | None = None
         self._last: datetime | None = None
 
-    def step(self, short: dict[Rental, int], now: datetime, source: str) -> list[Reserved]:
+    def step(self, short: dict[RentedReplicas, int], now: datetime, source: str) -> list[Reserved]:
         """`short`: what `assign` said. Returns records of the hour that has ended, if one has."""
         hour = now.replace(minute=0, second=0, microsecond=0)
         ended = []
@@ -76,7 +76,7 @@ class Meter:
         return ended
 
 
-def record(rental: Rental, hour: datetime, provided_s: int, now: datetime, source: str) -> Reserved:
+def record(rental: RentedReplicas, hour: datetime, provided_s: int, now: datetime, source: str) -> Reserved:
     """What a rental owes for one hour: whole nano-dollars, rounded down once an hour."""
     per_hour = int(rental.usd_per_replica_hour * NANO_PER_USD)
     return Reserved(

@@ -32,7 +32,7 @@ class ReplicaTable:
     def __init__(self, settings: Settings, now: Callable[[], float], on_ready: Callable[[], None]) -> None:
         self.settings, self._now, self._on_ready = settings, now, on_ready
         self.backends: dict[str, Backend] = {}
-        self.power = site_power.Power()
+        self.power = site_power.SitePowers()
         self._judged = now()
         self._held: frozenset[str] = frozenset()
 

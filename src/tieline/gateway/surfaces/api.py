@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from tieline.gateway import errors
-from tieline.gateway.budgets.admit import Account
+from tieline.gateway.budgets.admit import KeyAccount
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.requests import body as bodies
 from tieline.gateway.requests.body import Request
@@ -18,7 +18,7 @@ from tieline.gateway.routing.route import Want
 from tieline.gateway.service import Service
 from tieline.gateway.surfaces import messages, responses
 from tieline.gateway.surfaces.chat import Surface
-from tieline.gateway.surfaces.kept import Kept, Shelf, new_conversation
+from tieline.gateway.surfaces.kept import Shelf, StoredResponse, new_conversation
 from tieline.gateway.surfaces.messages import Messages
 from tieline.gateway.surfaces.responses import Responses
 from tieline.gateway.wire import loose
@@ -43,7 +43,7 @@ class Surfaces:
     # --- requests -------------------------------------------------------------------
 
     def request(
-        self, surface: str, door: ClientConnection, account: Account, body: bytes, continuity: bytes | None
+        self, surface: str, door: ClientConnection, account: KeyAccount, body: bytes, continuity: bytes | None
     ) -> Request | Refusal:
         """The chat that is meant, with whom its answer is said by."""
         try:
@@ -91,7 +91,7 @@ class Surfaces:
         """Keep a response that has ended, and the conversation that it belongs to."""
         given = responses.items(made.asked.get("input"))
         said = [*before, *(given if isinstance(given, list) else []), *made.output]
-        kept = self.shelf.put(Kept(made.id, owner, said, made.response("completed"), {}, made.created))
+        kept = self.shelf.put(StoredResponse(made.id, owner, said, made.response("completed"), {}, made.created))
         conversation = _id(made.asked.get("conversation"))
         if conversation is not None and (old := self.shelf.get(conversation, owner)) is not None:
             kept = self.shelf.put(msgspec.structs.replace(old, items=said)) and kept
@@ -99,7 +99,7 @@ class Surfaces:
 
     # --- tokens of a message -----------------------------------------------------------
 
-    async def count(self, door: ClientConnection, account: Account, body: bytes) -> None:
+    async def count(self, door: ClientConnection, account: KeyAccount, body: bytes) -> None:
         """Tokens of a message's prompt, by an engine's own template and tokenizer."""
         try:
             plain = read_json(body)
@@ -135,7 +135,7 @@ class Surfaces:
     def handles(path: str) -> bool:
         return path.startswith(_KEPT)
 
-    def handle(self, door: ClientConnection, head: RequestHead, body: bytes, account: Account) -> None:
+    def handle(self, door: ClientConnection, head: RequestHead, body: bytes, account: KeyAccount) -> None:
         """Read or take away a response or a conversation; begin a conversation."""
         owner = owner_of(account)
         words = head.path.split("/")[2:]  # responses | conversations, id, what of it
@@ -177,7 +177,7 @@ class Surfaces:
             door.refuse(Refusal(503, "conversations cannot be kept now", "unavailable", retry_after_s=5))
 
 
-def owner_of(account: Account) -> str:
+def owner_of(account: KeyAccount) -> str:
     """Whose it is: a tenant's project."""
     return f"{account.key.tenant}/{account.key.project}"
 
@@ -187,5 +187,5 @@ def _id(conversation: Any) -> str | None:
     return None if given is None else str(given)
 
 
-def _conversation(kept: Kept) -> dict[str, Any]:
+def _conversation(kept: StoredResponse) -> dict[str, Any]:
     return {"id": kept.id, "object": "conversation", "created_at": kept.created, "metadata": kept.metadata}

@@ -30,7 +30,7 @@ class Inner(Protocol):
 
 
 @dataclass(slots=True)
-class Call:
+class ChatToolCall:
     """A tool call, as far as it has come."""
 
     id: str
@@ -39,13 +39,13 @@ class Call:
 
 
 @dataclass(slots=True)
-class Said:
+class ChatOutput:
     """All that one chat said."""
 
     reasoning: str = ""
     text: str = ""
     refusal: str = ""
-    calls: dict[int, Call] = field(default_factory=dict)
+    calls: dict[int, ChatToolCall] = field(default_factory=dict)
     finish: str = "stop"
     usage: dict[str, Any] = field(default_factory=dict)
 
@@ -57,10 +57,10 @@ class Said:
         return prompt, min(prompt, cached), output, min(output, reasoning)
 
 
-def of_answer(body: bytes) -> Said:
+def of_answer(body: bytes) -> ChatOutput:
     """A whole answer."""
     plain = loose.decode(body)
-    said = Said(usage=plain.get("usage") or {})
+    said = ChatOutput(usage=plain.get("usage") or {})
     choice = (plain.get("choices") or [{}])[0]
     message = choice.get("message") or {}
     said.text = loose.text(message.get("content")) or ""
@@ -69,7 +69,9 @@ def of_answer(body: bytes) -> Said:
     said.finish = choice.get("finish_reason") or "stop"
     for index, call in enumerate(message.get("tool_calls") or ()):
         function = call.get("function") or {}
-        said.calls[index] = Call(call.get("id") or "", function.get("name") or "", function.get("arguments") or "")
+        said.calls[index] = ChatToolCall(
+            call.get("id") or "", function.get("name") or "", function.get("arguments") or ""
+        )
     return said
 
 
@@ -78,7 +80,7 @@ class Surface:
 
     def __init__(self, inner: Inner) -> None:
         self.inner = inner
-        self.said = Said()
+        self.said = ChatOutput()
         self._framer = Framer()
 
     # --- what a form of its own says ------------------------------------------------
@@ -91,7 +93,7 @@ class Surface:
         """More `reasoning`, `text` or `refusal`."""
         raise NotImplementedError
 
-    def call(self, index: int, call: Call, arguments: str, *, new: bool) -> bytes:
+    def call(self, index: int, call: ChatToolCall, arguments: str, *, new: bool) -> bytes:
         """A tool call that begins, or more of its arguments."""
         raise NotImplementedError
 
@@ -103,7 +105,7 @@ class Surface:
         """What a stream ends with that cannot go on."""
         raise NotImplementedError
 
-    def whole(self, said: Said) -> bytes:
+    def whole(self, said: ChatOutput) -> bytes:
         """An answer that is not streamed."""
         raise NotImplementedError
 
@@ -176,7 +178,7 @@ class Surface:
             call, arguments = said.calls.get(index), function.get("arguments") or ""
             new = call is None
             if call is None:
-                call = said.calls[index] = Call(part.get("id") or f"call_{index}", function.get("name") or "")
+                call = said.calls[index] = ChatToolCall(part.get("id") or f"call_{index}", function.get("name") or "")
             call.arguments += arguments
             if new or arguments:
                 out.append(self.call(index, call, arguments, new=new))

@@ -24,7 +24,7 @@ _SWEEP_EVERY: Final = 1_000
 _ID: Final = re.compile(r"(resp|conv)_[0-9a-f]{8,64}")
 
 
-class Kept(msgspec.Struct):
+class StoredResponse(msgspec.Struct):
     """`response`: as its client saw it; `items`: the conversation up to its end."""
 
     id: str
@@ -42,7 +42,7 @@ class Shelf:
         self.folder, self._now_s = folder, now_s
         self._written = 0
 
-    def get(self, id_: str, owner: str) -> Kept | None:
+    def get(self, id_: str, owner: str) -> StoredResponse | None:
         """None: there is none, or it is somebody else's."""
         if _ID.fullmatch(id_) is None:
             return None
@@ -50,12 +50,12 @@ class Shelf:
         try:
             if self._now_s() - path.stat().st_mtime > KEPT_S:
                 return None
-            kept = read_json(path.read_bytes(), Kept)
+            kept = read_json(path.read_bytes(), StoredResponse)
         except (OSError, msgspec.DecodeError):
             return None
         return kept if kept.owner == owner else None
 
-    def put(self, kept: Kept) -> bool:
+    def put(self, kept: StoredResponse) -> bool:
         """False: too large to be kept, or the disk would not take it; its client is told so by `store`."""
         text = msgspec.json.encode(kept)
         if len(text) > MAX_BYTES:
@@ -92,5 +92,5 @@ class Shelf:
         return count < MAX_FILES
 
 
-def new_conversation(owner: str, items: list[dict[str, Any]], metadata: dict[str, Any], created: int) -> Kept:
-    return Kept(f"conv_{secrets.token_hex(16)}", owner, items, None, metadata, created)
+def new_conversation(owner: str, items: list[dict[str, Any]], metadata: dict[str, Any], created: int) -> StoredResponse:
+    return StoredResponse(f"conv_{secrets.token_hex(16)}", owner, items, None, metadata, created)

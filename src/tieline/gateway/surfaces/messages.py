@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from tieline.gateway.errors import Refusal, bad_request
-from tieline.gateway.surfaces.chat import Call, Inner, Said, Surface
+from tieline.gateway.surfaces.chat import ChatOutput, ChatToolCall, Inner, Surface
 from tieline.gateway.wire import loose
 
 _encode = msgspec.json.Encoder().encode
@@ -206,7 +206,7 @@ class Messages(Surface):
         more = {"type": "thinking_delta", "thinking": text} if thinks else {"type": "text_delta", "text": text}
         return out + self._event("content_block_delta", index=self._block, delta=more)
 
-    def call(self, index: int, call: Call, arguments: str, *, new: bool) -> bytes:
+    def call(self, index: int, call: ChatToolCall, arguments: str, *, new: bool) -> bytes:
         out = b""
         if new:
             out = self._open(f"tool{index}", {"type": "tool_use", "id": call.id, "name": call.name, "input": {}})
@@ -224,7 +224,7 @@ class Messages(Surface):
         told = {"type": "api_error", "message": str(error.get("message") or "the stream cannot go on")}
         return self._event("error", error=told)
 
-    def whole(self, said: Said) -> bytes:
+    def whole(self, said: ChatOutput) -> bytes:
         content: list[dict[str, Any]] = []
         if said.reasoning:
             content.append({"type": "thinking", "thinking": said.reasoning, "signature": ""})
@@ -247,7 +247,7 @@ def _input(arguments: str) -> Any:
         return {"arguments": arguments}  # no JSON: the model's own words, and nothing lost
 
 
-def _usage(said: Said) -> dict[str, int]:
+def _usage(said: ChatOutput) -> dict[str, int]:
     prompt, cached, output, _ = said.tokens()
     return {
         "input_tokens": prompt - cached, "cache_creation_input_tokens": 0, "cache_read_input_tokens": cached,

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from tieline.gateway.errors import Refusal, bad_request
-from tieline.gateway.surfaces.chat import Call, Inner, Said, Surface
+from tieline.gateway.surfaces.chat import ChatOutput, ChatToolCall, Inner, Surface
 from tieline.gateway.wire import loose
 
 _encode = msgspec.json.Encoder().encode
@@ -244,7 +244,7 @@ class Responses(Surface):
         more: dict[str, Any] = {"logprobs": []} if kind == "text" else {}
         return out + self._part(f"response.{_WORDS[kind]}.delta", delta=text, **more)
 
-    def call(self, index: int, call: Call, arguments: str, *, new: bool) -> bytes:
+    def call(self, index: int, call: ChatToolCall, arguments: str, *, new: bool) -> bytes:
         out = b""
         if new:
             out = self._begin(_function(call, "in_progress", ""))
@@ -287,7 +287,7 @@ class Responses(Surface):
         told = {"code": "server_error", "message": str(error.get("message") or "the stream cannot go on")}
         return self._event("response.failed", response=self.response("failed", told))
 
-    def whole(self, said: Said) -> bytes:
+    def whole(self, said: ChatOutput) -> bytes:
         for kind, text in (("reasoning", said.reasoning), ("text", said.text), ("refusal", said.refusal)):
             if text:
                 item = _new(kind) | {"content": [_part_of(kind, text)], "status": "completed"}
@@ -328,7 +328,7 @@ def _part_of(kind: str, text: str) -> dict[str, Any]:
     return (_TEXT_PART if kind == "text" else _REASONING_PART) | {"text": text}
 
 
-def _function(call: Call, status: str, arguments: str) -> dict[str, Any]:
+def _function(call: ChatToolCall, status: str, arguments: str) -> dict[str, Any]:
     return {
         "id": f"fc_{secrets.token_hex(12)}", "type": "function_call", "call_id": call.id, "name": call.name,
         "arguments": arguments, "status": status,
