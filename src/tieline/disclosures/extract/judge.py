@@ -65,6 +65,11 @@ def _row_lacks(text: str, c: Finding, frame: Frame, apart: bool) -> tuple[Licenc
         return "second voice", "a table of several companies"
     if c.strength == WEAK:
         return "assertion", f"{c.label!r} could name something else"
+    return _label_lacks(c) or _place_lacks(text, c, frame, apart)
+
+
+def _label_lacks(c: Finding) -> tuple[Licence, str] | None:
+    """What the words of a row's label leave open."""
     label = re.sub(r"[^\w\s/.'-]", " ", clean(c.label)).lower()
     words = [w.strip(".'-/") for w in label.split()]
     if c.field in ("btc_produced", "btc_held_end", "btc_sold") and "equivalent" in label:
@@ -76,6 +81,11 @@ def _row_lacks(text: str, c: Finding, frame: Frame, apart: bool) -> tuple[Licenc
     stray = [w for w in words if w and not w.isdigit() and not _known_in_label(w, c) and not periods(w)]
     if stray and c.scope is None:
         return "subject", f"{' '.join(stray)!r} in the label is not known to leave it the company's own"
+    return None
+
+
+def _place_lacks(text: str, c: Finding, frame: Frame, apart: bool) -> tuple[Licence, str] | None:
+    """What stands around a row's value and leaves it open."""
     line = text.rfind("\n", 0, max(c.at, 0)) + 1
     stop = text.find("\n", c.end)
     if c.rule.startswith("pair"):

@@ -61,21 +61,32 @@ def implausible(fact: Fact, beside: Sequence[Fact], chain: Chain) -> str | None:
             return f"{value:,f} is more than the whole network mined in {fact.period} (at most {most:,.0f})"
     if fact.unit == "BTC" and value > SUPPLY / 20:
         return f"{value:,f} BTC is more than any company has held"
-    if field == "btc_produced" and periods.is_month(fact.period) and fact.scope is None:
-        per_ehs = chain.in_period(fact.period)
-        rates = [f.value for f in beside if f.field in _HASHRATES and f.scope is None and _near(f.period, fact.period)]
-        if per_ehs and rates and value > max(rates) * Decimal(repr(per_ehs)) * IMPLIED_SPREAD * FEES:
-            implied = value / Decimal(repr(per_ehs))
-            printed = f"the issuer printed at most {max(rates):,f} in half a year"
-            return f"{value:,f} BTC would need {implied:,.1f} EH/s; {printed}"
-    average = next(
-        (f for f in beside if f.field == "avg_btc_per_day" and f.period == fact.period and f.scope is None), None
-    )
-    if field == "btc_produced" and average is not None and periods.is_month(fact.period):
-        most = (average.value + slack_of(average)) * periods.days(fact.period) * Decimal("1.01")
-        if value - slack_of(fact) > most:
-            return f"{value:,f} is more than {average.value:,f} a day gives in {fact.period}"
-    return None
+    if field != "btc_produced" or not periods.is_month(fact.period):
+        return None
+    return (_beyond_machines(fact, beside, chain) if fact.scope is None else None) or _beyond_days(fact, beside)
+
+
+def _beyond_machines(fact: Fact, beside: Sequence[Fact], chain: Chain) -> str | None:
+    """Is a month's production more than the hashrate that the issuer prints could have made?"""
+    per_ehs = chain.in_period(fact.period)
+    rates = [f.value for f in beside if f.field in _HASHRATES and f.scope is None and _near(f.period, fact.period)]
+    if not per_ehs or not rates or fact.value <= max(rates) * Decimal(repr(per_ehs)) * IMPLIED_SPREAD * FEES:
+        return None
+    implied = fact.value / Decimal(repr(per_ehs))
+    printed = f"the issuer printed at most {max(rates):,f} in half a year"
+    return f"{fact.value:,f} BTC would need {implied:,.1f} EH/s; {printed}"
+
+
+def _beyond_days(fact: Fact, beside: Sequence[Fact]) -> str | None:
+    """Is a month's production more than the issuer's own average of a day gives?"""
+    daily = (f for f in beside if f.field == "avg_btc_per_day" and f.period == fact.period and f.scope is None)
+    average = next(daily, None)
+    if average is None:
+        return None
+    most = (average.value + slack_of(average)) * periods.days(fact.period) * Decimal("1.01")
+    if fact.value - slack_of(fact) <= most:
+        return None
+    return f"{fact.value:,f} is more than {average.value:,f} a day gives in {fact.period}"
 
 
 def _near(one: str, other: str) -> bool:

@@ -285,16 +285,7 @@ def _french_day(text: str, start: int, q: PrintedNumber) -> bool:
 def _field(text: str, start: int, sentence: str, mentions: list[Mention], i: int) -> str | None:
     m = mentions[i]
     clause = f"{m.left} {m.right}"
-    if (
-        _to_come(text[start : m.q.start])
-        or w.NETWORK.search(m.left)
-        or CHANGE.search(m.left)
-        or CHANGE_BEHIND.match(m.right)
-    ):
-        return None
-    if MORE.search(m.left) and _nearest(m.left) is None:
-        return None
-    if w.OTHER_COIN.search(clause) and not w.BITCOIN.search(clause) and m.q.unit != "BTC":
+    if _of_another(text[start : m.q.start], m, clause):
         return None
     row = _row(m, sentence, mentions[:i])
     before = next((o for o in reversed(mentions[:i]) if o.q.unit == m.q.unit), None)
@@ -320,14 +311,25 @@ def _field(text: str, start: int, sentence: str, mentions: list[Mention], i: int
     if row is not None:
         return row
     if m.q.unit == "BTC":
-        part = _PART.search(m.left) or (
-            before is not None
-            and before.field is None
-            and _PART.search(before.left)
-            and re.match(r"[^.;]*\band\b", gap)
-        )
-        return None if part else _coins(m, text[start : m.q.start])
+        return None if _is_part(m, before, gap) else _coins(m, text[start : m.q.start])
     return _machine(m, clause)
+
+
+def _is_part(m: Mention, before: Mention | None, gap: str) -> bool:
+    """`of which 12 and 30`: is the number a part of one told before?"""
+    if _PART.search(m.left):
+        return True
+    listed = before is not None and before.field is None and _PART.search(before.left)
+    return bool(listed) and re.match(r"[^.;]*\band\b", gap) is not None
+
+
+def _of_another(head: str, m: Mention, clause: str) -> bool:
+    """Is the number planned, the network's, a change, or another coin's?"""
+    if _to_come(head) or w.NETWORK.search(m.left) or CHANGE.search(m.left) or CHANGE_BEHIND.match(m.right):
+        return True
+    if MORE.search(m.left) and _nearest(m.left) is None:
+        return True
+    return bool(w.OTHER_COIN.search(clause)) and not w.BITCOIN.search(clause) and m.q.unit != "BTC"
 
 
 def _to_come(head: str) -> bool:

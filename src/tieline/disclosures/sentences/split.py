@@ -21,6 +21,20 @@ COMPARISON = re.compile(
 )
 
 
+def _wraps(line: str, following: str) -> bool:
+    """Does the next line go on with this one's sentence?"""
+    if re.search(r"[.!?:;|]\s*$", line) or re.match(r"\s*[-*•>]?\s*[A-Z][\w() /%-]{2,60}:\s", following):
+        return False
+    if len(line.rstrip()) >= 55 and re.match(r"\s*[a-z0-9$(%&,]", following):
+        return True
+    # Narrow columns: a line of words that goes on in lower case.
+    if len(line.split()) >= 2 and len(following.split()) >= 2 and re.match(r"[a-z]{2,} ", following):
+        return True
+    # A wrapped paragraph: two lines of words without an end between them.
+    worded = _worded(line) >= 5 and _worded(following) >= 5
+    return worded and not re.match(r"\s*[-*>|(]|[A-Z]{4,}[A-Z .]*,", following)
+
+
 def sentences(text: str, skip: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Sentence bounds, tables left out. A line break ends a sentence unless the next line goes on with it."""
     taken = sorted(skip)
@@ -33,24 +47,7 @@ def sentences(text: str, skip: list[tuple[int, int]]) -> list[tuple[int, int]]:
         end = at + len(line)
         following = lines[i + 1] if i + 1 < len(lines) else ""
         solid = not any(s < end and at < e for s, e in taken) if len(taken) < 400 else False
-        wraps = (
-            solid
-            and not re.search(r"[.!?:;|]\s*$", line)
-            and not re.match(r"\s*[-*•>]?\s*[A-Z][\w() /%-]{2,60}:\s", following)
-            and (
-                (len(line.rstrip()) >= 55 and bool(re.match(r"\s*[a-z0-9$(%&,]", following)))
-                or (
-                    # narrow columns: a line of words that goes on in lower case
-                    len(line.split()) >= 2 and len(following.split()) >= 2 and bool(re.match(r"[a-z]{2,} ", following))
-                )
-                or (
-                    # a wrapped paragraph: two lines of words without an end between them
-                    _worded(line) >= 5
-                    and _worded(following) >= 5
-                    and not re.match(r"\s*[-*>|(]|[A-Z]{4,}[A-Z .]*,", following)
-                )
-            )
-        )
+        wraps = solid and _wraps(line, following)
         if not wraps:
             paragraphs.append((start, end))
             start = end + 1

@@ -311,24 +311,23 @@ def _align(text: str, row: Row) -> list[tuple[PeriodColumn | None, Value]] | str
         return [(None, numbers[0])] if len(numbers) == 1 and len(filled) <= 2 else "values without a heading above them"
     months = [c for c in columns if c.period is not None and c.period.kind == "month"]
     dated = [c for c in columns if c.period is not None]
-    if len(filled) == len(columns):
-        return list(zip(columns, filled, strict=True))
-    if len(values) == len(columns):
-        return list(zip(columns, values, strict=True))
-    if len(filled) == len(columns) + 1 and _is_footnote(filled[0]):
-        return list(zip(columns, filled[1:], strict=True))
-    if len(filled) == len(columns) + 1 and _is_footnote(filled[-1]) and not any(map(_is_footnote, filled[:-1])):
-        return list(zip(columns, filled[:-1], strict=True))  # the mark of the first note under the table
-    for some in (dated, months):
-        if some and len(filled) == len(some):
-            return list(zip(some, filled, strict=True))
-    if len(filled) > len(columns) and all(v.kind == "zero" for v in filled[len(columns) :]):
-        return list(zip(columns, filled, strict=False))  # dashes behind the last column are bullets of what follows
-    if (
-        len(filled) > len(columns)
-        and len(columns) == len(dated)
-        and all(v.quantity is not None and v.quantity.unit == "%" for v in filled[len(columns) :])
+    notes = [_is_footnote(v) for v in filled]
+    one_more = len(filled) == len(columns) + 1
+    # The first that fits: what is filled, what has a place, what is left without a note's mark, dated columns alone.
+    for fits, heads, cells in (
+        (len(filled) == len(columns), columns, filled),
+        (len(values) == len(columns), columns, values),
+        (one_more and notes[0], columns, filled[1:]),
+        (one_more and notes[-1] and not any(notes[:-1]), columns, filled[:-1]),
+        (bool(dated) and len(filled) == len(dated), dated, filled),
+        (bool(months) and len(filled) == len(months), months, filled),
     ):
+        if fits:
+            return list(zip(heads, cells, strict=True))
+    rest = filled[len(columns) :]
+    # Dashes behind the last column are bullets of what follows; percentages are changes.
+    changes = len(columns) == len(dated) and all(v.quantity is not None and v.quantity.unit == "%" for v in rest)
+    if rest and (changes or all(v.kind == "zero" for v in rest)):
         return list(zip(columns, filled, strict=False))
     return f"{len(filled)} values under {len(columns)} headings: not read"
 
