@@ -6,7 +6,7 @@ stands open, or a limit that is not kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -92,6 +92,17 @@ def _of_site(fold: Fold, site: Site, state: Json, now: datetime) -> Iterator[Jso
             "since": None if since is None else since.timestamp(),
         }
 
+    yield from _of_units(fold, site, state, now, line)
+    plan = fold.plans.get(site.id)
+    if plan is not None and plan[1].valid_until <= now:
+        yield line("warn", "no plan in force", "holds its safe default", plan[0], plan[1].valid_until)
+    yield from _of_orders(fold, site, now, line)
+    if site.mode == "advise" and plan is not None and plan[1].valid_until > now and not confirmed(fold, site, plan[1]):
+        yield line("note", "waits for a confirmation", "its plan is advised", plan[0], plan[1].at)
+
+
+def _of_units(fold: Fold, site: Site, state: Json, now: datetime, line: Callable[..., Json]) -> Iterator[Json]:
+    """What draws too much, is not heard, is broken or did not obey."""
     told = [mw for mw in (state["drawn_mw"], state["meter_mw"]) if mw is not None]
     drawn, limit = max(told, default=None), state["limit_mw"]
     if drawn is not None and drawn > limit * OVER_SHARE:
@@ -108,9 +119,10 @@ def _of_site(fold: Fold, site: Site, state: Json, now: datetime) -> Iterator[Jso
             continue
         said = "does not answer" if known[1].result == "unreachable" else "did not obey"
         yield line("bad", said, f"{group.id} {known[1].detail}".strip(), known[0], known[1].at)
-    plan = fold.plans.get(site.id)
-    if plan is not None and plan[1].valid_until <= now:
-        yield line("warn", "no plan in force", "holds its safe default", plan[0], plan[1].valid_until)
+
+
+def _of_orders(fold: Fold, site: Site, now: datetime, line: Callable[..., Json]) -> Iterator[Json]:
+    """The grid's orders and what is held by hand."""
     for seq, order in fold.instructions.values():
         if order.site_id == site.id and order.at <= now < order.until:
             text = f"at most {order.limit_w / 1e6:.2f} MW until {order.until:%H:%M} UTC"
@@ -119,8 +131,6 @@ def _of_site(fold: Fold, site: Site, state: Json, now: datetime) -> Iterator[Jso
         if held.site_id == site.id and held.until > now:
             text = f"{held.unit_id or 'the site'} by {held.by}, until {held.until:%H:%M} UTC: {held.why}"
             yield line("note", "held by hand", text, seq, held.known_at)
-    if site.mode == "advise" and plan is not None and plan[1].valid_until > now and not confirmed(fold, site, plan[1]):
-        yield line("note", "waits for a confirmation", "its plan is advised", plan[0], plan[1].at)
 
 
 def confirmed(fold: Fold, site: Site, plan: Plan) -> bool:

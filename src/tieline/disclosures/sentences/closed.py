@@ -198,13 +198,19 @@ def _sentence(tpl: Template, ctx: Context, state: _Scope, span: tuple[int, int])
         fact = _fact(rule, token, key, span, tpl, i)
         if fact is not None:
             out.append(fact)
-    for m in zeros[:1]:
-        i = tpl.index(m.end())
-        key = _period(tpl, max(0, min(i, len(tpl.tokens)) - 1), "flow", ctx, state)
-        if key is not None and len(key) == 7 and not any(f.field == "btc_sold" for f in out):
-            begin, stop = tpl.tokens[tpl.index(m.start())].start, tpl.tokens[max(0, i - 1)].end
-            out.append(Proven("btc_sold", Decimal(0), key, begin, stop, span, ""))
+    if zeros and not any(f.field == "btc_sold" for f in out):
+        out += _none_sold(tpl, zeros[0], ctx, state, span)
     return out
+
+
+def _none_sold(tpl: Template, m: re.Match[str], ctx: Context, state: _Scope, span: tuple[int, int]) -> list[Proven]:
+    """`sold no bitcoin in July`, where its month is stated."""
+    i = tpl.index(m.end())
+    key = _period(tpl, max(0, min(i, len(tpl.tokens)) - 1), "flow", ctx, state)
+    if key is None or len(key) != 7:
+        return []
+    begin, stop = tpl.tokens[tpl.index(m.start())].start, tpl.tokens[max(0, i - 1)].end
+    return [Proven("btc_sold", Decimal(0), key, begin, stop, span, "")]
 
 
 def _fact(rule: SentenceRule, token: Token, key: str, span: tuple[int, int], tpl: Template, i: int) -> Proven | None:

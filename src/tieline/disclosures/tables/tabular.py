@@ -203,15 +203,7 @@ def _row(text: str, row: Row, ctx: Context, out: list[Finding], notes: list[str]
     if not row.columns and not _stands_alone(text, row):
         return
     pairs = _without_twins(pairs)
-    wrong_unit = [
-        v
-        for c, v in pairs
-        if (c is None or c.period is not None)
-        and v.quantity is not None
-        and v.quantity.unit == "%"
-        and not found.field.endswith("_pct")
-    ]
-    if wrong_unit:
+    if not found.field.endswith("_pct") and any(_percentage(c, v) for c, v in pairs):
         notes.append(f"{name!r}: a percentage stands where a month's value belongs")
         return
     for column, value in pairs:
@@ -227,6 +219,12 @@ def _row(text: str, row: Row, ctx: Context, out: list[Finding], notes: list[str]
             claim.label, claim.at = name, value.start
             claim.dated = column is not None or period_in(name) is not None
             out.append(claim)
+
+
+def _percentage(column: PeriodColumn | None, value: Value) -> bool:
+    """Is it a percentage in a period's own column?"""
+    own = column is None or column.period is not None
+    return own and value.quantity is not None and value.quantity.unit == "%"
 
 
 def _without_twins(pairs: list[tuple[PeriodColumn | None, Value]]) -> list[tuple[PeriodColumn | None, Value]]:

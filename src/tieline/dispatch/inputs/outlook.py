@@ -341,23 +341,34 @@ class Outlook:
                     found.setdefault(backlog.model, []).append(Lot(due_s, lot.output_tokens))
         return {model: sorted(lots, key=lambda lot: (lot.due_s, lot.tokens)) for model, lots in sorted(found.items())}
 
-    def view(self, site: Site, start: datetime, end: datetime) -> SiteView:
-        """What bears on a site in [start, end). An order that begins inside the interval binds all of it."""
-        market, note = self.price(site, start)
+    def _faults(self, site: Site, start: datetime, end: datetime) -> list[Fault]:
+        """Those of the site that last into [start, end)."""
+        return [
+            fault
+            for fault in self.faults.values()
+            if fault.site_id == site.id and fault.at < end and (fault.until is None or fault.until > start)
+        ]
+
+    def _limit(self, site: Site, start: datetime, end: datetime, faults: list[Fault]) -> tuple[float, str, str]:
+        """The lowest limit on a site by its interconnect, orders and faults, in watts; which it is, and why."""
         limit_w, rule, why = site.interconnect.limit_w, "interconnect", "interconnect limit"
         for order in self.instructions.values():
             if order.site_id == site.id and order.at < end and order.until > start and order.limit_w < limit_w:
                 limit_w, rule = max(0.0, order.limit_w), "instruction"
                 why = f"grid order {order.instruction_id} until {order.until:%H:%M}"
-        stuck = 0.0
-        for fault in self.faults.values():
-            if fault.site_id != site.id or fault.at >= end or (fault.until is not None and fault.until <= start):
-                continue
+        for fault in faults:
             cap = 0.0 if fault.what == "outage" else fault.limit_w
             if cap is not None and cap < limit_w:
                 limit_w, rule, why = max(0.0, cap), "fault", f"{fault.what} since {fault.at:%m-%d %H:%M}"
-            if fault.what == "stuck_rigs" and fault.share is not None:
-                stuck = max(stuck, min(1.0, max(0.0, fault.share)))
+        return limit_w, rule, why
+
+    def view(self, site: Site, start: datetime, end: datetime) -> SiteView:
+        """What bears on a site in [start, end). An order that begins inside the interval binds all of it."""
+        market, note = self.price(site, start)
+        faults = self._faults(site, start, end)
+        limit_w, rule, why = self._limit(site, start, end, faults)
+        shares = [f.share for f in faults if f.what == "stuck_rigs" and f.share is not None]
+        stuck = max((min(1.0, max(0.0, share)) for share in shares), default=0.0)
         units, hold = {}, None
         for over in self.overrides.values():
             if over.site_id != site.id or over.at >= end or over.until <= start:

@@ -249,35 +249,53 @@ def _prompt(request: Request) -> Refusal | None:
                 allowed.GRAMMARS
             )
     elif kind in ("completions", "embeddings"):
-        if first not in (_TEXT, _LIST):
-            return bad_request(f"'{name}' must be a string or a list", "invalid_type", name)
-        if first == _LIST:
-            items = read_json(prompt)
-            if not items:
-                return bad_request(f"'{name}' is empty", "invalid_value", name)
-            kinds = {type(item) for item in items}
-            if kinds not in ({str}, {int}, {list}):
-                return bad_request(f"'{name}' must hold strings or token ids", "invalid_type", name)
-            if kinds == {list} and not all(type(token) is int for item in items for token in item):
-                return bad_request(f"'{name}' must hold lists of token ids", "invalid_type", name)
-            request.prompts = 1 if kinds == {int} else len(items)
-        empty = size == 2 if first == _TEXT else any(item in ("", []) for item in items)
-        if empty and kind == "completions" and request.choices > 1:
-            # llama.cpp never ends a request for several answers to an empty prompt.
-            return bad_request("an empty prompt can have one answer only: set 'n' to 1", "invalid_value", "n")
+        refusal = _texts_or_tokens(request, name, prompt, first)
+        if refusal is not None:
+            return refusal
     elif kind == "rerank":
-        documents = memoryview(fields.get("documents", b""))
-        if not documents:
-            return bad_request("give 'documents'", "missing_required_parameter", "documents")
-        if documents[0] != _LIST:
-            return bad_request("'documents' must be a list", "invalid_type", "documents")
-        if first != _TEXT:
-            return bad_request("'query' must be a string", "invalid_type", "query")
-        size += len(documents)
+        refusal = _documents(fields, first)
+        if refusal is not None:
+            return refusal
+        size += len(memoryview(fields["documents"]))
     elif "instructions" in fields:
         size += len(memoryview(fields["instructions"]))
     request.prompt_bytes = size
     request.answers = request.choices * request.prompts
+    return None
+
+
+def _texts_or_tokens(request: Request, name: str, prompt: msgspec.Raw, first: int) -> Refusal | None:
+    """A text, a list of texts, a list of token ids, or a list of such lists; says how many prompts that is."""
+    if first not in (_TEXT, _LIST):
+        return bad_request(f"'{name}' must be a string or a list", "invalid_type", name)
+    if first == _LIST:
+        items = read_json(prompt)
+        if not items:
+            return bad_request(f"'{name}' is empty", "invalid_value", name)
+        kinds = {type(item) for item in items}
+        if kinds not in ({str}, {int}, {list}):
+            return bad_request(f"'{name}' must hold strings or token ids", "invalid_type", name)
+        if kinds == {list} and not all(type(token) is int for item in items for token in item):
+            return bad_request(f"'{name}' must hold lists of token ids", "invalid_type", name)
+        request.prompts = 1 if kinds == {int} else len(items)
+        empty = any(item in ("", []) for item in items)
+    else:
+        empty = len(memoryview(prompt)) == 2
+    if empty and request.kind == "completions" and request.choices > 1:
+        # llama.cpp never ends a request for several answers to an empty prompt.
+        return bad_request("an empty prompt can have one answer only: set 'n' to 1", "invalid_value", "n")
+    return None
+
+
+def _documents(fields: dict[str, msgspec.Raw], first: int) -> Refusal | None:
+    """What is wrong with a query or with what it is compared to."""
+    documents = memoryview(fields.get("documents", b""))
+    if not documents:
+        return bad_request("give 'documents'", "missing_required_parameter", "documents")
+    if documents[0] != _LIST:
+        return bad_request("'documents' must be a list", "invalid_type", "documents")
+    if first != _TEXT:
+        return bad_request("'query' must be a string", "invalid_type", "query")
     return None
 
 

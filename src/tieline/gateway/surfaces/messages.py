@@ -56,22 +56,26 @@ def to_chat(plain: dict[str, Any], *, counts: bool = False) -> dict[str, Any] | 
     chat = {name: plain[name] for name in _PASSED if plain.get(name) is not None} | {"messages": messages}
     if limit is not None:
         chat["max_tokens"] = limit
+    _settings(plain, chat)
+    refusal = _tools(plain, chat)
+    return chat if refusal is None else refusal
+
+
+def _settings(plain: dict[str, Any], chat: dict[str, Any]) -> None:
+    """What a chat calls by another name."""
     if plain.get("stop_sequences"):
         chat["stop"] = plain["stop_sequences"]
     if plain.get("stream"):
         chat["stream_options"] = {"include_usage": True}
-    user = (plain.get("metadata") or {}).get("user_id") if isinstance(plain.get("metadata"), dict) else None
-    if user:
-        chat["user"] = user
-    if isinstance(plain.get("thinking"), dict):
-        chat["chat_template_kwargs"] = {"enable_thinking": plain["thinking"].get("type") != "disabled"}
-    config = plain.get("output_config")
+    metadata, thinking, config = plain.get("metadata"), plain.get("thinking"), plain.get("output_config")
+    if isinstance(metadata, dict) and metadata.get("user_id"):
+        chat["user"] = metadata["user_id"]
+    if isinstance(thinking, dict):
+        chat["chat_template_kwargs"] = {"enable_thinking": thinking.get("type") != "disabled"}
     form = plain.get("output_format") or (config.get("format") if isinstance(config, dict) else None)
     if isinstance(form, dict) and form.get("type") == "json_schema":
         schema = {"name": "answer", "strict": True, "schema": form.get("schema") or {}}
         chat["response_format"] = {"type": "json_schema", "json_schema": schema}
-    refusal = _tools(plain, chat)
-    return chat if refusal is None else refusal
 
 
 def _tools(plain: dict[str, Any], chat: dict[str, Any]) -> Refusal | None:
