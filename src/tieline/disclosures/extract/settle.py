@@ -82,15 +82,11 @@ def _named(claims: list[Finding], notes: list[str]) -> list[Finding]:
 
 def _renamed(claims: list[Finding], statement: bool) -> list[Finding]:
     out: list[Finding] = []
-    rated: dict[tuple[str | None, str], list[Finding]] = defaultdict(list)
+    rated = defaultdict(list)
     for c in claims:
         if c.field == "deployed_ehs" and c.scope is None:
             rated[(c.issuer, c.period)].append(c)
     receivable = any(c.field == "btc_receivable_from_collateral" for c in claims)
-    operating: dict[tuple[str | None, str], list[Finding]] = defaultdict(list)
-    for c in claims:
-        if c.field == "operating_month_end_ehs" and c.scope is None:
-            operating[(c.issuer, c.period)].append(c)
     averages = {(c.issuer, c.period, c.value) for c in claims if c.field == "avg_operating_ehs" and c.scope is None}
     for c in claims:
         if c.field == "operating_month_end_ehs" and (c.issuer, c.period, c.value) in averages:

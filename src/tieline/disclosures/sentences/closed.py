@@ -365,15 +365,7 @@ def _period(tpl: Template, i: int, kind: str, ctx: Context, state: _Scope) -> st
         return _key(tpl, tpl.at[m.start("p")], kind, ctx) if m["how"] in (_AT if kind == "stock" else _OVER) else None
     before = [k for k in range(i) if tpl.tokens[k].period is not None and not _is_compared(tpl, k)]
     if before:
-        k = before[-1]
-        keys = {_key(tpl, b, kind, ctx) for b in before}
-        if len(keys) > 1 and any(tpl.tokens[j].number is not None for j in range(k, i)):
-            return None
-        lead = tpl.tokens[k - 1].shape if k else "in"
-        told = (
-            lead in (_AT if kind == "stock" else _OVER) or lead in ("the", ",", ":", "(", "-", "•", "*") or lead == "of"
-        )
-        return _key(tpl, k, kind, ctx) if told else None
+        return _period_before(tpl, i, before, kind, ctx)
     after = [k for k in range(i + 1, len(tpl.tokens)) if tpl.tokens[k].period is not None and not _is_compared(tpl, k)]
     keys = {_key(tpl, k, kind, ctx) for k in after}
     if keys and keys != {state.month}:
@@ -385,6 +377,19 @@ def _period(tpl: Template, i: int, kind: str, ctx: Context, state: _Scope) -> st
     if kind != "ytd" and _WINDOW.search(shapes) and not earlier:
         return None
     return state.month
+
+
+def _period_before(tpl: Template, i: int, before: list[int], kind: str, ctx: Context) -> str | None:
+    """By the last of the periods that stand before the number."""
+    k = before[-1]
+    if len({_key(tpl, b, kind, ctx) for b in before}) > 1 and any(t.number is not None for t in tpl.tokens[k:i]):
+        return None
+    lead = tpl.tokens[k - 1].shape if k else "in"
+    told = lead in (_AT if kind == "stock" else _OVER) or lead in _LEADS
+    return _key(tpl, k, kind, ctx) if told else None
+
+
+_LEADS = frozenset({"of", "the", ",", ":", "(", "-", "•", "*"})
 
 
 def _key(tpl: Template, k: int, kind: str, ctx: Context) -> str | None:

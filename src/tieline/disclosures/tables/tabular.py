@@ -324,7 +324,7 @@ def _align(text: str, row: Row) -> list[tuple[PeriodColumn | None, Value]] | str
             return list(zip(heads, cells, strict=True))
     rest = filled[len(columns) :]
     # Dashes behind the last column are bullets of what follows; percentages are changes.
-    changes = len(columns) == len(dated) and all(v.quantity is not None and v.quantity.unit == "%" for v in rest)
+    changes = len(columns) == len(dated) and all(_percentage(None, v) for v in rest)
     if rest and (changes or all(v.kind == "zero" for v in rest)):
         return list(zip(columns, filled, strict=False))
     return f"{len(filled)} values under {len(columns)} headings: not read"

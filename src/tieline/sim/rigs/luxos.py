@@ -14,6 +14,12 @@ MAX_REQUEST, REQUEST_TIMEOUT_S = 4096, 5.0
 DESCRIPTION = "LUXminer simulated"
 # Profiles by share of rated power.
 PROFILES = {"default": 1.0, "-1step": 0.86, "-2step": 0.72, "-3step": 0.58}
+# What every rig answers alike.
+SAME_ALWAYS: dict[str, dict[str, Any]] = {
+    "tempctrl": {"Dangerous": 90, "Hot": 80, "Mode": "Automatic", "Target": 60},
+    "groups": {"GROUP": 0, "Name": "default", "Quota": 1},
+    "atm": {"Enabled": False},
+}
 
 
 async def serve(rig: Machine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,6 +45,8 @@ def respond(rig: Machine, command: str, parameter: str) -> dict[str, Any]:
 def _one(rig: Machine, command: str, parameter: str) -> dict[str, Any]:
     model = f"{rig.model.vendor} {rig.model.name}".removeprefix("Bitmain ")
     rate = rig.told("rate_ghs", rig.rate_ghs)
+    if command in SAME_ALWAYS:
+        return _ok(command.upper(), SAME_ALWAYS[command])
     match command:
         case "version":
             body = {
@@ -71,12 +79,6 @@ def _one(rig: Machine, command: str, parameter: str) -> dict[str, Any]:
             counts = {"Accepted": 1, "Rejected": 0, "Get Failures": 0, "Remote Failures": 0, "Stratum Active": True}
             pool = {"POOL": 0, "URL": rig.pool, "User": rig.worker, "Status": "Alive", "Quota": 1, "GROUP": 0}
             return _ok("POOLS", pool | counts)
-        case "tempctrl":
-            return _ok("TEMPCTRL", {"Dangerous": 90, "Hot": 80, "Mode": "Automatic", "Target": 60})
-        case "groups":
-            return _ok("GROUPS", {"GROUP": 0, "Name": "default", "Quota": 1})
-        case "atm":
-            return _ok("ATM", {"Enabled": False})
         case "session":
             return _ok("SESSION", {"SessionID": rig.session})
         case "logon":
