@@ -10,7 +10,7 @@ job is to stop nonsense, not to judge a reading.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 T = TypeVar("T")
+W = TypeVar("W", bound=str)
 
 # A message over the link; NATS takes 1 MB unless told otherwise.
 MAX_MESSAGE = 1_000_000
@@ -181,6 +182,11 @@ def hints_of(bases: tuple[type, ...], namespace: dict[str, Any]) -> Annotations:
         return inherited | dict(namespace["__annotations__"])
     make = namespace.get("__annotate_func__") or namespace.get("__annotate__")  # from Python 3.14 on
     return inherited if make is None else inherited | dict(make(1))
+
+
+def one_of(words: Sequence[W], said: object) -> W | None:
+    """The one of these words that was said, as its own type; None where it is none of them."""
+    return next((word for word in words if word == said), None)
 
 
 def _checks(hints: Annotations) -> Iterator[tuple[str, Check]]:

@@ -12,7 +12,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import msgspec
 
@@ -24,7 +23,7 @@ from tieline.config import Config
 from tieline.dispatch import Controller
 from tieline.dispatch.settings import settings_of
 from tieline.edge.decide import RESTORE_FOR
-from tieline.feeds.choose import choose
+from tieline.feeds.choose import Feed, choose
 from tieline.link import Ack, Link, NatsLink
 from tieline.records import (
     Accepted,
@@ -58,12 +57,6 @@ STEP_S = 120.0
 DECIDE_AGAIN_S = 1.0
 # No order or override stands longer than this without being given again.
 ORDERS_LOOK_BACK = timedelta(days=14)
-
-
-class Feed(Protocol):
-    """A piece of the outside world, read when asked."""
-
-    async def read(self, now: datetime) -> Sequence[Record]: ...
 
 
 async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:

@@ -17,8 +17,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from tieline.app.runtime import Runtime
 from tieline.clock import wall_now
@@ -131,12 +132,12 @@ def _end_with_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> No
     threading.Thread(target=watch, daemon=True, name="parent").start()
 
 
-def _loop_runner() -> Callable[[Awaitable[int]], int]:
+def _loop_runner() -> Callable[[Coroutine[Any, Any, int]], int]:
     try:
         import uvloop
     except ImportError:  # the platform extra brings it; plain asyncio serves as well, slower
-        return asyncio.run  # type: ignore[return-value]
-    return uvloop.run  # type: ignore[return-value]
+        return asyncio.run
+    return uvloop.run
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from tieline.records import (
     Commitment,
     Fault,
     Instruction,
+    Kind,
     NetworkTick,
     Outcome,
     Plan,
@@ -111,7 +112,7 @@ def add_interval(
 
 
 def shortfall(
-    total: Lost, site_id: str, span: Interval, network: NetworkTick | None, keeps: float, source: str, kind: str
+    total: Lost, site_id: str, span: Interval, network: NetworkTick | None, keeps: float, source: str, kind: Kind
 ) -> Shortfall:
     """The record of a span. `keeps`: share of a hash's value left after the pool's fee and rejects."""
     full, drawn = round(total.full_wh), round(total.drawn_wh)
@@ -125,7 +126,7 @@ def shortfall(
         at=span.start,
         known_at=span.end,
         source=source,
-        kind=kind,  # type: ignore[arg-type]
+        kind=kind,
         site_id=site_id,
         length_s=int(span.length.total_seconds()),
         full_wh=full,

@@ -12,12 +12,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TypedDict, Unpack
 
 from tieline.books.baselines import BaselineRule
-from tieline.records import Commitment, Instruction, Performance
+from tieline.records import Commitment, Instruction, Kind, Performance
 
 # Load that was called comes back in stages; reserves commonly leave three hours for it (assumed).
 RETURNS_WITHIN = timedelta(hours=3)
+
+
+class Stamp(TypedDict):
+    """Whose word a record is, and of what kind."""
+
+    source: str
+    kind: Kind
+
+
 # Less than this below a promise is the meter's own error.
 METER_W = 10_000.0
 # At least this much of a span has to be heard before anything is said about it.
@@ -72,7 +82,7 @@ def deployment(
     meter: MeteredLoads,
     rule: BaselineRule,
     called: Callable[[datetime], bool],
-    **stamp: str,
+    **stamp: Unpack[Stamp],
 ) -> Performance:
     """One call of a promise over [start, end)."""
     due = min(end, start + timedelta(seconds=promise.response_s))
@@ -111,7 +121,7 @@ def deployment(
         penalty_usd=fine,
         line=line,
         unheard_s=meter.unheard_s(due, end),
-        **stamp,  # type: ignore[arg-type]
+        **stamp,
     )
 
 
@@ -120,7 +130,7 @@ def reserve(
     calls: Sequence[tuple[datetime, datetime]],
     orders: Sequence[Instruction],
     meter: MeteredLoads,
-    **stamp: str,
+    **stamp: Unpack[Stamp],
 ) -> Performance:
     """A promise over its whole time: paid for its megawatts, fined where its load was not there."""
     excused = [(a, b + RETURNS_WITHIN) for a, b in calls]
@@ -159,11 +169,11 @@ def reserve(
         penalty_usd=fine,
         line=line,
         unheard_s=meter.unheard_s(promise.at, promise.until),
-        **stamp,  # type: ignore[arg-type]
+        **stamp,
     )
 
 
-def obeyed(order: Instruction, meter: MeteredLoads, **stamp: str) -> Performance:
+def obeyed(order: Instruction, meter: MeteredLoads, **stamp: Unpack[Stamp]) -> Performance:
     """An order from its notice's end on: what was drawn above its limit."""
     due = min(order.until, order.at + timedelta(seconds=order.notice_s))
     over = 0.0
@@ -195,7 +205,7 @@ def obeyed(order: Instruction, meter: MeteredLoads, **stamp: str) -> Performance
             f"{fine:,.2f} USD penalty"
         ),
         unheard_s=meter.unheard_s(due, order.until),
-        **stamp,  # type: ignore[arg-type]
+        **stamp,
     )
 
 
@@ -216,7 +226,7 @@ def peak(
     meter: MeteredLoads,
     baseline: BaselineRule,
     called: Callable[[datetime], bool],
-    **stamp: str,
+    **stamp: Unpack[Stamp],
 ) -> Performance:
     """A window that may have been a coincident peak: what was shed in it, and what that is worth by its odds. No money
     moves: next year's charge will say."""
@@ -249,7 +259,7 @@ def peak(
         penalty_usd=Decimal(0),
         line=line,
         unheard_s=meter.unheard_s(start, end),
-        **stamp,  # type: ignore[arg-type]
+        **stamp,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,7 +38,7 @@ def init(
     site: str,
     name: str,
     dry_run: bool,
-    **ground: float | str | None,
+    **ground: Any,
 ) -> None:
     """Write FOLDER/fleet.toml: what was found, and what was assumed, marked. A site is never more than observed.
 
@@ -54,7 +55,7 @@ def init(
         )
     try:
         rigs = _rigs(sheet, network, mapping_of(maps), site)
-        text = file_text(name, rigs, Ground(**ground))  # type: ignore[arg-type]  # click has made them numbers and text
+        text = file_text(name, rigs, Ground(**ground))
         configuration.loads(text)
     except (SheetError, ConfigError) as error:
         raise click.ClickException(str(error)) from error

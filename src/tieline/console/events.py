@@ -13,7 +13,8 @@ import gzip
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -28,7 +29,7 @@ from tieline.fleet import Fleet
 from tieline.intake import read
 from tieline.ledger import Method
 from tieline.link import Link, heed
-from tieline.records import NetworkTick, WeatherTick
+from tieline.records import NetworkTick, Record, WeatherTick
 from tieline.store import Selection, Store, StoreError
 from tieline.tasks import Registry, beat
 
@@ -165,7 +166,7 @@ class Hub:
         while True:
             beat(READ_S)
             try:
-                page = await self.read(lambda s, a=after: s.follow(a, CHUNK))  # type: ignore[misc]
+                page = await self.read(partial(Store.follow, after=after, limit=CHUNK))
                 if behind:
                     last = await self.read(lambda s: s.last_seq())
                     self.caught_up = 1.0 if last <= first else min(1.0, (after - first) / (last - first))
@@ -175,7 +176,7 @@ class Hub:
                 await asyncio.sleep(2.0)
                 continue
             for stored in page.items:
-                self.fold.apply(stored.seq, stored.record)
+                self.fold.apply(stored.seq, cast("Record", stored.record))
             after = page.last
             if not page.more:
                 behind, self.caught_up = False, 1.0
@@ -193,11 +194,10 @@ class Hub:
                     now = self.clock.now()
                     for type_ in (NetworkTick, WeatherTick):
                         since = now - timedelta(days=3)
-                        old = await self.read(
-                            lambda s, t=type_, a=since, n=now: s.page(Selection(t, a, n), 500, newest_first=True)  # type: ignore[misc]
-                        )
+                        of: Selection[Any] = Selection(type_, since, now)
+                        old = await self.read(partial(Store.page, of=of, limit=500, newest_first=True))
                         for stored in reversed(old.items):
-                            self.fold.apply(stored.seq, stored.record)
+                            self.fold.apply(stored.seq, cast("Record", stored.record))
                 return after
             except StoreError as error:
                 self.store_error = str(error)

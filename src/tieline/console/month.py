@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -47,17 +48,19 @@ class RunningInvoices:
 
     async def catch_up(self, read: Read) -> None:
         """Read page by page, so that others who read are let in between."""
-        if self._seq is None:
+        seq = self._seq
+        if seq is None:
             upto = await read(lambda s: s.last_seq())
             for stream in (Usage, Reserved):
                 place: Cursor | None = None
                 more = True
                 while more:
-                    place, more = await read(lambda s, t=stream, p=place: self._page(s, t, p, upto))  # type: ignore[misc]
-            self._seq = upto
-        more = True
+                    place, more = await read(partial(self._page, stream=stream, after=place, upto=upto))
+            self._seq = seq = upto
+        last, more = seq, True
         while more:
-            self._seq, more = await read(lambda s, a=self._seq: self._new(s, a))  # type: ignore[misc]
+            last, more = await read(partial(self._new, after=last))
+            self._seq = last
 
     def _page(
         self, store: Store, stream: type[Usage | Reserved], after: Cursor | None, upto: int
@@ -130,7 +133,7 @@ class Month:
         day = start
         while day < now:
             if day not in self._days or now < day + DAY:
-                self._days[day] = await read(lambda s, d=day: hashes_of(s, d, min(d + DAY, now)))  # type: ignore[misc]
+                self._days[day] = await read(partial(hashes_of, start=day, end=min(day + DAY, now)))
             day += DAY
         known = [v for d, v in self._days.items() if d < now]
         return sum(h for h, _ in known), sum(n for _, n in known)

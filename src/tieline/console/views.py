@@ -19,7 +19,7 @@ from tieline.console.decided import decision_view, recent
 from tieline.console.figures import ehs, mw
 from tieline.console.fold import STEP_S, Fold, IntervalRow, Unit
 from tieline.economics import network_hashrate, strike
-from tieline.fleet import Contract, Site
+from tieline.fleet import Contract, RigGroup, Site
 from tieline.fleet.physics import aux_share
 from tieline.intake import Hashrate, Id, Rate, Time, Watts, Word
 from tieline.records import Commitment, Fault, Instruction, Override, Plan
@@ -353,9 +353,9 @@ def strike_of(fold: Fold, unit: Unit) -> tuple[float, str] | None:
         if setpoint.unit_id == unit.id and setpoint.reason.bid_usd_per_mwh is not None:
             return setpoint.reason.bid_usd_per_mwh, "plan"
     price = fold.hashprice_now()
-    if price is None or not unit.mining:
+    if price is None or not isinstance(unit.group, RigGroup):
         return None
-    model = unit.group.rig  # type: ignore[union-attr]  # a mining unit's group is a RigGroup
+    model = unit.group.rig
     aux = aux_share(unit.site.cooling, fold.temp_c(unit.site))
     return strike(price, Efficiency(model.efficiency_j_th), 0.0, aux).value, "formula"
 
@@ -365,7 +365,7 @@ def markets_view(fold: Fold, now: datetime) -> Json:
     groups: dict[str, list[Json]] = {}
     fixed: list[Json] = []
     for unit in fold.units.values():
-        if not unit.mining:
+        if not isinstance(unit.group, RigGroup):
             continue
         contract, found = unit.site.contract, strike_of(fold, unit)
         plan = fold.plans.get(unit.site.id)
@@ -375,7 +375,7 @@ def markets_view(fold: Fold, now: datetime) -> Json:
             "site_id": unit.site.id,
             "site": unit.site.name,
             "model": unit.group.model,
-            "j_per_th": round(unit.group.rig.efficiency_j_th, 2),  # type: ignore[union-attr]
+            "j_per_th": round(unit.group.rig.efficiency_j_th, 2),
             "rated_mw": mw(unit.group.rated_w),
             "target_mw": mw(target),
             "strike_usd_per_mwh": None if found is None else round(found[0], 2),

@@ -35,6 +35,7 @@ from tieline.edge.unit import NEVER, UnitState
 from tieline.fleet.sites import Site
 from tieline.link import Link
 from tieline.records import AnyRecord, Fault, Outcome, Record, Setpoint, encode
+from tieline.records.dispatch import Obedience
 from tieline.store.outbox import Outbox
 
 # A device that has not answered by then counts as unreachable until it does.
@@ -267,7 +268,7 @@ class Agent:
 
     # --- telling ------------------------------------------------------------
 
-    def _report(self, unit: UnitState, target: Target, result: str, now: datetime, out: list[AnyRecord]) -> None:
+    def _report(self, unit: UnitState, target: Target, result: Obedience, now: datetime, out: list[AnyRecord]) -> None:
         """One Outcome per order and unit."""
         setpoint = target.setpoint
         assert setpoint is not None
@@ -290,7 +291,7 @@ class Agent:
                 site_id=self.site.id,
                 unit_id=setpoint.unit_id,
                 plan_known_at=target.known_at,
-                result=result,  # type: ignore[arg-type]  # one of the record's own words
+                result=result,
                 asked_w=setpoint.target_w,
                 observed_w=None if reading is None else reading.counted_w,
                 last_known_w=unit.known_w,

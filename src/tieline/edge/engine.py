@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 # What a restart cannot mend: a missing file, library or CPU feature.
 EXIT_HOPELESS = 3
@@ -57,8 +57,8 @@ def missing_library(text: str) -> str:
     return f"the engine cannot be loaded: {text}"
 
 
-def _parameters(xllamacpp: object, options: argparse.Namespace) -> object:
-    parameters = xllamacpp.CommonParams()  # type: ignore[attr-defined]
+def _parameters(xllamacpp: Any, options: argparse.Namespace) -> Any:
+    parameters = xllamacpp.CommonParams()
     parameters.model.path = str(options.model)
     parameters.model_alias = {options.name}
     parameters.hostnames = ["127.0.0.1"]
@@ -75,7 +75,7 @@ def _parameters(xllamacpp: object, options: argparse.Namespace) -> object:
     parameters.verbosity = VERBOSITY
     if options.embeddings:
         parameters.embedding = True
-        parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN  # type: ignore[attr-defined]
+        parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     return parameters
 
 

@@ -15,11 +15,11 @@ import socket
 import ssl
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tieline import records
 from tieline.clock import Clock
@@ -295,11 +295,11 @@ async def _catch_up(svc: Service, link: Link) -> None:
         await asyncio.sleep(1.0)
 
 
-def run(main: Callable[[], object]) -> None:
+def run(main: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Run a coroutine function on the fastest loop this system has."""
     if sys.platform != "win32":
         import uvloop
 
-        uvloop.run(main())  # type: ignore[arg-type]
+        uvloop.run(main())
     else:
-        asyncio.run(main())  # type: ignore[arg-type]
+        asyncio.run(main())

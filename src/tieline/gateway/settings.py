@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -287,6 +287,10 @@ class ModelOffer:
         )
 
 
+EngineKind = Literal["", "llama.cpp", "vllm", "sglang", "other"]
+ENGINE_KINDS: dict[str, EngineKind] = {kind: kind for kind in get_args(EngineKind)}
+
+
 class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An OpenAI-compatible server given by its address. `slots` None: as many as MAX_UNKNOWN_SLOTS."""
 
@@ -294,7 +298,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     id: str = ""
     site: str = ""
     region: str = ""
-    kind: Literal["", "llama.cpp", "vllm", "sglang", "other"] = ""
+    kind: EngineKind = ""
     models: tuple[str, ...] = ()
     slots: int | None = None
     key_env: str = ""

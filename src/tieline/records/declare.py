@@ -47,7 +47,7 @@ class RecordType(Checked):
         for word, pattern in (("subject", subject), ("key", key)):
             if pattern is not None:
                 namespace[word] = property(_reader(pattern, hints))
-        made: RecordType = super().__new__(mcs, name, bases, namespace, **config)  # type: ignore[assignment]  # its own
+        made: RecordType = super().__new__(mcs, name, bases, namespace, **config)  # type: ignore[assignment]  # `type` names no subclass of itself
         made.patterns = tuple(p for p in (subject, key) if p is not None) or getattr(bases[0], "patterns", ())
         made.reach = reach if reach is not None else getattr(bases[0], "reach", timedelta(0))
         return made

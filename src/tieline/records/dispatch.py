@@ -107,6 +107,10 @@ class Action(Record, frozen=True, kw_only=True, subject="{by}", key="{by}|{what}
     detail: Text = ""
 
 
+# What came of a target.
+Obedience = Literal["applied", "refused", "unreachable", "observed_only", "awaiting_operator"]
+
+
 class Outcome(
     Record, frozen=True, kw_only=True, subject="{site_id}", key="{unit_id}|{at}|{plan_known_at}", reach=OBSERVED
 ):
@@ -118,7 +122,7 @@ class Outcome(
     site_id: Word
     unit_id: Id
     plan_known_at: Time
-    result: Literal["applied", "refused", "unreachable", "observed_only", "awaiting_operator"]
+    result: Obedience
     asked_w: Watts
     observed_w: Watts | None
     last_known_w: Watts | None = None

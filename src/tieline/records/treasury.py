@@ -37,6 +37,10 @@ class Transfer(Record, frozen=True, kw_only=True, key="{transfer_id}|{known_at}"
     lots: tuple[Label, ...] = ()
 
 
+# Whether the lender may lend the collateral on.
+Rehypothecation = Literal["yes", "no", "unknown"]
+
+
 class Loan(Record, frozen=True, kw_only=True, subject="{lender}", key="{loan_id}|{known_at}"):
     """The terms of a loan against bitcoin. Ratios are debt over the value of what is pledged: at `initial_ltv` it was
     given, above `call_ltv` more must be pledged within `cure_hours`, below `release_ltv` coins come back, above
@@ -52,7 +56,7 @@ class Loan(Record, frozen=True, kw_only=True, subject="{lender}", key="{loan_id}
     liquidation_ltv: Range | None = None
     cure_hours: Small | None = None
     matures: Moment | None = None
-    may_rehypothecate: Literal["yes", "no", "unknown"] = "unknown"
+    may_rehypothecate: Rehypothecation = "unknown"
 
 
 class LoanFlow(Record, frozen=True, kw_only=True, subject="{loan_id}", key="{flow_id}|{known_at}"):
@@ -162,12 +166,16 @@ class Operated(Record, frozen=True, kw_only=True, key=REVISED):
     length_s: Seconds
 
 
+# The steps of an update, in their order.
+ReleaseState = Literal["checked", "approved", "published"]
+
+
 class ReleaseStep(Record, frozen=True, kw_only=True, subject="{month}", key="{month}|{state}|{known_at}"):
     """A step of a monthly update's life. `digest` is of its text, so that what is approved is what was checked; once
     published its forms are kept as they were, byte for byte."""
 
     month: Label
-    state: Literal["checked", "approved", "published"]
+    state: ReleaseState
     by: Label
     digest: Label
     text: Text = ""

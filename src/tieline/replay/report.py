@@ -16,6 +16,7 @@ from tieline.records import Performance, Shortfall
 from tieline.replay.accounts import HourlySettlement
 from tieline.replay.asked import WARM_UP, Asked
 from tieline.settlement.truth import Truth
+from tieline.sim.world import Floats
 from tieline.store import Store
 
 # Enough for a week of a large fleet's orders; a longer list is in the store.
@@ -160,12 +161,12 @@ def report_of(asked: Asked, accounts: HourlySettlement, truth: Truth, store: Sto
     )
 
 
-def _pick(values: object, n: int | None) -> float:
-    return float(values.sum() if n is None else values[n])  # type: ignore[attr-defined,index]
+def _pick(values: Floats, n: int | None) -> float:
+    return float(values.sum() if n is None else values[n])
 
 
-def _mwh(wh: object) -> float:
-    return round(float(wh) / 1e6, 3)  # type: ignore[arg-type]
+def _mwh(wh: float) -> float:
+    return round(float(wh) / 1e6, 3)
 
 
 def _energy(accounts: HourlySettlement, n: int | None) -> EnergyUse:

@@ -27,6 +27,7 @@ from tieline.records import (
     Commitment,
     Fault,
     Instruction,
+    Kind,
     NetworkTick,
     Outcome,
     PeakOdds,
@@ -80,7 +81,7 @@ class Causes:
         if total.full_wh <= 0:
             return None
         simulated = any(s.kind == "simulated" for s in log.samples)
-        kind = "simulated" if simulated else "estimated" if total.unheard_s else "measured"
+        kind: Kind = "simulated" if simulated else "estimated" if total.unheard_s else "measured"
         return shortfall(total, site.id, hour, network, self.keeps, source, kind)
 
     def hour(
@@ -194,7 +195,7 @@ class StoreMeter(MeteredLoads):
         self.simulated = False
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         return "simulated" if self.simulated else "measured"
 
     def within(self, start: datetime, end: datetime) -> list[Load]:

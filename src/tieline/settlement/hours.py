@@ -208,8 +208,9 @@ class Settler:
     def _truth(self, hour: Interval) -> Truth:
         """Prices and weather that held in the hour; a value may hold for a day from when it began."""
         start = hour.start - timedelta(days=1)
-        prices, weather = (self._store.between(t, start, hour.end) for t in (PriceTick, WeatherTick))
-        return Truth([*prices, *weather], self._config.fleet, self._settings)  # type: ignore[list-item]
+        prices = self._store.between(PriceTick, start, hour.end)
+        weather = self._store.between(WeatherTick, start, hour.end)
+        return Truth([*prices, *weather], self._config.fleet, self._settings)
 
     def _bill(self, site: Site, hour: Interval, samples: list[Sample], whole: bool, truth: Truth) -> PowerBill | None:
         """At the prices that held, which for a real-time market are known later than the plan was made."""

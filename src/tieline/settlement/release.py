@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import get_args
 
 import msgspec
 
@@ -23,10 +24,11 @@ from tieline.books.release import (
 from tieline.fleet import Fleet
 from tieline.ledger import Method
 from tieline.records import ReleaseStep
+from tieline.records.treasury import ReleaseState
 from tieline.settlement.month import BEGINNING, END, books_of, recorded_from, update_of
 from tieline.store import Store
 
-STATES = ("checked", "approved", "published")
+STATES: tuple[ReleaseState, ...] = get_args(ReleaseState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def draft_of(store: Store, fleet: Fleet, month: str, now: datetime, lots: Method
     return Draft(release, (*faults(release, basis), *_own(release, basis)), tuple(mine))
 
 
-def refusal(draft: Draft, state: str, by: str) -> str | None:
+def refusal(draft: Draft, state: ReleaseState, by: str) -> str | None:
     """Why the next step may not be taken; None where it may."""
     month = draft.release.month
     if draft.state == "published":

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from tieline.store import used
 from tieline.store.database import REAL, Database, Disk, Kind, Loss, StoreError, open_database
@@ -70,6 +70,8 @@ KIND: Final = Kind(
     last="(SELECT max(id) FROM item)",
 )
 
+T = TypeVar("T")
+
 # What is put for each row: key, body, the totals it counts in, and how much in each.
 Row = tuple[str, bytes, tuple[str, ...], int]
 
@@ -89,9 +91,9 @@ Landed = Callable[[list[Any], StoreError | None], None]
 
 @dataclass(slots=True)
 class _Job:
-    run: Callable[[Database], object]
+    run: Callable[[Database], Any]
     finished: threading.Event
-    result: object = None
+    result: Any = None
     error: BaseException | None = None
 
 
@@ -171,7 +173,7 @@ class Spool:
     def take(self, limit: int = 256) -> list[tuple[int, str, bytes]]:
         """The oldest (id, key, body) that wait, until `forget`."""
         sql = "SELECT id, key, body FROM item WHERE sent = 0 ORDER BY id LIMIT ?"
-        return self._ask(lambda db: db.rows(sql, (limit,)))  # type: ignore[return-value]
+        return [(id_, key, body) for id_, key, body in self._ask(lambda db: db.rows(sql, (limit,)))]
 
     def forget(self, ids: Iterable[int]) -> None:
         """The store has acknowledged these: they wait no longer, and the oldest beyond what is kept go."""
@@ -200,11 +202,11 @@ class Spool:
             self._peer, self._count = epoch, self._count + count
             return count
 
-        return self._ask(wait_again)  # type: ignore[return-value]
+        return self._ask(wait_again)
 
     def untold(self) -> list[Loss]:
         """What was acknowledged and lost, and is not on record yet; `told` once it is."""
-        return self._ask(lambda db: db.untold())  # type: ignore[return-value]
+        return self._ask(lambda db: db.untold())
 
     def told(self, loss: Loss) -> None:
         self._ask(lambda db: db.told(loss))
@@ -221,10 +223,12 @@ class Spool:
 
     def unfinished(self) -> list[tuple[str, bytes]]:
         """Progress rows: at start, what a killed predecessor left."""
-        return self._ask(lambda db: db.rows("SELECT key, body FROM progress ORDER BY key"))  # type: ignore[return-value]
+        rows = self._ask(lambda db: db.rows("SELECT key, body FROM progress ORDER BY key"))
+        return [(key, body) for key, body in rows]
 
     def totals(self) -> dict[str, int]:
-        return dict(self._ask(lambda db: db.rows("SELECT name, value FROM total")))  # type: ignore[call-overload, no-any-return]
+        rows = self._ask(lambda db: db.rows("SELECT name, value FROM total"))
+        return dict(cast("list[tuple[str, int]]", rows))
 
     def __len__(self) -> int:
         return self._count
@@ -237,7 +241,7 @@ class Spool:
 
     # --- the thread ----------------------------------------------------------
 
-    def _ask(self, run: Callable[[Database], object]) -> object:
+    def _ask(self, run: Callable[[Database], T]) -> T:
         job = _Job(run, threading.Event())
         if self._closing:
             raise StoreError(f"the outbox {self.path} is closed")
@@ -248,7 +252,8 @@ class Spool:
                 raise StoreError(f"the outbox {self.path} is closed")
         if job.error is not None:
             raise job.error
-        return job.result
+        result: T = job.result
+        return result
 
     def _run(self) -> None:
         try:
@@ -404,11 +409,11 @@ def _insert(db: Database, group: Group) -> tuple[list[tuple[tuple[str, ...], int
     parts = [values[at : at + 2 * MAX_STATEMENT] for at in range(0, len(values), 2 * MAX_STATEMENT)]
     added = sum(db.run(_insert_rows(len(part) // 2), part) for part in parts)
     if added == len(shares):
-        return shares, values[1::2]  # type: ignore[return-value]  # every second one is a body
+        return shares, cast("list[bytes]", values[1::2])  # every second one is a body
     db.run("ROLLBACK TO rows")
-    rows = zip(shares, values[::2], values[1::2], strict=True)
+    rows = zip(shares, values[::2], cast("list[bytes]", values[1::2]), strict=True)
     new = [(share, body) for share, key, body in rows if db.run(_insert_rows(1), (key, body))]
-    return [share for share, _ in new], [body for _, body in new]  # type: ignore[misc]  # as above
+    return [share for share, _ in new], [body for _, body in new]
 
 
 @cache

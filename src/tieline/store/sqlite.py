@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from tieline.clock import micros
 from tieline.store.database import REAL, Disk, Kind, Loss, Row, Value, open_database
@@ -195,7 +195,7 @@ class Store:
                 (stream, one, micros(now), micros(now)),
             )
             found += self._read(rows)
-        return [s.record for s in found]  # type: ignore[misc]
+        return [cast("R", s.record) for s in found]
 
     def each(
         self,
@@ -219,7 +219,7 @@ class Store:
         while more:
             page = self.page(of, PAGE, last)
             for stored in page.items:
-                yield stored.record  # type: ignore[misc]
+                yield cast("R", stored.record)
             last, more = page.last, page.more
 
     def between(

@@ -16,11 +16,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 from tieline.clock import parse_utc
+from tieline.intake import one_of
 from tieline.ledger import COMMODITIES
 from tieline.records import AnyRecord, Loan, LoanFlow, Opening, Payout, Pledge, Range
+from tieline.records.treasury import Rehypothecation
+
+REHYPOTHECATION: tuple[Rehypothecation, ...] = get_args(Rehypothecation)
 
 MOST_ROWS = 200_000
 _PLAIN = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
@@ -190,9 +194,10 @@ def loans(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecor
             raise SheetError(f"line {row.line}, currency: {currency!r} is not known; use {', '.join(COMMODITIES)}")
         if debt < 0 or sats < 0:
             raise SheetError(f"line {row.line}: debt and pledged_btc are 0 or more")
-        again = row.text("rehypothecation", "unknown").lower()
-        if again not in ("yes", "no", "unknown"):
-            raise SheetError(f"line {row.line}, rehypothecation: {again!r}; write yes, no or unknown")
+        said = row.text("rehypothecation", "unknown").lower()
+        again = one_of(REHYPOTHECATION, said)
+        if again is None:
+            raise SheetError(f"line {row.line}, rehypothecation: {said!r}; write yes, no or unknown")
         cure = row.number("cure_hours", Decimal(-1))
         levels = {one: row.ratio(one) for one in LEVELS}
         _rising(row, levels)
@@ -204,7 +209,7 @@ def loans(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecor
                 currency=currency,
                 cure_hours=int(cure) if cure >= 0 else None,
                 matures=row.moment("matures") if row.text("matures", "") else None,
-                may_rehypothecate=again,  # type: ignore[arg-type]  # one of the three, checked above
+                may_rehypothecate=again,
                 rate=row.ratio("rate"),
                 initial_ltv=levels["initial_ltv"],
                 call_ltv=levels["call_ltv"],

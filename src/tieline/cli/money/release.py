@@ -15,6 +15,7 @@ from tieline.cli.money.imports import text_of
 from tieline.cli.money.keep import record_all
 from tieline.fleet import Fleet
 from tieline.records import ReleaseStep
+from tieline.records.treasury import ReleaseState
 from tieline.settlement.month import BEGINNING
 from tieline.settlement.release import Draft, draft_of, refusal
 
@@ -48,7 +49,7 @@ def draft_in(folder: Path, month: str, policy: ReleasePolicy) -> Draft:
         store.close()
 
 
-def advance(folder: Path, draft: Draft, state: str, by: str) -> None:
+def advance(folder: Path, draft: Draft, state: ReleaseState, by: str) -> None:
     """Take the next step. Raises click.ClickException where it may not be taken."""
     why = refusal(draft, state, by)
     if why is not None:
@@ -61,7 +62,7 @@ def advance(folder: Path, draft: Draft, state: str, by: str) -> None:
         source="books",
         kind="measured",
         month=draft.release.month,
-        state=state,  # type: ignore[arg-type]  # one of STATES
+        state=state,
         by=by,
         digest=text_digest(draft.release),
         **({form: make_(draft.release) for form, make_ in FORMS.items()} if state == "published" else {}),

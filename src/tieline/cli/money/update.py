@@ -17,6 +17,7 @@ from tieline.books.release import FORMS
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.imports import text_of
 from tieline.cli.money.release import advance, compared, draft_in, fleet_of, policy_of
+from tieline.records.treasury import ReleaseState
 from tieline.settlement.month import update_of
 from tieline.settlement.release import STATES, shown
 from tieline.store import Store
@@ -92,7 +93,13 @@ def past_being_written(folder: Path, store: Store, now: datetime) -> bool:
 
 
 def _release(
-    folder: Path, month: str, form: str | None, policy: Path | None, state: str | None, by: str, file: Path | None
+    folder: Path,
+    month: str,
+    form: str | None,
+    policy: Path | None,
+    state: ReleaseState | None,
+    by: str,
+    file: Path | None,
 ) -> None:
     """Print, compare or advance the month as one publishes it."""
     draft = draft_in(folder, month, policy_of(policy))

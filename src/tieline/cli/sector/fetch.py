@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -193,7 +194,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def _collect(
-    run: Callable[[Callable[[FetchedDocument], None]], object],
+    run: Callable[[Callable[[FetchedDocument], None]], Coroutine[Any, Any, None]],
     find: Callable[[FetchedDocument], Found],
     keeper: Keeper,
     desk: CandidateFile | None,
@@ -224,7 +225,7 @@ def _collect(
 
     stopped = None
     try:
-        asyncio.run(run(take))  # type: ignore[arg-type]
+        asyncio.run(run(take))
     except FetchError as error:
         stopped = str(error)
     return Done(documents=tuple(taken), kept=AppendResult(new, already), stopped=stopped)

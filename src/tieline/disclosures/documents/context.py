@@ -4,8 +4,6 @@ Knows nothing of fields. The month comes from the columns or the title; where ne
 before publication. Without any year nothing is dated and nothing can be stored.
 """
 
-# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
-
 from __future__ import annotations
 
 import re

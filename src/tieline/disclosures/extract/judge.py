@@ -4,8 +4,6 @@ Knows nothing of how a figure was found. A row of a table proves its figure by a
 that states the month; a sentence by the closed-world reader. The rest are candidates, each with what is missing.
 """
 
-# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
-
 from __future__ import annotations
 
 import re

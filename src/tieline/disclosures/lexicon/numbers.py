@@ -4,8 +4,6 @@ Knows nothing of what a number means. `quantities` finds every number that stand
 says its value, its unit and what was ambiguous about it. Digits glued to letters (`S19`, `CY2023`) are none.
 """
 
-# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
-
 from __future__ import annotations
 
 import re

@@ -4,8 +4,6 @@ Knows nothing of numbers or fields. `periods` finds every expression; a month wi
 against the document's own month (`resolve`), to the latest such month that is not after it.
 """
 
-# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
-
 from __future__ import annotations
 
 import calendar

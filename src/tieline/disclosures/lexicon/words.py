@@ -4,8 +4,6 @@ Knows nothing of layouts or numbers. Patterns are matched in lower case. English
 Spanish, Portuguese, Italian, Russian, Chinese, Japanese, each only where the word is common in such releases.
 """
 
-# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
-
 from __future__ import annotations
 
 import re

@@ -5,8 +5,6 @@ The open reader only finds; whether a figure is a fact is for the licences. `nea
 row that fits decides. `kind` is for the reader of dates: see `rules.sentences`.
 """
 
-# ruff: noqa: E501 - a row is read as one line
-
 from __future__ import annotations
 
 import re

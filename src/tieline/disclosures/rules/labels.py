@@ -5,8 +5,6 @@ in the label, of `some` at least one, of `never` none. A row without a field say
 labels fit only because nothing else in them contradicts.
 """
 
-# ruff: noqa: E501 - a row is read as one line
-
 from __future__ import annotations
 
 import re

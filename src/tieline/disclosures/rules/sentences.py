@@ -6,8 +6,6 @@ braces are macros below. `kind` says how the figure stands in time: a `flow` is 
 release on July 2025; the tests read them all.
 """
 
-# ruff: noqa: E501 - a row is read as one line
-
 from __future__ import annotations
 
 from typing import Literal, NamedTuple

@@ -5,8 +5,6 @@ candidate. Words that deny, plan, estimate, bound, accumulate or name somebody e
 (`due to`, `driven by`) may be told in any words that are not among `POISON`.
 """
 
-# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
-
 from __future__ import annotations
 
 import re

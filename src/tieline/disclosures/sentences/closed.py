@@ -6,8 +6,6 @@ and its month is stated in the sentence or, for an update on one month, in the t
 say; nothing here is a guess, so nothing here is ever taken back by another rule.
 """
 
-# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
-
 from __future__ import annotations
 
 import re

@@ -5,8 +5,6 @@ a name is the issuer's where the directory lists it under the ticker, or where t
 this company reports.
 """
 
-# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
-
 from __future__ import annotations
 
 import re

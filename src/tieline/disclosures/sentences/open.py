@@ -5,8 +5,6 @@ Each number owns the words between it and its neighbours, split at the first com
 it. A figure behind a comparison is the same thing at another time.
 """
 
-# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
-
 from __future__ import annotations
 
 import re

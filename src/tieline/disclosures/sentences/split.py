@@ -3,8 +3,6 @@
 Knows nothing of numbers or fields. A line break ends a sentence unless the next line goes on with it.
 """
 
-# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
-
 from __future__ import annotations
 
 import re

@@ -4,8 +4,6 @@ Knows nothing of layouts. A decision list over the concepts of `words`, from the
 `average Bitcoin produced per day` also contains `Bitcoin produced`. What fits no line names no field.
 """
 
-# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
-
 from __future__ import annotations
 
 import re

@@ -4,8 +4,6 @@ Knows nothing of what stands in which line, and of no label's meaning. A stretch
 nothing else stands in it.
 """
 
-# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
-
 from __future__ import annotations
 
 import re

@@ -4,8 +4,6 @@ Knows nothing of sentences. A row is read only where its values and the columns 
 says so and stays empty.
 """
 
-# ruff: noqa: E501 - a pattern is read as one line; broken up, its alternatives cannot be compared
-
 from __future__ import annotations
 
 import re

@@ -126,7 +126,7 @@ class Outlook:
     def read(self, store: Store, now: datetime) -> None:
         """Fold what the store has learned since the last call, as it was known at `now`."""
         if self._now is not None and now < self._now:
-            self.__init__(self.fleet, self.settings)  # type: ignore[misc]
+            self.__init__(self.fleet, self.settings)  # type: ignore[misc]  # anew: what was known then is less
         self._now = now
         self.refused.clear()
         if self._seq is None:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import struct
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from tieline.intake import IntakeError, read, read_json
 
@@ -66,7 +66,7 @@ class _Exchange(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        transport.write(self._request)  # type: ignore[attr-defined]  # a Transport, as TCP gives it
+        cast("asyncio.Transport", transport).write(self._request)  # as TCP gives it
 
     def data_received(self, data: bytes) -> None:
         self._size += len(data)

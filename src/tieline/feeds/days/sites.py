@@ -8,11 +8,17 @@ the counts follow from the megawatts. So deployed hashrate differs by a per cent
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final, get_args
 
 from tieline.feeds.days.folder import FolderError, number, rows
 from tieline.fleet import RIG_MODELS, Contract, Feeder, Fleet, Interconnect, NodeGroup, RigGroup, Site
 from tieline.fleet.models import GPU_MODELS, Cooling, RigModel
 from tieline.fleet.physics import GPU_AUX
+from tieline.fleet.sites import Basis
+from tieline.intake import one_of
+
+COOLINGS: Final[tuple[Cooling, ...]] = get_args(Cooling)
+BASES: Final[tuple[Basis, ...]] = get_args(Basis)
 
 # What the nodes serve; demand of the same name comes from `llm_demand/`.
 MODEL = "llama-3.1-70b"
@@ -53,17 +59,19 @@ def _site(path: Path, line: int, row: dict[str, str], index: int, scale: float) 
     def value(column: str) -> float:
         return number(path, line, row, column)
 
-    cooling, basis = row["cooling"], row["price_basis"]
-    if cooling not in ("air", "hydro", "immersion"):
-        raise FolderError(f"{path}:{line}: column cooling is {cooling!r}; air, hydro or immersion is expected")
-    if basis not in ("spot", "tou", "fixed"):
-        raise FolderError(f"{path}:{line}: column price_basis is {basis!r}; spot, tou or fixed is expected")
+    cooling, basis, where = one_of(COOLINGS, row["cooling"]), one_of(BASES, row["price_basis"]), f"{path}:{line}"
+    if cooling is None:
+        raise FolderError(f"{where}: column cooling is {row['cooling']!r}; air, hydro or immersion is expected")
+    if basis is None:
+        raise FolderError(
+            f"{path}:{line}: column price_basis is {row['price_basis']!r}; spot, tou or fixed is expected"
+        )
     if basis != "fixed" and not row["price_market"]:
         raise FolderError(f"{path}:{line}: column price_market is empty; a {basis} site needs one")
     site_id, limit_w = row["site_id"], value("capacity_mw") * 1e6 * scale
     if limit_w <= 0:
         raise FolderError(f"{path}:{line}: column capacity_mw is {row['capacity_mw']}; above 0 is expected")
-    rig = nearest_rig(cooling, value("asic_j_per_th"))  # type: ignore[arg-type]
+    rig = nearest_rig(cooling, value("asic_j_per_th"))
     rigs = int(value("asic_mw") * 1e6 * scale / rig.power_w)
     nodes = int(value("gpu_mw") * 1e6 * scale / (GPU_MODELS[NODE].rated_w * (1.0 + GPU_AUX)))
     take_share, resale = TAKE_OR_PAY.get(row["area"], (0.0, False)) if basis == "fixed" else (0.0, False)
@@ -79,7 +87,7 @@ def _site(path: Path, line: int, row: dict[str, str], index: int, scale: float) 
         interconnect=Interconnect(limit_w=limit_w),
         feeders=tuple(feeders),
         contract=Contract(
-            basis=basis,  # type: ignore[arg-type]
+            basis=basis,
             market=row["price_market"] or None,
             scale=value("price_scale"),
             fixed_usd_per_mwh=value("price_fixed_usd_mwh") if row["price_fixed_usd_mwh"] else None,
@@ -87,7 +95,7 @@ def _site(path: Path, line: int, row: dict[str, str], index: int, scale: float) 
             take_share=take_share,
             resale=resale,
         ),
-        cooling=cooling,  # type: ignore[arg-type]
+        cooling=cooling,
         rig_groups=(
             RigGroup(
                 id=f"{site_id}.rigs-1",

@@ -13,6 +13,7 @@ import hmac
 import os
 import secrets
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -64,13 +65,11 @@ def listener_tls(given: Coordination) -> ssl.SSLContext | None:
     return _context(make, "coordination.tls_cert", given.tls_cert)
 
 
-def _context(make: object, field: str, path: str) -> ssl.SSLContext:
+def _context(make: Callable[[], ssl.SSLContext], field: str, path: str) -> ssl.SSLContext:
     try:
-        context = make()  # type: ignore[operator]
+        return make()
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(f"{field}: {path} cannot be used: {error}") from error
-    assert isinstance(context, ssl.SSLContext)
-    return context
 
 
 def secret_of(given: Coordination, host: str) -> bytes:

@@ -7,7 +7,7 @@ name for the output limit, more candidates than are billed) do not travel.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -21,6 +21,7 @@ from tieline.gateway.wire.decoding import json_reader, read_json
 
 Kind = Literal["chat", "completions", "embeddings", "rerank"]
 Continuity = Literal["token", "text", "regenerate", "none"]
+CONTINUITIES: Final[dict[bytes, Continuity]] = {word.encode(): word for word in get_args(Continuity)}
 
 # OpenAI's own bound on `n`, and a bound on numbers that only overflow something.
 MAX_CHOICES: Final = 128
@@ -164,9 +165,10 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
         return refusal
     request.media = kind == "chat" and b'url"' in body
     if continuity is not None:
-        if continuity not in (b"token", b"text", b"regenerate", b"none"):
+        asked = CONTINUITIES.get(continuity)
+        if asked is None:
             return bad_request("x-tieline-continuity is one of token, text, regenerate, none", "invalid_value")
-        request.continuity = continuity.decode()  # type: ignore[assignment]
+        request.continuity = asked
     return request
 
 

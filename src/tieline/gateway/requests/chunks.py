@@ -6,25 +6,15 @@ frame is read into a Chunk and written anew, under the names of the first chunk.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from tieline.gateway.wire import loose
 from tieline.gateway.wire.decoding import json_reader, read_json
-from tieline.gateway.wire.sse import TokenUsage
+from tieline.gateway.wire.sse import Names, TokenUsage
 
 _write = msgspec.json.Encoder().encode
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What must not change across a stream."""
-
-    id: str
-    created: int
-    model: str
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):

@@ -17,7 +17,6 @@ from tieline.gateway.requests import counting, resume
 from tieline.gateway.requests.blame import Strike
 from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.choices import Choices
-from tieline.gateway.requests.chunks import Names
 from tieline.gateway.requests.counting import CountBounds
 from tieline.gateway.requests.replay import Key
 from tieline.gateway.requests.resume import Way
@@ -25,6 +24,7 @@ from tieline.gateway.requests.token_ids import Ids
 from tieline.gateway.routing.route import Want
 from tieline.gateway.settings import ModelOffer
 from tieline.gateway.wire import loose, sse
+from tieline.gateway.wire.sse import Names
 from tieline.records import Hop
 
 

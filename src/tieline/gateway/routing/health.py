@@ -18,7 +18,7 @@ import msgspec
 
 from tieline.gateway.routing.replicas import ReplicaTable, backend_of
 from tieline.gateway.routing.route import State
-from tieline.gateway.settings import Engine
+from tieline.gateway.settings import ENGINE_KINDS, Engine
 from tieline.gateway.wire.decoding import read_json
 from tieline.gateway.wire.upstream import Backend, call
 
@@ -59,7 +59,7 @@ class Snapshot:
             _Known(
                 Engine(
                     url=f"http://{b.authority}{b.base}", id=b.id, site=b.site, region=b.region,
-                    kind=b.engine, models=tuple(sorted(b.models)), slots=b.slots,  # type: ignore[arg-type]
+                    kind=ENGINE_KINDS.get(b.engine, "other"), models=tuple(sorted(b.models)), slots=b.slots,
                 ),
                 b.label,
             )

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tieline.gateway.routing import outliers, route
 from tieline.gateway.routing import power as site_power
 from tieline.gateway.routing.route import MAX_UNKNOWN_SLOTS, State, Want
-from tieline.gateway.settings import Engine, Settings
+from tieline.gateway.settings import ENGINE_KINDS, Engine, Settings
 from tieline.gateway.wire.upstream import Backend
 from tieline.records import Instruction, Plan, ReplicaState
 
@@ -79,7 +79,7 @@ class ReplicaTable:
                     id=state.replica_id,
                     site=state.site_id,
                     region=state.region,
-                    kind=state.engine if state.engine in ("llama.cpp", "vllm", "sglang") else "other",  # type: ignore[arg-type]
+                    kind=ENGINE_KINDS.get(state.engine) or "other",
                     models=(state.model,),
                     slots=state.slots,
                 )

@@ -96,6 +96,8 @@ class Loose(msgspec.Struct, frozen=True, gc=False):
 
 
 class Names(msgspec.Struct, frozen=True, gc=False):
+    """What must not change across a stream."""
+
     id: str = ""
     created: int = 0
     model: str = ""
