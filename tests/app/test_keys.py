@@ -8,7 +8,7 @@ import pytest
 from tests.config.test_config import SMALL, TENANTS
 
 from tieline.app import up
-from tieline.app.gateway_part import settings_of
+from tieline.app.gateway_part import PORTAL, settings_of
 from tieline.gateway.settings import hash_key
 
 
@@ -24,14 +24,16 @@ def test_each_generated_key_has_its_own_secret(tmp_path: Path) -> None:
     runtime = _prepared(tmp_path, TENANTS + more)
     config = runtime.load_config()
     found = {key.id: key for key in settings_of(config, runtime).keys}
-    assert len({key.sha256 for key in found.values()}) == 3
+    assert len({key.sha256 for key in found.values()}) == 4  # the platform's own is one
+    assert found.pop(PORTAL).sha256 == hash_key(runtime.portal_key_path.read_text().strip())
     # What is printed as a tenant's key is a tenant's key.
     assert found["k"].sha256 == hash_key(runtime.demo_key or "")
     assert found["k"].role == "user"
     paths = [runtime.key_path(name, config) for name in found]
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in paths)
     again = _prepared(tmp_path, TENANTS + more)
-    assert [key.sha256 for key in settings_of(config, again).keys] == [key.sha256 for key in found.values()]
+    same = {key.id: key.sha256 for key in settings_of(config, again).keys if key.id != PORTAL}
+    assert same == {key.id: key.sha256 for key in found.values()}
     lines = "".join(up._make_keys(runtime, config))
     assert all(path.read_text().strip() not in lines for path in paths)
     assert "boss" in lines

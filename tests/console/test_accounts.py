@@ -59,7 +59,7 @@ def signed_in(app: Any, id_: str) -> TestClient:
 
 
 def fill(path: str) -> str:
-    for name in ("{site_id}", "{name}", "{form}", "{seq:int}"):
+    for name in ("{site_id}", "{name}", "{form}", "{seq:int}", "{key_id}", "{account_id}", "{rest:path}"):
         path = path.replace(name, "1" if "seq" in name else "csv" if "form" in name else "na-ca-01")
     return path
 
@@ -105,6 +105,14 @@ def test_until_there_is_an_admin_this_machine_is_let_in_and_from_then_on_nobody_
     assert client.get("/api/me").json()["roles"] == ["admin"]
     assert browser(app).get("/api/overview").status_code == 401
     assert browser(app).get("/").headers["location"] == "/login"
+
+
+def test_whoever_signs_in_before_there_is_an_admin_is_who_they_are_and_no_more(app: Any, people: People) -> None:
+    join(people, "olive", "owner", tenant="acme")
+    client = signed_in(app, "olive")
+    assert client.get("/api/me").json()["id"] == "olive"
+    assert client.get("/api/overview").status_code == 403
+    assert browser(app).get("/api/overview").status_code == 200
 
 
 def test_a_cookie_is_no_use_to_another_page_and_ends_with_signing_out(app: Any, people: People) -> None:

@@ -1,6 +1,6 @@
 // The page's frame: which page, and moving between them without loading anew.
 
-import { feed } from "./data";
+import { feed, get, type Me } from "./data";
 import { h, put } from "./dom";
 import { Header } from "./header";
 import { disclosuresPage } from "./pages/disclosures";
@@ -10,6 +10,7 @@ import { accountPage } from "./pages/account";
 import { alertsPage } from "./pages/alerts";
 import { auditPage } from "./pages/audit";
 import { joinPage, loginPage } from "./pages/login";
+import { myPage, portalHeader } from "./pages/my";
 import { peoplePage } from "./pages/people";
 import { overviewPage } from "./pages/overview";
 import { recordPage, recordsPage } from "./pages/records";
@@ -28,7 +29,8 @@ function route(): void {
   const site = path.match(/^\/site\/([^/]+)$/), record = path.match(/^\/records\/(\d+)$/);
   root.className = path === "/" ? "overview" : path.split("/")[1]!;
   header?.here(path);
-  if (path === "/login") leave = loginPage(root);
+  if (path === "/my") leave = myPage(root);
+  else if (path === "/login") leave = loginPage(root);
   else if (path === "/join") leave = joinPage(root);
   else if (path === "/account") leave = accountPage(root);
   else if (path === "/people") leave = peoplePage(root);
@@ -67,6 +69,15 @@ async function start(): Promise<void> {
   if (location.pathname === "/login" || location.pathname === "/join") {
     route();
     return;
+  }
+  // A tenant's person has two pages and is told nothing of the fleet.
+  if (location.pathname === "/my" || location.pathname === "/account") {
+    const me = await get<Me>("/api/me").catch(() => null);
+    if (location.pathname === "/my" || me?.tenant) {
+      document.getElementById("top")!.append(portalHeader(me));
+      route();
+      return;
+    }
   }
   for (;;) {
     try {

@@ -66,6 +66,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
             tenants=config.tenants,
             lots=config.treasury.lots,
             alerts=alerts,
+            gateway_admin=lambda: _secret(runtime.gateway_admin_path(config)),
         ),
     )
     server = _Server(uvicorn.Config(app, **wire.settings(runtime.console_host, runtime.console_port)))
@@ -84,6 +85,14 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         store.close()
         people.store.close()
         alerts.close()
+
+
+def _secret(path: Path) -> str | None:
+    """Read anew each time: the gateway may make it after the console began."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
 
 
 class Counted:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 from collections.abc import Callable
+from typing import Final
 
 import httpx
 import msgspec
@@ -19,6 +21,9 @@ from tieline.tasks import Registry
 
 Ready = Callable[[str], None]
 
+# The key, and the tenant it is under, with which the console makes and revokes tenants' keys.
+PORTAL: Final = "platform-console"
+LOOPBACK: Final[tuple[str, ...]] = ("127.0.0.0/8", "::1/128")
 # A small model loads in a second; a large one goes on loading after the platform is called ready.
 FIRST_REPLICA_S = 30.0
 
@@ -68,18 +73,31 @@ async def _first_replica(runtime: Runtime, some: bool) -> str:
 def settings_of(config: Config, runtime: Runtime) -> Settings:
     """The door's own settings. Raises ValueError naming the key whose secret is not to be found."""
     keys = tuple(_key(key, tenant.id, runtime, config) for tenant in config.tenants for key in tenant.keys)
+    tenants = tuple(_tenant(tenant) for tenant in config.tenants)
+    locked = config.gateway.auth == "keys" and bool(keys)
+    if locked and runtime.portal_key_path.exists():
+        keys, tenants = (*keys, _portal_key(runtime)), (*tenants, Tenant(id=PORTAL))
     served = [model for model in config.models if model.engine != "modelled"]
     return Settings(
         host=runtime.gateway_host,
         port=runtime.gateway_port,
         models=tuple(_model(model) for model in served),
-        tenants=tuple(_tenant(tenant) for tenant in config.tenants),
-        keys=keys if config.gateway.auth == "keys" else (),
+        tenants=tenants,
+        keys=keys if locked else (),
         engines=tuple(Engine(url=url) for url in config.gateway.upstreams),
         rentals=tuple(msgspec.convert(msgspec.structs.asdict(rental), RentedReplicas) for rental in config.rentals),
         origins=(runtime.console_url,),
         max_body_bytes=config.gateway.max_body_bytes,
     )
+
+
+def _portal_key(runtime: Runtime) -> Key:
+    """Administers from this machine only, and so is never the key that keeps an operator's last one from going."""
+    networks = LOOPBACK
+    with contextlib.suppress(ValueError):
+        networks = (*LOOPBACK, str(ipaddress.ip_address(runtime.gateway_host)))
+    digest = hash_key(runtime.portal_key_path.read_text().strip())
+    return Key(id=PORTAL, sha256=digest, tenant=PORTAL, role="admin", networks=networks)
 
 
 def _model(model: sections.Model) -> Model:

@@ -15,6 +15,7 @@ import msgspec
 from tieline import config as configuration
 from tieline.clock import WallClock
 from tieline.config import Config
+from tieline.gateway.budgets.keys import ADMIN_KEY_FILE
 from tieline.store.files import write_private
 
 # Accounts and sessions, in the data folder.
@@ -77,6 +78,16 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
         generated = [key for tenant in config.tenants for key in tenant.keys if key.generate]
         ready = next((key.id for key in generated if key.role == "user"), None)
         return self.data / "run" / "demo_key" if key_id == ready else self.data / "run" / "keys" / key_id
+
+    @property
+    def portal_key_path(self) -> Path:
+        """Where the secret lies with which the console changes tenants' keys, behind a gateway whose file has keys."""
+        return self.data / "run" / "portal.key"
+
+    def gateway_admin_path(self, config: Config) -> Path:
+        """Where the console finds what administers the gateway: one without keys in its file makes its own."""
+        locked = config.gateway.auth == "keys" and any(tenant.keys for tenant in config.tenants)
+        return self.portal_key_path if locked else self.data / "gateway" / ADMIN_KEY_FILE
 
     def load_config(self) -> Config:
         """The configuration this start was given, or the demo's."""

@@ -130,6 +130,7 @@ def prepare(options: Options) -> Runtime:
         feeds=feeds,
     )
     _make_keys(runtime, settings)
+    _make_key(runtime.portal_key_path)
     return runtime
 
 

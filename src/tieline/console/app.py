@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tieline.clock import Clock, wall_now
@@ -33,7 +33,9 @@ from tieline.console.doorway import Doorway
 from tieline.console.events import Hub
 from tieline.console.forms import answer, failed, read_form
 from tieline.console.inference import inference_view
+from tieline.console.portal import Portal
 from tieline.console.site import site_view
+from tieline.console.tenantkeys import TenantKeys
 from tieline.disclosures.facts.book import ClaimBook
 from tieline.fleet import Fleet
 from tieline.intake import IntakeError
@@ -63,7 +65,8 @@ class SignIn:
 class Shown:
     """What pages show beside the records. `info` (a mapping, or a function that gives one when asked) may have
     `parts` [{"name", "ok", "detail"}], `note` and `version`. `disclosures` gives the book of published facts.
-    `tenants` are shown with their limits and budgets. `lots`: which lots of bitcoin leave the books first."""
+    `tenants` are shown with their limits and budgets. `lots`: which lots of bitcoin leave the books first.
+    `gateway_admin` gives the secret with which tenants' keys are made and revoked."""
 
     gateway_url: str = ""
     demo_key: str | None = None
@@ -72,6 +75,7 @@ class Shown:
     tenants: Sequence[Tenant] = ()
     lots: Method = "fifo"
     alerts: AlertStore | None = None
+    gateway_admin: Callable[[], str | None] = lambda: None
 
 
 def make_app(
@@ -92,7 +96,8 @@ def make_app(
     places = {place for site in fleet.sites for place in (site.id, site.region)}
     accounts = Accounts(people, keys, wall_now, sorted(places))
     box = chat.Chat(shown.gateway_url, shown.demo_key if shown.gateway_url else None)
-    room = ConsoleHandlers(hub, box, accounts, published, Doorway(shown.gateway_url), shown.tenants)
+    portal = Portal(hub, accounts, TenantKeys(shown.gateway_url, shown.gateway_admin), shown.gateway_url, wall_now)
+    room = ConsoleHandlers(hub, box, accounts, published, Doorway(shown.gateway_url), portal, shown.tenants)
     room.alerts = AlertRoom(shown.alerts, wall_now)
 
     @contextlib.asynccontextmanager
@@ -107,6 +112,7 @@ def make_app(
             await hub.stop()
             await room.chat.close()
             await room.doorway.close()
+            await portal.close()
 
     app = Starlette(
         routes=[Route(path, needs(right, handler), methods=[method]) for path, method, right, handler in _routes(room)],
@@ -133,10 +139,8 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         "/update",
     )
     return [
-        *(
-            (path, "GET", None, room.page)
-            for path in (*pages, "/login", "/join", "/account", "/people", "/audit", "/alerts")
-        ),
+        *((path, "GET", None, room.page) for path in (*pages, "/people", "/audit", "/alerts")),
+        *((path, "GET", None, room.own_page) for path in ("/login", "/join", "/account")),
         ("/static/{name}", "GET", None, page.asset),
         ("/healthz", "GET", None, room.healthz),
         ("/api/overview", "GET", Right.SEE, room.overview),
@@ -149,6 +153,7 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         *MoneyPages(room.hub).rows(),
         *room.published.rows(),
         *room.alerts.rows(),
+        *room.portal.rows(),
         ("/api/chat", "POST", Right.ASK, room.talk),
         ("/api/override", "POST", Right.COMMAND, room.override),
         ("/api/override/end", "POST", Right.COMMAND, room.end_override),
@@ -198,13 +203,19 @@ class ConsoleHandlers:
         accounts: Accounts,
         published: Published,
         doorway: Doorway,
+        portal: Portal,
         tenants: Sequence[Tenant] = (),
     ) -> None:
         self.hub, self.chat, self.accounts, self.published = hub, box, accounts, published
-        self.doorway, self.tenants = doorway, tenants
+        self.doorway, self.portal, self.tenants = doorway, portal, tenants
         self.alerts = AlertRoom(None, wall_now)
 
     async def page(self, request: Request) -> Response:
+        """An operator's page; a tenant's person is sent to their own."""
+        account: Account | None = request.state.account
+        return RedirectResponse("/my", 303) if account is not None and account.tenant else page.document()
+
+    async def own_page(self, request: Request) -> Response:
         return page.document()
 
     async def healthz(self, request: Request) -> Response:

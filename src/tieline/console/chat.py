@@ -51,15 +51,17 @@ class Chat:
             self._client = httpx.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False)
         return self._client
 
-    async def ask(self, form: ChatForm, model: str | None) -> httpx.Response:
-        """The gateway's streaming answer, open; the caller closes it. Raises httpx.HTTPError, ValueError."""
+    async def ask(self, form: ChatForm, model: str | None, key: str | None = None) -> httpx.Response:
+        """The gateway's streaming answer, open; the caller closes it. `key`: another one than the console's own.
+        Raises httpx.HTTPError, ValueError."""
+        key = key or self._key
         if not form.messages or len(form.messages) > MAX_MESSAGES:
             raise ValueError(f"messages: send 1 to {MAX_MESSAGES}; start a new conversation")
         if sum(len(m.content) for m in form.messages) > MAX_CHARS:
             raise ValueError(f"messages: over {MAX_CHARS} characters together; start a new conversation")
         model = form.model or model
         if model is None:
-            model = await self._first_model()
+            model = await self._first_model(key)
         body = {
             "model": model,
             "messages": msgspec.to_builtins(form.messages),
@@ -68,20 +70,21 @@ class Chat:
             "max_tokens": MAX_TOKENS,
         }
         request = self.client().build_request(
-            "POST", f"{self.url}/v1/chat/completions", content=msgspec.json.encode(body), headers=self._headers()
+            "POST", f"{self.url}/v1/chat/completions", content=msgspec.json.encode(body), headers=_headers(key)
         )
         return await self.client().send(request, stream=True)
 
-    async def _first_model(self) -> str:
-        answer = await self.client().get(f"{self.url}/v1/models", headers=self._headers())
+    async def _first_model(self, key: str | None) -> str:
+        answer = await self.client().get(f"{self.url}/v1/models", headers=_headers(key))
         answer.raise_for_status()
         listed = answer.json().get("data") or []
         if not listed:
             raise ValueError("the gateway serves no model yet; wait for a replica to be ready")
         return str(listed[0]["id"])
 
-    def _headers(self) -> dict[str, str]:
-        return {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
+
+def _headers(key: str | None) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}", "content-type": "application/json"}
 
 
 async def relay(answer: httpx.Response) -> AsyncIterator[bytes]:

@@ -157,7 +157,7 @@ class Door:
                 return _no(403, "this console answers its own machine only; configure tokens to open it")
             if _hostname(headers.get("host", "")) not in LOOPBACK_NAMES:
                 return _no(421, "open this console as http://127.0.0.1 or http://localhost")
-            state["account"] = NOBODY
+            state["account"] = self._shown(headers) or NOBODY  # whoever has signed in all the same is who they are
         elif not path.startswith(OPEN_PATHS):
             account = self._shown(headers)
             if account is None:

@@ -41,8 +41,9 @@ class Read(Protocol):
 class RunningInvoices:
     """A month's invoices, kept up by what was stored since the last look, however late it was told."""
 
-    def __init__(self, month: str) -> None:
-        self.fold = InvoiceFold(month, keyed=True)
+    def __init__(self, month: str, fold: InvoiceFold | None = None) -> None:
+        """`fold`: what takes the records, where it is not a plain one."""
+        self.fold = fold or InvoiceFold(month, keyed=True)
         self._span = month_span(month)
         self._seq: int | None = None
 
