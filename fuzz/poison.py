@@ -32,6 +32,7 @@ from msgspec import inspect
 from tieline import config
 from tieline.app.up import PART_NAMES
 from tieline.link import Ack
+from tieline.link.users import inbox_of, password_of, site_user
 from tieline.records import AnyRecord
 
 BATCH: Final = 100
@@ -271,8 +272,8 @@ async def _push(poison: Poison, link: Any, batch: list[bytes], found: Found) -> 
 
 async def publish_messages(poison: Poison, link: Any, count: int, found: Found) -> None:
     """Mutated messages on every subject that anybody follows or serves."""
-    followed = ("replica.{x}", "plan.{site}", "plan.{x}", "command.{site}", "command.{x}", "live.{site}",
-                "feeds.demand", "feeds.weathertick", "feeds.{x}")  # fmt: skip
+    followed = ("replica.{site}.x", "plan.{site}", "plan.{x}", "command.{site}", "command.{x}", "live.{site}",
+                "feeds.demand", "feeds.weathertick")  # fmt: skip
     served = ("plan.get.{site}", "orders.get.{site}", "orders.get.{x}", "feeds.get")
     for number in range(count):
         subject = poison.random.choice(followed if number % 10 else served)
@@ -337,11 +338,45 @@ async def _knock(host: str, port: int, data: bytes, found: Found) -> None:
 # --- all of it --------------------------------------------------------------------------------------
 
 
-async def attack(poison: Poison, data: Path, state: dict[str, Any], items: int, messages: int, found: Found) -> None:
-    import nats
+class Everybody:
+    """Says each thing as the user of the link that may say it."""
 
+    def __init__(self, url: str, secret: str) -> None:
+        self.url, self.secret = url, secret
+        self._clients: dict[str, Any] = {}
+
+    async def _as(self, subject: str) -> Any:
+        import nats
+
+        what, _, rest = subject.partition(".")
+        users = {"records": "operator", "plan": "core", "command": "core", "feeds": "core"}
+        user = users.get(what) or site_user(rest.split(".")[0])
+        if ".get" in subject:
+            user = "sites" if what == "feeds" else "gateway"
+        if user not in self._clients:
+            self._clients[user] = await nats.connect(
+                self.url, user=user, password=password_of(self.secret, user), inbox_prefix=inbox_of(user).encode()
+            )
+        return self._clients[user]
+
+    async def publish(self, subject: str, body: bytes) -> None:
+        await (await self._as(subject)).publish(subject, body)
+
+    async def request(self, subject: str, body: bytes, timeout: float) -> Any:
+        return await (await self._as(subject)).request(subject, body, timeout=timeout)
+
+    async def flush(self) -> None:
+        for client in self._clients.values():
+            await client.flush()
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+
+async def attack(poison: Poison, data: Path, state: dict[str, Any], items: int, messages: int, found: Found) -> None:
     runtime = json.loads((data / "run" / "runtime.json").read_text())
-    link = await nats.connect(runtime["link_url"], token=runtime["link_token"])
+    link = Everybody(runtime["link_url"], runtime["link_secret"])
     try:
         await push_items(poison, link, items, found)
         await publish_messages(poison, link, messages * 8 // 10, found)

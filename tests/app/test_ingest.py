@@ -15,12 +15,16 @@ from tieline.app.aside import SetAsides
 from tieline.app.core_part import Core
 from tieline.clock import SimClock
 from tieline.link import Ack, LocalLink, push
-from tieline.records import Fault, Instruction, Plan, WeatherTick
+from tieline.records import Fault, Instruction, MeterReading, Plan, WeatherTick
 from tieline.store import Store
 from tieline.store.quarantine import Quarantine
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-GOOD = WeatherTick(at=NOW, known_at=NOW, source="site:na-tx-02", kind="measured", station="KMAF", temp_c=21.5)
+WEATHER = WeatherTick(at=NOW, known_at=NOW, source="feed", kind="measured", station="KMAF", temp_c=21.5)
+GOOD = MeterReading(
+    at=NOW, known_at=NOW, source="site:na-tx-02", kind="measured", site_id="na-tx-02", length_s=300, readings=1,
+    power_w=1e6, power_max_w=1e6, last_heard=NOW,
+)  # fmt: skip
 ORDER = Instruction(
     at=NOW, known_at=NOW, source="site:na-tx-02", kind="measured", instruction_id="i", site_id="na-tx-02",
     limit_w=1e9, until=NOW + timedelta(minutes=2),
@@ -76,7 +80,7 @@ def test_a_bad_item_is_set_aside_by_name_and_the_good_are_stored(told: Any, what
         ack = await asyncio.wait_for(bench.push(records.encode(GOOD), BAD[what], records.encode(ORDER)), 1.0)
         assert (ack.error, ack.stored) == (None, 2)
         assert [(one.place, one.kept) for one in ack.refused] == [(1, True)]
-        assert bench.stored(WeatherTick) == [GOOD]
+        assert bench.stored(MeterReading) == [GOOD]
         assert bench.stored(Instruction) == [ORDER]
         (held,) = bench.quarantine.each()
         assert (held.origin, held.why, held.times) == ("na-tx-02", ack.refused[0].why, 1)
@@ -107,7 +111,7 @@ def test_a_clock_that_is_ahead_is_a_fault_once_and_ends_when_it_agrees(told: Any
         (fault,) = bench.stored(Fault)
         assert (fault.site_id, fault.what, fault.until) == ("na-tx-02", "clock", None)
         assert "3,600 s ahead" in fault.detail
-        await bench.push(records.encode(GOOD), origin="na-tx-03")  # another sender's clock says nothing of this one's
+        await bench.push(plain(GOOD, site_id="na-tx-03"), origin="na-tx-03")  # says nothing of this one's
         bench.clock.set(NOW + timedelta(minutes=1))
         await bench.push(records.encode(GOOD))
         assert [one.until for one in bench.stored(Fault)] == [None, NOW + timedelta(minutes=1)]
@@ -135,9 +139,9 @@ def test_the_bound_of_one_origin_leaves_room_for_the_others_and_the_sender_is_to
 def test_one_odd_record_of_a_feed_costs_itself(tmp_path: Path) -> None:
     class Feed:
         async def read(self, now: datetime) -> list[records.Record]:
-            hot = msgspec.structs.replace(GOOD, temp_c=1e9, station="HOT")
-            naive = msgspec.structs.replace(GOOD, at=NOW.replace(tzinfo=None), station="LOST")
-            return [GOOD, hot, naive, msgspec.structs.replace(GOOD, station="KDAL")]
+            hot = msgspec.structs.replace(WEATHER, temp_c=1e9, station="HOT")
+            naive = msgspec.structs.replace(WEATHER, at=NOW.replace(tzinfo=None), station="LOST")
+            return [WEATHER, hot, naive, msgspec.structs.replace(WEATHER, station="KDAL")]
 
     async def story() -> None:
         bench = Bench(tmp_path)

@@ -89,7 +89,7 @@ def make(folder: Path, batch: list[Record], now: datetime = T0) -> Path:
         anchor_wall=datetime(2026, 1, 1, tzinfo=UTC),
         anchor_world=now,
         link_url="",
-        link_token="",
+        link_secret="",
         console_host="127.0.0.1",
         console_port=0,
         gateway_host="127.0.0.1",

@@ -77,11 +77,11 @@ def test_what_the_core_now_stores_is_dropped_and_what_it_refuses_again_stays(dat
     port = free_port()
     runtime = Runtime(
         version="0", data_dir=str(data), config=None, speed=1.0, anchor_wall=NOW, anchor_world=NOW,
-        link_url=f"nats://127.0.0.1:{port}", link_token="t", console_host="", console_port=0, gateway_host="",
+        link_url=f"nats://127.0.0.1:{port}", link_secret="t", console_host="", console_port=0, gateway_host="",
         gateway_port=0,
     )  # fmt: skip
     runtime.save()
-    server = subprocess.Popen([str(server_path()), "-a", "127.0.0.1", "-p", str(port), "--auth", "t"])
+    server = subprocess.Popen([str(server_path()), "-a", "127.0.0.1", "-p", str(port)])
     seen: list[tuple[str, bytes]] = []
 
     async def take(subject: str, body: bytes) -> bytes:
@@ -90,7 +90,7 @@ def test_what_the_core_now_stores_is_dropped_and_what_it_refuses_again_stays(dat
         return msgspec.json.encode(Ack(1 - len(refused), refused=refused))
 
     async def story() -> Result:
-        link = await NatsLink.connect(runtime.link_url, "core", "t")
+        link = await NatsLink.connect(runtime.link_url, "core")
         await link.serve("records.*", take)
         result = await asyncio.to_thread(run, data, "replay", "core:1", "core:2")
         await link.close()

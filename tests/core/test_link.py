@@ -18,13 +18,13 @@ from tieline.link import Ack, Link, LinkDownError, LocalLink, NatsLink, push
 async def nats(tmp_path: Path) -> AsyncIterator[tuple[Link, Link]]:
     port = free_port()
     server = subprocess.Popen(
-        [str(server_path()), "-a", "127.0.0.1", "-p", str(port), "--auth", "t"],
+        [str(server_path()), "-a", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        one = await NatsLink.connect(f"nats://127.0.0.1:{port}", "one", "t")
-        two = await NatsLink.connect(f"nats://127.0.0.1:{port}", "two", "t")
+        one = await NatsLink.connect(f"nats://127.0.0.1:{port}", "one")
+        two = await NatsLink.connect(f"nats://127.0.0.1:{port}", "two")
         yield one, two
         await one.close()
         await two.close()

@@ -177,7 +177,7 @@ def test_an_announced_curtailment_moves_the_stream_before_the_replica_stops(gate
             async def beat() -> None:
                 while True:
                     for engine in (a, b):
-                        await link.publish(f"replica.{engine.name}", state(engine, words[engine.name]))
+                        await link.publish(f"replica.{engine.name}.{engine.name}", state(engine, words[engine.name]))
                     await asyncio.sleep(0.05)
 
             beats = asyncio.create_task(beat())

@@ -98,7 +98,7 @@ def test_a_batch_is_told_over_the_link_and_waits_until_the_plan_lets_it_run(
                         site_id="north", region="eu", model="m", base_url=engine.url, state="ready", slots=8,
                         engine="other",
                     )  # fmt: skip
-                    await link.publish("replica.north-1", records.encode(state))
+                    await link.publish("replica.north.north-1", records.encode(state))
                     await asyncio.sleep(0.2)
 
             beating = asyncio.create_task(beat())

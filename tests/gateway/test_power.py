@@ -173,7 +173,7 @@ def test_a_record_over_the_link_moves_new_requests(tmp_path: Path) -> None:
                             site_id=site, region=region, model="m", base_url=engine.url, state="ready", slots=8,
                             engine="other",
                         )  # fmt: skip
-                        await link.publish(f"replica.{site}-1", records.encode(state))
+                        await link.publish(f"replica.{site}.{site}-1", records.encode(state))
                     await asyncio.sleep(0.2)
 
             beating = asyncio.create_task(beat())

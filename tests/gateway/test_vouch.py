@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.gateway.engines import Scripted
 from tests.gateway.rig import Gateway, free_port, settings, start
@@ -20,13 +21,15 @@ from tieline.records import ReplicaState
 ASK = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
 
 
-async def beat(link: Link, engine: Scripted, state: str = "ready") -> None:
+async def beat(
+    link: Link, engine: Scripted, state: str = "ready", subject: str = "replica.a.a-1", **changes: str
+) -> None:
     now = datetime.now(UTC)
     heard = ReplicaState(
         at=now, known_at=now, source="site:a", kind="measured", replica_id="a-1", site_id="a", region="eu", model="m",
         base_url=engine.url, state=state, slots=4, engine="llama.cpp", label="small",  # type: ignore[arg-type]
     )  # fmt: skip
-    await link.publish("replica.a-1", records.encode(heard))
+    await link.publish(subject, records.encode(msgspec.structs.replace(heard, **changes)))
 
 
 async def until(condition: object, seconds: float = 8.0) -> None:
@@ -51,6 +54,23 @@ def test_heartbeats_that_stop_for_all_at_once_take_nobody_out_who_answers(tmp_pa
             assert await served(gateway)
             engine.kill()
             await until(lambda: not backend.usable(gateway.svc.loop.time()))
+
+    asyncio.run(body())
+
+
+def test_a_heartbeat_counts_on_its_own_sites_subject_alone(tmp_path: Path) -> None:
+    async def body() -> None:
+        link = LocalLink()
+        async with Scripted() as engine, Scripted() as stranger, start(settings(), tmp_path, link=link) as gateway:
+            await beat(link, engine)
+            await gateway.ready(1)
+            mine = gateway.svc.backends["a-1"].authority
+            await beat(link, stranger, subject="replica.b.a-1")  # as site a, by site b
+            await beat(link, stranger, subject="replica.b.a-1", site_id="b")  # as its own, by the other's name
+            await beat(link, stranger, subject="replica.b.b-1", replica_id="b-1", site_id="b")  # its own
+            await until(lambda: "b-1" in gateway.svc.backends)
+            assert gateway.svc.backends["a-1"].authority == mine
+            assert set(gateway.svc.backends) == {"a-1", "b-1"}
 
     asyncio.run(body())
 

@@ -18,6 +18,7 @@ import msgspec
 from tieline import records
 from tieline.app.aside import SetAsides
 from tieline.app.runtime import Runtime
+from tieline.app.speaker import heard_from
 from tieline.clock import Clock
 from tieline.config import Config
 from tieline.dispatch import Controller
@@ -63,7 +64,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Runs until cancelled."""
     config = runtime.load_config()
     store = Store(runtime.store_path, records.encode, records.decode)
-    link = await NatsLink.connect(runtime.link_url, "core", runtime.link_token)
+    link = await NatsLink.connect(runtime.link_url, "core", runtime.link_password("core"))
     try:
         core = await Core.start(config, runtime, store, link, registry)
         ready(core.feeds_note)
@@ -91,6 +92,7 @@ class Core:
         self.config, self.clock, self.store, self.link = config, clock, store, link
         self.feeds, self.feeds_note = feeds, feeds_note
         self.interval = config.dispatch.interval
+        self._sites = frozenset(site.id for site in config.fleet.sites)
         settings = settings_of(config)
         self.controller = Controller(store, config.fleet, settings, self._publish, live=True)
         self.settler = Settler(config, store)
@@ -160,7 +162,7 @@ class Core:
     async def _take_in(self, origin: str, data: bytes) -> Ack:
         now, epoch = self.clock.now(), self.store.epoch
         try:
-            found = admit(data, now, self.config.intake.clock_ahead)
+            found = heard_from(origin, admit(data, now, self.config.intake.clock_ahead), self._sites.__contains__)
             batch = [one.record for one in found if isinstance(one, Accepted)]
             stored = self.store.append(batch)
             refused = self.set_aside.take(origin, [one for one in found if isinstance(one, SetAside)], now)

@@ -31,7 +31,7 @@ FIRST_REPLICA_S = 30.0
 async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Serves until cancelled; what runs then is ended by the supervisor's grace."""
     settings = settings_of(runtime.load_config(), runtime)
-    link = LateLink(runtime.link_url, "gateway", runtime.link_token)
+    link = LateLink(runtime.link_url, "gateway", runtime.link_password("gateway"))
     opened = asyncio.Event()
     data = runtime.data / "gateway"
     serving = asyncio.create_task(

@@ -1,4 +1,4 @@
-"""The link's server: NATS from its wheel, on loopback, with a token, as a child of this process."""
+"""The link's server: NATS from its wheel, on loopback, a user for each site and part, as a child of this process."""
 
 from __future__ import annotations
 
@@ -10,50 +10,110 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
+from tieline.app.joins import JoinBook, JoinError, Welcome, changed_book, read_book
 from tieline.app.runtime import Runtime
+from tieline.clock import wall_now
+from tieline.config import Config
 from tieline.link import NatsLink
+from tieline.link.users import PARTS, server_users, site_user
 from tieline.store.files import write_private
-from tieline.tasks import Registry
+from tieline.tasks import Registry, beat
 
 Ready = Callable[[str], None]
 
 # Bounds of one machine's link; a fleet's cluster has its own configuration.
-MAX_PAYLOAD_BYTES, MAX_CONNECTIONS = 8 << 20, 256
+MAX_PAYLOAD_BYTES, MAX_CONNECTIONS = 8 << 20, 1_024
+# Who joins or is cut off is known to the server within this.
+LOOK_S, STILL_S = 0.2, 10.0
 
 
 async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Runs until cancelled; returns (and so is restarted) when the server dies."""
     host, _, port = runtime.link_url.removeprefix("nats://").partition(":")
-    config = runtime.data / "run" / "nats.conf"
-    write_private(
-        config,
-        (
-            f"listen: {host}:{port}\n"
-            f'authorization {{ token: "{runtime.link_token}" }}\n'
-            f"max_payload: {MAX_PAYLOAD_BYTES}\n"
-            f"max_connections: {MAX_CONNECTIONS}\n"
-            "max_pending: 67108864\n"
-        ).encode(),
-    )
+    users = Users(runtime, runtime.load_config())
+    users.write(read_book(runtime.data))
     process = await asyncio.create_subprocess_exec(
         str(server_path()),
         "-c",
-        str(config),
+        str(users.path),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
+    link: NatsLink | None = None
     try:
-        link = await NatsLink.connect(runtime.link_url, "link-check", runtime.link_token)
-        await link.close()
+        link = await NatsLink.connect(runtime.link_url, "link", runtime.link_password("link"))
+        await link.serve("join.*", users.welcome)
+        registry.keep("joins", "has the server know who joined or was cut off", lambda: users.follow(process))
         ready(f"nats on {host}:{port}")
         code = await process.wait()
         raise RuntimeError(f"nats-server ended with {code}")
     finally:
+        await registry.close()
+        if link is not None:  # before its server ends, or it would try to reach it again
+            await link.close()
         if process.returncode is None:
             process.terminate()
             await process.wait()
+
+
+class Users:
+    """Who the server knows: the parts, the platform's own sites, and those of the book of joins."""
+
+    def __init__(self, runtime: Runtime, config: Config) -> None:
+        self.runtime, self.config = runtime, config
+        self.path = runtime.data / "run" / "nats.conf"
+        self._written = b""
+
+    def text(self, book: JoinBook) -> bytes:
+        """The server's configuration."""
+        host, _, port = self.runtime.link_url.removeprefix("nats://").partition(":")
+        own = [site_user(site.id) for site in self.config.fleet.sites if site.id not in book.sites]
+        passwords = {user: self.runtime.link_password(user) for user in (*PARTS, *own)} | book.passwords(wall_now())
+        return (
+            f"listen: {host}:{port}\n"
+            f"{server_users(passwords)}"
+            f"max_payload: {MAX_PAYLOAD_BYTES}\n"
+            f"max_connections: {MAX_CONNECTIONS}\n"
+            "max_pending: 67108864\n"
+        ).encode()
+
+    def write(self, book: JoinBook) -> bool:
+        """True where it differs from what the server was given."""
+        text = self.text(book)
+        if text == self._written:
+            return False
+        write_private(self.path, text)
+        self._written = text
+        return True
+
+    async def follow(self, process: asyncio.subprocess.Process) -> None:
+        """For ever: what the book says now is what the server knows; whom it knows no more is cut at once."""
+        while True:
+            beat(STILL_S)
+            if self.write(read_book(self.runtime.data)) and process.returncode is None:
+                process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(LOOK_S)
+
+    async def welcome(self, subject: str, data: bytes) -> bytes:
+        """What somebody is given who spends a token: its site's password and configuration, nothing of other sites."""
+        try:
+            with changed_book(self.runtime.data) as book:
+                site_id, password = book.spend(subject.removeprefix("join."), wall_now())
+                config = config_of(self.config, site_id)
+        except (JoinError, KeyError) as error:
+            return msgspec.json.encode(Welcome(error=str(error.args[0])))
+        return msgspec.json.encode(Welcome(site_id=site_id, password=password, config=msgspec.Raw(config)))
+
+
+def config_of(config: Config, site_id: str) -> bytes:
+    """What one site's agent needs of a configuration: its site, the models it serves and the interval; no tenants, no
+    money, no other site. Raises KeyError."""
+    fleet = msgspec.structs.replace(config.fleet, sites=(config.fleet.site(site_id),))
+    return msgspec.json.encode(Config(fleet=fleet, models=config.models, dispatch=config.dispatch))
 
 
 def server_path() -> Path:

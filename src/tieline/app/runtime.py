@@ -1,7 +1,7 @@
 """What every part is told when it starts: where its data lies, which doors it opens, what time it is.
 
-Written once per start to `run/runtime.json` in the data folder (mode 0600: it holds the link's token), and
-read by each part's process. Nothing secret travels on a command line or in the environment.
+Written once per start to `run/runtime.json` in the data folder (mode 0600: the passwords of the link's users come
+from its secret), and read by each part's process. Nothing secret travels on a command line or in the environment.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     anchor_wall: datetime
     anchor_world: datetime
     link_url: str
-    link_token: str
+    link_secret: str
     console_host: str
     console_port: int
     gateway_host: str
@@ -53,6 +53,12 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def data(self) -> Path:
         return Path(self.data_dir)
+
+    def link_password(self, user: str) -> str:
+        """The password of one of the link's users during this start."""
+        from tieline.link.users import password_of  # the link's libraries are not there for commands without it
+
+        return password_of(self.link_secret, user)
 
     @property
     def console_url(self) -> str:

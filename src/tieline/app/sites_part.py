@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tieline.app.joins import read_book
 from tieline.app.runtime import Runtime
 from tieline.config import Config
 from tieline.dispatch import load_table
@@ -14,6 +15,7 @@ from tieline.edge.meter import Meter
 from tieline.edge.sites import DeviceFactory, MeterFactory, run_sites
 from tieline.edge.surroundings import Surroundings
 from tieline.fleet import NodeGroup, RigGroup, Site
+from tieline.link import Link, NatsLink
 from tieline.sim.devices import ModelledFleet
 from tieline.tasks import Registry
 
@@ -24,17 +26,21 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Runs until cancelled."""
     config = runtime.load_config()
     device, meter = modelled(config)
+
+    async def connect(user: str) -> Link:
+        return await NatsLink.connect(runtime.link_url, user, runtime.link_password(user))
+
     await run_sites(
         config,
         runtime.clock,
-        runtime.link_url,
-        runtime.link_token,
+        connect,
         runtime.data,
         Path(runtime.model) if runtime.model else None,
         device,
         ready,
         meter,
         registry,
+        lambda: read_book(runtime.data).sites,
     )
 
 

@@ -119,8 +119,8 @@ def prepare(options: Options) -> Runtime:
         speed=options.speed,
         anchor_wall=wall,
         anchor_world=worldtime.world_start(data, wall),
-        link_url=f"nats://127.0.0.1:{free_port()}",
-        link_token=secrets.token_urlsafe(24),
+        link_url=f"nats://127.0.0.1:{_link_port(data)}",
+        link_secret=secrets.token_urlsafe(24),
         console_host=settings.console.host,
         console_port=console_port,
         gateway_host=settings.gateway.host,
@@ -267,6 +267,24 @@ def ready_key(runtime: Runtime, config: configuration.Config) -> str | None:
     if config.gateway.auth != "keys" or not generated:
         return None
     return _make_key(runtime.key_path(generated[0].id, config))
+
+
+def _link_port(data: Path) -> int:
+    """The link's port: the same at every start, for sites elsewhere dial it. Raises UpError."""
+    from tieline.app.joins import JoinError, changed_book  # the link's libraries: only where a platform starts
+
+    try:
+        with changed_book(data) as book:
+            if book.port is not None and not port_taken("127.0.0.1", book.port):
+                return book.port
+            if any(one.password is not None for one in book.sites.values()):
+                raise UpError(
+                    f"port {book.port} of the link is taken and sites elsewhere dial it; end what listens there"
+                )
+            book.port = free_port()
+            return book.port
+    except JoinError as error:
+        raise UpError(str(error)) from error
 
 
 def _models(base_url: str, key: str | None) -> list[str] | None:

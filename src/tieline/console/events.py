@@ -26,7 +26,7 @@ from tieline.console.decided import decision_view, recent
 from tieline.console.fold import Fold
 from tieline.console.month import Month
 from tieline.fleet import Fleet
-from tieline.intake import read
+from tieline.intake import IntakeError, read
 from tieline.ledger import Method
 from tieline.link import Link, heed
 from tieline.records import NetworkTick, Record, WeatherTick
@@ -211,7 +211,11 @@ class Hub:
                 self.live[said.site_id] = said
                 self._live_at[said.site_id] = loop.time()
 
-        await heed(link, "live.*", lambda data: read(data, _read_live), take)
+        def own(subject: str, said: views.Live) -> None:
+            if subject != f"live.{said.site_id}":
+                raise IntakeError(f"{said.site_id} may not be told here", "site_id")
+
+        await heed(link, "live.*", lambda data: read(data, _read_live), take, own)
 
     def fresh(self) -> dict[str, views.Live]:
         now = asyncio.get_running_loop().time()

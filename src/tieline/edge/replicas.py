@@ -254,7 +254,7 @@ class EngineProcess:
         await self._publish()
 
     async def _publish(self) -> None:
-        await self._link.publish(f"replica.{self.replica_id}", encode(self.snapshot()))
+        await self._link.publish(f"replica.{self._site.id}.{self.replica_id}", encode(self.snapshot()))
 
     def snapshot(self) -> ReplicaState:
         now = self._clock.now()

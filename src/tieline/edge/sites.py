@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Container
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from tieline.edge.orders.desk import OrderDesk
 from tieline.edge.plant.fans import FanWatch
 from tieline.edge.plant.hardware import HardwareError, SiteHardware, load_hardware
 from tieline.edge.push import push_always
-from tieline.edge.replicas import EngineSpec, Replicas
+from tieline.edge.replicas import EngineProcess, EngineSpec, Replicas
 from tieline.edge.rigs.group import AsicGroup
 from tieline.edge.rigs.history import RawHistory
 from tieline.edge.rigs.identify import FAKE_PORTS
@@ -34,7 +34,8 @@ from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL
 from tieline.edge.surroundings import Surroundings
 from tieline.fleet.sites import NodeGroup, RigGroup, Site
 from tieline.intake import IntakeError
-from tieline.link import Link, LinkDownError, NatsLink, ask, heed_records
+from tieline.link import Link, LinkDownError, ask, heed_records
+from tieline.link.users import site_user
 from tieline.records import AnyRecord
 from tieline.records.losses import tell_losses
 from tieline.store import StoreError
@@ -55,51 +56,79 @@ DeviceFactory = Callable[[Site, RigGroup | NodeGroup, Surroundings], Device | No
 MeterFactory = Callable[[Site, Surroundings], Meter | None]
 
 
+# What joined or was cut off elsewhere is noticed within this.
+LOOK_AWAY_S = 0.25
+
+# The link of one of its users.
+Connect = Callable[[str], Awaitable[Link]]
+
+
 async def run_sites(
     config: Config,
     clock: Clock,
-    link_url: str,
-    token: str | None,
+    connect: Connect,
     data_dir: Path,
     gguf_path: Path | None = None,
     device_factory: DeviceFactory | None = None,
     ready: Callable[[str], None] | None = None,
     meter_factory: MeterFactory | None = None,
     registry: Registry | None = None,
+    away: Callable[[], Container[str]] = tuple,
 ) -> None:
-    """Until cancelled. Raises LinkDownError where the link is not there at the start."""
-    link = await NatsLink.connect(link_url, "sites", token)
+    """Until cancelled. Each site speaks as its own user of the link, so that none can speak for another; what all hear
+    comes over the user `sites`, or where that is one site alone, over its own. `away`: the sites that run elsewhere;
+    one that goes there ends here, and is taken back at the next start. Raises LinkDownError where the link is not there
+    at the start."""
     surroundings = Surroundings()
     every = step_length(clock)
-    agents: list[Agent] = []
-    replicas: list[Replicas] = []
+    running: dict[str, tuple[Agent, list[EngineProcess]]] = {}
     registry = registry or Registry()
     spec = engine_spec(config, gguf_path)
+    here = [site for site in config.fleet.sites if site.id not in away()]
+    links = {site.id: await connect(site_user(site.id)) for site in here}
+    alone = len(config.fleet.sites) == 1 and bool(links)
+    shared = next(iter(links.values())) if alone else await connect("sites")
     try:
-        for site in config.fleet.sites:
+        for site in here:
             meter = None if meter_factory is None else meter_factory(site, surroundings)
             agent, own = make_agent(
-                config, site, clock, link, data_dir, spec, surroundings, device_factory, every, meter
+                config, site, clock, links[site.id], data_dir, spec, surroundings, device_factory, every, meter
             )
-            agents.append(agent)
-            replicas.extend(own)
+            running[site.id] = agent, [one for group in own for one in group.replicas]
             tell_losses([(f"outbox of {site.id}", agent.outbox)], clock.now(), agent.keep_all)
         registry.keep(
-            "surroundings", "hears weather and demand", lambda: _follow_surroundings(link, surroundings, clock)
+            "surroundings", "hears weather and demand", lambda: _follow_surroundings(shared, surroundings, clock)
         )
-        for agent in agents:
+        for agent, replicas in running.values():
             keep_agent(registry, agent, clock, every)
-        real = [one for group in replicas for one in group.replicas]
-        for one in real:
-            registry.keep(f"replica {one.replica_id}", "runs a model server", one.run)
+            for one in replicas:
+                registry.keep(f"replica {one.replica_id}", "runs a model server", one.run)
         if ready is not None:
-            ready(f"{len(agents)} sites, {len(real)} real replicas")
-        await asyncio.Event().wait()
+            count = sum(len(replicas) for _, replicas in running.values())
+            ready(f"{len(running)} sites, {count} real replicas")
+        while True:
+            await asyncio.sleep(LOOK_AWAY_S)
+            with registry.attempt("away", "ends what runs elsewhere now"):
+                for site_id in [one for one in running if one in away()]:
+                    log.warning("%s runs elsewhere now, or was cut off: its agent ends here", site_id)
+                    agent, replicas = running.pop(site_id)
+                    await _end(registry, agent, replicas)
     finally:
         await registry.close()
-        for agent in agents:
+        for agent, _ in running.values():
             await agent.close()
-        await link.close()
+        for link in {*links.values(), shared}:
+            await link.close()
+
+
+async def _end(registry: Registry, agent: Agent, replicas: list[EngineProcess]) -> None:
+    """End one site's tasks, then what they worked with. Its outbox stays on disk."""
+    mine = {f"replica {one.replica_id}" for one in replicas}
+    for name in registry.names:
+        if name in mine or name.startswith(f"{agent.site.id} "):
+            await registry.drop(name)
+    await agent.close()
+    await agent.link.close()
 
 
 def make_agent(

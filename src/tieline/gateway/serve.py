@@ -273,12 +273,27 @@ async def _follow(svc: Service, link: Link, subject: str) -> None:
 
     def take(record: records.AnyRecord) -> None:
         if isinstance(record, ReplicaState):
-            if record.replica_id in svc.backends or len(svc.backends) < MAX_REPLICAS:
+            known = svc.backends.get(record.replica_id)
+            if known is not None and known.site != record.site_id:
+                raise IntakeError(f"{record.replica_id} is a replica of {known.site}", "replica_id")
+            if known is not None or len(svc.backends) < MAX_REPLICAS:
                 svc.heard(record)
         elif isinstance(record, Plan | Instruction):
             svc.heard_power(record)
 
-    await heed_records(link, subject, take, svc.clock.now)
+    await heed_records(link, subject, take, svc.clock.now, _own)
+
+
+def _own(subject: str, record: records.AnyRecord) -> None:
+    """A heartbeat is taken on the subject of its own site and replica, which only that site may speak on. Raises
+    IntakeError."""
+    if subject.startswith("replica.") and isinstance(record, ReplicaState):
+        _, _, told = subject.partition(".")
+        site, _, replica = told.partition(".")
+        if (record.site_id, record.replica_id) != (site, replica):
+            raise IntakeError(f"{record.replica_id} of {record.site_id} may not be told here", "replica_id")
+    elif subject.startswith("replica."):
+        raise IntakeError(f"a {type(record).__name__} is no heartbeat")
 
 
 async def _catch_up(svc: Service, link: Link) -> None:

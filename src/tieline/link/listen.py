@@ -44,15 +44,25 @@ class Ignored:
         self._said_at, self._said = now, self.count
 
 
-async def heed(link: Link, subject: str, decode: Callable[[bytes], T], take: Callable[[T], object]) -> None:
+async def heed(
+    link: Link,
+    subject: str,
+    decode: Callable[[bytes], T],
+    take: Callable[[T], object],
+    check: Callable[[str, T], object] | None = None,
+) -> None:
     """For ever: what is published on `subject` is decoded and handed to `take`. No message ends this, whatever it
-    holds and whatever `take` makes of it, and a link that is away is followed again. `decode` raises IntakeError."""
+    holds and whatever `take` makes of it, and a link that is away is followed again. `decode` raises IntakeError, and
+    so does `check` for what may not be said on the subject it came on: that is what the link holds of who spoke."""
     ignored = Ignored(subject)
     while True:
         try:
-            async for _, data in link.follow(subject):
+            async for said_on, data in link.follow(subject):
                 try:
-                    take(decode(data))
+                    found = decode(data)
+                    if check is not None:
+                        check(said_on, found)
+                    take(found)
                 except Exception as error:  # any: one message costs itself, never the listener
                     ignored.add(error)
         except (OSError, RuntimeError) as error:
@@ -61,10 +71,14 @@ async def heed(link: Link, subject: str, decode: Callable[[bytes], T], take: Cal
 
 
 async def heed_records(
-    link: Link, subject: str, take: Callable[[AnyRecord], object], now: Callable[[], datetime]
+    link: Link,
+    subject: str,
+    take: Callable[[AnyRecord], object],
+    now: Callable[[], datetime],
+    check: Callable[[str, AnyRecord], object] | None = None,
 ) -> None:
     """The same for records, which pass the gate first."""
-    await heed(link, subject, lambda data: checked(read_record(data), now(), SLOW_CLOCK), take)
+    await heed(link, subject, lambda data: checked(read_record(data), now(), SLOW_CLOCK), take, check)
 
 
 async def ask(link: Link, subject: str, now: datetime, timeout_s: float) -> list[AnyRecord]:

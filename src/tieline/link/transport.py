@@ -16,6 +16,8 @@ import msgspec
 import nats
 import nats.errors
 
+from tieline.link.users import INBOX, inbox_of
+
 log = logging.getLogger("tieline.link")
 
 REQUEST_TIMEOUT_S = 10.0
@@ -95,25 +97,17 @@ class NatsLink:
         self._closing = False
 
     @classmethod
-    async def connect(cls, url: str, name: str, token: str | None = None, wait_s: float = 15.0) -> NatsLink:
-        """Waits up to `wait_s` for the server's port before the first attempt (the client's own first failure
-        prints a traceback and waits two seconds). Raises LinkDownError."""
+    async def connect(cls, url: str, user: str, password: str | None = None, wait_s: float = 15.0) -> NatsLink:
+        """As a user of the link (`users`), whose answers come to an inbox of its own. Waits up to `wait_s` for the
+        server's port before the first attempt (the client's own first failure prints a traceback and waits two
+        seconds), and for the server to know the user. Raises LinkDownError."""
         host, _, port = url.removeprefix("nats://").partition(":")
         try:
             async with asyncio.timeout(wait_s):
                 while not await _port_open(host, int(port)):
                     await asyncio.sleep(0.05)
-            client = await nats.connect(
-                url,
-                name=name,
-                token=token,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.25,
-                connect_timeout=2,
-                error_cb=_quiet,
-                disconnected_cb=_quiet_state,
-                reconnected_cb=_quiet_state,
-            )
+                while (client := await _first(url, user, password)) is None:
+                    await asyncio.sleep(0.1)
         except (TimeoutError, OSError, nats.errors.Error) as error:
             raise LinkDownError(f"no link at {url} within {wait_s:.0f} s") from error
         return cls(client)
@@ -136,7 +130,9 @@ class NatsLink:
             except Exception as error:  # any: who asks is told, and the next request is served
                 log.exception("the handler of %s failed", subject)
                 reply = msgspec.json.encode({"error": f"{type(error).__name__} there", "retry": True})
-            if message.reply:
+            # An answer goes to an inbox and nowhere else: who answers may say more than who asks, and must not say it
+            # for them on a subject that they name.
+            if message.reply.startswith(INBOX):
                 with contextlib.suppress(nats.errors.Error):
                     await message.respond(reply)
 
@@ -147,7 +143,10 @@ class NatsLink:
             await self._client.publish(subject, data)
 
     async def follow(self, subject: str) -> AsyncIterator[tuple[str, bytes]]:
-        subscription = await self._client.subscribe(subject, pending_msgs_limit=MAX_PENDING)
+        try:
+            subscription = await self._client.subscribe(subject, pending_msgs_limit=MAX_PENDING)
+        except nats.errors.Error as error:
+            raise LinkDownError(f"{subject} cannot be followed: {error}") from error
         async for message in subscription.messages:
             yield message.subject, message.data
 
@@ -162,15 +161,15 @@ class LateLink:
     For a part that can work without it, such as a gateway that knows its replicas from before.
     """
 
-    def __init__(self, url: str, name: str, token: str | None = None) -> None:
+    def __init__(self, url: str, user: str, password: str | None = None) -> None:
         self._link: Link | None = None
         self._there = asyncio.Event()
-        self._task = asyncio.create_task(self._connect(url, name, token))
+        self._task = asyncio.create_task(self._connect(url, user, password))
 
-    async def _connect(self, url: str, name: str, token: str | None) -> None:
+    async def _connect(self, url: str, user: str, password: str | None) -> None:
         while self._link is None:
             try:
-                self._link = await NatsLink.connect(url, name, token)
+                self._link = await NatsLink.connect(url, user, password)
             except LinkDownError:
                 await asyncio.sleep(CONNECT_AGAIN_S)
         self._there.set()
@@ -204,6 +203,33 @@ class LateLink:
         self._task.cancel()
         if self._link is not None:
             await self._link.close()
+
+
+async def _first(url: str, user: str, password: str | None) -> nats.NATS | None:
+    """A client that is connected, and from then on reconnects; None where the server does not know its user (yet). A
+    client that may reconnect would go on trying by itself after its first failure, and not end when it is cancelled."""
+    client = nats.NATS()
+    try:
+        await client.connect(
+            url,
+            name=user,
+            user=user if password is not None else None,
+            password=password,
+            inbox_prefix=inbox_of(user).encode(),
+            allow_reconnect=False,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.25,
+            connect_timeout=2,
+            error_cb=_quiet,
+            disconnected_cb=_quiet_state,
+            reconnected_cb=_quiet_state,
+        )
+    except (nats.errors.Error, OSError, TimeoutError):
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            await asyncio.wait_for(client.close(), 1.0)
+        return None
+    client.options["allow_reconnect"] = True
+    return client
 
 
 async def _port_open(host: str, port: int) -> bool:

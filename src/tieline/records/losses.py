@@ -32,6 +32,11 @@ def lost(loss: Loss, name: str, now: datetime) -> Fault:
     )  # fmt: skip
 
 
+def outbox_lost(site_id: str) -> str:
+    """What the fault is called that a site tells of its own outbox."""
+    return f"data lost: outbox of {site_id}"
+
+
 def tell_losses(named: Iterable[tuple[str, Loses]], now: datetime, keep: Callable[[list[Record]], object]) -> None:
     """Put what each of these has lost on record, then forget it there; told again after a crash in between, which its
     store takes for another telling. Raises what `keep` raises."""

@@ -1,0 +1,143 @@
+"""`tieline site`, `join` and `agent`: sites that run elsewhere, with credentials of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from tieline.app.agent_run import join as join_platform
+from tieline.app.agent_run import run_agent
+from tieline.app.joins import JoinError, TokenText, changed_book, read_book
+from tieline.app.runtime import Runtime
+from tieline.app.up import read_state
+from tieline.cli.folder import data_dir
+from tieline.clock import wall_now
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# A site's clock is the wall's; a world further from it than this is not its world.
+SAME_TIME = timedelta(seconds=2)
+
+
+def _one_line(command: Callable[P, R]) -> Callable[P, R]:
+    """What does not go is one line."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except JoinError as error:
+            raise click.ClickException(str(error)) from error
+
+    return run
+
+
+@click.group()
+def site() -> None:
+    """Sites that run elsewhere: tokens to join with, who joined, cutting off."""
+
+
+@site.command()
+@data_dir
+@click.argument("site_id", metavar="SITE")
+@_one_line
+def token(data_dir: Path, site_id: str) -> None:
+    """Print a token that lets one folder join as SITE: once, within 30 minutes."""
+    runtime = _running(data_dir)
+    _known(runtime, site_id)
+    if abs(runtime.clock.now() - wall_now()) > SAME_TIME or runtime.speed != 1:
+        raise JoinError("the world here does not run in the wall's time; a site elsewhere does: start without --speed")
+    with changed_book(data_dir) as book:
+        name = book.offer(site_id, wall_now())
+        text = TokenText(url=runtime.link_url, name=name, password=book.tokens[name].password)
+    click.echo(str(text))
+
+
+@site.command("list")
+@data_dir
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@_one_line
+def list_(data_dir: Path, as_json: bool) -> None:
+    """Each site: run here, joined from elsewhere, or cut off."""
+    runtime, book = _started(data_dir), read_book(data_dir)
+    rows = []
+    for one in runtime.load_config().fleet.sites:
+        joined = book.sites.get(one.id)
+        how = "here" if joined is None else "revoked" if joined.password is None else "joined"
+        rows.append({"site": one.id, "runs": how, "since": None if joined is None else joined.since.isoformat()})
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['site']:24} {row['runs']:8} {row['since'] or ''}".rstrip())
+
+
+@site.command()
+@data_dir
+@click.argument("site_id", metavar="SITE")
+@_one_line
+def revoke(data_dir: Path, site_id: str) -> None:
+    """Cut SITE off the link at once. It may join again with a new token."""
+    _known(_started(data_dir), site_id)
+    with changed_book(data_dir) as book:
+        book.revoke(site_id, wall_now())
+    click.echo(f"{site_id} is cut off. A new `tieline site token {site_id}` lets it join again.")
+
+
+@site.command()
+@data_dir
+@click.argument("site_id", metavar="SITE")
+@_one_line
+def take(data_dir: Path, site_id: str) -> None:
+    """Have the platform run SITE itself again, from its next start; what joined as SITE is cut off at once."""
+    with changed_book(data_dir) as book:
+        if book.sites.pop(site_id, None) is None:
+            raise JoinError(f"{site_id} did not join from elsewhere; `tieline site list` shows those that did")
+    click.echo(f"{site_id} runs here again from the next `tieline up`.")
+
+
+@click.command()
+@click.argument("text", metavar="TOKEN")
+@data_dir
+@_one_line
+def join(text: str, data_dir: Path) -> None:
+    """Join a platform as one of its sites, with a token of `tieline site token`."""
+    site_id = asyncio.run(join_platform(text, data_dir))
+    click.echo(f"Joined as {site_id}. Start its agent with: tieline agent --data-dir {data_dir}")
+
+
+@click.command()
+@data_dir
+@_one_line
+def agent(data_dir: Path) -> None:
+    """Run the agent of the site that this folder joined as. Ctrl-C stops it."""
+    asyncio.run(run_agent(data_dir, click.echo))
+
+
+def _started(folder: Path) -> Runtime:
+    try:
+        return Runtime.load(folder / "run" / "runtime.json")
+    except (OSError, ValueError) as error:
+        raise JoinError(f"no platform ever ran on {folder}; start it with: tieline up --data-dir {folder}") from error
+
+
+def _running(folder: Path) -> Runtime:
+    if not read_state(folder).ready:
+        raise JoinError(f"no platform runs on {folder}; start it with: tieline up --data-dir {folder}")
+    return _started(folder)
+
+
+def _known(runtime: Runtime, site_id: str) -> None:
+    known = [one.id for one in runtime.load_config().fleet.sites]
+    if site_id not in known:
+        raise JoinError(
+            f"no site {site_id!r}; the configuration has {', '.join(known[:8])}{', ...' * (len(known) > 8)}"
+        )

@@ -1,0 +1,284 @@
+"""Whoever holds one site's credentials reads, writes and blocks nothing of another: over the real server."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import nats
+import pytest
+
+from tieline import config, records
+from tieline.app import agent_run, link_part
+from tieline.app.aside import SetAsides
+from tieline.app.core_part import Core
+from tieline.app.joins import Credentials, JoinBook, JoinError, TokenText, changed_book, read_book
+from tieline.app.runtime import Runtime, free_port
+from tieline.app.speaker import not_its_own
+from tieline.clock import WallClock, wall_now
+from tieline.config import Config
+from tieline.link import NatsLink, push
+from tieline.link.users import JOIN, PARTS, inbox_of, rights_of, site_user
+from tieline.records import Fault, MeterReading, ReplicaState, WeatherTick
+from tieline.store import Store
+from tieline.store.quarantine import Quarantine
+from tieline.tasks import Registry
+
+A, B = "na-tx-01", "na-tx-02"
+TAKES_S = 15.0
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(TAKES_S):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def reading(site: str, watts: float) -> bytes:
+    at = wall_now().replace(second=0, microsecond=0)
+    return records.encode_batch([
+        MeterReading(
+            at=at, known_at=at, source=f"site:{site}", kind="measured", site_id=site, length_s=60, readings=1,
+            power_w=watts, power_max_w=watts, last_heard=at,
+        )
+    ])  # fmt: skip
+
+
+class Place:
+    """The link's part with its server, and a core behind it."""
+
+    def __init__(self, data: Path) -> None:
+        now = wall_now()
+        self.runtime = Runtime(
+            version="0", data_dir=str(data), config=None, speed=1.0, anchor_wall=now, anchor_world=now,
+            link_url=f"nats://127.0.0.1:{free_port()}", link_secret="s", console_host="", console_port=0,
+            gateway_host="", gateway_port=0,
+        )  # fmt: skip
+        self.store = Store(data / "store.db", records.encode, records.decode)
+
+    async def link(self, user: str) -> NatsLink:
+        return await NatsLink.connect(self.runtime.link_url, user, self.runtime.link_password(user))
+
+    async def thief(self, user: str, password: str, errors: list[str]) -> Any:
+        """A bare client with a site's credentials, which asks for whatever it likes."""
+
+        async def said(error: Exception) -> None:
+            errors.append(str(error))
+
+        return await nats.connect(
+            self.runtime.link_url, user=user, password=password, inbox_prefix=inbox_of(user).encode(), error_cb=said,
+            allow_reconnect=False,
+        )  # fmt: skip
+
+    def stored(self) -> list[tuple[str, float | None]]:
+        now = wall_now()
+        found = self.store.between(MeterReading, now - timedelta(hours=1), now + timedelta(hours=1))
+        return [(one.site_id, one.power_w) for one in found]
+
+
+@contextlib.asynccontextmanager
+async def place(data: Path) -> AsyncIterator[Place]:
+    made = Place(data)
+    ready = asyncio.Event()
+    part = asyncio.create_task(link_part.run(made.runtime, lambda _: ready.set(), Registry()))
+    core_link = None
+    try:
+        async with asyncio.timeout(TAKES_S):
+            await ready.wait()
+        core_link = await made.link("core")
+        aside = SetAsides(Quarantine(data / "quarantine.db"), made.store)
+        core = Core(config.demo(), WallClock(), made.store, core_link, (), "", set_aside=aside)
+        await core_link.serve("records.*", core.ingest)
+        await core_link.serve("plan.get.*", core.give_plan)
+        await asyncio.sleep(0.05)
+        yield made
+    finally:
+        if core_link is not None:
+            await core_link.close()
+        part.cancel()
+        await asyncio.gather(part, return_exceptions=True)
+        made.store.close()
+
+
+def test_stolen_credentials_of_one_site_hear_nothing_of_another(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with place(tmp_path) as here:
+            errors: list[str] = []
+            heard: list[str] = []
+            thief = await here.thief(site_user(A), here.runtime.link_password(site_user(A)), errors)
+
+            async def keep(message: Any) -> None:
+                heard.append(message.subject)
+
+            wanted = (
+                ">", "*.*", f"live.{B}", f"plan.{B}", f"command.{B}", "records.*", f"replica.{B}.>", "plan.get.*",
+                "_INBOX.>", f"{inbox_of(site_user(B))}.>", "$JS.>", "$SYS.>", "join.*",
+            )  # fmt: skip
+            for subject in wanted:
+                await thief.subscribe(subject, cb=keep)
+            await thief.subscribe(f"command.{A}", cb=keep)
+            await thief.flush()
+            await until(lambda: len(errors) >= len(wanted))
+            b, core = await here.link(site_user(B)), await here.link("core")
+            # What the thief would answer to or read: all of it goes its way past the thief.
+            assert (await push(b, B, reading(B, 1e6))).stored == 1
+            assert await b.request(f"plan.get.{B}", b"") == b""
+            await b.publish(f"live.{B}", b"{}")
+            await b.publish(f"replica.{B}.{B}-1", b"{}")
+            for word in ("plan", "command"):
+                await core.publish(f"{word}.{B}", b"{}")
+            await core.publish(f"command.{A}", b"{}")
+            await until(lambda: heard)
+            assert heard == [f"command.{A}"]
+            for one in (b, core, thief):
+                await one.close()
+
+    asyncio.run(story())
+
+
+def test_stolen_credentials_of_one_site_write_and_block_nothing_of_another(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with place(tmp_path) as here:
+            errors: list[str] = []
+            thief = await here.thief(site_user(A), here.runtime.link_password(site_user(A)), errors)
+            gateway, b = await here.link("gateway"), await here.link(site_user(B))
+            heard: list[str] = []
+
+            async def follow(link: NatsLink, subject: str) -> None:
+                async for said_on, _ in link.follow(subject):
+                    heard.append(said_on)
+
+            follows = [(gateway, "replica.>"), (gateway, "plan.*"), (gateway, "command.*"), (b, f"command.{B}")]
+            tasks = [asyncio.create_task(follow(*one)) for one in follows]
+            await asyncio.sleep(0.1)
+            forbidden = (
+                f"records.{B}", "records.gateway", "records.operator", f"live.{B}", f"replica.{B}.{B}-1", f"plan.{B}",
+                f"command.{B}", f"command.{A}", f"plan.get.{B}", f"orders.get.{B}", "feeds.weathertick",
+                f"{inbox_of(site_user(B))}.x", "$JS.API.INFO", "attention", "join.x",
+            )  # fmt: skip
+            for subject in forbidden:
+                await thief.publish(subject, reading(B, 1.0))
+            # Nor by having those who may do it for them: the core's answers go to inboxes alone.
+            for subject in (f"command.{B}", f"plan.{B}"):
+                await thief.publish(f"records.{A}", b"[]", reply=subject)
+            await thief.request(f"records.{A}", b"[]", timeout=TAKES_S)
+            await thief.publish(f"replica.{A}.{A}-1", b"{}")
+            await thief.flush()
+            await until(lambda: len(errors) >= len(forbidden) and heard)
+            assert heard == [f"replica.{A}.{A}-1"]
+            assert here.stored() == []
+            # On its own subject, a record of another's: refused by name, and the true one is taken afterwards.
+            said = await thief.request(f"records.{A}", reading(B, 1.0), timeout=TAKES_S)
+            (refused,) = msgspec.json.decode(said.data)["refused"]
+            assert refused["why"] == f"site_id: {A} may not speak for {B}"
+            assert (await push(b, B, reading(B, 1e6))).stored == 1
+            assert here.stored() == [(B, 1e6)]
+            for task in tasks:
+                task.cancel()
+            for one in (b, gateway, thief):
+                await one.close()
+
+    asyncio.run(story())
+
+
+def test_a_folder_joins_once_by_token_and_is_cut_off_at_once(tmp_path: Path) -> None:
+    async def story() -> None:
+        data, folder = tmp_path / "data", tmp_path / "site"
+        data.mkdir()
+        async with place(data) as here:
+            before = await here.thief(site_user(A), here.runtime.link_password(site_user(A)), [])
+            b = await here.link(site_user(B))
+            with changed_book(data) as book:
+                name = book.offer(A, wall_now())
+                token = str(TokenText(url=here.runtime.link_url, name=name, password=book.tokens[name].password))
+            assert await agent_run.join(token, folder) == A
+            assert (folder / "agent.json").stat().st_mode & 0o777 == 0o600
+            own = Credentials.load(folder)
+            given = msgspec.json.decode(own.config, type=Config)
+            assert [site.id for site in given.fleet.sites] == [A]
+            assert (given.tenants, B.encode() in bytes(own.config)) == ((), False)
+            await until(lambda: not before.is_connected)  # what ran the site here no longer speaks for it
+            with pytest.raises(JoinError, match="has joined as"):
+                await agent_run.join(token, folder)
+            monkey = agent_run.JOIN_WAIT_S
+            agent_run.JOIN_WAIT_S = 0.5
+            try:
+                with pytest.raises(JoinError, match="does not take this token"):
+                    await agent_run.join(token, tmp_path / "another")
+            finally:
+                agent_run.JOIN_WAIT_S = monkey
+            joined = await here.thief(site_user(A), own.password, [])
+            said = await joined.request(f"records.{A}", reading(A, 2e6), timeout=TAKES_S)
+            assert msgspec.json.decode(said.data)["stored"] == 1
+            with changed_book(data) as book:
+                book.revoke(A, wall_now())
+            began = asyncio.get_running_loop().time()
+            await until(lambda: not joined.is_connected)
+            assert asyncio.get_running_loop().time() - began < 5.0  # 0.2 s to look; the rest is for a busy machine
+            assert (await push(b, B, reading(B, 1e6))).stored == 1  # the others were not touched
+            for one in (joined, before, b):
+                await one.close()
+
+    asyncio.run(story())
+
+
+def test_a_token_is_spent_once_ends_by_itself_and_goes_with_its_site() -> None:
+    book, now = JoinBook(), wall_now()
+    first, second, third = (book.offer(A, now) for _ in range(3))
+    assert set(book.passwords(now)) == {JOIN + one for one in (first, second, third)}
+    assert book.spend(first, now)[0] == A
+    for name, at in ((first, now), (second, now + timedelta(minutes=30)), ("x", now)):
+        with pytest.raises(JoinError, match="spent or too old"):
+            book.spend(name, at)
+    book.revoke(A, now)
+    assert book.passwords(now) == {}
+    with pytest.raises(JoinError, match="spent or too old"):
+        book.spend(third, now)
+
+
+@pytest.mark.parametrize("text", ["", "rubbish", "e30", "ä", "A" * 10_000])
+def test_what_is_no_token_is_one_line(text: str, tmp_path: Path) -> None:
+    with pytest.raises(JoinError, match="this is no token"):
+        asyncio.run(agent_run.join(text, tmp_path))
+
+
+def test_a_book_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "sites.json").write_text("{")
+    with pytest.raises(JoinError, match=r"sites\.json.*restore it"):
+        read_book(tmp_path)
+    with pytest.raises(JoinError, match="has joined nothing"):
+        Credentials.load(tmp_path)
+
+
+def _said(site: str, **changes: Any) -> ReplicaState:
+    now: datetime = wall_now()
+    plain = {
+        "at": now, "known_at": now, "source": f"site:{site}", "kind": "measured", "replica_id": f"{site}-gpu-1",
+        "site_id": site, "region": "r", "model": "m", "base_url": "http://127.0.0.1:1", "state": "ready", "slots": 1,
+        "engine": "other",
+    }  # fmt: skip
+    return ReplicaState(**{**plain, **changes})
+
+
+def test_a_site_says_its_own_and_no_more() -> None:
+    now = wall_now()
+    same: dict[str, Any] = {"at": now, "known_at": now, "source": "x", "kind": "measured"}
+    assert not_its_own(A, _said(A)) is None
+    assert "may not speak for" in str(not_its_own(A, _said(B)))
+    assert "replicas of" in str(not_its_own(A, _said(A, replica_id=f"{B}-gpu-1")))
+    assert "may not say a WeatherTick" in str(not_its_own(A, WeatherTick(**same, station="KMAF", temp_c=1.0)))
+    lost = {what: Fault(**same, site_id="platform", what=f"data lost: {what}") for what in (f"outbox of {A}", "store")}
+    assert not_its_own(A, lost[f"outbox of {A}"]) is None
+    assert "may not speak for" in str(not_its_own(A, lost["store"]))
+
+
+def test_no_user_but_those_who_answer_may_speak_to_inboxes_and_none_to_the_servers_own() -> None:
+    for user in (*PARTS, site_user(A), JOIN + "x"):
+        says, hears = rights_of(user)
+        assert user in ("core", "link") or not any(one.startswith(("_INBOX", "$", ">", "*")) for one in says)
+        assert not any(one.startswith(("_INBOX", "$", "*")) or one == ">" for one in hears)
+    assert [user for user in PARTS if "plan.*" in PARTS[user].says] == ["core"]
