@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help up install install-dev web down clean demo-reset test check fast lint types floors page unit system \
-  reference docs house mutants simulate poison wheel release lock bench demo-treasury
+  reference docs house simulate poison wheel release lock bench demo-treasury
 
 VENV := .venv
 PY := $(VENV)/bin/python

@@ -35,7 +35,7 @@ def shared_data() -> Path:
 _STARTS = re.compile(
     r"subprocess|create_server|open_connection|playwright|TestClient|uvicorn|asyncio\.sleep|time\.sleep|"
     r"tests\.(gateway\.(rig|engines|processes)|system|edge\.)|LuxOs|FakeRigs|NatsLink|httpserver|HTTPServer|socket\.|"
-    r"threading\.Thread|CliRunner\(\)\.invoke\(.*up|Popen|nats|edgar_server|nginx"
+    r"threading\.Thread|feeds\.choose|app\.up|test_life|CliRunner\(\)\.invoke\(.*up|Popen|nats|edgar_server|nginx"
 )
 # Start nothing, and take seconds all the same.
 _SLOW = {"test_replay_days.py", "test_promises_played.py", "test_paging.py", "test_forecast.py"}
