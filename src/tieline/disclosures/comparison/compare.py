@@ -51,7 +51,7 @@ class Absent(msgspec.Struct, frozen=True, kw_only=True):
     says: str
 
 
-class Sum(msgspec.Struct, frozen=True, kw_only=True):
+class ComparedSum(msgspec.Struct, frozen=True, kw_only=True):
     column: str
     value: Decimal
     unit: str
@@ -81,7 +81,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     month: str
     rows: tuple[IssuerMonth, ...]
     absent: tuple[Absent, ...]
-    sums: tuple[Sum, ...]
+    sums: tuple[ComparedSum, ...]
     published: tuple[str, ...] = ()
     """Miners that printed this month or one in the year before it, and are not said to have stopped."""
     rule: str = RULE
@@ -200,7 +200,7 @@ def _absent(book: ClaimBook, issuer: str, month: str) -> Absent | None:
     return Absent(issuer=issuer, last=earlier[-1], following=None, says=says)
 
 
-def _sums(rows: list[IssuerMonth], of: int) -> tuple[Sum, ...]:
+def _sums(rows: list[IssuerMonth], of: int) -> tuple[ComparedSum, ...]:
     units = {column.name: column.unit for column in COLUMNS}
     sums = []
     for name in SUMMED:
@@ -208,5 +208,5 @@ def _sums(rows: list[IssuerMonth], of: int) -> tuple[Sum, ...]:
         if inside:
             value = sum((row.cells[name].value for row in inside), Decimal(0))
             miners = tuple(row.issuer for row in inside)
-            sums.append(Sum(column=name, value=value, unit=units[name], miners=miners, of=of))
+            sums.append(ComparedSum(column=name, value=value, unit=units[name], miners=miners, of=of))
     return tuple(sums)
