@@ -191,12 +191,12 @@ def measures() -> dict[str, list[str]]:
 # What each may be at most today, only ever made smaller; and where it should end.
 LIMITS = {
     "circles": 0,
-    f"functions over {LONG_LINES} lines": 1,
+    f"functions over {LONG_LINES} lines": 0,
     f"functions with over {MANY_ARGUMENTS} arguments": 5,
     f"functions with over {COMPLEX} paths": 145,
     "class names in two files": 5,
     "waivers (type: ignore, noqa)": 15,
-    "folders with over 18 files": 2,
+    "folders with over 18 files": 0,
 }
 AIMS = {
     "circles": 0,

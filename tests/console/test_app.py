@@ -19,8 +19,8 @@ from starlette.testclient import TestClient
 from console.conftest import WRITES, Core, catch_up
 from tieline import records
 from tieline.clock import SimClock
-from tieline.console import chat
 from tieline.console.app import Shown, make_app
+from tieline.console.rooms import chat
 from tieline.fleet import Fleet
 from tieline.records import Action, Instruction, Override, Payout, Sample
 from tieline.store import Store

@@ -20,7 +20,7 @@ from tieline.console.app import Shown, make_app
 from tieline.console.attention import attention_view, budget_lines
 from tieline.console.doorway import Doorway, read_metrics
 from tieline.console.fold import Fold
-from tieline.console.inference import tenants_view
+from tieline.console.rooms.inference import tenants_view
 from tieline.console.served import MAX_NAMES, OTHERS, Served, served_view
 from tieline.console.views import now_view, site_now
 from tieline.fleet import Fleet

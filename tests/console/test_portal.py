@@ -21,10 +21,10 @@ from tieline.app import gateway_part, up
 from tieline.books import invoices
 from tieline.clock import SimClock
 from tieline.console import app as console
-from tieline.console import spend
 from tieline.console.app import Shown, SignIn, make_app
-from tieline.console.spend import SpendFold, SpendFullError
-from tieline.console.tenantkeys import MAX_KEYS, TenantKeys
+from tieline.console.rooms import spend
+from tieline.console.rooms.spend import SpendFold, SpendFullError
+from tieline.console.rooms.tenantkeys import MAX_KEYS, TenantKeys
 from tieline.fleet import Fleet
 from tieline.gateway.settings import Key, Tenant, hash_key
 from tieline.people import People
@@ -344,7 +344,7 @@ def test_nothing_that_is_told_names_another_tenant_whatever_is_asked(app: Any) -
 
 
 def test_whoever_tries_too_many_addresses_is_refused_for_a_while(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tieline.console.portal.MAX_TRIES", 3)
+    monkeypatch.setattr("tieline.console.rooms.portal.MAX_TRIES", 3)
     client = signed_in(app, "owner")
     codes = [client.get("/api/my/usage?tenant=rival").status_code for _ in range(4)]
     assert codes == [404, 404, 404, 429]

@@ -18,8 +18,8 @@ import tieline.store
 from tieline import records
 from tieline.books import invoices
 from tieline.clock import micros
-from tieline.console import behind
 from tieline.console.month import Month
+from tieline.console.rooms import behind
 from tieline.records import PriceTick, Usage
 from tieline.settlement.month import update_of
 from tieline.store import Selection, Store, sqlite

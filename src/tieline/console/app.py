@@ -23,19 +23,20 @@ from starlette.routing import Route
 
 from tieline.clock import Clock, wall_now
 from tieline.config import Tenant
-from tieline.console import behind, chat, operator, page
-from tieline.console.accounts import Accounts, forward
-from tieline.console.alerts import AlertRoom
-from tieline.console.books import MoneyPages
-from tieline.console.disclosed import Published, network_ticks, shipped_book
+from tieline.console import page
 from tieline.console.door import Door, Keys, Row, needs, signed_in_as
 from tieline.console.doorway import Doorway
 from tieline.console.events import Hub
 from tieline.console.forms import answer, failed, read_form
-from tieline.console.inference import inference_view
-from tieline.console.portal import Portal
-from tieline.console.site import site_view
-from tieline.console.tenantkeys import TenantKeys
+from tieline.console.rooms import behind, chat, operator
+from tieline.console.rooms.accounts import Accounts, forward
+from tieline.console.rooms.alerts import AlertRoom
+from tieline.console.rooms.books import MoneyPages
+from tieline.console.rooms.disclosed import Published, network_ticks, shipped_book
+from tieline.console.rooms.inference import inference_view
+from tieline.console.rooms.portal import Portal
+from tieline.console.rooms.site import site_view
+from tieline.console.rooms.tenantkeys import TenantKeys
 from tieline.disclosures.facts.book import ClaimBook
 from tieline.fleet import Fleet
 from tieline.intake import IntakeError

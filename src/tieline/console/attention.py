@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from tieline.config import Tenant
 from tieline.console.fold import Fold
-from tieline.console.operator import ACCEPT
+from tieline.console.rooms.operator import ACCEPT
 from tieline.fleet import Site
 from tieline.records import Plan
 

@@ -55,6 +55,11 @@ def nearest_rig(cooling: Cooling, j_per_th: float) -> RigModel:
     return min(of_kind, key=lambda rig: (round(abs(rig.efficiency_j_th - j_per_th), 6), rig.efficiency_j_th))
 
 
+def _feeders(site_id: str, limit_w: float, *, gpus: bool) -> tuple[Feeder, ...]:
+    mining = Feeder(id=f"{site_id}.f-mine", load="mining", limit_w=limit_w)
+    return (Feeder(id=f"{site_id}.f-gpu", load="inference", limit_w=limit_w), mining) if gpus else (mining,)
+
+
 def _site(path: Path, line: int, row: dict[str, str], index: int, scale: float) -> Site:
     def value(column: str) -> float:
         return number(path, line, row, column)
@@ -75,9 +80,6 @@ def _site(path: Path, line: int, row: dict[str, str], index: int, scale: float) 
     rigs = int(value("asic_mw") * 1e6 * scale / rig.power_w)
     nodes = int(value("gpu_mw") * 1e6 * scale / (GPU_MODELS[NODE].rated_w * (1.0 + GPU_AUX)))
     take_share, resale = TAKE_OR_PAY.get(row["area"], (0.0, False)) if basis == "fixed" else (0.0, False)
-    feeders = [Feeder(id=f"{site_id}.f-mine", load="mining", limit_w=limit_w)]
-    if nodes:
-        feeders.insert(0, Feeder(id=f"{site_id}.f-gpu", load="inference", limit_w=limit_w))
     return Site(
         id=site_id,
         name=f"{row['area']} ({site_id})",
@@ -85,7 +87,7 @@ def _site(path: Path, line: int, row: dict[str, str], index: int, scale: float) 
         lat=value("lat"),
         lon=value("lon"),
         interconnect=Interconnect(limit_w=limit_w),
-        feeders=tuple(feeders),
+        feeders=_feeders(site_id, limit_w, gpus=nodes > 0),
         contract=Contract(
             basis=basis,
             market=row["price_market"] or None,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from tieline.gateway.requests.chunks import Chunk
-from tieline.gateway.requests.replay import Replay
+from tieline.gateway.requests.continuity.replay import Replay
 from tieline.gateway.wire.http1 import ResponseHead
 from tieline.gateway.wire.passthrough import PassthroughTemplate
 from tieline.gateway.wire.sse import Framer

@@ -19,25 +19,15 @@ import msgspec
 from tieline.gateway import errors
 from tieline.gateway.errors import Refusal
 from tieline.gateway.metering.traces import Span
-from tieline.gateway.requests import (
-    answer,
-    blame,
-    choice_group,
-    chunks,
-    failover,
-    finish,
-    frames,
-    hedge,
-    resume,
-    token_ids,
-)
+from tieline.gateway.requests import answer, blame, choice_group, chunks, failover, finish, frames, hedge
 from tieline.gateway.requests.answer import ClientFault, Elsewhere, Whole, Wrong
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.blame import Strike
 from tieline.gateway.requests.choice_group import ChoiceGroup
+from tieline.gateway.requests.continuity import resume, token_ids
+from tieline.gateway.requests.continuity.resume_calls import CannotContinueError, Continuing
 from tieline.gateway.requests.failover import Next, SilenceMeaning
 from tieline.gateway.requests.ports import Billing, Client, ReplicaPool, Shared
-from tieline.gateway.requests.resume_calls import CannotContinueError, Continuing
 from tieline.gateway.requests.state import Phase, RequestState
 from tieline.gateway.settings import NANO_PER_USD
 from tieline.gateway.wire import sse

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Final
 
 from tieline.gateway.requests.attempt import Attempt
-from tieline.gateway.requests.resume import Way
+from tieline.gateway.requests.continuity.resume import Way
 from tieline.gateway.requests.state import Phase, RequestState
 from tieline.gateway.routing import route
 from tieline.gateway.settings import Clocks

@@ -14,7 +14,7 @@ import msgspec
 from tieline.gateway.requests import chunks
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.chunks import Chunk
-from tieline.gateway.requests.replay import DivergedError, Replay
+from tieline.gateway.requests.continuity.replay import DivergedError, Replay
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.wire import loose, passthrough, sse
 

@@ -13,14 +13,15 @@ from typing import Final
 from msgspec import structs
 
 from tieline.gateway.budgets.admit import KeyAccount, Ticket
-from tieline.gateway.requests import counting, resume
+from tieline.gateway.requests import counting
 from tieline.gateway.requests.blame import Strike
 from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.choices import Choices
+from tieline.gateway.requests.continuity import resume
+from tieline.gateway.requests.continuity.replay import Key
+from tieline.gateway.requests.continuity.resume import Way
+from tieline.gateway.requests.continuity.token_ids import Ids
 from tieline.gateway.requests.counting import CountBounds
-from tieline.gateway.requests.replay import Key
-from tieline.gateway.requests.resume import Way
-from tieline.gateway.requests.token_ids import Ids
 from tieline.gateway.routing.route import Want
 from tieline.gateway.settings import ModelOffer
 from tieline.gateway.wire import loose, sse

@@ -12,8 +12,8 @@ from tieline.gateway.budgets.admit import KeyAccount
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.requests import body as bodies
 from tieline.gateway.requests.body import Request
+from tieline.gateway.requests.continuity.resume_calls import Continuing
 from tieline.gateway.requests.finish import JSON_HEADERS
-from tieline.gateway.requests.resume_calls import Continuing
 from tieline.gateway.routing.route import Want
 from tieline.gateway.service import Service
 from tieline.gateway.surfaces import messages, responses

@@ -11,14 +11,15 @@ from typing import Final
 
 import msgspec
 
-from tieline.gateway.requests import chunks, resume
+from tieline.gateway.requests import chunks
 from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.chunks import Chunk
+from tieline.gateway.requests.continuity import resume
+from tieline.gateway.requests.continuity.replay import Replay
+from tieline.gateway.requests.continuity.resume import Way
+from tieline.gateway.requests.continuity.token_ids import Ids
 from tieline.gateway.requests.ports import ReplicaPool
-from tieline.gateway.requests.replay import Replay
-from tieline.gateway.requests.resume import Way
 from tieline.gateway.requests.state import RequestState
-from tieline.gateway.requests.token_ids import Ids
 from tieline.gateway.routing.route import Want
 from tieline.gateway.settings import ModelOffer
 from tieline.gateway.wire.decoding import json_reader, read_json

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from tieline.console.decided import decision_view, recent
 from tieline.console.fold import Fold, Unit
-from tieline.console.operator import ACCEPT
+from tieline.console.rooms.operator import ACCEPT
 from tieline.console.views import (
     Json,
     Live,

@@ -20,15 +20,16 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from tieline.console import behind, chat, page
-from tieline.console.accounts import Accounts
+from tieline.console import page
 from tieline.console.door import Handler, Row
 from tieline.console.events import Hub
 from tieline.console.forms import answer, failed, read_form
 from tieline.console.month import RunningInvoices
-from tieline.console.spend import SpendFold, SpendFullError, usd
-from tieline.console.tenantkeys import NAME, GatewayRefusedError, NotTheirsError, TenantKeys
-from tieline.intake import IntakeError
+from tieline.console.rooms import behind, chat
+from tieline.console.rooms.accounts import Accounts
+from tieline.console.rooms.spend import SpendFold, SpendFullError, usd
+from tieline.console.rooms.tenantkeys import NAME, GatewayRefusedError, NotTheirsError, TenantKeys
+from tieline.intake import IntakeError, read_json
 from tieline.people import Account, People, PeopleError, Right, Role
 from tieline.people.accounts import Who
 from tieline.people.rights import TENANT_ROLES
@@ -172,7 +173,7 @@ class Portal:
         narrow = {field: request.query_params[name] for name, field in wanted.items() if name in request.query_params}
         rows = []
         for one in found["records"]:
-            record = msgspec.json.decode(one["record"])
+            record = read_json(one["record"])
             if record["tenant"] == account.tenant and all(record.get(k) == v for k, v in narrow.items()):
                 row = {"at": one["at"], **{name: record.get(name) for name in _TOLD}}
                 if account.may(Right.TENANT_MONEY):
