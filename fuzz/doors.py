@@ -34,7 +34,7 @@ from tieline.gateway.settings import Clocks, Engine, Key, Model, Settings, Tenan
 from tieline.store import Store
 
 SECONDS = 30.0
-# What "Done when" asks of a door; twice that where this machine is busy with something else.
+# A door answers anything within this; twice that where this machine is busy with something else.
 ANSWER_S = 2.0
 GRACE_S = 2.0
 
