@@ -35,7 +35,7 @@ class Watched:
         self.kept.extend(r.state for r in records if isinstance(r, ReplicaState))
 
     async def listen(self) -> None:
-        async for _, data in self.link.follow("replica.*"):
+        async for _, data in self.link.follow("replica.>"):
             record = decode(data)
             assert isinstance(record, ReplicaState)
             self.heard.append(record)
