@@ -6,6 +6,7 @@ included, and says it in its own words.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -75,7 +76,7 @@ def of_answer(body: bytes) -> ChatOutput:
     return said
 
 
-class Surface:
+class Surface(ABC):
     """A client of a chat that tells another client, in another form. One per request."""
 
     def __init__(self, inner: Inner) -> None:
@@ -85,29 +86,29 @@ class Surface:
 
     # --- what a form of its own says ------------------------------------------------
 
+    @abstractmethod
     def opening(self) -> bytes:
         """What a stream begins with."""
-        raise NotImplementedError
 
+    @abstractmethod
     def delta(self, kind: str, text: str) -> bytes:
         """More `reasoning`, `text` or `refusal`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def call(self, index: int, call: ChatToolCall, arguments: str, *, new: bool) -> bytes:
         """A tool call that begins, or more of its arguments."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ending(self) -> bytes:
         """What a stream ends with, all being said and counted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def failed(self, error: dict[str, Any]) -> bytes:
         """What a stream ends with that cannot go on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def whole(self, said: ChatOutput) -> bytes:
         """An answer that is not streamed."""
-        raise NotImplementedError
 
     def refused(self, status: int, body: bytes) -> bytes:
         """An error in this form; OpenAI's own unless it says otherwise."""
