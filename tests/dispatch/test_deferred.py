@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tieline.dispatch import Settings, load_table
-from tieline.dispatch.inference.deferred import Lot, Place, allot, programme
+from tieline.dispatch.inference.deferred import Place, allot, programme
+from tieline.dispatch.inputs.backlog import Lot
 
 TABLE = load_table(Settings().gpu_table)
 FULL = TABLE.tokens_per_s(128)

@@ -15,8 +15,8 @@ from tieline.backtest.data import ScenarioWorld
 from tieline.backtest.policies import PolicyInputs
 from tieline.backtest.tokens import BATCH_SHARE, BATCH_SLOTS
 from tieline.clock import micros
-from tieline.dispatch.inference.deferred import Lot
 from tieline.dispatch.inputs.arrays import Floats, Ints
+from tieline.dispatch.inputs.backlog import Lot
 from tieline.dispatch.inputs.demand import asked_paths
 from tieline.dispatch.inputs.forecast import SLOT_S, SLOTS_PER_DAY, Forecaster, analog_days
 from tieline.dispatch.inputs.foresight import Where

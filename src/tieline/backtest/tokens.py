@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tieline.backtest.data import ScenarioWorld
-from tieline.dispatch.inference.deferred import Lot
+from tieline.dispatch.inputs.backlog import Lot
 from tieline.dispatch.inputs.forecast import SLOT_S, SLOTS_PER_DAY
 from tieline.dispatch.settings import Settings
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from tieline.dispatch.inference.gpu import GpuTable
 from tieline.dispatch.inputs.arrays import Floats
+from tieline.dispatch.inputs.backlog import Lot
 from tieline.fleet.physics import GPU_AUX
 
 # Room that is left when the day's work is in; with less of it waiting is a risk, and work runs at once.
@@ -29,14 +30,6 @@ TIGHT = 0.9
 WAITING = 0.01
 # Work is planned to be done this long before it is due: demand may grow, and replicas take minutes to load.
 MARGIN_S = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Lot:
-    """Output tokens that are owed by `due_s` seconds after the first step begins."""
-
-    due_s: float
-    tokens: float
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ from datetime import datetime
 import numpy as np
 
 from tieline.dispatch.inference.afford import affordable, replica_bid_usd_per_mwh, why_stopped
-from tieline.dispatch.inference.deferred import Allotted, Lot, Place, allot
+from tieline.dispatch.inference.deferred import Allotted, Place, allot
 from tieline.dispatch.inference.gpu import GpuTable
 from tieline.dispatch.inference.serving import Room, Wanted, assign, route
 from tieline.dispatch.inference.warm import ready_now
 from tieline.dispatch.inputs.arrays import Floats
+from tieline.dispatch.inputs.backlog import Lot
 from tieline.dispatch.inputs.foresight import Foresight, Where, moments_of
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.settings import Settings

@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 
 from tieline.clock import Interval, micros
-from tieline.dispatch.inference.deferred import Lot
 from tieline.dispatch.inputs.arrays import Floats, Ints
+from tieline.dispatch.inputs.backlog import Lot
 from tieline.dispatch.inputs.demand import asked_paths
 from tieline.dispatch.inputs.forecast import Forecaster, analog_days
 from tieline.dispatch.inputs.horizon import Grid

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from tieline.dispatch.inference.deferred import Lot
 from tieline.dispatch.inputs.arrays import Floats
+from tieline.dispatch.inputs.backlog import Lot
 from tieline.dispatch.inputs.series import HISTORY, KEEP, Known, Series, Slots
 from tieline.dispatch.settings import Settings, plausible
 from tieline.economics import LEAST, hashprice
