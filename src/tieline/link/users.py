@@ -32,7 +32,7 @@ PARTS: Final[Mapping[str, Rights]] = {
         ("records.*", "plan.get.*", "orders.get.*", "feeds.get"),
     ),
     "gateway": Rights(("records.gateway", "plan.get.*", "orders.get.*"), ("replica.>", "plan.*", "command.*")),
-    "console": Rights(("records.operator", "command.*", "attention"), ("live.*",)),
+    "console": Rights(("records.operator", "records.people", "command.*", "attention"), ("live.*",)),
     "alerts": Rights((), ("attention",)),
     # Commands of the operator's own: promises, and offering again what a site sent and was set aside.
     "operator": Rights(("records.*",), ()),

@@ -7,12 +7,13 @@ is a new record with a later `known_at`. None means "not known", never zero.
 `source` names the origin in words a person can follow: "synthetic", "recorded", "mempool.space",
 "site:na-tx-01", "gateway". Anything simulated or estimated says so there or in `kind`.
 
-Files: `market`, `fleet`, `dispatch`, `inference`, `money` and `treasury` hold the types, `base` what they share,
-`codec` their form as bytes, `gate` what is asked of bytes from outside.
+Files: `market`, `fleet`, `dispatch`, `inference`, `money`, `treasury` and `approval` hold the types, `base` what they
+share, `codec` their form as bytes, `gate` what is asked of bytes from outside.
 """
 
 from datetime import datetime, timedelta
 
+from tieline.records.approval import Proposal, ProposalStep
 from tieline.records.base import Cause, Kind, Mode, Record
 from tieline.records.codec import AnyRecord, decode, decode_batch, encode, encode_batch, read_batch, read_record
 from tieline.records.dispatch import Action, Commitment, Instruction, Outcome, Override, Plan, Reason, Setpoint
@@ -75,6 +76,8 @@ __all__ = [
     "Pledge",
     "PowerBill",
     "PriceTick",
+    "Proposal",
+    "ProposalStep",
     "Range",
     "Reason",
     "Record",

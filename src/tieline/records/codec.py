@@ -3,6 +3,7 @@
 import msgspec
 
 from tieline.intake import MAX_MESSAGE, read, refusal
+from tieline.records.approval import Proposal, ProposalStep
 from tieline.records.base import Record
 from tieline.records.dispatch import Action, Commitment, Instruction, Outcome, Override, Plan
 from tieline.records.fleet import Fault, MeterReading, Sample
@@ -66,6 +67,8 @@ AnyRecord = (
     | Operated
     | ReleaseStep
     | Deployed
+    | Proposal
+    | ProposalStep
 )
 
 _encoder = msgspec.json.Encoder(decimal_format="string")

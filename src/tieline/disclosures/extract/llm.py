@@ -36,7 +36,7 @@ TIMEOUT_S = 120.0
 _PERIOD = re.compile(r"20\d\d(?:-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?|Q[1-4])?")
 
 
-class Proposal(msgspec.Struct, frozen=True):
+class ProposedFact(msgspec.Struct, frozen=True):
     """What the model may say about one figure."""
 
     field: str
@@ -47,7 +47,7 @@ class Proposal(msgspec.Struct, frozen=True):
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    facts: list[Proposal] = []
+    facts: list[ProposedFact] = []
 
 
 def fill(
@@ -77,7 +77,7 @@ def fill(
     )
 
 
-def accept(reading: DocumentReading, proposals: list[Proposal]) -> tuple[list[Fact], list[Candidate], int]:
+def accept(reading: DocumentReading, proposals: list[ProposedFact]) -> tuple[list[Fact], list[Candidate], int]:
     """Facts and candidates of the reading with the model's voice heard, and how many proposals were dropped."""
     facts, candidates = list(reading.facts), list(reading.candidates)
     dropped = 0
@@ -135,7 +135,7 @@ def _plain(reading: DocumentReading, fact: Fact) -> bool:
     return int(fact.period[5:7]) in months if len(fact.period) >= 7 and months else reading.period == fact.period
 
 
-def _fact(reading: DocumentReading, p: Proposal) -> Fact | None:
+def _fact(reading: DocumentReading, p: ProposedFact) -> Fact | None:
     if p.field not in FIELDS or not _PERIOD.fullmatch(p.period) or not 0 < len(p.quote) <= MAX_QUOTE_CHARS:
         return None
     start = reading.text.find(p.quote)
@@ -161,7 +161,7 @@ def _fact(reading: DocumentReading, p: Proposal) -> Fact | None:
     return fact if supports(fact) else None
 
 
-def _ask(text: str, base_url: str, model: str, api_key: str | None, client: httpx.Client | None) -> list[Proposal]:
+def _ask(text: str, base_url: str, model: str, api_key: str | None, client: httpx.Client | None) -> list[ProposedFact]:
     names = "\n".join(f"{name}: {meaning} ({unit})" for name, (unit, meaning) in FIELDS.items())
     body: dict[str, Any] = {
         "model": model,
