@@ -10,9 +10,9 @@ from tieline import config
 from tieline.clock import SimClock
 from tieline.dispatch.inference.gpu import load_table
 from tieline.edge.device import Reading
-from tieline.edge.sites import engine_spec, make_agent, step_length
+from tieline.edge.sites import SiteHost, make_agent
 from tieline.edge.surroundings import Surroundings
-from tieline.link import LocalLink
+from tieline.link import Link, LocalLink
 from tieline.records import Demand, Instruction, Reason, Setpoint, WeatherTick
 from tieline.sim.devices import ModelledDevice, ModelledFleet
 
@@ -86,17 +86,21 @@ def test_old_weather_is_no_weather() -> None:
     assert around.temp_c(site, NOON + timedelta(hours=4)) is None
 
 
+async def no_link(_: str) -> Link:
+    return LocalLink()
+
+
 def test_an_agent_on_modelled_devices_keeps_a_grid_order(tmp_path: Path) -> None:
     loaded, fleet, around = world()
     site = loaded.fleet.site("na-tx-01")
     clock = SimClock(NOON)
-    spec = engine_spec(loaded, None)
 
     async def story() -> float:
-        agent, _ = make_agent(
-            loaded, site, clock, LocalLink(), tmp_path, spec, around,
-            lambda s, unit, _: fleet.device(s, unit), step_length(clock),
+        host = SiteHost(
+            loaded, clock, tmp_path, no_link, device_factory=lambda s, unit, _: fleet.device(s, unit),
+            surroundings=around,
         )  # fmt: skip
+        agent, _ = make_agent(host, site, LocalLink())
         for unit in site.units:
             full = Setpoint(
                 unit_id=unit.id, target_w=unit.rated_w * 1.04, reason=Reason(rule="test", text="test"),

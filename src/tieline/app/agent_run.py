@@ -16,7 +16,7 @@ from tieline.app.joins import Credentials, JoinError, read_token, read_welcome
 from tieline.app.sites_part import modelled
 from tieline.clock import WallClock
 from tieline.config import Config
-from tieline.edge.sites import run_sites
+from tieline.edge.sites import SiteHost, run_sites
 from tieline.intake import IntakeError, read
 from tieline.link import Link, LinkDownError, NatsLink
 from tieline.link.users import JOIN, site_user
@@ -90,10 +90,8 @@ async def _run(own: Credentials, config: Config, folder: Path, say: Callable[[st
             return link
 
     try:
-        await run_sites(
-            config, WallClock(), connect, folder, None, device, lambda said: say(f"{own.site_id} runs: {said}"), meter,
-            Registry(),
-        )  # fmt: skip
+        host = SiteHost(config, WallClock(), folder, connect, None, device, meter)
+        await run_sites(host, lambda said: say(f"{own.site_id} runs: {said}"), Registry())
     finally:
         for one in told:
             one.cancel()

@@ -12,7 +12,7 @@ from tieline.dispatch import load_table
 from tieline.dispatch.settings import settings_of
 from tieline.edge.device import Device
 from tieline.edge.meter import Meter
-from tieline.edge.sites import DeviceFactory, MeterFactory, run_sites
+from tieline.edge.sites import DeviceFactory, MeterFactory, SiteHost, run_sites
 from tieline.edge.surroundings import Surroundings
 from tieline.fleet import NodeGroup, RigGroup, Site
 from tieline.link import Link, NatsLink
@@ -30,18 +30,17 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     async def connect(user: str) -> Link:
         return await NatsLink.connect(runtime.link_url, user, runtime.link_password(user))
 
-    await run_sites(
+    host = SiteHost(
         config,
         runtime.clock,
-        connect,
         runtime.data,
+        connect,
         Path(runtime.model) if runtime.model else None,
         device,
-        ready,
         meter,
-        registry,
         lambda: read_book(runtime.data).sites,
     )
+    await run_sites(host, ready, registry)
 
 
 def modelled(config: Config) -> tuple[DeviceFactory, MeterFactory]:

@@ -20,6 +20,8 @@ MAX_CATCH_UP = 288
 
 @dataclass(slots=True)
 class _Tally:
+    """What an interval adds up to; its means are over the time that readings cover, None where none does."""
+
     readings: int = 0
     seconds: float = 0.0
     watt_s: float = 0.0
@@ -29,6 +31,22 @@ class _Tally:
     tokens: float = 0.0
     token_seconds: float = 0.0
     silent: bool = False
+
+    @property
+    def heard(self) -> bool:
+        return self.readings > 0 and self.seconds > 0
+
+    @property
+    def power_w(self) -> float | None:
+        return self.watt_s / self.seconds if self.heard else None
+
+    @property
+    def hashrate_hs(self) -> float | None:
+        return self.hash_s / self.hash_seconds if self.heard and self.hash_seconds else None
+
+    @property
+    def whole_tokens(self) -> int | None:
+        return round(self.tokens) if self.heard and self.token_seconds else None
 
 
 @dataclass(slots=True)
@@ -91,7 +109,7 @@ class IntervalFold:
 
     def _sample(self, interval: Interval, now: datetime) -> Sample:
         tally, last = self._tally, self._last
-        heard = tally.readings > 0 and tally.seconds > 0
+        shown = last if tally.heard else None
         estimated = self.kind == "measured" and tally.silent
         return Sample(
             at=interval.start,
@@ -102,12 +120,12 @@ class IntervalFold:
             unit_id=self.unit_id,
             length_s=int(self.length.total_seconds()),
             readings=tally.readings,
-            power_w=tally.watt_s / tally.seconds if heard else None,
-            power_max_w=tally.power_max_w if heard else None,
-            hashrate_hs=tally.hash_s / tally.hash_seconds if heard and tally.hash_seconds else None,
-            temp_c=last.temp_c if heard and last is not None else None,
+            power_w=tally.power_w,
+            power_max_w=tally.power_max_w if tally.heard else None,
+            hashrate_hs=tally.hashrate_hs,
+            temp_c=shown.temp_c if shown is not None else None,
             devices=last.devices if last is not None else None,
-            devices_heard=last.devices_heard if heard and last is not None else None,
-            tokens=round(tally.tokens) if heard and tally.token_seconds else None,
+            devices_heard=shown.devices_heard if shown is not None else None,
+            tokens=tally.whole_tokens,
             last_heard=last.at if last is not None else None,
         )

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Container
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -63,62 +64,99 @@ LOOK_AWAY_S = 0.25
 Connect = Callable[[str], Awaitable[Link]]
 
 
-async def run_sites(
-    config: Config,
-    clock: Clock,
-    connect: Connect,
-    data_dir: Path,
-    gguf_path: Path | None = None,
-    device_factory: DeviceFactory | None = None,
-    ready: Callable[[str], None] | None = None,
-    meter_factory: MeterFactory | None = None,
-    registry: Registry | None = None,
-    away: Callable[[], Container[str]] = tuple,
-) -> None:
-    """Until cancelled. Each site speaks as its own user of the link, so that none can speak for another; what all hear
-    comes over the user `sites`, or where that is one site alone, over its own. `away`: the sites that run elsewhere;
-    one that goes there ends here, and is taken back at the next start. Raises LinkDownError where the link is not there
-    at the start."""
-    surroundings = Surroundings()
-    every = step_length(clock)
-    running: dict[str, tuple[Agent, list[EngineProcess]]] = {}
-    registry = registry or Registry()
-    spec = engine_spec(config, gguf_path)
-    here = [site for site in config.fleet.sites if site.id not in away()]
-    links = {site.id: await connect(site_user(site.id)) for site in here}
-    alone = len(config.fleet.sites) == 1 and bool(links)
-    shared = next(iter(links.values())) if alone else await connect("sites")
-    try:
+@dataclass(frozen=True)
+class SiteHost:
+    """What the agents of one process share. Each site speaks as its own user of the link, so that none can speak for
+    another. `away`: the sites that run elsewhere; one that goes there ends here, and is taken back at the next
+    start."""
+
+    config: Config
+    clock: Clock
+    data_dir: Path
+    connect: Connect
+    gguf_path: Path | None = None
+    device_factory: DeviceFactory | None = None
+    meter_factory: MeterFactory | None = None
+    away: Callable[[], Container[str]] = tuple
+    surroundings: Surroundings = field(default_factory=Surroundings)
+
+    @property
+    def every(self) -> timedelta:
+        return step_length(self.clock)
+
+    @property
+    def here(self) -> list[Site]:
+        away = self.away()
+        return [site for site in self.config.fleet.sites if site.id not in away]
+
+    def folder(self, site: Site) -> Path:
+        return self.data_dir / "sites" / site.id
+
+
+class SiteAgents:
+    """The agents that run now, each with its link and its real replicas."""
+
+    def __init__(self, host: SiteHost, registry: Registry) -> None:
+        self.host, self.registry = host, registry
+        self.running: dict[str, tuple[Agent, list[EngineProcess]]] = {}
+        self._links: dict[str, Link] = {}
+        self._shared: Link | None = None
+
+    async def start(self) -> None:
+        """Raises LinkDownError where the link is not there."""
+        host, here = self.host, self.host.here
         for site in here:
-            meter = None if meter_factory is None else meter_factory(site, surroundings)
-            agent, own = make_agent(
-                config, site, clock, links[site.id], data_dir, spec, surroundings, device_factory, every, meter
-            )
-            running[site.id] = agent, [one for group in own for one in group.replicas]
-            tell_losses([(f"outbox of {site.id}", agent.outbox)], clock.now(), agent.keep_all)
-        registry.keep(
-            "surroundings", "hears weather and demand", lambda: _follow_surroundings(shared, surroundings, clock)
-        )
-        for agent, replicas in running.values():
-            keep_agent(registry, agent, clock, every)
+            self._links[site.id] = await host.connect(site_user(site.id))
+        # What all hear comes over the user `sites`, or where that is one site alone, over its own.
+        alone = len(host.config.fleet.sites) == 1 and bool(self._links)
+        shared = self._shared = next(iter(self._links.values())) if alone else await host.connect("sites")
+        for site in here:
+            agent, own = make_agent(host, site, self._links[site.id])
+            self.running[site.id] = agent, [one for group in own for one in group.replicas]
+            tell_losses([(f"outbox of {site.id}", agent.outbox)], host.clock.now(), agent.keep_all)
+        hear = partial(_follow_surroundings, shared, host.surroundings, host.clock)
+        self.registry.keep("surroundings", "hears weather and demand", hear)
+        for agent, replicas in self.running.values():
+            keep_agent(self.registry, agent, host.clock, host.every)
             for one in replicas:
-                registry.keep(f"replica {one.replica_id}", "runs a model server", one.run)
+                self.registry.keep(f"replica {one.replica_id}", "runs a model server", one.run)
+
+    async def end_those_away(self) -> None:
+        away = self.host.away()
+        for site_id in [one for one in self.running if one in away]:
+            log.warning("%s runs elsewhere now, or was cut off: its agent ends here", site_id)
+            agent, replicas = self.running.pop(site_id)
+            await _end(self.registry, agent, replicas)
+
+    async def close(self) -> None:
+        await self.registry.close()
+        for agent, _ in self.running.values():
+            await agent.close()
+        shared = () if self._shared is None else (self._shared,)
+        for link in {*self._links.values(), *shared}:
+            await link.close()
+
+    @property
+    def words(self) -> str:
+        count = sum(len(replicas) for _, replicas in self.running.values())
+        return f"{len(self.running)} sites, {count} real replicas"
+
+
+async def run_sites(
+    host: SiteHost, ready: Callable[[str], None] | None = None, registry: Registry | None = None
+) -> None:
+    """Until cancelled. Raises LinkDownError where the link is not there at the start."""
+    agents = SiteAgents(host, registry or Registry())
+    try:
+        await agents.start()
         if ready is not None:
-            count = sum(len(replicas) for _, replicas in running.values())
-            ready(f"{len(running)} sites, {count} real replicas")
+            ready(agents.words)
         while True:
             await asyncio.sleep(LOOK_AWAY_S)
-            with registry.attempt("away", "ends what runs elsewhere now"):
-                for site_id in [one for one in running if one in away()]:
-                    log.warning("%s runs elsewhere now, or was cut off: its agent ends here", site_id)
-                    agent, replicas = running.pop(site_id)
-                    await _end(registry, agent, replicas)
+            with agents.registry.attempt("away", "ends what runs elsewhere now"):
+                await agents.end_those_away()
     finally:
-        await registry.close()
-        for agent, _ in running.values():
-            await agent.close()
-        for link in {*links.values(), shared}:
-            await link.close()
+        await agents.close()
 
 
 async def _end(registry: Registry, agent: Agent, replicas: list[EngineProcess]) -> None:
@@ -131,46 +169,33 @@ async def _end(registry: Registry, agent: Agent, replicas: list[EngineProcess]) 
     await agent.link.close()
 
 
-def make_agent(
-    config: Config,
-    site: Site,
-    clock: Clock,
-    link: Link,
-    data_dir: Path,
-    spec: EngineSpec,
-    surroundings: Surroundings,
-    device_factory: DeviceFactory | None,
-    every: timedelta,
-    meter: Meter | None = None,
-) -> tuple[Agent, list[Replicas]]:
+def make_agent(host: SiteHost, site: Site, link: Link) -> tuple[Agent, list[Replicas]]:
     """One site's agent with its devices, outbox and orders, and the groups that have real replicas."""
-    folder = data_dir / "sites" / site.id
-    outbox = open_outbox(folder / "outbox.db")
-    register = Register(folder)
-    orders = OrderBook(site.id, folder / "orders.json")
-    callbacks: dict[str, GpuTarget] = {}
+    folder, clock = host.folder(site), host.clock
     hardware, mistake = SiteHardware(), None
     try:
         hardware = load_hardware(folder / "edge.toml", site, clock)
     except HardwareError as error:  # this site's alone: its rigs are driven all the same, and it is said
         mistake = str(error)
         log.error("%s: %s", site.id, mistake)
-    found = (_device(site, unit, surroundings, device_factory, register, hardware.passwords) for unit in site.units)
-    devices = [device for device in found if device is not None]
+    meter = hardware.meter
+    if meter is None and host.meter_factory is not None:
+        meter = host.meter_factory(site, host.surroundings)
+    callbacks: dict[str, GpuTarget] = {}
     agent = Agent(
         clock,
         site,
-        Equipment(devices, hardware.meter or meter, hardware.contactors, callbacks),
-        outbox,
+        Equipment(_devices(host, site, hardware.passwords), meter, hardware.contactors, callbacks),
+        open_outbox(folder / "outbox.db"),
         link,
-        orders,
-        interval=config.dispatch.interval,
-        hold=hold_length(clock, every),
+        OrderBook(site.id, folder / "orders.json"),
+        interval=host.config.dispatch.interval,
+        hold=hold_length(clock, host.every),
     )
     agent.sources, agent.fans = hardware.sources, FanWatch(hardware.fans)
     if mistake is not None:
         agent.keep(agent.faults.hold(clock.now(), "site file", mistake))
-    own = []
+    spec, own = engine_spec(host.config, host.gguf_path), []
     for group in site.node_groups:
         if group.replicas_real:
             real = Replicas(site, group, spec, clock, link, agent.keep)
@@ -179,19 +204,21 @@ def make_agent(
     return agent, own
 
 
+def _devices(host: SiteHost, site: Site, passwords: dict[str, str]) -> list[Device]:
+    register = Register(host.folder(site))
+    found = (_device(host, site, unit, register, passwords) for unit in site.units)
+    return [device for device in found if device is not None]
+
+
 def _device(
-    site: Site,
-    unit: RigGroup | NodeGroup,
-    surroundings: Surroundings,
-    factory: DeviceFactory | None,
-    register: Register,
-    passwords: dict[str, str],
+    host: SiteHost, site: Site, unit: RigGroup | NodeGroup, register: Register, passwords: dict[str, str]
 ) -> Device | None:
+    around = host.surroundings
     if isinstance(unit, RigGroup) and unit.hardware != "modelled":
         raw = None if register.folder is None else RawHistory(register.folder / "raw" / unit.id)
         ports = FAKE_PORTS if unit.hardware == "fake" else {}
-        return AsicGroup(site, unit, lambda now: surroundings.temp_c(site, now), register, ports, raw, passwords)
-    return None if factory is None else factory(site, unit, surroundings)
+        return AsicGroup(site, unit, lambda now: around.temp_c(site, now), register, ports, raw, passwords)
+    return None if host.device_factory is None else host.device_factory(site, unit, around)
 
 
 def open_outbox(path: Path) -> Outbox:

@@ -87,29 +87,31 @@ class HookSource:
         await _answer(writer, *self._respond(method, path, await reader.readexactly(int(length))))
 
     def _respond(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
-        now = self._clock.now()
         if method == "GET" and path == "/orders":
             return 200, {"orders": list(self._orders), "in_force": self._in_force}
         if method == "POST" and path == "/orders":
-            try:
-                given = read_orders(body, now)
-            except ValueError as error:
-                return 400, {"error": str(error)}
-            new = [one for one in given if one.order_id not in self._orders]
-            if len(self._orders) + len(new) > MAX_ORDERS:
-                return 409, {"error": f"{MAX_ORDERS} orders are in force; delete one"}
-            for one in given:
-                before = self._orders.get(one.order_id)
-                # Sent again, an order in minutes is the same order: it does not begin anew.
-                if before is None or before.limit_w != one.limit_w or one.start is not None:
-                    self._orders[one.order_id] = one
-            self.arrived.set()
-            return 200, {"taken": [one.order_id for one in given]}
+            return self._post(body)
         if method == "DELETE" and path.startswith("/orders/"):
             known = self._orders.pop(path.removeprefix("/orders/"), None)
             self.arrived.set()
             return (200, {"ended": known.order_id}) if known else (404, {"error": "no such order"})
         return 404, {"error": "POST /orders, GET /orders, DELETE /orders/ID"}
+
+    def _post(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        try:
+            given = read_orders(body, self._clock.now())
+        except ValueError as error:
+            return 400, {"error": str(error)}
+        new = [one for one in given if one.order_id not in self._orders]
+        if len(self._orders) + len(new) > MAX_ORDERS:
+            return 409, {"error": f"{MAX_ORDERS} orders are in force; delete one"}
+        for one in given:
+            before = self._orders.get(one.order_id)
+            # Sent again, an order in minutes is the same order: it does not begin anew.
+            if before is None or before.limit_w != one.limit_w or one.start is not None:
+                self._orders[one.order_id] = one
+        self.arrived.set()
+        return 200, {"taken": [one.order_id for one in given]}
 
 
 async def _answer(writer: asyncio.StreamWriter, status: int, body: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -225,11 +225,10 @@ class AsicGroup:
         heard = [rig for rig in self.rigs if rig.heard and rig.sample is not None]
         if not heard:
             return None
-        model, clock = self.group.rig, asyncio.get_running_loop().time()
         meter = 1 + aux_share(self._cooling, self._temp_of(now))
         samples = [rig.sample for rig in heard if rig.sample is not None]
-        rates = [s.hashrate_hs for s in samples if s.hashrate_hs is not None]
-        chips = [s.chip_c for s in samples if s.chip_c is not None]
+        rates = _told(s.hashrate_hs for s in samples)
+        chips = _told(s.chip_c for s in samples)
         return Reading(
             at=now,
             power_w=sum(s.watts for s in samples) * meter,
@@ -237,12 +236,19 @@ class AsicGroup:
             temp_c=max(chips) if chips else None,
             devices=len(self.rigs),
             devices_heard=len(heard),
-            silent_w=sum(rig.drawn_w(model) for rig in self.rigs if not rig.heard) * meter,
+            silent_w=self._silent_w() * meter,
             estimated_w=sum(s.watts for s in samples if s.estimated) * meter,
-            disobeying=tuple(rig.address for rig in heard if rig.disobeys(model, clock)),
+            disobeying=self._disobeying(heard),
             waiting=len(self._waiting),
             complaints=self._complaints(heard),
         )
+
+    def _silent_w(self) -> float:
+        return sum(rig.drawn_w(self.group.rig) for rig in self.rigs if not rig.heard)
+
+    def _disobeying(self, heard: list[RigState]) -> tuple[str, ...]:
+        clock = asyncio.get_running_loop().time()
+        return tuple(rig.address for rig in heard if rig.disobeys(self.group.rig, clock))
 
     def _complaints(self, heard: list[RigState]) -> tuple[tuple[str, str], ...]:
         """What is wrong here beyond power, by kind: one line each, the first few by name."""
@@ -341,6 +347,11 @@ class AsicGroup:
         if self._waiting:
             words += f"; {len(self._waiting)} wait, they were started too lately or too often"
         return Applied(words)
+
+
+def _told(figures: Iterable[float | None]) -> list[float]:
+    """Those that were told at all."""
+    return [figure for figure in figures if figure is not None]
 
 
 def _unknown(_now: datetime) -> float | None:

@@ -70,21 +70,8 @@ class RawHistory:
 
     def _write(self, now: datetime, rows: list[RawRow]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        new = [row.key for row in rows if row.key not in self._numbers]
-        if new:
-            with (self.folder / "rigs").open("a", encoding="utf-8") as file:
-                for key in dict.fromkeys(new):
-                    file.write(f"{key}\n")
-                    self._numbers[key] = len(self._numbers)
-                file.flush()
-                os.fsync(file.fileno())
-        block = np.zeros(len(rows), dtype=ROW)
-        block["at"] = micros(now) // 1_000_000
-        block["rig"] = [self._numbers[row.key] for row in rows]
-        block["watts"] = [row.watts for row in rows]
-        block["ths"] = [np.nan if row.ths is None else row.ths for row in rows]
-        block["chip_c"] = [np.nan if row.chip_c is None else row.chip_c for row in rows]
-        block["flags"] = [row.flags for row in rows]
+        self._number(row.key for row in rows)
+        block = self._block(now, rows)
         hour = now.strftime("%Y%m%d%H")
         path = self.folder / f"{hour}.raw"
         with path.open("ab") as file:
@@ -96,6 +83,28 @@ class RawHistory:
             self._hour = hour
             if self._tending is None or self._tending.done():
                 self._tending = asyncio.create_task(asyncio.to_thread(tend, self.folder, now, self.most_bytes))
+
+    def _number(self, keys: Iterable[str]) -> None:
+        """Give a number to each rig that has none, on disk before any row names it."""
+        new = [key for key in dict.fromkeys(keys) if key not in self._numbers]
+        if not new:
+            return
+        with (self.folder / "rigs").open("a", encoding="utf-8") as file:
+            for key in new:
+                file.write(f"{key}\n")
+                self._numbers[key] = len(self._numbers)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _block(self, now: datetime, rows: list[RawRow]) -> Rows:
+        block = np.zeros(len(rows), dtype=ROW)
+        block["at"] = micros(now) // 1_000_000
+        block["rig"] = [self._numbers[row.key] for row in rows]
+        block["watts"] = [row.watts for row in rows]
+        block["ths"] = [np.nan if row.ths is None else row.ths for row in rows]
+        block["chip_c"] = [np.nan if row.chip_c is None else row.chip_c for row in rows]
+        block["flags"] = [row.flags for row in rows]
+        return block
 
     async def close(self) -> None:
         if self._tending is not None:
@@ -112,22 +121,25 @@ def tend(folder: Path, now: datetime, most_bytes: int = MOST_BYTES) -> None:
         path.unlink()
         files.remove(path)
     total = sum(path.stat().st_size for path in files)
-    for path in [path for path in files if path.suffix == ".raw" and path.stem < current]:
-        if total <= most_bytes:
-            return
-        before, thin = path.stat().st_size, path.with_suffix(".thin")
-        rows = thinned(np.fromfile(path, dtype=ROW))
-        temporary = path.with_suffix(".new")
-        temporary.write_bytes(rows.tobytes())
-        temporary.replace(thin)
-        path.unlink()
-        files[files.index(path)] = thin
-        total += rows.nbytes - before
-    for path in [path for path in files if path.stem < current]:
-        if total <= most_bytes:
-            return
-        total -= path.stat().st_size
-        path.unlink()
+    past = [path for path in files if path.stem < current]
+    for n, path in enumerate(past):
+        if total > most_bytes and path.suffix == ".raw":
+            before = path.stat().st_size
+            past[n] = _thin(path)
+            total += past[n].stat().st_size - before
+    for path in past:
+        if total > most_bytes:
+            total -= path.stat().st_size
+            path.unlink()
+
+
+def _thin(path: Path) -> Path:
+    """One hour's file, thinned; a power cut leaves the one or the other."""
+    thin, temporary = path.with_suffix(".thin"), path.with_suffix(".new")
+    temporary.write_bytes(thinned(np.fromfile(path, dtype=ROW)).tobytes())
+    temporary.replace(thin)
+    path.unlink()
+    return thin
 
 
 def thinned(rows: Rows) -> Rows:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 from tieline.sim.rigs.machine import BOARDS, Machine
@@ -78,37 +79,41 @@ def _page(rig: Machine, asked: PageRequest) -> PageAnswer:
     refusal = digest_refused(asked, REALM, USER, PASSWORD)
     if refusal is not None:
         return refusal
-    match asked.path.removeprefix("/cgi-bin/").removesuffix(".cgi"):
-        case "get_system_info":
-            return PageAnswer(_system(rig))
-        case "get_miner_conf":
-            return PageAnswer(_config(rig))
-        case "set_miner_conf":
-            mode = str(asked.json().get("miner-mode"))
-            took = rig.pause() if mode == "1" else rig.resume()
-            if not took:
-                return PageAnswer({"stats": "error", "code": "M001", "msg": "Illegal request!"})
-            return PageAnswer({"stats": "success", "code": "M000", "msg": "OK!"})
-        case "summary":
-            status = [{"type": t, "status": "s", "code": 0, "msg": ""} for t in ("rate", "network", "fans", "temp")]
-            return PageAnswer({"SUMMARY": [{"elapsed": elapsed(rig), "rate_5s": rig.rate_ghs, "status": status}]})
-        case "stats":
-            chain = [_chain(rig, n) for n in range(BOARDS)]
-            return PageAnswer({"STATS": [{"elapsed": elapsed(rig), "rate_5s": rig.rate_ghs, "chain": chain}]})
-        case "get_network_info":
-            return PageAnswer({"nettype": "DHCP", "macaddr": rig.mac.upper(), "ipaddress": rig.address})
-        case "get_blink_status":
-            return PageAnswer({"blink": rig.light})
-        case "blink":
-            rig.light = bool(asked.json().get("blink"))
-            return PageAnswer({"code": "B000" if rig.light else "B100"})
-        case "reboot":
-            rig.reboot()
-            return PageAnswer({"stats": "success"})
-        case "/":
-            return PageAnswer("<html>Antminer simulated</html>")
-        case _:
-            return PageAnswer("404", 404)
+    if asked.path == "/":
+        return PageAnswer("<html>Antminer simulated</html>")
+    answer = PAGES.get(asked.path.removeprefix("/cgi-bin/").removesuffix(".cgi"))
+    return PageAnswer("404", 404) if answer is None else PageAnswer(answer(rig, asked))
+
+
+def _set_config(rig: Machine, asked: PageRequest) -> dict[str, Any]:
+    took = rig.pause() if str(asked.json().get("miner-mode")) == "1" else rig.resume()
+    if not took:
+        return {"stats": "error", "code": "M001", "msg": "Illegal request!"}
+    return {"stats": "success", "code": "M000", "msg": "OK!"}
+
+
+def _summary(rig: Machine, _: PageRequest) -> dict[str, Any]:
+    status = [{"type": t, "status": "s", "code": 0, "msg": ""} for t in ("rate", "network", "fans", "temp")]
+    return {"SUMMARY": [{"elapsed": elapsed(rig), "rate_5s": rig.rate_ghs, "status": status}]}
+
+
+def _stats(rig: Machine, _: PageRequest) -> dict[str, Any]:
+    chain = [_chain(rig, n) for n in range(BOARDS)]
+    return {"STATS": [{"elapsed": elapsed(rig), "rate_5s": rig.rate_ghs, "chain": chain}]}
+
+
+def _network(rig: Machine, _: PageRequest) -> dict[str, Any]:
+    return {"nettype": "DHCP", "macaddr": rig.mac.upper(), "ipaddress": rig.address}
+
+
+def _blink(rig: Machine, asked: PageRequest) -> dict[str, Any]:
+    rig.light = bool(asked.json().get("blink"))
+    return {"code": "B000" if rig.light else "B100"}
+
+
+def _reboot(rig: Machine, _: PageRequest) -> dict[str, Any]:
+    rig.reboot()
+    return {"stats": "success"}
 
 
 def _system(rig: Machine) -> dict[str, Any]:
@@ -153,3 +158,16 @@ def _chain(rig: Machine, n: int) -> dict[str, Any]:
 def _rows(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     status = {"STATUS": "S", "When": 1, "Code": 11, "Msg": name.title(), "Description": "cgminer simulated"}
     return {"STATUS": [status], name: rows, "id": 1}
+
+
+PAGES: dict[str, Callable[[Machine, PageRequest], dict[str, Any]]] = {
+    "get_system_info": lambda rig, _: _system(rig),
+    "get_miner_conf": lambda rig, _: _config(rig),
+    "set_miner_conf": _set_config,
+    "summary": _summary,
+    "stats": _stats,
+    "get_network_info": _network,
+    "get_blink_status": lambda rig, _: {"blink": rig.light},
+    "blink": _blink,
+    "reboot": _reboot,
+}

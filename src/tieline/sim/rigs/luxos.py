@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 from tieline.sim.rigs.machine import Machine
@@ -43,58 +44,60 @@ def respond(rig: Machine, command: str, parameter: str) -> dict[str, Any]:
 
 
 def _one(rig: Machine, command: str, parameter: str) -> dict[str, Any]:
-    model = f"{rig.model.vendor} {rig.model.name}".removeprefix("Bitmain ")
-    rate = rig.told("rate_ghs", rig.rate_ghs)
     if command in SAME_ALWAYS:
         return _ok(command.upper(), SAME_ALWAYS[command])
-    match command:
-        case "version":
-            body = {
-                "API": "3.7",
-                "CompileTime": "simulated",
-                "LUXminer": "2025.1.1",
-                "Miner": "2025.1.1",
-                "Type": model,
-            }
-            return _ok("VERSION", body)
-        case "summary":
-            return _ok("SUMMARY", {"GHS 5s": rate, "GHS av": rate, "Accepted": 1, "Rejected": 0, "Elapsed": 100})
-        case "stats":
-            return _status() | {"STATS": [{"Type": model}, _boards(rig, rate)], "id": 1}
-        case "power":
-            if "no_watts" in rig.faults:
-                return _error("Invalid command")
-            return _ok("POWER", {"Watts": rig.told("watts", round(rig.said_w)), "PSU": True})
-        case "config":
-            return _ok("CONFIG", _config(rig, model))
-        case "temps":
-            chip = 30 if rig.asleep else 62
-            return _status() | {"TEMPS": [{"ID": n, "TEMP": 0, "BottomLeft": chip} for n in range(3)], "id": 1}
-        case "profiles":
-            return _status("Profiles") | {"PROFILES": [_profile(rig, name) for name in PROFILES], "id": 1}
-        case "fans":
-            fan = {"RPM": 0 if rig.asleep else 5000, "Speed": 0 if rig.asleep else 80}
-            return _status() | {"FANS": [{"FAN": n, "ID": n, **fan} for n in range(4)], "id": 1}
-        case "pools":
-            counts = {"Accepted": 1, "Rejected": 0, "Get Failures": 0, "Remote Failures": 0, "Stratum Active": True}
-            pool = {"POOL": 0, "URL": rig.pool, "User": rig.worker, "Status": "Alive", "Quota": 1, "GROUP": 0}
-            return _ok("POOLS", pool | counts)
-        case "session":
-            return _ok("SESSION", {"SessionID": rig.session})
-        case "logon":
-            rig.session = f"s{rig.address.replace('.', '')}{rig.calls}"
-            return _ok("SESSION", {"SessionID": rig.session})
-        case "curtail":
-            return _curtail(rig, parameter)
-        case "profileset":
-            return _set_profile(rig, parameter)
-        case "rebootdevice":
-            if not _logged_on(rig, parameter):
-                return _error("bad session")
-            rig.reboot()
-            return _status("Reboot") | {"id": 1}
-        case _:
-            return _error("Invalid command")
+    if command in TOLD:
+        return TOLD[command](rig)
+    if command in SETS:
+        return SETS[command](rig, parameter) if _logged_on(rig, parameter) else _error("bad session")
+    return _error("Invalid command")
+
+
+def _type(rig: Machine) -> str:
+    return f"{rig.model.vendor} {rig.model.name}".removeprefix("Bitmain ")
+
+
+def _version(rig: Machine) -> dict[str, Any]:
+    release = "2025.1.1"
+    body = {"API": "3.7", "CompileTime": "simulated", "LUXminer": release, "Miner": release, "Type": _type(rig)}
+    return _ok("VERSION", body)
+
+
+def _summary(rig: Machine) -> dict[str, Any]:
+    rate = rig.told("rate_ghs", rig.rate_ghs)
+    return _ok("SUMMARY", {"GHS 5s": rate, "GHS av": rate, "Accepted": 1, "Rejected": 0, "Elapsed": 100})
+
+
+def _stats(rig: Machine) -> dict[str, Any]:
+    boards = _boards(rig, rig.told("rate_ghs", rig.rate_ghs))
+    return _status() | {"STATS": [{"Type": _type(rig)}, boards], "id": 1}
+
+
+def _power(rig: Machine) -> dict[str, Any]:
+    if "no_watts" in rig.faults:
+        return _error("Invalid command")
+    return _ok("POWER", {"Watts": rig.told("watts", round(rig.said_w)), "PSU": True})
+
+
+def _temps(rig: Machine) -> dict[str, Any]:
+    chip = 30 if rig.asleep else 62
+    return _status() | {"TEMPS": [{"ID": n, "TEMP": 0, "BottomLeft": chip} for n in range(3)], "id": 1}
+
+
+def _fans(rig: Machine) -> dict[str, Any]:
+    fan = {"RPM": 0 if rig.asleep else 5000, "Speed": 0 if rig.asleep else 80}
+    return _status() | {"FANS": [{"FAN": n, "ID": n, **fan} for n in range(4)], "id": 1}
+
+
+def _pools(rig: Machine) -> dict[str, Any]:
+    counts = {"Accepted": 1, "Rejected": 0, "Get Failures": 0, "Remote Failures": 0, "Stratum Active": True}
+    pool = {"POOL": 0, "URL": rig.pool, "User": rig.worker, "Status": "Alive", "Quota": 1, "GROUP": 0}
+    return _ok("POOLS", pool | counts)
+
+
+def _logon(rig: Machine) -> dict[str, Any]:
+    rig.session = f"s{rig.address.replace('.', '')}{rig.calls}"
+    return _ok("SESSION", {"SessionID": rig.session})
 
 
 def _boards(rig: Machine, rate: object) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def _boards(rig: Machine, rate: object) -> dict[str, Any]:
     return board
 
 
-def _config(rig: Machine, model: str) -> dict[str, Any]:
+def _config(rig: Machine) -> dict[str, Any]:
     return {
         "MACAddr": rig.mac,
         "SerialNumber": f"SIM{rig.mac.replace(':', '').upper()}",
@@ -117,7 +120,7 @@ def _config(rig: Machine, model: str) -> dict[str, Any]:
         "IsAtmEnabled": False,
         "RedLed": "off",
         "SystemStatus": "simulated",
-        "Model": model,
+        "Model": _type(rig),
     }
 
 
@@ -136,8 +139,6 @@ def _profile(rig: Machine, name: str) -> dict[str, Any]:
 
 def _curtail(rig: Machine, parameter: str) -> dict[str, Any]:
     mode = parameter.partition(",")[2]
-    if not _logged_on(rig, parameter):
-        return _error("bad session")
     if mode not in ("sleep", "wakeup"):
         return _error("invalid curtail mode")
     took = rig.pause() if mode == "sleep" else rig.resume()
@@ -146,8 +147,6 @@ def _curtail(rig: Machine, parameter: str) -> dict[str, Any]:
 
 def _set_profile(rig: Machine, parameter: str) -> dict[str, Any]:
     name = parameter.partition(",")[2]
-    if not _logged_on(rig, parameter):
-        return _error("bad session")
     if name not in PROFILES or not rig.limit(PROFILES[name] * rig.model.power_w):
         return _error("invalid profile")
     rig.profile = name
@@ -168,3 +167,29 @@ def _status(message: str = "OK") -> dict[str, Any]:
 
 def _error(message: str) -> dict[str, Any]:
     return {"STATUS": [{"STATUS": "E", "When": 1, "Code": 14, "Msg": message, "Description": DESCRIPTION}], "id": 1}
+
+
+def _reboot(rig: Machine, _: str) -> dict[str, Any]:
+    rig.reboot()
+    return _status("Reboot") | {"id": 1}
+
+
+# What it says to anyone, and what it does for who is logged on.
+TOLD: dict[str, Callable[[Machine], dict[str, Any]]] = {
+    "version": _version,
+    "summary": _summary,
+    "stats": _stats,
+    "power": _power,
+    "config": lambda rig: _ok("CONFIG", _config(rig)),
+    "temps": _temps,
+    "profiles": lambda rig: _status("Profiles") | {"PROFILES": [_profile(rig, name) for name in PROFILES], "id": 1},
+    "fans": _fans,
+    "pools": _pools,
+    "session": lambda rig: _ok("SESSION", {"SessionID": rig.session}),
+    "logon": _logon,
+}
+SETS: dict[str, Callable[[Machine, str], dict[str, Any]]] = {
+    "curtail": _curtail,
+    "profileset": _set_profile,
+    "rebootdevice": _reboot,
+}

@@ -26,6 +26,12 @@ FLOOD_S = 3.0
 
 Serve = Callable[[Machine, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
+HINTS = {
+    errno.EADDRINUSE: "another program holds it; these rigs show as unreachable, or as the other program's",
+    errno.EACCES: "ports below 1024 need a privilege; map them to others",
+}
+ALIASES = "many loopback addresses are a Linux feature; elsewhere these rigs show as unreachable"
+
 # firmware -> its ports and what speaks there.
 FIRMWARES: dict[str, dict[int, Serve]] = {
     "luxos": {4028: luxos.serve},
@@ -85,19 +91,19 @@ class FakeRigs:
                 except OSError as error:
                     failed.setdefault(rig.address, error)
         if failed:
-            host, why = next(iter(failed.items()))
-            hint = "many loopback addresses are a Linux feature; elsewhere these rigs show as unreachable"
-            if why.errno == errno.EADDRINUSE:
-                hint = "another program holds it; these rigs show as unreachable, or as the other program's"
-            if why.errno == errno.EACCES:
-                hint = "ports below 1024 need a privilege; map them to others"
-            first = min(FIRMWARES[self.firmware])
-            self.problem = (
-                f"{len(failed)} of {len(hosts)} fake rigs cannot listen on {host}:{self._ports.get(first, first)} "
-                f"({os.strerror(why.errno or 0)}); {hint}"
-            )
+            self.problem = self._told(failed, len(hosts))
             log.warning("%s", self.problem)
         return 0 if self._wildcard and failed else len(self.rigs) - len(failed)
+
+    def _told(self, failed: Mapping[str, OSError], hosts: int) -> str:
+        """Why some cannot listen, and what to do."""
+        host, why = next(iter(failed.items()))
+        hint = HINTS.get(why.errno or 0, ALIASES)
+        first = min(FIRMWARES[self.firmware])
+        return (
+            f"{len(failed)} of {hosts} fake rigs cannot listen on {host}:{self._ports.get(first, first)} "
+            f"({os.strerror(why.errno or 0)}); {hint}"
+        )
 
     async def stop(self) -> None:
         for server in self._servers:
