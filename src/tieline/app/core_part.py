@@ -106,11 +106,15 @@ class Core:
         chosen = await choose(config.feeds, config.fleet, runtime.clock.now())
         set_aside = SetAsides(Quarantine(runtime.data / NAME), store)
         core = cls(config, runtime.clock, store, link, chosen.feeds, chosen.note, registry, set_aside)
-        await link.serve("records.*", core.ingest)
-        await link.serve("plan.get.*", core.give_plan)
-        await link.serve("orders.get.*", core.give_orders)
-        await link.serve("feeds.get", core.give_surroundings)
+        await core.listen()
         return core
+
+    async def listen(self) -> None:
+        """Answer on the link from now on."""
+        await self.link.serve("records.*", self.ingest)
+        await self.link.serve("plan.get.*", self.give_plan)
+        await self.link.serve("orders.get.*", self.give_orders)
+        await self.link.serve("feeds.get", self.give_surroundings)
 
     async def run(self) -> None:
         now = self.clock.now()

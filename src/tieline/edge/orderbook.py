@@ -13,7 +13,7 @@ from pathlib import Path
 from tieline.edge.decide import RESTORE_FOR, Orders, in_force
 from tieline.intake import IntakeError
 from tieline.records import Action, AnyRecord, Instruction, Override, Plan, encode_batch, read_batch
-from tieline.store.files import write_private
+from tieline.store.files import WriteFile, write_private
 
 log = logging.getLogger("tieline.edge")
 
@@ -30,8 +30,8 @@ GRACE = timedelta(minutes=5)
 class OrderBook:
     """What binds one site. `path` None: kept in memory only."""
 
-    def __init__(self, site_id: str, path: Path | None = None) -> None:
-        self.site_id, self._path = site_id, path
+    def __init__(self, site_id: str, path: Path | None = None, write: WriteFile = write_private) -> None:
+        self.site_id, self._path, self._write = site_id, path, write
         self._plans: list[Plan] = []
         self._instructions: dict[str, Instruction] = {}
         self._overrides: dict[str, Override] = {}
@@ -112,7 +112,7 @@ class OrderBook:
             *self._plans, *self._instructions.values(), *self._overrides.values(), *self._accepted,
         ]  # fmt: skip
         try:
-            write_private(self._path, encode_batch(batch))
+            self._write(self._path, encode_batch(batch))
         except OSError as error:
             log.error("orders of %s are in memory only: %s", self.site_id, error)
 

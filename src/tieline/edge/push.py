@@ -7,7 +7,8 @@ keep is set aside in a file beside the outbox, where a person can look at it (`t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 from tieline.clock import wall_now
 from tieline.link import MAX_BATCH, Link, QueuedItem
@@ -22,9 +23,16 @@ log = logging.getLogger("tieline.edge")
 class OutboxQueue:
     """An outbox as the link empties it."""
 
-    def __init__(self, origin: str, outbox: Outbox) -> None:
-        self.origin, self.outbox = origin, outbox
-        self.quarantine = Quarantine(outbox.path.with_name(NAME))
+    def __init__(
+        self,
+        origin: str,
+        outbox: Outbox,
+        quarantine: Quarantine | None = None,
+        now: Callable[[], datetime] = wall_now,
+    ) -> None:
+        """`quarantine`: where the store's side keeps nothing; None: beside the outbox."""
+        self.origin, self.outbox, self._now = origin, outbox, now
+        self.quarantine = quarantine or Quarantine(outbox.path.with_name(NAME))
 
     async def take(self, limit: int) -> Sequence[tuple[int, str, bytes]]:
         return self.outbox.take(limit)
@@ -38,7 +46,7 @@ class OutboxQueue:
             log.warning("%s: the store over there is another; %d items are sent again", self.origin, again)
 
     async def aside(self, item: QueuedItem, why: str) -> None:
-        (kept,) = self.quarantine.add(self.origin, [(item.key, why, item.body)], wall_now())
+        (kept,) = self.quarantine.add(self.origin, [(item.key, why, item.body)], self._now())
         where = f"set aside in {self.quarantine.path}" if kept else f"lost: {self.quarantine.path} is full"
         log.error("%s: the store never takes %s (%s); %s", self.origin, item.key, why, where)
 

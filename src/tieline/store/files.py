@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,9 @@ log = logging.getLogger("tieline.store")
 FOLDER, FILE = 0o700, 0o600
 # A sticky folder (/tmp) belongs to everybody; what lies in it is made private, it is not.
 _SHARED: Final = stat.S_ISVTX
+
+# Replaces a file by these bytes in one step that holds after a power cut, as `write_private` does. Raises OSError.
+WriteFile = Callable[[Path, bytes], None]
 
 
 def private_folder(path: Path) -> None:

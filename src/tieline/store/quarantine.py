@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tieline.clock import from_micros, micros
-from tieline.store.database import Database, Kind, open_database
+from tieline.store.database import REAL, Database, Disk, Kind, open_database
 
 NAME: Final = "quarantine.db"
 # A day of one site whose clock is wrong is 30,000 records of 400 bytes; four such sites, or one that floods.
@@ -72,8 +72,9 @@ class Quarantine:
         max_items_of_one: int = MAX_ITEMS_OF_ONE,
         max_bytes_of_one: int = MAX_BYTES_OF_ONE,
         read_only: bool = False,
+        disk: Disk = REAL,
     ) -> None:
-        self.path, self.read_only = path, read_only
+        self.path, self.read_only, self._disk = path, read_only, disk
         self.max_items, self.max_bytes = max_items, max_bytes
         self.max_items_of_one, self.max_bytes_of_one = max_items_of_one, max_bytes_of_one
         self._db: Database | None = None
@@ -147,7 +148,7 @@ class Quarantine:
 
     def _open(self) -> Database:
         if self._db is None:
-            self._db = open_database(self.path, KIND, read_only=self.read_only)
+            self._db = open_database(self.path, KIND, read_only=self.read_only, disk=self._disk)
         return self._db
 
     def _fill(self, db: Database, origin: str | None) -> tuple[int, int]:

@@ -132,10 +132,14 @@ class Spool:
         self._last_group = 0
         self.commits = 0
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
-        self._thread.start()
-        self._ready.wait()
+        self._begin()
         if self._failed is not None:
             raise self._failed
+
+    def _begin(self) -> None:
+        """Start the thread. The simulation, whose time is not the threads', does the thread's work in turns instead."""
+        self._thread.start()
+        self._ready.wait()
 
     # --- asked by others ----------------------------------------------------
 
@@ -257,23 +261,32 @@ class Spool:
 
     def _run(self) -> None:
         try:
-            db = open_database(self.path, KIND, disk=self._disk)
-            ((self._count,),) = db.rows("SELECT count(*) FROM item WHERE sent = 0")
-            ((self._peer,),) = db.rows("SELECT coalesce(max(epoch), '') FROM peer")
-            self._in_progress = {key for (key,) in db.rows("SELECT key FROM progress")}
-            used.fold_old(db)
+            db = self._open()
         except StoreError as error:
             self._failed = error
             self._ready.set()
             return
         self._ready.set()
         while self._sleep():
-            self._commit(db)
-            while self._jobs:
-                while (self._rows or self._things) and self._commit(db):  # who asks sees all that was put before
-                    pass
-                self._do(db, self._jobs.popleft())
+            self._turn(db)
         db.close()
+
+    def _open(self) -> Database:
+        """Raises StoreError."""
+        db = open_database(self.path, KIND, disk=self._disk)
+        ((self._count,),) = db.rows("SELECT count(*) FROM item WHERE sent = 0")
+        ((self._peer,),) = db.rows("SELECT coalesce(max(epoch), '') FROM peer")
+        self._in_progress = {key for (key,) in db.rows("SELECT key FROM progress")}
+        used.fold_old(db)
+        return db
+
+    def _turn(self, db: Database) -> None:
+        """Commit what waits, then do what is asked."""
+        self._commit(db)
+        while self._jobs:
+            while (self._rows or self._things) and self._commit(db):  # who asks sees all that was put before
+                pass
+            self._do(db, self._jobs.popleft())
 
     def _sleep(self) -> bool:
         """Until there is something to do and others have had time to join it. False: closed, and all is done."""

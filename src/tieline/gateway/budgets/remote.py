@@ -22,6 +22,7 @@ import msgspec
 
 from tieline.gateway.settings import Coordination, SettingsError
 from tieline.gateway.wire.decoding import read_json
+from tieline.store.files import WriteFile, write_private
 
 # Gateways of other machines that one coordinator serves.
 MAX_GATEWAYS: Final = 1_024
@@ -109,8 +110,8 @@ def identity(data: Path) -> str:
 class Remembered:
     """What each gateway of another machine may have spent at most, by budget. On disk before it is granted."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, write: WriteFile = write_private) -> None:
+        self.path, self._write = path, write
         self._most: dict[str, dict[str, int]] = {}
 
     def load(self) -> dict[str, dict[str, int]]:
@@ -131,15 +132,6 @@ class Remembered:
             return
         if gateway not in self._most and len(self._most) >= MAX_GATEWAYS:
             raise OSError(f"{MAX_GATEWAYS} gateways are known already")
-        self._most[gateway] = most
-        new = self.path.with_suffix(".new")
-        with new.open("wb") as file:
-            file.write(msgspec.json.encode(self._most))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        told = {**self._most, gateway: most}
+        self._write(self.path, msgspec.json.encode(told))
+        self._most = told

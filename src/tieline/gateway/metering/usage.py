@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 from tieline import records
 from tieline.clock import Clock, wall_now
@@ -201,9 +202,15 @@ class UsageMeter:
 class SpoolQueue:
     """The spool as the link empties it; its disk is waited for on another thread."""
 
-    def __init__(self, origin: str, spool: Spool) -> None:
-        self.origin, self.spool = origin, spool
-        self.quarantine = Quarantine(spool.path.with_name(QUARANTINE))
+    def __init__(
+        self,
+        origin: str,
+        spool: Spool,
+        quarantine: Quarantine | None = None,
+        now: Callable[[], datetime] = wall_now,
+    ) -> None:
+        self.origin, self.spool, self._now = origin, spool, now
+        self.quarantine = quarantine or Quarantine(spool.path.with_name(QUARANTINE))
 
     async def take(self, limit: int) -> Sequence[tuple[int, str, bytes]]:
         return await asyncio.to_thread(self.spool.take, limit) if len(self.spool) else []
@@ -218,6 +225,6 @@ class SpoolQueue:
 
     async def aside(self, item: QueuedItem, why: str) -> None:
         one = [(item.key, why, item.body)]
-        (kept,) = await asyncio.to_thread(self.quarantine.add, self.origin, one, wall_now())
+        (kept,) = await asyncio.to_thread(self.quarantine.add, self.origin, one, self._now())
         where = f"set aside in {self.quarantine.path}" if kept else f"lost: {self.quarantine.path} is full"
         log.error("the store never takes the usage of %s (%s); %s", item.key, why, where)
