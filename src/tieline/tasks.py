@@ -66,6 +66,7 @@ class _State:
     logged_at: float = float("-inf")
     logged: str = ""
     silent: int = 0
+    ignored: int = 0
 
 
 _current: ContextVar[_State | None] = ContextVar("tieline_task", default=None)
@@ -77,6 +78,13 @@ def beat(within_s: float) -> None:
     state = _current.get()
     if state is not None:
         state.due = asyncio.get_running_loop().time() + within_s
+
+
+def ignore() -> None:
+    """Called by a registered task: one thing that came in was not taken. Elsewhere it does nothing, as `beat`."""
+    state = _current.get()
+    if state is not None:
+        state.ignored += 1
 
 
 @dataclass
@@ -106,6 +114,11 @@ class Registry:
     def task(self, name: str) -> asyncio.Task[None] | None:
         """The running task of a name, None while it waits to be started again."""
         return self._states[name].task
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """How much of what came in each task did not take since this process began; tasks with none are left out."""
+        return {name: state.ignored for name, state in self._states.items() if state.ignored}
 
     @property
     def troubles(self) -> list[Trouble]:

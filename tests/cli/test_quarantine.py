@@ -41,7 +41,7 @@ def test_a_list_says_how_much_from_whom_and_why(data: Path) -> None:
     items = json.loads(run(data, "list", "--json").output)
     assert [(one["id"], one["times"]) for one in items] == [("core:1", 2), ("core:2", 1), ("sites/na-tx-01:1", 1)]
     assert len(run(data, "list", "--each").output.splitlines()) == 3
-    assert count_of(data) == 3
+    assert count_of(data) == (3, 0)
 
 
 def test_an_item_is_shown_with_its_bytes_and_nothing_of_them_reaches_the_terminal_raw(data: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_name_that_is_none_is_one_clear_line(data: Path, name: str) -> None:
 
 def test_what_is_dropped_is_gone_and_dropping_asks(data: Path) -> None:
     assert run(data, "drop", "--all").exit_code == 1  # nobody said yes
-    assert count_of(data) == 3
+    assert count_of(data) == (3, 0)
     assert run(data, "drop", "core:2", "--yes").output == "1 dropped.\n"
     assert run(data, "drop", "--all", "--yes", "--json").output == '{"dropped": 2}\n'
     assert run(data, "list").output == "Nothing is set aside.\n"

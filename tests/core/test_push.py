@@ -13,7 +13,7 @@ from tieline.gateway.metering.usage import SpoolQueue
 from tieline.link import Ack, ItemRefusal, LocalLink, Queue, push_always
 from tieline.link.push import MAX_PUSH_BYTES
 from tieline.store import Outbox, Spool
-from tieline.store.quarantine import Quarantine
+from tieline.store.quarantine import Quarantine, count_of
 
 BODIES = [b'{"n":%d}' % n for n in range(9)]
 BAD = BODIES[4]
@@ -113,6 +113,23 @@ def test_what_no_message_carries_is_not_sent_for_ever(
     asyncio.run(story())
     assert far.taken == [BODIES[0], large, large, BODIES[1]]
     assert [held.size for held in Quarantine(tmp_path / "quarantine.db").each()] == [len(huge)]
+
+
+@pytest.mark.parametrize("make", [outbox, spool])
+def test_what_finds_no_room_anywhere_is_counted_where_a_person_looks(
+    make: Callable[[Path, list[bytes]], Queue], tmp_path: Path
+) -> None:
+    far = Far(whole=False)
+
+    async def story() -> None:
+        queue = make(tmp_path, [BODIES[0], BAD, BODIES[1]])
+        queue.quarantine.max_items = 0  # type: ignore[attr-defined]
+        await until_empty(queue, far)
+
+    asyncio.run(story())
+    assert far.taken == BODIES[:2]
+    assert [(gone.items, gone.why) for gone in Quarantine(tmp_path / "quarantine.db").lost()] == [(1, "no zone")]
+    assert count_of(tmp_path) == (0, 1)
 
 
 def test_an_item_is_set_aside_before_it_leaves_the_queue(tmp_path: Path) -> None:

@@ -167,3 +167,25 @@ def test_a_name_is_taken_once() -> None:
         assert registry.names == ()
 
     story(body)
+
+
+def test_what_a_task_did_not_take_is_counted_by_its_name() -> None:
+    async def story() -> dict[str, int]:
+        registry = Registry()
+
+        async def work() -> None:
+            tasks.ignore()
+            tasks.ignore()
+            await asyncio.Event().wait()
+
+        registry.keep("plans", "hears plans", work)
+        registry.keep("quiet", "hears nothing", asyncio.Event().wait)  # type: ignore[arg-type]
+        async with asyncio.timeout(20):
+            while not registry.ignored:
+                await asyncio.sleep(0.001)
+        tasks.ignore()  # of no registered task
+        found = registry.ignored
+        await registry.close()
+        return found
+
+    assert asyncio.run(story()) == {"plans": 2}

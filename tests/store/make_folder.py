@@ -14,9 +14,13 @@ from pathlib import Path
 
 from tieline import records
 from tieline.edge.orderbook import OrderBook
+from tieline.people.accounts import Account, People, Who
 from tieline.records import AnyRecord, Fault, Instruction, NetworkTick, Opening, Payout, PowerBill, Sample, Usage
 from tieline.store import BatchStore, Outbox, Spool, Store
+from tieline.store.alerts import AlertStore
 from tieline.store.batches import StoredBatch, StoredFile
+from tieline.store.people import PeopleStore
+from tieline.store.quarantine import Quarantine
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -72,6 +76,15 @@ def fill(folder: Path) -> None:
         at=T0, known_at=T0, source="grid", kind="measured", site_id="a", instruction_id="i1", limit_w=1e6,
         until=T0 + HOUR,
     )  # fmt: skip
+    quarantine = Quarantine(folder / "quarantine.db")
+    quarantine.add("a", [("Sample|x", "at: needs a zone", b'{"at":"2026-11-01T00:00:00"}')], T0)
+    quarantine.close()
+    people = People(PeopleStore(folder / "people.db"))
+    people.add(Account("ada", "Ada", ("admin",)), Who("test"), T0)
+    people.store.close()
+    alerts = AlertStore(folder / "alerts.db")
+    alerts.put([("i1", 0.0, b'{"id":"i1"}')], [("mail", b"{}")], 0.0)
+    alerts.close()
     OrderBook("a", folder / "sites" / "a" / "orders.json").take(order, T0)
 
 

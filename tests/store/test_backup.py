@@ -105,7 +105,7 @@ def test_a_backup_is_its_owners_alone_and_holds_all_but_logs_and_models(tmp_path
     ]  # fmt: skip
     assert {one.path: one.kind for one in manifest.files if one.kind != "file"} == {
         "store.db": "store", "gateway/usage.db": "usage spool", "gateway/batches.db": "batches",
-        "sites/a/outbox.db": "outbox",
+        "sites/a/outbox.db": "outbox", "quarantine.db": "quarantine", "people.db": "accounts", "alerts.db": "alerts",
     }  # fmt: skip
     assert manifest.files[-1].path == "store.db"
     assert read_manifest(tmp_path / "b") == check(tmp_path / "b") == manifest
@@ -114,7 +114,7 @@ def test_a_backup_is_its_owners_alone_and_holds_all_but_logs_and_models(tmp_path
         assert {p.stat().st_mode & 0o777 for p in folder.rglob("*") if p.is_file()} == {0o600}
         assert folder.stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "r" / "gateway" / "keys.json").read_text() == "gateway/keys.json"
-    assert [error for _, error in verify(tmp_path / "r")] == [None] * 4
+    assert [error for _, error in verify(tmp_path / "r")] == [None] * 7
 
 
 def refuse_restore(backup: Path, data: Path, match: str) -> None:
@@ -232,13 +232,13 @@ def test_the_commands_say_what_they_did_and_refuse_a_platform_that_runs(
         return done.exit_code, done.output
 
     code, said = call("backup", tmp_path / "b", "--data-dir", data)
-    assert (code, "5 files, 4 of them databases" in said) == (0, True)
+    assert (code, "8 files, 7 of them databases" in said) == (0, True)
     code, said = call("restore", tmp_path / "b", "--data-dir", data)
     assert (code, "--store-only" in said) == (1, True)
     code, said = call("restore", tmp_path / "b", "--data-dir", tmp_path / "new")
     assert (code, "restored as of" in said) == (0, True)
     code, said = call("verify", "--data-dir", tmp_path / "new")
-    assert (code, said.count(": whole")) == (0, 4)
+    assert (code, said.count(": whole")) == (0, 7)
     code, said = call("restore", tmp_path / "b", "--data-dir", tmp_path / "new", "--store-only")
     assert (code, "is kept as" in said) == (0, True)
     store = open_store(tmp_path / "new")
@@ -247,7 +247,7 @@ def test_the_commands_say_what_they_did_and_refuse_a_platform_that_runs(
     with contextlib.closing(sqlite3.connect(tmp_path / "new" / "store.db")) as db, db:
         db.execute("UPDATE record SET body = CAST(replace(body, 'acme', 'acne') AS BLOB) WHERE seq = 7")
     code, said = call("verify", "--data-dir", tmp_path / "new")
-    assert (code, "digest over its rows" in said, "1 of 4" in said) == (1, True, True)
+    assert (code, "digest over its rows" in said, "1 of 7" in said) == (1, True, True)
     running = msgspec.structs.replace(tieline.app.up.read_state(data), pid=1)
     monkeypatch.setattr("tieline.cli.backup.read_state", lambda folder: running)
     code, said = call("restore", tmp_path / "b", "--data-dir", tmp_path / "newer")

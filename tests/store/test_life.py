@@ -20,7 +20,10 @@ from tieline.app.up import Options, UpError, prepare
 from tieline.edge.orderbook import OrderBook
 from tieline.records import PriceTick
 from tieline.store import BatchStore, DamagedError, Outbox, Spool, Store, StoreError
+from tieline.store.alerts import AlertStore
 from tieline.store.mark import Mark, newest, packed
+from tieline.store.people import PeopleStore
+from tieline.store.quarantine import Quarantine
 
 FOLDERS = Path(__file__).with_name("folders")
 each = pytest.mark.parametrize("one", ALL, ids=lambda one: one.name)
@@ -57,6 +60,15 @@ def test_a_folder_of_each_earlier_form_opens_with_all_that_it_holds(form: str, t
     assert [line.custom_id for line in batches.waiting("batch-1", -1, 10)] == ["one"]
     outbox = Outbox(tmp_path / "sites" / "a" / "outbox.db")
     assert [records.decode(body) for _, _, body in outbox.take()] == [use(9), use(10)]
+    if form >= "form-3":
+        aside = Quarantine(tmp_path / "quarantine.db", read_only=True)
+        assert ([held.name for held in aside.each()], aside.lost()) == (["Sample|x"], [])
+        people = PeopleStore(tmp_path / "people.db")
+        assert [row.id for row in people.accounts()] == ["ada"]
+        alerts = AlertStore(tmp_path / "alerts.db")
+        assert (alerts.incidents(), [m.channel for m in alerts.due(1.0)]) == ([b'{"id":"i1"}'], ["mail"])
+        for box in (aside, people, alerts):
+            box.close()
     assert len(OrderBook("a", tmp_path / "sites" / "a" / "orders.json").orders(T0).instructions) == 1
     for box in (store, spool, batches, outbox):
         box.close()

@@ -96,19 +96,19 @@ def _secret(path: Path) -> str | None:
 
 
 class Counted:
-    """How many items are set aside, looked at every few seconds at most: pages ask for it twice a second."""
+    """How many items are set aside and how many let go, looked at every few seconds: pages ask twice a second."""
 
     def __init__(self, data: Path) -> None:
-        self.data, self._count, self._looked = data, 0, float("-inf")
+        self.data, self._count, self._looked = data, (0, 0), float("-inf")
 
-    def __call__(self) -> int:
+    def __call__(self) -> tuple[int, int]:
         now = asyncio.get_running_loop().time()
         if now - self._looked >= COUNT_EVERY_S:
             self._count, self._looked = set_aside(self.data), now
         return self._count
 
 
-def told(runtime: Runtime, aside: Callable[[], int]) -> dict[str, Any]:
+def told(runtime: Runtime, aside: Callable[[], tuple[int, int]]) -> dict[str, Any]:
     """What the page says of the platform itself: its parts as the supervisor last wrote them down."""
     parts: list[dict[str, Any]] = []
     with contextlib.suppress(OSError, msgspec.DecodeError):
@@ -121,7 +121,8 @@ def told(runtime: Runtime, aside: Callable[[], int]) -> dict[str, Any]:
         trouble = disk_trouble(runtime.data)
         if trouble is not None:
             parts.append({"name": "disk", "ok": False, "detail": trouble})
-    return {"parts": parts, "version": runtime.version, "speed": runtime.speed, "set_aside": aside()}
+    held, lost = aside()
+    return {"parts": parts, "version": runtime.version, "speed": runtime.speed, "set_aside": held, "lost": lost}
 
 
 def tokens(config: Config) -> dict[str, str] | None:

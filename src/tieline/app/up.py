@@ -74,6 +74,7 @@ class PlatformState(msgspec.Struct, frozen=True, kw_only=True):
     world_time: datetime | None = None
     disk: str | None = None  # what is wrong with the disk, where something is
     set_aside: int = 0  # items that came in and could not be taken: `tieline quarantine list`
+    lost: int = 0  # those that found no room even there
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,16 +182,18 @@ def read_state(data: Path) -> PlatformState:
     with contextlib.suppress(OSError, msgspec.DecodeError):
         runtime = Runtime.load(path.with_name("runtime.json"))
         state = msgspec.structs.replace(state, world_time=runtime.clock.now())
-    return msgspec.structs.replace(state, disk=disk_trouble(data), set_aside=set_aside(data))
+    held, lost = set_aside(data)
+    return msgspec.structs.replace(state, disk=disk_trouble(data), set_aside=held, lost=lost)
 
 
-def set_aside(data: Path) -> int:
-    """How many items that came in could not be taken and wait for a person; 0 also where that cannot be read now."""
+def set_aside(data: Path) -> tuple[int, int]:
+    """How many items that came in could not be taken and wait for a person, and how many were let go for want of room;
+    0 also where that cannot be read now."""
     try:
         return count_of(data)
     except StoreError as error:
         log.warning("what is set aside cannot be counted: %s", error)
-        return 0
+        return 0, 0
 
 
 def disk_trouble(data: Path) -> str | None:

@@ -42,6 +42,10 @@ def list_(data_dir: Path, each: bool, as_json: bool) -> None:
     """Say what is set aside: how much, from whom, and why."""
     with _opened(data_dir) as places:
         items = [(f"{place}:{held.id}", held) for place, one in places for held in one.each()]
+        lost = [of_one for _, one in places for of_one in one.lost()]
+    for gone in lost:
+        last = f"the last, {gone.name}, at {gone.last_at:%Y-%m-%d %H:%M:%S}: {gone.why}"
+        click.echo(f"{gone.items:6} of {gone.origin} were let go for want of room; {last}", err=True)
     if as_json:
         click.echo(json.dumps([_plain(name, held) for name, held in items], indent=2))
     elif not items:

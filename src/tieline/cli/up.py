@@ -102,6 +102,10 @@ def status(data_dir: Path, as_json: bool) -> None:
             click.echo(line.rstrip())
         if state.disk is not None:
             click.echo(f"  disk     {state.disk}")
+        if state.lost:
+            click.echo(
+                f"  {state.lost:,} items found no room to be set aside and are lost; see: tieline quarantine list"
+            )
         if state.set_aside:
             click.echo(f"  {state.set_aside:,} items that came in are set aside; see: tieline quarantine list")
     sys.exit(0 if state.ready else 1)

@@ -226,6 +226,7 @@ class ConsoleHandlers:
             {
                 "ok": not ill,
                 "troubles": ill,
+                "ignored": self.hub.registry.ignored,
                 "left_out": len(self.hub.left_out),
                 "left_out_first": list(self.hub.left_out[:20]),
                 "seq": self.hub.fold.seq,

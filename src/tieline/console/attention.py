@@ -21,7 +21,8 @@ Json = dict[str, Any]
 LEVELS: Final = ("bad", "warn", "note")
 # Readings of one moment and a limit are compared with this much room: meters are of class 0.5.
 OVER_SHARE = 1.005
-MOST = 60
+# Lines that a page shows, and that the alerts hear; what is beyond is counted in one more.
+MOST, MOST_HEARD = 60, 1_000
 # Records that are in no figure, named one by one.
 NAMED = 5
 NEAR_SPENT = 0.9
@@ -30,7 +31,7 @@ NETWORK_OLD = timedelta(hours=3)
 
 
 def attention_view(fold: Fold, sites: list[Json], now: datetime) -> list[Json]:
-    """`sites` is `views.site_now` of each. At most MOST lines; each has level, what, text and a site or None."""
+    """`sites` is `views.site_now` of each; all lines, worst first. Each has level, what, text and a site or None."""
     lines = [line for site in sites for line in _of_site(fold, fold.sites[site["id"]], site, now)]
     lines += _of_replicas(fold, now)
     lines += _of_sources(fold, now)
@@ -38,8 +39,15 @@ def attention_view(fold: Fold, sites: list[Json], now: datetime) -> list[Json]:
     return worst_first(lines)
 
 
-def worst_first(lines: list[Json]) -> list[Json]:
-    return sorted(lines, key=lambda line: LEVELS.index(line["level"]))[:MOST]
+def worst_first(lines: list[Json], most: int | None = None) -> list[Json]:
+    """Sorted by level; beyond `most` of them, the last says how many more there are."""
+    lines = sorted(lines, key=lambda line: LEVELS.index(line["level"]))
+    if most is None or len(lines) <= most:
+        return lines
+    shown, left = lines[: most - 1], lines[most - 1 :]
+    text = f"{len(left):,} more lines like the ones above; each site's page has its own"
+    more = {"level": left[0]["level"], "what": "and more", "text": text}
+    return [*shown, {**more, "site_id": None, "site": "", "seq": None, "since": None}]
 
 
 def budget_lines(tenants: Sequence[Tenant], month: Json | None) -> list[Json]:
@@ -71,13 +79,17 @@ def left_out_lines(left_out: Sequence[str]) -> list[Json]:
     return lines
 
 
-def set_aside_lines(count: int) -> list[Json]:
-    """What came in and could not be taken: nothing waits for it, and a person decides what becomes of it."""
-    if not count:
-        return []
-    text = f"{count:,} items that came in could not be taken; see: tieline quarantine list"
-    line = {"level": "warn", "what": "set aside", "text": text}
-    return [{**line, "site_id": None, "site": "", "seq": None, "since": None}]
+def set_aside_lines(count: int, lost: int = 0) -> list[Json]:
+    """What came in and could not be taken: nothing waits for it, and a person decides what becomes of it. `lost` is
+    what found no room even there."""
+    lines = []
+    if lost:
+        text = f"{lost:,} items could neither be taken nor set aside, for want of room; see: tieline quarantine list"
+        lines.append({"level": "bad", "what": "lost", "text": text})
+    if count:
+        text = f"{count:,} items that came in could not be taken; see: tieline quarantine list"
+        lines.append({"level": "warn", "what": "set aside", "text": text})
+    return [{**line, "site_id": None, "site": "", "seq": None, "since": None} for line in lines]
 
 
 def _of_site(fold: Fold, site: Site, state: Json, now: datetime) -> Iterator[Json]:

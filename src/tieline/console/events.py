@@ -21,7 +21,7 @@ import msgspec
 from tieline.clock import Clock
 from tieline.config import Tenant
 from tieline.console import views
-from tieline.console.attention import budget_lines, left_out_lines, set_aside_lines, worst_first
+from tieline.console.attention import MOST, MOST_HEARD, budget_lines, left_out_lines, set_aside_lines, worst_first
 from tieline.console.decided import decision_view, recent
 from tieline.console.fold import Fold
 from tieline.console.month import Month
@@ -253,7 +253,8 @@ class Hub:
             beat(TELL_S + READ_S)
             if self.caught_up >= 1.0:
                 now = self.clock.now()
-                lines = self._attention(views.now_view(self.fold, self.fresh(), now, self.speed, self._info()))
+                view = views.now_view(self.fold, self.fresh(), now, self.speed, self._info())
+                lines = self._attention(view, MOST_HEARD)
                 parts = [
                     {"level": "bad", "what": f"{part['name']} is not well", "text": part["detail"]}
                     for part in self.parts()
@@ -285,10 +286,11 @@ class Hub:
             self._markets_told = loop_now
         return news
 
-    def _attention(self, view: dict[str, Any]) -> list[dict[str, Any]]:
+    def _attention(self, view: dict[str, Any], most: int = MOST) -> list[dict[str, Any]]:
+        info = self.info()
         lines = [*budget_lines(self.tenants, self.month_view), *left_out_lines(self.left_out)]
-        lines += set_aside_lines(self.info().get("set_aside", 0))
-        return worst_first([*view["attention"], *lines])
+        lines += set_aside_lines(info.get("set_aside", 0), info.get("lost", 0))
+        return worst_first([*view["attention"], *lines], most)
 
     @property
     def left_out(self) -> tuple[str, ...]:

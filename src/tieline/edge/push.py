@@ -47,6 +47,8 @@ class OutboxQueue:
 
     async def aside(self, item: QueuedItem, why: str) -> None:
         (kept,) = self.quarantine.add(self.origin, [(item.key, why, item.body)], self._now())
+        if not kept:
+            self.quarantine.lose(self.origin, item.key, why, self._now())
         where = f"set aside in {self.quarantine.path}" if kept else f"lost: {self.quarantine.path} is full"
         log.error("%s: the store never takes %s (%s); %s", self.origin, item.key, why, where)
 

@@ -297,7 +297,8 @@ class Paths:
             ready = any(b.state is State.READY for b in svc.backends.values())
             troubles = svc.troubles()
             well = not (svc.draining or troubles)
-            told = {"ok": well, "ready": ready, "troubles": len(troubles), "replicas": svc.table.shown(brief=True)}
+            told = {"ok": well, "ready": ready, "troubles": len(troubles), "ignored": sum(svc.ignored().values()),
+                    "replicas": svc.table.shown(brief=True)}  # fmt: skip
             # A balancer takes out who says 503: a gateway with a sick task of another kind goes on serving.
             door.answer(503 if svc.draining else 200, JSON_HEADERS, _encode(told), head_only=head_only)
             return

@@ -118,6 +118,7 @@ async def serve(
     changes.on_adopt = engines.follow
     svc.table.hold(frozenset(made.read().held))
     svc.troubles = lambda: [trouble.line for trouble in registry.troubles]
+    svc.ignored = lambda: registry.ignored
     if process.coordinator is not None:
         await _share_budgets(svc, process.coordinator, data, spool, registry)
     server = await _listen(settings, lambda: ClientConnection(svc, paths.route), process.sock)

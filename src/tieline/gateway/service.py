@@ -87,6 +87,7 @@ class Service:
         self.ticks = Tick(self.shared, self.table, self.queue)
         self.leases: LeaseClient | None = None
         self.troubles: Callable[[], list[str]] = list  # of the process's long-lived tasks
+        self.ignored: Callable[[], dict[str, int]] = dict  # what came in over the link and was not taken, by task
         self.rented = rent.RentalMeter()
         # One process of several writes down the hours of rented replicas.
         self.tells_rent = "." not in source or source.endswith(".worker-0")

@@ -11,6 +11,7 @@ from typing import TypeVar
 from tieline.intake import MAX_MESSAGE, IntakeError
 from tieline.link.transport import Link
 from tieline.records import Accepted, AnyRecord, admit, checked, read_record
+from tieline.tasks import ignore
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ class Ignored:
     def add(self, error: Exception) -> None:
         """One more, and why."""
         self.count += 1
+        ignore()
         now = asyncio.get_running_loop().time()
         if now - self._said_at < LOG_AGAIN_S:
             return

@@ -40,6 +40,15 @@ KIND: Final = Kind(
             UNIQUE (origin, digest)
         ) STRICT;
         """,
+        """
+        CREATE TABLE lost (
+            origin  TEXT    PRIMARY KEY,
+            items   INTEGER NOT NULL,
+            last_at INTEGER NOT NULL,
+            name    TEXT    NOT NULL,
+            why     TEXT    NOT NULL
+        ) STRICT;
+        """,
     ),
     last="(SELECT max(id) FROM item)",
 )
@@ -58,6 +67,16 @@ class HeldItem(NamedTuple):
     last_at: datetime
     times: int
     size: int
+
+
+class LostItems(NamedTuple):
+    """What one origin had to let go: neither taken, nor room to set it aside. Of the last one, name and reason."""
+
+    origin: str
+    items: int
+    last_at: datetime
+    name: str
+    why: str
 
 
 class Quarantine:
@@ -112,6 +131,23 @@ class Quarantine:
                     size, size_of_one = size + len(body), size_of_one + len(body)
                 kept.append(fits)
         return kept
+
+    def lose(self, origin: str, name: str, why: str, now: datetime) -> None:
+        """Count an item that is let go because nobody has room for it. Raises StoreError."""
+        db = self._open()
+        with db.write():
+            db.run(
+                "INSERT INTO lost (origin, items, last_at, name, why) VALUES (?, 1, ?, ?, ?) ON CONFLICT (origin) DO"
+                " UPDATE SET items = items + 1, last_at = excluded.last_at, name = excluded.name, why = excluded.why",
+                (origin, micros(now), name, why[:MAX_WHY]),
+            )
+
+    def lost(self) -> list[LostItems]:
+        """What was let go, by origin; there are few, a file has one or a fleet's."""
+        if not self.path.exists():
+            return []
+        rows = self._open().rows("SELECT origin, items, last_at, name, why FROM lost ORDER BY origin")
+        return [LostItems(origin, items, from_micros(at), name, why) for origin, items, at, name, why in rows]
 
     def each(self) -> Iterator[HeldItem]:
         """All of them, oldest first."""
@@ -169,15 +205,16 @@ def quarantines(data: Path, *, read_only: bool = False) -> dict[str, Quarantine]
     }
 
 
-def count_of(data: Path) -> int:
-    """How many items are set aside in a data folder. Raises StoreError."""
-    total = 0
+def count_of(data: Path) -> tuple[int, int]:
+    """How many items are set aside in a data folder, and how many were let go. Raises StoreError."""
+    held = lost = 0
     for one in quarantines(data, read_only=True).values():
         try:
-            total += len(one)
+            held += len(one)
+            lost += sum(origin.items for origin in one.lost())
         finally:
             one.close()
-    return total
+    return held, lost
 
 
 def _held(row: tuple[object, ...]) -> HeldItem:

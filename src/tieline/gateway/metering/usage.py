@@ -226,5 +226,7 @@ class SpoolQueue:
     async def aside(self, item: QueuedItem, why: str) -> None:
         one = [(item.key, why, item.body)]
         (kept,) = await asyncio.to_thread(self.quarantine.add, self.origin, one, self._now())
+        if not kept:
+            await asyncio.to_thread(self.quarantine.lose, self.origin, item.key, why, self._now())
         where = f"set aside in {self.quarantine.path}" if kept else f"lost: {self.quarantine.path} is full"
         log.error("the store never takes the usage of %s (%s); %s", item.key, why, where)
