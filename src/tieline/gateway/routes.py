@@ -46,6 +46,11 @@ _CORS_HEADERS: Final = (
     b" x-stainless-runtime-version, x-stainless-timeout\r\n"
     b"access-control-max-age: 600\r\n"
 )
+_CORS_EXPOSED: Final = (
+    b"access-control-expose-headers: x-request-id, x-tieline-continuity, x-tieline-cost-usd, retry-after,"
+    b" x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests,"
+    b" x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens\r\n"
+)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -78,25 +83,8 @@ class Paths:
             return
         path = head.path
         door.wording = messages.error_body if path.startswith("/v1/messages") else None
-        origin = head.get(b"origin:")
-        refusal = origins.refusal(
-            head.get(b"host:"),
-            origin,
-            self.svc.origins,
-            self.svc.settings.hosts,
-            open_door=self.svc.book.open is not None,
-            admin=path.startswith("/admin"),
-        )
-        if refusal is not None:
-            door.refuse(refusal)
+        if not self._may_call(door, head, path):
             return
-        if origin is not None and origin in self.svc.origins:
-            door.extra = (
-                b"access-control-allow-origin: %b\r\nvary: origin\r\n"
-                b"access-control-expose-headers: x-request-id, x-tieline-continuity, x-tieline-cost-usd, retry-after,"
-                b" x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests,"
-                b" x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens\r\n" % origin
-            )
         kind = _INFERENCE.get(path)
         if kind is not None and head.method == "POST":
             fields = self._identify(door, head, kind)
@@ -106,17 +94,40 @@ class Paths:
             door.answer(204, _CORS_HEADERS if door.extra else b"allow: GET, POST, OPTIONS\r\n", b"")
         elif kind is not None:
             self._wrong_method(door, head, b"POST")
-        elif path == COUNT or self.surfaces.handles(path):
+        else:
+            self._aside(door, head, path, body)
+
+    def _may_call(self, door: ClientConnection, head: RequestHead, path: str) -> bool:
+        """May this page, or whatever it is, call this path? Its answer says so to a browser."""
+        svc = self.svc
+        origin = head.get(b"origin:")
+        refusal = origins.refusal(
+            head.get(b"host:"),
+            origin,
+            svc.origins,
+            svc.settings.hosts,
+            open_door=svc.book.open is not None,
+            admin=path.startswith("/admin"),
+        )
+        if refusal is not None:
+            door.refuse(refusal)
+        elif origin is not None and origin in svc.origins:
+            door.extra = b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _CORS_EXPOSED)
+        return refusal is None
+
+    def _aside(self, door: ClientConnection, head: RequestHead, path: str, body: bytes) -> None:
+        """Whatever is no inference."""
+        if path == COUNT or self.surfaces.handles(path):
             self._surface(door, head, body)
         elif path.startswith("/admin/"):
             self.admin.handle(door, head, body)
-        elif path in _READ or path.startswith("/v1/models/") or path in reading.PATHS:
-            if head.method in ("GET", "HEAD") and path in reading.PATHS:
-                self.admin.reading.handle(door, head)
-            elif head.method in ("GET", "HEAD"):
-                self._read(door, head, path)
-            else:
+        elif path in _READ or path in reading.PATHS or path.startswith("/v1/models/"):
+            if head.method not in ("GET", "HEAD"):
                 self._wrong_method(door, head, b"GET")
+            elif path in reading.PATHS:
+                self.admin.reading.handle(door, head)
+            else:
+                self._read(door, head, path)
         elif self.desk.handles(path):
             self.desk.handle(door, head, body)
         else:
@@ -170,7 +181,7 @@ class Paths:
 
     def _infer(self, door: ClientConnection, fields: _Fields, body: bytes, call: Call | None = None) -> None:
         """`call`: under an Idempotency-Key, and nobody else makes it."""
-        svc, account = self.svc, fields.account
+        account = fields.account
         if fields.surface:
             request = self.surfaces.request(fields.surface, door, account, body, fields.continuity)
         else:
@@ -178,21 +189,9 @@ class Paths:
         if isinstance(request, Refusal):
             self._refuse(door, request, call)
             return
-        offer = svc.offer(request.model)
-        if offer is None or (account.models and offer.name not in account.models):
-            self._refuse(door, errors.unknown_model(request.model), call)
-            return
-        other = svc.stand_in(offer, account.models)
-        if other is not None:
-            offer = other
-            request.model, request.fields["model"] = other.name, msgspec.Raw(_encode(other.name))
-        refusal = request.beyond(offer)
-        if refusal is not None:
-            door.refuse(refusal)
-            return
-        if svc.draining or svc.meter.failing is not None:
-            stopping = Refusal(503, "this gateway is stopping or cannot write", "unavailable", retry_after_s=1)
-            self._refuse(door, stopping, call)
+        offer = self._offered(account, request)
+        if isinstance(offer, Refusal):
+            self._refuse(door, offer, call)
             return
         if not request.stream and fields.idempotency and call is None:
             again = partial(self._infer, door, fields, body)
@@ -205,6 +204,20 @@ class Paths:
             if call is not None:
                 call.cancel()  # who waits for this call's answer makes it anew
             raise
+
+    def _offered(self, account: KeyAccount, request: Request) -> ModelOffer | Refusal:
+        """The model that answers, which the request is for from now on."""
+        svc = self.svc
+        offer = svc.offer(request.model)
+        if offer is None or (account.models and offer.name not in account.models):
+            return errors.unknown_model(request.model)
+        other = svc.stand_in(offer, account.models)
+        if other is not None:
+            offer = other
+            request.model, request.fields["model"] = other.name, msgspec.Raw(_encode(other.name))
+        if svc.draining or svc.meter.failing is not None:
+            return Refusal(503, "this gateway is stopping or cannot write", "unavailable", retry_after_s=1)
+        return request.beyond(offer) or offer
 
     def _admit(
         self, door: ClientConnection, fields: _Fields, request: Request, offer: ModelOffer, call: Call | None

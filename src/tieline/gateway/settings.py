@@ -395,15 +395,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         _check_keys(self.keys, self.tenants)
         _check_references(self)
-        for what, names in (
-            ("model", [name for m in self.models for name in (m.name, *m.aliases)]),
-            ("tenant", [t.id for t in self.tenants]),
-            ("key", [k.id for k in self.keys]),
-            ("engine", [e.name for e in self.engines]),
-        ):
-            twice = [name for name, count in Counter(names).items() if count > 1]
-            if twice:
-                raise ValueError(f"{what} {min(twice)!r} is given twice")
+        _check_names(self)
         _check_range("port", self.port, 0, 65_535)
         _check_range("failover_share", self.failover_share, 0, 1)
         _check_range("hedge_share", self.hedge_share, 0, 1)
@@ -431,6 +423,19 @@ def _check_keys(keys: tuple[Key, ...], tenants: tuple[Tenant, ...]) -> None:
     for key in keys:
         if (other := owners.setdefault(key.sha256, key.id)) != key.id:
             raise ValueError(f"keys {other!r} and {key.id!r} have one secret; give each key its own")
+
+
+def _check_names(settings: Settings) -> None:
+    """No name stands twice. Raises ValueError."""
+    for what, names in (
+        ("model", [name for m in settings.models for name in (m.name, *m.aliases)]),
+        ("tenant", [t.id for t in settings.tenants]),
+        ("key", [k.id for k in settings.keys]),
+        ("engine", [e.name for e in settings.engines]),
+    ):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise ValueError(f"{what} {min(twice)!r} is given twice")
 
 
 def _check_references(settings: Settings) -> None:

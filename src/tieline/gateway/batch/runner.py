@@ -238,24 +238,31 @@ class Runner:
         if batch.status == "validating" and now_s < batch.expires:
             await self._validate(job)
         elif batch.status == "cancelling" or now_s >= batch.expires:
-            for run in list(job.running):
-                if not run.billed and run.exchange is not None:
-                    job.running.discard(run)
-                    run.exchange.cancel()
-            await self._flush()
-            if job.running:  # their answers are here and paid for; they land as soon as the bill is on disk
-                return
-            await self._finish(job, "cancelled" if batch.status == "cancelling" else "expired")
+            await self._cut_short(job)
+            return
         elif not job.lines and not job.all_read:
-            page = await asyncio.to_thread(self.store.waiting, batch.id, job.read, PAGE)
-            job.all_read = len(page) < PAGE
-            if page:
-                job.read = page[-1].number
-                job.lines.extend(page)
-                job.model = job.model or self._model_of(job, page[0])
+            await self._read_ahead(job)
         if batch.status == "in_progress" and job.all_read and not (job.lines or job.later or job.running):
             await self._flush()
             await self._finish(job, "completed")
+
+    async def _cut_short(self, job: Hand) -> None:
+        """A batch that was cancelled, or whose window is over, ends with what it has."""
+        for run in list(job.running):
+            if not run.billed and run.exchange is not None:
+                job.running.discard(run)
+                run.exchange.cancel()
+        await self._flush()
+        if not job.running:  # else their answers are here and paid for; they land as soon as the bill is on disk
+            await self._finish(job, "cancelled" if job.batch.status == "cancelling" else "expired")
+
+    async def _read_ahead(self, job: Hand) -> None:
+        page = await asyncio.to_thread(self.store.waiting, job.batch.id, job.read, PAGE)
+        job.all_read = len(page) < PAGE
+        if page:
+            job.read = page[-1].number
+            job.lines.extend(page)
+            job.model = job.model or self._model_of(job, page[0])
 
     def _model_of(self, job: Hand, line: StoredLine) -> str:
         request = self._read(_Run(self, job, line))
@@ -382,26 +389,19 @@ class Runner:
             return True
 
     async def _begin(self, run: _Run) -> bool:
+        """Start a line; False: there is no room for it now, or it is too early to say."""
         job, line = run.job, run.line
         account = self._account(job.batch.key_id)
-        if account is None:
-            self._fail(run, Refusal(401, "the key that made this batch is no longer valid", "invalid_api_key"))
-            return True
-        expires = account.key.expires
-        if expires is not None and self.svc.clock.now() >= expires:
-            self._fail(run, Refusal(401, "the key that made this batch has expired", "expired_api_key"))
-            return True
-        request = self._read(run)
-        if isinstance(request, Request) and request.stream:
-            request = errors.bad_request("a batch does not stream", "unsupported_parameter", "stream")
-        if isinstance(request, Refusal):
+        request = self._asked(run, account)
+        if account is None or isinstance(request, Refusal):
+            assert isinstance(request, Refusal)
             self._fail(run, request)
             return True
         offer = self._half(request.model)
+        if offer is None and self.svc.any_model and not self._any_ready():
+            job.lines.appendleft(line)  # nothing has been heard of yet: too early to say
+            return False
         if offer is None or (account.models and offer.name not in account.models):
-            if offer is None and self.svc.any_model and not self._any_ready():
-                job.lines.appendleft(line)  # nothing has been heard of yet: too early to say
-                return False
             self._fail(run, errors.unknown_model(request.model))
             return True
         beyond = request.beyond(offer)
@@ -416,14 +416,27 @@ class Runner:
             patience_s=BATCH_PATIENCE_S,
             barred=account.barred,
         )
-        if urgent:
-            room = sum(len(one.running) for one in self._jobs.values()) < MAX_URGENT
-        else:
-            room = self._spare(want) is not None and leaves_room(account, self.svc.loop.time())
-        if not room:
+        if not self._room(account, want, urgent=urgent):
             job.lines.appendleft(line)
             return False
         return await self._admit(run, request, offer, account, want, urgent=urgent)
+
+    def _asked(self, run: _Run, account: KeyAccount | None) -> Request | Refusal:
+        """What a line asks for, where its batch's key still holds."""
+        if account is None:
+            return Refusal(401, "the key that made this batch is no longer valid", "invalid_api_key")
+        expires = account.key.expires
+        if expires is not None and self.svc.clock.now() >= expires:
+            return Refusal(401, "the key that made this batch has expired", "expired_api_key")
+        request = self._read(run)
+        if isinstance(request, Request) and request.stream:
+            return errors.bad_request("a batch does not stream", "unsupported_parameter", "stream")
+        return request
+
+    def _room(self, account: KeyAccount, want: Want, *, urgent: bool) -> bool:
+        if urgent:
+            return sum(len(one.running) for one in self._jobs.values()) < MAX_URGENT
+        return self._spare(want) is not None and leaves_room(account, self.svc.loop.time())
 
     async def _admit(
         self, run: _Run, request: Request, offer: ModelOffer, account: KeyAccount, want: Want, *, urgent: bool

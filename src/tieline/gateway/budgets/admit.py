@@ -57,6 +57,10 @@ class Purse:
     def free(self) -> int:
         return self.granted - self.settled - self.reserved
 
+    def covers(self, cost: int, granted: int, now: float) -> bool:
+        """May a leased purse take this on? `granted`: of it, what was leased for this very request."""
+        return now < self.expires and self.free >= cost and (now >= self.tight_until or cost <= granted)
+
 
 def shared_limits(limits: Limits) -> dict[str, int]:
     """What a coordinator shares out besides the budget."""
@@ -79,6 +83,13 @@ class Share:
     @property
     def name(self) -> str:
         return f"{self.scope}|{self.kind}"
+
+    def lacks(self, now: float, granted: int | None) -> bool:
+        """Is there nothing left of it? `granted`: a request is there for which something was just leased."""
+        if granted is None:
+            return self.purse.free < 1 or now < self.purse.tight_until
+        # Tokens are counted when they are there, so that others may have used what was just granted.
+        return self.purse.free < 1 and self.kind != TOKENS
 
     def refusal(self) -> Refusal:
         if self.kind == CONCURRENT:
@@ -112,6 +123,29 @@ class Scope:
             limits.budget_period,
             shares=tuple(Share(id_, kind, limit, Purse(0, leased=True)) for kind, limit in shares),
         )
+
+    @property
+    def limiting(self) -> bool:
+        """Is there anything that it limits?"""
+        return not (self.requests is None and self.tokens is None and self.concurrent is None and self.purse is None)
+
+    @property
+    def rated(self) -> bool:
+        """Has it a limit per minute that is counted here?"""
+        return not self.shares and not (self.requests is None and self.tokens is None)
+
+    def hold(self, number: int, cost: int) -> None:
+        """A request was admitted."""
+        self.live.add(number)
+        if self.requests is not None:
+            self.requests.level -= 1.0
+        if self.purse is not None:
+            self.purse.reserved += cost
+        for share in self.shares:
+            if share.kind == CONCURRENT:
+                share.purse.reserved += 1
+            elif share.kind == REQUESTS:
+                share.purse.settled += 1
 
 
 @dataclass(slots=True)
@@ -225,12 +259,15 @@ class KeyAccounts:
             had.granted = new.purse.granted
         self._names[id_] = self._name(scope)
         if scope.purse is not None and scope.purse is not had:
-            held = (one for one in self.live.values() if scope in one.account.scopes)
-            scope.purse.reserved = sum(one.reserved for one in held)
-            if scope.purse.leased:
-                scope.purse.granted = scope.purse.reserved
-            else:
-                scope.purse.settled = totals.get(self._names[id_], 0)
+            self._fill(scope, scope.purse, totals)
+
+    def _fill(self, scope: Scope, purse: Purse, totals: dict[str, int]) -> None:
+        """A purse that is new, with what is reserved and spent already."""
+        purse.reserved = sum(one.reserved for one in self.live.values() if scope in one.account.scopes)
+        if purse.leased:
+            purse.granted = purse.reserved
+        else:
+            purse.settled = totals.get(self._names[scope.id], 0)
 
     def _go_on(self, scope: Scope, new: Share) -> Share:
         """A limit that is changed or new, with what its scope holds of it."""
@@ -243,26 +280,19 @@ class KeyAccounts:
 
     def _account(self, key: Key, tenant: Tenant) -> KeyAccount:
         ids = (f"key:{key.id}", f"project:{tenant.id}/{key.project}", f"tenant:{tenant.id}")
-        scopes = tuple(self.scopes[one] for one in ids if one in self.scopes)
-        limiting = tuple(
-            s
-            for s in scopes
-            if s.requests is not None or s.tokens is not None or s.concurrent is not None or s.purse is not None
-        )
+        limiting = tuple(self.scopes[one] for one in ids if one in self.scopes and self.scopes[one].limiting)
         return KeyAccount(
             key,
             tenant,
             limiting,
             bool(limiting) or key.expires is not None or bool(key.networks),
             frozenset(key.models),
-            frozenset(key.regions) & frozenset(tenant.regions)
-            if key.regions and tenant.regions
-            else frozenset(key.regions or tenant.regions),
+            _regions(key, tenant),
             tuple(ipaddress.ip_network(one, strict=False) for one in key.networks),
             tuple(s for s in limiting if s.purse is not None),
             tuple(share for s in limiting for share in s.shares),
             PATIENCE_S[tenant.latency_class] - PATIENCE_S["standard"],
-            rated=any((s.requests or s.tokens) is not None and not s.shares for s in limiting),
+            rated=any(s.rated for s in limiting),
         )
 
     # --- who ---------------------------------------------------------------
@@ -298,27 +328,16 @@ class KeyAccounts:
         `granted`: what the coordinator has just granted for this very request."""
         if account.models and model.name not in account.models:
             return errors.unknown_model(model.name)
-        wanted = model.max_output_tokens if ask.max_output is None else ask.max_output
         scopes = account.scopes
-        for scope in scopes:
-            if scope.concurrent is not None and len(scope.live) >= scope.concurrent:
-                return errors.too_many(scope.id, scope.concurrent)
-            if (
-                scope.requests is not None
-                and scope.requests.level < 1.0
-                and (wait := scope.requests.wait_s(1.0, now)) > 0
-            ):
-                return errors.too_fast(scope.id, REQUESTS, wait)
-            if scope.tokens is not None and scope.tokens.level < 1.0 and (wait := scope.tokens.wait_s(1.0, now)) > 0:
-                return errors.too_fast(scope.id, TOKENS, wait)
+        refusal = _limited(scopes, now) if scopes else None
+        if refusal is not None:
+            return refusal
+        wanted = model.max_output_tokens if ask.max_output is None else ask.max_output
         least = cost = 0
         if account.purses:
-            prompt_cost = ask.prompt_bound * max(model.input_nano, model.cached_nano)
-            per_output = model.output_nano * ask.choices
-            if ask.max_output is None and per_output and (granted or not self.leased):
-                free = granted or min(s.purse.free for s in account.purses if s.purse is not None)
-                # At least 1, so that a refusal states a real maximum.
-                wanted = min(wanted, max(1, (free - prompt_cost) // per_output))
+            if ask.max_output is None and (granted or not self.leased):
+                wanted = _affordable(account, model, ask, wanted, granted)
+            prompt_cost, per_output = _prices(model, ask)
             cost = prompt_cost + wanted * per_output
             least = cost if ask.max_output is not None else prompt_cost + min(wanted, 1) * per_output
         if account.purses or account.shares:
@@ -328,16 +347,7 @@ class KeyAccounts:
         self._next += 1
         ticket = Ticket(self._next, account, cost)
         for scope in scopes:
-            scope.live.add(ticket.number)
-            if scope.requests is not None:
-                scope.requests.level -= 1.0
-            if scope.purse is not None:
-                scope.purse.reserved += cost
-            for share in scope.shares:
-                if share.kind == CONCURRENT:
-                    share.purse.reserved += 1
-                elif share.kind == REQUESTS:
-                    share.purse.settled += 1
+            scope.hold(ticket.number, cost)
         self.live[ticket.number] = ticket
         return Admitted(ticket, wanted)
 
@@ -346,30 +356,22 @@ class KeyAccounts:
     ) -> Short | Refusal | None:
         short = False
         for share in account.shares:
-            leased = share.purse
-            # Tokens are counted when they are there, so that others may have used what was just granted.
-            lacks = leased.free < 1 and (granted is None or share.kind != TOKENS)
-            if granted is None:
-                lacks = lacks or now < leased.tight_until
-                if lacks and now < share.refused_until:
-                    return share.refusal()
-            short = short or lacks or now >= leased.expires
+            lacks = share.lacks(now, granted)
+            if lacks and granted is None and now < share.refused_until:
+                return share.refusal()
+            short = short or lacks or now >= share.purse.expires
         for scope in account.purses:
             purse = scope.purse
             assert purse is not None
             if purse.leased:
-                short = (
-                    short
-                    or now >= purse.expires
-                    or purse.free < cost
-                    or (now < purse.tight_until and cost > (granted or 0))
-                )
+                short = short or not purse.covers(cost, granted or 0, now)
             elif purse.free < cost:
                 return errors.spent(scope.id)
-        if not short:
-            return None
-        budgets = (self.total_name(scope) for scope in account.purses)
-        return Short((*budgets, *(share.name for share in account.shares)), least, cost)
+        return Short(self._shared_names(account), least, cost) if short else None
+
+    def _shared_names(self, account: KeyAccount) -> tuple[str, ...]:
+        """Budgets and limits that a coordinator shares out, by the names that it knows them by."""
+        return (*map(self.total_name, account.purses), *(share.name for share in account.shares))
 
     # --- afterwards --------------------------------------------------------
 
@@ -421,6 +423,38 @@ class KeyAccounts:
         ids = (f"key:{key_id}", f"project:{tenant}/{project}", f"tenant:{tenant}")
         scopes = (self.scopes.get(one) for one in ids)
         return [self.total_name(scope) for scope in scopes if scope is not None and scope.purse is not None]
+
+
+def _regions(key: Key, tenant: Tenant) -> frozenset[str]:
+    """Where both allow it; empty: anywhere."""
+    if key.regions and tenant.regions:
+        return frozenset(key.regions) & frozenset(tenant.regions)
+    return frozenset(key.regions or tenant.regions)
+
+
+def _limited(scopes: tuple[Scope, ...], now: float) -> Refusal | None:
+    """Which limit is reached, of those that are counted here."""
+    for scope in scopes:
+        if scope.concurrent is not None and len(scope.live) >= scope.concurrent:
+            return errors.too_many(scope.id, scope.concurrent)
+        for kind, bucket in ((REQUESTS, scope.requests), (TOKENS, scope.tokens)):
+            if bucket is not None and bucket.level < 1.0 and (wait := bucket.wait_s(1.0, now)) > 0:
+                return errors.too_fast(scope.id, kind, wait)
+    return None
+
+
+def _prices(model: ModelOffer, ask: Ask) -> tuple[int, int]:
+    """(the most that the prompt can cost, what each token of output costs), in nano-dollars."""
+    return ask.prompt_bound * max(model.input_nano, model.cached_nano), model.output_nano * ask.choices
+
+
+def _affordable(account: KeyAccount, model: ModelOffer, ask: Ask, wanted: int, granted: int | None) -> int:
+    """How much output of `wanted` the budgets cover; at least 1, so that a refusal states a real maximum."""
+    prompt_cost, per_output = _prices(model, ask)
+    if not per_output:
+        return wanted
+    free = granted or min(s.purse.free for s in account.purses if s.purse is not None)
+    return min(wanted, max(1, (free - prompt_cost) // per_output))
 
 
 def limit_headers(account: KeyAccount, now: float) -> bytes:

@@ -70,11 +70,9 @@ def usage(
             if db is None:
                 continue
             kept = used.kept(db)
-            for name, moment in (("since", first), ("until", last)):
-                if moment < kept.by_day and moment % used.DAY_S:
-                    day = datetime.fromtimestamp(kept.by_day, UTC)
-                    why = f"{name}: before {day:%Y-%m-%d} usage is kept by the day; give a whole day (UTC)"
-                    return bad_request(why, "invalid_value", name)
+            refusal = _apart(first, last, kept.by_day)
+            if refusal is not None:
+                return refusal
             if kept.since is not None and kept.since > first:
                 complete = max(complete or 0, kept.since)
             for project, key_id, model, *numbers in used.spent_by(db, tenant, first, last):
@@ -82,6 +80,16 @@ def usage(
                 sums[project, key_id, model] = [a + b for a, b in zip(before, numbers, strict=True)]
     lines = sorted(UsageLine(*name, *numbers) for name, numbers in sums.items())
     return TenantUsage(since, until, None if complete is None else datetime.fromtimestamp(complete, UTC), lines)
+
+
+def _apart(first: int, last: int, by_day: int) -> Refusal | None:
+    """Why these times cannot be told apart where usage is kept by the day before `by_day` (seconds)."""
+    for name, moment in (("since", first), ("until", last)):
+        if moment < by_day and moment % used.DAY_S:
+            day = datetime.fromtimestamp(by_day, UTC)
+            why = f"{name}: before {day:%Y-%m-%d} usage is kept by the day; give a whole day (UTC)"
+            return bad_request(why, "invalid_value", name)
+    return None
 
 
 def page(lines: list[UsageLine], after: str, limit: int) -> tuple[list[UsageLine], str | None]:

@@ -146,16 +146,17 @@ def _whole(state: RequestState, attempt: Attempt, body: bytes) -> Whole | Wrong:
     one_of_several = engine == "llama.cpp" and request.answers > 1 and state.most_output > 0
     if answer.usage is not None and not one_of_several:
         state.count(answer.usage, counting.least(0, sum(_text_bytes(choice) for choice in choices)))
-    if choices:
-        state.finish = choices[0].finish_reason or None
-    elif answer.status is not None:
-        state.finish = answer.status
-    if state.finish is not None and len(state.finish) > MAX_REASON:
-        state.finish = "other"
+    if choices or answer.status is not None:
+        state.finish = _reason(choices[0].finish_reason if choices else answer.status)
     if answer.model is not None and answer.model != request.model:
         body = renamed(body, answer.model, request.model)
     state.first_token_at = attempt.first_at
     return Whole(body)
+
+
+def _reason(given: str | None) -> str | None:
+    """Why an answer ended, as an engine says it."""
+    return "other" if given is not None and len(given) > MAX_REASON else given or None
 
 
 def _text_bytes(choice: _Choice) -> int:

@@ -150,17 +150,11 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
     if isinstance(switches, Refusal):
         return switches
     stream, max_output, choices, wants_usage = switches
-    request = Request(
-        kind, model, stream, fields, max_output, choices, wants_usage, "tools" in fields or "functions" in fields
-    )
+    tools = "tools" in fields or "functions" in fields
+    request = Request(kind, model, stream, fields, max_output, choices, wants_usage, tools)
     request.surface = kind
     request.strange = allowed.strange(kind, fields) if not fields.keys() <= allowed.FIELDS[kind] else ()
-    if not fields.keys().isdisjoint(_SHAPING) and (refusal := allowed.shapes(fields)) is not None:
-        return refusal
-    try:
-        refusal = _prompt(request) or _pictures(request, body)
-    except msgspec.DecodeError as error:  # JSON, but a number that nothing can hold
-        return bad_request(f"the body cannot be read: {error}", "invalid_value", _PROMPT_NAMES[kind])
+    refusal = _contents(request, body)
     if refusal is not None:
         return refusal
     request.media = kind == "chat" and b'url"' in body
@@ -172,47 +166,73 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
     return request
 
 
+def _contents(request: Request, body: bytes) -> Refusal | None:
+    """Bounds of what shapes the answer, the prompt and its pictures."""
+    fields = request.fields
+    if not fields.keys().isdisjoint(_SHAPING) and (refusal := allowed.shapes(fields)) is not None:
+        return refusal
+    try:
+        return _prompt(request) or _pictures(request, body)
+    except msgspec.DecodeError as error:  # JSON, but a number that nothing can hold
+        return bad_request(f"the body cannot be read: {error}", "invalid_value", _PROMPT_NAMES[request.kind])
+
+
 def _switches(kind: Kind, fields: dict[str, msgspec.Raw]) -> tuple[bool, int | None, int, bool] | Refusal:
-    """Whether it streams, its output limit, how many choices, and whether it wants usage in the stream. Two names for
-    one limit both get the smaller; `fields` is left as the engine is to see it."""
+    """Whether it streams, its output limit, how many choices, and whether it wants usage in the stream; `fields` is
+    left as the engine is to see it."""
+    max_output = _limit(kind, fields)
+    if isinstance(max_output, Refusal):
+        return max_output
     name = "stream"
     try:
-        stream = (raw := fields.get("stream")) is not None and bool(_bool(raw))
-        max_output: int | None = None
-        limits = 0
-        for name in _LIMIT_NAMES[kind]:
-            if (raw := fields.get(name)) is None:
-                continue
-            if (limit := _count(raw)) is None:
-                del fields[name]
-                continue
-            if not 1 <= limit <= MAX_OUTPUT:
-                return bad_request(f"'{name}' must be between 1 and {MAX_OUTPUT}", "invalid_value", name)
-            limits += 1
-            if max_output is None or limit < max_output:
-                max_output = limit
-        choices, wants_usage = 1, False
+        stream = (raw := fields.get(name)) is not None and bool(_bool(raw))
         name = "n"
-        if (raw := fields.get("n")) is not None and (given := _count(raw)) is not None:
-            choices = given
-            if not 1 <= choices <= MAX_CHOICES:
-                return bad_request(f"'n' must be between 1 and {MAX_CHOICES}", "invalid_value", "n")
+        choices = None if (raw := fields.get(name)) is None else _count(raw)
         name = "stream_options"
-        if (raw := fields.get("stream_options")) is not None:
-            options = _stream_options(raw)
-            wants_usage = stream and options is not None and options.include_usage is True
-            if wants_usage:
-                fields["stream_options"] = _USAGE
-            else:
-                del fields["stream_options"]
+        wants_usage = (raw := fields.get(name)) is not None and _wants_usage(fields, raw, stream)
     except msgspec.DecodeError as error:
         return bad_request(f"'{name}': {error}", "invalid_type", name)
+    if choices is not None and not 1 <= choices <= MAX_CHOICES:
+        return bad_request(f"'n' must be between 1 and {MAX_CHOICES}", "invalid_value", "n")
     if stream and kind in _NO_OUTPUT:
         return bad_request("this endpoint does not stream", "unsupported_parameter", "stream")
+    return stream, max_output, 1 if choices is None else choices, wants_usage
+
+
+def _limit(kind: Kind, fields: dict[str, msgspec.Raw]) -> int | Refusal | None:
+    """The output limit. Two names for one limit both get the smaller."""
+    max_output: int | None = None
+    limits = 0
+    for name in _LIMIT_NAMES[kind]:
+        if (raw := fields.get(name)) is None:
+            continue
+        try:
+            limit = _count(raw)
+        except msgspec.DecodeError as error:
+            return bad_request(f"'{name}': {error}", "invalid_type", name)
+        if limit is None:
+            del fields[name]
+            continue
+        if not 1 <= limit <= MAX_OUTPUT:
+            return bad_request(f"'{name}' must be between 1 and {MAX_OUTPUT}", "invalid_value", name)
+        limits += 1
+        if max_output is None or limit < max_output:
+            max_output = limit
     if limits == 2 and max_output is not None:
         for name in _LIMIT_NAMES[kind]:
             fields[name] = msgspec.Raw(b"%d" % max_output)
-    return stream, max_output, choices, wants_usage
+    return max_output
+
+
+def _wants_usage(fields: dict[str, msgspec.Raw], raw: msgspec.Raw, stream: bool) -> bool:
+    """Raises msgspec.DecodeError."""
+    options = _stream_options(raw)
+    wanted = stream and options is not None and options.include_usage is True
+    if wanted:
+        fields["stream_options"] = _USAGE
+    else:
+        del fields["stream_options"]
+    return wanted
 
 
 def names_pictures(body: bytes) -> bool:

@@ -46,15 +46,7 @@ def least(frames: int, text_bytes: int = 0) -> int:
 def read(usage: TokenUsage, bounds: CountBounds, base: int = 0, repeated: int = 0) -> TokenReport:
     """`base`: output that earlier hops delivered and this engine does not count; `repeated`: how much of its prompt
     was that output. `bounds.output` is 0 where nothing is written: embeddings, rankings."""
-    prompt = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
-    output = usage.completion_tokens if usage.completion_tokens is not None else usage.output_tokens
-    total = usage.total_tokens
-    if not bounds.output:
-        prompt, output = total if prompt is None else prompt, 0
-    elif total is not None and prompt is None and output is not None:
-        prompt = total - output
-    elif total is not None and output is None and prompt is not None:
-        output = total - prompt
+    prompt, output = _counts(usage, writes=bounds.output > 0)
     false = ""
     if prompt is not None:
         prompt -= repeated
@@ -68,6 +60,20 @@ def read(usage: TokenUsage, bounds: CountBounds, base: int = 0, repeated: int = 
             false = f"{output} output tokens, where {bounds.least} to {bounds.output} can be"
             output = None
     return TokenReport(prompt, output, _share(_cached(usage), prompt), _reasoning(usage, output), false[:200])
+
+
+def _counts(usage: TokenUsage, *, writes: bool) -> tuple[int | None, int | None]:
+    """(prompt, output) by whichever names they are reported, the one from the other and their sum where it lacks."""
+    prompt = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
+    output = usage.completion_tokens if usage.completion_tokens is not None else usage.output_tokens
+    total = usage.total_tokens
+    if not writes:
+        return total if prompt is None else prompt, 0
+    if total is not None and prompt is None and output is not None:
+        prompt = total - output
+    elif total is not None and output is None and prompt is not None:
+        output = total - prompt
+    return prompt, output
 
 
 def estimate(counted: int | None, frames: int, most: int) -> int:

@@ -154,22 +154,13 @@ class Exchange:
             return
         if state.phase is Phase.CONNECTING:
             state.turn(Phase.STREAMING)
-        out: list[bytes] = []
-        broken: frames.BrokenStreamError | None = None
-        before = attempt.tokens
-        waits = state.first_token_at is None
-        try:
-            for frame in payloads:
-                ready = frames.chat_frame(state, attempt, frame)
-                if ready is not None:
-                    out.append(ready)
-        except frames.BrokenStreamError as error:
-            broken = error
+        before, waits = attempt.tokens, state.first_token_at is None
+        out, broken = frames.all_of(state, attempt, payloads)
         if attempt.tokens > before:
             self._token(attempt, first=waits)
         if out:
             state.opened = True
-            self.send(out[0] if len(out) == 1 else b"".join(out))
+            self.send(out)
         if broken is not None:
             self._broken(attempt, broken)
         elif attempt.ended is None and state.finish is not None and state.tail:
@@ -739,12 +730,14 @@ class Exchange:
         attempt = self.attempt
         if attempt is not None and self._left(attempt, now):
             self.on_attempt_failed(attempt, "stalled", f"silent for {now - attempt.last_at:.1f} s")
-            return
-        if not state.request.stream:
-            return
+        elif state.request.stream:
+            self._tick_stream(attempt, now, clocks.keep_alive_s)
+
+    def _tick_stream(self, attempt: Attempt | None, now: float, keep_alive_s: float) -> None:
+        state = self.state
         if attempt is not None and self.shared.hedges.saved >= 1.0 and hedge.due(state, attempt, now):
             self._hedge(attempt)
-        if not state.paused and state.index is None and now - self._sent_at() >= clocks.keep_alive_s:
+        if not state.paused and state.index is None and now - self._sent_at() >= keep_alive_s:
             self.send(sse.KEEP_ALIVE)
         if state.tokens and now - state.last_progress >= 1.0:
             state.last_progress = now

@@ -103,14 +103,21 @@ def silence(state: RequestState, attempt: Attempt | None, now: float, clocks: Cl
         return SilenceMeaning.LOST if quiet_s > limit_s else SilenceMeaning.NONE
     if quiet_s > clocks.idle_s:
         return SilenceMeaning.LOST
-    if attempt.streaming:  # one that still flows is not held up by its site's missing heartbeats
-        late = quiet_s > max(clocks.stall_floor_s, 5.0 * attempt.gap_s)
-        late = late or (quiet_s > route.BEAT_S and attempt.backend.late(now))
-    else:
-        late = attempt.backend.suspect(now)
-    if not late or state.unkept or (state.delivered and state.way(attempt.backend.engine) in _UNSURE):
+    if not _late(attempt, quiet_s, now, clocks) or state.unkept:
+        return SilenceMeaning.NONE
+    if state.delivered and state.way(attempt.backend.engine) in _UNSURE:
         return SilenceMeaning.NONE
     return SilenceMeaning.LATE
+
+
+def _late(attempt: Attempt, quiet_s: float, now: float, clocks: Clocks) -> bool:
+    """Longer than this stream's own pace, or than its site's heartbeats, would have it."""
+    if not attempt.streaming:
+        return attempt.backend.suspect(now)
+    # One that still flows is not held up by its site's missing heartbeats.
+    if quiet_s > max(clocks.stall_floor_s, 5.0 * attempt.gap_s):
+        return True
+    return quiet_s > route.BEAT_S and attempt.backend.late(now)
 
 
 def may_move(state: RequestState, attempt: Attempt) -> bool:

@@ -37,6 +37,20 @@ _GAVE_UP: Final = ("abort", "error")
 MAX_REASON: Final = 64
 
 
+def all_of(state: RequestState, attempt: Attempt, payloads: list[bytes]) -> tuple[bytes, BrokenStreamError | None]:
+    """(what the client is sent for these frames, what broke the stream in the midst of them)."""
+    out: list[bytes] = []
+    broken = None
+    try:
+        for frame in payloads:
+            ready = chat_frame(state, attempt, frame)
+            if ready is not None:
+                out.append(ready)
+    except BrokenStreamError as error:
+        broken = error
+    return out[0] if len(out) == 1 else b"".join(out), broken
+
+
 def chat_frame(state: RequestState, attempt: Attempt, frame: bytes) -> bytes | None:
     """What the client is sent for one frame of a chat or text completion; None: nothing.
     Raises BrokenStreamError."""
@@ -110,24 +124,31 @@ def _sent(
     if odd:
         state.unkept = True
     said = [_said(state, attempt, choice) for choice in choices]
-    shown = None
-    if state.ids is not None:
-        ready = state.ids.came(state.ids.read(data), with_text=any(said))
-        shown = ready if state.ids.shown else None
+    some = any(said)
+    ready = None if state.ids is None else state.ids.came(state.ids.read(data), with_text=some)
     ends = any(choice.finish_reason for choice in choices)
-    sent = frame
-    if state.hops or state.renames or state.created not in frame:
-        if state.opened and not any(said) and not ends:
-            return None  # a later hop's opening frame: the role was sent long ago
-        drop = () if state.ids is None else state.ids.drop
-        sent = chunks.renamed(data, state.public_names(), state.index, drop, shown)
-    if state.request.wants_usage and b'"usage"' not in sent:
-        sent = sent[:-3] + b',"usage":null}\n\n'
+    sent = _worded(state, frame, data, ready, empty=not some and not ends)
+    if sent is None:
+        return None
     if ends:
         _finished(state, choices)
     elif all(said) and not odd:
         _template(state, attempt, frame, sent)
     return sent
+
+
+def _worded(state: RequestState, frame: bytes, data: bytes, ready: list[int] | None, *, empty: bool) -> bytes | None:
+    """The frame with the names that its stream began with; None: there is nothing in it for the client. `ready`: ids
+    that its text stands for."""
+    if state.hops or state.renames or state.created not in frame:
+        if state.opened and empty:
+            return None  # a later hop's opening frame: the role was sent long ago
+        ids = state.ids
+        drop, shown = ((), None) if ids is None else (ids.drop, ready if ids.shown else None)
+        frame = chunks.renamed(data, state.public_names(), state.index, drop, shown)
+    if state.request.wants_usage and b'"usage"' not in frame:
+        frame = frame[:-3] + b',"usage":null}\n\n'
+    return frame
 
 
 def _said(state: RequestState, attempt: Attempt, choice: sse.Choice) -> bool:

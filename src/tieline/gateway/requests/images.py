@@ -95,21 +95,25 @@ def measure(url: str, where: str) -> Picture | Refusal:
     if head is None or not (head[2] or "").lower().endswith(";base64"):
         return bad_request(f"{where} must be data:<type>;base64,<data>", "invalid_image", where)
     kind = (head[1] or "").lower()
-    size = None
+    try:
+        size = _inline_size(url, head.end())
+    except (binascii.Error, ValueError):
+        return bad_request(f"{where} is not base64", "invalid_image", where)
+    if size is not None and 0 < size[0] <= MAX_SIDE and 0 < size[1] <= MAX_SIDE:
+        return Picture(*size, len(url))
+    if kind in _KNOWN or not kind.startswith("image/"):
+        return bad_request(f"{where} does not hold a readable {kind or 'picture'}", "invalid_image", where)
+    return Picture(inline=len(url))
+
+
+def _inline_size(url: str, at: int) -> tuple[int, int] | None:
+    """(width, height) from the base64 that begins at `at`; no more of it is read than that takes. Raises ValueError."""
     for length in (SHORT_HEADER, MAX_HEADER):
-        text = url[head.end() : head.end() + length // 3 * 4]
-        try:
-            raw = binascii.a2b_base64(text[: len(text) // 4 * 4])
-        except (binascii.Error, ValueError):
-            return bad_request(f"{where} is not base64", "invalid_image", where)
-        size = size_of(raw)
+        text = url[at : at + length // 3 * 4]
+        size = size_of(binascii.a2b_base64(text[: len(text) // 4 * 4]))
         if size is not None or len(text) < length // 3 * 4:
-            break
-    if size is None or not (0 < size[0] <= MAX_SIDE and 0 < size[1] <= MAX_SIDE):
-        if kind in _KNOWN or not kind.startswith("image/"):
-            return bad_request(f"{where} does not hold a readable {kind or 'picture'}", "invalid_image", where)
-        return Picture(inline=len(url))
-    return Picture(*size, len(url))
+            return size
+    return None
 
 
 def size_of(raw: bytes) -> tuple[int, int] | None:

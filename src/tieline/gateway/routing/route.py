@@ -219,16 +219,19 @@ def candidates(replicas: Iterable[R], want: Want, now: float) -> list[R]:
 def last_resort(replicas: Iterable[R], want: Want, now: float, avoid: frozenset[str] | set[str]) -> R | None:
     """Where all are ejected for failures, one of them may be well all the same: the one that failed first. For
     streams that have nowhere else to go."""
-    ready = [r for r in replicas if may_take(r, want)]
-    if any(now >= r.ejected_until and r.id not in avoid for r in ready):
+    ready = [r for r in replicas if may_take(r, want) and r.id not in avoid]
+    if any(now >= r.ejected_until for r in ready):
         return None
-    able = [
-        r for r in ready
-        if r.id not in avoid and (r.failures or now < r.barred_until) and len(r.live) < r.slots and not r.suspect(now)
-        and (r.refused_at is None or now - r.refused_at > REFUSED_S)
-        and not (r.renter and r.renter != want.tenant)
-    ]  # fmt: skip
-    return min(able, key=lambda r: r.ejected_until, default=None)
+    return min((r for r in ready if _may_be_well(r, want, now)), key=lambda r: r.ejected_until, default=None)
+
+
+def _may_be_well(replica: Replica, want: Want, now: float) -> bool:
+    """One that was ejected, with room, and not just heard to refuse."""
+    if not (replica.failures or now < replica.barred_until):
+        return False
+    if len(replica.live) >= replica.slots or replica.suspect(now) or (replica.renter and replica.renter != want.tenant):
+        return False
+    return replica.refused_at is None or now - replica.refused_at > REFUSED_S
 
 
 def choose(

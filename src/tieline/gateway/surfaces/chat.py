@@ -174,15 +174,18 @@ class Surface(ABC):
             if isinstance(text, str) and text:
                 setattr(said, kind, getattr(said, kind) + text)
                 out.append(self.delta(kind, text))
-        for part in delta.get("tool_calls") or ():
-            index, function = part.get("index") or 0, part.get("function") or {}
-            call, arguments = said.calls.get(index), function.get("arguments") or ""
-            new = call is None
-            if call is None:
-                call = said.calls[index] = ChatToolCall(part.get("id") or f"call_{index}", function.get("name") or "")
-            call.arguments += arguments
-            if new or arguments:
-                out.append(self.call(index, call, arguments, new=new))
+        out += map(self._called, delta.get("tool_calls") or ())
         if choice.get("finish_reason"):
             said.finish = choice["finish_reason"]
         return out
+
+    def _called(self, part: dict[str, Any]) -> bytes:
+        """More of a tool call."""
+        index, function = part.get("index") or 0, part.get("function") or {}
+        call, arguments = self.said.calls.get(index), function.get("arguments") or ""
+        new = call is None
+        if call is None:
+            call = ChatToolCall(part.get("id") or f"call_{index}", function.get("name") or "")
+            self.said.calls[index] = call
+        call.arguments += arguments
+        return self.call(index, call, arguments, new=new) if new or arguments else b""

@@ -7,6 +7,7 @@ back are left out of the prompt: an engine's template makes its own.
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -39,6 +40,19 @@ def to_chat(plain: dict[str, Any], *, counts: bool = False) -> dict[str, Any] | 
     limit = plain.get("max_tokens")
     if not counts and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
         return bad_request("give 'max_tokens', a whole number from 1", "missing_required_parameter", "max_tokens")
+    messages = _turns(plain)
+    if isinstance(messages, Refusal):
+        return messages
+    chat = {name: plain[name] for name in _PASSED if plain.get(name) is not None} | {"messages": messages}
+    if limit is not None:
+        chat["max_tokens"] = limit
+    _settings(plain, chat)
+    refusal = _tools(plain, chat)
+    return chat if refusal is None else refusal
+
+
+def _turns(plain: dict[str, Any]) -> list[dict[str, Any]] | Refusal:
+    """System prompt and turns as the messages of a chat."""
     messages: list[dict[str, Any]] = []
     if plain.get("system"):
         system = _texts(plain["system"], "system")
@@ -53,12 +67,7 @@ def to_chat(plain: dict[str, Any], *, counts: bool = False) -> dict[str, Any] | 
         if isinstance(made, Refusal):
             return made
         messages += made
-    chat = {name: plain[name] for name in _PASSED if plain.get(name) is not None} | {"messages": messages}
-    if limit is not None:
-        chat["max_tokens"] = limit
-    _settings(plain, chat)
-    refusal = _tools(plain, chat)
-    return chat if refusal is None else refusal
+    return messages
 
 
 def _settings(plain: dict[str, Any], chat: dict[str, Any]) -> None:
@@ -117,8 +126,48 @@ def _texts(value: Any, where: str) -> str | Refusal:
     return bad_request(f"{where} must be text, or a list of text blocks", "invalid_type", where)
 
 
+@dataclass(slots=True)
+class _Blocks:
+    """The blocks of one turn, by what becomes of them in a chat."""
+
+    results: list[dict[str, Any]] = field(default_factory=list)  # of tools: messages of their own there
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, block: Any, at: str) -> Refusal | None:
+        kind = block.get("type") if isinstance(block, dict) else None
+        if kind == "text":
+            self.parts.append({"type": "text", "text": str(block.get("text") or "")})
+        elif kind == "image":
+            self.parts.append({"type": "image_url", "image_url": {"url": _image(block.get("source"))}})
+        elif kind == "tool_use":
+            function = {"name": block.get("name"), "arguments": loose.encode(block.get("input") or {}).decode()}
+            self.calls.append({"id": block.get("id"), "type": "function", "function": function})
+        elif kind == "tool_result":
+            result = _texts(block.get("content") or "", f"{at}.content")
+            if isinstance(result, Refusal):
+                return result
+            self.results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": result})
+        elif kind not in ("thinking", "redacted_thinking"):
+            return bad_request(f"{at}: a block of type {kind!r} is not offered here", "unsupported_parameter", at)
+        return None
+
+    def messages(self, role: str) -> list[dict[str, Any]]:
+        if role == "assistant":
+            text = "".join(part.get("text", "") for part in self.parts)
+            turn: dict[str, Any] = {"role": "assistant", "content": text or None}
+            if self.calls:
+                turn["tool_calls"] = self.calls
+            return [turn]
+        if not self.parts:
+            return self.results
+        plain = all(part["type"] == "text" for part in self.parts)
+        content = "\n".join(part["text"] for part in self.parts) if plain else self.parts
+        return [*self.results, {"role": "user", "content": content}]
+
+
 def _message(one: Any, where: str) -> list[dict[str, Any]] | Refusal:
-    """One turn as the messages of a chat: results of tools are messages of their own there."""
+    """One turn as the messages of a chat."""
     role = one.get("role") if isinstance(one, dict) else None
     if role not in ("user", "assistant"):
         return bad_request(f"{where}.role must be user or assistant", "invalid_value", f"{where}.role")
@@ -127,35 +176,12 @@ def _message(one: Any, where: str) -> list[dict[str, Any]] | Refusal:
         return [{"role": role, "content": content}]
     if not isinstance(content, list):
         return bad_request(f"{where}.content must be text or a list of blocks", "invalid_type", f"{where}.content")
-    results: list[dict[str, Any]] = []
-    parts: list[dict[str, Any]] = []
-    calls: list[dict[str, Any]] = []
+    blocks = _Blocks()
     for index, block in enumerate(content):
-        at = f"{where}.content[{index}]"
-        kind = block.get("type") if isinstance(block, dict) else None
-        if kind == "text":
-            parts.append({"type": "text", "text": str(block.get("text") or "")})
-        elif kind == "image":
-            parts.append({"type": "image_url", "image_url": {"url": _image(block.get("source"))}})
-        elif kind == "tool_use":
-            function = {"name": block.get("name"), "arguments": loose.encode(block.get("input") or {}).decode()}
-            calls.append({"id": block.get("id"), "type": "function", "function": function})
-        elif kind == "tool_result":
-            result = _texts(block.get("content") or "", f"{at}.content")
-            if isinstance(result, Refusal):
-                return result
-            results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": result})
-        elif kind not in ("thinking", "redacted_thinking"):
-            return bad_request(f"{at}: a block of type {kind!r} is not offered here", "unsupported_parameter", at)
-    if role == "assistant":
-        text = "".join(part.get("text", "") for part in parts)
-        turn: dict[str, Any] = {"role": "assistant", "content": text or None}
-        if calls:
-            turn["tool_calls"] = calls
-        return [turn]
-    if parts and all(part["type"] == "text" for part in parts):
-        return [*results, {"role": "user", "content": "\n".join(part["text"] for part in parts)}]
-    return [*results, {"role": "user", "content": parts}] if parts else results
+        refusal = blocks.add(block, f"{where}.content[{index}]")
+        if refusal is not None:
+            return refusal
+    return blocks.messages(role)
 
 
 def _image(source: Any) -> str:

@@ -37,6 +37,22 @@ def to_chat(plain: dict[str, Any], before: list[dict[str, Any]]) -> dict[str, An
     for name, value in plain.items():
         if name not in _KNOWN and value not in (None, False):
             return bad_request(f"'{name[:64]}' is not offered here", "unsupported_parameter", name[:64])
+    messages = _messages(plain, before)
+    if isinstance(messages, Refusal):
+        return messages
+    chat = {name: plain[name] for name in _PASSED if plain.get(name) is not None} | {"messages": messages}
+    if plain.get("max_output_tokens") is not None:
+        chat["max_tokens"] = plain["max_output_tokens"]
+    if plain.get("stream"):
+        chat["stream_options"] = {"include_usage": True}
+    if isinstance(plain.get("reasoning"), dict) and plain["reasoning"].get("effort"):
+        chat["reasoning_effort"] = plain["reasoning"]["effort"]
+    refusal = _format(plain.get("text"), chat) or _tools(plain, chat)
+    return chat if refusal is None else refusal
+
+
+def _messages(plain: dict[str, Any], before: list[dict[str, Any]]) -> list[dict[str, Any]] | Refusal:
+    """Instructions and items as the messages of a chat."""
     given = items(plain.get("input"))
     if isinstance(given, Refusal):
         return given
@@ -49,15 +65,7 @@ def to_chat(plain: dict[str, Any], before: list[dict[str, Any]]) -> dict[str, An
         refusal = _item(item, messages, f"input[{index - len(before)}]")
         if refusal is not None:
             return refusal
-    chat = {name: plain[name] for name in _PASSED if plain.get(name) is not None} | {"messages": messages}
-    if plain.get("max_output_tokens") is not None:
-        chat["max_tokens"] = plain["max_output_tokens"]
-    if plain.get("stream"):
-        chat["stream_options"] = {"include_usage": True}
-    if isinstance(plain.get("reasoning"), dict) and plain["reasoning"].get("effort"):
-        chat["reasoning_effort"] = plain["reasoning"]["effort"]
-    refusal = _format(plain.get("text"), chat) or _tools(plain, chat)
-    return chat if refusal is None else refusal
+    return messages
 
 
 def items(given: Any) -> list[dict[str, Any]] | Refusal:

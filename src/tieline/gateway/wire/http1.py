@@ -21,6 +21,7 @@ MAX_FIELDS: Final = 100
 MAX_TRAILER: Final = 4_096
 # A chunk-size line: 16 hex digits would be 2**64; extensions are allowed and ignored up to this.
 MAX_CHUNK_LINE: Final = 256
+_CR: Final = 13
 
 _REQUEST = re.compile(
     rb"([A-Z][A-Z_-]{0,19}) (/[\x21-\x7e]*+) HTTP/1\.([01])\r\n"
@@ -125,35 +126,32 @@ def parse_request(data: bytes) -> RequestHead:
     raw = data[match.start(4) - 2 :]  # starts with the CRLF of the request line, so that every name follows a LF
     fields = raw.lower()
     http10 = minor == b"0"
-    host = _single(fields, raw, b"host:")
-    if host is None:
-        if not http10:
-            raise BadMessageError(400, "an HTTP/1.1 request needs a Host header")
-    elif _HOST.fullmatch(host) is None:
-        raise BadMessageError(400, "the Host header is malformed")
+    _check_once(fields, raw, http10)
     framing, length = _framing(fields, raw, http10)
     connection = _field(fields, raw, b"connection:")
     keep_alive = not http10
     if connection is not None:
         words = connection.lower()
         keep_alive = b"close" not in words and (not http10 or b"keep-alive" in words)
-    for name in _ONCE:
-        if fields.count(name) > 1:
-            raise BadMessageError(400, f"two {name[1:-1].decode()} header fields")
     expects = _field(fields, raw, b"expect:")
     if expects is not None and expects.lower() != b"100-continue":
         raise BadMessageError(417, "only 'Expect: 100-continue' is understood")
+    continues = expects is not None and not http10
     return RequestHead(
-        method.decode(),
-        target.decode(),
-        keep_alive,
-        http10,
-        framing,
-        length,
-        expects is not None and not http10,
-        raw,
-        fields,
-    )
+        method.decode(), target.decode(), keep_alive, http10, framing, length, continues, raw, fields
+    )  # fmt: skip
+
+
+def _check_once(fields: bytes, raw: bytes, http10: bool) -> None:
+    """The one Host, and what else may stand once only. Raises BadMessageError."""
+    host = _single(fields, raw, b"host:")
+    if host is None and not http10:
+        raise BadMessageError(400, "an HTTP/1.1 request needs a Host header")
+    if host is not None and _HOST.fullmatch(host) is None:
+        raise BadMessageError(400, "the Host header is malformed")
+    for name in _ONCE:
+        if fields.count(name) > 1:
+            raise BadMessageError(400, f"two {name[1:-1].decode()} header fields")
 
 
 def check_beginning(data: bytes) -> None:
@@ -307,52 +305,61 @@ class Unchunker:
                 at += len(piece)
                 if self._left:
                     break
-                if buf.startswith(b"\r\n", at):
-                    at += 2
-                    self._state = 0
-                else:
-                    self._state = 2
-            elif self._state == 2:
-                if end - at < 2:
-                    if buf[at] != 13:
-                        raise BadMessageError(400, "a chunk is longer than its size says")
-                    break
-                if buf[at : at + 2] != b"\r\n":
-                    raise BadMessageError(400, "a chunk is longer than its size says")
-                at += 2
-                self._state = 0
-            elif self._state == 0:
-                eol = buf.find(b"\r\n", at)
-                if eol < 0:
-                    if end - at > MAX_CHUNK_LINE:
-                        raise BadMessageError(400, "a chunk-size line is too long")
-                    break
-                match = CHUNK_SIZE.fullmatch(buf, at, eol)
-                if match is None or eol - at > MAX_CHUNK_LINE:
-                    raise BadMessageError(400, "a chunk size is malformed")
-                self._left = int(match[1], 16)
-                at = eol + 2
-                self._state = 1 if self._left else 3
-            else:
-                if buf.startswith(b"\r\n", at):
-                    stop = at
-                elif (stop := buf.find(b"\r\n\r\n", at)) >= 0:
-                    stop += 2
-                    if _TRAILERS.fullmatch(buf, at, stop) is None:
-                        raise BadMessageError(400, "a trailer field is malformed")
-                else:
-                    if end - at > MAX_TRAILER:
-                        raise BadMessageError(400, "trailers are too long")
-                    break
-                if stop - at > MAX_TRAILER:
-                    raise BadMessageError(400, "trailers are too long")
-                self.done, self.between = True, False
-                self.rest = buf[stop + 2 :]
-                self._buf = b""
+                self._state = 2
+                continue
+            after = self._between(buf, at)
+            if after is None:
+                break
+            at = after
+            if self.done:
+                self.rest, self._buf = buf[at:], b""
                 return out
         self._buf = buf[at:]
         self.between = self._state == 0 and at == end
         return out
+
+    # Each reads one thing and returns where it ends; None: it is not all here yet.
+
+    def _between(self, buf: bytes, at: int) -> int | None:
+        if self._state == 2:
+            return self._payload_end(buf, at)
+        return self._trailers(buf, at) if self._state == 3 else self._size_line(buf, at)
+
+    def _size_line(self, buf: bytes, at: int) -> int | None:
+        eol = buf.find(b"\r\n", at)
+        if eol < 0:
+            if len(buf) - at > MAX_CHUNK_LINE:
+                raise BadMessageError(400, "a chunk-size line is too long")
+            return None
+        match = CHUNK_SIZE.fullmatch(buf, at, eol)
+        if match is None or eol - at > MAX_CHUNK_LINE:
+            raise BadMessageError(400, "a chunk size is malformed")
+        self._left = int(match[1], 16)
+        self._state = 1 if self._left else 3
+        return eol + 2
+
+    def _payload_end(self, buf: bytes, at: int) -> int | None:
+        if buf.startswith(b"\r\n", at):
+            self._state = 0
+            return at + 2
+        if len(buf) - at > 1 or buf[at] != _CR:
+            raise BadMessageError(400, "a chunk is longer than its size says")
+        return None
+
+    def _trailers(self, buf: bytes, at: int) -> int | None:
+        stop: int | None = None
+        if buf.startswith(b"\r\n", at):
+            stop = at
+        elif (blank := buf.find(b"\r\n\r\n", at)) >= 0:
+            stop = blank + 2
+            if _TRAILERS.fullmatch(buf, at, stop) is None:
+                raise BadMessageError(400, "a trailer field is malformed")
+        if (len(buf) if stop is None else stop) - at > MAX_TRAILER:
+            raise BadMessageError(400, "trailers are too long")
+        if stop is None:
+            return None
+        self.done, self.between = True, False
+        return stop + 2
 
 
 # A line of a chunk's size is looked up: engines repeat a few. It holds only what was read strictly; 0: read it with

@@ -203,16 +203,9 @@ class Conn(asyncio.Protocol):
                     raise BadMessageError(502, "the head does not end")
                 self._buf = buf
                 return
-            text, buf = buf[: end + 4], buf[end + 4 :]
-            head = self._repeat.match(text)
-            if head is None:
-                head = parse_response(text)
-                self._repeat.remember(text, head)
+            head, buf = self._head_of(buf[: end + 4]), buf[end + 4 :]
             if head.status >= 200:
                 break
-            self._informed += 1
-            if head.status == 101 or self._informed > MAX_INFORMATIONAL:
-                raise BadMessageError(502, "too many informational answers")
         self._buf = b""
         self._head = head
         self._left = head.length
@@ -226,6 +219,18 @@ class Conn(asyncio.Protocol):
             self._finish(buf)
         elif buf:
             self._read_body(buf)
+
+    def _head_of(self, text: bytes) -> ResponseHead:
+        """Raises BadMessageError."""
+        head = self._repeat.match(text)
+        if head is None:
+            head = parse_response(text)
+            self._repeat.remember(text, head)
+        if head.status < 200:
+            self._informed += 1
+            if head.status == 101 or self._informed > MAX_INFORMATIONAL:
+                raise BadMessageError(502, "too many informational answers")
+        return head
 
     def _read_body(self, data: bytes) -> None:
         owner, chunks = self.owner, self._chunks

@@ -41,6 +41,11 @@ PATHS: Final = {
 SILENT: Final = ("embeddings", "rerank")
 
 
+# Engines that take a prompt of token ids, and such that go on with a begun turn.
+_BY_IDS: Final = ("vllm", "llama.cpp")
+_BY_TURN: Final = ("vllm", "sglang")
+
+
 class Way(Enum):
     """How a broken stream goes on."""
 
@@ -67,15 +72,20 @@ def way(
     if request.continuity == "regenerate":
         return Way.NONE
     if special:
-        return Way.IDS if ids and text and engine in ("vllm", "llama.cpp") else _replayed(request)
+        return Way.IDS if ids and text and engine in _BY_IDS else _replayed(request)
     if request.answers > 1:
         return _replayed(request)
     if ids:
-        return Way.IDS if engine in ("vllm", "llama.cpp") else Way.NONE
-    if "stop" in request.fields and engine in ("vllm", "sglang"):
+        return Way.IDS if engine in _BY_IDS else Way.NONE
+    if "stop" in request.fields and engine in _BY_TURN:
         # What may become a stop string is held back letter by letter: the text ends within a token, and from there
         # it would go on otherwise.
         return _replayed(request)
+    return _from_text(request, engine)
+
+
+def _from_text(request: Request, engine: str) -> Way:
+    """How it can go on from the text that was delivered."""
     if request.kind == "completions":
         if request.asks("echo"):
             return Way.REPLAY
@@ -88,7 +98,7 @@ def way(
         return Way.TURN if turn else Way.TOKENS
     if request.structured:  # their grammars begin anew inside a begun turn
         return _replayed(request)
-    return Way.TURN if engine in ("vllm", "sglang") else _replayed(request)
+    return Way.TURN if engine in _BY_TURN else _replayed(request)
 
 
 def _replayed(request: Request) -> Way:
