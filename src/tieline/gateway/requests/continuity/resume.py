@@ -8,7 +8,8 @@ What each engine can do, and how exact it is:
   tokenised by itself and appended, and `/completion` continues from those tokens. Exact for greedy sampling
   wherever the delivered text tokenises the way it was generated.
 - llama.cpp, structured output: a grammar would begin anew on `/completion`, so the delivered text becomes the
-  beginning of an assistant turn on the chat endpoint, which continues grammar and text.
+  beginning of an assistant turn on the chat endpoint, which continues grammar and text. A reasoning model's template
+  writes more before a begun turn than before a new one; a greedy answer is made anew there.
 - vLLM and SGLang: the same assistant turn with `continue_final_message`; not with structured output, whose grammar
   begins anew inside it.
 - Reasoning, tool calls, and what else no prompt can hold: the request is made anew, and what was delivered has to come
@@ -77,7 +78,7 @@ def way(
         return _replayed(request)
     if ids:
         return Way.IDS if engine in _BY_IDS else Way.NONE
-    if "stop" in request.fields and engine in _BY_TURN:
+    if "stop" in request.fields and (engine in _BY_TURN or greedy(request)):
         # What may become a stop string is held back letter by letter: the text ends within a token, and from there
         # it would go on otherwise.
         return _replayed(request)
@@ -99,6 +100,15 @@ def _from_text(request: Request, engine: str) -> Way:
     if request.structured:  # their grammars begin anew inside a begun turn
         return _replayed(request)
     return Way.TURN if engine in _BY_TURN else _replayed(request)
+
+
+def greedy(request: Request) -> bool:
+    """Does the same request bring the same answer, whoever gives it?"""
+    fields = request.fields
+    return any(
+        name in fields and (value := read_json(fields[name])) is not None and value == only
+        for name, only in (("temperature", 0), ("top_k", 1))
+    )
 
 
 def _replayed(request: Request) -> Way:
@@ -142,11 +152,18 @@ def remaining(request: Request, delivered_tokens: int) -> int:
     return request.limit - delivered_tokens
 
 
-def template_body(request: Request) -> bytes:
-    """For llama.cpp's /apply-template: whatever the template may look at."""
+def template_body(request: Request, begun: str = "") -> bytes:
+    """For llama.cpp's /apply-template: whatever the template may look at. `begun`: the assistant's turn, so far."""
     names = ("messages", "tools", "tool_choice", "chat_template_kwargs", "reasoning_format", "reasoning_effort")
-    fields = request.fields
-    return _write({name: fields[name] for name in names if name in fields})
+    fields: dict[str, object] = {name: request.fields[name] for name in names if name in request.fields}
+    if begun:
+        fields["messages"] = _begun(request, begun)
+    return _write(fields)
+
+
+def _begun(request: Request, text: str) -> list[object]:
+    """Its messages, and the assistant's turn so far."""
+    return [*read_json(request.fields["messages"], list[msgspec.Raw]), {"role": "assistant", "content": text}]
 
 
 def tokenize_body(text: str, *, special: bool) -> bytes:
@@ -186,10 +203,8 @@ def ids_body(request: Request, upstream_model: str, prompt: list[int], delivered
 
 def turn_body(request: Request, engine: str, upstream_model: str, text: str, delivered_tokens: int, hop: int) -> bytes:
     """The chat endpoint again, with the delivered text as the beginning of the assistant's turn."""
-    given = request.fields
-    fields: dict[str, object] = dict(given)
-    messages = read_json(given["messages"], list[msgspec.Raw])
-    fields["messages"] = [*messages, {"role": "assistant", "content": text}]
+    fields: dict[str, object] = dict(request.fields)
+    fields["messages"] = _begun(request, text)
     for name in ("max_tokens", "max_completion_tokens"):
         fields.pop(name, None)
     fields["model"] = upstream_model

@@ -81,9 +81,7 @@ class Continuing:
             case Way.AFRESH:
                 return Continuation(resume.PATHS[request.kind], request.encode(own, state.limit))
             case Way.REPLAY:
-                state.ids = None
-                body = request.encode(own, state.limit)
-                return Continuation(resume.PATHS[request.kind], body, replay=Replay(state.parts()))
+                return self._anew(state, own)
             case Way.IDS:
                 found = await self._from_ids(state, backend, own, text)
             case Way.TOKENS:
@@ -96,6 +94,12 @@ class Continuing:
             state.output_tokens = found.base
             return None
         return found
+
+    def _anew(self, state: RequestState, own: str) -> Continuation:
+        """The same request again; what was delivered has to come again."""
+        state.ids = None
+        body = state.request.encode(own, state.limit)
+        return Continuation(resume.PATHS[state.request.kind], body, replay=Replay(state.parts()))
 
     async def _from_ids(self, state: RequestState, backend: Backend, own: str, text: str) -> Continuation:
         if state.ids is None:
@@ -120,6 +124,10 @@ class Continuing:
 
     async def _from_text(self, state: RequestState, backend: Backend, own: str, text: str, way: Way) -> Continuation:
         request, hop = state.request, len(state.hops)
+        in_turn = way is Way.TURN and backend.engine == "llama.cpp"
+        exact = in_turn and resume.greedy(request) and not request.pictures
+        if exact and not await self._same_prompt(request, backend, text):
+            return self._anew(state, own)
         count = await self._count(backend, text, own)
         base, repeated = max(count or 0, state.tokens), state.tokens if count is None else count
         if way is Way.PROMPT:
@@ -127,10 +135,25 @@ class Continuing:
             if plain is None:
                 raise CannotContinueError("the prompt is token ids")
             return Continuation(resume.PATHS["completions"], plain, base, None, repeated)
-        if backend.engine == "llama.cpp":
+        if in_turn:
             state.prompt_tokens = len(await self._prompt_tokens(state.request, backend))
         body = resume.turn_body(request, backend.engine, own, text, base, hop)
         return Continuation(resume.PATHS["chat"], body, base, None, repeated)
+
+    async def _same_prompt(self, request: Request, backend: Backend, text: str) -> bool:
+        """Is a begun turn the undisturbed prompt and the text, and nothing else? A template that knows of reasoning
+        writes an empty thought between them."""
+        whole, begun = await asyncio.gather(
+            self._template(backend, resume.template_body(request)),
+            self._template(backend, resume.template_body(request, text)),
+        )
+        return begun == whole + text
+
+    async def _template(self, backend: Backend, body: bytes) -> str:
+        status, answer = await call(backend, "POST", "/apply-template", body, TOKENIZE_S)
+        if status != 200:
+            raise OSError(f"/apply-template answered {status}")
+        return _prompt(answer).prompt
 
     async def _proven(
         self, ids: Ids, state: RequestState, backend: Backend, own: str, text: str
@@ -171,10 +194,7 @@ class Continuing:
                 return plain
             prompt = plain[0] if isinstance(plain, list) else plain
         else:
-            status, body = await call(backend, "POST", "/apply-template", resume.template_body(request), TOKENIZE_S)
-            if status != 200:
-                raise OSError(f"/apply-template answered {status}")
-            prompt = _prompt(body).prompt
+            prompt = await self._template(backend, resume.template_body(request))
         return await self._tokenize(backend, prompt, special=True)
 
     async def _tokenize(self, backend: Backend, text: str, *, special: bool) -> list[int]:
