@@ -71,7 +71,7 @@ class Gateway:
         writer.write(data)
         out = b""
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while piece := await reader.read(65536):
                     out += piece
                     if not until_close and _complete(out):
