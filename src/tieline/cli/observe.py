@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from datetime import timedelta
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.config import Config
 from tieline.dispatch.settings import settings_of
-from tieline.records import Plan, Sample
-from tieline.settlement.observed import ASSUMES, observed_days
-
-MOST_DAYS = 400
+from tieline.settlement.observed import ASSUMES, MOST_DAYS, ObservedDay, observed_in
 
 
 @click.command()
@@ -27,18 +25,7 @@ MOST_DAYS = 400
 def observe(site: str | None, days: int, data_dir: Path, as_json: bool) -> None:
     """What observing sites did by day, and what following the plans would have earned instead."""
     config, now = config_and_now(data_dir)
-    sites = [one for one in config.fleet.sites if one.mode == "observe" and site in (None, one.id)]
-    if not sites:
-        known = ", ".join(one.id for one in config.fleet.sites if one.mode == "observe") or "none"
-        raise click.ClickException(f"no observing site {site or ''}".rstrip() + f"; sites in observe: {known}")
-    store = open_store(data_dir)
-    start = (now - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    keeps = settings_of(config).keeps
-    found = []
-    for one in sites:
-        plans = store.each(Plan, start, now, subject=one.id)
-        samples = store.each(Sample, start, now, subject=one.id)
-        found += observed_days([one], plans, samples, keeps)
+    found = _days_of(config, site, now, days, data_dir)
     if as_json:
         rows = [{**dataclasses.asdict(d), "day": d.day.isoformat(), "difference_usd": d.difference_usd} for d in found]
         click.echo(json.dumps({"assumes": ASSUMES, "days": rows}, indent=2))
@@ -53,3 +40,14 @@ def observe(site: str | None, days: int, data_dir: Path, as_json: bool) -> None:
         )
     more = sum(d.difference_usd for d in found)
     click.echo(f"\nFollowing the plans would have added {more:,.2f} USD net of power. It {ASSUMES}.")
+
+
+def _days_of(config: Config, site: str | None, now: datetime, days: int, data_dir: Path) -> list[ObservedDay]:
+    """Of the observing sites, or of one. Raises click.ClickException where there is none."""
+    observing = [one for one in config.fleet.sites if one.mode == "observe"]
+    sites = [one for one in observing if site in (None, one.id)]
+    if not sites:
+        known = ", ".join(one.id for one in observing) or "none"
+        raise click.ClickException(f"no observing site {site or ''}".rstrip() + f"; sites in observe: {known}")
+    store = open_store(data_dir)
+    return observed_in(store, sites, now, days, settings_of(config).keeps)

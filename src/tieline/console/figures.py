@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 
@@ -15,3 +16,16 @@ def ehs(value_hs: float | None) -> float | None:
 
 def seconds(moment: datetime | None) -> float | None:
     return None if moment is None else moment.timestamp()
+
+
+def scaled(value: float | None, by: float, digits: int | None = None) -> float | None:
+    """`value` in units of `by`, rounded where `digits` says so; None stays None."""
+    if value is None:
+        return None
+    return value / by if digits is None else round(value / by, digits)
+
+
+def total(values: Iterable[float | None]) -> float | None:
+    """The sum of those that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tieline.clock import FIVE_MINUTES, Interval
 from tieline.console.served import Served
@@ -35,6 +35,8 @@ from tieline.records import (
     Plan,
     PowerBill,
     PriceTick,
+    Proposal,
+    ProposalStep,
     Reason,
     Record,
     ReplicaState,
@@ -60,6 +62,8 @@ AHEAD = timedelta(hours=36)
 MAX_DECISIONS = 1_000
 # A unit's target that moved by less is the same decision.
 SAME_SHARE, SAME_W = 0.02, 50_000.0
+# A treasury proposes a few sales a week; a year of them and of what was said fits.
+MAX_PROPOSALS = 2_000
 # Records that cannot be shown are named one by one up to this many; beyond it they are counted.
 MAX_UNFIT = 20
 
@@ -189,6 +193,29 @@ class Fold:
         self._newest: datetime | None = None
         self._past: dict[str, Plan] = {}
         self._price_times: dict[str, list[datetime]] = {}
+        # What waits for a second person, and what was said to it.
+        self.proposals: dict[str, Proposal | ProposalStep] = {}
+        self._takes: dict[type[Record], Callable[[int, Any], None]] = {
+            Sample: self._sample,
+            Plan: self._plan,
+            PriceTick: self._price,
+            Outcome: self._outcome,
+            MeterReading: self._meter,
+            NetworkTick: self._network,
+            WeatherTick: self._weather,
+            ReplicaState: self._replica,
+            Usage: self._usage,
+            Override: self._override,
+            Action: self._action,
+            Fault: self._fault,
+            Commitment: self._commitment,
+            Instruction: self._instruction,
+            Shortfall: self._shortfall,
+            Performance: self._performance,
+            Proposal: self._proposal,
+            ProposalStep: self._proposal,
+            **dict.fromkeys((Payout, Trade, PowerBill, Opening), self._money),
+        }
 
     def apply(self, seq: int, record: Record) -> None:
         """Fold one record in. Records of units and sites that this fleet does not have are passed over; one that
@@ -204,62 +231,72 @@ class Fold:
 
     def _apply(self, seq: int, record: Record) -> None:
         self._origin(record)
-        match record:
-            case Sample():
-                self._sample(seq, record)
-            case Plan():
-                self._plan(seq, record)
-            case PriceTick():
-                self._price(seq, record)
-            case Outcome():
-                if _newer(self.outcomes.get(record.unit_id), record):
-                    self.outcomes[record.unit_id] = (seq, record)
-            case MeterReading():
-                if _newer(self.meters.get(record.site_id), record):
-                    self.meters[record.site_id] = (seq, record)
-            case NetworkTick():
-                self._network(seq, record)
-            case WeatherTick():
-                if record.kind != "forecast" and _newer(self.weather.get(record.station), record):
-                    self.weather[record.station] = (seq, record)
-            case ReplicaState():
-                if _newer(self.replicas.get(record.replica_id), record):
-                    self.replicas[record.replica_id] = (seq, record)
-            case Usage():
-                self.money += 1
-                self.served.add(seq, record)
-                bucket = self._bucket(record.at)
-                if bucket is not None:
-                    bucket.real_tokens += record.output_tokens
-                    bucket.requests += 1
-            case Override():
-                self.overrides[record.override_id] = (seq, record)
-                self._say(WatchEntry(seq, record.known_at, record.site_id, record))
-            case Action():
-                self.actions.append((seq, record))
-                if record.source != "people":  # who has an account is for the audit, not for who runs the fleet
-                    self._say(WatchEntry(seq, record.at, _site_of(record.target), record))
-            case Fault():
-                self.faults[record.site_id, record.what] = (seq, record)
-                self._say(WatchEntry(seq, record.at, record.site_id, record))
-            case Commitment():
-                self.commitments[record.commitment_id] = (seq, record)
-                self._say(WatchEntry(seq, record.known_at, record.site_id, record))
-            case Instruction():
-                self.instructions[record.instruction_id] = (seq, record)
-                self._say(WatchEntry(seq, record.known_at, record.site_id, record))
-            case Shortfall():
-                self.money += 1
-                self.shortfalls.setdefault(record.site_id, deque(maxlen=HOURS_SHORT)).append((seq, record))
-            case Performance():
-                self.money += 1
-                self.performances.setdefault(record.site_id, deque(maxlen=PERFORMANCES)).append((seq, record))
-            case Payout() | Trade() | PowerBill() | Opening():
-                self.money += 1
-            case _:
-                pass
+        take = self._takes.get(type(record))
+        if take is not None:
+            take(seq, record)
 
     # --- one method per kind of record ---------------------------------------------------------
+
+    def _outcome(self, seq: int, outcome: Outcome) -> None:
+        if _newer(self.outcomes.get(outcome.unit_id), outcome):
+            self.outcomes[outcome.unit_id] = (seq, outcome)
+
+    def _meter(self, seq: int, reading: MeterReading) -> None:
+        if _newer(self.meters.get(reading.site_id), reading):
+            self.meters[reading.site_id] = (seq, reading)
+
+    def _weather(self, seq: int, tick: WeatherTick) -> None:
+        if tick.kind != "forecast" and _newer(self.weather.get(tick.station), tick):
+            self.weather[tick.station] = (seq, tick)
+
+    def _replica(self, seq: int, state: ReplicaState) -> None:
+        if _newer(self.replicas.get(state.replica_id), state):
+            self.replicas[state.replica_id] = (seq, state)
+
+    def _usage(self, seq: int, usage: Usage) -> None:
+        self.money += 1
+        self.served.add(seq, usage)
+        bucket = self._bucket(usage.at)
+        if bucket is not None:
+            bucket.real_tokens += usage.output_tokens
+            bucket.requests += 1
+
+    def _override(self, seq: int, held: Override) -> None:
+        self.overrides[held.override_id] = (seq, held)
+        self._say(WatchEntry(seq, held.known_at, held.site_id, held))
+
+    def _action(self, seq: int, action: Action) -> None:
+        self.actions.append((seq, action))
+        if action.source != "people":  # who has an account is for the audit, not for who runs the fleet
+            self._say(WatchEntry(seq, action.at, _site_of(action.target), action))
+
+    def _fault(self, seq: int, fault: Fault) -> None:
+        self.faults[fault.site_id, fault.what] = (seq, fault)
+        self._say(WatchEntry(seq, fault.at, fault.site_id, fault))
+
+    def _commitment(self, seq: int, promise: Commitment) -> None:
+        self.commitments[promise.commitment_id] = (seq, promise)
+        self._say(WatchEntry(seq, promise.known_at, promise.site_id, promise))
+
+    def _instruction(self, seq: int, order: Instruction) -> None:
+        self.instructions[order.instruction_id] = (seq, order)
+        self._say(WatchEntry(seq, order.known_at, order.site_id, order))
+
+    def _shortfall(self, seq: int, hour: Shortfall) -> None:
+        self.money += 1
+        self.shortfalls.setdefault(hour.site_id, deque(maxlen=HOURS_SHORT)).append((seq, hour))
+
+    def _performance(self, seq: int, settled: Performance) -> None:
+        self.money += 1
+        self.performances.setdefault(settled.site_id, deque(maxlen=PERFORMANCES)).append((seq, settled))
+
+    def _money(self, seq: int, record: Record) -> None:
+        self.money += 1
+
+    def _proposal(self, seq: int, record: Proposal | ProposalStep) -> None:
+        self.proposals[record.key] = record
+        while len(self.proposals) > MAX_PROPOSALS:
+            del self.proposals[next(iter(self.proposals))]
 
     def _sample(self, seq: int, sample: Sample) -> None:
         if sample.unit_id not in self.units:

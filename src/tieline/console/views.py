@@ -15,7 +15,7 @@ import msgspec
 
 from tieline.console.attention import attention_view, confirmed
 from tieline.console.decided import decision_view, recent
-from tieline.console.figures import ehs, mw
+from tieline.console.figures import ehs, mw, scaled, total
 from tieline.console.fold import STEP_S, Fold, IntervalRow, Unit
 from tieline.console.rooms.behind import STREAMS
 from tieline.economics import network_hashrate, strike
@@ -136,32 +136,50 @@ def now_view(fold: Fold, live: Mapping[str, Live], now: datetime, speed: float, 
     }
 
 
+class SiteSums(msgspec.Struct):
+    """What a site's units do together, of those that were heard."""
+
+    mining_w: float = 0.0
+    inference_w: float = 0.0
+    aux_w: float = 0.0
+    heard: int = 0
+    hashrate_hs: float | None = None
+    tokens_per_s: float | None = None
+    age_s: float | None = None
+
+    @property
+    def drawn_w(self) -> float | None:
+        return self.mining_w + self.inference_w + self.aux_w if self.heard else None
+
+    def known(self, watts: float) -> float | None:
+        """`watts` of this sum; None where nobody was heard."""
+        return watts if self.heard else None
+
+
+def site_sums(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime) -> SiteSums:
+    sums = SiteSums()
+    readings = [(fold.units[group.id], unit_now(fold, live, fold.units[group.id], now)) for group in site.units]
+    for unit, reading in readings:
+        if reading.power_w is None:
+            continue
+        sums.heard += 1
+        load_w, extra_w = fold.split(unit, reading.power_w)
+        sums.aux_w += extra_w
+        if unit.mining:
+            sums.mining_w += load_w
+        else:
+            sums.inference_w += load_w
+    sums.hashrate_hs = total(reading.hashrate_hs for _, reading in readings)
+    sums.tokens_per_s = total(reading.tokens_per_s for _, reading in readings)
+    ages = [(now - reading.heard_at).total_seconds() for _, reading in readings if reading.heard_at is not None]
+    sums.age_s = max(ages, default=None)
+    return sums
+
+
 def site_now(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime) -> Json:
-    mining = inference = aux = hashes = tokens = 0.0
-    heard, hashing, counting, ages, target = 0, 0, 0, [], None
-    for group in site.units:
-        unit = fold.units[group.id]
-        reading = unit_now(fold, live, unit, now)
-        if reading.heard_at is not None:
-            ages.append((now - reading.heard_at).total_seconds())
-        if reading.power_w is not None:
-            heard += 1
-            load, extra = fold.split(unit, reading.power_w)
-            aux += extra
-            mining, inference = (mining + load, inference) if unit.mining else (mining, inference + load)
-        if reading.hashrate_hs is not None:
-            hashing += 1
-            hashes += reading.hashrate_hs
-        if reading.tokens_per_s is not None:
-            counting += 1
-            tokens += reading.tokens_per_s
-    plan = fold.plans.get(site.id)
-    if plan is not None:
-        target = sum(s.target_w for s in plan[1].setpoints)
+    sums, plan = site_sums(fold, live, site, now), fold.plans.get(site.id)
     limit_w = plan[1].limit_w if plan is not None and plan[1].valid_until > now else site.interconnect.limit_w
-    price = delivered_usd_per_mwh(fold, site.contract, now)
     meter_w, meter_at, meter_seq = meter_now(fold, live, site, now)
-    drawn = mining + inference + aux
     return {
         "id": site.id,
         "name": site.name,
@@ -173,20 +191,20 @@ def site_now(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime) ->
         "invented": site.invented,
         "limit_mw": mw(limit_w),
         "interconnect_mw": mw(site.interconnect.limit_w),
-        "mining_mw": mw(mining) if heard else None,
-        "inference_mw": mw(inference) if heard else None,
-        "aux_mw": mw(aux) if heard else None,
-        "asked_mw": None if target is None else mw(target),
-        "ehs": ehs(hashes) if hashing else None,
+        "mining_mw": mw(sums.known(sums.mining_w)),
+        "inference_mw": mw(sums.known(sums.inference_w)),
+        "aux_mw": mw(sums.known(sums.aux_w)),
+        "asked_mw": None if plan is None else mw(sum(s.target_w for s in plan[1].setpoints)),
+        "ehs": ehs(sums.hashrate_hs),
         "deployed_ehs": ehs(site.deployed_hs),
-        "tokens_s": round(tokens, 1) if counting else None,
-        "does": _does(heard, mining, inference, site.interconnect.limit_w, site),
-        "heard": heard,
+        "tokens_s": scaled(sums.tokens_per_s, 1.0, 1),
+        "does": _does(sums, site),
+        "heard": sums.heard,
         "units": len(site.units),
-        "age_s": round(max(ages), 1) if ages else None,
-        "price_usd_per_mwh": price,
+        "age_s": scaled(sums.age_s, 1.0, 1),
+        "price_usd_per_mwh": delivered_usd_per_mwh(fold, site.contract, now),
         "plan_seq": plan[0] if plan else None,
-        "drawn_mw": mw(drawn) if heard else None,
+        "drawn_mw": mw(sums.drawn_w),
         "meter_mw": mw(meter_w),
         "meter_age_s": None if meter_at is None else round((now - meter_at).total_seconds(), 1),
         "meter_seq": meter_seq,
@@ -195,54 +213,68 @@ def site_now(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime) ->
     }
 
 
-def _does(heard: int, mining_w: float, inference_w: float, limit_w: float, site: Site) -> str:
-    if heard == 0:
+def _does(sums: SiteSums, site: Site) -> str:
+    if sums.heard == 0:
         return "unheard"
-    if mining_w > IDLE_SHARE * limit_w:
+    if sums.mining_w > IDLE_SHARE * site.interconnect.limit_w:
         return "mining"
-    return "inference" if inference_w > 0 else "grid"
+    return "inference" if sums.inference_w > 0 else "grid"
 
 
 def keys_view(fold: Fold, sites: list[Json], now: datetime) -> Json:
     """The numbers at the top; each names how many units were heard, and its age."""
-
-    def total(name: str) -> float | None:
-        known = [s[name] for s in sites if s[name] is not None]
-        return round(sum(known), 4) if known else None
-
-    ages = [s["age_s"] for s in sites if s["age_s"] is not None]
-    mining, inference, aux = total("mining_mw"), total("inference_mw"), total("aux_mw")
     limit = sum(s["limit_mw"] for s in sites)
-    drawn = None if mining is None else (mining or 0) + (inference or 0) + (aux or 0)
-    paid = [
-        (s["price_usd_per_mwh"], s["drawn_mw"]) for s in sites if s["price_usd_per_mwh"] is not None and s["drawn_mw"]
-    ]
-    priced = sum(w for _, w in paid)
-    network = fold.network
+    sums = {name: scaled(total(s[name] for s in sites), 1.0, 4) for name in ("mining_mw", "inference_mw", "aux_mw")}
+    drawn = None if sums["mining_mw"] is None else sum(value or 0.0 for value in sums.values())
     return {
-        "mining_mw": mining,
-        "inference_mw": inference,
-        "aux_mw": aux,
+        **sums,
         "limit_mw": round(limit, 3),
         "grid_mw": None if drawn is None else round(limit - drawn, 3),
-        "drawn_mw": None if drawn is None else round(drawn, 3),
+        "drawn_mw": scaled(drawn, 1.0, 3),
         "units_heard": sum(s["heard"] for s in sites),
         "units": sum(s["units"] for s in sites),
-        "age_s": max(ages) if ages else None,
-        "typical_age_s": sorted(ages)[len(ages) // 2] if ages else None,
-        "ehs": total("ehs"),
+        **_ages([s["age_s"] for s in sites if s["age_s"] is not None]),
+        "ehs": scaled(total(s["ehs"] for s in sites), 1.0, 4),
         "deployed_ehs": ehs(fold.fleet.deployed_hs),
-        "modelled_tokens_s": total("tokens_s"),
-        "price_usd_per_mwh": round(sum(p * w for p, w in paid) / priced, 2) if priced else None,
-        "priced_mw": round(priced, 3),
-        "hashprice_usd": fold.hashprice_now(),
-        "btc_usd": None if network is None else float(network[1].btc_usd),
-        "difficulty": None if network is None else network[1].difficulty,
-        "network_ehs": None if network is None else ehs(network_hashrate(network[1].difficulty).value),
-        "network_source": None if network is None else network[1].source,
-        "network_age_s": None if network is None else max(0.0, (now - network[1].at).total_seconds()),
-        "network_seq": None if network is None else network[0],
+        "modelled_tokens_s": scaled(total(s["tokens_s"] for s in sites), 1.0, 4),
+        **_paid(sites),
+        **_network(fold, now),
         "planned_usd_per_h": _planned(fold, now),
+    }
+
+
+def _ages(ages: list[float]) -> Json:
+    """Of the oldest reading, and of the one in the middle."""
+    ordered = sorted(ages)
+    return {
+        "age_s": ordered[-1] if ordered else None,
+        "typical_age_s": ordered[len(ordered) // 2] if ordered else None,
+    }
+
+
+def _paid(sites: list[Json]) -> Json:
+    """The mean price of what is drawn, weighed by it, and over how many MW it is known."""
+    prices = [(s["price_usd_per_mwh"], s["drawn_mw"]) for s in sites]
+    paid = [(price, drawn) for price, drawn in prices if price is not None and drawn]
+    priced = sum(drawn for _, drawn in paid)
+    mean = round(sum(price * drawn for price, drawn in paid) / priced, 2) if priced else None
+    return {"price_usd_per_mwh": mean, "priced_mw": round(priced, 3)}
+
+
+def _network(fold: Fold, now: datetime) -> Json:
+    """Bitcoin's network as it was last told."""
+    names = ("btc_usd", "difficulty", "network_ehs", "network_source", "network_age_s", "network_seq")
+    if fold.network is None:
+        return {"hashprice_usd": None, **dict.fromkeys(names)}
+    seq, tick = fold.network
+    return {
+        "hashprice_usd": fold.hashprice_now(),
+        "btc_usd": float(tick.btc_usd),
+        "difficulty": tick.difficulty,
+        "network_ehs": ehs(network_hashrate(tick.difficulty).value),
+        "network_source": tick.source,
+        "network_age_s": max(0.0, (now - tick.at).total_seconds()),
+        "network_seq": seq,
     }
 
 
@@ -367,32 +399,42 @@ def markets_view(fold: Fold, now: datetime) -> Json:
     for unit in fold.units.values():
         if not isinstance(unit.group, RigGroup):
             continue
-        contract, found = unit.site.contract, strike_of(fold, unit)
-        plan = fold.plans.get(unit.site.id)
-        target = next((s.target_w for s in plan[1].setpoints if s.unit_id == unit.id), None) if plan else None
-        group = {
-            "unit_id": unit.id,
-            "site_id": unit.site.id,
-            "site": unit.site.name,
-            "model": unit.group.model,
-            "j_per_th": round(unit.group.rig.efficiency_j_th, 2),
-            "rated_mw": mw(unit.group.rated_w),
-            "target_mw": mw(target),
-            "strike_usd_per_mwh": None if found is None else round(found[0], 2),
-            "strike_from": None if found is None else found[1],
-        }
+        contract, group = unit.site.contract, _group_view(fold, unit, unit.group)
         market = contract.market
         if contract.basis == "fixed" and not (contract.resale and market):
             fixed.append({**group, "price_usd_per_mwh": delivered_usd_per_mwh(fold, contract, now)})
         elif market is not None:
-            scale = contract.scale if contract.basis != "fixed" else 1.0
-            adder = contract.adder_usd_per_mwh if contract.basis != "fixed" else 0.0
-            stops = None if found is None or scale <= 0 else round((found[0] - adder) / scale, 2)
+            stops = _stops_above(contract, group["strike_usd_per_mwh"])
             groups.setdefault(market, []).append({**group, "stops_above_usd_per_mwh": stops})
     return {
         "curves": [_market(fold, market, groups[market], now) for market in sorted(groups)],
         "fixed": sorted(fixed, key=lambda g: (g["price_usd_per_mwh"] or 0.0, g["site_id"])),
     }
+
+
+def _group_view(fold: Fold, unit: Unit, group: RigGroup) -> Json:
+    found, plan = strike_of(fold, unit), fold.plans.get(unit.site.id)
+    target = next((s.target_w for s in plan[1].setpoints if s.unit_id == unit.id), None) if plan else None
+    return {
+        "unit_id": unit.id,
+        "site_id": unit.site.id,
+        "site": unit.site.name,
+        "model": group.model,
+        "j_per_th": round(group.rig.efficiency_j_th, 2),
+        "rated_mw": mw(group.rated_w),
+        "target_mw": mw(target),
+        "strike_usd_per_mwh": None if found is None else round(found[0], 2),
+        "strike_from": None if found is None else found[1],
+    }
+
+
+def _stops_above(contract: Contract, strike_usd_per_mwh: float | None) -> float | None:
+    """The market's price at which the delivered price reaches the strike."""
+    if strike_usd_per_mwh is None or contract.basis == "fixed":  # a fixed price resold: the market's is the price
+        return strike_usd_per_mwh
+    if contract.scale <= 0:
+        return None
+    return round((strike_usd_per_mwh - contract.adder_usd_per_mwh) / contract.scale, 2)
 
 
 def _market(fold: Fold, market: str, groups: list[Json], now: datetime) -> Json:

@@ -1,4 +1,4 @@
-"""What observing sites would have earned, by day: done, asked by the plans, and the difference in USD. Pure.
+"""What observing sites would have earned, by day: done, asked by the plans, and the difference in USD.
 
 A site in `observe` is planned like any other and nothing is sent to it. For each interval and mining unit that was
 heard:
@@ -7,17 +7,21 @@ heard:
 - would have: what the plan expected of its setpoint, with the same hashprice and price.
 
 An interval without a price, a hashprice or a reading counts as missing, never as zero. What it assumes is `ASSUMES`.
+Page and command print the same days: both ask `observed_in`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from tieline.fleet import Site
 from tieline.records import Plan, Sample, Setpoint
+from tieline.store import Store
 
+# Days that a report looks back.
+MOST_DAYS = 400
 # Hashes per second.
 PH = 1e15
 ASSUMES = (
@@ -51,14 +55,7 @@ def observed_days(
     """Days of the sites in `observe`, oldest first. `keeps`: the share of the reward that a pool's fee and rejects
     leave."""
     mining = {group.id: site.id for site in sites if site.mode == "observe" for group in site.rig_groups}
-    asked: dict[tuple[str, datetime], tuple[Plan, Setpoint]] = {}
-    for plan in plans:
-        # A plan made anew within its interval replaces the one before.
-        for setpoint in plan.setpoints:
-            if plan.mode == "observe" and setpoint.unit_id in mining:
-                before = asked.get((setpoint.unit_id, plan.at))
-                if before is None or before[0].known_at < plan.known_at:
-                    asked[setpoint.unit_id, plan.at] = (plan, setpoint)
+    asked = _asked(plans, mining)
     days: dict[tuple[str, date], list[float]] = {}
     for sample in samples:
         site_id = mining.get(sample.unit_id)
@@ -75,6 +72,28 @@ def observed_days(
         for index, value in enumerate(figures, start=2):
             sums[index] += value * hours
     return [ObservedDay(site, day, *sums) for (site, day), sums in sorted(days.items())]
+
+
+def observed_in(store: Store, sites: Iterable[Site], now: datetime, days: int, keeps: float) -> list[ObservedDay]:
+    """The last `days` days of a store, today's included, site by site. Raises StoreError."""
+    start = (now - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    found: list[ObservedDay] = []
+    for one in sites:
+        plans = store.each(Plan, start, now, subject=one.id)
+        samples = store.each(Sample, start, now, subject=one.id)
+        found += observed_days([one], plans, samples, keeps)
+    return found
+
+
+def _asked(plans: Iterable[Plan], units: Container[str]) -> dict[tuple[str, datetime], tuple[Plan, Setpoint]]:
+    """Unit and interval -> what was asked; a plan made anew within its interval replaces the one before."""
+    asked: dict[tuple[str, datetime], tuple[Plan, Setpoint]] = {}
+    for plan in plans:
+        for setpoint in plan.setpoints if plan.mode == "observe" else ():
+            before = asked.get((setpoint.unit_id, plan.at))
+            if setpoint.unit_id in units and (before is None or before[0].known_at < plan.known_at):
+                asked[setpoint.unit_id, plan.at] = (plan, setpoint)
+    return asked
 
 
 def _figures(plan: Plan, asked: Setpoint, sample: Sample, keeps: float) -> tuple[float, float, float, float] | None:

@@ -49,27 +49,43 @@ def _replica(one: Json, by_replica: dict[str, Json], door: Json) -> Json:
 def tenants_view(tenants: Sequence[Tenant], by_tenant: dict[str, Json], month: Json | None) -> list[Json]:
     """Every tenant that is configured, was billed this month, or asked in the last hour; dearest first."""
     known = {tenant.id: tenant for tenant in tenants}
-    owed = {} if month is None else {one["tenant"]: one for one in month.get("invoices", [])}
-    rows = []
-    for name in {*known, *by_tenant, *owed}:
-        tenant, invoice = known.get(name), owed.get(name)
-        lines = [] if invoice is None else invoice["lines"]
-        budget = None if tenant is None else tenant.budget_usd_per_month
-        rows.append(
-            {
-                "id": name,
-                "name": name if tenant is None else tenant.name,
-                "configured": tenant is not None,
-                "keys": 0 if tenant is None else len(tenant.keys),
-                "budget_usd": None if budget is None else float(budget),
-                "requests_per_minute": None if tenant is None else tenant.requests_per_minute,
-                "tokens_per_minute": None if tenant is None else tenant.tokens_per_minute,
-                "concurrent_requests": None if tenant is None else tenant.concurrent_requests,
-                # Exact to the nano-dollar, as the budget counts it; the invoice rounds each line to the cent.
-                "spent_usd": None if month is None else sum(line["exact_usd"] for line in lines),
-                "invoice_usd": None if month is None else 0.0 if invoice is None else invoice["total_usd"],
-                "lines": lines,
-                "hour": by_tenant.get(name),
-            }
-        )
+    owed = None if month is None else {one["tenant"]: one for one in month.get("invoices", [])}
+    rows = [
+        {
+            "id": name,
+            **_configured(name, known.get(name)),
+            **_owed(name, owed),
+            "hour": by_tenant.get(name),
+        }
+        for name in {*known, *by_tenant, *(owed or ())}
+    ]
     return sorted(rows, key=lambda row: (-(row["spent_usd"] or 0.0), row["id"]))
+
+
+def _configured(name: str, tenant: Tenant | None) -> Json:
+    """Its limits by the file; one that the file does not have has none."""
+    limits = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
+    if tenant is None:
+        return {"name": name, "configured": False, "keys": 0, "budget_usd": None, **dict.fromkeys(limits)}
+    budget = tenant.budget_usd_per_month
+    return {
+        "name": tenant.name,
+        "configured": True,
+        "keys": len(tenant.keys),
+        "budget_usd": None if budget is None else float(budget),
+        **{limit: getattr(tenant, limit) for limit in limits},
+    }
+
+
+def _owed(name: str, owed: dict[str, Json] | None) -> Json:
+    """Of the month; None while the books are still being read. `spent_usd` is exact to the nano-dollar, as the budget
+    counts it; the invoice rounds each line to the cent."""
+    if owed is None:
+        return {"spent_usd": None, "invoice_usd": None, "lines": []}
+    invoice = owed.get(name, {"lines": [], "total_usd": 0.0})
+    lines = invoice["lines"]
+    return {
+        "spent_usd": sum(line["exact_usd"] for line in lines),
+        "invoice_usd": invoice["total_usd"],
+        "lines": lines,
+    }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from tieline.console.decided import decision_view, recent
+from tieline.console.figures import scaled
 from tieline.console.fold import Fold, Unit
 from tieline.console.rooms.operator import ACCEPT
 from tieline.console.views import (
@@ -22,7 +23,8 @@ from tieline.console.views import (
     strike_of,
     unit_now,
 )
-from tieline.fleet import NodeGroup, Site
+from tieline.fleet import NodeGroup, RigGroup, Site
+from tieline.records import Shortfall
 
 
 def site_view(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime, speed: float) -> Json:
@@ -45,6 +47,19 @@ def site_view(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime, s
         "asked": _asked(fold, site),
         "curves": [c for c in markets["curves"] if c["market"] in mine],
         "decisions": [decision_view(fold, d) for d in recent((d for d in fold.decisions if d.site_id == site.id), 60)],
+        **_standing(fold, site, now),
+        "causes": causes_view(fold, site, now),
+        "kept": [
+            {"seq": q, "what": p.what, "line": p.line, "at": p.at.timestamp(), "kind": p.kind}
+            for q, p in reversed(fold.performances.get(site.id, ()))
+        ],
+        "replicas": [r.replica_id for _, r in fold.replicas.values() if r.site_id == site.id],
+    }
+
+
+def _standing(fold: Fold, site: Site, now: datetime) -> Json:
+    """What binds the site now beside its plan: faults, orders, promises, and what is held by hand."""
+    return {
         "faults": [
             {"seq": q, "what": f.what, "detail": f.detail, "at": f.at.timestamp()}
             for q, f in open_faults(fold, site.id, now)
@@ -57,24 +72,18 @@ def site_view(fold: Fold, live: Mapping[str, Live], site: Site, now: datetime, s
             {"seq": q, "product": c.product, "mw": c.power_w / 1e6, "until": c.until.timestamp(), "status": c.status}
             for q, c in open_promises(fold, site.id, now)
         ],
-        "causes": causes_view(fold, site, now),
-        "kept": [
-            {"seq": q, "what": p.what, "line": p.line, "at": p.at.timestamp(), "kind": p.kind}
-            for q, p in reversed(fold.performances.get(site.id, ()))
-        ],
         "overrides": [
             {
                 "seq": q,
                 "override_id": o.override_id,
                 "unit_id": o.unit_id,
-                "target_mw": None if o.target_w is None else o.target_w / 1e6,
+                "target_mw": scaled(o.target_w, 1e6),
                 "until": o.until.timestamp(),
                 "by": o.by,
                 "why": o.why,
             }
             for q, o in open_overrides(fold, site.id, now)
         ],
-        "replicas": [r.replica_id for _, r in fold.replicas.values() if r.site_id == site.id],
     }
 
 
@@ -96,82 +105,114 @@ def _plan_view(fold: Fold, site: Site) -> Json | None:
 
 def unit_view(fold: Fold, live: Mapping[str, Live], unit: Unit, now: datetime) -> Json:
     """A unit with what it was asked (setpoint), what was observed (readback), and how it answered."""
-    group, reading = unit.group, unit_now(fold, live, unit, now)
-    plan = fold.plans.get(unit.site.id)
-    setpoint = next((s for s in plan[1].setpoints if s.unit_id == unit.id), None) if plan else None
-    outcome, sample = fold.outcomes.get(unit.id), fold.samples.get(unit.id)
-    found = strike_of(fold, unit)
-    view: Json = {
+    group, reading, found = unit.group, unit_now(fold, live, unit, now), strike_of(fold, unit)
+    return {
         "id": unit.id,
         "feeder": group.feeder,
         "use": "mining" if unit.mining else "inference",
         "hardware": group.hardware,
         "rated_mw": group.rated_w / 1e6,
-        "observed_mw": None if reading.power_w is None else reading.power_w / 1e6,
-        "ehs": None if reading.hashrate_hs is None else reading.hashrate_hs / 1e18,
+        "observed_mw": scaled(reading.power_w, 1e6),
+        "ehs": scaled(reading.hashrate_hs, 1e18),
         "tokens_s": reading.tokens_per_s,
         "heard_s": None if reading.heard_at is None else (now - reading.heard_at).total_seconds(),
         "live": reading.live,
-        "sample_seq": sample[0] if sample else None,
-        "devices": sample[1].devices if sample else None,
-        "devices_heard": sample[1].devices_heard if sample else None,
-        "temp_c": sample[1].temp_c if sample else None,
-        "asked_mw": None if setpoint is None else setpoint.target_w / 1e6,
-        "shares": {} if setpoint is None else setpoint.shares,
-        "replicas": None if setpoint is None else setpoint.replicas,
-        "rule": None if setpoint is None else setpoint.reason.rule,
-        "reason": None if setpoint is None else setpoint.reason.text,
-        "expected_usd_per_h": None if setpoint is None else setpoint.expected_usd_per_h,
         "strike_usd_per_mwh": None if found is None else found[0],
-        "outcome": None
-        if outcome is None
-        else {
-            "seq": outcome[0],
-            "result": outcome[1].result,
-            "cause": outcome[1].cause,
-            "detail": outcome[1].detail,
-            "asked_mw": outcome[1].asked_w / 1e6,
-            "observed_mw": None if outcome[1].observed_w is None else outcome[1].observed_w / 1e6,
-            "last_known_mw": None if outcome[1].last_known_w is None else outcome[1].last_known_w / 1e6,
-            "at": outcome[1].at.timestamp(),
-        },
+        **_sampled(fold, unit),
+        **_asked_of(fold, unit),
+        "outcome": _answered(fold, unit),
+        **_hardware(group),
     }
+
+
+def _sampled(fold: Fold, unit: Unit) -> Json:
+    """What its last stored sample says beside power."""
+    known = fold.samples.get(unit.id)
+    if known is None:
+        return dict.fromkeys(("sample_seq", "devices", "devices_heard", "temp_c"))
+    seq, sample = known
+    heard = sample.devices_heard
+    return {"sample_seq": seq, "devices": sample.devices, "devices_heard": heard, "temp_c": sample.temp_c}
+
+
+def _asked_of(fold: Fold, unit: Unit) -> Json:
+    """Its setpoint in the last plan, and why."""
+    plan = fold.plans.get(unit.site.id)
+    setpoint = next((s for s in plan[1].setpoints if s.unit_id == unit.id), None) if plan else None
+    if setpoint is None:
+        names = ("asked_mw", "replicas", "rule", "reason", "expected_usd_per_h")
+        return {**dict.fromkeys(names), "shares": {}}
+    return {
+        "asked_mw": setpoint.target_w / 1e6,
+        "shares": setpoint.shares,
+        "replicas": setpoint.replicas,
+        "rule": setpoint.reason.rule,
+        "reason": setpoint.reason.text,
+        "expected_usd_per_h": setpoint.expected_usd_per_h,
+    }
+
+
+def _answered(fold: Fold, unit: Unit) -> Json | None:
+    known = fold.outcomes.get(unit.id)
+    if known is None:
+        return None
+    seq, outcome = known
+    return {
+        "seq": seq,
+        "result": outcome.result,
+        "cause": outcome.cause,
+        "detail": outcome.detail,
+        "asked_mw": outcome.asked_w / 1e6,
+        "observed_mw": scaled(outcome.observed_w, 1e6),
+        "last_known_mw": scaled(outcome.last_known_w, 1e6),
+        "at": outcome.at.timestamp(),
+    }
+
+
+def _hardware(group: RigGroup | NodeGroup) -> Json:
     if isinstance(group, NodeGroup):
-        view |= {"model": group.node, "count": group.nodes, "serves": group.model, "replicas_real": group.replicas_real}
-    else:
-        view |= {
-            "model": group.model,
-            "count": group.rigs,
-            "firmware": group.firmware,
-            "deployed_ehs": group.rated_hs / 1e18,
-            "j_per_th": group.rig.efficiency_j_th,
+        return {
+            "model": group.node,
+            "count": group.nodes,
+            "serves": group.model,
+            "replicas_real": group.replicas_real,
         }
-    return view
+    return {
+        "model": group.model,
+        "count": group.rigs,
+        "firmware": group.firmware,
+        "deployed_ehs": group.rated_hs / 1e18,
+        "j_per_th": group.rig.efficiency_j_th,
+    }
 
 
 def causes_view(fold: Fold, site: Site, now: datetime) -> Json | None:
     """Mining below full operation over the last day that is settled, by cause, and the records it is a sum of."""
-    hours = [(q, s) for q, s in fold.shortfalls.get(site.id, ()) if s.at >= now - timedelta(days=1)]
-    if not hours:
+    known = [(q, s) for q, s in fold.shortfalls.get(site.id, ()) if s.at >= now - timedelta(days=1)]
+    if not known:
         return None
-    causes = sorted({cause for _, s in hours for cause in s.short_wh})
+    hours = [s for _, s in known]
     return {
-        "since": min(s.at for _, s in hours).timestamp(),
-        "until": max(s.at + timedelta(seconds=s.length_s) for _, s in hours).timestamp(),
-        "full_mwh": sum(s.full_wh for _, s in hours) / 1e6,
-        "drawn_mwh": sum(s.drawn_wh for _, s in hours) / 1e6,
-        "unheard_h": sum(s.unheard_s for _, s in hours) / 3600.0,
-        "simulated": any(s.kind == "simulated" for _, s in hours),
-        "by_cause": [
-            {
-                "cause": cause,
-                "mwh": sum(s.short_wh.get(cause, 0) for _, s in hours) / 1e6,
-                "btc": sum(s.lost_sats.get(cause, 0) for _, s in hours) / 1e8,
-            }
-            for cause in causes
-        ],
-        "seqs": [q for q, _ in hours],
+        "since": min(s.at for s in hours).timestamp(),
+        "until": max(s.at + timedelta(seconds=s.length_s) for s in hours).timestamp(),
+        "full_mwh": sum(s.full_wh for s in hours) / 1e6,
+        "drawn_mwh": sum(s.drawn_wh for s in hours) / 1e6,
+        "unheard_h": sum(s.unheard_s for s in hours) / 3600.0,
+        "simulated": any(s.kind == "simulated" for s in hours),
+        "by_cause": _by_cause(hours),
+        "seqs": [q for q, _ in known],
     }
+
+
+def _by_cause(hours: list[Shortfall]) -> list[Json]:
+    return [
+        {
+            "cause": cause,
+            "mwh": sum(s.short_wh.get(cause, 0) for s in hours) / 1e6,
+            "btc": sum(s.lost_sats.get(cause, 0) for s in hours) / 1e8,
+        }
+        for cause in sorted({cause for s in hours for cause in s.short_wh})
+    ]
 
 
 def contract_view(fold: Fold, site: Site, now: datetime) -> Json:
