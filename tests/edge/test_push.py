@@ -16,6 +16,7 @@ from tests.edge.edge_bench import Bench, FarStore
 from tieline.edge.push import push_always, push_once
 from tieline.link import Ack, LaterError, LinkDownError, LocalLink
 from tieline.store.outbox import Outbox
+from tieline.store.peer import StoreState
 from tieline.store.quarantine import Quarantine
 
 
@@ -130,7 +131,7 @@ def test_a_site_with_nothing_new_to_say_hears_that_the_store_is_another_and_send
 
     async def far(subject: str, data: bytes) -> bytes:
         pushes.append(data)
-        return msgspec.json.encode(Ack(len(msgspec.json.decode(data)), epoch=epoch))
+        return msgspec.json.encode(Ack(len(msgspec.json.decode(data)), store=StoreState(epoch)))
 
     async def story() -> None:
         nonlocal epoch

@@ -113,7 +113,7 @@ class Machine:
         found = [records.decode(body) for _, _, body in rows]
         self.store.append(found)
         self.stored.update(int(one.price_usd_per_mwh) for one in found if isinstance(one, PriceTick))
-        heard(self.store.epoch)
+        heard(self.store.state)
         done([id_ for id_, _, _ in rows])
 
     def _upload(self) -> None:

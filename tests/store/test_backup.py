@@ -24,6 +24,7 @@ from tieline.records.losses import PLATFORM, tell_losses
 from tieline.store import Outbox, Store, StoreError
 from tieline.store.backup import KINDS, MANIFEST, back_up, check, read_manifest, restore, restore_store, verify
 from tieline.store.database import Kind
+from tieline.store.peer import StoreState
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
 
@@ -84,8 +85,8 @@ def test_backups_taken_while_records_are_on_their_way_lose_none_of_them(tmp_path
         store, outbox = open_store(tmp_path / f"r{number}"), Outbox(tmp_path / f"r{number}" / "sites/a/outbox.db")
         in_store, waiting = prices(store), {int(key[1:]) for _, key, _ in outbox.take(100_000)}
         assert in_store | waiting >= set(range(kept))
-        outbox.heard("the epoch before")
-        outbox.heard(store.epoch)
+        outbox.heard(StoreState("the epoch before"))
+        outbox.heard(store.state)
         store.append([records.decode(body) for _, _, body in outbox.take(100_000)])
         assert store.counts()["PriceTick"] == len(prices(store)) >= kept
         store.close()
@@ -171,13 +172,13 @@ def test_a_restored_store_names_its_gap_once_and_asks_its_sites_again(tmp_path: 
     """12:00 backup, 24 records more, the store is damaged, the store alone comes back; the site has lived on."""
     data = tmp_path / "data"
     store, outbox = open_store(data), Outbox(data / "sites" / "a" / "outbox.db")
-    outbox.heard(store.epoch)
+    outbox.heard(store.state)
 
     def push(store: Store) -> None:
         while rows := outbox.take(5):
             store.append([records.decode(body) for _, _, body in rows])
             outbox.done([id_ for id_, _, _ in rows])
-            outbox.heard(store.epoch)
+            outbox.heard(store.state)
 
     outbox.put((f"k{n}", records.encode(tick(n))) for n in range(10))
     push(store)

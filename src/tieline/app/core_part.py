@@ -164,7 +164,7 @@ class Core:
         return msgspec.json.encode(await self._take_in(subject.removeprefix("records."), data))
 
     async def _take_in(self, origin: str, data: bytes) -> Ack:
-        now, epoch = self.clock.now(), self.store.epoch
+        now = self.clock.now()
         try:
             found = heard_from(origin, admit(data, now, self.config.intake.clock_ahead), self._sites.__contains__)
             batch = [one.record for one in found if isinstance(one, Accepted)]
@@ -178,7 +178,7 @@ class Core:
             return Ack(error=f"not records: {error}")
         with self.registry.attempt("orders", "passes orders on to their sites"):
             await self._pass_on([*batch, *self._calls(batch)])
-        return Ack(stored, refused=refused, epoch=epoch)
+        return Ack(stored, refused=refused, store=self.store.state)
 
     def _calls(self, batch: Sequence[AnyRecord]) -> list[Instruction]:
         """Orders that carry out calls of promises. One that cannot be kept now is made at the next batch or step."""

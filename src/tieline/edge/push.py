@@ -14,7 +14,10 @@ from tieline.clock import wall_now
 from tieline.link import MAX_BATCH, Link, QueuedItem
 from tieline.link import push_always as push_queue_always
 from tieline.link import push_once as push_queue_once
+from tieline.records import Record, encode
+from tieline.records.losses import tell_losses
 from tieline.store.outbox import Outbox
+from tieline.store.peer import StoreState
 from tieline.store.quarantine import NAME, Quarantine
 
 log = logging.getLogger("tieline.edge")
@@ -40,10 +43,14 @@ class OutboxQueue:
     async def done(self, numbers: Iterable[int]) -> None:
         self.outbox.done(numbers)
 
-    async def heard(self, epoch: str) -> None:
-        again = self.outbox.heard(epoch)
+    async def heard(self, state: StoreState) -> None:
+        again = self.outbox.heard(state)
         if again:
             log.warning("%s: the store over there is another; %d items are sent again", self.origin, again)
+            tell_losses([(f"store, as {self.origin} knew it", self.outbox)], self._now(), self._keep)
+
+    def _keep(self, kept: Sequence[Record]) -> None:
+        self.outbox.put([(f"{type(one).__name__}|{one.key}", encode(one)) for one in kept])
 
     async def aside(self, item: QueuedItem, why: str) -> None:
         (kept,) = self.quarantine.add(self.origin, [(item.key, why, item.body)], self._now())

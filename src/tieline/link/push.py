@@ -16,6 +16,7 @@ import msgspec
 
 from tieline.intake import IntakeError, read
 from tieline.link.transport import REQUEST_TIMEOUT_S, Link, LinkDownError
+from tieline.store.peer import StoreState
 
 log = logging.getLogger("tieline.link")
 
@@ -41,13 +42,13 @@ class ItemRefusal(msgspec.Struct, frozen=True):
 class Ack(msgspec.Struct, frozen=True):
     """The far side's answer to a push: how many records its store took, or why none. With an error, `retry` says
     whether the same batch may be taken later (a full disk) or never (not records). Without one every item is stored,
-    known already, or in `refused`. `epoch` names the store; another one has not what the last had acknowledged."""
+    known already, or in `refused`. `store` says which store answered and how far it has got."""
 
     stored: int = 0
     error: str | None = None
     retry: bool = False
     refused: tuple[ItemRefusal, ...] = ()
-    epoch: str = ""
+    store: StoreState | None = None
 
     @property
     def trouble(self) -> str | None:
@@ -85,7 +86,7 @@ class Queue(Protocol):
 
     async def aside(self, item: QueuedItem, why: str) -> None: ...
 
-    async def heard(self, epoch: str) -> None: ...
+    async def heard(self, state: StoreState) -> None: ...
 
 
 class LaterError(RuntimeError):
@@ -109,8 +110,8 @@ async def push_once(link: Link, origin: str, queue: Queue, limit: int = MAX_BATC
     for refusal in ack.refused:
         if 0 <= refusal.place < len(items):
             await _out_of_the_way(origin, queue, items[refusal.place], refusal)
-    if ack.epoch:
-        await queue.heard(ack.epoch)
+    if ack.store is not None:
+        await queue.heard(ack.store)
     await queue.done(item.number for item in items)
     return len(items)
 

@@ -144,6 +144,8 @@ class Database:
     def __init__(self, connection: apsw.Connection, kind: Kind, path: Path | None, marks: Marks | None) -> None:
         self._connection, self.kind, self.path, self._marks = connection, kind, path, marks
         self._lock = threading.RLock()
+        # Which opening this is, and how far it had got then.
+        self.run_id, self.began = secrets.token_hex(4), 0
 
     # --- asking ------------------------------------------------------------------
 
@@ -329,6 +331,7 @@ def open_database(path: Path | None, kind: Kind, *, read_only: bool = False, dis
         if not read_only:
             database.check_pages()
             _compare(database, marks)
+        database.began = database.tail().commits
     except BaseException:
         database.close()
         raise

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tieline.store.database import REAL, Disk, Kind, Loss, StoreError, open_database
+from tieline.store.peer import STEP, Peer, StoreState
 
 # At 100 records of about 400 bytes per site and 5 minutes, this is more than three months of a lost link.
 MAX_ITEMS: Final = 2_500_000
@@ -32,6 +33,7 @@ KIND: Final = Kind(
         CREATE INDEX item_waiting ON item (id) WHERE sent = 0;
         CREATE TABLE peer (id INTEGER PRIMARY KEY CHECK (id = 1), epoch TEXT NOT NULL) STRICT;
         """,
+        STEP,
     ),
     last="(SELECT max(id) FROM item)",
 )
@@ -56,7 +58,7 @@ class Outbox:
         self.path, self.max_items, self.keep, self.thinned = path, max_items, keep, 0
         self._db = open_database(path, KIND, disk=disk)
         ((self._waiting,),) = self._db.rows("SELECT count(*) FROM item WHERE sent = 0")
-        ((self._peer,),) = self._db.rows("SELECT coalesce(max(epoch), '') FROM peer")
+        self._peer = Peer(self._db)
 
     def put(self, items: Iterable[tuple[str, bytes]], thin: Sequence[str] = ()) -> int:
         """Store (key, body) pairs in one durable transaction; a key already here is kept as it is.
@@ -102,19 +104,14 @@ class Outbox:
         with self._db.write():
             count = sum(self._db.run("UPDATE item SET sent = 1 WHERE id = ? AND sent = 0", (one,)) for one in ids)
             self._db.run(FORGET_OLDEST, (self.keep,))
+            self._peer.remember(self._db)
         self._waiting -= count
 
-    def heard(self, epoch: str) -> int:
-        """The store's epoch, as it came with an acknowledgement. Where it is another than before, all that is still
-        kept waits again, and how much that is is returned; its keys make sending it twice the same as once."""
-        if epoch == self._peer or not epoch:
-            return 0
-        count = 0
-        with self._db.write():
-            if self._peer:
-                count = self._db.run("UPDATE item SET sent = 0 WHERE sent = 1")
-            self._db.run("INSERT OR REPLACE INTO peer VALUES (1, ?)", (epoch,))
-        self._peer, self._waiting = epoch, self._waiting + count
+    def heard(self, state: StoreState) -> int:
+        """Which store answered, as it came with an acknowledgement. Where it may have lost what it had acknowledged,
+        all that is still kept waits again, and how much that is is returned."""
+        count = self._peer.heard(self._db, state)
+        self._waiting += count
         return count
 
     def untold(self) -> list[Loss]:

@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 from tieline.store import used
 from tieline.store.database import REAL, Database, Disk, Kind, Loss, StoreError, open_database
 from tieline.store.outbox import FORGET_OLDEST
+from tieline.store.peer import STEP, Peer, StoreState
 
 log = logging.getLogger("tieline.store")
 
@@ -66,6 +67,7 @@ KIND: Final = Kind(
         CREATE TABLE peer (id INTEGER PRIMARY KEY CHECK (id = 1), epoch TEXT NOT NULL) STRICT;
         """,
         used.SCHEMA,
+        STEP,
     ),
     last="(SELECT max(id) FROM item)",
 )
@@ -128,7 +130,7 @@ class Spool:
         self._failed: StoreError | None = None
         self._failing: StoreError | None = None  # rows of `put` wait for the disk
         self._count = 0
-        self._peer = ""
+        self._peer: Peer
         self._last_group = 0
         self.commits = 0
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
@@ -187,23 +189,18 @@ class Spool:
             with db.write():
                 count = len(db.many("UPDATE item SET sent = 1 WHERE id = ? AND sent = 0 RETURNING id", rows))
                 db.run(FORGET_OLDEST, (self.keep_sent,))
+                self._peer.remember(db)
             self._count -= count
 
         self._ask(mark)
 
-    def heard(self, epoch: str) -> int:
-        """The store's epoch, as it came with an acknowledgement. Where it is another than before, all that is still
-        kept waits again, and how much that is is returned; its keys make sending it twice the same as once."""
-        if epoch == self._peer or not epoch:
-            return 0
+    def heard(self, state: StoreState) -> int:
+        """Which store answered, as it came with an acknowledgement. Where it may have lost what it had acknowledged,
+        all that is still kept waits again, and how much that is is returned."""
 
         def wait_again(db: Database) -> int:
-            count = 0
-            with db.write():
-                if self._peer:
-                    count = db.run("UPDATE item SET sent = 0 WHERE sent = 1")
-                db.run("INSERT OR REPLACE INTO peer VALUES (1, ?)", (epoch,))
-            self._peer, self._count = epoch, self._count + count
+            count = self._peer.heard(db, state)
+            self._count += count
             return count
 
         return self._ask(wait_again)
@@ -275,7 +272,7 @@ class Spool:
         """Raises StoreError."""
         db = open_database(self.path, KIND, disk=self._disk)
         ((self._count,),) = db.rows("SELECT count(*) FROM item WHERE sent = 0")
-        ((self._peer,),) = db.rows("SELECT coalesce(max(epoch), '') FROM peer")
+        self._peer = Peer(db)
         self._in_progress = {key for (key,) in db.rows("SELECT key FROM progress")}
         used.fold_old(db)
         return db

@@ -17,6 +17,7 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from tieline.clock import micros
 from tieline.store.database import REAL, Disk, Kind, Loss, Row, Value, open_database
+from tieline.store.peer import StoreState
 
 log = logging.getLogger("tieline.store")
 
@@ -293,8 +294,13 @@ class Store:
 
     @property
     def epoch(self) -> str:
-        """Told with each acknowledgement; a sender that hears another one sends again what it still has."""
+        """Another word whenever something that was acknowledged may be gone."""
         return self._db.epoch
+
+    @property
+    def state(self) -> StoreState:
+        """Told with each acknowledgement, so that senders notice a loss that this store does not."""
+        return StoreState(self._db.epoch, self._db.run_id, self._db.began, self._db.tail().commits)
 
     def untold(self) -> list[Loss]:
         """What was acknowledged and lost, and is not on record yet; `told` once it is."""

@@ -20,7 +20,9 @@ from tieline.gateway.metering.usage_lines import Bill, Forms, Metered, moment
 from tieline.intake import IntakeError, read
 from tieline.link import Link, QueuedItem, push_always
 from tieline.records import Action, Record, Usage
+from tieline.records.losses import tell_losses
 from tieline.store import Spool, StoreError
+from tieline.store.peer import StoreState
 from tieline.store.quarantine import NAME as QUARANTINE
 from tieline.store.quarantine import Quarantine
 from tieline.store.spool import Group
@@ -218,10 +220,16 @@ class SpoolQueue:
     async def done(self, numbers: Iterable[int]) -> None:
         await asyncio.to_thread(self.spool.forget, list(numbers))
 
-    async def heard(self, epoch: str) -> None:
-        again = await asyncio.to_thread(self.spool.heard, epoch)
+    async def heard(self, state: StoreState) -> None:
+        again = await asyncio.to_thread(self.spool.heard, state)
         if again:
             log.warning("%s: the store is another; %d rows are sent again", self.origin, again)
+            named = [(f"store, as {self.origin} knew it", self.spool)]
+            await asyncio.to_thread(tell_losses, named, self._now(), self._keep)
+
+    def _keep(self, kept: Sequence[Record]) -> None:
+        for one in kept:
+            self.spool.put(one.key, records.encode(one))
 
     async def aside(self, item: QueuedItem, why: str) -> None:
         one = [(item.key, why, item.body)]
