@@ -11,9 +11,10 @@ import pytest
 from tests.edge.edge_bench import NOON, Bench, make_plan
 
 from tieline import records
+from tieline.edge.orderbook import MAX_ORDERS, OrderBook
 from tieline.edge.sites import keep_agent
 from tieline.intake import IntakeError
-from tieline.link import LocalLink, ask, heed
+from tieline.link import LocalLink, ask, heed, page_after
 from tieline.records import Instruction
 from tieline.tasks import Registry
 
@@ -125,3 +126,51 @@ def test_orders_on_disk_that_cannot_be_read_do_not_stop_a_site(tmp_path: Path) -
         (tmp_path / "orders.json").write_bytes(b"[" + data + b"]")
         held = Bench(tmp_path, keep_orders=True).agent.orders.orders(NOON)
         assert all(order.until > NOON for order in held.instructions)
+
+
+def test_more_orders_than_a_message_holds_all_arrive_and_an_answer_without_an_end_is_refused() -> None:
+    orders = [msgspec.structs.replace(ORDER, instruction_id=f"i{n}") for n in range(2_500)]
+    asked = []
+
+    async def give(_: str, data: bytes) -> bytes:
+        asked.append(data)
+        answer = page_after(orders, data)
+        assert len(answer) < 1_000_000
+        return answer
+
+    async def for_ever(_: str, data: bytes) -> bytes:
+        return page_after(orders, b"")
+
+    async def story() -> None:
+        link = LocalLink()
+        await link.serve("orders.get.*", give)
+        found = await ask(link, "orders.get.s", NOON, 1.0)
+        assert sorted(one.key for one in found) == sorted(one.key for one in orders)
+        assert len(found) == len(orders)
+        assert len(asked) > 2
+        await link.serve("feeds.get", for_ever)
+        with pytest.raises(IntakeError, match="does not end"):
+            await ask(link, "feeds.get", NOON, 1.0)
+
+    asyncio.run(story())
+
+
+def test_an_order_in_force_is_not_pushed_out_by_those_to_come() -> None:
+    book = OrderBook("s")
+    binding = msgspec.structs.replace(
+        ORDER, instruction_id="binds", at=NOON - timedelta(hours=1), until=NOON + timedelta(hours=1)
+    )
+    assert book.take(binding, NOON)
+    for n in range(MAX_ORDERS + 20):
+        later = NOON + timedelta(days=1 + n)
+        book.take(
+            msgspec.structs.replace(ORDER, instruction_id=f"i{n}", at=later, until=later + timedelta(hours=1)), NOON
+        )
+    assert [one.instruction_id for one in book.orders(NOON).instructions] == ["binds"]
+    soon = NOON + timedelta(days=1)
+    assert [one.instruction_id for one in book.orders(soon).instructions] == ["i0"]
+    for n in range(MAX_ORDERS + 20):
+        mild = msgspec.structs.replace(binding, instruction_id=f"m{n}", limit_w=ORDER.limit_w + 1e6)
+        book.take(mild, NOON)
+    assert min(book.orders(NOON).instructions, key=lambda o: o.limit_w).instruction_id == "binds"
+    assert len(book.orders(NOON).instructions) == MAX_ORDERS

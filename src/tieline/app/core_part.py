@@ -25,7 +25,7 @@ from tieline.dispatch import Controller
 from tieline.dispatch.settings import settings_of
 from tieline.edge.decide import RESTORE_FOR
 from tieline.feeds.choose import Feed, choose
-from tieline.link import Ack, Link, NatsLink
+from tieline.link import Ack, Link, NatsLink, page_after
 from tieline.records import (
     Accepted,
     Action,
@@ -207,12 +207,12 @@ class Core:
         standing += [one for one in overrides if one.until > now]
         accepted = self.store.between(Action, now - self.interval, now + self.interval)
         standing += [one for one in accepted if one.what == "accept" and one.target == site_id]
-        return records.encode_batch(standing)
+        return page_after(standing, data)
 
     async def give_surroundings(self, subject: str, data: bytes) -> bytes:
         """The newest weather of each station and demand of each region."""
         now = self.clock.now()
-        return records.encode_batch([*self.store.latest(WeatherTick, now), *self.store.latest(Demand, now)])
+        return page_after([*self.store.latest(WeatherTick, now), *self.store.latest(Demand, now)], data)
 
     async def _publish(self, plan: Plan) -> None:
         await self.link.publish(f"plan.{plan.site_id}", records.encode(plan))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from tieline.edge.decide import RESTORE_FOR, Orders, in_force
 from tieline.intake import IntakeError
@@ -19,7 +20,8 @@ log = logging.getLogger("tieline.edge")
 
 # The running plan, the next one, and one for a revision of each.
 MAX_PLANS = 4
-# Far more than a grid operator or a person has in force at one site; the oldest give way.
+# Far more than a grid operator or a person has in force at one site. Beyond it the one that binds last gives way, of
+# those that bind now the mildest: an order in force is never pushed out by one that is still to come.
 MAX_ORDERS = 64
 # What that many orders and plans of the largest site take, several times over.
 MAX_FILE_BYTES = 64_000_000
@@ -88,9 +90,16 @@ class OrderBook:
             del self._instructions[key]
         for key in [k for k, override in self._overrides.items() if override.until <= now]:
             del self._overrides[key]
-        for held in (self._instructions, self._overrides):
-            while len(held) > MAX_ORDERS:
-                del held[next(iter(held))]
+        while len(self._instructions) > MAX_ORDERS:
+            last = max(self._instructions.values(), key=lambda o: (max(o.at, now), o.limit_w))
+            self._give_way(self._instructions, last.instruction_id, last)
+        while len(self._overrides) > MAX_ORDERS:
+            held = max(self._overrides.values(), key=lambda o: (max(o.at, now), o.known_at))
+            self._give_way(self._overrides, held.override_id, held)
+
+    def _give_way(self, held: dict[str, Any], name: str, order: Instruction | Override) -> None:
+        del held[name]
+        log.error("%s holds %d orders at most: %s, from %s, is not held", self.site_id, MAX_ORDERS, name, order.at)
 
     def _load(self, path: Path) -> None:
         try:

@@ -5,7 +5,7 @@ asks for its plan when it connects and is sent each new one. Files: `transport` 
 into the far store, `listen` follows and asks.
 """
 
-from tieline.link.listen import Ignored, ask, heed, heed_records
+from tieline.link.listen import Ignored, ask, heed, heed_records, page_after
 from tieline.link.push import (
     MAX_BATCH,
     Ack,
@@ -39,6 +39,7 @@ __all__ = [
     "ask",
     "heed",
     "heed_records",
+    "page_after",
     "push",
     "push_always",
     "push_once",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from tieline.intake import MAX_MESSAGE, IntakeError
 from tieline.link.transport import Link
-from tieline.records import Accepted, AnyRecord, admit, checked, read_record
+from tieline.records import Accepted, AnyRecord, admit, checked, encode, read_record
 from tieline.tasks import ignore
 
 T = TypeVar("T")
+
+# One page of an answer, in records and bytes, and how many pages one question may have.
+PAGE, PAGE_BYTES, MOST_PAGES = 1_000, MAX_MESSAGE // 2, 200
 
 log = logging.getLogger("tieline.link")
 
@@ -83,10 +86,44 @@ async def heed_records(
     await heed(link, subject, lambda data: checked(read_record(data), now(), SLOW_CLOCK), take, check)
 
 
+def page_after(found: Iterable[AnyRecord], asked: bytes) -> bytes:
+    """The answer to one asking: what comes after the record that the question names (all, where it names none), in the
+    order of `_place`, as much of it as one message holds."""
+    after = asked.decode("utf-8", "replace")
+    page: list[bytes] = []
+    size = 0
+    for one in sorted(found, key=_place):
+        if _place(one) > after:
+            page.append(encode(one))
+            size += len(page[-1]) + 1
+            if len(page) == PAGE or size > PAGE_BYTES:
+                break
+    return b"[" + b",".join(page) + b"]"
+
+
+def _place(record: AnyRecord) -> str:
+    return f"{type(record).__name__}|{record.key}"
+
+
 async def ask(link: Link, subject: str, now: datetime, timeout_s: float) -> list[AnyRecord]:
-    """The records that the far side answers with, one or a list of them; those that are none are left out and named.
-    Raises LinkDownError where nobody answers, IntakeError where the answer is neither."""
-    data = (await link.request(subject, b"", timeout_s)).strip()
+    """All records that the far side answers with, one or a list of them, asked page by page; those that are none are
+    left out and named. Raises LinkDownError where nobody answers, IntakeError where an answer is neither, or goes on
+    without an end."""
+    found: list[AnyRecord] = []
+    for _ in range(MOST_PAGES):
+        after = _place(found[-1]) if found else ""
+        data = (await link.request(subject, after.encode(), timeout_s)).strip()
+        page = _admitted(subject, data, now)
+        found += [one for one in page if _place(one) > after]
+        full = data.startswith(b"[") and (len(page) >= PAGE or len(data) > PAGE_BYTES)
+        if not full:
+            return found
+        if _place(page[-1]) <= after:
+            break
+    raise IntakeError(f"the answer to {subject} does not end")
+
+
+def _admitted(subject: str, data: bytes, now: datetime) -> list[AnyRecord]:
     if not data:
         return []
     found = admit(data if data.startswith(b"[") else b"[" + data + b"]", now, SLOW_CLOCK, MAX_MESSAGE)
