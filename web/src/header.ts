@@ -63,7 +63,7 @@ export class Header {
     say(this.who, me.id ? me.name || me.id : "No sign-in yet");
     this.who.title = me.id ? (me.roles ?? []).join(", ") : "Whoever sits at this machine may command. The first admin is made by the link that `tieline up` prints.";
     if (me.rights.includes("PEOPLE")) this.nav.append(h("a", { href: "/people", "data-nav": true }, "People"));
-    this.nav.append(h("a", { href: "/alerts", "data-nav": true }, "Alerts"), h("a", { href: "/audit", "data-nav": true }, "Audit"), h("a", { href: "/account", "data-nav": true, class: "phone" }, "Account"));
+    this.nav.append(h("a", { href: "/alerts", "data-nav": true }, "Alerts"), h("a", { href: "/approvals", "data-nav": true }, "Approvals"), h("a", { href: "/audit", "data-nav": true }, "Audit"), h("a", { href: "/account", "data-nav": true, class: "phone" }, "Account"));
     this.here(location.pathname);
   }
 

@@ -8,6 +8,7 @@ import { inferencePage } from "./pages/inference";
 import { booksPage, treasuryPage, updatePage } from "./pages/money";
 import { accountPage } from "./pages/account";
 import { alertsPage } from "./pages/alerts";
+import { approvalsPage } from "./pages/approvals";
 import { auditPage } from "./pages/audit";
 import { joinPage, loginPage } from "./pages/login";
 import { myPage, portalHeader } from "./pages/my";
@@ -35,6 +36,7 @@ function route(): void {
   else if (path === "/account") leave = accountPage(root);
   else if (path === "/people") leave = peoplePage(root);
   else if (path === "/audit") leave = auditPage(root);
+  else if (path === "/approvals") leave = approvalsPage(root);
   else if (path === "/alerts") leave = alertsPage(root);
   else if (site) leave = sitePage(root, decodeURIComponent(site[1]!));
   else if (record) leave = recordPage(root, record[1]!);

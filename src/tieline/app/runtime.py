@@ -43,6 +43,8 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     feeds: str | None = None
     rig_block: str | None = None
     console_token: str | None = None
+    # Sites that two people let act; None: nobody has to.
+    acting: tuple[str, ...] | None = None
 
     @property
     def clock(self) -> WallClock:
@@ -103,6 +105,8 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
             config = msgspec.structs.replace(config, feeds=msgspec.convert(feeds, configuration.Feeds))
         if self.rig_block is not None:
             config = configuration.with_rig_block(config, self.rig_block)
+        if self.acting is not None:
+            config = configuration.with_acting(config, self.acting)
         if self.model is not None:
             config = configuration.with_engine_model(config, self.model, Path(self.model).stem)
         return config

@@ -29,6 +29,7 @@ import msgspec
 from tieline import __version__
 from tieline import config as configuration
 from tieline.app import worldtime
+from tieline.app.acting import acting, waiting
 from tieline.app.runtime import PEOPLE_FILE, Runtime, free_port, port_taken
 from tieline.app.supervise import PartStatus, Supervisor, python_part, save_state
 from tieline.clock import wall_now
@@ -113,13 +114,14 @@ def prepare(options: Options) -> Runtime:
     wall = wall_now()
     _check_data(data)
     make_demo_key(data)
+    world = worldtime.world_start(data, wall)
     runtime = Runtime(
         version=__version__,
         data_dir=str(data),
         config=str(options.config.resolve()) if options.config else None,
         speed=options.speed,
         anchor_wall=wall,
-        anchor_world=worldtime.world_start(data, wall),
+        anchor_world=world,
         link_url=f"nats://127.0.0.1:{_link_port(data)}",
         link_secret=secrets.token_urlsafe(24),
         console_host=settings.console.host,
@@ -129,6 +131,7 @@ def prepare(options: Options) -> Runtime:
         model=model,
         rig_block=_rig_block(settings.fleet),
         feeds=feeds,
+        acting=acting(data, settings, world),
     )
     _make_keys(runtime, settings)
     _make_key(runtime.portal_key_path)
@@ -258,9 +261,20 @@ async def _announce(supervisor: Supervisor, runtime: Runtime, started: float, sa
         f"  Console          {runtime.console_url}\n"
         f"{admin}"
         f"  OpenAI base URL  {runtime.openai_base_url}\n"
+        f"{_not_acting(runtime)}"
         f"{''.join(made)}{first_request(runtime.openai_base_url, config, key, models)}"
     )
     await _tell_changes(supervisor, runtime, say)
+
+
+def _not_acting(runtime: Runtime) -> str:
+    """A line for sites that would act by their file and ask first until two people approve."""
+    text = configuration.load(runtime.config) if runtime.config else configuration.demo()
+    sites = waiting(text, runtime.acting)
+    if not sites:
+        return ""
+    named = ", ".join(sites[:5]) + (f" and {len(sites) - 5} more" if len(sites) > 5 else "")
+    return f"  Asks first       {named}: two people have to let it act, see {runtime.console_url}/approvals\n"
 
 
 def ready_key(runtime: Runtime, config: configuration.Config) -> str | None:

@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "observe": ("tieline.cli.observe", "What observing sites did, and what the plans would have earned."),
     "init": ("tieline.cli.init", "Write a first configuration from a sheet of rigs or a scan."),
     "alerts": ("tieline.cli.alerts", "What stands open, who has it, and whether a channel works."),
+    "approvals": ("tieline.cli.approvals", "What waits for a second person: a sale, acting, an invoice."),
     "people": ("tieline.cli.people", "Accounts, roles and sessions."),
     "site": ("tieline.cli.site", "Sites that run elsewhere: tokens, who joined, cutting off."),
     "join": ("tieline.cli.site", "Join a platform as one of its sites, with a token."),

@@ -155,6 +155,17 @@ def with_rig_block(config: Config, block: str) -> Config:
     return msgspec.structs.replace(config, fleet=msgspec.structs.replace(config.fleet, sites=tuple(sites)))
 
 
+def with_acting(config: Config, acting: tuple[str, ...]) -> Config:
+    """The same fleet with each site that would act, is not invented and is not among `acting` asking first."""
+    sites = tuple(
+        msgspec.structs.replace(site, mode="advise")
+        if site.mode == "act" and not site.invented and site.id not in acting
+        else site
+        for site in config.fleet.sites
+    )
+    return msgspec.structs.replace(config, fleet=msgspec.structs.replace(config.fleet, sites=sites))
+
+
 def with_engine_model(config: Config, path: str, name: str, label: str = "") -> Config:
     """The same, its real replicas serving the GGUF file at `path` under `name`."""
     old = config.engine_model or Model(name=name, engine="llama.cpp")

@@ -194,12 +194,14 @@ class Feeds(Strict, frozen=True, kw_only=True):
 
 class Console(Strict, frozen=True, kw_only=True):
     """The pages. `auth` "none": this machine alone, until somebody has an admin's account; "token": `token_env` names
-    the environment variable that holds an operator's token; "accounts": nobody is let in without one."""
+    the environment variable that holds an operator's token; "accounts": nobody is let in without one. `two_people`: as
+    soon as somebody has an admin's account, a site that is not invented acts only once two people approved it."""
 
     host: str = "127.0.0.1"
     port: int = 8700
     auth: Literal["none", "token", "accounts"] = "none"
     token_env: str | None = None
+    two_people: bool = True
 
 
 class Gateway(Strict, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ from tieline.console.forms import answer, failed, read_form
 from tieline.console.rooms import behind, chat, operator
 from tieline.console.rooms.accounts import Accounts, forward
 from tieline.console.rooms.alerts import AlertRoom
+from tieline.console.rooms.approvals import Approvals
 from tieline.console.rooms.books import MoneyPages
 from tieline.console.rooms.disclosed import Published, network_ticks, shipped_book
 from tieline.console.rooms.inference import inference_view
@@ -140,7 +141,7 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         "/update",
     )
     return [
-        *((path, "GET", None, room.page) for path in (*pages, "/people", "/audit", "/alerts")),
+        *((path, "GET", None, room.page) for path in (*pages, "/people", "/audit", "/alerts", "/approvals")),
         *((path, "GET", None, room.own_page) for path in ("/login", "/join", "/account")),
         ("/static/{name}", "GET", None, page.asset),
         ("/healthz", "GET", None, room.healthz),
@@ -152,6 +153,7 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         ("/api/records/{seq:int}", "GET", Right.SEE, room.record),
         ("/api/month", "GET", Right.SEE, room.month),
         *MoneyPages(room.hub).rows(),
+        *Approvals(room.hub).rows(),
         *room.published.rows(),
         *room.alerts.rows(),
         *room.portal.rows(),

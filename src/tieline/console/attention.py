@@ -14,6 +14,7 @@ from tieline.config import Tenant
 from tieline.console.fold import Fold
 from tieline.console.rooms.operator import ACCEPT
 from tieline.fleet import Site
+from tieline.people.proposals import proposed
 from tieline.records import Plan
 
 Json = dict[str, Any]
@@ -36,6 +37,7 @@ def attention_view(fold: Fold, sites: list[Json], now: datetime) -> list[Json]:
     lines += _of_replicas(fold, now)
     lines += _of_sources(fold, now)
     lines += _of_platform(fold, now)
+    lines += _of_proposals(fold, now)
     return worst_first(lines)
 
 
@@ -148,6 +150,16 @@ def _of_orders(fold: Fold, site: Site, now: datetime, line: Callable[..., Json])
 def confirmed(fold: Fold, site: Site, plan: Plan) -> bool:
     known_at = plan.known_at.isoformat()
     return any(a.what == ACCEPT and a.target == site.id and a.detail == known_at for _, a in fold.actions)
+
+
+def _of_proposals(fold: Fold, now: datetime) -> Iterator[Json]:
+    """What waits for a second person."""
+    for one in proposed(fold.proposals.values()).values():
+        if one.state(now) == "open":
+            proposal = one.proposal
+            text = f"{proposal.after} ({proposal.by}, until {proposal.until:%d %b %H:%M} UTC)"
+            line = {"level": "note", "what": "needs a second person", "text": text, "site_id": None, "site": ""}
+            yield {**line, "seq": None, "since": proposal.at.timestamp()}
 
 
 def _of_platform(fold: Fold, now: datetime) -> Iterator[Json]:

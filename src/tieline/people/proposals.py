@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from tieline.people.rights import Right
-from tieline.records import Proposal, ProposalStep
+from tieline.records import Action, Proposal, ProposalStep
 from tieline.records.approval import ProposalKind, ProposalWord
 
 State = Literal["open", "approved", "rejected", "withdrawn", "lapsed", "done"]
@@ -106,3 +106,61 @@ def refusal(one: Proposed | None, says: ProposalWord, by: str, digest: str, now:
     if says == "approved" and by in one.wanted_by:
         return "by: you approved it already; another person has to"
     return None
+
+
+def asked(what: ProposalKind, target: str, words: tuple[str, str, str], by: str, now: datetime) -> Proposal:
+    """A person's proposal; `words` are how it stands, how it will, and why. Raises ValueError, field first."""
+    before, after, why = (" ".join(text.split()) for text in words)
+    for field, text in (("target", target.strip()), ("after", after), ("why", why)):
+        if not text:
+            raise ValueError(f"{field}: say it; a second person decides by it")
+        if len(text) > MAX_WHY:
+            raise ValueError(f"{field}: {len(text)} characters; keep it under {MAX_WHY}")
+    return Proposal(
+        at=now,
+        known_at=now,
+        source="people",
+        kind="measured",
+        proposal_id=f"{what} {target.strip()} {now:%Y-%m-%d %H:%M:%S}",
+        what=what,
+        target=target.strip(),
+        before=before,
+        after=after,
+        why=why,
+        by=by,
+        person=True,
+        until=now + STANDS_FOR,
+    )
+
+
+def said(one: Proposed, says: ProposalWord, by: str, why: str, now: datetime) -> tuple[ProposalStep, Action]:
+    """What `by` says to it, and its line for the audit. `refusal` is asked first."""
+    proposal = one.proposal
+    # Known after what it answers, also where a world's clock stands still.
+    known_at = max(now, proposal.known_at + timedelta(microseconds=1))
+    step = ProposalStep(
+        at=now,
+        known_at=known_at,
+        source="people",
+        kind="measured",
+        proposal_id=proposal.proposal_id,
+        says=says,
+        by=by,
+        digest=digest_of(proposal),
+        why=" ".join(why.split())[:MAX_WHY],
+    )
+    return step, action_of(proposal, says, by, known_at)
+
+
+def action_of(proposal: Proposal, did: str, by: str, now: datetime) -> Action:
+    """The line of the audit: what it was before, what after."""
+    return Action(
+        at=now,
+        known_at=now,
+        source="people",
+        kind="measured",
+        by=by,
+        what=f"{did} {proposal.what}",
+        target=proposal.target,
+        detail=f"{proposal.before} -> {proposal.after}: {proposal.why}",
+    )

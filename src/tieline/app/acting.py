@@ -1,0 +1,53 @@
+"""Which sites may act: as soon as people have accounts here, those of which two people said so."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from tieline import records
+from tieline.app.runtime import PEOPLE_FILE
+from tieline.config import Config
+from tieline.people import People
+from tieline.people.proposals import proposed, standing
+from tieline.records import Proposal, ProposalStep
+from tieline.store import Store
+from tieline.store.people import PeopleStore
+
+# An approval holds until it is withdrawn or rejected; records are looked through this far back.
+BACK = timedelta(days=3_660)
+
+
+def acting(data: Path, config: Config, now: datetime) -> tuple[str, ...] | None:
+    """Site ids; None where two people are not asked for. Raises StoreError."""
+    if not config.console.two_people or not _has_admin(data / PEOPLE_FILE):
+        return None
+    path = data / "store.db"
+    if not path.exists():
+        return ()
+    store = Store(path, records.encode, records.decode, read_only=True)
+    try:
+        end = now + timedelta(minutes=5)
+        found = proposed([*store.each(Proposal, now - BACK, end), *store.each(ProposalStep, now - BACK, end)])
+    finally:
+        store.close()
+    sites = (site.id for site in config.fleet.sites)
+    return tuple(one for one in sites if standing(found.values(), "act", one, now) is not None)
+
+
+def waiting(config: Config, allowed: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Sites whose file says that they act, and that ask first until two people approve."""
+    if allowed is None:
+        return ()
+    acts = (site for site in config.fleet.sites if site.mode == "act" and not site.invented)
+    return tuple(site.id for site in acts if site.id not in allowed)
+
+
+def _has_admin(path: Path) -> bool:
+    if not path.exists():
+        return False
+    store = PeopleStore(path)
+    try:
+        return People(store).has_admin
+    finally:
+        store.close()
