@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -30,6 +30,8 @@ STEADY_S: Final = 5.0
 FORGET_S: Final = 60.0
 # How long a task that is ended for standing still may take to end.
 CANCEL_S: Final = 2.0
+# A task that was asked to end and has not is asked again; what it does at its end takes a second at most.
+CANCEL_AGAIN_S: Final = 3.0
 # The same cause of the same task is logged again after this long, with how often it happened meanwhile.
 LOG_AGAIN_S: Final = 300.0
 # Between two looks at whether something has become well again.
@@ -87,6 +89,16 @@ def ignore() -> None:
         state.ignored += 1
 
 
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until they have ended. One cancellation may be swallowed (Python 3.11's `wait_for` returns
+    a result that came at the same moment), so it is said again."""
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+
+
 @dataclass
 class Registry:
     """The long-lived tasks of one process. `on_change` is called on the loop whenever `troubles` changed."""
@@ -128,10 +140,7 @@ class Registry:
     async def drop(self, name: str) -> None:
         """End one task and forget it; what is not registered is not missed."""
         state, guard = self._states.pop(name, None), self._guards.pop(name, None)
-        tasks = [t for t in (guard, None if state is None else state.task) if t is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end([t for t in (guard, None if state is None else state.task) if t is not None])
         if state is not None and state.trouble is not None:
             self._changed()
 
@@ -152,10 +161,7 @@ class Registry:
         """End all tasks and wait for them."""
         looking = [] if self._looking is None else [self._looking]
         running = [s.task for s in self._states.values() if s.task is not None]
-        tasks = [*looking, *self._guards.values(), *running]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end([*looking, *self._guards.values(), *running])
         self._guards.clear()
         self._states.clear()
         self._looking = None

@@ -1,106 +1,23 @@
 """Whoever holds one site's credentials reads, writes and blocks nothing of another: over the real server."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import nats
 import pytest
+from tests.app.link_place import TAKES_S, A, B, place, reading, until
 
-from tieline import config, records
-from tieline.app import agent_run, link_part
-from tieline.app.aside import SetAsides
-from tieline.app.core_part import Core
-from tieline.app.joins import Credentials, JoinBook, JoinError, TokenText, changed_book, read_book
-from tieline.app.runtime import Runtime, free_port
+from tieline.app import agent_run
+from tieline.app.joins import Credentials, JoinBook, JoinError, changed_book, read_book
 from tieline.app.speaker import not_its_own
-from tieline.clock import WallClock, wall_now
+from tieline.clock import wall_now
 from tieline.config import Config
 from tieline.link import NatsLink, push
+from tieline.link.signing import split_seal
 from tieline.link.users import JOIN, PARTS, inbox_of, rights_of, site_user
-from tieline.records import Fault, MeterReading, ReplicaState, WeatherTick
-from tieline.store import Store
-from tieline.store.quarantine import Quarantine
-from tieline.tasks import Registry
-
-A, B = "na-tx-01", "na-tx-02"
-TAKES_S = 15.0
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(TAKES_S):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
-def reading(site: str, watts: float) -> bytes:
-    at = wall_now().replace(second=0, microsecond=0)
-    return records.encode_batch([
-        MeterReading(
-            at=at, known_at=at, source=f"site:{site}", kind="measured", site_id=site, length_s=60, readings=1,
-            power_w=watts, power_max_w=watts, last_heard=at,
-        )
-    ])  # fmt: skip
-
-
-class Place:
-    """The link's part with its server, and a core behind it."""
-
-    def __init__(self, data: Path) -> None:
-        now = wall_now()
-        self.runtime = Runtime(
-            version="0", data_dir=str(data), config=None, speed=1.0, anchor_wall=now, anchor_world=now,
-            link_url=f"nats://127.0.0.1:{free_port()}", link_secret="s", console_host="", console_port=0,
-            gateway_host="", gateway_port=0,
-        )  # fmt: skip
-        self.store = Store(data / "store.db", records.encode, records.decode)
-
-    async def link(self, user: str) -> NatsLink:
-        return await NatsLink.connect(self.runtime.link_url, user, self.runtime.link_password(user))
-
-    async def thief(self, user: str, password: str, errors: list[str]) -> Any:
-        """A bare client with a site's credentials, which asks for whatever it likes."""
-
-        async def said(error: Exception) -> None:
-            errors.append(str(error))
-
-        return await nats.connect(
-            self.runtime.link_url, user=user, password=password, inbox_prefix=inbox_of(user).encode(), error_cb=said,
-            allow_reconnect=False,
-        )  # fmt: skip
-
-    def stored(self) -> list[tuple[str, float | None]]:
-        now = wall_now()
-        found = self.store.between(MeterReading, now - timedelta(hours=1), now + timedelta(hours=1))
-        return [(one.site_id, one.power_w) for one in found]
-
-
-@contextlib.asynccontextmanager
-async def place(data: Path) -> AsyncIterator[Place]:
-    made = Place(data)
-    ready = asyncio.Event()
-    part = asyncio.create_task(link_part.run(made.runtime, lambda _: ready.set(), Registry()))
-    core_link = None
-    try:
-        async with asyncio.timeout(TAKES_S):
-            await ready.wait()
-        core_link = await made.link("core")
-        aside = SetAsides(Quarantine(data / "quarantine.db"), made.store)
-        core = Core(config.demo(), WallClock(), made.store, core_link, (), "", set_aside=aside)
-        await core_link.serve("records.*", core.ingest)
-        await core_link.serve("plan.get.*", core.give_plan)
-        await asyncio.sleep(0.05)
-        yield made
-    finally:
-        if core_link is not None:
-            await core_link.close()
-        part.cancel()
-        await asyncio.gather(part, return_exceptions=True)
-        made.store.close()
+from tieline.records import Fault, ReplicaState, WeatherTick
 
 
 def test_stolen_credentials_of_one_site_hear_nothing_of_another(tmp_path: Path) -> None:
@@ -125,7 +42,7 @@ def test_stolen_credentials_of_one_site_hear_nothing_of_another(tmp_path: Path) 
             b, core = await here.link(site_user(B)), await here.link("core")
             # What the thief would answer to or read: all of it goes its way past the thief.
             assert (await push(b, B, reading(B, 1e6))).stored == 1
-            assert await b.request(f"plan.get.{B}", b"") == b""
+            assert split_seal(await b.request(f"plan.get.{B}", b"")).body == b""
             await b.publish(f"live.{B}", b"{}")
             await b.publish(f"replica.{B}.{B}-1", b"{}")
             for word in ("plan", "command"):
@@ -191,9 +108,7 @@ def test_a_folder_joins_once_by_token_and_is_cut_off_at_once(tmp_path: Path) -> 
         async with place(data) as here:
             before = await here.thief(site_user(A), here.runtime.link_password(site_user(A)), [])
             b = await here.link(site_user(B))
-            with changed_book(data) as book:
-                name = book.offer(A, wall_now())
-                token = str(TokenText(url=here.runtime.link_url, name=name, password=book.tokens[name].password))
+            token = here.token(A)
             assert await agent_run.join(token, folder) == A
             assert (folder / "agent.json").stat().st_mode & 0o777 == 0o600
             own = Credentials.load(folder)
@@ -201,8 +116,8 @@ def test_a_folder_joins_once_by_token_and_is_cut_off_at_once(tmp_path: Path) -> 
             assert [site.id for site in given.fleet.sites] == [A]
             assert (given.tenants, B.encode() in bytes(own.config)) == ((), False)
             await until(lambda: not before.is_connected)  # what ran the site here no longer speaks for it
-            with pytest.raises(JoinError, match="has joined as"):
-                await agent_run.join(token, folder)
+            with pytest.raises(JoinError, match=f"has joined as {A}, the token is for {B}"):
+                await agent_run.join(here.token(B), folder)
             monkey = agent_run.JOIN_WAIT_S
             agent_run.JOIN_WAIT_S = 0.5
             try:

@@ -67,6 +67,8 @@ def test_a_heartbeat_counts_on_its_own_sites_subject_alone(tmp_path: Path) -> No
             mine = gateway.svc.backends["a-1"].authority
             await beat(link, stranger, subject="replica.b.a-1")  # as site a, by site b
             await beat(link, stranger, subject="replica.b.a-1", site_id="b")  # as its own, by the other's name
+            await beat(link, stranger, subject="replica.b.a-2", replica_id="a-2", site_id="b")  # another's to come
+            await beat(link, engine, subject="replica.b.b-2", replica_id="b-2", site_id="b")  # another's address
             await beat(link, stranger, subject="replica.b.b-1", replica_id="b-1", site_id="b")  # its own
             await until(lambda: "b-1" in gateway.svc.backends)
             assert gateway.svc.backends["a-1"].authority == mine

@@ -18,14 +18,20 @@ from tieline.clock import WallClock
 from tieline.config import Config
 from tieline.edge.sites import SiteHost, run_sites
 from tieline.intake import IntakeError, read
-from tieline.link import Link, LinkDownError, NatsLink
+from tieline.link import LateLink, Link, LinkDownError, LinkUser, NatsLink
 from tieline.link.users import JOIN, site_user
-from tieline.tasks import Registry
+from tieline.tasks import Registry, end
 
 # A token that the server does not know is told after this long; a new one is known to it sooner.
 JOIN_WAIT_S = 5.0
-# How long an agent waits at its start for the link before it says so and tries again.
-CONNECT_S, LOOK_S = 15.0, 0.5
+# A link that went, and a folder that holds something new, are noticed within this.
+LOOK_S = 0.25
+LINK_SAYS = {
+    "up": "the link of {site} is back",
+    "away": "the link of {site} is away; plan and orders hold, records wait here",
+    "revoked": "{site} is revoked: the platform takes its credentials no longer. It goes on alone; "
+    "`tieline join` in this folder with a new token lets it in again",
+}
 
 _read_config = msgspec.json.Decoder(Config).decode
 
@@ -33,10 +39,11 @@ _read_config = msgspec.json.Decoder(Config).decode
 async def join(text: str, folder: Path) -> str:
     """Spend a token; the site's credentials then lie in `folder`. Returns the site. Raises JoinError."""
     token = read_token(text)
-    if (folder / "agent.json").exists():
-        raise JoinError(f"{folder} has joined as {Credentials.load(folder).site_id}; give another --data-dir")
+    if (folder / "agent.json").exists() and (held := Credentials.load(folder).site_id) != token.site_id:
+        raise JoinError(f"{folder} has joined as {held}, the token is for {token.site_id}; give another --data-dir")
+    user = LinkUser(token.url, JOIN + token.name, token.password, token.authority)
     try:
-        link = await NatsLink.connect(token.url, JOIN + token.name, token.password, JOIN_WAIT_S)
+        link = await NatsLink.dial(user, JOIN_WAIT_S)
     except LinkDownError as error:
         why = f"{token.url} does not take this token: it is spent, older than 30 minutes, or no platform runs there"
         raise JoinError(f"{why}; `tieline site token SITE` there makes another") from error
@@ -49,30 +56,52 @@ async def join(text: str, folder: Path) -> str:
         raise JoinError(f"the platform's answer could not be worked with: {error}; try again") from error
     finally:
         await link.close()
-    Credentials(url=token.url, site_id=said.site_id, password=said.password, config=said.config).save(folder)
+    Credentials(
+        url=token.url, site_id=said.site_id, password=said.password, command_key=said.command_key,
+        command_number=said.command_number, config=said.config, authority=token.authority,
+    ).save(folder)  # fmt: skip
     return said.site_id
 
 
 async def run_agent(folder: Path, say: Callable[[str], None]) -> None:
     """Until SIGINT or SIGTERM. Raises JoinError where the folder joined nothing or another agent runs on it."""
     os.umask(0o077)
-    own = Credentials.load(folder)
-    try:
-        config = read(bytes(own.config), _read_config)
-    except IntakeError as error:
-        raise JoinError(f"{folder / 'agent.json'}: {error}; join again with a new token") from error
+    Credentials.load(folder)
     with _alone(folder):
         stop = asyncio.Event()
         for signum in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-        running = asyncio.create_task(_run(own, config, folder, say))
+        running = asyncio.create_task(_run_always(folder, say))
         stopped = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        running.cancel()
-        await asyncio.wait({running})
+        await end([running])
         if running in done:
             running.result()
     say("Stopped.")
+
+
+async def _run_always(folder: Path, say: Callable[[str], None]) -> None:
+    """Run with what the folder holds, and anew when that changes: another configuration, or joined again."""
+    while True:
+        seen = _stamp(folder)
+        own = Credentials.load(folder)
+        try:
+            config = read(bytes(own.config), _read_config)
+        except IntakeError as error:
+            raise JoinError(f"{folder / 'agent.json'}: {error}; join again with a new token") from error
+        running = asyncio.create_task(_run(own, config, folder, say))
+        try:
+            while not running.done() and _stamp(folder) == seen:
+                await asyncio.wait({running}, timeout=LOOK_S)
+        finally:
+            await end([running])
+        if not running.cancelled():
+            running.result()
+        say(f"{own.site_id} has a new configuration or new credentials and starts anew")
+
+
+def _stamp(folder: Path) -> int:
+    return (folder / "agent.json").stat().st_mtime_ns
 
 
 async def _run(own: Credentials, config: Config, folder: Path, say: Callable[[str], None]) -> None:
@@ -80,31 +109,34 @@ async def _run(own: Credentials, config: Config, folder: Path, say: Callable[[st
     told: list[asyncio.Task[None]] = []
 
     async def connect(_: str) -> Link:
-        while True:
-            try:
-                link = await NatsLink.connect(own.url, site_user(own.site_id), own.password, CONNECT_S)
-            except LinkDownError:
-                say(f"{own.url} does not answer, or takes {own.site_id} no longer; trying again")
-                continue
-            told.append(asyncio.create_task(_tell(link, own.site_id, say)))
-            return link
+        link = LateLink(own.url, site_user(own.site_id), own.password, own.authority)
+        told.append(asyncio.create_task(_tell(link, own.site_id, say)))
+        return link
 
+    def take_config(text: bytes) -> None:
+        if read(text, _read_config) != config:
+            msgspec.structs.replace(own, config=msgspec.Raw(text)).save(folder)
+
+    host = SiteHost(
+        config, WallClock(), folder, connect, None, device, meter, command_key=bytes.fromhex(own.command_key),
+        command_floor=own.command_number, take_config=take_config,
+    )  # fmt: skip
     try:
-        host = SiteHost(config, WallClock(), folder, connect, None, device, meter)
         await run_sites(host, lambda said: say(f"{own.site_id} runs: {said}"), Registry())
     finally:
         for one in told:
             one.cancel()
 
 
-async def _tell(link: Link, site_id: str, say: Callable[[str], None]) -> None:
-    """Say when the link goes and when it is back: the agent goes on meanwhile."""
-    up = True
+async def _tell(link: LateLink, site_id: str, say: Callable[[str], None]) -> None:
+    """Say when the link goes and when it is back, and when it was taken away: the agent goes on meanwhile."""
+    state = "up"
     while True:
         await asyncio.sleep(LOOK_S)
-        if link.up != up:
-            up = link.up
-            say(f"the link of {site_id} is {'back' if up else 'away; plan and orders hold, records wait here'}")
+        now = "up" if link.up else "revoked" if link.refused else "away"
+        if now != state:
+            state = now
+            say(LINK_SAYS[state].format(site=site_id))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import msgspec
 
 from tieline import records
 from tieline.app.aside import SetAsides
+from tieline.app.joins import LINK_FOLDER, config_of
 from tieline.app.runtime import Runtime
 from tieline.app.speaker import heard_from
 from tieline.clock import Clock
@@ -25,7 +26,8 @@ from tieline.dispatch import Controller
 from tieline.dispatch.settings import settings_of
 from tieline.edge.decide import RESTORE_FOR
 from tieline.feeds.choose import Feed, choose
-from tieline.link import Ack, Link, NatsLink, page_after
+from tieline.link import Ack, Link, NatsLink, SigningLink, page_after
+from tieline.link.signing import CommandKey
 from tieline.records import (
     Accepted,
     Action,
@@ -56,6 +58,8 @@ Ready = Callable[[str], None]
 STEP_S = 120.0
 # Between two decisions for orders that come one after another.
 DECIDE_AGAIN_S = 1.0
+# Operators' words that a site's agent acts on.
+FOR_SITES = ("accept", "abort")
 # No order or override stands longer than this without being given again.
 ORDERS_LOOK_BACK = timedelta(days=14)
 
@@ -64,7 +68,8 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Runs until cancelled."""
     config = runtime.load_config()
     store = Store(runtime.store_path, records.encode, records.decode)
-    link = await NatsLink.connect(runtime.link_url, "core", runtime.link_password("core"))
+    key = CommandKey(runtime.data / LINK_FOLDER)
+    link = SigningLink(await NatsLink.connect(runtime.link_url, "core", runtime.link_password("core")), key)
     try:
         core = await Core.start(config, runtime, store, link, registry)
         ready(core.feeds_note)
@@ -114,6 +119,7 @@ class Core:
         await self.link.serve("records.*", self.ingest)
         await self.link.serve("plan.get.*", self.give_plan)
         await self.link.serve("orders.get.*", self.give_orders)
+        await self.link.serve("config.get.*", self.give_config)
         await self.link.serve("feeds.get", self.give_surroundings)
 
     async def run(self) -> None:
@@ -209,6 +215,13 @@ class Core:
         standing += [one for one in accepted if one.what == "accept" and one.target == site_id]
         return page_after(standing, data)
 
+    async def give_config(self, subject: str, data: bytes) -> bytes:
+        """The part of the configuration that is the asking site's own; nothing for a site that is not in it."""
+        try:
+            return config_of(self.config, subject.removeprefix("config.get."))
+        except KeyError:
+            return b""
+
     async def give_surroundings(self, subject: str, data: bytes) -> bytes:
         """The newest weather of each station and demand of each region."""
         now = self.clock.now()
@@ -225,8 +238,11 @@ class Core:
     async def _pass_on(self, batch: Sequence[AnyRecord]) -> None:
         """An order or an operator's word goes to its site at once, and the interval is decided anew."""
         urgent = [one for one in batch if isinstance(one, Instruction | Override)]
-        for one in urgent:
-            await self.link.publish(f"command.{one.site_id}", records.encode(one))
+        for order in urgent:
+            await self.link.publish(f"command.{order.site_id}", records.encode(order))
+        for one in batch:
+            if isinstance(one, Action) and one.what in FOR_SITES and one.target in self._sites:
+                await self.link.publish(f"command.{one.target}", records.encode(one))
         if urgent:
             self._urgent.set()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import os
 from collections.abc import Callable
 from typing import Final
@@ -12,12 +13,16 @@ from typing import Final
 import httpx
 import msgspec
 
+from tieline.app.joins import LINK_FOLDER
 from tieline.app.runtime import Runtime
 from tieline.config import Config, sections
 from tieline.gateway.serve import GatewayProcess, serve
 from tieline.gateway.settings import Engine, Key, Limits, Model, RentedReplicas, Settings, Tenant, hash_key
-from tieline.link import LateLink
+from tieline.link import CheckedLink, LastNumbers, LateLink
+from tieline.link.signing import public_key
 from tieline.tasks import Registry
+
+log = logging.getLogger("tieline.gateway")
 
 Ready = Callable[[str], None]
 
@@ -31,7 +36,8 @@ FIRST_REPLICA_S = 30.0
 async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Serves until cancelled; what runs then is ended by the supervisor's grace."""
     settings = settings_of(runtime.load_config(), runtime)
-    link = LateLink(runtime.link_url, "gateway", runtime.link_password("gateway"))
+    late = LateLink(runtime.link_url, "gateway", runtime.link_password("gateway"))
+    link = CheckedLink(late, public_key(runtime.data / LINK_FOLDER), LastNumbers(), _refused)
     opened = asyncio.Event()
     data = runtime.data / "gateway"
     serving = asyncio.create_task(
@@ -53,6 +59,10 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         serving.cancel()
         await asyncio.wait({serving}, timeout=1.0)
         await link.close()
+
+
+def _refused(subject: str, why: str) -> None:
+    log.warning("a message on %s is not taken: %s", subject, why)
 
 
 async def _first_replica(runtime: Runtime, some: bool) -> str:

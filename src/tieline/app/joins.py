@@ -10,16 +10,20 @@ import base64
 import contextlib
 import fcntl
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
+from tieline.config import Config
 from tieline.intake import IntakeError, read
+from tieline.link.signing import last_number, public_key
 from tieline.link.users import JOIN, site_user
 from tieline.store.files import private_folder, write_private
 
+# Of the data folder: who may speak on the link, and the key that signs what is said to sites.
+LINK_FOLDER = "link"
 TOKEN_FOR = timedelta(minutes=30)
 # Tokens that stand at once; the oldest go first, and were about to end anyway.
 MAX_TOKENS = 1_000
@@ -81,7 +85,7 @@ class JoinBook(msgspec.Struct, kw_only=True):
 
 
 def path_of(data: Path) -> Path:
-    return data / "link" / "sites.json"
+    return data / LINK_FOLDER / "sites.json"
 
 
 def read_book(data: Path) -> JoinBook:
@@ -97,6 +101,33 @@ def read_book(data: Path) -> JoinBook:
         ) from error
 
 
+def verify_joins(data: Path) -> Iterator[tuple[Path, ValueError | None]]:
+    """The book of joins and the key of commands, where there are any, each with what is wrong with it. Changes
+    nothing."""
+    folder = data / LINK_FOLDER
+    looks: dict[Path, Callable[[], object]] = {
+        path_of(data): lambda: read_book(data),
+        folder / "command.key": lambda: public_key(folder),
+        folder / "command.mark": lambda: last_number(folder),
+    }
+    for path, look in looks.items():
+        if not path.exists():
+            continue
+        try:
+            look()
+        except ValueError as error:
+            yield path, error
+        else:
+            yield path, None
+
+
+def config_of(config: Config, site_id: str) -> bytes:
+    """What one site's agent needs of a configuration: its site, the models it serves and the interval; no tenants, no
+    money, no other site. Raises KeyError."""
+    fleet = msgspec.structs.replace(config.fleet, sites=(config.fleet.site(site_id),))
+    return msgspec.json.encode(Config(fleet=fleet, models=config.models, dispatch=config.dispatch))
+
+
 @contextlib.contextmanager
 def changed_book(data: Path) -> Iterator[JoinBook]:
     """The book, written back when the block ends without an error. Raises JoinError."""
@@ -110,11 +141,14 @@ def changed_book(data: Path) -> Iterator[JoinBook]:
 
 
 class TokenText(msgspec.Struct, frozen=True, kw_only=True):
-    """What the text of a token carries."""
+    """What the text of a token carries. `authority`: the certificate that the link's server must show, where it is
+    beyond loopback."""
 
     url: str
+    site_id: str
     name: str
     password: str
+    authority: str | None = None
 
     def __str__(self) -> str:
         return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
@@ -130,10 +164,13 @@ def read_token(text: str) -> TokenText:
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a site that joins is given: its name, its password, and the part of the configuration that is its own."""
+    """What a site that joins is given: its name, its password, the key that the platform's commands are signed with (in
+    hexadecimal), a number that they are all above, and the part of the configuration that is its own."""
 
     site_id: str = ""
     password: str = ""
+    command_key: str = ""
+    command_number: int = 0
     config: msgspec.Raw = msgspec.Raw(b"null")
     error: str | None = None
 
@@ -144,7 +181,10 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     site_id: str
     password: str
+    command_key: str
+    command_number: int
     config: msgspec.Raw
+    authority: str | None = None
 
     def save(self, folder: Path) -> None:
         private_folder(folder)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-from tieline.app.joins import JoinBook, JoinError, Welcome, changed_book, read_book
+from tieline.app.joins import LINK_FOLDER, JoinBook, JoinError, Welcome, changed_book, config_of, read_book
 from tieline.app.runtime import Runtime
 from tieline.clock import wall_now
 from tieline.config import Config
 from tieline.link import NatsLink
+from tieline.link.signing import KeyFileError, last_number, public_key
 from tieline.link.users import PARTS, server_users, site_user
 from tieline.store.files import write_private
 from tieline.tasks import Registry, beat
@@ -104,16 +105,15 @@ class Users:
             with changed_book(self.runtime.data) as book:
                 site_id, password = book.spend(subject.removeprefix("join."), wall_now())
                 config = config_of(self.config, site_id)
-        except (JoinError, KeyError) as error:
+            key, number = public_key(self.runtime.data / LINK_FOLDER), last_number(self.runtime.data / LINK_FOLDER)
+        except (JoinError, KeyError, KeyFileError) as error:
             return msgspec.json.encode(Welcome(error=str(error.args[0])))
-        return msgspec.json.encode(Welcome(site_id=site_id, password=password, config=msgspec.Raw(config)))
-
-
-def config_of(config: Config, site_id: str) -> bytes:
-    """What one site's agent needs of a configuration: its site, the models it serves and the interval; no tenants, no
-    money, no other site. Raises KeyError."""
-    fleet = msgspec.structs.replace(config.fleet, sites=(config.fleet.site(site_id),))
-    return msgspec.json.encode(Config(fleet=fleet, models=config.models, dispatch=config.dispatch))
+        return msgspec.json.encode(
+            Welcome(
+                site_id=site_id, password=password, command_key=key.hex(), command_number=number,
+                config=msgspec.Raw(config),
+            )
+        )  # fmt: skip
 
 
 def server_path() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tieline.app.joins import read_book
+from tieline.app.joins import LINK_FOLDER, read_book
 from tieline.app.runtime import Runtime
 from tieline.config import Config
 from tieline.dispatch import load_table
@@ -16,6 +16,7 @@ from tieline.edge.sites import DeviceFactory, MeterFactory, SiteHost, run_sites
 from tieline.edge.surroundings import Surroundings
 from tieline.fleet import NodeGroup, RigGroup, Site
 from tieline.link import Link, NatsLink
+from tieline.link.signing import public_key
 from tieline.sim.devices import ModelledFleet
 from tieline.tasks import Registry
 
@@ -39,6 +40,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         device,
         meter,
         lambda: read_book(runtime.data).sites,
+        public_key(runtime.data / LINK_FOLDER),
     )
     await run_sites(host, ready, registry)
 

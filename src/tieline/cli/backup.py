@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tieline import __version__
+from tieline.app.joins import verify_joins
 from tieline.app.up import read_state
 from tieline.cli.folder import data_dir
 from tieline.clock import wall_now
@@ -68,13 +69,14 @@ def restore(backup_dir: Path, data_dir: Path, store_only: bool) -> None:
 @click.command()
 @data_dir
 def verify(data_dir: Path) -> None:
-    """Look through every page and index of each database, and make the digest over all records anew."""
+    """Look through every page and index of each database, make the digest over all records anew, and read what sites
+    elsewhere join by."""
     found, bad = 0, 0
-    for path, error in verify_folder(data_dir):
+    for path, error in (*verify_folder(data_dir), *verify_joins(data_dir)):
         found += 1
         bad += error is not None
         click.echo(f"{path}: {'whole' if error is None else error}")
     if not found:
         raise click.ClickException(f"no database in {data_dir}; name a folder with --data-dir")
     if bad:
-        raise click.ClickException(f"{bad} of {found} databases are not whole")
+        raise click.ClickException(f"{bad} of {found} files are not whole")

@@ -57,7 +57,7 @@ def token(data_dir: Path, site_id: str) -> None:
         raise JoinError("the world here does not run in the wall's time; a site elsewhere does: start without --speed")
     with changed_book(data_dir) as book:
         name = book.offer(site_id, wall_now())
-        text = TokenText(url=runtime.link_url, name=name, password=book.tokens[name].password)
+        text = TokenText(url=runtime.link_url, site_id=site_id, name=name, password=book.tokens[name].password)
     click.echo(str(text))
 
 

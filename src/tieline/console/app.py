@@ -337,7 +337,7 @@ class ConsoleHandlers:
             site = self.hub.fold.sites.get(site_id)
             if site is not None and not account.may(Right.COMMAND, site.id, site.region):
                 return failed(403, f"{account.name} may not {Right.COMMAND.value} {site.id}")
-            ack = await operator.send(self.hub.link, batch, site_id)
+            ack = await operator.send(self.hub.link, batch)
         except (ValueError, msgspec.MsgspecError) as error:
             return failed(400, str(error))
         except LinkDownError as error:

@@ -43,6 +43,8 @@ READ_TIMEOUT_S = 8.0
 # A step waits this long for what it began to read or to set, all of it together, and then goes on without.
 PATIENCE_S = 0.25
 PUBLISH_TIMEOUT_S = 2.0
+# A forged or repeated command is a fault until none came for so long.
+REFUSED_FOR = timedelta(minutes=5)
 # A group draws no more than this over its lowest when all of its rigs are down: one rig more is above it.
 DOWN_BELOW = 1.1
 # What units complain of besides their power; each is one fault of the site.
@@ -100,6 +102,8 @@ class Agent:
         self.sources: tuple[tuple[OrderSource, SilencePolicy], ...] = ()  # the site's own, beside the link
         self._publish: Beside[None] = Beside()
         self._short: datetime | None = None
+        self._refused: tuple[datetime, str] | None = None
+        self._refusals = 0
         self.decision: UnitTargets | None = None
         self.awake = asyncio.Event()  # set by an order that cannot wait for the next step
 
@@ -112,6 +116,7 @@ class Agent:
         uncounted_w = self._meter.uncounted_w if self._meter is not None else 0.0
         self.decision = decide(self.site, now, self.orders.orders(now), self._views(), uncounted_w)
         self._tell_short(now, out)
+        self._tell_refused(now, out)
         self._tell_complaints(now, out)
         setting = [self._units[t.unit_id].setter for t in self.decision.targets if self._carry_out(t, now)]
         await settle(setting, PATIENCE_S)
@@ -131,6 +136,11 @@ class Agent:
             self.time.heard(record.known_at, wall)
         if self.orders.take(record, self.time.at(wall)):
             self.awake.set()
+
+    def refused_command(self, subject: str, why: str) -> None:
+        """A message that would have bound this site was not the platform's, or not new. It is told as a fault."""
+        self._refusals += 1
+        self._refused = self.time.at(self.clock.now()), f"a message on {subject} was not taken: {why}"
 
     def keep(self, records: Sequence[AnyRecord]) -> None:
         """Into the outbox, or as far as a full disk lets it; the site obeys its limits all the same."""
@@ -316,6 +326,13 @@ class Agent:
                 for what, line in unit.reading.complaints:
                     lines.setdefault(what, []).append(f"{unit_id}: {line}")
         out.extend(self.faults.hold_all(now, COMPLAINTS, lines, "measured"))
+
+    def _tell_refused(self, now: datetime, out: list[AnyRecord]) -> None:
+        """Said while somebody tries, and for as long again as `REFUSED_FOR`."""
+        line = None
+        if self._refused is not None and now - self._refused[0] < REFUSED_FOR:
+            line = self._refused[1] + (f"; {self._refusals} so far" if self._refusals > 1 else "")
+        out.extend(self.faults.hold(now, "command", line))
 
     def _tell_short(self, now: datetime, out: list[AnyRecord]) -> None:
         """Say once that a limit cannot be kept by anything that can be commanded here, and when it is over."""

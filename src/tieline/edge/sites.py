@@ -35,7 +35,7 @@ from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL
 from tieline.edge.surroundings import Surroundings
 from tieline.fleet.sites import NodeGroup, RigGroup, Site
 from tieline.intake import IntakeError
-from tieline.link import Link, LinkDownError, ask, heed_records
+from tieline.link import CheckedLink, LastNumbers, Link, LinkDownError, ask, heed_records
 from tieline.link.users import site_user
 from tieline.records import AnyRecord
 from tieline.records.losses import tell_losses
@@ -52,6 +52,8 @@ POLLS_S = 2.5
 # A step waits for its devices for a few seconds at most; one that takes this long stands still.
 STEP_TAKES_S = 60.0
 ASK_EVERY_S, ASK_TIMEOUT_S = 2.0, 3.0
+# A platform's configuration changes at its starts, and then the link comes anew; this is for a core that starts alone.
+CONFIG_EVERY_S = 30.0
 
 DeviceFactory = Callable[[Site, RigGroup | NodeGroup, Surroundings], Device | None]
 MeterFactory = Callable[[Site, Surroundings], Meter | None]
@@ -68,7 +70,9 @@ Connect = Callable[[str], Awaitable[Link]]
 class SiteHost:
     """What the agents of one process share. Each site speaks as its own user of the link, so that none can speak for
     another. `away`: the sites that run elsewhere; one that goes there ends here, and is taken back at the next
-    start."""
+    start. `command_key`: the pinned key that what binds a site is signed with, above the number `command_floor`; None
+    where both ends are one process, in tests and studies. `take_config`: hears the platform's configuration of the
+    site now and then, where it is kept elsewhere."""
 
     config: Config
     clock: Clock
@@ -78,6 +82,9 @@ class SiteHost:
     device_factory: DeviceFactory | None = None
     meter_factory: MeterFactory | None = None
     away: Callable[[], Container[str]] = tuple
+    command_key: bytes | None = None
+    command_floor: int = 0
+    take_config: Callable[[bytes], None] | None = None
     surroundings: Surroundings = field(default_factory=Surroundings)
 
     @property
@@ -106,7 +113,7 @@ class SiteAgents:
         """Raises LinkDownError where the link is not there."""
         host, here = self.host, self.host.here
         for site in here:
-            self._links[site.id] = await host.connect(site_user(site.id))
+            self._links[site.id] = self._checked(site, await host.connect(site_user(site.id)))
         # What all hear comes over the user `sites`, or where that is one site alone, over its own.
         alone = len(host.config.fleet.sites) == 1 and bool(self._links)
         shared = self._shared = next(iter(self._links.values())) if alone else await host.connect("sites")
@@ -120,6 +127,21 @@ class SiteAgents:
             keep_agent(self.registry, agent, host.clock, host.every)
             for one in replicas:
                 self.registry.keep(f"replica {one.replica_id}", "runs a model server", one.run)
+            if host.take_config is not None:
+                follow = partial(_follow_config, agent, host.take_config)
+                self.registry.keep(f"{agent.site.id} configuration", "asks for changes of its configuration", follow)
+
+    def _checked(self, site: Site, link: Link) -> Link:
+        host = self.host
+        if host.command_key is None:
+            return link
+        numbers = LastNumbers(host.folder(site) / "heard.json", host.command_floor)
+        return CheckedLink(link, host.command_key, numbers, partial(self._refused, site.id))
+
+    def _refused(self, site_id: str, subject: str, why: str) -> None:
+        log.warning("%s: a message on %s is not taken: %s", site_id, subject, why)
+        if site_id in self.running:
+            self.running[site_id][0].refused_command(subject, why)
 
     async def end_those_away(self) -> None:
         away = self.host.away()
@@ -333,6 +355,24 @@ async def _ask_once(agent: Agent, clock: Clock) -> bool:
     except IntakeError as error:
         log.warning("%s: no plan could be read: %s", site_id, error)
     return True
+
+
+async def _follow_config(agent: Agent, take: Callable[[bytes], None]) -> None:
+    """Ask when the link comes and then now and then; what is no configuration is named and not taken."""
+    asked_at = float("-inf")
+    while True:
+        now = asyncio.get_running_loop().time()
+        if not agent.link.up:
+            asked_at = float("-inf")
+        elif now - asked_at >= CONFIG_EVERY_S:
+            asked_at = now
+            try:
+                text = await agent.link.request(f"config.get.{agent.site.id}", b"", ASK_TIMEOUT_S)
+                if text:
+                    take(text)
+            except (LinkDownError, IntakeError) as error:
+                log.warning("%s: its configuration could not be asked for: %s", agent.site.id, error)
+        await asyncio.sleep(ASK_EVERY_S)
 
 
 async def _follow_surroundings(link: Link, surroundings: Surroundings, clock: Clock) -> None:

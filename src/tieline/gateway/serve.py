@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from tieline import records
 from tieline.clock import Clock
@@ -277,6 +278,7 @@ async def _follow(svc: Service, link: Link, subject: str) -> None:
             known = svc.backends.get(record.replica_id)
             if known is not None and known.site != record.site_id:
                 raise IntakeError(f"{record.replica_id} is a replica of {known.site}", "replica_id")
+            _same_address(svc, record)
             if known is not None or len(svc.backends) < MAX_REPLICAS:
                 svc.heard(record)
         elif isinstance(record, Plan | Instruction):
@@ -286,15 +288,25 @@ async def _follow(svc: Service, link: Link, subject: str) -> None:
 
 
 def _own(subject: str, record: records.AnyRecord) -> None:
-    """A heartbeat is taken on the subject of its own site and replica, which only that site may speak on. Raises
-    IntakeError."""
+    """A heartbeat is taken on the subject of its own site and replica, which only that site may speak on, and its name
+    begins with its site's: none can be taken by another site first. Raises IntakeError."""
     if subject.startswith("replica.") and isinstance(record, ReplicaState):
         _, _, told = subject.partition(".")
         site, _, replica = told.partition(".")
-        if (record.site_id, record.replica_id) != (site, replica):
+        own = replica == site or replica.startswith(f"{site}-")
+        if (record.site_id, record.replica_id) != (site, replica) or not own:
             raise IntakeError(f"{record.replica_id} of {record.site_id} may not be told here", "replica_id")
     elif subject.startswith("replica."):
         raise IntakeError(f"a {type(record).__name__} is no heartbeat")
+
+
+def _same_address(svc: Service, record: ReplicaState) -> None:
+    """A site may not name another site's replica as its own: its answers would count for the wrong one. Raises
+    IntakeError."""
+    address, now = urlsplit(record.base_url).netloc, svc.loop.time()
+    for other in svc.backends.values():
+        if address and other.authority == address and other.site != record.site_id and other.usable(now):
+            raise IntakeError(f"{address} is {other.id} of {other.site}", "base_url")
 
 
 async def _catch_up(svc: Service, link: Link) -> None:

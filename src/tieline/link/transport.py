@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -17,17 +19,24 @@ import nats
 import nats.errors
 
 from tieline.link.users import INBOX, inbox_of
+from tieline.tasks import end
 
 log = logging.getLogger("tieline.link")
 
 REQUEST_TIMEOUT_S = 10.0
 CONNECT_AGAIN_S = 1.0
+# A link that is asked for for ever says after this long whether it is refused.
+LATE_WAIT_S = 3.0
 
 Handler = Callable[[str, bytes], Awaitable[bytes]]
 
 
 class LinkDownError(ConnectionError):
     """The far side did not answer in time; nothing is lost, try again later."""
+
+
+class LinkRefusedError(LinkDownError):
+    """The server is there and does not take this user: it was cut off, or never joined."""
 
 
 class Link(Protocol):
@@ -89,28 +98,86 @@ class LocalLink:
         self._handlers.clear()
 
 
-class NatsLink:
-    """The same over NATS; reconnects for ever, quietly."""
+@dataclass(frozen=True, slots=True)
+class LinkUser:
+    """Who dials which server. `authority`: the certificate (PEM) that the server's must be signed with; a server beyond
+    loopback has one."""
 
-    def __init__(self, client: nats.NATS) -> None:
-        self._client = client
-        self._closing = False
+    url: str
+    name: str
+    password: str | None = None
+    authority: str | None = None
+
+    @property
+    def host(self) -> str:
+        return self._place[0]
+
+    @property
+    def port(self) -> int:
+        return int(self._place[1])
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        host, _, port = self.url.partition("://")[2].rpartition(":")
+        return host.strip("[]"), port
+
+
+class _Fate:
+    """What became of one client: whether its server takes its user no longer, and whether it has ended for good."""
+
+    def __init__(self) -> None:
+        self.refused, self.ended = False, asyncio.Event()
+
+    async def error(self, error: Exception) -> None:
+        """Losing the link is normal at a site; `up` and the age of records say it, not a traceback."""
+        if _is_refusal(error):
+            self.refused = True
+
+    async def back(self) -> None:
+        self.refused = False
+
+    async def closed(self) -> None:
+        self.ended.set()
+
+
+class NatsLink:
+    """The same over NATS; reconnects for ever, quietly. It ends for good when its user is taken away."""
+
+    def __init__(self, client: nats.NATS, fate: _Fate) -> None:
+        self._client, self._fate = client, fate
 
     @classmethod
     async def connect(cls, url: str, user: str, password: str | None = None, wait_s: float = 15.0) -> NatsLink:
-        """As a user of the link (`users`), whose answers come to an inbox of its own. Waits up to `wait_s` for the
+        """As a user of the link (`users`) of a server on loopback."""
+        return await cls.dial(LinkUser(url, user, password), wait_s)
+
+    @classmethod
+    async def dial(cls, user: LinkUser, wait_s: float = 15.0) -> NatsLink:
+        """As a user of the link, whose answers come to an inbox of its own. Waits up to `wait_s` for the
         server's port before the first attempt (the client's own first failure prints a traceback and waits two
-        seconds), and for the server to know the user. Raises LinkDownError."""
-        host, _, port = url.removeprefix("nats://").partition(":")
+        seconds), and for the server to know the user. Raises LinkDownError, LinkRefusedError."""
+        refused = False
         try:
             async with asyncio.timeout(wait_s):
-                while not await _port_open(host, int(port)):
+                while not await _port_open(user.host, user.port):
                     await asyncio.sleep(0.05)
-                while (client := await _first(url, user, password)) is None:
+                while not isinstance(made := await _first(user), NatsLink):
+                    refused = _is_refusal(made)
                     await asyncio.sleep(0.1)
         except (TimeoutError, OSError, nats.errors.Error) as error:
-            raise LinkDownError(f"no link at {url} within {wait_s:.0f} s") from error
-        return cls(client)
+            if refused:
+                raise LinkRefusedError(f"{user.url} does not take {user.name}") from error
+            raise LinkDownError(f"no link at {user.url} within {wait_s:.0f} s") from error
+        return made
+
+    @property
+    def refused(self) -> bool:
+        """True where the server is there and takes this user no longer."""
+        return self._fate.refused or (self._fate.ended.is_set() and _is_refusal(self._client.last_error))
+
+    async def ended(self) -> None:
+        """Until the link has ended for good."""
+        await self._fate.ended.wait()
 
     @property
     def up(self) -> bool:
@@ -158,25 +225,41 @@ class NatsLink:
 class LateLink:
     """A link that may not be there yet: it is asked for until it is. Until then requests find nobody, followers wait.
 
-    For a part that can work without it, such as a gateway that knows its replicas from before.
+    For a part that can work without it, such as a gateway that knows its replicas from before, or a site's agent. A
+    link whose user was taken away is asked for again, too: `refused` says so meanwhile.
     """
 
-    def __init__(self, url: str, user: str, password: str | None = None) -> None:
-        self._link: Link | None = None
+    def __init__(self, url: str, user: str, password: str | None = None, authority: str | None = None) -> None:
+        self._link: NatsLink | None = None
         self._there = asyncio.Event()
-        self._task = asyncio.create_task(self._connect(url, user, password))
+        self._refused = False
+        self._handlers: list[tuple[str, Handler]] = []
+        self._task = asyncio.create_task(self._keep(LinkUser(url, user, password, authority)))
 
-    async def _connect(self, url: str, user: str, password: str | None) -> None:
-        while self._link is None:
+    async def _keep(self, user: LinkUser) -> None:
+        while True:
             try:
-                self._link = await NatsLink.connect(url, user, password)
-            except LinkDownError:
+                link = await NatsLink.dial(user, LATE_WAIT_S)
+                for subject, handler in self._handlers:
+                    await link.serve(subject, handler)
+            except LinkDownError as error:
+                self._refused = isinstance(error, LinkRefusedError)
                 await asyncio.sleep(CONNECT_AGAIN_S)
-        self._there.set()
+                continue
+            self._link, self._refused = link, False
+            self._there.set()
+            await link.ended()
+            self._refused, self._link = link.refused, None
+            self._there.clear()
 
     @property
     def up(self) -> bool:
         return self._link is not None and self._link.up
+
+    @property
+    def refused(self) -> bool:
+        """True where the server is there and takes this user no longer."""
+        return self._refused if self._link is None else self._link.refused
 
     def _now(self) -> Link:
         if self._link is None:
@@ -187,8 +270,9 @@ class LateLink:
         return await self._now().request(subject, data, timeout_s)
 
     async def serve(self, subject: str, handler: Handler) -> None:
-        await self._there.wait()
-        await self._now().serve(subject, handler)
+        self._handlers.append((subject, handler))
+        if self._link is not None:
+            await self._link.serve(subject, handler)
 
     async def publish(self, subject: str, data: bytes) -> None:
         if self._link is not None:
@@ -200,36 +284,50 @@ class LateLink:
             yield pair
 
     async def close(self) -> None:
-        self._task.cancel()
+        await end([self._task])
         if self._link is not None:
             await self._link.close()
 
 
-async def _first(url: str, user: str, password: str | None) -> nats.NATS | None:
-    """A client that is connected, and from then on reconnects; None where the server does not know its user (yet). A
+async def _first(user: LinkUser) -> NatsLink | Exception:
+    """A client that is connected, and from then on reconnects; else why not: the server may not know its user (yet). A
     client that may reconnect would go on trying by itself after its first failure, and not end when it is cancelled."""
-    client = nats.NATS()
+    client, fate = nats.NATS(), _Fate()
+    tls = None
+    if user.authority is not None:
+        tls = ssl.create_default_context(cadata=user.authority)
+        tls.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
         await client.connect(
-            url,
-            name=user,
-            user=user if password is not None else None,
-            password=password,
-            inbox_prefix=inbox_of(user).encode(),
+            user.url,
+            name=user.name,
+            user=user.name if user.password is not None else None,
+            password=user.password,
+            inbox_prefix=inbox_of(user.name).encode(),
             allow_reconnect=False,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.25,
             connect_timeout=2,
-            error_cb=_quiet,
+            error_cb=fate.error,
             disconnected_cb=_quiet_state,
-            reconnected_cb=_quiet_state,
+            reconnected_cb=fate.back,
+            closed_cb=fate.closed,
+            tls=tls,
+            tls_hostname=user.host if tls is not None else None,
+            tls_handshake_first=tls is not None,  # or who stands between could ask for the password in the clear
         )
-    except (nats.errors.Error, OSError, TimeoutError):
+    except (nats.errors.Error, OSError, TimeoutError) as error:
         with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
             await asyncio.wait_for(client.close(), 1.0)
-        return None
+        return error
     client.options["allow_reconnect"] = True
-    return client
+    fate.ended.clear()
+    return NatsLink(client, fate)
+
+
+def _is_refusal(error: Exception | None) -> bool:
+    words = str(error).lower()
+    return isinstance(error, nats.errors.AuthorizationError) or "authoriz" in words or "authentication" in words
 
 
 async def _port_open(host: str, port: int) -> bool:
@@ -239,10 +337,6 @@ async def _port_open(host: str, port: int) -> bool:
         return False
     writer.close()
     return True
-
-
-async def _quiet(error: Exception) -> None:
-    """Losing the link is normal at a site; `up` and the age of records say it, not a traceback."""
 
 
 async def _quiet_state() -> None:

@@ -29,10 +29,10 @@ class Rights(NamedTuple):
 PARTS: Final[Mapping[str, Rights]] = {
     "core": Rights(
         ("plan.*", "command.*", "feeds.weathertick", "feeds.demand", "_INBOX.>"),
-        ("records.*", "plan.get.*", "orders.get.*", "feeds.get"),
+        ("records.*", "plan.get.*", "orders.get.*", "config.get.*", "feeds.get"),
     ),
     "gateway": Rights(("records.gateway", "plan.get.*", "orders.get.*"), ("replica.>", "plan.*", "command.*")),
-    "console": Rights(("records.operator", "records.people", "command.*", "attention"), ("live.*",)),
+    "console": Rights(("records.operator", "records.people", "attention"), ("live.*",)),
     "alerts": Rights((), ("attention",)),
     # Commands of the operator's own: promises, and offering again what a site sent and was set aside.
     "operator": Rights(("records.*",), ()),
@@ -65,7 +65,7 @@ def rights_of(user: str) -> Rights:
         return Rights(
             (
                 f"records.{site}", f"live.{site}", f"replica.{site}.>", f"plan.get.{site}", f"orders.get.{site}",
-                "feeds.get",
+                f"config.get.{site}", "feeds.get",
             ),
             (f"plan.{site}", f"command.{site}", "feeds.weathertick", "feeds.demand"),
         )  # fmt: skip

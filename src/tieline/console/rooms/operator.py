@@ -13,7 +13,7 @@ import msgspec
 from tieline.console.fold import Fold
 from tieline.fleet import Site
 from tieline.link import Ack, Link, push
-from tieline.records import Action, AnyRecord, Instruction, Override, Plan, encode, encode_batch
+from tieline.records import Action, AnyRecord, Instruction, Override, Plan, encode_batch
 
 # An override is for an incident, not for ever: after a week it must be said again.
 MAX_HOLD = timedelta(days=7)
@@ -146,14 +146,9 @@ def confirm(fold: Fold, form: ConfirmForm, now: datetime, by: str) -> list[AnyRe
     return [_action(now, by, ACCEPT, site.id, plan.known_at.isoformat())]
 
 
-async def send(link: Link, batch: list[AnyRecord], site_id: str) -> Ack:
-    """Have the core store a command; a confirmation then goes on to its site. Raises LinkDownError."""
-    ack = await push(link, "operator", encode_batch(batch))
-    if ack.trouble is None:
-        for record in batch:
-            if isinstance(record, Action) and record.what == ACCEPT:
-                await link.publish(f"command.{site_id}", encode(record))
-    return ack
+async def send(link: Link, batch: list[AnyRecord]) -> Ack:
+    """Have the core store a command; it signs what its site has to hear and sends it there. Raises LinkDownError."""
+    return await push(link, "operator", encode_batch(batch))
 
 
 def _action(now: datetime, by: str, what: str, target: str, detail: str) -> Action:
