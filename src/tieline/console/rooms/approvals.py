@@ -139,7 +139,7 @@ class Approvals:
         if self.hub.link is None:
             return failed(503, "this console has no link to the core: it shows, but cannot command")
         try:
-            ack = await operator.send(self.hub.link, batch, "")
+            ack = await operator.send(self.hub.link, batch)
         except LinkDownError as error:
             return failed(503, f"not recorded: the core does not answer ({error}); try again")
         return failed(503, f"not recorded: {ack.error}") if ack.error is not None else answer(told)
