@@ -125,6 +125,7 @@ simulate: install-dev
 	@$(PY) -m tests.store.simulate --seed $(SEED) --runs $(RUNS)
 	@$(PY) -m tests.store.simulate --seed $(SEED) --runs $(RUNS) --lies
 	@$(PY) -m tests.store.simulate_fleet --seed $(SEED) --runs $(FLEETS)
+	@$(PY) -m tests.store.simulate_books --seed $(SEED) --kills 200
 
 house: install-dev
 	@$(PY) tools/house.py

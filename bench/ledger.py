@@ -1,43 +1,56 @@
 """The books under load: records appended and booked a second, a month closed, a lot picked, a balance as known.
 
-    .venv/bin/python bench/ledger.py [--records 200000] [--lots 100000]
+    .venv/bin/python bench/ledger.py [--records 1000000] [--lots 100000] [--beancount 100000]
 
-Records of forty sites and a pool go into a store on disk in batches, each durable when it returns; the books follow
-them as the console's do. Then every figure is asked again and again, and the book must sum to zero.
+A year's records of forty sites and a pool go into a store on disk in batches, each durable when it returns, and the
+ledger beside it follows, checked and durable, in a process of its own whose memory is measured. Then every figure is
+asked again and again, the book must sum to zero, and each digest must be what it was. With `--beancount`, the first so
+many entries are written as beancount's text, and its own loader reads them, as another program.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import random
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from tieline import records
-from tieline.books import month_span
-from tieline.books.accounts import COINS, TREASURY
-from tieline.ledger import BTC, btc_of_sats, chain
-from tieline.records import Payout, PowerBill, Record, Trade
-from tieline.settlement.month import Books, books_of
+from tieline.books import Bookkeeper, month_span
+from tieline.books.accounts import TREASURY
+from tieline.books.export import beancount
+from tieline.books.seals import unsealed
+from tieline.ledger import Book, LotPolicy, btc_of_sats
+from tieline.records import Closing, Payout, PowerBill, Record, Trade
+from tieline.settlement.month import Books
 from tieline.store import Store
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+YEAR = timedelta(days=365)
 BATCH = 1_000
+ASKED = 2_000
 
 
 def made(count: int, lots: int) -> Iterator[Record]:
-    """A year: payouts until there are `lots`, a sale now and then, power bills of forty sites for the rest."""
+    """A year: payouts until there are `lots`, a sale now and then, power bills of forty sites for the rest. Most are
+    learned within the hour, some days later."""
     rng = random.Random(12)
     for number in range(count):
-        at = START + timedelta(seconds=365 * 86_400 * number / count)
-        told = {"at": at, "known_at": at, "source": "bench", "kind": "measured"}
+        at = START + YEAR * number / count
+        late = timedelta(days=rng.randrange(1, 40)) if number % 50 == 7 else timedelta(minutes=rng.randrange(60))
+        told = {"at": at, "known_at": at + late, "source": "bench", "kind": "measured"}
         if number * lots // count != (number + 1) * lots // count:
             price = Decimal(rng.randrange(40_000_00, 120_000_00)).scaleb(-2)
             yield Payout(
@@ -56,67 +69,171 @@ def made(count: int, lots: int) -> Iterator[Record]:
             )  # fmt: skip
 
 
-def timed(job: Callable[[], object], times: int) -> tuple[float, float]:
-    """(median, worst of a hundred) in milliseconds."""
+def timed(job: Callable[[], object], times: int) -> list[float]:
+    """[median, p99] in milliseconds."""
     took = []
     for _ in range(times):
         began = time.perf_counter()
         job()
         took.append((time.perf_counter() - began) * 1e3)
     took.sort()
-    return statistics.median(took), took[min(len(took) - 1, int(len(took) * 0.99))]
+    return [round(statistics.median(took), 2), round(took[min(len(took) - 1, int(len(took) * 0.99))], 2)]
+
+
+def seconds(job: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    job()
+    return round(time.perf_counter() - began, 2)
+
+
+class Clock:
+    """Wall and processor seconds of what runs between `with`."""
+
+    def __init__(self) -> None:
+        self.wall = self.cpu = 0.0
+
+    def __enter__(self) -> None:
+        self.begun = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        self.wall += time.perf_counter() - self.begun[0]
+        self.cpu += time.process_time() - self.begun[1]
+
+
+def filled(store: Store, books: Books, count: int, lots: int) -> dict[str, Any]:
+    """Append and book a year."""
+    appended, booked = Clock(), Clock()
+    happens = made(count, lots)
+    while batch := list(islice(happens, BATCH)):
+        with appended:
+            store.append(batch)
+        with booked:
+            books.catch_up(store)
+    both = appended.wall + booked.wall
+    return {
+        "records stored, durable, a second": round(count / appended.wall),
+        "entries checked, booked, durable, a second": round(count / booked.wall),
+        "both, a second": round(count / both),
+        "both, a second of processor": round(count / (appended.cpu + booked.cpu)),
+    }
+
+
+def asked(book: Book) -> dict[str, Any]:
+    """Balances as known, the year's changes, picks by each method."""
+    rng = random.Random(7)
+    slots = list(book.balances())
+
+    def as_known() -> None:
+        account, commodity = rng.choice(slots)
+        book.balance(account, commodity, START + YEAR * rng.random(), START + YEAR * rng.random())
+
+    figures: dict[str, Any] = {
+        "a balance of any day as known at any moment, ms": timed(as_known, ASKED),
+        "all balances as known at any moment, ms": timed(
+            lambda: book.as_known(START + YEAR * rng.random()).balances(), 50
+        ),
+        "a month's changes of every account, ms": timed(lambda: book.changes(*month_span("2026-06")), 50),
+        "all lots as known at a moment, s": seconds(lambda: book.as_known(START + YEAR / 2).lots()),
+    }
+    for method in ("fifo", "lifo", "hifo"):
+        book.policy = LotPolicy(method)
+        first = seconds(lambda: book.pick(TREASURY, btc_of_sats(10**8)))
+        figures[f"lots picked, {method}, ms"] = timed(lambda: book.pick(TREASURY, btc_of_sats(10**8)), 500)
+        figures[f"lots picked, {method}, the first after a start, s"] = first
+    held = [lot.lot for lot in book.lots(TREASURY)]
+    figures["lots picked, named, ms"] = timed(lambda: book.pick(TREASURY, btc_of_sats(10), (rng.choice(held),)), 500)
+    book.policy = LotPolicy()
+    return figures
+
+
+def averaged(lots: int) -> dict[str, Any]:
+    """Picks at the average, where as many coins came in one by one: they lie in one pool."""
+    keeper = Bookkeeper("average")
+    for record in made(lots, lots):
+        keeper.take(record)
+    return {
+        "lots picked, average, ms": timed(lambda: keeper.book.pick(TREASURY, btc_of_sats(5 * 10**8)), 500),
+        "lots at the average": len(keeper.book.lots(TREASURY)),
+    }
+
+
+def closed(store: Store, books: Books) -> float:
+    """A month closed with a price: interest, fair value, digests of what is not sealed, all of it durable."""
+    told: dict[str, Any] = {"at": START + YEAR, "known_at": START + YEAR, "source": "bench", "kind": "measured"}
+    sealed = len(books.keeper.book.entries) * 11 // 12
+    began = time.perf_counter()
+    digests = books.keeper.book.journal.digests
+    pieces = list(unsealed(lambda first: digests(max(first, sealed)), ()))
+    assert sum(len(some) for _, some in pieces)
+    store.append([Closing(**told, month="2026-12", by="b", entries=0, digest="", btc_usd=Decimal(90_000))])
+    books.catch_up(store)
+    return round(time.perf_counter() - began, 2)
+
+
+def beside(book: Book, count: int, folder: Path) -> dict[str, Any]:
+    """Beancount's own loader over the first entries, as a program of its own."""
+    some = Book(islice(iter(book.entries), count))
+    text = folder / "year.beancount"
+    text.write_text("\n".join(beancount(some, "bench")) + "\n")
+    load = (
+        "import resource, sys; from beancount import loader; entries, errors, _ = loader.load_file(sys.argv[1]);"
+        "print(len(entries), len(errors), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", load, str(text)], capture_output=True, text=True, check=True, env={"PATH": "/usr/bin"}
+    )
+    took = time.perf_counter() - began
+    entries, errors, memory = done.stdout.split()
+    return {
+        "beancount, entries": count,
+        "beancount, loaded, s": round(took, 1),
+        "beancount, directives and errors": [int(entries), int(errors)],
+        "beancount, memory, MB": int(memory),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--lots", type=int, default=100_000)
-    asked = parser.parse_args()
-    figures: dict[str, object] = {"records": asked.records}
+    parser.add_argument("--beancount", type=int, default=100_000, help="Entries that it loads; 0: none.")
+    given = parser.parse_args()
+    figures: dict[str, Any] = {
+        "hardware": f"{hardware()}, Python {platform.python_version()}",
+        "records": given.records,
+    }
     with tempfile.TemporaryDirectory() as name:
         store = Store(Path(name) / "store.db", records.encode, records.decode)
         books = Books()
-        books.catch_up(store)
-        batch: list[Record] = []
-        appended = booked = 0.0
-        for record in made(asked.records, asked.lots):
-            batch.append(record)
-            if len(batch) == BATCH:
-                began = time.perf_counter()
-                store.append(batch)
-                appended += time.perf_counter() - began
-                began = time.perf_counter()
-                books.catch_up(store)
-                booked += time.perf_counter() - began
-                batch = []
-        store.append(batch)
-        books.catch_up(store)
+        figures |= filled(store, books, given.records, given.lots)
         book = books.keeper.book
-        figures["appended, durable, a second"] = round(asked.records / appended)
-        figures["booked a second"] = round(asked.records / booked)
         figures["entries"], figures["open lots"] = len(book.entries), len(book.lots(TREASURY))
         figures["set aside"] = len(books.keeper.unbookable)
-        figures["imbalance"] = {name: str(number) for name, number in book.imbalance().items()}
-        june = month_span("2026-06")
-        figures["month's changes, ms (median, p99)"] = timed(lambda: book.changes(*june), 20)
-        half = START + timedelta(days=165, hours=3)
-        figures["balance at any moment, ms"] = timed(lambda: book.change(COINS, BTC, None, half), 20)
-        for method in ("fifo", "lifo", "hifo", "average"):
-            book.method = method  # type: ignore[assignment]  # one of the four
-            figures[f"lots picked, {method}, ms"] = timed(lambda: book.pick(TREASURY, btc_of_sats(5 * 10**8)), 20)
-        book.method = "fifo"
-        began = time.perf_counter()
-        last = list(chain(book.entries))[-1]
-        figures["chain verified, s"], figures["last digest"] = round(time.perf_counter() - began, 2), last[:12]
-        began = time.perf_counter()
-        books_of(store, known=half)
-        figures["books as known at a moment, folded anew, s"] = round(time.perf_counter() - began, 2)
+        figures |= asked(book)
+        figures["a month closed, s"] = closed(store, books)
+        figures["trial balance"] = "zero" if not book.imbalance() else str(book.imbalance())
         figures["memory, MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        figures["on disk, MB"] = round(sum(path.stat().st_size for path in Path(name).glob("books.db*")) / 1e6)
+        books.close()
+        again = Books()
+        figures["opened where it was left, s"] = seconds(lambda: again.catch_up(store))
+        figures["every digest made anew, s"] = seconds(lambda: list(again.keeper.book.journal.proven()))
+        figures |= averaged(given.lots)
+        if given.beancount:
+            figures |= beside(again.keeper.book, given.beancount, Path(name))
+        again.close()
         store.close()
-    for name, value in figures.items():
-        if isinstance(value, tuple):
-            figures[name] = [round(one, 2) for one in value]
     print(json.dumps(figures, indent=2))
+
+
+def hardware() -> str:
+    """The processor's name and how many are seen."""
+    import os
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{model}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}"
 
 
 if __name__ == "__main__":

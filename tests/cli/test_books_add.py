@@ -201,6 +201,15 @@ def test_seals_name_the_first_entry_that_was_altered(folder: Path) -> None:
     assert "to Mine" in told.output
 
 
+def test_what_was_booked_is_sealed_without_closing_a_month(folder: Path) -> None:
+    filled(folder)
+    assert "entries, 9 of them sealed now" in run("books", "seal", "--data-dir", folder).output
+    assert "entries, 0 of them sealed now" in run("books", "seal", "--data-dir", folder).output
+    add(folder, "bill", "--id", "b2", "--payee", "Host", "--amount", "70", "--for", "Hosting")
+    assert "entries, 1 of them sealed now" in run("books", "seal", "--data-dir", folder).output
+    assert "10 are as they were sealed" in run("books", "verify", "--data-dir", folder).output
+
+
 def test_the_books_as_they_were_known(folder: Path) -> None:
     filled(folder)
     assert balances(folder, "--as-known", "2026-09-01") == {}

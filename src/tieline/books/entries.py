@@ -145,7 +145,7 @@ def _sale(trade: Trade, book: Book) -> Entry:
     above_zero(f"trade {trade.trade_id}", "price_usd", trade.price_usd)
     coins = btc_of_sats(trade.sats)
     proceeds, fee = usd(coins.number * trade.price_usd), usd(trade.fee_usd)
-    taken = book.pick(TREASURY, coins)
+    taken = book.pick(TREASURY, coins, at=trade.at)
     cost = sum((part_cost for _, _, part_cost in taken), Decimal(0))
     out = leaving(taken)
     return Entry(

@@ -13,12 +13,12 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
-from tieline.ledger import COMMODITIES, Amount, Book, Entry, Posting
+from tieline.ledger import COMMODITIES, Amount, Book, Entry, KnownBook, Posting
 
 _OTHER = re.compile(r"[^A-Za-z0-9-]+")
 
 
-def beancount(book: Book, title: str) -> Iterator[str]:
+def beancount(book: Book | KnownBook, title: str) -> Iterator[str]:
     """The lines of a beancount file with every entry of the book."""
     entries = sorted(book.entries, key=lambda entry: entry.at)
     yield f'option "title" {_quoted(title)}'

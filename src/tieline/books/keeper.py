@@ -8,10 +8,10 @@ waits, and is tried again when coins come in.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -20,7 +20,21 @@ from tieline.books.entries import entries_for
 from tieline.books.restate import restated
 from tieline.books.span import month_span
 from tieline.books.treasury.obligations import accrual
-from tieline.ledger import BTC, USD, Book, Entry, EntryError, Method, Posting, ShortError, btc, mirrored, usd
+from tieline.ledger import (
+    BTC,
+    POOL,
+    USD,
+    AlreadyBooked,
+    Book,
+    Entry,
+    EntryError,
+    Method,
+    Posting,
+    ShortError,
+    btc,
+    mirrored,
+    usd,
+)
 from tieline.records import (
     Closing,
     Equity,
@@ -78,85 +92,116 @@ class Unbookable:
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
+class BookedRecord:
     """What the books hold of one happening: the entries it makes by itself (a correction is booked in other lines),
-    and every lot that was opened for it, the newest last."""
+    and every lot that was opened for it, the newest last. `seq`: the record's place in a store, where it has one."""
 
     record: Record
     entries: tuple[Entry, ...]
     lots: tuple[str, ...] = ()
+    seq: int | None = None
+
+
+class BookedRecords(Protocol):
+    """What stands of each happening, by `identity`."""
+
+    def get(self, name: str, /) -> BookedRecord | None: ...
+
+    def __setitem__(self, name: str, standing: BookedRecord, /) -> None: ...
+
+
+@dataclass(slots=True)
+class KeeperState:
+    """What a bookkeeper knows besides its book and what stands. A record is (itself, its place in a store)."""
+
+    corrections: int = 0
+    # The first moment that no closed month holds.
+    open_from: datetime | None = None
+    loans: dict[str, tuple[Loan, int | None]] = field(default_factory=dict)
+    aside: dict[str, tuple[Unbookable, int | None]] = field(default_factory=dict)
+    waiting: dict[str, tuple[Record, int | None]] = field(default_factory=dict)
 
 
 class Bookkeeper:
-    """A book of records, kept up one by one. `unbookable` names what is not in it."""
+    """A book of records, kept up one by one. `unbookable` names what is not in it.
 
-    def __init__(self, method: Method = "fifo") -> None:
-        self.book = Book(method=method)
-        self._standing: dict[str, _Standing] = {}
-        self._aside: dict[str, Unbookable] = {}
-        self._waiting: dict[str, Record] = {}
-        self._corrections = 0
-        self.loans: dict[str, Loan] = {}
-        # The first moment that no closed month holds.
-        self.open_from: datetime | None = None
+    Begins empty, or goes on where `book`, `standings` and `state` were left."""
+
+    def __init__(
+        self,
+        method: Method = "fifo",
+        *,
+        book: Book | None = None,
+        standings: BookedRecords | None = None,
+        state: KeeperState | None = None,
+    ) -> None:
+        self.book = Book(method=method) if book is None else book
+        self._standing: BookedRecords = {} if standings is None else standings
+        self.state = KeeperState() if state is None else state
+        self._since: datetime | None = None
+
+    @property
+    def loans(self) -> dict[str, Loan]:
+        """The newest terms of each loan."""
+        return {name: loan for name, (loan, _) in self.state.loans.items()}
+
+    @property
+    def open_from(self) -> datetime | None:
+        """The first moment that no closed month holds."""
+        return self.state.open_from
 
     @property
     def unbookable(self) -> tuple[Unbookable, ...]:
-        return tuple(self._aside.values())
+        return tuple(one for one, _ in self.state.aside.values())
 
-    def take(self, record: Record) -> None:
+    def take(self, record: Record, seq: int | None = None) -> None:
         """Book a record, correct with it what was booked before, or set it aside. Raises nothing."""
-        name = identity(record)
         if isinstance(record, Loan | Closing):
-            self._rule(record)
+            self._rule(record, seq)
             return
-        before = self._standing.get(name)
-        if before is not None and not _says_more(before.record, record):
-            return
+        name, state = identity(record), self.state
         try:
+            before = self._standing.get(name)
+            if before is not None and not _says_more(before.record, record):
+                return
             standing = self._book(record) if before is None else self._correct(before, record)
-        except ShortError as error:
-            self._set_aside(name, record, str(error))
-            if before is None:
-                self._waiting[name] = record
-            return
-        except EntryError as error:
-            self._set_aside(name, record, str(error))
-            return
-        except ArithmeticError:
-            self._set_aside(name, record, f"{name}: an amount or a price is out of all bounds, or no number")
-            return
         except Exception as error:  # one record must not stop the fold, whatever is wrong with it
-            self._set_aside(name, record, f"{name}: {type(error).__name__}: {error}")
+            self._set_aside(name, record, seq, _why(name, error))
+            if isinstance(error, ShortError) and before is None:
+                state.waiting[name] = record, seq
             return
-        self._standing[name] = standing
-        self._aside.pop(name, None)
-        self._waiting.pop(name, None)
-        if self._waiting and _brings_coins(record):
-            self._try_again()
+        self._standing[name] = replace(standing, seq=seq)
+        if state.aside:
+            state.aside.pop(name, None)
+            state.waiting.pop(name, None)
+        if state.waiting and _brings_coins(record):
+            self._try_again(record.known_at)
 
-    def _rule(self, record: Loan | Closing) -> None:
+    def _rule(self, record: Loan | Closing, seq: int | None) -> None:
         """What moves no money and says how money is booked from now on: the newest terms of a loan, a closed month."""
         if isinstance(record, Closing):
             try:
-                end = month_span(record.month)[1]
-            except ValueError as error:
-                self._set_aside(identity(record), record, f"closing of {record.month}: {error}")
-                return
-            start = month_span(record.month)[0]
-            if self.open_from is None or end > self.open_from:
-                for loan in self.loans.values():
-                    owed = accrual(loan, self.book, start, end)
-                    if owed is not None:
-                        self.book.book(replace(owed, known_at=record.known_at))
-            if record.btc_usd is not None and record.btc_usd > 0 and (self.open_from is None or end > self.open_from):
-                self._revalue(record, end, record.btc_usd)
-            self.open_from = end if self.open_from is None else max(self.open_from, end)
+                self._close(record)
+            except (ValueError, ArithmeticError) as error:
+                self._set_aside(identity(record), record, seq, f"closing of {record.month}: {error}")
             return
-        known = self.loans.get(record.loan_id)
-        if known is None or known.known_at <= record.known_at:
-            self.loans[record.loan_id] = record
-            self._try_again()
+        known = self.state.loans.get(record.loan_id)
+        if known is None or known[0].known_at <= record.known_at:
+            self.state.loans[record.loan_id] = record, seq
+            self._try_again(record.known_at)
+
+    def _close(self, closing: Closing) -> None:
+        """Interest of the month, fair value at its end, and nothing more of it. Raises ValueError for no month."""
+        start, end = month_span(closing.month)
+        if self.open_from is not None and end <= self.open_from:
+            return
+        for loan, _ in self.state.loans.values():
+            owed = accrual(loan, self.book, start, end)
+            if owed is not None:
+                self.book.book(replace(owed, known_at=closing.known_at))
+        if closing.btc_usd is not None and closing.btc_usd > 0:
+            self._revalue(closing, end, closing.btc_usd)
+        self.state.open_from = end
 
     def _revalue(self, closing: Closing, end: datetime, price: Decimal) -> None:
         """Bitcoin, and claims to bitcoin that a lender holds, to fair value at the end of a month: what that is above
@@ -186,6 +231,8 @@ class Bookkeeper:
             )
             entry = replace(entry, at=self.open_from, narration=late, postings=postings)
         told = self.book.book(entry)
+        if isinstance(told, AlreadyBooked):
+            raise EntryError(f"entry {entry.key} is booked already, with other content")
         return told.entry
 
     def standing(self, name: str) -> Record | None:
@@ -193,25 +240,27 @@ class Bookkeeper:
         held = self._standing.get(name)
         return None if held is None else held.record
 
-    def _set_aside(self, name: str, record: Record, why: str) -> None:
-        self._waiting.pop(name, None)
-        self._aside[name] = Unbookable(record, why if name in why else f"{name}: {why}")
+    def _set_aside(self, name: str, record: Record, seq: int | None, why: str) -> None:
+        self.state.waiting.pop(name, None)
+        self.state.aside[name] = Unbookable(record, why if name in why else f"{name}: {why}"), seq
 
-    def _try_again(self) -> None:
-        for record in list(self._waiting.values())[:RETRIED]:
-            self.take(record)
+    def _try_again(self, since: datetime) -> None:
+        """What waits, now that coins or terms are known: what is booked of it was not known before `since`."""
+        self._since = since
+        for record, seq in list(self.state.waiting.values())[:RETRIED]:
+            self.take(record, seq)
+        self._since = None
 
-    def _book(self, record: Record) -> _Standing:
-        made = []
-        for entry in entries_for(record, self.book, self.loans):
-            if self.book.booked(entry.key) is not None:
-                raise EntryError(f"entry {entry.key} is booked already, with other content")
-            made.append(self._post(replace(entry, known_at=record.known_at)))
-        return _Standing(record, tuple(made), tuple(p.lot for e in made for p in _opened(e) if p.lot is not None))
+    def _book(self, record: Record) -> BookedRecord:
+        known = record.known_at if self._since is None else max(record.known_at, self._since)
+        made = [self._post(replace(entry, known_at=known)) for entry in entries_for(record, self.book, self.loans)]
+        return BookedRecord(record, tuple(made), tuple(p.lot for e in made for p in _opened(e) if p.lot is not None))
 
-    def _correct(self, before: _Standing, record: Record) -> _Standing:
+    def _correct(self, before: BookedRecord, record: Record) -> BookedRecord:
         """Take back what was booked and book the record as it is told now."""
-        self._corrections += 1
+        self.state.corrections += 1
+        if before.lots and before.lots[-1].startswith(POOL):
+            return self._recast(before, record)
         if before.lots and (len(before.lots) > 1 or not self._whole(before)):
             return self._restate(before, record)
         back = [self._taken_back(entry, "taken back", record.known_at) for entry in self._booked(before.entries)]
@@ -225,14 +274,14 @@ class Bookkeeper:
             raise
 
     def _taken_back(self, entry: Entry, word: str, known_at: datetime) -> Entry:
-        key = f"{entry.key}|{word} {self._corrections}"
+        key = f"{entry.key}|{word} {self.state.corrections}"
         return mirrored(entry, key, f"{word}: {entry.narration}", entry.at, known_at)
 
     def _booked(self, entries: Iterable[Entry]) -> list[Entry]:
         found = [self.book.booked(entry.key) for entry in entries]
         return [entry for entry in found if entry is not None]
 
-    def _whole(self, standing: _Standing) -> bool:
+    def _whole(self, standing: BookedRecord) -> bool:
         """Whether each lot that was opened for it lies where it was opened, whole."""
         for posting in (p for entry in standing.entries for p in _opened(entry)):
             parts = self.book.places(posting.lot or "")
@@ -240,14 +289,36 @@ class Bookkeeper:
                 return False
         return True
 
-    def _restate(self, before: _Standing, record: Record) -> _Standing:
+    def _restate(self, before: BookedRecord, record: Record) -> BookedRecord:
         """Correct an opening of a lot of which a part has left."""
         (old,) = before.entries
         made = entries_for(record, self.book, self.loans)
         parts = [part for lot in before.lots for part in self.book.places(lot)]
         entry = restated(old, made[0], parts, record.known_at)
         self._post(entry)
-        return _Standing(record, (replace(made[0], known_at=record.known_at),), (*before.lots, made[0].key))
+        return BookedRecord(record, (replace(made[0], known_at=record.known_at),), (*before.lots, made[0].key))
+
+    def _recast(self, before: BookedRecord, record: Record) -> BookedRecord:
+        """Correct what came into a pool: what it is now comes in and what it was goes out in one entry, so that the
+        average carries the difference from here on."""
+        (old,), (new,) = before.entries, entries_for(record, self.book, self.loans)
+        back = mirrored(old, "", "", old.at, record.known_at)
+        words = f"told anew: {new.narration}"
+        postings = (*new.postings, *back.postings)
+        told = replace(new, narration=words, postings=postings, known_at=record.known_at, reverses=old.key)
+        booked = self._post(told)
+        came = tuple(p for p in booked.postings[: len(new.postings)])
+        alone = replace(new, postings=came, known_at=record.known_at)
+        return BookedRecord(record, (alone,), tuple(p.lot for p in came if p.lot is not None))
+
+
+def _why(name: str, error: Exception) -> str:
+    """What keeps a record out of the books, in words."""
+    if isinstance(error, EntryError):
+        return str(error)
+    if isinstance(error, ArithmeticError):
+        return f"{name}: an amount or a price is out of all bounds, or no number"
+    return f"{name}: {type(error).__name__}: {error}"
 
 
 def _opened(entry: Entry) -> list[Posting]:

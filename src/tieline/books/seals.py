@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 from tieline.records import Seal
 
@@ -20,11 +21,17 @@ class Altered(ValueError):  # noqa: N818 - what it says is that an entry was
         super().__init__(why)
 
 
-def unsealed(digests: Sequence[str], seals: Sequence[Seal]) -> Iterator[tuple[int, list[str]]]:
-    """(number of the first, digests) of what no seal covers yet, in pieces. Raises Altered."""
-    first = sealed(digests, seals)
-    for start in range(first, len(digests), AT_ONCE):
-        yield start, [digest[:SEALED] for digest in digests[start : start + AT_ONCE]]
+def unsealed(digests: Callable[[int], Iterable[str]], seals: Sequence[Seal]) -> Iterator[tuple[int, list[str]]]:
+    """(number of the first, digests) of what no seal covers yet, in pieces; `digests` gives those from a number on.
+    Each is over all before it, so that the last one sealed stands for them. Raises Altered where it is another."""
+    last = max(seals, key=lambda one: one.first, default=None)
+    first = 0 if last is None else last.first + len(last.digests)
+    found = iter(digests(max(0, first - 1)))
+    if last is not None and last.digests and next(found, "")[:SEALED] != last.digests[-1]:
+        raise Altered(first - 1)
+    while piece := [digest[:SEALED] for digest in islice(found, AT_ONCE)]:
+        yield first, piece
+        first += len(piece)
 
 
 def sealed(digests: Sequence[str], seals: Sequence[Seal]) -> int:

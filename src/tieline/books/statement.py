@@ -105,7 +105,7 @@ def statement_of(keeper: Bookkeeper, month: str) -> Statement:
     return Statement(
         month=month,
         closed=keeper.open_from is not None and keeper.open_from >= end,
-        lots=book.method,
+        lots=book.policy.default,
         rollforward=_rollforward(book, start, end),
         income=income,
         net=sum((line.usd for line in income), Decimal(0)),
@@ -145,9 +145,8 @@ def _rollforward(book: Book, start: datetime, end: datetime) -> tuple[StatementL
 def _opened_by(book: Book, account: str, start: datetime, end: datetime) -> Decimal:
     """Cost of the lots that entries through one trading account opened."""
     total = Decimal(0)
-    for entry in book.between(start, end):
-        if any(p.account == account for p in entry.postings):
-            total += sum((p.amount.number for p in entry.postings if p.account == TRADING_USD), Decimal(0))
+    for entry in book.between(start, end, account):
+        total += sum((p.amount.number for p in entry.postings if p.account == TRADING_USD), Decimal(0))
     return total
 
 

@@ -5,7 +5,7 @@ sale of bitcoin for dollars still balances in each. Amounts are exact decimals w
 precision; nothing is rounded silently.
 """
 
-from tieline.ledger.book import METHODS, AlreadyBooked, Book, Booked, LotHeld, Method
+from tieline.ledger.book import AlreadyBooked, Book, Booked, KnownBook
 from tieline.ledger.entry import (
     BTC,
     COMMODITIES,
@@ -26,11 +26,26 @@ from tieline.ledger.entry import (
     money,
     usd,
 )
+from tieline.ledger.journal import (
+    Journal,
+    JournalSpan,
+    MemoryJournal,
+    Slot,
+    Turnover,
+    known_of,
+    lot_moves,
+    summed,
+    touches,
+    under,
+)
+from tieline.ledger.lots import METHODS, POOL, LotHeld, LotPolicy, LotRule, Method, Taken
+from tieline.ledger.wire import pack, unpack
 
 __all__ = [
     "BTC",
     "COMMODITIES",
     "METHODS",
+    "POOL",
     "USD",
     "Account",
     "AlreadyBooked",
@@ -40,16 +55,32 @@ __all__ = [
     "Commodity",
     "Entry",
     "EntryError",
+    "Journal",
+    "JournalSpan",
+    "KnownBook",
     "LotHeld",
+    "LotPolicy",
+    "LotRule",
+    "MemoryJournal",
     "Method",
     "Posting",
     "ShortError",
+    "Slot",
+    "Taken",
+    "Turnover",
     "btc",
     "btc_of_sats",
     "chain",
     "check",
     "digest",
+    "known_of",
+    "lot_moves",
     "mirrored",
     "money",
+    "pack",
+    "summed",
+    "touches",
+    "under",
+    "unpack",
     "usd",
 ]

@@ -13,7 +13,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 Account = str  # colon-separated words; the first is one of ROOTS
@@ -173,14 +173,25 @@ def mirrored(entry: Entry, key: str, narration: str, at: datetime, known_at: dat
 def digest(entry: Entry, before: str = "") -> str:
     """SHA-256 (hex) over an entry and the digest of the one before it: a chain that no entry can leave unseen."""
     sha = hashlib.sha256()
-    known = "" if entry.known_at is None else entry.known_at.isoformat()
-    head = (before, entry.at.isoformat(), known, entry.key, entry.narration, *entry.refs, str(entry.simulated))
+    known = "" if entry.known_at is None else entry.known_at.astimezone(UTC).isoformat()
+    head = (
+        before,
+        entry.at.astimezone(UTC).isoformat(),
+        known,
+        entry.key,
+        entry.narration,
+        *entry.refs,
+        str(entry.simulated),
+    )
     for part in (*head, entry.reverses or ""):
         sha.update(part.encode() + b"\0")
     for p in entry.postings:
-        held = "" if p.acquired is None else p.acquired.isoformat()
-        sha.update(f"{p.account}\0{p.amount}\0{p.lot or ''}\0{p.cost or ''}\0{held}\0".encode())
+        sha.update(f"{p.account}\0{p.amount}\0{p.lot or ''}\0{p.cost or ''}\0{_utc(p.acquired)}\0".encode())
     return sha.hexdigest()
+
+
+def _utc(at: datetime | None) -> str:
+    return "" if at is None else at.astimezone(UTC).isoformat()
 
 
 def chain(entries: Iterable[Entry]) -> Iterator[str]:

@@ -7,8 +7,8 @@ in what they keep between two looks.
 from __future__ import annotations
 
 import dataclasses
-import heapq
-from collections.abc import Iterator
+import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeGuard
 
@@ -31,12 +31,21 @@ from tieline.records import (
     Trade,
     Usage,
 )
-from tieline.store import Selection, Store, Stored
+from tieline.settlement.kept import LedgerOfStore, ledger_of
+from tieline.store import Selection, Store, Stored, StoreError
+from tieline.store.database import REAL, Disk
+from tieline.store.ledger import LedgerStore
+
+log = logging.getLogger("tieline.settlement")
 
 # No record of money is older than the first block, and none is dated later than this.
 BEGINNING, END = datetime(2009, 1, 3, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 # Records of one stream read at once while the books are read from the start.
 PAGE = 2_000
+# Behind by more than this, only records of money are read.
+MANY = 20_000
+# Entries kept in memory while another process writes the ledger, before it is asked for again.
+WAITED = 500
 # The network tells itself every few minutes; a forecast may be the last that was said before a month.
 TOLD = timedelta(days=2)
 SOON = timedelta(microseconds=1)
@@ -45,48 +54,85 @@ SOON = timedelta(microseconds=1)
 class Books:
     """The books of a store, kept up by what was stored since the last look; never folded anew.
 
+    They lie on disk beside the store and go on where they were left; of a store in memory they are in memory.
     Records are booked in the order in which they were stored, so what is booked stays: a late one is a late entry.
-    `known` leaves out what was learned after that moment.
+    `known` folds, in memory, only what was learned by that moment.
     """
 
-    def __init__(self, lots: Method = "fifo", known: datetime | None = None) -> None:
+    def __init__(self, lots: Method = "fifo", known: datetime | None = None, disk: Disk = REAL) -> None:
+        self._disk = disk
         self.keeper = Bookkeeper(lots)
+        self._lots: Method = lots
         self._known = known
         self._seq: int | None = None
+        self._begun = False
+        self._kept: LedgerOfStore | None = None
+        self._flushed, self._unwritten = 0, False
 
     def catch_up(self, store: Store) -> int:
         """Book what is new; returns how many records that were. Raises StoreError."""
-        upto, count = store.last_seq(), 0
-        if self._seq is None:
-            for stored in heapq.merge(*(_in_store_order(store, type_, upto) for type_ in MONEY), key=lambda s: s.seq):
-                count += self._take(stored)
+        if self._kept is not None and not self._kept.ledger.writes and len(self._kept.ledger.tail.entries) > WAITED:
+            self.close()  # who wrote them may have gone
+            self._begun = False
+        if not self._begun:
+            self._kept = None if self._known is not None else ledger_of(store, self._lots, self._disk)
+            if self._kept is not None:
+                self.keeper, self._seq = self._kept.keeper(self._lots)
+                self._flushed = self._seq or 0
+            elif self._seq is not None:
+                self.keeper, self._seq = Bookkeeper(self._lots), None
+            self._begun = True
+        upto, count, after = store.last_seq(), 0, self._seq or 0
+        if upto - after > MANY:
+            numbers = store.numbers(MONEY, after, upto)
+            for start in range(0, len(numbers), PAGE):
+                some = numbers[start : start + PAGE]
+                count += self._booked(store.numbered(some))
+                self._flush(some[-1])
         else:
-            after, more = self._seq, True
+            more = True
             while more:
                 page = store.follow(after, PAGE)
-                for stored in page.items:
-                    count += self._take(stored)
+                count += self._booked(page.items)
                 after, more = page.last, page.more
             upto = max(upto, after)
+        if count or upto - self._flushed > MANY:
+            self._flush(upto)
         self._seq = upto
         return count
+
+    def _flush(self, seq: int) -> None:
+        """Where the disk takes nothing the books go on in memory: the records they are made of are on disk already."""
+        if self._kept is None:
+            return
+        try:
+            self._kept.flush(self.keeper, seq)
+            self._flushed, self._unwritten = seq, False
+        except StoreError as error:
+            if not self._unwritten:
+                log.warning("the books go on in memory: %s", error)
+            self._unwritten = True
+
+    def _booked(self, page: Sequence[Stored]) -> int:
+        return sum(self._take(stored) for stored in page)
 
     def _take(self, stored: Stored) -> int:
         record = stored.record
         if not isinstance(record, MONEY) or (self._known is not None and record.known_at > self._known):
             return 0
-        self.keeper.take(record)
+        self.keeper.take(record, stored.seq)
         return 1
 
+    @property
+    def ledger(self) -> LedgerStore | None:
+        """Where they lie on disk; None: in memory."""
+        return None if self._kept is None else self._kept.ledger
 
-def _in_store_order(store: Store, type_: type[Record], upto: int) -> Iterator[Stored]:
-    found: list[Stored] = []
-    place, more = None, True
-    while more:
-        page = store.page(Selection(type_, BEGINNING, END, upto=upto), PAGE, place)
-        found += page.items
-        place, more = page.last, page.more
-    return iter(sorted(found, key=lambda s: s.seq))
+    def close(self) -> None:
+        """Let another process write them."""
+        if self._kept is not None:
+            self._kept.ledger.close()
+            self._kept = None
 
 
 def books_of(store: Store, lots: Method = "fifo", known: datetime | None = None) -> Bookkeeper:

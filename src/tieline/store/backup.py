@@ -22,14 +22,16 @@ from typing import Final
 import msgspec
 
 from tieline.intake import IntakeError, read
-from tieline.store import alerts, batches, outbox, people, quarantine, spool, sqlite
+from tieline.store import alerts, batches, ledger, outbox, people, quarantine, spool, sqlite
 from tieline.store.database import DamagedError, Kind, StoreError, mark_of, open_database, versions_of
 from tieline.store.files import private_folder, write_private
 from tieline.store.mark import MarkFile
 
 MANIFEST: Final = "manifest.json"
 FORM: Final = 1
-_KINDS: Final = (outbox.KIND, spool.KIND, quarantine.KIND, batches.KIND, sqlite.KIND, people.KIND, alerts.KIND)
+_KINDS: Final = (
+    outbox.KIND, spool.KIND, quarantine.KIND, batches.KIND, sqlite.KIND, people.KIND, alerts.KIND, ledger.KIND
+)  # fmt: skip
 KINDS: Final = {kind.application_id: kind for kind in _KINDS}
 # Made anew at each start, or fetched again (models): not part of the data.
 LEFT_OUT: Final = ("run/logs", "run/lock", "run/state.json", "run/up.log", "models")

@@ -194,6 +194,11 @@ class Database:
             if mark is not None and self._marks is not None:
                 self._marks.write(mark)
 
+    def freeze(self) -> None:
+        """Read it as it is at this moment from here on, whatever others write: one read transaction."""
+        self.rows("BEGIN")
+        self.rows("SELECT commits FROM tail")
+
     @contextlib.contextmanager
     def blob(self, table: str, column: str, row: int, *, writable: bool = False) -> Iterator[apsw.Blob]:
         """The bytes of one value, to read or write in pieces."""

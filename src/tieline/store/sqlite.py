@@ -271,6 +271,19 @@ class Store:
             return stored.record
         return None
 
+    def numbers(self, streams: Sequence[type[Storable]], after: int, upto: int) -> list[int]:
+        """The sequence numbers above `after` and up to `upto` of all records of these streams, in their order."""
+        marks = ",".join("?" * len(streams))
+        values: list[Value] = [*(one.__name__ for one in streams), after, upto]
+        sql = f"SELECT seq FROM record WHERE stream IN ({marks}) AND seq > ? AND seq <= ? ORDER BY seq"
+        return [seq for (seq,) in self._db.each(sql, values)]
+
+    def numbered(self, seqs: Sequence[int]) -> list[Stored]:
+        """Records by their sequence numbers, in the order of those; at most a page of them."""
+        assert len(seqs) <= PAGE
+        sql = f"SELECT seq, stream, body FROM record WHERE seq IN ({','.join(map(str, seqs))}) ORDER BY seq"
+        return self._read(self._db.rows(sql))
+
     def last_seq(self) -> int:
         return next((seq or 0 for (seq,) in self._db.rows("SELECT max(seq) FROM record")), 0)
 

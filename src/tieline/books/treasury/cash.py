@@ -4,7 +4,7 @@ ledger's own balances.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -86,7 +86,7 @@ def _month(book: Book, month: str, now: datetime) -> CashMonth:
     start, end = month_span(month)
     end = min(end, now + timedelta(microseconds=1))
     moved: dict[str, Decimal] = defaultdict(Decimal)
-    for entry in book.between(start, end):
+    for entry in book.between(start, end, CASH):
         change = sum((p.amount.number for p in entry.postings if _is_cash(p.account, p.amount.commodity)), Decimal(0))
         if change:
             moved[_source(entry)] += change
@@ -105,26 +105,20 @@ def _source(entry: Entry) -> str:
 
 
 def _owed(book: Book, now: datetime) -> Iterator[Owing]:
-    """Payments settle the oldest bills first."""
-    open_bills: dict[str, deque[tuple[datetime, Decimal]]] = defaultdict(deque)
+    """Payments settle the oldest bills first; a bill is as old as the days (UTC) since it came."""
+    bills_of: dict[str, list[tuple[datetime, Decimal]]] = defaultdict(list)
     paid: dict[str, Decimal] = defaultdict(Decimal)
-    for entry in sorted(book.entries, key=lambda one: one.at):
-        if entry.at > now:
-            break
-        for posting in entry.postings:
-            if not posting.account.startswith(tuple(f"{root}:" for root in OWED)):
-                continue
-            number = posting.amount.number
-            if number < 0:
-                open_bills[posting.account].append((entry.at, -number))
-            else:
-                paid[posting.account] += number
-    for account, bills in sorted(open_bills.items()):
+    after = now + timedelta(microseconds=1)
+    for one in (one for root in OWED for one in book.turnover(root, after) if one.commodity == USD):
+        if one.left:
+            bills_of[one.account].append((one.day, one.left))
+        paid[one.account] += one.came
+    for account, bills in sorted(bills_of.items()):
         ages, left = [Decimal(0)] * (len(AGES) + 1), paid[account]
-        for at, amount in bills:
+        for day, amount in sorted(bills):
             settled = min(left, amount)
             left -= settled
-            days = (now - at).days
+            days = (now.date() - day.date()).days
             ages[sum(days > limit for limit in AGES)] += amount - settled
         total = sum(ages, Decimal(0))
         if total:

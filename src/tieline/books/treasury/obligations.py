@@ -79,7 +79,7 @@ def _transfer(move: Transfer, book: Book) -> Entry:
     if source == target:
         raise EntryError(f"{what}: from_place and to_place are both {move.from_place!r}")
     coins = btc_of_sats(move.sats)
-    taken = book.pick(source, btc_of_sats(move.sats + move.fee_sats), move.lots)
+    taken = book.pick(source, btc_of_sats(move.sats + move.fee_sats), move.lots, move.at)
     moved, fee = _split(taken, coins.number)
     lines = _moved(moved, target)
     if fee:
@@ -126,12 +126,12 @@ def _pledge(pledge: Pledge, book: Book, loans: Mapping[str, Loan]) -> Entry:
     if loan.may_rehypothecate != "yes":
         source, target = (free, held) if pledge.sats > 0 else (held, free)
         words = f"{coins} pledged for {loan.loan_id}" if pledge.sats > 0 else f"{coins} back from {loan.loan_id}"
-        return _entry(pledge, "pledge", words, _moved(book.pick(source, coins, pledge.lots), target))
+        return _entry(pledge, "pledge", words, _moved(book.pick(source, coins, pledge.lots, pledge.at), target))
     if pledge.btc_usd is None:
         raise EntryError(f"{what} has no price: btc_usd is missing; coins that the lender may sell leave at fair value")
     above_zero(what, "btc_usd", pledge.btc_usd)
     source, target = (free, receivable) if pledge.sats > 0 else (receivable, free)
-    taken = book.pick(source, coins, pledge.lots)
+    taken = book.pick(source, coins, pledge.lots, pledge.at)
     value, cost = usd(coins.number * pledge.btc_usd), usd(_cost(taken))
     into = Posting(target, coins, f"{pledge.pledge_id}@{loan.loan_id}", value)
     lines = [
@@ -228,7 +228,7 @@ def accrual(loan: Loan, book: Book, start: datetime, end: datetime) -> Entry | N
     account = f"Liabilities:Loans:{account_of(loan.loan_id)}"
     moves = sorted(
         (entry.at, -posting.amount.number)
-        for entry in book.between(start, end)
+        for entry in book.between(start, end, account)
         for posting in entry.postings
         if posting.account == account
     )

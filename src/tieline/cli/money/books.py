@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,10 @@ from tieline.books import Bookkeeper, invoices, month_span
 from tieline.books.export import as_csv, beancount
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import add
-from tieline.cli.money.close import close, issue, statement, verify
+from tieline.cli.money.close import close, issue, seal, statement, verify
 from tieline.clock import parse_utc
-from tieline.ledger import BTC
 from tieline.records import Reserved, Usage
-from tieline.settlement.month import books_of
+from tieline.settlement.month import END, books_of
 from tieline.settlement.reconcile import pool_days
 
 
@@ -26,7 +26,7 @@ def books() -> None:
     """Entries, balances, lots and invoices: read, add to, close and verify. All of it is a fold of the records."""
 
 
-for _command in (add, close, statement, verify, issue):
+for _command in (add, close, seal, statement, verify, issue):
     books.add_command(_command)
 
 
@@ -42,18 +42,21 @@ def _print(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
             click.echo("  ".join(str(row[name]).ljust(widths[name]) for name in row))
 
 
-def _keeper(folder: Path, known: str | None = None) -> Bookkeeper:
-    """The folder's books, as they were known at a moment where one is given; what is not in them is said, each with its
-    reason, on the error stream."""
+def _keeper(folder: Path) -> Bookkeeper:
+    """The folder's books; what is not in them is said, each with its reason, on the error stream."""
     config, _ = config_and_now(folder)
-    try:
-        moment = None if known is None else parse_utc(known)
-    except ValueError as error:
-        raise click.BadParameter(f"{known!r} is no moment; write YYYY-MM-DD", param_hint="--as-known") from error
-    keeper = books_of(open_store(folder), config.treasury.lots, moment)
+    keeper = books_of(open_store(folder), config.treasury.lots)
     for one in keeper.unbookable:
         click.echo(str(one), err=True)
     return keeper
+
+
+def _moment(known: str | None) -> datetime:
+    """A moment up to which things were known; without one, all of them."""
+    try:
+        return END if known is None else parse_utc(known)
+    except ValueError as error:
+        raise click.BadParameter(f"{known!r} is no moment; write YYYY-MM-DD", param_hint="--as-known") from error
 
 
 _known = click.option("--as-known", "known", metavar="DATE", help="As the books were known then.")
@@ -66,13 +69,12 @@ _json = click.option("--json", "as_json", is_flag=True, help="Machine-readable."
 @_known
 def balances(data_dir: Path, as_json: bool, known: str | None) -> None:
     """Balance of each account, and whether the book closes."""
-    keeper = _keeper(data_dir, known)
-    book = keeper.book
+    book = _keeper(data_dir).book.as_known(_moment(known))
     rows = [{"account": a, "commodity": c, "balance": str(n)} for (a, c), n in book.balances().items()]
     _print(rows, as_json, "No entries yet.")
     residual = book.imbalance()
     if not as_json:
-        click.echo(f"{len(book.entries):,} entries; " + ("closes to zero" if not residual else f"RESIDUAL {residual}"))
+        click.echo(f"{book.count():,} entries; " + ("closes to zero" if not residual else f"RESIDUAL {residual}"))
 
 
 @books.command()
@@ -99,9 +101,7 @@ def entries(data_dir: Path, as_json: bool, limit: int) -> None:
 @_known
 def lots(data_dir: Path, as_json: bool, known: str | None) -> None:
     """Bitcoin held, lot by lot, by place, oldest first."""
-    book = _keeper(data_dir, known).book
-    places = sorted({a for a, c in book.balances() if c == BTC and a.startswith("Assets:")})
-    held = [lot for place in places for lot in book.lots(place)]
+    held = _keeper(data_dir).book.as_known(_moment(known)).lots()
     rows = [
         {
             "place": h.account.removeprefix("Assets:"),
@@ -161,7 +161,8 @@ def reconcile(data_dir: Path, as_json: bool, month: str | None) -> None:
 @click.option("--form", type=click.Choice(["beancount", "csv"]), default="beancount", show_default=True)
 def export(data_dir: Path, known: str | None, form: str) -> None:
     """Every entry for another program, on the standard output."""
-    book = _keeper(data_dir, known).book
+    whole = _keeper(data_dir).book
+    book = whole if known is None else whole.as_known(_moment(known))
     for line in beancount(book, "Tieline") if form == "beancount" else as_csv(book.entries):
         click.echo(line)
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import click
 
-from tieline.books import invoices, month_span
+from tieline.books import Bookkeeper, invoices, month_span
 from tieline.books.seals import SEALED, Altered, sealed, unsealed
 from tieline.books.statement import statement_of
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import USD
 from tieline.cli.money.keep import keeper_of, preview, record_all
-from tieline.ledger import chain
 from tieline.records import AnyRecord, Closing, Issued, Reserved, Seal, Usage
 from tieline.settlement.month import BEGINNING, END
 from tieline.store import Store
+from tieline.store.ledger import AlteredError
 
 
 @click.command()
@@ -46,26 +46,45 @@ def close(month: str, data_dir: Path, by: str, price: Decimal | None) -> None:
         for one in keeper.unbookable:
             click.echo(str(one), err=True)
         raise click.ClickException(f"{month} is not closed: {len(keeper.unbookable)} records are not in the books")
-    digests = list(chain(keeper.book.entries))
-    store = open_store(data_dir)
+    batch = seal_of(keeper, open_store(data_dir), now)
+    count = len(keeper.book.entries)
+    last = next(iter(keeper.book.journal.digests(count - 1)), "") if count else ""
+    batch.append(
+        Closing(
+            at=now, known_at=now, source="books", kind="measured", month=month, by=by, entries=count, digest=last,
+            btc_usd=price,
+        )
+    )  # fmt: skip
+    record_all(data_dir, batch, now)
+    click.echo(f"{month} is closed: {count:,} entries, the last digest {last[:SEALED] or 'none'}")
+
+
+def seal_of(keeper: Bookkeeper, store: Store, now: datetime) -> list[AnyRecord]:
+    """Seals over the entries that none covers yet. Raises click.ClickException where a sealed one was altered."""
     try:
         seals = store.between(Seal, BEGINNING, END)
     finally:
         store.close()
-    batch: list[AnyRecord] = [
-        Seal(at=now, known_at=now, source="books", kind="measured", first=first, digests=tuple(some))
-        for first, some in unsealed(digests, seals)
-    ]
-    batch.append(
-        Closing(
-            at=now, known_at=now, source="books", kind="measured", month=month, by=by, entries=len(digests),
-            digest=digests[-1] if digests else "", btc_usd=price,
-        )
-    )  # fmt: skip
-    record_all(data_dir, batch, now)
-    click.echo(
-        f"{month} is closed: {len(digests):,} entries, the last digest {digests[-1][:12] if digests else 'none'}"
-    )
+    try:
+        return [
+            Seal(at=now, known_at=now, source="books", kind="measured", first=first, digests=tuple(some))
+            for first, some in unsealed(keeper.book.journal.digests, seals)
+        ]
+    except Altered as error:
+        raise click.ClickException(f"entry {error.number + 1:,} {error}; `tieline books verify` says which") from error
+
+
+@click.command()
+@data_dir
+def seal(data_dir: Path) -> None:
+    """Seal every entry booked so far: its digest becomes a record, and what was sealed cannot change unseen."""
+    now = config_and_now(data_dir)[1]
+    keeper = keeper_of(data_dir)
+    batch = seal_of(keeper, open_store(data_dir), now)
+    if batch:
+        record_all(data_dir, batch, now)
+    new = sum(len(one.digests) for one in batch if isinstance(one, Seal))
+    click.echo(f"{len(keeper.book.entries):,} entries, {new:,} of them sealed now")
 
 
 @click.command()
@@ -81,13 +100,13 @@ def verify(data_dir: Path) -> None:
     book = keeper.book
     if book.imbalance():
         raise click.ClickException(f"the books do not close: {book.imbalance()}")
-    digests = list(chain(book.entries))
     try:
+        digests = list(book.journal.proven())
         count = sealed(digests, seals)
         for closing in closings:
             if closing.entries > len(digests) or (closing.entries and digests[closing.entries - 1] != closing.digest):
                 raise Altered(min(closing.entries, len(digests)) - 1, f"differs from the closing of {closing.month}")
-    except Altered as error:
+    except (Altered, AlteredError) as error:
         entry = book.entries[error.number] if 0 <= error.number < len(book.entries) else None
         what = "an entry is gone" if entry is None else f"{entry.key}, of {entry.at:%Y-%m-%d}: {entry.narration}"
         raise click.ClickException(f"entry {error.number + 1:,} {error}: {what}") from error
