@@ -54,7 +54,7 @@ export class Decisions {
     const out: Child[] = [];
     for (const item of items.slice(0, 60)) {
       const when = day(item.at) === day(now) ? clock(item.at) : `${day(item.at)} ${clock(item.at)}`;
-      const button = h("button", { type: "button", class: "quiet ref", "aria-label": "Records" }, item.seqs.length === 1 ? `#${item.seqs[0]}` : count(item.seqs.length, "record"));
+      const button = h("button", { type: "button", class: "quiet ref", title: "Records behind this" }, item.seqs.length === 1 ? `#${item.seqs[0]}` : count(item.seqs.length, "record"));
       button.addEventListener("click", () => openRecords("Decision", [{ stream: "Plan", seqs: item.seqs.slice(0, 40) }]));
       out.push(h("li", { class: item.cls },
         h("time", {}, when === last ? "" : when), h("i", { class: "mark", "aria-hidden": "true" }, item.mark),

@@ -47,3 +47,6 @@ export function put(el: Element, ...children: Child[]): void {
 export function say(el: Element, text: string): void {
   if (el.textContent !== text) el.textContent = text;
 }
+
+/** A table's head; a column without a name (its buttons say what they do) has a plain cell. */
+export const headRow = (names: string[]): HTMLElement => h("thead", {}, h("tr", {}, names.map((name) => (name ? h("th", { scope: "col" }, name) : h("td", {})))));

@@ -54,7 +54,11 @@ export class Header {
     for (const a of this.nav.children) {
       const href = a.getAttribute("href")!;
       const on = href === "/" ? path === "/" || path.startsWith("/site/") : path.startsWith(href) || (href === "/treasury" && (path === "/books" || path === "/update"));
-      if (on) a.setAttribute("aria-current", "page");
+      if (on) {
+        a.setAttribute("aria-current", "page");
+        // On a phone the row scrolls; where one is stays in view.
+        (this.nav as HTMLElement).scrollLeft = Math.max(0, (a as HTMLElement).offsetLeft - 80);
+      }
       else a.removeAttribute("aria-current");
     }
   }

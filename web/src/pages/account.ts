@@ -1,7 +1,7 @@
 // Oneself: what one may do, where one is signed in, the password.
 
 import { get, post, type Me, type Session } from "../data";
-import { h, put, type Child } from "../dom";
+import { h, headRow, put, type Child } from "../dom";
 import { age } from "../format";
 
 export function accountPage(root: HTMLElement): () => void {
@@ -31,7 +31,7 @@ function parts(me: Me, again: () => void): Child[] {
 
 export function sessionTable(id: string, sessions: Session[], again: () => void): HTMLElement {
   const now = Date.now() / 1000;
-  return h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["Last seen", "From", "Browser", ""].map((name) => h("th", {}, name)))),
+  return h("div", { class: "scroll" }, h("table", {}, headRow(["Last seen", "From", "Browser", ""]),
     h("tbody", {}, sessions.map((one) => {
       const end = h("button", { class: "button plain", type: "button" }, "End");
       end.addEventListener("click", () => void post("/api/sessions/revoke", { id, session: one.id }).then(again));

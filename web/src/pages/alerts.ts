@@ -1,7 +1,7 @@
 // What stands open and who has it; what was delivered, and what could not be.
 
 import { get, post } from "../data";
-import { h, put, type Child } from "../dom";
+import { h, headRow, put, type Child } from "../dom";
 import { age, stamp } from "../format";
 
 interface Incident { key: string; level: string; text: string; places: string[]; state: string; first: number; opened: number | null; ended: number | null; acknowledged_by: string; flaps: number }
@@ -38,7 +38,7 @@ export function alertsPage(root: HTMLElement): () => void {
   return () => clearInterval(timer);
 }
 
-const table = (heads: string[], rows: Child[]): Child => (rows.length ? h("div", { class: "scroll" }, h("table", { class: "audit" }, h("thead", {}, h("tr", {}, heads.map((x) => h("th", {}, x)))), h("tbody", {}, rows))) : null);
+const table = (heads: string[], rows: Child[]): Child => (rows.length ? h("div", { class: "scroll" }, h("table", { class: "audit" }, headRow(heads), h("tbody", {}, rows))) : null);
 const where = (i: Incident): string => (i.places.length > 4 ? `${i.places.slice(0, 4).join(", ")} and ${i.places.length - 4} more` : i.places.join(", "));
 
 function openRow(i: Incident, now: number, act: (path: string, data: object) => void): Child {

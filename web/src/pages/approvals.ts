@@ -1,7 +1,7 @@
 // What waits for a second person: read it, say yes or no; and proposing something that needs one.
 
 import { get, post } from "../data";
-import { h, put, type Child } from "../dom";
+import { h, headRow, put, type Child } from "../dom";
 import { age, stamp } from "../format";
 
 interface Step { says: string; by: string; at: number; why: string }
@@ -48,7 +48,7 @@ function parts(l: Listed, act: Act): Child[] {
     open.length ? open.map((p) => card(p, l.now, act)) : h("section", { class: "panel" }, h("p", {}, h("b", {}, "Nothing waits for a second person."))),
     l.may_propose.length ? proposeForm(l, act) : null,
     rest.length ? h("section", { class: "panel" }, h("h2", {}, "Decided"), h("div", { class: "scroll" }, h("table", { class: "audit" },
-      h("thead", {}, h("tr", {}, ["What", "Outcome", "Who", "When"].map((name) => h("th", {}, name)))),
+      headRow(["What", "Outcome", "Who", "When"]),
       h("tbody", {}, rest.map((p) => h("tr", {}, h("td", {}, p.after, " ", h("small", {}, `${KINDS[p.what] ?? p.what} · ${p.target}`)), h("td", {}, p.state, p.state === "approved" ? revoke(p, act) : null),
         h("td", {}, people(p)), h("td", {}, stamp(p.steps.at(-1)?.at ?? p.until)))))))) : null,
   ];
@@ -74,7 +74,7 @@ function card(p: Proposal, now: number, act: Act): HTMLElement {
   const say = (word: string): void => act(`/api/approvals/${word}`, { proposal_id: p.id, digest: p.digest });
   return h("section", { class: "panel approval", "aria-label": p.after },
     h("h2", {}, `${KINDS[p.what] ?? p.what}: ${p.after}`),
-    h("dl", { class: "facts" },
+    h("dl", {},
       h("dt", {}, "Now"), h("dd", {}, p.before || "–"), h("dt", {}, "Then"), h("dd", {}, p.after), h("dt", {}, "Why"), h("dd", {}, p.why),
       h("dt", {}, "Proposed"), h("dd", {}, `by ${p.by}${p.person ? "" : " (a rule, so two people are needed)"}, ${age(now - p.at)}`),
       h("dt", {}, "Said"), h("dd", {}, p.steps.length ? p.steps.map((s) => `${s.by}: ${s.says}${s.why ? ` (${s.why})` : ""}`).join("; ") : "nothing yet"),

@@ -1,7 +1,7 @@
 // Who did what, when, to what, from where: filtered, and as CSV.
 
 import { get } from "../data";
-import { h, put } from "../dom";
+import { h, headRow, put } from "../dom";
 
 interface Action { seq: number; record: { at: string; known_at: string; by: string; what: string; target: string; detail: string; source: string } }
 
@@ -17,7 +17,7 @@ export function auditPage(root: HTMLElement): () => void {
   const form = h("form", { class: "filters", role: "search" }, by, what, target, h("button", { class: "button", type: "submit" }, "Show"), save);
   const body = h("tbody", {}), count = h("p", { class: "note", role: "status" });
   put(root, h("div", { class: "page-head" }, h("h1", {}, "Audit"), h("p", { class: "note" }, "Every command and every change of an account or a key, newest first. Times are UTC.")), form,
-    h("section", { class: "panel" }, count, h("div", { class: "scroll" }, h("table", { class: "audit" }, h("thead", {}, h("tr", {}, ["When", "Who", "What", "To what", "In detail", ""].map((name) => h("th", {}, name)))), body))));
+    h("section", { class: "panel" }, count, h("div", { class: "scroll" }, h("table", { class: "audit" }, headRow(["When", "Who", "What", "To what", "In detail", ""]), body))));
   let all: Action[] = [], more = false;
   const shown = (): Action[] => {
     const wanted = [by, what, target].map(([, el]) => el.value.trim().toLowerCase());

@@ -35,7 +35,7 @@ export function disclosuresPage(root: HTMLElement): () => void {
   document.title = "Disclosures · Tieline";
   const month = h("select", { id: "month" }), back = h("button", { type: "button", class: "button plain", "aria-label": "Month before" }, "←"), on = h("button", { type: "button", class: "button plain", "aria-label": "Month after" }, "→");
   const files = h("span", { class: "files" }), counts = h("p", { class: "counts" }), table = h("div", { class: "scroll" }), rule = h("p", { class: "note" });
-  const verdicts = h("ol", { class: "verdicts" }), bridge = h("div", {}), absent = h("div", { class: "absent" });
+  const verdicts = h("ol", { class: "verdicts" }), bridge = h("div", {}), absent = h("div", { class: "absent", tabindex: "0", role: "region", "aria-label": "What is absent" });
   const which = h("select", { "aria-label": "Figure" }, SERIES.map(([name, shown]) => h("option", { value: name }, shown)));
   const who = h("select", { "aria-label": "Miner to mark" });
   const plot = h("div", { class: "plot tall", role: "img", "aria-label": "Figures by month" }), waterfall = h("div", { class: "plot", role: "img", "aria-label": "Why production changed" });

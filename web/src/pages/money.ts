@@ -1,7 +1,7 @@
 // The pages of money: what is held and owed at a price, the books entry by entry, and the month as it is published.
 
 import { get } from "../data";
-import { h, put, type Child } from "../dom";
+import { h, headRow, put, type Child } from "../dom";
 import { openRecords } from "../drawer";
 import { DASH, day, num, stamp } from "../format";
 
@@ -33,7 +33,7 @@ const head = (here: string, about: string): HTMLElement =>
     h("nav", { class: "tabs", "aria-label": "Money" }, TABS.map(([href, name]) => h("a", { href, "data-nav": true, "aria-current": href === here ? "page" : null }, name))));
 const panel = (name: string, ...body: Child[]): HTMLElement => h("section", { class: "panel", "aria-label": name }, h("h2", {}, name), ...body);
 const table = (heads: string[], rows: Child[][]): HTMLElement =>
-  h("div", { class: "scroll" }, h("table", { class: "money" }, h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, i) => h(i ? "td" : "th", i ? {} : { scope: "row" }, cell)))))));
+  h("div", { class: "scroll" }, h("table", { class: "money" }, headRow(heads), h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, i) => h(i ? "td" : "th", i ? {} : { scope: "row" }, cell)))))));
 const btc = (text: string): string => `${num(Number(text), 8).replace(/\.?0+$/, "")} BTC`;
 const usd = (text: string | null, unit = "USD"): string => (text === null ? DASH : `${num(Number(text), 2)} ${unit}`);
 const percent = (text: string | null): string => (text === null ? "not known" : `${num(Number(text) * 100, 2)} %`);

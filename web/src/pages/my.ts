@@ -1,7 +1,7 @@
 // A tenant's own page: spend, limits, prices, invoice, requests, keys, people, and a first request to copy or to try.
 
 import { get, post, type Me } from "../data";
-import { h, put, say, type Child } from "../dom";
+import { h, headRow, put, say, type Child } from "../dom";
 import { count, DASH, num, stamp } from "../format";
 import { isDark, onTheme, toggleTheme } from "../theme";
 
@@ -96,7 +96,7 @@ function build(box: HTMLElement, me: Me): void {
 }
 
 const table = (heads: string[], rows: Child[][], empty: string): HTMLElement =>
-  rows.length ? h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, heads.map((name) => h("th", {}, name)))), h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))))))) : h("p", { class: "note" }, empty);
+  rows.length ? h("div", { class: "scroll" }, h("table", {}, headRow(heads), h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))))))) : h("p", { class: "note" }, empty);
 
 function button(name: string, go: () => void, cls = "button plain"): HTMLButtonElement {
   const el = h("button", { class: cls, type: "button" }, name);

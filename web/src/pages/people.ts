@@ -1,7 +1,7 @@
 // Who has an account, what each may do; made, changed and removed here.
 
 import { get, post, type Me } from "../data";
-import { h, put, type Child } from "../dom";
+import { h, headRow, put, type Child } from "../dom";
 import { sessionTable } from "./account";
 
 interface Listed { accounts: Me[]; roles: Record<string, string[]> }
@@ -34,7 +34,7 @@ type Act = (path: string, data: unknown) => void;
 
 function parts(listed: Listed, act: Act): Child[] {
   return [
-    h("section", { class: "panel" }, h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["Account", "Name", "Roles", "Where", "State", ""].map((name) => h("th", {}, name)))), h("tbody", {}, listed.accounts.map((one) => row(one, act)))))),
+    h("section", { class: "panel" }, h("div", { class: "scroll" }, h("table", {}, headRow(["Account", "Name", "Roles", "Where", "State", ""]), h("tbody", {}, listed.accounts.map((one) => row(one, act)))))),
     addForm(listed, act),
     h("section", { class: "panel" }, h("h2", {}, "What a role may do"), h("dl", { class: "roles" }, OPERATORS.map((role) => [h("dt", {}, role), h("dd", {}, (listed.roles[role] ?? []).join("; "))]))),
   ];

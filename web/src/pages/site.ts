@@ -1,7 +1,7 @@
 // One site: what was asked, what is drawn, under which contract and weather, and an operator's commands.
 
 import { feed, get, post, type Curve, type Decision, type Series, type Site } from "../data";
-import { h, put, say, type Child } from "../dom";
+import { h, headRow, put, say, type Child } from "../dom";
 import { Decisions } from "../decisions";
 import { kindTag, openRecords } from "../drawer";
 import { age, clock, DASH, ehsOf, moment, mw, num, title } from "../format";
@@ -157,7 +157,7 @@ const ref = (seq: number | null | undefined): Child => (seq === null || seq === 
 
 function unitTable(v: SiteView): HTMLElement {
   return h("table", { class: "units" },
-    h("thead", {}, h("tr", {}, ["Unit", "Setpoint", "Readback", "Hashrate or tokens", "Bid", "Heard", "Answer", "Why"].map((n) => h("th", { scope: "col" }, n)))),
+    headRow(["Unit", "Setpoint", "Readback", "Hashrate or tokens", "Bid", "Heard", "Answer", "Why"]),
     h("tbody", {}, v.units.map((u) => {
       const off = u.asked_mw !== null && u.observed_mw !== null && Math.abs(u.asked_mw - u.observed_mw) > Math.max(0.05, 0.05 * u.rated_mw);
       const rate = u.use === "mining" ? ehsOf(u.ehs, u.deployed_ehs ?? 0) : u.tokens_s === null ? DASH : `${num(u.tokens_s, 0)} tok/s modelled`;

@@ -1,0 +1,86 @@
+"""A console with people, a tenant with keys and spend, a proposal and an incident: every page has something to show."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from tests.console.test_accounts import WORDS, join
+from tests.console.test_portal import ROOT, Admin
+
+from console import world
+from tieline import config, records
+from tieline.clock import SimClock
+from tieline.console.app import Shown, SignIn, make_app
+from tieline.people import Account, People
+from tieline.people.accounts import Who
+from tieline.people.proposals import asked
+from tieline.store import Store
+from tieline.store.alerts import AlertStore
+from tieline.store.people import PeopleStore
+
+PEOPLE = {"root": ("admin", ""), "axel": ("approver", ""), "olive": ("owner", "demo"), "tora": ("treasurer", "")}
+
+
+@contextlib.contextmanager
+def console(filled: Path, folder: Path) -> Iterator[str]:
+    """Its address."""
+    shutil.copyfile(filled, folder / "store.db")
+    store = Store(folder / "store.db", records.encode, records.decode)
+    words = ("7,474.6 BTC free, 0 BTC pledged", "4,451 BTC sold at 68,524 USD or more", "the loan's trigger is near")
+    store.append([asked("sale", "Treasury", words, "tora", world.NOW - timedelta(hours=2))])
+    people = People(PeopleStore(folder / "people.db"))
+    for id_, (role, tenant) in PEOPLE.items():
+        join(people, id_, role, tenant=tenant)
+    people.add(Account("newcomer", "Newcomer", ("viewer",)), Who("test"), datetime.now(UTC))
+    alerts = AlertStore(folder / "alerts.db")
+    parts = [{"name": "core", "ok": True, "detail": "ready"}, {"name": "world", "ok": False, "detail": "restarted"}]
+    tenants = config.demo().tenants
+    app = make_app(
+        store,
+        config.demo().fleet,
+        SimClock(world.NOW),
+        sign_in=SignIn(people=people),
+        shown=Shown(
+            "http://127.0.0.1:1/v1",
+            info={"parts": parts, "version": "0"},
+            tenants=tenants,
+            alerts=alerts,
+            gateway_admin=lambda: ROOT,
+        ),
+    )
+    app.state.room.portal.keys._client = httpx.AsyncClient(transport=httpx.MockTransport(Admin().answer))
+    with running(app) as url:
+        yield url
+    for one in (store, people.store, alerts):
+        one.close()
+
+
+@contextlib.contextmanager
+def running(app: Any) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(5)
+
+
+def sign_in(context: Any, url: str, name: str) -> None:
+    """In a browser's context, by the page's own request."""
+    form = {"name": name, "password": WORDS}
+    answer = context.request.post(f"{url}/api/login", data=form, headers={"x-tieline": "console"})
+    assert answer.ok, answer.text()
