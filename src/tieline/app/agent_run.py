@@ -16,6 +16,8 @@ from tieline.app.joins import Credentials, JoinError, read_token, read_welcome
 from tieline.app.sites_part import modelled
 from tieline.clock import WallClock
 from tieline.config import Config
+from tieline.edge.local.door import LocalDoor, open_door
+from tieline.edge.local.password import LocalPassword, LocalPasswordError
 from tieline.edge.sites import SiteHost, run_sites
 from tieline.intake import IntakeError, read
 from tieline.link import LateLink, Link, LinkDownError, LinkUser, NatsLink
@@ -63,15 +65,22 @@ async def join(text: str, folder: Path) -> str:
     return said.site_id
 
 
-async def run_agent(folder: Path, say: Callable[[str], None]) -> None:
-    """Until SIGINT or SIGTERM. Raises JoinError where the folder joined nothing or another agent runs on it."""
+async def run_agent(folder: Path, say: Callable[[str], None], door: LocalDoor | None = None) -> None:
+    """Until SIGINT or SIGTERM. Raises JoinError where the folder joined nothing, another agent runs on it, or its page
+    cannot be opened at `door`."""
     os.umask(0o077)
     Credentials.load(folder)
+    if door is not None:
+        try:
+            LocalPassword(door.folder)
+            open_door(door).close()
+        except (OSError, LocalPasswordError) as error:
+            raise JoinError(f"the page on {door.host}:{door.port}: {error}") from error
     with _alone(folder):
         stop = asyncio.Event()
         for signum in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-        running = asyncio.create_task(_run_always(folder, say))
+        running = asyncio.create_task(_run_always(folder, say, door))
         stopped = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
         await end([running])
@@ -80,7 +89,7 @@ async def run_agent(folder: Path, say: Callable[[str], None]) -> None:
     say("Stopped.")
 
 
-async def _run_always(folder: Path, say: Callable[[str], None]) -> None:
+async def _run_always(folder: Path, say: Callable[[str], None], door: LocalDoor | None = None) -> None:
     """Run with what the folder holds, and anew when that changes: another configuration, or joined again."""
     while True:
         seen = _stamp(folder)
@@ -89,7 +98,7 @@ async def _run_always(folder: Path, say: Callable[[str], None]) -> None:
             config = read(bytes(own.config), _read_config)
         except IntakeError as error:
             raise JoinError(f"{folder / 'agent.json'}: {error}; join again with a new token") from error
-        running = asyncio.create_task(_run(own, config, folder, say))
+        running = asyncio.create_task(_run(own, config, folder, say, door))
         try:
             while not running.done() and _stamp(folder) == seen:
                 await asyncio.wait({running}, timeout=LOOK_S)
@@ -104,7 +113,9 @@ def _stamp(folder: Path) -> int:
     return (folder / "agent.json").stat().st_mtime_ns
 
 
-async def _run(own: Credentials, config: Config, folder: Path, say: Callable[[str], None]) -> None:
+async def _run(
+    own: Credentials, config: Config, folder: Path, say: Callable[[str], None], door: LocalDoor | None
+) -> None:
     device, meter = modelled(config)
     told: list[asyncio.Task[None]] = []
 
@@ -119,7 +130,7 @@ async def _run(own: Credentials, config: Config, folder: Path, say: Callable[[st
 
     host = SiteHost(
         config, WallClock(), folder, connect, None, device, meter, command_key=bytes.fromhex(own.command_key),
-        command_floor=own.command_number, take_config=take_config,
+        command_floor=own.command_number, take_config=take_config, local=door,
     )  # fmt: skip
     try:
         await run_sites(host, lambda said: say(f"{own.site_id} runs: {said}"), Registry())

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tieline.edge.decide import local_source
 from tieline.records import (
     Accepted,
+    Action,
     AnyRecord,
     Fault,
     Instruction,
     MeterReading,
     Outcome,
+    Override,
     ReplicaState,
     Sample,
     SetAside,
@@ -20,7 +23,9 @@ from tieline.records import (
 from tieline.records.losses import PLATFORM, outbox_lost
 
 # What a site is there to say. Prices, plans, money and other people's words are not among it.
-SAYS = (Sample, MeterReading, Outcome, Fault, ReplicaState, Instruction)
+SAYS = (Sample, MeterReading, Outcome, Fault, ReplicaState, Instruction, Override, Action)
+# What a person at a site did on its own page.
+DONE_THERE = ("stop at site", "resume at site")
 
 
 def not_its_own(site_id: str, record: AnyRecord) -> str | None:
@@ -29,10 +34,26 @@ def not_its_own(site_id: str, record: AnyRecord) -> str | None:
         return f"type: a site may not say a {type(record).__name__}"
     if isinstance(record, Fault) and record.site_id == PLATFORM and record.what == outbox_lost(site_id):
         return None
+    if isinstance(record, Action | Override):
+        return _not_done_there(site_id, record)
     if record.site_id != site_id:
         return f"site_id: {site_id} may not speak for {record.site_id}"
     if isinstance(record, ReplicaState) and not record.replica_id.startswith(f"{site_id}-"):
         return f"replica_id: replicas of {site_id} are named {site_id}-..., not {record.replica_id}"
+    return None
+
+
+def _not_done_there(site_id: str, record: Action | Override) -> str | None:
+    """A person at a site speaks of it alone, and in nobody else's name."""
+    place = record.target if isinstance(record, Action) else record.site_id
+    if place != site_id and not (isinstance(record, Action) and place.startswith(f"{site_id}.")):
+        return f"site_id: {site_id} may not speak for {place}"
+    if isinstance(record, Override) and not (record.unit_id or "").startswith(f"{site_id}."):
+        return f"unit_id: {site_id} may hold its own groups, not {record.unit_id}"
+    if record.source != local_source(site_id) or not record.by.startswith(f"{site_id}: "):
+        return f"by: what is done at {site_id} is said by '{site_id}: NAME'"
+    if isinstance(record, Action) and record.what not in DONE_THERE:
+        return f"what: at a site one may {' or '.join(DONE_THERE)}"
     return None
 
 

@@ -14,11 +14,14 @@ import click
 
 from tieline.app.agent_run import join as join_platform
 from tieline.app.agent_run import run_agent
-from tieline.app.joins import JoinError, TokenText, changed_book, read_book
+from tieline.app.joins import Credentials, JoinError, TokenText, changed_book, read_book
 from tieline.app.runtime import Runtime
 from tieline.app.up import read_state
 from tieline.cli.folder import data_dir
 from tieline.clock import wall_now
+from tieline.edge.local.door import LocalDoor
+from tieline.edge.local.password import make_password
+from tieline.edge.local.password import path_of as local_password_path
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -112,14 +115,31 @@ def join(text: str, data_dir: Path) -> None:
     """Join a platform as one of its sites, with a token of `tieline site token`."""
     site_id = asyncio.run(join_platform(text, data_dir))
     click.echo(f"Joined as {site_id}. Start its agent with: tieline agent --data-dir {data_dir}")
+    if not local_password_path(data_dir).exists():
+        _tell_password(data_dir)
 
 
 @click.command()
 @data_dir
+@click.option("--local-port", type=click.IntRange(1, 65535), help="Open the page for who stands at the site there.")
+@click.option("--local-host", default="127.0.0.1", show_default=True, help="Beyond loopback it is not encrypted.")
+@click.option("--new-password", is_flag=True, help="Make another password for the page, print it once, and end.")
 @_one_line
-def agent(data_dir: Path) -> None:
+def agent(data_dir: Path, local_port: int | None, local_host: str, new_password: bool) -> None:
     """Run the agent of the site that this folder joined as. Ctrl-C stops it."""
-    asyncio.run(run_agent(data_dir, click.echo))
+    if new_password:
+        Credentials.load(data_dir)
+        _tell_password(data_dir)
+        return
+    door = None if local_port is None else LocalDoor(data_dir, local_port, local_host)
+    if door is not None:
+        click.echo(f"The site's page: http://{local_host}:{local_port}")
+    asyncio.run(run_agent(data_dir, click.echo, door))
+
+
+def _tell_password(folder: Path) -> None:
+    password = make_password(folder)
+    click.echo(f"Password of the site's own page (tieline agent --local-port PORT), shown this once: {password}")
 
 
 def _started(folder: Path) -> Runtime:

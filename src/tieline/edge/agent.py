@@ -19,7 +19,7 @@ import msgspec
 
 from tieline.clock import FIVE_MINUTES, Clock
 from tieline.edge.beside import Beside, Failed, settle
-from tieline.edge.decide import Target, UnitTargets, UnitView, decide
+from tieline.edge.decide import Target, UnitTargets, UnitView, decide, local_source
 from tieline.edge.device import Answer, Applied, Device, Reading, Refused, Unreachable, believable
 from tieline.edge.faults import Faults
 from tieline.edge.fold import IntervalFold
@@ -34,7 +34,7 @@ from tieline.edge.spool import SiteSpool
 from tieline.edge.unit import NEVER, UnitState
 from tieline.fleet.sites import Site
 from tieline.link import Link
-from tieline.records import AnyRecord, Fault, Outcome, Record, Setpoint, encode
+from tieline.records import AnyRecord, Fault, Outcome, Override, Record, Setpoint, encode
 from tieline.records.dispatch import Obedience
 from tieline.store.outbox import Outbox
 
@@ -130,8 +130,11 @@ class Agent:
         await settle([self._publish], PATIENCE_S)
         self._publish.take()
 
-    def take(self, record: AnyRecord, wall: datetime, fresh: bool = False) -> None:
-        """An order from the link, or from the grid operator's own line at the site. `fresh`: it was sent just now."""
+    def take(self, record: AnyRecord, wall: datetime, fresh: bool = False, local: bool = False) -> None:
+        """An order from the link, or from the grid operator's own line at the site. `fresh`: it was sent just now.
+        `local`: a person at the site says it; what was said there is changed from nowhere else."""
+        if not local and isinstance(record, Override) and record.source == local_source(self.site.id):
+            return
         if fresh:
             self.time.heard(record.known_at, wall)
         if self.orders.take(record, self.time.at(wall)):
@@ -141,6 +144,20 @@ class Agent:
         """A message that would have bound this site was not the platform's, or not new. It is told as a fault."""
         self._refusals += 1
         self._refused = self.time.at(self.clock.now()), f"a message on {subject} was not taken: {why}"
+
+    @property
+    def now(self) -> datetime:
+        """The site's own time."""
+        return self.time.at(self.clock.now())
+
+    @property
+    def units(self) -> Mapping[str, UnitState]:
+        return self._units
+
+    @property
+    def meter_reading(self) -> Reading | None:
+        """What the site's meter last said that was believed."""
+        return None if self._meter is None else self._meter.reading
 
     def keep(self, records: Sequence[AnyRecord]) -> None:
         """Into the outbox, or as far as a full disk lets it; the site obeys its limits all the same."""

@@ -114,12 +114,23 @@ def shed_order(units: Iterable[UnitView]) -> list[UnitView]:
     return sorted(units, key=lambda u: (u.load == "inference", -u.rank, u.unit_id))
 
 
+def local_source(site_id: str) -> str:
+    """The source of what a person at the site says there."""
+    return f"site:{site_id}/local"
+
+
+def _override(site: Site, orders: Orders, unit: UnitView) -> Override | None:
+    """The newest word on this unit; who stands before the machines is heard before who does not."""
+    found = [o for o in reversed(orders.overrides) if o.unit_id == unit.unit_id and o.target_w is not None]
+    return next((o for o in found if o.source == local_source(site.id)), found[0] if found else None)
+
+
 def _asked(site: Site, now: datetime, orders: Orders, unit: UnitView) -> Target:
-    for override in reversed(orders.overrides):
-        if override.unit_id == unit.unit_id and override.target_w is not None:
-            reason = Reason(rule="override", text=f"{override.by}: {override.why}")
-            setpoint = Setpoint(unit_id=unit.unit_id, target_w=override.target_w, reason=reason)
-            return Target(unit.unit_id, setpoint, override.at, override.known_at, "override")
+    override = _override(site, orders, unit)
+    if override is not None and override.target_w is not None:
+        reason = Reason(rule="override", text=f"{override.by}: {override.why}")
+        setpoint = Setpoint(unit_id=unit.unit_id, target_w=override.target_w, reason=reason)
+        return Target(unit.unit_id, setpoint, override.at, override.known_at, "override")
     if orders.plan is not None:
         found = next((s for s in orders.plan.setpoints if s.unit_id == unit.unit_id), None)
         return Target(unit.unit_id, found, orders.plan.at, orders.plan.known_at, "economic")

@@ -20,6 +20,7 @@ from tieline.clock import Clock, Interval, WallClock
 from tieline.config import SELF_TEST, Config
 from tieline.edge.agent import Agent, Equipment, GpuTarget
 from tieline.edge.device import Device
+from tieline.edge.local.door import LocalDoor, serve_door
 from tieline.edge.meter import Meter
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.orders.desk import OrderDesk
@@ -72,7 +73,7 @@ class SiteHost:
     another. `away`: the sites that run elsewhere; one that goes there ends here, and is taken back at the next
     start. `command_key`: the pinned key that what binds a site is signed with, above the number `command_floor`; None
     where both ends are one process, in tests and studies. `take_config`: hears the platform's configuration of the
-    site now and then, where it is kept elsewhere."""
+    site now and then, where it is kept elsewhere. `local`: the page for who stands there."""
 
     config: Config
     clock: Clock
@@ -85,6 +86,7 @@ class SiteHost:
     command_key: bytes | None = None
     command_floor: int = 0
     take_config: Callable[[bytes], None] | None = None
+    local: LocalDoor | None = None
     surroundings: Surroundings = field(default_factory=Surroundings)
 
     @property
@@ -127,6 +129,9 @@ class SiteAgents:
             keep_agent(self.registry, agent, host.clock, host.every)
             for one in replicas:
                 self.registry.keep(f"replica {one.replica_id}", "runs a model server", one.run)
+            if host.local is not None:
+                what = "shows the site to who stands there"
+                self.registry.keep(f"{agent.site.id} page", what, partial(serve_door, agent, host.local))
             if host.take_config is not None:
                 follow = partial(_follow_config, agent, host.take_config)
                 self.registry.keep(f"{agent.site.id} configuration", "asks for changes of its configuration", follow)

@@ -36,6 +36,10 @@ class SigningLink:
     def up(self) -> bool:
         return self._link.up
 
+    @property
+    def refused(self) -> bool:
+        return self._link.refused
+
     async def request(self, subject: str, data: bytes, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         return await self._link.request(subject, data, timeout_s)
 
@@ -97,6 +101,10 @@ class CheckedLink:
     @property
     def up(self) -> bool:
         return self._link.up
+
+    @property
+    def refused(self) -> bool:
+        return self._link.refused
 
     async def request(self, subject: str, data: bytes, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         """An answer that is not the platform's is none: LinkDownError."""

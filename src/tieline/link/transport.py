@@ -45,6 +45,9 @@ class Link(Protocol):
     @property
     def up(self) -> bool: ...
 
+    @property
+    def refused(self) -> bool: ...
+
     async def request(self, subject: str, data: bytes, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes: ...
 
     async def serve(self, subject: str, handler: Handler) -> None: ...
@@ -66,7 +69,7 @@ class LocalLink:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
         self._followers: list[tuple[str, asyncio.Queue[tuple[str, bytes]]]] = []
-        self.up = True
+        self.up, self.refused = True, False
 
     async def request(self, subject: str, data: bytes, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         handler = next((h for pattern, h in self._handlers.items() if _matches(pattern, subject)), None)

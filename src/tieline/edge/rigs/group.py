@@ -126,6 +126,14 @@ class AsicGroup:
             await asyncio.wait(tasks, timeout=WAIT_S)
         return self._answer()
 
+    def disobeys(self, rig: RigState) -> bool:
+        """Told, has had its time, and does not do it."""
+        return rig.disobeys(self.group.rig, asyncio.get_running_loop().time())
+
+    def age_s(self, rig: RigState) -> float | None:
+        """How long ago the question went out that its last sample answers; None where it was never heard."""
+        return None if rig.sample is None else asyncio.get_running_loop().time() - rig.sample.asked_at
+
     def preview(self, setpoint: Setpoint, now: datetime) -> RigChoice:
         """Which rigs would do what under `setpoint`; nothing is sent."""
         budget_w = setpoint.target_w / (1 + aux_share(self._cooling, self._temp_of(now)))

@@ -1,0 +1,105 @@
+"""Stop and resume, said by a person at the site: holds until it ends or is lifted there, whatever anybody says from
+elsewhere, and goes on record like any operator's word when the link is there."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from tieline.edge.agent import Agent
+from tieline.edge.decide import local_source
+from tieline.fleet.sites import RigGroup
+from tieline.records import Action, AnyRecord, Override
+
+STOP, RESUME = "stop at site", "resume at site"
+# Who stands before the rigs says it again after a day.
+MAX_MINUTES = 24 * 60
+MAX_NAME, MAX_WHY = 60, 300
+
+
+class StopForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Stop the rigs of a group, or without one of all groups."""
+
+    by: str
+    why: str
+    minutes: float
+    unit_id: str | None = None
+
+
+class ResumeForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Lift the stops of a group, or without one all that were said here."""
+
+    by: str
+    unit_id: str | None = None
+
+
+def stop(agent: Agent, form: StopForm, now: datetime) -> list[AnyRecord]:
+    """The records, taken by the agent and kept. Raises ValueError, naming the field, where nothing was done."""
+    by, why = _words("by", form.by, MAX_NAME), _words("why", form.why, MAX_WHY)
+    if not 1.0 <= form.minutes <= MAX_MINUTES:
+        raise ValueError(f"minutes: give 1 to {MAX_MINUTES}")
+    if agent.site.ownership == "hosted" or agent.site.mode == "observe":
+        raise ValueError(f"nothing is sent to machines here: {agent.site.id} is only observed. Stop them by hand")
+    until = now + timedelta(minutes=form.minutes)
+    source = local_source(agent.site.id)
+    held: list[AnyRecord] = [
+        Override(
+            at=now, known_at=now, source=source, kind="measured", override_id=f"local|{unit_id}|{now.isoformat()}",
+            site_id=agent.site.id, unit_id=unit_id, target_w=0.0, until=until, by=_named(agent, by), why=why,
+        )
+        for unit_id in _groups(agent, form.unit_id)
+    ]  # fmt: skip
+    words = f"until {until:%Y-%m-%d %H:%M} UTC: {why}"
+    return _done(agent, held, _action(agent, now, by, STOP, form.unit_id, words), now)
+
+
+def resume(agent: Agent, form: ResumeForm, now: datetime) -> list[AnyRecord]:
+    """The same overrides, told anew with an earlier end. Raises ValueError where there are none."""
+    by, local = _words("by", form.by, MAX_NAME), local_source(agent.site.id)
+    groups = _groups(agent, form.unit_id)
+    ended: list[AnyRecord] = [
+        msgspec.structs.replace(one, known_at=now, until=now)
+        for one in agent.orders.orders(now).overrides
+        if one.source == local and one.unit_id in groups
+    ]
+    if not ended:
+        raise ValueError("unit_id: no stop that was said here is in force")
+    return _done(agent, ended, _action(agent, now, by, RESUME, form.unit_id, ""), now)
+
+
+def _done(agent: Agent, held: list[AnyRecord], action: Action, now: datetime) -> list[AnyRecord]:
+    for one in held:
+        agent.take(one, agent.clock.now(), local=True)
+    agent.keep([*held, action])
+    return [*held, action]
+
+
+def _groups(agent: Agent, unit_id: str | None) -> list[str]:
+    groups = [key for key, unit in agent.units.items() if isinstance(unit.group, RigGroup)]
+    if unit_id is None and groups:
+        return groups
+    if unit_id not in groups:
+        raise ValueError(f"unit_id: the groups of rigs here are {', '.join(groups) or 'none'}")
+    return [unit_id]
+
+
+def _action(agent: Agent, now: datetime, by: str, what: str, unit_id: str | None, detail: str) -> Action:
+    return Action(
+        at=now, known_at=now, source=local_source(agent.site.id), kind="measured", by=_named(agent, by), what=what,
+        target=unit_id or agent.site.id, detail=detail,
+    )  # fmt: skip
+
+
+def _named(agent: Agent, by: str) -> str:
+    """A name that was typed at a site proves nobody: it is shown as said there."""
+    return f"{agent.site.id}: {by}"
+
+
+def _words(field: str, text: str, most: int) -> str:
+    words = " ".join(text.split())
+    if not words or not words.isprintable():
+        raise ValueError(f"{field}: say it in plain words")
+    if len(words) > most:
+        raise ValueError(f"{field}: {len(words)} characters; at most {most}")
+    return words
