@@ -162,5 +162,8 @@ lock:
 
 bench: bench-replay bench-gateway bench-continuity bench-dispatch-speed bench-disclosures bench-dispatch-value
 
+bench-compat: install-dev
+	@$(PY) -m bench.compat
+
 bench-%: install-dev
 	@$(PY) bench/$(subst -,_,$*).py

@@ -50,6 +50,7 @@ class Able(Scripted):
         if call is not None:
             message: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": [call]}
             finish, pieces = "tool_calls", []
+            tokens = -(-len(call["function"]["arguments"]) // 5)
         else:
             form = body.get("response_format") or {}
             if form.get("type") == "json_schema":
@@ -60,8 +61,9 @@ class Able(Scripted):
                 answer = f"I heard {text!r}; I am scripted."
             message = {"role": "assistant", "content": answer}
             finish, pieces = "stop", re.findall(r"\s*\S+", answer)
+            tokens = len(pieces)
         prompt = len(json.dumps(body["messages"])) // 4
-        usage = {"prompt_tokens": prompt, "completion_tokens": max(1, len(pieces))}
+        usage = {"prompt_tokens": prompt, "completion_tokens": max(1, tokens)}
         usage["total_tokens"] = prompt + usage["completion_tokens"]
         names = {"id": "chatcmpl-1", "model": self.model, **_NAMES}
         if not body.get("stream"):
@@ -88,15 +90,17 @@ class Able(Scripted):
         self._stream(writer, [(None, frame) for frame in frames], done=True)
 
     def _stream(
-        self, writer: asyncio.StreamWriter, events: list[tuple[str | None, dict[str, Any]]], *, done: bool
-    ) -> None:
+        self, writer: asyncio.StreamWriter, events: list[tuple[str | None, dict[str, Any]]], *, done: bool,
+        ended: bool = True,
+    ) -> None:  # fmt: skip
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         for name, value in events:
             text = (f"event: {name}\n" if name else "").encode() + b"data: " + json.dumps(value).encode() + b"\n\n"
             writer.write(b"%x\r\n%b\r\n" % (len(text), text))
         if done:
             writer.write(b"e\r\ndata: [DONE]\n\n\r\n")
-        writer.write(b"0\r\n\r\n")
+        if ended:
+            writer.write(b"0\r\n\r\n")
 
 
 def _text_of(message: dict[str, Any]) -> str:

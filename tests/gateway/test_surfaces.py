@@ -82,6 +82,9 @@ def test_a_response_that_cannot_go_on_says_failed(gateway: Start) -> None:
     async def body() -> None:
         async with Scripted("a", "someone") as a, gateway(settings(a.url)) as g:
             a.faults = Faults(die_after=5)
+            asked = {"model": "m", "input": "hello", "stream": True}
+            _, _, raw = await g.post("/v1/responses", asked)
+            assert raw.endswith(b"0\r\n\r\n")  # the form's own end says that it failed; clients read up to it
             seen = await respond(g)
             assert seen[-1]["type"] == "response.failed"
             assert seen[-1]["response"]["error"]["message"]
@@ -147,6 +150,48 @@ def test_the_openai_client_keeps_a_conversation_here(tmp_path: Path, gateway: St
                 "/v1/responses", {"model": "m", "input": "x", "previous_response_id": second.id}
             )
             assert status == 200
+
+    run(body())
+
+
+def test_a_conversation_s_items_are_added_listed_and_taken_away(gateway: Start) -> None:
+    async def body() -> None:
+        async with Able("m") as engine, gateway(settings(engine.url)) as g:
+            async with openai.AsyncOpenAI(base_url=g.url, api_key="any", max_retries=0) as client:
+                one = await client.conversations.create(metadata={"a": "b"})
+                said: Any = [{"type": "message", "role": role, "content": role} for role in ("user", "assistant")]
+                await client.conversations.items.create(one.id, items=said)
+                await client.responses.create(model="m", input="say 'one'", conversation=one.id)
+                listed = [row async for row in client.conversations.items.list(one.id, order="asc", limit=3)]
+                assert [row.role for row in listed] == ["user", "assistant", "user", "assistant"]  # type: ignore[union-attr]
+                newest = await client.conversations.items.list(one.id, limit=1)
+                assert (newest.data[0].id, newest.has_more) == (listed[-1].id, True)
+                await client.conversations.items.delete(str(listed[0].id), conversation_id=one.id)
+                left = [row.id async for row in client.conversations.items.list(one.id, order="asc")]
+                assert left == [row.id for row in listed[1:]]
+                changed = await client.conversations.update(one.id, metadata={"c": "d"})
+                assert changed.metadata == {"c": "d"}
+                with pytest.raises(openai.NotFoundError):
+                    await client.conversations.items.retrieve("msg_1", conversation_id=one.id)
+            for query in ("?limit=0", "?limit=x", "?limit=101", "?order=up", "?after=nothing"):
+                assert (
+                    await g.raw(
+                        f"GET /v1/conversations/{one.id}/items{query} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
+                    )
+                ).startswith(b"HTTP/1.1 400")
+
+    run(body())
+
+
+def test_threads_of_messages_are_refused_in_the_words_that_anthropic_s_libraries_fall_back_on(gateway: Start) -> None:
+    async def body() -> None:
+        async with Able("m") as engine, gateway(settings(engine.url)) as g:
+            turns = [{"role": "user", "content": "hello"}]
+            asked = {"model": "m", "max_tokens": 9, "messages": turns, "cache_control": {"type": "ephemeral"}}
+            assert (await g.post("/v1/messages", asked | {"container": None}))[0] == 200
+            status, _, raw = await g.post("/v1/messages", asked | {"thread": {"type": "create"}})
+            assert status == 400
+            assert json.loads(raw)["error"]["details"] == {"error_code": "thread_unsupported_request"}
 
     run(body())
 

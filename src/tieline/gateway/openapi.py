@@ -12,6 +12,7 @@ import msgspec
 from tieline import __version__
 from tieline.gateway.batch.batches import ENDPOINTS as BATCH_ENDPOINTS
 from tieline.gateway.metering.history import MAX_PAGE
+from tieline.gateway.surfaces.conversations import MAX_PAGE as MAX_ITEMS
 
 _TEXT = {"type": "string"}
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": 10_000_000, "nullable": True}
@@ -215,6 +216,59 @@ def _own() -> dict[str, Any]:
     }
 
 
+def _kept() -> dict[str, Any]:
+    """Messages, and what is kept of responses and conversations."""
+    blocks = {"anyOf": [_TEXT, {"type": "array", "items": {"type": "object", "required": ["type"]}}]}
+    turn = {
+        "type": "object", "required": ["role", "content"],
+        "properties": {"role": {"type": "string", "enum": ["user", "assistant"]}, "content": blocks},
+    }  # fmt: skip
+    turns = {"type": "array", "minItems": 1, "items": turn}
+    limit = {"type": "integer", "minimum": 1, "maximum": 10_000_000}
+    count = _post("Tokens of a message's prompt", ["messages"], {"messages": turns, "system": blocks}, False)
+    items = {"type": "object", "properties": {"items": {"type": "array", "items": {"type": "object"}}}}
+    body = {"required": False, "content": {"application/json": {"schema": items}}}
+    at = {
+        name: {"name": name, "in": "path", "required": True, "schema": _TEXT}
+        for name in ("response_id", "conversation_id", "item_id")
+    }
+    plain = {"type": "object"}
+
+    def listed(summary: str, of: str) -> dict[str, Any]:
+        page = _page(summary, plain, MAX_ITEMS, "order")
+        page["parameters"] = [at[of], *page["parameters"]]
+        page["responses"]["404"] = _ERRORS["404"]
+        return page
+
+    one = [at["conversation_id"]]
+    return {
+        "/v1/messages": _post(
+            "Messages, in Anthropic's form", ["messages", "max_tokens"],
+            {"messages": turns, "max_tokens": limit, "system": blocks}, True,
+        ),
+        "/v1/messages/count_tokens": count,
+        "/v1/responses/{response_id}": {
+            "get": _call("A response that is kept", plain, "404", parameters=[at["response_id"]]),
+            "delete": _call("Delete a response", plain, "404", parameters=[at["response_id"]]),
+        },
+        "/v1/responses/{response_id}/input_items": {"get": listed("What a response was asked with", "response_id")},
+        "/v1/conversations": {"post": _call("Begin a conversation", plain, requestBody=body)},
+        "/v1/conversations/{conversation_id}": {
+            "get": _call("A conversation", plain, "404", parameters=one),
+            "post": _call("Change a conversation's metadata", plain, "404", parameters=one, requestBody=body),
+            "delete": _call("Delete a conversation", plain, "404", parameters=one),
+        },
+        "/v1/conversations/{conversation_id}/items": {
+            "get": listed("A conversation's items", "conversation_id"),
+            "post": _call("Add items to a conversation", plain, "404", parameters=one, requestBody=body),
+        },
+        "/v1/conversations/{conversation_id}/items/{item_id}": {
+            "get": _call("An item", plain, "404", parameters=[*one, at["item_id"]]),
+            "delete": _call("Take an item out of a conversation", plain, "404", parameters=[*one, at["item_id"]]),
+        },
+    }  # fmt: skip
+
+
 def document() -> bytes:
     paths = {
         "/v1/chat/completions": _post(
@@ -239,6 +293,7 @@ def document() -> bytes:
         "/metrics": _get("Prometheus metrics", "text/plain"),
         "/openapi.json": _get("This document"),
         **_own(),
+        **_kept(),
         **_offline(),
     }  # fmt: skip
     error = {

@@ -16,9 +16,10 @@ from tieline.gateway.requests.continuity.resume_calls import Continuing
 from tieline.gateway.requests.finish import JSON_HEADERS
 from tieline.gateway.routing.route import Want
 from tieline.gateway.service import Service
-from tieline.gateway.surfaces import messages, responses
+from tieline.gateway.surfaces import conversations, messages, responses
 from tieline.gateway.surfaces.chat import Surface
-from tieline.gateway.surfaces.kept import Shelf, StoredResponse, new_conversation
+from tieline.gateway.surfaces.conversations import Conversations
+from tieline.gateway.surfaces.kept import Shelf, StoredResponse
 from tieline.gateway.surfaces.messages import Messages
 from tieline.gateway.surfaces.responses import Responses
 from tieline.gateway.wire import loose
@@ -30,7 +31,6 @@ _encode = msgspec.json.Encoder().encode
 
 SURFACES: Final = {"/v1/responses": "responses", "/v1/messages": "messages"}
 COUNT: Final = "/v1/messages/count_tokens"
-_KEPT: Final = ("/v1/responses/", "/v1/conversations")
 
 
 class Surfaces:
@@ -38,7 +38,11 @@ class Surfaces:
 
     def __init__(self, svc: Service, folder: Path) -> None:
         self.svc = svc
-        self.shelf = Shelf(folder / "responses", lambda: svc.clock.now().timestamp())
+        self.shelf = Shelf(folder / "responses", self._now_s)
+        self.kept = Conversations(self.shelf, self._now_s)
+
+    def _now_s(self) -> float:
+        return self.svc.clock.now().timestamp()
 
     # --- requests -------------------------------------------------------------------
 
@@ -63,7 +67,7 @@ class Surfaces:
             chat = responses.to_chat(plain, before)
             owner = owner_of(account)
             keeps = plain.get("store") is not False
-            created = int(self.svc.clock.now().timestamp())
+            created = int(self._now_s())
             save = (lambda one: self._save(one, owner, before)) if keeps else None
             made = Responses(door, plain, created, save)
         if isinstance(chat, Refusal):
@@ -90,11 +94,11 @@ class Surfaces:
     def _save(self, made: Responses, owner: str, before: list[dict[str, Any]]) -> bool:
         """Keep a response that has ended, and the conversation that it belongs to."""
         given = responses.items(made.asked.get("input"))
-        said = [*before, *(given if isinstance(given, list) else []), *made.output]
+        said = [*before, *conversations.as_items(given if isinstance(given, list) else []), *made.output]
         kept = self.shelf.put(StoredResponse(made.id, owner, said, made.response("completed"), {}, made.created))
         conversation = _id(made.asked.get("conversation"))
         if conversation is not None and (old := self.shelf.get(conversation, owner)) is not None:
-            kept = self.shelf.put(msgspec.structs.replace(old, items=said)) and kept
+            kept = self.shelf.put(msgspec.structs.replace(old, items=conversations.as_items(said))) and kept
         return kept
 
     # --- tokens of a message -----------------------------------------------------------
@@ -133,48 +137,11 @@ class Surfaces:
 
     @staticmethod
     def handles(path: str) -> bool:
-        return path.startswith(_KEPT)
+        return path.startswith(conversations.PATHS)
 
     def handle(self, door: ClientConnection, head: RequestHead, body: bytes, account: KeyAccount) -> None:
-        """Read or take away a response or a conversation; begin a conversation."""
-        owner = owner_of(account)
-        words = head.path.split("/")[2:]  # responses | conversations, id, what of it
-        kind, id_ = words[0], words[1] if len(words) > 1 else ""
-        kept = self.shelf.get(id_, owner) if id_ else None
-        if kind == "conversations" and not id_ and head.method == "POST":
-            self._begin(door, owner, body)
-        elif kept is None or (kind == "responses") != (kept.response is not None):
-            door.refuse(Refusal(404, f"there is no {kind[:-1]} {id_[:80]!r} here", "not_found"))
-        elif head.method == "DELETE" and len(words) == 2:
-            self.shelf.delete(id_, owner)
-            gone = {"id": id_, "object": f"{kind[:-1]}.deleted", "deleted": True}
-            door.answer(200, JSON_HEADERS, _encode(gone))
-        elif head.method in ("GET", "HEAD"):
-            only = head.method == "HEAD"
-            if words[2:] in (["input_items"], ["items"]):
-                rows = kept.items[: len(kept.items) - len((kept.response or {}).get("output") or ())]
-                listed = {"object": "list", "data": rows, "has_more": False, "first_id": None, "last_id": None}
-                door.answer(200, JSON_HEADERS, loose.encode(listed), head_only=only)
-            else:
-                door.answer(200, JSON_HEADERS, loose.encode(kept.response or _conversation(kept)), head_only=only)
-        else:
-            door.refuse(Refusal(405, f"{head.method} is not offered here", "method_not_allowed"))
-
-    def _begin(self, door: ClientConnection, owner: str, body: bytes) -> None:
-        try:
-            plain = read_json(body) if body else {}
-        except msgspec.DecodeError as error:
-            door.refuse(bad_request(f"the body is not a JSON object: {error}", "invalid_json"))
-            return
-        given = responses.items(plain.get("items") or []) if isinstance(plain, dict) else bad_request("no JSON object")
-        if isinstance(given, Refusal):
-            door.refuse(given)
-            return
-        kept = new_conversation(owner, given, plain.get("metadata") or {}, int(self.svc.clock.now().timestamp()))
-        if self.shelf.put(kept):
-            door.answer(200, JSON_HEADERS, loose.encode(_conversation(kept)))
-        else:
-            door.refuse(Refusal(503, "conversations cannot be kept now", "unavailable", retry_after_s=5))
+        """What is kept of responses and conversations."""
+        self.kept.handle(door, head, body, owner_of(account))
 
 
 def owner_of(account: KeyAccount) -> str:
@@ -185,7 +152,3 @@ def owner_of(account: KeyAccount) -> str:
 def _id(conversation: Any) -> str | None:
     given = conversation.get("id") if isinstance(conversation, dict) else conversation
     return None if given is None else str(given)
-
-
-def _conversation(kept: StoredResponse) -> dict[str, Any]:
-    return {"id": kept.id, "object": "conversation", "created_at": kept.created, "metadata": kept.metadata}

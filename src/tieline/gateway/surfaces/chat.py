@@ -79,10 +79,13 @@ def of_answer(body: bytes) -> ChatOutput:
 class Surface(ABC):
     """A client of a chat that tells another client, in another form. One per request."""
 
+    ends_failed = False  # the form has an end that says that it failed; others break off, which nobody takes for an end
+
     def __init__(self, inner: Inner) -> None:
         self.inner = inner
         self.said = ChatOutput()
         self._framer = Framer()
+        self._failed = False  # and the client was told
 
     # --- what a form of its own says ------------------------------------------------
 
@@ -142,7 +145,10 @@ class Surface(ABC):
         self.inner.finish_stream(self._read(tail) + self.ending())
 
     def drop(self) -> None:
-        self.inner.drop()
+        if self.ends_failed and self._failed:
+            self.inner.finish_stream(b"")
+        else:
+            self.inner.drop()
 
     def _read(self, payload: bytes) -> bytes:
         """Frames of a chat, said in this form."""
@@ -156,6 +162,7 @@ class Surface(ABC):
             except msgspec.DecodeError:  # nothing of a chat: there is nothing to say
                 continue
             if plain.get("error"):
+                self._failed = True
                 out.append(self.failed(plain["error"]))
                 continue
             self.said.usage = plain.get("usage") or self.said.usage

@@ -28,14 +28,15 @@ _KNOWN: Final = frozenset(
     {
         *_PASSED, "max_tokens", "messages", "system", "stop_sequences", "tools", "tool_choice", "metadata", "thinking",
         "service_tier", "output_format", "output_config",
+        "cache_control", "diagnostics", "speed",  # hints, which engines go without
     }
 )  # fmt: skip
 
 
 def to_chat(plain: dict[str, Any], *, counts: bool = False) -> dict[str, Any] | Refusal:
     """The chat that a message is asked for by. `counts`: only its tokens are asked for."""
-    for name in plain:
-        if name not in _KNOWN:
+    for name, value in plain.items():
+        if name not in _KNOWN and value is not None:
             return bad_request(f"'{name[:64]}' is not offered here", "unsupported_parameter", name[:64])
     limit = plain.get("max_tokens")
     if not counts and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
@@ -288,8 +289,11 @@ def _usage(said: ChatOutput) -> dict[str, int]:
 def error_body(status: int, body: bytes) -> bytes:
     """An error of OpenAI's shape in Anthropic's."""
     try:
-        message = loose.decode(body)["error"]["message"]
+        error = loose.decode(body)["error"]
+        told: dict[str, Any] = {"message": error["message"]}
     except (msgspec.DecodeError, KeyError, TypeError):
-        message = "the request failed"
+        error, told = {}, {"message": "the request failed"}
+    if error.get("param") == "thread":  # Anthropic's libraries then send the whole conversation each time
+        told["details"] = {"error_code": "thread_unsupported_request"}
     kind = _ERRORS.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return _encode({"type": "error", "error": {"type": kind, "message": message}})
+    return _encode({"type": "error", "error": {"type": kind} | told})

@@ -186,6 +186,8 @@ def of_line(plain: Any) -> dict[str, Any] | Refusal:
 class Responses(Surface):
     """A response, said event by event."""
 
+    ends_failed = True
+
     def __init__(
         self, inner: Inner, asked: dict[str, Any], created: int, save: Callable[[Responses], bool] | None = None
     ) -> None:

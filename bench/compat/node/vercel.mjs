@@ -1,0 +1,49 @@
+// The Vercel AI SDK with OpenAI's providers (Responses and chat) and Anthropic's.
+
+import { createAnthropic } from "@ai-sdk/anthropic";
+import { createOpenAI } from "@ai-sdk/openai";
+import { Output, generateText, stepCountIs, streamText, tool } from "ai";
+import { z } from "zod";
+import { ASK, CUT, HEARD, LOST, SENSE, URL, holds, main, same, told } from "./cases.mjs";
+
+const openai = createOpenAI({ baseURL: URL, apiKey: "any" });
+const anthropic = createAnthropic({ baseURL: URL, apiKey: "any" });
+const price = tool({
+  description: "the price of a market", inputSchema: z.object({ market: z.string() }), execute: async ({ market }) => `${market}: 42`,
+});
+const settings = { maxRetries: 0, onError() {} };
+
+async function loop(model) {
+  const result = streamText({ ...settings, model, tools: { price }, stopWhen: stepCountIs(3), prompt: ASK });
+  for await (const part of result.fullStream) if (part.type === "error") throw part.error;
+  return result.text;
+}
+
+async function text(model) {
+  let found = "";
+  for await (const part of streamText({ ...settings, model, prompt: "hello" }).fullStream) {
+    if (part.type === "error") throw part.error;
+    if (part.type === "text-delta") found += part.text;
+  }
+  return found;
+}
+
+const forms = { chat: (name) => openai.chat(name), responses: (name) => openai.responses(name), messages: (name) => anthropic(name) };
+const cases = {};
+for (const [form, model] of Object.entries(forms)) {
+  cases[`${form}_text`] = async () => same((await generateText({ ...settings, model: model(SENSE), prompt: "hello" })).text, HEARD);
+  cases[`${form}_stream`] = async () => same(await text(model(SENSE)), HEARD);
+  cases[`${form}_loop`] = async () => holds((await loop(model(SENSE))).includes("ERCOT: 42"), "the loop");
+  cases[`${form}_cut`] = async () => same(await text(model(CUT)), HEARD);
+  cases[`${form}_cut_loop`] = async () => holds((await loop(model(CUT))).includes("ERCOT: 42"), "the loop");
+  cases[`${form}_lost`] = async () => told(() => text(model(LOST)));
+  cases[`${form}_lost_loop`] = async () => told(() => loop(model(LOST)));
+}
+for (const form of ["chat", "responses"]) {
+  cases[`${form}_object`] = async () => {
+    const output = Output.object({ schema: z.object({ name: z.string(), feeders: z.number().int() }) });
+    const found = await generateText({ ...settings, model: forms[form](SENSE), output, prompt: "Describe 'Aurora' with 3 feeders" });
+    same(found.output, { name: "Aurora", feeders: 3 });
+  };
+}
+await main(cases);
