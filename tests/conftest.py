@@ -8,6 +8,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from tests.checks.properties import Properties
+from tests.checks.skips import Skips
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,7 +51,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# `make mutants`: the same examples for each mutant, and no search for the smallest one that tells it apart.
+hypothesis.settings.register_profile(
+    "mutants",
+    derandomize=True,
+    database=None,
+    max_examples=60,
+    deadline=None,
+    phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
+)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Properties())
+    config.pluginmanager.register(Skips())
     if config.getoption("--fast"):
         hypothesis.settings.register_profile("fast", max_examples=FAST_EXAMPLES)
         hypothesis.settings.load_profile("fast")

@@ -1,11 +1,9 @@
-"""Each use of a site's power as a bid in USD/MWh at the meter.
+"""What a rig group's power is worth, as bids in USD/MWh at the meter.
 
 Pure. A rig group is a population over its firmware's modes: along the upper envelope of (power, revenue) each
 step up is worth difference in revenue / difference in power, auxiliary load included, pool fee and rejects
 off. With the price known and nothing coupling one interval to the next, running every step whose bid is above
 the price is exactly optimal. For one mode the bid is hashprice / (0.024 x J/TH).
-
-Inference is worth its tokens at the tariff over the power that a replica adds.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tieline.dispatch.inference.gpu import GpuTable
 from tieline.fleet import RigGroup
 from tieline.fleet.physics import RIG_MODES
 
@@ -66,15 +63,6 @@ class GroupBid:
             mode = step.upper
         return {mode: 1.0}
 
-    def revenue_usd_per_h(self, power_w: float) -> float:
-        left, total = power_w - self.rest_w, 0.0
-        for step in self.steps:
-            if left <= 0:
-                break
-            total += min(left, step.power_w) * step.bid_usd_per_mwh / 1e6
-            left -= step.power_w
-        return total
-
 
 def mode_points(
     group: RigGroup, hashprice_usd: float, keeps: float, aux: float, derate: float, share: float, rest: str
@@ -124,13 +112,3 @@ def rig_group_bid(
 ) -> GroupBid:
     """The curve of a group at one hashprice and temperature."""
     return group_bid(group.id, mode_points(group, hashprice_usd, keeps, aux, derate, share, rest), rest)
-
-
-def replica_bid_usd_per_mwh(
-    table: GpuTable, tokens_per_s: float, usd_per_mtok: float, aux: float, idle: bool = False
-) -> float:
-    """What a replica at this throughput pays for its power; `idle` True counts only power above idle."""
-    watts = table.power_w(tokens_per_s) - (table.idle_w if idle else 0.0)
-    if watts <= 0:
-        return 0.0
-    return tokens_per_s * 3600.0 * usd_per_mtok / 1e6 / (watts * (1.0 + aux) / 1e6)

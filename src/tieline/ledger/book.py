@@ -96,9 +96,10 @@ class Book:
         held = moved[slot] if slot in moved else self._lots.get(*slot)
         number, cost = posting.amount.number, posting.cost
         if held is None or held.number < -number or held.commodity != posting.amount.commodity:
-            has = "nothing" if held is None else f"{held.number} {held.commodity}"
+            has = "nothing" if held is None else Amount(held.number, held.commodity)
             raise ShortError(
-                f"entry {entry.key}: takes {-number} from lot {posting.lot} of {posting.account}, which holds {has}"
+                f"entry {entry.key}: lot {posting.lot} of {posting.account} holds {has}, "
+                f"and {-posting.amount} is taken from it"
             )
         part = part_cost(held, -number) if cost is None else -cost.number
         left, rest = held.number + number, held.cost - part
