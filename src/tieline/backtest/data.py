@@ -286,22 +286,25 @@ def _reach(folder: Path, fleet: Fleet) -> dict[str, tuple[str, ...]]:
     for home in regions:
         near = []
         for away in regions:
-            trips = [
-                (0.0 if a.network_region == b.network_region else rtt[a.network_region, b.network_region])
-                + a.rtt_penalty_ms
-                + b.rtt_penalty_ms
-                for a in fleet.sites
-                for b in fleet.sites
-                if a.region == home
-                and b.region == away
-                and a.network_region is not None
-                and b.network_region is not None
-                and (a.network_region == b.network_region or (a.network_region, b.network_region) in rtt)
-            ]
+            trips = _trips_ms(fleet, home, away, rtt)
             if away != home and trips and median(trips) < REACH_MS:
                 near.append((median(trips), away))
         found[home] = tuple(away for _, away in sorted(near))
     return found
+
+
+def _trips_ms(fleet: Fleet, home: str, away: str, rtt: dict[tuple[str, str], float]) -> list[float]:
+    """Round trips between every site of one region and every one of another, both sites' penalties included."""
+    trips = []
+    for a in (site for site in fleet.sites if site.region == home):
+        for b in (site for site in fleet.sites if site.region == away):
+            if a.network_region is None or b.network_region is None:
+                continue
+            same = a.network_region == b.network_region
+            ms = 0.0 if same else rtt.get((a.network_region, b.network_region))
+            if ms is not None:
+                trips.append(ms + a.rtt_penalty_ms + b.rtt_penalty_ms)
+    return trips
 
 
 def _peaks(world: ScenarioWorld, path: Path | None, source: RecordedFolder) -> Peaks:

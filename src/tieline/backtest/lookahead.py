@@ -153,15 +153,7 @@ class Tieline:
         if "commitments" in self.without or not known.world.offers:
             return None, None
         now, world = known.world.when(known.slot), known.world
-        for n, offer in enumerate(world.offers):
-            if offer.commitment_id in self.seen or not offer.known_at <= now < offer.at:
-                continue
-            self.seen.add(offer.commitment_id)
-            if self.worth(known, around, offer, world.deployed_share[n]):
-                self.accepted[offer.commitment_id] = offer
-                call = call_of(world, offer, world.deployed_share[n])
-                if call is not None:
-                    known.plant.calls[offer.commitment_id] = call
+        self._accept(known, around, now)
         lead = timedelta(minutes=30)
         due, soon = np.zeros(len(world.fleet.sites)), np.zeros(len(world.fleet.sites))
         place = {s.id: n for n, s in enumerate(world.fleet.sites)}
@@ -175,6 +167,19 @@ class Tieline:
             if offer.at <= now < offer.until and not returning:
                 due[place[offer.site_id]] += offer.power_w
         return (due if due.any() else None), (soon if soon.any() else None)
+
+    def _accept(self, known: PolicyInputs, around: SiteConditions, now: datetime) -> None:
+        """Offers that were told and have not begun: each is decided once."""
+        world = known.world
+        for n, offer in enumerate(world.offers):
+            if offer.commitment_id in self.seen or not offer.known_at <= now < offer.at:
+                continue
+            self.seen.add(offer.commitment_id)
+            if self.worth(known, around, offer, world.deployed_share[n]):
+                self.accepted[offer.commitment_id] = offer
+                call = call_of(world, offer, world.deployed_share[n])
+                if call is not None:
+                    known.plant.calls[offer.commitment_id] = call
 
     def worth(self, known: PolicyInputs, around: SiteConditions, offer: Commitment, deployed: float) -> bool:
         """Whether the payment beats what the floor is expected to cost, a margin for error included."""

@@ -21,6 +21,7 @@ from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.inputs.outlook import SILENT_AFTER
 from tieline.dispatch.mining.lookahead import Ahead, levels, stages
 from tieline.dispatch.settings import Settings
+from tieline.fleet import Contract
 from tieline.records import Demand
 
 # Above this a window's odds alone are dearer than most hashes.
@@ -50,16 +51,7 @@ class PolicyInputs:
         above, below = np.zeros(len(sites)), np.zeros(len(sites))
         found: dict[str, tuple[float | None, bool]] = {}
         for n, site in enumerate(sites):
-            contract, value = site.contract, None
-            for name in (contract.market_15min, contract.market):
-                if name is None or name not in self.world.markets:
-                    continue
-                if name not in found:
-                    found[name] = self._last_price(name)
-                told, fresh = found[name]
-                value = told if value is None or (fresh and told is not None) else value
-                if fresh:
-                    break
+            contract, value = site.contract, self._price_of(site.contract, found)
             if contract.basis == "fixed":
                 above[n] = (contract.fixed_usd_per_mwh or 0.0) + contract.adder_usd_per_mwh
                 below[n] = above[n] if contract.take_share <= 0 else 0.0
@@ -69,6 +61,21 @@ class PolicyInputs:
                 above[n] = UNKNOWN if value is None else value * contract.scale + contract.adder_usd_per_mwh
                 below[n] = above[n]
         return above, below
+
+    def _price_of(self, contract: Contract, found: dict[str, tuple[float | None, bool]]) -> float | None:
+        """The contract's market as last known, the 15-minute one while it is fresh. `found`: by market, what was worked
+        out before."""
+        value = None
+        for name in (contract.market_15min, contract.market):
+            if name is None or name not in self.world.markets:
+                continue
+            if name not in found:
+                found[name] = self._last_price(name)
+            told, fresh = found[name]
+            value = told if value is None or (fresh and told is not None) else value
+            if fresh:
+                break
+        return value
 
     def _last_price(self, name: str) -> tuple[float | None, bool]:
         """A market's price as last known, None after a day of silence; and whether it is fresh: it ended no longer ago

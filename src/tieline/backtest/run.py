@@ -132,23 +132,18 @@ def run_scenario(folder: Path, scenario: str, options: ScenarioOptions, progress
     """Run one scenario of a folder. Raises FolderError, and ValueError for what cannot be run."""
     if scenario not in SCENARIOS:
         raise ValueError(f"scenario {scenario!r} is not one of {', '.join(SCENARIOS)}")
-    policies, jobs = options.policies, options.jobs
     task = prepare(folder, scenario, options.settings, options.limit_spans, options.between, options.fleet)
     if options.noise is not None:
         task = replace(task, world=shaken(task.world, options.noise))
     best = options.numbers
     if best is None:
         best = tune(folder, scenario, options, progress)
-    runs = [policy for policy in chosen(best) if policies is None or policy.name in policies]
-    unknown = set(policies or ()) - {policy.name for policy in runs}
-    if unknown:
-        names = ", ".join(policy.name for policy in chosen(best))
-        raise ValueError(f"no policy {', '.join(sorted(unknown))}; known: {names}")
+    runs = _named(chosen(best), options.policies)
     count = len(runs)
     # Without events most couplings have nothing to couple.
     if options.ablate and task.world.events and any(policy.name == "Tieline" for policy in runs):
         runs += ablations()
-    rows = in_parallel(task, runs, jobs, progress)
+    rows = in_parallel(task, runs, options.jobs, progress)
     return ScenarioResult(
         scenario=scenario,
         rows=rows[:count],
@@ -160,6 +155,16 @@ def run_scenario(folder: Path, scenario: str, options: ScenarioOptions, progress
         noise=options.noise,
         ablations=rows[count:],
     )
+
+
+def _named(policies: list[Policy], names: Sequence[str] | None) -> list[Policy]:
+    """Those of these names, or all. Raises ValueError for a name that is none."""
+    found = [policy for policy in policies if names is None or policy.name in names]
+    unknown = set(names or ()) - {policy.name for policy in found}
+    if unknown:
+        known = ", ".join(policy.name for policy in policies)
+        raise ValueError(f"no policy {', '.join(sorted(unknown))}; known: {known}")
+    return found
 
 
 def run_ablations(

@@ -105,12 +105,7 @@ class Controller:
 
     def decide(self, now: datetime) -> list[Plan]:
         """The plans, not yet kept or sent."""
-        if not self._started:
-            self._started = True
-            self.last = {plan.site_id: plan for plan in self.store.latest(Plan, now)}
-            if self.settings.policy == "lookahead":
-                day = self.store.between(Plan, now - timedelta(days=1), now, now=now)
-                remember(self.arrays, day, self.memory)
+        self._remember_plans(now)
         self.outlook.read(self.store, now)
         self.demands.read(self.store, now, self.last)
         length = timedelta(seconds=self.settings.interval_s)
@@ -134,14 +129,12 @@ class Controller:
         for n, site in enumerate(self.fleet.sites):
             view = views[site.id]
             cost = self._cost(site, view)
-            whole = None if cost is None else with_demand(cost, self.demands.of(site, interval.start))
-            unknown = [] if cost is not None else [view.price_note]
-            unknown += [no_hashprice] if hashprice_usd is None else []
+            why_unknown = "; ".join(filter(None, ["" if cost is not None else view.price_note, no_hashprice]))
             problem = SiteProblem(
                 view,
-                None if whole is None else whole.plus(adders.get(n, 0.0)),
+                self._whole_cost(site, cost, interval, adders.get(n, 0.0)),
                 hashprice_usd,
-                "; ".join(unknown),
+                why_unknown,
                 wanted,
                 self._last(site, now),
                 self.settings,
@@ -156,6 +149,22 @@ class Controller:
             remember(self.arrays, plans, self.memory)
         self.last = {plan.site_id: plan for plan in plans}
         return plans
+
+    def _remember_plans(self, now: datetime) -> None:
+        """Once, at the first decision: what was decided before a restart."""
+        if self._started:
+            return
+        self._started = True
+        self.last = {plan.site_id: plan for plan in self.store.latest(Plan, now)}
+        if self.settings.policy == "lookahead":
+            day = self.store.between(Plan, now - timedelta(days=1), now, now=now)
+            remember(self.arrays, day, self.memory)
+
+    def _whole_cost(self, site: Site, cost: PowerCost | None, interval: Interval, adder: float) -> PowerCost | None:
+        """What the plan is decided at: the contract's cost with its demand charge and odds of peaks, USD/MWh."""
+        if cost is None:
+            return None
+        return with_demand(cost, self.demands.of(site, interval.start)).plus(adder)
 
     def _late(self, interval: Interval) -> str:
         """Why the strike decides instead of look-ahead, where that was asked for and failed."""

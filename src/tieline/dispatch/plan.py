@@ -126,23 +126,13 @@ def plan_site(problem: SiteProblem) -> Decision:
     """The setpoints of every unit of the site."""
     view, site = problem.view, problem.view.site
     room = _Room(view.limit_w, {f.id: f.limit_w for f in site.feeders})
-    points: dict[str, Setpoint] = {}
-    for unit in site.units:
-        if (held := _held(view, unit)) is not None:
-            points[unit.id] = held
-            room.take(unit.feeder, held.target_w)
-    stuck = {g.id: _stuck_w(view, g, problem.aux) for g in site.rig_groups if g.id not in points}
-    for group in site.rig_groups:
-        room.take(group.feeder, stuck.get(group.id, 0.0))
-    over = {view.limit_note: -room.site_w} | {f"the limit of feeder {f}": -left for f, left in room.feeders.items()}
-    worst = max(over, key=lambda name: over[name])
-    infeasible_w = max(0.0, over[worst])
+    points, stuck = _immovable(problem, room)
+    infeasible_w, worst = _excess(view, room)
     _overrides_and_inference(problem, points, room)
     groups = [g for g in site.rig_groups if g.id not in points]
     bids = _bids(problem, groups)
     by = "lookahead" if problem.targets is not None else "strike"
-    if problem.floor_w > 0 and not any(problem.target(g.id) is not None for g in groups):
-        problem = replace(problem, targets={**(problem.targets or {}), **_floors(groups, bids, problem.floor_w)})
+    problem = _with_floors(problem, groups, bids)
     drawn_w = sum(p.target_w for p in points.values()) + sum(stuck[g.id] for g in groups)
     chosen = _mining(problem, groups, bids, drawn_w, room)
     for group in groups:
@@ -153,6 +143,27 @@ def plan_site(problem: SiteProblem) -> Decision:
         notes.append(f"infeasible by {mw(infeasible_w)}: what cannot be moved exceeds {worst}")
     decided_by = f"{by} (fallback)" if problem.unknown else by
     return Decision(tuple(points[u.id] for u in site.units), decided_by, "; ".join(notes), infeasible_w)
+
+
+def _immovable(problem: SiteProblem, room: _Room) -> tuple[dict[str, Setpoint], dict[str, float]]:
+    """Units that cannot be reached, and by rig group the watts of rigs that do not obey; both taken from `room`."""
+    view, site = problem.view, problem.view.site
+    points: dict[str, Setpoint] = {}
+    for unit in site.units:
+        if (held := _held(view, unit)) is not None:
+            points[unit.id] = held
+            room.take(unit.feeder, held.target_w)
+    stuck = {g.id: _stuck_w(view, g, problem.aux) for g in site.rig_groups if g.id not in points}
+    for group in site.rig_groups:
+        room.take(group.feeder, stuck.get(group.id, 0.0))
+    return points, stuck
+
+
+def _excess(view: SiteView, room: _Room) -> tuple[float, str]:
+    """Watts by which the worst limit is passed, at least 0, and which limit it is."""
+    over = {view.limit_note: -room.site_w} | {f"the limit of feeder {f}": -left for f, left in room.feeders.items()}
+    worst = max(over, key=lambda name: over[name])
+    return max(0.0, over[worst]), worst
 
 
 def _overrides_and_inference(problem: SiteProblem, points: dict[str, Setpoint], room: _Room) -> None:
@@ -377,9 +388,7 @@ class _MeritOrder:
         pays = step.bid_usd_per_mwh > price
         if not pays and (target is None or n > 0):
             return False
-        cap = 1.0 if target is None else target.run if n == 0 else fill[n - 1]
-        if target is not None and target.above_by_strike and pays:
-            cap = 1.0
+        cap = _cap(target, fill, n, pays=pays)
         ask_w = self._asked(step, step.power_w * cap, free=target is None or n > 0)
         take = min(ask_w, self.room.left(group.feeder))
         bound = "limit" if take < ask_w - EPS_W else ""
@@ -421,6 +430,13 @@ class _MeritOrder:
         return run_reason(self.problem.view, step, price, words, target)
 
 
+def _cap(target: GroupTarget | None, fill: list[float], n: int, *, pays: bool) -> float:
+    """Share of a group that may take step `n`: by its target, or what took the step below."""
+    if target is None or (target.above_by_strike and pays):
+        return 1.0
+    return target.run if n == 0 else fill[n - 1]
+
+
 def _kept(
     problem: SiteProblem, groups: list[RigGroup], bids: Mapping[str, GroupBid], room: _Room
 ) -> dict[str, tuple[Fill, Reason]]:
@@ -451,6 +467,13 @@ def _kept(
             rule, text = view.limit_rule, f"{text}; {view.limit_note} allows {mw(power_w)}"
         found[group.id] = (_fill_of(bid, power_w), Reason(rule=rule, text=text, limit_w=view.limit_w))
     return found
+
+
+def _with_floors(problem: SiteProblem, groups: list[RigGroup], bids: Mapping[str, GroupBid]) -> SiteProblem:
+    """The problem with the floor that was promised as targets, where look-ahead set none."""
+    if problem.floor_w <= 0 or any(problem.target(g.id) is not None for g in groups):
+        return problem
+    return replace(problem, targets={**(problem.targets or {}), **_floors(groups, bids, problem.floor_w)})
 
 
 def _floors(groups: list[RigGroup], bids: Mapping[str, GroupBid], floor_w: float) -> dict[str, GroupTarget]:

@@ -80,37 +80,59 @@ async def choose(
     if settings.source == "synthetic":
         everything = SyntheticFeed(world)
         return Chosen((everything,), (FeedChoice("all feeds", False, everything.source, "as configured"),))
-    library = library if library is not None else installed()
-    grid = GridFeed(GridFeed.supported(fleet.markets), library) if library is not None else None
-    made_up = settings.invent or (bool(fleet.sites) and all(site.invented for site in fleet.sites))
+    made_up = settings.invent or _is_invented(fleet)
     must = settings.source == "live" or not made_up
-    asked: list[tuple[What, Feed | None, str]] = [
-        ("network", BitcoinFeed(settings.bitcoin_api), ""),
-        ("weather", WeatherFeed.of(fleet, settings.weather_api), ""),
-        ("prices", grid if grid is not None and grid.markets else None, _no_grid(grid)),
-    ]
+    asked = _sources(settings, fleet, library)
     feeds: list[Feed] = []
     choices: list[FeedChoice] = []
     made: list[What] = ["demand"] if made_up else []
     probes = await asyncio.gather(
-        *(_probe(feed, now, GRID_PROBE_S if what == "prices" else probe_s) for what, feed, _ in asked)
+        *(_probe(one.feed, now, GRID_PROBE_S if one.what == "prices" else probe_s) for one in asked)
     )
-    for (what, feed, no), (heard, why) in zip(asked, probes, strict=True):
-        if feed is not None and (must or heard):
-            feeds.append(Probed(feed, heard))
-            choices.append(FeedChoice(_WORDS[what], True, feed.source, why if not heard else ""))
-            if what == "prices":
+    for one, (heard, why) in zip(asked, probes, strict=True):
+        choice = one.judged(heard, why, must=must)
+        choices.append(choice)
+        if choice.live and one.feed is not None:
+            feeds.append(Probed(one.feed, heard))
+            if one.what == "prices":
                 _other_markets(fleet, world, must, feeds, choices)
-        elif must:
-            choices.append(FeedChoice(_WORDS[what], False, "none", no or why))
-        else:
-            made.append(what)
-            choices.append(FeedChoice(_WORDS[what], False, "synthetic", no or why))
+        elif choice.source == "synthetic":
+            made.append(one.what)
     nowhere = "it has no public source"
     choices.append(FeedChoice(_WORDS["demand"], False, "synthetic" if made_up else "none", nowhere))
     if made:
         feeds.append(SyntheticFeed(world, made))
     return Chosen(tuple(feeds), tuple(choices))
+
+
+@dataclass(frozen=True, slots=True)
+class _LiveSource:
+    """What may be asked of one piece; without a feed, `why_none` says why."""
+
+    what: What
+    feed: Feed | None
+    why_none: str = ""
+
+    def judged(self, heard: Sequence[AnyRecord], why: str, *, must: bool) -> FeedChoice:
+        """`heard` by the probe, or `why` it heard nothing; `must`: nothing may be made up."""
+        word = _WORDS[self.what]
+        if self.feed is not None and (must or heard):
+            return FeedChoice(word, True, self.feed.source, "" if heard else why)
+        return FeedChoice(word, False, "none" if must else "synthetic", self.why_none or why)
+
+
+def _is_invented(fleet: Fleet) -> bool:
+    return bool(fleet.sites) and all(site.invented for site in fleet.sites)
+
+
+def _sources(settings: Feeds, fleet: Fleet, library: Any | None) -> tuple[_LiveSource, ...]:
+    library = library if library is not None else installed()
+    grid = GridFeed(GridFeed.supported(fleet.markets), library) if library is not None else None
+    return (
+        _LiveSource("network", BitcoinFeed(settings.bitcoin_api)),
+        _LiveSource("weather", WeatherFeed.of(fleet, settings.weather_api)),
+        _LiveSource("prices", grid if grid is not None and grid.markets else None, _no_grid(grid)),
+    )
 
 
 _WORDS: dict[What, str] = {

@@ -153,18 +153,7 @@ class Polite:
         code = response.status_code
         if code == 304 and kept is not None and meta is not None:
             return FetchedPage(url, kept, meta.content_type, "unchanged")
-        if code == 416:
-            self._drop_part(url)
-            raise _AgainError("the part kept of it no longer fits", 0.0)
-        if code in _RETRY:
-            raise _AgainError(f"the server answered {code}", _seconds(response.headers.get("retry-after")))
-        if code == 403:
-            raise FetchError(
-                f"{url}: the server answered 403. Name yourself and an e-mail address in the User-Agent; if you did, "
-                "you were too fast: wait ten minutes"
-            )
-        if code not in (200, 206):
-            raise FetchError(f"{url}: the server answered {code}")
+        self._refused(url, response)
         fresh = _Meta(
             url=url,
             etag=response.headers.get("etag"),
@@ -189,6 +178,22 @@ class Polite:
         return FetchedPage(
             url, body, fresh.content_type, "new" if kept is None else "unchanged" if body == kept else "changed"
         )
+
+    def _refused(self, url: str, response: httpx.Response) -> None:
+        """Raises for an answer that brings no page: _AgainError where asking once more may help."""
+        code = response.status_code
+        if code == 416:
+            self._drop_part(url)
+            raise _AgainError("the part kept of it no longer fits", 0.0)
+        if code in _RETRY:
+            raise _AgainError(f"the server answered {code}", _seconds(response.headers.get("retry-after")))
+        if code == 403:
+            raise FetchError(
+                f"{url}: the server answered 403. Name yourself and an e-mail address in the User-Agent; if you did, "
+                "you were too fast: wait ten minutes"
+            )
+        if code not in (200, 206):
+            raise FetchError(f"{url}: the server answered {code}")
 
     def _allowed(self, url: str) -> None:
         parts = urlsplit(url)

@@ -335,13 +335,14 @@ class SyntheticFeed:
         ahead = now + 2 * DAY if first or published > since else now + timedelta(microseconds=1)
         told = self.world.records(since, ahead, [one for one in self.what if one == "prices"])
         told += self.world.records(since, now + timedelta(microseconds=1), [w for w in self.what if w != "prices"])
-        return [
-            record
-            for record in told
-            if record.known_at <= now
-            and (first or record.known_at > since)
-            and (not isinstance(record, PriceTick) or record.market in self.markets)
-        ]
+        after = None if first else since
+        return [record for record in told if self._is_new(record, after, now)]
+
+    def _is_new(self, record: AnyRecord, after: datetime | None, now: datetime) -> bool:
+        """Known by `now` and not by `after`; of prices, those of this feed's markets."""
+        if record.known_at > now or (after is not None and record.known_at <= after):
+            return False
+        return not isinstance(record, PriceTick) or record.market in self.markets
 
 
 def _steps(start: datetime, end: datetime, length: timedelta) -> Iterable[datetime]:

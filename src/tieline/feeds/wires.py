@@ -84,14 +84,19 @@ def parse(body: bytes, url: str) -> Iterator[WireItem]:
         raise FetchError(f"{url}: no feed (its root is {root.tag})")
     for entry in entries[:MAX_ITEMS]:
         title = entry.findtext("title") or entry.findtext(f"{_ATOM}title") or ""
-        link = (entry.findtext("link") or "").strip()
-        if not link:
-            links = entry.findall(f"{_ATOM}link")
-            chosen = next((one for one in links if one.get("rel", "alternate") == "alternate"), None)
-            link = (chosen.get("href") or "").strip() if chosen is not None else ""
+        link = _link(entry)
         when = entry.findtext("pubDate") or entry.findtext(f"{_ATOM}published") or entry.findtext(f"{_ATOM}updated")
         if link:
             yield WireItem(" ".join(title.split()), urljoin(url, link), _day(when))
+
+
+def _link(entry: ElementTree.Element) -> str:
+    """An item's address: the text of RSS, or Atom's alternate link; empty where there is none."""
+    if link := (entry.findtext("link") or "").strip():
+        return link
+    links = entry.findall(f"{_ATOM}link")
+    chosen = next((one for one in links if one.get("rel", "alternate") == "alternate"), None)
+    return (chosen.get("href") or "").strip() if chosen is not None else ""
 
 
 def _day(text: str | None) -> str | None:

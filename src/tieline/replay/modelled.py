@@ -171,13 +171,16 @@ class ReplayFleet:
         power, peak = np.round(span.power_w, 1).tolist(), np.round(span.max_w, 1).tolist()
         hashrate = np.round(span.hashes / seconds, -6).tolist()
         tokens = np.rint(span.tokens).tolist()
-        found: list[Sample] = []
-        for site_id in [s for s in self._held_back if s not in silent]:
-            found += self._held_back.pop(site_id)
+        found = self._come_back(silent)
         for n, unit_id in enumerate(self.world.units):
             site_id, rig = self._site_id_of[n], bool(self.world.is_rig[n])
             last = self._last_reading.get(unit_id) if site_id in stale else None
-            temp = self._temps.get(site_id)
+            temp, devices = self._temps.get(site_id), self._rig_counts[n] if rig else None
+            if last is not None:
+                told = (last.power_w, last.power_max_w, last.hashrate_hs, last.tokens, last.last_heard)
+            else:
+                made = (hashrate[n], None) if rig else (None, int(tokens[n]))
+                told = (power[n], peak[n], *made, end)
             sample = Sample(
                 at=at,
                 known_at=end,
@@ -187,14 +190,14 @@ class ReplayFleet:
                 unit_id=unit_id,
                 length_s=int(seconds),
                 readings=1,
-                power_w=power[n] if last is None else last.power_w,
-                power_max_w=peak[n] if last is None else last.power_max_w,
-                hashrate_hs=(hashrate[n] if last is None else last.hashrate_hs) if rig else None,
+                power_w=told[0],
+                power_max_w=told[1],
+                hashrate_hs=told[2],
                 temp_c=None if temp is None else round(temp, 2),
-                devices=self._rig_counts[n] if rig else None,
-                devices_heard=self._rig_counts[n] if rig else None,
-                tokens=None if rig else int(tokens[n]) if last is None else last.tokens,
-                last_heard=end if last is None else last.last_heard,
+                devices=devices,
+                devices_heard=devices,
+                tokens=told[3],
+                last_heard=told[4],
             )
             if last is None:
                 self._last_reading[unit_id] = sample
@@ -203,6 +206,13 @@ class ReplayFleet:
             else:
                 found.append(sample)
         return [s if s.known_at >= end else _told_at(s, end) for s in found]
+
+    def _come_back(self, silent: set[str]) -> list[Sample]:
+        """Samples of sites whose link is there again."""
+        found: list[Sample] = []
+        for site_id in [s for s in self._held_back if s not in silent]:
+            found += self._held_back.pop(site_id)
+        return found
 
 
 def _all_on(unit: RigGroup | NodeGroup) -> Setpoint:

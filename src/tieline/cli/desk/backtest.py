@@ -103,25 +103,20 @@ def backtest(
     Every policy runs on the same modelled fleet and sees only what was known. Nothing depends on the wall clock:
     the same days give the same bytes.
     """
-    if (start is None) != (end is None):
-        raise click.UsageError("give both --from and --to, or neither")
+    between = _between(start, end)
     numbers = None if given is None else rule_numbers(given)
-    if forecaster == "learned":
-        try:
-            library()
-        except MissingLibraryError as error:
-            raise click.ClickException(str(error)) from error
+    _needs_library(forecaster)
     bar = Bar()
     results: list[ScenarioResult] = []
     try:
         own = configured(config)
-        settings = Settings() if own is None else settings_of(own)
+        settings = settings_of(own) if own is not None else Settings()
         folder = RecordedFolder(data)
         options = ScenarioOptions(
             settings=msgspec.structs.replace(settings, forecaster=forecaster or settings.forecaster),
             fleet=None if own is None else own.fleet,
             limit_spans=limit,
-            between=None if start is None or end is None else (start, end),
+            between=between,
             ablate=not no_ablations and bool(scenarios),
             policies=policies or None,
             numbers=numbers,
@@ -134,13 +129,32 @@ def backtest(
         raise click.ClickException(str(error)) from error
     finally:
         bar.clear()
-    words = [f"- {folder.assumptions[0]}"] if folder.manifest.invented else []
-    parts = [*(to_markdown(result) for result in results), "Assumed or invented:", "", *words, assumed()]
-    text = "\n".join(parts)
+    text = _report(folder, results)
     click.echo(text)
     if out is not None:
         write(out, results, text)
         click.echo(f"\nWritten to {out}: report.md, report.csv, report.html, report.json", err=True)
+
+
+def _between(start: datetime | None, end: datetime | None) -> tuple[datetime, datetime] | None:
+    if start is not None and end is not None:
+        return start, end
+    if start is not None or end is not None:
+        raise click.UsageError("give both --from and --to, or neither")
+    return None
+
+
+def _needs_library(forecaster: Forecasting | None) -> None:
+    if forecaster == "learned":
+        try:
+            library()
+        except MissingLibraryError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _report(folder: RecordedFolder, results: list[ScenarioResult]) -> str:
+    words = [f"- {folder.assumptions[0]}"] if folder.manifest.invented else []
+    return "\n".join([*(to_markdown(result) for result in results), "Assumed or invented:", "", *words, assumed()])
 
 
 def rule_numbers(given: str) -> Numbers:

@@ -7,7 +7,7 @@ then is in `commit_act`. With `--data` it is asked of recorded days, a day befor
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -91,16 +91,9 @@ def check_offer(
     tieline commit check --site na-tx-01 --mw 12 --from 2026-08-20T20:00 --hours 4 --response 600
     """
     try:
-        if file is not None:
-            if given := [n for n, v in (("--site", site), ("--mw", mw), ("--from", start), ("--hours", hours)) if v]:
-                raise OfferError(f"{given[0]} and a file exclude each other: the offers are in {file}")
-            texts = read_offers(file)
-        else:
-            if None in (site, mw, start, hours):
-                raise OfferError("give an offer: --site, --mw, --from and --hours, or a file")
-            plain = {"site_id": site, "mw": mw, "from": start, "hours": hours, "response_s": response_s}
-            plain |= {"capacity_usd_per_mw_h": usd_per_mw_h, "deployed_share_of_hours": deployed}
-            texts = [msgspec.convert(plain, OfferText)]
+        plain = {"site_id": site, "mw": mw, "from": start, "hours": hours, "response_s": response_s}
+        plain |= {"capacity_usd_per_mw_h": usd_per_mw_h, "deployed_share_of_hours": deployed}
+        texts = _asked(file, plain)
         now = None if data is not None else config_and_now(data_dir)[1]
         offers = [offer_of(text, n, now) for n, text in enumerate(texts, 1)]
         besides = [sold_besides(offers[0].promise, megawatts, n) for n, megawatts in enumerate(sold, 1)]
@@ -114,6 +107,18 @@ def check_offer(
     else:
         click.echo("\n".join(line for one in found for line in as_lines(one)))
     raise SystemExit(1 if any(isinstance(one, Broken) for one in found) else 0)
+
+
+def _asked(file: Path | None, plain: Mapping[str, object]) -> list[OfferText]:
+    """The offers of a file, or the one of the options. Raises OfferError where both or neither are given."""
+    needed = {"--site": plain["site_id"], "--mw": plain["mw"], "--from": plain["from"], "--hours": plain["hours"]}
+    if file is None:
+        if None in needed.values():
+            raise OfferError("give an offer: --site, --mw, --from and --hours, or a file")
+        return [msgspec.convert(plain, OfferText)]
+    if given := [name for name, value in needed.items() if value]:
+        raise OfferError(f"{given[0]} and a file exclude each other: the offers are in {file}")
+    return read_offers(file)
 
 
 # --- where what is known comes from ------------------------------------------

@@ -292,10 +292,16 @@ def _site_lines(one: Standing, moment: datetime, safe_default: str | None) -> li
     lines += [_promise_line(r) for r in one.promises]
     lines += [_fault_line(r, moment) for r in one.faults]
     for old, new in one.changes:
-        was = "nothing" if old is None else f"{_mw(old.target_w)} {_what(old)}"
-        lines.append(f"  decided now instead: {new.unit_id} {_mw(new.target_w)} {_what(new)}, not {was}")
-        lines.append(f"    {new.reason.rule}: {new.reason.text}")
+        lines += _change_lines(old, new)
     return lines
+
+
+def _change_lines(old: Setpoint | None, new: Setpoint) -> list[str]:
+    was = "nothing" if old is None else f"{_mw(old.target_w)} {_what(old)}"
+    return [
+        f"  decided now instead: {new.unit_id} {_mw(new.target_w)} {_what(new)}, not {was}",
+        f"    {new.reason.rule}: {new.reason.text}",
+    ]
 
 
 def _unit_lines(point: Setpoint) -> list[str]:

@@ -7,7 +7,7 @@ takes the room that is left (`deferred`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -66,30 +66,44 @@ def serve(
     everything, bids = rooms, {(r.model, r.region): _bid(sight, r, table, settings) for r in rooms}
     rooms = affordable(rooms, costs, bids, reserved)
     ahead = {place: path[len(seconds) :] for place, path in told.items()}
-    least = {}
-    for place, path in ahead.items():
-        here = [room for room in rooms if (room.model, room.region) == place]
-        if ready and here and place in soon:
-            path = np.vstack([soon[place].max(axis=0)[None], path[1:]])
-            least[place] = _least(path, here, steps, price, running, settings, table)
-    for place, replicas in reserved.items():
-        least[place] = max(least.get(place, 0), replicas)
+    least = dict(reserved)
+    for place in ahead.keys() & soon.keys() if ready else ():
+        if here := [room for room in rooms if (room.model, room.region) == place]:
+            path = np.vstack([soon[place].max(axis=0)[None], ahead[place][1:]])
+            least[place] = max(least.get(place, 0), _least(path, here, steps, price, running, settings, table))
     wanted, short = assign(rooms, demands, table, settings, costs, running, least)
     for before, after in zip(everything, rooms, strict=True):
-        bid = bids[before.model, before.region]
-        if words := why_stopped(before, after, costs[before.unit_id], bid):
-            wanted[before.unit_id] = replace(wanted[before.unit_id], why=wanted[before.unit_id].why + words)
+        words = why_stopped(before, after, costs[before.unit_id], bids[before.model, before.region])
+        wanted[before.unit_id] = replace(wanted[before.unit_id], why=wanted[before.unit_id].why + words)
+
+    def places(here: Sequence[Room]) -> list[Place]:
+        return _places(here, wanted, running, ahead, steps, price, settings, table)
+
+    missed = _batch_work(sight, everything, wanted, places, steps, settings, table)
+    return ServingTargets(wanted, short, missed)
+
+
+def _batch_work(
+    sight: Foresight,
+    rooms: Sequence[Room],
+    wanted: dict[str, Wanted],
+    places: Callable[[Sequence[Room]], list[Place]],
+    steps: Grid,
+    settings: Settings,
+    table: GpuTable,
+) -> dict[str, tuple[Lot, ...]]:
+    """Puts batch work on top of what is `wanted`; by model what cannot run in time."""
     owed = sight.owed(steps.start)
     missed: dict[str, tuple[Lot, ...]] = {}
     for model in sorted(owed):
         # Batch work that was taken on is a promise: its deadline is met whatever power costs.
-        here = [room for room in everything if room.model == model]
-        places = _places(here, wanted, running, ahead, steps, price, settings, table)
-        found, late = allot(owed[model], places, steps.hours, table, settings.interactive_batch, sight.arriving(model))
+        here = [room for room in rooms if room.model == model]
+        rate = sight.arriving(model)
+        found, late = allot(owed[model], places(here), steps.hours, table, settings.interactive_batch, rate)
         wanted |= {room.unit_id: _with(wanted[room.unit_id], found[room.unit_id]) for room in here}
         if late:
             missed[model] = late
-    return ServingTargets(wanted, short, missed)
+    return missed
 
 
 def reserved_at(moment: datetime, settings: Settings) -> dict[Where, int]:

@@ -105,16 +105,7 @@ def route(
     reach is full, work of others moves on to their next place, so that nothing is lost that could be carried.
     `residency`: by region, the share of its demand that the law or a contract keeps there; it has the first room."""
     if residency and any(residency.values()):
-        bound = {key: tokens * residency.get(key[1], 0.0) for key, tokens in asked.items()}
-        stays = {key: min(bound[key], can.get(key, 0.0)) for key in bound}
-        spare = {key: can[key] - stays.get(key, 0.0) for key in can}
-        load, short = route(spare, {key: asked[key] - bound[key] for key in asked}, reach)
-        for key in stays:
-            if key in load:
-                load[key] += stays[key]
-            if (lost := bound[key] - stays[key]) > 1e-6:
-                short[key] = short.get(key, 0.0) + lost
-        return load, short
+        return _resident(can, asked, reach, residency)
     flow: dict[tuple[Place, Place], float] = {}
     load = dict.fromkeys(can, 0.0)
     left = dict(sorted(asked.items()))
@@ -125,20 +116,51 @@ def route(
             _send(flow, load, left, (model, region), (model, other), can)
     for key in left:
         while left[key] > 1e-6 and (path := _path(key, flow, load, can, reach)) is not None:
-            # Along the path each home gives up room to the one before it and takes the next.
-            most = left[key]
-            for at, (_, place) in enumerate(path):
-                room = can[place] - load[place] if at == len(path) - 1 else flow[(path[at + 1][0], place)]
-                most = min(most, room)
+            most = _moved(path, left[key], flow, load, can)
             if most <= 1e-6:
                 break
-            for at, (home, place) in enumerate(path):
-                flow[(home, place)] = flow.get((home, place), 0.0) + most
-                if at < len(path) - 1:
-                    flow[(path[at + 1][0], place)] -= most
-            load[path[-1][1]] += most
             left[key] -= most
     return load, {key: tokens for key, tokens in left.items() if tokens > 1e-6}
+
+
+def _resident(
+    can: Mapping[Place, float],
+    asked: Mapping[Place, float],
+    reach: Mapping[str, tuple[str, ...]],
+    residency: Mapping[str, float],
+) -> tuple[dict[Place, float], dict[Place, float]]:
+    """The same where a share of a region's demand must stay there: that share first, the rest in what is left."""
+    bound = {key: tokens * residency.get(key[1], 0.0) for key, tokens in asked.items()}
+    stays = {key: min(bound[key], can.get(key, 0.0)) for key in bound}
+    spare = {key: can[key] - stays.get(key, 0.0) for key in can}
+    load, short = route(spare, {key: asked[key] - bound[key] for key in asked}, reach)
+    for key in stays:
+        if key in load:
+            load[key] += stays[key]
+        if (lost := bound[key] - stays[key]) > 1e-6:
+            short[key] = short.get(key, 0.0) + lost
+    return load, short
+
+
+def _moved(
+    path: list[tuple[Place, Place]],
+    most: float,
+    flow: dict[tuple[Place, Place], float],
+    load: dict[Place, float],
+    can: Mapping[Place, float],
+) -> float:
+    """Tokens/s, at most `most`, sent along a path: each home gives up room to the one before it and takes the next."""
+    for at, (_, place) in enumerate(path):
+        room = can[place] - load[place] if at == len(path) - 1 else flow[(path[at + 1][0], place)]
+        most = min(most, room)
+    if most <= 1e-6:
+        return most
+    for at, (home, place) in enumerate(path):
+        flow[(home, place)] = flow.get((home, place), 0.0) + most
+        if at < len(path) - 1:
+            flow[(path[at + 1][0], place)] -= most
+    load[path[-1][1]] += most
+    return most
 
 
 def _send(

@@ -153,25 +153,12 @@ class Outlook:
     def learn(self, record: Record) -> None:
         """Fold one record that is known now."""
         match record:
-            case Sample():
-                # What refused its last order still counts as refusing: only an outcome clears that.
-                before = self.observed.get(record.unit_id)
-                held = "refused" if before is not None and before.held == "refused" else None
-                silent = record.readings == 0 or record.power_w is None
-                self._heard(record.unit_id, record.known_at, record.power_w, "silent" if silent else held)
-            case Outcome(result="unreachable"):
-                self._heard(record.unit_id, record.known_at, record.last_known_w, "unreachable")
-            case Outcome(result="refused"):
-                self._heard(record.unit_id, record.known_at, record.observed_w, "refused")
-            case Outcome():
-                self._heard(record.unit_id, record.known_at, record.observed_w, None)
+            case Sample() | Outcome():
+                self._learn_unit(record)
             case PriceTick():
                 self._learn_price(record)
             case NetworkTick():
-                if _earns(record):
-                    self.network.learn(record.at, record.known_at, timedelta(0), record, record.kind, record.source)
-                else:
-                    self._refuse(f"network: difficulty {record.difficulty}, {record.btc_usd} USD per BTC is absurd")
+                self._learn_network(record)
             case WeatherTick():
                 self._learn_weather(record)
             case Demand():
@@ -185,14 +172,36 @@ class Outlook:
             case Commitment():
                 self.commitments[record.commitment_id] = record
             case PeakOdds():
-                if 0.0 <= record.probability <= 1.0:
-                    length = timedelta(seconds=record.length_s)
-                    odds = self.peak_odds.setdefault(record.rule, Series())
-                    odds.learn(record.at, record.known_at, length, record.probability, record.kind, record.source)
+                self._learn_odds(record)
             case Fault():
                 self.faults[(record.site_id, record.what, record.at)] = record
             case _:
                 pass
+
+    def _learn_unit(self, record: Sample | Outcome) -> None:
+        if isinstance(record, Sample):
+            # What refused its last order still counts as refusing: only an outcome clears that.
+            before = self.observed.get(record.unit_id)
+            held = "refused" if before is not None and before.held == "refused" else None
+            silent = record.readings == 0 or record.power_w is None
+            self._heard(record.unit_id, record.known_at, record.power_w, "silent" if silent else held)
+        elif record.result == "unreachable":
+            self._heard(record.unit_id, record.known_at, record.last_known_w, "unreachable")
+        else:
+            held = "refused" if record.result == "refused" else None
+            self._heard(record.unit_id, record.known_at, record.observed_w, held)
+
+    def _learn_network(self, tick: NetworkTick) -> None:
+        if _earns(tick):
+            self.network.learn(tick.at, tick.known_at, timedelta(0), tick, tick.kind, tick.source)
+        else:
+            self._refuse(f"network: difficulty {tick.difficulty}, {tick.btc_usd} USD per BTC is absurd")
+
+    def _learn_odds(self, told: PeakOdds) -> None:
+        if 0.0 <= told.probability <= 1.0:
+            odds = self.peak_odds.setdefault(told.rule, Series())
+            length = timedelta(seconds=told.length_s)
+            odds.learn(told.at, told.known_at, length, told.probability, told.kind, told.source)
 
     def _learn_price(self, tick: PriceTick) -> None:
         price, length = tick.price_usd_per_mwh, timedelta(seconds=tick.length_s)

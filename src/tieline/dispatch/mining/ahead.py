@@ -16,7 +16,7 @@ from tieline.dispatch.inputs.foresight import Foresight
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.mining.lookahead import Ahead
 from tieline.dispatch.settings import Settings
-from tieline.fleet import Fleet
+from tieline.fleet import Contract, Fleet
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,22 @@ def build(around: SiteConditions, fleet: Fleet, settings: Settings, base_w: Mapp
     )
 
 
+def _paths(
+    sight: Foresight, contract: Contract, steps: Grid, wide: int, found: dict[str, Floats | None]
+) -> Floats | None:
+    """(T, S) of the contract's market, the 15-minute one first; None where neither is known whole. `found`: by market,
+    what was asked for before."""
+    for name in (contract.market_15min, contract.market):
+        if name is None:
+            continue
+        if name not in found:
+            found[name] = sight.paths(name, steps, wide)
+        paths = found[name]
+        if paths is not None and not np.isnan(paths).any():
+            return paths
+    return None
+
+
 def prices(sight: Foresight, fleet: Fleet, steps: Grid, settings: Settings) -> Prices:
     count, sites, wide = len(steps.hours), len(fleet.sites), settings.scenarios
     market: dict[str, Floats | None] = {}
@@ -103,16 +119,7 @@ def prices(sight: Foresight, fleet: Fleet, steps: Grid, settings: Settings) -> P
     adders = sight.peaks(steps, wide if settings.peak_scenarios else 1)
     for n, site in enumerate(fleet.sites):
         contract = site.contract
-        paths: Floats | None = None
-        for name in (contract.market_15min, contract.market):
-            if name is None:
-                continue
-            if name not in market:
-                market[name] = sight.paths(name, steps, wide)
-            found = market[name]
-            if found is not None and not np.isnan(found).any():
-                paths = found
-                break
+        paths = _paths(sight, contract, steps, wide, market)
         if contract.basis != "fixed":
             # Without any path the site is not looked ahead for: the strike, or the last plan, decides there.
             out[:, n] = np.nan if paths is None else paths * contract.scale + contract.adder_usd_per_mwh
