@@ -5,21 +5,28 @@
 DATA holds recorded days (docs/replay.md) and a folder `desk` with ERCOT's load, load forecast and zone prices. The desk
 tells odds for June to September with its own load forecast in 2022 and 2023 and ERCOT's in 2024. Those of 06:00 are
 judged by the day on which load was highest, those of each hour by how many hours must be shed to hit the peaks. Value:
-four invented sites of 100 MW, one a load zone, quarter-hourly decisions, each month beside the best simple rule and the
-bound; the dead band is tuned on May 2023. One core.
+four invented sites of 100 MW, one a load zone, quarter-hourly decisions, January 2022 to August 2024, each month beside
+the best simple rule and the bound; the dead band is tuned on May 2023, which is in the table all the same. One core.
+
+Each piece (a month with one set of revenues under one policy) is kept in bench/out/desk as soon as it is done, under a
+digest of the code that made it: a run that was broken off goes on where it was, and --table prints what there is.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -48,6 +55,9 @@ ZONES = ("WEST", "NORTH", "SOUTH", "HOUSTON")
 RULE = shipped_rules()["4CP"]
 TEXAS = ZoneInfo("America/Chicago")
 BANDS = (0.0, 0.15, 0.3, 0.5, 0.8)
+FIRST, LAST = (2022, 1), (2024, 8)
+# Rooms whose code bears on a figure.
+ROOMS = ("dispatch", "backtest", "fleet", "economics", "feeds/days")
 
 SITE = """
 [[site]]
@@ -187,86 +197,217 @@ def world_of(folder: Path, spans: list[tuple[str, datetime, datetime]]) -> Scena
     return load(folder, spans, events=True, settings=Settings(), fleet=fleet())
 
 
+class Pieces:
+    """What was worked out already, one file a piece, by a digest of the code."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        package, found = Path(config.__file__).parents[1], hashlib.sha256(SITE.encode())
+        for room in ROOMS:
+            for path in sorted((package / room).rglob("*")):
+                if path.suffix in (".py", ".toml", ".csv"):
+                    found.update(path.read_bytes())
+        self.digest = found.hexdigest()[:16]
+
+    def of(self, name: str, make: Callable[[], Any] | None) -> Any:
+        """The piece `name`, made now where it is not there or of other code. None where `make` is None and it is not
+        there; whatever code made it counts then."""
+        path = self.folder / f"{name}.json"
+        if path.exists():
+            kept = json.loads(path.read_text())
+            if make is None or kept["code"] == self.digest:
+                return kept["value"]
+        if make is None:
+            return None
+        begin = time.process_time()
+        value = make()
+        whole = {"code": self.digest, "cpu_s": round(time.process_time() - begin, 1), "value": value}
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(whole))
+        part.rename(path)
+        return value
+
+    def cpu_s(self) -> float:
+        return float(sum(json.loads(path.read_text())["cpu_s"] for path in self.folder.glob("*.json")))
+
+
 def best_band(folder: Path) -> float:
     world = world_of(folder, [("tune", *month("2023-05"))])
     nets = [drive(world, BandStrike(x), Settings(), SLOT_S).net for x in BANDS]
     return BANDS[int(np.argmax(nets))]
 
 
-def value(folder: Path, text: str, band: float) -> list[dict[str, object]]:
-    """One month: energy alone, and with peaks."""
-    from dataclasses import replace
+def policies(band: float) -> list[Policy]:
+    return [
+        GroupStrike(),
+        BandStrike(band),
+        Tieline(),
+        Tieline(name=PERFECT, perfect=True),
+        LastPrice(name="last price, odds", odds=True),
+        AlwaysOn(),
+    ]
 
-    whole, found = world_of(folder, [(text, *month(text))]), []
-    for name, world in (("energy", replace(whole, peaks=Peaks.none())), ("energy and peaks", whole)):
-        runs: list[Policy] = [
-            AlwaysOn(),
-            LastPrice(name="last price, odds", odds=True),
-            GroupStrike(),
-            BandStrike(band),
-            Tieline(),
-            Tieline(name=PERFECT, perfect=True),
-        ]
-        bound = bounds(world, Settings(), SLOT_S, simple=False).clairvoyant
-        for policy in runs:
-            begin = time.process_time()
-            tally = drive(world, policy, Settings(), SLOT_S)
-            found.append(
-                {
-                    "month": text, "with": name, "policy": policy.name, "net_usd": round(tally.net, 2),
-                    "peaks_usd": round(tally.peaks, 2), "of_bound": round(tally.net / bound, 5),
-                    "cpu_s": round(time.process_time() - begin, 1),
-                }
-            )  # fmt: skip
-            print(f"{text} {name}: {policy.name} {tally.net:,.0f} USD", file=sys.stderr)
+
+def summer(text: str) -> bool:
+    return int(text[5:]) in RULE.months
+
+
+REVENUES = ("energy and peaks", "energy")
+
+
+def value(pieces: Pieces, folder: Path | None, text: str, name: str, band: float) -> list[dict[str, Any]]:
+    """One month with one set of revenues under every policy; with no folder, those pieces that there are. Outside the
+    months of the peaks "energy and peaks" is energy alone, and nothing is run twice."""
+    if name != "energy" and not summer(text):
+        return []
+    loaded: list[ScenarioWorld] = []
+
+    def world() -> ScenarioWorld:
+        assert folder is not None
+        if not loaded:
+            loaded.append(world_of(folder, [(text, *month(text))]))
+        return replace(loaded[0], peaks=Peaks.none()) if name == "energy" else loaded[0]
+
+    def run(policy: Policy) -> dict[str, Any]:
+        tally = drive(world(), policy, Settings(), SLOT_S)
+        usd = {name: round(getattr(tally, name), 2) for name in ("net", "peaks", "wear", "power", "mining")}
+        return {**{f"{name}_usd": figure for name, figure in usd.items()}, "mwh": round(tally.mwh, 1)}
+
+    key = f"{text}-{name.replace(' ', '-')}"
+
+    def bound() -> float:
+        return float(bounds(world(), Settings(), SLOT_S, simple=False).clairvoyant)
+
+    best, found = pieces.of(f"{key}-bound", None if folder is None else bound), []
+    for policy in policies(band):
+
+        def made(policy: Policy = policy) -> dict[str, Any]:
+            return run(policy)
+
+        short = "".join(c if c.isalnum() else "-" for c in policy.name)
+        one = pieces.of(f"{key}-{short}", None if folder is None else made)
+        if one is not None and best is not None:
+            found.append({"month": text, "with": name, "policy": policy.name, "bound_usd": best, **one})
+    if folder is not None:
+        print(f"{text} {name}: done", file=sys.stderr, flush=True)
     return found
 
 
-def table(found_odds: list[dict[str, object]], values: list[dict[str, object]]) -> str:
+def by_year(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Whole years (the months that there are) of each set of revenues: each policy's sum, beside the best rule's."""
+    found = []
+    for year in sorted({v["month"][:4] for v in values}):
+        for name in REVENUES:
+            mine = [v for v in values if v["month"].startswith(year)]
+            # Where a month has no peaks, energy alone is what it earns with them too.
+            chosen = [v for v in mine if v["with"] == name or (name != "energy" and not summer(v["month"]))]
+            months = sorted({v["month"] for v in chosen})
+            sums: dict[str, dict[str, float]] = {}
+            for v in chosen:
+                total = sums.setdefault(v["policy"], {})
+                for key in ("net_usd", "peaks_usd", "wear_usd", "bound_usd"):
+                    total[key] = total.get(key, 0.0) + v[key]
+            found += [
+                {"year": year, "with": name, "months": len(months), "policy": policy, **total}
+                for policy, total in sums.items()
+            ]
+    return found
+
+
+def rule_of(rows: list[dict[str, Any]]) -> float:
+    return max(float(row["net_usd"]) for row in rows if "Tieline" not in row["policy"])
+
+
+def worst_month(values: list[dict[str, Any]], year: str, name: str) -> str:
+    """The month in which Tieline stands worst to the best rule of that month."""
+    found = []
+    for text in sorted({v["month"] for v in values if v["month"].startswith(year)}):
+        there = [v for v in values if v["month"] == text and v["with"] == name] or [
+            v for v in values if v["month"] == text and v["with"] == "energy"
+        ]
+        tieline = next((v for v in there if v["policy"] == "Tieline"), None)
+        if tieline is not None:
+            found.append((float(tieline["net_usd"]) / rule_of(there) - 1.0, text))
+    return f"{min(found)[0]:+.2%} ({min(found)[1]})" if found else ""
+
+
+def table(found_odds: list[dict[str, Any]], values: list[dict[str, Any]]) -> str:
     lines = [
         "| year | days | peaks | odds add up to | Brier | climatology | threshold | hours shed for 1, 2, ... peaks |"
     ]
     lines += ["|---|---:|---:|---:|---:|---:|---:|---|"]
     for one in found_odds:
-        hours = ", ".join(map(str, one["hours_for_peaks"]))  # type: ignore[call-overload]
+        hours = ", ".join(map(str, one["hours_for_peaks"]))
         cells = [one[k] for k in ("year", "days", "peaks", "told", "brier", "brier_climatology", "brier_threshold")]
         lines.append("| " + " | ".join(map(str, [*cells, hours])) + " |")
-    lines += ["", "| month | with | policy | net, M USD | peaks, M USD | of bound | to the best rule |"]
-    lines += ["|---|---|---|---:|---:|---:|---:|"]
-    for one in values:
-        rules = [v for v in values if v["month"] == one["month"] and v["with"] == one["with"]]
-        best = max(float(str(v["net_usd"])) for v in rules if "Tieline" not in str(v["policy"]))
-        net = float(str(one["net_usd"]))
+    lines += [
+        "",
+        "| year (months) | with | policy | net, M USD | peaks | wear | of bound | to the best rule | worst month |",
+    ]
+    lines += ["|---|---|---|---:|---:|---:|---:|---:|---:|"]
+    years = by_year(values)
+    for one in years:
+        best = rule_of([v for v in years if v["year"] == one["year"] and v["with"] == one["with"]])
+        worst = worst_month(values, one["year"], one["with"]) if one["policy"] == "Tieline" else ""
         lines.append(
-            f"| {one['month']} | {one['with']} | {one['policy']} | {net / 1e6:.3f} | "
-            f"{float(str(one['peaks_usd'])) / 1e6:.3f} | {float(str(one['of_bound'])):.2%} | {net / best - 1:+.2%} |"
+            f"| {one['year']} ({one['months']}) | {one['with']} | {one['policy']} | {one['net_usd'] / 1e6:.3f} | "
+            f"{one['peaks_usd'] / 1e6:.3f} | {one['wear_usd'] / 1e6:.3f} | {one['net_usd'] / one['bound_usd']:.2%} | "
+            f"{one['net_usd'] / best - 1:+.2%} | {worst} |"
+        )
+    lines += ["", "| summer month, energy and peaks | best rule | M USD | Tieline | to it | perfect, of bound |"]
+    lines += ["|---|---|---:|---:|---:|---:|"]
+    for text in sorted({v["month"] for v in values if summer(v["month"])}):
+        rows = {v["policy"]: v for v in values if v["month"] == text and v["with"] == "energy and peaks"}
+        rules = {name: row for name, row in rows.items() if "Tieline" not in name}
+        if "Tieline" not in rows or PERFECT not in rows or not rules:
+            continue
+        name = max(rules, key=lambda n: float(rules[n]["net_usd"]))
+        best, mine, perfect = rules[name]["net_usd"], rows["Tieline"]["net_usd"], rows[PERFECT]
+        lines.append(
+            f"| {text} | {name} | {best / 1e6:.3f} | {mine / 1e6:.3f} | {mine / best - 1:+.2%} | "
+            f"{perfect['net_usd'] / perfect['bound_usd']:.2%} |"
         )
     return "\n".join(lines)
+
+
+def months() -> list[str]:
+    """Every month of the bench, summers first."""
+    found, (year, number) = [], FIRST
+    while (year, number) <= LAST:
+        found.append(f"{year}-{number:02d}")
+        year, number = (year, number + 1) if number < 12 else (year + 1, 1)
+    return sorted(found, key=lambda text: (not summer(text), text))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("DATA", "../shared/data")))
-    parser.add_argument("--months", default=os.environ.get("MONTHS", "2023-07,2023-08,2024-08"))
+    parser.add_argument("--months", default=os.environ.get("MONTHS", ""), help="Default: all, summers first.")
+    parser.add_argument("--pieces", type=Path, default=OUT / "desk", help="Where pieces are kept.")
+    parser.add_argument("--table", action="store_true", help="Work nothing out; print what there is.")
     asked = parser.parse_args()
-    if not (asked.data / "desk").is_dir():
-        sys.exit(f"no folder desk in {asked.data}; give recorded days with --data or DATA=... (docs/desk.md)")
-    begin = time.perf_counter()
-    found = odds(asked.data)
-    values: list[dict[str, object]] = []
-    with tempfile.TemporaryDirectory(prefix="tieline-desk-") as name:
-        folder = days_folder(asked.data, Path(name))
-        band = best_band(folder) if asked.months else 0.0
-        for one in filter(None, asked.months.split(",")):
-            values += value(folder, one, band)
+    pieces, wanted = Pieces(asked.pieces), list(filter(None, asked.months.split(","))) or months()
+    if asked.table:
+        band, found = pieces.of("band", None), pieces.of("odds", None) or []
+        values = [one for name in REVENUES for text in wanted for one in value(pieces, None, text, name, band or 0.0)]
+    else:
+        if not (asked.data / "desk").is_dir():
+            sys.exit(f"no folder desk in {asked.data}; give recorded days with --data or DATA=... (docs/desk.md)")
+        values = []
+        with tempfile.TemporaryDirectory(prefix="tieline-desk-") as made:
+            folder = days_folder(asked.data, Path(made))
+            found = pieces.of("odds", lambda: odds(asked.data))
+            band = pieces.of("band", lambda: best_band(folder))
+            for name in REVENUES:
+                for text in wanted:
+                    values += value(pieces, folder, text, name, band)
     text = table(found, values)
-    OUT.mkdir(exist_ok=True)
-    wall_s = round(time.perf_counter() - begin)
-    kept = {"odds": found, "value": values, "band": band, "wall_s": wall_s}
+    kept = {"odds": found, "value": values, "band": band, "cpu_s": round(pieces.cpu_s())}
     (OUT / "desk.json").write_text(json.dumps(kept, indent=1))
     (OUT / "desk.md").write_text(text + "\n")
     print(text)
-    print(f"\ndead band tuned on May 2023: {band:g}; {wall_s} s", file=sys.stderr)
+    print(f"\ndead band tuned on May 2023: {band}; {pieces.cpu_s():.0f} s of one core in all pieces", file=sys.stderr)
 
 
 if __name__ == "__main__":

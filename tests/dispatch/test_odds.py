@@ -84,6 +84,54 @@ def test_what_is_measured_or_forecast_later_changes_nothing() -> None:
     assert odds_of_day(RULE, changed, day, max(tops)) == before
 
 
+def test_an_hour_to_come_counts_only_where_it_passes_what_was_measured() -> None:
+    tops = calm()
+    day = max(tops) + DAY
+    loads = summer(tops, {day: 78.0})
+    whole = sum(w.probability for w in odds_of_day(RULE, loads, day, max(tops)))
+    left = {hour: odds_of_day(RULE, loads, day, max(tops), hour) for hour in (10, 14, 15, 16, 17)}
+    told = {hour: sum(w.probability for w in found) for hour, found in left.items()}
+    # The day peaks at 16:00: while that is to come nearly all of its chance is left, and after it hardly any.
+    assert told[14] > 0.6 * whole
+    assert told[16] < 0.5 * told[15]
+    assert told[17] < 0.1 * told[15]
+    assert all((w.at - 5 * HOUR).hour > hour for hour, found in left.items() for w in found)
+
+
+def test_a_hotter_tomorrow_in_the_forecast_lowers_todays_odds() -> None:
+    tops = calm()
+    day = max(tops) + DAY
+    loads = summer(tops, {day: 78.0})
+    alone = chance_of_day(RULE, loads, day, max(tops))
+    found = {}
+    for following in (70.0, 78.0, 86.0):
+        loads.next_day[day] = following * GW
+        found[following] = chance_of_day(RULE, loads, day, max(tops))
+    assert found[70.0] > alone
+    assert found[70.0] > found[78.0] > found[86.0]
+    assert found[86.0] < 0.05 * found[70.0]
+
+
+def test_odds_told_at_any_hour_never_change_when_their_future_does() -> None:
+    """The same days up to a moment, and then a heat wave or rain, measured and forecast: what was told stays."""
+    tops = calm()
+    today = max(tops) + DAY
+    told = loads_of({**tops, today: 74.0}, {today: 75.0, today + DAY: 77.0})
+    begin = datetime(today.year, today.month, today.day, 5, tzinfo=UTC)
+    for hour in (11, 16, 20, 22):
+        now = begin + (hour - 5) * HOUR
+        runs = []
+        for later in (60.0, 95.0):
+            known = [one for one in told if one.known_at <= now]
+            changed = [
+                msgspec.structs.replace(one, power_w=later * GW) for one in told if one.known_at > now
+            ] + loads_of({today + DAY: later}, {today + 2 * DAY: later})
+            found = odds_over(TEXAS, (RULE,), [*known, *changed], begin - DAY, begin + DAY)
+            runs.append([one for one in found if one.known_at <= now])
+        assert runs[0] == runs[1]
+        assert any(one.known_at == now for one in runs[0]) or hour == 22
+
+
 def test_over_months_the_chances_of_days_come_to_about_one_peak_a_month() -> None:
     """Seeded weather, a forecast two per cent off: neither a desk that cries wolf nor one that sleeps."""
     import random

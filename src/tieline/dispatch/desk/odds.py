@@ -4,8 +4,11 @@ Pure. The model, stated whole: a day's highest hour is its forecast times a log-
 own errors of the last sixty days. Whether a day as high as that is passed by one of the days to come is read off days
 of stretches that have ended (months, or seasons where peaks are counted over one), those counting most that stood as
 high over the week before them and had as many days left; two days' weight says that each day left is as likely as this
-one. A day is one of the N peaks when fewer than N of the days that were and of those to come lie above it. Within a day
-the peak is at an hour in proportion to exp((forecast - highest) / 0.5 % of the highest), in its windows alike.
+one. Where the next day's forecast is out, it says by itself how likely that day is higher, and the past days say it of
+the days after. A day is one of the N peaks when fewer than N of the days that were and of those to come lie above it.
+Within a day the peak is at an hour in proportion to exp((forecast - highest) / 0.5 % of the highest), in its windows
+alike. Once hours are measured, one to come is the day's highest only where it passes the highest of these, by an error
+that shrinks with the hour (what was left of the day-ahead error at each hour of the summers of 2022 and 2023).
 
 What is forecast or measured later changes nothing of odds that were told: they rest on what was known.
 """
@@ -20,7 +23,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
-from tieline.dispatch.inputs.arrays import Floats
+from tieline.dispatch.inputs.arrays import Floats, Ints
 from tieline.fleet.markets import zone_of
 from tieline.fleet.peaks import PeakRule
 
@@ -30,6 +33,9 @@ WEEK = 7
 # How near a past day must be to count: in height over the week before it and in days left; what another month counts.
 NEAR_HEIGHT, NEAR_LEFT, OTHER_MONTH, PRIOR = 0.02, 4.0, 0.25, 2.0
 HOUR_SHARE = 0.005
+# Of the day-ahead forecast's error, what is left when the hours before this one are measured; before 11:00 all of it.
+ERROR_LEFT = {11: 0.84, 12: 0.77, 13: 0.68, 14: 0.55, 15: 0.40, 16: 0.23}
+LEAST_LEFT = 0.12
 # Quadrature over the error: nineteen quantiles of a normal.
 _QUANTILES = tuple((n + 0.5) / 19 for n in range(19))
 
@@ -44,6 +50,8 @@ def _normal(p: float) -> float:
 
 
 _ERRORS = np.array([_normal(p) for p in _QUANTILES])
+# The highest of hours that each err by a Gumbel of scale HOUR_SHARE errs by one too, whichever hour it is; mean 0.
+_HOURS = np.array([-math.log(-math.log(p)) for p in _QUANTILES]) - 0.5772156649
 _erf = np.vectorize(math.erf, otypes=[float])
 
 
@@ -55,6 +63,8 @@ class Loads:
     forecast: dict[date, dict[int, float]] = field(default_factory=dict)
     # Days of ended stretches, by rule and the last stretch that has ended: worked out once a stretch.
     cache: dict[object, PastDays | None] = field(default_factory=dict, repr=False)
+    # The next day's highest hour by a published forecast, where one is out.
+    next_day: dict[date, float] = field(default_factory=dict)
 
     def highest_forecast(self, day: date) -> float | None:
         found = self.forecast.get(day)
@@ -77,20 +87,27 @@ class Window:
     probability: float
 
 
-def odds_of_day(rule: PeakRule, loads: Loads, day: date, known_through: date, error_share: float = 1.0) -> list[Window]:
+def odds_of_day(
+    rule: PeakRule, loads: Loads, day: date, known_through: date, last_hour: int | None = None
+) -> list[Window]:
     """Chances of a local day's windows; empty where the rule has no peak then, or no load is forecast.
 
     `known_through`: the last local day whose load is measured in whole; what is measured later is not looked at.
-    `error_share`: of the usual error, where part of the day is known already.
+    `last_hour`: of the day, the last one measured; the day's forecast then holds what was measured up to it, and the
+    windows are of the hours after it.
     """
     hours = loads.forecast.get(day)
     if not rule.applies(day) or not hours:
         return []
-    able = {hour: watts for hour, watts in hours.items() if hour in rule.hours}
+    able = {h: w for h, w in hours.items() if h in rule.hours and (last_hour is None or h > last_hour)}
     if not able:
         return []
-    chance = chance_of_day(rule, loads, day, known_through, error_share)
     top = max(able.values())
+    if last_hour is None:
+        chance = chance_of_day(rule, loads, day, known_through)
+    else:
+        was = max(w for h, w in hours.items() if h <= last_hour)
+        chance = _chance_left(rule, loads, day, known_through, (last_hour, was, top))
     weights = {hour: math.exp((watts - top) / (HOUR_SHARE * top)) for hour, watts in able.items()}
     total = sum(weights.values())
     per_hour = 3600 // rule.window_s
@@ -104,21 +121,40 @@ def odds_of_day(rule: PeakRule, loads: Loads, day: date, known_through: date, er
     return found
 
 
-def chance_of_day(rule: PeakRule, loads: Loads, day: date, known_through: date, error_share: float = 1.0) -> float:
+def chance_of_day(rule: PeakRule, loads: Loads, day: date, known_through: date) -> float:
     """Chance that the day's highest hour is one of the rule's peaks."""
     highest = loads.highest_forecast(day)
-    level = _level(loads, known_through)
-    if highest is None or level is None:
+    if highest is None:
         return 0.0
     mean, width = loads.spread(min(day, known_through + timedelta(days=1)))
-    could_be = highest * np.exp(error_share * (mean + width * _ERRORS))  # (E,)
+    return float(_chances(rule, loads, day, known_through, highest * np.exp(mean + width * _ERRORS)).mean())
+
+
+def _chance_left(
+    rule: PeakRule, loads: Loads, day: date, known_through: date, so_far: tuple[int, float, float]
+) -> float:
+    """Chance that the day's highest hour is yet to come and is a peak. `so_far`: the last measured hour of the day, the
+    highest measured, and the highest that is expected of the hours left."""
+    last_hour, was, top = so_far
+    width = loads.spread(min(day, known_through + timedelta(days=1)))[1]
+    left = ERROR_LEFT.get(last_hour + 1, 1.0 if last_hour < min(ERROR_LEFT) else LEAST_LEFT)
+    both = np.sort((left * width * _ERRORS[:, None] + HOUR_SHARE * _HOURS[None, :]).ravel())
+    could_be = top * np.exp(both[len(_QUANTILES) // 2 :: len(_QUANTILES)])  # (E,)
+    return float((_chances(rule, loads, day, known_through, could_be) * (could_be > was)).mean())
+
+
+def _chances(rule: PeakRule, loads: Loads, day: date, known_through: date, could_be: Floats) -> Floats:
+    """(E,) chances that the day is one of the rule's peaks, were its highest hour `could_be` (E,)."""
+    level = _level(loads, known_through)
+    if level is None:
+        return np.zeros(len(could_be))
     count = 1 if rule.by == "month" else rule.peaks
     stretch = rule.season(day)
     was = np.array([w for d, w in loads.measured.items() if d <= known_through and rule.season(d) == stretch])
     above = (was[None, :] > could_be[:, None]).sum(axis=1) if was.size else np.zeros(len(could_be), dtype=int)
     left = (_end_of(rule, day) - day).days
     if left <= 0:
-        return float(np.mean(above < count))
+        return np.asarray(above < count, dtype=float)
     ended = _begin_of(rule, known_through + timedelta(days=1)) - timedelta(days=1)
     key = (rule.name, ended, count, sum(1 for d in loads.measured if d <= ended))
     if key not in loads.cache:
@@ -126,28 +162,40 @@ def chance_of_day(rule: PeakRule, loads: Loads, day: date, known_through: date, 
         loads.cache[key] = _past_days(rule, loads, known_through, count)
     past = loads.cache[key]
     if past is None:
-        return min(1.0, count / (left + 1))
-    chance = np.zeros(len(could_be))
+        return np.full(len(could_be), min(1.0, count / (left + 1)))
     # Higher than any day of the past: like the highest of them.
     heights = np.minimum(could_be / level, np.quantile(past.height, 0.99))
-    for e, (height, taken) in enumerate(zip(heights, above, strict=True)):
-        if taken < count:
-            weight = past.weight * np.exp(-0.5 * ((past.height - height) / NEAR_HEIGHT) ** 2)
-            weight = weight * np.exp(-0.5 * ((past.left - left) / NEAR_LEFT) ** 2)
-            fewer = past.passed_by < count - int(taken)
-            prior = PRIOR * min(1.0, (count - int(taken)) / (left + 1))
-            chance[e] = float((weight * fewer).sum() + prior) / float(weight.sum() + PRIOR)
-    return float(chance.mean())
+    free = np.maximum(0, count - above)  # (E,) places that no day so far has taken
+    following = loads.next_day.get(day)
+    if following is None:
+        return past.fewer(heights, left, free, past.passed_by)
+    mean, width = loads.spread(min(day, known_through + timedelta(days=1)))
+    passes = 0.5 - 0.5 * _erf((np.log(could_be / following) - mean) / (width * math.sqrt(2.0)))
+    lower = past.fewer(heights, left - 1, free, past.passed_later)
+    higher = past.fewer(heights, left - 1, np.maximum(0, free - 1), past.passed_later)
+    return (1.0 - passes) * lower + passes * higher
 
 
 @dataclass(frozen=True, slots=True)
 class PastDays:
-    """(H,) days of stretches that have ended: over the week before, days left then, how many of them went higher."""
+    """(H,) days of stretches that have ended: over the week before, days left then, how many of them went higher, and
+    how many of those but the first."""
 
     height: Floats
     left: Floats
     passed_by: Floats
+    passed_later: Floats
     weight: Floats
+
+    def fewer(self, heights: Floats, left: int, free: Ints, passed: Floats) -> Floats:
+        """(E,) chances that fewer than `free` (E,) of the `left` days to come pass a day of `heights` (E,) over its
+        week; `passed`: by how many each past day was."""
+        away = (self.height[None, :] - heights[:, None]) / NEAR_HEIGHT
+        ahead = self.left - (0 if passed is self.passed_by else 1)
+        weight = self.weight * np.exp(-0.5 * (away**2 + ((ahead - left) / NEAR_LEFT) ** 2))
+        fewer = passed[None, :] < free[:, None]
+        prior = PRIOR * np.minimum(1.0, free / (left + 1))
+        return np.asarray(((weight * fewer).sum(axis=1) + prior) / (weight.sum(axis=1) + PRIOR))
 
 
 def _level(loads: Loads, through: date) -> float | None:
@@ -165,10 +213,10 @@ def _past_days(rule: PeakRule, loads: Loads, through: date, count: int) -> PastD
         if end > through or level is None or (rule.by == "season" and day.month not in rule.months):
             continue
         left = (end - day).days
-        later = (loads.measured.get(day + timedelta(days=n)) for n in range(1, left + 1))
-        above = sum(1 for w in later if w is not None and w > loads.measured[day])
+        later = [loads.measured.get(day + timedelta(days=n), 0.0) > loads.measured[day] for n in range(1, left + 1)]
         weight = 1.0 if day.month in rule.months else OTHER_MONTH
-        found.append((loads.measured[day] / level, float(left), float(min(above, count)), weight))
+        passed = float(min(sum(later), count)), float(min(sum(later[1:]), count))
+        found.append((loads.measured[day] / level, float(left), *passed, weight))
     return PastDays(*(np.array(column) for column in zip(*found, strict=True))) if found else None
 
 

@@ -2,8 +2,8 @@
 
 At 10:00 local time the windows of tomorrow, when the forecast that feeds the day-ahead market is out; at 06:00 those of
 today, when yesterday's load is known in whole; from 11:00 on each hour those still to come, with the hours left of the
-day's forecast moved as the last measured hour lay against it, and a third of its usual error. The same in the running
-platform, in a replay and in a backtest.
+day's forecast moved as the last measured hour lay against it. The same in the running platform, in a replay and in a
+backtest.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from tieline.records import PeakOdds, SystemLoad
 from tieline.store import Store
 
 DAY_BEFORE, SAME_DAY, HOURLY_FROM = time(10, 0), time(6, 0), 11
-# Of the day-ahead forecast's error, what is left some hours before: load moves slowly.
-ERROR_LEFT = 0.35
 # A year and the month after it: what the same weeks of the year before were like.
 HISTORY = timedelta(days=400)
 SOURCE = "desk: odds from system load"
@@ -60,18 +58,21 @@ class OperatorLoads:
                     own = self._own[d, known] = own_forecast(recent, d, known)
                 if own:
                     found.forecast[d] = own
+        following = day + timedelta(days=1)
+        if len(told := self.forecast.get(following, {})) >= LEAST_HOURS and rule.season(following) == rule.season(day):
+            found.next_day[day] = max(told.values())
         return found
 
-    def adjust(self, loads: Loads, day: date) -> bool:
+    def adjust(self, loads: Loads, day: date) -> int | None:
         """Replace a day's forecast by what was measured of it, the hours left moved as the last of these lay against
-        its forecast. False where nothing of use was measured yet."""
+        its forecast. The last measured hour; None where nothing of use was measured yet."""
         told, was = loads.forecast.get(day, {}), self.measured.get(day, {})
         known = [hour for hour in sorted(was) if told.get(hour, 0.0) > 0.0]
         if not known or known[-1] < HOURLY_FROM - 1:
-            return False
+            return None
         ratio = was[known[-1]] / told[known[-1]]
         loads.forecast[day] = {h: was[h] if h in was and h <= known[-1] else w * ratio for h, w in told.items()}
-        return True
+        return known[-1]
 
     _own: dict[tuple[date, date], dict[int, float]] = field(default_factory=dict)
     _cache: dict[object, PastDays | None] = field(default_factory=dict)
@@ -115,8 +116,8 @@ class PeakDesk:
         """Odds of a local day's windows with what is known at `now`."""
         loads, through = self.loads[rule.operator], rule.local_day(now) - timedelta(days=1)
         known = loads.loads(rule, day, through)
-        share = ERROR_LEFT if day == through + timedelta(days=1) and loads.adjust(known, day) else 1.0
-        windows = [w for w in odds_of_day(rule, known, day, through, share) if w.at >= now - _window(rule)]
+        last_hour = loads.adjust(known, day) if day == through + timedelta(days=1) else None
+        windows = [w for w in odds_of_day(rule, known, day, through, last_hour) if w.at >= now - _window(rule)]
         return [
             PeakOdds(
                 at=window.at,
