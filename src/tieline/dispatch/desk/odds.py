@@ -173,7 +173,7 @@ def _chances(rule: PeakRule, loads: Loads, day: date, known_through: date, could
     passes = 0.5 - 0.5 * _erf((np.log(could_be / following) - mean) / (width * math.sqrt(2.0)))
     lower = past.fewer(heights, left - 1, free, past.passed_later)
     higher = past.fewer(heights, left - 1, np.maximum(0, free - 1), past.passed_later)
-    return (1.0 - passes) * lower + passes * higher
+    return np.asarray((1.0 - passes) * lower + passes * higher)
 
 
 @dataclass(frozen=True, slots=True)
