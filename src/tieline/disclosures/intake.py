@@ -70,14 +70,7 @@ def _claims(
     document: str | None,
 ) -> list[Claim]:
     return [
-        Claim(
-            fact=fact,
-            source=source,
-            source_kind=kind,
-            published=published,
-            known_at=known_at,
-            document=document,
-        )
+        Claim(fact=fact, source=source, source_kind=kind, published=published, known_at=known_at, document=document)
         for fact in facts
         if fact.issuer is not None
     ]

@@ -83,13 +83,7 @@ def edgar(since: str | None, user_agent: str | None, facts: Path, as_json: bool,
 @facts_option
 @json_option
 def wire(
-    url: str,
-    issuer: str | None,
-    matching: str,
-    source_kind: SourceKind | None,
-    cache: Path,
-    facts: Path,
-    as_json: bool,
+    url: str, issuer: str | None, matching: str, source_kind: SourceKind | None, cache: Path, facts: Path, as_json: bool
 ) -> None:
     """The releases behind an RSS or Atom feed, on the feed's own host."""
     from tieline.cli.sector import fetch as fetching
@@ -110,12 +104,7 @@ def wire(
 @facts_option
 @json_option
 def folder(
-    path: Path,
-    issuer: str | None,
-    published: str | None,
-    source_kind: SourceKind | None,
-    facts: Path,
-    as_json: bool,
+    path: Path, issuer: str | None, published: str | None, source_kind: SourceKind | None, facts: Path, as_json: bool
 ) -> None:
     """Files dropped into a folder."""
     from tieline.cli.sector import fetch as fetching

@@ -53,15 +53,7 @@ def _told_restatement(best: Claim, witnesses: tuple[Claim, ...]) -> Verdict:
         return verdict("restated", [best], "open", line, says, apart=first.mark)
     line = f"{show(first.value)} printed {first.published}; {show(best.value)} restated {best.published}"
     says = "Restated by the issuer, and said so; both vintages are kept."
-    return verdict(
-        "restated",
-        [best, first],
-        "explained",
-        line,
-        says,
-        best.value - first.value,
-        apart=first.mark,
-    )
+    return verdict("restated", [best, first], "explained", line, says, best.value - first.value, apart=first.mark)
 
 
 def _silent_restatement(best: Claim, claim: Claim) -> Verdict:

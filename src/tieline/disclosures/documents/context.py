@@ -34,7 +34,7 @@ _STATEMENT = re.compile(
 )
 _UPDATE = re.compile(
     r"production (?:and|update)|monthly|operational update|operations? update|mining update|month[- ]over[- ]month|per day|"
-    r"\bin (?:January|February|March|April|May|June|July|August|September|October|November|December)\b(?!\s+\d)",
+    r"\bin (?:January|February|March|April|May|June|July|August|September|October|November|December)\b(?!\s+\d)"
 )
 
 

@@ -167,10 +167,7 @@ def _ask(text: str, base_url: str, model: str, api_key: str | None, client: http
         "model": model,
         "temperature": 0,
         "response_format": {"type": "json_object"},
-        "messages": [
-            {"role": "system", "content": _INSTRUCTIONS + names},
-            {"role": "user", "content": text},
-        ],
+        "messages": [{"role": "system", "content": _INSTRUCTIONS + names}, {"role": "user", "content": text}],
     }
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     own = client is None

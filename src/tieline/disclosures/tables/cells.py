@@ -168,12 +168,7 @@ def _kinds(text: str, filled: list[tuple[int, int]], style: str) -> tuple[list[l
 
 
 def _head_row(
-    text: str,
-    start: int,
-    end: int,
-    filled: list[tuple[int, int]],
-    items: list[list[Item]],
-    kinds: list[str],
+    text: str, start: int, end: int, filled: list[tuple[int, int]], items: list[list[Item]], kinds: list[str]
 ) -> list[Item] | None:
     """The row as the head of a table, or None. A cell such as `YTD 2023` is made a label in `items` and `kinds`."""
     heads = [group[0] for group, kind in zip(items, kinds, strict=True) if kind == "head"]
