@@ -27,6 +27,12 @@ class LabelRule(NamedTuple):
     never: Patterns = ()
     weak: bool = False
 
+    def fits(self, label: str) -> bool:
+        """Do the words of a label meet the row?"""
+        if not all(p.search(label) for p in self.needs) or any(p.search(label) for p in self.never):
+            return False
+        return not self.some or any(p.search(label) for p in self.some)
+
 
 def _p(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
@@ -65,7 +71,37 @@ _ACTUAL = _p(r"\b(?:actual|total|and equiv|plus)")
 COIN: tuple[str | None, ...] = (None, "BTC", "BTC/day")
 MONEY = ("USD", "kUSD", "mUSD")
 _R = LabelRule
+_NO_RATE = _p(r"utili[sz]ation|uptime|hashprice|%")
+_SELF_MINING, _OWN = _p(r"\bself[- ]?min"), _p(r"\bself[- ]?min|\bproprietary|自营|自營")
+_DEPLOYED, _ENERGIZED = _p(r"deployed|installed|部署"), _p(r"energi[sz]ed")
+_RATED = _p(
+    r"deployed|installed|energi[sz]ed|nameplate|capacity|peak|rated|current|active|plugged|install|deploy|kapazität|capaci|instal|despleg|部署|装机|裝機|安装|安裝|設置|導入"
+)
+_BARE_HASHRATE = _p(
+    r"\A(?:bitcoin |btc |mining |total )*(?:hash ?-?rate|hash power|hashpower|算力|hashleistung|taux de hachage|tasa de hash|ハッシュレート)(?: ?\([^)]*\))?(?:\x01.*)?\Z"
+)
+
+
 # fmt: off
+def _hashrates(units: Units, *needs: re.Pattern[str]) -> tuple[LabelRule, ...]:
+    """Rows of a hashrate, known by its unit or by its name."""
+    return (
+        _R(None, "", units, needs, (w.EFFICIENCY, w.COST, w.REVENUE, w.DELTA, _NO_RATE)),
+        _R("potential_phs", "potential", units, (*needs, w.POTENTIAL)),
+        _R("managed_ehs", "managed", units, (*needs, w.MANAGED), (), (_SELF_MINING,)),
+        _R(None, "", units, (*needs, w.CUSTOMERS), (), (_OWN,)),
+        _R(None, "", units, (*needs, w.AVERAGE, _DEPLOYED)),
+        _R("avg_operating_ehs", "average", units, (*needs, w.AVERAGE)),
+        _R("deployed_ehs", "rated-total", units, (*needs, _RATED, _TOTAL, _ENERGIZED), (), (_OWN,)),
+        _R("deployed_ehs", "rated", units, (*needs, _RATED)),
+        _R("self_owned_ehs", "self-owned", units, (*needs, w.SELF_OWNED)),
+        _R("operating_month_end_ehs", "operating", units, needs, (w.OPERATING, w.MONTH_END)),
+        _R("deployed_ehs", "total-hashrate", units, (*needs, _BARE_HASHRATE, _TOTAL), weak=True),
+        _R("avg_operating_ehs", "bare-hashrate", units, (*needs, _BARE_HASHRATE), weak=True),
+        _R(None, "", units, needs),
+    )
+
+
 ROWS: tuple[LabelRule, ...] = (
     # what names no figure of the company at all
     _R(None, "", None, (), (w.FUTURE, w.NETWORK), (w.SHARE,)),
@@ -89,8 +125,8 @@ ROWS: tuple[LabelRule, ...] = (
     _R("blocks_won", "blocks", ("blocks",)),
     _R(None, "", (None,), (w.BLOCKS,), (w.SHARE, w.PER_DAY, w.AVERAGE, _NO_BLOCKS)),
     _R("blocks_won", "blocks", (None,), (w.BLOCKS,)),
-    _R("hashrate", "", ("EH/s", "PH/s", "TH/s")),
-    _R("hashrate", "", (None,), (w.HASHRATE,)),
+    *_hashrates(("EH/s", "PH/s", "TH/s")),
+    *_hashrates((None,), w.HASHRATE),
     _R(None, "", (None, "miners"), (w.MACHINES,), (w.MANAGED, w.CUSTOMERS, w.POTENTIAL, w.BESIDES_FLEET), (w.BITCOIN, w.EFFICIENCY, w.COST, w.REVENUE)),
     _R("deployed_miners", "miners", (None, "miners"), (w.MACHINES,), (w.RATED, w.OPERATING), (w.BITCOIN, w.EFFICIENCY, w.COST, w.REVENUE)),
     _R(None, "", (None,), (w.MACHINES,), (), (w.BITCOIN, w.EFFICIENCY, w.COST, w.REVENUE)),

@@ -8,23 +8,26 @@ remaining reading is taken; several, or none, are refused. Values carry interval
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import product
+from itertools import islice, product
 
 MAX_DIGITS = 40
 """A row of four months of five digits with footnotes has fewer; longer runs are not a glued row."""
 MAX_READINGS = 20_000
 
-_NUMBER = re.compile(r"(?:[1-9]\d{0,2}(?:,\d{3})+|0|[1-9]\d*)(?:\.\d+)?")
+_GROUPED = r"(?:[1-9]\d{0,2}(?:,\d{3})+|0|[1-9]\d*)(?:\.\d+)?"
+_NUMBER = re.compile(_GROUPED)
 _PERCENTS = re.compile(r"(?P<sign>-?)\s?(?P<value>\d+(?:\.\d+)?) ?%")
 _BODY = re.compile(r"^(?P<label>.*?[A-Za-z)])(?P<body>\d?[\d,]*\$?\d.*)$", re.DOTALL)
+_SIGNED = r"[~$]\s?(?P<num>\d[\d,]*(?:\.\d+)?)\s?(?P<scale>million|billion|bn|m)?"
 _SET_APART = re.compile(
-    r"^(?P<label>.*?[A-Za-z)])\*?(?P<body>(?:[~$]\s?\d[\d,]*(?:\.\d+)?(?:\s?(?:million|billion|bn|m))?\s*){2,})$",
-    re.DOTALL,
+    r"^(?P<label>.*?[A-Za-z)])\*?(?P<body>(?:" + re.sub(r"\?P<\w+>", "?:", _SIGNED) + r"\s*){2,})$", re.DOTALL
 )
 """`Deployed Miners~1,000~12,450~12,450`: each value begins with a sign, and no footnote can stand between."""
-_UNIT_SPLIT = re.compile(r"\s?(?P<unit>EH/s|PH/s|TH/s|J/TH|W/TH|BTC|MW|c/kWh|million|billion|m\b|bn\b)")
+_UNIT = re.compile(r"\s?(?P<unit>EH/s|PH/s|TH/s|J/TH|W/TH|BTC|MW|c/kWh|million|billion|m\b|bn\b)")
+_SCALES = {"million": 6, "m": 6, "billion": 9, "bn": 9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +43,42 @@ class Piece:
 
 def solve(row: str, months: int) -> tuple[str, list[Piece]] | str | None:
     """The label and one piece per month; a reason where the row has two readings; None where it is no such row."""
-    apart = _set_apart(row, months)
-    if apart is not None:
+    if months < 2:
+        return None
+    if (apart := _set_apart(row, months)) is not None:
         return apart
     match = _BODY.match(row)
-    if match is None or months < 2:
+    percents = list(_PERCENTS.finditer(match["body"])) if match is not None else []
+    if match is None or not percents:
         return None
-    body, offset = match["body"], match.start("body")
-    percents = list(_PERCENTS.finditer(body))
-    if not percents:
-        return None
-    found: list[list[Piece]] = []
-    for numbers, printed in _ends(body, percents):
+    found: dict[tuple[Decimal, ...], list[Piece]] = {}
+    for numbers, printed in _ends(match["body"], percents):
         if sum(c.isdigit() for c in numbers) > MAX_DIGITS:
             return None
-        choices = _segments(numbers, offset, months)
-        for tried, reading in enumerate(choices or ()):
-            if tried > MAX_READINGS:
-                return "too many ways to cut the row"
-            if _agrees(reading, printed) and not any(_same(reading, seen) for seen in found):
-                found.append(reading)
+        readings = list(islice(_cut(numbers, match.start("body"), months), MAX_READINGS + 1))
+        if len(readings) > MAX_READINGS:
+            return "too many ways to cut the row"
+        for reading in readings:
+            if _agrees(reading, printed):
+                found.setdefault(tuple(p.value for p in reading), reading)
     if len(found) == 1:
-        return match["label"], found[0]
-    return (
-        "the cells ran together and no reading fits the printed changes"
-        if not found
-        else "the cells ran together and several readings fit"
-    )
+        return match["label"], next(iter(found.values()))
+    return f"the cells ran together and {'several readings fit' if found else 'no reading fits the printed changes'}"
+
+
+def _set_apart(row: str, months: int) -> tuple[str, list[Piece]] | None:
+    """Values that begin with `$` or `~`; grouped digits show that none has a footnote behind it."""
+    match = _SET_APART.match(row)
+    if match is None:
+        return None
+    pieces: list[Piece] = []
+    for m in re.finditer(_SIGNED, match["body"]):
+        number, at = m["num"], match.start("body")
+        if not _NUMBER.fullmatch(number) or re.fullmatch(r"\d{4,}", number):
+            return None
+        unit = "USD" if m[0][0] == "$" else None
+        pieces.append(Piece(_decimal(number), at + m.start(), at + m.end(), unit, _SCALES.get(m["scale"] or "", 0)))
+    return (match["label"], pieces) if len(pieces) == months else None
 
 
 def _ends(body: str, percents: list[re.Match[str]]) -> list[tuple[str, list[str]]]:
@@ -76,143 +88,91 @@ def _ends(body: str, percents: list[re.Match[str]]) -> list[tuple[str, list[str]
     if not percents[0][0][0].isdigit() or not (numbers[-1:].isdigit() or not numbers):
         return [(numbers, told)]
     run = percents[0]["value"]
-    whole = run.partition(".")[0]
-    return [
-        (numbers + run[: len(whole) - k], [run[len(whole) - k :], *told[1:]])
-        for k in (1, 2, 3)
-        if k < len(whole) and (k == 1 or run[len(whole) - k] != "0")
-    ]
+    whole = len(run.partition(".")[0])
+    cuts = [whole - k for k in (1, 2, 3) if k < whole and (k == 1 or run[whole - k] != "0")]
+    return [(numbers + run[:at], [run[at:], *told[1:]]) for at in cuts]
 
 
-def _set_apart(row: str, months: int) -> tuple[str, list[Piece]] | None:
-    """Values that begin with `$` or `~`; grouped digits show that none has a footnote behind it."""
-    match = _SET_APART.match(row)
-    if match is None or months < 2:
-        return None
-    pieces: list[Piece] = []
-    for m in re.finditer(
-        r"(?P<sign>[~$])\s?(?P<num>\d[\d,]*(?:\.\d+)?)\s?(?P<scale>million|billion|bn|m)?", match["body"]
-    ):
-        if not _NUMBER.fullmatch(m["num"]) or (len(m["num"]) > 3 and "," not in m["num"] and "." not in m["num"]):
-            return None
-        at = match.start("body")
-        scale = {"million": 6, "m": 6, "billion": 9, "bn": 9}.get(m["scale"] or "", 0)
-        unit = "USD" if m["sign"] == "$" else None
-        pieces.append(Piece(Decimal(m["num"].replace(",", "")), at + m.start(), at + m.end(), unit, scale))
-    return (match["label"], pieces) if len(pieces) == months else None
-
-
-def _segments(numbers: str, offset: int, months: int) -> list[list[Piece]] | None:
-    """All readings of the digits as `months` values."""
+def _cut(numbers: str, at: int, months: int) -> Iterator[list[Piece]]:
+    """All readings of the digits as `months` values, each of one style: money, with a unit, or bare."""
     if "$" in numbers:
-        parts = [(m.start(), m.end(), m.group()) for m in re.finditer(r"\$[^$]+", numbers)]
-        if len(parts) != months:
-            return None
-        options = [_money(text, offset + start) for start, _, text in parts]
-        return [list(combo) for combo in product(*options)] if all(options) else None
-    units = list(_UNIT_SPLIT.finditer(numbers))
-    if units:
-        if len(units) != months:
-            return None
-        options = []
-        begin = 0
-        for m in units:
-            options.append(_with_footnote(numbers[begin : m.start()], offset + begin, m["unit"]))
-            begin = m.end()
-        return [list(combo) for combo in product(*options)] if all(options) else None
-    return _bare(numbers, offset, months)
+        ends = [m.end() for m in re.finditer(r"\$[^$]+", numbers)]
+        options = _money
+    elif _UNIT.search(numbers):
+        ends = [m.end() for m in _UNIT.finditer(numbers)]
+        options = _with_unit
+    else:
+        yield from _bare(numbers, 0, at, months, ())
+        return
+    starts = [numbers.find("$") if "$" in numbers else 0, *ends[:-1]]
+    if len(ends) == months:
+        for reading in product(*(options(numbers[a:b], at + a) for a, b in zip(starts, ends, strict=True))):
+            yield list(reading)
 
 
 def _money(text: str, at: int) -> list[Piece]:
+    """`$12.1 million`, `$26,4563`: one digit may be the footnote of the next cell."""
     m = re.match(r"\$\s?(?P<num>[\d,]+(?:\.\d+)?)\s?(?P<scale>million|billion|m|bn)?", text)
     if m is None:
         return []
-    scale = {"million": 6, "m": 6, "billion": 9, "bn": 9}.get(m["scale"] or "", 0)
-    number = m["num"]
-    out = []
-    for cut in (0, 1):  # one digit may be the footnote of the next cell
-        digits = number[: len(number) - cut]
-        if _NUMBER.fullmatch(digits) and not (cut and m["scale"]):
-            out.append(
-                Piece(
-                    Decimal(digits.replace(",", "")),
-                    at,
-                    at + m.start("num") + len(digits) if cut else at + m.end(),
-                    "USD",
-                    scale,
-                )
-            )
-    return out
+    number, scale = m["num"], m["scale"] or ""
+    whole = [(number, m.end())] + ([(number[:-1], m.end("num") - 1)] if not scale else [])
+    return [Piece(_decimal(n), at, at + end, "USD", _SCALES.get(scale, 0)) for n, end in whole if _NUMBER.fullmatch(n)]
 
 
-def _with_footnote(text: str, at: int, unit: str) -> list[Piece]:
-    lead = len(text) - len(text.lstrip())
-    text = text.strip()
-    out = []
-    for cut in range(min(3, len(text))):
-        digits = text[cut:]
-        if (cut == 0 or text[:cut].isdigit() or text[:cut].replace(",", "").isdigit()) and _NUMBER.fullmatch(digits):
-            out.append(Piece(Decimal(digits.replace(",", "")), at + lead + cut, at + lead + len(text), unit))
-    return out
+def _with_unit(text: str, at: int) -> list[Piece]:
+    """`210.7 EH/s`: up to two digits in front may be footnotes."""
+    m = re.fullmatch(r"(?P<lead>\s*)(?P<num>.*?)\s*" + _UNIT.pattern, text, re.DOTALL)
+    if m is None:
+        return []
+    number, begin, end = m["num"], at + m.start("num"), at + m.end("num")
+    cuts = [k for k in range(min(3, len(number))) if number[:k].replace(",", "").isdigit() or not k]
+    return [Piece(_decimal(number[k:]), begin + k, end, m["unit"]) for k in cuts if _NUMBER.fullmatch(number[k:])]
 
 
-def _bare(numbers: str, offset: int, months: int) -> list[list[Piece]]:
-    """Cut a run of digits into `months` numbers of one style, each with up to one footnote digit in front."""
-    text = numbers.strip()
-    base = offset + len(numbers) - len(numbers.lstrip())
-    out: list[list[Piece]] = []
-
-    def grow(at: int, taken: list[Piece]) -> None:
-        if len(out) > MAX_READINGS:
+def _bare(text: str, i: int, at: int, months: int, taken: tuple[Piece, ...]) -> Iterator[list[Piece]]:
+    """Digits as numbers with as many decimals each, every one with up to one footnote digit in front."""
+    while text[i : i + 1] == " ":
+        i += 1
+    if not months:
+        if i == len(text):
+            yield list(taken)
+        return
+    for begin in (i, i + 1):
+        if begin > i and not text[i : i + 1].isdigit():
             return
-        if len(taken) == months:
-            if at == len(text):
-                out.append(taken)
-            return
-        while at < len(text) and text[at] == " ":
-            at += 1
-        for foot in (0, 1):
-            start = at + foot
-            if foot and not text[at : at + 1].isdigit():
-                continue
-            for end in range(start + 1, min(len(text), start + 12) + 1):
-                piece = text[start:end]
-                if _NUMBER.fullmatch(piece) and _plausible(piece, taken):
-                    grow(end, [*taken, Piece(Decimal(piece.replace(",", "")), base + start, base + end, None)])
-
-    grow(0, [])
-    return out
+        for end in range(begin + 1, min(len(text), begin + 12) + 1):
+            digits = text[begin:end]
+            alike = not taken or len(digits.partition(".")[2]) == _places(taken[0].value)
+            if alike and _NUMBER.fullmatch(digits):
+                piece = Piece(_decimal(digits), at + begin, at + end, None)
+                yield from _bare(text, end, at, months - 1, (*taken, piece))
 
 
-def _plausible(piece: str, taken: list[Piece]) -> bool:
-    """Values of one row print the same number of decimals."""
-    decimals = len(piece.partition(".")[2])
-    return not taken or decimals == max(0, -int(taken[0].value.as_tuple().exponent))
+def _decimal(digits: str) -> Decimal:
+    return Decimal(digits.replace(",", ""))
+
+
+def _places(value: Decimal) -> int:
+    return max(0, -int(value.as_tuple().exponent))
 
 
 def _agrees(reading: list[Piece], printed: list[str]) -> bool:
     """Do the printed changes follow from these values? Month on month first, then year on year."""
-    if len(printed) > len(reading) - 1:
-        return False
-    return all(
-        _change_fits(reading[0], reading[i + 1], Decimal(change), change.lstrip("-"))
-        for i, change in enumerate(printed)
+    first, *others = reading
+    return len(printed) <= len(others) and all(
+        _change_fits(first.value, old.value, change) for old, change in zip(others, printed, strict=False)
     )
 
 
-def _change_fits(new: Piece, old: Piece, change: Decimal, printed: str) -> bool:
-    half_new, half_old = _half(new.value), _half(old.value)
-    if old.value <= half_old:
+def _change_fits(new: Decimal, old: Decimal, printed: str) -> bool:
+    half_new, half_old, half = (_half(_places(v)) for v in (new, old, Decimal(printed)))
+    if old <= half_old:
         return False
-    low = ((new.value - half_new) / (old.value + half_old) - 1) * 100
-    high = ((new.value + half_new) / (old.value - half_old) - 1) * 100
-    half = Decimal("0.5").scaleb(-len(printed.partition(".")[2]))
-    return low <= change + half and high >= change - half
+    low = ((new - half_new) / (old + half_old) - 1) * 100
+    high = ((new + half_new) / (old - half_old) - 1) * 100
+    return low <= Decimal(printed) + half and high >= Decimal(printed) - half
 
 
-def _half(value: Decimal) -> Decimal:
-    return Decimal("0.5").scaleb(min(0, int(value.as_tuple().exponent)))
-
-
-def _same(a: list[Piece], b: list[Piece]) -> bool:
-    return [p.value for p in a] == [p.value for p in b]
+def _half(places: int) -> Decimal:
+    return Decimal("0.5").scaleb(-places)

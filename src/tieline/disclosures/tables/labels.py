@@ -13,7 +13,7 @@ from functools import lru_cache
 from tieline.disclosures.lexicon import words as w
 from tieline.disclosures.lexicon.commons import COMMON
 from tieline.disclosures.lexicon.periods import Period, periods
-from tieline.disclosures.rules.labels import BUSINESS, MINING, ROWS
+from tieline.disclosures.rules.labels import BUSINESS, MINING, ROWS, LabelRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,108 +82,46 @@ def classify(label: str, value_unit: str | None = None, section: str = "") -> La
     if not text or len(text) > 160 or len(text.split()) > 18:
         return None
     unit = value_unit or unit_in(text) or None
-    found = _decide(text, unit, section)
-    if found is None:
+    row = _decide(text, unit, section)
+    if row is None or row.field is None:
         return None
-    name, rule, weak = found
-    return Label(name, _scope(text, name), unit_in(text), rule, weak)
+    return Label(row.field, _scope(text, row.field), unit_in(text), f"label:{row.rule}", row.weak)
 
 
 def _scope(text: str, name: str) -> str | None:
     """The site or segment that a row is limited to; None for a total."""
-    if name in ("hosted_btc_customers", "jv_share_btc", "btc_equivalent_not_coins"):
+    if name in ("hosted_btc_customers", "jv_share_btc", "btc_equivalent_not_coins") or _TOTAL.match(text):
         return None
     tail = _SITE.search(text)
-    candidate: str | None = None
     if tail is not None:
-        candidate = tail["tail"].strip()
-        if all(word.strip("()").lower() in COMMON for word in candidate.split()):
-            return None
+        named = tail["tail"].strip()
+        plain = all(word.strip("()").lower() in COMMON for word in named.split())
     else:
-        bare = (
-            re.sub(r"\((?:[^()]*)\)$", "", text).strip()
-            if unit_in(text[text.rfind("(") :] if "(" in text else "")
-            else text
-        )
-        named: list[str] = []
-        for word in reversed(re.split(r"\s+", bare)):
-            core = word.strip("(),")
-            if not re.fullmatch(r"[A-Z][A-Za-z'.&-]{2,}|II|III|IV|JV", core) or core.lower() in COMMON:
-                break
-            named.insert(0, core)
-        if named and len(named) < len(bare.split()):
-            candidate = " ".join(named)
-    if not candidate or _TOTAL.search(candidate) or _TOTAL.match(text):
+        named = _named(text)
+        plain = False
+    if not named or plain or any(p.search(named) for p in (_TOTAL, w.MONTH_END)) or re.match(r"[\d\W]", named):
         return None
-    if (
-        w.MONTH_END.search(candidate)
-        or period_in(candidate) is not None
-        or re.match(r"[\d\W]", candidate)
-        or unit_in(candidate) is not None
-    ):
-        return None
-    return candidate
+    return named if period_in(named) is None and unit_in(named) is None else None
 
 
-def _decide(text: str, unit: str | None, section: str) -> tuple[str, str, bool] | None:
+def _named(text: str) -> str:
+    """The capitalised words that a label ends in, where others stand before them: `Bitcoin mined Lake Mariner`."""
+    bracket = text.rfind("(")
+    bare = re.sub(r"\([^()]*\)$", "", text).strip() if bracket >= 0 and unit_in(text[bracket:]) else text
+    words = bare.split()
+    first = len(words)
+    while first and _is_name(words[first - 1].strip("(),")):
+        first -= 1
+    return " ".join(word.strip("(),") for word in words[first:]) if first else ""
+
+
+def _is_name(word: str) -> bool:
+    return re.fullmatch(r"[A-Z][A-Za-z'.&-]{2,}|II|III|IV|JV", word) is not None and word.lower() not in COMMON
+
+
+def _decide(text: str, unit: str | None, section: str) -> LabelRule | None:
     """The first row of `rules.labels` that fits."""
     other = w.OTHER_BUSINESS.search(text) or (w.OTHER_BUSINESS.search(section) and not w.BITCOIN.search(text))
     mining = re.search(r"mining|mined|bitcoin|btc|挖矿|挖礦", section, re.IGNORECASE)
     label = text + (BUSINESS if other else "") + (MINING if mining else "")
-    for row in ROWS:
-        if row.units is not None and unit not in row.units:
-            continue
-        if not all(p.search(label) for p in row.needs) or (row.some and not any(p.search(label) for p in row.some)):
-            continue
-        if any(p.search(label) for p in row.never):
-            continue
-        if row.field == "hashrate":
-            return _hashrate(text)
-        return None if row.field is None else (row.field, f"label:{row.rule}", row.weak)
-    return None
-
-
-def _hashrate(text: str) -> tuple[str, str, bool] | None:
-    def said(*patterns: re.Pattern[str]) -> bool:
-        return any(p.search(text) for p in patterns)
-
-    if said(w.EFFICIENCY, w.COST, w.REVENUE, w.DELTA) or re.search(
-        r"utili[sz]ation|uptime|hashprice|%", text, re.IGNORECASE
-    ):
-        return None
-    if said(w.POTENTIAL):
-        return "potential_phs", "label:potential", False
-    if said(w.MANAGED) and not re.search(r"\bself[- ]?min", text, re.IGNORECASE):
-        return "managed_ehs", "label:managed", False
-    own = re.search(r"\bself[- ]?min|\bproprietary|自营|自營", text, re.IGNORECASE)
-    if said(w.CUSTOMERS) and not own:
-        return None
-    if said(w.AVERAGE):
-        return (
-            ("avg_operating_ehs", "label:average", False)
-            if not re.search(r"deployed|installed|部署", text, re.IGNORECASE)
-            else None
-        )
-    rated = re.search(
-        r"deployed|installed|energi[sz]ed|nameplate|capacity|peak|rated|current|active|plugged|install|deploy|kapazität|capaci|instal|despleg|部署|装机|裝機|安装|安裝|設置|導入",
-        text,
-        re.IGNORECASE,
-    )
-    if rated:
-        if re.search(r"\btotal\b", text, re.IGNORECASE) and re.search(r"energi[sz]ed", text, re.IGNORECASE) and not own:
-            return "deployed_ehs", "label:rated-total", False
-        return "deployed_ehs", "label:rated", False
-    if said(w.SELF_OWNED):
-        return "self_owned_ehs", "label:self-owned", False
-    if said(w.OPERATING) or said(w.MONTH_END):
-        return "operating_month_end_ehs", "label:operating", False
-    bare = re.fullmatch(
-        r"(?:bitcoin |btc |mining |total )*(?:hash ?-?rate|hash power|hashpower|算力|hashleistung|taux de hachage|tasa de hash|ハッシュレート)(?: ?\([^)]*\))?",
-        text,
-        re.IGNORECASE,
-    )
-    if bare:
-        if re.search(r"total", text, re.IGNORECASE):
-            return "deployed_ehs", "label:total-hashrate", True
-        return "avg_operating_ehs", "label:bare-hashrate", True
-    return None
+    return next((row for row in ROWS if (row.units is None or unit in row.units) and row.fits(label)), None)

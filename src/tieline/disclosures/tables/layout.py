@@ -10,10 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tieline.disclosures.finding import convert
+from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.tables.cells import footnoted, items_of
 from tieline.disclosures.tables.labels import classify
 from tieline.disclosures.tables.stretches import CHANGE, Item, PeriodColumn, Value
+
+MAX_PENDING = 24
+"""Labels that may wait for their values: the head of a turned table has fewer."""
 
 
 @dataclass(slots=True)
@@ -29,8 +33,6 @@ class Row:
     line: tuple[int, int] = (0, 0)
     corner: str = ""
     """What stands in the heading before the first column: `(BTC)` is the unit of rows without one."""
-    subject: str = ""
-    """Who the row is about, in a table whose columns are fields and whose rows are companies."""
 
 
 def rows(text: str, style: str) -> list[Row]:
@@ -48,27 +50,30 @@ def _cards(items: list[Item]) -> list[Item]:
     out: list[Item] = []
     i = 0
     while i < len(items):
-        stop = i if i and _figures(items[i - 1]) else _card_run(items, i)
+        before = items[i - 1] if i else None
+        stop = i if before is not None and _figures(before) else _card_run(items, i)
         if stop - i < 4:
             out.append(items[i])
             i += 1
-            continue
-        run = [footnoted(item) for item in items[i:stop]]
-        above = sum(_fits(run[k + 1], run[k]) for k in range(0, len(run) - 1, 2))
-        below = sum(_fits(run[k], run[k + 1]) for k in range(1, len(run) - 1, 2))
-        if i and items[i - 1].kind == "label" and not _titles(items[i - 1]) and _fits(items[i - 1], run[0]):
-            out.extend(run)
-        elif above > below:
-            for value, label in zip(run[::2], run[1::2], strict=True):
-                out.append(
-                    Item("row", value.start, label.end, label=label.label, values=value.values, cells=label.cells)
-                )
-        elif above == below and above:
-            out.append(Item("break", run[0].start, run[-1].end))
         else:
-            out.extend(run)
-        i = stop
+            out.extend(_dealt([footnoted(item) for item in items[i:stop]], before))
+            i = stop
     return out
+
+
+def _dealt(run: list[Item], before: Item | None) -> list[Item]:
+    """A run of cards, each value with its label."""
+    above = sum(map(_fits, run[1::2], run[::2]))
+    below = sum(map(_fits, run[1::2], run[2::2]))
+    headed = before is not None and before.kind == "label" and not _titles(before) and _fits(before, run[0])
+    if headed or above < below or not above:
+        return run
+    if above == below:
+        return [Item("break", run[0].start, run[-1].end)]
+    return [
+        Item("row", value.start, label.end, label=label.label, values=value.values, cells=label.cells)
+        for value, label in zip(run[::2], run[1::2], strict=True)
+    ]
 
 
 def _noted(items: list[Item]) -> list[Item]:
@@ -123,6 +128,10 @@ def _fits(label: Item, value: Item) -> bool:
         return False
     found = classify(label.label[0], q.unit)
     return found is not None and not isinstance(convert(found.field, q, found.unit), str)
+
+
+def _is_year(q: PrintedNumber) -> bool:
+    return q.unit is None and q.decimals == 0 and 2010 <= q.value <= 2049
 
 
 class _Machine:
@@ -185,16 +194,12 @@ class _Machine:
 
     def _years(self, values: list[Value]) -> bool:
         """The second line of a heading: `June  June`, then `2025  2024`."""
-        months = [c for c in self.columns if c.period is not None]
-        years = [v.quantity for v in values]
-        if len(months) != len(years) or any(c.period is None or c.period.year for c in months):
+        months = [c.period for c in self.columns if c.period is not None]
+        years = [int(v.quantity.value) for v in values if v.quantity is not None and _is_year(v.quantity)]
+        if len(months) != len(values) or len(years) != len(values) or any(p.year for p in months):
             return False
-        if not all(q is not None and q.unit is None and q.decimals == 0 and 2010 <= q.value <= 2049 for q in years):
-            return False
-        told = iter(int(q.value) for q in years if q is not None)
-        self.columns = [
-            c if c.period is None else replace(c, period=replace(c.period, year=next(told))) for c in self.columns
-        ]
+        told = iter(years)
+        self.columns = [replace(c, period=replace(c.period, year=next(told))) if c.period else c for c in self.columns]
         return True
 
     def _header(self) -> list[tuple[str, int, int]]:
@@ -215,8 +220,7 @@ class _Machine:
         self.heading_open = False
         self.key = None
         self.pending.append(item.label)
-        if len(self.pending) > 24:
-            self.pending = self.pending[-24:]
+        del self.pending[:-MAX_PENDING]
 
     def _field(self, item: Item) -> None:
         """Gather the labels of a row that holds nothing else: they may head columns."""
@@ -225,22 +229,9 @@ class _Machine:
             self.fields = []
         self.fields.append(item.label)
 
-    def _by_company(self, item: Item) -> bool:
-        """A row of a table whose headings are fields: `Riot | 477 | 19,309 | 36.4`."""
-        assert item.label is not None
-        if self.columns or len(self.fields) < 3 or len(item.values) != len(self.fields) - 1:
-            return False
-        for label, value in zip(self.fields[1:], item.values, strict=True):
-            if value.kind == "number":
-                self.out.append(Row([label], [value], [], "", False, (item.start, item.end), "", item.label[0]))
-        self.pending = []
-        return True
-
     def _row(self, item: Item) -> None:
         self._finish()
         assert item.label is not None
-        if self._by_company(item):
-            return
         self.heading_open = False
         if self.glued and self._glued(item):
             return
@@ -249,16 +240,8 @@ class _Machine:
         self._finish(line=(item.start, item.end))
 
     def _glued(self, item: Item) -> bool:
-        self.out.append(
-            Row(
-                [(self.text[item.start : item.end], item.start, item.end)],
-                [],
-                self.columns,
-                self.section,
-                True,
-                (item.start, item.end),
-            )
-        )
+        span = (item.start, item.end)
+        self.out.append(Row([(self.text[slice(*span)], *span)], [], self.columns, self.section, True, span))
         self.pending = []
         return True
 

@@ -7,94 +7,83 @@ thousands give a bitcoin a price that it ever had; where neither holds, the amou
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 
 from tieline.disclosures.documents.context import Context
-from tieline.disclosures.finding import STRONG, Finding
+from tieline.disclosures.finding import Finding
 from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.tables.labels import clean
 from tieline.disclosures.tables.layout import Row
-from tieline.disclosures.tables.stretches import Value
 
 PLAUSIBLE = (Decimal(1_000), Decimal(1_000_000))
 """US dollars per bitcoin, cost or market, since 2017."""
+
+
+_BALANCE = re.compile(r"(?:ending |closing |beginning |opening )?balance\b")
+_HELD = re.compile(r"number of (?:bitcoins?|btc) held|(?:bitcoins?|btc) held")
+_COST_BASIS = re.compile(r"cost basis of (?:bitcoins?|btc)")
 
 
 def claims(text: str, rows: list[Row], ctx: Context) -> list[Finding]:
     """Findings of a note's one-value lines, and of its opening and closing balance."""
     if not ctx.statement:
         return []
-    out: list[Finding] = []
-    balances: list[tuple[Period, Row, PrintedNumber, Value]] = []
-    for row in rows:
-        value = row.values[-1] if row.values else None
-        if value is None or value.quantity is None or len([v for v in row.values if v.quantity is not None]) != 1:
-            continue
-        label, start, _ = row.labels[-1]
-        dates = [p for p in periods(label) if p.kind == "date" and p.year is not None]
-        if len(dates) != 1:
-            continue
-        date, q = dates[0], value.quantity
-        name = clean(label).lower()
-        key = date.key
-        if key is None:
-            continue
-        if re.match(r"(?:ending |closing |beginning |opening )?balance\b", name):
-            balances.append((date, row, q, value))
-        elif re.match(r"number of (?:bitcoins?|btc) held|(?:bitcoins?|btc) held", name) and q.unit in (None, "BTC"):
-            out.append(
-                Finding("btc_held_end", q.value, key, start, value.end, q.printed, "statement:number-held", STRONG)
-            )
-        elif re.match(r"cost basis of (?:bitcoins?|btc)", name):
-            out.append(
-                Finding("cost_basis_kusd", q.value, key, start, value.end, q.printed, "statement:cost-basis", STRONG)
-            )
-    scale = _scale(text, out)
-    if scale is None:
-        return [c for c in out if c.field == "btc_held_end"]
-    for (d0, r0, q0, v0), (d1, r1, q1, v1) in pairwise(balances):
-        quarter = _quarter(d0, d1)
-        if quarter is not None and q0.unit in (None, "USD") and q1.unit in (None, "USD"):
-            out.append(
-                Finding(
-                    "open_kusd",
-                    q0.value,
-                    quarter,
-                    r0.labels[-1][1],
-                    v0.end,
-                    q0.printed,
-                    "statement:roll-forward",
-                    STRONG,
-                )
-            )
-            out.append(
-                Finding(
-                    "close_kusd",
-                    q1.value,
-                    quarter,
-                    r1.labels[-1][1],
-                    v1.end,
-                    q1.printed,
-                    "statement:roll-forward",
-                    STRONG,
-                )
-            )
+    lines = [line for row in rows if (line := _dated_line(row)) is not None]
+    out = [line.finding("btc_held_end", "number-held") for line in lines if _HELD.match(line.name) and line.coins]
+    costs = [line.finding("cost_basis_kusd", "cost-basis") for line in lines if _COST_BASIS.match(line.name)]
+    if not _in_thousands(text, out, costs):
+        return out
+    out += costs
+    for opening, closing in pairwise(line for line in lines if _BALANCE.match(line.name)):
+        quarter = _quarter(opening.date, closing.date)
+        if quarter is not None and opening.dollars and closing.dollars:
+            out.append(opening.finding("open_kusd", "roll-forward", quarter))
+            out.append(closing.finding("close_kusd", "roll-forward", quarter))
     return out
 
 
-def _scale(text: str, found: list[Finding]) -> int | None:
-    """3 where the amounts are thousands; None where nothing says so."""
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line with one value whose label names one date."""
+
+    name: str
+    date: Period
+    start: int
+    q: PrintedNumber
+    end: int
+
+    @property
+    def coins(self) -> bool:
+        return self.q.unit in (None, "BTC")
+
+    @property
+    def dollars(self) -> bool:
+        return self.q.unit in (None, "USD")
+
+    def finding(self, field: str, rule: str, period: str | None = None) -> Finding:
+        key = period or self.date.key or ""
+        return Finding(field, self.q.value, key, self.start, self.end, self.q.printed, f"statement:{rule}")
+
+
+def _dated_line(row: Row) -> _Line | None:
+    label, start, _ = row.labels[-1]
+    values = [v for v in row.values if v.quantity is not None]
+    dates = [p for p in periods(label) if p.kind == "date" and p.year is not None]
+    if len(values) != 1 or values[0] is not row.values[-1] or values[0].quantity is None or len(dates) != 1:
+        return None
+    return _Line(clean(label).lower(), dates[0], start, values[0].quantity, values[0].end)
+
+
+def _in_thousands(text: str, held: list[Finding], costs: list[Finding]) -> bool:
+    """Are the amounts thousands: by the page's word, or because only then a coin has a price that it ever had?"""
     if re.search(r"in thousands|\(000s?\)|\$ ?000s?\b|thousands of", text[:60_000], re.IGNORECASE):
-        return 3
-    held = {c.period: c.value for c in found if c.field == "btc_held_end"}
-    for c in found:
-        if c.field == "cost_basis_kusd" and held.get(c.period):
-            price = c.value * 1000 / held[c.period]
-            if PLAUSIBLE[0] <= price <= PLAUSIBLE[1]:
-                return 3
-    return None
+        return True
+    coins = {c.period: c.value for c in held if c.value}
+    prices = [c.value * 1000 / coins[c.period] for c in costs if c.period in coins]
+    return any(PLAUSIBLE[0] <= price <= PLAUSIBLE[1] for price in prices)
 
 
 def _quarter(opening: Period, closing: Period) -> str | None:

@@ -144,6 +144,7 @@ def _marked(text: str, p: Period) -> Period:
 
 
 def _columns(text: str, start: int, end: int) -> tuple[list[PeriodColumn], bool]:
+    """The columns that a stretch heads, and whether two of them ran together."""
     found = [as_heading(_marked(text, p)) for p in periods(text, start, end)]
     if any(p.kind == "date" for p in found):
         return [], False
@@ -155,14 +156,10 @@ def _columns(text: str, start: int, end: int) -> tuple[list[PeriodColumn], bool]
         if not over:
             columns.append(PeriodColumn(None, m.start(), m.end()))
     columns.sort(key=lambda c: c.start)
-    glued = any(
-        a.end == b.start and a.period is not None and b.period is not None and text[b.start].isupper()
-        for a, b in pairwise(columns)
-    )
-    if columns and all(c.period is None for c in columns):
-        rest = NOISE.sub("", CHANGE.sub("", text[start:end]))
-        return ([], False) if rest else (columns, False)
-    return columns, glued
+    if not found:
+        return ([] if NOISE.sub("", CHANGE.sub("", text[start:end])) else columns), False
+    dated = [(a, b) for a, b in pairwise(columns) if a.period is not None and b.period is not None]
+    return columns, any(a.end == b.start and text[b.start].isupper() for a, b in dated)
 
 
 def _run_of_values(text: str, start: int, end: int, style: str) -> list[Value] | None:
@@ -210,28 +207,23 @@ def _only_gap(gap: str, lead: bool) -> bool:
 
 def mixed_of(text: str, start: int, end: int, style: str) -> Item | None:
     """A label followed by its values on one line: the longest run of values at the end."""
-    marks = _marks(text, start, end, style)
     dates = [p for p in periods(text, start, end) if p.year is not None or p.day is not None]
-    marks = [v for v in marks if not any(p.start < v.end and v.start < p.end for p in dates)]
-    if not marks:
+    marks = [v for v in _marks(text, start, end, style) if not any(p.start < v.end and v.start < p.end for p in dates)]
+    if not marks or not _only_gap(text[marks[-1].end : end], False):
         return None
-    if not _only_gap(text[marks[-1].end : end], False):
-        return None
-    first = len(marks) - 1
-    if any(
-        a.quantity is not None
-        and a.quantity.unit in _MEASURED
-        and not _only_gap(text[a.end : b.start], False)
-        and re.search(r"[^\W\d_]{2}", text[a.end : b.start])
-        for a, b in pairwise(marks)
-    ):
+    if any(_ends_statement(a, text[a.end : b.start]) for a, b in pairwise(marks)):
         return None  # a line with a figure of its own before the last label is two statements
+    first = len(marks) - 1
     while first > 0 and _only_gap(text[marks[first - 1].end : marks[first].start], False):
         first -= 1
     label_end = marks[first].start
     label = text[start:label_end].rstrip(" :|")
     if label.endswith("/") or not re.search(r"[^\W\d_]", label) or len(label) > 110 or len(label.split()) > 14:
         return None
-    return Item(
-        "row", start, end, label=(label, start, start + len(label)), values=marks[first:], cells=[(start, label_end)]
-    )
+    named = (label, start, start + len(label))
+    return Item("row", start, end, label=named, values=marks[first:], cells=[(start, label_end)])
+
+
+def _ends_statement(value: Value, gap: str) -> bool:
+    measured = value.quantity is not None and value.quantity.unit in _MEASURED
+    return measured and not _only_gap(gap, False) and re.search(r"[^\W\d_]{2}", gap) is not None
