@@ -81,7 +81,10 @@ def _sets() -> dict[str, list[dict[str, Any]]]:
         "real excerpts": data / "peer_examples.jsonl",
         "articles": data / "mission.jsonl",
         "probes": data / "probes.jsonl",
-        **{f"blind {name}": READ / "blind" / f"{name}.jsonl" for name in ("first", "second", "third", "fourth", "fifth")},
+        **{
+            f"blind {name}": READ / "blind" / f"{name}.jsonl"
+            for name in ("first", "second", "third", "fourth", "fifth")
+        },
         "nonupdates": READ / "sets" / "nonupdates.jsonl",
         "traps": READ / "sets" / "traps.jsonl",
         "third": READ / "sets" / "third.jsonl",

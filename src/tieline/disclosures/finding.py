@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from tieline.disclosures.facts.fact import Licence, Method
-from tieline.disclosures.facts.fields import FIELDS
 from tieline.disclosures.lexicon.numbers import PrintedNumber, exact
+from tieline.disclosures.terms import unit_of
 
 STRONG, MEDIUM, WEAK = 3, 2, 1
 """A labelled cell or a verb with its object; a noun near by; a reading by default."""
@@ -39,6 +39,7 @@ _RANGES: dict[str, tuple[Decimal, Decimal]] = {
     "miners": (Decimal(1), Decimal(5_000_000)),
     "USD": (Decimal(1_000), Decimal(100_000_000_000)),
     "USD/BTC": (Decimal(500), Decimal(2_000_000)),
+    "share": (Decimal("0.01"), Decimal(2)),
 }
 """What can be at all: a coin's price since 2016, 900 coins a day in all, 4,464 blocks in a month of 31 days."""
 
@@ -87,16 +88,17 @@ _PRINTED: dict[str, tuple[frozenset[str | None], str]] = {
     "miners": (frozenset({None, "miners"}), "count of machines"),
     "blocks": (frozenset({None, "blocks", "BTC"}), "count of blocks"),
     "%": (frozenset({None, "%"}), "percentage"),
+    "share": (frozenset({"%"}), "percentage"),
 }
 _FOREIGN = ("other money", "other coin", "energy", "power", "other")
 
 
 def convert(name: str, q: PrintedNumber, label_unit: str | None) -> Decimal | str:
     """The quantity in the field's unit; a reason where that is not possible."""
-    unit = FIELDS[name][0]
+    unit = unit_of(name)
     if q.unit in _FOREIGN:
         return f"{q.printed} is in another unit"
-    if q.unit == "%" and unit != "%":
+    if q.unit == "%" and unit not in ("%", "share"):
         return f"{q.printed} is a percentage"
     allowed, thing = _PRINTED.get(unit, (None, ""))
     if allowed is not None and q.unit not in allowed:
@@ -110,6 +112,8 @@ def convert(name: str, q: PrintedNumber, label_unit: str | None) -> Decimal | st
         value = _money(q, label_unit, unit)
     elif unit == "USD/kWh":
         value = _power_price(q, label_unit)
+    elif unit == "share":
+        value = q.value.scaleb(-2)
     if isinstance(value, str):
         return value
     low, high = _RANGES.get(unit, (None, None))

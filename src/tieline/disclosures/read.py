@@ -23,6 +23,7 @@ from tieline.disclosures.facts.licences import confirmed_by
 from tieline.disclosures.finding import STRONG, Finding
 from tieline.disclosures.lexicon.words import BITCOIN
 from tieline.disclosures.sentences.closed import proven
+from tieline.disclosures.sentences.foreign import license_foreign
 from tieline.disclosures.sentences.frame import Frame, frame_of
 from tieline.disclosures.sentences.open import claims as open_claims
 from tieline.disclosures.sentences.split import sentences
@@ -65,7 +66,7 @@ def read(
         if others:
             notes.append(f"figures of {', '.join(map(str, others))} left out: another issuer's")
         found = [c for c in found if c.issuer == issuer]
-    license_rows(doc.text, found, frame, apart=doc.kind == "html")
+    license_rows(doc.text, found, frame, doc.kind == "html", ctx.language)
     kept, contested, remarks = settle(found, ctx.statement)
     pairs = [(c, f) for c in (*kept, *contested) if supports(f := _fact(doc.text, c))]
     own_words = source_kind in OWN_WORDS if source_kind else speaks_itself(doc.text, doc.title, found)
@@ -99,11 +100,9 @@ def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[
     skip = [r.line for r in rows if len(r.values) > 1 or r.glued or r.columns]
     spans = sentences(doc.text, skip)
     found.extend(open_claims(doc.text, spans, ctx, frame.quarter))
-    for p in proven(doc.text, spans, ctx, frame):
-        printed, rule = p.printed or doc.text[p.start : p.end], f"closed:{p.field}"
-        claim = Finding(p.field, p.value, p.period, *p.sentence, printed, rule, licensed=True, at=p.start)
-        claim.approximate = p.approximate
-        found.append(claim)
+    if ctx.language != "en":
+        license_foreign(doc.text, found, spans, ctx, frame)
+    found.extend(proven(doc.text, spans, ctx, frame))
     return found, notes
 
 

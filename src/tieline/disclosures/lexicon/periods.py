@@ -66,6 +66,7 @@ _PATTERN = re.compile(
 )  # fmt: skip
 _SPAN = re.compile(
     r"(?:\b(?P<count>one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d{1,2})[ -]months?(?: period)?(?: ended| ending)?\s*,?\s*$)"
+    r"|(?P<fiscal>\bfiscal\s*$)"
     r"|(?P<quarter>(?<!and )\bquarter(?:ly period)? (?:ended|ending)\s*,?\s*$)"
     r"|(?P<week>\bweeks? (?:ended|ending|of|to)\s*(?:\w+day,?\s*)?$)"
     r"|(?P<single>\bmonths? (?:ended|ending|of)\s*$)"
@@ -242,6 +243,8 @@ def _spanned(text: str, p: Period, floor: int) -> Period:
         return replace(p, kind="quarter", month=p.month // 3, day=None) if p.ends_month and p.month % 3 == 0 else p
     if lead["week"]:
         return replace(p, kind="week", start=start)
+    if lead["fiscal"]:
+        return replace(p, kind="span", day=None, start=start) if p.kind == "month" else p
     if lead["ended"]:
         return replace(p, kind="year", day=None, start=start)
     if lead["ytd"]:

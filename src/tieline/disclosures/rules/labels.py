@@ -47,11 +47,11 @@ _DAILY = _p(
     + _BARE_END
 )
 _OPEN = _p(
-    r"\A(?:(?:beginning|opening|starting)(?: (?:of|month|period|treasury|wallet))* (?:balance|holdings?|position)s?|balance,? (?:at |as of )?(?:the )?(?:beginning|start)(?: of (?:the )?(?:month|period|quarter|year))?)"
+    r"\A(?:(?:beginning|opening|starting)(?: (?:of|month|period|treasury|wallet))* (?:balance|holdings?|position|bitcoins?|btc)s?|balance,? (?:at |as of )?(?:the )?(?:beginning|start)(?: of (?:the )?(?:month|period|quarter|year))?)"
     + _BARE_END
 )
 _CLOSE = _p(
-    r"\A(?:(?:ending|closing|end|final)(?: (?:of|month|period|treasury|wallet))* (?:balance|holdings?|position)s?|balance,? (?:at |as of )?(?:the )?end(?: of (?:the )?(?:month|period|quarter|year))?)"
+    r"\A(?:(?:ending|closing|end|final)(?: (?:of|month|period|treasury|wallet))* (?:balance|holdings?|position|bitcoins?|btc)s?|balance,? (?:at |as of )?(?:the )?end(?: of (?:the )?(?:month|period|quarter|year))?)"
     + _BARE_END
 )
 _ONE_MODEL = _p(r"\b(?:peak|best|new|latest|s2\d|s19|m\d\d|immersion|cooling|pue)\b")
@@ -62,6 +62,7 @@ _EXTREME = _p(r"\b(?:high|highest|peak|max\w*|record|low\w*)\b")
 _RECEIVABLE = _p(r"receivable (?:from|for)|^receivable")
 _WITHOUT, _WITH = _p(r"\bexclud|\bnet of\b|\bnot\b"), _p(r"\binclud(?:ing|es)\b")
 _CARRYING, _REALISED = _p(r"\bcost of\b|carrying"), _p(r"realis?z?ed")
+_SALES = _p(r"\bsales?\b|proceeds|received|verkauf|erlös|vent|所得|收入")
 _WORD_PROCEEDS = _p(r"proceeds|erlös|所得")
 _NO_REVENUE = _p(r"\btotal\b|other|margin|收益率")
 _OF_MINING = _p(r"mining|mined|bitcoin|btc|挖矿|挖礦")
@@ -155,7 +156,8 @@ ROWS: tuple[LabelRule, ...] = (
     _R(None, "", None, (w.SOLD, w.BITCOIN, w.PROCEEDS), (w.PRICE, _CARRYING), (w.EQUITY,)),
     _R("sale_proceeds_usd", "proceeds", (None, *MONEY), (w.SOLD, w.BITCOIN, w.PROCEEDS), (), (w.EQUITY,)),
     _R(None, "", MONEY, (w.SOLD, w.BITCOIN), (w.PRICE, _CARRYING), (w.EQUITY,)),
-    _R("sale_proceeds_usd", "proceeds", MONEY, (w.SOLD, w.BITCOIN), (), (w.EQUITY,)),
+    _R("sale_proceeds_usd", "proceeds", MONEY, (w.SOLD, w.BITCOIN, _SALES), (), (w.EQUITY,)),
+    _R("sale_proceeds_usd", "proceeds", MONEY, (w.SOLD, w.BITCOIN), (), (w.EQUITY,), weak=True),
     _R("sale_proceeds_usd", "proceeds", MONEY, (w.PROCEEDS, _WORD_PROCEEDS), (w.BITCOIN, w.SOLD), (w.PRODUCED, w.EQUITY, w.MACHINES)),
     _R(None, "", (None, *MONEY), (w.REVENUE,), (_BUSINESS, w.OTHER_BUSINESS, w.CUSTOMERS, w.POWER, w.PER_DAY, _NO_REVENUE)),
     _R("revenue_usd", "revenue", (None, *MONEY), (w.REVENUE,), (_OF_MINING,)),
@@ -191,6 +193,7 @@ ROWS: tuple[LabelRule, ...] = (
     _R("btc_purchased", "purchased", None, (w.PURCHASED,)),
     _R(None, "", None, (w.HELD, w.CUSTOMERS)),
     _R("btc_held_end", "held", None, (w.HELD,)),
+    _R("btc_held_end", "held", None, (_CLOSE,)),
     _R("btc_held_end", "held", None, (w.CLOSING, _BALANCE), (), (w.CUSTOMERS,)),
     _R(None, "", None, (w.PRODUCED, w.AVERAGE)),
     _R("btc_produced", "produced", None, (w.PRODUCED,)),

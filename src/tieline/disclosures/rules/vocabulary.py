@@ -30,7 +30,7 @@ u.s usd us dollars cash unrestricted restricted pledged collateral posted
 days calendar level levels high all-time alltime unit units
 representing represented marking asic asics gpu exahash exahashes key metric metrics figure figures share available miner
 rewards alone output achieving achieved period recorded transaction fees accounted but than added adds adding raised
-additionally furthermore moreover meanwhile fair market based amounted stands still active hashrates data center
+loaned lent collateralized additionally furthermore moreover meanwhile fair market based amounted stands still active hashrates data center
 centers centre centres sheet purchased acquired bought energy electric credits all-in self-owned growing elevating
 elevated lifting yielding netting netted generating generated realizing into each hashing computing maintained
 maintaining demonstrated demonstrating per-day online uptime computing-power megawatts mw facility-level
@@ -63,12 +63,12 @@ POISON = re.compile(
 
 NOT_DONE = re.compile(
     r"\b(?:outlook|guidance|forecasts?|targets?|budget\w*|plan(?:s|ned)?|projected|expected|pro ?forma|preview|scenarios?|sensitivit\w+|hypothe\w*|illustrat\w*|estimates?|projections?|goals?|milestones?"
-    r"|roadmap|pipeline|example|sample|template|rumou?rs?|corrections?|corrects|errat\w*)\b",
+    r"|roadmap|pipeline|example|sample|template|rumou?rs?|corrections?|corrects|errat\w*|withdraw\w*|retract\w*|clarif\w*|speculation|denies|denied)\b",
     re.IGNORECASE,
 )
 """Words in a heading under which nothing is told as done."""
 NOT_OWN = re.compile(
-    r"\b(?:industry|sector|network|peers?|competitors?|customers?|hosting|hosted|pool|foundation|token|fund|funds|market|joint venture|subsequent|potential|planned|expected|proposed)\b",
+    r"\b(?:industry|sector|network|peers?|competitors?|customers?|hosting|hosted|\w*pool|foundation|trust|dao|etf|token|tokens|fund|funds|market|joint venture|subsequent|potential|planned|expected|proposed)\b",
     re.IGNORECASE,
 )
 """Words in a heading under which what is told may not be the issuer's own."""
@@ -79,7 +79,7 @@ UPDATE = re.compile(
 
 
 _ALWAYS = re.compile(
-    r"\b(?:corrects|corrected|corrections?|errat\w*|rumou?rs?|illustrat\w*|hypothe\w*|pro ?forma|scenarios?|template|sample|example)\b"
+    r"\b(?:corrects|corrected|corrections?|errat\w*|withdraw\w*|retract\w*|clarif\w*|speculation|denies|denied|rumou?rs?|illustrat\w*|hypothe\w*|pro ?forma|scenarios?|template|sample|example)\b"
     r"|(?:outlook|guidance|forecast|targets?|preview|estimates?)\b[^.]{0,12}\b(?:for|of|on|in|january|february|march|april|may|june|july|august"
     r"|september|october|november|december)\b",
     re.IGNORECASE,
@@ -131,6 +131,11 @@ _HEADINGS = frozenset(
         "treasury",
         "ended",
         "unaudited",
+        "roll-forward",
+        "rollforward",
+        "movement",
+        "movements",
+        "activity",
     ]
 )
 

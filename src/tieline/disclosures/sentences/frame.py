@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.documents.issuers import NAMES, mentions
-from tieline.disclosures.lexicon.periods import periods
+from tieline.disclosures.lexicon.periods import Period, periods
+from tieline.disclosures.rules.vocabulary import NOT_OWN
 
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _TELLS = (
@@ -65,37 +66,39 @@ def frame_of(text: str, title: str | None, ctx: Context, issuer: str | None) -> 
 
 def _quarter(text: str, title: str | None, ctx: Context) -> str | None:
     for zone in (title or "", text.split("\n", 1)[0]):
-        keys = {
-            key_of(p, ctx)
-            for p in periods(zone)
-            if p.kind == "quarter" and not _COMPARED.search(zone[max(0, p.start - 70) : p.start])
-        }
+        zone = re.split(r"(?<=[a-z0-9)])\.\s", zone, maxsplit=1)[0]
+        keys = {key_of(p, ctx) for p in _own(zone) if p.kind == "quarter"}
         if len(keys) == 1 and not re.search(r"\b(?:year|half|(?:six|nine|twelve) months)\b", zone, re.IGNORECASE):
             return keys.pop()
     return None
 
 
+def _own(zone: str) -> list[Period]:
+    """The periods of a stretch that no comparison governs."""
+    return [p for p in periods(zone) if not _COMPARED.search(zone[max(0, p.start - 70) : p.start])]
+
+
 def _stated(text: str, title: str | None, ctx: Context) -> str | None:
     """The month that the title names; else the only one, or the first and latest, of the first lines."""
-    for zone in (title or "", text.split("\n", 1)[0], text[:_ZONE]):
-        keys: list[str | None] = []
-        for p in periods(zone):
-            if p.kind == "date" and not p.ends_month:
-                continue  # a dateline
-            if p.kind in ("month", "date") and not _COMPARED.search(zone[max(0, p.start - 70) : p.start]):
-                keys.append(key_of(p, ctx))
-            elif p.kind in ("quarter", "span", "year") and zone is not text[:_ZONE]:
-                return None
-        if not keys:
-            if zone is not text[:_ZONE] and _QUARTER.search(zone):
-                return None
-            continue
-        if len(set(keys)) == 1 or (
-            ctx.period is not None and keys[0] == ctx.period and max(k or "9" for k in keys) <= ctx.period
-        ):
-            return keys[0]
-        return None
-    return None
+    for zone in (title or "", text.split("\n", 1)[0]):
+        zone = re.split(r"(?<=[a-z0-9)])\.\s", zone, maxsplit=1)[0]
+        found = _own(zone)
+        months = _months(found, ctx)
+        if any(p.kind in ("quarter", "span", "year") for p in found) or (not months and _QUARTER.search(zone)):
+            return None
+        if months:
+            return _first(months, ctx)
+    return _first(_months(_own(text[:_ZONE]), ctx), ctx)
+
+
+def _months(found: list[Period], ctx: Context) -> list[str | None]:
+    """Their months; a day that ends no month is a dateline."""
+    return [key_of(p, ctx) for p in found if p.kind == "month" or (p.kind == "date" and p.ends_month)]
+
+
+def _first(keys: list[str | None], ctx: Context) -> str | None:
+    latest = ctx.period is not None and keys[:1] == [ctx.period] and max(k or "9" for k in keys) <= ctx.period
+    return keys[0] if len(set(keys)) == 1 or latest else None
 
 
 _COMPARED = re.compile(
@@ -108,16 +111,32 @@ def _names(text: str, title: str | None, issuer: str | None) -> dict[str, bool]:
     names: dict[str, bool] = {}
     others = {ticker for _, ticker in mentions(text)}
     for ticker in others | ({issuer} if issuer in NAMES else set()):
-        for name in NAMES[ticker]:
-            if name in text:
-                names[name] = ticker == issuer
+        names.update({name: ticker == issuer for name in NAMES[ticker] if name in text})
     if issuer is not None and re.search(rf"(?<![A-Za-z]){re.escape(issuer)}(?![A-Za-z])", text):
         names.setdefault(issuer, True)
-    for found in _reporters(text, title, issuer):
-        for name in _forms(found):
-            if not any(name in other or other in name for other, own in names.items() if not own):
-                names.setdefault(name, True)
+    found = _reporters(text, title, issuer)
+    if not found and True not in names.values() and issuer is not None:
+        told = [*_TITLED.finditer((title or "").strip()), *_SUBJECT.finditer(text[:3000])]
+        found = [m["name"] for m in told if _is_ticker_of(issuer, m["name"])][:1]
+    for name in (form for reporter in found for form in _forms(reporter)):
+        if not any(name in other or other in name for other, own in names.items() if not own):
+            names.setdefault(name, True)
     return dict(sorted(names.items(), key=lambda item: -len(item[0])))
+
+
+_SUBJECT = re.compile(
+    rf"(?<![\w.])(?P<name>[A-Z][\w&'’-]*(?: [A-Z][\w&'’-]*){{0,3}}?){_FORM}? (?:(?:has|had|also|now|currently) )*"
+    r"(?:mined|produced|earned|sold|held|holds|ended|entered|purchased|bought|raised|pledged|drew|secured|disclosed)\b"
+)
+"""Who mines, holds or sells, in a text that says of nobody that it reports."""
+_TITLED = re.compile(r"\A(?P<name>[A-Z][\w&'’-]*(?: [A-Z][\w&'’-]*){0,2})")
+
+
+def _is_ticker_of(ticker: str, name: str) -> bool:
+    """Are the ticker's letters the name's first and then, in order, others of it: `CANG`, Cango; `KSTL`, Kestrel?"""
+    letters = iter(re.sub(r"[^A-Z]", "", name.upper()))
+    own = len(ticker) > 2 and name[:1].upper() == ticker[0] and all(letter in letters for letter in ticker)
+    return own and not NOT_OWN.search(name)
 
 
 def _reporters(text: str, title: str | None, issuer: str | None) -> list[str]:
@@ -128,13 +147,11 @@ def _reporters(text: str, title: str | None, issuer: str | None) -> list[str]:
     if dateline is not None and (m := _NAMED.match(text, dateline.end(), dateline.end() + 300)) is not None:
         found.append(m["name"])
     listed = list(_LISTED.finditer(text[:2500]))
-    own = [
-        m for m in listed if issuer is not None and re.search(rf"\b{re.escape(issuer)}\b", text[m.end() : m.end() + 60])
-    ]
+    own = [m for m in listed if issuer and re.search(rf"\b{re.escape(issuer)}\b", text[m.end() : m.end() + 60])]
     found.extend(m["name"] for m in (own or listed[:1]))
     if (alias := _ALIAS.search(text[:2500])) is not None:
         found.append(alias["name"])
-    return [name.strip() for name in found]
+    return [name.strip() for name in found if not NOT_OWN.search(name)]
 
 
 def _forms(name: str) -> list[str]:

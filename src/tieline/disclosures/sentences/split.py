@@ -19,8 +19,10 @@ COMPARISON = re.compile(
 )
 
 
-def _wraps(line: str, following: str) -> bool:
-    """Does the next line go on with this one's sentence?"""
+def _wraps(line: str, following: str, first: bool = False) -> bool:
+    """Does the next line go on with this one's sentence? A title does not: the text's `first` line, before a capital."""
+    if first and re.match(r"\s*[\"“]?[A-Z]", following):
+        return False
     if re.search(r"[.!?:;|]\s*$", line) or re.match(r"\s*[-*•>]?\s*[A-Z][\w() /%-]{2,60}:\s", following):
         return False
     if len(line.rstrip()) >= 55 and re.match(r"\s*[a-z0-9$(%&,]", following):
@@ -45,7 +47,7 @@ def sentences(text: str, skip: list[tuple[int, int]]) -> list[tuple[int, int]]:
         end = at + len(line)
         following = lines[i + 1] if i + 1 < len(lines) else ""
         solid = not any(s < end and at < e for s, e in taken) if len(taken) < 400 else False
-        wraps = solid and _wraps(line, following)
+        wraps = solid and _wraps(line, following, not text[:at].strip())
         if not wraps:
             paragraphs.append((start, end))
             start = end + 1

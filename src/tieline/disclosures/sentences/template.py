@@ -29,7 +29,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’&./-][^\W\d_]+)*|'s\b|\S")
 _OWN = re.compile(r"['’]s?$")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Token:
     """One piece: `shape` is what patterns see, the span points into the document's text."""
 

@@ -61,9 +61,9 @@ def _cell_run(text: str, cells: list[Span], style: str) -> list[Item]:
 def _blocks(text: str) -> list[tuple[list[Span], str]]:
     """Lines, or runs of lines that hold bars, with the way in which the run is to be cut."""
     lines: list[Span] = []
-    for line in text.split("\n"):
+    for content in text.split("\n"):
         at = lines[-1][1] + 1 if lines else 0
-        lines.append((at, at + len(line)))
+        lines.append((at, at + len(content)))
     out: list[tuple[list[Span], str]] = []
     i = 0
     while i < len(lines):
@@ -77,10 +77,10 @@ def _blocks(text: str) -> list[tuple[list[Span], str]]:
         if mode == "cells":
             if out and len(run) < MAX_RUN and _heads_run(text, *out[-1]):
                 run = [out.pop()[0][0], *run]
-            for line in lines[last + 1 : last + 3]:  # a last cell that is not followed by a bar
-                if not 0 < len(text[slice(*line)].strip()) <= 24 or not _LAST_CELL.match(text, *line):
+            for cell in lines[last + 1 : last + 3]:  # a last cell that is not followed by a bar
+                if not 0 < len(text[slice(*cell)].strip()) <= 24 or not _LAST_CELL.match(text, *cell):
                     break
-                run.append(line)
+                run.append(cell)
                 last += 1
         out.append((run, mode))
         i = last + 1

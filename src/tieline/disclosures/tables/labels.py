@@ -35,7 +35,7 @@ _UNITS = (
     ("USD/MWh", r"(?:\$|usd|us\$) ?(?:/|per) ?mwh|\bper mwh\b|/mwh"),
     ("USD/kWh", r"(?:\$|usd|¢|c|cents?) ?(?:/|per) ?kwh|\bper kwh\b|/kwh"), ("MW", r"\bmw\b|\bmegawatt"),
     ("kUSD", r"\$ ?(?:'000|000s?|thousands?|in thousands)|\b(?:in|usd|us\$) thousands\b|\$k\b|千美元"), ("mUSD", r"\$ ?(?:mm?|millions?|in millions)\b|\bin millions\b|\$m\b|百万美元"),
-    ("USD", r"\(\s*(?:in )?(?:us ?|\$ ?)?(?:\$|usd|us dollars?|dollars)\s*\)|\(\$usd\)|\busd\b|美元"), ("%", r"\(%\)|\bpercentage\b|%$"),
+    ("USD", r"\(\s*(?:in )?(?:us ?|\$ ?)?(?:\$|usd|us dollars?|dollars)\s*\)|\(\$usd\)|\busd\b|美元"), ("%", r"\(%\)|\bpercentage\b|%$|% of\b|\bas (?:a )?%|per ?cent of\b"),
     ("BTC", r"\((?:in )?(?:btc|bitcoins?|coins)\)"),
 )  # fmt: skip
 _UNIT_PATTERNS = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _UNITS)

@@ -1,0 +1,107 @@
+"""Of what an undated sentence speaks: the month of its section, whom it means, and whether anything is told as done.
+
+Knows nothing of rules or figures. Headings set the month; a sentence about another time or somebody else takes it away
+from the rest of its paragraph.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tieline.disclosures.documents.context import Context, key_of
+from tieline.disclosures.lexicon.commons import COMMON
+from tieline.disclosures.lexicon.periods import periods
+from tieline.disclosures.rules.vocabulary import UPDATE, bars, strange
+from tieline.disclosures.sentences.template import Template
+
+WINDOW = re.compile(
+    r"\b(?:quarter\w*|year|years|ytd|year-to-date|since|week|weeks|half|annual\w*|fiscal|twelve|months ended)\b",
+    re.IGNORECASE,
+)
+_PROPER = re.compile(r"\b[A-Z][a-z]+(?: (?:[A-Z][a-z]+|\d))+\b(?<!Company)")
+"""`Egret Compute`, `Zach Bradford`: somebody is named; who speaks next is not said."""
+_IT = re.compile(r"(?:.* )?it (?:has |had |also )*[a-z]+ed | it (?:held|sold|holds|owned) ")
+_COMPARISON = re.compile(r"\b(?:compared (?:to|with)|versus|vs\.?|from|against|over|than|relative to)\b")
+_DATED = ("month", "date", "quarter")
+
+
+class Passage:
+    """What the sentences read so far leave to the next one."""
+
+    def __init__(self, month: str | None, ctx: Context, names: dict[str, bool]) -> None:
+        self.document = self.section = self.month = month
+        """The month of the document, of its section, of the sentence; in a quarter's report the quarter."""
+        self.day: str | None = None
+        """The day of the last event that was told with its day."""
+        self.barred = False
+        self.antecedent: bool | None = None
+        """Whether the sentence before speaks of the issuer; None at the start of a paragraph."""
+        self._ctx, self._names, self._headings = ctx, names, 0
+
+    def paragraph(self) -> None:
+        self.month, self.antecedent = self.section, None
+
+    def means_issuer(self, tpl: Template) -> bool:
+        """May an unnamed subject be the issuer here? `we` always; `it` after the issuer was named; the company, and no
+        subject at all, unless the sentence before is about somebody else."""
+        shapes = f" {tpl.shapes} "
+        if "~own" in shapes or re.search(r" (?:we|our) ", shapes):
+            return True
+        return self.antecedent is True if _IT.search(shapes) else self.antecedent is not False
+
+    def heading(self, line: str) -> None:
+        """A heading sets the month of what stands under it, or says that it is no report of what was done, or whose."""
+        self._headings += 1
+        found = periods(line)
+        keys = {key_of(p, self._ctx) for p in found if p.kind in _DATED}
+        own = self.document in keys
+        other = any(p.kind not in _DATED for p in found) or (WINDOW.search(undated(line)) is not None and not own)
+        first = self._headings == 1 and (bool(keys) or UPDATE.search(line) is not None)
+        named = None if first else strange(undated(line), self._names, COMMON)
+        self.barred = bars(line, own) or named is not None
+        self.section = self.document
+        if other or (keys and keys != {self.document}):
+            self.section = keys.pop() if len(keys) == 1 and not other else None
+        self.month = self.section
+
+    def speaks_of(self, sentence: str) -> None:
+        """Whom a sentence names is who the next one may mean."""
+        named = {own for name, own in self._names.items() if name in sentence}
+        if True in named or (
+            not named and not _PROPER.search(sentence) and re.search(r"\b(?:[Ww]e|[Oo]ur)\b", sentence)
+        ):
+            self.antecedent = True
+        elif named or _PROPER.search(sentence):
+            self.antecedent = False
+
+    def after(self, sentence: str, tpl: Template) -> None:
+        """A sentence that spoke of another time, or of somebody else, leaves the next ones of its paragraph without."""
+        self.speaks_of(sentence)
+        dated = [t.period for i, t in enumerate(tpl.tokens) if t.period is not None and not is_compared(tpl, i)]
+        keys = {key_of(p, self._ctx) for p in dated}
+        quarterly = self.section is not None and "Q" in self.section
+        if (keys and keys != {self.section}) or (WINDOW.search(tpl.shapes) and not quarterly):
+            self.month = None
+        elif keys:
+            self.month = self.section
+
+
+def is_heading(text: str, start: int, end: int) -> bool:
+    line = text[start:end].strip()
+    if line.endswith((".", ";", ",")) or line.startswith(("-", "•", "*", "·")) or len(line.split()) > 14:
+        return False
+    return (start == 0 or "\n" in text[max(0, start - 2) : start]) and not re.search(r"\d", undated(line))
+
+
+def undated(line: str) -> str:
+    """A line without its periods and years."""
+    for p in reversed(periods(line)):
+        line = line[: p.start] + line[p.end :]
+    return re.sub(r"\b20\d\d\b", "", line)
+
+
+def is_compared(tpl: Template, i: int) -> bool:
+    """Does a comparison govern the period at token i?"""
+    before = " ".join(t.shape for t in tpl.tokens[max(0, i - 9) : i])
+    last = max((m.end() for m in _COMPARISON.finditer(before)), default=-1)
+    return last >= 0 and not re.search(r"[,;]| and | to ", before[last:])
