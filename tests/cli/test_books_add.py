@@ -201,6 +201,24 @@ def test_seals_name_the_first_entry_that_was_altered(folder: Path) -> None:
     assert "to Mine" in told.output
 
 
+def test_a_policy_is_chosen_printed_and_in_the_statement(folder: Path, tmp_path: Path) -> None:
+    assert "none was chosen" in run("books", "policy", "--data-dir", folder).output
+    file = tmp_path / "policy.toml"
+    file.write_text('company = "Ex"\nframework = "IFRS"\ntime_zone = "Asia/Dubai"\n')
+    assert "not recorded" in run("books", "policy", file, "--dry-run", "--data-dir", folder).output
+    told = run("books", "policy", file, "--by", "Ada", "--data-dir", folder)
+    assert told.exit_code == 0, told.output
+    assert "Ex: IFRS, US dollars; months and years end in Asia/Dubai" in told.output
+    assert json.loads(run("books", "policy", "--json", "--data-dir", folder).output)["by"] == "Ada"
+    filled(folder)
+    assert run("books", "close", "2026-08", "--price", "90000", "--data-dir", folder).exit_code == 0
+    assert "policy: Ex: IFRS" in run("books", "statement", "2026-08", "--data-dir", folder).output
+    file.write_text('framework = "US-GAAP"\n')
+    told = run("books", "policy", file, "--data-dir", folder)
+    assert told.exit_code == 1
+    assert "measurement: months are closed by IFRS (cost)" in told.output
+
+
 def test_what_was_booked_is_sealed_without_closing_a_month(folder: Path) -> None:
     filled(folder)
     assert "entries, 9 of them sealed now" in run("books", "seal", "--data-dir", folder).output

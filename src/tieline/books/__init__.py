@@ -5,7 +5,7 @@ from tieline.books.entries import entries_for
 from tieline.books.invoices import Invoice, InvoiceFold, InvoiceLine, invoices
 from tieline.books.keeper import MONEY, Bookkeeper, Unbookable, build_book
 from tieline.books.monthly import Figure, MonthlyUpdate, MonthRecords, monthly_update
-from tieline.books.span import month_span
+from tieline.books.span import month_before, month_of, month_span
 
 __all__ = [
     "MONEY",
@@ -22,6 +22,8 @@ __all__ = [
     "entries_for",
     "invoices",
     "mean_hashrate_hs",
+    "month_before",
+    "month_of",
     "month_span",
     "monthly_update",
     "power_bill",

@@ -7,23 +7,22 @@ waits, and is tried again when coins come in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Protocol, TypeVar
 
 import msgspec
 
-from tieline.books.accounts import COINS, COLLATERAL, FAIR_VALUE, TRADING_USD, UNREALISED
 from tieline.books.entries import entries_for
+from tieline.books.measured import PricedClose, measured
+from tieline.books.policy import AccountingPolicy, BalanceLimit, PolicyError, policy_of
 from tieline.books.restate import restated
 from tieline.books.span import month_span
 from tieline.books.treasury.obligations import accrual
 from tieline.ledger import (
-    BTC,
     POOL,
-    USD,
     AlreadyBooked,
     Book,
     Entry,
@@ -31,9 +30,8 @@ from tieline.ledger import (
     Method,
     Posting,
     ShortError,
-    btc,
     mirrored,
-    usd,
+    under,
 )
 from tieline.records import (
     Closing,
@@ -46,6 +44,7 @@ from tieline.records import (
     Payout,
     Performance,
     Pledge,
+    PolicyChosen,
     PowerBill,
     Record,
     Trade,
@@ -71,6 +70,7 @@ MONEY: tuple[type[Record], ...] = (
     Equity,
     Issued,
     Closing,
+    PolicyChosen,
 )
 # Sales that wait for coins are tried this many at a time whenever some come in.
 RETRIED = 100
@@ -117,6 +117,9 @@ class KeeperState:
     corrections: int = 0
     # The first moment that no closed month holds.
     open_from: datetime | None = None
+    # USD per bitcoin at the end of each month that was closed with a price, and the policy that was chosen last.
+    prices: dict[str, Decimal] = field(default_factory=dict)
+    policy: tuple[PolicyChosen, int | None] | None = None
     loans: dict[str, tuple[Loan, int | None]] = field(default_factory=dict)
     aside: dict[str, tuple[Unbookable, int | None]] = field(default_factory=dict)
     waiting: dict[str, tuple[Record, int | None]] = field(default_factory=dict)
@@ -139,11 +142,25 @@ class Bookkeeper:
         self._standing: BookedRecords = {} if standings is None else standings
         self.state = KeeperState() if state is None else state
         self._since: datetime | None = None
+        self.policy = AccountingPolicy(lots=self.book.policy.default)
+        if self.state.policy is not None:
+            self._choose(policy_of(self.state.policy[0].text))
 
     @property
     def loans(self) -> dict[str, Loan]:
         """The newest terms of each loan."""
         return {name: loan for name, (loan, _) in self.state.loans.items()}
+
+    @property
+    def prices(self) -> Mapping[str, Decimal]:
+        """USD per bitcoin at the end of each month that was closed with one."""
+        return self.state.prices
+
+    @property
+    def _priced(self) -> PricedClose | None:
+        """The last close with a price."""
+        month = max(self.state.prices, default=None)
+        return None if month is None else PricedClose(month_span(month, self.policy.zone)[1], self.state.prices[month])
 
     @property
     def open_from(self) -> datetime | None:
@@ -156,7 +173,7 @@ class Bookkeeper:
 
     def take(self, record: Record, seq: int | None = None) -> None:
         """Book a record, correct with it what was booked before, or set it aside. Raises nothing."""
-        if isinstance(record, Loan | Closing):
+        if isinstance(record, Loan | Closing | PolicyChosen):
             self._rule(record, seq)
             return
         name, state = identity(record), self.state
@@ -177,13 +194,18 @@ class Bookkeeper:
         if state.waiting and _brings_coins(record):
             self._try_again(record.known_at)
 
-    def _rule(self, record: Loan | Closing, seq: int | None) -> None:
-        """What moves no money and says how money is booked from now on: the newest terms of a loan, a closed month."""
-        if isinstance(record, Closing):
+    def _rule(self, record: Loan | Closing | PolicyChosen, seq: int | None) -> None:
+        """What moves no money by itself and says how money is booked from now on: the newest terms of a loan, a closed
+        month, the accounting policy."""
+        if not isinstance(record, Loan):
             try:
-                self._close(record)
+                if isinstance(record, Closing):
+                    self._close(record)
+                else:
+                    self._choose(self.chosen(record.text))
+                    self.state.policy = record, seq
             except (ValueError, ArithmeticError) as error:
-                self._set_aside(identity(record), record, seq, f"closing of {record.month}: {error}")
+                self._set_aside(identity(record), record, seq, f"{identity(record)}: {error}")
             return
         known = self.state.loans.get(record.loan_id)
         if known is None or known[0].known_at <= record.known_at:
@@ -192,7 +214,7 @@ class Bookkeeper:
 
     def _close(self, closing: Closing) -> None:
         """Interest of the month, fair value at its end, and nothing more of it. Raises ValueError for no month."""
-        start, end = month_span(closing.month)
+        start, end = month_span(closing.month, self.policy.zone)
         if self.open_from is not None and end <= self.open_from:
             return
         for loan, _ in self.state.loans.values():
@@ -200,26 +222,28 @@ class Bookkeeper:
             if owed is not None:
                 self.book.book(replace(owed, known_at=closing.known_at))
         if closing.btc_usd is not None and closing.btc_usd > 0:
-            self._revalue(closing, end, closing.btc_usd)
+            close = PricedClose(end, closing.btc_usd)
+            made = measured(self.book, self.policy.measured, close, self._priced, closing.month)
+            if made is not None:
+                self.book.book(replace(made, refs=(f"Closing|{closing.key}",), known_at=closing.known_at))
+            self.state.prices[closing.month] = closing.btc_usd
         self.state.open_from = end
 
-    def _revalue(self, closing: Closing, end: datetime, price: Decimal) -> None:
-        """Bitcoin, and claims to bitcoin that a lender holds, to fair value at the end of a month: what that is above
-        cost, less what was booked of it before, is an unrealised gain."""
-        book = self.book
-        coins = book.change(COINS, BTC, None, end) + book.change(COLLATERAL, BTC, None, end)
-        cost = book.change(TRADING_USD, USD, None, end)
-        change = usd(coins * price - cost - book.change(FAIR_VALUE, USD, None, end))
-        self.book.book(
-            Entry(
-                end - timedelta(microseconds=1),
-                f"fair value|{closing.month}",
-                f"{btc(coins)} at {price:,.2f} USD/BTC",
-                (Posting(FAIR_VALUE, change), Posting(UNREALISED, -change)),
-                refs=(f"Closing|{closing.key}",),
-                known_at=closing.known_at,
+    def chosen(self, text: str) -> AccountingPolicy:
+        """A policy that may follow the one in force. Raises PolicyError, naming the field."""
+        policy = policy_of(text)
+        if self.state.prices and policy.measured != self.policy.measured:
+            raise PolicyError(
+                f"measurement: months are closed by {self.policy.framework} ({self.policy.measured}); begin other "
+                "books, in a folder of their own, with the balances as the new policy has them"
             )
-        )
+        if self.open_from is not None and policy.time_zone != self.policy.time_zone:
+            raise PolicyError(f"time_zone: months are closed in {self.policy.time_zone}; it cannot become another")
+        return policy
+
+    def _choose(self, policy: AccountingPolicy) -> None:
+        self.policy = policy
+        self.book.policy = policy.lot_policy
 
     def _post(self, entry: Entry) -> Entry:
         """Book an entry; one of a closed month in the first open one, where it says what it is of."""
@@ -230,10 +254,31 @@ class Bookkeeper:
                 replace(p, acquired=p.acquired or entry.at) if p.lot in opens else p for p in entry.postings
             )
             entry = replace(entry, at=self.open_from, narration=late, postings=postings)
+        for limit in self.policy.limit if entry.reverses is None else ():
+            self._within(limit, entry)
         told = self.book.book(entry)
         if isinstance(told, AlreadyBooked):
             raise EntryError(f"entry {entry.key} is booked already, with other content")
         return told.entry
+
+    def _within(self, limit: BalanceLimit, entry: Entry) -> None:
+        """Raises ShortError where an entry would take an account over its limit, and further than it is."""
+        moved = sum(
+            (
+                p.amount.number
+                for p in entry.postings
+                if p.amount.commodity == limit.commodity and under(limit.account, p.account)
+            ),
+            Decimal(0),
+        )
+        if not moved or self.book.journal.find(entry.key) is not None:
+            return
+        after = self.book.balance(limit.account, limit.commodity) + moved
+        where = f"entry {entry.key}: {limit.account} would hold {after:,} {limit.commodity}"
+        if moved < 0 and limit.least is not None and after < limit.least:
+            raise ShortError(f"{where}, at least {limit.least:,} by the policy's limit")
+        if moved > 0 and limit.most is not None and after > limit.most:
+            raise ShortError(f"{where}, at most {limit.most:,} by the policy's limit")
 
     def standing(self, name: str) -> Record | None:
         """The record that is booked under an `identity`, as it was last told."""
@@ -340,6 +385,7 @@ _NAMED: dict[type[Record], tuple[str, str]] = {
     Payment: ("payment", "payment_id"),
     Equity: ("equity", "issue_id"),
     Issued: ("invoice", "number"),
+    Closing: ("closing of", "month"),
 }
 
 
@@ -386,4 +432,5 @@ def _says_more(before: Record, record: Record) -> bool:
 
 
 def _brings_coins(record: Record) -> bool:
-    return isinstance(record, Payout | Opening | Transfer | Pledge) or (isinstance(record, Trade) and record.sats < 0)
+    """Whether what waits for coins or cash may find them now."""
+    return isinstance(record, Payout | Opening | Transfer | Pledge | Trade | Payment | LoanFlow | Equity)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import TypeVar
 
@@ -99,6 +99,7 @@ class MonthRecords:
     hashes: float = 0.0
     hashrate_samples: int = 0
     recorded_from: datetime | None = None
+    zone: tzinfo = UTC
 
     def until(self, now: datetime) -> MonthRecords:
         """What holds and was known by `now`, each happening in its newest word; forecasts say nothing of a month."""
@@ -164,7 +165,7 @@ class _Span:
 def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecords) -> MonthlyUpdate:
     """Fold a month as of `now`. Raises ValueError for a month that is not YYYY-MM, has not begun, or ended before
     anything was recorded: nothing is known of it, which is not zero."""
-    start, month_end = month_span(month)
+    start, month_end = month_span(month, records.zone)
     if start > now:
         raise ValueError(f"month {month} has not begun; it is {now:%Y-%m-%d}")
     if records.recorded_from is not None and month_end <= records.recorded_from:

@@ -12,7 +12,7 @@ import html
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, tzinfo
 from decimal import Decimal
 
 import msgspec
@@ -20,7 +20,7 @@ import msgspec
 from tieline.books.accounts import BOUGHT, COINS, LENT, MINED, OPENED, SOLD, SPENT
 from tieline.books.follows import PrintedMonth, PrintedSpan, findings, half_up, places_of
 from tieline.books.monthly import MonthlyUpdate
-from tieline.books.span import month_span
+from tieline.books.span import month_before, month_span
 from tieline.ledger import BTC, Book
 
 MONTHS = (
@@ -76,17 +76,17 @@ class Basis:
     published: MonthlyRelease | None = None  # of this month, where it was published before
     before: MonthlyRelease | None = None  # of the month before, as published
     active_days: Decimal | None = None  # where recording began within the month
+    zone: tzinfo = UTC
 
 
 def make(basis: Basis) -> MonthlyRelease:
     """The release of a month from its fold. Figures that are not known are left out, never printed as nothing."""
     policy, update = basis.policy, basis.update
     month = update.month
-    start, end = month_span(month)
-    days = Decimal((end - start) // timedelta(days=1))
+    days = Decimal(PrintedMonth(month=month, produced=Decimal(0)).days)
     active = basis.active_days or days
     produced = _exact(update, "bitcoin_produced") or Decimal(0)
-    last_month = month_span(f"{start - timedelta(days=1):%Y-%m}")
+    last_month = month_span(month_before(month), basis.zone)
     earlier = -basis.book.change(MINED, BTC, *last_month)
     was = {one.name: one.value for one in basis.published.figures} if basis.published else {}
     lines: list[ReleaseFigure] = []
@@ -130,7 +130,7 @@ def make(basis: Basis) -> MonthlyRelease:
 
 def _movements(basis: Basis, places: int) -> tuple[ReleaseFigure, ...]:
     """The roll-forward of coins: opening, what came and went, closing."""
-    start, end = month_span(basis.update.month)
+    start, end = month_span(basis.update.month, basis.zone)
     book = basis.book
     opening = book.change(COINS, BTC, None, start)
     rows = [("opening", "Opening balance", opening)]

@@ -1,14 +1,25 @@
-"""Months as spans of time, in UTC."""
+"""Months as spans of time, in the zone in which the books are kept."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 
-def month_span(month: str) -> tuple[datetime, datetime]:
-    """First moment of a month and of the next. Raises ValueError unless `month` is YYYY-MM."""
+def month_span(month: str, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
+    """First moment of a month and of the next in a zone, both in UTC. Raises ValueError unless `month` is YYYY-MM."""
     try:
-        start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+        start = datetime.strptime(month, "%Y-%m").replace(tzinfo=zone)
     except ValueError as error:
         raise ValueError(f"month {month!r} must be written YYYY-MM, like 2026-11") from error
-    return start, (start + timedelta(days=32)).replace(day=1)
+    after = (start.replace(day=28) + timedelta(days=4)).replace(day=1)
+    return start.astimezone(UTC), after.astimezone(UTC)
+
+
+def month_before(month: str) -> str:
+    """The name of the month before. Raises ValueError as `month_span` does."""
+    return f"{month_span(month)[0] - timedelta(days=1):%Y-%m}"
+
+
+def month_of(at: datetime, zone: tzinfo = UTC) -> str:
+    """The month that a moment belongs to."""
+    return f"{at.astimezone(zone):%Y-%m}"

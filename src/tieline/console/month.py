@@ -17,7 +17,7 @@ import msgspec
 
 from tieline.books import Invoice, InvoiceFold, MonthRecords
 from tieline.books.monthly import MonthlyUpdate, monthly_update
-from tieline.books.span import month_span
+from tieline.books.span import month_of, month_span
 from tieline.fleet import Fleet
 from tieline.ledger import Method
 from tieline.records import Reserved, Usage
@@ -99,8 +99,9 @@ class Month:
 
     async def view(self, read: Read, now: datetime, moved: int = 0) -> dict[str, Any]:
         """The month's figures as JSON, each with how it was computed and the records behind it."""
-        month = f"{now:%Y-%m}"
-        start, end = month_span(month)
+        zone = self.books.keeper.policy.zone
+        month = month_of(now, zone)
+        start, end = month_span(month, zone)
         if self._read is None or self._read[0] != (month, moved):
             await read(self.books.catch_up)
             self._read = ((month, moved), await read(lambda s: month_records(s, month, self.books.keeper)))

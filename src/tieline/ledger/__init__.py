@@ -27,6 +27,7 @@ from tieline.ledger.entry import (
     usd,
 )
 from tieline.ledger.journal import (
+    EVER,
     Journal,
     JournalSpan,
     MemoryJournal,
@@ -44,6 +45,7 @@ from tieline.ledger.wire import pack, unpack
 __all__ = [
     "BTC",
     "COMMODITIES",
+    "EVER",
     "METHODS",
     "POOL",
     "USD",

@@ -181,6 +181,10 @@ class Book:
         """Open lots of one account, oldest first."""
         return self._lots.of(account)
 
+    def lots_at(self, end: datetime) -> list[LotHeld]:
+        """Lots of all accounts that what belongs to moments before `end` left open, by account, oldest first."""
+        return sorted(self.journal.lots(JournalSpan(end=end)), key=lambda one: (one.account, one.at, one.lot))
+
     def lot(self, account: Account, lot: str) -> LotHeld | None:
         """What is left of a lot in an account."""
         return self._lots.get(account, lot)
@@ -233,7 +237,7 @@ class KnownBook:
 
     def lots(self) -> list[LotHeld]:
         """Lots of all accounts, by account, oldest first."""
-        return sorted(self._journal.lots(self.known), key=lambda one: (one.account, one.at, one.lot))
+        return sorted(self._journal.lots(JournalSpan(known=self.known)), key=lambda one: (one.account, one.at, one.lot))
 
 
 def imbalance(balances: dict[Slot, Decimal]) -> dict[str, Decimal]:

@@ -36,6 +36,9 @@ class JournalSpan:
         )
 
 
+EVER = JournalSpan()
+
+
 @dataclass(frozen=True, slots=True)
 class Turnover:
     """What came into and left an account on one day (UTC, its beginning), both positive."""
@@ -94,8 +97,8 @@ class Journal(Protocol):
         """By day, of the account and what is under it, before `end`; a day may come in parts."""
         ...
 
-    def lots(self, known: datetime | None = None) -> Iterator[LotHeld]:
-        """Open lots of all accounts, as they were known."""
+    def lots(self, span: JournalSpan = EVER) -> Iterator[LotHeld]:
+        """Lots of all accounts that what belongs to a span, as it was known, leaves open."""
         ...
 
     def placed(self, account: Account, lot: str, held: LotHeld | None) -> None:
@@ -177,11 +180,9 @@ class MemoryJournal:
                     number = p.amount.number
                     yield Turnover(p.account, p.amount.commodity, day, max(number, ZERO), max(-number, ZERO))
 
-    def lots(self, known: datetime | None = None) -> Iterator[LotHeld]:
+    def lots(self, span: JournalSpan = EVER) -> Iterator[LotHeld]:
         """Summed from the moves of each, which carry cost and date."""
-        return summed(
-            move for entry in filter(JournalSpan(known=known).holds, self.entries) for move in lot_moves(entry)
-        )
+        return summed(move for entry in filter(span.holds, self.entries) for move in lot_moves(entry))
 
     def placed(self, account: Account, lot: str, held: LotHeld | None) -> None:
         """Nothing: lots are summed when they are asked for."""

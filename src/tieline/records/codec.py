@@ -20,6 +20,7 @@ from tieline.records.treasury import (
     Operated,
     Payment,
     Pledge,
+    PolicyChosen,
     ReleaseStep,
     Seal,
     Transfer,
@@ -64,6 +65,7 @@ AnyRecord = (
     | Issued
     | Closing
     | Seal
+    | PolicyChosen
     | Operated
     | ReleaseStep
     | Deployed

@@ -145,6 +145,13 @@ class Closing(Record, frozen=True, kw_only=True, key="{month}|{known_at}"):
     btc_usd: Money | None = None
 
 
+class PolicyChosen(Record, frozen=True, kw_only=True, key="{known_at}"):
+    """The accounting policy from now on, as TOML: what was booked before stays as it was booked."""
+
+    by: Label
+    text: Text
+
+
 class Seal(Record, frozen=True, kw_only=True, key="{first}|{known_at}"):
     """Digests of entries from number `first` on, the first 12 hex digits each: what was booked cannot change unseen."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
 from typing import TypeVar, cast
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from tieline.books import Bookkeeper
 from tieline.books.keeper import BookedRecord, KeeperState, Unbookable
 from tieline.ledger import Book, EntryError, LotPolicy, Method, pack, unpack
-from tieline.records import Loan, Record
+from tieline.records import Loan, PolicyChosen, Record
 from tieline.store import DamagedError, Store, StoreError
 from tieline.store.database import REAL, Disk
 from tieline.store.ledger import LedgerStore, Watermark, remove
@@ -26,7 +27,7 @@ T = TypeVar("T")
 log = logging.getLogger("tieline.settlement")
 
 # Of what a ledger holds, and how; another is made anew.
-FORM = 1
+FORM = 2
 
 
 class PackedStanding(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -45,6 +46,8 @@ class PackedState(msgspec.Struct, frozen=True, array_like=True):
     loans: dict[str, int]
     aside: dict[str, tuple[int, str]]
     waiting: dict[str, int]
+    prices: dict[str, Decimal]
+    policy: int | None
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -102,6 +105,8 @@ class LedgerOfStore:
             state = KeeperState(
                 kept.corrections,
                 kept.open_from,
+                kept.prices,
+                None if kept.policy is None else (cast("PolicyChosen", self._record(kept.policy)), kept.policy),
                 {name: (cast("Loan", self._record(seq)), seq) for name, seq in kept.loans.items()},
                 {name: (Unbookable(self._record(seq), why), seq) for name, (seq, why) in kept.aside.items()},
                 {name: (self._record(seq), seq) for name, seq in kept.waiting.items()},
@@ -122,6 +127,8 @@ class LedgerOfStore:
             {name: seq for name, (_, seq) in _numbered(state.loans)},
             {name: (seq, one.why) for name, (one, seq) in _numbered(state.aside)},
             {name: seq for name, (_, seq) in _numbered(state.waiting)},
+            state.prices,
+            None if state.policy is None else state.policy[1],
         )
         self.ledger.flush(Watermark(self._read, seq, _pack(kept)))
         self._new = {}

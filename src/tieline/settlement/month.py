@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeGuard
 
-from tieline.books import MONEY, Bookkeeper, MonthlyUpdate, MonthRecords, invoices, month_span, monthly_update
+from tieline.books import MONEY, Bookkeeper, Invoice, MonthlyUpdate, MonthRecords, invoices, month_span, monthly_update
 from tieline.fleet import Fleet
 from tieline.ledger import Method
 from tieline.records import (
@@ -23,6 +23,7 @@ from tieline.records import (
     Operated,
     Payout,
     Performance,
+    PolicyChosen,
     PowerBill,
     Record,
     Reserved,
@@ -142,22 +143,32 @@ def books_of(store: Store, lots: Method = "fifo", known: datetime | None = None)
     return books.keeper
 
 
-def update_of(store: Store, fleet: Fleet, month: str, now: datetime, lots: Method = "fifo") -> MonthlyUpdate:
-    """The month's update as of `now`. Raises ValueError for a month that is not YYYY-MM, has not begun, or ended before
-    the first record."""
-    start, end = month_span(month)
+def update_of(
+    store: Store, fleet: Fleet, month: str, now: datetime, books: Bookkeeper | Method = "fifo"
+) -> MonthlyUpdate:
+    """The month's update as of `now`; `books` where they are read already, else the method of their lots. Raises
+    ValueError for a month that is not YYYY-MM, has not begun, or ended before the first record."""
+    keeper = books if isinstance(books, Bookkeeper) else books_of(store, books)
+    start, end = month_span(month, keeper.policy.zone)
     hashes, samples = hashes_of(store, start, min(end, now))
-    invoiced = invoices(store.each(Usage, start, end), month, store.each(Reserved, start, end), keyed=True)
-    read = month_records(store, month, books_of(store, lots))
+    invoiced = invoices_of(store, month)
+    read = month_records(store, month, keeper)
     whole = dataclasses.replace(read, invoiced=invoiced, hashes=hashes, hashrate_samples=samples)
     return monthly_update(fleet, month, now, whole)
 
 
+def invoices_of(store: Store, month: str) -> list[Invoice]:
+    """What each tenant owes for a month (UTC). Raises ValueError for one that is not YYYY-MM."""
+    start, end = month_span(month)
+    return invoices(store.each(Usage, start, end), month, store.each(Reserved, start, end), keyed=True)
+
+
 def month_records(store: Store, month: str, keeper: Bookkeeper) -> MonthRecords:
     """The records of money and machines that a month's update is made of, without invoices and hashes."""
-    start, end = month_span(month)
+    start, end = month_span(month, keeper.policy.zone)
     return MonthRecords(
         book=keeper.book,
+        zone=keeper.policy.zone,
         unbookable=keeper.unbookable,
         payouts=store.between(Payout, start, end + timedelta(microseconds=1)),
         trades=store.between(Trade, start, end),
@@ -186,7 +197,7 @@ def recorded_from(store: Store) -> datetime | None:
 
 def _holds(record: object) -> TypeGuard[Record]:
     """Whether it says that something was there: a closed month and a loan's terms do not."""
-    return isinstance(record, Record) and not isinstance(record, Closing | Loan)
+    return isinstance(record, Record) and not isinstance(record, Closing | Loan | PolicyChosen)
 
 
 def hashes_of(store: Store, start: datetime, end: datetime) -> tuple[float, int]:

@@ -4,13 +4,13 @@ what keeps it from the next step."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import get_args
 
 import msgspec
 
-from tieline.books import month_span
+from tieline.books import month_before, month_span
 from tieline.books.release import (
     FORMS,
     Basis,
@@ -61,15 +61,18 @@ class Draft:
 
 def draft_of(store: Store, fleet: Fleet, month: str, now: datetime, lots: Method, policy: ReleasePolicy) -> Draft:
     """Raises ValueError for a month of which nothing is known, StoreError while it is read."""
-    start, end = month_span(month)
-    before = f"{start - timedelta(days=1):%Y-%m}"
+    keeper = books_of(store, lots)
+    zone = keeper.policy.zone
+    start, end = month_span(month, zone)
+    before = month_before(month)
     steps = store.between(ReleaseStep, BEGINNING, END)
     basis = Basis(
-        update=update_of(store, fleet, month, now, lots),
-        book=books_of(store, lots).book,
+        update=update_of(store, fleet, month, now, keeper),
+        book=keeper.book,
         policy=policy,
         before=next(iter(_published(steps, before)), None),
         active_days=_active(start, end, recorded_from(store)),
+        zone=zone,
     )
     plain = make(basis)
     # What this restates: the last publication that says otherwise. One that says the same is this text, published.

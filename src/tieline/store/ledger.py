@@ -20,6 +20,7 @@ from typing import Final, NamedTuple, overload
 
 from tieline.ledger import (
     COMMODITIES,
+    EVER,
     Account,
     Entry,
     JournalSpan,
@@ -257,11 +258,8 @@ class LedgerStore:
             yield Turnover(name, of, moment(day * DAY), number(more, of), number(less, of))
         yield from self.tail.turnover(account, end)
 
-    def lots(self, known: datetime | None = None) -> Iterator[LotHeld]:
-        if known is None:
-            yield from self._open_lots()
-        else:
-            yield from summed(self._lot_moves(known))
+    def lots(self, span: JournalSpan = EVER) -> Iterator[LotHeld]:
+        return self._open_lots() if span == EVER else summed(self._lot_moves(span))
 
     def _open_lots(self) -> Iterator[LotHeld]:
         sql = "SELECT account, lot, commodity, units, cost, cost_commodity, at FROM lot"
@@ -270,9 +268,8 @@ class LedgerStore:
                 yield LotHeld(lot, account, of, number(count, of), number(cost, cost_of), cost_of, moment(at))
         yield from (held for held in self._placed.values() if held is not None)
 
-    def _lot_moves(self, known: datetime) -> Iterator[LotHeld]:
-        """Of every entry that touches what lies in lots, as it was known."""
-        span = JournalSpan(known=known)
+    def _lot_moves(self, span: JournalSpan) -> Iterator[LotHeld]:
+        """Of every entry that touches what lies in lots."""
         for account in sorted(
             {name for name, of in self._slots if COMMODITIES[of].lots and name.startswith("Assets:")}
         ):

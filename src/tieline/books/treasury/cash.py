@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 
 from tieline.books.accounts import CASH
-from tieline.books.span import month_span
+from tieline.books.span import month_before, month_of, month_span
 from tieline.ledger import USD, Book, Entry
 
 # Of what an entry's records are, in words; money of these comes and goes with financing, not with operating.
@@ -64,9 +64,9 @@ class CashView:
     owed: tuple[Owing, ...]
 
 
-def cash_view(book: Book, now: datetime, months: int = 3) -> CashView:
-    """The last `months` months and the running one."""
-    found = tuple(_month(book, name, now) for name in _names(now, months))
+def cash_view(book: Book, now: datetime, months: int = 3, zone: tzinfo = UTC) -> CashView:
+    """The last `months` months and the running one, in the zone of the books."""
+    found = tuple(_month(book, name, now, zone) for name in _names(now, months, zone))
     ended = [one for one in found[:-1] if one.moved]
     burn = -sum((one.operating for one in ended), Decimal(0)) / len(ended) if ended else None
     cash = book.change(CASH, USD, None, now + timedelta(microseconds=1))
@@ -75,15 +75,15 @@ def cash_view(book: Book, now: datetime, months: int = 3) -> CashView:
     return CashView(cash, found, exact, runway, tuple(_owed(book, now)))
 
 
-def _names(now: datetime, months: int) -> list[str]:
-    names = [f"{now:%Y-%m}"]
+def _names(now: datetime, months: int, zone: tzinfo) -> list[str]:
+    names = [month_of(now, zone)]
     for _ in range(months):
-        names.append(f"{month_span(names[-1])[0] - timedelta(days=1):%Y-%m}")
+        names.append(month_before(names[-1]))
     return names[::-1]
 
 
-def _month(book: Book, month: str, now: datetime) -> CashMonth:
-    start, end = month_span(month)
+def _month(book: Book, month: str, now: datetime, zone: tzinfo) -> CashMonth:
+    start, end = month_span(month, zone)
     end = min(end, now + timedelta(microseconds=1))
     moved: dict[str, Decimal] = defaultdict(Decimal)
     for entry in book.between(start, end, CASH):

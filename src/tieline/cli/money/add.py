@@ -335,7 +335,7 @@ def hashrate(data_dir: Path, month: str, deployed: Decimal | None, operating: De
     """Hashrate of a month, where no platform measures it."""
     now = config_and_now(data_dir)[1]
     try:
-        start, end = month_span(month)
+        start, end = month_span(month, keeper_of(data_dir).policy.zone)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     told: dict[str, Any] = {"known_at": now, "source": "entered", "kind": "measured"}

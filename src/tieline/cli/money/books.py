@@ -10,14 +10,13 @@ from typing import Any
 
 import click
 
-from tieline.books import Bookkeeper, invoices, month_span
+from tieline.books import Bookkeeper
 from tieline.books.export import as_csv, beancount
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import add
-from tieline.cli.money.close import close, issue, seal, statement, verify
+from tieline.cli.money.close import close, issue, policy, seal, statement, verify
 from tieline.clock import parse_utc
-from tieline.records import Reserved, Usage
-from tieline.settlement.month import END, books_of
+from tieline.settlement.month import END, books_of, invoices_of
 from tieline.settlement.reconcile import pool_days
 
 
@@ -26,7 +25,7 @@ def books() -> None:
     """Entries, balances, lots and invoices: read, add to, close and verify. All of it is a fold of the records."""
 
 
-for _command in (add, close, seal, statement, verify, issue):
+for _command in (add, close, seal, statement, verify, issue, policy):
     books.add_command(_command)
 
 
@@ -176,11 +175,9 @@ def invoices_command(data_dir: Path, as_json: bool, month: str | None) -> None:
     _, now = config_and_now(data_dir)
     month = month or f"{now:%Y-%m}"
     try:
-        start, end = month_span(month)
+        made = invoices_of(open_store(data_dir), month)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    store = open_store(data_dir)
-    made = invoices(store.each(Usage, start, end), month, store.each(Reserved, start, end), keyed=True)
     rows = [
         {
             "tenant": one.tenant,

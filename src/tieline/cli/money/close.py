@@ -10,14 +10,17 @@ from decimal import Decimal
 from pathlib import Path
 
 import click
+from msgspec import to_builtins
 
 from tieline.books import Bookkeeper, invoices, month_span
+from tieline.books.policy import PolicyError
 from tieline.books.seals import SEALED, Altered, sealed, unsealed
 from tieline.books.statement import statement_of
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import USD
+from tieline.cli.money.imports import text_of
 from tieline.cli.money.keep import keeper_of, preview, record_all
-from tieline.records import AnyRecord, Closing, Issued, Reserved, Seal, Usage
+from tieline.records import AnyRecord, Closing, Issued, PolicyChosen, Reserved, Seal, Usage
 from tieline.settlement.month import BEGINNING, END
 from tieline.store import Store
 from tieline.store.ledger import AlteredError
@@ -33,13 +36,13 @@ def close(month: str, data_dir: Path, by: str, price: Decimal | None) -> None:
     if price is not None and price <= 0:
         raise click.BadParameter(f"{price} is not above 0", param_hint="--price")
     now = config_and_now(data_dir)[1]
+    keeper = keeper_of(data_dir)
     try:
-        end = month_span(month)[1]
+        end = month_span(month, keeper.policy.zone)[1]
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if end > now:
         raise click.ClickException(f"{month} has not ended; it is {now:%Y-%m-%d}")
-    keeper = keeper_of(data_dir)
     if keeper.open_from is not None and end <= keeper.open_from:
         raise click.ClickException(f"{month} is closed already; the books are open from {keeper.open_from:%Y-%m-%d}")
     if keeper.unbookable:
@@ -180,3 +183,40 @@ def statement(month: str, data_dir: Path, as_json: bool) -> None:
         return
     for line in made.lines():
         click.echo(line)
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@data_dir
+@click.option("--by", default=getpass.getuser, help="Who chooses it; default: the user of this shell.")
+@click.option("--dry-run", is_flag=True, help="Check FILE, and record nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def policy(file: Path | None, data_dir: Path, by: str, dry_run: bool, as_json: bool) -> None:
+    """Print the accounting policy in force, or choose the one of FILE (TOML) from now on.
+
+    What was booked stays as it was booked. Statements and updates print the policy they were made by.
+    """
+    keeper = keeper_of(data_dir)
+    if file is not None:
+        now = config_and_now(data_dir)[1]
+        try:
+            keeper.chosen(text_of(file))
+        except PolicyError as error:
+            raise click.ClickException(f"{file.name}: {error}") from error
+        chosen = PolicyChosen(at=now, known_at=now, source="books", kind="measured", by=by, text=text_of(file))
+        preview(keeper, [chosen])
+        if not dry_run:
+            record_all(data_dir, [chosen], now)
+    since = keeper.state.policy
+    if as_json:
+        told = {"by": since and since[0].by, "since": since and since[0].known_at.isoformat()}
+        click.echo(json.dumps(told | to_builtins(keeper.policy), default=str, indent=2))
+        return
+    for line in keeper.policy.lines():
+        click.echo(line)
+    if file is not None and dry_run:
+        click.echo("not recorded")
+    elif since is not None:
+        click.echo(f"chosen by {since[0].by} on {since[0].known_at:%Y-%m-%d}")
+    else:
+        click.echo("none was chosen: this is what books are kept by without one")

@@ -172,7 +172,8 @@ def stress_command(falls: tuple[str, ...], history: Path | None, days: int, as_j
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def cash_command(data_dir: Path, months: int, as_json: bool) -> None:
     """Cash by month, where it came from and went to, how long it lasts, and what is owed by age."""
-    view = cash_view(keeper_of(data_dir).book, config_and_now(data_dir)[1], months)
+    keeper = keeper_of(data_dir)
+    view = cash_view(keeper.book, config_and_now(data_dir)[1], months, keeper.policy.zone)
     if as_json:
         _json(asdict(view))
         return

@@ -11,14 +11,14 @@ from typing import Any
 
 import click
 
-from tieline.books import MonthlyUpdate
+from tieline.books import MonthlyUpdate, month_of
 from tieline.books.causes import CAUSES
 from tieline.books.release import FORMS
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.imports import text_of
 from tieline.cli.money.release import advance, compared, draft_in, fleet_of, policy_of
 from tieline.records.treasury import ReleaseState
-from tieline.settlement.month import update_of
+from tieline.settlement.month import books_of, update_of
 from tieline.settlement.release import STATES, shown
 from tieline.store import Store
 
@@ -74,7 +74,8 @@ def update(month: str | None, named: str | None, data_dir: Path, as_json: bool, 
     partial = past_being_written(data_dir, store, now)
     fleet = fleet_of(data_dir)
     try:
-        made = update_of(store, fleet, month or f"{now:%Y-%m}", now, config.treasury.lots)
+        books = books_of(store, config.treasury.lots)
+        made = update_of(store, fleet, month or month_of(now, books.policy.zone), now, books)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if as_json:

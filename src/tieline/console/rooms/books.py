@@ -15,7 +15,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tieline.books import Bookkeeper
+from tieline.books import Bookkeeper, month_of
 from tieline.books.release import ReleasePolicy, shown, title
 from tieline.books.treasury.ladder import AskedError, Holding, asked, ladder, what_if
 from tieline.books.treasury.position import holding_of, open_questions
@@ -57,7 +57,7 @@ class MoneyPages:
 
     async def release(self, request: Request) -> Response:
         now, hub = self.hub.clock.now(), self.hub
-        month = request.query_params.get("month") or f"{now:%Y-%m}"
+        month = request.query_params.get("month") or month_of(now, hub.month.books.keeper.policy.zone)
         return await self._answer(lambda store: release_view(store, hub, month, now))
 
     def _keeper(self, store: Store) -> Bookkeeper:

@@ -1,0 +1,171 @@
+"""The accounting policy: what a company chose where the standards let it choose, in TOML, printed with every report.
+
+company = "Example Mining Corp"
+framework = "US-GAAP"              # or "IFRS"
+measurement = "fair-value"         # US-GAAP; IFRS: "cost" or "revaluation" (IAS 38.72)
+income = "inception"               # pool income at the fair value when the contract begins, or "credited"
+time_zone = "America/New_York"     # days and months of the books
+lots = "fifo"
+
+[[lot_rule]]                       # the last that covers a case holds
+method = "hifo"
+account = "Assets:Bitcoin:Trading"
+year = 2026
+
+[[limit]]                          # an entry that would break one is refused
+account = "Assets:Cash"
+commodity = "USD"
+least = 0
+
+[[entity]]                         # legal entities; what none names is the company's
+name = "Example Texas LLC"
+places = ["Texas"]
+sites = ["na-tx-01"]
+invoices = "TX-"                   # what its invoice numbers begin with
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, tzinfo
+from decimal import Decimal
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from tieline.ledger import COMMODITIES, LotPolicy, LotRule, Method
+
+Framework = Literal["US-GAAP", "IFRS"]
+Measurement = Literal["fair-value", "cost", "revaluation"]
+MEASURED: dict[Framework, tuple[Measurement, ...]] = {"US-GAAP": ("fair-value",), "IFRS": ("cost", "revaluation")}
+
+
+class PolicyError(ValueError):
+    """What is wrong with a policy: its field, and what would mend it."""
+
+
+class LegalEntity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A company of the group, by the places its coins lie at and the sites it runs."""
+
+    name: str
+    places: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+    invoices: str = ""
+
+
+class LotRuleTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    method: Method
+    commodity: str | None = None
+    account: str | None = None
+    year: int | None = None
+
+
+class BalanceLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an account, with all under it, may hold at least and at most."""
+
+    account: str
+    commodity: str
+    least: Decimal | None = None
+    most: Decimal | None = None
+
+
+class AccountingPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """See the file's head. Without one, books are kept as US GAAP has it, in UTC, first in first out."""
+
+    company: str = ""
+    framework: Framework = "US-GAAP"
+    measurement: Measurement | None = None
+    income: Literal["inception", "credited"] = "inception"
+    time_zone: str = "UTC"
+    lots: Method = "fifo"
+    lot_rule: tuple[LotRuleTable, ...] = ()
+    limit: tuple[BalanceLimit, ...] = ()
+    entity: tuple[LegalEntity, ...] = ()
+
+    @property
+    def measured(self) -> Measurement:
+        return self.measurement or MEASURED[self.framework][0]
+
+    @property
+    def zone(self) -> tzinfo:
+        return UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone)
+
+    @property
+    def lot_policy(self) -> LotPolicy:
+        rules = tuple(LotRule(one.method, one.commodity, one.account, one.year) for one in self.lot_rule)
+        return LotPolicy(self.lots, rules, self.zone)
+
+    def entity_of_place(self, place: str) -> str:
+        """The legal entity whose coins lie at a place."""
+        return next((one.name for one in self.entity if place in one.places), self.company)
+
+    def entity_of_site(self, site: str) -> str:
+        return next((one.name for one in self.entity if site in one.sites), self.company)
+
+    def lines(self) -> Iterator[str]:
+        """The choices as a report prints them, each with its paragraph."""
+        who = f"{self.company}: " if self.company else ""
+        yield f"{who}{self.framework}, US dollars; months and years end in {self.time_zone}"
+        yield _CARRIED[self.measured]
+        yield _INCOME[self.framework, self.income]
+        rules = "".join(
+            f"; {one.method} for {one.commodity or 'all'} in {one.account or 'every account'}"
+            + (f" in {one.year}" if one.year is not None else "")
+            for one in self.lot_rule
+        )
+        yield f"lots: {self.lots}{rules}"
+        for bound in self.limit:
+            least = "" if bound.least is None else f" at least {bound.least:,}"
+            most = "" if bound.most is None else f" at most {bound.most:,}"
+            yield f"limit: {bound.account}{least}{most} {bound.commodity}"
+        for one in self.entity:
+            held = ", ".join((*one.places, *one.sites)) or "nothing yet"
+            yield f"legal entity {one.name}: {held}"
+
+
+_CARRIED: dict[Measurement, str] = {
+    "fair-value": "bitcoin at fair value through income at each close (ASC 350-60-35-1)",
+    "cost": "bitcoin at cost less impairment; a later rise is taken back up to cost (IAS 38.74, IAS 36.114)",
+    "revaluation": "bitcoin at revalued amounts at each close: above cost in other comprehensive income, below it in "
+    "profit or loss (IAS 38.75, 85, 86); what was surplus of coins sold goes to retained earnings (IAS 38.87)",
+}
+_INCOME: dict[tuple[Framework, str], str] = {
+    ("US-GAAP", "inception"): "pool income at fair value when each day's contract begins, net of the pool's fee "
+    "(ASC 606-10-32-21)",
+    ("US-GAAP", "credited"): "pool income at fair value when it is credited, a choice other than contract inception "
+    "(ASC 606-10-32-21)",
+    ("IFRS", "inception"): "pool income at fair value when each day's contract begins, net of the pool's fee "
+    "(IFRS 15.66)",
+    ("IFRS", "credited"): "pool income at fair value when it is credited, net of the pool's fee (IFRS 15.66)",
+}
+
+
+def policy_of(text: str) -> AccountingPolicy:
+    """A policy out of TOML. Raises PolicyError, naming the field."""
+    try:
+        policy = msgspec.convert(tomllib.loads(text), AccountingPolicy)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise PolicyError(str(error)) from error
+    allowed = MEASURED[policy.framework]
+    if policy.measured not in allowed:
+        raise PolicyError(f"measurement: {policy.measurement!r} is none of {policy.framework}'s: {', '.join(allowed)}")
+    try:
+        ZoneInfo(policy.time_zone)
+    except (ValueError, OSError, KeyError) as error:  # a zone that is not there is a KeyError
+        where = f"time_zone: {policy.time_zone!r}"
+        raise PolicyError(f"{where} is no zone of the tz database; write it like America/New_York") from error
+    for field, commodity in (
+        *(("lot_rule", one.commodity) for one in policy.lot_rule),
+        *(("limit", one.commodity) for one in policy.limit),
+    ):
+        if commodity is not None and commodity not in COMMODITIES:
+            raise PolicyError(f"{field}.commodity: {commodity!r} is not known; known: {', '.join(COMMODITIES)}")
+    for field in ("places", "sites"):
+        counted = Counter(name for one in policy.entity for name in getattr(one, field))
+        twice = [name for name, count in counted.items() if count > 1]
+        if twice:
+            raise PolicyError(f"entity.{field}: {twice[0]!r} stands twice; it is one entity's")
+    return policy
