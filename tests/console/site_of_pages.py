@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from tests.console.test_accounts import WORDS, join
 from tests.console.test_portal import ROOT, Admin
+from tests.serving import running
 
 from console import world
 from tieline import config, records
@@ -62,21 +60,6 @@ def console(filled: Path, folder: Path) -> Iterator[str]:
         yield url
     for one in (store, people.store, alerts):
         one.close()
-
-
-@contextlib.contextmanager
-def running(app: Any) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(5)
 
 
 def sign_in(context: Any, url: str, name: str) -> None:

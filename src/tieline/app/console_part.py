@@ -57,7 +57,9 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         runtime.clock,
         link=link,
         registry=registry,
-        sign_in=SignIn(tokens(config), people, always=config.console.auth == "accounts"),
+        sign_in=SignIn(
+            tokens(config), people, config.console.auth == "accounts" or config.login is not None, config.login
+        ),
         shown=Shown(
             gateway_url=runtime.openai_base_url,
             demo_key=runtime.demo_key,
@@ -85,6 +87,12 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         store.close()
         people.store.close()
         alerts.close()
+
+
+def _sign_in(config: Config, people: People) -> SignIn:
+    """With an identity provider everybody signs in, also before there is an admin of this machine's own."""
+    always = config.console.auth == "accounts" or config.login is not None
+    return SignIn(tokens(config), people, always, config.login)
 
 
 def _secret(path: Path) -> str | None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -23,6 +24,7 @@ from tieline.config.sections import (
     Gateway,
     Intake,
     Key,
+    Login,
     Model,
     Pool,
     Rental,
@@ -163,11 +165,12 @@ class FileText(Strict, frozen=True, kw_only=True):
     gateway: Gateway = Gateway()
     intake: Intake = Intake()
     alerts: Alerts = Alerts()
+    login: Login | None = None
 
 
 _STRUCTS: tuple[type[Strict], ...] = (
     FileText, _FleetText, _Area, _Site, _Contract, _Rigs, _Gpus, _RigModel,
-    Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway, Intake, Alerts, AlertChannel,
+    Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway, Intake, Alerts, AlertChannel, Login,
 )  # fmt: skip
 
 # Every key a file may hold, for "did you mean".
@@ -227,6 +230,7 @@ def build(raw: FileText, base: Path = Path()) -> Config:
         gateway=raw.gateway,
         intake=raw.intake,
         alerts=raw.alerts,
+        login=raw.login,
     )
 
 
@@ -516,6 +520,20 @@ def _check_sections(raw: FileText) -> None:
         raise MistakeError(
             ("console", "auth"), "token without token_env", "name the environment variable that holds it"
         )
+    if raw.login is not None:
+        _check_login(raw.login)
+
+
+def _check_login(login: Login) -> None:
+    """Tokens and codes travel to both addresses: over TLS, or within this machine."""
+    for field, address in (("issuer", login.issuer), ("url", login.url)):
+        parts = urlsplit(address)
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+            raise MistakeError(("login", field), f"{address!r} is no https address", "write https://...")
+        if parts.query or parts.fragment:
+            raise MistakeError(("login", field), f"{address!r} has more than a host and a path", "leave out ? and #")
+    if not login.roles:
+        raise MistakeError(("login", "roles"), "no group has a role", 'write [login.roles], as in "ops" = ["operator"]')
 
 
 def _check_treasury(treasury: Treasury) -> None:

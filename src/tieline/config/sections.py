@@ -204,6 +204,24 @@ class Console(Strict, frozen=True, kw_only=True):
     two_people: bool = True
 
 
+OperatorRole = Literal["viewer", "operator", "treasurer", "approver", "admin"]
+
+
+class Login(Strict, frozen=True, kw_only=True):
+    """An identity provider (OpenID Connect) that people sign in at. `roles` says which roles members of its groups have
+    here, by the claim `groups_claim`; whoever is in none of them is refused. `url`: where browsers reach this console,
+    as the provider has it registered, with /login/oidc/callback behind it. `client_secret_env` names the environment
+    variable with the client's secret; without it the client is a public one. From then on everybody signs in."""
+
+    issuer: Printed
+    client_id: Printed
+    url: Printed
+    roles: dict[str, tuple[OperatorRole, ...]]
+    client_secret_env: str | None = None
+    groups_claim: Printed = "groups"
+    scopes: tuple[Printed, ...] = ("openid", "profile", "email", "groups")
+
+
 class Gateway(Strict, frozen=True, kw_only=True):
     """The OpenAI-compatible door. `upstreams` are engines outside the fleet, used as they are."""
 
@@ -229,6 +247,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     gateway: Gateway = Gateway()
     intake: Intake = Intake()
     alerts: Alerts = Alerts()
+    login: Login | None = None
 
     @property
     def engine_model(self) -> Model | None:

@@ -22,7 +22,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tieline.clock import Clock, wall_now
-from tieline.config import Tenant
+from tieline.config import Login, Tenant
 from tieline.console import page
 from tieline.console.door import Door, Keys, Row, needs, signed_in_as
 from tieline.console.doorway import Doorway
@@ -35,6 +35,7 @@ from tieline.console.rooms.approvals import Approvals
 from tieline.console.rooms.books import MoneyPages
 from tieline.console.rooms.disclosed import Published, network_ticks, shipped_book
 from tieline.console.rooms.inference import inference_view
+from tieline.console.rooms.oidc import Provider, SignInElsewhere
 from tieline.console.rooms.portal import Portal
 from tieline.console.rooms.site import site_view
 from tieline.console.rooms.tenantkeys import TenantKeys
@@ -56,11 +57,13 @@ Info = Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None
 @dataclass(frozen=True)
 class SignIn:
     """Who may come in. `tokens` maps an operator's name to the SHA-256 of their token; without it only this machine is
-    answered. `people`: the accounts; as soon as one is an admin's, everybody signs in; `always`: also before."""
+    answered. `people`: the accounts; as soon as one is an admin's, everybody signs in; `always`: also before.
+    `login`: an identity provider that people sign in at, too."""
 
     tokens: Mapping[str, str] | None = None
     people: People | None = None
     always: bool = False
+    login: Login | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ def make_app(
     portal = Portal(hub, accounts, TenantKeys(shown.gateway_url, shown.gateway_admin), shown.gateway_url, wall_now)
     room = ConsoleHandlers(hub, box, accounts, published, Doorway(shown.gateway_url), portal, shown.tenants)
     room.alerts = AlertRoom(shown.alerts, wall_now)
+    provider = None if sign_in.login is None else Provider(sign_in.login, wall_now)
+    room.elsewhere = SignInElsewhere(provider, accounts, wall_now)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -115,6 +120,7 @@ def make_app(
             await room.chat.close()
             await room.doorway.close()
             await portal.close()
+            await room.elsewhere.close()
 
     app = Starlette(
         routes=[Route(path, needs(right, handler), methods=[method]) for path, method, right, handler in _routes(room)],
@@ -156,6 +162,7 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         *Approvals(room.hub).rows(),
         *room.published.rows(),
         *room.alerts.rows(),
+        *room.elsewhere.rows(),
         *room.portal.rows(),
         ("/api/chat", "POST", Right.ASK, room.talk),
         ("/api/override", "POST", Right.COMMAND, room.override),
@@ -212,6 +219,7 @@ class ConsoleHandlers:
         self.hub, self.chat, self.accounts, self.published = hub, box, accounts, published
         self.doorway, self.portal, self.tenants = doorway, portal, tenants
         self.alerts = AlertRoom(None, wall_now)
+        self.elsewhere = SignInElsewhere(None, accounts, wall_now)
 
     async def page(self, request: Request) -> Response:
         """An operator's page; a tenant's person is sent to their own."""

@@ -1,6 +1,6 @@
 // Signing in, and using a one-time link.
 
-import { post } from "../data";
+import { get, post } from "../data";
 import { h, put } from "../dom";
 
 type Field = [id: string, label: string, type: string, autocomplete: string];
@@ -37,6 +37,9 @@ export function loginPage(root: HTMLElement): () => void {
     const other = h("a", { href: "/login#token" }, "Sign in with an operator's token");
     other.addEventListener("click", () => setTimeout(() => loginPage(root)));
     form.append(h("p", { class: "note" }, "Forgotten? An admin makes a new link: ", h("code", {}, "tieline people invite ID")), h("p", { class: "note" }, other));
+    void get<{ oidc: string | null }>("/api/login/ways").then(({ oidc }) => {
+      if (oidc) form.querySelector("h1")!.after(h("a", { class: "button", href: "/login/oidc" }, `Sign in with ${oidc}`), h("p", { class: "note" }, "or with an account of this machine"));
+    }).catch(() => undefined);
   }
   return () => undefined;
 }

@@ -92,7 +92,7 @@ class Accounts:
             if name is None:
                 return failed(403, "no operator has this token")
             secret = self.keys.session(name, self._now().timestamp())
-            return _signed_in(request, secret, {"operator": name})
+            return _with_cookie(request, answer({"operator": name}), secret)
         if self.people is None:
             return failed(403, "this console knows no accounts; give an operator's token")
         people, address = self.people, _address(request)
@@ -104,7 +104,7 @@ class Accounts:
             return refusal
         except PeopleError as error:
             return failed(403, str(error))
-        return self._open(request, people, account)
+        return self._open(request, account)
 
     async def join(self, request: Request) -> Response:
         form = await read_form(request, JoinForm)
@@ -115,12 +115,17 @@ class Accounts:
             account = await asyncio.to_thread(people.accept, form.link, form.password, form.name, address, self._now())
         except PeopleError as error:
             return failed(400, str(error))
-        return self._open(request, people, account)
+        return self._open(request, account)
 
-    def _open(self, request: Request, people: People, account: Account) -> Response:
+    def _open(self, request: Request, account: Account) -> Response:
+        return self.open_session(request, account, answer(_shown(account)))
+
+    def open_session(self, request: Request, account: Account, reply: Response) -> Response:
+        """The reply, with the cookie of a new session of this account."""
+        assert self.people is not None, "whoever has an account is known here"
         agent = request.headers.get("user-agent", "")
-        secret = people.open_session(account, _address(request), agent, self._now())
-        return _signed_in(request, secret, _shown(account))
+        secret = self.people.open_session(account, _address(request), agent, self._now())
+        return _with_cookie(request, reply, secret)
 
     async def sign_out(self, request: Request) -> Response:
         if self.people is not None:
@@ -148,7 +153,7 @@ class Accounts:
             await asyncio.to_thread(people.change_password, account.id, form.old, form.new, address, self._now())
         except PeopleError as error:
             return failed(400, str(error))
-        return self._open(request, people, account)
+        return self._open(request, account)
 
     # --- others -----------------------------------------------------------------------
 
@@ -239,8 +244,7 @@ def _action(row: TrailRow) -> Action:
     )
 
 
-def _signed_in(request: Request, secret: str, told: dict[str, Any]) -> Response:
-    reply = answer(told)
+def _with_cookie(request: Request, reply: Response, secret: str) -> Response:
     secure = request.url.scheme == "https"
     reply.set_cookie(COOKIE, secret, max_age=SESSION_S, httponly=True, samesite="strict", secure=secure)
     return reply
