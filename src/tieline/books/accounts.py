@@ -21,6 +21,8 @@ OPENED, MINED, BOUGHT, SOLD, SPENT, LENT = (
 GAIN = "Income:RealisedGain"
 # What fair value is above cost, as of the last close, and its change in income (ASC 350-60-35-1).
 FAIR_VALUE, UNREALISED = "Assets:BitcoinFairValue", "Income:UnrealisedGain"
+# What other money was worth in USD when it came, against how much of it there is.
+CURRENCIES = "Trading:Currencies"
 # By IFRS: what cost is above what it may be carried at (IAS 36), or what it is revalued by, against equity and, below
 # cost, against profit (IAS 38.85, 86). Of coins sold, what they were revalued by is no gain, and their surplus is kept.
 IMPAIRED, IMPAIRMENT = "Assets:BitcoinImpairment", "Expenses:BitcoinImpairment"

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from tieline.books.accounts import (
     BOUGHT,
     CASH,
+    CURRENCIES,
     GAIN,
     MINED,
     OPENED,
@@ -27,7 +28,7 @@ from tieline.books.accounts import (
     leaving,
 )
 from tieline.books.treasury.obligations import obligations
-from tieline.ledger import Book, Entry, EntryError, Posting, btc_of_sats, usd
+from tieline.ledger import USD, Amount, Book, Entry, EntryError, Posting, btc_of_sats, usd
 from tieline.records import Loan, Opening, Payout, Performance, PowerBill, Record, Trade
 
 NO_LOANS: Mapping[str, Loan] = MappingProxyType({})
@@ -141,28 +142,38 @@ def _performance(kept: Performance) -> list[Entry]:
 
 
 def _sale(trade: Trade, book: Book) -> Entry:
-    """By the book's method; the gain is proceeds less what those lots cost."""
+    """By the book's method, or the lots that are named; the gain is proceeds less what those lots cost."""
     above_zero(f"trade {trade.trade_id}", "price_usd", trade.price_usd)
     coins = btc_of_sats(trade.sats)
     proceeds, fee = usd(coins.number * trade.price_usd), usd(trade.fee_usd)
-    taken = book.pick(TREASURY, coins, at=trade.at)
+    taken = book.pick(coins_at(trade.place), coins, trade.lots, trade.at)
     cost = sum((part_cost for _, _, part_cost in taken), Decimal(0))
-    out = leaving(taken)
     return Entry(
         trade.at,
         f"trade|{trade.key}",
         f"sold {coins} at {trade.price_usd:,.2f} USD/BTC on {trade.venue}",
         (
-            *out,
+            *leaving(taken),
             Posting(SOLD, coins),
             Posting(TRADING_USD, usd(-cost)),
             Posting(GAIN, usd(cost - proceeds.number)),
-            Posting(CASH, usd(proceeds.number - fee.number)),
+            *_brought(trade, usd(proceeds.number - fee.number)),
             Posting("Expenses:TradingFees", fee),
         ),
         refs=(f"Trade|{trade.key}",),
         simulated=trade.kind == "simulated",
     )
+
+
+def _brought(trade: Trade, worth: Amount) -> tuple[Posting, ...]:
+    """What came in for the coins: dollars, or another currency at what it was worth in dollars then."""
+    if trade.currency == USD:
+        return (Posting(CASH, worth),)
+    if trade.received is None:
+        raise EntryError(f"trade {trade.trade_id}: received is missing; say how much {trade.currency} it brought")
+    above_zero(f"trade {trade.trade_id}", "received", trade.received)
+    money_in = Amount(trade.received, trade.currency)
+    return Posting(CASH, money_in), Posting(CURRENCIES, -money_in), Posting(CURRENCIES, worth)
 
 
 def _purchase(trade: Trade) -> Entry:

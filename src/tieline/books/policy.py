@@ -43,6 +43,9 @@ Measurement = Literal["fair-value", "cost", "revaluation"]
 MEASURED: dict[Framework, tuple[Measurement, ...]] = {"US-GAAP": ("fair-value",), "IFRS": ("cost", "revaluation")}
 
 
+GOALS = ("share_of_mined", "months_of_cash", "ltv_ceiling", "older_than_days")
+
+
 class PolicyError(ValueError):
     """What is wrong with a policy: its field, and what would mend it."""
 
@@ -72,6 +75,19 @@ class BalanceLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     most: Decimal | None = None
 
 
+class SaleRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One rule; exactly one of its four goals is given."""
+
+    name: str
+    place: str = "Treasury"
+    share_of_mined: Decimal | None = None
+    months_of_cash: Decimal | None = None
+    ltv_ceiling: Decimal | None = None
+    older_than_days: int | None = None
+    most_btc: Decimal | None = None
+    least_btc: Decimal = Decimal("0.001")
+
+
 class AccountingPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """See the file's head. Without one, books are kept as US GAAP has it, in UTC, first in first out."""
 
@@ -84,6 +100,8 @@ class AccountingPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     lot_rule: tuple[LotRuleTable, ...] = ()
     limit: tuple[BalanceLimit, ...] = ()
     entity: tuple[LegalEntity, ...] = ()
+    sale: tuple[SaleRule, ...] = ()
+    two_people: tuple[Literal["sale", "invoice"], ...] = ()
 
     @property
     def measured(self) -> Measurement:
@@ -121,6 +139,11 @@ class AccountingPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             least = "" if bound.least is None else f" at least {bound.least:,}"
             most = "" if bound.most is None else f" at most {bound.most:,}"
             yield f"limit: {bound.account}{least}{most} {bound.commodity}"
+        for sale in self.sale:
+            goal = next(name for name in GOALS if getattr(sale, name) is not None)
+            yield f"sale {sale.name}: {goal.replace('_', ' ')} {getattr(sale, goal)}, from {sale.place}"
+        if self.two_people:
+            yield f"two people decide on each {' and '.join(self.two_people)}"
         for one in self.entity:
             held = ", ".join((*one.places, *one.sites)) or "nothing yet"
             yield f"legal entity {one.name}: {held}"
@@ -163,6 +186,10 @@ def policy_of(text: str) -> AccountingPolicy:
     ):
         if commodity is not None and commodity not in COMMODITIES:
             raise PolicyError(f"{field}.commodity: {commodity!r} is not known; known: {', '.join(COMMODITIES)}")
+    for sale in policy.sale:
+        given = [goal for goal in GOALS if getattr(sale, goal) is not None]
+        if len(given) != 1 or not getattr(sale, given[0]) > 0:
+            raise PolicyError(f"sale {sale.name!r}: give one of {', '.join(GOALS)}, above 0; it has {given or 'none'}")
     for field in ("places", "sites"):
         counted = Counter(name for one in policy.entity for name in getattr(one, field))
         twice = [name for name, count in counted.items() if count > 1]

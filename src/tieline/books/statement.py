@@ -18,6 +18,7 @@ from tieline.books.accounts import (
     BOUGHT,
     COINS,
     COLLATERAL,
+    CURRENCIES,
     FAIR_VALUE,
     GAIN,
     IMPAIRED,
@@ -183,6 +184,9 @@ def _balance(book: Book, end: datetime) -> tuple[StatementLine, ...]:
         (n for (a, c), n in totals.items() if c == USD and a.split(":")[0] in ("Income", "Expenses")), Decimal(0)
     )
     lines = [StatementLine("Bitcoin, as carried", carried)] if carried else []
+    other = totals.get((CURRENCIES, USD), Decimal(0))
+    if other:
+        lines.append(StatementLine("Other currencies, at what they were worth when they came", other))
     for (account, commodity), number in sorted(totals.items()):
         root = account.split(":")[0]
         if commodity == USD and number and root in ("Assets", "Liabilities", "Equity") and account not in ABOVE_COST:

@@ -40,13 +40,20 @@ class Payout(Record, frozen=True, kw_only=True, subject="{pool}", key="{payout_i
 
 
 class Trade(Record, frozen=True, kw_only=True, subject="{venue}", key="{trade_id}|{known_at}"):
-    """Bitcoin sold (positive sats) or bought (negative) for USD by the treasury."""
+    """Bitcoin sold (positive sats) or bought (negative) by the treasury. `price_usd` and `fee_usd` are worth in USD.
+    `received`: where a sale brought another `currency`, how much of it, less the fee; no peg is assumed. `place`: where
+    the coins lay; `lots` names those that leave, in their order; empty: by the books' method."""
 
     trade_id: Label
     sats: Sats
     price_usd: Money
     fee_usd: Money
     venue: Label
+    currency: Label = "USD"
+    received: Money | None = None
+    place: Label = "Treasury"
+    lots: tuple[Label, ...] = ()
+    proposal_id: Label = ""
 
 
 class Opening(Record, frozen=True, kw_only=True, subject="{opening_id}", key="{opening_id}|{known_at}"):

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from tieline.books import Bookkeeper, month_span
 from tieline.books.keeper import identity
 from tieline.books.treasury.sheets import SheetError, SheetRow
 from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
+from tieline.cli.money.selling import ApprovedSale
 from tieline.clock import parse_utc
-from tieline.ledger import COMMODITIES
+from tieline.ledger import COMMODITIES, money, usd
 from tieline.records import (
     AnyRecord,
     Deployed,
@@ -157,16 +159,49 @@ def payout(btc: Decimal, price: Decimal, pool: str, start: datetime | None, fee:
 @add.command()
 @entered
 @click.option("--btc", type=BTC, required=True, help="What was sold; negative: bought.")
-@click.option("--price", type=USD, required=True, help="USD per bitcoin.")
-@click.option("--fee", type=USD, default=Decimal(0), show_default=True, help="USD.")
+@click.option("--price", type=USD, required=True, help="Per bitcoin, in the currency it was sold for.")
+@click.option("--fee", type=USD, default=Decimal(0), show_default=True, help="In that currency.")
 @click.option("--venue", default="desk", show_default=True)
-def sale(btc: Decimal, price: Decimal, fee: Decimal, venue: str, **common: Any) -> None:
-    """Bitcoin sold for USD, its lots by the books' method."""
+@click.option("--for", "currency", type=click.Choice(list(COMMODITIES)), default="USD", show_default=True)
+@click.option("--rate", type=_Number(8), help="USD per unit of that currency then; no peg is assumed.")
+@click.option("--place", default="Treasury", show_default=True, help="Where the coins lay.")
+@click.option("--lot", "lots", multiple=True, help="A lot by name; default: by the books' method.")
+@click.option("--proposal", help="The approved proposal that it fills, or a part of it.")
+def sale(proposal: str | None, **given: Any) -> None:
+    """Bitcoin sold, its lots by the books' method."""
+    sold = {name: given.pop(name) for name in ("btc", "price", "fee", "venue", "currency", "rate", "place", "lots")}
 
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
-        return [Trade(**told, trade_id=common["name"], sats=sats(btc), price_usd=price, fee_usd=fee, venue=venue)]
+    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+        stands = keeper.standing(f"trade {given['name']}")
+        if isinstance(stands, Trade) and sats(sold["btc"]) <= stands.sats:  # told again, and no more of it
+            again = sold | {"place": stands.place, "lots": sold["lots"] or stands.lots}
+            return [msgspec.structs.replace(_trade(told, given["name"], again), proposal_id=stands.proposal_id)]
+        if sold["btc"] > 0 and proposal is None and "sale" in keeper.policy.two_people:
+            raise ValueError("two people decide on each sale: `tieline treasury propose`, then --proposal")
+        if proposal is None:
+            return [_trade(told, given["name"], sold)]
+        approved = ApprovedSale(given["data_dir"], keeper, proposal, told["known_at"])
+        mine = sold | {"place": approved.allowed.place, "lots": sold["lots"] or approved.lots}
+        trade = msgspec.structs.replace(_trade(told, given["name"], mine), proposal_id=proposal)
+        return [trade, *approved.after(sold["btc"], told["known_at"])]
 
-    _enter(make, **common)
+    _enter(make, **given)
+
+
+def _trade(told: dict[str, Any], name: str, sold: dict[str, Any]) -> Trade:
+    """Raises ValueError where a currency has no rate."""
+    rate, other = sold["rate"], sold["currency"] != "USD"
+    if other and (rate is None or rate <= 0):
+        raise ValueError(f"--rate is missing: how many USD a {sold['currency']} was worth then; no peg is assumed")
+    if other and sold["btc"] <= 0:
+        raise ValueError("--for: a purchase is paid in USD; leave it out")
+    worth = rate if other else Decimal(1)
+    received = money(sold["btc"] * sold["price"] - sold["fee"], sold["currency"]).number if other else None
+    return Trade(
+        **told, trade_id=name, sats=sats(sold["btc"]), price_usd=usd(sold["price"] * worth).number,
+        fee_usd=usd(sold["fee"] * worth).number, venue=sold["venue"], currency=sold["currency"], received=received,
+        place=sold["place"], lots=tuple(sold["lots"]),
+    )  # fmt: skip
 
 
 @add.command()

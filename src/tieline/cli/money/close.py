@@ -20,6 +20,7 @@ from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import USD
 from tieline.cli.money.imports import text_of
 from tieline.cli.money.keep import keeper_of, preview, record_all
+from tieline.cli.money.selling import done, invoices_approved
 from tieline.records import AnyRecord, Closing, Issued, PolicyChosen, Reserved, Seal, Usage
 from tieline.settlement.month import BEGINNING, END
 from tieline.store import Store
@@ -141,9 +142,15 @@ def issue(data_dir: Path, month: str, prefix: str, dry_run: bool) -> None:
     finally:
         store.close()
     if made:
-        preview(keeper, made)
+        batch: list[AnyRecord] = [*made]
+        if "invoice" in keeper.policy.two_people and not dry_run:
+            tenants = [one.tenant for one in made]
+            approved = invoices_approved(data_dir, tenants, month, now)
+            for one in made:
+                batch += done(approved[one.tenant], f"issued as {one.number}", now)
+        preview(keeper, batch)
         if not dry_run:
-            record_all(data_dir, made, now)
+            record_all(data_dir, batch, now)
     for one in made:
         total = sum(line.amount_usd for line in one.lines)
         click.echo(f"{one.number}  {one.tenant:24} {total:>14,.2f} USD  {len(one.lines)} lines")

@@ -20,6 +20,7 @@ from tieline.books.treasury.sheets import SheetError, coins, loans, prices
 from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.money.imports import mapping_of, text_of
 from tieline.cli.money.keep import keeper_of
+from tieline.cli.money.selling import propose
 from tieline.records import NetworkTick, Range
 from tieline.store import Store, StoreError
 
@@ -57,6 +58,9 @@ def on_the_desk(command: F) -> F:
 @click.group()
 def treasury() -> None:
     """Coins, loans against them, and what a price would do to both."""
+
+
+treasury.add_command(propose)
 
 
 @treasury.command(name="ladder")
@@ -217,7 +221,7 @@ def _desk(
             raise click.ClickException(str(error)) from error
     for one in keeper.unbookable:
         click.echo(str(one), err=True)
-    return TreasuryInputs(holding_of(keeper), _price(price, data_dir), open_questions(keeper))
+    return TreasuryInputs(holding_of(keeper), price_of(price, data_dir), open_questions(keeper))
 
 
 def _mine(maps: tuple[str, ...], text: str) -> dict[str, str]:
@@ -226,7 +230,8 @@ def _mine(maps: tuple[str, ...], text: str) -> dict[str, str]:
     return {theirs: ours for theirs, ours in mapping_of(maps).items() if theirs.lower() in header}
 
 
-def _price(text: str | None, folder: Path) -> Decimal:
+def price_of(text: str | None, folder: Path) -> Decimal:
+    """The price that is given, else the newest that the platform was told. Raises click.ClickException."""
     if text is not None:
         try:
             price = Decimal(text.replace(",", "").replace("_", ""))
