@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from tieline.books import Bookkeeper
 from tieline.books.keeper import identity
 from tieline.cli.folder import config_and_now
 from tieline.intake import IntakeError
-from tieline.records import AnyRecord, Loan, Record
+from tieline.records import AnyRecord, Loan, NetworkTick, Record
 from tieline.records.gate import checked
 from tieline.settlement.month import books_of
 from tieline.store import Store, StoreError
@@ -109,3 +110,26 @@ def _runs(folder: Path) -> bool:
     from tieline.app.up import read_state
 
     return read_state(folder).pid is not None
+
+
+def price_of(text: str | None, folder: Path) -> Decimal:
+    """The price that is given, else the newest that the platform was told. Raises click.ClickException."""
+    if text is not None:
+        try:
+            price = Decimal(text.replace(",", "").replace("_", ""))
+        except InvalidOperation:
+            price = Decimal(0)
+        if not price.is_finite() or price <= 0:
+            raise click.BadParameter(f"{text!r} is no price; write it like 68524", param_hint="--price")
+        return price
+    path = folder / "store.db"
+    if path.exists():
+        try:
+            store = Store(path, records.encode, records.decode, read_only=True)
+            told = [one for one in store.latest(NetworkTick, config_and_now(folder)[1]) if one.btc_usd > 0]
+            store.close()
+        except StoreError as error:
+            raise click.ClickException(str(error)) from error
+        if told:
+            return told[0].btc_usd
+    raise click.ClickException("no price of bitcoin is known here; give one with --price 68524")

@@ -18,7 +18,7 @@ from tieline.books.accounts import COINS
 from tieline.books.keeper import Bookkeeper
 from tieline.books.treasury.selling import SaleWanted, approved_sale, wanted
 from tieline.cli.folder import config_and_now, data_dir, open_store
-from tieline.cli.money.keep import keeper_of, record_all
+from tieline.cli.money.keep import keeper_of, price_of, record_all
 from tieline.ledger import BTC
 from tieline.records import AnyRecord, Proposal, ProposalStep, Trade
 from tieline.settlement.month import BEGINNING, END
@@ -95,8 +95,6 @@ class ApprovedSale:
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def propose(data_dir: Path, price: str | None, dry_run: bool, as_json: bool) -> None:
     """Propose what the policy's sale rules want sold now. Two people decide: `tieline approvals`."""
-    from tieline.cli.money.treasury import price_of
-
     now = config_and_now(data_dir)[1]
     keeper = keeper_of(data_dir)
     rules = keeper.policy.sale

@@ -19,10 +19,9 @@ from tieline.books.treasury.position import holding_of, open_questions
 from tieline.books.treasury.sheets import SheetError, coins, loans, prices
 from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.money.imports import mapping_of, text_of
-from tieline.cli.money.keep import keeper_of
+from tieline.cli.money.keep import keeper_of, price_of
 from tieline.cli.money.selling import propose
-from tieline.records import NetworkTick, Range
-from tieline.store import Store, StoreError
+from tieline.records import Range
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -228,31 +227,6 @@ def _mine(maps: tuple[str, ...], text: str) -> dict[str, str]:
     """Those of the mapped columns that this sheet has: two sheets share the option."""
     header = text.lstrip("\ufeff").splitlines()[0].lower()
     return {theirs: ours for theirs, ours in mapping_of(maps).items() if theirs.lower() in header}
-
-
-def price_of(text: str | None, folder: Path) -> Decimal:
-    """The price that is given, else the newest that the platform was told. Raises click.ClickException."""
-    if text is not None:
-        try:
-            price = Decimal(text.replace(",", "").replace("_", ""))
-        except InvalidOperation:
-            price = Decimal(0)
-        if not price.is_finite() or price <= 0:
-            raise click.BadParameter(f"{text!r} is no price; write it like 68524", param_hint="--price")
-        return price
-    path = folder / "store.db"
-    if path.exists():
-        from tieline import records
-
-        try:
-            store = Store(path, records.encode, records.decode, read_only=True)
-            told = [one for one in store.latest(NetworkTick, config_and_now(folder)[1]) if one.btc_usd > 0]
-            store.close()
-        except StoreError as error:
-            raise click.ClickException(str(error)) from error
-        if told:
-            return told[0].btc_usd
-    raise click.ClickException("no price of bitcoin is known here; give one with --price 68524")
 
 
 def _shock(text: str) -> Decimal:
