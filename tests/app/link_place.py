@@ -13,10 +13,11 @@ from tieline import config, records
 from tieline.app import link_part
 from tieline.app.aside import SetAsides
 from tieline.app.core_part import Core
-from tieline.app.joins import LINK_FOLDER, TokenText, changed_book
+from tieline.app.joins import LINK_FOLDER, TLS_FOLDER, TokenText, changed_book
 from tieline.app.runtime import Runtime, free_port
 from tieline.clock import WallClock, wall_now
 from tieline.link import NatsLink, SigningLink
+from tieline.link.certificate import make_certificates
 from tieline.link.signing import CommandKey
 from tieline.link.users import inbox_of
 from tieline.records import MeterReading
@@ -47,18 +48,24 @@ def reading(site: str, watts: float) -> bytes:
 class Place:
     """The link's part with its server, and a core behind it."""
 
-    def __init__(self, data: Path) -> None:
-        now = wall_now()
+    def __init__(self, data: Path, tls: bool) -> None:
+        now, port = wall_now(), free_port()
+        beyond = {}
+        if tls:
+            authority = make_certificates(data / LINK_FOLDER / TLS_FOLDER, ["localhost", "127.0.0.1"], now)
+            beyond = {
+                "link_listen": f"0.0.0.0:{port}", "link_public": f"tls://localhost:{port}", "link_authority": authority,
+            }  # fmt: skip
         self.runtime = Runtime(
             version="0", data_dir=str(data), config=None, speed=1.0, anchor_wall=now, anchor_world=now,
-            link_url=f"nats://127.0.0.1:{free_port()}", link_secret="s", console_host="", console_port=0,
-            gateway_host="", gateway_port=0,
+            link_url=f"{'tls' if tls else 'nats'}://127.0.0.1:{port}", link_secret="s", console_host="", console_port=0,
+            gateway_host="", gateway_port=0, **beyond,
         )  # fmt: skip
         self.core: Core | None = None
         self.store = Store(data / "store.db", records.encode, records.decode)
 
     async def link(self, user: str) -> NatsLink:
-        return await NatsLink.connect(self.runtime.link_url, user, self.runtime.link_password(user))
+        return await NatsLink.dial(self.runtime.link_user(user))
 
     async def thief(self, user: str, password: str, errors: list[str]) -> Any:
         """A bare client with a site's credentials, which asks for whatever it likes."""
@@ -75,7 +82,10 @@ class Place:
         with changed_book(self.runtime.data) as book:
             name = book.offer(site, wall_now())
             password = book.tokens[name].password
-        return str(TokenText(url=self.runtime.link_url, site_id=site, name=name, password=password))
+        url = self.runtime.link_public or self.runtime.link_url
+        return str(
+            TokenText(url=url, site_id=site, name=name, password=password, authority=self.runtime.link_authority)
+        )
 
     def stored(self) -> list[tuple[str, float | None]]:
         now = wall_now()
@@ -84,8 +94,8 @@ class Place:
 
 
 @contextlib.asynccontextmanager
-async def place(data: Path, answers: bool = True) -> AsyncIterator[Place]:
-    made = Place(data)
+async def place(data: Path, answers: bool = True, tls: bool = False) -> AsyncIterator[Place]:
+    made = Place(data, tls)
     ready = asyncio.Event()
     part = asyncio.create_task(link_part.run(made.runtime, lambda _: ready.set(), Registry()))
     core_link = None

@@ -15,7 +15,7 @@ from tests.gateway.engines import Scripted
 from tests.gateway.rig import Gateway, free_port, settings, start
 
 from tieline import records
-from tieline.link import LateLink, Link, LinkDownError, LocalLink
+from tieline.link import LateLink, Link, LinkDownError, LinkUser, LocalLink
 from tieline.records import ReplicaState
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
@@ -111,7 +111,7 @@ def test_a_link_that_comes_late(tmp_path: Path) -> None:
 
     async def body() -> None:
         port = free_port()
-        link = LateLink(f"nats://127.0.0.1:{port}", "test")
+        link = LateLink(LinkUser(f"nats://127.0.0.1:{port}", "test"))
         with pytest.raises(LinkDownError):
             await link.request("x", b"")
         await link.publish("x", b"lost, as on any link that is away")

@@ -27,7 +27,7 @@ from tieline.tasks import Registry, end
 # A token that the server does not know is told after this long; a new one is known to it sooner.
 JOIN_WAIT_S = 5.0
 # A link that went, and a folder that holds something new, are noticed within this.
-LOOK_S = 0.25
+LOOK_S, AWAY_LOOKS = 0.25, 4
 LINK_SAYS = {
     "up": "the link of {site} is back",
     "away": "the link of {site} is away; plan and orders hold, records wait here",
@@ -120,7 +120,7 @@ async def _run(
     told: list[asyncio.Task[None]] = []
 
     async def connect(_: str) -> Link:
-        link = LateLink(own.url, site_user(own.site_id), own.password, own.authority)
+        link = LateLink(LinkUser(own.url, site_user(own.site_id), own.password, own.authority))
         told.append(asyncio.create_task(_tell(link, own.site_id, say)))
         return link
 
@@ -141,11 +141,13 @@ async def _run(
 
 async def _tell(link: LateLink, site_id: str, say: Callable[[str], None]) -> None:
     """Say when the link goes and when it is back, and when it was taken away: the agent goes on meanwhile."""
-    state = "up"
+    state, looks = "up", 0
     while True:
         await asyncio.sleep(LOOK_S)
         now = "up" if link.up else "revoked" if link.refused else "away"
-        if now != state:
+        looks = looks + 1 if now == "away" else 0
+        # A server that takes somebody's rights may close before it says why; who dials again hears it.
+        if now != state and (now != "away" or looks >= AWAY_LOOKS):
             state = now
             say(LINK_SAYS[state].format(site=site_id))
 

@@ -19,7 +19,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Runs until cancelled. It reckons in the wall's time: people are called in that."""
     settings = runtime.load_config().alerts
     store = AlertStore(runtime.data / ALERTS_FILE)
-    link = await NatsLink.connect(runtime.link_url, "alerts", runtime.link_password("alerts"))
+    link = await NatsLink.dial(runtime.link_user("alerts"))
     try:
         AlertService(settings, store, wall_now).keep(registry, link)
         count = len(settings.channels)

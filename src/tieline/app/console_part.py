@@ -43,7 +43,7 @@ class _Server(uvicorn.Server):
 async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Serves until cancelled."""
     config = runtime.load_config()
-    link = await NatsLink.connect(runtime.link_url, "console", runtime.link_password("console"))
+    link = await NatsLink.dial(runtime.link_user("console"))
     # The store is the core's to make; on a first start it may take a moment.
     while not runtime.store_path.exists():
         await asyncio.sleep(0.05)

@@ -69,7 +69,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     config = runtime.load_config()
     store = Store(runtime.store_path, records.encode, records.decode)
     key = CommandKey(runtime.data / LINK_FOLDER)
-    link = SigningLink(await NatsLink.connect(runtime.link_url, "core", runtime.link_password("core")), key)
+    link = SigningLink(await NatsLink.dial(runtime.link_user("core")), key)
     try:
         core = await Core.start(config, runtime, store, link, registry)
         ready(core.feeds_note)

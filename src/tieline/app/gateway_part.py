@@ -36,7 +36,7 @@ FIRST_REPLICA_S = 30.0
 async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Serves until cancelled; what runs then is ended by the supervisor's grace."""
     settings = settings_of(runtime.load_config(), runtime)
-    late = LateLink(runtime.link_url, "gateway", runtime.link_password("gateway"))
+    late = LateLink(runtime.link_user("gateway"))
     link = CheckedLink(late, public_key(runtime.data / LINK_FOLDER), LastNumbers(), _refused)
     opened = asyncio.Event()
     data = runtime.data / "gateway"

@@ -23,7 +23,7 @@ from tieline.link.users import JOIN, site_user
 from tieline.store.files import private_folder, write_private
 
 # Of the data folder: who may speak on the link, and the key that signs what is said to sites.
-LINK_FOLDER = "link"
+LINK_FOLDER, TLS_FOLDER = "link", "tls"
 TOKEN_FOR = timedelta(minutes=30)
 # Tokens that stand at once; the oldest go first, and were about to end anyway.
 MAX_TOKENS = 1_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import shutil
 import signal
 import sys
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from tieline.app.joins import LINK_FOLDER, JoinBook, JoinError, Welcome, changed_book, config_of, read_book
+from tieline.app.joins import LINK_FOLDER, TLS_FOLDER, JoinBook, JoinError, Welcome, changed_book, config_of, read_book
 from tieline.app.runtime import Runtime
 from tieline.clock import wall_now
-from tieline.config import Config
+from tieline.config import Config, is_loopback
 from tieline.link import NatsLink
 from tieline.link.signing import KeyFileError, last_number, public_key
 from tieline.link.users import PARTS, server_users, site_user
@@ -32,7 +33,9 @@ LOOK_S, STILL_S = 0.2, 10.0
 
 async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Runs until cancelled; returns (and so is restarted) when the server dies."""
-    host, _, port = runtime.link_url.removeprefix("nats://").partition(":")
+    host, port = _listen(runtime)
+    if runtime.link_authority is None and not is_loopback(_listen(runtime)[0]):
+        raise RuntimeError(f"the link does not listen on {host} without TLS; set link.host and link.name in the file")
     users = Users(runtime, runtime.load_config())
     users.write(read_book(runtime.data))
     process = await asyncio.create_subprocess_exec(
@@ -46,7 +49,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     )
     link: NatsLink | None = None
     try:
-        link = await NatsLink.connect(runtime.link_url, "link", runtime.link_password("link"))
+        link = await NatsLink.dial(runtime.link_user("link"))
         await link.serve("join.*", users.welcome)
         registry.keep("joins", "has the server know who joined or was cut off", lambda: users.follow(process))
         ready(f"nats on {host}:{port}")
@@ -71,16 +74,27 @@ class Users:
 
     def text(self, book: JoinBook) -> bytes:
         """The server's configuration."""
-        host, _, port = self.runtime.link_url.removeprefix("nats://").partition(":")
+        host, port = _listen(self.runtime)
         own = [site_user(site.id) for site in self.config.fleet.sites if site.id not in book.sites]
         passwords = {user: self.runtime.link_password(user) for user in (*PARTS, *own)} | book.passwords(wall_now())
         return (
             f"listen: {host}:{port}\n"
+            f"{self._tls()}"
             f"{server_users(passwords)}"
             f"max_payload: {MAX_PAYLOAD_BYTES}\n"
             f"max_connections: {MAX_CONNECTIONS}\n"
             "max_pending: 67108864\n"
         ).encode()
+
+    def _tls(self) -> str:
+        """TLS from the first byte: nobody on the way can have a client send its password in the clear."""
+        if self.runtime.link_authority is None:
+            return ""
+        folder = self.runtime.data / LINK_FOLDER / TLS_FOLDER
+        files = (
+            f"cert_file: {json.dumps(str(folder / 'server.pem'))}, key_file: {json.dumps(str(folder / 'server.key'))}"
+        )
+        return f'tls {{{files}, min_version: "1.3", handshake_first: true, timeout: 5}}\n'
 
     def write(self, book: JoinBook) -> bool:
         """True where it differs from what the server was given."""
@@ -114,6 +128,12 @@ class Users:
                 config=msgspec.Raw(config),
             )
         )  # fmt: skip
+
+
+def _listen(runtime: Runtime) -> tuple[str, str]:
+    """Where the server listens: host, port."""
+    host, _, port = (runtime.link_listen or runtime.link_url.partition("://")[2]).rpartition(":")
+    return host, port
 
 
 def server_path() -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,6 +18,9 @@ from tieline.clock import WallClock
 from tieline.config import Config
 from tieline.gateway.budgets.keys import ADMIN_KEY_FILE
 from tieline.store.files import write_private
+
+if TYPE_CHECKING:
+    from tieline.link.transport import LinkUser
 
 # Accounts and sessions, in the data folder.
 PEOPLE_FILE = "people.db"
@@ -35,6 +39,10 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     anchor_world: datetime
     link_url: str
     link_secret: str
+    # Beyond loopback: where the server listens, what sites dial, and the certificate that the server's is signed with.
+    link_listen: str | None = None
+    link_public: str | None = None
+    link_authority: str | None = None
     console_host: str
     console_port: int
     gateway_host: str
@@ -61,6 +69,12 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
         from tieline.link.users import password_of  # the link's libraries are not there for commands without it
 
         return password_of(self.link_secret, user)
+
+    def link_user(self, user: str) -> LinkUser:
+        """How a part of the platform dials the link."""
+        from tieline.link.transport import LinkUser
+
+        return LinkUser(self.link_url, user, self.link_password(user), self.link_authority)
 
     @property
     def console_url(self) -> str:

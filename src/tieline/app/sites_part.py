@@ -29,7 +29,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     device, meter = modelled(config)
 
     async def connect(user: str) -> Link:
-        return await NatsLink.connect(runtime.link_url, user, runtime.link_password(user))
+        return await NatsLink.dial(runtime.link_user(user))
 
     host = SiteHost(
         config,

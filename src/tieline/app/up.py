@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import TypedDict
 
 import httpx
 import msgspec
@@ -122,7 +123,7 @@ def prepare(options: Options) -> Runtime:
         speed=options.speed,
         anchor_wall=wall,
         anchor_world=world,
-        link_url=f"nats://127.0.0.1:{_link_port(data)}",
+        **_link(data, settings.link),
         link_secret=secrets.token_urlsafe(24),
         console_host=settings.console.host,
         console_port=console_port,
@@ -286,18 +287,55 @@ def ready_key(runtime: Runtime, config: configuration.Config) -> str | None:
     return _make_key(runtime.key_path(generated[0].id, config))
 
 
-def _link_port(data: Path) -> int:
+class LinkStart(TypedDict):
+    """What a start says of the link."""
+
+    link_url: str
+    link_listen: str | None
+    link_public: str | None
+    link_authority: str | None
+
+
+def _link(data: Path, door: configuration.LinkDoor) -> LinkStart:
+    """Where the link is; beyond loopback with the certificate of an authority of its own. Raises UpError."""
+    if configuration.is_loopback(door.host):
+        port = _link_port(data, door.host, door.port)
+        url = f"nats://{_bracketed(door.host)}:{port}"
+        return LinkStart(link_url=url, link_listen=None, link_public=None, link_authority=None)
+    from tieline.app.joins import LINK_FOLDER, TLS_FOLDER
+    from tieline.link.certificate import CertificateError, make_certificates
+
+    port = _link_port(data, door.host, door.port)
+    own = "127.0.0.1" if door.host in ("0.0.0.0", "::") else door.host
+    names = dict.fromkeys([door.name, own])
+    try:
+        authority = make_certificates(data / LINK_FOLDER / TLS_FOLDER, list(names), wall_now())
+    except (CertificateError, OSError) as error:
+        raise UpError(f"the link's certificate: {error}") from error
+    return LinkStart(
+        link_url=f"tls://{_bracketed(own)}:{port}",
+        link_listen=f"{_bracketed(door.host)}:{port}",
+        link_public=f"tls://{_bracketed(door.name)}:{port}",
+        link_authority=authority,
+    )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _link_port(data: Path, host: str, wanted: int) -> int:
     """The link's port: the same at every start, for sites elsewhere dial it. Raises UpError."""
     from tieline.app.joins import JoinError, changed_book  # the link's libraries: only where a platform starts
 
     try:
         with changed_book(data) as book:
-            if book.port is not None and not port_taken("127.0.0.1", book.port):
-                return book.port
-            if any(one.password is not None for one in book.sites.values()):
-                raise UpError(
-                    f"port {book.port} of the link is taken and sites elsewhere dial it; end what listens there"
-                )
+            port = wanted or book.port
+            if port is not None and not port_taken(host, port):
+                book.port = port
+                return port
+            if wanted or any(one.password is not None for one in book.sites.values()):
+                raise UpError(f"port {port} of the link is taken and sites elsewhere dial it; end what listens there")
             book.port = free_port()
             return book.port
     except JoinError as error:

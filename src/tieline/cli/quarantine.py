@@ -115,7 +115,7 @@ async def _offer(folder: Path, picked: list[tuple[str, HeldItem, bytes]]) -> lis
     path = folder / "run" / "runtime.json"
     try:
         runtime = Runtime.load(path)
-        link = await NatsLink.connect(runtime.link_url, "operator", runtime.link_password("operator"), LINK_WAIT_S)
+        link = await NatsLink.dial(runtime.link_user("operator"), LINK_WAIT_S)
     except (OSError, ValueError, LinkDownError) as error:
         raise click.ClickException(f"no platform runs on {folder}; start it with: tieline up") from error
     try:

@@ -60,7 +60,8 @@ def token(data_dir: Path, site_id: str) -> None:
         raise JoinError("the world here does not run in the wall's time; a site elsewhere does: start without --speed")
     with changed_book(data_dir) as book:
         name = book.offer(site_id, wall_now())
-        text = TokenText(url=runtime.link_url, site_id=site_id, name=name, password=book.tokens[name].password)
+        password, url = book.tokens[name].password, runtime.link_public or runtime.link_url
+        text = TokenText(url=url, site_id=site_id, name=name, password=password, authority=runtime.link_authority)
     click.echo(str(text))
 
 

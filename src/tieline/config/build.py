@@ -24,6 +24,7 @@ from tieline.config.sections import (
     Gateway,
     Intake,
     Key,
+    LinkDoor,
     Login,
     Model,
     Pool,
@@ -163,6 +164,7 @@ class FileText(Strict, frozen=True, kw_only=True):
     feeds: Feeds = Feeds()
     console: Console = Console()
     gateway: Gateway = Gateway()
+    link: LinkDoor = LinkDoor()
     intake: Intake = Intake()
     alerts: Alerts = Alerts()
     login: Login | None = None
@@ -170,7 +172,8 @@ class FileText(Strict, frozen=True, kw_only=True):
 
 _STRUCTS: tuple[type[Strict], ...] = (
     FileText, _FleetText, _Area, _Site, _Contract, _Rigs, _Gpus, _RigModel,
-    Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway, Intake, Alerts, AlertChannel, Login,
+    Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway, LinkDoor, Intake, Alerts,
+    AlertChannel, Login,
 )  # fmt: skip
 
 # Every key a file may hold, for "did you mean".
@@ -188,6 +191,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # one word of a link subject: no dots, no wildcards
+# A DNS name, or an IPv4 or IPv6 address without brackets.
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|[0-9a-fA-F:]{2,45}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Tenants, projects and keys, as the door takes them: names that stand in paths and in one another.
 _NAME_FIX = "use letters, digits, '-', '_' and '.', at most 64"
@@ -228,6 +233,7 @@ def build(raw: FileText, base: Path = Path()) -> Config:
         feeds=raw.feeds,
         console=raw.console,
         gateway=raw.gateway,
+        link=raw.link,
         intake=raw.intake,
         alerts=raw.alerts,
         login=raw.login,
@@ -516,6 +522,7 @@ def _check_sections(raw: FileText) -> None:
     _check_rentals(raw)
     _check_door("console", raw.console.host, raw.console.port, raw.console.auth)
     _check_door("gateway", raw.gateway.host, raw.gateway.port, raw.gateway.auth)
+    _check_link(raw.link)
     if raw.console.auth == "token" and raw.console.token_env is None:
         raise MistakeError(
             ("console", "auth"), "token without token_env", "name the environment variable that holds it"
@@ -618,6 +625,19 @@ def _check_door(section: str, host: str, port: int, auth: str) -> None:
             f'write auth = "{wanted}", or host = "127.0.0.1"',
         )  # fmt: skip
     _within((section, "port"), port, 0, 65535)
+
+
+def _check_link(door: LinkDoor) -> None:
+    _within(("link", "port"), door.port, 0, 65535)
+    if is_loopback(door.host):
+        return
+    if not _HOST.fullmatch(door.name):
+        raise MistakeError(
+            ("link", "name"), f"{door.name!r} is no name or address that a site could dial",
+            f'{door.host} can be reached from outside: write name = "link.example.org", or the address sites dial',
+        )  # fmt: skip
+    if door.port == 0:
+        raise MistakeError(("link", "port"), "missing", "write the port that sites dial, such as 4222")
 
 
 def is_loopback(host: str) -> bool:

@@ -232,6 +232,15 @@ class Gateway(Strict, frozen=True, kw_only=True):
     max_body_bytes: int = 20_000_000
 
 
+class LinkDoor(Strict, frozen=True, kw_only=True):
+    """Where sites that run elsewhere dial. `host` beyond loopback: over TLS, with a certificate of the platform's own;
+    `name` is then the name or address that sites dial. `port` 0: any free one at the first start, and then the same."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    name: str = ""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a running platform was told."""
 
@@ -245,6 +254,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     feeds: Feeds = Feeds()
     console: Console = Console()
     gateway: Gateway = Gateway()
+    link: LinkDoor = LinkDoor()
     intake: Intake = Intake()
     alerts: Alerts = Alerts()
     login: Login | None = None

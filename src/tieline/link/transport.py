@@ -232,12 +232,12 @@ class LateLink:
     link whose user was taken away is asked for again, too: `refused` says so meanwhile.
     """
 
-    def __init__(self, url: str, user: str, password: str | None = None, authority: str | None = None) -> None:
+    def __init__(self, user: LinkUser) -> None:
         self._link: NatsLink | None = None
         self._there = asyncio.Event()
         self._refused = False
         self._handlers: list[tuple[str, Handler]] = []
-        self._task = asyncio.create_task(self._keep(LinkUser(url, user, password, authority)))
+        self._task = asyncio.create_task(self._keep(user))
 
     async def _keep(self, user: LinkUser) -> None:
         while True:

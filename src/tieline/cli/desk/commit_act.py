@@ -156,7 +156,7 @@ def tell(folder: Path, batch: list[AnyRecord]) -> None:
         raise click.ClickException(f"no platform runs on {folder}; nothing was recorded")
 
     async def send() -> str:
-        link = await NatsLink.connect(runtime.link_url, "operator", runtime.link_password("operator"), LINK_WAIT_S)
+        link = await NatsLink.dial(runtime.link_user("operator"), LINK_WAIT_S)
         try:
             ack = await push(link, "commit", records.encode_batch(batch))
         finally:

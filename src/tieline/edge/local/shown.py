@@ -97,24 +97,14 @@ def rigs_shown(units: Mapping[str, UnitState], unit_id: str, first: int) -> dict
 
 
 def _rig(group: AsicGroup, rig: RigState) -> dict[str, Any]:
-    sample, model = rig.sample, group.group.rig
-    state, detail = "runs", ""
-    if not rig.heard:
-        state, detail = "silent", rig.why_silent
-    elif rig.stranger is not None:
-        state, detail = "stranger", rig.stranger
-    elif group.disobeys(rig):
-        state, detail = "does not obey", "" if rig.refusal is None else rig.refusal
-    elif rig.asleep(model):
-        state = "sleeps"
-    if not detail and rig.drift is not None:
-        detail = rig.drift
+    sample = rig.sample
+    state, detail = _state(group, rig)
     known = sample if rig.heard else None
     return {
         "address": rig.address,
         "mac": None if sample is None else sample.mac,
         "state": state,
-        "detail": detail,
+        "detail": detail or rig.drift or "",
         "watts": None if known is None else known.watts,
         "estimated": known is not None and known.estimated,
         "ths": None if known is None or known.hashrate_hs is None else known.hashrate_hs / 1e12,
@@ -122,3 +112,13 @@ def _rig(group: AsicGroup, rig: RigState) -> dict[str, Any]:
         "asked": None if rig.wanted is None else rig.wanted.mode,
         "age_s": group.age_s(rig),
     }
+
+
+def _state(group: AsicGroup, rig: RigState) -> tuple[str, str]:
+    if not rig.heard:
+        return "silent", rig.why_silent
+    if rig.stranger is not None:
+        return "stranger", rig.stranger
+    if group.disobeys(rig):
+        return "does not obey", rig.refusal or ""
+    return "sleeps" if rig.asleep(group.group.rig) else "runs", ""
