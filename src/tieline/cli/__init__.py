@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("tieline.cli.desk.data", "Folders of days to replay and backtest; an invented one to begin with."),
     "backtest": ("tieline.cli.desk.backtest", "Compare dispatch policies on recorded days."),
     "peaks": ("tieline.cli.desk.peaks", "Coincident peaks: windows, odds, what a MW is worth."),
+    "bid": ("tieline.cli.desk.bid", "What to buy of tomorrow's power by hour, and what a month settles to."),
     "markets": ("tieline.cli.desk.markets", "The markets that a contract may name."),
     "commit": ("tieline.cli.desk.commit", "Check, accept, call and release grid commitments."),
     "update": ("tieline.cli.money.update", "The monthly production update, from the books."),

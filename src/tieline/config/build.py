@@ -36,6 +36,7 @@ from tieline.config.sections import (
 from tieline.config.tables import Tables
 from tieline.fleet.models import FIRMWARES, GPU_MODELS, RIG_MODELS, Cooling, RigModel
 from tieline.fleet.physics import GPU_AUX
+from tieline.fleet.positions import Leg
 from tieline.fleet.sites import (
     ActMode,
     Basis,
@@ -109,6 +110,8 @@ class _Contract(Strict, frozen=True, kw_only=True):
     demand_usd_per_kw_month: UsdPerMwh = 0.0
     demand_minimum_share: float = 0.0
     peak_rules: tuple[str, ...] | None = None
+    day_ahead: Printed | None = None
+    legs: tuple[Leg, ...] = ()
 
 
 class _Area(Strict, frozen=True, kw_only=True):
@@ -341,6 +344,12 @@ def _contract(text: _Contract | None, at: tuple[str | int, ...], what: str) -> C
         raise MistakeError(path, f"demand_usd_per_kw_month {text.demand_usd_per_kw_month}", "give 0 or more", what)
     if not 0 <= text.demand_minimum_share <= 1:
         raise MistakeError(path, f"demand_minimum_share {text.demand_minimum_share}", "give a share from 0 to 1", what)
+    for leg in text.legs:
+        if (wrong := leg.mistake()) is not None:
+            raise MistakeError((*path, "legs"), *wrong, what)
+    if text.legs and text.basis != "spot":
+        fix = 'leave the legs out, or write basis = "spot"'
+        raise MistakeError((*path, "legs"), f"legs under a {text.basis} contract", fix, what)
     if text.demand_usd_per_kw_month > 0 and text.take_share > 0:
         fix = "leave out take_share, or put the charge into fixed_usd_per_mwh"
         raise MistakeError(path, "take-or-pay with a demand charge is not modelled", fix, what)

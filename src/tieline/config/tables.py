@@ -36,8 +36,8 @@ class Tables:
     def check_contract(self, contract: Contract, at: KeyPath, what: str) -> None:
         """Raises MistakeError for a market or a peak rule that no table has."""
         known = {**shipped(), **self.own_markets}
-        for key, name in (("market", contract.market), ("market_15min", contract.market_15min)):
-            if name is not None and name not in known:
+        for key, name in contract.named_markets():
+            if name not in known:
                 fix = f"{did_you_mean(name, known)} `tieline markets` lists them; others go into a file of your own"
                 raise MistakeError((*at, "contract", key), f"no market {name!r}", fix, what)
         self.check_rules((*at, "contract", "peak_rules"), contract.peak_rules or (), what)

@@ -14,6 +14,7 @@ import msgspec
 from tieline.fleet.markets import Market, shipped
 from tieline.fleet.models import GPU_MODELS, RIG_MODELS, Cooling, GpuModel, RigModel
 from tieline.fleet.peaks import PeakRule, shipped_rules
+from tieline.fleet.positions import Leg
 
 Ownership = Literal["owned", "leased", "hosted"]
 ActMode = Literal["observe", "advise", "act"]
@@ -106,6 +107,16 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     demand_minimum_share: float = 0.0
     # Coincident peaks that its load counts in, by name; None: those of its market's operator.
     peak_rules: tuple[str, ...] | None = None
+    # Where tomorrow's power is bought; None: `market`, where its prices are published before their day.
+    day_ahead: str | None = None
+    # What was bought before the day. The next MWh still settles at `market`.
+    legs: tuple[Leg, ...] = ()
+
+    def named_markets(self) -> list[tuple[str, str]]:
+        """(key, market) of every market that it names."""
+        named = [("market", self.market), ("market_15min", self.market_15min), ("day_ahead", self.day_ahead)]
+        named += [("legs", leg.market) for leg in self.legs]
+        return [(key, market) for key, market in named if market is not None]
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,8 +213,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def markets(self) -> tuple[str, ...]:
         """Every market whose price some contract needs, sorted."""
-        named = {s.contract.market for s in self.sites} | {s.contract.market_15min for s in self.sites}
-        return tuple(sorted(m for m in named if m is not None))
+        return tuple(sorted({market for site in self.sites for _, market in site.contract.named_markets()}))
 
     @property
     def stations(self) -> tuple[str, ...]:

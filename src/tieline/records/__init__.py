@@ -20,7 +20,7 @@ from tieline.records.dispatch import Action, Commitment, Instruction, Outcome, O
 from tieline.records.fleet import Fault, MeterReading, Sample
 from tieline.records.gate import Accepted, SetAside, admit, checked, fit
 from tieline.records.inference import Backlog, Hop, Owed, ReplicaState, Reserved, Usage
-from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, SystemLoad, WeatherTick
+from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, Purchase, SystemLoad, WeatherTick
 from tieline.records.money import Opening, Payout, Performance, PowerBill, Shortfall, Trade
 from tieline.records.treasury import (
     Closing,
@@ -80,6 +80,7 @@ __all__ = [
     "PriceTick",
     "Proposal",
     "ProposalStep",
+    "Purchase",
     "Range",
     "Reason",
     "Record",

@@ -8,7 +8,7 @@ from tieline.records.base import Record
 from tieline.records.dispatch import Action, Commitment, Instruction, Outcome, Override, Plan
 from tieline.records.fleet import Fault, MeterReading, Sample
 from tieline.records.inference import Backlog, ReplicaState, Reserved, Usage
-from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, SystemLoad, WeatherTick
+from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, Purchase, SystemLoad, WeatherTick
 from tieline.records.money import Opening, Payout, Performance, PowerBill, Shortfall, Trade
 from tieline.records.treasury import (
     Closing,
@@ -38,6 +38,7 @@ AnyRecord = (
     | Commitment
     | PeakOdds
     | SystemLoad
+    | Purchase
     | Forecast
     | Backlog
     | Plan

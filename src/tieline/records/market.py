@@ -18,6 +18,8 @@ from tieline.intake import (
     Share,
     UsdPerMwh,
     Watts,
+    WholeWattHours,
+    Word,
 )
 from tieline.records.base import REVISED, Record
 
@@ -74,6 +76,18 @@ class SystemLoad(Record, frozen=True, kw_only=True, subject="{operator}", key=RE
 
     operator: Label
     power_w: Watts
+    length_s: Seconds = 3600
+
+
+class Purchase(Record, frozen=True, kw_only=True, subject="{site_id}", key="{purchase_id}|{at}|{known_at}"):
+    """Power that a market awarded to a site over [at, at + length): bought where `energy_wh` is above 0, else sold. One
+    told later under the same id for the same hour corrects it."""
+
+    purchase_id: Label
+    site_id: Word
+    market: Label
+    energy_wh: WholeWattHours
+    price_usd_per_mwh: Money
     length_s: Seconds = 3600
 
 

@@ -1,0 +1,161 @@
+"""What a market awarded, out of a file; and a site's month settled from records: awards, meters, prices."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from tieline.clock import parse_utc
+from tieline.dispatch.desk.statement import Bought, PositionBill, SettledHour, statement
+from tieline.fleet import Fleet, Site
+from tieline.fleet.markets import zone_of
+from tieline.records import PowerBill, PriceTick, Purchase
+from tieline.store import Store
+
+HOUR = timedelta(hours=1)
+NEEDED = ("purchase_id", "site_id", "market", "hour_begins_utc", "mw", "price_usd_per_mwh")
+# A year of hours for a hundred sites; a longer file is cut into parts.
+MOST_ROWS = 900_000
+MOST_MW = Decimal(100_000)
+
+
+class AwardError(ValueError):
+    """A file of awards, or a month, that cannot be used; the message says where and what to give."""
+
+
+def awards_of(file: Path, fleet: Fleet, now: datetime) -> list[Purchase]:
+    """Every row of a file, each an hour. Raises AwardError with file and row."""
+    found: list[Purchase] = []
+    with file.open(encoding="utf-8", newline="") as text:
+        rows = csv.DictReader(text)
+        if missing := [name for name in NEEDED if name not in (rows.fieldnames or ())]:
+            raise AwardError(f"{file}: no column {', '.join(missing)}; give {', '.join(NEEDED)}")
+        for number, row in enumerate(rows, 2):
+            if number > MOST_ROWS:
+                raise AwardError(f"{file}: over {MOST_ROWS:,} rows; cut it into parts")
+            found.append(_award(row, f"{file} row {number}", fleet, now))
+    if not found:
+        raise AwardError(f"{file}: no rows; give one for each hour that was awarded")
+    keys = [(one.purchase_id, one.at) for one in found]
+    if twice := next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None:
+        raise AwardError(f"{file}: {twice[0]} has {twice[1]:%Y-%m-%d %H:%M} UTC twice; leave one row of it")
+    return found
+
+
+def _award(row: dict[str, str], where: str, fleet: Fleet, now: datetime) -> Purchase:
+    sites = {site.id for site in fleet.sites}
+    if row["site_id"] not in sites:
+        raise AwardError(f"{where}: no site {row['site_id']!r}; the fleet has {', '.join(sorted(sites)[:5])}, ...")
+    try:
+        at = parse_utc(row["hour_begins_utc"])
+    except ValueError:
+        raise AwardError(
+            f"{where}: hour_begins_utc {row['hour_begins_utc']!r} is no time; write 2026-10-05T14:00"
+        ) from None
+    if at.minute or at.second:
+        raise AwardError(f"{where}: {at:%H:%M} begins no hour; awards are by the hour")
+    mw, price = _number(row["mw"], f"{where}: mw"), _number(row["price_usd_per_mwh"], f"{where}: price_usd_per_mwh")
+    if abs(mw) > MOST_MW or abs(price) > MOST_MW:
+        raise AwardError(f"{where}: {mw} MW at {price} USD/MWh; give megawatts and USD per MWh")
+    return Purchase(
+        at=at,
+        known_at=now,
+        source="awards file",
+        kind="measured",
+        purchase_id=row["purchase_id"],
+        site_id=row["site_id"],
+        market=row["market"],
+        energy_wh=int(mw * 1_000_000),
+        price_usd_per_mwh=price,
+    )
+
+
+def _number(text: str, where: str) -> Decimal:
+    try:
+        found = Decimal(text)
+    except InvalidOperation:
+        raise AwardError(f"{where} {text!r} is no number; write 12.5") from None
+    if not found.is_finite():
+        raise AwardError(f"{where} {text!r} is no number; write 12.5")
+    return found
+
+
+def month_of(text: str, fleet: Fleet, site_id: str, now: datetime) -> tuple[datetime, datetime]:
+    """A local month of the site's market, UTC, as far as it has ended. Raises AwardError."""
+    try:
+        begin = date.fromisoformat(f"{text}-01")
+    except ValueError:
+        raise AwardError(f"{text!r} is no month; write 2026-10") from None
+    market = fleet.market(fleet.site(site_id).contract.market)
+    zone = zone_of("UTC" if market is None else market.zone)
+    end = (begin + timedelta(days=32)).replace(day=1)
+    first, last = (datetime.combine(day, time(), tzinfo=zone).astimezone(UTC) for day in (begin, end))
+    return first, min(last, now.replace(minute=0, second=0, microsecond=0))
+
+
+def statement_of(
+    store: Store, fleet: Fleet, site_id: str, span: tuple[datetime, datetime], known: datetime
+) -> PositionBill:
+    """The site's hours of `span` as known at `known`. Raises ValueError where a price that is needed is not known."""
+    site = fleet.site(site_id)
+    contract = site.contract
+    metered: dict[datetime, PowerBill] = {}
+    for bill in store.between(PowerBill, *span, now=known, subject=site_id):
+        before = metered.get(bill.at)
+        if bill.length_s == 3600 and (before is None or before.known_at <= bill.known_at):
+            metered[bill.at] = bill
+    awards: dict[datetime, dict[str, Purchase]] = defaultdict(dict)
+    for one in store.between(Purchase, *span, now=known, subject=site_id):
+        held = awards[one.at].get(one.purchase_id)
+        if held is None or held.known_at <= one.known_at:
+            awards[one.at][one.purchase_id] = one
+    prices = {name: hourly(store, name, span, known) for name in {m for _, m in contract.named_markets()}}
+    market = fleet.market(contract.market)
+    zone = "UTC" if market is None else market.zone
+    hours = []
+    for at in sorted({*metered, *awards}):
+        drawn = metered.get(at)
+        energy_wh = 0 if drawn is None else round(drawn.mining_wh + drawn.inference_wh + drawn.aux_wh)
+        bought = [*_legs(site, zone, at, prices)]
+        bought += [Bought(one.market, one.energy_wh, one.price_usd_per_mwh) for one in awards[at].values()]
+        price = prices.get(contract.market_15min or "", {}).get(at, prices.get(contract.market or "", {}).get(at))
+        hours.append(SettledHour(at, energy_wh, price, tuple(bought)))
+    return statement(hours, Decimal(str(contract.scale)), Decimal(str(contract.adder_usd_per_mwh)))
+
+
+def _legs(site: Site, zone: str, at: datetime, prices: dict[str, dict[datetime, Decimal]]) -> list[Bought]:
+    found = []
+    for leg in site.contract.legs:
+        energy_wh = round(leg.power_w(zone, at))
+        if not energy_wh:
+            continue
+        if leg.usd_per_mwh is not None:
+            price = Decimal(str(leg.usd_per_mwh))
+        else:
+            index = prices[leg.market or ""].get(at)
+            if index is None:
+                raise ValueError(
+                    f"{at:%Y-%m-%d %H:%M} UTC: leg {leg.name} is at {leg.market}, whose price is not known"
+                )
+            price = index + Decimal(str(leg.adder_usd_per_mwh))
+        found.append(Bought(f"leg {leg.name}", energy_wh, price))
+    return found
+
+
+def hourly(store: Store, market: str, span: tuple[datetime, datetime], known: datetime) -> dict[datetime, Decimal]:
+    """A market's price of each hour: the mean of its intervals, each as it was told last; an hour that lacks one of
+    them has none."""
+    told: dict[datetime, PriceTick] = {}
+    for tick in store.between(PriceTick, *span, now=known, subject=market):
+        before = told.get(tick.at)
+        if before is None or before.known_at <= tick.known_at:
+            told[tick.at] = tick
+    sums: dict[datetime, tuple[int, Decimal]] = {}
+    for tick in told.values():
+        hour = tick.at.replace(minute=0, second=0, microsecond=0)
+        seconds, total = sums.get(hour, (0, Decimal(0)))
+        sums[hour] = (seconds + tick.length_s, total + Decimal(str(tick.price_usd_per_mwh)) * tick.length_s)
+    return {hour: total / seconds for hour, (seconds, total) in sums.items() if seconds == HOUR.total_seconds()}
