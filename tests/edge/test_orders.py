@@ -248,6 +248,37 @@ def test_an_event_that_cannot_be_read_is_named(change: dict[str, object], says: 
         list(limits(event("e", "p", "2026-08-20T12:00:00Z", "PT1H", [5]) | change, 0.0))
 
 
+def test_an_older_version_a_zero_length_another_ven_and_a_second_page(tmp_path: Path) -> None:
+    async def story() -> None:
+        server = FakeVtn()
+        source = OpenAdrSource(f"http://127.0.0.1:{await server.start()}", "p", (CLIENT, SECRET), ven="site-7")
+        it = Desk(tmp_path, source)
+        start = it.bench.clock.now().isoformat()
+        new = event("e", "p", start, "PT0S", [5000]) | {"modificationDateTime": "2026-08-20T11:59:00Z"}
+        old = event("e", "p", start, "PT0S", [9000]) | {"modificationDateTime": "2026-08-20T11:50:00Z"}
+        others = [
+            event(f"o{n}", "p", start, "PT1H", [0]) | {"targets": [{"type": "VEN_NAME", "values": ["site-8"]}]}
+            for n in range(60)
+        ]
+        server.events = [*others, new]  # on the second page, without an end
+        assert await it.step(4) == pytest.approx(5)
+        server.events = [*others, old]  # another server behind the same address is behind
+        assert await it.step(4) == pytest.approx(5)
+        # It comes late, overlaps, and the tightest holds; a neighbour that cannot be read costs itself alone.
+        late = event("l", "p", (it.bench.clock.now() - timedelta(minutes=10)).isoformat(), "PT1H", [4000])
+        server.events = [*others, old, late, {"id": "bad", "programID": "p", "intervals": [{}]}, "rubbish"]
+        assert await it.step(4) == pytest.approx(4)
+        faults = [r.detail for r in it.bench.kept() if isinstance(r, Fault)]
+        assert "event bad cannot be read" in faults[-1]
+        server.events = [*others, {"id": "e", "programID": "p", "intervals": "x"}]  # what it said before holds
+        await it.step(4)
+        assert {o.instruction_id: o.until > it.bench.clock.now() for o in it.orders()} == {"e.0": True, "l.0": False}
+        await source.close()
+        await server.stop()
+
+    run(story)
+
+
 def test_simple_levels_and_endless_events() -> None:
     simple = event("e", "p", "2026-08-20T12:00:00Z", "P9999Y", [5])
     simple["intervals"] = [{"id": 0, "payloads": [{"type": "SIMPLE", "values": [2]}]}]

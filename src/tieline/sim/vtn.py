@@ -58,8 +58,10 @@ class FakeVtn:
         if asked.headers.get("authorization") != f"Bearer {self.token}":
             return PageAnswer({"title": "unauthorized"}, 401)
         if path.path == "/events":
-            wanted = parse_qs(path.query).get("programID", [""])[0]
-            return PageAnswer([event for event in self.events if event.get("programID") == wanted])
+            query = parse_qs(path.query)
+            wanted, skip = query.get("programID", [""])[0], int(query.get("skip", ["0"])[0])
+            found = [event for event in self.events if not isinstance(event, dict) or event.get("programID") == wanted]
+            return PageAnswer(found[skip : skip + int(query.get("limit", ["50"])[0])])
         return PageAnswer({"title": "not found"}, 404)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from tieline.clock import Clock
 from tieline.edge.agent import Agent
 from tieline.edge.orders.hook import HookSource
+from tieline.edge.orders.mqtt import MqttSource
 from tieline.edge.orders.sources import OrderSource, SourceError
 from tieline.edge.orders.standing import SilencePolicy, StandingOrders
 from tieline.tasks import beat
@@ -33,7 +34,7 @@ class OrderDesk:
             while True:
                 beat(2 * READ_TIMEOUT_S)
                 await self.read_once(source, standing)
-                if isinstance(source, HookSource):
+                if isinstance(source, HookSource | MqttSource):
                     waiting = asyncio.ensure_future(source.arrived.wait())
                     await asyncio.wait({waiting}, timeout=EVERY_S)
                     waiting.cancel()
@@ -57,6 +58,8 @@ class OrderDesk:
             said, line = None, f"{source.name}: no answer within {READ_TIMEOUT_S:.0f} s"
         except Exception as error:  # whatever a library raises is this source's silence
             said, line = None, f"{source.name}: {type(error).__name__}: {error}"
+        if line is None and source.doubt is not None:
+            line = f"{source.name}: {source.doubt}"
         orders = standing.miss(now) if said is None else standing.hear(now, said)
         for order in orders:
             self._agent.take(order, wall)

@@ -26,6 +26,8 @@ AT_ONCE = 16
 class HookSource:
     """Listens once started. `token`: at least 16 characters; compared in constant time."""
 
+    doubt: str | None = None
+
     def __init__(self, clock: Clock, token: str, host: str = "127.0.0.1", port: int = 0, name: str = "http") -> None:
         if len(token) < 16:
             raise ValueError("token: give at least 16 characters")

@@ -2,8 +2,11 @@
 
 Read are events of one program with payloads `IMPORT_CAPACITY_LIMIT` (kW), and `SIMPLE` at level 1 and above as a limit
 that is configured. An event that is no longer listed is cancelled: that is what the standing orders of a source do
-with what is said no more. Reports are not sent. Source: OpenADR 3.0.1, definition and user guide; openadr3's models
-agree with what is read here, no server of a utility was at hand.
+with what is said no more. One that is listed in an older version than was read (`modificationDateTime`; a server behind
+a balancer may do so) stays as it was. A length of zero means until cancelled, as in OpenADR 2.0b. Where events overlap
+the tightest limit holds, whatever their priority. An event that cannot be read is named and costs itself alone. Reports
+are not sent. Source: OpenADR 3.0.1, definition and user guide; openadr3's models agree with what is read here, no
+server of a utility was at hand.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from tieline.intake import IntakeError, read_json
 MAX_ANSWER, TIMEOUT_S = 1_000_000, 5.0
 # The server sees one request in this long; an answer holds in between.
 POLL_EVERY = timedelta(seconds=10)
+# The definition's own most for a page, and more than a site is asked for in a year.
+PAGE, MOST_PAGES = 50, 20
 _DURATION = re.compile(r"^P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?$")
 # The definition's word for "until cancelled".
 ENDLESS = "P9999Y"
@@ -31,6 +36,8 @@ UNITS = {"KW": 1e3, "W": 1.0, "MW": 1e6}
 class OpenAdrSource:
     """One program of one server. `client`: id and secret for the server's token; None where it asks for none."""
 
+    doubt: str | None = None
+
     def __init__(
         self,
         url: str,
@@ -38,13 +45,16 @@ class OpenAdrSource:
         client: tuple[str, str] | None = None,
         simple_limit_w: float = 0.0,
         name: str = "openadr",
+        ven: str | None = None,
     ) -> None:
+        """`ven`: the name under which events are aimed at this site; None takes all of the program's."""
         self.name, self._url, self._program = name, url.rstrip("/"), program
-        self._client, self._simple_limit_w = client, simple_limit_w
+        self._client, self._simple_limit_w, self._ven = client, simple_limit_w, ven
         self._http = httpx.AsyncClient(timeout=TIMEOUT_S)
         self._token: str | None = None
         self._asked_at: datetime | None = None
         self._last: list[StatedOrder] = []
+        self._versions: dict[str, tuple[str, list[StatedOrder]]] = {}
 
     async def read(self, now: datetime) -> list[StatedOrder]:
         if self._asked_at is not None and now - self._asked_at < POLL_EVERY:
@@ -53,15 +63,38 @@ class OpenAdrSource:
             events = await self._events()
         except (httpx.HTTPError, IntakeError) as error:
             raise SourceError(f"{self._url}: {type(error).__name__}: {str(error)[:150]}") from None
-        try:
-            said = [one for event in events for one in limits(event, self._simple_limit_w)]
-        except (KeyError, TypeError, ValueError) as error:
-            raise SourceError(f"{self._url}: an event that cannot be read: {error}") from None
+        said, self.doubt = self._said(events)
         current = [one for one in said if one.until is None or one.until > now]
         if len(current) > MAX_ORDERS:
             raise SourceError(f"{self._url}: {len(current)} intervals ahead; at most {MAX_ORDERS} are taken")
         self._asked_at, self._last = now, current
         return current
+
+    def _said(self, events: list[Any]) -> tuple[list[StatedOrder], str | None]:
+        """The limits of all events that can be read, and a line on the first that cannot."""
+        said: list[StatedOrder] = []
+        versions: dict[str, tuple[str, list[StatedOrder]]] = {}
+        doubt = None
+        for event in events:
+            try:
+                if not aimed_at(event, self._ven):
+                    continue
+                key, version = str(event["id"]), str(event.get("modificationDateTime") or "")
+                held = self._versions.get(key)
+                found = list(limits(event, self._simple_limit_w))
+                if held is not None and _older(version, held[0]):
+                    version, found = held
+                versions[key] = (version, found)
+                said += found
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                name = event.get("id") if isinstance(event, dict) else None
+                doubt = doubt or f"event {str(name)[:60]} cannot be read: {type(error).__name__}: {str(error)[:120]}"
+                kept = self._versions.get(str(name))
+                if kept is not None:  # what it said before goes on until it is readable or gone
+                    versions[str(name)] = kept
+                    said += kept[1]
+        self._versions = versions
+        return said, doubt
 
     def tell(self, now: datetime, taken: list[str]) -> None:
         """Reports are not sent."""
@@ -70,9 +103,19 @@ class OpenAdrSource:
         await self._http.aclose()
 
     async def _events(self) -> list[Any]:
+        """All events of the program, page by page: one that is not on the first is not cancelled."""
+        found: list[Any] = []
+        for _ in range(MOST_PAGES):
+            page = await self._page(len(found))
+            found += page
+            if len(page) < PAGE:
+                return found
+        raise SourceError(f"{self._url}: more than {MOST_PAGES * PAGE} events")
+
+    async def _page(self, skip: int) -> list[Any]:
         for again in (True, False):
             headers = {} if self._client is None else {"Authorization": f"Bearer {await self._login()}"}
-            query = {"programID": self._program}
+            query = {"programID": self._program, "skip": str(skip), "limit": str(PAGE)}
             status, body = await self._fetch("GET", f"{self._url}/events", headers=headers, params=query)
             if status in (401, 403) and again:
                 self._token = None
@@ -106,6 +149,19 @@ class OpenAdrSource:
                 if len(body) > MAX_ANSWER:
                     raise SourceError(f"{url}: an answer of more than {MAX_ANSWER} bytes was cut off")
             return answer.status_code, bytes(body)
+
+
+def aimed_at(event: dict[str, Any], ven: str | None) -> bool:
+    """Whether an event is for this site: aimed at nobody by name, or at it. Raises KeyError, TypeError."""
+    names = [name for target in event.get("targets") or [] if target["type"] == "VEN_NAME" for name in target["values"]]
+    return ven is None or not names or ven in names
+
+
+def _older(version: str, held: str) -> bool:
+    """By their moments; a version that is not said is not older. Raises ValueError."""
+    if not version or not held:
+        return False
+    return datetime.fromisoformat(version) < datetime.fromisoformat(held)
 
 
 def limits(event: dict[str, Any], simple_limit_w: float) -> Iterator[StatedOrder]:
@@ -158,6 +214,4 @@ def _length(text: str | None) -> timedelta | None:
     if years or months:
         raise ValueError(f"duration {text!r}: give days, hours, minutes or seconds")
     length = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
-    if length <= timedelta(0):
-        raise ValueError(f"duration {text!r} is nothing")
-    return length
+    return None if length == timedelta(0) else length

@@ -26,8 +26,13 @@ class SourceError(Exception):
 
 
 class OrderSource(Protocol):
+    """`doubt`: one line on what it said besides that could not be read, while that stands."""
+
     @property
     def name(self) -> str: ...
+
+    @property
+    def doubt(self) -> str | None: ...
 
     async def read(self, now: datetime) -> list[StatedOrder]: ...
 
@@ -82,6 +87,8 @@ class FileSource:
     """A file that holds all orders in force; an empty or a missing one holds none. Beside it `.ack` says what was
     taken, when. `minutes` run from the first time an order was read."""
 
+    doubt: str | None = None
+
     def __init__(self, path: Path, name: str = "file") -> None:
         self.name, self.path = name, path
         self._first: dict[str, datetime] = {}
@@ -124,6 +131,8 @@ class FileSource:
 class ContactSource:
     """A dry contact or a coil: closed (or open, with `when` False) asks for a limit."""
 
+    doubt: str | None = None
+
     def __init__(
         self,
         line: ModbusLine,
@@ -152,6 +161,8 @@ class ContactSource:
 
 class RegisterSource:
     """A register that holds the limit; a value that means "none" asks for nothing."""
+
+    doubt: str | None = None
 
     def __init__(self, line: ModbusLine, what: RegisterMap, name: str = "register") -> None:
         self.name, self._line, self._what = name, line, what

@@ -17,6 +17,7 @@ import msgspec
 from tieline.clock import Clock
 from tieline.edge.meter import Meter
 from tieline.edge.orders.hook import HookSource
+from tieline.edge.orders.mqtt import MqttBroker, MqttSource
 from tieline.edge.orders.openadr import OpenAdrSource
 from tieline.edge.orders.sources import ContactSource, FileSource, OrderSource, RegisterSource
 from tieline.edge.orders.standing import SilencePolicy
@@ -66,7 +67,7 @@ class _Fans(_Text, frozen=True, kw_only=True):
 
 
 class _Orders(_Text, frozen=True, kw_only=True):
-    source: Literal["file", "http", "contact", "register", "openadr3"]
+    source: Literal["file", "http", "contact", "register", "openadr3", "mqtt"]
     name: str | None = None
     path: str | None = None
     host: str = "127.0.0.1"
@@ -82,6 +83,14 @@ class _Orders(_Text, frozen=True, kw_only=True):
     program: str | None = None
     client_id: str | None = None
     secret_file: str | None = None
+    ven: str | None = None
+    brokers: tuple[str, ...] = ()
+    topic: str | None = None
+    ack_topic: str | None = None
+    user: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    repeats_s: float | None = None
     silent_after_s: float = 300.0
     when_silent: Literal["hold", "ignore", "curtail"] = "hold"
     silent_limit_mw: float = 0.0
@@ -177,6 +186,8 @@ def _source(path: Path, text: _Orders, n: int, clock: Clock) -> OrderSource:
             return RegisterSource(ModbusLine(text.host, text.port or PORT, text.unit), text.register, name)
         case "openadr3":
             return _openadr(path, text, where, name)
+        case "mqtt":
+            return _mqtt(path, text, where, name)
 
 
 def _openadr(path: Path, text: _Orders, where: str, name: str) -> OpenAdrSource:
@@ -187,7 +198,21 @@ def _openadr(path: Path, text: _Orders, where: str, name: str) -> OpenAdrSource:
         if text.secret_file is None:
             raise HardwareError(f"{where}.secret_file: give a file that holds the secret of {text.client_id}")
         client = (text.client_id, _secret(path, text.secret_file, f"{where}.secret_file"))
-    return OpenAdrSource(text.url, text.program, client, text.limit_mw * 1e6, name)
+    return OpenAdrSource(text.url, text.program, client, text.limit_mw * 1e6, name, text.ven)
+
+
+def _mqtt(path: Path, text: _Orders, where: str, name: str) -> MqttSource:
+    if not 1 <= len(text.brokers) <= 2 or not all(one.startswith(("mqtt://", "mqtts://")) for one in text.brokers):
+        raise HardwareError(f"{where}.brokers: give one or two, each mqtt://host:1883 or mqtts://host:8883")
+    if not text.topic or "#" in text.topic or "+" in text.topic:
+        raise HardwareError(f"{where}.topic: give one topic, without wildcards")
+    if text.repeats_s is not None and not 1.0 <= text.repeats_s <= 86_400.0:
+        raise HardwareError(f"{where}.repeats_s {text.repeats_s}: give 1 to 86400")
+    secret = None if text.password_file is None else _secret(path, text.password_file, f"{where}.password_file")
+    ca = None if text.ca_file is None else path.parent / text.ca_file
+    brokers = tuple(MqttBroker(one, text.user, secret, ca) for one in text.brokers)
+    repeats = None if text.repeats_s is None else timedelta(seconds=text.repeats_s)
+    return MqttSource(brokers, text.topic, path.parent / f"mqtt-{name}.json", text.ack_topic, repeats, name)
 
 
 def _token(path: Path, text: _Orders, where: str) -> str:
