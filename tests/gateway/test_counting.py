@@ -4,6 +4,7 @@ nothing where there was text, and the hops add up."""
 from __future__ import annotations
 
 import asyncio
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -114,10 +115,13 @@ def test_no_report_enlarges_a_budget_or_costs_more_than_was_agreed(
             gateway(rig(a.url, models=(model,), tenants=(tenant,), keys=(key,))) as g,
         ):
             ask = CHAT | {"stream": streamed, "max_tokens": 50}
-            status, _, _ = await g.post("/v1/chat/completions", ask, "authorization: Bearer sk\r\n")
+            status, _, text = await g.post("/v1/chat/completions", ask, "authorization: Bearer sk\r\n")
             assert status == 200
             await g.quiet()
             (record,) = g.usage()
+            if not streamed:  # who asked is told what is billed, whatever the engine said
+                said = json.loads(text)["usage"]
+                assert (said["prompt_tokens"], said["completion_tokens"]) == (record.prompt_tokens, record.output_tokens)
             bound = len('[{"role": "user", "content": "tell me"}]') + model.template_tokens
             assert 1 <= record.prompt_tokens <= bound
             assert 1 <= record.output_tokens <= 50

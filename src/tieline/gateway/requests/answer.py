@@ -9,7 +9,7 @@ import msgspec
 
 from tieline.gateway import errors
 from tieline.gateway.errors import Refusal
-from tieline.gateway.requests import counting, failover
+from tieline.gateway.requests import chunks, counting, failover
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.body import complaint
 from tieline.gateway.requests.frames import MAX_REASON
@@ -207,6 +207,15 @@ def renamed(body: bytes, own: str, public: str) -> bytes:
                 return changed
     plain = loose.decode(body)
     plain["model"] = public
+    return loose.encode(plain)
+
+
+def with_usage(body: bytes, state: RequestState) -> bytes:
+    """An answer that says what is billed, where its engine said nothing of it that can be true."""
+    plain = loose.decode(body)
+    prompt, output = state.prompt_tokens or 0, state.output_tokens or 0
+    told = chunks.usage_object(prompt, state.cached_tokens, output, state.reasoning_tokens)
+    plain["usage"] = told if state.most_output > 0 else {"prompt_tokens": prompt, "total_tokens": prompt}
     return loose.encode(plain)
 
 

@@ -637,6 +637,7 @@ class Exchange:
         if output is None:
             output = sum(-(-len(text.encode()) // 4) for text, _ in answer.texts_of(body))
         finish.take_counts(state, prompt, output)
+        state.tail = answer.with_usage(body, state)
         self._close()
 
     async def _count_choices(self, group: ChoiceGroup, texts: list[str]) -> None:
