@@ -172,13 +172,10 @@ class Poison:
             "base_url": ("http://127.0.0.1:9", "http://[::1", "", "ftp://x", "http://a:99999/"),
             "what": ("clock", "meter", "accept", "derate"), "target": (pick.choice(self.sites), "x"),
             "region": ("na-south", "eu", "zz"), "rule": ("4cp", "strike"), "market": ("ERCOT_HUBAVG_DA", "M"),
-            "detail": ("", now_text(), "x" * 300), "product": ("reserve", "dr"),
+            "detail": ("", "2026-11-01T00:00:00+00:00", "x" * 300), "product": ("reserve", "dr"),
         }.get(name)  # fmt: skip
         return pick.choice(words if words is not None else ("a", "na-tx-01", "x" * 60, "\u00e9\U0001f600", "a.b:c@d"))
 
-
-def now_text() -> str:
-    return datetime.now(UTC).isoformat()
 
 
 # --- the platform ------------------------------------------------------------------------

@@ -36,16 +36,20 @@ class Platter:
             _apply(self.durable, *one)
         self.pending.clear()
 
-    def after_power_loss(self, draw: random.Random) -> bytes:
+    def after_power_loss(self, draw: random.Random) -> tuple[bytes, int, int]:
+        """What is left, and how many writes were lost and how many torn."""
         left = bytearray(self.durable)
+        lost = torn = 0
         for offset, data in self.pending:
             fate = draw.random()
             if fate < 0.4:
+                lost += 1
                 continue
             if fate < 0.6 and data is not None:
                 data = data[: SECTOR * draw.randrange(1 + len(data) // SECTOR)]
+                torn += 1
             _apply(left, offset, data)
-        return bytes(left)
+        return bytes(left), lost, torn
 
 
 def _apply(content: bytearray, offset: int, data: bytes | None) -> None:
@@ -70,7 +74,9 @@ class SimulatedDisk:
         self.left: int | None = None  # writes and syncs until the power goes
         self.off = False
         self.full_share = self.error_share = self.lie_share = 0.0
-        self.counts = {"writes": 0, "syncs": 0, "full": 0, "errors": 0, "lies": 0, "losses": 0, "torn": 0}
+        self.counts = dict.fromkeys(
+            ("writes", "syncs", "files", "full", "errors", "lies", "losses", "torn", "lost", "kills"), 0
+        )
         self._vfs = _Vfs(self)
 
     # --- what a database asks of a disk ---
@@ -80,7 +86,32 @@ class SimulatedDisk:
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def mark(self, path: Path) -> SimulatedMark:
-        return SimulatedMark(self, self.marks.setdefault(path.name, Platter()))
+        return SimulatedMark(self, self.marks.setdefault(self.name_of(path), Platter()))
+
+    def name_of(self, path: Path) -> str:
+        """Where it lies on this disk."""
+        return str(path.relative_to(self.folder))
+
+    def write_file(self, path: Path, data: bytes) -> None:
+        """Replaces a small file in one step, as `tieline.store.files.write_private` does. Raises OSError."""
+        self.alive()
+        temporary = path.with_name(path.name + ".new")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._fail(path)
+        self.step()
+        temporary.write_bytes(data[: self.draw.randrange(len(data) + 1)] if self.off else data)
+        self.step()  # the sync: until it is done the new name must not stand
+        temporary.replace(path)
+        self.counts["files"] += 1
+        self.step()
+
+    def _fail(self, path: Path) -> None:
+        if self.full_share and self.draw.random() < self.full_share:
+            self.counts["full"] += 1
+            raise OSError(28, "No space left on device", str(path))
+        if self.error_share and self.draw.random() < self.error_share:
+            self.counts["errors"] += 1
+            raise OSError(5, "Input/output error", str(path))
 
     # --- what happens to it ---
 
@@ -97,21 +128,29 @@ class SimulatedDisk:
                 self.off = True
                 raise PowerLossError("the power went")
 
+    def restart(self) -> None:
+        """A process was killed and begins anew: what it wrote is there, synced or not."""
+        self.counts["kills"] += 1
+        self.off, self.left = False, None
+        for path in self.folder.rglob("*-shm"):
+            path.unlink()
+
     def power_cycle(self) -> None:
         """What is left after the power went: the files as they are found at the next start."""
         self.counts["losses"] += 1
         self.off, self.left = False, None
         for name, platter in self.platters.items():
-            self.counts["torn"] += bool(platter.pending)
-            content = platter.after_power_loss(self.draw)
+            content, lost, torn = platter.after_power_loss(self.draw)
+            self.counts["lost"] += lost
+            self.counts["torn"] += torn
             path = self.folder / name
             if path.exists():
                 path.write_bytes(content)
             self.platters[name] = Platter(bytearray(content))
-        for path in self.folder.glob("*-shm"):
+        for path in self.folder.rglob("*-shm"):
             path.unlink()
         for name, platter in self.marks.items():
-            self.marks[name] = Platter(bytearray(platter.after_power_loss(self.draw)))
+            self.marks[name] = Platter(bytearray(platter.after_power_loss(self.draw)[0]))
 
     def close(self) -> None:
         self._vfs.unregister()
@@ -148,7 +187,7 @@ class _Vfs(apsw.VFS):
 
     def xDelete(self, filename: str, syncdir: bool) -> None:
         self.disk.alive()
-        self.disk.platters.pop(Path(filename).name, None)
+        self.disk.platters.pop(self.disk.name_of(Path(filename)), None)
         super().xDelete(filename, syncdir)
 
 
@@ -161,7 +200,7 @@ class _File(apsw.VFSFile):
         if path:
             file = Path(path)
             content = file.read_bytes() if file.exists() else b""
-            self.platter = disk.platters.setdefault(file.name, Platter(bytearray(content)))
+            self.platter = disk.platters.setdefault(disk.name_of(file), Platter(bytearray(content)))
         super().__init__("", name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:
