@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.edge.edge_bench import Bench, ScriptedDevice, make_plan, make_site
 
 from tieline.edge.agent import Agent, Equipment
+from tieline.edge.decide import Orders, UnitView, decide
 from tieline.records import Action, Fault, Override
 
 MINUTE = 12  # steps of five seconds
@@ -284,6 +285,23 @@ def test_what_a_page_shows_says_how_old_it_is(tmp_path: Path) -> None:
         assert (live["power_w"], live["heard"], live["age_s"]) == (4e6, False, 15.0)
 
     run(story())
+
+
+def test_a_cap_asks_no_unit_that_does_not_obey_for_more(tmp_path: Path) -> None:
+    """Told what it draws anyway it would seem to hear again, the others would take its room, and the limit be broken
+    until it was found out once more."""
+    site = make_site(limit_mw=10, rigs=("Antminer S19j Pro", "Antminer S21"))
+    deaf, well = (
+        UnitView(unit, site.feeders[0].id, "mining", rank, known, 6.3e6, commandable=commandable)
+        for unit, rank, known, commandable in (("s.rigs-1", 29.5, 6.24e6, False), ("s.rigs-2", 17.5, 5.2e6, True))
+    )
+    bench = Bench(tmp_path)
+    plan = make_plan(bench.clock.now(), {"s.rigs-1": 4.8, "s.rigs-2": 5.2})
+    found = decide(site, bench.clock.now(), Orders(plan=plan), [deaf, well], uncounted_w=0.15e6)
+    asked = {target.unit_id: target.setpoint.target_w for target in found.targets if target.setpoint is not None}
+    assert asked["s.rigs-1"] == pytest.approx(4.8e6)
+    assert asked["s.rigs-2"] == pytest.approx(10e6 - 0.15e6 - 6.24e6)
+    bench.outbox.close()
 
 
 UNITS = ("s.gpu", "s.rigs-1", "s.rigs-2", "s.rigs-3")

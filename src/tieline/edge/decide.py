@@ -192,6 +192,8 @@ def _cap(
         lower_w = max(unit.lowest_w + stuck_w, now_w - over_w)
         if lower_w >= now_w:
             continue
+        if not unit.commandable and target.setpoint is not None and target.setpoint.target_w <= lower_w:
+            continue  # it is asked for less than that already: asking for more, it would seem to hear again
         # What cannot be commanded is asked all the same, so that it hears it if it comes back and is named if
         # it does not; its power still counts, and others make room for it.
         if unit.commandable:
