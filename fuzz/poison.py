@@ -177,7 +177,6 @@ class Poison:
         return pick.choice(words if words is not None else ("a", "na-tx-01", "x" * 60, "\u00e9\U0001f600", "a.b:c@d"))
 
 
-
 # --- the platform ------------------------------------------------------------------------
 
 

@@ -121,7 +121,10 @@ def test_no_report_enlarges_a_budget_or_costs_more_than_was_agreed(
             (record,) = g.usage()
             if not streamed:  # who asked is told what is billed, whatever the engine said
                 said = json.loads(text)["usage"]
-                assert (said["prompt_tokens"], said["completion_tokens"]) == (record.prompt_tokens, record.output_tokens)
+                assert (said["prompt_tokens"], said["completion_tokens"]) == (
+                    record.prompt_tokens,
+                    record.output_tokens,
+                )
             bound = len('[{"role": "user", "content": "tell me"}]') + model.template_tokens
             assert 1 <= record.prompt_tokens <= bound
             assert 1 <= record.output_tokens <= 50

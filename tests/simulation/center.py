@@ -52,6 +52,7 @@ class SimulatedFeed:
 
     def __init__(self, world: World) -> None:
         self.world, self.draw = world, random.Random(f"{world.seed} feed")
+        self.told: datetime | None = None  # the last hour whose prices were told
 
     async def read(self, now: datetime) -> list[AnyRecord]:
         draw, config = self.draw, self.world.config
@@ -60,11 +61,17 @@ class SimulatedFeed:
             raise OSError("the source does not answer")
         hour = now.replace(minute=0, second=0, microsecond=0)
         common = {"at": hour, "known_at": now, "source": self.source, "kind": "measured"}
-        price = draw.choice([draw.uniform(5, 60), draw.uniform(5, 60), draw.uniform(-40, 400), 2_000.0])
-        found: list[AnyRecord] = [
-            PriceTick(market=site.contract.market or "none", price_usd_per_mwh=price, **common)  # type: ignore[arg-type]
-            for site in config.fleet.sites
-        ]
+        found: list[AnyRecord] = []
+        told = max(self.told, hour - timedelta(hours=12)) if self.told is not None else hour - timedelta(hours=1)
+        while told < hour:  # as sources do, what was missed meanwhile is told too
+            told += timedelta(hours=1)
+            price = draw.choice([draw.uniform(5, 60), draw.uniform(5, 60), draw.uniform(-40, 400), 2_000.0])
+            markets = sorted({site.contract.market for site in config.fleet.sites if site.contract.market})
+            found += [
+                PriceTick(market=one, price_usd_per_mwh=price, **{**common, "at": told})  # type: ignore[arg-type]
+                for one in markets
+            ]
+        self.told = hour
         stations = {site.weather_station for site in config.fleet.sites if site.weather_station}
         found += [WeatherTick(station=s, temp_c=draw.uniform(5, 35), **common) for s in sorted(stations)]  # type: ignore[arg-type]
         found.append(
@@ -81,8 +88,8 @@ class SimulatedFeed:
 class CoreHost(Host):
     """The only writer of the store."""
 
-    pause_s = (1.0, 900.0)
-    writes_most = 3_000
+    keeps = ("store", "quarantine")
+    writes_most = 12_000
 
     def __init__(self, world: World) -> None:
         super().__init__(world, HUB, "core", SimulatedClock(world.loop))
@@ -98,6 +105,8 @@ class CoreHost(Host):
 
     async def run(self, program: Program) -> None:
         self.clock.set(self.draw.uniform(-1.0, 1.0), self.clock.drift)
+        if self.feed.told is not None:  # what it was told last may not have reached its disk
+            self.feed.told -= timedelta(hours=2)
         self.store = store = Store(self.folder / "store.db", records.encode, records.decode, disk=self.disk)
         self.whole(store=store)
         quarantine = Quarantine(self.folder / NAME, disk=self.disk)
@@ -226,7 +235,9 @@ class Office:
                 await asyncio.sleep(5.0)
                 continue
             if ack.error is None and not ack.refused:
-                self.world.kept.add("office", [(f"{type(one).__name__}|{one.key}", records.encode(one)) for one in told])
+                self.world.kept.add(
+                    "office", [(f"{type(one).__name__}|{one.key}", records.encode(one)) for one in told]
+                )
             elif ack.error is None:
                 self.world.seen["item refused with its reason"] += len(ack.refused)
             return

@@ -25,10 +25,22 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+# What every database begins with, and what each kind does besides.
+FIRST_WRITES = ("CREATE TABLE tail", "INSERT tail", "PRAGMA application_id", "PRAGMA user_version", "COMMIT")
+OWN_TABLES = {
+    "store": ("record",),
+    "outbox": ("item",),
+    "quarantine": ("item", "lost"),
+    "usage spool": ("item", "used"),
+}
+
+
 class Host:
     """One program on a disk of its own. `run` is its life; what it raises as StoreError is a start that failed."""
 
-    pause_s = (1.0, 600.0)  # between its end and its next beginning
+    pause_s = (1.0, 60.0)  # between its end and its next beginning, mostly
+    long_pause_s = 1_800.0
+    keeps: tuple[str, ...] = ()  # the kinds of its databases
     writes_most = 1_500  # a crash by count comes within this many writes
 
     def __init__(self, world: World, machine: str, name: str, clock: SimulatedClock) -> None:
@@ -76,7 +88,9 @@ class Host:
         while not self.stopping:
             await self.once()
             if not self.stopping:
-                await asyncio.sleep(self.draw.uniform(*self.pause_s))
+                long = self.draw.random() < 0.1 and not self.net.healed
+                least, most = self.pause_s
+                await asyncio.sleep(self.draw.uniform(least, self.long_pause_s if long else most))
 
     async def once(self) -> None:
         """One life."""
@@ -133,11 +147,15 @@ class Host:
         fate = draw.random()
         if fate < 0.3:
             disk.left = draw.randrange(1, self.writes_most)
-        elif fate < 0.8 and disk.known:
-            seen = [(name, side) for name in sorted(disk.known) for side in ("before", "after")]
+        elif fate < 0.8:
+            first = [f"{kind}: {write}" for kind in self.keeps for write in FIRST_WRITES]
+            first += [f"{kind}: CREATE TABLE {name}" for kind in self.keeps for name in OWN_TABLES[kind]]
+            names = first if self.starts == 1 else [one for one in first if "quarantine" in one] + sorted(disk.known)
+            seen = [(name, side) for name in names for side in ("before", "after")] or [("", "")]
             least = min(disk.crashes[one] for one in seen)
-            name, side = draw.choice([one for one in seen if disk.crashes[one] <= least + 1])
-            disk.aim = (name, side, draw.choice([0, 0, 1, 3]))
+            seldom = [one for one in seen if disk.crashes[one] <= least + 1]
+            name, side = draw.choice(seldom if draw.random() < 0.4 else seen)
+            disk.aim = (name, side, 0 if self.starts == 1 else draw.choice([0, 0, 1, 3]))
         trouble = draw.random()
         if trouble < 0.12:
             disk.error_share = 0.02

@@ -1,4 +1,4 @@
-"""What stands at a site: units and a meter that obey, lie, hang, refuse, raise or talk nonsense, and what truly flows."""
+"""What stands at a site: units and a meter that obey, lie, hang, refuse or talk nonsense, and what truly flows."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ MACHINE, ABROAD = "gateway", "abroad"
 ENGINES, FIRST_PORT, PORT_OF_COORDINATOR = 3, 9_000, 7_000
 # The most that a request of 40 tokens and a short prompt is reserved at, several times over.
 MOST_NANO = 1_000_000
-BUDGET_USD = {"a": Decimal("0.020"), "b": Decimal("0.004")}  # of a tenant: for ever, and a day
+BUDGET_USD = {"a": Decimal("0.020"), "b": Decimal("0.002")}  # of a tenant: for ever, and a day
 
 
 def key_of(tenant: str) -> str:
@@ -55,7 +55,9 @@ def key_of(tenant: str) -> str:
 def settings() -> Settings:
     return Settings(
         port=0,
-        models=(Model(name="m", input_usd_per_mtok=Decimal("1"), output_usd_per_mtok=Decimal("4"), max_output_tokens=40),),
+        models=(
+            Model(name="m", input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(4), max_output_tokens=40),
+        ),
         tenants=(
             Tenant(id="a", limits=Limits(budget_usd=BUDGET_USD["a"], budget_period="total", concurrent=12)),
             Tenant(id="b", limits=Limits(budget_usd=BUDGET_USD["b"], budget_period="day", requests_per_minute=600)),
@@ -63,7 +65,9 @@ def settings() -> Settings:
         keys=tuple(
             Key(id=f"key-{t}", sha256=hashlib.sha256(key_of(t).encode()).hexdigest(), tenant=t) for t in BUDGET_USD
         ),
-        clocks=Clocks(stall_floor_s=1.0, resume_s=3.0, queue_s=3.0, first_token_s=5.0, idle_s=4.0, connect_s=1.0, total_s=30.0),
+        clocks=Clocks(
+            stall_floor_s=1.0, resume_s=3.0, queue_s=3.0, first_token_s=5.0, idle_s=4.0, connect_s=1.0, total_s=30.0
+        ),
         access_log=False,
     )  # fmt: skip
 
@@ -93,7 +97,7 @@ class GatewaySpool(TurnedSpool):
 class CoordinatorHost(Host):
     """The parent of the gateway's processes: it serves nobody and shares out their budgets."""
 
-    pause_s = (0.2, 2.0)
+    pause_s, long_pause_s = (0.2, 2.0), 10.0
 
     def __init__(self, house: House) -> None:
         super().__init__(house.world, MACHINE, "coordinator", house.clock)
@@ -118,7 +122,8 @@ class CoordinatorHost(Host):
 class WorkerHost(Host):
     """One gateway process."""
 
-    pause_s = (0.5, 3.0)
+    pause_s, long_pause_s = (0.5, 3.0), 12.0
+    keeps = ("usage spool", "quarantine")
     writes_most = 800
 
     def __init__(self, house: House, number: int, *, abroad: bool) -> None:
@@ -176,11 +181,11 @@ class WorkerHost(Host):
         program.spawn(self._push(wire, origin, program))
         beats = 0
         while True:
-            if beats % 20 == 0:
+            if beats % 10 == 0:
                 for engine in house.engines:
                     service.heard(engine.state(self.clock.now()))
             beats += 1
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(TICK_S if service.exchanges else 4 * TICK_S)
             service.tick(world.loop.time())
             if service.meter.failing is not None and beats % 10 == 0:
                 await service.meter.try_again()
@@ -265,13 +270,25 @@ class Engine:
         if not asked.get("stream"):
             await self._wait(fate, cut, writer)
             choice = {"index": 0, "message": {"role": "assistant", "content": "".join(words)}, "finish_reason": finish}
-            whole = {"id": "c", "object": "chat.completion", "created": 7, "model": "m", "choices": [choice], "usage": usage}
+            whole = {
+                "id": "c",
+                "object": "chat.completion",
+                "created": 7,
+                "model": "m",
+                "choices": [choice],
+                "usage": usage,
+            }
             text = json.dumps(whole).encode()
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(text) + text)
+            writer.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(text) + text
+            )
             return
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         named = {"id": "c", "object": "chat.completion.chunk", "created": 7, "model": "m"}
-        _chunk(writer, {**named, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})
+        _chunk(
+            writer,
+            {**named, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]},
+        )
         for n in range(0, count, 4):
             if cut is not None and n >= cut:
                 await self._wait(fate, cut, writer)
@@ -338,7 +355,9 @@ class House:
         """Everything begins, is asked, is killed, and ends. `last` is done before the end."""
         world, draw = self.world, self.draw
         for worker in self.workers:
-            worker.clock.set(draw.choice([0.0, draw.uniform(-2, 2), draw.uniform(-7_200, 200)]), draw.uniform(-1e-4, 1e-4))
+            worker.clock.set(
+                draw.choice([0.0, draw.uniform(-2, 2), draw.uniform(-7_200, 200)]), draw.uniform(-1e-4, 1e-4)
+            )
             world.seen["clock stepped"] += 1
             world.seen["clock drifts"] += 1
         for host in self.hosts:
@@ -424,7 +443,9 @@ class House:
         except TimeoutError:
             self.answers["client gave up"] += 1
             if patience_s == 60.0 and program is not None and program.alive:
-                raise ViolationError("a request was neither answered nor its connection closed within a minute") from None
+                raise ViolationError(
+                    "a request was neither answered nor its connection closed within a minute"
+                ) from None
             return None
         except ConnectionError:
             self.answers["nobody there"] += 1
@@ -448,7 +469,7 @@ class House:
                 self.answers["stream cut off"] += 1
                 return None
             for line in body.split(b"\n"):
-                if line.startswith(b'data: {') and b'"usage":{' in line:
+                if line.startswith(b"data: {") and b'"usage":{' in line:
                     usage = json.loads(line[6:])["usage"]
         else:
             if len(body) < int(fields["content-length"]):
@@ -461,7 +482,6 @@ class House:
         name = fields["x-request-id"]
         self.told[name] = Told(tenant, usage["prompt_tokens"], usage["completion_tokens"])
         return status
-
 
     # --- what must hold --------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from tieline.edge.orderbook import OrderBook
 from tieline.edge.push import OutboxQueue
 from tieline.fleet import Site
 from tieline.link import push_always
-from tieline.records import AnyRecord, Instruction
+from tieline.records import AnyRecord, Instruction, Plan
 from tieline.store import StoreError
 from tieline.store.quarantine import NAME, Quarantine
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 # Steps are near each other where something happens and far apart where nothing does; the product's are 2 s apart.
-FINE_S, FINE_FOR_S, COARSE_S = 20.0, 300.0, 1_800.0
+FINE_S, FINE_FOR_S, COARSE_S = 20.0, 280.0, 3_600.0
 # By then a site holds a limit after anything that moved it: an order's beginning, a unit that turned, a start.
-RESPONSE_S = 280.0
+RESPONSE_S = 260.0
 # What it may be above: the meter's steps and the units' slack.
 TOLERANCE_SHARE = 0.02
 ASK_EVERY_S = 900.0
@@ -54,6 +54,8 @@ class WatchedOrders(OrderBook):
 
 class SiteHost(Host):
     """One site. Its units outlive the program that watches them."""
+
+    keeps = ("outbox", "quarantine")
 
     def __init__(self, world: World, site: Site) -> None:
         super().__init__(world, site.id, site.id, SimulatedClock(world.loop))
@@ -136,20 +138,18 @@ class SiteHost(Host):
 
     async def _steps(self, agent: Agent, program: Program) -> None:
         while True:
+            self.check()
             await agent.step(self.clock.now())
             self.kept.set()
             if not program.alive:
                 return
-            self.check()
             wait = asyncio.ensure_future(agent.awake.wait())
             turned = asyncio.ensure_future(self._disturbed.wait())
             await asyncio.wait({wait, turned}, timeout=self._next(), return_when=asyncio.FIRST_COMPLETED)
             wait.cancel()
             turned.cancel()
             self._disturbed.clear()
-            if agent.awake.is_set():
-                agent.awake.clear()
-                self.disturb()
+            agent.awake.clear()
 
     def _next(self) -> float:
         """Seconds until the next step."""
@@ -177,6 +177,8 @@ class SiteHost(Host):
         self._written = True
 
     def _took(self, record: AnyRecord) -> None:
+        if not isinstance(record, Plan):
+            self.disturb()
         if not isinstance(record, Instruction) or not self.up:
             return
         self.bound[record.instruction_id] = record
@@ -218,11 +220,13 @@ class SiteHost(Host):
         """A unit or the meter turns, or is mended."""
         draw = self.draw
         bad = [unit for unit in self.units if unit.manner != "well"]
-        if bad and draw.random() < 0.6:
-            draw.choice(bad).turn("well")
-        elif draw.random() < 0.2:
-            self.meter.manner = "well" if self.meter.manner != "well" else draw.choice(METER_MANNERS)
+        if self.meter.manner != "well":
+            self.meter.manner = "well"
+        elif draw.random() < 0.35:
+            self.meter.manner = draw.choice(METER_MANNERS)
             self.world.seen[f"meter {self.meter.manner}"] += 1
+        if bad and draw.random() < 0.7:
+            draw.choice(bad).turn("well")
         else:
             unit = draw.choice(self.units)
             unit.turn(draw.choice(MANNERS))

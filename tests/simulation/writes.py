@@ -1,6 +1,7 @@
 """Every write by its name, and crashes just before and just after each of them.
 
-A write has the name of what it is done to and what it does: "store: INSERT record", "outbox: UPDATE item", "orders.json".
+A write has the name of what it is done to and what it does: "store: INSERT record", "outbox: UPDATE item", or of its
+file: "orders.json".
 While the simulation runs, `Database` tells each statement to the disk it lies on. A disk is given a name and a side at
 its start, and the power goes, or its program is killed, when that write comes.
 """
