@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ from tieline.records import (
     VendorBill,
     WeatherTick,
 )
-from tieline.settlement.month import Books, books_of
+from tieline.settlement.month import Books
 from tieline.store import Store, StoreError
 from tieline.store.quarantine import NAME, Quarantine
 from tieline.tasks import Registry
@@ -88,14 +88,14 @@ class SimulatedFeed:
 class CoreHost(Host):
     """The only writer of the store."""
 
-    keeps = ("store", "quarantine")
+    keeps = ("store", "quarantine", "ledger")
     writes_most = 12_000
 
     def __init__(self, world: World) -> None:
         super().__init__(world, HUB, "core", SimulatedClock(world.loop))
         self.core: Core | None = None
         self.store: Store | None = None
-        self.books = Books()
+        self.books: Books | None = None
         self.feed = SimulatedFeed(world)
         self.digest = ""  # of the store, at the end
 
@@ -115,24 +115,42 @@ class CoreHost(Host):
         core = self.core = Core(
             self.world.config, self.clock, store, wire, [self.feed], "simulated", Registry(), aside
         )  # fmt: skip
+        self.books = Books(disk=self.disk)
+        program.spawn(self._book(program))
         await core.listen()
         await core.run()
+
+    async def _book(self, program: Program) -> None:
+        """The books are kept up, as the console's page does it."""
+        assert self.books is not None
+        assert self.store is not None
+        while program.alive:
+            with contextlib.suppress(StoreError):
+                self.books.catch_up(self.store)
+                balanced(self.books.keeper)
+            await asyncio.sleep(self.draw.uniform(1_000, 5_000))
 
     def close(self) -> None:
         if self.core is not None and self.core.set_aside.quarantine is not None:
             self.core.set_aside.quarantine.close()
+        if self.books is not None:
+            self.books.close()
         if self.store is not None:
             self.store.close()
-        self.core = self.store = None
+        self.core = self.store = self.books = None
 
     # --- what must hold -----------------------------------------------------------------
 
     def check_day(self) -> None:
         """The books close in every commodity, and no record of money is left out in silence. Raises ViolationError."""
-        if self.store is None or not self.up:
+        if self.store is None or self.books is None or not self.up:
             self.world.seen["day without a core to look at"] += 1
             return
-        self.books.catch_up(self.store)
+        try:
+            self.books.catch_up(self.store)
+        except StoreError:
+            self.world.seen["day without a core to look at"] += 1
+            return
         balanced(self.books.keeper)
         self.world.seen["books looked at"] += 1
 
@@ -142,8 +160,12 @@ class CoreHost(Host):
         assert self.core is not None
         self.store.verify()
         self.digest = self.store._db.tail().digest.hex()
+        assert self.books is not None
         self.books.catch_up(self.store)
-        anew = books_of(self.store)
+        balanced(self.books.keeper)
+        in_memory = Books(known=datetime(8_000, 1, 1, tzinfo=UTC))  # whatever was learned, and nothing from disk
+        in_memory.catch_up(self.store)
+        anew = in_memory.keeper
         balanced(anew)
         if anew.book.balances() != self.books.keeper.book.balances():
             raise ViolationError("the books that were kept up are not those that are folded anew")

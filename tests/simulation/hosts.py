@@ -32,6 +32,7 @@ OWN_TABLES = {
     "outbox": ("item",),
     "quarantine": ("item", "lost"),
     "usage spool": ("item", "used"),
+    "ledger": ("slot", "entry", "posting", "day", "lot", "standing", "watermark"),
 }
 
 
