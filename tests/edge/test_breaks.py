@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from tests.edge.edge_bench import Bench, ScriptedDevice
 from tests.edge.rack import EACH_W, running
 from tests.edge.test_meter import SumMeter
 
+from tieline.edge import agent as agent_module
 from tieline.edge import unit
 from tieline.edge.agent import Agent, Equipment
 from tieline.edge.device import Answer, Reading, Unreachable
@@ -249,6 +251,43 @@ def test_a_device_that_hangs_raises_or_says_nan_does_not_stop_the_reflex(
         await bench.step(15)
         said = [o for o in bench.outcomes() if o.unit_id == "s.gpu"]
         assert said[-1].result == "unreachable"
+        await bench.agent.close()
+
+    run(story)
+
+
+class Slow(ScriptedDevice):
+    """Answers, and after the step has gone on."""
+
+    after_s = 0.1
+
+    async def read(self, now: datetime) -> Reading | Unreachable:
+        await asyncio.sleep(self.after_s)
+        return await super().read(now)
+
+
+@pytest.mark.parametrize(("after_s", "heard"), [(0.1, True), (60.0, False)])
+def test_what_comes_between_two_steps_is_heard_at_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_s: float, heard: bool
+) -> None:
+    """An answer, and that there is none: neither is thrown away because the next question begins."""
+    monkeypatch.setattr(agent_module, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(agent_module, "READ_TIMEOUT_S", 0.3)
+
+    async def story() -> None:
+        bench = Bench(tmp_path)
+        slow = Slow("s.gpu", 2e6)
+        slow.after_s = 0.0
+        with_device(bench, slow)
+        bench.plan(gpu=2, old=4, new=4)
+        await bench.step(2)
+        slow.after_s, slow.obeys, slow.true_w = after_s, False, 1e6
+        await bench.step()
+        await asyncio.sleep(0.6)
+        await bench.step()
+        told = msgspec.json.decode(bench.agent.live(bench.clock.now()))["units"]["s.gpu"]
+        assert told["heard"] is heard
+        assert told["power_w"] == (1e6 if heard else 2e6)
         await bench.agent.close()
 
     run(story)

@@ -172,8 +172,9 @@ class Agent:
     async def _read_all(self, now: datetime, out: list[AnyRecord]) -> None:
         begun = [unit.reader for unit in self._units.values() if unit.begin_reading(now, READ_TIMEOUT_S)]
         meter = self._meter
-        if meter is not None and self._meter_call.start(lambda: meter.meter.read(now), READ_TIMEOUT_S):
-            begun.append(self._meter_call)
+        call = self._meter_call
+        if meter is not None and not call.ended and call.start(lambda: meter.meter.read(now), READ_TIMEOUT_S):
+            begun.append(call)
         await settle(begun, PATIENCE_S)
         for unit in self._units.values():
             self._hear(unit, unit.reader.take(), now, out)
@@ -215,6 +216,7 @@ class Agent:
     def _carry_out(self, target: Target, now: datetime) -> bool:
         """Begin to set one unit; True where something was sent."""
         unit, setpoint = self._units[target.unit_id], target.setpoint
+        self._hear_answer(unit)
         if setpoint is None or not self._may_send(target, now):
             return False
         unit.ask(target, now)
@@ -242,9 +244,9 @@ class Agent:
             await callback(setpoint)
         return await unit.device.apply(setpoint, now)
 
-    def _finish(self, target: Target, now: datetime, out: list[AnyRecord]) -> None:
-        """Take the answer to a command, and say how the unit does what it was asked: once."""
-        unit, setpoint = self._units[target.unit_id], target.setpoint
+    @staticmethod
+    def _hear_answer(unit: UnitState) -> None:
+        """Take the answer to a command, where there is one."""
         answer = unit.setter.take()
         match answer:
             case None:
@@ -257,6 +259,11 @@ class Agent:
                 unit.silent = unit.silent or answer.why
             case _:
                 assert_never(answer)
+
+    def _finish(self, target: Target, now: datetime, out: list[AnyRecord]) -> None:
+        """Say how the unit does what it was asked: once."""
+        unit, setpoint = self._units[target.unit_id], target.setpoint
+        self._hear_answer(unit)
         if setpoint is None:
             # Left as it is: under a limit that already holds. What it was asked before is still judged, once.
             if unit.pending is None or unit.pending.setpoint is None:

@@ -31,6 +31,11 @@ class Beside(Generic[T]):
     def busy(self) -> bool:
         return self._task is not None and not self._task.done()
 
+    @property
+    def ended(self) -> bool:
+        """Its result waits to be taken; another call would throw it away."""
+        return self._task is not None and self._task.done()
+
     def start(self, call: Callable[[], Coroutine[Any, Any, T]], timeout_s: float) -> bool:
         """Begin a call; False while one is under way."""
         if self.busy:

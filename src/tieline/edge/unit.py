@@ -69,8 +69,8 @@ class UnitState:
         return self.silent is None and self.reading is not None
 
     def begin_reading(self, now: datetime, timeout_s: float) -> bool:
-        """False while an earlier question is still open."""
-        return self.reader.start(lambda: self.device.read(now), timeout_s)
+        """False while an earlier question is still open, or its answer not heard yet."""
+        return not self.reader.ended and self.reader.start(lambda: self.device.read(now), timeout_s)
 
     def hear(self, now: datetime, reading: Reading) -> Reading | None:
         """Take a believable reading; None where it is too old to be one. Returns what the fold may take."""
