@@ -1,16 +1,20 @@
 """Real llama.cpp engines in processes of their own: started, killed, shed, orphaned."""
 
 import asyncio
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from tests.edge.edge_bench import make_site
@@ -19,7 +23,7 @@ from tieline.clock import WallClock
 from tieline.edge import replicas
 from tieline.edge.engine import missing_library
 from tieline.edge.replicas import EngineProcess, EngineSpec, Replicas
-from tieline.edge.selftest import SELFTEST_MODEL
+from tieline.edge.selftest import SELFTEST_MODEL, SELFTEST_SHA256
 from tieline.link import LocalLink
 from tieline.records import AnyRecord, Reason, ReplicaState, Setpoint, decode
 
@@ -175,6 +179,70 @@ def test_a_missing_model_is_one_clear_line(tmp_path: Path) -> None:
                 while "no model file" not in watched.replica.detail:
                     await asyncio.sleep(0.02)
             assert watched.replica.state == "down"
+
+    run(story)
+
+
+class Weights(http.server.BaseHTTPRequestHandler):
+    """Serves the self-test model's file and breaks off the first answer in the middle."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        body, given = SELFTEST_MODEL.read_bytes(), self.headers.get("Range", "")
+        self.asked.append(given)
+        rest = body[int(given.removeprefix("bytes=").rstrip("-") or 0) :]
+        self.send_response(206 if given else 200)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest[: len(rest) // 2] if len(self.asked) == 1 else rest)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def weights() -> Iterator[str]:
+    Weights.asked.clear()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Weights)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/small.gguf"
+    finally:
+        server.shutdown()
+
+
+def test_weights_come_by_address_resumed_and_only_the_right_ones_are_served(tmp_path: Path) -> None:
+    async def story() -> None:
+        with weights() as url:
+            spec = EngineSpec(
+                path=tmp_path / "small.gguf", url=url, sha256=SELFTEST_SHA256, context_tokens=256, slots=2
+            )
+            async with running(spec) as watched:
+                await watched.until("ready", 30)
+                body = {"model": "x", "prompt": "a", "max_tokens": 2}
+                said = await asyncio.to_thread(ask, watched.replica.base_url, "/v1/completions", body)
+                assert said["choices"]
+            assert Weights.asked[0] == ""
+            assert Weights.asked[1].startswith("bytes=")
+            asked = len(Weights.asked)
+            # Here already, and changed since: the right digest is asked of what is there.
+            with (tmp_path / "small.gguf").open("ab") as file:
+                file.write(b"x")
+            for wrong in (spec, EngineSpec(path=tmp_path / "small.gguf", sha256=SELFTEST_SHA256)):
+                async with running(wrong) as watched:
+                    async with asyncio.timeout(20):
+                        while "SHA-256" not in watched.replica.detail:
+                            await asyncio.sleep(0.02)
+                    assert (watched.replica.state, watched.replica.pid) == ("down", None)
+            assert len(Weights.asked) == asked
+            (tmp_path / "small.gguf").unlink()
+            async with running(replace(spec, sha256="0" * 64)) as watched:
+                async with asyncio.timeout(20):
+                    while "SHA-256" not in watched.replica.detail:
+                        await asyncio.sleep(0.02)
+                assert watched.replica.state == "down"
+            assert [path.name for path in tmp_path.iterdir() if path.suffix != ".sha256"] == []
 
     run(story)
 

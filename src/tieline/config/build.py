@@ -525,6 +525,8 @@ def _check_sections(raw: FileText) -> None:
             raise MistakeError(
                 ("model", n, "path"), "missing", f'write path = "{SELF_TEST}", or a GGUF file or its URL'
             )
+        if model.sha256 is not None and not _SHA256.fullmatch(model.sha256):
+            raise MistakeError(("model", n, "sha256"), "not 64 lower-case hex digits", "write the weights' SHA-256")
         _within(("model", n, "slots"), model.slots, 1, 256)
         _within(("model", n, "context_tokens"), model.context_tokens, 64, 10_000_000)
     _check_tenants(raw)

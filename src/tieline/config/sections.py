@@ -46,12 +46,14 @@ class Model(Strict, frozen=True, kw_only=True):
     """A model that tenants may ask for, and its tariff in USD per million tokens.
 
     `engine` "llama.cpp": real replicas of the file at `path` ("selftest": the one in the package).
-    "modelled": no engine here, only its load and its demand.
+    "modelled": no engine here, only its load and its demand. A `path` that is an http(s) address is fetched by each
+    site into its own folder. `sha256` of the weights, hexadecimal: other ones are not served.
     """
 
     name: Printed
     engine: Literal["llama.cpp", "modelled"] = "modelled"
     path: str | None = None
+    sha256: str | None = None
     label: Printed = ""
     usd_per_million_input: Money = Decimal("0.20")
     usd_per_million_output: Money = Decimal("0.60")

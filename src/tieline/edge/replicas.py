@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Literal
 from tieline.clock import Clock
 from tieline.edge.engine import EXIT_HOPELESS
 from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL, SELFTEST_NAME, damage
+from tieline.feeds.gguf import ModelFetchError, WrongWeightsError, check_weights, fetch_gguf
 from tieline.fleet.sites import NodeGroup, Site
 from tieline.intake import read_json
 from tieline.link import Link
@@ -37,9 +39,13 @@ FIRST_WAIT_S, LONGEST_WAIT_S, STEADY_S = 0.25, 10.0, 30.0
 MAX_ANSWER = 1_000_000
 # What no restart mends is looked at again this often: someone may have put the file there.
 HOPELESS_WAIT_S = 30.0
+# Weights that are not the right ones are large, and seldom others an hour later.
+FETCH_AGAIN_S = 3600.0
 # Streams are moved by the gateway within this time of `draining`; then the engine stops.
 DRAIN_S = 4.0
 STOP_S = 1.0
+
+_FETCHING = threading.Lock()
 
 State = Literal["starting", "ready", "draining", "down"]
 Keep = Callable[[list[AnyRecord]], None]
@@ -55,6 +61,8 @@ class EngineSpec:
     context_tokens: int = 1024
     slots: int = 8
     threads: int = 1
+    url: str | None = None  # where the weights are fetched from, into the folder of `path`
+    sha256: str | None = None
 
 
 class EngineProcess:
@@ -68,6 +76,7 @@ class EngineProcess:
         self._unwanted = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._errors: deque[str] = deque(maxlen=8)
+        self._wrong: tuple[str, float] | None = None  # the weights that came were others, and when to look again
         self.state: State = "down"
         self.base_url = ""
         self.detail = "not started"
@@ -115,6 +124,11 @@ class EngineProcess:
     async def _once(self) -> bool:
         """One life of the engine; True where a restart cannot help."""
         await self._tell("starting", "")
+        wrong = await self._weights()
+        if wrong is not None:
+            log.warning("replica %s: %s", self.replica_id, wrong)
+            await self._tell("down", wrong)
+            return True
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 problem = await self._start()
@@ -131,6 +145,36 @@ class EngineProcess:
             log.warning("replica %s: %s", self.replica_id, why)
             await self._tell("down", why)
         return False
+
+    async def _weights(self) -> str | None:
+        """Have the weights here, and the right ones; why not, else None. Shed meanwhile, it goes on another time: what
+        arrived is kept."""
+        spec, ended = self.spec, threading.Event()
+        if spec.url is None and spec.sha256 is None:
+            return None
+        if self._wrong is not None and asyncio.get_running_loop().time() < self._wrong[1]:
+            return self._wrong[0]
+        waiting = asyncio.create_task(asyncio.to_thread(_have_weights, spec, ended))
+        shed = asyncio.create_task(self._unwanted.wait())
+        try:
+            while not waiting.done() and not shed.done():
+                await asyncio.wait({waiting, shed}, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
+                await self._publish()
+            if not waiting.done():
+                return "shed by order"
+            waiting.result()
+        except WrongWeightsError as error:
+            self._wrong = str(error), asyncio.get_running_loop().time() + FETCH_AGAIN_S
+            return str(error)
+        except ModelFetchError as error:
+            return str(error)
+        except OSError as error:
+            return f"no model file at {spec.path}: {error.strerror}"
+        else:
+            return None
+        finally:
+            ended.set()
+            shed.cancel()
 
     async def _start(self) -> str | None:
         """Start the process and wait for its word; returns what went wrong, or None."""
@@ -274,6 +318,20 @@ class EngineProcess:
             detail=self.detail,
             context_tokens=self.spec.context_tokens,
         )
+
+
+def _have_weights(spec: EngineSpec, ended: threading.Event) -> None:
+    """In a thread. One at a time fetches: the replicas of a node share their weights. Raises ModelFetchError, OSError."""
+
+    def progress(done: int, total: int | None) -> None:
+        if ended.is_set():
+            raise ModelFetchError("no longer wanted; what arrived is kept")
+
+    with _FETCHING:
+        if spec.url is not None:
+            fetch_gguf(spec.url, spec.path.parent, progress, spec.sha256)
+        elif spec.sha256 is not None:
+            check_weights(spec.path, spec.sha256)
 
 
 class Replicas:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tieline.clock import Clock, Interval, WallClock
 from tieline.config import SELF_TEST, Config
@@ -222,7 +223,7 @@ def make_agent(host: SiteHost, site: Site, link: Link) -> tuple[Agent, list[Repl
     agent.sources, agent.fans = hardware.sources, FanWatch(hardware.fans)
     if mistake is not None:
         agent.keep(agent.faults.hold(clock.now(), "site file", mistake))
-    spec, own = engine_spec(host.config, host.gguf_path), []
+    spec, own = engine_spec(host.config, host.gguf_path, host.data_dir / "models"), []
     for group in site.node_groups:
         if group.replicas_real:
             real = Replicas(site, group, spec, clock, link, agent.keep)
@@ -277,20 +278,26 @@ def hold_length(clock: Clock, every: timedelta) -> timedelta:
     return max(timedelta(seconds=60), 2 * every, timedelta(seconds=POLLS_S * speed))
 
 
-def engine_spec(config: Config, gguf_path: Path | None) -> EngineSpec:
-    """What real replicas serve: the file given, else the model's own path, else the self-test model."""
+def engine_spec(config: Config, gguf_path: Path | None, models: Path = Path("models")) -> EngineSpec:
+    """What real replicas serve: the file given, else the model's own path or address, else the self-test model. What is
+    fetched goes into the folder `models`."""
     model = config.engine_model
     if model is None:
         return EngineSpec() if gguf_path is None else EngineSpec(name=gguf_path.stem, path=gguf_path, label="")
     own = model.path in (None, SELF_TEST)
     path = gguf_path if gguf_path is not None else SELFTEST_MODEL if own else Path(str(model.path))
     tested = path == SELFTEST_MODEL
+    url = str(model.path) if gguf_path is None and not own and "://" in str(model.path) else None
+    if url is not None:
+        path = models / Path(urlsplit(url).path).name
     return EngineSpec(
         name=model.name,
         path=path,
         label=model.label or (SELFTEST_LABEL if tested else ""),
         context_tokens=model.context_tokens,
         slots=model.slots,
+        url=url,
+        sha256=model.sha256 if gguf_path is None else None,
         # Two threads were slower for the self-test model; a larger one may have half of the machine.
         threads=1 if tested else max(1, (os.cpu_count() or 2) // 2),
     )
