@@ -321,7 +321,7 @@ class EngineProcess:
 
 
 def _have_weights(spec: EngineSpec, ended: threading.Event) -> None:
-    """In a thread. One at a time fetches: the replicas of a node share their weights. Raises ModelFetchError, OSError."""
+    """In a thread, one at a time: the replicas of a node share their weights. Raises ModelFetchError, OSError."""
 
     def progress(done: int, total: int | None) -> None:
         if ended.is_set():
