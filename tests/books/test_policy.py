@@ -146,6 +146,9 @@ def test_a_limit_is_kept_and_what_waits_is_booked_when_it_may_be() -> None:
         ("framwork = 'IFRS'", "framwork"),
         ("[[lot_rule]]\nmethod='fifo'\ncommodity='XYZ'", "lot_rule.commodity: 'XYZ' is not known"),
         ("[[entity]]\nname='A'\nplaces=['x']\n[[entity]]\nname='B'\nplaces=['x']", "entity.places: 'x' stands twice"),
+        ("[[sla]]\nname='a'\nshare=nan\ncredit=0.1", "no number"),
+        ("[[tax]]\nname='a'\nrate=19", "rate is 19; write 0.19"),
+        ("[[sale]]\nname='a'\nltv_ceiling=0.5\nmonths_of_cash=3", "sale 'a': give one of"),
         ("=", "Invalid"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from tieline.books.accrue import demand_bill, mean_hashrate_hs, power_bill, sale_of
 from tieline.books.entries import entries_for
-from tieline.books.invoices import Invoice, InvoiceFold, InvoiceLine, invoices
+from tieline.books.invoicing.fold import Invoice, InvoiceFold, InvoiceLine, invoices
 from tieline.books.keeper import MONEY, Bookkeeper, Unbookable, build_book
 from tieline.books.monthly import Figure, MonthlyUpdate, MonthRecords, monthly_update
 from tieline.books.span import month_before, month_of, month_span

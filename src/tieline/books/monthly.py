@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from tieline.books.accounts import CASH, COINS, MINED, PLEDGED, SOLD
 from tieline.books.causes import CAUSES
-from tieline.books.invoices import Invoice
+from tieline.books.invoicing.fold import Invoice
 from tieline.books.keeper import Unbookable, newest_of
 from tieline.books.span import month_span
 from tieline.economics import LEAST, Epoch, expected_btc

@@ -36,6 +36,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from tieline.books.invoicing.terms import AgreedCredit, InvoicedCustomer, InvoiceTerms, SlaTerm, TaxRule
 from tieline.ledger import COMMODITIES, LotPolicy, LotRule, Method
 
 Framework = Literal["US-GAAP", "IFRS"]
@@ -56,7 +57,10 @@ class LegalEntity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     name: str
     places: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
     invoices: str = ""
+    address: tuple[str, ...] = ()
+    tax_id: str = ""
 
 
 class LotRuleTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,6 +106,11 @@ class AccountingPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     entity: tuple[LegalEntity, ...] = ()
     sale: tuple[SaleRule, ...] = ()
     two_people: tuple[Literal["sale", "invoice"], ...] = ()
+    payment_days: int = 30
+    customer: tuple[InvoicedCustomer, ...] = ()
+    sla: tuple[SlaTerm, ...] = ()
+    credit: tuple[AgreedCredit, ...] = ()
+    tax: tuple[TaxRule, ...] = ()
 
     @property
     def measured(self) -> Measurement:
@@ -119,6 +128,14 @@ class AccountingPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     def entity_of_place(self, place: str) -> str:
         """The legal entity whose coins lie at a place."""
         return next((one.name for one in self.entity if place in one.places), self.company)
+
+    def entity_of_tenant(self, tenant: str) -> LegalEntity:
+        """Who invoices a tenant."""
+        return next((one for one in self.entity if tenant in one.tenants), LegalEntity(name=self.company))
+
+    @property
+    def terms(self) -> InvoiceTerms:
+        return InvoiceTerms(customer=self.customer, sla=self.sla, credit=self.credit, tax=self.tax)
 
     def entity_of_site(self, site: str) -> str:
         return next((one.name for one in self.entity if site in one.sites), self.company)
@@ -142,6 +159,8 @@ class AccountingPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         for sale in self.sale:
             goal = next(name for name in GOALS if getattr(sale, name) is not None)
             yield f"sale {sale.name}: {goal.replace('_', ' ')} {getattr(sale, goal)}, from {sale.place}"
+        yield from (f"SLA {one.name}: {one.share} of requests, else {one.credit} of use" for one in self.sla)
+        yield from (f"tax {one.name}: {one.rate}" for one in self.tax)
         if self.two_people:
             yield f"two people decide on each {' and '.join(self.two_people)}"
         for one in self.entity:
@@ -169,6 +188,13 @@ _INCOME: dict[tuple[Framework, str], str] = {
 def policy_of(text: str) -> AccountingPolicy:
     """A policy out of TOML. Raises PolicyError, naming the field."""
     try:
+        return _checked(text)
+    except ArithmeticError as error:
+        raise PolicyError("an amount, share or rate is no number") from error
+
+
+def _checked(text: str) -> AccountingPolicy:
+    try:
         policy = msgspec.convert(tomllib.loads(text), AccountingPolicy)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise PolicyError(str(error)) from error
@@ -190,7 +216,10 @@ def policy_of(text: str) -> AccountingPolicy:
         given = [goal for goal in GOALS if getattr(sale, goal) is not None]
         if len(given) != 1 or not getattr(sale, given[0]) > 0:
             raise PolicyError(f"sale {sale.name!r}: give one of {', '.join(GOALS)}, above 0; it has {given or 'none'}")
-    for field in ("places", "sites"):
+    wrong = policy.terms.problem()
+    if wrong is not None:
+        raise PolicyError(wrong)
+    for field in ("places", "sites", "tenants"):
         counted = Counter(name for one in policy.entity for name in getattr(one, field))
         twice = [name for name, count in counted.items() if count > 1]
         if twice:

@@ -110,8 +110,19 @@ class Equity(Record, frozen=True, kw_only=True, key="{issue_id}|{known_at}"):
     investor: Label = ""
 
 
+class InvoiceParty(RecordPart, frozen=True, kw_only=True):
+    """Who sells or buys, as it stands on the invoice."""
+
+    name: Label = ""
+    address: tuple[Label, ...] = ()
+    tax_id: Label = ""
+
+
+InvoiceLineKind = Literal["usage", "reserved", "credit", "tax"]
+
+
 class IssuedLine(RecordPart, frozen=True, kw_only=True):
-    """One line of an invoice, rounded once."""
+    """One line of an invoice, rounded once. `text` says what a credit or a tax is for."""
 
     project: Label
     model: Label
@@ -121,6 +132,8 @@ class IssuedLine(RecordPart, frozen=True, kw_only=True):
     replica_s: Seconds = 0
     nano_usd: NanoUsd = 0
     amount_usd: Money = Decimal(0)
+    kind: InvoiceLineKind = "usage"
+    text: Label = ""
 
 
 class Issued(Record, frozen=True, kw_only=True, subject="{tenant}", key="{number}|{known_at}"):
@@ -131,6 +144,9 @@ class Issued(Record, frozen=True, kw_only=True, subject="{tenant}", key="{number
     month: Label
     lines: tuple[IssuedLine, ...]
     text: Text = ""
+    seller: InvoiceParty = InvoiceParty()
+    buyer: InvoiceParty = InvoiceParty()
+    due: Moment | None = None
 
 
 class Closing(Record, frozen=True, kw_only=True, key="{month}|{known_at}"):

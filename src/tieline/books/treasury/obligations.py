@@ -24,7 +24,7 @@ from tieline.books.accounts import (
     leaving,
 )
 from tieline.ledger import BTC, Amount, Book, Entry, EntryError, LotHeld, Posting, btc_of_sats, money, usd
-from tieline.records import Equity, Issued, Loan, LoanFlow, Payment, Pledge, Record, Transfer, VendorBill
+from tieline.records import Equity, Issued, IssuedLine, Loan, LoanFlow, Payment, Pledge, Record, Transfer, VendorBill
 
 INTEREST, ACCRUED = "Expenses:Interest", "Liabilities:Interest"
 SECONDS_A_YEAR = Decimal(365 * 86_400)
@@ -207,16 +207,24 @@ def _equity(issue: Equity) -> list[Entry]:
 
 
 def _issued(invoice: Issued) -> Entry:
-    """What a tenant owes from the day of its invoice."""
-    total = usd(sum((line.amount_usd for line in invoice.lines), Decimal(0)))
-    rented = usd(sum((line.amount_usd for line in invoice.lines if line.replica_s), Decimal(0)))
-    used = usd(total.number - rented.number)
-    earned = [("Income:Inference", used), ("Income:ReservedCapacity", rented)]
-    lines = [
-        Posting(f"Assets:Receivable:{account_of(invoice.tenant)}", total),
-        *(Posting(account, -amount) for account, amount in earned if amount.number or not total.number),
-    ]
+    """What a tenant owes from the day of its invoice; taxes on it are owed on."""
+    lines = [Posting(f"Assets:Receivable:{account_of(invoice.tenant)}", _sum(invoice.lines))]
+    other = [line for line in invoice.lines if line.kind in ("credit", "tax")]
+    rented = [line for line in invoice.lines if line.replica_s]
+    used = [line for line in invoice.lines if not line.replica_s and line.kind == "usage"]
+    for account, some in (("Income:Inference", used), ("Income:ReservedCapacity", rented)):
+        if _sum(some).number or (account == "Income:Inference" and not other and not rented):
+            lines.append(Posting(account, -_sum(some)))
+    for line in other:
+        name = account_of(line.text.split(" on ")[0])
+        lines.append(
+            Posting("Income:Credits" if line.kind == "credit" else f"Liabilities:Tax:{name}", usd(-line.amount_usd))
+        )
     return _entry(invoice, "invoice", f"invoice {invoice.number} of {invoice.month} to {invoice.tenant}", lines)
+
+
+def _sum(lines: Iterable[IssuedLine]) -> Amount:
+    return usd(sum((line.amount_usd for line in lines), Decimal(0)))
 
 
 def accrual(loan: Loan, book: Book, start: datetime, end: datetime) -> Entry | None:

@@ -14,7 +14,8 @@ from tieline.books import Bookkeeper
 from tieline.books.export import as_csv, beancount
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import add
-from tieline.cli.money.close import close, issue, policy, seal, statement, verify
+from tieline.cli.money.close import close, policy, seal, statement, verify
+from tieline.cli.money.invoices import invoice, issue
 from tieline.clock import parse_utc
 from tieline.settlement.month import END, books_of, invoices_of
 from tieline.settlement.reconcile import pool_days
@@ -25,7 +26,7 @@ def books() -> None:
     """Entries, balances, lots and invoices: read, add to, close and verify. All of it is a fold of the records."""
 
 
-for _command in (add, close, seal, statement, verify, issue, policy):
+for _command in (add, close, seal, statement, verify, issue, invoice, policy):
     books.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""`tieline books close`, `verify` and `issue`: what is final, and how one knows that it stayed so."""
+"""`tieline books close`, `seal`, `verify`, `statement`, `policy`: what is final, and that it stayed so."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from msgspec import to_builtins
 
-from tieline.books import Bookkeeper, invoices, month_span
+from tieline.books import Bookkeeper, month_span
 from tieline.books.policy import PolicyError
 from tieline.books.seals import SEALED, Altered, sealed, unsealed
 from tieline.books.statement import statement_of
@@ -20,8 +20,7 @@ from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import USD
 from tieline.cli.money.imports import text_of
 from tieline.cli.money.keep import keeper_of, preview, record_all
-from tieline.cli.money.selling import done, invoices_approved
-from tieline.records import AnyRecord, Closing, Issued, PolicyChosen, Reserved, Seal, Usage
+from tieline.records import AnyRecord, Closing, PolicyChosen, Seal
 from tieline.settlement.month import BEGINNING, END
 from tieline.store import Store
 from tieline.store.ledger import AlteredError
@@ -116,62 +115,6 @@ def verify(data_dir: Path) -> None:
         raise click.ClickException(f"entry {error.number + 1:,} {error}: {what}") from error
     last = digests[-1][:SEALED] if digests else "none"
     click.echo(f"{len(digests):,} entries close to zero; {count:,} are as they were sealed; the last digest {last}")
-
-
-@click.command()
-@data_dir
-@click.option("--month", required=True, help="YYYY-MM.")
-@click.option("--prefix", default="", help="Of the numbers, for a legal entity of its own.")
-@click.option("--dry-run", is_flag=True, help="Print what would be issued, and issue nothing.")
-def issue(data_dir: Path, month: str, prefix: str, dry_run: bool) -> None:
-    """Issue the invoices of a month that has ended: numbered without a gap, frozen, and booked as receivables.
-
-    Run again it changes nothing; usage that came late goes on a further invoice.
-    """
-    now = config_and_now(data_dir)[1]
-    try:
-        end = month_span(month)[1]
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
-    if end > now:
-        raise click.ClickException(f"{month} has not ended; it is {now:%Y-%m-%d}")
-    keeper = keeper_of(data_dir)
-    store = open_store(data_dir)
-    try:
-        made = _due(store, month, prefix, now)
-    finally:
-        store.close()
-    if made:
-        batch: list[AnyRecord] = [*made]
-        if "invoice" in keeper.policy.two_people and not dry_run:
-            tenants = [one.tenant for one in made]
-            approved = invoices_approved(data_dir, tenants, month, now)
-            for one in made:
-                batch += done(approved[one.tenant], f"issued as {one.number}", now)
-        preview(keeper, batch)
-        if not dry_run:
-            record_all(data_dir, batch, now)
-    for one in made:
-        total = sum(line.amount_usd for line in one.lines)
-        click.echo(f"{one.number}  {one.tenant:24} {total:>14,.2f} USD  {len(one.lines)} lines")
-    word = "would be issued" if dry_run else "issued"
-    click.echo(f"{len(made)} invoices {word}" if made else f"nothing of {month} is left to invoice")
-
-
-def _due(store: Store, month: str, prefix: str, now: datetime) -> list[Issued]:
-    """Invoices of what was used in the month and is on none yet."""
-    start, end = month_span(month)
-    issued = store.between(Issued, BEGINNING, END)
-    whole = invoices(store.each(Usage, start, end), month, store.each(Reserved, start, end), keyed=True)
-    numbered = [one for one in issued if one.number.startswith(f"{prefix}{now:%Y}-")]
-    found: list[Issued] = []
-    for invoice in whole:
-        earlier = [line for one in issued if (one.tenant, one.month) == (invoice.tenant, month) for line in one.lines]
-        rest = invoice.less(earlier)
-        if rest is not None:
-            number = f"{prefix}{now:%Y}-{len(numbered) + len(found) + 1:05}"
-            found.append(rest.issue(number, now))
-    return found
 
 
 @click.command()

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from tieline.books import InvoiceFold
-from tieline.books.invoices import NANO
+from tieline.books.invoicing.fold import NANO
 from tieline.records import Reserved, Usage
 
 # 1,000 tenants with ten keys and four models each on 31 days are 1.2 million; about 300 bytes each.

@@ -69,6 +69,7 @@ class Invoice:
                 replica_s=line.replica_s,
                 nano_usd=line.nano_usd,
                 amount_usd=line.amount_usd,
+                kind="reserved" if line.replica_s else "usage",
             )
             for line in self.lines
         )
