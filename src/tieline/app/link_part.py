@@ -84,6 +84,7 @@ class Users:
             f"max_payload: {MAX_PAYLOAD_BYTES}\n"
             f"max_connections: {MAX_CONNECTIONS}\n"
             "max_pending: 67108864\n"
+            'ping_interval: "10s"\nping_max: 2\n'
         ).encode()
 
     def _tls(self) -> str:

@@ -25,6 +25,8 @@ log = logging.getLogger("tieline.link")
 
 REQUEST_TIMEOUT_S = 10.0
 CONNECT_AGAIN_S = 1.0
+# A link whose other end is silently gone is dialled again after some thirty seconds.
+PING_S, PINGS_LOST = 10, 2
 # A link that is asked for for ever says after this long whether it is refused.
 LATE_WAIT_S = 3.0
 
@@ -311,6 +313,8 @@ async def _first(user: LinkUser) -> NatsLink | Exception:
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.25,
             connect_timeout=2,
+            ping_interval=PING_S,
+            max_outstanding_pings=PINGS_LOST,
             error_cb=fate.error,
             disconnected_cb=_quiet_state,
             reconnected_cb=fate.back,
