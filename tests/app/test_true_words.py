@@ -167,5 +167,5 @@ def test_the_command_says_it_and_names_what_there_is(tmp_path: Path) -> None:
     from tieline.cli.observe import observe
 
     done = CliRunner().invoke(observe, ["no-such-site", "--data-dir", str(tmp_path)])
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "no observing site no-such-site; sites in observe: " in done.output

@@ -80,5 +80,5 @@ def test_the_update_is_made_and_names_what_it_leaves_out(folder: Path) -> None:
 
 def test_a_month_before_the_first_record_is_not_known_which_is_not_zero(folder: Path) -> None:
     told = run("update", "--data-dir", str(folder), "--month", "2026-07")
-    assert told.exit_code == 1
+    assert told.exit_code == 3
     assert "month 2026-07 is not known: the first record is of 2026-08-20" in told.output

@@ -215,7 +215,7 @@ def test_a_policy_is_chosen_printed_and_in_the_statement(folder: Path, tmp_path:
     assert "policy: Ex: IFRS" in run("books", "statement", "2026-08", "--data-dir", folder).output
     file.write_text('framework = "US-GAAP"\n')
     told = run("books", "policy", file, "--data-dir", folder)
-    assert told.exit_code == 1
+    assert told.exit_code == 2
     assert "measurement: months are closed by IFRS (cost)" in told.output
 
 

@@ -131,6 +131,6 @@ def test_without_a_platform_nothing_is_recorded_and_it_says_so(tmp_path):
     (folder / "offers.toml").write_text(OFFERS % 12)
     words = ["commit", "accept", str(folder / "offers.toml"), "--data-dir", str(folder)]
     found = CliRunner().invoke(main, words)
-    assert found.exit_code == 1
+    assert found.exit_code == 3
     assert "no platform runs on" in found.output
     assert "nothing was recorded" in found.output

@@ -142,12 +142,12 @@ def test_a_wrong_question_is_one_line(tmp_path, words, says):
 
 
 def test_a_moment_before_any_plan_says_so(tmp_path):
-    out = run(decided(tmp_path, T0), "--at", "2026-08-20T11:00", code=1)
+    out = run(decided(tmp_path, T0), "--at", "2026-08-20T11:00", code=3)
     assert "no plan was kept by 2026-08-20 11:00 UTC" in out
 
 
 def test_no_data_folder_says_what_to_do(tmp_path):
-    assert "run `tieline up` first" in run(tmp_path / "none", code=1)
+    assert "run `tieline up` first" in run(tmp_path / "none", code=3)
 
 
 def test_recorded_days_are_decided_anew(example_days):

@@ -54,7 +54,7 @@ def test_an_item_is_shown_with_its_bytes_and_nothing_of_them_reaches_the_termina
 @pytest.mark.parametrize("name", ["core:9", "core:", "core", "mars:1", "core:-1", "core:" + "9" * 40])
 def test_a_name_that_is_none_is_one_clear_line(data: Path, name: str) -> None:
     result = run(data, "show", name)
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert result.output.count("\n") == 1
     assert "nothing of that name" in result.output
 
@@ -69,7 +69,7 @@ def test_what_is_dropped_is_gone_and_dropping_asks(data: Path) -> None:
 
 def test_offering_again_needs_a_platform_and_says_so(data: Path) -> None:
     result = run(data, "replay", "--all")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "no platform runs" in result.output
 
 

@@ -147,7 +147,7 @@ def test_a_text_is_compared_with_the_books(folder: Path, tmp_path: Path) -> None
 def test_a_policy_with_a_mistake_names_it(folder: Path, text: str, says: str) -> None:
     (folder / "policy.toml").write_text(text)
     told = update(folder, "--form", "text", ok=False)
-    assert told.exit_code == 1
+    assert told.exit_code == 2
     assert says in told.output
     assert "Traceback" not in told.output
 

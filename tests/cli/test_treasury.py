@@ -110,7 +110,7 @@ def test_a_sheet_with_a_mistake_is_named_by_line_and_column_and_records_nothing(
     file = tmp_path / "coins.csv"
     file.write_text(text)
     told = run("import", "coins", file, "--data-dir", tmp_path / "data")
-    assert told.exit_code == 1
+    assert told.exit_code == 2
     assert says in told.output
     assert "Traceback" not in told.output
     assert not (tmp_path / "data" / "store.db").exists()
@@ -137,11 +137,11 @@ def test_stress_plays_a_history(books: Path, tmp_path: Path) -> None:
     assert "A1: -20% to 54,819.20: LTV 91.21 %, liquidated" in told.output
     assert "A1: call within 2 days from" in told.output
     wrong = run("treasury", "stress", "--data-dir", books, "--price", "68524", "--shock", "-100%")
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
     assert "leaves no price" in wrong.output
 
 
 def test_without_books_and_without_files_it_says_what_to_give(tmp_path: Path) -> None:
     told = run("treasury", "ladder", "--data-dir", tmp_path, "--price", "5")
-    assert told.exit_code == 1
+    assert told.exit_code == 3
     assert "give --coins and --loans" in told.output

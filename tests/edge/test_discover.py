@@ -42,5 +42,5 @@ def test_every_rig_of_a_range_is_found_and_named() -> None:
 @pytest.mark.parametrize(("network", "says"), [("10.0.0.0/8", "at most 4096"), ("nowhere", "does not appear")])
 def test_a_range_that_is_none_is_one_line(network: str, says: str) -> None:
     said = CliRunner().invoke(cli.main, ["discover", network])
-    assert said.exit_code == 1
+    assert said.exit_code == 2
     assert says in said.output

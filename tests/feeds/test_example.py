@@ -57,7 +57,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match="not empty"):
         write_example(tmp_path)
     done = CliRunner().invoke(main, ["data", "example", str(tmp_path)])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "not empty" in done.output
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -97,7 +97,7 @@ def test_a_market_that_the_days_lack_is_one_line(
     done = CliRunner().invoke(
         main, ["backtest", "--data", str(example_days), "--config", str(path), "--set", "1,1,1,1"]
     )
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert words in done.output
     assert "Traceback" not in done.output
 
@@ -108,6 +108,6 @@ def test_a_manifest_of_another_shape_is_one_line(example_days: Path, tmp_path: P
     shutil.copytree(example_days, tmp_path / "days")
     (tmp_path / "days" / "days.json").write_text('{"invented": "perhaps"}')
     done = CliRunner().invoke(main, ["backtest", "--data", str(tmp_path / "days"), "--set", "1,1,1,1"])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "days.json" in done.output
     assert "invented" in done.output

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 import keyword
+from typing import Any
 
 import click
 
 from tieline import __version__
+from tieline.cli.shape import ended, shaped
 
 # word -> (module, what `tieline --help` says of it). The module has a click command of the word's name.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -47,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rigs": ("tieline.cli.rigs", "A site's rigs from their raw samples, the worst first."),
     "discover": ("tieline.cli.discover", "Which rigs answer in a range of addresses."),
     "sim": ("tieline.cli.sim", "Fake rigs, meters and order servers on loopback."),
+    "completion": ("tieline.cli.completion", "Words and names completed by the shell."),
     "config": ("tieline.cli.config", "Check a configuration file, or print an example."),
 }
 
@@ -76,7 +79,13 @@ class LazyGroup(click.Group):
             ) from error
         if not isinstance(command, click.Command):
             raise click.ClickException(f"{module} defines no command {cmd_name!r}")
-        return command
+        return shaped(command, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            raise ended(error) from error.__cause__
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -16,6 +16,7 @@ from tieline.alerts.service import acknowledge as take_incident
 from tieline.alerts.service import silence as silence_kind
 from tieline.app.runtime import ALERTS_FILE
 from tieline.cli.folder import config_and_now, data_dir
+from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.clock import wall_now
 from tieline.store import StoreError
 from tieline.store.alerts import AlertStore
@@ -62,12 +63,12 @@ def test(channel: str, data_dir: Path) -> None:
     known = {one.id: one for one in config.alerts.channels}
     if channel not in known:
         names = ", ".join(known) or "none; add [[alerts.channel]] to the configuration"
-        raise click.ClickException(f"no channel {channel!r}; configured: {names}")
+        raise NothingThereError(f"no channel {channel!r}; configured: {names}")
     body = msgspec.json.encode({"event": "test", "what": "test", "words": TEST})
     try:
         asyncio.run(send(known[channel], "Tieline: test", TEST, body, wall_now().timestamp()))
     except ChannelError as error:
-        raise click.ClickException(f"{channel}: {error}") from error
+        raise AnswerIsNoError(f"{channel}: {error}") from error
     click.echo(f"{channel}: taken by the other side.")
 
 
@@ -77,7 +78,7 @@ def test(channel: str, data_dir: Path) -> None:
 def take(what: str, data_dir: Path) -> None:
     """Say that you have it: WHAT is an incident's name as listed."""
     if not take_incident(_open(data_dir), what, getpass.getuser(), wall_now().timestamp()):
-        raise click.ClickException(f"nothing called {what!r} is open and untaken; see: tieline alerts list")
+        raise NothingThereError(f"nothing called {what!r} is open and untaken; see: tieline alerts list")
     click.echo(f"{what}: yours.")
 
 
@@ -98,7 +99,7 @@ def silence(what: str, minutes: float, why: str, data_dir: Path) -> None:
 def _open(data_dir: Path) -> AlertStore:
     path = data_dir / ALERTS_FILE
     if not path.exists():
-        raise click.ClickException(f"no alerts in {data_dir}; run `tieline up` first, or name a folder with --data-dir")
+        raise NothingThereError(f"no alerts in {data_dir}; run `tieline up` first, or name a folder with --data-dir")
     try:
         return AlertStore(path)
     except StoreError as error:

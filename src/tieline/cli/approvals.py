@@ -17,6 +17,7 @@ from tieline.app.acting import BACK
 from tieline.app.runtime import PEOPLE_FILE
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.keep import record_all
+from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.clock import wall_now
 from tieline.people import Account, People, PeopleError, Right
 from tieline.people.proposals import PROPOSES, Proposed, action_of, asked, digest_of, proposed, refusal, said
@@ -72,7 +73,7 @@ def propose(what: ProposalKind, target: str, data_dir: Path, as_json: bool, **wo
     config, now = config_and_now(data_dir)
     site = next((one for one in config.fleet.sites if one.id == target), None)
     if what == "act" and site is None:
-        raise click.ClickException(f"no site {target!r} in this fleet")
+        raise NothingThereError(f"no site {target!r} in this fleet")
     if what == "act":
         words |= {
             "before": f"{target}: a person confirms each plan",
@@ -100,13 +101,13 @@ def _decision(says: ProposalWord, word: str, about: str) -> click.Command:
         now = config_and_now(data_dir)[1]
         one = _found(data_dir, now).get(proposal_id)
         if one is None:
-            raise click.ClickException(f"no proposal {proposal_id!r}; see: tieline approvals list")
+            raise NothingThereError(f"no proposal {proposal_id!r}; see: tieline approvals list")
         who = _signed_in(data_dir, account, password)
         if says != "withdrawn":
             _need(who, Right.APPROVE)
         refused = refusal(one, says, who.id, digest_of(one.proposal), now)
         if refused is not None:
-            raise click.ClickException(refused)
+            raise AnswerIsNoError(refused)
         record_all(data_dir, list(said(one, says, who.id, why, now)), now)
         click.echo(json.dumps({"proposal_id": proposal_id, "says": says}) if as_json else f"{proposal_id}: {says}.")
 
@@ -147,7 +148,7 @@ def _signed_in(folder: Path, account: str, password: str) -> Account:
 def _need(who: Account, right: Right, site: str = "", region: str = "") -> None:
     places = [(site, region)] if site else [(place, "") for place in (*who.places, "")]
     if not any(who.may(right, *place) for place in places):
-        raise click.ClickException(f"{who.id} may not {right.value}")
+        raise AnswerIsNoError(f"{who.id} may not {right.value}")
 
 
 def _told(one: Proposed, now: datetime) -> dict[str, object]:

@@ -10,6 +10,7 @@ from tieline import __version__
 from tieline.app.joins import verify_joins
 from tieline.app.up import read_state
 from tieline.cli.folder import data_dir
+from tieline.cli.outcome import NothingThereError
 from tieline.clock import wall_now
 from tieline.store import StoreError
 from tieline.store.backup import back_up, restore_store
@@ -77,6 +78,6 @@ def verify(data_dir: Path) -> None:
         bad += error is not None
         click.echo(f"{path}: {'whole' if error is None else error}")
     if not found:
-        raise click.ClickException(f"no database in {data_dir}; name a folder with --data-dir")
+        raise NothingThereError(f"no database in {data_dir}; name a folder with --data-dir")
     if bad:
         raise click.ClickException(f"{bad} of {found} files are not whole")

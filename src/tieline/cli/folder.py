@@ -12,6 +12,7 @@ import click
 from tieline import config as configuration
 from tieline import records
 from tieline.app.runtime import Runtime
+from tieline.cli.outcome import NothingThereError
 from tieline.clock import wall_now
 from tieline.config import Config
 from tieline.store import Store, StoreError
@@ -52,7 +53,7 @@ def open_store(folder: Path) -> Store:
     """The folder's store, to read. Raises click.ClickException."""
     path = folder / "store.db"
     if not path.exists():
-        raise click.ClickException(f"no records in {folder}; run `tieline up` first, or name a folder with --data-dir")
+        raise NothingThereError(f"no records in {folder}; run `tieline up` first, or name a folder with --data-dir")
     try:
         return Store(path, records.encode, records.decode, read_only=True)
     except StoreError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.cli.outcome import NothingThereError
 from tieline.config import Config
 from tieline.dispatch.settings import settings_of
 from tieline.settlement.observed import ASSUMES, MOST_DAYS, ObservedDay, observed_in
@@ -48,6 +49,6 @@ def _days_of(config: Config, site: str | None, now: datetime, days: int, data_di
     sites = [one for one in observing if site in (None, one.id)]
     if not sites:
         known = ", ".join(one.id for one in observing) or "none"
-        raise click.ClickException(f"no observing site {site or ''}".rstrip() + f"; sites in observe: {known}")
+        raise NothingThereError(f"no observing site {site or ''}".rstrip() + f"; sites in observe: {known}")
     store = open_store(data_dir)
     return observed_in(store, sites, now, days, settings_of(config).keeps)

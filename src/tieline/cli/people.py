@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from tieline.app.runtime import PEOPLE_FILE, Runtime
+from tieline.cli.outcome import NothingThereError
 from tieline.clock import wall_now
 from tieline.people import ROLES, Account, People, PeopleError, Role
 from tieline.people.accounts import Who
@@ -96,7 +97,7 @@ def role(id_: str, roles: tuple[str, ...], places: tuple[str, ...], data_dir: Pa
     with _open(data_dir) as known:
         before = known.account(id_)
         if before is None:
-            raise click.ClickException(f"no account {id_!r}; see: tieline people list")
+            raise NothingThereError(f"no account {id_!r}; see: tieline people list")
         known.change(dataclasses.replace(before, roles=_roles(roles), places=places), _me(), wall_now())
     click.echo(f"{id_}: {', '.join(roles)}")
 
@@ -125,7 +126,7 @@ def sign_out(id_: str, data_dir: Path) -> None:
 def _open(data_dir: Path) -> Iterator[People]:
     """The accounts of a data folder; what is wrong is one line."""
     if not data_dir.is_dir():
-        raise click.ClickException(f"{data_dir} is no data folder; start the platform once, or give --data-dir")
+        raise NothingThereError(f"{data_dir} is no data folder; start the platform once, or give --data-dir")
     try:
         store = PeopleStore(data_dir / PEOPLE_FILE)
         try:
@@ -133,7 +134,8 @@ def _open(data_dir: Path) -> Iterator[People]:
         finally:
             store.close()
     except (PeopleError, StoreError) as error:
-        raise click.ClickException(str(error)) from error
+        kind = NothingThereError if "no account" in str(error) else click.ClickException
+        raise kind(str(error)) from error
 
 
 def _print_link(secret: str, data_dir: Path, as_json: bool) -> None:

@@ -18,6 +18,7 @@ import click
 
 from tieline.app.runtime import Runtime
 from tieline.cli.folder import data_dir
+from tieline.cli.outcome import NothingThereError
 from tieline.link import Ack, LinkDownError, NatsLink, push
 from tieline.store import StoreError
 from tieline.store.quarantine import HeldItem, Quarantine, quarantines
@@ -117,7 +118,7 @@ async def _offer(folder: Path, picked: list[tuple[str, HeldItem, bytes]]) -> lis
         runtime = Runtime.load(path)
         link = await NatsLink.dial(runtime.link_user("operator"), LINK_WAIT_S)
     except (OSError, ValueError, LinkDownError) as error:
-        raise click.ClickException(f"no platform runs on {folder}; start it with: tieline up") from error
+        raise NothingThereError(f"no platform runs on {folder}; start it with: tieline up") from error
     try:
         found: list[str | None] = []
         for _, held, body in picked:
@@ -149,6 +150,8 @@ def drop(data_dir: Path, names: tuple[str, ...], every: bool, yes: bool, as_json
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[list[Place]]:
+    if not folder.is_dir():
+        raise NothingThereError(f"no data folder {folder}; name one with --data-dir")
     places = list(quarantines(folder).items())
     try:
         yield places
@@ -172,7 +175,7 @@ def _picked(places: list[Place], names: tuple[str, ...], every: bool = False) ->
         one = by_place.get(place)
         item = one.get(int(number)) if one is not None and number.isdecimal() and len(number) < 19 else None
         if item is None:
-            raise click.ClickException(f"{name}: nothing of that name is set aside; see tieline quarantine list --each")
+            raise NothingThereError(f"{name}: nothing of that name is set aside; see tieline quarantine list --each")
         found.append((name, *item))
     return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tieline.cli.folder import config_and_now, data_dir
+from tieline.cli.outcome import NothingThereError
 from tieline.edge.rigs.history import RigFigures, figures
 from tieline.edge.rigs.register import Register
 
@@ -26,7 +27,7 @@ def rigs(site: str, worst: int, hours: float, accepted: tuple[str, ...], data_di
     """
     folder = data_dir / "sites" / site
     if not folder.is_dir():
-        raise click.ClickException(f"no site {site!r} in {data_dir}; it keeps {_sites(data_dir)}")
+        raise NothingThereError(f"no site {site!r} in {data_dir}; it keeps {_sites(data_dir)}")
     if accepted:
         accept(folder, accepted)
         return
@@ -42,7 +43,7 @@ def rigs(site: str, worst: int, hours: float, accepted: tuple[str, ...], data_di
     ]
     listed.sort(key=lambda row: (-row[0], row[1], row[2].key))
     if not listed:
-        raise click.ClickException(f"no sample of the last {hours:g} h; give more --hours")
+        raise NothingThereError(f"no sample of the last {hours:g} h; give more --hours")
     known = {h.mac or h.address: h.address for h in register.histories}
     head = f"{'rig':17}  {'address':15}  {'group':20} {'heard':>6} {'TH/s':>7} {'short':>6}"
     click.echo(f"{head} {'W':>6} {'J/TH':>6} {'chip':>5}")

@@ -18,6 +18,7 @@ from tieline.app.joins import Credentials, JoinError, TokenText, changed_book, r
 from tieline.app.runtime import Runtime
 from tieline.app.up import read_state
 from tieline.cli.folder import data_dir
+from tieline.cli.outcome import NothingThereError
 from tieline.clock import wall_now
 from tieline.edge.local.door import LocalDoor
 from tieline.edge.local.password import make_password
@@ -38,7 +39,8 @@ def _one_line(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except JoinError as error:
-            raise click.ClickException(str(error)) from error
+            kind = NothingThereError if str(error).startswith("no ") else click.ClickException
+            raise kind(str(error)) from error
 
     return run
 

@@ -20,6 +20,7 @@ from tieline import records
 from tieline.app.runtime import Runtime
 from tieline.cli.desk.offers import OfferError, answers, as_lines, offer_of, read_offers
 from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.link import LinkDownError, NatsLink, push
 from tieline.records import Action, AnyRecord, Commitment
 
@@ -59,7 +60,7 @@ def accept(file: Path, data_dir: Path, by: str, anyway: bool) -> None:
     for offer in offers:
         promise = offer.promise
         if promise.commitment_id in held:
-            raise click.ClickException(f"{promise.commitment_id} is accepted already; give the offer another id")
+            raise AnswerIsNoError(f"{promise.commitment_id} is accepted already; give the offer another id")
         batch += _told(promise, "accepted", now, by)
     tell(data_dir, batch)
     click.echo(f"accepted: {', '.join(o.promise.commitment_id for o in offers)}")
@@ -77,7 +78,7 @@ def call(name: str, data_dir: Path, by: str, minutes: float | None) -> None:
     if promise.status == "deployed":
         raise click.ClickException(f"{name} is called already")
     if not promise.at <= now < promise.until:
-        raise click.ClickException(
+        raise AnswerIsNoError(
             f"{name} holds from {promise.at:%Y-%m-%d %H:%M} to {promise.until:%Y-%m-%d %H:%M} UTC; it is "
             f"{now:%Y-%m-%d %H:%M}"
         )
@@ -150,10 +151,10 @@ def tell(folder: Path, batch: list[AnyRecord]) -> None:
     """To the core, which alone writes. Raises click.ClickException where no platform runs or it refuses."""
     path = folder / "run" / "runtime.json"
     if not path.exists():
-        raise click.ClickException(f"no platform ever ran on {folder}; run `tieline up` first, or name --data-dir")
+        raise NothingThereError(f"no platform ever ran on {folder}; run `tieline up` first, or name --data-dir")
     runtime = Runtime.load(path)
     if not runtime.link_url:
-        raise click.ClickException(f"no platform runs on {folder}; nothing was recorded")
+        raise NothingThereError(f"no platform runs on {folder}; nothing was recorded")
 
     async def send() -> str:
         link = await NatsLink.dial(runtime.link_user("operator"), LINK_WAIT_S)
@@ -166,7 +167,7 @@ def tell(folder: Path, batch: list[AnyRecord]) -> None:
     try:
         refused = asyncio.run(send())
     except LinkDownError as error:
-        raise click.ClickException(f"no platform runs on {folder} ({error}); nothing was recorded") from error
+        raise NothingThereError(f"no platform runs on {folder} ({error}); nothing was recorded") from error
     if refused:
         raise click.ClickException(f"not recorded: {refused}")
 
@@ -174,7 +175,7 @@ def tell(folder: Path, batch: list[AnyRecord]) -> None:
 def _one(folder: Path, name: str, now: datetime) -> Commitment:
     found = next((c for c in standing(folder, now) if c.commitment_id == name and c.until > now), None)
     if found is None or found.status in ("released", "declined"):
-        raise click.ClickException(f"no promise {name!r} stands; `tieline commit list` shows those that do")
+        raise NothingThereError(f"no promise {name!r} stands; `tieline commit list` shows those that do")
     return found
 
 

@@ -19,6 +19,7 @@ import msgspec
 
 from tieline import records
 from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.cli.outcome import NothingThereError
 from tieline.clock import Interval, parse_utc
 from tieline.config import Config
 from tieline.dispatch import Controller, Settings
@@ -134,7 +135,7 @@ def _kept(folder: Path, asked: datetime | None) -> tuple[Fleet, datetime, list[S
     finally:
         store.close()
     if not found:
-        raise click.ClickException(f"no plan was kept by {moment:%Y-%m-%d %H:%M} UTC in {folder}")
+        raise NothingThereError(f"no plan was kept by {moment:%Y-%m-%d %H:%M} UTC in {folder}")
     return config.fleet, moment, found
 
 

@@ -21,6 +21,7 @@ from tieline.books.treasury.sheets import SheetError, SheetRow
 from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
 from tieline.cli.money.selling import ApprovedSale
+from tieline.cli.outcome import AnswerIsNoError
 from tieline.clock import parse_utc
 from tieline.ledger import COMMODITIES, money, usd
 from tieline.records import (
@@ -120,7 +121,7 @@ def _enter(make: Callable[[dict[str, Any], Bookkeeper], Sequence[AnyRecord]], **
     for one in new:
         stands = keeper.loans.get(one.loan_id) if isinstance(one, Loan) else keeper.standing(identity(one))
         if stands is not None and not common["amend"]:
-            raise click.ClickException(
+            raise AnswerIsNoError(
                 f"nothing was recorded: {identity(one)} is booked already with other content; add --amend to correct it"
             )
     entries = preview(keeper, new)

@@ -20,6 +20,7 @@ from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import USD
 from tieline.cli.money.imports import text_of
 from tieline.cli.money.keep import keeper_of, preview, record_all
+from tieline.cli.outcome import AnswerIsNoError
 from tieline.records import AnyRecord, Closing, PolicyChosen, Seal
 from tieline.settlement.month import BEGINNING, END
 from tieline.store import Store
@@ -42,13 +43,13 @@ def close(month: str, data_dir: Path, by: str, price: Decimal | None) -> None:
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if end > now:
-        raise click.ClickException(f"{month} has not ended; it is {now:%Y-%m-%d}")
+        raise AnswerIsNoError(f"{month} has not ended; it is {now:%Y-%m-%d}")
     if keeper.open_from is not None and end <= keeper.open_from:
-        raise click.ClickException(f"{month} is closed already; the books are open from {keeper.open_from:%Y-%m-%d}")
+        raise AnswerIsNoError(f"{month} is closed already; the books are open from {keeper.open_from:%Y-%m-%d}")
     if keeper.unbookable:
         for one in keeper.unbookable:
             click.echo(str(one), err=True)
-        raise click.ClickException(f"{month} is not closed: {len(keeper.unbookable)} records are not in the books")
+        raise AnswerIsNoError(f"{month} is not closed: {len(keeper.unbookable)} records are not in the books")
     batch = seal_of(keeper, open_store(data_dir), now)
     count = len(keeper.book.entries)
     last = next(iter(keeper.book.journal.digests(count - 1)), "") if count else ""
@@ -74,7 +75,7 @@ def seal_of(keeper: Bookkeeper, store: Store, now: datetime) -> list[AnyRecord]:
             for first, some in unsealed(keeper.book.journal.digests, seals)
         ]
     except Altered as error:
-        raise click.ClickException(f"entry {error.number + 1:,} {error}; `tieline books verify` says which") from error
+        raise AnswerIsNoError(f"entry {error.number + 1:,} {error}; `tieline books verify` says which") from error
 
 
 @click.command()
@@ -102,7 +103,7 @@ def verify(data_dir: Path) -> None:
     keeper = keeper_of(data_dir)
     book = keeper.book
     if book.imbalance():
-        raise click.ClickException(f"the books do not close: {book.imbalance()}")
+        raise AnswerIsNoError(f"the books do not close: {book.imbalance()}")
     try:
         digests = list(book.journal.proven())
         count = sealed(digests, seals)
@@ -112,7 +113,7 @@ def verify(data_dir: Path) -> None:
     except (Altered, AlteredError) as error:
         entry = book.entries[error.number] if 0 <= error.number < len(book.entries) else None
         what = "an entry is gone" if entry is None else f"{entry.key}, of {entry.at:%Y-%m-%d}: {entry.narration}"
-        raise click.ClickException(f"entry {error.number + 1:,} {error}: {what}") from error
+        raise AnswerIsNoError(f"entry {error.number + 1:,} {error}: {what}") from error
     last = digests[-1][:SEALED] if digests else "none"
     click.echo(f"{len(digests):,} entries close to zero; {count:,} are as they were sealed; the last digest {last}")
 

@@ -19,6 +19,7 @@ from tieline import records
 from tieline.books import Bookkeeper
 from tieline.books.keeper import identity
 from tieline.cli.folder import config_and_now
+from tieline.cli.outcome import AnswerIsNoError
 from tieline.intake import IntakeError
 from tieline.records import AnyRecord, Loan, NetworkTick, Record
 from tieline.records.gate import checked
@@ -73,7 +74,7 @@ def preview(keeper: Bookkeeper, batch: Sequence[Record]) -> list[str]:
     new = [one for one in keeper.unbookable if any(one.record is record for record in batch)]
     if new or len(keeper.unbookable) > aside:
         first = new[0] if new else keeper.unbookable[-1]
-        raise click.ClickException(f"nothing was recorded: {first.why}")
+        raise AnswerIsNoError(f"nothing was recorded: {first.why}")
     lines = []
     for entry in keeper.book.entries[before:]:
         lines.append(f"{entry.at:%Y-%m-%d %H:%M}  {entry.narration}")

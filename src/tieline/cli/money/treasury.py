@@ -21,6 +21,7 @@ from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.money.imports import mapping_of, text_of
 from tieline.cli.money.keep import keeper_of, price_of
 from tieline.cli.money.selling import propose
+from tieline.cli.outcome import NothingThereError
 from tieline.records import Range
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -205,7 +206,7 @@ def _desk(
     now = config_and_now(data_dir)[1]
     if coins_file is None and loans_file is None:
         if not (data_dir / "store.db").exists():
-            raise click.ClickException(
+            raise NothingThereError(
                 f"no books in {data_dir}; give --coins and --loans, `tieline import` them, or name --data-dir"
             )
         keeper = keeper_of(data_dir)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from tieline.cli.outcome import NothingThereError
 from tieline.cli.sector.shared import dump, facts_option, guarded, json_option
 from tieline.clock import wall_now
 from tieline.disclosures.facts.desk import Action, CandidateFile, Correction, path_beside
@@ -98,7 +99,7 @@ def withdraw(claim: str, who: str, reason: str, facts: Path) -> None:
     """Take a claim out of the book (its id, `CANG.2026-01.btc_sold~1a2b3c4d`): it leaves every rank, sum and check."""
     known = {one.id for one in guarded(lambda: book(FileKeeper(facts))).of(claim.partition("~")[0])}
     if claim not in known:
-        raise click.ClickException(f"no claim {claim!r} in the book; `tieline disclosures figure NAME` lists them")
+        raise NothingThereError(f"no claim {claim!r} in the book; `tieline disclosures figure NAME` lists them")
     _decide("withdraw", claim, who, reason, facts)
 
 

@@ -52,7 +52,7 @@ METADATA_FOR: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class BegunSignIn:
     """A sign-in that was begun: what its answer has to show."""
 
     browser: str
@@ -85,7 +85,7 @@ class Provider:
         self._metadata = (self._now(), told)
         return told
 
-    async def claims(self, code: str, pending: Pending) -> Any:
+    async def claims(self, code: str, pending: BegunSignIn) -> Any:
         """What the ID token for this code proves."""
         form = {
             "grant_type": "authorization_code",
@@ -162,7 +162,7 @@ class SignInElsewhere:
 
     def __init__(self, provider: Provider | None, accounts: Accounts, now: Callable[[], datetime]) -> None:
         self.provider, self.accounts, self._now = provider, accounts, now
-        self._pending: dict[str, Pending] = {}
+        self._pending: dict[str, BegunSignIn] = {}
 
     def rows(self) -> list[Row]:
         """Path, method, the right it needs, handler."""
@@ -189,7 +189,7 @@ class SignInElsewhere:
         except TokenError as error:
             return _said(502, str(error))
         browser, state = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        pending = Pending(_digest(browser), secrets.token_urlsafe(32), secrets.token_urlsafe(48), self._until())
+        pending = BegunSignIn(_digest(browser), secrets.token_urlsafe(32), secrets.token_urlsafe(48), self._until())
         self._keep(state, pending)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(pending.verifier.encode()).digest()).rstrip(b"=")
         query = {
@@ -247,7 +247,7 @@ class SignInElsewhere:
     def _until(self) -> datetime:
         return self._now() + PENDING_FOR
 
-    def _keep(self, state: str, pending: Pending) -> None:
+    def _keep(self, state: str, pending: BegunSignIn) -> None:
         now = self._now()
         for old in [s for s, one in self._pending.items() if one.until <= now]:
             del self._pending[old]
