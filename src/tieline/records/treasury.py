@@ -81,13 +81,14 @@ class Pledge(Record, frozen=True, kw_only=True, subject="{loan_id}", key="{pledg
 
 
 class VendorBill(Record, frozen=True, kw_only=True, subject="{payee}", key="{bill_id}|{known_at}"):
-    """What is owed to somebody for something: hosting, salaries, repairs."""
+    """What is owed to somebody for something: hosting, salaries, repairs; of one site where it is known."""
 
     bill_id: Label
     payee: Label
     amount_usd: Money
     expense: Label
     due: Moment | None = None
+    site_id: Label = ""
 
 
 class Payment(Record, frozen=True, kw_only=True, subject="{party}", key="{payment_id}|{known_at}"):

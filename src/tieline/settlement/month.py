@@ -200,6 +200,15 @@ def _holds(record: object) -> TypeGuard[Record]:
     return isinstance(record, Record) and not isinstance(record, Closing | Loan | PolicyChosen)
 
 
+def hashes_by_site(store: Store, start: datetime, end: datetime) -> dict[str, float]:
+    """Hashes that the machines of each site made over [start, end), as their samples say."""
+    found: dict[str, float] = {}
+    for sample in store.each(Sample, start, end):
+        if sample.hashrate_hs is not None and sample.hashrate_hs >= 0:
+            found[sample.site_id] = found.get(sample.site_id, 0.0) + sample.hashrate_hs * sample.length_s
+    return found
+
+
 def hashes_of(store: Store, start: datetime, end: datetime) -> tuple[float, int]:
     """(hashes made over [start, end), samples that say so)."""
     hashes, count = 0.0, 0

@@ -176,7 +176,8 @@ def _bill(bill: VendorBill) -> Entry:
     above_zero(f"bill {bill.bill_id}", "amount_usd", bill.amount_usd)
     amount = usd(bill.amount_usd)
     owed = Posting(f"Liabilities:Payable:{account_of(bill.payee)}", -amount)
-    lines = [Posting(f"Expenses:{account_of(bill.expense)}", amount), owed]
+    site = f":{account_of(bill.site_id)}" if bill.site_id else ""
+    lines = [Posting(f"Expenses:{account_of(bill.expense)}{site}", amount), owed]
     return _entry(bill, "bill", f"{bill.payee}: {bill.expense}", lines)
 
 

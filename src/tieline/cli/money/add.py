@@ -320,11 +320,16 @@ def repay(loan_id: str, amount: Decimal, what: Any, **common: Any) -> None:
 @click.option("--amount", type=USD, required=True)
 @click.option("--for", "expense", required=True, help="Hosting, Salaries, Repairs ...: the expense's name.")
 @click.option("--due", type=_When(), help="When it is due.")
-def bill(payee: str, amount: Decimal, expense: str, due: datetime | None, **common: Any) -> None:
+@click.option("--site", default="", help="The site it is for.")
+def bill(payee: str, amount: Decimal, expense: str, due: datetime | None, site: str, **common: Any) -> None:
     """What is owed to somebody."""
 
     def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
-        return [VendorBill(**told, bill_id=common["name"], payee=payee, amount_usd=amount, expense=expense, due=due)]
+        return [
+            VendorBill(
+                **told, bill_id=common["name"], payee=payee, amount_usd=amount, expense=expense, due=due, site_id=site
+            )
+        ]
 
     _enter(make, **common)
 

@@ -10,14 +10,15 @@ from typing import Any
 
 import click
 
-from tieline.books import Bookkeeper
+from tieline.books import Bookkeeper, month_span
+from tieline.books.costs import costs_of
 from tieline.books.export import as_csv, beancount
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import add
 from tieline.cli.money.close import close, policy, seal, statement, verify
 from tieline.cli.money.invoices import invoice, issue
 from tieline.clock import parse_utc
-from tieline.settlement.month import END, books_of, invoices_of
+from tieline.settlement.month import END, books_of, hashes_by_site, invoices_of
 from tieline.settlement.reconcile import pool_days
 
 
@@ -194,3 +195,34 @@ def invoices_command(data_dir: Path, as_json: bool, month: str | None) -> None:
         for line in one.lines
     ]
     _print(rows, as_json, f"No usage in {month}.")
+
+
+@books.command()
+@data_dir
+@_json
+@click.argument("month")
+def cost(data_dir: Path, as_json: bool, month: str) -> None:
+    """What a bitcoin of MONTH cost in layers, by site, and a hash's cost; all of it sums to the ledger."""
+    keeper, store = _keeper(data_dir), open_store(data_dir)
+    try:
+        hashes = hashes_by_site(store, *month_span(month, keeper.policy.zone))
+        made = costs_of(keeper, month, hashes)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(made), default=str, indent=2))
+        return
+    click.echo(f"{month}: {made.produced:,} BTC produced")
+    for layer in made.layers:
+        each = "none was produced" if layer.usd_per_btc is None else f"{layer.usd_per_btc:,.2f} USD/BTC so far"
+        click.echo(f"  {layer.name:10} {layer.usd:>18,.2f} USD   {each}")
+    for account, usd in made.left_out:
+        click.echo(f"  left out   {usd:>18,.2f} USD   {account}")
+    click.echo(f"  expenses   {made.expenses:>18,.2f} USD   in the ledger")
+    if made.hashcost is not None:
+        click.echo(f"  hashcost   {made.hashcost:>18,.2f} USD of energy per PH/s and day")
+    for one in made.sites:
+        btc = "" if one.btc is None else f"   {one.btc:,} BTC by its measured hashes"
+        each = "" if one.energy_usd_per_btc is None else f", energy {one.energy_usd_per_btc:,.2f} USD/BTC"
+        parts = ", ".join(f"{name} {usd:,.2f}" for name, usd in one.usd.items() if usd) or "nothing"
+        click.echo(f"  {one.site or 'no site':16} {parts}{btc}{each}")

@@ -91,7 +91,7 @@ def ladder_command(as_json: bool, **where: Any) -> None:
         for rung in (one for one in rungs if one.loan_id == loan.loan_id):
             coins_ = "" if rung.coins is None else f", then {rung.coins:,.2f} BTC more bring it back to the initial LTV"
             where_ = "nothing is owed or pledged" if rung.trigger is None else f"at {_range(rung.trigger)} USD"
-            fall = "" if rung.fall is None or rung.level == "initial" else f", {rung.fall:,.2f} % below the price"
+            fall = "" if rung.level == "initial" else _away(rung.fall)
             click.echo(f"  {rung.level:12} LTV {_percent_range(rung.ltv):>12}  {where_}{fall}{coins_}")
         if not any(one.loan_id == loan.loan_id for one in rungs):
             click.echo("  no level is known: its terms are not in the books")
@@ -236,6 +236,13 @@ def _shock(text: str) -> Decimal:
     except InvalidOperation as error:
         raise click.BadParameter(f"{text!r} is no change; write it like -30%", param_hint="--shock") from error
     return number / 100 if "%" in text or abs(number) > 1 else number
+
+
+def _away(fall: Decimal | None) -> str:
+    """How far the price is from a trigger."""
+    if fall is None:
+        return ""
+    return f", {fall:,.2f} % below the price" if fall > 0 else f", passed: it is {-fall:,.2f} % above the price"
 
 
 def _coins(btc: Decimal) -> str:
