@@ -2,293 +2,250 @@
 
 Knows nothing of layouts. Equal figures are one; a rounded figure yields to the exact one; a weak reading yields
 to a strong one; two strong figures that differ leave the field empty and a note says so. Names that depend on
-what stands beside them (operating at month end, totals with hosting) are settled here.
+what stands beside them (operating at month end, totals with hosting) are settled here, one issuer's period at a time.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 
-from tieline.disclosures.finding import STRONG, Finding
+from tieline.disclosures.finding import Finding
 from tieline.disclosures.lexicon.periods import days_in
+
+Group = list[Finding]
+"""Every finding of one issuer and period."""
+_INFLOWS, _OUTFLOWS = ("btc_produced", "btc_purchased"), ("btc_sold", "service_fee_btc")
+_CLOSES = Decimal("0.15")
+"""BTC by which a roll-forward of rounded figures may fail to close."""
+_ZERO = Decimal(0)
 
 
 def settle(claims: list[Finding], statement: bool) -> tuple[list[Finding], list[Finding], list[str]]:
     """One claim for each issuer, period, field and scope; the readings that contradict it or one another; and a note
     for whatever was left empty."""
     notes: list[str] = []
-    claims = _renamed(_named(claims, notes), statement)
-    claims = _balanced(claims, notes)
-    claims = _summed(claims, notes)
-    claims = _without_blocks(claims, notes)
-    groups: dict[tuple[str | None, str, str, str | None], list[Finding]] = defaultdict(list)
+    hosting = {c.issuer for c in claims if c.field == "hosted_btc_customers"}
+    apart = statement and any(c.field == "btc_receivable_from_collateral" for c in claims)
+    months: dict[tuple[str | None, str], Group] = defaultdict(list)
     for c in claims:
-        groups[(c.issuer, c.period, c.field, c.scope)].append(c)
+        months[(c.issuer, c.period)].append(c)
+    for key, group in months.items():
+        group = _hashrates(group, "total_energized_ehs_incl_hosting" if key[0] in hosting else "deployed_ehs", notes)
+        if apart:
+            group = [_as(c, "btc_on_balance") if c.field == "btc_held_end" else c for c in group]
+        months[key] = _without_blocks(_balanced(group, notes), notes)
+    _summed(months, notes)
+    managed = {c.value for c in claims if c.field == "managed_ehs"}
     kept: list[Finding] = []
     contested: list[Finding] = []
-    for group in groups.values():
-        best = _agreed(group)
-        if best is None:
-            values = sorted({c.printed.strip() for c in group})
-            first = group[0]
-            notes.append(f"{first.period} {first.field}: left empty, the text prints {' and '.join(values)}")
-            distinct = {
-                c.value: replace(c, licensed=False, lacks=("assertion", f"the text prints {' and '.join(values)}"))
-                for c in group
-            }
-            contested.extend(distinct.values())
-        else:
-            kept.append(best)
-    kept = _plausible(kept, notes)
+    for group in months.values():
+        agreed, differing = _one_each(group, notes)
+        kept += _plausible(agreed, managed, notes)
+        contested += differing
     kept.sort(key=lambda c: (c.period, c.field, c.scope or "", c.start))
     return kept, contested, notes
 
 
-def _named(claims: list[Finding], notes: list[str]) -> list[Finding]:
-    """A bare `hash rate` beside a lower average is the rated one; alone it could be either and stays empty.
-
-    A `total hash rate` in a text that counts customers' coins holds their machines as well.
-    """
-    hosting = {c.issuer for c in claims if c.field == "hosted_btc_customers"}
-    claims = [
-        replace_field(c, "total_energized_ehs_incl_hosting" if c.issuer in hosting else "deployed_ehs")
-        if c.field == "hashrate_total"
-        else c
-        for c in claims
-    ]
-    averages: dict[tuple[str | None, str], Decimal] = {
-        (c.issuer, c.period): c.value for c in claims if c.field == "avg_operating_ehs" and c.scope is None
-    }
-    taken = {(c.issuer, c.period) for c in claims if c.field in ("deployed_ehs", "operating_month_end_ehs")}
-    out = []
-    for c in claims:
-        if c.field != "hashrate_unnamed":
-            out.append(c)
-            continue
-        key = (c.issuer, c.period)
-        if key in taken:
-            continue
-        if key in averages and c.value >= averages[key]:
-            out.append(replace_field(c, "deployed_ehs"))
-        else:
-            notes.append(
-                f"{c.period} hashrate {c.printed} EH/s: the text does not say whether rated or average, left empty"
-            )
-    return out
-
-
-def _renamed(claims: list[Finding], statement: bool) -> list[Finding]:
-    out: list[Finding] = []
-    rated = defaultdict(list)
-    for c in claims:
-        if c.field == "deployed_ehs" and c.scope is None:
-            rated[(c.issuer, c.period)].append(c)
-    receivable = any(c.field == "btc_receivable_from_collateral" for c in claims)
-    averages = {(c.issuer, c.period, c.value) for c in claims if c.field == "avg_operating_ehs" and c.scope is None}
-    for c in claims:
-        if c.field == "operating_month_end_ehs" and (c.issuer, c.period, c.value) in averages:
-            continue  # `its operational hash rate grew to 27.5 EH/s`, which is called an average elsewhere
-        own = [r for r in rated[(c.issuer, c.period)] if r is not c and r.rule != "table:label:rated-total"]
-        if c.rule == "table:label:rated-total" and any(r.value < c.value for r in own):
-            out.append(replace_field(c, "total_energized_ehs_incl_hosting"))
-        elif c.field == "operating_month_end_ehs" and c.scope is None and not rated[(c.issuer, c.period)]:
-            # Where only one point value is printed, it is the fleet's capacity at month end.
-            out.append(replace_field(c, "deployed_ehs"))
-        elif statement and receivable and c.field == "btc_held_end":
-            out.append(replace_field(c, "btc_on_balance"))
-        else:
-            out.append(c)
-    return out
-
-
-def replace_field(claim: Finding, field: str) -> Finding:
-    """The same claim under another field."""
+def _as(claim: Finding, field: str) -> Finding:
     return replace(claim, field=field)
 
 
-_INFLOWS, _OUTFLOWS = ("btc_produced", "btc_purchased"), ("btc_sold", "service_fee_btc")
+def _values(group: Iterable[Finding], *fields: str) -> list[Decimal]:
+    """The whole company's values of some fields."""
+    return [c.value for c in group if c.field in fields and c.scope is None]
 
 
-def _balanced(claims: list[Finding], notes: list[str]) -> list[Finding]:
-    """A balance row that does not say of what is bitcoin where opening + mined + bought - sold - fees = closing."""
-    bare = [c for c in claims if c.rule == "table:label:bare-balance"]
-    dropped: set[int] = set()
-    for c in claims:
-        if c.rule == "table:label:bare-daily":
-            totals = [
-                o.value
-                for o in claims
-                if (o.issuer, o.period, o.field, o.scope) == (c.issuer, c.period, "btc_produced", None)
-            ]
-            if len(c.period) != 7 or not any(
-                abs(t - c.value * days_in(c.period)) <= t * Decimal("0.06") for t in totals
-            ):
-                dropped.add(id(c))
-    for key in {(c.issuer, c.period) for c in bare}:
-        here = {c.field: c.value for c in claims if (c.issuer, c.period) == key and c.scope is None}
-        flow = sum((here.get(f, Decimal(0)) for f in _INFLOWS), Decimal(0))
-        flow -= sum((here.get(f, Decimal(0)) for f in _OUTFLOWS), Decimal(0))
-        closes = {"btc_open", "btc_held_end", "btc_produced"} <= here.keys() and abs(
-            here["btc_open"] + flow - here["btc_held_end"]
-        ) <= Decimal("0.15")
-        if not closes:
-            dropped.update(id(c) for c in bare if (c.issuer, c.period) == key)
-            notes.append(f"{key[1]}: a balance row does not say of what, and no roll-forward of bitcoin closes on it")
-    return [c for c in claims if id(c) not in dropped]
+def _hashrates(group: Group, total: str, notes: list[str]) -> Group:
+    """Hashrates by what stands beside them; `total`: the field of a total, which may hold customers' machines."""
+    group = [_as(c, total) if c.field == "hashrate_total" else c for c in group]
+    averages = _values(group, "avg_operating_ehs")
+    taken = not {c.field for c in group}.isdisjoint(("deployed_ehs", "operating_month_end_ehs"))
+    out: Group = []
+    for c in group:
+        if c.field != "hashrate_unnamed":
+            out.append(c)
+        elif averages and c.value >= averages[-1] and not taken:
+            out.append(_as(c, "deployed_ehs"))  # a bare `hash rate` beside a lower average is the rated one
+        elif not taken:
+            says = "the text does not say whether rated or average, left empty"
+            notes.append(f"{c.period} hashrate {c.printed} EH/s: {says}")
+    rated = [c for c in out if c.field == "deployed_ehs" and c.scope is None]
+    smallest = min((c.value for c in rated if c.rule != "table:label:rated-total"), default=None)
+    return [named for c in out if (named := _rated(c, bool(rated), smallest, averages)) is not None]
 
 
-def _summed(claims: list[Finding], notes: list[str]) -> list[Finding]:
-    """Sites that add up to a printed total in one month give the total of the table's other months."""
-    out = list(claims)
-    parts: dict[tuple[str | None, str], list[Finding]] = defaultdict(list)
-    for c in claims:
-        if c.field == "btc_produced" and c.scope is not None and c.rule.startswith("table:"):
-            parts[(c.issuer, c.period)].append(c)
-    totals: dict[tuple[str | None, str], set[Decimal]] = defaultdict(set)
-    for c in claims:
-        if c.field == "btc_produced" and c.scope is None:
-            totals[(c.issuer, c.period)].add(c.value)
-    proven = {
-        frozenset(c.scope for c in group)
-        for key, group in parts.items()
-        if len(group) > 1 and sum((c.value for c in group), Decimal(0)) in totals[key]
-    }
-    for key, group in parts.items():
-        scopes = frozenset(c.scope for c in group)
-        if scopes in proven and not totals[key] and len(scopes) == len(group):
-            total = sum((c.value for c in group), Decimal(0))
-            start, end = min(c.start for c in group), max(c.end for c in group)
-            printed = " + ".join(c.printed for c in group)
-            out.append(
-                Finding(
-                    "btc_produced",
-                    total,
-                    key[1],
-                    start,
-                    end,
-                    printed,
-                    "table:sum-of-sites",
-                    STRONG,
-                    None,
-                    key[0],
-                    method="sum",
-                )
-            )
-            notes.append(
-                f"{key[1]} btc_produced: {printed} = {total}, a sum proven by the month whose total is printed"
-            )
-    return out
+def _rated(c: Finding, rated: bool, smallest: Decimal | None, averages: list[Decimal]) -> Finding | None:
+    if c.rule == "table:label:rated-total" and smallest is not None and smallest < c.value:
+        return _as(c, "total_energized_ehs_incl_hosting")
+    if c.field == "operating_month_end_ehs":
+        if c.value in averages:
+            return None  # `its operational hash rate grew to 27.5 EH/s`, which is called an average elsewhere
+        if c.scope is None and not rated:
+            return _as(c, "deployed_ehs")  # the only point value is the fleet's capacity at month end
+    return c
 
 
-def _without_blocks(claims: list[Finding], notes: list[str]) -> list[Finding]:
-    """A count of blocks that is also called bitcoin is a count of blocks."""
-    hosted = {
-        (c.issuer, c.period): c.value for c in claims if c.field == "hosted_btc_customers" and c.rule.startswith("open")
-    }
-    mixed = {
-        (c.issuer, c.period)
-        for c in claims
-        if c.field == "btc_produced"
-        and c.rule.startswith("open")
-        and c.value >= hosted.get((c.issuer, c.period), Decimal(0)) >= Decimal(1)
-        and c.holds_parts
-    }
-    for _, period in mixed:
-        notes.append(f"{period} btc_produced: left empty, the printed total seems to hold customers' coins")
-    claims = [
-        c
-        for c in claims
-        if not (c.field == "btc_produced" and (c.issuer, c.period) in mixed and c.rule.startswith("open"))
-    ]
-    blocks = {(c.issuer, c.period, c.value) for c in claims if c.field == "blocks_won"}
-    produced = defaultdict(set)
-    for c in claims:
-        if c.field == "btc_produced" and c.scope is None:
-            produced[(c.issuer, c.period)].add(c.value)
+def _balanced(group: Group, notes: list[str]) -> Group:
+    """Rows that do not say of what they are: a daily mean is bitcoin where it gives the month's total, a balance where
+    opening + mined + bought - sold - fees = closing."""
+    if not any(c.rule.startswith("table:label:bare-") for c in group):
+        return group
+    here = {c.field: c.value for c in group if c.scope is None}
+    flow = sum((here.get(f, _ZERO) for f in _INFLOWS), _ZERO) - sum((here.get(f, _ZERO) for f in _OUTFLOWS), _ZERO)
+    closes = {"btc_open", "btc_held_end", "btc_produced"} <= here.keys() and (
+        abs(here["btc_open"] + flow - here["btc_held_end"]) <= _CLOSES
+    )
     out = []
-    for c in claims:
-        if c.field == "btc_produced" and (c.issuer, c.period, c.value) in blocks:
-            notes.append(f"{c.period} btc_produced: {c.printed} is the count of blocks, not of bitcoin")
-            continue
-        out.append(c)
+    for c in group:
+        if c.rule == "table:label:bare-balance" and not closes:
+            says = "a balance row does not say of what, and no roll-forward of bitcoin closes on it"
+            notes.append(f"{c.period}: {says}")
+        elif c.rule != "table:label:bare-daily" or _gives(c, _values(group, "btc_produced")):
+            out.append(c)
     return out
 
 
-def _agreed(group: list[Finding]) -> Finding | None:
+def _gives(daily: Finding, totals: list[Decimal]) -> bool:
+    if len(daily.period) != 7:
+        return False
+    return any(abs(t - daily.value * days_in(daily.period)) <= t * Decimal("0.06") for t in totals)
+
+
+def _without_blocks(group: Group, notes: list[str]) -> Group:
+    """Production without counts of blocks that are also called bitcoin, and totals that hold customers' coins."""
+    told = _told(group, "btc_produced")
+    hosted = next((c.value for c in _told(group, "hosted_btc_customers")), _ZERO)
+    if any(c.value >= hosted >= 1 and c.holds_parts for c in told):
+        notes.append(f"{told[0].period} btc_produced: left empty, the printed total seems to hold customers' coins")
+        group = [c for c in group if c not in told]
+    blocks = {c.value for c in group if c.field == "blocks_won"}
+    counted = [c for c in group if c.field == "btc_produced" and c.value in blocks]
+    notes += [f"{c.period} btc_produced: {c.printed} is the count of blocks, not of bitcoin" for c in counted]
+    return [c for c in group if c not in counted]
+
+
+def _told(group: Group, field: str) -> Group:
+    """What sentences tell of a field."""
+    return [c for c in group if c.field == field and c.rule.startswith("open")]
+
+
+def _summed(months: dict[tuple[str | None, str], Group], notes: list[str]) -> None:
+    """Sites that add up to a printed total in one month give the total of the table's other months."""
+    sites = {key: _sites(group) for key, group in months.items()}
+    totals = {key: _values(group, "btc_produced") for key, group in months.items()}
+    proven = {_scopes(parts) for key, parts in sites.items() if len(parts) > 1 and _sum(parts) in totals[key]}
+    for (issuer, period), parts in sites.items():
+        if _scopes(parts) not in proven or len(_scopes(parts)) < len(parts) or totals[issuer, period]:
+            continue
+        start, end = min(c.start for c in parts), max(c.end for c in parts)
+        printed, rule = " + ".join(c.printed for c in parts), "table:sum-of-sites"
+        whole = Finding("btc_produced", _sum(parts), period, start, end, printed, rule, issuer=issuer, method="sum")
+        months[issuer, period].append(whole)
+        says = f"{printed} = {whole.value}, a sum proven by the month whose total is printed"
+        notes.append(f"{period} btc_produced: {says}")
+
+
+def _sites(group: Group) -> Group:
+    return [c for c in group if c.field == "btc_produced" and c.scope is not None and c.rule.startswith("table:")]
+
+
+def _scopes(parts: Group) -> frozenset[str | None]:
+    return frozenset(c.scope for c in parts)
+
+
+def _sum(parts: Group) -> Decimal:
+    return sum((c.value for c in parts), _ZERO)
+
+
+def _one_each(group: Group, notes: list[str]) -> tuple[Group, Group]:
+    """One claim for each field and scope; and the readings of those that have none, each with what it contradicts."""
+    fields: dict[tuple[str, str | None], Group] = defaultdict(list)
+    for c in group:
+        fields[(c.field, c.scope)].append(c)
+    kept: Group = []
+    contested: Group = []
+    for (field, _), readings in fields.items():
+        best = _agreed(readings)
+        if best is not None:
+            kept.append(best)
+            continue
+        says = f"the text prints {' and '.join(sorted({c.printed.strip() for c in readings}))}"
+        notes.append(f"{readings[0].period} {field}: left empty, {says}")
+        distinct = {c.value: replace(c, licensed=False, lacks=("assertion", says)) for c in readings}
+        contested.extend(distinct.values())
+    return kept, contested
+
+
+def _agreed(group: Group) -> Finding | None:
     """The claim to keep; None where two of equal strength, or one that is licensed and a strong one, contradict."""
     top = max(c.strength for c in group)
     strong = [c for c in group if c.strength == top]
     licensed = [c for c in group if c.licensed]
     exact = [c for c in licensed or strong if not c.approximate] or licensed or strong
     finest = max(exact, key=lambda c: (_decimals(c.value), c.rule.startswith("table"), -c.start))
-    if all(_same(finest, c) for c in (*strong, *licensed)):
-        restated = any(c.restated for c in group)
-        return replace(finest, restated=restated) if restated else finest
-    return None
+    if not all(_same(finest, c) for c in (*strong, *licensed)):
+        return None
+    return replace(finest, restated=any(c.restated for c in group))
 
 
 def _same(a: Finding, b: Finding) -> bool:
     """Equal, or one is the other rounded or cut to fewer digits."""
     if a.value == b.value:
         return True
-    fine, coarse = (a, b) if _decimals(a.value) >= _decimals(b.value) else (b, a)
-    places = Decimal(1).scaleb(-_decimals(coarse.value))
-    if coarse.value in (
-        fine.value.quantize(places, ROUND_HALF_UP),
-        fine.value.quantize(places, ROUND_DOWN),
-    ) and _decimals(fine.value) > _decimals(coarse.value):
+    fine, coarse = sorted((a.value, b.value), key=_decimals, reverse=True)
+    places = Decimal(1).scaleb(-_decimals(coarse))
+    cut = coarse in (fine.quantize(places, ROUND_HALF_UP), fine.quantize(places, ROUND_DOWN))
+    if cut and _decimals(fine) > _decimals(coarse):
         return True
-    if (
-        b.approximate
-        or a.approximate
-        or re.search(r"million|billion|[mkMK]\b|万|亿", a.printed + b.printed)
-        or _round_figures(a.value) != _round_figures(b.value)
-    ) and max(a.value, b.value) > 0:
-        return (
-            abs(a.value - b.value) <= max(a.value, b.value) * Decimal("0.006")
-            and min(_significant(a.value), _significant(b.value)) <= 3
-        )
-    return False
+    rounded = a.approximate or b.approximate or _round_figures(a.value) != _round_figures(b.value)
+    rounded = rounded or re.search(r"million|billion|[mkMK]\b|万|亿", a.printed + b.printed) is not None
+    most = max(a.value, b.value)
+    near = abs(a.value - b.value) <= most * Decimal("0.006") and min(_digits(a.value), _digits(b.value)) <= 3
+    return rounded and most > 0 and near
 
 
 def _decimals(value: Decimal) -> int:
     return max(0, -int(value.as_tuple().exponent))
 
 
-def _significant(value: Decimal) -> int:
+def _digits(value: Decimal) -> int:
     return len(value.normalize().as_tuple().digits)
 
 
 def _round_figures(value: Decimal) -> bool:
-    return value >= 1000 and _significant(value) <= 3
+    return value >= 1000 and _digits(value) <= 3
 
 
-def _plausible(claims: list[Finding], notes: list[str]) -> list[Finding]:
+def _plausible(group: Group, managed: set[Decimal], notes: list[str]) -> Group:
     """Notes on figures that cannot both be right, and the removal of impossible ones."""
-    by_key: dict[tuple[str | None, str], dict[str, Finding]] = defaultdict(dict)
-    for c in claims:
-        if c.scope is None:
-            by_key[(c.issuer, c.period)][c.field] = c
-    dropped: set[int] = set()
-    managed = {c.value for c in claims if c.field == "managed_ehs"}
-    for (_, period), found in by_key.items():
-        produced, average = found.get("btc_produced"), found.get("avg_btc_per_day")
-        if produced is not None and average is not None and len(period) == 7 and average.value > 0:
-            days = produced.value / average.value
-            if days > days_in(period) * Decimal("1.08"):
-                said = f"{produced.printed} produced at {average.printed} a day"
-                notes.append(f"{period}: {said} are {days:.1f} days of {days_in(period)}")
-            if average.value > produced.value:
-                dropped.add(id(average))
-                what = f"{average.printed} is more than the month's {produced.printed}"
-                notes.append(f"{period} avg_btc_per_day: left empty, {what}")
-        rated = found.get("deployed_ehs")
-        if rated is not None and rated.value in managed and rated.rule.startswith("open"):
-            dropped.add(id(rated))  # customers' machines included
-        held, pledged = found.get("btc_held_end"), found.get("restricted_or_pledged_btc")
-        if held is not None and pledged is not None and pledged.value > held.value and held.value > 0:
-            notes.append(f"{period}: {pledged.printed} pledged is more than {held.printed} held")
-    return [c for c in claims if id(c) not in dropped]
+    found = {c.field: c for c in group if c.scope is None}
+    dropped: Group = []
+    produced, average = found.get("btc_produced"), found.get("avg_btc_per_day")
+    if produced is not None and average is not None and _too_much_a_day(produced, average, notes):
+        dropped.append(average)
+    rated = found.get("deployed_ehs")
+    if rated is not None and rated.value in managed and rated.rule.startswith("open"):
+        dropped.append(rated)  # customers' machines included
+    held, pledged = found.get("btc_held_end"), found.get("restricted_or_pledged_btc")
+    if held is not None and pledged is not None and pledged.value > held.value > 0:
+        notes.append(f"{held.period}: {pledged.printed} pledged is more than {held.printed} held")
+    return [c for c in group if not any(c is one for one in dropped)]
+
+
+def _too_much_a_day(produced: Finding, average: Finding, notes: list[str]) -> bool:
+    period = produced.period
+    if len(period) != 7 or not average.value:
+        return False
+    days = produced.value / average.value
+    if days > days_in(period) * Decimal("1.08"):
+        said = f"{produced.printed} produced at {average.printed} a day"
+        notes.append(f"{period}: {said} are {days:.1f} days of {days_in(period)}")
+    if days >= 1:
+        return False
+    what = f"{average.printed} is more than the month's {produced.printed}"
+    notes.append(f"{period} avg_btc_per_day: left empty, {what}")
+    return True

@@ -8,6 +8,7 @@ row that fits decides. `kind` is for the reader of dates: see `rules.sentences`.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from tieline.disclosures.lexicon import words as w
@@ -20,6 +21,11 @@ class Cue(NamedTuple):
     near: Literal["left", "right", "clause", "sentence"]
     needs: tuple[re.Pattern[str], ...]
     never: tuple[re.Pattern[str], ...] = ()
+
+    def fits(self, words: Mapping[str, str]) -> bool:
+        """Do the words near a number meet the row? `words`: by where they stand."""
+        needed = all(p.search(words[self.near]) for p in self.needs)
+        return needed and not any(p.search(words["clause"]) for p in self.never)
 
 
 def _p(pattern: str) -> re.Pattern[str]:

@@ -6,6 +6,7 @@ Knows nothing of numbers or fields. A line break ends a sentence unless the next
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 MAX_SENTENCE = 1500
 MAX_SENTENCES = 4000
@@ -39,37 +40,34 @@ def sentences(text: str, skip: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Sentence bounds, tables left out. A line break ends a sentence unless the next line goes on with it."""
     taken = sorted(skip)
     out: list[tuple[int, int]] = []
-    start = 0
-    paragraphs: list[tuple[int, int]] = []
-    lines = text.split("\n")
-    at = 0
-    for i, line in enumerate(lines):
-        end = at + len(line)
-        following = lines[i + 1] if i + 1 < len(lines) else ""
-        solid = not any(s < end and at < e for s, e in taken) if len(taken) < 400 else False
-        wraps = solid and _wraps(line, following, not text[:at].strip())
-        if not wraps:
-            paragraphs.append((start, end))
-            start = end + 1
-        at = end + 1
     index = 0
-    for begin, stop in paragraphs:
+    for begin, stop in _paragraphs(text, taken):
         while index < len(taken) and taken[index][1] <= begin:
             index += 1
-        if index < len(taken) and taken[index][0] < stop and taken[index][1] > begin:
-            continue
-        if "|" in text[begin:stop] or not text[begin:stop].strip():
+        tabled = index < len(taken) and taken[index][0] < stop
+        if tabled or "|" in text[begin:stop] or not text[begin:stop].strip():
             continue
         at = begin
-        for m in _END.finditer(text, begin, stop):
-            if m.end() - at > 3:
-                out.append((at, m.end()))
-                at = m.end()
-        if stop - at > 3:
-            out.append((at, stop))
+        for end in (*(m.end() for m in _END.finditer(text, begin, stop)), stop):
+            if end - at > 3:
+                out.append((at, min(end, at + MAX_SENTENCE)))
+                at = end
         if len(out) > MAX_SENTENCES:
             break
-    return [(s, min(e, s + MAX_SENTENCE)) for s, e in out]
+    return out
+
+
+def _paragraphs(text: str, taken: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Lines, with those that go on joined."""
+    lines = text.split("\n")
+    start = at = 0
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        end = at + len(line)
+        solid = len(taken) < 400 and not any(s < end and at < e for s, e in taken)
+        if not solid or not _wraps(line, following, not text[:at].strip()):
+            yield start, end
+            start = end + 1
+        at = end + 1
 
 
 def _worded(line: str) -> int:

@@ -8,6 +8,7 @@ Knows nothing of fields. Rules are patterns over templates, so one row covers ev
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities
@@ -57,32 +58,32 @@ class Template:
 
 def template(text: str, start: int, end: int, style: str, names: dict[str, bool]) -> Template:
     """The template of text[start:end]. `names` maps a company's name to whether it is the issuer's own."""
-    marks = periods(text, start, end)
-    taken = [(p.start, p.end) for p in marks]
-    found = [Token(_shape(p), p.start, p.end, period=p) for p in marks]
+    found: list[Token] = []
+    taken: list[tuple[int, int]] = []
+
+    def add(tokens: Iterable[Token]) -> None:
+        new = [t for t in tokens if not any(a < t.end and t.start < b for a, b in taken)]
+        found.extend(new)
+        taken.extend((t.start, t.end) for t in new)
+
+    add(Token(_shape(p), p.start, p.end, period=p) for p in periods(text, start, end))
     for q in quantities(text, start, end, style):
-        if not any(s < q.end and q.start < e for s, e in taken) and not _is_year(q):
-            if q.negative and (text[q.start] == "(" or not text[start : q.start].strip()):
-                q = replace(q, negative=False)  # a bracket or a bullet, and no sign
-            found.append(Token(_UNIT.get(q.unit, "#o"), q.start, q.end, number=q))
-            taken.append((q.start, q.end))
+        if not _is_year(q):
+            sign = text[q.start] != "(" and text[start : q.start].strip()  # else a bracket or a bullet, and no sign
+            number = q if sign or not q.negative else replace(q, negative=False)
+            add([Token(_UNIT.get(q.unit, "#o"), q.start, q.end, number=number)])
     for name, own in names.items():
-        for m in re.finditer(rf"(?<![A-Za-z]){re.escape(name)}(?![a-z])", text[start:end]):
-            s, e = start + m.start(), start + m.end()
-            if not any(a < e and s < b for a, b in taken):
-                found.append(Token("~own" if own else "~other", s, e))
-                taken.append((s, e))
+        pattern = re.compile(rf"(?<![A-Za-z]){re.escape(name)}(?![a-z])")
+        add(Token("~own" if own else "~other", *m.span()) for m in pattern.finditer(text, start, end))
     for m in _WORD.finditer(text, start, end):
         if not any(a < m.end() and m.start() < b for a, b in taken):
             found.extend(_words(m))
     found.sort(key=lambda t: t.start)
-    shapes, at = [], {}
-    position = 0
+    at, position = {}, 0
     for i, token in enumerate(found):
         at[position] = i
-        shapes.append(token.shape)
         position += len(token.shape) + 1
-    return Template(tuple(found), " ".join(shapes), at)
+    return Template(tuple(found), " ".join(t.shape for t in found), at)
 
 
 def _words(m: re.Match[str]) -> list[Token]:

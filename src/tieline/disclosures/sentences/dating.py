@@ -1,0 +1,194 @@
+"""Of when a number of a sentence is: the nearest period that no comparison governs; what is compared is of another time.
+
+Knows nothing of fields. A sentence that names no period speaks of the document's month, or of what was carried over.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tieline.disclosures.documents.context import Context, key_of
+from tieline.disclosures.lexicon.periods import Period, shift
+from tieline.disclosures.sentences.mentions import Mention
+from tieline.disclosures.sentences.split import COMPARISON
+
+_PRIOR_MONTH = re.compile(
+    r"\b(?:previous|prior|last|preceding) month|\b(?:a|one) month (?:earlier|ago|before|prior)|month[- ]o(?:ver|n)[- ]month|\bm/m\b|\bmom\b|vormonat|mois (?:précédent|dernier)|mes (?:anterior|pasado)|mese (?:precedente|scorso)|mês (?:passado|anterior)|上月|前月|环比",
+    re.IGNORECASE,
+)
+_PRIOR_YEAR = re.compile(
+    r"year[- ]o(?:ver|n)[- ]year|\by/y\b|\byoy\b|same month (?:a year|last year)|\b(?:a|one) year (?:ago|earlier)|\blast year\b|(?:prior|previous) year|vorjahr|année précédente|año anterior|同比|去年|지난해|작년|전년",
+    re.IGNORECASE,
+)
+_OTHER_SPAN = re.compile(
+    r"\b(?:(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+) months|first half|second half|(?:full|fiscal|calendar) year|in 20[12]\d\b(?!-)|weeks? (?:ended|ending|to))\b",
+    re.IGNORECASE,
+)
+_QUARTERLY = re.compile(
+    r"\b(?:in|during|for|over) the quarter\b|\bquarterly\b|\b(?:previous|prior|same) quarter\b", re.IGNORECASE
+)
+THE_MONTH = re.compile(r"\b(?:last|this) month\b|\b(?:in|during|for) the month\b", re.IGNORECASE)
+_AND = re.compile(r"\s*(?:and|to|through|&|-|und|et|y|e|bis|à|和|至|到)\s*", re.IGNORECASE)
+_OPENS = re.compile(r"\s?[:：=]\s?(?:approximately |about |~|US)?\s?\$?")
+_LAST_YEARS = re.compile(r"(?:지난해|작년|去年|昨年|前年同)\s?(?:의\s?)?\Z")
+_YEAR_BEFORE = re.compile(
+    r"\s*,? (?:of (?:the )?(?:previous|prior|last) year|(?:a|one) year (?:ago|earlier)|last year)\b", re.IGNORECASE
+)
+_NO_FIGURES = ("span", "week", "year")
+"""Kinds of period that date no figure."""
+
+
+@dataclass(slots=True)
+class Carried:
+    """What the sentences read so far leave to the next: its period where it names none, and what is compared with."""
+
+    reported: str | None
+    """The quarter of a report on one."""
+    period: str | None = None
+    """None: the document's own. Empty: none that is known."""
+    quarter: str | None = None
+    other: str | None = None
+    """The month that the document has compared with so far."""
+
+    def sentence(self, sentence: str, marks: list[Period], ctx: Context) -> None:
+        """Take in what a sentence names."""
+        kinds = {p.kind for p in marks}
+        quarterly = "Q" in (self.period or "")
+        named = next((key_of(p, ctx) for p in marks if p.kind == "quarter"), None)
+        self.quarter = self.quarter or named
+        if "month" in kinds or ("date" in kinds and not quarterly):
+            self.period = self.reported
+        elif "quarter" in kinds:
+            self.period = named
+        elif kinds & set(_NO_FIGURES):
+            self.period = ""
+        if not marks and _QUARTERLY.search(sentence):
+            self.period = self.quarter or ""
+        elif not marks and THE_MONTH.search(sentence):
+            self.period = self.reported
+        elif _OTHER_SPAN.search(sentence) and not kinds & {"month", "date"}:
+            self.period = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """One sentence with its periods and numbers, and the time of which it speaks where it names none."""
+
+    text: str
+    start: int
+    end: int
+    marks: list[Period]
+    mentions: list[Mention]
+    ctx: Context
+    base: str | None
+    """The document's month, or the quarter that is carried over."""
+    other: str | None
+
+    def period(self, i: int) -> str | None:
+        """The month, quarter or date of the number of mention i; None where it dates no figure."""
+        text, m = self.text, self.mentions[i]
+        told = self._labelled(m)
+        if told is not None:
+            return key_of(told, self.ctx)
+        following = self.mentions[i + 1].q.start if i + 1 < len(self.mentions) else self.end
+        after = [p for p in self.marks if m.q.end <= p.start < min(following, m.q.end + len(m.right) + 2)]
+        if after and _right_behind(text, m, after[0]):
+            joined = len(after) > 1 and _are_joined(text, after[0], after[1])
+            return None if joined or after[0].kind in _NO_FIGURES else self._key(after[0])
+        if m.compared or (following < self.end and _falls(text[self.start : m.q.start], text[m.q.end : self.end])):
+            return self._compared(m)
+        before = self._before(m)
+        return before or None if before is not None else self._behind(m, following) or self.base
+
+    def _labelled(self, m: Mention) -> Period | None:
+        """`(October 2024: 41.2 BTC)`, and `X and Y ..., respectively`: the period that is set against the number."""
+        text = self.text
+        for p in reversed(self.marks):
+            bracketed = "(" in text[max(self.start, p.start - 2) : p.start]
+            if p.end <= m.q.start and bracketed and _OPENS.fullmatch(text, p.end, m.q.start):
+                return p
+        if re.search(r"respectively|分别|jeweils|respectivement", text[m.q.end : self.end]):
+            same = [o for o in self.mentions if o.q.unit == m.q.unit]
+            dated = [p for p in self.marks if p.end <= same[0].q.start]
+            if len(same) == len(dated) > 1:
+                return dated[same.index(m)]
+        return None
+
+    def _compared(self, m: Mention) -> str | None:
+        """The time of a figure that is compared with: named beside it, the month or year before, or the one told
+        earlier."""
+        text = self.text
+        inside = [p for p in self.marks if m.at <= p.start < m.q.start and COMPARISON.search(text[m.at : p.start])]
+        if inside:
+            return self._key(inside[-1])
+        if self.ctx.statement and (rest := [p for p in self.marks if p.start > m.q.end]):
+            return key_of(rest[0], self.ctx)
+        near = text[max(self.start, m.q.start - 70) : min(self.end, m.q.end + 70)]
+        stem = self._before(m) or self.base
+        if stem is None or len(stem) != 7:
+            return None
+        if _PRIOR_MONTH.search(near):
+            return shift(stem, -1)
+        if _PRIOR_YEAR.search(near):
+            return shift(stem, -12)
+        return self.other if self.other != stem else None
+
+    def _key(self, p: Period) -> str | None:
+        """The period as facts carry it; `August of last year` is a year back."""
+        key, text = key_of(p, self.ctx), self.text
+        back = _YEAR_BEFORE.match(text, p.end) or _LAST_YEARS.search(text, max(0, p.start - 8), p.start)
+        if p.year is None and p.kind == "month" and key is not None and back:
+            return shift(f"{self.ctx.period[:5]}{key[5:7]}" if self.ctx.period else key, -12)
+        return key
+
+    def _before(self, m: Mention) -> str | None:
+        """The nearest period before the number that no comparison governs; empty where that dates no figure."""
+        free = [p for p in self.marks if p.end <= m.q.start and not governed(self.text, self.start, p)]
+        if not free:
+            return None
+        if free[-1].kind in _NO_FIGURES or (len(free) > 1 and _are_joined(self.text, free[-2], free[-1])):
+            return ""
+        return self._key(free[-1])
+
+    def _behind(self, m: Mention, following: int) -> str | None:
+        """Else the first one after it, told of a month or a month's end."""
+        p = next((p for p in self.marks if p.start >= m.q.end), None)
+        if p is None or p.kind in _NO_FIGURES:
+            return None
+        gap, later = self.text[m.q.end : p.start], self.text[following : p.start]
+        if gap.endswith(("(", "( ")) and re.match(r"\s?[:：]", self.text[p.end : p.end + 2]):
+            return None  # `44.7 BTC (October 2024: 41.2 BTC)` dates what follows it
+        if COMPARISON.search(gap) or len(gap) > 110:
+            return None
+        if re.search(r"\b(?:as of|as at|at the end of|by)\s+(?:the )?$", later):
+            return None  # the day of the later figure
+        key = key_of(p, self.ctx)
+        late = key is not None and len(key) != 10 and self.ctx.period is not None and key[:7] > self.ctx.period
+        return None if late else key
+
+
+def _falls(lead: str, tail: str) -> bool:
+    """`from 41 to 38`: is the number where it came from?"""
+    return bool(re.search(r"\bfrom\b[^.;\d]{0,24}$", lead) and re.match(r"[^.;\d]{0,40}\bto\b", tail))
+
+
+def _right_behind(text: str, m: Mention, p: Period) -> bool:
+    """`41 BTC in July`, `41 BTC (July)`; a comparison between them is of another figure."""
+    gap = text[m.q.end : p.start]
+    bracketed = re.fullmatch(r"\s*\((?:in |for |as of )?", gap) and text[p.end : p.end + 1] == ")"
+    return bool(re.fullmatch(r"[^,;.，。\d(]{0,50}", gap) or bracketed) and not COMPARISON.search(gap)
+
+
+def _are_joined(text: str, a: Period, b: Period) -> bool:
+    """`June and July`: one figure for two months."""
+    return a.kind == b.kind == "month" and _AND.fullmatch(text[a.end : b.start]) is not None
+
+
+def governed(text: str, start: int, p: Period) -> bool:
+    """Does a comparison govern the period?"""
+    if re.match(r"\s?(?:から|より|比(?!特)|に比べ|と比[べ較]|보다|대비)", text[p.end : p.end + 5]):
+        return True
+    lead = text[max(start, p.start - 70) : p.start]
+    at = max((m.end() for m in COMPARISON.finditer(lead)), default=-1)
+    return at >= 0 and not re.search(r",(?!\d)|;|\bto\b|\bat\b", lead[at:])

@@ -1,0 +1,151 @@
+"""What a number of a sentence is: the first row of `rules.cues` that fits, else the nearest verb.
+
+Knows nothing of periods. A figure behind a comparison is the same thing at another time.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tieline.disclosures.lexicon import words as w
+from tieline.disclosures.rules.cues import CHANGE, CHANGE_BEHIND, COINS, DOLLARS, HASHRATE, MORE, SHARES, VERBS, Cue
+from tieline.disclosures.sentences.mentions import Mention
+
+PART = re.compile(
+    r"\b(?:including|includes|comprising|comprises|of which|consisting of)\b|其中|包括|davon|dont\b", re.IGNORECASE
+)
+_ROWS: dict[str, tuple[Cue, ...]] = {"BTC": COINS, "EH/s": HASHRATE, "USD": DOLLARS, "%": SHARES}
+_PAST = re.compile(r"\b(?:mined|produced|earned|sold|held|holds|was|were|currently|;)\b|;", re.IGNORECASE)
+_MODELS = re.compile(
+    r"\b(?:per machine|machines? (?:with|of)|miners? (?:with|of|and)|order\w*|underclock\w*|[SMA]\d\d)\b"
+)
+"""A model's rating, not the fleet's."""
+_AGAIN = re.compile(r"\s*(?:\(|,? or|/)\s*(?:approximately |about |roughly )?")
+_OR_IN_COINS = re.compile(r",? (?:or|amounting to|equal to|equating to)\s*(?:\w+ )?$")
+_NAMED = ((w.AVERAGE, "avg_operating_ehs"), (w.OPERATING, "operating_month_end_ehs"), (w.RATED, "deployed_ehs"))
+
+
+def name_fields(text: str, start: int, end: int, mentions: list[Mention]) -> None:
+    """Say of each number of a sentence which field it is; None where it is none."""
+    for i, m in enumerate(mentions):
+        m.field = _field(text, start, end, mentions, i)
+
+
+def name_in_order(text: str, end: int, mentions: list[Mention]) -> None:
+    """`operational and installed hashrates at 7.27 EH/s and 8.75 EH/s, respectively`: labels and values in order."""
+    rates = [m for m in mentions if m.q.unit == "EH/s"]
+    if len(rates) != 2 or not re.search(r"\brespectively\b", text[rates[-1].q.end : end]):
+        return
+    found = sorted((hit.start(), field) for pattern, field in _NAMED if (hit := pattern.search(rates[0].left)))
+    if len(found) == 2:
+        rates[0].field, rates[1].field = found[0][1], found[1][1]
+
+
+def _field(text: str, start: int, end: int, mentions: list[Mention], i: int) -> str | None:
+    m, coins = mentions[i], mentions[i].q.unit == "BTC"
+    if _of_another(text[start : m.q.start], m):
+        return None
+    row = _row(m, text[start:end], mentions[:i])
+    alike = [o for o in mentions[:i] if o.q.unit == m.q.unit]
+    stem = _same_thing(text, start, m, alike, row)
+    if stem is not None:
+        return stem
+    if coins and i and mentions[i - 1].field == "sold_share_pct" and _OR_IN_COINS.search(m.left):
+        return "btc_sold"
+    gap = text[alike[-1].q.end : m.q.start] if alike else ""
+    if alike and _AGAIN.fullmatch(gap) and not w.PER_DAY.search(m.right[:24]):
+        return None  # the same told again
+    if row is not None or not coins:
+        return row or _machine(m)
+    return None if _is_part(m, alike, gap) else _coins(m, text[start : m.q.start])
+
+
+def _same_thing(text: str, start: int, m: Mention, alike: list[Mention], row: str | None) -> str | None:
+    """The field of the figure that this one is compared with; None where it is compared with none, or another thing."""
+    stem = next((o for o in reversed(alike) if o.field is not None), None)
+    if stem is None or not (m.compared or _falls_to(text, start, stem, m)):
+        return None
+    if row in (None, stem.field) or not (w.HASHRATE.search(m.left) or w.RATED.search(m.left)):
+        return stem.field
+    m.compared = False  # `against an installed capacity of`: another thing
+    return None
+
+
+def _of_another(head: str, m: Mention) -> bool:
+    """Is the number planned, the network's, a change, or another coin's?"""
+    at = max((hit.end() for hit in w.FUTURE.finditer(head)), default=-1)
+    if at >= 0 and not _PAST.search(head, at):
+        return True  # a word of the future before it, and no verb of the past since
+    if w.NETWORK.search(m.left) or CHANGE.search(m.left) or CHANGE_BEHIND.match(m.right):
+        return True
+    if MORE.search(m.left) and _nearest(m.left) is None:
+        return True
+    return m.q.unit != "BTC" and bool(w.OTHER_COIN.search(m.clause)) and not w.BITCOIN.search(m.clause)
+
+
+def _falls_to(text: str, start: int, before: Mention, m: Mention) -> bool:
+    """`from 41 to 38`."""
+    leads = re.search(r"\bfrom\b[^.;]{0,20}$", text[max(start, before.q.start - 24) : before.q.start])
+    return bool(leads) and re.fullmatch(r"[^.;\d]{0,40}\bto\b[^.;\d]{0,16}", text[before.q.end : m.q.start]) is not None
+
+
+def _row(m: Mention, sentence: str, earlier: list[Mention]) -> str | None:
+    left = m.left
+    if earlier and earlier[-1].q.unit == "other money" and re.fullmatch(r"\s*[\[(]\s*", left):
+        left = earlier[-1].left  # `£3.85 million [$4.81 million]`
+    near = {"left": left, "right": m.right[:70], "clause": f"{left} | {m.right[:70]}", "sentence": sentence}
+    coins = next((o.field for o in reversed(earlier) if o.q.unit == "BTC"), None)
+    field = next((row.field for row in _ROWS.get(m.q.unit or "", ()) if row.fits(near)), None)
+    if field in ("sale_proceeds_usd", "avg_sale_price_usd"):
+        sold = coins not in ("btc_purchased", "btc_held_end") and (coins or w.SOLD.search(sentence))
+        return field if sold else None
+    receivable = m.q.unit == "USD" and coins == "btc_receivable_from_collateral" and w.VALUE.search(left)
+    return "receivable_kusd" if field is None and receivable else field
+
+
+def _is_part(m: Mention, alike: list[Mention], gap: str) -> bool:
+    """`of which 12 and 30`: is the number a part of one told before?"""
+    listed = alike and alike[-1].field is None and PART.search(alike[-1].left) and re.match(r"[^.;]*\band\b", gap)
+    return bool(PART.search(m.left) or listed)
+
+
+def _machine(m: Mention) -> str | None:
+    if m.q.unit == "miners":
+        fleet = w.RATED.search(m.clause) or w.OPERATING.search(m.clause) or re.search(r"\bfleet of", m.left)
+        return "deployed_miners" if fleet else None
+    if m.q.unit == "J/TH":
+        return None if _MODELS.search(m.clause) else "efficiency_j_th"
+    return {"blocks": "blocks_won", "USD/kWh": "power_cost_usd_per_kwh"}.get(m.q.unit or "")
+
+
+def _coins(m: Mention, head: str) -> str | None:
+    """Coins by the nearest verb: before the number, then right behind it, then anywhere before it."""
+    near = _nearest(m.left) or _nearest_after(m.right[:60])
+    verb = near or _nearest(head)
+    if _daily(m, head, near):
+        return "avg_btc_per_day" if verb in ("btc_produced", None) else None
+    return None if re.search(r"\bcarrying\b|\b(?:value|fees?) of\b[^.;]{0,20}$", m.left) else verb
+
+
+def _daily(m: Mention, head: str, near: str | None) -> bool:
+    if w.PER_DAY.search(m.right[:28].partition("(")[0]):
+        return True
+    if w.PER_DAY.search(m.left) and (
+        w.AVERAGE.search(m.left) or (w.PER_DAY.search(m.left[-40:]) and not w.SOLD.search(m.left))
+    ):
+        return True
+    return near is None and bool(w.AVERAGE.search(head) and w.PER_DAY.search(head))
+
+
+def _nearest(words: str) -> str | None:
+    best, field = -1, None
+    for name, pattern in VERBS:
+        at = max((m.end() for m in pattern.finditer(words)), default=-1)
+        if at > best:
+            best, field = at, name
+    return field
+
+
+def _nearest_after(words: str) -> str | None:
+    found = [(m.start(), name) for name, pattern in VERBS if (m := pattern.search(words)) is not None]
+    return min(found)[1] if found else None
