@@ -96,30 +96,33 @@ _FOREIGN = ("other money", "other coin", "energy", "power", "other")
 def convert(name: str, q: PrintedNumber, label_unit: str | None) -> Decimal | str:
     """The quantity in the field's unit; a reason where that is not possible."""
     unit = unit_of(name)
+    if (why := _another(unit, q)) is not None:
+        return why
+    value: Decimal | str = q.value
+    match unit:
+        case "EH/s" | "PH/s":
+            value = _hashrate(q.value, q, label_unit, unit)
+        case "USD" | "USD/BTC" | "kUSD":
+            value = _money(q, label_unit, unit)
+        case "USD/kWh":
+            value = _power_price(q, label_unit)
+        case "share":
+            value = q.value.scaleb(-2)
+    low, high = _RANGES.get(unit, (None, None))
+    if isinstance(value, str) or low is None or high is None:
+        return value
+    return value if low <= value <= high else f"{q.printed} cannot be {name}"
+
+
+def _another(unit: str, q: PrintedNumber) -> str | None:
+    """Why a quantity can be no figure of a unit; None where it may be one."""
     if q.unit in _FOREIGN:
         return f"{q.printed} is in another unit"
     if q.unit == "%" and unit not in ("%", "share"):
         return f"{q.printed} is a percentage"
     allowed, thing = _PRINTED.get(unit, (None, ""))
-    if allowed is not None and q.unit not in allowed:
-        return f"{q.printed} is no {thing}"
-    if unit in ("miners", "blocks") and q.value != q.value.to_integral_value():
-        return f"{q.printed} is no {thing}"
-    value: Decimal | str = q.value
-    if unit in ("EH/s", "PH/s"):
-        value = _hashrate(q.value, q, label_unit, unit)
-    elif unit in ("USD", "USD/BTC", "kUSD"):
-        value = _money(q, label_unit, unit)
-    elif unit == "USD/kWh":
-        value = _power_price(q, label_unit)
-    elif unit == "share":
-        value = q.value.scaleb(-2)
-    if isinstance(value, str):
-        return value
-    low, high = _RANGES.get(unit, (None, None))
-    if low is not None and high is not None and not low <= value <= high:
-        return f"{q.printed} cannot be {name}"
-    return value
+    broken = unit in ("miners", "blocks") and q.value != q.value.to_integral_value()
+    return f"{q.printed} is no {thing}" if broken or (allowed is not None and q.unit not in allowed) else None
 
 
 def _money(q: PrintedNumber, label_unit: str | None, unit: str) -> Decimal | str:

@@ -170,21 +170,25 @@ def _published_month(
     body: str, own: list[Period], months: Counter[str], before: str, date: tuple[int, int] | None
 ) -> tuple[str | None, tuple[int, int] | None]:
     """Of a text whose date is known: the month `before` it, unless it names other months or is on another span."""
-    bare = {p.month for p in own if p.year is None and _names_month(p)}
     reference = (int(before[:4]), int(before[5:]))
-    if not (months or bare):
-        told = {m[1] for m in _YEAR_TOLD.finditer(body)}
-        if told and before[:4] not in told:
-            return None, reference  # a report on a year that is over, which names no month
-        if any(p.kind == "quarter" and p.year is not None and p.start < 300 for p in own):
-            return None, reference  # a quarter's report that names no month
-    named = bool(months[before]) or int(before[5:]) in bare
+    bare = {p.month for p in own if p.year is None and _names_month(p)}
+    named = bool(months[before]) or reference[1] in bare
+    if not (months or bare) and _of_another_span(body, own, before[:4]):
+        return None, reference
     if not (named or months) and _of_a_day(body, own, date):
         return None, reference
     if named or not months:
         return before, reference
     recent = [m for m in months if shift(before, -4) <= m <= shift(before, 1)]
-    return (max(recent) if recent else before), reference
+    return max(recent, default=before), reference
+
+
+def _of_another_span(body: str, own: list[Period], year: str) -> bool:
+    """A report on a year that is over, or on a quarter, which names no month."""
+    told = {m[1] for m in _YEAR_TOLD.finditer(body)}
+    return (
+        (bool(told - {year}) and year not in told) or any(p.kind == "quarter" and p.year and p.start < 300 for p in own)
+    )
 
 
 def _yearless_month(body: str, every: list[Period], own: list[Period]) -> tuple[str | None, tuple[int, int] | None]:

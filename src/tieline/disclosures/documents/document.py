@@ -13,6 +13,7 @@ import logging
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -65,38 +66,38 @@ class Document:
 def load(source: str | bytes, kind: Kind | None = None) -> Document:
     """Normalise a file. Never raises for what the file holds."""
     if len(source) > MAX_BYTES:
-        return Document(
-            "", kind or "text", refused=f"larger than {MAX_BYTES // 2**20} MiB: no release is; cut it to the release"
-        )
+        most = MAX_BYTES // 2**20
+        return Document("", kind or "text", refused=f"larger than {most} MiB: no release is; cut it to the release")
     if isinstance(source, bytes) and (kind == "pdf" or source[:1024].lstrip()[:5] == b"%PDF-"):
         return _from_pdf(source)
-    if isinstance(source, str) and source.lstrip()[:5] == "%PDF-":
-        return Document("", "pdf", refused="a PDF read as text: give its bytes")
     text = source if isinstance(source, str) else _decode(source)
-    if _is_binary(text):
-        return Document("", kind or "text", refused="not text: an image, an archive or another binary file")
     found = kind or _kind_of(text)
-    if _too_deep(text):
-        return Document(
-            "", found, refused=f"elements nested more than {MAX_DEPTH:,} deep: no page that a reader could open"
-        )
+    if (why := _unreadable(text)) is not None:
+        return Document("", found, refused=why)
     title: str | None = None
-    notes: list[str] = []
     if found == "json":
-        inner = _html_in_json(text)
-        text = inner if inner is not None else text
-        title, text = _from_html(text) if _looks_html(text) else (None, text)
-    elif found == "html":
+        text = _html_in_json(text) or text
+    if found == "html" or (found == "json" and _looks_html(text)):
         title, text = _from_html(text)
     text = normalise(text)
-    if len(text) > MAX_TEXT:
-        text = text[:MAX_TEXT]
-        notes.append(f"only the first {MAX_TEXT:,} characters were read")
-    if found == "text" and (text.count("|") > 4 or text.count("\t") > 4):
+    notes = [f"only the first {MAX_TEXT:,} characters were read"] if len(text) > MAX_TEXT else []
+    text = text[:MAX_TEXT]
+    if found == "text" and max(text.count("|"), text.count("\t")) > 4:
         found = "table"
     if not text.strip():
         return Document("", found, title, "no text in the file", notes)
     return Document(text, found, title or _first_line(text), None, notes)
+
+
+def _unreadable(text: str) -> str | None:
+    """Why a text is none; None where it can be read."""
+    if text.lstrip()[:5] == "%PDF-":
+        return "a PDF read as text: give its bytes"
+    if _is_binary(text):
+        return "not text: an image, an archive or another binary file"
+    if _too_deep(text):
+        return f"elements nested more than {MAX_DEPTH:,} deep: no page that a reader could open"
+    return None
 
 
 def normalise(text: str) -> str:
@@ -136,20 +137,22 @@ def _separated(text: str) -> str:
     """Comma or semicolon separated lines: three or more with as many fields each, dated at the top or the side."""
     if "," not in text and ";" not in text:
         return text
+    out: list[str] = []
     lines = text.split("\n")
-    i = 0
-    while i < len(lines):
-        sep = ";" if ";" in lines[i] else ","
-        fields = len(_fields(lines[i], sep))
-        j = i
-        while j < len(lines) and fields > 1 and "|" not in lines[j] and len(_fields(lines[j], sep)) == fields:
-            j += 1
-        cells = [_fields(line, sep) for line in lines[i:j]]
-        plain = j - i >= 3 and all(len(c) <= 60 and not c.startswith(" ") for row in cells for c in row)
+    for (_, fields), run in groupby(lines, key=_shape_of):
+        block = list(run)
+        cells = [_fields(line, ";" if ";" in line else ",") for line in block]
+        plain = len(block) >= 3 and fields > 1 and all(len(c) <= 60 and c[:1] != " " for row in cells for c in row)
         if plain and (_all_dated(cells[0][1:]) or _all_dated([row[0] for row in cells[1:]])):
-            lines[i:j] = [" | ".join(row) for row in cells]
-        i = max(j, i + 1)
-    return "\n".join(lines)
+            block = [" | ".join(row) for row in cells]
+        out += block
+    return "\n".join(out)
+
+
+def _shape_of(line: str) -> tuple[str, int]:
+    """What separates the fields of a line, and how many there are; a line with bars is of no such table."""
+    separator = ";" if ";" in line else ","
+    return separator, 0 if "|" in line else len(_fields(line, separator))
 
 
 def _fields(line: str, sep: str) -> list[str]:
@@ -297,6 +300,10 @@ def _from_html(source: str) -> tuple[str | None, str]:
     return title or None, text
 
 
+_LEAVING = {"td": " |", "th": " |", "tr": "\n"}
+_ENTERING = {"td": " ", "th": " ", "tr": "\n"}
+
+
 def _walk(root: LexborNode, out: list[str]) -> None:
     """Depth first with an explicit stack: pages nest deeper than Python's own."""
     stack: list[tuple[LexborNode, bool]] = [(root, False)]
@@ -304,37 +311,29 @@ def _walk(root: LexborNode, out: list[str]) -> None:
     while stack and written < 2 * MAX_TEXT:
         node, leaving = stack.pop()
         tag = node.tag or ""
+        break_ = " " if cells else "\n"
         if leaving:
-            if tag in ("td", "th"):
-                out.append(" |")
-            elif tag == "tr":
-                cells -= _is_row(node)
-                out.append("\n")
-            elif tag in _BLOCKS:
-                out.append(" " if cells else "\n")
-            continue
-        if tag == "-text":
-            out.append(re.sub(r"\s+", " ", node.text_content or ""))
-            written += len(out[-1]) + 1
-            continue
-        if tag == "br":
-            out.append(" " if cells else "\n")
-            continue
-        if tag == "sup" and re.fullmatch(r"[\s()\[\]\d,*]{1,8}", node.text() or ""):
-            out.append(" *" if "*" in (node.text() or "") else " ")
-            continue
-        if tag in ("script", "style"):
-            continue
-        stack.append((node, True))
-        if tag == "tr":
-            cells += _is_row(node)
-            out.append("\n")
-        elif tag in ("td", "th"):
-            out.append(" ")
-        elif tag in _BLOCKS:
-            out.append(" " if cells else "\n")
-        children = list(node.iter(include_text=True))
-        stack.extend((child, False) for child in reversed(children))
+            cells -= tag == "tr" and _is_row(node)
+            out.append(_LEAVING.get(tag, break_ if tag in _BLOCKS else ""))
+        elif (text := _leaf(node, tag, break_)) is not None:
+            out.append(text)
+            written += len(text) + 1
+        elif tag not in ("script", "style"):
+            stack.append((node, True))
+            cells += tag == "tr" and _is_row(node)
+            out.append(_ENTERING.get(tag, break_ if tag in _BLOCKS else ""))
+            stack.extend((child, False) for child in reversed(list(node.iter(include_text=True))))
+
+
+def _leaf(node: LexborNode, tag: str, break_: str) -> str | None:
+    """The text of a node that holds no others: words, a line break, a footnote's mark."""
+    if tag == "-text":
+        return re.sub(r"\s+", " ", node.text_content or "")
+    if tag == "br":
+        return break_
+    if tag == "sup" and re.fullmatch(r"[\s()\[\]\d,*]{1,8}", node.text() or ""):
+        return " *" if "*" in (node.text() or "") else " "
+    return None
 
 
 def _is_row(node: LexborNode) -> bool:

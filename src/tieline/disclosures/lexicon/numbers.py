@@ -174,34 +174,31 @@ def quantities(text: str, start: int, end: int, style: str = "english") -> list[
 
 
 def _quantity(m: re.Match[str], style: str) -> PrintedNumber | None:
-    raw = m["num"]
-    if len(raw) > 30:
-        return None
-    before, behind = m.string[m.start("num") - 1 : m.start("num")], m.string[m.end("num") : m.end("num") + 1]
-    if before in (")", "]") and behind.isupper():
+    raw, at = m["num"], m.start("num")
+    if m.string[at - 1 : at] in (")", "]") and m.string[m.end("num") : m.end("num") + 1].isupper():
         return None  # `(PH/s)1,164Bitcoin mined`: cells that ran together
-    value = to_decimal(raw, style)
-    if value is None:
+    value = to_decimal(raw, style) if len(raw) <= 30 else None
+    if value is None or (m["cent"] and not m["kwh"]):
         return None
     decimals = max(0, -int(value.as_tuple().exponent))
     if (scale := m["scale"] or m["tight"]) is not None:
         power = _SCALES.get(scale.rstrip("."), _SCALES.get(scale.lower().rstrip("."), 0))
         value = exact(value.scaleb(power))
-    if m["cent"] and not m["kwh"]:
-        return None
     currency = _currency(m)
     value, unit = _in_unit(m, value, currency)
-    opened = m["open"] or m["open2"]
-    negative = bool((opened and m["close"]) or (m["sign"] or "").strip() == "-" or m["sign2"])
-    begin, stop = m.start(), m.end()
-    if opened and not m["close"]:
-        begin = m.start() + len(m["open"]) if m["open"] else begin
-    elif m["close"] and not opened:
-        stop = m.start("close")
-    foot = (m["foot"] or "") + (m["ufoot"] or "")
+    negative, begin, stop = _signed(m)
+    foot = m["foot"] or ""
     return PrintedNumber(
-        value, unit, begin, stop, raw + (m["foot"] or ""), negative, m["mark"] or "", foot, decimals, currency
+        value, unit, begin, stop, raw + foot, negative, m["mark"] or "", foot + (m["ufoot"] or ""), decimals, currency
     )
+
+
+def _signed(m: re.Match[str]) -> tuple[bool, int, int]:
+    """Is the number negative, and where it begins and ends: without a bracket that is not closed, or not opened."""
+    opened, closed = m["open"] or m["open2"], m["close"]
+    negative = bool(opened and closed) or (m["sign"] or "").strip() == "-" or bool(m["sign2"])
+    begin = m.start() + len(m["open"] or "") if opened and not closed else m.start()
+    return negative, begin, m.start("close") if closed and not opened else m.end()
 
 
 def _currency(m: re.Match[str]) -> str | None:

@@ -141,7 +141,7 @@ def periods(text: str, start: int = 0, end: int | None = None) -> list[Period]:
     if not may_hold_period(text, start, stop):
         return out
     for m in _PATTERN.finditer(text, start, stop):
-        period = _period(text, m)
+        period = _period(m)
         if period is None:
             continue
         quarter = _NAMED_QUARTER.match(text, period.end)
@@ -157,25 +157,23 @@ def periods(text: str, start: int = 0, end: int | None = None) -> list[Period]:
     return out
 
 
-def _period(text: str, m: re.Match[str]) -> Period | None:
+_FORMS = (("slashed", "sy", "sm", None), ("iso", "iy", "im", "id"), ("cjk", "cy", "cm", "cd"))
+"""Expressions in digits: the group that matched, and those of its year, month and day."""
+
+
+def _period(m: re.Match[str]) -> Period | None:
     if m["q"]:
-        number = m["q1"] or m["q2"] or m["q3"] or m["q4"] or m["q5"] or m["q6"] or m["q7"][:4]
-        year = m["qy1"] or m["qy2"] or m["qy3"] or m["qy4"] or m["qy5"] or m["qy7"]
+        number = next(m[f"q{k}"] for k in (1, 2, 3, 4, 5, 6, 7) if m[f"q{k}"])
+        year = next((m[f"qy{k}"] for k in (1, 2, 3, 4, 5, 7) if m[f"qy{k}"]), None)
+        number = number[:4] if m["q7"] else number
         return Period("quarter", _year(year), _QUARTERS[number.lower()], None, m.start(), m.end())
-    if m["slashed"]:
-        return Period("month", int(m["sy"]), int(m["sm"]), None, m.start(), m.end())
-    if m["iso"]:
-        day = m["id"]
-        return Period(
-            "date" if day else "month", int(m["iy"]), int(m["im"]), int(day) if day else None, m.start(), m.end()
-        )
+    for form, year_in, month_in, day_in in _FORMS:
+        if m[form]:
+            day = m[day_in] if day_in is not None else None
+            kind, told = ("date", int(day)) if day else ("month", None)
+            return Period(kind, _year(m[year_in]), int(m[month_in]), told, m.start(), m.end())
     if m["num"]:
         return _numeric(m)
-    if m["cjk"]:
-        day = m["cd"]
-        return Period(
-            "date" if day else "month", _year(m["cy"]), int(m["cm"]), int(day) if day else None, m.start(), m.end()
-        )
     if m["dmy"]:
         return _valid(Period("date", _year(m["dy"]), _MONTHS[m["dm"].lower()], int(m["dd"]), m.start(), m.end()))
     return _named(m)
@@ -237,24 +235,25 @@ def _spanned(text: str, p: Period, floor: int) -> Period:
     if lead is None:
         return p
     start = max(floor, p.start - 40) + lead.start()
-    if lead["single"]:
-        return replace(p, kind="month", day=None, start=start) if p.kind in ("date", "month") else p
-    if lead["quarter"]:
-        return replace(p, kind="quarter", month=p.month // 3, day=None) if p.ends_month and p.month % 3 == 0 else p
-    if lead["week"]:
-        return replace(p, kind="week", start=start)
-    if lead["fiscal"]:
-        return replace(p, kind="span", day=None, start=start) if p.kind == "month" else p
-    if lead["ended"]:
-        return replace(p, kind="year", day=None, start=start)
-    if lead["ytd"]:
-        return replace(p, kind="span", day=None, start=start)
-    count = _COUNTS.get(lead["count"].lower()) or (int(lead["count"]) if lead["count"].isdigit() else 0)
-    if count == 1:
-        return replace(p, kind="month", day=None, start=start)
-    if count == 3 and p.month % 3 == 0:
-        return replace(p, kind="quarter", month=p.month // 3, day=None, start=start)
-    return replace(p, kind="year" if count == 12 and p.month == 12 else "span", day=None, start=start)
+    whole = replace(p, day=None, start=start)
+    quarterly = p.month % 3 == 0
+    match lead.lastgroup:
+        case "single":
+            return replace(whole, kind="month") if p.kind in ("date", "month") else p
+        case "quarter":
+            return (
+                replace(whole, kind="quarter", month=p.month // 3, start=p.start) if p.ends_month and quarterly else p
+            )
+        case "week":
+            return replace(p, kind="week", start=start)
+        case "fiscal":
+            return replace(whole, kind="span") if p.kind == "month" else p
+        case "ended" | "ytd" as told:
+            return replace(whole, kind="year" if told == "ended" else "span")
+    count = _COUNTS.get(lead["count"].lower()) or int(lead["count"] if lead["count"].isdigit() else 0)
+    if count == 3 and quarterly:
+        return replace(whole, kind="quarter", month=p.month // 3)
+    return replace(whole, kind="month" if count == 1 else "year" if count == 12 and p.month == 12 else "span")
 
 
 def resolve(p: Period, reference: tuple[int, int] | None) -> Period:

@@ -152,6 +152,10 @@ class _Cell:
         return self.items[0].kind if len(self.items) == 1 else "row"
 
     @property
+    def short(self) -> bool:
+        return self.span[1] - self.span[0] <= _HEAD_CELL
+
+    @property
     def columns(self) -> list[PeriodColumn]:
         return self.items[0].columns if self.kind == "head" else []
 
@@ -193,19 +197,19 @@ def _mixed_head(text: str, span: Span, raw: list[Span], cells: list[_Cell]) -> l
 
     A cell such as `YTD 2023` is made a label: it does not hold the value 2,023.
     """
-    short = [cell for cell in cells[1:] if cell.span[1] - cell.span[0] <= _HEAD_CELL]
-    for cell in short:
-        if cell.kind == "row" and _YEAR_CELL.fullmatch(text[slice(*cell.span)].strip()):
+    first, *rest = cells
+    for cell in rest:
+        if cell.kind == "row" and cell.short and _YEAR_CELL.fullmatch(text[slice(*cell.span)].strip()):
             cell.items = [_label(text, cell, [cell.span])]
-    others = [cell for cell in cells[1:] if cell.kind == "label"]
-    heads = [cell for cell in cells if cell.kind == "head"]
-    dated = any(c.period is not None for cell in heads for c in cell.columns)
-    if len(cells) < 3 or not dated or not 0 < len(others) <= len(heads):
+    kinds = [cell.kind for cell in cells]
+    others = [cell for cell in rest if cell.kind == "label"]
+    dated = any(c.period is not None for cell in cells for c in cell.columns)
+    if len(cells) < 3 or not dated or not set(kinds) <= {"head", "label"}:
         return None
-    if {cell.kind for cell in cells} - {"head", "label"} or any(cell not in short for cell in others):
+    if not 0 < len(others) <= kinds.count("head") or not all(cell.short for cell in others):
         return None
-    columns: list[PeriodColumn] = []
-    for cell in cells[cells[0].kind == "label" :]:
+    columns = list(first.columns)
+    for cell in rest:
         columns += cell.columns if cell.kind == "head" else [PeriodColumn(None, *cell.span)]
     return [Item("head", *span, columns)]
 

@@ -31,7 +31,7 @@ def claims(text: str, rows: list[Row], ctx: Context) -> list[Finding]:
     """Findings of a note's one-value lines, and of its opening and closing balance."""
     if not ctx.statement:
         return []
-    lines = [line for row in rows if (line := _dated_line(row)) is not None]
+    lines = list(filter(None, map(_dated_line, rows)))
     out = [line.finding("btc_held_end", "number-held") for line in lines if _HELD.match(line.name) and line.coins]
     costs = [line.finding("cost_basis_kusd", "cost-basis") for line in lines if _COST_BASIS.match(line.name)]
     if not _in_thousands(text, out, costs):

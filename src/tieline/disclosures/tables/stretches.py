@@ -158,8 +158,11 @@ def _columns(text: str, start: int, end: int) -> tuple[list[PeriodColumn], bool]
     columns.sort(key=lambda c: c.start)
     if not found:
         return ([] if NOISE.sub("", CHANGE.sub("", text[start:end])) else columns), False
-    dated = [(a, b) for a, b in pairwise(columns) if a.period is not None and b.period is not None]
-    return columns, any(a.end == b.start and text[b.start].isupper() for a, b in dated)
+    return columns, any(_ran_together(text, a, b) for a, b in pairwise(columns))
+
+
+def _ran_together(text: str, a: PeriodColumn, b: PeriodColumn) -> bool:
+    return a.period is not None and b.period is not None and a.end == b.start and text[b.start].isupper()
 
 
 def _run_of_values(text: str, start: int, end: int, style: str) -> list[Value] | None:
@@ -207,8 +210,7 @@ def _only_gap(gap: str, lead: bool) -> bool:
 
 def mixed_of(text: str, start: int, end: int, style: str) -> Item | None:
     """A label followed by its values on one line: the longest run of values at the end."""
-    dates = [p for p in periods(text, start, end) if p.year is not None or p.day is not None]
-    marks = [v for v in _marks(text, start, end, style) if not any(p.start < v.end and v.start < p.end for p in dates)]
+    marks = _undated_marks(text, start, end, style)
     if not marks or not _only_gap(text[marks[-1].end : end], False):
         return None
     if any(_ends_statement(a, text[a.end : b.start]) for a, b in pairwise(marks)):
@@ -222,6 +224,13 @@ def mixed_of(text: str, start: int, end: int, style: str) -> Item | None:
         return None
     named = (label, start, start + len(label))
     return Item("row", start, end, label=named, values=marks[first:], cells=[(start, label_end)])
+
+
+def _undated_marks(text: str, start: int, end: int, style: str) -> list[Value]:
+    """The values of a stretch that are no part of a date."""
+    dates = [p for p in periods(text, start, end) if p.year is not None or p.day is not None]
+    marks = _marks(text, start, end, style)
+    return [v for v in marks if not any(p.start < v.end and v.start < p.end for p in dates)]
 
 
 def _ends_statement(value: Value, gap: str) -> bool:

@@ -7,6 +7,7 @@ says so and stays empty.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 
 from tieline.disclosures.documents.context import Context, key_of
@@ -112,21 +113,22 @@ class _Tables:
         line, start, _ = row.labels[0]
         months = [c for c in row.columns if c.period is not None and c.period.kind == "month"]
         solved = glued.solve(line, len(months))
+        if isinstance(solved, str) and classify(re.sub(r"\d.*$", "", line)) is not None:
+            self.notes.append(f"{line[:60]!r}: {solved}")
         if solved is None or isinstance(solved, str):
-            if solved is not None and classify(re.sub(r"\d.*$", "", line)) is not None:
-                self.notes.append(f"{line[:60]!r}: {solved}")
             return
         name, pieces = solved
         label = re.sub(r"[\d,$]+$", "", name)
         found = classify(label, next((_unit(p.unit) for p in pieces if p.unit), None))
-        for column, piece in zip(months, pieces, strict=True) if found is not None else ():
-            assert found is not None
+        for column, piece in zip(months, pieces, strict=True):
             period = _period(column, name, self.ctx)
+            if found is None or period is None:
+                continue
             begin, end = start + piece.start, start + piece.end
             value = exact(piece.value.scaleb(piece.scale)) if piece.scale else piece.value
             q = PrintedNumber(value, _unit(piece.unit), begin, end, self.text[begin:end])
             amount = convert(found.field, q, found.unit or unit_in(name))
-            if period is not None and not isinstance(amount, str):
+            if not isinstance(amount, str):
                 self.out.append(
                     Finding(
                         found.field, amount, period, start, end, q.printed, "table:glued", scope=found.scope,
@@ -153,13 +155,13 @@ def _label(row: Row, unit: str | None) -> tuple[Label | None, str, int]:
     count = 1
     while count < len(lines) and (re.match(r"[a-z(]", lines[-count][0]) or _OPEN_ENDED.search(lines[-count - 1][0])):
         count += 1
-    coins = unit is None and _IN_COINS.fullmatch(row.corner) is not None
+    in_coins = unit is None and _IN_COINS.fullmatch(row.corner) is not None
     for k in range(count, len(lines) + 1):
         name = " ".join(line for line, _, _ in lines[-k:])
         section = row.section if k < len(lines) or row.section not in name else ""
-        label = re.sub(r"\s+", " ", name)
-        found = classify(label, unit, section) or (classify(label, "BTC", section) if coins and k == count else None)
-        if found is not None:
+        units = (unit, "BTC") if in_coins and k == count else (unit,)
+        tried = (classify(re.sub(r"\s+", " ", name), one, section) for one in units)
+        if (found := next(filter(None, tried), None)) is not None:
             return found, name, lines[-k][1]
         if k > count and len(lines[-k][0]) > 60:
             break
@@ -172,26 +174,29 @@ def _align(text: str, row: Row) -> Cells | str:
     filled = [v for v in row.values if v.kind != "absent" or text[v.start : v.end].strip()]
     if not columns or not filled:
         return _lone(filled)
-    dated = [c for c in columns if c.period is not None]
-    months = [c for c in dated if c.period is not None and c.period.kind == "month"]
-    notes = [_is_footnote(v) for v in filled]
-    # The first that fits: what is filled, what has a place, what is left without a note's mark, dated columns alone.
-    for heads, cells in (
-        (columns, filled),
-        (columns, row.values),
-        (columns, filled[notes[0] :]),
-        (columns, filled[:-1] if notes[-1] and not any(notes[:-1]) else []),
-        (dated, filled),
-        (months, filled),
-    ):
+    for heads, cells in _fits(row, filled):
         if heads and len(heads) == len(cells) and (len(cells) > 1 or not _bracketed_note(filled)):
             return list(zip(heads, cells, strict=True))
     rest = filled[len(columns) :]
     # Dashes behind the last column are bullets of what follows; percentages are changes.
-    changes = len(columns) == len(dated) and all(map(_is_percent, rest))
+    changes = all(c.period is not None for c in columns) and all(map(_is_percent, rest))
     if rest and (changes or all(v.kind == "zero" for v in rest)):
         return list(zip(columns, filled, strict=False))
     return f"{len(filled)} values under {len(columns)} headings: not read"
+
+
+def _fits(row: Row, filled: list[Value]) -> Iterator[tuple[list[PeriodColumn], list[Value]]]:
+    """Ways to set values under columns, the likeliest first: what is filled, what has a place, what is left without a
+    note's mark, dated columns alone."""
+    dated = [c for c in row.columns if c.period is not None]
+    first, *others = (_is_footnote(v) for v in filled)
+    yield row.columns, filled
+    yield row.columns, row.values
+    yield row.columns, filled[first:]
+    if others and others[-1] and not first and not any(others[:-1]):
+        yield row.columns, filled[:-1]
+    yield dated, filled
+    yield [c for c in dated if c.period is not None and c.period.kind == "month"], filled
 
 
 def _lone(filled: list[Value]) -> Cells | str:
