@@ -19,7 +19,6 @@ from tieline.disclosures.extract.judge import license_rows, speaks_itself, split
 from tieline.disclosures.extract.settle import settle
 from tieline.disclosures.facts.claims import OWN_WORDS, Claim, SourceKind
 from tieline.disclosures.facts.fact import DocumentReading, Fact, Kind
-from tieline.disclosures.facts.licences import confirmed_by
 from tieline.disclosures.finding import STRONG, Finding
 from tieline.disclosures.lexicon.words import BITCOIN
 from tieline.disclosures.sentences.closed import proven
@@ -51,45 +50,47 @@ def read(
     """
     doc = document.load(source, kind)
     if doc.refused is not None:
-        return DocumentReading(kind=doc.kind, title=doc.title, issuer=issuer, published=published, refused=doc.refused)
+        return _refused(doc, issuer, published, doc.refused)
     given, published = published, published or context.dated(doc.text)
     ctx = context.understand(doc.text, doc.title, published)
-    own = issuer or main_issuer(doc.text, doc.title)
+    main = main_issuer(doc.text, doc.title)
+    own = issuer or main
     frame = frame_of(doc.text, doc.title, ctx, own)
     found, notes = _found(doc, ctx, frame)
     several = _several(doc.text, found, ctx)
     if several is not None:
         return _refused(doc, own, published, several)
-    _attribute(doc.text, found, own, main_issuer(doc.text, doc.title))
+    _attribute(doc.text, found, own, main)
     if issuer is not None:
-        others = sorted({c.issuer for c in found if c.issuer not in (None, issuer)} - {None}, key=str)
-        if others:
-            notes.append(f"figures of {', '.join(map(str, others))} left out: another issuer's")
-        found = [c for c in found if c.issuer == issuer]
+        found = _only(found, issuer, notes)
     license_rows(doc.text, found, frame, doc.kind == "html", ctx.language)
     kept, contested, remarks = settle(found, ctx.statement)
     pairs = [(c, f) for c in (*kept, *contested) if supports(f := _fact(doc.text, c))]
     own_words = source_kind in OWN_WORDS if source_kind else speaks_itself(doc.text, doc.title, found)
-    ours = [claim for claim in known if claim.fact.issuer == own]
-    voices = {(f.period, f.field) for _, f in pairs if confirmed_by(f, ours)}
-    facts, candidates = split(doc.text, pairs, ctx, frame, own_words, [claim.fact for claim in ours], voices)
+    facts, candidates = split(doc.text, pairs, ctx, frame, own_words, _of(known, own))
     notes = [*doc.notes, *context.date_notes(doc.text, given), *remarks, *notes]
     if not facts and not candidates:
         return _refused(doc, own, published, _why_empty(doc.text, ctx, notes))
-    if len(notes) > MAX_NOTES:
-        notes = [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES} more"]
     return DocumentReading(
-        facts=tuple(facts),
-        candidates=tuple(candidates),
-        own_words=own_words,
-        notes=tuple(dict.fromkeys(notes)),
-        kind=doc.kind,
-        text=doc.text,
-        title=doc.title,
-        issuer=own,
-        period=ctx.period,
-        published=published,
-    )
+        facts=tuple(facts), candidates=tuple(candidates), own_words=own_words, notes=_bounded(notes),
+        kind=doc.kind, text=doc.text, title=doc.title, issuer=own, period=ctx.period, published=published,
+    )  # fmt: skip
+
+
+def _only(found: list[Finding], issuer: str, notes: list[str]) -> list[Finding]:
+    """The issuer's own figures; a note names whose others were left out."""
+    others = sorted({c.issuer for c in found if c.issuer is not None} - {issuer})
+    notes += [f"figures of {', '.join(others)} left out: another issuer's"] if others else []
+    return [c for c in found if c.issuer == issuer]
+
+
+def _of(known: Sequence[Claim], issuer: str | None) -> list[Claim]:
+    return [claim for claim in known if claim.fact.issuer == issuer]
+
+
+def _bounded(notes: list[str]) -> tuple[str, ...]:
+    more = [f"and {len(notes) - MAX_NOTES} more"] if len(notes) > MAX_NOTES else []
+    return tuple(dict.fromkeys([*notes[:MAX_NOTES], *more]))
 
 
 def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[list[Finding], list[str]]:
@@ -121,14 +122,9 @@ def _fact(text: str, c: Finding) -> Fact:
 
 def _refused(doc: document.Document, issuer: str | None, published: str | None, why: str) -> DocumentReading:
     return DocumentReading(
-        kind=doc.kind,
-        text=doc.text,
-        title=doc.title,
-        issuer=issuer,
-        published=published,
-        notes=tuple(doc.notes),
+        kind=doc.kind, text=doc.text, title=doc.title, issuer=issuer, published=published, notes=tuple(doc.notes),
         refused=why,
-    )
+    )  # fmt: skip
 
 
 def _why_empty(text: str, ctx: context.Context, notes: list[str]) -> str:
@@ -149,23 +145,18 @@ def _attribute(text: str, claims: list[Finding], own: str | None, main: str | No
     if own is not None and all(ticker != own for _, ticker in named):
         same = next((ticker for at, ticker in named if _lists(text, at, own)), main)
         named = [(at, own if ticker == same else ticker) for at, ticker in named]
-    if len({ticker for _, ticker in named}) < 2:
-        for c in claims:
-            c.issuer = c.issuer or own
-        return
-    roundup = _is_roundup(text, named, own)
-    starts = [at for at, _ in named]
+    alone = len({ticker for _, ticker in named}) < 2
+    roundup = not alone and _is_roundup(text, named, own)
     for c in claims:
-        if c.issuer is not None:
-            continue
-        if c.rule.startswith(("table", "statement")) and not roundup:
-            c.issuer = own
-            continue
-        stop = _last_word(text, c)
-        line = text.rfind("\n", 0, stop) + 1
-        at = bisect_left(starts, stop) - 1
-        near = at >= 0 and (roundup or starts[at] >= line)
-        c.issuer = named[at][1] if near else own
+        by_row = c.rule.startswith(("table", "statement")) and not roundup
+        c.issuer = own if alone or by_row else _last_named(text, c, named, roundup) or own
+
+
+def _last_named(text: str, c: Finding, named: list[tuple[int, str]], roundup: bool) -> str | None:
+    """The company named last before the end of a figure's words; of a roundup anywhere, else on the same line."""
+    stop = _last_word(text, c)
+    at = bisect_left(named, (stop, "")) - 1
+    return named[at][1] if at >= 0 and (roundup or named[at][0] > text.rfind("\n", 0, stop)) else None
 
 
 def _is_roundup(text: str, named: list[tuple[int, str]], own: str | None) -> bool:
@@ -208,29 +199,26 @@ _TITLE = re.compile(
 _WIRE = re.compile(r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile)\b", re.IGNORECASE)
 
 
+_MAIN = ("btc_produced", "btc_held_end", "btc_sold", "avg_operating_ehs", "deployed_ehs")
+
+
 def _several(text: str, claims: list[Finding], ctx: context.Context) -> str | None:
     """Two releases in one file: two titles or datelines, each with its own month and its own figures."""
-    starts = sorted(
-        {m.start() for m in _TITLE.finditer(text)} | {text.rfind("\n", 0, m.start()) + 1 for m in _WIRE.finditer(text)}
-    )
-    merged: list[int] = []
-    for at in starts:
-        if not merged or at - merged[-1] > 600:
-            merged.append(at)
-    if len(merged) < 2:
+    titles = {m.start() for m in _TITLE.finditer(text)} | {
+        text.rfind("\n", 0, m.start()) + 1 for m in _WIRE.finditer(text)
+    }
+    starts: list[int] = []
+    for at in sorted(titles):
+        if not starts or at - starts[-1] > 600:
+            starts.append(at)
+    if len(starts) < 2:
         return None
-    months: list[str] = []
-    for begin, end in zip(merged, [*merged[1:], len(text)], strict=True):
-        here = [
-            c
-            for c in claims
-            if begin <= c.start < end
-            and c.strength == STRONG
-            and c.field in ("btc_produced", "btc_held_end", "btc_sold", "avg_operating_ehs", "deployed_ehs")
-        ]
-        if len(here) >= 2:
-            part = context.understand(text[begin:end], None, ctx.published)
-            months.append(Counter(c.period for c in here).most_common(1)[0][0] if part.period is None else part.period)
-    if len(set(months)) > 1:
-        return f"two releases in one file ({' and '.join(sorted(set(months)))}): read them one by one"
-    return None
+    strong = [c for c in claims if c.strength == STRONG and c.field in _MAIN]
+    months: set[str] = set()
+    for begin, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        here = Counter(c.period for c in strong if begin <= c.start < end)
+        if here.total() >= 2:
+            months.add(context.understand(text[begin:end], None, ctx.published).period or here.most_common(1)[0][0])
+    if len(months) < 2:
+        return None
+    return f"two releases in one file ({' and '.join(sorted(months))}): read them one by one"

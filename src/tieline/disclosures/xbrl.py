@@ -133,16 +133,18 @@ def instance(body: bytes, issuer: str, bitcoin_units: Iterable[str] = ()) -> Tag
     return Tagged(facts=unique, filed=(None,) * len(unique), notes=tuple(dict.fromkeys(notes)))
 
 
+def _is_bitcoin(name: str) -> bool:
+    return _BITCOIN.search(name) is not None and not _NOT_BITCOIN.search(name)
+
+
 def _field(concept: str, unit: str, dimensions: tuple[tuple[str, str], ...], vouched: frozenset[str]) -> str | None:
     """The field of a tagged fact; None where it is not certain that bitcoin is meant."""
     coins = [member for axis, member in dimensions if _COIN_AXIS.search(axis)]
-    named = any(_BITCOIN.search(member) and not _NOT_BITCOIN.search(member) for member in coins)
-    if coins and not named:
-        return None
-    if concept == _NUMBER:
-        says = bool(_BITCOIN.search(unit)) and not _NOT_BITCOIN.search(unit)
-        return "btc_on_balance" if says or named or unit in vouched else None
-    if unit.upper() != "USD":
+    named = any(map(_is_bitcoin, coins))
+    of_bitcoin = named or unit in vouched or _is_bitcoin(unit)
+    if concept == _NUMBER and (named or not coins):
+        return "btc_on_balance" if of_bitcoin else None
+    if (coins and not named) or unit.upper() != "USD":
         return None
     if concept == _COST:
         return "cost_basis_kusd" if named else None

@@ -25,6 +25,7 @@ from tieline.cli.sector.shared import (
     kind_option,
     published_option,
     table_text,
+    verdicts_text,
 )  # fmt: skip
 from tieline.clock import parse_utc, wall_now
 from tieline.disclosures.checks import check as check_book
@@ -133,25 +134,18 @@ def check(
         held = agreement(ours, claims)
         mine = {claim.id for claim in claims}
         ours = ClaimBook((*ours.all, *claims))
-    verdicts = [
-        found
-        for found in check_book(ours, _chain(epochs), issuer=issuer, period=period)
-        if (only is None or found.check == only)
-        and (not findings or found.outcome not in ("holds", "rounding"))
-        and (mine is None or mine & set(found.claims))
-    ]
+    verdicts = list(check_book(ours, _chain(epochs), issuer=issuer, period=period))
+    if only is not None:
+        verdicts = [found for found in verdicts if found.check == only]
+    if findings:
+        verdicts = [found for found in verdicts if found.outcome not in ("holds", "rounding")]
+    if mine is not None:
+        verdicts = [found for found in verdicts if mine & set(found.claims)]
     if as_json:
         told = {} if held is None else {"against_the_book": held.says(), "differ": held.differ}
         dump({"verdicts": verdicts, "counts": counts(verdicts), "rules": CHECKS, **told})
-        return
-    for found in verdicts:
-        click.echo(f"{found.outcome:9} {found.issuer} {found.period} {found.check}: {found.computation}")
-        click.echo(f"          {found.says}")
-    if held is not None:
-        click.echo(f"against the book: {held.says()}")
-        for line in held.differ:
-            click.echo(f"  differs: {line}")
-    click.echo(", ".join(f"{count} {name}" for name, count in counts(verdicts).items() if count) or "no check applies")
+    else:
+        click.echo(verdicts_text(verdicts, held))
 
 
 @disclosures.command()
@@ -225,6 +219,10 @@ def compare(
             content = export.to_csv(found).encode() if form == "csv" else export.to_parquet(found)
         except export.ExportError as error:
             raise click.ClickException(str(error)) from error
+    _write(content, out, form)
+
+
+def _write(content: bytes, out: Path | None, form: str) -> None:
     if out is not None:
         try:
             out.write_bytes(content)

@@ -74,20 +74,37 @@ def report(done: Any, facts: Path, as_json: bool) -> None:
 def table_text(table: Any) -> str:
     """A month's comparison in columns as wide as their names; a column that nobody printed is left out."""
     columns = [name for name in _COLUMNS if any(name in row.cells for row in table.rows)]
-    heads = ["rank", *(name.replace("_", " ") for name in columns)]
-    rows = []
+    heads = ["", "rank", *(name.replace("_", " ") for name in columns)]
+    grid = [heads] if table.rows else []
     for row in table.rows:
-        cells = (row.cells.get(name) for name in columns)
-        shown = ["" if cell is None else f"{cell.value:,f}{'*' if cell.computed else ''}" for cell in cells]
-        rows.append((row.issuer, [str(row.ranks.get("produced", "-")), *shown]))
-    widths = [max(len(head), *(len(shown[i]) for _, shown in rows), 0) for i, head in enumerate(heads)]
+        cells = (_cell_text(row.cells.get(name)) for name in columns)
+        grid.append([row.issuer, str(row.ranks.get("produced", "-")), *cells])
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
     lines = [f"{table.month}: {table.coverage} ranked"]
-    for issuer, shown in [("", heads), *rows] if rows else []:
-        lines.append(f"{issuer:7}" + "".join(f"  {text:>{width}}" for text, width in zip(shown, widths, strict=True)))
+    for issuer, *shown in grid:
+        cells = (f"  {text:>{width}}" for text, width in zip(shown, widths[1:], strict=True))
+        lines.append(f"{issuer:7}{''.join(cells)}")
     lines.extend(f"sum {one.column}: {one.value:,f} {one.unit} over {one.coverage}" for one in table.sums)
     lines.extend(f"{gone.issuer}: {gone.says}" for gone in table.absent)
     lines.extend(["* computed. " + table.rule, ""])
     return "\n".join(lines)
+
+
+def _cell_text(cell: Any) -> str:
+    return "" if cell is None else f"{cell.value:,f}{'*' if cell.computed else ''}"
+
+
+def verdicts_text(verdicts: list[Verdict], held: Any) -> str:
+    """Verdicts with their computations, how a text holds against the book, and how many of each outcome."""
+    lines = []
+    for found in verdicts:
+        lines.append(f"{found.outcome:9} {found.issuer} {found.period} {found.check}: {found.computation}")
+        lines.append(f"          {found.says}")
+    if held is not None:
+        lines.append(f"against the book: {held.says()}")
+        lines += [f"  differs: {line}" for line in held.differ]
+    told = ", ".join(f"{count} {name}" for name, count in counts(verdicts).items() if count)
+    return "\n".join([*lines, told or "no check applies"])
 
 
 _COLUMNS = (

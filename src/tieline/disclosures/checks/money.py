@@ -95,29 +95,36 @@ def held(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     names = on_books if found["btc_on_balance"] is not None else split
     parts = [claim for name in names if (claim := found[name]) is not None]
     complete = len(parts) == len(on_books) if names is on_books else found["free_btc"] is not None
-    if not parts:
-        return
+    told = None
+    if parts:
+        told = _whole(whole, parts, period) if complete else _free(whole, parts, period, names is split)
+    if told is not None:
+        yield told
+
+
+def _whole(whole: Claim, parts: list[Claim], period: str) -> Verdict:
+    """All parts are printed: they are the whole, or they are not."""
     summed = sum((claim.value for claim in parts), _ZERO)
     residual = whole.value - summed
     sums = " + ".join(show(claim.value) for claim in parts)
-    used = [whole, *parts]
-    if complete:
-        line = f"{sums} = {show(summed)}; held printed {show(whole.value)}; residual {show(residual)}"
-        tolerance = slack(whole) + sum((slack(claim) for claim in parts), _ZERO)
-        if abs(residual) <= tolerance:
-            says = "The figure called held includes the coins posted as collateral."
-            yield verdict("held", used, "holds", line, says, residual, period=period)
-        else:
-            says = "The parts are not the whole: a part is missing, or the figure called held counts otherwise."
-            yield verdict("held", used, "differs", line, says, residual, period=period)
-        return
-    line = f"{show(whole.value)} held - {sums} = {show(residual)} free"
+    line = f"{sums} = {show(summed)}; held printed {show(whole.value)}; residual {show(residual)}"
+    if abs(residual) <= slack(whole) + sum((slack(claim) for claim in parts), _ZERO):
+        says = "The figure called held includes the coins posted as collateral."
+        return verdict("held", [whole, *parts], "holds", line, says, residual, period=period)
+    says = "The parts are not the whole: a part is missing, or the figure called held counts otherwise."
+    return verdict("held", [whole, *parts], "differs", line, says, residual, period=period)
+
+
+def _free(whole: Claim, parts: list[Claim], period: str, pledged: bool) -> Verdict | None:
+    """Some parts are printed: what they leave is free, and cannot be negative."""
+    summed = sum((claim.value for claim in parts), _ZERO)
+    residual = whole.value - summed
+    line = f"{show(whole.value)} held - {' + '.join(show(claim.value) for claim in parts)} = {show(residual)} free"
     if residual < 0:
         says = "More coins are pledged or restricted than are held."
-        yield verdict("held", used, "differs", line, says, residual, period=period)
-    elif names is split:
-        says = f"{show(summed / whole.value * 100, 1)} % of the holding is restricted, pledged or lent."
-        yield verdict("held", used, "holds", line, says, residual, period=period)
+        return verdict("held", [whole, *parts], "differs", line, says, residual, period=period)
+    says = f"{show(summed / whole.value * 100, 1)} % of the holding is restricted, pledged or lent."
+    return verdict("held", [whole, *parts], "holds", line, says, residual, period=period) if pledged else None
 
 
 def collateral(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:

@@ -76,11 +76,10 @@ def _one_change(book: ClaimBook, claim: Claim, field: str) -> Iterator[Verdict]:
     issuer, month = claim.fact.issuer or "unknown", claim.fact.period
     base = book.best(issuer, periods.previous(month), field)
     candidates = book.claims(issuer, month, field)
-    if base is None or base.value == 0 or not candidates:
-        return
     # The article's own figure first: a percentage belongs to the number printed beside it.
     now = next((other for other in candidates if other.source == claim.source), book.best(issuer, month, field))
-    assert now is not None
+    if base is None or base.value == 0 or now is None:
+        return
     exact = (now.value / base.value - 1) * _HUNDRED
     outcome, says = _against(claim, exact)
     line = f"{show(now.value)} / {show(base.value)} - 1 = {signed(exact, 2)} %; printed {signed_as(claim)} %"
@@ -139,32 +138,34 @@ def signed_as(claim: Claim) -> str:
     return signed(claim.value, places(claim.value))
 
 
+def _incomplete(
+    used: list[Claim], absent: list[str], line: str, residual: Decimal, tolerance: Decimal
+) -> Iterator[Verdict]:
+    """A quarter of which months were never printed."""
+    if abs(residual) <= tolerance:
+        says = f"The quarter is complete without {', '.join(absent)}: nothing was mined then, or it is elsewhere."
+        yield verdict("quarter", used, "holds", line, says, residual)
+    elif len(absent) == 1 and residual > 0:
+        says = f"{absent[0]} was not printed: {show(residual)} BTC are left for it."
+        yield verdict("quarter", used, "open", f"{line}; rest {show(residual)}", says, residual)
+
+
 def quarter(book: ClaimBook, issuer: str, period: str) -> Iterator[Verdict]:
     """The three months add up to the printed quarter; a month never printed counts only if nothing is missing."""
-    if not periods.is_quarter(period):
-        return
-    total = book.best(issuer, period, "btc_produced")
-    if total is None:
-        return
-    names = periods.months_of(period)
+    total = book.best(issuer, period, "btc_produced") if periods.is_quarter(period) else None
+    names = periods.months_of(period) if total is not None else ()
     months = [claim for name in names if (claim := book.best(issuer, name, "btc_produced")) is not None]
-    if not months:
+    if total is None or not months:
         return
     summed = sum((claim.value for claim in months), Decimal(0))
     residual = total.value - summed
     tolerance = slack(total) + sum((slack(claim) for claim in months), Decimal(0))
     line = f"{' + '.join(show(claim.value) for claim in months)} = {show(summed)}; printed {show(total.value)}"
     used = [total, *months]
-    if len(months) < len(names):
-        absent = [name for name in names if book.best(issuer, name, "btc_produced") is None]
-        if abs(residual) <= tolerance:
-            says = f"The quarter is complete without {', '.join(absent)}: nothing was mined then, or it is elsewhere."
-            yield verdict("quarter", used, "holds", line, says, residual)
-        elif len(absent) == 1 and residual > 0:
-            says = f"{absent[0]} was not printed: {show(residual)} BTC are left for it."
-            yield verdict("quarter", used, "open", f"{line}; rest {show(residual)}", says, residual)
-        return
-    if residual == 0:
+    absent = [name for name in names if book.best(issuer, name, "btc_produced") is None]
+    if absent:
+        yield from _incomplete(used, absent, line, residual, tolerance)
+    elif residual == 0:
         yield verdict("quarter", used, "holds", line, "The months add up to the quarter.", residual)
     elif abs(residual) <= tolerance:
         says = f"The months differ from the quarter by {show(abs(residual))}, within the rounding of four figures."

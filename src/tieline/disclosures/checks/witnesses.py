@@ -122,18 +122,20 @@ def _arithmetic(book: ClaimBook, best: Claim, claim: Claim) -> tuple[str, str | 
     implied, others, line = _implied(moved, moved.sold, field)
     fits_best = abs(best.value - implied) <= others + slack(best)
     fits_claim = abs(claim.value - implied) <= others + slack(claim)
-    if places(claim.value) > places(best.value) and fits_best and fits_claim:
+    return line, _says(moved, best, claim, fits_best, fits_claim)
+
+
+def _says(moved: Movement, best: Claim, claim: Claim, fits_best: bool, fits_claim: bool) -> str | None:
+    """What a balance makes of two values of one figure."""
+    if fits_best and fits_claim and places(claim.value) > places(best.value):
         coarse = min(places(part.value) for part in moved.printed if part.value and part is not best)
-        says = (
-            f"Neither decimal beyond the first {coarse} can be worked out: an addend has {coarse} "
-            f"decimal{'' if coarse == 1 else 's'}."
-        )
-        return line, says
+        decimals = f"{coarse} decimal{'' if coarse == 1 else 's'}"
+        return f"Neither decimal beyond the first {coarse} can be worked out: an addend has {decimals}."
     if fits_best and not fits_claim:
-        return line, f"{show(best.value)} closes to rounding, {show(claim.value)} does not."
+        return f"{show(best.value)} closes to rounding, {show(claim.value)} does not."
     if fits_claim and not fits_best:
-        return line, f"{show(claim.value)} closes to rounding, the better witness's {show(best.value)} does not."
-    return line, None
+        return f"{show(claim.value)} closes to rounding, the better witness's {show(best.value)} does not."
+    return None
 
 
 def _implied(moved: Movement, sold: Claim, field: str) -> tuple[Decimal, Decimal, str]:

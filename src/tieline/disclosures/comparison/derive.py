@@ -65,8 +65,12 @@ def held(book: ClaimBook, issuer: str, month: str) -> Term | None:
     return _between(book, issuer, month)
 
 
+def _sum(terms: list[Term]) -> Decimal:
+    return sum((term.value for term in terms), Decimal(0))
+
+
 def _between(book: ClaimBook, issuer: str, month: str) -> Term | None:
-    before, mined = [month], []
+    before = [month]
     while len(before) <= _REACH and book.at_end(issuer, periods.previous(before[0]), "btc_held_end") is None:
         before.insert(0, periods.previous(before[0]))
     after = [periods.following(month)]
@@ -76,15 +80,14 @@ def _between(book: ClaimBook, issuer: str, month: str) -> Term | None:
     closing = printed(book.at_end(issuer, after[-1], "btc_held_end"))
     if opening is None or closing is None:
         return None
-    for name in (*before, *after):
-        if (term := produced(book, issuer, name)) is None:
-            return None
-        mined.append(term)
-    total = opening.value + sum((term.value for term in mined), Decimal(0))
-    tolerance = opening.slack + closing.slack + sum((term.slack for term in mined), Decimal(0))
+    mined = list(filter(None, (produced(book, issuer, name) for name in (*before, *after))))
+    if len(mined) < len(before) + len(after):
+        return None
+    total = opening.value + _sum(mined)
+    tolerance = sum((term.slack for term in (opening, closing, *mined)), Decimal(0))
     if abs(total - closing.value) > tolerance or tolerance >= 1:
         return None
-    value = opening.value + sum((term.value for term in mined[: len(before)]), Decimal(0))
+    value = opening.value + _sum(mined[: len(before)])
     how = (
         f"{show(opening.value)} + {' + '.join(show(term.value) for term in mined)} = {show(total)}; printed "
         f"{show(closing.value)} at the end of {after[-1]}, so nothing left: {show(value)} at the end of {month}"

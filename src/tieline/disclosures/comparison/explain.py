@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 
 import msgspec
@@ -121,18 +121,7 @@ def _factors(
             factors.append(_Factor("operating share", *share, "of deployed"))
     elif average is not None:
         factors.append(_Factor("operating hashrate", *average, "EH/s"))
-    blocks = [chain.blocks_per_ehs(*window) for window in windows]
-    subsidy = [chain.subsidy_per_ehs(*window) for window in windows]
-    if blocks[0] and blocks[1] and subsidy[0] and subsidy[1]:
-        per_block = (subsidy[0] / blocks[0], subsidy[1] / blocks[1])
-        if math.isclose(*per_block, rel_tol=1e-9):
-            a_day = (subsidy[0] / days[0], subsidy[1] / days[1])
-            factors.append(_Factor("difficulty", *a_day, "BTC per EH/s and day"))
-        else:
-            # A halving lies between: its part is shown beside that of difficulty.
-            a_day = (blocks[0] / days[0], blocks[1] / days[1])
-            factors.append(_Factor("difficulty", *a_day, "blocks per EH/s and day"))
-            factors.append(_Factor("subsidy", *per_block, "BTC per block"))
+    factors += _network(chain, windows, days)
     for factor in factors:
         rest[0] /= factor.before
         rest[1] /= factor.after
@@ -144,6 +133,19 @@ def _factors(
     else:
         last, unit = "hashrate, fees and luck", "EH/s at subsidy"
     return [*factors, _Factor(last, rest[0], rest[1], unit)], used
+
+
+def _network(chain: Chain, windows: list[tuple[datetime, datetime]], days: list[float]) -> list[_Factor]:
+    """What one EH/s earned a day by difficulty, and by the subsidy where a halving lies between the months."""
+    blocks = [chain.blocks_per_ehs(*window) for window in windows]
+    subsidy = [chain.subsidy_per_ehs(*window) for window in windows]
+    if not (blocks[0] and blocks[1] and subsidy[0] and subsidy[1]):
+        return []
+    per_block = (subsidy[0] / blocks[0], subsidy[1] / blocks[1])
+    if math.isclose(*per_block, rel_tol=1e-9):
+        return [_Factor("difficulty", subsidy[0] / days[0], subsidy[1] / days[1], "BTC per EH/s and day")]
+    difficulty = _Factor("difficulty", blocks[0] / days[0], blocks[1] / days[1], "blocks per EH/s and day")
+    return [difficulty, _Factor("subsidy", *per_block, "BTC per block")]
 
 
 def _bridge(

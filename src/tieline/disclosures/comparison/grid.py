@@ -78,17 +78,12 @@ def grid(
 
 @lru_cache(maxsize=128)
 def _grid(book: ClaimBook, field: str, issuers: tuple[str, ...], since: str, until: str, view: View) -> MonthGrid:
-    inside = [m for m in reversed(months(book)) if (not since or m >= since) and (not until or m <= until)]
-    shown = tuple(inside[:MAX_MONTHS])
-    lines = []
-    for issuer in issuers:
-        cells = {month: cell for month in shown if (cell := _square(book, issuer, month, field, view)) is not None}
-        if cells:
-            lines.append((issuer, max(cells), cells))
-    newest = max((last for _, last, _ in lines), default="")
+    shown = tuple(m for m in reversed(months(book)) if m >= since and m <= (until or m))[:MAX_MONTHS]
+    lines = [(issuer, cells) for issuer in issuers if (cells := _line(book, issuer, shown, field, view))]
+    newest = max((max(cells) for _, cells in lines), default="")
     kept = tuple(
-        IssuerMonths(issuer=issuer, last=last, behind=_months_between(last, newest), cells=cells)
-        for issuer, last, cells in sorted(lines, key=lambda line: (line[1], line[0]), reverse=True)
+        IssuerMonths(issuer=issuer, last=max(cells), behind=_months_between(max(cells), newest), cells=cells)
+        for issuer, cells in sorted(lines, key=lambda line: (max(line[1]), line[0]), reverse=True)
     )
     used = tuple(month for month in shown if any(month in line.cells for line in kept))
     coverage = {month: _coverage(book, month, kept) for month in used}
@@ -97,6 +92,12 @@ def _grid(book: ClaimBook, field: str, issuers: tuple[str, ...], since: str, unt
         field=field, unit=unit if view == "value" else "%", meaning=meaning, view=view, months=used, lines=kept,
         coverage=coverage,
     )  # fmt: skip
+
+
+def _line(book: ClaimBook, issuer: str, shown: tuple[str, ...], field: str, view: View) -> dict[str, Square]:
+    """A miner's cells by month, newest first; months without one are left out."""
+    squares = ((month, _square(book, issuer, month, field, view)) for month in shown)
+    return {month: cell for month, cell in squares if cell is not None}
 
 
 def _square(book: ClaimBook, issuer: str, month: str, field: str, view: View) -> Square | None:

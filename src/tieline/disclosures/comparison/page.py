@@ -95,53 +95,37 @@ def figure(book: ClaimBook, name: str, chain: Chain | None = None) -> dict[str, 
 def _figure(book: ClaimBook, name: str, chain: Chain) -> dict[str, Any]:
     stem = name.partition("~")[0]
     claims = book.of(stem)
-    if claims:
-        first = claims[0].fact
-        best = book.best(first.issuer or "unknown", first.period, first.field, first.scope)
-        assert best is not None
-        ids = {claim.id for claim in claims}
-        unit, meaning = ALL[first.field]
-        return {
-            "id": stem,
-            "link": link(stem),
-            "issuer": first.issuer,
-            "period": first.period,
-            "field": first.field,
-            "scope": first.scope,
-            "meaning": meaning,
-            "value": _number(best.value),
-            "unit": unit,
-            "computed": None,
-            "best": best.id,
-            "asked": name if name in ids else None,
-            "claims": [_claim(claim) for claim in claims],
-            "verdicts": [_verdict(found) for found in check(book, chain) if ids & set(found.claims)],
-        }
+    return _printed_figure(book, name, claims, chain) if claims else _computed_figure(book, stem, chain)
+
+
+def _printed_figure(book: ClaimBook, name: str, claims: tuple[Claim, ...], chain: Chain) -> dict[str, Any]:
+    first = claims[0].fact
+    best = book.best(first.issuer or "unknown", first.period, first.field, first.scope)
+    assert best is not None
+    ids = {claim.id for claim in claims}
+    unit, meaning = ALL[first.field]
+    stem = claims[0].figure
+    return {
+        "id": stem, "link": link(stem), "issuer": first.issuer, "period": first.period, "field": first.field,
+        "scope": first.scope, "meaning": meaning, "value": _number(best.value), "unit": unit, "computed": None,
+        "best": best.id, "asked": name if name in ids else None, "claims": [_claim(claim) for claim in claims],
+        "verdicts": [_verdict(found) for found in check(book, chain) if ids & set(found.claims)],
+    }  # fmt: skip
+
+
+def _computed_figure(book: ClaimBook, stem: str, chain: Chain) -> dict[str, Any]:
     issuer, _, rest = stem.partition(".")
     period = rest.partition(".")[0]
     cell = _cell(book, issuer, period, stem, chain)
-    used = [claim for one in cell.claims if (claim := _by_id(book, one)) is not None]
+    used = filter(None, (_by_id(book, one) for one in cell.claims))
     names = set(cell.claims)
+    here = [found for found in check(book, chain) if (found.issuer, found.period) == (issuer, period)]
     return {
-        "id": stem,
-        "link": link(stem),
-        "issuer": issuer,
-        "period": period,
-        "field": stem.rpartition(".")[2],
-        "scope": None,
-        "meaning": "computed from printed figures",
-        "value": _number(cell.value),
-        "unit": cell.unit,
-        "computed": cell.computed,
-        "best": None,
-        "asked": None,
-        "claims": [_claim(claim) for claim in used],
-        "verdicts": [
-            _verdict(found)
-            for found in check(book, chain)
-            if found.issuer == issuer and found.period == period and names & set(found.claims)
-        ],
-    }
+        "id": stem, "link": link(stem), "issuer": issuer, "period": period, "field": stem.rpartition(".")[2],
+        "scope": None, "meaning": "computed from printed figures", "value": _number(cell.value), "unit": cell.unit,
+        "computed": cell.computed, "best": None, "asked": None, "claims": [_claim(claim) for claim in used],
+        "verdicts": [_verdict(found) for found in here if names & set(found.claims)],
+    }  # fmt: skip
 
 
 def link(figure_name: str) -> str:

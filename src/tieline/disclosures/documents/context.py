@@ -186,8 +186,8 @@ def _published_month(
 def _of_another_span(body: str, own: list[Period], year: str) -> bool:
     """A report on a year that is over, or on a quarter, which names no month."""
     told = {m[1] for m in _YEAR_TOLD.finditer(body)}
-    return (
-        (bool(told - {year}) and year not in told) or any(p.kind == "quarter" and p.year and p.start < 300 for p in own)
+    return (bool(told - {year}) and year not in told) or any(
+        p.kind == "quarter" and p.year and p.start < 300 for p in own
     )
 
 

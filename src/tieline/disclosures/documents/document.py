@@ -75,10 +75,8 @@ def load(source: str | bytes, kind: Kind | None = None) -> Document:
     if (why := _unreadable(text)) is not None:
         return Document("", found, refused=why)
     title: str | None = None
-    if found == "json":
-        text = _html_in_json(text) or text
-    if found == "html" or (found == "json" and _looks_html(text)):
-        title, text = _from_html(text)
+    if found in ("html", "json"):
+        title, text = _from_page(text, found)
     text = normalise(text)
     notes = [f"only the first {MAX_TEXT:,} characters were read"] if len(text) > MAX_TEXT else []
     text = text[:MAX_TEXT]
@@ -87,6 +85,12 @@ def load(source: str | bytes, kind: Kind | None = None) -> Document:
     if not text.strip():
         return Document("", found, title, "no text in the file", notes)
     return Document(text, found, title or _first_line(text), None, notes)
+
+
+def _from_page(text: str, kind: Kind) -> tuple[str | None, str]:
+    """Title and text of HTML, also where JSON wraps it."""
+    inner = _html_in_json(text) or text if kind == "json" else text
+    return _from_html(inner) if kind == "html" or _looks_html(inner) else (None, inner)
 
 
 def _unreadable(text: str) -> str | None:
@@ -142,11 +146,15 @@ def _separated(text: str) -> str:
     for (_, fields), run in groupby(lines, key=_shape_of):
         block = list(run)
         cells = [_fields(line, ";" if ";" in line else ",") for line in block]
-        plain = len(block) >= 3 and fields > 1 and all(len(c) <= 60 and c[:1] != " " for row in cells for c in row)
-        if plain and (_all_dated(cells[0][1:]) or _all_dated([row[0] for row in cells[1:]])):
+        if len(block) >= 3 and fields > 1 and _is_table(cells):
             block = [" | ".join(row) for row in cells]
         out += block
     return "\n".join(out)
+
+
+def _is_table(cells: list[list[str]]) -> bool:
+    plain = all(len(c) <= 60 and c[:1] != " " for row in cells for c in row)
+    return plain and (_all_dated(cells[0][1:]) or _all_dated([row[0] for row in cells[1:]]))
 
 
 def _shape_of(line: str) -> tuple[str, int]:

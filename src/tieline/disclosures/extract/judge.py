@@ -12,8 +12,9 @@ from datetime import datetime
 
 from tieline.disclosures.comparison.chain import Chain, shipped_chain
 from tieline.disclosures.documents.context import Context
+from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.fact import Candidate, Fact, Licence
-from tieline.disclosures.facts.licences import closures, implausible
+from tieline.disclosures.facts.licences import closures, confirmed_by, implausible
 from tieline.disclosures.facts.periods import window
 from tieline.disclosures.finding import WEAK, Finding
 from tieline.disclosures.lexicon.commons import COMMON, words_of
@@ -89,14 +90,15 @@ def _label_lacks(c: Finding, language: str) -> Lack | None:
         return "window", f"{told[0]!r} in the label: not plainly of one month"
     if language != "en":
         return barred(label)
-    words = [word for w in label.split() if (word := w.strip(".'-/")) and not word.isdigit()]
-    stray = [word for word in words if not _known_in_label(word, c) and not periods(word)]
+    stray = [word for w in label.split() if not _known_in_label(word := w.strip(".'-/"), c)]
     if stray and c.scope is None:
         return "subject", f"{' '.join(stray)!r} in the label is not known to leave it the company's own"
     return None
 
 
 def _known_in_label(word: str, c: Finding) -> bool:
+    if not word or word.isdigit() or periods(word):
+        return True
     if (
         c.field in _OTHERS
         or c.rule.startswith("statement")
@@ -219,21 +221,21 @@ def split(
     ctx: Context,
     frame: Frame,
     own_words: bool,
-    beside: Sequence[Fact],
-    confirmed: Iterable[tuple[str, str]],
+    known: Sequence[Claim],
 ) -> tuple[list[Fact], list[Candidate]]:
-    """Facts and candidates of one document. `beside`: other figures of the issuer; `confirmed`: (period, field) that
-    the book states too."""
-    voices: set[tuple[str, str]] | None = None
+    """Facts and candidates of one document. `known`: the book's claims on the issuer, as second voice and for what is
+    plausible."""
     proven = [fact for c, fact in kept if c.licensed]
+    voices = None
     if not own_words or ctx.language != "en":
-        voices = closures(proven, text) | set(confirmed)
+        voices = closures(proven, text) | _confirmed([fact for _, fact in kept], known)
     facts: list[Fact] = []
     candidates: list[Candidate] = []
     chain = shipped_chain()
+    beside = [*proven, *(claim.fact for claim in known)]
     for c, fact in kept:
         missing = (
-            _impossible(fact, [*(f for f in proven if f is not fact), *beside], chain)
+            _impossible(fact, [f for f in beside if f is not fact], chain)
             or _not_over(fact, ctx)
             or (None if c.licensed else lacking(text, c, frame))
             or _unheard(fact, voices, own_words)
@@ -243,6 +245,11 @@ def split(
         else:
             candidates.append(Candidate(fact=fact, missing=(missing[0],), why=missing[1]))
     return facts, candidates
+
+
+def _confirmed(facts: Iterable[Fact], known: Sequence[Claim]) -> set[tuple[str, str]]:
+    """Figures that the book states as well."""
+    return {(fact.period, fact.field) for fact in facts if confirmed_by(fact, known)}
 
 
 def _impossible(fact: Fact, beside: Sequence[Fact], chain: Chain) -> Lack | None:

@@ -19,7 +19,7 @@ from tieline.disclosures.extract.evidence import supports
 from tieline.disclosures.facts.fact import Candidate, DocumentReading, Fact
 from tieline.disclosures.facts.fields import FIELDS, unit_of
 from tieline.disclosures.finding import convert
-from tieline.disclosures.lexicon.numbers import quantities, style_of
+from tieline.disclosures.lexicon.numbers import PrintedNumber, quantities, style_of
 from tieline.disclosures.lexicon.periods import periods
 from tieline.disclosures.rules.vocabulary import NOT_DONE, POISON
 from tieline.intake import read
@@ -136,29 +136,30 @@ def _plain(reading: DocumentReading, fact: Fact) -> bool:
 
 
 def _fact(reading: DocumentReading, p: ProposedFact) -> Fact | None:
-    if p.field not in FIELDS or not _PERIOD.fullmatch(p.period) or not 0 < len(p.quote) <= MAX_QUOTE_CHARS:
-        return None
-    start = reading.text.find(p.quote)
-    at = p.quote.find(p.printed) if p.printed.strip() else -1
-    if start < 0 or at < 0:
-        return None
-    style = style_of(reading.text, "en")
-    inside = [
-        q
-        for q in quantities(p.quote, 0, len(p.quote), style)
-        if q.printed in p.printed or p.printed in p.quote[q.start : q.end]
-    ]
-    inside = [q for q in inside if at <= q.start + len(p.quote[q.start : q.end]) and q.start < at + len(p.printed)]
-    if len(inside) != 1:
-        return None
-    value = convert(p.field, inside[0], None)
-    if isinstance(value, str):
+    named = p.field in FIELDS and _PERIOD.fullmatch(p.period) and p.printed.strip() and p.printed in p.quote
+    start = reading.text.find(p.quote) if named and 0 < len(p.quote) <= MAX_QUOTE_CHARS else -1
+    q = _number_in(p, style_of(reading.text, "en")) if start >= 0 else None
+    value = convert(p.field, q, None) if q is not None else ""
+    if q is None or isinstance(value, str):
         return None
     fact = Fact(
         issuer=reading.issuer, period=p.period, field=p.field, value=value, unit=unit_of(p.field), scope=p.scope,
-        span=(start, start + len(p.quote)), quote=p.quote, printed=inside[0].printed, method="model", rule="model",
+        span=(start, start + len(p.quote)), quote=p.quote, printed=q.printed, method="model", rule="model",
     )  # fmt: skip
     return fact if supports(fact) else None
+
+
+def _number_in(p: ProposedFact, style: str) -> PrintedNumber | None:
+    """The one number of the quote that the proposal prints; None where it prints none, or several."""
+    at = p.quote.find(p.printed)
+    inside = [
+        q
+        for q in quantities(p.quote, 0, len(p.quote), style)
+        if (q.printed in p.printed or p.printed in p.quote[q.start : q.end])
+        and at <= q.end
+        and q.start < at + len(p.printed)
+    ]
+    return inside[0] if len(inside) == 1 else None
 
 
 def _ask(text: str, base_url: str, model: str, api_key: str | None, client: httpx.Client | None) -> list[ProposedFact]:

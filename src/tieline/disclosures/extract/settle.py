@@ -63,19 +63,20 @@ def _hashrates(group: Group, total: str, notes: list[str]) -> Group:
     """Hashrates by what stands beside them; `total`: the field of a total, which may hold customers' machines."""
     group = [_as(c, total) if c.field == "hashrate_total" else c for c in group]
     averages = _values(group, "avg_operating_ehs")
-    taken = not {c.field for c in group}.isdisjoint(("deployed_ehs", "operating_month_end_ehs"))
-    out: Group = []
-    for c in group:
-        if c.field != "hashrate_unnamed":
-            out.append(c)
-        elif averages and c.value >= averages[-1] and not taken:
-            out.append(_as(c, "deployed_ehs"))  # a bare `hash rate` beside a lower average is the rated one
-        elif not taken:
-            says = "the text does not say whether rated or average, left empty"
-            notes.append(f"{c.period} hashrate {c.printed} EH/s: {says}")
+    out = [c for c in group if c.field != "hashrate_unnamed"]
+    if {c.field for c in out}.isdisjoint(("deployed_ehs", "operating_month_end_ehs")):
+        out += _bare([c for c in group if c.field == "hashrate_unnamed"], averages, notes)
     rated = [c for c in out if c.field == "deployed_ehs" and c.scope is None]
     smallest = min((c.value for c in rated if c.rule != "table:label:rated-total"), default=None)
-    return [named for c in out if (named := _rated(c, bool(rated), smallest, averages)) is not None]
+    return list(filter(None, (_rated(c, bool(rated), smallest, averages) for c in out)))
+
+
+def _bare(group: Group, averages: list[Decimal], notes: list[str]) -> Group:
+    """A bare `hash rate` beside a lower average is the rated one; alone it could be either and stays empty."""
+    rated = [c for c in group if averages and c.value >= averages[-1]]
+    says = "the text does not say whether rated or average, left empty"
+    notes += [f"{c.period} hashrate {c.printed} EH/s: {says}" for c in group if c not in rated]
+    return [_as(c, "deployed_ehs") for c in rated]
 
 
 def _rated(c: Finding, rated: bool, smallest: Decimal | None, averages: list[Decimal]) -> Finding | None:

@@ -236,24 +236,26 @@ def _spanned(text: str, p: Period, floor: int) -> Period:
         return p
     start = max(floor, p.start - 40) + lead.start()
     whole = replace(p, day=None, start=start)
-    quarterly = p.month % 3 == 0
     match lead.lastgroup:
-        case "single":
-            return replace(whole, kind="month") if p.kind in ("date", "month") else p
-        case "quarter":
-            return (
-                replace(whole, kind="quarter", month=p.month // 3, start=p.start) if p.ends_month and quarterly else p
-            )
         case "week":
             return replace(p, kind="week", start=start)
-        case "fiscal":
-            return replace(whole, kind="span") if p.kind == "month" else p
+        case "quarter":
+            ends = p.ends_month and p.month % 3 == 0
+            return replace(whole, kind="quarter", month=p.month // 3, start=p.start) if ends else p
+        case "single" | "fiscal" as told:
+            named = p.kind == "month" or (told == "single" and p.kind == "date")
+            return replace(whole, kind="month" if told == "single" else "span") if named else p
         case "ended" | "ytd" as told:
             return replace(whole, kind="year" if told == "ended" else "span")
-    count = _COUNTS.get(lead["count"].lower()) or int(lead["count"] if lead["count"].isdigit() else 0)
-    if count == 3 and quarterly:
-        return replace(whole, kind="quarter", month=p.month // 3)
-    return replace(whole, kind="month" if count == 1 else "year" if count == 12 and p.month == 12 else "span")
+    return _of_months(whole, lead["count"].lower())
+
+
+def _of_months(p: Period, printed: str) -> Period:
+    """So many months that end with the period."""
+    count = _COUNTS.get(printed) or int(printed if printed.isdigit() else 0)
+    if count == 3 and p.month % 3 == 0:
+        return replace(p, kind="quarter", month=p.month // 3)
+    return replace(p, kind="month" if count == 1 else "year" if (count, p.month) == (12, 12) else "span")
 
 
 def resolve(p: Period, reference: tuple[int, int] | None) -> Period:

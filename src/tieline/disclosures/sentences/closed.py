@@ -92,14 +92,18 @@ class _Sentence:
         zeros = [m for pattern in _no_sale() for m in pattern.finditer(self.tpl.shapes)]
         for m in zeros:
             self._explain(m.start(), m.end())
-        own: list[Told] = [(rule, i, self._period(i, rule.kind)) for i, rule in self.read.items() if rule is not None]
-        told = own + [other for one in own for other in self._other_month(*one)]
+        told = self._told()
         if not (told or zeros) or not self._closed():
             return []
-        out = [f for rule, i, key in told if key is not None and (f := self._finding(rule, i, key)) is not None]
-        if zeros and not any(f.field == "btc_sold" for f in out):
+        out = list(filter(None, (self._finding(rule, i, key) for rule, i, key in told if key is not None)))
+        if zeros and all(f.field != "btc_sold" for f in out):
             out += self._none_sold(zeros[0])
         return out
+
+    def _told(self) -> list[Told]:
+        """What each row says, of when, and the other months that stand beside it."""
+        own: list[Told] = [(rule, i, self._period(i, rule.kind)) for i, rule in self.read.items() if rule is not None]
+        return own + [other for one in own for other in self._other_month(*one)]
 
     def _match(self) -> None:
         shapes, at = self.tpl.shapes, self.tpl.at
@@ -138,17 +142,11 @@ class _Sentence:
         q = token.number
         if q is None or q.negative or q.footnote or not self._whole(i, q) or self._qualified(i, rule.field):
             return None
-        if self.ctx.other_dollars and q.unit == "USD":
-            return None  # whose dollars is not said
-        field = rule.field
-        if len(key) == 10 and rule.kind == "flow":
-            field = _ON_A_DAY.get(field, "")
         value = convert(rule.field, q, None)
-        if not field or isinstance(value, str) or len(key) not in _SPANS[rule.kind]:
-            return None
-        if rule.kind == "mean" and "Q" in key and field.endswith("_ehs"):
-            return None  # an average of a quarter is no month's
-        about = any(t.shape in _APPROXIMATE for t in self.tpl.tokens[max(0, i - 3) : i])
+        field = _named_for(rule, key)
+        if field is None or isinstance(value, str) or (self.ctx.other_dollars and q.unit == "USD"):
+            return None  # or whose dollars is not said
+        about = not _APPROXIMATE.isdisjoint(t.shape for t in self.tpl.tokens[max(0, i - 3) : i])
         return self._found(field, value, key, q.printed, token.start, about)
 
     def _found(self, field: str, value: Decimal, key: str, printed: str, at: int, about: bool = False) -> Finding:
@@ -187,24 +185,28 @@ class _Sentence:
 
     def _period(self, i: int, kind: str) -> str | None:
         """The month, date or quarter of the number at token i; None where it is not stated."""
-        tokens, at = self.tpl.tokens, self.tpl.at
         m = _AFTER.match(self.tpl.shapes, self._end_of(i))
         if m is not None:
-            return self._key(at[m.start("p")], kind, m["how"])
-        dated = [k for k, t in enumerate(tokens) if t.period is not None and k != i and not is_compared(self.tpl, k)]
+            return self._key(self.tpl.at[m.start("p")], kind, m["how"])
+        periods = [k for k, t in enumerate(self.tpl.tokens) if t.period is not None and k != i]
+        dated = [k for k in periods if not is_compared(self.tpl, k)]
         before = [k for k in dated if k < i]
         if before:
-            k = before[-1]
-            several = len({self._key(b, kind, "in") for b in before}) > 1
-            if several and any(t.number is not None for t in tokens[k:i]):
-                return None
-            lead = tokens[k - 1].shape if k else "in"
-            return self._key(k, kind, "in" if lead in _LEADS else lead)
+            return self._key_before(before, i, kind)
         if kind == "event":
-            return self.passage.day if not dated else None
+            return None if dated else self.passage.day
         month = self.passage.month
-        keys = {self._key(k, kind, "in") for k in dated}
-        return None if (keys and keys != {month}) or self._spans_more(kind) else month
+        others = {self._key(k, kind, "in") for k in dated} - {month}
+        return None if others or self._spans_more(kind) else month
+
+    def _key_before(self, before: list[int], i: int, kind: str) -> str | None:
+        """By the last of the periods that stand before the number."""
+        tokens, k = self.tpl.tokens, before[-1]
+        several = len({self._key(b, kind, "in") for b in before}) > 1
+        if several and any(t.number is not None for t in tokens[k:i]):
+            return None
+        lead = tokens[k - 1].shape if k else "in"
+        return self._key(k, kind, "in" if lead in _LEADS else lead)
 
     def _spans_more(self, kind: str) -> bool:
         """Does the sentence speak of a span that is no month?"""
@@ -244,23 +246,29 @@ class _Sentence:
             return []
         self.explained.update(range(i + 1, self.tpl.index(offset + m.end() + 1)))
         number, base = self.tpl.tokens[j].number, self.tpl.tokens[i].number
-        if number is None or base is None or number.unit not in (base.unit, None):
-            return []
-        other: str | None = None
-        if m["p"].startswith("@"):
-            k = self.tpl.at.get(offset + m.start("p"))
-            p = self.tpl.tokens[k].period if k is not None else None
-            other = key_of(p, self.ctx) if p is not None else None
-        elif key is not None and len(key) == 7:
-            other = shift(key, -12 if "year" in m["p"] else -1)
-        if other is None or other == key:
+        other = self._compared_month(m["p"], self.tpl.at.get(offset + m.start("p")), key)
+        if number is None or base is None or number.unit not in (base.unit, None) or other in (None, key):
             return []
         self.tpl.tokens[j].number = replace(number, unit=base.unit)
         return [(rule, j, other)]
 
+    def _compared_month(self, told: str, k: int | None, key: str | None) -> str | None:
+        """The month that a comparison names, at token k or by `the month before`."""
+        if told.startswith("@"):
+            p = self.tpl.tokens[k].period if k is not None else None
+            return key_of(p, self.ctx) if p is not None else None
+        return shift(key, -12 if "year" in told else -1) if key is not None and len(key) == 7 else None
+
     def _end_of(self, i: int) -> int:
         position = next(p for p, k in self.tpl.at.items() if k == i)
         return position + len(self.tpl.tokens[i].shape)
+
+
+def _named_for(rule: SentenceRule, key: str) -> str | None:
+    """The field of a row's figure for such a period; None where a figure of its kind has no such period."""
+    if len(key) not in _SPANS[rule.kind] or (rule.kind == "mean" and "Q" in key and rule.field.endswith("_ehs")):
+        return None  # an average hashrate of a quarter is no month's
+    return _ON_A_DAY.get(rule.field) if len(key) == 10 and rule.kind == "flow" else rule.field
 
 
 def _is_event(rule: SentenceRule | None) -> bool:

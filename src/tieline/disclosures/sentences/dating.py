@@ -54,20 +54,22 @@ class Carried:
     def sentence(self, sentence: str, marks: list[Period], ctx: Context) -> None:
         """Take in what a sentence names."""
         kinds = {p.kind for p in marks}
-        quarterly = "Q" in (self.period or "")
-        named = next((key_of(p, ctx) for p in marks if p.kind == "quarter"), None)
-        self.quarter = self.quarter or named
-        if "month" in kinds or ("date" in kinds and not quarterly):
-            self.period = self.reported
-        elif "quarter" in kinds:
-            self.period = named
-        elif kinds & set(_NO_FIGURES):
-            self.period = ""
+        self._named(kinds, next((key_of(p, ctx) for p in marks if p.kind == "quarter"), None))
         if not marks and _QUARTERLY.search(sentence):
             self.period = self.quarter or ""
         elif not marks and THE_MONTH.search(sentence):
             self.period = self.reported
         elif _OTHER_SPAN.search(sentence) and not kinds & {"month", "date"}:
+            self.period = ""
+
+    def _named(self, kinds: set[str], quarter: str | None) -> None:
+        quarterly = "Q" in (self.period or "")
+        self.quarter = self.quarter or quarter
+        if "month" in kinds or ("date" in kinds and not quarterly):
+            self.period = self.reported
+        elif "quarter" in kinds:
+            self.period = quarter
+        elif kinds & set(_NO_FIGURES):
             self.period = ""
 
 
@@ -88,18 +90,17 @@ class Dated:
     def period(self, i: int) -> str | None:
         """The month, quarter or date of the number of mention i; None where it dates no figure."""
         text, m = self.text, self.mentions[i]
-        told = self._labelled(m)
-        if told is not None:
+        if (told := self._labelled(m)) is not None:
             return key_of(told, self.ctx)
         following = self.mentions[i + 1].q.start if i + 1 < len(self.mentions) else self.end
         after = [p for p in self.marks if m.q.end <= p.start < min(following, m.q.end + len(m.right) + 2)]
         if after and _right_behind(text, m, after[0]):
-            joined = len(after) > 1 and _are_joined(text, after[0], after[1])
+            joined = any(_are_joined(text, after[0], p) for p in after[1:2])
             return None if joined or after[0].kind in _NO_FIGURES else self._key(after[0])
         if m.compared or (following < self.end and _falls(text[self.start : m.q.start], text[m.q.end : self.end])):
             return self._compared(m)
         before = self._before(m)
-        return before or None if before is not None else self._behind(m, following) or self.base
+        return (before or None) if before is not None else self._behind(m, following) or self.base
 
     def _labelled(self, m: Mention) -> Period | None:
         """`(October 2024: 41.2 BTC)`, and `X and Y ..., respectively`: the period that is set against the number."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import chain
 
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.documents.issuers import NAMES, mentions
@@ -108,18 +109,15 @@ _COMPARED = re.compile(
 
 
 def _names(text: str, title: str | None, issuer: str | None) -> dict[str, bool]:
-    names: dict[str, bool] = {}
-    others = {ticker for _, ticker in mentions(text)}
-    for ticker in others | ({issuer} if issuer in NAMES else set()):
-        names.update({name: ticker == issuer for name in NAMES[ticker] if name in text})
+    names = _listed_names(text, issuer)
     if issuer is not None and re.search(rf"(?<![A-Za-z]){re.escape(issuer)}(?![A-Za-z])", text):
         names.setdefault(issuer, True)
-    found = _reporters(text, title, issuer)
-    if not found and True not in names.values() and issuer is not None:
-        told = [*_TITLED.finditer((title or "").strip()), *_SUBJECT.finditer(text[:3000])]
-        found = [m["name"] for m in told if _is_ticker_of(issuer, m["name"])][:1]
-    for name in (form for reporter in found for form in _forms(reporter)):
-        if not any(name in other or other in name for other, own in names.items() if not own):
+    others = [name for name, own in names.items() if not own]
+    reporters = _reporters(text, title, issuer)
+    if not reporters and issuer is not None and len(others) == len(names):
+        reporters = _by_ticker(text, title, issuer)
+    for name in chain.from_iterable(map(_forms, reporters)):
+        if not any(name in other or other in name for other in others):
             names.setdefault(name, True)
     return dict(sorted(names.items(), key=lambda item: -len(item[0])))
 
@@ -132,6 +130,16 @@ _SUBJECT = re.compile(
 _TITLED = re.compile(r"\A(?P<name>[A-Z][\w&'’-]*(?: [A-Z][\w&'’-]*){0,2})")
 
 
+def _listed_names(text: str, issuer: str | None) -> dict[str, bool]:
+    tickers = {ticker for _, ticker in mentions(text)} | ({issuer or ""} & NAMES.keys())
+    return {name: ticker == issuer for ticker in tickers for name in NAMES[ticker] if name in text}
+
+
+def _by_ticker(text: str, title: str | None, issuer: str) -> list[str]:
+    told = [*_TITLED.finditer((title or "").strip()), *_SUBJECT.finditer(text[:3000])]
+    return [m["name"] for m in told if _is_ticker_of(issuer, m["name"])][:1]
+
+
 def _is_ticker_of(ticker: str, name: str) -> bool:
     """Are the ticker's letters the name's first and then, in order, others of it: `CANG`, Cango; `KSTL`, Kestrel?"""
     letters = iter(re.sub(r"[^A-Z]", "", name.upper()))
@@ -141,17 +149,18 @@ def _is_ticker_of(ticker: str, name: str) -> bool:
 
 def _reporters(text: str, title: str | None, issuer: str | None) -> list[str]:
     """Who reports: in the title, the first lines or behind the dateline, or listed under the ticker asked for."""
-    lines = [line for line in text[:3000].split("\n") if line.strip()][:2]
-    found = [m["name"] for line in (title or "", *lines) if (m := _NAMED.match(line[:400])) is not None][:1]
-    dateline = re.search(r"(?:\)|\d{4}|/) ?[-–—]{1,2} ?", text[:2500])
-    if dateline is not None and (m := _NAMED.match(text, dateline.end(), dateline.end() + 300)) is not None:
-        found.append(m["name"])
-    listed = list(_LISTED.finditer(text[:2500]))
+    head = text[:2500]
+    lines = [line[:400] for line in (title or "", *[one for one in text[:3000].split("\n") if one.strip()][:2])]
+    dateline = re.search(r"(?:\)|\d{4}|/) ?[-–—]{1,2} ?", head)
+    listed = list(_LISTED.finditer(head))
     own = [m for m in listed if issuer and re.search(rf"\b{re.escape(issuer)}\b", text[m.end() : m.end() + 60])]
-    found.extend(m["name"] for m in (own or listed[:1]))
-    if (alias := _ALIAS.search(text[:2500])) is not None:
-        found.append(alias["name"])
-    return [name.strip() for name in found if not NOT_OWN.search(name)]
+    found = [
+        next(filter(None, map(_NAMED.match, lines)), None),
+        _NAMED.match(text, dateline.end(), dateline.end() + 300) if dateline is not None else None,
+        *(own or listed[:1]),
+        _ALIAS.search(head),
+    ]
+    return [m["name"].strip() for m in found if m is not None and not NOT_OWN.search(m["name"])]
 
 
 def _forms(name: str) -> list[str]:

@@ -50,10 +50,10 @@ def _field(text: str, start: int, end: int, mentions: list[Mention], i: int) -> 
     stem = _same_thing(text, start, m, alike, row)
     if stem is not None:
         return stem
-    if coins and i and mentions[i - 1].field == "sold_share_pct" and _OR_IN_COINS.search(m.left):
+    if coins and [o.field for o in mentions[:i]][-1:] == ["sold_share_pct"] and _OR_IN_COINS.search(m.left):
         return "btc_sold"
-    gap = text[alike[-1].q.end : m.q.start] if alike else ""
-    if alike and _AGAIN.fullmatch(gap) and not w.PER_DAY.search(m.right[:24]):
+    gap = text[alike[-1].q.end : m.q.start] if alike else "."
+    if _AGAIN.fullmatch(gap) and not w.PER_DAY.search(m.right[:24]):
         return None  # the same told again
     if row is not None or not coins:
         return row or _machine(m)
@@ -90,17 +90,21 @@ def _falls_to(text: str, start: int, before: Mention, m: Mention) -> bool:
 
 
 def _row(m: Mention, sentence: str, earlier: list[Mention]) -> str | None:
-    left = m.left
-    if earlier and earlier[-1].q.unit == "other money" and re.fullmatch(r"\s*[\[(]\s*", left):
-        left = earlier[-1].left  # `£3.85 million [$4.81 million]`
+    left = _left_of(m, earlier)
     near = {"left": left, "right": m.right[:70], "clause": f"{left} | {m.right[:70]}", "sentence": sentence}
     coins = next((o.field for o in reversed(earlier) if o.q.unit == "BTC"), None)
     field = next((row.field for row in _ROWS.get(m.q.unit or "", ()) if row.fits(near)), None)
     if field in ("sale_proceeds_usd", "avg_sale_price_usd"):
         sold = coins not in ("btc_purchased", "btc_held_end") and (coins or w.SOLD.search(sentence))
         return field if sold else None
-    receivable = m.q.unit == "USD" and coins == "btc_receivable_from_collateral" and w.VALUE.search(left)
-    return "receivable_kusd" if field is None and receivable else field
+    receivable = field is None and m.q.unit == "USD" and coins == "btc_receivable_from_collateral"
+    return "receivable_kusd" if receivable and w.VALUE.search(left) else field
+
+
+def _left_of(m: Mention, earlier: list[Mention]) -> str:
+    """`£3.85 million [$4.81 million]`: the words of the first are the second's."""
+    again = earlier and earlier[-1].q.unit == "other money" and re.fullmatch(r"\s*[\[(]\s*", m.left)
+    return earlier[-1].left if again else m.left
 
 
 def _is_part(m: Mention, alike: list[Mention], gap: str) -> bool:

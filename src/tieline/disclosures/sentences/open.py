@@ -158,19 +158,23 @@ def _events(text: str, found: list[Finding], ctx: Context) -> list[Finding]:
     A day is taken from the text; `this weekend` is the Sunday before publication; else it is the month of publication.
     """
     sales = [c for c in found if c.field == "btc_sold"]
-    days = {c.value: c.period for c in sales if len(c.period) == 10}
-    when = _told_on(text, ctx)
-    told = {c.value for c in sales if c.period == ctx.period and _dated(text, c)}
-    announced = bool(told) or AFTER_SALE.search(text) is not None
-    for c in sales:
-        loose = when is not None and c.value not in told and not _dated(text, c)
-        if len(c.period) == 10:
-            c.field = "btc_announced_sale"
-        elif loose and (announced or c.value in days):
-            c.field, c.period = "btc_announced_sale", days.get(c.value, when or "")
-    if when is not None:
+    of_a_day = [c for c in sales if len(c.period) == 10]
+    days = {c.value: c.period for c in of_a_day}
+    for c in of_a_day:
+        c.field = "btc_announced_sale"
+    if (when := _told_on(text, ctx)) is not None:
+        _announce(text, [c for c in sales if c not in of_a_day], days, when, ctx)
         _date_with_sales(text, found, days, when)
     return found
+
+
+def _announce(text: str, sales: list[Finding], days: dict[Decimal, str], when: str, ctx: Context) -> None:
+    dated = [c for c in sales if _dated(text, c)]
+    told = {c.value for c in dated if c.period == ctx.period}
+    announced = bool(told) or AFTER_SALE.search(text) is not None
+    for c in sales:
+        if c not in dated and c.value not in told and (announced or c.value in days):
+            c.field, c.period = "btc_announced_sale", days.get(c.value, when)
 
 
 def _date_with_sales(text: str, found: list[Finding], days: dict[Decimal, str], when: str) -> None:

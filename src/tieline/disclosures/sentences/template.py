@@ -62,28 +62,31 @@ def template(text: str, start: int, end: int, style: str, names: dict[str, bool]
     taken: list[tuple[int, int]] = []
 
     def add(tokens: Iterable[Token]) -> None:
-        new = [t for t in tokens if not any(a < t.end and t.start < b for a, b in taken)]
+        new = [t for t in tokens if not _within((t.start, t.end), taken)]
         found.extend(new)
         taken.extend((t.start, t.end) for t in new)
 
     add(Token(_shape(p), p.start, p.end, period=p) for p in periods(text, start, end))
     for q in quantities(text, start, end, style):
         if not _is_year(q):
-            sign = text[q.start] != "(" and text[start : q.start].strip()  # else a bracket or a bullet, and no sign
-            number = q if sign or not q.negative else replace(q, negative=False)
+            signed = q.negative and text[q.start] != "(" and text[start : q.start].strip() != ""
+            number = replace(q, negative=signed)  # else a bracket or a bullet, and no sign
             add([Token(_UNIT.get(q.unit, "#o"), q.start, q.end, number=number)])
     for name, own in names.items():
         pattern = re.compile(rf"(?<![A-Za-z]){re.escape(name)}(?![a-z])")
         add(Token("~own" if own else "~other", *m.span()) for m in pattern.finditer(text, start, end))
-    for m in _WORD.finditer(text, start, end):
-        if not any(a < m.end() and m.start() < b for a, b in taken):
-            found.extend(_words(m))
+    words = [m for m in _WORD.finditer(text, start, end) if not _within(m.span(), taken)]
+    found.extend(token for m in words for token in _words(m))
     found.sort(key=lambda t: t.start)
     at, position = {}, 0
     for i, token in enumerate(found):
         at[position] = i
         position += len(token.shape) + 1
     return Template(tuple(found), " ".join(t.shape for t in found), at)
+
+
+def _within(span: tuple[int, int], taken: list[tuple[int, int]]) -> bool:
+    return any(a < span[1] and span[0] < b for a, b in taken)
 
 
 def _words(m: re.Match[str]) -> list[Token]:

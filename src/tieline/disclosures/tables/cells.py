@@ -202,16 +202,13 @@ def _mixed_head(text: str, span: Span, raw: list[Span], cells: list[_Cell]) -> l
         if cell.kind == "row" and cell.short and _YEAR_CELL.fullmatch(text[slice(*cell.span)].strip()):
             cell.items = [_label(text, cell, [cell.span])]
     kinds = [cell.kind for cell in cells]
-    others = [cell for cell in rest if cell.kind == "label"]
-    dated = any(c.period is not None for cell in cells for c in cell.columns)
-    if len(cells) < 3 or not dated or not set(kinds) <= {"head", "label"}:
-        return None
-    if not 0 < len(others) <= kinds.count("head") or not all(cell.short for cell in others):
+    others = [cell.short for cell in rest if cell.kind == "label"]
+    if len(cells) < 3 or not set(kinds) <= {"head", "label"} or not 0 < len(others) <= kinds.count("head"):
         return None
     columns = list(first.columns)
     for cell in rest:
         columns += cell.columns if cell.kind == "head" else [PeriodColumn(None, *cell.span)]
-    return [Item("head", *span, columns)]
+    return [Item("head", *span, columns)] if all(others) and any(c.period is not None for c in columns) else None
 
 
 def _labelled(text: str, span: Span, raw: list[Span], cells: list[_Cell]) -> list[Item] | None:

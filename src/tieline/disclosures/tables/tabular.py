@@ -119,7 +119,7 @@ class _Tables:
             return
         name, pieces = solved
         label = re.sub(r"[\d,$]+$", "", name)
-        found = classify(label, next((_unit(p.unit) for p in pieces if p.unit), None))
+        found = classify(label, _unit(pieces[0].unit))
         for column, piece in zip(months, pieces, strict=True):
             period = _period(column, name, self.ctx)
             if found is None or period is None:
@@ -153,7 +153,7 @@ def _label(row: Row, unit: str | None) -> tuple[Label | None, str, int]:
     """The field of the nearest label line, joined with the lines above it as far as needed."""
     lines = row.labels
     count = 1
-    while count < len(lines) and (re.match(r"[a-z(]", lines[-count][0]) or _OPEN_ENDED.search(lines[-count - 1][0])):
+    while count < len(lines) and _goes_on(lines[-count - 1][0], lines[-count][0]):
         count += 1
     in_coins = unit is None and _IN_COINS.fullmatch(row.corner) is not None
     for k in range(count, len(lines) + 1):
@@ -168,14 +168,19 @@ def _label(row: Row, unit: str | None) -> tuple[Label | None, str, int]:
     return None, lines[-1][0] if lines else "", 0
 
 
+def _goes_on(above: str, line: str) -> bool:
+    return bool(re.match(r"[a-z(]", line) or _OPEN_ENDED.search(above))
+
+
 def _align(text: str, row: Row) -> Cells | str:
     """Each value with its column; a reason where they do not fit."""
     columns = row.columns
     filled = [v for v in row.values if v.kind != "absent" or text[v.start : v.end].strip()]
     if not columns or not filled:
         return _lone(filled)
+    noted = _bracketed_note(filled)
     for heads, cells in _fits(row, filled):
-        if heads and len(heads) == len(cells) and (len(cells) > 1 or not _bracketed_note(filled)):
+        if len(heads) == len(cells) > noted:
             return list(zip(heads, cells, strict=True))
     rest = filled[len(columns) :]
     # Dashes behind the last column are bullets of what follows; percentages are changes.
