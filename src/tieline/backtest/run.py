@@ -219,8 +219,16 @@ def prepare(
     return Task(world, settings_for(settings, world), seconds, scarcity_days(world))
 
 
-def drive(world: ScenarioWorld, policy: Policy, settings: Settings, seconds: int, progress: Progress = _quiet) -> Tally:
-    """One policy over all spans; each span starts with every rig asleep and every replica down."""
+def drive(
+    world: ScenarioWorld,
+    policy: Policy,
+    settings: Settings,
+    seconds: int,
+    progress: Progress = _quiet,
+    plant: Callable[..., Plant] = Plant,
+) -> Tally:
+    """One policy over all spans; each span starts with every rig asleep and every replica down. `plant`: another that
+    keeps account of more."""
     simple = settings.wear_usd_per_kw_start == 0
     table, fleet = load_table(settings.gpu_table), groups_of(world, settings, simple)
     total = Tally()
@@ -228,7 +236,7 @@ def drive(world: ScenarioWorld, policy: Policy, settings: Settings, seconds: int
     slots = sum(s.last - s.first for s in world.spans) // per
     done = 0
     for span in world.spans:
-        fresh = Plant(world, fleet, table, settings, simple=simple, end=span.last)
+        fresh = plant(world, fleet, table, settings, simple=simple, end=span.last)
         fresh.tally = total
         before = total.net
         for slot in range(span.first, span.last, per):

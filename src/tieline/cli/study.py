@@ -1,0 +1,102 @@
+"""`tieline study`: what powered sites could be turned into, over years, on the operation that dispatch gives."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from tieline.config import ConfigError
+from tieline.config.lines import MistakeError, dotted, line_of
+from tieline.study.file import Study, example_text, loads
+
+
+def default_cache() -> Path:
+    """Where surfaces and finished blocks stay between runs."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "tieline" / "study"
+
+
+@click.command()
+@click.argument("file", metavar="FILE|example")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for report.md, .json, .csv, .html."
+)
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes side by side.")
+@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Another seed than the file's.")
+@click.option("--paths", type=click.IntRange(1, 1_000_000), help="Another number of paths than the file's.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Of a Dask scheduler, tcp://...: blocks run there (extra: cluster)."
+)
+@click.option("--cache", type=click.Path(file_okay=False, path_type=Path), help="Folder for what has been computed.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable, on standard output.")
+def study(
+    file: str,
+    out: Path | None,
+    jobs: int,
+    seed: int | None,
+    paths: int | None,
+    scheduler: str | None,
+    cache: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare what capital could do at each site, from a study FILE ("-": standard input).
+
+    \b
+    tieline study example > study.toml        a study that runs, to copy and edit
+    tieline study study.toml --out report
+
+    What was computed is kept and used again; an interrupted run goes on where it stopped.
+    """
+    if file == "example":
+        click.echo(example_text(), nl=False)
+        return
+    text, name = _text(file)
+    asked = loads_or_fail(text, name)
+    asked = _changed(asked, seed, paths)
+    from tieline.study import report  # numpy, joblib and the backtest are loaded only for a run
+    from tieline.study.results import summarise
+    from tieline.study.surface import build
+    from tieline.study.sweep import run
+
+    folder = cache or default_cache()
+    try:
+        surfaces = build(asked, folder, jobs, lambda line: click.echo(line, err=True))
+        results = summarise(asked, surfaces, run(asked, surfaces, folder, jobs, scheduler))
+    except MistakeError as mistake:
+        at, field = line_of(text, mistake.path), dotted(mistake.path)
+        raise click.ClickException(str(ConfigError(name, at, field, mistake.problem, mistake.fix))) from mistake
+    except (OSError, ValueError) as error:  # ConfigError and FolderError among them
+        raise click.ClickException(str(error)) from error
+    if out is not None:
+        for path in report.write(results, out):
+            click.echo(path, err=True)
+    click.echo(report.plain(results) if as_json else report.markdown(results), nl=False)
+    if all(plan.infeasible for plan in results.plans):
+        click.echo("every plan runs out of cash: see each plan's first lines", err=True)
+        sys.exit(1)
+
+
+def _text(file: str) -> tuple[str, str]:
+    if file == "-":
+        return sys.stdin.read(), "<stdin>"
+    try:
+        return Path(file).read_text(encoding="utf-8"), file
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{file} cannot be read: {error}; see: tieline study example") from error
+
+
+def loads_or_fail(text: str, name: str) -> Study:
+    try:
+        return loads(text, name)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _changed(asked: Study, seed: int | None, paths: int | None) -> Study:
+    import msgspec
+
+    changes = {"seed": seed, "paths": paths}
+    return msgspec.structs.replace(asked, **{name: value for name, value in changes.items() if value is not None})

@@ -1,0 +1,363 @@
+"""What each plan earns and costs on a block of paths: monthly cash by where it comes from.
+
+A site's rigs do what its surface says at the path's hashprice, in the room that computers leave. Own GPUs earn their
+price times utilisation, contracts and leases their terms. Every formula is in docs/study.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tieline.study.drivers import Drivers
+from tieline.study.file import Alternative, CapitalPlan, Study, StudySite
+from tieline.study.surface import MONTH_H, SiteSurface, StudySurfaces
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Where cash comes from and goes to. All of them add up to a plan's cash.
+CATEGORIES: Final = (
+    "mining", "own GPUs", "contracts", "leases", "prepayments", "power", "peaks and wear", "operation", "fixed",
+    "rigs bought", "nodes and shells", "sales and residuals", "tax", "loans",
+)  # fmt: skip
+# Of these, what a loan's covenant calls operating cash.
+OPERATING: Final = ("mining", "own GPUs", "contracts", "leases", "power", "operation", "fixed", "tax")
+# An idle node draws this share of its rated power; MLPerf power submissions show 20 to 40 %.
+IDLE: Final = 0.3
+NEVER: Final = 100_000
+
+
+@dataclass(frozen=True)
+class Cash:
+    """(paths, months) by category, and what the sites physically did: (months,) means."""
+
+    by: dict[str, Floats]
+    mwh: Floats
+    btc: Floats
+
+    @cached_property
+    def total(self) -> Floats:
+        found: Floats = np.sum([self.by[name] for name in CATEGORIES], axis=0)
+        return found
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """What is left out to see what it is worth. `curtails`: rigs follow dispatch, else they never rest. `shares`: rigs
+    use the power that computers do not draw at the moment, else only what they could never draw."""
+
+    curtails: bool = True
+    shares: bool = True
+
+
+ALL: Final = Coupling()
+
+
+class Block:
+    """One block of paths; what sites do alone is reckoned once for all plans."""
+
+    def __init__(self, study: Study, surfaces: StudySurfaces, drivers: Drivers, coupling: Coupling = ALL) -> None:
+        self.study, self.surfaces, self.drivers, self.coupling = study, surfaces, drivers, coupling
+        self.paths, self.months = drivers.btc_usd.shape
+        self.hashprice = drivers.hashprice
+        first = int(study.start[5:]) - 1
+        self.month_of_year = (first + np.arange(self.months)) % 12
+        self.number = {one.name: n for n, one in enumerate(study.alternative)}
+        self._known: dict[tuple[str, ...], dict[str, Floats]] = {}
+
+    def cash(self, plan: CapitalPlan) -> Cash:
+        """All sites under one plan, before loans and tax."""
+        zero = np.zeros((self.paths, self.months))
+        by = {name: zero.copy() for name in CATEGORIES}
+        physical = {"mwh": zero.copy(), "btc": zero.copy()}
+        does = [one for name in plan.does for one in self.study.alternative if one.name == name]
+        for site in self.study.site:
+            for name, values in self._site(site, [one for one in does if one.site == site.id]).items():
+                (physical if name in physical else by)[name] += values
+        by["fixed"] -= self.study.money.fixed_usd_per_month
+        earned = sum(by[name] for name in OPERATING)
+        by["tax"] = -self.study.money.tax * np.maximum(0.0, earned)
+        return Cash(by, physical["mwh"].mean(axis=0), physical["btc"].mean(axis=0))
+
+    def added(self, plan: CapitalPlan, first: CapitalPlan) -> Floats:
+        """(paths, months) what a plan adds to another, before loans. Without tax only the sites that either of them
+        touches have to be looked at."""
+        if self.study.money.tax:
+            return np.asarray(self.cash(plan).total - self.cash(first).total)
+        total = np.zeros((self.paths, self.months))
+        by_name = {one.name: one for one in self.study.alternative}
+        for site in self.study.site:
+            does = [[by_name[name] for name in one.does if by_name[name].site == site.id] for one in (plan, first)]
+            if does[0] != does[1]:
+                for sign, here in zip((1.0, -1.0), does, strict=True):
+                    found = self._site(site, here)
+                    total += sign * np.sum([found[name] for name in CATEGORIES if name in found], axis=0)
+        return total
+
+    def _site(self, site: StudySite, does: list[Alternative]) -> dict[str, Floats]:
+        """One site's cash; several plans do the same there."""
+        key = (site.id, *(one.name for one in does))
+        if key not in self._known:
+            self._known[key] = SiteCash(self, site, does).found
+        return self._known[key]
+
+    def start(self, one: Alternative) -> Ints:
+        """(paths,) the month in which it is begun: its date, or the first after it at which its rule holds."""
+        begin = 0 if one.start is None else self.study.month(one.start)
+        if one.wait is None:
+            return np.full(self.paths, begin)
+        window = one.wait.mean_months
+        sums = np.cumsum(self.hashprice, axis=1)
+        mean = sums.copy()
+        mean[:, window:] = sums[:, window:] - sums[:, :-window]
+        mean /= np.minimum(np.arange(self.months) + 1, window)
+        holds = mean < one.wait.hashprice_below
+        holds[:, : max(begin, window - 1)] = False
+        return np.where(holds.any(axis=1), np.argmax(holds, axis=1), NEVER)
+
+
+class SiteCash:
+    """One site with what is done there."""
+
+    def __init__(self, block: Block, site: StudySite, does: list[Alternative]) -> None:
+        self.block, self.site = block, site
+        self.surface = block.surfaces.by_site[site.id]
+        self.scale = site.mw / self.surface.limit_mw
+        shape = (block.paths, block.months)
+        self.found: dict[str, Floats] = {}
+        self.months = np.arange(block.months)[None, :]
+        self.open = np.ones(shape)
+        self.efficiency = np.full(shape, site.j_per_th or self.surface.j_per_th)
+        self.taken = np.zeros(shape)  # MW that rigs may not draw
+        self.factor = block.drivers.power[:, :, self.surface.market]
+        for one in does:
+            _DONE[one.kind](self, one)
+        self._mine()
+        self.add("fixed", -site.fixed_usd_per_month * self.open)
+
+    def add(self, name: str, values: Floats) -> None:
+        self.found[name] = values if name not in self.found else self.found[name] + values
+
+    # --- mining ---------------------------------------------------------------------
+
+    def _mine(self) -> None:
+        room = np.clip(1.0 - self.taken / self.site.mw, 0.0, 1.0) * self.open
+        better = self.surface.j_per_th / self.efficiency
+        hashprice, factor = self.block.hashprice, self.factor
+        # Where power costs k times as much and rigs hash b times as much per watt, dispatch stands where it stood at
+        # hashprice x b / k.
+        read = _Reading(self.surface, self.block, hashprice * better / factor, room)
+        ph_days = read("ph_days") * self.scale * better
+        self.add("mining", ph_days * hashprice * (1.0 - self.block.study.assume.pool_fee))
+        self.add("btc", ph_days * hashprice / self.block.drivers.btc_usd)
+        self.add("power", -(read("power_usd") * self.scale * factor))
+        self.add("peaks and wear", -((read("peaks_usd") + read("wear_usd")) * self.scale))
+        self.add("mwh", read("mwh") * self.scale)
+
+    def _power(self, draw_mw: Floats) -> None:
+        """What draws all the time pays the month's mean price, and its part of the peaks."""
+        always, month = self.surface.always, self.block.month_of_year
+        price = (always["power_usd"][:, -1] / np.maximum(always["mwh"][:, -1], 1e-9))[month]
+        peaks = (always["peaks_usd"][:, -1] / self.surface.limit_mw)[month]
+        self.add("power", -(draw_mw * MONTH_H * price * self.factor))
+        self.add("peaks and wear", -(draw_mw * peaks))
+
+    # --- what can be done -------------------------------------------------------------
+
+    def keep(self, one: Alternative) -> None:
+        """Nothing changes."""
+
+    def renew(self, one: Alternative) -> None:
+        """Rigs of another efficiency on the same watts, from their delivery on."""
+        assert one.j_per_th is not None
+        start = self.block.start(one)[:, None]
+        here = self.months >= start + one.delivery_months
+        rated_th = self.surface.rated_ph * 1e3 * self.scale * self.surface.j_per_th
+        old = rated_th / (self.site.j_per_th or self.surface.j_per_th)
+        new = rated_th / one.j_per_th
+        self.add("rigs bought", -((self.months == start) * new * (one.usd_per_th or 0.0)))
+        self.add("sales and residuals", (self.months == start + one.delivery_months) * old * one.old_usd_per_th)
+        self.efficiency = np.where(here, one.j_per_th, self.efficiency)
+
+    def sell(self, one: Alternative) -> None:
+        """The site goes, and all that it did."""
+        start = self.block.start(one)[:, None]
+        self.open = np.where(self.months >= start, 0.0, self.open)
+        self.add("sales and residuals", (self.months == start) * (one.sale_usd or 0.0))
+
+    def compute(self, one: Alternative) -> None:
+        """Own GPUs, a contract for them, or a lease of the shell."""
+        built = Building(self, one)
+        self.taken += built.reserved_mw()
+        if not one.customer_pays_capex:
+            self.add("nodes and shells", -(built.capex()))
+            self.add("sales and residuals", built.residual())
+        self.add("operation", -(built.running * (one.mw or 0.0) * one.opex_usd_per_mw_month))
+        if not one.customer_pays_power:
+            self._power(built.draw_mw())
+        self.add("mwh", built.draw_mw() * MONTH_H)
+        revenue = built.revenue()
+        if one.kind == "gpu":
+            self.add("own GPUs", revenue)
+        else:
+            self.add("contracts" if one.kind == "contract" else "leases", revenue * (1.0 - one.prepaid))
+            self.add("prepayments", built.prepayments(revenue))
+
+
+_DONE: Final = {
+    "keep": SiteCash.keep, "renew": SiteCash.renew, "sell": SiteCash.sell,
+    "gpu": SiteCash.compute, "contract": SiteCash.compute, "lease": SiteCash.compute,
+}  # fmt: skip
+
+
+class Building:
+    """One block of computers or shell: (paths, months) of what stands, runs and is paid."""
+
+    def __init__(self, at: SiteCash, one: Alternative) -> None:
+        self.at, self.one, self.block = at, one, at.block
+        self.mw = one.mw or 0.0
+        number = self.block.number[one.name]
+        self.begin = self.block.start(one)[:, None]
+        self.opens = self.begin + one.months_to_build + self.block.drivers.delay[:, number][:, None]
+        self.age = at.months - self.opens
+        self.ramp = _steps(one)
+        term = NEVER if one.term_months is None else one.term_months
+        running = np.zeros(self.age.shape)
+        for month, share in self.ramp:
+            running += share * ((self.age >= month) & (self.age < month + term))
+        hazard = 1.0 - (1.0 - min(one.ends_early_per_year, 0.999_999)) ** (1.0 / 12.0)
+        ended = (self.block.drivers.ends[:, number, :] < hazard) & (running > 0)
+        self.ends = ended & (np.cumsum(ended, axis=1) == 1)
+        self.running = running * (np.cumsum(ended, axis=1) == 0)
+
+    @property
+    def nodes(self) -> int:
+        return int(self.mw * 1e3 / self.one.node_kw + 1e-9)
+
+    def draw_mw(self) -> Floats:
+        """At the meter: own nodes idle when nobody asks, what is let runs."""
+        busy: Floats | float = 1.0
+        if self.one.kind == "gpu":
+            busy = IDLE + (1.0 - IDLE) * self.block.drivers.utilisation
+        return np.asarray(self.running * self.mw * self.one.pue * busy)
+
+    def reserved_mw(self) -> Floats:
+        """What rigs may not draw: what is drawn, or, where nothing is shared, what could be; and room lost to the site
+        work."""
+        full = self.running * self.mw * self.one.pue
+        work = (self.at.months >= self.begin) & (self.age < 0)
+        lost = work * self.mw * self.one.pue * self.one.mining_lost
+        return np.asarray((self.draw_mw() if self.block.coupling.shares else full) + lost)
+
+    def capex(self) -> Floats:
+        """The shell in equal parts while it is built (at once where nothing is built), nodes as they open."""
+        one = self.one
+        shell = self.mw * (one.shell_usd_per_mw or 0.0)
+        months = max(1, one.months_to_build)
+        since = self.at.months - self.begin
+        paid = ((since >= 0) & (since < months)) * shell / months
+        nodes = 0.0 if one.kind == "lease" else self.nodes * (one.usd_per_node or 0.0)
+        for month, share in self.ramp:
+            paid = paid + (self.age == month) * share * nodes
+        return np.asarray(paid)
+
+    def residual(self) -> Floats:
+        """A share of what was paid, when the last of it stops running or at the end of the study."""
+        total = self.capex().sum(axis=1, keepdims=True) * self.one.residual
+        months = self.at.months
+        last = np.where(self.running > 0, months, -1).max(axis=1, keepdims=True)
+        last = np.where(last < 0, months[0, -1], last)
+        return np.asarray((months == last) * total)
+
+    def revenue(self) -> Floats:
+        one = self.one
+        years = np.maximum(0, self.age) // 12
+        grown = (1.0 + one.escalator) ** years
+        if one.usd_per_mw_year is not None:
+            full = self.mw * one.usd_per_mw_year / 12.0 * grown
+        else:
+            gpu_hours = self.nodes * one.gpus_per_node * MONTH_H
+            if one.kind == "gpu":
+                full = gpu_hours * self.block.drivers.gpu_usd_per_hour * self.block.drivers.utilisation
+            else:
+                full = gpu_hours * (one.usd_per_gpu_hour or 0.0) * grown
+        missed = max(0.0, one.availability_floor - one.availability)
+        earned = self.running * full * max(0.0, 1.0 - missed * one.credit_share)
+        fee = self.ends * full * one.termination_months
+        return np.asarray(earned + fee)
+
+    def prepayments(self, revenue: Floats) -> Floats:
+        """A share of the contract when it is signed: a debt that each month's revenue pays off. What is left when it
+        ends early goes back."""
+        if self.one.prepaid == 0:
+            return np.zeros_like(revenue)
+        owed = self.one.prepaid * contract_usd(self.one)
+        earned = np.cumsum(revenue, axis=1) * self.one.prepaid
+        signed = (self.at.months == self.begin) * owed
+        return np.asarray(signed - self.ends * np.maximum(0.0, owed - earned))
+
+
+def contract_usd(one: Alternative) -> float:
+    """What a contract or lease comes to over its term by its own words, with nothing late, missed or ended early."""
+    term = one.term_months or 0
+    if one.usd_per_mw_year is not None:
+        full = (one.mw or 0.0) * one.usd_per_mw_year / 12.0
+    else:
+        full = (
+            int((one.mw or 0.0) * 1e3 / one.node_kw + 1e-9)
+            * one.gpus_per_node
+            * MONTH_H
+            * (one.usd_per_gpu_hour or 0.0)
+        )
+    return sum(
+        share * full * (1.0 + one.escalator) ** (age // 12)
+        for month, share in _steps(one)
+        for age in range(month, month + term)
+    )
+
+
+def _steps(one: Alternative) -> list[tuple[int, float]]:
+    """(month after opening, share that opens then); the rest opens after the ramp's last month."""
+    found, before = [], 0.0
+    for month, share in enumerate((*one.ramp, 1.0)):
+        if share > before:
+            found.append((month, share - before))
+            before = share
+    return found
+
+
+class _Reading:
+    """A surface at (paths, months) of hashprice and room: linear in between, nothing at 0 of either, and beyond the
+    highest level as at it, where every rig runs."""
+
+    def __init__(self, surface: SiteSurface, block: Block, level: Floats, room: Floats) -> None:
+        self.surface, self.curtails = surface, block.coupling.curtails
+        self.month = np.broadcast_to(block.month_of_year[None, :], level.shape)
+        self.low, self.level_share = _place(surface.levels, level)
+        self.base, self.room_share = _place(surface.rooms, room)
+
+    def __call__(self, name: str) -> Floats:
+        values = np.zeros((12, len(self.surface.rooms) + 1, len(self.surface.levels) + 1))
+        if self.curtails:
+            values[:, 1:, 1:] = self.surface.at[name]
+        else:
+            values[:, 1:, :] = self.surface.always[name][:, :, None]
+        near = self._along(values, self.base)
+        return near + (self._along(values, self.base + 1) - near) * self.room_share
+
+    def _along(self, values: Floats, room: Ints) -> Floats:
+        low = values[self.month, room, self.low]
+        return np.asarray(low + (values[self.month, room, self.low + 1] - low) * self.level_share)
+
+
+def _place(grid: Floats, at: Floats) -> tuple[Ints, Floats]:
+    """Where in (0, *grid) each value stands, and how far towards the next."""
+    whole = np.concatenate([[0.0], grid])
+    low = np.clip(np.searchsorted(whole, at, side="right") - 1, 0, len(whole) - 2)
+    share = np.clip((at - whole[low]) / (whole[low + 1] - whole[low]), 0.0, 1.0)
+    return low.astype(np.int64), share

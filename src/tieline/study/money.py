@@ -1,0 +1,118 @@
+"""Returns and loans on arrays of monthly cash: USD, months along the last axis, money in is positive.
+
+The textbook's formulas: net present value with monthly discounting of a yearly rate, the level annuity, the internal
+rate as the root of the net present value. Where a root does not exist or is not the only one, that is the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tieline.study.file import Study, StudyLoan
+
+Floats = NDArray[np.float64]
+
+# Internal rates are looked for between losing 95 % a year and ten times a year.
+RATES: Final = np.concatenate([np.linspace(-0.95, 1.0, 118), np.geomspace(1.05, 10.0, 24)])
+_HALVINGS: Final = 60
+
+
+def discounting(rate: float, months: int) -> Floats:
+    """(months,) factors: cash of month n is worth 1 / (1 + rate) ** (n / 12) of the first month's."""
+    found: Floats = (1.0 + rate) ** (-np.arange(months) / 12.0)
+    return found
+
+
+def npv(cash: Floats, rate: float) -> Floats:
+    """Net present value in the first month."""
+    found: Floats = (cash * discounting(rate, cash.shape[-1])).sum(axis=-1)
+    return found
+
+
+@dataclass(frozen=True)
+class Returns:
+    """(paths,) internal rates per year; nan where there is none, or more than one (`several`)."""
+
+    rate: Floats
+    several: NDArray[np.bool_]
+
+
+def irr(cash: Floats) -> Returns:
+    """The yearly rates at which (paths, months) cash is worth nothing. A path that only pays or only earns has none."""
+    factors = (1.0 + RATES)[:, None] ** (-np.arange(cash.shape[-1])[None, :] / 12.0)
+    values = cash @ factors.T  # (paths, rates)
+    turns = np.signbit(values[:, 1:]) != np.signbit(values[:, :-1])
+    count = turns.sum(axis=1)
+    first = np.argmax(turns, axis=1)
+    low, high = RATES[first].copy(), RATES[first + 1].copy()
+    months = np.arange(cash.shape[-1]) / 12.0
+    negative_low = np.signbit(values[np.arange(len(cash)), first])
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        worth = (cash * (1.0 + middle[:, None]) ** -months).sum(axis=1)
+        below = np.signbit(worth) == negative_low
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return Returns(np.where(count == 1, (low + high) / 2.0, np.nan), count > 1)
+
+
+def payback(cash: Floats) -> Floats:
+    """(paths,) the first month from which the sum stays at or above zero; nan where it never does."""
+    total = np.cumsum(cash, axis=-1)
+    below = total < 0
+    last = cash.shape[-1] - 1 - np.argmax(below[:, ::-1], axis=1)
+    month = np.where(below.any(axis=1), last + 1, 0).astype(float)
+    return np.where(month >= cash.shape[-1], np.nan, month)
+
+
+def annuity(usd: float, rate: float, months: int) -> float:
+    """The level payment at each month's end that repays a loan: usd x i / (1 - (1 + i) ** -months), i = rate / 12."""
+    monthly = rate / 12.0
+    return usd / months if monthly == 0 else usd * monthly / (1.0 - (1.0 + monthly) ** -months)
+
+
+def service(loan: StudyLoan, study: Study) -> Floats:
+    """(months,) what the loan brings and takes: the draw, then interest and repayment from the next month on."""
+    cash = np.zeros(study.months)
+    begin, monthly, owed = study.month(loan.month), loan.rate / 12.0, loan.usd
+    cash[begin] += loan.usd
+    level = annuity(loan.usd, loan.rate, loan.term_months)
+    for n in range(1, loan.term_months + 1):
+        interest = owed * monthly
+        if loan.repaid == "level":
+            paid = level - interest
+        elif loan.repaid == "straight":
+            paid = loan.usd / loan.term_months
+        else:
+            paid = owed if n == loan.term_months else 0.0
+        owed -= paid
+        if begin + n < study.months:
+            cash[begin + n] -= interest + paid
+    # What is still owed at the end of the study is paid out of it.
+    if begin + loan.term_months >= study.months:
+        cash[-1] -= _owed_after(loan, study.months - 1 - begin)
+    return cash
+
+
+def _owed_after(loan: StudyLoan, months: int) -> float:
+    owed, monthly, level = loan.usd, loan.rate / 12.0, annuity(loan.usd, loan.rate, loan.term_months)
+    for n in range(1, min(months, loan.term_months) + 1):
+        if loan.repaid == "level":
+            owed -= level - owed * monthly
+        elif loan.repaid == "straight":
+            owed -= loan.usd / loan.term_months
+        elif n == loan.term_months:
+            owed = 0.0
+    return owed
+
+
+def cover(operating: Floats, taken: Floats) -> Floats:
+    """(paths, months) operating cash of the last twelve months over what loans took in them; inf where none."""
+    window = np.ones(12)
+    paid = np.convolve(np.maximum(0.0, -taken), window)[: len(taken)]
+    earned = np.cumsum(operating, axis=1)
+    earned[:, 12:] = earned[:, 12:] - earned[:, :-12]
+    return np.where(paid > 0, earned / np.where(paid > 0, paid, 1.0), np.inf)

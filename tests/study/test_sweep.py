@@ -1,0 +1,136 @@
+"""Paths, blocks and results: the same bytes whoever computes them, and sums that sum."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from tests.study.ground import doing, surfaces
+
+from tieline.study import report
+from tieline.study.drivers import draw
+from tieline.study.file import Study
+from tieline.study.results import bridge, summarise
+from tieline.study.sweep import run
+
+GPU = """
+kind = "gpu"
+mw = 10.0
+start = "2026-06"
+months_to_build = 6
+usd_per_node = 250000.0
+shell_usd_per_mw = 4e6
+residual = 0.05
+"""
+LOAN = """
+[[loan]]
+name = "l"
+plan = "do"
+usd = 2e8
+month = "2026-06"
+rate = 0.1
+term_months = 60
+cover_at_least = 1.2
+"""
+
+
+def uncertain(paths: int = 1200) -> Study:
+    one = doing(GPU, months=60, paths=paths, volatility=0.4, more=LOAN)
+    return msgspec.structs.replace(one, assume=msgspec.structs.replace(one.assume, delay_months=2.0))
+
+
+def told(one: Study, cache: Path, jobs: int = 1, scheduler: str | None = None) -> bytes:
+    ground = surfaces()
+    results = summarise(one, ground, run(one, ground, cache, jobs, scheduler))
+    return (report.plain(results) + report.markdown(results) + report.page(results) + report.table(results)).encode()
+
+
+def test_one_process_or_two_give_the_same_bytes(tmp_path: Path) -> None:
+    one = uncertain()
+    assert told(one, tmp_path / "a") == told(one, tmp_path / "b", 2)
+
+
+def test_more_paths_begin_with_the_same_ones() -> None:
+    few, many = draw(uncertain(300), 0, 1), draw(uncertain(1200), 0, 1)
+    for name in ("btc_usd", "difficulty", "power", "utilisation", "gpu_usd_per_hour", "delay", "ends"):
+        assert np.array_equal(getattr(few, name), getattr(many, name)[:300])
+    assert len(draw(uncertain(1200), 2, 1).btc_usd) == 200
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tieline.study import sweep
+
+    one, ground, done = uncertain(), surfaces(), []
+    whole = run(one, ground, tmp_path / "whole")
+    real = sweep.block_of
+
+    def dies(study: Study, given: object, number: int):  # type: ignore[no-untyped-def]
+        if number == 2 and len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(number)
+        return real(study, ground, number)
+
+    monkeypatch.setattr(sweep, "block_of", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(one, ground, tmp_path / "cut")
+    done.append(-1)
+    again = run(one, ground, tmp_path / "cut")
+    assert done.count(0) + done.count(1) + done.count(2) <= 5
+    assert np.array_equal(again[1].cash, whole[1].cash)
+
+
+def test_results_sum_and_are_judged_by_cash(tmp_path: Path) -> None:
+    one, ground = uncertain(400), surfaces()
+    paths = run(one, ground, tmp_path)
+    results = summarise(one, ground, paths)
+    keep, do = results.plans
+    parts = bridge(results, "keep", "do")
+    assert sum(parts.values()) == pytest.approx(float((paths[1].npv - paths[0].npv).mean()), rel=1e-9)
+    assert keep.best_share + do.best_share == 1.0
+    assert min(keep.regret_usd, do.regret_usd) >= 0
+    assert do.npv_usd.p10 < do.npv_usd.p50 < do.npv_usd.p90  # type: ignore[operator]
+    lowest = (1e6 + np.cumsum(paths[1].cash, axis=1)).min(axis=1)
+    assert do.runs_out_share == pytest.approx(float((lowest < 0).mean()))
+    assert do.infeasible == (do.runs_out_share > 0.1)
+    swing = next(s for s in do.tornado if s.driver == "gpu_usd_per_hour")
+    assert swing.low_usd < swing.high_usd
+    assert do.sharing_room_usd >= 0
+    assert keep.curtailing_usd >= 0
+
+
+def test_a_plan_that_needs_money_it_has_not_is_infeasible_and_says_how_much_and_when(tmp_path: Path) -> None:
+    one = doing(GPU.replace("10.0", "60.0"), months=60, paths=50, volatility=0.1)
+    ground = surfaces()
+    results = summarise(one, ground, run(one, ground, tmp_path))
+    do = results.plans[1]
+    assert do.infeasible
+    assert do.short_usd.p50 > 1e8  # type: ignore[operator]
+    assert "Infeasible: 100% of paths run out of cash, the first in 2026-" in report.markdown(results)
+
+
+def test_break_even_is_where_the_plan_is_worth_what_the_first_is(tmp_path: Path) -> None:
+    one, ground = doing(GPU, months=60, paths=20), surfaces()
+    results = summarise(one, ground, run(one, ground, tmp_path))
+    at = results.plans[1].breakeven["gpu_usd_per_hour"]
+    assert at is not None
+    price = msgspec.structs.replace(one.assume.gpu_usd_per_hour, start=at)
+    there = msgspec.structs.replace(one, assume=msgspec.structs.replace(one.assume, gpu_usd_per_hour=price))
+    again = summarise(there, ground, run(there, ground, tmp_path))
+    assert again.plans[1].added_npv_usd.p50 == pytest.approx(0.0, abs=2e-3 * 10e6 * 4)
+
+
+def test_dask_gives_the_same_bytes_and_outlives_a_worker(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    one = uncertain(2500)
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True, silence_logs=50
+    ) as cluster:
+        pid = next(iter(cluster.workers.values())).pid
+        killer = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))
+        killer.start()
+        found = told(one, tmp_path / "far", scheduler=cluster.scheduler_address)
+        killer.cancel()
+    assert found == told(one, tmp_path / "near")

@@ -1,0 +1,222 @@
+"""Published contracts and closed forms: from the terms alone, the published figures."""
+
+import numpy as np
+import pytest
+from tests.study.ground import doing, flat, study, surfaces
+
+from tieline.study.alternatives import Block, contract_usd
+from tieline.study.drivers import Drivers
+from tieline.study.file import Study
+from tieline.study.money import npv
+
+
+def cash(one: Study, drivers: Drivers, plan: int = 1):  # type: ignore[no-untyped-def]
+    return Block(one, surfaces(), drivers).cash(one.plan[plan])
+
+
+# Announced 2025-11-03: about 9.7 bn USD over five years, 20 % prepaid, 200 MW of critical IT in four phases through
+# 2026, equipment for about 5.8 bn.
+IREN = """
+kind = "contract"
+start = "2025-11"
+mw = 200.0
+usd_per_mw_year = 9.7e6
+term_months = 60
+prepaid = 0.2
+ramp = [0.25, 0.25, 0.25, 0.5, 0.5, 0.5, 0.75, 0.75, 0.75]
+months_to_build = 4
+node_kw = 14.0
+usd_per_node = 406000.0
+shell_usd_per_mw = 0.0
+pue = 1.0
+"""
+
+
+def within(text: str, body: str, mw: float, months: int = 240) -> Study:
+    from tests.study.ground import HEAD, alternative
+
+    from tieline.study.file import loads
+
+    start = text
+    head = HEAD.replace('start = "2026-01"', f'start = "{start}"').replace("mw = 100.0", f"mw = {mw}")
+    plan = '\n[[plan]]\nname = "do"\ndoes = ["it"]\n'
+    return loads(head.format(rest=alternative(body), months=months, paths=2, volatility=0.0) + plan)
+
+
+def test_iren_and_microsoft() -> None:
+    one = within("2025-11", IREN, 200.0)
+    it = one.alternative[0]
+    assert round(contract_usd(it) / 1e9, 1) == 9.7
+    found = cash(one, flat(one, 50.0))
+    paid = found.by["contracts"] + found.by["prepayments"]
+    assert paid.sum(axis=1)[0] == pytest.approx(contract_usd(it), rel=1e-12)
+    assert round(found.by["prepayments"][0, 0] / 1e9, 2) == 1.94
+    assert round(-found.by["nodes and shells"][0].sum() / 1e9, 1) == 5.8
+    # A whole year of all phases is 1.94 bn, of which a fifth was paid before.
+    year = found.by["contracts"][0, 24:36].sum()
+    assert round(year / 0.8 / 1e9, 2) == 1.94
+    # The lowest point: the prepayment carries the first phases, the later ones have to be found.
+    total = np.cumsum((paid + found.by["nodes and shells"])[0])
+    assert one.label(int(np.argmin(total))) == "2026-12"
+    assert total.min() / 1e9 == pytest.approx(
+        1.94 - 5.8 + 22 * 0.25 * 0.8 * 9.7 / 60, abs=0.005
+    )  # 10 + 7 + 4 + 1 months of a quarter
+
+
+def test_terawulf_and_fluidstack() -> None:
+    """2025-08-14: over 200 MW, ten years, 3.7 bn contracted, 8 to 10 M USD per MW, about 315 M net operating income a
+    year (85 %)."""
+    one = within("2025-08", """
+kind = "lease"
+start = "2025-08"
+mw = 200.0
+usd_per_mw_year = 1.85e6
+term_months = 120
+months_to_build = 10
+shell_usd_per_mw = 9e6
+opex_usd_per_mw_month = 23125.0
+customer_pays_power = true
+pue = 1.0
+""", 250.0)  # fmt: skip
+    assert round(contract_usd(one.alternative[0]) / 1e9, 1) == 3.7
+    found = cash(one, flat(one, 50.0))
+    year = slice(24, 36)
+    revenue, costs = found.by["leases"][0, year].sum(), -found.by["operation"][0, year].sum()
+    assert round((revenue - costs) / 1e6) in range(310, 320)
+    assert round(1.0 - costs / revenue, 2) == 0.85
+    assert -found.by["nodes and shells"][0].sum() / 1e9 == pytest.approx(1.8)
+    low = np.cumsum((found.by["leases"] + found.by["operation"] + found.by["nodes and shells"])[0]).min()
+    assert low / 1e9 == pytest.approx(-1.8, abs=0.01)  # nothing comes in before it is built
+
+
+@pytest.mark.parametrize(
+    ("mw", "per_mw", "term", "total"),
+    [
+        (500.0, 1.45e6, 144, 8.7e9),  # Core Scientific and CoreWeave, 2024-10-22, SEC exhibit
+        (120.0, 1.389e6, 144, 2.0e9),  # of which the last 120 MW
+        (200.0, 1.458e6, 144, 3.5e9),  # and the first contract of June 2024
+        (250.0, 1.867e6, 180, 7.0e9),  # Applied Digital, 2025-06-02
+        (526.0, 1.901e6, 180, 15.0e9),  # Galaxy, 2025-08-15
+        (360.0, 1.861e6, 120, 6.7e9),  # TeraWulf with CB-5
+        (400.0, 1.833e6, 180, 11.0e9),  # Applied Digital, cumulative
+        (168.0, 1.786e6, 120, 3.0e9),  # Cipher, 2025-09-25
+        (168.0, 2.262e6, 300, 9.5e9),  # TeraWulf's joint venture, 2025-10-28
+    ],
+)
+def test_contract_totals_to_their_published_rounding(mw: float, per_mw: float, term: int, total: float) -> None:
+    one = within("2026-01", f"""
+kind = "lease"
+start = "2026-01"
+mw = {mw}
+usd_per_mw_year = {per_mw}
+term_months = {term}
+customer_pays_capex = true
+customer_pays_power = true
+pue = 1.0
+""", 1000.0, months=360)  # fmt: skip
+    assert contract_usd(one.alternative[0]) == pytest.approx(total, rel=2e-3)
+    assert cash(one, flat(one, 50.0)).by["leases"][0].sum() == pytest.approx(total, rel=2e-3)
+
+
+# --- closed forms ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("j_per_th", "usd_per_mwh"), [(20.0, 50.0), (30.0, 40.0), (15.0, 80.0)])
+def test_breakeven_hashprice_is_hashcost(j_per_th: float, usd_per_mwh: float) -> None:
+    """0.024 x J/TH x power price; rigs that never rest earn nothing there, and by as much more or less around it."""
+    import msgspec
+
+    from tieline.study.alternatives import Coupling
+
+    one = study(paths=2)
+    one = msgspec.structs.replace(one, assume=msgspec.structs.replace(one.assume, pool_fee=0.0))
+    cost = 0.024 * j_per_th * usd_per_mwh
+    for factor in (0.5, 1.0, 2.0):
+        block = Block(one, surfaces(j_per_th, usd_per_mwh), flat(one, cost * factor), Coupling(curtails=False))
+        month = block.cash(one.plan[0]).total[0, 0]
+        assert month == pytest.approx((factor - 1.0) * 100.0 * 730.5 * usd_per_mwh, rel=1e-9, abs=1e-3)
+
+
+def test_a_rig_pays_back_after_its_price_over_its_days_margin() -> None:
+    """At constant hashprice and difficulty: USD per TH over (hashprice - hashcost) per TH and day."""
+    import msgspec
+
+    one = doing('kind = "renew"\nstart = "2026-01"\nj_per_th = 15.0\nusd_per_th = 15.0\n', paths=2)
+    one = msgspec.structs.replace(one, assume=msgspec.structs.replace(one.assume, pool_fee=0.0))
+    # The old rigs earn nothing at all: their strike is above what power costs.
+    ground = surfaces(j_per_th=20.0, usd_per_mwh=50.0)
+    drivers = flat(one, 24.0)  # hashcost of 20 J/TH: worth nothing
+    block = Block(one, ground, drivers)
+    added = np.cumsum((block.cash(one.plan[1]).total - block.cash(one.plan[0]).total)[0])
+    days = 15.0 / ((24.0 - 0.024 * 15.0 * 50.0) / 1e3)
+    assert np.flatnonzero(added >= 0)[0] == pytest.approx(days * 24 / 730.5, abs=6.0)
+
+
+def test_own_gpus_earn_their_hours() -> None:
+    one = doing("""
+kind = "gpu"
+start = "2026-01"
+mw = 1.1
+node_kw = 11.0
+gpus_per_node = 8
+usd_per_node = 250000.0
+shell_usd_per_mw = 1e6
+pue = 1.3
+""", paths=2)  # fmt: skip
+    found = cash(one, flat(one, 60.0, gpu=2.0, utilisation=0.5))
+    assert found.by["own GPUs"][0, 5] == pytest.approx(100 * 8 * 730.5 * 2.0 * 0.5)
+    assert found.by["nodes and shells"][0].sum() == pytest.approx(-(100 * 250_000 + 1.1e6))
+    # Power: what idles and what works, at the meter, and the room that rigs lose.
+    draw = 1.1 * 1.3 * (0.3 + 0.7 * 0.5)
+    keep = cash(one, flat(one, 60.0, gpu=2.0, utilisation=0.5), 0)
+    assert found.by["power"][0, 5] == pytest.approx(keep.by["power"][0, 5] * (1 - draw / 100) - draw * 730.5 * 50.0)
+    assert found.by["mining"][0, 5] == pytest.approx(keep.by["mining"][0, 5] * (1 - draw / 100))
+
+
+def test_power_at_twice_its_price_is_hashes_at_half() -> None:
+    one = study(paths=2)
+    ground = surfaces()
+    dear = Block(one, ground, flat(one, 60.0, power=2.0)).cash(one.plan[0])
+    cheap = Block(one, ground, flat(one, 30.0)).cash(one.plan[0])
+    assert dear.by["mining"] + dear.by["power"] == pytest.approx(2.0 * (cheap.by["mining"] + cheap.by["power"]))
+
+
+def test_a_contract_that_ends_early_gives_back_what_was_prepaid_and_not_earned() -> None:
+    from dataclasses import replace
+
+    one = doing("""
+kind = "contract"
+start = "2026-01"
+mw = 50.0
+usd_per_mw_year = 9e6
+term_months = 60
+prepaid = 0.2
+usd_per_node = 300000.0
+shell_usd_per_mw = 0.0
+ends_early_per_year = 0.5
+termination_months = 3
+""", paths=1)  # fmt: skip
+    ends = np.ones((1, 1, one.months))
+    ends[0, 0, 24] = 0.0
+    found = cash(one, replace(flat(one, 60.0), ends=ends))
+    monthly = 50.0 * 9e6 / 12
+    got = (found.by["contracts"] + found.by["prepayments"])[0]
+    assert got[:25].sum() == pytest.approx(24 * monthly + 3 * monthly)
+    assert got[25:].sum() == 0
+
+
+def test_a_rule_waits_path_by_path() -> None:
+    one = doing(
+        'kind = "sell"\nstart = "2026-06"\nsale_usd = 1e6\n[alternative.wait]\nhashprice_below = 40.0\n', paths=2
+    )
+    drivers = flat(one, 60.0)
+    drivers.btc_usd[0, 30:] *= 0.5
+    starts = Block(one, surfaces(), drivers).start(one.alternative[0])
+    assert starts.tolist() == [32, 100_000]
+    found = cash(one, drivers)
+    assert found.by["mining"][0, 33:].sum() == 0
+    assert found.by["sales and residuals"].sum(axis=1).tolist() == [1e6, 0.0]
+
+
+def test_worth_is_discounted_by_the_month() -> None:
+    assert npv(np.array([[0.0] * 12 + [110.0]]), 0.10)[0] == pytest.approx(100.0)
