@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
-import numpy.typing as npt
 
 from tieline.backtest.calls import Call, Played
 from tieline.backtest.data import ScenarioWorld, SiteEvent
@@ -19,7 +18,7 @@ from tieline.backtest.tokens import ServedTokens, Tokens
 from tieline.clock import micros
 from tieline.dispatch.contracts import resale_path
 from tieline.dispatch.inference.gpu import GpuTable
-from tieline.dispatch.inputs.arrays import LOW, FleetArrays, Floats, fleet_arrays, heat
+from tieline.dispatch.inputs.arrays import LOW, Bools, FleetArrays, Floats, fleet_arrays, heat
 from tieline.dispatch.inputs.forecast import SLOT_S, SLOTS_PER_DAY
 from tieline.dispatch.mining.lookahead import Ahead, powers
 from tieline.dispatch.settings import Settings
@@ -28,7 +27,6 @@ from tieline.fleet.physics import GPU_AUX
 from tieline.sim.world import Drawn
 from tieline.sim.world import World as Physics
 
-Bools = npt.NDArray[np.bool_]
 REACT = timedelta(minutes=1)  # the edge's reflex, generously
 NONPERFORMANCE_USD_PER_MWH = 2_000.0  # of every offer of the standard scenario
 

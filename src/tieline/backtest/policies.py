@@ -12,10 +12,10 @@ from typing import Protocol
 import numpy as np
 
 from tieline.backtest.data import ScenarioWorld
-from tieline.backtest.plant import Bools, Plant, PlantTargets
+from tieline.backtest.plant import Plant, PlantTargets
 from tieline.dispatch.contracts import resale_usd_per_mwh
 from tieline.dispatch.inference.serving import Room, assign
-from tieline.dispatch.inputs.arrays import FleetArrays, Floats, heat
+from tieline.dispatch.inputs.arrays import Bools, FleetArrays, Floats, heat
 from tieline.dispatch.inputs.forecast import SLOT_S, SLOTS_PER_DAY, known_value
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.inputs.outlook import SILENT_AFTER

@@ -82,11 +82,16 @@ def power_bill(
     )
 
 
-def demand_bill(site: Site, start: datetime, end: datetime, bills: Iterable[PowerBill]) -> PowerBill:
-    """A month's charge for the highest hour among its bills, as a bill without energy."""
-    hourly = [bill for bill in bills if bill.length_s == 3600]
-    peak_w = max((b.mining_wh + b.inference_wh + b.aux_wh for b in hourly), default=0.0)
+def demand_bill(
+    site: Site, start: datetime, end: datetime, bills: Iterable[PowerBill], ratchet_w: float = 0.0
+) -> PowerBill:
+    """A month's charge for the highest hour among its bills that the contract charges, as a bill without energy.
+    `ratchet_w`: what months before hold it to at least."""
     contract = site.contract
+    hourly = [bill for bill in bills if bill.length_s == 3600]
+    charged = [bill for bill in hourly if contract.charges_demand(bill.at)]
+    peak_w = max((b.mining_wh + b.inference_wh + b.aux_wh for b in charged), default=0.0)
+    peak_w = max(peak_w, ratchet_w)
     kinds = {bill.kind for bill in hourly}
     cost = demand_charge_usd(
         peak_w, site.interconnect.limit_w, contract.demand_usd_per_kw_month, contract.demand_minimum_share

@@ -34,6 +34,7 @@ from tieline.config.sections import (
     Treasury,
 )
 from tieline.config.tables import Tables
+from tieline.fleet.markets import zone_of
 from tieline.fleet.models import FIRMWARES, GPU_MODELS, RIG_MODELS, Cooling, RigModel
 from tieline.fleet.physics import GPU_AUX
 from tieline.fleet.positions import Leg
@@ -109,6 +110,9 @@ class _Contract(Strict, frozen=True, kw_only=True):
     resale: bool = False
     demand_usd_per_kw_month: UsdPerMwh = 0.0
     demand_minimum_share: float = 0.0
+    demand_ratchet_share: float = 0.0
+    demand_hours: tuple[int, ...] = ()
+    demand_zone: str = "UTC"
     peak_rules: tuple[str, ...] | None = None
     day_ahead: Printed | None = None
     legs: tuple[Leg, ...] = ()
@@ -340,10 +344,7 @@ def _contract(text: _Contract | None, at: tuple[str | int, ...], what: str) -> C
         raise MistakeError(path, f"a {text.basis} contract without a market", "add market", what)
     if not 0 <= text.take_share <= 1:
         raise MistakeError(path, f"take_share {text.take_share}", "give a share from 0 to 1", what)
-    if text.demand_usd_per_kw_month < 0:
-        raise MistakeError(path, f"demand_usd_per_kw_month {text.demand_usd_per_kw_month}", "give 0 or more", what)
-    if not 0 <= text.demand_minimum_share <= 1:
-        raise MistakeError(path, f"demand_minimum_share {text.demand_minimum_share}", "give a share from 0 to 1", what)
+    _demand_charge(text, path, what)
     for leg in text.legs:
         if (wrong := leg.mistake()) is not None:
             raise MistakeError((*path, "legs"), *wrong, what)
@@ -354,6 +355,22 @@ def _contract(text: _Contract | None, at: tuple[str | int, ...], what: str) -> C
         fix = "leave out take_share, or put the charge into fixed_usd_per_mwh"
         raise MistakeError(path, "take-or-pay with a demand charge is not modelled", fix, what)
     return msgspec.convert(msgspec.structs.asdict(text), type=Contract)
+
+
+def _demand_charge(text: _Contract, path: tuple[str | int, ...], what: str) -> None:
+    if text.demand_usd_per_kw_month < 0:
+        raise MistakeError(path, f"demand_usd_per_kw_month {text.demand_usd_per_kw_month}", "give 0 or more", what)
+    for key in ("demand_minimum_share", "demand_ratchet_share"):
+        share = getattr(text, key)
+        if not 0 <= share <= 1:
+            raise MistakeError(path, f"{key} {share}", "give a share from 0 to 1", what)
+    if not all(0 <= hour <= 23 for hour in text.demand_hours):
+        hours = list(text.demand_hours)
+        raise MistakeError((*path, "demand_hours"), f"hours {hours}", "give local hours from 0 to 23", what)
+    try:
+        zone_of(text.demand_zone)
+    except ValueError as error:
+        raise MistakeError((*path, "demand_zone"), str(error), "write America/Chicago, say", what) from None
 
 
 def _rig_models(raw: FileText) -> dict[str, RigModel]:

@@ -117,7 +117,8 @@ class Controller:
         if self.settings.policy == "lookahead" and hashprice_usd is not None and not why_not:
             steps = grid(interval.start, self.settings.interval_s, self.settings.horizon_s)
             sight = FromOutlook(self.outlook, self.fleet, self.settings, self.forecaster)
-            around = surroundings(sight, self.fleet, self.arrays, self.settings, steps, hashprice_usd)
+            demand = self.demands.ahead(steps)
+            around = surroundings(sight, self.fleet, self.arrays, self.settings, steps, hashprice_usd, demand)
             serving = self._serve_ahead(sight, around, views)
         else:
             serving = self._serve_now(views, interval.start, bool(why_not))
@@ -194,13 +195,11 @@ class Controller:
     def _targets(self, wish: Wish, base: dict[str, float], interval: Interval) -> dict[str, GroupTarget]:
         arrays, seen = self.arrays, wish.seen
         sold = {s.id: self._sold_w(s, interval) - base.get(s.id, 0.0) for s in self.fleet.sites}
-        # Up to the demand that is billed anyway part of a group may run: the strike splits groups, look-ahead does not.
-        split = {s.id for s in self.fleet.sites if self.demands.binds(s)}
         found = {}
         sure = np.isfinite(seen.run) & np.isfinite(seen.sleep)
         for g, unit_id in enumerate(arrays.unit_ids):
             site_id = arrays.site_ids[arrays.site[g]]
-            if not sure[g] or site_id in split:
+            if not sure[g]:
                 continue  # nothing is expected of its price: the strike, or the last plan, decides there
             low_w = float(seen.low_w[g])
             need = max(0.0, sold.get(site_id, 0.0))
@@ -215,6 +214,7 @@ class Controller:
                 stay_usd=float(seen.run[g]) - rest,
                 start_usd=float(seen.boot_usd[g] if off else seen.wake_usd[g]),
                 floor=floor,
+                split=self.fleet.site(site_id).contract.demand_usd_per_kw_month > 0,
             )
         return found
 

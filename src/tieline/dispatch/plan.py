@@ -389,7 +389,7 @@ class _MeritOrder:
         if not pays and (target is None or n > 0):
             return False
         cap = _cap(target, fill, n, pays=pays)
-        ask_w = self._asked(step, step.power_w * cap, free=target is None or n > 0)
+        ask_w = self._asked(step, step.power_w * cap, free=target is None or target.split or n > 0)
         take = min(ask_w, self.room.left(group.feeder))
         bound = "limit" if take < ask_w - EPS_W else ""
         if self.rise_w is not None and take > max(0.0, self.rise_w) + EPS_W:

@@ -7,11 +7,12 @@ servers as groups of one node type. `hardware` says whether a unit is real, a fa
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, time, timedelta
 from typing import Literal
 
 import msgspec
 
-from tieline.fleet.markets import Market, shipped
+from tieline.fleet.markets import Market, shipped, zone_of
 from tieline.fleet.models import GPU_MODELS, RIG_MODELS, Cooling, GpuModel, RigModel
 from tieline.fleet.peaks import PeakRule, shipped_rules
 from tieline.fleet.positions import Leg
@@ -92,7 +93,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
     spot: `market` x scale + adder. tou: a published time-of-use market x scale. fixed: `fixed_usd_per_mwh`,
     with `market` as the value of selling the power back where `resale`. Any of them may charge for the month's highest
-    hour besides, but never less than for `demand_minimum_share` of the interconnect.
+    hour besides, of those that `demand_hours` names, but never less than for `demand_minimum_share` of the interconnect
+    or `demand_ratchet_share` of the highest hour of the eleven months before.
     """
 
     basis: Basis
@@ -105,12 +107,30 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     resale: bool = False
     demand_usd_per_kw_month: float = 0.0
     demand_minimum_share: float = 0.0
+    demand_ratchet_share: float = 0.0
+    demand_hours: tuple[int, ...] = ()  # local, Monday to Friday; empty: every hour
+    demand_zone: str = "UTC"  # of the hours and of the month
     # Coincident peaks that its load counts in, by name; None: those of its market's operator.
     peak_rules: tuple[str, ...] | None = None
     # Where tomorrow's power is bought; None: `market`, where its prices are published before their day.
     day_ahead: str | None = None
     # What was bought before the day. The next MWh still settles at `market`.
     legs: tuple[Leg, ...] = ()
+
+    def charges_demand(self, hour: datetime) -> bool:
+        """Whether load of the hour that begins at `hour` can be what a month is charged for."""
+        if self.demand_usd_per_kw_month <= 0:
+            return False
+        local = hour.astimezone(zone_of(self.demand_zone))
+        return not self.demand_hours or (local.weekday() < 5 and local.hour in self.demand_hours)
+
+    def demand_month(self, moment: datetime) -> tuple[datetime, datetime]:
+        """The local month that holds a moment: its begin and its end, UTC."""
+        zone = zone_of(self.demand_zone)
+        first = moment.astimezone(zone).date().replace(day=1)
+        after = (first + timedelta(days=32)).replace(day=1)
+        begin, end = (datetime.combine(day, time(), tzinfo=zone).astimezone(UTC) for day in (first, after))
+        return begin, end
 
     def named_markets(self) -> list[tuple[str, str]]:
         """(key, market) of every market that it names."""

@@ -21,6 +21,7 @@ from tieline.books import demand_bill, mean_hashrate_hs, power_bill, sale_of
 from tieline.clock import Interval, intervals
 from tieline.config import Config
 from tieline.dispatch.contracts import cost_usd, power_cost
+from tieline.dispatch.demand_charge import ratchet_w
 from tieline.dispatch.settings import settings_of
 from tieline.economics import SATS_PER_BTC
 from tieline.feeds.pools import SimulatedFpps
@@ -143,14 +144,15 @@ class Settler:
     def _demand_bills(self, now: datetime) -> None:
         """Last month's charge for its highest hour, once, when the month's hours are billed."""
         paying = [s for s in self._config.fleet.sites if s.contract.demand_usd_per_kw_month > 0]
-        end = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        if not paying or not end + BILL_AFTER <= now < end + LOOK_BACK:
-            return
-        start = (end - timedelta(days=1)).replace(day=1)
         for site in paying:
+            end = site.contract.demand_month(now)[0]
+            if not end + BILL_AFTER <= now < end + LOOK_BACK:
+                continue
+            start = site.contract.demand_month(end - HOUR)[0]
             bills = self._store.between(PowerBill, start, end, subject=site.id)
             if bills and not any(b.length_s > HOUR.total_seconds() for b in bills):
-                self._store.append([demand_bill(site, start, end, bills)])
+                held_w = ratchet_w(self._store, site, start, now)
+                self._store.append([demand_bill(site, start, end, bills, held_w)])
 
     def _pay(self, hour: Interval, samples: list[Sample], now: datetime) -> None:
         if self._pool is None:

@@ -28,6 +28,7 @@ from tieline.fleet.physics import (
 )
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.intp]
 
 LOW, NORMAL, SLEEP = RIG_MODES["low"], RIG_MODES["normal"], RIG_MODES["sleep"]

@@ -11,21 +11,32 @@ from dataclasses import dataclass
 import numpy as np
 
 from tieline.dispatch.contracts import power_cost, resale_path
-from tieline.dispatch.inputs.arrays import LOW, FleetArrays, Floats, heat
+from tieline.dispatch.inputs.arrays import LOW, Bools, FleetArrays, Floats, heat
 from tieline.dispatch.inputs.foresight import Foresight
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.mining.lookahead import Ahead
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Contract, Fleet
 
+Demanded = Mapping[int, tuple[float, Floats]]
+
 
 @dataclass(frozen=True)
 class Prices:
-    """(T, N, S) marginal USD/MWh above and below the contracted level (N,); None: one price."""
+    """(T, N, S) marginal USD/MWh above and below the contracted level (N,); None: one price. `split`: (N,) sites where
+    the level is of a demand charge, up to which part of a group may run."""
 
     above: Floats
     below: Floats | None
     take_w: Floats | None
+    split: Bools | None = None
+
+    @property
+    def usual(self) -> Floats:
+        """(T, N, S) what load that comes first pays: below the level where that is of a demand charge."""
+        if self.split is None or self.below is None:
+            return self.above
+        return np.where(self.split[None, :, None], self.below, self.above)
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class SiteConditions:
     def cost_of_power(self, arrays: FleetArrays, unknown: float) -> Floats:
         """(T, N) what a MWh costs a replica: its expected price, or the mining it displaces where rigs at full
         load do not fit. A price that is not known counts as `unknown`."""
-        price = np.nan_to_num(self.prices.above.mean(axis=2), nan=unknown)
+        price = np.nan_to_num(self.prices.usual.mean(axis=2), nan=unknown)
         meter = arrays.rated_w * self.derate * (1.0 + self.aux)
         full = np.zeros_like(self.limit_w)
         np.add.at(full.T, arrays.site, meter.T)
@@ -63,12 +74,14 @@ def surroundings(
     settings: Settings,
     steps: Grid,
     hashprice_usd: float,
+    demand: Demanded | None = None,
 ) -> SiteConditions:
+    """`demand`: by site index, watts that cost no demand charge and (T,) USD/MWh that one adds above them."""
     temps = sight.temperatures(steps)
     aux, derate = heat(arrays.air, temps[:, arrays.site])
     return SiteConditions(
         steps=steps,
-        prices=prices(sight, fleet, steps, settings),
+        prices=_with_demand(prices(sight, fleet, steps, settings), demand or {}),
         aux=aux,
         derate=derate,
         limit_w=sight.limits(steps),
@@ -90,9 +103,24 @@ def build(around: SiteConditions, fleet: Fleet, settings: Settings, base_w: Mapp
         price=around.prices.above,
         below=around.prices.below,
         take_w=around.prices.take_w,
+        split=around.prices.split,
         restore_share_per_h=None if share is None else share * 12.0,
         outages_per_h=settings.outages_per_year / 8766.0,
     )
+
+
+def _with_demand(found: Prices, demand: Demanded) -> Prices:
+    """The same with demand charges: two prices at each site that pays one, with what is billed anyway as the level."""
+    if not demand:
+        return found
+    sites = found.above.shape[1]
+    below = found.above.copy() if found.below is None else found.below.copy()
+    take_w = np.zeros(sites) if found.take_w is None else found.take_w.copy()
+    above, split = found.above.copy(), np.zeros(sites, dtype=bool)
+    for n, (sunk_w, adder) in demand.items():
+        below[:, n], take_w[n], split[n] = found.above[:, n], sunk_w, True
+        above[:, n] += adder[:, None]
+    return Prices(above, below, take_w, split)
 
 
 def _paths(

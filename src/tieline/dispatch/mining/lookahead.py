@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from tieline.dispatch.inputs.arrays import LOW, FleetArrays, Floats
+from tieline.dispatch.inputs.arrays import LOW, Bools, FleetArrays, Floats
 from tieline.fleet.physics import RIG_MODES
 
 _LOW_W, _LOW_HS = LOW.power_share, LOW.hash_share
@@ -36,6 +36,7 @@ class Ahead:
     price: Floats  # (T, N, S)
     below: Floats | None = None  # (T, N, S) price under the contracted level; None: one price
     take_w: Floats | None = None  # (N,)
+    split: Bools | None = None  # (N,) where part of a group may run, up to `take_w`
     restore_share_per_h: float | None = None  # of the site's limit
     level: Floats | None = None  # (T,) of `usd_per_h`, where it changes over the steps
     outages_per_h: float = 0.0  # chance that a site goes dark, after which every rig is off and has to boot
@@ -52,6 +53,7 @@ class Ahead:
             price=self.price[:, sites],
             below=None if self.below is None else self.below[:, sites],
             take_w=None if self.take_w is None else self.take_w[sites],
+            split=None if self.split is None else self.split[sites],
         )
 
     def first(self) -> Ahead:
@@ -183,6 +185,12 @@ def stages(fleet: FleetArrays, ahead: Ahead) -> Stages:
         low_usd[:, :, None] - _cost(fleet, ahead, base, low_w),
         high_usd[:, :, None] - _cost(fleet, ahead, base, high_w),
     )
+    if ahead.split is not None and ahead.take_w is not None:
+        # The part of a group that the level still carries, in normal mode; the rest of it rests.
+        part_w = np.clip(ahead.take_w[fleet.site] - base, 0.0, high_w) * ahead.split[fleet.site]
+        part_usd = np.divide(high_usd * part_w, high_w, where=high_w > 0, out=np.zeros_like(high_w))
+        part = part_usd[:, :, None] - _cost(fleet, ahead, base, part_w)
+        run = np.where(part_w[:, :, None] > 0, np.maximum(run, part), run)
     run *= hours
     sleep = -_cost(fleet, ahead, base, sleep_w) * hours
     lost = np.minimum(ahead.hours[:, None], fleet.wake_h) * high_usd
