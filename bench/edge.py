@@ -1,9 +1,11 @@
 """What polling and commanding rigs costs: one site of 7,500 fakes of six firmwares with a dead rack, 40,000 rigs on
 bare sockets, and both libraries beside our own drivers.
 
-    python bench/edge.py [--rigs 7500] [--dead 500] [--many 40000]
+    python bench/edge.py [--quick] [--rigs 7500] [--dead 500] [--many 40000] [--kills 200]
 
-The fakes run in processes of their own, on loopback; what is measured is the agent's process: wall time, its CPU, its
+Then an agent is killed at random instants, and each time the next must hold what it had acknowledged. `--quick`: a
+twentieth of the size, a minute; its figures say that it runs, no more. The whole takes a few minutes and never more than
+half an hour: each wait has an end, and what is not reached says so. The fakes run in processes of their own, on loopback; what is measured is the agent's process: wall time, its CPU, its
 memory. Prints the hardware and the figures beside what they may be, writes bench/out/edge.json and bench/out/edge.svg.
 """
 
@@ -58,6 +60,9 @@ MIX: dict[str, tuple[str, float, dict[int, int]]] = {
     "braiins": ("Antminer S19 Pro", 0.10, {4028: 18028, 80: 18080}),
 }
 MANY_PORT = 19028
+KILLS_S = 600
+# Of the whole size, for a look at whether it runs.
+QUICK = {"rigs": 360, "dead": 20, "many": 2000, "kills": 10}
 
 
 def addresses(block: int, count: int) -> tuple[str, ...]:
@@ -313,7 +318,20 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         fakes = Fakes("luxos", 80, options.many, {4028: MANY_PORT})
         result["many"] = await many(options.many)
         fakes.stop()
+    result["kills"] = kills(options.kills)
     return result
+
+
+def kills(times: int) -> dict[str, Any]:
+    """An agent killed so many times, on one folder: what was acknowledged and is not there, or twice."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.edge.kill_agent", folder, str(times), "11"],
+            capture_output=True, text=True, timeout=KILLS_S, check=False, cwd=Path(__file__).parents[1],
+        )  # fmt: skip
+    said = json.loads(done.stdout) if done.stdout.startswith("{") else {"failed": done.stderr[-300:]}
+    return said | {"wall_s": time.perf_counter() - began}
 
 
 def hardware() -> dict[str, Any]:
@@ -336,23 +354,29 @@ def report(result: dict[str, Any]) -> None:
         print(f"  {name:34} {shown:>12}" + (f"   at most {most}" if most is not None else ""))
     if "many" in result:
         print("  " + json.dumps(result["many"]))
+    print("  " + json.dumps(result["kills"]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a twentieth of the size")
     parser.add_argument("--rigs", type=int, default=7500)
     parser.add_argument("--dead", type=int, default=500)
     parser.add_argument("--many", type=int, default=40_000)
+    parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--fakes")
     options = parser.parse_args()
+    if options.quick:
+        vars(options).update(QUICK)
     if options.fakes:
         firmware, block, count, ports, dead = json.loads(options.fakes)
         uvloop.run(serve_fakes(firmware, block, count, {int(k): v for k, v in ports.items()}, dead))
         return
     result = uvloop.run(measure(options))
     OUT.mkdir(exist_ok=True)
-    (OUT / "edge.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    plot(result["cpu_per_poll_ms"], OUT / "edge.svg")
+    name = "edge-quick" if options.quick else "edge"  # the whole one's figures are not overwritten by a look
+    (OUT / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    plot(result["cpu_per_poll_ms"], OUT / f"{name}.svg")
     report(result)
 
 

@@ -57,8 +57,8 @@ def test_the_demo_is_forty_invented_sites_of_about_fifty_exahash() -> None:
     assert len({s.region for s in real}) == 2
     assert all(s.may_act for s in real)
     fakes = [g for s in fleet.sites for g in s.rig_groups if g.hardware == "fake"]
-    assert {g.firmware for g in fakes} == {"luxos", "vnish", "braiins", "antminer"}
-    assert sum(g.rigs for g in fakes) == len({a for g in fakes for a in g.addresses}) == 36
+    assert {g.firmware for g in fakes} == {"luxos", "vnish", "braiins", "antminer", "whatsminer-v2", "whatsminer-v3"}
+    assert sum(g.rigs for g in fakes) == len({a for g in fakes for a in g.addresses}) == 60
 
 
 def test_the_demo_shows_every_kind_of_ownership_and_mode() -> None:
