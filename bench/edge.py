@@ -4,9 +4,12 @@ bare sockets, and both libraries beside our own drivers.
     python bench/edge.py [--quick] [--rigs 7500] [--dead 500] [--many 40000] [--kills 200]
 
 Then an agent is killed at random instants, and each time the next must hold what it had acknowledged. `--quick`: a
-twentieth of the size, a minute; its figures say that it runs, no more. The whole takes a few minutes and never more than
-half an hour: each wait has an end, and what is not reached says so. The fakes run in processes of their own, on loopback; what is measured is the agent's process: wall time, its CPU, its
-memory. Prints the hardware and the figures beside what they may be, writes bench/out/edge.json and bench/out/edge.svg.
+twentieth of the size, about a minute; its figures say that it runs, no more. The whole takes some minutes; each wait
+has an end, and what is not reached says so.
+
+The fakes run in processes of their own, on loopback; what is measured is the agent's process: wall time, its CPU, its
+memory. Prints the hardware and the figures beside what they may be, writes bench/out/edge.json and bench/out/edge.svg
+(edge-quick with --quick).
 """
 
 from __future__ import annotations
