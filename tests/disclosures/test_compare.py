@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import random
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +20,14 @@ from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.shipped import shipped
 
 from .conftest import typed_claims
+
+SAMPLED = {
+    "btc_produced": "btc_produced", "avg_btc_per_day": "avg_btc_per_day", "btc_held_end": "btc_held_end",
+    "btc_sold": "btc_sold", "deployed_hashrate_ehs": "deployed_ehs", "deployed_or_energized_ehs": "deployed_ehs",
+    "avg_operating_hashrate_ehs": "avg_operating_ehs", "avg_operating_ehs": "avg_operating_ehs",
+    "restricted_or_pledged_btc": "restricted_or_pledged_btc", "efficiency_j_th": "efficiency_j_th",
+}  # fmt: skip
+"""Columns of the source rows and the fields that they are."""
 
 
 def row(book: ClaimBook, month: str, issuer: str) -> IssuerMonth:
@@ -44,11 +53,14 @@ def test_cango_in_september_2025() -> None:
 def test_every_column_has_a_cell_somewhere() -> None:
     seen = {name for month in months(shipped()) for one in table(shipped(), month).rows for name in one.cells}
     # Nobody's market value or capital spent ships with the package: they are kept by whoever has them.
-    assert seen == {column.name for column in COLUMNS} - {"price_to_hashrate", "capex"}
-    mine = typed_claims("X", {"2025-03": {"deployed_ehs": 4}, "2025-03-31": {"market_cap_usd": 200_000_000}})
+    assert seen == {column.name for column in COLUMNS} - {"price_to_hashrate", "price_to_hash", "capex"}
+    mine = typed_claims(
+        "X", {"2025-03": {"deployed_ehs": 4, "avg_operating_ehs": "2.5"}, "2025-03-31": {"market_cap_usd": 200_000_000}}
+    )
     mine += typed_claims("X", {"2025Q1": {"capex_usd": 9_000_000, "cash_cost_usd_per_btc": 51_000}})
     cells = row(ClaimBook(mine), "2025-03", "X").cells
     assert cells["price_to_hashrate"].value == 50_000
+    assert cells["price_to_hash"].value == 80_000
     assert cells["capex"].value == 9_000_000
     assert cells["cash_cost"].value == 51_000
 
@@ -124,6 +136,25 @@ def test_the_sector_is_in_the_book(shared_data: Path) -> None:
     assert len(full) >= 12
     for month in full:
         assert table(book, month).ranked >= 8
+
+
+def test_of_a_hundred_sampled_figures_none_differs_from_its_source_row(shared_data: Path) -> None:
+    """Drawn from the printed figures of all rows that the book holds, with a seed so that they can be drawn again."""
+    drawn = []
+    for name in ("peers_monthly.csv", "peers_monthly_more.csv", "cango_monthly.csv"):
+        for one in csv.DictReader((shared_data / "disclosures" / name).open(encoding="utf-8")):
+            derived = set((one.get("derived_fields") or "").split(","))
+            for column, field in SAMPLED.items():
+                if one.get(column) and column not in derived:
+                    drawn.append(
+                        (one.get("ticker") or "CANG", one["period"], field, Decimal(one[column]), one["source"])
+                    )
+    book = shipped()
+    held = [one for one in drawn if book.claims(*one[:3])]
+    assert len(held) >= 0.9 * len(drawn)
+    sample = random.Random(20261129).sample(sorted(held), 100)
+    differ = [one for one in sample if one[3] not in {claim.value for claim in book.claims(*one[:3])}]
+    assert not differ
 
 
 def test_equal_values_share_a_rank() -> None:

@@ -329,13 +329,37 @@ def test_a_refresh_asks_every_miner_and_goes_on_past_one_that_fails(
     cango(world)
     keeper, desk = MemoryKeeper(), CandidateFile(tmp_path / "facts.desk.jsonl")
     told: list[fetching.Refreshed] = []
-    done = fetching.refresh(["ZZZZ", "CANG"], job(world, tmp_path, ticker=None), keeper, NOW, desk, told.append)
+    sources = fetching.Sources(job(world, tmp_path, ticker=None), {})
+    done = fetching.refresh(["ZZZZ", "CANG"], sources, keeper, NOW, desk, told.append)
     assert [one.issuer for one in done] == [one.issuer for one in told] == ["ZZZZ", "CANG"]
     assert done[0].failed
     assert done[1].new >= 8
-    again = fetching.refresh(["CANG"], job(world, tmp_path, ticker=None), keeper, NOW, desk, told.append)
+    again = fetching.refresh(["CANG"], sources, keeper, NOW, desk, told.append)
     assert (again[0].new, again[0].failed) == (0, False)
     assert world.count(f"/Archives/edgar/data/{CIK}/000172512326000002/tm26d1_ex99-1.htm") == 1
+
+
+def test_a_refresh_asks_the_wires_of_each_miner_and_a_feed_that_fails_leaves_the_others(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "WIRE_PER_SECOND", 1000.0)
+    world.put("/feed", RSS.format(base=world.base), "application/rss+xml")
+    world.put(
+        "/january", "<h1>Heron Mining January 2026 Update</h1><p>Heron mined 41 BTC in January 2026.</p>", "text/html"
+    )
+    wires = tmp_path / "wires.csv"
+    wires.write_text(f"# feeds\nHRN,{world.base}/feed\nHRN,{world.base}/gone\n")
+    sources = fetching.Sources(None, fetching.feeds_of(wires, tmp_path))
+    told: list[fetching.Refreshed] = []
+    (one,) = fetching.refresh(["CANG", "HRN"], sources, MemoryKeeper(), NOW, None, told.append)
+    assert told == [one]
+    assert one.issuer == "HRN"
+    assert one.failed
+    assert "documents read" in one.says
+    assert "not asked" in one.says or "stopped" in one.says
+    wires.write_text("HRN;https://feed.test")
+    with pytest.raises(ValueError, match=r"wires.csv:1: .* write TICKER,https"):
+        fetching.feeds_of(wires, tmp_path)
 
 
 def test_news_in_a_folder_is_not_the_issuers_own_word(tmp_path: Path) -> None:

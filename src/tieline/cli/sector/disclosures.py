@@ -29,7 +29,7 @@ from tieline.cli.sector.shared import (
 )  # fmt: skip
 from tieline.clock import parse_utc, wall_now
 from tieline.disclosures.checks import check as check_book
-from tieline.disclosures.comparison.chain import Chain, extended, shipped_chain
+from tieline.disclosures.comparison.chain import Chain, extended, heard_since, shipped_chain
 from tieline.disclosures.facts.book import ClaimBook
 from tieline.disclosures.facts.claims import Claim, SourceKind
 from tieline.disclosures.facts.desk import CandidateFile, agreement, path_beside
@@ -134,7 +134,7 @@ def check(
         held = agreement(ours, claims)
         mine = {claim.id for claim in claims}
         ours = ClaimBook((*ours.all, *claims))
-    verdicts = list(check_book(ours, _chain(epochs), issuer=issuer, period=period))
+    verdicts = list(check_book(ours, _chain(epochs, facts), issuer=issuer, period=period))
     if only is not None:
         verdicts = [found for found in verdicts if found.check == only]
     if findings:
@@ -162,7 +162,7 @@ def explain(
     """Why a month's output changed: a bridge that sums exactly to the printed change."""
     from tieline.disclosures.comparison.explain import Bridge, bridge
 
-    found = bridge(_book(facts, as_of), issuer.upper(), month, _chain(epochs), base)
+    found = bridge(_book(facts, as_of), issuer.upper(), month, _chain(epochs, facts), base)
     if as_json:
         dump(found)
     if not isinstance(found, Bridge):
@@ -206,7 +206,7 @@ def compare(
         if not is_month(name):
             raise click.BadParameter(f"{name!r}: write YYYY-MM", param_hint="--month")
     ours = _book(facts, as_of)
-    chain = _chain(epochs)
+    chain = _chain(epochs, facts)
     tables = [table(ours, name, chain) for name in month or months(ours)]
     form = "json" if as_json else form
     if form == "text":
@@ -330,8 +330,24 @@ def _body(source: str) -> bytes:
         raise click.ClickException(f"cannot read {source}: {error.strerror}; give a file, an address or -") from error
 
 
-def _chain(epochs: Path | None) -> Chain:
-    return shipped_chain() if epochs is None else guarded(lambda: extended(epochs.read_text("utf-8")))
+def _chain(epochs: Path | None, facts: Path) -> Chain:
+    """The shipped series of difficulty, and after it a file's epochs, else what the platform's feed has heard.
+
+    The platform's records stand beside the kept facts; without them the series ends where it was shipped.
+    """
+    if epochs is not None:
+        return guarded(lambda: extended(epochs.read_text("utf-8")))
+    shipped = shipped_chain()
+    if not (facts.parent / "store.db").exists():
+        return shipped
+    from tieline.cli.folder import open_store
+    from tieline.console.rooms.disclosed import network_ticks
+
+    store = open_store(facts.parent)
+    try:
+        return heard_since(shipped, network_ticks(store, shipped.epochs[-1].start, wall_now()))
+    finally:
+        store.close()
 
 
 def _book(facts: Path, as_of: str | None) -> ClaimBook:

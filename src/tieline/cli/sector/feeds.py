@@ -121,35 +121,43 @@ def folder(
 @click.option("--issuer", "issuers", multiple=True, help="Ticker; without one, every miner of the book.")
 @click.option("--since", metavar="DATE", help="First day of filing; else sixty days ago.")
 @click.option("--user-agent", envvar="TIELINE_SEC_USER_AGENT", help="Your name and e-mail address, as SEC asks.")
+@click.option(
+    "--wires",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path(".tieline") / "wires.csv",
+    show_default=True,
+    help="Feeds of wires and company pages, a line `TICKER,ADDRESS` each; none where there is no such file.",
+)
+@click.option("--only-wires", is_flag=True, help="Ask no EDGAR.")
 @click.option("--data-url", default=None, hidden=True)
 @click.option("--www-url", default=None, hidden=True)
 @_cache
 @facts_option
 @json_option
-def refresh(
-    issuers: tuple[str, ...],
-    since: str | None,
-    user_agent: str | None,
-    data_url: str | None,
-    www_url: str | None,
-    cache: Path,
-    facts: Path,
-    as_json: bool,
-) -> None:
-    """Ask EDGAR for every miner of the book, keep what is new, and say it in a line each. Runs again where it ended."""
+def refresh(issuers: tuple[str, ...], since: str | None, wires: Path, facts: Path, as_json: bool, **asked: Any) -> None:
+    """Ask EDGAR and the wires for every miner of the book, keep what is new, and say it in a line each.
+
+    Runs again where it ended.
+    """
     from tieline.cli.sector import fetch as fetching
 
     day = parse_date(since) if since is not None else (wall_now() - timedelta(days=60)).date()
-    job = fetching.EdgarJob(None, None, day, user_agent or "", (), cache, data_url, www_url)
-    guarded(lambda: fetching.named_agent(job))
-    wanted = [one.upper() for one in issuers] or list(book(FileKeeper(facts)).issuers)
+    agent, cache = asked["user_agent"] or "", asked["cache"]
+    job = fetching.EdgarJob(None, None, day, agent, (), cache, asked["data_url"], asked["www_url"])
+    feeds = guarded(lambda: fetching.feeds_of(wires, cache))
+    if not asked["only_wires"]:
+        guarded(lambda: fetching.named_agent(job))
+    elif not feeds:
+        raise click.UsageError(f"no feeds in {wires}: write a line TICKER,ADDRESS for each, or leave out --only-wires")
+    wanted = [one.upper() for one in issuers] or sorted({*book(FileKeeper(facts)).issuers, *feeds})
+    sources = fetching.Sources(None if asked["only_wires"] else job, feeds)
 
     def told(one: fetching.Refreshed) -> None:
         if not as_json:
             click.echo(f"{one.issuer:6} {one.says}")
 
     desk = CandidateFile(path_beside(facts))
-    done = guarded(lambda: fetching.refresh(wanted, job, FileKeeper(facts), wall_now(), desk, told))
+    done = guarded(lambda: fetching.refresh(wanted, sources, FileKeeper(facts), wall_now(), desk, told))
     if as_json:
         dump(done)
         return

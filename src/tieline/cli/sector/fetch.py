@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,23 +143,57 @@ class Refreshed(msgspec.Struct, frozen=True, kw_only=True):
     failed: bool = False
 
 
+MAX_FEEDS = 200
+"""Feeds of one file: a few for each of the forty miners that publish."""
+MATCHING = "bitcoin|production|mining|operations? update"
+"""Titles of a feed that may be a release on bitcoin."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a refresh asks: EDGAR, unless it is left out, and each miner's feeds."""
+
+    edgar: EdgarJob | None
+    feeds: dict[str, list[WireJob]]
+
+
+def feeds_of(path: Path, cache: Path) -> dict[str, list[WireJob]]:
+    """Ticker -> its feeds, of a file of lines `TICKER,ADDRESS`; empty where there is no file. Raises ValueError."""
+    feeds: dict[str, list[WireJob]] = {}
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    told = [(n, line.strip()) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
+    if len(told) > MAX_FEEDS:
+        raise ValueError(f"{path}: {len(told)} feeds, at most {MAX_FEEDS}; split the file")
+    for number, line in told:
+        ticker, _, address = (part.strip() for part in line.partition(","))
+        if not ticker or not address.startswith(("https://", "http://")):
+            raise ValueError(f"{path}:{number}: {line!r} is no feed; write TICKER,https://address-of-the-feed")
+        feeds.setdefault(ticker.upper(), []).append(WireJob(address, ticker.upper(), MATCHING, "issuer", cache))
+    return feeds
+
+
 def refresh(
     issuers: list[str],
-    job: EdgarJob,
+    sources: Sources,
     keeper: Keeper,
     now: datetime,
     desk: CandidateFile | None,
     told: Callable[[Refreshed], None],
 ) -> list[Refreshed]:
-    """Every issuer in turn from EDGAR, each kept as it is read; one that fails is named and the next is asked.
+    """Every issuer in turn from EDGAR and its feeds, each kept as it is read; one that fails is named, the next asked.
 
     Documents that were fetched before are not asked for again, so a run that was cut short goes on where it ended.
     """
     out = []
     for issuer in issuers:
-        one = _refreshed(issuer, replace(job, ticker=TICKERS.get(issuer, issuer)), keeper, now, desk)
-        told(one)
-        out.append(one)
+        runs: list[Callable[[], Done]] = []
+        if (job := sources.edgar) is not None:
+            named = replace(job, ticker=TICKERS.get(issuer, issuer))
+            runs.append(partial(run_edgar, named, keeper, now, desk))
+        runs += [partial(run_wire, feed, keeper, now, desk) for feed in sources.feeds.get(issuer, ())]
+        if runs:
+            out.append(_refreshed(issuer, runs))
+            told(out[-1])
     return out
 
 
@@ -171,17 +206,27 @@ TICKERS = {"ARB": "ARBK", "DGHI": "DGXX", "DMGI": "DMGGF"}
 """Where SEC lists a miner under another ticker than the book."""
 
 
-def _refreshed(issuer: str, job: EdgarJob, keeper: Keeper, now: datetime, desk: CandidateFile | None) -> Refreshed:
-    try:
-        done = run_edgar(job, keeper, now, desk)
-    except (FetchError, ValueError) as error:
-        return Refreshed(issuer=issuer, says=f"not asked: {error}", failed=True)
-    read_ = [one for one in done.documents if one.problem is None]
-    new, waiting = sum(one.new for one in read_), sum(one.candidates for one in read_)
-    says = f"{len(read_)} documents read, {new} new facts, {waiting} new candidates"
-    if done.stopped is not None:
-        says += f"; stopped: {done.stopped}"
-    return Refreshed(issuer=issuer, says=says, new=new, candidates=waiting, failed=done.stopped is not None)
+def _refreshed(issuer: str, runs: list[Callable[[], Done]]) -> Refreshed:
+    """What all sources of one miner gave, in one line; a source that fails leaves the others."""
+    read_ = new = waiting = 0
+    failed: list[str] = []
+    for run in runs:
+        try:
+            done = run()
+        except (FetchError, ValueError) as error:
+            failed.append(f"not asked: {error}")
+            continue
+        good = [one for one in done.documents if one.problem is None]
+        read_, new = read_ + len(good), new + sum(one.new for one in good)
+        waiting += sum(one.candidates for one in good)
+        failed += [f"stopped: {done.stopped}"] if done.stopped is not None else []
+    counts = (
+        [f"{read_} documents read, {new} new facts, {waiting} new candidates"]
+        if len(failed) < len(runs) or read_
+        else []
+    )
+    says = "; ".join([*counts, *failed])
+    return Refreshed(issuer=issuer, says=says, new=new, candidates=waiting, failed=bool(failed))
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -34,7 +34,8 @@ as_of_option = click.option("--as-of", metavar="DATE", help="Only what could be 
 epochs_option = click.option(
     "--epochs",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Difficulty of later epochs: lines of first height and bits, as in a block header.",
+    help="Difficulty of later epochs, lines of first height and bits as in a block header; else what the platform "
+    "beside the facts has heard.",
 )
 kind_option = click.option(
     "--source-kind", type=click.Choice(get_args(SourceKind)), default=None, help="How near the source is to the issuer."

@@ -299,6 +299,16 @@ def _price_to_hashrate(at: At) -> Cell | None:
     return at.computed("price_to_hashrate_usd_per_phs", "USD/(PH/s)", per, how, value, deployed)
 
 
+def _price_to_hash(at: At) -> Cell | None:
+    """What the market pays for a PH/s that runs: the market value over the hashrate that operated on average."""
+    value, running = at.book.best(at.issuer, periods.last_day(at.month), "market_cap_usd"), at.best("avg_operating_ehs")
+    if value is None or running is None or running.value <= 0:
+        return None
+    per = round_to(value.value / (running.value * 1000), 0)
+    how = f"US${show(value.value / 1_000_000, 1)}m / ({show(running.value)} EH/s x 1,000) = US${show(per)}"
+    return at.computed("price_to_hash_usd_per_phs", "USD/(PH/s)", per, how, value, running)
+
+
 def _ai_contracts(at: At) -> Cell | None:
     """Critical IT load under AI hosting contracts signed by the month's end: the newest of each tenant, summed."""
     end = periods.last_day(at.month)
@@ -345,6 +355,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("all_in_cost", "USD/BTC", "with depreciation", lambda at: at.printed(_cost(at, "all_in_cost_usd_per_btc"))),
     Column("capex", "USD", "spent on machines and sites", lambda at: at.printed(_cost(at, "capex_usd"))),
     Column("price_to_hashrate", "USD/(PH/s)", "market value / deployed hashrate", _price_to_hashrate),
+    Column("price_to_hash", "USD/(PH/s)", "market value / average operating hashrate", _price_to_hash),
     Column("ai_contracts", "MW", "AI hosting contracted by the month's end", _ai_contracts),
     Column("debt", "USD", "where a date at the month's end discloses it", _debt),
     Column("ltv", "%", "debt / what secures it", _ltv),

@@ -152,15 +152,20 @@ def _row(book: ClaimBook, issuer: str, month: str, chain: Chain) -> IssuerMonth 
     if not cells:
         return None
     best = book.best(issuer, month, "btc_produced")
+    included = is_ranked(book, issuer, month)
     if best is None:
         computed = "produced" in cells
         why = "production is computed, not printed" if computed else "no production was printed for the month"
         return IssuerMonth(issuer=issuer, month=month, included=False, why=why, cells=cells, ranks={})
-    if best.source_kind == "aggregator":
-        why = f"production is known only from {best.source_kind}"
-        return IssuerMonth(issuer=issuer, month=month, included=False, why=why, cells=cells, ranks={})
-    why = f"production printed ({best.source_kind})"
-    return IssuerMonth(issuer=issuer, month=month, included=True, why=why, cells=cells, ranks={})
+    says = "printed (" if included else "known only from "
+    why = f"production {says}{best.source_kind}{')' if included else ''}"
+    return IssuerMonth(issuer=issuer, month=month, included=included, why=why, cells=cells, ranks={})
+
+
+def is_ranked(book: ClaimBook, issuer: str, month: str) -> bool:
+    """Is the month's production a fact of the book, and not a tracker's?"""
+    best = book.best(issuer, month, "btc_produced")
+    return best is not None and best.source_kind != "aggregator"
 
 
 @lru_cache(maxsize=256)

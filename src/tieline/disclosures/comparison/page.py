@@ -43,18 +43,25 @@ def dashboard(book: ClaimBook, month: str | None = None, chain: Chain | None = N
     return _dashboard(book, month or latest_month(book, chain), chain or shipped_chain())
 
 
+COMPARES = 5
+"""Miners that a month must rank for the page to open at it: fewer are no comparison."""
+
+
 def latest_month(book: ClaimBook, chain: Chain | None = None) -> str:
-    """The last month that can be checked against the chain: a ranked miner printed production and average
-    hashrate. Where there is none, the last month with a ranked miner."""
-    ranked = ""
+    """The newest month that compares: it ranks `COMPARES` miners. Where none does, the newest of those that rank most.
+
+    Raises ValueError for a book without a ranked month.
+    """
+    most, best = 0, ""
     for month in reversed(compare.months(book)):
-        rows = [row for row in compare.table(book, month, chain).rows if row.included]
-        if any("chain_ratio" in row.cells for row in rows):
+        ranked = sum(1 for issuer in book.issuers if compare.is_ranked(book, issuer, month))
+        if ranked >= COMPARES:
             return month
-        ranked = ranked or (month if rows else "")
-    if not ranked:
+        if ranked > most:
+            most, best = ranked, month
+    if not best:
         raise ValueError("the book has no month with printed production; read a release first")
-    return ranked
+    return best
 
 
 @lru_cache(maxsize=64)
