@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.books.test_statement import closing, paid, told
 
 from tieline.books import Bookkeeper
-from tieline.books.costs import LAYERS, costs_of
+from tieline.books.reports.costs import LAYERS, costs_of
 from tieline.records import Loan, LoanFlow, PowerBill, VendorBill
 
 D = Decimal

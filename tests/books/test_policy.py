@@ -14,7 +14,7 @@ from tests.books.test_statement import check, closing, lines, paid, sold, told
 from tieline.books import Bookkeeper, month_span
 from tieline.books.accounts import COINS, GAIN, IMPAIRMENT, REVALUED_BELOW, SURPLUS, TREASURY
 from tieline.books.policy import PolicyError, policy_of
-from tieline.books.statement import statement_of
+from tieline.books.reports.statement import statement_of
 from tieline.ledger import BTC, USD
 from tieline.records import Opening, Payment, PolicyChosen, Transfer
 

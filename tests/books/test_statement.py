@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tieline.books import Bookkeeper
-from tieline.books.statement import Statement, statement_of
+from tieline.books.reports.statement import Statement, statement_of
 from tieline.records import Closing, Loan, LoanFlow, Opening, Payout, Pledge, PowerBill, Range, Trade
 
 D = Decimal

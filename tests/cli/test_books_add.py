@@ -15,7 +15,7 @@ from tests.cli.folder import make, open_store
 
 from tieline import records
 from tieline.cli import main
-from tieline.records import Seal, Usage
+from tieline.records import PowerBill, Seal, Usage
 from tieline.settlement.month import BEGINNING, END
 
 NOW = datetime(2026, 9, 10, 12, 0, tzinfo=UTC)
@@ -217,6 +217,30 @@ def test_a_policy_is_chosen_printed_and_in_the_statement(folder: Path, tmp_path:
     told = run("books", "policy", file, "--data-dir", folder)
     assert told.exit_code == 2
     assert "measurement: months are closed by IFRS (cost)" in told.output
+
+
+def test_evidence_of_energy_is_entered_and_a_certificate_is_taken_once(folder: Path) -> None:
+    at = datetime(2026, 8, 5, tzinfo=UTC)
+    store = open_store(folder)
+    bill = PowerBill(at=at, known_at=at, source="t", kind="measured", site_id="tx-1", length_s=3600, mining_wh=4e6,
+                     inference_wh=0.0, aux_wh=0.0, cost_usd=Decimal(100))  # fmt: skip
+    store.append([bill])
+    store.close()
+    year = ("--at", "2026-01-01", "--until", "2027-01-01")
+    add(folder, "payout", "--id", "p1", "--btc", "0.5", "--price", "100000", "--pool", "x", "--at", "2026-08-03")
+    add(folder, "evidence", "--id", "g", "--what", "grid-average", "--gco2", "400", "--year", "2025", *year)
+    rec = ("--what", "certificate", "--gco2", "0", "--mwh", "3", "--registry", "ERCOT", "--serial", "7", *year)
+    add(folder, "evidence", "--id", "rec", *rec)
+    twice = run("books", "add", "evidence", "--data-dir", folder, "--id", "other", *rec)
+    assert twice.exit_code == 1
+    assert "certificate ERCOT 7 is rec already; it counts once" in twice.output
+    told = run("books", "emissions", "2026-08", "--data-dir", folder).output
+    assert "location-based mining: 4.000 MWh, 400.0 gCO2/kWh" in told
+    assert "market-based mining: 4.000 MWh, 0.0 gCO2/kWh, 25.00 % of the energy unknown" in told
+    assert "location-based per bitcoin: 3,200,000.0 g" in told
+    assert "covered by certificates: 3.000 MWh" in told
+    cost = run("books", "cost", "2026-08", "--data-dir", folder).output
+    assert "energy                 100.00 USD   200.00 USD/BTC so far" in cost
 
 
 def test_what_was_booked_is_sealed_without_closing_a_month(folder: Path) -> None:

@@ -129,7 +129,7 @@ def test_the_paper_is_pdf_a_says_what_the_record_says_and_is_the_same_bytes_twic
 
 def test_an_invoice_that_was_not_issued_is_named(folder: Path) -> None:
     told = run("books", "invoice", "2026-00009", "--data-dir", folder)
-    assert told.exit_code == 1
+    assert told.exit_code == 3
     assert "no invoice '2026-00009' was issued" in told.output
 
 

@@ -128,7 +128,7 @@ def test_a_sale_for_a_dollar_token_brings_that_token_at_what_it_was_worth(tmp_pa
         "USDT",
     )
     refused = run(*sale)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "--rate is missing" in refused.output
     assert run(*sale, "--fee", "10", "--rate", "0.999").exit_code == 0
     now = balances(folder)

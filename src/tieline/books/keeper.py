@@ -35,6 +35,7 @@ from tieline.ledger import (
 )
 from tieline.records import (
     Closing,
+    EnergyEvidence,
     Equity,
     Issued,
     Loan,
@@ -71,6 +72,7 @@ MONEY: tuple[type[Record], ...] = (
     Issued,
     Closing,
     PolicyChosen,
+    EnergyEvidence,
 )
 # Sales that wait for coins are tried this many at a time whenever some come in.
 RETRIED = 100
@@ -386,6 +388,7 @@ _NAMED: dict[type[Record], tuple[str, str]] = {
     Equity: ("equity", "issue_id"),
     Issued: ("invoice", "number"),
     Closing: ("closing of", "month"),
+    EnergyEvidence: ("evidence", "evidence_id"),
 }
 
 

@@ -21,7 +21,7 @@ from tieline.records.fleet import Fault, MeterReading, Sample
 from tieline.records.gate import Accepted, SetAside, admit, checked, fit
 from tieline.records.inference import Backlog, Hop, Owed, ReplicaState, Reserved, Usage
 from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, Purchase, SystemLoad, WeatherTick
-from tieline.records.money import Opening, Payout, Performance, PowerBill, Shortfall, Trade
+from tieline.records.money import EnergyEvidence, Opening, Payout, Performance, PowerBill, Shortfall, Trade
 from tieline.records.treasury import (
     Closing,
     Deployed,
@@ -51,6 +51,7 @@ __all__ = [
     "Commitment",
     "Demand",
     "Deployed",
+    "EnergyEvidence",
     "Equity",
     "Fault",
     "Forecast",

@@ -16,6 +16,7 @@ from tieline.intake import (
     Money,
     Sats,
     Seconds,
+    Small,
     Text,
     WattHours,
     Watts,
@@ -120,3 +121,24 @@ class Performance(Record, frozen=True, kw_only=True, subject="{site_id}", key="{
     penalty_usd: Money
     line: Text
     unheard_s: Seconds = 0
+
+
+EvidenceKind = Literal["grid-average", "residual-mix", "contract", "certificate"]
+
+
+class EnergyEvidence(Record, frozen=True, kw_only=True, subject="{site_id}", key="{evidence_id}|{known_at}"):
+    """What says how much CO2 a kilowatt-hour meant, for energy drawn over [at, until) at a site (empty: at any).
+
+    A grid average has the year it was published for; a certificate its registry and serial, and the energy it stands
+    for, which it covers once."""
+
+    evidence_id: Label
+    what: EvidenceKind
+    site_id: Label = ""
+    until: Moment
+    gco2_per_kwh: Money
+    wh: WholeWattHours | None = None
+    registry: Label = ""
+    serial: Label = ""
+    year: Small | None = None
+    origin: Text = ""

@@ -12,12 +12,25 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeGuard
 
-from tieline.books import MONEY, Bookkeeper, Invoice, MonthlyUpdate, MonthRecords, invoices, month_span, monthly_update
+from tieline.books import (
+    MONEY,
+    Bookkeeper,
+    Invoice,
+    MonthlyUpdate,
+    MonthRecords,
+    invoices,
+    month_of,
+    month_span,
+    monthly_update,
+)
+from tieline.books.accounts import MINED
+from tieline.books.reports.emissions import EmissionsOfMonth, emissions_of
 from tieline.fleet import Fleet
-from tieline.ledger import Method
+from tieline.ledger import BTC, Method
 from tieline.records import (
     Closing,
     Deployed,
+    EnergyEvidence,
     Loan,
     NetworkTick,
     Operated,
@@ -197,7 +210,19 @@ def recorded_from(store: Store) -> datetime | None:
 
 def _holds(record: object) -> TypeGuard[Record]:
     """Whether it says that something was there: a closed month and a loan's terms do not."""
-    return isinstance(record, Record) and not isinstance(record, Closing | Loan | PolicyChosen)
+    return isinstance(record, Record) and not isinstance(record, Closing | Loan | PolicyChosen | EnergyEvidence)
+
+
+def emissions_in(store: Store, month: str, keeper: Bookkeeper) -> EmissionsOfMonth:
+    """A month's CO2, certificates used up in order from the first on. Raises ValueError for one not YYYY-MM."""
+    start, end = month_span(month, keeper.policy.zone)
+    evidence = store.between(EnergyEvidence, BEGINNING, end)
+    first = min((one.at for one in evidence if one.what == "certificate"), default=start)
+    since = min(start, month_span(month_of(first, keeper.policy.zone), keeper.policy.zone)[0])
+    tokens = sum(used.output_tokens for used in store.each(Usage, start, end))
+    produced = -keeper.book.change(MINED, BTC, start, end)
+    bills = store.each(PowerBill, since, end)
+    return emissions_of(bills, evidence, month, (produced, tokens), keeper.policy.zone)
 
 
 def hashes_by_site(store: Store, start: datetime, end: datetime) -> dict[str, float]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from tieline.books import Bookkeeper, month_span
 from tieline.books.keeper import identity
 from tieline.books.treasury.sheets import SheetError, SheetRow
-from tieline.cli.folder import config_and_now, data_dir
+from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
 from tieline.cli.money.selling import ApprovedSale
 from tieline.cli.outcome import AnswerIsNoError
@@ -27,6 +27,7 @@ from tieline.ledger import COMMODITIES, money, usd
 from tieline.records import (
     AnyRecord,
     Deployed,
+    EnergyEvidence,
     Equity,
     Loan,
     LoanFlow,
@@ -38,6 +39,8 @@ from tieline.records import (
     Transfer,
     VendorBill,
 )
+from tieline.records.money import EvidenceKind
+from tieline.settlement.month import BEGINNING, END
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -178,7 +181,7 @@ def sale(proposal: str | None, **given: Any) -> None:
             again = sold | {"place": stands.place, "lots": sold["lots"] or stands.lots}
             return [msgspec.structs.replace(_trade(told, given["name"], again), proposal_id=stands.proposal_id)]
         if sold["btc"] > 0 and proposal is None and "sale" in keeper.policy.two_people:
-            raise ValueError("two people decide on each sale: `tieline treasury propose`, then --proposal")
+            raise AnswerIsNoError("two people decide on each sale: `tieline treasury propose`, then --proposal")
         if proposal is None:
             return [_trade(told, given["name"], sold)]
         approved = ApprovedSale(given["data_dir"], keeper, proposal, told["known_at"])
@@ -393,3 +396,50 @@ def hashrate(data_dir: Path, month: str, deployed: Decimal | None, operating: De
         raise click.UsageError("give --deployed, --operating or both")
     record_all(data_dir, batch, now)
     click.echo(f"hashrate of {month}: recorded")
+
+
+@add.command()
+@entered
+@click.option("--what", type=click.Choice(get_args(EvidenceKind)), required=True)
+@click.option("--until", type=_When(), required=True, help="The end of what it is about; --at is its beginning.")
+@click.option("--gco2", type=_Number(3), required=True, help="Grams of CO2 per kWh.")
+@click.option("--site", default="", help="The site it is for; default: any.")
+@click.option("--mwh", type=_Number(6), help="Of a certificate: the energy it stands for.")
+@click.option("--registry", default="", help="Of a certificate.")
+@click.option("--serial", default="", help="Of a certificate.")
+@click.option("--year", type=click.IntRange(1990, 2200), help="Of a grid average: the year it was published for.")
+@click.option("--origin", default="", help="Where it is written.")
+def evidence(what: Any, until: datetime, gco2: Decimal, site: str, mwh: Decimal | None, **more: Any) -> None:
+    """What says how much CO2 a kilowatt-hour meant: a contract, a certificate, a grid's average or residual mix."""
+    own = {name: more.pop(name) for name in ("registry", "serial", "year", "origin")}
+
+    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        if what == "certificate" and not (own["registry"] and own["serial"] and mwh):
+            raise ValueError("a certificate has --registry, --serial and --mwh; it counts once by them")
+        if what == "grid-average" and own["year"] is None:
+            raise ValueError("--year is missing: of which year is the grid's average?")
+        if until <= told["at"]:
+            raise ValueError("--until is not after --at")
+        if what == "certificate":
+            _used_once(more["data_dir"], more["name"], own["registry"], own["serial"])
+        wh = None if mwh is None else int(mwh * 10**6)
+        return [
+            EnergyEvidence(
+                **told, evidence_id=more["name"], what=what, site_id=site, until=until, gco2_per_kwh=gco2, wh=wh, **own
+            )
+        ]
+
+    _enter(make, **more)
+
+
+def _used_once(folder: Path, name: str, registry: str, serial: str) -> None:
+    """Raises AnswerIsNoError where the certificate is entered under another id."""
+    if not (folder / "store.db").exists():
+        return
+    store = open_store(folder)
+    try:
+        for one in store.each(EnergyEvidence, BEGINNING, END):
+            if (one.registry, one.serial) == (registry, serial) and one.evidence_id != name:
+                raise AnswerIsNoError(f"certificate {registry} {serial} is {one.evidence_id} already; it counts once")
+    finally:
+        store.close()

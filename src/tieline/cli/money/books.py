@@ -11,14 +11,14 @@ from typing import Any
 import click
 
 from tieline.books import Bookkeeper, month_span
-from tieline.books.costs import costs_of
 from tieline.books.export import as_csv, beancount
+from tieline.books.reports.costs import costs_of
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import add
 from tieline.cli.money.close import close, policy, seal, statement, verify
 from tieline.cli.money.invoices import invoice, issue
 from tieline.clock import parse_utc
-from tieline.settlement.month import END, books_of, hashes_by_site, invoices_of
+from tieline.settlement.month import END, books_of, emissions_in, hashes_by_site, invoices_of
 from tieline.settlement.reconcile import pool_days
 
 
@@ -226,3 +226,31 @@ def cost(data_dir: Path, as_json: bool, month: str) -> None:
         each = "" if one.energy_usd_per_btc is None else f", energy {one.energy_usd_per_btc:,.2f} USD/BTC"
         parts = ", ".join(f"{name} {usd:,.2f}" for name, usd in one.usd.items() if usd) or "nothing"
         click.echo(f"  {one.site or 'no site':16} {parts}{btc}{each}")
+
+
+@books.command()
+@data_dir
+@_json
+@click.argument("month")
+def emissions(data_dir: Path, as_json: bool, month: str) -> None:
+    """CO2 of MONTH's energy per kWh, bitcoin and million tokens: by location and by what was bought, unknown shares
+    said."""
+    try:
+        made = emissions_in(open_store(data_dir), month, _keeper(data_dir))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(made), default=str, indent=2))
+    for name, by_use in (("location-based", made.location), ("market-based", made.market)):
+        for use, one in by_use.items() if not as_json else ():
+            each = "not known" if one.gco2_per_kwh is None else f"{one.gco2_per_kwh:,} gCO2/kWh"
+            share = "" if not one.unknown_share else f", {one.unknown_share * 100:.2f} % of the energy unknown"
+            click.echo(f"{name} {use}: {(one.kwh + one.unknown_kwh) / 1000:,.3f} MWh, {each}{share}")
+    for name in ("location", "market") if not as_json else ():
+        for what, found in (("bitcoin", made.per_btc), ("million tokens", made.per_million_tokens)):
+            told = "not known" if found[name] is None else f"{found[name]:,} g"
+            click.echo(f"{name}-based per {what}: {told}")
+    if not as_json:
+        click.echo(f"covered by certificates: {made.certified_kwh / 1000:,.3f} MWh")
+    for line in made.faults:
+        click.echo(f"not counted: {line}", err=True)

@@ -14,8 +14,8 @@ from msgspec import to_builtins
 
 from tieline.books import Bookkeeper, month_span
 from tieline.books.policy import PolicyError
+from tieline.books.reports.statement import statement_of
 from tieline.books.seals import SEALED, Altered, sealed, unsealed
-from tieline.books.statement import statement_of
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import USD
 from tieline.cli.money.imports import text_of

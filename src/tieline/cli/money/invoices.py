@@ -16,6 +16,7 @@ from tieline.books.policy import AccountingPolicy, LegalEntity
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.keep import keeper_of, preview, record_all
 from tieline.cli.money.selling import done, invoices_approved
+from tieline.cli.outcome import NothingThereError
 from tieline.records import AnyRecord, Issued, Usage
 from tieline.records.treasury import InvoiceParty
 from tieline.settlement.month import BEGINNING, END, invoices_of
@@ -125,7 +126,7 @@ def invoice(number: str, data_dir: Path, form: str, target: Path | None) -> None
     finally:
         store.close()
     if found is None:
-        raise click.ClickException(f"no invoice {number!r} was issued; `tieline books issue --month YYYY-MM`")
+        raise NothingThereError(f"no invoice {number!r} was issued; `tieline books issue --month YYYY-MM`")
     if form == "pdf" and target is None:
         raise click.UsageError("name the file: --to invoice.pdf")
     body = as_json(found) if form == "json" else pdf_of(found)

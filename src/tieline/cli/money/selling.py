@@ -19,6 +19,7 @@ from tieline.books.keeper import Bookkeeper
 from tieline.books.treasury.selling import SaleWanted, approved_sale, wanted
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.keep import keeper_of, price_of, record_all
+from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.ledger import BTC
 from tieline.records import AnyRecord, Proposal, ProposalStep, Trade
 from tieline.settlement.month import BEGINNING, END
@@ -62,10 +63,10 @@ class ApprovedSale:
     def __init__(self, folder: Path, keeper: Bookkeeper, proposal_id: str, now: datetime) -> None:
         one = found_in(folder).get(proposal_id)
         if one is None or one.proposal.what != "sale":
-            raise click.ClickException(f"no proposal of a sale {proposal_id!r}; see: tieline approvals list")
+            raise NothingThereError(f"no proposal of a sale {proposal_id!r}; see: tieline approvals list")
         state = one.state(now)
         if state != "approved":
-            raise click.ClickException(f"nothing was recorded: {proposal_id} is {state}, not approved")
+            raise AnswerIsNoError(f"nothing was recorded: {proposal_id} is {state}, not approved")
         try:
             self.allowed = approved_sale(one.proposal.after)
         except ValueError as error:
@@ -149,7 +150,7 @@ def invoices_approved(folder: Path, tenants: Sequence[str], month: str, now: dat
     found = {tenant: standing(known, "invoice", f"{tenant} {month}", now) for tenant in tenants}
     lacking = [tenant for tenant, one in found.items() if one is None]
     if lacking:
-        raise click.ClickException(
+        raise AnswerIsNoError(
             f'two people decide on each invoice: `tieline approvals propose invoice "{lacking[0]} {month}"` first'
             + (f"; {len(lacking)} lack it" if len(lacking) > 1 else "")
         )
