@@ -19,6 +19,7 @@ from tieline.edge.meter import Meter
 from tieline.edge.orders.hook import HookSource
 from tieline.edge.orders.mqtt import MqttBroker, MqttSource
 from tieline.edge.orders.openadr import OpenAdrSource
+from tieline.edge.orders.openadr2 import OpenAdr2Source, VenIdentity
 from tieline.edge.orders.sources import ContactSource, FileSource, OrderSource, RegisterSource
 from tieline.edge.orders.standing import SilencePolicy
 from tieline.edge.plant.contactor import Contactor
@@ -67,7 +68,7 @@ class _Fans(_Text, frozen=True, kw_only=True):
 
 
 class _Orders(_Text, frozen=True, kw_only=True):
-    source: Literal["file", "http", "contact", "register", "openadr3", "mqtt"]
+    source: Literal["file", "http", "contact", "register", "openadr3", "openadr2b", "mqtt"]
     name: str | None = None
     path: str | None = None
     host: str = "127.0.0.1"
@@ -84,6 +85,9 @@ class _Orders(_Text, frozen=True, kw_only=True):
     client_id: str | None = None
     secret_file: str | None = None
     ven: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    fingerprint: str | None = None
     brokers: tuple[str, ...] = ()
     topic: str | None = None
     ack_topic: str | None = None
@@ -186,6 +190,8 @@ def _source(path: Path, text: _Orders, n: int, clock: Clock) -> OrderSource:
             return RegisterSource(ModbusLine(text.host, text.port or PORT, text.unit), text.register, name)
         case "openadr3":
             return _openadr(path, text, where, name)
+        case "openadr2b":
+            return _openadr2(path, text, where, name)
         case "mqtt":
             return _mqtt(path, text, where, name)
 
@@ -199,6 +205,18 @@ def _openadr(path: Path, text: _Orders, where: str, name: str) -> OpenAdrSource:
             raise HardwareError(f"{where}.secret_file: give a file that holds the secret of {text.client_id}")
         client = (text.client_id, _secret(path, text.secret_file, f"{where}.secret_file"))
     return OpenAdrSource(text.url, text.program, client, text.limit_mw * 1e6, name, text.ven)
+
+
+def _openadr2(path: Path, text: _Orders, where: str, name: str) -> OpenAdr2Source:
+    if text.url is None or not text.url.startswith(("https://", "http://")) or text.ven is None:
+        raise HardwareError(f"{where}: give url (https://.../OpenADR2/Simple/2.0b) and ven, the site's name there")
+    if (text.cert_file is None) != (text.key_file is None):
+        raise HardwareError(f"{where}: give cert_file and key_file together")
+    cert, key, ca = (
+        None if one is None else str(path.parent / one) for one in (text.cert_file, text.key_file, text.ca_file)
+    )
+    identity = VenIdentity(text.ven, cert, key, ca, text.fingerprint)
+    return OpenAdr2Source(text.url, identity, text.limit_mw * 1e6, name)
 
 
 def _mqtt(path: Path, text: _Orders, where: str, name: str) -> MqttSource:
