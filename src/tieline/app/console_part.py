@@ -68,6 +68,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
             tenants=config.tenants,
             lots=config.treasury.lots,
             alerts=alerts,
+            data=runtime.data,
             gateway_admin=lambda: _secret(runtime.gateway_admin_path(config)),
         ),
     )

@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("tieline.cli.desk.plan", "Print what each site is asked to do, and why."),
     "data": ("tieline.cli.desk.data", "Folders of days to replay and backtest; an invented one to begin with."),
     "backtest": ("tieline.cli.desk.backtest", "Compare dispatch policies on recorded days."),
-    "study": ("tieline.cli.study", "Where the next dollar of capital goes, site by site, over years."),
+    "study": ("tieline.cli.desk.study", "Where the next dollar of capital goes, site by site, over years."),
     "peaks": ("tieline.cli.desk.peaks", "Coincident peaks: windows, odds, what a MW is worth."),
     "bid": ("tieline.cli.desk.bid", "What to buy of tomorrow's power by hour, and what a month settles to."),
     "markets": ("tieline.cli.desk.markets", "The markets that a contract may name."),

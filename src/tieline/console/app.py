@@ -10,6 +10,7 @@ import contextlib
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -38,6 +39,7 @@ from tieline.console.rooms.inference import inference_view
 from tieline.console.rooms.oidc import Provider, SignInElsewhere
 from tieline.console.rooms.portal import Portal
 from tieline.console.rooms.site import site_view
+from tieline.console.rooms.studies import StudyPages
 from tieline.console.rooms.tenantkeys import TenantKeys
 from tieline.disclosures.facts.book import ClaimBook
 from tieline.fleet import Fleet
@@ -71,7 +73,7 @@ class Shown:
     """What pages show beside the records. `info` (a mapping, or a function that gives one when asked) may have
     `parts` [{"name", "ok", "detail"}], `note` and `version`. `disclosures` gives the book of published facts.
     `tenants` are shown with their limits and budgets. `lots`: which lots of bitcoin leave the books first.
-    `gateway_admin` gives the secret with which tenants' keys are made and revoked."""
+    `gateway_admin` gives the secret with which tenants' keys are made and revoked. `data`: where studies are."""
 
     gateway_url: str = ""
     demo_key: str | None = None
@@ -81,6 +83,7 @@ class Shown:
     lots: Method = "fifo"
     alerts: AlertStore | None = None
     gateway_admin: Callable[[], str | None] = lambda: None
+    data: Path | None = None
 
 
 def make_app(
@@ -105,6 +108,7 @@ def make_app(
     room = ConsoleHandlers(hub, box, accounts, published, Doorway(shown.gateway_url), portal, shown.tenants)
     room.alerts = AlertRoom(shown.alerts, wall_now)
     provider = None if sign_in.login is None else Provider(sign_in.login, wall_now)
+    room.studies = StudyPages(shown.data)
     room.elsewhere = SignInElsewhere(provider, accounts, wall_now)
 
     @contextlib.asynccontextmanager
@@ -160,6 +164,7 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         ("/api/month", "GET", Right.SEE, room.month),
         *MoneyPages(room.hub).rows(),
         *Approvals(room.hub).rows(),
+        *room.studies.rows(),
         *room.published.rows(),
         *room.alerts.rows(),
         *room.elsewhere.rows(),
@@ -220,6 +225,7 @@ class ConsoleHandlers:
         self.doorway, self.portal, self.tenants = doorway, portal, tenants
         self.alerts = AlertRoom(None, wall_now)
         self.elsewhere = SignInElsewhere(None, accounts, wall_now)
+        self.studies = StudyPages(None)
 
     async def page(self, request: Request) -> Response:
         """An operator's page; a tenant's person is sent to their own."""

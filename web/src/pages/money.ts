@@ -27,10 +27,10 @@ interface Release {
   movements: { name: string; label: string; shown: string }[]; notes: string[]; faults: string[]; steps: { state: string; by: string; at: number }[];
 }
 
-const TABS = [["/treasury", "Treasury"], ["/books", "Books"], ["/update", "Update"]] as const;
+const TABS = [["/treasury", "Treasury"], ["/books", "Books"], ["/update", "Update"], ["/studies", "Studies"]] as const;
 const head = (here: string, about: string): HTMLElement =>
   h("div", { class: "page-head" }, h("h1", {}, TABS.find(([href]) => href === here)![1]), h("p", { class: "note" }, about),
-    h("nav", { class: "tabs", "aria-label": "Money" }, TABS.map(([href, name]) => h("a", { href, "data-nav": true, "aria-current": href === here ? "page" : null }, name))));
+    h("nav", { class: "tabs", "aria-label": "Money" }, TABS.map(([href, name]) => h("a", { href, "data-nav": href === "/studies" ? null : true, "aria-current": href === here ? "page" : null }, name))));
 const panel = (name: string, ...body: Child[]): HTMLElement => h("section", { class: "panel", "aria-label": name }, h("h2", {}, name), ...body);
 const table = (heads: string[], rows: Child[][]): HTMLElement =>
   h("div", { class: "scroll" }, h("table", { class: "money" }, headRow(heads), h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, i) => h(i ? "td" : "th", i ? {} : { scope: "row" }, cell)))))));

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
 import click
+import msgspec
 
+from tieline.cli.outcome import AnswerIsNoError
 from tieline.config import ConfigError
 from tieline.config.lines import MistakeError, dotted, line_of
 from tieline.study.file import Study, example_text, loads
@@ -26,20 +29,25 @@ def default_cache() -> Path:
 )
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes side by side.")
 @click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Another seed than the file's.")
-@click.option("--paths", type=click.IntRange(1, 1_000_000), help="Another number of paths than the file's.")
 @click.option(
     "--scheduler", metavar="ADDRESS", help="Of a Dask scheduler, tcp://...: blocks run there (extra: cluster)."
 )
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path), help="Folder for what has been computed.")
+@click.option(
+    "--show",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DATA_DIR",
+    help="Put the report into a platform's data folder, where its console shows it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, on standard output.")
 def study(
     file: str,
     out: Path | None,
     jobs: int,
     seed: int | None,
-    paths: int | None,
     scheduler: str | None,
     cache: Path | None,
+    show: Path | None,
     as_json: bool,
 ) -> None:
     """Compare what capital could do at each site, from a study FILE ("-": standard input).
@@ -55,7 +63,7 @@ def study(
         return
     text, name = _text(file)
     asked = loads_or_fail(text, name)
-    asked = _changed(asked, seed, paths)
+    asked = asked if seed is None else msgspec.structs.replace(asked, seed=seed)
     from tieline.study import report  # numpy, joblib and the backtest are loaded only for a run
     from tieline.study.results import summarise
     from tieline.study.surface import build
@@ -70,13 +78,18 @@ def study(
         raise click.ClickException(str(ConfigError(name, at, field, mistake.problem, mistake.fix))) from mistake
     except (OSError, ValueError) as error:  # ConfigError and FolderError among them
         raise click.ClickException(str(error)) from error
-    if out is not None:
-        for path in report.write(results, out):
+    shown = None if show is None else show / "studies" / slug(asked.name)
+    for written in (folder for folder in (out, shown) if folder is not None):
+        for path in report.write(results, written):
             click.echo(path, err=True)
     click.echo(report.plain(results) if as_json else report.markdown(results), nl=False)
     if all(plan.infeasible for plan in results.plans):
-        click.echo("every plan runs out of cash: see each plan's first lines", err=True)
-        sys.exit(1)
+        raise AnswerIsNoError("every plan runs out of cash: see each plan's first lines")
+
+
+def slug(name: str) -> str:
+    """A study's name as a folder's and an address's."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "study"
 
 
 def _text(file: str) -> tuple[str, str]:
@@ -93,10 +106,3 @@ def loads_or_fail(text: str, name: str) -> Study:
         return loads(text, name)
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _changed(asked: Study, seed: int | None, paths: int | None) -> Study:
-    import msgspec
-
-    changes = {"seed": seed, "paths": paths}
-    return msgspec.structs.replace(asked, **{name: value for name, value in changes.items() if value is not None})
