@@ -18,9 +18,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, get_args
 
+from tieline.books.accounts import coins_at
 from tieline.clock import parse_utc
 from tieline.intake import one_of
-from tieline.ledger import COMMODITIES
+from tieline.ledger import COMMODITIES, EntryError
 from tieline.records import AnyRecord, Loan, LoanFlow, Opening, Payout, Pledge, Range
 from tieline.records.treasury import Rehypothecation
 
@@ -175,6 +176,10 @@ def coins(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecor
         if cost < 0:
             raise SheetError(f"line {row.line}, cost_usd: {cost} is negative; give what the lot cost, 0 at least")
         place = row.text("place", "Treasury")
+        try:
+            coins_at(place)
+        except EntryError as error:
+            raise SheetError(f"line {row.line}, place: {error}") from error
         name = row.text("id", "") or _name(seen, f"{at.isoformat()}|{sats}|{cost}|{place}")
         found.append(
             Opening(**_told(now, at), opening_id=name, cash_usd=Decimal(0), sats=sats, cost_usd=cost, place=place)

@@ -83,7 +83,7 @@ class ApprovedSale:
         """What is on record of the proposal once so much more of it is filled."""
         left = self.allowed.btc - self.filled
         if btc > left:
-            raise click.ClickException(
+            raise AnswerIsNoError(
                 f"nothing was recorded: {left} BTC of {self.allowed.btc} are left to sell, not {btc}"
             )
         return done(self.one, f"{self.allowed.btc} BTC sold", now) if btc == left else []
@@ -100,7 +100,7 @@ def propose(data_dir: Path, price: str | None, dry_run: bool, as_json: bool) -> 
     keeper = keeper_of(data_dir)
     rules = keeper.policy.sale
     if not rules:
-        raise click.ClickException("the policy has no [[sale]]; see: tieline books policy")
+        raise NothingThereError("the policy has no [[sale]]; see: tieline books policy")
     at_price = price_of(price, data_dir)
     known = found_in(data_dir)
     open_ = {one.proposal.by for one in known.values() if one.state(now) in ("open", "approved")}
