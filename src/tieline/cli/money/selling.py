@@ -83,9 +83,7 @@ class ApprovedSale:
         """What is on record of the proposal once so much more of it is filled."""
         left = self.allowed.btc - self.filled
         if btc > left:
-            raise AnswerIsNoError(
-                f"nothing was recorded: {left} BTC of {self.allowed.btc} are left to sell, not {btc}"
-            )
+            raise AnswerIsNoError(f"nothing was recorded: {left} BTC of {self.allowed.btc} are left to sell, not {btc}")
         return done(self.one, f"{self.allowed.btc} BTC sold", now) if btc == left else []
 
 
