@@ -176,13 +176,13 @@ def false_facts(examples: list[dict[str, Any]], kind: str = "source_kind") -> li
 
 def test_texts_that_are_no_updates_give_no_false_fact() -> None:
     """Calls, broker notes, hosting deals, token sales, placements, guidance, denials, sectors, windows."""
-    examples = [e for name in ("nonupdates", "traps", "third", "fourth") for e in load(SETS / f"{name}.jsonl")]
+    examples = [e for name in ("nonupdates", "traps", "third", "fourth", "fifth") for e in load(SETS / f"{name}.jsonl")]
     assert len(examples) >= 100
     assert not false_facts(examples)
 
 
 def test_each_trap_names_its_kind_and_the_day_of_its_first_sight() -> None:
-    for name in ("nonupdates", "traps", "third", "fourth"):
+    for name in ("nonupdates", "traps", "third", "fourth", "fifth"):
         assert all(e["kind"] and e["first_sight"] and e["invented"] for e in load(SETS / f"{name}.jsonl"))
 
 

@@ -20,7 +20,7 @@ from tieline.disclosures.finding import WEAK, Finding
 from tieline.disclosures.lexicon.commons import COMMON, words_of
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.rules.foreign import barred
-from tieline.disclosures.rules.vocabulary import KNOWN, NOT_DONE, POISON, UPDATE, bars, strange
+from tieline.disclosures.rules.vocabulary import DISOWNED, KNOWN, NOT_DONE, POISON, UPDATE, bars, strange
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.tables.labels import classify, clean
 from tieline.disclosures.terms import unit_of
@@ -111,9 +111,11 @@ def _known_in_label(word: str, c: Finding) -> bool:
 def _place_lacks(text: str, c: Finding, frame: Frame, apart: bool) -> Lack | None:
     """What stands around a row's value and leaves it open."""
     line = text.rfind("\n", 0, max(c.at, 0)) + 1
+    if re.match(r"\s*\n\s*,\d{3}|\s?(?:\+ ?/ ?-|±)", text[c.end : c.end + 12]):
+        return "token", f"what stands behind {c.printed} belongs to it"
     if c.rule.startswith("pair"):
         rest = text[c.end :].split("\n", 1)[0]
-        if re.match(r"\s?[ ,]\s?\d{3}(?!\d)|\s\d{1,2}(?![\d%])|[/.-]\d", rest):
+        if re.match(r"\s?[ ,]\s?\d{3}(?!\d)|\s\d{1,2}(?![\d%])|[,/.-]\d", rest):
             return "token", f"{c.printed}{rest[:4]} could be one number, or a date"
         if (m := _unknown(rest)) is not None:
             return "assertion", f"{m!r} behind the value"
@@ -142,6 +144,8 @@ def _over(text: str, at: int, frame: Frame) -> str | None:
         if not words or len(words) > 160 or not re.search(r"[^\W\d_]{3}", words):
             continue
         dated = periods(words)
+        if DISOWNED.search(words):
+            return words
         if re.search(r"\d", _undated(words, dated)):
             continue
         if len(dated) > 1 or "|" in line or "\t" in line or _HEAD.match(words):

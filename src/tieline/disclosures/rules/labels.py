@@ -74,6 +74,7 @@ MONEY = ("USD", "kUSD", "mUSD")
 _R = LabelRule
 _NO_RATE = _p(r"utili[sz]ation|uptime|hashprice|%")
 _SELF_MINING, _OWN = _p(r"\bself[- ]?min"), _p(r"\bself[- ]?min|\bproprietary|自营|自營")
+_POTENTIAL = _p(r"\bpoten[tc]i\w*|潜在")
 _DEPLOYED, _ENERGIZED = _p(r"deployed|installed|部署"), _p(r"energi[sz]ed")
 _RATED = _p(
     r"deployed|installed|energi[sz]ed|nameplate|capacity|peak|rated|current|active|plugged|install|deploy|kapazität|capaci|instal|despleg|部署|装机|裝機|安装|安裝|設置|導入"
@@ -88,7 +89,8 @@ def _hashrates(units: Units, *needs: re.Pattern[str]) -> tuple[LabelRule, ...]:
     """Rows of a hashrate, known by its unit or by its name."""
     return (
         _R(None, "", units, needs, (w.EFFICIENCY, w.COST, w.REVENUE, w.DELTA, _NO_RATE)),
-        _R("potential_phs", "potential", units, (*needs, w.POTENTIAL)),
+        _R("potential_phs", "potential", units, (*needs, w.POTENTIAL, _POTENTIAL)),
+        _R("potential_phs", "potential", units, (*needs, w.POTENTIAL), weak=True),
         _R("managed_ehs", "managed", units, (*needs, w.MANAGED), (), (_SELF_MINING,)),
         _R(None, "", units, (*needs, w.CUSTOMERS), (), (_OWN,)),
         _R(None, "", units, (*needs, w.AVERAGE, _DEPLOYED)),

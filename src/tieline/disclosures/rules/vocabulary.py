@@ -72,6 +72,12 @@ NOT_OWN = re.compile(
     re.IGNORECASE,
 )
 """Words in a heading under which what is told may not be the issuer's own."""
+DISOWNED = re.compile(
+    r"\b(?:none of (?:this|these|it|them)|not (?:ours|from us|our (?:own )?(?:figures|numbers|data))|do(?:es)? not (?:come from|endorse|confirm)|"
+    r"(?:not|no longer) be relied (?:up)?on(?! as representing)|test (?:string|data|values?)|fictitious|for illustration|placeholders?|dummy)\b",
+    re.IGNORECASE,
+)
+"""Words of a sentence over rows, or under them, by which they are nobody's figures."""
 UPDATE = re.compile(
     r"\b(?:update|updates|results|production|operations?|operational|report|reports|highlights|metrics|announces|provides|releases|kpis|indicators|figures)\b",
     re.IGNORECASE,

@@ -164,6 +164,8 @@ class _Sentence:
 
     def _whole(self, i: int, q: PrintedNumber) -> bool:
         """Is the number all of what is printed: no digits before it or behind it that could belong to it?"""
+        if re.match(r"\s+,\d{3}|\s?(?:\+ ?/ ?-|±)", self.text[q.end : q.end + 12]):
+            return False
         before = self.tpl.tokens[i - 1] if i else None
         after = self.tpl.tokens[i + 1] if i + 1 < len(self.tpl.tokens) else None
         if before is not None and before.shape == "," and i > 1:
