@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help up install install-dev web down clean demo-reset test check fast lint types floors page unit system \
-  reference docs house simulate poison wheel release lock bench demo-treasury
+  reference docs house mutants simulate poison wheel release lock bench demo-treasury
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -25,6 +25,7 @@ help:
 	@echo "make poison        100,000 generated records and 10,000 mutated messages against a platform of its own"
 	@echo "make simulate      stores, sites and link over disks and a network that fail: SEED=n, RUNS=n, FLEETS=n"
 	@echo "make house         the structure by numbers, beside what each may be at most"
+	@echo "make mutants       ledger, entries, economics, bids, routing and lease with one thing wrong at a time: about 20 minutes"
 	@echo "make reference     the pages of options, keys, record fields and metrics, made from the code"
 	@echo "make docs          a site of docs/ and the API in build/docs"
 	@echo "make release       wheel, bill of materials and checksums in dist/"
@@ -130,6 +131,10 @@ simulate: install-dev
 
 house: install-dev
 	@$(PY) tools/house.py
+
+# ROOM=bids tries one room.
+mutants: install-dev
+	@nice $(PY) tools/mutants.py $(if $(ROOM),--room $(ROOM))
 
 reference: install-dev
 	@$(PY) tools/reference.py --write

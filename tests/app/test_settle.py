@@ -135,6 +135,22 @@ def test_an_hour_with_nothing_heard_waits_for_its_samples() -> None:
     assert len(store.between(Payout, T0, T0 + 2 * HOUR)) == 1
 
 
+def test_an_hour_is_paid_when_the_network_that_it_was_mined_on_is_heard_of() -> None:
+    store, _ = world(range(0, 60, 5))
+    batch = [one.record for one in store.follow(0).items]
+    late, told = [Store(None, records.encode, records.decode) for _ in range(2)]
+    late.append([one for one in batch if not isinstance(one, NetworkTick)])
+    told.append(batch)
+    settler = Settler(configuration.loads(TOML), late)
+    settler.step(T0 + HOUR + timedelta(minutes=2))
+    assert late.between(Payout, T0, T0 + 2 * HOUR) == []
+    late.append([one for one in batch if isinstance(one, NetworkTick)])
+    settler.step(T0 + HOUR + timedelta(minutes=3))
+    Settler(configuration.loads(TOML), told).step(T0 + HOUR + timedelta(minutes=3))
+    (payout,) = late.between(Payout, T0, T0 + 2 * HOUR)
+    assert [payout.sats] == [one.sats for one in told.between(Payout, T0, T0 + 2 * HOUR)]
+
+
 def test_half_an_hour_is_paid_as_half_and_billed_as_an_estimate_once_it_is_late() -> None:
     store, settler = world(range(0, 30, 5))
     settler.step(T0 + HOUR + timedelta(minutes=2))
@@ -234,7 +250,8 @@ def test_what_one_hour_cannot_take_stops_no_other(caplog: pytest.LogCaptureFixtu
         settler.step(T0 + 2 * HOUR + timedelta(minutes=2))
     assert [s.at for s in store.between(Shortfall, T0, T0 + 3 * HOUR)] == [T0 + HOUR]
     assert [b.at for b in store.between(PowerBill, T0, T0 + 3 * HOUR)] == [T0 + HOUR]
-    assert sum("cannot be settled" in record.message for record in caplog.records) == 1
+    said = [record.message.partition(" cannot be settled")[0] for record in caplog.records]
+    assert sorted(said) == [f"the {what} {T0.isoformat()}" for what in ("hour from", "payout for the hour from")]
 
 
 def test_a_past_month_shows_what_stood_on_the_racks_then() -> None:

@@ -13,7 +13,7 @@ from tieline.books import entries_for
 from tieline.books.accounts import BOUGHT, CASH, GAIN, MINED, OPENED, SOLD, TRADING_USD, TREASURY
 from tieline.books.entries import NO_LOANS
 from tieline.ledger import Book, Entry, EntryError, Posting, ShortError, btc_of_sats, usd
-from tieline.records import Loan, LoanFlow, NetworkTick, Opening, Payout, Performance, PowerBill, Trade
+from tieline.records import Loan, LoanFlow, NetworkTick, Opening, Payout, Performance, PowerBill, Trade, Transfer
 
 T0 = datetime(2026, 11, 2, tzinfo=UTC)
 SAID: dict[str, Any] = {"at": T0, "known_at": T0 + timedelta(hours=1), "source": "test", "kind": "measured"}
@@ -234,6 +234,9 @@ def test_what_means_nothing_in_money_makes_no_entry_and_a_loans_record_asks_for_
     drawn = LoanFlow(**SAID, flow_id="f", loan_id="l", what="drawn", amount=Decimal(5))
     with pytest.raises(EntryError, match="l"):
         entries_for(drawn, Book())
+    move = Transfer(**SAID, transfer_id="m", sats=20, from_place="Treasury", to_place="Cold")
+    (entry,) = entries_for(move, held())
+    assert [(p.account, p.lot) for p in entry.postings[:2]] == [(TREASURY, "a"), ("Assets:Bitcoin:Cold", "a")]
     loan = Loan(**SAID, loan_id="l", lender="bank")
     (entry,) = entries_for(drawn, Book(), {"l": loan})
     assert entry.postings[0].amount.number in (Decimal(5), Decimal(-5))

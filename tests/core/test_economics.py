@@ -15,6 +15,41 @@ T0 = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
+def test_hashprice_and_strike_by_hand() -> None:
+    # One PH/s at difficulty 100 T: 1e15 x 86400 / (1e14 x 2^32) = 2.01166e-4 blocks a day x 3.125 BTC x 100,000 USD
+    price = economics.hashprice(1e14, 3.125, 0.0, 100_000.0)
+    assert price == pytest.approx(62.8643, rel=1e-5)
+    assert economics.strike(50.0, Efficiency(17.5)).value == pytest.approx(50 / (0.024 * 17.5))
+    assert economics.strike(50.0, Efficiency(17.5), pool_fee=0.015, aux=0.05).value == pytest.approx(
+        50 * 0.985 / (0.024 * 17.5 * 1.05)
+    )
+    # At the strike, power costs what the hashes earn.
+    strike = economics.strike(50.0, Efficiency(17.5))
+    assert economics.hashcost(strike, Efficiency(17.5)) == pytest.approx(50.0)
+
+
+def test_expected_btc_crosses_an_epoch_and_refuses_a_gap() -> None:
+    day = timedelta(days=1)
+    epochs = [Epoch(T0 - day, 1e14, 3.125), Epoch(T0 + day, 2e14, 3.125)]
+    first = economics.expected_btc(Hashrate.eh(50), epochs, T0, T0 + day)
+    both = economics.expected_btc(Hashrate.eh(50), epochs, T0, T0 + 2 * day)
+    assert both == pytest.approx(first * 1.5)
+    assert first == pytest.approx(50e18 * 86400 * 3.125 / (1e14 * 2**32))
+    with pytest.raises(ValueError, match="covers"):
+        economics.expected_btc(Hashrate.eh(50), epochs, T0 - 2 * day, T0)
+    with pytest.raises(ValueError, match="difficulty"):
+        economics.expected_btc(Hashrate.eh(50), [Epoch(T0, 0.0, 3.125)], T0, T0 + day)
+
+
+def test_subsidy_halves_and_difficulty_one_is_its_own_definition() -> None:
+    assert economics.subsidy_btc(0) == 50.0
+    assert economics.subsidy_btc(209_999) == 50.0
+    assert economics.subsidy_btc(840_000) == 3.125
+    assert economics.difficulty_of_target(0xFFFF << 208) == 1.0
+    assert economics.ltv(Decimal(50), Decimal(1), Decimal(100)) == Decimal("0.5")
+    assert economics.ltv(Decimal(50), Decimal(0), Decimal(100)) is None
+
+
 def test_hashprice_counts_fees_over_the_subsidy() -> None:
     bare = economics.hashprice(1e14, 3.125, 0.0, 100_000.0)
     assert bare == pytest.approx(62.8643, rel=1e-5)

@@ -76,6 +76,12 @@ def test_the_envelope_leaves_out_what_is_never_worth_using() -> None:
     assert on_line.steps == (Step("r", "b", 2e6, 40.0),)  # a mode on the line is no step of its own
 
 
+def test_a_mode_that_a_later_one_outbids_is_left_out_and_those_before_it_stay() -> None:
+    """To a 40 a MW, to b 20, to c 40 again: c over b is 30 from a, less than to a."""
+    given = [ModePoint("r", 0.0, 0.0), ModePoint("a", 1e6, 40.0), ModePoint("b", 2e6, 60.0), ModePoint("c", 3e6, 100.0)]
+    assert group_bid("g", given, "r").steps == (Step("r", "a", 1e6, 40.0), Step("a", "c", 2e6, 30.0))
+
+
 def test_of_two_modes_with_the_same_draw_the_better_counts_and_nothing_below_rest() -> None:
     rest, poor, rich = ModePoint("r", 1e6, 10.0), ModePoint("poor", 2e6, 20.0), ModePoint("rich", 2e6, 60.0)
     less = ModePoint("less", 0.5e6, 50.0)

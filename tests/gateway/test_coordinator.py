@@ -89,10 +89,19 @@ def test_a_limit_takes_one_of_each_request_and_grows_only_in_calm_to_its_share(j
     assert joined.accounts[SLOTS].slices == {"g": 3}
     assert ask(joined, SLOTS, most=1, extra=100, calm=True) == Granted(1, {SLOTS: 0})
     assert joined.accounts[SLOTS].slices == {"g": 4}
+    assert joined.ask("g", 1, (SLOTS,), 1, 1, 0.0, extra=9) == Granted(1, {SLOTS: 0})  # nobody said that it is calm
+    joined.accounts[SLOTS].slices = {"g": 4}
     joined.accounts[SLOTS].slices["other"] = 12
     assert ask(joined, SLOTS, least=0, most=1) == Lacking((SLOTS,))
     joined.accounts[SLOTS].slices["other"] = 11
     assert ask(joined, SLOTS, least=9, most=9) == Granted(9, {SLOTS: 0})
+
+
+def test_slices_grow_by_whole_units() -> None:
+    one = coordinator(**{SLOTS: 20})
+    one.join("g", {}, 0.0)
+    assert ask(one, BUDGET, SLOTS, most=81, extra=100, calm=True) == Granted(81, {BUDGET: 89, SLOTS: 2})
+    assert {type(held) for account in one.accounts.values() for held in account.slices.values()} == {int}
 
 
 def test_a_budget_that_is_not_known_is_waited_for(joined: Coordinator) -> None:
@@ -162,6 +171,9 @@ def test_a_rate_that_it_claims_is_not_counted_as_used_as_well(joined: Coordinato
     assert (account.slices, account.durable[""], account.free) == ({"g": 1}, 1, 58)
     joined.join("g", {}, 0.0, {RATE: 5})
     assert (account.slices, account.durable[""]) == ({"g": 5}, 0)
+    other = coordinator()
+    other.join("g", {}, 0.0, {RATE: 2})  # nobody has asked for it here yet
+    assert (other.accounts[RATE].slices, other.accounts[RATE].durable) == ({"g": 2}, {"": 0})
 
 
 def test_a_rate_comes_back_by_its_limit_a_minute_in_whole_units() -> None:
@@ -183,6 +195,12 @@ def test_a_rate_comes_back_by_its_limit_a_minute_in_whole_units() -> None:
     slow.use(2)
     slow.drain(15.0)
     assert (slow.durable[""], slow.at) == (1, 10.0)
+    unused = LeaseAccount(60, drains=True, at=100.0)
+    unused.drain(100.5)
+    assert (unused.durable[""], unused.at) == (0, 100.5)
+    unused.use(10)
+    unused.drain(111.25)  # all of it came back, and nothing is saved for what is used next
+    assert (unused.durable[""], unused.at) == (0, 111.25)
     whole = LeaseAccount(60)
     whole.use(10)
     whole.drain(1e6)
@@ -222,6 +240,9 @@ def test_what_was_used_of_a_rate_leaves_the_slice_and_is_used(joined: Coordinato
     other = joined.join("h", {}, 3.0)
     joined.used("h", other, {RATE: (1, 1)}, 3.0)
     assert account.slices == {"g": 0, "h": 0}
+    last = joined.join("i", {}, 3.0)
+    joined.used("i", last, {RATE: (1, 0)}, 3.0)
+    assert account.slices == {"g": 0, "h": 0, "i": 0}
 
 
 def test_of_a_dead_member_a_rates_slice_may_have_been_used(joined: Coordinator) -> None:
@@ -240,6 +261,7 @@ def test_until_one_more_of_a_rate_may_be_there(joined: Coordinator) -> None:
     assert joined.wait_s(SLOTS) == 1.0
     account = joined.account(RATE)
     assert account is not None
+    account.limit = 1
     assert joined.wait_s(RATE) == 1.0
     account.limit = 6
     account.use(6)
@@ -270,6 +292,9 @@ def test_what_is_given_back_is_free_again_and_only_by_its_member(joined: Coordin
     assert joined.accounts[BUDGET].slices == {"g": 0}
     with pytest.raises(AssertionError):
         joined.give_back("g", 1, {BUDGET: 1})
+    other = joined.join("h", {}, 0.0)
+    with pytest.raises(AssertionError):
+        joined.give_back("h", other, {BUDGET: 1})  # it never had any
     joined.give_back("g", 1, {KEY: 1})
     assert joined.accounts[KEY].slices == {"g": 99}
 

@@ -233,6 +233,10 @@ def test_blame_from_before_the_minute_or_of_the_same_request_does_not_count() ->
 
 
 def test_where_several_tenants_are_served_one_alone_cannot_put_a_replica_away() -> None:
+    own = replica()
+    own.succeeded(0.0, "t")  # the only one that is served there
+    blame(own, (1.0, "t", "r1"), (1.0, "t", "r2"), (1.0, "t", "r3"))
+    assert own.failures == 1
     shared = replica()
     shared.succeeded(0.0, "t")
     shared.succeeded(0.0, "u")

@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -44,6 +45,35 @@ PAY_AFTER, BILL_AFTER = timedelta(hours=1), timedelta(hours=6)
 GRACE = timedelta(minutes=1)
 # How often promises, orders and peak windows are looked at that may have ended.
 EVENTS_EVERY = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class HourState:
+    """How far an hour's settlement has come: whether it is paid for, and each site's newest bill."""
+
+    hour: Interval
+    sites: int
+    paid: bool
+    late: bool  # samples are waited for no longer
+    stands: dict[str, PowerBill]
+
+    @property
+    def measured(self) -> set[str]:
+        """Sites whose bill needs no correction."""
+        return {site_id for site_id, bill in self.stands.items() if bill.kind != "estimated"}
+
+    @property
+    def done(self) -> bool:
+        return self.paid and len(self.measured) == self.sites
+
+    @property
+    def waits(self) -> bool:
+        """Only samples that come late can change anything: it is looked at again now and then."""
+        return self.late and len(self.stands) == self.sites
+
+    def due(self, site_id: str, heard_whole: bool) -> bool:
+        """Whether a site is to be billed, or its estimate corrected."""
+        return site_id not in self.measured and (heard_whole or (self.late and site_id not in self.stands))
 
 
 class Settler:
@@ -97,35 +127,45 @@ class Settler:
 
     def settle(self, hour: Interval, now: datetime) -> bool:
         """True when the hour needs nothing more: paid, and billed as it was measured."""
-        sites = self._config.fleet.sites
-        # Without a simulated pool payouts are entered: an hour waits for none.
-        paid = self._pool is None or bool(self._store.between(Payout, hour.end, hour.end + timedelta(microseconds=1)))
-        stands = self._standing_bills(hour)
-        measured = {site_id for site_id, bill in stands.items() if bill.kind != "estimated"}
-        if paid and len(measured) == len(sites):
+        state = self._state(hour, now)
+        if state.done:
             return True
-        late = now >= hour.end + BILL_AFTER
-        # Only late samples can change an estimate: it is looked at again now and then.
-        if paid and late and len(stands) == len(sites) and now < self._looked.get(hour.start, BEGINNING) + HOUR:
+        if state.waits and now < self._looked.get(hour.start, BEGINNING) + HOUR:
             return False
         self._looked[hour.start] = now
         samples = self._store.between(Sample, hour.start, hour.end)
         if not samples:
             return False
         whole = self._heard_whole(samples)
-        if not paid and (len(whole) == len(sites) or now >= hour.end + PAY_AFTER):
-            self._pay(hour, samples, now)
-        due = [s for s in sites if s.id not in measured and (s.id in whole or (late and s.id not in stands))]
+        paid = state.paid
+        if not paid and (len(whole) == state.sites or now >= hour.end + PAY_AFTER):
+            with self._alone(f"the payout for the hour from {hour.start.isoformat()}"):
+                paid = self._pay(hour, samples, now)
+        billed = self._bill_hour(state, samples, whole, now)
+        measured = state.measured | {bill.site_id for bill in billed if bill.kind != "estimated"}
+        return paid and len(measured) == state.sites
+
+    def _state(self, hour: Interval, now: datetime) -> HourState:
+        # Without a simulated pool payouts are entered: an hour waits for none.
+        paid = self._pool is None or bool(self._store.between(Payout, hour.end, hour.end + timedelta(microseconds=1)))
+        late = now >= hour.end + BILL_AFTER
+        return HourState(hour, len(self._config.fleet.sites), paid, late, self._standing_bills(hour))
+
+    def _bill_hour(self, state: HourState, samples: list[Sample], whole: set[str], now: datetime) -> list[PowerBill]:
+        """Bill each site that was heard for the whole hour, or has no bill yet when it is late, and say why mining was
+        below full. Returns the bills."""
+        hour, sites = state.hour, self._config.fleet.sites
+        due = [one for one in sites if state.due(one.id, one.id in whole)]
         split = {one.site_id for one in self._store.between(Shortfall, hour.start, hour.end)}
-        ready = [site for site in sites if site.id not in split and (site.id in whole or late)]
+        ready = [site for site in sites if site.id not in split and (site.id in whole or state.late)]
         if not due and not ready:
-            return False
+            return []
         truth = self._truth(hour)
         bills = [bill for s in due if (bill := self._bill(s, hour, samples, s.id in whole, truth)) is not None]
         # A correction is known now; a first word at the end of the hour, however often it is made.
-        told = [msgspec.structs.replace(b, known_at=now) if b.site_id in stands else b for b in bills]
+        told = [msgspec.structs.replace(b, known_at=now) if b.site_id in state.stands else b for b in bills]
         self._store.append([*told, *self._causes.hour(self._store, hour, ready, truth.temperature)])
-        return len(measured | {bill.site_id for bill in bills if bill.kind != "estimated"}) == len(sites)
+        return bills
 
     def _standing_bills(self, hour: Interval) -> dict[str, PowerBill]:
         """The newest bill of each site for the hour; one that was estimated is made again when its samples come."""
@@ -154,21 +194,19 @@ class Settler:
                 held_w = ratchet_w(self._store, site, start, now)
                 self._store.append([demand_bill(site, start, end, bills, held_w)])
 
-    def _pay(self, hour: Interval, samples: list[Sample], now: datetime) -> None:
+    def _pay(self, hour: Interval, samples: list[Sample], now: datetime) -> bool:
+        """Whether nothing is left to pay. Raises ValueError for a network that no payout follows from."""
         if self._pool is None:
-            return
+            return True
         rate = mean_hashrate_hs(samples, hour.start, hour.end)
         network = self._store.latest(NetworkTick, min(now, hour.end))
         if rate is None or not network:
-            return
-        try:
-            payout = self._pool.payout(hour.start, rate, network[0])
-        except ValueError as error:
-            log.warning("no payout for %s: %s", hour.start.isoformat(), error)
-            return
+            return False
+        payout = self._pool.payout(hour.start, rate, network[0])
         if payout is not None:
             sale = sale_of(payout, self._config.treasury.sell_share)
             self._store.append([payout] if sale is None else [payout, sale])
+        return True
 
     def note_deployed(self, at: datetime) -> None:
         """What stands on the racks from `at` on, where that is not what was noted last."""
