@@ -38,7 +38,7 @@ Change = tuple[str, str, str]  # function, the lines as they are, the lines as t
 
 
 def run(rooms: list[str], children: int) -> None:
-    """Make and try the mutants of these rooms; mutmut keeps what it knows of functions and tests that did not change."""
+    """Make and try the mutants of these rooms; mutmut keeps its verdicts where neither code nor tests changed."""
     names = [f"{module}*" for room in rooms for module in ROOMS[room]]
     subprocess.run(
         [sys.executable, "-m", "mutmut", "run", "--max-children", str(children), *names], cwd=ROOT, check=True
@@ -84,9 +84,7 @@ def judge(rooms: list[str]) -> int:
     found, known = results(), explained()
     wrong = 0
     for room in rooms:
-        of_room = {
-            name: code for name, code in found.items() if any(name.startswith(f"{one}.") for one in ROOMS[room])
-        }
+        of_room = {name: code for name, code in found.items() if any(name.startswith(f"{one}.") for one in ROOMS[room])}
         survivors = [name for name, code in of_room.items() if code in SURVIVED]
         untried = sum(code is UNTRIED for code in of_room.values())
         share = len(survivors) / max(1, len(of_room) - untried)

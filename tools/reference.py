@@ -97,10 +97,10 @@ def default_of(option: click.Option) -> str:
 
 
 def configuration_page() -> str:
-    build = importlib.import_module("tieline.config.build")
+    written = importlib.import_module("tieline.config.text")
     text = "# Configuration\n\n" + MADE
     text += "What `--config FILE` may hold: TOML, strict. `tieline config check FILE` names each mistake.\n"
-    for struct in structs_of(build, "tieline.config", "tieline.fleet"):
+    for struct in structs_of(written, "tieline.config", "tieline.fleet"):
         text += struct_text(struct)
     return text
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from tieline.config.build import CHOICES, FIELDS, SELF_TEST, FileText, build, is_loopback
+from tieline.config.build import build
+from tieline.config.check import SELF_TEST, is_loopback
 from tieline.config.lines import MistakeError, dotted, line_of, problem_of
 from tieline.config.sections import (
     Config,
@@ -32,6 +33,7 @@ from tieline.config.sections import (
     Tenant,
     Treasury,
 )
+from tieline.config.text import CHOICES, FIELDS, FileText
 
 __all__ = [
     "SELF_TEST",

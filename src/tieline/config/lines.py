@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-Path = tuple[str | int, ...]
+Where = tuple[str | int, ...]
 
 _HEADER = re.compile(r"\s*(\[\[|\[)\s*([^\]]+?)\s*\]")
 _KEY = re.compile(r"\s*((?:[A-Za-z0-9_-]+|\"[^\"]*\")(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"))*)\s*=")
@@ -22,12 +22,12 @@ _PATH_STEP = re.compile(r"\.?([A-Za-z0-9_-]+)|\[(\d+|\.\.\.)\]")
 class MistakeError(Exception):
     """A mistake found after parsing; the path leads to its line."""
 
-    def __init__(self, path: tuple[str | int, ...], problem: str, fix: str, what: str = "") -> None:
+    def __init__(self, path: Where, problem: str, fix: str, what: str = "") -> None:
         self.path, self.problem, self.fix, self.what = path, problem, fix, what
         super().__init__(problem)
 
 
-def line_of(text: str, path: Path) -> int | None:
+def line_of(text: str, path: Where) -> int | None:
     """The line (from 1) of the longest part of `path` that stands in the text."""
     lines = text.splitlines()
     known = _index(lines)
@@ -38,11 +38,11 @@ def line_of(text: str, path: Path) -> int | None:
     return None
 
 
-def _index(lines: list[str]) -> dict[Path, int]:
+def _index(lines: list[str]) -> dict[Where, int]:
     """Line of each header and of each key outside inline values."""
-    found: dict[Path, int] = {}
-    counts: dict[Path, int] = {}
-    table: Path = ()
+    found: dict[Where, int] = {}
+    counts: dict[Where, int] = {}
+    table: Where = ()
     depth = 0  # of brackets left open by a value on earlier lines
     for number, line in enumerate(lines, 1):
         bare = _STRING.sub('""', line).split("#")[0]
@@ -57,9 +57,9 @@ def _index(lines: list[str]) -> dict[Path, int]:
     return found
 
 
-def _enter(words: Path, is_array: bool, counts: dict[Path, int]) -> Path:
+def _enter(words: Where, is_array: bool, counts: dict[Where, int]) -> Where:
     """The path of a header, with the running index of each array of tables on its way."""
-    path: Path = ()
+    path: Where = ()
     for position, word in enumerate(words):
         path = (*path, word)
         last = position == len(words) - 1
@@ -70,7 +70,7 @@ def _enter(words: Path, is_array: bool, counts: dict[Path, int]) -> Path:
     return path
 
 
-def _inside(lines: list[str], start: int, rest: Path) -> int:
+def _inside(lines: list[str], start: int, rest: Where) -> int:
     """Go on within an inline value that begins on line `start`: skip to the n-th item, then to the key."""
     number = start
     for step in rest:
@@ -99,13 +99,15 @@ def _item(lines: list[str], start: int, wanted: int) -> int:
     return start
 
 
-def _words(dotted: str) -> Path:
+def _words(dotted: str) -> Where:
     return tuple(word.strip().strip('"') for word in dotted.split("."))
 
 
-def problem_of(
-    message: str, fields: Iterable[str], choices: Mapping[str, tuple[str, ...]]
-) -> tuple[Path, str, str, str]:
+Problem = tuple[Where, str, str, str]  # the path, the field, what is wrong with it, how it is mended
+Words = re.Match[str]
+
+
+def problem_of(message: str, fields: Iterable[str], choices: Mapping[str, tuple[str, ...]]) -> Problem:
     """A decoder's complaint as (path, field, problem, fix)."""
     text, _, where = message.partition(" - at `$")
     steps: list[str | int] = []
@@ -117,34 +119,45 @@ def problem_of(
         return (*path, name), dotted((*path, name)), "unknown key", did_you_mean(name, fields)
     if missing := re.search(r"required field `([^`]+)`", text):
         return path, dotted((*path, missing[1])), "missing", f"add {missing[1]} = ..."
-    if bound := re.search(r"Expected `\w+` (<=?|>=?) (\S+)", text):
-        most = "at most" if "<" in bound[1] else "at least" if "=" in bound[1] else "more than"
-        return path, dotted(path), "out of all bounds", f"write {most} {float(bound[2]):,.12g}"
-    if length := re.search(r"of length (<=|>=) (\d+)", text):
-        problem = "too long" if length[1] == "<=" else "too short"
-        return (
-            path,
-            dotted(path),
-            problem,
-            f"write {'at most' if length[1] == '<=' else 'at least'} {length[2]} characters",
-        )
-    if "timezone" in text:
-        return path, dotted(path), "has no time zone", "write it with its offset, 2026-09-01T00:00:00Z"
     if checked := re.fullmatch(r"(\w+): (.+)", text):
         return (*path, checked[1]), dotted((*path, checked[1])), checked[2], "correct the value"
-    if wrong := re.search(r"Expected `([^`]+)`, got `([^`]+)`", text):
-        return path, dotted(path), f"this is {_plain(wrong[2])}", f"write {_plain(wrong[1])}"
     if value := re.search(r"Invalid enum value (.+)", text):
-        return (
-            path,
-            dotted(path),
-            f"{value[1]} is no word for it",
-            "write " + " or ".join(choices.get(str(path[-1]), ())),
-        )
+        words = choices.get(str(path[-1]), ())
+        return path, dotted(path), f"{value[1]} is no word for it", "write " + " or ".join(words)
+    for pattern, tell in _COMPLAINTS:
+        if words_found := re.search(pattern, text):
+            return path, dotted(path), *tell(words_found)
     return path, dotted(path), text, "correct the value"
 
 
-def dotted(path: Path) -> str:
+def _out_of_bounds(words: Words) -> tuple[str, str]:
+    most = {"<=": "at most", "<": "at most", ">=": "at least", ">": "more than"}[words[1]]
+    return "out of all bounds", f"write {most} {float(words[2]):,.12g}"
+
+
+def _of_length(words: Words) -> tuple[str, str]:
+    problem, most = ("too long", "at most") if words[1] == "<=" else ("too short", "at least")
+    return problem, f"write {most} {words[2]} characters"
+
+
+def _without_zone(_: Words) -> tuple[str, str]:
+    return "has no time zone", "write it with its offset, 2026-09-01T00:00:00Z"
+
+
+def _of_another_type(words: Words) -> tuple[str, str]:
+    return f"this is {_plain(words[2])}", f"write {_plain(words[1])}"
+
+
+# What a decoder says of a value, and how that is told: (problem, fix). The first that fits counts.
+_COMPLAINTS: tuple[tuple[str, Callable[[Words], tuple[str, str]]], ...] = (
+    (r"Expected `\w+` (<=?|>=?) (\S+)", _out_of_bounds),
+    (r"of length (<=|>=) (\d+)", _of_length),
+    (r"timezone", _without_zone),
+    (r"Expected `([^`]+)`, got `([^`]+)`", _of_another_type),
+)
+
+
+def dotted(path: Where) -> str:
     """("site", 3, "rigs", 0) as a person writes it: site[4].rigs[1]."""
     text = ""
     for step in path:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tieline.config.lines import MistakeError, did_you_mean
-from tieline.config.lines import Path as KeyPath
+from tieline.config.lines import MistakeError, Where, did_you_mean
 from tieline.fleet.markets import Market, MarketsError, load_markets, shipped
 from tieline.fleet.peaks import PeakRule, PeaksError, load_peaks, shipped_rules
 from tieline.fleet.sites import Contract
@@ -33,7 +32,7 @@ class Tables:
             raise MistakeError(("fleet", "peaks"), str(error), "correct that file, or leave peaks out") from error
         return cls(own, rules)
 
-    def check_contract(self, contract: Contract, at: KeyPath, what: str) -> None:
+    def check_contract(self, contract: Contract, at: Where, what: str) -> None:
         """Raises MistakeError for a market or a peak rule that no table has."""
         known = {**shipped(), **self.own_markets}
         for key, name in contract.named_markets():
@@ -42,7 +41,7 @@ class Tables:
                 raise MistakeError((*at, "contract", key), f"no market {name!r}", fix, what)
         self.check_rules((*at, "contract", "peak_rules"), contract.peak_rules or (), what)
 
-    def check_rules(self, at: KeyPath, names: Iterable[str], what: str = "") -> None:
+    def check_rules(self, at: Where, names: Iterable[str], what: str = "") -> None:
         known = {**shipped_rules(), **self.own_rules}
         for name in names:
             if name not in known:

@@ -85,6 +85,23 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rule: dict[str, PeakRule] = {}
 
 
+def _problem_of(rule: PeakRule) -> str | None:
+    """What is wrong with a rule, and how it is mended; None: nothing."""
+    try:
+        zone_of(rule.zone)
+    except ValueError as error:
+        return str(error)
+    if not rule.months or not all(1 <= month <= 12 for month in (*rule.months, rule.season_begins)):
+        return f"months {list(rule.months)}; give months from 1 to 12"
+    if not rule.hours or not all(0 <= hour <= 23 for hour in rule.hours):
+        return f"hours {list(rule.hours)}; give local hours from 0 to 23"
+    if rule.peaks < 1 or rule.usd_per_mw_year < 0 or not 0.0 <= rule.minimum_billing_share <= 1.0:
+        return "give peaks from 1, a rate from 0 and a minimum_billing_share from 0 to 1"
+    if rule.window_s < 300 or 3600 % rule.window_s:
+        return f"window_s {rule.window_s} is no part of an hour; give 900, 1800 or 3600"
+    return None
+
+
 def read_peaks(text: str, file: str) -> dict[str, PeakRule]:
     """Every rule of a table, by name. Raises PeaksError."""
     try:
@@ -92,19 +109,9 @@ def read_peaks(text: str, file: str) -> dict[str, PeakRule]:
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise PeaksError(f"{file}: {error}") from error
     for name, rule in raw.rule.items():
-        where = f"{file}: rule.{name}"
-        try:
-            zone_of(rule.zone)
-        except ValueError as error:
-            raise PeaksError(f"{where}: {error}") from None
-        if not rule.months or not all(1 <= month <= 12 for month in (*rule.months, rule.season_begins)):
-            raise PeaksError(f"{where}: months {list(rule.months)}; give months from 1 to 12")
-        if not rule.hours or not all(0 <= hour <= 23 for hour in rule.hours):
-            raise PeaksError(f"{where}: hours {list(rule.hours)}; give local hours from 0 to 23")
-        if rule.peaks < 1 or rule.usd_per_mw_year < 0 or not 0.0 <= rule.minimum_billing_share <= 1.0:
-            raise PeaksError(f"{where}: give peaks from 1, a rate from 0 and a minimum_billing_share from 0 to 1")
-        if rule.window_s < 300 or 3600 % rule.window_s:
-            raise PeaksError(f"{where}: window_s {rule.window_s} is no part of an hour; give 900, 1800 or 3600")
+        problem = _problem_of(rule)
+        if problem is not None:
+            raise PeaksError(f"{file}: rule.{name}: {problem}")
     return {name: msgspec.structs.replace(rule, name=name) for name, rule in raw.rule.items()}
 
 
