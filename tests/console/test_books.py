@@ -69,6 +69,7 @@ def test_the_treasury_page(client: TestClient) -> None:
 
 
 def test_the_books_page_by_page(client: TestClient) -> None:
+    assert "lots: fifo" in client.get("/api/books").json()["policy"]
     first = client.get("/api/books", params={"account": "Assets:Bitcoin"}).json()
     assert len(first["entries"]) == 100
     assert first["residual"] == {}

@@ -71,6 +71,9 @@ def test_any_balance_of_any_days_as_known_at_any_moment_is_that_of_memory(
             assert {k: v for k, v in found.items() if v} == {k: v for k, v in wanted.items() if v}
             keys = sorted(one.key for one in ledger.between(span, account))
             assert keys == sorted(one.key for one in memory.between(span, account))
+            for before in (0, flushed, flushed + 1, 99):
+                found_ = ledger.newest(account or "", before, 7)
+                assert found_ == memory.newest(account or "", before, 7)
             assert turned(ledger, account or "Assets", end or END) == turned(memory, account or "Assets", end or END)
         moment = known or END
         assert disk.as_known(moment).lots() == plain.as_known(moment).lots()

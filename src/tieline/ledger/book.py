@@ -169,6 +169,10 @@ class Book:
         `account`, those that touch it or what is under it."""
         return self.journal.between(JournalSpan(start, end), account)
 
+    def newest(self, account: Account, before: int, limit: int) -> list[tuple[int, Entry]]:
+        """(number from 0, entry): at most so many below `before` that touch the account (empty: all), newest first."""
+        return self.journal.newest(account, before, limit)
+
     def turnover(self, account: Account, end: datetime) -> Iterator[Turnover]:
         """What came into and left the account and each under it, by day, before `end`."""
         return self.journal.turnover(account, end)

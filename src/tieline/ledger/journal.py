@@ -89,6 +89,11 @@ class Journal(Protocol):
         is under it."""
         ...
 
+    def newest(self, account: Account, before: int, limit: int) -> list[tuple[int, Entry]]:
+        """At most so many entries with numbers (from 0) below `before`, the newest first: those that touch the account
+        or what is under it; empty: all."""
+        ...
+
     def changes(self, span: JournalSpan, account: Account | None = None) -> dict[Slot, Decimal]:
         """How each account moved; with `account`, that one and what is under it."""
         ...
@@ -152,6 +157,11 @@ class MemoryJournal:
             for entry in self._months[name].entries:
                 if span.holds(entry) and (account is None or touches(entry, account)):
                     yield entry
+
+    def newest(self, account: Account, before: int, limit: int) -> list[tuple[int, Entry]]:
+        numbers = range(min(before, len(self.entries)) - 1, -1, -1)
+        found = ((n, self.entries[n]) for n in numbers if not account or touches(self.entries[n], account))
+        return list(islice(found, limit))
 
     def changes(self, span: JournalSpan, account: Account | None = None) -> dict[Slot, Decimal]:
         """Whole months are summed already; of the others each entry is."""

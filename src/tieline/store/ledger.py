@@ -197,6 +197,20 @@ class LedgerStore:
                 yield body
             more = len(rows) == PAGE
 
+    def newest(self, account: Account, before: int, limit: int) -> list[tuple[int, Entry]]:
+        tail = self.tail.newest(account, before - self._count, limit) if before > self._count else []
+        found = [(self._count + n, entry) for n, entry in tail]
+        numbers = "SELECT number FROM entry WHERE number <= ? ORDER BY number DESC LIMIT ?"
+        if account:
+            slots = ",".join(map(str, self._under(account)))
+            numbers = (
+                f"SELECT DISTINCT number FROM posting WHERE slot IN ({slots}) AND number <= ?"
+                " ORDER BY number DESC LIMIT ?"
+            )
+        sql = f"SELECT number, body FROM entry WHERE number IN ({numbers}) ORDER BY number DESC"
+        rows = self._db.rows(sql, (min(before, self._count), limit - len(found)))
+        return found + [(number_ - 1, unpack(body)) for number_, body in rows]
+
     def changes(self, span: JournalSpan, account: Account | None = None) -> dict[Slot, Decimal]:
         """Sums of whole days, and the postings of the days that are not whole."""
         total: dict[Slot, Decimal] = defaultdict(Decimal)

@@ -20,7 +20,7 @@ interface Entry {
 }
 interface Books {
   balances: { account: string; commodity: string; balance: string }[]; residual: Record<string, string>; entries: Entry[]; entries_in_all: number;
-  next: number | null; open_from: number | null; unbookable: string[]; unbookable_in_all: number;
+  next: number | null; open_from: number | null; unbookable: string[]; unbookable_in_all: number; policy: string[];
 }
 interface Release {
   month: string; title: string; state: string; figures: { name: string; label: string; shown: string; was: string | null }[];
@@ -104,6 +104,7 @@ export function booksPage(root: HTMLElement): () => void {
       const zero = Object.keys(b.residual).length ? `RESIDUAL ${JSON.stringify(b.residual)}` : "the book closes to zero";
       put(body,
         b.unbookable_in_all ? panel("Not in the books", h("ul", {}, b.unbookable.map((line) => h("li", {}, line)))) : null,
+        panel("Policy", h("ul", {}, b.policy.map((line) => h("li", {}, line))), h("p", { class: "note" }, "Chosen with: tieline books policy FILE.")),
         panel("Balances", h("p", { class: "note" }, `${num(b.entries_in_all, 0)} entries; ${zero}. ${closed}`), table(["Account", "Balance"], b.balances.map((one) => [entriesOf(one.account, one.account), one.commodity === "BTC" ? btc(one.balance) : usd(one.balance, one.commodity)]))),
         panel(account ? `Entries of ${account}` : "Entries", h("p", { class: "note" }, account ? h("a", { href: "/books", "data-nav": true }, "All accounts") : "The newest first."), list, more));
     })

@@ -142,30 +142,22 @@ def books_view(keeper: Bookkeeper, query: dict[str, str]) -> Json:
         before = int(query["before"]) if "before" in query else len(book.entries)
     except ValueError as error:
         raise ValueError(f"before: {query['before']!r} is no number") from error
-    found: list[Json] = []
-    number = min(before, len(book.entries))
-    while number > 0 and len(found) < PAGE:
-        number -= 1
-        if touches(book.entries[number], account):
-            found.append(entry_view(book.entries[number], number))
-    more = any(touches(entry, account) for entry in book.entries[:number])
+    found = book.newest(account, max(0, before), PAGE + 1)
+    page = found[:PAGE]
     return {
         "balances": [
             {"account": name, "commodity": commodity, "balance": balance}
             for (name, commodity), balance in book.balances().items()
         ],
         "residual": dict(book.imbalance()),
-        "entries": found,
+        "entries": [entry_view(entry, number) for number, entry in page],
         "entries_in_all": len(book.entries),
-        "next": number if more else None,
+        "next": page[-1][0] if len(found) > PAGE else None,
+        "policy": list(keeper.policy.lines()),
         "open_from": None if keeper.open_from is None else keeper.open_from.timestamp(),
         "unbookable": [str(one) for one in keeper.unbookable[:PAGE]],
         "unbookable_in_all": len(keeper.unbookable),
     }
-
-
-def touches(entry: Entry, account: str) -> bool:
-    return not account or any(f"{p.account}:".startswith(f"{account}:") for p in entry.postings)
 
 
 def entry_view(entry: Entry, number: int) -> Json:
