@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ from console import world
 from tieline import config, records
 from tieline.clock import SimClock
 from tieline.console.app import Shown, SignIn, make_app
+from tieline.edge.rigs.history import ASLEEP, HEARD, RawHistory, RawRow
 from tieline.people import Account, People
 from tieline.people.accounts import Who
 from tieline.people.proposals import asked
@@ -40,6 +43,10 @@ def console(filled: Path, folder: Path) -> Iterator[str]:
         join(people, id_, role, tenant=tenant)
     people.add(Account("newcomer", "Newcomer", ("viewer",)), Who("test"), datetime.now(UTC))
     alerts = AlertStore(folder / "alerts.db")
+    # A browser's own loop may run in this thread.
+    writing = threading.Thread(target=lambda: asyncio.run(_sweeps(folder)))
+    writing.start()
+    writing.join()
     parts = [{"name": "core", "ok": True, "detail": "ready"}, {"name": "world", "ok": False, "detail": "restarted"}]
     tenants = config.demo().tenants
     app = make_app(
@@ -53,6 +60,7 @@ def console(filled: Path, folder: Path) -> Iterator[str]:
             tenants=tenants,
             alerts=alerts,
             gateway_admin=lambda: ROOT,
+            data=folder,
         ),
     )
     app.state.room.portal.keys._client = httpx.AsyncClient(transport=httpx.MockTransport(Admin().answer))
@@ -60,6 +68,24 @@ def console(filled: Path, folder: Path) -> Iterator[str]:
         yield url
     for one in (store, people.store, alerts):
         one.close()
+
+
+async def _sweeps(folder: Path) -> None:
+    """Ten minutes of forty rigs: some run short, some sleep, one is silent."""
+    history = RawHistory(folder / "sites" / "na-ca-01" / "raw" / "na-ca-01.rigs-1")
+    for n in range(20):
+        rows = [
+            RawRow(
+                f"02:00:00:00:00:{rig:02x}",
+                3400.0 + 7 * rig,
+                200.0 - (rig % 9) * 6 + n % 3,
+                58.0 + rig % 14,
+                0 if rig == 3 else HEARD | ASLEEP if rig % 13 == 5 else HEARD,
+            )
+            for rig in range(40)
+        ]
+        history.write(world.NOW - timedelta(seconds=30 * (20 - n)), rows)
+    await history.close()
 
 
 def sign_in(context: Any, url: str, name: str) -> None:

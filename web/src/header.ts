@@ -35,7 +35,7 @@ export class Header {
     onTheme(label);
     label();
     this.nav = h("nav", { "aria-label": "Pages" },
-      ([["/", "Overview"], ["/inference", "Inference"], ["/treasury", "Treasury"], ["/disclosures", "Disclosures"], ["/records", "Records"]] as const).map(([href, name]) => h("a", { href, "data-nav": true }, name)));
+      ([["/", "Overview"], ["/rigs", "Rigs"], ["/inference", "Inference"], ["/treasury", "Treasury"], ["/disclosures", "Disclosures"], ["/records", "Records"]] as const).map(([href, name]) => h("a", { href, "data-nav": true }, name)));
     this.parts.append(this.partsSum, this.partsList);
     document.addEventListener("click", (e) => {
       if (!this.parts.contains(e.target as Node)) this.parts.open = false;
@@ -57,7 +57,7 @@ export class Header {
       if (on) {
         a.setAttribute("aria-current", "page");
         // On a phone the row scrolls; where one is stays in view.
-        (this.nav as HTMLElement).scrollLeft = Math.max(0, (a as HTMLElement).offsetLeft - 80);
+        this.nav.scrollLeft = Math.max(0, (a as HTMLElement).offsetLeft - this.nav.offsetLeft - 80);
       }
       else a.removeAttribute("aria-current");
     }
@@ -67,7 +67,7 @@ export class Header {
     say(this.who, me.id ? me.name || me.id : "No sign-in yet");
     this.who.title = me.id ? (me.roles ?? []).join(", ") : "Whoever sits at this machine may command. The first admin is made by the link that `tieline up` prints.";
     if (me.rights.includes("PEOPLE")) this.nav.append(h("a", { href: "/people", "data-nav": true }, "People"));
-    this.nav.append(h("a", { href: "/alerts", "data-nav": true }, "Alerts"), h("a", { href: "/approvals", "data-nav": true }, "Approvals"), h("a", { href: "/audit", "data-nav": true }, "Audit"), h("a", { href: "/account", "data-nav": true, class: "phone" }, "Account"));
+    this.nav.append(h("a", { href: "/alerts", "data-nav": true }, "Alerts"), h("a", { href: "/approvals", "data-nav": true }, "Approvals"), h("a", { href: "/observed", "data-nav": true }, "Observed"), h("a", { href: "/audit", "data-nav": true }, "Audit"), h("a", { href: "/account", "data-nav": true, class: "phone" }, "Account"));
     this.here(location.pathname);
   }
 

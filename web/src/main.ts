@@ -11,6 +11,9 @@ import { alertsPage } from "./pages/alerts";
 import { approvalsPage } from "./pages/approvals";
 import { auditPage } from "./pages/audit";
 import { joinPage, loginPage } from "./pages/login";
+import { observedPage } from "./pages/observed";
+import { rigPage } from "./pages/rig";
+import { rigsPage } from "./pages/rigs";
 import { myPage, portalHeader } from "./pages/my";
 import { peoplePage } from "./pages/people";
 import { overviewPage } from "./pages/overview";
@@ -27,6 +30,7 @@ function route(): void {
   leave?.();
   const path = location.pathname;
   shown = path;
+  const rig = path.match(/^\/rigs\/([^/]+)\/([^/]+)$/);
   const site = path.match(/^\/site\/([^/]+)$/), record = path.match(/^\/records\/(\d+)$/);
   root.className = path === "/" ? "overview" : path.split("/")[1]!;
   header?.here(path);
@@ -36,6 +40,9 @@ function route(): void {
   else if (path === "/account") leave = accountPage(root);
   else if (path === "/people") leave = peoplePage(root);
   else if (path === "/audit") leave = auditPage(root);
+  else if (path === "/observed") leave = observedPage(root);
+  else if (path === "/rigs") leave = rigsPage(root);
+  else if (rig) leave = rigPage(root, decodeURIComponent(rig[1]!), decodeURIComponent(rig[2]!));
   else if (path === "/approvals") leave = approvalsPage(root);
   else if (path === "/alerts") leave = alertsPage(root);
   else if (site) leave = sitePage(root, decodeURIComponent(site[1]!));

@@ -20,6 +20,7 @@ from tieline.config import Config
 from tieline.console import wire
 from tieline.console.app import Shown, SignIn, make_app
 from tieline.disclosures.facts.keep import LiveBook
+from tieline.dispatch.settings import settings_of
 from tieline.link import NatsLink
 from tieline.people import People
 from tieline.store import Store
@@ -70,6 +71,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
             alerts=alerts,
             data=runtime.data,
             gateway_admin=lambda: _secret(runtime.gateway_admin_path(config)),
+            keeps=settings_of(config).keeps,
         ),
     )
     server = _Server(uvicorn.Config(app, **wire.settings(runtime.console_host, runtime.console_port)))

@@ -36,8 +36,10 @@ from tieline.console.rooms.approvals import Approvals
 from tieline.console.rooms.books import MoneyPages
 from tieline.console.rooms.disclosed import Published, network_ticks, shipped_book
 from tieline.console.rooms.inference import inference_view
+from tieline.console.rooms.observed import ObservedPage
 from tieline.console.rooms.oidc import Provider, SignInElsewhere
 from tieline.console.rooms.portal import Portal
+from tieline.console.rooms.rigs import RigPages
 from tieline.console.rooms.site import site_view
 from tieline.console.rooms.studies import StudyPages
 from tieline.console.rooms.tenantkeys import TenantKeys
@@ -47,7 +49,7 @@ from tieline.intake import IntakeError
 from tieline.ledger import Method
 from tieline.link import Link, LinkDownError
 from tieline.people import Account, People, PeopleError, Right
-from tieline.records import AnyRecord
+from tieline.records import Action, AnyRecord
 from tieline.store import Store, StoreError
 from tieline.store.alerts import AlertStore
 from tieline.tasks import Registry
@@ -73,7 +75,9 @@ class Shown:
     """What pages show beside the records. `info` (a mapping, or a function that gives one when asked) may have
     `parts` [{"name", "ok", "detail"}], `note` and `version`. `disclosures` gives the book of published facts.
     `tenants` are shown with their limits and budgets. `lots`: which lots of bitcoin leave the books first.
-    `gateway_admin` gives the secret with which tenants' keys are made and revoked. `data`: where studies are."""
+    `gateway_admin` gives the secret with which tenants' keys are made and revoked. `data`: the platform's
+    folder, where studies are and sites keep their raw samples. `keeps`: the share of the reward that a pool's fee and
+    rejects leave."""
 
     gateway_url: str = ""
     demo_key: str | None = None
@@ -84,6 +88,7 @@ class Shown:
     alerts: AlertStore | None = None
     gateway_admin: Callable[[], str | None] = lambda: None
     data: Path | None = None
+    keeps: float = 1.0
 
 
 def make_app(
@@ -110,6 +115,7 @@ def make_app(
     provider = None if sign_in.login is None else Provider(sign_in.login, wall_now)
     room.studies = StudyPages(shown.data)
     room.elsewhere = SignInElsewhere(provider, accounts, wall_now)
+    room.rigs, room.observed = RigPages(hub, shown.data), ObservedPage(hub, shown.keeps)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -149,9 +155,28 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         "/treasury",
         "/books",
         "/update",
+        "/people",
+        "/audit",
+        "/alerts",
+        "/approvals",
+        "/observed",
+        "/rigs",
+        "/rigs/{site_id}/{key}",
     )
     return [
-        *((path, "GET", None, room.page) for path in (*pages, "/people", "/audit", "/alerts", "/approvals")),
+        *(
+            (path, "GET", None, room.page)
+            for path in (
+                *pages,
+                "/people",
+                "/audit",
+                "/alerts",
+                "/approvals",
+                "/observed",
+                "/rigs",
+                "/rigs/{site_id}/{key}",
+            )
+        ),
         *((path, "GET", None, room.own_page) for path in ("/login", "/join", "/account")),
         ("/static/{name}", "GET", None, page.asset),
         ("/healthz", "GET", None, room.healthz),
@@ -168,6 +193,8 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         *room.published.rows(),
         *room.alerts.rows(),
         *room.elsewhere.rows(),
+        *room.rigs.rows(),
+        *room.observed.rows(),
         *room.portal.rows(),
         ("/api/chat", "POST", Right.ASK, room.talk),
         ("/api/override", "POST", Right.COMMAND, room.override),
@@ -175,6 +202,7 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         ("/api/order", "POST", Right.COMMAND, room.order),
         ("/api/order/end", "POST", Right.COMMAND, room.end_order),
         ("/api/confirm", "POST", Right.COMMAND, room.confirm),
+        ("/api/confirm/all", "POST", Right.COMMAND, room.confirm_all),
         ("/api/login", "POST", None, who.sign_in),
         ("/api/join", "POST", None, who.join),
         ("/api/logout", "POST", None, who.sign_out),
@@ -226,6 +254,7 @@ class ConsoleHandlers:
         self.alerts = AlertRoom(None, wall_now)
         self.elsewhere = SignInElsewhere(None, accounts, wall_now)
         self.studies = StudyPages(None)
+        self.rigs, self.observed = RigPages(hub, None), ObservedPage(hub, 1.0)
 
     async def page(self, request: Request) -> Response:
         """An operator's page; a tenant's person is sent to their own."""
@@ -338,6 +367,12 @@ class ConsoleHandlers:
             request, operator.ConfirmForm, lambda f, n, b: operator.confirm(self.hub.fold, f, n, b)
         )
 
+    async def confirm_all(self, request: Request) -> Response:
+        """Several advised plans as they were read together: all of them, or none."""
+        return await self._command(
+            request, operator.ConfirmAllForm, lambda f, n, b: operator.confirm_all(self.hub.fold, f, n, b)
+        )
+
     async def _command(
         self, request: Request, type_: type[F], make: Callable[[F, Any, str], list[AnyRecord]]
     ) -> Response:
@@ -348,9 +383,10 @@ class ConsoleHandlers:
             batch = make(form, self.hub.clock.now(), _by(request, getattr(form, "by", "")))
             site_id = next((r.site_id for r in batch if hasattr(r, "site_id")), getattr(form, "site_id", ""))
             account: Account = request.state.account
-            site = self.hub.fold.sites.get(site_id)
-            if site is not None and not account.may(Right.COMMAND, site.id, site.region):
-                return failed(403, f"{account.name} may not {Right.COMMAND.value} {site.id}")
+            wanted = {site_id, *(r.target for r in batch if isinstance(r, Action))}
+            for site in (self.hub.fold.sites[one] for one in sorted(wanted & self.hub.fold.sites.keys())):
+                if not account.may(Right.COMMAND, site.id, site.region):
+                    return failed(403, f"{account.name} may not {Right.COMMAND.value} {site.id}")
             ack = await operator.send(self.hub.link, batch)
         except (ValueError, msgspec.MsgspecError) as error:
             return failed(400, str(error))

@@ -112,7 +112,7 @@ def _of_site(fold: Fold, site: Site, state: Json, now: datetime) -> Iterator[Jso
         yield line("warn", "no plan in force", "holds its safe default", plan[0], plan[1].valid_until)
     yield from _of_orders(fold, site, now, line)
     if site.mode == "advise" and plan is not None and plan[1].valid_until > now and not confirmed(fold, site, plan[1]):
-        yield line("note", "waits for a confirmation", "its plan is advised", plan[0], plan[1].at)
+        yield line("warn", "needs somebody", "its plan waits for a confirmation", plan[0], plan[1].at)
 
 
 def _of_units(fold: Fold, site: Site, state: Json, now: datetime, line: Callable[..., Json]) -> Iterator[Json]:

@@ -1,8 +1,8 @@
 // What waits for a second person: read it, say yes or no; and proposing something that needs one.
 
-import { get, post } from "../data";
+import { feed, get, post, type Overview } from "../data";
 import { h, headRow, put, type Child } from "../dom";
-import { age, stamp } from "../format";
+import { age, mw, stamp } from "../format";
 
 interface Step { says: string; by: string; at: number; why: string }
 interface Proposal {
@@ -15,9 +15,11 @@ const KINDS: Record<string, string> = { sale: "Coin sale", act: "Acting without 
 
 export function approvalsPage(root: HTMLElement): () => void {
   document.title = "Approvals · Tieline";
-  const said = h("p", { role: "status", class: "said" }), box = h("div", { class: "approvals" });
+  const said = h("p", { role: "status", class: "said" }), box = h("div", { class: "approvals" }), waiting = h("div", {});
   put(root, h("div", { class: "page-head" }, h("h1", {}, "Approvals"),
-    h("p", { class: "note" }, "A coin sale, a site that acts without asking and an invoice's issue each need two people. Nobody counts twice.")), said, box);
+    h("p", { class: "note" }, "A coin sale, a site that acts without asking and an invoice's issue each need two people. Nobody counts twice.")), said, waiting, box);
+  const plans = new Waiting(waiting, (path, data) => act(path, data));
+  const unfollow = feed.follow((o) => plans.update(o));
   const show = (): void => void get<Listed>("/api/approvals").then((l) => put(box, parts(l, act))).catch((e: Error) => tell(e.message, true));
   const tell = (text: string, bad = false): void => {
     said.className = bad ? "said bad" : "said";
@@ -37,7 +39,53 @@ export function approvalsPage(root: HTMLElement): () => void {
   const again = setInterval(() => {
     if (!box.contains(document.activeElement)) show();
   }, 10_000);
-  return () => clearInterval(again);
+  return () => {
+    clearInterval(again);
+    unfollow();
+  };
+}
+
+/** Advised plans that need somebody: what each would change in megawatts, picked and confirmed together as they were read. */
+class Waiting {
+  private told = "";
+  private readonly left = new Set<string>();
+
+  constructor(private readonly el: HTMLElement, private readonly act: Act) {}
+
+  update(o: Overview): void {
+    const ids = new Set(o.attention.filter((a) => a.what === "needs somebody").map((a) => a.site_id));
+    const sites = o.sites.filter((s) => ids.has(s.id) && s.plan_seq !== null);
+    const text = JSON.stringify(sites.map((s) => [s.id, s.plan_seq]));
+    if (text === this.told || (this.el.contains(document.activeElement) && sites.length)) return;
+    this.told = text;
+    if (!sites.length) {
+      put(this.el);
+      return;
+    }
+    const sum = h("p", { class: "big" }), by = h("input", { id: "confirm-by", maxlength: "60", autocomplete: "name", placeholder: "your name" });
+    const picked = (): typeof sites => sites.filter((s) => !this.left.has(s.id));
+    const say = (): void => {
+      const drawn = picked().reduce((n, s) => n + (s.drawn_mw ?? 0), 0), asked = picked().reduce((n, s) => n + (s.asked_mw ?? 0), 0);
+      put(sum, h("span", { class: "value" }, `${mw(drawn)} → ${mw(asked)}`), h("span", { class: "unit" }, `over ${picked().length} of ${sites.length} sites`));
+    };
+    const rows = sites.map((s) => {
+      const box = h("input", { type: "checkbox", checked: !this.left.has(s.id), "aria-label": `Confirm ${s.name}` });
+      box.addEventListener("change", () => {
+        if (box.checked) this.left.delete(s.id);
+        else this.left.add(s.id);
+        say();
+      });
+      return h("tr", {}, h("td", {}, box), h("th", { scope: "row" }, h("a", { href: `/site/${s.id}`, "data-nav": true }, s.name)), h("td", { class: "n" }, mw(s.drawn_mw)), h("td", { class: "n" }, mw(s.asked_mw)), h("td", {}, h("a", { class: "ref", href: `/records/${s.plan_seq}`, "data-nav": true }, `#${s.plan_seq}`)));
+    });
+    say();
+    put(this.el, h("section", { class: "panel waiting", "aria-label": "Plans that need somebody" }, h("h2", {}, `${sites.length === 1 ? "A plan needs" : `${sites.length} plans need`} somebody`), sum,
+      h("div", { class: "scroll" }, h("table", { class: "money" }, h("thead", {}, h("tr", {}, ["", "Site", "Draws", "Would draw", "Plan"].map((name) => (name ? h("th", { scope: "col" }, name) : h("td", {}))))), h("tbody", {}, rows))),
+      h("div", { class: "acts" }, h("label", { class: "sr", for: "confirm-by" }, "Your name, where nobody signs in"), by, button("Confirm these together", true, () => {
+        (document.activeElement as HTMLElement | null)?.blur();
+        this.act("/api/confirm/all", { plans: picked().map((s) => ({ site_id: s.id, plan_seq: s.plan_seq })), by: by.value });
+      }))));
+    void get<{ id: string | null }>("/api/me").then((me) => { by.hidden = Boolean(me.id); }).catch(() => undefined);
+  }
 }
 
 type Act = (path: string, data: object) => void;

@@ -66,6 +66,20 @@ class ConfirmForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     by: str = ""
 
 
+class PlanRead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An advised plan as somebody read it."""
+
+    site_id: str
+    plan_seq: int
+
+
+class ConfirmAllForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Do what all these advised plans say."""
+
+    plans: tuple[PlanRead, ...]
+    by: str = ""
+
+
 def override(fold: Fold, form: OverrideForm, now: datetime, by: str) -> list[AnyRecord]:
     site = _site(fold, form.site_id)
     most_w = site.interconnect.limit_w
@@ -144,6 +158,15 @@ def confirm(fold: Fold, form: ConfirmForm, now: datetime, by: str) -> list[AnyRe
         raise RefusedError("plan_seq: this plan is no longer valid; wait for the next one")
     # The site finds the plan by the moment at which it was known.
     return [_action(now, by, ACCEPT, site.id, plan.known_at.isoformat())]
+
+
+def confirm_all(fold: Fold, form: ConfirmAllForm, now: datetime, by: str) -> list[AnyRecord]:
+    """Raises RefusedError, with nothing confirmed, where one of them cannot be."""
+    if not form.plans:
+        raise RefusedError("plans: name at least one")
+    return [
+        record for one in form.plans for record in confirm(fold, ConfirmForm(one.site_id, one.plan_seq, by), now, by)
+    ]
 
 
 async def send(link: Link, batch: list[AnyRecord]) -> Ack:
