@@ -76,8 +76,8 @@ def draw(study: Study, block: int, markets: int) -> Drivers:
     count = min(BLOCK, study.paths - block * BLOCK)
     months, assume = study.months, study.assume
     rng = np.random.default_rng(np.random.SeedSequence([study.seed, block]))
-    shocks = rng.standard_normal((BLOCK, months, len(DRIVERS))) @ correlation(study).T
-    own = rng.standard_normal((BLOCK, months, max(1, markets)))
+    shocks = _pairs(rng, (months, len(DRIVERS))) @ correlation(study).T
+    own = _pairs(rng, (months, max(1, markets)))
     late = rng.exponential(1.0, (BLOCK, max(1, len(study.alternative))))
     ends = rng.random((BLOCK, max(1, len(study.alternative)), months))
     picks = rng.integers(0, 1 << 30, (BLOCK, months))
@@ -104,6 +104,13 @@ def draw(study: Study, block: int, markets: int) -> Drivers:
         delay=np.rint(late[:count] * assume.delay_months).astype(np.int64),
         ends=ends[:count],
     )
+
+
+def _pairs(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
+    """(BLOCK, *shape) standard normals; each second path has the shocks of the one before with the other sign, which
+    steadies means and medians (antithetic variates, Hammersley and Morton 1956)."""
+    half = rng.standard_normal((BLOCK // 2, *shape))
+    return np.stack([half, -half], axis=1).reshape(BLOCK, *shape)
 
 
 def joined(parts: list[Drivers]) -> Drivers:

@@ -149,7 +149,9 @@ def notes(results: Results) -> list[str]:
         f"Discounted at {study.money.discount:.0%} a year; tax {study.money.tax:.0%}.",
     ]
     if results.moved > 0.01:
-        found.append(f"Half as many paths move a median by up to {results.moved:.1%}: more paths would be better.")
+        found.append(
+            f"Half as many paths move a median NPV by up to {results.moved:.1%} ({results.moved_plan}): take more."
+        )
     if study.invented:
         found.insert(0, "The fleet and the sites are invented.")
     found += [

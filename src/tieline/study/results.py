@@ -80,7 +80,8 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """All plans of a study; `moved` is the largest share by which half the paths would have moved a median."""
+    """All plans of a study; `moved`: the largest share by which half the paths would have moved a median, and of which
+    plan."""
 
     study: Study
     markets: tuple[str, ...]
@@ -89,6 +90,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     surface: str
     plans: tuple[PlanResult, ...]
     moved: float
+    moved_plan: str
     hashprice_p10: tuple[float, ...]
     hashprice_p50: tuple[float, ...]
     hashprice_p90: tuple[float, ...]
@@ -114,6 +116,7 @@ def summarise(study: Study, surfaces: StudySurfaces, plans: Sequence[PlanPaths])
     ]
     halves = [abs(_middle(one.npv[: len(one.npv) // 2]) - _middle(one.npv)) for one in plans]
     sizes = [max(abs(_middle(one.npv)), 1.0) for one in plans]
+    moves = [half / size for half, size in zip(halves, sizes, strict=True)]
     prices = np.percentile(sample.block.hashprice, (10, 50, 90), axis=0)
     return Results(
         study=study,
@@ -122,7 +125,8 @@ def summarise(study: Study, surfaces: StudySurfaces, plans: Sequence[PlanPaths])
         invented_days=surfaces.invented,
         surface=surfaces.digest,
         plans=tuple(found),
-        moved=max(half / size for half, size in zip(halves, sizes, strict=True)),
+        moved=max(moves),
+        moved_plan=study.plan[moves.index(max(moves))].name,
         hashprice_p10=tuple(map(float, prices[0])),
         hashprice_p50=tuple(map(float, prices[1])),
         hashprice_p90=tuple(map(float, prices[2])),
