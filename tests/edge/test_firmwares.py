@@ -47,6 +47,27 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
 
 
 @pytest.mark.parametrize("firmware", MODELS)
+def test_each_firmware_blinks_and_reboots_for_a_person(firmware: str) -> None:
+    async def story() -> None:
+        async with rack(1, model=MODELS[firmware], firmware=firmware) as it:
+            await it.heard()
+            address = it.addresses[0]
+            fake = it.rigs.rigs[address]
+            for on in (True, True, False):
+                await it.group.tend(address, "light on" if on else "light off")
+                assert fake.light is on
+            starts = fake.starts
+            await it.group.tend(address, "reboot")
+            assert fake.starts == starts + 1
+            for wrong, says in (("127.0.0.99", "no rig at"), (address, "held down")):
+                await it.ask(0.0)
+                with pytest.raises(RefusalError, match=says):
+                    await it.group.tend(wrong, "reboot")
+
+    run(story)
+
+
+@pytest.mark.parametrize("firmware", MODELS)
 def test_a_group_reads_pauses_and_wakes_rigs_of_each_firmware(firmware: str) -> None:
     async def story() -> None:
         async with rack(2, model=MODELS[firmware], firmware=firmware) as it:

@@ -87,6 +87,35 @@ def test_a_person_stops_and_resumes_rigs_without_the_link_and_it_goes_on_record(
     asyncio.run(story())
 
 
+def test_a_person_sees_what_a_limit_would_do_and_has_a_rig_blink(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, 6) as site, page(tmp_path, site) as (client, password):
+            await post(client, "/api/login", {"password": password})
+            first, *_ = site.rigs.rigs
+            site.rigs.inject(first, "hang")
+            await site.until(lambda: site.unit()["devices_heard"] == 5)
+            shown = (await client.get("/api/preview", params={"limit_mw": "0.011"})).json()
+            (unit,) = shown["units"]
+            # 11 kW are three rigs: the silent one counts as running, so two of the five that hear may.
+            assert (unit["sleep_count"], [one["address"] for one in unit["not"]]) == (3, [first])
+            assert site.agent.orders.orders(site.agent.now).instructions == ()
+            assert not any(rig.asleep for rig in site.rigs.rigs.values())
+            for bad in ("", "x", "-1", "nan", "1e9"):
+                assert (await client.get("/api/preview", params={"limit_mw": bad})).status_code == 400
+            second = list(site.rigs.rigs)[1]
+            tend = {"by": "Ann", "unit_id": "s.rigs-1", "address": second, "what": "light on"}
+            await post(client, "/api/tend", tend)
+            assert site.rigs.rigs[second].light
+            for change in ({"address": "10.0.0.1"}, {"unit_id": "x"}, {"what": "explode"}, {"by": ""}):
+                await post(client, "/api/tend", tend | change, 400)
+            (done,) = [one for one in site.kept() if isinstance(one, Action)]
+            assert (done.what, done.target, done.detail, not_its_own("s", done)) == (
+                "light on at site", "s.rigs-1", second, None,
+            )  # fmt: skip
+
+    asyncio.run(story())
+
+
 def test_a_stop_holds_after_a_restart(tmp_path: Path) -> None:
     async def story() -> None:
         async with running(tmp_path, 6) as site, page(tmp_path, site) as (client, password):

@@ -25,7 +25,7 @@ from tieline.records.losses import PLATFORM, outbox_lost
 # What a site is there to say. Prices, plans, money and other people's words are not among it.
 SAYS = (Sample, MeterReading, Outcome, Fault, ReplicaState, Instruction, Override, Action)
 # What a person at a site did on its own page.
-DONE_THERE = ("stop at site", "resume at site")
+DONE_THERE = ("stop at site", "resume at site", "light on at site", "light off at site", "reboot at site")
 
 
 def not_its_own(site_id: str, record: AnyRecord) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -34,7 +34,7 @@ from tieline.edge.spool import SiteSpool
 from tieline.edge.unit import NEVER, UnitState
 from tieline.fleet.sites import Site
 from tieline.link import Link
-from tieline.records import AnyRecord, Fault, Outcome, Override, Record, Setpoint, encode
+from tieline.records import AnyRecord, Fault, Instruction, Outcome, Override, Record, Setpoint, encode
 from tieline.records.dispatch import Obedience
 from tieline.store.outbox import Outbox
 
@@ -144,6 +144,13 @@ class Agent:
         """A message that would have bound this site was not the platform's, or not new. It is told as a fault."""
         self._refusals += 1
         self._refused = self.time.at(self.clock.now()), f"a message on {subject} was not taken: {why}"
+
+    def would(self, order: Instruction, now: datetime) -> UnitTargets:
+        """What would be decided with one order more; nothing is sent or kept."""
+        held = self.orders.orders(now)
+        uncounted_w = self._meter.uncounted_w if self._meter is not None else 0.0
+        with_it = replace(held, instructions=(*held.instructions, order))
+        return decide(self.site, now, with_it, self._views(), uncounted_w)
 
     @property
     def now(self) -> datetime:

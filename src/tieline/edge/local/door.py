@@ -26,8 +26,9 @@ from starlette.routing import Route
 
 from tieline.edge.agent import Agent
 from tieline.edge.local.password import LocalPassword
+from tieline.edge.local.preview import previewed
 from tieline.edge.local.shown import rigs_shown, site_shown
-from tieline.edge.local.stop import ResumeForm, StopForm, resume, stop
+from tieline.edge.local.stop import ResumeForm, StopForm, TendForm, resume, stop, tend
 from tieline.intake import IntakeError, read
 from tieline.people.accounts import Throttle
 
@@ -83,6 +84,8 @@ class LocalPage:
             Route("/api/site", self._guarded(self._site), methods=["GET"]),
             Route("/api/rigs", self._guarded(self._rigs), methods=["GET"]),
             Route("/api/stop", self._guarded(self._stop), methods=["POST"]),
+            Route("/api/tend", self._guarded(self._tend), methods=["POST"]),
+            Route("/api/preview", self._guarded(self._preview), methods=["GET"]),
             Route("/api/resume", self._guarded(self._resume), methods=["POST"]),
         ]
         self.app = Starlette(routes=routes)
@@ -148,6 +151,13 @@ class LocalPage:
     async def _stop(self, request: Request) -> Response:
         made = stop(self._agent, await _form(request, StopForm), self._agent.now)
         return _json({"recorded": len(made)})
+
+    async def _tend(self, request: Request) -> Response:
+        made = await tend(self._agent, await _form(request, TendForm), self._agent.now)
+        return _json({"recorded": len(made)})
+
+    async def _preview(self, request: Request) -> Response:
+        return _json(previewed(self._agent, request.query_params.get("limit_mw", ""), self._agent.now))
 
     async def _resume(self, request: Request) -> Response:
         made = resume(self._agent, await _form(request, ResumeForm), self._agent.now)

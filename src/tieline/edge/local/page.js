@@ -6,6 +6,7 @@ const $ = (id) => document.getElementById(id);
 let open = null; // the group whose rigs are shown
 let first = 0;
 let timer = 0;
+let told = 0;
 
 async function call(path, body) {
   const ask = body === undefined ? {} : {
@@ -133,6 +134,33 @@ function drawFaults(site) {
   }));
 }
 
+function tendCell(unit, rig) {
+  const cell = node("td");
+  for (const [word, what] of [["Light on", "light on"], ["Off", "light off"], ["Reboot", "reboot"]]) {
+    const button = node("button", word, "plain small");
+    button.type = "button";
+    button.addEventListener("click", () => {
+      if (what === "reboot" && !confirm(`Reboot ${rig.address}?`)) return;
+      act("/api/tend", { by: $("stop-by").value, unit_id: unit, address: rig.address, what }, `${rig.address}: ${what}`);
+    });
+    cell.append(button, " ");
+  }
+  return cell;
+}
+
+async function preview() {
+  const said = $("preview-said");
+  try {
+    const found = await call(`/api/preview?limit_mw=${encodeURIComponent($("preview-mw").value)}`);
+    const rows = found.units.filter((one) => one.asked_w !== null).map((one) => {
+      const rigs = one.sleep_count === undefined ? "" : `, ${one.sleep_count} rigs asleep${one.not.length ? `, ${one.not.length} cannot be told (${one.not.slice(0, 3).map((r) => r.address).join(", ")})` : ""}`;
+      return node("li", `${one.unit_id}: ${power(one.draws_w)} to ${power(one.asked_w)}${rigs}`);
+    });
+    const short = found.cannot_shed_w > 0 ? [node("li", `${power(found.cannot_shed_w)} above it could not be shed`, "bad")] : [];
+    said.replaceChildren(...(rows.length ? rows : [node("li", "nothing would be asked of any unit")]), ...short);
+  } catch (error) { said.replaceChildren(node("li", error.message, "bad")); }
+}
+
 async function drawRigs() {
   if (open === null) return;
   const said = await call(`/api/rigs?unit=${encodeURIComponent(open)}&first=${first}`);
@@ -145,7 +173,7 @@ async function drawRigs() {
       node("td", one.address), node("td", one.state, well ? "" : "bad"),
       node("td", one.watts === null ? "–" : `${one.watts.toFixed(0)}${one.estimated ? " est." : ""}`, "n"),
       node("td", one.ths === null ? "–" : one.ths.toFixed(1), "n"), node("td", one.chip_c === null ? "–" : `${one.chip_c.toFixed(0)} °C`, "n"),
-      node("td", one.asked || "–"), node("td", age(one.age_s), "n"), node("td", one.detail, "words"),
+      node("td", one.asked || "–"), node("td", age(one.age_s), "n"), node("td", one.detail, "words"), tendCell(said.unit_id, one),
     );
     return row;
   }));
@@ -174,6 +202,8 @@ async function look() {
 
 async function act(path, body, done) {
   const said = $("act-said");
+  clearTimeout(told);
+  told = setTimeout(() => { said.textContent = ""; }, 8000);
   try {
     await call(path, body);
     said.className = "good";
@@ -200,5 +230,6 @@ $("stop-form").addEventListener("submit", (event) => {
     by: $("stop-by").value, why: $("stop-why").value, minutes: Number($("stop-minutes").value), unit_id: $("stop-unit").value || null,
   }, "Told; each rig is confirmed by what it draws.");
 });
+$("preview-form").addEventListener("submit", (event) => { event.preventDefault(); preview(); });
 $("logout").addEventListener("click", async () => { await call("/api/logout", {}); show(false); });
 call("/api/site").then(() => look(), () => show(false));

@@ -4,15 +4,19 @@ elsewhere, and goes on record like any operator's word when the link is there.""
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Literal
 
 import msgspec
 
 from tieline.edge.agent import Agent
 from tieline.edge.decide import local_source
+from tieline.edge.rigs.group import AsicGroup
+from tieline.edge.rigs.wire import RefusalError, SilentError
 from tieline.fleet.sites import RigGroup
 from tieline.records import Action, AnyRecord, Override
 
 STOP, RESUME = "stop at site", "resume at site"
+TEND = {"light on": "light on at site", "light off": "light off at site", "reboot": "reboot at site"}
 # Who stands before the rigs says it again after a day.
 MAX_MINUTES = 24 * 60
 MAX_NAME, MAX_WHY = 60, 300
@@ -34,13 +38,37 @@ class ResumeForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     unit_id: str | None = None
 
 
+class TendForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Have one rig blink, or start anew."""
+
+    by: str
+    unit_id: str
+    address: str
+    what: Literal["light on", "light off", "reboot"]
+
+
+async def tend(agent: Agent, form: TendForm, now: datetime) -> list[AnyRecord]:
+    """Done and recorded. Raises ValueError where it was not done, in one line."""
+    by = _words("by", form.by, MAX_NAME)
+    _may_send(agent)
+    unit = agent.units.get(form.unit_id)
+    if unit is None or not isinstance(unit.device, AsicGroup):
+        raise ValueError(f"unit_id: {form.unit_id[:80]!r} has no rigs on sockets")
+    try:
+        await unit.device.tend(form.address, form.what)
+    except (RefusalError, SilentError) as error:
+        raise ValueError(f"not done: {error}") from error
+    done = _action(agent, now, by, TEND[form.what], form.unit_id, form.address)
+    agent.keep([done])
+    return [done]
+
+
 def stop(agent: Agent, form: StopForm, now: datetime) -> list[AnyRecord]:
     """The records, taken by the agent and kept. Raises ValueError, naming the field, where nothing was done."""
     by, why = _words("by", form.by, MAX_NAME), _words("why", form.why, MAX_WHY)
     if not 1.0 <= form.minutes <= MAX_MINUTES:
         raise ValueError(f"minutes: give 1 to {MAX_MINUTES}")
-    if agent.site.ownership == "hosted" or agent.site.mode == "observe":
-        raise ValueError(f"nothing is sent to machines here: {agent.site.id} is only observed. Stop them by hand")
+    _may_send(agent)
     until = now + timedelta(minutes=form.minutes)
     source = local_source(agent.site.id)
     held: list[AnyRecord] = [
@@ -73,6 +101,11 @@ def _done(agent: Agent, held: list[AnyRecord], action: Action, now: datetime) ->
         agent.take(one, agent.clock.now(), local=True)
     agent.keep([*held, action])
     return [*held, action]
+
+
+def _may_send(agent: Agent) -> None:
+    if agent.site.ownership == "hosted" or agent.site.mode == "observe":
+        raise ValueError(f"nothing is sent to machines here: {agent.site.id} is only observed; do it by hand")
 
 
 def _groups(agent: Agent, unit_id: str | None) -> list[str]:

@@ -76,6 +76,11 @@ class AntminerStock:
     async def reboot(self) -> None:
         await self._page.json("GET", "/cgi-bin/reboot.cgi")
 
+    async def light(self, on: bool) -> None:
+        await self._page.json("POST", "/cgi-bin/blink.cgi", {"blink": on})
+        if (await self._page.json("GET", "/cgi-bin/get_blink_status.cgi")).get("blink") is not on:
+            raise RefusalError("blink: the light did not change")
+
     async def _identify(self) -> None:
         now = asyncio.get_running_loop().time()
         if now - self._identified_at < IDENTITY_EVERY_S:

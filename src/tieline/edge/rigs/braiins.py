@@ -68,6 +68,10 @@ class BraiinsRig:
     async def reboot(self) -> None:
         await self._ask("PUT", "actions/reboot")
 
+    async def light(self, on: bool) -> None:
+        if (await self._ask("PUT", "actions/locate", on)).get("enabled", on) is not on:
+            raise RefusalError("locate: the light did not change")
+
     async def _remember_target(self) -> None:
         if self.normal is not None:
             return

@@ -107,6 +107,8 @@ class RigDriver(Protocol):
 
     async def reboot(self) -> None: ...
 
+    async def light(self, on: bool) -> None: ...
+
 
 def said(raw: Raw, model: RigModel, asked_at: float, mode: Mode | None = None) -> RigSample:
     """`raw` through the bounds of `model`. Watts that were not told, or not believably, are estimated from what the

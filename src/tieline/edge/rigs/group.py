@@ -134,6 +134,23 @@ class AsicGroup:
         """How long ago the question went out that its last sample answers; None where it was never heard."""
         return None if rig.sample is None else asyncio.get_running_loop().time() - rig.sample.asked_at
 
+    async def tend(self, address: str, what: Literal["light on", "light off", "reboot"]) -> None:
+        """What a person has one rig do. Raises RefusalError, SilentError, in one line."""
+        rig = next((one for one in self.rigs if one.address == address), None)
+        if rig is None:
+            raise RefusalError(f"{self.unit_id} has no rig at {address}")
+        if rig.driver is None:
+            raise SilentError(f"{address} was never heard")
+        can = rig.driver.capabilities
+        if not (can.reboot if what == "reboot" else can.light):
+            raise RefusalError(f"{address}: its firmware ({rig.driver.firmware}) does not do that")
+        if rig.stranger is not None:
+            raise RefusalError(f"{address} is not ours: {rig.stranger}")
+        if what == "reboot" and rig.wanted is not None and rig.wanted.mode == "sleep":
+            raise RefusalError(f"{address} is held down, and would start by itself after a reboot; resume it first")
+        async with self._commands.place():
+            await (rig.driver.reboot() if what == "reboot" else rig.driver.light(what == "light on"))
+
     def preview(self, setpoint: Setpoint, now: datetime) -> RigChoice:
         """Which rigs would do what under `setpoint`; nothing is sent."""
         budget_w = setpoint.target_w / (1 + aux_share(self._cooling, self._temp_of(now)))

@@ -27,6 +27,7 @@ class LibraryRig:
             pause=bool(miner.supports_pause and miner.supports_resume),
             watts=bool(miner.supports_set_power_limit),
             reboot=bool(miner.supports_restart),
+            light=bool(miner.supports_set_fault_light),
             polled="library",
             up_s=180.0,
         )
@@ -58,6 +59,9 @@ class LibraryRig:
     async def reboot(self) -> None:
         await _done(self._miner.restart(), "restart")
 
+    async def light(self, on: bool) -> None:
+        await _done(self._miner.set_fault_light(on), "set_fault_light")
+
 
 class PyasicRig:
     """A rig that only pyasic knows."""
@@ -67,7 +71,11 @@ class PyasicRig:
         self.normal: str | None = None
         self.firmware = str(getattr(miner, "firmware", None) or "pyasic").lower()
         self.capabilities = Capabilities(
-            pause=bool(miner.supports_shutdown), watts=bool(miner.supports_autotuning), polled="library", up_s=180.0
+            pause=bool(miner.supports_shutdown),
+            watts=bool(miner.supports_autotuning),
+            light=True,
+            polled="library",
+            up_s=180.0,
         )
 
     async def poll(self) -> Raw:
@@ -95,6 +103,9 @@ class PyasicRig:
 
     async def reboot(self) -> None:
         await _done(self._miner.reboot(), "reboot")
+
+    async def light(self, on: bool) -> None:
+        await _done(self._miner.fault_light_on() if on else self._miner.fault_light_off(), "fault_light")
 
 
 async def find(address: str) -> LibraryRig | PyasicRig:

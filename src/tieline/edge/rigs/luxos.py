@@ -61,6 +61,9 @@ class LuxosRig:
     async def reboot(self) -> None:
         await self._with_session("rebootdevice", "")
 
+    async def light(self, on: bool) -> None:
+        await self._with_session("ledset", f"red,{'blink' if on else 'off'}")
+
     async def _profile_for(self, watts: float) -> str:
         """The strongest profile within `watts`. Raises RefusalError where none is."""
         if not self._profiles:

@@ -56,6 +56,12 @@ class VnishRig:
     async def reboot(self) -> None:
         await self._command("/api/v1/system/reboot")
 
+    async def light(self, on: bool) -> None:
+        for _ in range(2):  # each call turns it over and says what it is then
+            if (await self._command("/api/v1/find-miner")).get("on") is on:
+                return
+        raise RefusalError("find-miner: the light did not change")
+
     async def _set_preset(self, order: RigOrder) -> None:
         """The strongest preset within the watts; in normal mode the one that was found."""
         if order.watts is None and self._preset == self.normal:

@@ -68,6 +68,10 @@ class WhatsminerV2:
     async def reboot(self) -> None:
         await self._command("reboot")
 
+    async def light(self, on: bool) -> None:
+        blink = {"color": "red", "period": "200", "duration": "100", "start": "0"}
+        await self._command("set_led", **(blink if on else {"param": "auto"}))
+
     async def _command(self, name: str, **parameters: str) -> None:
         for again in (True, False):
             key, sign = self._token or await self._new_token()
@@ -128,6 +132,10 @@ class WhatsminerV3:
 
     async def reboot(self) -> None:
         await self._set("set.system.reboot", None)
+
+    async def light(self, on: bool) -> None:
+        blink = [{"color": "red", "period": 200, "duration": 100, "start": 0}]
+        await self._set("set.system.led", blink if on else "auto")
 
     async def _set(self, name: str, parameter: object) -> None:
         if self._salt is None:

@@ -69,21 +69,46 @@ def _page(rig: Machine, asked: PageRequest) -> PageAnswer:
         return PageAnswer({"token": TOKEN, "timeout_s": 3600})
     if asked.headers.get("authorization", "").removeprefix("Bearer ") != TOKEN:
         return PageAnswer({"message": "unauthorized"}, 401)
-    match (asked.method, path):
-        case ("PUT", "actions/pause" | "actions/stop"):
-            return PageAnswer({"already_paused": False} if rig.pause() else {"message": "refused"}, _status(rig))
-        case ("PUT", "actions/resume" | "actions/start"):
-            return PageAnswer({"already_running": False} if rig.resume() else {"message": "refused"}, _status(rig))
-        case ("PUT", "actions/reboot"):
-            rig.reboot()
-            return PageAnswer({})
-        case ("PUT", "performance/power-target"):
-            took = rig.limit(float(asked.json().get("watt", 0)))
-            return PageAnswer({"watt": asked.json().get("watt")} if took else {"message": "refused"}, _status(rig))
-        case ("GET", _) if path in _READ:
-            return PageAnswer(_READ[path](rig))
-        case _:
-            return PageAnswer({"message": "not found"}, 404)
+    command = _PUT.get(path) if asked.method == "PUT" else None
+    if command is not None:
+        return command(rig, asked)
+    if asked.method == "GET" and path in _READ:
+        return PageAnswer(_READ[path](rig))
+    return PageAnswer({"message": "not found"}, 404)
+
+
+def _pause_web(rig: Machine, _: PageRequest) -> PageAnswer:
+    return PageAnswer({"already_paused": False} if rig.pause() else {"message": "refused"}, _status(rig))
+
+
+def _resume_web(rig: Machine, _: PageRequest) -> PageAnswer:
+    return PageAnswer({"already_running": False} if rig.resume() else {"message": "refused"}, _status(rig))
+
+
+def _reboot_web(rig: Machine, _: PageRequest) -> PageAnswer:
+    rig.reboot()
+    return PageAnswer({})
+
+
+def _locate_web(rig: Machine, asked: PageRequest) -> PageAnswer:
+    rig.light = asked.body.strip() == b"true"
+    return PageAnswer({"enabled": rig.light})
+
+
+def _target_web(rig: Machine, asked: PageRequest) -> PageAnswer:
+    took = rig.limit(float(asked.json().get("watt", 0)))
+    return PageAnswer({"watt": asked.json().get("watt")} if took else {"message": "refused"}, _status(rig))
+
+
+_PUT: dict[str, Callable[[Machine, PageRequest], PageAnswer]] = {
+    "actions/pause": _pause_web,
+    "actions/stop": _pause_web,
+    "actions/resume": _resume_web,
+    "actions/start": _resume_web,
+    "actions/reboot": _reboot_web,
+    "actions/locate": _locate_web,
+    "performance/power-target": _target_web,
+}
 
 
 def _status(rig: Machine) -> int:

@@ -118,7 +118,7 @@ def _config(rig: Machine) -> dict[str, Any]:
         "Profile": rig.profile,
         "CurtailMode": "Sleep" if rig.says_sleep else "None",
         "IsAtmEnabled": False,
-        "RedLed": "off",
+        "RedLed": "blink" if rig.light else "off",
         "SystemStatus": "simulated",
         "Model": _type(rig),
     }
@@ -169,6 +169,11 @@ def _error(message: str) -> dict[str, Any]:
     return {"STATUS": [{"STATUS": "E", "When": 1, "Code": 14, "Msg": message, "Description": DESCRIPTION}], "id": 1}
 
 
+def _light(rig: Machine, parameter: str) -> dict[str, Any]:
+    rig.light = parameter.endswith(",blink")
+    return _status("Led") | {"id": 1}
+
+
 def _reboot(rig: Machine, _: str) -> dict[str, Any]:
     rig.reboot()
     return _status("Reboot") | {"id": 1}
@@ -192,4 +197,5 @@ SETS: dict[str, Callable[[Machine, str], dict[str, Any]]] = {
     "curtail": _curtail,
     "profileset": _set_profile,
     "rebootdevice": _reboot,
+    "ledset": _light,
 }

@@ -211,6 +211,7 @@ def _set_v3(rig: Machine, request: dict[str, Any]) -> dict[str, Any]:
     elif name == "set.miner.power_limit":
         took = rig.limit(_limit(rig, parameter))
     elif name == "set.system.led":
+        rig.light = parameter != "auto"
         took = True
     elif name == "set.system.reboot":
         rig.reboot()

@@ -1,0 +1,56 @@
+"""What a limit would do here now, rig by rig, with nothing sent: the agent's own decision and its groups' choice."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
+from tieline.edge.agent import Agent
+from tieline.edge.decide import Target
+from tieline.edge.rigs.group import AsicGroup
+from tieline.edge.unit import UnitState
+from tieline.records import Instruction
+
+# Named one by one up to here; the rest are counted.
+NAMED = 200
+
+
+def previewed(agent: Agent, limit_mw: str, now: datetime) -> dict[str, Any]:
+    """Units with what they would be asked, in watts; of rigs on sockets which would sleep, and why others would not.
+    Raises ValueError naming the field."""
+    try:
+        limit_w = float(limit_mw) * 1e6
+    except ValueError:
+        limit_w = math.nan
+    if not 0.0 <= limit_w <= agent.site.interconnect.limit_w:
+        raise ValueError(f"limit_mw: give 0 to {agent.site.interconnect.limit_w / 1e6:g}")
+    order = Instruction(
+        at=now, known_at=now, source="preview", kind="simulated", instruction_id="preview", site_id=agent.site.id,
+        limit_w=limit_w, until=now + timedelta(hours=1),
+    )  # fmt: skip
+    found = agent.would(order, now)
+    units = [_unit(agent.units[target.unit_id], target, now) for target in found.targets]
+    return {"limit_w": limit_w, "cannot_shed_w": found.short_w, "units": units}
+
+
+def _unit(unit: UnitState, target: Target, now: datetime) -> dict[str, Any]:
+    setpoint = target.setpoint
+    row: dict[str, Any] = {
+        "unit_id": target.unit_id,
+        "draws_w": unit.known_w,
+        "asked_w": None if setpoint is None else setpoint.target_w,
+        "why": "" if setpoint is None else setpoint.reason.text,
+        "silent": unit.silent,
+    }
+    if setpoint is None or not isinstance(unit.device, AsicGroup):
+        return row
+    orders = unit.device.preview(setpoint, now).orders
+    asleep = [rig.address for rig in unit.device.rigs if orders[rig.address].mode == "sleep"]
+    row["sleep"], row["sleep_count"] = asleep[:NAMED], len(asleep)
+    row["not"] = [
+        {"address": rig.address, "why": rig.stranger or rig.refusal or rig.why_silent}
+        for rig in unit.device.rigs
+        if not rig.heard or rig.stranger is not None or unit.device.disobeys(rig)
+    ][:NAMED]
+    return row
