@@ -13,7 +13,7 @@ from tests.console.test_page import browser  # noqa: F401  # a fixture
 AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 OPERATOR = (
     "/", "/inference", "/site/na-ca-01", "/records", "/records/1", "/disclosures", "/treasury", "/books", "/update",
-    "/people", "/audit", "/alerts", "/approvals", "/account", "/rigs", "/rigs/na-ca-01/02:00:00:00:00:07",
+    "/tomorrow", "/people", "/audit", "/alerts", "/approvals", "/account", "/rigs", "/rigs/na-ca-01/02:00:00:00:00:07",
     "/observed",
 )  # fmt: skip
 # The other theme has the same elements in other colours.

@@ -35,7 +35,7 @@ export class Header {
     onTheme(label);
     label();
     this.nav = h("nav", { "aria-label": "Pages" },
-      ([["/", "Overview"], ["/rigs", "Rigs"], ["/inference", "Inference"], ["/treasury", "Treasury"], ["/disclosures", "Disclosures"], ["/records", "Records"]] as const).map(([href, name]) => h("a", { href, "data-nav": true }, name)));
+      ([["/", "Overview"], ["/tomorrow", "Tomorrow"], ["/rigs", "Rigs"], ["/inference", "Inference"], ["/treasury", "Treasury"], ["/disclosures", "Disclosures"], ["/records", "Records"]] as const).map(([href, name]) => h("a", { href, "data-nav": true }, name)));
     this.parts.append(this.partsSum, this.partsList);
     document.addEventListener("click", (e) => {
       if (!this.parts.contains(e.target as Node)) this.parts.open = false;

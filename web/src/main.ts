@@ -19,6 +19,7 @@ import { peoplePage } from "./pages/people";
 import { overviewPage } from "./pages/overview";
 import { recordPage, recordsPage } from "./pages/records";
 import { sitePage } from "./pages/site";
+import { tomorrowPage } from "./pages/tomorrow";
 
 const root = document.getElementById("page")!;
 let leave: (() => void) | null = null;
@@ -45,6 +46,7 @@ function route(): void {
   else if (rig) leave = rigPage(root, decodeURIComponent(rig[1]!), decodeURIComponent(rig[2]!));
   else if (path === "/approvals") leave = approvalsPage(root);
   else if (path === "/alerts") leave = alertsPage(root);
+  else if (path === "/tomorrow") leave = tomorrowPage(root);
   else if (site) leave = sitePage(root, decodeURIComponent(site[1]!));
   else if (record) leave = recordPage(root, record[1]!);
   else if (path === "/inference") leave = inferencePage(root);

@@ -72,6 +72,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
             data=runtime.data,
             gateway_admin=lambda: _secret(runtime.gateway_admin_path(config)),
             keeps=settings_of(config).keeps,
+            dispatch=settings_of(config),
         ),
     )
     server = _Server(uvicorn.Config(app, **wire.settings(runtime.console_host, runtime.console_port)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,7 +43,9 @@ from tieline.console.rooms.rigs import RigPages
 from tieline.console.rooms.site import site_view
 from tieline.console.rooms.studies import StudyPages
 from tieline.console.rooms.tenantkeys import TenantKeys
+from tieline.console.rooms.tomorrow import TomorrowRoom
 from tieline.disclosures.facts.book import ClaimBook
+from tieline.dispatch import Settings
 from tieline.fleet import Fleet
 from tieline.intake import IntakeError
 from tieline.ledger import Method
@@ -77,7 +79,7 @@ class Shown:
     `tenants` are shown with their limits and budgets. `lots`: which lots of bitcoin leave the books first.
     `gateway_admin` gives the secret with which tenants' keys are made and revoked. `data`: the platform's
     folder, where studies are and sites keep their raw samples. `keeps`: the share of the reward that a pool's fee and
-    rejects leave."""
+    rejects leave. `dispatch`: the controller's settings, for what would be bought tomorrow."""
 
     gateway_url: str = ""
     demo_key: str | None = None
@@ -89,6 +91,7 @@ class Shown:
     gateway_admin: Callable[[], str | None] = lambda: None
     data: Path | None = None
     keeps: float = 1.0
+    dispatch: Settings = field(default_factory=Settings)
 
 
 def make_app(
@@ -112,6 +115,7 @@ def make_app(
     portal = Portal(hub, accounts, TenantKeys(shown.gateway_url, shown.gateway_admin), shown.gateway_url, wall_now)
     room = ConsoleHandlers(hub, box, accounts, published, Doorway(shown.gateway_url), portal, shown.tenants)
     room.alerts = AlertRoom(shown.alerts, wall_now)
+    room.tomorrow = TomorrowRoom(hub, shown.dispatch, clock.now)
     provider = None if sign_in.login is None else Provider(sign_in.login, wall_now)
     room.studies = StudyPages(shown.data)
     room.elsewhere = SignInElsewhere(provider, accounts, wall_now)
@@ -162,6 +166,7 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         "/observed",
         "/rigs",
         "/rigs/{site_id}/{key}",
+        "/tomorrow",
     )
     return [
         *(
@@ -192,6 +197,7 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         *room.studies.rows(),
         *room.published.rows(),
         *room.alerts.rows(),
+        *room.tomorrow.rows(),
         *room.elsewhere.rows(),
         *room.rigs.rows(),
         *room.observed.rows(),
@@ -252,6 +258,7 @@ class ConsoleHandlers:
         self.hub, self.chat, self.accounts, self.published = hub, box, accounts, published
         self.doorway, self.portal, self.tenants = doorway, portal, tenants
         self.alerts = AlertRoom(None, wall_now)
+        self.tomorrow = TomorrowRoom(hub, Settings(), hub.clock.now)
         self.elsewhere = SignInElsewhere(None, accounts, wall_now)
         self.studies = StudyPages(None)
         self.rigs, self.observed = RigPages(hub, None), ObservedPage(hub, 1.0)

@@ -1,0 +1,204 @@
+"""The page of tomorrow: what power costs then, what to buy, the odds of a coincident peak, which reserves are offered.
+
+Each part opens to the records that it rests on. Purchases are worked out by the same code as `tieline bid`, and nothing
+is submitted from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tieline.console.door import Row
+from tieline.console.events import Hub
+from tieline.console.forms import answer, failed
+from tieline.dispatch import Outlook, Settings
+from tieline.dispatch.inputs.foresight import FromOutlook, rules_of
+from tieline.dispatch.inputs.horizon import Grid
+from tieline.dispatch.purchase import HourBid, bought_in, hours_of, purchase
+from tieline.fleet import Fleet
+from tieline.fleet.markets import Market, zone_of
+from tieline.people import Right
+from tieline.records import Commitment, PeakOdds, Plan
+from tieline.store import Store, StoreError
+
+Json = dict[str, Any]
+
+# Reading what is new costs little, working tomorrow out some tens of milliseconds a site: once a minute is enough.
+KEEP_S = 60.0
+# A page shows the windows that a person would act on; the records hold the others.
+LEAST_ODDS = 0.001
+MOST_WINDOWS, MOST_RESERVES = 40, 200
+HOUR = timedelta(hours=1)
+
+
+class TomorrowRoom:
+    """`/api/tomorrow`. Holds what it has read, as the controller does."""
+
+    def __init__(self, hub: Hub, settings: Settings, now: Callable[[], datetime]) -> None:
+        self._hub, self._settings, self._now = hub, settings, now
+        self._outlook = Outlook(hub.fleet, settings)
+        self._lock = asyncio.Lock()
+        self._made: tuple[datetime, Json] | None = None
+
+    def rows(self) -> list[Row]:
+        return [("/api/tomorrow", "GET", Right.SEE, self.shown)]
+
+    async def shown(self, request: Request) -> Response:
+        async with self._lock:
+            now = self._now()
+            if self._made is None or not timedelta(0) <= now - self._made[0] < timedelta(seconds=KEEP_S):
+                try:
+                    self._made = now, await self._hub.read(lambda store: self._view(store, now))
+                except StoreError as error:
+                    return failed(503, str(error))
+            return answer(self._made[1])
+
+    def _view(self, store: Store, now: datetime) -> Json:
+        fleet = self._hub.fleet
+        self._outlook.read(store, now)
+        bids, why = _purchases(self._outlook, fleet, self._settings, store, now)
+        return {
+            "now": now.timestamp(),
+            "markets": [_market(self._outlook, fleet, self._settings, name, now) for name in fleet.markets],
+            "purchase": _sites(bids, fleet),
+            "purchase_note": why,
+            "peaks": _peaks(fleet, self._settings, store, now),
+            "reserves": _reserves(store, now),
+        }
+
+
+def _purchases(
+    outlook: Outlook, fleet: Fleet, settings: Settings, store: Store, now: datetime
+) -> tuple[list[HourBid], str]:
+    """Every site's curve, and in words why there is none."""
+    plans = {plan.site_id: plan for plan in store.latest(Plan, now)}
+    found: list[HourBid] = []
+    for site in fleet.sites:
+        if bought_in(site, fleet) is None:
+            continue
+        plan, nodes = plans.get(site.id), {node.id for node in site.node_groups}
+        serving = None if plan is None else sum(p.target_w for p in plan.setpoints if p.unit_id in nodes)
+        try:
+            found += purchase(outlook, fleet, settings, now, site, serving)
+        except ValueError as error:
+            return [], str(error)
+    return found, "" if found else "no site buys its power in a day-ahead market"
+
+
+def _sites(bids: list[HourBid], fleet: Fleet) -> list[Json]:
+    found: dict[str, list[HourBid]] = {}
+    for one in bids:
+        found.setdefault(one.site_id, []).append(one)
+    return [
+        {
+            "site_id": site_id,
+            "name": fleet.site(site_id).name,
+            "market": mine[0].market,
+            "mwh": round(sum(one.expected_w for one in mine) / 1e6, 1),
+            "held_mwh": round(sum(one.held_w for one in mine) / 1e6, 1),
+            "closed": all(one.known for one in mine),
+            "hours": [
+                {"at": one.at.timestamp(), "mw": round(one.expected_w / 1e6, 2), "reason": one.reason} for one in mine
+            ],
+        }
+        for site_id, mine in found.items()
+    ]
+
+
+def _market(outlook: Outlook, fleet: Fleet, settings: Settings, name: str, now: datetime) -> Json:
+    """Tomorrow's local hours of a market: published where they are, expected where not."""
+    market = fleet.market(name) or Market(name=name, kind="real-time", zone="UTC")
+    day = now.astimezone(zone_of(market.zone)).date() + timedelta(days=1)
+    hours = hours_of(market.zone, day)
+    first = now.replace(minute=0, second=0, microsecond=0)
+    offsets = np.array([int((hour - first).total_seconds()) for hour in hours], dtype=np.intp)
+    steps = Grid(first, offsets, np.full(len(hours), 3600, dtype=np.intp))
+    paths = FromOutlook(outlook, fleet, settings).paths(name, steps, settings.scenarios)
+    series = outlook.prices.get(name)
+    prices = []
+    for t, hour in enumerate(hours):
+        told = None if series is None else series.at(hour)
+        known = told is not None and hour < told.at + told.length
+        mean = None if paths is None or np.isnan(paths[t]).all() else round(float(paths[t].mean()), 2) + 0.0
+        prices.append({"at": hour.timestamp(), "usd_per_mwh": mean, "published": known})
+    return {
+        "market": name,
+        "kind": market.kind,
+        "zone": market.zone,
+        "published_at": _published(market, day),
+        "prices": prices,
+        "published": all(one["published"] for one in prices),
+    }
+
+
+def _published(market: Market, day: date) -> float | None:
+    """When the day's prices are out; None where they are known only as they settle."""
+    if market.kind != "day-ahead":
+        return None
+    noon = datetime.combine(day, time(12), tzinfo=zone_of(market.zone)).astimezone(UTC)
+    return market.known_at(noon, HOUR).timestamp()
+
+
+def _peaks(fleet: Fleet, settings: Settings, store: Store, now: datetime) -> list[Json]:
+    held: dict[tuple[str, datetime], PeakOdds] = {}
+    for one in store.between(PeakOdds, now - HOUR, now + timedelta(days=3), now=now):
+        before = held.get((one.rule, one.at))
+        if before is None or before.known_at <= one.known_at:
+            held[one.rule, one.at] = one
+    found = []
+    for rule in rules_of(fleet, settings):
+        sites = [site for site in fleet.sites if fleet.pays(site, rule)]
+        if not sites:
+            continue
+        mine = [one for one in held.values() if one.rule == rule.name and one.at >= now - HOUR]
+        shown = sorted((o for o in mine if o.probability >= LEAST_ODDS), key=lambda o: -o.probability)[:MOST_WINDOWS]
+        found.append(
+            {
+                "rule": rule.name,
+                "operator": rule.operator,
+                "in_season": rule.applies(rule.local_day(now)),
+                "usd_per_mw": rule.usd_per_mw_peak,
+                "sites": len(sites),
+                "told": len(mine),
+                "windows": [
+                    {
+                        "at": one.at.timestamp(),
+                        "probability": one.probability,
+                        "usd_per_mwh": round(rule.adder_usd_per_mwh(one.probability), 0),
+                        "known_at": one.known_at.timestamp(),
+                    }
+                    for one in sorted(shown, key=lambda o: o.at)
+                ],
+            }
+        )
+    return found
+
+
+def _reserves(store: Store, now: datetime) -> list[Json]:
+    """Promises of the next two days that are offered or stand, each as it was told last."""
+    held: dict[str, Commitment] = {}
+    for one in store.between(Commitment, now - timedelta(days=14), now + timedelta(days=3), now=now):
+        before = held.get(one.commitment_id)
+        if before is None or before.known_at <= one.known_at:
+            held[one.commitment_id] = one
+    open_ = [one for one in held.values() if one.status in ("offered", "accepted", "deployed") and one.until > now]
+    return [
+        {
+            "id": one.commitment_id,
+            "site_id": one.site_id,
+            "product": one.product,
+            "status": one.status,
+            "mw": round(one.power_w / 1e6, 2),
+            "at": one.at.timestamp(),
+            "until": one.until.timestamp(),
+            "usd_per_mw_h": one.capacity_usd_per_mw_h,
+        }
+        for one in sorted(open_, key=lambda one: one.at)[:MOST_RESERVES]
+    ]

@@ -1,0 +1,73 @@
+// Tomorrow: what power costs by market, what to buy and why, the odds of a peak, reserves; each opens to its records.
+
+import { get } from "../data";
+import { h, headRow, put, type Child } from "../dom";
+import { num, stamp } from "../format";
+import { panel, recordsButton } from "../panels";
+
+interface Price { at: number; usd_per_mwh: number | null; published: boolean }
+interface MarketDay { market: string; kind: string; zone: string; published_at: number | null; prices: Price[]; published: boolean }
+interface SiteBid { site_id: string; name: string; market: string; mwh: number; held_mwh: number; closed: boolean; hours: { at: number; mw: number; reason: string }[] }
+interface PeakRule { rule: string; operator: string; in_season: boolean; usd_per_mw: number; sites: number; told: number; windows: { at: number; probability: number; usd_per_mwh: number; known_at: number }[] }
+interface Reserve { id: string; site_id: string; product: string; status: string; mw: number; at: number; until: number; usd_per_mw_h: number }
+interface Tomorrow { now: number; markets: MarketDay[]; purchase: SiteBid[]; purchase_note: string; peaks: PeakRule[]; reserves: Reserve[] }
+
+const EVERY_MS = 60_000;
+const DAY_S = 86_400;
+
+export function tomorrowPage(root: HTMLElement): () => void {
+  document.title = "Tomorrow · Tieline";
+  const said = h("p", { class: "said", role: "status" }, "Working tomorrow out…"), body = h("div", { class: "people" });
+  put(root, h("div", { class: "page-head" }, h("h1", {}, "Tomorrow"), h("p", { class: "note" }, "Prices that are published are marked; the others are expected. Nothing is submitted from here: tieline bid --out FILE writes what to submit.")), said, body);
+  const show = (): void => {
+    get<Tomorrow>("/api/tomorrow").then((t) => {
+      put(said, "");
+      put(body, prices(t), purchases(t), peaks(t), reserves(t));
+    }).catch((error: Error) => put(said, error.message));
+  };
+  show();
+  const timer = setInterval(show, EVERY_MS);
+  return () => clearInterval(timer);
+}
+
+const table = (heads: string[], rows: Child[], label: string): Child => h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label }, h("table", { class: "audit" }, headRow(heads), h("tbody", {}, rows)));
+const hour = (at: number, zone: string): string => new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: zone }).format(at * 1000);
+
+function prices(t: Tomorrow): HTMLElement {
+  const rows = t.markets.map((m) => {
+    const told = m.prices.map((p) => p.usd_per_mwh).filter((x): x is number => x !== null);
+    const top = told.length ? m.prices.reduce((a, b) => ((b.usd_per_mwh ?? -Infinity) > (a.usd_per_mwh ?? -Infinity) ? b : a)) : null;
+    const when = m.kind === "tariff" ? "a tariff" : m.published_at === null ? "as it settles" : m.published ? "published" : `out at ${stamp(m.published_at)}`;
+    return h("tr", {}, h("th", { scope: "row" }, m.market), h("td", {}, when), h("td", { class: "n" }, told.length ? num(told.reduce((a, b) => a + b, 0) / told.length, 2) : "unknown"),
+      h("td", { class: "n" }, top ? `${num(top.usd_per_mwh!, 2)} at ${hour(top.at, m.zone)}` : ""), h("td", { class: "n" }, told.length ? num(Math.min(...told), 2) : ""),
+      h("td", {}, recordsButton(m.market, [{ stream: "PriceTick", subject: m.market, since: t.now - DAY_S, until: t.now + 2 * DAY_S }])));
+  });
+  return panel("Price by market", "USD/MWh over tomorrow's local day: mean, highest with its local hour, lowest", null, "full", table(["Market", "Known", "Mean", "Highest", "Lowest", ""], rows, "Price by market")).el;
+}
+
+function purchases(t: Tomorrow): HTMLElement {
+  if (!t.purchase.length) return panel("Purchase", t.purchase_note, null, "full").el;
+  const boxes = t.purchase.map((s) => {
+    const zone = t.markets.find((m) => m.market === s.market)?.zone ?? "UTC";
+    return h("details", {}, h("summary", {}, `${s.site_id}: ${num(s.mwh, 1)} MWh in ${s.market}`, s.held_mwh ? `, ${num(s.held_mwh, 1)} MWh held by legs` : "", s.closed ? " (the auction has closed)" : ""),
+      table(["Hour there", "MW", "Why"], s.hours.map((x) => h("tr", {}, h("td", {}, hour(x.at, zone)), h("td", { class: "n" }, num(x.mw, 1)), h("td", { class: "detail" }, x.reason))), `Purchase of ${s.site_id}`),
+      recordsButton(`the purchase of ${s.site_id}`, [{ stream: "PriceTick", subject: s.market, since: t.now - DAY_S, until: t.now + 2 * DAY_S }, { stream: "NetworkTick" }, { stream: "Purchase", subject: s.site_id }]));
+  });
+  return panel("Purchase", "What would be bought at the expected prices; each hour's curve of megawatts and limits with its reasons", null, "full", boxes).el;
+}
+
+function peaks(t: Tomorrow): HTMLElement {
+  const parts = t.peaks.map((r) => {
+    const head = h("h3", {}, `${r.rule} (${r.operator}): a MW drawn in one peak costs ${num(r.usd_per_mw, 0)} USD, ${r.sites} sites pay`);
+    const why = !r.in_season ? "Out of season." : !r.told ? "No odds are known: no system load was read, or it is too early in the day." : r.windows.length ? "" : "No window of the next days is likelier than 0.1 %.";
+    return h("section", {}, head, why ? h("p", { class: "note" }, why) : table(["Window", "Chance", "Adds, USD/MWh", "Told"], r.windows.map((w) => h("tr", {}, h("td", {}, stamp(w.at)), h("td", { class: "n" }, `${num(w.probability * 100, 2)} %`), h("td", { class: "n" }, num(w.usd_per_mwh, 0)), h("td", {}, stamp(w.known_at)))), `Odds of ${r.rule}`),
+      recordsButton(`the odds of ${r.rule}`, [{ stream: "PeakOdds", subject: r.rule, since: t.now - DAY_S, until: t.now + 2 * DAY_S }, { stream: "SystemLoad", subject: r.operator }]));
+  });
+  return panel("Coincident peaks", parts.length ? "Windows likelier than 0.1 %, UTC" : "No site of this fleet pays for a coincident peak", null, "full", parts).el;
+}
+
+function reserves(t: Tomorrow): HTMLElement {
+  const rows = t.reserves.map((r) => h("tr", {}, h("th", { scope: "row" }, r.id), h("td", {}, r.site_id), h("td", {}, r.product), h("td", {}, r.status), h("td", { class: "n" }, num(r.mw, 1)), h("td", {}, stamp(r.at)), h("td", {}, stamp(r.until)), h("td", { class: "n" }, num(r.usd_per_mw_h, 2)),
+    h("td", {}, recordsButton(r.id, [{ stream: "Commitment", subject: r.site_id }]))));
+  return panel("Reserves", rows.length ? "Offered, or standing" : "None is offered and none stands", null, "full", rows.length ? table(["Promise", "Site", "Product", "Status", "MW", "From", "Until", "USD/MW and h", ""], rows, "Reserves") : null).el;
+}
