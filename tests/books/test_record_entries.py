@@ -12,7 +12,7 @@ from msgspec import structs
 from tieline.books import entries_for
 from tieline.books.accounts import BOUGHT, CASH, GAIN, MINED, OPENED, SOLD, TRADING_USD, TREASURY
 from tieline.books.entries import NO_LOANS
-from tieline.ledger import Book, Entry, EntryError, Posting, ShortError, btc_of_sats, usd
+from tieline.ledger import Book, Entry, EntryError, LotPolicy, LotRule, Posting, ShortError, btc_of_sats, usd
 from tieline.records import Loan, LoanFlow, NetworkTick, Opening, Payout, Performance, PowerBill, Trade, Transfer
 
 T0 = datetime(2026, 11, 2, tzinfo=UTC)
@@ -121,6 +121,9 @@ def test_a_sale_takes_lots_by_the_books_method_and_books_gain_and_fee() -> None:
     with pytest.raises(ShortError, match="holds 0.00000040 BTC"):
         only(structs.replace(TRADE, sats=41), held())
     assert only(structs.replace(TRADE, sats=1), held()).postings[0].lot == "a"
+    by_year = held()
+    by_year.policy = LotPolicy("fifo", (LotRule("lifo", year=2026),))
+    assert only(structs.replace(TRADE, sats=1), by_year).postings[0].lot == "b"
 
 
 def test_a_purchase_opens_a_lot_at_what_the_coins_cost_and_pays_the_fee_as_well() -> None:

@@ -101,6 +101,11 @@ def test_slices_grow_by_whole_units() -> None:
     one = coordinator(**{SLOTS: 20})
     one.join("g", {}, 0.0)
     assert ask(one, BUDGET, SLOTS, most=81, extra=100, calm=True) == Granted(81, {BUDGET: 89, SLOTS: 2})
+    assert ask(one, SLOTS, most=1) == Granted(1, {SLOTS: 0})  # nobody said that it is calm
+    other = coordinator(**{SLOTS: 20})
+    other.join("g", {}, 0.0)
+    assert other.ask("g", 1, (SLOTS,), 1, 1, 0.0, extra=9) == Granted(1, {SLOTS: 0})
+    assert ask(other, SLOTS, most=1, calm=True) == Granted(1, {SLOTS: 1})
     assert {type(held) for account in one.accounts.values() for held in account.slices.values()} == {int}
 
 

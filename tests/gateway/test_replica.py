@@ -84,6 +84,8 @@ def test_whoever_rents_it_comes_first_there_and_everybody_else_last() -> None:
     assert score(one, Want("m", tenant="t")) == -RENTED_S
     assert score(one, Want("m", tenant="u")) == RENTED_S
     assert score(one, WANT) == RENTED_S
+    one.rtt_s = 0.25
+    assert score(one, WANT) == RENTED_S + 0.25
 
 
 # --- who may take it ----------------------------------------------------------------------------------------------
@@ -108,6 +110,10 @@ def test_a_place_is_free_and_of_what_another_rents_one_of_the_first_half() -> No
         one.renter = "t"
     assert [has_room(one, Want("m", tenant="t")) for one in rented] == [True] * 5 + [False]
     assert [has_room(one, Want("m", tenant="u")) for one in rented] == [True] * 3 + [False] * 3
+    even = [replica(slots=4, live=n) for n in range(3)]
+    for one in even:
+        one.renter = "t"
+    assert [has_room(one, Want("m", tenant="u")) for one in even] == [True, True, False]
 
 
 def test_it_is_usable_while_it_beats_and_rests_for_its_failures() -> None:

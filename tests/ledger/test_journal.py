@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -32,6 +33,7 @@ from tieline.ledger.journal import (
     touches,
     under,
 )
+from tieline.ledger.lots import pool_name
 from tieline.ledger.wire import moment, number, pack, packed, units, unpack, us
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
@@ -168,9 +170,11 @@ def test_lots_are_the_sum_of_what_moved_them_as_it_was_known() -> None:
         LotHeld("l", "Assets:Bitcoin", BTC, Decimal("0.00000005"), Decimal("1.00"), USD, DAY)
     ]
     assert list(lot_moves(lot("a", 5, "1.00", acquired=None))) == []
-    assert [(one.number, one.cost) for one in made.lots(DAY + ONE)] == [(Decimal("0.00000003"), Decimal("0.60"))]
+    assert [(one.number, one.cost) for one in made.lots(JournalSpan(known=DAY + ONE))] == [
+        (Decimal("0.00000003"), Decimal("0.60"))
+    ]
     assert list(made.lots()) == []
-    assert list(made.lots(DAY - ONE)) == []
+    assert list(made.lots(JournalSpan(known=DAY - ONE))) == []
     made.append(lot("d", 1, "0.30", 3, DAY + 3 * ONE))
     (again,) = made.lots()
     assert (again.number, again.cost, again.at) == (Decimal("0.00000001"), Decimal("0.30"), DAY + 3 * ONE)
@@ -189,6 +193,7 @@ def test_a_book_as_it_was_known_has_nothing_of_what_was_learned_later() -> None:
     assert list(before.balances()) == sorted(before.balances())
     assert before.imbalance() == {}
     assert [one.lot for one in after.lots()] == ["l"]
+    assert [[one.lot for one in book.lots_at(DAY + day * ONE)] for day in (1, 2)] == [[], ["l"]]
     assert book.as_known(DAY).lots() == []
     assert before.known == DAY + ONE
     assert book.balance(CASH, USD, known=DAY + ONE) == Decimal("1.00")
@@ -253,3 +258,45 @@ def test_bytes_are_whole_numbers_of_the_last_decimal_and_of_microseconds() -> No
         "old",
     ]
     assert packed(moved("a", DAY, 5)).known_at is None
+
+
+def test_a_book_answers_for_a_span_and_by_day_with_both_ends() -> None:
+    book = Book([moved("a", DAY, 1), moved("b", DAY + ONE, 2), moved("c", DAY + 2 * ONE, 4)])
+    assert book.changes(DAY + ONE, DAY + 2 * ONE)[CASH, USD] == Decimal("0.02")
+    assert book.changes(None, DAY + ONE)[CASH, USD] == Decimal("0.01")
+    assert [(t.commodity, t.came) for t in book.turnover(CASH, DAY + ONE)] == [(USD, Decimal("0.01"))]
+
+
+def test_lots_of_several_accounts_are_told_apart_and_sorted() -> None:
+    def comes(key: str, account: str, name: str, day: int) -> Entry:
+        posting = Posting(account, btc_of_sats(2), lot=name, cost=usd("0.50"), acquired=DAY + day * ONE)
+        return Entry(DAY, key, "", (posting, Posting("Trading:Bitcoin", btc_of_sats(-2))))
+
+    rows = (("1", "Assets:B", "z", 1), ("2", "Assets:B", "y", 0), ("3", "Assets:A", "x", 2), ("4", "Assets:B", "a", 1))
+    book = Book([comes(*row) for row in rows])
+    known = book.as_known(DAY).lots()
+    assert [(one.account, one.lot) for one in known] == [
+        ("Assets:A", "x"),
+        ("Assets:B", "y"),
+        ("Assets:B", "a"),
+        ("Assets:B", "z"),
+    ]
+    assert known[0] == LotHeld("x", "Assets:A", BTC, Decimal("0.00000002"), Decimal("0.50"), USD, DAY + 2 * ONE)
+
+
+@pytest.mark.parametrize("zone", ["America/Chicago", "Asia/Tokyo"])
+def test_the_machines_own_zone_is_in_nothing(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = Entry(DAY, "k", "n", WHOLE.postings, known_at=DAY)
+    links, name = list(chain([entry])), pool_name("Assets:Bitcoin", DAY)
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert list(chain([entry])) == links
+        assert pool_name("Assets:Bitcoin", DAY) == name
+        edge = moved("e", datetime(2026, 12, 1, 0, 30, tzinfo=UTC), 5)
+        made = journal(edge, moved("f", datetime(2026, 11, 30, 23, 30, tzinfo=UTC), 3))
+        assert [one.key for one in made.between(JournalSpan())] == ["f", "e"]
+        assert [t.day for t in made.turnover(CASH, DAY + 99 * ONE)] == [DAY + 29 * ONE, DAY + 30 * ONE]
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -21,6 +21,7 @@ from tieline.ledger import (
     EntryError,
     LotHeld,
     LotPolicy,
+    MemoryJournal,
     Method,
     Posting,
     ShortError,
@@ -389,3 +390,30 @@ def test_a_book_closes_and_shows_only_what_is_not_empty() -> None:
     assert book.imbalance() == {USD: Decimal(3)}
     book = Book([moved("b", DAY, 1, "Assets:B"), moved("a", DAY, 1, "Assets:A")])
     assert next(iter(book.balances())) == ("Assets:A", USD)
+
+
+def test_what_leaves_takes_no_more_cost_than_there_is_and_what_opens_is_dated() -> None:
+    book = Book([bought("a", 4, "1.00", 2)])
+    with pytest.raises(EntryError, match=r"^entry x: lot a leaves .*Treasury with 0.25 more than it cost$"):
+        book.book(out("x", "a", 1, "1.25"))
+    booked = book.booked("a")
+    assert booked is not None
+    assert booked.postings[0].acquired == DAY + 2 * ONE
+    assert isinstance(book.balance("Assets:Nothing", USD), Decimal)
+    assert book.pick(VAULT, btc_of_sats(1))[0][0].at == DAY + 2 * ONE
+
+
+def test_a_journal_is_told_what_is_left_of_each_lot() -> None:
+    class Told(MemoryJournal):
+        def __init__(self) -> None:
+            super().__init__()
+            self.told: list[tuple[str, str, str | None]] = []
+
+        def placed(self, account: str, lot: str, held: LotHeld | None) -> None:
+            self.told.append((account, lot, None if held is None else str(held.cost)))
+
+    journal = Told()
+    book = Book([bought("a", 4, "1.00")], journal=journal)
+    book.book(out("x", "a", 1))
+    book.book(out("y", "a", 3))
+    assert journal.told == [(VAULT, "a", "1.00"), (VAULT, "a", "0.75"), (VAULT, "a", None)]

@@ -65,6 +65,7 @@ def test_the_last_rule_that_covers_a_case_decides_by_the_year_of_its_zone() -> N
     assert LotPolicy("lifo").method(VAULT, BTC, None) == "lifo"
     assert LotPolicy().method(VAULT, BTC, DAY) == "fifo"
     assert LotPolicy("lifo", (LotRule("hifo", "EUR"),)).method(VAULT, BTC, DAY) == "lifo"
+    assert LotPolicy("lifo", (LotRule("hifo", "EUR"),)).method(VAULT, "EUR", DAY) == "hifo"
     midnight = datetime(2026, 1, 1, 3, tzinfo=UTC)
     west = LotPolicy("fifo", (LotRule("lifo", year=2025),), timezone(timedelta(hours=-6)))
     assert west.method(VAULT, BTC, midnight) == "lifo"
@@ -172,3 +173,100 @@ def test_the_dearest_are_kept_in_order_while_lots_come_and_go(method: Method) ->
     first = book.pick(VAULT, btc_of_sats(1))[0][0].lot
     assert first == (f"l{order[2]}" if method == "fifo" else "new")
     assert sum((one.number for one in book.lots(VAULT)), Decimal(0)) == btc_of_sats(25).number
+
+
+def test_only_what_a_rule_counts_at_the_average_joins_a_pool() -> None:
+    policy = LotPolicy("fifo", (LotRule("average", BTC, COLD, 2026),))
+    book = Book((), policy=policy)
+    book.book(comes("kept", 10, "1.00"))
+    book.book(comes("pooled", 10, "1.00", account=COLD))
+    book.book(comes("before", 10, "1.00", -400, COLD))
+    euro = Amount(Decimal(5), "EUR")
+    into = Posting(COLD, euro, lot="eur", cost=usd(6))
+    book.book(Entry(DAY, "euro", "", (into, Posting("Trading:EUR", -euro))))
+    assert [one.lot for one in book.lots(VAULT)] == ["kept"]
+    assert [one.lot.startswith(POOL) for one in book.lots(COLD)] == [False, True, False]
+    assert [one.lot for one in book.lots(COLD)][::2] == ["before", "eur"]
+
+
+def test_what_a_rule_takes_at_the_average_is_of_its_account_its_commodity_and_its_year() -> None:
+    book = Book(comes(f"{account}{day}", 10, "1.00", day, account) for account in (VAULT, COLD) for day in (0, 1))
+
+    def lots(rule: LotRule, account: str, at: datetime | None = DAY) -> int:
+        book.policy = LotPolicy("fifo", (rule,))
+        return len(book.pick(account, btc_of_sats(2), at=at))
+
+    assert lots(LotRule("average", account=COLD), COLD) == 2
+    assert lots(LotRule("average", account=COLD), VAULT) == 1
+    assert lots(LotRule("average", BTC), VAULT) == 2
+    assert lots(LotRule("average", "EUR"), VAULT) == 1
+    assert lots(LotRule("average", year=2026), VAULT) == 2
+    assert lots(LotRule("average", year=2026), VAULT, None) == 1
+    book.policy = LotPolicy("fifo", (LotRule("lifo", BTC),))
+    assert [one.lot for one, _, _ in book.pick(VAULT, btc_of_sats(1), at=DAY)] == [f"{VAULT}1"]
+
+
+def test_a_pool_that_one_entry_empties_and_fills_is_another_and_two_days_join_the_first() -> None:
+    book = Book((comes("a", 10, "1.00"),), "average")
+    (pool,) = book.lots(VAULT)
+    entry = Entry(
+        DAY + 5 * ONE,
+        "e",
+        "",
+        (
+            Posting(VAULT, btc_of_sats(-10), lot=pool.lot, cost=usd("-1.00")),
+            Posting(VAULT, btc_of_sats(4), lot="n", cost=usd("0.40"), acquired=DAY + 3 * ONE),
+            Posting(VAULT, btc_of_sats(2), lot="o", cost=usd("0.60"), acquired=DAY + 4 * ONE),
+            Posting("Trading:Bitcoin", btc_of_sats(4)),
+        ),
+    )
+    booked = book.book(entry)
+    assert isinstance(booked, Booked)
+    name = f"{POOL}Bitcoin:Treasury since 2026-11-04T00:00:00.000000Z"
+    assert held(book) == [(name, 6, "1.00", DAY + 3 * ONE)]
+    assert [(p.lot, p.acquired) for p in booked.entry.postings[1:3]] == [(name, DAY + 3 * ONE)] * 2
+
+
+def test_of_two_accounts_in_one_entry_each_opens_its_own_pool_beside_lots_that_move() -> None:
+    book = Book((comes("a", 10, "1.00"),))
+    book.policy = LotPolicy("average")
+    entry = Entry(
+        DAY + ONE,
+        "e",
+        "",
+        (
+            Posting(VAULT, btc_of_sats(-4), lot="a", cost=usd("-0.40")),
+            Posting(COLD, btc_of_sats(4), lot="a", cost=usd("0.40"), acquired=DAY),
+            Posting(COLD, btc_of_sats(1), lot="b", cost=usd("0.10"), acquired=DAY + ONE),
+            Posting(VAULT, btc_of_sats(1), lot="c", cost=usd("0.20"), acquired=DAY + ONE),
+            Posting("Trading:Bitcoin", btc_of_sats(-2)),
+        ),
+    )
+    book.book(entry)
+    assert held(book, COLD) == [(f"{POOL}Bitcoin:Cold since 2026-11-01T00:00:00.000000Z", 5, "0.50", DAY)]
+    assert held(book) == [
+        ("a", 6, "0.60", DAY),
+        (f"{POOL}Bitcoin:Treasury since 2026-11-02T00:00:00.000000Z", 1, "0.20", DAY + ONE),
+    ]
+
+
+def test_anothers_pool_that_came_before_is_not_joined_and_a_book_that_goes_on_knows_its_own() -> None:
+    book = Book((comes("a", 10, "1.00"),), "average")
+    (pool,) = book.lots(VAULT)
+    book.policy = LotPolicy("fifo")
+    move = Entry(
+        DAY + ONE,
+        "m",
+        "",
+        (
+            Posting(VAULT, btc_of_sats(-4), lot=pool.lot, cost=usd("-0.40")),
+            Posting(COLD, btc_of_sats(4), lot=pool.lot, cost=usd("0.40"), acquired=pool.at),
+        ),
+    )
+    book.book(move)
+    again = Book(policy=LotPolicy("average"), journal=book.journal)
+    again.book(comes("b", 1, "0.10", 2))
+    again.book(comes("c", 1, "0.10", 2, COLD))
+    assert held(again) == [(pool.lot, 7, "0.70", DAY)]
+    own = f"{POOL}Bitcoin:Cold since 2026-11-03T00:00:00.000000Z"
+    assert [one[:2] for one in held(again, COLD)] == [(pool.lot, 4), (own, 1)]
