@@ -63,6 +63,7 @@ def _entry(entry: Entry) -> Iterator[str]:
                 yield f"    cost: {_plain(posting.cost)}"
             if posting.acquired is not None:
                 yield f"    acquired: {posting.acquired:%Y-%m-%d}"
+                yield f"    acquired-at: {_quoted(posting.acquired.isoformat())}"
 
 
 def bean_account(account: str) -> str:

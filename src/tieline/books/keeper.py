@@ -38,6 +38,7 @@ from tieline.records import (
     EnergyEvidence,
     Equity,
     Issued,
+    Journaled,
     Loan,
     LoanFlow,
     Opening,
@@ -73,6 +74,7 @@ MONEY: tuple[type[Record], ...] = (
     Closing,
     PolicyChosen,
     EnergyEvidence,
+    Journaled,
 )
 # Sales that wait for coins are tried this many at a time whenever some come in.
 RETRIED = 100
@@ -389,6 +391,7 @@ _NAMED: dict[type[Record], tuple[str, str]] = {
     Issued: ("invoice", "number"),
     Closing: ("closing of", "month"),
     EnergyEvidence: ("evidence", "evidence_id"),
+    Journaled: ("entry", "entry_id"),
 }
 
 

@@ -17,7 +17,7 @@ from decimal import Decimal
 
 import msgspec
 
-from tieline.books.accounts import BOUGHT, COINS, LENT, MINED, OPENED, SOLD, SPENT
+from tieline.books.accounts import BOUGHT, COINS, ENTERED, LENT, MINED, OPENED, SOLD, SPENT
 from tieline.books.follows import PrintedMonth, PrintedSpan, findings, half_up, places_of
 from tieline.books.monthly import MonthlyUpdate
 from tieline.books.span import month_before, month_span
@@ -141,6 +141,7 @@ def _movements(basis: Basis, places: int) -> tuple[ReleaseFigure, ...]:
         ("sold", "Sold", SOLD),
         ("fees", "Network fees", SPENT),
         ("lent", "Out to lenders who may sell them", LENT),
+        ("entered", "By entries of another ledger", ENTERED),
     ):
         moved = -book.change(account, BTC, start, end)
         if moved or name in ("produced", "sold"):

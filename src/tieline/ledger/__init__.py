@@ -39,7 +39,7 @@ from tieline.ledger.journal import (
     touches,
     under,
 )
-from tieline.ledger.lots import METHODS, POOL, LotHeld, LotPolicy, LotRule, Method, Taken
+from tieline.ledger.lots import METHODS, POOL, LotHeld, LotPolicy, LotRule, Method, Taken, part_cost
 from tieline.ledger.wire import pack, unpack
 
 __all__ = [
@@ -80,6 +80,7 @@ __all__ = [
     "mirrored",
     "money",
     "pack",
+    "part_cost",
     "summed",
     "touches",
     "under",

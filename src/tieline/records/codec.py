@@ -15,6 +15,7 @@ from tieline.records.treasury import (
     Deployed,
     Equity,
     Issued,
+    Journaled,
     Loan,
     LoanFlow,
     Operated,
@@ -68,6 +69,7 @@ AnyRecord = (
     | Closing
     | Seal
     | PolicyChosen
+    | Journaled
     | Operated
     | ReleaseStep
     | Deployed

@@ -206,3 +206,22 @@ class ReleaseStep(Record, frozen=True, kw_only=True, subject="{month}", key="{mo
     html: Text = ""
     csv: Text = ""
     json: Text = ""
+
+
+class JournalLine(RecordPart, frozen=True, kw_only=True):
+    """One line of an entry made elsewhere. With `lot`: the lot it opens (at `cost_usd`, acquired then) or leaves."""
+
+    account: Label
+    amount: Money
+    commodity: Label
+    lot: Label = ""
+    cost_usd: Money | None = None
+    acquired: Moment | None = None
+
+
+class Journaled(Record, frozen=True, kw_only=True, key="{entry_id}|{known_at}"):
+    """An entry of another ledger, line by line."""
+
+    entry_id: Label
+    narration: Text
+    lines: tuple[JournalLine, ...]

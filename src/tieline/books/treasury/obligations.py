@@ -14,6 +14,7 @@ from decimal import Decimal
 from tieline.books.accounts import (
     CASH,
     COLLATERAL,
+    ENTERED,
     GAIN,
     PLEDGED,
     SPENT,
@@ -23,8 +24,33 @@ from tieline.books.accounts import (
     coins_at,
     leaving,
 )
-from tieline.ledger import BTC, Amount, Book, Entry, EntryError, LotHeld, Posting, btc_of_sats, money, usd
-from tieline.records import Equity, Issued, IssuedLine, Loan, LoanFlow, Payment, Pledge, Record, Transfer, VendorBill
+from tieline.ledger import (
+    BTC,
+    COMMODITIES,
+    Amount,
+    Book,
+    Entry,
+    EntryError,
+    LotHeld,
+    Posting,
+    btc_of_sats,
+    money,
+    part_cost,
+    usd,
+)
+from tieline.records import (
+    Equity,
+    Issued,
+    IssuedLine,
+    Journaled,
+    Loan,
+    LoanFlow,
+    Payment,
+    Pledge,
+    Record,
+    Transfer,
+    VendorBill,
+)
 
 INTEREST, ACCRUED = "Expenses:Interest", "Liabilities:Interest"
 SECONDS_A_YEAR = Decimal(365 * 86_400)
@@ -49,6 +75,8 @@ def obligations(record: Record, book: Book, loans: Mapping[str, Loan]) -> list[E
             return _equity(record)
         case Issued():
             return [_issued(record)]
+        case Journaled():
+            return [_journaled(record, book)]
         case _:
             return []
 
@@ -226,6 +254,29 @@ def _issued(invoice: Issued) -> Entry:
 
 def _sum(lines: Iterable[IssuedLine]) -> Amount:
     return usd(sum((line.amount_usd for line in lines), Decimal(0)))
+
+
+def _journaled(told: Journaled, book: Book) -> Entry:
+    """An entry of another ledger. Where its coins balance by cost, as other ledgers have it, trading accounts carry
+    what changed commodity; coins that leave without a lot leave by the books' method."""
+    postings: list[Posting] = []
+    for line in told.lines:
+        amount = Amount(line.amount, line.commodity)
+        owned = line.account.startswith("Assets:") and COMMODITIES[line.commodity].lots
+        if owned and not line.lot and line.amount < 0:
+            postings += leaving(book.pick(line.account, -amount, at=told.at))
+            continue
+        cost = None if line.cost_usd is None else usd(line.cost_usd if line.amount > 0 else -abs(line.cost_usd))
+        if line.lot and line.amount < 0 and cost is None:
+            held = book.lot(line.account, line.lot)
+            cost = None if held is None or held.number < -line.amount else usd(-part_cost(held, -line.amount))
+        postings.append(Posting(line.account, amount, line.lot or None, cost, line.acquired))
+    for commodity in sorted({p.amount.commodity for p in postings if p.lot is not None}):
+        moved = sum((p.amount.number for p in postings if p.amount.commodity == commodity), Decimal(0))
+        cost_of = sum((p.cost.number for p in postings if p.lot is not None and p.cost is not None), Decimal(0))
+        if moved:
+            postings += [Posting(ENTERED, Amount(-moved, commodity)), Posting(TRADING_USD, usd(cost_of))]
+    return _entry(told, "entry", told.narration, postings)
 
 
 def accrual(loan: Loan, book: Book, start: datetime, end: datetime) -> Entry | None:

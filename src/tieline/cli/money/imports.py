@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tieline.books.beans import journaled
 from tieline.books.treasury.sheets import SHEETS, SheetError
 from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
@@ -16,14 +17,14 @@ MAX_BYTES = 64 * 2**20
 
 
 @click.command(name="import")
-@click.argument("what", type=click.Choice(list(SHEETS)))
+@click.argument("what", type=click.Choice([*SHEETS, "beancount"]))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @data_dir
 @click.option("--map", "maps", multiple=True, metavar="THEIRS=OURS", help='A column by its name: --map "Wallet=place".')
 @click.option("--dry-run", is_flag=True, help="Print the entries it would make, and record nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def import_(what: str, file: Path, data_dir: Path, maps: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """Read coins, loans or payouts from a CSV file into the books.
+    """Read coins, loans or payouts from a CSV file, or the entries of a beancount file, into the books.
 
     \b
     coins    date, btc, cost_usd [place, id]
@@ -34,9 +35,9 @@ def import_(what: str, file: Path, data_dir: Path, maps: tuple[str, ...], dry_ru
     The same file twice changes nothing; a row that changed is a correction. Nothing is recorded where one row cannot.
     """
     now = config_and_now(data_dir)[1]
-    read, _ = SHEETS[what]
     try:
-        batch = read(text_of(file), mapping_of(maps), now)
+        text = text_of(file)
+        batch = journaled(text, now) if what == "beancount" else SHEETS[what][0](text, mapping_of(maps), now)
     except (SheetError, ValueError) as error:
         raise click.ClickException(f"{file.name}: {error}") from error
     keeper = keeper_of(data_dir)
