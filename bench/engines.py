@@ -10,9 +10,10 @@ when each kind was cut in its middle, frame by frame: `tests/gateway/test_record
 
     exact         the text of an undisturbed run, letter by letter, and its bill
     honest        an error event and no [DONE]: the client was told
-    other         another text with a clean end: right for sampled requests, CORRUPT for greedy and structured ones
+    CORRUPT       another text with a clean end
+    SILENT        neither an error nor an end
 
-Structured output that ends cleanly must parse. Any corrupt answer makes the exit status 1.
+Structured output that ends cleanly must parse. Any corrupt or silent answer makes the exit status 1.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from continuity_faults import MODEL, fetch, free_port
-from engines_tape import Tape
+from engines_tape import Talk, Tape
 from tieline.clock import WallClock
 from tieline.gateway.serve import serve
 from tieline.gateway.settings import Clocks, Engine, Model, Settings
@@ -136,14 +137,13 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back, forth = await asyncio.open_connection("127.0.0.1", self.engine)
         talk = self.cue.tape.talk()
-        up = asyncio.create_task(_copy(reader, forth, talk.asked))
-        frames = 0
+        up = asyncio.create_task(_copy(reader, forth, talk))
         try:
             while data := await back.read(65_536):
                 for part in re.split(rb"(?<=\n\n\r\n)", data):
-                    frames += part.count(b"data: {")
-                    if self.cue.at and frames > self.cue.at:
-                        self.cue.at = 0
+                    talk.frames += part.count(b"data: {")
+                    if self.cue.at and talk.frames > self.cue.at:
+                        self.cue.at, self.cue.cuts = 0, self.cue.cuts + 1
                         await writer.drain()
                         writer.transport.abort()
                         return
@@ -159,18 +159,20 @@ class Proxy:
 
 
 class Cue:
-    """At which frame the next answer is cut; 0: not at all."""
+    """At which frame the next answer is cut; 0: not at all. `cuts`: how many were."""
 
     at = 0
+    cuts = 0
 
     def __init__(self) -> None:
         self.tape = Tape()
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: bytearray) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, talk: Talk) -> None:
     try:
         while data := await reader.read(65_536):
-            asked += data
+            talk.asked += data
+            talk.frames = 0  # another request, on a connection that is kept
             writer.write(data)
             await writer.drain()
     except OSError:
@@ -354,10 +356,10 @@ async def _cut(name: str, kind: str, port: int, cue: Cue, options: argparse.Name
     counts: Counter[str] = Counter()
     wrong: list[dict[str, Any]] = []
     for at in range(1, undisturbed.frames, options.every):
-        cue.at = at
+        cue.at, before = at, cue.cuts
         found = await ask(port, case, kind)
         cue.at = 0
-        word = verdict(case, undisturbed, found)
+        word = verdict(case, undisturbed, found) if cue.cuts > before else "not cut"
         counts[word] += 1
         if word != "exact":
             wrong.append({"at": at, "verdict": word, "text": "/".join(found.said)[-80:], "error": found.error})
@@ -419,9 +421,9 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n")
     cases = [(f"{kind}: {name}", one) for kind, them in result["engines"].items() for name, one in them.items()]
-    bad = [name for name, one in cases if "CORRUPT" in one or "SILENT" in one]
+    bad = [name for name, one in cases if {"CORRUPT", "SILENT", "not cut"} & one.keys()]
     if bad:
-        raise SystemExit(f"corrupt or silent: {', '.join(bad)}")
+        raise SystemExit(f"corrupt, silent or not cut: {', '.join(bad)}")
 
 
 if __name__ == "__main__":

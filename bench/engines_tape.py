@@ -9,7 +9,9 @@ from tieline.gateway.wire.http1 import Framing, Unchunker, parse_response
 
 
 class Talk:
-    """The bytes of one connection."""
+    """The bytes of one connection. `frames`: of the answer that is under way."""
+
+    frames = 0
 
     def __init__(self) -> None:
         self.asked, self.said = bytearray(), bytearray()

@@ -77,8 +77,13 @@ class Conversations:
             return self._one(method, kind, kept, body)
         if words[2] != ("input_items" if kind == "responses" else "items") or len(words) > 4:
             return Refusal(404, f"a {kind[:-1]} has no {'/'.join(words[2:])[:80]!r}", "not_found")
-        if len(words) == 4:
-            return self._item(method, kept, words[3])
+        return self._items(method, kind, kept, words[3:], query, body)
+
+    def _items(
+        self, method: str, kind: str, kept: StoredResponse, of: list[str], query: str, body: bytes
+    ) -> Told:  # fmt: skip
+        if of:
+            return self._item(method, kept, of[0])
         if method == "POST" and kind == "conversations":
             return self._add(kept, body)
         return _listed(kept, query) if method == "GET" else _wrong(method)
