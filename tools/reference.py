@@ -232,13 +232,16 @@ def ast_calls(path: Path) -> list[tuple[str, str, str, str]]:
         if not all(isinstance(word, str) for word in words) or not str(words[0]).startswith("tieline_"):
             continue
         called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        kind = {"GaugeMetricFamily": "gauge", "family": "histogram"}.get(called, "counter")
+        kind = {"GaugeMetricFamily": "gauge", "SummaryMetricFamily": "summary", "family": "histogram"}.get(
+            called, "counter"
+        )
         labels = [
             element.value
             for part in [*node.args[2:], *(keyword.value for keyword in node.keywords)]
             for element in (part.elts if isinstance(part, ast.List | ast.Tuple) else [])
             if isinstance(element, ast.Constant) and isinstance(element.value, str)
         ]
+        labels = ["model"] if kind == "histogram" else labels  # as their family has it
         name = f"{words[0]}_total" if kind == "counter" else str(words[0])
         found.append((name, kind, str(words[1]), ", ".join(labels)))
     return sorted(set(found))

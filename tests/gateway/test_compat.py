@@ -33,7 +33,7 @@ def test_a_client_gets_what_it_asks_for_or_is_told(name: str, tmp_path: Path) ->
     try:
         folder = environment(client, timeout_s=90.0)
     except UnavailableError as error:
-        pytest.skip(f"{name}: {error}")
+        pytest.skip(f"a client is not to be had here: {name}, {error}")
     with door(tmp_path, llama=False) as (g, told):
         found = cases_of(client, folder, g.url, cases=SELECTED[name], extra=told)
         assert not [one for one in found if not one["ok"]]

@@ -47,7 +47,8 @@ def test_the_same_bytes(
     made = [Hop(replica_id=a, site_id=b, output_tokens=n, ended="stop", first_token_ms=t) for a, b, n, t in hops]
     ex: Any = SimpleNamespace(
         account=SimpleNamespace(key=Key(id=key_id, sha256="0" * 64, tenant=tenant, project=project)),
-        offer=SimpleNamespace(name=model), request=SimpleNamespace(surface=kind, stream=streamed), id="req_1",
+        offer=SimpleNamespace(name=model), id="req_1",
+        request=SimpleNamespace(surface=kind, stream=streamed, user=finish, tags=dict.fromkeys(names, finish)),
         status=status, cached_tokens=cached, hops=made, began=100.0,
         first_token_at=None if first_s is None else 100.0 + first_s,
     )  # fmt: skip
@@ -61,7 +62,7 @@ def test_the_same_bytes(
         status=status, prompt_tokens=prompt, output_tokens=output, cached_tokens=min(cached, prompt),
         cost_nano_usd=cost, estimated=estimated, streamed=streamed, finish=finish, hops=tuple(made),
         first_token_ms=None if first_s is None else round((ex.first_token_at - 100.0) * 1e3),
-        total_ms=round(total_s * 1e3),
+        total_ms=round(total_s * 1e3), user=finish, tags=dict.fromkeys(names, finish),
     )  # fmt: skip
     assert line == records.encode(usage)
     assert records.decode(line) == usage

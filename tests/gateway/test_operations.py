@@ -365,7 +365,7 @@ def test_metrics_tell_of_tenants_to_an_admin_alone(tmp_path: Path) -> None:
             assert 'tieline_gateway_tenant_requests_total{model="m",tenant="acme"} 1.0' in told
             assert 'tieline_gateway_tenant_tokens_total{kind="output",model="m",tenant="acme"} 2.0' in told
             assert 'tieline_gateway_budget_left_usd{scope="tenant:acme"} 1.99' in told
-            assert "tieline_gateway_token_seconds_count 1.0" in told
+            assert 'tieline_gateway_token_seconds_count{model="m"} 1.0' in told
             for key in ("old", "books", "wrong"):
                 assert "acme" not in await metrics(key)
 

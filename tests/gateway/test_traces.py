@@ -18,6 +18,7 @@ from tests.gateway.rig import settings, start
 from tieline.gateway.settings import OpenTelemetry
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 
 CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
 ASK = {"model": "m", "messages": [{"role": "user", "content": "a secret"}], "max_tokens": 20, "stream": True}
@@ -99,7 +100,12 @@ def test_a_request_that_moves_is_one_trace_with_a_hop_for_each_replica(tmp_path:
     assert {(hop["trace"], hop["parent"]) for hop in hops} == {(CALLER, request["id"])}
     assert request["tieline.hops"] == 2
     assert request["http.response.status_code"] == 200
-    assert request["tieline.first_token_ms"] >= 0
+    assert request["gen_ai.response.time_to_first_chunk"] >= 0
+    assert (request["gen_ai.operation.name"], request["gen_ai.request.max_tokens"]) == ("chat", 20)
+    assert [one.string_value for one in request["gen_ai.response.finish_reasons"].values] == ["stop"]
+    # Every name of that family is one of OpenTelemetry's conventions.
+    known = {name for name in vars(gen_ai_attributes).values() if isinstance(name, str)}
+    assert {name for span in found.spans for name in span if name.startswith("gen_ai.")} <= known
     assert all(request["start"] <= hop["start"] <= hop["end"] <= request["end"] for hop in hops)
     assert hops[0]["status"] == 2
     assert b"a secret" not in found.raw

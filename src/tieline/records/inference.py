@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from tieline.intake import (
@@ -74,7 +75,8 @@ class Usage(Record, frozen=True, kw_only=True, subject="{tenant}", key="{request
     """What one request consumed: the prompt once, each delivered token once, however many hops it took.
 
     Costs are integer nano-dollars (1e-9 USD); rounding happens once per invoice line. `estimated` says that
-    the engine reported no usage and the tokens were counted here.
+    the engine reported no usage and the tokens were counted here. `user` and `tags` are what the request says of itself
+    (`user` or `safety_identifier`, and `metadata`), where it is short and prints; a longer `user` is its SHA-256.
     """
 
     request_id: Label
@@ -94,6 +96,8 @@ class Usage(Record, frozen=True, kw_only=True, subject="{tenant}", key="{request
     hops: tuple[Hop, ...] = ()
     first_token_ms: Milliseconds | None = None
     total_ms: Milliseconds | None = None
+    user: Text = ""
+    tags: dict[Text, Text] = msgspec.field(default_factory=dict)
 
 
 class Reserved(

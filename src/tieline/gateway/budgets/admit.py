@@ -481,6 +481,14 @@ def cost_nano(model: ModelOffer, prompt_tokens: int, cached_tokens: int, output_
     return (prompt_tokens - cached) * model.input_nano + cached * model.cached_nano + output_tokens * model.output_nano
 
 
+def owed_nano(offer: ModelOffer, ticket: Ticket, prompt: int, cached: int, output: int) -> int:
+    """What an ended request costs: an engine cannot make it dearer than what was agreed."""
+    cost = (
+        cost_nano(offer, prompt, cached, output) if cached else prompt * offer.input_nano + output * offer.output_nano
+    )
+    return min(cost, ticket.reserved) if ticket.account.purses else cost
+
+
 def _inside(peer: str, networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:
     try:
         address = ipaddress.ip_address(peer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Final, Protocol
 
 from prometheus_client.core import (
@@ -13,6 +13,7 @@ from prometheus_client.core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
+    SummaryMetricFamily,
 )
 from prometheus_client.exposition import generate_latest
 
@@ -21,28 +22,40 @@ from tieline.gateway.routing.route import Replica
 # Seconds; from a small engine's first token on loopback to a long prompt's on a busy one.
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
-# Pairs of tenant and model with figures of their own; what comes beyond them is summed as "(others)".
+# From one token to the next, from a small model on a large card to a large one on a busy one.
+GAP_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.5)
+
+# Models, and pairs of tenant and model, with figures of their own; what comes beyond them is summed as OTHERS.
+MAX_MODELS: Final = 1_000
 MAX_SERIES: Final = 20_000
+OTHERS: Final = "(others)"
 
 
-class Histogram:
-    __slots__ = ("counts", "total")
+class Histograms:
+    """Seconds, by model. `buckets`: their bounds."""
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
-        self.total = 0.0
+    __slots__ = ("_buckets", "_rows")
 
-    def add(self, value: float) -> None:
-        self.counts[bisect_left(BUCKETS, value)] += 1
-        self.total += value
+    def __init__(self, buckets: tuple[float, ...] = BUCKETS) -> None:
+        self._buckets = buckets
+        self._rows: dict[str, list[float]] = {}  # counts by bucket, then the sum
+
+    def add(self, model: str, seconds: float) -> None:
+        row = self._rows.get(model)
+        if row is None:
+            name = model if len(self._rows) < MAX_MODELS else OTHERS
+            row = self._rows.setdefault(name, [0] * (len(self._buckets) + 2))
+        row[bisect_left(self._buckets, seconds)] += 1
+        row[-1] += seconds
 
     def family(self, name: str, text: str) -> Metric:
-        buckets, running = [], 0
-        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self.counts, strict=True):
-            running += count
-            buckets.append((bound, running))
-        family = HistogramMetricFamily(name, text)
-        family.add_metric([], buckets, self.total)
+        family = HistogramMetricFamily(name, text, labels=["model"])
+        for model, (*counts, total) in self._rows.items():
+            buckets, running = [], 0.0
+            for bound, count in zip((*map(str, self._buckets), "+Inf"), counts, strict=True):
+                running += count
+                buckets.append((bound, running))
+            family.add_metric([model], buckets, total)
         return family
 
 
@@ -71,36 +84,47 @@ class Stats:
     """Counters of one process. Labels are models, replicas and words of this code, never a client's text."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, int], list[int]] = {}  # model, status -> requests, prompt, output tokens
+        # model, status -> requests, prompt and output tokens, nano-dollars
+        self._sums: dict[tuple[str, int], list[int]] = {}
         self.refused: Counter[str] = Counter()  # code
         self.failures: Counter[tuple[str, str]] = Counter()  # replica, how its attempt ended
         self.hops: Counter[str] = Counter()  # how hops ended
         self.resumed = 0
         self.hedged = 0
         self.connections = 0
-        self.first_tokens = Histogram()
-        self.totals = Histogram()
-        self.gaps = Histogram()  # from one token to the next, the mean of each request
+        self.first_tokens = Histograms()
+        self.totals = Histograms()
+        self.gaps = Histograms(GAP_BUCKETS)  # from one token to the next, the mean of each request
         self._tenants: dict[tuple[str, str], list[int]] = {}  # tenant, model -> requests, tokens and nano-dollars
-        self.first_token: Callable[[float], None] = self.first_tokens.add
+        self._waits: dict[tuple[str, str], list[float]] = {}  # the same -> requests, the sum of their mean gaps
 
-    def count(self, model: str, status: int, prompt: int, output: int) -> None:
+    def count(self, model: str, status: int, prompt: int, output: int, cost_nano: int = 0) -> None:
         sums = self._sums.get((model, status))
         if sums is None:
-            sums = self._sums[model, status] = [0, 0, 0]
+            sums = self._sums[model, status] = [0, 0, 0, 0]
         sums[0] += 1
         sums[1] += prompt
         sums[2] += output
+        sums[3] += cost_nano
 
     def count_tenant(self, tenant: str, model: str, prompt: int, output: int, cost_nano: int) -> None:
         sums = self._tenants.get((tenant, model))
         if sums is None:
-            name = (tenant, model) if len(self._tenants) < MAX_SERIES else ("(others)", model)
+            name = (tenant, model) if len(self._tenants) < MAX_SERIES else (OTHERS, model)
             sums = self._tenants.setdefault(name, [0, 0, 0, 0])
         sums[0] += 1
         sums[1] += prompt
         sums[2] += output
         sums[3] += cost_nano
+
+    def count_gap(self, tenant: str, model: str, seconds: float) -> None:
+        """The mean of a request's gaps between tokens."""
+        sums = self._waits.get((tenant, model))
+        if sums is None:
+            name = (tenant, model) if len(self._waits) < MAX_SERIES else (OTHERS, model)
+            sums = self._waits.setdefault(name, [0, 0.0])
+        sums[0] += 1
+        sums[1] += seconds
 
     def by_tenant(self, budgets: Iterable[tuple[str, float]]) -> Iterator[Metric]:
         """What only those may read who read everybody's usage."""
@@ -119,7 +143,14 @@ class Stats:
         left = GaugeMetricFamily("tieline_gateway_budget_left_usd", "Left of a budget in its period", labels=["scope"])
         for scope, usd in budgets:
             left.add_metric([scope], usd)
-        yield from (requests, tokens, cost, left)
+        gaps = SummaryMetricFamily(
+            "tieline_gateway_tenant_token_seconds",
+            "From one token to the next, the mean of each request",
+            labels=["tenant", "model"],
+        )
+        for (tenant, model), (waits, seconds) in self._waits.items():
+            gaps.add_metric([tenant, model], round(waits), seconds)
+        yield from (requests, tokens, cost, gaps, left)
 
     @property
     def requests(self) -> Counter[tuple[str, int]]:
@@ -130,10 +161,18 @@ class Stats:
     def tokens(self) -> Counter[tuple[str, str]]:
         """Billed tokens by model and kind."""
         found: Counter[tuple[str, str]] = Counter()
-        for (model, _), (_, prompt, output) in self._sums.items():
+        for (model, _), (_, prompt, output, _) in self._sums.items():
             found[model, "prompt"] += prompt
             found[model, "output"] += output
         return found
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """USD by model."""
+        found: Counter[str] = Counter()
+        for (model, _), (*_, nano) in self._sums.items():
+            found[model] += nano
+        return {model: nano / 1e9 for model, nano in found.items()}
 
     def text(self, gauges: Gauges, *, tenants: bool = False) -> bytes:
         """`tenants`: also what each of them used and has left."""
@@ -151,6 +190,7 @@ class _Collector:
         yield _counter("tieline_gateway_requests", "Requests by model and status", ("model", "status"), stats.requests)
         yield _counter("tieline_gateway_refused", "Requests refused before an engine", ("code",), stats.refused)
         yield _counter("tieline_gateway_tokens", "Billed tokens", ("model", "kind"), stats.tokens)
+        yield _counter("tieline_gateway_cost_usd", "What requests cost", ("model",), stats.costs)
         yield _counter("tieline_gateway_leg_failures", "Attempts that failed", ("replica", "ended"), stats.failures)
         yield _counter("tieline_gateway_hops", "Hops by how they ended", ("ended",), stats.hops)
         yield _counter("tieline_gateway_resumed", "Streams that went on elsewhere", (), {(): stats.resumed})

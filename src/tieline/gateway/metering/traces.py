@@ -24,6 +24,8 @@ log = logging.getLogger("tieline.gateway")
 MAX_WAITING: Final = 8_192
 EVERY_MS: Final = 2_000
 EXPORT_S: Final = 5
+# As OpenTelemetry's conventions for generative AI call them; ranking has no word there.
+OPERATIONS: Final = {"completions": "text_completion", "embeddings": "embeddings", "rerank": "rerank"}
 _PARENT: Final = re.compile(rb"traceparent: 00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\r\n")
 
 
@@ -66,13 +68,17 @@ class Traces:
         attributes = {
             "http.request.method": "POST",
             "http.route": path,
+            "gen_ai.operation.name": OPERATIONS.get(request.request.surface, "chat"),
+            "gen_ai.provider.name": "tieline",
             "gen_ai.request.model": request.offer.name,
+            "gen_ai.request.stream": request.request.stream,
             "tieline.request_id": request.id,
             "tieline.tenant": key.tenant,
             "tieline.project": key.project,
             "tieline.key_id": key.id,
-            "tieline.stream": request.request.stream,
         }
+        if request.request.answers > 1:
+            attributes["gen_ai.request.choice.count"] = request.request.answers
         return Span(self, self.begin(f"POST {path}", parent, zero_ns + int(request.began * 1e9), attributes), zero_ns)
 
     def wanted(self, parent: re.Match[bytes] | None) -> bool:
@@ -150,9 +156,22 @@ class Span:
             "http.response.status_code": request.status,
             "tieline.hops": len(request.hops),
             "tieline.finish": request.finish or "",
+            "tieline.cost_usd": request.cost_nano / 1e9,
+            "gen_ai.response.id": request.id,
+            "gen_ai.response.model": request.offer.name,
             "gen_ai.usage.input_tokens": request.prompt_tokens or 0,
             "gen_ai.usage.output_tokens": request.output_tokens or 0,
         }
+        if request.request.limit:
+            attributes["gen_ai.request.max_tokens"] = request.request.limit
+        if request.cached_tokens:
+            attributes["gen_ai.usage.cache_read.input_tokens"] = request.cached_tokens
+        if request.reasoning_tokens:
+            attributes["gen_ai.usage.reasoning.output_tokens"] = request.reasoning_tokens
         if request.first_token_at is not None:
-            attributes["tieline.first_token_ms"] = round((request.first_token_at - request.began) * 1e3)
+            attributes["gen_ai.response.time_to_first_chunk"] = request.first_token_at - request.began
+        if request.status == 200:
+            attributes["gen_ai.response.finish_reasons"] = [request.finish or "stop"]
+        else:
+            attributes["error.type"] = str(request.status)
         self._traces.end(span, self._ns(now), attributes, request.status >= 500)

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from tieline import records
 from tieline.clock import Clock, wall_now
-from tieline.gateway.budgets.admit import KeyAccounts, cost_nano
+from tieline.gateway.budgets.admit import KeyAccounts, cost_nano, owed_nano
 from tieline.gateway.metering.stats import Stats
 from tieline.gateway.metering.usage_lines import Bill, Forms, Metered, moment
 from tieline.intake import IntakeError, read
@@ -50,13 +50,8 @@ class UsageMeter:
     def bill(self, request: Metered, now: float, on_disk: Callable[[], None] | None) -> bool:
         """Settle in memory and queue the record. True: `on_disk` will be called when it is there."""
         prompt, output = request.prompt_tokens or 0, request.output_tokens or 0
-        offer, ticket = request.offer, request.ticket
-        if request.cached_tokens:
-            cost = cost_nano(offer, prompt, request.cached_tokens, output)
-        else:
-            cost = prompt * offer.input_nano + output * offer.output_nano
-        if ticket.account.purses and cost > ticket.reserved:
-            cost = ticket.reserved  # an engine cannot make it dearer than what was agreed
+        ticket = request.ticket
+        cost = owed_nano(request.offer, ticket, prompt, request.cached_tokens, output)
         self.book.settle(ticket, cost, prompt + output)
         request.cost_nano = cost
         at = self._at if now == self._at_s else self._moment(now)
@@ -153,16 +148,21 @@ class UsageMeter:
     def _count(self, bill: Bill) -> None:
         stats, request = self.stats, bill.request
         prompt, output = request.prompt_tokens or 0, request.output_tokens or 0
-        stats.count(request.offer.name, request.status, prompt, output)
-        stats.count_tenant(request.account.tenant.id, request.offer.name, prompt, output, bill.cost)
+        model, tenant = request.offer.name, request.account.tenant.id
+        stats.count(model, request.status, prompt, output, bill.cost)
+        stats.count_tenant(tenant, model, prompt, output, bill.cost)
         first = request.first_token_at
-        if first is not None and output > 1:
-            stats.gaps.add(max(0.0, bill.total_ms / 1e3 - (first - request.began)) / (output - 1))
+        if first is not None:
+            stats.first_tokens.add(model, first - request.began)
+            if output > 1:
+                gap_s = max(0.0, bill.total_ms / 1e3 - (first - request.began)) / (output - 1)
+                stats.gaps.add(model, gap_s)
+                stats.count_gap(tenant, model, gap_s)
         if len(request.hops) > 1 and sum(hop.ended != "hedged" for hop in request.hops) > 1:
             stats.resumed += 1
         for hop in request.hops:
             stats.hops[hop.ended] += 1
-        stats.totals.add(bill.total_ms / 1e3)
+        stats.totals.add(model, bill.total_ms / 1e3)
 
     def _say(self, error: StoreError) -> None:
         if self.failing is None:

@@ -27,6 +27,7 @@ _HOLES: Final = {
     "at": b"%b", "known_at": b"%b", "request_id": b'"%b"', "status": b"%d", "prompt_tokens": b"%d",
     "output_tokens": b"%d", "cached_tokens": b"%d", "cost_nano_usd": b"%d", "estimated": b"%b", "finish": b"%b",
     "hops": b"%b", "first_token_ms": b"%b", "total_ms": b"%d",
+    "user": b"%b", "tags": b"%b",
 }  # fmt: skip
 ENDPOINTS: Final = {
     "chat": "/v1/chat/completions",
@@ -47,6 +48,18 @@ class RequestOrigin(Protocol):
 
     @property
     def stream(self) -> bool: ...
+
+    @property
+    def limit(self) -> int: ...
+
+    @property
+    def answers(self) -> int: ...
+
+    @property
+    def user(self) -> str: ...
+
+    @property
+    def tags(self) -> dict[str, str] | None: ...
 
 
 class Metered(Protocol):
@@ -92,6 +105,9 @@ class Metered(Protocol):
 
     @property
     def output_tokens(self) -> int | None: ...
+
+    @property
+    def reasoning_tokens(self) -> int | None: ...
 
     @property
     def estimated(self) -> bool: ...
@@ -146,6 +162,8 @@ class Forms:
             _encode(ended.hops),
             b"null" if first is None else b"%d" % round((first - ended.began) * 1e3),
             bill.total_ms,
+            self._words.get(request.user) or self._word(request.user),
+            _encode(request.tags) if request.tags else b"{}",
         )
 
     def _form(self, key: Key, key_id: str, model: str, kind: str, streamed: bool) -> bytes:

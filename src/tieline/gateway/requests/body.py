@@ -13,7 +13,7 @@ import msgspec
 
 from tieline.gateway.budgets.admit import Ask
 from tieline.gateway.errors import Refusal, bad_request
-from tieline.gateway.requests import allowed
+from tieline.gateway.requests import allowed, labels
 from tieline.gateway.requests.images import Picture, pictures
 from tieline.gateway.requests.images import bound as picture_bound
 from tieline.gateway.settings import ModelOffer
@@ -59,6 +59,7 @@ _NO_OUTPUT: Final = ("embeddings", "rerank")
 # What a JSON value begins with.
 _LIST: Final = ord("[")
 _TEXT: Final = ord('"')
+_SAID: Final = frozenset({*labels.USERS, labels.TAGS})
 _SHAPING: Final = allowed.GRAMMARS | {"tools", "functions", "response_format", "chat_template_kwargs", "text"}
 
 
@@ -92,6 +93,8 @@ class Request(msgspec.Struct, gc=False):
     surface: str = ""  # the form that it came in, and its answer goes out in
     client: Any = None  # who says the answer in that form
     media: bool = False  # it may name addresses that an engine would fetch
+    user: str = ""  # whom it says that it is for, and what else it says of itself
+    tags: dict[str, str] | None = None
 
     def ask(self, model: ModelOffer) -> Ask:
         """The most it may cost: each token of a byte-level vocabulary stands for at least one byte."""
@@ -158,6 +161,8 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
     if refusal is not None:
         return refusal
     request.media = kind == "chat" and b'url"' in body
+    if not fields.keys().isdisjoint(_SAID):
+        request.user, request.tags = labels.user_of(fields), labels.tags_of(fields)
     if continuity is not None:
         asked = CONTINUITIES.get(continuity)
         if asked is None:

@@ -181,7 +181,6 @@ class Exchange:
         if first:
             took_s = attempt.last_at - attempt.started_at
             attempt.backend.first_token(attempt.last_at, took_s)
-            self.shared.stats.first_token(attempt.last_at - self.state.began)
         if first or self.state.resumed:
             self.shared.slow.discard(self.state)
 
@@ -666,9 +665,10 @@ class Exchange:
         state.settle()
         if state.false_report:
             self._untrue(state.false_report)
+        waits = self.meter.bill(state, self.now(), on_disk)
         if self.span is not None:
-            self.span.end(self.state, self.now())
-        return self.meter.bill(self.state, self.now(), on_disk)
+            self.span.end(state, self.now())
+        return waits
 
     def _untrue(self, report: str) -> None:
         """An engine's report that cannot be true: the bill does without it, and the operator hears which engine."""

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from tieline.gateway.budgets.admit import owed_nano
 from tieline.gateway.requests import chunks, counting
 from tieline.gateway.requests.state import RequestState
+from tieline.gateway.settings import NANO_PER_USD
 from tieline.gateway.wire import sse
 
 JSON_HEADERS: Final = b"content-type: application/json\r\n"
@@ -25,6 +27,8 @@ def tail(state: RequestState) -> bytes:
     if state.request.wants_usage and state.names is not None:
         names = state.public_names()
         usage = chunks.usage_object(prompt, state.cached_tokens, output, state.reasoning_tokens)
+        owed = owed_nano(state.offer, state.ticket, prompt, state.cached_tokens, output)
+        usage["cost_usd"] = owed / NANO_PER_USD
         return chunks.usage_frame(names, state.request.kind, usage) + sse.DONE
     return sse.DONE
 
