@@ -275,7 +275,7 @@ async def _cut(name: str, kind: str, port: int, cue: Cue, options: argparse.Name
         word = verdict(case, undisturbed, found)
         counts[word] += 1
         if word != "exact":
-            wrong.append({"at": at, "verdict": word, "text": "/".join(found.said)[-80:], "error": found.error})
+            wrong.append({"at": at, "verdict": word, "text": "/".join(found.said)[-400:], "error": found.error})
         await asyncio.sleep(options.rest)
     figures: dict[str, Any] = {"frames": undisturbed.frames, **counts}
     print(f"  {name:12s} {dict(counts)}", flush=True)

@@ -145,11 +145,107 @@ def test_the_digest_is_of_the_whole_request_and_runs_out() -> None:
     assert isinstance(same, body.Request)
     assert isinstance(other, body.Request)
     refused = blame.RefusedRequests()
-    assert not refused.holds(one, 0.0)
-    refused.add(one, 0.0)
-    assert refused.holds(same, 1.0)
-    assert not refused.holds(other, 1.0)
-    assert not refused.holds(same, blame.REFUSE_S)
+    assert refused.refusal(one, 0.0) is None
+    assert refused.met(one, 2.0, 0.0) == blame.killer()
+    assert refused.refusal(same, 1.0) == blame.killer()
+    assert refused.refusal(other, 1.0) is None
+    assert refused.refusal(same, blame.REFUSE_S) is None
+    # Twice the only suspect, half a minute apart: then it is the killer.
+    assert refused.met(other, 1.0, 0.0) == blame.suspect()
+    assert refused.refusal(other, 1.0) == blame.suspect()
+    assert refused.refusal(other, blame.SUSPECT_S) is None
+    assert refused.met(other, 1.0, 40.0) == blame.killer()
+    assert refused.met(other, 1.0, 40.0 + blame.REFUSE_S) == blame.suspect()  # the first two count no more
+
+
+def test_what_a_request_is_like() -> None:
+    def made(**more: Any) -> body.Request:
+        found = body.read("chat", json.dumps(ask(**({"word": "hi"} | more))).encode())
+        assert isinstance(found, body.Request)
+        return found
+
+    refused = blame.RefusedRequests()
+    assert not refused.unlike(made(temperature=0.5, stop=["x"], user="ada"))
+    assert refused.unlike(made(word="a" * 40_000))
+    grammar = made(grammar="root ::= " + "a" * 500)
+    assert refused.unlike(grammar)
+    refused.answered(grammar)
+    assert not refused.unlike(grammar)
+    assert not refused.unlike(made(grammar="root ::= b"))
+    assert refused.unlike(made(grammar="root ::= " + "a" * 5_000))
+    assert refused.unlike(made(grammar="root ::= b", model="another"))
+    assert refused.unlike(made(grammar="root ::= b", min_p=0.1))
+    refused.answered(made(word="a" * 40_000))
+    assert not refused.unlike(made(word="b" * 50_000))
+    for number in range(blame.MAX_SHAPES + 5):
+        refused.answered(made(model=f"m{number}", min_p=0.1))
+    assert refused.unlike(grammar)  # the oldest have made room
+
+
+class Mortal(Odd):
+    """A word in the prompt ends it: connections are reset and nobody listens."""
+
+    async def _answer(self, path: str, given: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        if "killer" in json.dumps(given):
+            self.seen.append((path, given))
+            self.kill()
+            raise ConnectionResetError
+        await super()._answer(path, given, writer)
+
+
+@pytest.mark.parametrize("stream_too", [False, True])
+def test_a_killer_that_is_like_nothing_before_costs_one_engine(gateway: Start, stream_too: bool) -> None:
+    async def run_it() -> None:
+        async with Mortal("a", whole=GOOD) as a, Mortal("b", whole=GOOD) as b, gateway(settings(a.url, b.url)) as g:
+            given = ask("killer", grammar="root ::= " + "a" * 1_000, stream=stream_too)
+            status, said, headers = await post(g, given)
+            assert (status, said["error"]["code"], headers["retry-after"]) == (503, "engine_died", "30")
+            dead = [one for one in (a, b) if any("killer" in json.dumps(given) for _, given in one.seen)]
+            assert len(dead) == 1
+            for _ in range(5):  # whoever sends it again meanwhile kills nothing
+                assert (await post(g, given))[0] == 503
+            assert (await post(g, ask("an innocent chat")))[0] == 200
+            assert len([one for one in (a, b) if any("killer" in json.dumps(given) for _, given in one.seen)]) == 1
+
+    run(run_it())
+
+
+def test_who_was_there_when_an_engine_died_is_asked_elsewhere(gateway: Start) -> None:
+    async def run_it() -> None:
+        shaped = {"grammar": "root ::= [a-z]+"}
+        async with Mortal("a", whole=GOOD) as a, Mortal("b", whole=GOOD) as b, gateway(settings(a.url, b.url)) as g:
+            assert (await post(g, ask("before", **shaped)))[0] == 200
+            for word, more in (("plain", {}), ("shaped", shaped)):
+                g.prefer(a.port)
+                a.opening.clear()
+                first = asyncio.create_task(post(g, ask(word, **more)))
+                async with asyncio.timeout(5):
+                    while not any(word in json.dumps(given) for _, given in a.seen):
+                        await asyncio.sleep(0.01)
+                a.kill()
+                assert (await first)[0] == 200
+                a.opening.set()
+                await a.__aenter__()
+                async with asyncio.timeout(10):
+                    while not all(usable(g)):
+                        await asyncio.sleep(0.05)
+
+    run(run_it())
+
+
+def test_a_connection_that_was_cut_is_no_death(gateway: Start) -> None:
+    async def run_it() -> None:
+        cut = {"odd": (200, "", DIE)}
+        async with (
+            Odd("a", whole=GOOD, by_prompt=cut) as a,
+            Odd("b", whole=GOOD) as b,
+            gateway(settings(a.url, b.url)) as g,
+        ):
+            g.prefer(a.port)
+            assert (await post(g, ask("odd", grammar="root ::= b")))[0] == 200
+            assert b.seen
+
+    run(run_it())
 
 
 @pytest.mark.parametrize("status", [401, 403, 307])

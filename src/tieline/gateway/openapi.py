@@ -19,8 +19,9 @@ _LIMIT = {"type": "integer", "minimum": 1, "maximum": 10_000_000, "nullable": Tr
 _INPUT: Final = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}, "minItems": 1}]}
 
 
-def _error(text: str) -> dict[str, Any]:
-    return {"description": text, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+def _error(text: str, schema: str = "Error") -> dict[str, Any]:
+    ref = {"$ref": f"#/components/schemas/{schema}"}
+    return {"description": text, "content": {"application/json": {"schema": ref}}}
 
 
 _ERRORS: dict[str, Any] = {
@@ -216,6 +217,13 @@ def _own() -> dict[str, Any]:
     }
 
 
+def _anthropic(operation: dict[str, Any]) -> dict[str, Any]:
+    """An operation whose errors are in Anthropic's form."""
+    answers = operation["post"]["responses"]
+    errors = {code: _error(answers[code]["description"], "MessageError") for code in answers if code in _ERRORS}
+    return {"post": operation["post"] | {"responses": answers | errors}}
+
+
 def _kept() -> dict[str, Any]:
     """Messages, and what is kept of responses and conversations."""
     blocks = {"anyOf": [_TEXT, {"type": "array", "items": {"type": "object", "required": ["type"]}}]}
@@ -242,11 +250,13 @@ def _kept() -> dict[str, Any]:
 
     one = [at["conversation_id"]]
     return {
-        "/v1/messages": _post(
-            "Messages, in Anthropic's form", ["messages", "max_tokens"],
-            {"messages": turns, "max_tokens": limit, "system": blocks}, True,
+        "/v1/messages": _anthropic(
+            _post(
+                "Messages, in Anthropic's form", ["messages", "max_tokens"],
+                {"messages": turns, "max_tokens": limit, "system": blocks}, True,
+            )
         ),
-        "/v1/messages/count_tokens": count,
+        "/v1/messages/count_tokens": _anthropic(count),
         "/v1/responses/{response_id}": {
             "get": _call("A response that is kept", plain, "404", parameters=[at["response_id"]]),
             "delete": _call("Delete a response", plain, "404", parameters=[at["response_id"]]),
@@ -265,6 +275,24 @@ def _kept() -> dict[str, Any]:
         "/v1/conversations/{conversation_id}/items/{item_id}": {
             "get": _call("An item", plain, "404", parameters=[*one, at["item_id"]]),
             "delete": _call("Take an item out of a conversation", plain, "404", parameters=[*one, at["item_id"]]),
+        },
+    }  # fmt: skip
+
+
+def _schemas() -> dict[str, Any]:
+    error = {
+        "type": "object", "required": ["message", "type", "param", "code"],
+        "properties": {"message": _TEXT, "type": _TEXT, "param": _NULL_TEXT, "code": _NULL_TEXT},
+    }  # fmt: skip
+    message = {
+        "type": "object", "required": ["type", "message"],
+        "properties": {"type": _TEXT, "message": _TEXT, "details": {"type": "object"}},
+    }  # fmt: skip
+    kind = {"type": "string", "enum": ["error"]}
+    return {
+        "Error": {"type": "object", "required": ["error"], "properties": {"error": error}},
+        "MessageError": {
+            "type": "object", "required": ["type", "error"], "properties": {"type": kind, "error": message},
         },
     }  # fmt: skip
 
@@ -296,24 +324,11 @@ def document() -> bytes:
         **_kept(),
         **_offline(),
     }  # fmt: skip
-    error = {
-        "type": "object",
-        "required": ["message", "type", "param", "code"],
-        "properties": {
-            "message": _TEXT,
-            "type": _TEXT,
-            "param": {"type": "string", "nullable": True},
-            "code": {"type": "string", "nullable": True},
-        },
-    }
     return msgspec.json.encode(
         {
             "openapi": "3.0.3",
             "info": {"title": "Tieline gateway", "version": __version__},
             "paths": paths,
-            "components": {
-                "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-                "schemas": {"Error": {"type": "object", "required": ["error"], "properties": {"error": error}}},
-            },
+            "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}, "schemas": _schemas()},
         }
     )

@@ -1,8 +1,12 @@
 """Whose fault a failure is. Pure.
 
 A failure is first only a suspicion. The request is asked elsewhere: answered there, the failure was the first
-replica's; failing alike there, it is the request's own, and nobody is struck. Requests on which engines died are
-remembered by their digest and refused for a while: one that kills its engine is not carried round.
+replica's; failing alike there, it is the request's own, and nobody is struck.
+
+An engine that dies is dearer than a failure. A request that it had not answered yet is asked elsewhere if it is like
+others that were answered here: it was there by chance. One that is unlike all of them (other fields, a longer prompt, a
+larger grammar) is not carried to a second engine; it is refused for half a minute, then may try once more. Requests on
+which engines died twice are refused for some minutes. Both are known by their digest.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from tieline.gateway.errors import Refusal
 from tieline.gateway.requests.body import Request
 from tieline.gateway.routing.route import Replica
@@ -19,6 +25,18 @@ from tieline.gateway.routing.route import Replica
 # A request that killed engines is refused for so long.
 REFUSE_S: Final = 300.0
 MAX_REFUSED: Final = 4_096
+# One that is unlike others and met a death waits for so long: a small engine is back by then.
+SUSPECT_S: Final = 30.0
+MAX_SHAPES: Final = 4_096
+# What most requests have, and how long their prompts are: nothing to be wary of.
+_PLAIN: Final = frozenset(
+    {
+        "model", "messages", "prompt", "input", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n",
+        "temperature", "top_p", "stop", "seed", "user", "metadata", "store", "presence_penalty", "frequency_penalty",
+        "safety_identifier", "return_token_ids", "query", "documents", "encoding_format",
+    }
+)  # fmt: skip
+PLAIN_BYTES: Final = 32_768
 # Deaths before a request is refused; one that was among several suspects counts as its share.
 DEATHS: Final = 1.5
 # Deaths of one replica within so long are one.
@@ -55,6 +73,32 @@ def killer() -> Refusal:
     return Refusal(400, why, "request_rejected", should_retry=False)
 
 
+def suspect() -> Refusal:
+    """What a request hears that may be what an engine died of."""
+    why = "an engine died while it had this request, which is unlike any answered here; no other is asked for now"
+    return Refusal(503, why, "engine_died", retry_after_s=round(SUSPECT_S))
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What is unusual about a request. Sizes in powers of two."""
+
+    of: tuple[str, str, frozenset[str]]  # its kind, model and unusual fields
+    prompt: int
+    fields: int
+    pictures: int
+
+
+def shape(request: Request) -> Shape | None:
+    """None: nothing is unusual about it."""
+    fields = request.fields
+    if fields.keys() <= _PLAIN and request.prompt_bytes <= PLAIN_BYTES and not request.pictures:
+        return None
+    odd = fields.keys() - _PLAIN
+    size = sum(len(memoryview(fields[name])) for name in odd)
+    of = (request.kind, request.model, frozenset(odd))
+    return Shape(of, request.prompt_bytes.bit_length(), size.bit_length(), len(request.pictures))
+
+
 # What is written anew for each engine.
 _OURS: Final = frozenset({"model", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens"})
 
@@ -72,22 +116,53 @@ class RefusedRequests:
     """Requests that killed engines, by digest; the oldest make room."""
 
     def __init__(self) -> None:
-        self._until: OrderedDict[bytes, float] = OrderedDict()
+        # By digest: refused until, and the deaths that it met, as far as they are its own; they count for so long.
+        self._met: OrderedDict[bytes, tuple[float, float, float]] = OrderedDict()
         self._suspects: dict[str, tuple[float, int]] = {}
+        self._answered: OrderedDict[tuple[str, str, frozenset[str]], Shape] = OrderedDict()
 
-    def add(self, request: Request, now: float) -> None:
+    def met(self, request: Request, deaths: float, now: float) -> Refusal:
+        """Engines died on it so often, as far as these deaths are its own: what it hears."""
         key = digest(request)
-        self._until[key] = now + REFUSE_S
-        self._until.move_to_end(key)
-        while len(self._until) > MAX_REFUSED:
-            self._until.popitem(last=False)
+        _, before, counts_until = self._met.get(key, (0.0, 0.0, 0.0))
+        deaths += before if now < counts_until else 0.0
+        kills = deaths >= DEATHS
+        self._met[key] = (now + (REFUSE_S if kills else SUSPECT_S), deaths, now + REFUSE_S)
+        self._met.move_to_end(key)
+        while len(self._met) > MAX_REFUSED:
+            self._met.popitem(last=False)
+        return killer() if kills else suspect()
 
-    def holds(self, request: Request, now: float) -> bool:
+    def refusal(self, request: Request, now: float) -> Refusal | None:
         """Is it refused? Costs nothing while nothing is."""
-        if not self._until:
+        if not self._met:
+            return None
+        until, deaths, _ = self._met.get(digest(request), (0.0, 0.0, 0.0))
+        if now >= until:
+            return None
+        return killer() if deaths >= DEATHS else suspect()
+
+    def answered(self, request: Request) -> None:
+        """An engine answered it to the end: it and what is like it is no danger."""
+        found = shape(request)
+        if found is None:
+            return
+        known = self._answered.get(found.of, found)
+        most = (max(known.prompt, found.prompt), max(known.fields, found.fields), max(known.pictures, found.pictures))
+        self._answered[found.of] = Shape(found.of, *most)
+        self._answered.move_to_end(found.of)
+        if len(self._answered) > MAX_SHAPES:
+            self._answered.popitem(last=False)
+
+    def unlike(self, request: Request) -> bool:
+        """Is there something about it that no answered request had?"""
+        found = shape(request)
+        if found is None:
             return False
-        until = self._until.get(digest(request))
-        return until is not None and now < until
+        known = self._answered.get(found.of)
+        if known is None:
+            return True
+        return found.prompt > known.prompt or found.fields > known.fields or found.pictures > known.pictures
 
     def share(self, replica: str, suspects: int, now: float) -> float:
         """The part of a replica's death that is one suspect's, of so many that had no answer yet."""

@@ -33,7 +33,7 @@ from tieline.gateway.settings import NANO_PER_USD
 from tieline.gateway.wire import sse
 from tieline.gateway.wire.http1 import ResponseHead
 from tieline.gateway.wire.passthrough import PassthroughTemplate
-from tieline.gateway.wire.upstream import Backend
+from tieline.gateway.wire.upstream import Backend, answers
 
 log = logging.getLogger("tieline.gateway")
 
@@ -68,8 +68,9 @@ class Exchange:
 
     def begin(self) -> None:
         self.shared.live.add(self)
-        if self.shared.refused.holds(self.state.request, self.now()):
-            self.refuse(blame.killer())
+        refusal = self.shared.refused.refusal(self.state.request, self.now())
+        if refusal is not None:
+            self.refuse(refusal)
             return
         if self.shared.traces is not None:
             self.span = self.shared.traces.request(self.state, self.trace, self.shared.clock.now(), self.now())
@@ -257,20 +258,40 @@ class Exchange:
         """An answer came to its end: where it failed before, that was the replica's own failing."""
         state, now, tenant = self.state, self.now(), self.state.want.tenant
         attempt.backend.succeeded(now, tenant)
+        self.shared.refused.answered(state.request)
         for strike in state.strikes or ():
             if strike.replica is not attempt.backend:
                 strike.replica.blamed(now, tenant, state.id)
 
     def _died(self, attempt: Attempt) -> bool:
-        """An engine died before it answered. True: on this request, as far as can be told, and it was refused."""
-        state, now = self.state, self.now()
+        """An engine died before it answered. True: on this request, as far as can be told, and it was refused; or
+        whether that is so is being found out."""
+        state, now, refused = self.state, self.now(), self.shared.refused
         silent = [one for one in attempt.backend.live if isinstance(one, Attempt) and one.first_at is None]
-        state.deaths += self.shared.refused.share(attempt.backend.id, len(silent) + 1, now)
-        if state.deaths < blame.DEATHS or state.delivered:
+        state.deaths += refused.share(attempt.backend.id, len(silent) + 1, now)
+        if state.delivered:
             return False
-        self.shared.refused.add(state.request, now)
-        self.refuse(blame.killer())
+        if state.deaths >= blame.DEATHS:
+            self.refuse(refused.met(state.request, state.deaths, now))
+            return True
+        if not refused.unlike(state.request):
+            return False
+        state.turn(Phase.QUEUED)
+        self.task = self.shared.spawn(self._after_death(attempt))
         return True
+
+    async def _after_death(self, attempt: Attempt) -> None:
+        """It may be what the engine died of. If that is gone, no other one is risked; if only a connection was cut, the
+        request is asked again."""
+        alive = await answers(attempt.backend, self.shared.settings.clocks.connect_s)
+        state = self.state
+        if state.done:
+            return
+        self.task = None
+        if alive:
+            self._act(failover.go_on(state), attempt, "the connection was cut")
+        else:
+            self.refuse(self.shared.refused.met(state.request, state.deaths, self.now()))
 
     def on_attempt_end(self, attempt: Attempt) -> None:
         """The answer ended as HTTP; without a finish before it, it was cut short."""
@@ -618,7 +639,8 @@ class Exchange:
     async def _count(self, text: str, backend: Backend | None) -> None:
         if backend is None and self.attempt is not None:
             backend = self.attempt.backend
-        finish.take_counts(self.state, *await Continuing(self.pool).count(self.state, text, backend))
+        ended = finish.by_model(self.state)
+        finish.take_counts(self.state, *await Continuing(self.pool).count(self.state, text, backend, ended=ended))
 
     async def _count_then_bill(self, backend: Backend | None) -> None:
         await self._count(self.state.said, backend)

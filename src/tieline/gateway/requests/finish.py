@@ -21,6 +21,11 @@ def uncounted(state: RequestState) -> bool:
     return state.output_tokens is None or state.prompt_tokens is None
 
 
+def by_model(state: RequestState) -> bool:
+    """Did the model end its answer itself, with a token that nobody sees? A stop string is what it was cut at."""
+    return state.finish == "stop" and "stop" not in state.request.fields
+
+
 def tail(state: RequestState) -> bytes:
     """What ends the stream, when all is counted."""
     prompt, output = state.prompt_tokens or 0, state.output_tokens or 0

@@ -112,6 +112,16 @@ async def connect(backend: Backend, timeout_s: float) -> Conn:
     return conn
 
 
+async def answers(backend: Backend, timeout_s: float) -> bool:
+    """Does it take a connection?"""
+    try:
+        conn = await connect(backend, timeout_s)
+    except OSError:
+        return False
+    conn.abort()
+    return True
+
+
 class Conn(asyncio.Protocol):
     """One connection to an engine."""
 

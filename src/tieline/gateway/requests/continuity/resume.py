@@ -6,7 +6,8 @@ What each engine can do, and how exact it is:
   prompt as ids. Exact for greedy sampling on the same weights and build.
 - llama.cpp, plain text: the chat template is applied and tokenised by the new replica, the delivered text is
   tokenised by itself and appended, and `/completion` continues from those tokens. Exact for greedy sampling
-  wherever the delivered text tokenises the way it was generated.
+  wherever the delivered text tokenises the way it was generated. What may become a stop string is held back, and the
+  text may then end within a token; a greedy answer is made anew there.
 - llama.cpp, structured output: a grammar would begin anew on `/completion`, so the delivered text becomes the
   beginning of an assistant turn on the chat endpoint, which continues grammar and text. A reasoning model's template
   writes more before a begun turn than before a new one; a greedy answer is made anew there.
@@ -78,7 +79,7 @@ def way(
         return _replayed(request)
     if ids:
         return Way.IDS if engine in _BY_IDS else Way.NONE
-    if "stop" in request.fields and (engine in _BY_TURN or greedy(request)):
+    if "stop" in request.fields and engine in _BY_TURN:
         # What may become a stop string is held back letter by letter: the text ends within a token, and from there
         # it would go on otherwise.
         return _replayed(request)
@@ -150,6 +151,13 @@ _NOT_SAMPLING: Final = frozenset(
 def remaining(request: Request, delivered_tokens: int) -> int:
     """Output tokens still allowed."""
     return request.limit - delivered_tokens
+
+
+def stops(request: Request) -> list[str]:
+    """Strings that end the answer."""
+    raw = request.fields.get("stop")
+    given = None if raw is None else read_json(raw)
+    return [one for one in (given if isinstance(given, list) else [given]) if isinstance(one, str) and one]
 
 
 def template_body(request: Request, begun: str = "") -> bytes:

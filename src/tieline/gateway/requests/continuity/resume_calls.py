@@ -85,7 +85,7 @@ class Continuing:
             case Way.IDS:
                 found = await self._from_ids(state, backend, own, text)
             case Way.TOKENS:
-                found = await self._from_tokens(state, backend, text)
+                found = await self._from_tokens(state, backend, own, text)
             case Way.TURN | Way.PROMPT as way:
                 found = await self._from_text(state, backend, own, text, way)
             case Way.NONE:
@@ -112,10 +112,13 @@ class Continuing:
         body = resume.tokens_body(state.request, prompt, delivered, hop)
         return Continuation("/completion", body, len(delivered), chunks.of_llama)
 
-    async def _from_tokens(self, state: RequestState, backend: Backend, text: str) -> Continuation:
+    async def _from_tokens(self, state: RequestState, backend: Backend, own: str, text: str) -> Continuation:
         prompt, delivered = await asyncio.gather(
             self._prompt_tokens(state.request, backend), self._tokenize(backend, text, special=False)
         )
+        for stop in resume.stops(state.request) if resume.greedy(state.request) else ():
+            if (await self._tokenize(backend, text + stop, special=False))[: len(delivered)] != delivered:
+                return self._anew(state, own)  # its text ends within a token that begins the stop string
         state.prompt_tokens = len(prompt)
         body = resume.tokens_body(state.request, prompt, delivered, len(state.hops))
         # As many tokens came as frames did; the same text in one piece may be fewer.
@@ -216,9 +219,12 @@ class Continuing:
                 return found.count if found.count is not None else len(found.tokens or [])
         return None
 
-    async def count(self, state: RequestState, text: str, backend: Backend | None) -> tuple[int | None, int | None]:
-        """(prompt, output) tokens by any live engine of the model; None: not to be had."""
-        return await self.count_whole(state, [(text, False)], backend)
+    async def count(
+        self, state: RequestState, text: str, backend: Backend | None, *, ended: bool = False
+    ) -> tuple[int | None, int | None]:
+        """(prompt, output) tokens by any live engine of the model; None: not to be had. `ended`: by the model itself,
+        which takes a token that has no text."""
+        return await self.count_whole(state, [(text, ended)], backend)
 
     async def count_whole(
         self, state: RequestState, texts: list[tuple[str, bool]], backend: Backend | None
