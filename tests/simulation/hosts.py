@@ -12,6 +12,7 @@ from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
+import apsw
 from tests.simulation.machinery import Loop, Program, SimulatedClock
 from tests.simulation.network import Network
 from tests.simulation.writes import TimedDisk
@@ -112,6 +113,10 @@ class Host:
             raise ViolationError(f"{self.name} ended: {main.exception()!r}") from main.exception()
         with contextlib.suppress(StoreError):
             self.close()
+        for left in apsw.connections():  # what a failed start has left open ends with its process
+            if left.filename.startswith(f"{self.folder}/"):
+                with contextlib.suppress(apsw.Error, OSError):
+                    left.close()
         if self.stopping and not self.disk.off:
             return
         if self.silently:

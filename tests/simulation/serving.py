@@ -25,7 +25,7 @@ from tests.store.simulate import ViolationError
 
 from tieline.gateway.budgets.client import LeaseClient
 from tieline.gateway.budgets.coordinator import CoordinatorServer
-from tieline.gateway.budgets.lease import Coordinator
+from tieline.gateway.budgets.lease import GRACE_S, LEASE_S, Coordinator
 from tieline.gateway.budgets.remote import Remembered, Remote
 from tieline.gateway.metering.usage import SpoolQueue
 from tieline.gateway.routes import Paths
@@ -375,6 +375,8 @@ class House:
             await asyncio.wait(asking)
         for one in asking:
             one.result()
+        if last is None and draw.random() < 0.5:
+            last = self._probe
         if last is not None:
             await self.clients.spawn(last())
         await asyncio.sleep(12.0 if world.net.healed else draw.choice([0.1, 3.0, 12.0]))
@@ -500,6 +502,25 @@ class House:
             self.world.seen["budget used up"] += nano > 0.9 * limit
             if nano > limit:
                 raise ViolationError(f"{name} has spent {nano:,} of {limit:,} nano-dollars")
+
+    async def _probe(self) -> None:
+        """Where everything has been up and quiet for as long as a lease lasts, what is left of a budget is granted.
+        Raises ViolationError."""
+        lives = [host.program for host in self.hosts]
+        await asyncio.sleep(LEASE_S + GRACE_S + 3.0)
+        services = [worker.service for worker in self.workers]
+        if [host.program for host in self.hosts] != lives or not all(host.up for host in self.hosts):
+            return
+        if any(one is None or one.exchanges or one.meter.failing for one in services):
+            return
+        assert services[0] is not None
+        book = services[0].book
+        name = book.total_name(book.scopes["tenant:b"])
+        left = limits_of(self.settings)["tenant:b"] - self._spent()[name]
+        status = await self.ask("b", self.workers[0], 5, stream=False)
+        if status == 429 and left > MOST_NANO:
+            raise ViolationError(f"{left:,} nano-dollars are left of {name}, and a request is told that it is spent")
+        self.world.seen["budget asked for in a quiet moment"] += status in (200, 429)
 
     async def check_open(self) -> None:
         """What is left of a budget can be spent, and what is not left cannot. Raises ViolationError."""

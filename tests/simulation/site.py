@@ -84,13 +84,15 @@ class SiteHost(Host):
         if self.draw.random() < 0.9 or world.net.healed:
             self.clock.set(self.draw.uniform(-1.0, 1.0), self.clock.drift)
         self.trusted = abs(self.clock.off_s) < CLOCK_OFF_S
+        if not self.trusted:  # to a clock that is years ahead every order has ended
+            self.durable.clear()
         wire = Wire(world.net, program)
         self.outbox = outbox = WatchedOutbox(self.folder / "outbox.db", disk=disk)
         outbox.watch = lambda rows: world.kept.add(site.id, rows) if program.alive else None
         self.whole(outbox=outbox)
         orders = WatchedOrders(site.id, self.folder / "orders.json", self._write)
         orders.took = self._took
-        self.bound = {name: one for name, one in self.bound.items() if name in self.durable}
+        self._remembers(orders)
         hold = timedelta(seconds=2 * COARSE_S)
         self.agent = agent = Agent(
             self.clock, site, Equipment(list(self.units), self.meter), outbox, wire, orders,
@@ -156,7 +158,7 @@ class SiteHost(Host):
         moment = self.loop.moment
         if moment - self.quiet_since < FINE_FOR_S:
             return FINE_S
-        now = self.clock.now()
+        now = self.world.now()  # the wall clock may be off; the agent goes by its own time
         edges = [(edge - now).total_seconds() for one in self.bound.values() for edge in (one.at - LEAD, one.until)]
         ahead = [edge for edge in edges if edge > 0]
         wait = min([COARSE_S, *ahead])
@@ -179,13 +181,21 @@ class SiteHost(Host):
     def _took(self, record: AnyRecord) -> None:
         if not isinstance(record, Plan):
             self.disturb()
-        if not isinstance(record, Instruction) or not self.up:
+        if not isinstance(record, Instruction) or not self.up or not self.trusted:
             return
         self.bound[record.instruction_id] = record
         self.durable.discard(record.instruction_id)
         if self._written:  # else a full disk refused it: it binds in memory only, which is said
             self.durable.add(record.instruction_id)
         self.world.seen["order taken by a site"] += 1
+
+    def _remembers(self, orders: OrderBook) -> None:
+        """What it had on disk binds it after a start, with or without a link. Raises ViolationError."""
+        self.bound = {name: one for name, one in self.bound.items() if name in self.durable}
+        soon = self.world.now() + timedelta(minutes=5)
+        gone = [one for name, one in self.bound.items() if one.until > soon and name not in orders._instructions]
+        if gone:
+            raise ViolationError(f"{self.site.id} has forgotten {gone[0].instruction_id}, which binds it")
 
     def limit_w(self) -> float:
         """What it may draw now, with a minute's grace around each order for clocks that differ."""
