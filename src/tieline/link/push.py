@@ -57,6 +57,7 @@ class Ack(msgspec.Struct, frozen=True):
 
 
 _read_ack = msgspec.json.Decoder(Ack).decode
+_pieces = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 async def push(link: Link, origin: str, batch: bytes, timeout_s: float = REQUEST_TIMEOUT_S) -> Ack:
@@ -101,7 +102,7 @@ async def push_once(link: Link, origin: str, queue: Queue, limit: int = MAX_BATC
     """Send the oldest items; returns how many left the queue. With `ask` an empty batch is sent where none waits, to
     hear which store answers. Raises LinkDownError, LaterError where the
     store cannot take them now, NeverError where it never will."""
-    items = _fitting([QueuedItem(*one) for one in await queue.take(limit)])
+    items = _whole(_fitting([QueuedItem(*one) for one in await queue.take(limit)]))
     if not items and not ask:
         return 0
     ack = await push(link, origin, b"[" + b",".join(item.body for item in items) + b"]")
@@ -126,6 +127,25 @@ def _fitting(items: list[QueuedItem]) -> list[QueuedItem]:
                 raise NeverError(f"{len(item.body):,} bytes; a message carries {MAX_PUSH_BYTES:,}")
             return items[:count]
     return items
+
+
+def _whole(items: list[QueuedItem]) -> list[QueuedItem]:
+    """The first that are JSON, each by itself; one that is none goes alone. Between others its quotes and brackets would
+    take in its neighbours: the far side would see fewer items than were sent, and the good ones go down with the bad."""
+    if _are_whole(items):
+        return items
+    first = next((place for place, item in enumerate(items) if not _are_whole([item])), len(items))
+    return items[: max(first, 1)]
+
+
+def _are_whole(items: list[QueuedItem]) -> bool:
+    try:
+        found = read(b"[" + b",".join(item.body for item in items) + b"]", _pieces)
+    except IntakeError:
+        return False
+    return len(found) == len(items) and all(
+        bytes(piece) == item.body.strip() for piece, item in zip(found, items, strict=True)
+    )
 
 
 async def _out_of_the_way(origin: str, queue: Queue, item: QueuedItem, refusal: ItemRefusal) -> None:
