@@ -58,12 +58,12 @@ class Defect:
 
 def budget_granted_twice() -> contextlib.AbstractContextManager[Any]:
     """A coordinator that begins anew does not ask what was spent before."""
-    return mock.patch.object(Coordinator, "known", lambda self, gateway, totals: None)
+    return mock.patch.object(Coordinator, "known", return_value=None)
 
 
 def lease_not_returned() -> contextlib.AbstractContextManager[Any]:
     """What a gateway gives back is not taken back."""
-    return mock.patch.object(Coordinator, "give_back", lambda self, gateway, fence, amounts: None)
+    return mock.patch.object(Coordinator, "give_back", return_value=None)
 
 
 def slices_of_the_dead_are_kept() -> contextlib.AbstractContextManager[Any]:
@@ -116,7 +116,7 @@ def an_engines_word_passed_on() -> contextlib.AbstractContextManager[Any]:
 
 def order_forgotten_after_crash() -> contextlib.AbstractContextManager[Any]:
     """Orders are in memory only."""
-    return mock.patch.object(OrderBook, "_save", lambda self: None)
+    return mock.patch.object(OrderBook, "_save", return_value=None)
 
 
 def plan_obeyed_above_order() -> contextlib.AbstractContextManager[Any]:
@@ -131,7 +131,7 @@ def plan_obeyed_above_order() -> contextlib.AbstractContextManager[Any]:
 
 def meter_not_heeded() -> contextlib.AbstractContextManager[Any]:
     """What the meter sees beyond the units is nobody's business."""
-    return mock.patch.object(MeterWatch, "_compare", lambda self, *_: [])
+    return mock.patch.object(MeterWatch, "_compare", return_value=[])
 
 
 def answers_between_steps_thrown_away() -> contextlib.AbstractContextManager[Any]:
@@ -192,12 +192,12 @@ def refused_and_not_kept() -> contextlib.AbstractContextManager[Any]:
 
 def unbookable_in_silence() -> contextlib.AbstractContextManager[Any]:
     """What cannot be booked is left out and named nowhere."""
-    return mock.patch.object(Bookkeeper, "_set_aside", lambda self, *_: None)
+    return mock.patch.object(Bookkeeper, "_set_aside", return_value=None)
 
 
 def postings_not_put_on_disk() -> contextlib.AbstractContextManager[Any]:
     """The ledger keeps entries and not what they come to."""
-    return mock.patch.object(LedgerStore, "_add_postings", lambda self, *_: None)
+    return mock.patch.object(LedgerStore, "_add_postings", return_value=None)
 
 
 LOST = "neither stored nor set aside"
