@@ -29,6 +29,8 @@ from tieline.edge.beside import Beside
 from tieline.edge.meter import MeterWatch
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.push import OutboxQueue
+from tieline.gateway.budgets import lease
+from tieline.gateway.budgets.client import Slices
 from tieline.gateway.budgets.lease import Coordinator
 from tieline.gateway.metering.usage import UsageMeter
 from tieline.gateway.requests import answer
@@ -61,9 +63,11 @@ def budget_granted_twice() -> contextlib.AbstractContextManager[Any]:
     return mock.patch.object(Coordinator, "known", return_value=None)
 
 
-def lease_not_returned() -> contextlib.AbstractContextManager[Any]:
-    """What a gateway gives back is not taken back."""
-    return mock.patch.object(Coordinator, "give_back", return_value=None)
+@contextlib.contextmanager
+def lease_not_returned() -> Iterator[None]:
+    """A gateway takes half of what is left, and gives back nothing that it is asked for."""
+    with mock.patch.object(lease, "EXTRA_SHARE", 2), mock.patch.object(Slices, "recalled", return_value=0):
+        yield
 
 
 def slices_of_the_dead_are_kept() -> contextlib.AbstractContextManager[Any]:

@@ -121,6 +121,14 @@ class Outcome:
     site_days: float = 0.0
     history: str = ""
 
+    def add(self, one: Outcome) -> None:
+        """Another run's beside it."""
+        self.seen += one.seen
+        self.crashes += one.crashes
+        self.writes |= one.writes
+        self.site_days += one.site_days
+        self.history = hashlib.sha256((self.history + one.history).encode()).hexdigest()
+
 
 class World:
     """Everything of one run."""
@@ -397,21 +405,21 @@ def history_of(world: World) -> str:
 def many(seeds: range, days: float) -> Outcome:
     """Runs of many seeds, each in a folder of its own. Raises ViolationError, which names the seed."""
     total = Outcome()
-    memory = Path("/dev/shm")
     for seed in seeds:
-        folder = Path(tempfile.mkdtemp(prefix="tieline-world-", dir=memory if memory.is_dir() else None))
-        try:
-            one = run(seed, folder, days)
-        except Exception as error:
-            raise ViolationError(f"seed {seed}: {type(error).__name__}: {error}") from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        total.seen += one.seen
-        total.crashes += one.crashes
-        total.writes |= one.writes
-        total.site_days += one.site_days
-        total.history = hashlib.sha256((total.history + one.history).encode()).hexdigest()
+        total.add(single(seed, days))
     return total
+
+
+def single(seed: int, days: float) -> Outcome:
+    """One seed in a folder of its own. Raises ViolationError, which names it."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="tieline-world-", dir=memory if memory.is_dir() else None))
+    try:
+        return run(seed, folder, days)
+    except Exception as error:
+        raise ViolationError(f"seed {seed}: {type(error).__name__}: {error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -130,8 +130,8 @@ def _fitting(items: list[QueuedItem]) -> list[QueuedItem]:
 
 
 def _whole(items: list[QueuedItem]) -> list[QueuedItem]:
-    """The first that are JSON, each by itself; one that is none goes alone. Between others its quotes and brackets would
-    take in its neighbours: the far side would see fewer items than were sent, and the good ones go down with the bad."""
+    """The first that are JSON, each by itself; one that is none goes alone. Between others its quotes and brackets
+    would take in its neighbours: the far side would see fewer items than were sent, and good ones go with the bad."""
     if _are_whole(items):
         return items
     first = next((place for place, item in enumerate(items) if not _are_whole([item])), len(items))
