@@ -59,7 +59,17 @@ def signed_in(app: Any, id_: str) -> TestClient:
 
 
 def fill(path: str) -> str:
-    for name in ("{site_id}", "{name}", "{form}", "{seq:int}", "{key_id}", "{account_id}", "{rest:path}"):
+    for name in (
+        "{site_id}",
+        "{name}",
+        "{form}",
+        "{seq:int}",
+        "{key_id}",
+        "{account_id}",
+        "{rest:path}",
+        "{number}",
+        "{key}",
+    ):
         path = path.replace(name, "1" if "seq" in name else "csv" if "form" in name else "na-ca-01")
     return path
 

@@ -197,14 +197,27 @@ def test_a_replica_that_failed_a_request_is_counted(world: ModuleType) -> None:
     assert served_view(served, world.NOW)["replicas"]["r"]["lost"] == 1
 
 
-@pytest.mark.parametrize(("budget", "told"), [("10", True), ("4.4", True), ("5", False), (None, False)])
-def test_a_tenant_whose_budget_is_nearly_spent_is_named(budget: str | None, told: bool) -> None:
-    usd = 9.5 if budget == "10" else 4.4
+@pytest.mark.parametrize(
+    ("budget", "spent", "what"),
+    [
+        ("10", 4.99, None),
+        ("10", 5.0, ("note", "budget 50% spent")),
+        ("10", 8.0, ("warn", "budget 80% spent")),
+        ("10", 9.5, ("warn", "budget 95% spent")),
+        ("10", 10.0, ("bad", "budget 100% spent")),
+        ("10", 11.0, ("bad", "budget 100% spent")),
+        ("0", 0.0, None),
+        (None, 4.4, None),
+    ],
+)
+def test_a_tenant_is_named_at_each_step_of_its_budget(
+    budget: str | None, spent: float, what: tuple[str, str] | None
+) -> None:
     tenant = Tenant(id="a", name="Acme", budget_usd_per_month=None if budget is None else Decimal(budget))
-    month = {"invoices": [{"tenant": "a", "lines": [{"exact_usd": usd / 2}, {"exact_usd": usd / 2}]}]}
+    month = {"invoices": [{"tenant": "a", "lines": [{"exact_usd": spent / 2}, {"exact_usd": spent / 2}]}]}
     lines = budget_lines([tenant], month)
-    assert bool(lines) is told
-    assert all(line["level"] == "warn" and "Acme" in line["text"] for line in lines)
+    assert [(line["level"], line["what"]) for line in lines] == ([] if what is None else [what])
+    assert all("Acme" in line["text"] for line in lines)
     assert budget_lines([tenant], None) == []
 
 

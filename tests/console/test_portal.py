@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +31,7 @@ from tieline.fleet import Fleet
 from tieline.gateway.settings import Key, Tenant, hash_key
 from tieline.people import People
 from tieline.people.rights import TENANT_ROLES, rights
-from tieline.records import Usage
+from tieline.records import Issued, IssuedLine, Usage
 from tieline.store import Store
 from tieline.store.people import PeopleStore
 
@@ -162,7 +164,7 @@ def get(client: TestClient, path: str) -> Any:
 def fill(path: str) -> str:
     for name, value in (
         ("{site_id}", "na-ca-01"), ("{name}", "x"), ("{form}", "csv"), ("{seq:int}", "1"), ("{key_id}", "demo"),
-        ("{account_id}", "billing"), ("{rest:path}", "x"),
+        ("{account_id}", "billing"), ("{rest:path}", "x"), ("{number}", "1"), ("{key}", "1"),
     ):  # fmt: skip
         path = path.replace(name, value)
     return path
@@ -172,6 +174,7 @@ def fill(path: str) -> str:
 def test_a_tenants_person_lands_on_their_page_and_reaches_nothing_of_the_operators(app: Any, role: str) -> None:
     client = signed_in(app, role)
     open_to_all = {"/login", "/join", "/account", "/my", "/healthz", "/static/{name}", "/api/login", "/api/join"}
+    open_to_all |= {"/api/login/ways", "/login/oidc", "/login/oidc/callback"}
     open_to_all |= {"/api/logout", "/api/me", "/api/me/password", "/api/sessions/revoke", "/my/{rest:path}"}
     seen = 0
     for path, method, right, _ in console._routes(app.state.room):
@@ -231,6 +234,35 @@ def test_a_line_of_the_invoice_opens_to_the_requests_it_is_the_sum_of(app: Any) 
             after = f"&after={page['next']}"
         assert len(found) == line["requests"]
         assert sum(Decimal(one["usd"]) for one in found) == Decimal(line["exact_usd"])
+
+
+def issued(number: str, tenant: str, at: datetime, *lines: IssuedLine) -> Issued:
+    return Issued(
+        at=at, known_at=at, source="books", kind="measured", number=number, tenant=tenant, month="2026-04", lines=lines
+    )
+
+
+def test_issued_invoices_are_listed_and_saved_and_anothers_is_nothing(
+    app: Any, tmp_path: Path, world: ModuleType, people: People
+) -> None:
+    line = IssuedLine(
+        project="=cmd()", model="m", requests=3, prompt_tokens=10, output_tokens=20, nano_usd=1_234_567_891,
+        amount_usd=Decimal("1.23"),
+    )  # fmt: skip
+    writer = Store(tmp_path / "store.db", records.encode, records.decode)
+    writer.append([issued("2026-00001", "demo", world.NOW, line), issued("2026-00002", "rival", world.NOW, line)])
+    writer.close()
+    client = signed_in(app, "billing")
+    assert get(client, "/api/my/invoices")["invoices"] == [
+        {"number": "2026-00001", "month": "2026-04", "at": world.NOW.timestamp(), "usd": "1.23"}
+    ]
+    saved = client.get("/api/my/invoices/2026-00001/csv")
+    assert 'filename="invoice-2026-00001.csv"' in saved.headers["content-disposition"]
+    (row,) = csv.DictReader(io.StringIO(saved.text))
+    assert (row["project"], row["exact_usd"], row["amount_usd"]) == ("'=cmd()", "1.234567891", "1.23")
+    assert client.get("/api/my/invoices/2026-00002/csv").status_code == 404
+    assert [one.target for one in people.store.untold()][-1] == "2026-00002"
+    assert signed_in(app, "developer").get("/api/my/invoices").status_code == 403
 
 
 def test_a_developer_sees_use_but_no_money(app: Any) -> None:

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx
 import msgspec
@@ -146,42 +146,33 @@ def make_app(
     return app
 
 
+# Addresses that open the operators' page; what stands there is for its script to say.
+PAGES: Final = (
+    "/",
+    "/inference",
+    "/site/{site_id}",
+    "/records",
+    "/records/{seq:int}",
+    "/disclosures",
+    "/treasury",
+    "/books",
+    "/update",
+    "/people",
+    "/audit",
+    "/alerts",
+    "/approvals",
+    "/observed",
+    "/rigs",
+    "/rigs/{site_id}/{key}",
+    "/tomorrow",
+)
+
+
 def _routes(room: ConsoleHandlers) -> list[Row]:
     """Every door of the console with the right that it needs: a test walks them with each role."""
     who = room.accounts
-    pages = (
-        "/",
-        "/inference",
-        "/site/{site_id}",
-        "/records",
-        "/records/{seq:int}",
-        "/disclosures",
-        "/treasury",
-        "/books",
-        "/update",
-        "/people",
-        "/audit",
-        "/alerts",
-        "/approvals",
-        "/observed",
-        "/rigs",
-        "/rigs/{site_id}/{key}",
-        "/tomorrow",
-    )
     return [
-        *(
-            (path, "GET", None, room.page)
-            for path in (
-                *pages,
-                "/people",
-                "/audit",
-                "/alerts",
-                "/approvals",
-                "/observed",
-                "/rigs",
-                "/rigs/{site_id}/{key}",
-            )
-        ),
+        *((path, "GET", None, room.page) for path in PAGES),
         *((path, "GET", None, room.own_page) for path in ("/login", "/join", "/account")),
         ("/static/{name}", "GET", None, page.asset),
         ("/healthz", "GET", None, room.healthz),

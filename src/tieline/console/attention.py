@@ -26,7 +26,8 @@ OVER_SHARE = 1.005
 MOST, MOST_HEARD = 60, 1_000
 # Records that are in no figure, named one by one.
 NAMED = 5
-NEAR_SPENT = 0.9
+# Shares of a budget at which somebody is told, each more urgently than the one before.
+BUDGET_STEPS: Final = ((1.0, "bad"), (0.95, "warn"), (0.8, "warn"), (0.5, "note"))
 # The network's feed tells itself every few minutes; its price moves within hours.
 NETWORK_OLD = timedelta(hours=3)
 
@@ -53,7 +54,8 @@ def worst_first(lines: list[Json], most: int | None = None) -> list[Json]:
 
 
 def budget_lines(tenants: Sequence[Tenant], month: Json | None) -> list[Json]:
-    """Tenants that have spent most of their month's budget: once it is spent the door refuses them."""
+    """Tenants that have spent half of their month's budget or more, by the last step that they passed: once it is spent
+    the door refuses them."""
     spent: dict[str, float] = {}
     for invoice in [] if month is None else month.get("invoices", []):
         spent[invoice["tenant"]] = sum(line["exact_usd"] for line in invoice["lines"])
@@ -61,12 +63,20 @@ def budget_lines(tenants: Sequence[Tenant], month: Json | None) -> list[Json]:
     for tenant in tenants:
         budget = None if tenant.budget_usd_per_month is None else float(tenant.budget_usd_per_month)
         usd = spent.get(tenant.id, 0.0)
-        if budget is None or usd < NEAR_SPENT * budget or usd == 0.0:
+        step = None if budget is None else budget_step(usd, budget)
+        if budget is None or step is None:
             continue
         text = f"{tenant.name}: {usd:,.2f} of {budget:,.2f} USD this month"
-        line = {"level": "warn", "what": "budget nearly spent", "text": text}
+        share, level = step
+        line = {"level": level, "what": f"budget {share:.0%} spent", "text": text}
         lines.append({**line, "site_id": None, "site": "", "seq": None, "since": None})
     return lines
+
+
+def budget_step(spent: float, budget: float) -> tuple[float, str] | None:
+    """(share, level) of the last step that is passed; None below the first, and of a budget of nothing."""
+    passed = (step for step in BUDGET_STEPS if budget > 0 and spent >= step[0] * budget)
+    return next(passed, None)
 
 
 def left_out_lines(left_out: Sequence[str]) -> list[Json]:

@@ -15,6 +15,7 @@ interface Asked { at: number; request_id: string; project: string; key_id: strin
 interface Requests { requests: Asked[]; more: boolean; next: string | null }
 interface Line { project: string; model: string; requests: number; prompt_tokens: number; output_tokens: number; replica_s: number; exact_usd: string; usd: string }
 interface Invoice { invoice: { month: string; total_usd: string; lines: Line[] } | null }
+interface IssuedInvoice { number: string; month: string; at: number; usd: string }
 interface Person { id: string; name: string; roles: string[]; joined: boolean; disabled: boolean }
 
 /** The bar of a page that knows nothing of the fleet. */
@@ -91,6 +92,7 @@ function build(box: HTMLElement, me: Me): void {
   const [keys] = part<{ keys: Key[] }>("Keys", "/api/my/keys", (k, again) => keyTable(k.keys, may("TENANT_KEYS"), again, () => fill(first)), "A key's secret is shown once, when it is made or rotated.");
   put(box, h("div", { class: "page-head" }, h("h1", {}, me.tenant ?? "")), used, limits,
     money ? part<Invoice>("Invoice to date", "/api/my/invoice", (i) => invoice(i, open), "Each line is rounded once, to the cent; a line opens to its requests.")[0] : null,
+    money ? part<{ invoices: IssuedInvoice[] }>("Invoices", "/api/my/invoices", issuedTable, "As they were issued; their lines never change.")[0] : null,
     keys, first, prices, requests, may("TENANT_PEOPLE") ? part<{ people: Person[]; roles: string[] }>("People", "/api/my/people", peopleTable)[0] : null);
   showRequests(requests, {}, money);
 }
@@ -129,6 +131,9 @@ function limitsOf(l: Limits): Child[] {
   if (l.spent_usd !== undefined) {
     const share = budget === null || budget === undefined ? null : Number(l.spent_usd) / Number(budget);
     out.push(h("p", {}, budget === null || budget === undefined ? "No budget is set." : [dollars(l.spent_usd), ` spent of ${num(Number(budget), 2)} USD (${l.limits["budget_period"] ?? "month"})`, l.left_usd ? [", ", dollars(l.left_usd), " left to admit now"] : null]));
+    // The steps at which one is told: half, four fifths, all but a twentieth, all of it.
+    const step = share === null ? undefined : [1, 0.95, 0.8, 0.5].find((one) => share >= one);
+    if (step !== undefined) out.push(h("p", { class: step >= 0.95 ? "bad" : "note", role: step >= 0.95 ? "alert" : "status" }, step === 1 ? "The budget is spent: requests are refused until the next period, or until it is raised." : `More than ${step * 100} % of the budget is spent.`));
     if (share !== null) out.push(h("meter", { min: "0", max: "1", high: "0.8", optimum: "0.2", value: String(Math.min(1, share)), "aria-label": "Share of the budget that is spent" }));
   }
   const row = (name: string, value: unknown): Child[] => [name, value === null || value === undefined ? "no limit" : num(Number(value), 0)];
@@ -145,6 +150,10 @@ function invoice(i: Invoice, open: (narrow: Record<string, string>) => void): Ch
   if (!i.invoice) return [h("p", { class: "note" }, "Nothing was used in this month yet.")];
   return [h("p", { class: "big" }, `${i.invoice.total_usd} USD`, h("span", { class: "note" }, ` for ${i.invoice.month}, to date`)),
     table(["Line", "Amount", "Exact", "Requests", "Tokens in", "Tokens out"], i.invoice.lines.map((l) => [l.project ? button(`${l.project}, ${l.model}`, () => open({ project: l.project, model: l.model }), "linklike") : `${l.model}: ${num(l.replica_s / 3600, 1)} replica hours`, `${l.usd} USD`, l.exact_usd, num(l.requests, 0), num(l.prompt_tokens, 0), num(l.output_tokens, 0)]), "")];
+}
+
+function issuedTable(i: { invoices: IssuedInvoice[] }): Child[] {
+  return [table(["Invoice", "Amount", "Month", "Issued", ""], i.invoices.map((one) => [h("b", {}, one.number), `${one.usd} USD`, one.month, stamp(Math.round(one.at)), h("a", { href: `/api/my/invoices/${encodeURIComponent(one.number)}/csv`, download: true }, "CSV")]), "No invoice was issued yet; the first comes when a month has ended.")];
 }
 
 function showRequests(el: HTMLElement, narrow: Record<string, string>, money: boolean, after = ""): void {
