@@ -175,6 +175,18 @@ def test_killed_at_drawn_writes_all_that_was_acknowledged_is_booked_once() -> No
     assert done["records"] > 20
 
 
+def test_what_rounds_to_nothing_from_below_is_kept_as_it_was_booked(tmp_path: Path) -> None:
+    """A tenth of a cent that a negative price of power brought: its digest must be the same when it is read back."""
+    ledger = LedgerStore(tmp_path / "books.db")
+    little = (Posting("Expenses:Power:Mining", usd("-0.001")), Posting("Assets:Cash", usd("0.001")))
+    Book(journal=ledger).book(Entry(T0, "e", "little", little))
+    booked = list(ledger.digests())
+    ledger.flush(Watermark("x", 1, b""))
+    assert list(ledger.proven()) == booked
+    assert str(usd("-0.001")) == "0.00 USD"
+    ledger.close()
+
+
 def test_a_flush_that_fails_keeps_nothing_and_is_tried_again(tmp_path: Path) -> None:
     ledger = LedgerStore(tmp_path / "books.db")
     book = Book(journal=ledger)

@@ -75,6 +75,8 @@ class Amount:
         exponent = self.number.as_tuple().exponent
         if not isinstance(exponent, int) or -exponent > known.places:
             raise EntryError(f"{self.number} {self.commodity} has more than {known.places} decimals; round it first")
+        if not self.number and self.number.is_signed():  # what rounds to nothing from below is nothing
+            object.__setattr__(self, "number", abs(self.number))
 
     def __neg__(self) -> Amount:
         return Amount(-self.number, self.commodity)
