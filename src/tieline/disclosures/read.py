@@ -77,6 +77,13 @@ def read(
     )  # fmt: skip
 
 
+_LEGAL = re.compile(
+    r"[Ff]orward-[Ll]ooking|[Rr]isk [Ff]actors|\bForms? (?:10-[KQ]|20-F|40-F|6-K|8-K)|no obligation|undue reliance"
+    r"|[Ss]afe [Hh]arbor|Securities (?:Litigation|Exchange|Act)|differ materially"
+)
+"""Sentences of a release's last paragraphs, which report nothing."""
+
+
 def _only(found: list[Finding], issuer: str, notes: list[str]) -> list[Finding]:
     """The issuer's own figures; a note names whose others were left out."""
     others = sorted({c.issuer for c in found if c.issuer is not None} - {issuer})
@@ -99,7 +106,7 @@ def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[
     found, notes = tabular.claims(doc.text, rows, ctx)
     found.extend(statement.claims(doc.text, rows, ctx))
     skip = [r.line for r in rows if len(r.values) > 1 or r.glued or r.columns]
-    spans = sentences(doc.text, skip)
+    spans = [span for span in sentences(doc.text, skip) if not _LEGAL.search(doc.text, *span)]
     found.extend(open_claims(doc.text, spans, ctx, frame.quarter))
     if ctx.language != "en":
         license_foreign(doc.text, found, spans, ctx, frame)

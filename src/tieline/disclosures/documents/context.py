@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tieline.disclosures.lexicon.numbers import style_of
@@ -121,6 +122,18 @@ def _dateline(text: str) -> tuple[int, int] | None:
             and not re.search(r"\d", re.sub(r"\d{1,2}:\d\d(?::\d\d)?", "", line[: p.start] + line[p.end :]))
         ]
     return (dates[0].year or 0, dates[0].month) if dates else None
+
+
+def is_dateline(line: str, dated: Sequence[Period]) -> bool:
+    """`AUSTIN, Texas, May 5, 2025 /PRNewswire/`: a place, a day, perhaps a wire; it heads nothing."""
+    days = [p for p in dated if p.kind == "date"]
+    if not days or len(line.split()) > 14:
+        return bool(_WIRES.search(line)) and len(line.split()) <= 6
+    words = _WIRES.sub("", line[: days[0].start] + line[days[0].end :])
+    return all(word[:1].isupper() for word in re.findall(r"[^\W\d_]+", words))
+
+
+_WIRES = re.compile(r"\b(?:GLOBE ?NEWSWIRE|PR ?Newswire|Business ?Wire|ACCESSWIRE|Newsfile Corp|CNW)\b", re.IGNORECASE)
 
 
 def dated(text: str) -> str | None:

@@ -7,6 +7,7 @@ that is not listed here is still read; its figures carry the issuer that the cal
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 NAMES: dict[str, tuple[str, ...]] = {
     "ABTC": ("American Bitcoin",),
@@ -69,7 +70,13 @@ _HEADING = re.compile(
 
 def mentions(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, str]]:
     """Where a known miner is named, with its ticker."""
-    return [(m.start(), _TICKER[m[0]]) for m in _PATTERN.finditer(text, start, len(text) if end is None else end)]
+    return list(_mentions(text, start, len(text) if end is None else end))
+
+
+@lru_cache(maxsize=8)
+def _mentions(text: str, start: int, end: int) -> tuple[tuple[int, str], ...]:
+    """Kept, since several readers ask it of one text."""
+    return tuple((m.start(), _TICKER[m[0]]) for m in _PATTERN.finditer(text, start, end))
 
 
 def headed(text: str, named: list[tuple[int, str]]) -> list[tuple[int, str]]:

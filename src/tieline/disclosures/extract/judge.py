@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from tieline.disclosures.comparison.chain import Chain, shipped_chain
-from tieline.disclosures.documents.context import Context
+from tieline.disclosures.documents.context import Context, is_dateline
 from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.fact import Candidate, Fact, Licence
 from tieline.disclosures.facts.licences import closures, confirmed_by, implausible
@@ -141,12 +141,12 @@ def _over(text: str, at: int, frame: Frame) -> str | None:
     """The heading over a row, or the head of its columns, where what stands under it is unproven."""
     for line in reversed(text[max(0, at - _ABOVE) : at].split("\n")[:-1]):
         words = line.strip(" |:*#-•\t")
-        if not words or len(words) > 160 or not re.search(r"[^\W\d_]{3}", words):
+        if len(words) > 160 or not re.search(r"[^\W\d_]{3}", words):
             continue
         dated = periods(words)
         if DISOWNED.search(words):
             return words
-        if re.search(r"\d", _undated(words, dated)):
+        if is_dateline(words, dated) or re.search(r"\d", _undated(words, dated)):
             continue
         if len(dated) > 1 or "|" in line or "\t" in line or _HEAD.match(words):
             if NOT_DONE.search(words):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import calendar
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 _MONTHS: dict[str, int] = {}
 for _names in (
@@ -113,9 +114,9 @@ class Period:
 
 
 _CANDIDATE = re.compile(
-    r"20[1-4]\d|\d[/.]\d{1,2}[/.]\d\d|Q ?[1-4]|[1-4] ?Q|quarter|qtr|trimestre|quartal|квартал|[月월年季]|['’]\d\d|(?:^|[^a-z])(?:"
-    + "|".join(sorted({name[:3] for name in _MONTHS}))
-    + r")",
+    r"20[1-4]\d|\d[/.]\d{1,2}[/.]\d\d|Q ?[1-4]|[1-4] ?Q|quarter|qtr|trimestre|quartal|квартал|[月월年季]|['’]\d\d|(?<![a-z])(?:"
+    + "|".join(sorted(_MONTHS, key=len, reverse=True))
+    + r")(?![a-zà-ÿа-я])",
     re.IGNORECASE,
 )
 """A cheap first look: most sentences and nearly all cells hold nothing that could be a period."""
@@ -136,10 +137,15 @@ _NAMED_QUARTER = re.compile(
 
 def periods(text: str, start: int = 0, end: int | None = None) -> list[Period]:
     """Every period expression in text[start:end], in order, not overlapping."""
+    return list(_periods(text, start, len(text) if end is None else end))
+
+
+@lru_cache(maxsize=1024)
+def _periods(text: str, start: int, stop: int) -> tuple[Period, ...]:
+    """Kept, since each reader asks for the periods of the same sentences and lines."""
     out: list[Period] = []
-    stop = len(text) if end is None else end
     if not may_hold_period(text, start, stop):
-        return out
+        return ()
     for m in _PATTERN.finditer(text, start, stop):
         period = _period(m)
         if period is None:
@@ -154,7 +160,7 @@ def periods(text: str, start: int = 0, end: int | None = None) -> list[Period]:
                 end=quarter.end(),
             )
         out.append(_spanned(text, period, out[-1].end if out else start))
-    return out
+    return tuple(out)
 
 
 _FORMS = (("slashed", "sy", "sm", None), ("iso", "iy", "im", "id"), ("cjk", "cy", "cm", "cd"))

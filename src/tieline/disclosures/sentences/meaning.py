@@ -26,9 +26,15 @@ _NAMED = ((w.AVERAGE, "avg_operating_ehs"), (w.OPERATING, "operating_month_end_e
 
 
 def name_fields(text: str, start: int, end: int, mentions: list[Mention]) -> None:
-    """Say of each number of a sentence which field it is; None where it is none."""
+    """Say of each number of a sentence which field it is; None where it is none.
+
+    A number is planned where a word of the future stands before it, and no verb of the past since.
+    """
+    future = [hit.end() for hit in w.FUTURE.finditer(text, start, end)] if mentions else []
     for i, m in enumerate(mentions):
-        m.field = _field(text, start, end, mentions, i)
+        told = max((at for at in future if at <= m.q.start), default=-1)
+        planned = told >= 0 and not _PAST.search(text, told, m.q.start)
+        m.field = None if planned else _field(text, start, end, mentions, i)
 
 
 def name_in_order(text: str, end: int, mentions: list[Mention]) -> None:
@@ -43,7 +49,7 @@ def name_in_order(text: str, end: int, mentions: list[Mention]) -> None:
 
 def _field(text: str, start: int, end: int, mentions: list[Mention], i: int) -> str | None:
     m, coins = mentions[i], mentions[i].q.unit == "BTC"
-    if _of_another(text[start : m.q.start], m):
+    if _of_another(m):
         return None
     row = _row(m, text[start:end], mentions[:i])
     alike = [o for o in mentions[:i] if o.q.unit == m.q.unit]
@@ -71,11 +77,8 @@ def _same_thing(text: str, start: int, m: Mention, alike: list[Mention], row: st
     return None
 
 
-def _of_another(head: str, m: Mention) -> bool:
-    """Is the number planned, the network's, a change, or another coin's?"""
-    at = max((hit.end() for hit in w.FUTURE.finditer(head)), default=-1)
-    if at >= 0 and not _PAST.search(head, at):
-        return True  # a word of the future before it, and no verb of the past since
+def _of_another(m: Mention) -> bool:
+    """Is the number the network's, a change, or another coin's?"""
     if w.NETWORK.search(m.left) or CHANGE.search(m.left) or CHANGE_BEHIND.match(m.right):
         return True
     if MORE.search(m.left) and _nearest(m.left) is None:

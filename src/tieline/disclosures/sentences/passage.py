@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tieline.disclosures.documents.context import Context, key_of
+from tieline.disclosures.documents.context import Context, is_dateline, key_of
 from tieline.disclosures.lexicon.commons import COMMON
 from tieline.disclosures.lexicon.periods import periods
 from tieline.disclosures.rules.vocabulary import UPDATE, bars, strange
@@ -51,17 +51,19 @@ class Passage:
 
     def heading(self, line: str) -> None:
         """A heading sets the month of what stands under it, or says that it is no report of what was done, or whose."""
-        self._headings += 1
         found = periods(line)
-        keys = {key_of(p, self._ctx) for p in found if p.kind in _DATED}
+        if is_dateline(line.strip(), found):
+            return
+        self._headings += 1
+        keys = {key_of(p, self._ctx) if p.kind in _DATED else "" for p in found}
         own = self.document in keys
-        other = any(p.kind not in _DATED for p in found) or (WINDOW.search(undated(line)) is not None and not own)
+        other = "" in keys or (WINDOW.search(undated(line)) is not None and not own)
         first = self._headings == 1 and (bool(keys) or UPDATE.search(line) is not None)
         named = None if first else strange(undated(line), self._names, COMMON)
         self.barred = bars(line, own) or named is not None
-        self.section = self.document
-        if other or (keys and keys != {self.document}):
-            self.section = keys.pop() if len(keys) == 1 and not other else None
+        self.section = self.document if not other and keys <= {self.document} else None
+        if len(keys) == 1 and not other:
+            self.section = keys.pop()
         self.month = self.section
 
     def speaks_of(self, sentence: str) -> None:

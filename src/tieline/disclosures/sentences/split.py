@@ -61,12 +61,14 @@ def _paragraphs(text: str, taken: list[tuple[int, int]]) -> Iterator[tuple[int, 
     """Lines, with those that go on joined."""
     lines = text.split("\n")
     start = at = 0
+    seen = False
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         end = at + len(line)
         solid = len(taken) < 400 and not any(s < end and at < e for s, e in taken)
-        if not solid or not _wraps(line, following, not text[:at].strip()):
+        if not solid or not _wraps(line, following, not seen):
             yield start, end
             start = end + 1
+        seen = seen or bool(line.strip())
         at = end + 1
 
 

@@ -7,6 +7,7 @@ not fit the columns is not read, and says so.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from tieline.disclosures.finding import convert
@@ -128,6 +129,12 @@ def _fits(label: Item, value: Item) -> bool:
         return False
     found = classify(label.label[0], q.unit)
     return found is not None and not isinstance(convert(found.field, q, found.unit), str)
+
+
+def _in_year(key: Period, label: str) -> Period:
+    """`BTC Earned 2023` over a column of a table whose rows are months: the year belongs to each of them."""
+    years = re.findall(r"\b20[1-4]\d\b", label)
+    return replace(key, year=int(years[0])) if key.year is None and len(years) == 1 else key
 
 
 def _is_year(q: PrintedNumber) -> bool:
@@ -268,9 +275,10 @@ class _Machine:
             return  # more headings than values: which belongs to which is not said
         header = header[spare:]
         assert self.key is not None
-        column = PeriodColumn(self.key, self.key.start, self.key.end)
         for label, value in zip(header, values, strict=False):
-            self.out.append(Row([label], [value], [column], "", False, (self.key.start, value.end)))
+            key = _in_year(self.key, label[0])
+            column = PeriodColumn(key, key.start, key.end)
+            self.out.append(Row([label], [value], [column], "", False, (key.start, value.end)))
         self.key = None
 
     def _close(self) -> None:
