@@ -7,12 +7,13 @@ import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.edge.edge_bench import NOON, Bench, make_site
 
-from tieline.clock import SimClock
+from tieline.clock import SimClock, WallClock
 from tieline.edge.agent import Agent, Equipment
 from tieline.edge.device import Reading, Unreachable
 from tieline.edge.plant import modbus
@@ -217,3 +218,25 @@ def test_a_mistake_in_the_sites_file_is_one_line(tmp_path: Path, text: str, says
     assert says in str(error.value)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ('addresses = ["10.9.9.1"]\nat_once = 2', "is no rig of this site"),
+        ('addresses = ["x"]\nat_once = 2', "is no address"),
+        ('addresses = ["127.0.0.1-2"]\nat_once = 0', "at_once"),
+        ('addresses = ["127.0.0.1"]\nat_once = 1\n[[breaker]]\naddresses = ["127.0.0.1"]\nat_once = 1', "two breakers"),
+    ],
+)
+def test_breakers_are_checked(tmp_path: Path, lines: str, says: str) -> None:
+    site = make_site()
+    unit = msgspec.structs.replace(site.rig_groups[0], addresses=("127.0.0.1", "127.0.0.2"))
+    site = msgspec.structs.replace(site, rig_groups=(unit,))
+    path = tmp_path / "edge.toml"
+    path.write_text(f"[[breaker]]\n{lines}\n")
+    with pytest.raises(HardwareError, match=says):
+        load_hardware(path, site, WallClock())
+    path.write_text('[[breaker]]\naddresses = ["127.0.0.1-2"]\nat_once = 1\n')
+    (breaker,) = load_hardware(path, site, WallClock()).breakers
+    assert (breaker.name, len(breaker.addresses)) == ("breaker 1", 2)

@@ -11,6 +11,7 @@ from tests.edge.rack import AUX, BLOCK, EACH_W, rack, setpoint
 
 from tieline.edge.device import Applied, Refused, Unreachable
 from tieline.edge.rigs import group, state
+from tieline.edge.rigs.breakers import Breaker, BreakerPace, addresses_of
 from tieline.edge.rigs.register import Register
 from tieline.fleet.sites import RigGroup
 from tieline.sim.rigs.server import FakeRigs
@@ -348,6 +349,46 @@ def test_a_rig_with_bad_manners_is_silent_and_no_one_else(fault: str) -> None:
             assert it.group.rigs[0].why_silent
 
     run(story)
+
+
+def test_behind_a_breaker_no_more_start_at_once_than_it_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "WAVE_EVERY_S", 0.1)
+
+    async def story() -> None:
+        async with rack(10) as it:
+            behind = frozenset(it.addresses[:6])
+            pace = it.group.pace = BreakerPace((Breaker("b", behind, 2, 0.5),))
+            told: dict[str, float] = {}
+            start = pace.start
+
+            def noted(address: str, now_s: float) -> bool:
+                if may := start(address, now_s):
+                    told[address] = now_s
+                return may
+
+            monkeypatch.setattr(BreakerPace, "start", lambda _, address, now_s: noted(address, now_s))
+            await it.heard()
+            await it.ask(0.0)
+            await it.heard()
+            assert it.awake == 0
+            await it.group.apply(setpoint(10 * EACH_W, "restore"), it.now)
+            async with asyncio.timeout(20):
+                while it.awake < 10:
+                    await asyncio.sleep(0.02)
+            # The four that stand elsewhere go at once; of the six behind it two, and two more each half second.
+            assert {told[address] for address in it.addresses[6:]} == {min(told.values())}
+            late = sorted(told[address] for address in behind)
+            assert late[0] == late[1]
+            assert all(later - one >= 0.5 for one, later in zip(late, late[2:], strict=False))
+
+    run(story)
+
+
+def test_addresses_behind_a_breaker() -> None:
+    assert addresses_of(["10.0.7.9-11", "10.0.8.1"]) == {"10.0.7.9", "10.0.7.10", "10.0.7.11", "10.0.8.1"}
+    for wrong in ("x", "10.0.7.9-3", "10.0.7.9-256", "10.0.7"):
+        with pytest.raises(ValueError, match="is no"):
+            addresses_of([wrong])
 
 
 def test_starts_go_in_waves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import logging
 import os
 from collections.abc import Callable
 from typing import Final
@@ -22,8 +21,6 @@ from tieline.link import CheckedLink, LastNumbers, LateLink
 from tieline.link.signing import public_key
 from tieline.tasks import Registry
 
-log = logging.getLogger("tieline.gateway")
-
 Ready = Callable[[str], None]
 
 # The key, and the tenant it is under, with which the console makes and revokes tenants' keys.
@@ -37,7 +34,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Serves until cancelled; what runs then is ended by the supervisor's grace."""
     settings = settings_of(runtime.load_config(), runtime)
     late = LateLink(runtime.link_user("gateway"))
-    link = CheckedLink(late, public_key(runtime.data / LINK_FOLDER), LastNumbers(), _refused)
+    link = CheckedLink(late, public_key(runtime.data / LINK_FOLDER), LastNumbers())
     opened = asyncio.Event()
     data = runtime.data / "gateway"
     serving = asyncio.create_task(
@@ -59,10 +56,6 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         serving.cancel()
         await asyncio.wait({serving}, timeout=1.0)
         await link.close()
-
-
-def _refused(subject: str, why: str) -> None:
-    log.warning("a message on %s is not taken: %s", subject, why)
 
 
 async def _first_replica(runtime: Runtime, some: bool) -> str:

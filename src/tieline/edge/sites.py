@@ -29,6 +29,7 @@ from tieline.edge.plant.fans import FanWatch
 from tieline.edge.plant.hardware import HardwareError, SiteHardware, load_hardware
 from tieline.edge.push import push_always
 from tieline.edge.replicas import EngineProcess, EngineSpec, Replicas
+from tieline.edge.rigs.breakers import BreakerPace
 from tieline.edge.rigs.group import AsicGroup
 from tieline.edge.rigs.history import RawHistory
 from tieline.edge.rigs.identify import FAKE_PORTS
@@ -145,7 +146,6 @@ class SiteAgents:
         return CheckedLink(link, host.command_key, numbers, partial(self._refused, site.id))
 
     def _refused(self, site_id: str, subject: str, why: str) -> None:
-        log.warning("%s: a message on %s is not taken: %s", site_id, subject, why)
         if site_id in self.running:
             self.running[site_id][0].refused_command(subject, why)
 
@@ -213,7 +213,7 @@ def make_agent(host: SiteHost, site: Site, link: Link) -> tuple[Agent, list[Repl
     agent = Agent(
         clock,
         site,
-        Equipment(_devices(host, site, hardware.passwords), meter, hardware.contactors, callbacks),
+        Equipment(_devices(host, site, hardware), meter, hardware.contactors, callbacks),
         open_outbox(folder / "outbox.db"),
         link,
         OrderBook(site.id, folder / "orders.json"),
@@ -232,9 +232,12 @@ def make_agent(host: SiteHost, site: Site, link: Link) -> tuple[Agent, list[Repl
     return agent, own
 
 
-def _devices(host: SiteHost, site: Site, passwords: dict[str, str]) -> list[Device]:
-    register = Register(host.folder(site))
-    found = (_device(host, site, unit, register, passwords) for unit in site.units)
+def _devices(host: SiteHost, site: Site, hardware: SiteHardware) -> list[Device]:
+    register, pace = Register(host.folder(site)), BreakerPace(hardware.breakers)
+    found = [_device(host, site, unit, register, hardware.passwords) for unit in site.units]
+    for device in found:
+        if isinstance(device, AsicGroup):
+            device.pace = pace
     return [device for device in found if device is not None]
 
 

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from tieline.intake import IntakeError, read
+from tieline.link.listen import Ignored
 from tieline.link.signing import CommandKey, NotSealedError, opened
 from tieline.link.transport import REQUEST_TIMEOUT_S, Handler, Link, LinkDownError
 from tieline.store.files import write_private
@@ -22,6 +23,8 @@ BINDS: Final = ("plan.", "command.", "orders.get.", "config.get.")
 # A question begins with so many bytes that nobody else knows, so that no other question's answer fits it.
 NONCE_BYTES: Final = 16
 MAX_FILE: Final = 1_000_000
+# Whose refusals are counted: those of a fleet's sites, and no more where somebody invents names.
+MAX_SUBJECTS: Final = 10_000
 
 Refused = Callable[[str, str], None]
 
@@ -92,11 +95,12 @@ class LastNumbers:
 
 
 class CheckedLink:
-    """A site's end, or a gateway's: of what binds, only what the platform's key signed and what is new is heard.
-    `refused` is told the subject and one line for each that was not."""
+    """A site's end, or a gateway's: of what binds, only what the platform's key signed and what is new is heard. The
+    rest is logged, a subject's first and then now and then; `refused` is told the subject and one line for each."""
 
-    def __init__(self, link: Link, public: bytes, numbers: LastNumbers, refused: Refused) -> None:
-        self._link, self._public, self._numbers, self._refused = link, public, numbers, refused
+    def __init__(self, link: Link, public: bytes, numbers: LastNumbers, refused: Refused | None = None) -> None:
+        self._link, self._public, self._numbers, self._on_refused = link, public, numbers, refused
+        self._ignored: dict[str, Ignored] = {}
 
     @property
     def up(self) -> bool:
@@ -130,6 +134,14 @@ class CheckedLink:
 
     async def close(self) -> None:
         await self._link.close()
+
+    def _refused(self, subject: str, why: str) -> None:
+        if subject not in self._ignored and len(self._ignored) < MAX_SUBJECTS:
+            self._ignored[subject] = Ignored(subject)
+        if subject in self._ignored:
+            self._ignored[subject].add(IntakeError(why))
+        if self._on_refused is not None:
+            self._on_refused(subject, why)
 
     def _open(self, subject: str, message: bytes, question: bytes = b"") -> bytes | None:
         try:

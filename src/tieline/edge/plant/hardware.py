@@ -25,6 +25,7 @@ from tieline.edge.orders.standing import SilencePolicy
 from tieline.edge.plant.contactor import Contactor
 from tieline.edge.plant.fans import Fans
 from tieline.edge.plant.modbus import METERS, PORT, CoilContactor, CoilFans, ModbusLine, ModbusMeter, RegisterMap
+from tieline.edge.rigs.breakers import Breaker, addresses_of
 from tieline.fleet.sites import Site
 
 MAX_FILE = 1_000_000
@@ -67,6 +68,13 @@ class _Fans(_Text, frozen=True, kw_only=True):
     on_value: bool = True
 
 
+class _Breaker(_Text, frozen=True, kw_only=True):
+    addresses: tuple[str, ...]
+    at_once: int
+    every_s: float = 10.0
+    name: str | None = None
+
+
 class _Orders(_Text, frozen=True, kw_only=True):
     source: Literal["file", "http", "contact", "register", "openadr3", "openadr2b", "mqtt"]
     name: str | None = None
@@ -104,6 +112,7 @@ class _File(_Text, frozen=True, kw_only=True):
     meter: _Meter | None = None
     contactor: tuple[_Contactor, ...] = ()
     fans: tuple[_Fans, ...] = ()
+    breaker: tuple[_Breaker, ...] = ()
     orders: tuple[_Orders, ...] = ()
     password_files: dict[str, str] = {}  # by firmware
 
@@ -115,6 +124,7 @@ class SiteHardware:
     meter: Meter | None = None
     contactors: tuple[Contactor, ...] = ()
     fans: tuple[Fans, ...] = ()
+    breakers: tuple[Breaker, ...] = ()
     sources: tuple[tuple[OrderSource, SilencePolicy], ...] = ()
     passwords: dict[str, str] = field(default_factory=dict)
 
@@ -132,6 +142,7 @@ def load_hardware(path: Path, site: Site, clock: Clock) -> SiteHardware:
     meter = None if text.meter is None else _meter(path, text.meter)
     contactors = tuple(_contactor(path, site, one) for one in text.contactor)
     fans = tuple(_fans(path, site, one) for one in text.fans)
+    breakers = _breakers(path, site, text.breaker)
     sources = tuple((_source(path, one, n, clock), _silence(path, one)) for n, one in enumerate(text.orders))
     names = [source.name for source, _ in sources]
     if len(set(names)) != len(names):
@@ -142,7 +153,7 @@ def load_hardware(path: Path, site: Site, clock: Clock) -> SiteHardware:
             known = ", ".join(FIRMWARES_WITH_PASSWORDS)
             raise HardwareError(f"{path}: password_files: {firmware!r} has no password here; known are {known}")
         passwords[firmware] = _secret(path, name, f"{path}: password_files.{firmware}")
-    return SiteHardware(meter, contactors, fans, sources, passwords)
+    return SiteHardware(meter, contactors, fans, breakers, sources, passwords)
 
 
 def _meter(path: Path, text: _Meter) -> ModbusMeter:
@@ -170,6 +181,28 @@ def _fans(path: Path, site: Site, text: _Fans) -> CoilFans:
     if text.unit not in groups:
         raise HardwareError(f"{path}: fans.unit: {text.unit!r} is no rig group; known are {', '.join(groups)}")
     return CoilFans(text.unit, ModbusLine(text.host, text.port, text.device), text.coil, text.on_value)
+
+
+def _breakers(path: Path, site: Site, texts: tuple[_Breaker, ...]) -> tuple[Breaker, ...]:
+    known = {address for group in site.rig_groups for address in group.addresses}
+    taken: set[str] = set()
+    found = []
+    for n, text in enumerate(texts):
+        where = f"{path}: breaker[{n}]"
+        try:
+            addresses = addresses_of(text.addresses)
+        except ValueError as error:
+            raise HardwareError(f"{where}.addresses: {error}") from None
+        for wrong, why in ((addresses - known, "no rig of this site"), (addresses & taken, "behind two breakers")):
+            if wrong:
+                raise HardwareError(f"{where}.addresses: {min(wrong)} is {why}")
+        if not 1 <= text.at_once <= 10_000 or not 0.1 <= text.every_s <= 3600.0:
+            raise HardwareError(f"{where}: give at_once 1 to 10000 and every_s 0.1 to 3600")
+        taken |= addresses
+        found.append(Breaker(text.name or f"breaker {n + 1}", addresses, text.at_once, text.every_s))
+    if len({one.name for one in found}) != len(found):
+        raise HardwareError(f"{path}: breaker: two have one name; give each its own")
+    return tuple(found)
 
 
 def _source(path: Path, text: _Orders, n: int, clock: Clock) -> OrderSource:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from tieline.edge.device import Answer, Applied, Reading, Refused, Unreachable
+from tieline.edge.rigs.breakers import BreakerPace
 from tieline.edge.rigs.choose import RigChoice, choose
 from tieline.edge.rigs.driver import RigSample, said
 from tieline.edge.rigs.history import ASLEEP, DISOBEYS, ESTIMATED, HEARD, RawHistory, RawRow
@@ -77,6 +78,7 @@ class AsicGroup:
         self._by_order = False
         self._now: datetime | None = None
         self.poll_s = POLL_S
+        self.pace = BreakerPace()  # the site's, where it names breakers
 
     @property
     def highest_w(self) -> float:
@@ -352,12 +354,21 @@ class AsicGroup:
 
     async def _wave(self, rigs: list[RigState]) -> None:
         size = max(WAVE_LEAST, int(WAVE_SHARE * len(self.rigs)))
-        for first in range(0, len(rigs), size):
-            if first:
-                await asyncio.sleep(WAVE_EVERY_S)
-            wave = [rig for rig in rigs[first : first + size] if rig.wanted is not None and rig.wanted.mode != "sleep"]
+        left = rigs
+        while left:
+            now_s = asyncio.get_running_loop().time()
+            wave: list[RigState] = []
+            later: list[RigState] = []
+            for rig in left:
+                if rig.wanted is None or rig.wanted.mode == "sleep":
+                    continue  # another word came since
+                goes = len(wave) < size and self.pace.start(rig.address, now_s)
+                (wave if goes else later).append(rig)
             tasks = [task for rig in wave if (task := self._tell_soon(rig)) is not None]
-            if first + size >= len(rigs) and tasks:
+            left = later
+            if left:
+                await asyncio.sleep(WAVE_EVERY_S)
+            elif tasks:
                 await asyncio.wait(tasks)
 
     def _answer(self) -> Answer:
