@@ -23,7 +23,7 @@ help:
 	@echo "make test          check, and all tests"
 	@echo "make system        the whole platform, started for real: called, seen in a browser, killed"
 	@echo "make poison        100,000 generated records and 10,000 mutated messages against a platform of its own"
-	@echo "make simulate      stores, sites and link over disks and a network that fail: SEED=n, RUNS=n, FLEETS=n"
+	@echo "make simulate      the whole platform on simulated time, everything failing: SEED=n, DAYS=n or YEARS=n"
 	@echo "make house         the structure by numbers, beside what each may be at most"
 	@echo "make mutants       ledger, entries, economics, bids, routing and lease with one thing wrong at a time: about 20 minutes"
 	@echo "make reference     the pages of options, keys, record fields and metrics, made from the code"
@@ -118,15 +118,17 @@ system: install-dev web
 poison: install-dev web
 	@$(PY) fuzz/poison.py
 
-# The store's floor over disks that fail, and sites, link and core over those and a bad link on simulated time, from
-# seeds: make simulate SEED=7 runs that one.
+# The store's floor over disks that fail, and the whole platform on simulated time, from seeds: make simulate SEED=7 runs
+# that one. LOG=FILE keeps each seed's outcome, so that a long run can be stopped and gone on with.
 SEED ?= 0
 RUNS ?= $(if $(filter command line,$(origin SEED)),1,500)
-FLEETS ?= $(if $(filter command line,$(origin SEED)),1,50)
+WHOLE ?= $(if $(filter command line,$(origin SEED)),1,200)
+DAYS ?= 6.1
 simulate: install-dev
 	@$(PY) -m tests.store.simulate --seed $(SEED) --runs $(RUNS)
 	@$(PY) -m tests.store.simulate --seed $(SEED) --runs $(RUNS) --lies
-	@$(PY) -m tests.store.simulate_fleet --seed $(SEED) --runs $(FLEETS)
+	@$(PY) -m tests.simulation --seed $(SEED) --runs $(WHOLE) $(if $(YEARS),--years $(YEARS),--days $(DAYS)) $(if $(LOG),--log $(LOG))
+	@$(if $(filter command line,$(origin SEED)),,$(PY) -m tests.simulation.defects)
 	@$(PY) -m tests.store.simulate_books --seed $(SEED) --kills 200
 
 house: install-dev

@@ -24,10 +24,12 @@ def main() -> int:
     given.add_argument("--seed", type=int, default=0)
     given.add_argument("--runs", type=int, default=1)
     given.add_argument("--days", type=float, default=6.1)
-    given.add_argument("--years", type=float, help="instead of --days: of each seed, all its sites together")
+    given.add_argument(
+        "--years", type=float, help="of simulated time, instead of --days; three sites make three site-years of one"
+    )
     given.add_argument("--log", type=Path, help="a file to go on with")
     asked = given.parse_args()
-    days = asked.days if asked.years is None else asked.years * 365 / 3
+    days = asked.days if asked.years is None else asked.years * 365
     logging.disable()
     total, used_s, count, broken = Outcome(), 0.0, 0, 0
     done = _done(asked.log)

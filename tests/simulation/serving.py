@@ -395,7 +395,7 @@ class House:
 
     def _mishap(self) -> None:
         draw, seen, net = self.draw, self.world.seen, self.world.net
-        match draw.choice(["kill", "kill", "power", "coordinator", "cut", "cut one way", "stands still", "nothing"]):
+        match draw.choice(["kill", "kill", "power", "coordinator", "cut", "cut one way", "nothing"]):
             case "kill":
                 draw.choice(self.workers).kill(power=False)
             case "power":  # of the whole machine
@@ -530,7 +530,11 @@ class House:
 
         async def probe() -> None:
             for tenant in names:
-                asked[tenant] = await self.ask(tenant, self.workers[0], 5, stream=False)
+                for _ in range(8):  # "not now, come again in a second" is no refusal, where it does not go on
+                    asked[tenant] = await self.ask(tenant, self.workers[0], 5, stream=False)
+                    if asked[tenant] not in (503, None):
+                        break
+                    await asyncio.sleep(1.0)
 
         await self.rush(0, 15.0, probe)
         for tenant, name in names.items():

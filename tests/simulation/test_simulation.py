@@ -1,0 +1,46 @@
+"""A sample of the simulated platform, and proof that it finds what it is there to find.
+
+More of it: `make simulate SEED=n DAYS=n`.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.simulation.defects import DEFECTS, hunt
+from tests.simulation.world import many, run
+
+# Seconds of processor; on a machine that others use too, many more of the clock.
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """What goes wrong on purpose is logged thousands of times."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_whatever_goes_wrong_at_once_what_was_promised_holds() -> None:
+    total = many(range(1), days=1.0)
+    for name in ("message lost", "message late", "message twice", "answer lost", "site cut off", "clock stepped"):
+        assert total.seen[name] >= 3, f"{name} is hardly reached: {total.seen}"
+    for name in ("requests answered whole", "records acknowledged and there", "limit looked at", "books looked at"):
+        assert total.seen[name] >= 1, f"{name} is not reached: {total.seen}"
+    assert sum(total.crashes.values()) >= 3
+
+
+def test_a_seed_tells_the_same_history_each_time(tmp_path: Path) -> None:
+    first, second = (run(5, tmp_path / name, 0.4) for name in "ab")
+    assert first.history == second.history
+    assert first == second
+
+
+# Those that show soonest; all of them: `python -m tests.simulation.defects`.
+@pytest.mark.parametrize("name", ["plan_obeyed_above_order", "order_forgotten_after_crash", "budget_granted_twice"])
+def test_a_planted_defect_is_found(name: str) -> None:
+    seeds, _ = hunt(replace(DEFECTS[name], days=0.8))
+    assert seeds <= DEFECTS[name].seeds
