@@ -173,7 +173,7 @@ def test_a_conversation_s_items_are_added_listed_and_taken_away(gateway: Start) 
                 assert changed.metadata == {"c": "d"}
                 with pytest.raises(openai.NotFoundError):
                     await client.conversations.items.retrieve("msg_1", conversation_id=one.id)
-            for query in ("?limit=0", "?limit=x", "?limit=101", "?order=up", "?after=nothing"):
+            for query in ("?limit=", "?limit=0", "?limit=x", "?limit=101", "?order=up", "?after=nothing"):
                 assert (
                     await g.raw(
                         f"GET /v1/conversations/{one.id}/items{query} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()

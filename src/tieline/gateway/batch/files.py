@@ -156,7 +156,11 @@ def wrong_method(allowed: str) -> Refusal:
 
 def page_of(head: RequestHead, most: int) -> tuple[dict[str, str], str, int] | Refusal:
     """(query, after, limit) of a list."""
-    query = dict(parse_qsl(head.target.partition("?")[2], max_num_fields=16) if head.target.count("&") < 16 else [])
+    query = dict(
+        parse_qsl(head.target.partition("?")[2], keep_blank_values=True, max_num_fields=16)
+        if head.target.count("&") < 16
+        else []
+    )
     given = query.get("limit", str(min(most, 100)))
     if not given.isascii() or not given.isdigit() or not 1 <= int(given[:10]) <= most:
         return bad_request(f"'limit' must be 1 to {most}", "invalid_value", "limit")

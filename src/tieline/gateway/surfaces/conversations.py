@@ -133,7 +133,7 @@ def conversation(kept: StoredResponse) -> dict[str, Any]:
 
 def _listed(kept: StoredResponse, query: str) -> Told:
     """A page of its items; of a response's, those that it was asked with."""
-    asked = {name: values[-1] for name, values in parse_qs(query).items()}
+    asked = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
     limit = asked.get("limit", str(PAGE))
     if not limit.isdecimal() or not 1 <= int(limit[:4]) <= MAX_PAGE:
         return bad_request(f"'limit' must be between 1 and {MAX_PAGE}", "invalid_value", "limit")

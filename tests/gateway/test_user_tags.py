@@ -1,4 +1,4 @@
-"""Whom a request says that it is for, and its tags: in its record, bounded, and in no label of a metric."""
+"""Whom a request says that it is for, and its tags, in its record; what its stream cost, and how its end is counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.gateway.engines import Scripted
+from tests.gateway.engines import Faults, Scripted
 from tests.gateway.rig import Start, settings
 from tests.gateway.test_continuity import CHAT, run
 
@@ -65,5 +65,23 @@ def test_they_are_in_the_record_and_the_cost_is_in_the_last_chunk(gateway: Start
             said = g.svc.stats.text(g.svc, tenants=True)
             assert b"ada" not in said
             assert b"grid" not in said
+
+    run(body())
+
+
+def test_an_answer_that_its_model_ended_is_counted_with_the_token_that_ended_it(gateway: Start) -> None:
+    """Where the engine reports nothing; one that was cut at its limit has no such token."""
+
+    async def body() -> None:
+        async with (
+            Scripted(words=("w ",) * 5, faults=Faults(no_usage=True)) as engine,
+            gateway(settings(engine.url)) as g,
+        ):
+            for more in ({}, {"max_tokens": 3}):
+                assert (await g.post("/v1/chat/completions", CHAT | {"stream": True} | more))[0] == 200
+            await g.quiet()
+            assert [(one.output_tokens, one.finish, one.estimated) for one in g.usage()] == [
+                (6, "stop", True), (3, "length", True),
+            ]  # fmt: skip
 
     run(body())
