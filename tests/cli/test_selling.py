@@ -140,3 +140,25 @@ def test_a_sale_for_a_dollar_token_brings_that_token_at_what_it_was_worth(tmp_pa
     assert now["Trading:Currencies", "USD"] == "34217.75"
     statement = run("books", "statement", "2026-09", "--data-dir", folder).output
     assert "Other currencies, at what they were worth when they came" in statement
+
+
+def test_what_is_pending_is_taken_by_nothing_else_until_it_is_posted_or_voided(tmp_path: Path) -> None:
+    folder = make(tmp_path / "data", [], NOW)
+    add(folder, "payout", "--id", "p", "--btc", "3", "--price", "60000", "--pool", "x", "--at", "2026-09-03")
+    add(folder, "hold", "--id", "o1", "--btc", "2")
+    ladder = json.loads(run("treasury", "ladder", "--price", "90000", "--json", "--data-dir", folder).output)
+    assert Decimal(ladder["free_btc"]) == 1
+    sale = ("books", "add", "sale", "--data-dir", folder, "--price", "90000")
+    other = run(*sale, "--id", "s0", "--btc", "1.5")
+    assert other.exit_code == 1
+    assert "holds 1.00000000 BTC, not 1.50000000 BTC" in other.output
+    assert run(*sale, "--id", "s1", "--btc", "1.25", "--hold", "o1").exit_code == 0
+    beyond = run(*sale, "--id", "s2", "--btc", "1", "--hold", "o1")
+    assert beyond.exit_code == 1
+    assert "holds 0.75000000 BTC" in beyond.output
+    assert run("books", "add", "void", "--id", "o1", "--data-dir", folder).exit_code == 0
+    again = run("books", "add", "void", "--id", "o1", "--data-dir", folder)
+    assert again.exit_code == 1
+    assert "nothing is held under 'o1'" in again.output
+    assert balances(folder)["Assets:Bitcoin:Treasury", "BTC"] == "1.75000000"
+    assert balances(folder)["Income:RealisedGain", "USD"] == "-37500.00"

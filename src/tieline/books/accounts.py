@@ -46,6 +46,19 @@ def coins_at(place: str) -> str:
     return f"{COINS}:{name}"
 
 
+# Coins that wait for what was begun with them: to be sold (posted), or to go back (voided). Nothing else takes them.
+HELD = "Held "
+
+
+def held_place(hold_id: str) -> str:
+    """The place of coins that are held for something pending."""
+    return f"{HELD}{hold_id}"
+
+
+def is_held(account: str) -> bool:
+    return account.startswith(f"{COINS}:{HELD}")
+
+
 def above_zero(what: str, field: str, value: Decimal | int) -> None:
     """Raises EntryError, naming the field, unless it is a number above 0."""
     if not Decimal(value).is_finite() or value <= 0:

@@ -70,12 +70,13 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a treasury holds and owes at one moment."""
+    """What a treasury holds and owes at one moment. `held`: coins that wait for something pending."""
 
     free: Decimal
     loans: tuple[Secured, ...] = ()
     cash: Decimal = Decimal(0)
     lots: tuple[LotHeld, ...] = ()
+    held: Decimal = Decimal(0)
 
     @property
     def pledged(self) -> Decimal:
@@ -87,7 +88,7 @@ class Holding:
 
     @property
     def coins(self) -> Decimal:
-        return self.free + self.pledged
+        return self.free + self.pledged + self.held
 
 
 def ladder(holding: Holding, price: Decimal) -> list[Rung]:
@@ -198,7 +199,7 @@ def _sold(now: Holding, sold: Decimal, sale: Sale) -> tuple[Holding, Stage]:
         pays = min(loan.debt, proceeds - repaid) if sale.repay else Decimal(0)
         repaid += pays
         loans.append(replace(loan, debt=loan.debt - pays))
-    after = Holding(now.free - sold, tuple(loans), cash - repaid, now.lots)
+    after = Holding(now.free - sold, tuple(loans), cash - repaid, now.lots, now.held)
     stage = Stage(sold, proceeds, repaid, after.debt, sum((_spare(loan, sale.price) for loan in loans), Decimal(0)))
     return after, stage
 

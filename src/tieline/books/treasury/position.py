@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from tieline.books.accounts import CASH, COINS, PLEDGED
+from tieline.books.accounts import CASH, COINS, PLEDGED, is_held
 from tieline.books.keeper import Bookkeeper
 from tieline.books.treasury.ladder import Holding, Secured
 from tieline.books.treasury.obligations import debts, pledged_btc
@@ -33,9 +33,10 @@ def holding_of(keeper: Bookkeeper) -> Holding:
         for _, loan in sorted(keeper.loans.items())
     )
     lots = tuple(lot for account in own for lot in book.lots(account))
-    free = sum((book.balance(account, BTC) for account in own if not account.startswith(PLEDGED)), Decimal(0))
-    assert free + pledged == book.balance(COINS, BTC)
-    return Holding(free, loans, book.balance(CASH, USD), lots)
+    held = sum((book.balance(account, BTC) for account in own if is_held(account)), Decimal(0))
+    free = sum((book.balance(one, BTC) for one in own if not one.startswith(PLEDGED) and not is_held(one)), Decimal(0))
+    assert free + pledged + held == book.balance(COINS, BTC)
+    return Holding(free, loans, book.balance(CASH, USD), lots, held)
 
 
 def open_questions(keeper: Bookkeeper) -> tuple[str, ...]:

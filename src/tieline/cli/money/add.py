@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from tieline.books import Bookkeeper, month_span
+from tieline.books.accounts import coins_at, held_place
 from tieline.books.keeper import identity
 from tieline.books.treasury.sheets import SheetError, SheetRow
 from tieline.cli.folder import config_and_now, data_dir, open_store
@@ -171,9 +172,13 @@ def payout(btc: Decimal, price: Decimal, pool: str, start: datetime | None, fee:
 @click.option("--place", default="Treasury", show_default=True, help="Where the coins lay.")
 @click.option("--lot", "lots", multiple=True, help="A lot by name; default: by the books' method.")
 @click.option("--proposal", help="The approved proposal that it fills, or a part of it.")
-def sale(proposal: str | None, **given: Any) -> None:
+@click.option("--hold", help="Post what is held under this id: the coins leave from there.")
+def sale(proposal: str | None, hold: str | None, **given: Any) -> None:
     """Bitcoin sold, its lots by the books' method."""
     sold = {name: given.pop(name) for name in ("btc", "price", "fee", "venue", "currency", "rate", "place", "lots")}
+
+    if hold is not None:
+        sold["place"] = held_place(hold)
 
     def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
         stands = keeper.standing(f"trade {given['name']}")
@@ -185,7 +190,10 @@ def sale(proposal: str | None, **given: Any) -> None:
         if proposal is None:
             return [_trade(told, given["name"], sold)]
         approved = ApprovedSale(given["data_dir"], keeper, proposal, told["known_at"])
-        mine = sold | {"place": approved.allowed.place, "lots": sold["lots"] or approved.lots}
+        mine = sold | {
+            "place": sold["place"] if hold else approved.allowed.place,
+            "lots": sold["lots"] or approved.lots,
+        }
         trade = msgspec.structs.replace(_trade(told, given["name"], mine), proposal_id=proposal)
         return [trade, *approved.after(sold["btc"], told["known_at"])]
 
@@ -234,6 +242,39 @@ def transfer(
                 fee_sats=sats(fee), btc_usd=price, lots=lots,
             )
         ]  # fmt: skip
+
+    _enter(make, **common)
+
+
+@add.command()
+@entered
+@click.option("--btc", type=BTC, required=True)
+@click.option("--from", "source", default="Treasury", show_default=True, help="The place they leave.")
+@click.option("--lot", "lots", multiple=True, help="A lot by name; default: by the books' method.")
+def hold(btc: Decimal, source: str, lots: tuple[str, ...], **common: Any) -> None:
+    """Bitcoin set apart for something pending: a sale that is ordered and not filled. Nothing else takes it until it is
+    posted (`books add sale --hold ID`) or voided (`books add void`)."""
+
+    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        name = held_place(common["name"])
+        return [Transfer(**told, transfer_id=name, sats=sats(btc), from_place=source, to_place=name, lots=lots)]
+
+    _enter(make, **common)
+
+
+@add.command()
+@entered
+@click.option("--to", "target", default="Treasury", show_default=True, help="Where they go back to.")
+def void(target: str, **common: Any) -> None:
+    """What is left of a hold goes back: what was pending does not happen."""
+
+    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+        place = held_place(common["name"])
+        left = keeper.book.balance(coins_at(place), "BTC")
+        if left <= 0:
+            raise AnswerIsNoError(f"nothing is held under {common['name']!r}; it was posted or voided, or never held")
+        told_ = told | {"transfer_id": f"{place} voided", "from_place": place, "to_place": target}
+        return [Transfer(**told_, sats=sats(left))]
 
     _enter(make, **common)
 

@@ -84,6 +84,7 @@ def ladder_command(as_json: bool, **where: Any) -> None:
         _json(told | {"loans": by_loan, "ladder": [asdict(one) for one in rungs], "open": desk.questions})
         return
     parts = f"{_coins(held.free)} free, {_coins(held.pledged)} pledged"
+    parts += f", {_coins(held.held)} held for what is pending" if held.held else ""
     click.echo(f"{_coins(held.coins)} BTC at {price:,} USD: {parts}; debt {held.debt:,.2f}")
     for loan in held.loans:
         ratio = _percent(loan.ltv(price))
