@@ -11,7 +11,7 @@ import asyncio
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from tieline.feeds.faults import FaultBook, number
@@ -96,6 +96,16 @@ class GridFeed:
             what = f"{market} of tomorrow"
             found += self.faults.open(what, f"{market}: {late}", now) if late else self.faults.close(what, now)
             found += self._ticks(market, [*rows, *tomorrow], now)
+        return found
+
+    def day(self, market: str, day: date) -> list[dict[str, Any]]:
+        """A local day's prices as {"at", "usd_per_mwh"}; a price that cannot be true is left out. Raises whatever the
+        library does."""
+        found = []
+        for row in self._rows(CALLS[market], day.isoformat()):
+            price, start = number(row.get(CALLS[market].price), *USD_PER_MWH), _moment(row.get("Interval Start"))
+            if price is not None and start is not None:
+                found.append({"at": start.isoformat(), "usd_per_mwh": price})
         return found
 
     async def _tomorrow(self, market: str, now: datetime) -> tuple[list[dict[str, Any]], str]:

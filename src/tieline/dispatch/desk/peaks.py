@@ -20,8 +20,9 @@ from tieline.records import PeakOdds, SystemLoad
 from tieline.store import Store
 
 DAY_BEFORE, SAME_DAY, HOURLY_FROM = time(10, 0), time(6, 0), 11
-# A year and the month after it: what the same weeks of the year before were like.
-HISTORY = timedelta(days=400)
+# Three years and the month after: with one year of past days the odds of a month's first hot day came out at a third of
+# what three years say, and Texas's peak of July 2024 was not shed.
+HISTORY = timedelta(days=1_130)
 SOURCE = "desk: odds from system load"
 # A day with fewer measured hours than this has no highest hour.
 LEAST_HOURS = 20

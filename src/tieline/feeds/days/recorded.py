@@ -38,8 +38,8 @@ FEE_SHARE = 0.03
 HOUR = timedelta(hours=1)
 # What a running platform has read by the start: three weeks of prices and demand, a week of weather.
 HISTORY = timedelta(days=23)
-# Odds of peaks look at the same weeks of the year before.
-LOAD_HISTORY = timedelta(days=400)
+# Odds of peaks look at the same weeks of the years before.
+LOAD_HISTORY = timedelta(days=1_130)
 # What may be known by a moment of what begins after it: prices of tomorrow, offers, odds.
 AHEAD = timedelta(days=3)
 
