@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from types import ModuleType
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -235,3 +236,11 @@ def test_a_record_that_cannot_be_shown_is_named_and_the_next_is_folded(fold: Fol
     assert fold.unfit_count == 48
     assert len(fold.unfit) == 20
     assert "NetworkTick 49" in fold.unfit[-1][1]
+
+
+def test_a_sample_of_no_length_tells_no_rate(fleet: Fleet, world: ModuleType) -> None:
+    fold, site = Fold(fleet), next(s for s in fleet.sites if s.node_groups)
+    group = site.node_groups[0]
+    told = world.sample(site, group, world.setpoint(site, group, world.NOW), world.NOW)
+    fold.apply(1, msgspec.structs.replace(told, length_s=0, tokens=700))
+    assert views.now_view(fold, {}, world.NOW, 1.0, {})["keys"]["modelled_tokens_s"] is None

@@ -76,7 +76,8 @@ def unit_now(fold: Fold, live: Mapping[str, Live], unit: Unit, now: datetime) ->
     heard_at = sample.last_heard or (sample.at + timedelta(seconds=sample.length_s) if sample.readings else None)
     if now - sample.at > STALE + timedelta(seconds=sample.length_s):
         return Now(None, None, None, heard_at, seq, False)
-    tokens = None if sample.tokens is None else sample.tokens / sample.length_s
+    # A sample of no length tells no rate.
+    tokens = None if sample.tokens is None or not sample.length_s else sample.tokens / sample.length_s
     return Now(sample.power_w, sample.hashrate_hs, tokens, heard_at, seq, False)
 
 
