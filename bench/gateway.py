@@ -2,6 +2,7 @@
 
     python bench/gateway.py [--seconds 2] [--rounds 5] [--peers DIR] [--only CASES] [--out bench/out/gateway.json]
     python bench/gateway.py --soak 1000000        memory over that many requests, and nothing else
+    python bench/gateway.py --engine MOCK --load LOAD     an engine and a load generator of others, for some cases
 
 The gateway under test has everything switched on: keys, a budget, limits, body rewriting, usage in a durable
 outbox, delivered text kept, access log. It and nginx are each pinned to the first core in turn; the mock engine
@@ -9,6 +10,11 @@ and the load are one process on the last. `--peers` names a virtual environment 
 `sglang-router`, which then run in the same rounds. CPU per request is the firm figure; requests per second and
 latencies are printed beside it and move with whatever else the machine does. What else it did is printed too: take
 figures from a machine whose load before and after is low.
+
+`--engine` and `--load` name two programs in place of the Python ones, which cost more than a gateway and so set its
+pace: `MOCK PORT`, an engine that takes `GET /control/CHUNKS/DELAY_US`, and `LOAD PORT CONNECTIONS SECONDS json|stream
+PATH MODEL`, which shows the key `sk-bench` and prints a line of JSON (`ok`, `err`, `chunks`, `lat_p50`, `lat_p99`).
+They have no long prompts and no TLS; such cases are left out.
 
 `idle_streams` holds open streams of 4 KB prompts in one fresh process and divides what its memory grew by.
 """
@@ -24,10 +30,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
-from gateway_subjects import KEY, Subject, allow_files, answers, start, tieline
+from gateway_subjects import KEY, Subject, allow_files, answers, free_port, start, tieline
 
 CASES: dict[str, dict[str, Any]] = {
     "request": {"stream": False, "connections": 32},
@@ -36,6 +43,8 @@ CASES: dict[str, dict[str, Any]] = {
     "request_500kb": {"stream": False, "connections": 8, "prompt_bytes": 500_000},
     "request_tls": {"stream": False, "connections": 32, "tls": True},
     "chunk_paced": {"stream": True, "connections": 64, "pace_s": 0.005, "chunks": 200},
+    # Each chunk by itself, twice as fast as 16 streams of a busy engine: no two share a wait or a write.
+    "chunk_2ms": {"stream": True, "connections": 16, "pace_s": 0.002, "chunks": 200},
     "chunk_paced_tls": {"stream": True, "connections": 64, "pace_s": 0.005, "chunks": 200, "tls": True},
     "first_token_idle": {"stream": True, "connections": 1, "pace_s": 0.002, "chunks": 5},
 }
@@ -59,13 +68,13 @@ def main() -> None:
     before = os.getloadavg()
     with tempfile.TemporaryDirectory(prefix="tieline-bench-", dir=options.dir) as name:
         folder = Path(name)
-        load = Load(last)
+        load = ForeignLoad(last, options.engine, options.load) if options.engine else Load(last)
         try:
             if options.soak:
                 result: dict[str, Any] = {"soak": _soak(load, folder, first, options.soak)}
             else:
                 result = _cases(load, folder, first, wanted, options)
-                if "idle_streams" in wanted:
+                if "idle_streams" in wanted and options.engine is None:
                     result["idle_streams"] = _idle(load, folder, first, files)
         finally:
             load.stop()
@@ -82,9 +91,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, help="virtual environment with other gateways")
     parser.add_argument("--only", help="comma-separated cases")
     parser.add_argument("--soak", type=int, metavar="N", help="requests to send while memory is watched")
+    parser.add_argument("--engine", type=Path, help="another mock engine; with --load")
+    parser.add_argument("--load", type=Path, help="another load generator; with --engine")
     parser.add_argument("--dir", type=Path, help="where the outbox lies: the disk that is measured")
     parser.add_argument("--out", type=Path, default=Path("bench/out/gateway.json"))
-    return parser.parse_args()
+    options = parser.parse_args()
+    if (options.engine is None) != (options.load is None):
+        parser.error("--engine and --load belong together")
+    if options.engine is not None and options.soak:
+        parser.error("--soak is for the load of this bench")
+    return options
 
 
 class Load:
@@ -115,11 +131,55 @@ class Load:
         self._process.kill()
 
 
+class ForeignLoad(Load):
+    """Programs of others in its place."""
+
+    def __init__(self, core: int, engine: Path, load: Path) -> None:
+        self._core, self._load = core, load
+        self.engines = [free_port() for _ in range(4)]
+        self._processes = [subprocess.Popen([str(engine), str(port)]) for port in self.engines]
+        for process in self._processes:
+            os.sched_setaffinity(process.pid, {core})
+        time.sleep(0.5)
+
+    def run(self, job: dict[str, Any]) -> dict[str, Any]:
+        if not self.can(job):
+            raise SystemExit("this load generator has no long prompts, no TLS and no streams that are held")
+        chunks = job.get("chunks", 0)
+        for port in self.engines:
+            if chunks:
+                delay_us = round(job["pace_s"] * 1e6)
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/control/{chunks}/{delay_us}", timeout=5).close()
+        kind = "stream" if job["stream"] else "json"
+        command = [
+            "taskset", "-c", str(self._core), str(self._load), str(job["port"]), str(job["connections"]),
+            str(job["seconds"]), kind, "/v1/chat/completions", "mock",
+        ]  # fmt: skip
+        told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        ms = {
+            name: told[f"lat_{name}"] / 1e3 if told.get(f"lat_{name}") is not None else None for name in ("p50", "p99")
+        }
+        return {
+            "requests": told["ok"], "chunks": told["chunks"], "errors": told["err"],
+            "p50_ms": ms["p50"], "p99_ms": ms["p99"],
+        }  # fmt: skip
+
+    @staticmethod
+    def can(given: dict[str, Any]) -> bool:
+        return not (given.get("tls") or given.get("prompt_bytes") or given.get("hold") or given.get("release"))
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.kill()
+
+
 # --- measuring -----------------------------------------------------------------------
 
 
 def _cases(load: Load, folder: Path, core: int, wanted: list[str], options: argparse.Namespace) -> dict[str, Any]:
     cases = {name: CASES[name] for name in CASES if name in wanted}
+    if isinstance(load, ForeignLoad):
+        cases = {name: given for name, given in cases.items() if load.can(given)}
     if not cases:
         return {}
     tls = any(given.get("tls") for given in cases.values())
