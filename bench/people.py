@@ -1,0 +1,110 @@
+"""What people wait for: a tenant's page over a month of many requests, the table of rigs, a first file, first words.
+
+    ROWS=1000000 make bench-people
+
+Prints one line each with what the page or command may take. The portal's sums are timed as the console holds them: a
+month's usage of 1,000 tenants, folded once, then asked for tenant by tenant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from tieline import config
+from tieline.console import page
+from tieline.console.rooms.rigs import table
+from tieline.console.rooms.spend import SpendFold
+from tieline.edge.rigs.history import HEARD, RawHistory, RawRow
+from tieline.records import Usage
+
+ROWS, TENANTS, RIGS = int(os.environ.get("ROWS", "1000000")), 1_000, 10_000
+NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
+
+
+def said(what: str, took_s: float, most_s: float, more: str = "") -> None:
+    print(f"{what:58} {1000 * took_s:9.1f} ms   may take {1000 * most_s:7.0f} ms{more}", flush=True)
+
+
+def portal() -> None:
+    """A month of ROWS requests of 1,000 tenants with two keys and two models each."""
+    chance, month = random.Random(7), NOW.replace(day=1, hour=0)
+    one = Usage(
+        at=NOW, known_at=NOW, source="gateway", kind="measured", request_id="r", tenant="t", project="web", key_id="k",
+        model="m", endpoint="/v1/chat/completions", status=200, prompt_tokens=900, output_tokens=300,
+        cost_nano_usd=123_456, streamed=True, finish="stop", hops=(),
+    )  # fmt: skip
+    fold, began = SpendFold(f"{NOW:%Y-%m}"), time.perf_counter()
+    for n in range(ROWS):
+        tenant = f"t{n % TENANTS:04}"
+        at = month + timedelta(seconds=chance.randrange(19 * 86_400))
+        names = {"tenant": tenant, "key_id": f"{tenant}-{n % 2}", "model": ("a", "b")[n // 7 % 2]}
+        fold.take(msgspec.structs.replace(one, at=at, known_at=at, request_id=f"r{n}", **names))
+    print(f"{ROWS:,} requests of {TENANTS:,} tenants folded in {time.perf_counter() - began:.1f} s")
+    for what, ask in (("usage", lambda t: fold.view(t, money=True)), ("invoice", fold.invoice)):
+        times = []
+        for tenant in chance.sample(range(TENANTS), 20):
+            began = time.perf_counter()
+            msgspec.json.encode(ask(f"t{tenant:04}"))
+            times.append(time.perf_counter() - began)
+        said(f"a tenant's {what}, median of 20", statistics.median(times), 0.2, f", slowest {1000 * max(times):.1f} ms")
+
+
+def rigs() -> None:
+    """Ten minutes of sweeps of 10,000 rigs in one site's folder."""
+    site = next(s for s in config.demo().fleet.sites if s.rig_groups)
+    group = msgspec.structs.replace(site.rig_groups[0], hardware="luxos", rigs=RIGS, addresses=())
+    site = msgspec.structs.replace(site, rig_groups=(group,))
+    with tempfile.TemporaryDirectory() as folder:
+
+        async def write() -> None:
+            history = RawHistory(Path(folder) / "sites" / site.id / "raw" / group.id)
+            keys = [f"10.0.{n // 256}.{n % 256}" for n in range(RIGS)]
+            for n in range(60):
+                rows = [RawRow(key, 3500.0, 200.0, 60.0, HEARD) for key in keys]
+                history.write(NOW - timedelta(seconds=10 * (60 - n)), rows)
+            await history.close()
+
+        asyncio.run(write())
+        began = time.perf_counter()
+        body = msgspec.json.encode(table((site,), Path(folder), NOW))
+        said(f"the table of {RIGS:,} rigs", time.perf_counter() - began, 1.0, f", {len(body) / 1e6:.1f} MB")
+
+
+def first_file() -> None:
+    """`tieline init` of 10,000 rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        sheet = Path(folder) / "rigs.csv"
+        lines = [f"10.0.{n // 250}.{n % 250 + 1},Antminer S21" for n in range(RIGS)]
+        sheet.write_text("address,model\n" + "\n".join(lines) + "\n")
+        words = ["init", folder, "--rigs", str(sheet), "--interconnect-mw", "50", "--usd-per-mwh", "48"]
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "tieline", *words], check=True, capture_output=True)
+        said(f"tieline init of {RIGS:,} rows", time.perf_counter() - began, 5.0)
+
+
+def first_words() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "tieline", "--help"], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    said("tieline --help, CPU", after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 0.2)
+    first = [p for name in ("main-*.js.gz", "style-*.css.gz", "boot-*.js.gz") for p in page.STATIC.glob(name)]
+    print(f"the page before charts: {sum(p.stat().st_size for p in first) / 1000:.1f} kB gzipped, may be 60")
+
+
+if __name__ == "__main__":
+    first_words()
+    first_file()
+    rigs()
+    portal()
