@@ -130,6 +130,27 @@ def test_a_month_that_runs_or_parts_from_what_was_published_is_not_published(fol
     assert "opening is 600.0 by the ledger, and 2026-07 was published with 620.0 held" in told.output
 
 
+def test_a_month_is_not_published_against_what_its_quarter_was_published_with(tmp_path: Path) -> None:
+    made = make(tmp_path / "data", [], NOW.replace(month=10, day=5))
+    (made / "policy.toml").write_text("btc_places = 1\n")
+    at = ["--price", "100000", "--pool", "x", "--data-dir", made]
+    for month, btc in ((7, "620.04"), (8, "546.75"), (9, "500.04")):
+        run("books", "add", "payout", "--id", f"p{month}", "--btc", btc, *at, "--at", f"2026-{month + 1:02}-01",
+            "--from", f"2026-{month:02}-01")  # fmt: skip
+    for month in ("2026-07", "2026-08"):
+        for state, by in (("checked", "Ada"), ("approved", "Bo"), ("published", "Bo")):
+            update(made, "--state", state, "--by", by, month=month)
+    # 620.0 + 546.8 + 500.0 are a tenth less than 1,666.83 rounds to, within rounding: it may be checked.
+    update(made, "--state", "checked", "--by", "Ada", month="2026-09")
+    run("books", "add", "payout", "--id", "p7", "--btc", "620.54", *at, "--at", "2026-08-01", "--from", "2026-07-01",
+        "--amend")  # fmt: skip
+    told = update(made, "--state", "checked", "--by", "Ada", month="2026-09", ok=False)
+    assert told.exit_code == 1
+    assert "2026Q3: 620.0 + 546.8 + 500.0 = 1,666.8, printed 1,667.3: 0.5 apart by the ledger" in told.output
+    august = update(made, "--state", "checked", "--by", "Ada", month="2026-08", ok=False)
+    assert "2026-07 was published with 620.0 produced, the ledger says 620.5; restate that month first" in august.output
+
+
 def test_a_text_is_compared_with_the_books(folder: Path, tmp_path: Path) -> None:
     text = tmp_path / "release.txt"
     text.write_text(TEXT)

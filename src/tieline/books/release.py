@@ -18,7 +18,7 @@ from decimal import Decimal
 import msgspec
 
 from tieline.books.accounts import BOUGHT, COINS, ENTERED, LENT, MINED, OPENED, SOLD, SPENT
-from tieline.books.follows import PrintedMonth, PrintedSpan, findings, half_up, places_of
+from tieline.books.follows import PrintedMonth, PrintedSpan, findings, half_up, places_of, quarter
 from tieline.books.monthly import MonthlyUpdate
 from tieline.books.span import month_before, month_span
 from tieline.ledger import BTC, Book
@@ -77,6 +77,7 @@ class Basis:
     before: MonthlyRelease | None = None  # of the month before, as published
     active_days: Decimal | None = None  # where recording began within the month
     zone: tzinfo = UTC
+    quarter: tuple[MonthlyRelease, ...] = ()  # the quarter's months before this one, as published
 
 
 def make(basis: Basis) -> MonthlyRelease:
@@ -158,7 +159,8 @@ def faults(release: MonthlyRelease, basis: Basis) -> list[str]:
     update = basis.update
     found = [] if update.complete else [f"{update.month} has not ended"]
     found += [f"left out of the figures: {line}" for line in update.left_out]
-    return [*found, *_coin_faults(release), *_average_faults(release, basis), *_opening_faults(release, basis)]
+    found += [*_coin_faults(release), *_average_faults(release, basis), *_opening_faults(release, basis)]
+    return [*found, *_change_faults(release, basis), *_quarter_faults(release, basis)]
 
 
 def _moved(release: MonthlyRelease) -> dict[str, Decimal]:
@@ -198,6 +200,38 @@ def _opening_faults(release: MonthlyRelease, basis: Basis) -> Iterator[str]:
         f"opening is {opening:,} by the ledger, and {basis.before.month} was published with {then:,} held; "
         "restate that month first"
     )
+
+
+def _change_faults(release: MonthlyRelease, basis: Basis) -> Iterator[str]:
+    """The change from the month before follows from both months as they are printed, and that month from the ledger."""
+    before = basis.before
+    produced, then = release.value("btc_produced"), None if before is None else before.value("btc_produced")
+    if before is None or produced is None or not then:
+        return
+    change = release.value("btc_produced_mom_pct")
+    row = PrintedMonth(month=release.month, produced=produced, before=then, change_pct=change)
+    yield from (f"month on month: {one.says}" for one in findings(row) if one.what == "change" and not one.holds)
+    ledger = -basis.book.change(MINED, BTC, *month_span(before.month, basis.zone))
+    if not PrintedSpan.of(then).meets(PrintedSpan(ledger, ledger)):
+        says = half_up(ledger, places_of(then))
+        yield f"{before.month} was published with {then:,} produced, the ledger says {says:,}; restate that month first"
+
+
+def _quarter_faults(release: MonthlyRelease, basis: Basis) -> Iterator[str]:
+    """At a quarter's end its months, as they are printed, sum to the ledger's quarter."""
+    months = [*basis.quarter, release]
+    if int(release.month[5:]) % 3 or len(months) != 3:
+        return
+    printed = [one.value("btc_produced") for one in months]
+    if any(one is None for one in printed):
+        return
+    exact = [one for one in printed if one is not None]
+    start, end = month_span(months[0].month, basis.zone)[0], month_span(release.month, basis.zone)[1]
+    ledger = half_up(-basis.book.change(MINED, BTC, start, end), places_of(exact[-1]))
+    name = f"{release.month[:4]}Q{int(release.month[5:]) // 3}"
+    one = quarter(name, ledger, exact)
+    if not one.holds:
+        yield f"{name}: {one.says} by the ledger"
 
 
 def against(release: MonthlyRelease, printed: dict[str, Decimal]) -> list[str]:

@@ -82,6 +82,10 @@ class Journal(Protocol):
         """The digest of each entry, made anew from what is kept of it."""
         ...
 
+    def verify(self) -> None:
+        """Whether sums and pages are what they were made of; what raises is the keeper's own error."""
+        ...
+
     def find(self, key: str) -> Entry | None: ...
 
     def between(self, span: JournalSpan, account: Account | None = None) -> Iterator[Entry]:
@@ -146,6 +150,9 @@ class MemoryJournal:
 
     def proven(self) -> Iterator[str]:
         return chain(self.entries)
+
+    def verify(self) -> None:
+        """Nothing: what is in memory is what was put there."""
 
     def find(self, key: str) -> Entry | None:
         return self._by_key.get(key)

@@ -73,6 +73,7 @@ def draft_of(store: Store, fleet: Fleet, month: str, now: datetime, lots: Method
         before=next(iter(_published(steps, before)), None),
         active_days=_active(start, end, recorded_from(store)),
         zone=zone,
+        quarter=_quarter(steps, month),
     )
     plain = make(basis)
     # What this restates: the last publication that says otherwise. One that says the same is this text, published.
@@ -122,6 +123,13 @@ def _published(steps: list[ReleaseStep], month: str) -> list[MonthlyRelease]:
     found = [one for one in steps if one.month == month and one.state == "published"]
     newest = sorted(found, key=lambda one: one.known_at, reverse=True)
     return [msgspec.json.decode(one.json, type=MonthlyRelease) for one in newest]
+
+
+def _quarter(steps: list[ReleaseStep], month: str) -> tuple[MonthlyRelease, ...]:
+    """What stands published of the quarter's months before this one, in their order."""
+    names = [f"{month[:5]}{number:02}" for number in range((int(month[5:]) - 1) // 3 * 3 + 1, int(month[5:]))]
+    found = [next(iter(_published(steps, name)), None) for name in names]
+    return tuple(one for one in found if one is not None)
 
 
 def _otherwise(published: MonthlyRelease, release: MonthlyRelease) -> bool:

@@ -23,7 +23,7 @@ from tieline.cli.money.keep import keeper_of, preview, record_all
 from tieline.cli.outcome import AnswerIsNoError
 from tieline.records import AnyRecord, Closing, PolicyChosen, Seal
 from tieline.settlement.month import BEGINNING, END
-from tieline.store import Store
+from tieline.store import Store, StoreError
 from tieline.store.ledger import AlteredError
 
 
@@ -102,6 +102,10 @@ def verify(data_dir: Path) -> None:
         store.close()
     keeper = keeper_of(data_dir)
     book = keeper.book
+    try:
+        book.journal.verify()
+    except StoreError as error:
+        raise AnswerIsNoError(str(error)) from error
     if book.imbalance():
         raise AnswerIsNoError(f"the books do not close: {book.imbalance()}")
     try:

@@ -13,6 +13,7 @@ from tieline.books.release import FORMS, ReleasePolicy, against, text_digest
 from tieline.cli.folder import config_and_now, open_store
 from tieline.cli.money.imports import text_of
 from tieline.cli.money.keep import record_all
+from tieline.cli.outcome import AnswerIsNoError
 from tieline.fleet import Fleet
 from tieline.records import ReleaseStep
 from tieline.records.treasury import ReleaseState
@@ -50,10 +51,10 @@ def draft_in(folder: Path, month: str, policy: ReleasePolicy) -> Draft:
 
 
 def advance(folder: Path, draft: Draft, state: ReleaseState, by: str) -> None:
-    """Take the next step. Raises click.ClickException where it may not be taken."""
+    """Take the next step. Raises AnswerIsNoError where it may not be taken."""
     why = refusal(draft, state, by)
     if why is not None:
-        raise click.ClickException(why)
+        raise AnswerIsNoError(why)
     now = config_and_now(folder)[1]
     last = max((one.known_at for one in draft.steps), default=BEGINNING)
     step = ReleaseStep(
