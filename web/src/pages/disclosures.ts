@@ -8,6 +8,7 @@ import { num, words } from "../format";
 import { panel, tipTable } from "../panels";
 import { deskPanel } from "./desk";
 import { gridPanel } from "./grid";
+import { monthLines } from "./lines";
 
 interface Cell { figure: string; value: number; shown: string; unit: string; computed: string | null; mark: string | null }
 interface TableRow { issuer: string; month: string; included: boolean; why: string; ranks: Record<string, number>; cells: Record<string, Cell> }
@@ -65,7 +66,7 @@ export function disclosuresPage(root: HTMLElement): () => void {
     if (!view || !charts || gone) return;
     lines ??= new charts.Chart(plot);
     falls ??= new charts.Chart(waterfall);
-    drawLines(charts, lines, view, which.value, who.value);
+    monthLines(charts, lines, view.series[which.value] ?? {}, who.value, which.value === "efficiency_j_th");
     drawBridge(charts, falls, waterfall, view.bridges.find((b) => b.issuer === who.value) ?? view.bridges[0]);
   };
   void import("../chart").then((lib) => {
@@ -132,6 +133,7 @@ export function disclosuresPage(root: HTMLElement): () => void {
     removeEventListener("hashchange", byHash);
     lines?.dispose();
     falls?.dispose();
+    sector.end();
   };
 }
 
@@ -188,34 +190,6 @@ function bridgeText(v: Dashboard, issuer: string): Child {
 const NARROW: Record<string, string> = { "deployed hashrate": "deployed", "operating share": "share", "fees and luck": "fees, luck" };
 
 type Lib = typeof import("../chart");
-
-function drawLines(lib: Lib, chart: import("../chart").Chart, v: Dashboard, name: string, marked: string): void {
-  const series = v.series[name] ?? {};
-  const told = Object.values(series).flatMap((points) => points.map((p) => p[0])).sort();
-  const months = v.months.filter((m) => m >= (told[0] ?? "") && m <= (told[told.length - 1] ?? ""));
-  const late = months[Math.max(0, months.length - 8)] ?? "";
-  chart.draw(() => ({
-    grid: { left: 4, right: 64, top: 12, bottom: 4, containLabel: true },
-    xAxis: { type: "category", data: months, boundaryGap: false, axisLine: { lineStyle: { color: lib.colour("line-strong") } }, axisTick: { show: false }, axisLabel: { color: lib.colour("muted"), fontFamily: lib.FONT, fontSize: 11, hideOverlap: true } },
-    yAxis: lib.valueAxis({ min: name === "efficiency_j_th" ? "dataMin" : 0 }),
-    tooltip: {
-      ...lib.tooltip(() => null),
-      formatter: (points: { axisValue: string; seriesName: string; value: number | null }[]) => {
-        const rows = points.filter((p) => p.value !== null && p.value !== undefined).sort((a, b) => (b.value ?? 0) - (a.value ?? 0)).slice(0, 16);
-        return rows.length ? tipTable(points[0]!.axisValue, rows.map((p) => [p.seriesName === marked ? "mining" : "", p.seriesName, num(p.value, 2)])) : "";
-      },
-    },
-    series: Object.entries(series).map(([issuer, points]) => {
-      const by = new Map(points);
-      const on = issuer === marked;
-      return {
-        type: "line", name: issuer, data: months.map((m) => by.get(m) ?? null), connectNulls: false, showSymbol: true, symbol: "circle", symbolSize: on ? 5 : 3, z: on ? 5 : 2,
-        lineStyle: { color: on ? lib.colour("mining") : lib.colour("aux"), width: on ? 2.25 : 1, opacity: on ? 1 : 0.6 }, itemStyle: { color: on ? lib.colour("mining") : lib.colour("aux") },
-        endLabel: { show: on || (points[points.length - 1]?.[0] ?? "") >= late, formatter: issuer, color: on ? lib.colour("mining") : lib.colour("muted"), fontSize: 11, fontFamily: lib.FONT }, labelLayout: { moveOverlap: "shiftY" }, emphasis: { focus: "series", lineStyle: { width: 2.25 } },
-      };
-    }),
-  }));
-}
 
 function drawBridge(lib: Lib, chart: import("../chart").Chart, el: HTMLElement, b: Bridge | undefined): void {
   el.hidden = b === undefined;
