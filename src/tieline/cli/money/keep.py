@@ -35,11 +35,9 @@ def keeper_of(folder: Path) -> Bookkeeper:
     if not path.exists():
         return Bookkeeper()
     try:
+        # Left open: what the books keep as references is read from it when it is asked for.
         store = Store(path, records.encode, records.decode, read_only=True)
-        try:
-            return books_of(store, config_and_now(folder)[0].treasury.lots)
-        finally:
-            store.close()
+        return books_of(store, config_and_now(folder)[0].treasury.lots)
     except StoreError as error:
         raise click.ClickException(str(error)) from error
 
