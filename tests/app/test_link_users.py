@@ -109,6 +109,8 @@ def test_a_folder_joins_once_by_token_and_is_cut_off_at_once(tmp_path: Path) -> 
             before = await here.thief(site_user(A), here.runtime.link_password(site_user(A)), [])
             b = await here.link(site_user(B))
             token = here.token(A)
+            folder.mkdir()
+            (folder / "agent.json").write_text("{}")  # what cannot be read any more does not stand in the way
             assert await agent_run.join(token, folder) == A
             assert (folder / "agent.json").stat().st_mode & 0o777 == 0o600
             own = Credentials.load(folder)

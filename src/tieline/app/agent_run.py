@@ -41,7 +41,7 @@ _read_config = msgspec.json.Decoder(Config).decode
 async def join(text: str, folder: Path) -> str:
     """Spend a token; the site's credentials then lie in `folder`. Returns the site. Raises JoinError."""
     token = read_token(text)
-    if (folder / "agent.json").exists() and (held := Credentials.load(folder).site_id) != token.site_id:
+    if (held := _joined_as(folder)) is not None and held != token.site_id:
         raise JoinError(f"{folder} has joined as {held}, the token is for {token.site_id}; give another --data-dir")
     user = LinkUser(token.url, JOIN + token.name, token.password, token.authority)
     try:
@@ -63,6 +63,14 @@ async def join(text: str, folder: Path) -> str:
         command_number=said.command_number, config=said.config, authority=token.authority,
     ).save(folder)  # fmt: skip
     return said.site_id
+
+
+def _joined_as(folder: Path) -> str | None:
+    """The site of a folder; None where it joined nothing, or what it holds cannot be read any more and is replaced."""
+    try:
+        return Credentials.load(folder).site_id
+    except JoinError:
+        return None
 
 
 async def run_agent(folder: Path, say: Callable[[str], None], door: LocalDoor | None = None) -> None:
