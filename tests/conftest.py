@@ -1,13 +1,11 @@
-"""What every test may ask for (the folder of recorded data, where there is one), and which tests are fast."""
+"""What every test may ask for (the folder of recorded data, where there is one), and what every test is held to."""
 
 import os
-import re
-import socket
-import subprocess
 from pathlib import Path
 
 import hypothesis
 import pytest
+from tests.checks.fast import Fast
 from tests.checks.properties import Properties
 from tests.checks.skips import Skips
 
@@ -33,14 +31,6 @@ def shared_data() -> Path:
     return folder
 
 
-# What a test module names when it starts something: a process, a socket, a browser, an engine, or waits for real.
-_STARTS = re.compile(
-    r"subprocess|create_server|open_connection|playwright|TestClient|uvicorn|asyncio\.sleep|time\.sleep|"
-    r"tests\.(gateway\.(rig|engines|processes)|system|edge\.)|LuxOs|FakeRigs|NatsLink|httpserver|HTTPServer|socket\.|"
-    r"threading\.Thread|feeds\.choose|app\.up|test_life|CliRunner\(\)\.invoke\(.*up|Popen|nats|edgar_server|nginx"
-)
-# Start nothing, and take seconds all the same.
-_SLOW = {"test_replay_days.py", "test_promises_played.py", "test_paging.py", "test_forecast.py"}
 # Under --fast a property is tried this often: enough to see that it holds at all.
 FAST_EXAMPLES = 15
 
@@ -51,6 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=FAST_EXAMPLES)
 # `make mutants`: the same examples for each mutant, and no search for the smallest one that tells it apart.
 hypothesis.settings.register_profile(
     "mutants",
@@ -66,36 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Properties())
     config.pluginmanager.register(Skips())
     if config.getoption("--fast"):
-        hypothesis.settings.register_profile("fast", max_examples=FAST_EXAMPLES)
+        config.pluginmanager.register(Fast())
         hypothesis.settings.load_profile("fast")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --fast, leave out what starts something, by what its module and its folder's conftest name."""
-    if not config.getoption("--fast"):
-        return
-    starts: dict[Path, bool] = {}
-    left_in, left_out = [], []
-    for item in items:
-        path = item.path
-        if path not in starts:
-            text = path.read_text(encoding="utf-8")
-            starts[path] = path.name in _SLOW or bool(_STARTS.search(text))
-        slow = item.get_closest_marker("slow") or item.get_closest_marker("system")
-        (left_out if starts[path] or slow else left_in).append(item)
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = left_in
-
-
-@pytest.fixture(autouse=True)
-def _nothing_starts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under --fast a test that was wrongly let in fails where it opens a socket or starts a process."""
-    if not request.config.getoption("--fast"):
-        return
-
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise AssertionError("a fast test opens no socket and starts no process")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket.socket, "bind", refuse)
-    monkeypatch.setattr(subprocess, "Popen", refuse)
+    elif not config.getoption("--hypothesis-profile"):
+        hypothesis.settings.load_profile("patient")

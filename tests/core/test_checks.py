@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
+from tests.checks.fast import Fast
 from tests.checks.properties import Properties, problem_of
 from tests.checks.skips import LIST, Skips, allowed, reason_of
 
@@ -92,6 +93,26 @@ def test_marked(): pass
     counts, said = outcomes(pytester, "pytest.skip('whole file', allow_module_level=True)", Skips())
     assert counts["failed"] == 1
     assert "does not list: whole file" in said
+
+
+def test_a_fast_test_that_starts_something_fails_and_one_that_says_so_is_left_out(pytester: pytest.Pytester) -> None:
+    text = """
+import importlib
+def test_opens():
+    importlib.import_module("socket").create_connection(("127.0.0.1", 9))
+def test_starts():
+    importlib.import_module("sub" + "process").run(["true"])
+def test_sleeps():
+    getattr(importlib.import_module("time"), "sle" + "ep")(0.01)
+def test_thinks(): pass
+@pytest.mark.slow
+def test_slow(): pass
+"""
+    counts, said = outcomes(pytester, text, Fast())
+    assert counts == {"passed": 1, "skipped": 0, "failed": 3}
+    assert said.count("AssertionError: a fast test opens no socket, starts no process and does not sleep") >= 3
+    counts, _ = outcomes(pytester, "import subprocess\ndef test_x(): pass", Fast())
+    assert counts == {"passed": 0, "skipped": 0, "failed": 0}
 
 
 def test_every_line_of_the_list_is_some_tests_reason() -> None:
