@@ -100,6 +100,8 @@ Figure = Annotated[float, Meta(ge=-1e15, le=1e15)]
 Milliseconds = Annotated[float, Meta(ge=0, le=1e12)]
 # Ten years: a span of an interval, a bill or a contract's notice.
 Seconds = Annotated[int, Meta(ge=0, le=320_000_000)]
+# How long an interval is that something is a mean or a sum over: never nothing, for it is divided by.
+IntervalSeconds = Annotated[int, Meta(ge=1, le=320_000_000)]
 Count = Annotated[int, Meta(ge=0, le=10**15)]
 Small = Annotated[int, Meta(ge=0, le=1_000_000)]
 Status = Annotated[int, Meta(ge=0, le=999)]

@@ -5,7 +5,22 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from tieline.intake import Factor, Id, Label, Moment, Number, Rate, Seconds, Small, Text, Time, UsdPerMwh, Watts, Word
+from tieline.intake import (
+    Factor,
+    Id,
+    IntervalSeconds,
+    Label,
+    Moment,
+    Number,
+    Rate,
+    Seconds,
+    Small,
+    Text,
+    Time,
+    UsdPerMwh,
+    Watts,
+    Word,
+)
 from tieline.records.base import OBSERVED, REVISED, Cause, Mode, Record
 
 
@@ -75,7 +90,7 @@ class Plan(Record, frozen=True, kw_only=True, subject="{site_id}", key=REVISED):
     """
 
     site_id: Word
-    length_s: Seconds
+    length_s: IntervalSeconds
     valid_until: Moment
     mode: Mode
     limit_w: Watts

@@ -1,6 +1,20 @@
 """What was observed of sites and their units, and what broke."""
 
-from tieline.intake import Celsius, Count, Factor, Hashrate, Id, Label, Moment, Seconds, Share, Text, Time, Watts, Word
+from tieline.intake import (
+    Celsius,
+    Count,
+    Factor,
+    Hashrate,
+    Id,
+    IntervalSeconds,
+    Label,
+    Moment,
+    Share,
+    Text,
+    Time,
+    Watts,
+    Word,
+)
 from tieline.records.base import OBSERVED, Record
 
 
@@ -17,7 +31,7 @@ class Sample(
 
     site_id: Word
     unit_id: Id
-    length_s: Seconds
+    length_s: IntervalSeconds
     readings: Count
     power_w: Watts | None
     power_max_w: Watts | None = None
@@ -41,7 +55,7 @@ class MeterReading(
     `readings` 0: nothing was heard, and every figure is None."""
 
     site_id: Word
-    length_s: Seconds
+    length_s: IntervalSeconds
     readings: Count
     power_w: Watts | None
     power_max_w: Watts | None = None

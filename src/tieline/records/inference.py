@@ -8,13 +8,13 @@ from msgspec import Meta
 from tieline.intake import (
     Count,
     Id,
+    IntervalSeconds,
     Label,
     Milliseconds,
     Moment,
     Money,
     NanoUsd,
     Rate,
-    Seconds,
     Small,
     Status,
     Text,
@@ -122,4 +122,4 @@ class Reserved(
     provided_s: Count
     usd_per_replica_hour: Money
     cost_nano_usd: NanoUsd
-    length_s: Seconds = 3600
+    length_s: IntervalSeconds = 3600

@@ -11,6 +11,7 @@ from tieline.intake import (
     Difficulty,
     Factor,
     Figure,
+    IntervalSeconds,
     Label,
     Money,
     Rate,
@@ -32,7 +33,7 @@ class PriceTick(Record, frozen=True, kw_only=True, subject="{market}", key=REVIS
 
     market: Label
     price_usd_per_mwh: UsdPerMwh
-    length_s: Seconds = 3600
+    length_s: IntervalSeconds = 3600
 
 
 class NetworkTick(Record, frozen=True, kw_only=True, key=REVISED):
@@ -60,7 +61,7 @@ class Demand(Record, frozen=True, kw_only=True, subject="{model}@{region}", key=
     region: Label
     output_tokens_per_s: Rate
     input_tokens_per_s: Rate = 0.0
-    length_s: Seconds = 300
+    length_s: IntervalSeconds = 300
 
 
 class PeakOdds(Record, frozen=True, kw_only=True, subject="{rule}", key=REVISED):
@@ -68,7 +69,7 @@ class PeakOdds(Record, frozen=True, kw_only=True, subject="{rule}", key=REVISED)
 
     rule: Label
     probability: Share
-    length_s: Seconds = 900
+    length_s: IntervalSeconds = 900
 
 
 class SystemLoad(Record, frozen=True, kw_only=True, subject="{operator}", key=REVISED):
@@ -76,7 +77,7 @@ class SystemLoad(Record, frozen=True, kw_only=True, subject="{operator}", key=RE
 
     operator: Label
     power_w: Watts
-    length_s: Seconds = 3600
+    length_s: IntervalSeconds = 3600
 
 
 class Purchase(Record, frozen=True, kw_only=True, subject="{site_id}", key="{purchase_id}|{at}|{known_at}"):
@@ -88,7 +89,7 @@ class Purchase(Record, frozen=True, kw_only=True, subject="{site_id}", key="{pur
     market: Label
     energy_wh: WholeWattHours
     price_usd_per_mwh: Money
-    length_s: Seconds = 3600
+    length_s: IntervalSeconds = 3600
 
 
 class Forecast(Record, frozen=True, kw_only=True, subject="{series}", key="{what}|" + REVISED):

@@ -11,6 +11,7 @@ import msgspec
 from tieline.intake import (
     Difficulty,
     Hashrate,
+    IntervalSeconds,
     Label,
     Moment,
     Money,
@@ -73,7 +74,7 @@ class PowerBill(Record, frozen=True, kw_only=True, subject="{site_id}", key="{si
     """Energy drawn by one site over [at, at + length) and its cost: metered or modelled, as `kind` says."""
 
     site_id: Word
-    length_s: Seconds
+    length_s: IntervalSeconds
     mining_wh: WattHours
     inference_wh: WattHours
     aux_wh: WattHours
@@ -90,7 +91,7 @@ class Shortfall(Record, frozen=True, kw_only=True, subject="{site_id}", key="{si
     """
 
     site_id: Word
-    length_s: Seconds
+    length_s: IntervalSeconds
     full_wh: WholeWattHours
     drawn_wh: WholeWattHours
     short_wh: dict[Label, WholeWattHours]

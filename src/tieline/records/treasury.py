@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from tieline.intake import Count, Hashrate, Label, Moment, Money, NanoUsd, Sats, Seconds, Small, Text
+from tieline.intake import Count, Hashrate, IntervalSeconds, Label, Moment, Money, NanoUsd, Sats, Seconds, Small, Text
 from tieline.records.base import REVISED, Record, RecordPart
 
 
@@ -187,7 +187,7 @@ class Operated(Record, frozen=True, kw_only=True, key=REVISED):
     """Mean hashrate over [at, at + length) as somebody states it, where no samples of machines are kept."""
 
     hashrate_hs: Hashrate
-    length_s: Seconds
+    length_s: IntervalSeconds
 
 
 # The steps of an update, in their order.
