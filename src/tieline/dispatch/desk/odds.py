@@ -8,7 +8,7 @@ one. Where the next day's forecast is out, it says by itself how likely that day
 the days after. A day is one of the N peaks when fewer than N of the days that were and of those to come lie above it.
 Within a day the peak is at an hour in proportion to exp((forecast - highest) / 0.5 % of the highest), in its windows
 alike. Once hours are measured, one to come is the day's highest only where it passes the highest of these, by an error
-that shrinks with the hour (what was left of the day-ahead error at each hour of the summers of 2022 and 2023).
+that shrinks with the hour (what was left of the day-ahead error at each hour of Texas's summers, 2022 to 2024).
 
 What is forecast or measured later changes nothing of odds that were told: they rest on what was known.
 """
