@@ -293,6 +293,25 @@ def test_what_comes_between_two_steps_is_heard_at_the_next(
     run(story)
 
 
+def test_what_fell_silent_before_it_was_seen_to_rise_counts_as_it_was_told(tmp_path: Path) -> None:
+    """It was told to draw more and heard it; its last reading is of before."""
+
+    async def story() -> None:
+        bench = Bench(tmp_path)
+        bench.plan(gpu=2, old=4, new=0)
+        await bench.step(2)
+        bench.plan(gpu=2, old=4, new=4)
+        await bench.step()
+        assert bench.new.true_w == 4e6
+        bench.new.answers = False
+        bench.order(limit_mw=5)
+        await bench.step(3)
+        assert bench.true_mw <= 5.0 + 1e-6
+        await bench.agent.close()
+
+    asyncio.run(story())
+
+
 class SickMeter(SumMeter):
     manner: Literal["hangs", "raises", "nan", "infinite", "negative"] = "hangs"
 

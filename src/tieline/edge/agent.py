@@ -233,7 +233,7 @@ class Agent:
             return False  # no rig runs without air; sent as soon as its fans read back on
         if unit.setter.busy:
             unit.setter.cancel()  # a newer word; what hangs is not waited for
-        unit.sent, unit.sent_at = setpoint, now
+        unit.tell(setpoint, now)
         return unit.setter.start(lambda: self._send(unit, setpoint, now), READ_TIMEOUT_S)
 
     def _may_send(self, target: Target, now: datetime) -> bool:
@@ -261,8 +261,10 @@ class Agent:
             case Applied():
                 unit.refused = None
             case Refused():
-                unit.refused = answer.why
-            case Unreachable() | Failed():
+                unit.refused, unit.told_w = answer.why, unit.told_before_w
+            case Unreachable():
+                unit.silent, unit.told_w = unit.silent or answer.why, unit.told_before_w
+            case Failed():
                 unit.silent = unit.silent or answer.why
             case _:
                 assert_never(answer)

@@ -48,6 +48,8 @@ class UnitState:
     silent: str | None = None  # why nothing was heard the last time
     sent: Setpoint | None = None  # what the machines were last told
     sent_at: datetime | None = None
+    told_w: float = 0.0  # the most it may have taken since a reading that shows what it does
+    told_before_w: float = 0.0
     refused: str | None = None
     pending: Target | None = None  # asked, not yet confirmed
     pending_since: datetime | None = None
@@ -61,8 +63,12 @@ class UnitState:
 
     @property
     def known_w(self) -> float:
-        """What counts against every limit: the last believable power, the highest where there was never one."""
-        return self.device.highest_w if self.reading is None else self.reading.counted_w
+        """What counts against every limit: the last believable power, the highest where there was never one; of a unit
+        that fell silent before it was seen to obey, what it was told since, where that is more."""
+        if self.reading is None:
+            return self.device.highest_w
+        told_w = 0.0 if self.silent is None else min(self.told_w, self.device.highest_w)
+        return max(self.reading.counted_w, told_w)
 
     @property
     def heard(self) -> bool:
@@ -80,6 +86,8 @@ class UnitState:
         if self.reading is None or reading.at > self.reading.at:
             self.pending_readings += 1
         self.reading, self.silent = reading, None
+        if self.sent_at is None or reading.at - self.sent_at >= OBEY:
+            self.told_w = self.told_before_w = 0.0
         if self.sent is not None and reading.counted_w <= self.sent.target_w + self.slack_w(self.sent):
             self.deaf = False  # it hears again
         return reading
@@ -112,6 +120,11 @@ class UnitState:
         if before is None or _differs(target.setpoint, before.setpoint) or origin(before) != origin(target):
             self.pending, self.pending_since, self.pending_readings = target, now, 0
             self.asked_from_w = self.known_w
+
+    def tell(self, setpoint: Setpoint, now: datetime) -> None:
+        """Note what it is sent. Until it answers that it did not take it, it may have."""
+        self.sent, self.sent_at = setpoint, now
+        self.told_before_w, self.told_w = self.told_w, max(self.told_w, setpoint.target_w)
 
     def must_send(self, setpoint: Setpoint, now: datetime) -> bool:
         if self.sent is None or self.sent_at is None or _differs(setpoint, self.sent):
