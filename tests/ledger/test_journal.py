@@ -281,6 +281,7 @@ def test_lots_of_several_accounts_are_told_apart_and_sorted() -> None:
         ("Assets:B", "a"),
         ("Assets:B", "z"),
     ]
+    assert book.lots_at(DAY + ONE) == known
     assert known[0] == LotHeld("x", "Assets:A", BTC, Decimal("0.00000002"), Decimal("0.50"), USD, DAY + 2 * ONE)
 
 

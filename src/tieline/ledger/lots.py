@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
-from itertools import chain as joined
 from typing import Literal
 
 from tieline.ledger.entry import COMMODITIES, Account, Amount, EntryError, ShortError
@@ -197,9 +196,6 @@ class Lots:
             more = min(rest, held.number - parts[index])
             parts[index], rest = parts[index] + more, rest - more
         return [(held, part, part_cost(held, part)) for held, part in zip(lots, parts, strict=True) if part]
-
-    def __iter__(self) -> Iterator[LotHeld]:
-        return joined.from_iterable(shelf.lots.values() for shelf in self._shelves.values())
 
 
 def pool_name(account: Account, at: datetime) -> str:
