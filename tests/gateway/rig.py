@@ -48,7 +48,7 @@ class Gateway:
         return [records.decode(body) for (body,) in rows]  # type: ignore[misc]
 
     async def ready(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while sum(b.state.value == "ready" for b in self.svc.backends.values()) < count:
                 await asyncio.sleep(0.01)
 
