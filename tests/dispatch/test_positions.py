@@ -292,7 +292,7 @@ def test_a_person_reads_tomorrows_purchase_and_takes_a_file_to_the_market(exampl
     later = CliRunner().invoke(main, [*words, "--at", "2025-09-15T20:00", "--json"])
     assert all(one["published"] for one in json.loads(later.output))
     missing = CliRunner().invoke(main, ["bid", "--data", str(example_days), "--at", "2025-09-15T16:00", "--site", "x"])
-    assert missing.exit_code == 1
+    assert missing.exit_code == 3
     assert "no site 'x'" in missing.output
 
 

@@ -18,6 +18,7 @@ from tieline import records
 from tieline.cli.desk.awards import AwardError, awards_of, month_of, statement_of
 from tieline.cli.desk.commit_act import tell
 from tieline.cli.folder import config_and_now, configured, data_dir, fleet_file, open_store
+from tieline.cli.outcome import NothingThereError
 from tieline.clock import parse_utc
 from tieline.dispatch import Outlook, Settings
 from tieline.dispatch.desk.peaks import PeakDesk
@@ -76,8 +77,10 @@ def bid(
             found = _bids(store, fleet, settings, now, only)
         finally:
             store.close()
-    except (FolderError, ValueError, KeyError) as error:
-        raise click.ClickException(str(error.args[0] if error.args else error)) from error
+    except KeyError as error:
+        raise NothingThereError(str(error.args[0])) from error
+    except (FolderError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps([_plain(one) for one in found], indent=2))
     else:
@@ -124,8 +127,10 @@ def bill(month: str, data_dir: Path, site: str | None, known: str | None, as_jso
             if known is None
             else correction(statement_of(store, config.fleet, where, span, parse_utc(known)), found)
         )
-    except (ValueError, KeyError) as error:
-        raise click.ClickException(str(error.args[0] if error.args else error)) from error
+    except KeyError as error:
+        raise NothingThereError(str(error.args[0])) from error
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     finally:
         store.close()
     if as_json:
