@@ -10,9 +10,9 @@ import pytest
 from msgspec import structs
 
 from tieline.books import entries_for
-from tieline.books.accounts import BOUGHT, CASH, GAIN, MINED, OPENED, SOLD, TRADING_USD, TREASURY
+from tieline.books.accounts import BOUGHT, CASH, CURRENCIES, GAIN, MINED, OPENED, SOLD, TRADING_USD, TREASURY
 from tieline.books.entries import NO_LOANS
-from tieline.ledger import Book, Entry, EntryError, LotPolicy, LotRule, Posting, ShortError, btc_of_sats, usd
+from tieline.ledger import Amount, Book, Entry, EntryError, LotPolicy, LotRule, Posting, ShortError, btc_of_sats, usd
 from tieline.records import Loan, LoanFlow, NetworkTick, Opening, Payout, Performance, PowerBill, Trade, Transfer
 
 T0 = datetime(2026, 11, 2, tzinfo=UTC)
@@ -124,6 +124,32 @@ def test_a_sale_takes_lots_by_the_books_method_and_books_gain_and_fee() -> None:
     by_year = held()
     by_year.policy = LotPolicy("fifo", (LotRule("lifo", year=2026),))
     assert only(structs.replace(TRADE, sats=1), by_year).postings[0].lot == "b"
+
+
+def test_a_sale_for_another_currency_brings_it_in_at_what_it_was_worth_in_dollars() -> None:
+    """0.60 USD of coins less 0.25 of fee, for 0.30 euros: no rate is assumed between the two."""
+    sold = structs.replace(TRADE, currency="EUR", received=Decimal("0.30"))
+    euros = Amount(Decimal("0.30"), "EUR")
+    entry = only(sold, held())
+    assert entry.postings[5:8] == (
+        Posting(CASH, euros),
+        Posting(CURRENCIES, -euros),
+        Posting(CURRENCIES, usd("0.35")),
+    )
+    assert Posting(CASH, usd("0.35")) not in entry.postings
+    with pytest.raises(EntryError, match=r"^trade t1: received is missing; say how much EUR it brought$"):
+        only(structs.replace(sold, received=None), held())
+    with pytest.raises(EntryError, match=r"^trade t1: received is 0; it must be above 0$"):
+        only(structs.replace(sold, received=Decimal(0)), held())
+
+
+def test_a_sale_takes_the_lots_it_names_from_the_place_it_names() -> None:
+    book = held()
+    named = structs.replace(TRADE, sats=5, lots=("b",))
+    assert [p.lot for p in only(named, book).postings[:1]] == ["b"]
+    elsewhere = structs.replace(TRADE, sats=5, place="Cold")
+    with pytest.raises(ShortError, match="Assets:Bitcoin:Cold holds 0.00000000 BTC"):
+        only(elsewhere, book)
 
 
 def test_a_purchase_opens_a_lot_at_what_the_coins_cost_and_pays_the_fee_as_well() -> None:

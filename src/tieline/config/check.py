@@ -85,6 +85,21 @@ def check_sections(raw: FileText) -> None:
         raise MistakeError(("dispatch", "forecaster"), '"learned" needs the extra forecast', fix)
     if raw.dispatch.valid_for_s < interval:
         raise MistakeError(("dispatch", "valid_for_s"), "shorter than an interval", f"give {interval} or more")
+    _check_models(raw)
+    _check_tenants(raw)
+    _check_rentals(raw)
+    _check_door("console", raw.console.host, raw.console.port, raw.console.auth)
+    _check_door("gateway", raw.gateway.host, raw.gateway.port, raw.gateway.auth)
+    _check_link(raw.link)
+    if raw.console.auth == "token" and raw.console.token_env is None:
+        raise MistakeError(
+            ("console", "auth"), "token without token_env", "name the environment variable that holds it"
+        )
+    if raw.login is not None:
+        _check_login(raw.login)
+
+
+def _check_models(raw: FileText) -> None:
     models: set[str] = set()
     for n, model in enumerate(raw.model):
         if model.name in models:
@@ -98,17 +113,6 @@ def check_sections(raw: FileText) -> None:
             raise MistakeError(("model", n, "sha256"), "not 64 lower-case hex digits", "write the weights' SHA-256")
         within(("model", n, "slots"), model.slots, 1, 256)
         within(("model", n, "context_tokens"), model.context_tokens, 64, 10_000_000)
-    _check_tenants(raw)
-    _check_rentals(raw)
-    _check_door("console", raw.console.host, raw.console.port, raw.console.auth)
-    _check_door("gateway", raw.gateway.host, raw.gateway.port, raw.gateway.auth)
-    _check_link(raw.link)
-    if raw.console.auth == "token" and raw.console.token_env is None:
-        raise MistakeError(
-            ("console", "auth"), "token without token_env", "name the environment variable that holds it"
-        )
-    if raw.login is not None:
-        _check_login(raw.login)
 
 
 def _check_login(login: Login) -> None:
