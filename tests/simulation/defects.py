@@ -25,7 +25,6 @@ from tieline.app.aside import SetAsides
 from tieline.app.core_part import Core
 from tieline.books.keeper import Bookkeeper
 from tieline.edge import decide as deciding
-from tieline.edge.beside import Beside
 from tieline.edge.meter import MeterWatch
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.push import OutboxQueue
@@ -52,7 +51,7 @@ class Defect:
     plant: Plant
     found: str
     seeds: int = 8
-    days: float = 3.0
+    days: float = 1.0
 
 
 # --- the gateway -----------------------------------------------------------------------
@@ -68,19 +67,6 @@ def lease_not_returned() -> Iterator[None]:
     """A gateway takes half of what is left, and gives back nothing that it is asked for."""
     with mock.patch.object(lease, "EXTRA_SHARE", 2), mock.patch.object(Slices, "recalled", return_value=0):
         yield
-
-
-def slices_of_the_dead_are_kept() -> contextlib.AbstractContextManager[Any]:
-    """A gateway that died keeps what it was granted for ever."""
-    before = Coordinator.drop
-
-    def drop(self: Coordinator, gateway: str, totals: dict[str, int] | None, now: float) -> None:
-        held = {name: one.slices.get(gateway, 0) for name, one in self.accounts.items()}
-        before(self, gateway, totals, now)
-        for name, amount in held.items():
-            self.accounts[name].slices["nobody"] = self.accounts[name].slices.get("nobody", 0) + amount
-
-    return mock.patch.object(Coordinator, "drop", drop)
 
 
 def usage_forgotten_on_crash() -> contextlib.AbstractContextManager[Any]:
@@ -136,11 +122,6 @@ def plan_obeyed_above_order() -> contextlib.AbstractContextManager[Any]:
 def meter_not_heeded() -> contextlib.AbstractContextManager[Any]:
     """What the meter sees beyond the units is nobody's business."""
     return mock.patch.object(MeterWatch, "_compare", return_value=[])
-
-
-def answers_between_steps_thrown_away() -> contextlib.AbstractContextManager[Any]:
-    """The next question begins before the last answer was heard: it was so."""
-    return mock.patch.object(Beside, "ended", property(lambda self: False))
 
 
 def forgotten_when_sent() -> contextlib.AbstractContextManager[Any]:
@@ -209,14 +190,12 @@ LIMIT = "under a limit of"
 DEFECTS: dict[str, Defect] = {
     "budget_granted_twice": Defect(budget_granted_twice, "has spent"),
     "lease_not_returned": Defect(lease_not_returned, "nano-dollars are left of"),
-    "slices_of_the_dead_are_kept": Defect(slices_of_the_dead_are_kept, "nano-dollars are left of"),
     "usage_forgotten_on_crash": Defect(usage_forgotten_on_crash, "its usage is not in the store"),
     "told_before_it_is_on_disk": Defect(told_before_it_is_on_disk, "its usage is not in the store|is billed"),
     "an_engines_word_passed_on": Defect(an_engines_word_passed_on, "is billed"),
     "order_forgotten_after_crash": Defect(order_forgotten_after_crash, "has forgotten"),
     "plan_obeyed_above_order": Defect(plan_obeyed_above_order, LIMIT),
     "meter_not_heeded": Defect(meter_not_heeded, LIMIT),
-    "answers_between_steps_thrown_away": Defect(answers_between_steps_thrown_away, LIMIT),
     "forgotten_when_sent": Defect(forgotten_when_sent, LOST),
     "no_answer_taken_for_yes": Defect(no_answer_taken_for_yes, f"{LOST}|usage is not in the store"),
     "acknowledged_before_it_is_stored": Defect(acknowledged_before_it_is_stored, f"{LOST}|usage is not in the store"),

@@ -513,11 +513,12 @@ class House:
             return
         if any(one is None or one.exchanges or one.meter.failing for one in services):
             return
-        assert services[0] is not None
-        book = services[0].book
+        asked = self.draw.choice(self.workers)
+        assert asked.service is not None
+        book = asked.service.book  # its clock says which day it is
         name = book.total_name(book.scopes["tenant:b"])
         left = limits_of(self.settings)["tenant:b"] - self._spent()[name]
-        status = await self.ask("b", self.draw.choice(self.workers), 5, stream=False)
+        status = await self.ask("b", asked, 5, stream=False)
         if status == 429 and left > MOST_NANO:
             raise ViolationError(f"{left:,} nano-dollars are left of {name}, and a request is told that it is spent")
         self.world.seen["budget asked for in a quiet moment"] += status in (200, 429)

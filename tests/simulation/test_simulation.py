@@ -40,7 +40,7 @@ def test_a_seed_tells_the_same_history_each_time(tmp_path: Path) -> None:
 
 
 # Those that show soonest; all of them: `python -m tests.simulation.defects`.
-@pytest.mark.parametrize("name", ["plan_obeyed_above_order", "order_forgotten_after_crash", "budget_granted_twice"])
+@pytest.mark.parametrize("name", ["plan_obeyed_above_order", "forgotten_when_sent", "budget_granted_twice"])
 def test_a_planted_defect_is_found(name: str) -> None:
     seeds, _ = hunt(replace(DEFECTS[name], days=0.8))
     assert seeds <= DEFECTS[name].seeds
