@@ -4,15 +4,17 @@ More of it: `make simulate SEED=n RUNS=n`.
 """
 
 import contextlib
+import random
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.store import simulate
+from tests.store.simdisk import SimulatedDisk
 from tests.store.simulate import ViolationError, many
 
-from tieline.store import Outbox, Spool, Store, database, spool, sqlite
+from tieline.store import Outbox, Spool, Store, StoreError, database, spool, sqlite
 from tieline.store.database import Database, Transaction
 from tieline.store.mark import Mark
 
@@ -28,6 +30,29 @@ def test_on_a_disk_that_lies_what_is_missing_is_named_or_refused() -> None:
     total = many(range(10), lying=True)
     assert total["lies"] >= 50
     assert total["loss named"] + total["refused as damaged"] >= 5
+
+
+def test_a_kill_before_the_sync_and_a_power_loss_after_it_name_no_loss(tmp_path: Path) -> None:
+    """What a killed process had written and not synced is found at the next start; the mark must not outlive it."""
+    for number in range(300):
+        draw = random.Random(number)
+        disk = SimulatedDisk(tmp_path / str(number), draw)
+        outbox = Outbox(disk.folder / "outbox.db", disk=disk)
+        outbox.put([("a", b"1")])
+        disk.left = draw.randrange(1, 14)
+        with contextlib.suppress(StoreError):
+            outbox.put([("b", b"2")])
+        disk.off = True
+        outbox.close()
+        disk.restart()
+        outbox = Outbox(disk.folder / "outbox.db", disk=disk)
+        disk.off = True
+        outbox.close()
+        disk.power_cycle()
+        again = Outbox(disk.folder / "outbox.db", disk=disk)
+        assert again.untold() == [], number
+        again.close()
+        disk.close()
 
 
 # --- planted defects: each must be found ---------------------------------------------------
