@@ -7,7 +7,7 @@ import pytest
 from tests.store.kinds import tick
 
 from tieline import records
-from tieline.store import Outbox, Spool, Store
+from tieline.store import Outbox, Spool, Store, StoreError
 from tieline.store.peer import StoreState
 
 Sender = Outbox | Spool
@@ -102,3 +102,25 @@ def test_a_store_that_says_only_its_epoch_is_taken_by_that(tmp_path: Path) -> No
     assert sender.heard(StoreState("")) == 0
     assert sender.heard(StoreState("b")) == 3
     sender.close()
+
+
+def test_a_disk_that_refuses_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = outbox(tmp_path)
+    put(sender, range(3))
+    sender.heard(StoreState("a"))
+    sender.done([id_ for id_, _, _ in sender.take()])
+    with monkeypatch.context() as broken:
+        broken.setattr(sender._db, "run", lambda *given: (_ for _ in ()).throw(StoreError("disk full")))
+        with pytest.raises(StoreError):
+            sender.heard(StoreState("b"))
+    assert sender.heard(StoreState("b")) == 3
+    sender.close()
+
+
+def test_a_file_that_another_hand_wrote_to_is_counted_again(tmp_path: Path) -> None:
+    one, other = outbox(tmp_path), outbox(tmp_path)
+    put(other, range(4))
+    one.done([id_ for id_, _, _ in one.take(3)])
+    assert len(one) == 1
+    for box in (one, other):
+        box.close()

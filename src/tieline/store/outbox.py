@@ -106,6 +106,8 @@ class Outbox:
             self._db.run(FORGET_OLDEST, (self.keep,))
             self._peer.remember(self._db)
         self._waiting -= count
+        if self._waiting < 0:  # another hand was in the file
+            ((self._waiting,),) = self._db.rows("SELECT count(*) FROM item WHERE sent = 0")
 
     def heard(self, state: StoreState) -> int:
         """Which store answered, as it came with an acknowledgement. Where it may have lost what it had acknowledged,

@@ -44,8 +44,9 @@ class Peer:
         """A store answered; returns how many items wait again because what it had acknowledged may be gone."""
         if not state.epoch or state == self._known:
             return 0
-        known, self._known = self._known, state
+        known = self._known
         if known.epoch == state.epoch and not self._went_back(known, state):
+            self._known = state
             return 0
         with db.write():
             count = db.run("UPDATE item SET sent = 0 WHERE sent = 1") if known.epoch else 0
@@ -53,18 +54,20 @@ class Peer:
                 lost = known.commits - state.began
                 why = "the store had acknowledged more than it has: its end is missing"
                 db.run("INSERT INTO loss (why, commits) VALUES (?, ?)", (why, lost))
-            self._put(db)
+            self._put(db, state)
+        self._known = self._kept = state  # not before it is on disk: a disk that refuses is asked again
         return count
 
     def remember(self, db: Database) -> None:
         """Within a transaction that marks what was acknowledged: how far the store had got then."""
         if self._known != self._kept:
-            self._put(db)
+            self._put(db, self._known)
+            self._kept = self._known
 
     def _went_back(self, known: StoreState, state: StoreState) -> bool:
         return state.run not in ("", known.run) and state.began < known.commits
 
-    def _put(self, db: Database) -> None:
-        values = (self._known.epoch, self._known.run, self._known.commits)
+    @staticmethod
+    def _put(db: Database, state: StoreState) -> None:
+        values = (state.epoch, state.run, state.commits)
         db.run("INSERT OR REPLACE INTO peer (id, epoch, run, commits) VALUES (1, ?, ?, ?)", values)
-        self._kept = self._known

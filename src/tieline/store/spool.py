@@ -191,6 +191,8 @@ class Spool:
                 db.run(FORGET_OLDEST, (self.keep_sent,))
                 self._peer.remember(db)
             self._count -= count
+            if self._count < 0:  # another hand was in the file
+                ((self._count,),) = db.rows("SELECT count(*) FROM item WHERE sent = 0")
 
         self._ask(mark)
 
