@@ -270,3 +270,17 @@ def test_anothers_pool_that_came_before_is_not_joined_and_a_book_that_goes_on_kn
     assert held(again) == [(pool.lot, 7, "0.70", DAY)]
     own = f"{POOL}Bitcoin:Cold since 2026-11-03T00:00:00.000000Z"
     assert [one[:2] for one in held(again, COLD)] == [(pool.lot, 4), (own, 1)]
+
+
+def test_a_pool_that_is_moved_in_is_not_joined_afterwards() -> None:
+    book = Book((comes("a", 10, "1.00"),), "average")
+    (pool,) = book.lots(VAULT)
+    book.policy = LotPolicy("fifo")
+    out, into = (
+        Posting(VAULT, btc_of_sats(-4), pool.lot, usd("-0.40")),
+        Posting(COLD, btc_of_sats(4), pool.lot, usd("0.40"), pool.at),
+    )
+    book.book(Entry(DAY + ONE, "m", "", (out, into)))
+    book.policy = LotPolicy("average")
+    book.book(comes("d", 1, "0.10", 3, COLD))
+    assert [one[1] for one in held(book, COLD)] == [4, 1]
