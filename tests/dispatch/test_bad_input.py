@@ -292,7 +292,7 @@ def ticks() -> st.SearchStrategy[Record]:
     def one(at, late, usd, hours):
         return price(usd, at=at, known_at=at + late, length_s=hours * 3600)
 
-    return st.builds(one, MOMENT, st.sampled_from([-DAY, -HOUR, HOUR, DAY]), PRICE, st.integers(0, 5))
+    return st.builds(one, MOMENT, st.sampled_from([-DAY, -HOUR, HOUR, DAY]), PRICE, st.integers(1, 5))
 
 
 def orders() -> st.SearchStrategy[Record]:

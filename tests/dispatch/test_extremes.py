@@ -32,12 +32,12 @@ SITE = {"site_id": "tx-1"}
 EXTREMES: list[Record] = [
     price(1e6),
     price(-1e6, T0 + FIVE),
-    price(40.0, T0 + 2 * FIVE, length_s=0),
+    price(40.0, T0 + 2 * FIVE, length_s=1),
     WeatherTick(**TOLD, station="W", temp_c=-273.0),
     WeatherTick(**TOLD | {"at": T0 + FIVE}, station="W", temp_c=1000.0),
     WeatherTick(**TOLD | {"at": T0 - FIVE}, station="W", temp_c=None),
-    Demand(**TOLD, model="m", region="north_america", output_tokens_per_s=1e15, length_s=0),
-    Sample(**TOLD, **SITE, unit_id="tx-1.rigs-1", length_s=0, readings=1, power_w=-1e12, hashrate_hs=1e27),
+    Demand(**TOLD, model="m", region="north_america", output_tokens_per_s=1e15, length_s=1),
+    Sample(**TOLD, **SITE, unit_id="tx-1.rigs-1", length_s=1, readings=1, power_w=-1e12, hashrate_hs=1e27),
     Sample(**TOLD, **SITE, unit_id="tx-1.gpu", length_s=320_000_000, readings=1, power_w=1e12),
     Instruction(**TOLD, **SITE, instruction_id="i", limit_w=-1e12, until=T0 - DAY),
     Instruction(**TOLD, **SITE, instruction_id="k", limit_w=-1e12, until=T0 + 365_000 * DAY),
@@ -48,7 +48,7 @@ EXTREMES: list[Record] = [
         capacity_usd_per_mw_h=1e6, status="accepted", baseline="none such",
     ),
     Backlog(**TOLD, gateway="g", model="m", lots=(Owed(due=T0 - DAY, output_tokens=1e15),), day_tokens=1e15),
-    PeakOdds(**TOLD, rule="none such", probability=1.0, length_s=0),
+    PeakOdds(**TOLD, rule="none such", probability=1.0, length_s=1),
     Override(**TOLD, **SITE, override_id="o", unit_id="none", target_w=-1e12, until=T0 + DAY, by="x", why="y"),
     ReplicaState(
         **TOLD, replica_id="r", site_id="none", region="nowhere", model="z", base_url="http://x", state="ready"
