@@ -10,7 +10,7 @@ from tieline import __version__
 from tieline.app.joins import verify_joins
 from tieline.app.up import read_state
 from tieline.cli.folder import data_dir
-from tieline.cli.outcome import NothingThereError
+from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.clock import wall_now
 from tieline.store import StoreError
 from tieline.store.backup import back_up, restore_store
@@ -52,7 +52,7 @@ def restore(backup_dir: Path, data_dir: Path, store_only: bool) -> None:
     sites and gateways send again what they still have.
     """
     if read_state(data_dir).pid is not None:
-        raise click.ClickException(f"a platform runs on {data_dir}; stop it first: tieline down --data-dir {data_dir}")
+        raise AnswerIsNoError(f"a platform runs on {data_dir}; stop it first: tieline down --data-dir {data_dir}")
     try:
         if store_only:
             made, aside = restore_store(backup_dir, data_dir, f"{wall_now():%Y%m%dT%H%M%S}")
@@ -80,4 +80,4 @@ def verify(data_dir: Path) -> None:
     if not found:
         raise NothingThereError(f"no database in {data_dir}; name a folder with --data-dir")
     if bad:
-        raise click.ClickException(f"{bad} of {found} files are not whole")
+        raise AnswerIsNoError(f"{bad} of {found} files are not whole")
