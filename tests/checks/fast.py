@@ -20,7 +20,9 @@ _STARTS = re.compile(
 )
 # Take seconds without starting anything, or start something that they do not name.
 _SLOW = {
+    "test_axe.py",
     "test_bounds.py",
+    "test_compat.py",
     "test_example.py",
     "test_forecast.py",
     "test_keys.py",
@@ -30,9 +32,11 @@ _SLOW = {
     "test_promises_played.py",
     "test_recorded_folder.py",
     "test_replay_days.py",
+    "test_rig_table.py",
     "test_simulation.py",
     "test_simulation_books.py",
     "test_simulation_fleet.py",
+    "test_sweep.py",
 }
 
 
