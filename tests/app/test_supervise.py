@@ -174,3 +174,25 @@ def test_a_part_that_dies_after_each_start_is_not_ready_in_between(tmp_path: Pat
         await keeper.stop()
 
     asyncio.run(story())
+
+
+def test_a_part_that_had_served_a_while_is_started_at_once_however_often_it_was_killed(
+    tmp_path: Path, monkeypatch
+) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(supervise, "BACKOFF_S", (0.0, 600.0))
+    monkeypatch.setattr(supervise, "SERVED_S", 0.1)
+    monkeypatch.setattr(supervise, "STEADY_S", 0.0)
+
+    async def story() -> None:
+        one = part("one", GOOD)
+        keeper = Supervisor([one], tmp_path, lambda: None)
+        keeper.start()
+        for kills in range(5):
+            await until(lambda kills=kills: one.state == "ready" and one.restarts == kills)  # type: ignore[misc]
+            await asyncio.sleep(0.15)
+            assert one.process is not None
+            os.kill(one.process.pid, signal.SIGKILL)
+        await until(lambda: one.state == "ready" and one.restarts == 5)
+        await keeper.stop()
+
+    asyncio.run(story())

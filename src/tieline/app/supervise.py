@@ -34,8 +34,9 @@ STALL_S = 20.0
 SILENT_S = 5.0
 # Starting includes imports, opening data and loading a model.
 START_S = 90.0
-# First restart at once, then slower; after MANY in WINDOW_S it is tried once a minute and shown as failed.
-BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+# First restart at once; a part that ends again before it has served SERVED_S, slower each time. After MANY in WINDOW_S
+# it is tried once a minute and shown as failed.
+BACKOFF_S, SERVED_S = (0.1, 0.5, 1.0, 2.0, 5.0), 15.0
 MANY, WINDOW_S, SLOW_RETRY_S = 10, 300.0, 60.0
 # A part that has ended more than once within WINDOW_S is called ready only after it has served this long: one that
 # dies a second after each start is not well, however often it says that it is ready.
@@ -78,6 +79,10 @@ class Part:
     silent: bool = False
     shaky: bool = False  # ended more than once of late
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=5))
+
+    def served_s(self, now: float) -> float:
+        """How long it has served since it was last started; nothing where it never came to that."""
+        return 0.0 if self.serving_since is None else now - self.serving_since
 
     @property
     def status(self) -> PartStatus:
@@ -152,6 +157,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         logger = _logger(part.name, self._log_dir)
         starts: deque[float] = deque(maxlen=MANY)
+        soon = 0  # ends in a row that came before it had served a while
         while True:
             starts.append(loop.time())
             part.shaky = len(starts) > 2 and loop.time() - starts[-3] < WINDOW_S
@@ -164,12 +170,13 @@ class Supervisor:
                 reason = f"could not be started: {error}"
             _end_group(part)
             part.restarts += 1
+            soon = 0 if part.served_s(loop.time()) >= SERVED_S else soon + 1
             last = part.last_lines[-1] if part.last_lines else ""
             part.detail = f"{reason}; {last}" if last else reason
             logger.warning("part %s %s", part.name, reason)
             many = len(starts) == MANY and loop.time() - starts[0] < WINDOW_S
             self._set(part, "failed" if many else "restarting")
-            await asyncio.sleep(SLOW_RETRY_S if many else BACKOFF_S[min(part.restarts, len(BACKOFF_S)) - 1])
+            await asyncio.sleep(SLOW_RETRY_S if many else BACKOFF_S[min(max(soon, 1), len(BACKOFF_S)) - 1])
 
     async def _run_once(self, part: Part, logger: logging.Logger) -> int:
         loop = asyncio.get_running_loop()
