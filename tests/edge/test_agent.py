@@ -3,16 +3,18 @@
 import asyncio
 import itertools
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from tests.edge.edge_bench import Bench, ScriptedDevice, make_plan, make_site
+from tests.edge.edge_bench import NOON, Bench, ScriptedDevice, make_plan, make_site
 
 from tieline.edge.agent import Agent, Equipment
-from tieline.edge.decide import Orders, UnitView, decide
+from tieline.edge.decide import Orders, UnitView, decide, must_wait
 from tieline.records import Action, Fault, Override
 
 MINUTE = 12  # steps of five seconds
@@ -183,6 +185,47 @@ def test_what_does_not_obey_is_named_and_the_rest_makes_room(tmp_path: Path) -> 
     run(story())
 
 
+@pytest.mark.parametrize("manner", ["well", "deaf", "silent"])
+def test_load_goes_up_only_into_room_that_is_there(tmp_path: Path, manner: str) -> None:
+    """A plan that moved load from one unit to another told both at once, and the first did not go."""
+
+    async def story() -> None:
+        bench = Bench(tmp_path)
+        bench.order(limit_mw=6)
+        bench.plan(gpu=2, old=4, new=0)
+        await bench.step(20)
+        bench.old.obeys, bench.old.answers = manner == "well", manner != "silent"
+        bench.plan(gpu=2, old=0, new=4)
+        for _ in range(30):
+            await bench.step()
+            assert bench.true_mw <= 6.01
+        bench.old.obeys = bench.old.answers = True
+        bench.plan(gpu=2, old=0, new=4)
+        await bench.step(5)
+        assert (bench.old.true_w, bench.new.true_w) == (0, pytest.approx(4e6))
+        assert not [o for o in bench.outcomes() if o.result == "refused" and o.unit_id == "s.rigs-2"]
+
+    run(story())
+
+
+def test_a_unit_waits_for_its_own_feeder_and_no_other() -> None:
+    site = make_site(limit_mw=20)
+    site = msgspec.structs.replace(site, feeders=tuple(msgspec.structs.replace(f, limit_w=6e6) for f in site.feeders))
+    gpu, mine = (feeder.id for feeder in site.feeders)
+    plan = make_plan(NOON, {"s.gpu": 2, "s.rigs-1": 0, "s.rigs-2": 5})
+    units = [
+        UnitView("s.gpu", gpu, "inference", 0, 1e6, 2e6, sent_w=1e6),
+        UnitView("s.rigs-1", mine, "mining", 29.5, 4e6, 4e6, sent_w=4e6),
+        UnitView("s.rigs-2", mine, "mining", 17.5, 0, 5e6, sent_w=0),
+    ]
+    decided = decide(site, NOON, Orders(plan=plan), units)
+    assert must_wait(site, decided, units) == {"s.rigs-2"}
+    units[1] = replace(units[1], known_w=0.02e6)  # its control boards
+    assert not must_wait(site, decided, units)
+    units[1:] = [replace(units[1], known_w=4e6), replace(units[2], sent_w=5.5e6)]
+    assert not must_wait(site, decided, units), "less than it was told before is told at once"
+
+
 def test_a_limit_nothing_here_can_keep_is_said_once(tmp_path: Path) -> None:
     async def story() -> None:
         bench = Bench(tmp_path)
@@ -347,6 +390,12 @@ def test_the_reflex_keeps_any_limit_that_can_be_kept(
             assert sum(d.true_w for d in devices) <= limit_w + 1
             assert agent.decision.short_w <= 1
             gpu = devices[0]
+            if agent.waiting:  # what was to draw more does so once the others are seen to have gone
+                event("waited")
+                await bench.step()
+                mining_w = sum(d.true_w for d in devices[1:] if d.answers)
+                assert not agent.waiting
+                assert sum(d.true_w for d in devices) <= limit_w + 1
             if gpu.answers and planned and gpu.true_w < min(asked[0], 4) * 1e6 - 1:
                 event("inference was shed")
                 assert mining_w <= 1

@@ -19,7 +19,7 @@ import msgspec
 
 from tieline.clock import FIVE_MINUTES, Clock
 from tieline.edge.beside import Beside, Failed, settle
-from tieline.edge.decide import Target, UnitTargets, UnitView, decide, local_source
+from tieline.edge.decide import Target, UnitTargets, UnitView, decide, local_source, must_wait
 from tieline.edge.device import Answer, Applied, Device, Reading, Refused, Unreachable, believable
 from tieline.edge.faults import Faults
 from tieline.edge.fold import IntervalFold
@@ -105,6 +105,7 @@ class Agent:
         self._refused: tuple[datetime, str] | None = None
         self._refusals = 0
         self.decision: UnitTargets | None = None
+        self.waiting: frozenset[str] = frozenset()  # units that are not told to draw more yet: others have not gone
         self.awake = asyncio.Event()  # set by an order that cannot wait for the next step
 
     async def step(self, wall: datetime) -> None:
@@ -114,7 +115,9 @@ class Agent:
         await self._read_all(now, out)
         self._hear_meter(now, out)
         uncounted_w = self._meter.uncounted_w if self._meter is not None else 0.0
-        self.decision = decide(self.site, now, self.orders.orders(now), self._views(), uncounted_w)
+        views = self._views()
+        self.decision = decide(self.site, now, self.orders.orders(now), views, uncounted_w)
+        self.waiting = must_wait(self.site, self.decision, views, uncounted_w)
         self._tell_short(now, out)
         self._tell_refused(now, out)
         self._tell_complaints(now, out)
@@ -224,7 +227,7 @@ class Agent:
         """Begin to set one unit; True where something was sent."""
         unit, setpoint = self._units[target.unit_id], target.setpoint
         self._hear_answer(unit)
-        if setpoint is None or not self._may_send(target, now):
+        if setpoint is None or target.unit_id in self.waiting or not self._may_send(target, now):
             return False
         unit.ask(target, now)
         if not unit.must_send(setpoint, now):
@@ -273,6 +276,8 @@ class Agent:
         """Say how the unit does what it was asked: once."""
         unit, setpoint = self._units[target.unit_id], target.setpoint
         self._hear_answer(unit)
+        if target.unit_id in self.waiting:
+            return  # not told yet, so not judged by it
         if setpoint is None:
             # Left as it is: under a limit that already holds. What it was asked before is still judged, once.
             if unit.pending is None or unit.pending.setpoint is None:

@@ -23,6 +23,8 @@ LEAD = timedelta(seconds=20)
 # since grid operators name no common rate. Known from the order alone, so that a restarted agent goes on with it.
 RESTORE_SHARE, RESTORE_STEP = 0.04, timedelta(minutes=1)
 RESTORE_FOR = RESTORE_STEP / RESTORE_SHARE
+# A group's meter error, and what its control boards draw: above asked by this much is obeyed all the same.
+SLACK_OF_ASKED, SLACK_OF_HIGHEST = 0.03, 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class UnitView:
     lowest_w: float = 0.0
     commandable: bool = True
     stuck_w: float = 0.0
+    sent_w: float | None = None  # what it was last told; None: nothing yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,37 @@ def expected_w(unit: UnitView, target: Target) -> float:
     if not unit.commandable or target.setpoint is None:
         return unit.known_w
     return max(target.setpoint.target_w, unit.lowest_w) + unit.stuck_w
+
+
+def must_wait(site: Site, decided: UnitTargets, units: Sequence[UnitView], uncounted_w: float = 0.0) -> frozenset[str]:
+    """The units that are not told to draw more yet, because their room is what others were only asked to leave.
+
+    A unit that is asked for less may be deaf or refuse, and load that went up beside it stands above the limit until
+    that is known. So it goes up once the others are seen to have gone, or `decide` no longer counts on them.
+    """
+    targets = {target.unit_id: target for target in decided.targets}
+    every = (*((one.limit_w, one.id) for one in site.feeders), (decided.limit_w - uncounted_w, None))
+    waiting: set[str] = set()
+    for limit_w, feeder in every:
+        here = [unit for unit in units if feeder is None or unit.feeder == feeder]
+        late_w = sum(_late_w(unit, targets[unit.unit_id]) for unit in here)
+        if late_w > 0 and sum(expected_w(unit, targets[unit.unit_id]) for unit in here) + late_w > limit_w:
+            waiting |= {unit.unit_id for unit in here if _rises(unit, targets[unit.unit_id])}
+    return frozenset(waiting)
+
+
+def _late_w(unit: UnitView, target: Target) -> float:
+    """What a unit still draws above what it is asked and expected to come down to."""
+    goal_w = expected_w(unit, target)
+    above_w = unit.known_w - goal_w
+    return above_w if above_w > SLACK_OF_ASKED * goal_w + SLACK_OF_HIGHEST * unit.highest_w else 0.0
+
+
+def _rises(unit: UnitView, target: Target) -> bool:
+    """Whether it would draw more; less than it was told before is less, whatever it draws yet."""
+    if target.setpoint is None or target.setpoint.target_w <= unit.known_w:
+        return False
+    return unit.sent_w is None or target.setpoint.target_w >= unit.sent_w
 
 
 def shed_order(units: Iterable[UnitView]) -> list[UnitView]:

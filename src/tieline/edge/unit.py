@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from tieline.edge.beside import Beside
-from tieline.edge.decide import Target, UnitView
+from tieline.edge.decide import SLACK_OF_ASKED, SLACK_OF_HIGHEST, Target, UnitView
 from tieline.edge.device import Answer, Device, Reading, Unreachable
 from tieline.edge.fold import IntervalFold
 from tieline.fleet.sites import NodeGroup, RigGroup
@@ -24,8 +24,6 @@ OBEY = timedelta(seconds=60)
 OBEY_READINGS = 3
 # A unit that draws more than asked is told again this often; one that draws less, less often.
 REPEAT_ABOVE, REPEAT_BELOW = timedelta(seconds=10), timedelta(seconds=60)
-# A group's meter error, and what its control boards draw: above asked by this much is obeyed all the same.
-SLACK_OF_ASKED, SLACK_OF_HIGHEST = 0.03, 0.005
 # Rigs that draw this much less than asked do not do what they were told. Less than that is broken rigs, heat, or
 # another temperature's auxiliary load, and is said beside "applied". Inference draws what its users ask of it.
 SHORT_OF_ASKED = 0.25
@@ -112,6 +110,7 @@ class UnitState:
             # Where nothing may be sent the decision is what would have been done.
             commandable=not may_act or (self.silent is None and self.refused is None and not self.deaf),
             stuck_w=self.stuck_w if may_act else 0.0,
+            sent_w=self.sent.target_w if may_act and self.sent is not None else None,
         )
 
     def ask(self, target: Target, now: datetime) -> None:
