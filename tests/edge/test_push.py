@@ -15,7 +15,7 @@ from tests.edge.edge_bench import Bench, FarStore
 
 from tieline.edge.push import push_always, push_once
 from tieline.intake import items
-from tieline.link import Ack, ItemRefusal, LaterError, LinkDownError, LocalLink
+from tieline.link import Ack, LaterError, LinkDownError, LocalLink
 from tieline.store.outbox import Outbox
 from tieline.store.peer import StoreState
 from tieline.store.quarantine import Quarantine
@@ -88,26 +88,31 @@ def test_what_the_store_never_takes_is_set_aside_and_blocks_nobody(tmp_path: Pat
     asyncio.run(story())
 
 
-def test_a_torn_item_takes_none_of_its_neighbours_with_it(tmp_path: Path) -> None:
-    """Its odd quote made one item of it and of the good ones behind it, which were then acknowledged with it."""
-
+# Its odd quote made one item of it and of the good ones behind it, its commas several of itself; nothing made none.
+@pytest.mark.parametrize(
+    "torn", [b'{"torn":1,"step_"\\u0s":300,"values":[0.0]}', b'\xa9"torn":1,"at":"2026","id":"\\u00e9\\ud', b"1,2", b""]
+)
+def test_a_torn_item_is_set_aside_whole_and_takes_no_neighbour_with_it(torn: bytes, tmp_path: Path) -> None:
     async def story() -> None:
         link, outbox, seen = LocalLink(), Outbox(tmp_path / "outbox.db"), []
 
         async def take(subject: str, data: bytes) -> bytes:
             found = items(data)
             seen.extend(found)
-            bad = tuple(ItemRefusal(n, "bad", kept=True) for n, one in enumerate(found) if b"torn" in one)
-            return msgspec.json.encode(Ack(len(found) - len(bad), refused=bad))
+            return msgspec.json.encode(Ack(len(found)))
 
         await link.serve("records.*", take)
         good = [b'{"n":%d,"text":"a, b"}' % n for n in range(6)]
-        torn = b'{"torn":1,"step_"\\u0s":300,"values":[0.0]}'
         outbox.put((f"k{n}", body) for n, body in enumerate([*good[:3], torn, *good[3:]]))
         while len(outbox):
             await push_once(link, "s", outbox)
-        assert [one for one in seen if one in good] == good
-        assert torn in seen
+        assert seen == good
+        box = Quarantine(tmp_path / "quarantine.db")
+        (held,) = box.each()
+        assert box.get(held.id) == (held, torn)
+        assert held.name == "k3"
+        assert held.why.startswith("not sent: JSON is malformed") or not torn
+        box.close()
         outbox.close()
 
     asyncio.run(story())

@@ -58,6 +58,7 @@ class Ack(msgspec.Struct, frozen=True):
 
 _read_ack = msgspec.json.Decoder(Ack).decode
 _pieces = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_piece = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 async def push(link: Link, origin: str, batch: bytes, timeout_s: float = REQUEST_TIMEOUT_S) -> Ack:
@@ -102,7 +103,12 @@ async def push_once(link: Link, origin: str, queue: Queue, limit: int = MAX_BATC
     """Send the oldest items; returns how many left the queue. With `ask` an empty batch is sent where none waits, to
     hear which store answers. Raises LinkDownError, LaterError where the
     store cannot take them now, NeverError where it never will."""
-    items = _whole(_fitting([QueuedItem(*one) for one in await queue.take(limit)]))
+    found = _fitting([QueuedItem(*one) for one in await queue.take(limit)])
+    items = _whole(found)
+    if found and not items:
+        await queue.aside(found[0], _odd(found[0].body) or "it is no item of a list")
+        await queue.done([found[0].number])
+        return 1
     if not items and not ask:
         return 0
     ack = await push(link, origin, b"[" + b",".join(item.body for item in items) + b"]")
@@ -130,12 +136,12 @@ def _fitting(items: list[QueuedItem]) -> list[QueuedItem]:
 
 
 def _whole(items: list[QueuedItem]) -> list[QueuedItem]:
-    """The first that are JSON, each by itself; one that is none goes alone. Between others its quotes and brackets
-    would take in its neighbours: the far side would see fewer items than were sent, and good ones go with the bad."""
+    """The first that are JSON, each by itself; empty where the first is none. Such a one is never sent: in a list its
+    quotes, commas and brackets take in its neighbours or make several items of it, which would be kept in pieces."""
     if _are_whole(items):
         return items
     first = next((place for place, item in enumerate(items) if not _are_whole([item])), len(items))
-    return items[: max(first, 1)]
+    return items[:first]
 
 
 def _are_whole(items: list[QueuedItem]) -> bool:
@@ -146,6 +152,15 @@ def _are_whole(items: list[QueuedItem]) -> bool:
     return len(found) == len(items) and all(
         bytes(piece) == item.body.strip() for piece, item in zip(found, items, strict=True)
     )
+
+
+def _odd(body: bytes) -> str | None:
+    """Why this is not one JSON value; None: it is."""
+    try:
+        read(body, _piece)
+    except IntakeError as error:
+        return f"not sent: {error}"
+    return None
 
 
 async def _out_of_the_way(origin: str, queue: Queue, item: QueuedItem, refusal: ItemRefusal) -> None:
