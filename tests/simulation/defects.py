@@ -24,6 +24,7 @@ from tests.store.simulate import ViolationError
 from tieline.app.aside import SetAsides
 from tieline.app.core_part import Core
 from tieline.books.keeper import Bookkeeper
+from tieline.edge import agent
 from tieline.edge import decide as deciding
 from tieline.edge.meter import MeterWatch
 from tieline.edge.orderbook import OrderBook
@@ -119,6 +120,11 @@ def plan_obeyed_above_order() -> contextlib.AbstractContextManager[Any]:
     return mock.patch.object(deciding, "_limit", limit)
 
 
+def room_taken_before_it_is_there() -> contextlib.AbstractContextManager[Any]:
+    """What a plan moves from one unit to another is told to both at once: it was so."""
+    return mock.patch.object(agent, "must_wait", return_value=frozenset())
+
+
 def meter_not_heeded() -> contextlib.AbstractContextManager[Any]:
     """What the meter sees beyond the units is nobody's business."""
     return mock.patch.object(MeterWatch, "_compare", return_value=[])
@@ -195,6 +201,7 @@ DEFECTS: dict[str, Defect] = {
     "an_engines_word_passed_on": Defect(an_engines_word_passed_on, "is billed"),
     "order_forgotten_after_crash": Defect(order_forgotten_after_crash, "has forgotten"),
     "plan_obeyed_above_order": Defect(plan_obeyed_above_order, LIMIT),
+    "room_taken_before_it_is_there": Defect(room_taken_before_it_is_there, LIMIT, days=3.0),
     "meter_not_heeded": Defect(meter_not_heeded, LIMIT),
     "forgotten_when_sent": Defect(forgotten_when_sent, LOST),
     "no_answer_taken_for_yes": Defect(no_answer_taken_for_yes, f"{LOST}|usage is not in the store"),

@@ -141,7 +141,10 @@ class SiteHost(Host):
     async def _steps(self, agent: Agent, program: Program) -> None:
         while True:
             self.check()
+            asked = self._asked(agent)
             await agent.step(self.clock.now())
+            if self._asked(agent) != asked and self._stood_still() and self._lied_to():
+                self.quiet_since = self.loop.moment
             self.kept.set()
             if not program.alive:
                 return
@@ -155,8 +158,7 @@ class SiteHost(Host):
 
     def _next(self) -> float:
         """Seconds until the next step."""
-        moment = self.loop.moment
-        if moment - self.quiet_since < FINE_FOR_S:
+        if not self._stood_still() or (self.agent is not None and self.agent.waiting):
             return FINE_S
         now = self.world.now()  # the wall clock may be off; the agent goes by its own time
         edges = [(edge - now).total_seconds() for one in self.bound.values() for edge in (one.at - LEAD, one.until)]
@@ -165,6 +167,21 @@ class SiteHost(Host):
         if ahead and wait == min(ahead):
             self.loop.call_later(wait, self.disturb)
         return wait + 0.5
+
+    @staticmethod
+    def _asked(agent: Agent) -> list[float | None]:
+        """What each unit was last told."""
+        return [None if unit.sent is None else unit.sent.target_w for unit in agent.units.values()]
+
+    def _stood_still(self) -> bool:
+        """Nothing was being answered: what the agent tells while it answers gives it no more time to."""
+        return self.loop.moment - self.quiet_since >= FINE_FOR_S
+
+    def _lied_to(self) -> bool:
+        """A unit says that it obeys and does not. The agent learns of it from the meter in the steps after it told the
+        unit something, of which the product has 1,800 in an hour and this has one. Of what else goes wrong it knows
+        before it tells anything, and gets no time for what it tells."""
+        return any(unit.manner == "lies" for unit in self.units)
 
     def disturb(self) -> None:
         """Something happened that may move what is drawn."""
