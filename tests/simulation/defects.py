@@ -195,7 +195,7 @@ LOST = "neither stored nor set aside"
 LIMIT = "under a limit of"
 DEFECTS: dict[str, Defect] = {
     "budget_granted_twice": Defect(budget_granted_twice, "has spent"),
-    "lease_not_returned": Defect(lease_not_returned, "nano-dollars are left of"),
+    "lease_not_returned": Defect(lease_not_returned, "nano-dollars are left of", seeds=24),
     "usage_forgotten_on_crash": Defect(usage_forgotten_on_crash, "its usage is not in the store"),
     "told_before_it_is_on_disk": Defect(told_before_it_is_on_disk, "its usage is not in the store|is billed"),
     "an_engines_word_passed_on": Defect(an_engines_word_passed_on, "is billed"),
