@@ -243,15 +243,10 @@ class World:
             host.pause_s = (1.0, 5.0)
         began = self.loop.moment
         await self.house.rush(6, RUSH_S)
-        while not self._all_there():
-            await asyncio.sleep(60.0)
-            self._ended(lives)
-            if any(one.waiting for one in self.house.workers):
-                await self.house.rush(2, RUSH_S)
-            if self.loop.moment - began > HEAL_S:
-                raise ViolationError("something still waits after two days in which nothing went wrong")
+        await self._until_all_there(lives, began)
         await asyncio.sleep(2 * 3_600.0)  # an interval and its settlement, on good disks
         self._ended(lives)
+        await self._until_all_there(lives, began)  # what was kept a moment ago is still on its way
         self.check()
         self.house.check_budgets()
         await self.house.check_open()
@@ -263,6 +258,15 @@ class World:
         await asyncio.wait(lives)
         for host in self.hosts:
             count(self.seen, host.disk.counts)
+
+    async def _until_all_there(self, lives: list[asyncio.Task[None]], began: float) -> None:
+        while not self._all_there():
+            await asyncio.sleep(60.0)
+            self._ended(lives)
+            if any(one.waiting for one in self.house.workers):
+                await self.house.rush(2, RUSH_S)
+            if self.loop.moment - began > HEAL_S:
+                raise ViolationError("something still waits after two days in which nothing went wrong")
 
     def _all_there(self) -> bool:
         if not self.core.up or self.core.store is None:
