@@ -20,18 +20,22 @@ _STARTS = re.compile(
 )
 # Take seconds without starting anything, or start something that they do not name.
 _SLOW = {
+    "test_accounts.py",
     "test_axe.py",
     "test_bounds.py",
     "test_compat.py",
     "test_example.py",
     "test_forecast.py",
+    "test_house.py",
     "test_keys.py",
     "test_known_days.py",
+    "test_live_beside_backtest.py",
     "test_paging.py",
     "test_policies.py",
     "test_promises_played.py",
     "test_recorded_folder.py",
     "test_replay_days.py",
+    "test_release.py",
     "test_rig_table.py",
     "test_simulation.py",
     "test_simulation_books.py",

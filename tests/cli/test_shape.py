@@ -105,7 +105,8 @@ def test_a_command_without_a_shape_of_its_own_says_its_lines_as_json(tmp_path: P
     assert (again.exit_code, again.stdout) == (3, "")
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+# Click asks bash itself for its version.
+@pytest.mark.parametrize("shell", [pytest.param("bash", marks=pytest.mark.slow), "zsh", "fish"])
 def test_completion_is_installed_where_the_shell_looks(
     shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
