@@ -80,11 +80,11 @@ def complex_functions(trees: dict[str, ast.Module], most: int = COMPLEX) -> list
 
 
 def classes_twice(trees: dict[str, ast.Module]) -> list[str]:
-    """Class names that stand in two files or more; a name that begins with _ is its file's own."""
+    """Class names that stand in two files or more, those of a file's own use included."""
     homes: dict[str, set[str]] = defaultdict(set)
     for module, tree in trees.items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            if isinstance(node, ast.ClassDef):
                 homes[node.name].add(module)
     return [f"{name} ({', '.join(sorted(where))})" for name, where in sorted(homes.items()) if len(where) > 1]
 

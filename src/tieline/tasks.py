@@ -55,7 +55,7 @@ class Trouble:
 
 
 @dataclass(slots=True)
-class _State:
+class _TaskState:
     """One registered task or piece of work."""
 
     name: str
@@ -71,7 +71,7 @@ class _State:
     ignored: int = 0
 
 
-_current: ContextVar[_State | None] = ContextVar("tieline_task", default=None)
+_current: ContextVar[_TaskState | None] = ContextVar("tieline_task", default=None)
 
 
 def beat(within_s: float) -> None:
@@ -104,7 +104,7 @@ class Registry:
     """The long-lived tasks of one process. `on_change` is called on the loop whenever `troubles` changed."""
 
     on_change: Callable[[], None] | None = None
-    _states: dict[str, _State] = field(default_factory=dict)
+    _states: dict[str, _TaskState] = field(default_factory=dict)
     _guards: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _looking: asyncio.Task[None] | None = None
 
@@ -113,7 +113,7 @@ class Registry:
         where it is taken."""
         if name in self._guards:
             raise ValueError(f"a task named {name!r} is registered already")
-        state = self._states[name] = _State(name, what)
+        state = self._states[name] = _TaskState(name, what)
         self._guards[name] = asyncio.create_task(self._guard(state, work), name=f"guard of {name}")
         if self._looking is None:
             self._looking = asyncio.create_task(self._look(), name="look after tasks")
@@ -148,7 +148,7 @@ class Registry:
     def attempt(self, name: str, what: str) -> Iterator[None]:
         """A piece of work inside a loop that must go on whatever happens to it: what it raises is logged once and
         is a trouble until an attempt of the same name succeeds."""
-        state = self._states.setdefault(name, _State(name, what))
+        state = self._states.setdefault(name, _TaskState(name, what))
         try:
             yield
         except Exception as error:  # any: that is what it is for; the cause is said, and shown until it is mended
@@ -168,7 +168,7 @@ class Registry:
 
     # --- how it is done ---------------------------------------------------------------------
 
-    async def _guard(self, state: _State, work: Work) -> None:
+    async def _guard(self, state: _TaskState, work: Work) -> None:
         loop = asyncio.get_running_loop()
         ends = 0
         while True:
@@ -185,7 +185,7 @@ class Registry:
             await asyncio.sleep(BACKOFF_S[min(ends, len(BACKOFF_S) - 1)])
             ends += 1
 
-    async def _until_over(self, state: _State, task: asyncio.Task[None]) -> BaseException:
+    async def _until_over(self, state: _TaskState, task: asyncio.Task[None]) -> BaseException:
         """Why the task is over: its error, that it returned, or that it stood still and was ended for it."""
         await asyncio.wait({task})
         stood, state.stood = state.stood, None
@@ -210,7 +210,7 @@ class Registry:
                 elif state.trouble is not None and now - state.began >= STEADY_S:
                     self._well(state)
 
-    def _end_still(self, state: _State, task: asyncio.Task[None], late_s: float) -> None:
+    def _end_still(self, state: _TaskState, task: asyncio.Task[None], late_s: float) -> None:
         """Ended once; never two of one task at a time, so one that does not end stays, and stays a trouble."""
         if state.stood is None:
             state.stood = StoodStillError(f"stood still past the time it gave itself ({late_s:.1f} s)")
@@ -219,7 +219,7 @@ class Registry:
         elif late_s > CANCEL_S and state.trouble is not None and "does not end" not in state.trouble.cause:
             self._fail(state, "stands still and does not end", state.stood)
 
-    def _fail(self, state: _State, cause: str, error: BaseException | None) -> None:
+    def _fail(self, state: _TaskState, cause: str, error: BaseException | None) -> None:
         now = asyncio.get_running_loop().time()
         before = state.trouble
         since, times = (now, 1) if before is None else (before.since, before.times + 1)
@@ -233,7 +233,7 @@ class Registry:
         if before is None or before.cause != cause:
             self._changed()
 
-    def _well(self, state: _State) -> None:
+    def _well(self, state: _TaskState) -> None:
         log.info("%s (%s): well again", state.name, state.what)
         state.trouble = None
         self._changed()
@@ -263,7 +263,7 @@ async def every(clock: Clock, step: Callable[[datetime], Awaitable[None]], lengt
         await step(clock.now())
 
 
-async def _run(state: _State, work: Work) -> None:
+async def _run(state: _TaskState, work: Work) -> None:
     _current.set(state)
     await work()
 

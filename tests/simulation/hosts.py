@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import hashlib
@@ -37,7 +38,7 @@ OWN_TABLES = {
 }
 
 
-class Host:
+class Host(abc.ABC):
     """One program on a disk of its own. `run` is its life; what it raises as StoreError is a start that failed."""
 
     pause_s = (1.0, 60.0)  # between its end and its next beginning, mostly
@@ -69,11 +70,12 @@ class Host:
     def up(self) -> bool:
         return self.program is not None and self.program.alive
 
-    async def run(self, program: Program) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    async def run(self, program: Program) -> None: ...
 
     def close(self) -> None:
-        """What it had open, after its end."""
+        """What it had open, after its end; a program that keeps nothing open has nothing to do."""
+        return
 
     def _crashed(self) -> None:
         if self.program is not None:

@@ -34,7 +34,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(slots=True)
-class _Line:
+class _BeanLine:
     number: int
     account: str
     amount: Decimal | None
@@ -49,7 +49,7 @@ class _Transaction:
     day: str
     words: list[str]
     meta: dict[str, str] = field(default_factory=dict)
-    lines: list[_Line] = field(default_factory=list)
+    lines: list[_BeanLine] = field(default_factory=list)
 
 
 def journaled(text: str, now: datetime) -> list[AnyRecord]:
@@ -104,7 +104,7 @@ def _part(now: _Transaction, number: int, line: str) -> None:
     if commodity is not None and commodity not in COMMODITIES:
         raise SheetError(f"line {number}: {commodity!r} is not known; known: {', '.join(COMMODITIES)}")
     exact = None if amount is None else Decimal(amount.replace(",", ""))
-    now.lines.append(_Line(number, _own(account), exact, commodity or "", braces))
+    now.lines.append(_BeanLine(number, _own(account), exact, commodity or "", braces))
 
 
 def _own(account: str) -> str:
@@ -132,7 +132,7 @@ def _record(one: _Transaction, seen: Counter[str], now: datetime) -> Journaled:
     )
 
 
-def _journal_line(line: _Line, at: datetime) -> JournalLine:
+def _journal_line(line: _BeanLine, at: datetime) -> JournalLine:
     assert line.amount is not None
     lot, cost, acquired = line.meta.get("lot", ""), None, line.meta.get("acquired-at") or line.meta.get("acquired")
     if "cost" in line.meta:
@@ -149,7 +149,7 @@ def _journal_line(line: _Line, at: datetime) -> JournalLine:
     )
 
 
-def _braces(line: _Line, at: datetime) -> tuple[str, Decimal | None, str]:
+def _braces(line: _BeanLine, at: datetime) -> tuple[str, Decimal | None, str]:
     """(lot, its whole cost, its date) of `{50,000 USD, 2025-03-01, "label"}`; a reduction without a label leaves by the
     books' method."""
     assert line.amount is not None
@@ -171,7 +171,7 @@ def _braces(line: _Line, at: datetime) -> tuple[str, Decimal | None, str]:
     return label or f"{line.account.split(':')[-1]} {day} {line.number}", round(each * line.amount, 2), day
 
 
-def _filled(one: _Transaction, line: _Line, lines: list[JournalLine]) -> JournalLine:
+def _filled(one: _Transaction, line: _BeanLine, lines: list[JournalLine]) -> JournalLine:
     """What balances the others by their weight: lots by their cost."""
     if any(other.lot and other.amount < 0 and other.cost_usd is None for other in lines):
         raise SheetError(f"line {line.number}: its amount hangs on a lot's cost; write the amount")

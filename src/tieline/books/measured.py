@@ -43,7 +43,7 @@ class PricedClose:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _HeldCoins:
     """What is held at a close: how much, its cost, its fair value."""
 
     coins: Decimal
@@ -58,7 +58,7 @@ def measured(
     close with a price; `name` is the month's."""
     end = close.end
     coins = book.change(COINS, BTC, None, end) + book.change(COLLATERAL, BTC, None, end)
-    held = _Held(coins, book.change(TRADING_USD, USD, None, end), usd(coins * close.btc_usd).number)
+    held = _HeldCoins(coins, book.change(TRADING_USD, USD, None, end), usd(coins * close.btc_usd).number)
     if measurement == "fair-value":
         change = held.fair - held.cost - book.change(FAIR_VALUE, USD, None, end)
         lines = [(FAIR_VALUE, change), (UNREALISED, -change)]
@@ -74,7 +74,9 @@ def measured(
     return Entry(at, f"fair value|{name}", words, tuple(Posting(account, usd(n)) for account, n in lines))
 
 
-def _revalued(book: Book, held: _Held, close: PricedClose, before: PricedClose | None) -> list[tuple[str, Decimal]]:
+def _revalued(
+    book: Book, held: _HeldCoins, close: PricedClose, before: PricedClose | None
+) -> list[tuple[str, Decimal]]:
     above, surplus = book.change(REVALUED, USD, None, close.end), -book.change(SURPLUS, USD, None, close.end)
     sold = ZERO if before is None else _revaluation_sold(book, before, close)
     kept = min(surplus, max(sold, ZERO))

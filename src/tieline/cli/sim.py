@@ -18,11 +18,11 @@ from tieline.sim.rigs.server import FIRMWARES, FakeRigs
 from tieline.sim.vtn import FakeVtn
 
 
-class _Text(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _FakesText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every table of the files is."""
 
 
-class _Rack(_Text, frozen=True, kw_only=True):
+class _Rack(_FakesText, frozen=True, kw_only=True):
     model: str
     first: str
     count: int = 1
@@ -32,12 +32,12 @@ class _Rack(_Text, frozen=True, kw_only=True):
     noise: float = 0.0
 
 
-class _Rigs(_Text, frozen=True, kw_only=True):
+class _Rigs(_FakesText, frozen=True, kw_only=True):
     rigs: tuple[_Rack, ...]
     ports: dict[str, int] = {}
 
 
-class _Meter(_Text, frozen=True, kw_only=True):
+class _FakeMeter(_FakesText, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 5020
     floats: dict[str, float] = {}
@@ -105,7 +105,7 @@ def meter(file: Path) -> None:
     [coils]
     3 = true
     """
-    text = _read(file, _Meter)
+    text = _read(file, _FakeMeter)
 
     async def serve() -> None:
         device = FakeModbus()
@@ -114,7 +114,7 @@ def meter(file: Path) -> None:
         while True:
             if file.stat().st_mtime != seen:
                 seen = file.stat().st_mtime
-                _fill(device, _read(file, _Meter))
+                _fill(device, _read(file, _FakeMeter))
             await asyncio.sleep(1.0)
 
     _until_stopped(serve())
@@ -145,7 +145,7 @@ def vtn(file: Path, port: int) -> None:
     _until_stopped(serve())
 
 
-def _fill(device: FakeModbus, text: _Meter) -> None:
+def _fill(device: FakeModbus, text: _FakeMeter) -> None:
     for key, value in text.floats.items():
         device.set_float(int(key), value)
     device.registers.update({int(key): value for key, value in text.registers.items()})

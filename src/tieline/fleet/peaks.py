@@ -81,7 +81,7 @@ class PeakRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return probability * self.usd_per_mw_peak * (1.0 - self.minimum_billing_share) / (self.window_s / 3600.0)
 
 
-class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _RulesFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rule: dict[str, PeakRule] = {}
 
 
@@ -105,7 +105,7 @@ def _problem_of(rule: PeakRule) -> str | None:
 def read_peaks(text: str, file: str) -> dict[str, PeakRule]:
     """Every rule of a table, by name. Raises PeaksError."""
     try:
-        raw = msgspec.convert(tomllib.loads(text), _File)
+        raw = msgspec.convert(tomllib.loads(text), _RulesFile)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise PeaksError(f"{file}: {error}") from error
     for name, rule in raw.rule.items():

@@ -42,7 +42,7 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
     state: Literal["draining", "ready"]
 
 
-class _Asked(msgspec.Struct):
+class _AskedOfAdmin(msgspec.Struct):
     """A request of these paths: the name in it, its body, who asks, its query."""
 
     name: str
@@ -51,7 +51,7 @@ class _Asked(msgspec.Struct):
     query: dict[str, str]
 
 
-_Handler = Callable[["Admin", _Asked], Awaitable[Any]]
+_Handler = Callable[["Admin", _AskedOfAdmin], Awaitable[Any]]
 
 
 class Admin:
@@ -136,40 +136,40 @@ class Admin:
             if any(path == known for _, known in _PATHS):
                 raise ChangeRefusedError(Refusal(405, f"{head.method} is not offered here", "method_not_allowed"))
             raise ChangeRefusedError(errors.not_found(head.path))
-        asked = _Asked(words[1] if len(words) > 1 else "", body, by, query)
+        asked = _AskedOfAdmin(words[1] if len(words) > 1 else "", body, by, query)
         return 201 if (method, path) == ("POST", ("keys",)) else 200, await handler(self, asked)
 
     # --- reading and replicas ---------------------------------------------------------
 
-    async def _replicas(self, asked: _Asked) -> Any:
+    async def _replicas(self, asked: _AskedOfAdmin) -> Any:
         return {"data": self.svc.table.shown()}
 
-    async def _turn(self, asked: _Asked) -> Any:
+    async def _turn(self, asked: _AskedOfAdmin) -> Any:
         """Drain a replica or take it back."""
         if asked.name not in self.svc.backends:
             raise ChangeRefusedError(errors.not_found(f"/admin/replicas/{asked.name}"))
         state = read_form(asked.body, _State).state
         return await self.changes.turn(asked.name, State(state), asked.by)
 
-    async def _keys(self, asked: _Asked) -> Any:
+    async def _keys(self, asked: _AskedOfAdmin) -> Any:
         return {"data": [self.changes.shown(key) for key in self.svc.settings.keys]}
 
-    async def _key(self, asked: _Asked) -> Any:
+    async def _key(self, asked: _AskedOfAdmin) -> Any:
         return self.changes.shown(self.changes.key(asked.name))
 
-    async def _tenants(self, asked: _Asked) -> Any:
+    async def _tenants(self, asked: _AskedOfAdmin) -> Any:
         return {"data": [msgspec.to_builtins(one) for one in self.svc.settings.tenants]}
 
-    async def _tenant(self, asked: _Asked) -> Any:
+    async def _tenant(self, asked: _AskedOfAdmin) -> Any:
         return msgspec.to_builtins(self.changes.tenant(asked.name))
 
-    async def _models(self, asked: _Asked) -> Any:
+    async def _models(self, asked: _AskedOfAdmin) -> Any:
         return {"data": [msgspec.to_builtins(one) for one in self.svc.settings.models]}
 
-    async def _engines(self, asked: _Asked) -> Any:
+    async def _engines(self, asked: _AskedOfAdmin) -> Any:
         return {"data": [msgspec.to_builtins(one) for one in self.svc.settings.engines]}
 
-    async def _usage(self, asked: _Asked) -> Any:
+    async def _usage(self, asked: _AskedOfAdmin) -> Any:
         """What a tenant used, by project, key and model: a page of it, and the sum of all."""
         self.changes.tenant(asked.name)
         found = await self.reading.usage(asked.name, asked.query)
@@ -191,7 +191,7 @@ class Admin:
             found.append({"scope": scope.id, "period": scope.period, **(left or {})})
         return found
 
-    async def _trail(self, asked: _Asked) -> Any:
+    async def _trail(self, asked: _AskedOfAdmin) -> Any:
         """Who did what, newest first: a page of it."""
         limit = limit_of(asked.query)
         if isinstance(limit, Refusal):

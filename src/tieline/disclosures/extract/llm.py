@@ -46,7 +46,7 @@ class ProposedFact(msgspec.Struct, frozen=True):
     scope: str | None = None
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _ModelAnswer(msgspec.Struct, frozen=True):
     facts: list[ProposedFact] = []
 
 
@@ -190,7 +190,7 @@ def _ask(text: str, base_url: str, model: str, api_key: str | None, client: http
     return list(read(content[begin : end + 1].encode(), _read_answer).facts) if begin >= 0 else []
 
 
-_read_answer = msgspec.json.Decoder(_Answer).decode
+_read_answer = msgspec.json.Decoder(_ModelAnswer).decode
 
 _INSTRUCTIONS = """You copy figures out of a bitcoin miner's release. Answer with one JSON object:
 {"facts": [{"field": ..., "period": "YYYY-MM", "quote": ..., "printed": ..., "scope": null}]}

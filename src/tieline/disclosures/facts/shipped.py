@@ -45,7 +45,7 @@ class ShippedDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     approximate: tuple[str, ...] = ()
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _FactsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     document: tuple[ShippedDocument, ...] = ()
 
 
@@ -59,7 +59,7 @@ def shipped() -> ClaimBook:
 def parse(text: str, name: str) -> Iterator[Claim]:
     """Claims of one file of typed-in facts. Raises ValueError naming the file and the field."""
     try:
-        documents = msgspec.convert(tomllib.loads(text, parse_float=Decimal), _File, strict=False).document
+        documents = msgspec.convert(tomllib.loads(text, parse_float=Decimal), _FactsFile, strict=False).document
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ValueError(f"{name}: {error}; kinds of source are {', '.join(get_args(SourceKind))}") from error
     for document in documents:

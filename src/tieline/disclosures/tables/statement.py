@@ -46,7 +46,7 @@ def claims(text: str, rows: list[Row], ctx: Context) -> list[Finding]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _StatementLine:
     """A line with one value whose label names one date."""
 
     name: str
@@ -68,13 +68,13 @@ class _Line:
         return Finding(field, self.q.value, key, self.start, self.end, self.q.printed, f"statement:{rule}")
 
 
-def _dated_line(row: Row) -> _Line | None:
+def _dated_line(row: Row) -> _StatementLine | None:
     label, start, _ = row.labels[-1]
     values = [v for v in row.values if v.quantity is not None]
     dates = [p for p in periods(label) if p.kind == "date" and p.year is not None]
     if len(values) != 1 or values[0] is not row.values[-1] or values[0].quantity is None or len(dates) != 1:
         return None
-    return _Line(clean(label).lower(), dates[0], start, values[0].quantity, values[0].end)
+    return _StatementLine(clean(label).lower(), dates[0], start, values[0].quantity, values[0].end)
 
 
 def _in_thousands(text: str, held: list[Finding], costs: list[Finding]) -> bool:

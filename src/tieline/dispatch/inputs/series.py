@@ -35,7 +35,7 @@ class Known(Generic[T]):
 
 
 @dataclass(slots=True)
-class _Entry(Generic[T]):
+class _SeriesEntry(Generic[T]):
     known_at: datetime
     length: timedelta
     value: T
@@ -48,7 +48,7 @@ class Series(Generic[T]):
     """Values that hold over [at, at + length)."""
 
     _ats: list[datetime] = field(default_factory=list)
-    _by_at: dict[datetime, _Entry[T]] = field(default_factory=dict)
+    _by_at: dict[datetime, _SeriesEntry[T]] = field(default_factory=dict)
 
     def learn(self, at: datetime, known_at: datetime, length: timedelta, value: T, kind: str, source: str) -> None:
         entry = self._by_at.get(at)
@@ -59,7 +59,7 @@ class Series(Generic[T]):
                 bisect.insort(self._ats, at)
         elif entry.known_at > known_at:
             return
-        self._by_at[at] = _Entry(known_at, length, value, kind, source)
+        self._by_at[at] = _SeriesEntry(known_at, length, value, kind, source)
 
     def at(self, moment: datetime) -> Known[T] | None:
         """What holds at `moment`; where nothing does, the last that held, with its staleness."""

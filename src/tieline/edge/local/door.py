@@ -164,7 +164,7 @@ class LocalPage:
         return _json({"recorded": len(made)})
 
 
-class _Server(uvicorn.Server):
+class _LocalServer(uvicorn.Server):
     """Signals are the agent's business."""
 
     @contextlib.contextmanager
@@ -194,7 +194,7 @@ async def serve_door(agent: Agent, door: LocalDoor) -> None:
         page.app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_keep_alive=15,
         limit_concurrency=64, h11_max_incomplete_event_size=16_384, http="h11", ws="none",
     )  # fmt: skip
-    server = _Server(config)
+    server = _LocalServer(config)
     listening = open_door(door)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:

@@ -20,7 +20,7 @@ class LocalPasswordError(ValueError):
     """One line: the file of the password is missing or cannot be read, and what to do."""
 
 
-class _Kept(msgspec.Struct, frozen=True, kw_only=True):
+class _KeptPassword(msgspec.Struct, frozen=True, kw_only=True):
     hash: str
 
 
@@ -31,7 +31,7 @@ def path_of(folder: Path) -> Path:
 def make_password(folder: Path) -> str:
     """A new password, in place of any before. Only its hash stays. Raises OSError."""
     password = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
-    kept = _Kept(hash=argon2.PasswordHasher().hash(password))
+    kept = _KeptPassword(hash=argon2.PasswordHasher().hash(password))
     write_private(path_of(folder), msgspec.json.encode(kept))
     return password
 
@@ -60,4 +60,4 @@ class LocalPassword:
             return False
 
 
-_read_kept = msgspec.json.Decoder(_Kept).decode
+_read_kept = msgspec.json.Decoder(_KeptPassword).decode

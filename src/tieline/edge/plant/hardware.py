@@ -36,11 +36,11 @@ class HardwareError(ValueError):
     """One line: file, field, remedy."""
 
 
-class _Text(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _HardwareText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every table of the file is."""
 
 
-class _Meter(_Text, frozen=True, kw_only=True):
+class _Meter(_HardwareText, frozen=True, kw_only=True):
     host: str
     map: str | None = None
     register: RegisterMap | None = None
@@ -50,7 +50,7 @@ class _Meter(_Text, frozen=True, kw_only=True):
     reversed: bool = False
 
 
-class _Contactor(_Text, frozen=True, kw_only=True):
+class _Contactor(_HardwareText, frozen=True, kw_only=True):
     feeder: str
     host: str
     coil: int
@@ -59,7 +59,7 @@ class _Contactor(_Text, frozen=True, kw_only=True):
     open_value: bool = False
 
 
-class _Fans(_Text, frozen=True, kw_only=True):
+class _Fans(_HardwareText, frozen=True, kw_only=True):
     unit: str
     host: str
     coil: int
@@ -68,14 +68,14 @@ class _Fans(_Text, frozen=True, kw_only=True):
     on_value: bool = True
 
 
-class _Breaker(_Text, frozen=True, kw_only=True):
+class _Breaker(_HardwareText, frozen=True, kw_only=True):
     addresses: tuple[str, ...]
     at_once: int
     every_s: float = 10.0
     name: str | None = None
 
 
-class _Orders(_Text, frozen=True, kw_only=True):
+class _Orders(_HardwareText, frozen=True, kw_only=True):
     source: Literal["file", "http", "contact", "register", "openadr3", "openadr2b", "mqtt"]
     name: str | None = None
     path: str | None = None
@@ -108,7 +108,7 @@ class _Orders(_Text, frozen=True, kw_only=True):
     silent_limit_mw: float = 0.0
 
 
-class _File(_Text, frozen=True, kw_only=True):
+class _HardwareFile(_HardwareText, frozen=True, kw_only=True):
     meter: _Meter | None = None
     contactor: tuple[_Contactor, ...] = ()
     fans: tuple[_Fans, ...] = ()
@@ -136,7 +136,7 @@ def load_hardware(path: Path, site: Site, clock: Clock) -> SiteHardware:
     try:
         if path.stat().st_size > MAX_FILE:
             raise HardwareError(f"{path}: larger than {MAX_FILE} bytes")
-        text = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), type=_File)
+        text = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), type=_HardwareFile)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise HardwareError(f"{path}: {error}") from None
     meter = None if text.meter is None else _meter(path, text.meter)

@@ -62,7 +62,7 @@ def choose(
 
 
 @dataclass(slots=True)
-class _Room:
+class _RigRoom:
     """What may still run: so many in normal, so many in low, and watts for them."""
 
     model: RigModel
@@ -96,12 +96,12 @@ class _Room:
         return RigOrder("normal")
 
 
-def _room(rigs: Sequence[RigView], model: RigModel, budget_w: float, shares: Mapping[str, float]) -> _Room:
+def _room(rigs: Sequence[RigView], model: RigModel, budget_w: float, shares: Mapping[str, float]) -> _RigRoom:
     """What is left of the budget with all that can be commanded asleep; the rest counts as it draws."""
     slack = WANDERS_WITH_SHARES if shares else WANDERS
     sleep_w = RIG_MODES["sleep"].fixed_w
     drawn_w = sum(sleep_w if rig.commandable else rig.drawn_w for rig in rigs)
-    return _Room(model, budget_w * slack + 1.0 - drawn_w, *_counts(len(rigs), shares))
+    return _RigRoom(model, budget_w * slack + 1.0 - drawn_w, *_counts(len(rigs), shares))
 
 
 def _counts(rigs: int, shares: Mapping[str, float]) -> tuple[float, float]:

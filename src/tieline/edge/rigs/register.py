@@ -56,11 +56,11 @@ class RigHistory(msgspec.Struct, kw_only=True):
         self.excepted += by_order
 
 
-class _File(msgspec.Struct):
+class _RegisterFile(msgspec.Struct):
     rigs: list[RigHistory] = []
 
 
-_read_file = msgspec.json.Decoder(_File).decode
+_read_file = msgspec.json.Decoder(_RegisterFile).decode
 
 
 class Register:
@@ -162,7 +162,7 @@ class Register:
         self._changed = False
         try:
             away = [rig for rig in self._by_mac.values() if self._by_address.get(rig.address) is not rig]
-            held = _File([*self._by_address.values(), *away])
+            held = _RegisterFile([*self._by_address.values(), *away])
             write_private(self._path, msgspec.json.encode(held))
         except OSError as error:
             self._changed = True

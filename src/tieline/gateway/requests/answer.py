@@ -23,7 +23,7 @@ class _Message(msgspec.Struct, frozen=True, gc=False):
     content: str | None = None
 
 
-class _Choice(msgspec.Struct, frozen=True, gc=False):
+class _AnsweredChoice(msgspec.Struct, frozen=True, gc=False):
     """What is read of a choice of a whole answer."""
 
     message: _Message | None = None
@@ -36,7 +36,7 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
 
     usage: sse.TokenUsage | None = None
     model: str | None = None
-    choices: tuple[_Choice, ...] | None = None
+    choices: tuple[_AnsweredChoice, ...] | None = None
     status: str | None = None
 
 
@@ -57,7 +57,9 @@ def _read_answer(body: bytes) -> tuple[_Answer, bytes]:
     found = _dicts(listed)
     if listed and not found:
         raise msgspec.DecodeError("an answer has no choice")
-    choices = tuple(_Choice(None, loose.text(one.get("text")), loose.text(one.get("finish_reason"))) for one in found)
+    choices = tuple(
+        _AnsweredChoice(None, loose.text(one.get("text")), loose.text(one.get("finish_reason"))) for one in found
+    )
     usage = sse.usage_of(plain.get("usage"))
     answer = _Answer(usage, loose.text(plain.get("model")), choices, loose.text(plain.get("status")))
     return answer, loose.dumps(plain) if b"Infinity" in body or b"NaN" in body else body
@@ -159,7 +161,7 @@ def _reason(given: str | None) -> str | None:
     return "other" if given is not None and len(given) > MAX_REASON else given or None
 
 
-def _text_bytes(choice: _Choice) -> int:
+def _text_bytes(choice: _AnsweredChoice) -> int:
     text = choice.text if choice.message is None else choice.message.content
     return len(text) if text else 0
 

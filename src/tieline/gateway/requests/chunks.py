@@ -49,7 +49,7 @@ class _Delta(msgspec.Struct, frozen=True, gc=False):
     content: str | None = None
 
 
-class _Choice(msgspec.Struct, frozen=True, gc=False):
+class _ChunkChoice(msgspec.Struct, frozen=True, gc=False):
     delta: _Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
@@ -58,7 +58,7 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
 
 
 class _OpenAIChunk(msgspec.Struct, frozen=True, gc=False):
-    choices: tuple[_Choice, ...] = ()
+    choices: tuple[_ChunkChoice, ...] = ()
     usage: TokenUsage | None = None
     error: Any = None
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Line(Generic[T]):
+class _TenantLine(Generic[T]):
     weight: float
     served: float = 0.0  # virtual time: requests let through, divided by weight
     waiting: deque[tuple[T, float]] = field(default_factory=deque)  # (item, deadline)
@@ -34,7 +34,7 @@ class FairQueue(Generic[T]):
 
     def __init__(self, length: int) -> None:
         self.length = length
-        self._lines: dict[str, _Line[T]] = {}
+        self._lines: dict[str, _TenantLine[T]] = {}
         self.count = 0
         self._clock = 0.0
 
@@ -47,7 +47,7 @@ class FairQueue(Generic[T]):
             return False
         line = self._lines.get(tenant)
         if line is None:
-            line = self._lines[tenant] = _Line(weight, self._clock)
+            line = self._lines[tenant] = _TenantLine(weight, self._clock)
         if not line.waiting:  # who was away does not come back with credit
             line.served = max(line.served, self._clock)
         line.waiting.append((item, deadline))
@@ -90,7 +90,7 @@ class FairQueue(Generic[T]):
         self.count -= len(late)
         return late
 
-    def _forget(self, tenant: str, line: _Line[T]) -> None:
+    def _forget(self, tenant: str, line: _TenantLine[T]) -> None:
         if not line.waiting and line.served <= self._clock:
             del self._lines[tenant]
 
