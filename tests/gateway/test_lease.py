@@ -294,6 +294,25 @@ def test_a_silent_gateway_keeps_its_slice_until_its_lease_is_over() -> None:
     assert LEASE_S + GRACE_S <= 10.0
 
 
+def test_what_a_gateway_never_settled_is_free_again_once_it_is_back_with_its_disk() -> None:
+    """Held as spent while it was away and its disk could not be read; the disk then does not name that budget."""
+    coordinator = Coordinator(BUDGETS)
+    fence = coordinator.join("far", {}, 0.0)
+    granted = coordinator.ask("far", fence, ("tenant:t|1",), 9_000, 9_000, 0.0, extra=0)
+    assert isinstance(granted, Granted)
+    assert "far" in coordinator.lapsed(LEASE_S + GRACE_S)
+    coordinator.drop("far", None, LEASE_S + GRACE_S)
+    account = coordinator.accounts["tenant:t|1"]
+    assert account.free == 1_000
+    coordinator.join("far", {"tenant:t|0": 400}, 20.0)
+    assert account.free == 10_000
+    assert coordinator.accounts["tenant:t|0"].free == 9_600
+    again = Coordinator(BUDGETS)  # it began anew meanwhile, and remembers what was granted
+    again.known("far", {"tenant:t|1": 9_000})
+    again.join("far", {}, 30.0, {"tenant:t|1": 300})
+    assert again.accounts["tenant:t|1"].free == 9_700
+
+
 def test_who_does_not_answer_makes_it_busy_not_spent() -> None:
     coordinator = Coordinator({"tenant:t": 100})
     rounds = Rounds(coordinator)

@@ -123,7 +123,10 @@ class Coordinator:
             account.limit = limits.get(name if limited(name) else name.partition("|")[0], account.limit)
 
     def known(self, gateway: str, totals: dict[str, int]) -> None:
-        """What a gateway that is not a member has on disk."""
+        """All that a gateway that is not a member has on disk: where that names nothing, it has spent nothing, whatever
+        it was once given and never settled."""
+        for name in self.accounts.keys() - totals.keys():
+            self.accounts[name].durable.pop(gateway, None)
         for name, value in totals.items():
             account = self.account(name)
             if account is not None:
