@@ -37,6 +37,7 @@ _SLOW = {
     "test_replay_days.py",
     "test_release.py",
     "test_rig_table.py",
+    "test_rubbish.py",
     "test_simulation.py",
     "test_simulation_books.py",
     "test_simulation_fleet.py",

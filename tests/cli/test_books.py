@@ -82,3 +82,14 @@ def test_a_month_before_the_first_record_is_not_known_which_is_not_zero(folder: 
     told = run("update", "--data-dir", str(folder), "--month", "2026-07")
     assert told.exit_code == 3
     assert "month 2026-07 is not known: the first record is of 2026-08-20" in told.output
+
+
+@pytest.mark.parametrize("month", ["2026-07", "2026-09"])
+@pytest.mark.parametrize(
+    "words", [("books", "statement"), ("books", "cost"), ("books", "emissions"), ("books", "reconcile", "--month")]
+)
+def test_no_report_of_a_month_of_which_nothing_is_known(folder: Path, words: tuple[str, ...], month: str) -> None:
+    told = run(*words, month, "--data-dir", str(folder))
+    assert told.exit_code == 3
+    assert "Error: month 2026-0" in told.stderr
+    assert not told.stdout

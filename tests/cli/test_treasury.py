@@ -96,6 +96,7 @@ def test_a_pledge_of_coins_that_are_not_there_records_nothing(sheets: tuple[Path
         ("date,btc,cost_usd\n2025-01-01,1,\n", "line 2, cost_usd: is empty"),
         ("date,btc,cost_usd\n2025-01-01,1,-5\n", "line 2, cost_usd: -5 is negative"),
         ("date,btc,cost_usd\n2025-01-01,1,NaN\n", "line 2, cost_usd: 'NaN' is no number"),
+        ("date,btc,cost_usd\n2025-01-01,1e999999999,5\n", "line 2, btc: '1e999999999' is out of all bounds"),
         ("date,btc,cost_usd\nyesterday,1,5\n", "line 2, date: 'yesterday' is no date"),
         ("date,btc,cost_usd\n2025-01-01,1,5,6\n", "line 2: 4 cells under 3 columns"),
         ("date,btc,cost_usd,btc\n2025-01-01,1,5,6\n", "two columns are 'btc'"),
@@ -139,6 +140,12 @@ def test_stress_plays_a_history(books: Path, tmp_path: Path) -> None:
     wrong = run("treasury", "stress", "--data-dir", books, "--price", "68524", "--shock", "-100%")
     assert wrong.exit_code == 2
     assert "leaves no price" in wrong.output
+
+
+def test_a_shock_that_is_no_number_is_named(books: Path) -> None:
+    told = run("treasury", "stress", "--shock", "nan", "--price", "60000", "--data-dir", books)
+    assert told.exit_code == 2
+    assert "'nan' is no change" in told.output
 
 
 def test_without_books_and_without_files_it_says_what_to_give(tmp_path: Path) -> None:

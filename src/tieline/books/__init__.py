@@ -5,7 +5,7 @@ from tieline.books.entries import entries_for
 from tieline.books.invoicing.fold import Invoice, InvoiceFold, InvoiceLine, invoices
 from tieline.books.keeper import MONEY, Bookkeeper, Unbookable, build_book
 from tieline.books.monthly import Figure, MonthlyUpdate, MonthRecords, monthly_update
-from tieline.books.span import month_before, month_of, month_span
+from tieline.books.span import known_month, month_before, month_of, month_span
 
 __all__ = [
     "MONEY",
@@ -21,6 +21,7 @@ __all__ = [
     "demand_bill",
     "entries_for",
     "invoices",
+    "known_month",
     "mean_hashrate_hs",
     "month_before",
     "month_of",

@@ -17,7 +17,7 @@ from tieline.books.accounts import CASH, COINS, MINED, PLEDGED, SOLD
 from tieline.books.causes import CAUSES
 from tieline.books.invoicing.fold import Invoice
 from tieline.books.keeper import Unbookable, newest_of
-from tieline.books.span import month_span
+from tieline.books.span import known_month
 from tieline.economics import LEAST, Epoch, expected_btc
 from tieline.fleet import Fleet
 from tieline.ledger import BTC, USD, Book
@@ -165,11 +165,7 @@ class _Span:
 def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecords) -> MonthlyUpdate:
     """Fold a month as of `now`. Raises ValueError for a month that is not YYYY-MM, has not begun, or ended before
     anything was recorded: nothing is known of it, which is not zero."""
-    start, month_end = month_span(month, records.zone)
-    if start > now:
-        raise ValueError(f"month {month} has not begun; it is {now:%Y-%m-%d}")
-    if records.recorded_from is not None and month_end <= records.recorded_from:
-        raise ValueError(f"month {month} is not known: the first record is of {records.recorded_from:%Y-%m-%d}")
+    start, month_end = known_month(month, now, records.recorded_from, records.zone)
     span = _Span(month, start, month_end, now, max(start, records.recorded_from or start))
     told = records.until(now)
     spoilt = [str(one) for one in told.unbookable]

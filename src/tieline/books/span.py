@@ -23,3 +23,17 @@ def month_before(month: str) -> str:
 def month_of(at: datetime, zone: tzinfo = UTC) -> str:
     """The month that a moment belongs to."""
     return f"{at.astimezone(zone):%Y-%m}"
+
+
+def known_month(month: str, now: datetime, since: datetime | None, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
+    """The span of a month of which something may be known; `since`: when the first record holds, None: none does.
+
+    Raises ValueError as `month_span` does, for a month that has not begun, and for one that ended before anything was
+    recorded: nothing is known of it, which is not zero.
+    """
+    start, end = month_span(month, zone)
+    if start > now:
+        raise ValueError(f"month {month} has not begun; it is {now:%Y-%m-%d}")
+    if since is not None and end <= since:
+        raise ValueError(f"month {month} is not known: the first record is of {since:%Y-%m-%d}")
+    return start, end

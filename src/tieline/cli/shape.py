@@ -27,7 +27,7 @@ NO_JSON: Final = frozenset(
 NAMED: Final = {"site": "site", "site_id": "site", "tenant": "tenant", "month": "month"}
 MONTHS_BACK: Final = 24
 # How the books say that nothing is known of a month, and click that there is no such word.
-NO_MONTH: Final = re.compile(r"month \S+ is not known")
+NO_MONTH: Final = re.compile(r"month \S+ (is not known|has not begun)")
 NO_COMMAND: Final = re.compile(r"No such command '(.+?)'")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeGuard
 
 from tieline.books import (
@@ -19,6 +19,7 @@ from tieline.books import (
     MonthlyUpdate,
     MonthRecords,
     invoices,
+    known_month,
     month_of,
     month_span,
     monthly_update,
@@ -198,6 +199,11 @@ def month_records(store: Store, month: str, keeper: Bookkeeper) -> MonthRecords:
 def network_of(store: Store, start: datetime, end: datetime) -> list[NetworkTick]:
     """What was said of the network over [start, end), and last before."""
     return [*store.latest(NetworkTick, start), *store.between(NetworkTick, start - TOLD, end)]
+
+
+def span_of(store: Store, month: str, now: datetime, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
+    """The span of a month of which something may be known. Raises ValueError as `known_month` does."""
+    return known_month(month, now, recorded_from(store), zone)
 
 
 def recorded_from(store: Store) -> datetime | None:

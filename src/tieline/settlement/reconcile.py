@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from tieline.books import month_span
 from tieline.books.keeper import newest_of
 from tieline.economics import LEAST, Epoch, expected_btc
 from tieline.records import NetworkTick, Payout
-from tieline.settlement.month import hashes_of, network_of
+from tieline.settlement.month import hashes_of, network_of, span_of
 from tieline.store import Store
 from tieline.units import Hashrate
 
@@ -54,10 +53,8 @@ class PoolDay:
 
 
 def pool_days(store: Store, month: str, now: datetime) -> list[PoolDay]:
-    """Every day of the month that has begun. Raises ValueError for a month that is not YYYY-MM or has not begun."""
-    start, end = month_span(month)
-    if start > now:
-        raise ValueError(f"month {month} has not begun; it is {now:%Y-%m-%d}")
+    """Every day of the month that has begun. Raises ValueError for a month of which nothing is known."""
+    start, end = span_of(store, month, now)
     ticks = [t for t in network_of(store, start, end) if t.kind != "forecast" and t.difficulty > LEAST]
     ticks.sort(key=lambda t: (t.at, t.known_at))
     paid = newest_of(store.between(Payout, start, end + timedelta(microseconds=1)))

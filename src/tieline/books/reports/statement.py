@@ -81,11 +81,11 @@ class Statement:
         state = "closed" if self.closed else "open"
         yield f"{self.month} ({state}), USD"
         yield from (f"policy: {line}" for line in self.policy)
-        yield f"bitcoin held: {self.units:,} BTC, cost {self.cost:,.2f}, fair value {_known(self.fair_value)}"
+        yield f"bitcoin held: {self.units:,.8f} BTC, cost {self.cost:,.2f}, fair value {_known(self.fair_value)}"
         for one in self.holdings:
             whose = f"{one.entity}: " if one.entity else ""
             yield (
-                f"    {whose + one.place:40} {one.btc:>20,} BTC, cost {one.cost:,.2f}, fair value "
+                f"    {whose + one.place:40} {one.btc:>20,.8f} BTC, cost {one.cost:,.2f}, fair value "
                 f"{_known(one.fair_value)}{one.restricted and '; '}{one.restricted}"
             )
         yield "bitcoin, from opening to closing"

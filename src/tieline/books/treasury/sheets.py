@@ -28,6 +28,8 @@ from tieline.records.treasury import Rehypothecation
 REHYPOTHECATION: tuple[Rehypothecation, ...] = get_args(Rehypothecation)
 
 MOST_ROWS = 200_000
+# Before the point, less one: more than there is of any money; beyond it a decimal's rounding has no digits left.
+MOST_DIGITS = 14
 _PLAIN = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
@@ -63,7 +65,10 @@ class SheetRow:
         plain = plain.replace(".", "").replace(",", ".") if self.decimal_comma else plain.replace(",", "")
         if not _PLAIN.fullmatch(plain):
             raise SheetError(f"line {self.line}, {column}: {text!r} is no number; write it like 7474.6")
-        return Decimal(plain)
+        number = Decimal(plain)
+        if number.adjusted() > MOST_DIGITS:
+            raise SheetError(f"line {self.line}, {column}: {text!r} is out of all bounds")
+        return number
 
     def sats(self, column: str) -> int:
         """Bitcoin in the sheet, satoshi here. Raises SheetError for a ninth decimal."""

@@ -46,6 +46,10 @@ from tieline.settlement.month import BEGINNING, END
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+# Before the point, less one: more than there is of any money; beyond it a decimal's rounding has no digits left.
+MOST_DIGITS = 14
+
+
 class _Number(click.ParamType[Decimal]):
     """A decimal number with at most so many places."""
 
@@ -63,6 +67,8 @@ class _Number(click.ParamType[Decimal]):
             self.fail(f"{value!r} is no number; write it like 7474.6", param, ctx)
         if not number.is_finite():
             self.fail(f"{value!r} is no number; write it like 7474.6", param, ctx)
+        if number.adjusted() > MOST_DIGITS:
+            self.fail(f"{value} is out of all bounds", param, ctx)
         if number != round(number, self.places):
             self.fail(f"{value} has more than {self.places} decimals; round it", param, ctx)
         return number

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from tieline.books import Bookkeeper, month_span
+from tieline.books import Bookkeeper
 from tieline.books.export import as_csv, beancount
 from tieline.books.reports.costs import costs_of
 from tieline.cli.folder import config_and_now, data_dir, open_store
@@ -18,7 +18,7 @@ from tieline.cli.money.add import add
 from tieline.cli.money.close import close, policy, seal, statement, verify
 from tieline.cli.money.invoices import invoice, issue
 from tieline.clock import parse_utc
-from tieline.settlement.month import END, books_of, emissions_in, hashes_by_site, invoices_of
+from tieline.settlement.month import END, books_of, emissions_in, hashes_by_site, invoices_of, span_of
 from tieline.settlement.reconcile import pool_days
 
 
@@ -203,9 +203,9 @@ def invoices_command(data_dir: Path, as_json: bool, month: str | None) -> None:
 @click.argument("month")
 def cost(data_dir: Path, as_json: bool, month: str) -> None:
     """What a bitcoin of MONTH cost in layers, by site, and a hash's cost; all of it sums to the ledger."""
-    keeper, store = _keeper(data_dir), open_store(data_dir)
+    keeper, store, now = _keeper(data_dir), open_store(data_dir), config_and_now(data_dir)[1]
     try:
-        hashes = hashes_by_site(store, *month_span(month, keeper.policy.zone))
+        hashes = hashes_by_site(store, *span_of(store, month, now, keeper.policy.zone))
         made = costs_of(keeper, month, hashes)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
@@ -235,8 +235,10 @@ def cost(data_dir: Path, as_json: bool, month: str) -> None:
 def emissions(data_dir: Path, as_json: bool, month: str) -> None:
     """CO2 of MONTH's energy per kWh, bitcoin and million tokens: by location and by what was bought, unknown shares
     said."""
+    keeper, store, now = _keeper(data_dir), open_store(data_dir), config_and_now(data_dir)[1]
     try:
-        made = emissions_in(open_store(data_dir), month, _keeper(data_dir))
+        span_of(store, month, now, keeper.policy.zone)
+        made = emissions_in(store, month, keeper)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if as_json:

@@ -22,7 +22,7 @@ from tieline.cli.money.imports import text_of
 from tieline.cli.money.keep import keeper_of, preview, record_all
 from tieline.cli.outcome import AnswerIsNoError
 from tieline.records import AnyRecord, Closing, PolicyChosen, Seal
-from tieline.settlement.month import BEGINNING, END
+from tieline.settlement.month import BEGINNING, END, span_of
 from tieline.store import Store, StoreError
 from tieline.store.ledger import AlteredError
 
@@ -128,8 +128,10 @@ def verify(data_dir: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def statement(month: str, data_dir: Path, as_json: bool) -> None:
     """Bitcoin from opening to closing, income and expenses of MONTH, and the balance at its end, in USD."""
+    store, now = open_store(data_dir), config_and_now(data_dir)[1]
     keeper = keeper_of(data_dir)
     try:
+        span_of(store, month, now, keeper.policy.zone)
         made = statement_of(keeper, month)
     except ValueError as error:
         raise click.ClickException(str(error)) from error

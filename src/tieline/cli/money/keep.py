@@ -27,6 +27,8 @@ from tieline.settlement.month import books_of
 from tieline.store import Store, StoreError
 
 R = TypeVar("R", bound=Record)
+# A thousand times what a bitcoin has ever cost: beyond it somebody has mistyped.
+MOST_USD = 10**9
 
 
 def keeper_of(folder: Path) -> Bookkeeper:
@@ -118,7 +120,7 @@ def price_of(text: str | None, folder: Path) -> Decimal:
             price = Decimal(text.replace(",", "").replace("_", ""))
         except InvalidOperation:
             price = Decimal(0)
-        if not price.is_finite() or price <= 0:
+        if not price.is_finite() or not 0 < price <= MOST_USD:
             raise click.BadParameter(f"{text!r} is no price; write it like 68524", param_hint="--price")
         return price
     path = folder / "store.db"

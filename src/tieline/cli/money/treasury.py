@@ -234,8 +234,10 @@ def _mine(maps: tuple[str, ...], text: str) -> dict[str, str]:
 def _shock(text: str) -> Decimal:
     try:
         number = Decimal(text.strip().rstrip("%"))
-    except InvalidOperation as error:
-        raise click.BadParameter(f"{text!r} is no change; write it like -30%", param_hint="--shock") from error
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite():
+        raise click.BadParameter(f"{text!r} is no change; write it like -30%", param_hint="--shock")
     return number / 100 if "%" in text or abs(number) > 1 else number
 
 
