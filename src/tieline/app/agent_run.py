@@ -138,7 +138,7 @@ async def _run(
 
     host = SiteHost(
         config, WallClock(), folder, connect, None, device, meter, command_key=bytes.fromhex(own.command_key),
-        command_floor=own.command_number, take_config=take_config, local=door,
+        command_floor=own.command_number, take_config=take_config, local=door, tunnels=True,
     )  # fmt: skip
     try:
         await run_sites(host, lambda said: say(f"{own.site_id} runs: {said}"), Registry())

@@ -17,6 +17,7 @@ from tieline.app.runtime import Runtime
 from tieline.config import Config, sections
 from tieline.gateway.serve import GatewayProcess, serve
 from tieline.gateway.settings import Engine, Key, Limits, Model, RentedReplicas, Settings, Tenant, hash_key
+from tieline.gateway.wire.tunnel import DoorPlace
 from tieline.link import CheckedLink, LastNumbers, LateLink
 from tieline.link.signing import public_key
 from tieline.tasks import Registry
@@ -44,7 +45,11 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
             data,
             link=link,
             started=lambda _: opened.set(),
-            process=GatewayProcess(registry=registry, load=lambda: settings_of(runtime.load_config(), runtime)),
+            process=GatewayProcess(
+                registry=registry,
+                load=lambda: settings_of(runtime.load_config(), runtime),
+                sites=_sites_door(runtime),
+            ),
         )
     )
     try:
@@ -56,6 +61,14 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         serving.cancel()
         await asyncio.wait({serving}, timeout=1.0)
         await link.close()
+
+
+def _sites_door(runtime: Runtime) -> DoorPlace:
+    """Where sites that nobody can dial hold their connections: beside the link."""
+    door = runtime.load_config().link
+    if runtime.link_authority is None:
+        return DoorPlace()
+    return DoorPlace(door.host, door.tunnel_port, door.name)
 
 
 async def _first_replica(runtime: Runtime, some: bool) -> str:

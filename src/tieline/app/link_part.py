@@ -17,8 +17,9 @@ from tieline.app.joins import LINK_FOLDER, TLS_FOLDER, JoinBook, JoinError, Welc
 from tieline.app.runtime import Runtime
 from tieline.clock import wall_now
 from tieline.config import Config, is_loopback
-from tieline.link import NatsLink
+from tieline.link import Link, NatsLink
 from tieline.link.signing import KeyFileError, last_number, public_key
+from tieline.link.tunnel import CUT
 from tieline.link.users import PARTS, server_users, site_user
 from tieline.store.files import write_private
 from tieline.tasks import Registry, beat
@@ -29,6 +30,8 @@ Ready = Callable[[str], None]
 MAX_PAYLOAD_BYTES, MAX_CONNECTIONS = 8 << 20, 1_024
 # Who joins or is cut off is known to the server within this.
 LOOK_S, STILL_S = 0.2, 10.0
+# Gateways are told so many times whom the server knows no more.
+CUT_LOOKS = 3
 
 
 async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
@@ -51,7 +54,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     try:
         link = await NatsLink.dial(runtime.link_user("link"))
         await link.serve("join.*", users.welcome)
-        registry.keep("joins", "has the server know who joined or was cut off", lambda: users.follow(process))
+        registry.keep("joins", "has the server know who joined or was cut off", lambda: users.follow(process, link))
         ready(f"nats on {host}:{port}")
         code = await process.wait()
         raise RuntimeError(f"nats-server ended with {code}")
@@ -71,6 +74,8 @@ class Users:
         self.runtime, self.config = runtime, config
         self.path = runtime.data / "run" / "nats.conf"
         self._written = b""
+        self._passwords: dict[str, str | None] = {}
+        self._cut_left: dict[str, int] = {}
 
     def text(self, book: JoinBook) -> bytes:
         """The server's configuration."""
@@ -106,13 +111,29 @@ class Users:
         self._written = text
         return True
 
-    async def follow(self, process: asyncio.subprocess.Process) -> None:
-        """For ever: what the book says now is what the server knows; whom it knows no more is cut at once."""
+    async def follow(self, process: asyncio.subprocess.Process, link: Link) -> None:
+        """For ever: what the book says now is what the server knows; whom it knows no more is cut at once, from the
+        gateways too."""
         while True:
             beat(STILL_S)
-            if self.write(read_book(self.runtime.data)) and process.returncode is None:
+            book = read_book(self.runtime.data)
+            if self.write(book) and process.returncode is None:
                 process.send_signal(signal.SIGHUP)
+            for site in self._cut(book):
+                await link.publish(f"{CUT}{site}", b"")
             await asyncio.sleep(LOOK_S)
+
+    def _cut(self, book: JoinBook) -> list[str]:
+        """Sites that lost their password, or have another: said for some looks, since the server may have heard one
+        more word of theirs meanwhile."""
+        now = {site: one.password for site, one in book.sites.items()}
+        for site, before in self._passwords.items():
+            if before is not None and now.get(site) != before:
+                self._cut_left[site] = CUT_LOOKS
+        self._passwords = now
+        said = list(self._cut_left)
+        self._cut_left = {site: left - 1 for site, left in self._cut_left.items() if left > 1}
+        return said
 
     async def welcome(self, subject: str, data: bytes) -> bytes:
         """What somebody is given who spends a token: its site's password and configuration, nothing of other sites."""

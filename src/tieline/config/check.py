@@ -213,6 +213,9 @@ def _check_door(section: str, host: str, port: int, auth: str) -> None:
 
 def _check_link(door: LinkDoor) -> None:
     within(("link", "port"), door.port, 0, 65535)
+    within(("link", "tunnel_port"), door.tunnel_port, 1, 65535)
+    if door.port == door.tunnel_port:
+        raise MistakeError(("link", "tunnel_port"), f"{door.port} is the link's own port", "write another one")
     if is_loopback(door.host):
         return
     if not _HOST.fullmatch(door.name):

@@ -79,6 +79,7 @@ class EngineProcess:
         self._wrong: tuple[str, float] | None = None  # the weights that came were others, and when to look again
         self.state: State = "down"
         self.base_url = ""
+        self.told_url: str | None = None  # what others are told, where nobody can dial this site
         self.detail = "not started"
 
     @property
@@ -311,7 +312,7 @@ class EngineProcess:
             site_id=self._site.id,
             region=self._site.region,
             model=self.spec.name,
-            base_url=self.base_url,
+            base_url=self.told_url if self.told_url is not None and self.base_url else self.base_url,
             state=self.state,
             slots=self.spec.slots,
             label=self.spec.label,

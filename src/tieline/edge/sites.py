@@ -23,6 +23,7 @@ from tieline.edge.agent import Agent, Equipment, GpuTarget
 from tieline.edge.device import Device
 from tieline.edge.local.door import LocalDoor, serve_door
 from tieline.edge.meter import Meter
+from tieline.edge.nodes.tunnel import SiteTunnel
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.orders.desk import OrderDesk
 from tieline.edge.plant.fans import FanWatch
@@ -39,6 +40,7 @@ from tieline.edge.surroundings import Surroundings
 from tieline.fleet.sites import NodeGroup, RigGroup, Site
 from tieline.intake import IntakeError
 from tieline.link import CheckedLink, LastNumbers, Link, LinkDownError, ask, heed_records
+from tieline.link.tunnel import address
 from tieline.link.users import site_user
 from tieline.records import AnyRecord
 from tieline.records.losses import tell_losses
@@ -75,7 +77,8 @@ class SiteHost:
     another. `away`: the sites that run elsewhere; one that goes there ends here, and is taken back at the next
     start. `command_key`: the pinned key that what binds a site is signed with, above the number `command_floor`; None
     where both ends are one process, in tests and studies. `take_config`: hears the platform's configuration of the
-    site now and then, where it is kept elsewhere. `local`: the page for who stands there."""
+    site now and then, where it is kept elsewhere. `local`: the page for who stands there. `tunnels`: nobody can dial
+    the engines here, so that requests come over connections held open to each gateway."""
 
     config: Config
     clock: Clock
@@ -89,6 +92,7 @@ class SiteHost:
     command_floor: int = 0
     take_config: Callable[[bytes], None] | None = None
     local: LocalDoor | None = None
+    tunnels: bool = False
     surroundings: Surroundings = field(default_factory=Surroundings)
 
     @property
@@ -131,12 +135,25 @@ class SiteAgents:
             keep_agent(self.registry, agent, host.clock, host.every)
             for one in replicas:
                 self.registry.keep(f"replica {one.replica_id}", "runs a model server", one.run)
+            if host.tunnels and replicas:
+                self._hold_tunnels(agent, replicas)
             if host.local is not None:
                 what = "shows the site to who stands there"
                 self.registry.keep(f"{agent.site.id} page", what, partial(serve_door, agent, host.local))
             if host.take_config is not None:
                 follow = partial(_follow_config, agent, host.take_config)
                 self.registry.keep(f"{agent.site.id} configuration", "asks for changes of its configuration", follow)
+
+    def _hold_tunnels(self, agent: Agent, replicas: list[EngineProcess]) -> None:
+        site = agent.site.id
+        for one in replicas:
+            one.told_url = address(one.replica_id)
+
+        def here(replica_id: str) -> str | None:
+            return next((one.base_url or None for one in replicas if one.replica_id == replica_id), None)
+
+        tunnel = SiteTunnel(site, agent.link, here)
+        self.registry.keep(f"{site} tunnels", "holds connections to the gateways", tunnel.run)
 
     def _checked(self, site: Site, link: Link) -> Link:
         host = self.host

@@ -36,12 +36,15 @@ from tieline.gateway.metering.access_log import AccessLog
 from tieline.gateway.metering.traces import Traces
 from tieline.gateway.routes import Paths
 from tieline.gateway.routing.health import Snapshot, probe_for_ever, restore
+from tieline.gateway.routing.replicas import TUNNEL
 from tieline.gateway.service import Service
 from tieline.gateway.settings import Settings
 from tieline.gateway.surfaces.api import Surfaces
 from tieline.gateway.wire.client import ClientConnection
+from tieline.gateway.wire.tunnel import DoorPlace, TunnelDoor
 from tieline.intake import IntakeError
 from tieline.link import Link, ask, heed_records
+from tieline.link.certificate import CertificateError
 from tieline.records import Instruction, Plan, ReplicaState
 from tieline.records.losses import tell_losses
 from tieline.store import Spool
@@ -77,6 +80,7 @@ class GatewayProcess:
     registry: Registry | None = None
     load: Callable[[], Settings] | None = None
     drain_s: float = DRAIN_S
+    sites: DoorPlace | None = None  # the door for sites that nobody can dial, where there is one
 
 
 ALONE: Final = GatewayProcess()
@@ -127,12 +131,12 @@ async def serve(
     registry.keep("batches", "carries batches out", desk.runner.run)
     seconds = "slow clients, new keys, a disk that was full"
     registry.keep("seconds", seconds, lambda: _every_second(svc, changes, engines))
+    door = None
     if link is not None:
+        door = await _open_sites_door(svc, process.sites, link, data, registry)
         _join_platform(svc, link, desk, data, process.origin, registry)
     _freeze()
-    if process.load is not None:
-        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread, or Windows
-            svc.loop.add_signal_handler(signal.SIGHUP, lambda: svc.spawn(changes.hang_up()))
+    _heed_hang_up(svc, changes)
     if started is not None:
         started(_base_url(settings, server))
     try:
@@ -141,7 +145,23 @@ async def serve(
         await _drain(svc, server, process.drain_s)
     finally:
         await registry.close()
-        await _close(svc, server, desk, spool, access)
+        await _close(svc, server, desk, spool, access, door)
+
+
+async def _open_sites_door(
+    svc: Service, place: DoorPlace | None, link: Link, data: Path, registry: Registry
+) -> TunnelDoor | None:
+    """The door for sites that nobody can dial. Where it cannot be opened those that can be dialled are served."""
+    if place is None:
+        return None
+    door = TunnelDoor(place, data / "sites-door", identity(data), link)
+    try:
+        await door.open(registry)
+    except (OSError, CertificateError) as error:
+        log.error("the door for sites on %s:%d is not open: %s", place.host, place.port, error)
+        return None
+    svc.table.road = door.road
+    return door
 
 
 def _service(settings: Settings, clock: Clock, data: Path, spool: Spool, process: GatewayProcess) -> Service:
@@ -187,6 +207,14 @@ async def _listen(
     return await loop.create_server(connection, settings.host, settings.port, ssl=tls, backlog=4096)
 
 
+def _heed_hang_up(svc: Service, changes: Changes) -> None:
+    """SIGHUP: the configuration is read anew, where there is one to read."""
+    if changes.load is None:
+        return
+    with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread, or Windows
+        svc.loop.add_signal_handler(signal.SIGHUP, lambda: svc.spawn(changes.hang_up()))
+
+
 def _freeze() -> None:
     """What lives from here on is per request and makes no cycles; what is already here is never collected again."""
     gc.collect()
@@ -214,9 +242,13 @@ def _join_platform(svc: Service, link: Link, desk: Desk, data: Path, origin: str
     registry.keep("backlog", "tells dispatch what batch work is owed", tell)
 
 
-async def _close(svc: Service, server: asyncio.Server, desk: Desk, spool: Spool, access: AccessLog) -> None:
+async def _close(
+    svc: Service, server: asyncio.Server, desk: Desk, spool: Spool, access: AccessLog, door: TunnelDoor | None
+) -> None:
     """Everything that is open, files last."""
     svc.close()
+    if door is not None:
+        door.close()
     for one in list(svc.connections):
         if one.transport is not None:
             one.transport.abort()
@@ -294,6 +326,8 @@ def _own(subject: str, record: records.AnyRecord) -> None:
         _, _, told = subject.partition(".")
         site, _, replica = told.partition(".")
         own = replica == site or replica.startswith(f"{site}-")
+        address = urlsplit(record.base_url)
+        own = own and (address.scheme != TUNNEL or address.netloc == replica)
         if (record.site_id, record.replica_id) != (site, replica) or not own:
             raise IntakeError(f"{record.replica_id} of {record.site_id} may not be told here", "replica_id")
     elif subject.startswith("replica."):

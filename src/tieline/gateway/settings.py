@@ -305,7 +305,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        tunnel = parts.scheme == "tunnel" and bool(self.site)  # told by a site; nobody writes that into a file
+        if (parts.scheme not in ("http", "https") and not tunnel) or not parts.hostname or parts.port == 0:
             raise ValueError(f"url {self.url!r} must be http://host:port or https://host:port")
         _check_range("slots", self.slots, 1, 1e6)
 

@@ -12,6 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from tieline.link.tunnel import CUT, DOORS, SITES
+
 # Sites' users carry this before the site's id, so that no site is ever named as a part is.
 SITE: Final = "site-"
 JOIN: Final = "join-"
@@ -31,15 +33,18 @@ PARTS: Final[Mapping[str, Rights]] = {
         ("plan.*", "command.*", "feeds.weathertick", "feeds.demand", "_INBOX.>"),
         ("records.*", "plan.get.*", "orders.get.*", "config.get.*", "feeds.get"),
     ),
-    "gateway": Rights(("records.gateway", "plan.get.*", "orders.get.*"), ("replica.>", "plan.*", "command.*")),
+    "gateway": Rights(
+        ("records.gateway", "plan.get.*", "orders.get.*", DOORS),
+        ("replica.>", "plan.*", "command.*", f"{SITES}*", f"{CUT}*"),
+    ),
     "console": Rights(("records.operator", "records.people", "attention"), ("live.*",)),
     "alerts": Rights((), ("attention",)),
     # Commands of the operator's own: promises, and offering again what a site sent and was set aside.
     "operator": Rights(("records.*",), ()),
     # What all sites that run on the platform's own machine hear together.
     "sites": Rights(("feeds.get",), ("feeds.weathertick", "feeds.demand")),
-    # The server's keeper: sees whether it answers, and lets sites join.
-    "link": Rights(("_INBOX.>",), ("join.*",)),
+    # The server's keeper: sees whether it answers, lets sites join, and says whom it cut off.
+    "link": Rights(("_INBOX.>", f"{CUT}*"), ("join.*",)),
 }
 
 
@@ -65,9 +70,9 @@ def rights_of(user: str) -> Rights:
         return Rights(
             (
                 f"records.{site}", f"live.{site}", f"replica.{site}.>", f"plan.get.{site}", f"orders.get.{site}",
-                f"config.get.{site}", "feeds.get",
+                f"config.get.{site}", "feeds.get", f"{SITES}{site}",
             ),
-            (f"plan.{site}", f"command.{site}", "feeds.weathertick", "feeds.demand"),
+            (f"plan.{site}", f"command.{site}", "feeds.weathertick", "feeds.demand", DOORS),
         )  # fmt: skip
     if user.startswith(JOIN):
         return Rights((f"join.{user.removeprefix(JOIN)}",), ())

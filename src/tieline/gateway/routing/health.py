@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from tieline.gateway.routing.replicas import ReplicaTable, backend_of
+from tieline.gateway.routing.replicas import TUNNEL, ReplicaTable, backend_of
 from tieline.gateway.routing.route import State
 from tieline.gateway.settings import ENGINE_KINDS, Engine
 from tieline.gateway.wire.decoding import read_json
@@ -58,7 +58,8 @@ class Snapshot:
         known = [
             _Known(
                 Engine(
-                    url=f"http://{b.authority}{b.base}", id=b.id, site=b.site, region=b.region,
+                    url=f"{'http' if b.road is None else TUNNEL}://{b.authority}{b.base}", id=b.id, site=b.site,
+                    region=b.region,
                     kind=ENGINE_KINDS.get(b.engine, "other"), models=tuple(sorted(b.models)), slots=b.slots,
                 ),
                 b.label,
@@ -83,6 +84,8 @@ def restore(table: ReplicaTable, snapshot: Snapshot) -> int:
     for one in found:
         backend = backend_of(one.engine)
         backend.given, backend.label = False, one.label
+        if one.engine.url.startswith(f"{TUNNEL}:"):
+            backend.road = table.road
         backend.rtt_s = table.settings.round_trips_ms.get(backend.region, 0.0) / 1e3
         table.backends.setdefault(backend.id, backend)
     return len(found)

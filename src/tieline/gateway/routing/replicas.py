@@ -17,13 +17,15 @@ from tieline.gateway.routing import outliers, route
 from tieline.gateway.routing import power as site_power
 from tieline.gateway.routing.route import MAX_UNKNOWN_SLOTS, State, Want
 from tieline.gateway.settings import ENGINE_KINDS, Engine, Settings
-from tieline.gateway.wire.upstream import Backend
+from tieline.gateway.wire.upstream import Backend, Conn, Road
 from tieline.records import Instruction, Plan, ReplicaState
 
 log = logging.getLogger("tieline.gateway")
 
 # How often replicas are compared with their peers.
 JUDGE_EVERY_S: Final = 1.0
+# The scheme of an address that only its site's own connections lead to.
+TUNNEL: Final = "tunnel"
 
 
 class ReplicaTable:
@@ -35,6 +37,7 @@ class ReplicaTable:
         self.power = site_power.SitePowers()
         self._judged = now()
         self._held: frozenset[str] = frozenset()
+        self.road: Road = no_road  # to replicas of sites that nobody can dial
 
     # --- the choice -----------------------------------------------------------------
 
@@ -85,6 +88,8 @@ class ReplicaTable:
                 )
             )
             backend.given = False
+            if urlsplit(state.base_url).scheme == TUNNEL:
+                backend.road = self.road
             backend.rtt_s = self.settings.round_trips_ms.get(state.region, 0.0) / 1e3
         if not new and state.model and state.model not in backend.models:
             backend.models = frozenset((state.model,))  # the same address, and another model
@@ -170,6 +175,10 @@ class ReplicaTable:
     def close(self) -> None:
         for backend in self.backends.values():
             backend.close()
+
+
+async def no_road(backend: Backend, timeout_s: float) -> Conn:
+    raise OSError(f"{backend.id} is reached through the sites' door, which is not open here")
 
 
 def backend_of(engine: Engine) -> Backend:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 import ssl as tls
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
@@ -77,6 +78,7 @@ class Backend(Replica):
     configured: frozenset[str] = frozenset()  # models by the operator's word, listed or not
     lacks: set[str] = field(default_factory=set)  # ... that it said it has not
     served: dict[str, str] = field(default_factory=dict)  # public model name -> the engine's own
+    road: Road | None = None  # how a connection is had where the engine cannot be dialled
 
     def take(self) -> Conn | None:
         while self.idle:
@@ -101,8 +103,14 @@ class Backend(Replica):
         return b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (start, length, request_id.encode(), extra)
 
 
+# A connection to a backend within so many seconds. Raises OSError.
+Road = Callable[[Backend, float], Awaitable["Conn"]]
+
+
 async def connect(backend: Backend, timeout_s: float) -> Conn:
     """A new connection. Raises OSError (refused, unreachable, not in time)."""
+    if backend.road is not None:
+        return await backend.road(backend, timeout_s)
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):

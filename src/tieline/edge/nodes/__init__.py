@@ -1,0 +1,1 @@
+"""GPU nodes of a site: how their engines run, what they draw, how requests reach them."""
