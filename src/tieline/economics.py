@@ -9,6 +9,7 @@ A block is found on average every difficulty x 2**32 hashes (Bitcoin protocol: a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -107,6 +108,89 @@ def ltv(debt_usd: Decimal, pledged_btc: Decimal, btc_usd: Decimal) -> Decimal | 
     """Loan to value = debt / (pledged BTC x price); None where nothing is pledged or the price is zero."""
     value = pledged_btc * btc_usd
     return None if value == 0 else debt_usd / value
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPay:
+    """What a pool credits, in whole satoshi: `sats` after its fee, of which `tx_fees_sats` are transaction fees; it
+    keeps `kept_sats`."""
+
+    sats: int
+    tx_fees_sats: int
+    kept_sats: int
+
+
+def pay_per_share(
+    hashes: Decimal, difficulty: Decimal, subsidy_sats: int, fees_sats: int, fee: Decimal, fee_on_fees: Decimal
+) -> PoolPay:
+    """Pay per share: each share its expected part of a block, difficulty-1 shares / difficulty = hashes / (difficulty x
+    2**32), whether a block is found or not.
+
+    FPPS: `fees_sats` are a block's fees as the pool reckons them on average. PPS+: 0 here, and fees come by
+    `pay_of_found` of the blocks that were found. `fee` is the pool's on the subsidy, `fee_on_fees` on fees; each part
+    is floored.
+    """
+    _positive("difficulty", float(difficulty))
+    blocks = hashes / (difficulty * HASHES_PER_DIFFICULTY)
+    return _credited(blocks * subsidy_sats, blocks * fees_sats, fee, fee_on_fees)
+
+
+def pay_of_found(
+    found: Sequence[tuple[int, int]], share: Decimal, fee: Decimal, fee_on_fees: Decimal | None = None
+) -> PoolPay:
+    """A share of blocks that were found, (subsidy, fees) in satoshi each. PPLNS: `share` is one's own among the last N
+    shares before each block; a pool of one's own: 1. PPS+'s fees: subsidies of 0. Raises ValueError for a share that is
+    none."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be 0 to 1, got {share}")
+    subsidies, fees = (Decimal(sum(part)) * share for part in ([one for one, _ in found], [one for _, one in found]))
+    return _credited(subsidies, fees, fee, fee if fee_on_fees is None else fee_on_fees)
+
+
+def _credited(subsidy: Decimal, fees: Decimal, fee: Decimal, fee_on_fees: Decimal) -> PoolPay:
+    own_fees = int(fees * (1 - fee_on_fees))
+    sats = int(subsidy * (1 - fee)) + own_fees
+    return PoolPay(sats, own_fees, int(subsidy + fees) - sats)
+
+
+@dataclass(frozen=True, slots=True)
+class Luck:
+    """Blocks found against those expected. `chance`: of a number as far from what is expected on that side, or further,
+    where blocks come at random (Poisson)."""
+
+    found: int
+    expected: float
+    chance: float
+
+    @property
+    def ratio(self) -> float | None:
+        """Above 1: lucky. None where nothing was expected."""
+        return self.found / self.expected if self.expected > 0 else None
+
+
+def luck(found: int, expected: float) -> Luck:
+    """`expected`: hashes / (difficulty x 2**32). Raises ValueError for a number below 0."""
+    if found < 0 or not expected >= 0:
+        raise ValueError(f"found and expected must not be negative, got {found} and {expected}")
+    below = sum(_poisson(n, expected) for n in range(found))
+    few, many = below + _poisson(found, expected), 1.0 - below
+    return Luck(found, expected, min(1.0, max(0.0, few if found < expected else many)))
+
+
+def _poisson(number: int, mean: float) -> float:
+    if mean <= 0:
+        return 1.0 if number == 0 else 0.0
+    return math.exp(number * math.log(mean) - mean - math.lgamma(number + 1))
+
+
+# A block's reward may be spent in the hundredth block after it (Bitcoin's consensus rule COINBASE_MATURITY).
+COINBASE_MATURITY = 100
+
+
+def matures_in(block: int, tip: int) -> int:
+    """Blocks that must still come on top of the chain whose last is at height `tip` before the reward of the block at
+    height `block` may be spent; 0 where it may. As wallets count: 100 blocks lie above it."""
+    return max(0, block + COINBASE_MATURITY - tip)
 
 
 # Far below any difficulty there is (a test network's is 5e-10), and far enough from zero to divide by.

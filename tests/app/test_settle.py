@@ -10,14 +10,26 @@ import pytest
 
 from tieline import config as configuration
 from tieline import records
+from tieline.books.policy import PoolTerms
 from tieline.cli.money.update import as_text
 from tieline.clock import FIVE_MINUTES
 from tieline.ledger import USD
-from tieline.records import Commitment, Deployed, NetworkTick, Payout, Performance, Plan, PowerBill, Sample, Shortfall
+from tieline.records import (
+    Commitment,
+    Deployed,
+    NetworkTick,
+    Payout,
+    Performance,
+    Plan,
+    PowerBill,
+    Receipt,
+    Sample,
+    Shortfall,
+)
 from tieline.settlement.causes import newest_promises
 from tieline.settlement.hours import Settler
 from tieline.settlement.month import books_of, update_of
-from tieline.settlement.reconcile import pool_days
+from tieline.settlement.reconcile import pool_days, pool_month
 from tieline.store import Store
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)
@@ -292,3 +304,35 @@ def test_a_pool_is_reconciled_with_the_chain_day_by_day() -> None:
     assert pool_days(quiet, "2026-11", T0 + 23 * HOUR)[0].remark == ""
     with pytest.raises(ValueError, match="has not begun"):
         pool_days(store, "2027-11", T0)
+
+
+def test_a_pool_is_measured_by_its_terms_and_by_what_arrived() -> None:
+    store, settler = world(range(0, 60 * 24 * 2, 5))
+    for hour in range(1, 49):
+        settler.step(T0 + hour * HOUR + timedelta(minutes=2))
+    terms = [PoolTerms(name="p", method="fpps", fee=Decimal("0.015"))]
+    first = pool_days(store, "2026-11", T0 + 48 * HOUR, terms)[0]
+    # All but the rejects of what is due, fees and the pool's fee in it.
+    assert first.due == pytest.approx(0.0838191 * 1.03 * 0.985, rel=1e-5)
+    assert (first.ratio, first.remark) == (pytest.approx(0.997, abs=1e-4), "")
+    dear = [PoolTerms(name="p", method="fpps", fee=Decimal("0.1"))]
+    assert pool_days(store, "2026-11", T0 + 48 * HOUR, dear)[0].remark == "stated is 1.09 of what is due"
+    two = [*terms, PoolTerms(name="q")]
+    assert pool_days(store, "2026-11", T0 + 48 * HOUR, two)[0].due is None
+    # Blocks of one's own: nothing can be said of a day, and of a month how likely so many were.
+    solo = pool_month(store, "2026-11", T0 + 48 * HOUR, [PoolTerms(name="own", method="solo")])
+    assert solo.luck is not None
+    assert (solo.luck.found, solo.luck.expected) == (0, pytest.approx(2 * 0.0838191 / 3.125, rel=1e-4))
+    assert solo.remarks == []
+
+    stated = sum(p.sats for p in store.between(Payout, T0, T0 + 49 * HOUR))
+    told = {"known_at": T0 + 60 * HOUR, "source": "x", "kind": "measured", "address": "a", "block": 1}
+    store.append([Receipt(at=T0 + 30 * HOUR, receipt_id="t:0", sats=stated // 2, **told)])
+    days = pool_days(store, "2026-11", T0 + 24 * 10 * HOUR, terms)
+    assert [one.received for one in days[:3]] == [0, Decimal(stated // 2).scaleb(-8), 0]
+    assert days[0].owed == days[0].stated
+    assert days[8].owed == Decimal(stated - stated // 2).scaleb(-8)
+    late = f"{days[8].owed:,.8f} BTC stated since 2026-11-02 have not come"
+    assert [one.remark for one in days[2:]] == ["", "", "", "", "", "", late, late]
+    store.append([Receipt(at=T0 + 40 * HOUR, receipt_id="t:1", sats=stated, **told)])
+    assert "BTC came that nobody stated" in pool_days(store, "2026-11", T0 + 72 * HOUR, terms)[2].remark

@@ -135,3 +135,44 @@ def test_loan_to_value_of_a_pledge() -> None:
     assert economics.ltv(Decimal(50), Decimal(2), Decimal(100)) == Decimal("0.25")
     assert economics.ltv(Decimal(50), Decimal(1), Decimal(0)) is None
     assert economics.ltv(Decimal("0.5"), Decimal(1), Decimal(1)) == Decimal("0.5")
+
+
+def test_what_each_kind_of_pool_credits_by_hand() -> None:
+    # One EH/s, a day, difficulty 1e14: 8.64e22 / (1e14 x 2^32) = 0.2011656761 blocks of 3.125 BTC and 0.03 of fees.
+    hashes, difficulty = Decimal(10**18 * 86_400), Decimal(10**14)
+    fee = Decimal("0.02")
+    fpps = economics.pay_per_share(hashes, difficulty, 312_500_000, 3_000_000, fee, fee)
+    # 62,864,273.79 and 603,497.03 satoshi before the fee, 61,606,988 and 591,427 after it, each floored.
+    assert (fpps.sats, fpps.tx_fees_sats, fpps.kept_sats) == (61_606_988 + 591_427, 591_427, 63_467_770 - 62_198_415)
+    plus = economics.pay_per_share(hashes, difficulty, 312_500_000, 0, fee, fee)
+    assert (plus.sats, plus.tx_fees_sats) == (61_606_988, 0)
+    # PPS+: its fees of two blocks that were found, one's share of them a quarter, none kept of fees.
+    fees = economics.pay_of_found([(0, 3_000_001), (0, 5_000_000)], Decimal("0.25"), fee, Decimal(0))
+    assert (fees.sats, fees.tx_fees_sats, fees.kept_sats) == (2_000_000, 2_000_000, 0)
+    # PPLNS: 1 % of a block's last shares; one's own pool: all of it.
+    pplns = economics.pay_of_found([(312_500_000, 3_000_000)], Decimal("0.01"), fee)
+    assert (pplns.sats, pplns.kept_sats) == (3_062_500 + 29_400, 3_155_000 - 3_091_900)
+    own = economics.pay_of_found([(312_500_000, 3_000_000)], Decimal(1), Decimal(0))
+    assert (own.sats, own.kept_sats) == (315_500_000, 0)
+    assert economics.pay_of_found([], Decimal("0.01"), fee).sats == 0
+    with pytest.raises(ValueError, match="share must be 0 to 1"):
+        economics.pay_of_found([(1, 1)], Decimal("1.1"), fee)
+    with pytest.raises(ValueError, match="difficulty must be above 0"):
+        economics.pay_per_share(hashes, Decimal(0), 1, 1, fee, fee)
+
+
+def test_luck_and_how_often_chance_alone_gives_it() -> None:
+    few = economics.luck(1, 3.0)
+    # Poisson of mean 3: e^-3 (1 + 3) = 0.19915; five or more: 1 - e^-3 (1 + 3 + 4.5 + 4.5 + 3.375) = 0.18474
+    assert (few.ratio, few.chance) == (pytest.approx(1 / 3), pytest.approx(0.19915, abs=1e-5))
+    assert economics.luck(5, 3.0).chance == pytest.approx(0.18474, abs=1e-5)
+    assert economics.luck(0, 0.0).ratio is None
+    assert economics.luck(0, 0.0).chance == 1.0
+    assert economics.luck(1, 0.0).chance == 0.0
+    assert 0 < economics.luck(4_000, 4_100.0).chance < 0.07
+    with pytest.raises(ValueError, match="must not be negative"):
+        economics.luck(-1, 1.0)
+
+
+def test_a_block_can_be_spent_after_a_hundred_more() -> None:
+    assert [economics.matures_in(920_000, tip) for tip in (920_000, 920_099, 920_100, 930_000)] == [100, 1, 0, 0]

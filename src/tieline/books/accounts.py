@@ -38,9 +38,19 @@ def account_of(name: str) -> str:
     return name.replace(":", "-").strip() or "unnamed"
 
 
+# Rewards of one's own blocks, until they can be spent; only `matured_id` takes them out.
+IMMATURE_PLACE = "Immature"
+IMMATURE = f"{COINS}:{IMMATURE_PLACE}"
+
+
 def coins_at(place: str) -> str:
-    """The account of coins at a place of one's own. Raises EntryError for a name that would be a pledge's."""
+    """The account of coins at a place of one's own. Raises EntryError for a name that would be a pledge's, or that of
+    coins which cannot be spent yet."""
     name = account_of(place)
+    if name == IMMATURE_PLACE:
+        raise EntryError(
+            "a block's reward cannot be spent for 100 blocks; `tieline books add matured` says when it can"
+        )
     if name == "Pledged":
         raise EntryError("a place may not be called Pledged; pledge coins for a loan with `tieline books add pledge`")
     return f"{COINS}:{name}"
@@ -48,6 +58,11 @@ def coins_at(place: str) -> str:
 
 # Coins that wait for what was begun with them: to be sold (posted), or to go back (voided). Nothing else takes them.
 HELD = "Held "
+
+
+def matured_id(payout_id: str) -> str:
+    """The transfer that takes a block's reward to where it lies once it can be spent."""
+    return f"matured {payout_id}"
 
 
 def held_place(hold_id: str) -> str:

@@ -18,6 +18,7 @@ from tieline.books.accounts import (
     CASH,
     CURRENCIES,
     GAIN,
+    IMMATURE,
     MINED,
     OPENED,
     SOLD,
@@ -38,7 +39,7 @@ def entries_for(record: Record, book: Book, loans: Mapping[str, Loan] = NO_LOANS
     """The entries a record makes, against the book as it stands (a sale needs its lots). Records that mean
     nothing in money give none. Raises EntryError, naming the field, for one that cannot be booked."""
     if isinstance(record, Payout):
-        return [_payout(record)]
+        return _payout(record)
     if isinstance(record, PowerBill):
         return [_power(record)]
     if isinstance(record, Performance):
@@ -73,20 +74,27 @@ def _opening(opening: Opening) -> Entry:
     )
 
 
-def _payout(payout: Payout) -> Entry:
+def _payout(payout: Payout) -> list[Entry]:
+    """Coins of a block of one's own lie apart until they can be spent; one that did not stay in the chain brings
+    none."""
+    own = payout.block is not None
+    if own and payout.sats == 0:
+        return []
     if payout.btc_usd is None:
         raise EntryError(f"payout {payout.payout_id} has no price: btc_usd is missing; it is booked at its fair value")
     above_zero(f"payout {payout.payout_id}", "sats", payout.sats)
     above_zero(f"payout {payout.payout_id}", "btc_usd", payout.btc_usd)
     coins = btc_of_sats(payout.sats)
     value = usd(coins.number * payout.btc_usd)
-    return Entry(
+    place = IMMATURE if own else coins_at(payout.place)
+    words = f"{payout.pool}: {coins} at {payout.btc_usd:,.2f} USD/BTC" + (f", block {payout.block:,}" if own else "")
+    entry = Entry(
         # A payout is credited at the end of the span it pays for, and belongs to that span: to its last instant.
         payout.at - timedelta(microseconds=1),
         f"payout|{payout.key}",
-        f"{payout.pool}: {coins} at {payout.btc_usd:,.2f} USD/BTC",
+        words,
         (
-            Posting(TREASURY, coins, lot=payout.payout_id, cost=value),
+            Posting(place, coins, lot=payout.payout_id, cost=value),
             Posting(MINED, -coins),
             Posting(TRADING_USD, value),
             Posting("Income:Mining", -value),
@@ -94,6 +102,7 @@ def _payout(payout: Payout) -> Entry:
         refs=(f"Payout|{payout.key}",),
         simulated=payout.kind == "simulated",
     )
+    return [entry]
 
 
 def _power(bill: PowerBill) -> Entry:

@@ -48,6 +48,7 @@ from tieline.records import (
     Pledge,
     PolicyChosen,
     PowerBill,
+    Receipt,
     Record,
     Trade,
     Transfer,
@@ -60,6 +61,7 @@ R = TypeVar("R", bound=Record)
 MONEY: tuple[type[Record], ...] = (
     Opening,
     Payout,
+    Receipt,
     Trade,
     PowerBill,
     Performance,
@@ -379,6 +381,7 @@ def _opened(entry: Entry) -> list[Posting]:
 # What a record is about, by the field that names it.
 _NAMED: dict[type[Record], tuple[str, str]] = {
     Payout: ("payout", "payout_id"),
+    Receipt: ("receipt", "receipt_id"),
     Trade: ("trade", "trade_id"),
     Opening: ("opening", "opening_id"),
     Transfer: ("transfer", "transfer_id"),
@@ -439,4 +442,4 @@ def _says_more(before: Record, record: Record) -> bool:
 
 def _brings_coins(record: Record) -> bool:
     """Whether what waits for coins or cash may find them now."""
-    return isinstance(record, Payout | Opening | Transfer | Pledge | Trade | Payment | LoanFlow | Equity)
+    return isinstance(record, Payout | Receipt | Opening | Transfer | Pledge | Trade | Payment | LoanFlow | Equity)

@@ -17,6 +17,11 @@ account = "Assets:Cash"
 commodity = "USD"
 least = 0
 
+[[pool]]                           # what a pool agreed to pay, and how
+name = "Example Pool"
+method = "fpps"                    # or "pps+", "pplns"; "solo": blocks of one's own
+fee = 0.02                         # and fee_on_fees, where it is another
+
 [[entity]]                         # legal entities; what none names is the company's
 name = "Example Texas LLC"
 places = ["Texas"]
@@ -79,6 +84,20 @@ class BalanceLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     most: Decimal | None = None
 
 
+class PoolTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a pool pays by: shares of the subsidy less `fee`, of transaction fees less `fee_on_fees` (None: the
+    same)."""
+
+    name: str
+    method: Literal["fpps", "pps+", "pplns", "solo"] = "fpps"
+    fee: Decimal = Decimal(0)
+    fee_on_fees: Decimal | None = None
+
+    @property
+    def on_fees(self) -> Decimal:
+        return self.fee if self.fee_on_fees is None else self.fee_on_fees
+
+
 class SaleRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule; exactly one of its four goals is given."""
 
@@ -104,6 +123,7 @@ class AccountingPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     lot_rule: tuple[LotRuleTable, ...] = ()
     limit: tuple[BalanceLimit, ...] = ()
     entity: tuple[LegalEntity, ...] = ()
+    pool: tuple[PoolTerms, ...] = ()
     sale: tuple[SaleRule, ...] = ()
     two_people: tuple[Literal["sale", "invoice"], ...] = ()
     payment_days: int = 30
@@ -152,6 +172,8 @@ class AccountingPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             for one in self.lot_rule
         )
         yield f"lots: {self.lots}{rules}"
+        for pool in self.pool:
+            yield f"pool {pool.name}: {_POOLS[pool.method]}; fee {pool.fee}, on transaction fees {pool.on_fees}"
         for bound in self.limit:
             least = "" if bound.least is None else f" at least {bound.least:,}"
             most = "" if bound.most is None else f" at most {bound.most:,}"
@@ -173,6 +195,14 @@ _CARRIED: dict[Measurement, str] = {
     "cost": "bitcoin at cost less impairment; a later rise is taken back up to cost (IAS 38.74, IAS 36.114)",
     "revaluation": "bitcoin at revalued amounts at each close: above cost in other comprehensive income, below it in "
     "profit or loss (IAS 38.75, 85, 86); what was surplus of coins sold goes to retained earnings (IAS 38.87)",
+}
+_POOLS: dict[str, str] = {
+    "fpps": "FPPS, each share's expected value with fees, owed whether a block is found or not",
+    "pps+": "PPS+, each share's expected subsidy; transaction fees are variable and are income when a block is found "
+    "(ASC 606-10-32-11, IFRS 15.56)",
+    "pplns": "PPLNS, a share of what the pool finds: variable, and income when it finds a block (ASC 606-10-32-11, "
+    "IFRS 15.56)",
+    "solo": "blocks of one's own, income at fair value when a block is found; spendable after 100 more",
 }
 _INCOME: dict[tuple[Framework, str], str] = {
     ("US-GAAP", "inception"): "pool income at fair value when each day's contract begins, net of the pool's fee "
@@ -212,6 +242,9 @@ def _checked(text: str) -> AccountingPolicy:
     ):
         if commodity is not None and commodity not in COMMODITIES:
             raise PolicyError(f"{field}.commodity: {commodity!r} is not known; known: {', '.join(COMMODITIES)}")
+    for pool in policy.pool:
+        if not 0 <= pool.fee < 1 or not 0 <= pool.on_fees < 1:
+            raise PolicyError(f"pool {pool.name!r}: a fee is a share from 0 to below 1, like 0.02")
     for sale in policy.sale:
         given = [goal for goal in GOALS if getattr(sale, goal) is not None]
         if len(given) != 1 or not getattr(sale, given[0]) > 0:

@@ -21,7 +21,17 @@ from tieline.records.fleet import Fault, MeterReading, Sample
 from tieline.records.gate import Accepted, SetAside, admit, checked, fit
 from tieline.records.inference import Backlog, Hop, Owed, ReplicaState, Reserved, Usage
 from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, Purchase, SystemLoad, WeatherTick
-from tieline.records.money import EnergyEvidence, Opening, Payout, Performance, PowerBill, Shortfall, Trade
+from tieline.records.money import (
+    EnergyEvidence,
+    Opening,
+    Payout,
+    Performance,
+    PoolMethod,
+    PowerBill,
+    Receipt,
+    Shortfall,
+    Trade,
+)
 from tieline.records.treasury import (
     Closing,
     Deployed,
@@ -81,6 +91,7 @@ __all__ = [
     "Plan",
     "Pledge",
     "PolicyChosen",
+    "PoolMethod",
     "PowerBill",
     "PriceTick",
     "Proposal",
@@ -88,6 +99,7 @@ __all__ = [
     "Purchase",
     "Range",
     "Reason",
+    "Receipt",
     "Record",
     "ReleaseStep",
     "ReplicaState",

@@ -9,7 +9,7 @@ from tieline.records.dispatch import Action, Commitment, Instruction, Outcome, O
 from tieline.records.fleet import Fault, MeterReading, Sample
 from tieline.records.inference import Backlog, ReplicaState, Reserved, Usage
 from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, Purchase, SystemLoad, WeatherTick
-from tieline.records.money import EnergyEvidence, Opening, Payout, Performance, PowerBill, Shortfall, Trade
+from tieline.records.money import EnergyEvidence, Opening, Payout, Performance, PowerBill, Receipt, Shortfall, Trade
 from tieline.records.treasury import (
     Closing,
     Deployed,
@@ -52,6 +52,7 @@ AnyRecord = (
     | Usage
     | Reserved
     | Payout
+    | Receipt
     | Trade
     | Opening
     | PowerBill

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from tieline.intake import (
+    Count,
     Difficulty,
     Hashrate,
     IntervalSeconds,
@@ -26,9 +27,16 @@ from tieline.intake import (
 )
 from tieline.records.base import Record
 
+# How a pool pays: each share's expected value with fees (FPPS) or without them and fees as they come (PPS+), a share of
+# what it finds (PPLNS), or all of what one finds oneself.
+PoolMethod = Literal["", "fpps", "pps+", "pplns", "solo"]
+
 
 class Payout(Record, frozen=True, kw_only=True, subject="{pool}", key="{payout_id}|{known_at}"):
-    """Bitcoin credited by a pool; `at` is the end of the span it pays for. Amounts in satoshi, exact."""
+    """Bitcoin credited by a pool; `at` is the end of the span it pays for. Amounts in satoshi, exact. `tx_fees_sats`:
+    how much of it is transaction fees, where the pool says so. `block`: the height of the block of one's own that it
+    is the reward of, which cannot be spent for 100 blocks; told anew with 0 sats where that block did not stay in the
+    chain."""
 
     payout_id: Label  # txid:vout, or the pool's own id for a simulated pool
     pool: Label
@@ -39,6 +47,24 @@ class Payout(Record, frozen=True, kw_only=True, subject="{pool}", key="{payout_i
     difficulty: Difficulty | None = None
     fee_sats: Sats = 0
     btc_usd: Money | None = None
+    place: Label = "Treasury"
+    method: PoolMethod = ""
+    tx_fees_sats: Sats | None = None
+    block: Count | None = None
+
+
+class Receipt(Record, frozen=True, kw_only=True, subject="{address}", key="{receipt_id}|{known_at}"):
+    """Bitcoin that arrived at a watched address, in the block at height `block`, whose time `at` is. `pool`: who pays
+    to that address. With `from_place`, the coins move from there (with a pool) to `place`; without, it is only compared
+    with what was stated."""
+
+    receipt_id: Label  # txid:vout
+    address: Label
+    sats: Sats
+    block: Count
+    pool: Label = ""
+    place: Label = "Treasury"
+    from_place: Label = ""
 
 
 class Trade(Record, frozen=True, kw_only=True, subject="{venue}", key="{trade_id}|{known_at}"):

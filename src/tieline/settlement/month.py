@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeGuard
@@ -25,7 +26,9 @@ from tieline.books import (
     monthly_update,
 )
 from tieline.books.accounts import MINED
+from tieline.books.keeper import newest_of
 from tieline.books.reports.emissions import EmissionsOfMonth, emissions_of
+from tieline.books.reports.margins import Margins, SitesMeasured, margins_of
 from tieline.fleet import Fleet
 from tieline.ledger import BTC, Method
 from tieline.records import (
@@ -229,6 +232,24 @@ def emissions_in(store: Store, month: str, keeper: Bookkeeper) -> EmissionsOfMon
     produced = -keeper.book.change(MINED, BTC, start, end)
     bills = store.each(PowerBill, since, end)
     return emissions_of(bills, evidence, month, (produced, tokens), keeper.policy.zone)
+
+
+def margins_in(store: Store, month: str, now: datetime, keeper: Bookkeeper) -> Margins:
+    """A month's margins by site and use. Raises ValueError for a month of which nothing is known."""
+    start, end = span_of(store, month, now, keeper.policy.zone)
+    energy: dict[tuple[str, str], float] = defaultdict(float)
+    for bill in newest_of(store.between(PowerBill, start, end)):
+        load = bill.mining_wh + bill.inference_wh
+        for use, wh in (("mining", bill.mining_wh), ("inference", bill.inference_wh)):
+            if wh:
+                energy[bill.site_id, use] += wh + bill.aux_wh * wh / load
+    delivered: dict[str, int] = defaultdict(int)
+    for used in store.each(Usage, start, end):
+        tokens = sum(hop.output_tokens for hop in used.hops)
+        for hop in used.hops:
+            delivered[hop.site_id] += used.cost_nano_usd * hop.output_tokens // tokens if tokens else 0
+    measured = SitesMeasured(hashes_by_site(store, start, min(end, now)), delivered, energy)
+    return margins_of(keeper, month, measured)
 
 
 def hashes_by_site(store: Store, start: datetime, end: datetime) -> dict[str, float]:

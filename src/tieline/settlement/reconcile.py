@@ -1,31 +1,44 @@
-"""A pool against the chain, day by day: what the measured hashes were expected to earn, and what the pool stated.
+"""Pools against the chain, day by day: what the measured hashes were expected to earn, what pools stated, and what
+arrived at watched addresses.
 
-Fees, the pool's fee, rejects and luck lie between the two, so a day's ratio is near one and never exact. A day that was
-heard and not paid, paid and not heard, or far from one is named.
+Rejects and luck lie between expected and stated, and a pool pays some days after it stated, so no two are ever equal. A
+day that was heard and not paid, paid and not heard, or far from what is due is named; so are coins that were stated and
+did not come, and coins that came and nobody stated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tieline.books.keeper import newest_of
-from tieline.economics import LEAST, Epoch, expected_btc
-from tieline.records import NetworkTick, Payout
-from tieline.settlement.month import hashes_of, network_of, span_of
+from tieline.books.policy import PoolTerms
+from tieline.economics import LEAST, Epoch, Luck, expected_btc, luck
+from tieline.records import NetworkTick, Payout, Receipt
+from tieline.settlement.month import BEGINNING, hashes_of, network_of, span_of
 from tieline.store import Store
 from tieline.units import Hashrate
 
 DAY = timedelta(days=1)
 # Luck of an FPPS pool is none, and fees have been up to a fifth of the subsidy; beyond this somebody should look.
 NEAR = (0.9, 1.25)
+# With the pool's terms known: of what is due. Rejects and the pool's own average of fees are within them; PPS+ has the
+# fees as they come. Of what comes with blocks a day says nothing: the month's luck does.
+NEAR_DUE: dict[str, tuple[float, float]] = {"fpps": (0.95, 1.05), "pps+": (0.9, 1.15)}
+# Pools pay daily or at a threshold; a week without payment is worth a question.
+OWED_FOR = timedelta(days=7)
+# A month of one's own blocks less likely than this is named.
+UNLIKELY = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class PoolDay:
-    """One UTC day. `expected`: subsidy the measured hashes earn on average, BTC; None where nothing was heard or the
-    network is not known. `remark` is empty where the two agree."""
+    """One UTC day. `expected`: subsidy the measured hashes earn on average, BTC; `due`: that with fees and the pool's
+    fee, where its terms are known; None where nothing was heard or the network is not known. `owed`: all that was
+    stated by the day's end less all that was received; None where no address is watched. `remark` is empty where they
+    agree."""
 
     day: datetime
     hashrate_hs: float | None
@@ -33,46 +46,142 @@ class PoolDay:
     stated: Decimal
     payouts: int
     running: bool = False  # the day has not ended: what is missing may still come
+    due: float | None = None
+    near: tuple[float, float] | None = NEAR
+    received: Decimal = Decimal(0)
+    receipts: int = 0
+    owed: Decimal | None = None
+    owed_since: datetime | None = None
+    blocks: int = 0
+    blocks_expected: float | None = None
 
     @property
     def ratio(self) -> float | None:
-        return float(self.stated) / self.expected if self.expected else None
+        """Stated over what is due, where that is known, else over what was expected."""
+        base = self.due if self.due is not None else self.expected
+        return float(self.stated) / base if base else None
 
     @property
     def remark(self) -> str:
-        if self.running:
-            return ""
-        if self.payouts and self.expected is None:
-            return "stated, and nothing was heard"
-        if not self.payouts and self.expected:
-            return "heard, and nothing was stated"
+        return "" if self.running else "; ".join(self._remarks())
+
+    def _remarks(self) -> Iterable[str]:
         ratio = self.ratio
-        if ratio is not None and not NEAR[0] <= ratio <= NEAR[1]:
-            return f"stated is {ratio:.2f} of expected"
-        return ""
+        if self.payouts and self.expected is None:
+            yield "stated, and nothing was heard"
+        elif not self.payouts and self.expected and self.near is not None:
+            yield "heard, and nothing was stated"
+        elif ratio is not None and self.near is not None and not self.near[0] <= ratio <= self.near[1]:
+            yield f"stated is {ratio:.2f} of {'expected' if self.due is None else 'what is due'}"
+        if self.owed is not None and self.owed < 0:
+            yield f"{-self.owed:,.8f} BTC came that nobody stated"
+        elif self.owed_since is not None and self.day + DAY - self.owed_since > OWED_FOR:
+            yield f"{self.owed:,.8f} BTC stated since {self.owed_since:%Y-%m-%d} have not come"
 
 
-def pool_days(store: Store, month: str, now: datetime) -> list[PoolDay]:
+@dataclass(frozen=True, slots=True)
+class PoolMonth:
+    """A month's days. `luck`: of blocks of one's own, where there is a pool of one's own or one was found."""
+
+    month: str
+    days: tuple[PoolDay, ...]
+    terms: tuple[PoolTerms, ...]
+    luck: Luck | None
+
+    @property
+    def remarks(self) -> list[str]:
+        found = [f"{one.day:%Y-%m-%d}: {one.remark}" for one in self.days if one.remark]
+        if self.luck is not None and self.luck.chance < UNLIKELY:
+            found.append(
+                f"{self.luck.found} blocks of one's own where {self.luck.expected:.2f} were expected: by chance so in "
+                f"{self.luck.chance:.2g} of months"
+            )
+        return found
+
+
+def pool_month(store: Store, month: str, now: datetime, terms: Sequence[PoolTerms] = ()) -> PoolMonth:
+    """`terms`: of the pools, as the policy has them. Raises ValueError for a month of which nothing is known."""
+    days = pool_days(store, month, now, terms)
+    own = any(one.method == "solo" for one in terms) or any(one.blocks for one in days)
+    expected = sum(one.blocks_expected or 0.0 for one in days)
+    found = luck(sum(one.blocks for one in days), expected) if own else None
+    return PoolMonth(month, tuple(days), tuple(terms), found)
+
+
+def pool_days(store: Store, month: str, now: datetime, terms: Sequence[PoolTerms] = ()) -> list[PoolDay]:
     """Every day of the month that has begun. Raises ValueError for a month of which nothing is known."""
     start, end = span_of(store, month, now)
     ticks = [t for t in network_of(store, start, end) if t.kind != "forecast" and t.difficulty > LEAST]
     ticks.sort(key=lambda t: (t.at, t.known_at))
-    paid = newest_of(store.between(Payout, start, end + timedelta(microseconds=1)))
+    paid = [one for one in newest_of(store.between(Payout, BEGINNING, end + timedelta(microseconds=1))) if one.sats > 0]
+    receipts = newest_of(store.between(Receipt, BEGINNING, end))
+    # With several pools it is not measured which hashes went to which.
+    pool = terms[0] if len(terms) == 1 else None
     found = []
     day = start
     while day < min(end, now):
         until = min(day + DAY, now)
         hashes, samples = hashes_of(store, day, until)
         mean = hashes / (until - day).total_seconds() if samples else None
-        mine = [one for one in paid if day < one.at <= day + DAY and one.sats > 0]
-        stated = Decimal(sum(one.sats for one in mine)).scaleb(-8)
-        found.append(PoolDay(day, mean, _expected(mean, ticks, day, until), stated, len(mine), until < day + DAY))
+        mine = [one for one in paid if day < one.at <= day + DAY]
+        came = [one for one in receipts if day <= one.at < day + DAY]
+        own = [one for one in mine if one.block is not None]
+        expected = _expected(mean, ticks, day, until, lambda tick: tick.subsidy_btc)
+        owed, since = _owed(paid, receipts, day + DAY)
+        found.append(
+            PoolDay(
+                day=day,
+                hashrate_hs=mean,
+                expected=expected,
+                stated=_btc(one.sats for one in mine),
+                payouts=len(mine),
+                running=until < day + DAY,
+                due=None if pool is None else _due(mean, ticks, day, until, pool),
+                near=NEAR if pool is None else NEAR_DUE.get(pool.method),
+                received=_btc([*(one.sats for one in came), *(one.sats for one in own)]),
+                receipts=len(came) + len(own),
+                owed=owed if receipts else None,
+                owed_since=since if receipts else None,
+                blocks=len(own),
+                blocks_expected=_expected(mean, ticks, day, until, lambda _: 1.0),
+            )
+        )
         day += DAY
     return found
 
 
-def _expected(mean: float | None, ticks: list[NetworkTick], start: datetime, end: datetime) -> float | None:
+def _btc(sats: Iterable[int]) -> Decimal:
+    return Decimal(sum(sats)).scaleb(-8)
+
+
+def _owed(paid: Sequence[Payout], receipts: Sequence[Receipt], until: datetime) -> tuple[Decimal, datetime | None]:
+    """What was stated by `until` and has not come, and since when the oldest of it was stated: what comes settles the
+    oldest first. Blocks of one's own are nobody's to send."""
+    came = sum(one.sats for one in receipts if one.at < until)
+    stated, since = 0, None
+    for one in paid:
+        if one.at <= until and one.block is None:
+            stated += one.sats
+            if since is None and stated > came:
+                since = one.at
+    return _btc([stated - came]), since
+
+
+def _due(mean: float | None, ticks: list[NetworkTick], start: datetime, end: datetime, pool: PoolTerms) -> float | None:
+    """Subsidy and fees that the hashes earn on average, each less the pool's fee on it."""
+    fee, on_fees = 1 - float(pool.fee), 1 - float(pool.on_fees)
+    return _expected(mean, ticks, start, end, lambda tick: tick.subsidy_btc * (fee + on_fees * tick.fee_share))
+
+
+def _expected(
+    mean: float | None,
+    ticks: list[NetworkTick],
+    start: datetime,
+    end: datetime,
+    reward: Callable[[NetworkTick], float],
+) -> float | None:
+    """What the hashes earn on average where a block is worth `reward`."""
     if mean is None or not ticks:
         return None
-    epochs = [Epoch(max(start, t.at) if n else start, t.difficulty, t.subsidy_btc) for n, t in enumerate(ticks)]
+    epochs = [Epoch(max(start, t.at) if n else start, t.difficulty, reward(t)) for n, t in enumerate(ticks)]
     return expected_btc(Hashrate(mean), epochs, start, end)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
+from tieline.books.accounts import IMMATURE, is_held
 from tieline.economics import ltv
 from tieline.ledger import LotHeld
 from tieline.records import Range
@@ -70,13 +71,15 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a treasury holds and owes at one moment. `held`: coins that wait for something pending."""
+    """What a treasury holds and owes at one moment. `held`: coins that wait for something pending; `immature`: rewards
+    of blocks that cannot be spent yet."""
 
     free: Decimal
     loans: tuple[Secured, ...] = ()
     cash: Decimal = Decimal(0)
     lots: tuple[LotHeld, ...] = ()
     held: Decimal = Decimal(0)
+    immature: Decimal = Decimal(0)
 
     @property
     def pledged(self) -> Decimal:
@@ -88,7 +91,7 @@ class Holding:
 
     @property
     def coins(self) -> Decimal:
-        return self.free + self.pledged + self.held
+        return self.free + self.pledged + self.held + self.immature
 
 
 def ladder(holding: Holding, price: Decimal) -> list[Rung]:
@@ -169,8 +172,8 @@ def what_if(holding: Holding, sale: Sale) -> SaleResult:
     Raises AskedError where so many coins can be neither free nor freed.
     """
     left, now, stages = sale.btc, holding, []
-    if sale.btc > holding.coins:
-        raise AskedError(f"{sale.btc} BTC cannot be sold: {holding.coins} are held, pledged ones included")
+    if sale.btc > holding.free + holding.pledged:
+        raise AskedError(f"{sale.btc} BTC cannot be sold: {holding.free} are free and {holding.pledged} pledged")
     for _ in range(ROUNDS):
         sold = min(left, now.free)
         if sold <= 0:
@@ -189,7 +192,8 @@ def what_if(holding: Holding, sale: Sale) -> SaleResult:
         )
         raise AskedError(f"only {sale.btc - left} of {sale.btc} BTC can be sold: {now.pledged} stay pledged; {why}")
     proceeds = sum((stage.proceeds for stage in stages), Decimal(0))
-    return SaleResult(sale, proceeds, tuple(stages), now, _gains(holding.lots, sale))
+    lots = [lot for lot in holding.lots if lot.account != IMMATURE and not is_held(lot.account)]
+    return SaleResult(sale, proceeds, tuple(stages), now, _gains(lots, sale))
 
 
 def _sold(now: Holding, sold: Decimal, sale: Sale) -> tuple[Holding, Stage]:
@@ -199,7 +203,7 @@ def _sold(now: Holding, sold: Decimal, sale: Sale) -> tuple[Holding, Stage]:
         pays = min(loan.debt, proceeds - repaid) if sale.repay else Decimal(0)
         repaid += pays
         loans.append(replace(loan, debt=loan.debt - pays))
-    after = Holding(now.free - sold, tuple(loans), cash - repaid, now.lots, now.held)
+    after = Holding(now.free - sold, tuple(loans), cash - repaid, now.lots, now.held, now.immature)
     stage = Stage(sold, proceeds, repaid, after.debt, sum((_spare(loan, sale.price) for loan in loans), Decimal(0)))
     return after, stage
 

@@ -16,6 +16,8 @@ from tieline.books.accounts import (
     COLLATERAL,
     ENTERED,
     GAIN,
+    IMMATURE,
+    IMMATURE_PLACE,
     PLEDGED,
     SPENT,
     TRADING_USD,
@@ -23,6 +25,7 @@ from tieline.books.accounts import (
     account_of,
     coins_at,
     leaving,
+    matured_id,
 )
 from tieline.ledger import (
     BTC,
@@ -47,6 +50,7 @@ from tieline.records import (
     LoanFlow,
     Payment,
     Pledge,
+    Receipt,
     Record,
     Transfer,
     VendorBill,
@@ -63,6 +67,8 @@ def obligations(record: Record, book: Book, loans: Mapping[str, Loan]) -> list[E
     match record:
         case Transfer():
             return [_transfer(record, book)]
+        case Receipt():
+            return _receipt(record, book)
         case Pledge():
             return [_pledge(record, book, loans)]
         case LoanFlow():
@@ -103,7 +109,8 @@ def _transfer(move: Transfer, book: Book) -> Entry:
     """Lots keep their cost and date; the fee in kind is a disposal at its value."""
     what = f"transfer {move.transfer_id}"
     above_zero(what, "sats", move.sats)
-    source, target = coins_at(move.from_place), coins_at(move.to_place)
+    matures = move.from_place == IMMATURE_PLACE and move.transfer_id.startswith(matured_id(""))
+    source, target = IMMATURE if matures else coins_at(move.from_place), coins_at(move.to_place)
     if source == target:
         raise EntryError(f"{what}: from_place and to_place are both {move.from_place!r}")
     coins = btc_of_sats(move.sats)
@@ -124,6 +131,20 @@ def _transfer(move: Transfer, book: Book) -> Entry:
             Posting("Expenses:NetworkFees", value),
         ]
     return _entry(move, "transfer", f"{coins} from {move.from_place} to {move.to_place}", lines)
+
+
+def _receipt(came: Receipt, book: Book) -> list[Entry]:
+    """Coins that a pool owed are where they were sent; one without `from_place` is booked elsewhere already."""
+    if not came.from_place:
+        return []
+    what = f"receipt {came.receipt_id}"
+    above_zero(what, "sats", came.sats)
+    source, target = coins_at(came.from_place), coins_at(came.place)
+    if source == target:
+        raise EntryError(f"{what}: from_place and place are both {came.place!r}")
+    coins = btc_of_sats(came.sats)
+    words = f"{coins} received of {came.pool or came.from_place} at {came.address}, block {came.block:,}"
+    return [_entry(came, "receipt", words, _moved(book.pick(source, coins, (), came.at), target))]
 
 
 def _split(taken: list[Taken], number: Decimal) -> tuple[list[Taken], list[Taken]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from tieline.books.accounts import CASH, COINS, PLEDGED, is_held
+from tieline.books.accounts import CASH, COINS, IMMATURE, PLEDGED, is_held
 from tieline.books.keeper import Bookkeeper
 from tieline.books.treasury.ladder import Holding, Secured
 from tieline.books.treasury.obligations import debts, pledged_btc
@@ -34,9 +34,11 @@ def holding_of(keeper: Bookkeeper) -> Holding:
     )
     lots = tuple(lot for account in own for lot in book.lots(account))
     held = sum((book.balance(account, BTC) for account in own if is_held(account)), Decimal(0))
-    free = sum((book.balance(one, BTC) for one in own if not one.startswith(PLEDGED) and not is_held(one)), Decimal(0))
-    assert free + pledged + held == book.balance(COINS, BTC)
-    return Holding(free, loans, book.balance(CASH, USD), lots, held)
+    immature = book.balance(IMMATURE, BTC)
+    apart = {one for one in own if one.startswith(PLEDGED) or is_held(one) or one == IMMATURE}
+    free = sum((book.balance(one, BTC) for one in own if one not in apart), Decimal(0))
+    assert free + pledged + held + immature == book.balance(COINS, BTC)
+    return Holding(free, loans, book.balance(CASH, USD), lots, held, immature)
 
 
 def open_questions(keeper: Bookkeeper) -> tuple[str, ...]:

@@ -262,8 +262,8 @@ def payouts(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRec
     return found
 
 
-def prices(text: str, mapping: Mapping[str, str]) -> list[float]:
-    """Hourly prices, oldest first. Needs time and price."""
+def priced(text: str, mapping: Mapping[str, str]) -> dict[datetime, Decimal]:
+    """USD per bitcoin by moment. Needs time and price."""
     found = [
         (row.moment("time"), row.number("price"), row.line)
         for row in rows(text, ("time", "price"), ("time", "price"), mapping)
@@ -271,7 +271,12 @@ def prices(text: str, mapping: Mapping[str, str]) -> list[float]:
     for _, price, line in found:
         if price <= 0:
             raise SheetError(f"line {line}, price: {price} is not above 0; leave hours without a price out")
-    return [float(price) for _, price, _ in sorted(found)]
+    return {at: price for at, price, _ in sorted(found)}
+
+
+def prices(text: str, mapping: Mapping[str, str]) -> list[float]:
+    """Hourly prices, oldest first. Needs time and price."""
+    return [float(price) for price in priced(text, mapping).values()]
 
 
 SHEETS: dict[str, tuple[Callable[[str, Mapping[str, str], datetime], list[AnyRecord]], tuple[str, ...]]] = {

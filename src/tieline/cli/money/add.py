@@ -16,14 +16,15 @@ import click
 import msgspec
 
 from tieline.books import Bookkeeper, month_span
-from tieline.books.accounts import coins_at, held_place
+from tieline.books.accounts import coins_at, held_place, matured_id
 from tieline.books.keeper import identity
 from tieline.books.treasury.sheets import SheetError, SheetRow
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
 from tieline.cli.money.selling import ApprovedSale
-from tieline.cli.outcome import AnswerIsNoError
+from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.clock import parse_utc
+from tieline.economics import matures_in
 from tieline.ledger import COMMODITIES, money, usd
 from tieline.records import (
     AnyRecord,
@@ -36,11 +37,14 @@ from tieline.records import (
     Payment,
     Payout,
     Pledge,
+    PoolMethod,
     Trade,
     Transfer,
     VendorBill,
 )
 from tieline.records.money import EvidenceKind
+from tieline.settlement.arrivals import Told
+from tieline.settlement.arrivals import matured as matured_of
 from tieline.settlement.month import BEGINNING, END
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -152,19 +156,56 @@ def _enter(make: Callable[[dict[str, Any], Bookkeeper], Sequence[AnyRecord]], **
 @click.option("--pool", required=True)
 @click.option("--from", "start", type=_When(), help="Beginning of the span it pays for; default: a day before.")
 @click.option("--fee", type=BTC, default=Decimal(0), help="What the pool kept, BTC.")
-def payout(btc: Decimal, price: Decimal, pool: str, start: datetime | None, fee: Decimal, **common: Any) -> None:
-    """Bitcoin credited by a pool."""
+@click.option("--method", type=click.Choice(get_args(PoolMethod)[1:]), help="How the pool pays.")
+@click.option("--place", default="Treasury", show_default=True, help="Where the coins lie.")
+@click.option(
+    "--block", type=click.IntRange(0, 100_000_000),
+    help="The height of a block of one's own: its coins lie apart for 100 blocks; --amend --btc 0: it was orphaned.",
+)  # fmt: skip
+def payout(btc: Decimal, price: Decimal, start: datetime | None, fee: Decimal, **given: Any) -> None:
+    """Bitcoin credited by a pool, or of a block of one's own."""
+    own = {"pool": given.pop("pool"), "place": given.pop("place"), "block": given.pop("block")}
+    method: PoolMethod = given.pop("method") or ("" if own["block"] is None else "solo")
 
     def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
         begun = start or told["at"].fromtimestamp(told["at"].timestamp() - 86_400, told["at"].tzinfo)
         return [
             Payout(
-                **told, payout_id=common["name"], pool=pool, sats=sats(btc), span_start=begun, span_end=told["at"],
-                fee_sats=sats(fee), btc_usd=price,
+                **told, payout_id=given["name"], sats=sats(btc), span_start=begun, span_end=told["at"],
+                fee_sats=sats(fee), btc_usd=price, method=method, **own,
             )
         ]  # fmt: skip
 
+    _enter(make, **given)
+
+
+@add.command()
+@entered
+@click.option("--tip", type=click.IntRange(0, 100_000_000), required=True, help="The height of the chain now.")
+@click.option("--to", "target", default="Treasury", show_default=True, help="Where the coins lie from now on.")
+def matured(tip: int, target: str, **common: Any) -> None:
+    """A block of one's own (--id: its payout) has 100 blocks above it: its coins may be spent."""
+
+    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+        payout = keeper.standing(f"payout {common['name']}")
+        if not isinstance(payout, Payout) or payout.block is None or not payout.sats:
+            raise NothingThereError(f"no block of one's own is booked under {common['name']!r}")
+        left = matures_in(payout.block, tip)
+        if left:
+            raise AnswerIsNoError(
+                f"block {payout.block:,} can be spent after {left} more blocks; the chain is at {tip:,}"
+            )
+        where = Told(told["known_at"], "entered", payout.pool, target)
+        return matured_of(keeper, [payout], tip, where) or [told_again(keeper, payout)]
+
     _enter(make, **common)
+
+
+def told_again(keeper: Bookkeeper, payout: Payout) -> Transfer:
+    """The move that is booked already."""
+    stands = keeper.standing(f"transfer {matured_id(payout.payout_id)}")
+    assert isinstance(stands, Transfer)
+    return stands
 
 
 @add.command()

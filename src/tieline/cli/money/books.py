@@ -16,10 +16,12 @@ from tieline.books.reports.costs import costs_of
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import add
 from tieline.cli.money.close import close, policy, seal, statement, verify
+from tieline.cli.money.fetch import fetch
 from tieline.cli.money.invoices import invoice, issue
+from tieline.cli.money.keep import keeper_of
 from tieline.clock import parse_utc
-from tieline.settlement.month import END, books_of, emissions_in, hashes_by_site, invoices_of, span_of
-from tieline.settlement.reconcile import pool_days
+from tieline.settlement.month import END, books_of, emissions_in, hashes_by_site, invoices_of, margins_in, span_of
+from tieline.settlement.reconcile import pool_month
 
 
 @click.group()
@@ -27,7 +29,7 @@ def books() -> None:
     """Entries, balances, lots and invoices: read, add to, close and verify. All of it is a fold of the records."""
 
 
-for _command in (add, close, seal, statement, verify, issue, invoice, policy):
+for _command in (add, fetch, close, seal, statement, verify, issue, invoice, policy):
     books.add_command(_command)
 
 
@@ -132,10 +134,12 @@ def unbookable(data_dir: Path, as_json: bool) -> None:
 @_json
 @click.option("--month", help="YYYY-MM; default: the running month.")
 def reconcile(data_dir: Path, as_json: bool, month: str | None) -> None:
-    """Each day's payouts beside what the measured hashrate was expected to earn. Exit 1 where a day needs a look."""
+    """Each day: what the measured hashrate was expected to earn, what pools stated, and what arrived at watched
+    addresses. Exit 1 where a day needs a look."""
     _, now = config_and_now(data_dir)
+    policy = keeper_of(data_dir).policy
     try:
-        days = pool_days(open_store(data_dir), month or f"{now:%Y-%m}", now)
+        made = pool_month(open_store(data_dir), month or f"{now:%Y-%m}", now, policy.pool)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     rows = [
@@ -143,16 +147,28 @@ def reconcile(data_dir: Path, as_json: bool, month: str | None) -> None:
             "day": f"{one.day:%Y-%m-%d}",
             "eh/s": None if one.hashrate_hs is None else f"{one.hashrate_hs / 1e18:.4f}",
             "expected": None if one.expected is None else f"{one.expected:.8f}",
+            "due": None if one.due is None else f"{one.due:.8f}",
             "stated": f"{one.stated:.8f}",
             "payouts": one.payouts,
+            "received": f"{one.received:.8f}",
+            "owed": None if one.owed is None else f"{one.owed:.8f}",
             "ratio": None if one.ratio is None else f"{one.ratio:.4f}",
             "remark": one.remark,
         }
-        for one in days
-        if one.payouts or one.expected is not None
+        for one in made.days
+        if one.payouts or one.receipts or one.expected is not None
     ]
-    _print(rows, as_json, "Nothing was heard or stated in this month.")
-    if any(one.remark for one in days):
+    if as_json:
+        told = {"month": made.month, "policy": list(policy.lines()), "days": rows, "remarks": made.remarks}
+        click.echo(json.dumps(told | {"luck": made.luck and dataclasses.asdict(made.luck)}, indent=2))
+    else:
+        for line in policy.lines():
+            click.echo(f"policy: {line}")
+        _print(rows, False, "Nothing was heard, stated or received in this month.")
+        if made.luck is not None:
+            ratio = "" if made.luck.ratio is None else f", luck {made.luck.ratio:.2f}"
+            click.echo(f"blocks of one's own: {made.luck.found}, {made.luck.expected:.4f} expected{ratio}")
+    if made.remarks:
         raise SystemExit(1)
 
 
@@ -226,6 +242,42 @@ def cost(data_dir: Path, as_json: bool, month: str) -> None:
         each = "" if one.energy_usd_per_btc is None else f", energy {one.energy_usd_per_btc:,.2f} USD/BTC"
         parts = ", ".join(f"{name} {usd:,.2f}" for name, usd in one.usd.items() if usd) or "nothing"
         click.echo(f"  {one.site or 'no site':16} {parts}{btc}{each}")
+
+
+@books.command()
+@data_dir
+@_json
+@click.argument("month")
+def margins(data_dir: Path, as_json: bool, month: str) -> None:
+    """Revenue, power, demand charges and margin of MONTH by site and use, and per MWh; all of it sums to the ledger."""
+    keeper, store, now = _keeper(data_dir), open_store(data_dir), config_and_now(data_dir)[1]
+    try:
+        made = margins_in(store, month, now, keeper)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    rows = [
+        {
+            "site": one.site or "no site",
+            "use": one.use or "other",
+            "revenue": f"{one.revenue:,.2f}",
+            "energy": f"{one.energy:,.2f}",
+            "demand": f"{one.demand:,.2f}",
+            "margin": f"{one.margin:,.2f}",
+            "MWh": "not known" if one.mwh is None else f"{one.mwh:,.3f}",
+            "margin/MWh": "not known" if one.margin_per_mwh is None else f"{one.margin_per_mwh:,.2f}",
+        }
+        for one in made.uses
+    ]
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(made) | {"margin": made.margin}, default=str, indent=2))
+        return
+    for line in made.policy:
+        click.echo(f"policy: {line}")
+    _print(rows, False, f"Nothing was mined, served or promised in {month}.")
+    click.echo(f"margin {made.margin:,.2f} USD")
+    for account, usd in made.other:
+        click.echo(f"  {usd:>18,.2f} USD   {account}")
+    click.echo(f"net    {made.net:,.2f} USD, as in the ledger")
 
 
 @books.command()

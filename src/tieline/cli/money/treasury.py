@@ -75,6 +75,7 @@ def ladder_command(as_json: bool, **where: Any) -> None:
             "price": price,
             "free_btc": held.free,
             "pledged_btc": held.pledged,
+            "immature_btc": held.immature,
             "debt": held.debt,
             "cash": held.cash,
         }
@@ -85,6 +86,7 @@ def ladder_command(as_json: bool, **where: Any) -> None:
         return
     parts = f"{_coins(held.free)} free, {_coins(held.pledged)} pledged"
     parts += f", {_coins(held.held)} held for what is pending" if held.held else ""
+    parts += f", {_coins(held.immature)} immature" if held.immature else ""
     click.echo(f"{_coins(held.coins)} BTC at {price:,} USD: {parts}; debt {held.debt:,.2f}")
     for loan in held.loans:
         ratio = _percent(loan.ltv(price))
