@@ -76,6 +76,12 @@ Operating share of deployed hashrate: 88.8 %
 Bitcoin produced, change from the month before: -11.82 %
 
 Unaudited.
+
+Accounting policy
+- US-GAAP, US dollars; months and years end in UTC
+- bitcoin at fair value through income at each close (ASC 350-60-35-1)
+- pool income at fair value when each day's contract begins, net of the pool's fee (ASC 606-10-32-21)
+- lots: fifo
 """
 
 

@@ -72,6 +72,8 @@ class MonthlyUpdate:
     figures: tuple[Figure, ...]
     # What could not be booked or reckoned with, each by name and reason. It is in no figure.
     left_out: tuple[str, ...] = ()
+    # The accounting policy, line by line.
+    policy: tuple[str, ...] = ()
 
     def figure(self, name: str) -> Figure:
         return next(f for f in self.figures if f.name == name)
@@ -100,6 +102,7 @@ class MonthRecords:
     hashrate_samples: int = 0
     recorded_from: datetime | None = None
     zone: tzinfo = UTC
+    policy: tuple[str, ...] = ()
 
     def until(self, now: datetime) -> MonthRecords:
         """What holds and was known by `now`, each happening in its newest word; forecasts say nothing of a month."""
@@ -186,7 +189,7 @@ def monthly_update(fleet: Fleet, month: str, now: datetime, records: MonthRecord
         *_grid(told.performances, start, month_end, month),
     )
     simulated = any(r.kind == "simulated" for r in (*paid, *told.bills))
-    return MonthlyUpdate(month, start, span.end, span.complete, simulated, figures, tuple(spoilt))
+    return MonthlyUpdate(month, start, span.end, span.complete, simulated, figures, tuple(spoilt), told.policy)
 
 
 def _coins(

@@ -60,6 +60,7 @@ class MonthlyRelease(msgspec.Struct, frozen=True, kw_only=True):
     figures: tuple[ReleaseFigure, ...]
     movements: tuple[ReleaseFigure, ...]
     notes: tuple[str, ...] = ()
+    policy: tuple[str, ...] = ()  # the accounting policy it was made by, in words
 
     def value(self, name: str) -> Decimal | None:
         found = next((one for one in self.figures if one.name == name), None)
@@ -78,6 +79,7 @@ class Basis:
     active_days: Decimal | None = None  # where recording began within the month
     zone: tzinfo = UTC
     quarter: tuple[MonthlyRelease, ...] = ()  # the quarter's months before this one, as published
+    accounting: tuple[str, ...] = ()  # the accounting policy, line by line
 
 
 def make(basis: Basis) -> MonthlyRelease:
@@ -125,7 +127,7 @@ def make(basis: Basis) -> MonthlyRelease:
         notes.append("Simulated: made from an invented fleet and a simulated pool, not from real machines.")
     return MonthlyRelease(
         month=month, company=policy.company, ticker=policy.ticker, figures=tuple(lines),
-        movements=_movements(basis, coins), notes=tuple(notes),
+        movements=_movements(basis, coins), notes=tuple(notes), policy=basis.accounting,
     )  # fmt: skip
 
 
@@ -292,7 +294,9 @@ def as_text(release: MonthlyRelease) -> str:
     for one in release.figures:
         restated = "" if one.was is None else f" (restated; {Decimal(one.was):,f} was published before)"
         lines.append(f"{one.label}: {shown(one)}{restated}")
-    return "\n".join([*lines, *(["", *release.notes] if release.notes else [])]) + "\n"
+    notes = ["", *release.notes] if release.notes else []
+    policy = ["", POLICY, *(f"- {line}" for line in release.policy)] if release.policy else []
+    return "\n".join([*lines, *notes, *policy]) + "\n"
 
 
 def as_csv(release: MonthlyRelease) -> str:
@@ -301,6 +305,8 @@ def as_csv(release: MonthlyRelease) -> str:
     writer.writerow(["month", "name", "value", "unit", "was"])
     for one in (*release.figures, *release.movements):
         writer.writerow([release.month, one.name, one.value, one.unit, one.was or ""])
+    for line in release.policy:
+        writer.writerow([release.month, "policy", line, "", ""])
     return out.getvalue()
 
 
@@ -322,20 +328,24 @@ def as_html(release: MonthlyRelease) -> str:
 
     name = html.escape(title(release))
     notes = "".join(f"<p>{html.escape(note)}</p>\n" for note in release.notes)
+    policy = "".join(f"<li>{html.escape(line)}</li>\n" for line in release.policy)
     return (
         f'<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<meta name=viewport content="width=device-width">\n'
         f"<title>{name}</title>\n<style>{STYLE}</style>\n<h1>{name}</h1>\n"
         + table("Production and operations", release.figures)
         + table("Bitcoin, from opening to closing", release.movements)
         + notes
+        + (f"<h2>{POLICY}</h2>\n<ul>\n{policy}</ul>\n" if policy else "")
     )
 
 
+POLICY = "Accounting policy"
 STYLE = """
 body { font: 16px/1.5 system-ui; margin: 2rem auto; max-width: 44rem; padding: 0 1rem }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0 }
 caption { text-align: left; font-weight: 600 }
 th { text-align: left; font-weight: 400 }
+h2 { font-size: 1rem } li { font-size: .85rem }
 td { text-align: right; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem 0; border-bottom: 1px solid #8884 }
 """
@@ -344,6 +354,11 @@ FORMS = {"text": as_text, "html": as_html, "csv": as_csv, "json": as_json}
 
 def text_digest(release: MonthlyRelease) -> str:
     return hashlib.sha256(as_text(release).encode()).hexdigest()
+
+
+def digests(release: MonthlyRelease) -> tuple[str, str]:
+    """Of its text, and of that without the policy, as it was published before policies were printed."""
+    return text_digest(release), text_digest(msgspec.structs.replace(release, policy=()))
 
 
 def _exact(update: MonthlyUpdate, name: str) -> Decimal | None:

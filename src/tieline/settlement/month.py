@@ -186,6 +186,7 @@ def month_records(store: Store, month: str, keeper: Bookkeeper) -> MonthRecords:
     return MonthRecords(
         book=keeper.book,
         zone=keeper.policy.zone,
+        policy=tuple(keeper.policy.lines()),
         unbookable=keeper.unbookable,
         payouts=store.between(Payout, start, end + timedelta(microseconds=1)),
         trades=store.between(Trade, start, end),

@@ -16,6 +16,7 @@ from tieline.books.release import (
     Basis,
     MonthlyRelease,
     ReleasePolicy,
+    digests,
     faults,
     make,
     self_check,
@@ -54,7 +55,7 @@ class Draft:
     def state(self) -> str:
         """Of the books' present text: draft, checked, approved or published."""
         last = self.published
-        if last is not None and last.digest == text_digest(self.release):
+        if last is not None and last.digest in digests(self.release):
             return "published"
         return self.since[-1].state if self.since else "draft"
 
@@ -74,6 +75,7 @@ def draft_of(store: Store, fleet: Fleet, month: str, now: datetime, lots: Method
         active_days=_active(start, end, recorded_from(store)),
         zone=zone,
         quarter=_quarter(steps, month),
+        accounting=tuple(keeper.policy.lines()),
     )
     plain = make(basis)
     # What this restates: the last publication that says otherwise. One that says the same is this text, published.

@@ -226,8 +226,11 @@ def cost(data_dir: Path, as_json: bool, month: str) -> None:
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(made), default=str, indent=2))
+        told = dataclasses.asdict(made) | {"policy": list(keeper.policy.lines())}
+        click.echo(json.dumps(told, default=str, indent=2))
         return
+    for line in keeper.policy.lines():
+        click.echo(f"policy: {line}")
     click.echo(f"{month}: {made.produced:,} BTC produced")
     for layer in made.layers:
         each = "none was produced" if layer.usd_per_btc is None else f"{layer.usd_per_btc:,.2f} USD/BTC so far"
@@ -294,7 +297,10 @@ def emissions(data_dir: Path, as_json: bool, month: str) -> None:
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(made), default=str, indent=2))
+        whole = dataclasses.asdict(made) | {"policy": list(keeper.policy.lines())}
+        click.echo(json.dumps(whole, default=str, indent=2))
+    for line in keeper.policy.lines() if not as_json else ():
+        click.echo(f"policy: {line}")
     for name, by_use in (("location-based", made.location), ("market-based", made.market)):
         for use, one in by_use.items() if not as_json else ():
             each = "not known" if one.gco2_per_kwh is None else f"{one.gco2_per_kwh:,} gCO2/kWh"

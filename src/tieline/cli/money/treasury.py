@@ -35,6 +35,7 @@ class TreasuryInputs:
     holding: Holding
     price: Decimal
     questions: tuple[str, ...]
+    policy: tuple[str, ...]
 
 
 def on_the_desk(command: F) -> F:
@@ -82,7 +83,15 @@ def ladder_command(as_json: bool, **where: Any) -> None:
         by_loan = [
             {"loan": one.loan_id, "ltv": one.ltv(price), "debt": one.debt, "pledged": one.pledged} for one in held.loans
         ]
-        _json(told | {"loans": by_loan, "ladder": [asdict(one) for one in rungs], "open": desk.questions})
+        _json(
+            told
+            | {
+                "loans": by_loan,
+                "ladder": [asdict(one) for one in rungs],
+                "open": desk.questions,
+                "policy": desk.policy,
+            }
+        )
         return
     parts = f"{_coins(held.free)} free, {_coins(held.pledged)} pledged"
     parts += f", {_coins(held.held)} held for what is pending" if held.held else ""
@@ -117,7 +126,7 @@ def what_if_command(question: str, as_json: bool, **where: Any) -> None:
     if as_json:
         told = {"proceeds": made.proceeds, "currency": sale.currency, "stages": [asdict(one) for one in made.stages]}
         told |= {"debt": after.debt, "cash": after.cash, "free_btc": after.free, "pledged_btc": after.pledged}
-        _json(told | {"ltv": ratios, "gains": dict(made.gains), "open": desk.questions})
+        _json(told | {"ltv": ratios, "gains": dict(made.gains), "open": desk.questions, "policy": desk.policy})
         return
     click.echo(f"sell {_coins(sale.btc)} BTC at {sale.price:,}: {made.proceeds:,.2f} {sale.currency}")
     for number, stage in enumerate(made.stages, 1):
@@ -155,7 +164,12 @@ def stress_command(falls: tuple[str, ...], history: Path | None, days: int, as_j
         raise click.ClickException(str(error)) from error
     if as_json:
         _json(
-            {"price": desk.price, "shocks": [asdict(one) for one in found], "history": [asdict(one) for one in played]}
+            {
+                "price": desk.price,
+                "shocks": [asdict(one) for one in found],
+                "history": [asdict(one) for one in played],
+                "policy": desk.policy,
+            }
         )
         return
     for one in found:
@@ -182,8 +196,10 @@ def cash_command(data_dir: Path, months: int, as_json: bool) -> None:
     keeper = keeper_of(data_dir)
     view = cash_view(keeper.book, config_and_now(data_dir)[1], months, keeper.policy.zone)
     if as_json:
-        _json(asdict(view))
+        _json(asdict(view) | {"policy": tuple(keeper.policy.lines())})
         return
+    for line in keeper.policy.lines():
+        click.echo(f"policy: {line}")
     for month in view.months:
         click.echo(f"{month.month}  opening {month.opening:>18,.2f} USD")
         for name, usd in month.moved:
@@ -224,7 +240,9 @@ def _desk(
             raise click.ClickException(str(error)) from error
     for one in keeper.unbookable:
         click.echo(str(one), err=True)
-    return TreasuryInputs(holding_of(keeper), price_of(price, data_dir), open_questions(keeper))
+    return TreasuryInputs(
+        holding_of(keeper), price_of(price, data_dir), open_questions(keeper), tuple(keeper.policy.lines())
+    )
 
 
 def _mine(maps: tuple[str, ...], text: str) -> dict[str, str]:
@@ -271,6 +289,8 @@ def _range(value: Range) -> str:
 def _questions(desk: TreasuryInputs) -> None:
     for line in desk.questions:
         click.echo(f"open: {line}")
+    for line in desk.policy:
+        click.echo(f"policy: {line}")
 
 
 def _json(told: dict[str, Any]) -> None:

@@ -132,6 +132,7 @@ def as_text(made: MonthlyUpdate, fleet: str, *, partial: bool = False) -> str:
         label = f"{LABELS[figure.name]}:"
         lines.append(f"  {label:36} {value:>24}   {figure.how} [{figure.count:,} x {figure.records}]")
     lines += [f"  left out: {line}" for line in made.left_out]
+    lines += [f"  policy: {line}" for line in made.policy]
     return "\n".join(lines)
 
 
