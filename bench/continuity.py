@@ -27,7 +27,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Coroutine
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from continuity_client import Seen, Target, judge
 from continuity_faults import ENGINE_FAULTS, STREAM_FAULTS, Engine, Plan, Plans, fetch, free_port
 from continuity_subjects import Litellm, Other, Subject, Tieline
+from machine import processor
 
 MODEL = "tieline-self-test"
 LIMIT = 60
@@ -440,7 +440,7 @@ async def main() -> None:
             finally:
                 for engine in engines:
                     engine.stop()
-    hardware = {"cores": os.cpu_count(), "cpu": cpu(), "kernel": platform.release(), "load": os.getloadavg()[0]}
+    hardware = {"cores": os.cpu_count(), "cpu": processor(), "kernel": platform.release(), "load": os.getloadavg()[0]}
     report = {
         "hardware": hardware,
         "engines": "two llama.cpp processes with the self-test model, one thread each",
@@ -477,14 +477,6 @@ async def subjects(options: argparse.Namespace, engines: list[Engine], folder: P
     if options.peers is not None and (Path(options.peers) / "bin" / "litellm").exists():
         known.append(Litellm(folder / "litellm", await free_port(), Path(options.peers)))
     return [one for one in known if options.only in (None, one.name)]
-
-
-def cpu() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ import highspy
 import msgspec
 import numpy as np
 
+from machine import processor
 from tieline import records
 from tieline.backtest.data import ScenarioWorld, load
 from tieline.backtest.lookahead import Tieline
@@ -79,7 +80,7 @@ def main() -> None:
     peer = asked.peers or (sys.executable if importlib.util.find_spec("linopy") else None)
     begin = time.perf_counter()
     found: dict[str, object] = {
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": f"{os.cpu_count()}, one used; load average at the start {os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),
         "highspy": highspy.Highs().version(),
@@ -124,14 +125,6 @@ def misses(found: dict[str, object]) -> list[str]:
 def _show(found: dict[str, object], *names: str) -> None:
     for name in names:
         print(f"{name}: {json.dumps(found[name], indent=1)}", flush=True)
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
 
 
 def replans(folder: Path, steps: int) -> dict[str, object]:

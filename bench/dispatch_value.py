@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from machine import processor
 from tieline.backtest.page import page
 from tieline.backtest.report import assumed, best_rule, to_csv, to_figures, to_markdown
 from tieline.backtest.run import (
@@ -85,7 +86,7 @@ def keep(found: ScenarioResult, seconds: float | None, jobs: int, load: float, *
     whole = json.loads(path.read_text()) if path.exists() else {}
     before = whole.get(found.scenario, {}) if seconds is None else {}
     machine = {
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "jobs": jobs,
@@ -146,14 +147,6 @@ class _Progress:
         if now != self._last:
             self._last = now
             print(f"{now} ({time.perf_counter() - self._begin:.0f} s)", file=sys.stderr, flush=True)
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
+from machine import processor
 from tieline.backtest.data import ScenarioWorld, load
 from tieline.backtest.lookahead import Tieline
 from tieline.backtest.run import one_run, prepare
@@ -68,7 +69,7 @@ def main() -> None:
         sys.exit(f"no data folder at {asked.data}; give one with --data or DATA=...")
     begin = time.perf_counter()
     found: dict[str, object] = {
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": f"{os.cpu_count()}, one used; load average at the start {os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),
         "lightgbm": library().__version__,
@@ -206,14 +207,6 @@ def earned(folder: Path) -> dict[str, object]:
 
 def _month(year: int, month: int) -> tuple[datetime, datetime]:
     return datetime(year, month, 1, tzinfo=UTC), datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway_subjects import KEY, Subject, allow_files, answers, free_port, start, tieline
+from machine import processor
 
 CASES: dict[str, dict[str, Any]] = {
     "request": {"stream": False, "connections": 32},
@@ -333,16 +334,8 @@ def _rss_mb(pid: int) -> float:
 
 
 def _hardware(before: tuple[float, float, float]) -> dict[str, Any]:
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.processor(),
-    )
     return {
-        "cpu": model, "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version(),
+        "cpu": processor(), "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "load_average_before": round(before[0], 2), "load_average_after": round(os.getloadavg()[0], 2),
     }  # fmt: skip

@@ -27,6 +27,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from machine import processor
 from tieline import records
 from tieline.books import Bookkeeper, month_span
 from tieline.books.accounts import TREASURY
@@ -231,9 +232,7 @@ def hardware() -> str:
     """The processor's name and how many are seen."""
     import os
 
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{model}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}"
+    return f"{processor()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}"
 
 
 if __name__ == "__main__":

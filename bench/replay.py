@@ -18,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+from machine import processor
 from tieline.clock import parse_utc
 from tieline.dispatch import Settings
 from tieline.feeds.days.recorded import ASSUMPTIONS, RecordedFolder
@@ -45,7 +46,7 @@ def main() -> None:
     wall_s, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
     steps = (end - start).total_seconds() / report.interval_s
     found = {
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "sites": report.sites,
@@ -70,14 +71,6 @@ def main() -> None:
     (out / "replay.json").write_text(json.dumps(found, indent=2) + "\n")
     if found["times_real_time"] < AIM:
         sys.exit(f"below the aim of {AIM:,.0f} times real time")
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

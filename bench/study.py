@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from machine import processor
 from tieline import config
 from tieline.study.alternatives import Block, _Reading
 from tieline.study.drivers import draw
@@ -32,10 +33,7 @@ LEVELS = (20.0, 30.0, 40.0, 50.0, 65.0, 85.0, 110.0, 150.0, 220.0)
 
 
 def hardware() -> str:
-    models = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return f"{len(models)} x {models[0]}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
+    return f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
 
 
 def wide(one: Study, sites: int, paths: int, days: str | None, room: tuple[float, ...]) -> Study:

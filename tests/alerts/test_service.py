@@ -14,7 +14,8 @@ import pytest
 
 from tieline.alerts import channels
 from tieline.alerts.channels import ChannelError, send, signature
-from tieline.alerts.service import AlertService, acknowledge, silence
+from tieline.alerts.response import acknowledge, silence
+from tieline.alerts.service import AlertService
 from tieline.config.sections import AlertChannel, Alerts
 from tieline.store.alerts import AlertStore
 

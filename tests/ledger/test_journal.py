@@ -301,3 +301,23 @@ def test_the_machines_own_zone_is_in_nothing(zone: str, monkeypatch: pytest.Monk
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+@given(
+    st.lists(st.sampled_from(["Assets:Cash", "Assets:Cash2", "Assets:Cash:Bank", "Assets:BTC"]), max_size=12),
+    st.sampled_from(["", "Assets", "Assets:Cash", "Assets:BTC", "Income"]),
+    st.integers(0, 15),
+    st.integers(0, 15),
+)
+def test_the_newest_of_an_account_below_a_number_are_those_of_a_plain_walk(
+    accounts: list[str], account: str, before: int, limit: int
+) -> None:
+    entries = [moved(str(n), DAY, n + 1, name) for n, name in enumerate(accounts)]
+    plain = [(n, one) for n, one in enumerate(entries) if n < before and (account == "" or touches(one, account))]
+    found = journal(*entries).newest(account, before, limit)
+    assert found == plain[::-1][:limit]
+    event("more than are asked for", len(plain) > limit > 0)
+    book = Book()
+    for one in entries:
+        book.book(one)
+    assert book.newest(account, before, limit) == found

@@ -22,6 +22,27 @@ STATION_SHARE = 0.01
 NONSENSE = (math.nan, -5.0, 1e15, math.inf)
 
 
+async def silent(manner: Manner) -> Unreachable | None:
+    """A device that does not answer, each in its way; None: it answers."""
+    match manner:
+        case "hangs":
+            await asyncio.sleep(9e4)
+        case "raises":
+            raise ZeroDivisionError("a driver's own mistake")
+        case "away":
+            return Unreachable("connection refused")
+        case _:
+            pass
+    return None
+
+
+async def misread(manner: Manner, draw: random.Random, now: datetime) -> Reading | Unreachable | None:
+    """A reading that is none; None: it is read as it should be."""
+    if manner == "nonsense":
+        return Reading(at=now, power_w=draw.choice(NONSENSE))
+    return await silent(manner)
+
+
 class SimulatedUnit:
     """One unit; see `tieline.edge.device.Device`. `true_w` is what it draws, whatever it says."""
 
@@ -47,37 +68,21 @@ class SimulatedUnit:
         self.manner = manner
 
     async def read(self, now: datetime) -> Reading | Unreachable:
-        match self.manner:
-            case "hangs":
-                await asyncio.sleep(9e4)
-            case "raises":
-                raise ZeroDivisionError("a driver's own mistake")
-            case "away":
-                return Unreachable("connection refused")
-            case "nonsense":
-                return Reading(at=now, power_w=self._draw.choice(NONSENSE))
-            case _:
-                pass
+        if (odd := await misread(self.manner, self._draw, now)) is not None:
+            return odd
         said_w = self._said_w if self.manner == "lies" else self.true_w
         rate = self.unit.rated_hs * said_w / self.highest_w if isinstance(self.unit, RigGroup) else None
         return Reading(at=now, power_w=said_w, hashrate_hs=rate, devices=1, devices_heard=1)
 
     async def apply(self, setpoint: Setpoint, now: datetime) -> Answer:
         target_w = min(max(0.0, setpoint.target_w), self.highest_w)
-        match self.manner:
-            case "hangs":
-                await asyncio.sleep(9e4)
-            case "raises":
-                raise ZeroDivisionError("a driver's own mistake")
-            case "away":
-                return Unreachable("connection refused")
-            case "refuses":
-                return Refused("not now")
-            case "lies" | "deaf":
-                self._said_w = target_w
-                return Applied()
-            case _:
-                pass
+        if (away := await silent(self.manner)) is not None:
+            return away
+        if self.manner == "refuses":
+            return Refused("not now")
+        if self.manner in ("lies", "deaf"):
+            self._said_w = target_w
+            return Applied()
         self._from_w, self._to_w, self._moved_at = self.true_w, target_w, self._loop.moment
         return Applied()
 
@@ -100,17 +105,8 @@ class SimulatedMeter:
         return sum(unit.true_w for unit in self._units) * (1 + STATION_SHARE) + self._fixed_w
 
     async def read(self, now: datetime) -> Reading | Unreachable:
-        match self.manner:
-            case "hangs":
-                await asyncio.sleep(9e4)
-            case "raises":
-                raise ZeroDivisionError("a driver's own mistake")
-            case "away":
-                return Unreachable("no answer")
-            case "nonsense":
-                return Reading(at=now, power_w=self._draw.choice(NONSENSE))
-            case _:
-                pass
+        if (odd := await misread(self.manner, self._draw, now)) is not None:
+            return odd
         return Reading(at=now - timedelta(seconds=0.5), power_w=self.true_w)
 
     async def close(self) -> None:

@@ -22,7 +22,7 @@ from tieline.alerts.channels import AGAIN_S, ChannelError
 from tieline.alerts.incidents import Incident, IncidentLine, Incidents, Notice, Timing, lines_of
 from tieline.config.sections import Alerts
 from tieline.link import Link
-from tieline.store.alerts import AlertMessage, AlertStore, Silence
+from tieline.store.alerts import AlertMessage, AlertStore
 from tieline.tasks import Registry, beat
 
 log = logging.getLogger("tieline.alerts")
@@ -150,28 +150,6 @@ class AlertService:
             except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
                 log.warning("the heartbeat to %s did not arrive: %s", name, type(error).__name__)
             await asyncio.sleep(HEARTBEAT_S)
-
-
-def acknowledge(store: AlertStore, key: str, by: str, now: float) -> bool:
-    """Somebody has taken an incident, whoever keeps it running; False where none is open under that name."""
-    for body in store.incidents():
-        one = msgspec.json.decode(body, type=Incident)
-        if one.key == key and one.state == "open":
-            one.state, one.acknowledged_by = "acknowledged", by
-            store.put([(one.id, now, msgspec.json.encode(one))], [], now)
-            return True
-    return False
-
-
-def silence(store: AlertStore, what: str, minutes: float, by: str, why: str, now: float) -> Silence:
-    """Nothing is sent of `what` for a while; it ends by itself. Raises ValueError."""
-    if not 0 < minutes <= 7 * 24 * 60:
-        raise ValueError("minutes: above 0 and up to 7 days (10,080 minutes); then say it again")
-    if not why.strip():
-        raise ValueError("why: say why, for whoever reads this tomorrow")
-    one = Silence(what, now + 60 * minutes, by, " ".join(why.split())[:500])
-    store.silence(one)
-    return one
 
 
 def _body(notice: Notice) -> bytes:

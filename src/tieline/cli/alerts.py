@@ -12,8 +12,8 @@ import msgspec
 
 from tieline.alerts.channels import ChannelError, send
 from tieline.alerts.incidents import Incident
-from tieline.alerts.service import acknowledge as take_incident
-from tieline.alerts.service import silence as silence_kind
+from tieline.alerts.response import acknowledge
+from tieline.alerts.response import silence as silence_kind
 from tieline.app.runtime import ALERTS_FILE
 from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
@@ -77,7 +77,7 @@ def test(channel: str, data_dir: Path) -> None:
 @data_dir
 def take(what: str, data_dir: Path) -> None:
     """Say that you have it: WHAT is an incident's name as listed."""
-    if not take_incident(_open(data_dir), what, getpass.getuser(), wall_now().timestamp()):
+    if not acknowledge(_open(data_dir), what, getpass.getuser(), wall_now().timestamp()):
         raise NothingThereError(f"nothing called {what!r} is open and untaken; see: tieline alerts list")
     click.echo(f"{what}: yours.")
 

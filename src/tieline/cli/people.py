@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from tieline.app.runtime import PEOPLE_FILE, Runtime
+from tieline.cli.folder import data_dir
 from tieline.cli.outcome import NothingThereError
 from tieline.clock import wall_now
 from tieline.people import ROLES, Account, People, PeopleError, Role
@@ -19,14 +20,6 @@ from tieline.people.accounts import Who
 from tieline.store import StoreError
 from tieline.store.people import PeopleStore
 
-_DATA = click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".tieline"),
-    show_default=True,
-    envvar="TIELINE_DATA_DIR",
-    help="The platform's data folder.",
-)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 _ROLE = click.option(
     "--role", "roles", type=click.Choice(ROLES), multiple=True, required=True, help="May be given several times."
@@ -40,7 +33,7 @@ def people() -> None:
 
 
 @people.command("list")
-@_DATA
+@data_dir
 @_JSON
 def list_(data_dir: Path, as_json: bool) -> None:
     """Who has an account, with roles and sessions."""
@@ -66,7 +59,7 @@ def list_(data_dir: Path, as_json: bool) -> None:
 @_PLACE
 @click.option("--name", default="", help="As it stands on records; they may set it themselves.")
 @click.option("--tenant", default="", help="For a tenant's roles: owner, developer, billing.")
-@_DATA
+@data_dir
 @_JSON
 def add(
     id_: str, roles: tuple[str, ...], places: tuple[str, ...], name: str, tenant: str, data_dir: Path, as_json: bool
@@ -79,7 +72,7 @@ def add(
 
 @people.command()
 @click.argument("id_", metavar="ID")
-@_DATA
+@data_dir
 @_JSON
 def invite(id_: str, data_dir: Path, as_json: bool) -> None:
     """A new one-time link for an account: to join, or after a forgotten password."""
@@ -91,7 +84,7 @@ def invite(id_: str, data_dir: Path, as_json: bool) -> None:
 @click.argument("id_", metavar="ID")
 @_ROLE
 @_PLACE
-@_DATA
+@data_dir
 def role(id_: str, roles: tuple[str, ...], places: tuple[str, ...], data_dir: Path) -> None:
     """Give an account these roles instead of those it has."""
     with _open(data_dir) as known:
@@ -104,7 +97,7 @@ def role(id_: str, roles: tuple[str, ...], places: tuple[str, ...], data_dir: Pa
 
 @people.command()
 @click.argument("id_", metavar="ID")
-@_DATA
+@data_dir
 def remove(id_: str, data_dir: Path) -> None:
     """Remove an account, its sessions and links. The last admin stays."""
     with _open(data_dir) as known:
@@ -114,7 +107,7 @@ def remove(id_: str, data_dir: Path) -> None:
 
 @people.command("sign-out")
 @click.argument("id_", metavar="ID")
-@_DATA
+@data_dir
 def sign_out(id_: str, data_dir: Path) -> None:
     """End every session of an account."""
     with _open(data_dir) as known:

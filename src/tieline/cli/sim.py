@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,17 @@ async def _serve(racks: list[FakeRigs]) -> None:
     await asyncio.Event().wait()
 
 
+async def _followed(file: Path, changed: Callable[[], None]) -> None:
+    """Call `changed` now, and whenever the file was written anew; for ever."""
+    seen = 0.0
+    while True:
+        written = file.stat().st_mtime
+        if written != seen:
+            seen = written
+            changed()
+        await asyncio.sleep(1.0)
+
+
 @sim.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def meter(file: Path) -> None:
@@ -110,12 +122,7 @@ def meter(file: Path) -> None:
     async def serve() -> None:
         device = FakeModbus()
         click.echo(f"Modbus TCP on {text.host}:{await device.start(text.host, text.port)}")
-        seen = 0.0
-        while True:
-            if file.stat().st_mtime != seen:
-                seen = file.stat().st_mtime
-                _fill(device, _read(file, _FakeMeter))
-            await asyncio.sleep(1.0)
+        await _followed(file, lambda: _fill(device, _read(file, _FakeMeter)))
 
     _until_stopped(serve())
 
@@ -132,15 +139,13 @@ def vtn(file: Path, port: int) -> None:
     async def serve() -> None:
         server = FakeVtn()
         click.echo(f"OpenADR 3 on http://127.0.0.1:{await server.start(port=port)}")
-        seen = 0.0
-        while True:
-            if file.stat().st_mtime != seen:
-                seen = file.stat().st_mtime
-                try:
-                    server.events = read(file.read_bytes(), msgspec.json.Decoder(list[dict[str, Any]]).decode)
-                except IntakeError as error:
-                    click.echo(f"{file}: {error}; the events before it are served on", err=True)
-            await asyncio.sleep(1.0)
+        await _followed(file, lambda: take(server))
+
+    def take(server: FakeVtn) -> None:
+        try:
+            server.events = read(file.read_bytes(), msgspec.json.Decoder(list[dict[str, Any]]).decode)
+        except IntakeError as error:
+            click.echo(f"{file}: {error}; the events before it are served on", err=True)
 
     _until_stopped(serve())
 

@@ -14,19 +14,11 @@ import click
 import msgspec
 
 from tieline.app import up as platform
-
-_DATA = click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".tieline"),
-    show_default=True,
-    envvar="TIELINE_DATA_DIR",
-    help="Where everything is kept.",
-)
+from tieline.cli.folder import data_dir
 
 
 @click.command()
-@_DATA
+@data_dir
 @click.option(
     "--config", type=click.Path(dir_okay=False, path_type=Path), help="Fleet and settings (TOML). Default: the demo."
 )
@@ -74,7 +66,7 @@ def up(
 
 
 @click.command()
-@_DATA
+@data_dir
 def down(data_dir: Path) -> None:
     """Stop a platform that runs on this data folder."""
     try:
@@ -84,7 +76,7 @@ def down(data_dir: Path) -> None:
 
 
 @click.command()
-@_DATA
+@data_dir
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def status(data_dir: Path, as_json: bool) -> None:
     """Say what runs, where its doors are, and what is broken. Exit code 1 when not all of it is ready."""

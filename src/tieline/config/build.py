@@ -12,9 +12,7 @@ import msgspec
 
 from tieline.config.check import above, check_regions, check_sections, within
 from tieline.config.lines import MistakeError, Where, did_you_mean
-from tieline.config.sections import (
-    Config,
-)
+from tieline.config.sections import Config, Sections
 from tieline.config.tables import Tables
 from tieline.config.text import AreaText, ContractText, FileText, GpusText, RigsText, SiteText
 from tieline.fleet.markets import zone_of
@@ -63,19 +61,10 @@ def build(raw: FileText, base: Path = Path()) -> Config:
             market_table=tuple(tables.own_markets.values()),
             peak_table=tuple(tables.own_rules.values()),
         ),
-        pool=raw.pool,
-        treasury=raw.treasury,
         models=raw.model,
         tenants=raw.tenant,
         rentals=raw.rental,
-        dispatch=raw.dispatch,
-        feeds=raw.feeds,
-        console=raw.console,
-        gateway=raw.gateway,
-        link=raw.link,
-        intake=raw.intake,
-        alerts=raw.alerts,
-        login=raw.login,
+        **{section: getattr(raw, section) for section in Sections.__struct_fields__},
     )
 
 

@@ -245,15 +245,11 @@ class LinkDoor(Strict, frozen=True, kw_only=True):
     tunnel_port: int = 4223
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a running platform was told."""
+class Sections(Strict, frozen=True, kw_only=True):
+    """The sections that rooms receive as they stand in the file."""
 
-    fleet: Fleet
     pool: Pool = Pool()
     treasury: Treasury = Treasury()
-    models: tuple[Model, ...] = ()
-    tenants: tuple[Tenant, ...] = ()
-    rentals: tuple[Rental, ...] = ()
     dispatch: Dispatch = Dispatch()
     feeds: Feeds = Feeds()
     console: Console = Console()
@@ -262,6 +258,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     intake: Intake = Intake()
     alerts: Alerts = Alerts()
     login: Login | None = None
+
+
+class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """Everything a running platform was told."""
+
+    fleet: Fleet
+    models: tuple[Model, ...] = ()
+    tenants: tuple[Tenant, ...] = ()
+    rentals: tuple[Rental, ...] = ()
 
     @property
     def engine_model(self) -> Model | None:

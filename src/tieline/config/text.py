@@ -18,6 +18,7 @@ from tieline.config.sections import (
     Model,
     Pool,
     Rental,
+    Sections,
     Strict,
     Tenant,
     Treasury,
@@ -133,24 +134,14 @@ class FleetText(Strict, frozen=True, kw_only=True):
     peaks: str | None = None  # the same of peak rules
 
 
-class FileText(Strict, frozen=True, kw_only=True):
+class FileText(Sections, frozen=True, kw_only=True):
     fleet: FleetText
     area: dict[str, AreaText] = msgspec.field(default_factory=dict)
     rig_model: tuple[RigModelText, ...] = ()
     site: tuple[SiteText, ...] = ()
-    pool: Pool = Pool()
-    treasury: Treasury = Treasury()
     model: tuple[Model, ...] = ()
     tenant: tuple[Tenant, ...] = ()
     rental: tuple[Rental, ...] = ()
-    dispatch: Dispatch = Dispatch()
-    feeds: Feeds = Feeds()
-    console: Console = Console()
-    gateway: Gateway = Gateway()
-    link: LinkDoor = LinkDoor()
-    intake: Intake = Intake()
-    alerts: Alerts = Alerts()
-    login: Login | None = None
 
 
 _STRUCTS: tuple[type[Strict], ...] = (

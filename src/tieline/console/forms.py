@@ -18,6 +18,18 @@ MAX_BODY: Final = 128 * 1024
 BODY_S: Final = 60.0
 
 
+class CommandForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`by`: who commands, where nobody has to sign in."""
+
+    by: str = ""
+
+
+class ReasonedForm(CommandForm, frozen=True, kw_only=True):
+    """`why`: for whoever reads it tomorrow."""
+
+    why: str
+
+
 async def read_form(request: Request, type_: type[F]) -> F:
     """What a page sent, as `type_`. Raises intake.IntakeError (a ValueError)."""
     body = b""

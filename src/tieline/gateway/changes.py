@@ -11,7 +11,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -90,6 +90,16 @@ class ChangeRefusedError(Exception):
         self.refusal = refusal
 
 
+def wrong(why: str, param: str | None = None) -> ChangeRefusedError:
+    """What was given cannot be meant."""
+    return ChangeRefusedError(bad_request(why, "invalid_value", param))
+
+
+def conflict(why: str, param: str | None = None) -> ChangeRefusedError:
+    """It could be, and does not go with what is."""
+    return ChangeRefusedError(Refusal(409, why, "conflict", param=param))
+
+
 class Changes:
     """Of one process. `configured` is what the configuration said, without what was changed since."""
 
@@ -153,9 +163,7 @@ class Changes:
     async def make_key(self, body: bytes, by: str) -> Any:
         given = read_form(body, NewKey)
         if not any(one.id == given.tenant for one in self.svc.settings.tenants):
-            raise ChangeRefusedError(
-                bad_request(f"there is no tenant {given.tenant!r}; make it first", "invalid_value", "tenant")
-            )
+            raise wrong(f"there is no tenant {given.tenant!r}; make it first", "tenant")
         secret = _new_secret()
         id_ = given.id or f"key-{secrets.token_hex(6)}"
         plain = {name: getattr(given, name) for name in NewKey.__struct_fields__ if name != "id"}
@@ -164,7 +172,7 @@ class Changes:
         def change(before: Overlay) -> Overlay:
             known = {one.id for one in self.configured.keys} | before.keys.keys() | set(before.revoked)
             if id_ in known:  # also a revoked one: usage is kept under its name
-                raise ChangeRefusedError(Refusal(409, f"there is a key {id_!r} already", "conflict", param="id"))
+                raise conflict(f"there is a key {id_!r} already", "id")
             return msgspec.structs.replace(before, keys=before.keys | {id_: key})
 
         await self._change(change, by, "make key", id_, f"tenant {key.tenant}, role {key.role}")
@@ -180,9 +188,7 @@ class Changes:
         another new one, and all that were valid stay so for their time."""
         given = read_form(body or b"{}", Rotation)
         if not 0 <= given.overlap_s <= MAX_OVERLAP_S:
-            raise ChangeRefusedError(
-                bad_request(f"overlap_s must be 0 to {MAX_OVERLAP_S}", "invalid_value", "overlap_s")
-            )
+            raise wrong(f"overlap_s must be 0 to {MAX_OVERLAP_S}", "overlap_s")
         secret, now = _new_secret(), self.svc.clock.now()
 
         def change(key: Key) -> Key:
@@ -191,7 +197,7 @@ class Changes:
                 valid.append(Former(sha256=key.sha256, until=now + timedelta(seconds=given.overlap_s)))
             if len(valid) > MAX_FORMER:
                 why = f"{MAX_FORMER} secrets of this key are still valid; wait until one is not, or give overlap_s = 0"
-                raise ChangeRefusedError(Refusal(409, why, "conflict"))
+                raise conflict(why)
             return msgspec.structs.replace(key, sha256=hash_key(secret), former=tuple(valid))
 
         await self._with_key(name, change, by, "rotate key", given)
@@ -226,13 +232,11 @@ class Changes:
 
         def change(before: Overlay) -> Overlay:
             if name in before.gone_tenants:
-                raise ChangeRefusedError(
-                    Refusal(409, f"tenant {name!r} was deleted; its name stays with its usage", "conflict")
-                )
+                raise conflict(f"tenant {name!r} was deleted; its name stays with its usage")
             known = {one.id: one for one in self.configured.tenants} | before.tenants
             tenant = known.get(name) or made(lambda: Tenant(id=name))
             new = made(lambda: msgspec.structs.replace(tenant, **_given(given)))
-            return msgspec.structs.replace(before, tenants=before.tenants | {name: new})
+            return _with(before, "tenants", name, new)
 
         await self._change(change, by, "set tenant", name, _encode(given).decode())
         return msgspec.to_builtins(self.tenant(name))
@@ -240,13 +244,7 @@ class Changes:
     async def delete_tenant(self, name: str, by: str) -> Any:
         """With its keys; what it used stays on record under its name, which is not given again."""
         self.tenant(name)
-
-        def change(before: Overlay) -> Overlay:
-            tenants = {id_: one for id_, one in before.tenants.items() if id_ != name}
-            gone = tuple({*before.gone_tenants, name})
-            return msgspec.structs.replace(before, tenants=tenants, gone_tenants=gone)
-
-        await self._change(change, by, "delete tenant", name)
+        await self._change(lambda before: _without(before, "tenants", name), by, "delete tenant", name)
         return {"id": name, "deleted": True}
 
     # --- models and engines -------------------------------------------------------------
@@ -257,9 +255,7 @@ class Changes:
 
         def change(before: Overlay) -> Overlay:
             known = {one.name: one for one in self.configured.models} | before.models
-            model = _merged(known.get(name), given | {"name": name}, Model)
-            gone = tuple(one for one in before.gone_models if one != name)
-            return msgspec.structs.replace(before, models=before.models | {name: model}, gone_models=gone)
+            return _with(before, "models", name, _merged(known.get(name), given | {"name": name}, Model))
 
         await self._change(change, by, "set model", name, _encode(given).decode()[:1_000])
         return msgspec.to_builtins(_found(self.svc.settings.models, "model", name))
@@ -268,12 +264,9 @@ class Changes:
         _found(self.svc.settings.models, "model", name)
 
         def change(before: Overlay) -> Overlay:
-            models = {id_: one for id_, one in before.models.items() if id_ != name}
-            after = msgspec.structs.replace(before, models=models, gone_models=tuple({*before.gone_models, name}))
+            after = _without(before, "models", name)
             if not made(lambda: over(self.configured, after)).models:  # without any, all that engines serve is free
-                raise ChangeRefusedError(
-                    Refusal(409, "this is the last model on offer; offer another first", "conflict")
-                )
+                raise conflict("this is the last model on offer; offer another first")
             return after
 
         await self._change(change, by, "delete model", name)
@@ -284,14 +277,11 @@ class Changes:
         given = read_form(body, dict[str, Any])
         secrets_known = {one.key_env for one in self.configured.engines} | {""}
         if given.get("key_env", "") not in secrets_known:  # else an admin could have any secret sent anywhere
-            why = "key_env may name what the configuration's engines name; add it there"
-            raise ChangeRefusedError(bad_request(why, "invalid_value", "key_env"))
+            raise wrong("key_env may name what the configuration's engines name; add it there", "key_env")
 
         def change(before: Overlay) -> Overlay:
             known = {one.name: one for one in self.configured.engines} | before.engines
-            engine = _merged(known.get(name), given | {"id": name}, Engine)
-            gone = tuple(one for one in before.gone_engines if one != name)
-            return msgspec.structs.replace(before, engines=before.engines | {name: engine}, gone_engines=gone)
+            return _with(before, "engines", name, _merged(known.get(name), given | {"id": name}, Engine))
 
         await self._change(change, by, "set engine", name, _encode(given).decode()[:1_000])
         return msgspec.to_builtins(_found(self.svc.settings.engines, "engine", name))
@@ -299,13 +289,7 @@ class Changes:
     async def delete_engine(self, name: str, by: str) -> Any:
         """Its streams move to others."""
         _found(self.svc.settings.engines, "engine", name)
-
-        def change(before: Overlay) -> Overlay:
-            engines = {id_: one for id_, one in before.engines.items() if id_ != name}
-            gone = tuple({*before.gone_engines, name})
-            return msgspec.structs.replace(before, engines=engines, gone_engines=gone)
-
-        await self._change(change, by, "delete engine", name)
+        await self._change(lambda before: _without(before, "engines", name), by, "delete engine", name)
         return {"id": name, "deleted": True}
 
     # --- the configuration ----------------------------------------------------------------
@@ -340,15 +324,12 @@ class Changes:
     async def _loaded(self) -> tuple[Settings, list[str]]:
         """(the configuration as it is now, what of it holds after a restart only). Raises ChangeRefusedError."""
         if self.load is None:
-            raise ChangeRefusedError(
-                Refusal(409, "this gateway was started without a configuration to read", "conflict")
-            )
+            raise conflict("this gateway was started without a configuration to read")
         try:
             fresh = await asyncio.to_thread(self.load)
         except (ValueError, OSError) as error:
-            raise ChangeRefusedError(
-                bad_request(f"{error}; what was read before stands", "invalid_configuration")
-            ) from error
+            why = f"{error}; what was read before stands"
+            raise ChangeRefusedError(bad_request(why, "invalid_configuration")) from error
         if self.locked and not fresh.keys:
             raise ChangeRefusedError(
                 bad_request("the configuration has no keys any more; start the gateway anew to open it")
@@ -372,7 +353,7 @@ class Changes:
                 had, have = _admins(self.svc.settings, now), _admins(settings, now)
                 if any(old and not new for old, new in zip(had, have, strict=True)):
                     why = "this is the last lasting key with role 'admin' without networks; make another first"
-                    raise ChangeRefusedError(Refusal(409, why, "conflict"))
+                    raise conflict(why)
             return after
 
         after = await asyncio.to_thread(self.file.update, checked)
@@ -422,6 +403,21 @@ def _merged(before: msgspec.Struct | None, given: dict[str, Any], kind: type[T])
     return made(lambda: msgspec.convert(plain | given, kind, strict=False))
 
 
+# What of an overlay is set and taken away, by its field; `gone_` before it: what was taken away.
+OverlayPart = Literal["tenants", "models", "engines"]
+
+
+def _with(before: Overlay, part: OverlayPart, name: str, new: Tenant | Model | Engine) -> Overlay:
+    gone = tuple(one for one in getattr(before, f"gone_{part}") if one != name)
+    return msgspec.structs.replace(before, **{part: getattr(before, part) | {name: new}, f"gone_{part}": gone})
+
+
+def _without(before: Overlay, part: OverlayPart, name: str) -> Overlay:
+    left = {id_: one for id_, one in getattr(before, part).items() if id_ != name}
+    gone = tuple({*getattr(before, f"gone_{part}"), name})
+    return msgspec.structs.replace(before, **{part: left, f"gone_{part}": gone})
+
+
 def _new_secret() -> str:
     return f"sk-{secrets.token_urlsafe(32)}"
 
@@ -437,14 +433,12 @@ def read_form(body: bytes, kind: type[T]) -> T:
         return read_json(body, kind, strict=False)
     except msgspec.DecodeError as error:
         field = str(error).rpartition("`$.")[2].rstrip("`") if "`$." in str(error) else None
-        raise ChangeRefusedError(bad_request(str(error), "invalid_value", field)) from error
+        raise wrong(str(error), field) from error
 
 
 def made(make: Callable[[], T]) -> T:
     """What settings refuse, the caller is told."""
     try:
         return make()
-    except SettingsError as error:
-        raise ChangeRefusedError(bad_request(str(error), "invalid_value")) from error
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise ChangeRefusedError(bad_request(str(error), "invalid_value")) from error
+    except (ValueError, TypeError, ArithmeticError) as error:  # a SettingsError is a ValueError
+        raise wrong(str(error)) from error

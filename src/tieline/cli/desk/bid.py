@@ -14,20 +14,16 @@ from pathlib import Path
 
 import click
 
-from tieline import records
 from tieline.cli.desk.awards import AwardError, awards_of, month_of, statement_of
 from tieline.cli.desk.commit_act import tell
-from tieline.cli.folder import config_and_now, configured, data_dir, fleet_file, open_store
+from tieline.cli.desk.known import known, known_options
+from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.outcome import NothingThereError
 from tieline.clock import parse_utc
 from tieline.dispatch import Outlook, Settings
-from tieline.dispatch.desk.peaks import PeakDesk
 from tieline.dispatch.desk.statement import PositionBill, correction
-from tieline.dispatch.inputs.foresight import rules_of
 from tieline.dispatch.purchase import HourBid, bought_in, next_day, purchase, totals
-from tieline.dispatch.settings import settings_of
 from tieline.feeds.days.folder import FolderError
-from tieline.feeds.days.recorded import RecordedFolder
 from tieline.fleet import Fleet
 from tieline.fleet.markets import zone_of
 from tieline.records import Plan
@@ -37,10 +33,7 @@ COLUMNS = ("site_id", "market", "location", "hour_begins_utc", "hour_begins_loca
 
 
 @click.group(invoke_without_command=True)
-@data_dir
-@click.option("--data", type=click.Path(path_type=Path), help="A folder of days: bid with what was known there.")
-@click.option("--at", "when", help="With --data: the moment, UTC (2024-08-20T15:00).")
-@fleet_file
+@known_options
 @click.option("--site", "only", multiple=True, help="Only this site; may be given several times.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the curves as CSV, to submit.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
@@ -65,14 +58,7 @@ def bid(
     if context.invoked_subcommand is not None:
         return
     try:
-        if data is None:
-            if when is not None or config is not None:
-                raise click.UsageError("--at and --config go with --data; the running platform says what is now")
-            fleet, settings, now, store = _running(data_dir)
-        else:
-            if when is None:
-                raise click.UsageError("days of a folder need a moment: --at 2024-08-20T15:00")
-            fleet, settings, now, store = _of_days(data, parse_utc(when), config)
+        fleet, settings, now, store = known(data_dir, data, when, config)
         try:
             found = _bids(store, fleet, settings, now, only)
         finally:
@@ -112,9 +98,9 @@ def award(file: Path, data_dir: Path) -> None:
 @click.argument("month")
 @data_dir
 @click.option("--site", help="Site id; may be left out where one site buys a day ahead.")
-@click.option("--known", help="As it was known then, UTC: what has changed since is shown as a correction.")
+@click.option("--known", "as_known", help="As it was known then, UTC: what has changed since is shown as a correction.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-def bill(month: str, data_dir: Path, site: str | None, known: str | None, as_json: bool) -> None:
+def bill(month: str, data_dir: Path, site: str | None, as_known: str | None, as_json: bool) -> None:
     """The two-settlement bill of MONTH (2026-10): legs and awards at their price, the rest at real time."""
     config, now = config_and_now(data_dir)
     store = open_store(data_dir)
@@ -124,8 +110,8 @@ def bill(month: str, data_dir: Path, site: str | None, known: str | None, as_jso
         found = statement_of(store, config.fleet, where, span, now)
         changed = (
             None
-            if known is None
-            else correction(statement_of(store, config.fleet, where, span, parse_utc(known)), found)
+            if as_known is None
+            else correction(statement_of(store, config.fleet, where, span, parse_utc(as_known)), found)
         )
     except KeyError as error:
         raise NothingThereError(str(error.args[0])) from error
@@ -138,25 +124,7 @@ def bill(month: str, data_dir: Path, site: str | None, known: str | None, as_jso
         return
     click.echo("\n".join([f"{where} {month}, {len({line.at for line in found.lines})} hours:", *_kinds(found)]))
     if changed is not None:
-        click.echo("\n".join([f"correction since {known}:", *_kinds(changed)]))
-
-
-# --- where what is known comes from -----------------------------------------------------------
-
-
-def _running(folder: Path) -> tuple[Fleet, Settings, datetime, Store]:
-    config, now = config_and_now(folder)
-    return config.fleet, settings_of(config), now, open_store(folder)
-
-
-def _of_days(folder: Path, now: datetime, config: Path | None) -> tuple[Fleet, Settings, datetime, Store]:
-    source, own = RecordedFolder(folder), configured(config)
-    fleet = source.fleet(source.usual_scale) if own is None else source.over(own.fleet)
-    settings = Settings() if own is None else settings_of(own)
-    store = Store(None, records.encode, records.decode)
-    store.append(source.known_by(fleet, now))
-    store.append(PeakDesk(fleet, rules_of(fleet, settings)).step(store, now))
-    return fleet, settings, now, store
+        click.echo("\n".join([f"correction since {as_known}:", *_kinds(changed)]))
 
 
 def _bids(store: Store, fleet: Fleet, settings: Settings, now: datetime, only: Sequence[str]) -> list[HourBid]:

@@ -9,15 +9,9 @@ from pathlib import Path
 
 import click
 
-from tieline import records
-from tieline.cli.folder import config_and_now, configured, data_dir, fleet_file, open_store
-from tieline.clock import parse_utc
-from tieline.dispatch import Settings
-from tieline.dispatch.desk.peaks import PeakDesk
+from tieline.cli.desk.known import known, known_options
 from tieline.dispatch.inputs.foresight import rules_of
-from tieline.dispatch.settings import settings_of
 from tieline.feeds.days.folder import FolderError
-from tieline.feeds.days.recorded import RecordedFolder
 from tieline.fleet import Fleet
 from tieline.fleet.markets import zone_of
 from tieline.fleet.peaks import PeakRule
@@ -29,22 +23,16 @@ SHOWN = 0.001
 
 
 @click.command()
-@data_dir
-@click.option("--data", type=click.Path(path_type=Path), help="A folder of days with system load: work odds out there.")
-@click.option("--at", "when", help="With --data: the moment, UTC (2024-08-20T15:00).")
-@fleet_file
+@known_options
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def peaks(data_dir: Path, data: Path | None, when: str | None, config: Path | None, as_json: bool) -> None:
     """Show the coincident peaks the fleet pays for: windows of today and tomorrow, their odds, what a MW is worth."""
     try:
-        if data is None:
-            if when is not None or config is not None:
-                raise click.UsageError("--at and --config go with --data; the running platform says what is now")
-            fleet, settings, now, odds = _running(data_dir)
-        else:
-            if when is None:
-                raise click.UsageError("days of a folder need a moment: --at 2024-08-20T15:00")
-            fleet, settings, now, odds = _of_days(data, parse_utc(when), config)
+        fleet, settings, now, store = known(data_dir, data, when, config)
+        try:
+            odds = _newest(store, now)
+        finally:
+            store.close()
     except (FolderError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     rules = [rule for rule in rules_of(fleet, settings) if any(fleet.pays(site, rule) for site in fleet.sites)]
@@ -55,28 +43,6 @@ def peaks(data_dir: Path, data: Path | None, when: str | None, config: Path | No
         click.echo("no site of this fleet pays for a coincident peak; dispatch.peak_rules names the rules that apply")
     for rule in rules:
         click.echo("\n".join(_lines(rule, fleet, odds, now)))
-
-
-def _running(folder: Path) -> tuple[Fleet, Settings, datetime, list[PeakOdds]]:
-    config, now = config_and_now(folder)
-    store = open_store(folder)
-    try:
-        return config.fleet, settings_of(config), now, _newest(store, now)
-    finally:
-        store.close()
-
-
-def _of_days(folder: Path, now: datetime, config: Path | None) -> tuple[Fleet, Settings, datetime, list[PeakOdds]]:
-    source, own = RecordedFolder(folder), configured(config)
-    fleet = source.fleet(source.usual_scale) if own is None else source.over(own.fleet)
-    settings = Settings() if own is None else settings_of(own)
-    store = Store(None, records.encode, records.decode)
-    try:
-        store.append(source.known_by(fleet, now))
-        store.append(PeakDesk(fleet, rules_of(fleet, settings)).step(store, now))
-        return fleet, settings, now, _newest(store, now)
-    finally:
-        store.close()
 
 
 def _newest(store: Store, now: datetime) -> list[PeakOdds]:

@@ -6,8 +6,10 @@ Knows nothing of how a text is read. Each decision is a record with who and when
 from __future__ import annotations
 
 import getpass
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -16,6 +18,8 @@ from tieline.cli.sector.shared import dump, facts_option, guarded, json_option
 from tieline.clock import wall_now
 from tieline.disclosures.facts.desk import Action, CandidateFile, Correction, path_beside
 from tieline.disclosures.facts.keep import FileKeeper, book
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _who = click.option("--who", default=getpass.getuser, show_default="your login", help="Who decides; it is recorded.")
 _reason = click.option("--reason", default="", help="Why; asked for where something is rejected or withdrawn.")
@@ -51,14 +55,24 @@ def _decide(action: Action, target: str, who: str, reason: str, facts: Path, cha
     click.echo(f"{action} {target} by {done.who}{became}")
 
 
-@desk.command()
-@click.argument("candidate")
-@_who
-@_reason
-@facts_option
-def accept(candidate: str, who: str, reason: str, facts: Path) -> None:
-    """Make a candidate a fact; you are its second voice."""
-    _decide("accept", candidate, who, reason, facts)
+def _deciding(command: F) -> F:
+    """What every decision is told: by whom, why, and in which book."""
+    return _who(_reason(facts_option(command)))
+
+
+def _plain(action: Action, what: str, says: str) -> None:
+    """A command that decides by its name alone."""
+
+    @desk.command(action, help=says)
+    @click.argument("target", metavar=what)
+    @_deciding
+    def decide(target: str, who: str, reason: str, facts: Path) -> None:
+        _decide(action, target, who, reason, facts)
+
+
+_plain("accept", "CANDIDATE", "Make a candidate a fact; you are its second voice.")
+_plain("reject", "CANDIDATE", "Take a candidate off the desk, with a reason.")
+_plain("restore", "TARGET", "Undo the last decision on a candidate or a claim.")
 
 
 @desk.command()
@@ -66,9 +80,7 @@ def accept(candidate: str, who: str, reason: str, facts: Path) -> None:
 @click.option("--value", help="The figure as it should be.")
 @click.option("--period", help="YYYY-MM, YYYYQn or YYYY-MM-DD.")
 @click.option("--field", help="One of `tieline disclosures fields`.")
-@_who
-@_reason
-@facts_option
+@_deciding
 def correct(
     candidate: str, value: str | None, period: str | None, field: str | None, who: str, reason: str, facts: Path
 ) -> None:
@@ -81,36 +93,14 @@ def correct(
 
 
 @desk.command()
-@click.argument("candidate")
-@_who
-@_reason
-@facts_option
-def reject(candidate: str, who: str, reason: str, facts: Path) -> None:
-    """Take a candidate off the desk, with a reason."""
-    _decide("reject", candidate, who, reason, facts)
-
-
-@desk.command()
 @click.argument("claim")
-@_who
-@_reason
-@facts_option
+@_deciding
 def withdraw(claim: str, who: str, reason: str, facts: Path) -> None:
     """Take a claim out of the book (its id, `CANG.2026-01.btc_sold~1a2b3c4d`): it leaves every rank, sum and check."""
     known = {one.id for one in guarded(lambda: book(FileKeeper(facts))).of(claim.partition("~")[0])}
     if claim not in known:
         raise NothingThereError(f"no claim {claim!r} in the book; `tieline disclosures figure NAME` lists them")
     _decide("withdraw", claim, who, reason, facts)
-
-
-@desk.command()
-@click.argument("target")
-@_who
-@_reason
-@facts_option
-def restore(target: str, who: str, reason: str, facts: Path) -> None:
-    """Undo the last decision on a candidate or a claim."""
-    _decide("restore", target, who, reason, facts)
 
 
 @desk.command()

@@ -15,26 +15,24 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tieline.alerts.response import acknowledge, silence
 from tieline.console.door import Row, signed_in_as
-from tieline.console.forms import answer, failed, read_form
+from tieline.console.forms import CommandForm, ReasonedForm, answer, failed, read_form
 from tieline.people import Right
 from tieline.store import StoreError
-from tieline.store.alerts import AlertStore, Silence
+from tieline.store.alerts import AlertStore
 
 # A page shows the newest; older ones stay in the database until they are pushed out.
 SHOWN = 100
 
 
-class TakeForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TakeForm(CommandForm, frozen=True, kw_only=True):
     key: str
-    by: str = ""
 
 
-class SilenceForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SilenceForm(ReasonedForm, frozen=True, kw_only=True):
     what: str
     minutes: float
-    why: str
-    by: str = ""
 
 
 class AlertRoom:
@@ -86,29 +84,17 @@ class AlertRoom:
         by = signed_in_as(request) or form.by.strip()
         if self.store is None or not by:
             return failed(400, "by: give your name; it is told to whoever else looks")
-        taken = await asyncio.to_thread(self._take, self.store, form.key, by[:200])
+        taken = await asyncio.to_thread(acknowledge, self.store, form.key, by[:200], self._now().timestamp())
         return answer({"taken": form.key}) if taken else failed(404, f"key: {form.key!r} is not open and untaken")
-
-    def _take(self, store: AlertStore, key: str, by: str) -> bool:
-        now = self._now().timestamp()
-        for body in store.incidents():
-            one = msgspec.json.decode(body)
-            if one["key"] == key and one["state"] == "open":
-                one["state"], one["acknowledged_by"] = "acknowledged", by
-                store.put([(f"{one['key']}|{one['first']:.3f}", now, msgspec.json.encode(one))], [], now)
-                return True
-        return False
 
     async def silence(self, request: Request) -> Response:
         form = await read_form(request, SilenceForm)
         by = signed_in_as(request) or form.by.strip()
         if self.store is None or not by:
             return failed(400, "by: give your name; it is told to whoever else looks")
-        if not 0 < form.minutes <= 7 * 24 * 60:
-            return failed(400, "minutes: above 0 and up to 7 days (10,080 minutes); then say it again")
-        if not form.why.strip():
-            return failed(400, "why: say why, for whoever reads this tomorrow")
-        until = self._now().timestamp() + 60 * form.minutes
-        one = Silence(form.what[:200], until, by[:200], " ".join(form.why.split())[:500])
-        await asyncio.to_thread(self.store.silence, one)
-        return answer({"until": until})
+        words = (form.what[:200], form.minutes, by[:200], form.why)
+        try:
+            one = await asyncio.to_thread(silence, self.store, *words, self._now().timestamp())
+        except ValueError as error:
+            return failed(400, str(error))
+        return answer({"until": one.until})

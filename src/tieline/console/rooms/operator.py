@@ -6,11 +6,14 @@ alone writes. Nothing is done until the core has acknowledged it; what was done 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import msgspec
 
 from tieline.console.fold import Fold
+from tieline.console.forms import CommandForm, ReasonedForm
 from tieline.fleet import Site
 from tieline.link import Ack, Link, push
 from tieline.records import Action, AnyRecord, Instruction, Override, Plan, encode_batch
@@ -20,64 +23,55 @@ MAX_HOLD = timedelta(days=7)
 MAX_WHY = 500
 ACCEPT = "accept"
 
+R = TypeVar("R", Override, Instruction)
+
 
 class RefusedError(ValueError):
     """What is wrong with the command, and what would be right."""
 
 
-class OverrideForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OverrideForm(ReasonedForm, frozen=True, kw_only=True):
     """Hold a unit (or, without one, the whole site) at `target_mw` for `minutes`."""
 
     site_id: str
     unit_id: str | None
     target_mw: float
     minutes: float
-    why: str
-    by: str = ""
 
 
-class EndForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EndForm(ReasonedForm, frozen=True, kw_only=True):
     override_id: str
-    why: str
-    by: str = ""
 
 
-class OrderForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OrderForm(ReasonedForm, frozen=True, kw_only=True):
     """A grid operator's order that came by telephone: the site draws at most `limit_mw` for `minutes`."""
 
     site_id: str
     limit_mw: float
     minutes: float
-    why: str
-    by: str = ""
 
 
-class EndOrderForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EndOrderForm(ReasonedForm, frozen=True, kw_only=True):
     instruction_id: str
-    why: str
-    by: str = ""
 
 
-class ConfirmForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Do what an advised plan says; `plan_seq` is the plan that was read."""
-
-    site_id: str
-    plan_seq: int
-    by: str = ""
-
-
-class PlanRead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PlanRead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An advised plan as somebody read it."""
 
     site_id: str
     plan_seq: int
 
 
-class ConfirmAllForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ConfirmForm(PlanRead, frozen=True, kw_only=True):
+    """Do what the advised plan that was read says."""
+
+    by: str = ""
+
+
+class ConfirmAllForm(CommandForm, frozen=True, kw_only=True):
     """Do what all these advised plans say."""
 
     plans: tuple[PlanRead, ...]
-    by: str = ""
 
 
 def override(fold: Fold, form: OverrideForm, now: datetime, by: str) -> list[AnyRecord]:
@@ -110,10 +104,10 @@ def override(fold: Fold, form: OverrideForm, now: datetime, by: str) -> list[Any
 
 def end(fold: Fold, form: EndForm, now: datetime, by: str) -> list[AnyRecord]:
     """An override ended early is the same override, told anew with an earlier end."""
-    known = fold.overrides.get(form.override_id)
-    if known is None or known[1].until <= now:
+    held = _in_force(fold.overrides, form.override_id, now)
+    if held is None:
         raise RefusedError(f"override_id: no override {form.override_id!r} is in force")
-    ended = msgspec.structs.replace(known[1], known_at=now, until=now, by=by, why=_why(form.why))
+    ended = msgspec.structs.replace(held, known_at=now, until=now, by=by, why=_why(form.why))
     return [ended, _action(now, by, "end override", ended.unit_id or ended.site_id, ended.why)]
 
 
@@ -139,14 +133,14 @@ def order(fold: Fold, form: OrderForm, now: datetime, by: str) -> list[AnyRecord
 
 def end_order(fold: Fold, form: EndOrderForm, now: datetime, by: str) -> list[AnyRecord]:
     """An order that was lifted early is the same order, told anew with an earlier end."""
-    known = fold.instructions.get(form.instruction_id)
-    if known is None or known[1].until <= now:
+    standing = _in_force(fold.instructions, form.instruction_id, now)
+    if standing is None:
         raise RefusedError(f"instruction_id: no order {form.instruction_id!r} is in force")
-    ended = msgspec.structs.replace(known[1], known_at=now, until=now)
+    ended = msgspec.structs.replace(standing, known_at=now, until=now)
     return [ended, _action(now, by, "end grid order", ended.site_id, _why(form.why))]
 
 
-def confirm(fold: Fold, form: ConfirmForm, now: datetime, by: str) -> list[AnyRecord]:
+def confirm(fold: Fold, form: PlanRead, now: datetime, by: str) -> list[AnyRecord]:
     site = _site(fold, form.site_id)
     if site.mode != "advise":
         raise RefusedError(f"site_id: {site.id} is in mode {site.mode}; only advised plans are confirmed")
@@ -164,9 +158,7 @@ def confirm_all(fold: Fold, form: ConfirmAllForm, now: datetime, by: str) -> lis
     """Raises RefusedError, with nothing confirmed, where one of them cannot be."""
     if not form.plans:
         raise RefusedError("plans: name at least one")
-    return [
-        record for one in form.plans for record in confirm(fold, ConfirmForm(one.site_id, one.plan_seq, by), now, by)
-    ]
+    return [record for one in form.plans for record in confirm(fold, one, now, by)]
 
 
 async def send(link: Link, batch: list[AnyRecord]) -> Ack:
@@ -190,6 +182,11 @@ def _until(now: datetime, minutes: float) -> datetime:
     if not 0.0 < minutes <= MAX_HOLD.total_seconds() / 60:
         raise RefusedError("minutes: give a time above 0 and up to 7 days (10,080 minutes); then say it again")
     return now + timedelta(minutes=minutes)
+
+
+def _in_force(known: Mapping[str, tuple[int, R]], id_: str, now: datetime) -> R | None:
+    found = known.get(id_)
+    return None if found is None or found[1].until <= now else found[1]
 
 
 def _site(fold: Fold, site_id: str) -> Site:

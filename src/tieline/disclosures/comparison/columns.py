@@ -291,22 +291,21 @@ def _cost(at: At, field: str) -> Claim | None:
 
 def _price_to_hashrate(at: At) -> Cell | None:
     """What the market pays for a PH/s: the market value at the month's end over what is deployed."""
-    value, deployed = at.book.best(at.issuer, periods.last_day(at.month), "market_cap_usd"), at.best("deployed_ehs")
-    if value is None or deployed is None or deployed.value <= 0:
-        return None
-    per = round_to(value.value / (deployed.value * 1000), 0)
-    how = f"US${show(value.value / 1_000_000, 1)}m / ({show(deployed.value)} EH/s x 1,000) = US${show(per)}"
-    return at.computed("price_to_hashrate_usd_per_phs", "USD/(PH/s)", per, how, value, deployed)
+    return _price_of(at, "deployed_ehs", "price_to_hashrate_usd_per_phs")
 
 
 def _price_to_hash(at: At) -> Cell | None:
     """What the market pays for a PH/s that runs: the market value over the hashrate that operated on average."""
-    value, running = at.book.best(at.issuer, periods.last_day(at.month), "market_cap_usd"), at.best("avg_operating_ehs")
-    if value is None or running is None or running.value <= 0:
+    return _price_of(at, "avg_operating_ehs", "price_to_hash_usd_per_phs")
+
+
+def _price_of(at: At, hashrate: str, name: str) -> Cell | None:
+    value, rate = at.book.best(at.issuer, periods.last_day(at.month), "market_cap_usd"), at.best(hashrate)
+    if value is None or rate is None or rate.value <= 0:
         return None
-    per = round_to(value.value / (running.value * 1000), 0)
-    how = f"US${show(value.value / 1_000_000, 1)}m / ({show(running.value)} EH/s x 1,000) = US${show(per)}"
-    return at.computed("price_to_hash_usd_per_phs", "USD/(PH/s)", per, how, value, running)
+    per = round_to(value.value / (rate.value * 1000), 0)
+    how = f"US${show(value.value / 1_000_000, 1)}m / ({show(rate.value)} EH/s x 1,000) = US${show(per)}"
+    return at.computed(name, "USD/(PH/s)", per, how, value, rate)
 
 
 def _ai_contracts(at: At) -> Cell | None:

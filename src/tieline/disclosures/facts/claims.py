@@ -12,7 +12,7 @@ import re
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -32,16 +32,7 @@ SourceKind = Literal[
 """From the best witness to the weakest: the issuer's own site or wire; its full release elsewhere; an exhibit
 or tagged fact of a filing; a summary of the release; news that quotes it; other news; a tracker."""
 
-KINDS: tuple[SourceKind, ...] = (
-    "issuer",
-    "issuer_release_copy",
-    "sec_exhibit",
-    "sec_xbrl_render",
-    "release_summary",
-    "news_of_release",
-    "news",
-    "aggregator",
-)
+KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 # The issuer's own words, wherever they stand. Only these can restate a figure.
 OWN_WORDS = frozenset(KINDS[:4])
 # Texts that carry the issuer's figures; the rest is what others say.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -12,7 +13,8 @@ from tieline.gateway.batch.files import encode
 from tieline.gateway.budgets.admit import KeyAccount
 from tieline.gateway.requests.exchange import Exchange
 from tieline.gateway.routing.route import Replica
-from tieline.store.batches import StoredBatch, StoredLine
+from tieline.store import BatchStore, StoreError
+from tieline.store.batches import Result, StoredBatch, StoredLine
 
 # This part of a window, at its end, is a batch's own right to the queue.
 URGENT_SHARE: Final = 0.25
@@ -55,6 +57,27 @@ class Hand:
                 del self.later[index]
                 return line
         return self.lines.popleft() if self.lines else None
+
+
+@dataclass(slots=True, eq=False)
+class DoneLines:
+    """What came of lines and is not on disk yet: results, and lines (batch, number) to be tried again."""
+
+    results: list[Result] = field(default_factory=list)
+    vain: list[tuple[str, int]] = field(default_factory=list)
+
+    async def flush(self, store: BatchStore) -> None:
+        """Raises StoreError; the results are then still here."""
+        if self.results:
+            results, self.results = self.results, []
+            try:
+                await asyncio.to_thread(store.land, results)
+            except StoreError:
+                self.results = results + self.results
+                raise
+        if self.vain:
+            vain, self.vain = self.vain, []
+            await asyncio.to_thread(store.again, vain)
 
 
 def idle(replica: Replica) -> bool:
