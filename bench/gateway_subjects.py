@@ -149,15 +149,18 @@ def _peers(folder: Path, engines: list[int], core: int, peers: Path) -> dict[str
         port = free_port()
         command = [str(litellm), "--config", str(folder / "litellm.yaml"), "--port", str(port), "--host", "127.0.0.1"]
         found["litellm"] = Subject(port, _pinned(command, core, LITELLM), _package(python, "litellm"))
-    version = _package(python, "sglang_router") or _package(python, "sglang-router")
-    if version:
-        port = free_port()
-        command = [
-            str(python), "-m", "sglang_router.launch_router", "--host", "127.0.0.1", "--port", str(port),
-            "--worker-urls", *(f"http://127.0.0.1:{one}" for one in engines), "--policy", "round_robin",
-            "--log-level", "warn",
-        ]  # fmt: skip
-        found["sglang-router"] = Subject(port, _pinned(command, core), version)
+    for name, package, command in (
+        ("sglang-router", "sglang-router", [str(python), "-m", "sglang_router.launch_router"]),
+        ("vllm-router", "vllm-router", [str(peers / "bin" / "vllm-router")]),
+    ):
+        version = _package(python, package)
+        if version:
+            port, metrics = free_port(), free_port()
+            more = [
+                "--host", "127.0.0.1", "--port", str(port), "--policy", "round_robin", "--log-level", "error",
+                "--prometheus-port", str(metrics), "--worker-urls", *(f"http://127.0.0.1:{one}" for one in engines),
+            ]  # fmt: skip
+            found[name] = Subject(port, _pinned([*command, *more], core), version)
     return found
 
 

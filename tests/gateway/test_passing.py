@@ -24,10 +24,10 @@ CHAT = {"model": "public", "messages": [{"role": "user", "content": "tell me"}],
 def test_a_stream_under_its_public_name(
     gateway: Start, own: str, usage: bool, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken: list[str | None] = []
+    taken: list[tuple[str, bytes] | None] = []
     texts: list[list[str] | None] = []
-    one, several = PassthroughTemplate.text, PassthroughTemplate.texts
-    monkeypatch.setattr(PassthroughTemplate, "text", lambda self, raw: taken.append(one(self, raw)) or taken[-1])
+    one, several = PassthroughTemplate.take, PassthroughTemplate.texts
+    monkeypatch.setattr(PassthroughTemplate, "take", lambda self, raw: taken.append(one(self, raw)) or taken[-1])
     monkeypatch.setattr(
         PassthroughTemplate, "texts", lambda self, frames: texts.append(several(self, frames)) or texts[-1]
     )

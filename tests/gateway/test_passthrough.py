@@ -149,14 +149,14 @@ def test_one_chunk_is_read_as_the_chunk_reader_reads_it(body: Any, text: str, da
     assert made is not None
     raw = chunk(frame(with_text(body, text)))
     assert whole_chunks(raw) == [frame(with_text(body, text))]  # and the size is known from here on
-    assert made.text(raw) == text
+    assert made.take(raw) == (text, raw)
     at = data.draw(st.integers(0, len(raw)) | st.integers(0, 6))
     new = data.draw(st.binary(max_size=4) | st.sampled_from([b"\r\n", b"0", b";x", b"\n\n", b'"', raw]))
     changed = raw[:at] + new + raw[at + data.draw(st.integers(0, 4)) :]
-    found = made.text(changed)
+    found = made.take(changed)
     if found is not None:
         (payload,) = whole_chunks(changed) or []
-        assert made.texts([payload]) == [found]
+        assert found == (made.texts([payload])[0], changed)  # type: ignore[index]
 
 
 def test_another_name_is_put_around_the_text() -> None:
@@ -165,7 +165,10 @@ def test_another_name_is_put_around_the_text() -> None:
     assert made is not None
     assert not made.same
     came = frame(with_text(CHAT, 'a "quoted" é\n'))
-    assert made.sent(came) == frame(with_text(CHAT | {"model": "public", "id": "first"}, 'a "quoted" é\n'))
+    goes = frame(with_text(CHAT | {"model": "public", "id": "first"}, 'a "quoted" é\n'))
+    assert made.sent(came) == goes
+    assert whole_chunks(chunk(came)) == [came]
+    assert made.take(chunk(came)) == ('a "quoted" é\n', chunk(goes))
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,35 @@ def test_a_conversation_s_items_are_added_listed_and_taken_away(gateway: Start) 
     run(body())
 
 
+def test_the_same_head_twice_in_a_row_means_the_same_whatever_its_path(gateway: Start) -> None:
+    """A connection knows a head that repeats by its bytes; only that of inference is remembered with its meaning."""
+
+    def post(path: str, text: bytes) -> bytes:
+        return b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (path.encode(), len(text), text)
+
+    async def body() -> None:
+        async with gateway(settings()) as g:
+            reader, writer = await asyncio.open_connection("127.0.0.1", g.port)
+
+            async def ask(path: str, text: bytes) -> dict[str, Any]:
+                writer.write(post(path, text))
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200 ")
+                size = int(head.lower().partition(b"content-length:")[2].split()[0])
+                answered: dict[str, Any] = json.loads(await reader.readexactly(size))
+                return answered
+
+            one = await ask("/v1/conversations", b"{}")
+            path = f"/v1/conversations/{one['id']}/items"
+            for text in ("a", "bb", "cc"):
+                item = {"type": "message", "role": "user", "content": text}
+                added = await ask(path, json.dumps({"items": [item]}).encode())
+                assert json.dumps(added).count(f'"{text}"') == 1
+            writer.close()
+
+    asyncio.run(body())
+
+
 def test_threads_of_messages_are_refused_in_the_words_that_anthropic_s_libraries_fall_back_on(gateway: Start) -> None:
     async def body() -> None:
         async with Able("m") as engine, gateway(settings(engine.url)) as g:

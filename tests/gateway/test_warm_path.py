@@ -16,7 +16,7 @@ import tieline.gateway
 
 ROOM = str(Path(tieline.gateway.__file__).parent)
 # What it may be at most today; only ever made smaller. The aim is 12 files and 900 lines.
-MOST_FILES, MOST_LINES = 27, 1_050
+MOST_FILES, MOST_LINES = 18, 900
 BODY = {"model": "m", "stream": True, "max_tokens": 8, "messages": [{"role": "user", "content": "hi"}]}
 
 

@@ -22,12 +22,11 @@ from tieline.gateway.changes import ChangeRefusedError, Changes, read_form
 from tieline.gateway.errors import Refusal
 from tieline.gateway.metering import history
 from tieline.gateway.reading import Csv, TenantReading, limit_of
-from tieline.gateway.requests.finish import JSON_HEADERS
 from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
 from tieline.gateway.settings import Key, SettingsError, Tenant, hash_key
 from tieline.gateway.wire.client import ClientConnection
-from tieline.gateway.wire.http1 import RequestHead
+from tieline.gateway.wire.http1 import JSON_HEADERS, RequestHead
 from tieline.store import StoreError
 
 _encode: Final = msgspec.json.Encoder().encode

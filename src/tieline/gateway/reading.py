@@ -19,11 +19,10 @@ import msgspec
 from tieline.gateway.budgets.admit import KeyAccount, Scope
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.metering import history
-from tieline.gateway.requests.finish import JSON_HEADERS
 from tieline.gateway.service import Service
 from tieline.gateway.settings import NANO_PER_USD
 from tieline.gateway.wire.client import ClientConnection
-from tieline.gateway.wire.http1 import RequestHead
+from tieline.gateway.wire.http1 import JSON_HEADERS, RequestHead
 from tieline.store import StoreError
 
 PATHS: Final = ("/v1/usage", "/v1/limits", "/v1/prices")

@@ -16,7 +16,7 @@ from tieline.gateway.budgets.idempotency import Call, Repeats
 from tieline.gateway.errors import Refusal
 from tieline.gateway.requests import body as bodies
 from tieline.gateway.requests.body import Kind, Request
-from tieline.gateway.requests.finish import JSON_HEADERS
+from tieline.gateway.requests.exchange import Exchange
 from tieline.gateway.requests.ports import Client
 from tieline.gateway.routing.route import State
 from tieline.gateway.service import Service
@@ -25,7 +25,7 @@ from tieline.gateway.surfaces import messages
 from tieline.gateway.surfaces.api import COUNT, SURFACES, Surfaces
 from tieline.gateway.wire import origins
 from tieline.gateway.wire.client import ClientConnection
-from tieline.gateway.wire.http1 import RequestHead
+from tieline.gateway.wire.http1 import JSON_HEADERS, RequestHead
 
 _INFERENCE: Final[dict[str, Kind]] = {
     "/v1/chat/completions": "chat",
@@ -89,6 +89,8 @@ class Paths:
         if kind is not None and head.method == "POST":
             fields = self._identify(door, head, kind)
             if fields is not None:
+                if fields.account.key.expires is None and not door.extra:
+                    head.read = fields
                 self._infer(door, fields, body)
         elif head.method == "OPTIONS":
             door.answer(204, _CORS_HEADERS if door.extra else b"allow: GET, POST, OPTIONS\r\n", b"")
@@ -102,13 +104,9 @@ class Paths:
         svc = self.svc
         origin = head.get(b"origin:")
         refusal = origins.refusal(
-            head.get(b"host:"),
-            origin,
-            svc.origins,
-            svc.settings.hosts,
-            open_door=svc.book.open is not None,
-            admin=path.startswith("/admin"),
-        )
+            head.get(b"host:"), origin, svc.origins, svc.settings.hosts,
+            open_door=svc.book.open is not None, admin=path.startswith("/admin"),
+        )  # fmt: skip
         if refusal is not None:
             door.refuse(refusal)
         elif origin is not None and origin in svc.origins:
@@ -166,18 +164,11 @@ class Paths:
             door.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
             return None
         trace = head.get(b"traceparent:")
-        fields = _Fields(
-            kind,
-            account,
-            head.get(b"x-tieline-continuity:"),
-            head.get(b"idempotency-key:"),
+        return _Fields(
+            kind, account, head.get(b"x-tieline-continuity:"), head.get(b"idempotency-key:"),
             b"traceparent: %b\r\n" % trace if trace is not None and len(trace) <= 128 else b"",
-            _seconds(head.get(b"x-stainless-timeout:")),
-            SURFACES.get(head.path, ""),
-        )
-        if account.key.expires is None and not door.extra:
-            head.read = fields
-        return fields
+            _seconds(head.get(b"x-stainless-timeout:")), SURFACES.get(head.path, ""),
+        )  # fmt: skip
 
     def _infer(self, door: ClientConnection, fields: _Fields, body: bytes, call: Call | None = None) -> None:
         """`call`: under an Idempotency-Key, and nobody else makes it."""
@@ -208,16 +199,16 @@ class Paths:
     def _offered(self, account: KeyAccount, request: Request) -> ModelOffer | Refusal:
         """The model that answers, which the request is for from now on."""
         svc = self.svc
-        offer = svc.offer(request.model)
+        offer = svc.models.get(request.model) or svc.offer(request.model)
         if offer is None or (account.models and offer.name not in account.models):
             return errors.unknown_model(request.model)
-        other = svc.stand_in(offer, account.models)
-        if other is not None:
+        if offer.fallbacks and (other := svc.stand_in(offer, account.models)) is not None:
             offer = other
             request.model, request.fields["model"] = other.name, msgspec.Raw(_encode(other.name))
         if svc.draining or svc.meter.failing is not None:
             return Refusal(503, "this gateway is stopping or cannot write", "unavailable", retry_after_s=1)
-        return request.beyond(offer) or offer
+        beyond = request.beyond(offer) if request.strange or request.media else None
+        return beyond or offer
 
     def _admit(
         self, door: ClientConnection, fields: _Fields, request: Request, offer: ModelOffer, call: Call | None
@@ -291,7 +282,7 @@ class Paths:
     ) -> None:
         svc = self.svc
         client: Client = door if request.client is None else request.client
-        exchange = svc.request(client, request, offer, fields.account, admitted, door.request_id)
+        exchange = Exchange.of(admitted, request, offer, door.request_id, client, svc, svc.shared)
         if fields.trace:
             exchange.trace = fields.trace
         if fields.client_s is not None:

@@ -126,7 +126,7 @@ async def serve(
     svc.ignored = lambda: registry.ignored
     if process.coordinator is not None:
         await _share_budgets(svc, process.coordinator, data, spool, registry)
-    server = await _listen(settings, lambda: ClientConnection(svc, paths.route), process.sock)
+    server = await _listen(settings, partial(ClientConnection, svc, paths.route), process.sock)
     registry.keep("tick", "the clocks of every request", svc.tick_for_ever)
     registry.keep("batches", "carries batches out", desk.runner.run)
     seconds = "slow clients, new keys, a disk that was full"

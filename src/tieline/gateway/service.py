@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
@@ -16,24 +15,23 @@ from typing import Any, Final
 
 from tieline import records
 from tieline.clock import Clock
-from tieline.gateway.budgets.admit import Admitted, KeyAccount, KeyAccounts, Short
+from tieline.gateway.budgets.admit import KeyAccounts, Short
 from tieline.gateway.budgets.client import LeaseClient
 from tieline.gateway.errors import Refusal
 from tieline.gateway.metering.stats import Stats
 from tieline.gateway.metering.usage import UsageMeter
-from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.exchange import Exchange
 from tieline.gateway.requests.hedge import HedgeBudget
-from tieline.gateway.requests.ports import Client, LiveRequest, Shared
-from tieline.gateway.requests.state import KeptText, RequestState
+from tieline.gateway.requests.ports import LiveRequest, Shared
+from tieline.gateway.requests.state import KeptText
 from tieline.gateway.routing import rented as rent
 from tieline.gateway.routing.queue import RequestQueue, Waiting
 from tieline.gateway.routing.replicas import ReplicaTable
 from tieline.gateway.routing.route import State
 from tieline.gateway.settings import Model, ModelOffer, Settings
 from tieline.gateway.tick import Tick, give_up
-from tieline.gateway.wire.client import ClientConnection
-from tieline.gateway.wire.upstream import Backend, Conn, Owner
+from tieline.gateway.wire.client import ClientConnection, RequestIds
+from tieline.gateway.wire.upstream import Backend
 from tieline.records import Instruction, Plan, ReplicaState
 from tieline.store import Spool, StoreError
 from tieline.tasks import beat
@@ -41,8 +39,6 @@ from tieline.tasks import beat
 TICK_S: Final = 0.1
 # A tick takes milliseconds; one that is not over by then stands still.
 STILL_S: Final = 5.0
-# The last three digits of an id.
-_LOW: Final = tuple(f"{number:03x}" for number in range(4_096))
 # A notice weighs more the nearer it is.
 WEIGH_S: Final = 1.0
 
@@ -82,8 +78,9 @@ class Service:
         self.queue = RequestQueue(settings.queue_length, lambda: self.table, self.now)
         self.table = ReplicaTable(settings, self.now, self.queue.pump)
         self.backends = self.table.backends
-        self.choose, self.choose_at_all = self.table.choose, self.table.choose_at_all
-        self.serving, self.leave = self.table.serving, self.queue.leave
+        self.replicas = self.backends.values()
+        self.choose_at_all, self.serving = self.table.choose_at_all, self.table.serving
+        self.line, self.pump, self.leave = self.queue.line, self.queue.pump, self.queue.leave
         self.ticks = Tick(self.shared, self.table, self.queue)
         self.leases: LeaseClient | None = None
         self.troubles: Callable[[], list[str]] = list  # of the process's long-lived tasks
@@ -99,19 +96,9 @@ class Service:
         self.origins = frozenset(origin.encode() for origin in settings.origins)
         self._weighed = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._prefix = f"req_{secrets.token_hex(8)}"
-        self._number = 0
-        self._stem = f"{self._prefix}{0:05x}"
+        self.new_id = RequestIds()
 
     # --- names and small things -------------------------------------------------
-
-    def new_id(self) -> str:
-        """Unique: 64 random bits for the process, a count within it."""
-        number = self._number = self._number + 1
-        low = number & 0xFFF
-        if not low:
-            self._stem = f"{self._prefix}{number >> 12:05x}"
-        return self._stem + _LOW[low]
 
     def spawn(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(coro)
@@ -163,25 +150,6 @@ class Service:
             free = self._free[offer.name] = replace(offer, input_nano=0, output_nano=0, cached_nano=0)
         return free
 
-    def own_name(self, offer: ModelOffer, backend: Backend) -> str:
-        """What this engine calls the model."""
-        return backend.served.get(offer.name, offer.own_name)
-
-    def request(
-        self,
-        client: Client,
-        request: Request,
-        offer: ModelOffer,
-        account: KeyAccount,
-        admitted: Admitted,
-        request_id: str,
-    ) -> Exchange:
-        """A request that was admitted, to be begun."""
-        state = RequestState(
-            request, offer, account, admitted.ticket, admitted.max_output, request_id, self.now(), self.memory
-        )
-        return Exchange(state, client, self, self.shared)
-
     @property
     def kept_bytes(self) -> int:
         """Delivered text that is remembered for resumes."""
@@ -196,13 +164,6 @@ class Service:
 
     def wait(self, waiting: Waiting) -> None:
         self.queue.wait(waiting, self.settings.clocks.queue_s)
-
-    def freed(self) -> None:
-        if self.queue.line.count:
-            self.queue.pump()
-
-    def linger(self, owner: Owner, connection: Conn | None) -> None:
-        self.ticks.linger(owner, connection)
 
     # --- budgets -------------------------------------------------------------------------
 
@@ -267,7 +228,7 @@ class Service:
 
     def tick(self, now: float) -> None:
         """Ten times a second."""
-        self.ticks.step(now, self._number)
+        self.ticks.step(now, self.new_id.count)
         if now - self._weighed >= WEIGH_S:
             self.weigh()
         today = self.clock.now()

@@ -9,14 +9,11 @@ from tieline.gateway import errors
 from tieline.gateway.requests.ports import LiveRequest, Shared
 from tieline.gateway.routing.queue import RequestQueue
 from tieline.gateway.routing.replicas import ReplicaTable
-from tieline.gateway.wire.upstream import Conn, Owner
 
 log = logging.getLogger("tieline.gateway")
 
 # Streams moved away from a replica that will go dark, per tick: 80 a second.
 MOVES_PER_TICK: Final = 8
-# A finished answer whose connection has not ended by then is dropped.
-LINGER_S: Final = 1.0
 
 
 class Tick:
@@ -24,12 +21,6 @@ class Tick:
 
     def __init__(self, shared: Shared, table: ReplicaTable, queue: RequestQueue) -> None:
         self.shared, self.table, self.queue = shared, table, queue
-        self._lingering: list[tuple[float, Owner, Conn]] = []
-
-    def linger(self, owner: Owner, connection: Conn | None) -> None:
-        """An answer is whole but for the end of its HTTP."""
-        if connection is not None and connection.owner is owner:
-            self._lingering.append((self.shared.now() + LINGER_S, owner, connection))
 
     def step(self, now: float, requests: int) -> None:
         """`requests`: how many there have been."""
@@ -46,8 +37,9 @@ class Tick:
                 if moved >= MOVES_PER_TICK:
                     break
                 moved += occupant.drain()
-        while self._lingering and self._lingering[0][0] <= now:
-            _, owner, connection = self._lingering.pop(0)
+        lingering = self.shared.lingering
+        while lingering and lingering[0][0] <= now:
+            _, owner, connection = lingering.popleft()
             if connection.owner is owner:
                 connection.abort()
         self.shared.hedges.refill(requests)

@@ -288,8 +288,11 @@ class Spool:
             self._do(db, self._jobs.popleft())
 
     def _sleep(self) -> bool:
-        """Until there is something to do and others have had time to join it. False: closed, and all is done."""
-        while not self._busy():
+        """Until there is something to do and others have had time to join it. False: closed, and all is done.
+
+        While rows come in numbers it looks every `linger_s` and is not rung for: on one core a bell is two changes of
+        thread, which cost as much as ten rows."""
+        while self._last_group < BUSY_GROUP and not self._busy():
             if self._closing:
                 return False
             self._asleep = True
@@ -324,9 +327,9 @@ class Spool:
         while self._progress:
             key, body = self._progress.popitem()
             progress[key] = body
+        self._last_group = len(rows) + len(things)
         if not (rows or things or progress):
             return True
-        self._last_group = len(rows) + len(things)
         failed = self._keep(db, rows, things, progress)
         if things and self.landed is not None:
             self.landed(things, failed)

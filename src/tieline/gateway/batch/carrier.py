@@ -85,10 +85,13 @@ class _Run:
     def answer(self, status: int, headers: bytes, body: bytes) -> None:
         self.carrier.answered(self, status, body)
 
-    def begin_stream(self, headers: bytes) -> None:
+    def begin_stream(self, headers: bytes, payload: bytes) -> None:
         raise AssertionError("a line does not stream")
 
-    send = pass_on = finish_stream = begin_stream
+    def send(self, payload: bytes) -> None:
+        raise AssertionError("a line does not stream")
+
+    pass_on = finish_stream = send
 
     def drop(self) -> None:
         raise AssertionError("a line does not stream")
@@ -236,7 +239,7 @@ class LineCarrier:
             self._fail(run, outcome)
             return True
         assert isinstance(outcome, Admitted)
-        exchange = svc.request(run, request, offer, account, outcome, run.request_id)
+        exchange = Exchange.of(outcome, request, offer, run.request_id, run, svc, svc.shared)
         run.exchange = exchange
         run.job.running.add(run)
         backend = None if urgent else self._spare(want)

@@ -123,7 +123,7 @@ class Files:
 
     async def _content(self, door: ClientConnection, file: StoredFile) -> Refusal | None:
         """In pieces, at the client's pace: a result file may be larger than what this process should hold."""
-        door.begin_stream(b"content-type: application/octet-stream\r\n")
+        door.begin_stream(b"content-type: application/octet-stream\r\n", b"")
         offset = 0
         while offset < file.size and door.transport is not None:
             if door.transport.get_write_buffer_size() > WRITE_HIGH:

@@ -21,6 +21,9 @@ from tieline.gateway.errors import Refusal
 from tieline.gateway.settings import PATIENCE_S, Key, Limits, ModelOffer, Settings, Tenant
 
 OPEN_TENANT = "local"
+_LEFT = b"x-ratelimit-limit-%b: %%d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%.3fs\r\n"
+_REQUESTS_LEFT = _LEFT % ((REQUESTS.encode(),) * 3)
+_TOKENS_LEFT = _LEFT % ((TOKENS.encode(),) * 3)
 
 
 @dataclass(slots=True)
@@ -40,6 +43,11 @@ class TokenBucket:
         """0 where `amount` may be taken, else seconds until it may."""
         self.refill(now)
         return 0.0 if self.level >= amount else (amount - self.level) * 60.0 / self.per_minute
+
+    def left(self) -> tuple[int, int, float]:
+        """(a minute's worth, what may be taken now, seconds until it is full again)."""
+        level, full = self.level, self.per_minute
+        return full, int(level) if level > 0.0 else 0, (full - level) * 60.0 / full
 
 
 @dataclass(slots=True)
@@ -460,20 +468,25 @@ def _affordable(account: KeyAccount, model: ModelOffer, ask: Ask, wanted: int, g
 def limit_headers(account: KeyAccount, now: float) -> bytes:
     """What is left of the tightest limits per minute, as official clients read it. Limits that several processes share
     out are known to none of them, and not told."""
-    lines = b""
-    for kind in (REQUESTS, TOKENS):
-        buckets = [s.requests if kind == REQUESTS else s.tokens for s in account.scopes if not s.shares]
-        counted = [one for one in buckets if one is not None]
-        for bucket in counted:
+    requests: TokenBucket | None = None
+    tokens: TokenBucket | None = None
+    for scope in account.scopes:
+        if scope.shares:
+            continue
+        bucket = scope.requests
+        if bucket is not None:
             bucket.refill(now)
-        if counted:
-            least = min(counted, key=lambda one: one.level)
-            full_s = (least.per_minute - least.level) * 60.0 / least.per_minute
-            name = kind.encode()
-            lines += b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %.3fs\r\n" % (
-                name, least.per_minute, name, max(0, int(least.level)), name, full_s
-            )  # fmt: skip
-    return lines
+            if requests is None or bucket.level < requests.level:
+                requests = bucket
+        bucket = scope.tokens
+        if bucket is not None:
+            bucket.refill(now)
+            if tokens is None or bucket.level < tokens.level:
+                tokens = bucket
+    lines = b""
+    if requests is not None:
+        lines = _REQUESTS_LEFT % requests.left()
+    return lines if tokens is None else lines + _TOKENS_LEFT % tokens.left()
 
 
 def cost_nano(model: ModelOffer, prompt_tokens: int, cached_tokens: int, output_tokens: int) -> int:

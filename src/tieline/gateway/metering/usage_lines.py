@@ -18,6 +18,7 @@ from tieline.gateway.settings import Key, ModelOffer
 from tieline.records import Hop, Usage
 
 _encode = msgspec.json.Encoder().encode
+moment: Callable[[datetime], bytes] = _encode  # a time as it stands in a line
 # Forms and words kept. Names come from the configuration; how an answer ended is the engine's word.
 MAX_FORMS: Final = 4_096
 MAX_WORDS: Final = 1_024
@@ -188,8 +189,3 @@ class Forms:
         if len(self._words) < MAX_WORDS:
             self._words[text] = raw
         return raw
-
-
-def moment(at: datetime) -> bytes:
-    """A time as it stands in a line."""
-    return _encode(at)

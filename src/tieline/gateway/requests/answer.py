@@ -15,7 +15,7 @@ from tieline.gateway.requests.body import complaint
 from tieline.gateway.requests.frames import MAX_REASON
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.wire import loose, sse
-from tieline.gateway.wire.decoding import json_reader
+from tieline.gateway.wire.decoding import UNREADABLE
 from tieline.gateway.wire.http1 import ResponseHead
 
 
@@ -40,7 +40,7 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
     status: str | None = None
 
 
-_strict_answer = json_reader(_Answer)
+_strict_answer = msgspec.json.Decoder(_Answer).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -49,7 +49,7 @@ def _read_answer(body: bytes) -> tuple[_Answer, bytes]:
     Raises msgspec.DecodeError of what is no JSON object."""
     try:
         return _strict_answer(body), body
-    except msgspec.DecodeError:
+    except UNREADABLE:
         plain = loose.loads(body)
     if not isinstance(plain, dict):
         raise msgspec.DecodeError("an answer is no JSON object")

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from tieline.gateway.requests.chunks import Chunk
 from tieline.gateway.requests.continuity.replay import Replay
+from tieline.gateway.requests.state import RequestState
 from tieline.gateway.wire.http1 import ResponseHead
 from tieline.gateway.wire.passthrough import PassthroughTemplate
 from tieline.gateway.wire.sse import Framer
@@ -22,16 +23,27 @@ from tieline.records import Hop
 MAX_ANSWER: Final = 64 * 1024 * 1024
 
 
+class Receiver(Protocol):
+    """Who gets what is passed on."""
+
+    def pass_on(self, raw: bytes) -> None:
+        """One frame in its chunk."""
+
+
 class Holder(Protocol):
     """What an attempt tells its request."""
+
+    @property
+    def state(self) -> RequestState: ...
+
+    @property
+    def client(self) -> Receiver: ...
 
     def now(self) -> float: ...
 
     def on_answer(self, attempt: Attempt, head: ResponseHead, body: bytes) -> None: ...
 
     def on_frames(self, attempt: Attempt, frames: list[bytes]) -> None: ...
-
-    def on_text(self, template: PassthroughTemplate, text: str, raw: bytes) -> None: ...
 
     def on_texts(self, template: PassthroughTemplate, texts: list[str], frames: list[bytes]) -> None: ...
 
@@ -70,6 +82,7 @@ class Attempt:
 
     def __init__(self, holder: Holder, backend: Backend, payload: bytes) -> None:
         self.holder, self.backend, self.payload = holder, backend, payload
+        self.state, self.client = holder.state, holder.client
         self._now = now = holder.now
         self.started_at = self.last_at = now()
         self._body: list[bytes] = []
@@ -168,12 +181,16 @@ class Attempt:
         else:
             self.holder.on_frames(self, frames)
 
-    def on_text(self, template: PassthroughTemplate, text: str, raw: bytes) -> None:
-        """The usual case of a stream: a read of one whole chunk, and in it one frame of text and nothing else."""
-        framer = self._framer
-        if framer is None or framer.tail or self.parked is not None or self.ended is not None:
-            self.on_data(raw[raw.index(b"\r\n") + 2 : -2])
-            return
+    def pass_on(self, raw: bytes) -> bool:
+        """The usual read of a stream, one whole chunk and in it one frame of text and nothing else: found to be that,
+        counted, kept and sent in one step."""
+        template, framer = self.template, self._framer
+        if template is None or framer is None or framer.tail or self.parked is not None or self.ended is not None:
+            return False
+        taken = template.take(raw)
+        if taken is None:
+            return False
+        text, chunk = taken
         self.templates = 0
         self.tokens += 1
         self.frames += 1
@@ -181,7 +198,9 @@ class Attempt:
         gap, usual = now - self.last_at, self.gap_s
         self.gap_s = gap if gap > usual else usual - 0.01 * (usual - gap)
         self.last_at = now
-        self.holder.on_text(template, text, raw)
+        self.state.keep(text)
+        self.client.pass_on(chunk)
+        return True
 
     def on_chunks(self, payloads: list[bytes]) -> None:
         """The next usual case: several of them in one read."""

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from tieline.gateway.errors import Refusal
-from tieline.gateway.requests.body import Request
+from tieline.gateway.requests.body import PLAIN, Request
 from tieline.gateway.routing.route import Replica
 
 # A request that killed engines is refused for so long.
@@ -28,15 +28,6 @@ MAX_REFUSED: Final = 4_096
 # One that is unlike others and met a death waits for so long: a small engine is back by then.
 SUSPECT_S: Final = 30.0
 MAX_SHAPES: Final = 4_096
-# What most requests have, and how long their prompts are: nothing to be wary of.
-_PLAIN: Final = frozenset(
-    {
-        "model", "messages", "prompt", "input", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n",
-        "temperature", "top_p", "stop", "seed", "user", "metadata", "store", "presence_penalty", "frequency_penalty",
-        "safety_identifier", "return_token_ids", "query", "documents", "encoding_format",
-    }
-)  # fmt: skip
-PLAIN_BYTES: Final = 32_768
 # Deaths before a request is refused; one that was among several suspects counts as its share.
 DEATHS: Final = 1.5
 # Deaths of one replica within so long are one.
@@ -91,9 +82,9 @@ class Shape(msgspec.Struct, frozen=True):
 def shape(request: Request) -> Shape | None:
     """None: nothing is unusual about it."""
     fields = request.fields
-    if fields.keys() <= _PLAIN and request.prompt_bytes <= PLAIN_BYTES and not request.pictures:
+    if request.plain:
         return None
-    odd = fields.keys() - _PLAIN
+    odd = fields.keys() - PLAIN
     size = sum(len(memoryview(fields[name])) for name in odd)
     of = (request.kind, request.model, frozenset(odd))
     return Shape(of, request.prompt_bytes.bit_length(), size.bit_length(), len(request.pictures))
@@ -117,27 +108,27 @@ class RefusedRequests:
 
     def __init__(self) -> None:
         # By digest: refused until, and the deaths that it met, as far as they are its own; they count for so long.
-        self._met: OrderedDict[bytes, tuple[float, float, float]] = OrderedDict()
+        self.deaths: OrderedDict[bytes, tuple[float, float, float]] = OrderedDict()
         self._suspects: dict[str, tuple[float, int]] = {}
         self._answered: OrderedDict[tuple[str, str, frozenset[str]], Shape] = OrderedDict()
 
     def met(self, request: Request, deaths: float, now: float) -> Refusal:
         """Engines died on it so often, as far as these deaths are its own: what it hears."""
         key = digest(request)
-        _, before, counts_until = self._met.get(key, (0.0, 0.0, 0.0))
+        _, before, counts_until = self.deaths.get(key, (0.0, 0.0, 0.0))
         deaths += before if now < counts_until else 0.0
         kills = deaths >= DEATHS
-        self._met[key] = (now + (REFUSE_S if kills else SUSPECT_S), deaths, now + REFUSE_S)
-        self._met.move_to_end(key)
-        while len(self._met) > MAX_REFUSED:
-            self._met.popitem(last=False)
+        self.deaths[key] = (now + (REFUSE_S if kills else SUSPECT_S), deaths, now + REFUSE_S)
+        self.deaths.move_to_end(key)
+        while len(self.deaths) > MAX_REFUSED:
+            self.deaths.popitem(last=False)
         return killer() if kills else suspect()
 
     def refusal(self, request: Request, now: float) -> Refusal | None:
         """Is it refused? Costs nothing while nothing is."""
-        if not self._met:
+        if not self.deaths:
             return None
-        until, deaths, _ = self._met.get(digest(request), (0.0, 0.0, 0.0))
+        until, deaths, _ = self.deaths.get(digest(request), (0.0, 0.0, 0.0))
         if now >= until:
             return None
         return killer() if deaths >= DEATHS else suspect()

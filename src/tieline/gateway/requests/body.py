@@ -17,7 +17,7 @@ from tieline.gateway.requests import allowed, labels
 from tieline.gateway.requests.images import Picture, pictures
 from tieline.gateway.requests.images import bound as picture_bound
 from tieline.gateway.settings import ModelOffer
-from tieline.gateway.wire.decoding import json_reader, read_json
+from tieline.gateway.wire.decoding import UNREADABLE, as_decode_error, read_json
 
 Kind = Literal["chat", "completions", "embeddings", "rerank"]
 Continuity = Literal["token", "text", "regenerate", "none"]
@@ -34,7 +34,7 @@ SHORT: Final = 512
 # A tool's schema is printed into the prompt by the template, often indented.
 TOOLS_FACTOR: Final = 3
 
-_read = json_reader(dict[str, msgspec.Raw])
+_read = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _write = msgspec.json.Encoder().encode
 _string = msgspec.json.Decoder(str).decode
 _bool = msgspec.json.Decoder(bool | None).decode
@@ -61,6 +61,17 @@ _LIST: Final = ord("[")
 _TEXT: Final = ord('"')
 _SAID: Final = frozenset({*labels.USERS, labels.TAGS})
 _SHAPING: Final = allowed.GRAMMARS | {"tools", "functions", "response_format", "chat_template_kwargs", "text"}
+
+
+# What most requests have, and how long their prompts are: nothing to be wary of.
+PLAIN: Final = frozenset(
+    {
+        "model", "messages", "prompt", "input", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n",
+        "temperature", "top_p", "stop", "seed", "user", "metadata", "store", "presence_penalty", "frequency_penalty",
+        "safety_identifier", "return_token_ids", "query", "documents", "encoding_format",
+    }
+)  # fmt: skip
+PLAIN_BYTES: Final = 32_768
 
 
 class _StreamOptions(msgspec.Struct):
@@ -95,6 +106,11 @@ class Request(msgspec.Struct, gc=False):
     media: bool = False  # it may name addresses that an engine would fetch
     user: str = ""  # whom it says that it is for, and what else it says of itself
     tags: dict[str, str] | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Has it nothing to be wary of?"""
+        return self.fields.keys() <= PLAIN and self.prompt_bytes <= PLAIN_BYTES and not self.pictures
 
     def ask(self, model: ModelOffer) -> Ask:
         """The most it may cost: each token of a byte-level vocabulary stands for at least one byte."""
@@ -141,8 +157,8 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
         fields = _read(body)
         if not body.isascii():
             body.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return bad_request(f"the body is not a JSON object: {error}", "invalid_json")
+    except UNREADABLE as error:
+        return bad_request(f"the body is not a JSON object: {as_decode_error(error)}", "invalid_json")
     try:
         model = _string(fields["model"])
     except KeyError:

@@ -90,7 +90,7 @@ class ChoiceGroup:
     def answer(self, status: int, headers: bytes, body: bytes) -> None:
         raise AssertionError("a part streams")
 
-    def begin_stream(self, headers: bytes) -> None:
+    def begin_stream(self, headers: bytes, payload: bytes) -> None:
         raise AssertionError("a part goes on")
 
     def send(self, payload: bytes) -> None:

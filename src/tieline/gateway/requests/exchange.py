@@ -2,34 +2,36 @@
 
 The client sees one stream under one id. What it has been sent is kept as text; when the replica dies, goes silent or
 is told to go dark, another one continues from exactly that text. What cannot be continued ends in an honest error and
-an aborted connection, and what was delivered is billed. What an event means is said by `frames`, `answer`, `failover`
-and `finish`, from the request's state; this file does it. No tasks or futures stand on the usual path: each read of a
-socket ends in a write of the other.
+an aborted connection, and what was delivered is billed. What an event means is said by `frames`, `answer` and
+`failover`, from the request's state; this file does it, and `delivery` what its client sees of it. No tasks or futures
+stand on the usual path: each read of a socket ends in a write of the other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
 from tieline.gateway import errors
+from tieline.gateway.budgets.admit import Admitted
 from tieline.gateway.errors import Refusal
-from tieline.gateway.metering.traces import Span
-from tieline.gateway.requests import answer, blame, choice_group, chunks, failover, finish, frames, hedge
+from tieline.gateway.requests import answer, blame, choice_group, chunks, delivery, failover, frames, hedge
 from tieline.gateway.requests.answer import ClientFault, Elsewhere, Whole, Wrong
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.blame import Strike
+from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.choice_group import ChoiceGroup
 from tieline.gateway.requests.continuity import resume, token_ids
 from tieline.gateway.requests.continuity.resume_calls import CannotContinueError, Continuing
+from tieline.gateway.requests.delivery import Delivery
 from tieline.gateway.requests.failover import Next, SilenceMeaning
-from tieline.gateway.requests.ports import Billing, Client, ReplicaPool, Shared
+from tieline.gateway.requests.ports import Client, ReplicaPool, Shared
 from tieline.gateway.requests.state import Phase, RequestState
-from tieline.gateway.settings import NANO_PER_USD
+from tieline.gateway.routing import route
+from tieline.gateway.settings import ModelOffer
 from tieline.gateway.wire import sse
 from tieline.gateway.wire.http1 import ResponseHead
 from tieline.gateway.wire.passthrough import PassthroughTemplate
@@ -37,27 +39,29 @@ from tieline.gateway.wire.upstream import Backend, answers
 
 log = logging.getLogger("tieline.gateway")
 
-SSE_HEADERS: Final = (
-    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
-)
+# A finished answer whose connection has not ended by then is dropped.
+LINGER_S: Final = 1.0
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 
-class Exchange:
+class Exchange(Delivery):
     """A request in progress: its state, and the attempts that it holds on replicas."""
 
-    attempt: Attempt | None = None
     second: Attempt | None = None  # runs beside the first until one of them is ahead
     group: ChoiceGroup | None = None  # of choices that go on by themselves
-    task: asyncio.Task[None] | None = None
-    idempotency: asyncio.Future[tuple[int, bytes, bytes]] | None = None
     trace = b""  # a `traceparent` header line for engines
-    span: Span | None = None
 
-    def __init__(self, state: RequestState, client: Client, pool: ReplicaPool, shared: Shared) -> None:
-        self.state, self.client, self.pool, self.shared = state, client, pool, shared
-        self.now = shared.now
-        self.meter: Billing = shared.meter
+    @classmethod
+    def of(
+        cls, admitted: Admitted, request: Request, offer: ModelOffer, request_id: str, client: Client,
+        pool: ReplicaPool, shared: Shared,
+    ) -> Self:  # fmt: skip
+        """Of a request that was admitted, to be begun."""
+        ticket = admitted.ticket
+        state = RequestState(
+            request, offer, ticket.account, ticket, admitted.max_output, request_id, shared.now(), shared.memory
+        )
+        return cls(state, client, pool, shared)
 
     @property
     def binding(self) -> bool:
@@ -68,23 +72,27 @@ class Exchange:
 
     def begin(self) -> None:
         self.shared.live.add(self)
-        refusal = self.shared.refused.refusal(self.state.request, self.now())
-        if refusal is not None:
+        refused = self.shared.refused
+        if refused.deaths and (refusal := refused.refusal(self.state.request, self.now())) is not None:
             self.refuse(refusal)
             return
         if self.shared.traces is not None:
             self.span = self.shared.traces.request(self.state, self.trace, self.shared.clock.now(), self.now())
             self.trace = self.trace if self.span is None else self.span.header
-        backend = self.pool.choose(self.state.want, _NOBODY)
+        backend = self._best(_NOBODY)
         if backend is None:
             self.pool.wait(self)
         else:
             self.go(backend)
 
+    def _best(self, avoid: frozenset[str] | set[str]) -> Backend | None:
+        """The best replica with room."""
+        return route.choose(self.pool.replicas, self.state.want, self.now(), avoid)
+
     def place(self, avoid: frozenset[str]) -> None:
         """Send the request to the best replica with room, or wait for one."""
         pool, state = self.pool, self.state
-        backend = pool.choose(state.want, avoid) or (pool.choose(state.want, _NOBODY) if avoid else None)
+        backend = self._best(avoid) or (self._best(_NOBODY) if avoid else None)
         if backend is None and state.tries:  # it has lost a replica before its first token
             backend = pool.choose_at_all(state.want, avoid)
         if backend is not None:
@@ -102,7 +110,7 @@ class Exchange:
         state.tries += 1
         if backend.included and backend.renter == state.want.tenant and not state.hops:
             state.offer = self.pool.included(state.offer)  # wherever it has to go on
-        body = state.request.encode(self.pool.own_name(state.offer, backend), state.limit)
+        body = state.request.encode(backend.name_of(state.offer), state.limit)
         if state.request.continuity == "token":
             body = self._ask_for_ids(backend.engine, body)
         self.attempt = self._attempt(backend, resume.PATHS[state.request.kind], body)
@@ -124,20 +132,8 @@ class Exchange:
 
     # --- told by an attempt ------------------------------------------------------------
 
-    def on_text(self, template: PassthroughTemplate, text: str, raw: bytes) -> None:
-        """One frame of nothing but text in one chunk: passed on as it came, or with the bytes around the text
-        exchanged."""
-        state = self.state
-        state.tokens += 1
-        if not state.unkept:
-            state.remember(text)
-        if template.same:
-            self.client.pass_on(raw)
-        else:
-            self.client.send(template.sent(raw[raw.index(b"\r\n") + 2 : -2]))
-
     def on_texts(self, template: PassthroughTemplate, texts: list[str], payloads: list[bytes]) -> None:
-        """Several of them at once."""
+        """Several frames of nothing but text: passed on as they came, or with the bytes around the text exchanged."""
         for text in texts:
             self.state.keep(text)
         self.client.send(b"".join(payloads if template.same else [template.sent(one) for one in payloads]))
@@ -196,10 +192,10 @@ class Exchange:
                 self._end(attempt, state.finish or "stop")
                 state.tail = whole
                 state.turn(Phase.ENDING)
-                if finish.uncounted(state):
-                    self.task = self.shared.spawn(self._count_whole(whole))
+                if delivery.uncounted(state):
+                    self.task = self.shared.spawn(self.count_whole(whole))
                 else:
-                    self._close()
+                    self.close()
             case Wrong(reason):
                 self.on_attempt_failed(attempt, "error", reason)
             case ClientFault(refusal, well):
@@ -258,7 +254,8 @@ class Exchange:
         """An answer came to its end: where it failed before, that was the replica's own failing."""
         state, now, tenant = self.state, self.now(), self.state.want.tenant
         attempt.backend.succeeded(now, tenant)
-        self.shared.refused.answered(state.request)
+        if not state.request.plain:
+            self.shared.refused.answered(state.request)
         for strike in state.strikes or ():
             if strike.replica is not attempt.backend:
                 strike.replica.blamed(now, tenant, state.id)
@@ -427,7 +424,7 @@ class Exchange:
         return True
 
     def _end_at_limit(self) -> None:
-        self.send(finish.at_limit(self.state))
+        self.send(delivery.at_limit(self.state))
         if self.attempt is None:
             self.end_stream()
         else:
@@ -438,7 +435,7 @@ class Exchange:
         state = self.state
         if attempt is not self.attempt or not failover.may_move(state, attempt):
             return False
-        backend = self.pool.choose(state.want, {attempt.backend.id})
+        backend = self._best({attempt.backend.id})
         if backend is None or not failover.can_go_on(state, backend.engine):
             return False
         attempt.parked = []
@@ -459,12 +456,12 @@ class Exchange:
     def _hedge(self, attempt: Attempt) -> None:
         """Ask a second, idle replica too."""
         state, shared = self.state, self.shared
-        other = self.pool.choose(state.want, {attempt.backend.id})
+        other = self._best({attempt.backend.id})
         if other is None or other.live or not shared.hedges.take():
             return
         if state.ids is not None and other.engine != attempt.backend.engine:
             return
-        body = state.request.encode(self.pool.own_name(state.offer, other), state.limit)
+        body = state.request.encode(other.name_of(state.offer), state.limit)
         if state.ids is not None:
             body = state.ids.ask(body)
         self.second = second = self._attempt(other, resume.PATHS[state.request.kind], body)
@@ -535,23 +532,6 @@ class Exchange:
         told = f"{why}; the engine said: {words}" if words else why
         self.refuse(Refusal(502, told, "stream_interrupted", type="server_error"))
 
-    # --- towards the client ------------------------------------------------------------
-
-    def send(self, payload: bytes) -> None:
-        if not self.state.head_sent:
-            self._send_head()
-        self.state.last_sent = self.now()
-        self.client.send(payload)
-
-    def _send_head(self) -> None:
-        state = self.state
-        state.head_sent = True
-        engine = self.attempt.backend.engine if self.attempt is not None else ""
-        # vLLM's first chunk shows whether it gives ids; an older one ignores that it was asked.
-        state.exact = state.ids is not None and state.opened and (engine == "llama.cpp" or bool(state.ids.prompt))
-        holds = resume.holds(state.request, engine, ids=state.exact)
-        self.client.begin_stream(SSE_HEADERS + b"x-tieline-continuity: %b\r\n" % holds.encode())
-
     def pause(self, paused: bool) -> None:
         """The client's socket is full, or has room again."""
         self.state.paused = paused
@@ -571,20 +551,16 @@ class Exchange:
             self._answered(attempt)
             attempt.finish_quietly(state.finish or "stop")
             self._record(attempt, state.finish or "stop")
-            self.pool.linger(attempt, attempt.connection)
-            self.pool.freed()
-        if finish.uncounted(state):
+            connection = attempt.connection
+            if connection is not None and connection.owner is attempt:  # the end of its HTTP may still come
+                self.shared.lingering.append((self.now() + LINGER_S, attempt, connection))
+            if self.pool.line.count:
+                self.pool.pump()
+        if delivery.uncounted(state):
             state.turn(Phase.ENDING)
-            self.task = self.shared.spawn(self._count_then_end())
+            self.task = self.shared.spawn(self.count_then_end())
         else:
             self.end_stream()
-
-    def end_stream(self) -> None:
-        """All is counted: what ends the stream."""
-        if self.state.phase is not Phase.ENDING:
-            self.state.turn(Phase.ENDING)
-        self.state.tail = finish.tail(self.state)
-        self._close()
 
     def refuse(self, refusal: Refusal) -> None:
         """An error answer, or the error that ends a stream which has begun; what was delivered is billed."""
@@ -629,37 +605,12 @@ class Exchange:
                 part.cancel()
             return
         if state.output_tokens is None and state.tokens:
-            self.shared.spawn(self._count_then_bill(backend))
+            self.shared.spawn(self.count_then_bill(backend))
         else:
             if state.output_tokens is None:
                 state.output_tokens = 0
                 state.prompt_tokens = state.prompt_tokens if state.tokens else 0
             self.bill()
-
-    async def _count(self, text: str, backend: Backend | None) -> None:
-        if backend is None and self.attempt is not None:
-            backend = self.attempt.backend
-        ended = finish.by_model(self.state)
-        finish.take_counts(self.state, *await Continuing(self.pool).count(self.state, text, backend, ended=ended))
-
-    async def _count_then_bill(self, backend: Backend | None) -> None:
-        await self._count(self.state.said, backend)
-        self.bill()
-
-    async def _count_then_end(self) -> None:
-        await self._count(self.state.said, None)
-        self.end_stream()
-
-    async def _count_whole(self, body: bytes) -> None:
-        """The engine reported no usage that can be true: count with a tokenizer, off the usual path."""
-        state = self.state
-        backend = self.attempt.backend if self.attempt is not None else None
-        prompt, output = await Continuing(self.pool).count_whole(state, answer.texts_of(body), backend)
-        if output is None:
-            output = sum(-(-len(text.encode()) // 4) for text, _ in answer.texts_of(body))
-        finish.take_counts(state, prompt, output)
-        state.tail = answer.with_usage(body, state)
-        self._close()
 
     async def _count_choices(self, group: ChoiceGroup, texts: list[str]) -> None:
         for text in texts:
@@ -668,52 +619,7 @@ class Exchange:
         group.counting = False
         group.settle()
 
-    def _close(self) -> None:
-        """All is counted: bill, and send the last bytes once the bill is on disk."""
-        if self.state.done:
-            return
-        self.state.turn(Phase.DONE)
-        self.state.status = 200
-        if not self._bill(self._billed):
-            self._billed()
-
-    def bill(self) -> None:
-        """Nobody waits for this one: its client has been told how it ended, or is gone."""
-        self._bill(None)
-        self._gone()
-
-    def _bill(self, on_disk: Callable[[], None] | None) -> bool:
-        state = self.state
-        state.settle()
-        if state.false_report:
-            self._untrue(state.false_report)
-        waits = self.meter.bill(state, self.now(), on_disk)
-        if self.span is not None:
-            self.span.end(state, self.now())
-        return waits
-
-    def _untrue(self, report: str) -> None:
-        """An engine's report that cannot be true: the bill does without it, and the operator hears which engine."""
-        replica = self.state.hops[-1].replica_id if self.state.hops else ""
-        self.shared.stats.failures[replica, "false usage"] += 1
-        log.warning("replica %s reports usage that cannot be: request=%s: %s", replica, self.state.id, report)
-
-    def _billed(self) -> None:
-        """The record is durable: the answer's last bytes may go."""
-        state = self.state
-        if state.request.stream:
-            if not state.head_sent:
-                self._send_head()
-            self.client.finish_stream(state.tail)
-        else:
-            head = finish.WHOLE_HEADERS + b"x-tieline-cost-usd: %d.%09d\r\n" % divmod(state.cost_nano, NANO_PER_USD)
-            body = self.client.translated(state.tail)
-            if self.idempotency is not None and not self.idempotency.done():
-                self.idempotency.set_result((200, head, body))
-            self.client.answer(200, head, body)
-        self._gone()
-
-    def _gone(self) -> None:
+    def gone(self) -> None:
         # An attempt knows its request: without this cycle memory returns at once, not at a collection.
         self.attempt = None
         self.shared.live.discard(self)
@@ -725,7 +631,8 @@ class Exchange:
         if attempt.ended is None:
             attempt.leave(ended)
             self._record(attempt, ended)
-            self.pool.freed()
+            if self.pool.line.count:
+                self.pool.pump()
 
     def _record(self, attempt: Attempt, ended: str) -> None:
         state = self.state

@@ -7,6 +7,7 @@ Changes the request's state and its attempt's counts; touches nothing else.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from tieline.gateway.requests.chunks import Chunk
 from tieline.gateway.requests.continuity.replay import DivergedError, Replay
 from tieline.gateway.requests.state import RequestState
 from tieline.gateway.wire import loose, passthrough, sse
+from tieline.gateway.wire.decoding import UNREADABLE
 
 # Frames in a row that a template is made of in vain: llama.cpp's changes each second with the time it states, but a
 # stream with logprobs has none.
@@ -31,6 +33,11 @@ class BrokenStreamError(Exception):
         self.error = error
 
 
+# What a delta may hold beside its text.
+_beside_text = attrgetter(
+    "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio", "reasoning_details"
+)
+_NOTHING: Final = (None,) * 7
 # How an engine says that it gave an answer up.
 _GAVE_UP: Final = ("abort", "error")
 # No reason to finish is longer; what is, is none.
@@ -86,8 +93,8 @@ def _event(frame: bytes, data: bytes) -> tuple[sse.Event, bool, bytes | None]:
     """(the chunk, is it of a form that cannot be gone on from, itself in readable JSON where it was not)."""
     odd, mended = False, None
     try:
-        event = sse.read_event(data)
-    except msgspec.DecodeError:
+        event = sse.decode_event(data)
+    except UNREADABLE:
         try:
             loosely = sse.read_loosely(data)
         except msgspec.DecodeError as error:
@@ -95,7 +102,7 @@ def _event(frame: bytes, data: bytes) -> tuple[sse.Event, bool, bytes | None]:
         event, odd, mended = loosely.event, loosely.odd, loosely.mended
     if event.error is not None:
         raise BrokenStreamError("the engine reported an error in its stream", event.error)
-    if not event.choices and sse.event_name(frame) == "error":
+    if not event.choices and b"event:" in frame and sse.event_name(frame) == "error":
         raise BrokenStreamError("the engine reported an error in its stream", loose.decode(data))
     return event, odd, mended
 
@@ -133,7 +140,9 @@ def _sent(
     if ends:
         _finished(state, choices)
     elif all(said) and not odd:
-        _template(state, attempt, frame, sent)
+        delta = choices[0].delta
+        if delta is None or delta.role is None or state.tokens > 1:  # most engines give the role once
+            _template(state, attempt, frame, sent)
     return sent
 
 
@@ -155,7 +164,7 @@ def _said(state: RequestState, attempt: Attempt, choice: sse.Choice) -> bool:
     """Count and keep what one choice says; does it say anything?"""
     delta = choice.delta
     text = choice.text if delta is None else delta.content
-    special = delta is not None and _special(state, choice.at, delta)
+    special = delta is not None and _beside_text(delta) != _NOTHING and _special(state, choice.at, delta)
     if state.choices is not None:
         state.choices.opened.add(choice.at)
     if text:

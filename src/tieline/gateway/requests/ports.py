@@ -4,7 +4,8 @@ of one process share."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,12 +31,13 @@ class Client(Protocol):
 
     def answer(self, status: int, headers: bytes, body: bytes) -> None: ...
 
-    def begin_stream(self, headers: bytes) -> None: ...
+    def begin_stream(self, headers: bytes, payload: bytes) -> None:
+        """The head, and the first bytes where there are any."""
 
     def send(self, payload: bytes) -> None: ...
 
     def pass_on(self, raw: bytes) -> None:
-        """One chunk as an engine framed it."""
+        """One frame in its chunk."""
 
     def finish_stream(self, tail: bytes) -> None: ...
 
@@ -43,18 +45,26 @@ class Client(Protocol):
         """End a stream so that no client can take it for complete."""
 
 
+class WaitingLine(Protocol):
+    """Who waits for a place."""
+
+    count: int
+
+
 class ReplicaPool(Protocol):
     """Where a request may run."""
 
-    def choose(self, want: Want, avoid: frozenset[str] | set[str]) -> Backend | None: ...
+    @property
+    def replicas(self) -> Collection[Backend]: ...
+
+    @property
+    def line(self) -> WaitingLine: ...
 
     def choose_at_all(self, want: Want, avoid: frozenset[str] | set[str]) -> Backend | None:
         """The same for a stream that has lost its replica."""
 
     def serving(self, want: Want) -> list[Backend]:
         """Replicas that are well, full or not."""
-
-    def own_name(self, offer: ModelOffer, backend: Backend) -> str: ...
 
     def included(self, offer: ModelOffer) -> ModelOffer: ...
 
@@ -63,11 +73,8 @@ class ReplicaPool(Protocol):
 
     def leave(self, waiting: Waiting) -> None: ...
 
-    def freed(self) -> None:
-        """A place may be free."""
-
-    def linger(self, owner: Owner, connection: Conn | None) -> None:
-        """The end of an answer may still come: this long it is waited for."""
+    def pump(self) -> None:
+        """A place may be free for those in the line."""
 
 
 class Billing(Protocol):
@@ -116,6 +123,8 @@ class Shared:
     live: set[LiveRequest]
     failovers: set[RequestState]
     slow: set[RequestState]  # left a silent replica and have no token of the next one yet
+    # Answers that are whole but for the end of their HTTP: until when that is waited for, whose, and on what.
+    lingering: deque[tuple[float, Owner, Conn]] = field(default_factory=deque)
     traces: Traces | None = None
     refused: RefusedRequests = field(default_factory=RefusedRequests)
 

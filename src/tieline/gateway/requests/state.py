@@ -124,15 +124,9 @@ class RequestState:
         self.limit, self.id, self.memory = limit, request_id, memory
         self.began = self.last_sent = self.last_progress = began
         self.want = Want(
-            offer.name,
-            request.prompt_bytes // 4,
-            request.prefix,
-            account.regions,
-            "",
-            account.tenant.id,
-            account.patience_s,
-            account.barred,
-        )
+            offer.name, request.prompt_bytes // 4, request.prefix, account.regions, "", account.tenant.id,
+            account.patience_s, account.barred,
+        )  # fmt: skip
         self.hops: list[Hop] = []
         self.texts: list[str] = []
         if request.choices > 1 and request.stream and resume.each(request):
@@ -262,14 +256,18 @@ class RequestState:
         """What an engine reports, as far as it can be true (see `counting.read`). The usual report is judged in place,
         by the same bounds: it costs a third."""
         prompt, output = usage.prompt_tokens, usage.completion_tokens
+        read, written = usage.prompt_tokens_details, usage.completion_tokens_details
+        cached = 0 if read is None else read.cached_tokens or 0
+        reasoning = None if written is None else written.reasoning_tokens
         if (
             prompt is not None and output is not None and self.prompt_tokens is None and not repeated
-            and usage.prompt_tokens_details is None and usage.completion_tokens_details is None
             and usage.output_tokens_details is None and usage.input_tokens_details is None
-            and 0 < prompt <= self.request.prompt_bound(self.offer)
+            and 0 < prompt <= self.request.prompt_bound(self.offer) and 0 <= cached <= prompt
             and least <= output + base <= self.most_output
+            and (reasoning is None or (not base and 0 <= reasoning <= output))
         ):  # fmt: skip
             self.prompt_tokens, self.output_tokens = prompt, output + base
+            self.cached_tokens, self.reasoning_tokens = cached, reasoning
             return
         report = counting.read(usage, self.bounds(least), base, repeated)
         if report.false:
@@ -280,8 +278,10 @@ class RequestState:
         self.reasoning_tokens = report.reasoning if not base else None
 
     def count_stream(self, usage: sse.TokenUsage, base: int, repeated: int) -> None:
-        frames = 0 if self.request.asks("echo") else self.tokens
-        self.count(usage, counting.least(frames), base, repeated)
+        frames, output = self.tokens, usage.completion_tokens
+        if output is None or output < frames:  # a token for each frame is enough in any case
+            frames = 0 if self.request.asks("echo") else counting.least(frames)
+        self.count(usage, frames, base, repeated)
 
     def add_up(self, attempt: object, usage: sse.TokenUsage) -> None:
         """llama.cpp reports each choice of a stream by itself, with its own prompt: every prompt counts once."""

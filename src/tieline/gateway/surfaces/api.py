@@ -13,7 +13,6 @@ from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.requests import body as bodies
 from tieline.gateway.requests.body import Request
 from tieline.gateway.requests.continuity.resume_calls import Continuing
-from tieline.gateway.requests.finish import JSON_HEADERS
 from tieline.gateway.routing.route import Want
 from tieline.gateway.service import Service
 from tieline.gateway.surfaces import conversations, messages, responses
@@ -25,7 +24,7 @@ from tieline.gateway.surfaces.responses import Responses
 from tieline.gateway.wire import loose
 from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.decoding import read_json
-from tieline.gateway.wire.http1 import RequestHead
+from tieline.gateway.wire.http1 import JSON_HEADERS, RequestHead
 
 _encode = msgspec.json.Encoder().encode
 

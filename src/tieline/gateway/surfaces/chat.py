@@ -21,7 +21,7 @@ class Inner(Protocol):
 
     def answer(self, status: int, headers: bytes, body: bytes) -> None: ...
 
-    def begin_stream(self, headers: bytes) -> None: ...
+    def begin_stream(self, headers: bytes, payload: bytes) -> None: ...
 
     def send(self, payload: bytes) -> None: ...
 
@@ -126,9 +126,10 @@ class Surface(ABC):
     def answer(self, status: int, headers: bytes, body: bytes) -> None:
         self.inner.answer(status, headers, body if status < 400 else self.refused(status, body))
 
-    def begin_stream(self, headers: bytes) -> None:
-        self.inner.begin_stream(headers)
-        self.inner.send(self.opening())
+    def begin_stream(self, headers: bytes, payload: bytes) -> None:
+        self.inner.begin_stream(headers, self.opening())
+        if payload:
+            self.send(payload)
 
     def send(self, payload: bytes) -> None:
         if payload.startswith(b":"):

@@ -13,13 +13,12 @@ from urllib.parse import parse_qs
 import msgspec
 
 from tieline.gateway.errors import Refusal, bad_request
-from tieline.gateway.requests.finish import JSON_HEADERS
 from tieline.gateway.surfaces import responses
 from tieline.gateway.surfaces.kept import Shelf, StoredResponse, new_conversation
 from tieline.gateway.wire import loose
 from tieline.gateway.wire.client import ClientConnection
 from tieline.gateway.wire.decoding import read_json
-from tieline.gateway.wire.http1 import RequestHead
+from tieline.gateway.wire.http1 import JSON_HEADERS, RequestHead
 
 MAX_PAGE: Final = 100
 PAGE: Final = 20

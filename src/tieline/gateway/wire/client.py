@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
+import secrets
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, cast
@@ -27,8 +27,28 @@ MAX_AHEAD: Final = 262_144
 WRITE_HIGH: Final = 262_144
 # How long an answer to a malformed request has to be read before the connection is dropped.
 LINGER_S: Final = 2.0
+# The last three digits of an id.
+_LOW: Final = tuple(f"{number:03x}" for number in range(4_096))
 
 Handler = Callable[["ClientConnection", RequestHead, bytes], None]
+
+
+class RequestIds:
+    """Unique: 64 random bits for the process, a count within it."""
+
+    __slots__ = ("_prefix", "_stem", "count")
+
+    def __init__(self) -> None:
+        self._prefix = f"req_{secrets.token_hex(8)}"
+        self._stem = f"{self._prefix}{0:05x}"
+        self.count = 0
+
+    def __call__(self) -> str:
+        number = self.count = self.count + 1
+        low = number & 0xFFF
+        if not low:
+            self._stem = f"{self._prefix}{number >> 12:05x}"
+        return self._stem + _LOW[low]
 
 
 class Pending(Protocol):
@@ -63,7 +83,8 @@ class Listener(Protocol):
     @property
     def stats(self) -> Counts: ...
 
-    def new_id(self) -> str: ...
+    @property
+    def new_id(self) -> Callable[[], str]: ...
 
     def spawn(self, coro: Coroutine[Any, Any, None]) -> object: ...
 
@@ -71,53 +92,29 @@ class Listener(Protocol):
 class ClientConnection(asyncio.Protocol):
     """One client connection."""
 
-    __slots__ = (
-        "_ahead_paused",
-        "_begun",
-        "_body",
-        "_buf",
-        "_chunked_out",
-        "_chunks",
-        "_have",
-        "_head",
-        "_keep",
-        "_need",
-        "_repeat",
-        "began",
-        "closing",
-        "exchange",
-        "extra",
-        "idle_since",
-        "listener",
-        "peer",
-        "request_id",
-        "route",
-        "transport",
-        "wording",
-    )  # fmt: skip
+    # Defaults stand on the class: most connections change few of them.
+    wording: Callable[[int, bytes], bytes] | None = None  # of errors, where it is not OpenAI's
+    transport: asyncio.Transport | None = None
+    exchange: Pending | None = None
+    peer = ""
+    request_id = ""
+    extra = b""  # header lines of this answer alone
+    closing = False
+    began: float | None = None  # when the first byte of an unfinished request came
+    _buf = b""
+    _head: RequestHead | None = None
+    _have = 0
+    _chunks: Unchunker | None = None
+    _repeat: http.Repeat[RequestHead] | None = None
+    _keep = True
+    _chunked_out = True
+    _ahead_paused = False
+    _begun = False  # a stream whose head is sent
 
     def __init__(self, listener: Listener, route: Handler) -> None:
         self.listener, self.route = listener, route
-        self.wording: Callable[[int, bytes], bytes] | None = None  # of errors, where it is not OpenAI's
-        self.transport: asyncio.Transport | None = None
-        self.exchange: Pending | None = None
-        self.peer = ""
-        self.request_id = ""
-        self.extra = b""  # header lines of this answer alone
-        self.closing = False
-        self.began: float | None = None  # when the first byte of an unfinished request came
         self.idle_since = listener.loop.time()
-        self._buf = b""
-        self._head: RequestHead | None = None
         self._body: list[bytes] = []
-        self._have = 0
-        self._need = 0
-        self._chunks: Unchunker | None = None
-        self._repeat: http.Repeat[RequestHead] = http.Repeat()
-        self._keep = True
-        self._chunked_out = True
-        self._ahead_paused = False
-        self._begun = False  # a stream whose head is sent
 
     # --- the socket ---------------------------------------------------------------
 
@@ -135,9 +132,6 @@ class ClientConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=WRITE_HIGH)
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         listener = self.listener
@@ -171,11 +165,12 @@ class ClientConnection(asyncio.Protocol):
                 self.transport.pause_reading()
             return
         try:
-            if not self._buf and self._head is None:
-                body = self._repeat.whole(data)
-                head = self._repeat.head
-                if body is not None and head is not None and len(body) <= self.listener.settings.max_body_bytes:
+            repeat = self._repeat
+            if repeat is not None and not self._buf and self._head is None:
+                body = repeat.whole(data)
+                if body is not None and len(body) <= self.listener.settings.max_body_bytes:
                     # The head of the request before, with another body, and all of it in one read.
+                    head = repeat.head
                     self._keep = head.keep_alive and not self.listener.draining
                     self._chunked_out = not head.http10
                     self.extra = b""
@@ -238,19 +233,17 @@ class ClientConnection(asyncio.Protocol):
                 self._buf = buf
                 return
             raw, buf = buf[: end + 4], buf[end + 4 :]
-            repeated = self._repeat.match(raw)
-            if repeated is not None:
-                head = repeated
-            else:
-                head = http.parse_request(raw)
-                self._repeat.remember(raw, head)
+            repeated = None if self._repeat is None else self._repeat.match(raw)
+            head = repeated or http.parse_request(raw)
+            if repeated is None and head.keep_alive and head.framing is Framing.LENGTH:
+                self._repeat = http.Repeat(raw, head)
             self._begin(head, bool(buf))
         else:
             head = self._head
         if head.framing is Framing.LENGTH:
-            take = buf[: self._need - self._have]
+            take = buf[: head.length - self._have]
             self._have += len(take)
-            if self._have < self._need:
+            if self._have < head.length:
                 self._body.append(take)
                 return
             rest = buf[len(take) :]
@@ -278,7 +271,6 @@ class ClientConnection(asyncio.Protocol):
         self._keep = head.keep_alive and not self.listener.draining
         self._chunked_out = not head.http10
         self._have = 0
-        self._need = head.length
         self.extra = b""
         if head.framing is Framing.LENGTH and head.length > self.listener.settings.max_body_bytes:
             raise BadMessageError(413, "the body is larger than this gateway takes")
@@ -337,21 +329,24 @@ class ClientConnection(asyncio.Protocol):
         self._buf, self._body, self._head, self._chunks = b"", [], None, None
         self.idle_since = self.listener.loop.time()
 
-    def begin_stream(self, headers: bytes) -> None:
+    def begin_stream(self, headers: bytes, payload: bytes) -> None:
+        """The head of a stream and its first bytes, in one write."""
         if self.transport is None:
             return
         self._begun = True
         coding = b"transfer-encoding: chunked\r\n" if self._chunked_out else b""
         self._keep = self._keep and self._chunked_out
         closing = b"" if self._keep else b"connection: close\r\n"
-        self.transport.write(b"".join((http.status_line(200), headers, coding, self._common(), closing, b"\r\n")))
+        first = http.chunk(payload) if payload and self._chunked_out else payload
+        head = (http.status_line(200), headers, coding, self._common(), closing, b"\r\n")
+        self.transport.write(b"".join((*head, first)))
 
     def send(self, payload: bytes) -> None:
         if self.transport is not None:
             self.transport.write(http.chunk(payload) if self._chunked_out else payload)
 
     def pass_on(self, raw: bytes) -> None:
-        """One chunk as the engine framed it; ours would be the same."""
+        """One frame in its chunk."""
         if self.transport is not None:
             self.transport.write(raw if self._chunked_out else raw[raw.index(b"\r\n") + 2 : -2])
 
@@ -396,7 +391,7 @@ class ClientConnection(asyncio.Protocol):
 
     def forget(self) -> None:
         """Keys changed: what was made of a head that repeats no longer holds."""
-        if self._repeat.head is not None:
+        if self._repeat is not None:
             self._repeat.head.read = None
 
     def tick(self, now: float) -> None:

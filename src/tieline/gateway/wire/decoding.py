@@ -17,6 +17,8 @@ T = TypeVar("T")
 TOO_DEEP: Final = "JSON is nested too deeply"
 # What decoding raises beside DecodeError: stack, encoding, numbers, and what a type's own checks raise.
 _ODD: Final = (RecursionError, ValueError, ArithmeticError)
+# All that a bare decoder raises, for who calls one himself since he reads a frame or a body of every request.
+UNREADABLE: Final = (msgspec.DecodeError, *_ODD)
 
 JsonText = bytes | bytearray | memoryview | str | msgspec.Raw
 
@@ -31,7 +33,7 @@ def json_reader(kind: type[T], *, strict: bool = True) -> Callable[[JsonText], T
         except msgspec.DecodeError:
             raise
         except _ODD as error:
-            raise _as_decode_error(error) from error
+            raise as_decode_error(error) from error
 
     return read
 
@@ -47,10 +49,13 @@ def read_json(data: JsonText, kind: Any = Any, *, strict: bool = True) -> Any:
     except msgspec.DecodeError:
         raise
     except _ODD as error:
-        raise _as_decode_error(error) from error
+        raise as_decode_error(error) from error
 
 
-def _as_decode_error(error: Exception) -> msgspec.DecodeError:
+def as_decode_error(error: Exception) -> msgspec.DecodeError:
+    """Whatever a decoder raised, as the one kind of error."""
+    if isinstance(error, msgspec.DecodeError):
+        return error
     if isinstance(error, RecursionError):
         return msgspec.DecodeError(TOO_DEEP)
     if isinstance(error, UnicodeDecodeError):

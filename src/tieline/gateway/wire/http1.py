@@ -177,44 +177,36 @@ class Repeat(Generic[H]):
 
     __slots__ = ("_after", "_at", "_before", "head")
 
-    def __init__(self) -> None:
-        self.head: H | None = None
-        self._before = self._after = b""
-        self._at = 0
-
-    def remember(self, data: bytes, head: H) -> None:
-        self.head = None
-        if head.framing is not Framing.LENGTH:
-            return
+    def __init__(self, data: bytes, head: H) -> None:
+        """Of a head with a Content-Length, and the bytes that it was read from."""
+        self.head: H = head
         at = len(data) - len(head.raw) + head.fields.find(b"\ncontent-length:") + 16
-        stop = data.find(b"\r", at)
-        digits = data[at:stop].strip(b" \t")
-        at = data.find(digits, at)
-        self._before, self._after, self.head, self._at = data[:at], data[at + len(digits) :], head, at
+        digits = data[at : data.find(b"\r", at)].strip(b" \t")
+        self._at = data.find(digits, at)
+        self._before, self._after = data[: self._at], data[self._at + len(digits) :]
 
     def whole(self, data: bytes) -> bytes | None:
         """The body, where `data` is such a head and exactly the body it announces: what most reads of a small
         message are. Its head is then `head`."""
-        head, after, at = self.head, self._after, self._at
-        if head is None or not data.startswith(self._before):
+        if not data.startswith(self._before):
             return None
+        after, at = self._after, self._at
         stop = data.find(b"\r", at, at + 16)
         start = stop + len(after)
         size = len(data) - start
         if stop < 0 or data[at:stop] != b"%d" % size or not data.startswith(after, stop):
             return None
-        head.length = size
+        self.head.length = size
         return data[start:]
 
     def match(self, data: bytes) -> H | None:
-        head = self.head
-        if head is None or not (data.startswith(self._before) and data.endswith(self._after)):
+        if not (data.startswith(self._before) and data.endswith(self._after)):
             return None
         digits = data[len(self._before) : len(data) - len(self._after)]
         if not digits.isdigit() or len(digits) > 15:
             return None
-        head.length = int(digits)
-        return head
+        self.head.length = int(digits)
+        return self.head
 
 
 def parse_response(data: bytes, *, to_head: bool = False) -> ResponseHead:
@@ -259,23 +251,19 @@ def _framing(fields: bytes, raw: bytes, http10: bool) -> tuple[Framing, int]:
     return Framing.LENGTH, int(length)
 
 
-def _field(fields: bytes, raw: bytes, name: bytes) -> bytes | None:
+def _field(fields: bytes, raw: bytes, name: bytes, blanks: bytes = b" \t") -> bytes | None:
     at = fields.find(b"\n" + name)
     if at < 0:
         return None
     at += 1 + len(name)
-    return raw[at : raw.find(b"\r", at)].strip(b" \t")
+    return raw[at : raw.find(b"\r", at)].strip(blanks)
 
 
 def _single(fields: bytes, raw: bytes, name: bytes) -> bytes | None:
     """A field that decides framing may stand once; twice, even with the same value, is refused."""
-    at = fields.find(b"\n" + name)
-    if at < 0:
-        return None
-    at += 1 + len(name)
-    if fields.find(b"\n" + name, at) >= 0:
+    if fields.count(b"\n" + name) > 1:
         raise BadMessageError(400, f"two {name[:-1].decode()} header fields")
-    return raw[at : raw.find(b"\r", at)].strip(b" ")  # a tab is left to be refused, as nginx does
+    return _field(fields, raw, name, b" ")  # a tab is left to be refused, as nginx does
 
 
 class Unchunker:
@@ -427,4 +415,5 @@ def chunk(payload: bytes) -> bytes:
 
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
+JSON_HEADERS: Final = b"content-type: application/json\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from tieline.gateway.wire import sse
+from tieline.gateway.wire.decoding import UNREADABLE
 from tieline.gateway.wire.http1 import MAX_SIZE_LINE, SIZES
 
 # Where text may stand; which it was is proved by reading the frame with another text in that place.
@@ -28,12 +29,24 @@ MAX_TEMPLATE: Final = 16_384
 class PassthroughTemplate:
     """`head` and `tail` of the frames as they come, and as they are sent; the text's quotes belong to the text."""
 
-    __slots__ = ("_chunk_tail", "_head", "_least", "_start", "_stop", "_tail", "same", "sent_head", "sent_tail")
+    __slots__ = (
+        "_around",
+        "_chunk_tail",
+        "_head",
+        "_least",
+        "_start",
+        "_stop",
+        "_tail",
+        "same",
+        "sent_head",
+        "sent_tail",
+    )
 
     def __init__(self, head: bytes, tail: bytes, sent_head: bytes, sent_tail: bytes) -> None:
         self._head, self._tail, self.sent_head, self.sent_tail = head, tail, sent_head, sent_tail
         self._chunk_tail = tail + b"\r\n"
         self._start, self._stop = len(head), -len(tail)
+        self._around = len(sent_head) + len(sent_tail)
         self._least = len(head) + len(tail) + 3  # a text of at least one character
         self.same = head == sent_head and tail == sent_tail
 
@@ -50,8 +63,9 @@ class PassthroughTemplate:
             return None
         return texts
 
-    def text(self, raw: bytes) -> str | None:
-        """The text of one frame that is one whole chunk, as it was framed; what most reads of a stream are."""
+    def take(self, raw: bytes) -> tuple[str, bytes] | None:
+        """(the text of one frame that is one whole chunk as it was framed, the chunk that its client gets); what most
+        reads of a stream are."""
         eol = raw.find(b"\r\n", 0, MAX_SIZE_LINE)
         start = eol + 2 + self._start
         if (
@@ -60,10 +74,14 @@ class PassthroughTemplate:
             or not (raw.startswith(self._head, eol + 2) and raw.endswith(self._chunk_tail))
         ):
             return None
+        string = raw[start : self._stop - 2]
         try:
-            return _text(raw[start : self._stop - 2])
+            text = _text(string)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
+        if self.same:
+            return text, raw
+        return text, b"%x\r\n%b%b%b\r\n" % (len(string) + self._around, self.sent_head, string, self.sent_tail)
 
     def sent(self, frame: bytes) -> bytes:
         """A frame of this template as its client gets it."""
@@ -75,8 +93,17 @@ def of(frame: bytes, sent: bytes) -> PassthroughTemplate | None:
     came = _cut(frame)
     if came is None:
         return None
-    goes = came if sent == frame else _cut(sent)
-    return None if goes is None else PassthroughTemplate(*came, *goes)
+    head, string, tail = came
+    if sent == frame:
+        return PassthroughTemplate(head, tail, head, tail)
+    # The text stands in what was sent as it came: where it does so once, under its name, that is its place.
+    before, _, after = sent.partition(string)
+    if string in after or not before.rstrip(b" ").endswith(_NAMES):
+        goes = _cut(sent)
+        if goes is None:
+            return None
+        before, _, after = goes
+    return PassthroughTemplate(head, tail, before, after)
 
 
 def plain_text(event: sse.Event) -> str | None:
@@ -95,8 +122,8 @@ def plain_text(event: sse.Event) -> str | None:
     return delta.content
 
 
-def _cut(frame: bytes) -> tuple[bytes, bytes] | None:
-    """The bytes before and after the text of a plain frame."""
+def _cut(frame: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """The bytes before the text of a plain frame, the text with its quotes, and the bytes after it."""
     if not frame.startswith(b"data: {") or frame.find(b"\n") != len(frame) - 2 or len(frame) > MAX_TEMPLATE:
         return None
     for name in _NAMES:
@@ -112,9 +139,9 @@ def _cut(frame: bytes) -> tuple[bytes, bytes] | None:
         head, tail = frame[:start], frame[string.end() :]
         try:
             # Two texts, so that a frame which holds one of them anyway is not mistaken.
-            read = [plain_text(sse.read_event(b"".join((head, mark, tail))[6:-2])) for mark in (b'"~1"', b'"~2"')]
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            read = [plain_text(sse.decode_event(b"".join((head, mark, tail))[6:-2])) for mark in (b'"~1"', b'"~2"')]
+        except UNREADABLE:
             continue
         if read == ["~1", "~2"]:
-            return head, tail
+            return head, string[0], tail
     return None

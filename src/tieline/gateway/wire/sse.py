@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from tieline.gateway.wire import loose
-from tieline.gateway.wire.decoding import json_reader
+from tieline.gateway.wire.decoding import UNREADABLE, json_reader
 
 DONE: Final = b"data: [DONE]\n\n"
 # Comments are the only thing sent before a first token: every client skips them, and none counts them.
@@ -104,7 +104,8 @@ class Names(msgspec.Struct, frozen=True, gc=False):
 
 
 read_event = json_reader(Event)
-_strict_names = json_reader(Names)
+decode_event = msgspec.json.Decoder(Event).decode  # the same, and raises whatever is UNREADABLE
+_decode_names = msgspec.json.Decoder(Names).decode
 
 
 def read_loosely(data: bytes) -> Loose:
@@ -122,8 +123,8 @@ def read_loosely(data: bytes) -> Loose:
 def read_names(data: bytes) -> Names:
     """Id, time and model of a chunk; empty where they are not what they should be."""
     try:
-        return _strict_names(data)
-    except msgspec.DecodeError:
+        return _decode_names(data)
+    except UNREADABLE:
         plain = loose.loads(data)
         created = plain.get("created")
         return Names(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl as tls
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
 from tieline.gateway.routing.route import Replica
+from tieline.gateway.settings import ModelOffer
 from tieline.gateway.wire.http1 import (
     BadMessageError,
     Framing,
@@ -24,7 +24,6 @@ from tieline.gateway.wire.http1 import (
     parse_response,
     whole_chunks,
 )
-from tieline.gateway.wire.passthrough import PassthroughTemplate
 
 log = logging.getLogger("tieline.gateway")
 
@@ -44,12 +43,8 @@ class Owner(Protocol):
     def on_chunks(self, payloads: list[bytes]) -> None:
         """What one or several whole chunks hold."""
 
-    @property
-    def template(self) -> PassthroughTemplate | None:
-        """What it wants to be told of by `on_text`."""
-
-    def on_text(self, template: PassthroughTemplate, text: str, raw: bytes) -> None:
-        """One whole chunk that is one whole frame of its template, as it was framed."""
+    def pass_on(self, raw: bytes) -> bool:
+        """True: this is one whole chunk, as it was framed, that its client has by now."""
 
     def on_end(self) -> None: ...
 
@@ -79,6 +74,10 @@ class Backend(Replica):
     lacks: set[str] = field(default_factory=set)  # ... that it said it has not
     served: dict[str, str] = field(default_factory=dict)  # public model name -> the engine's own
     road: Road | None = None  # how a connection is had where the engine cannot be dialled
+
+    def name_of(self, offer: ModelOffer) -> str:
+        """What this engine calls the model."""
+        return self.served.get(offer.name, offer.own_name)
 
     def take(self) -> Conn | None:
         while self.idle:
@@ -133,39 +132,23 @@ async def answers(backend: Backend, timeout_s: float) -> bool:
 class Conn(asyncio.Protocol):
     """One connection to an engine."""
 
-    __slots__ = (
-        "_buf",
-        "_chunks",
-        "_head",
-        "_informed",
-        "_left",
-        "_repeat",
-        "backend",
-        "fresh",
-        "open",
-        "owner",
-        "transport",
-    )
+    transport: asyncio.Transport | None = None
+    owner: Owner | None = None
+    open = False
+    fresh = True
+    _buf = b""
+    _head: ResponseHead | None = None
+    _left = 0
+    _repeat: Repeat[ResponseHead] | None = None
+    _chunks: Unchunker | None = None
+    _informed = 0
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.transport: asyncio.Transport | None = None
-        self.owner: Owner | None = None
-        self.open = False
-        self.fresh = True
-        self._buf = b""
-        self._head: ResponseHead | None = None
-        self._left = 0
-        self._repeat: Repeat[ResponseHead] = Repeat()
-        self._chunks: Unchunker | None = None
-        self._informed = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.open = True
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, owner: Owner, data: bytes) -> None:
         assert self.transport is not None
@@ -189,18 +172,17 @@ class Conn(asyncio.Protocol):
         try:
             chunks = self._chunks
             if chunks is not None and chunks.between:
-                template = owner.template
-                if template is not None and (text := template.text(data)) is not None:
-                    owner.on_text(template, text, data)
-                elif (payloads := whole_chunks(data)) is not None:
+                if owner.pass_on(data):
+                    return
+                if (payloads := whole_chunks(data)) is not None:
                     owner.on_chunks(payloads)
                 else:
                     self._read_body(data)
             elif self._head is None:
-                body = None if self._buf else self._repeat.whole(data)
-                if body is not None and (head := self._repeat.head) is not None:
-                    self._free(head, b"")
-                    owner.on_reply(head, body)
+                repeat = None if self._buf else self._repeat
+                if repeat is not None and (body := repeat.whole(data)) is not None:
+                    self._free(repeat.head, b"")
+                    owner.on_reply(repeat.head, body)
                     return
                 self._read_head(data)
             else:
@@ -240,10 +222,11 @@ class Conn(asyncio.Protocol):
 
     def _head_of(self, text: bytes) -> ResponseHead:
         """Raises BadMessageError."""
-        head = self._repeat.match(text)
+        head = None if self._repeat is None else self._repeat.match(text)
         if head is None:
             head = parse_response(text)
-            self._repeat.remember(text, head)
+            if head.keep_alive and head.framing is Framing.LENGTH:
+                self._repeat = Repeat(text, head)
         if head.status < 200:
             self._informed += 1
             if head.status == 101 or self._informed > MAX_INFORMATIONAL:
@@ -315,8 +298,6 @@ class Answer:
 
     __slots__ = ("_size", "body", "future", "head")
 
-    template: PassthroughTemplate | None = None
-
     def __init__(self) -> None:
         self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.head: ResponseHead | None = None
@@ -334,8 +315,8 @@ class Answer:
     def on_chunks(self, payloads: list[bytes]) -> None:
         self.on_data(b"".join(payloads))
 
-    def on_text(self, template: PassthroughTemplate, text: str, raw: bytes) -> None:
-        raise AssertionError("it has no template")
+    def pass_on(self, raw: bytes) -> bool:
+        return False
 
     def on_end(self) -> None:
         if not self.future.done():

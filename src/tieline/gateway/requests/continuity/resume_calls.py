@@ -76,7 +76,7 @@ class Continuing:
         """How `backend` goes on after `text`; None where the output limit is already used up. Raises OSError,
         CannotContinueError."""
         request = state.request
-        own = self.pool.own_name(state.offer, backend)
+        own = backend.name_of(state.offer)
         match state.way(backend.engine):
             case Way.AFRESH:
                 return Continuation(resume.PATHS[request.kind], request.encode(own, state.limit))
@@ -234,7 +234,7 @@ class Continuing:
         if backend in able:
             able.sort(key=lambda b: b is not backend)
         for one in able[:2]:
-            own = self.pool.own_name(state.offer, one)
+            own = one.name_of(state.offer)
             try:
                 output: int | None = 0
                 for text, ended in texts:
@@ -252,7 +252,7 @@ class Continuing:
         """Tokens of a prompt by any live engine of the model; None: not to be had."""
         for one in self.pool.serving(want)[:3]:
             try:
-                counted = await self._count_prompt(request, one, self.pool.own_name(offer, one))
+                counted = await self._count_prompt(request, one, one.name_of(offer))
             except (OSError, msgspec.DecodeError):
                 continue
             if counted is not None:
