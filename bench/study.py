@@ -22,7 +22,7 @@ import numpy as np
 
 from machine import processor
 from tieline import config
-from tieline.study.alternatives import Block, _Reading
+from tieline.study.alternatives import Block, SurfaceReading
 from tieline.study.drivers import draw
 from tieline.study.file import Study, StudySite, example_text, loads
 from tieline.study.results import summarise
@@ -62,7 +62,7 @@ def truth(one: Study, surfaces: StudySurfaces, cache: Path, points: int, seed: i
         for n, site in enumerate(surfaces.by_site.values()):
             hours = meter.hours
             block = Block(small, surfaces, draw(small, 0, len(surfaces.markets)))
-            at = _Reading(site, block, np.full((1, 12), level / power), np.ones((1, 12)))
+            at = SurfaceReading(site, block, np.full((1, 12), level / power), np.ones((1, 12)))
             quantities = {name: at(name)[0] for name in ("ph_days", "power_usd", "wear_usd")}
             for month, sums in meter.months.items():
                 place, share = (int(month[5:]) - 1 - int(one.start[5:]) + 1) % 12, hours[month] / MONTH_H

@@ -35,7 +35,7 @@ def test_a_study_is_written_as_four_files_and_says_that_paths_are_assumed(tmp_pa
     code, said = run(file, "--out", tmp_path / "out", "--cache", tmp_path / "cache", "--json", *shown)
     assert code == 0, said
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"report.md", "report.json", "report.csv", "report.html"}
+    assert written == {"report.md", "report.json", "report.csv", "report.html", "paths.csv"}
     whole = json.loads((tmp_path / "out" / "report.json").read_text())
     assert whole["plans"][0]["name"] == "keep"
     assert "Paths are assumed, not forecast." in (tmp_path / "out" / "report.html").read_text()

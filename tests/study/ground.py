@@ -95,5 +95,6 @@ def flat(one: Study, hashprice: float, **given: float) -> Drivers:
         subsidy=np.full(one.months, 3.125),
         delay=np.full((one.paths, max(1, len(one.alternative))), int(given.get("delay", 0))),
         ends=np.ones((one.paths, max(1, len(one.alternative)), one.months)),
+        fx=np.ones((*shape, len(one.currencies))) * [one.assume.fx[code].start for code in one.currencies],
     )
     return bare.scaled("btc_usd", hashprice / float(bare.hashprice[0, 0]))

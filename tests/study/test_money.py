@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.study.ground import doing, study
 
 from tieline.study.file import StudyLoan
-from tieline.study.money import annuity, cover, irr, npv, payback, service
+from tieline.study.money import annuity, cover, irr, npv, payback, schedule
 
 
 @given(st.floats(1e3, 1e9), st.floats(0.001, 0.5), st.integers(1, 360))
@@ -50,12 +50,12 @@ def test_a_loan_at_the_discount_rate_is_worth_nothing(repaid: str, term: int) ->
     one = study(months=120)
     loan = StudyLoan(name="l", usd=1e6, month="2026-03", rate=0.12, term_months=term, repaid=repaid)  # type: ignore[arg-type]
     yearly = 1.01**12 - 1.0  # a rate of 12 % is 1 % a month
-    assert npv(service(loan, one)[None, :], yearly)[0] == pytest.approx(0.0, abs=1e-3)
+    assert npv(schedule(loan, one).cash[None, :], yearly)[0] == pytest.approx(0.0, abs=1e-3)
 
 
 def test_cover_is_a_years_cash_over_a_years_service() -> None:
-    operating, taken = np.full((1, 36), 3.0), np.concatenate([np.zeros(6), np.full(30, -2.0)])
-    found = cover(operating, taken)
+    operating, served = np.full((1, 36), 3.0), np.concatenate([np.zeros(6), np.full(30, 2.0)])[None, :]
+    found = cover(operating, served)
     assert np.isinf(found[0, :6]).all()
     assert found[0, 20:] == pytest.approx(1.5)
 

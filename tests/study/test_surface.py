@@ -8,7 +8,7 @@ import pytest
 from tests.study.ground import study
 
 from tieline.config.lines import MistakeError
-from tieline.study.alternatives import Block, _Reading
+from tieline.study.alternatives import Block, SurfaceReading
 from tieline.study.drivers import draw
 from tieline.study.file import Operation, Study
 from tieline.study.surface import MONTH_H, build, outright
@@ -31,7 +31,7 @@ def test_what_is_read_in_between_is_what_dispatch_earns(example_days: Path, tmp_
     level, power = 45.0, 1.1
     meter = outright(one, tmp_path, level, 1.0, power)
     block = Block(one, surfaces, draw(one, 0, 1))
-    at = _Reading(surface, block, np.full((1, 12), level / power), np.ones((1, 12)))
+    at = SurfaceReading(surface, block, np.full((1, 12), level / power), np.ones((1, 12)))
     share = meter.hours["2025-10"] / MONTH_H
     read = share * (at("ph_days")[0, 9] * level - at("power_usd")[0, 9] * power)
     sums = meter.months["2025-10"]

@@ -34,11 +34,13 @@ NEVER: Final = 100_000
 
 @dataclass(frozen=True)
 class Cash:
-    """(paths, months) by category, and what the sites physically did: (months,) means."""
+    """(paths, months) by category, in the study's currency, and what the sites physically did: (months,) means.
+    `value`: what secured alternatives stand for with a lender, USD."""
 
     by: dict[str, Floats]
     mwh: Floats
     btc: Floats
+    value: dict[str, Floats]
 
     @cached_property
     def total(self) -> Floats:
@@ -49,10 +51,12 @@ class Cash:
 @dataclass(frozen=True)
 class Coupling:
     """What is left out to see what it is worth. `curtails`: rigs follow dispatch, else they never rest. `shares`: rigs
-    use the power that computers do not draw at the moment, else only what they could never draw."""
+    use the power that computers do not draw at the moment, else only what they could never draw. `avoids_peaks`: they
+    rest in coincident peaks, else they pay those as rigs that never rest."""
 
     curtails: bool = True
     shares: bool = True
+    avoids_peaks: bool = True
 
 
 ALL: Final = Coupling()
@@ -65,24 +69,43 @@ class Block:
         self.study, self.surfaces, self.drivers, self.coupling = study, surfaces, drivers, coupling
         self.paths, self.months = drivers.btc_usd.shape
         self.hashprice = drivers.hashprice
+        self.opened = {code: study.assume.fx[code].start for code in study.currencies}
+        self.secured = {name for loan in study.loan for name in loan.secured_by}
         first = int(study.start[5:]) - 1
         self.month_of_year = (first + np.arange(self.months)) % 12
         self.number = {one.name: n for n, one in enumerate(study.alternative)}
-        self._known: dict[tuple[str, ...], dict[str, Floats]] = {}
+        self._known: dict[tuple[str, ...], SiteFlows] = {}
+
+    def index(self, code: str) -> Floats | float:
+        """(paths, months) what an amount written in USD at the start's rate has become in USD."""
+        return 1.0 if code == "USD" else self.rate(code) / self.opened[code]
+
+    def rate(self, code: str) -> Floats | float:
+        """(paths, months) USD for one."""
+        return 1.0 if code == "USD" else self.drivers.fx[:, :, self.study.currencies.index(code)]
+
+    def reported(self, usd: Floats) -> Floats:
+        """In the study's currency."""
+        return np.asarray(usd / self.rate(self.study.money.currency))
 
     def cash(self, plan: CapitalPlan) -> Cash:
-        """All sites under one plan, before loans and tax."""
+        """All sites under one plan, before loans; tax is the last."""
         zero = np.zeros((self.paths, self.months))
-        by = {name: zero.copy() for name in CATEGORIES}
-        physical = {"mwh": zero.copy(), "btc": zero.copy()}
+        by = {name: zero.copy() for name in (*CATEGORIES, "mwh", "btc")}
+        value: dict[str, Floats] = {}
         does = [one for name in plan.does for one in self.study.alternative if one.name == name]
         for site in self.study.site:
-            for name, values in self._site(site, [one for one in does if one.site == site.id]).items():
-                (physical if name in physical else by)[name] += values
+            here = self._site(site, [one for one in does if one.site == site.id])
+            value |= here.value
+            for name, values in here.by.items():
+                by[name] += values
+        mwh, btc = (by.pop(name).mean(axis=0) for name in ("mwh", "btc"))
         by["fixed"] -= self.study.money.fixed_usd_per_month
-        earned = sum(by[name] for name in OPERATING)
-        by["tax"] = -self.study.money.tax * np.maximum(0.0, earned)
-        return Cash(by, physical["mwh"].mean(axis=0), physical["btc"].mean(axis=0))
+        if self.study.money.tax:
+            by["tax"] = -self.study.money.tax * np.maximum(0.0, np.sum([by[name] for name in OPERATING], axis=0))
+        if self.study.money.currency != "USD":
+            by = {name: self.reported(values) for name, values in by.items()}
+        return Cash(by, mwh, btc, value)
 
     def added(self, plan: CapitalPlan, first: CapitalPlan) -> Floats:
         """(paths, months) what a plan adds to another, before loans. Without tax only the sites that either of them
@@ -95,15 +118,16 @@ class Block:
             does = [[by_name[name] for name in one.does if by_name[name].site == site.id] for one in (plan, first)]
             if does[0] != does[1]:
                 for sign, here in zip((1.0, -1.0), does, strict=True):
-                    found = self._site(site, here)
+                    found = self._site(site, here).by
                     total += sign * np.sum([found[name] for name in CATEGORIES if name in found], axis=0)
-        return total
+        return self.reported(total)
 
-    def _site(self, site: StudySite, does: list[Alternative]) -> dict[str, Floats]:
+    def _site(self, site: StudySite, does: list[Alternative]) -> SiteFlows:
         """One site's cash; several plans do the same there."""
         key = (site.id, *(one.name for one in does))
         if key not in self._known:
-            self._known[key] = SiteCash(self, site, does).found
+            here = SiteCash(self, site, does)
+            self._known[key] = SiteFlows(here.found, here.value)
         return self._known[key]
 
     def start(self, one: Alternative) -> Ints:
@@ -121,6 +145,15 @@ class Block:
         return np.where(holds.any(axis=1), np.argmax(holds, axis=1), NEVER)
 
 
+@dataclass(frozen=True)
+class SiteFlows:
+    """(paths, months) of one site with what is done there, USD: `by` category (and MWh and bitcoin), and the `value` of
+    alternatives that secure a loan."""
+
+    by: dict[str, Floats]
+    value: dict[str, Floats]
+
+
 class SiteCash:
     """One site with what is done there."""
 
@@ -130,17 +163,24 @@ class SiteCash:
         self.scale = site.mw / self.surface.limit_mw
         shape = (block.paths, block.months)
         self.found: dict[str, Floats] = {}
+        self.value: dict[str, Floats] = {}
         self.months = np.arange(block.months)[None, :]
         self.open = np.ones(shape)
         self.efficiency = np.full(shape, site.j_per_th or self.surface.j_per_th)
         self.taken = np.zeros(shape)  # MW that rigs may not draw
-        self.factor = block.drivers.power[:, :, self.surface.market]
+        self.index = block.index(site.currency)
+        # A fixed contract keeps its price in its own currency, whatever its market does.
+        market = 1.0 if self.surface.market is None else block.drivers.power[:, :, self.surface.market]
+        self.factor = np.broadcast_to(market * self.index, shape)
         for one in does:
             _DONE[one.kind](self, one)
         self._mine()
-        self.add("fixed", -site.fixed_usd_per_month * self.open)
+        self.add("fixed", -site.fixed_usd_per_month * self.open, site.currency)
 
-    def add(self, name: str, values: Floats) -> None:
+    def add(self, name: str, values: Floats, currency: str = "USD") -> None:
+        """Amounts in USD at the start's rate, owed in a currency."""
+        if currency != "USD":
+            values = values * self.block.index(currency)
         self.found[name] = values if name not in self.found else self.found[name] + values
 
     # --- mining ---------------------------------------------------------------------
@@ -151,12 +191,12 @@ class SiteCash:
         hashprice, factor = self.block.hashprice, self.factor
         # Where power costs k times as much and rigs hash b times as much per watt, dispatch stands where it stood at
         # hashprice x b / k.
-        read = _Reading(self.surface, self.block, hashprice * better / factor, room)
+        read = SurfaceReading(self.surface, self.block, hashprice * better / factor, room)
         ph_days = read("ph_days") * self.scale * better
         self.add("mining", ph_days * hashprice * (1.0 - self.block.study.assume.pool_fee))
         self.add("btc", ph_days * hashprice / self.block.drivers.btc_usd)
         self.add("power", -(read("power_usd") * self.scale * factor))
-        self.add("peaks and wear", -((read("peaks_usd") + read("wear_usd")) * self.scale))
+        self.add("peaks and wear", -((read("peaks_usd") * self.index + read("wear_usd")) * self.scale))
         self.add("mwh", read("mwh") * self.scale)
 
     def _power(self, draw_mw: Floats) -> None:
@@ -165,7 +205,7 @@ class SiteCash:
         price = (always["power_usd"][:, -1] / np.maximum(always["mwh"][:, -1], 1e-9))[month]
         peaks = (always["peaks_usd"][:, -1] / self.surface.limit_mw)[month]
         self.add("power", -(draw_mw * MONTH_H * price * self.factor))
-        self.add("peaks and wear", -(draw_mw * peaks))
+        self.add("peaks and wear", -(draw_mw * peaks * self.index))
 
     # --- what can be done -------------------------------------------------------------
 
@@ -180,33 +220,42 @@ class SiteCash:
         rated_th = self.surface.rated_ph * 1e3 * self.scale * self.surface.j_per_th
         old = rated_th / (self.site.j_per_th or self.surface.j_per_th)
         new = rated_th / one.j_per_th
-        self.add("rigs bought", -((self.months == start) * new * (one.usd_per_th or 0.0)))
-        self.add("sales and residuals", (self.months == start + one.delivery_months) * old * one.old_usd_per_th)
+        paid = (self.months == start) * new * (one.usd_per_th or 0.0)
+        sold = (self.months == start + one.delivery_months) * old * one.old_usd_per_th
+        self.add("rigs bought", -paid, one.currency)
+        self.add("sales and residuals", sold, one.currency)
         self.efficiency = np.where(here, one.j_per_th, self.efficiency)
+        if one.name in self.block.secured:
+            age = self.months - start - one.delivery_months
+            left = np.cumsum(paid, axis=1) * np.clip(1.0 - age / one.life_months, 0.0, 1.0)
+            self.value[one.name] = np.asarray(left * self.block.index(one.currency))
 
     def sell(self, one: Alternative) -> None:
         """The site goes, and all that it did."""
         start = self.block.start(one)[:, None]
         self.open = np.where(self.months >= start, 0.0, self.open)
-        self.add("sales and residuals", (self.months == start) * (one.sale_usd or 0.0))
+        self.add("sales and residuals", (self.months == start) * (one.sale_usd or 0.0), one.currency)
 
     def compute(self, one: Alternative) -> None:
         """Own GPUs, a contract for them, or a lease of the shell."""
         built = Building(self, one)
         self.taken += built.reserved_mw()
         if not one.customer_pays_capex:
-            self.add("nodes and shells", -(built.capex()))
-            self.add("sales and residuals", built.residual())
-        self.add("operation", -(built.running * (one.mw or 0.0) * one.opex_usd_per_mw_month))
+            self.add("nodes and shells", -built.capex, one.currency)
+            self.add("sales and residuals", built.residual(), one.currency)
+            if one.name in self.block.secured:
+                self.value[one.name] = np.asarray(built.value() * self.block.index(one.currency))
+        self.add("operation", -(built.running * (one.mw or 0.0) * one.opex_usd_per_mw_month), one.currency)
         if not one.customer_pays_power:
             self._power(built.draw_mw())
         self.add("mwh", built.draw_mw() * MONTH_H)
         revenue = built.revenue()
         if one.kind == "gpu":
-            self.add("own GPUs", revenue)
+            self.add("own GPUs", revenue, one.currency)
         else:
-            self.add("contracts" if one.kind == "contract" else "leases", revenue * (1.0 - one.prepaid))
-            self.add("prepayments", built.prepayments(revenue))
+            name = "contracts" if one.kind == "contract" else "leases"
+            self.add(name, revenue * (1.0 - one.prepaid), one.currency)
+            self.add("prepayments", built.prepayments(revenue), one.currency)
 
 
 _DONE: Final = {
@@ -254,21 +303,37 @@ class Building:
         lost = work * self.mw * self.one.pue * self.one.mining_lost
         return np.asarray((self.draw_mw() if self.block.coupling.shares else full) + lost)
 
+    @cached_property
     def capex(self) -> Floats:
-        """The shell in equal parts while it is built (at once where nothing is built), nodes as they open."""
-        one = self.one
-        shell = self.mw * (one.shell_usd_per_mw or 0.0)
-        months = max(1, one.months_to_build)
+        return np.asarray(self.shell + sum(self.nodes_paid()))
+
+    @cached_property
+    def shell(self) -> Floats:
+        """In equal parts while it is built, at once where nothing is built."""
+        months = max(1, self.one.months_to_build)
         since = self.at.months - self.begin
-        paid = ((since >= 0) & (since < months)) * shell / months
-        nodes = 0.0 if one.kind == "lease" else self.nodes * (one.usd_per_node or 0.0)
-        for month, share in self.ramp:
-            paid = paid + (self.age == month) * share * nodes
-        return np.asarray(paid)
+        return np.asarray(((since >= 0) & (since < months)) * self.mw * (self.one.shell_usd_per_mw or 0.0) / months)
+
+    def nodes_paid(self) -> list[Floats]:
+        """Nodes are paid as they open, by phase; the customer of a lease brings his own."""
+        nodes = 0.0 if self.one.kind == "lease" else self.nodes * (self.one.usd_per_node or 0.0)
+        return [np.asarray((self.age == month) * share * nodes) for month, share in self.ramp]
+
+    def value(self) -> Floats:
+        """What was paid so far, each part written down evenly from its opening over its life to its residual."""
+
+        def left(age: Ints, life: int) -> Floats:
+            kept: Floats = 1.0 - (1.0 - self.one.residual) * np.clip(age / life, 0.0, 1.0)
+            return kept
+
+        found = np.cumsum(self.shell, axis=1) * left(self.age, self.one.shell_life_months)
+        for (month, _), paid in zip(self.ramp, self.nodes_paid(), strict=True):
+            found += np.cumsum(paid, axis=1) * left(self.age - month, self.one.life_months)
+        return np.asarray(found)
 
     def residual(self) -> Floats:
         """A share of what was paid, when the last of it stops running or at the end of the study."""
-        total = self.capex().sum(axis=1, keepdims=True) * self.one.residual
+        total = self.capex.sum(axis=1, keepdims=True) * self.one.residual
         months = self.at.months
         last = np.where(self.running > 0, months, -1).max(axis=1, keepdims=True)
         last = np.where(last < 0, months[0, -1], last)
@@ -331,33 +396,59 @@ def _steps(one: Alternative) -> list[tuple[int, float]]:
     return found
 
 
-class _Reading:
+# What a month of mining needs of a surface, in the order of its columns.
+_READ: Final = ("ph_days", "power_usd", "peaks_usd", "wear_usd", "mwh")
+
+
+class SurfaceReading:
     """A surface at (paths, months) of hashprice and room: linear in between, nothing at 0 of either, and beyond the
     highest level as at it, where every rig runs."""
 
     def __init__(self, surface: SiteSurface, block: Block, level: Floats, room: Floats) -> None:
-        self.surface, self.curtails = surface, block.coupling.curtails
-        self.month = np.broadcast_to(block.month_of_year[None, :], level.shape)
-        self.low, self.level_share = _place(surface.levels, level)
-        self.base, self.room_share = _place(surface.rooms, room)
+        levels, rooms = len(surface.levels) + 1, len(surface.rooms) + 1
+        low, level_share = _place(surface.levels, level)
+        # A row of the table is a month, a room and a level: all that is read lies side by side.
+        table = _table(surface, block.coupling).reshape(12 * rooms * levels, len(_READ))
+        row = block.month_of_year * (rooms * levels) + low
+        if np.all(room >= surface.rooms[-1]):
+            self.values = _between(table, row + (rooms - 1) * levels, level_share)
+            return
+        base, room_share = _place(surface.rooms, room)
+        row += base * levels
+        near, far = (_between(table, row + more, level_share) for more in (0, levels))
+        far -= near
+        far *= room_share[..., None]
+        self.values = near + far
 
     def __call__(self, name: str) -> Floats:
-        values = np.zeros((12, len(self.surface.rooms) + 1, len(self.surface.levels) + 1))
-        if self.curtails:
-            values[:, 1:, 1:] = self.surface.at[name]
-        else:
-            values[:, 1:, :] = self.surface.always[name][:, :, None]
-        near = self._along(values, self.base)
-        return near + (self._along(values, self.base + 1) - near) * self.room_share
+        return self.values[..., _READ.index(name)]
 
-    def _along(self, values: Floats, room: Ints) -> Floats:
-        low = values[self.month, room, self.low]
-        return np.asarray(low + (values[self.month, room, self.low + 1] - low) * self.level_share)
+
+def _table(surface: SiteSurface, coupling: Coupling) -> Floats:
+    """(12, rooms + 1, levels + 1, columns), nothing at no room and at no hashprice; rigs that never rest do at every
+    hashprice what they do at one."""
+    found = np.zeros((12, len(surface.rooms) + 1, len(surface.levels) + 1, len(_READ)))
+    for n, name in enumerate(_READ):
+        if coupling.curtails and (coupling.avoids_peaks or name != "peaks_usd"):
+            found[:, 1:, 1:, n] = surface.at[name]
+        else:
+            found[:, 1:, :, n] = surface.always[name][:, :, None]
+    return found
+
+
+def _between(table: Floats, row: Ints, share: Floats) -> Floats:
+    """(paths, months, columns) between each row and the next."""
+    low = table[row]
+    high = table[row + 1]
+    high -= low
+    high *= share[..., None]
+    high += low
+    return high
 
 
 def _place(grid: Floats, at: Floats) -> tuple[Ints, Floats]:
     """Where in (0, *grid) each value stands, and how far towards the next."""
     whole = np.concatenate([[0.0], grid])
     low = np.clip(np.searchsorted(whole, at, side="right") - 1, 0, len(whole) - 2)
-    share = np.clip((at - whole[low]) / (whole[low + 1] - whole[low]), 0.0, 1.0)
+    share = np.clip((at - whole[low]) / np.diff(whole)[low], 0.0, 1.0)
     return low.astype(np.int64), share

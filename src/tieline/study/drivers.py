@@ -6,7 +6,7 @@ processes draw them, and more paths begin with the same ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tieline.config.lines import MistakeError
 from tieline.economics import BLOCKS_PER_HALVING, HASHES_PER_DIFFICULTY, subsidy_btc
-from tieline.study.file import DRIVERS, Assumption, Study
+from tieline.study.file import Assumption, Study
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,7 +31,7 @@ KEPT_TOGETHER: Final = 6
 class Drivers:
     """(paths, months) each, but where another shape is named. `subsidy` is (months,), `power` (paths, months, markets),
     `uniforms` (paths, alternatives): one draw each for delays, and `ends` (paths, alternatives, months) none where no
-    contract may end early."""
+    contract may end early. `fx` (paths, months, currencies): USD for one of each."""
 
     btc_usd: Floats
     difficulty: Floats
@@ -42,6 +42,7 @@ class Drivers:
     subsidy: Floats
     delay: Ints
     ends: Floats
+    fx: Floats
 
     @property
     def hashprice(self) -> Floats:
@@ -51,16 +52,22 @@ class Drivers:
         return found
 
     def scaled(self, name: str, factor: float) -> Drivers:
-        """The same paths with one driver times a factor; a utilisation stays a share."""
+        """The same paths with one driver times a factor; a utilisation stays a share. `fx`: all other currencies."""
+        if name == "fx":
+            # From the second month on: amounts are written at the start's rate.
+            moved = self.fx * factor
+            moved[:, 0] = self.fx[:, 0]
+            return replace(self, fx=moved)
         values = getattr(self, name) * factor
         return replace(self, **{name: np.minimum(values, 1.0) if name == "utilisation" else values})
 
 
 def correlation(study: Study) -> Floats:
     """The lower triangle that correlates the shocks. Raises MistakeError where none can have these correlations."""
-    matrix = np.eye(len(DRIVERS))
+    names = study.drivers
+    matrix = np.eye(len(names))
     for a, b, value in study.assume.correlations:
-        i, j = DRIVERS.index(a), DRIVERS.index(b)
+        i, j = names.index(a), names.index(b)
         matrix[i, j] = matrix[j, i] = value
     if float(np.linalg.eigvalsh(matrix)[0]) < -1e-9:
         raise MistakeError(
@@ -68,7 +75,7 @@ def correlation(study: Study) -> Floats:
             "these cannot hold together: the matrix is none of correlations",
             "make them smaller",
         )
-    return np.asarray(np.linalg.cholesky(matrix + np.eye(len(DRIVERS)) * 1e-9), dtype=np.float64)
+    return np.asarray(np.linalg.cholesky(matrix + np.eye(len(names)) * 1e-9), dtype=np.float64)
 
 
 def draw(study: Study, block: int, markets: int) -> Drivers:
@@ -76,12 +83,12 @@ def draw(study: Study, block: int, markets: int) -> Drivers:
     count = min(BLOCK, study.paths - block * BLOCK)
     months, assume = study.months, study.assume
     rng = np.random.default_rng(np.random.SeedSequence([study.seed, block]))
-    shocks = _pairs(rng, (months, len(DRIVERS))) @ correlation(study).T
+    shocks = _pairs(rng, (months, len(study.drivers))) @ correlation(study).T
     own = _pairs(rng, (months, max(1, markets)))
     late = rng.exponential(1.0, (BLOCK, max(1, len(study.alternative))))
     ends = rng.random((BLOCK, max(1, len(study.alternative)), months))
     picks = rng.integers(0, 1 << 30, (BLOCK, months))
-    by = {name: shocks[:count, :, n] for n, name in enumerate(DRIVERS)}
+    by = {name: shocks[:count, :, n] for n, name in enumerate(study.drivers)}
     btc = _path(assume.btc_usd, by["btc_usd"], picks[:count])
     subsidy = subsidies(study)
     # Half of a market's shocks are the region's weather and gas, half its own.
@@ -93,6 +100,7 @@ def draw(study: Study, block: int, markets: int) -> Drivers:
         axis=2,
     )
     used = _path(assume.utilisation, by["utilisation"], picks[:count])
+    rates = [_path(assume.fx[code], by[f"fx.{code}"], picks[:count]) for code in study.currencies]
     return Drivers(
         btc_usd=btc,
         difficulty=_difficulty(study, btc * subsidy, by["difficulty"]),
@@ -103,6 +111,7 @@ def draw(study: Study, block: int, markets: int) -> Drivers:
         subsidy=subsidy,
         delay=np.rint(late[:count] * assume.delay_months).astype(np.int64),
         ends=ends[:count],
+        fx=np.stack(rates, axis=2) if rates else np.zeros((count, months, 0)),
     )
 
 
@@ -111,13 +120,6 @@ def _pairs(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
     steadies means and medians (antithetic variates, Hammersley and Morton 1956)."""
     half = rng.standard_normal((BLOCK // 2, *shape))
     return np.stack([half, -half], axis=1).reshape(BLOCK, *shape)
-
-
-def joined(parts: list[Drivers]) -> Drivers:
-    """Blocks one after another."""
-    per_path = [field.name for field in fields(Drivers) if field.name != "subsidy"]
-    whole = {name: np.concatenate([getattr(part, name) for part in parts]) for name in per_path}
-    return Drivers(subsidy=parts[0].subsidy, **whole)
 
 
 def subsidies(study: Study) -> Floats:

@@ -1,7 +1,8 @@
 """A study as one TOML file, read strictly: each mistake is one line that names file, line, field and what to write.
 
-Money is USD, power MW, months are "2026-01", shares and rates are fractions (8 % is 0.08). What a path is assumed to be
-stands beside its source.
+Money is USD, power MW, months are "2026-01", shares and rates are fractions (8 % is 0.08). What is owed in another
+currency is written in USD at the start's rate, and moves with that currency's path. What a path is assumed to be stands
+beside its source.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ Positive = Annotated[float, Meta(gt=0, le=1e15)]
 # Per year. What is over 1 was meant as a percentage.
 Rate = Annotated[float, Meta(ge=-0.99, le=1)]
 Spread = Annotated[float, Meta(ge=0, le=5)]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
 
 DRIVERS: Final = ("btc_usd", "difficulty", "fee_share", "power", "gpu_usd_per_hour", "utilisation")
 
@@ -83,6 +85,8 @@ class Assume(_Strict, frozen=True, kw_only=True):
     utilisation: Assumption
     # Times what was recorded, one factor for each market.
     power: Assumption
+    # USD for one of each other currency.
+    fx: dict[Currency, Assumption] = {}
     # Months that a building comes late, on the mean; drawn from an exponential and rounded.
     delay_months: Annotated[float, Meta(ge=0, le=60)] = 0.0
     # [driver, driver, correlation of their monthly shocks]
@@ -115,6 +119,8 @@ class StudySite(_Strict, frozen=True, kw_only=True):
     j_per_th: Annotated[float, Meta(ge=1, le=200)] | None = None
     fixed_usd_per_month: Usd = 0.0
     available_until: Month | None = None
+    # In which its power, its peaks and what is fixed are paid.
+    currency: Currency = "USD"
 
 
 class Wait(_Strict, frozen=True, kw_only=True):
@@ -145,7 +151,12 @@ class Alternative(_Strict, frozen=True, kw_only=True):
     shell_usd_per_mw: Capex | None = None
     months_to_build: Months = 0
     mining_lost: Share = 0.0
+    # Over which a lender writes rigs and nodes, and the shell, down to their residual.
+    life_months: Annotated[int, Meta(ge=1, le=1_200)] = 60
+    shell_life_months: Annotated[int, Meta(ge=1, le=1_200)] = 300
     # contract and lease
+    # The month in which the customer was promised the first of it.
+    delivers: Month | None = None
     term_months: Months | None = None
     usd_per_gpu_hour: Positive | None = None
     usd_per_mw_year: Positive | None = None
@@ -160,6 +171,8 @@ class Alternative(_Strict, frozen=True, kw_only=True):
     customer_pays_power: bool = False
     customer_pays_capex: bool = False
     # all
+    # In which everything of it but power is paid.
+    currency: Currency = "USD"
     pue: Annotated[float, Meta(ge=1, le=3)] = 1.2
     opex_usd_per_mw_month: Usd = 0.0
     residual: Share = 0.0
@@ -179,21 +192,43 @@ class CapitalPlan(_Strict, frozen=True, kw_only=True):
 
 
 class StudyLoan(_Strict, frozen=True, kw_only=True):
-    """Borrowed in one month, paid back over the term. The covenant: operating cash of the last twelve months over what
-    the loans took in them."""
+    """Drawn in equal parts over `draw_months` from `month`; interest alone is paid for the first
+    `interest_only_months`; repaid by the end of the term. `opening`: owed already when the study starts (`usd` is what
+    is left).
+
+    Two covenants. `cover_at_least`: operating cash of the last twelve months over what all loans took in them.
+    `value_at_most`: what is owed on this loan over what secures it: the alternatives of `secured_by` at what was paid
+    for them, written down evenly over their lives to their residual, and coins at the month's price."""
 
     name: Printed
     plan: Printed = ""
     usd: Positive
-    month: Month
+    month: Month | None = None
     rate: Share
     term_months: Annotated[int, Meta(ge=1, le=600)]
+    draw_months: Annotated[int, Meta(ge=1, le=120)] = 1
+    interest_only_months: Months = 0
     repaid: Literal["level", "straight", "at the end"] = "level"
+    opening: bool = False
+    currency: Currency = "USD"
     cover_at_least: Annotated[float, Meta(ge=0, le=20)] | None = None
+    value_at_most: Annotated[float, Meta(gt=0, le=5)] | None = None
+    secured_by: tuple[Printed, ...] = ()
+    collateral_btc: Annotated[float, Meta(ge=0, le=21e6)] = 0.0
 
 
 class StudyMoney(_Strict, frozen=True, kw_only=True):
+    """`opening_btc`: coins that may be sold; they are, in equal parts over the first `coins_sold_months`, at each
+    month's price. The opening position is every plan's: it counts for cash and covenants, not for what a plan is
+    worth."""
+
+    # Of what is reported; all of it is converted by its path.
+    currency: Currency = "USD"
     opening_cash_usd: Usd = 0.0
+    opening_btc: Annotated[float, Meta(ge=0, le=21e6)] = 0.0
+    coins_sold_months: Annotated[int, Meta(ge=1, le=600)] = 12
+    # Where the opening position is from, in words.
+    opening_source: Printed = ""
     fixed_usd_per_month: Usd = 0.0
     discount: Rate = 0.12
     tax: Share = 0.0
@@ -215,6 +250,20 @@ class Study(_Strict, frozen=True, kw_only=True):
     alternative: tuple[Alternative, ...] = ()
     plan: tuple[CapitalPlan, ...]
     loan: tuple[StudyLoan, ...] = ()
+
+    @property
+    def currencies(self) -> tuple[str, ...]:
+        """Those that have a path, in the order of their columns."""
+        return tuple(sorted(self.assume.fx))
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """Everything that has shocks, in the order of their columns."""
+        return (*DRIVERS, *(f"fx.{code}" for code in self.currencies))
+
+    def loans_of(self, plan: CapitalPlan) -> tuple[StudyLoan, ...]:
+        """The loans that a plan has."""
+        return tuple(loan for loan in self.loan if loan.plan in ("", plan.name))
 
     def month(self, text: str) -> int:
         """Months from the start; negative before it."""
@@ -289,11 +338,45 @@ def _check(study: Study) -> None:
         _check_needs(study, one, ("alternative", n))
         _check_dates(study, one, ("alternative", n))
     _check_plans(study)
+    _check_currencies(study)
     for n, loan in enumerate(study.loan):
-        if not 0 <= study.month(loan.month) < study.months:
-            raise MistakeError(("loan", n, "month"), f"{loan.month} is outside the study", "name one of its months")
-        if loan.plan and loan.plan not in {plan.name for plan in study.plan}:
-            raise MistakeError(("loan", n, "plan"), f"there is no plan {loan.plan!r}", "name one, or leave it out: all")
+        _check_loan(study, loan, ("loan", n))
+
+
+def _check_loan(study: Study, loan: StudyLoan, at: KeyPath) -> None:
+    if loan.opening == (loan.month is not None):
+        problem = "an opening loan is owed from the start" if loan.opening else "missing"
+        fix = "leave month out" if loan.opening else "write the month of its first draw, or opening = true"
+        raise MistakeError((*at, "month"), problem, fix)
+    if loan.month is not None and not 0 <= study.month(loan.month) < study.months:
+        raise MistakeError((*at, "month"), f"{loan.month} is outside the study", "name one of its months")
+    if loan.plan and loan.plan not in {plan.name for plan in study.plan}:
+        raise MistakeError((*at, "plan"), f"there is no plan {loan.plan!r}", "name one, or leave it out: all")
+    if max(loan.draw_months - 1, loan.interest_only_months) >= loan.term_months:
+        raise MistakeError(
+            (*at, "term_months"), "no month is left to repay in", "lengthen it, or shorten what comes before"
+        )
+    for name in loan.secured_by:
+        if name not in {one.name for one in study.alternative}:
+            raise MistakeError((*at, "secured_by"), f"there is no alternative {name!r}", "name an [[alternative]]")
+    if loan.value_at_most is not None and not loan.secured_by and not loan.collateral_btc:
+        raise MistakeError(
+            (*at, "value_at_most"), "nothing secures this loan", "write secured_by = [...] or collateral_btc"
+        )
+
+
+def _check_currencies(study: Study) -> None:
+    places: list[tuple[KeyPath, str]] = [(("money", "currency"), study.money.currency)]
+    places += [(("site", n, "currency"), one.currency) for n, one in enumerate(study.site)]
+    places += [(("alternative", n, "currency"), one.currency) for n, one in enumerate(study.alternative)]
+    places += [(("loan", n, "currency"), one.currency) for n, one in enumerate(study.loan)]
+    for at, code in places:
+        if code != "USD" and code not in study.assume.fx:
+            raise MistakeError(
+                at, f"no exchange rate of {code} is assumed", f"add [assume.fx.{code}], USD for one {code}"
+            )
+    if "USD" in study.assume.fx:
+        raise MistakeError(("assume", "fx", "USD"), "a dollar is a dollar", "leave it out")
 
 
 def _check_names(study: Study) -> None:
@@ -308,17 +391,18 @@ def _check_names(study: Study) -> None:
 
 
 def _check_assumed(study: Study) -> None:
-    for name in ("btc_usd", "fee_share", "utilisation", "power"):
-        one: Assumption = getattr(study.assume, name)
-        at: KeyPath = ("assume", name)
+    paths: list[tuple[KeyPath, Assumption]] = [
+        (("assume", name), getattr(study.assume, name)) for name in ("btc_usd", "fee_share", "utilisation", "power")
+    ]
+    for at, one in [*paths, *((("assume", "fx", code), rate) for code, rate in study.assume.fx.items())]:
         if one.model in ("history", "table") and len(one.values) < (13 if one.model == "history" else 1):
             raise MistakeError((*at, "values"), f"a {one.model} needs more values", "write them, one a month")
-        if name == "utilisation" and max(one.start, *one.values, 0.0) > 1.0:
+        if at[-1] == "utilisation" and max(one.start, *one.values, 0.0) > 1.0:
             raise MistakeError((*at, "start"), f"{one.start:g} is no share", "write 95 % as 0.95")
     for n, (a, b, _) in enumerate(study.assume.correlations):
         for name in (a, b):
-            if name not in DRIVERS:
-                words = ", ".join(DRIVERS)
+            if name not in study.drivers:
+                words = ", ".join(study.drivers)
                 raise MistakeError(
                     ("assume", "correlations", n), f"there is no driver {name!r}", f"write one of {words}"
                 )
@@ -370,6 +454,13 @@ def _check_dates(study: Study, one: Alternative, at: KeyPath) -> None:
         raise MistakeError(
             (*at, "start"), f"{one.start} is before the study's {study.start}", "write a month of the study"
         )
+    opens = start + one.months_to_build
+    if one.delivers is not None and study.month(one.delivers) < opens:
+        raise MistakeError(
+            (*at, "delivers"),
+            f"{one.delivers} is before its building stands, {study.label(opens)}",
+            "promise it later, begin earlier, or shorten months_to_build",
+        )
     site = next(site for site in study.site if site.id == one.site)
     if site.available_until is not None and one.term_months is not None:
         end = start + one.months_to_build + one.term_months
@@ -392,13 +483,28 @@ def _check_plans(study: Study) -> None:
             used.append(known[name])
         for site in study.site:
             here = [one for one in used if one.site == site.id]
-            taken = sum((one.mw or 0.0) * one.pue for one in here if one.is_compute)
+            taken, month = _most_mw(study, [one for one in here if one.is_compute])
             if taken > site.mw * 1.000001:
                 raise MistakeError(
-                    at, f"{site.id}: {taken:g} MW are asked of {site.mw:g}", "take alternatives that fit"
+                    at,
+                    f"{site.id}: {taken:g} MW are asked of {site.mw:g} in {study.label(month)}",
+                    "take alternatives that fit, or one after the other",
                 )
             for kind in ("keep", "renew", "sell"):
                 if sum(one.kind == kind for one in here) > 1:
                     raise MistakeError(at, f"{site.id} is to {kind} twice", "keep one of them")
             if any(one.kind == "sell" for one in here) and len(here) > 1:
                 raise MistakeError(at, f"{site.id} is sold and used", "a site that is sold does nothing else")
+
+
+def _most_mw(study: Study, here: list[Alternative]) -> tuple[float, int]:
+    """The most that these draw together, and the first month in which they do. What waits for a rule may begin in any
+    month from its own start on."""
+    spans = []
+    for one in here:
+        begin = 0 if one.start is None else study.month(one.start)
+        ends = one.wait is None and one.term_months is not None
+        end = begin + one.months_to_build + len(one.ramp) + (one.term_months or 0) if ends else study.months
+        spans.append((begin, max(begin + 1, end), (one.mw or 0.0) * one.pue))
+    sums = [(sum(mw for begin, end, mw in spans if begin <= at < end), at) for at, _, _ in spans]
+    return max(sums, key=lambda one: (one[0], -one[1]), default=(0.0, 0))

@@ -74,45 +74,57 @@ def annuity(usd: float, rate: float, months: int) -> float:
     return usd / months if monthly == 0 else usd * monthly / (1.0 - (1.0 + monthly) ** -months)
 
 
-def service(loan: StudyLoan, study: Study) -> Floats:
-    """(months,) what the loan brings and takes: the draw, then interest and repayment from the next month on."""
-    cash = np.zeros(study.months)
-    begin, monthly, owed = study.month(loan.month), loan.rate / 12.0, loan.usd
-    cash[begin] += loan.usd
-    level = annuity(loan.usd, loan.rate, loan.term_months)
-    for n in range(1, loan.term_months + 1):
-        interest = owed * monthly
-        if loan.repaid == "level":
+@dataclass(frozen=True)
+class LoanMonths:
+    """(months,) of one loan in its own money: `cash` that it brings and takes, of which `served` are interest and
+    repayment, and what is `owed` at each month's end."""
+
+    cash: Floats
+    served: Floats
+    owed: Floats
+
+
+def schedule(loan: StudyLoan, study: Study) -> LoanMonths:
+    """The draws, then interest and repayment from the month after the first on; an opening loan is served in the first
+    month already. What is still owed at the end of the study is paid out of it."""
+    cash, served, left = np.zeros(study.months), np.zeros(study.months), np.zeros(study.months)
+    begin = -1 if loan.month is None else study.month(loan.month)
+    monthly, owed = loan.rate / 12.0, loan.usd if loan.opening else 0.0
+    alone = max(loan.draw_months - 1, loan.interest_only_months)
+    repays = loan.term_months - alone
+    level = annuity(loan.usd, loan.rate, repays)
+    for n in range(loan.term_months + 1):
+        at, interest = begin + n, owed * monthly
+        drawn = loan.usd / loan.draw_months if n < loan.draw_months and not loan.opening else 0.0
+        if n <= alone:
+            paid = 0.0
+        elif loan.repaid == "level":
             paid = level - interest
         elif loan.repaid == "straight":
-            paid = loan.usd / loan.term_months
+            paid = loan.usd / repays
         else:
             paid = owed if n == loan.term_months else 0.0
-        owed -= paid
-        if begin + n < study.months:
-            cash[begin + n] -= interest + paid
-    # What is still owed at the end of the study is paid out of it.
-    if begin + loan.term_months >= study.months:
-        cash[-1] -= _owed_after(loan, study.months - 1 - begin)
-    return cash
+        owed += drawn - paid
+        if 0 <= at < study.months:
+            cash[at] += drawn - interest - paid
+            served[at] = interest + paid
+            left[at] = max(0.0, owed)
+    # A rest of a billionth of what was lent is rounding, not debt.
+    left[left < loan.usd * 1e-9] = 0.0
+    cash[-1] -= left[-1]
+    return LoanMonths(cash, served, left)
 
 
-def _owed_after(loan: StudyLoan, months: int) -> float:
-    owed, monthly, level = loan.usd, loan.rate / 12.0, annuity(loan.usd, loan.rate, loan.term_months)
-    for n in range(1, min(months, loan.term_months) + 1):
-        if loan.repaid == "level":
-            owed -= level - owed * monthly
-        elif loan.repaid == "straight":
-            owed -= loan.usd / loan.term_months
-        elif n == loan.term_months:
-            owed = 0.0
-    return owed
+def cover(operating: Floats, served: Floats) -> Floats:
+    """(paths, months) operating cash of the last twelve months over the debt service of these; inf where none."""
+    paid, earned = (_last_year(values) for values in (served, operating))
+    # A dollar a year is what rounding leaves of none.
+    return np.where(paid > 1.0, earned / np.where(paid > 1.0, paid, 1.0), np.inf)
 
 
-def cover(operating: Floats, taken: Floats) -> Floats:
-    """(paths, months) operating cash of the last twelve months over what loans took in them; inf where none."""
-    window = np.ones(12)
-    paid = np.convolve(np.maximum(0.0, -taken), window)[: len(taken)]
-    earned = np.cumsum(operating, axis=1)
-    earned[:, 12:] = earned[:, 12:] - earned[:, :-12]
-    return np.where(paid > 0, earned / np.where(paid > 0, paid, 1.0), np.inf)
+def _last_year(values: Floats) -> Floats:
+    """(paths, months) sums of the last twelve months, each month's own included."""
+    sums = np.cumsum(values, axis=1)
+    found = sums.copy()
+    found[:, 12:] -= sums[:, :-12]
+    return found

@@ -1,48 +1,26 @@
-"""A study as text, JSON, a table and one page: the same figures in all, rounded once.
-
-Nothing is fetched and nothing runs in the page: plots are inline SVG, colours follow the reader's light or dark
-setting.
-"""
+"""A study as text, JSON and tables: the same figures in all, rounded once. The page is drawn by `page`."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
-from html import escape
+from math import isnan
 from pathlib import Path
 
 import msgspec
 
 from tieline.study.file import Assumption, Study
-from tieline.study.results import PlanResult, Results, Spread, bridge
+from tieline.study.results import SEARCHED, STEADY, PlanResult, Results, Spread, balances, bridge
+from tieline.study.sweep import PlanPaths
 
-NAMES = ("report.md", "report.json", "report.csv", "report.html")
-MONTHS_SHOWN = 12
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1d2126; --soft: #66707c; --line: #d9dee4; --paper: #fff; --ours: #0b6e4f;
-  --band: #0b6e4f26; --loss: #b3412e; --bar: #8b98a8; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --soft: #9aa5b1; --line: #343b44; --paper: #14181c;
-  --ours: #35b889; --band: #35b88933; --loss: #e0705c; --bar: #647284; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 2rem auto;
-  max-width: 70rem; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; } h3 { font-size: 1rem; margin: 1.6rem 0 .3rem; }
-p, li, figcaption { color: var(--soft); max-width: 46rem; } .mark { color: var(--loss); font-weight: 600; }
-.wide { overflow-x: auto; } figure { margin: 1rem 0; } .two { display: grid; gap: 1rem 2rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; white-space: nowrap; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; } svg text { fill: var(--ink); }
-svg .soft { fill: var(--soft); } svg .grid { stroke: var(--line); }
-"""
+NAMES = ("report.md", "report.json", "report.csv", "paths.csv")
 
 
-def write(results: Results, out: Path) -> list[Path]:
-    """Write the four files; returns their paths. Raises OSError."""
+def write(results: Results, plans: Sequence[PlanPaths], out: Path) -> list[Path]:
+    """Write all but the page; returns their paths. Raises OSError."""
     out.mkdir(parents=True, exist_ok=True)
-    texts = (markdown(results), plain(results), table(results), page(results))
+    texts = (markdown(results), plain(results), table(results), by_path(results, plans))
     paths = [out / name for name in NAMES]
     for path, text in zip(paths, texts, strict=True):
         path.write_text(text, encoding="utf-8")
@@ -57,77 +35,150 @@ def table(results: Results) -> str:
     """One row per plan and month: cash at three quantiles, energy, bitcoin."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("plan", "month", "cash_p10_usd", "cash_p50_usd", "cash_p90_usd", "mean_mwh", "mean_btc"))
+    money = [f"cash_{q}_{results.currency.lower()}" for q in ("p10", "p50", "p90")]
+    writer.writerow(("plan", "month", *money, "mean_mwh", "mean_btc"))
     for plan in results.plans:
         for n in range(results.study.months):
-            cash = (plan.cash_p10_usd[n], plan.cash_p50_usd[n], plan.cash_p90_usd[n])
-            figures = [f"{usd:.0f}" for usd in cash]
+            figures = [f"{cash:.0f}" for cash in (plan.cash_p10[n], plan.cash_p50[n], plan.cash_p90[n])]
             writer.writerow((plan.name, results.study.label(n), *figures, f"{plan.mwh[n]:.1f}", f"{plan.btc[n]:.4f}"))
+    return out.getvalue()
+
+
+def by_path(results: Results, plans: Sequence[PlanPaths]) -> str:
+    """One row per plan and path: what it is worth, its rate, when it pays back, its lowest cash and when that is."""
+    out, study = io.StringIO(), results.study
+    writer = csv.writer(out, lineterminator="\n")
+    code = results.currency.lower()
+    writer.writerow(
+        ("plan", "path", f"npv_{code}", "added_rate", "payback_month", f"lowest_cash_{code}", "lowest_month")
+    )
+    for one, name in zip(plans, (plan.name for plan in study.plan), strict=True):
+        cash = balances(study, one)
+        when = cash.argmin(axis=1)
+        for n, npv in enumerate(one.npv):
+            rate = "" if isnan(one.added_rate[n]) else f"{one.added_rate[n]:.4f}"
+            back = "" if isnan(one.payback[n]) else study.label(int(one.payback[n]))
+            writer.writerow((name, n, f"{npv:.0f}", rate, back, f"{cash[n, when[n]]:.0f}", study.label(int(when[n]))))
     return out.getvalue()
 
 
 # --- words ------------------------------------------------------------------------------------
 
 
-def usd(value: float | None) -> str:
-    """Millions of USD with a decimal, thousands below a million."""
+def money(value: float | None) -> str:
+    """Millions with a decimal, thousands below a million."""
     if value is None:
         return "none"
     return f"{value / 1e6:,.1f} M" if abs(value) >= 1e6 else f"{value / 1e3:,.0f} k"
 
 
-def three(one: Spread, words: str = "usd") -> str:
+def three(one: Spread, words: str = "money") -> str:
     if one.p50 is None or one.p10 is None or one.p90 is None:
         return "none"
-    show = usd if words == "usd" else (lambda v: f"{v:.1%}") if words == "rate" else (lambda v: f"{v:.0f}")
+    show = money if words == "money" else (lambda v: f"{v:.1%}") if words == "rate" else (lambda v: f"{v:.0f}")
     return f"{show(one.p10)} / {show(one.p50)} / {show(one.p90)}"
 
 
-def verdict(results: Results, plan: PlanResult) -> str:
-    """What a plan's cash says, in one sentence."""
-    if plan.infeasible:
+def share(value: float | None) -> str:
+    """A whole percentage that hides neither a few nor all but a few."""
+    if value is None:
+        return "no covenant"
+    if 0 < value < 0.01 or 0.99 < value < 1:
+        return f"{value:.1%}"
+    return f"{value:.0%}"
+
+
+def answer(results: Results) -> str:
+    """What the study comes to, in two sentences: the best plan that the cash allows, and what would be worth more."""
+    code = results.currency
+    able = [plan for plan in results.plans if not plan.infeasible and plan.npv.p50 is not None]
+    if not able:
+        best = max(results.plans, key=lambda plan: plan.npv.p50 or 0.0)
         return (
-            f"Infeasible: {plan.runs_out_share:.0%} of paths run out of cash, the first in {plan.first_short_month}; "
-            f"they need {usd(plan.short_usd.p50)} USD more on the median, {usd(plan.short_usd.p90)} at worst in ten."
+            f"No plan has the cash it needs. The least that is missing for {best.name}, the highest median, is "
+            f"{money(best.short.p50)} {code} on the median of the paths that run out."
         )
-    if plan.runs_out_share:
-        return f"{plan.runs_out_share:.1%} of paths run out of cash, the first in {plan.first_short_month}."
-    return "No path runs out of cash."
+    best = max(able, key=lambda plan: plan.npv.p50 or 0.0)
+    first = results.plans[0]
+    found = (
+        f"Of the plans that the cash allows, {best.name} is worth the most on the median: {money(best.npv.p50)} {code}"
+    )
+    if best is not first:
+        found += f", {money(first.npv.p50)} for {first.name}"
+    found += f". It is the best plan on {share(best.best_share)} of the paths."
+    for what, broken in (("debt service", best.cover_broken_share), ("loan to value", best.value_broken_share)):
+        if broken is not None and broken > results.study.money.may_run_out:
+            found += f" But it breaks its covenant on {what} on {share(broken)} of them."
+    more = [plan for plan in results.plans if plan.infeasible and (plan.npv.p50 or 0.0) > (best.npv.p50 or 0.0)]
+    for plan in more:
+        found += (
+            f" {plan.name} would be worth {money(plan.npv.p50)}, but runs out of cash on {share(plan.runs_out_share)}."
+        )
+    return found
 
 
+def verdict(results: Results, plan: PlanResult) -> str:
+    """What a plan's cash says, and its covenants."""
+    code = results.currency
+    if plan.infeasible:
+        found = (
+            f"Infeasible: {share(plan.runs_out_share)} of paths run out of cash, the first in "
+            f"{plan.first_short_month}; they need {money(plan.short.p50)} {code} more on the median, "
+            f"{money(plan.short.p90)} at worst in ten."
+        )
+    elif plan.runs_out_share:
+        found = f"{share(plan.runs_out_share)} of paths run out of cash, the first in {plan.first_short_month}."
+    else:
+        found = "No path runs out of cash."
+    for what, broken, first in (
+        ("debt service", plan.cover_broken_share, plan.first_cover_broken),
+        ("loan to value", plan.value_broken_share, plan.first_value_broken),
+    ):
+        if broken:
+            found += f" The covenant on {what} is broken on {share(broken)} of paths, first in {first}."
+        elif broken is not None:
+            found += f" The covenant on {what} holds on every path."
+    return found
+
+
+REGRET = "Regret: what choosing it costs on the mean against the best plan of each path."
 HEAD = (
-    "plan", "NPV, M USD (P10 / P50 / P90)", "added to the first", "rate of what is added", "pays back, months",
-    "lowest cash", "in", "runs out", "best in", "regret", "covenant broken",
+    "plan", "NPV", "added to the first", "rate of what is added", "pays back, months", "lowest cash", "in", "runs out",
+    "best in", "regret", "debt service broken", "loan to value broken",
 )  # fmt: skip
 
 
 def cells(plan: PlanResult) -> list[str]:
-    broken = "" if plan.covenant_broken_share is None else f"{plan.covenant_broken_share:.0%}"
     return [
-        plan.name, three(plan.npv_usd), three(plan.added_npv_usd), three(plan.added_rate, "rate"),
-        three(plan.payback_months, "months"), usd(plan.lowest_cash_usd.p50), plan.lowest_cash_month,
-        f"{plan.runs_out_share:.0%}", f"{plan.best_share:.0%}", usd(plan.regret_usd), broken,
+        plan.name, three(plan.npv), three(plan.added_npv), three(plan.added_rate, "rate"),
+        three(plan.payback_months, "months"), money(plan.lowest_cash.p50), plan.lowest_cash_month,
+        share(plan.runs_out_share), share(plan.best_share), money(plan.regret),
+        share(plan.cover_broken_share), share(plan.value_broken_share),
     ]  # fmt: skip
 
 
-def assumptions(study: Study) -> list[str]:
-    """Every path in words: assumed, with what it stands on."""
+def assumptions(study: Study) -> dict[str, str]:
+    """Every path in words, by its name: assumed, with what it stands on."""
     assume = study.assume
-    found = []
-    for name in ("btc_usd", "fee_share", "power", "utilisation"):
-        one: Assumption = getattr(assume, name)
-        found.append(f"{name}: {one.model} from {one.start:g}{_spread_of(one)}. {one.source or 'No source given.'}")
+    paths = {name: getattr(assume, name) for name in ("btc_usd", "fee_share", "power", "utilisation")}
+    paths |= {f"fx.{code}": assume.fx[code] for code in study.currencies}
+    found = {
+        name: f"{one.model} from {one.start:g}{_spread_of(one)}. {one.source or 'No source given.'}"
+        for name, one in paths.items()
+    }
     hard, card = assume.difficulty, assume.gpu_usd_per_hour
-    found.append(
-        f"difficulty: from {hard.start:.4g}, grows {hard.growth:.0%} a year at constant revenue and answers "
-        f"{hard.answer:.0%} of a change of price x subsidy within {hard.lag_months:g} months. {hard.source}"
+    found["difficulty"] = (
+        f"from {hard.start:.4g}, grows {hard.growth:.0%} a year at constant revenue and answers {hard.answer:.0%} of a "
+        f"change of price x subsidy within {hard.lag_months:g} months. {hard.source or 'No source given.'}"
     )
-    found.append(
-        f"gpu_usd_per_hour: from {card.start:g}, falls {card.decline:.0%} a year and {card.generation_drop:.0%} every "
-        f"{card.generation_months} months. {card.source}"
+    found["gpu_usd_per_hour"] = (
+        f"from {card.start:g}, falls {card.decline:.0%} a year and {card.generation_drop:.0%} every "
+        f"{card.generation_months} months, volatility {card.volatility:.0%} a year. {card.source or 'No source given.'}"
     )
-    found.append(f"buildings: {assume.delay_months:g} months late on the mean; pool fee {assume.pool_fee:.2%}")
-    found += [f"monthly shocks of {a} and {b}: correlation {value:g}" for a, b, value in assume.correlations]
+    found["buildings"] = f"{assume.delay_months:g} months late on the mean, drawn from an exponential"
+    found["pool fee"] = f"{assume.pool_fee:.2%} of what is mined"
+    for a, b, value in assume.correlations:
+        found[f"{a} and {b}"] = f"correlation {value:g} of their monthly shocks"
     return found
 
 
@@ -144,14 +195,20 @@ def notes(results: Results) -> list[str]:
     found = [
         f"{study.paths:,} paths of {study.months} months from {study.start}, seed {study.seed}. "
         "Paths are assumed, not forecast.",
-        f"Operation: dispatch on {results.months_run[0]} to {results.months_run[-1]}"
+        f"Operation: dispatch on {results.months_run[0]} to {results.months_run[-1]} ({results.days_run})"
         f"{', invented days' if results.invented_days else ''}; a month without any is the mean of the others.",
+        "Every figure is an estimate in floating point; the books' own money is exact, and is not touched by a study.",
         f"Discounted at {study.money.discount:.0%} a year; tax {study.money.tax:.0%}.",
     ]
-    if results.moved > 0.01:
+    if study.money.opening_source:
+        found.append(f"Opening position: {study.money.opening_source}.")
+    if study.money.currency != "USD":
+        found.append(f"Reported in {study.money.currency}, each month at its path's rate.")
+    if results.moved > STEADY:
         found.append(
-            f"Half as many paths move a median NPV by up to {results.moved:.1%} ({results.moved_plan}): take more."
+            f"Twice as many paths move a median NPV by up to {results.moved:.1%} ({results.moved_plan}): take more."
         )
+    found.append(f"Break-evens, swings and what couplings are worth: on the first {min(SEARCHED, study.paths)} paths.")
     if study.invented:
         found.insert(0, "The fleet and the sites are invented.")
     found += [
@@ -159,34 +216,45 @@ def notes(results: Results) -> list[str]:
         for plan in results.plans
         if plan.several_rates_share
     ]
+    found += [
+        f"{plan.name}: no path has an internal rate: what it adds is never first paid and then earned."
+        for plan in results.plans[1:]
+        if plan.added_rate.p50 is None and not plan.several_rates_share
+    ]
     return found
 
 
 def markdown(results: Results) -> str:
-    study = results.study
-    out = [f"# {study.name}", "", *[f"{line}  " for line in notes(results)], ""]
+    study, code = results.study, results.currency
+    out = [f"# {study.name}", "", answer(results), "", *[f"{line}  " for line in notes(results)], ""]
     out += ["| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
     out += ["| " + " | ".join(cells(plan)) + " |" for plan in results.plans]
-    out += ["", "Months and money at P10 / P50 / P90 of the paths that have one. Regret: what choosing it costs on the "
-            "mean against the best plan of each path.", ""]  # fmt: skip
+    out += ["", f"Money in {code} at P10 / P50 / P90 of the paths that have one. {REGRET}", ""]
     for plan in results.plans:
         out += [f"## {plan.name}", "", verdict(results, plan), ""]
         out += [f"Does: {', '.join(plan.does) or 'every site keeps mining'}.", ""]
         out += ["Break-even: " + "; ".join(breakevens(plan)) + ".", ""]
-        out += [f"Worth of dispatch that curtails: {usd(plan.curtailing_usd)} USD; of rigs in the power that computers "
-                f"leave: {usd(plan.sharing_room_usd)} USD (median NPV).", ""]  # fmt: skip
+        worths = "; ".join(f"{name} {money(value)}" for name, value in couplings(plan).items())
+        out += [f"Worth on the median, {code}: {worths}.", ""]
         out += ["| driver | lower | NPV P50 | higher | NPV P50 |", "|---|---|---|---|---|"]
-        out += [
-            f"| {s.driver} | -{s.by:.0%} | {usd(s.low_usd)} | +{s.by:.0%} | {usd(s.high_usd)} |" for s in plan.tornado
-        ]
+        out += [f"| {s.driver} | -{s.by:.0%} | {money(s.low)} | +{s.by:.0%} | {money(s.high)} |" for s in plan.tornado]
         if plan is not results.plans[0]:
             parts = bridge(results, results.plans[0].name, plan.name)
-            out += ["", f"From {results.plans[0].name}, mean NPV:", "", "| part | USD |", "|---|---|"]
+            out += ["", f"From {results.plans[0].name}, mean NPV:", "", f"| part | {code} |", "|---|---|"]
             out += [f"| {name} | {value:,.0f} |" for name, value in parts.items() if value]
             out += [f"| sum | {sum(parts.values()):,.0f} |"]
         out += [""]
-    out += ["## Assumed", "", *[f"- {line}" for line in assumptions(study)], ""]
+    out += ["## Assumed", "", *[f"- {name}: {line}" for name, line in assumptions(study).items()], ""]
     return "\n".join(out)
+
+
+def couplings(plan: PlanResult) -> dict[str, float]:
+    """What operating the parts of a site as one is worth."""
+    return {
+        "dispatch that rests when power is dear": plan.curtailing,
+        "resting in coincident peaks": plan.avoiding_peaks,
+        "rigs in the power that computers leave": plan.sharing_room,
+    }
 
 
 def breakevens(plan: PlanResult) -> list[str]:
@@ -195,135 +263,3 @@ def breakevens(plan: PlanResult) -> list[str]:
         f"{name.replace('_', ' ')} {'none' if value is None else f'{value:.3g} {units[name]}'.strip()}"
         for name, value in plan.breakeven.items()
     ]
-
-
-# --- the page -----------------------------------------------------------------------------------
-
-
-def page(results: Results) -> str:
-    study = results.study
-    head = "".join(f"<th>{escape(word)}</th>" for word in HEAD)
-    rows = "".join(
-        f'<tr><td><a href="#plan-{n}">{escape(plan.name)}</a></td>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells(plan)[1:])
-        + "</tr>"
-        for n, plan in enumerate(results.plans)
-    )
-    listed = "".join(f"<li>{escape(line)}</li>" for line in assumptions(study))
-    told = "".join(f"<p>{escape(line)}</p>" for line in notes(results))
-    worth = _ranges([(plan.name, plan.npv_usd) for plan in results.plans])
-    hash_ = _fan(study, results.hashprice_p10, results.hashprice_p50, results.hashprice_p90, "USD per PH/s and day")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(study.name)}</title><style>{_STYLE}</style></head><body><h1>{escape(study.name)}</h1>{told}"
-        f"<figure>{worth}<figcaption>Net present value, M USD: P10 to P90, the mark at P50</figcaption></figure>"
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-        f"{''.join(_plan(results, n, plan) for n, plan in enumerate(results.plans))}"
-        f"<h2>Hashprice on these paths</h2><figure>{hash_}<figcaption>Assumed: P10 to P90, median</figcaption></figure>"
-        f'<h2 id="assumed">Assumed</h2><ul>{listed}</ul></body></html>\n'
-    )
-
-
-def _plan(results: Results, n: int, plan: PlanResult) -> str:
-    mark = ' class="mark"' if plan.infeasible else ""
-    fan = _fan(results.study, plan.cash_p10_usd, plan.cash_p50_usd, plan.cash_p90_usd, "M USD", 1e6)
-    swings = _tornado(plan)
-    parts = ""
-    if n:
-        differences = bridge(results, results.plans[0].name, plan.name)
-        rows = "".join(f"<tr><td>{escape(k)}</td><td>{v:,.0f}</td></tr>" for k, v in differences.items() if v)
-        total = f"<tr><td>sum</td><td>{sum(differences.values()):,.0f}</td></tr>"
-        parts = (
-            f"<h3>From {escape(results.plans[0].name)}, mean NPV in USD</h3>"
-            f'<div class="wide"><table><tbody>{rows}{total}</tbody></table></div>'
-        )
-    told = (
-        f"Break-even: {'; '.join(breakevens(plan))}. Curtailing is worth {usd(plan.curtailing_usd)} USD, rigs in the "
-        f"power that computers leave {usd(plan.sharing_room_usd)} USD (median NPV)."
-    )
-    return (
-        f'<h2 id="plan-{n}">{escape(plan.name)}</h2><p{mark}>{escape(verdict(results, plan))}</p><p>{escape(told)}</p>'
-        f'<div class="two"><figure>{fan}<figcaption>Cash at the end of each month: P10 to P90, median</figcaption>'
-        f"</figure><figure>{swings}<figcaption>Median NPV, M USD, with one driver lower or higher</figcaption></figure>"
-        f"</div>{parts}"
-    )
-
-
-def _ranges(bars: Sequence[tuple[str, Spread]]) -> str:
-    values = [v for _, one in bars for v in (one.p10, one.p90) if v is not None]
-    if not values:
-        return ""
-    low, high = min(0.0, *values), max(0.0, *values)
-    left, wide, height = 210.0, 640.0, 26.0
-    scale = wide / ((high - low) or 1.0)
-    out = [f'<svg viewBox="0 0 1000 {height * len(bars) + 10:.0f}" role="img" aria-label="Net present value by plan">']
-    zero = left - low * scale
-    out.append(f'<line class="grid" x1="{zero:.1f}" x2="{zero:.1f}" y1="0" y2="{height * len(bars):.0f}"/>')
-    for n, (name, one) in enumerate(bars):
-        y = n * height + 4
-        out.append(f'<text x="{left - 10:.0f}" y="{y + 14:.0f}" text-anchor="end">{escape(name)}</text>')
-        if one.p10 is None or one.p50 is None or one.p90 is None:
-            continue
-        x, end, middle = (left + (v - low) * scale for v in (one.p10, one.p90, one.p50))
-        colour = "--loss" if one.p50 < 0 else "--ours"
-        out.append(
-            f'<rect x="{x:.1f}" y="{y:.0f}" width="{max(1.0, end - x):.1f}" height="18" rx="3" fill="var(--band)"/>'
-            f'<rect x="{middle - 1.5:.1f}" y="{y:.0f}" width="3" height="18" fill="var({colour})"/>'
-            f'<text class="soft" x="{end + 8:.1f}" y="{y + 14:.0f}">{one.p50 / 1e6:,.1f}</text>'
-        )
-    return "".join([*out, "</svg>"])
-
-
-def _fan(
-    study: Study, low: Sequence[float], middle: Sequence[float], high: Sequence[float], unit: str, by: float = 1.0
-) -> str:
-    least, most = min(0.0, *low) / by, max(0.0, *high) / by
-    wide, tall, left, top = 560.0, 220.0, 60.0, 12.0
-    step = (wide - left - 10) / max(1, len(middle) - 1)
-
-    def at(n: int, value: float) -> str:
-        y = top + (most - value / by) / ((most - least) or 1.0) * (tall - top - 24)
-        return f"{left + n * step:.1f},{y:.1f}"
-
-    band = " ".join([*(at(n, v) for n, v in enumerate(high)), *(at(n, v) for n, v in reversed(list(enumerate(low))))])
-    line = " ".join(at(n, v) for n, v in enumerate(middle))
-    zero = at(0, 0.0).split(",")[1]
-
-    def word(x: float, y: float, anchor: str, text: str) -> str:
-        return f'<text class="soft" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
-
-    heights = ((float(at(0, v * by).split(",")[1]), v) for v in sorted({least, 0.0, most}))
-    ticks = "".join(word(left - 6, y + 4, "end", f"{v:,.4g}") for y, v in heights)
-    years = "".join(
-        word(left + n * step, tall - 4, "middle", study.label(n)[:4])
-        for n in range(0, len(middle), max(12, len(middle) // 6 // 12 * 12))
-    )
-    return (
-        f'<svg viewBox="0 0 {wide:.0f} {tall:.0f}" role="img" aria-label="{escape(unit)} by month">'
-        f'<line class="grid" x1="{left:.0f}" x2="{wide - 10:.0f}" y1="{zero}" y2="{zero}"/>'
-        f'<polygon points="{band}" fill="var(--band)"/>'
-        f'<polyline points="{line}" fill="none" stroke="var(--ours)" stroke-width="2"/>{ticks}{years}'
-        f'<text class="soft" x="{wide - 10:.0f}" y="12" text-anchor="end">{escape(unit)}</text></svg>'
-    )
-
-
-def _tornado(plan: PlanResult) -> str:
-    swings = sorted(plan.tornado, key=lambda s: -abs(s.high_usd - s.low_usd))
-    values = [v for s in swings for v in (s.low_usd, s.high_usd)]
-    low, high = min(values), max(values)
-    left, wide, height = 190.0, 300.0, 30.0
-    scale = wide / ((high - low) or 1.0)
-    out = [f'<svg viewBox="0 0 560 {height * len(swings) + 8:.0f}" role="img" aria-label="What moves the worth">']
-    for n, one in enumerate(swings):
-        y = n * height + 4
-        begin, end = sorted((left + (v - low) * scale) for v in (one.low_usd, one.high_usd))
-        colour = "--ours" if one.high_usd >= one.low_usd else "--loss"
-        name = f"{one.driver.replace('_', ' ')} ±{one.by:.0%}"
-        out.append(
-            f'<text x="{left - 8:.0f}" y="{y + 15:.0f}" text-anchor="end">{escape(name)}</text>'
-            f'<rect x="{begin:.1f}" y="{y:.0f}" width="{max(1.0, end - begin):.1f}" height="20" rx="3" '
-            f'fill="var({colour})" fill-opacity=".7"/><text class="soft" x="{left + wide + 8:.0f}" y="{y + 15:.0f}">'
-            f"{min(one.low_usd, one.high_usd) / 1e6:,.0f} to {max(one.low_usd, one.high_usd) / 1e6:,.0f}</text>"
-        )
-    return "".join([*out, "</svg>"])

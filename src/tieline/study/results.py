@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 # What is varied for the tornado and searched for break-even, with how far either way.
 VARIED: Final = {
     "btc_usd": 0.3, "difficulty": 0.2, "power": 0.2, "gpu_usd_per_hour": 0.3, "utilisation": 0.2, "fee_share": 0.5,
+    "fx": 0.2,
 }  # fmt: skip
 # Break-evens are searched on this many of the paths.
 SEARCHED: Final = 200
@@ -43,38 +44,43 @@ class Swing(msgspec.Struct, frozen=True):
 
     driver: str
     by: float
-    low_usd: float
-    high_usd: float
+    low: float
+    high: float
 
 
 class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One plan. USD; months from the start; rates per year. `added` is against the study's first plan, before loans."""
+    """One plan. Money in the study's currency; months from the start; rates per year. `added` is against the study's
+    first plan, its rate and payback before loans. The last three kinds of worth: of rigs that rest when power is dear,
+    of the room that computers leave them, of resting in coincident peaks."""
 
     name: str
     does: tuple[str, ...]
-    npv_usd: Spread
-    added_npv_usd: Spread
+    npv: Spread
+    added_npv: Spread
     added_rate: Spread
     several_rates_share: float
     payback_months: Spread
-    lowest_cash_usd: Spread
+    lowest_cash: Spread
     lowest_cash_month: str
     runs_out_share: float
-    short_usd: Spread
+    short: Spread
     first_short_month: str | None
     infeasible: bool
-    covenant_broken_share: float | None
-    first_broken_month: str | None
-    worth_usd: dict[str, float]
+    cover_broken_share: float | None
+    first_cover_broken: str | None
+    value_broken_share: float | None
+    first_value_broken: str | None
+    worth: dict[str, float]
     best_share: float
-    regret_usd: float
+    regret: float
     breakeven: dict[str, float | None]
     tornado: tuple[Swing, ...]
-    curtailing_usd: float
-    sharing_room_usd: float
-    cash_p10_usd: tuple[float, ...]
-    cash_p50_usd: tuple[float, ...]
-    cash_p90_usd: tuple[float, ...]
+    curtailing: float
+    sharing_room: float
+    avoiding_peaks: float
+    cash_p10: tuple[float, ...]
+    cash_p50: tuple[float, ...]
+    cash_p90: tuple[float, ...]
     mwh: tuple[float, ...]
     btc: tuple[float, ...]
 
@@ -84,8 +90,10 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     plan."""
 
     study: Study
+    currency: str
     markets: tuple[str, ...]
     months_run: tuple[str, ...]
+    days_run: str
     invented_days: bool
     surface: str
     plans: tuple[PlanResult, ...]
@@ -120,8 +128,10 @@ def summarise(study: Study, surfaces: StudySurfaces, plans: Sequence[PlanPaths])
     prices = np.percentile(sample.block.hashprice, (10, 50, 90), axis=0)
     return Results(
         study=study,
+        currency=study.money.currency,
         markets=surfaces.markets,
         months_run=surfaces.days,
+        days_run=surfaces.ran,
         invented_days=surfaces.invented,
         surface=surfaces.digest,
         plans=tuple(found),
@@ -135,7 +145,7 @@ def summarise(study: Study, surfaces: StudySurfaces, plans: Sequence[PlanPaths])
 
 def bridge(results: Results, one: str, other: str) -> dict[str, float]:
     """Mean worth of the second plan less that of the first, by category; the parts sum to the difference."""
-    by = {plan.name: plan.worth_usd for plan in results.plans}
+    by = {plan.name: plan.worth for plan in results.plans}
     return {name: by[other][name] - by[one][name] for name in CATEGORIES}
 
 
@@ -171,45 +181,72 @@ class _Sample:
         return Block(self.small, self.surfaces, used, coupling)
 
 
+def balances(study: Study, one: PlanPaths) -> Floats:
+    """(paths, months) cash at each month's end, in the study's currency."""
+    code = study.money.currency
+    rate = 1.0 if code == "USD" else study.assume.fx[code].start
+    return np.asarray(study.money.opening_cash_usd / rate + np.cumsum(one.cash, axis=1))
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """On what share of the paths a covenant is broken, and in which month first; None: no loan has one, or none is."""
+
+    share: float | None
+    first: str | None
+
+    @classmethod
+    def of(cls, study: Study, months: Floats, limits: Sequence[float | None]) -> _Broken:
+        if all(limit is None for limit in limits):
+            return cls(None, None)
+        found = months[np.isfinite(months)]
+        return cls(len(found) / len(months), study.label(int(found.min())) if len(found) else None)
+
+
 def _plan(study: Study, sample: _Sample, plans: Sequence[PlanPaths], n: int, best: float, regret: float) -> PlanResult:
     one, first = plans[n], plans[0]
-    cash = study.money.opening_cash_usd + np.cumsum(one.cash, axis=1)
+    cash = balances(study, one)
     lowest = cash.min(axis=1)
     short = np.maximum(0.0, -lowest)
     out = lowest < 0
     when = np.argmin(np.percentile(cash, 50, axis=0))
-    broken = one.cover_broken
-    covenant = any(loan.cover_at_least and loan.plan in ("", study.plan[n].name) for loan in study.loan)
+    loans = study.loans_of(study.plan[n])
+    cover = _Broken.of(study, one.cover_broken, [loan.cover_at_least for loan in loans])
+    value = _Broken.of(study, one.value_broken, [loan.value_at_most for loan in loans])
     base = sample.median(n)
     return PlanResult(
         name=study.plan[n].name,
         does=study.plan[n].does,
-        npv_usd=spread(one.npv),
-        added_npv_usd=spread(one.npv - first.npv),
+        npv=spread(one.npv),
+        added_npv=spread(one.npv - first.npv),
         added_rate=spread(one.added_rate),
         several_rates_share=float(one.added_several.mean()) if n else 0.0,
         payback_months=spread(one.payback),
-        lowest_cash_usd=spread(lowest),
+        lowest_cash=spread(lowest),
         lowest_cash_month=study.label(int(when)),
         runs_out_share=float(out.mean()),
-        short_usd=spread(np.where(out, short, np.nan)),
+        short=spread(np.where(out, short, np.nan)),
         first_short_month=study.label(int(np.argmax(cash[out] < 0, axis=1).min())) if out.any() else None,
         infeasible=float(out.mean()) > study.money.may_run_out,
-        covenant_broken_share=float(np.isfinite(broken).mean()) if covenant else None,
-        first_broken_month=study.label(int(np.nanmin(broken))) if np.isfinite(broken).any() else None,
-        worth_usd={name: float(one.worth[:, c].mean()) for c, name in enumerate(CATEGORIES)},
+        cover_broken_share=cover.share,
+        first_cover_broken=cover.first,
+        value_broken_share=value.share,
+        first_value_broken=value.first,
+        worth={name: float(one.worth[:, c].mean()) for c, name in enumerate(CATEGORIES)},
         best_share=best,
-        regret_usd=regret,
+        regret=regret,
         breakeven={name: _breakeven(sample, name, n) for name in ("hashprice", "utilisation", "gpu_usd_per_hour")},
         tornado=tuple(
             Swing(name, by, sample.median(n, name, 1.0 - by), sample.median(n, name, 1.0 + by))
             for name, by in VARIED.items()
+            if name != "fx" or study.currencies
         ),
-        curtailing_usd=base - sample.median(n, coupling=Coupling(curtails=False)),
-        sharing_room_usd=base - sample.median(n, coupling=Coupling(shares=False)),
-        cash_p10_usd=tuple(map(float, np.percentile(cash, 10, axis=0))),
-        cash_p50_usd=tuple(map(float, np.percentile(cash, 50, axis=0))),
-        cash_p90_usd=tuple(map(float, np.percentile(cash, 90, axis=0))),
+        curtailing=base - sample.median(n, coupling=Coupling(curtails=False)),
+        sharing_room=base - sample.median(n, coupling=Coupling(shares=False)),
+        avoiding_peaks=base - sample.median(n, coupling=Coupling(avoids_peaks=False)),
+        cash_p10=tuple(map(float, np.percentile(cash, 10, axis=0))),
+        cash_p50=tuple(map(float, np.percentile(cash, 50, axis=0))),
+        cash_p90=tuple(map(float, np.percentile(cash, 90, axis=0))),
         mwh=tuple(map(float, one.mwh)),
         btc=tuple(map(float, one.btc)),
     )

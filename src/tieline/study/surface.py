@@ -15,9 +15,9 @@ import hashlib
 import inspect
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import tieline
 from tieline import backtest, config, dispatch, fleet
-from tieline.backtest.data import HISTORY, TAIL, ScenarioWorld, load
+from tieline.backtest.data import ScenarioWorld, SlotSpan, load
 from tieline.backtest.lookahead import Tieline
 from tieline.backtest.plant import Plant
 from tieline.backtest.policies import AlwaysOn, Policy
@@ -36,32 +36,36 @@ from tieline.backtest.run import drive, settings_for
 from tieline.config.lines import MistakeError
 from tieline.dispatch import Settings
 from tieline.feeds.days.example import write_example
-from tieline.feeds.days.folder import FolderError
 from tieline.feeds.days.manifest import manifest_of
-from tieline.feeds.days.recorded import RecordedFolder
-from tieline.fleet import Fleet, Site
+from tieline.fleet import Contract, Fleet, Site
+from tieline.study import weeks
 from tieline.study.file import Operation, Study
+from tieline.study.weeks import PlainStrike, RunDays, days_to_run
 
 Floats = NDArray[np.float64]
 
 # What is kept of each site and month, per month of 730.5 hours.
 KEPT: Final = ("ph_days", "mwh", "power_usd", "wear_usd", "peaks_usd", "off_hours")
 MONTH_H: Final = 730.5
-# Where days are looked for when the file names no months.
-EARLIEST: Final = datetime(2012, 1, 1, tzinfo=UTC)
-LATEST: Final = datetime(2040, 1, 1, tzinfo=UTC)
+# Marks the sums of a month's days apart.
+APART: Final = " apart"
 
 
 @dataclass
 class SiteMeter:
-    """(N,) sums of each recorded month."""
+    """(N,) sums of each recorded month; those of the days `apart` under a name of their own."""
 
     sites: int
+    apart: frozenset[str] = frozenset()
     months: dict[str, dict[str, Floats]] = field(default_factory=dict)
     hours: dict[str, float] = field(default_factory=dict)
 
-    def of(self, month: str) -> dict[str, Floats]:
-        return self.months.setdefault(month, {name: np.zeros(self.sites) for name in KEPT})
+    def of(self, day: str) -> dict[str, Floats]:
+        """The sums that a day ("2024-08-15") belongs to."""
+        return self.months.setdefault(self.key(day), {name: np.zeros(self.sites) for name in KEPT})
+
+    def key(self, day: str) -> str:
+        return day[:7] + APART if day in self.apart else day[:7]
 
 
 class MeteredPlant(Plant):
@@ -74,9 +78,9 @@ class MeteredPlant(Plant):
     def _book(self, step: Any, drawn: Any, served: Any) -> None:
         super()._book(step, drawn, served)
         sites, hours = len(self.world.fleet.sites), step.hours
-        month = self.world.when(step.slot).strftime("%Y-%m")
-        kept = self.meter.of(month)
-        self.meter.hours[month] = self.meter.hours.get(month, 0.0) + hours
+        day = self.world.when(step.slot).strftime("%Y-%m-%d")
+        kept, key = self.meter.of(day), self.meter.key(day)
+        self.meter.hours[key] = self.meter.hours.get(key, 0.0) + hours
         hash_hs, started = np.zeros(sites), np.zeros(sites)
         np.add.at(hash_hs, self.physics.site_of, drawn.hashrate_hs)
         turned = drawn.started[self.rig_rows] / np.maximum(1.0, self.physics.rigs[self.rig_rows])
@@ -87,29 +91,32 @@ class MeteredPlant(Plant):
         kept["power_usd"] += np.where(self.fixed, 0.0, mwh * self.true_price[0][step.slot])
         kept["wear_usd"] += started
         kept["off_hours"] += (hash_hs <= 0.0) * hours
-        if self.world.peaks.was:
-            for n in range(sites):
-                alone = np.zeros(sites)
-                alone[n] = self.load_w[n]
-                kept["peaks_usd"][n] += self.world.peaks.charge_usd(step.begin, step.seconds, alone)
+        kept["peaks_usd"] += self._peaks_usd(step.begin, step.seconds)
+
+    def _peaks_usd(self, begin: datetime, seconds: int) -> Floats:
+        """(N,) what each site's load costs in the peaks that this step lies in."""
+        end = begin + timedelta(seconds=seconds)
+        if not any(peak.at < end and peak.at + peak.length > begin for peak in self.world.peaks.was):
+            return np.zeros(len(self.load_w))
+        return np.asarray(self.world.peaks.charges([begin], seconds)[0] * self.load_w / 1e6 * seconds / 3600.0)
 
     def _close_hour(self, above: Floats, below: Floats, next_slot: int, day: str) -> None:
         take = self.take_w / 1e6
         paid = above * np.maximum(self.hour_mwh, take) - below * np.maximum(0.0, take - self.hour_mwh)
-        self.meter.of(day[:7])["power_usd"] += np.where(self.fixed, paid, 0.0)
+        self.meter.of(day)["power_usd"] += np.where(self.fixed, paid, 0.0)
         super()._close_hour(above, below, next_slot, day)
 
 
 @dataclass(frozen=True)
 class SiteSurface:
     """One site: (12 months, rooms, levels) of each of KEPT, for the whole interconnect; `always` (12, rooms) of rigs
-    that never rest. `market` is the column of its power factor."""
+    that never rest. `market` is the column of its power factor; None: its contract is at a fixed price."""
 
     site: str
     limit_mw: float
     j_per_th: float
     rated_ph: float
-    market: int
+    market: int | None
     levels: Floats
     rooms: Floats
     at: dict[str, Floats]
@@ -125,6 +132,7 @@ class StudySurfaces:
     days: tuple[str, ...]
     invented: bool
     digest: str
+    ran: str = ""  # of these months, in words
 
 
 def build(study: Study, cache: Path, jobs: int = 1, said: Callable[[str], None] = lambda _: None) -> StudySurfaces:
@@ -132,25 +140,46 @@ def build(study: Study, cache: Path, jobs: int = 1, said: Callable[[str], None] 
     operation = study.operation
     whole = config.demo().fleet if operation.fleet == "demo" else config.load(operation.fleet).fleet
     folder = _folder(operation, cache)
-    world, spans = _world(study, whole, folder)
+    world, days = _world(study, whole, folder)
     key = _digest(operation, world.fleet, folder)
     points: list[tuple[str, float, float]] = [("always", 100.0, room) for room in operation.rooms]
     points += [("dispatch", level, room) for room in operation.rooms for level in operation.levels]
     wanted = [point for point in points if not _file(cache, key, point).exists()]
     if wanted:
-        said(f"running {len(wanted)} of {len(points)} points of dispatch on {len(spans)} months of days")
-    joblib.Parallel(n_jobs=jobs)(joblib.delayed(_run_into)(world, point, _file(cache, key, point)) for point in wanted)
-    kept = {point: _read(_file(cache, key, point)) for point in points}
-    return _surfaces(study, world, kept, spans, key, manifest_of(folder).invented)
+        said(f"running {len(wanted)} of {len(points)} points of dispatch on {days_of(days)}")
+    joblib.Parallel(n_jobs=jobs)(
+        joblib.delayed(_run_into)(world, point, days.apart, _file(cache, key, point)) for point in wanted
+    )
+    plain = PlainStrike(world, days)
+    kept = {point: _carried(plain, point, _read(_file(cache, key, point))) for point in points}
+    return _surfaces(study, world, kept, days, key, manifest_of(folder).invented)
 
 
 def outright(study: Study, cache: Path, level: float, room: float, power: float = 1.0) -> SiteMeter:
-    """The same days run at one hashprice, one room and power at `power` times its price, without a grid."""
+    """All recorded days of the study's months run at one hashprice, one room and power at `power` times its price,
+    without a grid and without days that stand for others. A fixed contract keeps its price."""
     operation = study.operation
     whole = config.demo().fleet if operation.fleet == "demo" else config.load(operation.fleet).fleet
-    world, _ = _world(study, whole, _folder(operation, cache))
-    markets = {name: replace(one, values=one.values * power) for name, one in world.markets.items()}
-    return _run(replace(world, markets=markets), ("dispatch", level, room))
+    world, _ = _world(study, whole, _folder(operation, cache), all_days=True)
+    sites = tuple(
+        site if _fixed(site) else msgspec.structs.replace(site, contract=_dearer(site.contract, power))
+        for site in world.fleet.sites
+    )
+    used = msgspec.structs.replace(world.fleet, sites=sites)
+    return _run(replace(world, fleet=used), ("dispatch", level, room))
+
+
+def _dearer(contract: Contract, power: float) -> Contract:
+    return msgspec.structs.replace(
+        contract, scale=contract.scale * power, adder_usd_per_mwh=contract.adder_usd_per_mwh * power
+    )
+
+
+def days_of(days: RunDays) -> str:
+    """In words."""
+    count = sum((end - begin).days for _, begin, end in days.run)
+    of = sum((end - begin).days for _, begin, end in days.months)
+    return f"{count} of {of} days in {len(days.months)} months"
 
 
 def _folder(operation: Operation, cache: Path) -> Path:
@@ -162,8 +191,9 @@ def _folder(operation: Operation, cache: Path) -> Path:
     return folder
 
 
-def _world(study: Study, whole: Fleet, folder: Path) -> tuple[ScenarioWorld, list[str]]:
-    """The sites' days, without inference. Raises MistakeError: a site without a pattern or without a price."""
+def _world(study: Study, whole: Fleet, folder: Path, all_days: bool = False) -> tuple[ScenarioWorld, RunDays]:
+    """The sites' days with their coincident peaks, without inference, orders and faults. Raises MistakeError: a site
+    without a pattern or without a price."""
     known = {site.id: site for site in whole.sites}
     picked: dict[str, Site] = {}
     for n, one in enumerate(study.site):
@@ -177,61 +207,22 @@ def _world(study: Study, whole: Fleet, folder: Path) -> tuple[ScenarioWorld, lis
         mining = tuple(feeder for feeder in site.feeders if feeder.load == "mining")
         picked[like] = msgspec.structs.replace(site, node_groups=(), feeders=mining)
     used: Fleet = msgspec.structs.replace(whole, sites=tuple(picked.values()))
-    spans = _spans(folder, study.operation, used)
+    days = days_to_run(folder, study.operation, used)
+    days = days.whole if all_days else days
     try:
-        world = load(folder, spans, events=False, use_15min=False, fleet=used)
+        world = load(folder, days.months, events=True, use_15min=False, fleet=used)
     except ValueError as error:
         raise MistakeError(("operation", "days"), str(error), "give a folder that holds these sites' days") from error
     for n, one in enumerate(study.site):
         if any(left.startswith(f"{one.like or one.id} ") for left in world.left_out):
             raise MistakeError(("site", n, "like"), f"its market has no price in {folder}", "give days of its market")
-    return replace(world, demand={}, inputs={}), [label for label, _, _ in spans]
+    run = tuple(SlotSpan(label, world.slot(begin), world.slot(end)) for label, begin, end in days.run)
+    return replace(world, spans=run, demand={}, inputs={}, events=(), offers=(), deployed_share=()), days
 
 
-def _spans(folder: Path, operation: Operation, used: Fleet) -> list[tuple[str, datetime, datetime]]:
-    """What is run of each month: `days_of_month` days from the first that has its history before it, at most to the
-    month's end. Raises FolderError."""
-    first, last = (operation.first or "2009-01"), (operation.last or "2100-12")
-    begin, end = _beginning(first), _after(_beginning(last))
-    source = RecordedFolder(folder)
-    told = [
-        tick.at for tick in source.prices(source.over(used), max(begin - HISTORY, EARLIEST), min(end + TAIL, LATEST))
-    ]
-    if not told:
-        raise FolderError(f"{folder}: no prices of these sites' markets; give a folder that has them")
-    begin = max(begin, _midnight(min(told) + HISTORY))
-    end = min(end, _midnight(max(told) - TAIL) + timedelta(days=1))
-    spans = []
-    at = begin
-    while at < end:
-        after = _after(at)
-        until = min(after, end, at + timedelta(days=operation.days_of_month))
-        if until - at >= timedelta(days=1):
-            spans.append((f"{at:%Y-%m}", at, until))
-        at = after
-    if not spans:
-        raise FolderError(f"{folder}: no whole day of prices; give a folder with days")
-    return spans
-
-
-def _beginning(month: str) -> datetime:
-    return datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC)
-
-
-def _after(at: datetime) -> datetime:
-    """The first of the next month."""
-    return datetime(at.year + at.month // 12, at.month % 12 + 1, 1, tzinfo=UTC)
-
-
-def _midnight(at: datetime) -> datetime:
-    """The first midnight that is not before it."""
-    day = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    return day if day == at else day + timedelta(days=1)
-
-
-def _run_into(world: ScenarioWorld, point: tuple[str, float, float], path: Path) -> None:
+def _run_into(world: ScenarioWorld, point: tuple[str, float, float], apart: frozenset[str], path: Path) -> None:
     """One point of the grid onto disk, whole or not at all."""
-    meter = _run(world, point)
+    meter = _run(world, point, apart)
     months = sorted(meter.months)
     arrays: dict[str, Any] = {name: np.stack([meter.months[m][name] for m in months]) for name in KEPT}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -241,7 +232,7 @@ def _run_into(world: ScenarioWorld, point: tuple[str, float, float], path: Path)
     os.replace(part, path)
 
 
-def _run(world: ScenarioWorld, point: tuple[str, float, float]) -> SiteMeter:
+def _run(world: ScenarioWorld, point: tuple[str, float, float], apart: frozenset[str] = frozenset()) -> SiteMeter:
     how, level, room = point
     sites = tuple(
         msgspec.structs.replace(
@@ -254,7 +245,7 @@ def _run(world: ScenarioWorld, point: tuple[str, float, float]) -> SiteMeter:
         fleet=msgspec.structs.replace(world.fleet, sites=sites),
         hashprice_usd=np.full(world.slots, level),
     )
-    meter = SiteMeter(len(sites))
+    meter = SiteMeter(len(sites), apart)
     policy: Policy = AlwaysOn() if how == "always" else Tieline()
 
     def plant(*given: Any, **named: Any) -> Plant:
@@ -276,10 +267,12 @@ def _file(cache: Path, key: str, point: tuple[str, float, float]) -> Path:
 
 def _digest(operation: Operation, used: Fleet, folder: Path) -> str:
     """Of everything that the surfaces stand on: days, fleet, what is run, and the code that runs it."""
-    sha = hashlib.sha256(msgspec.json.encode([operation.days_of_month, used]))
+    sha = hashlib.sha256(msgspec.json.encode([operation.days_of_month, operation.first, operation.last, used]))
     for module in (backtest, dispatch, fleet):
         for path in sorted(Path(inspect.getfile(module)).parent.rglob("*.py")):
             sha.update(path.read_bytes())
+    for path in (Path(__file__), Path(inspect.getfile(weeks))):
+        sha.update(path.read_bytes())
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             sha.update(path.relative_to(folder).as_posix().encode())
@@ -291,51 +284,90 @@ def _surfaces(
     study: Study,
     world: ScenarioWorld,
     kept: dict[tuple[str, float, float], dict[str, NDArray[Any]]],
-    spans: Sequence[str],
+    days: RunDays,
     key: str,
     invented: bool,
 ) -> StudySurfaces:
     operation = study.operation
     levels, rooms = np.array(operation.levels), np.array(operation.rooms)
-    markets = tuple(sorted({site.contract.market or site.id for site in world.fleet.sites}))
+    markets = tuple(sorted({site.contract.market or "" for site in world.fleet.sites if not _fixed(site)}))
     found = {}
     for one in study.site:
         n = next(n for n, site in enumerate(world.fleet.sites) if site.id == (one.like or one.id))
         site = world.fleet.sites[n]
-        at = {
-            name: np.stack(
-                [
-                    np.stack([_year(kept["dispatch", level, room], name, n) for level in operation.levels], axis=1)
-                    for room in operation.rooms
-                ],
-                axis=1,
-            )
-            for name in KEPT
-        }
-        always = {
-            name: np.stack([_year(kept["always", 100.0, room], name, n) for room in operation.rooms], axis=1)
-            for name in KEPT
-        }
+        season = _season(world, site)
+
+        def grid(how: str, level: float, name: str, n: int = n, season: frozenset[int] = season) -> Floats:
+            """(12, rooms) of one level."""
+            points = (kept[how, level, room] for room in operation.rooms)
+            if name == "peaks_usd":
+                return np.stack([_peaks_of_year(point, n, season) for point in points], axis=1)
+            return np.stack([_year(point, name, n) for point in points], axis=1)
+
+        at = {name: np.stack([grid("dispatch", level, name) for level in operation.levels], axis=2) for name in KEPT}
+        always = {name: grid("always", 100.0, name) for name in KEPT}
         rated_w, rated_hs = sum(g.rated_w for g in site.rig_groups), site.deployed_hs
         found[one.id] = SiteSurface(
             site=site.id,
             limit_mw=site.interconnect.limit_w / 1e6,
             j_per_th=rated_w / (rated_hs / 1e12),
             rated_ph=rated_hs / 1e15,
-            market=markets.index(site.contract.market or site.id),
+            market=None if _fixed(site) else markets.index(site.contract.market or ""),
             levels=levels,
             rooms=rooms,
             at=at,
             always=always,
         )
-    return StudySurfaces(found, markets, tuple(spans), invented, key)
+    return StudySurfaces(found, markets, tuple(label for label, _, _ in days.months), invented, key, days_of(days))
+
+
+def _carried(plain: PlainStrike, point: tuple[str, float, float], kept: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """One point's months as if all their recorded days had been run."""
+    rows = {str(month): n for n, month in enumerate(kept["months"])}
+    months = [month for month in rows if not month.endswith(APART)]
+    usual = {name: kept[name][[rows[month] for month in months]] for name in KEPT}
+    apart = {name: np.zeros_like(usual[name]) for name in KEPT}
+    for n, month in enumerate(months):
+        if month + APART in rows:
+            for name in KEPT:
+                apart[name][n] = kept[name][rows[month + APART]]
+    return {**plain.carried(point, usual, apart), "months": months, "hours": plain.hours}
 
 
 def _year(one: dict[str, NDArray[Any]], name: str, site: int) -> Floats:
     """(12,) by calendar month, each scaled to a month; a month that was not recorded is the mean of those that were."""
-    sums, hours, months = one[name][:, site], one["hours"], [int(str(m)[5:]) for m in one["months"]]
-    found = np.full(12, np.nan)
+    sums, hours, months = one[name][:, site], one["hours"], _calendar(one)
+    found = np.full(12, sums.sum() / hours.sum() * MONTH_H)
     for month in set(months):
-        rows = [n for n, other in enumerate(months) if other == month]
+        rows = months == month
         found[month - 1] = sums[rows].sum() / hours[rows].sum() * MONTH_H
-    return np.where(np.isnan(found), sums.sum() / hours.sum() * MONTH_H, found)
+    return found
+
+
+def _peaks_of_year(one: dict[str, NDArray[Any]], site: int, season: frozenset[int]) -> Floats:
+    """(12,) peak charges by calendar month, which come once however many hours were recorded around them. A month of
+    the season that was not recorded is the mean of those that were; no other month has any."""
+    sums, months = one["peaks_usd"][:, site], _calendar(one)
+    known = np.isin(months, sorted(season))
+    found = np.zeros(12)
+    if known.any():
+        found[[month - 1 for month in season]] = sums[known].mean()
+    for month in set(months):
+        found[month - 1] = sums[months == month].mean()
+    return found
+
+
+def _calendar(one: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """The calendar months, 1 to 12, of what was recorded."""
+    return np.array([int(str(month)[5:]) for month in one["months"]])
+
+
+def _season(world: ScenarioWorld, site: Site) -> frozenset[int]:
+    """The calendar months in which a coincident peak that this site pays for may lie."""
+    rules = {peak.rule.name: peak.rule for peak in world.peaks.was}
+    return frozenset(month for rule in rules.values() if world.fleet.pays(site, rule) for month in rule.months)
+
+
+def _fixed(site: Site) -> bool:
+    """Its power has one price, whatever its market does."""
+    return site.contract.basis == "fixed"

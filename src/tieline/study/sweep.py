@@ -24,27 +24,28 @@ from numpy.typing import NDArray
 import tieline
 from tieline.study.alternatives import ALL, CATEGORIES, OPERATING, Block, Coupling
 from tieline.study.drivers import BLOCK, Drivers, correlation, draw
-from tieline.study.file import CapitalPlan, Study
-from tieline.study.money import cover, discounting, irr, payback, service
+from tieline.study.file import Study
+from tieline.study.loans import Loans
+from tieline.study.money import discounting, irr, payback
 from tieline.study.surface import StudySurfaces
 
 Floats = NDArray[np.float64]
 
-# A block of a study of forty sites and six plans takes about this much memory in each process.
-LOWEST: Final = ("lowest_usd", "lowest_month")
-
 
 @dataclass(frozen=True)
 class PlanPaths:
-    """One plan on all paths. `worth` (paths, categories) is each category's net present value; `cash` (paths, months)
-    all of it; `added_rate` the internal rate of what the plan adds to the first one, before loans."""
+    """One plan on all paths, in the study's currency. `worth` (paths, categories) is each category's net present value;
+    `cash` (paths, months) all of it and the opening position; `added_rate` the internal rate of what the plan adds to
+    the first one, before loans."""
 
     worth: Floats
     cash: Floats
     added_rate: Floats
     added_several: Floats
     payback: Floats
-    cover_broken: Floats  # the first month in which a loan's covenant is broken; nan: never
+    # The first month in which a covenant on debt service, or on loan to value, is broken; nan: never.
+    cover_broken: Floats
+    value_broken: Floats
     mwh: Floats
     btc: Floats
 
@@ -60,12 +61,12 @@ _FIELDS: Final = tuple(PlanPaths.__dataclass_fields__)
 def backend(jobs: int, scheduler: str | None) -> Iterator[joblib.Parallel]:
     """Where blocks are computed. Raises OSError where no scheduler answers."""
     if scheduler is None:
-        yield joblib.Parallel(n_jobs=jobs)
+        yield joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
         return
     from distributed import Client  # the extra `cluster`
 
     with Client(scheduler, timeout="10s"), joblib.parallel_config(backend="dask"):
-        yield joblib.Parallel(n_jobs=-1)
+        yield joblib.Parallel(n_jobs=-1, return_as="generator_unordered")
 
 
 def run(
@@ -79,9 +80,8 @@ def run(
     if waiting:
         folder.mkdir(parents=True, exist_ok=True)
         with backend(jobs, scheduler) as parallel:
-            for n, arrays in zip(
-                waiting, parallel(joblib.delayed(block_of)(study, surfaces, n) for n in waiting), strict=True
-            ):
+            # Each as it comes: what is interrupted has kept what it had.
+            for n, arrays in parallel(joblib.delayed(numbered)(study, surfaces, n) for n in waiting):
                 _write(folder / f"{n}.npz", arrays)
     blocks = [_read(folder / f"{n}.npz") for n in range(count)]
     return [joined([block[str(p)] for block in blocks]) for p in range(len(study.plan))]
@@ -94,6 +94,11 @@ def joined(parts: list[dict[str, Floats]]) -> PlanPaths:
     for name in ("mwh", "btc"):
         whole[name] = np.average([part[name] for part in parts], axis=0, weights=counts)
     return PlanPaths(**whole)
+
+
+def numbered(study: Study, surfaces: StudySurfaces, number: int) -> tuple[int, dict[str, dict[str, Floats]]]:
+    """Blocks come in the order in which they are done."""
+    return number, block_of(study, surfaces, number)
 
 
 def block_of(study: Study, surfaces: StudySurfaces, number: int) -> dict[str, dict[str, Floats]]:
@@ -113,19 +118,19 @@ def on(
         cash = block.cash(plan)
         bare = cash.total
         first = bare if first is None else first
-        loans = loans_of(study, plan)
-        cash.by["loans"] += loans
-        total = bare + loans
+        loans = Loans(block, plan)
+        cash.by["loans"] += loans.cash
         added = irr(bare - first) if n else None
         none = np.full(block.paths, np.nan)
         operating = np.sum([cash.by[name] for name in OPERATING], axis=0)
         found[str(n)] = {
             "worth": np.stack([(cash.by[name] * factors).sum(axis=1) for name in CATEGORIES], axis=1),
-            "cash": total,
+            "cash": bare + loans.cash + loans.opening,
             "added_rate": none if added is None else added.rate,
             "added_several": none * 0 if added is None else added.several.astype(float),
             "payback": none if added is None else payback(bare - first),
-            "cover_broken": _broken(study, plan, operating, loans),
+            "cover_broken": loans.cover_broken(operating),
+            "value_broken": loans.value_broken(cash.value),
             "mwh": cash.mwh,
             "btc": cash.btc,
         }
@@ -136,7 +141,7 @@ def worth(block: Block, number: int) -> Floats:
     """(paths,) net present value of one plan, loans included."""
     study, plan = block.study, block.study.plan[number]
     factors = discounting(study.money.discount, study.months)
-    found: Floats = block.cash(plan).total @ factors + loans_of(study, plan) @ factors
+    found: Floats = (block.cash(plan).total + Loans(block, plan).cash) @ factors
     return found
 
 
@@ -144,31 +149,9 @@ def worth_added(block: Block, number: int) -> Floats:
     """(paths,) net present value of what one plan adds to the first, loans included."""
     study, plan, first = block.study, block.study.plan[number], block.study.plan[0]
     factors = discounting(study.money.discount, study.months)
-    loans = loans_of(study, plan) - loans_of(study, first)
-    found: Floats = block.added(plan, first) @ factors + loans @ factors
+    loans = Loans(block, plan).cash - Loans(block, first).cash
+    found: Floats = (block.added(plan, first) + loans) @ factors
     return found
-
-
-def loans_of(study: Study, plan: CapitalPlan) -> Floats:
-    """(months,) of all loans that the plan has."""
-    found = np.zeros(study.months)
-    for loan in study.loan:
-        if loan.plan in ("", plan.name):
-            found += service(loan, study)
-    return found
-
-
-def _broken(study: Study, plan: CapitalPlan, operating: Floats, loans: Floats) -> Floats:
-    floors = [
-        one.cover_at_least for one in study.loan if one.plan in ("", plan.name) and one.cover_at_least is not None
-    ]
-    if not floors:
-        return np.full(len(operating), np.nan)
-    below = cover(operating, np.minimum(0.0, loans)) < max(floors)
-    # A covenant is tested on a whole year of service.
-    begun = np.flatnonzero(loans < 0)
-    below[:, : (int(begun[0]) + 12 if len(begun) else study.months)] = False
-    return np.where(below.any(axis=1), np.argmax(below, axis=1), np.nan)
 
 
 def _digest(study: Study, surfaces: StudySurfaces) -> str:

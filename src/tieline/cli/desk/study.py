@@ -6,11 +6,12 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import click
 import msgspec
 
-from tieline.cli.outcome import AnswerIsNoError
+from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.config import ConfigError
 from tieline.config.lines import MistakeError, dotted, line_of
 from tieline.study.file import Study, example_text, loads
@@ -22,10 +23,25 @@ def default_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "tieline" / "study"
 
 
+class StudyOptions(TypedDict):
+    """What was asked on the command line."""
+
+    out: Path | None
+    jobs: int
+    seed: int | None
+    scheduler: str | None
+    cache: Path | None
+    show: Path | None
+    books: Path | None
+    as_json: bool
+
+
 @click.command()
 @click.argument("file", metavar="FILE|example")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for report.md, .json, .csv, .html."
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for report.md, .json, .csv, .html and paths.csv.",
 )
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes side by side.")
 @click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), help="Another seed than the file's.")
@@ -39,17 +55,14 @@ def default_cache() -> Path:
     metavar="DATA_DIR",
     help="Put the report into a platform's data folder, where its console shows it.",
 )
+@click.option(
+    "--books",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DATA_DIR",
+    help="Opening cash, coins and loans out of this folder's books instead of the file's.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, on standard output.")
-def study(
-    file: str,
-    out: Path | None,
-    jobs: int,
-    seed: int | None,
-    scheduler: str | None,
-    cache: Path | None,
-    show: Path | None,
-    as_json: bool,
-) -> None:
+def study(file: str, **asked: Unpack[StudyOptions]) -> None:
     """Compare what capital could do at each site, from a study FILE ("-": standard input).
 
     \b
@@ -62,29 +75,47 @@ def study(
         click.echo(example_text(), nl=False)
         return
     text, name = _text(file)
-    asked = loads_or_fail(text, name)
-    asked = asked if seed is None else msgspec.structs.replace(asked, seed=seed)
-    from tieline.study import report  # numpy, joblib and the backtest are loaded only for a run
+    given = loads_or_fail(text, name)
+    given = given if asked["seed"] is None else msgspec.structs.replace(given, seed=asked["seed"])
+    from tieline.study import page, report  # numpy, joblib and the backtest are loaded only for a run
     from tieline.study.results import summarise
     from tieline.study.surface import build
     from tieline.study.sweep import run
 
-    folder = cache or default_cache()
+    cache, jobs = asked["cache"] or default_cache(), asked["jobs"]
     try:
-        surfaces = build(asked, folder, jobs, lambda line: click.echo(line, err=True))
-        results = summarise(asked, surfaces, run(asked, surfaces, folder, jobs, scheduler))
+        given = given if asked["books"] is None else _opened(given, asked["books"])
+        surfaces = build(given, cache, jobs, lambda line: click.echo(line, err=True))
+        paths = run(given, surfaces, cache, jobs, asked["scheduler"])
     except MistakeError as mistake:
         at, field = line_of(text, mistake.path), dotted(mistake.path)
         raise click.ClickException(str(ConfigError(name, at, field, mistake.problem, mistake.fix))) from mistake
     except (OSError, ValueError) as error:  # ConfigError and FolderError among them
         raise click.ClickException(str(error)) from error
-    shown = None if show is None else show / "studies" / slug(asked.name)
-    for written in (folder for folder in (out, shown) if folder is not None):
-        for path in report.write(results, written):
-            click.echo(path, err=True)
-    click.echo(report.plain(results) if as_json else report.markdown(results), nl=False)
+    results = summarise(given, surfaces, paths)
+    show = asked["show"]
+    shown = None if show is None else show / "studies" / slug(given.name)
+    for folder in (folder for folder in (asked["out"], shown) if folder is not None):
+        for written in (*report.write(results, paths, folder), page.write(results, folder)):
+            click.echo(written, err=True)
+    click.echo(report.plain(results) if asked["as_json"] else report.markdown(results), nl=False)
     if all(plan.infeasible for plan in results.plans):
         raise AnswerIsNoError("every plan runs out of cash: see each plan's first lines")
+
+
+def _opened(given: Study, folder: Path) -> Study:
+    """With the opening position of a data folder's books. Raises MistakeError."""
+    from tieline.books.treasury.position import holding_of
+    from tieline.cli.folder import config_and_now
+    from tieline.cli.money.keep import keeper_of
+    from tieline.study.books import opened
+
+    if not (folder / "store.db").exists():
+        raise NothingThereError(f"no books in {folder}; give a platform's data folder, or leave --books out")
+    keeper = keeper_of(folder)
+    for one in keeper.unbookable:
+        click.echo(str(one), err=True)
+    return opened(given, holding_of(keeper), keeper.loans, config_and_now(folder)[1])
 
 
 def slug(name: str) -> str:

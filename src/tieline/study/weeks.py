@@ -1,0 +1,191 @@
+"""Which recorded days dispatch is run on, and how what it did there is carried to the whole month.
+
+The first `days_of_month` days of each month are run, and every day that holds a coincident peak which a site pays for:
+these stand for themselves alone. What the others say of a month is carried by the whole month's hourly prices: a rig
+that follows a plain strike (on while its hashes are worth more than its power) is reckoned on the days that were run
+and on all of the month, and dispatch is moved by the difference (the control variate of sampling). Where every day is
+run nothing is moved.
+
+Knows nothing of studies: days, prices and rigs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tieline.backtest.data import HISTORY, TAIL, ScenarioWorld
+from tieline.backtest.plant import true_prices
+from tieline.dispatch import Settings
+from tieline.feeds.days.events import peaks
+from tieline.feeds.days.folder import FolderError
+from tieline.feeds.days.recorded import RecordedFolder
+from tieline.fleet import Fleet
+from tieline.study.file import Operation
+
+Floats = NDArray[np.float64]
+Stretch = tuple[str, datetime, datetime]
+
+# Where days are looked for when the file names no months.
+EARLIEST: Final = datetime(2012, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(2040, 1, 1, tzinfo=UTC)
+DAY: Final = timedelta(days=1)
+# A quarter of an hour, the slot of recorded days.
+SLOT_H: Final = 0.25
+# Where dispatch did more than so many times what the plain strike would, the strike is no guide to the rest.
+MOST_RATIO: Final = 2.0
+
+
+@dataclass(frozen=True)
+class RunDays:
+    """`run`: unbroken stretches of days, by their first. `months`: all that was recorded of each. `apart`: the days
+    ("2024-08-15") with a coincident peak, which stand for themselves alone."""
+
+    run: tuple[Stretch, ...]
+    months: tuple[Stretch, ...]
+    apart: frozenset[str]
+
+    @property
+    def whole(self) -> RunDays:
+        """All days of these months."""
+        return RunDays(_merged([(begin, end) for _, begin, end in self.months]), self.months, self.apart)
+
+
+def days_to_run(folder: Path, operation: Operation, used: Fleet) -> RunDays:
+    """Raises FolderError where the folder has no whole day of these sites' prices."""
+    first, last = (operation.first or "2009-01"), (operation.last or "2100-12")
+    begin, end = _beginning(first), _after(_beginning(last))
+    source = RecordedFolder(folder)
+    told = [
+        tick.at for tick in source.prices(source.over(used), max(begin - HISTORY, EARLIEST), min(end + TAIL, LATEST))
+    ]
+    if not told:
+        raise FolderError(f"{folder}: no prices of these sites' markets; give a folder that has them")
+    begin = max(begin, _midnight(min(told) + HISTORY))
+    end = min(end, _midnight(max(told) - TAIL) + DAY)
+    apart = [day for day in _peak_days(folder, used) if begin <= day and day + DAY <= end]
+    months, run = [], []
+    at = begin
+    while at < end:
+        until = min(_after(at), end)
+        if until - at >= DAY:
+            months.append((f"{at:%Y-%m}", at, until))
+            usual = operation.days_of_month * DAY
+            peaks_too = sum(at <= day < at + usual for day in apart) * DAY
+            run.append((at, min(until, at + usual + peaks_too)))
+        at = until
+    if not months:
+        raise FolderError(f"{folder}: no whole day of prices; give a folder with days")
+    run += [(day, day + DAY) for day in apart if not any(a <= day < b for a, b in run)]
+    return RunDays(_merged(sorted(run)), tuple(months), frozenset(f"{day:%Y-%m-%d}" for day in apart))
+
+
+def _peak_days(folder: Path, used: Fleet) -> list[datetime]:
+    """The days (UTC) in which a coincident peak began that one of the sites pays for."""
+    path = folder / "scenario" / "events.json"
+    if not path.exists():
+        return []
+    paying = {name: rule for name, rule in used.peak_rules.items() if any(used.pays(site, rule) for site in used.sites)}
+    found = {at.replace(hour=0, minute=0) for rule, at in peaks(path, used.peak_rules) if rule.name in paying}
+    return sorted(found)
+
+
+def _merged(stretches: list[tuple[datetime, datetime]]) -> tuple[Stretch, ...]:
+    """Neighbours as one: each stretch that is run begins with every rig asleep."""
+    found: list[tuple[datetime, datetime]] = []
+    for begin, end in stretches:
+        if found and found[-1][1] >= begin:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((begin, end))
+    return tuple((f"{begin:%Y-%m-%d}", begin, end) for begin, end in found)
+
+
+def _beginning(month: str) -> datetime:
+    return datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC)
+
+
+def _after(at: datetime) -> datetime:
+    """The first of the next month."""
+    return datetime(at.year + at.month // 12, at.month % 12 + 1, 1, tzinfo=UTC)
+
+
+def _midnight(at: datetime) -> datetime:
+    """The first midnight that is not before it."""
+    day = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    return day if day == at else day + DAY
+
+
+# --- from the days that were run to the month ------------------------------------------------
+
+
+class PlainStrike:
+    """What each site's rigs would do in every recorded quarter of an hour by the strike alone: no heat, no waking, no
+    wear, no view ahead."""
+
+    def __init__(self, world: ScenarioWorld, days: RunDays) -> None:
+        self.sites = world.fleet.sites
+        settings = Settings()
+        self.above, self.below = true_prices(world, settings)
+        self.keeps = settings.keeps
+        self.fixed = np.array([site.contract.basis == "fixed" for site in self.sites])
+        slots = [(world.slot(begin), world.slot(end)) for _, begin, end in days.months]
+        self.begins, self.ends = (np.array(one) for one in zip(*slots, strict=True))
+        self.ran, self.usual = np.zeros(world.slots, dtype=bool), np.ones(world.slots, dtype=bool)
+        for span in world.spans:
+            self.ran[span.first : span.last] = True
+        for day in days.apart:
+            first = world.slot(datetime.fromisoformat(day).replace(tzinfo=UTC))
+            self.usual[first : first + int(24 / SLOT_H)] = False
+        self.hours = self._by_month(np.full((world.slots, 1), SLOT_H))[:, 0]
+        usual, ran = (
+            self._by_month(np.where(mask[:, None], SLOT_H, 0.0)) for mask in (self.usual, self.usual & self.ran)
+        )
+        self.scale = usual / ran
+
+    def _by_month(self, values: Floats) -> Floats:
+        """(months, N) sums of (slots, N)."""
+        sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
+        return np.asarray(sums[self.ends] - sums[self.begins])
+
+    def does(self, how: str, level: float, room: float) -> dict[str, Floats]:
+        """(slots, N) PH-days, MWh and bill at one point of the grid; the best rigs have the room first."""
+        found = {name: np.zeros(self.above.shape) for name in ("ph_days", "mwh", "power_usd")}
+        for n, site in enumerate(self.sites):
+            left = site.interconnect.limit_w * room / 1e6
+            for group in sorted(site.rig_groups, key=lambda g: g.rig.power_w / g.rig.hashrate_ths):
+                mw = min(left, group.rated_w / 1e6)
+                left -= mw
+                if mw <= 0:
+                    continue
+                ph_per_mw = group.rated_hs / 1e15 / (group.rated_w / 1e6)
+                worth = level * ph_per_mw / 24.0 * self.keeps  # USD per MWh
+                on = np.ones(len(self.below)) if how == "always" else (worth > self.below[:, n]).astype(float)
+                found["mwh"][:, n] += on * mw * SLOT_H
+                found["ph_days"][:, n] += on * mw * ph_per_mw * SLOT_H / 24.0
+            take = site.contract.take_share * site.interconnect.limit_w * room / 1e6 * SLOT_H if self.fixed[n] else 0.0
+            load = found["mwh"][:, n]
+            found["power_usd"][:, n] = self.above[:, n] * np.maximum(load, take)
+            found["power_usd"][:, n] -= self.below[:, n] * np.maximum(0.0, take - load)
+        return found
+
+    def carried(
+        self, point: tuple[str, float, float], usual: dict[str, Floats], apart: dict[str, Floats]
+    ) -> dict[str, Floats]:
+        """(months, N) of all that was recorded of each month, from the same of the usual days that were run, which
+        stand for the others, and of the days apart. Peak charges are the peaks' own, all of which were run."""
+        found = {name: values if name == "peaks_usd" else values * self.scale for name, values in usual.items()}
+        if not np.all(self.scale == 1.0):
+            plain = self.does(*point)
+            ran = {name: self._by_month(values * (self.usual & self.ran)[:, None]) for name, values in plain.items()}
+            for name, values in plain.items():
+                like = "ph_days" if name == "ph_days" else "mwh"
+                share = np.divide(usual[like], ran[like], out=np.ones_like(ran[like]), where=ran[like] > 1e-9)
+                ahead = self._by_month(values * self.usual[:, None]) - ran[name] * self.scale
+                found[name] = found[name] + np.clip(share, 0.0, MOST_RATIO) * ahead
+        return {name: values + apart[name] for name, values in found.items()}
