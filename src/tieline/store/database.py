@@ -343,6 +343,16 @@ def open_database(path: Path | None, kind: Kind, *, read_only: bool = False, dis
     return database
 
 
+@contextlib.contextmanager
+def closed_on_failure(database: Database) -> Iterator[None]:
+    """What begins with an open database and fails leaves it closed."""
+    try:
+        yield
+    except BaseException:
+        database.close()
+        raise
+
+
 def damaged(path: Path | None, what: str) -> DamagedError:
     """One line: what is wrong, that nothing was changed, and the way back."""
     folder = path.parent if path is not None else "its folder"

@@ -138,19 +138,18 @@ class LedgerStore:
         self.path = path
         self._lock = None if path is None or disk is not REAL else _locked(path)
         self.writes = path is None or disk is not REAL or self._lock is not None
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._unlock)
             self._db: Database = open_database(path, KIND, read_only=not self.writes, disk=disk)
-        except BaseException:
-            self._unlock()
-            raise
-        if not self.writes:
-            self._db.freeze()
-        self._slots = {
-            (account, of): id_ for id_, account, of in self._db.rows("SELECT id, account, commodity FROM slot")
-        }
-        self._names = {id_: slot for slot, id_ in self._slots.items()}
-        rows = self._db.rows("SELECT number, digest FROM entry WHERE number = (SELECT max(number) FROM entry)")
-        self._count, self._digest = (int(rows[0][0]), bytes(rows[0][1]).hex()) if rows else (0, "")
+            undo.callback(self._db.close)
+            if not self.writes:
+                self._db.freeze()
+            slots = self._db.rows("SELECT id, account, commodity FROM slot")
+            self._slots = {(account, of): id_ for id_, account, of in slots}
+            self._names = {id_: slot for slot, id_ in self._slots.items()}
+            rows = self._db.rows("SELECT number, digest FROM entry WHERE number = (SELECT max(number) FROM entry)")
+            self._count, self._digest = (int(rows[0][0]), bytes(rows[0][1]).hex()) if rows else (0, "")
+            undo.pop_all()
         self.tail = MemoryJournal()
         self._placed: dict[tuple[Account, str], LotHeld | None] = {}
         self._standing: dict[str, bytes] = {}

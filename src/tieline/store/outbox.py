@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from tieline.store.database import REAL, Disk, Kind, Loss, StoreError, open_database
+from tieline.store.database import REAL, Disk, Kind, Loss, StoreError, closed_on_failure, open_database
 from tieline.store.peer import STEP, Peer, StoreState
 
 # At 100 records of about 400 bytes per site and 5 minutes, this is more than three months of a lost link.
@@ -57,8 +57,9 @@ class Outbox:
         """Raises StoreError: cannot be opened, of a later version, or damaged."""
         self.path, self.max_items, self.keep, self.thinned = path, max_items, keep, 0
         self._db = open_database(path, KIND, disk=disk)
-        ((self._waiting,),) = self._db.rows("SELECT count(*) FROM item WHERE sent = 0")
-        self._peer = Peer(self._db)
+        with closed_on_failure(self._db):
+            ((self._waiting,),) = self._db.rows("SELECT count(*) FROM item WHERE sent = 0")
+            self._peer = Peer(self._db)
 
     def put(self, items: Iterable[tuple[str, bytes]], thin: Sequence[str] = ()) -> int:
         """Store (key, body) pairs in one durable transaction; a key already here is kept as it is.

@@ -25,7 +25,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from tieline.store import used
-from tieline.store.database import REAL, Database, Disk, Kind, Loss, StoreError, open_database
+from tieline.store.database import REAL, Database, Disk, Kind, Loss, StoreError, closed_on_failure, open_database
 from tieline.store.outbox import FORGET_OLDEST
 from tieline.store.peer import STEP, Peer, StoreState
 
@@ -273,10 +273,11 @@ class Spool:
     def _open(self) -> Database:
         """Raises StoreError."""
         db = open_database(self.path, KIND, disk=self._disk)
-        ((self._count,),) = db.rows("SELECT count(*) FROM item WHERE sent = 0")
-        self._peer = Peer(db)
-        self._in_progress = {key for (key,) in db.rows("SELECT key FROM progress")}
-        used.fold_old(db)
+        with closed_on_failure(db):
+            ((self._count,),) = db.rows("SELECT count(*) FROM item WHERE sent = 0")
+            self._peer = Peer(db)
+            self._in_progress = {key for (key,) in db.rows("SELECT key FROM progress")}
+            used.fold_old(db)
         return db
 
     def _turn(self, db: Database) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from tieline.clock import micros
-from tieline.store.database import REAL, Disk, Kind, Loss, Row, Value, open_database
+from tieline.store.database import REAL, Disk, Kind, Loss, Row, Value, closed_on_failure, open_database
 from tieline.store.peer import StoreState
 
 log = logging.getLogger("tieline.store")
@@ -158,9 +158,10 @@ class Store:
         self.path = path
         self._db = open_database(path, KIND, read_only=read_only, disk=disk)
         self._aside: dict[str, Aside] = {}
-        # Where the end was lost, numbering goes on behind what was lost: a number names one record for ever.
-        last = self._db.tail().last
-        self._skip_to = last + 1 if last > self.last_seq() else None
+        with closed_on_failure(self._db):
+            # Where the end was lost, numbering goes on behind what was lost: a number names one record for ever.
+            last = self._db.tail().last
+            self._skip_to = last + 1 if last > self.last_seq() else None
 
     def append(self, batch: Iterable[Storable]) -> int:
         """Append in one transaction; returns how many were new. What returned is on disk.
