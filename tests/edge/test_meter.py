@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from tests.edge.edge_bench import Bench
+from tests.edge.edge_bench import Bench, ScriptedDevice
 
 from tieline.edge.agent import Agent, Equipment
 from tieline.edge.device import Reading, Unreachable
@@ -86,6 +86,38 @@ def test_one_odd_reading_moves_nothing(tmp_path: Path) -> None:
         await bench.step(4)
         assert bench.true_mw == pytest.approx(10)
         assert not [r for r in bench.kept() if isinstance(r, Fault)]
+
+    run(story())
+
+
+class Liar(ScriptedDevice):
+    """Draws what it always drew, and says that it draws what it was told."""
+
+    async def read(self, now: datetime) -> Reading | Unreachable:
+        said_w = self.told[-1].target_w if self.told else self.true_w
+        return Reading(at=now, power_w=said_w, devices=1, devices_heard=1)
+
+
+@pytest.mark.parametrize("limit_mw", [9.7, 8.0, 6.5])
+def test_a_unit_that_lies_is_paid_for_by_the_others_in_a_few_rounds(tmp_path: Path, limit_mw: float) -> None:
+    async def story() -> None:
+        bench = Bench(tmp_path)
+        bench.old = Liar("s.rigs-1", 4e6)
+        bench.old.obeys = False
+        bench.devices[1] = bench.old
+        meter = SumMeter(bench, more_w=0.0)
+        bench.agent = Agent(bench.clock, bench.site, Equipment(bench.devices, meter), bench.outbox, bench.link)
+        bench.plan(gpu=2, old=4, new=4)
+        await bench.step(8)
+        assert bench.true_mw == pytest.approx(10)
+        bench.order(limit_mw)
+        took = 0
+        while bench.true_mw > limit_mw and took < 200:
+            await bench.step()
+            took += 1
+        assert took <= 30  # 43 of them when each round took no more than the excess
+        await bench.step(20)
+        assert limit_mw - 0.3 <= bench.true_mw <= limit_mw  # and no more than that
 
     run(story())
 

@@ -59,6 +59,8 @@ class MeterWatch:
     _units_w: float | None = None  # beside the last reading that was believed
     _held_out: list[Reading] = field(default_factory=list)
     _pairs: deque[float] = field(default_factory=lambda: deque(maxlen=PAIRS))
+    _raised: tuple[float, float] | None = None  # what lay between meter and units when more was kept free, and they
+    _firm: int = 0  # readings for which what is kept free is not lowered
 
     def take(self, now: datetime, answer: Reading | Unreachable, units_w: float, all_heard: bool) -> list[AnyRecord]:
         """Compare one answer with the units, silent ones at their last known power; `all_heard`: none is silent, so
@@ -119,13 +121,29 @@ class MeterWatch:
         most_w = MOST_SHARE * self.site.interconnect.limit_w
         step_w = STEP_SHARE * self.site.interconnect.limit_w
         wanted_w = math.ceil(max(0.0, apart_w) / step_w) * step_w
-        if wanted_w > self.uncounted_w or apart_w < self.uncounted_w - 2 * step_w:
-            self.uncounted_w = wanted_w
+        self._firm = max(0, self._firm - 1)
+        if wanted_w > self.uncounted_w:
+            in_vain = self._in_vain(apart_w, units_w, step_w)
+            self._raised = apart_w, units_w
+            self.uncounted_w = 2 * wanted_w if in_vain else wanted_w
+            self._firm = PAIRS if in_vain else 0
+        elif apart_w < self.uncounted_w - 2 * step_w and not self._firm:
+            self._raised, self.uncounted_w = None, wanted_w
         if not all_heard:
             return []
         text = f"the site's meter reads {metered_w / 1e6:.3f} MW, its units {units_w / 1e6:.3f} MW: "
         wrong = abs(apart_w) > most_w
         return self._hold(now, "meter", f"{text}{apart_w / 1e6:.3f} MW apart" if wrong else None)
+
+    def _in_vain(self, apart_w: float, units_w: float, step_w: float) -> bool:
+        """More was kept free, units say that they draw less for it, and the meter has seen less than half of that. One
+        of them lies. Asked for no more than what is too much, it would say so each time, and a small excess of a large
+        unit would take dozens of rounds until it comes to one that obeys; so twice as much is kept free each time, and
+        no more than is needed once the meter moves."""
+        if self._raised is None:
+            return False
+        fell_w = self._raised[1] - units_w
+        return fell_w > step_w and apart_w - self._raised[0] > fell_w / 2
 
     def _hold(self, now: datetime, what: str, detail: str | None) -> list[AnyRecord]:
         return list(self.faults.hold(now, what, detail, self.meter.kind, once=True))
