@@ -70,6 +70,23 @@ def lease_not_returned() -> Iterator[None]:
         yield
 
 
+def a_dead_gateways_lease_never_ends() -> contextlib.AbstractContextManager[Any]:
+    """What a gateway held that died stays with it."""
+    return mock.patch.object(Coordinator, "lapsed", return_value=[])
+
+
+def spent_counts_for_ever() -> contextlib.AbstractContextManager[Any]:
+    """What a gateway was given and never spent counts as spent, also when it is back with its disk: it was so."""
+
+    def known(self: Coordinator, gateway: str, totals: dict[str, int]) -> None:
+        for name, value in totals.items():
+            account = self.account(name)
+            if account is not None:
+                account.durable[gateway] = value
+
+    return mock.patch.object(Coordinator, "known", known)
+
+
 def usage_forgotten_on_crash() -> contextlib.AbstractContextManager[Any]:
     """A gateway that begins anew takes what waited for sent."""
     before = Spool._open
@@ -195,7 +212,9 @@ LOST = "neither stored nor set aside"
 LIMIT = "under a limit of"
 DEFECTS: dict[str, Defect] = {
     "budget_granted_twice": Defect(budget_granted_twice, "has spent"),
-    "lease_not_returned": Defect(lease_not_returned, "nano-dollars are left of", seeds=24),
+    "lease_not_returned": Defect(lease_not_returned, "nano-dollars are left of"),
+    "a_dead_gateways_lease_never_ends": Defect(a_dead_gateways_lease_never_ends, "nano-dollars are left of"),
+    "spent_counts_for_ever": Defect(spent_counts_for_ever, "nano-dollars are left of", days=3.0),
     "usage_forgotten_on_crash": Defect(usage_forgotten_on_crash, "its usage is not in the store"),
     "told_before_it_is_on_disk": Defect(told_before_it_is_on_disk, "its usage is not in the store|is billed"),
     "an_engines_word_passed_on": Defect(an_engines_word_passed_on, "is billed"),

@@ -36,6 +36,15 @@ OWN_TABLES = {
     "usage spool": ("item", "used"),
     "ledger": ("slot", "entry", "posting", "day", "lot", "standing", "watermark"),
 }
+SIDES = ("before", "after")
+# So many first lives of a program end in the making of its files.
+MAKING_TRIES = 4
+
+
+def making_of(kind: str) -> list[str]:
+    """The writes that make a file of this kind."""
+    tables = [f"CREATE TABLE {table}" for table in OWN_TABLES[kind]]
+    return [f"{kind}: {write}" for write in (*FIRST_WRITES, *tables)]
 
 
 class Host(abc.ABC):
@@ -115,10 +124,9 @@ class Host(abc.ABC):
             raise ViolationError(f"{self.name} ended: {main.exception()!r}") from main.exception()
         with contextlib.suppress(StoreError):
             self.close()
-        for left in apsw.connections():  # what a failed start has left open ends with its process
+        for left in apsw.connections():
             if left.filename.startswith(f"{self.folder}/"):
-                with contextlib.suppress(apsw.Error, OSError):
-                    left.close()
+                raise ViolationError(f"{self.name} has ended and left {left.filename} open")
         if self.stopping and not self.disk.off:
             return
         if self.silently:
@@ -153,22 +161,33 @@ class Host(abc.ABC):
         if self.net.healed:
             return
         fate = draw.random()
-        if fate < 0.3:
+        making = self._making()
+        if making is not None:
+            disk.aim = (*making, 0)
+        elif fate < 0.3:
             disk.left = draw.randrange(1, self.writes_most)
-        elif fate < 0.8:
-            first = [f"{kind}: {write}" for kind in self.keeps for write in FIRST_WRITES]
-            first += [f"{kind}: CREATE TABLE {name}" for kind in self.keeps for name in OWN_TABLES[kind]]
-            names = first if self.starts == 1 else [one for one in first if "quarantine" in one] + sorted(disk.known)
-            seen = [(name, side) for name in names for side in ("before", "after")] or [("", "")]
+        elif fate < 0.8 and disk.known:
+            seen = [(name, side) for name in sorted(disk.known) for side in SIDES]
             least = min(disk.crashes[one] for one in seen)
             seldom = [one for one in seen if disk.crashes[one] <= least + 1]
             name, side = draw.choice(seldom if draw.random() < 0.4 else seen)
-            disk.aim = (name, side, 0 if self.starts == 1 else draw.choice([0, 0, 1, 3]))
+            disk.aim = (name, side, draw.choice([0, 0, 1, 3]))
         trouble = draw.random()
         if trouble < 0.12:
             disk.error_share = 0.02
         elif trouble < 0.24:
             disk.full_share = 0.02
+
+    def _making(self) -> tuple[str, str] | None:
+        """The next of the writes that make its files to crash at: each file is made once, so a seed takes a few of them
+        and the next seed those after. A file that is made only when there is something to keep is waited for, in most
+        of the lives."""
+        lazily = self.starts > MAKING_TRIES
+        if lazily and ("quarantine: INSERT item" in self.disk.known or self.draw.random() < 0.2):
+            return None
+        kept = [kind for kind in self.keeps if (kind == "quarantine") == lazily]
+        pairs = [(write, side) for kind in kept for write in making_of(kind) for side in SIDES]
+        return pairs[(self.world.seed * MAKING_TRIES + self.starts) % len(pairs)] if pairs else None
 
     def heal(self) -> None:
         disk = self.disk

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -82,14 +83,15 @@ class Told:
 
 
 class GatewaySpool(TurnedSpool):
-    """Notes which bills a full disk refused: their answers are not withheld, the loss is the operator's."""
+    """Notes which bills a full disk refused: their answers are not withheld, the loss is the operator's. What a crash
+    cut off is no refusal: nobody can have been told of it."""
 
     lost: set[str]
 
     def _commit(self, db: Any) -> bool:
         things = list(self._things[: self.max_group])
         good = super()._commit(db)
-        if not good:
+        if not good and not self._disk.off:
             self.lost.update(thing.request.id for thing in things if thing not in self._things)
         return good
 
@@ -316,6 +318,19 @@ def _chunk(writer: asyncio.StreamWriter, value: object) -> None:
     writer.write(b"%x\r\n%b\r\n" % (len(text), text))
 
 
+async def _whole_answer(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the answer is whole, as its framing says, or the connection is closed: a client does not wait
+    for the end of a connection of which it has all that it asked for."""
+    found = b""
+    while more := await reader.read(65_536):
+        found += more
+        head, blank, body = found.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        if blank and (body.endswith(b"0\r\n\r\n") if length is None else len(body) >= int(length[1])):
+            break
+    return found
+
+
 class House:
     """All of the gateway, which works in rushes of half a minute: renewing leases each second of a quiet day would cost
     more than all the rest."""
@@ -440,7 +455,7 @@ class House:
             async with asyncio.timeout(patience_s if not self.world.net.healed else 60.0):
                 reader, writer = await asyncio.open_connection("gateway", worker.port)
                 writer.write(head.encode() + body)
-                answer = await reader.read()
+                answer = await _whole_answer(reader)
                 writer.close()
         except TimeoutError:
             self.answers["client gave up"] += 1
@@ -503,43 +518,74 @@ class House:
             if nano > limit:
                 raise ViolationError(f"{name} has spent {nano:,} of {limit:,} nano-dollars")
 
-    async def _probe(self) -> None:
-        """Where everything has been up and quiet for as long as a lease lasts, what is left of a budget is granted.
-        Raises ViolationError."""
+    async def _quiet(self) -> bool:
+        """Waits for as long as a lease lasts with every way open; whether everything has been up and quiet since."""
+        net = self.world.net
         lives = [host.program for host in self.hosts]
+        await asyncio.sleep(max(net.blocked(ABROAD, MACHINE), net.blocked(MACHINE, ABROAD)))
         await asyncio.sleep(LEASE_S + GRACE_S + 3.0)
         services = [worker.service for worker in self.workers]
         if [host.program for host in self.hosts] != lives or not all(host.up for host in self.hosts):
-            return
-        if any(one is None or one.exchanges or one.meter.failing for one in services):
-            return
-        asked = self.draw.choice(self.workers)
-        assert asked.service is not None
-        book = asked.service.book  # its clock says which day it is
-        name = book.total_name(book.scopes["tenant:b"])
-        left = limits_of(self.settings)["tenant:b"] - self._spent()[name]
-        status = await self.ask("b", asked, 5, stream=False)
-        if status == 429 and left > MOST_NANO:
-            raise ViolationError(f"{left:,} nano-dollars are left of {name}, and a request is told that it is spent")
-        self.world.seen["budget asked for in a quiet moment"] += status in (200, 429)
+            return False
+        return not any(one is None or one.exchanges or one.meter.failing for one in services)
+
+    async def _probe(self) -> None:
+        """In a quiet moment what is left of a budget is granted, now and then to its end. Raises ViolationError."""
+        if await self._quiet():
+            await self._spend(self.draw.choice(self.workers), 30 if self.draw.random() < 0.1 else 1)
+
+    async def _spend(self, worker: WorkerHost, most: int) -> None:
+        """Asks so often, or until it is told that the budget is spent: less is left then than a request is reserved at.
+        "Not now, come again in a second" is no refusal where it does not go on. Raises ViolationError."""
+        lives = [host.program for host in self.hosts]
+        away = 0
+        while most > 0 and worker.service is not None:
+            book = worker.service.book  # its clock says which day it is
+            name = book.total_name(book.scopes["tenant:b"])
+            status = await self.ask("b", worker, 39, stream=False)
+            left = limits_of(self.settings)["tenant:b"] - self._spent()[name]
+            if [host.program for host in self.hosts] != lives:
+                return  # what a gateway that has just died had been given is not free yet
+            most -= status in (200, 429)
+            away = away + 1 if status == 503 else 0
+            if status == 429 and left > MOST_NANO:
+                raise ViolationError(f"{left:,} nano-dollars are left of {name}, and a request is told it is spent")
+            if away > 8:
+                raise ViolationError(f"{left:,} nano-dollars are left of {name}, and it cannot be had for {away} s")
+            self.world.seen["budget asked for in a quiet moment"] += status in (200, 429)
+            if status == 429:
+                self.world.seen["budget spent to its end"] += 1
+                return
+            await asyncio.sleep(1.0 if away else 0.01)
 
     async def check_open(self) -> None:
-        """What is left of a budget can be spent, and what is not left cannot. Raises ViolationError."""
-        limits, spent = limits_of(self.settings), self._spent()
-        names = {"a": "tenant:a|all", "b": f"tenant:b|{self.world.now():%Y-%m-%d}"}
-        asked: dict[str, int | None] = {}
+        """What is left of a budget can be spent, also what a gateway held that died; what is not left cannot. Raises
+        ViolationError."""
+        await self.rush(0, 15.0, self._check_open)
 
-        async def probe() -> None:
-            for tenant in names:
-                for _ in range(8):  # "not now, come again in a second" is no refusal, where it does not go on
-                    asked[tenant] = await self.ask(tenant, self.workers[0], 5, stream=False)
-                    if asked[tenant] not in (503, None):
-                        break
-                    await asyncio.sleep(1.0)
-
-        await self.rush(0, 15.0, probe)
-        for tenant, name in names.items():
-            left = limits[f"tenant:{tenant}"] - spent[name]
-            if left > MOST_NANO and asked[tenant] != 200:
-                raise ViolationError(f"{left:,} nano-dollars are left of {name}, and a request got {asked[tenant]}")
+    async def _check_open(self) -> None:
+        first, second, abroad = self.workers
+        for tenant in BUDGET_USD:
+            asked: int | None = None
+            for _ in range(8):
+                assert first.service is not None
+                book = first.service.book
+                name = book.total_name(book.scopes[f"tenant:{tenant}"])
+                left = limits_of(self.settings)[f"tenant:{tenant}"] - self._spent()[name]
+                asked = await self.ask(tenant, first, 5, stream=False)
+                if asked not in (503, None):
+                    break
+                await asyncio.sleep(1.0)
+            if left > MOST_NANO and asked != 200:
+                raise ViolationError(f"{left:,} nano-dollars are left of {name}, and a request got {asked}")
             self.world.seen["budget found open or closed as it should"] += 1
+        for worker in (
+            abroad,
+            second,
+        ):  # each has some at hand, to be given back when it is called, or freed at its death
+            await self._spend(worker, 1)
+        if self.draw.random() < 0.5:
+            second.stopping = True
+            second.kill(power=False)
+            await asyncio.sleep(LEASE_S + GRACE_S + 3.0)
+        await self._spend(first, 60)
