@@ -14,7 +14,7 @@ from tests.app.link_place import A, Place, place, until
 from tieline import config, records
 from tieline.app import agent_run
 from tieline.app.joins import LINK_FOLDER, Credentials, changed_book, read_book, verify_joins
-from tieline.cli.backup import verify
+from tieline.cli.storage.backup import verify
 from tieline.clock import wall_now
 from tieline.link import NatsLink, push
 from tieline.link.signing import CommandKey, KeyFileError, NotSealedError, opened, public_key, split_seal

@@ -250,7 +250,7 @@ def test_the_commands_say_what_they_did_and_refuse_a_platform_that_runs(
     code, said = call("verify", "--data-dir", tmp_path / "new")
     assert (code, "digest over its rows" in said, "1 of 7" in said) == (1, True, True)
     running = msgspec.structs.replace(tieline.app.up.read_state(data), pid=1)
-    monkeypatch.setattr("tieline.cli.backup.read_state", lambda folder: running)
+    monkeypatch.setattr("tieline.cli.storage.backup.read_state", lambda folder: running)
     code, said = call("restore", tmp_path / "b", "--data-dir", tmp_path / "newer")
     assert (code, "stop it first: tieline down" in said) == (1, True)
     assert not (tmp_path / "newer").exists()

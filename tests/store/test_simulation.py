@@ -103,11 +103,16 @@ def _told_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Spool, "_commit", commit)
 
 
+def _without_conflicts() -> str:
+    return sqlite.INSERT.replace(" ON CONFLICT (stream, key) DO NOTHING", "")
+
+
 def _rows_replaced(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sqlite, "_INSERT", sqlite._INSERT.replace("OR IGNORE", "OR REPLACE"))
+    patch.setattr(sqlite, "INSERT", _without_conflicts().replace("INSERT", "INSERT OR REPLACE"))
 
 
 def _keys_not_unique(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sqlite, "INSERT", _without_conflicts())
     steps = (sqlite.KIND.steps[0].replace("UNIQUE INDEX", "INDEX"),)
     patch.setattr(sqlite, "KIND", database.Kind(**_fields(sqlite.KIND) | {"steps": steps}))
 

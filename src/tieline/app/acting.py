@@ -13,6 +13,7 @@ from tieline.people.proposals import proposed, standing
 from tieline.records import Proposal, ProposalStep
 from tieline.store import Store
 from tieline.store.people import PeopleStore
+from tieline.store.place import place_of
 
 # An approval holds until it is withdrawn or rejected; records are looked through this far back.
 BACK = timedelta(days=3_660)
@@ -22,10 +23,10 @@ def acting(data: Path, config: Config, now: datetime) -> tuple[str, ...] | None:
     """Site ids; None where two people are not asked for. Raises StoreError."""
     if not config.console.two_people or not _has_admin(data / PEOPLE_FILE):
         return None
-    path = data / "store.db"
-    if not path.exists():
+    place = place_of(data)
+    if not place.exists():
         return ()
-    store = Store(path, records.encode, records.decode, read_only=True)
+    store = Store(place, records.encode, records.decode, read_only=True)
     try:
         end = now + timedelta(minutes=5)
         found = proposed([*store.each(Proposal, now - BACK, end), *store.each(ProposalStep, now - BACK, end)])

@@ -46,9 +46,10 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     config = runtime.load_config()
     link = await NatsLink.dial(runtime.link_user("console"))
     # The store is the core's to make; on a first start it may take a moment.
-    while not runtime.store_path.exists():
+    place = runtime.store
+    while not place.exists():
         await asyncio.sleep(0.05)
-    store = Store(runtime.store_path, records.encode, records.decode, read_only=True)
+    store = Store(place, records.encode, records.decode, read_only=True)
     aside = Counted(runtime.data)
     people = People(PeopleStore(runtime.data / PEOPLE_FILE))
     alerts = AlertStore(runtime.data / ALERTS_FILE)

@@ -43,7 +43,7 @@ from tieline.records import (
     fit,
 )
 from tieline.records.losses import tell_losses
-from tieline.replay.history import wanted, write_history
+from tieline.replay.history import Past, wanted, write_history
 from tieline.settlement.calls import call_orders
 from tieline.settlement.hours import Settler
 from tieline.store import Store, StoreError
@@ -58,6 +58,8 @@ Ready = Callable[[str], None]
 STEP_S = 120.0
 # Between two decisions for orders that come one after another.
 DECIDE_AGAIN_S = 1.0
+# After the store did not take the demo's past.
+PAST_AGAIN_S = 5.0
 # Operators' words that a site's agent acts on.
 FOR_SITES = ("accept", "abort")
 # No order or override stands longer than this without being given again.
@@ -67,7 +69,7 @@ ORDERS_LOOK_BACK = timedelta(days=14)
 async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     """Runs until cancelled."""
     config = runtime.load_config()
-    store = Store(runtime.store_path, records.encode, records.decode)
+    store = Store(runtime.store, records.encode, records.decode)
     key = CommandKey(runtime.data / LINK_FOLDER)
     link = SigningLink(await NatsLink.dial(runtime.link_user("core")), key)
     try:
@@ -134,9 +136,18 @@ class Core:
         self.registry.keep("intervals", what, lambda: every(self.clock, self.step, self.interval, STEP_S))
         self.registry.keep("orders at once", "decides anew when an order comes", self._decide_anew)
         if past is not None:
+            await self._write(past, now)
+        await asyncio.Event().wait()
+
+    async def _write(self, past: Past, now: datetime) -> None:
+        """The invented past, to its end: where the store was away meanwhile, what is there already stays once."""
+        written = False
+        while not written:
             with self.registry.attempt("past", "writes the demo's past"):
                 await write_history(self.store, self.config, now, past)
-        await asyncio.Event().wait()
+                written = True
+            if not written:
+                await asyncio.sleep(PAST_AGAIN_S)
 
     async def step(self, now: datetime) -> None:
         """One interval: read the world, decide, settle. What fails is said, and stops nothing else."""
@@ -176,6 +187,7 @@ class Core:
             batch = [one.record for one in found if isinstance(one, Accepted)]
             stored = self.store.append(batch)
             refused = self.set_aside.take(origin, [one for one in found if isinstance(one, SetAside)], now)
+            state = self.store.state
         except StoreError as error:
             log.error("%s", error)
             return Ack(error=str(error), retry=True)
@@ -184,7 +196,7 @@ class Core:
             return Ack(error=f"not records: {error}")
         with self.registry.attempt("orders", "passes orders on to their sites"):
             await self._pass_on([*batch, *self._calls(batch)])
-        return Ack(stored, refused=refused, store=self.store.state)
+        return Ack(stored, refused=refused, store=state)
 
     def _calls(self, batch: Sequence[AnyRecord]) -> list[Instruction]:
         """Orders that carry out calls of promises. One that cannot be kept now is made at the next batch or step."""

@@ -18,6 +18,7 @@ from tieline.clock import WallClock
 from tieline.config import Config
 from tieline.gateway.budgets.keys import ADMIN_KEY_FILE
 from tieline.store.files import write_private
+from tieline.store.place import StorePlace, place_of
 
 if TYPE_CHECKING:
     from tieline.link.transport import LinkUser
@@ -85,8 +86,9 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
         return f"http://{_shown(self.gateway_host)}:{self.gateway_port}/v1"
 
     @property
-    def store_path(self) -> Path:
-        return self.data / "store.db"
+    def store(self) -> StorePlace:
+        """Where the records lie. Raises StoreError."""
+        return place_of(self.data)
 
     @property
     def demo_key(self) -> str | None:

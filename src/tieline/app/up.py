@@ -27,20 +27,22 @@ from typing import TypedDict
 import httpx
 import msgspec
 
-from tieline import __version__
+from tieline import __version__, records
 from tieline import config as configuration
 from tieline.app import worldtime
 from tieline.app.acting import acting, waiting
 from tieline.app.runtime import PEOPLE_FILE, Runtime, free_port, port_taken
 from tieline.app.supervise import PartStatus, Supervisor, python_part, save_state
 from tieline.clock import wall_now
+from tieline.config import Config
 from tieline.feeds.gguf import ModelFetchError, fetch_gguf
 from tieline.fleet import Fleet
 from tieline.people import People
-from tieline.store import StoreError
+from tieline.store import Store, StoreError
 from tieline.store.backup import check_folder
 from tieline.store.files import private_folder, write_private
 from tieline.store.people import PeopleStore
+from tieline.store.place import settle
 from tieline.store.quarantine import count_of
 
 log = logging.getLogger("tieline.up")
@@ -114,6 +116,7 @@ def prepare(options: Options) -> Runtime:
         feeds = "synthetic"
     wall = wall_now()
     _check_data(data)
+    _settle(data, options.config, settings)
     make_demo_key(data)
     world = worldtime.world_start(data, wall)
     runtime = Runtime(
@@ -454,6 +457,18 @@ def _check_data(data: Path) -> None:
     """Every database there: ours, of a version that this one reads, its pages whole. Said before six parts find out."""
     try:
         check_folder(data)
+    except StoreError as error:
+        raise UpError(str(error)) from error
+
+
+def _settle(data: Path, config: Path | None, settings: Config) -> None:
+    """The records lie where the configuration says, and answer. Raises UpError."""
+    named = settings.store.password_file
+    password = None if named is None or config is None else config.resolve().parent / named
+    try:
+        place = settle(data, settings.store.url, password)
+        if place.url is not None:
+            Store(place, records.encode, records.decode).close()
     except StoreError as error:
         raise UpError(str(error)) from error
 

@@ -16,6 +16,7 @@ from tieline.cli.outcome import NothingThereError
 from tieline.clock import wall_now
 from tieline.config import Config
 from tieline.store import Store, StoreError
+from tieline.store.place import StorePlace, place_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,13 +50,21 @@ def configured(path: Path | None) -> Config | None:
         raise click.ClickException(str(error)) from error
 
 
+def place_in(folder: Path) -> StorePlace:
+    """Where a folder's records lie. Raises click.ClickException."""
+    try:
+        return place_of(folder)
+    except StoreError as error:
+        raise click.ClickException(str(error)) from error
+
+
 def open_store(folder: Path) -> Store:
     """The folder's store, to read. Raises click.ClickException."""
-    path = folder / "store.db"
-    if not path.exists():
+    place = place_in(folder)
+    if not place.exists():
         raise NothingThereError(f"no records in {folder}; run `tieline up` first, or name a folder with --data-dir")
     try:
-        return Store(path, records.encode, records.decode, read_only=True)
+        return Store(place, records.encode, records.decode, read_only=True)
     except StoreError as error:
         raise click.ClickException(str(error)) from error
 

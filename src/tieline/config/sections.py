@@ -118,6 +118,15 @@ class Rental(Strict, frozen=True, kw_only=True):
     usd_per_replica_hour: Money = Decimal("0")
 
 
+class StoreServer(Strict, frozen=True, kw_only=True):
+    """Where the records lie. `url` unset: in a file of the data folder. Else on PostgreSQL:
+    postgresql://user@host:port/database, beyond this machine over TLS; `password_file` names a file that only its owner
+    reads, relative to the configuration's own folder."""
+
+    url: str | None = None
+    password_file: str | None = None
+
+
 class Intake(Strict, frozen=True, kw_only=True):
     """What may come in. `clock_ahead_s`: by how much a sender's clock may be ahead of this platform's; what claims to
     be known later than that is set aside, and the sender's clock is a fault."""
@@ -256,6 +265,7 @@ class Sections(Strict, frozen=True, kw_only=True):
     gateway: Gateway = Gateway()
     link: LinkDoor = LinkDoor()
     intake: Intake = Intake()
+    store: StoreServer = StoreServer()
     alerts: Alerts = Alerts()
     login: Login | None = None
 

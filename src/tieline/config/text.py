@@ -19,6 +19,7 @@ from tieline.config.sections import (
     Pool,
     Rental,
     Sections,
+    StoreServer,
     Strict,
     Tenant,
     Treasury,
@@ -146,8 +147,8 @@ class FileText(Sections, frozen=True, kw_only=True):
 
 _STRUCTS: tuple[type[Strict], ...] = (
     FileText, FleetText, AreaText, SiteText, ContractText, RigsText, GpusText, RigModelText,
-    Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway, LinkDoor, Intake, Alerts,
-    AlertChannel, Login,
+    Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway, LinkDoor, Intake, StoreServer,
+    Alerts, AlertChannel, Login,
 )  # fmt: skip
 
 

@@ -145,9 +145,9 @@ def ledger_of(store: Store, lots: Method, disk: Disk = REAL) -> LedgerOfStore | 
 
     None: the store is in memory, or the ledger cannot be used by this process now.
     """
-    if store.path is None:
+    if store.place is None:
         return None
-    path = store.path.with_name("books.db")
+    path = store.place.folder / "books.db"
     read = f"{FORM} {store.epoch} {lots}"
     for _ in range(2):
         try:

@@ -101,6 +101,12 @@ class Kind:
         return len(self.steps)
 
 
+class Closeable(Protocol):
+    """What is open."""
+
+    def close(self) -> None: ...
+
+
 class Disk(Protocol):
     """What a database lies on. The simulation has one that loses and tears what was not synced."""
 
@@ -344,7 +350,7 @@ def open_database(path: Path | None, kind: Kind, *, read_only: bool = False, dis
 
 
 @contextlib.contextmanager
-def closed_on_failure(database: Database) -> Iterator[None]:
+def closed_on_failure(database: Closeable) -> Iterator[None]:
     """What begins with an open database and fails leaves it closed."""
     try:
         yield

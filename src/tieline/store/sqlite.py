@@ -1,8 +1,8 @@
-"""The store on SQLite: one table of records, keyed so that appending twice is appending once.
+"""The store: one table of records, keyed so that appending twice is appending once; a file, or a server's.
 
 Knows records only by their five common properties (at, known_at, subject, key and their type's name), and
-keeps their bytes as the codec gives them. A commit is durable when `append` returns (WAL with
-`synchronous=FULL`). One process writes; any number read, each over its own connection.
+keeps their bytes as the codec gives them. A commit is durable when `append` returns (WAL with `synchronous=FULL`; on a
+server, what it calls committed). One process writes; any number read, each over its own connection.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from tieline.clock import micros
-from tieline.store.database import REAL, Disk, Kind, Loss, Row, Value, closed_on_failure, open_database
+from tieline.store.database import REAL, Disk, Kind, Loss, Row, StoreError, Value, closed_on_failure, open_database
+from tieline.store.mark import Mark
 from tieline.store.peer import StoreState
+from tieline.store.place import FILE, StorePlace
 
 log = logging.getLogger("tieline.store")
 
@@ -36,6 +39,42 @@ class Storable(Protocol):
 
     @property
     def key(self) -> str: ...
+
+
+class Transacting(Protocol):
+    """A transaction that is open."""
+
+    def keep(self, bodies: Iterable[bytes], last: int = 0) -> None: ...
+
+
+class RecordTables(Protocol):
+    """What records are kept in. Statements are written once, with question marks; what they call raises StoreError."""
+
+    run_id: str
+    began: int
+
+    def rows(self, sql: str, values: Sequence[Value] = ()) -> list[Row]: ...
+
+    def each(self, sql: str, values: Sequence[Value] = ()) -> Iterator[Row]: ...
+
+    def run(self, sql: str, values: Sequence[Value] = ()) -> int: ...
+
+    def many(self, sql: str, rows: Iterable[Sequence[Value]]) -> list[Row]: ...
+
+    def write(self) -> AbstractContextManager[Transacting]: ...
+
+    def tail(self) -> Mark: ...
+
+    @property
+    def epoch(self) -> str: ...
+
+    def untold(self) -> list[Loss]: ...
+
+    def told(self, loss: Loss) -> None: ...
+
+    def verify(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 R = TypeVar("R", bound=Storable)
@@ -67,9 +106,11 @@ KIND: Final = Kind(
     chained="SELECT body FROM record ORDER BY seq",
 )
 
-_INSERT: Final = (
-    "INSERT OR IGNORE INTO record (seq, stream, key, subject, at, known_at, body) VALUES (?,?,?,?,?,?,?)"
-    " RETURNING seq, body"
+# The same for both kinds of database: the next number where none is given, and nothing where the key is there.
+INSERT: Final = (
+    "INSERT INTO record (seq, stream, key, subject, at, known_at, body)"
+    " VALUES (coalesce(?, (SELECT coalesce(max(seq), 0) + 1 FROM record)),?,?,?,?,?,?)"
+    " ON CONFLICT (stream, key) DO NOTHING RETURNING seq, body"
 )
 # Rows set aside are counted one by one up to here; a page says "or more" beyond.
 MAX_ASIDE: Final = 10_000
@@ -140,13 +181,14 @@ class Store:
     """Append, and read back as it was known.
 
     `encode` and `decode` come from the floor above (`records.encode`, `records.decode`): the store does not
-    know what a record means. `path` None keeps everything in memory (replay, tests). A row that `decode` refuses (of a
-    type that a later version writes) is set aside by name, and never in the way of the rows behind it.
+    know what a record means. `place`: a file, or where a data folder's records lie; None keeps everything in memory
+    (replay, tests). A row that `decode` refuses (of a type that a later version writes) is set aside by name, and never
+    in the way of the rows behind it.
     """
 
     def __init__(
         self,
-        path: Path | None,
+        place: Path | StorePlace | None,
         encode: Callable[..., bytes],
         decode: Callable[[bytes], object],
         *,
@@ -155,8 +197,17 @@ class Store:
     ) -> None:
         """Raises StoreError: cannot be opened, of a later version, or damaged."""
         self._encode, self._decode = encode, decode
-        self.path = path
-        self._db = open_database(path, KIND, read_only=read_only, disk=disk)
+        self.place = StorePlace(place.parent) if isinstance(place, Path) else place
+        self._db: RecordTables
+        if self.place is not None and self.place.url is not None:
+            try:
+                from tieline.store.postgres import open_server  # not there in the light install
+            except ModuleNotFoundError as error:
+                raise StoreError(f"a store on a server needs {error.name}: pip install 'tieline[platform]'") from error
+            self._db = open_server(self.place.url, self.place.password, KIND, read_only=read_only)
+        else:
+            path = place.folder / FILE if isinstance(place, StorePlace) else place
+            self._db = open_database(path, KIND, read_only=read_only, disk=disk)
         self._aside: dict[str, Aside] = {}
         with closed_on_failure(self._db):
             # Where the end was lost, numbering goes on behind what was lost: a number names one record for ever.
@@ -176,8 +227,8 @@ class Store:
         with self._db.write() as transaction:
             kept: list[Row] = []
             while self._skip_to is not None and rows and not kept:
-                kept = self._db.many(_INSERT, [(self._skip_to, *rows.pop(0)[1:])])
-            kept += self._db.many(_INSERT, rows)
+                kept = self._db.many(INSERT, [(self._skip_to, *rows.pop(0)[1:])])
+            kept += self._db.many(INSERT, rows)
             if kept:
                 transaction.keep((body for _, body in kept), kept[-1][0])
         if kept:
@@ -327,6 +378,11 @@ class Store:
         """What this version could not read so far, by stream."""
         return list(self._aside.values())
 
+    @property
+    def tables(self) -> RecordTables:
+        """What it is kept in, for what copies it."""
+        return self._db
+
     def verify(self) -> None:
         """Every page, every index, and the running digest over all records. Raises DamagedError."""
         self._db.verify()
@@ -349,6 +405,6 @@ class Store:
         if aside is None:
             aside = self._aside[stream] = Aside(stream, str(error))
             log.error("%s: record %d of stream %s cannot be read by this version and is left out, as others like it "
-                      "will be: %s", self.path, seq, stream, error)  # fmt: skip
+                      "will be: %s", self.place, seq, stream, error)  # fmt: skip
         if len(aside.seqs) < MAX_ASIDE:
             aside.seqs.add(seq)

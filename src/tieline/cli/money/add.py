@@ -19,7 +19,7 @@ from tieline.books import Bookkeeper, month_span
 from tieline.books.accounts import coins_at, held_place, matured_id
 from tieline.books.keeper import identity
 from tieline.books.treasury.sheets import SheetError, SheetRow
-from tieline.cli.folder import config_and_now, data_dir, open_store
+from tieline.cli.folder import config_and_now, data_dir, open_store, place_in
 from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
 from tieline.cli.money.selling import ApprovedSale
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
@@ -522,7 +522,7 @@ def evidence(what: Any, until: datetime, gco2: Decimal, site: str, mwh: Decimal 
 
 def _used_once(folder: Path, name: str, registry: str, serial: str) -> None:
     """Raises AnswerIsNoError where the certificate is entered under another id."""
-    if not (folder / "store.db").exists():
+    if not place_in(folder).exists():
         return
     store = open_store(folder)
     try:

@@ -18,7 +18,7 @@ import msgspec
 from tieline import records
 from tieline.books import Bookkeeper
 from tieline.books.keeper import identity
-from tieline.cli.folder import config_and_now
+from tieline.cli.folder import config_and_now, place_in
 from tieline.cli.outcome import AnswerIsNoError
 from tieline.intake import IntakeError
 from tieline.records import AnyRecord, Loan, NetworkTick, Record
@@ -33,12 +33,12 @@ MOST_USD = 10**9
 
 def keeper_of(folder: Path) -> Bookkeeper:
     """The folder's books; empty ones where there is no store yet. Raises click.ClickException."""
-    path = folder / "store.db"
-    if not path.exists():
+    place = place_in(folder)
+    if not place.exists():
         return Bookkeeper()
     try:
         # Left open: what the books keep as references is read from it when it is asked for.
-        store = Store(path, records.encode, records.decode, read_only=True)
+        store = Store(place, records.encode, records.decode, read_only=True)
         return books_of(store, config_and_now(folder)[0].treasury.lots)
     except StoreError as error:
         raise click.ClickException(str(error)) from error
@@ -96,7 +96,7 @@ def record_all(folder: Path, batch: Sequence[AnyRecord], now: datetime) -> None:
         tell(folder, list(batch))
         return
     try:
-        store = Store(folder / "store.db", records.encode, records.decode)
+        store = Store(place_in(folder), records.encode, records.decode)
         try:
             store.append(batch)
         finally:
@@ -123,10 +123,10 @@ def price_of(text: str | None, folder: Path) -> Decimal:
         if not price.is_finite() or not 0 < price <= MOST_USD:
             raise click.BadParameter(f"{text!r} is no price; write it like 68524", param_hint="--price")
         return price
-    path = folder / "store.db"
-    if path.exists():
+    place = place_in(folder)
+    if place.exists():
         try:
-            store = Store(path, records.encode, records.decode, read_only=True)
+            store = Store(place, records.encode, records.decode, read_only=True)
             told = [one for one in store.latest(NetworkTick, config_and_now(folder)[1]) if one.btc_usd > 0]
             store.close()
         except StoreError as error:

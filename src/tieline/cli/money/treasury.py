@@ -17,7 +17,7 @@ from tieline.books.treasury.cash import cash_view
 from tieline.books.treasury.ladder import AskedError, Holding, asked, ladder, play, shocks, what_if
 from tieline.books.treasury.position import holding_of, open_questions
 from tieline.books.treasury.sheets import SheetError, coins, loans, prices
-from tieline.cli.folder import config_and_now, data_dir
+from tieline.cli.folder import config_and_now, data_dir, place_in
 from tieline.cli.money.imports import mapping_of, text_of
 from tieline.cli.money.keep import keeper_of, price_of
 from tieline.cli.money.selling import propose
@@ -224,7 +224,7 @@ def _desk(
     """From the files where one is given, else from the folder's books."""
     now = config_and_now(data_dir)[1]
     if coins_file is None and loans_file is None:
-        if not (data_dir / "store.db").exists():
+        if not place_in(data_dir).exists():
             raise NothingThereError(
                 f"no books in {data_dir}; give --coins and --loans, `tieline import` them, or name --data-dir"
             )

@@ -338,9 +338,10 @@ def _chain(epochs: Path | None, facts: Path) -> Chain:
     if epochs is not None:
         return guarded(lambda: extended(epochs.read_text("utf-8")))
     shipped = shipped_chain()
-    if not (facts.parent / "store.db").exists():
+    from tieline.cli.folder import open_store, place_in
+
+    if not place_in(facts.parent).exists():
         return shipped
-    from tieline.cli.folder import open_store
     from tieline.console.rooms.disclosed import network_ticks
 
     store = open_store(facts.parent)

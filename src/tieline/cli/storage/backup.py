@@ -9,7 +9,7 @@ import click
 from tieline import __version__
 from tieline.app.joins import verify_joins
 from tieline.app.up import read_state
-from tieline.cli.folder import data_dir
+from tieline.cli.folder import data_dir, place_in
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.clock import wall_now
 from tieline.store import StoreError
@@ -35,6 +35,9 @@ def backup(backup_dir: Path, data_dir: Path) -> None:
         raise click.ClickException(str(error)) from error
     size = sum(one.bytes for one in made.files)
     databases = sum(one.kind != "file" for one in made.files)
+    place = place_in(data_dir)
+    if place.url is not None:
+        click.echo(f"The records lie at {place} and are not in it: back that server up with its own means.", err=True)
     click.echo(f"{backup_dir}: {len(made.files)} files, {databases} of them databases, {size / 1e6:,.1f} MB, checked.")
 
 

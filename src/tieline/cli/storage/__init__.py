@@ -1,0 +1,1 @@
+"""The data itself: backups, what was set aside, where the records lie."""
