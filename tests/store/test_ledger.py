@@ -13,13 +13,14 @@ import apsw
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.store.simulate_books import T0 as START
 from tests.store.simulate_books import drawn, many
 
 from tieline import records
 from tieline.ledger import BTC, USD, Book, Entry, JournalSpan, MemoryJournal, Posting, btc_of_sats, usd
 from tieline.ledger.lots import POOL
 from tieline.settlement.month import Books
-from tieline.store import Store
+from tieline.store import Store, StoreError
 from tieline.store.ledger import AlteredError, LedgerStore, Watermark
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -114,6 +115,11 @@ def test_the_books_go_on_where_they_were_left_and_are_what_memory_says(tmp_path:
     assert again.keeper.book.balances() == memory.keeper.book.balances()
     assert again.keeper.unbookable == memory.keeper.unbookable
     assert again.keeper.loans == memory.keeper.loans
+    # Sold, pledged, corrected: lots as they were known on any day, out of rows of numbers and out of entries.
+    for days in range(0, 30, 3):
+        on_disk, plain = (one.keeper.book.as_known(START + timedelta(days=days)).lots() for one in (again, memory))
+        assert on_disk == plain
+    assert on_disk
     again.close()
 
 
@@ -173,6 +179,21 @@ def test_killed_at_drawn_writes_all_that_was_acknowledged_is_booked_once() -> No
     done = many(seed=100, kills=12, each=6)
     assert done["kills"] == 12
     assert done["records"] > 20
+
+
+def test_lots_that_are_not_the_sum_of_their_moves_are_named(tmp_path: Path) -> None:
+    books = Books()
+    books.catch_up(filled(tmp_path))
+    books.close()
+    ledger = LedgerStore(tmp_path / "books.db")
+    ledger.verify()
+    ledger.close()
+    with apsw.Connection(str(tmp_path / "books.db")) as db:
+        db.execute("UPDATE move SET cost = cost + 1 WHERE number = (SELECT max(number) FROM move WHERE units > 0)")
+    ledger = LedgerStore(tmp_path / "books.db")
+    with pytest.raises(StoreError, match="1 lots are not the sum of their moves"):
+        ledger.verify()
+    ledger.close()
 
 
 def test_what_rounds_to_nothing_from_below_is_kept_as_it_was_booked(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ T = TypeVar("T")
 log = logging.getLogger("tieline.settlement")
 
 # Of what a ledger holds, and how; another is made anew.
-FORM = 2
+FORM = 3
 
 
 class PackedStanding(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

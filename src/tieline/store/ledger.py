@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Final, NamedTuple, overload
 
 from tieline.ledger import (
-    COMMODITIES,
     EVER,
     Account,
     Entry,
@@ -104,6 +103,23 @@ KIND: Final = Kind(
             seq   INTEGER NOT NULL,
             state BLOB    NOT NULL
         ) STRICT;
+        """,
+        # What each posting adds to a lot or takes from it, so that lots as known at a moment are summed from rows of
+        # numbers, and no entry is unpacked. Ledgers made before are made anew (`settlement.kept.FORM`).
+        """
+        CREATE TABLE move (
+            at             INTEGER NOT NULL,
+            number         INTEGER NOT NULL,
+            line           INTEGER NOT NULL,
+            known_at       INTEGER NOT NULL,
+            slot           INTEGER NOT NULL,
+            lot            TEXT    NOT NULL,
+            units          INTEGER NOT NULL,
+            cost           INTEGER NOT NULL,
+            cost_commodity TEXT    NOT NULL,
+            acquired       INTEGER NOT NULL,
+            PRIMARY KEY (at, number, line)
+        ) STRICT, WITHOUT ROWID;
         """,
     ),
     last="(SELECT max(number) FROM entry)",
@@ -272,7 +288,11 @@ class LedgerStore:
         yield from self.tail.turnover(account, end)
 
     def lots(self, span: JournalSpan = EVER) -> Iterator[LotHeld]:
-        return self._open_lots() if span == EVER else summed(self._lot_moves(span))
+        if span == EVER:
+            return self._open_lots()
+        if any(True for entry in self.tail.between(span) for _ in lot_moves(entry)):
+            return summed(self._moves(span))
+        return self._lots_of(span)
 
     def _open_lots(self) -> Iterator[LotHeld]:
         sql = "SELECT account, lot, commodity, units, cost, cost_commodity, at FROM lot"
@@ -281,15 +301,36 @@ class LedgerStore:
                 yield LotHeld(lot, account, of, number(count, of), number(cost, cost_of), cost_of, moment(at))
         yield from (held for held in self._placed.values() if held is not None)
 
-    def _lot_moves(self, span: JournalSpan) -> Iterator[LotHeld]:
-        """Of every entry that touches what lies in lots."""
-        for account in sorted(
-            {name for name, of in self._slots if COMMODITIES[of].lots and name.startswith("Assets:")}
-        ):
-            for body in self._bodies(span, account):
-                yield from (move for move in lot_moves(unpack(body)) if move.account == account)
+    def _lots_of(self, span: JournalSpan) -> Iterator[LotHeld]:
+        """`summed` of what is on disk, in whole numbers."""
+        left: dict[tuple[int, str], list[int]] = {}
+        of_cost: dict[tuple[int, str], str] = {}
+        for slot, lot, moved, cost, cost_of, acquired in self._kept_moves(span):
+            known = left.setdefault((slot, lot), [0, 0, 0])
+            known[0] += moved
+            known[1] += cost
+            known[2] = acquired  # a lot that was emptied may be opened again, at another date
+            of_cost[slot, lot] = cost_of
+        for (slot, lot), (count, cost, acquired) in left.items():
+            if count:
+                (account, of), cost_of = self._names[slot], of_cost[slot, lot]
+                yield LotHeld(lot, account, of, number(count, of), number(cost, cost_of), cost_of, moment(acquired))
+
+    def _moves(self, span: JournalSpan) -> Iterator[LotHeld]:
+        for slot, lot, moved, cost, cost_of, acquired in self._kept_moves(span):
+            account, of = self._names[slot]
+            yield LotHeld(lot, account, of, number(moved, of), number(cost, cost_of), cost_of, moment(acquired))
         for entry in self.tail.between(span):
             yield from lot_moves(entry)
+
+    def _kept_moves(self, span: JournalSpan) -> list[tuple[int, str, int, int, str, int]]:
+        start, end = -FAR if span.start is None else us(span.start), FAR if span.end is None else us(span.end)
+        known = FAR if span.known is None else us(span.known)
+        return self._db.rows(
+            "SELECT slot, lot, units, cost, cost_commodity, acquired FROM move"
+            " WHERE at >= ? AND at < ? AND known_at <= ? ORDER BY at, number, line",
+            (start, end, known),
+        )
 
     def placed(self, account: Account, lot: str, held: LotHeld | None) -> None:
         self._placed[account, lot] = held
@@ -345,6 +386,7 @@ class LedgerStore:
 
     def _add_postings(self, added: Iterable[Entry], slots: dict[Slot, int]) -> None:
         rows: list[tuple[int, ...]] = []
+        moves: list[tuple[int | str, ...]] = []
         days: dict[tuple[int, int, int], int] = defaultdict(int)
         for offset, entry in enumerate(added, self._count + 1):
             at, known = us(entry.at), us(known_of(entry))
@@ -352,9 +394,15 @@ class LedgerStore:
                 amount = posting.amount
                 slot, moved = slots[posting.account, amount.commodity], units(amount.number, amount.commodity)
                 rows.append((slot, at, offset, line, known, moved))
+                if posting.lot is not None and posting.cost is not None and posting.acquired is not None:
+                    cost = posting.cost
+                    spent = units(cost.number, cost.commodity)
+                    moves.append((at, offset, line, known, slot, posting.lot, moved, spent, cost.commodity,
+                                  us(posting.acquired)))  # fmt: skip
                 days[slot, at // DAY, known // DAY] += moved
         rows.sort()
         self._db.many("INSERT INTO posting VALUES (?,?,?,?,?,?)", rows)
+        self._db.many("INSERT INTO move VALUES (?,?,?,?,?,?,?,?,?,?)", moves)
         self._db.many(
             "INSERT INTO day VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET units = units + excluded.units",
             [(*key, moved) for key, moved in sorted(days.items())],
@@ -415,6 +463,15 @@ class LedgerStore:
         if apart:
             raise StoreError(f"{self.path}: {apart:,} sums by day are not those of their postings; remove the file, "
                              "the books are made anew from the records")  # fmt: skip
+        moved = "SELECT slot, lot, sum(units), sum(cost) FROM move GROUP BY 1, 2 HAVING sum(units) <> 0"
+        held = (
+            "SELECT s.id, l.lot, l.units, l.cost FROM lot l"
+            " JOIN slot s ON s.account = l.account AND s.commodity = l.commodity"
+        )
+        ((apart,),) = self._db.rows(f"SELECT count(*) FROM (SELECT * FROM ({moved}) EXCEPT SELECT * FROM ({held}))")
+        if apart:
+            raise StoreError(f"{self.path}: {apart:,} lots are not the sum of their moves; remove the file, the books "
+                             "are made anew from the records")  # fmt: skip
 
     def read(self, start: int, stop: int) -> Iterator[Entry]:
         """Entries by their numbers from 0."""
