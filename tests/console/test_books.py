@@ -7,6 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -83,6 +84,45 @@ def test_the_books_page_by_page(client: TestClient) -> None:
     assert [ref["stream"] for one in debt for ref in one["refs"]] == ["LoanFlow"]
 
 
+def test_the_entries_of_a_month(client: TestClient, world: ModuleType) -> None:
+    month = f"{world.NOW - timedelta(days=40):%Y-%m}"
+    asked = {"account": "Assets:Bitcoin", "month": month}
+    first = client.get("/api/books", params=asked).json()
+    assert len(first["entries"]) == 100
+    second = client.get("/api/books", params=asked | {"before": first["next"]}).json()
+    both = [*first["entries"], *second["entries"]]
+    assert [one["at"] for one in both] == sorted(one["at"] for one in both)
+    assert len(both) == 151
+    assert client.get("/api/books", params=asked | {"month": "2031-01"}).json()["entries"] == []
+
+
+def test_reports_of_a_month_are_those_of_the_commands(client: TestClient, world: ModuleType) -> None:
+    month = f"{world.NOW - timedelta(days=40):%Y-%m}"
+
+    def told(what: str) -> Any:
+        found = client.get("/api/books/month", params={"month": month, "what": what})
+        assert found.status_code == 200, found.text
+        assert found.json()["policy"][0].startswith("US-GAAP")
+        return found.json()
+
+    statement = told("statement")
+    brought = ["Opening", "Additions: brought into the books", "Closing"]
+    assert [one["name"] for one in statement["rollforward"]] == brought
+    assert statement["net"] == "0.00"
+    margins = told("margins")
+    assert (margins["net"], margins["margin"]) == ("0.00", "0")
+    days = told("reconciliation")["days"]
+    assert sum(Decimal(one["stated"]) for one in days) == Decimal(750).scaleb(-8)
+    assert all(one["remark"] == "stated, and nothing was heard" for one in days)
+
+
+def test_cash_and_its_runway(client: TestClient) -> None:
+    cash = client.get("/api/treasury").json()["cash"]
+    assert cash["cash"] == "7.00"
+    assert (cash["runway_months"], cash["owed"]) == (None, [])
+    assert len(cash["months"]) == 4
+
+
 def test_the_update_page(client: TestClient, world: ModuleType) -> None:
     month = f"{world.NOW - timedelta(days=40):%Y-%m}"
     told = client.get("/api/release", params={"month": month}).json()
@@ -98,6 +138,10 @@ def test_the_update_page(client: TestClient, world: ModuleType) -> None:
         ("/api/treasury?price=5&ask=buy", "is not understood"),
         ("/api/treasury?price=5&ask=sell+99999+BTC+at+5", "cannot be sold"),
         ("/api/books?before=x", "is no number"),
+        ("/api/books?month=then", "YYYY-MM"),
+        ("/api/books/month?month=then", "YYYY-MM"),
+        ("/api/books/month?month=1999-01", "not known"),
+        ("/api/books/month?what=weather", "is no report"),
         ("/api/release?month=then", "YYYY-MM"),
         ("/api/release?month=1999-01", "not known"),
     ],

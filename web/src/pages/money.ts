@@ -1,21 +1,23 @@
 // The pages of money: what is held and owed at a price, the books entry by entry, and the month as it is published.
 
 import { get } from "../data";
-import { h, headRow, put, type Child } from "../dom";
+import { h, put, type Child } from "../dom";
 import { openRecords } from "../drawer";
 import { DASH, day, num, stamp } from "../format";
+import { btc, entriesOf, failed, panel, percent, policyOf, range, recordsOf, spanOf, table, usd, type Range } from "./figures";
+import { cashPanels, monthReports, type Cash } from "./reports";
 
-interface Range { low: string; high: string }
 interface Rung { loan_id: string; level: string; ltv: Range; trigger: Range | null; fall: string | null; coins: string | null }
 interface Loan { loan_id: string; lender: string; debt: string; currency: string; pledged: string; ltv: string | null; may_rehypothecate: string }
 interface Treasury {
   price: string | null; price_at: number | null; free_btc: string; pledged_btc: string; debt: string; cash_usd: string; value_usd: string | null; cost_usd: string;
   places: { account: string; btc: string; lots: number }[]; lots: { account: string; lot: string; at: number; btc: string; cost_usd: string }[]; lots_in_all: number;
   loans: Loan[]; ladder: Rung[]; open: string[];
+  immature_btc: string; held_btc: string; cash: Cash; policy: string[];
   what_if: { proceeds: string; currency: string; stages: { sold: string; proceeds: string; repaid: string; debt: string; releasable: string }[]; debt: string; cash: string; free_btc: string; pledged_btc: string; gains: Record<string, string> } | null;
 }
 interface Entry {
-  number: number; at: number; known_at: number; narration: string; simulated: boolean; reverses: string | null;
+  number: number | null; at: number; known_at: number; narration: string; simulated: boolean; reverses: string | null;
   refs: { stream: string; key: string }[]; postings: { account: string; amount: string; lot: string | null; cost: string | null }[];
 }
 interface Books {
@@ -24,23 +26,13 @@ interface Books {
 }
 interface Release {
   month: string; title: string; state: string; figures: { name: string; label: string; shown: string; was: string | null }[];
-  movements: { name: string; label: string; shown: string }[]; notes: string[]; faults: string[]; steps: { state: string; by: string; at: number }[];
+  movements: { name: string; label: string; shown: string }[]; notes: string[]; policy: string[]; faults: string[]; steps: { state: string; by: string; at: number }[];
 }
 
 const TABS = [["/treasury", "Treasury"], ["/books", "Books"], ["/update", "Update"], ["/studies", "Studies"]] as const;
 const head = (here: string, about: string): HTMLElement =>
   h("div", { class: "page-head" }, h("h1", {}, TABS.find(([href]) => href === here)![1]), h("p", { class: "note" }, about),
     h("nav", { class: "tabs", "aria-label": "Money" }, TABS.map(([href, name]) => h("a", { href, "data-nav": href === "/studies" ? null : true, "aria-current": href === here ? "page" : null }, name))));
-const panel = (name: string, ...body: Child[]): HTMLElement => h("section", { class: "panel", "aria-label": name }, h("h2", {}, name), ...body);
-const table = (heads: string[], rows: Child[][]): HTMLElement =>
-  h("div", { class: "scroll" }, h("table", { class: "money" }, headRow(heads), h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, i) => h(i ? "td" : "th", i ? {} : { scope: "row" }, cell)))))));
-const btc = (text: string): string => `${num(Number(text), 8).replace(/\.?0+$/, "")} BTC`;
-const usd = (text: string | null, unit = "USD"): string => (text === null ? DASH : `${num(Number(text), 2)} ${unit}`);
-const percent = (text: string | null): string => (text === null ? "not known" : `${num(Number(text) * 100, 2)} %`);
-const range = (r: Range, show: (text: string) => string): string => (r.low === r.high ? show(r.low) : `${show(r.low)} to ${show(r.high)}`);
-const entriesOf = (account: string, text: string): HTMLElement => h("a", { class: "ref", href: `/books?account=${encodeURIComponent(account)}`, "data-nav": true }, text);
-const failed = (root: Element, error: Error): void => put(root, h("p", { class: "bad", role: "alert" }, error.message));
-
 export function treasuryPage(root: HTMLElement): () => void {
   document.title = "Treasury · Tieline";
   const body = h("div", {}), query = new URLSearchParams(location.search);
@@ -67,8 +59,11 @@ function treasury(t: Treasury): Child[] {
   return [
     panel("Held and owed", h("p", { class: "note" }, at),
       table(["", "Now"], [
-        [entriesOf("Assets:Bitcoin", "Free"), btc(t.free_btc)], [entriesOf("Assets:Bitcoin:Pledged", "Pledged"), btc(t.pledged_btc)],
-        ["Worth", usd(t.value_usd)], [entriesOf("Trading:USD", "Cost of what is held"), usd(t.cost_usd)],
+        [entriesOf("Assets:Bitcoin", "Free"), btc(t.free_btc)],
+        ...(Number(t.immature_btc) ? [[entriesOf("Assets:Bitcoin:Immature", "Immature: blocks of one's own"), btc(t.immature_btc)]] : []),
+        ...(Number(t.held_btc) ? [["Held for what is pending", btc(t.held_btc)]] : []),
+        [entriesOf("Assets:Bitcoin:Pledged", "Pledged"), btc(t.pledged_btc)],
+        [entriesOf("Assets:Bitcoin", "Worth, at that price"), usd(t.value_usd)], [entriesOf("Trading:USD", "Cost of what is held"), usd(t.cost_usd)],
         [entriesOf("Liabilities:Loans", "Debt"), usd(t.debt)], [entriesOf("Assets:Cash", "Cash"), usd(t.cash_usd)],
       ]), t.open.map((line) => h("p", { class: "note" }, `Open: ${line}.`))),
     what ? panel("What if", table(["", "Sold", "Brings", "Repaid", "Debt", "Releasable"], what.stages.map((s, i) => [`${i + 1}`, btc(s.sold), usd(s.proceeds, what.currency), usd(s.repaid), usd(s.debt), btc(s.releasable)])),
@@ -76,24 +71,27 @@ function treasury(t: Treasury): Child[] {
       h("p", { class: "note" }, Object.keys(what.gains).length ? `Gain by lots: ${Object.entries(what.gains).map(([name, gain]) => `${name} ${usd(gain)}`).join(", ")}.` : "Gain: not known, the lots do not cover it.")) : null,
     t.loans.length ? panel("Loans", table(["Loan", "Lender", "Debt", "Pledged", "LTV"], t.loans.map((l) => [entriesOf(`Liabilities:Loans:${l.loan_id}`, l.loan_id), l.lender, usd(l.debt, l.currency), btc(l.pledged), percent(l.ltv)])),
       t.ladder.length ? table(["Level", "Loan", "LTV", "Price that reaches it", "Below the price", "Coins that then cure it"], t.ladder.map((r) => [r.level, r.loan_id, range(r.ltv, percent), r.trigger ? range(r.trigger, usd) : DASH, r.fall === null || r.level === "initial" ? DASH : `${num(Number(r.fall), 2)} %`, r.coins === null ? DASH : btc(r.coins)])) : h("p", { class: "note" }, "No level of these loans is known.")) : panel("Loans", h("p", { class: "wait" }, "No loan is in the books. Enter one: tieline books add loan, or tieline import loans.")),
+    ...cashPanels(t.cash),
     panel("Where coins lie", table(["Place", "Bitcoin", "Lots"], t.places.map((p) => [entriesOf(p.account, p.account.replace("Assets:", "")), btc(p.btc), String(p.lots)]))),
     panel("Lots", h("p", { class: "note" }, t.lots_in_all > t.lots.length ? `The first ${t.lots.length} of ${t.lots_in_all}; tieline books lots lists all.` : `${t.lots_in_all} in all, the oldest first.`),
-      table(["Lot", "Place", "Acquired", "Bitcoin", "Cost"], t.lots.map((l) => [l.lot, l.account.replace("Assets:Bitcoin:", ""), day(l.at), btc(l.btc), usd(l.cost_usd)]))),
+      table(["Lot", "Place", "Acquired", "Bitcoin", "Cost"], t.lots.map((l) => [l.lot, l.account.replace("Assets:Bitcoin:", ""), day(l.at), btc(l.btc), usd(l.cost_usd)])), policyOf(t.policy)),
   ];
 }
 
 export function booksPage(root: HTMLElement): () => void {
   document.title = "Books · Tieline";
-  const account = new URLSearchParams(location.search).get("account") ?? "";
-  const body = h("div", {});
-  put(root, head("/books", "Double entry: each entry sums to zero and opens to the records behind it."), body);
-  get<Books>(`/api/books?account=${encodeURIComponent(account)}`)
+  const query = new URLSearchParams(location.search), account = query.get("account") ?? "", month = query.get("month") ?? "";
+  const body = h("div", {}), reports = h("div", {});
+  const asked = `/api/books?account=${encodeURIComponent(account)}${month ? `&month=${encodeURIComponent(month)}` : ""}`;
+  put(root, head("/books", "Double entry: each entry sums to zero and opens to the records behind it."), account || month ? null : reports, body);
+  if (!account && !month) monthReports(reports, query.get("of") ?? "");
+  get<Books>(asked)
     .then((b) => {
       const list = h("div", { class: "entries" }, b.entries.map(entry)), more = h("p", {});
       const further = (next: number | null): void => {
         if (next === null) return put(more);
-        const button = h("button", { type: "button", class: "button" }, "There are older ones: show more");
-        button.addEventListener("click", () => void get<Books>(`/api/books?account=${encodeURIComponent(account)}&before=${next}`).then((page) => {
+        const button = h("button", { type: "button", class: "button" }, month ? "There are more: show them" : "There are older ones: show more");
+        button.addEventListener("click", () => void get<Books>(`${asked}&before=${next}`).then((page) => {
           list.append(...page.entries.map(entry));
           further(page.next);
         }).catch((error: Error) => failed(more, error)));
@@ -106,7 +104,8 @@ export function booksPage(root: HTMLElement): () => void {
         b.unbookable_in_all ? panel("Not in the books", h("ul", {}, b.unbookable.map((line) => h("li", {}, line)))) : null,
         panel("Policy", h("ul", {}, b.policy.map((line) => h("li", {}, line))), h("p", { class: "note" }, "Chosen with: tieline books policy FILE.")),
         panel("Balances", h("p", { class: "note" }, `${num(b.entries_in_all, 0)} entries; ${zero}. ${closed}`), table(["Account", "Balance"], b.balances.map((one) => [entriesOf(one.account, one.account), one.commodity === "BTC" ? btc(one.balance) : usd(one.balance, one.commodity)]))),
-        panel(account ? `Entries of ${account}` : "Entries", h("p", { class: "note" }, account ? h("a", { href: "/books", "data-nav": true }, "All accounts") : "The newest first."), list, more));
+        panel(`Entries${account ? ` of ${account}` : ""}${month ? ` in ${month}` : ""}`, h("p", { class: "note" }, account || month ? h("a", { href: "/books", "data-nav": true }, "All accounts and months") : "The newest first."), b.entries.length ? list : h("p", { class: "wait" }, "None."), more));
+      if (account || month) body.lastElementChild?.scrollIntoView();
     })
     .catch((error: Error) => failed(body, error));
   return () => undefined;
@@ -119,7 +118,7 @@ function entry(e: Entry): HTMLElement {
     button.addEventListener("click", () => openRecords(e.narration, [{ stream: ref.stream, since: e.at - 1, until: e.at + 1 }]));
     return button;
   });
-  return h("details", { class: "record" }, h("summary", {}, h("span", { class: "seq" }, `${e.number + 1}`), h("b", {}, e.narration), e.simulated ? h("span", { class: "tag kind-simulated" }, "simulated") : null, e.reverses ? h("span", { class: "tag" }, "correction") : null, h("time", { title: `known ${stamp(e.known_at)}` }, stamp(e.at))),
+  return h("details", { class: "record" }, h("summary", {}, h("span", { class: "seq" }, e.number === null ? "" : `${e.number + 1}`), h("b", {}, e.narration), e.simulated ? h("span", { class: "tag kind-simulated" }, "simulated") : null, e.reverses ? h("span", { class: "tag" }, "correction") : null, h("time", { title: `known ${stamp(e.known_at)}` }, stamp(e.at))),
     table(["Account", "Amount", "Lot", "Cost"], e.postings.map((p) => [p.account, p.amount, p.lot ?? "", p.cost ?? ""])), h("p", { class: "note" }, "From ", refs));
 }
 
@@ -136,8 +135,8 @@ export function updatePage(root: HTMLElement): () => void {
         month.value = r.month;
         put(body,
           panel(r.title, h("p", {}, h("span", { class: "tag" }, r.state), r.steps.map((one) => h("small", {}, ` ${one.state} by ${one.by}, ${stamp(one.at)} UTC`))),
-            table(["Figure", "Value"], r.figures.map((f) => [f.label, f.was === null ? f.shown : `${f.shown} (restated; ${f.was} was published before)`])), r.notes.map((note) => h("p", { class: "note" }, note))),
-          panel("Bitcoin, from opening to closing", table(["Movement", "Bitcoin"], r.movements.map((f) => [h("a", { class: "ref", href: "/books?account=Trading%3ABitcoin", "data-nav": true }, f.label), f.shown]))),
+            table(["Figure", "Value"], r.figures.map((f) => [opened(f.name, f.label, r.month), f.was === null ? f.shown : `${f.shown} (restated; ${f.was} was published before)`])), r.notes.map((note) => h("p", { class: "note" }, note)), policyOf(r.policy)),
+          panel("Bitcoin, from opening to closing", table(["Movement", "Bitcoin"], r.movements.map((f) => [entriesOf(MOVED[f.name] ?? "Assets:Bitcoin", f.label, f.name === "opening" || f.name === "closing" ? "" : r.month), f.shown]))),
           panel("What keeps it from being published", r.faults.length ? h("ul", {}, r.faults.map((line) => h("li", {}, line))) : h("p", {}, "Nothing.")));
       })
       .catch((error: Error) => failed(body, error));
@@ -148,4 +147,21 @@ export function updatePage(root: HTMLElement): () => void {
   });
   load();
   return () => undefined;
+}
+
+// Where the coins of a movement went to or came from.
+const MOVED: Record<string, string> = {
+  brought_in: "Trading:Bitcoin:Opening", produced: "Trading:Bitcoin:Mined", bought: "Trading:Bitcoin:Bought", sold: "Trading:Bitcoin:Sold",
+  fees: "Trading:Bitcoin:NetworkFees", lent: "Trading:Bitcoin:Lent", entered: "Trading:Bitcoin:Entered",
+};
+// What makes a figure of the update: entries of an account, or records of machines.
+function opened(name: string, label: string, month: string): HTMLElement {
+  const [since, until] = spanOf(month), within = (stream: string) => ({ stream, since, until });
+  if (name === "deployed_ehs") return recordsOf(label, [{ stream: "Deployed", until }], label);
+  if (name === "avg_operating_ehs" || name === "operating_share_pct") return recordsOf(label, [within("Sample"), within("Operated"), { stream: "Deployed", until }], label);
+  if (name === "btc_held_end") return entriesOf("Assets:Bitcoin", label);
+  if (name === "btc_pledged") return entriesOf("Assets:Bitcoin:Pledged", label);
+  if (name === "btc_sold") return entriesOf("Trading:Bitcoin:Sold", label, month);
+  if (name === "cash_usd") return entriesOf("Assets:Cash", label);
+  return entriesOf("Trading:Bitcoin:Mined", label, month);
 }

@@ -9,14 +9,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tieline.books import Bookkeeper, month_of
+from tieline.books import Bookkeeper, month_of, month_span
 from tieline.books.release import ReleasePolicy, shown, title
+from tieline.books.reports.statement import statement_of
+from tieline.books.treasury.cash import cash_view
 from tieline.books.treasury.ladder import AskedError, Holding, asked, ladder, what_if
 from tieline.books.treasury.position import holding_of, open_questions
 from tieline.console.door import Row
@@ -24,12 +27,16 @@ from tieline.console.events import Hub
 from tieline.ledger import BTC, Entry
 from tieline.people import Right
 from tieline.records import NetworkTick
+from tieline.settlement.month import margins_in, span_of
+from tieline.settlement.reconcile import pool_month
 from tieline.settlement.release import draft_of
 from tieline.store import Store, StoreError
 
 Json = dict[str, Any]
 # Entries and lots on one page; the answer says whether there are more, and where they begin.
 PAGE = 100
+# Months that have ended, of the cash that is shown.
+MONTHS_OF_CASH = 3
 
 
 class MoneyPages:
@@ -43,6 +50,7 @@ class MoneyPages:
         return [
             ("/api/treasury", "GET", Right.SEE_MONEY, self.treasury),
             ("/api/books", "GET", Right.SEE_MONEY, self.books),
+            ("/api/books/month", "GET", Right.SEE_MONEY, self.month),
             ("/api/release", "GET", Right.SEE_MONEY, self.release),
         ]
 
@@ -54,6 +62,12 @@ class MoneyPages:
     async def books(self, request: Request) -> Response:
         query = dict(request.query_params)
         return await self._answer(lambda store: books_view(self._keeper(store), query))
+
+    async def month(self, request: Request) -> Response:
+        now = self.hub.clock.now()
+        month = request.query_params.get("month") or month_of(now, self.hub.month.books.keeper.policy.zone)
+        what = request.query_params.get("what", "statement")
+        return await self._answer(lambda store: report_view(self._keeper(store), store, now, month, what))
 
     async def release(self, request: Request) -> Response:
         now, hub = self.hub.clock.now(), self.hub
@@ -89,7 +103,11 @@ def treasury_view(keeper: Bookkeeper, store: Store, now: datetime, query: dict[s
         "cash_usd": holding.cash,
         "value_usd": None if price is None else holding.coins * price,
         "cost_usd": sum((lot.cost for lot in holding.lots), Decimal(0)),
+        "immature_btc": holding.immature,
+        "held_btc": holding.held,
         **places_view(keeper),
+        "cash": asdict(cash_view(keeper.book, now, MONTHS_OF_CASH, keeper.policy.zone)),
+        "policy": list(keeper.policy.lines()),
         "loans": [
             asdict(loan) | {"ltv": loan.ltv(price) if price else None, "lender": keeper.loans[loan.loan_id].lender}
             for loan in holding.loans
@@ -134,15 +152,45 @@ def sale_view(holding: Holding, text: str) -> Json:
     }
 
 
+def report_view(keeper: Bookkeeper, store: Store, now: datetime, month: str, what: str) -> Json:
+    """A report of a month, as its command prints it. Raises ValueError for a month of which nothing is known, and for
+    a report that there is not."""
+    span_of(store, month, now, keeper.policy.zone)
+    told: Json = {"month": month, "policy": list(keeper.policy.lines())}
+    if what == "statement":
+        return told | asdict(statement_of(keeper, month))
+    if what == "margins":
+        made = margins_in(store, month, now, keeper)
+        uses = [asdict(one) | {"margin": one.margin, "per_mwh": one.margin_per_mwh} for one in made.uses]
+        return told | {"uses": uses, "other": made.other, "margin": made.margin, "net": made.net}
+    if what == "reconciliation":
+        pools = pool_month(store, month, now, keeper.policy.pool)
+        days = [
+            asdict(one) | {"day": one.day.timestamp(), "ratio": one.ratio, "remark": one.remark, "owed_since": None}
+            for one in pools.days
+            if one.payouts or one.receipts or one.expected is not None
+        ]
+        lucky = None if pools.luck is None else asdict(pools.luck) | {"ratio": pools.luck.ratio}
+        return told | {"days": days, "remarks": pools.remarks, "luck": lucky}
+    raise ValueError(f"what: {what!r} is no report; there are statement, reconciliation and margins")
+
+
 def books_view(keeper: Bookkeeper, query: dict[str, str]) -> Json:
     """Balances, and a page of entries, newest first: those that touch `account` or what is under it, before number
-    `before`."""
+    `before`. With `month`: those of the month, oldest first, behind as many as `before` says."""
     book, account = keeper.book, query.get("account", "")
     try:
-        before = int(query["before"]) if "before" in query else len(book.entries)
+        before = int(query["before"]) if "before" in query else None
     except ValueError as error:
         raise ValueError(f"before: {query['before']!r} is no number") from error
-    found = book.newest(account, max(0, before), PAGE + 1)
+    if query.get("month"):
+        start, end = month_span(query["month"], keeper.policy.zone)
+        first = max(0, before or 0)
+        found = list(islice(enumerate(book.between(start, end, account or None)), first, first + PAGE + 1))
+        following = first + PAGE
+    else:
+        found = book.newest(account, len(book.entries) if before is None else max(0, before), PAGE + 1)
+        following = found[:PAGE][-1][0] if found else 0
     page = found[:PAGE]
     return {
         "balances": [
@@ -150,9 +198,9 @@ def books_view(keeper: Bookkeeper, query: dict[str, str]) -> Json:
             for (name, commodity), balance in book.balances().items()
         ],
         "residual": dict(book.imbalance()),
-        "entries": [entry_view(entry, number) for number, entry in page],
+        "entries": [entry_view(entry, None if query.get("month") else number) for number, entry in page],
         "entries_in_all": len(book.entries),
-        "next": page[-1][0] if len(found) > PAGE else None,
+        "next": following if len(found) > PAGE else None,
         "policy": list(keeper.policy.lines()),
         "open_from": None if keeper.open_from is None else keeper.open_from.timestamp(),
         "unbookable": [str(one) for one in keeper.unbookable[:PAGE]],
@@ -160,7 +208,8 @@ def books_view(keeper: Bookkeeper, query: dict[str, str]) -> Json:
     }
 
 
-def entry_view(entry: Entry, number: int) -> Json:
+def entry_view(entry: Entry, number: int | None) -> Json:
+    """`number` from 0; None where it is one of a month and not counted among all."""
     return {
         "number": number,
         "at": entry.at.timestamp(),
@@ -194,6 +243,7 @@ def release_view(store: Store, hub: Hub, month: str, now: datetime) -> Json:
         "figures": [{"name": f.name, "label": f.label, "shown": shown(f), "was": f.was} for f in release.figures],
         "movements": [{"name": f.name, "label": f.label, "shown": shown(f)} for f in release.movements],
         "notes": release.notes,
+        "policy": release.policy,
         "faults": draft.faults,
         "steps": steps,
     }

@@ -1,0 +1,102 @@
+// Reports of a month in money: the statement with bitcoin from opening to closing, margins by site, and pools against the
+// chain; and cash: where it came from, how long it lasts, what is owed by age. Every figure opens to its entries or records.
+
+import { get } from "../data";
+import { h, put, type Child } from "../dom";
+import { DASH, day, num } from "../format";
+import { btc, entriesOf, failed, panel, policyOf, recordsOf, spanOf, table, usd } from "./figures";
+
+export interface Cash {
+  cash: string; months: { month: string; opening: string; moved: [string, string][]; closing: string }[]; burn: string | null; runway_months: string | null;
+  owed: { party: string; total: string; by_age: string[] }[];
+}
+interface Line { name: string; usd: string }
+interface Statement {
+  month: string; closed: boolean; policy: string[]; rollforward: Line[]; income: Line[]; net: string; oci: string; balance: Line[]; notes: string[];
+  holdings: { place: string; btc: string; cost: string; fair_value: string | null; entity: string; restricted: string }[];
+}
+interface Margins {
+  month: string; policy: string[]; net: string; margin: string; other: [string, string][];
+  uses: { site: string; use: string; revenue: string; energy: string; demand: string; mwh: string | null; margin: string; per_mwh: string | null }[];
+}
+interface PoolDay { day: number; expected: number | null; due: number | null; stated: string; received: string; owed: string | null; ratio: number | null; remark: string }
+interface Pools { month: string; policy: string[]; days: PoolDay[]; remarks: string[]; luck: { found: number; expected: number; chance: number; ratio: number | null } | null }
+
+const DAY = 86_400;
+// Which account a line of the roll-forward is the movement of.
+const ROLLED: Record<string, string> = {
+  "Additions: mined": "Trading:Bitcoin:Mined", "Additions: bought": "Trading:Bitcoin:Bought", "Additions: brought into the books": "Trading:Bitcoin:Opening",
+  "Dispositions, at what they brought": "Trading:Bitcoin:Sold", "Realised gains and losses": "Income:RealisedGain", "Unrealised gains and losses": "Income:UnrealisedGain",
+  "Impairment, and what of it was taken back": "Expenses:BitcoinImpairment", Revaluation: "Equity:RevaluationSurplus",
+};
+const SOLD: Record<string, string> = { mining: "Income:Mining", inference: "Income:Inference", grid: "Income:Grid" };
+
+export function cashPanels(cash: Cash): Child[] {
+  const lasts = cash.burn === null ? "no month of it has ended, so how long it lasts is not known"
+    : cash.runway_months === null ? `operating brought ${usd(String(-Number(cash.burn)))} a month: it does not run out`
+      : `operating used ${usd(cash.burn)} a month: it lasts ${cash.runway_months} months`;
+  const names = [...new Set(cash.months.flatMap((m) => m.moved.map(([name]) => name)))];
+  const moved = (m: Cash["months"][number], name: string): string => m.moved.find(([n]) => n === name)?.[1] ?? "0";
+  return [
+    panel("Cash", h("p", { class: "note" }, `${usd(cash.cash)} now; ${lasts}.`),
+      table(["", ...cash.months.map((m) => m.month)], [
+        ["Opening", ...cash.months.map((m) => usd(m.opening))],
+        ...names.map((name) => [name, ...cash.months.map((m) => entriesOf("Assets:Cash", usd(moved(m, name)), m.month))]),
+        ["Closing", ...cash.months.map((m) => entriesOf("Assets:Cash", usd(m.closing), m.month))],
+      ])),
+    panel("Owed, by age", cash.owed.length ? table(["To", "In all", "0 to 30 days", "31 to 60", "61 to 90", "Older"], cash.owed.map((o) => [entriesOf(`Liabilities:${o.party}`, o.party), usd(o.total), ...o.by_age.map((one) => usd(one))])) : h("p", { class: "wait" }, "Nothing is owed.")),
+  ];
+}
+
+export function monthReports(root: HTMLElement, of: string): void {
+  const month = h("input", { id: "of", type: "month", value: of }), out = h("div", {});
+  const form = h("form", { class: "filters" }, h("label", { for: "of" }, "Reports of"), month, h("button", { class: "button", type: "submit" }, "Show"));
+  put(root, form, out);
+  const load = (): void => {
+    const q = month.value ? `month=${encodeURIComponent(month.value)}&` : "";
+    const places = ["statement", "margins", "reconciliation"].map((what) => [what, h("div", { class: "report" }, h("p", { class: "wait" }, "Reading…"))] as const);
+    put(out, places.map(([, place]) => place));
+    for (const [what, place] of places) {
+      get<Statement & Margins & Pools>(`/api/books/month?${q}what=${what}`).then((told) => {
+        month.value = told.month;
+        put(place, what === "statement" ? statement(told) : what === "margins" ? margins(told) : pools(told));
+      }).catch((error: Error) => failed(place, error));
+    }
+  };
+  form.addEventListener("submit", (e) => {
+    e.preventDefault();
+    history.replaceState(null, "", `/books${month.value ? `?of=${month.value}` : ""}`);
+    load();
+  });
+  load();
+}
+
+function statement(s: Statement): Child[] {
+  const line = (one: Line, account: string, span = s.month): Child[] => [account ? entriesOf(account, one.name, span) : one.name, usd(one.usd)];
+  const accountOf = (name: string): string => (/^(Assets|Liabilities|Equity|Income|Expenses):/.test(name) ? name : "");
+  return [
+    panel(`Bitcoin from opening to closing, ${s.month}${s.closed ? "" : " (not closed)"}`, table(["", "USD"], s.rollforward.map((one) => (ROLLED[one.name] ? line(one, ROLLED[one.name]!) : line(one, "Trading:USD", "")))),
+      table(["Place", "Bitcoin", "Cost", "Fair value", ""], s.holdings.map((one) => [entriesOf(`Assets:${one.place}`, one.entity ? `${one.entity}: ${one.place}` : one.place), btc(one.btc), usd(one.cost), one.fair_value === null ? "not known" : usd(one.fair_value), one.restricted])),
+      s.notes.map((note) => h("p", { class: "note" }, note))),
+    panel(`Income and expenses, ${s.month}`, table(["", "USD"], [...s.income.map((one) => line(one, accountOf(one.name))), ["Net", usd(s.net)], ...(Number(s.oci) ? [["Other comprehensive income", usd(s.oci)]] : [])])),
+    panel(`Owned and owed at the end of ${s.month}`, table(["", "USD"], s.balance.map((one) => line(one, accountOf(one.name), "")))),
+  ];
+}
+
+function margins(m: Margins): Child[] {
+  const [since, until] = spanOf(m.month);
+  return [panel(`Margin by site and use, ${m.month}`, m.uses.length ? table(["Site", "Use", "Revenue", "Energy", "Demand", "Margin", "MWh", "Per MWh"], m.uses.map((u) => [
+    u.site || "no site", u.use || "other", SOLD[u.use] ? entriesOf(SOLD[u.use]!, usd(u.revenue), m.month) : usd(u.revenue), entriesOf("Expenses:Power", usd(u.energy), m.month), usd(u.demand), usd(u.margin),
+    u.mwh === null ? "not known" : recordsOf(`Energy of ${u.site}`, [{ stream: "PowerBill", subject: u.site, since, until }], num(Number(u.mwh), 3)), u.per_mwh === null ? "not known" : usd(u.per_mwh)])) : h("p", { class: "wait" }, "Nothing was mined, served or promised."),
+    table(["", "USD"], [["Margin", usd(m.margin)], ...m.other.map(([account, n]) => [entriesOf(account, account, m.month), usd(n)]), ["Net, as in the ledger", usd(m.net)]]))];
+}
+
+function pools(p: Pools): Child[] {
+  const coins = (n: number | string | null): string => (n === null ? DASH : num(Number(n), 8));
+  const within = (d: PoolDay, stream: string) => ({ stream, since: d.day, until: d.day + DAY });
+  const luck = p.luck === null ? null : h("p", {}, `Blocks of one's own: ${p.luck.found}, ${num(p.luck.expected, 4)} expected${p.luck.ratio === null ? "" : `, luck ${num(p.luck.ratio, 2)}`}.`);
+  return [panel(`Pools against the chain, ${p.month}`, h("p", { class: "note" }, "BTC by UTC day: what the measured hashes earn on average, what is due of it by the pool's terms, what was stated, what was received."), luck,
+    p.days.length ? table(["Day", "Expected", "Due", "Stated", "Received", "Owed", "Remark"], p.days.map((d) => [day(d.day),
+      recordsOf("Hashes", [within(d, "Sample"), within(d, "NetworkTick")], coins(d.expected)), coins(d.due), recordsOf("Stated", [{ stream: "Payout", since: d.day + 1, until: d.day + DAY + 1 }], coins(d.stated)), recordsOf("Received", [within(d, "Receipt")], coins(d.received)), coins(d.owed), d.remark])) : h("p", { class: "wait" }, "Nothing was heard, stated or received."),
+    policyOf(p.policy))];
+}
