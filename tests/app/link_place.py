@@ -9,7 +9,7 @@ from typing import Any
 
 import nats
 
-from tieline import config, records
+from tieline import records
 from tieline.app import link_part
 from tieline.app.aside import SetAsides
 from tieline.app.core_part import Core
@@ -48,7 +48,7 @@ def reading(site: str, watts: float) -> bytes:
 class Place:
     """The link's part with its server, and a core behind it."""
 
-    def __init__(self, data: Path, tls: bool) -> None:
+    def __init__(self, data: Path, tls: bool, rig_block: str | None = None) -> None:
         now, port = wall_now(), free_port()
         beyond = {}
         if tls:
@@ -59,7 +59,7 @@ class Place:
         self.runtime = Runtime(
             version="0", data_dir=str(data), config=None, speed=1.0, anchor_wall=now, anchor_world=now,
             link_url=f"{'tls' if tls else 'nats'}://127.0.0.1:{port}", link_secret="s", console_host="", console_port=0,
-            gateway_host="", gateway_port=0, **beyond,
+            gateway_host="", gateway_port=0, rig_block=rig_block, **beyond,
         )  # fmt: skip
         self.core: Core | None = None
         self.store = Store(data / "store.db", records.encode, records.decode)
@@ -94,8 +94,11 @@ class Place:
 
 
 @contextlib.asynccontextmanager
-async def place(data: Path, answers: bool = True, tls: bool = False) -> AsyncIterator[Place]:
-    made = Place(data, tls)
+async def place(
+    data: Path, answers: bool = True, tls: bool = False, rig_block: str | None = None
+) -> AsyncIterator[Place]:
+    """`rig_block`: where its fake rigs stand, apart from those of a platform that runs here."""
+    made = Place(data, tls, rig_block)
     ready = asyncio.Event()
     part = asyncio.create_task(link_part.run(made.runtime, lambda _: ready.set(), Registry()))
     core_link = None
@@ -104,7 +107,7 @@ async def place(data: Path, answers: bool = True, tls: bool = False) -> AsyncIte
             await ready.wait()
         core_link = SigningLink(await made.link("core"), CommandKey(data / LINK_FOLDER))
         aside = SetAsides(Quarantine(data / "quarantine.db"), made.store)
-        core = Core(config.demo(), WallClock(), made.store, core_link, (), "", set_aside=aside)
+        core = Core(made.runtime.load_config(), WallClock(), made.store, core_link, (), "", set_aside=aside)
         await core_link.serve("records.*", core.ingest)
         if answers:
             await core_link.serve("plan.get.*", core.give_plan)

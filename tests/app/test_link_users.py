@@ -11,13 +11,13 @@ from tests.app.link_place import TAKES_S, A, B, place, reading, until
 
 from tieline.app import agent_run
 from tieline.app.joins import Credentials, JoinBook, JoinError, changed_book, read_book
-from tieline.app.speaker import not_its_own
+from tieline.app.speaker import heard_from, meant_for, not_a_gateways, not_its_own
 from tieline.clock import wall_now
 from tieline.config import Config
 from tieline.link import NatsLink, push
 from tieline.link.signing import split_seal
 from tieline.link.users import JOIN, PARTS, inbox_of, rights_of, site_user
-from tieline.records import Fault, ReplicaState, WeatherTick
+from tieline.records import Accepted, Action, Fault, Instruction, ReplicaState, SetAside, WeatherTick
 
 
 def test_stolen_credentials_of_one_site_hear_nothing_of_another(tmp_path: Path) -> None:
@@ -191,6 +191,21 @@ def test_a_site_says_its_own_and_no_more() -> None:
     lost = {what: Fault(**same, site_id="platform", what=f"data lost: {what}") for what in (f"outbox of {A}", "store")}
     assert not_its_own(A, lost[f"outbox of {A}"]) is None
     assert "may not speak for" in str(not_its_own(A, lost["store"]))
+
+
+def test_a_gateway_binds_no_site_and_no_persons_word_is_its_own() -> None:
+    now = wall_now()
+    same: dict[str, Any] = {"at": now, "known_at": now, "source": "x", "kind": "measured"}
+    order = Instruction(**same, instruction_id="a", site_id=A, limit_w=0.0, until=now + timedelta(hours=1))
+    words = {what: Action(**same, by="x", what=what, target=A) for what in ("accept", "abort", "reboot", "set pools")}
+    for record in (order, *words.values()):
+        assert "a gateway may not say" in str(not_a_gateways(record))
+        judged = heard_from("gateway.worker-1", [Accepted(0, record)], {A, B}.__contains__)
+        assert isinstance(judged[0], SetAside)
+        assert heard_from("operator", [Accepted(0, record)], {A, B}.__contains__) == [Accepted(0, record)]
+    assert not_a_gateways(Action(**same, by="x", what="key made", target="t")) is None
+    assert [meant_for(word) for word in words.values()] == [A] * 4
+    assert meant_for(Action(**same, by="x", what="reboot", target=f"{A}.rigs-1")) == A
 
 
 def test_no_user_but_those_who_answer_may_speak_to_inboxes_and_none_to_the_servers_own() -> None:

@@ -19,9 +19,12 @@ from tieline.edge.rigs.driver import RigOrder
 from tieline.edge.rigs.group import AsicGroup
 from tieline.edge.rigs.identify import identify
 from tieline.edge.rigs.library import LibraryRig, PyasicRig
+from tieline.edge.rigs.pooling import repool
+from tieline.edge.rigs.pooling.pools import read_pools
 from tieline.edge.rigs.register import Register
 from tieline.edge.rigs.wire import RefusalError
 from tieline.fleet.models import RIG_MODELS
+from tieline.intake import IntakeError
 from tieline.sim.rigs import antminer, vnish, whatsminer
 from tieline.sim.rigs.server import FakeRigs
 
@@ -65,6 +68,66 @@ def test_each_firmware_blinks_and_reboots_for_a_person(firmware: str) -> None:
                     await it.group.tend(wrong, "reboot")
 
     run(story)
+
+
+POOLS = "stratum+tcp://new.pool:3333 acct.{rig} x; stratum+tcp://second.pool:3333 acct.{rig}"
+
+
+@pytest.mark.parametrize("firmware", MODELS)
+def test_pools_are_set_on_each_firmware_and_read_back(firmware: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repool, "READ_BACK_S", 1.5)
+    monkeypatch.setattr(repool, "LOOK_S", 0.2)
+
+    async def story() -> None:
+        async with rack(3, model=MODELS[firmware], firmware=firmware) as it:
+            await it.heard()
+            await it.ask(0.0)  # held down, and it stays so
+            await it.told()
+            found = await it.group.set_pools(read_pools(POOLS))
+            assert (found.done, found.not_done) == (3, ())
+            for address, fake in it.rigs.rigs.items():
+                name = "acct." + "x".join(address.split(".")[-2:])
+                assert fake.pools == [("stratum+tcp://new.pool:3333", name), ("stratum+tcp://second.pool:3333", name)]
+                assert fake.asleep
+            await it.heard()
+            assert not [rig.drift for rig in it.group.rigs if rig.drift is not None]  # expected from now on
+            # The first says yes and does nothing: the others are left where they were.
+            first = it.rigs.rigs[it.addresses[0]]
+            first.faults.add("stuck")
+            found = await it.group.set_pools(read_pools("stratum+tcp://third.pool:1 w"))
+            assert found.done == 0
+            assert "not read back" in dict(found.not_done)[it.addresses[0]]
+            assert "not tried" in dict(found.not_done)[it.addresses[1]]
+            assert {one.pool for one in it.rigs.rigs.values()} == {"stratum+tcp://new.pool:3333"}
+            first.faults = {"refuse"}
+            assert (await it.group.set_pools(read_pools("stratum+tcp://third.pool:1 w"))).done == 0
+
+    run(story)
+
+
+@pytest.mark.parametrize("firmware", [one for one in MODELS if one != "luxos"])
+def test_asic_rs_sets_pools_on_each_fake_as_our_drivers_do(firmware: str) -> None:
+    """LuxOS is left out: the library first removes and makes groups of pools there, which our fake has not."""
+
+    import pyasic_rs
+
+    async def story() -> None:
+        async with rack(1, model=MODELS[firmware], firmware=firmware) as it:
+            (address,) = it.addresses
+            theirs = LibraryRig(await pyasic_rs.MinerFactory().get_miner(address), firmware)
+            await theirs.set_pools(read_pools("stratum+tcp://lib.pool:3333 w; stratum+tcp://b:1 v"))
+            assert it.rigs.rigs[address].pools == [("stratum+tcp://lib.pool:3333", "w"), ("stratum+tcp://b:1", "v")]
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "http://a:1 w", "stratum+tcp://a w", "stratum+tcp://a:1 w x y", "stratum+tcp://a:1 w,v",
+             "stratum+tcp://a:1 \x00", ";".join(["stratum+tcp://a:1 w"] * 4), "stratum+tcp://a:99999 w"],
+)  # fmt: skip
+def test_pools_that_are_none_are_one_line(text: str) -> None:
+    with pytest.raises(IntakeError, match="pools"):
+        read_pools(text)
 
 
 @pytest.mark.parametrize("firmware", MODELS)

@@ -1,4 +1,4 @@
-"""Which sites may act: as soon as people have accounts here, those of which two people said so."""
+"""What two people have to want: which sites may act, where people have accounts, and which pools rigs mine at."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tieline.app.runtime import PEOPLE_FILE
 from tieline.config import Config
 from tieline.people import People
 from tieline.people.proposals import proposed, standing
-from tieline.records import Proposal, ProposalStep
+from tieline.records import Action, Proposal, ProposalStep
 from tieline.store import Store
 from tieline.store.people import PeopleStore
 from tieline.store.place import place_of
@@ -28,12 +28,27 @@ def acting(data: Path, config: Config, now: datetime) -> tuple[str, ...] | None:
         return ()
     store = Store(place, records.encode, records.decode, read_only=True)
     try:
-        end = now + timedelta(minutes=5)
-        found = proposed([*store.each(Proposal, now - BACK, end), *store.each(ProposalStep, now - BACK, end)])
+        found = proposed(_proposals(store, now))
     finally:
         store.close()
     sites = (site.id for site in config.fleet.sites)
     return tuple(one for one in sites if standing(found.values(), "act", one, now) is not None)
+
+
+def pools_approved(store: Store, word: Action, now: datetime) -> bool:
+    """Whether two people want the pools that this word would set, at the group that it names."""
+    found = proposed(_proposals(store, now))
+    return any(
+        one.proposal.what == "pools"
+        and (one.proposal.target, one.proposal.after) == (word.target, word.detail)
+        and one.state(now) == "approved"
+        for one in found.values()
+    )
+
+
+def _proposals(store: Store, now: datetime) -> list[Proposal | ProposalStep]:
+    end = now + timedelta(minutes=5)
+    return [*store.each(Proposal, now - BACK, end), *store.each(ProposalStep, now - BACK, end)]
 
 
 def waiting(config: Config, allowed: tuple[str, ...] | None) -> tuple[str, ...]:

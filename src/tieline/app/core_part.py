@@ -16,15 +16,17 @@ from datetime import datetime, timedelta
 import msgspec
 
 from tieline import records
+from tieline.app.acting import pools_approved
 from tieline.app.aside import SetAsides
 from tieline.app.joins import LINK_FOLDER, config_of
 from tieline.app.runtime import Runtime
-from tieline.app.speaker import heard_from
+from tieline.app.speaker import heard_from, meant_for
 from tieline.clock import Clock
 from tieline.config import Config
 from tieline.dispatch import Controller
 from tieline.dispatch.settings import settings_of
 from tieline.edge.decide import RESTORE_FOR
+from tieline.edge.local.words import SET_POOLS
 from tieline.feeds.choose import Feed, choose
 from tieline.link import Ack, Link, NatsLink, SigningLink, page_after
 from tieline.link.signing import CommandKey
@@ -60,8 +62,6 @@ STEP_S = 120.0
 DECIDE_AGAIN_S = 1.0
 # After the store did not take the demo's past.
 PAST_AGAIN_S = 5.0
-# Operators' words that a site's agent acts on.
-FOR_SITES = ("accept", "abort")
 # No order or override stands longer than this without being given again.
 ORDERS_LOOK_BACK = timedelta(days=14)
 
@@ -253,10 +253,20 @@ class Core:
         for order in urgent:
             await self.link.publish(f"command.{order.site_id}", records.encode(order))
         for one in batch:
-            if isinstance(one, Action) and one.what in FOR_SITES and one.target in self._sites:
-                await self.link.publish(f"command.{one.target}", records.encode(one))
+            site = meant_for(one) if isinstance(one, Action) else None
+            if isinstance(one, Action) and site in self._sites and self._may_be_done(one):
+                await self.link.publish(f"command.{site}", records.encode(one))
         if urgent:
             self._urgent.set()
+
+    def _may_be_done(self, word: Action) -> bool:
+        """Where a word needs two people it is passed on once they want it, as they read it."""
+        if word.what != SET_POOLS:
+            return True
+        found = pools_approved(self.store, word, self.clock.now())
+        if not found:
+            log.warning("%s wants pools set at %s and two people did not approve that", word.by, word.target)
+        return found
 
     async def _decide_anew(self) -> None:
         """At once after an order, then once a second at most: who sends a thousand does not keep the others waiting."""

@@ -4,17 +4,23 @@ site is only the word of who sent it."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from tieline.edge.decide import local_source
+from tieline.edge.local.words import NOT_DONE, POOLS_SET, WORDS
 from tieline.records import (
     Accepted,
     Action,
     AnyRecord,
+    Commitment,
     Fault,
     Instruction,
     MeterReading,
     Outcome,
     Override,
+    Plan,
+    Proposal,
+    ProposalStep,
     ReplicaState,
     Sample,
     SetAside,
@@ -24,8 +30,15 @@ from tieline.records.losses import PLATFORM, outbox_lost
 
 # What a site is there to say. Prices, plans, money and other people's words are not among it.
 SAYS = (Sample, MeterReading, Outcome, Fault, ReplicaState, Instruction, Override, Action)
-# What a person at a site did on its own page.
-DONE_THERE = ("stop at site", "resume at site", "light on at site", "light off at site", "reboot at site")
+# Operators' words of a whole site that its agent acts on; those of its rigs are beside what does them.
+OF_SITES = ("accept", "abort")
+# What a person at a site did on its own page, and what it did when an operator elsewhere asked.
+DONE_THERE = (
+    "stop at site", "resume at site", "light on at site", "light off at site", "reboot at site", POOLS_SET, NOT_DONE,
+)  # fmt: skip
+# What binds sites or counts as a person's word. A gateway has credentials of its own, and is there to say none of it.
+GATEWAY = "gateway"
+NOT_A_GATEWAYS = (Plan, Instruction, Override, Commitment, Proposal, ProposalStep)
 
 
 def not_its_own(site_id: str, record: AnyRecord) -> str | None:
@@ -57,15 +70,33 @@ def _not_done_there(site_id: str, record: Action | Override) -> str | None:
     return None
 
 
+def meant_for(word: Action) -> str | None:
+    """The site that acts on an operator's word; None where none does."""
+    if word.what in OF_SITES:
+        return word.target
+    return word.target.partition(".")[0] if word.what in WORDS else None
+
+
+def not_a_gateways(record: AnyRecord) -> str | None:
+    """Why a gateway may not say this; None where it may."""
+    if isinstance(record, NOT_A_GATEWAYS) or (isinstance(record, Action) and meant_for(record) is not None):
+        return f"type: a gateway may not say a {type(record).__name__} that binds a site"
+    return None
+
+
 def heard_from(
     origin: str, found: Sequence[Accepted | SetAside], is_site: Callable[[str], bool]
 ) -> list[Accepted | SetAside]:
     """The same items, those that their sender may not say set aside by name."""
-    if not is_site(origin):
+    if is_site(origin):
+        judge: Callable[[AnyRecord], str | None] = partial(not_its_own, origin)
+    elif origin.partition(".")[0] == GATEWAY:
+        judge = not_a_gateways
+    else:
         return list(found)
     judged: list[Accepted | SetAside] = []
     for one in found:
-        why = not_its_own(origin, one.record) if isinstance(one, Accepted) else None
+        why = judge(one.record) if isinstance(one, Accepted) else None
         if why is None or isinstance(one, SetAside):
             judged.append(one)
             continue

@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "join": ("tieline.cli.site", "Join a platform as one of its sites, with a token."),
     "agent": ("tieline.cli.site", "Run the agent of the site that a folder joined as."),
     "rigs": ("tieline.cli.rigs", "A site's rigs from their raw samples, the worst first."),
+    "rig": ("tieline.cli.edge.rig", "What a limit would do; one rig blinks or starts anew; a group mines elsewhere."),
     "discover": ("tieline.cli.discover", "Which rigs answer in a range of addresses."),
     "sim": ("tieline.cli.sim", "Fake rigs, meters and order servers on loopback."),
     "completion": ("tieline.cli.completion", "Words and names completed by the shell."),

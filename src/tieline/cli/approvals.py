@@ -19,6 +19,9 @@ from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.keep import record_all
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.clock import wall_now
+from tieline.edge.rigs.pooling.pools import read_pools
+from tieline.fleet.sites import Site
+from tieline.intake import IntakeError
 from tieline.people import Account, People, PeopleError, Right
 from tieline.people.proposals import PROPOSES, Proposed, action_of, asked, digest_of, proposed, refusal, said
 from tieline.records import Proposal, ProposalStep
@@ -36,7 +39,7 @@ _WHY = click.option("--why", default="", help="For whoever reads this tomorrow."
 
 @click.group()
 def approvals() -> None:
-    """What waits for a second person: a coin sale, a change to `act`, an invoice's issue."""
+    """What waits for a second person: a coin sale, a change to `act`, an invoice's issue, other pools."""
 
 
 @approvals.command("list")
@@ -69,9 +72,13 @@ def list_(everything: bool, data_dir: Path, as_json: bool) -> None:
 @data_dir
 @_JSON
 def propose(what: ProposalKind, target: str, data_dir: Path, as_json: bool, **words: str) -> None:
-    """Propose WHAT for TARGET: a site for `act`, a place of coins for `sale`, "TENANT MONTH" for `invoice`."""
+    """Propose WHAT for TARGET: a site for `act`, a place of coins for `sale`, "TENANT MONTH" for `invoice`, a group of
+    rigs for `pools`."""
     config, now = config_and_now(data_dir)
-    site = next((one for one in config.fleet.sites if one.id == target), None)
+    about = target.partition(".")[0] if what == "pools" else target
+    site = next((one for one in config.fleet.sites if one.id == about), None)
+    if what == "pools":
+        _check_pools(site, target, words["after"])
     if what == "act" and site is None:
         raise NothingThereError(f"no site {target!r} in this fleet")
     if what == "act":
@@ -87,6 +94,15 @@ def propose(what: ProposalKind, target: str, data_dir: Path, as_json: bool, **wo
         raise click.ClickException(str(error)) from error
     record_all(data_dir, [made, action_of(made, "propose", who.id, now)], now)
     click.echo(json.dumps({"proposal_id": made.proposal_id}) if as_json else f"{made.proposal_id}: proposed.")
+
+
+def _check_pools(site: Site | None, target: str, after: str) -> None:
+    if site is None or target not in [group.id for group in site.rig_groups]:
+        raise NothingThereError(f"no group of rigs {target!r} in this fleet")
+    try:
+        read_pools(after)
+    except IntakeError as error:
+        raise click.ClickException(f"--after: {error}") from error
 
 
 def _decision(says: ProposalWord, word: str, about: str) -> click.Command:

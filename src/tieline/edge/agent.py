@@ -34,7 +34,7 @@ from tieline.edge.spool import SiteSpool
 from tieline.edge.unit import NEVER, UnitState
 from tieline.fleet.sites import Site
 from tieline.link import Link
-from tieline.records import AnyRecord, Fault, Instruction, Outcome, Override, Record, Setpoint, encode
+from tieline.records import Action, AnyRecord, Fault, Instruction, Outcome, Override, Record, Setpoint, encode
 from tieline.records.dispatch import Obedience
 from tieline.store.outbox import Outbox
 
@@ -100,6 +100,7 @@ class Agent:
         self._trips = Trips(site, equipment.contactors)
         self.fans = FanWatch(())
         self.sources: tuple[tuple[OrderSource, SilencePolicy], ...] = ()  # the site's own, beside the link
+        self.on_word: Callable[[Action], None] | None = None  # hears what an operator says just now
         self._publish: Beside[None] = Beside()
         self._short: datetime | None = None
         self._refused: tuple[datetime, str] | None = None
@@ -140,6 +141,8 @@ class Agent:
             return
         if fresh:
             self.time.heard(record.known_at, wall)
+            if isinstance(record, Action) and self.on_word is not None:
+                self.on_word(record)
         if self.orders.take(record, self.time.at(wall)):
             self.awake.set()
 

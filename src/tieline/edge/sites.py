@@ -22,6 +22,8 @@ from tieline.config import SELF_TEST, Config
 from tieline.edge.agent import Agent, Equipment, GpuTarget
 from tieline.edge.device import Device
 from tieline.edge.local.door import LocalDoor, serve_door
+from tieline.edge.local.preview import answer_preview
+from tieline.edge.local.words import OperatorWords
 from tieline.edge.meter import Meter
 from tieline.edge.nodes.tunnel import SiteTunnel
 from tieline.edge.orderbook import OrderBook
@@ -127,6 +129,7 @@ class SiteAgents:
         shared = self._shared = next(iter(self._links.values())) if alone else await host.connect("sites")
         for site in here:
             agent, own = make_agent(host, site, self._links[site.id])
+            await agent.link.serve(f"preview.{site.id}", partial(answer_preview, agent))
             self.running[site.id] = agent, [one for group in own for one in group.replicas]
             tell_losses([(f"outbox of {site.id}", agent.outbox)], host.clock.now(), agent.keep_all)
         hear = partial(_follow_surroundings, shared, host.surroundings, host.clock)
@@ -331,6 +334,9 @@ def keep_agent(registry: Registry, agent: Agent, clock: Clock, every: timedelta)
     for what in ("plan", "command"):
         subject = f"{what}.{site}"
         registry.keep(f"{site} {what}s", f"hears its {what}s", partial(_follow_orders, agent, clock, subject))
+    words = OperatorWords(agent)
+    agent.on_word = words.take
+    registry.keep(f"{site} words", "does what an operator has single rigs do", words.run)
     registry.keep(f"{site} asks", "asks for its plan and standing orders", lambda: _ask(agent, clock))
     desk = OrderDesk(agent, clock, agent.sources)
     for source, standing in desk.sources:

@@ -39,8 +39,9 @@ PARTS: Final[Mapping[str, Rights]] = {
     ),
     "console": Rights(("records.operator", "records.people", "attention"), ("live.*",)),
     "alerts": Rights((), ("attention",)),
-    # Commands of the operator's own: promises, and offering again what a site sent and was set aside.
-    "operator": Rights(("records.*",), ()),
+    # Commands of the operator's own: promises, offering again what a site sent and was set aside, asking what a limit
+    # would do at a site.
+    "operator": Rights(("records.*", "preview.*"), ()),
     # What all sites that run on the platform's own machine hear together.
     "sites": Rights(("feeds.get",), ("feeds.weathertick", "feeds.demand")),
     # The server's keeper: sees whether it answers, lets sites join, and says whom it cut off.
@@ -72,7 +73,7 @@ def rights_of(user: str) -> Rights:
                 f"records.{site}", f"live.{site}", f"replica.{site}.>", f"plan.get.{site}", f"orders.get.{site}",
                 f"config.get.{site}", "feeds.get", f"{SITES}{site}",
             ),
-            (f"plan.{site}", f"command.{site}", "feeds.weathertick", "feeds.demand", DOORS),
+            (f"plan.{site}", f"command.{site}", f"preview.{site}", "feeds.weathertick", "feeds.demand", DOORS),
         )  # fmt: skip
     if user.startswith(JOIN):
         return Rights((f"join.{user.removeprefix(JOIN)}",), ())
@@ -87,6 +88,8 @@ def server_users(passwords: Mapping[str, str]) -> str:
         hears = (*hears, f"{inbox_of(user)}.>")
         # An empty list would allow everything.
         publish = json.dumps(list(says)) if says else '{deny: ">"}'
-        allowed = f"{{publish: {publish}, subscribe: {json.dumps(list(hears))}}}"
+        # A site answers a question to the inbox that it came from, once, and may speak to no other.
+        answers = ', allow_responses: {max: 1, expires: "10s"}' if user.startswith(SITE) else ""
+        allowed = f"{{publish: {publish}, subscribe: {json.dumps(list(hears))}{answers}}}"
         lines.append(f"  {{user: {json.dumps(user)}, password: {json.dumps(password)}, permissions: {allowed}}}")
     return "authorization {\n timeout: 5\n users = [\n" + "\n".join(lines) + "\n ]\n}\n"

@@ -23,7 +23,12 @@ PEOPLE_NEEDED: Final = 2
 STANDS_FOR: Final = timedelta(days=7)
 MAX_WHY: Final = 500
 # Who may propose what.
-PROPOSES: Final[Mapping[ProposalKind, Right]] = {"sale": Right.BOOK, "act": Right.COMMAND, "invoice": Right.BOOK}
+PROPOSES: Final[Mapping[ProposalKind, Right]] = {
+    "sale": Right.BOOK,
+    "act": Right.COMMAND,
+    "invoice": Right.BOOK,
+    "pools": Right.COMMAND,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from typing import Literal
 from tieline.intake import Label, Moment, Text
 from tieline.records.base import OBSERVED, Record
 
-# What needs a second person: bitcoin sold, a site that begins to act on its plans, an invoice issued.
-ProposalKind = Literal["sale", "act", "invoice"]
+# What needs a second person: bitcoin sold, a site that begins to act on its plans, an invoice issued, rigs that are to
+# mine elsewhere.
+ProposalKind = Literal["sale", "act", "invoice", "pools"]
 ProposalWord = Literal["approved", "rejected", "withdrawn", "done"]
 
 

@@ -6,6 +6,8 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from tieline.edge.agent import Agent
 from tieline.edge.decide import Target
 from tieline.edge.rigs.group import AsicGroup
@@ -14,6 +16,14 @@ from tieline.records import Instruction
 
 # Named one by one up to here; the rest are counted.
 NAMED = 200
+
+
+async def answer_preview(agent: Agent, subject: str, data: bytes) -> bytes:
+    """The same for who asks over the link: a limit in MW as text, answered with an object, or with `error`."""
+    try:
+        return msgspec.json.encode(previewed(agent, data[:40].decode("ascii", "replace"), agent.now))
+    except ValueError as error:
+        return msgspec.json.encode({"error": str(error)})
 
 
 def previewed(agent: Agent, limit_mw: str, now: datetime) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class TendForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 async def tend(agent: Agent, form: TendForm, now: datetime) -> list[AnyRecord]:
     """Done and recorded. Raises ValueError where it was not done, in one line."""
     by = _words("by", form.by, MAX_NAME)
-    _may_send(agent)
+    may_send(agent)
     unit = agent.units.get(form.unit_id)
     if unit is None or not isinstance(unit.device, AsicGroup):
         raise ValueError(f"unit_id: {form.unit_id[:80]!r} has no rigs on sockets")
@@ -58,7 +58,7 @@ async def tend(agent: Agent, form: TendForm, now: datetime) -> list[AnyRecord]:
         await unit.device.tend(form.address, form.what)
     except (RefusalError, SilentError) as error:
         raise ValueError(f"not done: {error}") from error
-    done = _action(agent, now, by, TEND[form.what], form.unit_id, form.address)
+    done = action(agent, now, by, TEND[form.what], form.unit_id, form.address)
     agent.keep([done])
     return [done]
 
@@ -68,7 +68,7 @@ def stop(agent: Agent, form: StopForm, now: datetime) -> list[AnyRecord]:
     by, why = _words("by", form.by, MAX_NAME), _words("why", form.why, MAX_WHY)
     if not 1.0 <= form.minutes <= MAX_MINUTES:
         raise ValueError(f"minutes: give 1 to {MAX_MINUTES}")
-    _may_send(agent)
+    may_send(agent)
     until = now + timedelta(minutes=form.minutes)
     source = local_source(agent.site.id)
     held: list[AnyRecord] = [
@@ -79,7 +79,7 @@ def stop(agent: Agent, form: StopForm, now: datetime) -> list[AnyRecord]:
         for unit_id in _groups(agent, form.unit_id)
     ]  # fmt: skip
     words = f"until {until:%Y-%m-%d %H:%M} UTC: {why}"
-    return _done(agent, held, _action(agent, now, by, STOP, form.unit_id, words), now)
+    return _done(agent, held, action(agent, now, by, STOP, form.unit_id, words), now)
 
 
 def resume(agent: Agent, form: ResumeForm, now: datetime) -> list[AnyRecord]:
@@ -93,7 +93,7 @@ def resume(agent: Agent, form: ResumeForm, now: datetime) -> list[AnyRecord]:
     ]
     if not ended:
         raise ValueError("unit_id: no stop that was said here is in force")
-    return _done(agent, ended, _action(agent, now, by, RESUME, form.unit_id, ""), now)
+    return _done(agent, ended, action(agent, now, by, RESUME, form.unit_id, ""), now)
 
 
 def _done(agent: Agent, held: list[AnyRecord], action: Action, now: datetime) -> list[AnyRecord]:
@@ -103,7 +103,8 @@ def _done(agent: Agent, held: list[AnyRecord], action: Action, now: datetime) ->
     return [*held, action]
 
 
-def _may_send(agent: Agent) -> None:
+def may_send(agent: Agent) -> None:
+    """Raises ValueError where nothing is sent to machines."""
     if agent.site.ownership == "hosted" or agent.site.mode == "observe":
         raise ValueError(f"nothing is sent to machines here: {agent.site.id} is only observed; do it by hand")
 
@@ -117,7 +118,8 @@ def _groups(agent: Agent, unit_id: str | None) -> list[str]:
     return [unit_id]
 
 
-def _action(agent: Agent, now: datetime, by: str, what: str, unit_id: str | None, detail: str) -> Action:
+def action(agent: Agent, now: datetime, by: str, what: str, unit_id: str | None, detail: str) -> Action:
+    """What was done here, for the record."""
     return Action(
         at=now, known_at=now, source=local_source(agent.site.id), kind="measured", by=_named(agent, by), what=what,
         target=unit_id or agent.site.id, detail=detail,

@@ -9,12 +9,14 @@ hand.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from tieline.edge.rigs.cgminer import PORT, first_pool, row, scaled, several
 from tieline.edge.rigs.driver import Capabilities, Raw, RigOrder
 from tieline.edge.rigs.http import PORT as WEB_PORT
 from tieline.edge.rigs.http import RigPage
+from tieline.edge.rigs.pooling.pools import PoolSetting
 from tieline.edge.rigs.wire import RefusalError, SilentError
 
 IDENTITY_EVERY_S = 60.0
@@ -67,6 +69,15 @@ class AntminerStock:
         mode: object = MODES[order.mode]
         if isinstance(config.get("bitmain-work-mode"), str):
             mode = str(mode)  # the form that it was read in
+        await self._configure(config, mode)
+
+    async def set_pools(self, pools: Sequence[PoolSetting]) -> None:
+        config = await self._page.json("GET", "/cgi-bin/get_miner_conf.cgi")
+        config["pools"] = [{"url": one.url, "user": one.worker, "pass": one.password} for one in pools]
+        await self._configure(config, config.get("bitmain-work-mode", MODES["normal"]))
+
+    async def _configure(self, config: dict[str, Any], mode: object) -> None:
+        """Write back what was read, with another name for the mode, as its own page does."""
         config.pop("bitmain-work-mode", None)
         answer = await self._page.json("POST", "/cgi-bin/set_miner_conf.cgi", config | {"miner-mode": mode})
         if answer.get("stats") != "success":

@@ -7,11 +7,13 @@ hardware was at hand.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from tieline.edge.rigs.cgminer import row, scaled
 from tieline.edge.rigs.driver import Capabilities, Raw, RigOrder
 from tieline.edge.rigs.http import PORT, RigPage
+from tieline.edge.rigs.pooling.pools import PoolSetting
 from tieline.edge.rigs.wire import RefusalError
 
 USER, PASSWORD = "root", "root"
@@ -22,7 +24,7 @@ ASLEEP = (1, 3, 4)
 
 class BraiinsRig:
     firmware = "braiins"
-    capabilities = Capabilities(watts=True, reboot=True, light=True, down_s=10.0, up_s=120.0, polled="http")
+    capabilities = Capabilities(watts=True, reboot=True, light=True, pools=True, down_s=10.0, up_s=120.0, polled="http")
 
     def __init__(self, address: str, port: int = PORT, password: str = PASSWORD) -> None:
         self._page, self._password = RigPage(address, port), password
@@ -71,6 +73,11 @@ class BraiinsRig:
     async def light(self, on: bool) -> None:
         if (await self._ask("PUT", "actions/locate", on)).get("enabled", on) is not on:
             raise RefusalError("locate: the light did not change")
+
+    async def set_pools(self, pools: Sequence[PoolSetting]) -> None:
+        listed = [{"url": one.url, "user": one.worker, "password": one.password, "enabled": True} for one in pools]
+        group = {"name": "tieline", "pools": listed, "load_balance_strategy": {"quota": {"value": 1}}}
+        await self._ask("PUT", "pools/batch", [group])
 
     async def _remember_target(self) -> None:
         if self.normal is not None:

@@ -7,9 +7,11 @@ bounds of its model, and what is not believable is named and left out, never tak
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from tieline.edge.rigs.pooling.pools import PoolSetting
 from tieline.fleet.models import RigModel
 from tieline.fleet.physics import RIG_MODES
 
@@ -108,6 +110,9 @@ class RigDriver(Protocol):
     async def reboot(self) -> None: ...
 
     async def light(self, on: bool) -> None: ...
+
+    async def set_pools(self, pools: Sequence[PoolSetting]) -> None:
+        """These and no others, the first with the highest priority. Read back by the next polls, never assumed."""
 
 
 def said(raw: Raw, model: RigModel, asked_at: float, mode: Mode | None = None) -> RigSample:

@@ -20,6 +20,8 @@ from tieline.edge.rigs.choose import RigChoice, choose
 from tieline.edge.rigs.driver import RigSample, said
 from tieline.edge.rigs.history import ASLEEP, DISOBEYS, ESTIMATED, HEARD, RawHistory, RawRow
 from tieline.edge.rigs.identify import identify
+from tieline.edge.rigs.pooling.pools import PoolSetting
+from tieline.edge.rigs.pooling.repool import Repooled, repool
 from tieline.edge.rigs.register import Register
 from tieline.edge.rigs.state import TELL_AGAIN_S, RigState
 from tieline.edge.rigs.wire import Lane, RefusalError, SilentError
@@ -152,6 +154,12 @@ class AsicGroup:
             raise RefusalError(f"{address} is held down, and would start by itself after a reboot; resume it first")
         async with self._commands.place():
             await (rig.driver.reboot() if what == "reboot" else rig.driver.light(what == "light on"))
+
+    async def set_pools(self, pools: tuple[PoolSetting, ...]) -> Repooled:
+        """Have all rigs mine there, one first. Takes as long as the slowest rig that is waited for."""
+        found = await repool(self.rigs, pools, self.register, self._commands)
+        self.register.save()
+        return found
 
     def preview(self, setpoint: Setpoint, now: datetime) -> RigChoice:
         """Which rigs would do what under `setpoint`; nothing is sent."""

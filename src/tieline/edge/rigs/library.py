@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from tieline.edge.rigs.driver import Capabilities, Raw, RigOrder
+from tieline.edge.rigs.pooling.pools import PoolSetting
 from tieline.edge.rigs.wire import RefusalError, SilentError
 
 CALL_TIMEOUT_S = 10.0
@@ -28,6 +30,7 @@ class LibraryRig:
             watts=bool(miner.supports_set_power_limit),
             reboot=bool(miner.supports_restart),
             light=bool(miner.supports_set_fault_light),
+            pools=bool(miner.supports_pools_config),
             polled="library",
             up_s=180.0,
         )
@@ -61,6 +64,14 @@ class LibraryRig:
 
     async def light(self, on: bool) -> None:
         await _done(self._miner.set_fault_light(on), "set_fault_light")
+
+    async def set_pools(self, pools: Sequence[PoolSetting]) -> None:
+        asic_rs = await asyncio.to_thread(importlib.import_module, "pyasic_rs")
+        listed = [asic_rs.PoolConfig(url=one.url, username=one.worker, password=one.password) for one in pools]
+        await _done(
+            self._miner.set_pools_config([asic_rs.PoolGroupConfig(name="default", quota=1, pools=listed)]),
+            "set_pools_config",
+        )
 
 
 class PyasicRig:
@@ -106,6 +117,9 @@ class PyasicRig:
 
     async def light(self, on: bool) -> None:
         await _done(self._miner.fault_light_on() if on else self._miner.fault_light_off(), "fault_light")
+
+    async def set_pools(self, pools: Sequence[PoolSetting]) -> None:
+        raise RefusalError("pools are not set through pyasic here; set them on the rig's own page")
 
 
 async def find(address: str) -> LibraryRig | PyasicRig:

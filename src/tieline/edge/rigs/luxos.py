@@ -6,10 +6,12 @@ anew, once. Source: LuxOS' API documentation; no hardware was at hand.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tieline.edge.rigs.cgminer import PORT, command, first_pool, row, scaled, several
 from tieline.edge.rigs.driver import FITS, Capabilities, Raw, RigOrder
+from tieline.edge.rigs.pooling.pools import PoolSetting
 from tieline.edge.rigs.wire import RefusalError
 
 POLL = "summary+power+config+pools+temps"
@@ -63,6 +65,24 @@ class LuxosRig:
 
     async def light(self, on: bool) -> None:
         await self._with_session("ledset", f"red,{'blink' if on else 'off'}")
+
+    async def set_pools(self, pools: Sequence[PoolSetting]) -> None:
+        before = len(await self._pool_rows())
+        for one in pools:
+            await self._pool_command("addpool", f"{one.url},{one.worker},{one.password}")
+        if len(await self._pool_rows()) < before + len(pools):
+            return  # it said yes and did not: what it mines at stays, and is read back so
+        await self._pool_command("switchpool", str(before))
+        for number in reversed(range(before)):
+            await self._pool_command("removepool", str(number))
+
+    async def _pool_command(self, name: str, parameter: str) -> None:
+        """Those of pools take no session."""
+        await command(self._address, self._port, name, parameter)
+
+    async def _pool_rows(self) -> list[Any]:
+        rows = (await command(self._address, self._port, "pools")).get("POOLS")
+        return rows if isinstance(rows, list) else []
 
     async def _profile_for(self, watts: float) -> str:
         """The strongest profile within `watts`. Raises RefusalError where none is."""

@@ -128,6 +128,12 @@ class Register:
                 return f"{address} mines at {sample.pool} as {sample.worker}, expected {held.pool} as {held.worker}"
         return None
 
+    def mines_at(self, address: str, pool: str, worker: str) -> None:
+        """Where this rig mines from now on, as two people approved and it said itself."""
+        held = self.at(address)
+        held.pool, held.worker = pool, worker
+        self._changed = True
+
     def remember_normal(self, address: str, normal: str | None) -> None:
         held = self.at(address)
         if normal is not None and held.normal != normal:

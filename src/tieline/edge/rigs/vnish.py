@@ -5,32 +5,40 @@ A summary needs no login, a command a token. Source: the firmware's published AP
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tieline.edge.rigs.cgminer import row, scaled
 from tieline.edge.rigs.driver import FITS, Capabilities, Raw, RigOrder
 from tieline.edge.rigs.http import PORT, RigPage
+from tieline.edge.rigs.pooling.pools import PoolSetting
 from tieline.edge.rigs.wire import RefusalError
 
 PASSWORD = "admin"
+# It writes pools without this scheme, others with theirs.
+PLAIN = "stratum+tcp://"
 ASLEEP = ("stopped", "paused", "shutting-down")
 
 
 class VnishRig:
     firmware = "vnish"
-    capabilities = Capabilities(presets=True, reboot=True, light=True, down_s=10.0, up_s=120.0, polled="http")
+    capabilities = Capabilities(
+        presets=True, reboot=True, light=True, pools=True, down_s=10.0, up_s=120.0, polled="http"
+    )
 
     def __init__(self, address: str, port: int = PORT, password: str = PASSWORD) -> None:
         self._page, self._password = RigPage(address, port), password
         self._token: str | None = None
         self._info: dict[str, Any] = {}
         self._preset: str | None = None
+        self._asleep = False
         self.normal: str | None = None
 
     async def poll(self) -> Raw:
         summary = row(await self._page.json("GET", "/api/v1/summary"), "miner")
         self._info = await self._page.json("GET", "/api/v1/info")
         state = row(summary, "miner_status").get("miner_state")
+        self._asleep = state in ASLEEP
         pools = summary.get("pools")
         pool = pools[0] if isinstance(pools, list) and pools and isinstance(pools[0], dict) else {}
         network = row(row(self._info, "system"), "network_status")
@@ -61,6 +69,15 @@ class VnishRig:
             if (await self._command("/api/v1/find-miner")).get("on") is on:
                 return
         raise RefusalError("find-miner: the light did not change")
+
+    async def set_pools(self, pools: Sequence[PoolSetting]) -> None:
+        listed = [
+            {"url": one.url.removeprefix(PLAIN), "user": one.worker, "pass": one.password, "order": n}
+            for n, one in enumerate(pools)
+        ]
+        answer = await self._command("/api/v1/settings", {"miner": {"pools": listed}})
+        if answer.get("restart_required") is True and not self._asleep:  # a restart would wake it
+            await self._command("/api/v1/mining/restart")
 
     async def _set_preset(self, order: RigOrder) -> None:
         """The strongest preset within the watts; in normal mode the one that was found."""

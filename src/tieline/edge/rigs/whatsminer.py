@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from passlib.hash import md5_crypt
 from tieline.clock import wall_now
 from tieline.edge.rigs.cgminer import PORT, first_pool, refused, row, scaled, several
 from tieline.edge.rigs.driver import Capabilities, Raw, RigOrder
+from tieline.edge.rigs.pooling.pools import MOST, PoolSetting
 from tieline.edge.rigs.wire import RefusalError, SilentError, ask_json
 from tieline.intake import read
 
@@ -71,6 +73,13 @@ class WhatsminerV2:
     async def light(self, on: bool) -> None:
         blink = {"color": "red", "period": "200", "duration": "100", "start": "0"}
         await self._command("set_led", **(blink if on else {"param": "auto"}))
+
+    async def set_pools(self, pools: Sequence[PoolSetting]) -> None:
+        said: dict[str, str] = {}
+        for n in range(MOST):
+            one = pools[n] if n < len(pools) else PoolSetting("", "", "")
+            said |= {f"pool{n + 1}": one.url, f"worker{n + 1}": one.worker, f"passwd{n + 1}": one.password}
+        await self._command("update_pools", **said)
 
     async def _command(self, name: str, **parameters: str) -> None:
         for again in (True, False):
@@ -137,7 +146,12 @@ class WhatsminerV3:
         blink = [{"color": "red", "period": 200, "duration": 100, "start": 0}]
         await self._set("set.system.led", blink if on else "auto")
 
-    async def _set(self, name: str, parameter: object) -> None:
+    async def set_pools(self, pools: Sequence[PoolSetting]) -> None:
+        listed = [{"pool": one.url, "worker": one.worker, "passwd": one.password} for one in pools]
+        await self._set("set.miner.pools", listed, secret=True)
+
+    async def _set(self, name: str, parameter: object, secret: bool = False) -> None:
+        """`secret`: the parameter travels encrypted with what the token is the beginning of."""
         if self._salt is None:
             salt = (await self._ask("get.device.info", "salt")).get("salt")
             if not isinstance(salt, str):
@@ -146,6 +160,8 @@ class WhatsminerV3:
         # The machine compares with its own clock, so the site's wall clock has to be right to some minutes.
         seconds = int(wall_now().timestamp())
         digest = hashlib.sha256(f"{name}{self._password}{self._salt}{seconds}".encode()).digest()
+        if secret:
+            parameter = _encrypted(digest, msgspec.json.encode(parameter))
         command = {
             "cmd": name, "param": parameter, "ts": seconds, "account": "super",
             "token": base64.b64encode(digest).decode()[:8],

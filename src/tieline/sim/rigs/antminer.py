@@ -51,8 +51,11 @@ def one(rig: Machine, command: str, kind: str) -> dict[str, Any]:
             return _rows("STATS", [{"BMMiner": "2.0.0", "Miner": "49.0.1.3", "Type": kind}, _chains(rig)])
         case "pools":
             counts = {"Accepted": 1, "Rejected": 0, "Get Failures": 0, "Remote Failures": 0, "Stratum Active": True}
-            pool = {"POOL": 0, "URL": rig.pool, "User": rig.worker, "Status": "Alive", "Priority": 0, "Quota": 1}
-            return _rows("POOLS", [pool | counts])
+            rows = [
+                {"POOL": n, "URL": url, "User": user, "Status": "Alive", "Priority": n, "Quota": 1} | counts
+                for n, (url, user) in enumerate(rig.pools)
+            ]
+            return _rows("POOLS", rows)
         case _:
             return {"STATUS": [{"STATUS": "E", "When": 1, "Code": 14, "Msg": "Invalid command"}], "id": 1}
 
@@ -86,8 +89,10 @@ def _page(rig: Machine, asked: PageRequest) -> PageAnswer:
 
 
 def _set_config(rig: Machine, asked: PageRequest) -> dict[str, Any]:
-    took = rig.pause() if str(asked.json().get("miner-mode")) == "1" else rig.resume()
-    if not took:
+    config = asked.json()
+    pools = [(one["url"], one["user"]) for one in config.get("pools", []) if one.get("url")]
+    took = rig.pause() if str(config.get("miner-mode")) == "1" else rig.resume()
+    if not took or (pools and not rig.set_pools(pools)):
         return {"stats": "error", "code": "M001", "msg": "Illegal request!"}
     return {"stats": "success", "code": "M000", "msg": "OK!"}
 
@@ -136,7 +141,7 @@ def _config(rig: Machine) -> dict[str, Any]:
     if rig.firmware == "antminer-2019":
         mode = str(mode)
     return {
-        "pools": [{"url": rig.pool, "user": rig.worker, "pass": "x"}],
+        "pools": [{"url": url, "user": worker, "pass": "x"} for url, worker in rig.pools],
         "api-listen": True,
         "api-network": True,
         "bitmain-fan-ctrl": False,

@@ -95,6 +95,12 @@ def _locate_web(rig: Machine, asked: PageRequest) -> PageAnswer:
     return PageAnswer({"enabled": rig.light})
 
 
+def _pools_batch_web(rig: Machine, asked: PageRequest) -> PageAnswer:
+    groups = json.loads(asked.body)
+    took = rig.set_pools([(one["url"], one["user"]) for group in groups for one in group["pools"]])
+    return PageAnswer(groups if took else {"message": "refused"}, _status(rig))
+
+
 def _target_web(rig: Machine, asked: PageRequest) -> PageAnswer:
     took = rig.limit(float(asked.json().get("watt", 0)))
     return PageAnswer({"watt": asked.json().get("watt")} if took else {"message": "refused"}, _status(rig))
@@ -108,6 +114,7 @@ _PUT: dict[str, Callable[[Machine, PageRequest], PageAnswer]] = {
     "actions/reboot": _reboot_web,
     "actions/locate": _locate_web,
     "performance/power-target": _target_web,
+    "pools/batch": _pools_batch_web,
 }
 
 
@@ -155,8 +162,11 @@ def _boards_web(rig: Machine) -> dict[str, Any]:
 
 def _pools_web(rig: Machine) -> list[dict[str, Any]]:
     stats = {"accepted_shares": 1, "rejected_shares": 0, "last_share_time": None}
-    pool = {"uid": "p", "url": rig.pool, "user": rig.worker, "enabled": True, "alive": True, "active": True}
-    return [{"uid": "g", "name": "g", "pools": [pool | {"stats": stats}]}]
+    pools = [
+        {"uid": f"p{n}", "url": url, "user": user, "enabled": True, "alive": True, "active": True, "stats": stats}
+        for n, (url, user) in enumerate(rig.pools)
+    ]
+    return [{"uid": "g", "name": "g", "pools": pools}]
 
 
 def _tuner_web(rig: Machine) -> dict[str, Any]:

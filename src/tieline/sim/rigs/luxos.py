@@ -48,6 +48,8 @@ def _one(rig: Machine, command: str, parameter: str) -> dict[str, Any]:
         return _ok(command.upper(), SAME_ALWAYS[command])
     if command in TOLD:
         return TOLD[command](rig)
+    if command in POOLS:
+        return POOLS[command](rig, parameter)
     if command in SETS:
         return SETS[command](rig, parameter) if _logged_on(rig, parameter) else _error("bad session")
     return _error("Invalid command")
@@ -91,8 +93,11 @@ def _fans(rig: Machine) -> dict[str, Any]:
 
 def _pools(rig: Machine) -> dict[str, Any]:
     counts = {"Accepted": 1, "Rejected": 0, "Get Failures": 0, "Remote Failures": 0, "Stratum Active": True}
-    pool = {"POOL": 0, "URL": rig.pool, "User": rig.worker, "Status": "Alive", "Quota": 1, "GROUP": 0}
-    return _ok("POOLS", pool | counts)
+    rows = [
+        {"POOL": n, "URL": url, "User": worker, "Status": "Alive", "Quota": 1, "GROUP": 0} | counts
+        for n, (url, worker) in enumerate(rig.pools)
+    ]
+    return _status("Pools") | {"POOLS": rows, "id": 1}
 
 
 def _logon(rig: Machine) -> dict[str, Any]:
@@ -153,6 +158,30 @@ def _set_profile(rig: Machine, parameter: str) -> dict[str, Any]:
     return _status("Profile") | {"PROFILE": [{"Profile": name}], "id": 1}
 
 
+def _add_pool(rig: Machine, parameter: str) -> dict[str, Any]:
+    words = parameter.split(",")
+    if len(words) < 3 or not rig.set_pools([*rig.pools, (words[0], words[1])]):
+        return _error("invalid pool")
+    return _status("Pool") | {"id": 1}
+
+
+def _switch_pool(rig: Machine, parameter: str) -> dict[str, Any]:
+    """A switched-to pool is the one in use; the order stands."""
+    return _status("Pool") | {"id": 1} if _nth(rig, parameter) is not None else _error("invalid pool")
+
+
+def _remove_pool(rig: Machine, parameter: str) -> dict[str, Any]:
+    number = _nth(rig, parameter)
+    if number is None or not rig.set_pools([one for n, one in enumerate(rig.pools) if n != number]):
+        return _error("invalid pool")
+    return _status("Pool") | {"id": 1}
+
+
+def _nth(rig: Machine, parameter: str) -> int | None:
+    word = parameter.strip()
+    return int(word) if word.isdigit() and int(word) < len(rig.pools) else None
+
+
 def _logged_on(rig: Machine, parameter: str) -> bool:
     return bool(rig.session) and parameter.partition(",")[0] == rig.session
 
@@ -179,7 +208,12 @@ def _reboot(rig: Machine, _: str) -> dict[str, Any]:
     return _status("Reboot") | {"id": 1}
 
 
-# What it says to anyone, and what it does for who is logged on.
+# What it does for anyone, what it says to anyone, and what it does for who is logged on.
+POOLS: dict[str, Callable[[Machine, str], dict[str, Any]]] = {
+    "addpool": _add_pool,
+    "switchpool": _switch_pool,
+    "removepool": _remove_pool,
+}
 TOLD: dict[str, Callable[[Machine], dict[str, Any]]] = {
     "version": _version,
     "summary": _summary,

@@ -49,6 +49,7 @@ class Machine:
     boards_lost: int = 0
     pool: str = "stratum+tcp://pool.simulated:3333"
     worker: str = ""
+    backups: list[tuple[str, str]] = field(default_factory=list)  # pools behind the first: URL, worker
     mac: str = ""
     faults: set[FaultName] = field(default_factory=set)
     says: dict[str, object] = field(default_factory=dict)  # a field's name -> what it says instead
@@ -135,6 +136,19 @@ class Machine:
             return False
         if "stuck" not in self.faults:
             self.limit_w = watts
+        return True
+
+    @property
+    def pools(self) -> list[tuple[str, str]]:
+        """URL and worker, by priority."""
+        return [(self.pool, self.worker), *self.backups]
+
+    def set_pools(self, pools: list[tuple[str, str]]) -> bool:
+        """False: it says no."""
+        if "refuse" in self.faults or not pools:
+            return False
+        if "stuck" not in self.faults:
+            (self.pool, self.worker), *self.backups = pools
         return True
 
     def reboot(self) -> None:

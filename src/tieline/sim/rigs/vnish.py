@@ -55,6 +55,10 @@ def _commanded(rig: Machine, path: str, asked: PageRequest) -> PageAnswer:
             return PageAnswer({"on": rig.light})
         case ("GET", "settings"):
             return PageAnswer(_settings(rig))
+        case ("POST", "settings") if "pools" in asked.json().get("miner", {}):
+            listed = sorted(asked.json()["miner"]["pools"], key=lambda one: int(one.get("order", 0)))
+            took = rig.set_pools([(_whole(one["url"]), one["user"]) for one in listed])
+            return PageAnswer({"restart_required": False, "reboot_required": False, "success": took})
         case ("POST", "settings"):
             preset = str(asked.json().get("miner", {}).get("overclock", {}).get("preset"))
             known = {str(preset_w(rig, share)): share for share in PRESETS}
@@ -72,9 +76,14 @@ def _commanded(rig: Machine, path: str, asked: PageRequest) -> PageAnswer:
             return PageAnswer({"err": "not found"}, 404)
 
 
+def _whole(url: str) -> str:
+    """It takes the plain scheme for granted."""
+    return url if "://" in url else f"stratum+tcp://{url}"
+
+
 def _settings(rig: Machine) -> dict[str, Any]:
     share = 1.0 if rig.limit_w is None else rig.limit_w / rig.model.power_w
-    pools = [{"url": rig.pool, "user": rig.worker, "pass": "x", "order": 0}]
+    pools = [{"url": url, "user": user, "pass": "x", "order": n} for n, (url, user) in enumerate(rig.pools)]
     cooling = {"mode": {"name": "auto", "param": 60}, "fan_min_count": 4}
     clock = {"modded_psu": False, "preset": str(preset_w(rig, share)), "globals": {"freq": 500, "volt": 1300}}
     return {"miner": {"overclock": clock | {"chains": []}, "pools": pools, "cooling": cooling, "misc": {}}}
@@ -96,7 +105,10 @@ def _summary(rig: Machine) -> dict[str, Any]:
         "power_efficiency": 18.0,
         "pcb_temp": {"min": 45, "max": 55},
         "chip_temp": {"min": 55, "max": 65},
-        "pools": [{"id": 0, "url": rig.pool, "user": rig.worker, "status": "active", "accepted": 1, "rejected": 0}],
+        "pools": [
+            {"id": n, "url": url, "user": user, "status": "active", "accepted": 1, "rejected": 0}
+            for n, (url, user) in enumerate(rig.pools)
+        ],
         "cooling": {"fan_num": 4, "fans": [{"id": n, "rpm": 5000, "status": "ok"} for n in range(4)]},
         "chains": [_chain(rig, n) for n in range(BOARDS)],
         "found": True,

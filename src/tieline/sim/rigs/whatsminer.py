@@ -93,8 +93,13 @@ def _one(rig: Machine, name: str) -> dict[str, Any]:
             return _rows("SUMMARY", [_summary(rig)])
         case "pools":
             counts = {"Accepted": 1, "Rejected": 0, "Get Failures": 0, "Remote Failures": 0, "Stratum Active": True}
-            pool = {"POOL": 1, "URL": rig.pool, "User": rig.worker, "Status": "Alive", "Priority": 0}
-            return _rows("POOLS", [pool | counts])
+            return _rows(
+                "POOLS",
+                [
+                    {"POOL": n + 1, "URL": url, "User": user, "Status": "Alive", "Priority": n} | counts
+                    for n, (url, user) in enumerate(rig.pools)
+                ],
+            )
         case "devs" | "edevs":
             return _rows("DEVS", [_board(rig, n) for n in range(BOARDS)])
         case "status":
@@ -170,6 +175,9 @@ def _privileged(rig: Machine, data: str) -> dict[str, Any]:
     elif name == "reboot":
         rig.reboot()
         answer = _ok("API command OK")
+    elif name == "update_pools":
+        listed = [(request[f"pool{n}"], request[f"worker{n}"]) for n in (1, 2, 3) if request.get(f"pool{n}")]
+        answer = _ok("API command OK") if rig.set_pools(listed) else _error("can't access write cmd")
     elif name == "set_led":
         rig.light = request.get("param") != "auto"
         answer = _ok("API command OK")
@@ -188,7 +196,7 @@ def _respond_v3(rig: Machine, request: dict[str, Any]) -> dict[str, Any]:
             wanted = str(parameter).split("+") if parameter else list(full)
             return {"code": 0, "msg": {key: full[key] for key in wanted if key in full}, "desc": name}
         case "get.miner.status":
-            full = {"summary": _summary_v3(rig), "pools": [_pool_v3(rig)], "edevs": _boards_v3(rig)}
+            full = {"summary": _summary_v3(rig), "pools": _pools_v3(rig), "edevs": _boards_v3(rig)}
             return {"code": 0, "msg": {k: full[k] for k in str(parameter).split("+") if k in full}, "desc": name}
         case "get.miner.setting" | "get.system.setting":
             limit = round(rig.limit_w or rig.model.power_w)
@@ -210,6 +218,9 @@ def _set_v3(rig: Machine, request: dict[str, Any]) -> dict[str, Any]:
         took = rig.resume()
     elif name == "set.miner.power_limit":
         took = rig.limit(_limit(rig, parameter))
+    elif name == "set.miner.pools":
+        plain = Cipher(algorithms.AES(digest), modes.ECB()).decryptor().update(base64.b64decode(str(parameter)))
+        took = rig.set_pools([(one["pool"], one["worker"]) for one in json.loads(plain.rstrip(b"\0"))])
     elif name == "set.system.led":
         rig.light = parameter != "auto"
         took = True
@@ -264,11 +275,14 @@ def _summary_v3(rig: Machine) -> dict[str, Any]:
     }
 
 
-def _pool_v3(rig: Machine) -> dict[str, Any]:
-    return {
-        "id": 1, "url": rig.pool, "status": "alive", "account": rig.worker, "stratum-active": True,
-        "reject-rate": 0.0, "last-share-time": 1.0,
-    }  # fmt: skip
+def _pools_v3(rig: Machine) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": n + 1, "url": url, "status": "alive", "account": worker, "stratum-active": True,
+            "reject-rate": 0.0, "last-share-time": 1.0,
+        }
+        for n, (url, worker) in enumerate(rig.pools)
+    ]  # fmt: skip
 
 
 def _boards_v3(rig: Machine) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Where rigs are to mine: what two people approved, told to each rig and read back."""
