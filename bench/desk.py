@@ -1,12 +1,14 @@
-"""The desk on real Texan days: odds of coincident peaks, and what energy and peaks are worth beside simple rules.
+"""The desk on real Texan days: odds of coincident peaks, and what energy, peaks and reserves are worth beside rules.
 
     make bench-desk DATA=/path/to/data [MONTHS=2023-07,2023-08,2024-08]
 
-DATA holds recorded days (docs/replay.md) and a folder `desk` with ERCOT's load, load forecast and zone prices. The desk
-tells odds for June to September with its own load forecast in 2022 and 2023 and ERCOT's in 2024. Those of 06:00 are
-judged by the day on which load was highest, those of each hour by how many hours must be shed to hit the peaks. Value:
-four invented sites of 100 MW, one a load zone, quarter-hourly decisions, January 2023 to August 2024, each month beside
-the best simple rule and the bound; the dead band is tuned on May 2023, which is in the table all the same. One core.
+DATA holds recorded days (docs/replay.md) and a folder `desk` with ERCOT's load, load forecast, zone prices and reserve
+prices. The desk tells odds for June to September with its own load forecast in 2022 and 2023 and ERCOT's in 2024. Those
+of 06:00 are judged by the day on which load was highest, those of each hour by how many hours must be shed to hit the
+peaks. Value: four invented sites of 100 MW, one a load zone, quarter-hourly decisions, January 2022 to August 2024,
+each month beside the best simple rule and the bound. The rules' numbers are tuned on May 2023, which is in the table
+all the same. Bitcoin of 2022 stands in bench/data/bitcoin_2022; no weather of that year is recorded, so 2022 knows no
+loss to heat, and cooling as on a hot day. When reserves are called is invented. One core.
 
 Each piece (a month with one set of revenues under one policy) is kept in bench/out/desk as soon as it is done, under a
 digest of the code that made it: a run that was broken off goes on where it was, and --table prints what there is.
@@ -39,7 +41,9 @@ from tieline.backtest.bounds import bounds
 from tieline.backtest.data import ScenarioWorld, load
 from tieline.backtest.lookahead import Tieline
 from tieline.backtest.peaks import Peaks
-from tieline.backtest.policies import AlwaysOn, BandStrike, GroupStrike, LastPrice, Policy
+from tieline.backtest.policies import BandStrike, GroupStrike, Policy
+from tieline.backtest.reserved import ReserveMarket
+from tieline.backtest.reserves import BandWithReserves
 from tieline.backtest.run import PERFECT, drive
 from tieline.dispatch import Settings
 from tieline.dispatch.desk.peaks import odds_over
@@ -55,10 +59,14 @@ ZONES = ("WEST", "NORTH", "SOUTH", "HOUSTON")
 RULE = shipped_rules()["4CP"]
 TEXAS = ZoneInfo("America/Chicago")
 BANDS = (0.0, 0.15, 0.3, 0.5, 0.8)
-# Of 2022 loads and prices are recorded, and neither bitcoin nor weather: odds are judged, nothing is valued.
-FIRST, LAST = (2023, 1), (2024, 8)
+# Reserve prices that the rule tries, USD per MW and hour.
+ASKED = (0.01, 2.0, 5.0, 10.0, 20.0)
+FIRST, LAST = (2022, 1), (2024, 8)
+BITCOIN_2022 = Path(__file__).parent / "data" / "bitcoin_2022"
 # Rooms whose code bears on a figure.
 ROOMS = ("dispatch", "backtest", "fleet", "economics", "feeds/days")
+
+PRODUCTS = {"RRS": "ERCOT_RRS_RELAY", "ECRS": "ERCOT_ECRS", "NSPIN": "ERCOT_NSPIN", "REGUP": "ERCOT_REGUP_CLR"}
 
 SITE = """
 [[site]]
@@ -71,6 +79,7 @@ interconnect_mw = 100.0
 weather_station = "US-TEX-ERCO"
 mode = "act"
 contract = {{ basis = "spot", market = "ERCOT_LZ_{zone}_DA" }}
+reserves = ["ERCOT_RRS_RELAY", "ERCOT_ECRS", "ERCOT_NSPIN"]
 rigs = [{{ model = "Antminer S21", mw = 60.0 }}, {{ model = "Antminer S19j Pro", mw = 32.0 }}]
 """
 
@@ -82,8 +91,9 @@ def fleet() -> Fleet:
 
 def days_folder(data: Path, folder: Path) -> Path:
     """The shape of a data folder from ERCOT's own zones and loads; the rest is linked."""
-    for name in ("bitcoin", "weather", "llm_demand"):
+    for name in ("weather", "llm_demand"):
         (folder / name).symlink_to((data / name).resolve(), target_is_directory=True)
+    bitcoin(data / "bitcoin", folder / "bitcoin")
     for name in ("power_prices", "load", "scenario"):
         (folder / name).mkdir()
     table = pq.read_table(data / "desk" / "ercot_zone_prices" / "dam_spp_hourly.parquet")
@@ -104,9 +114,28 @@ def days_folder(data: Path, folder: Path) -> Path:
         operator = ["ERCOT"] * found.num_rows
         made = {"ts_utc": found.column("ts_utc"), "operator": operator, column_out: found.column(column)}
         pq.write_table(pa.table(made), folder / "load" / f"{name}.parquet")
+    (folder / "reserves").mkdir()
+    paid = pq.read_table(data / "desk" / "ercot_ancillary" / "mcpc_dam_hourly.parquet")
+    product = [PRODUCTS.get(name) for name in paid.column("service").to_pylist()]
+    made = {"ts_utc": paid.column("ts_utc"), "product": product, "usd_per_mw_h": paid.column("mcpc_usd_per_mw_h")}
+    pq.write_table(pa.table(made), folder / "reserves" / "clearing_hourly.parquet")
     events = {"weeks": [], "commitment_offers": [], "peak_odds": [], "coincident_peaks": peaks_of(data)}
     (folder / "scenario" / "events.json").write_text(json.dumps(events))
     return folder
+
+
+def bitcoin(data: Path, folder: Path) -> None:
+    """The year before and the folder's own, one after the other."""
+    folder.mkdir()
+    parts = [pq.read_table(f / "btc_usd_hourly.parquet", columns=["ts_utc", "close"]) for f in (BITCOIN_2022, data)]
+    pq.write_table(pa.concat_tables([part.cast(parts[0].schema) for part in parts]), folder / "btc_usd_hourly.parquet")
+    names = ("epoch", "start_height", "start_utc", "difficulty", "timespan_s")
+    with (folder / "difficulty_epochs.csv").open("w", encoding="utf-8", newline="") as out:
+        rows = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
+        rows.writeheader()
+        for part in (BITCOIN_2022, data):
+            with (part / "difficulty_epochs.csv").open(encoding="utf-8") as file:
+                rows.writerows(csv.DictReader(file))
 
 
 def peaks_of(data: Path) -> list[dict[str, str]]:
@@ -233,34 +262,40 @@ class Pieces:
         return float(sum(json.loads(path.read_text())["cpu_s"] for path in self.folder.glob("*.json")))
 
 
-def best_band(folder: Path) -> float:
+def best_numbers(folder: Path) -> dict[str, float]:
+    """The rules' numbers: the dead band without reserves, then what to ask for a reserve with it."""
     world = world_of(folder, [("tune", *month("2023-05"))])
-    nets = [drive(world, BandStrike(x), Settings(), SLOT_S).net for x in BANDS]
-    return BANDS[int(np.argmax(nets))]
+    bare = replace(world, reserves=ReserveMarket())
+    nets = [drive(bare, BandStrike(x), Settings(), SLOT_S).net for x in BANDS]
+    band = BANDS[int(np.argmax(nets))]
+    nets = [drive(world, BandWithReserves(band, reserve_usd=x), Settings(), SLOT_S).net for x in ASKED]
+    return {"band": band, "reserve_usd": ASKED[int(np.argmax(nets))]}
 
 
-def policies(band: float) -> list[Policy]:
-    return [
-        GroupStrike(),
-        BandStrike(band),
-        Tieline(),
-        Tieline(name=PERFECT, perfect=True),
-        LastPrice(name="last price, odds", odds=True),
-        AlwaysOn(),
-    ]
+def policies(numbers: dict[str, float], name: str) -> list[Policy]:
+    """Those of one set of revenues. Who sells no reserves is compared where there are some, too."""
+    band = numbers["band"]
+    rules: list[Policy] = [BandStrike(band)]
+    if "peaks" in name:
+        rules.append(GroupStrike())
+    if name in ("energy and reserves", "all"):
+        rules = [BandWithReserves(band, reserve_usd=numbers["reserve_usd"])]
+    return [*rules, Tieline(), Tieline(name=PERFECT, perfect=True)]
 
 
 def summer(text: str) -> bool:
     return int(text[5:]) in RULE.months
 
 
-REVENUES = ("energy and peaks", "energy")
+# Outside the months of the peaks a set with peaks is the same as the one without, and nothing is run twice.
+REVENUES = {"energy": "energy", "energy and peaks": "energy", "energy and reserves": "energy and reserves",
+            "all": "energy and reserves"}  # fmt: skip
+FIGURES = ("net", "peaks", "wear", "power", "mining", "reserves", "penalties")
 
 
-def value(pieces: Pieces, folder: Path | None, text: str, name: str, band: float) -> list[dict[str, Any]]:
-    """One month with one set of revenues under every policy; with no folder, those pieces that there are. Outside the
-    months of the peaks "energy and peaks" is energy alone, and nothing is run twice."""
-    if name != "energy" and not summer(text):
+def value(pieces: Pieces, folder: Path | None, text: str, name: str, numbers: dict[str, float]) -> list[dict[str, Any]]:
+    """One month with one set of revenues under every policy; with no folder, those pieces that there are."""
+    if REVENUES[name] != name and not summer(text):
         return []
     loaded: list[ScenarioWorld] = []
 
@@ -268,14 +303,15 @@ def value(pieces: Pieces, folder: Path | None, text: str, name: str, band: float
         assert folder is not None
         if not loaded:
             loaded.append(world_of(folder, [(text, *month(text))]))
-        return replace(loaded[0], peaks=Peaks.none()) if name == "energy" else loaded[0]
+        found = loaded[0] if name in ("energy and peaks", "all") else replace(loaded[0], peaks=Peaks.none())
+        return found if name in ("energy and reserves", "all") else replace(found, reserves=ReserveMarket())
 
     def run(policy: Policy) -> dict[str, Any]:
         tally = drive(world(), policy, Settings(), SLOT_S)
         if not np.isfinite(tally.net):
-            sys.exit(f"{text}: no bitcoin price or no weather is recorded in the folder; leave the month out of MONTHS")
-        usd = {name: round(getattr(tally, name), 2) for name in ("net", "peaks", "wear", "power", "mining")}
-        return {**{f"{name}_usd": figure for name, figure in usd.items()}, "mwh": round(tally.mwh, 1)}
+            sys.exit(f"{text}: no bitcoin price is recorded in the folder; leave the month out of MONTHS")
+        usd = {f"{name}_usd": round(getattr(tally, name), 2) for name in FIGURES}
+        return {**usd, "mwh": round(tally.mwh, 1), "reserve_mwh": round(tally.reserve_mwh, 1)}
 
     key = f"{text}-{name.replace(' ', '-')}"
 
@@ -283,7 +319,7 @@ def value(pieces: Pieces, folder: Path | None, text: str, name: str, band: float
         return float(bounds(world(), Settings(), SLOT_S, simple=False).clairvoyant)
 
     best, found = pieces.of(f"{key}-bound", None if folder is None else bound), []
-    for policy in policies(band):
+    for policy in policies(numbers, name):
 
         def made(policy: Policy = policy) -> dict[str, Any]:
             return run(policy)
@@ -304,12 +340,12 @@ def by_year(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for name in REVENUES:
             mine = [v for v in values if v["month"].startswith(year)]
             # Where a month has no peaks, energy alone is what it earns with them too.
-            chosen = [v for v in mine if v["with"] == name or (name != "energy" and not summer(v["month"]))]
+            chosen = [v for v in mine if v["with"] == (name if summer(v["month"]) else REVENUES[name])]
             months = sorted({v["month"] for v in chosen})
             sums: dict[str, dict[str, float]] = {}
             for v in chosen:
                 total = sums.setdefault(v["policy"], {})
-                for key in ("net_usd", "peaks_usd", "wear_usd", "bound_usd"):
+                for key in ("net_usd", "peaks_usd", "wear_usd", "bound_usd", "reserves_usd", "reserve_mwh"):
                     total[key] = total.get(key, 0.0) + v[key]
             found += [
                 {"year": year, "with": name, "months": len(months), "policy": policy, **total}
@@ -326,9 +362,8 @@ def worst_month(values: list[dict[str, Any]], year: str, name: str) -> str:
     """The month in which Tieline stands worst to the best rule of that month."""
     found = []
     for text in sorted({v["month"] for v in values if v["month"].startswith(year)}):
-        there = [v for v in values if v["month"] == text and v["with"] == name] or [
-            v for v in values if v["month"] == text and v["with"] == "energy"
-        ]
+        used = name if summer(text) else REVENUES[name]
+        there = [v for v in values if v["month"] == text and v["with"] == used]
         tieline = next((v for v in there if v["policy"] == "Tieline"), None)
         if tieline is not None:
             found.append((float(tieline["net_usd"]) / rule_of(there) - 1.0, text))
@@ -346,17 +381,18 @@ def table(found_odds: list[dict[str, Any]], values: list[dict[str, Any]]) -> str
         lines.append("| " + " | ".join(map(str, [*cells, hours])) + " |")
     lines += [
         "",
-        "| year (months) | with | policy | net, M USD | peaks | wear | of bound | to the best rule | worst month |",
+        "| year (months) | with | policy | net, M USD | peaks | reserves | wear | of bound | to the best rule | "
+        "worst month |",
     ]
-    lines += ["|---|---|---|---:|---:|---:|---:|---:|---:|"]
+    lines += ["|---|---|---|---:|---:|---:|---:|---:|---:|---:|"]
     years = by_year(values)
     for one in years:
         best = rule_of([v for v in years if v["year"] == one["year"] and v["with"] == one["with"]])
         worst = worst_month(values, one["year"], one["with"]) if one["policy"] == "Tieline" else ""
+        millions = " | ".join(f"{one[f'{key}_usd'] / 1e6:.3f}" for key in ("net", "peaks", "reserves", "wear"))
+        shares = f"{one['net_usd'] / one['bound_usd']:.2%} | {one['net_usd'] / best - 1:+.2%}"
         lines.append(
-            f"| {one['year']} ({one['months']}) | {one['with']} | {one['policy']} | {one['net_usd'] / 1e6:.3f} | "
-            f"{one['peaks_usd'] / 1e6:.3f} | {one['wear_usd'] / 1e6:.3f} | {one['net_usd'] / one['bound_usd']:.2%} | "
-            f"{one['net_usd'] / best - 1:+.2%} | {worst} |"
+            f"| {one['year']} ({one['months']}) | {one['with']} | {one['policy']} | {millions} | {shares} | {worst} |"
         )
     lines += ["", "| summer month, energy and peaks | best rule | M USD | Tieline | to it | perfect, of bound |"]
     lines += ["|---|---|---:|---:|---:|---:|"]
@@ -371,7 +407,26 @@ def table(found_odds: list[dict[str, Any]], values: list[dict[str, Any]]) -> str
             f"| {text} | {name} | {best / 1e6:.3f} | {mine / 1e6:.3f} | {mine / best - 1:+.2%} | "
             f"{perfect['net_usd'] / perfect['bound_usd']:.2%} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *credits_lines(values)])
+
+
+def credits_lines(values: list[dict[str, Any]]) -> list[str]:
+    """Reserve revenue by month, of 400 MW, for a desk to hold against what a miner of Texas published."""
+    lines = [
+        "",
+        "| month | reserves of Tieline, M USD | USD per MW and year | MW sold on average |",
+        "|---|---:|---:|---:|",
+    ]
+    for text in sorted({v["month"] for v in values}):
+        used = "all" if summer(text) else "energy and reserves"
+        one = next((v for v in values if (v["month"], v["with"], v["policy"]) == (text, used, "Tieline")), None)
+        if one is None:
+            continue
+        begin, end = month(text)
+        hours = (end - begin).total_seconds() / 3600.0
+        per_mw = one["reserves_usd"] / 400.0 / hours * 8766.0
+        lines.append(f"| {text} | {one['reserves_usd'] / 1e6:.2f} | {per_mw:,.0f} | {one['reserve_mwh'] / hours:.0f} |")
+    return lines
 
 
 def months() -> list[str]:
@@ -392,8 +447,9 @@ def main() -> None:
     asked = parser.parse_args()
     pieces, wanted = Pieces(asked.pieces), list(filter(None, asked.months.split(","))) or months()
     if asked.table:
-        band, found = pieces.of("band", None), pieces.of("odds", None) or []
-        values = [one for name in REVENUES for text in wanted for one in value(pieces, None, text, name, band or 0.0)]
+        numbers = pieces.of("numbers", None) or {"band": 0.0, "reserve_usd": 0.0}
+        found = pieces.of("odds", None) or []
+        values = [one for name in REVENUES for text in wanted for one in value(pieces, None, text, name, numbers)]
     else:
         if not (asked.data / "desk").is_dir():
             sys.exit(f"no folder desk in {asked.data}; give recorded days with --data or DATA=... (docs/desk.md)")
@@ -401,17 +457,17 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="tieline-desk-") as made:
             folder = days_folder(asked.data, Path(made))
             found = pieces.of("odds", lambda: odds(asked.data))
-            band = pieces.of("band", lambda: best_band(folder))
+            numbers = pieces.of("numbers", lambda: best_numbers(folder))
             for name in REVENUES:
                 for text in wanted:
-                    values += value(pieces, folder, text, name, band)
+                    values += value(pieces, folder, text, name, numbers)
     text = table(found, values)
-    kept = {"odds": found, "value": values, "band": band, "cpu_s": round(pieces.cpu_s())}
+    kept = {"odds": found, "value": values, "numbers": numbers, "cpu_s": round(pieces.cpu_s())}
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "desk.json").write_text(json.dumps(kept, indent=1))
     (OUT / "desk.md").write_text(text + "\n")
     print(text)
-    print(f"\ndead band tuned on May 2023: {band}; {pieces.cpu_s():.0f} s of one core in all pieces", file=sys.stderr)
+    print(f"\nrules tuned on May 2023: {numbers}; {pieces.cpu_s():.0f} s of one core in all pieces", file=sys.stderr)
 
 
 if __name__ == "__main__":

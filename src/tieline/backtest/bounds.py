@@ -125,6 +125,8 @@ def _facts(
     peaks = np.zeros_like(limit)
     if not simple and world.peaks.was:
         peaks = world.peaks.charges([world.when(int(s)) for s in slots], seconds)
+    # A MW that draws could be sold: whatever is earned so, it is never more than the dearest product pays.
+    paid = np.zeros_like(limit) if simple else world.reserves.best(world.fleet, slots)
     price = np.stack([world.hashprice_usd[slots + i] for i in range(per)]).max(axis=0)
     whole_usd = fleet.rated_hs / 1e15 / 24.0 * settings.keeps
     dark = lit[:, fleet.site]
@@ -136,8 +138,8 @@ def _facts(
         sleep_w=fleet.sleep_w * (1.0 + aux) * dark,
         usd_per_h=whole_usd * price[:, None] * derate * dark,
         limit_w=limit * lit,
-        above=above + peaks,
-        below=below + peaks,
+        above=above + peaks - paid,
+        below=below + peaks - paid,
         peaks=peaks,
         take_w=np.array([c.take_share * s.interconnect.limit_w for c, s in zip(contracts, sites, strict=True)]),
         fixed=np.array([float(c.basis == "fixed") for c in contracts]),

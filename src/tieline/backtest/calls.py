@@ -36,6 +36,7 @@ class Call:
     power_w: float
     response_s: int
     usd_per_mwh: float
+    energy_usd_per_mwh: float = 0.0  # what its energy is paid, where a product pays it
 
 
 def call_of(world: ScenarioWorld, offer: Commitment, share: float) -> Call | None:

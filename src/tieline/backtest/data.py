@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from tieline.backtest.peaks import Peak, Peaks
+from tieline.backtest.reserved import HOUR_SLOTS, ReserveMarket, drawn_calls
 from tieline.clock import micros, parse_utc
 from tieline.dispatch import Settings
 from tieline.dispatch.desk.peaks import odds_over
@@ -92,6 +93,7 @@ class ScenarioWorld:
     offers: tuple[Commitment, ...] = ()
     deployed_share: tuple[float, ...] = ()
     peaks: Peaks = field(default_factory=Peaks.none)
+    reserves: ReserveMarket = field(default_factory=ReserveMarket)
     left_out: tuple[str, ...] = ()
 
     def when(self, slot: int) -> datetime:
@@ -136,6 +138,7 @@ def load(
     path = folder / "scenario" / "events.json"
     if not events:
         return world
+    world = replace(world, reserves=_reserves(source, world))
     return _with_events(world, path, source) if path.exists() else replace(world, peaks=_peaks(world, None, source))
 
 
@@ -318,6 +321,25 @@ def _peaks(world: ScenarioWorld, path: Path | None, source: RecordedFolder) -> P
         return Peaks.of(world.fleet, paying, (), found)
     was = tuple(Peak(rule, at) for rule, at in peaks(path, rules))
     return Peaks.of(world.fleet, tuple(rules.values()), was, [*odds(path, start, end, rules), *found])
+
+
+def _reserves(source: RecordedFolder, world: ScenarioWorld) -> ReserveMarket:
+    """What the folder says that products cleared at which some site is qualified for."""
+    start = world.start
+    price: dict[str, Floats] = {}
+    told: dict[str, Floats] = {}
+    for one in source.reserves(world.fleet, start, world.when(world.slots)):
+        series = price.setdefault(one.product, np.full(world.slots, np.nan))
+        hour = slice(world.slot(one.at), world.slot(one.at) + HOUR_SLOTS)
+        series[hour] = one.price_usd_per_mw_h
+        told.setdefault(one.product, np.full(world.slots, -np.inf))[hour] = world.slot(one.known_at)
+    products = tuple(p for name, p in world.fleet.reserve_products.items() if name in price)
+    calls = {p.name: drawn_calls(p, start, world.slots) for p in products}
+    known = {
+        name: np.searchsorted(np.maximum.accumulate(when), np.arange(world.slots), side="right").astype(np.intp)
+        for name, when in told.items()
+    }
+    return ReserveMarket(products, price, known, calls)
 
 
 def _with_events(world: ScenarioWorld, path: Path, source: RecordedFolder) -> ScenarioWorld:

@@ -16,13 +16,14 @@ import numpy as np
 from tieline.backtest.calls import RETURNS_SLOTS, call_of
 from tieline.backtest.plant import PlantTargets
 from tieline.backtest.policies import UNKNOWN, PolicyInputs, margins
+from tieline.backtest.reserves import ReserveDesk
 from tieline.backtest.sight import Recorded
 from tieline.dispatch.inference.serve import serve
 from tieline.dispatch.inputs.arrays import Floats
 from tieline.dispatch.inputs.forecast import Forecaster
 from tieline.dispatch.inputs.forecasters import forecaster_of
 from tieline.dispatch.inputs.horizon import grid
-from tieline.dispatch.mining.ahead import SiteConditions, build, surroundings
+from tieline.dispatch.mining.ahead import SHORT_USD_PER_MWH, SiteConditions, build, surroundings
 from tieline.dispatch.mining.lookahead import Ahead
 from tieline.dispatch.mining.policy import Memory, decide
 from tieline.dispatch.settings import Settings
@@ -41,6 +42,7 @@ class Tieline:
     seen: set[str] = field(default_factory=set)
     floors: Floats | None = None
     forecaster: Forecaster | None = None
+    desk: ReserveDesk = field(default_factory=ReserveDesk)
     _memory: Memory | None = None
     _last: int = -1
 
@@ -48,8 +50,13 @@ class Tieline:
         fleet, now = known.fleet, known.world.when(known.slot)
         settings = self.settings(known)
         sight, around = self.around(known, settings)
+        selling = bool(known.world.reserves) and "reserves" not in self.without
+        if selling:
+            self.desk.step(known, lambda then: Recorded(then, perfect=self.perfect, forecaster=self._forecaster(then)))
         replicas, batch = self._serve(known, sight, around, settings)
         ahead = self.ahead(known, around, settings)
+        if selling and (sold := self.desk.ahead(known, around.steps)) is not None:
+            ahead = replace(ahead, sold_w=sold, short_usd_per_mwh=SHORT_USD_PER_MWH)
         if "starts" in self.without:
             fleet = replace(fleet, wear_usd=np.zeros(fleet.groups))
         if "wake" in self.without:
@@ -58,20 +65,27 @@ class Tieline:
         run, off = wish.run, np.asarray(wish.off, dtype=bool)
         if "off" in self.without:
             off = np.zeros_like(off)
-        first = replace(ahead.first(), restore_share_per_h=None)
+        first = replace(ahead.first(), restore_share_per_h=None, sold_w=None)
         low, high = margins(fleet, first)
         self.floors, soon = self._floors(known, settings, around)
         if soon is not None:
             # By rigs alone: what inference draws moves with its users.
             share = np.clip(soon[fleet.site] / np.maximum(1.0, wish.seen.low_w), 0.0, 1.0)
             run = np.maximum(run, np.where(fleet.first == 0, share, 0.0))
-        return PlantTargets(run, high > low, off, replicas, batch)
+        asked = PlantTargets(run, high > low, off, replicas, batch)
+        if selling:
+            asked, due = self.desk.hold(known, asked, wish.seen.low_w, wish.seen.high_w)
+            self.floors = due if self.floors is None else self.floors if due is None else self.floors + due
+        return asked
+
+    def _forecaster(self, known: PolicyInputs) -> Forecaster:
+        self.forecaster = self.forecaster or forecaster_of(known.settings.forecaster)
+        return self.forecaster
 
     def around(self, known: PolicyInputs, settings: Settings) -> tuple[Recorded, SiteConditions]:
         """What is known, and what is expected of it."""
-        self.forecaster = self.forecaster or forecaster_of(settings.forecaster)
         odds = "peaks" not in self.without
-        sight = Recorded(known, perfect=self.perfect, odds=odds, forecaster=self.forecaster)
+        sight = Recorded(known, perfect=self.perfect, odds=odds, forecaster=self._forecaster(known))
         steps = grid(known.world.when(known.slot), known.seconds, settings.horizon_s)
         fleet = known.world.fleet
         return sight, surroundings(sight, fleet, known.fleet, settings, steps, known.hashprice_usd)

@@ -55,6 +55,7 @@ class Tally:
     penalties: float = 0.0
     credits: float = 0.0
     reserves: float = 0.0
+    reserve_mwh: float = 0.0  # MW x hours of capacity awarded day by day
     mwh: float = 0.0
     mining_mwh: float = 0.0
     tokens: float = 0.0

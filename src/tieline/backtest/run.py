@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from tieline.backtest.bounds import Bounds, bounds
-from tieline.backtest.data import ScenarioWorld, days_of, load, weeks_of
+from tieline.backtest.data import ScenarioWorld, SlotSpan, days_of, load, weeks_of
 from tieline.backtest.lookahead import Tieline
 from tieline.backtest.noise import Noise, shaken
 from tieline.backtest.peaks import Peaks
@@ -36,8 +36,9 @@ from tieline.backtest.policies import (
     StaticOrder,
     WorstFirst,
 )
+from tieline.backtest.reserves import ReserveDesk
 from tieline.dispatch import Settings, load_table
-from tieline.dispatch.inputs.forecast import SLOT_S
+from tieline.dispatch.inputs.forecast import SLOT_S, SLOTS_PER_DAY
 from tieline.feeds.days.manifest import manifest_of
 from tieline.fleet import Fleet
 
@@ -247,9 +248,12 @@ def drive(
             fresh.run(slot, seconds, asked, getattr(policy, "floors", None))
             done += 1
         fresh.close()
+        _settle_calls(fresh, total, world)
         if isinstance(policy, Tieline):
-            _settle_calls(fresh, total, world)
             _settle_reserves(policy, total, world)
+        desk = getattr(policy, "desk", None)
+        if isinstance(desk, ReserveDesk):
+            _settle_desk(desk, total, world, span)
         total.by_span[span.label] = total.net - before
     progress(policy.name, slots, slots)
     return total
@@ -295,8 +299,23 @@ def _settle_calls(plant: Plant, tally: Tally, world: ScenarioWorld) -> None:
         tally.calls_kept += missed == 0
         tally.missed_mwh += missed
         tally.penalties += fine
+        hours = (call.last - call.first) * SLOT_S / 3600.0
+        paid = max(0.0, call.power_w / 1e6 * hours - missed) * call.energy_usd_per_mwh
+        tally.reserves += paid
         day = world.when(call.first).strftime("%Y-%m-%d")
-        tally.by_day[day] = tally.by_day.get(day, 0.0) - fine
+        tally.by_day[day] = tally.by_day.get(day, 0.0) + paid - fine
+
+
+def _settle_desk(desk: ReserveDesk, tally: Tally, world: ScenarioWorld, span: SlotSpan) -> None:
+    """Capacity that was awarded is paid, called or not; what was missing has paid its penalty already."""
+    if not len(desk.usd):
+        return
+    for slot in range(span.first, span.last, SLOTS_PER_DAY):
+        usd = float(desk.usd[slot : min(slot + SLOTS_PER_DAY, span.last)].sum())
+        day = world.when(slot).strftime("%Y-%m-%d")
+        tally.reserves += usd
+        tally.by_day[day] = tally.by_day.get(day, 0.0) + usd
+    tally.reserve_mwh += sum(float(book[span.first : span.last].sum()) for book in desk.sold.values()) / 4e6
 
 
 def _settle_reserves(policy: Tieline, tally: Tally, world: ScenarioWorld) -> None:

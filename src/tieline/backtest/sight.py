@@ -43,6 +43,17 @@ class Recorded:
         base = micros(self.world.start) // (SLOT_S * 1_000_000)
         return self.forecaster(one.values, self.known.slot, known, wanted, wide, series=market, base=base)
 
+    def reserve_paths(self, product: str, steps: Grid, wide: int) -> Floats | None:
+        values = self.world.reserves.price.get(product)
+        if values is None:
+            return None
+        wanted = self.known.slot + steps.middle_s // SLOT_S
+        if self.perfect:
+            return np.repeat(values[np.clip(wanted, 0, self.world.slots - 1)][:, None], wide, axis=1)
+        known = int(self.world.reserves.known[product][self.known.slot])
+        base = micros(self.world.start) // (SLOT_S * 1_000_000)
+        return self.forecaster(values, self.known.slot, known, wanted, wide, series=f"reserve {product}", base=base)
+
     def _means(self, market: str, steps: Grid) -> Floats:
         """(T,) of what was settled: mean over each step."""
         sums = self.known.plant.sums_of(market)

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "study": ("tieline.cli.desk.study", "Where the next dollar of capital goes, site by site, over years."),
     "peaks": ("tieline.cli.desk.peaks", "Coincident peaks: windows, odds, what a MW is worth."),
     "bid": ("tieline.cli.desk.bid", "What to buy of tomorrow's power by hour, and what a month settles to."),
+    "reserves": ("tieline.cli.desk.reserves", "What to offer of tomorrow's load as reserves, and awards."),
     "markets": ("tieline.cli.desk.markets", "The markets that a contract may name."),
     "commit": ("tieline.cli.desk.commit", "Check, accept, call and release grid commitments."),
     "update": ("tieline.cli.money.update", "The monthly production update, from the books."),

@@ -38,13 +38,13 @@ _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # one word of a link subject: no 
 def build(raw: FileText, base: Path = Path()) -> Config:
     """`base`: the folder that the file's own file names are relative to."""
     check_sections(raw)
-    tables = Tables.read(raw.fleet.markets, raw.fleet.peaks, base)
+    tables = Tables.read(raw.fleet.markets, raw.fleet.peaks, raw.fleet.reserves, base)
     tables.check_rules(("dispatch", "peak_rules"), raw.dispatch.peak_rules)
     seen: set[str] = set()
     sites = []
     for index, text in enumerate(raw.site):
         site = _site(raw, text, ("site", index))
-        tables.check_contract(site.contract, ("site", index), f"site {site.id!r} ")
+        tables.check_site(site, ("site", index))
         if site.id in seen:
             raise MistakeError(("site", index, "id"), f"{site.id!r} is taken", "give each site its own id")
         seen.add(site.id)
@@ -60,6 +60,7 @@ def build(raw: FileText, base: Path = Path()) -> Config:
             sites=tuple(sites),
             market_table=tuple(tables.own_markets.values()),
             peak_table=tuple(tables.own_rules.values()),
+            reserve_table=tuple(tables.own_products.values()),
         ),
         models=raw.model,
         tenants=raw.tenant,
@@ -118,6 +119,7 @@ def _site(raw: FileText, text: SiteText, at: Where) -> Site:
             "evaporative": pads or 0.0,
             "network_region": pick(text.network_region, area.network_region, None),
             "rtt_penalty_ms": pick(text.rtt_penalty_ms, area.rtt_penalty_ms, 0.0),
+            "reserves": pick(text.reserves, area.reserves, ()),
             "safe_default": pick(text.safe_default, area.safe_default, "mining_off"),
         },
         type=Site,

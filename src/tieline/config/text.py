@@ -110,6 +110,7 @@ class AreaText(Strict, frozen=True, kw_only=True):
     ownership: Ownership | None = None
     mode: ActMode | None = None
     safe_default: Literal["mining_off", "hold", "all_off"] | None = None
+    reserves: tuple[str, ...] | None = None
 
 
 class SiteText(AreaText, frozen=True, kw_only=True):
@@ -133,6 +134,7 @@ class FleetText(Strict, frozen=True, kw_only=True):
     model: str | None = None  # what GPU nodes serve where a group does not say
     markets: str | None = None  # a file of markets besides the package's, named from this file
     peaks: str | None = None  # the same of peak rules
+    reserves: str | None = None  # the same of reserve products
 
 
 class FileText(Sections, frozen=True, kw_only=True):

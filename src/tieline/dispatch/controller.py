@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from tieline.clock import Interval
+from tieline.clock import Interval, micros
 from tieline.dispatch.commitments import floor_w, unmet
 from tieline.dispatch.contracts import PowerCost, power_cost
 from tieline.dispatch.demand_charge import Demands, with_demand
@@ -22,7 +22,7 @@ from tieline.dispatch.inference.deferred import owed_words
 from tieline.dispatch.inference.gpu import load_table
 from tieline.dispatch.inference.serve import ServingTargets, reserved_at, serve
 from tieline.dispatch.inference.serving import Room, Wanted, assign
-from tieline.dispatch.inputs.arrays import fleet_arrays
+from tieline.dispatch.inputs.arrays import Floats, fleet_arrays
 from tieline.dispatch.inputs.expectations import expectations
 from tieline.dispatch.inputs.forecast import Forecaster
 from tieline.dispatch.inputs.forecasters import forecaster_of
@@ -30,6 +30,7 @@ from tieline.dispatch.inputs.foresight import FromOutlook, peak_adders, rules_of
 from tieline.dispatch.inputs.horizon import Grid, grid
 from tieline.dispatch.inputs.outlook import Outlook, SiteView
 from tieline.dispatch.mining.ahead import SiteConditions, build, surroundings
+from tieline.dispatch.mining.lookahead import held
 from tieline.dispatch.mining.policy import Memory, Wish, decide, remember
 from tieline.dispatch.plan import Decision, SiteProblem, plan_site
 from tieline.dispatch.reasons import GroupTarget
@@ -188,24 +189,21 @@ class Controller:
         if self.arrays.groups == 0:
             return None
         base = {site.id: self._base_w(site, views[site.id], wanted) for site in self.fleet.sites}
-        expected = build(around, self.fleet, self.settings, base)
+        expected = build(around, self.fleet, self.settings, base, self._sold_ahead(around.steps))
         wish = decide(self.arrays, expected, self.memory, self.settings, now)
         return self._targets(wish, base, interval)
 
     def _targets(self, wish: Wish, base: dict[str, float], interval: Interval) -> dict[str, GroupTarget]:
         arrays, seen = self.arrays, wish.seen
-        sold = {s.id: self._sold_w(s, interval) - base.get(s.id, 0.0) for s in self.fleet.sites}
+        need = [max(0.0, self._sold_w(s, interval) - base.get(s.id, 0.0)) for s in self.fleet.sites]
+        floors, ups = held(arrays, seen.low_w, seen.high_w, np.array(need))
         found = {}
         sure = np.isfinite(seen.run) & np.isfinite(seen.sleep)
         for g, unit_id in enumerate(arrays.unit_ids):
             site_id = arrays.site_ids[arrays.site[g]]
             if not sure[g]:
                 continue  # nothing is expected of its price: the strike, or the last plan, decides there
-            low_w = float(seen.low_w[g])
-            need = max(0.0, sold.get(site_id, 0.0))
-            floor = min(1.0, need / low_w) if low_w > 0 else 0.0
-            if need > 0:
-                sold[site_id] = need - floor * low_w
+            floor = float(floors[g])
             off = bool(wish.off[g])
             rest = max(float(seen.sleep[g]), float(seen.off[g]))
             found[unit_id] = GroupTarget(
@@ -214,6 +212,7 @@ class Controller:
                 stay_usd=float(seen.run[g]) - rest,
                 start_usd=float(seen.boot_usd[g] if off else seen.wake_usd[g]),
                 floor=floor,
+                floor_up=float(ups[g]),
                 split=self.fleet.site(site_id).contract.demand_usd_per_kw_month > 0,
             )
         return found
@@ -222,6 +221,19 @@ class Controller:
         """Load that accepted reserves need drawn: a floor, until each is called or released."""
         mine = (c for c in self.outlook.commitments.values() if c.site_id == site.id)
         return floor_w(mine, interval.start, interval.end, FLOOR_LEAD)
+
+    def _sold_ahead(self, steps: Grid) -> Floats | None:
+        """(T, N) load that accepted reserves need drawn in the steps ahead; None: nothing is sold."""
+        place = {site.id: n for n, site in enumerate(self.fleet.sites)}
+        sold = [c for c in self.outlook.commitments.values() if c.status == "accepted" and c.site_id in place]
+        if not sold:
+            return None
+        out, begin = np.zeros((len(steps.hours), len(place))), micros(steps.start) / 1e6
+        for one in sold:
+            first, last = micros(one.at - FLOOR_LEAD) / 1e6 - begin, micros(one.until) / 1e6 - begin
+            hit = (steps.offset_s < last) & (steps.offset_s + steps.length_s > first)
+            out[hit, place[one.site_id]] += one.power_w
+        return out
 
     def _base_w(self, site: Site, view: SiteView, wanted: dict[str, Wanted]) -> float:
         """Load that comes before mining: inference, and what cannot be moved."""

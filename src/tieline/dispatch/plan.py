@@ -374,9 +374,8 @@ class _MeritOrder:
             bid, target = self.bids[group.id], self.problem.target(group.id)
             self.why[group.id] = rest_reason(self.problem.view, bid, self.price, target)
             # What is promised runs before all else, whatever its bid.
-            promised = -1e9 if target is not None and target.floor > 0 else 0.0
             steps.extend(
-                (-step.bid_usd_per_mwh + (promised if n == 0 else 0.0), group.id, n, group)
+                (-step.bid_usd_per_mwh - (1e9 if _promised(target, n) > 0 else 0.0), group.id, n, group)
                 for n, step in enumerate(bid.steps)
             )
         return sorted(steps, key=lambda step: step[:3])
@@ -386,7 +385,7 @@ class _MeritOrder:
         bid, fill, target, price = self.bids[group.id], self.fills[group.id], self.problem.target(group.id), self.price
         step = bid.steps[n]
         pays = step.bid_usd_per_mwh > price
-        if not pays and (target is None or n > 0):
+        if not pays and (target is None or (n > 0 and target.floor_up <= 0)):
             return False
         cap = _cap(target, fill, n, pays=pays)
         ask_w = self._asked(step, step.power_w * cap, free=target is None or target.split or n > 0)
@@ -434,7 +433,16 @@ def _cap(target: GroupTarget | None, fill: list[float], n: int, *, pays: bool) -
     """Share of a group that may take step `n`: by its target, or what took the step below."""
     if target is None or (target.above_by_strike and pays):
         return 1.0
-    return target.run if n == 0 else fill[n - 1]
+    if n > 0:
+        return fill[n - 1] if pays else min(fill[n - 1], target.floor_up)
+    return target.run
+
+
+def _promised(target: GroupTarget | None, n: int) -> float:
+    """Share of a group that must take step `n` because it was sold."""
+    if target is None:
+        return 0.0
+    return target.floor if n == 0 else target.floor_up
 
 
 def _kept(
@@ -477,24 +485,39 @@ def _with_floors(problem: SiteProblem, groups: list[RigGroup], bids: Mapping[str
 
 
 def _floors(groups: list[RigGroup], bids: Mapping[str, GroupBid], floor_w: float) -> dict[str, GroupTarget]:
-    """Which share of which group must run for a floor, the best rigs first; the strike decides above it."""
-    found: dict[str, GroupTarget] = {}
+    """Which share of which group must run for a floor, the best steps first; the strike decides above it."""
+    steps = sorted(
+        (-step.bid_usd_per_mwh, group.id, n, step.power_w + (bids[group.id].rest_w if n == 0 else 0.0))
+        for group in groups
+        for n, step in enumerate(bids[group.id].steps)
+    )
+    shares: dict[str, list[float]] = {}
     left_w = floor_w
-    for group in sorted(groups, key=lambda g: (g.rig.efficiency_j_th, g.id)):
-        bid = bids[group.id]
-        if left_w <= EPS_W or not bid.steps:
+    for _, name, n, width in steps:
+        if left_w <= EPS_W or (n > 0 and len(shares.get(name, ())) < n):
             continue
-        whole_w = bid.rest_w + bid.steps[0].power_w
-        share = min(1.0, left_w / whole_w)
-        left_w -= share * whole_w
-        found[group.id] = GroupTarget(share, bid.rest, 0.0, 0.0, floor=share, above_by_strike=True)
-    return found
+        share = min(1.0, left_w / width)
+        left_w -= share * width
+        shares.setdefault(name, []).append(share)
+    return {
+        name: GroupTarget(
+            found[0],
+            bids[name].rest,
+            0.0,
+            0.0,
+            floor=found[0],
+            floor_up=found[1] if len(found) > 1 else 0.0,
+            above_by_strike=True,
+        )
+        for name, found in shares.items()
+    }
 
 
 def _floor_of(bid: GroupBid, target: GroupTarget | None) -> float:
     if target is None or target.floor <= 0 or not bid.steps:
         return 0.0
-    return target.floor * (bid.rest_w + bid.steps[0].power_w)
+    above_w = target.floor_up * sum(step.power_w for step in bid.steps[1:])
+    return target.floor * (bid.rest_w + bid.steps[0].power_w) + above_w
 
 
 def _stuck_w(view: SiteView, group: RigGroup, aux: float) -> float:

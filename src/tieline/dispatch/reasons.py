@@ -26,6 +26,7 @@ class GroupTarget:
     stay_usd: float  # what running on is worth over resting, over the horizon
     start_usd: float
     floor: float = 0.0  # share that must run because it is promised
+    floor_up: float = 0.0  # of it, share that must run above the least mode
     split: bool = False  # part of the group may run, up to the level above which a MWh would not pay
     above_by_strike: bool = False  # only the floor is given: above it the strike decides
 

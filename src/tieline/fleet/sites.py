@@ -16,6 +16,7 @@ from tieline.fleet.markets import Market, shipped, zone_of
 from tieline.fleet.models import GPU_MODELS, RIG_MODELS, Cooling, GpuModel, RigModel
 from tieline.fleet.peaks import PeakRule, shipped_rules
 from tieline.fleet.positions import Leg
+from tieline.fleet.reserves import ReserveProduct, shipped_reserves
 
 Ownership = Literal["owned", "leased", "hosted"]
 ActMode = Literal["observe", "advise", "act"]
@@ -163,6 +164,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     network_region: str | None = None
     rtt_penalty_ms: float = 0.0
     safe_default: Literal["mining_off", "hold", "all_off"] = "mining_off"
+    # Reserve products that it is qualified for, by name; what it is not qualified for is never offered.
+    reserves: tuple[str, ...] = ()
 
     def intake_c(self, temp_c: float, wet_bulb_c: float | None) -> float:
         """Temperature of the air that cools the rigs, from its station's dry and wet bulb. An unknown wet bulb
@@ -188,12 +191,14 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
-    """All sites of one operator. `market_table`, `peak_table`: what is not as the package's own tables have it."""
+    """All sites of one operator. `market_table`, `peak_table`, `reserve_table`: what is not as the package's own tables
+    have it."""
 
     name: str
     sites: tuple[Site, ...]
     market_table: tuple[Market, ...] = ()
     peak_table: tuple[PeakRule, ...] = ()
+    reserve_table: tuple[ReserveProduct, ...] = ()
 
     @property
     def deployed_hs(self) -> float:
@@ -221,6 +226,11 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     def peak_rules(self) -> dict[str, PeakRule]:
         """Every rule there is, by name: the package's, and this fleet's over them."""
         return {**shipped_rules(), **{rule.name: rule for rule in self.peak_table}}
+
+    @property
+    def reserve_products(self) -> dict[str, ReserveProduct]:
+        """Every product there is, by name: the package's, and this fleet's over them."""
+        return {**shipped_reserves(), **{one.name: one for one in self.reserve_table}}
 
     def pays(self, site: Site, rule: PeakRule) -> bool:
         """Whether a site's load counts in a rule's peaks: where it names the rule, or names none and buys at a market

@@ -20,7 +20,18 @@ from tieline.records.dispatch import Action, Commitment, Instruction, Outcome, O
 from tieline.records.fleet import Fault, MeterReading, Sample
 from tieline.records.gate import Accepted, SetAside, admit, checked, fit
 from tieline.records.inference import Backlog, Hop, Owed, ReplicaState, Reserved, Usage
-from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, Purchase, SystemLoad, WeatherTick
+from tieline.records.market import (
+    Demand,
+    ExchangeRate,
+    Forecast,
+    NetworkTick,
+    PeakOdds,
+    PriceTick,
+    Purchase,
+    ReservePrice,
+    SystemLoad,
+    WeatherTick,
+)
 from tieline.records.money import (
     EnergyEvidence,
     Opening,
@@ -65,6 +76,7 @@ __all__ = [
     "Deployed",
     "EnergyEvidence",
     "Equity",
+    "ExchangeRate",
     "Fault",
     "Forecast",
     "Hop",
@@ -103,6 +115,7 @@ __all__ = [
     "Record",
     "ReleaseStep",
     "ReplicaState",
+    "ReservePrice",
     "Reserved",
     "Sample",
     "Seal",

@@ -8,7 +8,18 @@ from tieline.records.base import Record
 from tieline.records.dispatch import Action, Commitment, Instruction, Outcome, Override, Plan
 from tieline.records.fleet import Fault, MeterReading, Sample
 from tieline.records.inference import Backlog, ReplicaState, Reserved, Usage
-from tieline.records.market import Demand, Forecast, NetworkTick, PeakOdds, PriceTick, Purchase, SystemLoad, WeatherTick
+from tieline.records.market import (
+    Demand,
+    ExchangeRate,
+    Forecast,
+    NetworkTick,
+    PeakOdds,
+    PriceTick,
+    Purchase,
+    ReservePrice,
+    SystemLoad,
+    WeatherTick,
+)
 from tieline.records.money import EnergyEvidence, Opening, Payout, Performance, PowerBill, Receipt, Shortfall, Trade
 from tieline.records.treasury import (
     Closing,
@@ -39,6 +50,8 @@ AnyRecord = (
     | Commitment
     | PeakOdds
     | SystemLoad
+    | ReservePrice
+    | ExchangeRate
     | Purchase
     | Forecast
     | Backlog

@@ -92,6 +92,21 @@ class Purchase(Record, frozen=True, kw_only=True, subject="{site_id}", key="{pur
     length_s: IntervalSeconds = 3600
 
 
+class ReservePrice(Record, frozen=True, kw_only=True, subject="{product}", key=REVISED):
+    """What the market paid a MW of one reserve product for each hour of [at, at + length), called or not."""
+
+    product: Label
+    price_usd_per_mw_h: UsdPerMwh
+    length_s: IntervalSeconds = 3600
+
+
+class ExchangeRate(Record, frozen=True, kw_only=True, subject="{currency}", key=REVISED):
+    """A reference rate of the day from `at` on: what one unit of a currency is worth in US dollars."""
+
+    currency: Label
+    usd_per_unit: Money
+
+
 class Forecast(Record, frozen=True, kw_only=True, subject="{series}", key="{what}|" + REVISED):
     """What was expected of one series from `at` on, a value a step, and the band that nine paths in ten stay in.
 

@@ -34,6 +34,9 @@ class Foresight(Protocol):
     def paths(self, market: str, steps: Grid, wide: int) -> Floats | None:
         """(T, S) USD/MWh of a market; None or nan: unknown."""
 
+    def reserve_paths(self, product: str, steps: Grid, wide: int) -> Floats | None:
+        """(T, S) USD per MW and hour that a reserve clears at, a past day a scenario as prices have them."""
+
     def temperatures(self, steps: Grid) -> Floats:
         """(T, N) C; nan: unknown."""
 
@@ -66,6 +69,10 @@ class FromOutlook:
     def paths(self, market: str, steps: Grid, wide: int) -> Floats | None:
         slots = self.outlook.price_slots.get(market)
         return None if slots is None else paths_of(slots, market, steps, wide, self.forecaster)
+
+    def reserve_paths(self, product: str, steps: Grid, wide: int) -> Floats | None:
+        slots = self.outlook.reserve_slots.get(product)
+        return None if slots is None else paths_of(slots, f"reserve {product}", steps, wide, self.forecaster)
 
     def temperatures(self, steps: Grid) -> Floats:
         """One path; nan where a site's station has said nothing for a fortnight."""

@@ -33,6 +33,7 @@ from tieline.records import (
     PeakOdds,
     PriceTick,
     Record,
+    ReservePrice,
     Sample,
     WeatherTick,
 )
@@ -50,10 +51,13 @@ STREAMS: tuple[type[Record], ...] = (
     Fault,
     Commitment,
     PeakOdds,
+    ReservePrice,
     Backlog,
     Sample,
     Outcome,
 )
+# Of which scenarios are past days.
+_PATHS = (PriceTick, Demand, ReservePrice)
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 # A page of the store; a step appends a few hundred records.
 _PAGE = 5_000
@@ -111,6 +115,7 @@ class Outlook:
     commitments: dict[str, Commitment] = field(default_factory=dict)
     peak_odds: dict[str, Series[float]] = field(default_factory=dict)
     price_slots: dict[str, Slots] = field(default_factory=dict)
+    reserve_slots: dict[str, Slots] = field(default_factory=dict)
     temp_slots: dict[str, Slots] = field(default_factory=dict)
     wet_slots: dict[str, Slots] = field(default_factory=dict)
     demand_slots: dict[str, Slots] = field(default_factory=dict)
@@ -132,7 +137,7 @@ class Outlook:
         if self._seq is None:
             self._seq = store.last_seq()
             for stream in STREAMS:
-                back = _RECENT if stream in (Sample, Outcome) else HISTORY if stream in (PriceTick, Demand) else KEEP
+                back = _RECENT if stream in (Sample, Outcome) else HISTORY if stream in _PATHS else KEEP
                 self._await(store.each(stream, now - back, _FOREVER))
         else:
             # All streams at once: by row number this reads only what is new.
@@ -173,6 +178,11 @@ class Outlook:
                 self.commitments[record.commitment_id] = record
             case PeakOdds():
                 self._learn_odds(record)
+            case ReservePrice():
+                length = timedelta(seconds=record.length_s)
+                self.reserve_slots.setdefault(record.product, Slots(900)).learn(
+                    record.at, length, record.price_usd_per_mw_h
+                )
             case Fault():
                 self.faults[(record.site_id, record.what, record.at)] = record
             case _:

@@ -18,6 +18,9 @@ from tieline.dispatch.mining.lookahead import Ahead
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Contract, Fleet
 
+# What a MWh that was sold and is not drawn counts as: above what any product fines, so that it gives way last.
+SHORT_USD_PER_MWH = 10_000.0
+
 Demanded = Mapping[int, tuple[float, Floats]]
 
 
@@ -89,8 +92,14 @@ def surroundings(
     )
 
 
-def build(around: SiteConditions, fleet: Fleet, settings: Settings, base_w: Mapping[str, float]) -> Ahead:
-    """`base_w`: by site, the load that comes before mining."""
+def build(
+    around: SiteConditions,
+    fleet: Fleet,
+    settings: Settings,
+    base_w: Mapping[str, float],
+    sold_w: Floats | None = None,
+) -> Ahead:
+    """`base_w`: by site, the load that comes before mining; `sold_w` (T, N): what reserves sold need drawn."""
     base = np.array([base_w.get(site.id, 0.0) for site in fleet.sites])
     share = settings.restore_share_per_5min
     return Ahead(
@@ -105,6 +114,8 @@ def build(around: SiteConditions, fleet: Fleet, settings: Settings, base_w: Mapp
         take_w=around.prices.take_w,
         split=around.prices.split,
         restore_share_per_h=None if share is None else share * 12.0,
+        sold_w=sold_w,
+        short_usd_per_mwh=0.0 if sold_w is None else SHORT_USD_PER_MWH,
         outages_per_h=settings.outages_per_year / 8766.0,
     )
 

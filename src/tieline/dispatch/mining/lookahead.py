@@ -39,6 +39,8 @@ class Ahead:
     split: Bools | None = None  # (N,) where part of a group may run, up to `take_w`
     restore_share_per_h: float | None = None  # of the site's limit
     level: Floats | None = None  # (T,) of `usd_per_h`, where it changes over the steps
+    sold_w: Floats | None = None  # (T, N) load that reserves sold need drawn; None: nothing is sold
+    short_usd_per_mwh: float = 0.0  # what a MWh of it costs that is not drawn
     outages_per_h: float = 0.0  # chance that a site goes dark, after which every rig is off and has to boot
 
     def block(self, sites: slice, groups: slice) -> Ahead:
@@ -54,6 +56,7 @@ class Ahead:
             below=None if self.below is None else self.below[:, sites],
             take_w=None if self.take_w is None else self.take_w[sites],
             split=None if self.split is None else self.split[sites],
+            sold_w=None if self.sold_w is None else self.sold_w[:, sites],
         )
 
     def first(self) -> Ahead:
@@ -68,6 +71,7 @@ class Ahead:
             price=self.price[:1],
             below=None if self.below is None else self.below[:1],
             level=None if self.level is None else self.level[:1],
+            sold_w=None if self.sold_w is None else self.sold_w[:1],
         )
 
 
@@ -260,11 +264,40 @@ def _before(fleet: FleetArrays, base_w: Floats, high_w: Floats) -> Floats:
 
 
 def _cost(fleet: FleetArrays, ahead: Ahead, base: Floats, power_w: Floats) -> Floats:
-    """(T, G, S) USD/h of drawing `power_w` on top of `base`, under the site's contract."""
+    """(T, G, S) USD/h of drawing `power_w` on top of `base`, under the site's contract, less what it spares of the
+    penalty for reserves that were sold."""
     price = ahead.price[:, fleet.site, :]
     cost = price * (power_w / 1e6)[:, :, None]
     if ahead.below is not None and ahead.take_w is not None:
         take = ahead.take_w[fleet.site]
         under = np.minimum(base + power_w, take) - np.minimum(base, take)
         cost += (ahead.below[:, fleet.site, :] - price) * (under / 1e6)[:, :, None]
+    if ahead.sold_w is not None:
+        owed = ahead.sold_w[:, fleet.site]
+        held = np.minimum(base + power_w, owed) - np.minimum(base, owed)
+        cost -= ahead.short_usd_per_mwh * (held / 1e6)[:, :, None]
     return cost
+
+
+def held(fleet: FleetArrays, low_w: Floats, high_w: Floats, need_w: Floats) -> tuple[Floats, Floats]:
+    """(G,) share of each group that must run at least low, and share that must run in normal mode, for (N,) watts to be
+    drawn by its site: the best steps first, as they run anyway."""
+    run, up, left = np.zeros(fleet.groups), np.zeros(fleet.groups), need_w.astype(float).copy()
+    for groups, normal in fleet.ranks:
+        sites = fleet.site[groups]
+        width = (high_w[groups] - low_w[groups]) if normal else low_w[groups]
+        share = np.divide(np.minimum(left[sites], width), width, out=np.zeros(len(groups)), where=width > 1.0)
+        share = np.where(left[sites] > 1.0, np.clip(share, 0.0, 1.0), 0.0)
+        left[sites] = np.maximum(0.0, left[sites] - share * width)
+        if normal:
+            up[groups] = share
+        else:
+            run[groups] = share
+    return run, up
+
+
+def held_share(fleet: FleetArrays, low_w: Floats, high_w: Floats, need_w: Floats) -> Floats:
+    """(G,) share of each group that draws as much in normal mode."""
+    run, up = held(fleet, low_w, high_w, need_w)
+    drawn = run * low_w + up * (high_w - low_w)
+    return np.asarray(np.divide(drawn, high_w, out=np.ones_like(run), where=high_w > 1.0))

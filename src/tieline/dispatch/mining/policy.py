@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from tieline.dispatch.inputs.arrays import FleetArrays, Floats
-from tieline.dispatch.mining.lookahead import Ahead, Look, look
+from tieline.dispatch.mining.lookahead import Ahead, Look, held_share, look
 from tieline.dispatch.settings import Settings
 from tieline.records import Plan
 
 _DAY_S = 86_400.0
+# Load comes back in stages, so what is sold is bound a little ahead; within the longer span rigs run on for it rather
+# than stop and start again, where that is cheap.
+LEAD_H, BOUND_H = 0.25, 6.0
 
 
 @dataclass
@@ -72,6 +75,13 @@ def decide(fleet: FleetArrays, ahead: Ahead, memory: Memory, settings: Settings,
     """The first step's wish, with what was promised to the machines: time up, time down, starts a day."""
     seen = look(fleet, ahead)
     run, off = seen.wants(memory.running, memory.asleep)
+    if ahead.sold_w is not None and ahead.sold_w.any():
+        # Only the rigs that a reserve needs are bound by it; the others are decided as if nothing were sold.
+        alone = look(fleet, replace(ahead, sold_w=None))
+        free, free_off = alone.wants(memory.running, memory.asleep)
+        bound = _bound(fleet, ahead, seen, alone)
+        run = bound * run + (1.0 - bound) * free
+        off = np.where(bound < 1.0, free_off, off)
     passed = 0.0 if memory.at is None else max(0.0, (now - memory.at).total_seconds())
     too_new = memory.since_start_s + passed < settings.min_up_s
     too_fresh = memory.since_stop_s + passed < settings.min_down_s
@@ -80,6 +90,16 @@ def decide(fleet: FleetArrays, ahead: Ahead, memory: Memory, settings: Settings,
     left = np.maximum(0.0, settings.starts_per_day - memory.used(now))
     run = np.minimum(run, memory.running + left)
     return Wish(run, np.where(run < 1.0, off > 0, False), seen)
+
+
+def _bound(fleet: FleetArrays, ahead: Ahead, seen: Look, alone: Look) -> Floats:
+    """(G,) share of each group that what is sold binds now; what it needs within a few hours, where an hour of running
+    on costs less than a start."""
+    assert ahead.sold_w is not None, "asked only where something is sold"
+    need_w, begin_h = np.maximum(0.0, ahead.sold_w - ahead.base_w), np.cumsum(ahead.hours) - ahead.hours
+    now = held_share(fleet, seen.low_w, seen.high_w, need_w[begin_h < LEAD_H].max(axis=0))
+    later = held_share(fleet, seen.low_w, seen.high_w, need_w[begin_h < BOUND_H].max(axis=0))
+    return np.asarray(np.where(-alone.run_usd_per_h < fleet.wear_usd, np.maximum(now, later), now))
 
 
 def remember(fleet: FleetArrays, plans: Iterable[Plan], memory: Memory) -> None:

@@ -28,10 +28,11 @@ from tieline.feeds.days.folder import FolderError, columns, number, rows
 from tieline.feeds.days.loads import system_loads
 from tieline.feeds.days.manifest import DaysManifest, manifest_of
 from tieline.feeds.days.prices import Provenance, Rate, check_rates, rows_of, ticks
+from tieline.feeds.days.reserves import reserve_prices
 from tieline.feeds.days.sites import MODEL, fleet_from_sites_csv
 from tieline.fleet import Fleet, Market, shipped
 from tieline.fleet.markets import MarketKind, zone_of
-from tieline.records import AnyRecord, Demand, NetworkTick, PriceTick, SystemLoad, WeatherTick
+from tieline.records import AnyRecord, Demand, NetworkTick, PriceTick, ReservePrice, SystemLoad, WeatherTick
 
 SOURCE = "recorded"
 FEE_SHARE = 0.03
@@ -117,6 +118,7 @@ class RecordedFolder:
             *self.demand(fleet, start - HISTORY, end, scale),
         ]
         found += self.loads(fleet, start - LOAD_HISTORY, end + AHEAD)
+        found += self.reserves(fleet, start - HISTORY, end + AHEAD)
         path = self.folder / "scenario" / "events.json"
         if with_events and path.exists():
             ids = frozenset(site.id for site in fleet.sites)
@@ -198,6 +200,12 @@ class RecordedFolder:
         """System load of the operators whose peaks some rule counts, measured and forecast."""
         zones = {rule.operator: rule.zone for rule in fleet.peak_rules.values()}
         return system_loads(self.folder, start, end, zones, self.provenance)
+
+    def reserves(self, fleet: Fleet, start: datetime, end: datetime) -> list[ReservePrice]:
+        """Clearing prices of the products that some site is qualified for."""
+        known, wanted = fleet.reserve_products, {name for site in fleet.sites for name in site.reserves}
+        products = {name: one for name, one in known.items() if name in wanted}
+        return reserve_prices(self.folder, start, end, products, self.provenance)
 
     def network(self, start: datetime, end: datetime) -> list[NetworkTick]:
         """Difficulty, subsidy and price: at each hour's close, and at each new difficulty."""

@@ -1,0 +1,311 @@
+"""`tieline reserves`: what to offer of tomorrow's load, hour by hour, and what the market awarded.
+
+Nothing is submitted from here: a person takes the file to the market, and brings back what was awarded. An award is an
+accepted promise from then on: its load must be drawing, and look-ahead plans around it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import click
+import numpy as np
+
+from tieline.cli.desk.commit_act import tell
+from tieline.cli.desk.known import known, known_options
+from tieline.cli.folder import config_and_now, configured, data_dir, fleet_file, open_store
+from tieline.clock import parse_utc
+from tieline.dispatch import Outlook, Settings
+from tieline.dispatch.inputs.foresight import FromOutlook
+from tieline.dispatch.purchase import hours_of
+from tieline.dispatch.reserves import ReserveOffer, offers
+from tieline.feeds.days.folder import FolderError
+from tieline.fleet import Fleet
+from tieline.fleet.markets import zone_of
+from tieline.fleet.reserves import ReserveProduct, shipped_reserves
+from tieline.records import Commitment
+from tieline.store import Store
+
+HOUR = timedelta(hours=1)
+COLUMNS = ("site_id", "product", "service", "hour_begins_utc", "hour_begins_local", "mw", "at_least_usd_per_mw_h")
+NEEDED = ("site_id", "product", "hour_begins_utc", "mw", "price_usd_per_mw_h")
+# A year of hours for a hundred sites; a longer file is cut into parts.
+MOST_ROWS = 900_000
+
+
+class ReserveAwardError(ValueError):
+    """A file of awards that cannot be used; the message says where and what to give."""
+
+
+@click.group(invoke_without_command=True)
+@known_options
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the offers as CSV, to submit.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.pass_context
+def reserves(
+    context: click.Context,
+    data_dir: Path,
+    data: Path | None,
+    when: str | None,
+    config: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Say what to offer of tomorrow's load as reserves, by hour and product, and why. Submitting it stays with you.
+
+    \b
+    tieline reserves --out offers.csv
+    tieline reserves award awards.csv
+    tieline reserves list
+    """
+    if context.invoked_subcommand is not None:
+        return
+    try:
+        fleet, settings, now, store = known(data_dir, data, when, config)
+        try:
+            found = offered(store, fleet, settings, now)
+        finally:
+            store.close()
+    except (FolderError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(json.dumps([_plain(one) for one in found], indent=2) if as_json else "\n".join(_lines(fleet, found)))
+    if out is not None:
+        out.write_text(as_csv(fleet, found), encoding="utf-8")
+        click.echo(f"written to {out}: submit it yourself; nothing was sent", err=True)
+
+
+@reserves.command("list")
+@fleet_file
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def listed(config: Path | None, as_json: bool) -> None:
+    """List the products that a site's `reserves` may name."""
+    own = configured(config)
+    found = shipped_reserves() if own is None else own.fleet.reserve_products
+    if as_json:
+        click.echo(json.dumps([_product(one) for one in found.values()], indent=2))
+        return
+    for one in found.values():
+        since = "" if one.since is None else f", since {one.since}"
+        click.echo(
+            f"{one.name:<20} {one.operator} {one.service}: by {one.called_by} within {one.response_s} s for "
+            f"{one.lasts_s // 60} min; offers by {one.offers_close}, awards at {one.published} the day before{since}"
+        )
+        click.echo(
+            f"{'':<20} called {one.calls_per_year:g} times a year and {one.follows_share:.0%} by signal (assumed), "
+            f"its energy {'paid' if one.energy_paid else 'not drawn, nothing more'}; a MWh missed "
+            f"{one.penalty_usd_per_mwh:,.0f} USD"
+        )
+
+
+@reserves.command("award")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@data_dir
+def award(file: Path, data_dir: Path) -> None:
+    """Keep what the market awarded: FILE with site_id, product, hour_begins_utc, mw, price_usd_per_mw_h.
+
+    Each row is a promise accepted: its load must draw until it is called. More than a site's rigs draw is refused.
+    """
+    config, now = config_and_now(data_dir)
+    store = open_store(data_dir)
+    try:
+        held = standing(store, now)
+    finally:
+        store.close()
+    try:
+        found = reserve_awards(file, config.fleet, now, held)
+    except (ReserveAwardError, OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(str(error)) from error
+    tell(data_dir, [*found])
+    mw_h = sum(one.power_w for one in found) / 1e6
+    usd = sum(one.power_w / 1e6 * one.capacity_usd_per_mw_h for one in found)
+    click.echo(f"kept: {len(found)} hours of reserves, {mw_h:,.1f} MW x hours, {usd:,.2f} USD of capacity")
+
+
+# --- what is offered ----------------------------------------------------------------------------
+
+
+def standing(store: Store, now: datetime) -> list[Commitment]:
+    """Promises that stand and end after now, each as it was told last."""
+    held: dict[str, Commitment] = {}
+    for one in store.between(Commitment, now - timedelta(days=14), now + timedelta(days=8), now=now):
+        before = held.get(one.commitment_id)
+        if before is None or before.known_at <= one.known_at:
+            held[one.commitment_id] = one
+    return [one for one in held.values() if one.status in ("accepted", "deployed") and one.until > now]
+
+
+def offered(store: Store, fleet: Fleet, settings: Settings, now: datetime) -> list[ReserveOffer]:
+    """Every site's offers for tomorrow. Raises ValueError where none can be made, saying why."""
+    able = [site for site in fleet.sites if site.reserves and site.rig_groups]
+    if not able:
+        raise ValueError("no site sells reserves; name the products a site is qualified for in its reserves = [...]")
+    outlook = Outlook(fleet, settings)
+    outlook.read(store, now)
+    hashprice_usd, why = outlook.hashprice(now)
+    if hashprice_usd is None:
+        raise ValueError(f"no offer without what a hash earns: {why}")
+    sight, held, found = FromOutlook(outlook, fleet, settings), standing(store, now), []
+    for site in able:
+        product = fleet.reserve_products[site.reserves[0]]
+        day = now.astimezone(zone_of(product.zone)).date() + timedelta(days=1)
+        hours = hours_of(product.zone, day)
+        mine = [one for one in held if one.site_id == site.id]
+        taken = np.array([sum(c.power_w for c in mine if c.at < h + HOUR and c.until > h) for h in hours], dtype=float)
+        found += offers(sight, fleet, settings, site, hours, hashprice_usd, taken)
+    return found
+
+
+def reserve_awards(file: Path, fleet: Fleet, now: datetime, held: Sequence[Commitment]) -> list[Commitment]:
+    """Every row of a file as an accepted promise. Raises ReserveAwardError with file and row."""
+    sold: dict[tuple[str, datetime], float] = defaultdict(float)
+    found: dict[str, Commitment] = {}
+    with file.open(encoding="utf-8", newline="") as text:
+        rows = csv.DictReader(text)
+        if missing := [name for name in NEEDED if name not in (rows.fieldnames or ())]:
+            raise ReserveAwardError(f"{file}: no column {', '.join(missing)}; give {', '.join(NEEDED)}")
+        for number, row in enumerate(rows, 2):
+            if number > MOST_ROWS:
+                raise ReserveAwardError(f"{file}: over {MOST_ROWS:,} rows; cut it into parts")
+            where = f"{file} row {number}"
+            one = _award(row, where, fleet, now)
+            if one.commitment_id in found:
+                raise ReserveAwardError(f"{where}: {one.product} at {one.site_id} {one.at:%Y-%m-%d %H:%M} stands twice")
+            found[one.commitment_id] = one
+            sold[one.site_id, one.at] += one.power_w
+            others = [c for c in held if c.site_id == one.site_id and c.commitment_id not in found]
+            before = sum(c.power_w for c in others if c.at < one.until and c.until > one.at)
+            most = sum(group.rated_w for group in fleet.site(one.site_id).rig_groups)
+            whole = sold[one.site_id, one.at] + before
+            if whole > most:
+                raise ReserveAwardError(
+                    f"{where}: {whole / 1e6:.1f} MW of reserves at {one.site_id} then, its rigs draw "
+                    f"{most / 1e6:.1f} MW; correct the row, or release what was promised before"
+                )
+    if not found:
+        raise ReserveAwardError(f"{file}: no rows; give one for each hour that was awarded")
+    return list(found.values())
+
+
+def _award(row: dict[str, str], where: str, fleet: Fleet, now: datetime) -> Commitment:
+    site = next((site for site in fleet.sites if site.id == row["site_id"]), None)
+    if site is None:
+        raise ReserveAwardError(f"{where}: no site {row['site_id']!r} in the fleet")
+    product = fleet.reserve_products.get(row["product"])
+    if product is None or product.name not in site.reserves:
+        able = ", ".join(site.reserves) or "none"
+        raise ReserveAwardError(f"{where}: {site.id} is not qualified for {row['product']!r}; its reserves are: {able}")
+    try:
+        at = parse_utc(row["hour_begins_utc"])
+    except ValueError:
+        at = None
+    if at is None or at.minute or at.second:
+        raise ReserveAwardError(
+            f"{where}: hour_begins_utc {row['hour_begins_utc']!r} begins no hour; write 2026-10-05T14:00"
+        )
+    if at < now - HOUR:
+        raise ReserveAwardError(f"{where}: {at:%Y-%m-%d %H:%M} UTC is past; an award is kept before its hour")
+    mw, usd = _number(row["mw"], f"{where}: mw"), _number(row["price_usd_per_mw_h"], f"{where}: price_usd_per_mw_h")
+    if mw <= 0 or usd < 0:
+        raise ReserveAwardError(f"{where}: {mw} MW at {usd} USD; give megawatts above 0 and a price from 0 up")
+    return Commitment(
+        at=at,
+        known_at=now,
+        source="reserve awards file",
+        kind="measured",
+        commitment_id=f"{product.name}@{site.id}@{at:%Y-%m-%dT%H}",
+        site_id=site.id,
+        product=product.name,
+        until=at + HOUR,
+        power_w=float(mw * 1_000_000),
+        response_s=product.response_s,
+        capacity_usd_per_mw_h=float(usd),
+        status="accepted",
+        nonperformance_usd_per_mwh=product.penalty_usd_per_mwh,
+        detail=f"awarded, called by {product.called_by}",
+    )
+
+
+def _number(text: str, where: str) -> Decimal:
+    try:
+        found = Decimal(text)
+    except InvalidOperation:
+        found = Decimal("NaN")
+    if not found.is_finite() or abs(found) > 100_000:
+        raise ReserveAwardError(f"{where} {text!r} is no number to reckon with; write 12.5")
+    return found
+
+
+# --- as a person, a program and a market read it ------------------------------------------------
+
+
+def _lines(fleet: Fleet, found: Sequence[ReserveOffer]) -> list[str]:
+    lines: list[str] = []
+    for key in dict.fromkeys((one.site_id, one.product) for one in found):
+        product = fleet.reserve_products[key[1]]
+        mine = [one for one in found if (one.site_id, one.product) == key]
+        lines.append(f"{key[0]}  {product.name}: offers close {product.offers_close} local, the day before")
+        for hour in dict.fromkeys(one.at for one in mine):
+            steps = [one for one in mine if one.at == hour]
+            told = ", ".join(f"{one.power_w / 1e6:.1f} MW from {one.limit_usd_per_mw_h:,.2f}" for one in steps)
+            lines += [f"  {hour.astimezone(zone_of(product.zone)):%H:%M} local  {told} USD/MW,h"]
+            lines += [f"      {steps[-1].reason}"]
+    if not found:
+        lines.append("nothing to offer: every hour is sold, too hot, or likely a coincident peak")
+    lines.append("each megawatt is offered to every product and can be awarded once; submitting stays with you (--out)")
+    return lines
+
+
+def as_csv(fleet: Fleet, found: Iterable[ReserveOffer]) -> str:
+    """A row for each step of each hour."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for one in found:
+        product = fleet.reserve_products[one.product]
+        local = one.at.astimezone(zone_of(product.zone))
+        rows.writerow(
+            (one.site_id, one.product, product.service, f"{one.at:%Y-%m-%dT%H:%MZ}", f"{local:%Y-%m-%dT%H:%M%z}",
+             f"{one.power_w / 1e6:.1f}", f"{one.limit_usd_per_mw_h:.2f}")
+        )  # fmt: skip
+    return text.getvalue()
+
+
+def _plain(one: ReserveOffer) -> dict[str, object]:
+    return {
+        "site_id": one.site_id,
+        "product": one.product,
+        "at": one.at.isoformat(),
+        "mw": round(one.power_w / 1e6, 3),
+        "at_least_usd_per_mw_h": one.limit_usd_per_mw_h,
+        "floor_usd_per_mw_h": round(one.floor_usd, 2),
+        "calls_usd_per_mw_h": round(one.calls_usd, 2),
+        "expected_usd_per_mwh": round(one.price_usd_per_mwh, 2),
+        "peak_usd_per_mwh": round(one.peak_usd_per_mwh, 2),
+        "reason": one.reason,
+    }
+
+
+def _product(one: ReserveProduct) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "operator": one.operator,
+        "service": one.service,
+        "called_by": one.called_by,
+        "response_s": one.response_s,
+        "lasts_s": one.lasts_s,
+        "offers_close": one.offers_close,
+        "published": one.published,
+        "since": None if one.since is None else one.since.isoformat(),
+        "calls_per_year": one.calls_per_year,
+        "follows_share": one.follows_share,
+        "energy_paid": one.energy_paid,
+        "penalty_usd_per_mwh": one.penalty_usd_per_mwh,
+        "source": one.source,
+    }

@@ -1,0 +1,247 @@
+"""What to offer of tomorrow's load as reserves: megawatts by hour and product, and what to ask for each.
+
+Pure, on arrays: T hours, K steps of a site's load (best first), S scenarios of the price, P products. A megawatt sold
+must be drawing, so an hour of it costs what the step loses in the scenarios in which it would not run, and the calls
+cost what it would have earned, with a start each. An hour that may be a coincident peak is not offered: load that is
+not sold can still stop in the hour itself, when more is known of it. Scarcity makes power and reserves dear in the same
+hours, so both are read off the same scenarios. A price taker is awarded where the market pays more than it asks, and
+of several products the one that leaves most. Each step is sold once, whatever the products. That is the optimum of one
+programme of energy, peaks and reserves for as long as hours do not couple; wear and waking couple them, and are seen by
+look-ahead, which knows what is sold (`sold_w`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from tieline.dispatch.bids import rig_group_bid
+from tieline.dispatch.inputs.arrays import Floats
+from tieline.dispatch.inputs.foresight import Foresight
+from tieline.dispatch.inputs.horizon import Grid
+from tieline.dispatch.settings import Settings
+from tieline.fleet import Fleet, Site
+from tieline.fleet.markets import zone_of
+from tieline.fleet.physics import aux_share, derate
+from tieline.fleet.reserves import ReserveProduct
+
+HOUR = timedelta(hours=1)
+# Rigs that fail take a little of what can be drawn, and so does weather other than expected: cooling draws less on a
+# colder day, rigs on a hotter one. A miss costs far more than the last megawatts earn.
+KEPT_BACK, HEAT_ERROR_C = 0.01, 6.0
+# A step that is free to hold is still not given away.
+LEAST_USD = 0.01
+# On recorded days an expected loss was refused best where it was twice the payment.
+DOUBT = 0.5
+# Above this the odds of a peak alone are dearer than most hashes.
+LIKELY_PEAK_USD_PER_MWH = 100.0
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a site's rigs can draw above rest, best first: (T, K) watts and what a MWh of each is worth, USD."""
+
+    power_w: Floats
+    bid: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveOffer:
+    """So many watts of one hour at no less than `limit_usd_per_mw_h`; the parts of an offer are what it costs."""
+
+    at: datetime
+    site_id: str
+    product: str
+    power_w: float
+    limit_usd_per_mw_h: float
+    floor_usd: float
+    calls_usd: float
+    price_usd_per_mwh: float
+    peak_usd_per_mwh: float
+
+    @property
+    def reason(self) -> str:
+        words = (
+            f"holding it costs {self.floor_usd:,.2f} USD per MW and hour at {self.price_usd_per_mwh:,.2f} USD/MWh "
+            f"expected, its calls {self.calls_usd:,.2f}"
+        )
+        if self.peak_usd_per_mwh >= 0.01:
+            words += f"; the chance of a peak is worth {self.peak_usd_per_mwh:,.0f} USD/MWh"
+        return words
+
+
+def steps_of(
+    site: Site,
+    settings: Settings,
+    hashprice_usd: float,
+    temps: Sequence[float | None],
+    limits_w: Floats,
+    error_c: float = HEAT_ERROR_C,
+) -> Steps:
+    """A site's steps in each hour as far as `limits_w` (T,) carry them, at the least that they draw within `error_c` of
+    the expected temperature; inference is not sold."""
+    rows = []
+    for t, temp in enumerate(temps):
+        tried: list[float | None] = [temp]
+        if temp is None:
+            tried += [0.0, 30.0]  # the ends of what cooling draws
+        elif error_c > 0.0:
+            tried += [temp - error_c, temp + error_c]
+        found = [_at_heat(site, settings, hashprice_usd, one, float(limits_w[t])) for one in tried]
+        rows.append([(bid, min(row[k][1] for row in found)) for k, (bid, _) in enumerate(found[0])])
+    wide = max((len(row) for row in rows), default=0)
+    power, bid_usd = np.zeros((len(rows), wide)), np.zeros((len(rows), wide))
+    for t, row in enumerate(rows):
+        for k, (bid, watts) in enumerate(row):
+            power[t, k], bid_usd[t, k] = watts * (1.0 - KEPT_BACK), bid
+    return Steps(power, bid_usd)
+
+
+def _at_heat(
+    site: Site, settings: Settings, hashprice_usd: float, temp: float | None, limit_w: float
+) -> list[tuple[float, float]]:
+    """(bid, watts) of every step, best first; too hot to run, a step draws nothing."""
+    aux, hot = aux_share(site.cooling, temp), derate(site.cooling, temp)
+    steps: list[tuple[float, float]] = []
+    bids = [
+        rig_group_bid(g, hashprice_usd, keeps=settings.keeps, aux=aux, derate=hot or 1.0, rest=settings.rest_mode)
+        for g in site.rig_groups
+    ]
+    left = limit_w - sum(bid.rest_w for bid in bids)
+    for bid, watts in sorted(((s.bid_usd_per_mwh, s.power_w) for b in bids for s in b.steps), reverse=True):
+        steps.append((bid, max(0.0, min(watts, left)) if hot > 0 else 0.0))
+        left -= watts
+    return steps
+
+
+@dataclass(frozen=True)
+class Costs:
+    """(T, K, S) USD per MW and hour of holding each step for a product, and of its calls."""
+
+    floor: Floats
+    calls: Floats
+
+    @property
+    def whole(self) -> Floats:
+        return np.asarray(self.floor + self.calls)
+
+
+def costs(steps: Steps, price: Floats, peak: Floats, product: ReserveProduct, settings: Settings) -> Costs:
+    """`price` (T, S), `peak` (T,) USD/MWh. With one scenario peaks are certain, and a cost."""
+    over = price[:, None, :] - steps.bid[:, :, None]
+    if price.shape[1] == 1:
+        over = over + peak[:, None, None]
+    share = product.called_share
+    # While it is called a step draws nothing: what it would have lost is saved, what it would have earned is gone.
+    calls = share * np.maximum(0.0, -over) + product.calls_per_hour * settings.wear_usd_per_kw_start * 1e3
+    if product.energy_paid:
+        calls = calls - share * price[:, None, :]
+    return Costs((1.0 - share) * np.maximum(0.0, over), calls)
+
+
+def limits_of(cost: Costs, paid: Floats | None, peak: Floats) -> Floats:
+    """(T, K) what to ask for each step; `paid` (T, S) USD per MW and hour, `peak` (T,) USD/MWh; infinite: not offered.
+
+    Next to nothing, unless it is expected to be paid less than half of its cost: past days say too little of scarcity
+    to refuse on a close call, and a price of its own would sell in the cheap hours alone. Where it is, or nothing is
+    known of `paid`: the cost of the middle scenario. What is certain (one scenario) is weighed as it is."""
+    whole = cost.whole
+    middle = np.maximum(LEAST_USD, np.median(whole, axis=2))
+    sure = whole.shape[2] == 1
+    if paid is None or np.isnan(paid).any():
+        limit = middle
+    else:
+        pays = paid.mean(axis=1)[:, None] > (1.0 if sure else DOUBT) * whole.mean(axis=2)
+        limit = np.where(pays, LEAST_USD, middle)
+    if not sure:
+        limit = np.where((peak > LIKELY_PEAK_USD_PER_MWH)[:, None], np.inf, limit)
+    return np.asarray(limit)
+
+
+def sold_first(steps: Steps, taken_w: Floats) -> Steps:
+    """The same with (T,) watts that are promised already taken off, best steps first: no megawatt is sold twice."""
+    before = np.cumsum(steps.power_w, axis=1) - steps.power_w
+    covered = np.clip(taken_w[:, None] - before, 0.0, steps.power_w)
+    return Steps(steps.power_w - covered, steps.bid)
+
+
+def awarded(steps: Steps, limits: Sequence[Floats], clearing: Sequence[Floats]) -> Floats:
+    """(T, K, P) watts that a market awards a price taker: each step to the product that leaves most above its limit,
+    none where none does. `limits` (T, K) and `clearing` (T,) by product; nan: not traded."""
+    if not limits:
+        return np.zeros((*steps.power_w.shape, 0))
+    gains = np.stack(
+        [np.nan_to_num(paid[:, None] - limit, nan=-1.0) for limit, paid in zip(limits, clearing, strict=True)], axis=2
+    )
+    best = gains.argmax(axis=2)
+    won = np.take_along_axis(gains, best[:, :, None], axis=2)[:, :, 0] >= 0.0
+    # Load runs best first, so a step is held only with all better ones: a gap would be filled by them unsold.
+    won = np.logical_and.accumulate(won | (steps.power_w <= 0.0), axis=1)
+    found = np.zeros_like(gains)
+    np.put_along_axis(found, best[:, :, None], np.where(won, steps.power_w, 0.0)[:, :, None], axis=2)
+    return found
+
+
+def products_of(fleet: Fleet, site: Site, hour: datetime) -> list[ReserveProduct]:
+    """The products that a site may sell in the local day of an hour, in the order it names them."""
+    known = fleet.reserve_products
+    named = [known[name] for name in site.reserves if name in known]
+    return [one for one in named if one.traded(hour.astimezone(zone_of(one.zone)).date())]
+
+
+def offers(
+    sight: Foresight,
+    fleet: Fleet,
+    settings: Settings,
+    site: Site,
+    hours: Sequence[datetime],
+    hashprice_usd: float,
+    taken_w: Floats | None = None,
+) -> list[ReserveOffer]:
+    """What to offer of a site for `hours`; `taken_w` (T,) is promised already. Raises ValueError where nothing is
+    expected of the price of its power."""
+    place = fleet.sites.index(site)
+    first = min(hours).replace(minute=0, second=0, microsecond=0)
+    offsets = np.array([int((hour - first).total_seconds()) for hour in hours], dtype=np.intp)
+    steps = Grid(first, offsets, np.full(len(hours), 3600, dtype=np.intp))
+    price = power_paths(sight, site, steps, settings)
+    temps = [None if np.isnan(t) else float(t) for t in sight.temperatures(steps)[:, place]]
+    curve = steps_of(site, settings, hashprice_usd, temps, sight.limits(steps)[:, place])
+    if taken_w is not None:
+        curve = sold_first(curve, taken_w)
+    peak = sight.peaks(steps).get(place, np.zeros(len(hours)))
+    found: list[ReserveOffer] = []
+    for product in products_of(fleet, site, hours[0]):
+        cost = costs(curve, price, peak, product, settings)
+        limit = limits_of(cost, sight.reserve_paths(product.name, steps, price.shape[1]), peak)
+        found += [
+            ReserveOffer(
+                at=hours[t],
+                site_id=site.id,
+                product=product.name,
+                power_w=float(curve.power_w[t, k]),
+                limit_usd_per_mw_h=round(float(limit[t, k]), 2),
+                floor_usd=float(cost.floor[t, k].mean()),
+                calls_usd=float(cost.calls[t, k].mean()),
+                price_usd_per_mwh=float(price[t].mean()),
+                peak_usd_per_mwh=float(peak[t]),
+            )
+            for t, k in np.argwhere((curve.power_w >= product.least_mw * 1e6) & np.isfinite(limit))
+        ]
+    return found
+
+
+def power_paths(sight: Foresight, site: Site, steps: Grid, settings: Settings) -> Floats:
+    """(T, S) what a MWh more costs the site. Raises ValueError where its market says nothing."""
+    contract = site.contract
+    if contract.basis == "fixed":
+        usd = (contract.fixed_usd_per_mwh or 0.0) + contract.adder_usd_per_mwh
+        return np.full((len(steps.hours), 1), usd)
+    for name in (contract.market_15min, contract.market):
+        paths = None if name is None else sight.paths(name, steps, settings.scenarios)
+        if paths is not None and not np.isnan(paths).any():
+            return np.asarray(paths * contract.scale + contract.adder_usd_per_mwh)
+    raise ValueError(f"{site.id}: nothing is known of the price of {contract.market}; no reserve is offered")

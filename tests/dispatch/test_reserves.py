@@ -1,0 +1,204 @@
+"""Reserves: offered before prices are known, no megawatt twice, never below what holding them costs for sure."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.dispatch.fleets import T0, demand, fleet, network, price, store, weather
+
+from tieline import config
+from tieline.config import ConfigError
+from tieline.dispatch import Controller, Settings
+from tieline.dispatch.inputs.arrays import fleet_arrays
+from tieline.dispatch.mining.lookahead import held
+from tieline.dispatch.reserves import Steps, awarded, costs, limits_of, sold_first, steps_of
+from tieline.fleet.reserves import ReserveProduct, ReservesError, read_reserves, shipped_reserves
+from tieline.records import Commitment
+
+HOUR = timedelta(hours=1)
+RRS, ECRS = shipped_reserves()["ERCOT_RRS_RELAY"], shipped_reserves()["ERCOT_ECRS"]
+NEVER = msgspec.structs.replace(ECRS, calls_per_year=0.0)
+numbers = st.floats(0.0, 500.0)
+
+
+def curve(*steps: tuple[float, float], hours: int = 1) -> Steps:
+    """(MW, bid) of each step, best first, the same in every hour."""
+    return Steps(np.array([[mw * 1e6 for mw, _ in steps]] * hours), np.array([[bid for _, bid in steps]] * hours))
+
+
+# --- what a product is -------------------------------------------------------------------------
+
+
+def test_offers_close_before_prices_are_out_also_where_the_clock_changes() -> None:
+    for day in (date(2024, 3, 10), date(2024, 7, 1), date(2024, 11, 3)):
+        for product in shipped_reserves().values():
+            noon = datetime(day.year, day.month, day.day, 18, tzinfo=UTC)
+            assert product.closes(day) < product.known_at(noon) < noon - timedelta(hours=12)
+    assert ECRS.closes(date(2024, 7, 2)) == datetime(2024, 7, 1, 15, tzinfo=UTC)
+    assert not ECRS.traded(date(2023, 6, 9))
+    assert ECRS.traded(date(2023, 6, 10))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ('called_by = "hope"', "called_by"),
+        ("response_s = -1", "response_s"),
+        ('offers_close = "25:00"', "hour must be in"),
+        ("follows_share = 1.5", "follows_share"),
+        ("since = 2024-01-01\nuntil = 2023-01-01", "not after"),
+        ('zone = "Mars/Olympus"', "time zone"),
+    ],
+)
+def test_a_product_that_cannot_be_is_refused_by_name(change: str, said: str) -> None:
+    plain = 'operator = "X"\nservice = "S"\nlasts_s = 3600\n'
+    others = {"zone": '"UTC"', "called_by": '"relay"', "response_s": "10"}
+    plain += "".join(f"{k} = {v}\n" for k, v in others.items() if not change.startswith(k))
+    with pytest.raises(ReservesError, match=said) as wrong:
+        read_reserves(f"[product.P]\n{plain}{change}\n", "mine.toml")
+    assert "mine.toml" in str(wrong.value)
+
+
+def test_a_site_names_products_that_there_are() -> None:
+    text = """
+[fleet]
+name = "f"
+[[site]]
+id = "a"
+name = "A"
+region = "r"
+lat = 1.0
+lon = 1.0
+interconnect_mw = 10.0
+contract = { basis = "spot", market = "ERCOT_LZ_WEST_DA" }
+rigs = [{ model = "Antminer S21", mw = 9.0 }]
+reserves = ["ERCOT_ECRX"]
+"""
+    with pytest.raises(ConfigError, match="ERCOT_ECRS"):
+        config.loads(text)
+    assert config.loads(text.replace("ECRX", "ECRS")).fleet.sites[0].reserves == ("ERCOT_ECRS",)
+
+
+# --- what it costs, what is asked, what is awarded ---------------------------------------------
+
+
+def test_holding_costs_what_the_step_would_lose_and_calls_what_it_would_earn() -> None:
+    price_ = np.array([[40.0, 100.0, 160.0]])
+    found = costs(curve((10, 100.0)), price_, np.zeros(1), NEVER, Settings())
+    assert found.floor[0, 0].tolist() == [0.0, 0.0, 60.0]
+    assert found.calls.sum() == 0.0
+    often = msgspec.structs.replace(ECRS, calls_per_year=876.6, call_s=3600)  # a tenth of all hours
+    found = costs(curve((10, 100.0)), price_, np.zeros(1), often, Settings())
+    start = 0.1 * Settings().wear_usd_per_kw_start * 1e3
+    assert found.calls[0, 0] == pytest.approx([0.1 * 60.0 + start, start, start])
+    assert found.floor[0, 0] == pytest.approx([0.0, 0.0, 0.9 * 60.0])
+    paid = costs(curve((10, 100.0)), price_, np.zeros(1), msgspec.structs.replace(often, energy_paid=True), Settings())
+    assert paid.calls[0, 0] == pytest.approx(found.calls[0, 0] - 0.1 * price_[0])
+
+
+def test_an_hour_that_is_likely_a_peak_is_not_offered() -> None:
+    cost = costs(curve((10, 100.0), hours=2), np.full((2, 3), 40.0), np.zeros(2), NEVER, Settings())
+    ask = limits_of(cost, np.full((2, 3), 9.0), np.array([0.0, 400.0]))
+    assert np.isfinite(ask[0]).all()
+    assert np.isinf(ask[1]).all()
+
+
+def test_what_is_certain_is_weighed_with_its_peak() -> None:
+    cost = costs(curve((10, 100.0), hours=2), np.full((2, 1), 40.0), np.array([0.0, 400.0]), NEVER, Settings())
+    ask = limits_of(cost, np.array([[9.0], [9.0]]), np.array([0.0, 400.0]))
+    assert ask[0, 0] < 9.0 < ask[1, 0] == pytest.approx(340.0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0.0, 50.0), numbers), min_size=1, max_size=5),
+    st.lists(st.tuples(numbers, st.one_of(st.just(float("nan")), numbers)), min_size=1, max_size=3),
+)
+def test_each_step_is_sold_once_to_what_leaves_most_and_never_below_its_price(
+    steps: list[tuple[float, float]], products: list[tuple[float, float]]
+) -> None:
+    made = curve(*sorted(steps, key=lambda s: -s[1]))
+    limits = [np.full(made.power_w.shape, ask) for ask, _ in products]
+    won = awarded(made, limits, [np.array([paid]) for _, paid in products])[0]
+    assert (won.sum(axis=1) <= made.power_w[0] + 1e-6).all()
+    assert (np.count_nonzero(won, axis=1) <= 1).all()
+    gains = [paid - ask for ask, paid in products]
+    for p, gain in enumerate(gains):
+        if won[:, p].any():
+            assert gain >= 0.0
+            assert gain == max(g for g in gains if g == g)
+    if any(g >= 0.0 for g in gains):
+        assert won.sum() == pytest.approx(made.power_w[0].sum())
+
+
+def test_a_worse_step_is_not_sold_over_a_better_one() -> None:
+    made = curve((10, 120.0), (10, 60.0))
+    won = awarded(made, [np.array([[50.0, 1.0]])], [np.array([20.0])])
+    assert won.sum() == 0.0  # the better step would run first, and what it draws was not sold
+
+
+@given(st.floats(0.0, 40.0))
+def test_what_is_promised_already_is_not_offered_again(taken: float) -> None:
+    made = curve((10, 120.0), (10, 60.0), hours=1)
+    left = sold_first(made, np.array([taken * 1e6]))
+    assert left.power_w.sum() == pytest.approx(max(0.0, 20e6 - taken * 1e6), abs=1.0)
+    assert left.power_w[0, 1] == pytest.approx(min(10e6, max(0.0, 20e6 - taken * 1e6)), abs=1.0)
+
+
+def test_no_more_is_sold_than_the_interconnect_and_the_heat_leave() -> None:
+    site = fleet().sites[0]
+    most = steps_of(site, Settings(), 60.0, [20.0], np.array([site.interconnect.limit_w])).power_w.sum()
+    small = steps_of(site, Settings(), 60.0, [20.0], np.array([site.interconnect.limit_w / 4])).power_w.sum()
+    assert 0.0 < small < site.interconnect.limit_w / 4 < most < site.interconnect.limit_w
+    assert steps_of(site, Settings(), 60.0, [70.0], np.array([1e9])).power_w.sum() == 0.0
+
+
+# --- held ----------------------------------------------------------------------------------------
+
+
+def test_what_was_sold_of_normal_mode_runs_in_normal_mode() -> None:
+    """Also where power costs more than any hash: a promise is a floor."""
+    held_ = store(price(400.0), network(), weather(20.0), demand(1000.0))
+    site = next(s for s in fleet().sites if s.id == "tx-1")
+    whole = sum(g.rated_w for g in site.rig_groups)
+    for share in (0.5, 0.9):
+        sold = Commitment(
+            at=T0 - HOUR, known_at=T0 - HOUR * 20, source="t", kind="measured", commitment_id="r", site_id="tx-1",
+            product="ERCOT_ECRS", until=T0 + HOUR * 3, power_w=share * whole, response_s=600,
+            capacity_usd_per_mw_h=9.0, status="accepted",
+        )  # fmt: skip
+        held_.append([msgspec.structs.replace(sold, known_at=sold.known_at + timedelta(seconds=round(share * 10)))])
+        for policy in ("strike", "lookahead"):
+            rules = Settings(policy=policy, restore_share_per_5min=None)
+            plans = asyncio.run(Controller(held_, fleet(), rules).step(T0))
+            mining = sum(p.target_w for p in plans[0].setpoints if p.shares)
+            assert mining >= sold.power_w - 1e5, (policy, share)
+            assert mining <= whole * 1.12
+
+
+@given(st.floats(0.0, 1.2))
+def test_held_fills_the_best_steps_first(share: float) -> None:
+    arrays = fleet_arrays(fleet(), Settings())
+    low, high = 0.72 * arrays.rated_w, arrays.rated_w.copy()
+    need = np.zeros(len(arrays.site_ids))
+    np.add.at(need, arrays.site, share * high)
+    run, up = held(arrays, low, high, need)
+    drawn = np.zeros_like(need)
+    np.add.at(drawn, arrays.site, run * low + up * (high - low))
+    most = np.zeros_like(need)
+    np.add.at(most, arrays.site, high)
+    assert drawn == pytest.approx(np.minimum(need, most), abs=2.0)
+
+
+def test_a_product_of_ones_own_stands_over_the_package() -> None:
+    mine = msgspec.structs.replace(ECRS, penalty_usd_per_mwh=1.0)
+    told = msgspec.structs.replace(fleet(), reserve_table=(mine,))
+    assert told.reserve_products["ERCOT_ECRS"].penalty_usd_per_mwh == 1.0
+    assert isinstance(told.reserve_products["ERCOT_RRS_RELAY"], ReserveProduct)
+    assert RRS.response_s == 1
