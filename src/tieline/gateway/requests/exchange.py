@@ -3,8 +3,8 @@
 The client sees one stream under one id. What it has been sent is kept as text; when the replica dies, goes silent or
 is told to go dark, another one continues from exactly that text. What cannot be continued ends in an honest error and
 an aborted connection, and what was delivered is billed. What an event means is said by `frames`, `answer` and
-`failover`, from the request's state; this file does it, and `delivery` what its client sees of it. No tasks or futures
-stand on the usual path: each read of a socket ends in a write of the other.
+`failover`, from the request's state; this file does it, `moving` finds another replica, and `delivery` is what its
+client sees of it. No tasks or futures stand on the usual path: each read of a socket ends in a write of the other.
 """
 
 from __future__ import annotations
@@ -13,20 +13,16 @@ import asyncio
 import logging
 from typing import Final, Self
 
-import msgspec
-
 from tieline.gateway import errors
 from tieline.gateway.budgets.admit import Admitted
 from tieline.gateway.errors import Refusal
-from tieline.gateway.requests import answer, blame, choice_group, chunks, delivery, failover, frames, hedge
+from tieline.gateway.requests import answer, blame, delivery, failover, frames, hedge
 from tieline.gateway.requests.answer import ClientFault, Elsewhere, Whole, Wrong
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.blame import Strike
 from tieline.gateway.requests.body import Request
-from tieline.gateway.requests.choice_group import ChoiceGroup
 from tieline.gateway.requests.continuity import resume, token_ids
-from tieline.gateway.requests.continuity.resume_calls import CannotContinueError, Continuing
-from tieline.gateway.requests.delivery import Delivery
+from tieline.gateway.requests.continuity.moving import NOBODY, Moving
 from tieline.gateway.requests.failover import Next, SilenceMeaning
 from tieline.gateway.requests.ports import Client, ReplicaPool, Shared
 from tieline.gateway.requests.state import Phase, RequestState
@@ -41,15 +37,10 @@ log = logging.getLogger("tieline.gateway")
 
 # A finished answer whose connection has not ended by then is dropped.
 LINGER_S: Final = 1.0
-_NOBODY: Final[frozenset[str]] = frozenset()
 
 
-class Exchange(Delivery):
+class Exchange(Moving):
     """A request in progress: its state, and the attempts that it holds on replicas."""
-
-    second: Attempt | None = None  # runs beside the first until one of them is ahead
-    group: ChoiceGroup | None = None  # of choices that go on by themselves
-    trace = b""  # a `traceparent` header line for engines
 
     @classmethod
     def of(
@@ -79,20 +70,20 @@ class Exchange(Delivery):
         if self.shared.traces is not None:
             self.span = self.shared.traces.request(self.state, self.trace, self.shared.clock.now(), self.now())
             self.trace = self.trace if self.span is None else self.span.header
-        backend = self._best(_NOBODY)
+        backend = self.best(NOBODY)
         if backend is None:
             self.pool.wait(self)
         else:
             self.go(backend)
 
-    def _best(self, avoid: frozenset[str] | set[str]) -> Backend | None:
+    def best(self, avoid: frozenset[str] | set[str]) -> Backend | None:
         """The best replica with room."""
         return route.choose(self.pool.replicas, self.state.want, self.now(), avoid)
 
     def place(self, avoid: frozenset[str]) -> None:
         """Send the request to the best replica with room, or wait for one."""
         pool, state = self.pool, self.state
-        backend = self._best(avoid) or (self._best(_NOBODY) if avoid else None)
+        backend = self.best(avoid) or (self.best(NOBODY) if avoid else None)
         if backend is None and state.tries:  # it has lost a replica before its first token
             backend = pool.choose_at_all(state.want, avoid)
         if backend is not None:
@@ -113,11 +104,11 @@ class Exchange(Delivery):
         body = state.request.encode(backend.name_of(state.offer), state.limit)
         if state.request.continuity == "token":
             body = self._ask_for_ids(backend.engine, body)
-        self.attempt = self._attempt(backend, resume.PATHS[state.request.kind], body)
+        self.attempt = self.ask(backend, resume.PATHS[state.request.kind], body)
         backend.remember(state.want.prefix)
         self.attempt.start(self.shared.settings.clocks.connect_s)
 
-    def _attempt(self, backend: Backend, path: str, body: bytes) -> Attempt:
+    def ask(self, backend: Backend, path: str, body: bytes) -> Attempt:
         return Attempt(self, backend, backend.head("POST", path, len(body), self.state.id, self.trace) + body)
 
     def _ask_for_ids(self, engine: str, body: bytes) -> bytes:
@@ -144,7 +135,7 @@ class Exchange(Delivery):
             return
         state.busy_since = state.adrift_since = None
         if self.second is not None:
-            self._ahead(attempt)
+            self.ahead(attempt)
         if state.paused and state.resumed:  # a new replica's connection does not know yet
             attempt.pause(True)
         if attempt is not self.attempt:
@@ -161,13 +152,13 @@ class Exchange(Delivery):
         if broken is not None:
             self._broken(attempt, broken)
         elif attempt.ended is None and state.finish is not None and state.tail:
-            self._complete(attempt)
+            self.complete(attempt)
 
     def _broken(self, attempt: Attempt, error: frames.BrokenStreamError) -> None:
         """The engine said in its stream that it cannot; where the request is at fault, another would say the same."""
         refusal = answer.refused_in_stream(error.error)
         if refusal is not None and not self.state.delivered and self.second is None:
-            self._end(attempt, "error")
+            self.end(attempt, "error")
             self.refuse(refusal)
             return
         words = self.state.words = answer.words_of(error.error)
@@ -184,12 +175,12 @@ class Exchange(Delivery):
     def on_answer(self, attempt: Attempt, head: ResponseHead, body: bytes) -> None:
         state = self.state
         if state.done or attempt is not self.attempt:
-            self._end(attempt, "error")
+            self.end(attempt, "error")
             return
         match answer.read(state, attempt, head, body):
             case Whole(whole):
                 self._answered(attempt)
-                self._end(attempt, state.finish or "stop")
+                self.end(attempt, state.finish or "stop")
                 state.tail = whole
                 state.turn(Phase.ENDING)
                 if delivery.uncounted(state):
@@ -199,7 +190,7 @@ class Exchange(Delivery):
             case Wrong(reason):
                 self.on_attempt_failed(attempt, "error", reason)
             case ClientFault(refusal, well):
-                self._end(attempt, "error")
+                self.end(attempt, "error")
                 if well:
                     attempt.backend.succeeded(self.now(), state.want.tenant)
                 self.refuse(refusal)
@@ -209,7 +200,7 @@ class Exchange(Delivery):
     def _elsewhere(self, attempt: Attempt, said: Elsewhere) -> None:
         """The engine is overloaded or broken, or the request is at fault: another one may say which."""
         state, backend, now = self.state, attempt.backend, self.now()
-        self._end(attempt, "busy" if said.busy else "error")
+        self.end(attempt, "busy" if said.busy else "error")
         self.shared.stats.failures[backend.id, f"status {said.status}"] += 1
         state.words = said.words
         if said.busy:
@@ -296,11 +287,11 @@ class Exchange(Delivery):
         if state.done:
             return
         if attempt is self.attempt and attempt.parked is not None:
-            self._stay()  # it was being moved away, and its end is among the frames that wait
+            self.stay()  # it was being moved away, and its end is among the frames that wait
         if attempt.ended is not None:
             return
         if attempt is self.attempt and state.finish is not None:
-            self._complete(attempt)
+            self.complete(attempt)
         else:
             self.on_attempt_failed(attempt, "died", "the stream ended before it was finished")
 
@@ -310,7 +301,7 @@ class Exchange(Delivery):
         if attempt.ended is not None:
             return
         unheard = attempt.first_at is None
-        self._end(attempt, ended)
+        self.end(attempt, ended)
         if state.done:
             return
         self.shared.stats.failures[attempt.backend.id, ended] += 1
@@ -335,14 +326,14 @@ class Exchange(Delivery):
                 pass
             case Next.STAY:
                 self.second = None
-                self._stay()
+                self.stay()
             case Next.PROMOTE:
                 self.attempt, self.second = self.second, None
                 state.turn(Phase.CONNECTING)
             case Next.COMPLETE:
-                self._complete(attempt)
+                self.complete(attempt)
             case Next.SPLIT:
-                self._split()
+                self.split()
             case Next.RESUME:
                 self.take_over()
             case Next.AGAIN:
@@ -350,187 +341,6 @@ class Exchange(Delivery):
                 self.place(self._struck(attempt.backend.id))
             case Next.GIVE_UP:
                 self.refuse(errors.engine_error(502, f"no replica could answer: {reason}"))
-
-    # --- on another replica ------------------------------------------------------------
-
-    def take_over(self) -> None:
-        """Continue what was delivered in part on another replica."""
-        state = self.state
-        why = failover.hopeless(state, self.now(), self.shared.settings.clocks.resume_s)
-        if why is not None:
-            self._give_up(why)
-            return
-        state.resumed = True
-        state.turn(Phase.RESUMING)
-        self.task = self.shared.spawn(self._search())
-
-    async def _search(self) -> None:
-        """Find a replica and continue there, within the resume clock."""
-        state, pool, shared = self.state, self.pool, self.shared
-        assert state.adrift_since is not None
-        deadline = state.adrift_since + shared.settings.clocks.resume_s
-        avoid: set[str] = {self.attempt.backend.id} if self.attempt is not None else set()
-        unable: dict[str, str] = {}  # replica: why not there
-        shared.failovers.add(state)
-        try:
-            while not state.done:
-                if self.now() >= deadline:
-                    self._give_up("no replica could continue this stream in time")
-                    return
-                if shared.may_fail_over(state):
-                    want = state.want
-                    backend = pool.choose_at_all(want, avoid | unable.keys()) or pool.choose_at_all(want, set(unable))
-                    if backend is not None:
-                        try:
-                            if await self._continue_on(backend, deadline - self.now()):
-                                return
-                        except CannotContinueError as error:
-                            unable[backend.id] = str(error)
-                            continue
-                        avoid = {backend.id}
-                    elif unable and all(one.id in unable for one in pool.serving(want)):
-                        self._give_up("this stream cannot be continued: " + "; ".join(sorted(set(unable.values()))))
-                        return
-                await asyncio.sleep(failover.LOOK_AGAIN_S)
-        finally:
-            shared.failovers.discard(state)
-
-    async def _continue_on(self, backend: Backend, left_s: float) -> bool:
-        """Start an attempt on `backend` from the text delivered so far: instead of the one that is lost, or beside
-        the one that is left. False: it could not. Raises CannotContinueError."""
-        state = self.state
-        phase = state.phase
-        try:
-            async with asyncio.timeout(left_s):
-                plan = await Continuing(self.pool).plan(state, backend, state.text)
-        except (OSError, TimeoutError, msgspec.DecodeError) as error:
-            backend.failed(self.now(), lost=True, refused=isinstance(error, OSError))
-            log.info("resume failed: request=%s replica=%s: %s", state.id, backend.id, error)
-            return False
-        if state.phase is not phase:  # it ended meanwhile, or has lost the replica that it was to leave
-            return True
-        if plan is None:  # nothing is left to generate
-            self._end_at_limit()
-            return True
-        attempt = self._attempt(backend, plan.path, plan.body)
-        attempt.base_tokens, attempt.repeated = plan.base, plan.repeated
-        attempt.read, attempt.replay = plan.read, plan.replay
-        if phase is Phase.MOVING:
-            self.second = attempt
-        else:
-            self.attempt = attempt
-            state.turn(Phase.CONNECTING)
-        attempt.start(self.shared.settings.clocks.connect_s)
-        return True
-
-    def _end_at_limit(self) -> None:
-        self.send(delivery.at_limit(self.state))
-        if self.attempt is None:
-            self.end_stream()
-        else:
-            self._complete(self.attempt)
-
-    def drain(self, attempt: Attempt) -> bool:
-        """Its replica was told to go dark: start the stream elsewhere, then leave. True: it is being moved."""
-        state = self.state
-        if attempt is not self.attempt or not failover.may_move(state, attempt):
-            return False
-        backend = self._best({attempt.backend.id})
-        if backend is None or not failover.can_go_on(state, backend.engine):
-            return False
-        attempt.parked = []
-        state.resumed = True
-        state.turn(Phase.MOVING)
-        self.task = self.shared.spawn(self._move_to(backend))
-        return True
-
-    async def _move_to(self, backend: Backend) -> None:
-        try:
-            if await self._continue_on(backend, failover.MOVE_S):
-                return
-        except CannotContinueError as error:
-            log.info("not moved: request=%s replica=%s: %s", self.state.id, backend.id, error)
-        if self.state.phase is Phase.MOVING and self.second is None:
-            self._stay()
-
-    def _hedge(self, attempt: Attempt) -> None:
-        """Ask a second, idle replica too."""
-        state, shared = self.state, self.shared
-        other = self._best({attempt.backend.id})
-        if other is None or other.live or not shared.hedges.take():
-            return
-        if state.ids is not None and other.engine != attempt.backend.engine:
-            return
-        body = state.request.encode(other.name_of(state.offer), state.limit)
-        if state.ids is not None:
-            body = state.ids.ask(body)
-        self.second = second = self._attempt(other, resume.PATHS[state.request.kind], body)
-        second.hedges = True
-        state.turn(Phase.MOVING)
-        shared.stats.hedged += 1
-        second.start(shared.settings.clocks.connect_s)
-
-    def _ahead(self, attempt: Attempt) -> None:
-        """Frames of an attempt while two run: the new one takes over, or the hedge was in vain."""
-        first, second = self.attempt, self.second
-        assert second is not None
-        if attempt is second:
-            self.attempt, self.second = second, None
-            self.state.turn(Phase.STREAMING)
-            if first is not None:
-                self._end(first, "hedged" if second.hedges else "moved")
-        elif second.hedges:
-            self.second = None
-            self.state.turn(Phase.STREAMING)
-            self._end(second, "hedged")
-
-    def _stay(self) -> None:
-        """There is no second attempt, or not any more: the first goes on, with the frames that were held back."""
-        state, attempt, second = self.state, self.attempt, self.second
-        if second is not None:
-            self.second = None
-            self._end(second, "moved")
-        if attempt is None:
-            return
-        state.turn(Phase.STREAMING if attempt.streaming else Phase.CONNECTING)
-        payloads, attempt.parked = attempt.parked, None
-        if payloads and attempt.ended is None:
-            self.on_frames(attempt, payloads)
-
-    def _split(self) -> None:
-        """The replica is lost: a part for each unfinished choice."""
-        state, choices = self.state, self.state.choices
-        assert choices is not None
-        group = self.group = ChoiceGroup(self)
-        self.attempt = None
-        state.turn(Phase.RESUMING)
-        state.output_tokens = state.prompt_tokens = None  # what was reported is of some choices only
-        group.output = sum(choices.tokens.values())
-        parts: list[Exchange] = []
-        for index in range(state.request.answers):
-            if index in choices.finished:
-                continue
-            one = Exchange(choice_group.part(state, index), group, self.pool, self.shared)
-            one.meter, one.trace = group, self.trace
-            parts.append(one)
-            if index not in choices.opened:
-                self.send(chunks.opening(state.public_names(), state.request.kind, index))
-        group.live.extend(parts)
-        uncounted = ["".join(choices.texts.get(i, [])) for i in choices.finished if i not in choices.tokens]
-        if uncounted:  # finished before the death, and reported only at the end of all: their text is counted now
-            group.counting = True
-            self.shared.spawn(self._count_choices(group, uncounted))
-        for part in parts:
-            self.shared.live.add(part)
-            if part.state.delivered:
-                part.take_over()
-            else:
-                part.place(_NOBODY)
-
-    def _give_up(self, why: str) -> None:
-        words = self.state.words
-        told = f"{why}; the engine said: {words}" if words else why
-        self.refuse(Refusal(502, told, "stream_interrupted", type="server_error"))
 
     def pause(self, paused: bool) -> None:
         """The client's socket is full, or has room again."""
@@ -544,7 +354,7 @@ class Exchange(Delivery):
 
     # --- the end -------------------------------------------------------------------------
 
-    def _complete(self, attempt: Attempt) -> None:
+    def complete(self, attempt: Attempt) -> None:
         """All of the answer is here."""
         state = self.state
         if attempt.ended is None:
@@ -599,7 +409,7 @@ class Exchange(Delivery):
         backend = self.attempt.backend if self.attempt is not None else None
         for attempt in (self.attempt, self.second):
             if attempt is not None:
-                self._end(attempt, state.finish or "error")
+                self.end(attempt, state.finish or "error")
         if self.group is not None:  # each part counts what it delivered, then all is billed
             for part in list(self.group.live):
                 part.cancel()
@@ -612,13 +422,6 @@ class Exchange(Delivery):
                 state.prompt_tokens = state.prompt_tokens if state.tokens else 0
             self.bill()
 
-    async def _count_choices(self, group: ChoiceGroup, texts: list[str]) -> None:
-        for text in texts:
-            _, output = await Continuing(self.pool).count(self.state, text, None)
-            group.counted(output if output is not None else len(text) // 4)
-        group.counting = False
-        group.settle()
-
     def gone(self) -> None:
         # An attempt knows its request: without this cycle memory returns at once, not at a collection.
         self.attempt = None
@@ -627,7 +430,7 @@ class Exchange(Delivery):
         self.group = None
         self.state.forget()
 
-    def _end(self, attempt: Attempt, ended: str) -> None:
+    def end(self, attempt: Attempt, ended: str) -> None:
         if attempt.ended is None:
             attempt.leave(ended)
             self._record(attempt, ended)
@@ -666,7 +469,7 @@ class Exchange(Delivery):
     def _tick_stream(self, attempt: Attempt | None, now: float, keep_alive_s: float) -> None:
         state = self.state
         if attempt is not None and self.shared.hedges.saved >= 1.0 and hedge.due(state, attempt, now):
-            self._hedge(attempt)
+            self.hedge(attempt)
         if not state.paused and state.index is None and now - self._sent_at() >= keep_alive_s:
             self.send(sse.KEEP_ALIVE)
         if state.tokens and now - state.last_progress >= 1.0:
