@@ -211,9 +211,9 @@ def _case(
     for index in range(options.rounds + 1):
         for name, one in measured.items():
             seconds = options.seconds if index else min(1.0, options.seconds)
-            before = _cpu_s(one.process.pid)
+            before = cpu_s(one.process.pid)
             answer = load.run({**given, "port": one.port, "seconds": seconds})
-            answer["cpu_s"], answer["seconds"] = _cpu_s(one.process.pid) - before, seconds
+            answer["cpu_s"], answer["seconds"] = cpu_s(one.process.pid) - before, seconds
             if index:  # the first round warms up
                 samples[name].append(answer)
     return {name: _figure(case, samples[name], samples["nginx"]) for name in measured}
@@ -254,9 +254,9 @@ def _idle(load: Load, folder: Path, core: int, files: int) -> dict[str, Any]:
         before = _rss_mb(fresh.process.pid)
         held = load.run({**IDLE, "hold": count, "port": fresh.port, "seconds": 0})
         time.sleep(IDLE_S)
-        cpu = _cpu_s(fresh.process.pid)
+        cpu = cpu_s(fresh.process.pid)
         time.sleep(1.0)
-        cpu = _cpu_s(fresh.process.pid) - cpu
+        cpu = cpu_s(fresh.process.pid) - cpu
         after = _rss_mb(fresh.process.pid)
         released = load.run({"release": True})
         return {
@@ -311,7 +311,7 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """Seconds on a core so far, all threads and children, to the nanosecond."""
     total = 0
     for one in _family(pid):

@@ -119,8 +119,11 @@ def nginx(folder: Path, engines: list[int], core: int, cert: tuple[Path, Path] |
     return made
 
 
-def tieline(folder: Path, engines: list[int], core: int, cert: tuple[Path, Path] | None = None) -> Subject:
-    """This gateway with keys, limits, a budget, the outbox, the access log and kept text: nothing is switched off."""
+def tieline(
+    folder: Path, engines: list[int], core: int, cert: tuple[Path, Path] | None = None, python: str = sys.executable
+) -> Subject:
+    """This gateway with keys, limits, a budget, the outbox, the access log and kept text: nothing is switched off.
+    `python`: of another environment, for the gateway that is installed there."""
     from tieline import __version__
     from tieline.gateway.settings import hash_key
 
@@ -130,7 +133,7 @@ def tieline(folder: Path, engines: list[int], core: int, cert: tuple[Path, Path]
     tls = "" if cert is None else f'tls_cert = "{cert[0]}"\ntls_key = "{cert[1]}"'
     config = folder / "gateway.toml"
     config.write_text(CONFIG.format(port=port, digest=hash_key(KEY), engines=listed, tls=tls))
-    command = [sys.executable, "-m", "tieline", "gateway", "--config", str(config), "--data", str(folder / "data")]
+    command = [python, "-m", "tieline", "gateway", "--config", str(config), "--data", str(folder / "data")]
     return Subject(port, _pinned(command, core), __version__)
 
 
