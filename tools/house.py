@@ -128,13 +128,13 @@ def imports(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
 
 
 def page_imports() -> dict[str, set[str]]:
-    """The same of the page's own files, by their paths without an ending."""
+    """The same of the page's own files, by their paths without an ending; what is loaded later counts too."""
     folder = ROOT / "web" / "src"
     files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("*.ts")}
     found: dict[str, set[str]] = {}
     for name, path in files.items():
         wanted = set()
-        for target in re.findall(r"""from\s+["'](\.[^"']+)["']""", path.read_text(encoding="utf-8")):
+        for target in re.findall(r"""(?:from\s+|import\()["'](\.[^"']+)["']""", path.read_text(encoding="utf-8")):
             inner = (path.parent / target).resolve()
             if inner.is_relative_to(folder.resolve()):
                 wanted.add(inner.relative_to(folder.resolve()).as_posix().removesuffix(".ts"))

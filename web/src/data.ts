@@ -103,6 +103,16 @@ class Feed {
     return () => this.listeners.delete(listener);
   }
 
+  /** Called on changes, but not again within so many milliseconds; the first time that long after now. */
+  followAtMost(every_ms: number, load: () => void): () => void {
+    let last = performance.now();
+    return this.follow(() => {
+      if (performance.now() - last < every_ms) return;
+      last = performance.now();
+      load();
+    });
+  }
+
   /** World time now, between two events. */
   now(): number {
     if (!this.overview) return 0;

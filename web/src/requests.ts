@@ -2,10 +2,12 @@
 
 import { Chart, colour, FONT, timeAxis, tooltip, valueAxis, type Option } from "./chart";
 import { clock, day, num, si } from "./format";
-import type { InferenceView } from "./pages/inference";
 import { tipTable } from "./panels";
 
-export function requestChart(chart: Chart, v: InferenceView): void {
+/** Rows by interval of `step_s` seconds: the first column is its beginning, Unix seconds. */
+export interface RequestRows { now: number; columns: string[]; step_s: number; rows: (number | null)[][] }
+
+export function requestChart(chart: Chart, v: RequestRows): void {
   const index = new Map(v.columns.map((c, i) => [c, i]));
   const at = (row: (number | null)[], name: string): number | null => row[index.get(name)!] ?? null;
   // A day, or less of it while there is less to show; never so little that one interval fills the plot.

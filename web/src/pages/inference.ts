@@ -6,8 +6,9 @@ import { openRecords } from "../drawer";
 import { age, brief, clock, count, DASH, day, num, si, words } from "../format";
 import { bar, tile } from "../keys";
 import { legend, panel } from "../panels";
+import type { RequestRows } from "../requests";
 
-export interface Sums {
+interface Sums {
   requests: number; failed: number; lost: number; prompt_tokens: number; output_tokens: number; usd: number;
   first_token_p50_ms: number | null; first_token_p95_ms: number | null; last_at: number | null; last_seq: number | null;
 }
@@ -25,9 +26,9 @@ interface Asked {
   output_tokens: number; estimated: boolean; streamed: boolean; usd: number; first_token_ms: number | null; total_ms: number | null;
   hops: { replica: string; site_id: string; ended: string }[];
 }
-export interface InferenceView {
-  now: number; speed: number; door: Door; replicas: (Replica & { live: number | null; door_state: string | null; hour: Sums | null })[];
-  tenants: Tenant[]; month: { month: string; start: number; end: number } | null; columns: string[]; step_s: number; rows: (number | null)[][];
+interface InferenceView extends RequestRows {
+  speed: number; door: Door; replicas: (Replica & { live: number | null; door_state: string | null; hour: Sums | null })[];
+  tenants: Tenant[]; month: { month: string; start: number; end: number } | null;
   hour: Sums & { moved: number; covered_s: number }; newest: Asked[]; trouble: Asked[];
 }
 
@@ -125,12 +126,7 @@ export function inferencePage(root: HTMLElement): () => void {
   }
 
   void load();
-  let last = performance.now();
-  const stop = feed.follow(() => {
-    if (performance.now() - last < 1900) return;
-    last = performance.now();
-    void load();
-  });
+  const stop = feed.followAtMost(1900, () => void load());
   return () => {
     gone = true;
     stop();

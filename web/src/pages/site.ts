@@ -101,12 +101,7 @@ export function sitePage(root: HTMLElement, id: string): () => void {
     draw?.(view);
   };
   void load();
-  let last = performance.now();
-  const stop = feed.follow(() => {
-    if (performance.now() - last < 4000) return;
-    last = performance.now();
-    void load();
-  });
+  const stop = feed.followAtMost(4000, () => void load());
   return () => {
     gone = true;
     stop();
