@@ -104,9 +104,9 @@ types: install-dev
 floors: install-dev
 	@$(VENV)/bin/lint-imports
 
-# The page's own types; its build does not ask for them.
+# The page's own types, style and tests; its build does not ask for them.
 page: install-dev web
-	@PATH="$$PATH:$(CURDIR)/$(VENV)/bin" && cd web && npm run --silent types
+	@PATH="$$PATH:$(CURDIR)/$(VENV)/bin" && cd web && npm run --silent types && npm run --silent lint && npm test --silent
 
 unit: install-dev web
 	@$(PY) -m pytest --durations=15
