@@ -87,12 +87,15 @@ class GatewaySpool(TurnedSpool):
     cut off is no refusal: nobody can have been told of it."""
 
     lost: set[str]
+    unbilled: Counter[str]  # of those, by tenant, in this life: a gateway counts them as spent while it lives
 
     def _commit(self, db: Any) -> bool:
         things = list(self._things[: self.max_group])
         good = super()._commit(db)
         if not good and not self._disk.off:
-            self.lost.update(thing.request.id for thing in things if thing not in self._things)
+            for thing in (one for one in things if one not in self._things):
+                self.lost.add(thing.request.id)
+                self.unbilled[thing.request.account.tenant.id] += thing.cost
         return good
 
 
@@ -147,7 +150,7 @@ class WorkerHost(Host):
 
     def _open(self) -> GatewaySpool:
         spool = GatewaySpool(self.folder / "usage.db", disk=self.disk)
-        spool.lost = self.lost
+        spool.lost, spool.unbilled = self.lost, Counter()
         return spool
 
     def spent(self) -> dict[str, int]:
@@ -508,6 +511,11 @@ class House:
             total += Counter(worker.spent())
         return total
 
+    def _left(self, tenant: str, name: str) -> int:
+        """Of a budget, by all disks and by what gateways that live served and no disk took."""
+        unbilled = sum(worker.spool.unbilled[tenant] for worker in self.workers if worker.spool is not None)
+        return limits_of(self.settings)[f"tenant:{tenant}"] - self._spent()[name] - unbilled
+
     def check_budgets(self) -> None:
         """No budget is overspent, in any of its periods. Raises ViolationError."""
         limits = limits_of(self.settings)
@@ -543,7 +551,7 @@ class House:
             book = worker.service.book  # its clock says which day it is
             name = book.total_name(book.scopes["tenant:b"])
             status = await self.ask("b", worker, 39, stream=False)
-            left = limits_of(self.settings)["tenant:b"] - self._spent()[name]
+            left = self._left("b", name)
             if [host.program for host in self.hosts] != lives:
                 return  # what a gateway that has just died had been given is not free yet
             most -= status in (200, 429)
@@ -571,7 +579,7 @@ class House:
                 assert first.service is not None
                 book = first.service.book
                 name = book.total_name(book.scopes[f"tenant:{tenant}"])
-                left = limits_of(self.settings)[f"tenant:{tenant}"] - self._spent()[name]
+                left = self._left(tenant, name)
                 asked = await self.ask(tenant, first, 5, stream=False)
                 if asked not in (503, None):
                     break

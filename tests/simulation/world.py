@@ -39,6 +39,7 @@ from tieline import config as configuration
 from tieline import records, tasks
 from tieline.app import core_part
 from tieline.records import Usage
+from tieline.settlement import hours
 from tieline.store.quarantine import NAME, Quarantine
 
 FLEET = """
@@ -354,6 +355,8 @@ def _seeded(seed: int) -> Iterator[None]:
         # Whether a task stands still is looked at twice a second in the product: more work than all the rest here.
         mock.patch.object(tasks, "LOOK_S", 600.0),
         mock.patch.object(core_part, "STEP_S", 3_600.0),
+        # Hours wait for late samples for two days in the product; here these come within hours.
+        mock.patch.object(hours, "LOOK_BACK", timedelta(hours=12)),
         mock.patch.object(secrets, "token_hex", lambda size=16: draw.randbytes(size).hex()),
         writes.watched(),
     ):
