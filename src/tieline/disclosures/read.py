@@ -21,8 +21,8 @@ from tieline.disclosures.facts.claims import OWN_WORDS, Claim, SourceKind
 from tieline.disclosures.facts.fact import DocumentReading, Fact, Kind
 from tieline.disclosures.finding import STRONG, Finding
 from tieline.disclosures.lexicon.words import BITCOIN
+from tieline.disclosures.rules.vocabulary import LEGAL
 from tieline.disclosures.sentences.closed import proven
-from tieline.disclosures.sentences.foreign import license_foreign
 from tieline.disclosures.sentences.frame import Frame, frame_of
 from tieline.disclosures.sentences.open import claims as open_claims
 from tieline.disclosures.sentences.split import sentences
@@ -63,7 +63,7 @@ def read(
     _attribute(doc.text, found, own, main)
     if issuer is not None:
         found = _only(found, issuer, notes)
-    license_rows(doc.text, found, frame, doc.kind == "html", ctx.language)
+    license_rows(doc.text, found, frame, ctx, doc.kind == "html")
     kept, contested, remarks = settle(found, ctx.statement)
     pairs = [(c, f) for c in (*kept, *contested) if supports(f := _fact(doc.text, c))]
     own_words = source_kind in OWN_WORDS if source_kind else speaks_itself(doc.text, doc.title, found)
@@ -75,13 +75,6 @@ def read(
         facts=tuple(facts), candidates=tuple(candidates), own_words=own_words, notes=_bounded(notes),
         kind=doc.kind, text=doc.text, title=doc.title, issuer=own, period=ctx.period, published=published,
     )  # fmt: skip
-
-
-_LEGAL = re.compile(
-    r"[Ff]orward-[Ll]ooking|[Rr]isk [Ff]actors|\bForms? (?:10-[KQ]|20-F|40-F|6-K|8-K)|no obligation|undue reliance"
-    r"|[Ss]afe [Hh]arbor|Securities (?:Litigation|Exchange|Act)|differ materially"
-)
-"""Sentences of a release's last paragraphs, which report nothing."""
 
 
 def _only(found: list[Finding], issuer: str, notes: list[str]) -> list[Finding]:
@@ -106,10 +99,8 @@ def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[
     found, notes = tabular.claims(doc.text, rows, ctx)
     found.extend(statement.claims(doc.text, rows, ctx))
     skip = [r.line for r in rows if len(r.values) > 1 or r.glued or r.columns]
-    spans = [span for span in sentences(doc.text, skip) if not _LEGAL.search(doc.text, *span)]
+    spans = [span for span in sentences(doc.text, skip) if not LEGAL.search(doc.text, *span)]
     found.extend(open_claims(doc.text, spans, ctx, frame.quarter))
-    if ctx.language != "en":
-        license_foreign(doc.text, found, spans, ctx, frame)
     found.extend(proven(doc.text, spans, ctx, frame))
     return found, notes
 

@@ -17,25 +17,26 @@ from tieline.disclosures.facts.fact import Candidate, Fact, Licence
 from tieline.disclosures.facts.licences import closures, confirmed_by, implausible
 from tieline.disclosures.facts.periods import window
 from tieline.disclosures.finding import WEAK, Finding
-from tieline.disclosures.lexicon.commons import COMMON, words_of
+from tieline.disclosures.lexicon.commons import words_of
 from tieline.disclosures.lexicon.periods import Period, periods
-from tieline.disclosures.rules.foreign import barred
-from tieline.disclosures.rules.vocabulary import DISOWNED, KNOWN, NOT_DONE, POISON, UPDATE, bars, strange
+from tieline.disclosures.rules.labels import PROVES
+from tieline.disclosures.rules.vocabulary import (
+    COLUMNS,
+    DATED,
+    HEADING,
+    NOT_DONE,
+    NOT_OWN,
+    POISON,
+    TITLE,
+    names_somebody,
+    strange,
+)
+from tieline.disclosures.sentences.closed import accounted_for
 from tieline.disclosures.sentences.frame import Frame
+from tieline.disclosures.sentences.template import template
 from tieline.disclosures.tables.labels import classify, clean
 from tieline.disclosures.terms import unit_of
 
-_LABELS = (COMMON | KNOWN) - words_of(
-    "customer customers target potential transit in-transit hosting hosted colocation third-party management managed pool"
-) | words_of("at demand curtailment response service fees million thousand only")
-_OTHERS = words_of(
-    "hosted_btc_customers jv_share_btc btc_equivalent_not_coins managed_ehs total_energized_ehs_incl_hosting potential_phs "
-    "restricted_or_pledged_btc lent_btc"
-)
-"""Fields that are about what is not the company's own coin or machine by their very name."""
-_UNITS = words_of(
-    "eh s ph th j w kwh mwh mw eh/s ph/s th/s j/th w/th btc bitcoin million thousand m k c us usd about ca mining"
-)
 _FLOWS = words_of("btc_produced btc_sold btc_purchased blocks_won avg_btc_per_day sale_proceeds_usd revenue_usd")
 _WINDOW = re.compile(
     r"\b(?:(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+) (?:months|weeks|days)|quarter|year-to-date|ytd|since|so far|to date|cumulative\w*|lifetime|"
@@ -58,112 +59,193 @@ _HEAD = re.compile(r"\W*(?:key )?(?:metrics?|kpis?)\b", re.IGNORECASE)
 _ABOVE = 2500
 """Characters above a row in which its headings are sought."""
 Lack = tuple[Licence, str]
+_NO_GRAMMAR: Lack = ("assertion", "only English has a grammar that proves: here every figure is for a person to accept")
 
 
-def license_rows(text: str, claims: Iterable[Finding], frame: Frame, apart: bool, language: str = "en") -> None:
+def license_rows(text: str, claims: Iterable[Finding], frame: Frame, ctx: Context, apart: bool) -> None:
     """Mark the figures of tables that their label, heading and digits prove; say in `lacks` what the others lack.
 
     `apart`: the document sets footnote marks apart from digits, as HTML does.
     """
     for c in claims:
         if c.rule.startswith(("table", "pair", "statement")) and not c.licensed:
-            c.lacks = _row_lacks(text, c, frame, apart, language)
+            c.lacks = c.lacks or _row_lacks(text, c, frame, ctx, apart)
             c.licensed = c.lacks is None
 
 
-def _row_lacks(text: str, c: Finding, frame: Frame, apart: bool, language: str) -> Lack | None:
+def _row_lacks(text: str, c: Finding, frame: Frame, ctx: Context, apart: bool) -> Lack | None:
+    if ctx.language != "en":
+        return _NO_GRAMMAR
+    if frame.disowned is not None:
+        return "assertion", f"the text says {frame.disowned!r}"
     if not c.dated and c.period != frame.period and not c.rule.startswith("statement"):
         return "period", f"neither heading nor title states {c.period}"
-    if c.strength == WEAK:
+    if c.strength == WEAK and not c.rule.endswith(("bare-balance", "bare-daily")):  # those `settle` proves by sums
         return "assertion", f"{c.label!r} could name something else"
-    return _label_lacks(c, language) or _place_lacks(text, c, frame, apart)
+    return _label_lacks(c) or _digits_lack(text, c, frame, apart) or _place_lacks(text, c, frame, ctx.style)
 
 
-def _label_lacks(c: Finding, language: str) -> Lack | None:
-    """What the words of a row's label leave open."""
-    label = re.sub(r"[^\w\s/.'-]", " ", clean(c.label)).lower()
-    if c.field in ("btc_produced", "btc_held_end", "btc_sold") and "equivalent" in label:
-        return "token", "equivalents are no coins"
-    if c.field == "btc_held_end" and re.search(r"\b(?:mined|produced|earned|sold)\b", label):
-        return "assertion", "the label speaks of coins held and of what became of them"
-    if c.field in _FLOWS and (told := _WINDOW.search(label)) is not None:
-        return "window", f"{told[0]!r} in the label: not plainly of one month"
-    if language != "en":
-        return barred(label)
-    stray = [word for w in label.split() if not _known_in_label(word := w.strip(".'-/"), c)]
-    if stray and c.scope is None:
-        return "subject", f"{' '.join(stray)!r} in the label is not known to leave it the company's own"
-    return None
+def _label_lacks(c: Finding) -> Lack | None:
+    """What the words of a row's label leave open: each must be one that proves the field."""
+    label = clean(c.label)
+    label = re.sub(r"[^\w\s/.'%-]", " ", _undated(label, periods(label))).lower()
+    proves = PROVES.get(c.field, frozenset())
+    words = [word.strip(".'-/") for word in label.split()]
+    stray = [
+        word
+        for word in words
+        if not proves.issuperset((word,))
+        and not proves.issuperset(filter(None, word.split("/")))
+        and not (c.scope and word in c.scope.lower())
+    ]
+    if not stray:
+        return None
+    told = " ".join(stray)
+    licence: Licence = next((name for name, pattern, _ in _DOUBTS if pattern.search(told)), "subject")
+    return licence, f"{told!r} in the label is not known to leave it the company's own of one month"
 
 
-def _known_in_label(word: str, c: Finding) -> bool:
-    if not word or word.isdigit() or periods(word):
-        return True
-    if (
-        c.field in _OTHERS
-        or c.rule.startswith("statement")
-        or (c.field == "ytd_btc" and re.fullmatch(r"[cf]y\d+", word))
-    ):
-        return True
-    return word in _LABELS or all(part in _LABELS for part in re.split(r"[/-]", word))
-
-
-def _place_lacks(text: str, c: Finding, frame: Frame, apart: bool) -> Lack | None:
-    """What stands around a row's value and leaves it open."""
-    line = text.rfind("\n", 0, max(c.at, 0)) + 1
-    if re.match(r"\s*\n\s*,\d{3}|\s?(?:\+ ?/ ?-|±)", text[c.end : c.end + 12]):
+def _digits_lack(text: str, c: Finding, frame: Frame, apart: bool) -> Lack | None:
+    """What stands around the digits of a row's value and may belong to them."""
+    rest = text[c.end : c.end + 12]
+    if re.match(r"\s*\n\s*,\d{3}|\s?(?:\+ ?/ ?-|±)", rest):
         return "token", f"what stands behind {c.printed} belongs to it"
-    if c.rule.startswith("pair"):
-        rest = text[c.end :].split("\n", 1)[0]
-        if re.match(r"\s?[ ,]\s?\d{3}(?!\d)|\s\d{1,2}(?![\d%])|[,/.-]\d", rest):
-            return "token", f"{c.printed}{rest[:4]} could be one number, or a date"
-        if (m := _unknown(rest)) is not None:
-            return "assertion", f"{m!r} behind the value"
-    if (over := _over(text, line, frame)) is not None:
-        return "assertion", f"under the heading {over!r}"
-    if _in_money(text, line, c):
-        return "token", f"the head of the columns speaks of money, and {c.printed} has no unit of its own"
+    if c.rule.startswith("pair") and re.match(
+        r"[^\S\n]?[ ,][^\S\n]?\d{3}(?!\d)|[^\S\n]\d{1,2}(?![\d%])|[,/.-]\d", rest
+    ):
+        return "token", f"{c.printed}{rest[:4]} could be one number, or a date"
+    if re.search(r"[<>≤≥+±]\s?\d?$", text[max(0, c.at - 2) : c.at + 1]):
+        return "token", f"a bound or a sign stands before {c.printed}"
+    cell = re.split(r"[|\t\n]", text[max(0, c.at - 80) : c.at])[-1]
+    if not re.search(r"[^\W\d_]", cell) and (re.search(r"\d\W?$", cell) or re.match(r"[ ,.']\d{3}(?!\d)", rest)):
+        return "token", f"{(cell + c.printed + rest[:4]).strip()!r} could be one number"
+    mark = re.search(r"[*†‡]+", text[c.at : c.end + 2])
+    if mark is not None and not _harmless_note(text, mark[0], frame):
+        return "subject", f"the note {mark[0]!r} on {c.printed} speaks of something else"
     if not apart and _glued_note(text, c):
         return "token", f"{c.printed} may end in a footnote's digit: its row prints fewer decimals elsewhere"
     return None
 
 
-def _unknown(rest: str) -> str | None:
-    """The first word behind a value that is not known to leave it as it is."""
-    bare = _without(rest, periods(rest)).lower()
-    if (m := POISON.search(bare)) is not None:
-        return m[0]
-    words = re.findall(r"[^\W\d_]+(?:['’/-][^\W\d_]+)*", bare)
-    return next((str(word) for word in words if word not in KNOWN and word not in _UNITS), None)
+def _place_lacks(text: str, c: Finding, frame: Frame, style: str) -> Lack | None:
+    """What stands behind a row's value, and over the row, and leaves it open."""
+    if c.rule.startswith("pair"):
+        end = text.find("\n", c.end)
+        end = end if end >= 0 else len(text)
+        rest = template(text, c.end, end, style, frame.names).shapes
+        if not accounted_for(rest) or (c.field.startswith("deployed") and re.match(r"(?:in|during|for) ", rest)):
+            return "assertion", f"{text[c.end : end].strip()[:40]!r} behind the value"
+    elif (behind := _behind_in_row(text, c)) is not None:
+        return "assertion", f"{behind!r} stands behind the value in its row"
+    line = text.rfind("\n", 0, max(c.at, 0)) + 1
+    if (over := _over(text, line, frame)) is not None:
+        return "assertion", f"under the heading {over!r}"
+    if _in_money(text, line, c):
+        return "token", f"the head of the columns speaks of money, and {c.printed} has no unit of its own"
+    return None
+
+
+def _behind_in_row(text: str, c: Finding) -> str | None:
+    """The first word behind a value in its row, where the row is one line, that no unit and no heading holds."""
+    if not re.search(r"[|\t]", text[text.rfind("\n", 0, c.at) + 1 : c.at]):
+        return None
+    rest = text[c.end : (text.find("\n", c.end) + 1 or len(text) + 1) - 1]
+    return strange(re.sub(r"\bN/?[AM]\b|(?<=\d)\s?[a-zA-Z/]{1,5}\b", "", rest), {})
+
+
+def _harmless_note(text: str, mark: str, frame: Frame) -> bool:
+    """Does the note of a mark, where there is one, name nobody else and no plan?"""
+    notes = re.findall(rf"(?m)^\s*{re.escape(mark)}(?![*†‡])(.{{3,400}})", text)
+    return not any(names_somebody(note, frame.names) or POISON.search(note.lower()) for note in notes)
 
 
 def _over(text: str, at: int, frame: Frame) -> str | None:
-    """The heading over a row, or the head of its columns, where what stands under it is unproven."""
-    for line in reversed(text[max(0, at - _ABOVE) : at].split("\n")[:-1]):
+    """The heading over a row, or the head of its columns, where what stands under it is unproven; and the
+    sentence right above it, where that names somebody else or a plan."""
+    nearest, below = True, text[at : at + 200].split("\n")[0].strip(" |:*#-•\t")
+    lines = text[max(0, at - _ABOVE) : at].split("\n")[:-1]
+    for i, line in reversed(list(enumerate(lines))):
         words = line.strip(" |:*#-•\t")
+        if _YEAR.fullmatch(words) and not _MONTH.fullmatch(lines[i - 1].strip(" |:*#-•\t") if i else ""):
+            return words  # a year's; under a month's name it is the month's
         if len(words) > 160 or not re.search(r"[^\W\d_]{3}", words):
+            below = words or below
             continue
         dated = periods(words)
-        if DISOWNED.search(words):
-            return words
-        if is_dateline(words, dated) or re.search(r"\d", _undated(words, dated)):
+        below, under = words, below
+        if is_dateline(words, dated):
             continue
-        if len(dated) > 1 or "|" in line or "\t" in line or _HEAD.match(words):
-            if NOT_DONE.search(words):
+        if re.search(r"[.!?]$", words):
+            if nearest and _tells_of_others(words, frame):
                 return words
-        elif not re.search(r"[.!?]$", words) and classify(words) is None:
+            nearest = False
+            continue
+        bare = _undated(words, dated)
+        numbered = re.search(r"\d", bare) is not None
+        if _heads_columns(line, dated):
+            if not numbered and _columns_bar(line, frame):
+                return words
+        elif not numbered and classify(words) is None:
             title = not text[: text.find(line)].strip()
+            if not title and _is_fragment(words, under):
+                continue
             return words if _heading_bars(words, dated, title, frame) else None
+        elif numbered and _heads_with_numbers(words, bare):
+            return words
     return None
+
+
+_OPEN_ENDED = re.compile(r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net)|[-/(,&])$", re.IGNORECASE)
+_MONTH = re.compile(r"[A-Z][a-z]{2,8}\.?(?: \d{1,2},?)?")
+_YTD = re.compile(r"\s*(?:(?:[FC]Y ?)?20\d\d ?)?(?:YTD|[Yy]ear[ -]to[ -][Dd]ate)(?: ?20\d\d)?\s*")
+_YEAR = re.compile(r"(?:[FC]Y ?)?20\d\d")
+
+
+def _heads_columns(line: str, dated: Sequence[Period]) -> bool:
+    """Is it a line over columns: several months, a corner that says so, or cells of words?"""
+    cells = [cell for cell in re.split(r"[|\t]", line) if re.search(r"[^\W\d_]{3}", cell)]
+    return len(dated) > 1 or _HEAD.match(line.strip(" |")) is not None or len(cells) > 1
+
+
+def _columns_bar(line: str, frame: Frame) -> bool:
+    """Does a head of columns hold words that may change what stands under it? Beside a month hardly any may stand."""
+    cells = re.split(r"[|\t]", line)
+    over = len(cells) > 1 and sum(p.kind != "year" for p in periods(line)) > 1
+    for cell in cells:
+        dated = [p for p in periods(cell) if p.kind != "year"]
+        known = DATED if dated and over else HEADING if over or len(dated) > 1 else COLUMNS
+        if strange(_undated(cell, dated), frame.names, known) is not None and not _YTD.fullmatch(cell):
+            return True
+    return over and "%" in cells[0]
+
+
+def _is_fragment(words: str, under: str) -> bool:
+    """Is a line a part of a label that was broken: words of labels, over a line that names no field alone?"""
+    label = re.split(r"[:：|\t]|\s\d", under, maxsplit=1)[0]
+    return strange(words, {}, COLUMNS) is None and (classify(label) is None or _OPEN_ENDED.search(words) is not None)
+
+
+def _heads_with_numbers(words: str, bare: str) -> bool:
+    """`Per share (x 1,000)`, `Week 31`: a number in a bracket after words, or of a span, in a line that is no row."""
+    before = re.split(r"\d", bare, maxsplit=1)[0].rstrip()
+    if re.search(r"[|:\t]", words):
+        return False
+    inside = before.count("(") > before.count(")") and not before.endswith("(")
+    return inside or (len(words.split()) <= 4 and _WINDOW.search(words) is not None)
+
+
+def _tells_of_others(sentence: str, frame: Frame) -> bool:
+    """Does a sentence over rows name somebody else, or speak of others or of plans without the issuer's name?"""
+    own = any(mine and name in sentence for name, mine in frame.names.items())
+    told = NOT_OWN.search(sentence) or NOT_DONE.search(sentence)
+    return names_somebody(sentence, frame.names) or (not own and told is not None)
 
 
 def _heading_bars(words: str, dated: Sequence[Period], title: bool, frame: Frame) -> bool:
     """Does a heading leave open whether, of whom or of when its rows are?"""
-    if bars(words, bool(dated)):
-        return True
-    if (title and (dated or UPDATE.search(words))) or len(words.split()) > 12:
-        return False
-    return strange(_undated(words, dated), frame.names, _LABELS) is not None
+    if len(words.split()) > 14:  # a sentence that lost its stop
+        return _tells_of_others(words, frame)
+    return strange(_undated(words, dated), frame.names, TITLE if title else HEADING) is not None
 
 
 def _in_money(text: str, at: int, c: Finding) -> bool:
@@ -199,10 +281,14 @@ def _glued_note(text: str, c: Finding) -> bool:
     return len(places) > 1 and places.count(mine) == 1 and mine > max((p for p in places if p != mine), default=mine)
 
 
-def lacking(text: str, c: Finding, frame: Frame) -> Lack:
+def lacking(text: str, c: Finding, frame: Frame, language: str = "en") -> Lack:
     """The licence that a figure of a sentence lacks most plainly."""
     if c.lacks is not None:
         return c.lacks
+    if language != "en":
+        return _NO_GRAMMAR
+    if frame.disowned is not None:
+        return "assertion", f"the text says {frame.disowned!r}"
     start = max(text.rfind("\n", 0, c.start) + 1, text.rfind(". ", 0, c.start) + 1)
     sentence = re.split(r"\n|\. ", text[start : start + 2000][c.end - start :], maxsplit=1)[0]
     sentence = text[start : c.end] + sentence
@@ -241,7 +327,7 @@ def split(
         missing = (
             _impossible(fact, [f for f in beside if f is not fact], chain)
             or _not_over(fact, ctx)
-            or (None if c.licensed else lacking(text, c, frame))
+            or (None if c.licensed else lacking(text, c, frame, ctx.language))
             or _unheard(fact, voices, own_words)
         )
         if missing is None:

@@ -281,7 +281,7 @@ def as_heading(p: Period) -> Period:
     """`Aug 25` over a column is August 2025; a month-end date over a column is that month."""
     if p.kind == "date" and p.loose is not None and p.loose >= 17:
         return replace(p, kind="month", year=2000 + p.loose, day=None)
-    return month_of(p) if p.kind == "date" and p.ends_month else p
+    return replace(p, kind="month") if p.kind == "date" and p.ends_month else p
 
 
 def month_of(p: Period) -> Period:

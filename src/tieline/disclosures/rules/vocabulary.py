@@ -1,53 +1,41 @@
-"""The words that may stand in a sentence without changing what its figures say.
+"""Words by which headings and titles prove or bar what stands under them, and the words of doubt that the desk is told.
 
-A closed list: a word that is not here, and that no rule accounts for, leaves every figure of its sentence a
-candidate. Words that deny, plan, estimate, bound, accumulate or name somebody else are absent on purpose. Causes
-(`due to`, `driven by`) may be told in any words that are not among `POISON`.
+Closed: a heading is proven by the issuer's name, a month and the words of `HEADING`, or those that prove labels; a word
+that is not there leaves what stands under it candidates. Only a title is told freely, and barred by what it says.
 """
 
 from __future__ import annotations
 
 import re
 
-_WORDS = """
-a an the this that these its our their it we us company company's and or with of in on at by to from for as during
-which was were is are has have had been being while also both all per each respectively including includes included
-month monthly month's month-end months-end end ended ending beginning start opening closing close date dated
-bitcoin bitcoins btc coins coin mined mining self-mining self-mined produced production producing produce earned
-sold sale sales selling held hold holds holding holdings hodl treasury reserve reserves balance balances inventory
-position total totaled totalled totaling totalling average averaged averaging daily day net gross proceeds price
-realized value valued operating operational deployed installed energized energised hash hashrate rate fleet
-efficiency capacity miners machines rigs power electricity cost costs revenue revenues blocks block
-increase increased increases increasing decrease decreased decreases decreasing growth grew rose rise risen up down
-higher lower decline declined fell drop dropped improvement improved gain climbed compared versus vs against
-year-over-year month-over-month year-on-year month-on-month yoy mom y/y m/m over prior previous preceding same last
-approximately about roughly nearly almost around some
-new record strong solid steady stable consistent unchanged remained remains stood reached reaching came achieved
-currently current now today announced reported reports provided unaudited preliminary update updates results
-highlights summary operations operation production-related performance continued continues successfully
-inc corp ltd plc limited llc ag corporation group holdings company-owned owned own wholly-owned
-u.s usd us dollars cash unrestricted restricted pledged collateral posted
-days calendar level levels high all-time alltime unit units
-representing represented marking asic asics gpu exahash exahashes key metric metrics figure figures share available miner
-rewards alone output achieving achieved period recorded transaction fees accounted but than added adds adding raised
-loaned lent collateralized additionally furthermore moreover meanwhile fair market based amounted stands still active hashrates data center
-centers centre centres sheet purchased acquired bought energy electric credits all-in self-owned growing elevating
-elevated lifting yielding netting netted generating generated realizing into each hashing computing maintained
-maintaining demonstrated demonstrating per-day online uptime computing-power megawatts mw facility-level
-funded through corporate treasury general working latest-generation latest generation we've it's month-to-month produces mines months' month-end's produced-and-held into them
-nasdaq nyse tsx tsxv tsx-v lse aim asx otc
-january february march april june july august september october november december
-primarily mainly largely partly reflecting driven due result resulting
-bringing brought leaving taking bring total-bitcoin
-"""
-KNOWN = frozenset(_WORDS.split())
+from tieline.disclosures.lexicon.commons import words_of
+from tieline.disclosures.lexicon.periods import periods
+from tieline.disclosures.rules.labels import PROVES
 
-CAUSE = re.compile(
-    r"(?:^| )(?:,? ?(?:primarily |mainly |largely |partly |in part )?(?:due to|driven by|reflecting|as a result of|because of|owing to|"
-    r"attributable to|attributed to|thanks to|supported by|reflected|impacted by|affected by|as we|as the company|as it|"
-    r"to fund|to support|to finance|in line with its|consistent with its)) "
+HEADING = words_of(
+    """
+    highlight highlights summary overview commentary comments comment financial corporate recent developments
+    infrastructure liquidity business strategy other information details table tables about growth and of for the our its
+    key month monthly selected additional supplemental statistics data non-gaap measures performance indicators kpis kpi
+    review treasury ended unaudited roll-forward rollforward movement movements activity update updates results production
+    operation operations operational report reports releases release published metric metrics figures announces provides releases today preliminary
+    history by mining miner investor bitcoin btc ltd inc corp plc limited
+    change m/m y/y mom yoy month-over-month year-over-year month/month year/year increase decrease vs prior restated
+    as previously reported in thousands thousand million appx ca eh ph th us usd h mw hash rate power total held balance
+    month-end cost costs sales revenue miners machines eh/s j/th w/th kwh $/kwh
+    """
 )
-"""Where a cause or a purpose begins: what follows is told freely and holds no figure of the sentence."""
+"""Words of headings that leave what stands under them the issuer's own, done, and of the month."""
+COLUMNS = HEADING.union(*PROVES.values())
+"""Words of a head of columns: labels may stand there, too, over months as rows."""
+TITLE = COLUMNS.union(
+    words_of(
+        "increases increase decreases decrease rises grows to and by for its from new record posts publishes numbers"
+    )
+)
+"""Words of a title beside the issuer's name and the month."""
+DATED = words_of("unaudited restated as previously reported month ended metric metrics kpi kpis the of")
+"""Words that may stand beside the month of a column."""
 
 POISON = re.compile(
     r"\b(?:not|no|never|nor|neither|without|den(?:y|ies|ied|ial)|false(?:ly)?|untrue|rumou?r\w*|incorrect\w*|wrong\w*|mistak\w*|error|erroneous\w*"
@@ -74,92 +62,104 @@ NOT_OWN = re.compile(
 """Words in a heading under which what is told may not be the issuer's own."""
 DISOWNED = re.compile(
     r"\b(?:none of (?:this|these|it|them)|not (?:ours|from us|our (?:own )?(?:figures|numbers|data))|do(?:es)? not (?:come from|endorse|confirm)|"
-    r"(?:not|no longer) be relied (?:up)?on(?! as representing)|test (?:string|data|values?)|fictitious|for illustration|placeholders?|dummy)\b",
+    r"(?:not|no longer) be relied (?:up)?on|test (?:string|data|values?)|fictitious|for illustration|placeholders?|dummy"
+    r"|rumou?rs?|untrue|false|falsely|fake|hoax|incorrect|incorrectly|in error|erroneous\w*|mistak\w+|retract\w*|den(?:y|ies|ied|ial)|hypothe\w+|illustrati\w+|imagine|suppose)\b",
     re.IGNORECASE,
 )
-"""Words of a sentence over rows, or under them, by which they are nobody's figures."""
+"""Words by which a text says that what it prints is nobody's, or not so: then nothing in it is proven."""
+LEGAL = re.compile(
+    r"[Ff]orward-[Ll]ooking|[Rr]isk [Ff]actors|\bForms? (?:10-[KQ]|20-F|40-F|6-K|8-K)|no obligation|undue reliance"
+    r"|[Ss]afe [Hh]arbor|Securities (?:Litigation|Exchange|Act)|differ materially|relied (?:up)?on as representing"
+)
+"""Sentences of a release's last paragraphs, which report nothing."""
+
+
+_REFERS = re.compile(
+    r"\b(?:oops|typo|misprint|swapped|should (?:have )?(?:read|been)|disregard\w*|(?:the|all|everything|what is|stated|shown|printed|given) above|above (?:figures?|numbers?|data|results|table|amounts)"
+    r"|(?:these|those|all|each|every|such|its) (?:of the )?(?:\w+ )?(?:figures?|numbers?|amounts|data)\b)",
+    re.IGNORECASE,
+)
+_AS_IT_IS = re.compile(r"unaudited|preliminary|round(?:ed|ing)|approximat", re.IGNORECASE)
+_PREFACE = COLUMNS.union(
+    words_of("""
+    exhibit ex press release news immediate distribution not for to in or wire services united states dissemination
+    source contact date dated corporation company nasdaq nyse tsx lse aim asx otc announcement investors relations
+    globe newswire prnewswire business htm html document form k pdf
+    """)
+)
+"""Words of the lines that may stand before a title."""
+
+
+def disowned(text: str) -> str | None:
+    """The words by which a text disowns what it prints, or speaks of all of it; its legal paragraphs aside, and denials
+    of a figure that they name."""
+    for m in (*DISOWNED.finditer(text), *_REFERS.finditer(text)):
+        start = max(text.rfind("\n", 0, m.start()), text.rfind(". ", 0, m.start()), m.start() - 600) + 1
+        end = min(len(text), m.end() + 300)
+        sentence = re.split(r"\n|[.!?]\s", text[start:end], maxsplit=1)[0]
+        plain = _AS_IT_IS.search(sentence) if m.re is _REFERS else re.search(r"\d[\d,.]* ?(?:BTC|bitcoin)", sentence)
+        if not plain and not LEGAL.search(text, start, end):
+            return text[max(start, m.start() - 30) : m.end() + 30].strip()
+    return None
+
+
+def preface(text: str, names: dict[str, bool]) -> str | None:
+    """A line before the title that says something of what follows; None where all that stands there is plain."""
+    lines = [line.strip() for line in text[:3000].split("\n") if line.strip()]
+    titled = next((i for i, line in enumerate(lines[:12]) if UPDATE.search(line) and periods(line)), 0)
+    for line in lines[:titled]:
+        sentence = len(line.split()) > 12 or line.endswith((".", "!"))
+        if not sentence and strange(re.sub(r"\S*\d\S*", " ", line), names, _PREFACE) is not None:
+            return line
+    return None
+
+
+_OPENERS = words_of(
+    """
+    a an the this these those that in on at as of by for from with during throughout after following before while all
+    both each our we it its there these when although since compared including to and but also additionally furthermore
+    moreover meanwhile no not january february march april may june july august september october november december jan
+    feb mar apr jun jul aug sep sept oct nov dec q1 q2 q3 q4 ceo cfo chief executive officer chairman president asic asics
+    gpu gpus hpc ai usa us u.s texas north america canada bitcoins hodl approximately about subsequent fleet company's
+    board nasdaq nyse tsx company group inc. corp ltd. they here over based third second first one two three four five six
+    digital compute technologies technology platforms holdings energy infrastructure blockchain sciences hash watts
+    includes increased decreased did monday tuesday wednesday thursday friday saturday sunday exchange foreign
+    """
+)
+"""Capitalised words of a sentence that name nobody."""
+
+
+_DATELINE = re.compile(r"\A[^.]{0,60}(?:\.,[^.]{0,40})?20\d\d\)?[^-–—]{0,40}[-–—]{1,2}\s")
+_LISTING = re.compile(r"\([^()]{0,80}[:“\"][^()]{0,80}\)")
+
+
+def names_somebody(sentence: str, names: dict[str, bool]) -> bool:
+    """Does a sentence hold a capitalised word that is neither the issuer's name nor one of headings and openings?"""
+    sentence = _LISTING.sub(" ", _DATELINE.sub("", sentence))
+    for name, own in names.items():
+        sentence = sentence.replace(name, " ") if own else sentence
+    words = re.findall(r"(?<![\w.])[A-Z][\w'’&.-]*[a-z][\w'’&-]*", sentence)
+    return not all(
+        _proves(word, COLUMNS) or word.lower().removesuffix("'s").rstrip(".’'") in _OPENERS for word in words
+    )
+
+
 UPDATE = re.compile(
     r"\b(?:update|updates|results|production|operations?|operational|report|reports|highlights|metrics|announces|provides|releases|kpis|indicators|figures)\b",
     re.IGNORECASE,
 )
 
 
-_ALWAYS = re.compile(
-    r"\b(?:corrects|corrected|corrections?|errat\w*|withdraw\w*|retract\w*|clarif\w*|speculation|denies|denied|rumou?rs?|illustrat\w*|hypothe\w*|pro ?forma|scenarios?|template|sample|example)\b"
-    r"|(?:outlook|guidance|forecast|targets?|preview|estimates?)\b[^.]{0,12}\b(?:for|of|on|in|january|february|march|april|may|june|july|august"
-    r"|september|october|november|december)\b",
-    re.IGNORECASE,
-)
-_HEADINGS = frozenset(
-    [
-        "highlight",
-        "highlights",
-        "summary",
-        "overview",
-        "commentary",
-        "comments",
-        "comment",
-        "financial",
-        "corporate",
-        "recent",
-        "developments",
-        "infrastructure",
-        "liquidity",
-        "business",
-        "strategy",
-        "other",
-        "information",
-        "details",
-        "table",
-        "tables",
-        "about",
-        "growth",
-        "and",
-        "of",
-        "for",
-        "the",
-        "our",
-        "key",
-        "month",
-        "monthly",
-        "selected",
-        "additional",
-        "supplemental",
-        "statistics",
-        "data",
-        "non-gaap",
-        "measures",
-        "performance",
-        "indicators",
-        "kpis",
-        "kpi",
-        "review",
-        "treasury",
-        "ended",
-        "unaudited",
-        "roll-forward",
-        "rollforward",
-        "movement",
-        "movements",
-        "activity",
-    ]
-)
+def strange(heading: str, names: dict[str, bool], known: frozenset[str] = HEADING) -> str | None:
+    """The first word of an undated heading that may name somebody or something else than the issuer's own."""
+    for name, own in names.items():
+        heading = heading.replace(name, " ") if own else heading
+    heading = re.sub(r"(?:month|year)[-/ ](?:over[-/ ]|on[-/ ])?(?:month|year)", " ", heading, flags=re.IGNORECASE)
+    words = re.findall(r"[^\W\d_]+(?:['’&/-][^\W\d_]+)*", heading)
+    return next((word for word in words if not _proves(word, known)), None)
 
 
-def bars(heading: str, names_month: bool) -> bool:
-    """Does a heading leave what stands under it unproven? An update on the document's own month does not."""
-    update = names_month and UPDATE.search(heading) is not None
-    if NOT_DONE.search(heading) is not None:
-        return not update or _ALWAYS.search(heading) is not None
-    return _ALWAYS.search(heading) is not None or (NOT_OWN.search(heading) is not None and not update)
-
-
-def strange(heading: str, names: dict[str, bool], known: frozenset[str]) -> str | None:
-    """The first word of a heading that may name somebody or something else; None where all are known, or one's own."""
-    if any(own and name in heading for name, own in names.items()):
-        return None
-    for word in re.findall(r"[^\W\d_]+(?:['’&-][^\W\d_]+)*", heading):
-        low = word.lower()
-        if low not in KNOWN and low not in known and low not in _HEADINGS and not UPDATE.fullmatch(low):
-            return str(word)
-    return None
+def _proves(word: str, known: frozenset[str] = HEADING) -> bool:
+    """Is it a known word, or several with a stroke between them, or run together: `MetricMonth/Month`?"""
+    parts = re.split(r"/|(?<=[a-z])(?=[A-Z])", word)
+    return word.lower() in known or known.issuperset(part.lower() for part in parts)

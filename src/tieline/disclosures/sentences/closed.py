@@ -12,16 +12,17 @@ import re
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
+from itertools import groupby
 
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.finding import Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import resolve, shift
+from tieline.disclosures.rules.forms import FORMS
 from tieline.disclosures.rules.sentences import COMPARED, MACROS, NO_SALE, ROWS, SentenceRule
-from tieline.disclosures.rules.vocabulary import CAUSE, KNOWN, POISON
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.passage import WINDOW, Passage, is_compared, is_heading
-from tieline.disclosures.sentences.template import Template, Token, template
+from tieline.disclosures.sentences.template import Template, template
 
 MAX_WORDS = 90
 """A sentence longer than this is a list or a paragraph that lost its stops; it is left to the other reader."""
@@ -40,7 +41,16 @@ _ON_A_DAY = {
     "btc_sold": "btc_announced_sale",
     **{field: field for field in ("sale_proceeds_usd", "avg_sale_price_usd", "btc_purchased")},
 }
-_STANDS = frozenset(["btc_held_end", "deployed_ehs", "operating_month_end_ehs", "avg_operating_ehs", "efficiency_j_th"])
+_STANDS = frozenset(
+    [
+        "btc_held_end",
+        "deployed_ehs",
+        "deployed_miners",
+        "operating_month_end_ehs",
+        "avg_operating_ehs",
+        "efficiency_j_th",
+    ]
+)
 _AFTER = re.compile(
     r" (?:(?!and\b|while\b|compared|versus\b|vs\b|from\b|to\b|with\b|up\b|down\b|over\b|than\b)[a-z'./-]+ ){0,5}?"
     r"(?P<how>in|during|for|throughout|as of|as at|at|on|by|of|ended|through|until|at the end of|for the month of|in the month of|at the close of) (?P<p>@[a-z])"
@@ -49,6 +59,7 @@ _WITHIN = re.compile(r"(?: (?:in|during|for|as of|at|at the end of|on) (?:the mo
 _RATE = re.compile(
     r"(?:per (?!day|kwh|bitcoin|btc|coin)|a (?:month|year|week)|higher|lower|more|less|fewer|above|below|each (?!day))"
 )
+_PRESENT = re.compile(r"(?:^| )(?:holds?|owns?|has|have|is|are|stands|now|currently|today)(?: |$)")
 _EARLIER = re.compile(r"same month (?:of )?last year|year earlier|year ago")
 _ASKS = re.compile(r"(?:had|were|was|should|did|does|is|are|has|have) ")
 Told = tuple[SentenceRule, int, str | None]
@@ -56,11 +67,11 @@ Told = tuple[SentenceRule, int, str | None]
 
 def proven(text: str, spans: list[tuple[int, int]], ctx: Context, frame: Frame) -> list[Finding]:
     """Every figure that the sentences prove."""
-    if ctx.language != "en":
+    if ctx.language != "en" or frame.disowned:
         return []
     out: list[Finding] = []
     passage = Passage(frame.period or frame.quarter, ctx, frame.names)
-    for start, end in spans:
+    for start, end in _whole_lists(text, spans):
         sentence = text[start:end]
         if not text[text.rfind("\n", 0, start) + 1 : start].strip(" \t-*•·>"):
             passage.paragraph()
@@ -75,6 +86,15 @@ def proven(text: str, spans: list[tuple[int, int]], ctx: Context, frame: Frame) 
                 passage.day = next((f.period for f in found if len(f.period) == 10), passage.day)
                 out.extend(found)
             passage.after(sentence, tpl)
+    return out
+
+
+def _whole_lists(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sentences, with those joined that only a semicolon parts: what follows it may say whose the figure before it is."""
+    out: list[tuple[int, int]] = []
+    for start, end in spans:
+        joined = out and text[: out[-1][1]].rstrip().endswith(";") and "\n" not in text[out[-1][1] : start + 1]
+        out[-1:] = [(out[-1][0], end)] if joined else [*out[-1:], (start, end)]
     return out
 
 
@@ -127,13 +147,10 @@ class _Sentence:
         tokens, shapes = self.tpl.tokens, self.tpl.shapes
         if shapes.rstrip().endswith("?") or _ASKS.match(shapes):
             return False  # a question, or a condition turned round
-        last = max(self.explained, default=0)
-        causes = (self.tpl.index(m.start() + 1) for m in CAUSE.finditer(shapes))
-        stop = next((at for at in causes if at > last), len(tokens))
-        if not all(i in self.explained or _is_known(token) for i, token in enumerate(tokens[:stop])):
-            return False
-        tail = self._shapes(stop, len(tokens))
-        return not POISON.search(tail) and "~other" not in tail
+        return all(
+            explained or accounted_for(" ".join(tokens[i].shape for i in run))
+            for explained, run in groupby(range(len(tokens)), self.explained.__contains__)
+        )
 
     # --- what a number is ---
 
@@ -197,6 +214,8 @@ class _Sentence:
             return self._key_before(before, i, kind)
         if kind == "event":
             return None if dated else self.passage.day
+        if kind == "stock" and _PRESENT.search(self.tpl.shapes):
+            return None  # `Heron holds 280 BTC` is of the day on which it is told
         month = self.passage.month
         others = {self._key(k, kind, "in") for k in dated} - {month}
         return None if others or self._spans_more(kind) else month
@@ -223,6 +242,8 @@ class _Sentence:
         """The period at token k, as one that a figure of this kind may be told for by the word before it."""
         p = self.tpl.tokens[k].period
         if p is None or p.kind not in ("month", "date", "quarter") or self._is_joined(k):
+            return None
+        if p.year is None and self.passage.elsewhen:
             return None
         if p.kind == "date" and (kind == "event" or (kind == "flow" and how == "on")):
             return resolve(p, self.ctx.reference).key
@@ -277,14 +298,20 @@ def _is_event(rule: SentenceRule | None) -> bool:
     return rule is not None and rule.kind == "event"
 
 
-def _is_known(token: Token) -> bool:
-    """Does a word leave the figures of its sentence as they are? A quantity in a unit of another kind does not."""
-    if token.number is not None:
-        return token.number.unit != "other"
-    shape = token.shape
-    if token.period is not None or shape in ("~own", "'s") or shape in KNOWN:
-        return True
-    return len(shape) == 1 and not shape.isalnum()
+def accounted_for(shapes: str) -> bool:
+    """Is a stretch of a template made of known forms and of nothing else?"""
+    at = 0
+    while at < len(shapes):
+        ends = [m.end() for m in (form.match(shapes, at) for form in _forms()) if m is not None]
+        if not ends:
+            return False
+        at = max(ends)
+    return True
+
+
+@cache
+def _forms() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(rf"(?:{expand(form.pattern)})(?: |\Z)") for form in FORMS)
 
 
 @cache

@@ -14,12 +14,13 @@ from itertools import chain
 from tieline.disclosures.documents.context import Context, key_of
 from tieline.disclosures.documents.issuers import NAMES, mentions
 from tieline.disclosures.lexicon.periods import Period, periods
-from tieline.disclosures.rules.vocabulary import NOT_OWN
+from tieline.disclosures.rules.vocabulary import NOT_OWN, disowned, preface
 
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _TELLS = (
     r"(?:[Tt]oday|ANNOUNCES|REPORTS|PROVIDES|[Aa]nnounce[sd]|[Rr]eport(?:s|ed)|[Pp]rovide[sd]|[Rr]elease[sd]|[Pp]ublishe[sd]|[Pp]ost(?:s|ed)|has (?:announced|published|released)"
     rf"|[-–—:|]?\s*(?:{_MONTHS})(?: 20\d\d)?(?:['’]s)? [\w ]{{0,40}}?(?:[Uu]pdate|[Rr]esults|[Pp]roduction|[Rr]eport|[Hh]ighlights|KPIs)"
+    rf"|[-–—:|]\s*(?:{_MONTHS}) 20\d\d$"
     r"|(?:Bitcoin |Monthly |Operational |Operations |Production |Mining )+(?:Update|Results|Report))"
 )
 _FORM = r"(?:,? (?:Inc|Corp|Ltd|plc|PLC|Limited|Holdings|Group|Corporation|AG|ASA|SE|N\.V|Technologies)\b\.?)"
@@ -57,12 +58,16 @@ class Frame:
     """Its quarter, where the title names one and no month."""
     names: dict[str, bool]
     """Company names in the text; True for the issuer's own."""
+    disowned: str | None = None
+    """Where the text says of its figures that they are not so, or nobody's."""
 
 
 def frame_of(text: str, title: str | None, ctx: Context, issuer: str | None) -> Frame:
     """The frame of a document whose figures are asked for `issuer`."""
     period = _stated(text, title, ctx)
-    return Frame(period, None if period else _quarter(text, title, ctx), _names(text, title, issuer))
+    names = _names(text, title, issuer)
+    quarter = None if period else _quarter(text, title, ctx)
+    return Frame(period, quarter, names, disowned(text) or preface(text, names))
 
 
 def _quarter(text: str, title: str | None, ctx: Context) -> str | None:
@@ -160,7 +165,8 @@ def _reporters(text: str, title: str | None, issuer: str | None) -> list[str]:
         *(own or listed[:1]),
         _ALIAS.search(head),
     ]
-    return [m["name"].strip() for m in found if m is not None and not NOT_OWN.search(m["name"])]
+    names = [m["name"].strip() for m in found if m is not None and not NOT_OWN.search(m["name"])]
+    return [name for name in names if name.split()[0].lower() not in _NO_NAME]
 
 
 def _forms(name: str) -> list[str]:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 
 from tieline.disclosures.documents.context import Context, is_dateline, key_of
-from tieline.disclosures.lexicon.commons import COMMON
 from tieline.disclosures.lexicon.periods import periods
-from tieline.disclosures.rules.vocabulary import UPDATE, bars, strange
+from tieline.disclosures.rules.vocabulary import HEADING, NOT_DONE, NOT_OWN, TITLE, names_somebody, strange
 from tieline.disclosures.sentences.template import Template
 
 WINDOW = re.compile(
     r"\b(?:quarter\w*|year|years|ytd|year-to-date|since|week|weeks|half|annual\w*|fiscal|twelve|months ended)\b",
     re.IGNORECASE,
 )
-_PROPER = re.compile(r"\b[A-Z][a-z]+(?: (?:[A-Z][a-z]+|\d))+\b(?<!Company)")
-"""`Egret Compute`, `Zach Bradford`: somebody is named; who speaks next is not said."""
+_AGO = re.compile(r"\b(?:years? (?:ago|earlier|before)|last year|back then|looking back|once|used to)\b", re.IGNORECASE)
+_FOLLOWS = re.compile(r"\b(?:follow(?:s|ing)?|below)\b", re.IGNORECASE)
+_WE = re.compile(r"\b(?:[Ww]e|[Oo]ur)\b")
 _IT = re.compile(r"(?:.* )?it (?:has |had |also )*[a-z]+ed | it (?:held|sold|holds|owned) ")
 _COMPARISON = re.compile(r"\b(?:compared (?:to|with)|versus|vs\.?|from|against|over|than|relative to)\b")
 _DATED = ("month", "date", "quarter")
@@ -33,13 +33,15 @@ class Passage:
         """The month of the document, of its section, of the sentence; in a quarter's report the quarter."""
         self.day: str | None = None
         """The day of the last event that was told with its day."""
-        self.barred = False
+        self.barred = self.elsewhen = False
+        """`elsewhen`: the paragraph spoke of another year, to which a month without its year may belong."""
         self.antecedent: bool | None = None
         """Whether the sentence before speaks of the issuer; None at the start of a paragraph."""
-        self._ctx, self._names, self._headings = ctx, names, 0
+        self._ctx, self._names, self._headings, self._bare_month = ctx, names, 0, False
 
     def paragraph(self) -> None:
-        self.month, self.antecedent = self.section, None
+        self.month, self.elsewhen = self.section, False
+        self.antecedent = None if self.antecedent is not False else False
 
     def means_issuer(self, tpl: Template) -> bool:
         """May an unnamed subject be the issuer here? `we` always; `it` after the issuer was named; the company, and no
@@ -54,13 +56,15 @@ class Passage:
         found = periods(line)
         if is_dateline(line.strip(), found):
             return
+        if re.fullmatch(r"20\d\d", line.strip()) and not self._bare_month:
+            self.section = self.month = None  # a year's
+            return
+        self._bare_month = bool(found) and not undated(line).strip()
         self._headings += 1
+        self.antecedent = None
         keys = {key_of(p, self._ctx) if p.kind in _DATED else "" for p in found}
-        own = self.document in keys
-        other = "" in keys or (WINDOW.search(undated(line)) is not None and not own)
-        first = self._headings == 1 and (bool(keys) or UPDATE.search(line) is not None)
-        named = None if first else strange(undated(line), self._names, COMMON)
-        self.barred = bars(line, own) or named is not None
+        other = "" in keys or (WINDOW.search(undated(line)) is not None and self.document not in keys)
+        self.barred = strange(undated(line), self._names, TITLE if self._headings == 1 else HEADING) is not None
         self.section = self.document if not other and keys <= {self.document} else None
         if len(keys) == 1 and not other:
             self.section = keys.pop()
@@ -68,13 +72,15 @@ class Passage:
 
     def speaks_of(self, sentence: str) -> None:
         """Whom a sentence names is who the next one may mean."""
-        named = {own for name, own in self._names.items() if name in sentence}
-        if True in named or (
-            not named and not _PROPER.search(sentence) and re.search(r"\b(?:[Ww]e|[Oo]ur)\b", sentence)
-        ):
-            self.antecedent = True
-        elif named or _PROPER.search(sentence):
+        years = {int(year) for year in re.findall(r"(?<![\d/-])20[0-2]\d(?![\d-])", sentence)}
+        own = int(self.document[:4]) if self.document else 0
+        self.elsewhen |= bool(_AGO.search(sentence)) or (bool(years) and own not in years)
+        if _FOLLOWS.search(sentence) and (NOT_DONE.search(sentence) or NOT_OWN.search(sentence)):
+            self.barred = True
+        if names_somebody(sentence, self._names) or NOT_OWN.search(sentence):
             self.antecedent = False
+        elif any(own and name in sentence for name, own in self._names.items()) or _WE.search(sentence):
+            self.antecedent = True
 
     def after(self, sentence: str, tpl: Template) -> None:
         """A sentence that spoke of another time, or of somebody else, leaves the next ones of its paragraph without."""

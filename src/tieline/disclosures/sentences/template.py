@@ -75,14 +75,16 @@ def template(text: str, start: int, end: int, style: str, names: dict[str, bool]
     for name, own in names.items():
         pattern = re.compile(rf"(?<![A-Za-z]){re.escape(name)}(?![a-z])")
         add(Token("~own" if own else "~other", *m.span()) for m in pattern.finditer(text, start, end))
-    words = [m for m in _WORD.finditer(text, start, end) if not _within(m.span(), taken)]
-    found.extend(token for m in words for token in _words(m))
+    at = start
+    for a, b in [*sorted(taken), (end, end)]:  # words of the gaps: `41 BTC-equivalent` leaves `-equivalent`
+        found.extend(token for m in _WORD.finditer(text, at, a) for token in _words(m))
+        at = max(at, b)
     found.sort(key=lambda t: t.start)
-    at, position = {}, 0
+    where, position = {}, 0
     for i, token in enumerate(found):
-        at[position] = i
+        where[position] = i
         position += len(token.shape) + 1
-    return Template(tuple(found), " ".join(t.shape for t in found), at)
+    return Template(tuple(found), " ".join(t.shape for t in found), where)
 
 
 def _within(span: tuple[int, int], taken: list[tuple[int, int]]) -> bool:

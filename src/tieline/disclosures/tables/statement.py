@@ -65,7 +65,9 @@ class _StatementLine:
 
     def finding(self, field: str, rule: str, period: str | None = None) -> Finding:
         key = period or self.date.key or ""
-        return Finding(field, self.q.value, key, self.start, self.end, self.q.printed, f"statement:{rule}")
+        return Finding(
+            field, self.q.value, key, self.start, self.end, self.q.printed, f"statement:{rule}", label=self.name
+        )
 
 
 def _dated_line(row: Row) -> _StatementLine | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from tieline.disclosures.documents.context import Context, key_of
+from tieline.disclosures.facts.fact import Licence
 from tieline.disclosures.finding import FLOWS, STRONG, WEAK, Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber, exact
 from tieline.disclosures.lexicon.periods import as_heading
@@ -80,9 +81,17 @@ class _Tables:
             self.notes.append(f"{name!r}: a percentage stands where a month's value belongs")
             return
         for column, value in cells:
-            self._cell(found, name, start, column, value)
+            self._cell(found, name, start, column, value, row.columns)
 
-    def _cell(self, found: Label, name: str, start: int, column: PeriodColumn | None, value: Value) -> None:
+    def _cell(
+        self,
+        found: Label,
+        name: str,
+        start: int,
+        column: PeriodColumn | None,
+        value: Value,
+        columns: list[PeriodColumn],
+    ) -> None:
         """One value under one heading."""
         period = _period(column, name, self.ctx)
         if period is None or value.kind == "absent":
@@ -105,6 +114,7 @@ class _Tables:
                 found.field, amount, period, begin, value.end, printed, rule, WEAK if found.weak else STRONG,
                 found.scope, label=name, at=value.start, dated=column is not None or period_in(name) is not None,
                 restated=self.starred and value.quantity is not None and "*" in value.quantity.mark,
+                lacks=_of_a_date(found.field, column, columns),
             )
         )  # fmt: skip
 
@@ -246,6 +256,17 @@ def _without_twins(cells: Cells) -> Cells:
             out = [(c, v) for c, v in out if _heads(c) != key]
         seen.add(key)
     return out
+
+
+def _of_a_date(field: str, column: PeriodColumn | None, columns: list[PeriodColumn]) -> tuple[Licence, str] | None:
+    """What flows under a head that is a date, `June 30, 2025`, may have flown in a month or in a quarter; the date of
+    the month before in another head says that it is a month."""
+    if field not in FLOWS or column is None or column.period is None or column.period.day is None:
+        return None
+    months = {c.period.year * 12 + c.period.month for c in columns if c.period is not None and c.period.year}
+    if any(month + 1 in months for month in months):
+        return None
+    return "window", "a date heads the column: of how long a time is not said"
 
 
 def _heads(column: PeriodColumn | None) -> str | None:
