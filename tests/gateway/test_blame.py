@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -146,16 +147,34 @@ def test_the_digest_is_of_the_whole_request_and_runs_out() -> None:
     assert isinstance(other, body.Request)
     refused = blame.RefusedRequests()
     assert refused.refusal(one, 0.0) is None
-    assert refused.met(one, 2.0, 0.0) == blame.killer()
+    assert refused.met(one, "t", 2.0, 0.0) == blame.killer()
     assert refused.refusal(same, 1.0) == blame.killer()
     assert refused.refusal(other, 1.0) is None
     assert refused.refusal(same, blame.REFUSE_S) is None
     # Twice the only suspect, half a minute apart: then it is the killer.
-    assert refused.met(other, 1.0, 0.0) == blame.suspect()
+    assert refused.met(other, "t", 1.0, 0.0) == blame.suspect()
     assert refused.refusal(other, 1.0) == blame.suspect()
     assert refused.refusal(other, blame.SUSPECT_S) is None
-    assert refused.met(other, 1.0, 40.0) == blame.killer()
-    assert refused.met(other, 1.0, 40.0 + blame.REFUSE_S) == blame.suspect()  # the first two count no more
+    assert refused.met(other, "t", 1.0, 40.0) == blame.killer()
+    assert refused.met(other, "t", 1.0, 40.0 + blame.REFUSE_S) == blame.suspect()  # the first two count no more
+
+
+def test_a_tenant_whose_request_killed_is_no_bystander_for_a_while() -> None:
+    one, other = (body.read("chat", json.dumps(ask(word)).encode()) for word in ("a", "b"))
+    assert isinstance(one, body.Request)
+    assert isinstance(other, body.Request)
+    refused = blame.RefusedRequests()
+    assert not refused.risky(other, "t", 0.0)
+    refused.met(one, "t", 1.0, 0.0)  # once may be chance
+    assert not refused.risky(other, "t", 0.0)
+    refused.met(one, "t", 1.0, 1.0)
+    assert refused.risky(other, "t", 1.0)
+    assert not refused.risky(other, "another", 1.0)
+    assert not refused.risky(other, "t", 1.0 + blame.REFUSE_S)
+    for n in range(blame.MAX_TENANTS):
+        refused.met(one, f"t{n}", 2.0, 2.0)
+    assert not refused.risky(other, "t", 2.0)  # the oldest have made room
+    assert refused.risky(other, f"t{blame.MAX_TENANTS - 1}", 2.0)
 
 
 def test_what_a_request_is_like() -> None:
@@ -206,6 +225,26 @@ def test_a_killer_that_is_like_nothing_before_costs_one_engine(gateway: Start, s
                 assert (await post(g, given))[0] == 503
             assert (await post(g, ask("an innocent chat")))[0] == 200
             assert len([one for one in (a, b) if any("killer" in json.dumps(given) for _, given in one.seen)]) == 1
+
+    run(run_it())
+
+
+def test_variants_of_an_ordinary_killer_cost_one_engine_each(gateway: Start) -> None:
+    async def run_it() -> None:
+        engines = [Mortal(name, whole=GOOD) for name in "abcd"]
+        async with contextlib.AsyncExitStack() as stack:
+            for one in engines:
+                await stack.enter_async_context(one)
+            g = await stack.enter_async_context(gateway(settings(*(one.url for one in engines))))
+
+            def met(word: str) -> int:
+                return sum(any(word in json.dumps(given) for _, given in one.seen) for one in engines)
+
+            status, said, _ = await post(g, ask("killer of two"))
+            assert (status, said["error"]["code"], met("killer of two")) == (400, "request_rejected", 2)
+            status, said, _ = await post(g, ask("killer of one"))
+            assert (status, said["error"]["code"], met("killer of one")) == (503, "engine_died", 1)
+            assert (await post(g, ask("an innocent chat")))[0] == 200
 
     run(run_it())
 

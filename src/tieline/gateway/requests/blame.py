@@ -6,7 +6,8 @@ replica's; failing alike there, it is the request's own, and nobody is struck.
 An engine that dies is dearer than a failure. A request that it had not answered yet is asked elsewhere if it is like
 others that were answered here: it was there by chance. One that is unlike all of them (other fields, a longer prompt, a
 larger grammar) is not carried to a second engine; it is refused for half a minute, then may try once more. Requests on
-which engines died twice are refused for some minutes. Both are known by their digest.
+which engines died twice are refused for some minutes. Both are known by their digest. A tenant whose request killed
+engines is not taken for a bystander again as long: an ordinary killer costs two engines once, its variants one each.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ MAX_REFUSED: Final = 4_096
 # One that is unlike others and met a death waits for so long: a small engine is back by then.
 SUSPECT_S: Final = 30.0
 MAX_SHAPES: Final = 4_096
+MAX_TENANTS: Final = 1_024
 # Deaths before a request is refused; one that was among several suspects counts as its share.
 DEATHS: Final = 1.5
 # Deaths of one replica within so long are one.
@@ -66,7 +68,7 @@ def killer() -> Refusal:
 
 def suspect() -> Refusal:
     """What a request hears that may be what an engine died of."""
-    why = "an engine died while it had this request, which is unlike any answered here; no other is asked for now"
+    why = "an engine died while it had this request, which may be why; no other is asked for now"
     return Refusal(503, why, "engine_died", retry_after_s=round(SUSPECT_S))
 
 
@@ -111,8 +113,9 @@ class RefusedRequests:
         self.deaths: OrderedDict[bytes, tuple[float, float, float]] = OrderedDict()
         self._suspects: dict[str, tuple[float, int]] = {}
         self._answered: OrderedDict[tuple[str, str, frozenset[str]], Shape] = OrderedDict()
+        self._killers: OrderedDict[str, float] = OrderedDict()  # tenant -> not taken for a bystander until then
 
-    def met(self, request: Request, deaths: float, now: float) -> Refusal:
+    def met(self, request: Request, tenant: str, deaths: float, now: float) -> Refusal:
         """Engines died on it so often, as far as these deaths are its own: what it hears."""
         key = digest(request)
         _, before, counts_until = self.deaths.get(key, (0.0, 0.0, 0.0))
@@ -122,6 +125,11 @@ class RefusedRequests:
         self.deaths.move_to_end(key)
         while len(self.deaths) > MAX_REFUSED:
             self.deaths.popitem(last=False)
+        if kills:
+            self._killers[tenant] = now + REFUSE_S
+            self._killers.move_to_end(tenant)
+            if len(self._killers) > MAX_TENANTS:
+                self._killers.popitem(last=False)
         return killer() if kills else suspect()
 
     def refusal(self, request: Request, now: float) -> Refusal | None:
@@ -144,6 +152,10 @@ class RefusedRequests:
         self._answered.move_to_end(found.of)
         if len(self._answered) > MAX_SHAPES:
             self._answered.popitem(last=False)
+
+    def risky(self, request: Request, tenant: str, now: float) -> bool:
+        """May an engine have died of it, so that no second one is risked?"""
+        return now < self._killers.get(tenant, float("-inf")) or self.unlike(request)
 
     def unlike(self, request: Request) -> bool:
         """Is there something about it that no answered request had?"""

@@ -260,9 +260,9 @@ class Exchange(Moving):
         if state.delivered:
             return False
         if state.deaths >= blame.DEATHS:
-            self.refuse(refused.met(state.request, state.deaths, now))
+            self.refuse(refused.met(state.request, state.want.tenant, state.deaths, now))
             return True
-        if not refused.unlike(state.request):
+        if not refused.risky(state.request, state.want.tenant, now):
             return False
         state.turn(Phase.QUEUED)
         self.task = self.shared.spawn(self._after_death(attempt))
@@ -279,7 +279,7 @@ class Exchange(Moving):
         if alive:
             self._act(failover.go_on(state), attempt, "the connection was cut")
         else:
-            self.refuse(self.shared.refused.met(state.request, state.deaths, self.now()))
+            self.refuse(self.shared.refused.met(state.request, state.want.tenant, state.deaths, self.now()))
 
     def on_attempt_end(self, attempt: Attempt) -> None:
         """The answer ended as HTTP; without a finish before it, it was cut short."""
