@@ -25,7 +25,7 @@ from tieline import config
 from tieline.clock import SimClock, wall_now
 from tieline.config import Login
 from tieline.console.app import SignIn, make_app
-from tieline.console.rooms import oidc
+from tieline.console.rooms.signin import oidc
 from tieline.fleet import Fleet
 from tieline.people import People
 from tieline.store import Store

@@ -19,7 +19,7 @@ from tieline.records import AnyRecord, Fault, Instruction, NetworkTick, Opening,
 from tieline.store import BatchStore, Outbox, Spool, Store
 from tieline.store.alerts import AlertStore
 from tieline.store.batches import StoredBatch, StoredFile
-from tieline.store.people import PeopleStore
+from tieline.store.people import PasskeyRow, PeopleStore
 from tieline.store.quarantine import Quarantine
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)
@@ -81,6 +81,7 @@ def fill(folder: Path) -> None:
     quarantine.close()
     people = People(PeopleStore(folder / "people.db"))
     people.add(Account("ada", "Ada", ("admin",)), Who("test"), T0)
+    people.add_passkey("ada", PasskeyRow(b"id", "ada", b"public", 0, "a key", 1, None), "here", T0)
     people.store.close()
     alerts = AlertStore(folder / "alerts.db")
     alerts.put([("i1", 0.0, b'{"id":"i1"}')], [("mail", b"{}")], 0.0)

@@ -65,6 +65,8 @@ def test_a_folder_of_each_earlier_form_opens_with_all_that_it_holds(form: str, t
         assert ([held.name for held in aside.each()], aside.lost()) == (["Sample|x"], [])
         people = PeopleStore(tmp_path / "people.db")
         assert [row.id for row in people.accounts()] == ["ada"]
+        had = [] if form < "form-5" else ["a key"]  # earlier ones knew none
+        assert [row.name for row in people.passkeys("ada")] == had
         alerts = AlertStore(tmp_path / "alerts.db")
         assert (alerts.incidents(), [m.channel for m in alerts.due(1.0)]) == ([b'{"id":"i1"}'], ["mail"])
         for box in (aside, people, alerts):

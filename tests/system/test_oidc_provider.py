@@ -18,7 +18,7 @@ from tieline import config, records
 from tieline.clock import WallClock, wall_now
 from tieline.config import Login
 from tieline.console.app import SignIn, make_app
-from tieline.console.rooms.oidc import CALLBACK, Provider
+from tieline.console.rooms.signin.oidc import CALLBACK, Provider
 from tieline.people import People
 from tieline.store import Store
 from tieline.store.people import PeopleStore

@@ -30,16 +30,17 @@ from tieline.console.doorway import Doorway
 from tieline.console.events import Hub
 from tieline.console.forms import answer, failed, read_form
 from tieline.console.rooms import behind, chat, operator
-from tieline.console.rooms.accounts import Accounts, forward
 from tieline.console.rooms.alerts import AlertRoom
 from tieline.console.rooms.approvals import Approvals
 from tieline.console.rooms.books import MoneyPages
 from tieline.console.rooms.disclosed import Published, network_ticks, shipped_book
 from tieline.console.rooms.inference import inference_view
 from tieline.console.rooms.observed import ObservedPage
-from tieline.console.rooms.oidc import Provider, SignInElsewhere
 from tieline.console.rooms.portal import Portal
 from tieline.console.rooms.rigs import RigPages
+from tieline.console.rooms.signin.accounts import Accounts, forward
+from tieline.console.rooms.signin.oidc import Provider, SignInElsewhere
+from tieline.console.rooms.signin.passkeys import PasskeyRoom
 from tieline.console.rooms.site import site_view
 from tieline.console.rooms.studies import StudyPages
 from tieline.console.rooms.tenantkeys import TenantKeys
@@ -119,6 +120,7 @@ def make_app(
     provider = None if sign_in.login is None else Provider(sign_in.login, wall_now)
     room.studies = StudyPages(shown.data)
     room.elsewhere = SignInElsewhere(provider, accounts, wall_now)
+    room.passkeys = PasskeyRoom(people, accounts, wall_now)
     room.rigs, room.observed = RigPages(hub, shown.data), ObservedPage(hub, shown.keeps)
 
     @contextlib.asynccontextmanager
@@ -190,6 +192,7 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         *room.alerts.rows(),
         *room.tomorrow.rows(),
         *room.elsewhere.rows(),
+        *room.passkeys.rows(),
         *room.rigs.rows(),
         *room.observed.rows(),
         *room.portal.rows(),
@@ -251,6 +254,7 @@ class ConsoleHandlers:
         self.alerts = AlertRoom(None, wall_now)
         self.tomorrow = TomorrowRoom(hub, Settings(), hub.clock.now)
         self.elsewhere = SignInElsewhere(None, accounts, wall_now)
+        self.passkeys = PasskeyRoom(None, accounts, wall_now)
         self.studies = StudyPages(None)
         self.rigs, self.observed = RigPages(hub, None), ObservedPage(hub, 1.0)
 

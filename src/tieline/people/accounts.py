@@ -18,7 +18,7 @@ from typing import Final
 import argon2
 
 from tieline.people.rights import ROLES, TENANT_ROLES, Right, Role, may
-from tieline.store.people import AccountRow, PeopleStore, SessionRow, TrailRow
+from tieline.store.people import AccountRow, PasskeyRow, PeopleStore, SessionRow, TrailRow
 
 # One working shift; the next one signs in under their own name.
 SESSION: Final = timedelta(hours=12)
@@ -30,6 +30,8 @@ MIN_PASSWORD, MAX_PASSWORD = 12, 256
 FREE_TRIES, LONGEST_WAIT_S = 3, 900.0
 # Names whose failures are remembered at a time; the oldest are forgotten first.
 MAX_REMEMBERED: Final = 10_000
+# A person's laptop, phone and two keys, twice.
+MAX_PASSKEYS: Final = 8
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,79}")
 # Sign-ins with an unknown name cost as much as those with a wrong password, so that time tells nothing.
 _NOBODY: Final = argon2.PasswordHasher().hash("nobody has this password")
@@ -217,6 +219,7 @@ class People:
             self.store.put_account(replace(row, name=name, password=hashed))
             self.store.drop_invitations(row.id)
             self.store.drop_sessions(row.id)
+            self.store.drop_passkeys(row.id)  # whoever had the account before is not let in by what they hold
             after = self._known(row.id)
             self._note(Who(row.id, address), now, "accept invitation", row.id, _account(row), after)
             return after
@@ -280,6 +283,32 @@ class People:
                 self._need_an_admin(before)
                 self._note(Who(row.id, address), now, "change account", row.id, before, after)
             return after
+
+    # --- passkeys -------------------------------------------------------------------
+
+    def add_passkey(self, id_: str, key: PasskeyRow, address: str, now: datetime) -> None:
+        """Raises PeopleError: too many, or known already."""
+        with self.store.write():
+            self._known(id_)
+            if len(self.store.passkeys(id_)) >= MAX_PASSKEYS:
+                raise PeopleError(f"passkey: an account has at most {MAX_PASSKEYS}; remove one first")
+            if self.store.passkey(key.id) is not None:
+                raise PeopleError("passkey: it signs somebody in already")
+            self.store.put_passkey(key)
+            self._note(Who(id_, address), now, "add passkey", id_, None, None)
+
+    def remove_passkey(self, id_: str, key: bytes, address: str, now: datetime) -> None:
+        """Raises PeopleError."""
+        with self.store.write():
+            if not self.store.drop_passkeys(id_, key):
+                raise PeopleError("passkey: there is no such one")
+            self._note(Who(id_, address), now, "remove passkey", id_, None, None)
+
+    def throttled(self, address: str, now: datetime) -> None:
+        """Raises ThrottledError where too much of what came from this address was wrong."""
+        wait_s = self.throttle.wait_s(f"address {address}", now.timestamp())
+        if wait_s > 0:
+            raise ThrottledError(wait_s)
 
     # --- sessions -------------------------------------------------------------------
 

@@ -66,6 +66,18 @@ KIND: Final = Kind(
         ) STRICT;
         CREATE INDEX trail_untold ON trail (seq) WHERE told = 0;
         """,
+        """
+        CREATE TABLE passkey (
+            id      BLOB PRIMARY KEY,
+            account TEXT    NOT NULL,
+            key     BLOB    NOT NULL,
+            count   INTEGER NOT NULL,
+            name    TEXT    NOT NULL,
+            made    INTEGER NOT NULL,
+            seen    INTEGER
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX passkey_account ON passkey (account);
+        """,
     ),
     last="(SELECT max(seq) FROM trail)",
 )
@@ -99,6 +111,19 @@ class SessionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PasskeyRow:
+    """A public key that signs an account in. `count`: the authenticator's own, where it counts; `seen` None: never."""
+
+    id: bytes
+    account: str
+    key: bytes
+    count: int
+    name: str
+    made: int
+    seen: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class TrailRow:
     """One change: who, from where, of what, what before, what after."""
 
@@ -114,6 +139,7 @@ class TrailRow:
 
 _ACCOUNT: Final = "id, name, email, roles, sites, tenant, password, subject, made, disabled"
 _SESSION: Final = "digest, account, made, seen, until, address, agent"
+_PASSKEY: Final = "id, account, key, count, name, made, seen"
 _TRAIL: Final = "seq, at, by, address, what, target, before, after"
 
 
@@ -147,10 +173,11 @@ class PeopleStore:
         self._db.run(sql, (*values, row.made, row.disabled))
 
     def drop_account(self, id_: str) -> None:
-        """With its sessions and invitations."""
+        """With its sessions, invitations and passkeys."""
         self._db.run("DELETE FROM account WHERE id = ?", (id_,))
         self._db.run("DELETE FROM session WHERE account = ?", (id_,))
         self._db.run("DELETE FROM invitation WHERE account = ?", (id_,))
+        self.drop_passkeys(id_)
 
     def _one(self, sql: str, value: str) -> AccountRow | None:
         rows = self._db.rows(sql, (value,))
@@ -205,6 +232,30 @@ class PeopleStore:
 
     def drop_invitations(self, account: str) -> None:
         self._db.run("DELETE FROM invitation WHERE account = ?", (account,))
+
+    # --- passkeys -----------------------------------------------------------------
+
+    def passkey(self, id_: bytes) -> PasskeyRow | None:
+        rows = self._db.rows(f"SELECT {_PASSKEY} FROM passkey WHERE id = ?", (id_,))
+        return PasskeyRow(*rows[0]) if rows else None
+
+    def passkeys(self, account: str) -> list[PasskeyRow]:
+        """Of one account, the oldest first."""
+        sql = f"SELECT {_PASSKEY} FROM passkey WHERE account = ? ORDER BY made, id"
+        return [PasskeyRow(*row) for row in self._db.rows(sql, (account,))]
+
+    def put_passkey(self, row: PasskeyRow) -> None:
+        sql = f"INSERT INTO passkey ({_PASSKEY}) VALUES (?,?,?,?,?,?,?)"
+        self._db.run(sql, (row.id, row.account, row.key, row.count, row.name, row.made, row.seen))
+
+    def passkey_used(self, id_: bytes, count: int, now: int) -> None:
+        self._db.run("UPDATE passkey SET count = ?, seen = ? WHERE id = ?", (count, now, id_))
+
+    def drop_passkeys(self, account: str, id_: bytes | None = None) -> int:
+        """Of one account: this one, or all; returns how many there were."""
+        if id_ is None:
+            return self._db.run("DELETE FROM passkey WHERE account = ?", (account,))
+        return self._db.run("DELETE FROM passkey WHERE account = ? AND id = ?", (account, id_))
 
     # --- the trail ---------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import { get, post, type Me, type Session } from "../data";
 import { h, headRow, put, type Child } from "../dom";
 import { age } from "../format";
+import { passkeyPanel } from "../passkeys";
 
 export function accountPage(root: HTMLElement): () => void {
   document.title = "Account · Tieline";
@@ -25,6 +26,7 @@ function parts(me: Me, again: () => void): Child[] {
   return [
     h("section", { class: "panel" }, h("h2", {}, me.name || me.id), h("p", { class: "note" }, `${me.id} · ${(me.roles ?? []).join(", ")}${me.places?.length ? ` at ${me.places.join(", ")}` : ""}`), leave),
     me.sessions?.length ? h("section", { class: "panel" }, h("h2", {}, "Signed in"), sessionTable(me.id, me.sessions, again)) : null,
+    me.joined ? passkeyPanel() : null,
     me.joined ? passwordForm() : null,
   ];
 }

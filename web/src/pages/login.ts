@@ -2,6 +2,7 @@
 
 import { get, post } from "../data";
 import { h, put } from "../dom";
+import { passkeyButton } from "../passkeys";
 
 type Field = [id: string, label: string, type: string, autocomplete: string];
 
@@ -36,6 +37,8 @@ export function loginPage(root: HTMLElement): () => void {
     const form = shortForm(root, "Tieline", "", [["name", "Account", "text", "username"], ["password", "Password", "password", "current-password"]], "Sign in", (v) => post("/api/login", v));
     const other = h("a", { href: "/login#token" }, "Sign in with an operator's token");
     other.addEventListener("click", () => setTimeout(() => loginPage(root)));
+    const passkey = passkeyButton(() => location.assign("/"));
+    if (passkey) form.append(passkey);
     form.append(h("p", { class: "note" }, "Forgotten? An admin makes a new link: ", h("code", {}, "tieline people invite ID")), h("p", { class: "note" }, other));
     void get<{ oidc: string | null }>("/api/login/ways").then(({ oidc }) => {
       if (oidc) form.querySelector("h1")!.after(h("a", { class: "button", href: "/login/oidc" }, `Sign in with ${oidc}`), h("p", { class: "note" }, "or with an account of this machine"));

@@ -28,7 +28,7 @@ from tieline.console.events import Hub
 from tieline.console.forms import answer, failed, read_form
 from tieline.console.month import RunningInvoices
 from tieline.console.rooms import behind, chat
-from tieline.console.rooms.accounts import Accounts
+from tieline.console.rooms.signin.accounts import Accounts
 from tieline.console.rooms.spend import SpendFold, SpendFullError, usd
 from tieline.console.rooms.tenantkeys import NAME, GatewayRefusedError, NotTheirsError, TenantKeys
 from tieline.intake import IntakeError, read_json

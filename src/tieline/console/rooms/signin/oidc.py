@@ -30,7 +30,7 @@ from tieline import intake
 from tieline.config.sections import Login
 from tieline.console.door import Row
 from tieline.console.forms import answer
-from tieline.console.rooms.accounts import Accounts
+from tieline.console.rooms.signin.accounts import Accounts
 from tieline.people import PeopleError
 from tieline.people.tokens import TokenError, account_of, claims_of
 from tieline.store import StoreError

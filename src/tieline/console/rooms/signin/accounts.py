@@ -95,7 +95,7 @@ class Accounts:
             return _with_cookie(request, answer({"operator": name}), secret)
         if self.people is None:
             return failed(403, "this console knows no accounts; give an operator's token")
-        people, address = self.people, _address(request)
+        people, address = self.people, address_of(request)
         try:
             account = await asyncio.to_thread(people.sign_in, form.name.strip(), form.password, address, self._now())
         except ThrottledError as error:
@@ -110,7 +110,7 @@ class Accounts:
         form = await read_form(request, JoinForm)
         if self.people is None:
             return failed(404, "this console knows no accounts")
-        people, address = self.people, _address(request)
+        people, address = self.people, address_of(request)
         try:
             account = await asyncio.to_thread(people.accept, form.link, form.password, form.name, address, self._now())
         except PeopleError as error:
@@ -124,7 +124,7 @@ class Accounts:
         """The reply, with the cookie of a new session of this account."""
         assert self.people is not None, "whoever has an account is known here"
         agent = request.headers.get("user-agent", "")
-        secret = self.people.open_session(account, _address(request), agent, self._now())
+        secret = self.people.open_session(account, address_of(request), agent, self._now())
         return _with_cookie(request, reply, secret)
 
     async def sign_out(self, request: Request) -> Response:
@@ -148,7 +148,7 @@ class Accounts:
         account: Account = request.state.account
         if self.people is None or not account.id:
             return failed(400, "sign in with an account first")
-        people, address = self.people, _address(request)
+        people, address = self.people, address_of(request)
         try:
             await asyncio.to_thread(people.change_password, account.id, form.old, form.new, address, self._now())
         except PeopleError as error:
@@ -212,7 +212,7 @@ class Accounts:
         if self.people is None:
             return failed(404, "this console knows no accounts")
         account: Account = request.state.account
-        by = Who(account.id or "whoever sits at this machine", _address(request))
+        by = Who(account.id or "whoever sits at this machine", address_of(request))
         try:
             return answer(do(self.people, by) or {})
         except PeopleError as error:
@@ -280,7 +280,8 @@ def _session(one: Session) -> dict[str, Any]:
     }
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
+    """Where a request comes from, as the trail keeps it."""
     return request.client.host if request.client is not None else "unknown"
 
 

@@ -1,0 +1,1 @@
+"""Who signs in, and how: passwords, one-time links, passkeys, an identity provider."""
