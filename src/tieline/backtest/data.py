@@ -32,6 +32,7 @@ from tieline.feeds.days.folder import FolderError
 from tieline.feeds.days.manifest import MANIFEST, manifest_of
 from tieline.feeds.days.recorded import LOAD_HISTORY, RecordedFolder
 from tieline.fleet import Fleet, Site
+from tieline.fleet.currency import RateBook
 from tieline.fleet.models import GPU_MODELS
 from tieline.fleet.physics import GPU_AUX
 from tieline.records import Commitment
@@ -121,7 +122,7 @@ def load(
     begin, end = min(s[1] for s in spans), max(s[2] for s in spans)
     start, stop = begin - HISTORY, end + TAIL
     slots = int((stop - start).total_seconds()) // SLOT_S
-    fleet, left_out = _with_prices(fleet, source, begin, end, use_15min)
+    fleet, left_out = _with_prices(_at_rates(fleet, source, begin), source, begin, end, use_15min)
     if gpu_share is not None:
         fleet = _with_gpus(fleet, gpu_share)
     bare = ScenarioWorld(fleet, start, slots, {}, np.empty(0), np.empty(0), {}, {}, {}, (), left_out=left_out)
@@ -140,6 +141,17 @@ def load(
         return world
     world = replace(world, reserves=_reserves(source, world))
     return _with_events(world, path, source) if path.exists() else replace(world, peaks=_peaks(world, None, source))
+
+
+def _at_rates(fleet: Fleet, source: RecordedFolder, begin: datetime) -> Fleet:
+    """Contracts of other currencies at the rate of the first day. Raises FolderError where that is not known."""
+    book = RateBook()
+    for one in source.exchange_rates(begin - HISTORY, begin):
+        book.learn(one.currency, one.at, one.usd_per_unit)
+    found, why = fleet.at_rates(book, begin)
+    for site_id, words in why.items():
+        raise FolderError(f"{source.folder / 'fx' / 'daily.csv'}: {site_id} cannot be priced: {words}")
+    return found
 
 
 def days_of(folder: Path) -> list[tuple[str, datetime, datetime]]:

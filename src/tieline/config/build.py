@@ -15,6 +15,7 @@ from tieline.config.lines import MistakeError, Where, did_you_mean
 from tieline.config.sections import Config, Sections
 from tieline.config.tables import Tables
 from tieline.config.text import AreaText, ContractText, FileText, GpusText, RigsText, SiteText
+from tieline.fleet.currency import CURRENCY
 from tieline.fleet.markets import zone_of
 from tieline.fleet.models import FIRMWARES, GPU_MODELS, RIG_MODELS, RigModel
 from tieline.fleet.physics import GPU_AUX
@@ -161,7 +162,8 @@ def _contract(text: ContractText | None, at: Where, what: str) -> Contract:
     if text is None:
         raise MistakeError((*at, "contract"), "missing", 'write contract = { basis = "spot", market = "..." }', what)
     path = (*at, "contract")
-    if text.basis == "fixed" and text.fixed_usd_per_mwh is None:
+    _currency(text, path, what)
+    if text.basis == "fixed" and text.fixed_usd_per_mwh is None and text.fixed_local_per_mwh is None:
         raise MistakeError(path, "a fixed contract without a price", "add fixed_usd_per_mwh", what)
     if text.basis != "fixed" and text.market is None:
         raise MistakeError(path, f"a {text.basis} contract without a market", "add market", what)
@@ -178,6 +180,22 @@ def _contract(text: ContractText | None, at: Where, what: str) -> Contract:
         fix = "leave out take_share, or put the charge into fixed_usd_per_mwh"
         raise MistakeError(path, "take-or-pay with a demand charge is not modelled", fix, what)
     return msgspec.convert(msgspec.structs.asdict(text), type=Contract)
+
+
+def _currency(text: ContractText, path: tuple[str | int, ...], what: str) -> None:
+    if CURRENCY.fullmatch(text.currency) is None:
+        fix = "write its three letters, NOK say"
+        raise MistakeError((*path, "currency"), f"{text.currency!r} is no currency", fix, what)
+    local = [n for n in ("fixed_local_per_mwh", "adder_local_per_mwh", "demand_local_per_kw_month") if getattr(text, n)]
+    if local and text.currency == "USD":
+        fix = f'add currency = "NOK", say, or write {local[0].replace("local", "usd")}'
+        raise MistakeError((*path, local[0]), "a local price without a currency", fix, what)
+    if text.fixed_local_per_mwh is not None and text.fixed_usd_per_mwh is not None:
+        fix = "leave one out"
+        raise MistakeError((*path, "fixed_local_per_mwh"), "a fixed price in two currencies", fix, what)
+    if text.demand_local_per_kw_month < 0:
+        told = text.demand_local_per_kw_month
+        raise MistakeError(path, f"demand_local_per_kw_month {told}", "give 0 or more", what)
 
 
 def _demand_charge(text: ContractText, path: tuple[str | int, ...], what: str) -> None:

@@ -201,6 +201,7 @@ class Feeds(Strict, frozen=True, kw_only=True):
     invent: bool = False
     bitcoin_api: str = "https://mempool.space/api"
     weather_api: str = "https://api.open-meteo.com/v1/forecast"
+    rates_api: str = "https://data-api.ecb.europa.eu/service/data/EXR"
 
 
 class Console(Strict, frozen=True, kw_only=True):

@@ -94,6 +94,10 @@ class ContractText(Strict, frozen=True, kw_only=True):
     peak_rules: tuple[str, ...] | None = None
     day_ahead: Printed | None = None
     legs: tuple[Leg, ...] = ()
+    currency: str = "USD"
+    fixed_local_per_mwh: UsdPerMwh | None = None
+    adder_local_per_mwh: UsdPerMwh = 0.0
+    demand_local_per_kw_month: UsdPerMwh = 0.0
 
 
 class AreaText(Strict, frozen=True, kw_only=True):

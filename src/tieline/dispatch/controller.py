@@ -70,6 +70,8 @@ class Controller:
         are fitted beside the interval, never in it."""
         self.live = live
         self.store, self.fleet, self.settings = store, fleet, settings
+        # As it is configured; `fleet` has every contract in dollars at the rates of the moment.
+        self._written, self._unpriced = fleet, dict[str, str]()
         self.publish = publish
         self.outlook = Outlook(fleet, settings)
         self.table = load_table(settings.gpu_table)
@@ -108,6 +110,8 @@ class Controller:
         """The plans, not yet kept or sent."""
         self._remember_plans(now)
         self.outlook.read(self.store, now)
+        self.fleet, self._unpriced = self._written.at_rates(self.outlook.rates, now)
+        self.demands.fleet = self.fleet
         self.demands.read(self.store, now, self.last)
         length = timedelta(seconds=self.settings.interval_s)
         interval = Interval.holding(now, length)
@@ -131,7 +135,8 @@ class Controller:
         for n, site in enumerate(self.fleet.sites):
             view = views[site.id]
             cost = self._cost(site, view)
-            why_unknown = "; ".join(filter(None, ["" if cost is not None else view.price_note, no_hashprice]))
+            note = self._unpriced.get(site.id) or view.price_note
+            why_unknown = "; ".join(filter(None, ["" if cost is not None else note, no_hashprice]))
             problem = SiteProblem(
                 view,
                 self._whole_cost(site, cost, interval, adders.get(n, 0.0)),

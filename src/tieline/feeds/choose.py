@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from tieline.config import Feeds
 from tieline.feeds.bitcoin import BitcoinFeed
 from tieline.feeds.grid import EXTRA, GridFeed, installed
+from tieline.feeds.rates import RatesFeed, needed
 from tieline.feeds.synthetic import Synthetic, SyntheticFeed, What
 from tieline.feeds.weather import WeatherFeed
 from tieline.fleet import Fleet
@@ -98,6 +99,10 @@ async def choose(
                 _other_markets(fleet, world, must, feeds, choices)
         elif choice.source == "synthetic":
             made.append(one.what)
+    if units := needed(fleet):
+        rates = RatesFeed(units, settings.rates_api)
+        feeds.append(rates)
+        choices.append(FeedChoice(f"exchange rates of {', '.join(units)}", True, rates.source, ""))
     nowhere = "it has no public source"
     choices.append(FeedChoice(_WORDS["demand"], False, "synthetic" if made_up else "none", nowhere))
     if made:

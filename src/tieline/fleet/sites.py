@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from tieline.fleet.currency import RateBook
 from tieline.fleet.markets import Market, shipped, zone_of
 from tieline.fleet.models import GPU_MODELS, RIG_MODELS, Cooling, GpuModel, RigModel
 from tieline.fleet.peaks import PeakRule, shipped_rules
@@ -117,6 +118,37 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     day_ahead: str | None = None
     # What was bought before the day. The next MWh still settles at `market`.
     legs: tuple[Leg, ...] = ()
+    # Of the figures that say "local"; the market's own prices have its currency.
+    currency: str = "USD"
+    fixed_local_per_mwh: float | None = None
+    adder_local_per_mwh: float = 0.0
+    demand_local_per_kw_month: float = 0.0
+
+    @property
+    def local(self) -> bool:
+        """Whether anything of it is priced in another currency than dollars."""
+        priced = self.fixed_local_per_mwh is not None or self.adder_local_per_mwh or self.demand_local_per_kw_month
+        return self.currency != "USD" and bool(priced)
+
+    def in_usd(self, usd_per_unit: float | None) -> Contract:
+        """The same in dollars at a rate. Without one a contract with local prices names no market: its power has no
+        price, and what was last decided stands."""
+        if not self.local:
+            return self
+        if usd_per_unit is None:
+            return msgspec.structs.replace(self, basis="spot", market=None, market_15min=None, day_ahead=None, legs=())
+        fixed = self.fixed_usd_per_mwh
+        if self.fixed_local_per_mwh is not None:
+            fixed = (fixed or 0.0) + self.fixed_local_per_mwh * usd_per_unit
+        return msgspec.structs.replace(
+            self,
+            fixed_usd_per_mwh=fixed,
+            adder_usd_per_mwh=self.adder_usd_per_mwh + self.adder_local_per_mwh * usd_per_unit,
+            demand_usd_per_kw_month=self.demand_usd_per_kw_month + self.demand_local_per_kw_month * usd_per_unit,
+            fixed_local_per_mwh=None,
+            adder_local_per_mwh=0.0,
+            demand_local_per_kw_month=0.0,
+        )
 
     def charges_demand(self, hour: datetime) -> bool:
         """Whether load of the hour that begins at `hour` can be what a month is charged for."""
@@ -231,6 +263,21 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     def reserve_products(self) -> dict[str, ReserveProduct]:
         """Every product there is, by name: the package's, and this fleet's over them."""
         return {**shipped_reserves(), **{one.name: one for one in self.reserve_table}}
+
+    def at_rates(self, rates: RateBook, moment: datetime) -> tuple[Fleet, dict[str, str]]:
+        """The fleet with every contract in dollars at the rates of a moment; by site, why one cannot be priced."""
+        if not any(site.contract.local for site in self.sites):
+            return self, {}
+        sites, why = [], {}
+        for site in self.sites:
+            if site.contract.local:
+                rate = rates.rate(site.contract.currency, moment)
+                usd = None if rate.usd_per_unit is None else float(rate.usd_per_unit)
+                site = msgspec.structs.replace(site, contract=site.contract.in_usd(usd))
+                if usd is None:
+                    why[site.id] = rate.why
+            sites.append(site)
+        return msgspec.structs.replace(self, sites=tuple(sites)), why
 
     def pays(self, site: Site, rule: PeakRule) -> bool:
         """Whether a site's load counts in a rule's peaks: where it names the rule, or names none and buys at a market

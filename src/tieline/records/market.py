@@ -29,11 +29,13 @@ Series = Annotated[tuple[Figure, ...], Meta(max_length=20_000)]
 
 
 class PriceTick(Record, frozen=True, kw_only=True, subject="{market}", key=REVISED):
-    """Power price of one market over [at, at + length)."""
+    """Power price of one market over [at, at + length); beside it, where the market has another currency, its own."""
 
     market: Label
     price_usd_per_mwh: UsdPerMwh
     length_s: IntervalSeconds = 3600
+    currency: Label = "USD"
+    price_local_per_mwh: Figure | None = None
 
 
 class NetworkTick(Record, frozen=True, kw_only=True, key=REVISED):

@@ -130,8 +130,8 @@ class HourlySettlement:
         self._parts.append(_Part(start, mining_wh, inference_wh, aux_wh, cost, float(span.hashes.sum())))
 
     def price(self, site: Site, truth: Truth, moment: datetime) -> PowerCost | None:
-        market = truth.market_price(site, moment)
-        return power_cost(site.contract, market, site.interconnect.limit_w, self.settings.resale_discount)
+        market, contract = truth.market_price(site, moment), truth.contract(site, moment)
+        return power_cost(contract, market, site.interconnect.limit_w, self.settings.resale_discount)
 
     def close_hour(self, hour: Interval, truth: Truth) -> list[PowerBill | Payout]:
         """Bills and the payout of an hour whose spans are all in; a site with an unpriced part gets no bill."""

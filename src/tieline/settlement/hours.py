@@ -27,8 +27,20 @@ from tieline.dispatch.settings import settings_of
 from tieline.economics import SATS_PER_BTC
 from tieline.feeds.pools import SimulatedFpps
 from tieline.fleet import NodeGroup, Site
+from tieline.fleet.currency import RateBook
 from tieline.fleet.physics import GPU_AUX, aux_share
-from tieline.records import Deployed, NetworkTick, Opening, Payout, PowerBill, PriceTick, Sample, Shortfall, WeatherTick
+from tieline.records import (
+    Deployed,
+    ExchangeRate,
+    NetworkTick,
+    Opening,
+    Payout,
+    PowerBill,
+    PriceTick,
+    Sample,
+    Shortfall,
+    WeatherTick,
+)
 from tieline.settlement.causes import Causes, events
 from tieline.settlement.month import BEGINNING
 from tieline.settlement.truth import Truth
@@ -43,6 +55,8 @@ LOOK_BACK = timedelta(hours=48)
 PAY_AFTER, BILL_AFTER = timedelta(hours=1), timedelta(hours=6)
 # The last samples of an hour are pushed within seconds; a minute is ample for a healthy link.
 GRACE = timedelta(minutes=1)
+# A rate holds over weekends and holidays; what is older is stale.
+RATES_BACK = timedelta(days=8)
 # How often promises, orders and peak windows are looked at that may have ended.
 EVENTS_EVERY = timedelta(minutes=15)
 
@@ -183,7 +197,11 @@ class Settler:
 
     def _demand_bills(self, now: datetime) -> None:
         """Last month's charge for its highest hour, once, when the month's hours are billed."""
-        paying = [s for s in self._config.fleet.sites if s.contract.demand_usd_per_kw_month > 0]
+        rates = RateBook()
+        for rate in self._store.between(ExchangeRate, now - RATES_BACK, now, now=now):
+            rates.learn(rate.currency, rate.at, rate.usd_per_unit)
+        fleet, _ = self._config.fleet.at_rates(rates, now)
+        paying = [s for s in fleet.sites if s.contract.demand_usd_per_kw_month > 0]
         for site in paying:
             end = site.contract.demand_month(now)[0]
             if not end + BILL_AFTER <= now < end + LOOK_BACK:
@@ -250,7 +268,8 @@ class Settler:
         start = hour.start - timedelta(days=1)
         prices = self._store.between(PriceTick, start, hour.end)
         weather = self._store.between(WeatherTick, start, hour.end)
-        return Truth([*prices, *weather], self._config.fleet, self._settings)
+        rates = self._store.between(ExchangeRate, hour.start - RATES_BACK, hour.end)
+        return Truth([*prices, *weather, *rates], self._config.fleet, self._settings)
 
     def _bill(self, site: Site, hour: Interval, samples: list[Sample], whole: bool, truth: Truth) -> PowerBill | None:
         """At the prices that held, which for a real-time market are known later than the plan was made."""
@@ -260,7 +279,7 @@ class Settler:
 
         def usd_per_h(moment: datetime, load_w: float) -> float | None:
             market = truth.market_price(site, moment)
-            power = power_cost(site.contract, market, site.interconnect.limit_w, resale_discount)
+            power = power_cost(truth.contract(site, moment), market, site.interconnect.limit_w, resale_discount)
             return None if power is None else cost_usd(power, load_w, 1.0)
 
         def aux(unit_id: str) -> float:

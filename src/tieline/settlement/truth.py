@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from tieline.dispatch.settings import Settings, plausible
-from tieline.fleet import Fleet, Site
-from tieline.records import AnyRecord, Demand, Fault, Instruction, NetworkTick, PriceTick, WeatherTick
+from tieline.fleet import Contract, Fleet, Site
+from tieline.fleet.currency import RateBook
+from tieline.records import AnyRecord, Demand, ExchangeRate, Fault, Instruction, NetworkTick, PriceTick, WeatherTick
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ class Truth:
         self._demand: dict[tuple[str, str], Held[float]] = {}
         self._inputs: dict[tuple[str, str], Held[float]] = {}
         self._network: Held[NetworkTick] = Held()
+        self.rates = RateBook()
         self.orders: list[Instruction] = []
         self.faults: list[Fault] = []
         told: set[str] = set()
@@ -78,6 +80,8 @@ class Truth:
                     self._inputs.setdefault(where, Held()).add(record.at, length, record.input_tokens_per_s)
                 case NetworkTick():
                     self._network.add(record.at, _NO_END, record)
+                case ExchangeRate():
+                    self.rates.learn(record.currency, record.at, record.usd_per_unit)
                 case Instruction():
                     self.orders.append(record)
                 case Fault():
@@ -97,6 +101,13 @@ class Truth:
             if price is not None:
                 return price
         return None
+
+    def contract(self, site: Site, moment: datetime) -> Contract:
+        """The site's contract in dollars at the rate of the moment; without one its power has no price."""
+        if not site.contract.local:
+            return site.contract
+        rate = self.rates.rate(site.contract.currency, moment).usd_per_unit
+        return site.contract.in_usd(None if rate is None else float(rate))
 
     def temperature(self, site_id: str, moment: datetime) -> float | None:
         """The air that cools the rigs of one site."""

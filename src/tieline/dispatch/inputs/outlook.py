@@ -21,10 +21,12 @@ from tieline.dispatch.inputs.series import HISTORY, KEEP, Known, Series, Slots
 from tieline.dispatch.settings import Settings, plausible
 from tieline.economics import LEAST, hashprice
 from tieline.fleet import Fleet, Site
+from tieline.fleet.currency import RateBook
 from tieline.records import (
     Backlog,
     Commitment,
     Demand,
+    ExchangeRate,
     Fault,
     Instruction,
     NetworkTick,
@@ -52,6 +54,7 @@ STREAMS: tuple[type[Record], ...] = (
     Commitment,
     PeakOdds,
     ReservePrice,
+    ExchangeRate,
     Backlog,
     Sample,
     Outcome,
@@ -116,6 +119,7 @@ class Outlook:
     peak_odds: dict[str, Series[float]] = field(default_factory=dict)
     price_slots: dict[str, Slots] = field(default_factory=dict)
     reserve_slots: dict[str, Slots] = field(default_factory=dict)
+    rates: RateBook = field(default_factory=RateBook)
     temp_slots: dict[str, Slots] = field(default_factory=dict)
     wet_slots: dict[str, Slots] = field(default_factory=dict)
     demand_slots: dict[str, Slots] = field(default_factory=dict)
@@ -178,6 +182,8 @@ class Outlook:
                 self.commitments[record.commitment_id] = record
             case PeakOdds():
                 self._learn_odds(record)
+            case ExchangeRate():
+                self.rates.learn(record.currency, record.at, record.usd_per_unit)
             case ReservePrice():
                 length = timedelta(seconds=record.length_s)
                 self.reserve_slots.setdefault(record.product, Slots(900)).learn(

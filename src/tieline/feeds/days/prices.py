@@ -8,8 +8,9 @@ comes sooner: where clocks stand half an hour off, hours begin at the half hour.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -17,6 +18,7 @@ from math import gcd
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -24,6 +26,7 @@ import pyarrow.compute as pc
 
 from tieline.feeds.days.folder import ROW, FolderError, finite, table_of
 from tieline.fleet import Market
+from tieline.fleet.currency import RateBook
 from tieline.records import Kind, PriceTick
 
 HOUR_US, MINUTE_US = 3_600_000_000, 60_000_000
@@ -192,6 +195,32 @@ def ticks(market: Market, rows: Rows, start: datetime, end: datetime, told: Prov
             )
         )
     return found
+
+
+def in_dollars(path: Path, market: Market, rows: Rows, found: Sequence[PriceTick], rates: RateBook) -> list[PriceTick]:
+    """Prices at the rate of the day they became known, from the file's local ones. An hour without a fresh rate has no
+    price. Raises FolderError where the file's own dollars are another figure."""
+    if rows.local is None:
+        return list(found)
+    local = dict(zip(rows.at_us.tolist(), zip(rows.local.tolist(), rows.row.tolist(), strict=True), strict=True))
+    out = []
+    for tick in found:
+        price, row = local[_us(tick.at)]
+        rate = rates.rate(market.currency, tick.known_at).usd_per_unit
+        if rate is None or not math.isfinite(price):
+            continue
+        usd = price * float(rate)
+        if abs(usd - tick.price_usd_per_mwh) > max(SAME_USD, SAME_SHARE * abs(usd)):
+            raise FolderError(
+                f"{path}: row {row}: {market.name}: price_local {price:g} {market.currency} x {rate:.6g} of that day "
+                f"is {usd:.2f} USD, price_usd says {tick.price_usd_per_mwh:g}; give the day's dollars there"
+            )
+        out.append(
+            msgspec.structs.replace(
+                tick, price_usd_per_mwh=round(usd, 4), currency=market.currency, price_local_per_mwh=price
+            )
+        )
+    return out
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

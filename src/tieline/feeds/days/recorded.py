@@ -27,12 +27,23 @@ from tieline.feeds.days.events import events, odds, offers
 from tieline.feeds.days.folder import FolderError, columns, number, rows
 from tieline.feeds.days.loads import system_loads
 from tieline.feeds.days.manifest import DaysManifest, manifest_of
-from tieline.feeds.days.prices import Provenance, Rate, check_rates, rows_of, ticks
+from tieline.feeds.days.prices import Provenance, Rate, check_rates, in_dollars, rows_of, ticks
+from tieline.feeds.days.rates import exchange_rates
 from tieline.feeds.days.reserves import reserve_prices
 from tieline.feeds.days.sites import MODEL, fleet_from_sites_csv
 from tieline.fleet import Fleet, Market, shipped
+from tieline.fleet.currency import RateBook
 from tieline.fleet.markets import MarketKind, zone_of
-from tieline.records import AnyRecord, Demand, NetworkTick, PriceTick, ReservePrice, SystemLoad, WeatherTick
+from tieline.records import (
+    AnyRecord,
+    Demand,
+    ExchangeRate,
+    NetworkTick,
+    PriceTick,
+    ReservePrice,
+    SystemLoad,
+    WeatherTick,
+)
 
 SOURCE = "recorded"
 FEE_SHARE = 0.03
@@ -119,6 +130,7 @@ class RecordedFolder:
         ]
         found += self.loads(fleet, start - LOAD_HISTORY, end + AHEAD)
         found += self.reserves(fleet, start - HISTORY, end + AHEAD)
+        found += exchange_rates(self.folder, start - HISTORY, end, self.provenance)
         path = self.folder / "scenario" / "events.json"
         if with_events and path.exists():
             ids = frozenset(site.id for site in fleet.sites)
@@ -163,13 +175,18 @@ class RecordedFolder:
         """Prices of every market the fleet names; a market the folder lacks is a FolderError."""
         path = self.folder / "power_prices" / "hourly.parquet"
         known, wanted = self.markets(), set(fleet.markets)
-        check_rates(path, self.rates(), known)
-        found = [
-            tick
-            for name, listed in rows_of(path).items()
-            if name in wanted and name in known
-            for tick in ticks(known[name], listed, start, end, self.provenance)
-        ]
+        stated = self.rates()
+        check_rates(path, stated, known)
+        told, book = exchange_rates(self.folder, start - HISTORY, end, self.provenance), RateBook()
+        for one in told:
+            book.learn(one.currency, one.at, one.usd_per_unit)
+        found = []
+        for name, listed in rows_of(path).items():
+            if name not in wanted or name not in known:
+                continue
+            mine = ticks(known[name], listed, start, end, self.provenance)
+            dated = told and known[name].currency != "USD" and name not in stated
+            found += in_dollars(path, known[name], listed, mine, book) if dated else mine
         for name in sorted(wanted - set(known)):
             hourly = next(
                 (known.get(s.contract.market or "") for s in fleet.sites if s.contract.market_15min == name), None
@@ -206,6 +223,10 @@ class RecordedFolder:
         known, wanted = fleet.reserve_products, {name for site in fleet.sites for name in site.reserves}
         products = {name: one for name, one in known.items() if name in wanted}
         return reserve_prices(self.folder, start, end, products, self.provenance)
+
+    def exchange_rates(self, start: datetime, end: datetime) -> list[ExchangeRate]:
+        """Rates that become known in [start, end)."""
+        return exchange_rates(self.folder, start, end, self.provenance)
 
     def network(self, start: datetime, end: datetime) -> list[NetworkTick]:
         """Difficulty, subsidy and price: at each hour's close, and at each new difficulty."""
