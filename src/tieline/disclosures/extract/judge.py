@@ -11,53 +11,40 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from tieline.disclosures.comparison.chain import Chain, shipped_chain
-from tieline.disclosures.documents.context import Context, is_dateline
+from tieline.disclosures.documents.context import Context
+from tieline.disclosures.extract.headings import HEAD, SPAN, heading_over, undated, without
 from tieline.disclosures.facts.claims import Claim
 from tieline.disclosures.facts.fact import Candidate, Fact, Licence
 from tieline.disclosures.facts.licences import closures, confirmed_by, implausible
 from tieline.disclosures.facts.periods import window
 from tieline.disclosures.finding import WEAK, Finding
 from tieline.disclosures.lexicon.commons import words_of
-from tieline.disclosures.lexicon.periods import Period, periods
+from tieline.disclosures.lexicon.periods import periods
 from tieline.disclosures.rules.labels import PROVES
 from tieline.disclosures.rules.vocabulary import (
-    COLUMNS,
-    DATED,
-    HEADING,
-    NOT_DONE,
-    NOT_OWN,
     POISON,
-    TITLE,
     names_somebody,
     strange,
 )
 from tieline.disclosures.sentences.closed import accounted_for
 from tieline.disclosures.sentences.frame import Frame
 from tieline.disclosures.sentences.template import template
-from tieline.disclosures.tables.labels import classify, clean
+from tieline.disclosures.tables.labels import clean
 from tieline.disclosures.terms import unit_of
 
 _FLOWS = words_of("btc_produced btc_sold btc_purchased blocks_won avg_btc_per_day sale_proceeds_usd revenue_usd")
-_WINDOW = re.compile(
-    r"\b(?:(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+) (?:months|weeks|days)|quarter|year-to-date|ytd|since|so far|to date|cumulative\w*|lifetime|"
-    r"inception|founded|annual\w*|weeks?|half|fiscal|(?:last|past|previous) (?:twelve|12) months)\b",
-    re.IGNORECASE,
-)
 _SUBJECT = re.compile(
     r"\b(?:customers?|clients?|hosted|hosting|third part\w+|joint venture|pool|foundation|tokens?|ether\w*|eth|network|industry|sector|together|combined|collectively|"
     r"miners (?:mined|produced|sold)|(?:us|u\.s\.|public\w*|listed|other) (?:bitcoin )?miners|peers?|rivals?|sites?|facilit\w+|not (?:yet )?energi[sz]ed|worth of)\b",
     re.IGNORECASE,
 )
 _DOUBTS: tuple[tuple[Licence, re.Pattern[str], str], ...] = (
-    ("window", _WINDOW, "not plainly of one month"),
+    ("window", SPAN, "not plainly of one month"),
     ("subject", _SUBJECT, "not plainly the issuer's own"),
     ("assertion", POISON, "not plainly told as done"),
 )
 _MONEY = re.compile(r"[$€£¥]|\b(?:USD|EUR|GBP|CAD|thousands|millions|in 000s)\b", re.IGNORECASE)
 _OWN_UNIT = re.compile(r"[ \t|]*(?:BTC|bitcoin|EH|PH|₿)|.*(?:BTC|bitcoins?|EH/s|PH/s)\W*$", re.IGNORECASE)
-_HEAD = re.compile(r"\W*(?:key )?(?:metrics?|kpis?)\b", re.IGNORECASE)
-_ABOVE = 2500
-"""Characters above a row in which its headings are sought."""
 Lack = tuple[Licence, str]
 _NO_GRAMMAR: Lack = ("assertion", "only English has a grammar that proves: here every figure is for a person to accept")
 
@@ -88,7 +75,7 @@ def _row_lacks(text: str, c: Finding, frame: Frame, ctx: Context, apart: bool) -
 def _label_lacks(c: Finding) -> Lack | None:
     """What the words of a row's label leave open: each must be one that proves the field."""
     label = clean(c.label)
-    label = re.sub(r"[^\w\s/.'%-]", " ", _undated(label, periods(label))).lower()
+    label = re.sub(r"[^\w\s/.'%-]", " ", undated(label, periods(label))).lower()
     proves = PROVES.get(c.field, frozenset())
     words = [word.strip(".'-/") for word in label.split()]
     stray = [
@@ -138,7 +125,7 @@ def _place_lacks(text: str, c: Finding, frame: Frame, style: str) -> Lack | None
     elif (behind := _behind_in_row(text, c)) is not None:
         return "assertion", f"{behind!r} stands behind the value in its row"
     line = text.rfind("\n", 0, max(c.at, 0)) + 1
-    if (over := _over(text, line, frame)) is not None:
+    if (over := heading_over(text, line, frame)) is not None:
         return "assertion", f"under the heading {over!r}"
     if _in_money(text, line, c):
         return "token", f"the head of the columns speaks of money, and {c.printed} has no unit of its own"
@@ -159,95 +146,6 @@ def _harmless_note(text: str, mark: str, frame: Frame) -> bool:
     return not any(names_somebody(note, frame.names) or POISON.search(note.lower()) for note in notes)
 
 
-def _over(text: str, at: int, frame: Frame) -> str | None:
-    """The heading over a row, or the head of its columns, where what stands under it is unproven; and the
-    sentence right above it, where that names somebody else or a plan."""
-    nearest, below = True, text[at : at + 200].split("\n")[0].strip(" |:*#-•\t")
-    lines = text[max(0, at - _ABOVE) : at].split("\n")[:-1]
-    for i, line in reversed(list(enumerate(lines))):
-        words = line.strip(" |:*#-•\t")
-        if _YEAR.fullmatch(words) and not _MONTH.fullmatch(lines[i - 1].strip(" |:*#-•\t") if i else ""):
-            return words  # a year's; under a month's name it is the month's
-        if len(words) > 160 or not re.search(r"[^\W\d_]{3}", words):
-            below = words or below
-            continue
-        dated = periods(words)
-        below, under = words, below
-        if is_dateline(words, dated):
-            continue
-        if re.search(r"[.!?]$", words):
-            if nearest and _tells_of_others(words, frame):
-                return words
-            nearest = False
-            continue
-        bare = _undated(words, dated)
-        numbered = re.search(r"\d", bare) is not None
-        if _heads_columns(line, dated):
-            if not numbered and _columns_bar(line, frame):
-                return words
-        elif not numbered and classify(words) is None:
-            title = not text[: text.find(line)].strip()
-            if not title and _is_fragment(words, under):
-                continue
-            return words if _heading_bars(words, dated, title, frame) else None
-        elif numbered and _heads_with_numbers(words, bare):
-            return words
-    return None
-
-
-_OPEN_ENDED = re.compile(r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net)|[-/(,&])$", re.IGNORECASE)
-_MONTH = re.compile(r"[A-Z][a-z]{2,8}\.?(?: \d{1,2},?)?")
-_YTD = re.compile(r"\s*(?:(?:[FC]Y ?)?20\d\d ?)?(?:YTD|[Yy]ear[ -]to[ -][Dd]ate)(?: ?20\d\d)?\s*")
-_YEAR = re.compile(r"(?:[FC]Y ?)?20\d\d")
-
-
-def _heads_columns(line: str, dated: Sequence[Period]) -> bool:
-    """Is it a line over columns: several months, a corner that says so, or cells of words?"""
-    cells = [cell for cell in re.split(r"[|\t]", line) if re.search(r"[^\W\d_]{3}", cell)]
-    return len(dated) > 1 or _HEAD.match(line.strip(" |")) is not None or len(cells) > 1
-
-
-def _columns_bar(line: str, frame: Frame) -> bool:
-    """Does a head of columns hold words that may change what stands under it? Beside a month hardly any may stand."""
-    cells = re.split(r"[|\t]", line)
-    over = len(cells) > 1 and sum(p.kind != "year" for p in periods(line)) > 1
-    for cell in cells:
-        dated = [p for p in periods(cell) if p.kind != "year"]
-        known = DATED if dated and over else HEADING if over or len(dated) > 1 else COLUMNS
-        if strange(_undated(cell, dated), frame.names, known) is not None and not _YTD.fullmatch(cell):
-            return True
-    return over and "%" in cells[0]
-
-
-def _is_fragment(words: str, under: str) -> bool:
-    """Is a line a part of a label that was broken: words of labels, over a line that names no field alone?"""
-    label = re.split(r"[:：|\t]|\s\d", under, maxsplit=1)[0]
-    return strange(words, {}, COLUMNS) is None and (classify(label) is None or _OPEN_ENDED.search(words) is not None)
-
-
-def _heads_with_numbers(words: str, bare: str) -> bool:
-    """`Per share (x 1,000)`, `Week 31`: a number in a bracket after words, or of a span, in a line that is no row."""
-    before = re.split(r"\d", bare, maxsplit=1)[0].rstrip()
-    if re.search(r"[|:\t]", words):
-        return False
-    inside = before.count("(") > before.count(")") and not before.endswith("(")
-    return inside or (len(words.split()) <= 4 and _WINDOW.search(words) is not None)
-
-
-def _tells_of_others(sentence: str, frame: Frame) -> bool:
-    """Does a sentence over rows name somebody else, or speak of others or of plans without the issuer's name?"""
-    own = any(mine and name in sentence for name, mine in frame.names.items())
-    told = NOT_OWN.search(sentence) or NOT_DONE.search(sentence)
-    return names_somebody(sentence, frame.names) or (not own and told is not None)
-
-
-def _heading_bars(words: str, dated: Sequence[Period], title: bool, frame: Frame) -> bool:
-    """Does a heading leave open whether, of whom or of when its rows are?"""
-    if len(words.split()) > 14:  # a sentence that lost its stop
-        return _tells_of_others(words, frame)
-    return strange(_undated(words, dated), frame.names, TITLE if title else HEADING) is not None
-
-
 def _in_money(text: str, at: int, c: Finding) -> bool:
     """Is the nearest head of columns over the row in money, and the value of coins without a unit of its own?"""
     if unit_of(c.field) not in ("BTC", "BTC/day", "EH/s") or not c.rule.startswith("table"):
@@ -255,18 +153,8 @@ def _in_money(text: str, at: int, c: Finding) -> bool:
     if _OWN_UNIT.match(text[c.end : c.end + 10]) or _OWN_UNIT.match(text[c.at : c.end]):
         return False
     above = reversed(text[max(0, at - 1500) : at].split("\n")[:-1])
-    head = next((line for line in above if len(periods(line)) > 1 or _HEAD.match(line)), "")
+    head = next((line for line in above if len(periods(line)) > 1 or HEAD.match(line)), "")
     return _MONEY.search(head) is not None
-
-
-def _undated(line: str, dated: Sequence[Period]) -> str:
-    return re.sub(r"20\d\d|(?<=[^\W\d_])\s?\d\b|\(\d\)", "", _without(line, dated))
-
-
-def _without(line: str, dated: Sequence[Period]) -> str:
-    for p in reversed(dated):
-        line = line[: p.start] + line[p.end :]
-    return line
 
 
 def _glued_note(text: str, c: Finding) -> bool:
@@ -293,7 +181,7 @@ def lacking(text: str, c: Finding, frame: Frame, language: str = "en") -> Lack:
     sentence = re.split(r"\n|\. ", text[start : start + 2000][c.end - start :], maxsplit=1)[0]
     sentence = text[start : c.end] + sentence
     named = [p for p in periods(sentence) if p.kind in ("month", "date", "quarter")]
-    sentence = _without(sentence, named)
+    sentence = without(sentence, named)
     for licence, pattern, says in _DOUBTS:
         told = pattern.search(sentence.lower() if pattern is POISON else sentence)
         if told is not None and (licence != "window" or c.field in _FLOWS):

@@ -214,11 +214,14 @@ class _Sentence:
             return self._key_before(before, i, kind)
         if kind == "event":
             return None if dated else self.passage.day
+        return self._supposed({self._key(k, kind, "in") for k in dated}, kind)
+
+    def _supposed(self, named: set[str | None], kind: str) -> str | None:
+        """The month of the passage, for a sentence that names no other and speaks of no other time."""
         if kind == "stock" and _PRESENT.search(self.tpl.shapes):
             return None  # `Heron holds 280 BTC` is of the day on which it is told
         month = self.passage.month
-        others = {self._key(k, kind, "in") for k in dated} - {month}
-        return None if others or self._spans_more(kind) else month
+        return None if named - {month} or self._spans_more(kind) else month
 
     def _key_before(self, before: list[int], i: int, kind: str) -> str | None:
         """By the last of the periods that stand before the number."""
@@ -241,9 +244,9 @@ class _Sentence:
     def _key(self, k: int, kind: str, how: str) -> str | None:
         """The period at token k, as one that a figure of this kind may be told for by the word before it."""
         p = self.tpl.tokens[k].period
-        if p is None or p.kind not in ("month", "date", "quarter") or self._is_joined(k):
+        if p is None or self._is_joined(k) or (p.year is None and self.passage.elsewhen):
             return None
-        if p.year is None and self.passage.elsewhen:
+        if p.kind not in (("month", "date", "quarter") if kind in ("flow", "mean") else ("month", "date")):
             return None
         if p.kind == "date" and (kind == "event" or (kind == "flow" and how == "on")):
             return resolve(p, self.ctx.reference).key
@@ -251,7 +254,7 @@ class _Sentence:
             return None
         if p.kind == "date" and kind != "stock" and p.ends_month:
             return None  # a flow `as of July 31` has no beginning
-        return None if p.kind == "quarter" and kind not in ("flow", "mean") else key_of(p, self.ctx)
+        return key_of(p, self.ctx)
 
     def _is_joined(self, k: int) -> bool:
         """`June and July`, `May to July`: one figure for several months."""

@@ -1,0 +1,160 @@
+"""What stands over a row: the headings, the head of its columns, and the sentence right above it.
+
+Knows nothing of labels' fields beyond whether a line is one. A heading proves what stands under it where it is made of
+the issuer's name, a month and plain words; anything else leaves the rows under it candidates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from tieline.disclosures.documents.context import is_dateline
+from tieline.disclosures.lexicon.periods import Period, periods
+from tieline.disclosures.rules.vocabulary import (
+    COLUMNS,
+    DATED,
+    HEADING,
+    NOT_DONE,
+    NOT_OWN,
+    TITLE,
+    names_somebody,
+    strange,
+)
+from tieline.disclosures.sentences.frame import Frame
+from tieline.disclosures.tables.labels import classify
+
+SPAN = re.compile(
+    r"\b(?:(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d+) (?:months|weeks|days)|quarter|"
+    r"year-to-date|ytd|since|so far|to date|cumulative\w*|lifetime|"
+    r"inception|founded|annual\w*|weeks?|half|fiscal|(?:last|past|previous) (?:twelve|12) months)\b",
+    re.IGNORECASE,
+)
+"""Words of a span that is no month."""
+HEAD = re.compile(r"\W*(?:key )?(?:metrics?|kpis?)\b", re.IGNORECASE)
+_ABOVE = 2500
+"""Characters above a row in which its headings are sought."""
+
+
+class _LineOver(NamedTuple):
+    """A line over a row."""
+
+    raw: str
+    words: str
+    dated: Sequence[Period]
+    under: str
+    """The line below it."""
+    title: bool
+    """Nothing stands before it."""
+
+    @property
+    def bare(self) -> str:
+        return undated(self.words, self.dated)
+
+
+def heading_over(text: str, at: int, frame: Frame) -> str | None:
+    """The line over a row by which what stands under it is unproven; None where all that stands there proves it."""
+    nearest = True
+    for line in _lines_above(text, at):
+        if is_dateline(line.words, line.dated):
+            continue
+        if re.search(r"[.!?]$", line.words):
+            proves = False if nearest and _tells_of_others(line.words, frame) else None
+            nearest = False
+        else:
+            proves = False if _YEAR.fullmatch(line.words) else _proves(line, frame)
+        if proves is not None:
+            return None if proves else line.words
+    return None
+
+
+def _lines_above(text: str, at: int) -> Iterator[_LineOver]:
+    """The lines over a row that hold words, or a year that heads it, from the nearest up."""
+    under = text[at : at + 200].split("\n")[0].strip(_EDGES)
+    start = max(0, at - _ABOVE)
+    lines = text[start:at].split("\n")[:-1]
+    for i, raw in reversed(list(enumerate(lines))):
+        words = raw.strip(_EDGES)
+        # A year's figures; under a month's name it is the month's year.
+        year = _YEAR.fullmatch(words) and not _MONTH.fullmatch(lines[i - 1].strip(_EDGES) if i else "")
+        if year or (len(words) <= 160 and re.search(r"[^\W\d_]{3}", words)):
+            title = not (start or "".join(lines[:i]).strip())
+            yield _LineOver(raw, words, periods(words), under, title)
+        under = words or under
+
+
+def _proves(line: _LineOver, frame: Frame) -> bool | None:
+    """Does a heading prove what stands under it? None where it is a row, or a piece of a label."""
+    numbered = re.search(r"\d", line.bare) is not None
+    if _heads_columns(line.raw, line.dated):
+        return False if not numbered and _columns_bar(line.raw, frame) else None
+    if numbered:
+        return False if _heads_with_numbers(line.words, line.bare) else None
+    if classify(line.words) is not None or (not line.title and _is_fragment(line.words, line.under)):
+        return None
+    return not _heading_bars(line.words, line.dated, line.title, frame)
+
+
+_EDGES = " |:*#-•\t"
+_OPEN_ENDED = re.compile(r"(?:\b(?:by|of|per|and|for|the|from|in|at|on|to|net)|[-/(,&])$", re.IGNORECASE)
+_MONTH = re.compile(r"[A-Z][a-z]{2,8}\.?(?: \d{1,2},?)?")
+_YTD = re.compile(r"\s*(?:(?:[FC]Y ?)?20\d\d ?)?(?:YTD|[Yy]ear[ -]to[ -][Dd]ate)(?: ?20\d\d)?\s*")
+_YEAR = re.compile(r"(?:[FC]Y ?)?20\d\d")
+
+
+def _heads_columns(line: str, dated: Sequence[Period]) -> bool:
+    """Is it a line over columns: several months, a corner that says so, or cells of words?"""
+    cells = [cell for cell in re.split(r"[|\t]", line) if re.search(r"[^\W\d_]{3}", cell)]
+    return len(dated) > 1 or HEAD.match(line.strip(" |")) is not None or len(cells) > 1
+
+
+def _columns_bar(line: str, frame: Frame) -> bool:
+    """Does a head of columns hold words that may change what stands under it? Beside a month hardly any may stand."""
+    cells = re.split(r"[|\t]", line)
+    over = len(cells) > 1 and sum(p.kind != "year" for p in periods(line)) > 1
+    for cell in cells:
+        dated = [p for p in periods(cell) if p.kind != "year"]
+        known = DATED if dated and over else HEADING if over or len(dated) > 1 else COLUMNS
+        if strange(undated(cell, dated), frame.names, known) is not None and not _YTD.fullmatch(cell):
+            return True
+    return over and "%" in cells[0]
+
+
+def _is_fragment(words: str, under: str) -> bool:
+    """Is a line a part of a label that was broken: words of labels, over a line that names no field alone?"""
+    label = re.split(r"[:：|\t]|\s\d", under, maxsplit=1)[0]
+    return strange(words, {}, COLUMNS) is None and (classify(label) is None or _OPEN_ENDED.search(words) is not None)
+
+
+def _heads_with_numbers(words: str, bare: str) -> bool:
+    """`Per share (x 1,000)`, `Week 31`: a number in a bracket after words, or of a span, in a line that is no row."""
+    before = re.split(r"\d", bare, maxsplit=1)[0].rstrip()
+    if re.search(r"[|:\t]", words):
+        return False
+    inside = before.count("(") > before.count(")") and not before.endswith("(")
+    return inside or (len(words.split()) <= 4 and SPAN.search(words) is not None)
+
+
+def _tells_of_others(sentence: str, frame: Frame) -> bool:
+    """Does a sentence over rows name somebody else, or speak of others or of plans without the issuer's name?"""
+    own = any(mine and name in sentence for name, mine in frame.names.items())
+    told = NOT_OWN.search(sentence) or NOT_DONE.search(sentence)
+    return names_somebody(sentence, frame.names) or (not own and told is not None)
+
+
+def _heading_bars(words: str, dated: Sequence[Period], title: bool, frame: Frame) -> bool:
+    """Does a heading leave open whether, of whom or of when its rows are?"""
+    if len(words.split()) > 14:  # a sentence that lost its stop
+        return _tells_of_others(words, frame)
+    return strange(undated(words, dated), frame.names, TITLE if title else HEADING) is not None
+
+
+def undated(line: str, dated: Sequence[Period]) -> str:
+    return re.sub(r"20\d\d|(?<=[^\W\d_])\s?\d\b|\(\d\)", "", without(line, dated))
+
+
+def without(line: str, dated: Sequence[Period]) -> str:
+    for p in reversed(dated):
+        line = line[: p.start] + line[p.end :]
+    return line
