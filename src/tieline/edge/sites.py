@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -246,10 +246,19 @@ def make_agent(host: SiteHost, site: Site, link: Link) -> tuple[Agent, list[Repl
     spec, own = engine_spec(host.config, host.gguf_path, host.data_dir / "models"), []
     for group in site.node_groups:
         if group.replicas_real:
-            real = Replicas(site, group, spec, clock, link, agent.keep)
+            real = Replicas(site, group, _commanded(spec, hardware, group, folder), clock, link, agent.keep)
             callbacks[group.id] = real.on_target
             own.append(real)
     return agent, own
+
+
+def _commanded(spec: EngineSpec, hardware: SiteHardware, group: NodeGroup, folder: Path) -> EngineSpec:
+    """The same run by the site's own command, where its file has one for this group."""
+    command = hardware.engines.get(group.id)
+    if command is None:
+        return spec
+    context = command.context_tokens or spec.context_tokens
+    return replace(spec, command=command, slots=command.slots, context_tokens=context, left=folder)
 
 
 def _devices(host: SiteHost, site: Site, hardware: SiteHardware) -> list[Device]:

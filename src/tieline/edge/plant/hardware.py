@@ -16,6 +16,7 @@ import msgspec
 
 from tieline.clock import Clock
 from tieline.edge.meter import Meter
+from tieline.edge.nodes.command import EngineCommand, Kind
 from tieline.edge.orders.hook import HookSource
 from tieline.edge.orders.mqtt import MqttBroker, MqttSource
 from tieline.edge.orders.openadr import OpenAdrSource
@@ -75,6 +76,17 @@ class _Breaker(_HardwareText, frozen=True, kw_only=True):
     name: str | None = None
 
 
+class _Engine(_HardwareText, frozen=True, kw_only=True):
+    unit: str
+    command: tuple[str, ...]
+    kind: Kind = "vllm"
+    environment: dict[str, str] = {}
+    slots: int = 8
+    context_tokens: int | None = None
+    start_s: float = 900.0
+    stop_s: float = 6.0
+
+
 class _Orders(_HardwareText, frozen=True, kw_only=True):
     source: Literal["file", "http", "contact", "register", "openadr3", "openadr2b", "mqtt"]
     name: str | None = None
@@ -113,6 +125,7 @@ class _HardwareFile(_HardwareText, frozen=True, kw_only=True):
     contactor: tuple[_Contactor, ...] = ()
     fans: tuple[_Fans, ...] = ()
     breaker: tuple[_Breaker, ...] = ()
+    engine: tuple[_Engine, ...] = ()
     orders: tuple[_Orders, ...] = ()
     password_files: dict[str, str] = {}  # by firmware
 
@@ -127,6 +140,7 @@ class SiteHardware:
     breakers: tuple[Breaker, ...] = ()
     sources: tuple[tuple[OrderSource, SilencePolicy], ...] = ()
     passwords: dict[str, str] = field(default_factory=dict)
+    engines: dict[str, EngineCommand] = field(default_factory=dict)  # by node group
 
 
 def load_hardware(path: Path, site: Site, clock: Clock) -> SiteHardware:
@@ -153,7 +167,7 @@ def load_hardware(path: Path, site: Site, clock: Clock) -> SiteHardware:
             known = ", ".join(FIRMWARES_WITH_PASSWORDS)
             raise HardwareError(f"{path}: password_files: {firmware!r} has no password here; known are {known}")
         passwords[firmware] = _secret(path, name, f"{path}: password_files.{firmware}")
-    return SiteHardware(meter, contactors, fans, breakers, sources, passwords)
+    return SiteHardware(meter, contactors, fans, breakers, sources, passwords, _engines(path, site, text.engine))
 
 
 def _meter(path: Path, text: _Meter) -> ModbusMeter:
@@ -181,6 +195,26 @@ def _fans(path: Path, site: Site, text: _Fans) -> CoilFans:
     if text.unit not in groups:
         raise HardwareError(f"{path}: fans.unit: {text.unit!r} is no rig group; known are {', '.join(groups)}")
     return CoilFans(text.unit, ModbusLine(text.host, text.port, text.device), text.coil, text.on_value)
+
+
+def _engines(path: Path, site: Site, texts: tuple[_Engine, ...]) -> dict[str, EngineCommand]:
+    known = {group.id for group in site.node_groups if group.replicas_real}
+    found: dict[str, EngineCommand] = {}
+    for n, text in enumerate(texts):
+        where = f"{path}: engine[{n}]"
+        if text.unit not in known or text.unit in found:
+            listed = ", ".join(sorted(known)) or "none"
+            raise HardwareError(
+                f"{where}.unit: {text.unit!r} has no real replicas, or is here twice; known are {listed}"
+            )
+        if not text.command or not any("{port}" in word for word in (*text.command, *text.environment.values())):
+            raise HardwareError(f"{where}.command: give its words as a list, with {{port}} where it listens")
+        if not 1 <= text.slots <= 4096 or not 1.0 <= text.start_s <= 7200.0 or not 0.0 <= text.stop_s <= 60.0:
+            raise HardwareError(f"{where}: give slots 1 to 4096, start_s 1 to 7200 and stop_s 0 to 60")
+        found[text.unit] = EngineCommand(
+            text.command, text.kind, text.environment, text.slots, text.context_tokens, text.start_s, text.stop_s
+        )
+    return found
 
 
 def _breakers(path: Path, site: Site, texts: tuple[_Breaker, ...]) -> tuple[Breaker, ...]:
