@@ -25,6 +25,7 @@ from tieline.edge.local.door import LocalDoor, serve_door
 from tieline.edge.local.preview import answer_preview
 from tieline.edge.local.words import OperatorWords
 from tieline.edge.meter import Meter
+from tieline.edge.nodes.power import GpuNodes
 from tieline.edge.nodes.tunnel import SiteTunnel
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.orders.desk import OrderDesk
@@ -278,6 +279,8 @@ def _device(
         raw = None if register.folder is None else RawHistory(register.folder / "raw" / unit.id)
         ports = FAKE_PORTS if unit.hardware == "fake" else {}
         return AsicGroup(site, unit, lambda now: around.temp_c(site, now), register, ports, raw, passwords)
+    if isinstance(unit, NodeGroup) and unit.hardware == "real":
+        return GpuNodes(unit)
     return None if host.device_factory is None else host.device_factory(site, unit, around)
 
 
