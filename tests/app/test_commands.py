@@ -16,7 +16,7 @@ from tieline.app import agent_run
 from tieline.app.joins import LINK_FOLDER, Credentials, changed_book, read_book, verify_joins
 from tieline.cli.storage.backup import verify
 from tieline.clock import wall_now
-from tieline.link import NatsLink, push
+from tieline.link import CheckedLink, LastNumbers, LinkDownError, LocalLink, NatsLink, SigningLink, push
 from tieline.link.signing import CommandKey, KeyFileError, NotSealedError, opened, public_key, split_seal
 from tieline.records import Action, Fault, Instruction
 from tieline.store import backup
@@ -283,3 +283,39 @@ def test_joins_and_keys_travel_with_a_backup_and_are_verified(tmp_path: Path) ->
     said = CliRunner().invoke(verify, ["--data-dir", str(back)])
     assert said.exit_code == 1
     assert "3 of 3 files are not whole" in said.output
+
+
+def test_weather_and_demand_are_heard_signed_and_new_alone(tmp_path: Path) -> None:
+    async def story() -> None:
+        wire, key = LocalLink(), CommandKey(tmp_path / "key")
+        core = SigningLink(wire, key)
+        site = CheckedLink(wire, public_key(tmp_path / "key"), LastNumbers(tmp_path / "heard.json"))
+        heard: list[bytes] = []
+
+        async def follow() -> None:
+            async for _, data in site.follow("feeds.weathertick"):
+                heard.append(data)
+
+        task = asyncio.create_task(follow())
+        await asyncio.sleep(0)
+        await wire.publish("feeds.weathertick", b"99 C, says nobody")
+        sealed = key.seal("feeds.weathertick", b"20 C")
+        for data in (key.seal("feeds.demand", b"of another subject"), sealed, sealed):
+            await wire.publish("feeds.weathertick", data)
+        await core.publish("feeds.weathertick", b"21 C")
+        await until(lambda: len(heard) == 2)
+        assert heard == [b"20 C", b"21 C"]
+        assert not (tmp_path / "heard.json").exists()  # soon old by itself: not worth a write each
+
+        async def newest(subject: str, data: bytes) -> bytes:
+            return b"[" + data + b"]"
+
+        await core.serve("feeds.get", newest)
+        assert await site.request("feeds.get", b"x") == b"[x]"
+        forged = LocalLink()
+        await forged.serve("feeds.get", newest)
+        with pytest.raises(LinkDownError, match="not the platform's"):
+            await CheckedLink(forged, public_key(tmp_path / "key"), LastNumbers()).request("feeds.get", b"x")
+        task.cancel()
+
+    asyncio.run(story())

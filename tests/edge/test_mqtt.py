@@ -16,10 +16,12 @@ from tests.edge.edge_bench import make_site
 from tests.edge.test_orders import Desk
 
 from tieline.app.runtime import free_port
-from tieline.clock import WallClock
+from tieline.clock import WallClock, wall_now
 from tieline.edge.orders.mqtt import COUNTS_ANEW, MqttBroker, MqttSource
+from tieline.edge.orders.sources import SourceError
 from tieline.edge.orders.standing import SilencePolicy
 from tieline.edge.plant.hardware import HardwareError, load_hardware
+from tieline.link.certificate import make_certificates
 from tieline.records import Fault
 
 TOPIC = "grid/site-7"
@@ -28,9 +30,9 @@ logging.getLogger("transitions").setLevel(logging.CRITICAL)
 
 
 @contextlib.asynccontextmanager
-async def broker(port: int) -> AsyncIterator[Broker]:
+async def broker(port: int, secure: dict[str, Any] | None = None) -> AsyncIterator[Broker]:
     made = Broker({
-        "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
+        "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}} | ({"secure": secure} if secure else {}),
         "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
     })  # fmt: skip
     await made.start()
@@ -104,6 +106,47 @@ def test_two_brokers_say_it_once_and_what_is_old_says_nothing(tmp_path: Path) ->
 
     (tmp_path / "later").mkdir()
     asyncio.run(story())
+
+
+def test_over_tls_a_broker_is_known_by_its_authority_and_by_nothing_else(tmp_path: Path) -> None:
+    async def story() -> None:
+        now, folder, other = wall_now(), tmp_path / "tls", tmp_path / "other"
+        for one in (folder, other):
+            make_certificates(one, ["localhost", "127.0.0.1"], now)
+        secure, plain = free_port(), free_port()
+        files = {"certfile": str(folder / "server.pem"), "keyfile": str(folder / "server.key")}
+        async with broker(plain, {"bind": f"127.0.0.1:{secure}", "type": "tcp", "ssl": True, **files}):
+            at = f"mqtts://localhost:{secure}"
+            made = MqttBroker(at, ca=folder / "authority.pem")
+            said = MqttSource((made,), TOPIC, tmp_path / "mqtt.json", "grid/ack")
+            it = Desk(tmp_path, said)
+            await until(it, lambda: len(said._up) == 1)
+            await say(plain, 1, order(5))
+            await until(it, lambda: it.bench.true_mw <= 5.01)
+            await said.close()
+            strangers = {
+                MqttBroker(at, ca=other / "authority.pem"): "certificate",
+                MqttBroker(at): "certificate",
+                MqttBroker(at, ca=tmp_path / "none.pem"): "No such file",
+            }
+            for wrong, why in strangers.items():
+                stranger = MqttSource((wrong,), TOPIC, tmp_path / "x.json")
+                heard = await refusal(stranger)
+                assert why in heard
+                await stranger.close()
+
+    asyncio.run(story())
+
+
+async def refusal(stranger: MqttSource) -> str:
+    """Why nothing is heard of it, once it has tried."""
+    async with asyncio.timeout(15):
+        while True:
+            with pytest.raises(SourceError) as caught:
+                await stranger.read(wall_now())
+            if "not connected yet" not in str(caught.value):
+                return str(caught.value)
+            await asyncio.sleep(0.05)
 
 
 def test_brokers_that_are_gone_are_a_fault_and_the_source_takes_its_policy(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ class SiteAgents:
             self._links[site.id] = self._checked(site, await host.connect(site_user(site.id)))
         # What all hear comes over the user `sites`, or where that is one site alone, over its own.
         alone = len(host.config.fleet.sites) == 1 and bool(self._links)
-        shared = self._shared = next(iter(self._links.values())) if alone else await host.connect("sites")
+        shared = self._shared = next(iter(self._links.values())) if alone else await self._common()
         for site in here:
             agent, own = make_agent(host, site, self._links[site.id])
             await agent.link.serve(f"preview.{site.id}", partial(answer_preview, agent))
@@ -158,6 +158,12 @@ class SiteAgents:
 
         tunnel = SiteTunnel(site, agent.link, here)
         self.registry.keep(f"{site} tunnels", "holds connections to the gateways", tunnel.run)
+
+    async def _common(self) -> Link:
+        """The link of what all sites hear; of it, too, only what the platform signed."""
+        link = await self.host.connect("sites")
+        key = self.host.command_key
+        return link if key is None else CheckedLink(link, key, LastNumbers(None, self.host.command_floor))
 
     def _checked(self, site: Site, link: Link) -> Link:
         host = self.host

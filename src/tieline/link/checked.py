@@ -18,8 +18,10 @@ from tieline.store.files import write_private
 
 log = logging.getLogger("tieline.link")
 
-# What binds a site. Weather and demand are neither plans nor orders, and are not signed.
-BINDS: Final = ("plan.", "command.", "orders.get.", "config.get.")
+# What binds a site, and what it reckons with: weather and demand. The latter is soon old by itself, so that what was
+# heard of it is not kept through a restart.
+FEEDS: Final = "feeds."
+BINDS: Final = ("plan.", "command.", "orders.get.", "config.get.", FEEDS)
 # A question begins with so many bytes that nobody else knows, so that no other question's answer fits it.
 NONCE_BYTES: Final = 16
 MAX_FILE: Final = 1_000_000
@@ -86,7 +88,7 @@ class LastNumbers:
         if number <= self._last.get(subject, self._floor):
             return False
         self._last[subject] = number
-        if self._path is not None:
+        if self._path is not None and not subject.startswith(FEEDS):
             try:
                 write_private(self._path, msgspec.json.encode(self._last))
             except OSError as error:

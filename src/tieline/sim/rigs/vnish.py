@@ -55,16 +55,8 @@ def _commanded(rig: Machine, path: str, asked: PageRequest) -> PageAnswer:
             return PageAnswer({"on": rig.light})
         case ("GET", "settings"):
             return PageAnswer(_settings(rig))
-        case ("POST", "settings") if "pools" in asked.json().get("miner", {}):
-            listed = sorted(asked.json()["miner"]["pools"], key=lambda one: int(one.get("order", 0)))
-            took = rig.set_pools([(_whole(one["url"]), one["user"]) for one in listed])
-            return PageAnswer({"restart_required": False, "reboot_required": False, "success": took})
         case ("POST", "settings"):
-            preset = str(asked.json().get("miner", {}).get("overclock", {}).get("preset"))
-            known = {str(preset_w(rig, share)): share for share in PRESETS}
-            if preset not in known or not rig.limit(known[preset] * rig.model.power_w):
-                return PageAnswer({"success": False, "err": "invalid preset"})
-            return PageAnswer({"restart_required": False, "reboot_required": False, "success": True})
+            return _set(rig, asked.json().get("miner", {}))
         case ("GET", "autotune/presets"):
             names = [str(preset_w(rig, share)) for share in PRESETS]
             return PageAnswer(
@@ -74,6 +66,19 @@ def _commanded(rig: Machine, path: str, asked: PageRequest) -> PageAnswer:
             return PageAnswer({"current_preset": {"name": _settings(rig)["miner"]["overclock"]["preset"]}})
         case _:
             return PageAnswer({"err": "not found"}, 404)
+
+
+def _set(rig: Machine, asked: dict[str, Any]) -> PageAnswer:
+    """Pools or a preset."""
+    took = {"restart_required": False, "reboot_required": False}
+    if "pools" in asked:
+        listed = sorted(asked["pools"], key=lambda one: int(one.get("order", 0)))
+        return PageAnswer(took | {"success": rig.set_pools([(_whole(one["url"]), one["user"]) for one in listed])})
+    preset = str(asked.get("overclock", {}).get("preset"))
+    known = {str(preset_w(rig, share)): share for share in PRESETS}
+    if preset not in known or not rig.limit(known[preset] * rig.model.power_w):
+        return PageAnswer({"success": False, "err": "invalid preset"})
+    return PageAnswer(took | {"success": True})
 
 
 def _whole(url: str) -> str:
