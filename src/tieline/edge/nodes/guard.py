@@ -109,8 +109,8 @@ def _watch_guard(heard: int, mark: str) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     nothing = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):  # or the agent's pipes stay open with us
-        os.dup2(nothing, number)
+    for descriptor in (0, 1, 2):  # or the agent's pipes stay open with us
+        os.dup2(nothing, descriptor)
     told = b""
     while piece := os.read(heard, 64):
         told += piece
