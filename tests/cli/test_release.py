@@ -111,11 +111,15 @@ def test_two_people_publish_and_what_is_published_is_frozen_and_restated_beside_
     run("books", "add", "payout", "--data-dir", folder, "--id", "p8", "--btc", "540.75", "--price", "100000", "--pool",
         "x", "--at", "2026-09-01", "--from", "2026-08-01", "--amend")  # fmt: skip
     told = update(folder, "--form", "text")
-    assert "Bitcoin produced: 540.8 BTC (restated; 546.8 was published before)" in told.stdout
+    assert "Bitcoin produced: 540.8 BTC\n" in told.stdout
+    assert "\nPublished before this restatement: 546.8 for bitcoin produced; " in told.stdout
+    # As a stranger reads it: the figures as they are now, whole.
+    facts = {one.field: one.value for one in read(told.stdout, issuer="EXMP").facts}
+    assert (facts["btc_produced"], facts["btc_held_end"]) == (Decimal("540.8"), Decimal("1060.8"))
     assert "2026-08: draft" in told.stderr
     for state, by in (("checked", "Ada"), ("approved", "Bo"), ("published", "Bo")):
         update(folder, "--state", state, "--by", by)
-    assert "(restated; 546.8 was published before)" in update(folder, "--form", "text").stdout
+    assert "Published before this restatement: 546.8 for bitcoin produced; " in update(folder, "--form", "text").stdout
     assert "2026-08: published" in update(folder, "--form", "html").stderr
 
 
@@ -231,3 +235,15 @@ def test_what_was_rounded_from_one_truth_always_follows(produced: Decimal, openi
     )
     assert all(one.holds for one in findings(row))
     assert PrintedSpan.of(half_up(produced, places)).low <= produced <= PrintedSpan.of(half_up(produced, places)).high
+
+
+def test_why_the_month_changed_sums_to_the_change(folder: Path) -> None:
+    run("books", "add", "hashrate", "--data-dir", folder, "--month", "2026-07", "--deployed", "50", "--operating", "46")
+    told = json.loads(update(folder, "--explain", "--json").stdout)
+    steps = {one["name"]: Decimal(one["btc"]) for one in told["steps"]}
+    assert sum(steps.values()) == Decimal(told["change"]) == Decimal("546.8") - Decimal("620.0")
+    assert steps["days"] == 0
+    assert list(steps)[:3] == ["days", "deployed hashrate", "operating share"]
+    text = update(folder, "--explain").stdout
+    assert text.splitlines()[0] == "2026-07 to 2026-08: 620.0 to 546.8 BTC"
+    assert update(folder, "--explain", month="2026-07", ok=False).exit_code == 3

@@ -128,6 +128,8 @@ def test_the_update_page(client: TestClient, world: ModuleType) -> None:
     told = client.get("/api/release", params={"month": month}).json()
     assert told["state"] == "draft"
     assert any("payout p0 has no price" in line for line in told["faults"])
+    why = client.get("/api/release/bridge", params={"month": month})
+    assert (why.status_code, "is not known" in why.json()["error"]) == (400, True)
     assert next(one["shown"] for one in told["movements"] if one["name"] == "closing").startswith("7,474.60")
 
 

@@ -290,10 +290,15 @@ def shown(figure: ReleaseFigure) -> str:
 
 
 def as_text(release: MonthlyRelease) -> str:
-    lines = [title(release), ""]
-    for one in release.figures:
-        restated = "" if one.was is None else f" (restated; {Decimal(one.was):,f} was published before)"
-        lines.append(f"{one.label}: {shown(one)}{restated}")
+    """What a restatement was before stands in lines of its own: beside the figure, who reads it could take it for
+    either."""
+    lines = [title(release), "", *(f"{one.label}: {shown(one)}" for one in release.figures)]
+    was = [
+        f"{Decimal(one.was):,f}{' %' if one.unit == '%' else ''} for {one.label[0].lower()}{one.label[1:]}"
+        for one in release.figures
+        if one.was is not None
+    ]
+    lines += ["", f"Published before this restatement: {'; '.join(was)}."] if was else []
     notes = ["", *release.notes] if release.notes else []
     policy = ["", POLICY, *(f"- {line}" for line in release.policy)] if release.policy else []
     return "\n".join([*lines, *notes, *policy]) + "\n"

@@ -5,7 +5,7 @@ import { h, put, type Child } from "../dom";
 import { openRecords } from "../drawer";
 import { DASH, day, num, stamp } from "../format";
 import { btc, entriesOf, failed, panel, percent, policyOf, range, recordsOf, spanOf, table, usd, type Range } from "./figures";
-import { cashPanels, monthReports, type Cash } from "./reports";
+import { bridgeOf, cashPanels, monthReports, type Cash } from "./reports";
 
 interface Rung { loan_id: string; level: string; ltv: Range; trigger: Range | null; fall: string | null; coins: string | null }
 interface Loan { loan_id: string; lender: string; debt: string; currency: string; pledged: string; ltv: string | null; may_rehypothecate: string }
@@ -133,10 +133,13 @@ export function updatePage(root: HTMLElement): () => void {
     get<Release>(`/api/release${month.value ? `?month=${month.value}` : ""}`)
       .then((r) => {
         month.value = r.month;
+        const why = h("div", { class: "report" });
+        bridgeOf(why, r.month);
         put(body,
           panel(r.title, h("p", {}, h("span", { class: "tag" }, r.state), r.steps.map((one) => h("small", {}, ` ${one.state} by ${one.by}, ${stamp(one.at)} UTC`))),
             table(["Figure", "Value"], r.figures.map((f) => [opened(f.name, f.label, r.month), f.was === null ? f.shown : `${f.shown} (restated; ${f.was} was published before)`])), r.notes.map((note) => h("p", { class: "note" }, note)), policyOf(r.policy)),
           panel("Bitcoin, from opening to closing", table(["Movement", "Bitcoin"], r.movements.map((f) => [entriesOf(MOVED[f.name] ?? "Assets:Bitcoin", f.label, f.name === "opening" || f.name === "closing" ? "" : r.month), f.shown]))),
+          why,
           panel("What keeps it from being published", r.faults.length ? h("ul", {}, r.faults.map((line) => h("li", {}, line))) : h("p", {}, "Nothing.")));
       })
       .catch((error: Error) => failed(body, error));

@@ -100,3 +100,16 @@ function pools(p: Pools): Child[] {
       recordsOf("Hashes", [within(d, "Sample"), within(d, "NetworkTick")], coins(d.expected)), coins(d.due), recordsOf("Stated", [{ stream: "Payout", since: d.day + 1, until: d.day + DAY + 1 }], coins(d.stated)), recordsOf("Received", [within(d, "Receipt")], coins(d.received)), coins(d.owed), d.remark])) : h("p", { class: "wait" }, "Nothing was heard, stated or received."),
     policyOf(p.policy))];
 }
+
+interface Bridge { base: string; before: string; after: string; change: string; change_pct: string; steps: { name: string; btc: string; says: string }[]; causes: { cause: string; before: string; after: string }[] }
+const signed = (n: string): string => `${Number(n) > 0 ? "+" : ""}${n}`;
+
+// Why a month's production changed from the one before: steps that sum to the change.
+export function bridgeOf(root: HTMLElement, month: string): void {
+  const named = (body: Child[]): void => put(root, panel("Why production changed", ...body));
+  get<Bridge>(`/api/release/bridge?month=${month}`).then((b) => named([
+    h("p", { class: "note" }, `From ${b.base}, ${b.before} BTC, to ${b.after} BTC.`),
+    table(["Step", "BTC", ""], [...b.steps.map((s) => [s.name, signed(s.btc), s.says]), ["Change", entriesOf("Trading:Bitcoin:Mined", signed(b.change), month), `${signed(b.change_pct)} %`]]),
+    b.causes.length ? table(["Bitcoin not earned", "Month before", "This month"], b.causes.map((c) => [recordsOf(c.cause, [{ stream: "Shortfall", since: spanOf(month)[0], until: spanOf(month)[1] }], c.cause), c.before, c.after])) : null,
+  ])).catch((error: Error) => named([h("p", { class: "wait" }, `No bridge: ${error.message}`)]));
+}

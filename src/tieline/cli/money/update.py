@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from tieline.books import MonthlyUpdate, month_of
 from tieline.books.causes import CAUSES
@@ -17,6 +18,7 @@ from tieline.books.release import FORMS
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.imports import text_of
 from tieline.cli.money.release import advance, compared, draft_in, fleet_of, policy_of
+from tieline.cli.outcome import NothingThereError
 from tieline.records.treasury import ReleaseState
 from tieline.settlement.month import books_of, update_of
 from tieline.settlement.release import STATES, shown
@@ -55,15 +57,21 @@ LABELS = {
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, with how each number was made.")
 @click.option("--form", type=click.Choice(list(FORMS)), help="The month as one publishes it, in this form.")
 @click.option("--policy", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What is printed, TOML.")
+@click.option("--explain", is_flag=True, help="Why the month's production changed from the one before.")
 @click.option("--state", type=click.Choice(STATES), help="Take the next step: checked, approved, published.")
 @click.option("--by", default=getpass.getuser, help="Who takes it; default: the user of this shell.")
 @click.option("--against", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Compare a text.")
-def update(month: str | None, named: str | None, data_dir: Path, as_json: bool, **release: Any) -> None:
+def update(month: str | None, named: str | None, data_dir: Path, as_json: bool, explain: bool, **release: Any) -> None:
     """The monthly production update, from the books: every number with how it was made and from what.
 
     With --form, --state or --against: the update as one publishes it. MONTH is YYYY-MM.
     """
     month = month or named
+    if explain:
+        if month is None:
+            raise click.UsageError("name the month: tieline update 2026-11 --explain")
+        _explained(data_dir, month, release["policy"], as_json)
+        return
     if release["form"] or release["state"] or release["file"]:
         if month is None:
             raise click.UsageError("name the month: tieline update 2026-11 --form text")
@@ -82,6 +90,35 @@ def update(month: str | None, named: str | None, data_dir: Path, as_json: bool, 
         click.echo(json.dumps(dataclasses.asdict(made) | {"past_being_written": partial}, default=str, indent=2))
     else:
         click.echo(as_text(made, fleet.name, partial=partial))
+
+
+def _explained(folder: Path, month: str, policy: Path | None, as_json: bool) -> None:
+    """The bridge from the month before, with the causes of what was not earned."""
+    from tieline.disclosures.comparison.explain import NoBridge
+    from tieline.settlement.bridge import bridge_of
+
+    config, now = config_and_now(folder)
+    store = open_store(folder)
+    try:
+        made = bridge_of(store, fleet_of(folder), month, now, config.treasury.lots, policy_of(policy))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        store.close()
+    found = made.bridge
+    if isinstance(found, NoBridge):
+        raise NothingThereError(f"no bridge: {found.reason.replace('OWN printed', 'the books have')}")
+    if as_json:
+        causes = [dataclasses.asdict(one) for one in made.causes]
+        told = msgspec.to_builtins(found) | {"issuer": "", "claims": [], "causes": causes}
+        click.echo(json.dumps(told, default=str, indent=2))
+        return
+    click.echo(f"{found.base} to {found.month}: {found.before:,f} to {found.after:,f} BTC")
+    for step in found.steps:
+        click.echo(f"  {step.name:32} {step.btc:+12,f} BTC   {step.says}")
+    click.echo(f"  {'change':32} {found.change:+12,f} BTC   {found.change_pct:+} %")
+    for one in made.causes:
+        click.echo(f"  not earned: {one.cause:20} {one.after:,f} BTC after {one.before:,f}")
 
 
 def past_being_written(folder: Path, store: Store, now: datetime) -> bool:

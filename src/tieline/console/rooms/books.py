@@ -24,9 +24,11 @@ from tieline.books.treasury.ladder import AskedError, Holding, asked, ladder, wh
 from tieline.books.treasury.position import holding_of, open_questions
 from tieline.console.door import Row
 from tieline.console.events import Hub
+from tieline.disclosures.comparison.explain import NoBridge
 from tieline.ledger import BTC, Entry
 from tieline.people import Right
 from tieline.records import NetworkTick
+from tieline.settlement.bridge import OWN, bridge_of
 from tieline.settlement.month import margins_in, span_of
 from tieline.settlement.reconcile import pool_month
 from tieline.settlement.release import draft_of
@@ -52,6 +54,7 @@ class MoneyPages:
             ("/api/books", "GET", Right.SEE_MONEY, self.books),
             ("/api/books/month", "GET", Right.SEE_MONEY, self.month),
             ("/api/release", "GET", Right.SEE_MONEY, self.release),
+            ("/api/release/bridge", "GET", Right.SEE_MONEY, self.bridge),
         ]
 
     async def treasury(self, request: Request) -> Response:
@@ -73,6 +76,11 @@ class MoneyPages:
         now, hub = self.hub.clock.now(), self.hub
         month = request.query_params.get("month") or month_of(now, hub.month.books.keeper.policy.zone)
         return await self._answer(lambda store: release_view(store, hub, month, now))
+
+    async def bridge(self, request: Request) -> Response:
+        now, hub = self.hub.clock.now(), self.hub
+        month = request.query_params.get("month") or month_of(now, hub.month.books.keeper.policy.zone)
+        return await self._answer(lambda store: bridge_view(store, hub, month, now))
 
     def _keeper(self, store: Store) -> Bookkeeper:
         self.hub.month.books.catch_up(store)
@@ -247,6 +255,17 @@ def release_view(store: Store, hub: Hub, month: str, now: datetime) -> Json:
         "faults": draft.faults,
         "steps": steps,
     }
+
+
+def bridge_view(store: Store, hub: Hub, month: str, now: datetime) -> Json:
+    """Why the month's production changed. Raises ValueError where nothing is known of it or of the month before."""
+    made = bridge_of(store, hub.fleet, month, now, hub.month.lots, ReleasePolicy())
+    if isinstance(made.bridge, NoBridge):
+        raise ValueError(made.bridge.reason.replace(f"{OWN} printed", "the books have"))
+    steps = [{"name": one.name, "btc": one.btc, "says": one.says} for one in made.bridge.steps]
+    of = made.bridge
+    change = {"base": of.base, "before": of.before, "after": of.after, "change": of.change, "change_pct": of.change_pct}
+    return change | {"steps": steps, "causes": [asdict(one) for one in made.causes]}
 
 
 def _price(text: str) -> Decimal:
