@@ -36,6 +36,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, tzinfo
 from decimal import Decimal
+from itertools import chain
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -74,6 +75,10 @@ class LotRuleTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     account: str | None = None
     year: int | None = None
 
+    def __str__(self) -> str:
+        year = "" if self.year is None else f" in {self.year}"
+        return f"{self.method} for {self.commodity or 'all'} in {self.account or 'every account'}{year}"
+
 
 class BalanceLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an account, with all under it, may hold at least and at most."""
@@ -96,6 +101,9 @@ class PoolTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     @property
     def on_fees(self) -> Decimal:
         return self.fee if self.fee_on_fees is None else self.fee_on_fees
+
+    def __str__(self) -> str:
+        return f"{_POOLS[self.method]}; fee {self.fee}, on transaction fees {self.on_fees}"
 
 
 class SaleRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -166,14 +174,17 @@ class AccountingPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         yield f"{who}{self.framework}, US dollars; months and years end in {self.time_zone}"
         yield _CARRIED[self.measured]
         yield _INCOME[self.framework, self.income]
-        rules = "".join(
-            f"; {one.method} for {one.commodity or 'all'} in {one.account or 'every account'}"
-            + (f" in {one.year}" if one.year is not None else "")
-            for one in self.lot_rule
-        )
-        yield f"lots: {self.lots}{rules}"
-        for pool in self.pool:
-            yield f"pool {pool.name}: {_POOLS[pool.method]}; fee {pool.fee}, on transaction fees {pool.on_fees}"
+        yield f"lots: {self.lots}{''.join(f'; {one}' for one in self.lot_rule)}"
+        yield from (f"pool {one.name}: {one}" for one in self.pool)
+        yield from self._bounds()
+        if self.two_people:
+            yield f"two people decide on each {' and '.join(self.two_people)}"
+        for one in self.entity:
+            held = ", ".join((*one.places, *one.sites)) or "nothing yet"
+            yield f"legal entity {one.name}: {held}"
+
+    def _bounds(self) -> Iterator[str]:
+        """Limits, and what is agreed for sales, invoices and taxes."""
         for bound in self.limit:
             least = "" if bound.least is None else f" at least {bound.least:,}"
             most = "" if bound.most is None else f" at most {bound.most:,}"
@@ -183,11 +194,6 @@ class AccountingPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             yield f"sale {sale.name}: {goal.replace('_', ' ')} {getattr(sale, goal)}, from {sale.place}"
         yield from (f"SLA {one.name}: {one.share} of requests, else {one.credit} of use" for one in self.sla)
         yield from (f"tax {one.name}: {one.rate}" for one in self.tax)
-        if self.two_people:
-            yield f"two people decide on each {' and '.join(self.two_people)}"
-        for one in self.entity:
-            held = ", ".join((*one.places, *one.sites)) or "nothing yet"
-            yield f"legal entity {one.name}: {held}"
 
 
 _CARRIED: dict[Measurement, str] = {
@@ -236,25 +242,33 @@ def _checked(text: str) -> AccountingPolicy:
     except (ValueError, OSError, KeyError) as error:  # a zone that is not there is a KeyError
         where = f"time_zone: {policy.time_zone!r}"
         raise PolicyError(f"{where} is no zone of the tz database; write it like America/New_York") from error
+    wrong = next(chain(_wrong_tables(policy), _wrong_entities(policy)), None) or policy.terms.problem()
+    if wrong is not None:
+        raise PolicyError(wrong)
+    return policy
+
+
+def _wrong_tables(policy: AccountingPolicy) -> Iterator[str]:
+    """What is wrong with rules of lots, limits, pools and sales."""
     for field, commodity in (
         *(("lot_rule", one.commodity) for one in policy.lot_rule),
         *(("limit", one.commodity) for one in policy.limit),
     ):
         if commodity is not None and commodity not in COMMODITIES:
-            raise PolicyError(f"{field}.commodity: {commodity!r} is not known; known: {', '.join(COMMODITIES)}")
+            yield f"{field}.commodity: {commodity!r} is not known; known: {', '.join(COMMODITIES)}"
     for pool in policy.pool:
         if not 0 <= pool.fee < 1 or not 0 <= pool.on_fees < 1:
-            raise PolicyError(f"pool {pool.name!r}: a fee is a share from 0 to below 1, like 0.02")
+            yield f"pool {pool.name!r}: a fee is a share from 0 to below 1, like 0.02"
     for sale in policy.sale:
         given = [goal for goal in GOALS if getattr(sale, goal) is not None]
         if len(given) != 1 or not getattr(sale, given[0]) > 0:
-            raise PolicyError(f"sale {sale.name!r}: give one of {', '.join(GOALS)}, above 0; it has {given or 'none'}")
-    wrong = policy.terms.problem()
-    if wrong is not None:
-        raise PolicyError(wrong)
+            yield f"sale {sale.name!r}: give one of {', '.join(GOALS)}, above 0; it has {given or 'none'}"
+
+
+def _wrong_entities(policy: AccountingPolicy) -> Iterator[str]:
+    """A place, site or tenant that two legal entities have."""
     for field in ("places", "sites", "tenants"):
         counted = Counter(name for one in policy.entity for name in getattr(one, field))
-        twice = [name for name, count in counted.items() if count > 1]
-        if twice:
-            raise PolicyError(f"entity.{field}: {twice[0]!r} stands twice; it is one entity's")
-    return policy
+        yield from (
+            f"entity.{field}: {name!r} stands twice; it is one entity's" for name, count in counted.items() if count > 1
+        )

@@ -108,44 +108,57 @@ def pool_month(store: Store, month: str, now: datetime, terms: Sequence[PoolTerm
     return PoolMonth(month, tuple(days), tuple(terms), found)
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What a month's days are made of: the network as it was told, payouts and receipts since ever, oldest first."""
+
+    ticks: list[NetworkTick]
+    paid: list[Payout]
+    receipts: list[Receipt]
+    pool: PoolTerms | None
+
+    def day(self, day: datetime, until: datetime, mean: float | None) -> PoolDay:
+        """`mean`: hashrate until then; None where nothing was heard."""
+        mine = [one for one in self.paid if day < one.at <= day + DAY]
+        came = [one.sats for one in self.receipts if day <= one.at < day + DAY]
+        own = [one.sats for one in mine if one.block is not None]
+        owed, since = _owed(self.paid, self.receipts, day + DAY) if self.receipts else (None, None)
+        return PoolDay(
+            day=day,
+            hashrate_hs=mean,
+            expected=_expected(mean, self.ticks, day, until, lambda tick: tick.subsidy_btc),
+            stated=_btc(one.sats for one in mine),
+            payouts=len(mine),
+            running=until < day + DAY,
+            due=None if self.pool is None else _due(mean, self.ticks, day, until, self.pool),
+            near=NEAR if self.pool is None else NEAR_DUE.get(self.pool.method),
+            received=_btc([*came, *own]),
+            receipts=len(came) + len(own),
+            owed=owed,
+            owed_since=since,
+            blocks=len(own),
+            blocks_expected=_expected(mean, self.ticks, day, until, lambda _: 1.0),
+        )
+
+
 def pool_days(store: Store, month: str, now: datetime, terms: Sequence[PoolTerms] = ()) -> list[PoolDay]:
     """Every day of the month that has begun. Raises ValueError for a month of which nothing is known."""
     start, end = span_of(store, month, now)
     ticks = [t for t in network_of(store, start, end) if t.kind != "forecast" and t.difficulty > LEAST]
-    ticks.sort(key=lambda t: (t.at, t.known_at))
-    paid = [one for one in newest_of(store.between(Payout, BEGINNING, end + timedelta(microseconds=1))) if one.sats > 0]
-    receipts = newest_of(store.between(Receipt, BEGINNING, end))
-    # With several pools it is not measured which hashes went to which.
-    pool = terms[0] if len(terms) == 1 else None
+    paid = newest_of(store.between(Payout, BEGINNING, end + timedelta(microseconds=1)))
+    heard = _Heard(
+        sorted(ticks, key=lambda t: (t.at, t.known_at)),
+        [one for one in paid if one.sats > 0],
+        newest_of(store.between(Receipt, BEGINNING, end)),
+        # With several pools it is not measured which hashes went to which.
+        terms[0] if len(terms) == 1 else None,
+    )
     found = []
     day = start
     while day < min(end, now):
         until = min(day + DAY, now)
         hashes, samples = hashes_of(store, day, until)
-        mean = hashes / (until - day).total_seconds() if samples else None
-        mine = [one for one in paid if day < one.at <= day + DAY]
-        came = [one for one in receipts if day <= one.at < day + DAY]
-        own = [one for one in mine if one.block is not None]
-        expected = _expected(mean, ticks, day, until, lambda tick: tick.subsidy_btc)
-        owed, since = _owed(paid, receipts, day + DAY)
-        found.append(
-            PoolDay(
-                day=day,
-                hashrate_hs=mean,
-                expected=expected,
-                stated=_btc(one.sats for one in mine),
-                payouts=len(mine),
-                running=until < day + DAY,
-                due=None if pool is None else _due(mean, ticks, day, until, pool),
-                near=NEAR if pool is None else NEAR_DUE.get(pool.method),
-                received=_btc([*(one.sats for one in came), *(one.sats for one in own)]),
-                receipts=len(came) + len(own),
-                owed=owed if receipts else None,
-                owed_since=since if receipts else None,
-                blocks=len(own),
-                blocks_expected=_expected(mean, ticks, day, until, lambda _: 1.0),
-            )
-        )
+        found.append(heard.day(day, until, hashes / (until - day).total_seconds() if samples else None))
         day += DAY
     return found
 

@@ -91,11 +91,7 @@ def margins_of(keeper: Bookkeeper, month: str, measured: SitesMeasured) -> Margi
         for (account, commodity), number in book.changes(start, end).items()
         if commodity == USD and number and (under("Income", account) or under("Expenses", account))
     }
-    revenue: dict[Slot, Decimal] = defaultdict(Decimal)
-    for use, weights in ((MINING, measured.hashes), (INFERENCE, measured.delivered)):
-        total = sum((n for a, n in moved.items() if any(under(name, a) for name in SOLD[use])), ZERO)
-        for site, usd in shared(total, weights).items():
-            revenue[site, use] += usd
+    revenue = _revenue(moved, measured)
     for account in GRID_MONEY:
         for site, usd in _grid(book, start, end, account):
             revenue[site, GRID] += usd
@@ -113,6 +109,16 @@ def margins_of(keeper: Bookkeeper, month: str, measured: SitesMeasured) -> Margi
     made = Margins(month, tuple(keeper.policy.lines()), uses, other, sum(moved.values(), ZERO))
     assert made.margin + sum((usd for _, usd in other), ZERO) == made.net
     return made
+
+
+def _revenue(moved: Mapping[str, Decimal], measured: SitesMeasured) -> dict[Slot, Decimal]:
+    """Of mining and inference, shared out to the sites."""
+    found: dict[Slot, Decimal] = defaultdict(Decimal)
+    for use, weights in ((MINING, measured.hashes), (INFERENCE, measured.delivered)):
+        total = sum((n for a, n in moved.items() if any(under(name, a) for name in SOLD[use])), ZERO)
+        for site, usd in shared(total, weights).items():
+            found[site, use] += usd
+    return found
 
 
 def shared(total: Decimal, weights: Mapping[str, float | int]) -> dict[str, Decimal]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from decimal import Decimal
 
 from tieline.books.accounts import CASH, COINS, IMMATURE, PLEDGED, is_held
 from tieline.books.keeper import Bookkeeper
 from tieline.books.treasury.ladder import Holding, Secured
 from tieline.books.treasury.obligations import debts, pledged_btc
-from tieline.ledger import BTC, USD
+from tieline.ledger import BTC, USD, under
 
 
 def holding_of(keeper: Bookkeeper) -> Holding:
@@ -16,7 +17,6 @@ def holding_of(keeper: Bookkeeper) -> Holding:
     book = keeper.book
     accounts = sorted({account for account, commodity in book.balances() if commodity == BTC})
     own = [account for account in accounts if account.startswith(f"{COINS}:")]
-    pledged = book.balance(PLEDGED, BTC)
     loans = tuple(
         Secured(
             loan.loan_id,
@@ -33,12 +33,19 @@ def holding_of(keeper: Bookkeeper) -> Holding:
         for _, loan in sorted(keeper.loans.items())
     )
     lots = tuple(lot for account in own for lot in book.lots(account))
-    held = sum((book.balance(account, BTC) for account in own if is_held(account)), Decimal(0))
-    immature = book.balance(IMMATURE, BTC)
-    apart = {one for one in own if one.startswith(PLEDGED) or is_held(one) or one == IMMATURE}
-    free = sum((book.balance(one, BTC) for one in own if one not in apart), Decimal(0))
-    assert free + pledged + held + immature == book.balance(COINS, BTC)
-    return Holding(free, loans, book.balance(CASH, USD), lots, held, immature)
+    in_state: dict[str, Decimal] = defaultdict(Decimal)
+    for account in own:
+        in_state[_state_of(account)] += book.balance(account, BTC)
+    return Holding(in_state["free"], loans, book.balance(CASH, USD), lots, in_state["held"], in_state["immature"])
+
+
+def _state_of(account: str) -> str:
+    """Of an account of one's own coins: pledged, held for something pending, immature or free."""
+    if under(PLEDGED, account):
+        return "pledged"
+    if is_held(account):
+        return "held"
+    return "immature" if account == IMMATURE else "free"
 
 
 def open_questions(keeper: Bookkeeper) -> tuple[str, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import click
 from tieline.books import Bookkeeper
 from tieline.books.export import as_csv, beancount
 from tieline.books.reports.costs import costs_of
+from tieline.books.reports.emissions import EmissionsOfMonth
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import add
 from tieline.cli.money.close import close, policy, seal, statement, verify
@@ -21,7 +24,7 @@ from tieline.cli.money.invoices import invoice, issue
 from tieline.cli.money.keep import keeper_of
 from tieline.clock import parse_utc
 from tieline.settlement.month import END, books_of, emissions_in, hashes_by_site, invoices_of, margins_in, span_of
-from tieline.settlement.reconcile import pool_month
+from tieline.settlement.reconcile import PoolDay, pool_month
 
 
 @click.group()
@@ -142,22 +145,7 @@ def reconcile(data_dir: Path, as_json: bool, month: str | None) -> None:
         made = pool_month(open_store(data_dir), month or f"{now:%Y-%m}", now, policy.pool)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    rows = [
-        {
-            "day": f"{one.day:%Y-%m-%d}",
-            "eh/s": None if one.hashrate_hs is None else f"{one.hashrate_hs / 1e18:.4f}",
-            "expected": None if one.expected is None else f"{one.expected:.8f}",
-            "due": None if one.due is None else f"{one.due:.8f}",
-            "stated": f"{one.stated:.8f}",
-            "payouts": one.payouts,
-            "received": f"{one.received:.8f}",
-            "owed": None if one.owed is None else f"{one.owed:.8f}",
-            "ratio": None if one.ratio is None else f"{one.ratio:.4f}",
-            "remark": one.remark,
-        }
-        for one in made.days
-        if one.payouts or one.receipts or one.expected is not None
-    ]
+    rows = [_pool_row(one) for one in made.days if one.payouts or one.receipts or one.expected is not None]
     if as_json:
         told = {"month": made.month, "policy": list(policy.lines()), "days": rows, "remarks": made.remarks}
         click.echo(json.dumps(told | {"luck": made.luck and dataclasses.asdict(made.luck)}, indent=2))
@@ -170,6 +158,24 @@ def reconcile(data_dir: Path, as_json: bool, month: str | None) -> None:
             click.echo(f"blocks of one's own: {made.luck.found}, {made.luck.expected:.4f} expected{ratio}")
     if made.remarks:
         raise SystemExit(1)
+
+
+def _pool_row(one: PoolDay) -> dict[str, Any]:
+    def told(value: float | Decimal | None, places: int = 8) -> str | None:
+        return None if value is None else f"{value:.{places}f}"
+
+    return {
+        "day": f"{one.day:%Y-%m-%d}",
+        "eh/s": told(None if one.hashrate_hs is None else one.hashrate_hs / 1e18, 4),
+        "expected": told(one.expected),
+        "due": told(one.due),
+        "stated": told(one.stated),
+        "payouts": one.payouts,
+        "received": told(one.received),
+        "owed": told(one.owed),
+        "ratio": told(one.ratio, 4),
+        "remark": one.remark,
+    }
 
 
 @books.command()
@@ -299,18 +305,21 @@ def emissions(data_dir: Path, as_json: bool, month: str) -> None:
     if as_json:
         whole = dataclasses.asdict(made) | {"policy": list(keeper.policy.lines())}
         click.echo(json.dumps(whole, default=str, indent=2))
-    for line in keeper.policy.lines() if not as_json else ():
-        click.echo(f"policy: {line}")
-    for name, by_use in (("location-based", made.location), ("market-based", made.market)):
-        for use, one in by_use.items() if not as_json else ():
-            each = "not known" if one.gco2_per_kwh is None else f"{one.gco2_per_kwh:,} gCO2/kWh"
-            share = "" if not one.unknown_share else f", {one.unknown_share * 100:.2f} % of the energy unknown"
-            click.echo(f"{name} {use}: {(one.kwh + one.unknown_kwh) / 1000:,.3f} MWh, {each}{share}")
-    for name in ("location", "market") if not as_json else ():
-        for what, found in (("bitcoin", made.per_btc), ("million tokens", made.per_million_tokens)):
-            told = "not known" if found[name] is None else f"{found[name]:,} g"
-            click.echo(f"{name}-based per {what}: {told}")
-    if not as_json:
-        click.echo(f"covered by certificates: {made.certified_kwh / 1000:,.3f} MWh")
+    else:
+        for line in (*(f"policy: {one}" for one in keeper.policy.lines()), *_emission_lines(made)):
+            click.echo(line)
     for line in made.faults:
         click.echo(f"not counted: {line}", err=True)
+
+
+def _emission_lines(made: EmissionsOfMonth) -> Iterator[str]:
+    for name, by_use in (("location-based", made.location), ("market-based", made.market)):
+        for use, one in by_use.items():
+            each = "not known" if one.gco2_per_kwh is None else f"{one.gco2_per_kwh:,} gCO2/kWh"
+            share = "" if not one.unknown_share else f", {one.unknown_share * 100:.2f} % of the energy unknown"
+            yield f"{name} {use}: {(one.kwh + one.unknown_kwh) / 1000:,.3f} MWh, {each}{share}"
+    for name in ("location", "market"):
+        for what, found in (("bitcoin", made.per_btc), ("million tokens", made.per_million_tokens)):
+            told = "not known" if found[name] is None else f"{found[name]:,} g"
+            yield f"{name}-based per {what}: {told}"
+    yield f"covered by certificates: {made.certified_kwh / 1000:,.3f} MWh"
