@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from tieline.backtest.noise import Noise
 from tieline.backtest.page import page
 from tieline.backtest.report import assumed, to_csv, to_figures, to_markdown
 from tieline.backtest.run import SCENARIOS, Numbers, ScenarioOptions, ScenarioResult, run_scenario
+from tieline.cli.desk.past import days_of_store, lines
 from tieline.cli.desk.replay import moment
 from tieline.cli.folder import configured, fleet_file
 from tieline.dispatch import Settings
@@ -22,9 +24,12 @@ from tieline.dispatch.inputs.learned import MissingLibraryError, library
 from tieline.dispatch.settings import Forecasting, settings_of
 from tieline.feeds.days.folder import FolderError
 from tieline.feeds.days.recorded import RecordedFolder
+from tieline.replay.run import ReplayError
 
 # A year or fifteen weeks: each process holds one copy of the prices, some 200 MB.
 _MOST_JOBS = 8
+# Of rules that no other days were given to tune: fixed strike, worst-first, static order, dead band.
+USUAL_NUMBERS = "80,70,0.3,80,0.3"
 
 
 class Bar:
@@ -45,8 +50,9 @@ class Bar:
 
 
 @click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of recorded days (see docs/replay.md).")
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path), help="Folder of recorded days (see docs/replay.md)."
+    "--store", type=click.Path(path_type=Path), help="A platform's data folder: its own past, inference left out."
 )
 @click.option(
     "--scenario",
@@ -83,7 +89,8 @@ class Bar:
     "--jobs", type=click.IntRange(1, _MOST_JOBS), default=1, show_default=True, help="Processes side by side."
 )
 def backtest(
-    data: Path,
+    data: Path | None,
+    store: Path | None,
     scenarios: tuple[str, ...],
     config: Path | None,
     start: datetime | None,
@@ -105,6 +112,14 @@ def backtest(
     """
     between = _between(start, end)
     numbers = None if given is None else rule_numbers(given)
+    if (data is None) == (store is None):
+        raise click.UsageError("give --data, a folder of days, or --store, a platform's data folder")
+    if store is not None:
+        if config is not None or scenarios or between is None:
+            raise click.UsageError("--store wants --from and --to, and neither --config nor --scenario")
+        _own_past(store, between, numbers, policies, jobs)
+        return
+    assert data is not None, "one of the two is given"
     _needs_library(forecaster)
     bar = Bar()
     results: list[ScenarioResult] = []
@@ -134,6 +149,35 @@ def backtest(
     if out is not None:
         write(out, results, text)
         click.echo(f"\nWritten to {out}: report.md, report.csv, report.html, report.json", err=True)
+
+
+def _own_past(
+    store: Path,
+    between: tuple[datetime, datetime],
+    numbers: Numbers | None,
+    policies: Sequence[str],
+    jobs: int,
+) -> None:
+    """What the platform did, and what each policy would have earned in the same days without inference."""
+    try:
+        with days_of_store(store, *between) as (folder, fleet, settings, found):
+            options = ScenarioOptions(
+                settings=settings,
+                fleet=fleet,
+                between=between,
+                ablate=False,
+                policies=policies or None,
+                numbers=numbers or rule_numbers(USUAL_NUMBERS),
+                jobs=jobs,
+            )
+            result = run_scenario(folder, "days", options)
+    except (FolderError, ReplayError, ValueError, BrokenProcessPool) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(to_markdown(result))
+    click.echo("\n".join(lines(found, {})))
+    click.echo(
+        "fees are taken at 3 % of the subsidy, rigs are modelled, inference is left out; the rules are not tuned"
+    )
 
 
 def _between(start: datetime | None, end: datetime | None) -> tuple[datetime, datetime] | None:

@@ -11,6 +11,7 @@ from typing import get_args
 import click
 import msgspec
 
+from tieline.cli.desk.past import told
 from tieline.cli.folder import configured, fleet_file
 from tieline.clock import parse_utc
 from tieline.dispatch import Settings
@@ -32,8 +33,9 @@ def moment(value: str) -> datetime:
 
 
 @click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of recorded days (see docs/replay.md).")
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path), help="Folder of recorded days (see docs/replay.md)."
+    "--store", type=click.Path(path_type=Path), help="A platform's data folder: what it did beside what policies would."
 )
 @click.option("--from", "start", required=True, type=moment, help="First hour, UTC.")
 @click.option("--to", "end", required=True, type=moment, help="End, UTC, not included.")
@@ -43,7 +45,8 @@ def moment(value: str) -> datetime:
 @click.option("--no-events", is_flag=True, help="Leave out the folder's orders and faults.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 def replay(
-    data: Path,
+    data: Path | None,
+    store: Path | None,
     start: datetime,
     end: datetime,
     config: Path | None,
@@ -56,6 +59,14 @@ def replay(
 
     Rigs and engines are modelled; nothing depends on the wall clock, so the same days give the same bytes.
     """
+    if (data is None) == (store is None):
+        raise click.UsageError("give --data, a folder of days, or --store, a platform's data folder")
+    if store is not None:
+        if config is not None or scale is not None or no_events:
+            raise click.UsageError("--store replays what was: leave out --config, --scale and --no-events")
+        told(store, start, end, policy, as_json)
+        return
+    assert data is not None, "one of the two is given"
     try:
         folder, own = RecordedFolder(data), configured(config)
         if own is not None and scale is not None:
