@@ -15,6 +15,7 @@ from tieline import records
 from tieline.backtest.data import load
 from tieline.backtest.policies import GroupStrike
 from tieline.backtest.run import drive
+from tieline.cli.desk.past import lines
 from tieline.dispatch import Settings
 from tieline.feeds.days.example import CALM, write_example
 from tieline.feeds.days.recorded import RecordedFolder
@@ -95,3 +96,13 @@ def test_a_past_is_written_as_days_that_are_read_back(past: tuple[Store, Fleet],
     made = load(tmp_path, [("past", START, END)], events=False, settings=Settings(), fleet=fleet)
     net = drive(made, GroupStrike(), Settings(), 900).net
     assert net == pytest.approx(float(did(store, START, END).net_usd), rel=0.2)
+
+
+def test_the_table_has_a_line_for_what_was_and_one_a_policy(past: tuple[Store, Fleet]) -> None:
+    store, fleet = past
+    world, found = world_of(store, START, END), did(store, START, END)
+    report = asyncio.run(replay(Asked(fleet, Settings(interval_s=900, policy="strike"), world, START, END, "past")))
+    told = lines(found, {"strike": report})
+    assert told[1].startswith("the platform, as billed and paid")
+    assert f"{found.net_usd:,.2f}" in told[1]
+    assert told[2].startswith("strike, replayed (modelled)")

@@ -78,8 +78,8 @@ def lines(found: Did, reports: dict[str, Report]) -> list[str]:
                      float(found.mining_usd), float(found.power_usd)))  # fmt: skip
     for name, report in reports.items():
         money, energy = report.money, report.energy
-        btc = sum(site.btc for site in report.sites)
-        told.append(_row(f"{name}, replayed (modelled)", energy.total_mwh, btc, money.mining_usd, money.power_usd))
+        row = (energy.total_mwh, float(report.btc), money.mining_usd, money.power_usd)
+        told.append(_row(f"{name}, replayed (modelled)", *row))
     told.append(f"{found.hours} hours of {found.sites} sites are billed in whole; inference is in no column of money")
     if found.unpriced_sats:
         told.append(f"{found.unpriced_sats:,} sat were paid while no price of bitcoin was known: not in USD")
