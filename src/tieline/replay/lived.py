@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from tieline.economics import SATS_PER_BTC
 from tieline.feeds.days.recorded import AHEAD, HISTORY, LOAD_HISTORY
@@ -68,7 +69,7 @@ class Did:
 def world_of(store: Store, start: datetime, end: datetime) -> list[AnyRecord]:
     """Everything from outside that bears on [start, end), sorted by when it was known. A fault of a feed is no site's;
     a promise that was declined was the platform's own deed."""
-    found: list[AnyRecord] = []
+    found: list[Any] = []
     for kind in WORLD:
         back = LOAD_HISTORY if kind is SystemLoad else HISTORY
         found += [

@@ -55,7 +55,10 @@ def write_days(folder: Path, records: Sequence[AnyRecord], fleet: Fleet) -> None
         ("load_forecast_hourly", "forecast_mw", ("forecast",)),
     ):
         mine = [one for one in loads if one.kind in kinds]
-        columns = {"operator": [o.operator for o in mine], column: [o.power_w / 1e6 for o in mine]}
+        columns: dict[str, Sequence[object]] = {
+            "operator": [o.operator for o in mine],
+            column: [o.power_w / 1e6 for o in mine],
+        }
         _parquet(folder / "load" / f"{name}.parquet", [o.at for o in mine], **columns)
     paid = _last(records, ReservePrice)
     _parquet(
@@ -84,8 +87,12 @@ def _last(records: Iterable[AnyRecord], kind: type[R]) -> list[R]:
 def _prices(folder: Path, ticks: list[PriceTick], fleet: Fleet) -> None:
     # An interval that begins at no five minutes is a feed's fault, and no row.
     ticks = sorted((t for t in ticks if t.at.minute % 5 == 0 and t.at.second == 0), key=lambda t: (t.market, t.at))
-    columns = {"market": [t.market for t in ticks], "price_usd": [t.price_usd_per_mwh for t in ticks]}
-    _parquet(folder / "hourly.parquet", [t.at for t in ticks], **columns)
+    _parquet(
+        folder / "hourly.parquet",
+        [t.at for t in ticks],
+        market=[t.market for t in ticks],
+        price_usd=[t.price_usd_per_mwh for t in ticks],
+    )
     named = sorted({t.market for t in ticks})
     known = [fleet.market(name) or Market(name=name, kind="real-time", zone="UTC") for name in named]
     rows = [(m.name, m.kind, m.zone, m.operator) for m in known]
