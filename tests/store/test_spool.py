@@ -80,6 +80,28 @@ def test_no_row_is_overlooked_between_sleeps(tmp_path: Path) -> None:
     spool.close()
 
 
+def test_a_group_waits_for_others_unless_it_is_said_that_none_is_to_come(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", linger_s=30.0)
+
+    def put(count: int, *, last: bool) -> Told:
+        told = Told(spool, count)
+        for number in range(count):
+            spool.put_thing(number, last=last and number == count - 1)
+        return told
+
+    for _ in range(100):
+        told = put(8, last=True)
+        assert told.all.wait(10)
+        if told.groups == [8]:
+            break
+    few = put(2, last=True)  # they come in numbers now, and two are few
+    assert not few.all.wait(0.2)
+    rest = put(6, last=True)
+    assert rest.all.wait(10)
+    assert sorted(few.seen + rest.seen) == [0, 0, 1, 1, 2, 3, 4, 5]
+    spool.close()
+
+
 def test_progress_goes_with_the_row_that_ends_it(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.db")
     spool.progress([("a", b"1"), ("b", b"1")])

@@ -132,6 +132,9 @@ class Spool:
         self._count = 0
         self._peer: Peer
         self._last_group = 0
+        self._usual_group = 0.0  # the largest of late
+        self._lingers = False  # others may join the group; a ring ends it
+        self._complete = False  # ... and none is to come
         self.commits = 0
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._begin()
@@ -155,19 +158,22 @@ class Spool:
         if self._asleep:
             self._ring()
 
-    def put_thing(self, thing: object) -> None:
-        """Queue what `render` makes a row of; `landed` is told of it. Raises StoreError like `put`."""
+    def put_thing(self, thing: object, *, last: bool = False) -> None:
+        """Queue what `render` makes a row of; `landed` is told of it. `last`: none is to come soon, so a group half as
+        large as they are of late waits for no others. Raises StoreError like `put`."""
         if len(self._things) >= MAX_WAITING:
             raise self._too_slow()
         self._things.append(thing)
-        if self._asleep:  # said before the thread looks a last time, so nothing is overlooked
+        self._complete = last and 2 * len(self._things) >= self._usual_group
+        if self._asleep or (self._complete and self._lingers):
+            # Said before the thread looks a last time, so nothing is overlooked.
             self._ring()
 
     def _too_slow(self) -> StoreError:
         return StoreError(f"the disk under {self.path} does not keep up: {MAX_WAITING} rows wait for it")
 
     def _ring(self) -> None:
-        self._asleep = False
+        self._asleep = self._lingers = False
         self._bell.put(None)
 
     def progress(self, rows: Iterable[tuple[str, bytes]]) -> None:
@@ -303,8 +309,11 @@ class Spool:
                 self._bell.get()
         full = len(self._rows) + len(self._things) >= self.max_group
         if not (full or self._jobs or self._closing):
-            with contextlib.suppress(Empty):
-                self._bell.get(timeout=self.linger_s if self._last_group >= BUSY_GROUP else LINGER_ALONE_S)
+            self._lingers = True
+            if not self._complete:  # looked at after it was said that a ring is heard
+                with contextlib.suppress(Empty):
+                    self._bell.get(timeout=self.linger_s if self._last_group >= BUSY_GROUP else LINGER_ALONE_S)
+            self._lingers = self._complete = False
         return True
 
     def _busy(self) -> bool:
@@ -329,6 +338,7 @@ class Spool:
             key, body = self._progress.popitem()
             progress[key] = body
         self._last_group = len(rows) + len(things)
+        self._usual_group = max(float(self._last_group), 0.95 * self._usual_group)
         if not (rows or things or progress):
             return True
         failed = self._keep(db, rows, things, progress)

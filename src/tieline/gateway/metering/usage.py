@@ -57,7 +57,7 @@ class UsageMeter:
         at = self._at if now == self._at_s else self._moment(now)
         bill = Bill(request, cost, at, round((now - request.began) * 1e3), on_disk)
         try:
-            self.spool.put_thing(bill)
+            self.spool.put_thing(bill, last=not self.book.live)
         except StoreError as error:
             self._say(error)
             self._count(bill)
