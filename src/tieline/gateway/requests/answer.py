@@ -142,12 +142,16 @@ def _whole(state: RequestState, attempt: Attempt, body: bytes) -> Whole | Wrong:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Wrong("the engine's answer is not JSON")
     choices = answer.choices or ()
-    if any(choice.finish_reason in ("abort", "error") for choice in choices):
-        return Wrong("the engine gave its answer up")
+    text_bytes = 0
+    for choice in choices:
+        if choice.finish_reason in ("abort", "error"):
+            return Wrong("the engine gave its answer up")
+        text = choice.text if choice.message is None else choice.message.content
+        text_bytes += 0 if text is None else len(text)
     # Of several answers llama.cpp reports one.
     one_of_several = engine == "llama.cpp" and request.answers > 1 and state.most_output > 0
     if answer.usage is not None and not one_of_several:
-        state.count(answer.usage, counting.least(0, sum(_text_bytes(choice) for choice in choices)))
+        state.count(answer.usage, counting.least(0, text_bytes))
     if choices or answer.status is not None:
         state.finish = _reason(choices[0].finish_reason if choices else answer.status)
     if answer.model is not None and answer.model != request.model:
@@ -159,11 +163,6 @@ def _whole(state: RequestState, attempt: Attempt, body: bytes) -> Whole | Wrong:
 def _reason(given: str | None) -> str | None:
     """Why an answer ended, as an engine says it."""
     return "other" if given is not None and len(given) > MAX_REASON else given or None
-
-
-def _text_bytes(choice: _AnsweredChoice) -> int:
-    text = choice.text if choice.message is None else choice.message.content
-    return len(text) if text else 0
 
 
 def busy(state: RequestState, now: float) -> None:

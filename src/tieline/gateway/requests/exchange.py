@@ -439,13 +439,15 @@ class Exchange(Moving):
 
     def _record(self, attempt: Attempt, ended: str) -> None:
         state = self.state
-        known = None
+        known, hops = None, state.hops
         if state.output_tokens is not None and ended not in ("hedged", "busy", "unreachable"):
-            known = max(0, state.output_tokens - sum(hop.output_tokens for hop in state.hops))
+            known = state.output_tokens
+            if hops:
+                known = max(0, known - sum(hop.output_tokens for hop in hops))
         hop = attempt.hop(ended, known)
-        self.state.hops.append(hop)
+        hops.append(hop)
         if self.span is not None:
-            self.span.hop(hop, len(self.state.hops), attempt.started_at, self.now())
+            self.span.hop(hop, len(hops), attempt.started_at, self.now())
 
     # --- time ------------------------------------------------------------------------------
 
