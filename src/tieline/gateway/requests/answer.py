@@ -30,6 +30,10 @@ class _AnsweredChoice(msgspec.Struct, frozen=True, gc=False):
     text: str | None = None
     finish_reason: str | None = None
 
+    @property
+    def said(self) -> str:
+        return (self.text if self.message is None else self.message.content) or ""
+
 
 class _Answer(msgspec.Struct, frozen=True, gc=False):
     """What is read of a whole answer."""
@@ -146,8 +150,7 @@ def _whole(state: RequestState, attempt: Attempt, body: bytes) -> Whole | Wrong:
     for choice in choices:
         if choice.finish_reason in ("abort", "error"):
             return Wrong("the engine gave its answer up")
-        text = choice.text if choice.message is None else choice.message.content
-        text_bytes += 0 if text is None else len(text)
+        text_bytes += len(choice.said)
     # Of several answers llama.cpp reports one.
     one_of_several = engine == "llama.cpp" and request.answers > 1 and state.most_output > 0
     if answer.usage is not None and not one_of_several:

@@ -74,7 +74,7 @@ class Attempt:
     parked: list[bytes] | None = None  # frames held back while the stream is being moved away
     read: Callable[[bytes], Chunk] | None = None  # set: its frames are not in the form the stream began in
     task: asyncio.Task[None] | None = None
-    _conn: Conn | None = None
+    connection: Conn | None = None
     _head: ResponseHead | None = None
     _framer: Framer | None = None
     _size = 0
@@ -91,7 +91,7 @@ class Attempt:
         self.backend.live.add(self)
         conn = self.backend.take()
         if conn is not None:
-            self._conn = conn
+            self.connection = conn
             conn.send(self, self.payload)
         else:
             self._dial(connect_s)
@@ -109,7 +109,7 @@ class Attempt:
         if self.ended is not None:
             conn.abort()
             return
-        self._conn = conn
+        self.connection = conn
         conn.send(self, self.payload)
 
     def leave(self, ended: str) -> None:
@@ -118,9 +118,9 @@ class Attempt:
             return
         self.ended = ended
         self.backend.live.discard(self)
-        if self._conn is not None and self._conn.owner is self:
-            self._conn.abort()
-        if self.task is not None and not self.task.done() and self._conn is None:
+        if self.connection is not None and self.connection.owner is self:
+            self.connection.abort()
+        if self.task is not None and not self.task.done() and self.connection is None:
             self.task.cancel()
 
     def drain(self) -> bool:
@@ -135,15 +135,11 @@ class Attempt:
 
     def pause(self, paused: bool) -> None:
         """The client does not read fast enough: neither do we."""
-        if self._conn is not None and self._conn.owner is self and self._conn.transport is not None:
+        if self.connection is not None and self.connection.owner is self and self.connection.transport is not None:
             if paused:
-                self._conn.transport.pause_reading()
+                self.connection.transport.pause_reading()
             else:
-                self._conn.transport.resume_reading()
-
-    @property
-    def connection(self) -> Conn | None:
-        return self._conn
+                self.connection.transport.resume_reading()
 
     # --- told by the connection ----------------------------------------------
 
@@ -251,10 +247,10 @@ class Attempt:
     def on_lost(self, reason: str) -> None:
         if self.ended is not None:
             return
-        conn = self._conn
+        conn = self.connection
         if conn is not None and not conn.fresh and self._head is None and not self._retried:
             self._retried = True  # a kept connection that the engine had closed meanwhile: not the engine's death
-            self._conn = None
+            self.connection = None
             self._dial(2.0)
             return
         self._fail("died", reason)

@@ -255,19 +255,7 @@ class RequestState:
     def count(self, usage: sse.TokenUsage, least: int, base: int = 0, repeated: int = 0) -> None:
         """What an engine reports, as far as it can be true (see `counting.read`). The usual report is judged in place,
         by the same bounds: it costs a third."""
-        prompt, output = usage.prompt_tokens, usage.completion_tokens
-        read, written = usage.prompt_tokens_details, usage.completion_tokens_details
-        cached = 0 if read is None else read.cached_tokens or 0
-        reasoning = None if written is None else written.reasoning_tokens
-        if (
-            prompt is not None and output is not None and self.prompt_tokens is None and not repeated
-            and usage.output_tokens_details is None and usage.input_tokens_details is None
-            and 0 < prompt <= self.request.prompt_bound(self.offer) and 0 <= cached <= prompt
-            and least <= output + base <= self.most_output
-            and (reasoning is None or (not base and 0 <= reasoning <= output))
-        ):  # fmt: skip
-            self.prompt_tokens, self.output_tokens = prompt, output + base
-            self.cached_tokens, self.reasoning_tokens = cached, reasoning
+        if self.prompt_tokens is None and not repeated and self._as_usual(usage, least, base):
             return
         report = counting.read(usage, self.bounds(least), base, repeated)
         if report.false:
@@ -276,6 +264,23 @@ class RequestState:
         if self.prompt_tokens is None:
             self.prompt_tokens, self.cached_tokens = report.prompt, report.cached
         self.reasoning_tokens = report.reasoning if not base else None
+
+    def _as_usual(self, usage: sse.TokenUsage, least: int, base: int) -> bool:
+        """Taken over as it stands, where it is of the usual form and can be true."""
+        prompt, output = usage.prompt_tokens, usage.completion_tokens
+        if prompt is None or output is None or usage.output_tokens_details or usage.input_tokens_details:
+            return False
+        read, written = usage.prompt_tokens_details, usage.completion_tokens_details
+        cached = 0 if read is None else read.cached_tokens or 0
+        reasoning = None if written is None else written.reasoning_tokens
+        if reasoning is not None and (base or not 0 <= reasoning <= output):
+            return False
+        true = 0 < prompt <= self.request.prompt_bound(self.offer) and 0 <= cached <= prompt
+        if true and least <= output + base <= self.most_output:
+            self.prompt_tokens, self.output_tokens = prompt, output + base
+            self.cached_tokens, self.reasoning_tokens = cached, reasoning
+            return True
+        return False
 
     def count_stream(self, usage: sse.TokenUsage, base: int, repeated: int) -> None:
         frames, output = self.tokens, usage.completion_tokens

@@ -219,27 +219,12 @@ class ClientConnection(asyncio.Protocol):
 
     def _read(self, buf: bytes) -> None:
         self._buf = b""
-        if self._head is None:
-            if self.began is None:
-                self.began = self.listener.loop.time()
-            if buf.startswith(b"\r\n"):
-                buf = http.after_blanks(buf)
-                if not buf:
-                    self.began = None
-                    return
-            end = buf.find(b"\r\n\r\n")
-            if end < 0:
-                http.check_beginning(buf)
-                self._buf = buf
+        head = self._head
+        if head is None:
+            begun = self._next_head(buf)
+            if begun is None:
                 return
-            raw, buf = buf[: end + 4], buf[end + 4 :]
-            repeated = None if self._repeat is None else self._repeat.match(raw)
-            head = repeated or http.parse_request(raw)
-            if repeated is None and head.keep_alive and head.framing is Framing.LENGTH:
-                self._repeat = http.Repeat(raw, head)
-            self._begin(head, bool(buf))
-        else:
-            head = self._head
+            head, buf = begun
         if head.framing is Framing.LENGTH:
             take = buf[: head.length - self._have]
             self._have += len(take)
@@ -265,6 +250,29 @@ class ClientConnection(asyncio.Protocol):
             self._body = []
         self.request_id = self.listener.new_id()
         self._hand_over(head, body)
+
+    def _next_head(self, buf: bytes) -> tuple[RequestHead, bytes] | None:
+        """(the head that begins here, what follows it); None: it is not all here. Raises BadMessageError."""
+        if self.began is None:
+            self.began = self.listener.loop.time()
+        if buf.startswith(b"\r\n"):
+            buf = http.after_blanks(buf)
+            if not buf:
+                self.began = None
+                return None
+        end = buf.find(b"\r\n\r\n")
+        if end < 0:
+            http.check_beginning(buf)
+            self._buf = buf
+            return None
+        raw, rest = buf[: end + 4], buf[end + 4 :]
+        head = None if self._repeat is None else self._repeat.match(raw)
+        if head is None:
+            head = http.parse_request(raw)
+            if head.keep_alive and head.framing is Framing.LENGTH:
+                self._repeat = http.Repeat(raw, head)
+        self._begin(head, bool(rest))
+        return head, rest
 
     def _begin(self, head: RequestHead, more: bool) -> None:
         self._head = head

@@ -206,9 +206,7 @@ class Conn(asyncio.Protocol):
             head, buf = self._head_of(buf[: end + 4]), buf[end + 4 :]
             if head.status >= 200:
                 break
-        self._buf = b""
-        self._head = head
-        self._left = head.length
+        self._buf, self._head, self._left = b"", head, head.length
         self._chunks = Unchunker() if head.framing is Framing.CHUNKED else None
         owner = self.owner
         assert owner is not None
