@@ -5,7 +5,7 @@
 Makes what is missing: a virtual environment with `sglang-router` and `vllm-router` from the package index, and the
 engine and load generator in C out of `mock.c` and `load.c` in `--tools`. What cannot be had is left out, with a word.
 Then `bench/gateway.py` runs twice, with its own load and with the one in C, and the medians of the CPU ratios to nginx
-are printed as one table, with the machine's load before and after. Takes six to eight minutes; run it on a machine
+are printed as one table, with the machine's load before and after. Takes some six minutes; run it on a machine
 that does nothing else, since ratios move with what else runs.
 """
 

@@ -195,11 +195,14 @@ def test_the_same_head_twice_in_a_row_means_the_same_whatever_its_path(gateway: 
 
             async def ask(path: str, text: bytes) -> dict[str, Any]:
                 writer.write(post(path, text))
+                return await answered(b"HTTP/1.1 200 ")
+
+            async def answered(status: bytes) -> dict[str, Any]:
                 head = await reader.readuntil(b"\r\n\r\n")
-                assert head.startswith(b"HTTP/1.1 200 ")
+                assert head.startswith(status)
                 size = int(head.lower().partition(b"content-length:")[2].split()[0])
-                answered: dict[str, Any] = json.loads(await reader.readexactly(size))
-                return answered
+                told: dict[str, Any] = json.loads(await reader.readexactly(size))
+                return told
 
             one = await ask("/v1/conversations", b"{}")
             path = f"/v1/conversations/{one['id']}/items"
@@ -207,6 +210,11 @@ def test_the_same_head_twice_in_a_row_means_the_same_whatever_its_path(gateway: 
                 item = {"type": "message", "role": "user", "content": text}
                 added = await ask(path, json.dumps({"items": [item]}).encode())
                 assert json.dumps(added).count(f'"{text}"') == 1
+            for _ in range(3):  # Anthropic's words for its path, whatever was asked in between
+                writer.write(post("/v1/messages", b"no"))
+                assert (await answered(b"HTTP/1.1 400 "))["type"] == "error"
+                writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                assert "type" not in await answered(b"HTTP/1.1 200 ")
             writer.close()
 
     asyncio.run(body())

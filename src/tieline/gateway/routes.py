@@ -79,6 +79,7 @@ class Paths:
         """Called once for every framed request."""
         read = head.read
         if type(read) is _Fields:  # the same head as before on this connection means the same
+            door.wording = messages.error_body if read.surface == "messages" else None
             self._infer(door, read, body)
             return
         path = head.path
