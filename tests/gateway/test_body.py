@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tieline.gateway.errors import Refusal
+from tieline.gateway.requests import allowed, body
 from tieline.gateway.requests.body import QUOTES, SHORT, names_addresses, names_pictures
 
 LONG = " " * (SHORT + 100)
@@ -42,3 +47,29 @@ def test_a_picture_s_name_is_found_wherever_it_stands(text: str, before: str) ->
     body = (before + text).encode()
     assert names_pictures(body) is (b'image_url"' in body or b'"input_image"' in body)
     assert names_addresses(body) is (b'url"' in body)
+
+
+def test_a_schema_lists_a_bounded_number_of_values_wherever_they_stand() -> None:
+    most = allowed.MAX_SHAPE_VALUES
+
+    def enum(count: int) -> dict[str, Any]:
+        return {"type": "object", "properties": {"a": {"anyOf": [{"enum": [f"w{n}" for n in range(count)]}]}}}
+
+    def refused(**fields: Any) -> str | None:
+        given = {"model": "m", "messages": [{"role": "user", "content": "hi"}]} | fields
+        found = body.read("chat", json.dumps(given).encode())
+        return found.param if isinstance(found, Refusal) else None
+
+    def formatted(count: int) -> dict[str, Any]:
+        return {"type": "json_schema", "json_schema": {"name": "a", "schema": enum(count)}}
+
+    tools = [{"type": "function", "function": {"name": f"t{n}", "parameters": enum(most - 1)}} for n in range(2)]
+    assert refused(response_format=formatted(most - 1)) is None
+    assert refused(response_format=formatted(most)) == "response_format"  # and the one of `anyOf`
+    assert refused(guided_json=json.dumps(enum(most))) == "guided_json"
+    assert refused(guided_choice=["w"] * most) is None
+    assert refused(guided_choice=["w"] * (most + 1)) == "guided_choice"
+    assert refused(tools=tools) is None  # each of several
+    tools[1]["function"]["parameters"] = enum(most)
+    assert refused(tools=tools) == "tools"
+    assert refused(grammar="root ::= " + "a" * 5_000) is None
