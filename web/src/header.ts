@@ -3,6 +3,7 @@
 import { feed, get, type Me, type Origin, type Overview } from "./data";
 import { h, put, say, type Child } from "./dom";
 import { clock, count, day, num } from "./format";
+import { openPalette } from "./palette";
 import { isDark, onTheme, toggleTheme } from "./theme";
 
 const STREAMS: [string, string][] = [
@@ -25,7 +26,7 @@ export class Header {
   private readonly nav: HTMLElement;
   private told = "";
 
-  constructor() {
+  constructor(open: (path: string) => void) {
     const theme = h("button", { type: "button", class: "quiet theme" });
     const label = (): void => {
       say(theme, isDark() ? "Light" : "Dark");
@@ -34,6 +35,8 @@ export class Header {
     theme.addEventListener("click", () => toggleTheme());
     onTheme(label);
     label();
+    const find = h("button", { type: "button", class: "quiet find", title: "Ctrl+K", "aria-keyshortcuts": "Control+K Meta+K /" }, "Find");
+    find.addEventListener("click", () => openPalette(open));
     this.nav = h("nav", { "aria-label": "Pages" },
       ([["/", "Overview"], ["/tomorrow", "Tomorrow"], ["/rigs", "Rigs"], ["/inference", "Inference"], ["/treasury", "Treasury"], ["/disclosures", "Disclosures"], ["/records", "Records"]] as const).map(([href, name]) => h("a", { href, "data-nav": true }, name)));
     this.parts.append(this.partsSum, this.partsList);
@@ -43,7 +46,7 @@ export class Header {
     this.el = h("header", { class: "top" },
       h("div", { class: "bar-row" },
         h("a", { href: "/", class: "brand", "data-nav": true, "aria-label": "Tieline, overview" }, mark(), h("b", {}, "Tieline")), this.fleet, this.nav,
-        h("div", { class: "status" }, this.link, h("time", { class: "world" }, this.date, " ", this.hour), this.speed, this.parts, this.who, theme)),
+        h("div", { class: "status" }, this.link, h("time", { class: "world" }, this.date, " ", this.hour), this.speed, this.parts, find, this.who, theme)),
       this.banner);
     setInterval(() => this.tick(), 1000);
     void get<Me>("/api/me").then((me) => this.whoIs(me)).catch(() => undefined);

@@ -14,6 +14,7 @@ import { joinPage, loginPage } from "./pages/login";
 import { observedPage } from "./pages/observed";
 import { rigPage } from "./pages/rig";
 import { rigsPage } from "./pages/rigs";
+import { listenForPalette } from "./palette";
 import { myPage, portalHeader } from "./pages/my";
 import { peoplePage } from "./pages/people";
 import { overviewPage } from "./pages/overview";
@@ -99,7 +100,8 @@ async function start(): Promise<void> {
       await new Promise((done) => setTimeout(done, 1500));
     }
   }
-  header = new Header();
+  header = new Header(open);
+  listenForPalette(open);
   document.getElementById("top")!.append(header.el);
   route();
   feed.start();

@@ -60,7 +60,7 @@ function adding(again: () => Promise<void>, problem: HTMLElement): HTMLElement {
   const parse = parsing().parseCreationOptionsFromJSON;
   if (!parse) return h("p", { class: "note" }, "This browser makes no passkeys.");
   const name = h("input", { id: "passkey-name", type: "text", required: true, maxlength: "60", placeholder: "my laptop" });
-  const form = h("form", { class: "row" }, h("label", { for: "passkey-name" }, "Name of a new one"), name, h("button", { class: "button", type: "submit" }, "Add a passkey"));
+  const form = h("form", { class: "inline-form" }, h("label", { for: "passkey-name" }, "Name of a new one"), name, h("button", { class: "button", type: "submit" }, "Add a passkey"));
   form.addEventListener("submit", (e) => {
     e.preventDefault();
     put(problem);

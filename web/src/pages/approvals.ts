@@ -135,7 +135,7 @@ function proposeForm(l: Listed, act: Act): HTMLElement {
   const what = h("select", { id: "propose-what" }, l.may_propose.map((one) => h("option", { value: one }, KINDS[one] ?? one)));
   const target = h("input", { id: "propose-target", required: true, autocomplete: "off", spellcheck: "false", list: "propose-sites" });
   const after = h("input", { id: "propose-after", autocomplete: "off", maxlength: "500" }), why = h("input", { id: "propose-why", required: true, autocomplete: "off", maxlength: "500" });
-  const afterRow = h("div", {}, h("label", { for: "propose-after" }, "What is to be done"), after), label = h("label", { for: "propose-target" }, "");
+  const afterRow = h("div", { class: "field" }, h("label", { for: "propose-after" }, "What is to be done"), after), label = h("label", { for: "propose-target" }, "");
   const fit = (): void => {
     const act = what.value === "act";
     afterRow.hidden = act;
