@@ -20,13 +20,16 @@ import numpy as np
 
 from tieline.dispatch.bids import rig_group_bid
 from tieline.dispatch.inputs.arrays import Floats
-from tieline.dispatch.inputs.foresight import Foresight
+from tieline.dispatch.inputs.foresight import Foresight, FromOutlook
 from tieline.dispatch.inputs.horizon import Grid
+from tieline.dispatch.inputs.outlook import Outlook
+from tieline.dispatch.purchase import hours_of
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Fleet, Site
 from tieline.fleet.markets import zone_of
 from tieline.fleet.physics import aux_share, derate
 from tieline.fleet.reserves import ReserveProduct
+from tieline.records import Commitment
 
 HOUR = timedelta(hours=1)
 # Rigs that fail take a little of what can be drawn, and so does weather other than expected: cooling draws less on a
@@ -231,6 +234,27 @@ def offers(
             )
             for t, k in np.argwhere((curve.power_w >= product.least_mw * 1e6) & np.isfinite(limit))
         ]
+    return found
+
+
+def offers_of_tomorrow(
+    outlook: Outlook, fleet: Fleet, settings: Settings, now: datetime, held: Sequence[Commitment] = ()
+) -> list[ReserveOffer]:
+    """Every site's offers for the next local day; `held` are promises that stand besides. Raises ValueError where
+    none can be made, saying why."""
+    able = [site for site in fleet.sites if site.reserves and site.rig_groups]
+    if not able:
+        raise ValueError("no site sells reserves; name the products a site is qualified for in its reserves = [...]")
+    hashprice_usd, why = outlook.hashprice(now)
+    if hashprice_usd is None:
+        raise ValueError(f"no offer without what a hash earns: {why}")
+    sight, found = FromOutlook(outlook, fleet, settings), []
+    for site in able:
+        zone = fleet.reserve_products[site.reserves[0]].zone
+        hours = hours_of(zone, now.astimezone(zone_of(zone)).date() + timedelta(days=1))
+        mine = [one for one in held if one.site_id == site.id]
+        taken = [sum(c.power_w for c in mine if c.at < h + HOUR and c.until > h) for h in hours]
+        found += offers(sight, fleet, settings, site, hours, hashprice_usd, np.array(taken, dtype=float))
     return found
 
 

@@ -10,7 +10,8 @@ interface MarketDay { market: string; kind: string; zone: string; published_at: 
 interface SiteBid { site_id: string; name: string; market: string; mwh: number; held_mwh: number; closed: boolean; hours: { at: number; mw: number; reason: string }[] }
 interface PeakRule { rule: string; operator: string; in_season: boolean; usd_per_mw: number; sites: number; told: number; windows: { at: number; probability: number; usd_per_mwh: number; known_at: number }[] }
 interface Reserve { id: string; site_id: string; product: string; status: string; mw: number; at: number; until: number; usd_per_mw_h: number }
-interface Tomorrow { now: number; markets: MarketDay[]; purchase: SiteBid[]; purchase_note: string; peaks: PeakRule[]; reserves: Reserve[] }
+interface Offer { site_id: string; product: string; zone: string; closes: string; called_by: string; hours: { at: number; mw: number; asks: number[]; reason: string }[] }
+interface Tomorrow { now: number; markets: MarketDay[]; purchase: SiteBid[]; purchase_note: string; peaks: PeakRule[]; reserves: Reserve[]; offers: Offer[]; offers_note: string }
 
 const EVERY_MS = 60_000;
 const DAY_S = 86_400;
@@ -22,7 +23,7 @@ export function tomorrowPage(root: HTMLElement): () => void {
   const show = (): void => {
     get<Tomorrow>("/api/tomorrow").then((t) => {
       put(said, "");
-      put(body, prices(t), purchases(t), peaks(t), reserves(t));
+      put(body, prices(t), purchases(t), peaks(t), offers(t), reserves(t));
     }).catch((error: Error) => put(said, error.message));
   };
   show();
@@ -64,6 +65,17 @@ function peaks(t: Tomorrow): HTMLElement {
       recordsButton(`the odds of ${r.rule}`, [{ stream: "PeakOdds", subject: r.rule, since: t.now - DAY_S, until: t.now + 2 * DAY_S }, { stream: "SystemLoad", subject: r.operator }]));
   });
   return panel("Coincident peaks", parts.length ? "Windows likelier than 0.1 %, UTC" : "No site of this fleet pays for a coincident peak", null, "full", parts).el;
+}
+
+function offers(t: Tomorrow): HTMLElement {
+  if (!t.offers.length) return panel("Reserves to offer", t.offers_note, null, "full").el;
+  const boxes = t.offers.map((o) => {
+    const most = Math.max(...o.hours.map((x) => x.mw));
+    return h("details", {}, h("summary", {}, `${o.site_id}, ${o.product}: up to ${num(most, 1)} MW in ${o.hours.length} hours; called by ${o.called_by}, offers close ${o.closes}`),
+      table(["Hour there", "MW", "At least, USD/MW and h", "Why"], o.hours.map((x) => h("tr", {}, h("td", {}, hour(x.at, o.zone)), h("td", { class: "n" }, num(x.mw, 1)), h("td", { class: "n" }, x.asks.map((a) => num(a, 2)).join(", ")), h("td", { class: "detail" }, x.reason))), `Offers of ${o.site_id} as ${o.product}`),
+      recordsButton(`the offers of ${o.site_id} as ${o.product}`, [{ stream: "ReservePrice", subject: o.product, since: t.now - 22 * DAY_S, until: t.now + 2 * DAY_S }, { stream: "NetworkTick" }, { stream: "Commitment", subject: o.site_id }]));
+  });
+  return panel("Reserves to offer", "What would be offered of tomorrow's load; a megawatt is offered to every product and awarded once. tieline reserves --out FILE writes what to submit", null, "full", boxes).el;
 }
 
 function reserves(t: Tomorrow): HTMLElement {

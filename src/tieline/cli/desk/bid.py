@@ -135,9 +135,10 @@ def _bids(store: Store, fleet: Fleet, settings: Settings, now: datetime, only: S
         raise ValueError("no site of this fleet buys power a day ahead; give a spot contract day_ahead = a market")
     outlook = Outlook(fleet, settings)
     outlook.read(store, now)
+    fleet, _ = fleet.at_rates(outlook.rates, now)
     plans = {plan.site_id: plan for plan in store.latest(Plan, now)}
     found: list[HourBid] = []
-    for site in sites:
+    for site in (fleet.site(one.id) for one in sites):
         plan, nodes = plans.get(site.id), {node.id for node in site.node_groups}
         serving = None if plan is None else sum(p.target_w for p in plan.setpoints if p.unit_id in nodes)
         found += purchase(outlook, fleet, settings, now, site, serving)

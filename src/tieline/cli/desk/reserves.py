@@ -16,16 +16,13 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import click
-import numpy as np
 
 from tieline.cli.desk.commit_act import tell
 from tieline.cli.desk.known import known, known_options
 from tieline.cli.folder import config_and_now, configured, data_dir, fleet_file, open_store
 from tieline.clock import parse_utc
 from tieline.dispatch import Outlook, Settings
-from tieline.dispatch.inputs.foresight import FromOutlook
-from tieline.dispatch.purchase import hours_of
-from tieline.dispatch.reserves import ReserveOffer, offers
+from tieline.dispatch.reserves import ReserveOffer, offers_of_tomorrow
 from tieline.feeds.days.folder import FolderError
 from tieline.fleet import Fleet
 from tieline.fleet.markets import zone_of
@@ -143,23 +140,10 @@ def standing(store: Store, now: datetime) -> list[Commitment]:
 
 def offered(store: Store, fleet: Fleet, settings: Settings, now: datetime) -> list[ReserveOffer]:
     """Every site's offers for tomorrow. Raises ValueError where none can be made, saying why."""
-    able = [site for site in fleet.sites if site.reserves and site.rig_groups]
-    if not able:
-        raise ValueError("no site sells reserves; name the products a site is qualified for in its reserves = [...]")
     outlook = Outlook(fleet, settings)
     outlook.read(store, now)
-    hashprice_usd, why = outlook.hashprice(now)
-    if hashprice_usd is None:
-        raise ValueError(f"no offer without what a hash earns: {why}")
-    sight, held, found = FromOutlook(outlook, fleet, settings), standing(store, now), []
-    for site in able:
-        product = fleet.reserve_products[site.reserves[0]]
-        day = now.astimezone(zone_of(product.zone)).date() + timedelta(days=1)
-        hours = hours_of(product.zone, day)
-        mine = [one for one in held if one.site_id == site.id]
-        taken = np.array([sum(c.power_w for c in mine if c.at < h + HOUR and c.until > h) for h in hours], dtype=float)
-        found += offers(sight, fleet, settings, site, hours, hashprice_usd, taken)
-    return found
+    fleet, _ = fleet.at_rates(outlook.rates, now)
+    return offers_of_tomorrow(outlook, fleet, settings, now, standing(store, now))
 
 
 def reserve_awards(file: Path, fleet: Fleet, now: datetime, held: Sequence[Commitment]) -> list[Commitment]:

@@ -22,6 +22,7 @@ from tieline.dispatch import Outlook, Settings
 from tieline.dispatch.inputs.foresight import FromOutlook, rules_of
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.purchase import HourBid, bought_in, hours_of, purchase
+from tieline.dispatch.reserves import ReserveOffer, offers_of_tomorrow
 from tieline.fleet import Fleet
 from tieline.fleet.markets import Market, zone_of
 from tieline.people import Right
@@ -61,16 +62,20 @@ class TomorrowRoom:
             return answer(self._made[1])
 
     def _view(self, store: Store, now: datetime) -> Json:
-        fleet = self._hub.fleet
         self._outlook.read(store, now)
+        fleet, _ = self._hub.fleet.at_rates(self._outlook.rates, now)
         bids, why = _purchases(self._outlook, fleet, self._settings, store, now)
+        promised = _promised(store, now)
+        offers, no_offer = _offers(self._outlook, fleet, self._settings, now, promised)
         return {
             "now": now.timestamp(),
             "markets": [_market(self._outlook, fleet, self._settings, name, now) for name in fleet.markets],
             "purchase": _sites(bids, fleet),
             "purchase_note": why,
             "peaks": _peaks(fleet, self._settings, store, now),
-            "reserves": _reserves(store, now),
+            "reserves": _reserves(promised),
+            "offers": offers,
+            "offers_note": no_offer,
         }
 
 
@@ -181,14 +186,54 @@ def _peaks(fleet: Fleet, settings: Settings, store: Store, now: datetime) -> lis
     return found
 
 
-def _reserves(store: Store, now: datetime) -> list[Json]:
-    """Promises of the next two days that are offered or stand, each as it was told last."""
+def _promised(store: Store, now: datetime) -> list[Commitment]:
+    """Promises of the next days that are offered or stand, each as it was told last."""
     held: dict[str, Commitment] = {}
     for one in store.between(Commitment, now - timedelta(days=14), now + timedelta(days=3), now=now):
         before = held.get(one.commitment_id)
         if before is None or before.known_at <= one.known_at:
             held[one.commitment_id] = one
-    open_ = [one for one in held.values() if one.status in ("offered", "accepted", "deployed") and one.until > now]
+    return [one for one in held.values() if one.status in ("offered", "accepted", "deployed") and one.until > now]
+
+
+def _offers(
+    outlook: Outlook, fleet: Fleet, settings: Settings, now: datetime, promised: list[Commitment]
+) -> tuple[list[Json], str]:
+    """What would be offered of tomorrow by site and product, and in words why nothing is."""
+    try:
+        found = offers_of_tomorrow(outlook, fleet, settings, now, [c for c in promised if c.status != "offered"])
+    except ValueError as error:
+        return [], str(error)
+    by_key: dict[tuple[str, str], list[ReserveOffer]] = {}
+    for one in found:
+        by_key.setdefault((one.site_id, one.product), []).append(one)
+    shown = []
+    for (site_id, name), mine in by_key.items():
+        product = fleet.reserve_products[name]
+        hours = sorted({one.at for one in mine})
+        steps = {at: [one for one in mine if one.at == at] for at in hours}
+        shown.append(
+            {
+                "site_id": site_id,
+                "product": name,
+                "zone": product.zone,
+                "closes": product.offers_close,
+                "called_by": product.called_by,
+                "hours": [
+                    {
+                        "at": at.timestamp(),
+                        "mw": round(sum(one.power_w for one in steps[at]) / 1e6, 1),
+                        "asks": sorted({one.limit_usd_per_mw_h for one in steps[at]}),
+                        "reason": steps[at][-1].reason,
+                    }
+                    for at in hours
+                ],
+            }
+        )
+    return shown, "" if shown else "every hour is sold, too hot, or likely a coincident peak"
+
+
+def _reserves(promised: list[Commitment]) -> list[Json]:
     return [
         {
             "id": one.commitment_id,
@@ -200,5 +245,5 @@ def _reserves(store: Store, now: datetime) -> list[Json]:
             "until": one.until.timestamp(),
             "usd_per_mw_h": one.capacity_usd_per_mw_h,
         }
-        for one in sorted(open_, key=lambda one: one.at)[:MOST_RESERVES]
+        for one in sorted(promised, key=lambda one: one.at)[:MOST_RESERVES]
     ]
