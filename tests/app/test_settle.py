@@ -317,6 +317,13 @@ def test_a_pool_is_measured_by_its_terms_and_by_what_arrived() -> None:
     assert (first.ratio, first.remark) == (pytest.approx(0.997, abs=1e-4), "")
     dear = [PoolTerms(name="p", method="fpps", fee=Decimal("0.1"))]
     assert pool_days(store, "2026-11", T0 + 48 * HOUR, dear)[0].remark == "stated is 1.09 of what is due"
+    month = pool_month(store, "2026-11", T0 + 48 * HOUR, terms)
+    steps = dict(month.steps)
+    assert list(steps)[2:4] == ["pool's fee", "rejects, measurement and luck"]
+    assert steps["transaction fees"] == pytest.approx(0.03 * steps["expected of the subsidy"])
+    assert steps["pool's fee"] == pytest.approx(-0.015 * 1.03 * steps["expected of the subsidy"])
+    assert sum(list(steps.values())[:-1]) == pytest.approx(steps["stated"])
+    assert month.epochs == [(1.5e14, pytest.approx(steps["expected of the subsidy"]))]
     two = [*terms, PoolTerms(name="q")]
     assert pool_days(store, "2026-11", T0 + 48 * HOUR, two)[0].due is None
     # Blocks of one's own: nothing can be said of a day, and of a month how likely so many were.

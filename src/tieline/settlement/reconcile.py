@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 from tieline.books.keeper import newest_of
 from tieline.books.policy import PoolTerms
@@ -54,6 +55,9 @@ class PoolDay:
     owed_since: datetime | None = None
     blocks: int = 0
     blocks_expected: float | None = None
+    tx_fees: float | None = None  # that the hashes earn on average, before the pool's fee
+    # By difficulty: the subsidy they earn on average, of `expected`.
+    by_difficulty: tuple[tuple[float, float], ...] = ()
 
     @property
     def ratio(self) -> float | None:
@@ -87,6 +91,34 @@ class PoolMonth:
     days: tuple[PoolDay, ...]
     terms: tuple[PoolTerms, ...]
     luck: Luck | None
+
+    @property
+    def steps(self) -> list[tuple[str, float]]:
+        """From what the hashes earn on average to what was stated, BTC: the first and the last are the two, those
+        between sum to their difference. Without the pool's terms its fee is in the last step."""
+        heard = [one for one in self.days if one.expected is not None]
+        expected = sum(one.expected or 0.0 for one in heard)
+        fees = sum(one.tx_fees or 0.0 for one in heard)
+        found = [("expected of the subsidy", expected), ("transaction fees", fees)]
+        so_far, last = expected + fees, "pool's fee, rejects, measurement and luck"
+        if heard and all(one.due is not None for one in heard):
+            kept = sum(one.due or 0.0 for one in heard) - so_far
+            found.append(("pool's fee", kept))
+            so_far, last = so_far + kept, "rejects, measurement and luck"
+        of_heard = sum((one.stated for one in heard), Decimal(0))
+        unheard = sum((one.stated for one in self.days), Decimal(0)) - of_heard
+        found.append((last, float(of_heard) - so_far))
+        if unheard:
+            found.append(("stated of days of which nothing was heard", float(unheard)))
+        return [*found, ("stated", float(of_heard + unheard))]
+
+    @property
+    def epochs(self) -> list[tuple[float, float]]:
+        """(difficulty, expected of the subsidy in it), in the order in which they came."""
+        found: dict[float, float] = {}
+        for difficulty, btc in (part for one in self.days for part in one.by_difficulty):
+            found[difficulty] = found.get(difficulty, 0.0) + btc
+        return list(found.items())
 
     @property
     def remarks(self) -> list[str]:
@@ -138,7 +170,17 @@ class _Heard:
             owed_since=since,
             blocks=len(own),
             blocks_expected=_expected(mean, self.ticks, day, until, lambda _: 1.0),
+            tx_fees=_expected(mean, self.ticks, day, until, lambda tick: tick.subsidy_btc * tick.fee_share),
+            by_difficulty=self._by_difficulty(day, until, mean),
         )
+
+    def _by_difficulty(self, day: datetime, until: datetime, mean: float | None) -> tuple[tuple[float, float], ...]:
+        found = []
+        for difficulty in dict.fromkeys(tick.difficulty for tick in self.ticks if tick.at < until):
+            btc = _expected(mean, self.ticks, day, until, partial(_subsidy_at, difficulty))
+            if btc:
+                found.append((difficulty, btc))
+        return tuple(found)
 
 
 def pool_days(store: Store, month: str, now: datetime, terms: Sequence[PoolTerms] = ()) -> list[PoolDay]:
@@ -161,6 +203,10 @@ def pool_days(store: Store, month: str, now: datetime, terms: Sequence[PoolTerms
         found.append(heard.day(day, until, hashes / (until - day).total_seconds() if samples else None))
         day += DAY
     return found
+
+
+def _subsidy_at(difficulty: float, tick: NetworkTick) -> float:
+    return tick.subsidy_btc if tick.difficulty == difficulty else 0.0
 
 
 def _btc(sats: Iterable[int]) -> Decimal:

@@ -20,7 +20,7 @@ interface Margins {
   uses: { site: string; use: string; revenue: string; energy: string; demand: string; mwh: string | null; margin: string; per_mwh: string | null }[];
 }
 interface PoolDay { day: number; expected: number | null; due: number | null; stated: string; received: string; owed: string | null; ratio: number | null; remark: string }
-interface Pools { month: string; policy: string[]; days: PoolDay[]; remarks: string[]; luck: { found: number; expected: number; chance: number; ratio: number | null } | null }
+interface Pools { month: string; policy: string[]; days: PoolDay[]; remarks: string[]; steps: [string, number][]; epochs: [number, number][]; luck: { found: number; expected: number; chance: number; ratio: number | null } | null }
 
 const DAY = 86_400;
 // Which account a line of the roll-forward is the movement of.
@@ -98,6 +98,7 @@ function pools(p: Pools): Child[] {
   return [panel(`Pools against the chain, ${p.month}`, h("p", { class: "note" }, "BTC by UTC day: what the measured hashes earn on average, what is due of it by the pool's terms, what was stated, what was received."), luck,
     p.days.length ? table(["Day", "Expected", "Due", "Stated", "Received", "Owed", "Remark"], p.days.map((d) => [day(d.day),
       recordsOf("Hashes", [within(d, "Sample"), within(d, "NetworkTick")], coins(d.expected)), coins(d.due), recordsOf("Stated", [{ stream: "Payout", since: d.day + 1, until: d.day + DAY + 1 }], coins(d.stated)), recordsOf("Received", [within(d, "Receipt")], coins(d.received)), coins(d.owed), d.remark])) : h("p", { class: "wait" }, "Nothing was heard, stated or received."),
+    p.days.length ? table(["From expected to stated", "BTC"], [...p.steps.map(([name, n]) => [name, num(n, 8)]), ...p.epochs.map(([d, n]) => [`of the subsidy at difficulty ${num(d, 0)}`, num(n, 8)])]) : null,
     policyOf(p.policy))];
 }
 

@@ -7,7 +7,7 @@ Where it may, they leave at fair value with their gain, and a receivable for bit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -46,6 +46,7 @@ from tieline.records import (
     Issued,
     IssuedLine,
     Journaled,
+    JournalLine,
     Loan,
     LoanFlow,
     Payment,
@@ -277,21 +278,23 @@ def _sum(lines: Iterable[IssuedLine]) -> Amount:
     return usd(sum((line.amount_usd for line in lines), Decimal(0)))
 
 
+def _told_line(line: JournalLine, book: Book, at: datetime) -> Sequence[Posting]:
+    """One line of another ledger; what leaves a lot without saying at what cost takes its share."""
+    amount = Amount(line.amount, line.commodity)
+    owned = line.account.startswith("Assets:") and COMMODITIES[line.commodity].lots
+    if owned and not line.lot and line.amount < 0:
+        return leaving(book.pick(line.account, -amount, at=at))
+    cost = None if line.cost_usd is None else usd(line.cost_usd if line.amount > 0 else -abs(line.cost_usd))
+    if line.lot and line.amount < 0 and cost is None:
+        held = book.lot(line.account, line.lot)
+        cost = None if held is None or held.number < -line.amount else usd(-part_cost(held, -line.amount))
+    return (Posting(line.account, amount, line.lot or None, cost, line.acquired),)
+
+
 def _journaled(told: Journaled, book: Book) -> Entry:
     """An entry of another ledger. Where its coins balance by cost, as other ledgers have it, trading accounts carry
     what changed commodity; coins that leave without a lot leave by the books' method."""
-    postings: list[Posting] = []
-    for line in told.lines:
-        amount = Amount(line.amount, line.commodity)
-        owned = line.account.startswith("Assets:") and COMMODITIES[line.commodity].lots
-        if owned and not line.lot and line.amount < 0:
-            postings += leaving(book.pick(line.account, -amount, at=told.at))
-            continue
-        cost = None if line.cost_usd is None else usd(line.cost_usd if line.amount > 0 else -abs(line.cost_usd))
-        if line.lot and line.amount < 0 and cost is None:
-            held = book.lot(line.account, line.lot)
-            cost = None if held is None or held.number < -line.amount else usd(-part_cost(held, -line.amount))
-        postings.append(Posting(line.account, amount, line.lot or None, cost, line.acquired))
+    postings = [posting for line in told.lines for posting in _told_line(line, book, told.at)]
     for commodity in sorted({p.amount.commodity for p in postings if p.lot is not None}):
         moved = sum((p.amount.number for p in postings if p.amount.commodity == commodity), Decimal(0))
         cost_of = sum((p.cost.number for p in postings if p.lot is not None and p.cost is not None), Decimal(0))

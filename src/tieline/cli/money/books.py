@@ -147,12 +147,18 @@ def reconcile(data_dir: Path, as_json: bool, month: str | None) -> None:
         raise click.ClickException(str(error)) from error
     rows = [_pool_row(one) for one in made.days if one.payouts or one.receipts or one.expected is not None]
     if as_json:
-        told = {"month": made.month, "policy": list(policy.lines()), "days": rows, "remarks": made.remarks}
+        told: dict[str, Any] = {"month": made.month, "policy": list(policy.lines()), "days": rows}
+        told["remarks"] = made.remarks
+        told |= {"steps": dict(made.steps), "epochs": [{"difficulty": d, "expected": btc} for d, btc in made.epochs]}
         click.echo(json.dumps(told | {"luck": made.luck and dataclasses.asdict(made.luck)}, indent=2))
     else:
         for line in policy.lines():
             click.echo(f"policy: {line}")
         _print(rows, False, "Nothing was heard, stated or received in this month.")
+        for name, btc in made.steps if rows else ():
+            click.echo(f"  {name:44} {btc:>+16,.8f} BTC")
+        for difficulty, btc in made.epochs:
+            click.echo(f"  of the subsidy at difficulty {difficulty:<15,.0f} {btc:>+16,.8f} BTC")
         if made.luck is not None:
             ratio = "" if made.luck.ratio is None else f", luck {made.luck.ratio:.2f}"
             click.echo(f"blocks of one's own: {made.luck.found}, {made.luck.expected:.4f} expected{ratio}")

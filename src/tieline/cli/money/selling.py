@@ -106,13 +106,17 @@ def propose(data_dir: Path, price: str | None, dry_run: bool, as_json: bool) -> 
     new = [one for one in found if _rule(one) not in open_]
     if new and not dry_run:
         record_all(data_dir, [_proposal(one, keeper, at_price, now) for one in new], now)
+    state = {one.rule: "waits already" for one in found} | dict.fromkeys(
+        (one.rule for one in new), "not proposed" if dry_run else "proposed"
+    )
     if as_json:
-        told = [{"rule": o.rule, "sell_btc": o.btc, "why": o.why, "proposed": o in new and not dry_run} for o in found]
+        told = [
+            {"rule": o.rule, "sell_btc": o.btc, "why": o.why, "proposed": state[o.rule] == "proposed"} for o in found
+        ]
         click.echo(json.dumps(told, default=str, indent=2))
         return
     for one in found:
-        state = "waits already" if one not in new else "not proposed" if dry_run else "proposed"
-        click.echo(f"{one.rule}: {one.words} at {at_price:,.2f}: {one.why} ({state})")
+        click.echo(f"{one.rule}: {one.words} at {at_price:,.2f}: {one.why} ({state[one.rule]})")
     if not found:
         click.echo("no rule wants anything sold")
 

@@ -179,6 +179,7 @@ def report_view(keeper: Bookkeeper, store: Store, now: datetime, month: str, wha
             if one.payouts or one.receipts or one.expected is not None
         ]
         lucky = None if pools.luck is None else asdict(pools.luck) | {"ratio": pools.luck.ratio}
+        told |= {"steps": pools.steps, "epochs": pools.epochs}
         return told | {"days": days, "remarks": pools.remarks, "luck": lucky}
     raise ValueError(f"what: {what!r} is no report; there are statement, reconciliation and margins")
 
