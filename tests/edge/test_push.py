@@ -14,6 +14,7 @@ import pytest
 from tests.edge.edge_bench import Bench, FarStore
 
 from tieline.edge.push import push_always, push_once
+from tieline.edge.sites import open_outbox
 from tieline.intake import items
 from tieline.link import Ack, LaterError, LinkDownError, LocalLink
 from tieline.store.outbox import Outbox
@@ -198,3 +199,23 @@ def test_an_agent_killed_at_twenty_random_instants_loses_nothing_it_acknowledged
     summary = json.loads(done.stdout)
     assert summary["kills"] == 20
     assert summary["orders"] >= 20  # every life took one at least
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"x", b"\0" * 9000, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_spool_that_is_corrupt_is_set_aside_and_the_site_goes_on(tmp_path: Path, rubbish: bytes) -> None:
+    path = tmp_path / "outbox.db"
+    before = open_outbox(path)
+    for n in range(30):
+        before.put([(f"k{n}", b"{}")])
+    before.close()
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    path.write_bytes(rubbish)
+    again = open_outbox(path)
+    again.put([("k", b"{}")])
+    assert [key for _, key, _ in again.take(10)] == ["k"]
+    again.close()
+    assert any("unreadable" in one.name for one in tmp_path.iterdir())
+    last = open_outbox(path)  # and the next start finds nothing to set aside
+    assert [key for _, key, _ in last.take(10)] == ["k"]
+    last.close()

@@ -63,7 +63,7 @@ def ranked(found: list[RigFigures]) -> list[tuple[float, RigFigures]]:
             return 1.0
         if rig.ths is None or not median:
             return 0.0
-        return 1.0 - rig.ths / median * rig.heard_share
+        return max(0.0, 1.0 - rig.ths / median * rig.heard_share)
 
     return [(missing(rig), rig) for rig in found]
 

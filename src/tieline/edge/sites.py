@@ -299,7 +299,7 @@ def open_outbox(path: Path) -> Outbox:
         if not path.exists() or not path.is_file():
             raise
         aside = path.with_name(f"{path.name}.unreadable-{path.stat().st_mtime_ns}")
-        for end in ("", "-wal", "-shm"):
+        for end in ("", "-wal", "-shm", "-mark"):  # the mark, too: it says how much a new one would lack
             with contextlib.suppress(OSError):
                 os.replace(f"{path}{end}", f"{aside}{end}")
         log.error("%s; it is set aside as %s and a new one begun", error, aside)
