@@ -40,24 +40,34 @@ CROWDED = text(alternative(GPU) + alternative(LEASE.replace("10.0", "80.0"), "ot
     [
         (gpu("2.5e5", "-1.0"), "usd_per_node", "at least 0"),
         (gpu("usd_per_node = 2.5e5\n"), "usd_per_node", "missing"),
-        (gpu("10.0", "12000.0"), "mw", "at most"),
+        (gpu("10.0", "12000.0"), "mw", "write MW, not kW: at most 10,000"),
         (gpu("10.0", "900.0"), "mw", "draws 1080 MW, the site has 100; write MW, not kW"),
         (gpu("2026-06", "2025-06"), "start", "before the study's 2026-01"),
-        (gpu("2026-06", "June"), "start", ""),
+        (gpu("2026-06", "June"), "start", 'this is no month; write it as "2026-01"'),
+        (gpu('"2026-06"', '"2026-06"\nmonths_to_build = 8\ndelivers = "2026-08"'), "delivers", "stands, 2027-02"),
+        (gpu('"2026-06"', '"2026-06"\nresidual = 20.0'), "residual", "8 % is 0.08"),
         (gpu('"2026-06"', '"2026-06"\nmonths = 3'), "months", "unknown key"),
         (text(alternative(CONTRACT)), "usd_per_gpu_hour", "one price"),
         (changed("mw = 100.0", UNTIL, LEASE), "term_months", "the site only to 2030-01"),
         (changed("start = 0.6", "start = 95.0"), "start", "write 95 % as 0.95"),
-        (changed("discount = 0.10", "discount = 8.0"), "discount", "at most 1"),
+        (changed("discount = 0.10", "discount = 8.0"), "discount", "at most 1, as a fraction: 8 % is 0.08"),
+        (changed("mw = 100.0", 'mw = 100.0\ncurrency = "BRL"'), "currency", "add [assume.fx.BRL]"),
+        (changed("mw = 100.0", 'mw = 100.0\ncurrency = "real"'), "currency", "three capitals"),
+        (changed("[operation]", "[assume.fx.USD]\nstart = 1.0\n[operation]"), "USD", "a dollar is a dollar"),
         (changed("[20.0, 40.0, 80.0]", "[40.0, 20.0]"), "levels", "does not rise"),
         (changed("[assume]", CORRELATED), "correlations", "no driver 'btc'"),
         (changed('site = "a"', 'site = "b"', GPU), "site", "no site 'b'"),
-        (CROWDED, "does", "108 MW are asked of 100"),
+        (CROWDED, "does", "108 MW are asked of 100 in 2026-06; take alternatives that fit, or one after"),
         (text(alternative(SELL) + alternative(GPU, "other")) + TWO, "does", "is sold and used"),
         (text() + '\n[[plan]]\nname = "do"\ndoes = ["nothing"]\n', "does", "no alternative 'nothing'"),
         (text() + '\n[[plan]]\nname = "keep"\n', "plan[2]", "there twice"),
         (text() + LOAN.replace("2026-01", "2050-01"), "month", "outside"),
-        (text() + LOAN.replace("0.1", "8.0"), "rate", "at most 1"),
+        (text() + LOAN.replace("0.1", "8.0"), "rate", "8 % is 0.08"),
+        (text() + LOAN + "opening = true", "month", "leave month out"),
+        (text() + LOAN.replace('month = "2026-01"\n', ""), "month", "opening = true"),
+        (text() + LOAN + "interest_only_months = 12", "term_months", "no month is left"),
+        (text() + LOAN + "value_at_most = 0.8", "value_at_most", "nothing secures this loan"),
+        (text() + LOAN + 'secured_by = ["it"]', "secured_by", "no alternative 'it'"),
         ("name = ", "TOML", ""),
     ],
 )
@@ -69,6 +79,15 @@ def test_a_mistake_is_one_line(given: str, field: str, words: str) -> None:
     assert re.match(r"study\.toml(:\d+)?: ", said)
     assert field in refused.value.field
     assert words in said
+
+
+def test_one_building_after_another_fits_where_both_at_once_would_not() -> None:
+    first = LEASE.replace("10.0", "80.0").replace("120", "24")
+    later = first.replace("2026-06", "2028-06")
+    both = [one.name for one in loads(text(alternative(first) + alternative(later, "other")) + TWO).alternative]
+    assert both == ["it", "other"]
+    with pytest.raises(ConfigError, match="160 of 100|192 MW are asked of 100 in 2028-01"):
+        loads(text(alternative(first) + alternative(later.replace("2028-06", "2028-01"), "other")) + TWO)
 
 
 def test_a_matrix_that_is_none_of_correlations_is_refused() -> None:

@@ -1,5 +1,6 @@
 """StudySurfaces are what dispatch does: read in between, they agree with the same days run outright."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -7,11 +8,13 @@ import numpy as np
 import pytest
 from tests.study.ground import study
 
+from tieline import config
 from tieline.config.lines import MistakeError
 from tieline.study.alternatives import Block, SurfaceReading
 from tieline.study.drivers import draw
 from tieline.study.file import Operation, Study
-from tieline.study.surface import MONTH_H, build, outright
+from tieline.study.surface import KEPT, MONTH_H, _peaks_of_year, _world, _year, build, outright
+from tieline.study.weeks import PlainStrike
 
 
 def ground(days: Path, **changes: object) -> Study:
@@ -50,3 +53,68 @@ def test_a_site_that_the_fleet_has_not_is_named(example_days: Path, tmp_path: Pa
     site = msgspec.structs.replace(one.site[0], like="nowhere")
     with pytest.raises(MistakeError, match="no site 'nowhere'"):
         build(msgspec.structs.replace(one, site=(site,)), tmp_path)
+
+
+def test_days_that_were_run_are_carried_by_the_months_own_prices(example_days: Path, tmp_path: Path) -> None:
+    """Were dispatch the plain strike itself, two days of a month would give back all of it."""
+    one = ground(example_days)
+    world, days = _world(one, config.demo().fleet, example_days)
+    assert (len(days.run), len(days.months)) == (1, 1)
+    plain, point = PlainStrike(world, days), ("dispatch", 40.0, 1.0)
+    does = plain.does(*point)
+    ran = {name: plain._by_month(values * plain.ran[:, None]) for name, values in does.items()}
+    none = {name: np.zeros((1, 1)) for name in KEPT}
+    sums = {**{name: np.full((1, 1), 3.0) for name in KEPT}, **ran}
+    found = plain.carried(point, sums, none)
+    for name, values in does.items():
+        assert found[name] == pytest.approx(plain._by_month(values))
+    assert plain.hours[0] > 20 * 24
+    # What no strike explains goes by the hours, and a peak is not multiplied.
+    assert found["wear_usd"][0, 0] == pytest.approx(3.0 * plain.hours[0] / 48.0)
+    assert found["peaks_usd"][0, 0] == 3.0
+    # A day apart stands for itself.
+    begin = days.months[0][1]
+    apart = replace(days, apart=frozenset({f"{begin:%Y-%m-%d}"}))
+    found = PlainStrike(world, apart).carried(point, sums, {**none, "wear_usd": np.full((1, 1), 5.0)})
+    assert found["wear_usd"][0, 0] == pytest.approx(3.0 * (plain.hours[0] - 24.0) / 24.0 + 5.0)
+
+
+def test_a_year_is_its_months_and_peaks_come_once() -> None:
+    kept = {
+        "months": ["2024-06", "2024-07", "2025-07"],
+        "hours": np.array([720.0, 744.0, 744.0]),
+        "mwh": np.array([[72.0], [74.4], [148.8]]),
+        "peaks_usd": np.array([[100.0], [300.0], [500.0]]),
+    }
+    mwh = _year(kept, "mwh", 0)
+    assert mwh[5] == pytest.approx(0.1 * MONTH_H)
+    assert mwh[6] == pytest.approx(0.15 * MONTH_H)
+    assert mwh[0] == pytest.approx((72.0 + 74.4 + 148.8) / (720 + 744 + 744) * MONTH_H)
+    peaks = _peaks_of_year(kept, 0, frozenset({6, 7, 8, 9}))
+    # July's is the mean of two years; August and September, not recorded, are the mean of what was; winter has none.
+    assert peaks.tolist() == [0, 0, 0, 0, 0, 100.0, 400.0, 300.0, 300.0, 0, 0, 0]
+
+
+def test_more_than_the_interconnect_and_a_market_without_prices_are_refused(
+    example_days: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = ground(example_days)
+    own = msgspec.structs.replace(one.site[0], id="na-tx-01", like="na-tx-01", mw=58_000.0)
+    with pytest.raises(MistakeError, match="58000 MW, its interconnect has 58"):
+        build(msgspec.structs.replace(one, site=(own,)), tmp_path)
+    whole = config.demo()
+    nowhere = tuple(
+        msgspec.structs.replace(site, contract=msgspec.structs.replace(site.contract, market="NOWHERE"))
+        if site.id == "na-ga-01"
+        else site
+        for site in whole.fleet.sites
+    )
+    fleet = msgspec.structs.replace(whole.fleet, sites=nowhere)
+    monkeypatch.setattr(config, "demo", lambda: msgspec.structs.replace(whole, fleet=fleet))
+    both = (msgspec.structs.replace(own, mw=9.0), msgspec.structs.replace(own, id="na-ga-01", like="", mw=9.0))
+    with pytest.raises(MistakeError, match="market 'NOWHERE' is named by the fleet") as refused:
+        build(msgspec.structs.replace(one, site=both), tmp_path)
+    assert (refused.value.path, refused.value.fix) == (
+        ("operation", "days"),
+        "give a folder that holds these sites' days",
+    )

@@ -1,8 +1,11 @@
 """Paths, blocks and results: the same bytes whoever computes them, and sums that sum."""
 
+import csv
+import io
 import os
+import re
 import signal
-import threading
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -50,9 +53,68 @@ def told(one: Study, cache: Path, jobs: int = 1, scheduler: str | None = None) -
     return "".join([*texts, page.page(results)]).encode()
 
 
-def test_one_process_or_two_give_the_same_bytes(tmp_path: Path) -> None:
+def test_one_process_twice_or_four_give_the_same_bytes(tmp_path: Path) -> None:
     one = uncertain()
-    assert told(one, tmp_path / "a") == told(one, tmp_path / "b", 2)
+    first = told(one, tmp_path / "a")
+    assert first == told(one, tmp_path / "again")
+    assert first == told(one, tmp_path / "b", 4)
+
+
+def test_twice_as_many_paths_move_a_median_by_little_or_the_report_says_so(tmp_path: Path) -> None:
+    """What half of the paths say of all of them is what all of them say of twice as many."""
+    one, ground = doing(GPU, months=60, paths=1000, volatility=0.3), surfaces()
+    more = msgspec.structs.replace(one, paths=2000)
+    few, many = (summarise(given, ground, run(given, ground, tmp_path)) for given in (one, more))
+    medians = [(a.npv.p50, b.npv.p50) for a, b in zip(few.plans, many.plans, strict=True)]
+    moved = max(abs(a - b) / abs(b) for a, b in medians)  # type: ignore[operator, arg-type]
+    assert many.moved == pytest.approx(moved, rel=1e-6)
+    assert ("Twice as many paths" in report.markdown(many)) == (many.moved > 0.01)
+
+
+def test_what_couplings_are_worth_is_what_leaving_them_out_costs(tmp_path: Path) -> None:
+    one, ground = doing(GPU, months=24, paths=20, volatility=0.2), surfaces()
+    site = ground.by_site["a"]
+    always = {**site.always, "peaks_usd": np.tile([5e4, 1e5], (12, 1))}
+    ground = replace(ground, by_site={"a": replace(site, always=always)})
+    results = summarise(one, ground, run(one, ground, tmp_path))
+    keep, do = results.plans
+    months = (1.0 / 1.10) ** (np.arange(24) / 12.0)
+    # Dispatch pays no peaks here; rigs that never rest pay 100,000 a month.
+    assert keep.avoiding_peaks == pytest.approx(1e5 * months.sum(), rel=1e-6)
+    assert keep.sharing_room == 0
+    assert do.sharing_room > 0
+    assert do.avoiding_peaks < keep.avoiding_peaks
+
+
+def test_every_figure_of_the_page_opens_to_its_inputs(tmp_path: Path) -> None:
+    one, ground = doing(GPU, months=24, paths=20, volatility=0.2, more=LOAN), surfaces()
+    whole = page.page(summarise(one, ground, run(one, ground, tmp_path)))
+    links, ids = (set(re.findall(rf'{what}="#?([^"]+)"', whole)) for what in ("href", "id"))
+    assert links <= ids
+    cells = re.findall(r"<tbody><tr>.*?</tbody>", whole, re.DOTALL)[0]
+    values = re.findall(r"<td[^>]*>(.*?)</td>", cells)
+    assert all(value == "" or value.startswith('<a href="#p') for value in values)
+    opened = re.findall(r'<details>.*?<div id="(p\d-[^"]+)">.*?</details>', whole, re.DOTALL)
+    assert {link for link in links if re.match(r"p\d-", link)} <= set(opened)
+    assert {"input-btc-usd", "input-operation", "input-money", "alternative-it", "loan-l"} <= ids
+    assert not re.search(r"<script|https?://|src=", whole)
+
+
+def test_a_rate_that_is_none_is_said(tmp_path: Path) -> None:
+    one, ground = doing('kind = "sell"\nstart = "2026-02"\nsale_usd = 0.0\n', months=24, paths=5), surfaces()
+    results = summarise(one, ground, run(one, ground, tmp_path))
+    assert results.plans[1].added_rate.p50 is None
+    assert "do: no path has an internal rate" in report.markdown(results)
+
+
+def test_each_path_is_a_row(tmp_path: Path) -> None:
+    one, ground = doing(GPU, months=36, paths=12, volatility=0.2), surfaces()
+    paths = run(one, ground, tmp_path)
+    results = summarise(one, ground, paths)
+    rows = list(csv.DictReader(io.StringIO(report.by_path(results, paths))))
+    assert len(rows) == 24
+    assert np.median([float(row["npv_usd"]) for row in rows[12:]]) == pytest.approx(results.plans[1].npv.p50, abs=1.0)
+    assert all(row["lowest_month"] >= "2026-01" for row in rows)
 
 
 def test_more_paths_begin_with_the_same_ones() -> None:
@@ -65,12 +127,13 @@ def test_more_paths_begin_with_the_same_ones() -> None:
 def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tieline.study import sweep
 
-    one, ground, done = uncertain(), surfaces(), []
+    one, ground = uncertain(), surfaces()
+    done: list[int] = []
     whole = run(one, ground, tmp_path / "whole")
     real = sweep.block_of
 
     def dies(study: Study, given: object, number: int):  # type: ignore[no-untyped-def]
-        if number == 2 and len(done) == 2:
+        if len(done) == 2:
             raise KeyboardInterrupt
         done.append(number)
         return real(study, ground, number)
@@ -78,9 +141,15 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypat
     monkeypatch.setattr(sweep, "block_of", dies)
     with pytest.raises(KeyboardInterrupt):
         run(one, ground, tmp_path / "cut")
-    done.append(-1)
+    assert done == [0, 1]
+    (folder,) = (tmp_path / "cut" / "blocks").iterdir()
+    kept = sorted(path.name for path in folder.iterdir())
+    assert kept[0] == "0.npz"
+    done[:] = [-1]
     again = run(one, ground, tmp_path / "cut")
-    assert done.count(0) + done.count(1) + done.count(2) <= 5
+    # What was kept is not computed again, and nothing half written is taken for whole.
+    assert sorted(done[1:]) == [n for n in range(3) if f"{n}.npz" not in kept]
+    assert len(done) < 4
     assert np.array_equal(again[1].cash, whole[1].cash)
 
 
@@ -124,15 +193,26 @@ def test_break_even_is_where_the_plan_is_worth_what_the_first_is(tmp_path: Path)
     assert again.plans[1].added_npv.p50 == pytest.approx(0.0, abs=2e-3 * 10e6 * 4)
 
 
-def test_dask_gives_the_same_bytes_and_outlives_a_worker(tmp_path: Path) -> None:
+def test_dask_gives_the_same_bytes_and_outlives_a_worker_killed_half_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     distributed = pytest.importorskip("distributed")
-    one = uncertain(2500)
+    from tieline.study import sweep
+
+    one, killed, real = uncertain(2500), [], sweep._write
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True, silence_logs=50
     ) as cluster:
         pid = next(iter(cluster.workers.values())).pid
-        killer = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))
-        killer.start()
+
+        def kills(path: Path, block: dict[str, dict[str, np.ndarray]]) -> None:
+            if not killed:
+                killed.append(pid)
+                os.kill(pid, signal.SIGKILL)
+            real(path, block)
+
+        monkeypatch.setattr(sweep, "_write", kills)
         found = told(one, tmp_path / "far", scheduler=cluster.scheduler_address)
-        killer.cancel()
+        monkeypatch.setattr(sweep, "_write", real)
+    assert killed == [pid]
     assert found == told(one, tmp_path / "near")

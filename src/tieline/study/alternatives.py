@@ -398,11 +398,14 @@ def _steps(one: Alternative) -> list[tuple[int, float]]:
 
 # What a month of mining needs of a surface, in the order of its columns.
 _READ: Final = ("ph_days", "power_usd", "peaks_usd", "wear_usd", "mwh")
+_HASHES, _BILL = 0, 1
 
 
 class SurfaceReading:
     """A surface at (paths, months) of hashprice and room: linear in between, nothing at 0 of either, and beyond the
-    highest level as at it, where every rig runs."""
+    highest level as at it, where every rig runs. But the bill: hashes that come between two levels come each at the
+    level that pays their power, not at the mean of the two. With hashes linear in hashprice that takes
+    (difference of hashes) x (width) x t (1 - t) / 2 off a line, t of the way."""
 
     def __init__(self, surface: SiteSurface, block: Block, level: Floats, room: Floats) -> None:
         levels, rooms = len(surface.levels) + 1, len(surface.rooms) + 1
@@ -410,12 +413,13 @@ class SurfaceReading:
         # A row of the table is a month, a room and a level: all that is read lies side by side.
         table = _table(surface, block.coupling).reshape(12 * rooms * levels, len(_READ))
         row = block.month_of_year * (rooms * levels) + low
+        width = np.diff(surface.levels, prepend=0.0)[low]
         if np.all(room >= surface.rooms[-1]):
-            self.values = _between(table, row + (rooms - 1) * levels, level_share)
+            self.values = _between(table, row + (rooms - 1) * levels, level_share, width)
             return
         base, room_share = _place(surface.rooms, room)
         row += base * levels
-        near, far = (_between(table, row + more, level_share) for more in (0, levels))
+        near, far = (_between(table, row + more, level_share, width) for more in (0, levels))
         far -= near
         far *= room_share[..., None]
         self.values = near + far
@@ -436,14 +440,15 @@ def _table(surface: SiteSurface, coupling: Coupling) -> Floats:
     return found
 
 
-def _between(table: Floats, row: Ints, share: Floats) -> Floats:
-    """(paths, months, columns) between each row and the next."""
+def _between(table: Floats, row: Ints, share: Floats, width: Floats) -> Floats:
+    """(paths, months, columns) between each row and the next, which are `width` of hashprice apart."""
     low = table[row]
-    high = table[row + 1]
-    high -= low
-    high *= share[..., None]
-    high += low
-    return high
+    found = table[row + 1]
+    found -= low
+    found *= share[..., None]
+    found[..., _BILL] -= found[..., _HASHES] * (1.0 - share) * width / 2.0
+    found += low
+    return found
 
 
 def _place(grid: Floats, at: Floats) -> tuple[Ints, Floats]:

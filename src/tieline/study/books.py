@@ -27,7 +27,8 @@ def opened(study: Study, holding: Holding, loans: Mapping[str, Loan], now: datet
     owed = [one for one in holding.loans if one.debt > 0]
     found = tuple(_opening(study, one, loans[one.loan_id]) for one in owed if one.loan_id not in own)
     words = f"books at {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {holding.free + holding.held:f} BTC not pledged"
-    words += f", {len(owed)} loans that owe {holding.debt:,.2f}" if owed else ", no loans"
+    owes = "loan that owes" if len(owed) == 1 else "loans that owe"
+    words += f", {len(owed)} {owes} {holding.debt:,.2f}" if owed else ", no loans"
     money = msgspec.structs.replace(
         study.money,
         opening_cash_usd=float(holding.cash),

@@ -307,11 +307,25 @@ def loads(text: str, file: str = "<text>") -> Study:
         raise ConfigError(file, line, "TOML", str(error).split(" (at")[0], "correct the syntax of this line") from error
     except msgspec.ValidationError as error:
         where, field, problem, fix = problem_of(str(error), _FIELDS, {})
+        problem, fix = _plainer(field.rsplit(".", 1)[-1], problem, fix)
         raise ConfigError(file, line_of(text, where), field, problem, fix) from error
     except MistakeError as mistake:
         field = dotted(mistake.path)
         raise ConfigError(file, line_of(text, mistake.path), field, mistake.problem, mistake.fix) from mistake
     return study
+
+
+def _plainer(name: str, problem: str, fix: str) -> tuple[str, str]:
+    """A complaint about a type as a planner would put it."""
+    if "(0[1-9]|1[0-2])" in problem:
+        return "this is no month", 'write it as "2026-01"'
+    if "[A-Z]{3}" in problem:
+        return "this is no currency", 'write its three capitals, "EUR"'
+    if fix == "write at most 1":
+        return problem, f"{fix}, as a fraction: 8 % is 0.08"
+    if name == "mw" and fix.startswith("write at most"):
+        return problem, f"write MW, not kW: {fix.removeprefix('write ')}"
+    return problem, fix
 
 
 def _structs(kind: object) -> Iterator[type[msgspec.Struct]]:

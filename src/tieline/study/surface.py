@@ -40,7 +40,7 @@ from tieline.feeds.days.manifest import manifest_of
 from tieline.fleet import Contract, Fleet, Site
 from tieline.study import weeks
 from tieline.study.file import Operation, Study
-from tieline.study.weeks import PlainStrike, RunDays, days_to_run
+from tieline.study.weeks import WARM_UP, PlainStrike, RunDays, days_to_run
 
 Floats = NDArray[np.float64]
 
@@ -53,9 +53,11 @@ APART: Final = " apart"
 
 @dataclass
 class SiteMeter:
-    """(N,) sums of each recorded month; those of the days `apart` under a name of their own."""
+    """(N,) sums of each recorded month; those of the days `apart` under a name of their own. Slots that are not
+    `counted` warm up the rigs before the first day of a stretch."""
 
     sites: int
+    counted: NDArray[np.bool_]
     apart: frozenset[str] = frozenset()
     months: dict[str, dict[str, Floats]] = field(default_factory=dict)
     hours: dict[str, float] = field(default_factory=dict)
@@ -77,6 +79,8 @@ class MeteredPlant(Plant):
 
     def _book(self, step: Any, drawn: Any, served: Any) -> None:
         super()._book(step, drawn, served)
+        if not self.meter.counted[step.slot]:
+            return
         sites, hours = len(self.world.fleet.sites), step.hours
         day = self.world.when(step.slot).strftime("%Y-%m-%d")
         kept, key = self.meter.of(day), self.meter.key(day)
@@ -103,7 +107,8 @@ class MeteredPlant(Plant):
     def _close_hour(self, above: Floats, below: Floats, next_slot: int, day: str) -> None:
         take = self.take_w / 1e6
         paid = above * np.maximum(self.hour_mwh, take) - below * np.maximum(0.0, take - self.hour_mwh)
-        self.meter.of(day)["power_usd"] += np.where(self.fixed, paid, 0.0)
+        if self.meter.counted[next_slot - 1]:
+            self.meter.of(day)["power_usd"] += np.where(self.fixed, paid, 0.0)
         super()._close_hour(above, below, next_slot, day)
 
 
@@ -148,7 +153,7 @@ def build(study: Study, cache: Path, jobs: int = 1, said: Callable[[str], None] 
     if wanted:
         said(f"running {len(wanted)} of {len(points)} points of dispatch on {days_of(days)}")
     joblib.Parallel(n_jobs=jobs)(
-        joblib.delayed(_run_into)(world, point, days.apart, _file(cache, key, point)) for point in wanted
+        joblib.delayed(_run_into)(world, point, days, _file(cache, key, point)) for point in wanted
     )
     plain = PlainStrike(world, days)
     kept = {point: _carried(plain, point, _read(_file(cache, key, point))) for point in points}
@@ -160,13 +165,13 @@ def outright(study: Study, cache: Path, level: float, room: float, power: float 
     without a grid and without days that stand for others. A fixed contract keeps its price."""
     operation = study.operation
     whole = config.demo().fleet if operation.fleet == "demo" else config.load(operation.fleet).fleet
-    world, _ = _world(study, whole, _folder(operation, cache), all_days=True)
+    world, days = _world(study, whole, _folder(operation, cache), all_days=True)
     sites = tuple(
         site if _fixed(site) else msgspec.structs.replace(site, contract=_dearer(site.contract, power))
         for site in world.fleet.sites
     )
     used = msgspec.structs.replace(world.fleet, sites=sites)
-    return _run(replace(world, fleet=used), ("dispatch", level, room))
+    return _run(replace(world, fleet=used), ("dispatch", level, room), replace(days, apart=frozenset()))
 
 
 def _dearer(contract: Contract, power: float) -> Contract:
@@ -205,24 +210,29 @@ def _world(study: Study, whole: Fleet, folder: Path, all_days: bool = False) -> 
         if not site.rig_groups:
             raise MistakeError(("site", n, "like"), f"{like} has no rigs to dispatch", "name a site that mines")
         mining = tuple(feeder for feeder in site.feeders if feeder.load == "mining")
+        limit_mw = site.interconnect.limit_w / 1e6
+        if like == one.id and one.mw > limit_mw * 1.000001:
+            raise MistakeError(
+                ("site", n, "mw"), f"{one.mw:g} MW, its interconnect has {limit_mw:g}", "write MW, not kW, within it"
+            )
         picked[like] = msgspec.structs.replace(site, node_groups=(), feeders=mining)
     used: Fleet = msgspec.structs.replace(whole, sites=tuple(picked.values()))
-    days = days_to_run(folder, study.operation, used)
-    days = days.whole if all_days else days
     try:
+        days = days_to_run(folder, study.operation, used)
+        days = days.whole if all_days else days
         world = load(folder, days.months, events=True, use_15min=False, fleet=used)
     except ValueError as error:
         raise MistakeError(("operation", "days"), str(error), "give a folder that holds these sites' days") from error
     for n, one in enumerate(study.site):
         if any(left.startswith(f"{one.like or one.id} ") for left in world.left_out):
             raise MistakeError(("site", n, "like"), f"its market has no price in {folder}", "give days of its market")
-    run = tuple(SlotSpan(label, world.slot(begin), world.slot(end)) for label, begin, end in days.run)
+    run = tuple(SlotSpan(label, world.slot(begin - WARM_UP), world.slot(end)) for label, begin, end in days.run)
     return replace(world, spans=run, demand={}, inputs={}, events=(), offers=(), deployed_share=()), days
 
 
-def _run_into(world: ScenarioWorld, point: tuple[str, float, float], apart: frozenset[str], path: Path) -> None:
+def _run_into(world: ScenarioWorld, point: tuple[str, float, float], days: RunDays, path: Path) -> None:
     """One point of the grid onto disk, whole or not at all."""
-    meter = _run(world, point, apart)
+    meter = _run(world, point, days)
     months = sorted(meter.months)
     arrays: dict[str, Any] = {name: np.stack([meter.months[m][name] for m in months]) for name in KEPT}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +242,7 @@ def _run_into(world: ScenarioWorld, point: tuple[str, float, float], apart: froz
     os.replace(part, path)
 
 
-def _run(world: ScenarioWorld, point: tuple[str, float, float], apart: frozenset[str] = frozenset()) -> SiteMeter:
+def _run(world: ScenarioWorld, point: tuple[str, float, float], days: RunDays) -> SiteMeter:
     how, level, room = point
     sites = tuple(
         msgspec.structs.replace(
@@ -245,7 +255,7 @@ def _run(world: ScenarioWorld, point: tuple[str, float, float], apart: frozenset
         fleet=msgspec.structs.replace(world.fleet, sites=sites),
         hashprice_usd=np.full(world.slots, level),
     )
-    meter = SiteMeter(len(sites), apart)
+    meter = SiteMeter(len(sites), days.slots(world), days.apart)
     policy: Policy = AlwaysOn() if how == "always" else Tieline()
 
     def plant(*given: Any, **named: Any) -> Plant:

@@ -35,6 +35,9 @@ Stretch = tuple[str, datetime, datetime]
 EARLIEST: Final = datetime(2012, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2040, 1, 1, tzinfo=UTC)
 DAY: Final = timedelta(days=1)
+# A stretch begins with every rig asleep: so long before its first day it is run and not counted. Without it seven days
+# of 2024 lost 0.3 % of a month's net.
+WARM_UP: Final = timedelta(hours=2)
 # A quarter of an hour, the slot of recorded days.
 SLOT_H: Final = 0.25
 # Where dispatch did more than so many times what the plain strike would, the strike is no guide to the rest.
@@ -49,6 +52,13 @@ class RunDays:
     run: tuple[Stretch, ...]
     months: tuple[Stretch, ...]
     apart: frozenset[str]
+
+    def slots(self, world: ScenarioWorld) -> NDArray[np.bool_]:
+        """(slots,) whether it lies in a day that is run."""
+        found = np.zeros(world.slots, dtype=bool)
+        for _, begin, end in self.run:
+            found[world.slot(begin) : world.slot(end)] = True
+        return found
 
     @property
     def whole(self) -> RunDays:
@@ -136,9 +146,7 @@ class PlainStrike:
         self.fixed = np.array([site.contract.basis == "fixed" for site in self.sites])
         slots = [(world.slot(begin), world.slot(end)) for _, begin, end in days.months]
         self.begins, self.ends = (np.array(one) for one in zip(*slots, strict=True))
-        self.ran, self.usual = np.zeros(world.slots, dtype=bool), np.ones(world.slots, dtype=bool)
-        for span in world.spans:
-            self.ran[span.first : span.last] = True
+        self.ran, self.usual = days.slots(world), np.ones(world.slots, dtype=bool)
         for day in days.apart:
             first = world.slot(datetime.fromisoformat(day).replace(tzinfo=UTC))
             self.usual[first : first + int(24 / SLOT_H)] = False
