@@ -1,12 +1,15 @@
 """Published contracts and closed forms: from the terms alone, the published figures."""
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
-from tests.study.ground import doing, flat, study, surfaces
+from tests.study.ground import HEAD, alternative, doing, flat, study, surfaces
 
 from tieline.study.alternatives import Block, contract_usd
 from tieline.study.drivers import Drivers
-from tieline.study.file import Study
+from tieline.study.file import Study, loads
 from tieline.study.money import npv
 
 
@@ -32,15 +35,22 @@ pue = 1.0
 """
 
 
-def within(text: str, body: str, mw: float, months: int = 240) -> Study:
-    from tests.study.ground import HEAD, alternative
+LEASED = """
+kind = "lease"
+start = "2025-11"
+mw = 200.0
+usd_per_mw_year = 1.85e6
+term_months = 120
+shell_usd_per_mw = 9e6
+months_to_build = 10
+customer_pays_power = true
+"""
 
-    from tieline.study.file import loads
 
-    start = text
+def within(start: str, body: str, mw: float, months: int = 240, more: str = "") -> Study:
     head = HEAD.replace('start = "2026-01"', f'start = "{start}"').replace("mw = 100.0", f"mw = {mw}")
     plan = '\n[[plan]]\nname = "do"\ndoes = ["it"]\n'
-    return loads(head.format(rest=alternative(body), months=months, paths=2, volatility=0.0) + plan)
+    return loads(head.format(rest=alternative(body) + more, months=months, paths=2, volatility=0.0) + plan)
 
 
 def test_iren_and_microsoft() -> None:
@@ -116,6 +126,123 @@ pue = 1.0
 """, 1000.0, months=360)  # fmt: skip
     assert contract_usd(one.alternative[0]) == pytest.approx(total, rel=2e-3)
     assert cash(one, flat(one, 50.0)).by["leases"][0].sum() == pytest.approx(total, rel=2e-3)
+
+
+def test_terawulf_and_core42() -> None:
+    """2024-12-23: 60 MW of critical IT, ten years, 1.5 M USD per MW and year with 3 % a year more, twelve months ahead,
+    6 to 8 M USD of building per MW, about 1.05 M a year left of each MW (70 %)."""
+    rent = 60 * 1.5e6
+    ahead = 1.0 / sum(1.03**year for year in range(10))  # of the whole: the first year's rent
+    one = within("2024-12", f"""
+kind = "lease"
+start = "2024-12"
+mw = 60.0
+usd_per_mw_year = 1.5e6
+escalator = 0.03
+term_months = 120
+months_to_build = 12
+shell_usd_per_mw = 7e6
+opex_usd_per_mw_month = {0.45e6 / 12}
+prepaid = {ahead}
+customer_pays_power = true
+pue = 1.25
+""", 80.0)  # fmt: skip
+    assert contract_usd(one.alternative[0]) == pytest.approx(rent / ahead)
+    found = cash(one, flat(one, 50.0))
+    assert found.by["prepayments"][0, 0] == pytest.approx(rent)
+    paid = (found.by["leases"] + found.by["prepayments"])[0]
+    assert paid.sum() == pytest.approx(rent / ahead)
+    left = 1.0 + found.by["operation"][0, 12:24].sum() / rent
+    assert (round(left, 2), round(left * 1.5, 2)) == (0.70, 1.05)
+    # Twelve months of rent carry the first of the building; the rest, 330 M, has to be found before it opens.
+    low = np.cumsum(paid + found.by["nodes and shells"][0] + found.by["operation"][0])
+    assert low.min() / 1e6 == pytest.approx(-(60 * 7 - 90), rel=1e-6)
+    assert one.label(int(np.argmin(low))) == "2025-11"
+
+
+@pytest.mark.parametrize(
+    ("mw", "phases", "lowest", "when"),
+    [
+        # 40 MW in the first half of 2026, the rest half a year later: 200 MW at 9 M of shell, before any rent.
+        (200.0, [0.2] * 6, -1.8e9, "2025-12"),
+        (168.0, [], -168.0 * 10e6, "2025-12"),  # at 9 to 11 M per MW, all of it at once
+    ],
+)
+def test_the_lowest_cash_of_a_phasing_is_the_shell_before_its_rent(
+    mw: float, phases: list[float], lowest: float, when: str
+) -> None:
+    one = within("2025-01", f"""
+kind = "lease"
+start = "2025-01"
+mw = {mw}
+ramp = {phases}
+usd_per_mw_year = 1.8e6
+term_months = 120
+months_to_build = 12
+shell_usd_per_mw = {-lowest / mw}
+customer_pays_power = true
+pue = 1.0
+""", 250.0)  # fmt: skip
+    found = cash(one, flat(one, 50.0))
+    total = np.cumsum((found.by["leases"] + found.by["nodes and shells"])[0])
+    assert total.min() == pytest.approx(lowest)
+    assert one.label(int(np.argmin(total))) == when
+    # Until the last phase opens a fifth pays.
+    assert found.by["leases"][0, 12] == pytest.approx(mw * 1.8e6 / 12 * (0.2 if phases else 1.0))
+    assert found.by["leases"][0, 18] == pytest.approx(mw * 1.8e6 / 12)
+
+
+def test_a_customer_who_pays_for_the_building_leaves_no_low_point() -> None:
+    """Core Scientific and CoreWeave, 2024-10-22: the customer funds the modification."""
+    one = within("2024-10", """
+kind = "lease"
+start = "2024-10"
+mw = 500.0
+usd_per_mw_year = 1.45e6
+term_months = 144
+months_to_build = 12
+customer_pays_capex = true
+customer_pays_power = true
+pue = 1.0
+""", 600.0)  # fmt: skip
+    found = cash(one, flat(one, 50.0))
+    assert np.cumsum((found.by["leases"] + found.by["nodes and shells"] + found.by["operation"])[0]).min() == 0.0
+    assert found.by["leases"][0, 24:36].sum() == pytest.approx(725e6)
+
+
+def test_every_recorded_deal_comes_to_its_total(shared_data: Path) -> None:
+    """By its own terms, through the study's months: the total as it was published."""
+    with (shared_data / "desk" / "ai_hosting_deals" / "deals.csv").open(encoding="utf-8") as file:
+        deals = [row for row in csv.DictReader(file) if row["total_usd_m"]]
+    assert len(deals) >= 9
+    for row in deals:
+        mw, term = float(row["critical_it_mw"]), int(float(row["term_years"]) * 12)
+        one = within("2026-01", f"""
+kind = "lease"
+start = "2026-01"
+mw = {mw}
+usd_per_mw_year = {float(row["usd_m_per_mw_year"]) * 1e6}
+term_months = {term}
+customer_pays_capex = true
+customer_pays_power = true
+pue = 1.0
+""", 1000.0, months=term + 12)  # fmt: skip
+        found = cash(one, flat(one, 50.0)).by["leases"][0]
+        assert found.sum() / 1e6 == pytest.approx(float(row["total_usd_m"]), rel=1e-3), row["site"]
+
+
+def test_a_contract_and_a_lease_are_told_apart() -> None:
+    """9.7 M USD per MW and year on 29 M of computers that are worn in five years, 1.85 M on a shell of 9 M."""
+    from tieline.study.report import businesses
+
+    lease = alternative(LEASED, "shell")
+    one = within("2025-11", IREN, 600.0, more=lease)
+    assert businesses(one) == [
+        "it earns 9.7 M USD per MW and year for 5 years on 29.0 M per MW of its own, nodes and all, which are worn "
+        "when it ends: its capital is back after 3.0 years of revenue.",
+        "shell earns 1.9 M USD per MW and year for 10 years on 9.0 M per MW of its own, a shell with the customer's "
+        "computers in it: its capital is back after 4.9 years of revenue.",
+    ]
 
 
 # --- closed forms ----------------------------------------------------------------------------

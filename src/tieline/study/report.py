@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from tieline.study.alternatives import contract_usd
 from tieline.study.file import Assumption, Study
 from tieline.study.results import SEARCHED, STEADY, PlanResult, Results, Spread, balances, bridge
 from tieline.study.sweep import PlanPaths
@@ -204,6 +205,7 @@ def notes(results: Results) -> list[str]:
         found.append(f"Opening position: {study.money.opening_source}.")
     if study.money.currency != "USD":
         found.append(f"Reported in {study.money.currency}, each month at its path's rate.")
+    found += businesses(study)
     if results.moved > STEADY:
         found.append(
             f"Twice as many paths move a median NPV by up to {results.moved:.1%} ({results.moved_plan}): take more."
@@ -221,6 +223,32 @@ def notes(results: Results) -> list[str]:
         for plan in results.plans[1:]
         if plan.added_rate.p50 is None and not plan.several_rates_share
     ]
+    return found
+
+
+def businesses(study: Study) -> list[str]:
+    """What contracts for computers and leases of shells earn on what they take, where a study has both: a contract of
+    9.7 M USD per MW and year and a lease of 1.9 M are not the same business."""
+    found = []
+    kinds = {one.kind for one in study.alternative}
+    if not {"contract", "lease"} <= kinds:
+        return []
+    for one in study.alternative:
+        if one.kind not in ("contract", "lease") or not one.mw or not one.term_months:
+            continue
+        years = one.term_months / 12
+        earned = contract_usd(one) / one.mw / years
+        nodes = 0.0 if one.kind == "lease" else (one.usd_per_node or 0.0) * 1e3 / one.node_kw
+        own = 0.0 if one.customer_pays_capex else nodes + (one.shell_usd_per_mw or 0.0)
+        what = (
+            "nodes and all, which are worn when it ends"
+            if one.kind == "contract"
+            else "a shell with the customer's computers in it"
+        )
+        found.append(
+            f"{one.name} earns {money(earned)} USD per MW and year for {years:g} years on {money(own)} per MW of its "
+            f"own, {what}: its capital is back after {own / earned:.1f} years of revenue."
+        )
     return found
 
 
