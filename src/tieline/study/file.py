@@ -370,6 +370,10 @@ def _check_loan(study: Study, loan: StudyLoan, at: KeyPath) -> None:
         raise MistakeError(
             (*at, "term_months"), "no month is left to repay in", "lengthen it, or shorten what comes before"
         )
+    _check_security(study, loan, at)
+
+
+def _check_security(study: Study, loan: StudyLoan, at: KeyPath) -> None:
     for name in loan.secured_by:
         if name not in {one.name for one in study.alternative}:
             raise MistakeError((*at, "secured_by"), f"there is no alternative {name!r}", "name an [[alternative]]")
@@ -413,6 +417,14 @@ def _check_assumed(study: Study) -> None:
             raise MistakeError((*at, "values"), f"a {one.model} needs more values", "write them, one a month")
         if at[-1] == "utilisation" and max(one.start, *one.values, 0.0) > 1.0:
             raise MistakeError((*at, "start"), f"{one.start:g} is no share", "write 95 % as 0.95")
+    _check_correlations(study)
+    for name in ("levels", "rooms"):
+        grid = getattr(study.operation, name)
+        if not grid or list(grid) != sorted(set(grid)):
+            raise MistakeError(("operation", name), "does not rise", "write each value once, the smallest first")
+
+
+def _check_correlations(study: Study) -> None:
     for n, (a, b, _) in enumerate(study.assume.correlations):
         for name in (a, b):
             if name not in study.drivers:
@@ -422,10 +434,6 @@ def _check_assumed(study: Study) -> None:
                 )
         if a == b:
             raise MistakeError(("assume", "correlations", n), f"{a} with itself is 1", "name two drivers")
-    for name in ("levels", "rooms"):
-        grid = getattr(study.operation, name)
-        if not grid or list(grid) != sorted(set(grid)):
-            raise MistakeError(("operation", name), "does not rise", "write each value once, the smallest first")
 
 
 _NEEDS: Final[dict[str, tuple[str, ...]]] = {
@@ -445,6 +453,15 @@ def _check_needs(study: Study, one: Alternative, at: KeyPath) -> None:
     for name in _NEEDS[one.kind]:
         if getattr(one, name) is None:
             raise MistakeError((*at, name), "missing", f"a {one.kind} needs it: add {name} = ...")
+    _check_price(one, at)
+    if one.mw is not None and one.mw * (one.pue if one.is_compute else 1.0) > site.mw * 1.000001:
+        drawn = one.mw * (one.pue if one.is_compute else 1.0)
+        raise MistakeError(
+            (*at, "mw"), f"draws {drawn:g} MW, the site has {site.mw:g}", "write MW, not kW, within the site"
+        )
+
+
+def _check_price(one: Alternative, at: KeyPath) -> None:
     if one.kind == "contract" and (one.usd_per_gpu_hour is None) == (one.usd_per_mw_year is None):
         raise MistakeError(
             (*at, "usd_per_gpu_hour"), "a contract has one price", "write usd_per_gpu_hour or usd_per_mw_year"
@@ -453,11 +470,6 @@ def _check_needs(study: Study, one: Alternative, at: KeyPath) -> None:
         for name in ("shell_usd_per_mw", *(("usd_per_node",) if one.kind == "contract" else ())):
             if getattr(one, name) is None:
                 raise MistakeError((*at, name), "missing", "write what it costs, or customer_pays_capex = true")
-    if one.mw is not None and one.mw * (one.pue if one.is_compute else 1.0) > site.mw * 1.000001:
-        drawn = one.mw * (one.pue if one.is_compute else 1.0)
-        raise MistakeError(
-            (*at, "mw"), f"draws {drawn:g} MW, the site has {site.mw:g}", "write MW, not kW, within the site"
-        )
 
 
 def _check_dates(study: Study, one: Alternative, at: KeyPath) -> None:
@@ -496,19 +508,22 @@ def _check_plans(study: Study) -> None:
                 raise MistakeError(at, f"there is no alternative {name!r}", "name one of the [[alternative]]s")
             used.append(known[name])
         for site in study.site:
-            here = [one for one in used if one.site == site.id]
-            taken, month = _most_mw(study, [one for one in here if one.is_compute])
-            if taken > site.mw * 1.000001:
-                raise MistakeError(
-                    at,
-                    f"{site.id}: {taken:g} MW are asked of {site.mw:g} in {study.label(month)}",
-                    "take alternatives that fit, or one after the other",
-                )
-            for kind in ("keep", "renew", "sell"):
-                if sum(one.kind == kind for one in here) > 1:
-                    raise MistakeError(at, f"{site.id} is to {kind} twice", "keep one of them")
-            if any(one.kind == "sell" for one in here) and len(here) > 1:
-                raise MistakeError(at, f"{site.id} is sold and used", "a site that is sold does nothing else")
+            _check_site(study, site, [one for one in used if one.site == site.id], at)
+
+
+def _check_site(study: Study, site: StudySite, here: list[Alternative], at: KeyPath) -> None:
+    taken, month = _most_mw(study, [one for one in here if one.is_compute])
+    if taken > site.mw * 1.000001:
+        raise MistakeError(
+            at,
+            f"{site.id}: {taken:g} MW are asked of {site.mw:g} in {study.label(month)}",
+            "take alternatives that fit, or one after the other",
+        )
+    for kind in ("keep", "renew", "sell"):
+        if sum(one.kind == kind for one in here) > 1:
+            raise MistakeError(at, f"{site.id} is to {kind} twice", "keep one of them")
+    if any(one.kind == "sell" for one in here) and len(here) > 1:
+        raise MistakeError(at, f"{site.id} is sold and used", "a site that is sold does nothing else")
 
 
 def _most_mw(study: Study, here: list[Alternative]) -> tuple[float, int]:

@@ -131,10 +131,10 @@ def _compared(results: Results) -> str:
     return f'<div class="wide"><table><thead><tr><th>plan</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
-def _row(results: Results, n: int, plan: PlanResult, empty: set[str]) -> str:
+def _values(plan: PlanResult, n: int) -> tuple[str, ...]:
+    """The figures of a row, in the columns' order; the first plan adds nothing to itself."""
     rate, back = plan.added_rate.p50, plan.payback_months.p50
-    broken = (plan.cover_broken_share, plan.value_broken_share)
-    values = (
+    return (
         money(plan.npv.p50),
         money(plan.added_npv.p50) if n else "",
         "" if not n else "none" if rate is None else f"{rate:.1%}",
@@ -144,8 +144,13 @@ def _row(results: Results, n: int, plan: PlanResult, empty: set[str]) -> str:
         share(plan.runs_out_share),
         share(plan.best_share),
         money(plan.regret),
-        *("" if one is None else share(one) for one in broken),
+        *("" if one is None else share(one) for one in (plan.cover_broken_share, plan.value_broken_share)),
     )
+
+
+def _row(results: Results, n: int, plan: PlanResult, empty: set[str]) -> str:
+    broken = (plan.cover_broken_share, plan.value_broken_share)
+    values = _values(plan, n)
     bad = {6} if plan.infeasible else set()
     bad |= {9 + m for m, one in enumerate(broken) if one is not None and one > results.study.money.may_run_out}
     found = "".join(

@@ -196,9 +196,8 @@ def _folder(operation: Operation, cache: Path) -> Path:
     return folder
 
 
-def _world(study: Study, whole: Fleet, folder: Path, all_days: bool = False) -> tuple[ScenarioWorld, RunDays]:
-    """The sites' days with their coincident peaks, without inference, orders and faults. Raises MistakeError: a site
-    without a pattern or without a price."""
+def _picked(study: Study, whole: Fleet) -> tuple[Site, ...]:
+    """Each site of the fleet that the study's are like, once, with its rigs alone. Raises MistakeError."""
     known = {site.id: site for site in whole.sites}
     picked: dict[str, Site] = {}
     for n, one in enumerate(study.site):
@@ -216,7 +215,13 @@ def _world(study: Study, whole: Fleet, folder: Path, all_days: bool = False) -> 
                 ("site", n, "mw"), f"{one.mw:g} MW, its interconnect has {limit_mw:g}", "write MW, not kW, within it"
             )
         picked[like] = msgspec.structs.replace(site, node_groups=(), feeders=mining)
-    used: Fleet = msgspec.structs.replace(whole, sites=tuple(picked.values()))
+    return tuple(picked.values())
+
+
+def _world(study: Study, whole: Fleet, folder: Path, all_days: bool = False) -> tuple[ScenarioWorld, RunDays]:
+    """The sites' days with their coincident peaks, without inference, orders and faults. Raises MistakeError: a site
+    without a pattern or without a price."""
+    used: Fleet = msgspec.structs.replace(whole, sites=_picked(study, whole))
     try:
         days = days_to_run(folder, study.operation, used)
         days = days.whole if all_days else days

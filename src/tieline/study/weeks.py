@@ -79,20 +79,29 @@ def days_to_run(folder: Path, operation: Operation, used: Fleet) -> RunDays:
     begin = max(begin, _midnight(min(told) + HISTORY))
     end = min(end, _midnight(max(told) - TAIL) + DAY)
     apart = [day for day in _peak_days(folder, used) if begin <= day and day + DAY <= end]
-    months, run = [], []
-    at = begin
-    while at < end:
-        until = min(_after(at), end)
-        if until - at >= DAY:
-            months.append((f"{at:%Y-%m}", at, until))
-            usual = operation.days_of_month * DAY
-            peaks_too = sum(at <= day < at + usual for day in apart) * DAY
-            run.append((at, min(until, at + usual + peaks_too)))
-        at = until
+    months = _months(begin, end)
+    run = [(first, min(until, first + _usual(first, operation, apart))) for _, first, until in months]
     if not months:
         raise FolderError(f"{folder}: no whole day of prices; give a folder with days")
     run += [(day, day + DAY) for day in apart if not any(a <= day < b for a, b in run)]
     return RunDays(_merged(sorted(run)), tuple(months), frozenset(f"{day:%Y-%m-%d}" for day in apart))
+
+
+def _months(begin: datetime, end: datetime) -> list[Stretch]:
+    """What lies between the two of each month, where that is a day or more."""
+    found = []
+    while begin < end:
+        until = min(_after(begin), end)
+        if until - begin >= DAY:
+            found.append((f"{begin:%Y-%m}", begin, until))
+        begin = until
+    return found
+
+
+def _usual(first: datetime, operation: Operation, apart: list[datetime]) -> timedelta:
+    """So many usual days of a month, and the days apart that lie among them."""
+    usual = operation.days_of_month * DAY
+    return usual + sum(first <= day < first + usual for day in apart) * DAY
 
 
 def _peak_days(folder: Path, used: Fleet) -> list[datetime]:
