@@ -1,11 +1,13 @@
 """What the control plane costs for a fleet: link and core of a platform with forty sites and 257,000 rigs.
 
-    python bench/edge_plane.py [--seconds 330]
+    python bench/edge_plane.py [--seconds 330] [--sockets 0]
 
 Starts `tieline up` with the invented fleet (modelled by group, 60 rigs as fakes on sockets) in a folder of its own, and
 looks at its processes for so long: the CPU of link, its server and core in cores, their memory, and how long after it
 was known at its site each record is in the store. Records of an interval come every five minutes, so a shorter look
-sees few. Prints the figures beside what they may be, writes bench/out/edge-plane.json.
+sees few. `--sockets N`: as many rigs more as fakes on sockets, spread over the sites (2,600 are one in a hundred); what
+they cost their agents is `bench/edge.py`'s to say, what their reports cost the plane is this one's. Prints the figures
+beside what they may be, writes bench/out/edge-plane.json.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tieline import config as configuration
 from tieline import records
 from tieline.app.up import read_state
 from tieline.clock import wall_now
@@ -31,6 +35,7 @@ OUT = Path(__file__).parent / "out"
 READY_S = 180.0
 LOOK_S = 0.2
 TICKS = os.sysconf("SC_CLK_TCK")
+BLOCK = "127.143"
 LIMITS = {"cores": 1.0, "memory_mb": 1000.0, "lag_p99_s": 5.0}
 
 
@@ -53,6 +58,20 @@ def cpu_s(pids: list[int]) -> float:
 def memory_mb(pids: list[int]) -> float:
     lines = (line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
+def with_sockets(count: int) -> str:
+    """The invented fleet's file with a group of LuxOS fakes more at each site whose rigs are one group."""
+    text = (Path(configuration.__file__).parents[1] / "app" / "demo" / "fleet.toml").read_text(encoding="utf-8")
+    groups = re.findall(r"^rigs = \[\{ (model = \"Antminer.*) \}\]$", text, re.MULTILINE)
+    each = max(1, min(240, round(count / len(groups))))
+    for n, group in enumerate(groups):
+        less = re.sub(r"mw = ([0-9.]+)", lambda found: f"mw = {float(found[1]) - each * 0.004:.2f}", group)
+        model = re.search('model = "[^"]*"', group)
+        assert model is not None
+        fakes = f'{model[0]}, firmware = "luxos", hardware = "fake", addresses = ["{BLOCK}.{n}.1-{each}"]'
+        text = text.replace(f"rigs = [{{ {group} }}]", f"rigs = [{{ {less} }}, {{ {fakes} }}]", 1)
+    return text
 
 
 def lags(store: Store, after: int, since: datetime, found: list[float]) -> int:
@@ -92,6 +111,7 @@ def look(data: Path, seconds: float) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=330.0)
+    parser.add_argument("--sockets", type=int, default=0, help="rigs more as fakes on sockets")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
@@ -99,6 +119,10 @@ def main() -> None:
             sys.executable, "-m", "tieline", "up", "--data-dir", str(data), "--console-port", "0", "--gateway-port",
             "0", "--feeds", "synthetic",
         ]  # fmt: skip
+        if options.sockets:
+            fleet = Path(folder) / "fleet.toml"
+            fleet.write_text(with_sockets(options.sockets), encoding="utf-8")
+            command += ["--config", str(fleet)]
         platform = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             until = time.monotonic() + READY_S
@@ -110,7 +134,7 @@ def main() -> None:
         finally:
             platform.send_signal(signal.SIGINT)
             platform.wait(30)
-    result |= {"cores_here": os.cpu_count(), "load": os.getloadavg()[0]}
+    result |= {"sockets": 60 + options.sockets, "cores_here": os.cpu_count(), "load": os.getloadavg()[0]}
     OUT.mkdir(exist_ok=True)
     (OUT / "edge-plane.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for name, value in result.items():

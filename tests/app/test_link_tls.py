@@ -73,6 +73,8 @@ def test_the_link_does_not_listen_beyond_loopback_without_tls(tmp_path: Path) ->
         ('host = "0.0.0.0"\nname = "x y"\nport = 4222', "link.name"),
         ('host = "0.0.0.0"\nname = "link.example.org"', "link.port"),
         ("port = 70000", "link.port"),
+        ("tunnel_port = 0", "link.tunnel_port"),
+        ('host = "0.0.0.0"\nname = "link.example.org"\nport = 4223', "link.tunnel_port"),
     ],
 )
 def test_what_a_file_says_of_the_link_is_checked(tmp_path: Path, lines: str, said: str) -> None:

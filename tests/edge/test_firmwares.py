@@ -105,10 +105,8 @@ def test_pools_are_set_on_each_firmware_and_read_back(firmware: str, monkeypatch
     run(story)
 
 
-@pytest.mark.parametrize("firmware", [one for one in MODELS if one != "luxos"])
+@pytest.mark.parametrize("firmware", MODELS)
 def test_asic_rs_sets_pools_on_each_fake_as_our_drivers_do(firmware: str) -> None:
-    """LuxOS is left out: the library first removes and makes groups of pools there, which our fake has not."""
-
     import pyasic_rs
 
     async def story() -> None:

@@ -214,8 +214,6 @@ def _check_door(section: str, host: str, port: int, auth: str) -> None:
 def _check_link(door: LinkDoor) -> None:
     within(("link", "port"), door.port, 0, 65535)
     within(("link", "tunnel_port"), door.tunnel_port, 1, 65535)
-    if door.port == door.tunnel_port:
-        raise MistakeError(("link", "tunnel_port"), f"{door.port} is the link's own port", "write another one")
     if is_loopback(door.host):
         return
     if not _HOST.fullmatch(door.name):
@@ -225,6 +223,8 @@ def _check_link(door: LinkDoor) -> None:
         )  # fmt: skip
     if door.port == 0:
         raise MistakeError(("link", "port"), "missing", "write the port that sites dial, such as 4222")
+    if door.port == door.tunnel_port:
+        raise MistakeError(("link", "tunnel_port"), f"{door.port} is the link's own port", "write another one")
 
 
 def is_loopback(host: str) -> bool:

@@ -177,6 +177,14 @@ def _remove_pool(rig: Machine, parameter: str) -> dict[str, Any]:
     return _status("Pool") | {"id": 1}
 
 
+def _remove_group(rig: Machine, parameter: str) -> dict[str, Any]:
+    """The group's pools go with it; there is one group, whose number and name stand."""
+    if parameter.strip() != "0" or "refuse" in rig.faults:
+        return _error("invalid group")
+    rig.bare = "stuck" not in rig.faults
+    return _status("Group") | {"id": 1}
+
+
 def _nth(rig: Machine, parameter: str) -> int | None:
     word = parameter.strip()
     return int(word) if word.isdigit() and int(word) < len(rig.pools) else None
@@ -213,6 +221,8 @@ POOLS: dict[str, Callable[[Machine, str], dict[str, Any]]] = {
     "addpool": _add_pool,
     "switchpool": _switch_pool,
     "removepool": _remove_pool,
+    "removegroup": _remove_group,
+    "addgroup": lambda rig, _: _status("Group") | {"id": 1},
 }
 TOLD: dict[str, Callable[[Machine], dict[str, Any]]] = {
     "version": _version,

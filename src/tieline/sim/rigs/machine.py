@@ -50,6 +50,7 @@ class Machine:
     pool: str = "stratum+tcp://pool.simulated:3333"
     worker: str = ""
     backups: list[tuple[str, str]] = field(default_factory=list)  # pools behind the first: URL, worker
+    bare: bool = False  # its pools went with their group, and none was given since
     mac: str = ""
     faults: set[FaultName] = field(default_factory=set)
     says: dict[str, object] = field(default_factory=dict)  # a field's name -> what it says instead
@@ -141,7 +142,7 @@ class Machine:
     @property
     def pools(self) -> list[tuple[str, str]]:
         """URL and worker, by priority."""
-        return [(self.pool, self.worker), *self.backups]
+        return [] if self.bare else [(self.pool, self.worker), *self.backups]
 
     def set_pools(self, pools: list[tuple[str, str]]) -> bool:
         """False: it says no."""
@@ -149,6 +150,7 @@ class Machine:
             return False
         if "stuck" not in self.faults:
             (self.pool, self.worker), *self.backups = pools
+            self.bare = False
         return True
 
     def reboot(self) -> None:
