@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import click
 
 from tieline.cli.desk.known import known, known_options
+from tieline.dispatch.desk.accrual import AccruedShare, accrued, peaks_so_far
 from tieline.dispatch.inputs.foresight import rules_of
 from tieline.feeds.days.folder import FolderError
 from tieline.fleet import Fleet
 from tieline.fleet.markets import zone_of
 from tieline.fleet.peaks import PeakRule
-from tieline.records import PeakOdds
+from tieline.records import PeakOdds, PowerBill, SystemLoad
 from tieline.store import Store
 
 # Odds below this are of no use to a person; they still count in each decision.
@@ -31,18 +33,20 @@ def peaks(data_dir: Path, data: Path | None, when: str | None, config: Path | No
         fleet, settings, now, store = known(data_dir, data, when, config)
         try:
             odds = _newest(store, now)
+            rules = [rule for rule in rules_of(fleet, settings) if any(fleet.pays(site, rule) for site in fleet.sites)]
+            owed = {rule.name: _accrued(store, rule, fleet, now) for rule in rules}
         finally:
             store.close()
     except (FolderError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    rules = [rule for rule in rules_of(fleet, settings) if any(fleet.pays(site, rule) for site in fleet.sites)]
     if as_json:
-        click.echo(json.dumps([_plain(rule, fleet, odds, now) for rule in rules], indent=2))
+        plain = [_plain(rule, fleet, odds, now) | {"accrued": _owed_plain(owed[rule.name])} for rule in rules]
+        click.echo(json.dumps(plain, indent=2))
         return
     if not rules:
         click.echo("no site of this fleet pays for a coincident peak; dispatch.peak_rules names the rules that apply")
     for rule in rules:
-        click.echo("\n".join(_lines(rule, fleet, odds, now)))
+        click.echo("\n".join([*_lines(rule, fleet, odds, now), *_owed_lines(rule, owed[rule.name])]))
 
 
 def _newest(store: Store, now: datetime) -> list[PeakOdds]:
@@ -102,3 +106,52 @@ def _lines(rule: PeakRule, fleet: Fleet, odds: Iterable[PeakOdds], now: datetime
         lines.append(f"  no window of the next days is likelier than {SHOWN:.1%}")
     told = max(mine, key=lambda one: one.known_at)
     return [*lines, f"  told at {told.known_at.astimezone(zone):%m-%d %H:%M} local by {told.source}"]
+
+
+# --- what is accrued for next year ------------------------------------------------------------
+
+
+def _accrued(store: Store, rule: PeakRule, fleet: Fleet, now: datetime) -> list[AccruedShare]:
+    loads = store.between(SystemLoad, now - timedelta(days=370), now, subject=rule.operator, now=now)
+    peaks_ = peaks_so_far(rule, loads, now)
+
+    def drawn(site_id: str, at: datetime) -> float | None:
+        bills = store.between(PowerBill, at, at + timedelta(hours=1), subject=site_id, now=now)
+        hourly = [bill for bill in bills if bill.length_s == 3600 and bill.at == at]
+        last = max(hourly, key=lambda bill: bill.known_at, default=None)
+        return None if last is None else last.mining_wh + last.inference_wh + last.aux_wh
+
+    return accrued(rule, [site.id for site in fleet.sites if fleet.pays(site, rule)], peaks_, drawn)
+
+
+def _owed_lines(rule: PeakRule, owed: list[AccruedShare]) -> list[str]:
+    zone, lines = zone_of(rule.zone), []
+    for peak in dict.fromkeys(one.peak for one in owed):
+        mine = [one for one in owed if one.peak == peak]
+        billed = [one for one in mine if one.drawn_wh is not None]
+        usd = sum((one.usd for one in billed), Decimal(0))
+        word = "its peak" if peak.over else "its highest hour so far"
+        mw = sum(one.drawn_wh or 0.0 for one in billed) / 1e6
+        told = f"{mw:,.1f} MW drawn, {usd:,.2f} USD" if billed else "no bill of that hour"
+        lines.append(f"  {peak.stretch}: {word} {peak.at.astimezone(zone):%m-%d %H:%M} local, {told}")
+    if owed:
+        whole = sum((one.usd for one in owed), Decimal(0))
+        lines.append(f"  accrued for {rule.billed}: {whole:,.2f} USD (hourly load; the operator's own list may differ)")
+    return lines
+
+
+def _owed_plain(owed: list[AccruedShare]) -> dict[str, object]:
+    return {
+        "usd": str(sum((one.usd for one in owed), Decimal(0))),
+        "peaks": [
+            {
+                "site_id": one.site_id,
+                "stretch": one.peak.stretch,
+                "at": one.peak.at.isoformat(),
+                "over": one.peak.over,
+                "drawn_wh": one.drawn_wh,
+                "usd": str(one.usd),
+            }
+            for one in owed
+        ],
+    }
