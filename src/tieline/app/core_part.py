@@ -244,7 +244,7 @@ class Core:
 
     async def _tell_surroundings(self, heard: Sequence[Record]) -> None:
         for one in heard:
-            if isinstance(one, WeatherTick | Demand):
+            if isinstance(one, WeatherTick | Demand) and one.kind != "forecast":
                 await self.link.publish(f"feeds.{type(one).__name__.lower()}", records.encode(one))
 
     async def _pass_on(self, batch: Sequence[AnyRecord]) -> None:

@@ -24,7 +24,7 @@ class Surroundings:
 
     def take(self, record: AnyRecord) -> None:
         match record:
-            case WeatherTick():
+            case WeatherTick() if record.kind != "forecast":
                 held = self._weather.get(record.station)
                 if held is None or (record.at, record.known_at) >= (held.at, held.known_at):
                     self._weather[record.station] = record

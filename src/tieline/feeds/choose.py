@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from tieline.config import Feeds
 from tieline.feeds.bitcoin import BitcoinFeed
 from tieline.feeds.grid import EXTRA, GridFeed, installed
+from tieline.feeds.loads import LoadFeed, paid_for
 from tieline.feeds.rates import RatesFeed, needed
 from tieline.feeds.synthetic import Synthetic, SyntheticFeed, What
 from tieline.feeds.weather import WeatherFeed
@@ -99,6 +100,11 @@ async def choose(
                 _other_markets(fleet, world, must, feeds, choices)
         elif choice.source == "synthetic":
             made.append(one.what)
+    asked_of = library if library is not None else installed()
+    if asked_of is not None and (operators := paid_for(fleet)) and not _is_invented(fleet):
+        loads = LoadFeed(operators, asked_of)
+        feeds.append(loads)
+        choices.append(FeedChoice(f"system load of {', '.join(operators)}", True, loads.source, ""))
     if units := needed(fleet):
         rates = RatesFeed(units, settings.rates_api)
         feeds.append(rates)

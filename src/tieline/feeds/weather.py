@@ -1,4 +1,4 @@
-"""Weather at the fleet's stations, now, from an Open-Meteo API.
+"""Weather at the fleet's stations, now and as it is forecast by the hour, from an Open-Meteo API.
 
 One request for all stations. A station is where its first site stands. Wet bulb is derived from humidity.
 API: https://open-meteo.com/en/docs (`current=temperature_2m,relative_humidity_2m`), data CC BY 4.0.
@@ -7,7 +7,7 @@ API: https://open-meteo.com/en/docs (`current=temperature_2m,relative_humidity_2
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from tieline.clock import from_micros
@@ -21,6 +21,8 @@ from tieline.records import AnyRecord, WeatherTick
 TEMP_C, RH_PCT = (-90.0, 60.0), (0.0, 100.0)
 # The source's model gives a value each 15 minutes.
 EVERY_S = 600.0
+# Decisions look two days ahead; a forecast is kept again where it has moved, every three hours.
+FORECAST_DAYS, FORECAST_EVERY, MOVED_C = 3, timedelta(hours=3), 0.3
 # One address must stay short; a fleet with more stations is asked for in part.
 MAX_STATIONS = 100
 
@@ -39,6 +41,8 @@ class WeatherFeed:
         self._asked = Source(self.api, EVERY_S, self.timeout_s)
         self._names = sorted(self.stations)[:MAX_STATIONS]
         self._last: dict[str, datetime] = {}
+        self._forecast_at: dict[str, datetime] = {}
+        self._foretold: dict[tuple[str, datetime], float] = {}
 
     @classmethod
     def of(cls, fleet: Fleet, api: str, timeout_s: float = TIMEOUT_S) -> WeatherFeed:
@@ -57,6 +61,8 @@ class WeatherFeed:
                 "latitude": ",".join(f"{self.stations[name][0]:.4f}" for name in self._names),
                 "longitude": ",".join(f"{self.stations[name][1]:.4f}" for name in self._names),
                 "current": "temperature_2m,relative_humidity_2m",
+                "hourly": "temperature_2m,relative_humidity_2m",
+                "forecast_days": FORECAST_DAYS,
                 "timeformat": "unixtime",
             }
         )
@@ -71,6 +77,43 @@ class WeatherFeed:
             return [*found, *self.faults.open("absurd", detail, now)]
         for name, place in zip(self._names, told, strict=True):
             found += self._station(name, place, now)
+            found += self._ahead(name, place, now)
+        return found
+
+    def _ahead(self, name: str, place: object, now: datetime) -> list[AnyRecord]:
+        """Hours to come whose forecast is new or has moved; none where the source tells none."""
+        due = self._forecast_at.get(name)
+        hourly = place.get("hourly") if isinstance(place, dict) else None
+        if not isinstance(hourly, dict) or (due is not None and timedelta(0) <= now - due < FORECAST_EVERY):
+            return []
+        times, temps, humid = (hourly.get(key) for key in ("time", "temperature_2m", "relative_humidity_2m"))
+        if not (isinstance(times, list) and isinstance(temps, list) and isinstance(humid, list)):
+            return []
+        self._forecast_at[name] = now
+        found: list[AnyRecord] = []
+        for stamp, one, wet in zip(times, temps, humid, strict=False):
+            unix, temp, rh = number(stamp, 946_684_800, 4_102_444_800), number(one, *TEMP_C), number(wet, *RH_PCT)
+            if unix is None or temp is None:
+                continue
+            at = from_micros(int(unix) * 1_000_000)
+            before = self._foretold.get((name, at))
+            if not now < at <= now + timedelta(days=FORECAST_DAYS) or (
+                before is not None and abs(before - temp) < MOVED_C
+            ):
+                continue
+            self._foretold[name, at] = temp
+            found.append(
+                WeatherTick(
+                    at=at,
+                    known_at=now,
+                    source=self.source,
+                    kind="forecast",
+                    station=name,
+                    temp_c=temp,
+                    wet_bulb_c=None if rh is None else round(min(temp, wet_bulb_c(temp, rh)), 2),
+                )
+            )
+        self._foretold = {key: temp for key, temp in self._foretold.items() if key[1] > now}
         return found
 
     def _station(self, name: str, place: object, now: datetime) -> list[AnyRecord]:

@@ -1,9 +1,10 @@
 """What the coincident peaks of the running season will cost next year, as far as they are known.
 
-Pure. The highest hour of system load in each stretch (a month, or each of the season's highest days) is its peak until a
-higher one comes; a site's load in that hour, by its power bills, is what it will be billed for. System load is hourly, so
-a peak of a quarter or half hour is taken as its hour's mean, and an operator's own list may name another day: this is an
-accrual, not a bill. A rule with a minimum billing demand bills no site below its share of the site's highest peak hour.
+Pure. The highest hour of system load in each stretch (a month, or each of the season's highest days) is its peak until
+a higher one comes; a site's load in that hour, by its power bills, is what it will be billed for. System load is by the
+hour, so a peak of a quarter or half hour is taken as its hour's mean, and an operator's own list may name another day:
+this is an accrual, not a bill. Under a rule with a minimum billing demand no site is billed below its share of the
+site's highest hour.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class AccruedShare:
 
 
 def peaks_so_far(rule: PeakRule, loads: Iterable[SystemLoad], now: datetime) -> list[PeakSoFar]:
-    """The peaks of the season that holds `now`, oldest first; load as it was measured, the last word on an hour counts."""
+    """The peaks of the season that holds `now`, oldest first, by measured load; the last word on an hour counts."""
     today = rule.local_day(now)
     hours: dict[datetime, SystemLoad] = {}
     for load in loads:
