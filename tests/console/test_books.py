@@ -17,7 +17,9 @@ from tieline import records
 from tieline.clock import SimClock
 from tieline.console.app import make_app
 from tieline.fleet import Fleet
-from tieline.records import Loan, LoanFlow, Opening, Payout, Pledge, Range
+from tieline.records import Loan, LoanFlow, NetworkTick, Opening, Payout, Pledge, Range, Sample
+from tieline.settlement.month import books_of, margins_in
+from tieline.settlement.reconcile import pool_month
 from tieline.store import Store
 
 
@@ -152,3 +154,42 @@ def test_what_is_asked_wrongly_is_answered_in_words(client: TestClient, path: st
     told = client.get(path)
     assert told.status_code == 400
     assert says in told.json()["error"]
+
+
+def test_margins_and_pools_are_those_of_the_command_also_when_asked_again(
+    tmp_path: Path, world: ModuleType, fleet: Fleet
+) -> None:
+    start = world.NOW - timedelta(days=6)
+    store = Store(tmp_path / "store.db", records.encode, records.decode)
+    for n in range(24 * 6):
+        told = {
+            "at": start + timedelta(hours=n),
+            "known_at": start + timedelta(hours=n),
+            "source": "t",
+            "kind": "measured",
+        }
+        tick = NetworkTick(**told, difficulty=1.4e14, subsidy_btc=3.125, fee_share=0.01, btc_usd=Decimal(60_000))
+        sites = [
+            Sample(
+                **told, site_id=site.id, unit_id="u", length_s=3600, readings=1, power_w=1.0, hashrate_hs=1e18 * (k + 1)
+            )
+            for k, site in enumerate(fleet.sites[:2])
+        ]
+        store.append([tick, *sites])
+    paid = {"at": world.NOW - timedelta(days=1), "known_at": world.NOW, "source": "t", "kind": "measured"}
+    store.append([Payout(**paid, payout_id="p", pool="p", sats=10**8, span_start=start, span_end=start,
+                         btc_usd=Decimal(60_000))])  # fmt: skip
+    month = f"{world.NOW - timedelta(days=1):%Y-%m}"
+    wanted = pool_month(store, month, world.NOW)
+    uses = margins_in(store, month, world.NOW, books_of(store)).uses
+    app = make_app(store, fleet, SimClock(world.NOW))
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
+        catch_up(client)
+        for _ in range(2):
+            days = client.get("/api/books/month", params={"month": month, "what": "reconciliation"}).json()["days"]
+            heard = [one for one in wanted.days if one.expected is not None]
+            assert [one["expected"] for one in days] == [pytest.approx(one.expected, rel=1e-9) for one in heard]
+            told_ = client.get("/api/books/month", params={"month": month, "what": "margins"}).json()["uses"]
+            assert [Decimal(one["revenue"]) for one in told_] == [one.revenue for one in uses]
+            assert len(uses) == 2
+    store.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeGuard
 
@@ -235,8 +235,11 @@ def emissions_in(store: Store, month: str, keeper: Bookkeeper) -> EmissionsOfMon
     return emissions_of(bills, evidence, month, (produced, tokens), keeper.policy.zone)
 
 
-def margins_in(store: Store, month: str, now: datetime, keeper: Bookkeeper) -> Margins:
-    """A month's margins by site and use. Raises ValueError for a month of which nothing is known."""
+def margins_in(
+    store: Store, month: str, now: datetime, keeper: Bookkeeper, hashes: Mapping[str, float] | None = None
+) -> Margins:
+    """A month's margins by site and use; `hashes` by site, where they are known already. Raises ValueError for a month
+    of which nothing is known."""
     start, end = span_of(store, month, now, keeper.policy.zone)
     energy: dict[tuple[str, str], float] = defaultdict(float)
     for bill in newest_of(store.between(PowerBill, start, end)):
@@ -249,17 +252,25 @@ def margins_in(store: Store, month: str, now: datetime, keeper: Bookkeeper) -> M
         tokens = sum(hop.output_tokens for hop in used.hops)
         for hop in used.hops:
             delivered[hop.site_id] += used.cost_nano_usd * hop.output_tokens // tokens if tokens else 0
-    measured = SitesMeasured(hashes_by_site(store, start, min(end, now)), delivered, energy)
+    made = hashes_by_site(store, start, min(end, now)) if hashes is None else hashes
+    measured = SitesMeasured(made, delivered, energy)
     return margins_of(keeper, month, measured)
 
 
 def hashes_by_site(store: Store, start: datetime, end: datetime) -> dict[str, float]:
     """Hashes that the machines of each site made over [start, end), as their samples say."""
+    return counted_hashes(store, start, end)[0]
+
+
+def counted_hashes(store: Store, start: datetime, end: datetime) -> tuple[dict[str, float], int]:
+    """(by site, samples that say so)."""
     found: dict[str, float] = {}
+    count = 0
     for sample in store.each(Sample, start, end):
         if sample.hashrate_hs is not None and sample.hashrate_hs >= 0:
             found[sample.site_id] = found.get(sample.site_id, 0.0) + sample.hashrate_hs * sample.length_s
-    return found
+            count += 1
+    return found, count
 
 
 def hashes_of(store: Store, start: datetime, end: datetime) -> tuple[float, int]:

@@ -131,9 +131,15 @@ class PoolMonth:
         return found
 
 
-def pool_month(store: Store, month: str, now: datetime, terms: Sequence[PoolTerms] = ()) -> PoolMonth:
-    """`terms`: of the pools, as the policy has them. Raises ValueError for a month of which nothing is known."""
-    days = pool_days(store, month, now, terms)
+Hashed = Callable[[datetime, datetime], tuple[float, int]]
+
+
+def pool_month(
+    store: Store, month: str, now: datetime, terms: Sequence[PoolTerms] = (), hashed: Hashed | None = None
+) -> PoolMonth:
+    """`terms`: of the pools, as the policy has them; `hashed`: (hashes, samples) of a span, where it is known already.
+    Raises ValueError for a month of which nothing is known."""
+    days = pool_days(store, month, now, terms, hashed)
     own = any(one.method == "solo" for one in terms) or any(one.blocks for one in days)
     expected = sum(one.blocks_expected or 0.0 for one in days)
     found = luck(sum(one.blocks for one in days), expected) if own else None
@@ -183,7 +189,9 @@ class _Heard:
         return tuple(found)
 
 
-def pool_days(store: Store, month: str, now: datetime, terms: Sequence[PoolTerms] = ()) -> list[PoolDay]:
+def pool_days(
+    store: Store, month: str, now: datetime, terms: Sequence[PoolTerms] = (), hashed: Hashed | None = None
+) -> list[PoolDay]:
     """Every day of the month that has begun. Raises ValueError for a month of which nothing is known."""
     start, end = span_of(store, month, now)
     ticks = [t for t in network_of(store, start, end) if t.kind != "forecast" and t.difficulty > LEAST]
@@ -199,7 +207,7 @@ def pool_days(store: Store, month: str, now: datetime, terms: Sequence[PoolTerms
     day = start
     while day < min(end, now):
         until = min(day + DAY, now)
-        hashes, samples = hashes_of(store, day, until)
+        hashes, samples = hashes_of(store, day, until) if hashed is None else hashed(day, until)
         found.append(heard.day(day, until, hashes / (until - day).total_seconds() if samples else None))
         day += DAY
     return found

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -29,7 +30,7 @@ from tieline.ledger import BTC, Entry
 from tieline.people import Right
 from tieline.records import NetworkTick
 from tieline.settlement.bridge import OWN, bridge_of
-from tieline.settlement.month import margins_in, span_of
+from tieline.settlement.month import counted_hashes, margins_in, span_of
 from tieline.settlement.reconcile import pool_month
 from tieline.settlement.release import draft_of
 from tieline.store import Store, StoreError
@@ -39,6 +40,11 @@ Json = dict[str, Any]
 PAGE = 100
 # Months that have ended, of the cash that is shown.
 MONTHS_OF_CASH = 3
+DAY = timedelta(days=1)
+# Samples of a site that was cut off come up to two days late; hashes of older days are kept, of about a year.
+LATE, KEPT_DAYS = timedelta(days=3), 400
+# By span: hashes of each site, and how many samples say so.
+Hashes = dict[tuple[datetime, datetime], tuple[dict[str, float], int]]
 
 
 class MoneyPages:
@@ -46,6 +52,7 @@ class MoneyPages:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
+        self._counted: Hashes = {}
 
     def rows(self) -> list[Row]:
         """Path, method, the right it needs, handler."""
@@ -70,7 +77,31 @@ class MoneyPages:
         now = self.hub.clock.now()
         month = request.query_params.get("month") or month_of(now, self.hub.month.books.keeper.policy.zone)
         what = request.query_params.get("what", "statement")
-        return await self._answer(lambda store: report_view(self._keeper(store), store, now, month, what))
+        try:
+            hashes = await self._hashes(month, now) if what in ("margins", "reconciliation") else {}
+        except (StoreError, ValueError):  # said by the report itself
+            hashes = {}
+        return await self._answer(lambda store: report_view(self._keeper(store), store, (month, now), what, hashes))
+
+    async def _hashes(self, month: str, now: datetime) -> Hashes:
+        """A month's hashes by UTC day and site, read day by day so that other readings are let in between. Days whose
+        late samples have come are kept."""
+        zone = self.hub.month.books.keeper.policy.zone
+        start, end = await self.hub.read(partial(span_of, month=month, now=now, zone=zone))
+        found: Hashes = {}
+        day = start.replace(hour=0, minute=0)
+        while day < min(end, now):
+            span = max(day, start), min(day + DAY, end, now)
+            known = self._counted.get(span)
+            if known is None:
+                known = await self.hub.read(partial(counted_hashes, start=span[0], end=span[1]))
+                if span[1] < now - LATE:
+                    self._counted[span] = known
+            found[span] = known
+            day += DAY
+        while len(self._counted) > KEPT_DAYS:
+            del self._counted[next(iter(self._counted))]
+        return found
 
     async def release(self, request: Request) -> Response:
         now, hub = self.hub.clock.now(), self.hub
@@ -160,19 +191,26 @@ def sale_view(holding: Holding, text: str) -> Json:
     }
 
 
-def report_view(keeper: Bookkeeper, store: Store, now: datetime, month: str, what: str) -> Json:
-    """A report of a month, as its command prints it. Raises ValueError for a month of which nothing is known, and for
-    a report that there is not."""
+def report_view(keeper: Bookkeeper, store: Store, of: tuple[str, datetime], what: str, hashes: Hashes) -> Json:
+    """A report of a month as of now, as its command prints it; `hashes` of its days. Raises ValueError for a month of
+    which nothing is known, and for a report that there is not."""
+    month, now = of
     span_of(store, month, now, keeper.policy.zone)
     told: Json = {"month": month, "policy": list(keeper.policy.lines())}
     if what == "statement":
         return told | asdict(statement_of(keeper, month))
     if what == "margins":
-        made = margins_in(store, month, now, keeper)
+        made = margins_in(store, month, now, keeper, _summed(hashes))
         uses = [asdict(one) | {"margin": one.margin, "per_mwh": one.margin_per_mwh} for one in made.uses]
         return told | {"uses": uses, "other": made.other, "margin": made.margin, "net": made.net}
     if what == "reconciliation":
-        pools = pool_month(store, month, now, keeper.policy.pool)
+
+        def hashed(start: datetime, end: datetime) -> tuple[float, int]:
+            # The policy's month may begin or end within a UTC day: that day is read.
+            known = hashes.get((start, end)) or counted_hashes(store, start, end)
+            return sum(known[0].values()), known[1]
+
+        pools = pool_month(store, month, now, keeper.policy.pool, hashed)
         days = [
             asdict(one) | {"day": one.day.timestamp(), "ratio": one.ratio, "remark": one.remark, "owed_since": None}
             for one in pools.days
@@ -182,6 +220,14 @@ def report_view(keeper: Bookkeeper, store: Store, now: datetime, month: str, wha
         told |= {"steps": pools.steps, "epochs": pools.epochs}
         return told | {"days": days, "remarks": pools.remarks, "luck": lucky}
     raise ValueError(f"what: {what!r} is no report; there are statement, reconciliation and margins")
+
+
+def _summed(hashes: Hashes) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for by_site, _ in hashes.values():
+        for site, made in by_site.items():
+            found[site] = found.get(site, 0.0) + made
+    return found
 
 
 def books_view(keeper: Bookkeeper, query: dict[str, str]) -> Json:
