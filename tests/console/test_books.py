@@ -162,18 +162,12 @@ def test_margins_and_pools_are_those_of_the_command_also_when_asked_again(
     start = world.NOW - timedelta(days=6)
     store = Store(tmp_path / "store.db", records.encode, records.decode)
     for n in range(24 * 6):
-        told = {
-            "at": start + timedelta(hours=n),
-            "known_at": start + timedelta(hours=n),
-            "source": "t",
-            "kind": "measured",
-        }
+        at = start + timedelta(hours=n)
+        told = {"at": at, "known_at": at, "source": "t", "kind": "measured"}
         tick = NetworkTick(**told, difficulty=1.4e14, subsidy_btc=3.125, fee_share=0.01, btc_usd=Decimal(60_000))
         sites = [
-            Sample(
-                **told, site_id=site.id, unit_id="u", length_s=3600, readings=1, power_w=1.0, hashrate_hs=1e18 * (k + 1)
-            )
-            for k, site in enumerate(fleet.sites[:2])
+            Sample(**told, site_id=site, unit_id=site, length_s=3600, readings=1, power_w=1.0, hashrate_hs=rate)
+            for site, rate in (("a", 1e18), ("b", 2e18))
         ]
         store.append([tick, *sites])
     paid = {"at": world.NOW - timedelta(days=1), "known_at": world.NOW, "source": "t", "kind": "measured"}
