@@ -32,7 +32,8 @@ def test_stolen_credentials_of_one_site_hear_nothing_of_another(tmp_path: Path) 
 
             wanted = (
                 ">", "*.*", f"live.{B}", f"plan.{B}", f"command.{B}", "records.*", f"replica.{B}.>", "plan.get.*",
-                "_INBOX.>", f"{inbox_of(site_user(B))}.>", "$JS.>", "$SYS.>", "join.*",
+                "_INBOX.>", f"{inbox_of(site_user(B))}.>", "$JS.>", "$SYS.>", "join.*", f"preview.{B}",
+                f"tunnel.site.{B}", "tunnel.site.*", "tunnel.cut.*",
             )  # fmt: skip
             for subject in wanted:
                 await thief.subscribe(subject, cb=keep)
@@ -74,7 +75,8 @@ def test_stolen_credentials_of_one_site_write_and_block_nothing_of_another(tmp_p
             forbidden = (
                 f"records.{B}", "records.gateway", "records.operator", f"live.{B}", f"replica.{B}.{B}-1", f"plan.{B}",
                 f"command.{B}", f"command.{A}", f"plan.get.{B}", f"orders.get.{B}", "feeds.weathertick",
-                f"{inbox_of(site_user(B))}.x", "$JS.API.INFO", "attention", "join.x",
+                f"{inbox_of(site_user(B))}.x", "$JS.API.INFO", "attention", "join.x", f"preview.{B}",
+                f"preview.{A}", f"tunnel.site.{B}", "tunnel.doors", f"tunnel.cut.{B}", f"tunnel.cut.{A}",
             )  # fmt: skip
             for subject in forbidden:
                 await thief.publish(subject, reading(B, 1.0))
