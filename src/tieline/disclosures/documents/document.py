@@ -17,7 +17,6 @@ from itertools import groupby
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from tieline.disclosures.documents.unglue import unglue
 from tieline.disclosures.facts.fact import Kind
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -119,7 +118,7 @@ def normalise(text: str) -> str:
         text = re.sub(r"(?m)^!", "|", text).replace("!!", "|").replace("||", "|")  # a table in a wiki's markup
     text = _BOLD.sub(r"\1", text)
     text = _MARK_BEHIND.sub(lambda m: " " * len(m[0]), text)
-    text = unglue(_separated(text))
+    text = _separated(text)
     text = re.sub(r"[^\S\n]{2,}", "  ", text)
     return re.sub(r"\n{3,}", "\n\n", text)
 

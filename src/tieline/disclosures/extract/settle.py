@@ -39,12 +39,11 @@ def settle(claims: list[Finding], statement: bool) -> tuple[list[Finding], list[
             group = [_as(c, "btc_on_balance") if c.field == "btc_held_end" else c for c in group]
         months[key] = _without_blocks(_balanced(group, notes), notes)
     _summed(months, notes)
-    managed = {c.value for c in claims if c.field == "managed_ehs"}
     kept: list[Finding] = []
     contested: list[Finding] = []
     for group in months.values():
         agreed, differing = _one_each(group, notes)
-        kept += _plausible(agreed, managed, notes)
+        kept += agreed
         contested += differing
     kept.sort(key=lambda c: (c.period, c.field, c.scope or "", c.start))
     return kept, contested, notes
@@ -219,34 +218,3 @@ def _digits(value: Decimal) -> int:
 
 def _round_figures(value: Decimal) -> bool:
     return value >= 1000 and _digits(value) <= 3
-
-
-def _plausible(group: Group, managed: set[Decimal], notes: list[str]) -> Group:
-    """Notes on figures that cannot both be right, and the removal of impossible ones."""
-    found = {c.field: c for c in group if c.scope is None}
-    dropped: Group = []
-    produced, average = found.get("btc_produced"), found.get("avg_btc_per_day")
-    if produced is not None and average is not None and _too_much_a_day(produced, average, notes):
-        dropped.append(average)
-    rated = found.get("deployed_ehs")
-    if rated is not None and rated.value in managed and rated.rule.startswith("open"):
-        dropped.append(rated)  # customers' machines included
-    held, pledged = found.get("btc_held_end"), found.get("restricted_or_pledged_btc")
-    if held is not None and pledged is not None and pledged.value > held.value > 0:
-        notes.append(f"{held.period}: {pledged.printed} pledged is more than {held.printed} held")
-    return [c for c in group if not any(c is one for one in dropped)]
-
-
-def _too_much_a_day(produced: Finding, average: Finding, notes: list[str]) -> bool:
-    period = produced.period
-    if len(period) != 7 or not average.value:
-        return False
-    days = produced.value / average.value
-    if days > days_in(period) * Decimal("1.08"):
-        said = f"{produced.printed} produced at {average.printed} a day"
-        notes.append(f"{period}: {said} are {days:.1f} days of {days_in(period)}")
-    if days >= 1:
-        return False
-    what = f"{average.printed} is more than the month's {produced.printed}"
-    notes.append(f"{period} avg_btc_per_day: left empty, {what}")
-    return True

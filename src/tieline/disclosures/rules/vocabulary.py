@@ -47,7 +47,7 @@ POISON = re.compile(
     r"|combined|together|collectively|jointly|equivalents?|tokens?|worth|since|cumulative\w*|lifetime|inception|so far|to date|year-to-date|ytd"
     r"|annual\w*|quarter\w*|fiscal|half|weeks?|weekly|between|least|most|maximum|minimum|range|ranging|either|neither)\b"
 )
-"""Words that may not stand in a freely told cause either."""
+"""Words of doubt: what a model reads beside them is dropped, and a candidate is told which it met."""
 
 NOT_DONE = re.compile(
     r"\b(?:outlook|guidance|forecasts?|targets?|budget\w*|plan(?:s|ned)?|projected|expected|pro ?forma|preview|scenarios?|sensitivit\w+|hypothe\w*|illustrat\w*|estimates?|projections?|goals?|milestones?"
