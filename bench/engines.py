@@ -270,6 +270,7 @@ async def _cut(name: str, kind: str, port: int, cue: Cue, options: argparse.Name
     wrong: list[dict[str, Any]] = []
     for at in range(1, undisturbed.frames, options.every):
         cue.at, before = at, cue.cuts
+        cue.tape.begin()
         found = await ask(port, case.path, case.asked(kind), case.headers)
         cue.at = 0
         if cue.cuts == before:  # fewer frames this time: a busy engine puts several tokens in one, and a client's form
@@ -283,6 +284,12 @@ async def _cut(name: str, kind: str, port: int, cue: Cue, options: argparse.Name
             billed = [undisturbed.output, found.output]
             told = {"at": at, "verdict": word, "text": "/".join(found.said)[-400:], "error": found.error}
             wrong.append(told | {"billed": billed})
+        if word in ("CORRUPT", "SILENT"):  # what was asked and said, since it may not come again
+            kept = options.out.with_name(f"{options.out.stem}.{kind}.{name}.{at}.json")
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(
+                json.dumps({"undisturbed": undisturbed.said, "found": found.said, "talks": cue.tape.end()}) + "\n"
+            )
         await asyncio.sleep(options.rest)
     figures: dict[str, Any] = {"frames": undisturbed.frames, **counts}
     print(f"  {name:12s} {dict(counts)}", flush=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MADE = ROOT / "mutants"
 EXPLAINED = ROOT / "tests" / "mutants.toml"
-# Room -> module names; the shares of the issue are by these.
+# Room -> module names; shares are by room.
 ROOMS = {
     "ledger": ("tieline.ledger",),
     "entries": ("tieline.books.entries",),
