@@ -72,7 +72,7 @@ def priced(one: Study, cache: Path, jobs: int) -> tuple[Study, StudySurfaces]:
         try:
             return one, build(one, cache, jobs)
         except MistakeError as mistake:
-            if mistake.path[:1] != ("site",) or "no price" not in mistake.problem:
+            if mistake.path[:1] != ("site",) or "its market has" not in mistake.problem:
                 raise
             n = int(mistake.path[1])
             print(f"  {one.site[n].id}: {mistake.problem}; run as {one.site[0].like}")

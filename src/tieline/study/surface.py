@@ -47,6 +47,8 @@ Floats = NDArray[np.float64]
 # What is kept of each site and month, per month of 730.5 hours.
 KEPT: Final = ("ph_days", "mwh", "power_usd", "wear_usd", "peaks_usd", "off_hours")
 MONTH_H: Final = 730.5
+# A market is known where it has a price in this share of the recorded hours.
+KNOWN_SHARE: Final = 0.9
 # Marks the sums of a month's days apart.
 APART: Final = " apart"
 
@@ -196,6 +198,25 @@ def _folder(operation: Operation, cache: Path) -> Path:
     return folder
 
 
+def _check_prices(study: Study, world: ScenarioWorld, days: RunDays) -> None:
+    """Raises MistakeError where a market that a site buys at has no price in over a tenth of the recorded hours: the
+    backtest settles such hours at the last price known, and a year of those is no year."""
+    place = {site.id: site for site in world.fleet.sites}
+    for n, one in enumerate(study.site):
+        site = place[one.like or one.id]
+        series = world.markets.get(site.contract.market or "")
+        if _fixed(site) or series is None:
+            continue
+        told = [series.values[world.slot(begin) : world.slot(end)] for _, begin, end in days.months]
+        share = float(np.isfinite(np.concatenate(told)).mean())
+        if share < KNOWN_SHARE:
+            raise MistakeError(
+                ("site", n, "like"),
+                f"its market has a price in {share:.0%} of these hours",
+                "give days of its market, or other months (first, last)",
+            )
+
+
 def _picked(study: Study, whole: Fleet) -> tuple[Site, ...]:
     """Each site of the fleet that the study's are like, once, with its rigs alone. Raises MistakeError."""
     known = {site.id: site for site in whole.sites}
@@ -231,6 +252,7 @@ def _world(study: Study, whole: Fleet, folder: Path, all_days: bool = False) -> 
     for n, one in enumerate(study.site):
         if any(left.startswith(f"{one.like or one.id} ") for left in world.left_out):
             raise MistakeError(("site", n, "like"), f"its market has no price in {folder}", "give days of its market")
+    _check_prices(study, world, days)
     run = tuple(SlotSpan(label, world.slot(begin - WARM_UP), world.slot(end)) for label, begin, end in days.run)
     return replace(world, spans=run, demand={}, inputs={}, events=(), offers=(), deployed_share=()), days
 
