@@ -16,7 +16,8 @@ from tests.app.test_commands import running
 from tests.gateway.rig import Gateway, settings, start
 
 from tieline.app import agent_run
-from tieline.app.joins import changed_book
+from tieline.app.gateway_part import SitesAway
+from tieline.app.joins import JoinedSite, changed_book
 from tieline.clock import wall_now
 from tieline.gateway import serve as app
 from tieline.gateway.settings import Model
@@ -43,7 +44,9 @@ async def gateway(here: Place, folder: Path, doors: list[TunnelDoor]) -> AsyncIt
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "TunnelDoor", remember)
         given = settings(models=(Model(name=MODEL),))
-        async with start(given, folder, link=link, wait=False, sites=DoorPlace()) as made:
+        async with start(
+            given, folder, link=link, wait=False, sites=DoorPlace(), away=SitesAway(here.runtime.data)
+        ) as made:
             yield made
     await link.close()
 
@@ -180,12 +183,21 @@ async def refused_addresses(here: Place, one: Gateway) -> None:
     from tieline.records import encode
 
     link = await here.link(site_user(A))
-    for url in ("tunnel://na-tx-02-gpu-1-1", "tunnel://x", "tunnel://na-tx-01-gpu-9", f"tunnel://{A}-gpu-1"):
+    with changed_book(here.runtime.data) as book:
+        book.sites[A] = JoinedSite(since=wall_now(), password="x")
+    for url in (
+        "http://127.0.0.1:22",
+        "https://metadata.example",
+        "tunnel://na-tx-02-gpu-1-1",
+        "tunnel://x",
+        "tunnel://na-tx-01-gpu-9",
+        f"tunnel://{A}-gpu-1",
+    ):
         state = _said(A, base_url=url)
         await link.publish(f"replica.{A}.{state.replica_id}", encode(state))
     await until(lambda: f"{A}-gpu-1" in one.svc.backends)  # the last, its own
     assert one.svc.backends[f"{A}-gpu-1"].authority == f"{A}-gpu-1"
-    assert sum(one.svc.ignored().values()) == 3
+    assert sum(one.svc.ignored().values()) == 5
     await link.close()
 
 

@@ -7,12 +7,13 @@ import contextlib
 import ipaddress
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import httpx
 import msgspec
 
-from tieline.app.joins import LINK_FOLDER
+from tieline.app.joins import LINK_FOLDER, JoinError, path_of, read_book
 from tieline.app.runtime import Runtime
 from tieline.config import Config, sections
 from tieline.gateway.serve import GatewayProcess, serve
@@ -49,6 +50,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
                 registry=registry,
                 load=lambda: settings_of(runtime.load_config(), runtime),
                 sites=_sites_door(runtime),
+                away=SitesAway(runtime.data),
             ),
         )
     )
@@ -61,6 +63,21 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         serving.cancel()
         await asyncio.wait({serving}, timeout=1.0)
         await link.close()
+
+
+class SitesAway:
+    """The sites that joined from elsewhere, read again when their book changes; one that cannot be read changes
+    nothing. What such a site gives as an address is not dialled: it could be anybody's."""
+
+    def __init__(self, data: Path) -> None:
+        self._data, self._seen, self._sites = data, 0, frozenset[str]()
+
+    def __call__(self) -> frozenset[str]:
+        with contextlib.suppress(OSError, JoinError):
+            seen = path_of(self._data).stat().st_mtime_ns
+            if seen != self._seen:
+                self._sites, self._seen = frozenset(read_book(self._data).sites), seen
+        return self._sites
 
 
 def _sites_door(runtime: Runtime) -> DoorPlace:

@@ -15,7 +15,7 @@ import socket
 import ssl
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Container, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,6 +81,7 @@ class GatewayProcess:
     load: Callable[[], Settings] | None = None
     drain_s: float = DRAIN_S
     sites: DoorPlace | None = None  # the door for sites that nobody can dial, where there is one
+    away: Callable[[], Container[str]] = tuple  # sites elsewhere, which are reached through that door alone
 
 
 ALONE: Final = GatewayProcess()
@@ -134,7 +135,7 @@ async def serve(
     door = None
     if link is not None:
         door = await _open_sites_door(svc, process.sites, link, data, registry)
-        _join_platform(svc, link, desk, data, process.origin, registry)
+        _join_platform(svc, link, desk, data, process, registry)
     _freeze()
     _heed_hang_up(svc, changes)
     if started is not None:
@@ -229,13 +230,18 @@ def _base_url(settings: Settings, server: asyncio.Server) -> str:
     return f"{scheme}://{host}:{port}/v1"
 
 
-def _join_platform(svc: Service, link: Link, desk: Desk, data: Path, origin: str, registry: Registry) -> None:
+def _join_platform(
+    svc: Service, link: Link, desk: Desk, data: Path, process: GatewayProcess, registry: Registry
+) -> None:
     """Hear sites and the core over the link, and tell them usage and backlog."""
+    origin = process.origin
     snapshot, runner, meter = Snapshot(data / "replicas.json"), desk.runner, svc.meter
     restore(svc.table, snapshot)
     registry.keep("replica snapshot", "keeps the replica table on disk", lambda: probe_for_ever(svc.table, snapshot))
     for subject in ("replica.>", "plan.*", "command.*"):
-        registry.keep(f"hears {subject}", "what sites and the core say", partial(_follow, svc, link, subject))
+        registry.keep(
+            f"hears {subject}", "what sites and the core say", partial(_follow, svc, link, subject, process.away)
+        )
     registry.keep("catch up", "asks what was said before", lambda: _catch_up(svc, link))
     registry.keep("usage", "sends usage to the core", lambda: meter.push_for_ever(link, origin))
     tell = partial(owed_work.tell_for_ever, runner.waiting, runner.per_line, link, origin, svc.clock)
@@ -302,7 +308,7 @@ async def _every_second(svc: Service, changes: Changes, engines: Engines) -> Non
 # --- the replica table ----------------------------------------------------------------
 
 
-async def _follow(svc: Service, link: Link, subject: str) -> None:
+async def _follow(svc: Service, link: Link, subject: str, away: Callable[[], Container[str]]) -> None:
     """Replicas as their sites' agents tell them; plans and orders as the sites are told them."""
 
     def take(record: records.AnyRecord) -> None:
@@ -311,6 +317,8 @@ async def _follow(svc: Service, link: Link, subject: str) -> None:
             if known is not None and known.site != record.site_id:
                 raise IntakeError(f"{record.replica_id} is a replica of {known.site}", "replica_id")
             _same_address(svc, record)
+            if record.base_url and not record.base_url.startswith(f"{TUNNEL}:") and record.site_id in away():
+                raise IntakeError(f"{record.site_id} runs elsewhere: its own connections alone lead there", "base_url")
             if known is not None or len(svc.backends) < MAX_REPLICAS:
                 svc.heard(record)
         elif isinstance(record, Plan | Instruction):
