@@ -202,13 +202,7 @@ _MAIN = ("btc_produced", "btc_held_end", "btc_sold", "avg_operating_ehs", "deplo
 
 def _several(text: str, claims: list[Finding], ctx: context.Context) -> str | None:
     """Two releases in one file: two titles or datelines, each with its own month and its own figures."""
-    titles = {m.start() for m in _TITLE.finditer(text)} | {
-        text.rfind("\n", 0, m.start()) + 1 for m in _WIRE.finditer(text)
-    }
-    starts: list[int] = []
-    for at in sorted(titles):
-        if not starts or at - starts[-1] > 600:
-            starts.append(at)
+    starts = _starts(text)
     if len(starts) < 2:
         return None
     strong = [c for c in claims if c.strength == STRONG and c.field in _MAIN]
@@ -220,3 +214,15 @@ def _several(text: str, claims: list[Finding], ctx: context.Context) -> str | No
     if len(months) < 2:
         return None
     return f"two releases in one file ({' and '.join(sorted(months))}): read them one by one"
+
+
+def _starts(text: str) -> list[int]:
+    """Where a title or a wire's dateline stands, 600 characters or more apart."""
+    titles = {m.start() for m in _TITLE.finditer(text)} | {
+        text.rfind("\n", 0, m.start()) + 1 for m in _WIRE.finditer(text)
+    }
+    starts: list[int] = []
+    for at in sorted(titles):
+        if not starts or at - starts[-1] > 600:
+            starts.append(at)
+    return starts

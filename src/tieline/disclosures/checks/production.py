@@ -88,8 +88,7 @@ def _one_change(book: ClaimBook, claim: Claim, field: str) -> Iterator[Verdict]:
     if others:
         also = (others[0].value / base.value - 1) * _HUNDRED
         line += f"; with {show(others[0].value)} of another source {signed(also, 2)} %"
-    named = book.claims(issuer, month, f"{field}_prior")
-    prior = next((other for other in named if other.source == claim.source), None)
+    prior = _named_before(book, claim, field)
     if outcome == "differs" and prior is not None and prior.value != 0:
         own = (now.value / prior.value - 1) * _HUNDRED
         used.append(prior)
@@ -100,6 +99,12 @@ def _one_change(book: ClaimBook, claim: Claim, field: str) -> Iterator[Verdict]:
                 f"{show(prior.value)}, the month before was printed as {show(base.value)}."
             )
     yield verdict("growth", used, outcome, line, says, claim.value - exact, apart=claim.mark)
+
+
+def _named_before(book: ClaimBook, claim: Claim, field: str) -> Claim | None:
+    """The figure of the month before that the claim's own article names."""
+    named = book.claims(claim.fact.issuer or "unknown", claim.fact.period, f"{field}_prior")
+    return next((other for other in named if other.source == claim.source), None)
 
 
 def _whose_change(book: ClaimBook, claim: Claim) -> Iterator[Verdict]:

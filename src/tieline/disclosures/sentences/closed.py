@@ -35,6 +35,10 @@ _AT = _OVER | {"as of", "as at", "at", "on", "by", "at the end of", "at the clos
 """How it may be told for what stands at its end, or happens in it."""
 _LEADS = frozenset({"of", "the", ",", ":", "(", "-", "•", "*"})
 _JOINED = frozenset(["and", "to", "through", "until", "-", "–", "/", "&", "or"])
+_KINDS = dict.fromkeys(("stock", "ytd", "event"), ("month", "date")) | dict.fromkeys(
+    ("flow", "mean"), ("month", "date", "quarter")
+)
+"""The kinds of expression by which a kind of figure may be dated."""
 _SPANS = {"flow": (7, 6, 10), "stock": (7, 10), "mean": (7, 6), "ytd": (7,), "event": (10, 7)}
 """The lengths of the periods that a kind of figure may have: of a month 7, a quarter 6, a day 10."""
 _ON_A_DAY = {
@@ -246,7 +250,7 @@ class _Sentence:
         p = self.tpl.tokens[k].period
         if p is None or self._is_joined(k) or (p.year is None and self.passage.elsewhen):
             return None
-        if p.kind not in (("month", "date", "quarter") if kind in ("flow", "mean") else ("month", "date")):
+        if p.kind not in _KINDS[kind]:
             return None
         if p.kind == "date" and (kind == "event" or (kind == "flow" and how == "on")):
             return resolve(p, self.ctx.reference).key

@@ -95,12 +95,15 @@ class Dated:
         following = self.mentions[i + 1].q.start if i + 1 < len(self.mentions) else self.end
         after = [p for p in self.marks if m.q.end <= p.start < min(following, m.q.end + len(m.right) + 2)]
         if after and _right_behind(text, m, after[0]):
-            joined = any(_are_joined(text, after[0], p) for p in after[1:2])
-            return None if joined or after[0].kind in _NO_FIGURES else self._key(after[0])
+            return self._told_behind(after)
         if m.compared or (following < self.end and _falls(text[self.start : m.q.start], text[m.q.end : self.end])):
             return self._compared(m)
         before = self._before(m)
         return (before or None) if before is not None else self._behind(m, following) or self.base
+
+    def _told_behind(self, after: list[Period]) -> str | None:
+        joined = any(_are_joined(self.text, after[0], p) for p in after[1:2])
+        return None if joined or after[0].kind in _NO_FIGURES else self._key(after[0])
 
     def _labelled(self, m: Mention) -> Period | None:
         """`(October 2024: 41.2 BTC)`, and `X and Y ..., respectively`: the period that is set against the number."""

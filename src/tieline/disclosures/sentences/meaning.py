@@ -56,7 +56,7 @@ def _field(text: str, start: int, end: int, mentions: list[Mention], i: int) -> 
     stem = _same_thing(text, start, m, alike, row)
     if stem is not None:
         return stem
-    if coins and [o.field for o in mentions[:i]][-1:] == ["sold_share_pct"] and _OR_IN_COINS.search(m.left):
+    if coins and _is_share_in_coins(m, mentions[:i]):
         return "btc_sold"
     gap = text[alike[-1].q.end : m.q.start] if alike else "."
     if _AGAIN.fullmatch(gap) and not w.PER_DAY.search(m.right[:24]):
@@ -64,6 +64,11 @@ def _field(text: str, start: int, end: int, mentions: list[Mention], i: int) -> 
     if row is not None or not coins:
         return row or _machine(m)
     return None if _is_part(m, alike, gap) else _coins(m, text[start : m.q.start])
+
+
+def _is_share_in_coins(m: Mention, before: list[Mention]) -> bool:
+    """`sold 71% of production, or 134 BTC`."""
+    return bool(before) and before[-1].field == "sold_share_pct" and _OR_IN_COINS.search(m.left) is not None
 
 
 def _same_thing(text: str, start: int, m: Mention, alike: list[Mention], row: str | None) -> str | None:

@@ -205,10 +205,12 @@ def _mixed_head(text: str, span: Span, raw: list[Span], cells: list[_Cell]) -> l
     others = [cell.short for cell in rest if cell.kind == "label"]
     if len(cells) < 3 or not set(kinds) <= {"head", "label"} or not 0 < len(others) <= kinds.count("head"):
         return None
-    columns = list(first.columns)
-    for cell in rest:
-        columns += cell.columns if cell.kind == "head" else [PeriodColumn(None, *cell.span)]
+    columns = [*first.columns, *(column for cell in rest for column in _columns_of(cell))]
     return [Item("head", *span, columns)] if all(others) and any(c.period is not None for c in columns) else None
+
+
+def _columns_of(cell: _Cell) -> list[PeriodColumn]:
+    return cell.columns if cell.kind == "head" else [PeriodColumn(None, *cell.span)]
 
 
 def _labelled(text: str, span: Span, raw: list[Span], cells: list[_Cell]) -> list[Item] | None:
