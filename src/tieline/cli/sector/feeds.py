@@ -137,7 +137,8 @@ def folder(
 def refresh(issuers: tuple[str, ...], since: str | None, wires: Path, facts: Path, as_json: bool, **asked: Any) -> None:
     """Ask EDGAR and the wires for every miner of the book, keep what is new, and say it in a line each.
 
-    Runs again where it ended.
+    Runs again where it ended. Tested on a server that answers in EDGAR's and wires' recorded shapes; never yet on
+    EDGAR itself.
     """
     from tieline.cli.sector import fetch as fetching
 

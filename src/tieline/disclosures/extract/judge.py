@@ -205,7 +205,7 @@ def split(
     plausible."""
     proven = [fact for c, fact in kept if c.licensed]
     voices = None
-    if not own_words or ctx.language != "en":
+    if not own_words:
         voices = closures(proven, text) | _confirmed([fact for _, fact in kept], known)
     facts: list[Fact] = []
     candidates: list[Candidate] = []
@@ -216,7 +216,7 @@ def split(
             _impossible(fact, [f for f in beside if f is not fact], chain)
             or _not_over(fact, ctx)
             or (None if c.licensed else lacking(text, c, frame, ctx.language))
-            or _unheard(fact, voices, own_words)
+            or _unheard(fact, voices)
         )
         if missing is None:
             facts.append(fact)
@@ -242,12 +242,11 @@ def _not_over(fact: Fact, ctx: Context) -> Lack | None:
     return None if over else ("period", f"{fact.period} was not over on {ctx.published}")
 
 
-def _unheard(fact: Fact, voices: set[tuple[str, str]] | None, own_words: bool) -> Lack | None:
+def _unheard(fact: Fact, voices: set[tuple[str, str]] | None) -> Lack | None:
     """Does a figure that needs a second voice lack it?"""
     if voices is None or (fact.scope is None and (fact.period, fact.field) in voices):
         return None
-    speaker = "another language needs" if own_words else "news and summaries need"
-    return "second voice", f"{speaker} a second voice"
+    return "second voice", "news and summaries need a second voice"
 
 
 def _told_on(ctx: Context) -> datetime | None:

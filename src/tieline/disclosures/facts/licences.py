@@ -2,7 +2,7 @@
 
 Pure. Each licence is closed-world: proven, or missing. `period`, `window`, `subject`, `assertion` and `token` are
 proven by the sentence or by the row and its headings; `plausible` by the chain and by what the issuer printed
-elsewhere; `second voice`, which news, summaries and languages other than English need as well, by arithmetic that
+elsewhere; `second voice`, which news and summaries need as well, by arithmetic that
 the text prints beside the figure, by an equal claim in the book, or later by a person.
 """
 
