@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 import msgspec
@@ -32,13 +34,24 @@ def moment(value: str) -> datetime:
         raise click.BadParameter(f"{value!r} is no date; write 2024-08-17 or 2024-08-17T06:00") from None
 
 
+def span_options(command: Callable[..., None]) -> Callable[..., None]:
+    """--from and --to, as one value: [start, end)."""
+
+    @click.option("--from", "start", required=True, type=moment, help="First hour, UTC.")
+    @click.option("--to", "end", required=True, type=moment, help="End, UTC, not included.")
+    @wraps(command)
+    def spanned(start: datetime, end: datetime, **given: Any) -> None:
+        command(span=(start, end), **given)
+
+    return spanned
+
+
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of recorded days (see docs/replay.md).")
 @click.option(
     "--store", type=click.Path(path_type=Path), help="A platform's data folder: what it did beside what policies would."
 )
-@click.option("--from", "start", required=True, type=moment, help="First hour, UTC.")
-@click.option("--to", "end", required=True, type=moment, help="End, UTC, not included.")
+@span_options
 @fleet_file
 @click.option("--scale", type=float, help="Share of the folder's fleet: 0.447, about 50 EH/s, where it is recorded.")
 @click.option("--policy", type=click.Choice(get_args(Policy)), help="How megawatts are decided. Default: lookahead.")
@@ -47,8 +60,7 @@ def moment(value: str) -> datetime:
 def replay(
     data: Path | None,
     store: Path | None,
-    start: datetime,
-    end: datetime,
+    span: tuple[datetime, datetime],
     config: Path | None,
     scale: float | None,
     policy: Policy | None,
@@ -59,6 +71,7 @@ def replay(
 
     Rigs and engines are modelled; nothing depends on the wall clock, so the same days give the same bytes.
     """
+    start, end = span
     if (data is None) == (store is None):
         raise click.UsageError("give --data, a folder of days, or --store, a platform's data folder")
     if store is not None:
