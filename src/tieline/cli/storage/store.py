@@ -69,9 +69,9 @@ def copy(data_dir: Path, url: str | None, password_file: Path | None, to_file: b
 
     A copy that was cut short goes on where it stopped. What they were copied from is left as it is.
     """
+    place = _there(data_dir)
     if (url is None) != to_file:
         raise click.UsageError("name where to: --to URL, or --to-file")
-    place = _there(data_dir)
     if read_state(data_dir).pid is not None:
         raise AnswerIsNoError(f"the platform of {data_dir} runs; stop it first: tieline down --data-dir {data_dir}")
     to = StorePlace(data_dir, url, None if password_file is None else password_file.resolve())
