@@ -55,6 +55,10 @@ def _print(total: Outcome, used_s: float, count: int, first: int, broken: int) -
     print(f"{count} seeds from {first}, {total.site_days:.1f} site-days, ", end="")
     print(f"{used_s / total.site_days:.2f} s of processor for each, {broken} violations, history {total.history[:16]}")
     print(", ".join(f"{name} {number:,}" for name, number in sorted(total.seen.items())))
+    pairs = [(name, side) for name in sorted(total.writes) for side in ("before", "after")]
+    missed = [f"{side} {name}" for name, side in pairs if not total.crashes[name, side]]
+    print(f"{len(pairs) - len(missed)} of {len(pairs)} pairs of write and side were crashed at", end="")
+    print(f"; not {', '.join(missed)}" if missed else "")
     for name in sorted(total.writes):
         print(f"  crashes at {name}: {total.crashes[name, 'before']} before, {total.crashes[name, 'after']} after")
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import apsw
 from tests.simulation.machinery import Loop, Program, SimulatedClock
 from tests.simulation.network import Network
-from tests.simulation.writes import TimedDisk
+from tests.simulation.writes import TimedDisk, name_of
 from tests.store.simulate import ViolationError
 
-from tieline.store import Outbox, Spool, StoreError
+from tieline.store import Outbox, Spool, StoreError, ledger, outbox, quarantine, spool, sqlite
 from tieline.store.database import Database
 from tieline.store.spool import AGAIN_S, LINGER_S, _Job
 
@@ -27,15 +27,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
-# What every database begins with, and what each kind does besides.
+# What every database is made with, beside the tables of its kind.
 FIRST_WRITES = ("CREATE TABLE tail", "INSERT tail", "PRAGMA application_id", "PRAGMA user_version", "COMMIT")
-OWN_TABLES = {
-    "store": ("record",),
-    "outbox": ("item",),
-    "quarantine": ("item", "lost"),
-    "usage spool": ("item", "used"),
-    "ledger": ("slot", "entry", "posting", "day", "lot", "standing", "watermark"),
-}
+KINDS = {module.KIND.name: module.KIND for module in (sqlite, outbox, quarantine, spool, ledger)}
 SIDES = ("before", "after")
 # So many first lives of a program end in the making of its files.
 MAKING_TRIES = 4
@@ -43,8 +37,8 @@ MAKING_TRIES = 4
 
 def making_of(kind: str) -> list[str]:
     """The writes that make a file of this kind."""
-    tables = [f"CREATE TABLE {table}" for table in OWN_TABLES[kind]]
-    return [f"{kind}: {write}" for write in (*FIRST_WRITES, *tables)]
+    forms = [name for step in KINDS[kind].steps if (name := name_of(kind, step)) is not None]
+    return [*(f"{kind}: {write}" for write in FIRST_WRITES), *forms]
 
 
 class Host(abc.ABC):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
 FINE_S, FINE_FOR_S, COARSE_S = 20.0, 280.0, 3_600.0
 # By then a site holds a limit after anything that moved it: an order's beginning, a unit that turned, a start.
 RESPONSE_S = 260.0
-# Where a unit lies about obeying only the meter shows it, and more is kept free in rounds of five steps: two or three
-# where the excess is large, six where it is a thirtieth of what the unit draws. In the product, with its steps of 2 s,
-# that is a minute.
-LIES_FINE_FOR_S, LIES_RESPONSE_S = 760.0, 740.0
+# Where a unit lies about obeying only the meter shows it, and more is kept free in rounds of five steps, twice as much
+# each time: as many more rounds as the lie is larger than the excess, by powers of two. In the product, with steps of
+# 2 s, a round is 10 s.
+ROUND_S, LIES_FINE_FOR_S = 100.0, 780.0
 # What it may be above: the meter's steps and the units' slack.
 TOLERANCE_SHARE = 0.02
 ASK_EVERY_S = 900.0
@@ -181,8 +182,9 @@ class SiteHost(Host):
         """Nothing was being answered: what the agent tells while it answers gives it no more time to."""
         return self.loop.moment - self.quiet_since >= (LIES_FINE_FOR_S if self._lied_to() else FINE_FOR_S)
 
-    def _response_s(self) -> float:
-        return LIES_RESPONSE_S if self._lied_to() else RESPONSE_S
+    def _response_s(self, above_w: float) -> float:
+        lie_w = max((unit.true_w for unit in self.units if unit.manner == "lies"), default=0.0)
+        return RESPONSE_S + ROUND_S * math.ceil(math.log2(max(1.0, lie_w / above_w)))
 
     def _lied_to(self) -> bool:
         """A unit says that it obeys and does not. The agent learns of it from the meter in the steps after it told the
@@ -230,14 +232,14 @@ class SiteHost(Host):
 
     def check(self) -> None:
         """The true power is under the limit, or nothing that could go still runs. Raises ViolationError."""
-        if not self.trusted or self.loop.moment - self.quiet_since < self._response_s() or not self.up:
+        if not self.trusted or self.loop.moment - self.quiet_since < RESPONSE_S or not self.up:
             return
         limit_w = self.limit_w()
         above_w = self.meter.true_w - limit_w - TOLERANCE_SHARE * self.site.interconnect.limit_w
         self.world.seen["limit looked at"] += 1
         if limit_w < self.site.interconnect.limit_w:
             self.world.seen["limit of an order looked at"] += 1
-        if above_w <= 0:
+        if above_w <= 0 or self.loop.moment - self.quiet_since < self._response_s(above_w):
             return
         blind = self.meter.manner != "well" and any(unit.manner in ("lies", "nonsense") for unit in self.units)
         left = [u for u in self.units if u.manner == "well" and u.true_w > u.lowest_w + 0.02 * u.highest_w]
