@@ -110,8 +110,7 @@ def backtest(
     Every policy runs on the same modelled fleet and sees only what was known. Nothing depends on the wall clock:
     the same days give the same bytes.
     """
-    between = _between(start, end)
-    numbers = None if given is None else rule_numbers(given)
+    between, numbers = _between(start, end), None if given is None else rule_numbers(given)
     if (data is None) == (store is None):
         raise click.UsageError("give --data, a folder of days, or --store, a platform's data folder")
     if store is not None:
