@@ -26,6 +26,7 @@ _SLOW = {
     "test_compat.py",
     "test_example.py",
     "test_forecast.py",
+    "test_gpu_nodes.py",
     "test_house.py",
     "test_keys.py",
     "test_known_days.py",
