@@ -131,7 +131,8 @@ def test_the_update_page(client: TestClient, world: ModuleType) -> None:
     assert told["state"] == "draft"
     assert any("payout p0 has no price" in line for line in told["faults"])
     why = client.get("/api/release/bridge", params={"month": month})
-    assert (why.status_code, "is not known" in why.json()["error"]) == (400, True)
+    assert (why.status_code, "is not known" in why.json()["why_not"]) == (200, True)
+    assert client.get("/api/release/bridge", params={"month": "2026-13"}).status_code == 400
     assert next(one["shown"] for one in told["movements"] if one["name"] == "closing").startswith("7,474.60")
 
 

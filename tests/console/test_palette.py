@@ -42,6 +42,11 @@ def test_a_site_a_rig_a_page_and_a_record_are_found_by_keyboard_alone(browser: A
     find("#7", "#7")
     page.wait_for_url("**/records/7")
 
+    find("studies", "Studies")
+    page.wait_for_url("**/studies")
+    page.go_back()
+    page.wait_for_selector(".top")
+
     page.focus("a.brand")
     page.keyboard.press("/")
     page.wait_for_selector("dialog.palette[open]")

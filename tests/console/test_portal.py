@@ -175,6 +175,7 @@ def test_a_tenants_person_lands_on_their_page_and_reaches_nothing_of_the_operato
     client = signed_in(app, role)
     open_to_all = {"/login", "/join", "/account", "/my", "/healthz", "/static/{name}", "/api/login", "/api/join"}
     open_to_all |= {"/api/login/ways", "/login/oidc", "/login/oidc/callback"}
+    open_to_all |= {"/api/login/passkey", "/api/login/passkey/begin"}
     open_to_all |= {"/api/logout", "/api/me", "/api/me/password", "/api/sessions/revoke", "/my/{rest:path}"}
     seen = 0
     for path, method, right, _ in console._routes(app.state.room):

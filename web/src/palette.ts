@@ -3,13 +3,13 @@
 import { feed, get } from "./data";
 import { h, put, say } from "./dom";
 
-interface Hit { name: string; about: string; href: string }
+interface Hit { name: string; about: string; href: string; outside?: boolean }
 interface RigTable { columns: string[]; rows: unknown[][] }
 
 const SHOWN = 12;
 const PAGES: Hit[] = ([["Overview", "/"], ["Tomorrow", "/tomorrow"], ["Rigs", "/rigs"], ["Inference", "/inference"], ["Treasury", "/treasury"], ["Books", "/books"], ["Monthly update", "/update"],
   ["Disclosures", "/disclosures"], ["Studies", "/studies"], ["Records", "/records"], ["People", "/people"], ["Alerts", "/alerts"], ["Approvals", "/approvals"], ["Observed", "/observed"], ["Audit", "/audit"], ["Account", "/account"]] as const)
-  .map(([name, href]) => ({ name, about: "page", href }));
+  .map(([name, href]) => ({ name, about: "page", href, outside: href === "/studies" }));
 
 /** How well `text` answers `asked`: all its words somewhere, better at a word's beginning; 0: not at all. */
 export function score(text: string, asked: string): number {
@@ -98,7 +98,8 @@ export function openPalette(open: (path: string) => void): void {
     mark();
   };
   const close = (): void => { box.close(); box.remove(); back?.focus(); };
-  const go = (hit: Hit): void => { close(); open(hit.href); };
+  // A study's report is a page of its own, which this one's script does not show.
+  const go = (hit: Hit): void => { close(); if (hit.outside) location.assign(hit.href); else open(hit.href); };
   input.addEventListener("input", () => { here = 0; show(); });
   input.addEventListener("keydown", (e) => {
     if (e.key === "ArrowDown" || e.key === "ArrowUp") {

@@ -108,7 +108,7 @@ const signed = (n: string): string => `${Number(n) > 0 ? "+" : ""}${n}`;
 // Why a month's production changed from the one before: steps that sum to the change.
 export function bridgeOf(root: HTMLElement, month: string): void {
   const named = (body: Child[]): void => put(root, panel("Why production changed", ...body));
-  get<Bridge>(`/api/release/bridge?month=${month}`).then((b) => named([
+  get<Bridge | { why_not: string }>(`/api/release/bridge?month=${month}`).then((b) => named("why_not" in b ? [h("p", { class: "wait" }, `No bridge: ${b.why_not}`)] : [
     h("p", { class: "note" }, `From ${b.base}, ${b.before} BTC, to ${b.after} BTC.`),
     table(["Step", "BTC", ""], [...b.steps.map((s) => [s.name, signed(s.btc), s.says]), ["Change", entriesOf("Trading:Bitcoin:Mined", signed(b.change), month), `${signed(b.change_pct)} %`]]),
     b.causes.length ? table(["Bitcoin not earned", "Month before", "This month"], b.causes.map((c) => [recordsOf(c.cause, [{ stream: "Shortfall", since: spanOf(month)[0], until: spanOf(month)[1] }], c.cause), c.before, c.after])) : null,

@@ -305,10 +305,15 @@ def release_view(store: Store, hub: Hub, month: str, now: datetime) -> Json:
 
 
 def bridge_view(store: Store, hub: Hub, month: str, now: datetime) -> Json:
-    """Why the month's production changed. Raises ValueError where nothing is known of it or of the month before."""
-    made = bridge_of(store, hub.fleet, month, now, hub.month.lots, ReleasePolicy())
+    """Why the month's production changed; `why_not` where nothing is known of it or of the month before. Raises
+    ValueError for what is no month."""
+    month_span(month)
+    try:
+        made = bridge_of(store, hub.fleet, month, now, hub.month.lots, ReleasePolicy())
+    except ValueError as error:
+        return {"why_not": str(error)}
     if isinstance(made.bridge, NoBridge):
-        raise ValueError(made.bridge.reason.replace(f"{OWN} printed", "the books have"))
+        return {"why_not": made.bridge.reason.replace(f"{OWN} printed", "the books have")}
     steps = [{"name": one.name, "btc": one.btc, "says": one.says} for one in made.bridge.steps]
     of = made.bridge
     change = {"base": of.base, "before": of.before, "after": of.after, "change": of.change, "change_pct": of.change_pct}
