@@ -123,7 +123,7 @@ def test_what_is_asked_wrongly_is_one_line(coins: Coins, asked: list[str], monke
     cases = [
         ([*pool, "f2pool", "--url", coins.base, *asked], 2, "--user is missing"),
         ([*pool, "braiins", "--url", coins.base, "--token-env", "NONE", *asked], 2, "variable NONE has no token"),
-        ([*pool, "braiins", "--url", "x://y", *asked], 2, "cannot be reached"),
+        ([*pool, "braiins", "--url", "x://y", *asked], 2, "no address to ask"),
         ([*pool, "braiins", "--url", coins.base, *asked, "--since", "2027-01-01"], 2, "is not before"),
         ([*pool, "braiins", "--url", coins.base, *asked, "--since", "2020-01-01"], 2, "ask for them in parts"),
         (

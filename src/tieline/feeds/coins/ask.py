@@ -113,8 +113,10 @@ class CoinApi:
             self._asked = True
             try:
                 status, wait_s, content = await self._once(method, url, params, body)
-            except httpx.InvalidURL as error:
-                raise CoinFeedError(f"{url}: {error}") from error
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:  # waiting would not mend it
+                raise CoinFeedError(
+                    f"{url}: no address to ask ({error}); write it like https://pool.example"
+                ) from error
             except (httpx.HTTPError, OSError) as error:
                 why = f"cannot be reached ({type(error).__name__})"
                 continue
