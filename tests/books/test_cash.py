@@ -62,3 +62,4 @@ def test_cash_that_grows_does_not_run_out_and_no_month_says_nothing() -> None:
     keeper.take(Payment(**told(8, 1), payment_id="r", party="acme", amount_usd=D(-7), settles="invoice"))
     view = cash_view(keeper.book, NOW)
     assert (view.cash, view.burn, view.runway_months) == (12, -7, None)
+    assert [one.month[-2:] for one in cash_view(keeper.book, NOW, 9).months] == ["08", "09"]

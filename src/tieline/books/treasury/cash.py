@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
+from itertools import dropwhile
 
 from tieline.books.accounts import CASH
 from tieline.books.span import month_before, month_of, month_span
@@ -65,8 +66,9 @@ class CashView:
 
 
 def cash_view(book: Book, now: datetime, months: int = 3, zone: tzinfo = UTC) -> CashView:
-    """The last `months` months and the running one, in the zone of the books."""
-    found = tuple(_month(book, name, now, zone) for name in _names(now, months, zone))
+    """The last `months` months and the running one, in the zone of the books; none before cash was first known."""
+    *past, running = (_month(book, name, now, zone) for name in _names(now, months, zone))
+    found = (*dropwhile(lambda one: not one.opening and not one.moved, past), running)
     ended = [one for one in found[:-1] if one.moved]
     burn = -sum((one.operating for one in ended), Decimal(0)) / len(ended) if ended else None
     cash = book.change(CASH, USD, None, now + timedelta(microseconds=1))
