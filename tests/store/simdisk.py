@@ -7,6 +7,7 @@ a sector, as the seed says, in any order. Everything it does follows from its `r
 
 from __future__ import annotations
 
+import contextlib
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from tieline.store.mark import Mark, newest, packed
 
 SECTOR = 512
 PLACE = 512  # of a mark
+CHECKPOINT_PAGES = 1_000  # SQLite's own: with so many in the log a commit is followed by a checkpoint
 
 
 class PowerLossError(OSError):
@@ -63,11 +65,12 @@ def _apply(content: bytearray, offset: int, data: bytes | None) -> None:
 class SimulatedDisk:
     """One machine's disk; see `tieline.store.database.Disk`. Not for two threads that write at the same time."""
 
+    PREFIX = "simulated-"
     made = 0
 
     def __init__(self, folder: Path, draw: random.Random) -> None:
         SimulatedDisk.made += 1
-        self.vfs: str | None = f"simulated-{SimulatedDisk.made}"
+        self.vfs: str | None = f"{SimulatedDisk.PREFIX}{SimulatedDisk.made}"
         self.folder, self.draw = folder, draw
         self.platters: dict[str, Platter] = {}
         self.marks: dict[str, Platter] = {}
@@ -235,3 +238,21 @@ class _File(apsw.VFSFile):
             return
         if self.platter is not None:
             self.platter.sync()
+
+
+def _checkpoint(connection: apsw.Connection, schema: str, pages: int) -> int:
+    """As SQLite does it by itself: after the commit, which stands whether the checkpoint succeeds or not."""
+    if pages >= CHECKPOINT_PAGES:
+        with contextlib.suppress(apsw.Error):  # not the power's end, after which nobody is told anything
+            connection.wal_checkpoint(schema)
+    return apsw.SQLITE_OK
+
+
+def _opened(connection: apsw.Connection) -> None:
+    """SQLite keeps the error of its own checkpoint from who commits, and so it is on a real disk. An error of a file
+    system in Python apsw raises all the same: without this, who committed would be told of a failure that was none."""
+    if connection.open_vfs.startswith(SimulatedDisk.PREFIX):
+        connection.set_wal_hook(_checkpoint)
+
+
+apsw.connection_hooks.append(_opened)

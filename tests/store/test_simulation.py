@@ -5,12 +5,14 @@ More of it: `make simulate SEED=n RUNS=n`.
 
 import contextlib
 import random
+import resource
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
-from tests.store import simulate
+from tests.store import simdisk, simulate
 from tests.store.simdisk import SimulatedDisk
 from tests.store.simulate import ViolationError, many
 
@@ -53,6 +55,55 @@ def test_a_kill_before_the_sync_and_a_power_loss_after_it_name_no_loss(tmp_path:
         assert again.untold() == [], number
         again.close()
         disk.close()
+
+
+def _keep(outbox: Outbox, first: int, count: int) -> None:
+    """Each of these takes a page of its own."""
+    for n in range(first, first + count, 50):
+        outbox.put([(f"k{at}", b"x" * 4_000) for at in range(n, n + 50)])
+
+
+def _agrees(outbox: Outbox, count: int) -> None:
+    assert len(outbox) == count == outbox._db.rows("SELECT count(*) FROM item WHERE sent = 0")[0][0]
+
+
+def test_on_a_real_disk_a_checkpoint_that_fails_is_no_failure_of_the_commit(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox.db")
+    _keep(outbox, 0, 1_600)
+    outbox._db.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (outbox.path.stat().st_size, limit[1]))  # the database cannot grow
+    try:
+        _keep(outbox, 1_600, 1_200)
+        with pytest.raises(StoreError, match="I/O"):
+            outbox._db.rows("PRAGMA wal_checkpoint")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    _agrees(outbox, 2_800)
+    outbox.close()
+
+
+def test_nor_is_it_on_the_simulated_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SimulatedDisk(tmp_path, random.Random(1))
+    outbox = Outbox(tmp_path / "outbox.db", disk=disk)
+    write, refused = simdisk._File.xWrite, []
+
+    def only_the_log(file: simdisk._File, data: bytes, offset: int) -> None:
+        if file.platter is disk.platters["outbox.db"]:
+            refused.append(offset)
+            raise apsw.IOError("input/output error")
+        write(file, data, offset)
+
+    monkeypatch.setattr(simdisk._File, "xWrite", only_the_log)
+    _keep(outbox, 0, 1_200)
+    _agrees(outbox, 1_200)
+    outbox.done([id_ for id_, _, _ in outbox.take(1_200)])
+    _agrees(outbox, 0)
+    assert refused
+    with pytest.raises(StoreError, match="output error"):
+        outbox._db.rows("PRAGMA wal_checkpoint")
+    outbox.close()
+    disk.close()
 
 
 # --- planted defects: each must be found ---------------------------------------------------
