@@ -545,15 +545,15 @@ class House:
     async def _spend(self, worker: WorkerHost, most: int) -> None:
         """Asks so often, or until it is told that the budget is spent: less is left then than a request is reserved at.
         "Not now, come again in a second" is no refusal where it does not go on. Raises ViolationError."""
-        lives = [host.program for host in self.hosts]
+        lives = [(host.program, host.up) for host in self.hosts]
         away = 0
         while most > 0 and worker.service is not None:
             book = worker.service.book  # its clock says which day it is
             name = book.total_name(book.scopes["tenant:b"])
             status = await self.ask("b", worker, 39, stream=False)
             left = self._left("b", name)
-            if [host.program for host in self.hosts] != lives:
-                return  # what a gateway that has just died had been given is not free yet
+            if [(host.program, host.up) for host in self.hosts] != lives:
+                return  # what a dead gateway had been given is not free yet, and a dead coordinator grants nothing
             most -= status in (200, 429)
             away = away + 1 if status == 503 else 0
             if status == 429 and left > MOST_NANO:
