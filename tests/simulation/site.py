@@ -163,15 +163,8 @@ class SiteHost(Host):
 
     def _next(self) -> float:
         """Seconds until the next step."""
-        if not self._stood_still() or (self.agent is not None and self.agent.waiting):
-            return FINE_S
-        now = self.world.now()  # the wall clock may be off; the agent goes by its own time
-        edges = [(edge - now).total_seconds() for one in self.bound.values() for edge in (one.at - LEAD, one.until)]
-        ahead = [edge for edge in edges if edge > 0]
-        wait = min([COARSE_S, *ahead])
-        if ahead and wait == min(ahead):
-            self.loop.call_later(wait, self.disturb)
-        return wait + 0.5
+        waits = self.agent is not None and self.agent.waiting
+        return FINE_S if waits or not self._stood_still() else COARSE_S + 0.5
 
     @staticmethod
     def _asked(agent: Agent) -> list[float | None]:
@@ -210,10 +203,20 @@ class SiteHost(Host):
         if not isinstance(record, Instruction) or not self.up or not self.trusted:
             return
         self.bound[record.instruction_id] = record
+        now = self.world.now()  # the wall clock may be off; the agent goes by its own time
+        for edge in (record.at - LEAD, record.until):
+            if edge > now:
+                self.loop.call_later((edge - now).total_seconds(), self._reached, record, edge)
         self.durable.discard(record.instruction_id)
         if self._written:  # else a full disk refused it: it binds in memory only, which is said
             self.durable.add(record.instruction_id)
         self.world.seen["order taken by a site"] += 1
+
+    def _reached(self, order: Instruction, edge: datetime) -> None:
+        """An order begins or ends, if it still binds. Its beginning moves the limit, whatever is still being answered;
+        its end asks for nothing, and needs steps only where there are none."""
+        if self.bound.get(order.instruction_id) is order and (edge != order.until or self._stood_still()):
+            self.disturb()
 
     def _remembers(self, orders: OrderBook) -> None:
         """What it had on disk binds it after a start, with or without a link. Raises ViolationError."""

@@ -3,14 +3,20 @@
 More of it: `make simulate SEED=n DAYS=n`.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from tests.simulation.defects import DEFECTS, hunt
-from tests.simulation.world import many, run
+from tests.simulation.machinery import T0, Loop, Program
+from tests.simulation.world import World, many, run
+
+from tieline.edge.decide import LEAD
+from tieline.records import Instruction
 
 # Seconds of processor; on a machine that others use too, many more of the clock.
 pytestmark = pytest.mark.timeout(900)
@@ -37,6 +43,26 @@ def test_a_seed_tells_the_same_history_each_time(tmp_path: Path) -> None:
     first, second = (run(5, tmp_path / name, 0.4) for name in "ab")
     assert first.history == second.history
     assert first == second
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_an_order_that_begins_while_a_site_still_answers_gives_it_time(tmp_path: Path, forgotten: bool) -> None:
+    loop = Loop()
+    site = World(0, tmp_path, loop, 1.0).sites[0]
+    site.program = Program(loop, site.machine, "site")
+    site.units[1].turn("lies")  # what it is told is looked at for longer than until the order begins
+    at = T0 + timedelta(seconds=600)
+    site._took(
+        Instruction(
+            at=at, known_at=T0, source="s1/hook", kind="simulated", instruction_id="o", site_id="s1",
+            limit_w=1e6, until=at + timedelta(seconds=60),
+        )
+    )  # fmt: skip
+    if forgotten:
+        site.bound.clear()
+    loop.run_until_complete(asyncio.sleep(700))
+    loop.close()
+    assert site.quiet_since == (0.0 if forgotten else 600 - LEAD.total_seconds())
 
 
 # Those that show soonest; all of them: `python -m tests.simulation.defects`.
