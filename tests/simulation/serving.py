@@ -46,6 +46,9 @@ MACHINE, ABROAD = "gateway", "abroad"
 ENGINES, FIRST_PORT, PORT_OF_COORDINATOR = 3, 9_000, 7_000
 # More than a request of 40 tokens and a short prompt is reserved at.
 MOST_NANO = 400_000
+Answered = tuple[int, str]
+NOTHING: Answered = 0, ""  # no whole answer came
+SPENT, SUSPECTED = "insufficient_quota", ("request_rejected", "engine_died")  # engines may die of a request
 BUDGET_USD = {"a": Decimal("0.020"), "b": Decimal("0.002")}  # of a tenant: for ever, and a day
 
 
@@ -440,8 +443,8 @@ class House:
         await asyncio.sleep(after_s)
         await self.ask(self.draw.choice(["a", "b"]), self.draw.choice(self.workers), self.draw.randrange(1, 60))
 
-    async def ask(self, tenant: str, worker: WorkerHost, words: int, stream: bool | None = None) -> int | None:
-        """One request; its status, or None where no whole answer came. What was told whole is kept."""
+    async def ask(self, tenant: str, worker: WorkerHost, words: int, stream: bool | None = None) -> Answered:
+        """One request; its status and the code of its refusal, or NOTHING. What was told whole is kept."""
         draw = self.draw
         stream = draw.random() < 0.7 if stream is None else stream
         asked: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": f"say words {words}"}]}
@@ -466,42 +469,45 @@ class House:
                 raise ViolationError(
                     "a request was neither answered nor its connection closed within a minute"
                 ) from None
-            return None
+            return NOTHING
         except ConnectionError:
             self.answers["nobody there"] += 1
-            return None
+            return NOTHING
         return self._heard(tenant, stream, answer)
 
-    def _heard(self, tenant: str, stream: bool, answer: bytes) -> int | None:
+    def _heard(self, tenant: str, stream: bool, answer: bytes) -> Answered:
         head, blank, body = answer.partition(b"\r\n\r\n")
         if not blank:
             self.answers["cut off"] += 1
-            return None
+            return NOTHING
         lines = head.decode().split("\r\n")
         status = int(lines[0].split()[1])
         fields = dict(line.lower().split(": ", 1) for line in lines[1:])
         self.answers[f"status {status}"] += 1
+        if status != 200 and len(body) < int(fields["content-length"]):
+            self.answers["cut off"] += 1
+            return NOTHING
         if status != 200:
-            return status
+            return status, str(json.loads(body)["error"]["code"])
         usage: dict[str, Any] | None = None
         if stream:
             if not body.endswith(b"0\r\n\r\n") or b"data: [DONE]" not in body:
                 self.answers["stream cut off"] += 1
-                return None
+                return NOTHING
             for line in body.split(b"\n"):
                 if line.startswith(b"data: {") and b'"usage":{' in line:
                     usage = json.loads(line[6:])["usage"]
         else:
             if len(body) < int(fields["content-length"]):
                 self.answers["cut off"] += 1
-                return None
+                return NOTHING
             usage = json.loads(body)["usage"]
         if usage is None:
             self.answers["ended with an error"] += 1
-            return status
+            return status, ""
         name = fields["x-request-id"]
         self.told[name] = Told(tenant, usage["prompt_tokens"], usage["completion_tokens"])
-        return status
+        return status, ""
 
     # --- what must hold --------------------------------------------------------------------
 
@@ -544,24 +550,27 @@ class House:
 
     async def _spend(self, worker: WorkerHost, most: int) -> None:
         """Asks so often, or until it is told that the budget is spent: less is left then than a request is reserved at.
-        "Not now, come again in a second" is no refusal where it does not go on. Raises ViolationError."""
+        "Not now, come again in a second" is no refusal where it does not go on, nor is a limit a minute. Raises
+        ViolationError."""
         lives = [(host.program, host.up) for host in self.hosts]
-        away = 0
+        away, words = 0, 39
         while most > 0 and worker.service is not None:
             book = worker.service.book  # its clock says which day it is
             name = book.total_name(book.scopes["tenant:b"])
-            status = await self.ask("b", worker, 39, stream=False)
+            status, code = await self.ask("b", worker, words, stream=False)
             left = self._left("b", name)
             if [(host.program, host.up) for host in self.hosts] != lives:
                 return  # what a dead gateway had been given is not free yet, and a dead coordinator grants nothing
-            most -= status in (200, 429)
-            away = away + 1 if status == 503 else 0
-            if status == 429 and left > MOST_NANO:
+            told = status == 200 or code == SPENT
+            most -= told
+            words += code in SUSPECTED  # the same would be refused for minutes
+            away = away + 1 if status in (429, 503) and code != SPENT else 0
+            if code == SPENT and left > MOST_NANO:
                 raise ViolationError(f"{left:,} nano-dollars are left of {name}, and a request is told it is spent")
             if away > 8:
                 raise ViolationError(f"{left:,} nano-dollars are left of {name}, and it cannot be had for {away} s")
-            self.world.seen["budget asked for in a quiet moment"] += status in (200, 429)
-            if status == 429:
+            self.world.seen["budget asked for in a quiet moment"] += told
+            if code == SPENT:
                 self.world.seen["budget spent to its end"] += 1
                 return
             await asyncio.sleep(1.0 if away else 0.01)
@@ -574,23 +583,20 @@ class House:
     async def _check_open(self) -> None:
         first, second, abroad = self.workers
         for tenant in BUDGET_USD:
-            asked: int | None = None
+            asked = NOTHING
             for _ in range(8):
                 assert first.service is not None
                 book = first.service.book
                 name = book.total_name(book.scopes[f"tenant:{tenant}"])
                 left = self._left(tenant, name)
                 asked = await self.ask(tenant, first, 5, stream=False)
-                if asked not in (503, None):
+                if asked[0] not in (503, 0):
                     break
                 await asyncio.sleep(1.0)
-            if left > MOST_NANO and asked != 200:
+            if left > MOST_NANO and asked[0] != 200:
                 raise ViolationError(f"{left:,} nano-dollars are left of {name}, and a request got {asked}")
             self.world.seen["budget found open or closed as it should"] += 1
-        for worker in (
-            abroad,
-            second,
-        ):  # each has some at hand, to be given back when it is called, or freed at its death
+        for worker in (abroad, second):  # each has some at hand, given back when it is called, or freed at its death
             await self._spend(worker, 1)
         if self.draw.random() < 0.5:
             second.stopping = True
