@@ -18,17 +18,18 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import apsw
 
 from tieline.store.files import private_file, private_folder
 from tieline.store.mark import EMPTY, Mark, MarkFile, Marks, chained
+from tieline.store.tail import Loss as Loss
+from tieline.store.tail import Row as Row
+from tieline.store.tail import TailState
+from tieline.store.tail import Value as Value
 
 log = logging.getLogger("tieline.store")
-
-Row = tuple[Any, ...]
-Value = str | bytes | int | float | None
 
 BUSY_MS: Final = 5_000
 # The reset of a log could race with another connection's commit: sqlite.org/wal.html, "The WAL-reset bug".
@@ -61,27 +62,6 @@ class StoreError(RuntimeError):
 
 class DamagedError(StoreError):
     """What is on disk is not what was written."""
-
-
-class Loss(NamedTuple):
-    """Something acknowledged that is not here any more. `commits` and row numbers None: not known how many."""
-
-    id: int
-    why: str
-    commits: int | None
-    first_lost: int | None
-    last_lost: int | None
-    since: str | None  # ISO time from which on things may be missing, where it is known
-
-    def __str__(self) -> str:
-        told = [self.why]
-        if self.since is not None:
-            told.append(f"what came after {self.since} may be missing")
-        if self.commits is not None:
-            told.append(f"{self.commits:,} commits")
-        if self.first_lost is not None and self.last_lost is not None and self.last_lost >= self.first_lost:
-            told.append(f"rows {self.first_lost:,} to {self.last_lost:,}")
-        return ", ".join(told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +124,7 @@ def mark_of(path: Path) -> Path:
     return path.with_name(path.name + "-mark")
 
 
-class Database:
+class Database(TailState):
     """An open one. Any thread may ask; calls wait for each other. Everything raises StoreError."""
 
     def __init__(self, connection: apsw.Connection, kind: Kind, path: Path | None, marks: Marks | None) -> None:
@@ -216,28 +196,6 @@ class Database:
                 blob.close()
 
     # --- its own state -----------------------------------------------------------
-
-    def tail(self) -> Mark:
-        """How far it has got, and the digest over all so far."""
-        ((commits, last, digest),) = self.rows("SELECT commits, last, digest FROM tail")
-        return Mark(commits, last, digest)
-
-    @property
-    def epoch(self) -> str:
-        """Another word whenever something that was acknowledged may be gone: who sent here asks whether to send again
-        when it changes."""
-        ((epoch,),) = self.rows("SELECT epoch FROM tail")
-        return str(epoch)
-
-    def untold(self) -> list[Loss]:
-        """What was lost and has not been put on record yet."""
-        sql = "SELECT id, why, commits, first_lost, last_lost, since FROM loss WHERE told = 0 ORDER BY id"
-        return [Loss(*row) for row in self.rows(sql)]
-
-    def told(self, loss: Loss) -> None:
-        """It is on record."""
-        with self.write():
-            self.run("UPDATE loss SET told = 1 WHERE id = ?", (loss.id,))
 
     def restored(self, since: str, last: int | None) -> None:
         """It was brought back from a backup of `since`. Where it is known how far the one in its place had got

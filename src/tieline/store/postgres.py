@@ -28,8 +28,9 @@ import msgspec
 import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
-from tieline.store.database import DamagedError, Kind, Loss, Row, StoreError, Value
+from tieline.store.database import DamagedError, Kind, StoreError
 from tieline.store.mark import EMPTY, Mark, chained
+from tieline.store.tail import Row, TailState, Value
 
 log = logging.getLogger("tieline.store")
 
@@ -137,7 +138,7 @@ class _Form(NamedTuple):
     version: int
 
 
-class ServerDatabase:
+class ServerDatabase(TailState):
     """An open one. Any thread may ask; calls wait for each other. Everything raises StoreError."""
 
     path: Path | None = None
@@ -206,27 +207,6 @@ class ServerDatabase:
                 self._end("COMMIT" if done else "ROLLBACK")
 
     # --- its own state -----------------------------------------------------------
-
-    def tail(self) -> Mark:
-        """How far it has got, and the digest over all so far."""
-        ((commits, last, digest),) = self.rows("SELECT commits, last, digest FROM tail")
-        return Mark(commits, last, digest)
-
-    @property
-    def epoch(self) -> str:
-        """Another word whenever something that was acknowledged may be gone."""
-        ((epoch,),) = self.rows("SELECT epoch FROM tail")
-        return str(epoch)
-
-    def untold(self) -> list[Loss]:
-        """What was lost and has not been put on record yet."""
-        sql = "SELECT id, why, commits, first_lost, last_lost, since FROM loss WHERE told = 0 ORDER BY id"
-        return [Loss(*row) for row in self.rows(sql)]
-
-    def told(self, loss: Loss) -> None:
-        """It is on record."""
-        with self.write():
-            self.run("UPDATE loss SET told = 1 WHERE id = ?", (loss.id,))
 
     def verify(self) -> None:
         """Make the digest over the rows anew. Raises DamagedError. Pages are the server's to look through (its
