@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal
 from urllib.parse import urlsplit
 
 from tieline.clock import from_micros
@@ -102,19 +103,24 @@ class WeatherFeed:
             ):
                 continue
             self._foretold[name, at] = temp
-            found.append(
-                WeatherTick(
-                    at=at,
-                    known_at=now,
-                    source=self.source,
-                    kind="forecast",
-                    station=name,
-                    temp_c=temp,
-                    wet_bulb_c=None if rh is None else round(min(temp, wet_bulb_c(temp, rh)), 2),
-                )
-            )
+            found.append(self._tick("forecast", name, at, now, temp, rh))
         self._foretold = {key: temp for key, temp in self._foretold.items() if key[1] > now}
         return found
+
+    def _tick(
+        self,
+        kind: Literal["forecast", "measured"],
+        name: str,
+        at: datetime,
+        now: datetime,
+        temp: float,
+        rh: float | None,
+    ) -> WeatherTick:
+        """`temp` in °C, `rh` in %; no wet bulb is above its dry one, whatever rounding says."""
+        wet = None if rh is None else round(min(temp, wet_bulb_c(temp, rh)), 2)
+        return WeatherTick(
+            at=at, known_at=now, source=self.source, kind=kind, station=name, temp_c=temp, wet_bulb_c=wet
+        )
 
     def _station(self, name: str, place: object, now: datetime) -> list[AnyRecord]:
         current = place.get("current") if isinstance(place, dict) else None
@@ -133,15 +139,5 @@ class WeatherFeed:
         if self._last.get(name) == at:
             return found
         self._last[name] = at
-        found.append(
-            WeatherTick(
-                at=at,
-                known_at=now,
-                source=self.source,
-                kind="measured",
-                station=name,
-                temp_c=temp,
-                wet_bulb_c=None if rh is None else round(min(temp, wet_bulb_c(temp, rh)), 2),
-            )
-        )
+        found.append(self._tick("measured", name, at, now, temp, rh))
         return found
