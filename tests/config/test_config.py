@@ -83,7 +83,7 @@ def test_a_small_file_becomes_watts_and_counts() -> None:
 @pytest.mark.parametrize(
     ("wrong", "right", "line", "field", "fix"),
     [
-        ('modle = "m"', 'model = "m"', 4, "fleet.modle", "or model?"),
+        ('modle = "m"', 'model = "m"', 4, "fleet.modle", "mean model?"),
         ("lat = 91", "lat = 1.0", 15, "site 'a' lat", "-90 to 90"),
         ('lat = "1"', "lat = 1.0", 15, "site[1].lat", "a number"),
         ("interconnect_mw = -1", "interconnect_mw = 10", 17, "site 'a' interconnect_mw", "above 0"),

@@ -59,9 +59,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         runtime.clock,
         link=link,
         registry=registry,
-        sign_in=SignIn(
-            tokens(config), people, config.console.auth == "accounts" or config.login is not None, config.login
-        ),
+        sign_in=_sign_in(config, people),
         shown=Shown(
             gateway_url=runtime.openai_base_url,
             demo_key=runtime.demo_key,

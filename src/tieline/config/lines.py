@@ -107,7 +107,9 @@ Problem = tuple[Where, str, str, str]  # the path, the field, what is wrong with
 Words = re.Match[str]
 
 
-def problem_of(message: str, fields: Iterable[str], choices: Mapping[str, tuple[str, ...]]) -> Problem:
+def problem_of(
+    message: str, keys_at: Callable[[Where], Iterable[str]], choices: Mapping[str, tuple[str, ...]]
+) -> Problem:
     """A decoder's complaint as (path, field, problem, fix)."""
     text, _, where = message.partition(" - at `$")
     steps: list[str | int] = []
@@ -116,7 +118,7 @@ def problem_of(message: str, fields: Iterable[str], choices: Mapping[str, tuple[
     path = tuple(steps)
     if unknown := re.search(r"unknown field `([^`]+)`", text):
         name = unknown[1]
-        return (*path, name), dotted((*path, name)), "unknown key", did_you_mean(name, fields)
+        return (*path, name), dotted((*path, name)), "unknown key", did_you_mean(name, keys_at(path))
     if missing := re.search(r"required field `([^`]+)`", text):
         return path, dotted((*path, missing[1])), "missing", f"add {missing[1]} = ..."
     if checked := re.fullmatch(r"(\w+): (.+)", text):
