@@ -33,7 +33,7 @@ from tieline.config.sections import (
     Tenant,
     Treasury,
 )
-from tieline.config.text import CHOICES, FileText, keys_at
+from tieline.config.text import CHOICES, FileText
 
 __all__ = [
     "SELF_TEST",
@@ -109,7 +109,7 @@ def loads(text: str, file: str = "<text>", base: Path = Path()) -> Config:
     try:
         parsed = msgspec.convert(raw, type=FileText)
     except msgspec.ValidationError as error:
-        where, field, problem, fix = problem_of(str(error), keys_at, CHOICES)
+        where, field, problem, fix = problem_of(str(error), FileText, CHOICES)
         raise ConfigError(file, line_of(text, where), field, problem, fix) from error
     try:
         return build(parsed, base)

@@ -11,6 +11,9 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+import msgspec
+from msgspec import inspect
+
 Where = tuple[str | int, ...]
 
 _HEADER = re.compile(r"\s*(\[\[|\[)\s*([^\]]+?)\s*\]")
@@ -107,10 +110,8 @@ Problem = tuple[Where, str, str, str]  # the path, the field, what is wrong with
 Words = re.Match[str]
 
 
-def problem_of(
-    message: str, keys_at: Callable[[Where], Iterable[str]], choices: Mapping[str, tuple[str, ...]]
-) -> Problem:
-    """A decoder's complaint as (path, field, problem, fix)."""
+def problem_of(message: str, form: type[msgspec.Struct], choices: Mapping[str, tuple[str, ...]]) -> Problem:
+    """A decoder's complaint about a file of this form as (path, field, problem, fix)."""
     text, _, where = message.partition(" - at `$")
     steps: list[str | int] = []
     for name, index in _PATH_STEP.findall(where.rstrip("`")):
@@ -118,7 +119,7 @@ def problem_of(
     path = tuple(steps)
     if unknown := re.search(r"unknown field `([^`]+)`", text):
         name = unknown[1]
-        return (*path, name), dotted((*path, name)), "unknown key", did_you_mean(name, keys_at(path))
+        return (*path, name), dotted((*path, name)), "unknown key", did_you_mean(name, keys_at(form, path))
     if missing := re.search(r"required field `([^`]+)`", text):
         return path, dotted((*path, missing[1])), "missing", f"add {missing[1]} = ..."
     if checked := re.fullmatch(r"(\w+): (.+)", text):
@@ -130,6 +131,23 @@ def problem_of(
         if words_found := re.search(pattern, text):
             return path, dotted(path), *tell(words_found)
     return path, dotted(path), text, "correct the value"
+
+
+def keys_at(form: type[msgspec.Struct], path: Where) -> set[str]:
+    """The keys that the table at this place of the file may hold; none where no table stands there."""
+    here = [inspect.type_info(form)]
+    for step in path:
+        below: list[inspect.Type] = []
+        for one in here:
+            match one:
+                case inspect.StructType(fields=fields):
+                    below += [field.type for field in fields if field.encode_name == step]
+                case inspect.VarTupleType(item_type=inner) | inspect.DictType(value_type=inner):
+                    below.append(inner)
+        here = [each for one in below for each in (one.types if isinstance(one, inspect.UnionType) else (one,))]
+    tables = [one for one in here if isinstance(one, inspect.StructType)]
+    tags = {one.tag_field for one in tables if one.tag_field is not None}
+    return tags | {field.encode_name for one in tables for field in one.fields}
 
 
 def _out_of_bounds(words: Words) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """The file as it is written: its tables and keys, and the words that a key may take."""
 
-from collections.abc import Iterable
 from typing import Literal, get_args, get_origin
 
 import msgspec
@@ -157,21 +156,6 @@ _STRUCTS: tuple[type[Strict], ...] = (
     Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway, LinkDoor, Intake, StoreServer,
     Alerts, AlertChannel, Login,
 )  # fmt: skip
-
-
-def keys_at(path: Iterable[str | int]) -> list[str]:
-    """The keys that the table at this place of the file may hold; none where no table stands there."""
-    here = msgspec.inspect.type_info(FileText)
-    for step in path:
-        match here:
-            case msgspec.inspect.StructType(fields=fields):
-                here = next((one.type for one in fields if one.encode_name == step), msgspec.inspect.NoneType())
-            case msgspec.inspect.VarTupleType(item_type=inner) | msgspec.inspect.DictType(value_type=inner):
-                here = inner
-        if isinstance(here, msgspec.inspect.UnionType):  # a table or nothing
-            tables = (one for one in here.types if isinstance(one, msgspec.inspect.StructType))
-            here = next(tables, msgspec.inspect.NoneType())
-    return [one.encode_name for one in here.fields] if isinstance(here, msgspec.inspect.StructType) else []
 
 
 # The words a key may take, where it takes only some.

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -306,7 +305,7 @@ def loads(text: str, file: str = "<text>") -> Study:
         line = int(found[1]) if found else len(text.splitlines())
         raise ConfigError(file, line, "TOML", str(error).split(" (at")[0], "correct the syntax of this line") from error
     except msgspec.ValidationError as error:
-        where, field, problem, fix = problem_of(str(error), _FIELDS, {})
+        where, field, problem, fix = problem_of(str(error), Study, {})
         problem, fix = _plainer(field.rsplit(".", 1)[-1], problem, fix)
         raise ConfigError(file, line_of(text, where), field, problem, fix) from error
     except MistakeError as mistake:
@@ -326,19 +325,6 @@ def _plainer(name: str, problem: str, fix: str) -> tuple[str, str]:
     if name == "mw" and fix.startswith("write at most"):
         return problem, f"write MW, not kW: {fix.removeprefix('write ')}"
     return problem, fix
-
-
-def _structs(kind: object) -> Iterator[type[msgspec.Struct]]:
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        yield kind
-        for inner in get_type_hints(kind).values():
-            yield from _structs(inner)
-    elif get_origin(kind) is not None or get_args(kind):
-        for inner in get_args(kind):
-            yield from _structs(inner)
-
-
-_FIELDS: Final = frozenset(name for struct in _structs(Study) for name in struct.__struct_fields__)
 
 
 # --- what belongs together ----------------------------------------------------------------
