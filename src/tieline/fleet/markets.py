@@ -72,6 +72,7 @@ class _Listed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     operator: str
     kind: MarketKind
     location: str = ""
+    hub: bool = False
     length_s: int = 3600
     source: LiveSource | None = None
 
@@ -82,13 +83,15 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Market(msgspec.Struct, frozen=True, kw_only=True):
-    """One price of one operator. `usd_about` is rough: it tells an absurd price from a dear one, never a bill."""
+    """One price of one operator. `usd_about` is rough: it tells an absurd price from a dear one, never a bill. `hub`: a
+    mean over many places of the operator's grid."""
 
     name: str
     kind: MarketKind
     zone: str
     operator: str = ""
     location: str = ""
+    hub: bool = False
     currency: str = "USD"
     usd_about: float = 1.0
     length_s: int = 3600
@@ -182,6 +185,7 @@ def read_markets(text: str, file: str) -> dict[str, Market]:
             zone=shared.zone,
             operator=listed.operator,
             location=listed.location,
+            hub=listed.hub,
             currency=shared.currency,
             usd_about=shared.usd_about,
             length_s=listed.length_s,

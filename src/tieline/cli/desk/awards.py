@@ -53,7 +53,8 @@ def _award(row: dict[str, str], where: str, fleet: Fleet, now: datetime) -> Purc
         at = parse_utc(row["hour_begins_utc"])
     except ValueError:
         raise AwardError(
-            f"{where}: hour_begins_utc {row['hour_begins_utc']!r} is no time; write 2026-10-05T14:00"
+            f"{where}: hour_begins_utc {row['hour_begins_utc']!r} is no time; write 2026-10-05T14:00, and hours by "
+            "their beginning (the one that ends at 24:00 begins at 23:00)"
         ) from None
     if at.minute or at.second:
         raise AwardError(f"{where}: {at:%H:%M} begins no hour; awards are by the hour")
@@ -99,7 +100,8 @@ def month_of(text: str, fleet: Fleet, site_id: str, now: datetime) -> tuple[date
 def statement_of(
     store: Store, fleet: Fleet, site_id: str, span: tuple[datetime, datetime], known: datetime
 ) -> PositionBill:
-    """The site's hours of `span` as known at `known`. Raises ValueError where a price that is needed is not known."""
+    """The site's hours of `span` as known at `known`; one without a meter reading is named in the bill. Raises
+    ValueError where a price that is needed is not known."""
     site = fleet.site(site_id)
     contract = site.contract
     metered: dict[datetime, PowerBill] = {}
@@ -116,9 +118,12 @@ def statement_of(
     market = fleet.market(contract.market)
     zone = "UTC" if market is None else market.zone
     hours = []
-    for at in sorted({*metered, *awards}):
+    for at in (span[0] + n * HOUR for n in range(int((span[1] - span[0]) / HOUR))):
         drawn = metered.get(at)
-        energy_wh = 0 if drawn is None else round(drawn.mining_wh + drawn.inference_wh + drawn.aux_wh)
+        energy_wh = None if drawn is None else round(drawn.mining_wh + drawn.inference_wh + drawn.aux_wh)
+        if energy_wh is None:
+            hours.append(SettledHour(at, None, None))
+            continue
         bought = [*_legs(site, zone, at, prices)]
         bought += [Bought(one.market, one.energy_wh, one.price_usd_per_mwh) for one in awards[at].values()]
         price = prices.get(contract.market_15min or "", {}).get(at, prices.get(contract.market or "", {}).get(at))

@@ -218,13 +218,20 @@ def _plain(one: HourBid) -> dict[str, object]:
 
 def _kinds(found: PositionBill) -> list[str]:
     lines = [f"  {kind:<28} {wh / 1e6:>12,.3f} MWh {usd:>16,.2f} USD" for kind, (wh, usd) in found.by_kind().items()]
-    return [*lines, f"  {'in all':<28} {'':>16} {found.usd:>16,.2f} USD"]
+    lines.append(f"  {'in all':<28} {'':>16} {found.usd:>16,.2f} USD")
+    if found.unmetered:
+        lines.append(
+            f"  not final: {len(found.unmetered)} hours have no meter reading and are left out, the first "
+            f"{found.unmetered[0]:%Y-%m-%d %H:%M} UTC"
+        )
+    return lines
 
 
 def _as_plain(found: PositionBill) -> dict[str, object]:
     return {
         "usd": str(found.usd),
         "by_kind": {kind: {"wh": wh, "usd": str(usd)} for kind, (wh, usd) in found.by_kind().items()},
+        "unmetered": [at.isoformat() for at in found.unmetered],
         "hours": [
             {"at": line.at.isoformat(), "what": line.what, "wh": line.energy_wh, "usd_per_mwh": str(line.usd_per_mwh),
              "usd": str(line.usd)}

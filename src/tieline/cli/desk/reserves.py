@@ -191,7 +191,8 @@ def _award(row: dict[str, str], where: str, fleet: Fleet, now: datetime) -> Comm
         at = None
     if at is None or at.minute or at.second:
         raise ReserveAwardError(
-            f"{where}: hour_begins_utc {row['hour_begins_utc']!r} begins no hour; write 2026-10-05T14:00"
+            f"{where}: hour_begins_utc {row['hour_begins_utc']!r} begins no hour; write 2026-10-05T14:00, and "
+            "hours by their beginning (the one that ends at 24:00 begins at 23:00)"
         )
     if at < now - HOUR:
         raise ReserveAwardError(f"{where}: {at:%Y-%m-%d %H:%M} UTC is past; an award is kept before its hour")

@@ -24,6 +24,8 @@ DAY_BEFORE, SAME_DAY, HOURLY_FROM = time(10, 0), time(6, 0), 11
 # what three years say, and Texas's peak of July 2024 was not shed.
 HISTORY = timedelta(days=1_130)
 SOURCE = "desk: odds from system load"
+# Where nobody published a forecast of the day, or one that stopped.
+OWN_FORECAST = f"{SOURCE}; no load forecast is published, the desk's own of the last days"
 # A day with fewer measured hours than this has no highest hour.
 LEAST_HOURS = 20
 
@@ -118,12 +120,13 @@ class PeakDesk:
         loads, through = self.loads[rule.operator], rule.local_day(now) - timedelta(days=1)
         known = loads.loads(rule, day, through)
         last_hour = loads.adjust(known, day) if day == through + timedelta(days=1) else None
+        source = SOURCE if self.loads[rule.operator].forecast.get(day) else OWN_FORECAST
         windows = [w for w in odds_of_day(rule, known, day, through, last_hour) if w.at >= now - _window(rule)]
         return [
             PeakOdds(
                 at=window.at,
                 known_at=now,
-                source=SOURCE,
+                source=source,
                 kind="forecast",
                 rule=rule.name,
                 probability=window.probability,

@@ -6,7 +6,8 @@ energy m grossed up by the contract's `scale` for losses, an hour costs
 
     sum(l x price) + q x p + (m x scale - sum(l) - q) x real-time price + m x adder
 
-A resettlement is the same bill with what is known later; the difference of the two is the correction.
+An hour without a meter reading is left out and named: nothing metered is not zero metered. A resettlement is the same
+bill with what is known later; the difference of the two is the correction.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ class Bought:
 
 @dataclass(frozen=True, slots=True)
 class SettledHour:
-    """One hour as far as it is known. `real_time` USD/MWh; None: not known."""
+    """One hour as far as it is known. `real_time` USD/MWh, `metered_wh`; None: not known."""
 
     at: datetime
-    metered_wh: int
+    metered_wh: int | None
     real_time: Decimal | None
     bought: tuple[Bought, ...] = ()
 
@@ -52,7 +53,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class PositionBill:
+    """`unmetered`: hours that are in no line, since no meter reading of them is known."""
+
     lines: tuple[Line, ...]
+    unmetered: tuple[datetime, ...] = ()
 
     @property
     def usd(self) -> Decimal:
@@ -70,7 +74,11 @@ class PositionBill:
 def statement(hours: Iterable[SettledHour], scale: Decimal, adder_usd_per_mwh: Decimal) -> PositionBill:
     """Raises ValueError for an hour whose real-time price is needed and not known."""
     lines: list[Line] = []
+    unmetered: list[datetime] = []
     for hour in hours:
+        if hour.metered_wh is None:
+            unmetered.append(hour.at)
+            continue
         grossed_wh = int((hour.metered_wh * scale).to_integral_value(ROUND_HALF_EVEN))
         lines += [_line(hour.at, one.what, one.energy_wh, one.usd_per_mwh) for one in hour.bought if one.energy_wh]
         rest_wh = grossed_wh - sum(one.energy_wh for one in hour.bought)
@@ -81,7 +89,7 @@ def statement(hours: Iterable[SettledHour], scale: Decimal, adder_usd_per_mwh: D
             lines.append(_line(hour.at, "real time", rest_wh, hour.real_time))
         if adder_usd_per_mwh and hour.metered_wh:
             lines.append(_line(hour.at, "adder", hour.metered_wh, adder_usd_per_mwh))
-    return PositionBill(tuple(lines))
+    return PositionBill(tuple(lines), tuple(unmetered))
 
 
 def correction(before: PositionBill, after: PositionBill) -> PositionBill:

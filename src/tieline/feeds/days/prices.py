@@ -34,6 +34,10 @@ HOUR_US, MINUTE_US = 3_600_000_000, 60_000_000
 SAME_SHARE, SAME_USD = 0.02, 0.02
 # A market's median does not move so far from one month to the next; a unit does.
 JUMP, JUMP_ROWS = 20.0, 200
+# USD per MWh that some hour of so many passes in every market: where none does, another unit was written.
+LEAST_HIGHEST_USD = 2.0
+# No place is much dearer than a mean over many places unless another is cheaper: USD per MWh, and times the mean.
+APART_USD, APART_TIMES = 500.0, 10.0
 # The rate that a folder states may differ so far from what the currency is roughly worth.
 RATE_FACTOR = 3.0
 
@@ -119,7 +123,15 @@ def _checked(path: Path, name: str, rows: Rows) -> Rows:
 
 
 def _same_unit(path: Path, name: str, rows: Rows) -> None:
-    """Refuses a month whose median is twenty times, or a twentieth of, the month before: kWh for MWh, say."""
+    """Refuses a month whose median is twenty times, or a twentieth of, the month before: kWh for MWh, say; and a whole
+    series that never passes what every market passes. Zero throughout is a price."""
+    highest = float(np.abs(rows.usd).max(initial=0.0))
+    if len(rows.usd) >= JUMP_ROWS and 0 < highest < LEAST_HIGHEST_USD:
+        n = int(np.abs(rows.usd).argmax())
+        raise FolderError(
+            f"{path}: row {rows.row[n]}: {_words(name)} says {rows.usd[n]:.4g} and in no row more; USD per MWh is "
+            "expected, a thousand times USD per kWh"
+        )
     months = rows.at_us.astype("datetime64[us]").astype("datetime64[M]")
     before: tuple[str, float] | None = None
     for month in np.unique(months):
@@ -158,6 +170,43 @@ def check_rates(path: Path, rates: Mapping[str, Rate], markets: Mapping[str, Mar
                 f"{path}: row {rows.row[n]}: {name}: price_local {rows.local[n]:g} {rate.currency} x "
                 f"{rate.usd_per_unit:g} is {worth[n]:.2f} USD, price_usd says {rows.usd[n]:g}; give USD/MWh there"
             )
+
+
+def check_hubs(path: Path, markets: Mapping[str, Market]) -> None:
+    """Refuses an interval in which every zone of an operator is far above each of its hubs, which are means over places
+    in these zones: a first publication that was corrected later, as a rule. Raises FolderError."""
+    listed = rows_of(path)
+    kinds = {(m.operator, m.kind) for name, m in markets.items() if name in listed and m.hub and m.operator}
+    for operator, kind in sorted(kinds):
+        mine = [(n, m.hub) for n, m in markets.items() if n in listed and (m.operator, m.kind) == (operator, kind)]
+        hubs, zones = [n for n, hub in mine if hub], [n for n, hub in mine if not hub]
+        if len(zones) < 2:
+            continue
+        times = np.unique(np.concatenate([listed[n].at_us for n in zones]))
+        lowest = _over(times, [listed[n] for n in zones], np.fmin, least=2)
+        highest = _over(times, [listed[n] for n in hubs], np.fmax, least=1)
+        apart = lowest - highest > np.maximum(APART_USD, APART_TIMES * np.abs(highest))
+        if (wrong := np.flatnonzero(apart)).size:
+            at_us = times[wrong[0]]
+            zone = next(n for n in zones if at_us in listed[n].at_us)
+            n = int(np.searchsorted(listed[zone].at_us, at_us))
+            raise FolderError(
+                f"{path}: row {listed[zone].row[n]}: {zone} says {listed[zone].usd[n]:g} at {_time(at_us)}, and every "
+                f"zone of {operator} at least {lowest[wrong[0]]:g}, while its hubs say at most {highest[wrong[0]]:g}; "
+                "give the corrected price, or leave the hour out"
+            )
+
+
+def _over(times: Ints, series: Sequence[Rows], chosen: np.ufunc, least: int) -> Floats:
+    """At each time the lowest (or highest) price of those that there are; nan where fewer than `least` are."""
+    found, count = np.full(len(times), np.nan), np.zeros(len(times), dtype=np.int64)
+    for rows in series:
+        at = np.searchsorted(rows.at_us, times)
+        at[at == len(rows.at_us)] = 0
+        there = rows.at_us[at] == times if len(rows.at_us) else np.zeros(len(times), dtype=bool)
+        found = np.where(there, chosen(found, rows.usd[at]), found) if there.any() else found
+        count += there
+    return np.where(count >= least, found, np.nan)
 
 
 def _lengths(times: list[int]) -> list[int]:

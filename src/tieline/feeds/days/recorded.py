@@ -27,7 +27,7 @@ from tieline.feeds.days.events import events, odds, offers
 from tieline.feeds.days.folder import FolderError, columns, number, rows
 from tieline.feeds.days.loads import system_loads
 from tieline.feeds.days.manifest import DaysManifest, manifest_of
-from tieline.feeds.days.prices import Provenance, Rate, check_rates, in_dollars, rows_of, ticks
+from tieline.feeds.days.prices import Provenance, Rate, check_hubs, check_rates, in_dollars, rows_of, ticks
 from tieline.feeds.days.rates import exchange_rates
 from tieline.feeds.days.reserves import reserve_prices
 from tieline.feeds.days.sites import MODEL, fleet_from_sites_csv
@@ -177,6 +177,7 @@ class RecordedFolder:
         known, wanted = self.markets(), set(fleet.markets)
         stated = self.rates()
         check_rates(path, stated, known)
+        check_hubs(path, known)
         told, book = exchange_rates(self.folder, start - HISTORY, end, self.provenance), RateBook()
         for one in told:
             book.learn(one.currency, one.at, one.usd_per_unit)
