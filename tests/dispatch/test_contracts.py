@@ -33,7 +33,7 @@ def billed(cost: PowerCost, mw: float) -> float:
 
 
 def test_fixed_price_with_adder():
-    cost = power_cost(contract(adder_usd_per_mwh=3.0), None, 100 * MW, 0.1)
+    cost = power_cost(contract(adder_usd_per_mwh=3.0), None, 100 * MW, 0.1, None)
     assert cost == PowerCost(43.0, 43.0, 0.0)
     assert billed(cost, 20) == pytest.approx(860.0)  # 20 MWh x 43
 
@@ -41,20 +41,20 @@ def test_fixed_price_with_adder():
 @pytest.mark.parametrize(("market", "usd"), [(50.0, 1_160.0), (0.0, 60.0), (-50.0, -1_040.0)])
 def test_spot_with_scale_and_adder(market, usd):
     spot = contract(basis="spot", fixed_usd_per_mwh=None, market="HUB", scale=1.1, adder_usd_per_mwh=3.0)
-    cost = power_cost(spot, market, 100 * MW, 0.1)
+    cost = power_cost(spot, market, 100 * MW, 0.1, None)
     assert billed(cost, 20) == pytest.approx(usd)  # 20 x (1.1 x market + 3)
-    assert power_cost(spot, None, 100 * MW, 0.1) is None
+    assert power_cost(spot, None, 100 * MW, 0.1, None) is None
 
 
 def test_time_of_use_bills_each_hour_at_its_own_tariff():
     tou = contract(basis="tou", fixed_usd_per_mwh=None, market="TARIFF", scale=0.5)
-    night, evening = (power_cost(tou, usd, 100 * MW, 0.1) for usd in (30.0, 120.0))
+    night, evening = (power_cost(tou, usd, 100 * MW, 0.1, None) for usd in (30.0, 120.0))
     assert (billed(night, 10), billed(evening, 10)) == (pytest.approx(150.0), pytest.approx(600.0))
 
 
 def test_take_or_pay_without_resale_costs_nothing_below_what_is_paid_anyway():
     # 60 % of 100 MW at 31.40: 60 MW are paid drawn or not.
-    cost = power_cost(contract(fixed_usd_per_mwh=31.4, take_share=0.6), None, 100 * MW, 0.1)
+    cost = power_cost(contract(fixed_usd_per_mwh=31.4, take_share=0.6), None, 100 * MW, 0.1, None)
     assert (cost.marginal(59 * MW), cost.marginal(61 * MW)) == (0.0, 31.4)
     assert billed(cost, 0) == pytest.approx(1_884.0)  # 60 x 31.40
     assert billed(cost, 60) == pytest.approx(1_884.0)
@@ -71,15 +71,15 @@ def test_take_or_pay_without_resale_costs_nothing_below_what_is_paid_anyway():
 )
 def test_take_or_pay_with_resale_costs_what_its_sale_would_bring(market, undrawn, half, full):
     sold = contract(fixed_usd_per_mwh=46.0, take_share=0.7, resale=True, market="HUB")
-    cost = power_cost(sold, market, 100 * MW, 0.1)
+    cost = power_cost(sold, market, 100 * MW, 0.1, None)
     assert cost.marginal(10 * MW) == pytest.approx(0.9 * market)
     assert [billed(cost, mw) for mw in (0, 30, 100)] == pytest.approx([undrawn, half, full])
-    assert power_cost(sold, None, 100 * MW, 0.1) is None
+    assert power_cost(sold, None, 100 * MW, 0.1, None) is None
 
 
 def test_the_bill_of_an_hour_is_its_intervals_at_their_own_loads():
     # Take-or-pay of 6 MW at 40 without resale; five minutes at 12 MW, five at nothing: 12 x 40 / 12 and 6 x 40 / 12.
-    cost = power_cost(contract(take_share=0.6), None, 10 * MW, 0.1)
+    cost = power_cost(contract(take_share=0.6), None, 10 * MW, 0.1, None)
     span = Interval(T0, HOUR)
     samples = [
         Sample(

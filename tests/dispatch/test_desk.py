@@ -103,11 +103,11 @@ def test_contracted_power_that_nobody_buys_is_left_and_not_paid_for_twice() -> N
     """100 MW, 70 % at 46 USD: idle costs 3,220 USD an hour whatever the market below zero says."""
     resale = Contract(basis="fixed", fixed_usd_per_mwh=46.0, take_share=0.7, resale=True, market="HUB")
     for market in (-100.0, -5.0, 0.0):
-        found = power_cost(resale, market, 100e6, 0.10)
+        found = power_cost(resale, market, 100e6, 0.10, None)
         assert found is not None
         assert cost_usd(found, 0.0, 1.0) == pytest.approx(3_220.0)
         assert cost_usd(found, 70e6, 1.0) == pytest.approx(3_220.0)
-    sold = power_cost(resale, 50.0, 100e6, 0.10)
+    sold = power_cost(resale, 50.0, 100e6, 0.10, None)
     assert sold is not None
     assert cost_usd(sold, 0.0, 1.0) == pytest.approx(3_220.0 - 70 * 45.0)
 

@@ -16,7 +16,7 @@ from tieline.backtest.calls import Call, Played
 from tieline.backtest.data import ScenarioWorld, SiteEvent
 from tieline.backtest.tokens import ServedTokens, Tokens
 from tieline.clock import micros
-from tieline.dispatch.contracts import resale_path
+from tieline.dispatch.contracts import network_path, resale_path
 from tieline.dispatch.inference.gpu import GpuTable
 from tieline.dispatch.inputs.arrays import LOW, Bools, FleetArrays, Floats, fleet_arrays, heat
 from tieline.dispatch.inputs.forecast import SLOT_S, SLOTS_PER_DAY
@@ -442,14 +442,21 @@ def true_prices(world: ScenarioWorld, settings: Settings) -> tuple[Floats, Float
     for n, site in enumerate(sites):
         contract, series = site.contract, settled(world, site)
         if contract.basis == "fixed":
-            above[:, n] = (contract.fixed_usd_per_mwh or 0.0) + contract.adder_usd_per_mwh
+            fixed = np.full(world.slots, contract.fixed_usd_per_mwh or 0.0)
+            above[:, n] = fixed + contract.adder_usd_per_mwh
             if contract.take_share <= 0:
                 below[:, n] = above[:, n]
             elif contract.resale and series is not None:
                 below[:, n] = resale_path(contract, series, settings.resale_discount)
+            energy = fixed
         else:
             assert series is not None
-            above[:, n] = below[:, n] = series * contract.scale + contract.adder_usd_per_mwh
+            energy = series * contract.scale
+            above[:, n] = below[:, n] = energy + contract.adder_usd_per_mwh
+        if contract.network:
+            taken = network_path(contract, [world.when(slot) for slot in range(world.slots)], energy)
+            above[:, n] += taken
+            below[:, n] += taken
     return above, below
 
 

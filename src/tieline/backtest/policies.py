@@ -52,14 +52,20 @@ class PolicyInputs:
         found: dict[str, tuple[float | None, bool]] = {}
         for n, site in enumerate(sites):
             contract, value = site.contract, self._price_of(site.contract, found)
+            energy = contract.fixed_usd_per_mwh or 0.0
             if contract.basis == "fixed":
-                above[n] = (contract.fixed_usd_per_mwh or 0.0) + contract.adder_usd_per_mwh
+                above[n] = energy + contract.adder_usd_per_mwh
                 below[n] = above[n] if contract.take_share <= 0 else 0.0
                 if contract.resale and value is not None:
                     below[n] = resale_usd_per_mwh(contract, value, self.settings.resale_discount)
             else:
-                above[n] = UNKNOWN if value is None else value * contract.scale + contract.adder_usd_per_mwh
+                energy = 0.0 if value is None else value * contract.scale
+                above[n] = UNKNOWN if value is None else energy + contract.adder_usd_per_mwh
                 below[n] = above[n]
+            if contract.network:
+                charge, losses = contract.network_at(self.world.when(self.slot))
+                above[n] += charge + losses * energy
+                below[n] += charge + losses * energy
         return above, below
 
     def _price_of(self, contract: Contract, found: dict[str, tuple[float | None, bool]]) -> float | None:

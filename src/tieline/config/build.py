@@ -170,6 +170,9 @@ def _contract(text: ContractText | None, at: Where, what: str) -> Contract:
     if not 0 <= text.take_share <= 1:
         raise MistakeError(path, f"take_share {text.take_share}", "give a share from 0 to 1", what)
     _demand_charge(text, path, what)
+    for band in text.network:
+        if (wrong := band.mistake()) is not None:
+            raise MistakeError((*path, "network"), *wrong, what)
     for leg in text.legs:
         if (wrong := leg.mistake()) is not None:
             raise MistakeError((*path, "legs"), *wrong, what)
@@ -187,6 +190,7 @@ def _currency(text: ContractText, path: tuple[str | int, ...], what: str) -> Non
         fix = "write its three letters, NOK say"
         raise MistakeError((*path, "currency"), f"{text.currency!r} is no currency", fix, what)
     local = [n for n in ("fixed_local_per_mwh", "adder_local_per_mwh", "demand_local_per_kw_month") if getattr(text, n)]
+    local += [f"network {band.name}: local_per_mwh" for band in text.network if band.local_per_mwh]
     if local and text.currency == "USD":
         fix = f'add currency = "NOK", say, or write {local[0].replace("local", "usd")}'
         raise MistakeError((*path, local[0]), "a local price without a currency", fix, what)

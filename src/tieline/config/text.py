@@ -25,6 +25,7 @@ from tieline.config.sections import (
     Treasury,
 )
 from tieline.fleet.models import Cooling
+from tieline.fleet.network import NetworkBand
 from tieline.fleet.positions import Leg
 from tieline.fleet.sites import (
     ActMode,
@@ -98,6 +99,7 @@ class ContractText(Strict, frozen=True, kw_only=True):
     fixed_local_per_mwh: UsdPerMwh | None = None
     adder_local_per_mwh: UsdPerMwh = 0.0
     demand_local_per_kw_month: UsdPerMwh = 0.0
+    network: tuple[NetworkBand, ...] = ()
 
 
 class AreaText(Strict, frozen=True, kw_only=True):

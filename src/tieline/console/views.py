@@ -369,13 +369,15 @@ def _series_row(row: IntervalRow, speed: float) -> list[float | int | None]:
 
 def delivered_usd_per_mwh(fold: Fold, contract: Contract, now: datetime) -> float | None:
     """What a MWh costs at the meter now; None while its market has no price."""
+    charge, losses = contract.network_at(now)
     if contract.basis == "fixed":
         fixed = contract.fixed_usd_per_mwh
-        return None if fixed is None else fixed + contract.adder_usd_per_mwh
+        return None if fixed is None else round(fixed * (1.0 + losses) + contract.adder_usd_per_mwh + charge, 4)
     holding = fold.price_now(contract.market_15min, now) or fold.price_now(contract.market, now)
     if holding is None:
         return None
-    return round(holding[1].price_usd_per_mwh * contract.scale + contract.adder_usd_per_mwh, 4)
+    energy = holding[1].price_usd_per_mwh * contract.scale * (1.0 + losses)
+    return round(energy + contract.adder_usd_per_mwh + charge, 4)
 
 
 def strike_of(fold: Fold, unit: Unit) -> tuple[float, str] | None:
@@ -405,7 +407,7 @@ def markets_view(fold: Fold, now: datetime) -> Json:
         if contract.basis == "fixed" and not (contract.resale and market):
             fixed.append({**group, "price_usd_per_mwh": delivered_usd_per_mwh(fold, contract, now)})
         elif market is not None:
-            stops = _stops_above(contract, group["strike_usd_per_mwh"])
+            stops = _stops_above(contract, group["strike_usd_per_mwh"], now)
             groups.setdefault(market, []).append({**group, "stops_above_usd_per_mwh": stops})
     return {
         "curves": [_market(fold, market, groups[market], now) for market in sorted(groups)],
@@ -429,13 +431,14 @@ def _group_view(fold: Fold, unit: Unit, group: RigGroup) -> Json:
     }
 
 
-def _stops_above(contract: Contract, strike_usd_per_mwh: float | None) -> float | None:
+def _stops_above(contract: Contract, strike_usd_per_mwh: float | None, now: datetime) -> float | None:
     """The market's price at which the delivered price reaches the strike."""
     if strike_usd_per_mwh is None or contract.basis == "fixed":  # a fixed price resold: the market's is the price
         return strike_usd_per_mwh
     if contract.scale <= 0:
         return None
-    return round((strike_usd_per_mwh - contract.adder_usd_per_mwh) / contract.scale, 2)
+    charge, losses = contract.network_at(now)
+    return round((strike_usd_per_mwh - contract.adder_usd_per_mwh - charge) / (contract.scale * (1.0 + losses)), 2)
 
 
 def _market(fold: Fold, market: str, groups: list[Json], now: datetime) -> Json:

@@ -7,12 +7,15 @@ more than the price, cost is concave and both sides of the contracted level are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
 from tieline.fleet import Contract
+from tieline.fleet.network import NetworkNow
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,9 +45,25 @@ class PowerCost:
 
 
 def power_cost(
+    contract: Contract,
+    market_usd_per_mwh: float | None,
+    capacity_w: float,
+    resale_discount: float,
+    moment: datetime | None,
+) -> PowerCost | None:
+    """None where the contract needs a market price that is not known. Network charges and losses are those of `moment`;
+    None: without them. They are paid for what is drawn, contracted or not."""
+    charge, losses = NetworkNow() if moment is None else contract.network_at(moment)
+    found = _energy_cost(contract, market_usd_per_mwh, capacity_w, resale_discount)
+    if found is None or (charge == 0 and losses == 0):
+        return found
+    energy = contract.fixed_usd_per_mwh if contract.basis == "fixed" else market_usd_per_mwh
+    return found.plus(charge + losses * (energy or 0.0) * (1.0 if contract.basis == "fixed" else contract.scale))
+
+
+def _energy_cost(
     contract: Contract, market_usd_per_mwh: float | None, capacity_w: float, resale_discount: float
 ) -> PowerCost | None:
-    """None where the contract needs a market price that is not known."""
     if contract.basis != "fixed":
         if market_usd_per_mwh is None:
             return None
@@ -70,6 +89,17 @@ def resale_usd_per_mwh(contract: Contract, market_usd_per_mwh: float, resale_dis
 def resale_path(contract: Contract, market_usd_per_mwh: Floats, resale_discount: float) -> Floats:
     """The same for prices of any shape; nan where a price is not known."""
     return np.maximum(0.0, market_usd_per_mwh * (contract.scale * (1.0 - resale_discount)))
+
+
+def network_path(contract: Contract, moments: Sequence[datetime], energy_usd_per_mwh: Floats) -> Floats:
+    """What the network adds to a MWh drawn at each moment: its charges, and its losses at what energy costs then, which
+    is (T,) or (T, S)."""
+    if not contract.network:
+        return np.zeros_like(energy_usd_per_mwh)
+    there = [contract.network_at(moment) for moment in moments]
+    wide = (len(there), *([1] * (energy_usd_per_mwh.ndim - 1)))
+    charge = np.array([one.usd_per_mwh for one in there]).reshape(wide)
+    return np.asarray(charge + np.array([one.losses for one in there]).reshape(wide) * energy_usd_per_mwh)
 
 
 def needed_market(contract: Contract) -> bool:

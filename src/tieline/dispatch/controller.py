@@ -134,7 +134,7 @@ class Controller:
         plans = []
         for n, site in enumerate(self.fleet.sites):
             view = views[site.id]
-            cost = self._cost(site, view)
+            cost = self._cost(site, view, interval.start)
             note = self._unpriced.get(site.id) or view.price_note
             why_unknown = "; ".join(filter(None, ["" if cost is not None else note, no_hashprice]))
             problem = SiteProblem(
@@ -282,7 +282,7 @@ class Controller:
         """What is worth the price of now."""
         price: dict[str, float] = {}
         for site in self.fleet.sites:
-            cost = self._cost(site, views[site.id])
+            cost = self._cost(site, views[site.id], moment)
             if cost is not None:
                 price |= {node.id: cost.price_usd_per_mwh for node in site.node_groups}
         bids = {
@@ -291,9 +291,9 @@ class Controller:
         }
         return affordable(rooms, price, bids, reserved_at(moment, self.settings))
 
-    def _cost(self, site: Site, view: SiteView) -> PowerCost | None:
+    def _cost(self, site: Site, view: SiteView, moment: datetime) -> PowerCost | None:
         limit_w = site.interconnect.limit_w
-        return power_cost(site.contract, view.market_usd_per_mwh, limit_w, self.settings.resale_discount)
+        return power_cost(site.contract, view.market_usd_per_mwh, limit_w, self.settings.resale_discount, moment)
 
     def _rooms(self, views: dict[str, SiteView]) -> list[Room]:
         full_w = self.table.power_w(self.table.tokens_per_s(self.settings.interactive_batch)) * (1.0 + GPU_AUX)

@@ -131,7 +131,7 @@ def purchase(
         told = None if series is None else series.at(hour)
         temp = None if np.isnan(temps[t]) else float(temps[t])
         worth = _worth(site, settings, hashprice_usd, temp, inference_w)
-        curve = [_at_market(point, site, float(peaks[t])) for point in worth]
+        curve = [_at_market(point, site, hour, float(peaks[t])) for point in worth]
         held = held_w(site.contract.legs, market.zone, hour)
         left, over = _beyond(_within(curve, site.interconnect.limit_w), held)
         found.append(
@@ -168,12 +168,15 @@ def _worth(
     return sorted(found, key=lambda p: (p.limit_usd_per_mwh is not None, -(p.limit_usd_per_mwh or 0.0)))
 
 
-def _at_market(point: CurvePoint, site: Site, peak_usd_per_mwh: float) -> CurvePoint:
-    """The same limit where the market settles: less the contract's adder and the chance of a peak, over its scale."""
+def _at_market(point: CurvePoint, site: Site, hour: datetime, peak_usd_per_mwh: float) -> CurvePoint:
+    """The same limit where the market settles: less the contract's adder, the network's charge of the hour and the
+    chance of a peak, over its scale and the hour's losses."""
     if point.limit_usd_per_mwh is None:
         return point
     contract = site.contract
-    limit = (point.limit_usd_per_mwh - contract.adder_usd_per_mwh - peak_usd_per_mwh) / contract.scale
+    charge, losses = contract.network_at(hour)
+    limit = point.limit_usd_per_mwh - contract.adder_usd_per_mwh - charge - peak_usd_per_mwh
+    limit /= contract.scale * (1.0 + losses)
     return CurvePoint(point.power_w, round(limit, 2), point.what)
 
 

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from tieline.dispatch.bids import rig_group_bid
+from tieline.dispatch.contracts import network_path
 from tieline.dispatch.inputs.arrays import Floats
 from tieline.dispatch.inputs.foresight import Foresight, FromOutlook
 from tieline.dispatch.inputs.horizon import Grid
@@ -262,10 +263,11 @@ def power_paths(sight: Foresight, site: Site, steps: Grid, settings: Settings) -
     """(T, S) what a MWh more costs the site. Raises ValueError where its market says nothing."""
     contract = site.contract
     if contract.basis == "fixed":
-        usd = (contract.fixed_usd_per_mwh or 0.0) + contract.adder_usd_per_mwh
-        return np.full((len(steps.hours), 1), usd)
+        fixed = np.full((len(steps.hours), 1), contract.fixed_usd_per_mwh or 0.0)
+        return np.asarray(fixed + contract.adder_usd_per_mwh + network_path(contract, steps.starts, fixed))
     for name in (contract.market_15min, contract.market):
         paths = None if name is None else sight.paths(name, steps, settings.scenarios)
         if paths is not None and not np.isnan(paths).any():
-            return np.asarray(paths * contract.scale + contract.adder_usd_per_mwh)
+            energy = paths * contract.scale
+            return np.asarray(energy + contract.adder_usd_per_mwh + network_path(contract, steps.starts, energy))
     raise ValueError(f"{site.id}: nothing is known of the price of {contract.market}; no reserve is offered")

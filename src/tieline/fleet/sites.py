@@ -15,6 +15,7 @@ import msgspec
 from tieline.fleet.currency import RateBook
 from tieline.fleet.markets import Market, shipped, zone_of
 from tieline.fleet.models import GPU_MODELS, RIG_MODELS, Cooling, GpuModel, RigModel
+from tieline.fleet.network import NetworkBand, NetworkNow, network_at
 from tieline.fleet.peaks import PeakRule, shipped_rules
 from tieline.fleet.positions import Leg
 from tieline.fleet.reserves import ReserveProduct, shipped_reserves
@@ -111,7 +112,9 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     demand_minimum_share: float = 0.0
     demand_ratchet_share: float = 0.0
     demand_hours: tuple[int, ...] = ()  # local, Monday to Friday; empty: every hour
-    demand_zone: str = "UTC"  # of the hours and of the month
+    demand_zone: str = "UTC"  # of the hours, of the month and of the network's bands
+    # What the network charges a metered MWh, and loses of it, by the hour it is drawn in.
+    network: tuple[NetworkBand, ...] = ()
     # Coincident peaks that its load counts in, by name; None: those of its market's operator.
     peak_rules: tuple[str, ...] | None = None
     # Where tomorrow's power is bought; None: `market`, where its prices are published before their day.
@@ -128,7 +131,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     def local(self) -> bool:
         """Whether anything of it is priced in another currency than dollars."""
         priced = self.fixed_local_per_mwh is not None or self.adder_local_per_mwh or self.demand_local_per_kw_month
-        return self.currency != "USD" and bool(priced)
+        return self.currency != "USD" and bool(priced or any(band.local_per_mwh for band in self.network))
 
     def in_usd(self, usd_per_unit: float | None) -> Contract:
         """The same in dollars at a rate. Without one a contract with local prices names no market: its power has no
@@ -145,10 +148,20 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
             fixed_usd_per_mwh=fixed,
             adder_usd_per_mwh=self.adder_usd_per_mwh + self.adder_local_per_mwh * usd_per_unit,
             demand_usd_per_kw_month=self.demand_usd_per_kw_month + self.demand_local_per_kw_month * usd_per_unit,
+            network=tuple(
+                msgspec.structs.replace(
+                    band, usd_per_mwh=band.usd_per_mwh + band.local_per_mwh * usd_per_unit, local_per_mwh=0.0
+                )
+                for band in self.network
+            ),
             fixed_local_per_mwh=None,
             adder_local_per_mwh=0.0,
             demand_local_per_kw_month=0.0,
         )
+
+    def network_at(self, moment: datetime) -> NetworkNow:
+        """What the network takes of a MWh drawn at a moment."""
+        return network_at(self.network, self.demand_zone, moment)
 
     def charges_demand(self, hour: datetime) -> bool:
         """Whether load of the hour that begins at `hour` can be what a month is charged for."""

@@ -131,7 +131,7 @@ class HourlySettlement:
 
     def price(self, site: Site, truth: Truth, moment: datetime) -> PowerCost | None:
         market, contract = truth.market_price(site, moment), truth.contract(site, moment)
-        return power_cost(contract, market, site.interconnect.limit_w, self.settings.resale_discount)
+        return power_cost(contract, market, site.interconnect.limit_w, self.settings.resale_discount, moment)
 
     def close_hour(self, hour: Interval, truth: Truth) -> list[PowerBill | Payout]:
         """Bills and the payout of an hour whose spans are all in; a site with an unpriced part gets no bill."""

@@ -279,7 +279,8 @@ class Settler:
 
         def usd_per_h(moment: datetime, load_w: float) -> float | None:
             market = truth.market_price(site, moment)
-            power = power_cost(truth.contract(site, moment), market, site.interconnect.limit_w, resale_discount)
+            limit_w = site.interconnect.limit_w
+            power = power_cost(truth.contract(site, moment), market, limit_w, resale_discount, moment)
             return None if power is None else cost_usd(power, load_w, 1.0)
 
         def aux(unit_id: str) -> float:

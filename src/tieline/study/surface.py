@@ -178,7 +178,10 @@ def outright(study: Study, cache: Path, level: float, room: float, power: float 
 
 def _dearer(contract: Contract, power: float) -> Contract:
     return msgspec.structs.replace(
-        contract, scale=contract.scale * power, adder_usd_per_mwh=contract.adder_usd_per_mwh * power
+        contract,
+        scale=contract.scale * power,
+        adder_usd_per_mwh=contract.adder_usd_per_mwh * power,
+        network=tuple(msgspec.structs.replace(band, usd_per_mwh=band.usd_per_mwh * power) for band in contract.network),
     )
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from pathlib import Path
 
 from tieline.clock import parse_utc
-from tieline.dispatch.desk.statement import Bought, PositionBill, SettledHour, statement
+from tieline.dispatch.desk.statement import CENT, Bought, PositionBill, SettledHour, statement
 from tieline.fleet import Fleet, Site
+from tieline.fleet.currency import STALE, RateBook
 from tieline.fleet.markets import zone_of
-from tieline.records import PowerBill, PriceTick, Purchase
+from tieline.fleet.network import holding
+from tieline.records import ExchangeRate, PowerBill, PriceTick, Purchase
 from tieline.store import Store
 
 HOUR = timedelta(hours=1)
@@ -116,7 +118,7 @@ def statement_of(
             awards[one.at][one.purchase_id] = one
     prices = {name: hourly(store, name, span, known) for name in {m for _, m in contract.named_markets()}}
     market = fleet.market(contract.market)
-    zone = "UTC" if market is None else market.zone
+    zone, rates = "UTC" if market is None else market.zone, rates_of(store, span, known)
     hours = []
     for at in (span[0] + n * HOUR for n in range(int((span[1] - span[0]) / HOUR))):
         drawn = metered.get(at)
@@ -127,8 +129,55 @@ def statement_of(
         bought = [*_legs(site, zone, at, prices)]
         bought += [Bought(one.market, one.energy_wh, one.price_usd_per_mwh) for one in awards[at].values()]
         price = prices.get(contract.market_15min or "", {}).get(at, prices.get(contract.market or "", {}).get(at))
-        hours.append(SettledHour(at, energy_wh, price, tuple(bought)))
-    return statement(hours, Decimal(str(contract.scale)), Decimal(str(contract.adder_usd_per_mwh)))
+        rate = _rate(rates, site, at)
+        bands = list(holding(contract.network, contract.demand_zone, at))
+        network = [(band.name, exact(band.usd_per_mwh) + exact(band.local_per_mwh) * rate) for band in bands]
+        if contract.adder_local_per_mwh:
+            network.append((f"adder {contract.currency}", exact(contract.adder_local_per_mwh) * rate))
+        losses = sum((exact(band.losses) for band in bands), Decimal(0))
+        hours.append(SettledHour(at, energy_wh, price, tuple(bought), tuple(network), losses))
+    return statement(hours, exact(contract.scale), exact(contract.adder_usd_per_mwh))
+
+
+def exact(written: float) -> Decimal:
+    """A number of the configuration as it was written."""
+    return Decimal(str(written))
+
+
+def rates_of(store: Store, span: tuple[datetime, datetime], known: datetime) -> RateBook:
+    """Exchange rates of the hours of a span, as known at `known`."""
+    book = RateBook()
+    for one in store.between(ExchangeRate, span[0] - 2 * STALE, span[1], now=known):
+        book.learn(one.currency, one.at, one.usd_per_unit)
+    return book
+
+
+def _rate(rates: RateBook, site: Site, at: datetime) -> Decimal:
+    """USD per unit of the contract's currency. Raises ValueError where it prices something and no rate is known."""
+    if not site.contract.local:
+        return Decimal(1)
+    found = rates.rate(site.contract.currency, at)
+    if found.usd_per_unit is None:
+        raise ValueError(f"{at:%Y-%m-%d %H:%M} UTC: {found.why}; what {site.id} pays in it cannot be converted")
+    return found.usd_per_unit
+
+
+def in_currency(bill: PositionBill, currency: str, rates: RateBook) -> Decimal | None:
+    """The bill in a currency, each line at the rate of its day and in whole cents; None where a rate is not known."""
+    total = Decimal(0)
+    for line in bill.lines:
+        rate = rates.rate(currency, line.at).usd_per_unit
+        if rate is None:
+            return None
+        total += (line.usd / rate).quantize(CENT, ROUND_HALF_EVEN)
+    return total
+
+
+def currency_of(fleet: Fleet, site_id: str) -> str:
+    """Of the contract, or of its market."""
+    contract = fleet.site(site_id).contract
+    market = fleet.market(contract.market)
+    return contract.currency if contract.currency != "USD" or market is None else market.currency
 
 
 def _legs(site: Site, zone: str, at: datetime, prices: dict[str, dict[datetime, Decimal]]) -> list[Bought]:

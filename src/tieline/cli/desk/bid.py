@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from tieline.cli.desk.awards import AwardError, awards_of, month_of, statement_of
+from tieline.cli.desk.awards import AwardError, awards_of, currency_of, in_currency, month_of, rates_of, statement_of
 from tieline.cli.desk.commit_act import tell
 from tieline.cli.desk.known import known, known_options
 from tieline.cli.folder import config_and_now, data_dir, open_store
@@ -108,6 +108,8 @@ def bill(month: str, data_dir: Path, site: str | None, as_known: str | None, as_
         where = _one_site(config.fleet, site)
         span = month_of(month, config.fleet, where, now)
         found = statement_of(store, config.fleet, where, span, now)
+        currency = currency_of(config.fleet, where)
+        local = None if currency == "USD" else in_currency(found, currency, rates_of(store, span, now))
         changed = (
             None
             if as_known is None
@@ -120,9 +122,18 @@ def bill(month: str, data_dir: Path, site: str | None, as_known: str | None, as_
     finally:
         store.close()
     if as_json:
-        click.echo(json.dumps({"bill": _as_plain(found), "correction": changed and _as_plain(changed)}, indent=2))
+        told = {
+            "bill": _as_plain(found),
+            "correction": changed and _as_plain(changed),
+            "currency": currency,
+            "local": None if local is None else str(local),
+        }
+        click.echo(json.dumps(told, indent=2))
         return
     click.echo("\n".join([f"{where} {month}, {len({line.at for line in found.lines})} hours:", *_kinds(found)]))
+    if currency != "USD":
+        said = "a rate of a day is not known" if local is None else f"{local:,.2f} {currency}"
+        click.echo(f"  in {currency} at each day's rate: {said}")
     if changed is not None:
         click.echo("\n".join([f"correction since {as_known}:", *_kinds(changed)]))
 

@@ -224,6 +224,8 @@ def contract_view(fold: Fold, site: Site, now: datetime) -> Json:
         "market_15min": contract.market_15min,
         "scale": contract.scale,
         "adder_usd_per_mwh": contract.adder_usd_per_mwh,
+        "network_usd_per_mwh": contract.network_at(now).usd_per_mwh,
+        "network_losses": contract.network_at(now).losses,
         "fixed_usd_per_mwh": contract.fixed_usd_per_mwh,
         "take_share": contract.take_share,
         "resale": contract.resale,

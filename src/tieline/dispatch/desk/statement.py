@@ -4,7 +4,7 @@ Pure and exact: energies are whole watt-hours, money is Decimal, each line of ea
 even), and a total is the sum of its lines. With q bought a day ahead at p, legs l at their price, and the metered
 energy m grossed up by the contract's `scale` for losses, an hour costs
 
-    sum(l x price) + q x p + (m x scale - sum(l) - q) x real-time price + m x adder
+    sum(l x price) + q x p + (m x scale x (1 + losses) - sum(l) - q) x real-time price + m x (adder + network's charges)
 
 An hour without a meter reading is left out and named: nothing metered is not zero metered. A resettlement is the same
 bill with what is known later; the difference of the two is the correction.
@@ -38,6 +38,9 @@ class SettledHour:
     metered_wh: int | None
     real_time: Decimal | None
     bought: tuple[Bought, ...] = ()
+    # Charges of the network on what is metered, USD per MWh by name, and the share lost of it.
+    network: tuple[tuple[str, Decimal], ...] = ()
+    losses: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def statement(hours: Iterable[SettledHour], scale: Decimal, adder_usd_per_mwh: D
         if hour.metered_wh is None:
             unmetered.append(hour.at)
             continue
-        grossed_wh = int((hour.metered_wh * scale).to_integral_value(ROUND_HALF_EVEN))
+        grossed_wh = int((hour.metered_wh * scale * (1 + hour.losses)).to_integral_value(ROUND_HALF_EVEN))
         lines += [_line(hour.at, one.what, one.energy_wh, one.usd_per_mwh) for one in hour.bought if one.energy_wh]
         rest_wh = grossed_wh - sum(one.energy_wh for one in hour.bought)
         if rest_wh:
@@ -89,6 +92,8 @@ def statement(hours: Iterable[SettledHour], scale: Decimal, adder_usd_per_mwh: D
             lines.append(_line(hour.at, "real time", rest_wh, hour.real_time))
         if adder_usd_per_mwh and hour.metered_wh:
             lines.append(_line(hour.at, "adder", hour.metered_wh, adder_usd_per_mwh))
+        if hour.metered_wh:
+            lines += [_line(hour.at, f"network {name}", hour.metered_wh, usd) for name, usd in hour.network if usd]
     return PositionBill(tuple(lines), tuple(unmetered))
 
 

@@ -28,6 +28,10 @@ class Grid:
         return self.length_s / 3600.0
 
     @property
+    def starts(self) -> list[datetime]:
+        return [self.start + timedelta(seconds=int(s)) for s in self.offset_s]
+
+    @property
     def middle_s(self) -> Ints:
         return self.offset_s + self.length_s // 2
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tieline.dispatch.contracts import power_cost, resale_path
+from tieline.dispatch.contracts import network_path, power_cost, resale_path
 from tieline.dispatch.inputs.arrays import LOW, Bools, FleetArrays, Floats, heat
 from tieline.dispatch.inputs.foresight import Foresight
 from tieline.dispatch.inputs.horizon import Grid
@@ -155,20 +155,26 @@ def prices(sight: Foresight, fleet: Fleet, steps: Grid, settings: Settings) -> P
     market: dict[str, Floats | None] = {}
     out = np.zeros((count, sites, wide))
     below, take_w, two = np.zeros_like(out), np.zeros(sites), False
-    adders = sight.peaks(steps, wide if settings.peak_scenarios else 1)
+    adders, starts = sight.peaks(steps, wide if settings.peak_scenarios else 1), steps.starts
     for n, site in enumerate(fleet.sites):
         contract = site.contract
         paths = _paths(sight, contract, steps, wide, market)
         if contract.basis != "fixed":
             # Without any path the site is not looked ahead for: the strike, or the last plan, decides there.
             out[:, n] = np.nan if paths is None else paths * contract.scale + contract.adder_usd_per_mwh
+            energy = np.full((count, wide), np.nan) if paths is None else paths * contract.scale
         else:
-            cost = power_cost(contract, 0.0, site.interconnect.limit_w, settings.resale_discount)
+            cost = power_cost(contract, 0.0, site.interconnect.limit_w, settings.resale_discount, None)
             assert cost is not None
             out[:, n] = cost.price_usd_per_mwh
+            energy = np.full((count, wide), contract.fixed_usd_per_mwh or 0.0)
             take_w[n], two = cost.take_w, two or cost.take_w > 0
             if contract.resale and cost.take_w > 0:
                 below[:, n] = np.nan if paths is None else resale_path(contract, paths, settings.resale_discount)
+        if contract.network:
+            taken = network_path(contract, starts, energy)
+            out[:, n] += taken
+            below[:, n] += taken
         if n in adders:
             adder = adders[n] if adders[n].ndim == 2 else adders[n][:, None]
             out[:, n] += adder
