@@ -14,7 +14,8 @@ from tieline.cli import main
 from tieline.dispatch.desk.odds import Loads, chance_of_day, odds_of_day, own_forecast
 from tieline.dispatch.desk.peaks import PeakDesk, odds_over
 from tieline.fleet import Contract
-from tieline.fleet.peaks import PeakRule, PeaksError, read_peaks, shipped_rules
+from tieline.fleet.peaks import PeakRule, read_peaks, shipped_rules
+from tieline.fleet.tables import TableError
 from tieline.records import PeakOdds, SystemLoad
 
 RULE = shipped_rules()["4CP"]
@@ -290,7 +291,7 @@ def test_a_table_of_rules_with_a_mistake_is_one_line(old: str, new: str, words: 
     from importlib import resources
 
     text = (resources.files("tieline.fleet") / "peaks.toml").read_text()
-    with pytest.raises(PeaksError) as caught:
+    with pytest.raises(TableError) as caught:
         read_peaks(text.replace(old, new, 1), "mine.toml")
     assert words in str(caught.value)
     assert isinstance(RULE, PeakRule)

@@ -18,7 +18,8 @@ from tieline.dispatch import Controller, Settings
 from tieline.dispatch.inputs.arrays import fleet_arrays
 from tieline.dispatch.mining.lookahead import held
 from tieline.dispatch.reserves import Steps, awarded, costs, limits_of, sold_first, steps_of
-from tieline.fleet.reserves import ReserveProduct, ReservesError, read_reserves, shipped_reserves
+from tieline.fleet.reserves import ReserveProduct, read_reserves, shipped_reserves
+from tieline.fleet.tables import TableError
 from tieline.records import Commitment
 
 HOUR = timedelta(hours=1)
@@ -60,7 +61,7 @@ def test_a_product_that_cannot_be_is_refused_by_name(change: str, said: str) -> 
     plain = 'operator = "X"\nservice = "S"\nlasts_s = 3600\n'
     others = {"zone": '"UTC"', "called_by": '"relay"', "response_s": "10"}
     plain += "".join(f"{k} = {v}\n" for k, v in others.items() if not change.startswith(k))
-    with pytest.raises(ReservesError, match=said) as wrong:
+    with pytest.raises(TableError, match=said) as wrong:
         read_reserves(f"[product.P]\n{plain}{change}\n", "mine.toml")
     assert "mine.toml" in str(wrong.value)
 

@@ -13,7 +13,8 @@ from tieline.feeds.days import prices
 from tieline.feeds.days.folder import FolderError
 from tieline.feeds.days.prices import Provenance, Rate, check_rates, rows_of, ticks
 from tieline.fleet import Market, shipped
-from tieline.fleet.markets import MarketsError, read_markets, zone_of
+from tieline.fleet.markets import read_markets, zone_of
+from tieline.fleet.tables import TableError
 
 START = datetime(2024, 8, 20, tzinfo=UTC)
 HOUR, QUARTER = timedelta(hours=1), timedelta(minutes=15)
@@ -196,7 +197,7 @@ def test_a_table_of_markets_with_a_mistake_is_one_line(old: str, new: str, words
 
     text = (resources.files("tieline.fleet") / "markets.toml").read_text()
     assert old in text
-    with pytest.raises(MarketsError) as caught:
+    with pytest.raises(TableError) as caught:
         read_markets(text.replace(old, new, 1), "mine.toml")
     assert words in str(caught.value)
     assert "mine.toml" in str(caught.value)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tieline.config.lines import MistakeError, Where, did_you_mean
-from tieline.fleet.markets import Market, MarketsError, load_markets, shipped
-from tieline.fleet.peaks import PeakRule, PeaksError, load_peaks, shipped_rules
-from tieline.fleet.reserves import ReserveProduct, ReservesError, load_reserves, shipped_reserves
+from tieline.fleet.markets import Market, load_markets, shipped
+from tieline.fleet.peaks import PeakRule, load_peaks, shipped_rules
+from tieline.fleet.reserves import ReserveProduct, load_reserves, shipped_reserves
 from tieline.fleet.sites import Contract, Site
+from tieline.fleet.tables import TableError
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -24,19 +28,11 @@ class Tables:
     @classmethod
     def read(cls, markets: str | None, peaks: str | None, reserves: str | None, base: Path) -> Tables:
         """Files are named relative to `base`. Raises MistakeError."""
-        try:
-            own = {} if markets is None else load_markets(base / markets)
-        except MarketsError as error:
-            raise MistakeError(("fleet", "markets"), str(error), "correct that file, or leave markets out") from error
-        try:
-            rules = {} if peaks is None else load_peaks(base / peaks)
-        except PeaksError as error:
-            raise MistakeError(("fleet", "peaks"), str(error), "correct that file, or leave peaks out") from error
-        try:
-            products = {} if reserves is None else load_reserves(base / reserves)
-        except ReservesError as error:
-            raise MistakeError(("fleet", "reserves"), str(error), "correct that file, or leave reserves out") from error
-        return cls(own, rules, products)
+        return cls(
+            _own(base, "markets", markets, load_markets),
+            _own(base, "peaks", peaks, load_peaks),
+            _own(base, "reserves", reserves, load_reserves),
+        )
 
     def check_site(self, site: Site, at: Where) -> None:
         """Raises MistakeError for a market, a peak rule or a reserve that no table has."""
@@ -61,3 +57,11 @@ class Tables:
         for name in names:
             if name not in known:
                 raise MistakeError(at, f"no peak rule {name!r}", did_you_mean(name, known), what)
+
+
+def _own(base: Path, key: str, file: str | None, load: Callable[[Path], dict[str, Row]]) -> dict[str, Row]:
+    """What the file says that a fleet names under `key`. Raises MistakeError."""
+    try:
+        return {} if file is None else load(base / file)
+    except TableError as error:
+        raise MistakeError(("fleet", key), str(error), f"correct that file, or leave {key} out") from error

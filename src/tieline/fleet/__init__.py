@@ -3,7 +3,7 @@
 Watts inside; configuration files say `_mw` and are converted at the door (`config`).
 """
 
-from tieline.fleet.markets import Market, MarketsError, load_markets, shipped
+from tieline.fleet.markets import Market, load_markets, shipped
 from tieline.fleet.models import RIG_MODELS, GpuModel, RigModel
 from tieline.fleet.sites import (
     Contract,
@@ -14,6 +14,7 @@ from tieline.fleet.sites import (
     RigGroup,
     Site,
 )
+from tieline.fleet.tables import TableError
 
 __all__ = [
     "RIG_MODELS",
@@ -23,11 +24,11 @@ __all__ = [
     "GpuModel",
     "Interconnect",
     "Market",
-    "MarketsError",
     "NodeGroup",
     "RigGroup",
     "RigModel",
     "Site",
+    "TableError",
     "load_markets",
     "shipped",
 ]

@@ -7,16 +7,17 @@ code. Knows no price.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+
+from tieline.fleet import tables
+from tieline.fleet.tables import TableError
 
 MarketKind = Literal["day-ahead", "real-time", "tariff"]
 
@@ -25,10 +26,6 @@ DEFAULT_LOCAL = "14:00"
 # Limits are on offers; congestion and scarcity adders take prices past them, but not past twice the cap. A floor of
 # zero still leaves room for congestion.
 LIMIT_FACTOR, LIMIT_MARGIN_USD = 2.0, 500.0
-
-
-class MarketsError(ValueError):
-    """A table of markets that cannot be used; names the file, the key and the fix."""
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -162,11 +159,8 @@ def _in_force(rules: Iterable[R], day: date) -> R | None:
 
 
 def read_markets(text: str, file: str) -> dict[str, Market]:
-    """Every market of a table, by name. Raises MarketsError."""
-    try:
-        raw = msgspec.convert(tomllib.loads(text), _File)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise MarketsError(f"{file}: {error}") from error
+    """Every market of a table, by name. Raises TableError."""
+    raw = tables.parsed(text, file, _File)
     for name, operator in raw.operator.items():
         _check(f"{file}: operator.{name}", operator)
     found = {}
@@ -174,11 +168,9 @@ def read_markets(text: str, file: str) -> dict[str, Market]:
         shared = raw.operator.get(listed.operator)
         if shared is None:
             known = ", ".join(sorted(raw.operator)) or "none"
-            raise MarketsError(f"{file}: market.{name}: no operator {listed.operator!r}; the file has {known}")
+            raise TableError(f"{file}: market.{name}: no operator {listed.operator!r}; the file has {known}")
         if not 60 <= listed.length_s <= 86_400 or 86_400 % listed.length_s:
-            raise MarketsError(
-                f"{file}: market.{name}: length_s {listed.length_s} is no part of a day; give 3600 or 900"
-            )
+            raise TableError(f"{file}: market.{name}: length_s {listed.length_s} is no part of a day; give 3600 or 900")
         found[name] = Market(
             name=name,
             kind=listed.kind,
@@ -202,26 +194,22 @@ def _check(where: str, operator: _Operator) -> None:
         for rule in operator.published:
             _ = rule.clock
     except ValueError as error:
-        raise MarketsError(f"{where}: {error}") from None
+        raise TableError(f"{where}: {error}") from None
     if not (len(operator.currency) == 3 and operator.currency.isupper()):
-        raise MarketsError(f"{where}: currency {operator.currency!r} is none; write its three letters, EUR say")
+        raise TableError(f"{where}: currency {operator.currency!r} is none; write its three letters, EUR say")
     if operator.usd_about <= 0:
-        raise MarketsError(f"{where}: usd_about {operator.usd_about} must be above 0")
+        raise TableError(f"{where}: usd_about {operator.usd_about} must be above 0")
     for limit in operator.limits:
         if limit.floor is not None and limit.cap is not None and limit.floor >= limit.cap:
-            raise MarketsError(f"{where}: limits of {limit.since}: floor {limit.floor} is not below cap {limit.cap}")
+            raise TableError(f"{where}: limits of {limit.since}: floor {limit.floor} is not below cap {limit.cap}")
 
 
 @lru_cache(maxsize=1)
 def shipped() -> Mapping[str, Market]:
     """The table that comes with the package."""
-    path = resources.files("tieline.fleet") / "markets.toml"
-    return read_markets(path.read_text(encoding="utf-8"), "markets.toml")
+    return read_markets(tables.shipped_text("markets.toml"), "markets.toml")
 
 
 def load_markets(path: Path) -> dict[str, Market]:
-    """An operator's own table. Raises MarketsError."""
-    try:
-        return read_markets(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise MarketsError(f"{path}: cannot be read ({type(error).__name__}); give a file of markets") from error
+    """An operator's own table. Raises TableError."""
+    return tables.loaded(path, read_markets, "markets")

@@ -5,21 +5,16 @@ Read from `peaks.toml` in this package, or from an operator's own copy. Rules ch
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from tieline.fleet import tables
 from tieline.fleet.markets import zone_of
-
-
-class PeaksError(ValueError):
-    """A table of peak rules that cannot be used; names the file, the rule and the fix."""
 
 
 class PeakRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,28 +98,16 @@ def _problem_of(rule: PeakRule) -> str | None:
 
 
 def read_peaks(text: str, file: str) -> dict[str, PeakRule]:
-    """Every rule of a table, by name. Raises PeaksError."""
-    try:
-        raw = msgspec.convert(tomllib.loads(text), _RulesFile)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise PeaksError(f"{file}: {error}") from error
-    for name, rule in raw.rule.items():
-        problem = _problem_of(rule)
-        if problem is not None:
-            raise PeaksError(f"{file}: rule.{name}: {problem}")
-    return {name: msgspec.structs.replace(rule, name=name) for name, rule in raw.rule.items()}
+    """Every rule of a table, by name. Raises TableError."""
+    return tables.named(tables.parsed(text, file, _RulesFile).rule, f"{file}: rule", _problem_of)
 
 
 @lru_cache(maxsize=1)
 def shipped_rules() -> Mapping[str, PeakRule]:
     """The rules that come with the package."""
-    path = resources.files("tieline.fleet") / "peaks.toml"
-    return read_peaks(path.read_text(encoding="utf-8"), "peaks.toml")
+    return read_peaks(tables.shipped_text("peaks.toml"), "peaks.toml")
 
 
 def load_peaks(path: Path) -> dict[str, PeakRule]:
-    """An operator's own rules. Raises PeaksError."""
-    try:
-        return read_peaks(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PeaksError(f"{path}: cannot be read ({type(error).__name__}); give a file of peak rules") from error
+    """An operator's own rules. Raises TableError."""
+    return tables.loaded(path, read_peaks, "peak rules")

@@ -6,23 +6,18 @@ stop: a megawatt sold must be drawing until it is called. Pure; knows no price.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from tieline.fleet import tables
 from tieline.fleet.markets import zone_of
 
 HOURS_PER_YEAR = 8766.0
-
-
-class ReservesError(ValueError):
-    """A table of reserves that cannot be used; names the file, the product and the fix."""
 
 
 class ReserveProduct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,28 +92,16 @@ def _problem_of(one: ReserveProduct) -> str | None:
 
 
 def read_reserves(text: str, file: str) -> dict[str, ReserveProduct]:
-    """Every product of a table, by name. Raises ReservesError."""
-    try:
-        raw = msgspec.convert(tomllib.loads(text), _ProductsFile)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise ReservesError(f"{file}: {error}") from error
-    for name, one in raw.product.items():
-        problem = _problem_of(one)
-        if problem is not None:
-            raise ReservesError(f"{file}: product.{name}: {problem}")
-    return {name: msgspec.structs.replace(one, name=name) for name, one in raw.product.items()}
+    """Every product of a table, by name. Raises TableError."""
+    return tables.named(tables.parsed(text, file, _ProductsFile).product, f"{file}: product", _problem_of)
 
 
 @lru_cache(maxsize=1)
 def shipped_reserves() -> Mapping[str, ReserveProduct]:
     """The products that come with the package."""
-    path = resources.files("tieline.fleet") / "reserves.toml"
-    return read_reserves(path.read_text(encoding="utf-8"), "reserves.toml")
+    return read_reserves(tables.shipped_text("reserves.toml"), "reserves.toml")
 
 
 def load_reserves(path: Path) -> dict[str, ReserveProduct]:
-    """An operator's own products. Raises ReservesError."""
-    try:
-        return read_reserves(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReservesError(f"{path}: cannot be read ({type(error).__name__}); give a file of reserves") from error
+    """An operator's own products. Raises TableError."""
+    return tables.loaded(path, read_reserves, "reserves")
