@@ -17,8 +17,9 @@ from tests.dispatch.test_bad_input import over, prices, run
 from tests.dispatch.test_odds import RULE, TEXAS, calm, loads_of
 from tests.edge.test_orders import event
 
-from tieline.cli.desk.awards import AwardError, awards_of, statement_of
-from tieline.cli.desk.reserves import ReserveAwardError, reserve_awards
+from tieline.cli.desk.awards import awards_of, statement_of
+from tieline.cli.desk.market_file import AwardError
+from tieline.cli.desk.reserves import reserve_awards
 from tieline.dispatch import Controller, Settings
 from tieline.dispatch.desk.peaks import PeakDesk
 from tieline.dispatch.purchase import hours_of
@@ -53,7 +54,7 @@ def hours(usd: float, market: str = HUB, count: int = 240, local: float | None =
 
 def refused(read: Callable[[], object]) -> str:
     """The one line that it is refused with."""
-    with pytest.raises((FolderError, AwardError, ReserveAwardError)) as caught:
+    with pytest.raises((FolderError, AwardError)) as caught:
         read()
     return str(caught.value)
 

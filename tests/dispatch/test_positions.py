@@ -17,7 +17,8 @@ from tests.dispatch.fleets import T0 as NOW
 from tests.dispatch.fleets import fleet, network, price, site, store
 
 from tieline.cli import main
-from tieline.cli.desk.awards import AwardError, awards_of, hourly, month_of, statement_of
+from tieline.cli.desk.awards import awards_of, hourly, month_of, statement_of
+from tieline.cli.desk.market_file import AwardError
 from tieline.config import ConfigError, loads
 from tieline.dispatch import Outlook, Settings
 from tieline.dispatch.desk.statement import Bought, PositionBill, SettledHour, correction, statement

@@ -14,7 +14,7 @@ share, `codec` their form as bytes, `gate` what is asked of bytes from outside.
 from datetime import datetime, timedelta
 
 from tieline.records.approval import Proposal, ProposalStep
-from tieline.records.base import Cause, Kind, Mode, Record
+from tieline.records.base import Cause, Kind, Mode, Record, newest_by
 from tieline.records.codec import AnyRecord, decode, decode_batch, encode, encode_batch, read_batch, read_record
 from tieline.records.dispatch import Action, Commitment, Instruction, Outcome, Override, Plan, Reason, Setpoint
 from tieline.records.fleet import Fault, MeterReading, Sample
@@ -136,6 +136,7 @@ __all__ = [
     "encode",
     "encode_batch",
     "fit",
+    "newest_by",
     "read_batch",
     "read_record",
 ]

@@ -8,8 +8,9 @@ The key makes appending the same happening twice the same as once. Fields whose 
 (`intake.Moment`, `intake.Money`) are checked whenever a record is made, also when it is read back.
 """
 
+from collections.abc import Callable, Hashable, Iterable
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -49,3 +50,18 @@ class Record(msgspec.Struct, metaclass=RecordType, frozen=True, kw_only=True, ta
 
 class RecordPart(msgspec.Struct, metaclass=Checked, frozen=True, kw_only=True):
     """A part of a record, its fields checked in the same way."""
+
+
+R = TypeVar("R", bound=Record)
+K = TypeVar("K", bound=Hashable)
+
+
+def newest_by(records: Iterable[R], thing: Callable[[R], K]) -> dict[K, R]:
+    """Each thing's newest record by when it was known; of two known at one moment, the one further back in line."""
+    newest: dict[K, R] = {}
+    for record in records:
+        name = thing(record)
+        before = newest.get(name)
+        if before is None or before.known_at <= record.known_at:
+            newest[name] = record
+    return newest

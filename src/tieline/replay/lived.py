@@ -29,6 +29,7 @@ from tieline.records import (
     ReservePrice,
     SystemLoad,
     WeatherTick,
+    newest_by,
 )
 from tieline.store import Store
 
@@ -84,17 +85,11 @@ def world_of(store: Store, start: datetime, end: datetime) -> list[AnyRecord]:
 
 def did(store: Store, start: datetime, end: datetime) -> Did:
     """The newest bill of each site and hour, and what pools paid for the span at the price of bitcoin of the time."""
-    bills: dict[tuple[str, datetime], PowerBill] = {}
-    for bill in store.between(PowerBill, start, end):
-        before = bills.get((bill.site_id, bill.at))
-        if bill.length_s == HOUR_S and (before is None or before.known_at <= bill.known_at):
-            bills[bill.site_id, bill.at] = bill
+    hourly = (bill for bill in store.between(PowerBill, start, end) if bill.length_s == HOUR_S)
+    bills = newest_by(hourly, lambda bill: (bill.site_id, bill.at))
     prices = sorted((t.at, t.btc_usd) for t in store.between(NetworkTick, start - timedelta(days=3), end))
-    payouts: dict[str, Payout] = {}
-    for one in store.between(Payout, start, end + timedelta(hours=1)):
-        held = payouts.get(one.payout_id)
-        if start < one.span_end <= end and (held is None or held.known_at <= one.known_at):
-            payouts[one.payout_id] = one
+    paid = (one for one in store.between(Payout, start, end + timedelta(hours=1)) if start < one.span_end <= end)
+    payouts = newest_by(paid, lambda one: one.payout_id)
     sats, usd, unpriced = 0, Decimal(0), 0
     for one in payouts.values():
         sats += one.sats

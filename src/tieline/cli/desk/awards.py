@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 
-from tieline.clock import parse_utc
+from tieline.cli.desk.market_file import AwardError, hour_of, number_of, rows_of
 from tieline.dispatch.desk.statement import CENT, Bought, PositionBill, SettledHour, statement
 from tieline.fleet import Fleet, Site
 from tieline.fleet.currency import STALE, RateBook
 from tieline.fleet.markets import zone_of
 from tieline.fleet.network import holding
-from tieline.records import ExchangeRate, PowerBill, PriceTick, Purchase
+from tieline.records import ExchangeRate, PowerBill, PriceTick, Purchase, newest_by
 from tieline.store import Store
 
 HOUR = timedelta(hours=1)
 NEEDED = ("purchase_id", "site_id", "market", "hour_begins_utc", "mw", "price_usd_per_mwh")
-# A year of hours for a hundred sites; a longer file is cut into parts.
-MOST_ROWS = 900_000
-MOST_MW = Decimal(100_000)
-
-
-class AwardError(ValueError):
-    """A file of awards, or a month, that cannot be used; the message says where and what to give."""
 
 
 def awards_of(file: Path, fleet: Fleet, now: datetime) -> list[Purchase]:
     """Every row of a file, each an hour. Raises AwardError with file and row."""
-    found: list[Purchase] = []
-    with file.open(encoding="utf-8", newline="") as text:
-        rows = csv.DictReader(text)
-        if missing := [name for name in NEEDED if name not in (rows.fieldnames or ())]:
-            raise AwardError(f"{file}: no column {', '.join(missing)}; give {', '.join(NEEDED)}")
-        for number, row in enumerate(rows, 2):
-            if number > MOST_ROWS:
-                raise AwardError(f"{file}: over {MOST_ROWS:,} rows; cut it into parts")
-            found.append(_award(row, f"{file} row {number}", fleet, now))
-    if not found:
-        raise AwardError(f"{file}: no rows; give one for each hour that was awarded")
+    found = [_award(row, where, fleet, now) for where, row in rows_of(file, NEEDED)]
     keys = [(one.purchase_id, one.at) for one in found]
     if twice := next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None:
         raise AwardError(f"{file}: {twice[0]} has {twice[1]:%Y-%m-%d %H:%M} UTC twice; leave one row of it")
@@ -51,18 +33,9 @@ def _award(row: dict[str, str], where: str, fleet: Fleet, now: datetime) -> Purc
     sites = {site.id for site in fleet.sites}
     if row["site_id"] not in sites:
         raise AwardError(f"{where}: no site {row['site_id']!r}; the fleet has {', '.join(sorted(sites)[:5])}, ...")
-    try:
-        at = parse_utc(row["hour_begins_utc"])
-    except ValueError:
-        raise AwardError(
-            f"{where}: hour_begins_utc {row['hour_begins_utc']!r} is no time; write 2026-10-05T14:00, and hours by "
-            "their beginning (the one that ends at 24:00 begins at 23:00)"
-        ) from None
-    if at.minute or at.second:
-        raise AwardError(f"{where}: {at:%H:%M} begins no hour; awards are by the hour")
-    mw, price = _number(row["mw"], f"{where}: mw"), _number(row["price_usd_per_mwh"], f"{where}: price_usd_per_mwh")
-    if abs(mw) > MOST_MW or abs(price) > MOST_MW:
-        raise AwardError(f"{where}: {mw} MW at {price} USD/MWh; give megawatts and USD per MWh")
+    at = hour_of(row, where)
+    mw = number_of(row["mw"], f"{where}: mw")
+    price = number_of(row["price_usd_per_mwh"], f"{where}: price_usd_per_mwh")
     return Purchase(
         at=at,
         known_at=now,
@@ -74,16 +47,6 @@ def _award(row: dict[str, str], where: str, fleet: Fleet, now: datetime) -> Purc
         energy_wh=int(mw * 1_000_000),
         price_usd_per_mwh=price,
     )
-
-
-def _number(text: str, where: str) -> Decimal:
-    try:
-        found = Decimal(text)
-    except InvalidOperation:
-        raise AwardError(f"{where} {text!r} is no number; write 12.5") from None
-    if not found.is_finite():
-        raise AwardError(f"{where} {text!r} is no number; write 12.5")
-    return found
 
 
 def month_of(text: str, fleet: Fleet, site_id: str, now: datetime) -> tuple[datetime, datetime]:
@@ -106,36 +69,33 @@ def statement_of(
     ValueError where a price that is needed is not known."""
     site = fleet.site(site_id)
     contract = site.contract
-    metered: dict[datetime, PowerBill] = {}
-    for bill in store.between(PowerBill, *span, now=known, subject=site_id):
-        before = metered.get(bill.at)
-        if bill.length_s == 3600 and (before is None or before.known_at <= bill.known_at):
-            metered[bill.at] = bill
-    awards: dict[datetime, dict[str, Purchase]] = defaultdict(dict)
-    for one in store.between(Purchase, *span, now=known, subject=site_id):
-        held = awards[one.at].get(one.purchase_id)
-        if held is None or held.known_at <= one.known_at:
-            awards[one.at][one.purchase_id] = one
+    bills = store.between(PowerBill, *span, now=known, subject=site_id)
+    metered = newest_by((bill for bill in bills if bill.length_s == 3600), lambda bill: bill.at)
+    bought = newest_by(
+        store.between(Purchase, *span, now=known, subject=site_id), lambda one: (one.at, one.purchase_id)
+    )
+    awards: dict[datetime, list[Bought]] = defaultdict(list)
+    for one in bought.values():
+        awards[one.at].append(Bought(one.market, one.energy_wh, one.price_usd_per_mwh))
     prices = {name: hourly(store, name, span, known) for name in {m for _, m in contract.named_markets()}}
     market = fleet.market(contract.market)
     zone, rates = "UTC" if market is None else market.zone, rates_of(store, span, known)
     hours = []
     for at in (span[0] + n * HOUR for n in range(int((span[1] - span[0]) / HOUR))):
         drawn = metered.get(at)
-        energy_wh = None if drawn is None else round(drawn.mining_wh + drawn.inference_wh + drawn.aux_wh)
-        if energy_wh is None:
+        if drawn is None:
             hours.append(SettledHour(at, None, None))
             continue
-        bought = [*_legs(site, zone, at, prices)]
-        bought += [Bought(one.market, one.energy_wh, one.price_usd_per_mwh) for one in awards[at].values()]
+        energy_wh = round(drawn.mining_wh + drawn.inference_wh + drawn.aux_wh)
         price = prices.get(contract.market_15min or "", {}).get(at, prices.get(contract.market or "", {}).get(at))
+        bought_before = (*_legs(site, zone, at, prices), *awards[at])
         rate = _rate(rates, site, at)
         bands = list(holding(contract.network, contract.demand_zone, at))
         network = [(band.name, exact(band.usd_per_mwh) + exact(band.local_per_mwh) * rate) for band in bands]
         if contract.adder_local_per_mwh:
             network.append((f"adder {contract.currency}", exact(contract.adder_local_per_mwh) * rate))
         losses = sum((exact(band.losses) for band in bands), Decimal(0))
-        hours.append(SettledHour(at, energy_wh, price, tuple(bought), tuple(network), losses))
+        hours.append(SettledHour(at, energy_wh, price, bought_before, tuple(network), losses))
     return statement(hours, exact(contract.scale), exact(contract.adder_usd_per_mwh))
 
 
@@ -202,13 +162,9 @@ def _legs(site: Site, zone: str, at: datetime, prices: dict[str, dict[datetime, 
 def hourly(store: Store, market: str, span: tuple[datetime, datetime], known: datetime) -> dict[datetime, Decimal]:
     """A market's price of each hour: the mean of its intervals, each as it was told last; an hour that lacks one of
     them has none."""
-    told: dict[datetime, PriceTick] = {}
-    for tick in store.between(PriceTick, *span, now=known, subject=market):
-        before = told.get(tick.at)
-        if before is None or before.known_at <= tick.known_at:
-            told[tick.at] = tick
+    ticks = newest_by(store.between(PriceTick, *span, now=known, subject=market), lambda tick: tick.at)
     sums: dict[datetime, tuple[int, Decimal]] = {}
-    for tick in told.values():
+    for tick in ticks.values():
         hour = tick.at.replace(minute=0, second=0, microsecond=0)
         seconds, total = sums.get(hour, (0, Decimal(0)))
         sums[hour] = (seconds + tick.length_s, total + Decimal(str(tick.price_usd_per_mwh)) * tick.length_s)

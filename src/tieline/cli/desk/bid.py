@@ -5,8 +5,6 @@ Nothing is submitted from here: a person takes the file to the market, and bring
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -14,9 +12,10 @@ from pathlib import Path
 
 import click
 
-from tieline.cli.desk.awards import AwardError, awards_of, currency_of, in_currency, month_of, rates_of, statement_of
+from tieline.cli.desk.awards import awards_of, currency_of, in_currency, month_of, rates_of, statement_of
 from tieline.cli.desk.commit_act import tell
 from tieline.cli.desk.known import known, known_options
+from tieline.cli.desk.market_file import AwardError, hour_begins, written
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.outcome import NothingThereError
 from tieline.clock import parse_utc
@@ -196,19 +195,16 @@ def _lines(fleet: Fleet, bids: Sequence[HourBid], now: datetime) -> list[str]:
 
 def as_csv(fleet: Fleet, bids: Iterable[HourBid]) -> str:
     """A row for each point of each hour's curve; an empty limit buys at any price."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
+    rows = []
     for one in bids:
         market = fleet.market(one.market)
         local = one.at if market is None else one.at.astimezone(zone_of(market.zone))
         for n, point in enumerate(one.curve, 1):
             limit = "" if point.limit_usd_per_mwh is None else f"{point.limit_usd_per_mwh:.2f}"
-            rows.writerow(
-                (one.site_id, one.market, "" if market is None else market.location, f"{one.at:%Y-%m-%dT%H:%MZ}",
-                 f"{local:%Y-%m-%dT%H:%M%z}", n, f"{point.power_w / 1e6:.1f}", limit)
-            )  # fmt: skip
-    return text.getvalue()
+            place = "" if market is None else market.location
+            begins = hour_begins(one.at, local)
+            rows.append((one.site_id, one.market, place, *begins, n, f"{point.power_w / 1e6:.1f}", limit))
+    return written(COLUMNS, rows)
 
 
 def _plain(one: HourBid) -> dict[str, object]:

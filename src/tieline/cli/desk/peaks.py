@@ -17,7 +17,7 @@ from tieline.feeds.days.folder import FolderError
 from tieline.fleet import Fleet
 from tieline.fleet.markets import zone_of
 from tieline.fleet.peaks import PeakRule
-from tieline.records import PeakOdds, PowerBill, SystemLoad
+from tieline.records import PeakOdds, PowerBill, SystemLoad, newest_by
 from tieline.store import Store
 
 # Odds below this are of no use to a person; they still count in each decision.
@@ -51,12 +51,8 @@ def peaks(data_dir: Path, data: Path | None, when: str | None, config: Path | No
 
 def _newest(store: Store, now: datetime) -> list[PeakOdds]:
     """Odds of windows from yesterday to the day after tomorrow, each as it was told last."""
-    held: dict[tuple[str, datetime], PeakOdds] = {}
-    for one in store.between(PeakOdds, now - timedelta(days=1), now + timedelta(days=3), now=now):
-        before = held.get((one.rule, one.at))
-        if before is None or before.known_at <= one.known_at:
-            held[one.rule, one.at] = one
-    return sorted(held.values(), key=lambda one: one.at)
+    odds = store.between(PeakOdds, now - timedelta(days=1), now + timedelta(days=3), now=now)
+    return sorted(newest_by(odds, lambda one: (one.rule, one.at)).values(), key=lambda one: one.at)
 
 
 def _plain(rule: PeakRule, fleet: Fleet, odds: Iterable[PeakOdds], now: datetime) -> dict[str, object]:

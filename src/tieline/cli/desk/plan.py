@@ -27,7 +27,7 @@ from tieline.dispatch.settings import Policy, settings_of
 from tieline.feeds.days.folder import FolderError
 from tieline.feeds.days.recorded import RecordedFolder
 from tieline.fleet import Fleet
-from tieline.records import Commitment, Fault, Instruction, Override, Plan, Record, Setpoint
+from tieline.records import Commitment, Fault, Instruction, Override, Plan, Record, Setpoint, newest_by
 from tieline.store import Store, StoreError
 
 # Decided from a folder, an hour is run before the moment, so that what already runs is not a blank.
@@ -169,11 +169,8 @@ def standing(store: Store, moment: datetime, fresh: dict[str, Plan]) -> list[Sta
 
 def _newest(store: Store, stream: type[R], moment: datetime, name: Callable[[R], Hashable]) -> list[R]:
     """What stands at `moment` by the last word then known of each."""
-    last: dict[Hashable, R] = {}
-    for one in store.between(stream, moment - STANDING, moment + timedelta(microseconds=1), now=moment):
-        before = last.get(name(one))
-        if before is None or one.known_at >= before.known_at:
-            last[name(one)] = one
+    records = store.between(stream, moment - STANDING, moment + timedelta(microseconds=1), now=moment)
+    last = newest_by(records, name)
     return [one for one in last.values() if one.until is None or one.until > moment]
 
 

@@ -6,39 +6,30 @@ accepted promise from then on: its load must be drawing, and look-ahead plans ar
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import click
 
 from tieline.cli.desk.commit_act import tell
 from tieline.cli.desk.known import known, known_options
+from tieline.cli.desk.market_file import AwardError, hour_begins, hour_of, number_of, rows_of, written
 from tieline.cli.folder import config_and_now, configured, data_dir, fleet_file, open_store
-from tieline.clock import parse_utc
 from tieline.dispatch import Outlook, Settings
 from tieline.dispatch.reserves import ReserveOffer, offers_of_tomorrow
 from tieline.feeds.days.folder import FolderError
 from tieline.fleet import Fleet
 from tieline.fleet.markets import zone_of
 from tieline.fleet.reserves import ReserveProduct, shipped_reserves
-from tieline.records import Commitment
+from tieline.records import Commitment, newest_by
 from tieline.store import Store
 
 HOUR = timedelta(hours=1)
 COLUMNS = ("site_id", "product", "service", "hour_begins_utc", "hour_begins_local", "mw", "at_least_usd_per_mw_h")
 NEEDED = ("site_id", "product", "hour_begins_utc", "mw", "price_usd_per_mw_h")
-# A year of hours for a hundred sites; a longer file is cut into parts.
-MOST_ROWS = 900_000
-
-
-class ReserveAwardError(ValueError):
-    """A file of awards that cannot be used; the message says where and what to give."""
 
 
 @click.group(invoke_without_command=True)
@@ -117,7 +108,7 @@ def award(file: Path, data_dir: Path) -> None:
         store.close()
     try:
         found = reserve_awards(file, config.fleet, now, held)
-    except (ReserveAwardError, OSError, UnicodeDecodeError) as error:
+    except (AwardError, OSError, UnicodeDecodeError) as error:
         raise click.ClickException(str(error)) from error
     tell(data_dir, [*found])
     mw_h = sum(one.power_w for one in found) / 1e6
@@ -130,11 +121,8 @@ def award(file: Path, data_dir: Path) -> None:
 
 def standing(store: Store, now: datetime) -> list[Commitment]:
     """Promises that stand and end after now, each as it was told last."""
-    held: dict[str, Commitment] = {}
-    for one in store.between(Commitment, now - timedelta(days=14), now + timedelta(days=8), now=now):
-        before = held.get(one.commitment_id)
-        if before is None or before.known_at <= one.known_at:
-            held[one.commitment_id] = one
+    promises = store.between(Commitment, now - timedelta(days=14), now + timedelta(days=8), now=now)
+    held = newest_by(promises, lambda one: one.commitment_id)
     return [one for one in held.values() if one.status in ("accepted", "deployed") and one.until > now]
 
 
@@ -147,58 +135,42 @@ def offered(store: Store, fleet: Fleet, settings: Settings, now: datetime) -> li
 
 
 def reserve_awards(file: Path, fleet: Fleet, now: datetime, held: Sequence[Commitment]) -> list[Commitment]:
-    """Every row of a file as an accepted promise. Raises ReserveAwardError with file and row."""
+    """Every row of a file as an accepted promise. Raises AwardError with file and row."""
     sold: dict[tuple[str, datetime], float] = defaultdict(float)
     found: dict[str, Commitment] = {}
-    with file.open(encoding="utf-8", newline="") as text:
-        rows = csv.DictReader(text)
-        if missing := [name for name in NEEDED if name not in (rows.fieldnames or ())]:
-            raise ReserveAwardError(f"{file}: no column {', '.join(missing)}; give {', '.join(NEEDED)}")
-        for number, row in enumerate(rows, 2):
-            if number > MOST_ROWS:
-                raise ReserveAwardError(f"{file}: over {MOST_ROWS:,} rows; cut it into parts")
-            where = f"{file} row {number}"
-            one = _award(row, where, fleet, now)
-            if one.commitment_id in found:
-                raise ReserveAwardError(f"{where}: {one.product} at {one.site_id} {one.at:%Y-%m-%d %H:%M} stands twice")
-            found[one.commitment_id] = one
-            sold[one.site_id, one.at] += one.power_w
-            others = [c for c in held if c.site_id == one.site_id and c.commitment_id not in found]
-            before = sum(c.power_w for c in others if c.at < one.until and c.until > one.at)
-            most = sum(group.rated_w for group in fleet.site(one.site_id).rig_groups)
-            whole = sold[one.site_id, one.at] + before
-            if whole > most:
-                raise ReserveAwardError(
-                    f"{where}: {whole / 1e6:.1f} MW of reserves at {one.site_id} then, its rigs draw "
-                    f"{most / 1e6:.1f} MW; correct the row, or release what was promised before"
-                )
-    if not found:
-        raise ReserveAwardError(f"{file}: no rows; give one for each hour that was awarded")
+    for where, row in rows_of(file, NEEDED):
+        one = _award(row, where, fleet, now)
+        if one.commitment_id in found:
+            raise AwardError(f"{where}: {one.product} at {one.site_id} {one.at:%Y-%m-%d %H:%M} stands twice")
+        found[one.commitment_id] = one
+        sold[one.site_id, one.at] += one.power_w
+        others = [c for c in held if c.site_id == one.site_id and c.commitment_id not in found]
+        before = sum(c.power_w for c in others if c.at < one.until and c.until > one.at)
+        most = sum(group.rated_w for group in fleet.site(one.site_id).rig_groups)
+        whole = sold[one.site_id, one.at] + before
+        if whole > most:
+            raise AwardError(
+                f"{where}: {whole / 1e6:.1f} MW of reserves at {one.site_id} then, its rigs draw "
+                f"{most / 1e6:.1f} MW; correct the row, or release what was promised before"
+            )
     return list(found.values())
 
 
 def _award(row: dict[str, str], where: str, fleet: Fleet, now: datetime) -> Commitment:
     site = next((site for site in fleet.sites if site.id == row["site_id"]), None)
     if site is None:
-        raise ReserveAwardError(f"{where}: no site {row['site_id']!r} in the fleet")
+        raise AwardError(f"{where}: no site {row['site_id']!r} in the fleet")
     product = fleet.reserve_products.get(row["product"])
     if product is None or product.name not in site.reserves:
         able = ", ".join(site.reserves) or "none"
-        raise ReserveAwardError(f"{where}: {site.id} is not qualified for {row['product']!r}; its reserves are: {able}")
-    try:
-        at = parse_utc(row["hour_begins_utc"])
-    except ValueError:
-        at = None
-    if at is None or at.minute or at.second:
-        raise ReserveAwardError(
-            f"{where}: hour_begins_utc {row['hour_begins_utc']!r} begins no hour; write 2026-10-05T14:00, and "
-            "hours by their beginning (the one that ends at 24:00 begins at 23:00)"
-        )
+        raise AwardError(f"{where}: {site.id} is not qualified for {row['product']!r}; its reserves are: {able}")
+    at = hour_of(row, where)
     if at < now - HOUR:
-        raise ReserveAwardError(f"{where}: {at:%Y-%m-%d %H:%M} UTC is past; an award is kept before its hour")
-    mw, usd = _number(row["mw"], f"{where}: mw"), _number(row["price_usd_per_mw_h"], f"{where}: price_usd_per_mw_h")
+        raise AwardError(f"{where}: {at:%Y-%m-%d %H:%M} UTC is past; an award is kept before its hour")
+    mw = number_of(row["mw"], f"{where}: mw")
+    usd = number_of(row["price_usd_per_mw_h"], f"{where}: price_usd_per_mw_h")
     if mw <= 0 or usd < 0:
-        raise ReserveAwardError(f"{where}: {mw} MW at {usd} USD; give megawatts above 0 and a price from 0 up")
+        raise AwardError(f"{where}: {mw} MW at {usd} USD; give megawatts above 0 and a price from 0 up")
     return Commitment(
         at=at,
         known_at=now,
@@ -215,16 +187,6 @@ def _award(row: dict[str, str], where: str, fleet: Fleet, now: datetime) -> Comm
         nonperformance_usd_per_mwh=product.penalty_usd_per_mwh,
         detail=f"awarded, called by {product.called_by}",
     )
-
-
-def _number(text: str, where: str) -> Decimal:
-    try:
-        found = Decimal(text)
-    except InvalidOperation:
-        found = Decimal("NaN")
-    if not found.is_finite() or abs(found) > 100_000:
-        raise ReserveAwardError(f"{where} {text!r} is no number to reckon with; write 12.5")
-    return found
 
 
 # --- as a person, a program and a market read it ------------------------------------------------
@@ -249,17 +211,13 @@ def _lines(fleet: Fleet, found: Sequence[ReserveOffer]) -> list[str]:
 
 def as_csv(fleet: Fleet, found: Iterable[ReserveOffer]) -> str:
     """A row for each step of each hour."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
+    rows = []
     for one in found:
         product = fleet.reserve_products[one.product]
         local = one.at.astimezone(zone_of(product.zone))
-        rows.writerow(
-            (one.site_id, one.product, product.service, f"{one.at:%Y-%m-%dT%H:%MZ}", f"{local:%Y-%m-%dT%H:%M%z}",
-             f"{one.power_w / 1e6:.1f}", f"{one.limit_usd_per_mw_h:.2f}")
-        )  # fmt: skip
-    return text.getvalue()
+        power, limit = f"{one.power_w / 1e6:.1f}", f"{one.limit_usd_per_mw_h:.2f}"
+        rows.append((one.site_id, one.product, product.service, *hour_begins(one.at, local), power, limit))
+    return written(COLUMNS, rows)
 
 
 def _plain(one: ReserveOffer) -> dict[str, object]:

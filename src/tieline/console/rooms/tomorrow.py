@@ -26,7 +26,7 @@ from tieline.dispatch.reserves import ReserveOffer, offers_of_tomorrow
 from tieline.fleet import Fleet
 from tieline.fleet.markets import Market, zone_of
 from tieline.people import Right
-from tieline.records import Commitment, PeakOdds, Plan
+from tieline.records import Commitment, PeakOdds, Plan, newest_by
 from tieline.store import Store, StoreError
 
 Json = dict[str, Any]
@@ -152,11 +152,8 @@ def _published(market: Market, day: date) -> float | None:
 
 
 def _peaks(fleet: Fleet, settings: Settings, store: Store, now: datetime) -> list[Json]:
-    held: dict[tuple[str, datetime], PeakOdds] = {}
-    for one in store.between(PeakOdds, now - HOUR, now + timedelta(days=3), now=now):
-        before = held.get((one.rule, one.at))
-        if before is None or before.known_at <= one.known_at:
-            held[one.rule, one.at] = one
+    odds = store.between(PeakOdds, now - HOUR, now + timedelta(days=3), now=now)
+    held = newest_by(odds, lambda one: (one.rule, one.at))
     found = []
     for rule in rules_of(fleet, settings):
         sites = [site for site in fleet.sites if fleet.pays(site, rule)]
@@ -188,11 +185,8 @@ def _peaks(fleet: Fleet, settings: Settings, store: Store, now: datetime) -> lis
 
 def _promised(store: Store, now: datetime) -> list[Commitment]:
     """Promises of the next days that are offered or stand, each as it was told last."""
-    held: dict[str, Commitment] = {}
-    for one in store.between(Commitment, now - timedelta(days=14), now + timedelta(days=3), now=now):
-        before = held.get(one.commitment_id)
-        if before is None or before.known_at <= one.known_at:
-            held[one.commitment_id] = one
+    promises = store.between(Commitment, now - timedelta(days=14), now + timedelta(days=3), now=now)
+    held = newest_by(promises, lambda one: one.commitment_id)
     return [one for one in held.values() if one.status in ("offered", "accepted", "deployed") and one.until > now]
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from tieline.fleet.peaks import PeakRule
-from tieline.records import SystemLoad
+from tieline.records import SystemLoad, newest_by
 
 CENT = Decimal("0.01")
 DrawnWh = Callable[[str, datetime], float | None]
@@ -44,14 +44,7 @@ class AccruedShare:
 def peaks_so_far(rule: PeakRule, loads: Iterable[SystemLoad], now: datetime) -> list[PeakSoFar]:
     """The peaks of the season that holds `now`, oldest first, by measured load; the last word on an hour counts."""
     today = rule.local_day(now)
-    hours: dict[datetime, SystemLoad] = {}
-    for load in loads:
-        day = rule.local_day(load.at)
-        known = load.kind != "forecast" and load.operator == rule.operator and load.known_at <= now
-        if known and rule.applies(day) and _season(rule, load.at) == _season(rule, now):
-            before = hours.get(load.at)
-            if before is None or before.known_at <= load.known_at:
-                hours[load.at] = load
+    hours = newest_by((load for load in loads if _counts(rule, load, now)), lambda load: load.at)
     highest: dict[str, SystemLoad] = {}
     for at, load in sorted(hours.items()):
         key = f"{rule.local_day(at)}" if rule.by == "season" else rule.season(rule.local_day(at))
@@ -64,6 +57,12 @@ def peaks_so_far(rule: PeakRule, loads: Iterable[SystemLoad], now: datetime) -> 
         return sorted((PeakSoFar(k, one.at, one.power_w, ended) for k, one in found), key=lambda p: p.at)
     running = rule.season(today)
     return sorted((PeakSoFar(k, one.at, one.power_w, k != running) for k, one in found), key=lambda p: p.at)
+
+
+def _counts(rule: PeakRule, load: SystemLoad, now: datetime) -> bool:
+    """Is it measured load of the rule's system, known by `now`, of this season?"""
+    known = load.kind != "forecast" and load.operator == rule.operator and load.known_at <= now
+    return known and rule.applies(rule.local_day(load.at)) and _season(rule, load.at) == _season(rule, now)
 
 
 def _season(rule: PeakRule, moment: datetime) -> int:

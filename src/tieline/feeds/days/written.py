@@ -28,6 +28,7 @@ from tieline.records import (
     ReservePrice,
     SystemLoad,
     WeatherTick,
+    newest_by,
 )
 
 HOUR = timedelta(hours=1)
@@ -74,14 +75,10 @@ def write_days(folder: Path, records: Sequence[AnyRecord], fleet: Fleet) -> None
 
 def _last(records: Iterable[AnyRecord], kind: type[R]) -> list[R]:
     """Of one kind, one a subject and moment (and forecast or not): what was told last."""
-    found: dict[tuple[str, datetime, bool], R] = {}
-    for one in records:
-        if not isinstance(one, kind) or (isinstance(one, PriceTick) and one.kind == "forecast"):
-            continue
-        key = (one.subject, one.at, one.kind == "forecast")
-        if key not in found or found[key].known_at <= one.known_at:
-            found[key] = one
-    return list(found.values())
+    found = (
+        one for one in records if isinstance(one, kind) and not (isinstance(one, PriceTick) and one.kind == "forecast")
+    )
+    return list(newest_by(found, lambda one: (one.subject, one.at, one.kind == "forecast")).values())
 
 
 def _prices(folder: Path, ticks: list[PriceTick], fleet: Fleet) -> None:
