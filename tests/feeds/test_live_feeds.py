@@ -214,7 +214,7 @@ def test_grid_prices_come_from_the_library_once_each() -> None:
     async def lived() -> list[list[AnyRecord]]:
         feed = GridFeed(("ercot_hb_south",), library())
         first = await feed.read(NOW)
-        feed._not_before_s.clear()
+        feed.calls.forget_waits()
         return [first, await feed.read(NOW)]
 
     (tick,), again = asyncio.run(lived())

@@ -82,7 +82,7 @@ def test_whole_hours_are_measured_and_hours_to_come_forecast() -> None:
     foretold = [one for one in found if one.kind == "forecast"]
     assert foretold[0].at == NOW.replace(minute=0)
     assert len(foretold) == 27
-    feed._not_before_s.clear()
+    feed.calls.forget_waits()
     assert read(feed) == []
 
 

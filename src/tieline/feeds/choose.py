@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 from tieline.config import Feeds
 from tieline.feeds.bitcoin import BitcoinFeed
-from tieline.feeds.grid import EXTRA, GridFeed, installed
+from tieline.feeds.grid import GridFeed
+from tieline.feeds.gridstatus import EXTRA, installed
 from tieline.feeds.loads import LoadFeed, paid_for
 from tieline.feeds.rates import RatesFeed, needed
 from tieline.feeds.synthetic import Synthetic, SyntheticFeed, What

@@ -1,29 +1,26 @@
 """Live power prices of US markets through the `gridstatus` library, where it is installed.
 
-It is an extra (`pip install 'tieline[grid]'`): it brings pandas and much besides. Markets without a live
-source here (Brazil, India, South Africa, PJM, which wants an account) are named in `unsupported`; nothing
-is made up for them. The library is synchronous, so each call runs in a thread and is given up after a while.
+Markets without a live source here (Brazil, India, South Africa, PJM, which wants an account) are left to others;
+nothing is made up for them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 from tieline.feeds.faults import FaultBook, number
-from tieline.feeds.http import FIRST_BACKOFF_S, MAX_BACKOFF_S
+from tieline.feeds.gridstatus import TIMEOUT_S, LibraryCalls, moment
 from tieline.fleet.markets import shipped, zone_of
 from tieline.records import AnyRecord, PriceTick
 
-EXTRA = "install it with: pip install 'tieline[grid]'"
 # Beyond any cap in force (17,500 AUD/MWh) and any floor (-1,000).
 USD_PER_MWH = (-2_000.0, 25_000.0)
 EVERY_S = 300.0
-TIMEOUT_S = 45.0  # a market's daily file is some megabytes
 MAX_ROWS = 400  # a day of 5-minute intervals at one location
 
 
@@ -48,14 +45,6 @@ CALLS: dict[str, LibraryCall] = {
 LATE = timedelta(hours=2)
 
 
-def installed() -> Any | None:
-    """The library, or None."""
-    try:
-        return importlib.import_module("gridstatus")
-    except ImportError:
-        return None
-
-
 @dataclass
 class GridFeed:
     """Prices of the markets that have a live source; `library` is the module (given by hand in tests)."""
@@ -65,9 +54,11 @@ class GridFeed:
     timeout_s: float = TIMEOUT_S
     source: str = "gridstatus"
     faults: FaultBook = field(default_factory=lambda: FaultBook("power prices"))
-    _not_before_s: dict[str, float] = field(default_factory=dict)
-    _failures: dict[str, int] = field(default_factory=dict)
-    _told: dict[str, set[tuple[datetime, float]]] = field(default_factory=dict)
+    _kept: dict[str, set[tuple[datetime, float]]] = field(default_factory=dict)
+    calls: LibraryCalls = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.calls = LibraryCalls(EVERY_S, self.timeout_s, self.faults)
 
     @staticmethod
     def supported(markets: Iterable[str]) -> tuple[str, ...]:
@@ -75,27 +66,16 @@ class GridFeed:
 
     async def read(self, now: datetime) -> list[AnyRecord]:
         """New PriceTicks of each market that may be asked again; Faults for what failed."""
-        loop = asyncio.get_running_loop()
         found: list[AnyRecord] = []
         for market in self.supported(self.markets):
-            if loop.time() < self._not_before_s.get(market, 0.0):
+            answer, faults = await self.calls.ask(market, partial(self._both_days, market, now), now)
+            found += faults
+            if answer is None:
                 continue
-            try:
-                async with asyncio.timeout(self.timeout_s):
-                    rows = await asyncio.to_thread(self._rows, CALLS[market], "today")
-                    tomorrow, late = await self._tomorrow(market, now)
-            except Exception as error:  # the library raises whatever its parsers and its transport raise
-                failures = self._failures[market] = self._failures.get(market, 0) + 1
-                wait_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures, 10))
-                self._not_before_s[market] = loop.time() + wait_s
-                detail = f"{market}: {type(error).__name__} {error}"
-                found += self.faults.open(f"{market} unavailable", detail, now)
-                continue
-            self._not_before_s[market], self._failures[market] = loop.time() + EVERY_S, 0
-            found += self.faults.close(f"{market} unavailable", now)
+            rows, late = answer
             what = f"{market} of tomorrow"
             found += self.faults.open(what, f"{market}: {late}", now) if late else self.faults.close(what, now)
-            found += self._ticks(market, [*rows, *tomorrow], now)
+            found += self._ticks(market, rows, now)
         return found
 
     def day(self, market: str, day: date) -> list[dict[str, Any]]:
@@ -103,18 +83,24 @@ class GridFeed:
         library does."""
         found = []
         for row in self._rows(CALLS[market], day.isoformat()):
-            price, start = number(row.get(CALLS[market].price), *USD_PER_MWH), _moment(row.get("Interval Start"))
+            price, start = number(row.get(CALLS[market].price), *USD_PER_MWH), moment(row.get("Interval Start"))
             if price is not None and start is not None:
                 found.append({"at": start.isoformat(), "usd_per_mwh": price})
         return found
 
+    async def _both_days(self, market: str, now: datetime) -> tuple[list[dict[str, Any]], str]:
+        """Today's prices and tomorrow's, and what is wrong with the latter."""
+        rows = await asyncio.to_thread(self._rows, CALLS[market], "today")
+        tomorrow, late = await self._tomorrow(market, now)
+        return [*rows, *tomorrow], late
+
     async def _tomorrow(self, market: str, now: datetime) -> tuple[list[dict[str, Any]], str]:
         """Tomorrow's prices once they are published, and what is wrong where they are late."""
-        told = shipped()[market]
-        day = now.astimezone(zone_of(told.zone)).date() + timedelta(days=1)
-        noon = datetime.combine(day, time(12), tzinfo=zone_of(told.zone))
-        published = told.known_at(noon, timedelta(hours=1))
-        if told.kind != "day-ahead" or now < published:
+        asked = shipped()[market]
+        day = now.astimezone(zone_of(asked.zone)).date() + timedelta(days=1)
+        noon = datetime.combine(day, time(12), tzinfo=zone_of(asked.zone))
+        published = asked.known_at(noon, timedelta(hours=1))
+        if asked.kind != "day-ahead" or now < published:
             return [], ""
         try:
             rows = await asyncio.to_thread(self._rows, CALLS[market], day.isoformat())
@@ -132,17 +118,17 @@ class GridFeed:
 
     def _ticks(self, market: str, rows: list[dict[str, Any]], now: datetime) -> list[AnyRecord]:
         found: list[AnyRecord] = []
-        told = self._told.setdefault(market, set())
+        kept = self._kept.setdefault(market, set())
         bad: object = None
         for row in rows:
             price = number(row.get(CALLS[market].price), *USD_PER_MWH)
-            start, end = _moment(row.get("Interval Start")), _moment(row.get("Interval End"))
+            start, end = moment(row.get("Interval Start")), moment(row.get("Interval End"))
             if price is None or start is None or end is None or end <= start:
                 bad = row.get(CALLS[market].price) if price is None else row.get("Interval Start")
                 continue
-            if (start, price) in told:
+            if (start, price) in kept:
                 continue
-            told.add((start, price))
+            kept.add((start, price))
             found.append(
                 PriceTick(
                     at=start,
@@ -154,17 +140,9 @@ class GridFeed:
                     length_s=int((end - start).total_seconds()),
                 )
             )
-        if len(told) > 4 * MAX_ROWS:  # yesterday's are not sent again
-            told.intersection_update(sorted(told)[-2 * MAX_ROWS :])
+        if len(kept) > 4 * MAX_ROWS:  # yesterday's are not sent again
+            kept.intersection_update(sorted(kept)[-2 * MAX_ROWS :])
         if bad is not None:
             detail = f"{market}: {CALLS[market].price} {str(bad)[:80]!r} is absurd; not used"
             return [*found, *self.faults.open(f"{market} absurd", detail, now)]
         return [*found, *self.faults.close(f"{market} absurd", now)]
-
-
-def _moment(value: object) -> datetime | None:
-    """A zoned time (pandas' own is a datetime) in UTC."""
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        return None
-    whole = datetime.fromisoformat(value.isoformat())  # plain, without the library's type
-    return whole.astimezone(UTC)

@@ -2,8 +2,7 @@
 
 Odds of coincident peaks rest on it. Only operators are asked whose peaks a site of the fleet pays for. Measured load
 comes in five-minute or hourly steps and is kept as the mean of each hour that is whole; a forecast is kept as it is
-published, and again where it has changed. The library is synchronous, so each call runs in a thread and is given up
-after a while.
+published, and again where it has changed.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from tieline.feeds.faults import FaultBook, number
-from tieline.feeds.grid import TIMEOUT_S
-from tieline.feeds.http import FIRST_BACKOFF_S, MAX_BACKOFF_S
+from tieline.feeds.gridstatus import TIMEOUT_S, LibraryCalls, moment
 from tieline.fleet import Fleet
 from tieline.records import AnyRecord, SystemLoad
 
@@ -47,30 +46,23 @@ class LoadFeed:
     timeout_s: float = TIMEOUT_S
     source: str = "gridstatus"
     faults: FaultBook = field(default_factory=lambda: FaultBook("system load"))
-    _not_before_s: dict[str, float] = field(default_factory=dict)
-    _failures: dict[str, int] = field(default_factory=dict)
-    _told: dict[tuple[str, str, datetime], float] = field(default_factory=dict)
+    _kept: dict[tuple[str, str, datetime], float] = field(default_factory=dict)
+    calls: LibraryCalls = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.calls = LibraryCalls(EVERY_S, self.timeout_s, self.faults)
 
     async def read(self, now: datetime) -> list[AnyRecord]:
         """New hours of each operator, measured and forecast; Faults for what failed."""
-        loop = asyncio.get_running_loop()
         found: list[AnyRecord] = []
         for operator in self.operators:
             for what in ("load", "load forecast"):
                 name = f"{operator} {what}"
-                if loop.time() < self._not_before_s.get(name, 0.0):
+                call = partial(asyncio.to_thread, self._rows, operator, what)
+                rows, faults = await self.calls.ask(name, call, now)
+                found += faults
+                if rows is None:
                     continue
-                try:
-                    async with asyncio.timeout(self.timeout_s):
-                        rows = await asyncio.to_thread(self._rows, operator, what)
-                except Exception as error:  # the library raises whatever its parsers and its transport raise
-                    failures = self._failures[name] = self._failures.get(name, 0) + 1
-                    wait_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures, 10))
-                    self._not_before_s[name] = loop.time() + wait_s
-                    found += self.faults.open(f"{name} unavailable", f"{type(error).__name__} {error}", now)
-                    continue
-                self._not_before_s[name], self._failures[name] = loop.time() + EVERY_S, 0
-                found += self.faults.close(f"{name} unavailable", now)
                 hours, loads = _hours(rows, now, whole=what == "load")
                 if rows and not loads:
                     found += self.faults.open(f"{name} absurd", f"none of its {len(rows)} rows is a load", now)
@@ -88,9 +80,9 @@ class LoadFeed:
         found = []
         for at, megawatts in sorted(hours.items()):
             key = (operator, what, at)
-            if self._told.get(key) == megawatts:
+            if self._kept.get(key) == megawatts:
                 continue
-            self._told[key] = megawatts
+            self._kept[key] = megawatts
             found.append(
                 SystemLoad(
                     at=at,
@@ -101,7 +93,7 @@ class LoadFeed:
                     power_w=megawatts * 1e6,
                 )
             )
-        self._told = {key: mw for key, mw in self._told.items() if key[2] > now - AHEAD}
+        self._kept = {key: mw for key, mw in self._kept.items() if key[2] > now - AHEAD}
         return found
 
 
@@ -112,24 +104,17 @@ def _hours(rows: list[dict[str, Any]], now: datetime, *, whole: bool) -> tuple[d
     for row in rows:
         column = "Load" if whole else next((name for name in FORECASTS if name in row), "")
         megawatts = number(row.get(column), *MW)
-        start, end = _moment(row.get("Interval Start") or row.get("Time")), _moment(row.get("Interval End"))
+        start, end = moment(row.get("Interval Start") or row.get("Time")), moment(row.get("Interval End"))
         if megawatts is None or start is None:
             continue
         seconds = 300.0 if end is None else (end - start).total_seconds()
         steps[start.replace(minute=0, second=0, microsecond=0)].append((seconds, megawatts))
     found = {}
-    for at, told in steps.items():
-        seconds = sum(s for s, _ in told)
+    for at, parts in steps.items():
+        seconds = sum(s for s, _ in parts)
         if seconds <= 0 or (whole and (at + HOUR > now or seconds < 3600.0)):
             continue
         if not whole and not now - HOUR < at <= now + AHEAD:
             continue
-        found[at] = round(sum(s * mw for s, mw in told) / seconds, 1)
-    return found, sum(len(told) for told in steps.values())
-
-
-def _moment(value: object) -> datetime | None:
-    """A zoned time (pandas' own is a datetime) in UTC."""
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        return None
-    return datetime.fromisoformat(value.isoformat()).astimezone(UTC)
+        found[at] = round(sum(s * mw for s, mw in parts) / seconds, 1)
+    return found, sum(len(parts) for parts in steps.values())

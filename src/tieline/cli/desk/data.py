@@ -14,7 +14,7 @@ from tieline.clock import wall_now
 from tieline.feeds.days.example import write_example
 from tieline.feeds.days.fetch import DayFetcher, FetchStoppedError
 from tieline.feeds.days.folder import FolderError
-from tieline.feeds.grid import installed
+from tieline.feeds.gridstatus import installed
 
 
 @click.group()

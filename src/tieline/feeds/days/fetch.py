@@ -26,7 +26,8 @@ from tieline import __version__
 from tieline.feeds.days.folder import FolderError
 from tieline.feeds.days.manifest import MANIFEST, Days, DaysManifest
 from tieline.feeds.days.recorded import HISTORY
-from tieline.feeds.grid import CALLS, EXTRA, GridFeed
+from tieline.feeds.grid import CALLS, GridFeed
+from tieline.feeds.gridstatus import EXTRA
 from tieline.feeds.http import MAX_BODY_BYTES
 from tieline.feeds.wet_bulb import wet_bulb_c
 from tieline.fleet import Fleet
