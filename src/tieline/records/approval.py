@@ -38,3 +38,7 @@ class ProposalStep(
     by: Label
     digest: Label
     why: Text = ""
+
+
+# Those that are stored and travel.
+ApprovalRecord = Proposal | ProposalStep

@@ -3,92 +3,18 @@
 import msgspec
 
 from tieline.intake import MAX_MESSAGE, read, refusal
-from tieline.records.approval import Proposal, ProposalStep
+from tieline.records.approval import ApprovalRecord
 from tieline.records.base import Record
-from tieline.records.dispatch import Action, Commitment, Instruction, Outcome, Override, Plan
-from tieline.records.fleet import Fault, MeterReading, Sample
-from tieline.records.inference import Backlog, ReplicaState, Reserved, Usage
-from tieline.records.market import (
-    Demand,
-    ExchangeRate,
-    Forecast,
-    NetworkTick,
-    PeakOdds,
-    PriceTick,
-    Purchase,
-    ReservePrice,
-    SystemLoad,
-    WeatherTick,
-)
-from tieline.records.money import EnergyEvidence, Opening, Payout, Performance, PowerBill, Receipt, Shortfall, Trade
-from tieline.records.treasury import (
-    Closing,
-    Deployed,
-    Equity,
-    Issued,
-    Journaled,
-    Loan,
-    LoanFlow,
-    Operated,
-    Payment,
-    Pledge,
-    PolicyChosen,
-    ReleaseStep,
-    Seal,
-    Transfer,
-    VendorBill,
-)
+from tieline.records.dispatch import DispatchRecord
+from tieline.records.fleet import FleetRecord
+from tieline.records.inference import InferenceRecord
+from tieline.records.market import MarketRecord
+from tieline.records.money import MoneyRecord
+from tieline.records.treasury import TreasuryRecord
 from tieline.records.upcast import UPCASTS, lifted
 
 AnyRecord = (
-    PriceTick
-    | NetworkTick
-    | WeatherTick
-    | Demand
-    | Instruction
-    | Fault
-    | Commitment
-    | PeakOdds
-    | SystemLoad
-    | ReservePrice
-    | ExchangeRate
-    | Purchase
-    | Forecast
-    | Backlog
-    | Plan
-    | Override
-    | Action
-    | Sample
-    | MeterReading
-    | Outcome
-    | ReplicaState
-    | Usage
-    | Reserved
-    | Payout
-    | Receipt
-    | Trade
-    | Opening
-    | PowerBill
-    | Shortfall
-    | Performance
-    | EnergyEvidence
-    | Transfer
-    | Loan
-    | LoanFlow
-    | Pledge
-    | VendorBill
-    | Payment
-    | Equity
-    | Issued
-    | Closing
-    | Seal
-    | PolicyChosen
-    | Journaled
-    | Operated
-    | ReleaseStep
-    | Deployed
-    | Proposal
-    | ProposalStep
+    MarketRecord | FleetRecord | DispatchRecord | InferenceRecord | MoneyRecord | TreasuryRecord | ApprovalRecord
 )
 
 _encoder = msgspec.json.Encoder(decimal_format="string")

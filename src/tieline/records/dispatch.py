@@ -143,3 +143,7 @@ class Outcome(
     last_known_w: Watts | None = None
     cause: Cause = "economic"
     detail: Text = ""
+
+
+# Those that are stored and travel.
+DispatchRecord = Instruction | Commitment | Plan | Override | Action | Outcome

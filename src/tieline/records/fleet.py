@@ -75,3 +75,7 @@ class Fault(Record, frozen=True, kw_only=True, subject="{site_id}", key="{site_i
     factor: Factor | None = None
     limit_w: Watts | None = None
     until: Moment | None = None
+
+
+# Those that are stored and travel.
+FleetRecord = Fault | Sample | MeterReading

@@ -123,3 +123,7 @@ class Reserved(
     usd_per_replica_hour: Money
     cost_nano_usd: NanoUsd
     length_s: IntervalSeconds = 3600
+
+
+# Those that are stored and travel.
+InferenceRecord = Backlog | ReplicaState | Usage | Reserved

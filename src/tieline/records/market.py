@@ -121,3 +121,18 @@ class Forecast(Record, frozen=True, kw_only=True, subject="{series}", key="{what
     values: Series
     low: Series
     high: Series
+
+
+# Those that are stored and travel.
+MarketRecord = (
+    PriceTick
+    | NetworkTick
+    | WeatherTick
+    | Demand
+    | PeakOdds
+    | SystemLoad
+    | ReservePrice
+    | ExchangeRate
+    | Purchase
+    | Forecast
+)

@@ -169,3 +169,7 @@ class EnergyEvidence(Record, frozen=True, kw_only=True, subject="{site_id}", key
     serial: Label = ""
     year: Small | None = None
     origin: Text = ""
+
+
+# Those that are stored and travel.
+MoneyRecord = Payout | Receipt | Trade | Opening | PowerBill | Shortfall | Performance | EnergyEvidence

@@ -225,3 +225,23 @@ class Journaled(Record, frozen=True, kw_only=True, key="{entry_id}|{known_at}"):
     entry_id: Label
     narration: Text
     lines: tuple[JournalLine, ...]
+
+
+# Those that are stored and travel.
+TreasuryRecord = (
+    Transfer
+    | Loan
+    | LoanFlow
+    | Pledge
+    | VendorBill
+    | Payment
+    | Equity
+    | Issued
+    | Closing
+    | Seal
+    | PolicyChosen
+    | Journaled
+    | Operated
+    | ReleaseStep
+    | Deployed
+)
