@@ -176,12 +176,13 @@ def test_a_part_that_dies_after_each_start_is_not_ready_in_between(tmp_path: Pat
     asyncio.run(story())
 
 
-def test_a_part_that_had_served_a_while_is_started_at_once_however_often_it_was_killed(
+def test_a_part_that_had_served_a_while_is_back_at_once_however_often_it_was_killed(
     tmp_path: Path, monkeypatch
 ) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(supervise, "BACKOFF_S", (0.0, 600.0))
     monkeypatch.setattr(supervise, "SERVED_S", 0.1)
-    monkeypatch.setattr(supervise, "STEADY_S", 0.0)
+    monkeypatch.setattr(supervise, "STEADY_S", 600.0)
+    monkeypatch.setattr(supervise, "MANY", 3)
 
     async def story() -> None:
         one = part("one", GOOD)

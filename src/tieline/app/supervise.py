@@ -34,12 +34,13 @@ STALL_S = 20.0
 SILENT_S = 5.0
 # Starting includes imports, opening data and loading a model.
 START_S = 90.0
-# First restart at once; a part that ends again before it has served SERVED_S, slower each time. After MANY in WINDOW_S
-# it is tried once a minute and shown as failed.
+# First restart at once; a part that ends again before it has served SERVED_S, slower each time. After MANY of these in
+# a row it is tried once a minute and shown as failed. One that had served a while comes back at once however often it
+# ended: its restarts are counted, and waiting would only take away what it serves between them.
 BACKOFF_S, SERVED_S = (0.1, 0.5, 1.0, 2.0, 5.0), 15.0
-MANY, WINDOW_S, SLOW_RETRY_S = 10, 300.0, 60.0
-# A part that has ended more than once within WINDOW_S is called ready only after it has served this long: one that
-# dies a second after each start is not well, however often it says that it is ready.
+MANY, SLOW_RETRY_S = 10, 60.0
+# A part that ended twice in a row so soon is called ready only after it has served this long: one that dies a second
+# after each start is not well, however often it says that it is ready.
 STEADY_S = 5.0
 STOP_S = 3.0
 LAST_WORDS_S = 0.5
@@ -77,7 +78,7 @@ class Part:
     serving_since: float | None = None  # when it last said that it serves
     ill: str = ""  # what it says of its own tasks
     silent: bool = False
-    shaky: bool = False  # ended more than once of late
+    shaky: bool = False  # ended more than once in a row before it had served a while
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=5))
 
     def served_s(self, now: float) -> float:
@@ -156,11 +157,9 @@ class Supervisor:
     async def _keep(self, part: Part) -> None:
         loop = asyncio.get_running_loop()
         logger = _logger(part.name, self._log_dir)
-        starts: deque[float] = deque(maxlen=MANY)
         soon = 0  # ends in a row that came before it had served a while
         while True:
-            starts.append(loop.time())
-            part.shaky = len(starts) > 2 and loop.time() - starts[-3] < WINDOW_S
+            part.shaky = soon > 1
             part.serving_since, part.ill, part.silent = None, "", False
             self._set(part, "starting" if part.restarts == 0 else "restarting")
             try:
@@ -174,7 +173,7 @@ class Supervisor:
             last = part.last_lines[-1] if part.last_lines else ""
             part.detail = f"{reason}; {last}" if last else reason
             logger.warning("part %s %s", part.name, reason)
-            many = len(starts) == MANY and loop.time() - starts[0] < WINDOW_S
+            many = soon >= MANY
             self._set(part, "failed" if many else "restarting")
             await asyncio.sleep(SLOW_RETRY_S if many else BACKOFF_S[min(max(soon, 1), len(BACKOFF_S)) - 1])
 
