@@ -49,6 +49,7 @@ def _python(name: str, stem: str, *, proxied: bool = False) -> Client:
 CLIENTS: Final = {
     one.name: one
     for one in (
+        Client("open-responses", "python/open_responses_python.py", "env/openai.txt"),
         _python("openai-python", "openai"),
         _python("anthropic-python", "anthropic"),
         _python("openai-agents-python", "agents"),

@@ -19,6 +19,7 @@ from tieline.gateway.requests.body import Kind, Request
 from tieline.gateway.requests.exchange import Exchange
 from tieline.gateway.requests.ports import Client
 from tieline.gateway.routing.route import State
+from tieline.gateway.routing.standing import BAD
 from tieline.gateway.service import Service
 from tieline.gateway.settings import ModelOffer
 from tieline.gateway.surfaces import messages
@@ -178,11 +179,11 @@ class Paths:
             request = self.surfaces.request(fields.surface, door, account, body, fields.continuity)
         else:
             request = bodies.read(fields.kind, body, fields.continuity)
-        if isinstance(request, Refusal):
-            self._refuse(door, request, call)
-            return
-        offer = self._offered(account, request)
-        if isinstance(offer, Refusal):
+        offer = request if isinstance(request, Refusal) else self._offered(account, request)
+        if isinstance(request, Refusal) or isinstance(offer, Refusal):
+            assert isinstance(offer, Refusal)
+            if offer.status in BAD:
+                self.svc.shared.refused.standings.bad(account.tenant.id, self.svc.loop.time())
             self._refuse(door, offer, call)
             return
         if not request.stream and fields.idempotency and call is None:

@@ -151,7 +151,7 @@ class LineCarrier:
         request = bodies.read("chat", loose.encode(chat))
         if isinstance(request, Request):
             request.surface = "responses"
-            run.surface = Responses(run, plain, int(self.svc.clock.now().timestamp()))
+            run.surface = Responses(run, plain, lambda: self.svc.clock.now().timestamp())
         return request
 
     async def _start(self, job: Hand, line: StoredLine) -> bool:

@@ -5,14 +5,16 @@ replica's; failing alike there, it is the request's own, and nobody is struck.
 
 An engine that dies is dearer than a failure. A request that it had not answered yet is asked elsewhere if it is like
 others that were answered here: it was there by chance. One that is unlike all of them (other fields, a longer prompt, a
-larger grammar) is not carried to a second engine; it is refused for half a minute, then may try once more. Requests on
-which engines died twice are refused for some minutes. Both are known by their digest. A tenant whose request killed
-engines is not taken for a bystander again as long: an ordinary killer costs two engines once, its variants one each.
+larger grammar), or whose text nobody writes, is not carried to a second engine; it is refused for half a minute, then
+may try once more. Requests on which engines died twice are refused for some minutes. Both are known by their digest.
+A tenant whose request killed engines, or whose requests are mostly refused, is not taken for a bystander as long: a
+killer in ordinary words, of a tenant that has done nothing else, costs two engines once; everything else costs one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +24,7 @@ import msgspec
 from tieline.gateway.errors import Refusal
 from tieline.gateway.requests.body import PLAIN, Request
 from tieline.gateway.routing.route import Replica
+from tieline.gateway.routing.standing import Standings
 
 # A request that killed engines is refused for so long.
 REFUSE_S: Final = 300.0
@@ -92,7 +95,24 @@ def shape(request: Request) -> Shape | None:
     return Shape(of, request.prompt_bytes.bit_length(), size.bit_length(), len(request.pictures))
 
 
+# How much of a prompt is looked at: some 50 ms at most.
+_LOOKED_AT: Final = 65_536
+# In a prompt as JSON: control characters, the marks that templates are made of, one short piece over and over.
+_ODD_TEXT: Final = re.compile(
+    rb"(?<!\\)(?:\\\\)*\\(?:u00[01]|[bf])|\x7f|<\|[a-z_]+\|>|</?s>|<unk>|<pad>|\[/?INST\]|<(?:start|end)_of_turn>"
+    rb"|(.{1,12}?)\1{127}",
+    re.DOTALL,
+)
+
+
+def odd_text(request: Request) -> bool:
+    """Is there something in its prompt that people do not write? Looked at only when an engine has died."""
+    fields = request.fields
+    return any(_ODD_TEXT.search(memoryview(fields[name])[:_LOOKED_AT]) for name in _PROMPTS & fields.keys())
+
+
 # What is written anew for each engine.
+_PROMPTS: Final = frozenset({"messages", "prompt", "input", "query", "documents"})
 _OURS: Final = frozenset({"model", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens"})
 
 
@@ -114,9 +134,11 @@ class RefusedRequests:
         self._suspects: dict[str, tuple[float, int]] = {}
         self._answered: OrderedDict[tuple[str, str, frozenset[str]], Shape] = OrderedDict()
         self._killers: OrderedDict[str, float] = OrderedDict()  # tenant -> not taken for a bystander until then
+        self.standings = Standings()
 
     def met(self, request: Request, tenant: str, deaths: float, now: float) -> Refusal:
         """Engines died on it so often, as far as these deaths are its own: what it hears."""
+        self.standings.bad(tenant, now)
         key = digest(request)
         _, before, counts_until = self.deaths.get(key, (0.0, 0.0, 0.0))
         deaths += before if now < counts_until else 0.0
@@ -155,7 +177,9 @@ class RefusedRequests:
 
     def risky(self, request: Request, tenant: str, now: float) -> bool:
         """May an engine have died of it, so that no second one is risked?"""
-        return now < self._killers.get(tenant, float("-inf")) or self.unlike(request)
+        if now < self._killers.get(tenant, float("-inf")) or self.standings.is_poor(tenant, now):
+            return True
+        return self.unlike(request) or odd_text(request)
 
     def unlike(self, request: Request) -> bool:
         """Is there something about it that no answered request had?"""

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Self
 
 from tieline.gateway import errors
@@ -27,11 +29,12 @@ from tieline.gateway.requests.failover import Next, SilenceMeaning
 from tieline.gateway.requests.ports import Client, ReplicaPool, Shared
 from tieline.gateway.requests.state import Phase, RequestState
 from tieline.gateway.routing import route
+from tieline.gateway.routing.standing import BAD
 from tieline.gateway.settings import ModelOffer
 from tieline.gateway.wire import sse
 from tieline.gateway.wire.http1 import ResponseHead
 from tieline.gateway.wire.passthrough import PassthroughTemplate
-from tieline.gateway.wire.upstream import Backend, answers
+from tieline.gateway.wire.upstream import HEALTH, Backend, answers
 
 log = logging.getLogger("tieline.gateway")
 
@@ -162,7 +165,8 @@ class Exchange(Moving):
             self.refuse(refusal)
             return
         words = self.state.words = answer.words_of(error.error)
-        self.on_attempt_failed(attempt, "error", f"{error}: {words}" if words else str(error))
+        reason = f"{error}: {words}" if words else str(error)
+        self.on_attempt_failed(attempt, "error", reason)
 
     def _token(self, attempt: Attempt, *, first: bool) -> None:
         """Text came, for the `first` time of this request or once more."""
@@ -193,6 +197,8 @@ class Exchange(Moving):
                 self.end(attempt, "error")
                 if well:
                     attempt.backend.succeeded(self.now(), state.want.tenant)
+                if refusal.status in BAD:
+                    self.shared.refused.standings.bad(state.want.tenant, self.now())
                 self.refuse(refusal)
             case Elsewhere() as said:
                 self._elsewhere(attempt, said)
@@ -208,14 +214,21 @@ class Exchange(Moving):
             backend.refused_at = now
             backend.ejected_until = max(backend.ejected_until, now + wait_s)
             answer.busy(state, now)
-        else:
+        elif said.status >= 500 and self._asked_for_health(attempt, partial(self._failed_with, attempt, said)):
+            return
+        self._failed_with(attempt, said)
+
+    def _failed_with(self, attempt: Attempt, said: Elsewhere) -> None:
+        """By an answer, and the engine lives."""
+        state, backend = self.state, attempt.backend
+        if not said.busy:
             if said.status == 404 and state.request.model in backend.models and "model" in said.words.lower():
                 backend.lacks.add(state.request.model)  # until it lists it again
                 backend.models -= {state.request.model}
             if self._suspect(attempt, f"status {said.status}", said.words):
                 return
         if state.delivered:
-            self._act(failover.go_on(state), attempt, f"status {said.status}")
+            self._go_on(attempt, f"status {said.status}")
         elif (refusal := answer.exhausted(state, said.status)) is not None:
             self.refuse(refusal)
         else:
@@ -245,6 +258,7 @@ class Exchange(Moving):
         """An answer came to its end: where it failed before, that was the replica's own failing."""
         state, now, tenant = self.state, self.now(), self.state.want.tenant
         attempt.backend.succeeded(now, tenant)
+        self.shared.refused.standings.good(tenant)
         if not state.request.plain:
             self.shared.refused.answered(state.request)
         for strike in state.strikes or ():
@@ -255,8 +269,7 @@ class Exchange(Moving):
         """An engine died before it answered. True: on this request, as far as can be told, and it was refused; or
         whether that is so is being found out."""
         state, now, refused = self.state, self.now(), self.shared.refused
-        silent = [one for one in attempt.backend.live if isinstance(one, Attempt) and one.first_at is None]
-        state.deaths += refused.share(attempt.backend.id, len(silent) + 1, now)
+        state.deaths += self._share(attempt)
         if state.delivered:
             return False
         if state.deaths >= blame.DEATHS:
@@ -265,21 +278,48 @@ class Exchange(Moving):
         if not refused.risky(state.request, state.want.tenant, now):
             return False
         state.turn(Phase.QUEUED)
-        self.task = self.shared.spawn(self._after_death(attempt))
+        again = partial(self._go_on, attempt, "the connection was cut")
+        self.task = self.shared.spawn(self._after_death(attempt, 0.0, again))
         return True
 
-    async def _after_death(self, attempt: Attempt) -> None:
-        """It may be what the engine died of. If that is gone, no other one is risked; if only a connection was cut, the
-        request is asked again."""
-        alive = await answers(attempt.backend, self.shared.settings.clocks.connect_s)
+    def _go_on(self, attempt: Attempt, reason: str) -> None:
+        self._act(failover.go_on(self.state), attempt, reason)
+
+    def _share(self, attempt: Attempt) -> float:
+        """The part of this death that is this request's: of all that had no answer yet."""
+        silent = [one for one in attempt.backend.live if isinstance(one, Attempt) and one.first_at is None]
+        return self.shared.refused.share(attempt.backend.id, len(silent) + 1, self.now())
+
+    def _asked_for_health(self, attempt: Attempt, again: Callable[[], None]) -> bool:
+        """An engine says that it failed. Some say so of their own death, and then are gone: it is asked how it is
+        before a second one is risked; `again`: what is done where it lives. False: it need not be asked."""
         state = self.state
+        if state.delivered or self.second is not None or attempt.backend.engine not in HEALTH:
+            return False
+        share = self._share(attempt)
+        state.turn(Phase.QUEUED)
+        self.task = self.shared.spawn(self._after_death(attempt, share, again))
+        return True
+
+    async def _after_death(self, attempt: Attempt, share: float, again: Callable[[], None]) -> None:
+        """It may be what the engine died of. If that is gone, no other one is risked; if only a connection was cut, or
+        one answer went wrong, the request is asked `again`. `share`: of this death, where it is not counted yet."""
+        backend = attempt.backend
+        alive = await answers(backend, self.shared.settings.clocks.connect_s, healthy=share > 0.0)
+        state, refused, tenant = self.state, self.shared.refused, self.state.want.tenant
         if state.done:
             return
         self.task = None
         if alive:
-            self._act(failover.go_on(state), attempt, "the connection was cut")
-        else:
-            self.refuse(self.shared.refused.met(state.request, state.want.tenant, state.deaths, self.now()))
+            again()
+            return
+        state.deaths += share
+        if share > 0.0:
+            backend.failed(self.now(), lost=True)
+            if state.deaths < blame.DEATHS and not refused.risky(state.request, tenant, self.now()):
+                again()
+                return
+        self.refuse(refused.met(state.request, tenant, state.deaths, self.now()))
 
     def on_attempt_end(self, attempt: Attempt) -> None:
         """The answer ended as HTTP; without a finish before it, it was cut short."""
@@ -311,6 +351,17 @@ class Exchange(Moving):
         unanswered = attempt is self.attempt and self.second is None
         if unanswered and ended == "died" and unheard and self._died(attempt):
             return
+        if not (
+            unanswered
+            and ended == "error"
+            and self._asked_for_health(attempt, partial(self._lost, attempt, ended, reason))
+        ):
+            self._lost(attempt, ended, reason)
+
+    def _lost(self, attempt: Attempt, ended: str, reason: str) -> None:
+        """An attempt is lost: what becomes of the request."""
+        state = self.state
+        unanswered = attempt is self.attempt and self.second is None
         if unanswered and ended == "error" and self._suspect(attempt, ended, state.words):
             return
         decided = failover.lost(state, attempt, self.attempt, self.second)

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-from tieline.gateway.routing import outliers, route
+from tieline.gateway.routing import apart, outliers, route
 from tieline.gateway.routing import power as site_power
 from tieline.gateway.routing.route import MAX_UNKNOWN_SLOTS, State, Want
 from tieline.gateway.settings import ENGINE_KINDS, Engine, Settings
@@ -37,6 +37,7 @@ class ReplicaTable:
         self.power = site_power.SitePowers()
         self._judged = now()
         self._held: frozenset[str] = frozenset()
+        self.apart: frozenset[str] = frozenset()  # for tenants in poor standing, while there are any
         self.road: Road = no_road  # to replicas of sites that nobody can dial
 
     # --- the choice -----------------------------------------------------------------
@@ -139,11 +140,23 @@ class ReplicaTable:
         """Replicas whose power costs more than this per million tokens now."""
         return frozenset(one.id for one in self.backends.values() if one.price_usd_per_mtok > usd_per_mtok)
 
+    def set_apart(self, needed: bool) -> None:
+        """Are there tenants in poor standing? Then some replicas are theirs."""
+        self.apart = apart.chosen(self.backends.values(), self.apart) if needed else frozenset()
+
+    def elsewhere(self, regions: frozenset[str]) -> frozenset[str]:
+        """Replicas that a tenant in poor standing is not sent to."""
+        return apart.elsewhere(self.backends.values(), self.apart, regions)
+
     def judge(self, now: float) -> None:
         """Compare replicas with their peers, once a second."""
         if now - self._judged >= JUDGE_EVERY_S:
             self._judged = now
             outliers.judge(self.backends.values(), now)
+            for id_ in self.apart:
+                backend = self.backends.get(id_)
+                if backend is not None and backend.state is State.READY:
+                    backend.demoted_s += apart.ASIDE_S
 
     def draining(self) -> Iterable[Backend]:
         """Replicas that were told to go dark and still serve."""

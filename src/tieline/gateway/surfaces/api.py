@@ -66,9 +66,8 @@ class Surfaces:
             chat = responses.to_chat(plain, before)
             owner = owner_of(account)
             keeps = plain.get("store") is not False
-            created = int(self._now_s())
             save = (lambda one: self._save(one, owner, before)) if keeps else None
-            made = Responses(door, plain, created, save)
+            made = Responses(door, plain, self._now_s, save)
         if isinstance(chat, Refusal):
             return chat
         request = bodies.read("chat", loose.encode(chat), continuity)

@@ -29,6 +29,18 @@ _KNOWN: Final = frozenset(
         "stream_options",
     }
 )  # fmt: skip
+# What a response says of its request again, and what it says where that was silent. The form has a number for sampling
+# always; an engine that was told none takes its own.
+_DEFAULTS: Final[dict[str, Any]] = {
+    "temperature": 1.0, "top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "top_logprobs": 0,
+    "parallel_tool_calls": True, "tool_choice": "auto", "text": {"format": {"type": "text"}}, "metadata": {},
+    "reasoning": {"effort": None, "summary": None}, "service_tier": "default",
+}  # fmt: skip
+_ECHOED: Final = (
+    *_DEFAULTS, "model", "instructions", "max_output_tokens", "max_tool_calls", "previous_response_id", "user",
+    "safety_identifier", "prompt_cache_key",
+)  # fmt: skip
+_TOOL: Final[dict[str, Any]] = {"description": None, "parameters": None, "strict": None}
 _STATUS: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
@@ -189,11 +201,13 @@ class Responses(Surface):
     ends_failed = True
 
     def __init__(
-        self, inner: Inner, asked: dict[str, Any], created: int, save: Callable[[Responses], bool] | None = None
-    ) -> None:
+        self, inner: Inner, asked: dict[str, Any], now_s: Callable[[], float],
+        save: Callable[[Responses], bool] | None = None,
+    ) -> None:  # fmt: skip
         """`save` keeps a response that has ended, for a later request to go on from; False where it cannot."""
         super().__init__(inner)
-        self.id, self.asked, self.created, self._save = f"resp_{secrets.token_hex(16)}", asked, created, save
+        self.id, self.asked, self._now_s, self._save = f"resp_{secrets.token_hex(16)}", asked, now_s, save
+        self.created = int(now_s())
         self.output: list[dict[str, Any]] = []  # finished items
         self.keep = save is not None
         self._number = -1
@@ -206,7 +220,7 @@ class Responses(Surface):
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), loose.encode(body))
 
     def response(self, status: str, error: Any = None) -> dict[str, Any]:
-        """The response as it is now."""
+        """The response as it is now: every field that the form has, whether or not it was asked for."""
         asked, said = self.asked, self.said
         why = _STATUS.get(said.finish) if status == "incomplete" else None
         prompt, cached, output, reasoning = said.tokens()
@@ -214,16 +228,13 @@ class Responses(Surface):
             "input_tokens": prompt, "input_tokens_details": {"cached_tokens": cached}, "output_tokens": output,
             "output_tokens_details": {"reasoning_tokens": reasoning}, "total_tokens": prompt + output,
         }  # fmt: skip
-        return {
+        given = {name: asked.get(name) for name in _ECHOED}
+        defaults = {name: value for name, value in _DEFAULTS.items() if asked.get(name) is None}
+        return given | defaults | {
             "id": self.id, "object": "response", "created_at": self.created, "status": status, "error": error,
-            "incomplete_details": {"reason": why} if why else None, "instructions": asked.get("instructions"),
-            "max_output_tokens": asked.get("max_output_tokens"), "model": asked.get("model"), "output": self.output,
-            "parallel_tool_calls": asked.get("parallel_tool_calls", True), "temperature": asked.get("temperature"),
-            "previous_response_id": asked.get("previous_response_id"), "reasoning": asked.get("reasoning") or
-            {"effort": None, "summary": None}, "store": self.keep, "text": asked.get("text") or
-            {"format": {"type": "text"}}, "tool_choice": asked.get("tool_choice") or "auto",
-            "tools": asked.get("tools") or [], "top_p": asked.get("top_p"), "truncation": "disabled",
-            "metadata": asked.get("metadata") or {}, "user": asked.get("user"),
+            "completed_at": int(self._now_s()) if status == "completed" else None,
+            "incomplete_details": {"reason": why} if why else None, "output": self.output, "store": self.keep,
+            "tools": [_TOOL | tool for tool in asked.get("tools") or ()], "truncation": "disabled", "background": False,
             "usage": usage if status in ("completed", "incomplete") else None,
         }  # fmt: skip
 
@@ -294,7 +305,11 @@ class Responses(Surface):
         return out + self._event(f"response.{status}", response=self.response(status))
 
     def failed(self, error: dict[str, Any]) -> bytes:
-        told = {"code": "server_error", "message": str(error.get("message") or "the stream cannot go on")}
+        told = {
+            "code": "server_error",
+            "type": "server_error",
+            "message": str(error.get("message") or "the stream cannot go on"),
+        }
         return self._event("response.failed", response=self.response("failed", told))
 
     def whole(self, said: ChatOutput) -> bytes:

@@ -119,9 +119,16 @@ async def connect(backend: Backend, timeout_s: float) -> Conn:
     return conn
 
 
-async def answers(backend: Backend, timeout_s: float) -> bool:
-    """Does it take a connection?"""
+# Engines that say at /health whether they can serve.
+HEALTH: Final = frozenset({"llama.cpp", "vllm", "sglang"})
+
+
+async def answers(backend: Backend, timeout_s: float, *, healthy: bool = False) -> bool:
+    """Does it take a connection, and say that it is well where it is asked that too?"""
     try:
+        if healthy:
+            status, _ = await call(backend, "GET", "/health", b"", timeout_s)
+            return status < 500
         conn = await connect(backend, timeout_s)
     except OSError:
         return False
