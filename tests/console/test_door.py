@@ -168,7 +168,7 @@ def test_a_fault_of_the_console_is_an_answer_with_an_id(
     def fail(*_: object) -> None:
         raise LookupError("nobody expected this")
 
-    monkeypatch.setattr("tieline.console.app.behind.listed", fail)
+    monkeypatch.setattr("tieline.console.app.provenance.listed", fail)
     answer = client.get("/api/records")
     assert answer.status_code == 500
     number = answer.json()["error"].partition("(")[2].partition(")")[0]

@@ -21,7 +21,7 @@ from tieline.console.attention import attention_view, budget_lines
 from tieline.console.doorway import Doorway, read_metrics
 from tieline.console.fold import Fold
 from tieline.console.rooms.inference import tenants_view
-from tieline.console.served import MAX_NAMES, OTHERS, Served, served_view
+from tieline.console.traffic import MAX_NAMES, OTHERS, Traffic, traffic_view
 from tieline.console.views import now_view, site_now
 from tieline.fleet import Fleet
 from tieline.gateway.metering.stats import Stats
@@ -41,11 +41,11 @@ def used(
 
 
 def test_an_hour_is_added_up_by_replica_and_by_tenant(world: ModuleType) -> None:
-    served, now = Served(), world.NOW
+    traffic, now = Traffic(), world.NOW
     for n in range(20):
-        served.add(n + 1, used(world, now - timedelta(minutes=2 * n), n, lost=n == 3, status=502 if n == 4 else 200))
-    served.add(99, used(world, now - timedelta(hours=3), 99, tenant="early"))
-    view = served_view(served, now)
+        traffic.add(n + 1, used(world, now - timedelta(minutes=2 * n), n, lost=n == 3, status=502 if n == 4 else 200))
+    traffic.add(99, used(world, now - timedelta(hours=3), 99, tenant="early"))
+    view = traffic_view(traffic, now)
     hour = view["hour"]
     assert (hour["requests"], hour["failed"], hour["moved"]) == (20, 1, 1)
     assert hour["output_tokens"] == 20 * 180
@@ -59,15 +59,15 @@ def test_an_hour_is_added_up_by_replica_and_by_tenant(world: ModuleType) -> None
 
 
 def test_all_that_is_kept_is_bounded(world: ModuleType) -> None:
-    served, now = Served(), world.NOW
+    traffic, now = Traffic(), world.NOW
     for n in range(MAX_NAMES + 50):
-        served.add(n, used(world, now, n, tenant=f"t{n}"))
+        traffic.add(n, used(world, now, n, tenant=f"t{n}"))
     for n in range(400):
-        served.add(10_000 + n, used(world, now - timedelta(minutes=5 * n), n, tenant="t1"))
-    view = served_view(served, now)
+        traffic.add(10_000 + n, used(world, now - timedelta(minutes=5 * n), n, tenant="t1"))
+    view = traffic_view(traffic, now)
     assert len(view["tenants"]) == MAX_NAMES + 1
     assert view["tenants"][OTHERS]["requests"] == 50
-    assert len(served.bins) <= 24 * 12 + 1
+    assert len(traffic.bins) <= 24 * 12 + 1
     assert len(view["newest"]) == 120
 
 
@@ -192,9 +192,11 @@ def test_a_unit_that_does_not_obey_is_named_until_it_does(world: ModuleType, fle
 
 
 def test_a_replica_that_failed_a_request_is_counted(world: ModuleType) -> None:
-    served = Served()
-    served.add(1, used(world, world.NOW, 1, hops=(Hop(replica_id="r", site_id="s", output_tokens=0, ended="stalled"),)))
-    assert served_view(served, world.NOW)["replicas"]["r"]["lost"] == 1
+    traffic = Traffic()
+    traffic.add(
+        1, used(world, world.NOW, 1, hops=(Hop(replica_id="r", site_id="s", output_tokens=0, ended="stalled"),))
+    )
+    assert traffic_view(traffic, world.NOW)["replicas"]["r"]["lost"] == 1
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import pytest
 from tieline.cli.sector import fetch as fetching
 from tieline.disclosures.facts.desk import CandidateFile
 from tieline.disclosures.facts.keep import MemoryKeeper
+from tieline.feeds.cached import CachedFetcher, FetchedPage, FetchError
 from tieline.feeds.edgar import Edgar, check_user_agent
-from tieline.feeds.polite import FetchedPage, FetchError, Polite
 from tieline.feeds.wires import dropped, parse
 
 from .edgar_server import CIK, RELEASE, World, cango, serving
@@ -36,17 +36,17 @@ class Slept:
         self.waits.append(seconds)
 
 
-def polite(world: World, cache: Path, **kwargs: Any) -> Polite:
+def fetcher(world: World, cache: Path, **kwargs: Any) -> CachedFetcher:
     host = world.base.removeprefix("http://")
     given: dict[str, Any] = {"per_second": 1000.0, "sleep": Slept(), **kwargs}
-    return Polite(cache, frozenset({host, *given.pop("hosts", ())}), given.pop("agent", AGENT), **given)
+    return CachedFetcher(cache, frozenset({host, *given.pop("hosts", ())}), given.pop("agent", AGENT), **given)
 
 
 def get(world: World, cache: Path, path: str, **kwargs: Any) -> FetchedPage:
     immutable = kwargs.pop("immutable", False)
 
     async def run() -> FetchedPage:
-        async with polite(world, cache, **kwargs) as web:
+        async with fetcher(world, cache, **kwargs) as web:
             return await web.get(world.base + path, immutable=immutable)
 
     return asyncio.run(run())
@@ -137,7 +137,7 @@ def test_older_pages_are_read_only_where_needed(world: World, tmp_path: Path) ->
     cango(world)
 
     async def run(since: date) -> list[str]:
-        async with polite(world, tmp_path) as web:
+        async with fetcher(world, tmp_path) as web:
             found = await Edgar(web, world.base, world.base).filings(CIK, since, ("6-K",))
             return [one.accession for one in found]
 
@@ -156,7 +156,7 @@ def test_a_list_of_another_shape(world: World, tmp_path: Path, broken: dict[str,
     world.put(f"/submissions/CIK{CIK:010d}.json", broken)
 
     async def run() -> None:
-        async with polite(world, tmp_path) as web:
+        async with fetcher(world, tmp_path) as web:
             await Edgar(web, world.base, world.base).filings(CIK, date(2025, 1, 1), ("6-K",))
 
     with pytest.raises(FetchError, match="shape"):
@@ -167,7 +167,7 @@ def test_requests_are_spaced(world: World, tmp_path: Path) -> None:
     slept = Slept()
 
     async def run() -> None:
-        async with polite(world, tmp_path, per_second=8.0, sleep=slept) as web:
+        async with fetcher(world, tmp_path, per_second=8.0, sleep=slept) as web:
             for number in range(4):
                 world.put(f"/{number}", "x")
                 await web.get(f"{world.base}/{number}")
@@ -206,7 +206,7 @@ def test_a_page_that_changed_meanwhile_starts_anew(world: World, tmp_path: Path)
         async def change(_: float) -> None:
             world.put("/big.pdf", b"b" * 200_000, "application/pdf")
 
-        async with polite(world, tmp_path, sleep=change) as web:
+        async with fetcher(world, tmp_path, sleep=change) as web:
             return (await web.get(f"{world.base}/big.pdf")).body
 
     assert asyncio.run(run()) == b"b" * 200_000

@@ -29,7 +29,7 @@ from tieline.console.door import Door, Keys, Row, needs, signed_in_as
 from tieline.console.doorway import Doorway
 from tieline.console.events import Hub
 from tieline.console.forms import answer, failed, read_form
-from tieline.console.rooms import behind, chat, operator
+from tieline.console.rooms import chat, operator, provenance
 from tieline.console.rooms.alerts import AlertRoom
 from tieline.console.rooms.approvals import Approvals
 from tieline.console.rooms.books import MoneyPages
@@ -310,8 +310,8 @@ class ConsoleHandlers:
     async def records(self, request: Request) -> Response:
         query = dict(request.query_params)
         try:
-            found = await self.hub.read(lambda s: behind.listed(s, query, self.hub.clock.now()))
-        except behind.AskError as error:
+            found = await self.hub.read(lambda s: provenance.listed(s, query, self.hub.clock.now()))
+        except provenance.AskError as error:
             return failed(400, str(error))
         except StoreError as error:
             return failed(503, str(error))
@@ -320,7 +320,7 @@ class ConsoleHandlers:
     async def record(self, request: Request) -> Response:
         seq = request.path_params["seq"]
         try:
-            found = await self.hub.read(lambda s: behind.one(s, seq))
+            found = await self.hub.read(lambda s: provenance.one(s, seq))
         except StoreError as error:
             return failed(503, str(error))
         return failed(404, f"no record {seq}") if found is None else answer(found)
@@ -396,7 +396,9 @@ class ConsoleHandlers:
             return failed(503, f"not recorded: the core does not answer ({error}); try again")
         if ack.error is not None:
             return failed(503, f"not recorded: {ack.error}")
-        return answer({"recorded": [behind.STREAMS[type(r).__name__].__name__ for r in batch], "stored": ack.stored})
+        return answer(
+            {"recorded": [provenance.STREAMS[type(r).__name__].__name__ for r in batch], "stored": ack.stored}
+        )
 
 
 def _by(request: Request, given: str) -> str:

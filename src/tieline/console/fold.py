@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from tieline.clock import FIVE_MINUTES, Interval
-from tieline.console.served import Served
+from tieline.console.traffic import Traffic
 from tieline.economics import hashprice
 from tieline.fleet import Fleet, NodeGroup, RigGroup, Site
 from tieline.fleet.physics import GPU_AUX, aux_share
@@ -176,7 +176,7 @@ class Fold:
         # The earliest moment of which a sample came since somebody looked: sums by day from there are to be made again.
         self.oldest_told: datetime | None = None
         self.replicas: dict[str, tuple[int, ReplicaState]] = {}
-        self.served = Served()
+        self.traffic = Traffic()
         self.decisions: deque[WatchEntry] = deque(maxlen=MAX_DECISIONS)
         self.overrides: dict[str, tuple[int, Override]] = {}
         self.actions: deque[tuple[int, Action]] = deque(maxlen=200)
@@ -255,7 +255,7 @@ class Fold:
 
     def _usage(self, seq: int, usage: Usage) -> None:
         self.money += 1
-        self.served.add(seq, usage)
+        self.traffic.add(seq, usage)
         bucket = self._bucket(usage.at)
         if bucket is not None:
             bucket.real_tokens += usage.output_tokens

@@ -17,7 +17,7 @@ from tieline.console.attention import attention_view, confirmed
 from tieline.console.decided import decision_view, recent
 from tieline.console.figures import ehs, mw, scaled, total
 from tieline.console.fold import STEP_S, Fold, IntervalRow, Unit
-from tieline.console.rooms.behind import STREAMS
+from tieline.console.rooms.provenance import STREAMS
 from tieline.economics import network_hashrate, strike
 from tieline.fleet import Contract, RigGroup, Site
 from tieline.fleet.physics import aux_share

@@ -98,7 +98,7 @@ def _found(doc: document.Document, ctx: context.Context, frame: Frame) -> tuple[
     rows = layout.rows(doc.text, ctx.style)
     found, notes = tabular.claims(doc.text, rows, ctx)
     found.extend(statement.claims(doc.text, rows, ctx))
-    skip = [r.line for r in rows if len(r.values) > 1 or r.glued or r.columns]
+    skip = [r.line for r in rows if len(r.values) > 1 or r.joined or r.columns]
     spans = [span for span in sentences(doc.text, skip) if not LEGAL.search(doc.text, *span)]
     found.extend(open_claims(doc.text, spans, ctx, frame.quarter))
     found.extend(proven(doc.text, spans, ctx, frame))

@@ -13,8 +13,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
 
+from tieline.feeds.cached import CachedFetcher, FetchError
 from tieline.feeds.edgar import RELEASES, STATEMENTS, Edgar
-from tieline.feeds.polite import FetchError, Polite
 from tieline.feeds.wires import dropped, host_of, items
 
 Kind = Literal["issuer", "sec_exhibit", "sec_xbrl_render", "news_of_release"]
@@ -75,7 +75,7 @@ async def _document(edgar: Edgar, url: str, content: Content, filed: str) -> Fet
     return FetchedDocument(url, kind, content, body, filed, new)
 
 
-async def from_wire(web: Polite, url: str, matching: str | None, kind: Kind) -> AsyncIterator[FetchedDocument]:
+async def from_wire(web: CachedFetcher, url: str, matching: str | None, kind: Kind) -> AsyncIterator[FetchedDocument]:
     """The pages behind a feed's items, on the feed's own host."""
     own = host_of(url)
     for item in await items(web, url, matching):
@@ -93,7 +93,7 @@ async def from_wire(web: Polite, url: str, matching: str | None, kind: Kind) -> 
         yield FetchedDocument(item.link, kind, "release", answer.body, item.published, new)
 
 
-async def from_page(web: Polite, url: str, kind: Kind) -> FetchedDocument:
+async def from_page(web: CachedFetcher, url: str, kind: Kind) -> FetchedDocument:
     """One page by its address. Raises FetchError."""
     answer = await web.get(url)
     return FetchedDocument(url, kind, "release", answer.body, None, answer.status in ("new", "changed"))

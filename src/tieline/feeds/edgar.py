@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from tieline.feeds.polite import FetchError, Polite
+from tieline.feeds.cached import CachedFetcher, FetchError
 from tieline.intake import IntakeError, read
 
 DATA, WWW = "https://data.sec.gov", "https://www.sec.gov"
@@ -64,7 +64,7 @@ def check_user_agent(text: str) -> str:
 class Edgar:
     """Reads EDGAR through a polite client whose hosts include the two bases."""
 
-    def __init__(self, web: Polite, data: str = DATA, www: str = WWW) -> None:
+    def __init__(self, web: CachedFetcher, data: str = DATA, www: str = WWW) -> None:
         self._web, self._data, self._www = web, data, www
 
     async def cik(self, ticker: str) -> int:

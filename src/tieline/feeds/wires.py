@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-from tieline.feeds.polite import FetchError, Polite
+from tieline.feeds.cached import CachedFetcher, FetchError
 
 # Wires list the last 20 to 100 releases.
 MAX_ITEMS = 200
@@ -55,7 +55,7 @@ def host_of(url: str) -> str:
     return parts.netloc
 
 
-async def items(web: Polite, url: str, matching: str | None = None) -> list[WireItem]:
+async def items(web: CachedFetcher, url: str, matching: str | None = None) -> list[WireItem]:
     """A feed's items whose title matches. Raises FetchError."""
     answer = await web.get(url)
     found = list(parse(answer.body, url))

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from tests.disclosures.read.reading import read
 
-from tieline.disclosures.tables.glued import solve
+from tieline.disclosures.tables.joined_cells import solve
 
 
 def figures(text: str, published: str | None = None, issuer: str | None = None) -> dict[tuple[str, str], Decimal]:

@@ -23,9 +23,9 @@ from tieline.disclosures.facts.desk import CandidateFile, WaitingCandidate
 from tieline.disclosures.facts.keep import AppendResult, Keeper
 from tieline.disclosures.intake import claims_of, claims_of_tagged, waiting_of
 from tieline.disclosures.read import read
+from tieline.feeds.cached import CachedFetcher, FetchError
 from tieline.feeds.disclosures import FetchedDocument, from_edgar, from_folder, from_page, from_wire
 from tieline.feeds.edgar import DATA, HOSTS, PER_SECOND, WWW, Edgar, check_user_agent
-from tieline.feeds.polite import FetchError, Polite
 from tieline.feeds.wires import host_of
 
 # Wires publish no limit; one page a second is what a person clicking quickly does.
@@ -87,7 +87,7 @@ def page(url: str) -> bytes:
 
     async def run() -> bytes:
         with tempfile.TemporaryDirectory() as cache:
-            async with Polite(Path(cache), frozenset({host_of(url)}), _NAME, per_second=WIRE_PER_SECOND) as web:
+            async with CachedFetcher(Path(cache), frozenset({host_of(url)}), _NAME, per_second=WIRE_PER_SECOND) as web:
                 return (await from_page(web, url, "issuer")).body
 
     try:
@@ -102,7 +102,7 @@ def run_edgar(job: EdgarJob, keeper: Keeper, now: datetime, desk: CandidateFile 
     hosts = HOSTS if job.data_url is None and job.www_url is None else frozenset({host_of(data), host_of(www)})
 
     async def run(take: Callable[[FetchedDocument], None]) -> None:
-        async with Polite(job.cache, hosts, agent, per_second=PER_SECOND) as web:
+        async with CachedFetcher(job.cache, hosts, agent, per_second=PER_SECOND) as web:
             source = Edgar(web, data, www)
             cik = job.cik if job.cik is not None else await source.cik(job.ticker or "")
             async for document in from_edgar(source, cik, job.since):
@@ -115,7 +115,7 @@ def run_edgar(job: EdgarJob, keeper: Keeper, now: datetime, desk: CandidateFile 
 def run_wire(job: WireJob, keeper: Keeper, now: datetime, desk: CandidateFile | None = None) -> Done:
     async def run(take: Callable[[FetchedDocument], None]) -> None:
         hosts = frozenset({host_of(job.url)})
-        async with Polite(job.cache, hosts, _NAME, per_second=WIRE_PER_SECOND) as web:
+        async with CachedFetcher(job.cache, hosts, _NAME, per_second=WIRE_PER_SECOND) as web:
             async for document in from_wire(web, job.url, job.matching, "issuer"):
                 take(document)
 

@@ -1,6 +1,6 @@
 """The page of inference: the door now, its replicas, its tenants and what they owe.
 
-Pure: puts together a fold of Usage (`served`), the door's own word (`doorway`), the configured limits and the
+Pure: puts together a fold of Usage (`traffic`), the door's own word (`doorway`), the configured limits and the
 books' invoices to date. Costs are what was billed; nothing is estimated here.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from tieline.config import Tenant
 from tieline.console.fold import Fold
-from tieline.console.served import served_view
+from tieline.console.traffic import traffic_view
 from tieline.console.views import replicas_view
 
 Json = dict[str, Any]
@@ -22,8 +22,8 @@ def inference_view(
     fold: Fold, now: datetime, speed: float, door: Json, tenants: Sequence[Tenant], month: Json | None
 ) -> Json:
     """`month` is `Month.view`; None while the books are still being read."""
-    served = served_view(fold.served, now)
-    by_replica, by_tenant = served.pop("replicas"), served.pop("tenants")
+    traffic = traffic_view(fold.traffic, now)
+    by_replica, by_tenant = traffic.pop("replicas"), traffic.pop("tenants")
     return {
         "now": now.timestamp(),
         "speed": speed,
@@ -31,7 +31,7 @@ def inference_view(
         "replicas": [_replica(one, by_replica, door) for one in replicas_view(fold, now)],
         "tenants": tenants_view(tenants, by_tenant, month),
         "month": None if month is None else {k: month[k] for k in ("month", "start", "end")},
-        **served,
+        **traffic,
     }
 
 

@@ -27,7 +27,7 @@ from tieline.console.door import Handler, Row
 from tieline.console.events import Hub
 from tieline.console.forms import answer, failed, read_form
 from tieline.console.month import RunningInvoices
-from tieline.console.rooms import behind, chat
+from tieline.console.rooms import chat, provenance
 from tieline.console.rooms.signin.accounts import Accounts
 from tieline.console.rooms.spend import SpendFold, SpendFullError, usd
 from tieline.console.rooms.tenantkeys import NAME, GatewayRefusedError, NotTheirsError, TenantKeys
@@ -199,7 +199,7 @@ class Portal:
         query = {k: v for k, v in request.query_params.items() if k in ("after", "limit", "since", "until")}
         asked = {"limit": "200", **query, "stream": Usage.__name__, "subject": account.tenant}
         now = self.hub.clock.now()
-        found = await self.hub.read(lambda s: behind.listed(s, asked, now))
+        found = await self.hub.read(lambda s: provenance.listed(s, asked, now))
         wanted = {"project": "project", "model": "model", "key": "key_id"}
         narrow = {field: request.query_params[name] for name, field in wanted.items() if name in request.query_params}
         rows = []
@@ -344,7 +344,7 @@ class Portal:
                 return failed(error.status, error.why)
             except (StoreError, SpendFullError) as error:
                 return failed(503, str(error))
-            except behind.AskError as error:
+            except provenance.AskError as error:
                 return failed(400, str(error))
 
         return ask

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 
 from tieline.disclosures.lexicon.numbers import exact
-from tieline.disclosures.tables.stretches import NOISE, Item, PeriodColumn, Value, mixed_of, whole_of
+from tieline.disclosures.tables.spans import NOISE, Item, PeriodColumn, Value, mixed_of, whole_of
 
 MAX_ITEMS = 10_000
 """Cells looked at; the longest filing exhibits seen have a tenth of it."""

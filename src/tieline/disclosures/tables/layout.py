@@ -15,7 +15,7 @@ from tieline.disclosures.lexicon.numbers import PrintedNumber
 from tieline.disclosures.lexicon.periods import Period, periods
 from tieline.disclosures.tables.cells import footnoted, items_of
 from tieline.disclosures.tables.labels import classify
-from tieline.disclosures.tables.stretches import CHANGE, Item, PeriodColumn, Value
+from tieline.disclosures.tables.spans import CHANGE, Item, PeriodColumn, Value
 
 MAX_PENDING = 24
 """Labels that may wait for their values: the head of a turned table has fewer."""
@@ -30,7 +30,7 @@ class Row:
     values: list[Value]
     columns: list[PeriodColumn]
     section: str = ""
-    glued: bool = False
+    joined: bool = False
     line: tuple[int, int] = (0, 0)
     corner: str = ""
     """What stands in the heading before the first column: `(BTC)` is the unit of rows without one."""
@@ -148,7 +148,7 @@ class _Machine:
         self.text = text
         self.columns: list[PeriodColumn] = []
         self.heading_open = False
-        self.glued = False
+        self.joined = False
         self.pending: list[tuple[str, int, int]] = []
         self.header_labels: list[tuple[str, int, int]] = []
         self.values: list[Value] = []
@@ -188,10 +188,10 @@ class _Machine:
         self.key = None
         if self.heading_open:
             self.columns = [*self.columns, *item.columns]
-            self.glued = self.glued or item.glued
+            self.joined = self.joined or item.joined
         elif months:
             self.columns = list(item.columns)
-            self.glued = item.glued
+            self.joined = item.joined
             self.corner = self.text[item.start : item.columns[0].start].strip(" |\n")
             self.header_labels = []
         elif len(self.columns) == 1 and CHANGE.fullmatch(self.text[item.start : item.end].strip(" :*|#")):
@@ -220,7 +220,7 @@ class _Machine:
         assert item.label is not None
         if len(item.cells) > 2:
             self._field(item)
-        if self.glued and self._glued(item):
+        if self.joined and self._joined(item):
             return
         if self.heading_open and CHANGE.fullmatch(item.label[0].strip(" *")):
             return
@@ -240,13 +240,13 @@ class _Machine:
         self._finish()
         assert item.label is not None
         self.heading_open = False
-        if self.glued and self._glued(item):
+        if self.joined and self._joined(item):
             return
         self.pending.append(item.label)
         self.values = list(item.values)
         self._finish(line=(item.start, item.end))
 
-    def _glued(self, item: Item) -> bool:
+    def _joined(self, item: Item) -> bool:
         span = (item.start, item.end)
         self.out.append(Row([(self.text[slice(*span)], *span)], [], self.columns, self.section, True, span))
         self.pending = []
@@ -283,7 +283,7 @@ class _Machine:
 
     def _close(self) -> None:
         self.columns = []
-        self.glued = False
+        self.joined = False
         self.heading_open = False
         self.pending = []
         self.header_labels = []

@@ -15,11 +15,11 @@ from tieline.disclosures.facts.fact import Licence
 from tieline.disclosures.finding import FLOWS, STRONG, WEAK, Finding, convert
 from tieline.disclosures.lexicon.numbers import PrintedNumber, exact
 from tieline.disclosures.lexicon.periods import as_heading
-from tieline.disclosures.tables import glued
+from tieline.disclosures.tables import joined_cells
 from tieline.disclosures.tables.labels import Label, classify, period_in, unit_in
 from tieline.disclosures.tables.layout import Row
 from tieline.disclosures.tables.pairs import pairs
-from tieline.disclosures.tables.stretches import PeriodColumn, Value
+from tieline.disclosures.tables.spans import PeriodColumn, Value
 
 _RESTATED = re.compile(
     r"restate|revis|recast|adjust(?:ed|ment)|correct(?:ed|ion)|reflects|更正|修正|重述|angepasst|corrig", re.IGNORECASE
@@ -40,7 +40,7 @@ def claims(text: str, rows: list[Row], ctx: Context) -> tuple[list[Finding], lis
     """Every figure that the tables print, and a note for each row that could not be read."""
     tables = _Tables(text, ctx)
     for row in rows:
-        (tables.glued if row.glued else tables.row)(row)
+        (tables.joined if row.joined else tables.row)(row)
     tables.out.extend(pairs(text, ctx))
     return _totals_first(text, tables.out), tables.notes
 
@@ -118,11 +118,11 @@ class _Tables:
             )
         )  # fmt: skip
 
-    def glued(self, row: Row) -> None:
+    def joined(self, row: Row) -> None:
         """A row whose cells ran together."""
         line, start, _ = row.labels[0]
         months = [c for c in row.columns if c.period is not None and c.period.kind == "month"]
-        solved = glued.solve(line, len(months))
+        solved = joined_cells.solve(line, len(months))
         if isinstance(solved, str) and classify(re.sub(r"\d.*$", "", line)) is not None:
             self.notes.append(f"{line[:60]!r}: {solved}")
         if solved is None or isinstance(solved, str):

@@ -14,7 +14,7 @@ from decimal import Decimal
 from itertools import islice, product
 
 MAX_DIGITS = 40
-"""A row of four months of five digits with footnotes has fewer; longer runs are not a glued row."""
+"""A row of four months of five digits with footnotes has fewer; longer runs are not a joined row."""
 MAX_READINGS = 20_000
 
 _GROUPED = r"(?:[1-9]\d{0,2}(?:,\d{3})+|0|[1-9]\d*)(?:\.\d+)?"
@@ -32,7 +32,7 @@ _SCALES = {"million": 6, "m": 6, "billion": 9, "bn": 9}
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One value of a glued row, with its place in the row's text."""
+    """One value of a joined row, with its place in the row's text."""
 
     value: Decimal
     start: int

@@ -1,7 +1,7 @@
-"""Inference as an operator watches it: what the door served in the last day, by replica and by tenant.
+"""Inference as an operator watches it: what the gateway served in the last day, by replica and by tenant.
 
 A fold of `Usage` records by five-minute interval, bounded in all that it keeps. Knows no HTTP and no clock.
-Refusals leave no Usage: they are the door's own counters (`doorway`).
+Refusals leave no Usage: they are the gateway's own counters (`doorway`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Bin:
     tenants: dict[str, Count] = field(default_factory=dict)
 
 
-class Served:
+class Traffic:
     """Kept up record by record."""
 
     def __init__(self) -> None:
@@ -96,20 +96,20 @@ class Served:
         return [b for at, b in sorted(self.bins.items()) if at >= start]
 
 
-def served_view(served: Served, now: datetime) -> Json:
+def traffic_view(traffic: Traffic, now: datetime) -> Json:
     """One day by interval, the last hour in sums, and the last requests."""
-    hour = served.since(now - RECENT - FIVE_MINUTES)
+    hour = traffic.since(now - RECENT - FIVE_MINUTES)
     # The interval that runs is not whole; a rate over the time that it covers is.
     covered_s = RECENT.total_seconds() + (now - Interval.holding(now, FIVE_MINUTES).start).total_seconds()
     return {
         "columns": COLUMNS,
         "step_s": STEP_S,
-        "rows": [_row(at, b) for at, b in sorted(served.bins.items()) if at > now - KEEP],
+        "rows": [_row(at, b) for at, b in sorted(traffic.bins.items()) if at > now - KEEP],
         "hour": _sums([b.whole for b in hour]) | {"moved": sum(b.moved for b in hour), "covered_s": round(covered_s)},
         "replicas": _by_name([b.replicas for b in hour]),
         "tenants": _by_name([b.tenants for b in hour]),
-        "newest": [request_view(seq, u) for seq, u in reversed(served.newest)],
-        "trouble": [request_view(seq, u) for seq, u in reversed(served.trouble) if u.at > now - KEEP],
+        "newest": [request_view(seq, u) for seq, u in reversed(traffic.newest)],
+        "trouble": [request_view(seq, u) for seq, u in reversed(traffic.trouble) if u.at > now - KEEP],
     }
 
 

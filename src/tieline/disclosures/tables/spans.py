@@ -1,6 +1,6 @@
-"""A stretch of a line as what a table holds: headings, values, or a label with its values.
+"""A span of a line as what a table holds: headings, values, or a label with its values.
 
-Knows nothing of what stands in which line, and of no label's meaning. A stretch is headings or values only where
+Knows nothing of what stands in which line, and of no label's meaning. A span is headings or values only where
 nothing else stands in it.
 """
 
@@ -44,7 +44,7 @@ class Item:
     columns: list[PeriodColumn] = field(default_factory=list)
     label: tuple[str, int, int] | None = None
     values: list[Value] = field(default_factory=list)
-    glued: bool = False
+    joined: bool = False
     cells: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -85,7 +85,7 @@ _REMARK = re.compile(r"(?<=[\d%])\s*\([^()]*[^\W\d_]{3,}[^()]*\)\s*\d?\*?$")
 
 
 def whole_of(text: str, start: int, end: int, style: str) -> Item | None:
-    """The stretch as nothing but values, or nothing but headings."""
+    """The span as nothing but values, or nothing but headings."""
     content = text[start:end]
     stripped = content.strip()
     if not stripped:
@@ -111,7 +111,7 @@ def _heading(text: str, start: int, end: int) -> Item | None:
     """One or more periods or changes as column headings, with nothing beside them but `Metric` and footnotes."""
     if end - start > 260 or not _MAY_HEAD.search(text, start, end):
         return None
-    columns, glued = _columns(text, start, end)
+    columns, joined = _columns(text, start, end)
     if not columns:
         return None
     rest = "".join(
@@ -132,7 +132,7 @@ def _heading(text: str, start: int, end: int) -> Item | None:
             or re.search(r"[.;:]\s|\b(?:vs|and|to|from|versus)\b\.?\s*$", lead)
         ):
             return None
-    return Item("head", start, end, columns, glued=glued)
+    return Item("head", start, end, columns, joined=joined)
 
 
 def _marked(text: str, p: Period) -> Period:
@@ -144,7 +144,7 @@ def _marked(text: str, p: Period) -> Period:
 
 
 def _columns(text: str, start: int, end: int) -> tuple[list[PeriodColumn], bool]:
-    """The columns that a stretch heads, and whether two of them ran together."""
+    """The columns that a span heads, and whether two of them ran together."""
     found = [as_heading(_marked(text, p)) for p in periods(text, start, end)]
     if any(p.kind == "date" for p in found):
         return [], False
@@ -177,7 +177,7 @@ def _run_of_values(text: str, start: int, end: int, style: str) -> list[Value] |
 
 
 def _marks(text: str, start: int, end: int, style: str) -> list[Value]:
-    """Every number, dash and N/A of a stretch, in order."""
+    """Every number, dash and N/A of a span, in order."""
     marks: list[Value] = [Value("number", q.start, q.end, q) for q in quantities(text, start, end, style)]
     for m in _TOKEN.finditer(text, start, end):
         if not any(v.start < m.end() and m.start() < v.end for v in marks):
@@ -227,7 +227,7 @@ def mixed_of(text: str, start: int, end: int, style: str) -> Item | None:
 
 
 def _undated_marks(text: str, start: int, end: int, style: str) -> list[Value]:
-    """The values of a stretch that are no part of a date."""
+    """The values of a span that are no part of a date."""
     dates = [p for p in periods(text, start, end) if p.year is not None or p.day is not None]
     marks = _marks(text, start, end, style)
     return [v for v in marks if not any(p.start < v.end and v.start < p.end for p in dates)]

@@ -62,7 +62,7 @@ class _Meta(msgspec.Struct, kw_only=True):
 _read_meta = msgspec.json.Decoder(_Meta).decode
 
 
-class Polite:
+class CachedFetcher:
     """`hosts` bounds where requests may go, redirects included: `www.sec.gov`, `127.0.0.1:8080`."""
 
     def __init__(
@@ -92,7 +92,7 @@ class Polite:
         )
         self.requests = 0
 
-    async def __aenter__(self) -> Polite:
+    async def __aenter__(self) -> CachedFetcher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
