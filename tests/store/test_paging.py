@@ -19,7 +19,7 @@ from tieline import records
 from tieline.books import invoices
 from tieline.clock import micros
 from tieline.console.month import Month
-from tieline.console.rooms import behind
+from tieline.console.rooms import provenance
 from tieline.records import PriceTick, Usage
 from tieline.settlement.month import update_of
 from tieline.store import Selection, Store, sqlite
@@ -129,15 +129,15 @@ def test_what_is_appended_while_a_range_is_read_is_not_in_it(monkeypatch: pytest
 
 def test_a_list_on_a_screen_says_that_there_is_more_and_where(full: Store) -> None:
     asked = {"stream": "Usage", "limit": "3"}
-    first = behind.listed(full, asked, NOW)
-    second = behind.listed(full, asked | {"after": first["next"]}, NOW)
+    first = provenance.listed(full, asked, NOW)
+    second = provenance.listed(full, asked | {"after": first["next"]}, NOW)
     assert first["more"]
     assert len({one["seq"] for one in first["records"] + second["records"]}) == 6
-    one = behind.listed(full, asked | {"since": T0.isoformat(), "until": (T0 + timedelta(seconds=1)).isoformat(),
+    one = provenance.listed(full, asked | {"since": T0.isoformat(), "until": (T0 + timedelta(seconds=1)).isoformat(),
                                        "limit": "500"}, NOW)  # fmt: skip
     assert (one["more"], one["next"]) == (False, None)
-    with pytest.raises(behind.AskError, match="after"):
-        behind.listed(full, asked | {"after": "there"}, NOW)
+    with pytest.raises(provenance.AskError, match="after"):
+        provenance.listed(full, asked | {"after": "there"}, NOW)
 
 
 # --- no query may shorten in silence ------------------------------------------------------
