@@ -1,11 +1,12 @@
 """Fifty kinds of request that engines hate, from one tenant, while another one works: is the other served?
 
-    python bench/hated.py [--seconds 600] [--rate 10] [--others 2] [--kinds a,b]
+    python bench/hated.py [--seconds 600] [--undisturbed 200] [--rate 10] [--others 2] [--kinds a,b]
 
 Two llama.cpp (the shipped self-test model), started anew whenever they die, behind a gateway in a process of its own.
 The other tenant asks for a short chat so many times a second: `RUNS` undisturbed spans first, then one while the hated
 kinds are asked in turn at their rate. Counted: what the others were answered, their median and 99th percentile, which
-statuses each kind met, how often an engine died and while which kinds were asked. Each span lasts `--seconds`.
+statuses each kind met, how often an engine died and while which kinds were asked. The flood lasts `--seconds`, the
+undisturbed spans `--undisturbed` each. All run on one machine: the gateway, both engines and those who ask.
 
 Writes bench/out/hated.json. Exits 1 where an other request was not served, where their 99th percentile under the flood
 is above the undisturbed ones' highest by over a tenth, or where one kind was near more deaths than one.
@@ -147,11 +148,16 @@ class Flood:
     deaths: list[dict[str, Any]] = field(default_factory=list)
 
 
-async def ask(port: int, kind: dict[str, Any], key: str) -> str:
-    """The status, or what happened instead."""
+def body_of(kind: dict[str, Any]) -> bytes:
     given = {name: value for name, value in kind.items() if name not in ("path", "raw", "claims", "leaves")}
     default = {"max_tokens": 16} | ({} if "prompt" in given else said("What is a rig?"))
-    body = kind.get("raw") or json.dumps({"model": "m"} | default | given).encode()
+    raw: bytes | None = kind.get("raw")
+    return raw or json.dumps({"model": "m"} | default | given).encode()
+
+
+async def ask(port: int, kind: dict[str, Any], key: str, body: bytes = b"") -> str:
+    """The status, or what happened instead. `body`: of this kind, made before."""
+    body = body or body_of(kind)
     path, claims = kind.get("path", CHAT), kind.get("claims", len(body))
     head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\nconnection: close\r\n"
     writer = None
@@ -200,11 +206,12 @@ async def others(port: int, rate: float, seconds: float, draw: random.Random) ->
 
 
 async def hate(port: int, options: argparse.Namespace, flood: Flood, kinds: list[str]) -> None:
+    bodies = {name: body_of(KINDS[name]) for name in kinds}  # writing 3 MB of JSON would hold up who asks beside it
     turn: Iterator[str] = (kinds[n % len(kinds)] for n in range(int(options.rate * options.seconds)))
 
     async def one(name: str) -> None:
         flood.asked.append((time.monotonic(), name))
-        flood.statuses[name][await ask(port, KINDS[name], "hater")] += 1
+        flood.statuses[name][await ask(port, KINDS[name], "hater", bodies[name])] += 1
 
     async with asyncio.TaskGroup() as group:
         for name in turn:
@@ -252,7 +259,7 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 await asyncio.sleep(0.3)
         quiet = []
         for _ in range(RUNS):
-            quiet.append(await others(port, options.others, options.seconds, draw))
+            quiet.append(await others(port, options.others, options.undisturbed, draw))
             print(f"undisturbed: {json.dumps(quiet[-1])}", flush=True)
         hated = asyncio.create_task(hate(port, options, flood, kinds))
         disturbed = await others(port, options.others, options.seconds, draw)
@@ -285,7 +292,8 @@ def failures(found: dict[str, Any]) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=600.0, help="of each span")
+    parser.add_argument("--seconds", type=float, default=600.0, help="of the flood")
+    parser.add_argument("--undisturbed", type=float, default=200.0, help="seconds of each span before it")
     parser.add_argument("--rate", type=float, default=10.0, help="hated requests a second")
     parser.add_argument("--others", type=float, default=2.0, help="requests of the other tenant a second")
     parser.add_argument("--kinds", default="", help="comma-separated; all of them by default")

@@ -94,7 +94,7 @@ def test_a_tenant_is_shown_with_its_limits_and_what_it_owes() -> None:
 
 def test_the_doors_own_words_are_read_from_its_metrics() -> None:
     class Service:
-        exchanges, queue, kept_bytes, spool = {1: 1, 2: 2}, [1], 4096, []
+        exchanges, queue, kept_bytes, spool, apart = {1: 1, 2: 2}, [1], 4096, [], []
         backends: dict[str, object] = {}  # noqa: RUF012
 
     stats = Stats()

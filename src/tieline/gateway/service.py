@@ -95,7 +95,7 @@ class Service:
         self.draining = False
         self.origins = frozenset(origin.encode() for origin in settings.origins)
         self._weighed = 0.0
-        self._poor: frozenset[str] = frozenset()  # tenants that are served apart
+        self.apart: frozenset[str] = frozenset()  # tenants that are served apart
         self._tasks: set[asyncio.Task[None]] = set()
         self.new_id = RequestIds()
 
@@ -211,20 +211,20 @@ class Service:
         self.table.weigh(self.clock.now())
         self._weighed = self.loop.time()
         poor = self.shared.refused.standings.poor(self._weighed) if len(self.settings.tenants) > 1 else frozenset()
-        if poor != self._poor:
+        if poor != self.apart:
             self.log.warning(
                 "tenants whose requests are mostly refused, served apart: %s", ", ".join(sorted(poor)) or "none"
             )
-        if poor or self._poor:
+        if poor or self.apart:
             self.table.set_apart(bool(poor))
         for account in self.book.by_digest.values():
             ceiling, tenant = account.tenant.max_usd_per_mtok, account.tenant.id
-            if ceiling is None and tenant not in poor and tenant not in self._poor:
+            if ceiling is None and tenant not in poor and tenant not in self.apart:
                 continue
             account.barred = frozenset() if ceiling is None else self.table.dearer(ceiling)
             if tenant in poor:
                 account.barred |= self.table.elsewhere(account.regions)
-        self._poor = poor
+        self.apart = poor
 
     def turn(self, backend: Backend, state: State) -> None:
         """A replica changes its state."""

@@ -79,6 +79,10 @@ class Gauges(Protocol):
     @property
     def backends(self) -> Mapping[str, Replica]: ...
 
+    @property
+    def apart(self) -> Sized:
+        """Tenants that are served apart."""
+
 
 class Stats:
     """Counters of one process. Labels are models, replicas and words of this code, never a client's text."""
@@ -202,6 +206,11 @@ class _Collector:
             yield from stats.by_tenant(gauges.budgets_left())
         yield GaugeMetricFamily("tieline_gateway_live_requests", "Requests now", value=len(gauges.exchanges))
         yield GaugeMetricFamily("tieline_gateway_waiting_requests", "Requests in the queue", value=len(gauges.queue))
+        yield GaugeMetricFamily(
+            "tieline_gateway_tenants_apart",
+            "Tenants whose requests are mostly refused, served apart",
+            value=len(gauges.apart),
+        )
         yield GaugeMetricFamily("tieline_gateway_connections", "Client connections", value=stats.connections)
         yield GaugeMetricFamily(
             "tieline_gateway_kept_bytes", "Delivered text kept for resumes", value=gauges.kept_bytes
