@@ -23,10 +23,10 @@ from tieline.cli.desk.reserves import reserve_awards
 from tieline.dispatch import Controller, Settings
 from tieline.dispatch.desk.peaks import PeakDesk
 from tieline.dispatch.purchase import hours_of
-from tieline.edge.orders.openadr import limits
-from tieline.edge.orders.standing import StandingOrders
 from tieline.feeds.days.folder import FolderError
 from tieline.feeds.days.prices import Provenance, Rate, check_hubs, check_rates, rows_of, ticks
+from tieline.feeds.notices.openadr3 import limits
+from tieline.feeds.notices.standing import StandingOrders
 from tieline.fleet import Contract, Fleet, shipped
 from tieline.fleet.peaks import shipped_rules
 from tieline.fleet.reserves import shipped_reserves

@@ -18,9 +18,8 @@ from tests.edge.test_orders import Desk
 from tieline.app.runtime import free_port
 from tieline.clock import WallClock, wall_now
 from tieline.edge.orders.mqtt import COUNTS_ANEW, MqttBroker, MqttSource
-from tieline.edge.orders.sources import SourceError
-from tieline.edge.orders.standing import SilencePolicy
 from tieline.edge.plant.hardware import HardwareError, load_hardware
+from tieline.feeds.notices.standing import SilencePolicy, SourceError
 from tieline.link.certificate import make_certificates
 from tieline.records import Fault
 

@@ -15,9 +15,9 @@ from tests.edge.test_orders import Desk
 
 from tieline.app.runtime import free_port
 from tieline.clock import WallClock, wall_now
-from tieline.edge.orders.openadr2 import OpenAdr2Source, VenIdentity, signal_limits
-from tieline.edge.orders.standing import SilencePolicy, StatedOrder
 from tieline.edge.plant.hardware import HardwareError, load_hardware
+from tieline.feeds.notices.openadr2 import OpenAdr2Source, VenIdentity, signal_limits
+from tieline.feeds.notices.standing import SilencePolicy, StatedOrder
 from tieline.records import Fault
 
 PATH = "/OpenADR2/Simple/2.0b"

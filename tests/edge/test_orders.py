@@ -16,11 +16,11 @@ from tests.edge.edge_bench import NOON, Bench
 
 from tieline.edge.orders.desk import OrderDesk
 from tieline.edge.orders.hook import HookSource
-from tieline.edge.orders.openadr import OpenAdrSource, limits
-from tieline.edge.orders.sources import ContactSource, FileSource, OrderSource, RegisterSource, read_orders
-from tieline.edge.orders.standing import SilencePolicy, StandingOrders, StatedOrder
+from tieline.edge.orders.sources import ContactSource, FileSource, RegisterSource, read_orders
 from tieline.edge.plant import modbus
 from tieline.edge.plant.modbus import ModbusLine, RegisterMap
+from tieline.feeds.notices.openadr3 import OpenAdrSource, limits
+from tieline.feeds.notices.standing import OrderSource, SilencePolicy, StandingOrders, StatedOrder
 from tieline.records import Fault, Instruction
 from tieline.sim.modbus import FakeModbus
 from tieline.sim.vtn import CLIENT, SECRET, FakeVtn, event

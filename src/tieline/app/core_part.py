@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 
@@ -28,6 +29,7 @@ from tieline.dispatch.settings import settings_of
 from tieline.edge.decide import RESTORE_FOR
 from tieline.edge.local.words import SET_POOLS
 from tieline.feeds.choose import Feed, choose
+from tieline.feeds.notices.desk import READ_TIMEOUT_S, NoticeDesk
 from tieline.link import Ack, Link, NatsLink, SigningLink, page_after
 from tieline.link.signing import CommandKey
 from tieline.records import (
@@ -62,6 +64,8 @@ STEP_S = 120.0
 DECIDE_AGAIN_S = 1.0
 # After the store did not take the demo's past.
 PAST_AGAIN_S = 5.0
+# A source of orders asks its server no oftener than it wants by itself; a change is heard within this much more.
+NOTICES_S = 2.0
 # No order or override stands longer than this without being given again.
 ORDERS_LOOK_BACK = timedelta(days=14)
 
@@ -105,6 +109,7 @@ class Core:
         self.settler = Settler(config, store)
         self._urgent, self._deciding = asyncio.Event(), asyncio.Lock()
         self.set_aside = set_aside or SetAsides(None, store)
+        self.notices = tuple(NoticeDesk.of(one) for one in config.notice)
 
     @classmethod
     async def start(
@@ -135,9 +140,25 @@ class Core:
         what = "reads the feeds, decides each interval, settles each hour"
         self.registry.keep("intervals", what, lambda: every(self.clock, self.step, self.interval, STEP_S))
         self.registry.keep("orders at once", "decides anew when an order comes", self._decide_anew)
+        for one in self.notices:
+            self.registry.keep(f"notices {one.name}", "hears an operator's orders", partial(self._follow, one))
         if past is not None:
             await self._write(past, now)
         await asyncio.Event().wait()
+
+    async def _follow(self, one: NoticeDesk) -> None:
+        """One source of orders, for ever: what it says is on record, with the site and in the plan at once. Each in its
+        own time, so that one that hangs delays no other; begun again, it goes on from what is on record."""
+        now, site_id = self.clock.now(), one.standing.site_id
+        standing = self.store.between(Instruction, now - ORDERS_LOOK_BACK, now + ORDERS_LOOK_BACK, subject=site_id)
+        one.adopt(standing, now)
+        while True:
+            beat(3 * NOTICES_S + READ_TIMEOUT_S)
+            heard = await one.read_once(self.clock.now())
+            if heard:
+                self.store.append(heard)
+                await self._pass_on(heard)
+            await asyncio.sleep(NOTICES_S)
 
     async def _write(self, past: Past, now: datetime) -> None:
         """The invented past, to its end: where the store was away meanwhile, what is there already stays once."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from tieline.config.check import above, check_regions, check_sections, within
+from tieline.config.check import above, check_notices, check_regions, check_sections, within
 from tieline.config.lines import MistakeError, Where, did_you_mean
-from tieline.config.sections import Config, Sections
+from tieline.config.sections import Config, Notice, Sections
 from tieline.config.tables import Tables
 from tieline.config.text import AreaText, ContractText, FileText, GpusText, RigsText, SiteText
 from tieline.fleet.currency import CURRENCY
@@ -55,6 +55,7 @@ def build(raw: FileText, base: Path = Path()) -> Config:
             ("fleet",), "the fleet has no site", "add a [[site]], or gateway.upstreams to run the door alone"
         )
     check_regions(raw, {site.region for site in sites})
+    check_notices(raw, seen)
     return Config(
         fleet=Fleet(
             name=raw.fleet.name,
@@ -66,8 +67,16 @@ def build(raw: FileText, base: Path = Path()) -> Config:
         models=raw.model,
         tenants=raw.tenant,
         rentals=raw.rental,
-        **{section: getattr(raw, section) for section in Sections.__struct_fields__},
+        **{section: getattr(raw, section) for section in Sections.__struct_fields__ if section != "notice"},
+        notice=tuple(_beside(one, base) for one in raw.notice),
     )
+
+
+def _beside(notice: Notice, base: Path) -> Notice:
+    """Its files where the file that names them lies."""
+    names = {name: getattr(notice, name) for name in ("cert_file", "key_file", "ca_file")}
+    whole = {name: str((base / told).resolve()) for name, told in names.items() if told is not None}
+    return msgspec.structs.replace(notice, **whole)
 
 
 def _site(raw: FileText, text: SiteText, at: Where) -> Site:

@@ -99,6 +99,33 @@ def check_sections(raw: FileText) -> None:
         _check_login(raw.login)
 
 
+def check_notices(raw: FileText, sites: set[str]) -> None:
+    """Each source of orders is for a site of the file and says what its protocol needs."""
+    taken: set[tuple[str, str]] = set()
+    for n, one in enumerate(raw.notice):
+        at: Where = ("notice", n)
+        if one.site not in sites:
+            raise MistakeError((*at, "site"), f"no site {one.site!r}", did_you_mean(one.site, sites))
+        name = (one.site, one.name or one.source)
+        if name in taken:
+            raise MistakeError((*at, "name"), f"{name[1]!r} of {one.site} is taken", "give each source its own name")
+        taken.add(name)
+        parts = urlsplit(one.url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+            raise MistakeError((*at, "url"), f"{one.url!r} is no https address", "write https://...")
+        if one.source == "openadr3" and one.program is None:
+            raise MistakeError((*at, "program"), "missing", "name the program whose events are meant")
+        if one.source == "openadr2b" and one.ven is None:
+            raise MistakeError((*at, "ven"), "missing", "give the name under which the server knows you")
+        if (one.client_id is None) != (one.secret_env is None):
+            fix = "give both; secret_env names the environment variable that holds the secret"
+            raise MistakeError((*at, "client_id"), "client_id or secret_env alone", fix)
+        if (one.cert_file is None) != (one.key_file is None):
+            raise MistakeError((*at, "cert_file"), "cert_file or key_file alone", "give both")
+        if one.silent_after_s <= 0:
+            raise MistakeError((*at, "silent_after_s"), f"{one.silent_after_s} s", "give more than 0, 300 say")
+
+
 def _check_models(raw: FileText) -> None:
     models: set[str] = set()
     for n, model in enumerate(raw.model):

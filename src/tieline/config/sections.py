@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from tieline.fleet.sites import Fleet
-from tieline.intake import Checked, Count, Factor, Label, Machines, Moment, Money, Printed, Seconds, Share
+from tieline.intake import Checked, Count, Factor, Label, Machines, Megawatts, Moment, Money, Printed, Seconds, Share
 
 
 class Strict(msgspec.Struct, metaclass=Checked, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -255,6 +255,30 @@ class LinkDoor(Strict, frozen=True, kw_only=True):
     tunnel_port: int = 4223
 
 
+class Notice(Strict, frozen=True, kw_only=True):
+    """Where the desk hears orders for one site: an OpenADR server. `program` and the client (`client_id`; `secret_env`
+    names the environment variable) are of OpenADR 3, `ven` with certificates of 2.0b. `limit_mw`: what SIMPLE at level
+    1 and above means. Silent for longer than `silent_after_s`, its last word holds, is ignored, or the site draws at
+    most `silent_limit_mw`."""
+
+    site: str
+    source: Literal["openadr3", "openadr2b"]
+    url: Printed
+    name: Label | None = None
+    program: Printed | None = None
+    client_id: Printed | None = None
+    secret_env: str | None = None
+    ven: Printed | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    ca_file: str | None = None
+    fingerprint: Printed | None = None
+    limit_mw: Megawatts = 0.0
+    silent_after_s: Seconds = 300
+    when_silent: Literal["hold", "ignore", "curtail"] = "hold"
+    silent_limit_mw: Megawatts = 0.0
+
+
 class Sections(Strict, frozen=True, kw_only=True):
     """The sections that rooms receive as they stand in the file."""
 
@@ -269,6 +293,7 @@ class Sections(Strict, frozen=True, kw_only=True):
     store: StoreServer = StoreServer()
     alerts: Alerts = Alerts()
     login: Login | None = None
+    notice: tuple[Notice, ...] = ()
 
 
 class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=False):

@@ -25,13 +25,12 @@ from tieline.edge.faults import Faults
 from tieline.edge.fold import IntervalFold
 from tieline.edge.meter import Meter, MeterWatch
 from tieline.edge.orderbook import OrderBook
-from tieline.edge.orders.sources import OrderSource
-from tieline.edge.orders.standing import SilencePolicy
 from tieline.edge.plant.contactor import Contactor, Trips
 from tieline.edge.plant.fans import FanWatch
 from tieline.edge.sitetime import SiteTime
 from tieline.edge.spool import SiteSpool
 from tieline.edge.unit import NEVER, UnitState
+from tieline.feeds.notices.standing import OrderSource, SilencePolicy
 from tieline.fleet.sites import Site
 from tieline.link import Link
 from tieline.records import Action, AnyRecord, Fault, Instruction, Outcome, Override, Record, Setpoint, encode

@@ -13,8 +13,7 @@ from tieline.clock import Clock
 from tieline.edge.agent import Agent
 from tieline.edge.orders.hook import HookSource
 from tieline.edge.orders.mqtt import MqttSource
-from tieline.edge.orders.sources import OrderSource, SourceError
-from tieline.edge.orders.standing import SilencePolicy, StandingOrders
+from tieline.feeds.notices.standing import OrderSource, SilencePolicy, SourceError, StandingOrders
 from tieline.tasks import beat
 
 # A source is read this often; a hook says by itself when something came.

@@ -17,7 +17,7 @@ import msgspec
 
 from tieline.clock import Clock
 from tieline.edge.orders.sources import read_orders
-from tieline.edge.orders.standing import MAX_ORDERS, StatedOrder
+from tieline.feeds.notices.standing import MAX_ORDERS, StatedOrder
 
 MAX_HEAD, MAX_BODY, REQUEST_TIMEOUT_S = 8192, 100_000, 5.0
 AT_ONCE = 16

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import aiomqtt
 import msgspec
 
-from tieline.edge.orders.sources import OrderText, SourceError
-from tieline.edge.orders.standing import MAX_ORDERS, StatedOrder
+from tieline.edge.orders.sources import OrderText
+from tieline.feeds.notices.standing import MAX_ORDERS, SourceError, StatedOrder
 from tieline.intake import IntakeError, read
 from tieline.store.files import write_private
 

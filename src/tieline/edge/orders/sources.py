@@ -8,37 +8,16 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
-from tieline.edge.orders.standing import MAX_ORDERS, StatedOrder
 from tieline.edge.plant.modbus import ModbusError, ModbusLine, RegisterMap
+from tieline.feeds.notices.standing import MAX_ORDERS, MOST_W, SourceError, StatedOrder
 from tieline.intake import IntakeError, read
 
 # A file of orders is a few hundred bytes.
 MAX_FILE = 100_000
-MOST_W = 10e9
-
-
-class SourceError(Exception):
-    """The source cannot be read now; one line says why."""
-
-
-class OrderSource(Protocol):
-    """`doubt`: one line on what it said besides that could not be read, while that stands."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def doubt(self) -> str | None: ...
-
-    async def read(self, now: datetime) -> list[StatedOrder]: ...
-
-    def tell(self, now: datetime, taken: list[str]) -> None: ...
-
-    async def close(self) -> None: ...
 
 
 class OrderText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,14 +19,14 @@ from tieline.edge.meter import Meter
 from tieline.edge.nodes.command import EngineCommand, Kind
 from tieline.edge.orders.hook import HookSource
 from tieline.edge.orders.mqtt import MqttBroker, MqttSource
-from tieline.edge.orders.openadr import OpenAdrSource
-from tieline.edge.orders.openadr2 import OpenAdr2Source, VenIdentity
-from tieline.edge.orders.sources import ContactSource, FileSource, OrderSource, RegisterSource
-from tieline.edge.orders.standing import SilencePolicy
+from tieline.edge.orders.sources import ContactSource, FileSource, RegisterSource
 from tieline.edge.plant.contactor import Contactor
 from tieline.edge.plant.fans import Fans
 from tieline.edge.plant.modbus import METERS, PORT, CoilContactor, CoilFans, ModbusLine, ModbusMeter, RegisterMap
 from tieline.edge.rigs.breakers import Breaker, addresses_of
+from tieline.feeds.notices.openadr2 import OpenAdr2Source, VenIdentity
+from tieline.feeds.notices.openadr3 import OpenAdrSource
+from tieline.feeds.notices.standing import OrderSource, SilencePolicy
 from tieline.fleet.sites import Site
 
 MAX_FILE = 1_000_000

@@ -3,7 +3,8 @@
 Read are events of one program with payloads `IMPORT_CAPACITY_LIMIT` (kW), and `SIMPLE` at level 1 and above as a limit
 that is configured. An event that is no longer listed is cancelled: that is what the standing orders of a source do
 with what is said no more. One that is listed in an older version than was read (`modificationDateTime`; a server behind
-a balancer may do so) stays as it was. A length of zero means until cancelled, as in OpenADR 2.0b. Where events overlap
+a balancer may do so) stays as it was. A length of zero means until cancelled, as in OpenADR 2.0b. A start at random
+(`randomizeStart`) moves the whole event by a part of that window, the same each time it is read. Where events overlap
 the tightest limit holds, whatever their priority. An event that cannot be read is named and costs itself alone. Reports
 are not sent. Source: OpenADR 3.0.1, definition and user guide; openadr3's models agree with what is read here, no
 server of a utility was at hand.
@@ -18,8 +19,7 @@ from typing import Any
 
 import httpx
 
-from tieline.edge.orders.sources import MOST_W, SourceError
-from tieline.edge.orders.standing import MAX_ORDERS, StatedOrder
+from tieline.feeds.notices.standing import MAX_ORDERS, MOST_W, SourceError, StatedOrder, chosen_delay
 from tieline.intake import IntakeError, read_json
 
 MAX_ANSWER, TIMEOUT_S = 1_000_000, 5.0
@@ -81,7 +81,7 @@ class OpenAdrSource:
                     continue
                 key, version = str(event["id"]), str(event.get("modificationDateTime") or "")
                 held = self._versions.get(key)
-                found = list(limits(event, self._simple_limit_w))
+                found = list(limits(event, self._simple_limit_w, self._ven or self.name))
                 if held is not None and _older(version, held[0]):
                     version, found = held
                 versions[key] = (version, found)
@@ -164,14 +164,17 @@ def _older(version: str, held: str) -> bool:
     return datetime.fromisoformat(version) < datetime.fromisoformat(held)
 
 
-def limits(event: dict[str, Any], simple_limit_w: float) -> Iterator[StatedOrder]:
+def limits(event: dict[str, Any], simple_limit_w: float, ven: str = "") -> Iterator[StatedOrder]:
     """The limits of one event, an interval each. Raises KeyError, TypeError or ValueError for what cannot be read."""
     period = event.get("intervalPeriod") or {}
     start, length = _moment(period.get("start")), _length(period.get("duration"))
+    delay = chosen_delay(_length(period.get("randomizeStart") or "PT0S"), f"{ven}|{event['id']}")
+    start = None if start is None else start + delay
     units = {d.get("payloadType"): d.get("units") for d in event.get("payloadDescriptors") or []}
     for interval in event["intervals"]:
         own = interval.get("intervalPeriod") or {}
-        begins = _moment(own.get("start")) or start
+        told = _moment(own.get("start"))
+        begins = start if told is None else told + delay
         lasts = _length(own.get("duration")) if "duration" in own else length
         until = None if begins is None or lasts is None else begins + lasts
         for payload in interval["payloads"]:

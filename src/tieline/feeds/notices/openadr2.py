@@ -2,11 +2,12 @@
 
 The messages are openleadr's (Apache-2.0, the extra `openadr2`); what they mean is decided here. All events are asked
 for each time (`oadrRequestEvent`), so that one that is listed no more is cancelled, which openleadr's own client does
-not notice. A length of zero means until cancelled. A lower modification number than was read changes nothing. Where
-events overlap the tightest holds. `SIMPLE` at level 1 and above is a limit that is configured, `LOAD_DISPATCH` as a
-setpoint in watts one of its own; other signals are named and not carried out. Test events are named and move nothing.
-Each event is answered with opt-in, once for each modification. Source: OpenADR 2.0b profile specification; no server
-of a utility was at hand.
+not notice. A length of zero means until cancelled. A lower modification number than was read changes nothing. A start
+at random (`startafter`) moves the whole event by a part of that window, the same each time it is read. Where events
+overlap the tightest holds. `SIMPLE` at level 1 and above is a limit that is configured, `LOAD_DISPATCH` as a setpoint
+in watts one of its own; other signals are named and not carried out. Test events are named and move nothing. Each event
+is answered with opt-in, once for each modification. Source: OpenADR 2.0b profile specification; no server of a utility
+was at hand.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any, Protocol
 
-from tieline.edge.orders.sources import MOST_W, SourceError
-from tieline.edge.orders.standing import MAX_ORDERS, StatedOrder
+from tieline.feeds.notices.standing import MAX_ORDERS, MOST_W, SourceError, StatedOrder, chosen_delay
 
 POLL_EVERY = timedelta(seconds=10)
 # Of an event that is over or was taken back.
@@ -116,7 +116,7 @@ class OpenAdr2Source:
                 about = event["event_descriptor"]
                 key, version = str(about["event_id"]), int(about["modification_number"])
                 held = self._versions.get(key)
-                found, doubt = _read_event(event, self._simple_limit_w)
+                found, doubt = _read_event(event, self._simple_limit_w, self._identity.name)
                 if held is not None and version < held[0]:
                     version, found = held
                 versions[key] = (version, found)
@@ -138,7 +138,7 @@ class OpenAdr2Source:
             del self._answered[next(iter(self._answered))]
 
 
-def _read_event(event: Mapping[str, Any], simple_limit_w: float) -> tuple[list[StatedOrder], str | None]:
+def _read_event(event: Mapping[str, Any], simple_limit_w: float, ven: str) -> tuple[list[StatedOrder], str | None]:
     """Its limits, and a line on what in it is not carried out. Raises KeyError, TypeError, ValueError."""
     about = event["event_descriptor"]
     name = str(about["event_id"])[:60]
@@ -152,22 +152,29 @@ def _read_event(event: Mapping[str, Any], simple_limit_w: float) -> tuple[list[S
         if signal["signal_name"] == "SIMPLE" or (signal["signal_name"], signal["signal_type"]) == (
             "LOAD_DISPATCH", "setpoint",
         ):  # fmt: skip
-            found += signal_limits(f"{about['event_id']}.{n}", event["active_period"], signal, simple_limit_w)
+            delay = chosen_delay(_window(event["active_period"]), f"{ven}|{about['event_id']}")
+            key = f"{about['event_id']}.{n}"
+            found += signal_limits(key, event["active_period"], signal, simple_limit_w, delay)
         else:
             others.append(str(signal["signal_name"])[:40])
     return found, f"event {name}: signal {others[0]} is not carried out" if others else None
 
 
 def signal_limits(
-    key: str, period: Mapping[str, Any], signal: Mapping[str, Any], simple_limit_w: float
+    key: str,
+    period: Mapping[str, Any],
+    signal: Mapping[str, Any],
+    simple_limit_w: float,
+    delay: timedelta = timedelta(0),
 ) -> Iterator[StatedOrder]:
-    """One order for each interval that asks for something. Raises KeyError, TypeError, ValueError."""
-    start, end = _zoned(period["dtstart"]), None
+    """One order for each interval that asks for something, all later by `delay`. Raises KeyError, TypeError,
+    ValueError."""
+    start, end = _zoned(period["dtstart"]) + delay, None
     whole: timedelta = period.get("duration") or timedelta(0)
     if whole > timedelta(0):
         end = start + whole
     for n, interval in enumerate(signal["intervals"]):
-        start = _zoned(interval.get("dtstart") or start)
+        start = start if interval.get("dtstart") is None else _zoned(interval["dtstart"]) + delay
         length: timedelta = interval.get("duration") or timedelta(0)
         until = start + length if length > timedelta(0) else end
         value = float(interval["signal_payload"])
@@ -175,6 +182,15 @@ def signal_limits(
         if limit_w is not None:
             yield StatedOrder(f"{key}.{n}", limit_w, start, until)
         start = until or start
+
+
+def _window(period: Mapping[str, Any]) -> timedelta | None:
+    """Within which the start is to be chosen at random. Raises TypeError, ValueError."""
+    told = period.get("tolerance") or {}
+    window = (told.get("tolerate") or told).get("startafter")
+    if window is not None and not isinstance(window, timedelta):
+        raise ValueError(f"startafter {window!r}")
+    return window
 
 
 def _limit(signal: Mapping[str, Any], value: float, simple_limit_w: float) -> float | None:

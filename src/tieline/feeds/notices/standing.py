@@ -7,10 +7,11 @@ for it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, Protocol
 
 from tieline.records import Instruction
 
@@ -19,6 +20,12 @@ ROLLING = timedelta(minutes=10)
 RENEW_BELOW = timedelta(minutes=5)
 # A grid operator's point has one or two orders at a time; more than this is nonsense and is refused by name.
 MAX_ORDERS = 16
+# No site can be asked for more.
+MOST_W = 10e9
+
+
+class SourceError(Exception):
+    """The source cannot be read now; one line says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,31 @@ class StatedOrder:
     limit_w: float
     start: datetime | None = None
     until: datetime | None = None
+
+
+class OrderSource(Protocol):
+    """`doubt`: one line on what it said besides that could not be read, while that stands."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def doubt(self) -> str | None: ...
+
+    async def read(self, now: datetime) -> list[StatedOrder]: ...
+
+    def tell(self, now: datetime, taken: list[str]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def chosen_delay(window: timedelta | None, key: str) -> timedelta:
+    """Where an event asks for a start at random within `window`: a moment of it, the same each time the event is read
+    and another for each `key`, so that many sites do not shed in one second."""
+    if window is None or window <= timedelta(0):
+        return timedelta(0)
+    share = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+    return timedelta(seconds=int(window.total_seconds() * share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +80,22 @@ class StandingOrders:
     site_id: str
     name: str
     silence: SilencePolicy = field(default_factory=SilencePolicy)
+    origin: str = "site"  # who asks the source: the site's agent, or the platform's desk
     silent: bool = False
     _held: dict[str, Instruction] = field(default_factory=dict)
     _heard: datetime | None = None
+
+    @property
+    def source(self) -> str:
+        """What its records say of where they come from."""
+        return f"{self.origin}:{self.site_id}/{self.name}"
+
+    def adopt(self, orders: Iterable[Instruction], now: datetime) -> None:
+        """After a restart: what this source had said before and still stands, so that it can also be taken back."""
+        said = sorted((one for one in orders if one.source == self.source), key=lambda one: one.known_at)
+        self._held = {
+            key: order for key, order in {one.instruction_id: one for one in said}.items() if order.until > now
+        }
 
     def hear(self, now: datetime, said: list[StatedOrder]) -> list[Instruction]:
         """All that the source says now; what it said before and says no more is over."""
@@ -113,6 +158,6 @@ class StandingOrders:
         self, order_id: str, at: datetime, known_at: datetime, until: datetime, limit_w: float
     ) -> Instruction:
         return Instruction(
-            at=at, known_at=known_at, source=f"site:{self.site_id}/{self.name}", kind="measured",
+            at=at, known_at=known_at, source=self.source, kind="measured",
             instruction_id=order_id, site_id=self.site_id, limit_w=limit_w, until=until,
         )  # fmt: skip
