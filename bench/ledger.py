@@ -1,11 +1,14 @@
 """The books under load: records appended and booked a second, a month closed, a lot picked, a balance as known.
 
     .venv/bin/python bench/ledger.py [--records 1000000] [--lots 100000] [--batch 5000] [--beancount 100000]
+                                     [--server]
 
 A year's records of forty sites and a pool go into a store on disk in batches, each durable when it returns, and the
 ledger beside it follows, checked and durable, in a process of its own whose memory is measured. Then every figure is
-asked again and again, the book must sum to zero, and each digest must be what it was. With `--beancount`, the first so
-many entries are written as beancount's text, and its own loader reads them, as another program.
+asked again and again, the book must sum to zero, and each digest must be what it was. Then a process that goes on with
+the year is killed, and store and books are opened again. With `--beancount`, the first so many entries are written as
+beancount's text, and its own loader reads them, as another program. With `--server` the records lie on a PostgreSQL
+server on the same disk, with its settings as they come (each commit is synced); the ledger is a file also then.
 """
 
 from __future__ import annotations
@@ -15,12 +18,14 @@ import json
 import platform
 import random
 import resource
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
@@ -28,6 +33,11 @@ from pathlib import Path
 from typing import Any
 
 from machine import processor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.store.server import Server
+
 from tieline import records
 from tieline.books import Bookkeeper, month_span
 from tieline.books.accounts import TREASURY
@@ -37,29 +47,30 @@ from tieline.ledger import Book, LotPolicy, btc_of_sats
 from tieline.records import Closing, Payout, PowerBill, Record, Trade
 from tieline.settlement.month import Books
 from tieline.store import Store
+from tieline.store.place import StorePlace
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 YEAR = timedelta(days=365)
 ASKED = 2_000
 
 
-def made(count: int, lots: int) -> Iterator[Record]:
+def made(count: int, lots: int, start: datetime = START) -> Iterator[Record]:
     """A year: payouts until there are `lots`, a sale now and then, power bills of forty sites for the rest. Most are
     learned within the hour, some days later."""
     rng = random.Random(12)
     for number in range(count):
-        at = START + YEAR * number / count
+        at = start + YEAR * number / count
         late = timedelta(days=rng.randrange(1, 40)) if number % 50 == 7 else timedelta(minutes=rng.randrange(60))
         told = {"at": at, "known_at": at + late, "source": "bench", "kind": "measured"}
         if number * lots // count != (number + 1) * lots // count:
             price = Decimal(rng.randrange(40_000_00, 120_000_00)).scaleb(-2)
             yield Payout(
-                **told, payout_id=f"p{number}", pool="p", sats=rng.randrange(10**5, 10**8), span_start=at, span_end=at,
-                btc_usd=price,
+                **told, payout_id=f"p{at:%y}-{number}", pool="p", sats=rng.randrange(10**5, 10**8), span_start=at,
+                span_end=at, btc_usd=price,
             )  # fmt: skip
         elif number % 500 == 499:
             yield Trade(
-                **told, trade_id=f"t{number}", sats=rng.randrange(10**4, 10**6), price_usd=Decimal(70_000),
+                **told, trade_id=f"t{at:%y}-{number}", sats=rng.randrange(10**4, 10**6), price_usd=Decimal(70_000),
                 fee_usd=Decimal(1), venue="v",
             )  # fmt: skip
         else:
@@ -172,6 +183,47 @@ def closed(store: Store, books: Books) -> float:
     return round(time.perf_counter() - began, 2)
 
 
+def stored_in(place: StorePlace) -> Store:
+    return Store(place, records.encode, records.decode)
+
+
+def goes_on(folder: Path, url: str | None, batch_size: int) -> None:
+    """The year after, until it is killed; says so when a batch is on disk."""
+    store, books = stored_in(StorePlace(folder, url)), Books()
+    happens = made(10**6, 10**5, START + YEAR)
+    while batch := list(islice(happens, batch_size)):
+        store.append(batch)
+        books.catch_up(store)
+        print("booked", flush=True)
+
+
+def killed(folder: Path, url: str | None, batch_size: int) -> dict[str, Any]:
+    """A process that appends and books is killed (SIGKILL) in the middle of it; then both are opened again, and the
+    books catch up with what was stored and not booked."""
+    some = [sys.executable, __file__, "--goes-on", str(folder), "--batch", str(batch_size)]
+    going = subprocess.Popen([*some, *([] if url is None else ["--url", url])], stdout=subprocess.PIPE, text=True)
+    assert going.stdout is not None
+    for _ in range(3):
+        assert going.stdout.readline() == "booked\n"
+    time.sleep(random.Random(3).random() / 3)
+    going.send_signal(signal.SIGKILL)
+    going.wait()
+    with Clock() as opened:
+        store = stored_in(StorePlace(folder, url))
+    with Clock() as followed:
+        books = Books()
+        books.catch_up(store)
+    figures = {
+        "after a kill, the store opened, s": round(opened.wall, 2),
+        "after a kill, the books opened and caught up, s": round(followed.wall, 2),
+        "after a kill, both, s of processor": round(opened.cpu + followed.cpu, 2),
+        "after a kill, trial balance": str(books.keeper.book.imbalance() or "zero"),
+    }
+    books.close()
+    store.close()
+    return figures
+
+
 def beside(book: Book, count: int, folder: Path) -> dict[str, Any]:
     """Beancount's own loader over the first entries, as a program of its own."""
     some = Book(islice(iter(book.entries), count))
@@ -201,37 +253,55 @@ def main() -> None:
     parser.add_argument("--lots", type=int, default=100_000)
     parser.add_argument("--batch", type=int, default=5_000, help="Records that are durable together.")
     parser.add_argument("--beancount", type=int, default=100_000, help="Entries that it loads; 0: none.")
+    parser.add_argument("--server", action="store_true", help="Records on a PostgreSQL server, started for this.")
+    parser.add_argument("--goes-on", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.goes_on is not None:
+        goes_on(given.goes_on, given.url, given.batch)
+        return
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tll")))
+        url = None
+        if given.server:
+            server = Server(folder / "server")
+            stack.callback(server.stop)
+            url = server.url()
+        kept = folder / "kept"
+        kept.mkdir(mode=0o700)
+        print(json.dumps(measured(given, kept, url), indent=2))
+
+
+def measured(given: argparse.Namespace, folder: Path, url: str | None) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "hardware": f"{hardware()}, Python {platform.python_version()}",
+        "records in": "a file" if url is None else "PostgreSQL",
         "records": given.records,
         "in batches of": given.batch,
     }
-    with tempfile.TemporaryDirectory() as name:
-        store = Store(Path(name) / "store.db", records.encode, records.decode)
-        books = Books()
-        figures |= filled(store, books, given.records, given.lots, given.batch)
-        book = books.keeper.book
-        figures["entries"], figures["open lots"] = len(book.entries), len(book.lots(TREASURY))
-        figures["set aside"] = len(books.keeper.unbookable)
-        figures |= asked(book)
-        figures["a month closed, s"] = closed(store, books)
-        figures["trial balance"] = "zero" if not book.imbalance() else str(book.imbalance())
-        figures["memory, MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        figures["on disk, MB"] = round(sum(path.stat().st_size for path in Path(name).glob("books.db*")) / 1e6)
-        books.close()
-        again = Books()
-        with Clock() as opened:
-            again.catch_up(store)
-        figures["opened where it was left, s"] = round(opened.wall, 2)
-        figures["opened, s of processor"] = round(opened.cpu, 2)
-        figures["every digest made anew, s"] = seconds(lambda: list(again.keeper.book.journal.proven()))
-        figures |= averaged(given.lots)
-        if given.beancount:
-            figures |= beside(again.keeper.book, given.beancount, Path(name))
-        again.close()
-        store.close()
-    print(json.dumps(figures, indent=2))
+    store, books = stored_in(StorePlace(folder, url)), Books()
+    figures |= filled(store, books, given.records, given.lots, given.batch)
+    book = books.keeper.book
+    figures["entries"], figures["open lots"] = len(book.entries), len(book.lots(TREASURY))
+    figures["set aside"] = len(books.keeper.unbookable)
+    figures |= asked(book)
+    figures["a month closed, s"] = closed(store, books)
+    figures["trial balance"] = "zero" if not book.imbalance() else str(book.imbalance())
+    figures["memory, MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    figures["on disk, MB"] = round(sum(path.stat().st_size for path in folder.glob("books.db*")) / 1e6)
+    books.close()
+    again = Books()
+    with Clock() as opened:
+        again.catch_up(store)
+    figures["opened where it was left, s"] = round(opened.wall, 2)
+    figures["opened, s of processor"] = round(opened.cpu, 2)
+    figures["every digest made anew, s"] = seconds(lambda: list(again.keeper.book.journal.proven()))
+    figures |= averaged(given.lots)
+    if given.beancount:
+        figures |= beside(again.keeper.book, given.beancount, folder)
+    again.close()
+    store.close()
+    return figures | killed(folder, url, given.batch)
 
 
 def hardware() -> str:

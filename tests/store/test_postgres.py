@@ -26,7 +26,7 @@ from tieline.store import DamagedError, Outbox, Selection, Store, StoreError
 from tieline.store import copy as copying
 from tieline.store.place import StorePlace, name, place_of, settle
 from tieline.store.postgres import server_url
-from tieline.store.sqlite import INSERT
+from tieline.store.tail import INSERT
 
 END = T0 + timedelta(days=9_999)
 
@@ -82,6 +82,27 @@ def test_whatever_is_appended_it_answers_as_a_file_does(
     assert there.numbers([PriceTick, Usage], 2, 20) == here.numbers([PriceTick, Usage], 2, 20)
     assert there.get(after) == here.get(after)
     there.verify()
+    there.close()
+
+
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4) | st.sampled_from(
+    ['"', "\\", "NULL", "{}", ","]
+)
+rows = st.tuples(st.none(), words, words, words, st.integers(-9, 9), st.integers(0, 2**62), st.binary(max_size=3))
+
+
+@settings(max_examples=40)
+@given(batches=st.lists(st.lists(rows, min_size=8, max_size=20), min_size=1, max_size=3))
+def test_rows_put_in_at_once_are_those_put_in_one_by_one(
+    one_place: StorePlace, batches: list[list[tuple[None, str, str, str, int, int, bytes]]]
+) -> None:
+    there, here = opened(one_place), opened(None)
+    there.tables.run("TRUNCATE record")
+    for batch in batches:
+        with there.tables.write(), here.tables.write():
+            assert there.tables.many(INSERT, batch) == here.tables.many(INSERT, batch)
+    every = "SELECT * FROM record ORDER BY seq"
+    assert there.tables.rows(every) == here.tables.rows(every)
     there.close()
 
 

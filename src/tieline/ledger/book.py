@@ -60,7 +60,7 @@ class Book:
 
     @policy.setter
     def policy(self, policy: LotPolicy) -> None:
-        self._lots.policy = policy
+        self._lots.choose(policy)
 
     @property
     def entries(self) -> Sequence[Entry]:

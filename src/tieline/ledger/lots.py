@@ -75,7 +75,7 @@ _Dear = tuple[Decimal, datetime, str]  # minus the cost of one, the date, the lo
 
 @dataclass(slots=True)
 class _Shelf:
-    """The lots of one account, in the orders in which they may leave. `dear` is made when it is first asked for."""
+    """The lots of one account, in the orders in which they may leave. `dear` is made when it may be asked for."""
 
     lots: dict[str, LotHeld] = field(default_factory=dict)
     dated: list[tuple[datetime, str]] = field(default_factory=list)
@@ -111,7 +111,6 @@ class Lots:
     """The open lots of every account."""
 
     def __init__(self, policy: LotPolicy, held: Iterable[LotHeld] = ()) -> None:
-        self.policy = policy
         self._shelves: dict[Account, _Shelf] = defaultdict(_Shelf)
         self._pools: dict[tuple[Account, str], str] = {}
         for one in held:
@@ -120,6 +119,14 @@ class Lots:
                 self._pools[one.account, one.commodity] = one.lot
         for shelf in self._shelves.values():
             shelf.dated = sorted((one.at, one.lot) for one in shelf.lots.values())
+        self.choose(policy)
+
+    def choose(self, policy: LotPolicy) -> None:
+        """From now on. Orders that it may ask for are made now: with many lots the first sale should not wait."""
+        self.policy = policy
+        if "hifo" in (policy.default, *(one.method for one in policy.rules)):
+            for shelf in self._shelves.values():
+                shelf.dearest()
 
     def get(self, account: Account, lot: str) -> LotHeld | None:
         shelf = self._shelves.get(account)

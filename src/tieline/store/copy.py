@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from tieline.store.database import StoreError
 from tieline.store.mark import EMPTY, chained
-from tieline.store.sqlite import INSERT, PAGE, RecordTables, Store
+from tieline.store.sqlite import PAGE, RecordTables, Store
+from tieline.store.tail import INSERT
 
 _ROWS = "SELECT seq, stream, key, subject, at, known_at, body FROM record WHERE seq > ? ORDER BY seq LIMIT ?"
 _LOSSES = "SELECT why, commits, first_lost, last_lost, since, told FROM loss ORDER BY id"

@@ -75,6 +75,10 @@ class Kind:
     steps: tuple[str, ...]
     last: str  # an SQL expression: the highest row number there is
     chained: str | None = None
+    # For those that grow to gigabytes: what is kept in memory of the file, and pages that the log holds before a commit
+    # is followed by a checkpoint. With SQLite's own (2 MB, 1,000) each batch reads and writes large indexes anew.
+    cache_kib: int | None = None
+    checkpoint_pages: int | None = None
 
     @property
     def version(self) -> int:
@@ -362,6 +366,10 @@ def _agree(database: Database, kind: Kind, read_only: bool, disk: Disk) -> None:
     if not read_only and database.path is not None:
         database.rows("PRAGMA journal_mode=WAL")
         database.rows("PRAGMA synchronous=FULL")
+        if kind.checkpoint_pages is not None and disk is REAL:  # a simulated one makes its own
+            database.rows(f"PRAGMA wal_autocheckpoint={kind.checkpoint_pages}")
+    if kind.cache_kib is not None:
+        database.rows(f"PRAGMA cache_size=-{kind.cache_kib}")
     if version == kind.version:
         return
     if read_only:

@@ -124,6 +124,8 @@ KIND: Final = Kind(
     ),
     last="(SELECT max(number) FROM entry)",
     chained="SELECT body FROM entry ORDER BY number",
+    cache_kib=64_000,
+    checkpoint_pages=4_000,
 )
 
 

@@ -21,6 +21,7 @@ from tieline.store.database import REAL, Disk, Kind, Loss, Row, StoreError, Valu
 from tieline.store.mark import Mark
 from tieline.store.peer import StoreState
 from tieline.store.place import FILE, StorePlace
+from tieline.store.tail import INSERT, UNPROVEN_INSERT
 
 log = logging.getLogger("tieline.store")
 
@@ -104,15 +105,10 @@ KIND: Final = Kind(
     ),
     last="(SELECT max(seq) FROM record)",
     chained="SELECT body FROM record ORDER BY seq",
+    cache_kib=32_000,
+    checkpoint_pages=4_000,
 )
 
-# The same for both kinds of database: the next number where none is given, and nothing where the key is there.
-UNPROVEN_INSERT: Final = (
-    "INSERT INTO record (seq, stream, key, subject, at, known_at, body)"
-    " VALUES (coalesce(?, (SELECT coalesce(max(seq), 0) + 1 FROM record)),?,?,?,?,?,?)"
-    " ON CONFLICT (stream, key) DO NOTHING"
-)
-INSERT: Final = f"{UNPROVEN_INSERT} RETURNING seq, body"
 # Rows set aside are counted one by one up to here; a page says "or more" beyond.
 MAX_ASIDE: Final = 10_000
 

@@ -1,16 +1,25 @@
-"""What a database says of itself, whichever kind it is: how far it has got, and what it has lost."""
+"""What databases of records have in common, file or server: how a record comes in, how far they have got, and what they
+have lost."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tieline.store.mark import Mark
 
 Row = tuple[Any, ...]
 Value = str | bytes | int | float | None
+
+# The next number where none is given, and nothing where the key is there.
+UNPROVEN_INSERT: Final = (
+    "INSERT INTO record (seq, stream, key, subject, at, known_at, body)"
+    " VALUES (coalesce(?, (SELECT coalesce(max(seq), 0) + 1 FROM record)),?,?,?,?,?,?)"
+    " ON CONFLICT (stream, key) DO NOTHING"
+)
+INSERT: Final = f"{UNPROVEN_INSERT} RETURNING seq, body"
 
 
 class Loss(NamedTuple):
