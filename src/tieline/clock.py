@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Protocol
 
 FIVE_MINUTES = timedelta(minutes=5)
@@ -145,6 +145,25 @@ def parse_utc(text: str) -> datetime:
     """A date or an ISO time; without a zone it is read as UTC."""
     moment = datetime.fromisoformat(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def day_or_moment(text: str) -> date | datetime:
+    """A day (YYYY-MM-DD), or a moment in UTC. Raises ValueError for neither, and for a time that does not say of which
+    zone it is."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} does not say of which zone it is; write it with Z or its offset, like {text}Z")
+    return moment.astimezone(UTC)
+
+
+def begun(when: date | datetime, zone: tzinfo) -> datetime:
+    """The moment, or that in which a day of the zone begins; in UTC."""
+    if isinstance(when, datetime):
+        return when
+    return datetime(when.year, when.month, when.day, tzinfo=zone).astimezone(UTC)
 
 
 def micros(moment: datetime) -> int:

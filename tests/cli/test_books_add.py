@@ -111,6 +111,7 @@ def test_coins_that_the_lender_may_sell_leave_at_fair_value(folder: Path) -> Non
         (["sale", "--btc", "NaN", "--price", "5"], "is no number"),
         (["sale", "--btc", "1", "--price", "-5"], "price_usd is -5"),
         (["payout", "--btc", "1", "--price", "5", "--pool", "x", "--at", "tomorrow"], "is no date"),
+        (["payout", "--btc", "1", "--price", "5", "--pool", "x", "--at", "2026-08-03T10:00"], "of which zone it is"),
         (["payout", "--btc", "0", "--price", "5", "--pool", "x"], "sats is 0"),
         (["pledge", "--btc", "1", "--loan", "none"], "no loan 'none' is known"),
         (["repay", "--amount", "1", "--loan", "none"], "no loan 'none' is known"),
@@ -217,6 +218,48 @@ def test_a_policy_is_chosen_printed_and_in_the_statement(folder: Path, tmp_path:
     told = run("books", "policy", file, "--data-dir", folder)
     assert told.exit_code == 2
     assert "measurement: months are closed by IFRS (cost)" in told.output
+
+
+def test_a_day_is_one_of_the_books_zone(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('time_zone = "America/New_York"\n')
+    assert run("books", "policy", file, "--data-dir", folder).exit_code == 0
+    add(folder, "bill", "--id", "b", "--payee", "H", "--amount", "5", "--for", "Rent", "--at", "2026-08-01")
+    sheet = tmp_path / "coins.csv"
+    sheet.write_text("date,btc,cost_usd\n2026-08-02,1,5\n2026-08-02T00:30:00+02:00,1,6\n")
+    assert run("import", "coins", sheet, "--data-dir", folder).exit_code == 0
+    store = open_store(folder)
+    assert [one.record.at.isoformat() for one in store.follow(1).items if hasattr(one.record, "at")] == [
+        "2026-08-01T04:00:00+00:00", "2026-08-02T04:00:00+00:00", "2026-08-01T22:30:00+00:00",
+    ]  # fmt: skip
+    store.close()
+    sheet.write_text("date,btc,cost_usd\n2026-08-02T10:00,1,5\n")
+    told = run("import", "coins", sheet, "--data-dir", folder)
+    assert told.exit_code == 2
+    assert "line 2, date: '2026-08-02T10:00' does not say of which zone it is" in told.output
+
+
+def test_a_rate_that_floats_is_accrued_by_what_was_fixed_of_it(folder: Path, tmp_path: Path) -> None:
+    add(folder, "loan", "--id", "F", "--lender", "Bank", "--amount", "1000000", "--reference", "SOFR", "--margin", "3%",
+        "--may-rehypothecate", "no", "--at", "2026-08-01")  # fmt: skip
+    ladder = ("treasury", "ladder", "--price", "90000", "--data-dir", folder)
+    assert "F: what SOFR was fixed at is not known" in run(*ladder).output
+    sheet = tmp_path / "rates.csv"
+    sheet.write_text("date,reference,rate\n2026-07-31,SOFR,4 %\n2026-08-16,SOFR,4.4 %\n")
+    assert run("import", "rates", sheet, "--data-dir", folder).exit_code == 0
+    assert "2 records read, 0 recorded" in run("import", "rates", sheet, "--data-dir", folder).output
+    again = run("books", "add", "rate", "--id", "SOFR", "--rate", "4.5%", "--at", "2026-08-16", "--data-dir", folder)
+    assert "rate SOFR of 2026-08-16T00:00:00+00:00 is booked already" in again.output
+    add(folder, "rate", "--id", "SOFR", "--rate", "4.5%", "--at", "2026-08-16", "--amend")
+    assert run("books", "close", "2026-08", "--data-dir", folder).exit_code == 0
+    # 1,000,000 x (7 % x 15 + 7.5 % x 16) / 365
+    assert balances(folder)["Liabilities:Interest:F", "USD"] == "-6164.38"
+    assert "interest of F for 2026-08 at SOFR + 3.00 %" in run("books", "entries", "--data-dir", folder).output
+    late = run("books", "add", "rate", "--id", "SOFR", "--rate", "5%", "--at", "2026-08-20", "--data-dir", folder)
+    assert late.exit_code == 1
+    assert "its month is closed" in late.output
+    assert "open: F" not in run(*ladder).output
+    assert run("books", "add", "rate", "--id", "SOFR", "--rate", "much", "--data-dir", folder).exit_code == 2
 
 
 def test_evidence_of_energy_is_entered_and_a_certificate_is_taken_once(folder: Path) -> None:

@@ -12,11 +12,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 
 from tieline.books.treasury.sheets import SheetError
-from tieline.clock import parse_utc
+from tieline.clock import begun, parse_utc
 from tieline.intake import IntakeError
 from tieline.ledger import COMMODITIES
 from tieline.records import AnyRecord, Journaled, JournalLine
@@ -52,13 +52,15 @@ class _Transaction:
     lines: list[_BeanLine] = field(default_factory=list)
 
 
-def journaled(text: str, now: datetime) -> list[AnyRecord]:
-    """Raises SheetError, naming the line; nothing of a file with a mistake is taken."""
+def journaled(text: str, now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
+    """The transactions of a beancount file, whose days are those of `zone`.
+
+    Raises SheetError, naming the line; nothing of a file with a mistake is taken."""
     seen: Counter[str] = Counter()
     found: list[AnyRecord] = []
     for one in _transactions(text.removeprefix("\ufeff")):
         try:
-            found.append(_record(one, seen, now))
+            found.append(_record(one, seen, now, zone))
         except (IntakeError, ArithmeticError) as error:
             raise SheetError(f"line {one.number}: {error}") from error
     return found
@@ -112,8 +114,8 @@ def _own(account: str) -> str:
     return account.removeprefix("Equity:") if account.startswith("Equity:Trading:") else account
 
 
-def _record(one: _Transaction, seen: Counter[str], now: datetime) -> Journaled:
-    at = parse_utc(one.meta["at"]) if "at" in one.meta else datetime.fromisoformat(one.day).replace(tzinfo=UTC)
+def _record(one: _Transaction, seen: Counter[str], now: datetime, zone: tzinfo) -> Journaled:
+    at = parse_utc(one.meta["at"]) if "at" in one.meta else begun(date.fromisoformat(one.day), zone)
     lines = [_journal_line(line, at) for line in one.lines if line.amount is not None]
     open_ = [line for line in one.lines if line.amount is None]
     if len(open_) > 1:
@@ -153,12 +155,12 @@ def _braces(line: _BeanLine, at: datetime) -> tuple[str, Decimal | None, str]:
     """(lot, its whole cost, its date) of `{50,000 USD, 2025-03-01, "label"}`; a reduction without a label leaves by the
     books' method."""
     assert line.amount is not None
-    each, date, label = None, "", ""
+    each, day, label = None, "", ""
     for part in filter(None, (part.strip() for part in re.split(r",\s+", line.braces or ""))):
         if quoted := _QUOTED.fullmatch(part):
             label = quoted[1]
         elif re.fullmatch(r"\d{4}-\d\d-\d\d", part):
-            date = part
+            day = part
         elif found := re.fullmatch(r"([\d,]+(?:\.\d+)?)\s+USD", part):
             each = Decimal(found[1].replace(",", ""))
         else:
@@ -167,7 +169,7 @@ def _braces(line: _BeanLine, at: datetime) -> tuple[str, Decimal | None, str]:
         return label, None, ""
     if each is None:
         raise SheetError(f"line {line.number}: {line.account} opens a lot without a cost; write {{50000 USD}}")
-    day = date or f"{at:%Y-%m-%d}"
+    day = day or f"{at:%Y-%m-%d}"
     return label or f"{line.account.split(':')[-1]} {day} {line.number}", round(each * line.amount, 2), day
 
 

@@ -48,6 +48,7 @@ from tieline.records import (
     Pledge,
     PolicyChosen,
     PowerBill,
+    RateFixing,
     Receipt,
     Record,
     Trade,
@@ -67,6 +68,7 @@ MONEY: tuple[type[Record], ...] = (
     Performance,
     Transfer,
     Loan,
+    RateFixing,
     LoanFlow,
     Pledge,
     VendorBill,
@@ -129,6 +131,8 @@ class KeeperState:
     loans: dict[str, tuple[Loan, int | None]] = field(default_factory=dict)
     aside: dict[str, tuple[Unbookable, int | None]] = field(default_factory=dict)
     waiting: dict[str, tuple[Record, int | None]] = field(default_factory=dict)
+    # Of each reference rate, what was fixed since the last closed month began, and last before.
+    fixings: dict[str, tuple[RateFixing, int | None]] = field(default_factory=dict)
 
 
 class Bookkeeper:
@@ -158,6 +162,11 @@ class Bookkeeper:
         return {name: loan for name, (loan, _) in self.state.loans.items()}
 
     @property
+    def fixings(self) -> list[RateFixing]:
+        """What is known of reference rates, in the order in which they hold."""
+        return sorted((one for one, _ in self.state.fixings.values()), key=lambda one: one.at)
+
+    @property
     def prices(self) -> Mapping[str, Decimal]:
         """USD per bitcoin at the end of each month that was closed with one."""
         return self.state.prices
@@ -179,7 +188,7 @@ class Bookkeeper:
 
     def take(self, record: Record, seq: int | None = None) -> None:
         """Book a record, correct with it what was booked before, or set it aside. Raises nothing."""
-        if isinstance(record, Loan | Closing | PolicyChosen):
+        if isinstance(record, Loan | Closing | PolicyChosen | RateFixing):
             self._rule(record, seq)
             return
         name, state = identity(record), self.state
@@ -200,13 +209,15 @@ class Bookkeeper:
         if state.waiting and _brings_coins(record):
             self._try_again(record.known_at)
 
-    def _rule(self, record: Loan | Closing | PolicyChosen, seq: int | None) -> None:
+    def _rule(self, record: Loan | Closing | PolicyChosen | RateFixing, seq: int | None) -> None:
         """What moves no money by itself and says how money is booked from now on: the newest terms of a loan, a closed
-        month, the accounting policy."""
+        month, the accounting policy, a rate."""
         if not isinstance(record, Loan):
             try:
                 if isinstance(record, Closing):
                     self._close(record)
+                elif isinstance(record, RateFixing):
+                    self._fix(record, seq)
                 else:
                     self._choose(self.chosen(record.text))
                     self.state.policy = record, seq
@@ -224,7 +235,7 @@ class Bookkeeper:
         if self.open_from is not None and end <= self.open_from:
             return
         for loan, _ in self.state.loans.values():
-            owed = accrual(loan, self.book, start, end)
+            owed = accrual(loan, self.book, (start, end), self.fixings)
             if owed is not None:
                 self.book.book(replace(owed, known_at=closing.known_at))
         if closing.btc_usd is not None and closing.btc_usd > 0:
@@ -234,6 +245,29 @@ class Bookkeeper:
                 self.book.book(replace(made, refs=(f"Closing|{closing.key}",), known_at=closing.known_at))
             self.state.prices[closing.month] = closing.btc_usd
         self.state.open_from = end
+        for reference in {one.reference for one in self.fixings}:
+            past = sorted(
+                (one.at, name)
+                for name, (one, _) in self.state.fixings.items()
+                if one.reference == reference and one.at <= end
+            )
+            for _, name in past[:-1]:
+                del self.state.fixings[name]
+
+    def _fix(self, fixing: RateFixing, seq: int | None) -> None:
+        """Raises ValueError for one of a month whose interest is booked."""
+        name, known = identity(fixing), self.state.fixings.get(identity(fixing))
+        if known is not None and not _says_more(known[0], fixing):
+            return
+        if self.open_from is not None and fixing.at < self.open_from and self._priced_by(fixing.reference):
+            raise EntryError(
+                "its month is closed and its interest booked; what that lacks is booked when it is paid "
+                f"(`books add repay --as interest`), or fix {fixing.reference} from {self.open_from:%Y-%m-%d} on"
+            )
+        self.state.fixings[name] = fixing, seq
+
+    def _priced_by(self, reference: str) -> bool:
+        return any(loan.reference == reference for loan, _ in self.state.loans.values())
 
     def chosen(self, text: str) -> AccountingPolicy:
         """A policy that may follow the one in force. Raises PolicyError, naming the field."""
@@ -290,6 +324,14 @@ class Bookkeeper:
         """The record that is booked under an `identity`, as it was last told."""
         held = self._standing.get(name)
         return None if held is None else held.record
+
+    def told(self, record: Record) -> Record | None:
+        """What is known already of what a record is about, as it was last told."""
+        if isinstance(record, Loan):
+            return self.loans.get(record.loan_id)
+        if isinstance(record, RateFixing):
+            return next((one for name, (one, _) in self.state.fixings.items() if name == identity(record)), None)
+        return self.standing(identity(record))
 
     def _set_aside(self, name: str, record: Record, seq: int | None, why: str) -> None:
         self.state.waiting.pop(name, None)
@@ -402,6 +444,8 @@ def identity(record: Record) -> str:
     """What a record is about, whenever and however often it is told: a correction has the same."""
     if isinstance(record, PowerBill):
         return f"power bill {record.site_id} {record.at.isoformat()} {record.length_s}"
+    if isinstance(record, RateFixing):
+        return f"rate {record.reference} of {record.at.isoformat()}"
     word, field = _NAMED.get(type(record), (type(record).__name__, "key"))
     return f"{word} {getattr(record, field)}"
 

@@ -44,7 +44,8 @@ Rehypothecation = Literal["yes", "no", "unknown"]
 class Loan(Record, frozen=True, kw_only=True, subject="{lender}", key="{loan_id}|{known_at}"):
     """The terms of a loan against bitcoin. Ratios are debt over the value of what is pledged: at `initial_ltv` it was
     given, above `call_ltv` more must be pledged within `cure_hours`, below `release_ltv` coins come back, above
-    `liquidation_ltv` they are sold. `may_rehypothecate`: whether the lender may sell or pledge them again."""
+    `liquidation_ltv` they are sold. `may_rehypothecate`: whether the lender may sell or pledge them again. Interest a
+    year is `rate`, or it floats: what was fixed last of `reference`, and `margin` on top."""
 
     loan_id: Label
     lender: Label
@@ -57,6 +58,15 @@ class Loan(Record, frozen=True, kw_only=True, subject="{lender}", key="{loan_id}
     cure_hours: Small | None = None
     matures: Moment | None = None
     may_rehypothecate: Rehypothecation = "unknown"
+    reference: Label = ""
+    margin: Range | None = None
+
+
+class RateFixing(Record, frozen=True, kw_only=True, subject="{reference}", key="{reference}|{at}|{known_at}"):
+    """What a reference rate (SOFR, EURIBOR 3M ...) is a year from `at` on, as a share: 0.0431 is 4.31 %."""
+
+    reference: Label
+    rate: Money
 
 
 class LoanFlow(Record, frozen=True, kw_only=True, subject="{loan_id}", key="{flow_id}|{known_at}"):
@@ -232,6 +242,7 @@ TreasuryRecord = (
     Transfer
     | Loan
     | LoanFlow
+    | RateFixing
     | Pledge
     | VendorBill
     | Payment

@@ -17,7 +17,7 @@ import msgspec
 from tieline.books import Bookkeeper
 from tieline.books.keeper import BookedRecord, KeeperState, Unbookable
 from tieline.ledger import Book, EntryError, LotPolicy, Method, pack, unpack
-from tieline.records import Loan, PolicyChosen, Record
+from tieline.records import Loan, PolicyChosen, RateFixing, Record
 from tieline.store import DamagedError, Store, StoreError
 from tieline.store.database import REAL, Disk
 from tieline.store.ledger import LedgerStore, Watermark, remove
@@ -48,6 +48,7 @@ class PackedState(msgspec.Struct, frozen=True, array_like=True):
     waiting: dict[str, int]
     prices: dict[str, Decimal]
     policy: int | None
+    fixings: dict[str, int] = {}
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -110,6 +111,7 @@ class LedgerOfStore:
                 {name: (cast("Loan", self._record(seq)), seq) for name, seq in kept.loans.items()},
                 {name: (Unbookable(self._record(seq), why), seq) for name, (seq, why) in kept.aside.items()},
                 {name: (self._record(seq), seq) for name, seq in kept.waiting.items()},
+                {name: (cast("RateFixing", self._record(seq)), seq) for name, seq in kept.fixings.items()},
             )
         book = Book(policy=LotPolicy(method), journal=self.ledger)
         return Bookkeeper(book=book, standings=self, state=state), None if mark is None else mark.seq
@@ -129,6 +131,7 @@ class LedgerOfStore:
             {name: seq for name, (_, seq) in _numbered(state.waiting)},
             state.prices,
             None if state.policy is None else state.policy[1],
+            {name: seq for name, (_, seq) in _numbered(state.fixings)},
         )
         self.ledger.flush(Watermark(self._read, seq, _pack(kept)))
         self._new = {}

@@ -42,6 +42,7 @@ from tieline.records import (
     Performance,
     PolicyChosen,
     PowerBill,
+    RateFixing,
     Record,
     Reserved,
     Sample,
@@ -66,6 +67,8 @@ MANY = 20_000
 WAITED = 500
 # The network tells itself every few minutes; a forecast may be the last that was said before a month.
 TOLD = timedelta(days=2)
+# What says how money is booked, and not that any was there.
+RULES = (Closing, Loan, PolicyChosen, RateFixing, EnergyEvidence)
 SOON = timedelta(microseconds=1)
 
 
@@ -220,7 +223,7 @@ def recorded_from(store: Store) -> datetime | None:
 
 def _holds(record: object) -> TypeGuard[Record]:
     """Whether it says that something was there: a closed month and a loan's terms do not."""
-    return isinstance(record, Record) and not isinstance(record, Closing | Loan | PolicyChosen | EnergyEvidence)
+    return isinstance(record, Record) and not isinstance(record, RULES)
 
 
 def emissions_in(store: Store, month: str, keeper: Bookkeeper) -> EmissionsOfMonth:

@@ -8,7 +8,7 @@ Where it may, they leave at fair value with their gain, and a receivable for bit
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from tieline.books.accounts import (
@@ -51,6 +51,7 @@ from tieline.records import (
     LoanFlow,
     Payment,
     Pledge,
+    RateFixing,
     Receipt,
     Record,
     Transfer,
@@ -303,12 +304,32 @@ def _journaled(told: Journaled, book: Book) -> Entry:
     return _entry(told, "entry", told.narration, postings)
 
 
-def accrual(loan: Loan, book: Book, start: datetime, end: datetime) -> Entry | None:
-    """The interest of a loan over [start, end), simple, by the second on what was owed, a year being 365 days; None
-    where its rate is not known exactly, or it comes to nothing."""
-    rate = None if loan.rate is None else loan.rate.exact
-    if rate is None:
-        return None
+def rates_of(loan: Loan, fixings: Sequence[RateFixing], end: datetime) -> list[tuple[datetime, Decimal]]:
+    """(from when, rate a year) before `end`, oldest first; empty where it is not known exactly."""
+    if not loan.reference:
+        rate = None if loan.rate is None else loan.rate.exact
+        return [] if rate is None else [(datetime.min.replace(tzinfo=UTC), rate)]
+    margin = Decimal(0) if loan.margin is None else loan.margin.exact
+    if margin is None:
+        return []
+    mine = [one for one in fixings if one.reference == loan.reference and one.at < end]
+    return sorted((one.at, one.rate + margin) for one in mine)
+
+
+def _rate_words(loan: Loan) -> str:
+    term = loan.margin if loan.reference else loan.rate
+    exact = Decimal(0) if term is None or term.exact is None else term.exact
+    percent = f"{exact * 100:.2f} %"
+    return f"{loan.reference} + {percent}" if loan.reference else percent
+
+
+def accrual(
+    loan: Loan, book: Book, span: tuple[datetime, datetime], fixings: Sequence[RateFixing] = ()
+) -> Entry | None:
+    """The interest of a loan over a span, simple, by the second on what was owed, a year being 365 days, at the rate of
+    that second; None where no rate is known of a time in which something was owed, or it comes to nothing."""
+    start, end = span
+    rates = rates_of(loan, fixings, end)
     account = f"Liabilities:Loans:{account_of(loan.loan_id)}"
     moves = sorted(
         (entry.at, -posting.amount.number)
@@ -316,19 +337,25 @@ def accrual(loan: Loan, book: Book, start: datetime, end: datetime) -> Entry | N
         for posting in entry.postings
         if posting.account == account
     )
-    owed, since, owed_seconds = -book.change(account, loan.currency, None, start), start, Decimal(0)
-    for at, number in [*moves, (end, Decimal(0))]:
-        owed_seconds += owed * Decimal((at - since).total_seconds())
+    owed, since, total = -book.change(account, loan.currency, None, start), start, Decimal(0)
+    turns = [(at, Decimal(0)) for at, _ in rates if start < at < end]
+    for at, number in sorted([*moves, *turns, (end, Decimal(0))], key=lambda one: one[0]):
+        rate = next((rate for begins, rate in reversed(rates) if begins <= since), None)
+        if rate is None and owed > 0 and at > since:
+            return None
+        total += owed * Decimal((at - since).total_seconds()) * (rate or Decimal(0))
         owed, since = owed + number, at
-    amount = money(owed_seconds * rate / SECONDS_A_YEAR, loan.currency)
+    amount = money(total / SECONDS_A_YEAR, loan.currency)
     if amount.number <= 0:
         return None
+    fixed = [one for one in fixings if one.reference == loan.reference and one.at < end]
+    before = [one for one in fixed if one.at <= start][-1:]
     return Entry(
         end - timedelta(microseconds=1),
         f"interest|{loan.loan_id}|{start:%Y-%m}",
-        f"interest of {loan.loan_id} for {start:%Y-%m} at {rate * 100:.2f} %",
+        f"interest of {loan.loan_id} for {start:%Y-%m} at {_rate_words(loan)}",
         (Posting(INTEREST, amount), Posting(f"{ACCRUED}:{account_of(loan.loan_id)}", -amount)),
-        refs=(f"Loan|{loan.key}",),
+        refs=(f"Loan|{loan.key}", *(f"RateFixing|{one.key}" for one in fixed if one in before or one.at > start)),
         simulated=loan.kind == "simulated",
     )
 

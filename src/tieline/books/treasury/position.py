@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from decimal import Decimal
 
 from tieline.books.accounts import CASH, COINS, IMMATURE, PLEDGED, is_held
@@ -10,6 +11,7 @@ from tieline.books.keeper import Bookkeeper
 from tieline.books.treasury.ladder import Holding, Secured
 from tieline.books.treasury.obligations import debts, pledged_btc
 from tieline.ledger import BTC, USD, under
+from tieline.records import Loan, RateFixing
 
 
 def holding_of(keeper: Bookkeeper) -> Holding:
@@ -48,6 +50,19 @@ def _state_of(account: str) -> str:
     return "immature" if account == IMMATURE else "free"
 
 
+def _rate_unknown(loan: Loan, fixings: Sequence[RateFixing]) -> str:
+    """Why a loan's interest cannot be reckoned; empty: it can."""
+    if not loan.reference:
+        if loan.rate is not None and loan.rate.exact is not None:
+            return ""
+        return f"its rate is {'not known' if loan.rate is None else 'only known within bounds'}"
+    if loan.margin is not None and loan.margin.exact is None:
+        return f"its margin over {loan.reference} is only known within bounds"
+    if not any(one.reference == loan.reference for one in fixings):
+        return f"what {loan.reference} was fixed at is not known (`tieline books add rate --id {loan.reference}`)"
+    return ""
+
+
 def open_questions(keeper: Bookkeeper) -> tuple[str, ...]:
     """What the statements cannot be final without."""
     found = []
@@ -57,7 +72,7 @@ def open_questions(keeper: Bookkeeper) -> tuple[str, ...]:
                 f"{name}: whether {loan.lender} may sell or re-pledge the coins is not known; if it may, they leave "
                 "the balance sheet and a receivable stands for them"
             )
-        if (loan.rate is None or loan.rate.exact is None) and debts(keeper.book, loan) > 0:
-            known = "not known" if loan.rate is None else "only known within bounds"
-            found.append(f"{name}: its rate is {known}; no interest is accrued")
+        unknown = _rate_unknown(loan, keeper.fixings)
+        if unknown and debts(keeper.book, loan) > 0:
+            found.append(f"{name}: {unknown}; no interest is accrued")
     return tuple(found)

@@ -14,15 +14,15 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from typing import Any, get_args
 
 from tieline.books.accounts import coins_at
-from tieline.clock import parse_utc
+from tieline.clock import begun, day_or_moment, parse_utc
 from tieline.intake import one_of
 from tieline.ledger import COMMODITIES, EntryError
-from tieline.records import AnyRecord, Loan, LoanFlow, Opening, Payout, Pledge, Range
+from tieline.records import AnyRecord, Loan, LoanFlow, Opening, Payout, Pledge, Range, RateFixing
 from tieline.records.treasury import Rehypothecation
 
 REHYPOTHECATION: tuple[Rehypothecation, ...] = get_args(Rehypothecation)
@@ -44,6 +44,7 @@ class SheetRow:
     line: int
     values: Mapping[str, str]
     decimal_comma: bool
+    zone: tzinfo = UTC  # of its days
 
     def text(self, column: str, default: str | None = None) -> str:
         """Raises SheetError where it is empty and there is no default."""
@@ -89,6 +90,15 @@ class SheetRow:
             assert default is not None
             return default
         try:
+            return begun(day_or_moment(value), self.zone)
+        except ValueError as error:
+            why = str(error) if "zone" in str(error) else f"{value!r} is no date; write YYYY-MM-DD"
+            raise SheetError(f"line {self.line}, {column}: {why}") from error
+
+    def utc(self, column: str) -> datetime:
+        """A moment in UTC where it does not say otherwise: of a history of prices."""
+        value = self.text(column)
+        try:
             return parse_utc(value)
         except ValueError as error:
             raise SheetError(f"line {self.line}, {column}: {value!r} is no date; write YYYY-MM-DD") from error
@@ -110,7 +120,9 @@ class SheetRow:
         return Range(low=low, high=high)
 
 
-def rows(text: str, needs: Sequence[str], known: Sequence[str], mapping: Mapping[str, str]) -> Iterator[SheetRow]:
+def rows(
+    text: str, needs: Sequence[str], known: Sequence[str], mapping: Mapping[str, str], zone: tzinfo = UTC
+) -> Iterator[SheetRow]:
     """The rows of a sheet. `mapping`: the sheet's column to ours. Raises SheetError for columns that are missing, twice
     there or mapped to what is not known; unknown columns are left alone."""
     text = text.removeprefix("﻿")
@@ -133,7 +145,7 @@ def rows(text: str, needs: Sequence[str], known: Sequence[str], mapping: Mapping
             raise SheetError(
                 f"line {line}: {len(row)} cells under {len(names)} columns; quote what holds the delimiter"
             )
-        yield SheetRow(line, dict(zip(names, row, strict=False)), comma)
+        yield SheetRow(line, dict(zip(names, row, strict=False)), comma, zone)
 
 
 def _names(header: Sequence[str], needs: Sequence[str], known: Sequence[str], mapping: Mapping[str, str]) -> list[str]:
@@ -159,8 +171,9 @@ def _names(header: Sequence[str], needs: Sequence[str], known: Sequence[str], ma
 COINS = ("date", "btc", "cost_usd", "place", "id")
 LOANS = (
     "loan", "lender", "debt", "currency", "pledged_btc", "date", "rate", "initial_ltv", "call_ltv", "release_ltv",
-    "liquidation_ltv", "cure_hours", "matures", "rehypothecation", "place",
+    "liquidation_ltv", "cure_hours", "matures", "rehypothecation", "place", "reference", "margin",
 )  # fmt: skip
+RATES = ("date", "reference", "rate")
 # From the lowest ratio to the highest.
 LEVELS = ("release_ltv", "initial_ltv", "call_ltv", "liquidation_ltv")
 PAYOUTS = ("date", "btc", "price_usd", "pool", "id", "fee_btc", "from")
@@ -170,11 +183,11 @@ def _told(now: datetime, at: datetime) -> dict[str, Any]:
     return {"at": at, "known_at": now, "source": "import", "kind": "measured"}
 
 
-def coins(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecord]:
+def coins(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """Coins that are held: a lot a row. Needs date, btc and cost_usd (what the lot cost in all)."""
     seen: Counter[str] = Counter()
     found: list[AnyRecord] = []
-    for row in rows(text, COINS[:3], COINS, mapping):
+    for row in rows(text, COINS[:3], COINS, mapping, zone):
         at, sats, cost = row.moment("date"), row.sats("btc"), row.cents("cost_usd")
         if sats <= 0:
             raise SheetError(f"line {row.line}, btc: {row.text('btc')} is not above 0; a lot holds coins")
@@ -193,11 +206,11 @@ def coins(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecor
     return found
 
 
-def loans(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecord]:
+def loans(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """Loans that stand: terms, what is owed, what is pledged. Needs loan, debt and pledged_btc; terms that are not
     known stay empty, those only known within bounds are ranges."""
     found: list[AnyRecord] = []
-    for row in rows(text, ("loan", "debt", "pledged_btc"), LOANS, mapping):
+    for row in rows(text, ("loan", "debt", "pledged_btc"), LOANS, mapping, zone):
         name, at = row.text("loan"), row.moment("date", now)
         debt, sats, currency = row.cents("debt"), row.sats("pledged_btc"), row.text("currency", "USD").upper()
         if currency not in COMMODITIES:
@@ -221,6 +234,8 @@ def loans(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecor
                 matures=row.moment("matures") if row.text("matures", "") else None,
                 may_rehypothecate=again,
                 rate=row.ratio("rate"),
+                reference=_reference(row),
+                margin=row.ratio("margin"),
                 initial_ltv=levels["initial_ltv"],
                 call_ltv=levels["call_ltv"],
                 release_ltv=levels["release_ltv"],
@@ -238,12 +253,46 @@ def loans(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecor
     return found
 
 
-def payouts(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRecord]:
+def _reference(row: SheetRow) -> str:
+    """The rate that a loan floats with. Raises SheetError where it has a fixed one too, or a margin over none."""
+    reference = row.text("reference", "")
+    if reference and row.text("rate", ""):
+        raise SheetError(f"line {row.line}, rate: the loan floats with {reference}; leave it empty, or take that out")
+    if row.text("margin", "") and not reference:
+        raise SheetError(f"line {row.line}, margin: is on top of a reference rate; name it, or give the whole as rate")
+    return reference
+
+
+def rates(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
+    """Reference rates: what each was fixed at from a day on. Needs date, reference and rate."""
+    found: list[AnyRecord] = []
+    for row in rows(text, RATES, RATES, mapping, zone):
+        try:
+            fixed = fixed_rate(row.text("rate").replace(",", ".") if row.decimal_comma else row.text("rate"))
+        except ValueError as error:
+            raise SheetError(f"line {row.line}, rate: {error}") from error
+        found.append(RateFixing(**_told(now, row.moment("date")), reference=row.text("reference"), rate=fixed))
+    _unique(found, "date", lambda one: f"{one.reference} of {one.at:%Y-%m-%d}")
+    return found
+
+
+def fixed_rate(text: str) -> Decimal:
+    """`4.31 %` or `0.0431`, below nothing too. Raises ValueError."""
+    plain = text.replace("%", "").strip()
+    if not _PLAIN.fullmatch(plain):
+        raise ValueError(f"{text!r} is no rate; write 4.31 % or 0.0431")
+    rate = Decimal(plain) / 100 if "%" in text else Decimal(plain)
+    if abs(rate) > 1:
+        raise ValueError(f"{text!r} is more than 100 % a year; write 4.31 % or 0.0431")
+    return rate
+
+
+def payouts(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """A pool's statement: a payout a row. Needs date, btc and price_usd. `from`: the beginning of what it pays for,
     else a day before; `fee_btc`: what the pool kept."""
     seen: Counter[str] = Counter()
     found: list[AnyRecord] = []
-    for row in rows(text, PAYOUTS[:3], PAYOUTS, mapping):
+    for row in rows(text, PAYOUTS[:3], PAYOUTS, mapping, zone):
         at, sats, pool = row.moment("date"), row.sats("btc"), row.text("pool", "pool")
         start = row.moment("from") if row.text("from", "") else datetime.fromtimestamp(at.timestamp() - 86_400, UTC)
         found.append(
@@ -265,7 +314,7 @@ def payouts(text: str, mapping: Mapping[str, str], now: datetime) -> list[AnyRec
 def priced(text: str, mapping: Mapping[str, str]) -> dict[datetime, Decimal]:
     """USD per bitcoin by moment. Needs time and price."""
     found = [
-        (row.moment("time"), row.number("price"), row.line)
+        (row.utc("time"), row.number("price"), row.line)
         for row in rows(text, ("time", "price"), ("time", "price"), mapping)
     ]
     for _, price, line in found:
@@ -279,10 +328,12 @@ def prices(text: str, mapping: Mapping[str, str]) -> list[float]:
     return [float(price) for price in priced(text, mapping).values()]
 
 
-SHEETS: dict[str, tuple[Callable[[str, Mapping[str, str], datetime], list[AnyRecord]], tuple[str, ...]]] = {
+Reader = Callable[[str, Mapping[str, str], datetime, tzinfo], list[AnyRecord]]
+SHEETS: dict[str, tuple[Reader, tuple[str, ...]]] = {
     "coins": (coins, COINS),
     "loans": (loans, LOANS),
     "payouts": (payouts, PAYOUTS),
+    "rates": (rates, RATES),
 }
 
 

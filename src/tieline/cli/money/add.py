@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -18,12 +18,12 @@ import msgspec
 from tieline.books import Bookkeeper, month_span
 from tieline.books.accounts import coins_at, held_place, matured_id
 from tieline.books.keeper import identity
-from tieline.books.treasury.sheets import SheetError, SheetRow
+from tieline.books.treasury.sheets import SheetError, SheetRow, fixed_rate
 from tieline.cli.folder import config_and_now, data_dir, open_store, place_in
 from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
 from tieline.cli.money.selling import ApprovedSale
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
-from tieline.clock import parse_utc
+from tieline.clock import begun, day_or_moment
 from tieline.economics import matures_in
 from tieline.ledger import COMMODITIES, money, usd
 from tieline.records import (
@@ -38,6 +38,7 @@ from tieline.records import (
     Payout,
     Pledge,
     PoolMethod,
+    RateFixing,
     Trade,
     Transfer,
     VendorBill,
@@ -78,18 +79,19 @@ class _Number(click.ParamType[Decimal]):
         return number
 
 
-class _When(click.ParamType[datetime]):
-    """A date or a moment in UTC."""
+class _When(click.ParamType[date]):
+    """A day of the books' zone, or a moment; `begun` makes one of both."""
 
     name = "date"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        if isinstance(value, date):
             return value
         try:
-            return parse_utc(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no date; write YYYY-MM-DD, or YYYY-MM-DDTHH:MM:SSZ", param, ctx)
+            return day_or_moment(str(value))
+        except ValueError as error:
+            zone = str(error) if "zone" in str(error) else ""
+            self.fail(zone or f"{value!r} is no date; write YYYY-MM-DD, or YYYY-MM-DDTHH:MM:SSZ", param, ctx)
 
 
 BTC, USD = _Number(8), _Number(2)
@@ -101,7 +103,11 @@ def entered(command: F) -> F:
         (
             data_dir,
             click.option("--id", "name", required=True, help="Its own name: a transaction id, a document's number."),
-            click.option("--at", type=_When(), help="When it happened, UTC; default: now."),
+            click.option(
+                "--at",
+                type=_When(),
+                help="When it happened: a day of the books' zone, or a time with its offset; default: now.",
+            ),
             click.option("--amend", is_flag=True, help="Correct what is booked under this id."),
             click.option("--dry-run", is_flag=True, help="Print the entry, and record nothing."),
             click.option("--json", "as_json", is_flag=True, help="Machine-readable."),
@@ -124,8 +130,8 @@ def _enter(make: Callable[[dict[str, Any], Bookkeeper], Sequence[AnyRecord]], **
     """Make the records, show what they would book, and keep them."""
     folder: Path = common["data_dir"]
     now = config_and_now(folder)[1]
-    at = common["at"] or now
     keeper = keeper_of(folder)
+    at = begun(common["at"] or now, keeper.policy.zone)
     told = {"at": at, "known_at": now, "source": "entered", "kind": "measured"}
     try:
         batch = make(told, keeper)
@@ -133,8 +139,7 @@ def _enter(make: Callable[[dict[str, Any], Bookkeeper], Sequence[AnyRecord]], **
         raise click.ClickException(f"nothing was recorded: {error}") from error
     new, _ = fresh(keeper, batch)
     for one in new:
-        stands = keeper.loans.get(one.loan_id) if isinstance(one, Loan) else keeper.standing(identity(one))
-        if stands is not None and not common["amend"]:
+        if keeper.told(one) is not None and not common["amend"]:
             raise AnswerIsNoError(
                 f"nothing was recorded: {identity(one)} is booked already with other content; add --amend to correct it"
             )
@@ -162,16 +167,16 @@ def _enter(make: Callable[[dict[str, Any], Bookkeeper], Sequence[AnyRecord]], **
     "--block", type=click.IntRange(0, 100_000_000),
     help="The height of a block of one's own: its coins lie apart for 100 blocks; --amend --btc 0: it was orphaned.",
 )  # fmt: skip
-def payout(btc: Decimal, price: Decimal, start: datetime | None, fee: Decimal, **given: Any) -> None:
+def payout(btc: Decimal, price: Decimal, start: date | None, fee: Decimal, **given: Any) -> None:
     """Bitcoin credited by a pool, or of a block of one's own."""
     own = {"pool": given.pop("pool"), "place": given.pop("place"), "block": given.pop("block")}
     method: PoolMethod = given.pop("method") or ("" if own["block"] is None else "solo")
 
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
-        begun = start or told["at"].fromtimestamp(told["at"].timestamp() - 86_400, told["at"].tzinfo)
+    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+        since = told["at"] - timedelta(days=1) if start is None else begun(start, keeper.policy.zone)
         return [
             Payout(
-                **told, payout_id=given["name"], sats=sats(btc), span_start=begun, span_end=told["at"],
+                **told, payout_id=given["name"], sats=sats(btc), span_start=since, span_end=told["at"],
                 fee_sats=sats(fee), btc_usd=price, method=method, **own,
             )
         ]  # fmt: skip
@@ -352,6 +357,8 @@ def pledge(loan: str, btc: Decimal, price: Decimal | None, place: str, lots: tup
 @click.option("--amount", type=USD, default=Decimal(0), help="What is drawn now.")
 @click.option("--currency", type=click.Choice(list(COMMODITIES)), default="USD", show_default=True)
 @click.option("--rate", default="", help='A year: "8 %", or within bounds "7-8 %".')
+@click.option("--reference", default="", help="A rate that it floats with: SOFR; `books add rate` fixes it.")
+@click.option("--margin", default="", help='On top of the reference rate: "3.5 %".')
 @click.option("--initial", default="", help='LTV at which it is given: "60 %".')
 @click.option("--call", default="", help="LTV above which more must be pledged.")
 @click.option("--release", default="", help="LTV below which coins come back.")
@@ -365,9 +372,14 @@ def loan(
     lender: str, amount: Decimal, currency: str, cure_hours: int | None, may_rehypothecate: Any, **more: Any
 ) -> None:
     """The terms of a loan, as far as they are known, and what is drawn of it now."""
-    words = {name: more.pop(name) for name in ("rate", "initial", "call", "release", "liquidation")}
+    words = {name: more.pop(name) for name in ("rate", "margin", "initial", "call", "release", "liquidation")}
+    reference = more.pop("reference")
 
     def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        if words["rate"] and reference:
+            raise ValueError("--rate and --reference are both given; a floating loan has --reference and --margin")
+        if words["margin"] and not reference:
+            raise ValueError("--margin is on top of a --reference; name it, or give the whole as --rate")
         try:
             cell = SheetRow(1, words, decimal_comma=False)
             terms = {name: cell.ratio(name) for name in words}
@@ -378,6 +390,7 @@ def loan(
                 **told, loan_id=more["name"], lender=lender, currency=currency, rate=terms["rate"],
                 initial_ltv=terms["initial"], call_ltv=terms["call"], release_ltv=terms["release"],
                 liquidation_ltv=terms["liquidation"], cure_hours=cure_hours, may_rehypothecate=may_rehypothecate,
+                reference=reference, margin=terms["margin"],
             )
         ]  # fmt: skip
         if amount:
@@ -387,6 +400,18 @@ def loan(
         return made
 
     _enter(make, **more)
+
+
+@add.command()
+@entered
+@click.option("--rate", required=True, help='A year, from --at on: "4.31 %".')
+def rate(rate: str, **common: Any) -> None:
+    """What a reference rate (--id: its name, SOFR) was fixed at."""
+
+    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        return [RateFixing(**told, reference=common["name"], rate=fixed_rate(rate))]
+
+    _enter(make, **common)
 
 
 @add.command()
@@ -412,13 +437,14 @@ def repay(loan_id: str, amount: Decimal, what: Any, **common: Any) -> None:
 @click.option("--for", "expense", required=True, help="Hosting, Salaries, Repairs ...: the expense's name.")
 @click.option("--due", type=_When(), help="When it is due.")
 @click.option("--site", default="", help="The site it is for.")
-def bill(payee: str, amount: Decimal, expense: str, due: datetime | None, site: str, **common: Any) -> None:
+def bill(payee: str, amount: Decimal, expense: str, due: date | None, site: str, **common: Any) -> None:
     """What is owed to somebody."""
 
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+        until = None if due is None else begun(due, keeper.policy.zone)
         return [
             VendorBill(
-                **told, bill_id=common["name"], payee=payee, amount_usd=amount, expense=expense, due=due, site_id=site
+                **told, bill_id=common["name"], payee=payee, amount_usd=amount, expense=expense, due=until, site_id=site
             )
         ]
 
@@ -497,23 +523,24 @@ def hashrate(data_dir: Path, month: str, deployed: Decimal | None, operating: De
 @click.option("--serial", default="", help="Of a certificate.")
 @click.option("--year", type=click.IntRange(1990, 2200), help="Of a grid average: the year it was published for.")
 @click.option("--origin", default="", help="Where it is written.")
-def evidence(what: Any, until: datetime, gco2: Decimal, site: str, mwh: Decimal | None, **more: Any) -> None:
+def evidence(what: Any, until: date, gco2: Decimal, site: str, mwh: Decimal | None, **more: Any) -> None:
     """What says how much CO2 a kilowatt-hour meant: a contract, a certificate, a grid's average or residual mix."""
     own = {name: more.pop(name) for name in ("registry", "serial", "year", "origin")}
 
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+        end = begun(until, keeper.policy.zone)
         if what == "certificate" and not (own["registry"] and own["serial"] and mwh):
             raise ValueError("a certificate has --registry, --serial and --mwh; it counts once by them")
         if what == "grid-average" and own["year"] is None:
             raise ValueError("--year is missing: of which year is the grid's average?")
-        if until <= told["at"]:
+        if end <= told["at"]:
             raise ValueError("--until is not after --at")
         if what == "certificate":
             _used_once(more["data_dir"], more["name"], own["registry"], own["serial"])
         wh = None if mwh is None else int(mwh * 10**6)
         return [
             EnergyEvidence(
-                **told, evidence_id=more["name"], what=what, site_id=site, until=until, gco2_per_kwh=gco2, wh=wh, **own
+                **told, evidence_id=more["name"], what=what, site_id=site, until=end, gco2_per_kwh=gco2, wh=wh, **own
             )
         ]
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from tieline.cli.folder import config_and_now, data_dir
 from tieline.cli.money.add import _When
 from tieline.cli.money.imports import mapping_of, text_of
 from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
+from tieline.clock import begun
 from tieline.feeds.coins.ask import Arrival, CoinFeedError, PoolStatements, WatchedChain
 from tieline.feeds.coins.braiins import Braiins
 from tieline.feeds.coins.esplora import Esplora
@@ -74,7 +75,7 @@ def asking(command: F) -> F:
 @click.option("--token-env", default="TIELINE_POOL_TOKEN", show_default=True, help="The variable with its token.")
 @click.option("--name", help="The pool as the policy names it; default: its own name.")
 @click.option("--url", help="Another address of its API.")
-def pool(pool: str, until: datetime | None, user: str | None, token_env: str, name: str | None, url: str | None,
+def pool(pool: str, until: date | None, user: str | None, token_env: str, name: str | None, url: str | None,
          **common: Any) -> None:  # fmt: skip
     """What a pool credited by day, as it states it. Each day at the price that the policy names."""
     token = os.environ.get(token_env, "")
@@ -139,10 +140,10 @@ def _run(job: Coroutine[Any, Any, T]) -> T:
         raise click.ClickException(str(error)) from error
 
 
-def _days(now: datetime, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
+def _days(now: datetime, since: date | None, until: date | None) -> tuple[datetime, datetime]:
     """Whole UTC days. Raises click.UsageError for a span that is none, or longer than a year."""
-    end = (until or now).replace(hour=0, minute=0, second=0, microsecond=0)
-    start = (since or end - timedelta(days=30)).replace(hour=0, minute=0, second=0, microsecond=0)
+    end = begun(until or now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = begun(since or end - timedelta(days=30), UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     if start >= end:
         raise click.UsageError(f"--since {start:%Y-%m-%d} is not before {end:%Y-%m-%d}")
     if end - start > timedelta(days=MOST_DAYS):

@@ -29,18 +29,22 @@ def import_(what: str, file: Path, data_dir: Path, maps: tuple[str, ...], dry_ru
     \b
     coins    date, btc, cost_usd [place, id]
     loans    loan, debt, pledged_btc [lender, currency, date, rate, initial_ltv, call_ltv, release_ltv,
-             liquidation_ltv, cure_hours, matures, rehypothecation, place]
+             liquidation_ltv, cure_hours, matures, rehypothecation, place, reference, margin]
+    rates    date, reference, rate
     payouts  date, btc, price_usd [pool, id, fee_btc, from]
 
-    The same file twice changes nothing; a row that changed is a correction. Nothing is recorded where one row cannot.
+    A date is a day of the books' zone, a time has its offset. The same file twice changes nothing; a row that changed
+    is a correction. Nothing is recorded where one row cannot.
     """
-    now = config_and_now(data_dir)[1]
+    now, keeper = config_and_now(data_dir)[1], keeper_of(data_dir)
+    zone = keeper.policy.zone
     try:
         text = text_of(file)
-        batch = journaled(text, now) if what == "beancount" else SHEETS[what][0](text, mapping_of(maps), now)
+        batch = (
+            journaled(text, now, zone) if what == "beancount" else SHEETS[what][0](text, mapping_of(maps), now, zone)
+        )
     except (SheetError, ValueError) as error:
         raise click.ClickException(f"{file.name}: {error}") from error
-    keeper = keeper_of(data_dir)
     new, as_before = fresh(keeper, batch)
     entries = preview(keeper, new)
     if not dry_run and new:

@@ -17,11 +17,10 @@ import msgspec
 
 from tieline import records
 from tieline.books import Bookkeeper
-from tieline.books.keeper import identity
 from tieline.cli.folder import config_and_now, place_in
 from tieline.cli.outcome import AnswerIsNoError
 from tieline.intake import IntakeError
-from tieline.records import AnyRecord, Loan, NetworkTick, Record
+from tieline.records import AnyRecord, NetworkTick, Record
 from tieline.records.gate import checked
 from tieline.settlement.month import books_of
 from tieline.store import Store, StoreError
@@ -49,7 +48,7 @@ def fresh(keeper: Bookkeeper, batch: Sequence[R]) -> tuple[list[R], int]:
     corrects, also where the world's clock did not move in between."""
     new = []
     for record in batch:
-        known = keeper.loans.get(record.loan_id) if isinstance(record, Loan) else keeper.standing(identity(record))
+        known = keeper.told(record)
         if known is None:
             new.append(record)
         elif not _says_the_same(known, record):
