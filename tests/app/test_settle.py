@@ -319,6 +319,21 @@ def test_a_pool_is_measured_by_its_terms_and_by_what_arrived() -> None:
     assert pool_days(store, "2026-11", T0 + 48 * HOUR, dear)[0].remark == "stated is 1.09 of what is due"
     month = pool_month(store, "2026-11", T0 + 48 * HOUR, terms)
     steps = dict(month.steps)
+    assert list(steps)[2:] == [
+        "pool's fee", "measurement: counted by the pool otherwise than by the machines",
+        "rejects: stale and invalid work that the pool did not pay", "luck", "stated",
+    ]  # fmt: skip
+    due = 1.03 * 0.985 * steps["expected of the subsidy"]
+    assert list(steps.values())[3:6] == pytest.approx([0, -0.003 * due, 0], abs=1e-6)
+    said = store.between(Payout, T0, T0 + 49 * HOUR)
+    less = [msgspec.structs.replace(p, hashrate_hs=p.hashrate_hs * 0.99, known_at=T0 + 49 * HOUR) for p in said]
+    store.append(less)
+    steps = dict(pool_month(store, "2026-11", T0 + 48 * HOUR, terms).steps)
+    assert list(steps.values())[3:5] == pytest.approx([-0.01 * due, -0.003 * 0.99 * due])
+    assert sum(list(steps.values())[:-1]) == pytest.approx(steps["stated"])
+    store.append([msgspec.structs.replace(less[0], rejected=None, known_at=T0 + 50 * HOUR)])
+    month = pool_month(store, "2026-11", T0 + 48 * HOUR, terms)
+    steps = dict(month.steps)
     assert list(steps)[2:4] == ["pool's fee", "rejects, measurement and luck"]
     assert steps["transaction fees"] == pytest.approx(0.03 * steps["expected of the subsidy"])
     assert steps["pool's fee"] == pytest.approx(-0.015 * 1.03 * steps["expected of the subsidy"])
@@ -332,7 +347,7 @@ def test_a_pool_is_measured_by_its_terms_and_by_what_arrived() -> None:
     assert (solo.luck.found, solo.luck.expected) == (0, pytest.approx(2 * 0.0838191 / 3.125, rel=1e-4))
     assert solo.remarks == []
 
-    stated = sum(p.sats for p in store.between(Payout, T0, T0 + 49 * HOUR))
+    stated = sum(p.sats for p in said)
     told = {"known_at": T0 + 60 * HOUR, "source": "x", "kind": "measured", "address": "a", "block": 1}
     store.append([Receipt(at=T0 + 30 * HOUR, receipt_id="t:0", sats=stated // 2, **told)])
     days = pool_days(store, "2026-11", T0 + 24 * 10 * HOUR, terms)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import TypeVar
 
-from tieline.books.accounts import CASH, COINS, MINED, PLEDGED, SOLD
+from tieline.books.accounts import CASH, COINS, IMMATURE, MINED, PLEDGED, SOLD
 from tieline.books.causes import CAUSES
 from tieline.books.invoicing.fold import Invoice
 from tieline.books.keeper import Unbookable, newest_of
@@ -201,7 +201,11 @@ def _coins(
     yield _fig("bitcoin_produced", produced, "BTC", 8, "sum of payouts credited", pay_records, paid)
     yield _fig("bitcoin_per_day", produced / days, "BTC/day", 3, f"produced / {days:.2f} days", pay_records, paid)
     yield _fig("bitcoin_sold", moved.of(SOLD, BTC), "BTC", 8, "sum of sales", f"Trade {span.month}", sales)
-    yield _fig("bitcoin_pledged", held.of(PLEDGED, BTC), "BTC", 8, f"balance of {PLEDGED}", "Entry", entries)
+    pledged = held.of(PLEDGED, BTC)
+    yield _fig("bitcoin_pledged", pledged, "BTC", 8, f"balance of {PLEDGED}", "Entry", entries)
+    free = held.of(COINS, BTC) - pledged - held.of(IMMATURE, BTC)
+    how = f"balance of {COINS} without {PLEDGED} and {IMMATURE}"
+    yield _fig("bitcoin_free", free, "BTC", 8, how, "Entry", entries)
     how = f"balance of {COINS}, pledged coins included"
     yield _fig("bitcoin_held", held.of(COINS, BTC), "BTC", 8, how, "Entry", entries)
 

@@ -53,6 +53,7 @@ class SimulatedFpps:
             span_start=start,
             span_end=end,
             hashrate_hs=mean_hashrate_hs,
+            rejected=self.rejects,
             difficulty=network.difficulty,
             fee_sats=int(gross.to_integral_value(ROUND_FLOOR) - net),
             btc_usd=network.btc_usd,

@@ -18,6 +18,7 @@ from tieline.intake import (
     Money,
     Sats,
     Seconds,
+    Share,
     Small,
     Text,
     WattHours,
@@ -33,10 +34,11 @@ PoolMethod = Literal["", "fpps", "pps+", "pplns", "solo"]
 
 
 class Payout(Record, frozen=True, kw_only=True, subject="{pool}", key="{payout_id}|{known_at}"):
-    """Bitcoin credited by a pool; `at` is the end of the span it pays for. Amounts in satoshi, exact. `tx_fees_sats`:
-    how much of it is transaction fees, where the pool says so. `block`: the height of the block of one's own that it
-    is the reward of, which cannot be spent for 100 blocks; told anew with 0 sats where that block did not stay in the
-    chain."""
+    """Bitcoin credited by a pool; `at` is the end of the span it pays for. Amounts in satoshi, exact. Where the pool
+    says so: `tx_fees_sats`, how much of it is transaction fees; `hashrate_hs`, what it counted on average over the
+    span, and `rejected`, what share of that it did not pay (stale and invalid work). `block`: the height of the block
+    of one's own that it is the reward of, which cannot be spent for 100 blocks; told anew with 0 sats where that block
+    did not stay in the chain."""
 
     payout_id: Label  # txid:vout, or the pool's own id for a simulated pool
     pool: Label
@@ -44,6 +46,7 @@ class Payout(Record, frozen=True, kw_only=True, subject="{pool}", key="{payout_i
     span_start: Moment
     span_end: Moment
     hashrate_hs: Hashrate | None = None
+    rejected: Share | None = None
     difficulty: Difficulty | None = None
     fee_sats: Sats = 0
     btc_usd: Money | None = None

@@ -30,6 +30,10 @@ NEAR = (0.9, 1.25)
 NEAR_DUE: dict[str, tuple[float, float]] = {"fpps": (0.95, 1.05), "pps+": (0.9, 1.15)}
 # Pools pay daily or at a threshold; a week without payment is worth a question.
 OWED_FOR = timedelta(days=7)
+_NAMED = {
+    "measurement": "measurement: counted by the pool otherwise than by the machines",
+    "rejects": "rejects: stale and invalid work that the pool did not pay",
+}
 # A month of one's own blocks less likely than this is named.
 UNLIKELY = 0.001
 
@@ -56,8 +60,27 @@ class PoolDay:
     blocks: int = 0
     blocks_expected: float | None = None
     tx_fees: float | None = None  # that the hashes earn on average, before the pool's fee
+    # Of the hashes that were measured, the share that the pool counted, and of those the share that it did not pay;
+    # None where it does not say.
+    counted: float | None = None
+    rejected: float | None = None
     # By difficulty: the subsidy they earn on average, of `expected`.
     by_difficulty: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def basis(self) -> float:
+        """What the day's hashes earn on average, as far as the pool's terms are known."""
+        return self.due if self.due is not None else (self.expected or 0.0) + (self.tx_fees or 0.0)
+
+    @property
+    def misread(self) -> float:
+        """What of that the pool counted more of than the machines said; negative: less."""
+        return self.basis * ((self.counted or 0.0) - 1)
+
+    @property
+    def lost(self) -> float:
+        """What of that went with rejected work."""
+        return self.basis * (self.counted or 0.0) * (self.rejected or 0.0)
 
     @property
     def ratio(self) -> float | None:
@@ -95,16 +118,27 @@ class PoolMonth:
     @property
     def steps(self) -> list[tuple[str, float]]:
         """From what the hashes earn on average to what was stated, BTC: the first and the last are the two, those
-        between sum to their difference. Without the pool's terms its fee is in the last step."""
+        between sum to their difference. Without the pool's terms its fee is in the last step, and rejects and what the
+        pool counted otherwise than the machines are where it does not say them of each day."""
         heard = [one for one in self.days if one.expected is not None]
         expected = sum(one.expected or 0.0 for one in heard)
         fees = sum(one.tx_fees or 0.0 for one in heard)
         found = [("expected of the subsidy", expected), ("transaction fees", fees)]
-        so_far, last = expected + fees, "pool's fee, rejects, measurement and luck"
+        so_far, rest = expected + fees, ["pool's fee", "rejects", "measurement", "luck"]
         if heard and all(one.due is not None for one in heard):
             kept = sum(one.due or 0.0 for one in heard) - so_far
             found.append(("pool's fee", kept))
-            so_far, last = so_far + kept, "rejects, measurement and luck"
+            so_far, rest = so_far + kept, rest[1:]
+        paid = [one for one in heard if one.payouts]
+        if paid and all(one.counted is not None and one.rejected is not None for one in paid):
+            for name, btc in (
+                ("measurement", sum(one.misread for one in paid)),
+                ("rejects", -sum(one.lost for one in paid)),
+            ):
+                found.append((_NAMED[name], btc))
+                so_far += btc
+                rest.remove(name)
+        last = rest[0] if len(rest) == 1 else f"{', '.join(rest[:-1])} and {rest[-1]}"
         of_heard = sum((one.stated for one in heard), Decimal(0))
         unheard = sum((one.stated for one in self.days), Decimal(0)) - of_heard
         found.append((last, float(of_heard) - so_far))
@@ -178,6 +212,7 @@ class _Heard:
             blocks_expected=_expected(mean, self.ticks, day, until, lambda _: 1.0),
             tx_fees=_expected(mean, self.ticks, day, until, lambda tick: tick.subsidy_btc * tick.fee_share),
             by_difficulty=self._by_difficulty(day, until, mean),
+            **_said(mine, None if mean is None else mean * (until - day).total_seconds()),
         )
 
     def _by_difficulty(self, day: datetime, until: datetime, mean: float | None) -> tuple[tuple[float, float], ...]:
@@ -211,6 +246,22 @@ def pool_days(
         found.append(heard.day(day, until, hashes / (until - day).total_seconds() if samples else None))
         day += DAY
     return found
+
+
+def _said(payouts: Sequence[Payout], measured: float | None) -> dict[str, float]:
+    """What the pool said of a day's hashes, beside those that were measured; nothing where it does not of each
+    payout."""
+    told = [
+        (one.hashrate_hs * (one.span_end - one.span_start).total_seconds(), one.rejected)
+        for one in payouts
+        if one.hashrate_hs is not None
+    ]
+    counted = sum(hashes for hashes, _ in told)
+    if not measured or not counted or len(told) < len(payouts):
+        return {}
+    lost = [hashes * rejected for hashes, rejected in told if rejected is not None]
+    share = {"rejected": sum(lost) / counted} if len(lost) == len(told) else {}
+    return {"counted": counted / measured, **share}
 
 
 def _subsidy_at(difficulty: float, tick: NetworkTick) -> float:

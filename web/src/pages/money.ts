@@ -163,7 +163,7 @@ function opened(name: string, label: string, month: string): HTMLElement {
   if (name === "deployed_ehs") return recordsOf(label, [{ stream: "Deployed", until }], label);
   if (name === "avg_operating_ehs" || name === "operating_share_pct") return recordsOf(label, [within("Sample"), within("Operated"), { stream: "Deployed", until }], label);
   if (name === "btc_held_end") return entriesOf("Assets:Bitcoin", label);
-  if (name === "btc_pledged") return entriesOf("Assets:Bitcoin:Pledged", label);
+  if (name === "restricted_or_pledged_btc") return entriesOf("Assets:Bitcoin:Pledged", label);
   if (name === "btc_sold") return entriesOf("Trading:Bitcoin:Sold", label, month);
   if (name === "cash_usd") return entriesOf("Assets:Cash", label);
   return entriesOf("Trading:Bitcoin:Mined", label, month);

@@ -103,6 +103,16 @@ class SheetRow:
         except ValueError as error:
             raise SheetError(f"line {self.line}, {column}: {value!r} is no date; write YYYY-MM-DD") from error
 
+    def share(self, column: str) -> float | None:
+        """`0.3 %` or `0.003`; None where the cell is empty."""
+        value = self.text(column, "")
+        if not value:
+            return None
+        number = self._number(column, value.replace("%", "")) / (100 if "%" in value else 1)
+        if not 0 <= number <= 1:
+            raise SheetError(f"line {self.line}, {column}: {value!r} is no share; write 0.3 % or 0.003")
+        return float(number)
+
     def ratio(self, column: str) -> Range | None:
         """`0.6`, `60 %` or, where a contract is redacted, `55-65 %`; None where the cell is empty."""
         value = self.text(column, "")
@@ -176,7 +186,7 @@ LOANS = (
 RATES = ("date", "reference", "rate")
 # From the lowest ratio to the highest.
 LEVELS = ("release_ltv", "initial_ltv", "call_ltv", "liquidation_ltv")
-PAYOUTS = ("date", "btc", "price_usd", "pool", "id", "fee_btc", "from")
+PAYOUTS = ("date", "btc", "price_usd", "pool", "id", "fee_btc", "from", "hashrate_ehs", "rejected")
 
 
 def _told(now: datetime, at: datetime) -> dict[str, Any]:
@@ -289,7 +299,8 @@ def fixed_rate(text: str) -> Decimal:
 
 def payouts(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo = UTC) -> list[AnyRecord]:
     """A pool's statement: a payout a row. Needs date, btc and price_usd. `from`: the beginning of what it pays for,
-    else a day before; `fee_btc`: what the pool kept."""
+    else a day before; `fee_btc`: what the pool kept; `hashrate_ehs` and `rejected`: what it counted, and what share of
+    that it did not pay."""
     seen: Counter[str] = Counter()
     found: list[AnyRecord] = []
     for row in rows(text, PAYOUTS[:3], PAYOUTS, mapping, zone):
@@ -305,6 +316,8 @@ def payouts(text: str, mapping: Mapping[str, str], now: datetime, zone: tzinfo =
                 span_end=at,
                 fee_sats=row.sats("fee_btc") if row.text("fee_btc", "") else 0,
                 btc_usd=row.number("price_usd"),
+                hashrate_hs=float(row.number("hashrate_ehs") * 10**18) if row.text("hashrate_ehs", "") else None,
+                rejected=row.share("rejected"),
             )
         )
     _unique(found, "id", lambda one: one.payout_id)

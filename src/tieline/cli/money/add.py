@@ -162,6 +162,8 @@ def _enter(make: Callable[[dict[str, Any], Bookkeeper], Sequence[AnyRecord]], **
 @click.option("--from", "start", type=_When(), help="Beginning of the span it pays for; default: a day before.")
 @click.option("--fee", type=BTC, default=Decimal(0), help="What the pool kept, BTC.")
 @click.option("--method", type=click.Choice(get_args(PoolMethod)[1:]), help="How the pool pays.")
+@click.option("--hashrate", type=_Number(9), help="EH/s that the pool counted on average over that span.")
+@click.option("--rejected", type=_Number(6), help="Percent of it that the pool did not pay: stale and invalid work.")
 @click.option("--place", default="Treasury", show_default=True, help="Where the coins lie.")
 @click.option(
     "--block", type=click.IntRange(0, 100_000_000),
@@ -170,6 +172,7 @@ def _enter(make: Callable[[dict[str, Any], Bookkeeper], Sequence[AnyRecord]], **
 def payout(btc: Decimal, price: Decimal, start: date | None, fee: Decimal, **given: Any) -> None:
     """Bitcoin credited by a pool, or of a block of one's own."""
     own = {"pool": given.pop("pool"), "place": given.pop("place"), "block": given.pop("block")}
+    own |= _counted(given.pop("hashrate"), given.pop("rejected"))
     method: PoolMethod = given.pop("method") or ("" if own["block"] is None else "solo")
 
     def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
@@ -182,6 +185,16 @@ def payout(btc: Decimal, price: Decimal, start: date | None, fee: Decimal, **giv
         ]  # fmt: skip
 
     _enter(make, **given)
+
+
+def _counted(ehs: Decimal | None, rejected: Decimal | None) -> dict[str, float]:
+    """What the pool says of the hashes it pays for. Raises click.UsageError."""
+    if ehs is not None and not 0 <= ehs <= 10_000:
+        raise click.UsageError(f"--hashrate {ehs}; give the EH/s of a fleet, 0 to 10,000")
+    if rejected is not None and not 0 <= rejected <= 100:
+        raise click.UsageError(f"--rejected {rejected}; give percent, 0 to 100")
+    said = {} if ehs is None else {"hashrate_hs": float(ehs * 10**18)}
+    return said | ({} if rejected is None else {"rejected": float(rejected / 100)})
 
 
 @add.command()

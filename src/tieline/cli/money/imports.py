@@ -31,7 +31,7 @@ def import_(what: str, file: Path, data_dir: Path, maps: tuple[str, ...], dry_ru
     loans    loan, debt, pledged_btc [lender, currency, date, rate, initial_ltv, call_ltv, release_ltv,
              liquidation_ltv, cure_hours, matures, rehypothecation, place, reference, margin]
     rates    date, reference, rate
-    payouts  date, btc, price_usd [pool, id, fee_btc, from]
+    payouts  date, btc, price_usd [pool, id, fee_btc, from, hashrate_ehs, rejected]
 
     A date is a day of the books' zone, a time has its offset. The same file twice changes nothing; a row that changed
     is a correction. Nothing is recorded where one row cannot.

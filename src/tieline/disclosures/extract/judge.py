@@ -164,6 +164,8 @@ def _glued_note(text: str, c: Finding) -> bool:
     start = text.rfind("\n", 0, c.start) + 1
     barred_row = "|" in text[start : c.end] or "\t" in text[start : c.end]
     row = text[start : start + 200].split("\n")[0] if barred_row else text[c.start : c.end + 60]
+    # Cells of one row may stand in lines of their own; a line that begins with words begins another row.
+    row = row if barred_row else row[: c.end - c.start] + re.split(r"\n(?=[^\W\d_]{3})", row[c.end - c.start :])[0]
     places = [len(m[1]) for m in re.finditer(r"(?<![\d.,])\d[\d,]*\.(\d+)(?![\d%])(?!\s?%)", row)]
     mine = len(c.printed.rpartition(".")[2])
     return len(places) > 1 and places.count(mine) == 1 and mine > max((p for p in places if p != mine), default=mine)
