@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,8 +15,10 @@ from starlette.testclient import TestClient
 
 from console.conftest import catch_up
 from tieline import records
+from tieline.books.treasury.ladder import Holding, Secured, play
 from tieline.clock import SimClock
 from tieline.console.app import make_app
+from tieline.console.rooms.stress import HourlyPrices, stress_view
 from tieline.fleet import Fleet
 from tieline.records import Loan, LoanFlow, NetworkTick, Opening, Payout, Pledge, Range, Sample
 from tieline.settlement.month import books_of, margins_in
@@ -69,6 +72,47 @@ def test_the_treasury_page(client: TestClient) -> None:
     assert any("may sell or re-pledge" in line for line in told["open"])
     plain = client.get("/api/treasury").json()
     assert (plain["price"], plain["ladder"], plain["what_if"]) == (None, [], None)
+
+
+def test_the_stress_page(client: TestClient) -> None:
+    told = client.get("/api/treasury/stress", params={"price": "68524", "shocks": "-10, -20 %"}).json()
+    assert [(one["price"], one["state"]) for one in told["shocks"]] == [
+        ("61671.60", "called"),
+        ("54819.20", "liquidated"),
+    ]
+    assert told["why_not"] == "0 hours of prices are known here; more than 168 are needed to play 7 days"
+    assert client.get("/api/treasury/stress").json()["why_not"] == "no price is known yet"
+    for query, says in (
+        ("shocks=-100", "above -100"),
+        ("shocks=much", "no changes in percent"),
+        ("days=0", "whole days"),
+    ):
+        wrong = client.get(f"/api/treasury/stress?price=5&{query}")
+        assert (wrong.status_code, says in wrong.json()["error"]) == (400, True)
+
+
+def test_hours_of_prices_are_read_on_and_played_as_the_command_plays_them(world: ModuleType) -> None:
+    begin = world.NOW.replace(minute=0, second=0, microsecond=0) - timedelta(days=40)
+    ticks = [
+        NetworkTick(
+            at=at, known_at=at, source="t", kind="measured", difficulty=1.5e14, subsidy_btc=3.125, fee_share=0.0,
+            btc_usd=Decimal(100_000 - 40 * n),
+        )
+        for n, at in ((n, begin + timedelta(minutes=30 * n)) for n in range(2 * 24 * 40))
+    ]  # fmt: skip
+    store, prices = Store(None, records.encode, records.decode), HourlyPrices()
+    store.append(ticks[:-2])
+    while prices.further(store, world.NOW):
+        pass
+    store.append(ticks[-2:])
+    assert not prices.further(store, world.NOW)
+    series = prices.series()
+    assert series == [float(tick.btc_usd) for tick in ticks[1::2]]
+    loan = Secured("A", Decimal(60), Decimal("0.001"), call=exactly("0.8"))
+    told = stress_view(Holding(Decimal(0), (loan,)), Decimal(78_000), prices, {"days": "2"})
+    (called,) = told["played"]
+    assert called == asdict(play(Holding(Decimal(0), (loan,)), Decimal(78_000), series, 48)[0])
+    assert 0 < called["reached"] < called["starts"] == len(series) - 48
 
 
 def test_the_books_page_by_page(client: TestClient) -> None:

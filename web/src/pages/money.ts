@@ -6,6 +6,7 @@ import { openRecords } from "../drawer";
 import { DASH, day, num, stamp } from "../format";
 import { btc, entriesOf, failed, panel, percent, policyOf, range, recordsOf, spanOf, table, usd, type Range } from "./figures";
 import { bridgeOf, cashPanels, monthReports, type Cash } from "./reports";
+import { stressPanel } from "./stress";
 
 interface Rung { loan_id: string; level: string; ltv: Range; trigger: Range | null; fall: string | null; coins: string | null }
 interface Loan { loan_id: string; lender: string; debt: string; currency: string; pledged: string; ltv: string | null; may_rehypothecate: string }
@@ -43,7 +44,7 @@ export function treasuryPage(root: HTMLElement): () => void {
   const load = (): void => {
     const asked = new URLSearchParams([["price", price.value.trim()], ["ask", ask.value.trim()]].filter(([, v]) => v) as string[][]);
     history.replaceState(null, "", `/treasury${asked.size ? `?${asked}` : ""}`);
-    get<Treasury>(`/api/treasury?${asked}`).then((t) => put(body, treasury(t))).catch((error: Error) => failed(body, error));
+    get<Treasury>(`/api/treasury?${asked}`).then((t) => put(body, treasury(t, price.value.trim()))).catch((error: Error) => failed(body, error));
   };
   form.addEventListener("submit", (e) => {
     e.preventDefault();
@@ -53,28 +54,29 @@ export function treasuryPage(root: HTMLElement): () => void {
   return () => undefined;
 }
 
-function treasury(t: Treasury): Child[] {
+function treasury(t: Treasury, asked: string): Child[] {
   const at = t.price === null ? "No price is known yet: give one." : `At ${usd(t.price)} per bitcoin${t.price_at === null ? "" : `, as of ${stamp(t.price_at)}`}.`;
   const what = t.what_if;
   return [
-    panel("Held and owed", h("p", { class: "note" }, at),
+    panel("Held and owed", h("p", { class: "note" }, t.price_at === null ? at : recordsOf("Price", [{ stream: "NetworkTick", until: t.price_at + 1 }], at)),
       table(["", "Now"], [
         [entriesOf("Assets:Bitcoin", "Free"), btc(t.free_btc)],
         ...(Number(t.immature_btc) ? [[entriesOf("Assets:Bitcoin:Immature", "Immature: blocks of one's own"), btc(t.immature_btc)]] : []),
-        ...(Number(t.held_btc) ? [["Held for what is pending", btc(t.held_btc)]] : []),
+        ...(Number(t.held_btc) ? [[recordsOf("Holds", [{ stream: "Transfer" }], "Held for what is pending"), btc(t.held_btc)]] : []),
         [entriesOf("Assets:Bitcoin:Pledged", "Pledged"), btc(t.pledged_btc)],
         [entriesOf("Assets:Bitcoin", "Worth, at that price"), usd(t.value_usd)], [entriesOf("Trading:USD", "Cost of what is held"), usd(t.cost_usd)],
         [entriesOf("Liabilities:Loans", "Debt"), usd(t.debt)], [entriesOf("Assets:Cash", "Cash"), usd(t.cash_usd)],
       ]), t.open.map((line) => h("p", { class: "note" }, `Open: ${line}.`))),
-    what ? panel("What if", table(["", "Sold", "Brings", "Repaid", "Debt", "Releasable"], what.stages.map((s, i) => [`${i + 1}`, btc(s.sold), usd(s.proceeds, what.currency), usd(s.repaid), usd(s.debt), btc(s.releasable)])),
+    what ? panel("What if", table(["", "Sold", "Brings", "Repaid", "Debt", "Releasable"], what.stages.map((s, i) => [`${i + 1}`, entriesOf("Assets:Bitcoin", btc(s.sold)), usd(s.proceeds, what.currency), entriesOf("Liabilities:Loans", usd(s.repaid)), entriesOf("Liabilities:Loans", usd(s.debt)), entriesOf("Assets:Bitcoin:Pledged", btc(s.releasable))])),
       h("p", {}, `Then ${Number(what.debt) ? `debt ${usd(what.debt)}` : "no debt"}, ${usd(what.cash, what.currency)} in hand, ${btc(String(Number(what.free_btc) + Number(what.pledged_btc)))}.`),
-      h("p", { class: "note" }, Object.keys(what.gains).length ? `Gain by lots: ${Object.entries(what.gains).map(([name, gain]) => `${name} ${usd(gain)}`).join(", ")}.` : "Gain: not known, the lots do not cover it.")) : null,
-    t.loans.length ? panel("Loans", table(["Loan", "Lender", "Debt", "Pledged", "LTV"], t.loans.map((l) => [entriesOf(`Liabilities:Loans:${l.loan_id}`, l.loan_id), l.lender, usd(l.debt, l.currency), btc(l.pledged), percent(l.ltv)])),
+      Object.keys(what.gains).length ? table(["Lots taken", "Gain"], Object.entries(what.gains).map(([name, gain]) => [name, entriesOf("Trading:USD", usd(gain))])) : h("p", { class: "note" }, "Gain: not known, the lots do not cover it.")) : null,
+    t.loans.length ? panel("Loans", table(["Loan", "Lender", "Debt", "Pledged", "LTV"], t.loans.map((l) => [entriesOf(`Liabilities:Loans:${l.loan_id}`, l.loan_id), recordsOf(`Terms of ${l.loan_id}`, [{ stream: "Loan", subject: l.lender }, { stream: "LoanFlow", subject: l.loan_id }, { stream: "Pledge", subject: l.loan_id }], l.lender), entriesOf(`Liabilities:Loans:${l.loan_id}`, usd(l.debt, l.currency)), entriesOf(`Assets:Bitcoin:Pledged:${l.loan_id}`, btc(l.pledged)), percent(l.ltv)])),
       t.ladder.length ? table(["Level", "Loan", "LTV", "Price that reaches it", "Below the price", "Coins that then cure it"], t.ladder.map((r) => [r.level, r.loan_id, range(r.ltv, percent), r.trigger ? range(r.trigger, usd) : DASH, r.fall === null || r.level === "initial" ? DASH : `${num(Number(r.fall), 2)} %`, r.coins === null ? DASH : btc(r.coins)])) : h("p", { class: "note" }, "No level of these loans is known.")) : panel("Loans", h("p", { class: "wait" }, "No loan is in the books. Enter one: tieline books add loan, or tieline import loans.")),
+    ...(t.loans.length ? [stressPanel(asked)] : []),
     ...cashPanels(t.cash),
     panel("Where coins lie", table(["Place", "Bitcoin", "Lots"], t.places.map((p) => [entriesOf(p.account, p.account.replace("Assets:", "")), btc(p.btc), String(p.lots)]))),
     panel("Lots", h("p", { class: "note" }, t.lots_in_all > t.lots.length ? `The first ${t.lots.length} of ${t.lots_in_all}; tieline books lots lists all.` : `${t.lots_in_all} in all, the oldest first.`),
-      table(["Lot", "Place", "Acquired", "Bitcoin", "Cost"], t.lots.map((l) => [l.lot, l.account.replace("Assets:Bitcoin:", ""), day(l.at), btc(l.btc), usd(l.cost_usd)])), policyOf(t.policy)),
+      table(["Lot", "Place", "Acquired", "Bitcoin", "Cost"], t.lots.map((l) => [entriesOf(l.account, l.lot), l.account.replace("Assets:Bitcoin:", ""), day(l.at), btc(l.btc), usd(l.cost_usd)])), policyOf(t.policy)),
   ];
 }
 

@@ -40,11 +40,11 @@ export function cashPanels(cash: Cash): Child[] {
   return [
     panel("Cash", h("p", { class: "note" }, `${usd(cash.cash)} now; ${lasts}.`),
       table(["", ...cash.months.map((m) => m.month)], [
-        ["Opening", ...cash.months.map((m) => usd(m.opening))],
+        ["Opening", ...cash.months.map((m) => entriesOf("Assets:Cash", usd(m.opening)))],
         ...names.map((name) => [name, ...cash.months.map((m) => entriesOf("Assets:Cash", usd(moved(m, name)), m.month))]),
         ["Closing", ...cash.months.map((m) => entriesOf("Assets:Cash", usd(m.closing), m.month))],
       ])),
-    panel("Owed, by age", cash.owed.length ? table(["To", "In all", "0 to 30 days", "31 to 60", "61 to 90", "Older"], cash.owed.map((o) => [entriesOf(`Liabilities:${o.party}`, o.party), usd(o.total), ...o.by_age.map((one) => usd(one))])) : h("p", { class: "wait" }, "Nothing is owed.")),
+    panel("Owed, by age", cash.owed.length ? table(["To", "In all", "0 to 30 days", "31 to 60", "61 to 90", "Older"], cash.owed.map((o) => [entriesOf(`Liabilities:${o.party}`, o.party), entriesOf(`Liabilities:${o.party}`, usd(o.total)), ...o.by_age.map((one) => usd(one))])) : h("p", { class: "wait" }, "Nothing is owed.")),
   ];
 }
 
@@ -78,7 +78,7 @@ function statement(s: Statement): Child[] {
     panel(`Bitcoin from opening to closing, ${s.month}${s.closed ? "" : " (not closed)"}`, table(["", "USD"], s.rollforward.map((one) => (ROLLED[one.name] ? line(one, ROLLED[one.name]!) : line(one, "Trading:USD", "")))),
       table(["Place", "Bitcoin", "Cost", "Fair value", ""], s.holdings.map((one) => [entriesOf(`Assets:${one.place}`, one.entity ? `${one.entity}: ${one.place}` : one.place), btc(one.btc), usd(one.cost), one.fair_value === null ? "not known" : usd(one.fair_value), one.restricted])),
       s.notes.map((note) => h("p", { class: "note" }, note))),
-    panel(`Income and expenses, ${s.month}`, table(["", "USD"], [...s.income.map((one) => line(one, accountOf(one.name))), ["Net", usd(s.net)], ...(Number(s.oci) ? [["Other comprehensive income", usd(s.oci)]] : [])])),
+    panel(`Income and expenses, ${s.month}`, table(["", "USD"], [...s.income.map((one) => line(one, accountOf(one.name))), ["Net", entriesOf("", usd(s.net), s.month)], ...(Number(s.oci) ? [["Other comprehensive income", usd(s.oci)]] : [])])),
     panel(`Owned and owed at the end of ${s.month}`, table(["", "USD"], s.balance.map((one) => line(one, accountOf(one.name), "")))),
   ];
 }
@@ -88,7 +88,7 @@ function margins(m: Margins): Child[] {
   return [panel(`Margin by site and use, ${m.month}`, m.uses.length ? table(["Site", "Use", "Revenue", "Energy", "Demand", "Margin", "MWh", "Per MWh"], m.uses.map((u) => [
     u.site || "no site", u.use || "other", SOLD[u.use] ? entriesOf(SOLD[u.use]!, usd(u.revenue), m.month) : usd(u.revenue), entriesOf("Expenses:Power", usd(u.energy), m.month), usd(u.demand), usd(u.margin),
     u.mwh === null ? "not known" : recordsOf(`Energy of ${u.site}`, [{ stream: "PowerBill", subject: u.site, since, until }], num(Number(u.mwh), 3)), u.per_mwh === null ? "not known" : usd(u.per_mwh)])) : h("p", { class: "wait" }, "Nothing was mined, served or promised."),
-    table(["", "USD"], [["Margin", usd(m.margin)], ...m.other.map(([account, n]) => [entriesOf(account, account, m.month), usd(n)]), ["Net, as in the ledger", usd(m.net)]]))];
+    table(["", "USD"], [["Margin", entriesOf("", usd(m.margin), m.month)], ...m.other.map(([account, n]) => [entriesOf(account, account, m.month), usd(n)]), ["Net, as in the ledger", entriesOf("", usd(m.net), m.month)]]))];
 }
 
 function pools(p: Pools): Child[] {
@@ -98,19 +98,28 @@ function pools(p: Pools): Child[] {
   return [panel(`Pools against the chain, ${p.month}`, h("p", { class: "note" }, "BTC by UTC day: what the measured hashes earn on average, what is due of it by the pool's terms, what was stated, what was received."), luck,
     p.days.length ? table(["Day", "Expected", "Due", "Stated", "Received", "Owed", "Remark"], p.days.map((d) => [day(d.day),
       recordsOf("Hashes", [within(d, "Sample"), within(d, "NetworkTick")], coins(d.expected)), coins(d.due), recordsOf("Stated", [{ stream: "Payout", since: d.day + 1, until: d.day + DAY + 1 }], coins(d.stated)), recordsOf("Received", [within(d, "Receipt")], coins(d.received)), coins(d.owed), d.remark])) : h("p", { class: "wait" }, "Nothing was heard, stated or received."),
-    p.days.length ? table(["From expected to stated", "BTC"], [...p.steps.map(([name, n]) => [name, num(n, 8)]), ...p.epochs.map(([d, n]) => [`of the subsidy at difficulty ${num(d, 0)}`, num(n, 8)])]) : null,
+    p.days.length ? table(["From expected to stated", "BTC"], [...p.steps.map(([name, n]) => [step(TO_STATED, name, ...spanOf(p.month)), num(n, 8)]), ...p.epochs.map(([d, n]) => [recordsOf("Network", [{ stream: "NetworkTick", since: spanOf(p.month)[0], until: spanOf(p.month)[1] }], `of the subsidy at difficulty ${num(d, 0)}`), num(n, 8)])]) : null,
     policyOf(p.policy))];
 }
 
 interface Bridge { base: string; before: string; after: string; change: string; change_pct: string; steps: { name: string; btc: string; says: string }[]; causes: { cause: string; before: string; after: string }[] }
+// What a step of the bridge is made of.
+const STEP: [RegExp, string[]][] = [[/^days/, ["Payout"]], [/^deployed/, ["Deployed"]], [/operating/, ["Sample", "Operated", "Deployed"]], [/difficulty/, ["NetworkTick"]], [/fees|luck/, ["Payout", "NetworkTick"]]];
+// And a step from what was expected to what a pool stated.
+const TO_STATED: [RegExp, string[]][] = [[/^expected/, ["Sample", "NetworkTick"]], [/^transaction/, ["NetworkTick"]], [/^pool's fee$/, ["PolicyChosen"]], [/./, ["Payout"]]];
+const step = (steps: [RegExp, string[]][], name: string, since: number, until: number): Child => {
+  const streams = steps.find(([said]) => said.test(name))?.[1] ?? [];
+  return streams.length ? recordsOf(name, streams.map((stream) => ({ stream, since: stream === "PolicyChosen" ? undefined : since, until })), name) : name;
+};
+const monthBefore = (month: string): string => new Date(spanOf(month)[0] * 1000 - 1).toISOString().slice(0, 7);
 const signed = (n: string): string => `${Number(n) > 0 ? "+" : ""}${n}`;
 
 // Why a month's production changed from the one before: steps that sum to the change.
 export function bridgeOf(root: HTMLElement, month: string): void {
   const named = (body: Child[]): void => put(root, panel("Why production changed", ...body));
   get<Bridge | { why_not: string }>(`/api/release/bridge?month=${month}`).then((b) => named("why_not" in b ? [h("p", { class: "wait" }, `No bridge: ${b.why_not}`)] : [
-    h("p", { class: "note" }, `From ${b.base}, ${b.before} BTC, to ${b.after} BTC.`),
-    table(["Step", "BTC", ""], [...b.steps.map((s) => [s.name, signed(s.btc), s.says]), ["Change", entriesOf("Trading:Bitcoin:Mined", signed(b.change), month), `${signed(b.change_pct)} %`]]),
+    h("p", { class: "note" }, "From ", entriesOf("Trading:Bitcoin:Mined", `${b.base}, ${b.before} BTC`, monthBefore(month)), ", to ", entriesOf("Trading:Bitcoin:Mined", `${b.after} BTC`, month), "."),
+    table(["Step", "BTC", ""], [...b.steps.map((s) => [step(STEP, s.name, spanOf(monthBefore(month))[0], spanOf(month)[1]), signed(s.btc), s.says]), ["Change", entriesOf("Trading:Bitcoin:Mined", signed(b.change), month), `${signed(b.change_pct)} %`]]),
     b.causes.length ? table(["Bitcoin not earned", "Month before", "This month"], b.causes.map((c) => [recordsOf(c.cause, [{ stream: "Shortfall", since: spanOf(month)[0], until: spanOf(month)[1] }], c.cause), c.before, c.after])) : null,
   ])).catch((error: Error) => named([h("p", { class: "wait" }, `No bridge: ${error.message}`)]));
 }

@@ -25,6 +25,7 @@ from tieline.books.treasury.ladder import AskedError, Holding, asked, ladder, wh
 from tieline.books.treasury.position import holding_of, open_questions
 from tieline.console.door import Row
 from tieline.console.events import Hub
+from tieline.console.rooms.stress import HourlyPrices, stress_view
 from tieline.disclosures.comparison.explain import NoBridge
 from tieline.ledger import BTC, Entry
 from tieline.people import Right
@@ -53,11 +54,13 @@ class MoneyPages:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self._counted: Hashes = {}
+        self._prices = HourlyPrices()
 
     def rows(self) -> list[Row]:
         """Path, method, the right it needs, handler."""
         return [
             ("/api/treasury", "GET", Right.SEE_MONEY, self.treasury),
+            ("/api/treasury/stress", "GET", Right.SEE_MONEY, self.stress),
             ("/api/books", "GET", Right.SEE_MONEY, self.books),
             ("/api/books/month", "GET", Right.SEE_MONEY, self.month),
             ("/api/release", "GET", Right.SEE_MONEY, self.release),
@@ -68,6 +71,21 @@ class MoneyPages:
         query = dict(request.query_params)
         now = self.hub.clock.now()
         return await self._answer(lambda store: treasury_view(self._keeper(store), store, now, query))
+
+    async def stress(self, request: Request) -> Response:
+        """Hours of prices are read a stretch at a time, so that other readings are let in between."""
+        query = dict(request.query_params)
+        now = self.hub.clock.now()
+
+        def told(store: Store) -> Json:
+            return stress_view(holding_of(self._keeper(store)), _price_now(store, now, query)[0], self._prices, query)
+
+        try:
+            while await self.hub.read(partial(self._prices.further, now=now)):
+                pass
+        except StoreError as error:
+            return _answered({"error": str(error)}, 503)
+        return await self._answer(told)
 
     async def books(self, request: Request) -> Response:
         query = dict(request.query_params)
@@ -124,18 +142,28 @@ class MoneyPages:
             told, status = {"error": str(error)}, 503
         except (ValueError, AskedError) as error:
             told, status = {"error": str(error)}, 400
-        return Response(msgspec.json.encode(told), status, media_type="application/json")
+        return _answered(told, status)
+
+
+def _answered(told: Json, status: int) -> Response:
+    return Response(msgspec.json.encode(told), status, media_type="application/json")
+
+
+def _price_now(store: Store, now: datetime, query: dict[str, str]) -> tuple[Decimal | None, NetworkTick | None]:
+    """The price that is asked for, else the newest that was told, with who told it. Raises AskedError."""
+    if query.get("price"):
+        return _price(query["price"]), None
+    tick = next((one for one in store.latest(NetworkTick, now) if one.btc_usd > 0), None)
+    return (None if tick is None else tick.btc_usd), tick
 
 
 def treasury_view(keeper: Bookkeeper, store: Store, now: datetime, query: dict[str, str]) -> Json:
     """What is held and owed. `price` (USD) and `ask` (a sale) may be given; raises AskedError for what is not one."""
     holding = holding_of(keeper)
-    tick = next((one for one in store.latest(NetworkTick, now) if one.btc_usd > 0), None)
-    given = _price(query["price"]) if query.get("price") else None
-    price = given if given is not None else tick.btc_usd if tick is not None else None
+    price, tick = _price_now(store, now, query)
     return {
         "price": price,
-        "price_at": tick.at.timestamp() if given is None and tick is not None else None,
+        "price_at": None if tick is None else tick.at.timestamp(),
         "free_btc": holding.free,
         "pledged_btc": holding.pledged,
         "debt": holding.debt,
