@@ -6,7 +6,7 @@ import { openRecords } from "./drawer";
 import { count, DASH, day, num } from "./format";
 
 const NAMES: Record<string, string> = {
-  bitcoin_produced: "Bitcoin produced", bitcoin_per_day: "Per day", bitcoin_sold: "Bitcoin sold", bitcoin_pledged: "Bitcoin pledged", bitcoin_held: "Bitcoin held",
+  bitcoin_produced: "Bitcoin produced", bitcoin_per_day: "Per day", bitcoin_sold: "Bitcoin sold", bitcoin_pledged: "Bitcoin pledged", bitcoin_free: "Bitcoin unpledged", bitcoin_held: "Bitcoin held",
   hashrate_deployed: "Hashrate deployed", hashrate_operating: "Hashrate operating, mean", chain_expected_bitcoin: "Expected from the chain",
   produced_over_expected: "Produced / expected", energy_mining: "Energy, mining", energy_inference: "Energy, inference", energy_auxiliary: "Energy, auxiliary",
   power_cost_mining: "Power cost of mining", power_cost_per_bitcoin: "Power per bitcoin", inference_tokens: "Tokens served", inference_billed: "Inference billed", cash: "Cash",

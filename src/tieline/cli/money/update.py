@@ -29,6 +29,7 @@ LABELS = {
     "bitcoin_per_day": "Average per day",
     "bitcoin_sold": "Bitcoin sold",
     "bitcoin_pledged": "Bitcoin pledged",
+    "bitcoin_free": "Bitcoin unpledged",
     "bitcoin_held": "Bitcoin held",
     "hashrate_deployed": "Deployed hashrate",
     "hashrate_operating": "Average operating hashrate",
