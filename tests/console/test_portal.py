@@ -16,7 +16,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 from tests.console.conftest import Core
-from tests.console.test_accounts import OWN, browser, join, signed_in
+from tests.console.test_accounts import OWN, WORDS, browser, join, signed_in
 
 from tieline import records
 from tieline.app import gateway_part, up
@@ -454,3 +454,35 @@ def test_the_platforms_own_key_administers_from_this_machine_only_and_never_from
     assert key.role == "admin"
     assert set(key.networks) >= {"127.0.0.0/8", "::1/128"}
     assert Tenant(id=key.tenant) in settings.tenants
+
+
+def test_the_portal_that_stands_alone_has_no_door_of_the_operators_and_no_room_for_their_sessions(
+    app: Any, world: ModuleType, fleet: Fleet, store: Store, people: People, admin: Admin, used: list[Usage]
+) -> None:
+    shown = Shown("http://127.0.0.1:1/v1", gateway_admin=lambda: ROOT)
+    alone = console.make_portal(store, fleet, SimClock(world.NOW), people, shown)
+    owner = signed_in(alone, "owner")
+    total = sum(one.cost_nano_usd for one in used if one.tenant == "demo")
+    assert get(owner, "/api/my/usage")["total"]["nano_usd"] == total
+    assert owner.get("/").headers["location"] == "/my"
+
+    refused = browser(alone).post("/api/login", json={"name": "root", "password": WORDS}, headers=OWN)
+    assert refused.status_code == 403
+    assert "signs in at the console" in refused.json()["error"]
+    assert "set-cookie" not in refused.headers
+    root = browser(alone)
+    root.cookies.update(signed_in(app, "root").cookies)  # a browser sends a host's cookies to each of its ports
+    here = {route.path for route in alone.routes}
+    open_to_all = {"/", "/login", "/join", "/account", "/healthz", "/static/{name}", "/api/me", "/api/login/ways"}
+    elsewhere = 0
+    for path, method, _, _ in console._routes(app.state.room):
+        if path in open_to_all or path.startswith(("/api/login", "/api/join", "/api/logout", "/login")):
+            continue
+        asked = {"headers": OWN, "json": {} if method == "POST" else None}
+        seen = root.request(method, fill(path), **asked)
+        assert (seen.status_code, seen.headers.get("location", "/login")) in ((401, "/login"), (303, "/login")), path
+        if path not in here:
+            elsewhere += 1
+            assert owner.request(method, fill(path), **asked).status_code == 404, path
+    assert elsewhere > 50
+    assert root.get("/api/me").status_code == 401

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tieline.app.runtime import ALERTS_FILE, PEOPLE_FILE, Runtime
 from tieline.app.up import PlatformState, disk_trouble, set_aside
 from tieline.config import Config
 from tieline.console import wire
-from tieline.console.app import Shown, SignIn, make_app
+from tieline.console.app import Shown, SignIn, make_app, make_portal
 from tieline.disclosures.facts.keep import LiveBook
 from tieline.dispatch.settings import settings_of
 from tieline.link import NatsLink
@@ -90,6 +91,36 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         store.close()
         people.store.close()
         alerts.close()
+
+
+async def serve_portal(runtime: Runtime, host: str, port: int, opened: Callable[[str], None]) -> None:
+    """The tenants' pages alone, beside a platform of this data folder, until cancelled. Raises OSError where it cannot
+    listen, StoreError where there is nothing to show."""
+    config = runtime.load_config()
+    store = Store(runtime.store, records.encode, records.decode, read_only=True)
+    people = People(PeopleStore(runtime.data / PEOPLE_FILE))
+    shown = Shown(
+        gateway_url=runtime.openai_base_url,
+        tenants=config.tenants,
+        lots=config.treasury.lots,
+        gateway_admin=lambda: _secret(runtime.gateway_admin_path(config)),
+    )
+    listening = socket.create_server((host, port))
+    server = _Server(
+        uvicorn.Config(make_portal(store, config.fleet, runtime.clock, people, shown), **wire.settings(host, port))
+    )
+    serving = asyncio.create_task(server.serve([listening]))
+    try:
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.02)
+        opened(f"http://{host}:{listening.getsockname()[1]}")
+        await serving
+    finally:
+        server.should_exit = server.force_exit = True
+        await asyncio.wait({serving}, timeout=1.5)
+        listening.close()
+        store.close()
+        people.store.close()
 
 
 def _sign_in(config: Config, people: People) -> SignIn:

@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("tieline.cli.init", "Write a first configuration from a sheet of rigs or a scan."),
     "alerts": ("tieline.cli.alerts", "What stands open, who has it, and whether a channel works."),
     "approvals": ("tieline.cli.approvals", "What waits for a second person: a sale, acting, an invoice."),
+    "portal": ("tieline.cli.portal", "Serve the tenants' pages alone, on a port of their own."),
     "people": ("tieline.cli.people", "Accounts, roles and sessions."),
     "site": ("tieline.cli.site", "Sites that run elsewhere: tokens, who joined, cutting off."),
     "join": ("tieline.cli.site", "Join a platform as one of its sites, with a token."),

@@ -148,6 +148,70 @@ def make_app(
     return app
 
 
+def make_portal(store: Store, fleet: Fleet, clock: Clock, people: People, shown: Shown) -> Starlette:
+    """The tenants' pages alone, for a port or a host of their own. No operators' page or data is reachable there, and
+    an operator's session is none: whoever is no tenant's person is asked to sign in."""
+    hub = Hub(store, fleet, clock, None, _told(shown.info), shown.tenants, None, shown.lots)
+    accounts = Accounts(people, Keys({}), wall_now, (), tenants_only=True)
+    passkeys = PasskeyRoom(people, accounts, wall_now)
+    portal = Portal(hub, accounts, TenantKeys(shown.gateway_url, shown.gateway_admin), shown.gateway_url, wall_now)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await hub.start()
+        try:
+            yield
+        finally:
+            await hub.stop()
+            await portal.close()
+
+    rows = [*_portal_routes(accounts, portal), *passkeys.rows()]
+    return Starlette(
+        routes=[Route(path, needs(right, handler), methods=[method]) for path, method, right, handler in rows],
+        middleware=[Middleware(Door, keys=Keys({}), now=wall_now, people=people, always=True, tenants_only=True)],
+        exception_handlers={IntakeError: _refused, PeopleError: _refused, HTTPException: _not_here},
+        lifespan=lifespan,
+    )
+
+
+def _portal_routes(accounts: Accounts, portal: Portal) -> list[Row]:
+    """Every door of the portal that stands alone, but for its passkeys."""
+
+    async def document(request: Request) -> Response:
+        return page.document()
+
+    async def home(request: Request) -> Response:
+        return RedirectResponse("/my", 303)
+
+    async def ways(request: Request) -> Response:
+        return answer({"oidc": None, "tenants": True})
+
+    async def healthz(request: Request) -> Response:
+        return answer({"ok": portal.hub.store_error is None}, 200 if portal.hub.store_error is None else 503)
+
+    return [
+        ("/", "GET", None, home),
+        *((path, "GET", None, document) for path in ("/login", "/join", "/account")),
+        ("/static/{name}", "GET", None, page.asset),
+        ("/healthz", "GET", None, healthz),
+        ("/api/login/ways", "GET", None, ways),
+        *portal.rows(),
+        *_own_account_routes(accounts),
+    ]
+
+
+def _own_account_routes(who: Accounts) -> list[Row]:
+    """Signing in and out, and what everybody may change of themselves."""
+    return [
+        ("/api/login", "POST", None, who.sign_in),
+        ("/api/join", "POST", None, who.join),
+        ("/api/logout", "POST", None, who.sign_out),
+        ("/api/me", "GET", None, who.me),
+        ("/api/me/password", "POST", Right.OWN_ACCOUNT, who.change_password),
+        ("/api/sessions/revoke", "POST", Right.OWN_ACCOUNT, who.revoke),
+    ]
+
+
 # Addresses that open the operators' page; what stands there is for its script to say.
 PAGES: Final = (
     "/",
@@ -203,12 +267,7 @@ def _routes(room: ConsoleHandlers) -> list[Row]:
         ("/api/order/end", "POST", Right.COMMAND, room.end_order),
         ("/api/confirm", "POST", Right.COMMAND, room.confirm),
         ("/api/confirm/all", "POST", Right.COMMAND, room.confirm_all),
-        ("/api/login", "POST", None, who.sign_in),
-        ("/api/join", "POST", None, who.join),
-        ("/api/logout", "POST", None, who.sign_out),
-        ("/api/me", "GET", None, who.me),
-        ("/api/me/password", "POST", Right.OWN_ACCOUNT, who.change_password),
-        ("/api/sessions/revoke", "POST", Right.OWN_ACCOUNT, who.revoke),
+        *_own_account_routes(who),
         ("/api/people", "GET", Right.PEOPLE, who.listed),
         ("/api/people/add", "POST", Right.PEOPLE, who.add),
         ("/api/people/change", "POST", Right.PEOPLE, who.change),

@@ -104,9 +104,11 @@ class Door:
         people: People | None = None,
         *,
         always: bool = False,
+        tenants_only: bool = False,
     ) -> None:
-        """`always`: nobody is let in without signing in, also while there is no account."""
-        self.app, self.keys, self.people, self.always = app, keys, people, always
+        """`always`: nobody is let in without signing in, also while there is no account. `tenants_only`: an operator's
+        session, which a browser sends to every port of a host, is taken for none."""
+        self.app, self.keys, self.people, self.always, self.tenants_only = app, keys, people, always, tenants_only
         self._now = now
         self._looked: tuple[float, bool] = (float("-inf"), False)
 
@@ -160,7 +162,7 @@ class Door:
             state["account"] = self._shown(headers) or NOBODY  # whoever has signed in all the same is who they are
         elif not path.startswith(OPEN_PATHS):
             account = self._shown(headers)
-            if account is None:
+            if account is None or (self.tenants_only and not account.tenant):
                 wants_page = scope["method"] == "GET" and not path.startswith("/api/")
                 return RedirectResponse("/login", 303) if wants_page else _no(401, "sign in, or send a token")
             state["account"] = account

@@ -39,8 +39,9 @@ export function loginPage(root: HTMLElement): () => void {
     other.addEventListener("click", () => setTimeout(() => loginPage(root)));
     const passkey = passkeyButton(() => location.assign("/"));
     if (passkey) form.append(passkey);
-    form.append(h("p", { class: "note" }, "Forgotten? An admin makes a new link: ", h("code", {}, "tieline people invite ID")), h("p", { class: "note" }, other));
-    void get<{ oidc: string | null }>("/api/login/ways").then(({ oidc }) => {
+    void get<{ oidc: string | null; tenants?: boolean }>("/api/login/ways").then(({ oidc, tenants }) => {
+      if (tenants) form.append(h("p", { class: "note" }, "Forgotten? An owner of your account makes a new link, on its page under People."));
+      else form.append(h("p", { class: "note" }, "Forgotten? An admin makes a new link: ", h("code", {}, "tieline people invite ID")), h("p", { class: "note" }, other));
       if (oidc) form.querySelector("h1")!.after(h("a", { class: "button", href: "/login/oidc" }, `Sign in with ${oidc}`), h("p", { class: "note" }, "or with an account of this machine"));
     }).catch(() => undefined);
   }

@@ -77,10 +77,18 @@ class SessionForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Accounts:
-    """The handlers. `people` None: this console knows tokens only."""
+    """The handlers. `people` None: this console knows tokens only. `tenants_only`: operators sign in elsewhere."""
 
-    def __init__(self, people: People | None, keys: Keys, now: Callable[[], datetime], places: Sequence[str]) -> None:
-        self.people, self.keys, self._now = people, keys, now
+    def __init__(
+        self,
+        people: People | None,
+        keys: Keys,
+        now: Callable[[], datetime],
+        places: Sequence[str],
+        *,
+        tenants_only: bool = False,
+    ) -> None:
+        self.people, self.keys, self._now, self.tenants_only = people, keys, now, tenants_only
         self._places = frozenset(places)
 
     # --- oneself -------------------------------------------------------------------
@@ -123,6 +131,8 @@ class Accounts:
     def open_session(self, request: Request, account: Account, reply: Response) -> Response:
         """The reply, with the cookie of a new session of this account."""
         assert self.people is not None, "whoever has an account is known here"
+        if self.tenants_only and not account.tenant:
+            return failed(403, "this door is the tenants'; an operator signs in at the console")
         agent = request.headers.get("user-agent", "")
         secret = self.people.open_session(account, address_of(request), agent, self._now())
         return _with_cookie(request, reply, secret)
