@@ -124,8 +124,8 @@ def test_limits_of_a_tenant_hold_for_what_comes_and_count_what_runs(tmp_path: Pa
             assert gateway.svc.exchanges
             assert b"[DONE]" in await running
             scope = gateway.svc.book.scopes["tenant:acme"]
-            assert scope.purse is not None
-            assert (scope.purse.reserved, scope.purse.granted) == (0, 500_000_000)
+            assert scope.budget is not None
+            assert (scope.budget.reserved, scope.budget.granted) == (0, 500_000_000)
             first = asyncio.create_task(stream(gateway, "old"))
             async with asyncio.timeout(5):
                 while not scope.live:
@@ -134,7 +134,7 @@ def test_limits_of_a_tenant_hold_for_what_comes_and_count_what_runs(tmp_path: Pa
             assert (await ask(gateway, "POST", "/admin/tenants/acme", {"limits": {}}))[0] == 200
             assert await chat(gateway, "old") == ""
             assert b"[DONE]" in await first
-            assert scope.purse is None
+            assert scope.budget is None
             await gateway.quiet()
             assert not scope.live
             status, made = await ask(gateway, "POST", "/admin/tenants/new-one", {"weight": 2})

@@ -293,10 +293,10 @@ def test_whose_they_are_and_what_they_may_spend(tmp_path: Path) -> None:
             assert done.request_counts.completed + done.request_counts.failed == 6
             rows = await lines_of(mine, done.error_file_id)
             assert {r["response"]["body"]["error"]["code"] for r in rows.values()} == {"insufficient_quota"}
-            purse = g.svc.book.scopes["key:a"].purse
-            assert purse is not None
-            assert purse.reserved == 0
-            assert purse.settled == sum(u.cost_nano_usd for u in g.usage()) <= 10_000
+            budget = g.svc.book.scopes["key:a"].budget
+            assert budget is not None
+            assert budget.reserved == 0
+            assert budget.settled == sum(u.cost_nano_usd for u in g.usage()) <= 10_000
 
     asyncio.run(body())
 

@@ -130,7 +130,7 @@ def test_no_report_enlarges_a_budget_or_costs_more_than_was_agreed(
             assert 1 <= record.output_tokens <= 50
             assert record.cost_nano_usd == (record.prompt_tokens + record.output_tokens) * 1000
             assert sum(hop.output_tokens for hop in record.hops) == record.output_tokens
-            budget = g.svc.book.scopes["tenant:t"].purse
+            budget = g.svc.book.scopes["tenant:t"].budget
             assert budget is not None
             assert 10**9 - budget.free == record.cost_nano_usd
             untrue = any(isinstance(one, int) and not isinstance(one, bool) and not 0 < one <= bound for one in

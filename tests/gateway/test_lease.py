@@ -24,7 +24,7 @@ from tests.gateway.rig import free_port, settings
 
 from tieline.gateway import workers
 from tieline.gateway.budgets.admit import Admitted, Ask, KeyAccounts, Short, Ticket
-from tieline.gateway.budgets.client import Slices
+from tieline.gateway.budgets.client import LeasedBudgets
 from tieline.gateway.budgets.lease import GRACE_S, LEASE_S, Coordinator, Fenced, Granted, Lacking
 from tieline.gateway.budgets.recall import TIGHT_S, LeaseRequest, Rounds, Say
 from tieline.gateway.settings import Key, Limits, Model, ModelOffer, Tenant, hash_key
@@ -61,7 +61,7 @@ class Gateway:
         )
         self.book = KeyAccounts(settings(tenants=(Tenant(id="t", limits=limits["tenant:t"]),), keys=keys), leased=True)
         self.book.turn(now, {})
-        self.slices = Slices(self.book)
+        self.slices = LeasedBudgets(self.book)
         self.slices.extend(float("inf"))
         self.tickets: list[Ticket] = []
         self.askers: dict[int, tuple[str, Ask]] = {}
@@ -202,7 +202,7 @@ class World:
             for one in self.grants:
                 if one.ticket is ticket:
                     one.ended = len(self.history)
-            for scope in ticket.account.purses:
+            for scope in ticket.account.budgets:
                 name = gateway.book.total_name(scope)
                 self.disk[i][name] = self.disk[i].get(name, 0) + cost
 
@@ -211,8 +211,8 @@ class World:
         found: Counter[str] = Counter()
         for i, gateway in enumerate(self.gateways):
             found.update(self.disk[i])
-            for name, purse in gateway.slices.leased().items():
-                found[name] += purse.reserved
+            for name, budget in gateway.slices.leased().items():
+                found[name] += budget.reserved
             for message in gateway.down:
                 if "granted" in message and message["re"] in gateway.askers:
                     found.update(dict.fromkeys(message["extras"], message["granted"]))

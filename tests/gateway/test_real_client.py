@@ -250,7 +250,7 @@ def test_keys_budgets_and_what_the_client_does_with_refusals(tmp_path: Path) -> 
                 assert spent.value.response.headers["x-should-retry"] == "false"
                 assert g.svc.stats.refused["insufficient_quota"] == 1  # the client did not retry
                 await call("sk-1", max_tokens=None)  # without a limit it gets what the budget still affords
-                settled = g.svc.book.scopes["key:k1"].purse
+                settled = g.svc.book.scopes["key:k1"].budget
                 assert settled is not None
                 assert settled.reserved == 0
                 assert settled.settled == sum(u.cost_nano_usd for u in g.usage()) <= 200_000

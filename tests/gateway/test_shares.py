@@ -22,7 +22,7 @@ from tests.gateway.rig import QUICK, free_port, settings
 from tests.gateway.test_overload import two
 
 from tieline.gateway.budgets.admit import Admitted, Ask, KeyAccounts, Short, Ticket
-from tieline.gateway.budgets.client import Slices
+from tieline.gateway.budgets.client import LeasedBudgets
 from tieline.gateway.budgets.lease import Coordinator
 from tieline.gateway.budgets.recall import LeaseRequest, Rounds, Say
 from tieline.gateway.errors import Refusal
@@ -42,8 +42,8 @@ class Gateway:
         )
         self.book = KeyAccounts(self.given, leased=True, at=at)
         self.book.turn(NOW, {})
-        self.slices = Slices(self.book)
-        self.slices.extend(float("inf"))
+        self.budgets = LeasedBudgets(self.book)
+        self.budgets.extend(float("inf"))
         self.tickets: list[Ticket] = []
         self.askers: set[int] = set()
         self.up: deque[dict[str, Any]] = deque()
@@ -71,7 +71,7 @@ class World:
         gateway.up.clear()
         gateway.down.clear()
         for number in gateway.askers:
-            gateway.slices.end(number)
+            gateway.budgets.end(number)
         gateway.askers.clear()
         self.fence[i] = self.coordinator.join(str(i), {}, self.now, claims)
         self.rounds.heard(str(i))
@@ -81,7 +81,7 @@ class World:
         self.join(i, {})
 
     def blink(self, i: int) -> None:
-        self.join(i, self.gateways[i].slices.restart())
+        self.join(i, self.gateways[i].budgets.restart())
 
     def request(self, i: int, granted: int | None = None) -> None:
         gateway = self.gateways[i]
@@ -101,13 +101,13 @@ class World:
             assert isinstance(outcome, Short)
             assert granted is None
             self.number += 1
-            names = gateway.slices.begin(self.number, outcome)
+            names = gateway.budgets.begin(self.number, outcome)
             gateway.askers.add(self.number)
-            gateway.up.append({"used": gateway.slices.used(names)})
+            gateway.up.append({"used": gateway.budgets.used(names)})
             gateway.up.append({"names": names, "n": self.number, "least": outcome.least, "most": outcome.most})
 
     def report(self, i: int) -> None:
-        self.gateways[i].up.append({"used": self.gateways[i].slices.used()})
+        self.gateways[i].up.append({"used": self.gateways[i].budgets.used()})
 
     def settle(self, i: int) -> None:
         if self.gateways[i].tickets:
@@ -135,20 +135,20 @@ class World:
             return
         m = gateway.down.popleft()
         if "recall" in m:
-            amount = gateway.slices.recalled(m["recall"], self.now)
+            amount = gateway.budgets.recalled(m["recall"], self.now)
             gateway.up.append({"n": m["n"], "name": m["recall"], "amount": amount})
             return
         if "granted" in m:
-            gateway.slices.granted(m["re"], m["granted"], m["extras"])
+            gateway.budgets.granted(m["re"], m["granted"], m["extras"])
         if m["re"] in gateway.askers:
-            gateway.slices.end(m["re"])
+            gateway.budgets.end(m["re"])
             gateway.askers.discard(m["re"])
             if "granted" in m:
                 self.request(i, m["granted"])
             else:
                 self.refused += 1
                 if "spent" in m:
-                    refusal = gateway.slices.refused(m["spent"], m["wait"], self.now)
+                    refusal = gateway.budgets.refused(m["spent"], m["wait"], self.now)
                     assert refusal.status == 429
                     assert (refusal.retry_after_s or 0) >= 1
 
@@ -230,7 +230,7 @@ def test_a_far_process_brings_home_an_eighth_of_a_limit_however_many_ask() -> No
     rounds.heard("far")
     for number in range(50):
         rounds.asked(LeaseRequest("far", fence, (name,), 0, 0, number, 0), 0.0)
-    assert coordinator.accounts[name].slices["far"] == 100 + 49
+    assert coordinator.accounts[name].budgets["far"] == 100 + 49
     coordinator.drop("far", None, 0.0)
     assert coordinator.accounts[name].free == 651  # what it held may have been used
     coordinator.join("far", {}, 60.0)

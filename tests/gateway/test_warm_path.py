@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 from types import FrameType
@@ -16,16 +17,21 @@ import tieline.gateway
 
 ROOM = str(Path(tieline.gateway.__file__).parent)
 # What it may be at most today; only ever made smaller. The aim is 12 files and 900 lines.
-MOST_FILES, MOST_LINES = 18, 900
-BODY = {"model": "m", "stream": True, "max_tokens": 8, "messages": [{"role": "user", "content": "hi"}]}
+MOST_FILES, MOST_LINES = 18, 800
+BODY = json.dumps(
+    {"model": "m", "stream": True, "max_tokens": 8, "messages": [{"role": "user", "content": "hi"}]}
+).encode()
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
 
 
 def test_a_warm_streamed_request_runs_through_no_more_than_it_did(gateway: Start) -> None:
-    """Distinct lines and files of the gateway, of the request that met the fewest of its background tasks."""
+    """Distinct lines and files of the gateway, of the request that met the fewest of its background tasks. Clients keep
+    their connection; so does this one."""
 
     async def body() -> list[set[tuple[str, int]]]:
         async with Scripted() as engine, gateway(settings(engine.url)) as door:
             await door.ready(1)
+            reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
             runs = []
             for attempt in range(8):
                 lines: set[tuple[str, int]] = set()
@@ -41,13 +47,15 @@ def test_a_warm_streamed_request_runs_through_no_more_than_it_did(gateway: Start
                 if attempt >= 3:
                     sys.settrace(call)
                 try:
-                    status, _, answer = await door.post("/v1/chat/completions", BODY)
+                    writer.write(HEAD % len(BODY) + BODY)
+                    answer = await reader.readuntil(b"\r\n0\r\n\r\n")
                 finally:
                     sys.settrace(None)
-                assert status == 200
+                assert answer.startswith(b"HTTP/1.1 200")
                 assert b"[DONE]" in answer
                 if attempt >= 3:
                     runs.append(lines)
+            writer.close()
             return runs
 
     fewest = min(asyncio.run(body()), key=len)

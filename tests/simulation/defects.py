@@ -30,7 +30,7 @@ from tieline.edge.meter import MeterWatch
 from tieline.edge.orderbook import OrderBook
 from tieline.edge.push import OutboxQueue
 from tieline.gateway.budgets import lease
-from tieline.gateway.budgets.client import Slices
+from tieline.gateway.budgets.client import LeasedBudgets
 from tieline.gateway.budgets.lease import Coordinator
 from tieline.gateway.metering.usage import UsageMeter
 from tieline.gateway.requests import answer
@@ -66,7 +66,7 @@ def budget_granted_twice() -> contextlib.AbstractContextManager[Any]:
 @contextlib.contextmanager
 def lease_not_returned() -> Iterator[None]:
     """A gateway takes half of what is left, and gives back nothing that it is asked for."""
-    with mock.patch.object(lease, "EXTRA_SHARE", 2), mock.patch.object(Slices, "recalled", return_value=0):
+    with mock.patch.object(lease, "EXTRA_SHARE", 2), mock.patch.object(LeasedBudgets, "recalled", return_value=0):
         yield
 
 

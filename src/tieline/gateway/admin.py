@@ -63,17 +63,17 @@ class Admin:
         # Where the configuration has no keys this one administers, whatever keys are made since.
         self._local = "" if changes.locked else hash_key(admin_key(changes.file.path.parent))
 
-    def handle(self, door: ClientConnection, head: RequestHead, body: bytes) -> None:
+    def handle(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Called for every framed request of these paths."""
-        account = self._who(head, door.peer)
+        account = self._who(head, connection.peer)
         if isinstance(account, Refusal):
-            door.refuse(account)
+            connection.refuse(account)
             return
         words = [unquote(one) for one in head.path.split("/")[2:]]
         if not self._may(account, head.method, words):
-            door.refuse(Refusal(403, "this needs a key with role 'admin'", "admin_only"))
+            connection.refuse(Refusal(403, "this needs a key with role 'admin'", "admin_only"))
             return
-        door.run(self._answer(door, head, words, body, account))
+        connection.run(self._answer(connection, head, words, body, account))
 
     def _who(self, head: RequestHead, peer: str) -> KeyAccount | Refusal:
         """Always a key: a door that is open to requests is not open to changes."""
@@ -100,9 +100,9 @@ class Admin:
         return account.key.role == "billing" and own_usage and words[1] == account.key.tenant
 
     async def _answer(
-        self, door: ClientConnection, head: RequestHead, words: list[str], body: bytes, account: KeyAccount
+        self, connection: ClientConnection, head: RequestHead, words: list[str], body: bytes, account: KeyAccount
     ) -> None:
-        number = door.request_id
+        number = connection.request_id
         try:
             status, found = await self._do(head, words, body, account.key.id)
         except ChangeRefusedError as error:
@@ -112,17 +112,17 @@ class Admin:
             refusal = Refusal(503, "this cannot be read or written now", "unavailable", retry_after_s=5)
         else:
             refusal = None
-        if door.transport is None or door.request_id != number:
+        if connection.transport is None or connection.request_id != number:
             return
         if refusal is not None:
             if refusal.status == 405:
-                door.answer(405, refusal.headers() + b"allow: GET, POST, DELETE\r\n", refusal.body())
+                connection.answer(405, refusal.headers() + b"allow: GET, POST, DELETE\r\n", refusal.body())
             else:
-                door.refuse(refusal)
+                connection.refuse(refusal)
         elif isinstance(found, Csv):
-            door.answer(status, Csv.HEADERS, found.text, head_only=head.method == "HEAD")
+            connection.answer(status, Csv.HEADERS, found.text, head_only=head.method == "HEAD")
         else:
-            door.answer(status, JSON_HEADERS, _encode(found), head_only=head.method == "HEAD")
+            connection.answer(status, JSON_HEADERS, _encode(found), head_only=head.method == "HEAD")
 
     async def _do(self, head: RequestHead, words: list[str], body: bytes, by: str) -> tuple[int, Any]:
         method = "GET" if head.method == "HEAD" else head.method
@@ -183,10 +183,10 @@ class Admin:
         found = []
         for scope in self.svc.book.scopes.values():
             mine = scope.id == f"tenant:{tenant}" or scope.id.startswith(f"project:{tenant}/")
-            if not mine or scope.purse is None:
+            if not mine or scope.budget is None:
                 continue
-            purse = scope.purse
-            left = None if purse.leased else {"limit_nano_usd": purse.granted, "free_nano_usd": purse.free}
+            budget = scope.budget
+            left = None if budget.leased else {"limit_nano_usd": budget.granted, "free_nano_usd": budget.free}
             found.append({"scope": scope.id, "period": scope.period, **(left or {})})
         return found
 

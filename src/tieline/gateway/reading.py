@@ -44,16 +44,16 @@ class TenantReading:
     def __init__(self, svc: Service, folders: Callable[[], list[Path]]) -> None:
         self.svc, self.folders = svc, folders
 
-    def handle(self, door: ClientConnection, head: RequestHead) -> None:
+    def handle(self, connection: ClientConnection, head: RequestHead) -> None:
         """Called for every framed GET of PATHS."""
-        account = self.svc.book.identify(head.get(b"authorization:"), door.peer, self.svc.clock.now())
+        account = self.svc.book.identify(head.get(b"authorization:"), connection.peer, self.svc.clock.now())
         if isinstance(account, Refusal):
-            door.refuse(account)
+            connection.refuse(account)
         else:
-            door.run(self._answer(door, head, account))
+            connection.run(self._answer(connection, head, account))
 
-    async def _answer(self, door: ClientConnection, head: RequestHead, account: KeyAccount) -> None:
-        number = door.request_id
+    async def _answer(self, connection: ClientConnection, head: RequestHead, account: KeyAccount) -> None:
+        number = connection.request_id
         found: dict[str, Any] | Csv | Refusal
         try:
             if head.path == "/v1/limits":
@@ -71,15 +71,15 @@ class TenantReading:
         except StoreError as error:
             self.svc.log.error("%s", error)
             found = Refusal(503, "this cannot be read now", "unavailable", retry_after_s=5)
-        if door.transport is None or door.request_id != number:
+        if connection.transport is None or connection.request_id != number:
             return
         head_only = head.method == "HEAD"
         if isinstance(found, Refusal):
-            door.refuse(found)
+            connection.refuse(found)
         elif isinstance(found, Csv):
-            door.answer(200, Csv.HEADERS, found.text, head_only=head_only)
+            connection.answer(200, Csv.HEADERS, found.text, head_only=head_only)
         else:
-            door.answer(200, JSON_HEADERS, _encode(found), head_only=head_only)
+            connection.answer(200, JSON_HEADERS, _encode(found), head_only=head_only)
 
     async def usage(
         self, tenant: str, query: dict[str, str], project: str | None = None
@@ -131,10 +131,10 @@ class TenantReading:
         if scope.concurrent is not None:
             left = None if shared else max(0, scope.concurrent - len(scope.live))
             found["concurrent"] = {"limit": scope.concurrent, "remaining": left}
-        if scope.purse is not None:
-            purse = scope.purse
-            limit = None if purse.leased else _usd(purse.granted)
-            left_usd = None if purse.leased else _usd(max(0, purse.free))
+        if scope.budget is not None:
+            budget = scope.budget
+            limit = None if budget.leased else _usd(budget.granted)
+            left_usd = None if budget.leased else _usd(max(0, budget.free))
             found["budget_usd"] = {"limit": limit, "remaining": left_usd, "period": scope.period}
         return found
 

@@ -76,32 +76,32 @@ class Paths:
         self._openapi = openapi.document()
         self.repeats = Repeats(svc)
 
-    def route(self, door: ClientConnection, head: RequestHead, body: bytes) -> None:
+    def route(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Called once for every framed request."""
         read = head.read
         if type(read) is _Fields:  # the same head as before on this connection means the same
-            door.wording = messages.error_body if read.surface == "messages" else None
-            self._infer(door, read, body)
+            connection.wording = messages.error_body if read.surface == "messages" else None
+            self._infer(connection, read, body)
             return
         path = head.path
-        door.wording = messages.error_body if path.startswith("/v1/messages") else None
-        if not self._may_call(door, head, path):
+        connection.wording = messages.error_body if path.startswith("/v1/messages") else None
+        if not self._may_call(connection, head, path):
             return
         kind = _INFERENCE.get(path)
         if kind is not None and head.method == "POST":
-            fields = self._identify(door, head, kind)
+            fields = self._identify(connection, head, kind)
             if fields is not None:
-                if fields.account.key.expires is None and not door.extra:
+                if fields.account.key.expires is None and not connection.extra:
                     head.read = fields
-                self._infer(door, fields, body)
+                self._infer(connection, fields, body)
         elif head.method == "OPTIONS":
-            door.answer(204, _CORS_HEADERS if door.extra else b"allow: GET, POST, OPTIONS\r\n", b"")
+            connection.answer(204, _CORS_HEADERS if connection.extra else b"allow: GET, POST, OPTIONS\r\n", b"")
         elif kind is not None:
-            self._wrong_method(door, head, b"POST")
+            self._wrong_method(connection, head, b"POST")
         else:
-            self._aside(door, head, path, body)
+            self._aside(connection, head, path, body)
 
-    def _may_call(self, door: ClientConnection, head: RequestHead, path: str) -> bool:
+    def _may_call(self, connection: ClientConnection, head: RequestHead, path: str) -> bool:
         """May this page, or whatever it is, call this path? Its answer says so to a browser."""
         svc = self.svc
         origin = head.get(b"origin:")
@@ -110,60 +110,60 @@ class Paths:
             open_door=svc.book.open is not None, admin=path.startswith("/admin"),
         )  # fmt: skip
         if refusal is not None:
-            door.refuse(refusal)
+            connection.refuse(refusal)
         elif origin is not None and origin in svc.origins:
-            door.extra = b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _CORS_EXPOSED)
+            connection.extra = b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _CORS_EXPOSED)
         return refusal is None
 
-    def _aside(self, door: ClientConnection, head: RequestHead, path: str, body: bytes) -> None:
+    def _aside(self, connection: ClientConnection, head: RequestHead, path: str, body: bytes) -> None:
         """Whatever is no inference."""
         if path == COUNT or self.surfaces.handles(path):
-            self._surface(door, head, body)
+            self._surface(connection, head, body)
         elif path.startswith("/admin/"):
-            self.admin.handle(door, head, body)
+            self.admin.handle(connection, head, body)
         elif path in _READ or path in reading.PATHS or path.startswith("/v1/models/"):
             if head.method not in ("GET", "HEAD"):
-                self._wrong_method(door, head, b"GET")
+                self._wrong_method(connection, head, b"GET")
             elif path in reading.PATHS:
-                self.admin.reading.handle(door, head)
+                self.admin.reading.handle(connection, head)
             else:
-                self._read(door, head, path)
+                self._read(connection, head, path)
         elif self.desk.handles(path):
-            self.desk.handle(door, head, body)
+            self.desk.handle(connection, head, body)
         else:
-            door.refuse(errors.not_found(path))
+            connection.refuse(errors.not_found(path))
 
-    def _wrong_method(self, door: ClientConnection, head: RequestHead, allowed: bytes) -> None:
+    def _wrong_method(self, connection: ClientConnection, head: RequestHead, allowed: bytes) -> None:
         refusal = Refusal(405, f"{head.method} is not offered here; use {allowed.decode()}", "method_not_allowed")
         self.svc.stats.refused[refusal.code] += 1
-        door.answer(405, refusal.headers() + b"allow: " + allowed + b"\r\n", refusal.body())
+        connection.answer(405, refusal.headers() + b"allow: " + allowed + b"\r\n", refusal.body())
 
-    def _surface(self, door: ClientConnection, head: RequestHead, body: bytes) -> None:
+    def _surface(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
         """What is kept of responses and conversations, and the tokens of a message."""
-        fields = self._identify(door, head, "chat")
+        fields = self._identify(connection, head, "chat")
         if fields is None:
             return
         if head.path != COUNT:
-            self.surfaces.handle(door, head, body, fields.account)
+            self.surfaces.handle(connection, head, body, fields.account)
         elif head.method == "POST":
-            door.run(self.surfaces.count(door, fields.account, body))
+            connection.run(self.surfaces.count(connection, fields.account, body))
         else:
-            self._wrong_method(door, head, b"POST")
+            self._wrong_method(connection, head, b"POST")
 
     # --- inference ------------------------------------------------------------
 
-    def _identify(self, door: ClientConnection, head: RequestHead, kind: Kind) -> _Fields | None:
+    def _identify(self, connection: ClientConnection, head: RequestHead, kind: Kind) -> _Fields | None:
         """Who asks, and what the head says of how; None: refused."""
         svc = self.svc
-        account = svc.book.identify(_key(head), door.peer, svc.clock.now())
+        account = svc.book.identify(_key(head), connection.peer, svc.clock.now())
         if isinstance(account, Refusal):
-            door.refuse(account)
+            connection.refuse(account)
             return None
         if account.key.role == "billing":
-            door.refuse(Refusal(403, "a key with role 'billing' reads usage only", "role_not_allowed"))
+            connection.refuse(Refusal(403, "a key with role 'billing' reads usage only", "role_not_allowed"))
             return None
         if (coding := head.get(b"content-encoding:")) is not None and coding.lower() != b"identity":
-            door.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
+            connection.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
             return None
         trace = head.get(b"traceparent:")
         return _Fields(
@@ -172,11 +172,11 @@ class Paths:
             _seconds(head.get(b"x-stainless-timeout:")), SURFACES.get(head.path, ""),
         )  # fmt: skip
 
-    def _infer(self, door: ClientConnection, fields: _Fields, body: bytes, call: Call | None = None) -> None:
+    def _infer(self, connection: ClientConnection, fields: _Fields, body: bytes, call: Call | None = None) -> None:
         """`call`: under an Idempotency-Key, and nobody else makes it."""
         account = fields.account
         if fields.surface:
-            request = self.surfaces.request(fields.surface, door, account, body, fields.continuity)
+            request = self.surfaces.request(fields.surface, connection, account, body, fields.continuity)
         else:
             request = bodies.read(fields.kind, body, fields.continuity)
         offer = request if isinstance(request, Refusal) else self._offered(account, request)
@@ -184,15 +184,15 @@ class Paths:
             assert isinstance(offer, Refusal)
             if offer.status in BAD:
                 self.svc.shared.refused.standings.bad(account.tenant.id, self.svc.loop.time())
-            self._refuse(door, offer, call)
+            self._refuse(connection, offer, call)
             return
         if not request.stream and fields.idempotency and call is None:
-            again = partial(self._infer, door, fields, body)
-            call = self.repeats.begin(door, account.key.id, fields.idempotency, body, again)
+            again = partial(self._infer, connection, fields, body)
+            call = self.repeats.begin(connection, account.key.id, fields.idempotency, body, again)
             if call is None:
                 return
         try:
-            self._admit(door, fields, request, offer, call)
+            self._admit(connection, fields, request, offer, call)
         except Exception:
             if call is not None:
                 call.cancel()  # who waits for this call's answer makes it anew
@@ -213,69 +213,69 @@ class Paths:
         return beyond or offer
 
     def _admit(
-        self, door: ClientConnection, fields: _Fields, request: Request, offer: ModelOffer, call: Call | None
+        self, connection: ClientConnection, fields: _Fields, request: Request, offer: ModelOffer, call: Call | None
     ) -> None:
         svc, account = self.svc, fields.account
         admitted = svc.book.admit(account, offer, request.ask(offer), svc.loop.time())
         if account.rated:
-            door.extra += limit_headers(account, svc.loop.time())
+            connection.extra += limit_headers(account, svc.loop.time())
         if isinstance(admitted, Refusal):
-            self._refuse(door, admitted, call)
+            self._refuse(connection, admitted, call)
         elif isinstance(admitted, Short):
-            door.run(self._lease(door, fields, request, admitted, call))
+            connection.run(self._lease(connection, fields, request, admitted, call))
         else:
-            self._start(door, fields, request, offer, admitted, call)
+            self._start(connection, fields, request, offer, admitted, call)
 
     @staticmethod
-    def _refuse(door: ClientConnection, refusal: Refusal, call: Call | None) -> None:
-        door.refuse(refusal)
+    def _refuse(connection: ClientConnection, refusal: Refusal, call: Call | None) -> None:
+        connection.refuse(refusal)
         if call is not None:
             call.cancel()
 
     async def _lease(
-        self, door: ClientConnection, fields: _Fields, request: Request, short: Short, call: Call | None
+        self, connection: ClientConnection, fields: _Fields, request: Request, short: Short, call: Call | None
     ) -> None:
         try:
-            await self._after_lease(door, fields, request, short, call)
+            await self._after_lease(connection, fields, request, short, call)
         except Exception:
             if call is not None:
                 call.cancel()
             raise
 
     async def _after_lease(
-        self, door: ClientConnection, fields: _Fields, request: Request, short: Short, call: Call | None
+        self, connection: ClientConnection, fields: _Fields, request: Request, short: Short, call: Call | None
     ) -> None:
         """One call to the coordinator, then admission once more."""
         svc = self.svc
         offer = svc.offer(request.model)
         if offer is None:  # taken off offer meanwhile
-            self._refuse(door, errors.unknown_model(request.model), call)
+            self._refuse(connection, errors.unknown_model(request.model), call)
             return
         outcome: Admitted | Short | Refusal = short
         for _ in range(3):
             assert isinstance(outcome, Short)
             granted = await svc.lease(outcome)
-            if door.transport is None:
+            if connection.transport is None:
                 if call is not None:
                     call.cancel()
                 return
             if isinstance(granted, Refusal):
-                self._refuse(door, granted, call)
+                self._refuse(connection, granted, call)
                 return
             outcome = svc.book.admit(fields.account, offer, request.ask(offer), svc.loop.time(), granted)
             if not isinstance(outcome, Short):
                 break
         if isinstance(outcome, Admitted):
-            self._start(door, fields, request, offer, outcome, call)
+            self._start(connection, fields, request, offer, outcome, call)
         elif isinstance(outcome, Refusal):
-            self._refuse(door, outcome, call)
+            self._refuse(connection, outcome, call)
         else:
             busy = Refusal(503, "the budget is being shared out; try again", "budget_busy", retry_after_s=1)
-            self._refuse(door, busy, call)
+            self._refuse(connection, busy, call)
 
     def _start(
         self,
-        door: ClientConnection,
+        connection: ClientConnection,
         fields: _Fields,
         request: Request,
         offer: ModelOffer,
@@ -283,20 +283,20 @@ class Paths:
         call: Call | None,
     ) -> None:
         svc = self.svc
-        client: Client = door if request.client is None else request.client
-        exchange = Exchange.of(admitted, request, offer, door.request_id, client, svc, svc.shared)
+        client: Client = connection if request.client is None else request.client
+        exchange = Exchange.of(admitted, request, offer, connection.request_id, client, svc, svc.shared)
         if fields.trace:
             exchange.trace = fields.trace
         if fields.client_s is not None:
             exchange.state.client_s = fields.client_s
         if call is not None:
             exchange.idempotency = call
-        door.exchange = exchange
+        connection.exchange = exchange
         exchange.begin()
 
     # --- reading ------------------------------------------------------------------
 
-    def _read(self, door: ClientConnection, head: RequestHead, path: str) -> None:
+    def _read(self, connection: ClientConnection, head: RequestHead, path: str) -> None:
         svc = self.svc
         head_only = head.method == "HEAD"
         if path == "/healthz":
@@ -306,29 +306,31 @@ class Paths:
             told = {"ok": well, "ready": ready, "troubles": len(troubles), "ignored": sum(svc.ignored().values()),
                     "replicas": svc.table.shown(brief=True)}  # fmt: skip
             # A balancer takes out who says 503: a gateway with a sick task of another kind goes on serving.
-            door.answer(503 if svc.draining else 200, JSON_HEADERS, _encode(told), head_only=head_only)
+            connection.answer(503 if svc.draining else 200, JSON_HEADERS, _encode(told), head_only=head_only)
             return
         if path == "/openapi.json":
-            door.answer(200, JSON_HEADERS, self._openapi, head_only=head_only)
+            connection.answer(200, JSON_HEADERS, self._openapi, head_only=head_only)
             return
         if path == "/metrics":
-            text = svc.stats.text(svc, tenants=self.admin.reads_all(head, door.peer))
-            door.answer(200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", text, head_only=head_only)
+            text = svc.stats.text(svc, tenants=self.admin.reads_all(head, connection.peer))
+            connection.answer(
+                200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", text, head_only=head_only
+            )
             return
-        account = svc.book.identify(_key(head), door.peer, svc.clock.now())
+        account = svc.book.identify(_key(head), connection.peer, svc.clock.now())
         if isinstance(account, Refusal):
-            door.refuse(account)
+            connection.refuse(account)
             return
         models = [entry for name, entry in self._models().items() if not account.models or name in account.models]
         if path == "/v1/models":
-            door.answer(200, JSON_HEADERS, _encode({"object": "list", "data": models}), head_only=head_only)
+            connection.answer(200, JSON_HEADERS, _encode({"object": "list", "data": models}), head_only=head_only)
             return
         name = path.removeprefix("/v1/models/")
         for entry in models:
             if entry["id"] == name:
-                door.answer(200, JSON_HEADERS, _encode(entry), head_only=head_only)
+                connection.answer(200, JSON_HEADERS, _encode(entry), head_only=head_only)
                 return
-        door.refuse(errors.unknown_model(name))
+        connection.refuse(errors.unknown_model(name))
 
     def _models(self) -> dict[str, dict[str, object]]:
         svc = self.svc

@@ -282,9 +282,9 @@ async def _drain(svc: Service, server: asyncio.Server, drain_s: float) -> None:
     svc.draining = True
     server.close()
     deadline = svc.loop.time() + drain_s
-    for door in list(svc.connections):
-        if not door.request_id and door.transport is not None:
-            door.transport.close()
+    for connection in list(svc.connections):
+        if not connection.request_id and connection.transport is not None:
+            connection.transport.close()
     while svc.exchanges and svc.loop.time() < deadline:
         await asyncio.sleep(0.05)
     for exchange in list(svc.exchanges):
@@ -297,8 +297,8 @@ async def _every_second(svc: Service, changes: Changes, engines: Engines) -> Non
         beat(STILL_S)
         await asyncio.sleep(1.0)
         now = svc.loop.time()
-        for door in list(svc.connections):
-            door.tick(now)
+        for connection in list(svc.connections):
+            connection.tick(now)
         await changes.refresh()
         await engines.sweep()
         if svc.meter.failing is not None:

@@ -158,8 +158,8 @@ class Service:
 
     def budgets_left(self) -> list[tuple[str, float]]:
         """By scope, in USD, where this process knows: those that are leased out in slices nobody here does."""
-        purses = [(scope.id, scope.purse) for scope in self.book.scopes.values() if scope.purse is not None]
-        return [(name, purse.free / 1e9) for name, purse in purses if not purse.leased]
+        budgets = [(scope.id, scope.budget) for scope in self.book.scopes.values() if scope.budget is not None]
+        return [(name, budget.free / 1e9) for name, budget in budgets if not budget.leased]
 
     # --- the pool of replicas, as a request sees it -----------------------------------
 

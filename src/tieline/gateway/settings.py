@@ -183,7 +183,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class ImageRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many tokens a model makes of a picture at most; see `pictures` for rules and their sources."""
+    """How many tokens a model makes of an image at most; see `images` for rules and their sources."""
 
     size: int  # pixels on a patch's or tile's side
     per: int = 1
@@ -224,7 +224,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cached_usd_per_mtok: Decimal | None = None
     max_output_tokens: int = 1024  # given to a request that asks for no limit
     template_tokens: int = 64  # the chat template's constant in a prompt's bound
-    image_tokens: int = 1_536  # the most per picture where there is no rule
+    image_tokens: int = 1_536  # the most per image where there is no rule
     image: ImageRule | None = None
     label: str = ""
     aliases: tuple[str, ...] = ()  # other names that it may be asked for under

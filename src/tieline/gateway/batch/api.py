@@ -34,26 +34,26 @@ class Desk:
     def handles(self, path: str) -> bool:
         return path.startswith(("/v1/files", "/v1/batches")) and path.split("/", 3)[2] in ("files", "batches")
 
-    def handle(self, door: ClientConnection, head: RequestHead, body: bytes) -> None:
+    def handle(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Called for every framed request of these paths."""
         svc = self.svc
-        account = svc.book.identify(head.get(b"authorization:"), door.peer, svc.clock.now())
+        account = svc.book.identify(head.get(b"authorization:"), connection.peer, svc.clock.now())
         if isinstance(account, Refusal):
-            door.refuse(account)
+            connection.refuse(account)
         elif account.key.role == "billing":
-            door.refuse(Refusal(403, "a key with role 'billing' reads usage only", "role_not_allowed"))
+            connection.refuse(Refusal(403, "a key with role 'billing' reads usage only", "role_not_allowed"))
         elif (coding := head.get(b"content-encoding:")) is not None and coding.lower() != b"identity":
-            door.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
+            connection.refuse(Refusal(415, "send the body without a content coding", "unsupported_content_encoding"))
         else:
-            door.run(self._answer(door, head, body, account))
+            connection.run(self._answer(connection, head, body, account))
 
-    async def _answer(self, door: ClientConnection, head: RequestHead, body: bytes, account: KeyAccount) -> None:
+    async def _answer(self, connection: ClientConnection, head: RequestHead, body: bytes, account: KeyAccount) -> None:
         one = self._files if head.path.startswith("/v1/files") else self._batches
         try:
             async with self._calls:
-                refusal = await one.answer(door, head, body, account)
+                refusal = await one.answer(connection, head, body, account)
         except StoreError as error:
             self.svc.log.error("%s", error)
             refusal = Refusal(503, "files and batches cannot be read or written now", "unavailable", retry_after_s=5)
         if refusal is not None:
-            door.refuse(refusal)
+            connection.refuse(refusal)

@@ -70,26 +70,26 @@ class Batches:
         self.svc, self.store, self.wake = svc, store, wake
 
     async def answer(
-        self, door: ClientConnection, head: RequestHead, body: bytes, account: KeyAccount
+        self, connection: ClientConnection, head: RequestHead, body: bytes, account: KeyAccount
     ) -> Refusal | None:
         """Answer the request; a refusal is left to the caller."""
         owner = owner_of(account)
         parts = head.path.removeprefix("/v1/batches").strip("/").split("/")
         if parts == [""]:
             if head.method == "POST":
-                return await self._create(door, body, account)
-            return await self._list(door, head, owner) if head.method == "GET" else wrong_method("GET or POST")
+                return await self._create(connection, body, account)
+            return await self._list(connection, head, owner) if head.method == "GET" else wrong_method("GET or POST")
         found = await asyncio.to_thread(self.store.batch, parts[0], owner) if ID.fullmatch(parts[0]) else None
         if found is None or parts[1:] not in ([], ["cancel"]):
             return Refusal(404, f"no such batch: {parts[0][:80]}", "batch_not_found", param="batch_id")
         if parts[1:] == ["cancel"]:
-            return await self._cancel(door, found) if head.method == "POST" else wrong_method("POST")
+            return await self._cancel(connection, found) if head.method == "POST" else wrong_method("POST")
         if head.method != "GET":
             return wrong_method("GET")
-        door.answer(200, JSON, encode(shown(found)))
+        connection.answer(200, JSON, encode(shown(found)))
         return None
 
-    async def _create(self, door: ClientConnection, body: bytes, account: KeyAccount) -> Refusal | None:
+    async def _create(self, connection: ClientConnection, body: bytes, account: KeyAccount) -> Refusal | None:
         try:
             asked = _asked(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -122,19 +122,19 @@ class Batches:
         )  # fmt: skip
         await asyncio.to_thread(self.store.add_batch, batch)
         self.wake()
-        door.answer(200, JSON, encode(shown(batch)))
+        connection.answer(200, JSON, encode(shown(batch)))
         return None
 
-    async def _list(self, door: ClientConnection, head: RequestHead, owner: str) -> Refusal | None:
+    async def _list(self, connection: ClientConnection, head: RequestHead, owner: str) -> Refusal | None:
         asked = page_of(head, MAX_PAGE)
         if isinstance(asked, Refusal):
             return asked
         _, after, limit = asked
         rows = await asyncio.to_thread(self.store.batches, owner, after, limit + 1)
-        door.answer(200, JSON, encode(page([shown(row) for row in rows], limit)))
+        connection.answer(200, JSON, encode(page([shown(row) for row in rows], limit)))
         return None
 
-    async def _cancel(self, door: ClientConnection, batch: StoredBatch) -> Refusal | None:
+    async def _cancel(self, connection: ClientConnection, batch: StoredBatch) -> Refusal | None:
         if batch.status not in ACTIVE:
             return Refusal(409, f"the batch is {batch.status}; there is nothing to cancel", "batch_over")
         detail = batch_detail(batch)
@@ -142,7 +142,7 @@ class Batches:
         await asyncio.to_thread(self.store.turn, batch.id, ("validating", "in_progress"), "cancelling", encode(detail))
         self.wake()
         found = await asyncio.to_thread(self.store.batch, batch.id, batch.owner)
-        door.answer(200, JSON, encode(shown(found or batch)))
+        connection.answer(200, JSON, encode(shown(found or batch)))
         return None
 
 

@@ -54,30 +54,30 @@ class Files:
         self.svc, self.store = svc, store
 
     async def answer(
-        self, door: ClientConnection, head: RequestHead, body: bytes, account: KeyAccount
+        self, connection: ClientConnection, head: RequestHead, body: bytes, account: KeyAccount
     ) -> Refusal | None:
         """Answer the request; a refusal is left to the caller."""
         owner = owner_of(account)
         parts = head.path.removeprefix("/v1/files").strip("/").split("/")
         if parts == [""]:
             if head.method == "POST":
-                return await self._upload(door, head, body, owner)
-            return await self._list(door, head, owner) if head.method == "GET" else wrong_method("GET or POST")
+                return await self._upload(connection, head, body, owner)
+            return await self._list(connection, head, owner) if head.method == "GET" else wrong_method("GET or POST")
         found = await asyncio.to_thread(self.store.file, parts[0], owner) if ID.fullmatch(parts[0]) else None
         if found is None or parts[1:] not in ([], ["content"]):
             return Refusal(404, f"no such file: {parts[0][:80]}", "file_not_found", param="file_id")
         if parts[1:] == ["content"]:
-            return await self._content(door, found) if head.method == "GET" else wrong_method("GET")
+            return await self._content(connection, found) if head.method == "GET" else wrong_method("GET")
         if head.method == "GET":
-            door.answer(200, JSON, encode(shown(found)))
+            connection.answer(200, JSON, encode(shown(found)))
         elif head.method == "DELETE":
             await asyncio.to_thread(self.store.drop_file, found.id, owner)
-            door.answer(200, JSON, encode({"id": found.id, "object": "file", "deleted": True}))
+            connection.answer(200, JSON, encode({"id": found.id, "object": "file", "deleted": True}))
         else:
             return wrong_method("GET or DELETE")
         return None
 
-    async def _upload(self, door: ClientConnection, head: RequestHead, body: bytes, owner: str) -> Refusal | None:
+    async def _upload(self, connection: ClientConnection, head: RequestHead, body: bytes, owner: str) -> Refusal | None:
         form = await asyncio.to_thread(read_form, head.get(b"content-type:") or b"", body)
         if isinstance(form, Refusal):
             return form
@@ -102,10 +102,10 @@ class Files:
         now = int(self.svc.clock.now().timestamp())
         file = StoredFile(new_id("file-"), owner, name, "batch", len(content), now, now + kept)
         await asyncio.to_thread(self.store.add_file, file, content)
-        door.answer(200, JSON, encode(shown(file)))
+        connection.answer(200, JSON, encode(shown(file)))
         return None
 
-    async def _list(self, door: ClientConnection, head: RequestHead, owner: str) -> Refusal | None:
+    async def _list(self, connection: ClientConnection, head: RequestHead, owner: str) -> Refusal | None:
         asked = page_of(head, MAX_PAGE)
         if isinstance(asked, Refusal):
             return asked
@@ -118,24 +118,24 @@ class Files:
             limit + 1,
             oldest_first=query.get("order") == "asc",
         )
-        door.answer(200, JSON, encode(page([shown(row) for row in rows], limit)))
+        connection.answer(200, JSON, encode(page([shown(row) for row in rows], limit)))
         return None
 
-    async def _content(self, door: ClientConnection, file: StoredFile) -> Refusal | None:
+    async def _content(self, connection: ClientConnection, file: StoredFile) -> Refusal | None:
         """In pieces, at the client's pace: a result file may be larger than what this process should hold."""
-        door.begin_stream(b"content-type: application/octet-stream\r\n", b"")
+        connection.begin_stream(b"content-type: application/octet-stream\r\n", b"")
         offset = 0
-        while offset < file.size and door.transport is not None:
-            if door.transport.get_write_buffer_size() > WRITE_HIGH:
+        while offset < file.size and connection.transport is not None:
+            if connection.transport.get_write_buffer_size() > WRITE_HIGH:
                 await asyncio.sleep(0.02)
                 continue
             piece = await asyncio.to_thread(self.store.piece, file.id, offset)
             if not piece:  # deleted meanwhile: no clean end for half a file
-                door.drop()
+                connection.drop()
                 return None
             offset += len(piece)
-            door.send(piece)
-        door.finish_stream(b"")
+            connection.send(piece)
+        connection.finish_stream(b"")
         return None
 
 

@@ -2,7 +2,7 @@
 
 A key is found by the SHA-256 digest of what was presented: the lookup's timing depends on a hash nobody can
 steer, never on the secret. A request holds a Ticket from admission to settlement; the ticket's maximum cost
-stays reserved in the purses of its key, project and tenant until it is settled at what was delivered.
+stays reserved in the budgets of its key, project and tenant until it is settled at what was delivered.
 Money is integer nano-dollars.
 """
 
@@ -51,7 +51,7 @@ class TokenBucket:
 
 
 @dataclass(slots=True)
-class Purse:
+class LocalBudget:
     """What one scope may still spend here. `granted` is the whole budget, or the slices a coordinator leased."""
 
     granted: int
@@ -66,7 +66,7 @@ class Purse:
         return self.granted - self.settled - self.reserved
 
     def covers(self, cost: int, granted: int, now: float) -> bool:
-        """May a leased purse take this on? `granted`: of it, what was leased for this very request."""
+        """May a leased budget take this on? `granted`: of it, what was leased for this very request."""
         return now < self.expires and self.free >= cost and (now >= self.tight_until or cost <= granted)
 
 
@@ -84,7 +84,7 @@ class Share:
     scope: str
     kind: str
     limit: int
-    purse: Purse
+    budget: LocalBudget
     refused_until: float = float("-inf")  # the coordinator has just said no
     wait_s: float = 1.0
 
@@ -95,9 +95,9 @@ class Share:
     def lacks(self, now: float, granted: int | None) -> bool:
         """Is there nothing left of it? `granted`: a request is there for which something was just leased."""
         if granted is None:
-            return self.purse.free < 1 or now < self.purse.tight_until
+            return self.budget.free < 1 or now < self.budget.tight_until
         # Tokens are counted when they are there, so that others may have used what was just granted.
-        return self.purse.free < 1 and self.kind != TOKENS
+        return self.budget.free < 1 and self.kind != TOKENS
 
     def refusal(self) -> Refusal:
         if self.kind == CONCURRENT:
@@ -113,7 +113,7 @@ class Scope:
     requests: TokenBucket | None = None
     tokens: TokenBucket | None = None
     concurrent: int | None = None
-    purse: Purse | None = None
+    budget: LocalBudget | None = None
     period: str = "month"
     live: set[int] = field(default_factory=set)
     shares: tuple[Share, ...] = ()  # of the first three, where a coordinator shares them out
@@ -127,15 +127,15 @@ class Scope:
             None if rpm is None else TokenBucket(rpm, float(rpm), at),
             None if tpm is None else TokenBucket(tpm, float(tpm), at),
             limits.concurrent,
-            None if budget is None else Purse(0 if leased else budget, leased=leased),
+            None if budget is None else LocalBudget(0 if leased else budget, leased=leased),
             limits.budget_period,
-            shares=tuple(Share(id_, kind, limit, Purse(0, leased=True)) for kind, limit in shares),
+            shares=tuple(Share(id_, kind, limit, LocalBudget(0, leased=True)) for kind, limit in shares),
         )
 
     @property
     def limiting(self) -> bool:
         """Is there anything that it limits?"""
-        return not (self.requests is None and self.tokens is None and self.concurrent is None and self.purse is None)
+        return not (self.requests is None and self.tokens is None and self.concurrent is None and self.budget is None)
 
     @property
     def rated(self) -> bool:
@@ -147,13 +147,13 @@ class Scope:
         self.live.add(number)
         if self.requests is not None:
             self.requests.level -= 1.0
-        if self.purse is not None:
-            self.purse.reserved += cost
+        if self.budget is not None:
+            self.budget.reserved += cost
         for share in self.shares:
             if share.kind == CONCURRENT:
-                share.purse.reserved += 1
+                share.budget.reserved += 1
             elif share.kind == REQUESTS:
-                share.purse.settled += 1
+                share.budget.settled += 1
 
 
 @dataclass(slots=True)
@@ -167,7 +167,7 @@ class KeyAccount:
     models: frozenset[str]
     regions: frozenset[str]
     networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
-    purses: tuple[Scope, ...]
+    budgets: tuple[Scope, ...]
     shares: tuple[Share, ...] = ()
     patience_s: float = 0.0  # beyond the standard latency class
     barred: frozenset[str] = frozenset()  # replicas above the tenant's price ceiling now
@@ -256,34 +256,34 @@ class KeyAccounts:
         new = Scope.of(id_, limits, self.leased, self._at)
         self.scopes[id_] = new if old is None else old
         scope = self.scopes[id_]
-        had = old.purse if old is not None and old.period == new.period else None
+        had = old.budget if old is not None and old.period == new.period else None
         scope.requests, scope.tokens = new.requests, new.tokens
         scope.concurrent, scope.period = new.concurrent, new.period
         if old is not None:
             scope.shares = tuple(self._go_on(scope, share) for share in new.shares)
-        if new.purse is None or had is None:
-            scope.purse = new.purse
+        if new.budget is None or had is None:
+            scope.budget = new.budget
         elif not had.leased:
-            had.granted = new.purse.granted
+            had.granted = new.budget.granted
         self._names[id_] = self._name(scope)
-        if scope.purse is not None and scope.purse is not had:
-            self._fill(scope, scope.purse, totals)
+        if scope.budget is not None and scope.budget is not had:
+            self._fill(scope, scope.budget, totals)
 
-    def _fill(self, scope: Scope, purse: Purse, totals: dict[str, int]) -> None:
-        """A purse that is new, with what is reserved and spent already."""
-        purse.reserved = sum(one.reserved for one in self.live.values() if scope in one.account.scopes)
-        if purse.leased:
-            purse.granted = purse.reserved
+    def _fill(self, scope: Scope, budget: LocalBudget, totals: dict[str, int]) -> None:
+        """A budget that is new, with what is reserved and spent already."""
+        budget.reserved = sum(one.reserved for one in self.live.values() if scope in one.account.scopes)
+        if budget.leased:
+            budget.granted = budget.reserved
         else:
-            purse.settled = totals.get(self._names[scope.id], 0)
+            budget.settled = totals.get(self._names[scope.id], 0)
 
     def _go_on(self, scope: Scope, new: Share) -> Share:
         """A limit that is changed or new, with what its scope holds of it."""
-        had = next((one.purse for one in scope.shares if one.kind == new.kind), None)
+        had = next((one.budget for one in scope.shares if one.kind == new.kind), None)
         if had is not None:
-            new.purse = had
+            new.budget = had
         elif new.kind == CONCURRENT:
-            new.purse.reserved = new.purse.granted = len(scope.live)
+            new.budget.reserved = new.budget.granted = len(scope.live)
         return new
 
     def _account(self, key: Key, tenant: Tenant) -> KeyAccount:
@@ -297,7 +297,7 @@ class KeyAccounts:
             frozenset(key.models),
             _regions(key, tenant),
             tuple(ipaddress.ip_network(one, strict=False) for one in key.networks),
-            tuple(s for s in limiting if s.purse is not None),
+            tuple(s for s in limiting if s.budget is not None),
             tuple(share for s in limiting for share in s.shares),
             PATIENCE_S[tenant.latency_class] - PATIENCE_S["standard"],
             rated=any(s.rated for s in limiting),
@@ -331,7 +331,7 @@ class KeyAccounts:
     def admit(
         self, account: KeyAccount, model: ModelOffer, ask: Ask, now: float, granted: int | None = None
     ) -> Admitted | Short | Refusal:
-        """Reserve the request's maximum in every purse, or say why not. All or nothing.
+        """Reserve the request's maximum in every budget, or say why not. All or nothing.
 
         `granted`: what the coordinator has just granted for this very request."""
         if account.models and model.name not in account.models:
@@ -342,13 +342,13 @@ class KeyAccounts:
             return refusal
         wanted = model.max_output_tokens if ask.max_output is None else ask.max_output
         least = cost = 0
-        if account.purses:
+        if account.budgets:
             if ask.max_output is None and (granted or not self.leased):
                 wanted = _affordable(account, model, ask, wanted, granted)
             prompt_cost, per_output = _prices(model, ask)
             cost = prompt_cost + wanted * per_output
             least = cost if ask.max_output is not None else prompt_cost + min(wanted, 1) * per_output
-        if account.purses or account.shares:
+        if account.budgets or account.shares:
             short = self._short(account, least, cost, now, granted)
             if short is not None:
                 return short
@@ -367,19 +367,19 @@ class KeyAccounts:
             lacks = share.lacks(now, granted)
             if lacks and granted is None and now < share.refused_until:
                 return share.refusal()
-            short = short or lacks or now >= share.purse.expires
-        for scope in account.purses:
-            purse = scope.purse
-            assert purse is not None
-            if purse.leased:
-                short = short or not purse.covers(cost, granted or 0, now)
-            elif purse.free < cost:
+            short = short or lacks or now >= share.budget.expires
+        for scope in account.budgets:
+            budget = scope.budget
+            assert budget is not None
+            if budget.leased:
+                short = short or not budget.covers(cost, granted or 0, now)
+            elif budget.free < cost:
                 return errors.spent(scope.id)
         return Short(self._shared_names(account), least, cost) if short else None
 
     def _shared_names(self, account: KeyAccount) -> tuple[str, ...]:
         """Budgets and limits that a coordinator shares out, by the names that it knows them by."""
-        return (*map(self.total_name, account.purses), *(share.name for share in account.shares))
+        return (*map(self.total_name, account.budgets), *(share.name for share in account.shares))
 
     # --- afterwards --------------------------------------------------------
 
@@ -394,14 +394,14 @@ class KeyAccounts:
             scope.live.discard(ticket.number)
             if scope.tokens is not None:
                 scope.tokens.level -= tokens
-            if scope.purse is not None:
-                scope.purse.reserved -= ticket.reserved
-                scope.purse.settled += min(cost, ticket.reserved)
+            if scope.budget is not None:
+                scope.budget.reserved -= ticket.reserved
+                scope.budget.settled += min(cost, ticket.reserved)
             for share in scope.shares:
                 if share.kind == CONCURRENT:
-                    share.purse.reserved -= 1
+                    share.budget.reserved -= 1
                 elif share.kind == TOKENS:
-                    share.purse.settled += tokens
+                    share.budget.settled += tokens
 
     # --- the budgets' calendar --------------------------------------------
 
@@ -410,8 +410,8 @@ class KeyAccounts:
         self.today = now
         self._names = {id_: self._name(scope) for id_, scope in self.scopes.items()}
         for scope in self.scopes.values():
-            if scope.purse is not None and not scope.purse.leased:
-                scope.purse.settled = totals.get(self.total_name(scope), 0)
+            if scope.budget is not None and not scope.budget.leased:
+                scope.budget.settled = totals.get(self.total_name(scope), 0)
 
     def _name(self, scope: Scope) -> str:
         today = self.today
@@ -430,7 +430,7 @@ class KeyAccounts:
         """The same for a record of usage: the budgets it counts against."""
         ids = (f"key:{key_id}", f"project:{tenant}/{project}", f"tenant:{tenant}")
         scopes = (self.scopes.get(one) for one in ids)
-        return [self.total_name(scope) for scope in scopes if scope is not None and scope.purse is not None]
+        return [self.total_name(scope) for scope in scopes if scope is not None and scope.budget is not None]
 
 
 def _regions(key: Key, tenant: Tenant) -> frozenset[str]:
@@ -461,7 +461,7 @@ def _affordable(account: KeyAccount, model: ModelOffer, ask: Ask, wanted: int, g
     prompt_cost, per_output = _prices(model, ask)
     if not per_output:
         return wanted
-    free = granted or min(s.purse.free for s in account.purses if s.purse is not None)
+    free = granted or min(s.budget.free for s in account.budgets if s.budget is not None)
     return min(wanted, max(1, (free - prompt_cost) // per_output))
 
 
@@ -499,7 +499,7 @@ def owed_nano(offer: ModelOffer, ticket: Ticket, prompt: int, cached: int, outpu
     cost = (
         cost_nano(offer, prompt, cached, output) if cached else prompt * offer.input_nano + output * offer.output_nano
     )
-    return min(cost, ticket.reserved) if ticket.account.purses else cost
+    return min(cost, ticket.reserved) if ticket.account.budgets else cost
 
 
 def _inside(peer: str, networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:

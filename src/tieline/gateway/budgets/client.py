@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from tieline.gateway import errors
-from tieline.gateway.budgets.admit import KeyAccounts, Purse, Share, Short
+from tieline.gateway.budgets.admit import KeyAccounts, LocalBudget, Share, Short
 from tieline.gateway.budgets.coordinator import MAX_LINE, decode, encode
 from tieline.gateway.budgets.lease import CONCURRENT, LEASE_S, RENEW_EVERY_S, limited
 from tieline.gateway.budgets.recall import TIGHT_S
@@ -46,7 +46,7 @@ JOIN_TRIES: Final = 20
 class _Asker:
     """A request that waits: what is granted is reserved for it until it wakes."""
 
-    purses: dict[str, Purse]  # by the budget's name
+    budgets: dict[str, LocalBudget]  # by the budget's name
     held: int | None = None
 
     def part(self, name: str) -> int:
@@ -54,8 +54,8 @@ class _Asker:
         return 0 if self.held is None else 1 if limited(name) else self.held
 
 
-class Slices:
-    """The purses of a gateway whose budgets are leased, and who waits for more. Pure."""
+class LeasedBudgets:
+    """What a gateway has of budgets that are leased, and who waits for more. Pure."""
 
     def __init__(self, book: KeyAccounts) -> None:
         self.book = book
@@ -63,10 +63,10 @@ class Slices:
         self._spent: dict[str, int] = {}
         self._keep: dict[str, int] = {}
 
-    def leased(self) -> dict[str, Purse]:
-        """Purses by their budgets' names."""
+    def leased(self) -> dict[str, LocalBudget]:
+        """Leased budgets by their names."""
         scopes = self.book.scopes.values()
-        return {self.book.total_name(s): s.purse for s in scopes if s.purse is not None and s.purse.leased}
+        return {self.book.total_name(s): s.budget for s in scopes if s.budget is not None and s.budget.leased}
 
     def shares(self) -> list[Share]:
         return [share for scope in self.book.scopes.values() for share in scope.shares]
@@ -77,73 +77,73 @@ class Slices:
         scope = self.book.scopes.get(id_)
         return next((one for one in scope.shares if one.kind == kind), None) if scope is not None else None
 
-    def purse(self, name: str) -> Purse | None:
+    def budget(self, name: str) -> LocalBudget | None:
         """What there is of a budget or a limit."""
         if limited(name):
             share = self.share(name)
-            return share.purse if share is not None else None
+            return share.budget if share is not None else None
         scope = self.book.scopes.get(name.rpartition("|")[0])
-        return scope.purse if scope is not None and self.book.total_name(scope) == name else None
+        return scope.budget if scope is not None and self.book.total_name(scope) == name else None
 
     def used(self, names: Iterable[str] | None = None) -> dict[str, tuple[int, int]]:
         """Take out what was used of limits that fill again, and how much of that was in the slice."""
         shares: Iterable[Share | None] = self.shares() if names is None else map(self.share, names)
         found = {}
         for share in shares:
-            if share is not None and share.purse.settled:
-                purse = share.purse
-                sliced = max(0, min(purse.settled, purse.granted - purse.reserved))
-                found[share.name] = (purse.settled, sliced)
-                purse.granted -= sliced
-                purse.settled = 0
+            if share is not None and share.budget.settled:
+                budget = share.budget
+                sliced = max(0, min(budget.settled, budget.granted - budget.reserved))
+                found[share.name] = (budget.settled, sliced)
+                budget.granted -= sliced
+                budget.settled = 0
         return found
 
     def restart(self, *, lapsed: bool = False) -> dict[str, int]:
         """All slices are over; what is reserved, to be claimed anew. Limits that fill again are kept, unless the lease
         is over: they may have been given to others."""
-        purses = self.leased()
-        for purse in purses.values():
-            purse.granted = purse.settled + purse.reserved
-        claims = {name: purse.reserved for name, purse in purses.items()}
+        budgets = self.leased()
+        for budget in budgets.values():
+            budget.granted = budget.settled + budget.reserved
+        claims = {name: budget.reserved for name, budget in budgets.items()}
         for share in self.shares():
             if share.kind == CONCURRENT:
-                share.purse.granted = share.purse.reserved
+                share.budget.granted = share.budget.reserved
             elif lapsed:
-                share.purse.granted = share.purse.settled = 0
-            claims[share.name] = share.purse.granted
+                share.budget.granted = share.budget.settled = 0
+            claims[share.name] = share.budget.granted
         return claims
 
     def settled(self) -> int:
-        return sum(purse.settled for purse in self.leased().values())
+        return sum(budget.settled for budget in self.leased().values())
 
     def extend(self, until: float) -> None:
-        for purse in (*self.leased().values(), *(share.purse for share in self.shares())):
-            purse.expires = until
+        for budget in (*self.leased().values(), *(share.budget for share in self.shares())):
+            budget.expires = until
 
     def lapsed(self, now: float) -> bool:
         """Is anything reserved beyond the lease?"""
-        return any(purse.reserved and now >= purse.expires for purse in self.leased().values())
+        return any(budget.reserved and now >= budget.expires for budget in self.leased().values())
 
     def begin(self, number: int, short: Short) -> tuple[str, ...]:
         """A request waits for a grant of these budgets."""
-        found = ((name, self.purse(name)) for name in short.names)
-        asker = self._askers[number] = _Asker({name: purse for name, purse in found if purse is not None})
-        return tuple(asker.purses)
+        found = ((name, self.budget(name)) for name in short.names)
+        asker = self._askers[number] = _Asker({name: budget for name, budget in found if budget is not None})
+        return tuple(asker.budgets)
 
     def end(self, number: int) -> None:
         """It wakes, or has given up."""
         asker = self._askers.pop(number)
-        for name, purse in asker.purses.items():
-            purse.reserved -= asker.part(name)
+        for name, budget in asker.budgets.items():
+            budget.reserved -= asker.part(name)
 
     def recalled(self, name: str, now: float) -> int:
         """Give back what is unspent. Until the verdict nothing is admitted from what is freed from now on."""
-        purse = self.purse(name)
-        if purse is None:
+        budget = self.budget(name)
+        if budget is None:
             return 0
-        amount = max(0, purse.free)
-        purse.granted -= amount
-        purse.tight_until = now + TIGHT_S
+        amount = max(0, budget.free)
+        budget.granted -= amount
+        budget.tight_until = now + TIGHT_S
         return amount
 
     def more(self, names: tuple[str, ...]) -> int:
@@ -153,26 +153,26 @@ class Slices:
     def slack(self) -> dict[str, int]:
         """Take out what is free beyond SLACK_S of the spending since this was last asked."""
         found = {}
-        for name, purse in self.leased().items():
-            spent = purse.settled + purse.reserved
+        for name, budget in self.leased().items():
+            spent = budget.settled + budget.reserved
             keep = self._keep[name] = SLACK_S * max(0, spent - self._spent.get(name, spent))
             self._spent[name] = spent
-            if purse.free > keep:
-                found[name] = purse.free - keep
-                purse.granted -= found[name]
+            if budget.free > keep:
+                found[name] = budget.free - keep
+                budget.granted -= found[name]
         return found
 
     def granted(self, number: int, amount: int, extras: dict[str, int]) -> None:
         """Slices grow; the asker's part is held for it. One who gave up waiting leaves it to others."""
         for name, extra in extras.items():
-            purse = self.purse(name)
-            if purse is not None:
-                purse.granted += (1 if limited(name) else amount) + extra
+            budget = self.budget(name)
+            if budget is not None:
+                budget.granted += (1 if limited(name) else amount) + extra
         asker = self._askers.get(number)
         if asker is not None:
             asker.held = amount
-            for name, purse in asker.purses.items():
-                purse.reserved += asker.part(name)
+            for name, budget in asker.budgets.items():
+                budget.reserved += asker.part(name)
 
     def refused(self, name: str, wait_s: float, now: float) -> Refusal:
         """The coordinator has no more of this."""
@@ -191,7 +191,7 @@ class LeaseClient:
         self, where: Path | Remote, gateway: str, book: KeyAccounts, spool: Spool, abandon: Callable[[], None]
     ) -> None:
         self.where, self.gateway, self.spool, self.abandon = where, gateway, spool, abandon
-        self.slices = Slices(book)
+        self.budgets = LeasedBudgets(book)
         self._writer: asyncio.StreamWriter | None = None
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._number = 0
@@ -222,7 +222,7 @@ class LeaseClient:
 
     def turn(self) -> None:
         """A new period has begun: the slices were of the old one. Join again for the new; what runs goes on."""
-        self.slices.restart()
+        self.budgets.restart()
         self._turning = True
         self._up.clear()
         if self._writer is not None:
@@ -260,12 +260,12 @@ class LeaseClient:
                 self._writer.close()
 
     def _tell_used(self, names: Iterable[str] | None = None) -> None:
-        if self._up.is_set() and (used := self.slices.used(names)):
+        if self._up.is_set() and (used := self.budgets.used(names)):
             self._tell({"do": "used", "n": 0, "fence": self._fence, "used": used})
 
     def _return_slack(self) -> None:
         """The coordinator cannot read this machine's disk: what is held idle here would count as spent if it died."""
-        for name, amount in self.slices.slack().items():
+        for name, amount in self.budgets.slack().items():
             self._tell({"do": "given", "n": 0, "fence": self._fence, "name": name, "amount": amount})
 
     async def _join(self, nonce: str) -> None:
@@ -273,10 +273,10 @@ class LeaseClient:
         self._turning = False
         self._lapse()
         for _ in range(JOIN_TRIES):
-            claims = self.slices.restart(lapsed=self._loop.time() >= self._until)
-            before = self.slices.settled()
+            claims = self.budgets.restart(lapsed=self._loop.time() >= self._until)
+            before = self.budgets.settled()
             totals = await asyncio.to_thread(self.spool.totals)
-            if self.slices.settled() == before:
+            if self.budgets.settled() == before:
                 break  # else what settled meanwhile would stand in both
         sent = self._loop.time()  # the lease counts from when we asked: ours ends before the coordinator's
         message = {"do": "join", "gateway": self.gateway, "totals": totals, "claims": claims, "calls": self._calls}
@@ -290,13 +290,13 @@ class LeaseClient:
 
     def _extend(self, until: float) -> None:
         self._until = until
-        self.slices.extend(until)
+        self.budgets.extend(until)
 
     def _lapse(self) -> None:
         """Past the lease nothing reserved may go on: it would spend what is freed to others. Nor may a call that
         another process may make by now."""
         now = self._loop.time()
-        if self.slices.lapsed(now) or (self._calls and now >= self._until):
+        if self.budgets.lapsed(now) or (self._calls and now >= self._until):
             self.abandon()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
@@ -304,11 +304,11 @@ class LeaseClient:
             message = decode(line)
             if "recall" in message:
                 name = message["recall"]
-                amount = self.slices.recalled(name, self._loop.time())
+                amount = self.budgets.recalled(name, self._loop.time())
                 self._tell({"do": "given", "n": message["n"], "fence": self._fence, "name": name, "amount": amount})
                 continue
             if "granted" in message:
-                self.slices.granted(message["re"], message["granted"], message["extras"])
+                self.budgets.granted(message["re"], message["granted"], message["extras"])
             if message.get("claim") == "yours":
                 self._calls[message["name"]] = message["digest"]
             if "ended" in message:
@@ -350,22 +350,22 @@ class LeaseClient:
         if "granted" in reply:
             return int(reply["granted"])
         if "spent" in reply:
-            return self.slices.refused(reply["spent"], reply.get("wait", 0.0), self._loop.time())
+            return self.budgets.refused(reply["spent"], reply.get("wait", 0.0), self._loop.time())
         return _AWAY
 
     async def _question(self, short: Short) -> dict[str, Any]:
         number = self._new_number()
-        names = self.slices.begin(number, short)
+        names = self.budgets.begin(number, short)
         question: dict[str, Any] = {
             "do": "ask", "fence": self._fence, "names": names, "least": short.least, "most": short.most
         }  # fmt: skip
         if isinstance(self.where, Remote):
-            question["more"] = self.slices.more(names)
+            question["more"] = self.budgets.more(names)
         try:
             self._tell_used(names)
             return await self._call(question, None, number)
         finally:
-            self.slices.end(number)
+            self.budgets.end(number)
 
     # --- calls that are made once ------------------------------------------------
 

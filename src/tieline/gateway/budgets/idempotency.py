@@ -54,7 +54,7 @@ class Repeats:
         self.svc = svc
         self._kept: OrderedDict[tuple[str, bytes], _Kept] = OrderedDict()
 
-    def begin(self, door: ClientConnection, key_id: str, given: bytes, body: bytes, again: Again) -> Call | None:
+    def begin(self, connection: ClientConnection, key_id: str, given: bytes, body: bytes, again: Again) -> Call | None:
         """The call, where it is to be made now. None: it is answered here, or `again` is called later."""
         svc, name = self.svc, f"{key_id}|{hashlib.sha256(given).hexdigest()}"
         digest = hashlib.sha256(body).digest()
@@ -63,14 +63,14 @@ class Repeats:
         kept = self._kept.get(slot)
         if kept is not None and svc.loop.time() - kept.at <= KEEP_S:
             if kept.digest != digest:
-                door.refuse(CONFLICT)
+                connection.refuse(CONFLICT)
             else:
-                self._attach(door, kept.call, again)
+                self._attach(connection, kept.call, again)
             return None
         call = self._remember(slot, digest)
         if svc.leases is None:
             return call
-        door.run(self._claim(door, name, digest, call, again))
+        connection.run(self._claim(connection, name, digest, call, again))
         return None
 
     def _remember(self, slot: tuple[str, bytes], digest: bytes) -> Call:
@@ -89,27 +89,27 @@ class Repeats:
         call.add_done_callback(judge)
         return call
 
-    def _attach(self, door: ClientConnection, call: Call, again: Again) -> None:
+    def _attach(self, connection: ClientConnection, call: Call, again: Again) -> None:
         """The first one's answer, once it is there."""
-        number = door.request_id
+        number = connection.request_id
 
         def answer(done: Call) -> None:
-            if door.request_id != number or door.transport is None:
+            if connection.request_id != number or connection.transport is None:
                 return
             if done.cancelled():
                 again(None)
             else:
                 status, head, text = done.result()
-                door.answer(status, head + _REPEATED, text)
+                connection.answer(status, head + _REPEATED, text)
 
         call.add_done_callback(answer)
 
-    async def _claim(self, door: ClientConnection, name: str, digest: bytes, call: Call, again: Again) -> None:
+    async def _claim(self, connection: ClientConnection, name: str, digest: bytes, call: Call, again: Again) -> None:
         """Make the call if no other process does or did."""
-        number, leases = door.request_id, self.svc.leases
+        number, leases = connection.request_id, self.svc.leases
         assert leases is not None
         outcome = await leases.claim(name, digest.hex())
-        here = door.request_id == number and door.transport is not None
+        here = connection.request_id == number and connection.transport is not None
         if outcome is None:
 
             def ended(done: Call) -> None:
@@ -124,11 +124,11 @@ class Repeats:
         elif isinstance(outcome, Refusal):
             call.set_result((outcome.status, outcome.headers(), outcome.body()))
             if here:
-                door.refuse(outcome)
+                connection.refuse(outcome)
         else:
             call.set_result(outcome)
             if here:
-                door.answer(outcome[0], outcome[1] + _REPEATED, outcome[2])
+                connection.answer(outcome[0], outcome[1] + _REPEATED, outcome[2])
 
 
 def _lasting(done: Call) -> bool:

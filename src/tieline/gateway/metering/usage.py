@@ -120,7 +120,7 @@ class UsageMeter:
             account = request.ticket.account
             names = named.get(id(account))
             if names is None:
-                names = named[id(account)] = tuple([self.book.total_name(scope) for scope in account.purses])
+                names = named[id(account)] = tuple([self.book.total_name(scope) for scope in account.budgets])
             shares.append((names, bill.cost))
 
     def _landed(self, bills: list[Bill], error: StoreError | None) -> None:

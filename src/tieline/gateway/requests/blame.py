@@ -81,7 +81,7 @@ class Shape(msgspec.Struct, frozen=True):
     of: tuple[str, str, frozenset[str]]  # its kind, model and unusual fields
     prompt: int
     fields: int
-    pictures: int
+    images: int
 
 
 def shape(request: Request) -> Shape | None:
@@ -92,7 +92,7 @@ def shape(request: Request) -> Shape | None:
     odd = fields.keys() - PLAIN
     size = sum(len(memoryview(fields[name])) for name in odd)
     of = (request.kind, request.model, frozenset(odd))
-    return Shape(of, request.prompt_bytes.bit_length(), size.bit_length(), len(request.pictures))
+    return Shape(of, request.prompt_bytes.bit_length(), size.bit_length(), len(request.images))
 
 
 # How much of a prompt is looked at: some 50 ms at most.
@@ -169,7 +169,7 @@ class RefusedRequests:
         if found is None:
             return
         known = self._answered.get(found.of, found)
-        most = (max(known.prompt, found.prompt), max(known.fields, found.fields), max(known.pictures, found.pictures))
+        most = (max(known.prompt, found.prompt), max(known.fields, found.fields), max(known.images, found.images))
         self._answered[found.of] = Shape(found.of, *most)
         self._answered.move_to_end(found.of)
         if len(self._answered) > MAX_SHAPES:
@@ -189,7 +189,7 @@ class RefusedRequests:
         known = self._answered.get(found.of)
         if known is None:
             return True
-        return found.prompt > known.prompt or found.fields > known.fields or found.pictures > known.pictures
+        return found.prompt > known.prompt or found.fields > known.fields or found.images > known.images
 
     def share(self, replica: str, suspects: int, now: float) -> float:
         """The part of a replica's death that is one suspect's, of so many that had no answer yet."""

@@ -14,8 +14,8 @@ import msgspec
 from tieline.gateway.budgets.admit import Ask
 from tieline.gateway.errors import Refusal, bad_request
 from tieline.gateway.requests import allowed, labels
-from tieline.gateway.requests.images import Picture, pictures
-from tieline.gateway.requests.images import bound as picture_bound
+from tieline.gateway.requests.images import Image, images_in
+from tieline.gateway.requests.images import bound as image_bound
 from tieline.gateway.settings import ModelOffer
 from tieline.gateway.wire.decoding import UNREADABLE, as_decode_error, read_json
 
@@ -28,7 +28,7 @@ MAX_CHOICES: Final = 128
 MAX_OUTPUT: Final = 10_000_000
 # What a shared prefix is recognised by: system prompts differ well within it.
 PREFIX_BYTES: Final = 512
-# Looked at one by one before a body is searched for names of pictures: those of its own fields, and some more.
+# Looked at one by one before a body is searched for names of images: those of its own fields, and some more.
 QUOTES: Final = 128
 SHORT: Final = 16_384
 # A tool's schema is printed into the prompt by the template, often indented.
@@ -95,7 +95,7 @@ class Request(msgspec.Struct, gc=False):
     structured: bool = False
     continuity: Continuity = "text"
     prompts: int = 1
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[Image, ...] = ()
     prompt_bytes: int = 0
     prefix: int = 0  # what the beginnings of prompts are compared by
     limit: int = 0
@@ -110,17 +110,17 @@ class Request(msgspec.Struct, gc=False):
     @property
     def plain(self) -> bool:
         """Has it nothing to be wary of?"""
-        return self.fields.keys() <= PLAIN and self.prompt_bytes <= PLAIN_BYTES and not self.pictures
+        return self.fields.keys() <= PLAIN and self.prompt_bytes <= PLAIN_BYTES and not self.images
 
     def ask(self, model: ModelOffer) -> Ask:
         """The most it may cost: each token of a byte-level vocabulary stands for at least one byte."""
-        bound = self.prompt_bound(model) if self.pictures else self.prompt_bytes + model.template_tokens * self.prompts
+        bound = self.prompt_bound(model) if self.images else self.prompt_bytes + model.template_tokens * self.prompts
         return Ask(bound, 0 if self.kind in _NO_OUTPUT else self.max_output, self.answers)
 
     def prompt_bound(self, model: ModelOffer) -> int:
         bound = self.prompt_bytes + model.template_tokens * self.prompts
-        if self.pictures:
-            bound += sum(picture_bound(one, model.image, model.image_tokens) - one.inline for one in self.pictures)
+        if self.images:
+            bound += sum(image_bound(one, model.image, model.image_tokens) - one.inline for one in self.images)
         return bound
 
     def beyond(self, model: ModelOffer) -> Refusal | None:
@@ -188,7 +188,7 @@ def read(kind: Kind, body: bytes, continuity: bytes | None = None) -> Request | 
 
 
 def _contents(request: Request, body: bytes) -> Refusal | None:
-    """Bounds of what shapes the answer, the prompt and its pictures."""
+    """Bounds of what shapes the answer, the prompt and its images."""
     fields = request.fields
     if not fields.keys().isdisjoint(_SHAPING) and (refusal := allowed.shapes(fields)) is not None:
         return refusal
@@ -257,7 +257,7 @@ def _wants_usage(fields: dict[str, msgspec.Raw], raw: msgspec.Raw, stream: bool)
 
 
 def names_pictures(body: bytes) -> bool:
-    """Whether a picture's name stands anywhere in a body."""
+    """Whether an image's name stands anywhere in a body."""
     if len(body) < SHORT:
         return b'image_url"' in body or b'"input_image"' in body
     return _ends_a_word(body, b"image_url", b'"input_image')
@@ -356,10 +356,10 @@ def _pictures(request: Request, body: bytes) -> Refusal | None:
     if request.kind != "chat" or not names_pictures(body):
         return None
     name = _PROMPT_NAMES[request.kind]
-    found = pictures(read_json(request.fields.get(name, b"null")), name)
+    found = images_in(read_json(request.fields.get(name, b"null")), name)
     if isinstance(found, Refusal):
         return found
-    request.pictures = tuple(found)
+    request.images = tuple(found)
     return None
 
 

@@ -60,7 +60,7 @@ class Exchange(Moving):
     @property
     def binding(self) -> bool:
         """Does it hold a share of a budget, or the right to make a call that nobody else makes?"""
-        return bool(self.state.account.purses) or self.idempotency is not None
+        return bool(self.state.account.budgets) or self.idempotency is not None
 
     # --- towards a replica ----------------------------------------------------------
 

@@ -1,6 +1,6 @@
-"""Pictures in a prompt: how large they are, and the most tokens a model makes of them. Pure.
+"""Images in a prompt: how large they are, and the most tokens a model makes of them. Pure.
 
-The size is read from the header of an inline `data:` URL (PNG, JPEG, WebP, GIF); nothing is decoded. A picture given
+The size is read from the header of an inline `data:` URL (PNG, JPEG, WebP, GIF); nothing is decoded. An image given
 by address, or of another format, counts as the model's most. Two families of rules cover most models:
 
     patch   one token per square of `size` pixels, and `row` more at each row's end: ceil(h/size) * (ceil(w/size) + row)
@@ -10,7 +10,7 @@ by address, or of another format, counts as the model's most. Two families of ru
     tile    `per` tokens for each square of `size` pixels, `base` once:  base + per * ceil(w/size) * ceil(h/size)
             InternVL2: size 448, per 256, base 256 for the thumbnail, most 3328 (arXiv 2404.16821: 12 tiles)
 
-Engines scale a large picture down, so `most` bounds it; a small one may be scaled up, so `least` does.
+Engines scale a large image down, so `most` bounds it; a small one may be scaled up, so `least` does.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ _DATA: Final = re.compile(r"data:([a-zA-Z0-9.+-]+/[a-zA-Z0-9.+-]+)?(;[^,]{0,200}
 _KNOWN: Final = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp", "image/gif"})
 # Messages, content, parts: a prompt nests six deep.
 MAX_DEPTH: Final = 32
-# No picture is larger than this on a side; what says so is no picture.
+# No image is larger than this on a side; what says so is no image.
 MAX_SIDE: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture of a prompt. `width` 0: its size is not known here. `inline`: the length of its data: URL."""
+class Image:
+    """One image of a prompt. `width` 0: its size is not known here. `inline`: the length of its data: URL."""
 
     width: int = 0
     height: int = 0
     inline: int = 0
 
 
-def bound(picture: Picture, rule: ImageRule | None, most: int) -> int:
+def bound(image: Image, rule: ImageRule | None, most: int) -> int:
     """The most tokens it may be."""
     if rule is None:
         return most
-    if not picture.width:
+    if not image.width:
         return rule.most
-    columns, rows = -(-picture.width // rule.size), -(-picture.height // rule.size)
+    columns, rows = -(-image.width // rule.size), -(-image.height // rule.size)
     cells = rows * (columns + rule.row)
     return min(rule.most, max(rule.least, rule.base + rule.per * cells))
 
 
-def pictures(value: object, where: str, depth: int = 0) -> list[Picture] | Refusal:
-    """All pictures anywhere in a prompt, or what is wrong with one and where it stands."""
-    found: list[Picture] = []
+def images_in(value: object, where: str, depth: int = 0) -> list[Image] | Refusal:
+    """All images anywhere in a prompt, or what is wrong with one and where it stands."""
+    found: list[Image] = []
     if depth > MAX_DEPTH:
         return bad_request(f"{where} is nested too deeply", "invalid_value", where)
     if isinstance(value, dict):
@@ -67,7 +67,7 @@ def pictures(value: object, where: str, depth: int = 0) -> list[Picture] | Refus
             if isinstance(given, dict):
                 given, at = given.get("url"), f"{at}.url"
             if given is None and isinstance(value.get("file_id"), str):
-                return [Picture()]
+                return [Image()]
             if not isinstance(given, str) or not given:
                 return bad_request(f"{at} must be an address or a data: URL", "invalid_image", at)
             one = measure(given, at)
@@ -78,18 +78,18 @@ def pictures(value: object, where: str, depth: int = 0) -> list[Picture] | Refus
     else:
         return found
     for at, item in items:
-        more = pictures(item, at, depth + 1)
+        more = images_in(item, at, depth + 1)
         if isinstance(more, Refusal):
             return more
         found += more
     return found
 
 
-def measure(url: str, where: str) -> Picture | Refusal:
-    """A picture's size from its address."""
+def measure(url: str, where: str) -> Image | Refusal:
+    """An image's size from its address."""
     if url[:5].lower() != "data:":
         if url[:7].lower() == "http://" or url[:8].lower() == "https://":
-            return Picture()
+            return Image()
         return bad_request(f"{where} must begin with https:, http: or data:", "invalid_image", where)
     head = _DATA.match(url)
     if head is None or not (head[2] or "").lower().endswith(";base64"):
@@ -100,10 +100,10 @@ def measure(url: str, where: str) -> Picture | Refusal:
     except (binascii.Error, ValueError):
         return bad_request(f"{where} is not base64", "invalid_image", where)
     if size is not None and 0 < size[0] <= MAX_SIDE and 0 < size[1] <= MAX_SIDE:
-        return Picture(*size, len(url))
+        return Image(*size, len(url))
     if kind in _KNOWN or not kind.startswith("image/"):
         return bad_request(f"{where} does not hold a readable {kind or 'picture'}", "invalid_image", where)
-    return Picture(inline=len(url))
+    return Image(inline=len(url))
 
 
 def _inline_size(url: str, at: int) -> tuple[int, int] | None:

@@ -46,7 +46,7 @@ class Surfaces:
     # --- requests -------------------------------------------------------------------
 
     def request(
-        self, surface: str, door: ClientConnection, account: KeyAccount, body: bytes, continuity: bytes | None
+        self, surface: str, connection: ClientConnection, account: KeyAccount, body: bytes, continuity: bytes | None
     ) -> Request | Refusal:
         """The chat that is meant, with whom its answer is said by."""
         try:
@@ -58,7 +58,7 @@ class Surfaces:
         made: Surface
         if surface == "messages":
             chat = messages.to_chat(plain)
-            made = Messages(door, str(plain.get("model")))
+            made = Messages(connection, str(plain.get("model")))
         else:
             before = self._before(plain, owner_of(account))
             if isinstance(before, Refusal):
@@ -67,7 +67,7 @@ class Surfaces:
             owner = owner_of(account)
             keeps = plain.get("store") is not False
             save = (lambda one: self._save(one, owner, before)) if keeps else None
-            made = Responses(door, plain, self._now_s, save)
+            made = Responses(connection, plain, self._now_s, save)
         if isinstance(chat, Refusal):
             return chat
         request = bodies.read("chat", loose.encode(chat), continuity)
@@ -101,35 +101,37 @@ class Surfaces:
 
     # --- tokens of a message -----------------------------------------------------------
 
-    async def count(self, door: ClientConnection, account: KeyAccount, body: bytes) -> None:
+    async def count(self, connection: ClientConnection, account: KeyAccount, body: bytes) -> None:
         """Tokens of a message's prompt, by an engine's own template and tokenizer."""
         try:
             plain = read_json(body)
         except msgspec.DecodeError as error:
-            door.refuse(bad_request(f"the body cannot be read: {error}", "invalid_json"))
+            connection.refuse(bad_request(f"the body cannot be read: {error}", "invalid_json"))
             return
         chat = messages.to_chat(plain, counts=True) if isinstance(plain, dict) else bad_request("no JSON object")
         if isinstance(chat, Refusal):
-            door.refuse(chat)
+            connection.refuse(chat)
             return
         request = bodies.read("chat", loose.encode(chat | {"max_tokens": 1}))
         if isinstance(request, Refusal):
-            door.refuse(request)
+            connection.refuse(request)
             return
         offer = self.svc.offer(request.model)
         if offer is None or (account.models and offer.name not in account.models):
-            door.refuse(errors.unknown_model(request.model))
+            connection.refuse(errors.unknown_model(request.model))
             return
         refusal = request.beyond(offer)
         if refusal is not None:
-            door.refuse(refusal)
+            connection.refuse(refusal)
             return
         want = Want(offer.name, regions=account.regions, tenant=account.tenant.id)
         counted = await Continuing(self.svc).count_prompt(request, offer, want)
         if counted is None:
-            door.refuse(Refusal(503, "no engine of this model can count tokens now", "no_capacity", retry_after_s=2))
+            connection.refuse(
+                Refusal(503, "no engine of this model can count tokens now", "no_capacity", retry_after_s=2)
+            )
         else:
-            door.answer(200, JSON_HEADERS, _encode({"input_tokens": counted}))
+            connection.answer(200, JSON_HEADERS, _encode({"input_tokens": counted}))
 
     # --- what is kept ---------------------------------------------------------------------
 
@@ -137,9 +139,9 @@ class Surfaces:
     def handles(path: str) -> bool:
         return path.startswith(conversations.PATHS)
 
-    def handle(self, door: ClientConnection, head: RequestHead, body: bytes, account: KeyAccount) -> None:
+    def handle(self, connection: ClientConnection, head: RequestHead, body: bytes, account: KeyAccount) -> None:
         """What is kept of responses and conversations."""
-        self.kept.handle(door, head, body, owner_of(account))
+        self.kept.handle(connection, head, body, owner_of(account))
 
 
 def owner_of(account: KeyAccount) -> str:

@@ -55,14 +55,14 @@ class Conversations:
     def __init__(self, shelf: Shelf, now_s: Callable[[], float]) -> None:
         self.shelf, self._now_s = shelf, now_s
 
-    def handle(self, door: ClientConnection, head: RequestHead, body: bytes, owner: str) -> None:
+    def handle(self, connection: ClientConnection, head: RequestHead, body: bytes, owner: str) -> None:
         """Read, begin, change or take away what is this owner's."""
         method = "GET" if head.method == "HEAD" else head.method
         told = self._told(method, head.path.split("/")[2:], head.target.partition("?")[2], body, owner)
         if isinstance(told, Refusal):
-            door.refuse(told)
+            connection.refuse(told)
         else:
-            door.answer(200, JSON_HEADERS, loose.encode(told), head_only=head.method == "HEAD")
+            connection.answer(200, JSON_HEADERS, loose.encode(told), head_only=head.method == "HEAD")
 
     def _told(self, method: str, words: list[str], query: str, body: bytes, owner: str) -> Told:
         """`words`: responses | conversations, id, what of it, and which of those."""

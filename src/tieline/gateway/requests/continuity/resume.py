@@ -95,8 +95,8 @@ def _from_text(request: Request, engine: str) -> Way:
     if request.kind != "chat":
         return Way.NONE
     if engine == "llama.cpp":
-        # A picture is no text of the template's; the chat endpoint sees it again.
-        turn = request.tools or request.structured or request.pictures
+        # An image is no text of the template's; the chat endpoint sees it again.
+        turn = request.tools or request.structured or request.images
         return Way.TURN if turn else Way.TOKENS
     if request.structured:  # their grammars begin anew inside a begun turn
         return _replayed(request)

@@ -128,7 +128,7 @@ class Continuing:
     async def _from_text(self, state: RequestState, backend: Backend, own: str, text: str, way: Way) -> Continuation:
         request, hop = state.request, len(state.hops)
         in_turn = way is Way.TURN and backend.engine == "llama.cpp"
-        exact = in_turn and resume.greedy(request) and not request.pictures
+        exact = in_turn and resume.greedy(request) and not request.images
         if exact and not await self._same_prompt(request, backend, text):
             return self._anew(state, own)
         count = await self._count(backend, text, own)
@@ -270,7 +270,7 @@ class Continuing:
         chat = request.kind == "chat"
         if backend.engine == "llama.cpp" and (chat or request.kind == "completions"):
             return len(await self._prompt_tokens(request, backend))
-        if backend.engine in ("vllm", "sglang") and chat and not request.pictures:
+        if backend.engine in ("vllm", "sglang") and chat and not request.images:
             body = msgspec.json.encode({"model": own, "messages": request.fields["messages"]})
             status, answer = await call(backend, "POST", "/tokenize", body, TOKENIZE_S)
             if status == 200:

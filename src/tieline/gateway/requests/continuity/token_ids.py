@@ -45,7 +45,7 @@ def possible(request: Request, engine: str) -> bool:
     """May this stream be continued from token ids on an engine of this kind? A grammar or a tool's parser would
     begin anew on a token prompt, and an image is no token."""
     if (
-        request.continuity != "token" or not request.stream or request.answers != 1 or request.pictures
+        request.continuity != "token" or not request.stream or request.answers != 1 or request.images
         or request.tools or request.structured or request.asks("echo")
     ):  # fmt: skip
         return False

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tieline.gateway.errors import Refusal
 from tieline.gateway.requests import body as bodies
 from tieline.gateway.requests.body import Request
-from tieline.gateway.requests.images import Picture, bound, measure, size_of
+from tieline.gateway.requests.images import Image, bound, measure, size_of
 from tieline.gateway.settings import ImageRule, Model, ModelOffer
 from tieline.gateway.surfaces.responses import to_chat
 
@@ -40,24 +40,24 @@ def url(raw: bytes, kind: str) -> str:
 def test_a_size_is_read_from_the_header(raw: bytes, kind: str) -> None:
     assert size_of(raw) == (640, 480)
     whole = url(raw + b"\0" * 10_000, kind)
-    assert measure(whole, "x") == Picture(640, 480, len(whole))
+    assert measure(whole, "x") == Image(640, 480, len(whole))
 
 
 @cases(st.binary(max_size=200), st.sampled_from((b"", PNG[:12], GIF[:6], JPEG[:2], VP8[:16], VP8L[:16], VP8X[:16])))
 def test_no_bytes_break_the_reader(rest: bytes, head: bytes) -> None:
     size = size_of(head + rest)
     assert size is None or len(size) == 2
-    assert isinstance(measure(url(head + rest, "png"), "x"), Picture | Refusal)
+    assert isinstance(measure(url(head + rest, "png"), "x"), Image | Refusal)
 
 
 def test_rules() -> None:
-    assert bound(Picture(640, 480), QWEN, 0) == 2 + 23 * 18
-    assert bound(Picture(28, 28), QWEN, 0) == 3
-    assert bound(Picture(20_000, 20_000), QWEN, 0) == 16_384
-    assert bound(Picture(1024, 1024), PIXTRAL, 0) == 64 * 65 == 4_160
-    assert bound(Picture(900, 448), TILES, 0) == 256 + 3 * 256
-    assert bound(Picture(), QWEN, 99) == 16_384
-    assert bound(Picture(640, 480), None, 1_536) == 1_536
+    assert bound(Image(640, 480), QWEN, 0) == 2 + 23 * 18
+    assert bound(Image(28, 28), QWEN, 0) == 3
+    assert bound(Image(20_000, 20_000), QWEN, 0) == 16_384
+    assert bound(Image(1024, 1024), PIXTRAL, 0) == 64 * 65 == 4_160
+    assert bound(Image(900, 448), TILES, 0) == 256 + 3 * 256
+    assert bound(Image(), QWEN, 99) == 16_384
+    assert bound(Image(640, 480), None, 1_536) == 1_536
     with pytest.raises(ValueError, match="size and per"):
         ImageRule(size=0, most=1)
 
@@ -109,7 +109,7 @@ def test_responses_name_theirs_by_a_string() -> None:
 
     found = ask(url(PNG, "png"))
     assert isinstance(found, Request)
-    assert len(found.pictures) == 1
+    assert len(found.images) == 1
     refusal = ask("nonsense")
     assert isinstance(refusal, Refusal)
     assert refusal.param == "messages[0].content[0].image_url.url"
