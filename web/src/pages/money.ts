@@ -55,10 +55,11 @@ export function treasuryPage(root: HTMLElement): () => void {
 }
 
 function treasury(t: Treasury, asked: string): Child[] {
-  const at = t.price === null ? "No price is known yet: give one." : `At ${usd(t.price)} per bitcoin${t.price_at === null ? "" : `, as of ${stamp(t.price_at)}`}.`;
+  const at: Child[] = t.price === null ? ["No price is known yet: give one."] : t.price_at === null ? [`At ${usd(t.price)} per bitcoin.`]
+    : ["At ", recordsOf("Price", [{ stream: "NetworkTick", until: t.price_at + 1 }], usd(t.price)), ` per bitcoin, as of ${stamp(t.price_at)}.`];
   const what = t.what_if;
   return [
-    panel("Held and owed", h("p", { class: "note" }, t.price_at === null ? at : recordsOf("Price", [{ stream: "NetworkTick", until: t.price_at + 1 }], at)),
+    panel("Held and owed", h("p", { class: "note" }, at),
       table(["", "Now"], [
         [entriesOf("Assets:Bitcoin", "Free"), btc(t.free_btc)],
         ...(Number(t.immature_btc) ? [[entriesOf("Assets:Bitcoin:Immature", "Immature: blocks of one's own"), btc(t.immature_btc)]] : []),
