@@ -17,7 +17,7 @@ from tests.store.simulate_books import T0 as START
 from tests.store.simulate_books import drawn, many
 
 from tieline import records
-from tieline.ledger import BTC, USD, Book, Entry, JournalSpan, MemoryJournal, Posting, btc_of_sats, usd
+from tieline.ledger import BTC, USD, Book, Entry, EntryError, JournalSpan, MemoryJournal, Posting, btc_of_sats, usd
 from tieline.ledger.lots import POOL
 from tieline.settlement.month import Books
 from tieline.store import Store, StoreError
@@ -39,6 +39,26 @@ def entry(n: int, hours: int, late: int, account: str, cents: int) -> Entry:
             Posting("Trading:Bitcoin", -coins),
         ]
     return Entry(at, f"e{n}", "moved", tuple(lines), known_at=at + late * HOUR)
+
+
+def test_amounts_as_large_as_they_may_be_are_summed_over_any_days() -> None:
+    most = Decimal(10**14) - Decimal("0.01")
+    book = Book(journal=LedgerStore(None))
+    for n in range(1_200):  # together more than 2^63 cents
+        at = T0 + n * HOUR
+        book.book(
+            Entry(at, f"e{n}", "large", (Posting("Assets:Cash", usd(most)), Posting("Equity:Opening", usd(-most))))
+        )
+    assert isinstance(book.journal, LedgerStore)
+    book.journal.flush(Watermark("x", 1, b""))
+    again = Book(journal=book.journal)
+    assert again.balances() == {("Assets:Cash", USD): 1_200 * most, ("Equity:Opening", USD): -1_200 * most}
+    half = T0 + 600 * HOUR
+    assert again.balance("Assets:Cash", USD, half) == again.balance("Assets:Cash", USD, known=half - HOUR) == 600 * most
+    assert sum(one.came for one in again.turnover("Assets:Cash", END)) == 1_200 * most
+    lines = (Posting("Assets:Cash", usd(10**14)), Posting("Equity:Opening", usd(-(10**14))))
+    with pytest.raises(EntryError, match="out of all bounds"):
+        again.book(Entry(T0, "more", "too large", lines))
 
 
 ENTRIES = st.lists(

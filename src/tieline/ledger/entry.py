@@ -51,6 +51,11 @@ COMMODITIES: dict[str, Commodity] = {
 }
 
 
+# Of an amount in units of its last decimal: four times all bitcoin there will be, a hundred trillion dollars, ten
+# billion of a token with six decimals. Nine hundred such in one account and day can still be counted with (2^63).
+MOST_DIGITS = 16
+
+
 class EntryError(ValueError):
     """The entry breaks a rule; the message names the posting and the amount."""
 
@@ -148,6 +153,8 @@ def check(entry: Entry) -> None:
     sums: dict[str, Decimal] = defaultdict(Decimal)
     for posting in entry.postings:
         amount = posting.amount
+        if amount.number.adjusted() + COMMODITIES[amount.commodity].places >= MOST_DIGITS:
+            raise EntryError(f"entry {entry.key}: {amount} in {posting.account} is out of all bounds")
         root = posting.account.split(":", 1)[0]
         if root not in ROOTS or not all(posting.account.split(":")):
             raise EntryError(f"entry {entry.key}: account {posting.account!r} must start with {', '.join(ROOTS)}")

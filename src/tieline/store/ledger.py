@@ -46,6 +46,16 @@ FAR: Final = 1 << 62
 # A moment's day, also before 1970: SQLite's division cuts towards zero.
 _DAY_OF: Final = f"({{0}} - ({{0}} % {DAY} + {DAY}) % {DAY}) / {DAY}"
 
+# Sums in two halves: what is as large as an amount may be must not take a sum out of what the database counts with.
+_HALF: Final = 10**9
+
+
+def _sum_of(units: str) -> str:
+    return f"sum({units} / {_HALF}), sum({units} % {_HALF})"
+
+
+_SUM: Final = _sum_of("units")
+
 KIND: Final = Kind(
     name="ledger",
     application_id=0x746C626B,  # "tlbk"
@@ -255,9 +265,9 @@ class LedgerStore:
         day, learned_day = at // DAY, learned // DAY
         total: dict[int, int] = defaultdict(int)
         within = "1" if wanted is None else f"slot IN ({','.join(map(str, wanted))})"
-        sums = f"SELECT slot, sum(units) FROM day WHERE {within} AND at < ? AND known < ? GROUP BY slot"
-        for slot, moved in self._db.rows(sums, (day, learned_day)):
-            total[slot] += moved
+        sums = f"SELECT slot, {_SUM} FROM day WHERE {within} AND at < ? AND known < ? GROUP BY slot"
+        for slot, high, low in self._db.rows(sums, (day, learned_day)):
+            total[slot] += high * _HALF + low
         parts: list[tuple[int, int, int]] = []  # slot, and moments from and to, whose postings are looked at
         if end is not None:
             parts += [(slot, day * DAY, at) for slot in (self._names if wanted is None else wanted)]
@@ -267,12 +277,11 @@ class LedgerStore:
         for slot, first, last in parts:
             # Of the days before the last, those learned on earlier days are in the sums.
             since = -FAR if first == day * DAY else learned_day * DAY
-            ((moved,),) = self._db.rows(
-                "SELECT sum(units) FROM posting WHERE slot = ? AND at >= ? AND at < ?"
-                " AND known_at >= ? AND known_at <= ?",
+            ((high, low),) = self._db.rows(
+                f"SELECT {_SUM} FROM posting WHERE slot = ? AND at >= ? AND at < ? AND known_at >= ? AND known_at <= ?",
                 (slot, first, last, since, learned),
             )
-            total[slot] += moved or 0
+            total[slot] += (high or 0) * _HALF + (low or 0)
         return total
 
     def _under(self, account: Account) -> list[int]:
@@ -281,12 +290,12 @@ class LedgerStore:
     def turnover(self, account: Account, end: datetime) -> Iterator[Turnover]:
         slots = self._under(account)
         sql = (
-            f"SELECT slot, {_DAY_OF.format('at')}, sum(max(units, 0)), -sum(min(units, 0)) FROM posting"
+            f"SELECT slot, {_DAY_OF.format('at')}, {_sum_of('max(units, 0)')}, {_sum_of('min(units, 0)')} FROM posting"
             f" WHERE slot IN ({','.join(map(str, slots))}) AND at < ? GROUP BY 1, 2 ORDER BY 2"
         )
-        for slot, day, more, less in self._db.rows(sql, (us(end),)):
-            name, of = self._names[slot]
-            yield Turnover(name, of, moment(day * DAY), number(more, of), number(less, of))
+        for slot, day, more, more_low, less, less_low in self._db.rows(sql, (us(end),)):
+            (name, of), came, left = self._names[slot], more * _HALF + more_low, less * _HALF + less_low
+            yield Turnover(name, of, moment(day * DAY), number(came, of), number(-left, of))
         yield from self.tail.turnover(account, end)
 
     def lots(self, span: JournalSpan = EVER) -> Iterator[LotHeld]:
