@@ -15,7 +15,8 @@ from tests.cli.folder import make, open_store
 
 from tieline import records
 from tieline.cli import main
-from tieline.records import PowerBill, Seal, Usage
+from tieline.fleet.peaks import shipped_rules
+from tieline.records import PowerBill, Seal, SystemLoad, Usage
 from tieline.settlement.month import BEGINNING, END
 
 NOW = datetime(2026, 9, 10, 12, 0, tzinfo=UTC)
@@ -260,6 +261,82 @@ def test_a_rate_that_floats_is_accrued_by_what_was_fixed_of_it(folder: Path, tmp
     assert "its month is closed" in late.output
     assert "open: F" not in run(*ladder).output
     assert run("books", "add", "rate", "--id", "SOFR", "--rate", "much", "--data-dir", folder).exit_code == 2
+
+
+def test_peaks_that_are_over_are_booked_once_and_told_anew_with_the_bill(folder: Path) -> None:
+    toml = folder / "fleet.toml"
+    toml.write_text(toml.read_text().replace('market = "PJM_DOM_RT"', 'market = "PJM_DOM_RT", peak_rules = ["4CP"]'))
+    july, august = datetime(2026, 7, 9, 22, tzinfo=UTC), datetime(2026, 8, 20, 21, tzinfo=UTC)
+    hour = timedelta(hours=1)
+    loads = [
+        SystemLoad(at=at, known_at=at + hour, source="t", kind="measured", operator="ERCOT", power_w=80e9)
+        for at in (july, august, NOW - hour)
+    ]
+
+    def bill(at: datetime, mwh: float, known: datetime) -> PowerBill:
+        return PowerBill(
+            at=at, known_at=known, source="t", kind="measured", site_id="tx-1", length_s=3600, mining_wh=mwh * 1e6,
+            inference_wh=0.0, aux_wh=0.0, cost_usd=Decimal(1),
+        )  # fmt: skip
+
+    store = open_store(folder)
+    store.append([*loads, bill(july, 10, july + hour), bill(august, 20, august + hour), bill(NOW - hour, 30, NOW)])
+    store.close()
+    peaks = ("books", "peaks", "--data-dir", folder)
+    assert "2 new: not recorded" in run(*peaks, "--dry-run").output
+    told = run(*peaks)
+    assert told.exit_code == 0, told.output
+    # 4CP bills a quarter of a year's charge for a MW drawn in each of four peaks; September's is not over.
+    each = Decimal(str(shipped_rules()["4CP"].usd_per_mw_peak))
+    assert Decimal(balances(folder)["Expenses:Peak charges:tx-1", "USD"]) == round(30 * each, 2)
+    assert Decimal(balances(folder)["Liabilities:Payable:ERCOT", "USD"]) == round(-30 * each, 2)
+    assert "0 new: booked already" in run(*peaks).output
+    store = open_store(folder)
+    store.append([bill(july, 12, NOW)])
+    store.close()
+    assert json.loads(run(*peaks, "--json").output)["new"] == 1
+    assert Decimal(balances(folder)["Liabilities:Payable:ERCOT", "USD"]) == round(-32 * each, 2)
+
+
+def test_a_payment_is_pending_then_posted_or_voided_and_its_cash_set_apart(folder: Path, tmp_path: Path) -> None:
+    add(folder, "equity", "--id", "e", "--amount", "1000", "--status", "closed", "--at", "2026-08-01")
+    add(
+        folder,
+        "loan",
+        "--id",
+        "L",
+        "--lender",
+        "B",
+        "--amount",
+        "500",
+        "--may-rehypothecate",
+        "no",
+        "--at",
+        "2026-08-01",
+    )
+    add(folder, "bill", "--id", "b", "--payee", "Host", "--amount", "900", "--for", "Rent", "--at", "2026-08-02")
+    limits = tmp_path / "limits.toml"
+    limits.write_text('[[limit]]\naccount = "Assets:Cash"\ncommodity = "USD"\nleast = 0\n')
+    assert run("books", "policy", limits, "--data-dir", folder).exit_code == 0
+    told = add(folder, "payment", "--id", "y", "--party", "Host", "--amount", "900", "--pending", "--at", "2026-08-03")
+    assert "pending: paid to Host" in told.output
+    held = balances(folder)
+    assert (held["Assets:Cash:Held y", "USD"], held["Assets:Cash", "USD"]) == ("900.00", "600.00")
+    assert held["Liabilities:Payable:Host", "USD"] == "-900.00"
+    # What is set apart is not there for another.
+    more = ("books", "add", "repay", "--data-dir", folder, "--id", "r", "--loan", "L", "--amount")
+    assert "Assets:Cash would hold -100.00 USD, at least 0" in run(*more, "700").output
+    assert run(*more, "500", "--pending").exit_code == 0
+    assert "posted" in run("books", "add", "post", "--id", "none", "--data-dir", folder).output
+    add(folder, "post", "--id", "y", "--at", "2026-08-05")
+    add(folder, "void", "--id", "r")
+    held = balances(folder)
+    assert {a: n for (a, _), n in held.items() if "Cash" in a or "Liab" in a} == {
+        "Assets:Cash": "600.00", "Liabilities:Loans:L": "-500.00",
+    }  # fmt: skip
+    again = run("books", "add", "post", "--id", "r", "--data-dir", folder)
+    assert again.exit_code == 1
+    assert "nothing of 'r' is pending" in again.output
 
 
 def test_evidence_of_energy_is_entered_and_a_certificate_is_taken_once(folder: Path) -> None:

@@ -71,7 +71,13 @@ def held_place(hold_id: str) -> str:
 
 
 def is_held(account: str) -> bool:
-    return account.startswith(f"{COINS}:{HELD}")
+    """Whether coins or cash of an account wait for something pending."""
+    return account.startswith((f"{COINS}:{HELD}", f"{CASH}:{HELD}"))
+
+
+def cash_held(name: str) -> str:
+    """The account of cash that is set apart for something pending."""
+    return f"{CASH}:{HELD}{account_of(name)}"
 
 
 def above_zero(what: str, field: str, value: Decimal | int) -> None:

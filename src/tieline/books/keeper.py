@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from tieline.books.accounts import is_held
 from tieline.books.entries import entries_for
 from tieline.books.measured import PricedClose, measured
 from tieline.books.policy import AccountingPolicy, BalanceLimit, PolicyError, policy_of
@@ -302,18 +303,27 @@ class Bookkeeper:
         return told.entry
 
     def _within(self, limit: BalanceLimit, entry: Entry) -> None:
-        """Raises ShortError where an entry would take an account over its limit, and further than it is."""
+        """Raises ShortError where an entry would take an account over its limit, and further than it is. What is set
+        apart for something pending has left it."""
         moved = sum(
             (
                 p.amount.number
                 for p in entry.postings
-                if p.amount.commodity == limit.commodity and under(limit.account, p.account)
+                if p.amount.commodity == limit.commodity and under(limit.account, p.account) and not is_held(p.account)
             ),
             Decimal(0),
         )
         if not moved or self.book.journal.find(entry.key) is not None:
             return
-        after = self.book.balance(limit.account, limit.commodity) + moved
+        apart = sum(
+            (
+                number
+                for (account, commodity), number in self.book.balances().items()
+                if commodity == limit.commodity and is_held(account) and under(limit.account, account)
+            ),
+            Decimal(0),
+        )
+        after = self.book.balance(limit.account, limit.commodity) - apart + moved
         where = f"entry {entry.key}: {limit.account} would hold {after:,} {limit.commodity}"
         if moved < 0 and limit.least is not None and after < limit.least:
             raise ShortError(f"{where}, at least {limit.least:,} by the policy's limit")

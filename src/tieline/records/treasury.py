@@ -69,6 +69,10 @@ class RateFixing(Record, frozen=True, kw_only=True, subject="{reference}", key="
     rate: Money
 
 
+# Of money that moves: it has, it is ordered and the cash is set apart for it, or it did not after all.
+MoneyState = Literal["posted", "pending", "voided"]
+
+
 class LoanFlow(Record, frozen=True, kw_only=True, subject="{loan_id}", key="{flow_id}|{known_at}"):
     """Money of a loan: drawn, repaid, paid for it as interest or a fee, or owed when the books began (`opening`)."""
 
@@ -76,6 +80,7 @@ class LoanFlow(Record, frozen=True, kw_only=True, subject="{loan_id}", key="{flo
     loan_id: Label
     what: Literal["drawn", "repaid", "interest", "fee", "opening"]
     amount: Money
+    state: MoneyState = "posted"
 
 
 class Pledge(Record, frozen=True, kw_only=True, subject="{loan_id}", key="{pledge_id}|{known_at}"):
@@ -109,6 +114,7 @@ class Payment(Record, frozen=True, kw_only=True, subject="{party}", key="{paymen
     party: Label
     amount_usd: Money
     settles: Literal["power", "payable", "invoice", "grid"] = "payable"
+    state: MoneyState = "posted"
 
 
 class Equity(Record, frozen=True, kw_only=True, key="{issue_id}|{known_at}"):

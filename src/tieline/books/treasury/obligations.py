@@ -8,6 +8,7 @@ Where it may, they leave at fair value with their gain, and a receivable for bit
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -23,6 +24,7 @@ from tieline.books.accounts import (
     TRADING_USD,
     above_zero,
     account_of,
+    cash_held,
     coins_at,
     leaving,
     matured_id,
@@ -74,11 +76,11 @@ def obligations(record: Record, book: Book, loans: Mapping[str, Loan]) -> list[E
         case Pledge():
             return [_pledge(record, book, loans)]
         case LoanFlow():
-            return [_flow(record, book, loans)]
+            return _by_state(record, _flow(record, book, loans))
         case VendorBill():
             return [_bill(record)]
         case Payment():
-            return [_payment(record)]
+            return _by_state(record, _payment(record))
         case Equity():
             return _equity(record)
         case Issued():
@@ -221,6 +223,19 @@ def _flow(flow: LoanFlow, book: Book, loans: Mapping[str, Loan]) -> Entry:
         case "fee":
             lines = [Posting("Expenses:LoanFees", amount), Posting(CASH, -amount)]
     return _entry(flow, "loan", f"{loan.loan_id} of {loan.lender}: {flow.what} {amount}", lines)
+
+
+def _by_state(told: LoanFlow | Payment, posted: Entry) -> list[Entry]:
+    """The entry; of what is pending, the cash it will take, set apart; of what is pending and comes in, or was voided,
+    nothing."""
+    if told.state == "posted":
+        return [posted]
+    leaves = [p for p in posted.postings if p.account == CASH and p.amount.number < 0]
+    if told.state == "voided" or not leaves:
+        return []
+    name = told.flow_id if isinstance(told, LoanFlow) else told.payment_id
+    apart = [Posting(cash_held(name), -p.amount) for p in leaves]
+    return [replace(posted, narration=f"pending: {posted.narration}", postings=(*leaves, *apart))]
 
 
 def _bill(bill: VendorBill) -> Entry:

@@ -34,7 +34,7 @@ def peaks(data_dir: Path, data: Path | None, when: str | None, config: Path | No
         try:
             odds = _newest(store, now)
             rules = [rule for rule in rules_of(fleet, settings) if any(fleet.pays(site, rule) for site in fleet.sites)]
-            owed = {rule.name: _accrued(store, rule, fleet, now) for rule in rules}
+            owed = {rule.name: accrued_shares(store, rule, fleet, now) for rule in rules}
         finally:
             store.close()
     except (FolderError, ValueError) as error:
@@ -107,7 +107,8 @@ def _lines(rule: PeakRule, fleet: Fleet, odds: Iterable[PeakOdds], now: datetime
 # --- what is accrued for next year ------------------------------------------------------------
 
 
-def _accrued(store: Store, rule: PeakRule, fleet: Fleet, now: datetime) -> list[AccruedShare]:
+def accrued_shares(store: Store, rule: PeakRule, fleet: Fleet, now: datetime) -> list[AccruedShare]:
+    """What each site that pays for a rule's peaks will owe for those of the season so far, by its hourly bills."""
     loads = store.between(SystemLoad, now - timedelta(days=370), now, subject=rule.operator, now=now)
     peaks_ = peaks_so_far(rule, loads, now)
 

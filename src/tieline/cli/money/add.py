@@ -18,7 +18,6 @@ import msgspec
 from tieline.books import Bookkeeper, month_span
 from tieline.books.accounts import coins_at, held_place, matured_id
 from tieline.books.keeper import identity
-from tieline.books.treasury.sheets import SheetError, SheetRow, fixed_rate
 from tieline.cli.folder import config_and_now, data_dir, open_store, place_in
 from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
 from tieline.cli.money.selling import ApprovedSale
@@ -30,18 +29,14 @@ from tieline.records import (
     AnyRecord,
     Deployed,
     EnergyEvidence,
-    Equity,
-    Loan,
     LoanFlow,
     Operated,
     Payment,
     Payout,
     Pledge,
     PoolMethod,
-    RateFixing,
     Trade,
     Transfer,
-    VendorBill,
 )
 from tieline.records.money import EvidenceKind
 from tieline.settlement.arrivals import Told
@@ -79,7 +74,7 @@ class _Number(click.ParamType[Decimal]):
         return number
 
 
-class _When(click.ParamType[date]):
+class When(click.ParamType[date]):
     """A day of the books' zone, or a moment; `begun` makes one of both."""
 
     name = "date"
@@ -105,7 +100,7 @@ def entered(command: F) -> F:
             click.option("--id", "name", required=True, help="Its own name: a transaction id, a document's number."),
             click.option(
                 "--at",
-                type=_When(),
+                type=When(),
                 help="When it happened: a day of the books' zone, or a time with its offset; default: now.",
             ),
             click.option("--amend", is_flag=True, help="Correct what is booked under this id."),
@@ -126,7 +121,7 @@ def sats(btc: Decimal) -> int:
     return int(btc * 10**8)
 
 
-def _enter(make: Callable[[dict[str, Any], Bookkeeper], Sequence[AnyRecord]], **common: Any) -> None:
+def enter(make: Callable[[dict[str, Any], Bookkeeper], Sequence[AnyRecord]], **common: Any) -> None:
     """Make the records, show what they would book, and keep them."""
     folder: Path = common["data_dir"]
     now = config_and_now(folder)[1]
@@ -159,7 +154,7 @@ def _enter(make: Callable[[dict[str, Any], Bookkeeper], Sequence[AnyRecord]], **
 @click.option("--btc", type=BTC, required=True, help="What was credited.")
 @click.option("--price", type=USD, required=True, help="USD per bitcoin when that day's contract with the pool began.")
 @click.option("--pool", required=True)
-@click.option("--from", "start", type=_When(), help="Beginning of the span it pays for; default: a day before.")
+@click.option("--from", "start", type=When(), help="Beginning of the span it pays for; default: a day before.")
 @click.option("--fee", type=BTC, default=Decimal(0), help="What the pool kept, BTC.")
 @click.option("--method", type=click.Choice(get_args(PoolMethod)[1:]), help="How the pool pays.")
 @click.option("--hashrate", type=_Number(9), help="EH/s that the pool counted on average over that span.")
@@ -184,7 +179,7 @@ def payout(btc: Decimal, price: Decimal, start: date | None, fee: Decimal, **giv
             )
         ]  # fmt: skip
 
-    _enter(make, **given)
+    enter(make, **given)
 
 
 def _counted(ehs: Decimal | None, rejected: Decimal | None) -> dict[str, float]:
@@ -216,7 +211,7 @@ def matured(tip: int, target: str, **common: Any) -> None:
         where = Told(told["known_at"], "entered", payout.pool, target)
         return matured_of(keeper, [payout], tip, where) or [told_again(keeper, payout)]
 
-    _enter(make, **common)
+    enter(make, **common)
 
 
 def told_again(keeper: Bookkeeper, payout: Payout) -> Transfer:
@@ -262,7 +257,7 @@ def sale(proposal: str | None, hold: str | None, **given: Any) -> None:
         trade = msgspec.structs.replace(_trade(told, given["name"], mine), proposal_id=proposal)
         return [trade, *approved.after(sold["btc"], told["known_at"])]
 
-    _enter(make, **given)
+    enter(make, **given)
 
 
 def _trade(told: dict[str, Any], name: str, sold: dict[str, Any]) -> Trade:
@@ -308,7 +303,7 @@ def transfer(
             )
         ]  # fmt: skip
 
-    _enter(make, **common)
+    enter(make, **common)
 
 
 @add.command()
@@ -324,16 +319,44 @@ def hold(btc: Decimal, source: str, lots: tuple[str, ...], **common: Any) -> Non
         name = held_place(common["name"])
         return [Transfer(**told, transfer_id=name, sats=sats(btc), from_place=source, to_place=name, lots=lots)]
 
-    _enter(make, **common)
+    enter(make, **common)
 
 
 @add.command()
 @entered
-@click.option("--to", "target", default="Treasury", show_default=True, help="Where they go back to.")
-def void(target: str, **common: Any) -> None:
-    """What is left of a hold goes back: what was pending does not happen."""
+def post(**common: Any) -> None:
+    """A payment or a loan's money that was pending (--id: its own) has moved."""
 
     def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+        pending = _pending(keeper, common["name"])
+        if pending is None:
+            raise AnswerIsNoError(
+                f"nothing of {common['name']!r} is pending; it was posted or voided, or never entered"
+            )
+        return [msgspec.structs.replace(pending, state="posted", at=told["at"], known_at=told["known_at"])]
+
+    enter(make, **common | {"amend": True})
+
+
+def _pending(keeper: Bookkeeper, name: str) -> Payment | LoanFlow | None:
+    """What was entered under an id and has not moved yet."""
+    for word in ("payment", "loan flow"):
+        stands = keeper.standing(f"{word} {name}")
+        if isinstance(stands, Payment | LoanFlow) and stands.state == "pending":
+            return stands
+    return None
+
+
+@add.command()
+@entered
+@click.option("--to", "target", default="Treasury", show_default=True, help="Where coins go back to.")
+def void(target: str, **common: Any) -> None:
+    """What was pending does not happen: what is left of held coins, or the cash of a payment, goes back."""
+
+    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
+        pending = _pending(keeper, common["name"])
+        if pending is not None:
+            return [msgspec.structs.replace(pending, state="voided", known_at=told["known_at"])]
         place = held_place(common["name"])
         left = keeper.book.balance(coins_at(place), "BTC")
         if left <= 0:
@@ -341,7 +364,7 @@ def void(target: str, **common: Any) -> None:
         told_ = told | {"transfer_id": f"{place} voided", "from_place": place, "to_place": target}
         return [Transfer(**told_, sats=sats(left))]
 
-    _enter(make, **common)
+    enter(make, **common | {"amend": True})
 
 
 @add.command()
@@ -361,140 +384,7 @@ def pledge(loan: str, btc: Decimal, price: Decimal | None, place: str, lots: tup
             )
         ]
 
-    _enter(make, **common)
-
-
-@add.command()
-@entered
-@click.option("--lender", required=True)
-@click.option("--amount", type=USD, default=Decimal(0), help="What is drawn now.")
-@click.option("--currency", type=click.Choice(list(COMMODITIES)), default="USD", show_default=True)
-@click.option("--rate", default="", help='A year: "8 %", or within bounds "7-8 %".')
-@click.option("--reference", default="", help="A rate that it floats with: SOFR; `books add rate` fixes it.")
-@click.option("--margin", default="", help='On top of the reference rate: "3.5 %".')
-@click.option("--initial", default="", help='LTV at which it is given: "60 %".')
-@click.option("--call", default="", help="LTV above which more must be pledged.")
-@click.option("--release", default="", help="LTV below which coins come back.")
-@click.option("--liquidation", default="", help="LTV above which the coins are sold.")
-@click.option("--cure-hours", type=click.IntRange(0, 100_000), help="How long a call may stand.")
-@click.option(
-    "--may-rehypothecate", type=click.Choice(["yes", "no", "unknown"]), default="unknown", show_default=True,
-    help="Whether the lender may sell or re-pledge the coins.",
-)  # fmt: skip
-def loan(
-    lender: str, amount: Decimal, currency: str, cure_hours: int | None, may_rehypothecate: Any, **more: Any
-) -> None:
-    """The terms of a loan, as far as they are known, and what is drawn of it now."""
-    words = {name: more.pop(name) for name in ("rate", "margin", "initial", "call", "release", "liquidation")}
-    reference = more.pop("reference")
-
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
-        if words["rate"] and reference:
-            raise ValueError("--rate and --reference are both given; a floating loan has --reference and --margin")
-        if words["margin"] and not reference:
-            raise ValueError("--margin is on top of a --reference; name it, or give the whole as --rate")
-        try:
-            cell = SheetRow(1, words, decimal_comma=False)
-            terms = {name: cell.ratio(name) for name in words}
-        except SheetError as error:
-            raise ValueError(str(error).removeprefix("line 1, ")) from error
-        made: list[AnyRecord] = [
-            Loan(
-                **told, loan_id=more["name"], lender=lender, currency=currency, rate=terms["rate"],
-                initial_ltv=terms["initial"], call_ltv=terms["call"], release_ltv=terms["release"],
-                liquidation_ltv=terms["liquidation"], cure_hours=cure_hours, may_rehypothecate=may_rehypothecate,
-                reference=reference, margin=terms["margin"],
-            )
-        ]  # fmt: skip
-        if amount:
-            made.append(
-                LoanFlow(**told, flow_id=f"{more['name']} drawn", loan_id=more["name"], what="drawn", amount=amount)
-            )
-        return made
-
-    _enter(make, **more)
-
-
-@add.command()
-@entered
-@click.option("--rate", required=True, help='A year, from --at on: "4.31 %".')
-def rate(rate: str, **common: Any) -> None:
-    """What a reference rate (--id: its name, SOFR) was fixed at."""
-
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
-        return [RateFixing(**told, reference=common["name"], rate=fixed_rate(rate))]
-
-    _enter(make, **common)
-
-
-@add.command()
-@entered
-@click.option("--loan", "loan_id", required=True)
-@click.option("--amount", type=USD, required=True, help="In the loan's currency.")
-@click.option(
-    "--as", "what", type=click.Choice(["repaid", "interest", "fee", "drawn"]), default="repaid", show_default=True
-)
-def repay(loan_id: str, amount: Decimal, what: Any, **common: Any) -> None:
-    """Money of a loan: repaid, paid as interest or fee, or drawn again."""
-
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
-        return [LoanFlow(**told, flow_id=common["name"], loan_id=loan_id, what=what, amount=amount)]
-
-    _enter(make, **common)
-
-
-@add.command()
-@entered
-@click.option("--payee", required=True)
-@click.option("--amount", type=USD, required=True)
-@click.option("--for", "expense", required=True, help="Hosting, Salaries, Repairs ...: the expense's name.")
-@click.option("--due", type=_When(), help="When it is due.")
-@click.option("--site", default="", help="The site it is for.")
-def bill(payee: str, amount: Decimal, expense: str, due: date | None, site: str, **common: Any) -> None:
-    """What is owed to somebody."""
-
-    def make(told: dict[str, Any], keeper: Bookkeeper) -> list[AnyRecord]:
-        until = None if due is None else begun(due, keeper.policy.zone)
-        return [
-            VendorBill(
-                **told, bill_id=common["name"], payee=payee, amount_usd=amount, expense=expense, due=until, site_id=site
-            )
-        ]
-
-    _enter(make, **common)
-
-
-@add.command()
-@entered
-@click.option("--party", required=True, help="A payee, a site for its power, a tenant.")
-@click.option("--amount", type=USD, required=True, help="What was paid; negative: received.")
-@click.option(
-    "--settles", type=click.Choice(["power", "payable", "invoice", "grid"]), default="payable", show_default=True
-)
-def payment(party: str, amount: Decimal, settles: Any, **common: Any) -> None:
-    """Money paid for what is owed, or received for what others owe."""
-
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
-        return [Payment(**told, payment_id=common["name"], party=party, amount_usd=amount, settles=settles)]
-
-    _enter(make, **common)
-
-
-@add.command()
-@entered
-@click.option("--amount", type=USD, required=True)
-@click.option("--status", type=click.Choice(["signed", "closed"]), required=True, help="Only closed brings the money.")
-@click.option("--shares", type=click.IntRange(1))
-@click.option("--investor", default="")
-def equity(amount: Decimal, status: Any, shares: int | None, investor: str, **common: Any) -> None:
-    """Shares sold."""
-
-    def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
-        return [
-            Equity(**told, issue_id=common["name"], amount_usd=amount, status=status, shares=shares, investor=investor)
-        ]
-
-    _enter(make, **common)
+    enter(make, **common)
 
 
 @add.command()
@@ -528,7 +418,7 @@ def hashrate(data_dir: Path, month: str, deployed: Decimal | None, operating: De
 @add.command()
 @entered
 @click.option("--what", type=click.Choice(get_args(EvidenceKind)), required=True)
-@click.option("--until", type=_When(), required=True, help="The end of what it is about; --at is its beginning.")
+@click.option("--until", type=When(), required=True, help="The end of what it is about; --at is its beginning.")
 @click.option("--gco2", type=_Number(3), required=True, help="Grams of CO2 per kWh.")
 @click.option("--site", default="", help="The site it is for; default: any.")
 @click.option("--mwh", type=_Number(6), help="Of a certificate: the energy it stands for.")
@@ -557,7 +447,7 @@ def evidence(what: Any, until: date, gco2: Decimal, site: str, mwh: Decimal | No
             )
         ]
 
-    _enter(make, **more)
+    enter(make, **more)
 
 
 def _used_once(folder: Path, name: str, registry: str, serial: str) -> None:

@@ -22,6 +22,8 @@ from tieline.cli.money.close import close, policy, seal, statement, verify
 from tieline.cli.money.fetch import fetch
 from tieline.cli.money.invoices import invoice, issue
 from tieline.cli.money.keep import keeper_of
+from tieline.cli.money.owed import OWED
+from tieline.cli.money.peaks import peaks
 from tieline.clock import parse_utc
 from tieline.settlement.month import END, books_of, emissions_in, hashes_by_site, invoices_of, margins_in, span_of
 from tieline.settlement.reconcile import PoolDay, pool_month
@@ -32,8 +34,10 @@ def books() -> None:
     """Entries, balances, lots and invoices: read, add to, close and verify. All of it is a fold of the records."""
 
 
-for _command in (add, fetch, close, seal, statement, verify, issue, invoice, policy):
+for _command in (add, fetch, close, seal, statement, verify, issue, invoice, policy, peaks):
     books.add_command(_command)
+for _command in OWED:
+    add.add_command(_command)
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:

@@ -22,7 +22,7 @@ from tieline import records
 from tieline.books import Bookkeeper
 from tieline.books.treasury.sheets import SheetError, priced
 from tieline.cli.folder import config_and_now, data_dir
-from tieline.cli.money.add import _When
+from tieline.cli.money.add import When
 from tieline.cli.money.imports import mapping_of, text_of
 from tieline.cli.money.keep import fresh, keeper_of, preview, record_all
 from tieline.clock import begun
@@ -52,7 +52,7 @@ def asking(command: F) -> F:
     for option in reversed(
         (
             data_dir,
-            click.option("--since", type=_When(), help="From this day on, UTC; default: 30 days ago."),
+            click.option("--since", type=When(), help="From this day on, UTC; default: 30 days ago."),
             click.option("--place", default="Treasury", show_default=True, help="Where the coins lie then."),
             click.option(
                 "--prices", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -70,7 +70,7 @@ def asking(command: F) -> F:
 @fetch.command()
 @click.argument("pool", type=click.Choice(["braiins", "f2pool"]))
 @asking
-@click.option("--until", type=_When(), help="Up to this day; default: today, whose reward is not stated yet.")
+@click.option("--until", type=When(), help="Up to this day; default: today, whose reward is not stated yet.")
 @click.option("--user", help="F2Pool: the mining account.")
 @click.option("--token-env", default="TIELINE_POOL_TOKEN", show_default=True, help="The variable with its token.")
 @click.option("--name", help="The pool as the policy names it; default: its own name.")
