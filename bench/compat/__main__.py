@@ -46,7 +46,13 @@ def main() -> None:
         began = time.monotonic()
         with (
             tempfile.TemporaryDirectory(prefix="tieline-compat-") as data,
-            door(Path(data), *([at] if at else []), llama=not at, proxy=folder if client.proxied else None) as (
+            door(
+                Path(data),
+                *([at] if at else []),
+                llama=not at,
+                proxy=folder if client.proxied else None,
+                real=model or SELF_TEST,
+            ) as (
                 g,
                 told,
             ),

@@ -1,11 +1,12 @@
-"""A scripted engine whose process seems to die in the middle of an answer: once for each request, or each time."""
+"""Engines that seem to die in the middle of an answer: scripted ones, once for each request or each time, and a real
+one whose connections are cut, once for each request."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from tests.gateway.able import Able
 
@@ -54,3 +55,56 @@ class Cutting(Able):
     def _die(writer: asyncio.StreamWriter) -> ConnectionResetError:
         writer.close()  # what is written goes out first; the answer is not ended
         return ConnectionResetError("cut")
+
+
+# Frames of a stream that pass before it is cut.
+FRAMES = 4
+
+
+class CutReal:
+    """Before a real engine, under another name of its model, which is as long as its own. Each request's first answer
+    is cut: a stream after some frames, another one before its first byte."""
+
+    def __init__(self, engine: int, own: str, shown: str, deaths: Deaths) -> None:
+        assert len(own) == len(shown)
+        self.engine, self.own, self.shown, self.deaths = engine, own.encode(), shown.encode(), deaths
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection("127.0.0.1", self.engine)
+        cut: list[bool] = [False]
+        asked = asyncio.create_task(self._ask(reader, forth, cut))
+        frames = 0
+        try:
+            while data := await back.read(65_536):
+                frames += data.count(b"data: {")
+                if cut[0] and (frames > FRAMES or (b"text/event-stream" not in data and not frames)):
+                    break
+                writer.write(data.replace(self.own, self.shown))
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            asked.cancel()
+            forth.transport.abort()
+            writer.close()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: list[bool]) -> None:
+        try:
+            while data := await reader.read(1_048_576):
+                if data.startswith(b"POST /v1/chat/completions "):
+                    cut[0] = self.deaths.due(data.partition(b"\r\n\r\n")[0].decode("latin-1"))
+                writer.write(data.replace(self.shown, self.own))
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.compat.cutting import Cutting, Deaths
+from bench.compat.cutting import CutReal, Cutting, Deaths
 from tests.gateway.able import Able
 from tests.gateway.aside import gateway
 from tests.gateway.engines import Llama
@@ -25,12 +25,13 @@ CLOCKS = Clocks(resume_s=5.0, queue_s=10.0, keep_alive_s=2.0, first_token_s=30.0
 
 @contextmanager
 def door(
-    folder: Path, *urls: str, llama: bool = True, proxy: Path | None = None
+    folder: Path, *urls: str, llama: bool = True, proxy: Path | None = None, real: str = SELF_TEST
 ) -> Iterator[tuple[Gateway, dict[str, str]]]:
     """A gateway before engines at `urls`, and what its clients' cases are told beside its address.
 
-    `llama`: one more that runs the self-test model. `proxy`: an environment with LiteLLM, whose proxy stands before the
-    gateway and is one of its engines too."""
+    `llama`: one more that runs the self-test model. The first of the engines that are no script stands there twice
+    more, under another name of its model `real`: its connections are cut once within each answer. `proxy`: an
+    environment with LiteLLM, whose proxy stands before the gateway and is one of its engines too."""
     able, port = Able(port=free_port()), free_port()
     once, always = Deaths(), Deaths(always=True)
     scripted = [able, *(Cutting("cut", once) for _ in range(2)), *(Cutting("lost", always) for _ in range(2))]
@@ -41,13 +42,18 @@ def door(
             stack.callback(engine.stop)
             engine.start()
             engines.append(engine.url)
+        cutting: list[Any] = []
+        if engines:
+            port_of, cuts = int(engines[0].rpartition(":")[2]), Deaths()
+            told["TIELINE_REAL_CUT"] = shown = real[:-1] + ("x" if real[-1] != "x" else "y")
+            cutting = [CutReal(port_of, real, shown, cuts) for _ in range(2)]
         given: dict[str, Any] = {"models": (), "clocks": CLOCKS, "port": port}
         if proxy is None:
-            yield stack.enter_context(gateway(folder, *engines, scripted=tuple(scripted), **given)), told
+            yield stack.enter_context(gateway(folder, *engines, scripted=(*scripted, *cutting), **given)), told
             return
         at = stack.enter_context(_litellm(proxy, folder, able.port, port))
         told["TIELINE_LITELLM"] = f"{at}/v1"
-        yield stack.enter_context(gateway(folder, at, *engines, scripted=tuple(scripted), **given)), told
+        yield stack.enter_context(gateway(folder, at, *engines, scripted=(*scripted, *cutting), **given)), told
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 // Cases of one client by their names; each is told as a line of JSON.
 
 export const URL = process.env.TIELINE_URL; // ends in /v1
-export const REAL = process.env.TIELINE_REAL; // a model on llama.cpp
+export const REAL = process.env.TIELINE_REAL; // a small model on a real engine
+export const REAL_CUT = process.env.TIELINE_REAL_CUT; // the same; its connections are cut once within each answer
 export const SENSE = "scripted"; // a scripted engine, for cases that ask for sense
 export const CUT = "cut"; // the same; its engines die once within each answer
 export const LOST = "lost"; // the same; they die within each answer, always

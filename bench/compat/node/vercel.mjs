@@ -4,7 +4,7 @@ import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { Output, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
-import { ASK, CUT, HEARD, LOST, SENSE, URL, holds, main, same, told } from "./cases.mjs";
+import { ASK, CUT, HEARD, LOST, REAL, REAL_CUT, SENSE, URL, holds, main, same, told } from "./cases.mjs";
 
 const openai = createOpenAI({ baseURL: URL, apiKey: "any" });
 const anthropic = createAnthropic({ baseURL: URL, apiKey: "any" });
@@ -45,5 +45,25 @@ for (const form of ["chat", "responses"]) {
     const found = await generateText({ ...settings, model: forms[form](SENSE), output, prompt: "Describe 'Aurora' with 3 feeders" });
     same(found.output, { name: "Aurora", feeders: 3 });
   };
+}
+
+// With a small model on a real engine: each answer of the loop is cut once, and it ends as the undisturbed one.
+async function smallLoop(model) {
+  const first = { ...settings, model, tools: { price }, temperature: 0, maxOutputTokens: 100 };
+  const result = streamText({
+    ...first, stopWhen: stepCountIs(2), prompt: ASK, prepareStep: ({ stepNumber }) => ({ toolChoice: stepNumber ? "none" : "required" }),
+  });
+  for await (const part of result.fullStream) if (part.type === "error") throw part.error;
+  const steps = await result.steps;
+  const text = await result.text;
+  holds(steps[0].toolCalls.length === 1 && text, "a call, and then a text");
+  return [steps[0].toolCalls[0].input, text];
+}
+
+if (REAL) {
+  for (const [form, model] of Object.entries(forms)) {
+    cases[`${form}_real_loop`] = async () => void (await smallLoop(model(REAL)));
+    cases[`${form}_real_cut_loop`] = async () => same(await smallLoop(model(REAL_CUT)), await smallLoop(model(REAL)));
+  }
 }
 await main(cases);

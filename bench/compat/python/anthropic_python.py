@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anthropic
 from anthropic import beta_tool
-from cases import CUT, HEARD, LOST, REAL, SENSE, URL, case, main, told
+from cases import CUT, HEARD, LOST, REAL, REAL_CUT, SENSE, URL, case, main, real_case, told
 
 client = anthropic.Anthropic(base_url=URL.removesuffix("/v1"), api_key="any", max_retries=0)
 GREEDY = {"temperature": 0}
@@ -126,6 +126,65 @@ def lost_stream() -> str:
             return "".join(found.text_stream)
 
     return told(anthropic.APIError, work)
+
+
+# --- with a small model on a real engine ---------------------------------------------------
+
+SHORT = {"max_tokens": 100, "extra_body": GREEDY}
+MUST = {"tools": [TOOL], "tool_choice": {"type": "any"}}
+
+
+@real_case
+def real_raw_stream() -> None:
+    kinds = [one.type for one in client.messages.create(model=REAL, messages=HELLO, stream=True, **SHORT)]
+    order = [
+        "message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta",
+        "message_stop",
+    ]  # fmt: skip
+    assert [one for one in dict.fromkeys(kinds) if one != "ping"] == order
+
+
+@real_case
+def real_system_and_turns() -> None:
+    turns = [*HELLO, {"role": "assistant", "content": [{"type": "text", "text": "Hello."}]}, *HELLO]
+    assert client.messages.create(model=REAL, system="be brief", messages=turns, **SHORT).content[0].text
+
+
+@real_case
+def real_tools() -> None:
+    first = client.messages.create(model=REAL, messages=ASK, **MUST, **SHORT)
+    call = next(one for one in first.content if one.type == "tool_use")
+    assert (first.stop_reason, call.name) == ("tool_use", "price")
+    assert isinstance(call.input["market"], str)
+    result = {"type": "tool_result", "tool_use_id": call.id, "content": "42"}
+    turns = [*ASK, {"role": "assistant", "content": first.content}, {"role": "user", "content": [result]}]
+    last = client.messages.create(model=REAL, messages=turns, tools=[TOOL], tool_choice={"type": "none"}, **SHORT)
+    assert last.content[0].text
+
+
+@real_case
+def real_tools_streamed() -> None:
+    with client.messages.stream(model=REAL, messages=ASK, **MUST, **SHORT) as found:
+        found.until_done()
+    call = next(one for one in found.get_final_message().content if one.type == "tool_use")
+    assert isinstance(call.input["market"], str)
+
+
+@real_case
+def real_cut_stream() -> None:
+    with client.messages.stream(model=REAL_CUT, messages=HELLO, **SHORT) as found:
+        text = "".join(found.text_stream)
+    assert text == client.messages.create(model=REAL, messages=HELLO, **SHORT).content[0].text
+
+
+@real_case
+def real_cut_tools() -> None:
+    inputs = []
+    for model in (REAL, REAL_CUT):
+        with client.messages.stream(model=model, messages=ASK, **MUST, **SHORT) as found:
+            found.until_done()
+        inputs.append(next(one.input for one in found.get_final_message().content if one.type == "tool_use"))
+    assert inputs[0] == inputs[1]
 
 
 if __name__ == "__main__":

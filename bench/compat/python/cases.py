@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 URL = os.environ.get("TIELINE_URL", "")  # ends in /v1
-REAL = os.environ.get("TIELINE_REAL", "")  # a model on llama.cpp
+REAL = os.environ.get("TIELINE_REAL", "")  # a small model on a real engine
+REAL_CUT = os.environ.get("TIELINE_REAL_CUT", "")  # the same; its connections are cut once within each answer
 SENSE = "scripted"  # a scripted engine, for cases that ask for sense
 CUT = "cut"  # the same; its engines die once within each answer
 LOST = "lost"  # the same; they die within each answer, always
@@ -23,6 +24,11 @@ def case(work: Callable[[], Any]) -> Callable[[], Any]:
     """A case, which fails by raising."""
     _CASES[work.__name__] = work
     return work
+
+
+def real_case(work: Callable[[], Any]) -> Callable[[], Any]:
+    """A case that is there with a real engine only. What a small model says is held to its shape, not its sense."""
+    return case(work) if REAL else work
 
 
 def told(kinds: type[BaseException] | tuple[type[BaseException], ...], work: Callable[[], Any]) -> str:

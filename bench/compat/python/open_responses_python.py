@@ -16,7 +16,7 @@ MODEL = REAL or SENSE
 # Room for its words and no more: the self-test model has a context of 1,024 tokens.
 LIMIT = {"max_output_tokens": 200, "temperature": 0}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-CITY = {"type": "string", "enum": ["San Francisco", "Austin"]}
+CITY = {"type": "string", "maxLength": 20}
 WEATHER = {
     "type": "function",
     "name": "get_weather",
@@ -214,7 +214,7 @@ def tool_calling() -> None:
     found = completed(ask(input=asked, tools=[WEATHER], tool_choice="required"), "function_call")
     call = next(one for one in found.output if isinstance(one, FunctionCall))
     assert call.name == "get_weather"
-    assert json.loads(call.arguments)["location"] in CITY["enum"]
+    assert isinstance(json.loads(call.arguments)["location"], str)
 
 
 @case

@@ -141,7 +141,8 @@ def _listed(value: Any) -> int:
 
 
 def depth(raw: bytes) -> int:
-    """How deep the brackets of a JSON value nest; those of a text that is the value itself count too."""
+    """How deep the brackets of a JSON value nest, as far as it is allowed; those of a text that is the value itself count
+    too."""
     text = raw if raw[:1] == b'"' else _STRINGS.sub(b"", raw)
     inner = 0
     if text is not raw:  # a grammar may stand within an object, as a text
@@ -152,6 +153,8 @@ def depth(raw: bytes) -> int:
     for byte in text:
         if byte in b"[{(":
             now += 1
+            if now > MAX_SHAPE_DEPTH:
+                return now
             most = max(most, now)
         elif byte in b"]})":
             now = max(0, now - 1)
