@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.gateway.engines import Llama
-from tests.gateway.odd_engine import END, Odd, answer, chunk, usage
+from tests.gateway.odd_engine import DIE, END, Odd, answer, chunk, usage
 from tests.gateway.rig import Start, free_port
 from tests.gateway.rig import settings as rig
 from tests.gateway.test_continuity import CHAT, stream
@@ -21,7 +21,7 @@ from tests.gateway.test_state import state
 
 from tieline.gateway.requests import counting
 from tieline.gateway.requests.counting import CountBounds
-from tieline.gateway.settings import Key, Limits, Model, Tenant, hash_key
+from tieline.gateway.settings import Engine, Key, Limits, Model, Tenant, hash_key
 from tieline.gateway.wire import sse
 
 WILD = st.one_of(
@@ -177,5 +177,34 @@ def test_a_stream_of_another_length_than_its_report_is_named(gateway: Start) -> 
             await stream(g, CHAT)
             await g.quiet()
             assert (g.usage()[0].output_tokens, g.usage()[0].estimated) == (40, True)
+
+    asyncio.run(body())
+
+
+def test_a_call_cut_between_its_finish_and_its_count_is_billed_by_its_own_frames(gateway: Start) -> None:
+    """vLLM says in each frame what was used so far, where it is asked to; its client sees none of it."""
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "price", "arguments": ""}}
+    parts = [{"index": 0, "function": {"arguments": part}} for part in ('{"a', '": 1', "}")]
+
+    def so_far(delta: dict[str, Any], output: int, finish: str | None = None) -> dict[str, Any]:
+        return chunk(delta, finish, usage={"prompt_tokens": 7, "completion_tokens": output, "total_tokens": 7 + output})
+
+    async def body() -> None:
+        frames = [so_far({"role": "assistant", "content": ""}, 0)]
+        frames += [so_far({"tool_calls": [one]}, 9 + 3 * at) for at, one in enumerate([call, *parts])]
+        frames += [so_far({}, 19, "tool_calls"), DIE]
+        asked = {**CHAT, "tools": [{"type": "function", "function": {"name": "price"}}]}
+        async with (
+            Odd("a", "vllm", frames=frames) as a,
+            gateway(rig(engines=(Engine(url=a.url, kind="vllm", models=("m",)),))) as g,
+        ):
+            _, events, well = await stream(g, asked | {"stream_options": {"include_usage": True}})
+            assert well
+            assert [one["usage"] for one in events if one["choices"]] == [None] * 6
+            assert events[-1]["usage"]["completion_tokens"] == 19
+            await g.quiet()
+            assert (g.usage()[0].output_tokens, g.usage()[0].prompt_tokens, g.usage()[0].estimated) == (19, 7, False)
+            asked_of = next(given for path, given in a.seen if path == "/v1/chat/completions")
+            assert asked_of["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
 
     asyncio.run(body())

@@ -141,8 +141,7 @@ def _listed(value: Any) -> int:
 
 
 def depth(raw: bytes) -> int:
-    """How deep the brackets of a JSON value nest, as far as it is allowed; those of a text that is the value itself count
-    too."""
+    """How deep the brackets of a JSON value nest, as far as is allowed; those of a text that is the value count too."""
     text = raw if raw[:1] == b'"' else _STRINGS.sub(b"", raw)
     inner = 0
     if text is not raw:  # a grammar may stand within an object, as a text

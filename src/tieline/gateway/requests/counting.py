@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import msgspec
 
+from tieline.gateway.requests.body import Request
+from tieline.gateway.wire.decoding import read_json
 from tieline.gateway.wire.sse import TokenUsage
 
+_IN_FRAMES = msgspec.Raw(b'{"include_usage":true,"continuous_usage_stats":true}')
 # A frame may hold a part of a token, where an engine parts reasoning from text; not many do.
 SLACK_FRAMES = 2
 SLACK_SHARE = 32
@@ -74,6 +77,18 @@ def _counts(usage: TokenUsage, *, writes: bool) -> tuple[int | None, int | None]
     elif total is not None and output is None and prompt is not None:
         output = total - prompt
     return prompt, output
+
+
+def by_frames(request: Request, engine: str) -> bool:
+    """Is an engine asked to say in each frame what was used so far? Text can be counted where its end was cut off; of a
+    tool call or a grammar's words the engine's own tokens are others than their text's."""
+    return engine == "vllm" and request.stream and (request.tools or request.structured) and request.answers == 1
+
+
+def ask_for_usage(body: bytes) -> bytes:
+    """The same request, for usage in each frame."""
+    fields = read_json(body, dict[str, msgspec.Raw])
+    return msgspec.json.encode(fields | {"stream_options": _IN_FRAMES})
 
 
 def estimate(counted: int | None, frames: int, most: int) -> int:

@@ -64,7 +64,9 @@ def take_counts(state: RequestState, prompt: int | None, output: int | None) -> 
     """Tokens by an engine's own tokenizer, where it could be asked; else estimated. Never above what was agreed."""
     if state.output_tokens is None:
         known = None if state.unkept else output
-        state.output_tokens = counting.estimate(known, state.tokens, state.most_output)
+        # A model that ends its answer itself does so with a token that no frame shows.
+        frames = state.tokens + (known is not None and by_model(state))
+        state.output_tokens = counting.estimate(known, frames, state.most_output)
     if state.prompt_tokens is None:
         # A quarter of the bytes is what text usually is.
         counted = prompt if prompt is not None else state.request.prompt_bytes // 4

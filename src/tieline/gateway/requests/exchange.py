@@ -18,7 +18,7 @@ from typing import Final, Self
 from tieline.gateway import errors
 from tieline.gateway.budgets.admit import Admitted
 from tieline.gateway.errors import Refusal
-from tieline.gateway.requests import answer, blame, delivery, failover, frames, hedge
+from tieline.gateway.requests import answer, blame, counting, delivery, failover, frames, hedge
 from tieline.gateway.requests.answer import ClientFault, Elsewhere, Whole, Wrong
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.blame import Strike
@@ -107,6 +107,9 @@ class Exchange(Moving):
         body = state.request.encode(backend.name_of(state.offer), state.limit)
         if state.request.continuity == "token":
             body = self._ask_for_ids(backend.engine, body)
+        elif counting.by_frames(state.request, backend.engine):
+            body = counting.ask_for_usage(body)
+            state.usage_in_frames = state.renames = True  # which its client did not ask for
         self.attempt = self.ask(backend, resume.PATHS[state.request.kind], body)
         backend.remember(state.want.prefix)
         self.attempt.start(self.shared.settings.clocks.connect_s)

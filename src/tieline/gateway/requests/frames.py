@@ -154,6 +154,7 @@ def _worded(state: RequestState, frame: bytes, data: bytes, ready: list[int] | N
             return None  # a later hop's opening frame: the role was sent long ago
         ids = state.ids
         drop, shown = ((), None) if ids is None else (ids.drop, ready if ids.shown else None)
+        drop = ("usage",) if state.usage_in_frames else drop
         frame = chunks.renamed(data, state.public_names(), state.index, drop, shown)
     if state.request.wants_usage and b'"usage"' not in frame:
         frame = frame[:-3] + b',"usage":null}\n\n'

@@ -88,6 +88,7 @@ class RequestState:
     names: Names | None = None
     created = b""  # as the engine wrote it first; llama.cpp writes the time of each chunk
     renames = False  # the engine calls the model otherwise
+    usage_in_frames = False  # each of its frames says what was used so far
     head_sent = False
     opened = False  # the client has a frame of this stream
     index: int | None = None  # of the one choice that this is a part for
