@@ -31,6 +31,13 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def more_data() -> Path | None:
+    """The same folder where there is one, for a test that has figures of its own and takes those there beside them."""
+    folder = Path(os.environ.get("TIELINE_DATA", ROOT.parent / "shared" / "data"))
+    return folder if (folder / "README.md").exists() else None
+
+
 # Under --fast a property is tried this often: enough to see that it holds at all.
 FAST_EXAMPLES = 15
 

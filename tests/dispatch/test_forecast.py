@@ -48,6 +48,24 @@ def test_all_have_one_interface_and_keep_what_is_published(name):
     assert (paths[told] == values[wanted[told]][:, None]).all()
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(sorted(FORECASTERS)),
+    first=st.integers(-40, 8 * 96),
+    length=st.integers(1, 20 * 96),
+    high=st.sampled_from([1e3, 1e6]),
+    seed=st.integers(0, 1_000),
+)
+def test_hours_left_out_of_what_is_published_are_no_further_than_twice_the_range(name, first, length, high, seed):
+    """A feed may publish days ahead and leave hours out, near or far; what fills them is no multiple of the prices."""
+    values, now = np.full(60 * 96, np.nan), 30 * SLOTS_PER_DAY
+    values[: now + 8 * 96 + 1] = np.random.default_rng(seed).choice([-high, 20.0, high], now + 8 * 96 + 1)
+    values[now + first : now + first + length] = np.nan
+    values[now + 26 * 96] = high  # a single hour, weeks ahead
+    paths = forecaster_of(name)(values, now, len(values), now + np.arange(0, 192, 4), 20, series="HUB", base=0)
+    assert np.abs(paths).max() <= 3.0 * high
+
+
 @settings(max_examples=6, deadline=None)
 @given(now=st.integers(31 * SLOTS_PER_DAY, 36 * SLOTS_PER_DAY), fresh=st.floats(-1e4, 1e4))
 def test_the_learned_one_never_reads_what_is_not_known(now, fresh):

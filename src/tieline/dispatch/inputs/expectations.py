@@ -43,7 +43,7 @@ def expectations(
             paths, how = told, "last week's demand"
         else:
             paths, how = paths_of(slots, name, steps, WIDE, forecaster), settings.forecaster
-        if np.isnan(paths).any():
+        if not np.isfinite(paths).all():
             continue
         low, middle, high = np.percentile(paths, (LOW, 50.0, HIGH), axis=1)
         found.append(

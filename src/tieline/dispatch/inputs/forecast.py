@@ -80,11 +80,11 @@ def analog_days(
         return out
     slots = wanted[unknown]
     last = float(values[at])
-    ahead_days = -(-(slots - at) // per_day)  # whole days back until the slot is known
+    ahead_days = days_back(slots, at, per_day)
     back = (np.arange(scenarios) + ahead_days[:, None]) * per_day  # (unknown, scenarios)
     rows, then = slots[:, None] - back, at - (np.arange(scenarios) + 1) * per_day
     path, anchor = lookup(values, rows), lookup(values, then)
-    left = fade(values, at, per_day) ** ((slots - at) / (per_day / 24.0))
+    left = fade(values, at, per_day) ** hours_past(slots, at, per_day)
     path = path + (last - anchor)[None, :] * left[:, None]
     out[unknown] = np.where(np.isnan(path), last, path)
     if unknown[0] and wanted[0] <= now:
@@ -116,6 +116,18 @@ def last_index(values: Floats, before: int, per_day: int = SLOTS_PER_DAY) -> int
 def lookup(values: Floats, slots: npt.NDArray[np.intp]) -> Floats:
     inside = (slots >= 0) & (slots < len(values))
     return np.where(inside, values[np.clip(slots, 0, len(values) - 1)], np.nan)
+
+
+def days_back(slots: Ints, at: Ints | int, per_day: int) -> Ints:
+    """Whole days back from each slot until one is known, at least one: a slot that was left out of what is published
+    lies before the last known one."""
+    return np.asarray(np.maximum(1, -(-(slots - at) // per_day)))
+
+
+def hours_past(slots: Ints, at: Ints | int, per_day: int) -> Floats:
+    """Hours from the last known slot to each; none for a slot that was left out before it. A surprise fades with time
+    and does not grow the further back one looks."""
+    return np.asarray(np.maximum(0, slots - at) / (per_day / 24.0))
 
 
 def fade(values: Floats, at: int, per_day: int) -> float:

@@ -21,7 +21,16 @@ from typing import Any
 import numpy as np
 
 from tieline.dispatch.inputs.arrays import Floats, Ints
-from tieline.dispatch.inputs.forecast import SLOTS_PER_DAY, analog_days, fade, last_index, lookup, published
+from tieline.dispatch.inputs.forecast import (
+    SLOTS_PER_DAY,
+    analog_days,
+    days_back,
+    fade,
+    hours_past,
+    last_index,
+    lookup,
+    published,
+)
 
 log = logging.getLogger("tieline.forecast")
 
@@ -192,7 +201,7 @@ def features(values: Floats, base: int, at: Ints, slots: Ints, per_day: int, dec
     """(n, features) of `slots` as seen when `at` was the last known slot, and what is learned against (n,): the mean
     of the same slot on the last seven days, plus today's surprise as far as it has not faded. nan: not known, which
     a tree may split on."""
-    days = -(-(slots - at) // per_day)  # whole days back until the slot is known
+    days, hours = days_back(slots, at, per_day), hours_past(slots, at, per_day)
     back = slots[:, None] - (days[:, None] + np.arange(7)) * per_day
     past = lookup(values, back)
     same = lookup(values, at[:, None] - np.arange(1, 8) * per_day)
@@ -201,13 +210,13 @@ def features(values: Floats, base: int, at: Ints, slots: Ints, per_day: int, dec
     with np.errstate(all="ignore"):
         level, here = mean_of(past), mean_of(same)
         level, here = np.where(np.isnan(level), last, level), np.where(np.isnan(here), last, here)
-        naive = level + (last - here) * decay ** ((slots - at) / (per_day / 24.0))
+        naive = level + (last - here) * decay**hours
         whole = mean_of(day)
         spread = np.sqrt(mean_of((day - whole[:, None]) ** 2))
     number = base + slots
     rows = np.stack(
         [
-            (slots - at) / (per_day / 24.0),
+            hours,
             last - here,
             naive - level,
             past[:, 0] - level,
