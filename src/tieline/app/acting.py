@@ -19,9 +19,11 @@ from tieline.store.place import place_of
 BACK = timedelta(days=3_660)
 
 
-def acting(data: Path, config: Config, now: datetime) -> tuple[str, ...] | None:
-    """Site ids; None where two people are not asked for. Raises StoreError."""
-    if not config.console.two_people or not _has_admin(data / PEOPLE_FILE):
+def acting(data: Path, config: Config, now: datetime, *, shared: bool = False) -> tuple[str, ...] | None:
+    """Site ids; None where two people are not asked for. `shared`: accounts are on another machine, so that they are
+    asked for wherever the configuration has accounts at all. Raises StoreError."""
+    accounts = (config.console.auth == "accounts" or config.login is not None) if shared else True
+    if not config.console.two_people or not accounts or not (shared or _has_admin(data / PEOPLE_FILE)):
         return None
     place = place_of(data)
     if not place.exists():

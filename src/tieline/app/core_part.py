@@ -1,8 +1,11 @@
-"""The control plane's core: the only writer of the store.
+"""The control plane's core.
 
 Takes records from sites and the gateway and acknowledges what is on disk; reads the feeds; decides each
 interval; settles each hour with the pool and the power bill. On a first start it also writes the demo's
 past, in the background, so that the pages have something honest to show from the first minute.
+
+Of several on one store one leads and does all of this; the others stand by. What a leader writes and says carries its
+number, and one that is not the leader any more is refused by the store and by the sites.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ from tieline import records
 from tieline.app.acting import pools_approved
 from tieline.app.aside import SetAsides
 from tieline.app.joins import LINK_FOLDER, config_of
+from tieline.app.machines.leading import orders_after_plans, stand_by, tell_gap, while_leading
 from tieline.app.runtime import Runtime
 from tieline.app.speaker import heard_from, meant_for
-from tieline.clock import Clock
+from tieline.clock import Clock, Interval
 from tieline.config import Config
 from tieline.dispatch import Controller
 from tieline.dispatch.settings import settings_of
@@ -51,6 +55,8 @@ from tieline.replay.history import Past, wanted, write_history
 from tieline.settlement.calls import call_orders
 from tieline.settlement.hours import Settler
 from tieline.store import Store, StoreError
+from tieline.store.lead.fence import FencedError
+from tieline.store.lead.holder import Lead
 from tieline.store.quarantine import NAME, Quarantine
 from tieline.tasks import Registry, beat, every
 
@@ -71,18 +77,29 @@ ORDERS_LOOK_BACK = timedelta(days=14)
 
 
 async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
-    """Runs until cancelled."""
+    """Runs until cancelled, or until another leads. Raises FencedError then."""
     config = runtime.load_config()
-    store = Store(runtime.store, records.encode, records.decode)
-    key = CommandKey(runtime.data / LINK_FOLDER)
-    link = SigningLink(await NatsLink.dial(runtime.link_user("core")), key)
+    Store(runtime.store, records.encode, records.decode).close()  # what is wrong with it is said before standing by
+    lead: Lead | None = None
+    link: Link | None = None
+    store: Store | None = None
     try:
+        lead = await stand_by(runtime, ready, registry)
+        # Opened once it leads: senders are told how far the store had got then, which is all that was acknowledged.
+        store = Store(runtime.store, records.encode, records.decode)
+        store.fence = lead.fence
+        key = CommandKey(runtime.data / LINK_FOLDER, lead)
+        link = SigningLink(await NatsLink.dial(runtime.link_user("core")), key)
         core = await Core.start(config, runtime, store, link, registry)
-        ready(core.feeds_note)
-        await core.run()
+        ready(core.feeds_note if runtime.store.url is None else f"leads, number {lead.number}")
+        await while_leading(lead, core.run())
     finally:
-        await link.close()
-        store.close()
+        if lead is not None:
+            lead.close()
+        if link is not None:
+            await link.close()
+        if store is not None:
+            store.close()
 
 
 class Core:
@@ -115,11 +132,25 @@ class Core:
     async def start(
         cls, config: Config, runtime: Runtime, store: Store, link: Link, registry: Registry | None = None
     ) -> Core:
-        chosen = await choose(config.feeds, config.fleet, runtime.clock.now())
+        """After another leader it goes on from records first; asking which sources answer takes seconds."""
         set_aside = SetAsides(Quarantine(runtime.data / NAME), store)
-        core = cls(config, runtime.clock, store, link, chosen.feeds, chosen.note, registry, set_aside)
-        await core.listen()
+        core = cls(config, runtime.clock, store, link, (), "", registry, set_aside)
+        if core.after_another:
+            await core.listen()
+        else:
+            await core.choose_feeds()
+            await core.listen()
         return core
+
+    @property
+    def after_another(self) -> bool:
+        """Whether several share this store and one has decided before."""
+        shared = self.store.place is not None and self.store.place.url is not None
+        return shared and self.store.fence is not None and self.store.last_turn() is not None
+
+    async def choose_feeds(self) -> None:
+        chosen = await choose(self.config.feeds, self.config.fleet, self.clock.now())
+        self.feeds, self.feeds_note = chosen.feeds, chosen.note
 
     async def listen(self) -> None:
         """Answer on the link from now on."""
@@ -136,7 +167,7 @@ class Core:
         invented = any(site.invented for site in self.config.fleet.sites)
         past = wanted(self.store, now) if invented else None
         self.settler.open_books(now if past is None else past.start, invented)
-        await self.step(now)
+        await self._go_on(now)
         what = "reads the feeds, decides each interval, settles each hour"
         self.registry.keep("intervals", what, lambda: every(self.clock, self.step, self.interval, STEP_S))
         self.registry.keep("orders at once", "decides anew when an order comes", self._decide_anew)
@@ -160,6 +191,21 @@ class Core:
                 await self._pass_on(heard)
             await asyncio.sleep(NOTICES_S)
 
+    async def _go_on(self, now: datetime) -> None:
+        """The first step. On a store of its own a platform that starts anew decides anew, for its configuration may be
+        another; after another leader an interval that was decided stands, unless an order came since."""
+        if not self.after_another:
+            await self.step(now, anew=True)
+            return
+        with self.registry.attempt("gap", "puts on record what nobody decided"):
+            tell_gap(self.store, now, Interval.holding(now, self.interval))
+        if orders_after_plans(self.store, now, now + ORDERS_LOOK_BACK):
+            self._urgent.set()
+        await self.step(now)
+        if not self.feeds:
+            await self.choose_feeds()
+            await self._read_feeds(now)
+
     async def _write(self, past: Past, now: datetime) -> None:
         """The invented past, to its end: where the store was away meanwhile, what is there already stays once."""
         written = False
@@ -170,15 +216,18 @@ class Core:
             if not written:
                 await asyncio.sleep(PAST_AGAIN_S)
 
-    async def step(self, now: datetime) -> None:
+    async def step(self, now: datetime, *, anew: bool = False) -> None:
         """One interval: read the world, decide, settle. What fails is said, and stops nothing else."""
+        await self._read_feeds(now)
+        await self._decide(now, anew)
+        with self.registry.attempt("settle", "settles each hour"):
+            self.settler.step(now)
+
+    async def _read_feeds(self, now: datetime) -> None:
         for feed in self.feeds:
             name = type(feed).__name__
             with self.registry.attempt(f"feed {name}", "reads the outside world"):
                 await self._read(feed, name, now)
-        await self._decide(now)
-        with self.registry.attempt("settle", "settles each hour"):
-            self.settler.step(now)
 
     async def _read(self, feed: Feed, name: str, now: datetime) -> None:
         """A source that is away or answers nonsense is normal: its age says so on the page."""
@@ -191,10 +240,10 @@ class Core:
         else:
             await self._tell_surroundings(heard)
 
-    async def _decide(self, now: datetime) -> None:
+    async def _decide(self, now: datetime, anew: bool) -> None:
         with self.registry.attempt("decide", "decides what each site does"):
             async with self._deciding:  # one at a time: an order may come while an interval is decided
-                await self.controller.step(now)
+                await self.controller.step(now, anew=anew)
 
     async def ingest(self, subject: str, data: bytes) -> bytes:
         """Store what may come in of a pushed batch and set the rest aside; the answer says which is which, and that it
@@ -209,6 +258,8 @@ class Core:
             stored = self.store.append(batch)
             refused = self.set_aside.take(origin, [one for one in found if isinstance(one, SetAside)], now)
             state = self.store.state
+        except FencedError:
+            raise
         except StoreError as error:
             log.error("%s", error)
             return Ack(error=str(error), retry=True)
@@ -297,5 +348,5 @@ class Core:
                 await asyncio.wait_for(self._urgent.wait(), STEP_S / 4)
             if self._urgent.is_set():
                 self._urgent.clear()
-                await self._decide(self.clock.now())
+                await self._decide(self.clock.now(), anew=True)
                 await asyncio.sleep(DECIDE_AGAIN_S)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from tieline.app.joins import LINK_FOLDER, TLS_FOLDER, JoinBook, JoinError, Welcome, changed_book, config_of, read_book
+from tieline.app.joins import LINK_FOLDER, TLS_FOLDER, JoinBook, JoinError, Welcome, config_of, read_book
+from tieline.app.machines.book import SharedBook, changed_joins
 from tieline.app.runtime import Runtime
 from tieline.clock import wall_now
 from tieline.config import Config, is_loopback
@@ -30,6 +31,8 @@ Ready = Callable[[str], None]
 MAX_PAYLOAD_BYTES, MAX_CONNECTIONS = 8 << 20, 1_024
 # Who joins or is cut off is known to the server within this.
 LOOK_S, STILL_S = 0.2, 10.0
+# The same where the book is in the store.
+SHARED_LOOK_S = 0.5
 # Gateways are told so many times whom the server knows no more.
 CUT_LOOKS = 3
 
@@ -40,7 +43,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     if runtime.link_authority is None and not is_loopback(_listen(runtime)[0]):
         raise RuntimeError(f"the link does not listen on {host} without TLS; set link.host and link.name in the file")
     users = Users(runtime, runtime.load_config())
-    users.write(read_book(runtime.data))
+    users.write(users.book())
     process = await asyncio.create_subprocess_exec(
         str(server_path()),
         "-c",
@@ -53,7 +56,8 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
     link: NatsLink | None = None
     try:
         link = await NatsLink.dial(runtime.link_user("link"))
-        await link.serve("join.*", users.welcome)
+        # Of several servers' keepers one answers.
+        await link.serve("join.*", users.welcome, "joins")
         registry.keep("joins", "has the server know who joined or was cut off", lambda: users.follow(process, link))
         ready(f"nats on {host}:{port}")
         code = await process.wait()
@@ -65,6 +69,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
         if process.returncode is None:
             process.terminate()
             await process.wait()
+        users.close()
 
 
 class Users:
@@ -73,18 +78,29 @@ class Users:
     def __init__(self, runtime: Runtime, config: Config) -> None:
         self.runtime, self.config = runtime, config
         self.path = runtime.data / "run" / "nats.conf"
+        self._shared = SharedBook(runtime.data) if runtime.shared else None
         self._written = b""
         self._passwords: dict[str, str | None] = {}
         self._cut_left: dict[str, int] = {}
 
+    def book(self) -> JoinBook:
+        """Who joined, wherever that is kept. Raises JoinError."""
+        return read_book(self.runtime.data) if self._shared is None else self._shared.read()
+
+    def close(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
+
     def text(self, book: JoinBook) -> bytes:
         """The server's configuration."""
         host, port = _listen(self.runtime)
-        own = [site_user(site.id) for site in self.config.fleet.sites if site.id not in book.sites]
+        sites = () if self.runtime.shared else self.config.fleet.sites
+        own = [site_user(site.id) for site in sites if site.id not in book.sites]
         passwords = {user: self.runtime.link_password(user) for user in (*PARTS, *own)} | book.passwords(wall_now())
         return (
             f"listen: {host}:{port}\n"
             f"{self._tls()}"
+            f"{self._cluster()}"
             f"{server_users(passwords)}"
             f"max_payload: {MAX_PAYLOAD_BYTES}\n"
             f"max_connections: {MAX_CONNECTIONS}\n"
@@ -102,6 +118,26 @@ class Users:
         )
         return f'tls {{{files}, min_version: "1.3", handshake_first: true, timeout: 5}}\n'
 
+    def _cluster(self) -> str:
+        """With the other servers, where there are several: what is said at one is heard at all. Nobody is told of
+        servers that the configuration does not name."""
+        routes = self.runtime.link_routes
+        if routes is None:
+            return ""
+        word = self.runtime.link_password("route")
+        others = ", ".join(json.dumps(f"nats-route://route:{word}@{one}") for one in routes.others)
+        tls = ""
+        if self.runtime.link_authority is not None:
+            folder = self.runtime.data / LINK_FOLDER / TLS_FOLDER
+            named = {"cert_file": "server.pem", "key_file": "server.key", "ca_file": "authority.pem"}
+            tls = ", ".join(f"{key}: {json.dumps(str(folder / name))}" for key, name in named.items())
+            tls = f" tls {{{tls}, timeout: 5}}\n"
+        return (
+            f"server_name: {json.dumps(self.runtime.machine)}\n"
+            f"cluster {{\n name: tieline\n listen: {json.dumps(routes.listen)}\n no_advertise: true\n"
+            f' authorization {{user: route, password: "{word}", timeout: 5}}\n{tls} routes: [{others}]\n}}\n'
+        )
+
     def write(self, book: JoinBook) -> bool:
         """True where it differs from what the server was given."""
         text = self.text(book)
@@ -116,12 +152,12 @@ class Users:
         gateways too."""
         while True:
             beat(STILL_S)
-            book = read_book(self.runtime.data)
+            book = self.book()
             if self.write(book) and process.returncode is None:
                 process.send_signal(signal.SIGHUP)
             for site in self._cut(book):
                 await link.publish(f"{CUT}{site}", b"")
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK_S if self._shared is None else SHARED_LOOK_S)
 
     def _cut(self, book: JoinBook) -> list[str]:
         """Sites that lost their password, or have another: said for some looks, since the server may have heard one
@@ -138,7 +174,7 @@ class Users:
     async def welcome(self, subject: str, data: bytes) -> bytes:
         """What somebody is given who spends a token: its site's password and configuration, nothing of other sites."""
         try:
-            with changed_book(self.runtime.data) as book:
+            with changed_joins(self.runtime.data) as book:
                 site_id, password = book.spend(subject.removeprefix("join."), wall_now())
                 config = config_of(self.config, site_id)
             key, number = public_key(self.runtime.data / LINK_FOLDER), last_number(self.runtime.data / LINK_FOLDER)

@@ -29,6 +29,13 @@ PEOPLE_FILE = "people.db"
 ALERTS_FILE = "alerts.db"
 
 
+class LinkRoutes(msgspec.Struct, frozen=True, kw_only=True):
+    """How one of several servers of the link reaches the others: HOST:PORT where it listens for them, and theirs."""
+
+    listen: str
+    others: tuple[str, ...]
+
+
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """One start of the platform."""
 
@@ -54,6 +61,12 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     console_token: str | None = None
     # Sites that two people let act; None: nobody has to.
     acting: tuple[str, ...] | None = None
+    # What this machine is called; and where it is one of several (`tieline run`): the link's passwords that it was
+    # given, and where its server of the link listens for the others.
+    machine: str = "here"
+    shared: bool = False
+    link_passwords: dict[str, str] = {}
+    link_routes: LinkRoutes | None = None
 
     @property
     def clock(self) -> WallClock:
@@ -69,6 +82,8 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
         """The password of one of the link's users during this start."""
         from tieline.link.users import password_of  # the link's libraries are not there for commands without it
 
+        if self.shared and user in self.link_passwords:
+            return self.link_passwords[user]
         return password_of(self.link_secret, user)
 
     def link_user(self, user: str) -> LinkUser:
@@ -127,8 +142,8 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
             config = configuration.with_engine_model(config, self.model, Path(self.model).stem)
         return config
 
-    def save(self) -> Path:
-        path = self.data / "run" / "runtime.json"
+    def save(self, name: str = "runtime.json") -> Path:
+        path = self.data / "run" / name
         write_private(path, msgspec.json.format(msgspec.json.encode(self)))
         return path
 

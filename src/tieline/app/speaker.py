@@ -26,7 +26,7 @@ from tieline.records import (
     SetAside,
     encode,
 )
-from tieline.records.losses import PLATFORM, outbox_lost
+from tieline.records.losses import PLATFORM, outbox_lost, store_lost
 
 # What a site is there to say. Prices, plans, money and other people's words are not among it.
 SAYS = (Sample, MeterReading, Outcome, Fault, ReplicaState, Instruction, Override, Action)
@@ -45,7 +45,9 @@ def not_its_own(site_id: str, record: AnyRecord) -> str | None:
     """Why this site may not say this; None where it may."""
     if not isinstance(record, SAYS):
         return f"type: a site may not say a {type(record).__name__}"
-    if isinstance(record, Fault) and record.site_id == PLATFORM and record.what == outbox_lost(site_id):
+    if isinstance(record, Fault) and record.site_id == PLATFORM and record.what in (
+        outbox_lost(site_id), store_lost(site_id),
+    ):  # fmt: skip
         return None
     if isinstance(record, Action | Override):
         return _not_done_there(site_id, record)

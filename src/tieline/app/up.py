@@ -96,8 +96,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 def prepare(options: Options) -> Runtime:
     """Check the ground and decide ports, clock and keys. Raises UpError."""
     data = options.data_dir.resolve()
-    _check_libraries()
-    _check_folder(data)
+    check_libraries()
+    check_writable(data)
     if not 0 < options.speed < math.inf:
         raise UpError(f"--speed must be a number above 0, got {options.speed}")
     try:
@@ -105,8 +105,8 @@ def prepare(options: Options) -> Runtime:
     except configuration.ConfigError as error:
         raise UpError(str(error)) from error
     model = _model(options.model, data)
-    console_port = _port("console", settings.console.host, options.console_port, settings.console.port)
-    gateway_port = _port("gateway", settings.gateway.host, options.gateway_port, settings.gateway.port)
+    console_port = free_or_taken("console", settings.console.host, options.console_port, settings.console.port)
+    gateway_port = free_or_taken("gateway", settings.gateway.host, options.gateway_port, settings.gateway.port)
     if console_port == gateway_port:
         raise UpError(f"console and gateway cannot share port {console_port}; give another --gateway-port")
     feeds = options.feeds
@@ -115,8 +115,8 @@ def prepare(options: Options) -> Runtime:
             raise UpError("--speed needs synthetic feeds: the live world does not run faster; give --feeds synthetic")
         feeds = "synthetic"
     wall = wall_now()
-    _check_data(data)
-    _settle(data, options.config, settings)
+    check_data(data)
+    settle_records(data, options.config, settings)
     make_demo_key(data)
     world = worldtime.world_start(data, wall)
     runtime = Runtime(
@@ -146,7 +146,7 @@ async def run(options: Options, say: Callable[[str], None]) -> int:
     """Run until Ctrl-C or `tieline down`. Returns the exit code."""
     data = options.data_dir.resolve()
     os.umask(0o077)  # logs and snapshots hold what only the owner should read
-    with _locked(data):
+    with locked(data):
         runtime = prepare(options)
         runtime_path = runtime.save()
         state_path = data / "run" / "state.json"
@@ -184,7 +184,7 @@ def read_state(data: Path) -> PlatformState:
         state = msgspec.json.decode(path.read_bytes(), type=PlatformState)
     except (OSError, msgspec.DecodeError):
         return _nothing()
-    if state.pid is None or not _alive(state.pid) or not _is_locked(data.resolve()):
+    if state.pid is None or not _alive(state.pid) or not is_locked(data.resolve()):
         return _nothing()
     with contextlib.suppress(OSError, msgspec.DecodeError):
         runtime = Runtime.load(path.with_name("runtime.json"))
@@ -218,7 +218,7 @@ def stop_running(data: Path, seconds: float = 10.0) -> bool:
         return False
     os.kill(state.pid, signal.SIGTERM)
     for _ in range(int(seconds * 20)):
-        if not _is_locked(data.resolve()):
+        if not is_locked(data.resolve()):
             return True
         time.sleep(0.05)
     raise UpError(f"process {state.pid} did not stop within {seconds:.0f} s; end it with: kill -9 {state.pid}")
@@ -422,7 +422,7 @@ def _nothing() -> PlatformState:
     )
 
 
-def _check_libraries() -> None:
+def check_libraries() -> None:
     """The light install has none of these; find that out before six parts do."""
     missing = [name for name in PLATFORM if importlib.util.find_spec(name) is None]
     if missing:
@@ -437,7 +437,7 @@ def _check_libraries() -> None:
         raise UpError(f"the engine cannot be loaded: {last}{hint}")
 
 
-def _check_folder(data: Path) -> None:
+def check_writable(data: Path) -> None:
     try:
         private_folder(data)
         probe = data / ".probe"
@@ -453,7 +453,7 @@ def _check_folder(data: Path) -> None:
         )
 
 
-def _check_data(data: Path) -> None:
+def check_data(data: Path) -> None:
     """Every database there: ours, of a version that this one reads, its pages whole. Said before six parts find out."""
     try:
         check_folder(data)
@@ -461,7 +461,7 @@ def _check_data(data: Path) -> None:
         raise UpError(str(error)) from error
 
 
-def _settle(data: Path, config: Path | None, settings: Config) -> None:
+def settle_records(data: Path, config: Path | None, settings: Config) -> None:
     """The records lie where the configuration says, and answer. Raises UpError."""
     named = settings.store.password_file
     password = None if named is None or config is None else config.resolve().parent / named
@@ -492,7 +492,7 @@ def _show_fetch(done: int, total: int | None) -> None:
     print(f"\rFetching the model: {done / 1e6:,.0f}{of} MB ", end="", file=sys.stderr, flush=True)
 
 
-def _port(name: str, host: str, asked: int | None, configured: int) -> int:
+def free_or_taken(name: str, host: str, asked: int | None, configured: int) -> int:
     port = configured if asked is None else asked
     if port == 0:
         return free_port(host)
@@ -513,11 +513,11 @@ def _rig_block(fleet: Fleet) -> str | None:
 
 
 @contextlib.contextmanager
-def _locked(data: Path) -> Iterator[None]:
+def locked(data: Path, name: str = "lock") -> Iterator[None]:
     """One platform per data folder."""
-    _check_folder(data)
+    check_writable(data)
     (data / "run").mkdir(exist_ok=True)
-    with (data / "run" / "lock").open("w") as file:
+    with (data / "run" / name).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -527,7 +527,7 @@ def _locked(data: Path) -> Iterator[None]:
         yield
 
 
-def _is_locked(data: Path) -> bool:
+def is_locked(data: Path) -> bool:
     try:
         with (data / "run" / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

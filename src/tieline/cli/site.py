@@ -14,7 +14,8 @@ import click
 
 from tieline.app.agent_run import join as join_platform
 from tieline.app.agent_run import run_agent
-from tieline.app.joins import Credentials, JoinError, TokenText, changed_book, read_book
+from tieline.app.joins import Credentials, JoinError, TokenText
+from tieline.app.machines.book import changed_joins, is_shared, joins_of
 from tieline.app.runtime import Runtime
 from tieline.app.up import read_state
 from tieline.cli.folder import data_dir
@@ -60,7 +61,7 @@ def token(data_dir: Path, site_id: str) -> None:
     _known(runtime, site_id)
     if abs(runtime.clock.now() - wall_now()) > SAME_TIME or runtime.speed != 1:
         raise JoinError("the world here does not run in the wall's time; a site elsewhere does: start without --speed")
-    with changed_book(data_dir) as book:
+    with changed_joins(data_dir) as book:
         name = book.offer(site_id, wall_now())
         password, url = book.tokens[name].password, runtime.link_public or runtime.link_url
         text = TokenText(url=url, site_id=site_id, name=name, password=password, authority=runtime.link_authority)
@@ -73,11 +74,11 @@ def token(data_dir: Path, site_id: str) -> None:
 @_one_line
 def list_(data_dir: Path, as_json: bool) -> None:
     """Each site: run here, joined from elsewhere, or cut off."""
-    runtime, book = _started(data_dir), read_book(data_dir)
-    rows = []
+    runtime, book = _started(data_dir), joins_of(data_dir)
+    rows, at_first = [], "not joined" if is_shared(data_dir) else "here"
     for one in runtime.load_config().fleet.sites:
         joined = book.sites.get(one.id)
-        how = "here" if joined is None else "revoked" if joined.password is None else "joined"
+        how = at_first if joined is None else "revoked" if joined.password is None else "joined"
         rows.append({"site": one.id, "runs": how, "since": None if joined is None else joined.since.isoformat()})
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -93,7 +94,7 @@ def list_(data_dir: Path, as_json: bool) -> None:
 def revoke(data_dir: Path, site_id: str) -> None:
     """Cut SITE off the link at once. It may join again with a new token."""
     _known(_started(data_dir), site_id)
-    with changed_book(data_dir) as book:
+    with changed_joins(data_dir) as book:
         book.revoke(site_id, wall_now())
     click.echo(f"{site_id} is cut off. A new `tieline site token {site_id}` lets it join again.")
 
@@ -104,7 +105,7 @@ def revoke(data_dir: Path, site_id: str) -> None:
 @_one_line
 def take(data_dir: Path, site_id: str) -> None:
     """Have the platform run SITE itself again, from its next start; what joined as SITE is cut off at once."""
-    with changed_book(data_dir) as book:
+    with changed_joins(data_dir) as book:
         if book.sites.pop(site_id, None) is None:
             raise JoinError(f"{site_id} did not join from elsewhere; `tieline site list` shows those that did")
     click.echo(f"{site_id} runs here again from the next `tieline up`.")
@@ -153,7 +154,7 @@ def _started(folder: Path) -> Runtime:
 
 
 def _running(folder: Path) -> Runtime:
-    if not read_state(folder).ready:
+    if not is_shared(folder) and not read_state(folder).ready:
         raise JoinError(f"no platform runs on {folder}; start it with: tieline up --data-dir {folder}")
     return _started(folder)
 

@@ -241,6 +241,14 @@ def _check_door(section: str, host: str, port: int, auth: str) -> None:
 def _check_link(door: LinkDoor) -> None:
     within(("link", "port"), door.port, 0, 65535)
     within(("link", "tunnel_port"), door.tunnel_port, 1, 65535)
+    for n, server in enumerate(door.servers):
+        host, colon, port = server.rpartition(":")
+        # Servers speak to each other 2,000 above the port that others dial.
+        if not colon or not _HOST.fullmatch(host) or not port.isdigit() or not 0 < int(port) <= 63_535:
+            fix = 'write it like "link-1.example.org:4222", with a port up to 63535'
+            raise MistakeError(("link", "servers", n), f"{server!r} is no address of a server", fix)
+        if door.servers.index(server) != n:
+            raise MistakeError(("link", "servers", n), f"{server!r} is there twice", "name each server once")
     if is_loopback(door.host):
         return
     if not _HOST.fullmatch(door.name):

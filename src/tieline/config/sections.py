@@ -247,12 +247,14 @@ class Gateway(Strict, frozen=True, kw_only=True):
 class LinkDoor(Strict, frozen=True, kw_only=True):
     """Where sites that run elsewhere dial. `host` beyond loopback: over TLS, with a certificate of the platform's own;
     `name` is then the name or address that sites dial. `port` 0: any free one at the first start, and then the same.
-    `tunnel_port`: beyond loopback, where sites hold connections to the gateway, over which requests reach them."""
+    `tunnel_port`: beyond loopback, where sites hold connections to the gateway, over which requests reach them.
+    `servers`: HOST:PORT of each server of a platform over several machines (`tieline run`), which everybody knows."""
 
     host: str = "127.0.0.1"
     port: int = 0
     name: str = ""
     tunnel_port: int = 4223
+    servers: tuple[str, ...] = ()
 
 
 class Notice(Strict, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ from tieline.fleet import Fleet, Site
 from tieline.fleet.physics import GPU_AUX
 from tieline.records import Mode, Plan, Setpoint
 from tieline.store import Store
+from tieline.store.lead.fence import Turn
 
 # A reserve's load comes back in stages, so it starts to run half an hour ahead.
 FLOOR_LEAD = timedelta(minutes=30)
@@ -84,17 +85,30 @@ class Controller:
         self.last: dict[str, Plan] = {}
         self._started = False
 
-    async def step(self, now: datetime) -> list[Plan]:
-        """One Plan per site for the interval that holds `now`, appended and published."""
+    async def step(self, now: datetime, *, anew: bool = False) -> list[Plan]:
+        """One Plan per site for the interval that holds `now`, appended and published. Where several may decide, an
+        interval that was decided is not decided again: its plans are said again, as they are. `anew`: something came
+        since (an order), and it is decided once more."""
+        start = Interval.holding(now, timedelta(seconds=self.settings.interval_s)).start
+        taken = {} if self.store.fence is None else self.store.turns(start)
+        if taken and not anew and all(site.id in taken for site in self.fleet.sites):
+            return await self._say(self.store.latest(Plan, now))
         plans = await asyncio.to_thread(self.decide, now) if self.live else self.decide(now)
-        self.store.append(plans)
-        if self.publish is not None:
-            for plan in plans:
-                await self.publish(plan)
+        if not anew:
+            plans = [plan for plan in plans if plan.site_id not in taken]
+        turns = [Turn(plan.site_id, plan.at, taken.get(plan.site_id, 0)) for plan in plans]
+        self.store.append(plans, () if self.store.fence is None else turns)
+        await self._say(plans)
         if self.live:
             await asyncio.to_thread(self._foretell, now)
         else:
             self._foretell(now)
+        return plans
+
+    async def _say(self, plans: list[Plan]) -> list[Plan]:
+        if self.publish is not None:
+            for plan in plans:
+                await self.publish(plan)
         return plans
 
     def _foretell(self, now: datetime) -> None:
@@ -363,6 +377,7 @@ class Controller:
             setpoints=decision.setpoints,
             decided_by="strike (fallback)" if moment.why_not else decision.decided_by,
             note="; ".join(notes),
+            fence=self.store.fence_number,
         )
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from tieline.intake import IntakeError, read
 from tieline.link.listen import Ignored
-from tieline.link.signing import CommandKey, NotSealedError, opened
+from tieline.link.signing import CommandKey, NotSealedError, fence_of, opened
 from tieline.link.transport import REQUEST_TIMEOUT_S, Handler, Link, LinkDownError
 from tieline.store.files import write_private
 
@@ -25,6 +25,8 @@ BINDS: Final = ("plan.", "command.", "orders.get.", "config.get.", FEEDS)
 # A question begins with so many bytes that nobody else knows, so that no other question's answer fits it.
 NONCE_BYTES: Final = 16
 MAX_FILE: Final = 1_000_000
+# Beside the subjects: the highest number heard on any of them. No subject is spelt so.
+TOP: Final = "*"
 # Whose refusals are counted: those of a fleet's sites, and no more where somebody invents names.
 MAX_SUBJECTS: Final = 10_000
 
@@ -83,17 +85,25 @@ class LastNumbers:
                 log.error("%s: %s; commands that were heard before may be taken again", path, error)
 
     def newer(self, subject: str, number: int) -> bool:
-        """True where `number` is the highest on this subject so far; it is on disk before this returns, so that it is
-        none after a restart. A disk that refuses stops no command."""
-        if number <= self._last.get(subject, self._floor):
+        """True where `number` is the highest on this subject so far and of no older leader than one that was heard on
+        any; it is on disk before this returns, so that it is none after a restart. A disk that refuses stops no
+        command."""
+        if number <= self._last.get(subject, self._floor) or self.older_leaders(number):
             return False
         self._last[subject] = number
+        self._last[TOP] = max(number, self._last.get(TOP, 0))
         if self._path is not None and not subject.startswith(FEEDS):
             try:
                 write_private(self._path, msgspec.json.encode(self._last))
             except OSError as error:
                 log.error("%s: %s; the command counts, a restart may take it again", self._path, error)
         return True
+
+    def older_leaders(self, number: int) -> bool:
+        """Whether a command of this number is another leader's than the newest that was heard, and before it: each
+        leader's numbers are above all of those before it."""
+        top = self._last.get(TOP, 0)
+        return number < top and fence_of(number) != fence_of(top)
 
 
 class CheckedLink:
@@ -152,7 +162,9 @@ class CheckedLink:
             self._refused(subject, str(error))
             return None
         if not self._numbers.newer(subject, sealed.number):
-            self._refused(subject, f"its number {sealed.number} is not new: it was said before")
+            older = self._numbers.older_leaders(sealed.number)
+            why = "an older leader said it, and a newer one was heard" if older else "it was said before"
+            self._refused(subject, f"its number {sealed.number} is not new: {why}")
             return None
         return sealed.body
 

@@ -19,6 +19,7 @@ import nats
 import nats.errors
 
 from tieline.link.users import INBOX, inbox_of
+from tieline.store.lead.fence import FencedError
 from tieline.tasks import end
 
 log = logging.getLogger("tieline.link")
@@ -27,6 +28,8 @@ REQUEST_TIMEOUT_S = 10.0
 CONNECT_AGAIN_S = 1.0
 # A link whose other end is silently gone is dialled again after some thirty seconds.
 PING_S, PINGS_LOST = 10, 2
+# Where there are several servers one that says nothing is left for another within two to three seconds.
+SEVERAL_PING_S, SEVERAL_PINGS_LOST = 0.8, 1
 # A link that is asked for for ever says after this long whether it is refused.
 LATE_WAIT_S = 3.0
 
@@ -77,7 +80,10 @@ class LocalLink:
         handler = next((h for pattern, h in self._handlers.items() if _matches(pattern, subject)), None)
         if handler is None or not self.up:
             raise LinkDownError(f"nobody serves {subject}")
-        return await handler(subject, data)
+        try:
+            return await handler(subject, data)
+        except FencedError as error:
+            raise LinkDownError(f"no answer on {subject}: {error}") from error
 
     async def serve(self, subject: str, handler: Handler) -> None:
         self._handlers[subject] = handler
@@ -105,8 +111,8 @@ class LocalLink:
 
 @dataclass(frozen=True, slots=True)
 class LinkUser:
-    """Who dials which server. `authority`: the certificate (PEM) that the server's must be signed with; a server beyond
-    loopback has one."""
+    """Who dials which server: `url`, or several parted by commas, any of which will do. `authority`: the certificate
+    (PEM) that the server's must be signed with; a server beyond loopback has one."""
 
     url: str
     name: str
@@ -114,17 +120,14 @@ class LinkUser:
     authority: str | None = None
 
     @property
-    def host(self) -> str:
-        return self._place[0]
+    def urls(self) -> list[str]:
+        return self.url.split(",")
 
     @property
-    def port(self) -> int:
-        return int(self._place[1])
-
-    @property
-    def _place(self) -> tuple[str, str]:
-        host, _, port = self.url.partition("://")[2].rpartition(":")
-        return host.strip("[]"), port
+    def places(self) -> list[tuple[str, int]]:
+        """Host and port of each server."""
+        parted = [one.partition("://")[2].rpartition(":") for one in self.urls]
+        return [(host.strip("[]"), int(port)) for host, _, port in parted]
 
 
 class _Fate:
@@ -164,7 +167,7 @@ class NatsLink:
         refused = False
         try:
             async with asyncio.timeout(wait_s):
-                while not await _port_open(user.host, user.port):
+                while not await _some_port_open(user.places):
                     await asyncio.sleep(0.05)
                 while not isinstance(made := await _first(user), NatsLink):
                     refused = _is_refusal(made)
@@ -195,10 +198,14 @@ class NatsLink:
             raise LinkDownError(f"no answer on {subject}: {type(error).__name__}") from error
         return bytes(reply.data)
 
-    async def serve(self, subject: str, handler: Handler) -> None:
+    async def serve(self, subject: str, handler: Handler, group: str = "") -> None:
+        """`group`: of those who serve the subject under one name each question goes to one alone."""
+
         async def answer(message: nats.aio.msg.Msg) -> None:
             try:
                 reply = await handler(message.subject, message.data)
+            except FencedError:  # whoever leads now hears the same question, and answers it
+                return
             except Exception as error:  # any: who asks is told, and the next request is served
                 log.exception("the handler of %s failed", subject)
                 reply = msgspec.json.encode({"error": f"{type(error).__name__} there", "retry": True})
@@ -208,7 +215,7 @@ class NatsLink:
                 with contextlib.suppress(nats.errors.Error):
                     await message.respond(reply)
 
-        await self._client.subscribe(subject, cb=answer)
+        await self._client.subscribe(subject, queue=group, cb=answer)
 
     async def publish(self, subject: str, data: bytes) -> None:
         with contextlib.suppress(nats.errors.Error):
@@ -302,9 +309,10 @@ async def _first(user: LinkUser) -> NatsLink | Exception:
     if user.authority is not None:
         tls = ssl.create_default_context(cadata=user.authority)
         tls.minimum_version = ssl.TLSVersion.TLSv1_3
+    several = len(user.urls) > 1
     try:
         await client.connect(
-            user.url,
+            user.urls,
             name=user.name,
             user=user.name if user.password is not None else None,
             password=user.password,
@@ -313,14 +321,15 @@ async def _first(user: LinkUser) -> NatsLink | Exception:
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.25,
             connect_timeout=2,
-            ping_interval=PING_S,
-            max_outstanding_pings=PINGS_LOST,
+            ping_interval=SEVERAL_PING_S if several else PING_S,
+            max_outstanding_pings=SEVERAL_PINGS_LOST if several else PINGS_LOST,
             error_cb=fate.error,
             disconnected_cb=_quiet_state,
             reconnected_cb=fate.back,
             closed_cb=fate.closed,
             tls=tls,
-            tls_hostname=user.host if tls is not None else None,
+            # Of several each is asked for its own name.
+            tls_hostname=user.places[0][0] if tls is not None and not several else None,
             tls_handshake_first=tls is not None,  # or who stands between could ask for the password in the clear
         )
     except (nats.errors.Error, OSError, TimeoutError) as error:
@@ -335,6 +344,10 @@ async def _first(user: LinkUser) -> NatsLink | Exception:
 def _is_refusal(error: Exception | None) -> bool:
     words = str(error).lower()
     return isinstance(error, nats.errors.AuthorizationError) or "authoriz" in words or "authentication" in words
+
+
+async def _some_port_open(places: list[tuple[str, int]]) -> bool:
+    return any(await asyncio.gather(*(_port_open(host, port) for host, port in places)))
 
 
 async def _port_open(host: str, port: int) -> bool:

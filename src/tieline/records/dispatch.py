@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from tieline.intake import (
+    Count,
     Factor,
     Id,
     IntervalSeconds,
@@ -86,7 +87,7 @@ class Plan(Record, frozen=True, kw_only=True, subject="{site_id}", key=REVISED):
     """What one site is asked to do in [at, at + length). Past `valid_until` the site takes its safe default.
 
     `mode` is the site's at the time: in `observe` nothing of it is sent. `decided_by` names the policy and,
-    after a late or failed solve, says fallback.
+    after a late or failed solve, says fallback. `fence`: the number of the core that led and decided it.
     """
 
     site_id: Word
@@ -99,6 +100,7 @@ class Plan(Record, frozen=True, kw_only=True, subject="{site_id}", key=REVISED):
     setpoints: Annotated[tuple[Setpoint, ...], Meta(max_length=10_000)]
     decided_by: Label
     note: Text = ""
+    fence: Count | None = None
 
 
 class Override(Record, frozen=True, kw_only=True, subject="{site_id}", key="{override_id}|{known_at}"):

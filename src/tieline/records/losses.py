@@ -37,6 +37,11 @@ def outbox_lost(site_id: str) -> str:
     return f"data lost: outbox of {site_id}"
 
 
+def store_lost(origin: str) -> str:
+    """What the fault is called that a sender tells of a store which has less than it had acknowledged."""
+    return f"data lost: store, as {origin} knew it"
+
+
 def tell_losses(named: Iterable[tuple[str, Loses]], now: datetime, keep: Callable[[list[Record]], object]) -> None:
     """Put what each of these has lost on record, then forget it there; told again after a crash in between, which its
     store takes for another telling. Raises what `keep` raises."""

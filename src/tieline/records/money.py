@@ -100,7 +100,8 @@ class Opening(Record, frozen=True, kw_only=True, subject="{opening_id}", key="{o
 
 
 class PowerBill(Record, frozen=True, kw_only=True, subject="{site_id}", key="{site_id}|{at}|{length_s}|{known_at}"):
-    """Energy drawn by one site over [at, at + length) and its cost: metered or modelled, as `kind` says."""
+    """Energy drawn by one site over [at, at + length) and its cost: metered or modelled, as `kind` says. `fence`:
+    the number of the core that led and settled it."""
 
     site_id: Word
     length_s: IntervalSeconds
@@ -108,6 +109,7 @@ class PowerBill(Record, frozen=True, kw_only=True, subject="{site_id}", key="{si
     inference_wh: WattHours
     aux_wh: WattHours
     cost_usd: Money
+    fence: Count | None = None
 
 
 class Shortfall(Record, frozen=True, kw_only=True, subject="{site_id}", key="{site_id}|{at}|{length_s}"):

@@ -287,7 +287,10 @@ class Settler:
             return GPU_AUX if unit_id in nodes else cooling
 
         bill = power_bill(site.id, hour, samples, usd_per_h, nodes, aux, source=f"site:{site.id}")
-        if bill is None or whole or bill.kind == "simulated":
+        if bill is None:
+            return None
+        bill = msgspec.structs.replace(bill, fence=self._store.fence_number)
+        if whole or bill.kind == "simulated":
             return bill
         return msgspec.structs.replace(bill, kind="estimated")
 

@@ -37,6 +37,8 @@ log = logging.getLogger("tieline.store")
 SCHEMES: Final = ("postgresql", "postgres")
 _LIKE: Final = "postgresql://tieline@db/tieline"
 TIMEOUT_S: Final = 30.0
+# A writer that is frozen or cut off within a transaction holds up every other: the server ends it after this long.
+HUNG_MS: Final = 3_000
 # Rows fetched at once where a result is larger than memory should be.
 FETCH: Final = 2_000
 # Statements prepared over one connection; the store has some thirty, and a few that name numbers.
@@ -163,12 +165,16 @@ class ServerDatabase(TailState):
 
     path: Path | None = None
 
-    def __init__(self, url: ServerUrl, password: Path | None, kind: Kind, *, read_only: bool) -> None:
+    def __init__(
+        self, url: ServerUrl, password: Path | None, kind: Kind, *, read_only: bool, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self.url, self.kind, self._password, self._read_only = url, kind, password, read_only
+        self._timeout_s = timeout_s
         self._lock = threading.RLock()
         self._connection: pg8000.native.Connection | None = None
         self._prepared: dict[str, Any] = {}
         self._in_transaction = False
+        self._changed = 0  # rows, by the last statement
         self.run_id, self.began = secrets.token_hex(4), 0
 
     # --- asking ------------------------------------------------------------------
@@ -202,8 +208,7 @@ class ServerDatabase(TailState):
         """Run one statement that changes rows; returns how many."""
         with self._lock:
             self._ask("write to", sql, values)
-            assert self._connection is not None
-            return int(self._connection.row_count)
+            return self._changed
 
     def many(self, sql: str, rows: Iterable[Sequence[Value]]) -> list[Row]:
         """Run one statement for each of `rows`; returns what it gave back (RETURNING)."""
@@ -226,7 +231,7 @@ class ServerDatabase(TailState):
         """One transaction: all of it, as durable as the server makes a commit when this returns, or nothing. Numbers
         are given in the order of commits: whoever writes meanwhile, over any connection, waits."""
         with self._lock:
-            self._begin("BEGIN")
+            self._begin(f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = {HUNG_MS}")
             done = False
             try:
                 self._ask("write to", "SELECT commits FROM tail FOR UPDATE", ())
@@ -288,11 +293,16 @@ class ServerDatabase(TailState):
         try:
             connection = self._dialled()
             if not values:
+                asked: Any = connection
                 found = connection.run(sql)
             elif keep:
-                found = self._statement(connection, sql).run(**_named(values))
+                asked = self._statement(connection, sql)
+                found = asked.run(**_named(values))
             else:
+                asked = connection
                 found = connection.run(_marked(sql), **_named(values))
+            # The connection's own count is of what was not prepared.
+            self._changed = max(0, int(asked._context.row_count))
         except (InterfaceError, OSError, EOFError) as error:
             self._drop()
             raise NotReachedError(f"cannot {what} {self.url}: {error}") from error
@@ -312,7 +322,7 @@ class ServerDatabase(TailState):
     def _dialled(self) -> pg8000.native.Connection:
         if self._connection is None:
             self._prepared = {}
-            self._connection = _dial(self.url, self._password)
+            self._connection = _dial(self.url, self._password, self._timeout_s)
             if self._read_only:
                 self._connection.run("SET default_transaction_read_only = on")
         return self._connection
@@ -349,9 +359,11 @@ class NotReachedError(StoreError):
     """The connection is gone; the next call dials anew."""
 
 
-def open_server(url: str, password: Path | None, kind: Kind, *, read_only: bool = False) -> ServerDatabase:
+def open_server(
+    url: str, password: Path | None, kind: Kind, *, read_only: bool = False, timeout_s: float = TIMEOUT_S
+) -> ServerDatabase:
     """Open the records at `url`; tables are made where there are none, unless `read_only`. Raises StoreError."""
-    database = ServerDatabase(server_url(url), password, kind, read_only=read_only)
+    database = ServerDatabase(server_url(url), password, kind, read_only=read_only, timeout_s=timeout_s)
     try:
         form = _form(database)
         if form.version > kind.version:
@@ -409,7 +421,7 @@ def _migrate(database: ServerDatabase, kind: Kind) -> None:
         log.warning("%s: brought from form %d to form %d", database.url, version, kind.version)
 
 
-def _dial(url: ServerUrl, password: Path | None) -> pg8000.native.Connection:
+def _dial(url: ServerUrl, password: Path | None, timeout_s: float) -> pg8000.native.Connection:
     """Raises InterfaceError, DatabaseError or OSError; StoreError for the password's file."""
     return pg8000.native.Connection(
         url.user,
@@ -420,7 +432,7 @@ def _dial(url: ServerUrl, password: Path | None) -> pg8000.native.Connection:
         unix_sock=None if url.socket is None else f"{url.socket}/.s.PGSQL.{url.port}",
         # Beyond this machine always over TLS, with the server's certificate checked.
         ssl_context=None if url.local else ssl.create_default_context(cafile=url.authority),
-        timeout=TIMEOUT_S,
+        timeout=timeout_s,
         tcp_keepalive=True,
         application_name="tieline",
     )
@@ -440,7 +452,12 @@ def _refused(what: str, url: ServerUrl, error: DatabaseError) -> StoreError:
     if not isinstance(told, dict):
         return StoreError(f"cannot {what} {url}: {error}")
     code, message = told.get("C", ""), told.get("M", str(error))
-    if code in ("57P01", "57P02", "57P03"):  # the server shuts down, crashed, or is still starting
+    if code in (
+        "57P01",
+        "57P02",
+        "57P03",
+        "25P03",
+    ):  # it shuts down, crashed, is still starting; or ended a hung writer
         return NotReachedError(f"cannot {what} {url}: {message}")
     if code == "25006":
         return StoreError(f"cannot {what} {url}: it is a standby, or this process only reads; name the primary")

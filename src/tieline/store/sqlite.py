@@ -16,8 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
-from tieline.clock import micros
+from tieline.clock import from_micros, micros
 from tieline.store.database import REAL, Disk, Kind, Loss, Row, StoreError, Value, closed_on_failure, open_database
+from tieline.store.lead.fence import Fence, Turn, refuse_older, take_turns
 from tieline.store.mark import Mark
 from tieline.store.peer import StoreState
 from tieline.store.place import FILE, StorePlace
@@ -206,15 +207,19 @@ class Store:
             path = place.folder / FILE if isinstance(place, StorePlace) else place
             self._db = open_database(path, KIND, read_only=read_only, disk=disk)
         self._aside: dict[str, Aside] = {}
+        # Whom everything that is written here is written by; None: whoever may write.
+        self.fence: Fence | None = None
         with closed_on_failure(self._db):
             # Where the end was lost, numbering goes on behind what was lost: a number names one record for ever.
             last = self._db.tail().last
             self._skip_to = last + 1 if last > self.last_seq() else None
 
-    def append(self, batch: Iterable[Storable]) -> int:
-        """Append in one transaction; returns how many were new. What returned is on disk.
+    def append(self, batch: Iterable[Storable], turns: Sequence[Turn] = ()) -> int:
+        """Append in one transaction; returns how many were new. What returned is on disk. `turns`: what the batch
+        decides, each once for ever.
 
-        Raises StoreError (disk full, file gone) with nothing of the batch kept.
+        Raises StoreError (disk full, file gone) with nothing of the batch kept; FencedError where `fence` is older than
+        who leads; TakenError where a turn was taken.
         """
         rows: list[tuple[Value, ...]] = [
             (None, type(r).__name__, r.key, r.subject, micros(r.at), micros(r.known_at), self._encode(r)) for r in batch
@@ -227,6 +232,9 @@ class Store:
                 self._db.many(UNPROVEN_INSERT, rows)
             return self.last_seq() - before
         with self._db.write() as transaction:
+            if self.fence is not None:
+                refuse_older(self._db, self.fence)
+                take_turns(self._db, self.fence, turns)
             kept: list[Row] = []
             while self._skip_to is not None and rows and not kept:
                 kept = self._db.many(INSERT, [(self._skip_to, *rows.pop(0)[1:])])
@@ -356,6 +364,23 @@ class Store:
             sha.update(body)
             sha.update(b"\n")
         return sha.hexdigest()
+
+    @property
+    def fence_number(self) -> int | None:
+        """What a leader's records carry."""
+        return None if self.fence is None else self.fence.number
+
+    def turns(self, at: datetime) -> dict[str, int]:
+        """How many turns of the interval that begins at `at` were taken, by subject. Only under a fence."""
+        assert self.fence is not None
+        sql = "SELECT subject, count(*) FROM decided WHERE at = ? GROUP BY subject"
+        return {subject: int(count) for subject, count in self._db.rows(sql, (micros(at),))}
+
+    def last_turn(self) -> datetime | None:
+        """The beginning of the last interval of which a turn was taken. Only under a fence."""
+        assert self.fence is not None
+        ((last,),) = self._db.rows("SELECT max(at) FROM decided")
+        return None if last is None else from_micros(last)
 
     # --- the life of the data -----------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Commands of a platform over several machines."""
