@@ -25,7 +25,8 @@ from tieline import config
 from tieline.config.lines import MistakeError
 from tieline.study.alternatives import Block, SurfaceReading
 from tieline.study.drivers import draw
-from tieline.study.file import Study, StudySite, example_text, loads
+from tieline.study.file import Study, StudySite
+from tieline.study.reading import example_text, loads
 from tieline.study.results import summarise
 from tieline.study.surface import MONTH_H, SiteMeter, StudySurfaces, build, outright
 from tieline.study.sweep import on, run

@@ -60,7 +60,7 @@ def site_cash(
         if one.kind == "renew":
             cash = cash + renewed(table, site, surface, scale, one, begin)
             here = table["month"] >= begin + one.delivery_months
-            efficiency = efficiency.where(~here, one.j_per_th)
+            efficiency = efficiency.where(~here, one.new_j_per_th)
         else:
             late = pd.Series(drivers.delay[:, n]).reindex(table["path"]).to_numpy()
             own, drawn, lost = computers(table, one, begin, late)
@@ -106,7 +106,7 @@ def renewed(
     table: pd.DataFrame, site: StudySite, surface: SiteSurface, scale: float, one: Alternative, begin: pd.Series
 ) -> pd.Series:
     rated_th = surface.rated_ph * 1e3 * scale * surface.j_per_th
-    paid = (table["month"] == begin) * rated_th / (one.j_per_th or 1.0) * (one.usd_per_th or 0.0)
+    paid = (table["month"] == begin) * rated_th / one.new_j_per_th * (one.usd_per_th or 0.0)
     old = rated_th / (site.j_per_th or surface.j_per_th) * one.old_usd_per_th
     return (table["month"] == begin + one.delivery_months) * old - paid
 

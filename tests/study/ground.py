@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tieline.study.drivers import Drivers
-from tieline.study.file import Study, loads
+from tieline.study.file import Study
+from tieline.study.reading import loads
 from tieline.study.surface import KEPT, MONTH_H, SiteSurface, StudySurfaces
 
 HEAD = """

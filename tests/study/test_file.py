@@ -6,7 +6,7 @@ import pytest
 from tests.study.ground import alternative, text
 
 from tieline.config import ConfigError
-from tieline.study.file import example_text, loads
+from tieline.study.reading import example_text, loads
 
 GPU = 'kind = "gpu"\nmw = 10.0\nstart = "2026-06"\nusd_per_node = 2.5e5\nshell_usd_per_mw = 4e6\n'
 LEASE = (
@@ -17,6 +17,7 @@ TWO = '\n[[plan]]\nname = "do"\ndoes = ["it", "other"]\n'
 
 CONTRACT = 'kind = "contract"\nmw = 5.0\nstart = "2026-06"\nterm_months = 60'
 SELL = 'kind = "sell"\nstart = "2027-01"\nsale_usd = 1e6'
+RENEW = 'kind = "renew"\nstart = "2027-01"\nusd_per_th = 12.0'
 LOAN = '\n[[loan]]\nname = "l"\nusd = 1e6\nmonth = "2026-01"\nrate = 0.1\nterm_months = 12\n'
 
 
@@ -47,7 +48,18 @@ CROWDED = text(alternative(GPU) + alternative(LEASE.replace("10.0", "80.0"), "ot
         (gpu('"2026-06"', '"2026-06"\nmonths_to_build = 8\ndelivers = "2026-08"'), "delivers", "stands, 2027-02"),
         (gpu('"2026-06"', '"2026-06"\nresidual = 20.0'), "residual", "8 % is 0.08"),
         (gpu('"2026-06"', '"2026-06"\nmonths = 3'), "months", "unknown key"),
-        (text(alternative(CONTRACT)), "usd_per_gpu_hour", "one price"),
+        (text(alternative(CONTRACT)), "usd_per_gpu_hour", "the contract has no price; write one of usd_per_gpu_hour"),
+        (text(alternative(LEASE + "usd_per_mw_month = 1e5\n")), "usd_per_mw_year", "several prices"),
+        (text(alternative(RENEW)), "j_per_th", "missing; write j_per_th, or rig"),
+        (text(alternative(RENEW + '\nrig = "Antminer S21 Prro"')), "rig", "write Antminer S21 Pro"),
+        (text(alternative(SELL + "\n[alternative.wait]\nmean_months = 3")), "wait", "waits for nothing"),
+        (text(alternative(SELL + "\n[alternative.wait]\nbelow = 3.0\nabove = 4.0")), "wait", "two limits"),
+        (text(alternative(SELL + '\n[alternative.wait]\nuntil = "2099-01"')), "until", "outside the study"),
+        (
+            text(alternative(SELL + '\n[alternative.wait]\nof = "power"\nhashprice_below = 3.0')),
+            "hashprice_below",
+            "below",
+        ),
         (changed("mw = 100.0", UNTIL, LEASE), "term_months", "the site only to 2030-01"),
         (changed("start = 0.6", "start = 95.0"), "start", "write 95 % as 0.95"),
         (changed("discount = 0.10", "discount = 8.0"), "discount", "at most 1, as a fraction: 8 % is 0.08"),

@@ -14,9 +14,10 @@ from tieline.records import Loan, Range
 from tieline.study.alternatives import CATEGORIES, Block
 from tieline.study.books import opened
 from tieline.study.drivers import draw
-from tieline.study.file import Study, StudyLoan, loads
-from tieline.study.loans import Loans
+from tieline.study.file import Study, StudyLoan
+from tieline.study.loans import Loans, operating
 from tieline.study.money import annuity, schedule
+from tieline.study.reading import loads
 from tieline.study.results import balances
 from tieline.study.sweep import joined, on
 
@@ -62,9 +63,10 @@ def test_a_loan_of_the_books_has_its_covenant() -> None:
     drivers = flat(one, 50.0)
     drivers.btc_usd[:] = 100_000.0
     drivers.btc_usd[1, 9:] = 49_000.0  # 1 M over 25 coins of 49,000: 0.82
-    months = Loans(Block(one, surfaces(), drivers), one.plan[0]).value_broken({})
-    assert np.isnan(months[0])
-    assert months[1] == 9.0
+    broken = Loans(Block(one, surfaces(), drivers), one.plan[0]).tested(np.zeros((2, 60)), {})
+    for months in (broken.value, broken.stops):
+        assert np.isnan(months[0])
+        assert months[1] == 9.0
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,37 @@ def test_loan_to_value_is_what_is_owed_over_what_was_paid_written_down(most: flo
     assert value["it"][0, [5, 11]] == pytest.approx([90e6, 180e6])
     assert value["it"][0, 12 + 60] == pytest.approx(180e6 * (1 - 0.5 * 60 / 300))
     # 0.80 over (1 - age / 600) passes 0.82 when the age is 15 months.
-    assert Loans(block, one.plan[1]).value_broken(value) == pytest.approx([month, month], nan_ok=True)
+    broken = Loans(block, one.plan[1]).tested(np.zeros((2, 120)), value)
+    assert broken.value == pytest.approx([month, month], nan_ok=True)
+
+
+STRICT = LENT.format(most=0.82) + 'on_breach = "{how}"\n'
+
+
+@pytest.mark.parametrize("how", ["infeasible", "called", "trapped", "reported"])
+def test_what_a_breach_leads_to(how: str) -> None:
+    """Loan to value passes 0.82 in month 27, when 144 M are owed at 6 % a year."""
+    one = doing(BUILDING, months=120, paths=2, more=STRICT.format(how=how))
+    free = doing(BUILDING, months=120, paths=2, more=LENT.format(most=5.0))
+    found, held = (joined([on(case, surfaces(), flat(case, 50.0))["1"]]) for case in (one, free))
+    assert found.value_broken == pytest.approx([27.0, 27.0])
+    assert np.isfinite(found.stops).all() == (how == "infeasible")
+    moved = np.cumsum(found.cash - held.cash, axis=1)[0]
+    assert moved[:27] == pytest.approx(np.zeros(27), abs=1e-3)
+    if how in ("infeasible", "reported"):
+        assert moved == pytest.approx(np.zeros(120), abs=1e-3)
+        assert found.npv == pytest.approx(held.npv)
+    elif how == "called":
+        # 144 M fall due at once, no interest is paid after it, and nothing is left to pay at the end.
+        assert moved[27] == pytest.approx(-144e6)
+        assert moved[87] == pytest.approx(-144e6 + 60 * 144e6 * 0.005)
+        assert moved[119] == pytest.approx(92 * 144e6 * 0.005)
+    else:
+        # The month's operating cash less interest stays with the lender: cash, not worth.
+        block = Block(one, surfaces(), flat(one, 50.0))
+        left = operating(block.cash(one.plan[1]))[0] - 144e6 * 0.005
+        assert moved[27:40] == pytest.approx(-np.cumsum(left[27:40]))
+        assert found.npv == pytest.approx(held.npv)
 
 
 # --- currencies ---------------------------------------------------------------------------------

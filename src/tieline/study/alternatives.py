@@ -135,14 +135,30 @@ class Block:
         begin = 0 if one.start is None else self.study.month(one.start)
         if one.wait is None:
             return np.full(self.paths, begin)
+        if one.wait.until is not None:
+            begin = max(begin, self.study.month(one.wait.until))
+        if not one.wait.is_rule:
+            return np.full(self.paths, begin)
         window = one.wait.mean_months
-        sums = np.cumsum(self.hashprice, axis=1)
+        sums = np.cumsum(self._watched(one), axis=1)
         mean = sums.copy()
         mean[:, window:] = sums[:, window:] - sums[:, :-window]
         mean /= np.minimum(np.arange(self.months) + 1, window)
-        holds = mean < one.wait.hashprice_below
+        lower, upper = one.wait.lower, one.wait.above
+        holds = mean < lower if lower is not None else mean > (upper or 0.0)
         holds[:, : max(begin, window - 1)] = False
         return np.where(holds.any(axis=1), np.argmax(holds, axis=1), NEVER)
+
+    def _watched(self, one: Alternative) -> Floats:
+        """(paths, months) of what a rule waits for."""
+        assert one.wait is not None
+        if one.wait.of == "hashprice":
+            return self.hashprice
+        if one.wait.of == "power":
+            market = self.surfaces.by_site[one.site].market
+            return np.ones_like(self.hashprice) if market is None else self.drivers.power[:, :, market]
+        found: Floats = getattr(self.drivers, one.wait.of)
+        return found
 
 
 @dataclass(frozen=True)
@@ -214,17 +230,16 @@ class SiteCash:
 
     def renew(self, one: Alternative) -> None:
         """Rigs of another efficiency on the same watts, from their delivery on."""
-        assert one.j_per_th is not None
         start = self.block.start(one)[:, None]
         here = self.months >= start + one.delivery_months
         rated_th = self.surface.rated_ph * 1e3 * self.scale * self.surface.j_per_th
         old = rated_th / (self.site.j_per_th or self.surface.j_per_th)
-        new = rated_th / one.j_per_th
+        new = rated_th / one.new_j_per_th
         paid = (self.months == start) * new * (one.usd_per_th or 0.0)
         sold = (self.months == start + one.delivery_months) * old * one.old_usd_per_th
         self.add("rigs bought", -paid, one.currency)
         self.add("sales and residuals", sold, one.currency)
-        self.efficiency = np.where(here, one.j_per_th, self.efficiency)
+        self.efficiency = np.where(here, one.new_j_per_th, self.efficiency)
         if one.name in self.block.secured:
             age = self.months - start - one.delivery_months
             left = np.cumsum(paid, axis=1) * np.clip(1.0 - age / one.life_months, 0.0, 1.0)
@@ -343,8 +358,8 @@ class Building:
         one = self.one
         years = np.maximum(0, self.age) // 12
         grown = (1.0 + one.escalator) ** years
-        if one.usd_per_mw_year is not None:
-            full = self.mw * one.usd_per_mw_year / 12.0 * grown
+        if one.mw_year_usd is not None:
+            full = self.mw * one.mw_year_usd / 12.0 * grown
         else:
             gpu_hours = self.nodes * one.gpus_per_node * MONTH_H
             if one.kind == "gpu":
@@ -370,8 +385,8 @@ class Building:
 def contract_usd(one: Alternative) -> float:
     """What a contract or lease comes to over its term by its own words, with nothing late, missed or ended early."""
     term = one.term_months or 0
-    if one.usd_per_mw_year is not None:
-        full = (one.mw or 0.0) * one.usd_per_mw_year / 12.0
+    if one.mw_year_usd is not None:
+        full = (one.mw or 0.0) * one.mw_year_usd / 12.0
     else:
         full = (
             int((one.mw or 0.0) * 1e3 / one.node_kw + 1e-9)

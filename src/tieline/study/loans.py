@@ -1,18 +1,35 @@
 """What a plan's loans bring, take and forbid on a block of paths, and the opening position.
 
-Two covenants are tested month by month: operating cash over debt service, and what is owed over what secures it.
+Two covenants are tested month by month, operating cash over debt service and what is owed over what secures it, and
+what a breach leads to is played.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from tieline.study.alternatives import Block
+from tieline.study.alternatives import OPERATING, Block, Cash
 from tieline.study.file import CapitalPlan, StudyLoan
-from tieline.study.money import cover, schedule
+from tieline.study.money import LoanMonths, cover, schedule
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Breaches:
+    """(paths,) the first month in which a covenant on debt service, or on loan to value, is broken, and in which a loan
+    is that the plan does not survive (`stops`); nan: never. (paths, months) in the study's currency: how calling loans
+    moves cash, those of the opening position apart, and what lenders hold back."""
+
+    cover: Floats
+    value: Floats
+    stops: Floats
+    called: Floats
+    called_opening: Floats
+    trapped: Floats
 
 
 class Loans:
@@ -27,6 +44,15 @@ class Loans:
         old = [self._usd(loan, one.cash) for loan, one in self.all if loan.opening]
         self.cash: Floats = block.reported(np.asarray(sum(new, none)))
         self.opening: Floats = block.reported(np.asarray(sum(old, none)) + self._coins())
+
+    @property
+    def may_call(self) -> bool:
+        """A breach may change what the plan is worth."""
+        return any(loan.on_breach == "called" and _binds(loan) for loan, _ in self.all)
+
+    def lent(self, cash: Cash) -> Floats:
+        """(paths, months) of what the plan's own loans come to, called ones too."""
+        return self.cash + self.tested(operating(cash), cash.value).called if self.may_call else self.cash
 
     def _usd(self, loan: StudyLoan, months: Floats) -> Floats:
         """(paths, months) of a loan's own (months,)."""
@@ -43,31 +69,83 @@ class Loans:
                 sold[repaid[0]] += loan.collateral_btc
         return np.asarray(sold * self.block.drivers.btc_usd)
 
-    def cover_broken(self, operating: Floats) -> Floats:
-        """(paths,) the first month of the strictest covenant on debt service, which is tested on whole years of it; nan
-        where it holds."""
-        floors = [loan.cover_at_least for loan, _ in self.all if loan.cover_at_least is not None]
-        if not floors:
-            return np.full(self.block.paths, np.nan)
-        each = [self._usd(loan, one.served) for loan, one in self.all]
-        served = self.block.reported(np.asarray(sum(each, np.zeros_like(operating))))
-        below = cover(operating, served) < max(floors)
-        begun = np.flatnonzero(served.any(axis=0))
-        below[:, : (int(begun[0]) + 12 if len(begun) else self.study.months)] = False
-        return _first(below)
+    def tested(self, earned: Floats, value: dict[str, Floats]) -> Breaches:
+        """Every covenant in every month on its schedule, and what follows. `earned`: operating cash in the study's
+        currency; `value`: USD of what secures, by alternative. Cover is tested on whole years of debt service."""
+        none = np.zeros((self.block.paths, self.block.months), dtype=bool)
+        cover_broken, value_broken, stops, traps = none.copy(), none.copy(), none.copy(), none.copy()
+        called = {True: np.zeros(none.shape), False: np.zeros(none.shape)}
+        bound = [n for n, (loan, _) in enumerate(self.all) if _binds(loan)]
+        ratio = self._cover(earned) if bound else none
+        for n in bound:
+            loan, one = self.all[n]
+            below = none if loan.cover_at_least is None else ratio < loan.cover_at_least
+            above = none if loan.value_at_most is None else self._over(loan, one, value)
+            broken = (below | above) & (one.owed > 0)
+            cover_broken |= below
+            value_broken |= above
+            stops |= broken & (loan.on_breach == "infeasible")
+            traps |= broken & (loan.on_breach == "trapped")
+            if loan.on_breach == "called":
+                called[loan.opening] += self.block.reported(self._called(loan, one, broken))
+        return Breaches(
+            cover=_first(cover_broken),
+            value=_first(value_broken),
+            stops=_first(stops),
+            called=called[False],
+            called_opening=called[True],
+            trapped=self._trapped(earned, traps),
+        )
 
-    def value_broken(self, value: dict[str, Floats]) -> Floats:
-        """(paths,) the first month in which any loan's covenant on loan to value is broken. `value`: USD of what
-        secures, by alternative."""
-        broken = np.zeros((self.block.paths, self.block.months), dtype=bool)
-        for loan, one in self.all:
-            if loan.value_at_most is None:
-                continue
-            stands = loan.collateral_btc * self.block.drivers.btc_usd
-            for name in loan.secured_by:
-                stands = stands + value.get(name, 0.0)
-            broken |= (one.owed > 0) & (self._usd(loan, one.owed) > loan.value_at_most * stands)
-        return _first(broken)
+    def _served(self) -> Floats:
+        """(paths, months) of all loans, in the study's currency."""
+        each = [self._usd(loan, one.served) for loan, one in self.all]
+        return self.block.reported(np.asarray(sum(each, np.zeros((self.block.paths, self.block.months)))))
+
+    def _cover(self, earned: Floats) -> Floats:
+        """(paths, months) a year's operating cash over its debt service; inf until service has run for a year."""
+        served = self._served()
+        found = cover(earned, served)
+        begun = np.flatnonzero(served.any(axis=0))
+        found[:, : (int(begun[0]) + 12 if len(begun) else self.study.months)] = np.inf
+        return found
+
+    def _over(self, loan: StudyLoan, one: LoanMonths, value: dict[str, Floats]) -> NDArray[np.bool_]:
+        """(paths, months) whether more is owed than what secures it allows."""
+        stands: Floats = loan.collateral_btc * self.block.drivers.btc_usd
+        for name in loan.secured_by:
+            stands = stands + value.get(name, 0.0)
+        return np.asarray((one.owed > 0) & (self._usd(loan, one.owed) > (loan.value_at_most or 0.0) * stands))
+
+    def _called(self, loan: StudyLoan, one: LoanMonths, broken: NDArray[np.bool_]) -> Floats:
+        """USD by which a called loan's cash differs from its schedule: all that is owed in the month of the breach, and
+        nothing after it."""
+        when = _first(broken)[:, None]
+        months = np.arange(self.block.months)[None, :]
+        falls, after = months == when, months > when  # of nan: never
+        owed = one.owed.copy()
+        owed[-1] = 0.0  # paid at the study's end by the schedule itself
+        return -self._usd(loan, owed) * falls - self._usd(loan, one.cash) * after
+
+    def _trapped(self, earned: Floats, traps: NDArray[np.bool_]) -> Floats:
+        """(paths, months) what lenders hold at each month's end."""
+        found = np.zeros(traps.shape)
+        if not traps.any():
+            return found
+        left = np.maximum(0.0, earned - self._served())
+        for n in range(traps.shape[1]):
+            before = found[:, n - 1] if n else 0.0
+            found[:, n] = np.where(traps[:, n], before + left[:, n], 0.0)
+        return found
+
+
+def _binds(loan: StudyLoan) -> bool:
+    return loan.cover_at_least is not None or loan.value_at_most is not None
+
+
+def operating(cash: Cash) -> Floats:
+    """(paths, months) what a covenant calls operating cash."""
+    return np.asarray(np.sum([cash.by[name] for name in OPERATING], axis=0))
 
 
 def _first(holds: NDArray[np.bool_]) -> Floats:

@@ -23,6 +23,7 @@ from tieline.study.report import (
     share,
     three,
     verdict,
+    waiting,
 )
 from tieline.study.results import VARIED, PlanResult, Results, bridge
 
@@ -429,7 +430,7 @@ def _said(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(_said, value))
     if isinstance(value, Wait):
-        return f"mean hashprice of {value.mean_months} months below {value.hashprice_below:g}"
+        return waiting(value)
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
     return str(value)

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from tieline.study.alternatives import contract_usd
-from tieline.study.file import Assumption, Study
+from tieline.study.file import Assumption, Study, Wait
 from tieline.study.results import SEARCHED, STEADY, PlanResult, Results, Spread, balances, bridge
 from tieline.study.sweep import PlanPaths
 
@@ -95,10 +95,10 @@ def answer(results: Results) -> str:
     able = [plan for plan in results.plans if not plan.infeasible and plan.npv.p50 is not None]
     if not able:
         best = max(results.plans, key=lambda plan: plan.npv.p50 or 0.0)
-        return (
-            f"No plan has the cash it needs. The least that is missing for {best.name}, the highest median, is "
-            f"{money(best.short.p50)} {code} on the median of the paths that run out."
-        )
+        found = f"No plan has the cash it needs: {best.name}, the highest median, {_why_not(best)} of the paths."
+        if best.short.p50 is not None:
+            found += f" {money(best.short.p50)} {code} are missing on the median of the paths that run out."
+        return found
     best = max(able, key=lambda plan: plan.npv.p50 or 0.0)
     first = results.plans[0]
     found = (
@@ -112,25 +112,36 @@ def answer(results: Results) -> str:
             found += f" But it breaks its covenant on {what} on {share(broken)} of them."
     more = [plan for plan in results.plans if plan.infeasible and (plan.npv.p50 or 0.0) > (best.npv.p50 or 0.0)]
     for plan in more:
-        found += (
-            f" {plan.name} would be worth {money(plan.npv.p50)}, but runs out of cash on {share(plan.runs_out_share)}."
-        )
+        found += f" {plan.name} would be worth {money(plan.npv.p50)}, but {_why_not(plan)}."
     return found
+
+
+def _why_not(plan: PlanResult) -> str:
+    """Of an infeasible plan: cash, covenants, or both."""
+    found = [f"runs out of cash on {share(plan.runs_out_share)}"] if plan.runs_out_share else []
+    if plan.stopped_share:
+        found.append(f"breaks a covenant that its lender does not waive on {share(plan.stopped_share)}")
+    return " and ".join(found)
 
 
 def verdict(results: Results, plan: PlanResult) -> str:
     """What a plan's cash says, and its covenants."""
     code = results.currency
-    if plan.infeasible:
-        found = (
-            f"Infeasible: {share(plan.runs_out_share)} of paths run out of cash, the first in "
-            f"{plan.first_short_month}; they need {money(plan.short.p50)} {code} more on the median, "
-            f"{money(plan.short.p90)} at worst in ten."
-        )
-    elif plan.runs_out_share:
-        found = f"{share(plan.runs_out_share)} of paths run out of cash, the first in {plan.first_short_month}."
-    else:
+    found = "Infeasible: " if plan.infeasible else ""
+    if plan.runs_out_share:
+        found += f"{share(plan.runs_out_share)} of paths run out of cash, the first in {plan.first_short_month}"
+        if plan.infeasible:
+            found += (
+                f"; they need {money(plan.short.p50)} {code} more on the median, {money(plan.short.p90)} at worst in "
+                "ten"
+            )
+        found += "."
+    elif not plan.infeasible:
         found = "No path runs out of cash."
+    if plan.stopped_share:
+        words = f"a covenant that its lender does not waive is broken on {share(plan.stopped_share)} of paths"
+        words += f", first in {plan.first_stopped}."
+        found += words if found == "Infeasible: " else f" {words[0].upper()}{words[1:]}"
     for what, broken, first in (
         ("debt service", plan.cover_broken_share, plan.first_cover_broken),
         ("loan to value", plan.value_broken_share, plan.first_value_broken),
@@ -156,6 +167,15 @@ def cells(plan: PlanResult) -> list[str]:
         share(plan.runs_out_share), share(plan.best_share), money(plan.regret),
         share(plan.cover_broken_share), share(plan.value_broken_share),
     ]  # fmt: skip
+
+
+def waiting(wait: Wait) -> str:
+    """A rule, or a date, in words."""
+    found = [] if wait.until is None else [f"not before {wait.until}"]
+    if wait.is_rule:
+        side = f"below {wait.lower:g}" if wait.lower is not None else f"above {wait.above:g}"
+        found.append(f"once the mean {wait.of.replace('_', ' ')} of {wait.mean_months} months lies {side}")
+    return ", ".join(found)
 
 
 def assumptions(study: Study) -> dict[str, str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tieline.study.alternatives import ALL, CATEGORIES, Block, Coupling
 from tieline.study.drivers import BLOCK, Drivers, draw
-from tieline.study.file import Study
+from tieline.study.file import Study, StudyLoan
 from tieline.study.surface import StudySurfaces
 from tieline.study.sweep import PlanPaths, worth, worth_added
 
@@ -66,6 +66,9 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
     short: Spread
     first_short_month: str | None
     infeasible: bool
+    # Paths on which a covenant is broken that the plan does not survive; None: no loan has such a one.
+    stopped_share: float | None
+    first_stopped: str | None
     cover_broken_share: float | None
     first_cover_broken: str | None
     value_broken_share: float | None
@@ -203,6 +206,12 @@ class _Broken:
         return cls(len(found) / len(months), study.label(int(found.min())) if len(found) else None)
 
 
+def _stopping(loan: StudyLoan) -> float | None:
+    """One of its limits, where a breach is one that the plan does not survive."""
+    limits = [limit for limit in (loan.cover_at_least, loan.value_at_most) if limit is not None]
+    return limits[0] if limits and loan.on_breach == "infeasible" else None
+
+
 def _plan(study: Study, sample: _Sample, plans: Sequence[PlanPaths], n: int, best: float, regret: float) -> PlanResult:
     one, first = plans[n], plans[0]
     cash = balances(study, one)
@@ -213,6 +222,7 @@ def _plan(study: Study, sample: _Sample, plans: Sequence[PlanPaths], n: int, bes
     loans = study.loans_of(study.plan[n])
     cover = _Broken.of(study, one.cover_broken, [loan.cover_at_least for loan in loans])
     value = _Broken.of(study, one.value_broken, [loan.value_at_most for loan in loans])
+    stopped = _Broken.of(study, one.stops, [_stopping(loan) for loan in loans])
     base = sample.median(n)
     return PlanResult(
         name=study.plan[n].name,
@@ -227,7 +237,9 @@ def _plan(study: Study, sample: _Sample, plans: Sequence[PlanPaths], n: int, bes
         runs_out_share=float(out.mean()),
         short=spread(np.where(out, short, np.nan)),
         first_short_month=study.label(int(np.argmax(cash[out] < 0, axis=1).min())) if out.any() else None,
-        infeasible=float(out.mean()) > study.money.may_run_out,
+        infeasible=float((out | np.isfinite(one.stops)).mean()) > study.money.may_run_out,
+        stopped_share=stopped.share,
+        first_stopped=stopped.first,
         cover_broken_share=cover.share,
         first_cover_broken=cover.first,
         value_broken_share=value.share,

@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tieline
-from tieline.study.alternatives import ALL, CATEGORIES, OPERATING, Block, Coupling
+from tieline.study.alternatives import ALL, CATEGORIES, Block, Coupling
 from tieline.study.drivers import BLOCK, Drivers, correlation, draw
 from tieline.study.file import Study
-from tieline.study.loans import Loans
+from tieline.study.loans import Loans, operating
 from tieline.study.money import discounting, irr, payback
 from tieline.study.surface import StudySurfaces
 
@@ -35,8 +35,8 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True)
 class PlanPaths:
     """One plan on all paths, in the study's currency. `worth` (paths, categories) is each category's net present value;
-    `cash` (paths, months) all of it and the opening position; `added_rate` the internal rate of what the plan adds to
-    the first one, before loans."""
+    `cash` (paths, months) all of it and the opening position, less what lenders hold back; `added_rate` the internal
+    rate of what the plan adds to the first one, before loans."""
 
     worth: Floats
     cash: Floats
@@ -46,6 +46,8 @@ class PlanPaths:
     # The first month in which a covenant on debt service, or on loan to value, is broken; nan: never.
     cover_broken: Floats
     value_broken: Floats
+    # The first month of a breach that the plan does not survive.
+    stops: Floats
     mwh: Floats
     btc: Floats
 
@@ -119,18 +121,20 @@ def on(
         bare = cash.total
         first = bare if first is None else first
         loans = Loans(block, plan)
-        cash.by["loans"] += loans.cash
+        broken = loans.tested(operating(cash), cash.value)
+        cash.by["loans"] += loans.cash + broken.called
+        held = np.diff(broken.trapped, axis=1, prepend=0.0)
         added = irr(bare - first) if n else None
         none = np.full(block.paths, np.nan)
-        operating = np.sum([cash.by[name] for name in OPERATING], axis=0)
         found[str(n)] = {
             "worth": np.stack([(cash.by[name] * factors).sum(axis=1) for name in CATEGORIES], axis=1),
-            "cash": bare + loans.cash + loans.opening,
+            "cash": bare + loans.cash + broken.called + loans.opening + broken.called_opening - held,
             "added_rate": none if added is None else added.rate,
             "added_several": none * 0 if added is None else added.several.astype(float),
             "payback": none if added is None else payback(bare - first),
-            "cover_broken": loans.cover_broken(operating),
-            "value_broken": loans.value_broken(cash.value),
+            "cover_broken": broken.cover,
+            "value_broken": broken.value,
+            "stops": broken.stops,
             "mwh": cash.mwh,
             "btc": cash.btc,
         }
@@ -141,7 +145,8 @@ def worth(block: Block, number: int) -> Floats:
     """(paths,) net present value of one plan, loans included."""
     study, plan = block.study, block.study.plan[number]
     factors = discounting(study.money.discount, study.months)
-    found: Floats = (block.cash(plan).total + Loans(block, plan).cash) @ factors
+    cash = block.cash(plan)
+    found: Floats = (cash.total + Loans(block, plan).lent(cash)) @ factors
     return found
 
 
@@ -149,8 +154,10 @@ def worth_added(block: Block, number: int) -> Floats:
     """(paths,) net present value of what one plan adds to the first, loans included."""
     study, plan, first = block.study, block.study.plan[number], block.study.plan[0]
     factors = discounting(study.money.discount, study.months)
-    loans = Loans(block, plan).cash - Loans(block, first).cash
-    found: Floats = (block.added(plan, first) + loans) @ factors
+    ours, others = Loans(block, plan), Loans(block, first)
+    if ours.may_call or others.may_call:
+        return worth(block, number) - worth(block, 0)
+    found: Floats = (block.added(plan, first) + ours.cash - others.cash) @ factors
     return found
 
 

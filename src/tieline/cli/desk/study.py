@@ -14,7 +14,8 @@ import msgspec
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.config import ConfigError
 from tieline.config.lines import MistakeError, dotted, line_of
-from tieline.study.file import Study, example_text, loads
+from tieline.study.file import Study
+from tieline.study.reading import example_text, loads
 
 
 def default_cache() -> Path:
