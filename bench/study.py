@@ -59,12 +59,15 @@ def wide(one: Study, asked: argparse.Namespace) -> Study:
         one.operation,
         levels=LEVELS,
         rooms=(1.0,),
+        gpu_shares=(),
         days=asked.data or "example",
         first=asked.first,
         last=asked.last,
         days_of_month=asked.days_of_month,
     )
-    return msgspec.structs.replace(one, site=tuple(found), paths=asked.paths, operation=operation)
+    # By the hour, as the model in pandas has it.
+    does = tuple(msgspec.structs.replace(it, usd_per_million_tokens=None) for it in one.alternative)
+    return msgspec.structs.replace(one, site=tuple(found), alternative=does, paths=asked.paths, operation=operation)
 
 
 def priced(one: Study, cache: Path, jobs: int) -> tuple[Study, StudySurfaces]:

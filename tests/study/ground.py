@@ -34,6 +34,7 @@ volatility = {volatility}
 start = 0.6
 [operation]
 levels = [20.0, 40.0, 80.0]
+gpu_shares = [0.5]
 rooms = [0.5, 1.0]
 [money]
 opening_cash_usd = 1e6

@@ -80,6 +80,8 @@ CROWDED = text(alternative(GPU) + alternative(LEASE.replace("10.0", "80.0"), "ot
         (text() + LOAN + "interest_only_months = 12", "term_months", "no month is left"),
         (text() + LOAN + "value_at_most = 0.8", "value_at_most", "nothing secures this loan"),
         (text() + LOAN + 'secured_by = ["it"]', "secured_by", "no alternative 'it'"),
+        (gpu("10.0", "60.0\nusd_per_million_tokens = 1.0"), "gpu_shares", "0.72 of a, and nodes are run up to 0.5"),
+        (text(alternative(SELL + "\nusd_per_million_tokens = 1.0")), "usd_per_million_tokens", "sells no tokens"),
         ("name = ", "TOML", ""),
     ],
 )

@@ -1,15 +1,18 @@
 """Published contracts and closed forms: from the terms alone, the published figures."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
 from tests.study.ground import HEAD, alternative, doing, flat, study, surfaces
 
-from tieline.study.alternatives import Block, contract_usd
+from tieline.study.alternatives import Block, Coupling, contract_usd
 from tieline.study.drivers import Drivers
 from tieline.study.file import Study
 from tieline.study.money import npv
 from tieline.study.reading import loads
+from tieline.study.surface import StudySurfaces
 
 
 def cash(one: Study, drivers: Drivers, plan: int = 1):  # type: ignore[no-untyped-def]
@@ -235,8 +238,6 @@ def test_a_contract_and_a_lease_are_told_apart() -> None:
 @pytest.mark.parametrize(("j_per_th", "usd_per_mwh"), [(20.0, 50.0), (30.0, 40.0), (15.0, 80.0)])
 def test_breakeven_hashprice_is_hashcost(j_per_th: float, usd_per_mwh: float) -> None:
     """0.024 x J/TH x power price; rigs that never rest earn nothing there, and by as much more or less around it."""
-    from tieline.study.alternatives import Coupling
-
     one = study(paths=2)
     one = msgspec.structs.replace(one, assume=msgspec.structs.replace(one.assume, pool_fee=0.0))
     cost = 0.024 * j_per_th * usd_per_mwh
@@ -280,6 +281,52 @@ pue = 1.3
     assert found.by["mining"][0, 5] == pytest.approx(keep.by["mining"][0, 5] * (1 - draw / 100))
 
 
+TOKENS = """
+kind = "gpu"
+start = "2026-01"
+mw = 20.0
+node_kw = 10.0
+usd_per_node = 250000.0
+shell_usd_per_mw = 0.0
+pue = 1.25
+usd_per_million_tokens = 0.8
+"""
+
+
+@pytest.mark.parametrize(("asked", "part"), [(0.6, 0.5), (0.3, 0.25), (0.9, 0.75)])
+@pytest.mark.parametrize("hashprice", [60.0, 20.0])
+def test_tokens_earn_their_price_and_take_their_power_from_the_rigs(
+    asked: float, part: float, hashprice: float
+) -> None:
+    """25 of 100 MW are half of the surface's share, where nodes of 50 MW draw 40, serve 1e12 tokens and leave 60."""
+    one = doing(TOKENS, paths=2)
+    found, keep = (
+        Block(one, noded(), flat(one, hashprice, gpu=2.5, utilisation=asked)).cash(one.plan[n]) for n in (1, 0)
+    )
+    assert found.by["own GPUs"][0, 5] == pytest.approx(part * 1e12 / 1e6 * 0.8)
+    assert found.tokens == pytest.approx(np.full(120, part * 1e12))
+    assert found.by["mining"][0, 5] == pytest.approx(keep.by["mining"][0, 5] * (1 - 0.4 * part), abs=1e-6)
+    rigs = 100.0 if hashprice > 24 else 0.0
+    draw = rigs * (1 - 0.4 * part) + 40.0 * part
+    assert found.by["power"][0, 5] == pytest.approx(-draw * 730.5 * 50.0)
+    assert found.mwh[5] == pytest.approx(draw * 730.5)
+    # Without the room that is shared, rigs lose what the nodes could draw.
+    apart = Block(one, noded(), flat(one, hashprice, utilisation=asked), Coupling(shares=False)).cash(one.plan[1])
+    assert apart.by["mining"][0, 5] == pytest.approx(keep.by["mining"][0, 5] * 0.75, abs=1e-6)
+    assert apart.by["own GPUs"] == pytest.approx(found.by["own GPUs"])
+
+
+def noded() -> StudySurfaces:
+    """Nodes of half the limit, asked for 0.6 of what they can serve, draw 40 MW all the time."""
+    ground = surfaces()
+    site = ground.by_site["a"]
+    both = {name: values[:, -1:, :] * 0.6 for name, values in site.at.items()}
+    both["tokens"], both["gpu_mwh"] = np.full((12, 1, 4), 1e12), np.full((12, 1, 4), 40.0 * 730.5)
+    both["mwh"], both["power_usd"] = both["mwh"] + both["gpu_mwh"], both["power_usd"] + 40.0 * 730.5 * 50.0
+    more = replace(site, shares=np.array([0.5]), beside=both, load=0.6)
+    return replace(ground, by_site={"a": more})
+
+
 def test_power_at_twice_its_price_is_hashes_at_half() -> None:
     one = study(paths=2)
     ground = surfaces()
@@ -289,8 +336,6 @@ def test_power_at_twice_its_price_is_hashes_at_half() -> None:
 
 
 def test_a_contract_that_ends_early_gives_back_what_was_prepaid_and_not_earned() -> None:
-    from dataclasses import replace
-
     one = doing("""
 kind = "contract"
 start = "2026-01"

@@ -27,6 +27,8 @@ CATEGORIES: Final = (
 )  # fmt: skip
 # Of these, what a loan's covenant calls operating cash.
 OPERATING: Final = ("mining", "own GPUs", "contracts", "leases", "power", "operation", "fixed", "tax")
+# What sites do that is no money.
+PHYSICAL: Final = ("mwh", "btc", "tokens")
 # An idle node draws this share of its rated power; MLPerf power submissions show 20 to 40 %.
 IDLE: Final = 0.3
 NEVER: Final = 100_000
@@ -40,6 +42,7 @@ class Cash:
     by: dict[str, Floats]
     mwh: Floats
     btc: Floats
+    tokens: Floats
     value: dict[str, Floats]
 
     @cached_property
@@ -91,7 +94,7 @@ class Block:
     def cash(self, plan: CapitalPlan) -> Cash:
         """All sites under one plan, before loans; tax is the last."""
         zero = np.zeros((self.paths, self.months))
-        by = {name: zero.copy() for name in (*CATEGORIES, "mwh", "btc")}
+        by = {name: zero.copy() for name in (*CATEGORIES, *PHYSICAL)}
         value: dict[str, Floats] = {}
         does = [one for name in plan.does for one in self.study.alternative if one.name == name]
         for site in self.study.site:
@@ -99,13 +102,13 @@ class Block:
             value |= here.value
             for name, values in here.by.items():
                 by[name] += values
-        mwh, btc = (by.pop(name).mean(axis=0) for name in ("mwh", "btc"))
+        mwh, btc, tokens = (by.pop(name).mean(axis=0) for name in PHYSICAL)
         by["fixed"] -= self.study.money.fixed_usd_per_month
         if self.study.money.tax:
             by["tax"] = -self.study.money.tax * np.maximum(0.0, np.sum([by[name] for name in OPERATING], axis=0))
         if self.study.money.currency != "USD":
             by = {name: self.reported(values) for name, values in by.items()}
-        return Cash(by, mwh, btc, value)
+        return Cash(by, mwh, btc, tokens, value)
 
     def added(self, plan: CapitalPlan, first: CapitalPlan) -> Floats:
         """(paths, months) what a plan adds to another, before loans. Without tax only the sites that either of them
@@ -184,6 +187,7 @@ class SiteCash:
         self.open = np.ones(shape)
         self.efficiency = np.full(shape, site.j_per_th or self.surface.j_per_th)
         self.taken = np.zeros(shape)  # MW that rigs may not draw
+        self.tokens: list[tuple[Alternative, Floats]] = []  # (paths, months) share of the site that serves them
         self.index = block.index(site.currency)
         # A fixed contract keeps its price in its own currency, whatever its market does.
         market = 1.0 if self.surface.market is None else block.drivers.power[:, :, self.surface.market]
@@ -202,18 +206,47 @@ class SiteCash:
     # --- mining ---------------------------------------------------------------------
 
     def _mine(self) -> None:
-        room = np.clip(1.0 - self.taken / self.site.mw, 0.0, 1.0) * self.open
         better = self.surface.j_per_th / self.efficiency
         hashprice, factor = self.block.hashprice, self.factor
         # Where power costs k times as much and rigs hash b times as much per watt, dispatch stands where it stood at
         # hashprice x b / k.
-        read = SurfaceReading(self.surface, self.block, hashprice * better / factor, room)
+        level = hashprice * better / factor
+        whole = self._serve(level)
+        room = np.clip(1.0 - self.taken / self.site.mw, 0.0, 1.0) * self.open
+        read = SurfaceReading(self.surface, self.block, level, room)
+        if whole is not None:
+            read.values += whole
         ph_days = read("ph_days") * self.scale * better
         self.add("mining", ph_days * hashprice * (1.0 - self.block.study.assume.pool_fee))
         self.add("btc", ph_days * hashprice / self.block.drivers.btc_usd)
         self.add("power", -(read("power_usd") * self.scale * factor))
         self.add("peaks and wear", -((read("peaks_usd") * self.index + read("wear_usd")) * self.scale))
         self.add("mwh", read("mwh") * self.scale)
+
+    def _serve(self, level: Floats) -> Floats | None:
+        """What nodes that sell tokens earn. Returns (paths, months, columns) what they change of what the rigs do in
+        the room beside them; None where none stand, or where a coupling is left out: then they draw as others do."""
+        share = np.asarray(sum((share for _, share in self.tokens), np.zeros_like(level))) * self.open
+        if not share.any():
+            return None
+        change, served, drawn = beside(self.surface, self.block, level, share)
+        price = self.block.drivers.gpu_usd_per_hour / self.block.study.assume.gpu_usd_per_hour.start
+        for one, own in self.tokens:
+            part = np.divide(own, share, out=np.zeros_like(share), where=share > 0)
+            usd = part * served * self.scale / 1e6 * (one.usd_per_million_tokens or 0.0) * price
+            self.add("own GPUs", usd, one.currency)
+            self.add("tokens", part * served * self.scale)
+        if self.block.coupling == ALL:
+            return change
+        draw_mw = drawn * self.scale / MONTH_H
+        self._power(draw_mw)
+        self.add("mwh", drawn * self.scale)
+        self.taken += draw_mw if self.block.coupling.shares else share * self.site.mw / self._busy()
+        return None
+
+    def _busy(self) -> Floats:
+        """Of what nodes could serve, what is asked for, over what the surface's nodes are asked for."""
+        return np.asarray(self.block.drivers.utilisation / self.surface.load)
 
     def _power(self, draw_mw: Floats) -> None:
         """What draws all the time pays the month's mean price, and its part of the peaks."""
@@ -255,12 +288,17 @@ class SiteCash:
         """Own GPUs, a contract for them, or a lease of the shell."""
         built = Building(self, one)
         self.taken += built.reserved_mw()
+        if one.sells_tokens:
+            # Nodes that nobody asks for sleep: those that are asked for less are fewer nodes.
+            self.tokens.append((one, built.running * built.mw * one.pue / self.site.mw * self._busy()))
         if not one.customer_pays_capex:
             self.add("nodes and shells", -built.capex, one.currency)
             self.add("sales and residuals", built.residual(), one.currency)
             if one.name in self.block.secured:
                 self.value[one.name] = np.asarray(built.value() * self.block.index(one.currency))
         self.add("operation", -(built.running * (one.mw or 0.0) * one.opex_usd_per_mw_month), one.currency)
+        if one.sells_tokens:
+            return  # what they serve, draw and leave is read from the surface
         if not one.customer_pays_power:
             self._power(built.draw_mw())
         self.add("mwh", built.draw_mw() * MONTH_H)
@@ -314,9 +352,11 @@ class Building:
         """What rigs may not draw: what is drawn, or, where nothing is shared, what could be; and room lost to the site
         work."""
         full = self.running * self.mw * self.one.pue
+        shares = self.block.coupling.shares
+        drawn = np.zeros_like(full) if self.one.sells_tokens else self.draw_mw() if shares else full
         work = (self.at.months >= self.begin) & (self.age < 0)
         lost = work * self.mw * self.one.pue * self.one.mining_lost
-        return np.asarray((self.draw_mw() if self.block.coupling.shares else full) + lost)
+        return np.asarray(drawn + lost)
 
     @cached_property
     def capex(self) -> Floats:
@@ -416,6 +456,27 @@ _READ: Final = ("ph_days", "power_usd", "peaks_usd", "wear_usd", "mwh")
 _HASHES, _BILL = 0, 1
 
 
+def beside(surface: SiteSurface, block: Block, level: Floats, share: Floats) -> tuple[Floats, Floats, Floats]:
+    """What nodes of a share of the limit change at (paths, months) of hashprice: (paths, months, columns) of what rigs
+    and nodes do together less what rigs in all of the room do, tokens served, and MWh that the nodes draw. Linear in
+    the share from none on, beyond the last one too; below the lowest level as at it."""
+    names = (*_READ, "tokens", "gpu_mwh")
+    both = np.stack([surface.beside[name] for name in names], axis=-1)
+    both[..., : len(_READ)] -= np.stack([surface.at[name][:, -1:, :] for name in _READ], axis=-1)
+    nothing = np.zeros((12, 1, *both.shape[2:]))
+    table = np.concatenate([nothing, both], axis=1)
+    table = np.concatenate([table[:, :, :1], table], axis=2)  # at no hashprice as at the lowest
+    shares, levels = table.shape[1], table.shape[2]
+    low, level_share = _place(surface.levels, level)
+    width = np.diff(surface.levels, prepend=0.0)[low]
+    flat = table.reshape(12 * shares * levels, len(names))
+    base, share_share = _place(surface.shares, share, beyond=True)
+    row = block.month_of_year * (shares * levels) + base * levels + low
+    near, far = (_between(flat, row + more, level_share, width) for more in (0, levels))
+    found = near + (far - near) * share_share[..., None]
+    return found[..., : len(_READ)], found[..., -2], found[..., -1]
+
+
 class SurfaceReading:
     """A surface at (paths, months) of hashprice and room: linear in between, nothing at 0 of either, and beyond the
     highest level as at it, where every rig runs. But the bill: hashes that come between two levels come each at the
@@ -466,9 +527,9 @@ def _between(table: Floats, row: Ints, share: Floats, width: Floats) -> Floats:
     return found
 
 
-def _place(grid: Floats, at: Floats) -> tuple[Ints, Floats]:
-    """Where in (0, *grid) each value stands, and how far towards the next."""
+def _place(grid: Floats, at: Floats, beyond: bool = False) -> tuple[Ints, Floats]:
+    """Where in (0, *grid) each value stands, and how far towards the next; `beyond`: also past the last."""
     whole = np.concatenate([[0.0], grid])
     low = np.clip(np.searchsorted(whole, at, side="right") - 1, 0, len(whole) - 2)
-    share = np.clip((at - whole[low]) / np.diff(whole)[low], 0.0, 1.0)
+    share = np.clip((at - whole[low]) / np.diff(whole)[low], 0.0, np.inf if beyond else 1.0)
     return low.astype(np.int64), share

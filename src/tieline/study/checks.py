@@ -86,9 +86,9 @@ def _check_assumed(study: Study) -> None:
         if at[-1] == "utilisation" and max(one.start, *one.values, 0.0) > 1.0:
             raise MistakeError((*at, "start"), f"{one.start:g} is no share", "write 95 % as 0.95")
     _check_correlations(study)
-    for name in ("levels", "rooms"):
+    for name in ("levels", "rooms", "gpu_shares"):
         grid = getattr(study.operation, name)
-        if not grid or list(grid) != sorted(set(grid)):
+        if (not grid and name != "gpu_shares") or list(grid) != sorted(set(grid)):
             raise MistakeError(("operation", name), "does not rise", "write each value once, the smallest first")
 
 
@@ -123,6 +123,7 @@ def _check_needs(study: Study, one: Alternative, at: KeyPath) -> None:
             raise MistakeError((*at, name), "missing", f"a {one.kind} needs it: add {name} = ...")
     _check_rigs(one, at)
     _check_price(one, at)
+    _check_tokens(study, one, site, at)
     if one.mw is not None and one.mw * (one.pue if one.is_compute else 1.0) > site.mw * 1.000001:
         drawn = one.mw * (one.pue if one.is_compute else 1.0)
         raise MistakeError(
@@ -139,6 +140,22 @@ def _check_rigs(one: Alternative, at: KeyPath) -> None:
     if one.rig and one.rig not in RIG_MODELS:
         near = difflib.get_close_matches(one.rig, RIG_MODELS, 3, 0.3) or sorted(RIG_MODELS)[:3]
         raise MistakeError((*at, "rig"), f"no model {one.rig!r} is known", f"write {', '.join(near)}, or j_per_th")
+
+
+def _check_tokens(study: Study, one: Alternative, site: StudySite, at: KeyPath) -> None:
+    if one.usd_per_million_tokens is None:
+        return
+    if one.kind != "gpu":
+        raise MistakeError((*at, "usd_per_million_tokens"), f"a {one.kind} sells no tokens", "leave it out")
+    share, most = (one.mw or 0.0) * one.pue / site.mw, max(study.operation.gpu_shares, default=0.0)
+    if share > most * 1.000001:
+        raise MistakeError(
+            ("operation", "gpu_shares"),
+            f"{one.name} takes {share:.2f} of {site.id}, and nodes are run up to {most:g}",
+            f"write {-(-share * 100 // 1) / 100:g} or more as the last",
+        )
+    if study.operation.rooms[-1] < 1.0:
+        raise MistakeError(("operation", "rooms"), "tokens are read beside rigs in all of the room", "end it with 1.0")
 
 
 def _check_price(one: Alternative, at: KeyPath) -> None:

@@ -89,13 +89,16 @@ class Assume(_Strict, frozen=True, kw_only=True):
 
 class Operation(_Strict, frozen=True, kw_only=True):
     """What dispatch does on recorded days. `days`: a folder of them, or "example", the package's invented ones.
-    `fleet`: a configuration, or "demo". Levels are USD per PH/s and day; room is the share of a site's limit that GPUs
-    leave."""
+    `fleet`: a configuration, or "demo". Levels are USD per PH/s and day; room is the share of a site's limit that
+    something else leaves all the time. `gpu_shares`: of the limit that GPU nodes may draw beside the rigs, serving the
+    days' demand at a mean `gpu_load` of what they could; they are run where tokens are sold."""
 
     days: str = "example"
     fleet: str = "demo"
     levels: tuple[Positive, ...] = (20.0, 30.0, 40.0, 50.0, 65.0, 85.0, 110.0, 150.0, 220.0)
     rooms: tuple[Annotated[float, Meta(gt=0, le=1)], ...] = (0.5, 1.0)
+    gpu_shares: tuple[Annotated[float, Meta(gt=0, le=0.9)], ...] = ()
+    gpu_load: Annotated[float, Meta(gt=0, le=1)] = 0.6
     first: Month | None = None
     last: Month | None = None
     # Days of each recorded month, from its first; 31: all of it.
@@ -158,6 +161,9 @@ class Alternative(_Strict, frozen=True, kw_only=True):
     # gpu and contract: nodes are bought, a shell is built
     usd_per_node: Capex | None = None
     gpus_per_node: Annotated[int, Meta(ge=1, le=1024)] = 8
+    # Of a gpu: tokens that the nodes of the surface serve, at this price, which moves with the price of a GPU-hour;
+    # without it the hours are sold.
+    usd_per_million_tokens: Positive | None = None
     node_kw: Annotated[float, Meta(gt=0, le=10_000)] = 12.0
     shell_usd_per_mw: Capex | None = None
     months_to_build: Months = 0
@@ -195,6 +201,10 @@ class Alternative(_Strict, frozen=True, kw_only=True):
     def is_compute(self) -> bool:
         """It takes room that rigs had."""
         return self.kind in ("gpu", "contract", "lease")
+
+    @property
+    def sells_tokens(self) -> bool:
+        return self.kind == "gpu" and self.usd_per_million_tokens is not None
 
     @property
     def mw_year_usd(self) -> float | None:

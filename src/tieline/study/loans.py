@@ -125,7 +125,7 @@ class Loans:
         falls, after = months == when, months > when  # of nan: never
         owed = one.owed.copy()
         owed[-1] = 0.0  # paid at the study's end by the schedule itself
-        return -self._usd(loan, owed) * falls - self._usd(loan, one.cash) * after
+        return np.asarray(-self._usd(loan, owed) * falls - self._usd(loan, one.cash) * after)
 
     def _trapped(self, earned: Floats, traps: NDArray[np.bool_]) -> Floats:
         """(paths, months) what lenders hold at each month's end."""

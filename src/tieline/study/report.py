@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from tieline.config.lines import MistakeError
 from tieline.study.alternatives import contract_usd
 from tieline.study.file import Assumption, Study, Wait
 from tieline.study.results import SEARCHED, STEADY, PlanResult, Results, Spread, balances, bridge
@@ -33,15 +34,16 @@ def plain(results: Results) -> str:
 
 
 def table(results: Results) -> str:
-    """One row per plan and month: cash at three quantiles, energy, bitcoin."""
+    """One row per plan and month: cash at three quantiles, energy, bitcoin, millions of tokens."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     money = [f"cash_{q}_{results.currency.lower()}" for q in ("p10", "p50", "p90")]
-    writer.writerow(("plan", "month", *money, "mean_mwh", "mean_btc"))
+    writer.writerow(("plan", "month", *money, "mean_mwh", "mean_btc", "mean_mtokens"))
     for plan in results.plans:
         for n in range(results.study.months):
             figures = [f"{cash:.0f}" for cash in (plan.cash_p10[n], plan.cash_p50[n], plan.cash_p90[n])]
-            writer.writerow((plan.name, results.study.label(n), *figures, f"{plan.mwh[n]:.1f}", f"{plan.btc[n]:.4f}"))
+            physical = (f"{plan.mwh[n]:.1f}", f"{plan.btc[n]:.4f}", f"{plan.tokens[n] / 1e6:.0f}")
+            writer.writerow((plan.name, results.study.label(n), *figures, *physical))
     return out.getvalue()
 
 
@@ -243,6 +245,24 @@ def notes(results: Results) -> list[str]:
         for plan in results.plans[1:]
         if plan.added_rate.p50 is None and not plan.several_rates_share
     ]
+    return found
+
+
+def complaints(results: Results) -> list[MistakeError]:
+    """What the paths showed to be asked wrongly, each with where it is written and what to write instead."""
+    found = []
+    for n, plan in enumerate(results.plans):
+        if plan.runs_out_share == 1.0:
+            words = f"every path of {plan.name!r} runs out of cash, the first in {plan.first_short_month}"
+            fix = f"have {money(plan.short.p90)} more, borrow it with a [[loan]], or drop the plan"
+            found.append(MistakeError(("money", "opening_cash_usd"), words, fix))
+        at = ("plan", n, "does")
+        if plan.several_rates_share:
+            words = f"{plan.several_rates_share:.1%} of paths have several internal rates"
+            found.append(MistakeError(at, words, "judge it by its NPV: they count in no rate"))
+        elif n and plan.added_rate.p50 is None:
+            words = "no path has an internal rate: what it adds is never first paid and then earned"
+            found.append(MistakeError(at, words, "judge it by its NPV, or put first a plan that it costs more than"))
     return found
 
 

@@ -86,6 +86,7 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
     cash_p90: tuple[float, ...]
     mwh: tuple[float, ...]
     btc: tuple[float, ...]
+    tokens: tuple[float, ...]
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
@@ -261,6 +262,7 @@ def _plan(study: Study, sample: _Sample, plans: Sequence[PlanPaths], n: int, bes
         cash_p90=tuple(map(float, np.percentile(cash, 90, axis=0))),
         mwh=tuple(map(float, one.mwh)),
         btc=tuple(map(float, one.btc)),
+        tokens=tuple(map(float, one.tokens)),
     )
 
 

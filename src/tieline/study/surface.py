@@ -38,14 +38,15 @@ from tieline.dispatch import Settings
 from tieline.feeds.days.example import write_example
 from tieline.feeds.days.manifest import manifest_of
 from tieline.fleet import Contract, Fleet, Site
-from tieline.study import weeks
+from tieline.study import nodes, weeks
 from tieline.study.file import Operation, Study
+from tieline.study.nodes import BesideNodes, InteractiveTokens, beside, steady_share, with_nodes
 from tieline.study.weeks import WARM_UP, PlainStrike, RunDays, days_to_run
 
 Floats = NDArray[np.float64]
 
 # What is kept of each site and month, per month of 730.5 hours.
-KEPT: Final = ("ph_days", "mwh", "power_usd", "wear_usd", "peaks_usd", "off_hours")
+KEPT: Final = ("ph_days", "mwh", "power_usd", "wear_usd", "peaks_usd", "off_hours", "tokens", "gpu_mwh")
 MONTH_H: Final = 730.5
 # A market is known where it has a price in this share of the recorded hours.
 KNOWN_SHARE: Final = 0.9
@@ -78,6 +79,8 @@ class MeteredPlant(Plant):
     def __init__(self, *given: Any, meter: SiteMeter, **named: Any) -> None:
         super().__init__(*given, **named)
         self.meter = meter
+        if self.nodes:
+            self.tokens = InteractiveTokens(self.world, self.settings, self.model, self.tokens.backlog.end)
 
     def _book(self, step: Any, drawn: Any, served: Any) -> None:
         super()._book(step, drawn, served)
@@ -92,6 +95,9 @@ class MeteredPlant(Plant):
         turned = drawn.started[self.rig_rows] / np.maximum(1.0, self.physics.rigs[self.rig_rows])
         np.add.at(started, self.fleet.site, turned * self.fleet.wear_usd)
         mwh = self.load_w / 1e6 * hours
+        rows = self.physics.site_of[self.node_rows]
+        np.add.at(kept["tokens"], rows, drawn.tokens_per_s[self.node_rows] * step.seconds)
+        np.add.at(kept["gpu_mwh"], rows, drawn.power_w[self.node_rows] / 1e6 * hours)
         kept["ph_days"] += hash_hs / 1e15 * hours / 24.0
         kept["mwh"] += mwh
         kept["power_usd"] += np.where(self.fixed, 0.0, mwh * self.true_price[0][step.slot])
@@ -117,7 +123,9 @@ class MeteredPlant(Plant):
 @dataclass(frozen=True)
 class SiteSurface:
     """One site: (12 months, rooms, levels) of each of KEPT, for the whole interconnect; `always` (12, rooms) of rigs
-    that never rest. `market` is the column of its power factor; None: its contract is at a fixed price."""
+    that never rest; `beside` (12, shares, levels) of the rigs with nodes that may draw these `shares` of the limit and
+    are asked for a share `load` of what they can serve. `market` is the column of its power factor; None: its contract
+    is at a fixed price."""
 
     site: str
     limit_mw: float
@@ -128,6 +136,9 @@ class SiteSurface:
     rooms: Floats
     at: dict[str, Floats]
     always: dict[str, Floats]
+    shares: Floats = field(default_factory=lambda: np.empty(0))
+    beside: dict[str, Floats] = field(default_factory=dict)
+    load: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -151,20 +162,21 @@ def build(study: Study, cache: Path, jobs: int = 1, said: Callable[[str], None] 
     key = _digest(operation, world.fleet, folder)
     points: list[tuple[str, float, float]] = [("always", 100.0, room) for room in operation.rooms]
     points += [("dispatch", level, room) for room in operation.rooms for level in operation.levels]
+    points += [("beside", level, share) for share in operation.gpu_shares for level in operation.levels]
     wanted = [point for point in points if not _file(cache, key, point).exists()]
     if wanted:
         said(f"running {len(wanted)} of {len(points)} points of dispatch on {days_of(days)}")
     joblib.Parallel(n_jobs=jobs)(
-        joblib.delayed(_run_into)(world, point, days, _file(cache, key, point)) for point in wanted
+        joblib.delayed(_run_into)(world, point, days, operation.gpu_load, _file(cache, key, point)) for point in wanted
     )
-    plain = PlainStrike(world, days)
+    plain = PlainStrike(world, days, steady_share(operation.gpu_load))
     kept = {point: _carried(plain, point, _read(_file(cache, key, point))) for point in points}
     return _surfaces(study, world, kept, days, key, manifest_of(folder).invented)
 
 
-def outright(study: Study, cache: Path, level: float, room: float, power: float = 1.0) -> SiteMeter:
-    """All recorded days of the study's months run at one hashprice, one room and power at `power` times its price,
-    without a grid and without days that stand for others. A fixed contract keeps its price."""
+def outright(study: Study, cache: Path, level: float, room: float, power: float = 1.0, share: float = 0.0) -> SiteMeter:
+    """All recorded days of the study's months run at one hashprice, one room, or beside nodes of a share, and power at
+    `power` times its price, without a grid and without days that stand for others. A fixed contract keeps its price."""
     operation = study.operation
     whole = config.demo().fleet if operation.fleet == "demo" else config.load(operation.fleet).fleet
     world, days = _world(study, whole, _folder(operation, cache), all_days=True)
@@ -173,7 +185,8 @@ def outright(study: Study, cache: Path, level: float, room: float, power: float 
         for site in world.fleet.sites
     )
     used = msgspec.structs.replace(world.fleet, sites=sites)
-    return _run(replace(world, fleet=used), ("dispatch", level, room), replace(days, apart=frozenset()))
+    point = ("beside", level, share) if share else ("dispatch", level, room)
+    return _run(replace(world, fleet=used), point, replace(days, apart=frozenset()), operation.gpu_load)
 
 
 def _dearer(contract: Contract, power: float) -> Contract:
@@ -249,7 +262,8 @@ def _world(study: Study, whole: Fleet, folder: Path, all_days: bool = False) -> 
     try:
         days = days_to_run(folder, study.operation, used)
         days = days.whole if all_days else days
-        world = load(folder, days.months, events=True, use_15min=False, fleet=used)
+        world = load(folder, days.months, events=True, use_15min=False, fleet=_asking(used, study.operation))
+        world = replace(world, fleet=_known(used, world.fleet))
     except ValueError as error:
         raise MistakeError(("operation", "days"), str(error), "give a folder that holds these sites' days") from error
     for n, one in enumerate(study.site):
@@ -257,12 +271,44 @@ def _world(study: Study, whole: Fleet, folder: Path, all_days: bool = False) -> 
             raise MistakeError(("site", n, "like"), f"its market has no price in {folder}", "give days of its market")
     _check_prices(study, world, days)
     run = tuple(SlotSpan(label, world.slot(begin - WARM_UP), world.slot(end)) for label, begin, end in days.run)
-    return replace(world, spans=run, demand={}, inputs={}, events=(), offers=(), deployed_share=()), days
+    _check_demand(study, world)
+    return replace(world, spans=run, events=(), offers=(), deployed_share=()), days
 
 
-def _run_into(world: ScenarioWorld, point: tuple[str, float, float], days: RunDays, path: Path) -> None:
+def _asking(used: Fleet, operation: Operation) -> Fleet:
+    """With a node at each site where nodes are to be run, so that their regions' demand is read."""
+    if not operation.gpu_shares:
+        return used
+    sites = tuple(with_nodes(site, 0.0, site.region) for site in used.sites)
+    return msgspec.structs.replace(used, sites=sites)
+
+
+def _known(used: Fleet, loaded: Fleet) -> Fleet:
+    """The loaded fleet, its contracts at the days' rates, with the units that it had before."""
+    units = {site.id: site for site in used.sites}
+    sites = tuple(
+        msgspec.structs.replace(site, node_groups=(), feeders=units[site.id].feeders) for site in loaded.sites
+    )
+    return msgspec.structs.replace(loaded, sites=sites)
+
+
+def _check_demand(study: Study, world: ScenarioWorld) -> None:
+    """Raises MistakeError."""
+    for site in world.fleet.sites if study.operation.gpu_shares else ():
+        series = world.demand.get(site.region)
+        if series is None or not np.isfinite(series).all() or series.mean() <= 0:
+            raise MistakeError(
+                ("operation", "gpu_shares"),
+                f"the days have no demand of {site.region}, where {site.id} is",
+                "give days with llm_demand, or leave gpu_shares out",
+            )
+
+
+def _run_into(
+    world: ScenarioWorld, point: tuple[str, float, float], days: RunDays, gpu_load: float, path: Path
+) -> None:
     """One point of the grid onto disk, whole or not at all."""
-    meter = _run(world, point, days)
+    meter = _run(world, point, days, gpu_load)
     months = sorted(meter.months)
     arrays: dict[str, Any] = {name: np.stack([meter.months[m][name] for m in months]) for name in KEPT}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -272,8 +318,12 @@ def _run_into(world: ScenarioWorld, point: tuple[str, float, float], days: RunDa
     os.replace(part, path)
 
 
-def _run(world: ScenarioWorld, point: tuple[str, float, float], days: RunDays) -> SiteMeter:
+def _run(world: ScenarioWorld, point: tuple[str, float, float], days: RunDays, gpu_load: float) -> SiteMeter:
     how, level, room = point
+    if how == "beside":
+        world, room = beside(world, room, gpu_load), 1.0
+    else:
+        world = replace(world, demand={}, inputs={})
     sites = tuple(
         msgspec.structs.replace(
             site, interconnect=msgspec.structs.replace(site.interconnect, limit_w=site.interconnect.limit_w * room)
@@ -286,7 +336,7 @@ def _run(world: ScenarioWorld, point: tuple[str, float, float], days: RunDays) -
         hashprice_usd=np.full(world.slots, level),
     )
     meter = SiteMeter(len(sites), days.slots(world), days.apart)
-    policy: Policy = AlwaysOn() if how == "always" else Tieline()
+    policy: Policy = {"always": AlwaysOn, "dispatch": Tieline, "beside": BesideNodes}[how]()
 
     def plant(*given: Any, **named: Any) -> Plant:
         return MeteredPlant(*given, meter=meter, **named)
@@ -307,17 +357,21 @@ def _file(cache: Path, key: str, point: tuple[str, float, float]) -> Path:
 
 def _digest(operation: Operation, used: Fleet, folder: Path) -> str:
     """Of everything that the surfaces stand on: days, fleet, what is run, and the code that runs it."""
-    sha = hashlib.sha256(msgspec.json.encode([operation.days_of_month, operation.first, operation.last, used]))
+    sha = hashlib.sha256(msgspec.json.encode([*_days_asked(operation), operation.gpu_load, used]))
     for module in (backtest, dispatch, fleet):
         for path in sorted(Path(inspect.getfile(module)).parent.rglob("*.py")):
             sha.update(path.read_bytes())
-    for path in (Path(__file__), Path(inspect.getfile(weeks))):
+    for path in (Path(__file__), Path(inspect.getfile(weeks)), Path(inspect.getfile(nodes))):
         sha.update(path.read_bytes())
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             sha.update(path.relative_to(folder).as_posix().encode())
             sha.update(path.read_bytes())
     return sha.hexdigest()[:24]
+
+
+def _days_asked(operation: Operation) -> tuple[object, ...]:
+    return operation.days_of_month, operation.first, operation.last
 
 
 def _surfaces(
@@ -338,13 +392,13 @@ def _surfaces(
         season = _season(world, site)
 
         def grid(how: str, level: float, name: str, n: int = n, season: frozenset[int] = season) -> Floats:
-            """(12, rooms) of one level."""
-            points = (kept[how, level, room] for room in operation.rooms)
+            """(12, rooms), or (12, shares), of one level."""
+            points = (kept[how, level, at] for at in (operation.gpu_shares if how == "beside" else operation.rooms))
             if name == "peaks_usd":
                 return np.stack([_peaks_of_year(point, n, season) for point in points], axis=1)
             return np.stack([_year(point, name, n) for point in points], axis=1)
 
-        at = {name: np.stack([grid("dispatch", level, name) for level in operation.levels], axis=2) for name in KEPT}
+        at = _of_levels(grid, "dispatch", operation)
         always = {name: grid("always", 100.0, name) for name in KEPT}
         rated_w, rated_hs = sum(g.rated_w for g in site.rig_groups), site.deployed_hs
         found[one.id] = SiteSurface(
@@ -357,8 +411,15 @@ def _surfaces(
             rooms=rooms,
             at=at,
             always=always,
+            shares=np.array(operation.gpu_shares),
+            beside=_of_levels(grid, "beside", operation) if operation.gpu_shares else {},
+            load=operation.gpu_load,
         )
     return StudySurfaces(found, markets, tuple(label for label, _, _ in days.months), invented, key, days_of(days))
+
+
+def _of_levels(grid: Callable[[str, float, str], Floats], how: str, operation: Operation) -> dict[str, Floats]:
+    return {name: np.stack([grid(how, level, name) for level in operation.levels], axis=2) for name in KEPT}
 
 
 def _carried(plain: PlainStrike, point: tuple[str, float, float], kept: dict[str, NDArray[Any]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tieline
-from tieline.study.alternatives import ALL, CATEGORIES, Block, Coupling
+from tieline.study.alternatives import ALL, CATEGORIES, PHYSICAL, Block, Coupling
 from tieline.study.drivers import BLOCK, Drivers, correlation, draw
 from tieline.study.file import Study
 from tieline.study.loans import Loans, operating
@@ -50,6 +50,7 @@ class PlanPaths:
     stops: Floats
     mwh: Floats
     btc: Floats
+    tokens: Floats
 
     @property
     def npv(self) -> Floats:
@@ -92,8 +93,8 @@ def run(
 def joined(parts: list[dict[str, Floats]]) -> PlanPaths:
     """Blocks of one plan, one after another; what is a mean over paths is one over all of them."""
     counts = [len(part["cash"]) for part in parts]
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in _FIELDS if name not in ("mwh", "btc")}
-    for name in ("mwh", "btc"):
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in _FIELDS if name not in PHYSICAL}
+    for name in PHYSICAL:
         whole[name] = np.average([part[name] for part in parts], axis=0, weights=counts)
     return PlanPaths(**whole)
 
@@ -137,6 +138,7 @@ def on(
             "stops": broken.stops,
             "mwh": cash.mwh,
             "btc": cash.btc,
+            "tokens": cash.tokens,
         }
     return found
 

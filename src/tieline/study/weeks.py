@@ -147,8 +147,9 @@ class PlainStrike:
     """What each site's rigs would do in every recorded quarter of an hour by the strike alone: no heat, no waking, no
     wear, no view ahead."""
 
-    def __init__(self, world: ScenarioWorld, days: RunDays) -> None:
-        self.sites = world.fleet.sites
+    def __init__(self, world: ScenarioWorld, days: RunDays, steady: float = 1.0) -> None:
+        """`steady`: what nodes beside the rigs draw on the mean, over what they may."""
+        self.sites, self.steady = world.fleet.sites, steady
         settings = Settings()
         self.above, self.below = true_prices(world, settings)
         self.keeps = settings.keeps
@@ -171,7 +172,10 @@ class PlainStrike:
         return np.asarray(sums[self.ends] - sums[self.begins])
 
     def does(self, how: str, level: float, room: float) -> dict[str, Floats]:
-        """(slots, N) PH-days, MWh and bill at one point of the grid; the best rigs have the room first."""
+        """(slots, N) PH-days, MWh and bill at one point of the grid; the best rigs have the room first. Beside nodes
+        `room` is their share, and they draw what they do on the mean."""
+        nodes = room * self.steady if how == "beside" else 0.0
+        room = 1.0 - nodes if how == "beside" else room
         found = {name: np.zeros(self.above.shape) for name in ("ph_days", "mwh", "power_usd")}
         for n, site in enumerate(self.sites):
             left = site.interconnect.limit_w * room / 1e6
@@ -185,6 +189,7 @@ class PlainStrike:
                 on = np.ones(len(self.below)) if how == "always" else (worth > self.below[:, n]).astype(float)
                 found["mwh"][:, n] += on * mw * SLOT_H
                 found["ph_days"][:, n] += on * mw * ph_per_mw * SLOT_H / 24.0
+            found["mwh"][:, n] += nodes * site.interconnect.limit_w / 1e6 * SLOT_H
             take = site.contract.take_share * site.interconnect.limit_w * room / 1e6 * SLOT_H if self.fixed[n] else 0.0
             load = found["mwh"][:, n]
             found["power_usd"][:, n] = self.above[:, n] * np.maximum(load, take)

@@ -89,8 +89,7 @@ def study(file: str, **asked: Unpack[StudyOptions]) -> None:
         surfaces = build(given, cache, jobs, lambda line: click.echo(line, err=True))
         paths = run(given, surfaces, cache, jobs, asked["scheduler"])
     except MistakeError as mistake:
-        at, field = line_of(text, mistake.path), dotted(mistake.path)
-        raise click.ClickException(str(ConfigError(name, at, field, mistake.problem, mistake.fix))) from mistake
+        raise click.ClickException(told(mistake, text, name)) from mistake
     except (OSError, ValueError) as error:  # ConfigError and FolderError among them
         raise click.ClickException(str(error)) from error
     results = summarise(given, surfaces, paths)
@@ -100,8 +99,17 @@ def study(file: str, **asked: Unpack[StudyOptions]) -> None:
         for written in (*report.write(results, paths, folder), page.write(results, folder)):
             click.echo(written, err=True)
     click.echo(report.plain(results) if asked["as_json"] else report.markdown(results), nl=False)
+    for mistake in report.complaints(results):
+        click.echo(told(mistake, text, name), err=True)
     if all(plan.infeasible for plan in results.plans):
-        raise AnswerIsNoError("every plan runs out of cash: see each plan's first lines")
+        short = MistakeError(("plan", 0), report.answer(results), "write plans that its cash and its lenders allow")
+        raise AnswerIsNoError(told(short, text, name))
+
+
+def told(mistake: MistakeError, text: str, name: str) -> str:
+    """One line: file, line, field, remedy."""
+    line, field = line_of(text, mistake.path), dotted(mistake.path)
+    return str(ConfigError(name, line, field, mistake.problem, mistake.fix))
 
 
 def _opened(given: Study, folder: Path) -> Study:
