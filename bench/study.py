@@ -23,9 +23,9 @@ import numpy as np
 
 from tieline import config
 from tieline.config.lines import MistakeError
-from tieline.study.alternatives import Block, SurfaceReading
 from tieline.study.drivers import draw
 from tieline.study.file import Study, StudySite
+from tieline.study.interpolate import SurfaceReading
 from tieline.study.reading import example_text, loads
 from tieline.study.results import summarise
 from tieline.study.surface import MONTH_H, SiteMeter, StudySurfaces, build, outright
@@ -58,7 +58,7 @@ def wide(one: Study, asked: argparse.Namespace) -> Study:
     operation = msgspec.structs.replace(
         one.operation,
         levels=LEVELS,
-        rooms=(1.0,),
+        rooms=tuple(sorted({*asked.room, 1.0})),
         gpu_shares=(),
         days=asked.data or "example",
         first=asked.first,
@@ -88,32 +88,35 @@ def priced(one: Study, cache: Path, jobs: int) -> tuple[Study, StudySurfaces]:
 def truth(one: Study, surfaces: StudySurfaces, cache: Path, points: int, seed: int) -> None:
     """Net of all recorded days at drawn hashprices and power prices: read in between, and run outright."""
     rng = np.random.default_rng(seed)
-    drawn = [(float(rng.uniform(25, 140)), float(rng.uniform(0.7, 1.4))) for _ in range(points)]
+    drawn = [(float(rng.uniform(25, 140)), float(rng.uniform(0.7, 1.4)), 1.0) for _ in range(points)]
+    # With more than one room the rigs have a drawn part of the site.
+    if len(one.operation.rooms) > 1:
+        drawn = [(level, power, float(rng.uniform(0.5, 1.0))) for level, power, _ in drawn]
     worst = 0.0
-    for level, power in drawn:
+    for level, power, room in drawn:
         began = time.monotonic()
-        ran, read = compared(one, surfaces, outright(one, cache, level, 1.0, power), level, power)
+        ran, read = compared(one, surfaces, outright(one, cache, level, room, power), level, power, room)
         spent = time.monotonic() - began
         off = read / ran - 1.0
         worst = max(worst, abs(off))
         print(
-            f"  hashprice {level:6.1f}, power x {power:.2f}: outright {ran / 1e6:9.3f} M USD, read {off:+.2%} "
-            f"({spent:.0f} s)",
+            f"  hashprice {level:6.1f}, power x {power:.2f}, room {room:.2f}: outright {ran / 1e6:9.3f} M USD, "
+            f"read {off:+.2%} ({spent:.0f} s)",
             flush=True,
         )
     print(f"worst {worst:.2%} (aim 0.5 %), {load()}")
 
 
-def compared(one: Study, surfaces: StudySurfaces, meter: SiteMeter, level: float, power: float) -> tuple[float, float]:
+def compared(
+    one: Study, surfaces: StudySurfaces, meter: SiteMeter, level: float, power: float, room: float = 1.0
+) -> tuple[float, float]:
     """USD of all months and sites: run, and read."""
     places = {name: n for n, name in enumerate(dict.fromkeys(site.like for site in one.site))}
-    small = msgspec.structs.replace(one, paths=1, months=12, start="2026-01")
-    block = Block(small, surfaces, draw(small, 0, len(surfaces.markets)))
-    ran = read = 0.0
+    months, ran, read = np.arange(12), 0.0, 0.0
     for site in one.site:
         surface, n = surfaces.by_site[site.id], places[site.like]
         factor = 1.0 if surface.market is None else power
-        at = SurfaceReading(surface, block, np.full((1, 12), level / factor), np.ones((1, 12)))
+        at = SurfaceReading(surface, months, np.full((1, 12), level / factor), np.full((1, 12), room))
         for month, sums in meter.months.items():
             place, share = int(month[5:7]) - 1, meter.hours[month] / MONTH_H
             ran += sums["ph_days"][n] * level - sums["power_usd"][n] - sums["wear_usd"][n] - sums["peaks_usd"][n]
@@ -182,6 +185,8 @@ def main() -> int:
     given.add_argument("--paths", type=int, default=10_000)
     given.add_argument("--points", type=int, default=10)
     given.add_argument("--days-of-month", type=int, default=31, help="days of each month that surfaces are made of")
+    given.add_argument("--room", type=float, action="append", default=[], help="a room beside the whole site, 0.5")
+    given.add_argument("--seed", type=int, default=5, help="of the drawn points")
     given.add_argument("--jobs", type=int, default=2)
     given.add_argument("--cache", type=Path, help="keep what was computed here between runs")
     asked = given.parse_args()
@@ -200,7 +205,7 @@ def main() -> int:
     swept(one, surfaces, cache, asked.jobs)
     peer(one, surfaces)
     print(f"{asked.points} drawn points, all recorded days of these months run outright:")
-    truth(one, surfaces, cache, asked.points, seed=5)
+    truth(one, surfaces, cache, asked.points, asked.seed)
     return 0
 
 

@@ -67,11 +67,15 @@ def site_cash(
             cash, taken = cash + own, taken + drawn + lost
             if not one.customer_pays_power:
                 cash = cash - bought(table, surface, drawn, factor)
-    room = (1.0 - taken / site.mw).clip(0.0, 1.0)
+    # Room beyond what all rigs draw changes nothing; the rest follows the site's order of merit.
+    fill = (surface.always["mwh"][:, -1] / (surface.limit_mw * MONTH_H)).clip(1e-6, 1.0)[table["moy"]]
+    room = np.minimum((1.0 - taken / site.mw).clip(0.0, 1.0), fill) / fill
+    merit = np.interp(room, surface.merit[0], surface.merit[1])
     better = surface.j_per_th / efficiency
     read = reading(table, surface, table["hashprice"] * better / factor)
     mining = read["ph_days"] * better * table["hashprice"] * (1.0 - study.assume.pool_fee)
-    return cash + (mining - read["power_usd"] * factor - read["peaks_usd"] - read["wear_usd"]) * room * scale
+    costs = read["power_usd"] * factor + read["peaks_usd"] + read["wear_usd"]
+    return cash + (mining * merit - costs * room) * scale
 
 
 def reading(table: pd.DataFrame, surface: SiteSurface, level: pd.Series) -> pd.DataFrame:

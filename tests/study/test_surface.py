@@ -10,10 +10,21 @@ from tests.study.ground import study
 
 from tieline import config
 from tieline.config.lines import MistakeError
-from tieline.study.alternatives import Block, SurfaceReading
-from tieline.study.drivers import draw
 from tieline.study.file import Operation, Study
-from tieline.study.surface import KEPT, MONTH_H, _peaks_of_year, _world, _year, build, outright
+from tieline.study.interpolate import READ, NodesReading, SurfaceReading
+from tieline.study.nodes import beside
+from tieline.study.surface import (
+    KEPT,
+    MONTH_H,
+    SiteSurface,
+    _merit,
+    _peaks_of_year,
+    _run,
+    _world,
+    _year,
+    build,
+    outright,
+)
 from tieline.study.weeks import PlainStrike
 
 
@@ -33,8 +44,7 @@ def test_what_is_read_in_between_is_what_dispatch_earns(example_days: Path, tmp_
     assert (surfaces.invented, surfaces.days) == (True, ("2025-10",))
     level, power = 45.0, 1.1
     meter = outright(one, tmp_path, level, 1.0, power)
-    block = Block(one, surfaces, draw(one, 0, 1))
-    at = SurfaceReading(surface, block, np.full((1, 12), level / power), np.ones((1, 12)))
+    at = SurfaceReading(surface, np.arange(12), np.full((1, 12), level / power), np.ones((1, 12)))
     share = meter.hours["2025-10"] / MONTH_H
     read = share * (at("ph_days")[0, 9] * level - at("power_usd")[0, 9] * power)
     sums = meter.months["2025-10"]
@@ -45,7 +55,51 @@ def test_what_is_read_in_between_is_what_dispatch_earns(example_days: Path, tmp_
     said: list[str] = []
     again = build(one, tmp_path, said=said.append)
     assert said == []
-    assert np.array_equal(again.by_site["a"].at["mwh"], surface.at["mwh"])
+    assert (again.markets, again.days, again.ran, again.digest) == (
+        surfaces.markets, surfaces.days, surfaces.ran, surfaces.digest,
+    )  # fmt: skip
+    for name in KEPT:
+        assert np.array_equal(again.by_site["a"].at[name], surface.at[name])
+        assert np.array_equal(again.by_site["a"].always[name], surface.always[name])
+
+
+def test_nodes_beside_the_rigs_serve_the_recorded_demand(example_days: Path, tmp_path: Path) -> None:
+    """Two days, read at half of the surface's share, against the same days run outright with half as many nodes."""
+    one = ground(example_days, gpu_shares=(0.3,), levels=(60.0,))
+    world, days = _world(one, config.demo().fleet, example_days)
+    ran: dict[tuple[str, float], dict[str, float]] = {}
+    for how, share in (("always", 1.0), ("dispatch", 1.0), ("dispatch", 0.5), ("beside", 0.3), ("beside", 0.15)):
+        meter = _run(world, (how, 60.0, share), days, 0.6)
+        of_month = MONTH_H / meter.hours["2025-10"]
+        ran[how, share] = {name: float(values[0]) * of_month for name, values in meter.months["2025-10"].items()}
+    rigs, nodes, half = ran["dispatch", 1.0], ran["beside", 0.3], ran["beside", 0.15]
+    assert (rigs["tokens"], rigs["gpu_mwh"]) == (0.0, 0.0)
+    assert nodes["ph_days"] < half["ph_days"] < rigs["ph_days"]
+    limit_mw = world.fleet.sites[0].interconnect.limit_w / 1e6
+    assert 0.05 < nodes["gpu_mwh"] / (limit_mw * MONTH_H) < 0.3
+
+    def months(*cases: dict[str, float]) -> dict[str, np.ndarray]:
+        return {name: np.tile([[one[name]] for one in cases], (12, 1, 1)) for name in KEPT}
+
+    surface = SiteSurface(
+        "na-tx-01", limit_mw, 20.0, 1.0, 0, np.array([60.0]), np.array([0.5, 1.0]),
+        months(ran["dispatch", 0.5], rigs),
+        {name: np.tile([ran["always", 1.0][name]] * 2, (12, 1)) for name in KEPT},
+        np.array([0.3]), months(nodes), 0.6, _merit(world.fleet, 0),
+    )  # fmt: skip
+    at, month = np.full((1, 12), 60.0), np.arange(12)
+    for share, there in ((0.3, nodes), (0.15, half)):
+        read = NodesReading.of(surface, month, at, np.full((1, 12), share))
+        left = 1.0 - read.own["gpu_mwh"] / (limit_mw * MONTH_H)
+        together = SurfaceReading(surface, month, at, left).values + read.more
+        exact = 1e-9 if share == 0.3 else 0.03
+        assert read.own["tokens"][0, 0] == pytest.approx(there["tokens"], rel=exact)
+        for name in ("ph_days", "power_usd", "mwh"):
+            assert together[0, 0, READ.index(name)] == pytest.approx(there[name], rel=min(exact, 0.01)), name
+    # A mean of 0.6 of what the nodes can serve is asked for over the whole window.
+    here = beside(world, 0.3, 0.6)
+    can = here.fleet.sites[0].node_groups[0].nodes * 2 * 3876.2666
+    assert here.demand["na-tx-01"].mean() == pytest.approx(0.6 * can)
 
 
 def test_a_site_that_the_fleet_has_not_is_named(example_days: Path, tmp_path: Path) -> None:
@@ -70,13 +124,13 @@ def test_days_that_were_run_are_carried_by_the_months_own_prices(example_days: P
         assert found[name] == pytest.approx(plain._by_month(values))
     assert plain.hours[0] > 20 * 24
     # What no strike explains goes by the hours, and a peak is not multiplied.
-    assert found["wear_usd"][0, 0] == pytest.approx(3.0 * plain.hours[0] / 48.0)
+    assert found["off_hours"][0, 0] == pytest.approx(3.0 * plain.hours[0] / 48.0)
     assert found["peaks_usd"][0, 0] == 3.0
     # A day apart stands for itself.
     begin = days.months[0][1]
     apart = replace(days, apart=frozenset({f"{begin:%Y-%m-%d}"}))
-    found = PlainStrike(world, apart).carried(point, sums, {**none, "wear_usd": np.full((1, 1), 5.0)})
-    assert found["wear_usd"][0, 0] == pytest.approx(3.0 * (plain.hours[0] - 24.0) / 24.0 + 5.0)
+    found = PlainStrike(world, apart).carried(point, sums, {**none, "off_hours": np.full((1, 1), 5.0)})
+    assert found["off_hours"][0, 0] == pytest.approx(3.0 * (plain.hours[0] - 24.0) / 24.0 + 5.0)
 
 
 def test_a_year_is_its_months_and_peaks_come_once() -> None:

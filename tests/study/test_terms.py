@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from tests.study.ground import HEAD, alternative, doing, flat, study, surfaces
 
-from tieline.study.alternatives import Block, Coupling, contract_usd
+from tieline.study.alternatives import Block, contract_usd
 from tieline.study.drivers import Drivers
 from tieline.study.file import Study
+from tieline.study.interpolate import Coupling
 from tieline.study.money import npv
 from tieline.study.reading import loads
 from tieline.study.surface import StudySurfaces
@@ -322,7 +323,8 @@ def noded() -> StudySurfaces:
     site = ground.by_site["a"]
     both = {name: values[:, -1:, :] * 0.6 for name, values in site.at.items()}
     both["tokens"], both["gpu_mwh"] = np.full((12, 1, 4), 1e12), np.full((12, 1, 4), 40.0 * 730.5)
-    both["mwh"], both["power_usd"] = both["mwh"] + both["gpu_mwh"], both["power_usd"] + 40.0 * 730.5 * 50.0
+    both["gpu_usd"] = both["gpu_mwh"] * 50.0
+    both["mwh"], both["power_usd"] = both["mwh"] + both["gpu_mwh"], both["power_usd"] + both["gpu_usd"]
     more = replace(site, shares=np.array([0.5]), beside=both, load=0.6)
     return replace(ground, by_site={"a": more})
 

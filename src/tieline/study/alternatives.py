@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from tieline.study.drivers import Drivers
 from tieline.study.file import Alternative, CapitalPlan, Study, StudySite
-from tieline.study.surface import MONTH_H, SiteSurface, StudySurfaces
+from tieline.study.interpolate import ALL, Coupling, NodesReading, SurfaceReading
+from tieline.study.surface import MONTH_H, StudySurfaces
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -49,20 +50,6 @@ class Cash:
     def total(self) -> Floats:
         found: Floats = np.sum([self.by[name] for name in CATEGORIES], axis=0)
         return found
-
-
-@dataclass(frozen=True)
-class Coupling:
-    """What is left out to see what it is worth. `curtails`: rigs follow dispatch, else they never rest. `shares`: rigs
-    use the power that computers do not draw at the moment, else only what they could never draw. `avoids_peaks`: they
-    rest in coincident peaks, else they pay those as rigs that never rest."""
-
-    curtails: bool = True
-    shares: bool = True
-    avoids_peaks: bool = True
-
-
-ALL: Final = Coupling()
 
 
 class Block:
@@ -211,11 +198,11 @@ class SiteCash:
         # Where power costs k times as much and rigs hash b times as much per watt, dispatch stands where it stood at
         # hashprice x b / k.
         level = hashprice * better / factor
-        whole = self._serve(level)
+        more = self._serve(level)
         room = np.clip(1.0 - self.taken / self.site.mw, 0.0, 1.0) * self.open
-        read = SurfaceReading(self.surface, self.block, level, room)
-        if whole is not None:
-            read.values += whole
+        read = SurfaceReading(self.surface, self.block.month_of_year, level, room, self.block.coupling)
+        if more is not None:
+            read.values += more
         ph_days = read("ph_days") * self.scale * better
         self.add("mining", ph_days * hashprice * (1.0 - self.block.study.assume.pool_fee))
         self.add("btc", ph_days * hashprice / self.block.drivers.btc_usd)
@@ -224,24 +211,24 @@ class SiteCash:
         self.add("mwh", read("mwh") * self.scale)
 
     def _serve(self, level: Floats) -> Floats | None:
-        """What nodes that sell tokens earn. Returns (paths, months, columns) what they change of what the rigs do in
-        the room beside them; None where none stand, or where a coupling is left out: then they draw as others do."""
+        """What nodes that sell tokens earn and leave to the rigs. Returns (paths, months, columns) what comes to the
+        rigs' own for it; None where no nodes stand, or where a coupling is left out: then they draw as others do."""
         share = np.asarray(sum((share for _, share in self.tokens), np.zeros_like(level))) * self.open
         if not share.any():
             return None
-        change, served, drawn = beside(self.surface, self.block, level, share)
+        nodes = NodesReading.of(self.surface, self.block.month_of_year, level, share)
         price = self.block.drivers.gpu_usd_per_hour / self.block.study.assume.gpu_usd_per_hour.start
         for one, own in self.tokens:
             part = np.divide(own, share, out=np.zeros_like(share), where=share > 0)
-            usd = part * served * self.scale / 1e6 * (one.usd_per_million_tokens or 0.0) * price
-            self.add("own GPUs", usd, one.currency)
-            self.add("tokens", part * served * self.scale)
-        if self.block.coupling == ALL:
-            return change
-        draw_mw = drawn * self.scale / MONTH_H
-        self._power(draw_mw)
-        self.add("mwh", drawn * self.scale)
+            served = part * nodes.own["tokens"] * self.scale
+            self.add("own GPUs", served / 1e6 * (one.usd_per_million_tokens or 0.0) * price, one.currency)
+            self.add("tokens", served)
+        draw_mw = nodes.own["gpu_mwh"] * self.scale / MONTH_H
         self.taken += draw_mw if self.block.coupling.shares else share * self.site.mw / self._busy()
+        if self.block.coupling == ALL:
+            return nodes.more
+        self._power(draw_mw)
+        self.add("mwh", draw_mw * MONTH_H)
         return None
 
     def _busy(self) -> Floats:
@@ -449,87 +436,3 @@ def _steps(one: Alternative) -> list[tuple[int, float]]:
             found.append((month, share - before))
             before = share
     return found
-
-
-# What a month of mining needs of a surface, in the order of its columns.
-_READ: Final = ("ph_days", "power_usd", "peaks_usd", "wear_usd", "mwh")
-_HASHES, _BILL = 0, 1
-
-
-def beside(surface: SiteSurface, block: Block, level: Floats, share: Floats) -> tuple[Floats, Floats, Floats]:
-    """What nodes of a share of the limit change at (paths, months) of hashprice: (paths, months, columns) of what rigs
-    and nodes do together less what rigs in all of the room do, tokens served, and MWh that the nodes draw. Linear in
-    the share from none on, beyond the last one too; below the lowest level as at it."""
-    names = (*_READ, "tokens", "gpu_mwh")
-    both = np.stack([surface.beside[name] for name in names], axis=-1)
-    both[..., : len(_READ)] -= np.stack([surface.at[name][:, -1:, :] for name in _READ], axis=-1)
-    nothing = np.zeros((12, 1, *both.shape[2:]))
-    table = np.concatenate([nothing, both], axis=1)
-    table = np.concatenate([table[:, :, :1], table], axis=2)  # at no hashprice as at the lowest
-    shares, levels = table.shape[1], table.shape[2]
-    low, level_share = _place(surface.levels, level)
-    width = np.diff(surface.levels, prepend=0.0)[low]
-    flat = table.reshape(12 * shares * levels, len(names))
-    base, share_share = _place(surface.shares, share, beyond=True)
-    row = block.month_of_year * (shares * levels) + base * levels + low
-    near, far = (_between(flat, row + more, level_share, width) for more in (0, levels))
-    found = near + (far - near) * share_share[..., None]
-    return found[..., : len(_READ)], found[..., -2], found[..., -1]
-
-
-class SurfaceReading:
-    """A surface at (paths, months) of hashprice and room: linear in between, nothing at 0 of either, and beyond the
-    highest level as at it, where every rig runs. But the bill: hashes that come between two levels come each at the
-    level that pays their power, not at the mean of the two. With hashes linear in hashprice that takes
-    (difference of hashes) x (width) x t (1 - t) / 2 off a line, t of the way."""
-
-    def __init__(self, surface: SiteSurface, block: Block, level: Floats, room: Floats) -> None:
-        levels, rooms = len(surface.levels) + 1, len(surface.rooms) + 1
-        low, level_share = _place(surface.levels, level)
-        # A row of the table is a month, a room and a level: all that is read lies side by side.
-        table = _table(surface, block.coupling).reshape(12 * rooms * levels, len(_READ))
-        row = block.month_of_year * (rooms * levels) + low
-        width = np.diff(surface.levels, prepend=0.0)[low]
-        if np.all(room >= surface.rooms[-1]):
-            self.values = _between(table, row + (rooms - 1) * levels, level_share, width)
-            return
-        base, room_share = _place(surface.rooms, room)
-        row += base * levels
-        near, far = (_between(table, row + more, level_share, width) for more in (0, levels))
-        far -= near
-        far *= room_share[..., None]
-        self.values = near + far
-
-    def __call__(self, name: str) -> Floats:
-        return self.values[..., _READ.index(name)]
-
-
-def _table(surface: SiteSurface, coupling: Coupling) -> Floats:
-    """(12, rooms + 1, levels + 1, columns), nothing at no room and at no hashprice; rigs that never rest do at every
-    hashprice what they do at one."""
-    found = np.zeros((12, len(surface.rooms) + 1, len(surface.levels) + 1, len(_READ)))
-    for n, name in enumerate(_READ):
-        if coupling.curtails and (coupling.avoids_peaks or name != "peaks_usd"):
-            found[:, 1:, 1:, n] = surface.at[name]
-        else:
-            found[:, 1:, :, n] = surface.always[name][:, :, None]
-    return found
-
-
-def _between(table: Floats, row: Ints, share: Floats, width: Floats) -> Floats:
-    """(paths, months, columns) between each row and the next, which are `width` of hashprice apart."""
-    low = table[row]
-    found = table[row + 1]
-    found -= low
-    found *= share[..., None]
-    found[..., _BILL] -= found[..., _HASHES] * (1.0 - share) * width / 2.0
-    found += low
-    return found
-
-
-def _place(grid: Floats, at: Floats, beyond: bool = False) -> tuple[Ints, Floats]:
-    """Where in (0, *grid) each value stands, and how far towards the next; `beyond`: also past the last."""
-    whole = np.concatenate([[0.0], grid])
-    low = np.clip(np.searchsorted(whole, at, side="right") - 1, 0, len(whole) - 2)
-    share = np.clip((at - whole[low]) / np.diff(whole)[low], 0.0, np.inf if beyond else 1.0)
-    return low.astype(np.int64), share

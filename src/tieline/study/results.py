@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tieline.study.alternatives import ALL, CATEGORIES, Block, Coupling
+from tieline.study.alternatives import CATEGORIES, Block
 from tieline.study.drivers import BLOCK, Drivers, draw
 from tieline.study.file import Study, StudyLoan
+from tieline.study.interpolate import ALL, Coupling
 from tieline.study.surface import StudySurfaces
 from tieline.study.sweep import PlanPaths, worth, worth_added
 

@@ -35,6 +35,7 @@ from tieline.backtest.policies import AlwaysOn, Policy
 from tieline.backtest.run import drive, settings_for
 from tieline.config.lines import MistakeError
 from tieline.dispatch import Settings
+from tieline.dispatch.inputs.arrays import LOW, fleet_arrays
 from tieline.feeds.days.example import write_example
 from tieline.feeds.days.manifest import manifest_of
 from tieline.fleet import Contract, Fleet, Site
@@ -46,7 +47,7 @@ from tieline.study.weeks import WARM_UP, PlainStrike, RunDays, days_to_run
 Floats = NDArray[np.float64]
 
 # What is kept of each site and month, per month of 730.5 hours.
-KEPT: Final = ("ph_days", "mwh", "power_usd", "wear_usd", "peaks_usd", "off_hours", "tokens", "gpu_mwh")
+KEPT: Final = ("ph_days", "mwh", "power_usd", "wear_usd", "peaks_usd", "off_hours", "tokens", "gpu_mwh", "gpu_usd")
 MONTH_H: Final = 730.5
 # A market is known where it has a price in this share of the recorded hours.
 KNOWN_SHARE: Final = 0.9
@@ -97,7 +98,9 @@ class MeteredPlant(Plant):
         mwh = self.load_w / 1e6 * hours
         rows = self.physics.site_of[self.node_rows]
         np.add.at(kept["tokens"], rows, drawn.tokens_per_s[self.node_rows] * step.seconds)
-        np.add.at(kept["gpu_mwh"], rows, drawn.power_w[self.node_rows] / 1e6 * hours)
+        nodes_mwh = drawn.power_w[self.node_rows] / 1e6 * hours
+        np.add.at(kept["gpu_mwh"], rows, nodes_mwh)
+        np.add.at(kept["gpu_usd"], rows, nodes_mwh * self.true_price[0][step.slot][rows])
         kept["ph_days"] += hash_hs / 1e15 * hours / 24.0
         kept["mwh"] += mwh
         kept["power_usd"] += np.where(self.fixed, 0.0, mwh * self.true_price[0][step.slot])
@@ -139,6 +142,8 @@ class SiteSurface:
     shares: Floats = field(default_factory=lambda: np.empty(0))
     beside: dict[str, Floats] = field(default_factory=dict)
     load: float = 1.0
+    # (2, steps) cumulated over the best rigs first, low mode before normal: share of the rigs' draw, of their hashes.
+    merit: Floats = field(default_factory=lambda: np.array([[0.0, 1.0], [0.0, 1.0]]))
 
 
 @dataclass(frozen=True)
@@ -158,8 +163,11 @@ def build(study: Study, cache: Path, jobs: int = 1, said: Callable[[str], None] 
     operation = study.operation
     whole = config.demo().fleet if operation.fleet == "demo" else config.load(operation.fleet).fleet
     folder = _folder(operation, cache)
+    key = _digest(operation, msgspec.structs.replace(whole, sites=_picked(study, whole)), folder)
+    kept_whole = cache / "surfaces" / key / f"whole-{_asked(study)}.npz"
+    if kept_whole.exists():
+        return _whole(study, kept_whole)
     world, days = _world(study, whole, folder)
-    key = _digest(operation, world.fleet, folder)
     points: list[tuple[str, float, float]] = [("always", 100.0, room) for room in operation.rooms]
     points += [("dispatch", level, room) for room in operation.rooms for level in operation.levels]
     points += [("beside", level, share) for share in operation.gpu_shares for level in operation.levels]
@@ -171,7 +179,9 @@ def build(study: Study, cache: Path, jobs: int = 1, said: Callable[[str], None] 
     )
     plain = PlainStrike(world, days, steady_share(operation.gpu_load))
     kept = {point: _carried(plain, point, _read(_file(cache, key, point))) for point in points}
-    return _surfaces(study, world, kept, days, key, manifest_of(folder).invented)
+    found = _surfaces(study, world, kept, days, key, manifest_of(folder).invented)
+    _keep_whole(found, kept_whole)
+    return found
 
 
 def outright(study: Study, cache: Path, level: float, room: float, power: float = 1.0, share: float = 0.0) -> SiteMeter:
@@ -304,6 +314,62 @@ def _check_demand(study: Study, world: ScenarioWorld) -> None:
             )
 
 
+# What a site's surface is beside its arrays.
+_FACTS: Final = ("site", "limit_mw", "j_per_th", "rated_ph", "market", "load")
+
+
+def _asked(study: Study) -> str:
+    """Of what a study reads of the points that are run, in a few letters."""
+    one = study.operation
+    read = [[(site.id, site.like) for site in study.site], one.levels, one.rooms, one.gpu_shares]
+    return hashlib.sha256(msgspec.json.encode(read)).hexdigest()[:16]
+
+
+def _keep_whole(found: StudySurfaces, path: Path) -> None:
+    """What the points came to, so that no day has to be read again. Sites that are alike are kept once."""
+    by_like = {one.site: one for one in found.by_site.values()}
+    arrays = {
+        f"{like}/{table}/{name}": values
+        for like, one in by_like.items()
+        for table in ("at", "always", "beside")
+        for name, values in getattr(one, table).items()
+    } | {f"{like}/merit/merit": one.merit for like, one in by_like.items()}
+    facts = {
+        "markets": found.markets, "days": found.days, "invented": found.invented, "digest": found.digest,
+        "ran": found.ran,
+        "sites": {like: [getattr(one, name) for name in _FACTS] for like, one in by_like.items()},
+    }  # fmt: skip
+    _save(path, {"facts": np.frombuffer(msgspec.json.encode(facts), dtype=np.uint8), **arrays})
+
+
+def _whole(study: Study, path: Path) -> StudySurfaces:
+    one = study.operation
+    grids = {"levels": np.array(one.levels), "rooms": np.array(one.rooms), "shares": np.array(one.gpu_shares)}
+    with np.load(path) as file:
+        facts = msgspec.json.decode(file["facts"].tobytes())
+        tables: dict[str, dict[str, dict[str, Floats]]] = {}
+        for key in file.files:
+            if key != "facts":
+                like, table, name = key.split("/")
+                tables.setdefault(like, {"at": {}, "always": {}, "beside": {}, "merit": {}})[table][name] = file[key]
+    alike = {}
+    for like, said in facts["sites"].items():
+        merit = tables[like].pop("merit")["merit"]
+        alike[like] = SiteSurface(**dict(zip(_FACTS, said, strict=True)), **grids, **tables[like], merit=merit)
+    by_site = {site.id: alike[site.like or site.id] for site in study.site}
+    markets, days = tuple(facts["markets"]), tuple(facts["days"])
+    return StudySurfaces(by_site, markets, days, facts["invented"], facts["digest"], facts["ran"])
+
+
+def _save(path: Path, arrays: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    with os.fdopen(handle, "wb") as file:
+        np.savez(file, **arrays)
+    os.replace(part, path)
+
+
 def _run_into(
     world: ScenarioWorld, point: tuple[str, float, float], days: RunDays, gpu_load: float, path: Path
 ) -> None:
@@ -311,11 +377,8 @@ def _run_into(
     meter = _run(world, point, days, gpu_load)
     months = sorted(meter.months)
     arrays: dict[str, Any] = {name: np.stack([meter.months[m][name] for m in months]) for name in KEPT}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    with os.fdopen(handle, "wb") as file:
-        np.savez(file, months=np.array(months), hours=np.array([meter.hours[m] for m in months]), **arrays)
-    os.replace(part, path)
+    hours = np.array([meter.hours[month] for month in months])
+    _save(path, {"months": np.array(months), "hours": hours, **arrays})
 
 
 def _run(world: ScenarioWorld, point: tuple[str, float, float], days: RunDays, gpu_load: float) -> SiteMeter:
@@ -414,8 +477,21 @@ def _surfaces(
             shares=np.array(operation.gpu_shares),
             beside=_of_levels(grid, "beside", operation) if operation.gpu_shares else {},
             load=operation.gpu_load,
+            merit=_merit(world.fleet, n),
         )
     return StudySurfaces(found, markets, tuple(label for label, _, _ in days.months), invented, key, days_of(days))
+
+
+def _merit(whole: Fleet, place: int) -> Floats:
+    """(2, steps) of the site at this place: what the best steps draw, and what they hash, of all."""
+    arrays = fleet_arrays(whole, Settings())
+    found = [(0.0, 0.0)]
+    for groups, up in arrays.ranks:
+        for g in groups[arrays.site[groups] == place]:
+            watts, hashes = (1.0 - LOW.power_share, 1.0 - LOW.hash_share) if up else (LOW.power_share, LOW.hash_share)
+            found.append((float(arrays.rated_w[g]) * watts, float(arrays.rated_hs[g]) * hashes))
+    sums = np.cumsum(np.array(found), axis=0).T
+    return np.asarray(sums / sums[:, -1:])
 
 
 def _of_levels(grid: Callable[[str, float, str], Floats], how: str, operation: Operation) -> dict[str, Floats]:

@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tieline
-from tieline.study.alternatives import ALL, CATEGORIES, PHYSICAL, Block, Coupling
+from tieline.study.alternatives import CATEGORIES, PHYSICAL, Block
 from tieline.study.drivers import BLOCK, Drivers, correlation, draw
 from tieline.study.file import Study
+from tieline.study.interpolate import ALL, Coupling
 from tieline.study.loans import Loans, operating
 from tieline.study.money import discounting, irr, payback
 from tieline.study.surface import StudySurfaces

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from tieline.backtest.data import HISTORY, TAIL, ScenarioWorld
 from tieline.backtest.plant import true_prices
 from tieline.dispatch import Settings
+from tieline.dispatch.inputs.arrays import LOW, fleet_arrays, heat
+from tieline.dispatch.inputs.horizon import Grid
 from tieline.feeds.days.events import peaks
 from tieline.feeds.days.folder import FolderError
 from tieline.feeds.days.recorded import RecordedFolder
@@ -38,8 +40,8 @@ DAY: Final = timedelta(days=1)
 # A stretch begins with every rig asleep: so long before its first day it is run and not counted. Without it seven days
 # of 2024 lost 0.3 % of a month's net.
 WARM_UP: Final = timedelta(hours=2)
-# A quarter of an hour, the slot of recorded days.
-SLOT_H: Final = 0.25
+# Slots of a quarter of an hour.
+HOUR_SLOTS: Final = 4
 # Where dispatch did more than so many times what the plain strike would, the strike is no guide to the rest.
 MOST_RATIO: Final = 2.0
 
@@ -144,56 +146,82 @@ def _midnight(at: datetime) -> datetime:
 
 
 class PlainStrike:
-    """What each site's rigs would do in every recorded quarter of an hour by the strike alone: no heat, no waking, no
-    wear, no view ahead."""
+    """What each site's rigs would do in every recorded hour by the strike alone: in low or in normal mode while the
+    mode's hashes are worth more than its power at the meter, in the heat of the hour; no waking, no wear, no view
+    ahead. What turning on would wear is counted beside it."""
 
     def __init__(self, world: ScenarioWorld, days: RunDays, steady: float = 1.0) -> None:
         """`steady`: what nodes beside the rigs draw on the mean, over what they may."""
         self.sites, self.steady = world.fleet.sites, steady
         settings = Settings()
-        self.above, self.below = true_prices(world, settings)
         self.keeps = settings.keeps
+        self.fleet = fleet_arrays(world.fleet, settings)
+        hours = np.concatenate([np.arange(world.slot(a), world.slot(b), HOUR_SLOTS) for _, a, b in days.months])
+        self.above, self.below = (prices[hours] for prices in true_prices(world, settings))
         self.fixed = np.array([site.contract.basis == "fixed" for site in self.sites])
-        slots = [(world.slot(begin), world.slot(end)) for _, begin, end in days.months]
-        self.begins, self.ends = (np.array(one) for one in zip(*slots, strict=True))
-        self.ran, self.usual = days.slots(world), np.ones(world.slots, dtype=bool)
-        for day in days.apart:
-            first = world.slot(datetime.fromisoformat(day).replace(tzinfo=UTC))
-            self.usual[first : first + int(24 / SLOT_H)] = False
-        self.hours = self._by_month(np.full((world.slots, 1), SLOT_H))[:, 0]
-        usual, ran = (
-            self._by_month(np.where(mask[:, None], SLOT_H, 0.0)) for mask in (self.usual, self.usual & self.ran)
+        self.asked = self._known(world, hours) + _adders(world, hours)
+        aux, derate = heat(self.fleet.air, world.temp_c[hours][:, self.fleet.site])
+        self.aux, self.meter_mw = aux, self.fleet.rated_w / 1e6 * derate * (1.0 + aux)
+        self.derate = derate
+        counts = [(world.slot(b) - world.slot(a)) // HOUR_SLOTS for _, a, b in days.months]
+        self.ends = np.cumsum(counts)
+        self.begins = self.ends - counts
+        self.ran = days.slots(world)[hours]
+        day = [f"{world.when(slot):%Y-%m-%d}" for slot in hours[::24].tolist()]
+        self.usual = ~np.isin(np.repeat(day, 24)[: len(hours)], sorted(days.apart))
+        ones = np.ones((len(hours), 1))
+        self.hours = self._by_month(ones)[:, 0]
+        self.scale = self._by_month(ones * self.usual[:, None]) / self._by_month(
+            ones * (self.usual & self.ran)[:, None]
         )
-        self.scale = usual / ran
+
+    def _known(self, world: ScenarioWorld, hours: NDArray[np.intp]) -> Floats:
+        """(hours, N) marginal prices as they are known when the hour begins: a real-time price is that of the last hour
+        that is known, where the settled one is not yet."""
+        found = self.below.copy()
+        for n, site in enumerate(self.sites):
+            market = world.markets.get(site.contract.market or "")
+            if self.fixed[n] or market is None:
+                continue
+            last = np.minimum(market.known[hours], hours + 1) - 1
+            told = np.where(np.isnan(market.values), 0, np.arange(len(market.values)))
+            place = np.maximum.accumulate(told)[np.maximum(last, 0)]
+            value = market.values[place] * site.contract.scale + site.contract.adder_usd_per_mwh
+            found[:, n] = np.where(last >= hours, found[:, n], value)
+        return found
 
     def _by_month(self, values: Floats) -> Floats:
-        """(months, N) sums of (slots, N)."""
+        """(months, N) sums of (hours, N)."""
         sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
         return np.asarray(sums[self.ends] - sums[self.begins])
 
     def does(self, how: str, level: float, room: float) -> dict[str, Floats]:
-        """(slots, N) PH-days, MWh and bill at one point of the grid; the best rigs have the room first. Beside nodes
-        `room` is their share, and they draw what they do on the mean."""
+        """(hours, N) PH-days, MWh, bill and wear at one point of the grid; the best rigs have the room first. Beside
+        nodes `room` is their share, and they draw what they do on the mean."""
         nodes = room * self.steady if how == "beside" else 0.0
         room = 1.0 - nodes if how == "beside" else room
-        found = {name: np.zeros(self.above.shape) for name in ("ph_days", "mwh", "power_usd")}
-        for n, site in enumerate(self.sites):
-            left = site.interconnect.limit_w * room / 1e6
-            for group in sorted(site.rig_groups, key=lambda g: g.rig.power_w / g.rig.hashrate_ths):
-                mw = min(left, group.rated_w / 1e6)
-                left -= mw
-                if mw <= 0:
-                    continue
-                ph_per_mw = group.rated_hs / 1e15 / (group.rated_w / 1e6)
-                worth = level * ph_per_mw / 24.0 * self.keeps  # USD per MWh
-                on = np.ones(len(self.below)) if how == "always" else (worth > self.below[:, n]).astype(float)
-                found["mwh"][:, n] += on * mw * SLOT_H
-                found["ph_days"][:, n] += on * mw * ph_per_mw * SLOT_H / 24.0
-            found["mwh"][:, n] += nodes * site.interconnect.limit_w / 1e6 * SLOT_H
-            take = site.contract.take_share * site.interconnect.limit_w * room / 1e6 * SLOT_H if self.fixed[n] else 0.0
-            load = found["mwh"][:, n]
-            found["power_usd"][:, n] = self.above[:, n] * np.maximum(load, take)
-            found["power_usd"][:, n] -= self.below[:, n] * np.maximum(0.0, take - load)
+        limits = self.fleet.limit_w / 1e6
+        left = np.broadcast_to(limits * room, self.below.shape).copy()
+        found = {name: np.zeros(self.below.shape) for name in ("ph_days", "mwh", "power_usd", "wear_usd")}
+        for groups, up in self.fleet.ranks:
+            at = self.fleet.site[groups]
+            watts, hashes = LOW.power_share, LOW.hash_share
+            watts, hashes = (1.0 - watts, 1.0 - hashes) if up else (watts, hashes)
+            asks = self.meter_mw[:, groups] * watts
+            brings = self.fleet.rated_hs[groups] / 1e15 * self.derate[:, groups] * hashes  # PH/s
+            gain = level * brings / 24.0 * self.keeps
+            on = np.ones(asks.shape) if how == "always" else (gain > self.asked[:, at] * asks).astype(float)
+            part = on * np.clip(left[:, at] / np.maximum(asks, 1e-9), 0.0, 1.0)
+            left[:, at] -= part * asks
+            found["mwh"][:, at] += part * asks
+            found["ph_days"][:, at] += part * brings / 24.0
+            if not up:
+                turned = np.maximum(0.0, np.diff(part, axis=0, prepend=part[:1]))
+                found["wear_usd"][:, at] += turned * self.fleet.wear_usd[groups]
+        found["mwh"] += nodes * limits
+        take = np.array([site.contract.take_share for site in self.sites]) * limits * room * self.fixed
+        load = found["mwh"]
+        found["power_usd"] = self.above * np.maximum(load, take) - self.below * np.maximum(0.0, take - load)
         return found
 
     def carried(
@@ -206,8 +234,21 @@ class PlainStrike:
             plain = self.does(*point)
             ran = {name: self._by_month(values * (self.usual & self.ran)[:, None]) for name, values in plain.items()}
             for name, values in plain.items():
-                like = "ph_days" if name == "ph_days" else "mwh"
+                like = "mwh" if name == "power_usd" else name
                 share = np.divide(usual[like], ran[like], out=np.ones_like(ran[like]), where=ran[like] > 1e-9)
                 ahead = self._by_month(values * self.usual[:, None]) - ran[name] * self.scale
                 found[name] = found[name] + np.clip(share, 0.0, MOST_RATIO) * ahead
         return {name: values + apart[name] for name, values in found.items()}
+
+
+def _adders(world: ScenarioWorld, hours: NDArray[np.intp]) -> Floats:
+    """(hours, N) USD/MWh that the odds of a coincident peak add, as they are known when the hour begins."""
+    found = np.zeros((len(hours), len(world.fleet.sites)))
+    if not world.peaks:
+        return found
+    one, length = np.zeros(1, dtype=np.intp), np.array([3600], dtype=np.intp)
+    for n, slot in enumerate(hours.tolist()):
+        now = world.when(slot)
+        for site, usd in world.peaks.adders(Grid(now, one, length), now).items():
+            found[n, site] = usd[0]
+    return found
