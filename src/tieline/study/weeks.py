@@ -185,9 +185,9 @@ class PlainStrike:
                 continue
             last = np.minimum(market.known[hours], hours + 1) - 1
             told = np.where(np.isnan(market.values), 0, np.arange(len(market.values)))
-            place = np.maximum.accumulate(told)[np.maximum(last, 0)]
-            value = market.values[place] * site.contract.scale + site.contract.adder_usd_per_mwh
-            found[:, n] = np.where(last >= hours, found[:, n], value)
+            place = np.maximum.accumulate(told)
+            behind = market.values[place[np.maximum(last, 0)]] - market.values[place[hours]]
+            found[:, n] += np.where(last >= hours, 0.0, np.nan_to_num(behind)) * site.contract.scale
         return found
 
     def _by_month(self, values: Floats) -> Floats:
