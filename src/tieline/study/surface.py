@@ -344,7 +344,6 @@ def _keep_whole(found: StudySurfaces, path: Path) -> None:
 
 def _whole(study: Study, path: Path) -> StudySurfaces:
     one = study.operation
-    grids = {"levels": np.array(one.levels), "rooms": np.array(one.rooms), "shares": np.array(one.gpu_shares)}
     with np.load(path) as file:
         facts = msgspec.json.decode(file["facts"].tobytes())
         tables: dict[str, dict[str, dict[str, Floats]]] = {}
@@ -352,10 +351,19 @@ def _whole(study: Study, path: Path) -> StudySurfaces:
             if key != "facts":
                 like, table, name = key.split("/")
                 tables.setdefault(like, {"at": {}, "always": {}, "beside": {}, "merit": {}})[table][name] = file[key]
-    alike = {}
-    for like, said in facts["sites"].items():
-        merit = tables[like].pop("merit")["merit"]
-        alike[like] = SiteSurface(**dict(zip(_FACTS, said, strict=True)), **grids, **tables[like], merit=merit)
+    alike = {
+        like: SiteSurface(
+            **dict(zip(_FACTS, said, strict=True)),
+            levels=np.array(one.levels),
+            rooms=np.array(one.rooms),
+            shares=np.array(one.gpu_shares),
+            at=tables[like]["at"],
+            always=tables[like]["always"],
+            beside=tables[like]["beside"],
+            merit=tables[like]["merit"]["merit"],
+        )
+        for like, said in facts["sites"].items()
+    }
     by_site = {site.id: alike[site.like or site.id] for site in study.site}
     markets, days = tuple(facts["markets"]), tuple(facts["days"])
     return StudySurfaces(by_site, markets, days, facts["invented"], facts["digest"], facts["ran"])

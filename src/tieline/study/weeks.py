@@ -188,7 +188,7 @@ class PlainStrike:
             place = np.maximum.accumulate(told)
             behind = market.values[place[np.maximum(last, 0)]] - market.values[place[hours]]
             found[:, n] += np.where(last >= hours, 0.0, np.nan_to_num(behind)) * site.contract.scale
-        return found
+        return np.asarray(found)
 
     def _by_month(self, values: Floats) -> Floats:
         """(months, N) sums of (hours, N)."""

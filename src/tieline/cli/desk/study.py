@@ -99,8 +99,8 @@ def study(file: str, **asked: Unpack[StudyOptions]) -> None:
         for written in (*report.write(results, paths, folder), page.write(results, folder)):
             click.echo(written, err=True)
     click.echo(report.plain(results) if asked["as_json"] else report.markdown(results), nl=False)
-    for mistake in report.complaints(results):
-        click.echo(told(mistake, text, name), err=True)
+    for complaint in report.complaints(results):
+        click.echo(told(complaint, text, name), err=True)
     if all(plan.infeasible for plan in results.plans):
         short = MistakeError(("plan", 0), report.answer(results), "write plans that its cash and its lenders allow")
         raise AnswerIsNoError(told(short, text, name))
