@@ -172,14 +172,14 @@ def luck(found: int, expected: float) -> Luck:
     """`expected`: hashes / (difficulty x 2**32). Raises ValueError for a number below 0."""
     if found < 0 or not expected >= 0:
         raise ValueError(f"found and expected must not be negative, got {found} and {expected}")
+    if expected == 0:
+        return Luck(found, expected, 0.0 if found else 1.0)
     below = sum(_poisson(n, expected) for n in range(found))
     few, many = below + _poisson(found, expected), 1.0 - below
     return Luck(found, expected, min(1.0, max(0.0, few if found < expected else many)))
 
 
 def _poisson(number: int, mean: float) -> float:
-    if mean <= 0:
-        return 1.0 if number == 0 else 0.0
     return math.exp(number * math.log(mean) - mean - math.lgamma(number + 1))
 
 

@@ -155,6 +155,7 @@ def test_what_each_kind_of_pool_credits_by_hand() -> None:
     own = economics.pay_of_found([(312_500_000, 3_000_000)], Decimal(1), Decimal(0))
     assert (own.sats, own.kept_sats) == (315_500_000, 0)
     assert economics.pay_of_found([], Decimal("0.01"), fee).sats == 0
+    assert economics.pay_of_found([(312_500_000, 3_000_000)], Decimal(0), fee).sats == 0
     with pytest.raises(ValueError, match="share must be 0 to 1"):
         economics.pay_of_found([(1, 1)], Decimal("1.1"), fee)
     with pytest.raises(ValueError, match="difficulty must be above 0"):
@@ -166,6 +167,9 @@ def test_luck_and_how_often_chance_alone_gives_it() -> None:
     # Poisson of mean 3: e^-3 (1 + 3) = 0.19915; five or more: 1 - e^-3 (1 + 3 + 4.5 + 4.5 + 3.375) = 0.18474
     assert (few.ratio, few.chance) == (pytest.approx(1 / 3), pytest.approx(0.19915, abs=1e-5))
     assert economics.luck(5, 3.0).chance == pytest.approx(0.18474, abs=1e-5)
+    # As many as expected are on the lucky side: three or more, 1 - e^-3 (1 + 3 + 4.5).
+    assert economics.luck(3, 3.0).chance == pytest.approx(0.57681, abs=1e-5)
+    assert economics.luck(0, 0.5).chance == pytest.approx(0.60653, abs=1e-5)  # e^-0.5
     assert economics.luck(0, 0.0).ratio is None
     assert economics.luck(0, 0.0).chance == 1.0
     assert economics.luck(1, 0.0).chance == 0.0

@@ -253,7 +253,7 @@ def test_cancelled_and_expired(tmp_path: Path) -> None:
 
 
 def test_engines_that_fail_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Replica, "failed", lambda *_: None)  # its pauses of seconds are tested elsewhere
+    monkeypatch.setattr(Replica, "failed", lambda *_, **__: None)  # its pauses of seconds are tested elsewhere
 
     async def body() -> None:
         async with Scripted() as engine, start(settings(engine.url), tmp_path) as g, client_of(g) as client:

@@ -26,7 +26,7 @@ from tieline.gateway import workers
 from tieline.gateway.budgets.admit import Admitted, Ask, KeyAccounts, Short, Ticket
 from tieline.gateway.budgets.client import LeasedBudgets
 from tieline.gateway.budgets.lease import GRACE_S, LEASE_S, Coordinator, Fenced, Granted, Lacking
-from tieline.gateway.budgets.recall import TIGHT_S, LeaseRequest, Rounds, Say
+from tieline.gateway.budgets.recall import TIGHT_S, LeaseRequest, Recalls, Say
 from tieline.gateway.settings import Key, Limits, Model, ModelOffer, Tenant, hash_key
 
 BUDGETS = {"tenant:t": 10_000, "key:a": 6_000}
@@ -89,7 +89,7 @@ class World:
         self.day = datetime(2026, 11, 1, tzinfo=UTC)
         self.now = 0.0
         self.coordinator = Coordinator(BUDGETS)
-        self.rounds = Rounds(self.coordinator)
+        self.recalls = Recalls(self.coordinator)
         self.disk: list[dict[str, int]] = [{}, {}, {}]
         self.fence = [0, 0, 0]
         self.gateways = [self.join(i) for i in range(3)]
@@ -101,9 +101,9 @@ class World:
         self.refused = self.served = 0
 
     def join(self, i: int) -> Gateway:
-        self.rounds.left(str(i), self.now) if str(i) in self.rounds.connected else None
+        self.recalls.left(str(i), self.now) if str(i) in self.recalls.connected else None
         self.fence[i] = self.coordinator.join(str(i), self.disk[i], self.now)
-        self.rounds.heard(str(i))
+        self.recalls.heard(str(i))
         return Gateway(self.day)
 
     def request(self, i: int, who: str, tokens: int) -> None:
@@ -132,10 +132,10 @@ class World:
             return
         m = self.gateways[i].up.popleft()
         if "amount" in m:
-            self.say(self.rounds.given(str(i), self.fence[i], m["recall"], m["name"], m["amount"], self.now))
+            self.say(self.recalls.given(str(i), self.fence[i], m["recall"], m["name"], m["amount"], self.now))
         else:
             ask = LeaseRequest(str(i), self.fence[i], m["names"], m["least"], m["most"], m["n"])
-            self.say(self.rounds.asked(ask, self.now))
+            self.say(self.recalls.asked(ask, self.now))
 
     def say(self, says: list[Say]) -> None:
         for one in says:
@@ -227,20 +227,20 @@ class World:
                 self.step("up", i)
                 self.step("down", i)
         self.now += 0.2
-        self.say(self.rounds.late(self.now))
+        self.say(self.recalls.late(self.now))
 
     def step(self, word: str, *rest: Any) -> None:
         if word == "wait":
             self.now += rest[0]
             for i in range(3):
                 self.coordinator.renew(str(i), self.fence[i], self.now)
-            self.say(self.rounds.late(self.now))
+            self.say(self.recalls.late(self.now))
         elif word in ("die", "back"):
             # A killed process: what was under way is gone, what it settled is on its disk.
             for one in self.grants:
                 if one.i == rest[0] and one.ended is None:
                     one.ended = len(self.history)
-            self.say(self.rounds.left(str(rest[0]), self.now))
+            self.say(self.recalls.left(str(rest[0]), self.now))
             self.gateways[rest[0]] = self.join(rest[0])
         elif word == "give up":
             gateway = self.gateways[rest[0]]
@@ -315,25 +315,25 @@ def test_what_a_gateway_never_settled_is_free_again_once_it_is_back_with_its_dis
 
 def test_who_does_not_answer_makes_it_busy_not_spent() -> None:
     coordinator = Coordinator({"tenant:t": 100})
-    rounds = Rounds(coordinator)
+    recalls = Recalls(coordinator)
     name = "tenant:t|month"
     fence = {one: coordinator.join(one, {}, 0.0) for one in "ab"}
     for one in "ab":
-        rounds.heard(one)
-    (said,) = rounds.asked(LeaseRequest("a", fence["a"], (name,), 60, 60, 1), 0.0)
+        recalls.heard(one)
+    (said,) = recalls.asked(LeaseRequest("a", fence["a"], (name,), 60, 60, 1), 0.0)
     assert said.message["granted"] == 60
-    calls = rounds.asked(LeaseRequest("b", fence["b"], (name,), 60, 60, 2), 0.0)
+    calls = recalls.asked(LeaseRequest("b", fence["b"], (name,), 60, 60, 2), 0.0)
     assert [(one.gateway, one.message["recall"]) for one in calls] == [("a", name)]
-    assert rounds.late(0.001) == []
-    (said,) = rounds.late(0.03)
+    assert recalls.late(0.001) == []
+    (said,) = recalls.late(0.03)
     assert said == Say("b", {"re": 2, "busy": 1})
     # It is not waited for again until it says something.
-    (said,) = rounds.asked(LeaseRequest("b", fence["b"], (name,), 60, 60, 3), 0.04)
+    (said,) = recalls.asked(LeaseRequest("b", fence["b"], (name,), 60, 60, 3), 0.04)
     assert said == Say("b", {"re": 3, "busy": 1})
-    rounds.heard("a")
-    (call,) = rounds.asked(LeaseRequest("b", fence["b"], (name,), 60, 60, 4), 0.05)
-    again = rounds.given("a", fence["a"], call.message["n"], name, 5, 0.051)
-    (said,) = rounds.given("a", fence["a"], again[0].message["n"], name, 0, 0.052)
+    recalls.heard("a")
+    (call,) = recalls.asked(LeaseRequest("b", fence["b"], (name,), 60, 60, 4), 0.05)
+    again = recalls.given("a", fence["a"], call.message["n"], name, 5, 0.051)
+    (said,) = recalls.given("a", fence["a"], again[0].message["n"], name, 0, 0.052)
     assert said == Say("b", {"re": 4, "spent": name})
 
 
@@ -341,20 +341,20 @@ def test_one_round_of_recalls_would_refuse_falsely() -> None:
     """One holder frees what it had reserved just after it was asked, the other spends what it had left just before:
     at no moment did 20 more not fit."""
     coordinator = Coordinator({"tenant:t": 100})
-    rounds = Rounds(coordinator)
+    recalls = Recalls(coordinator)
     name = "tenant:t|month"
     fence = {one: coordinator.join(one, {}, 0.0) for one in "abc"}
     for one in "abc":
-        rounds.heard(one)
+        recalls.heard(one)
     coordinator.ask("a", fence["a"], (name,), 60, 60, 0.0, extra=0)  # all of it reserved
     coordinator.ask("b", fence["b"], (name,), 40, 40, 0.0, extra=0)  # 20 of it reserved, 20 still free
-    calls = rounds.asked(LeaseRequest("c", fence["c"], (name,), 20, 20, 1), 0.0)
+    calls = recalls.asked(LeaseRequest("c", fence["c"], (name,), 20, 20, 1), 0.0)
     assert [one.gateway for one in calls] == ["a", "b"]
-    assert rounds.given("a", fence["a"], calls[0].message["n"], name, 0, 0.001) == []
-    again = rounds.given("b", fence["b"], calls[1].message["n"], name, 0, 0.002)
+    assert recalls.given("a", fence["a"], calls[0].message["n"], name, 0, 0.001) == []
+    again = recalls.given("b", fence["b"], calls[1].message["n"], name, 0, 0.002)
     assert [one.message.get("recall") for one in again] == [name, name]
-    rounds.given("b", fence["b"], again[1].message["n"], name, 0, 0.003)
-    (said,) = rounds.given("a", fence["a"], again[0].message["n"], name, 60, 0.004)
+    recalls.given("b", fence["b"], again[1].message["n"], name, 0, 0.003)
+    (said,) = recalls.given("a", fence["a"], again[0].message["n"], name, 60, 0.004)
     assert said == Say("c", {"re": 1, "granted": 20, "extras": {name: 0}})
 
 
@@ -372,16 +372,16 @@ def test_after_a_recall_a_gateway_admits_nothing_by_itself_for_a_moment() -> Non
 
 def test_a_burst_from_a_far_gateway_brings_home_little_more_than_it_needs() -> None:
     coordinator = Coordinator({"tenant:t": 100_000})
-    rounds = Rounds(coordinator)
+    recalls = Recalls(coordinator)
     name = "tenant:t|month"
     fence = coordinator.join("far", {}, 0.0)
-    rounds.heard("far")
+    recalls.heard("far")
     for number in range(50):
-        rounds.asked(LeaseRequest("far", fence, (name,), 100, 100, number, 400), number / 1000)
+        recalls.asked(LeaseRequest("far", fence, (name,), 100, 100, number, 400), number / 1000)
     assert coordinator.accounts[name].slices["far"] == 50 * 100 + 400
     near = coordinator.join("near", {}, 0.0)
-    rounds.heard("near")
-    (said,) = rounds.asked(LeaseRequest("near", near, (name,), 100, 100, 1), 0.1)
+    recalls.heard("near")
+    (said,) = recalls.asked(LeaseRequest("near", near, (name,), 100, 100, 1), 0.1)
     assert said.message["extras"][name] == (100_000 - 5_400 - 100) // 8
 
 

@@ -24,7 +24,7 @@ from tests.gateway.test_overload import two
 from tieline.gateway.budgets.admit import Admitted, Ask, KeyAccounts, Short, Ticket
 from tieline.gateway.budgets.client import LeasedBudgets
 from tieline.gateway.budgets.lease import Coordinator
-from tieline.gateway.budgets.recall import LeaseRequest, Rounds, Say
+from tieline.gateway.budgets.recall import LeaseRequest, Recalls, Say
 from tieline.gateway.errors import Refusal
 from tieline.gateway.settings import Key, Limits, Model, ModelOffer, Tenant, hash_key
 from tieline.gateway.workers import limits_of
@@ -57,7 +57,7 @@ class World:
         self.now, self.number, self.limits = 1000.0, 0, limits
         self.gateways = [Gateway(limits, self.now) for _ in range(3)]
         self.coordinator = Coordinator(limits_of(self.gateways[0].given))
-        self.rounds = Rounds(self.coordinator)
+        self.recalls = Recalls(self.coordinator)
         self.fence = [0, 0, 0]
         self.rate = limits.requests_per_minute or 0
         self.level = float(self.rate)
@@ -67,14 +67,14 @@ class World:
 
     def join(self, i: int, claims: dict[str, int]) -> None:
         gateway = self.gateways[i]
-        self.say(self.rounds.left(str(i), self.now))
+        self.say(self.recalls.left(str(i), self.now))
         gateway.up.clear()
         gateway.down.clear()
         for number in gateway.askers:
             gateway.budgets.end(number)
         gateway.askers.clear()
         self.fence[i] = self.coordinator.join(str(i), {}, self.now, claims)
-        self.rounds.heard(str(i))
+        self.recalls.heard(str(i))
 
     def die(self, i: int) -> None:
         self.gateways[i] = Gateway(self.limits, self.now)
@@ -120,10 +120,10 @@ class World:
         if "used" in m:
             self.coordinator.used(name, self.fence[i], m["used"], self.now)
         elif "amount" in m:
-            self.say(self.rounds.given(name, self.fence[i], m["n"], m["name"], m["amount"], self.now))
+            self.say(self.recalls.given(name, self.fence[i], m["n"], m["name"], m["amount"], self.now))
         else:
             ask = LeaseRequest(name, self.fence[i], m["names"], m["least"], m["most"], m["n"])
-            self.say(self.rounds.asked(ask, self.now))
+            self.say(self.recalls.asked(ask, self.now))
 
     def say(self, says: list[Say]) -> None:
         for one in says:
@@ -157,7 +157,7 @@ class World:
         self.level = min(float(self.rate), self.level + seconds * self.rate / 60)
         for i in range(3):
             self.coordinator.renew(str(i), self.fence[i], self.now)
-        self.say(self.rounds.late(self.now))
+        self.say(self.recalls.late(self.now))
 
     def calm(self) -> None:
         for _ in range(200):
@@ -224,17 +224,17 @@ def test_one_busy_process_asks_seldom() -> None:
 
 def test_a_far_process_brings_home_an_eighth_of_a_limit_however_many_ask() -> None:
     coordinator = Coordinator({"tenant:t|requests": 800})
-    rounds = Rounds(coordinator)
+    recalls = Recalls(coordinator)
     name = "tenant:t|requests"
     fence = coordinator.join("far", {}, 0.0)
-    rounds.heard("far")
+    recalls.heard("far")
     for number in range(50):
-        rounds.asked(LeaseRequest("far", fence, (name,), 0, 0, number, 0), 0.0)
-    assert coordinator.accounts[name].budgets["far"] == 100 + 49
+        recalls.asked(LeaseRequest("far", fence, (name,), 0, 0, number, 0), 0.0)
+    assert coordinator.accounts[name].slices["far"] == 100 + 49
     coordinator.drop("far", None, 0.0)
     assert coordinator.accounts[name].free == 651  # what it held may have been used
     coordinator.join("far", {}, 60.0)
-    (said,) = rounds.asked(LeaseRequest("far", 2, (name,), 0, 0, 1, 0), 60.0)
+    (said,) = recalls.asked(LeaseRequest("far", 2, (name,), 0, 0, 1, 0), 60.0)
     assert said.message["extras"][name] == 799 // 8
     assert coordinator.most("far") == {}  # nothing of it is to be remembered
 

@@ -1,7 +1,7 @@
-"""The coordinator's socket: lines of JSON from gateways, answered by `rounds`.
+"""The coordinator's socket: lines of JSON from gateways, answered by `recall`.
 
 A gateway asks (`join`, `renew`, `ask`), the coordinator may call back (`recall`), and is answered (`given`).
-Messages of one connection keep their order in both directions; the exactness of `rounds` rests on that.
+Messages of one connection keep their order in both directions; the exactness of `recall` rests on that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 
 from tieline.gateway.budgets.claims import MAX_ANSWER, Claims
 from tieline.gateway.budgets.lease import Coordinator, limited
-from tieline.gateway.budgets.recall import LeaseRequest, Rounds, Say
+from tieline.gateway.budgets.recall import LeaseRequest, Recalls, Say
 from tieline.gateway.budgets.remote import MAX_GATEWAYS, Remembered, proof
 from tieline.gateway.wire.decoding import json_reader
 
@@ -45,8 +45,8 @@ class CoordinatorServer:
     def __init__(self, coordinator: Coordinator, audit: Audit, remembered: Remembered | None = None) -> None:
         self.coordinator, self.audit, self.remembered = coordinator, audit, remembered
         self.learn: Callable[[], None] = lambda: None  # reads the limits anew if they have changed
-        self._abroad: set[str] = set()
-        self.rounds = Rounds(coordinator)
+        self._remote: set[str] = set()
+        self.recalls = Recalls(coordinator)
         self.claims = Claims()
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self._servers: list[asyncio.Server] = []
@@ -88,12 +88,12 @@ class CoordinatorServer:
         now = asyncio.get_running_loop().time()
         self.claims.sweep(now)
         for gateway in self.coordinator.lapsed(now):
-            abroad = gateway in self._abroad
+            remote = gateway in self._remote
             log.warning(
                 "gateway %s is gone; %s", gateway,
-                "what it was given counts as spent until it is back" if abroad else "its slices are freed",
+                "what it was given counts as spent until it is back" if remote else "its slices are freed",
             )  # fmt: skip
-            self.coordinator.drop(gateway, None if abroad else self.audit(gateway), now)
+            self.coordinator.drop(gateway, None if remote else self.audit(gateway), now)
             self._send(self.claims.dropped(gateway))
 
     async def _serve(
@@ -121,7 +121,7 @@ class CoordinatorServer:
             if self._writers.get(gateway) is writer:
                 del self._writers[gateway]
                 self.claims.left(gateway)
-                self._send(self.rounds.left(gateway, now()))
+                self._send(self.recalls.left(gateway, now()))
             writer.close()
 
     def _admit(self, message: dict[str, Any], secret: bytes, nonce: str) -> None:
@@ -132,11 +132,11 @@ class CoordinatorServer:
             raise ValueError("the proof is wrong")
         if not gateway.startswith("gateway-"):
             raise ValueError("a gateway of another machine is named 'gateway-...'")
-        self._abroad.add(gateway)
+        self._remote.add(gateway)
 
     def _heard(self, gateway: str, message: dict[str, Any], now: float) -> None:
-        word, rounds = message["do"], self.rounds
-        rounds.heard(gateway)
+        word, recalls = message["do"], self.recalls
+        recalls.heard(gateway)
         if word == "join":
             fence = self.coordinator.join(gateway, message["totals"], now, message["claims"])
             self._send([Say(gateway, {"re": message["n"], "fence": fence})])
@@ -146,16 +146,16 @@ class CoordinatorServer:
             self._send([Say(gateway, {"re": message["n"], "ok": ok})])
         elif word == "given":
             fence, number = message["fence"], message["n"]
-            self._send(rounds.given(gateway, fence, number, message["name"], message["amount"], now))
+            self._send(recalls.given(gateway, fence, number, message["name"], message["amount"], now))
         elif word == "ask":
             names = tuple(message["names"])
             if any(self.coordinator.account(name) is None for name in names):
                 self.learn()
             number, more = message["n"], message.get("more")
-            if more is None and gateway in self._abroad:
+            if more is None and gateway in self._remote:
                 more = 0
             ask = LeaseRequest(gateway, message["fence"], names, message["least"], message["most"], number, more)
-            self._send(rounds.asked(ask, now))
+            self._send(recalls.asked(ask, now))
         elif word == "used":
             self.coordinator.used(gateway, message["fence"], message["used"], now)
         elif word == "claim":
@@ -173,7 +173,7 @@ class CoordinatorServer:
     def _send(self, says: list[Say]) -> None:
         for say in says:
             writer = self._writers.get(say.gateway)
-            if say.gateway in self._abroad and ("granted" in say.message or "fence" in say.message):
+            if say.gateway in self._remote and ("granted" in say.message or "fence" in say.message):
                 assert self.remembered is not None
                 try:
                     self.remembered.keep(say.gateway, self.coordinator.most(say.gateway))
@@ -183,7 +183,7 @@ class CoordinatorServer:
                     continue
             if writer is not None and not writer.is_closing():
                 writer.write(encode(say.message) + b"\n")
-        deadline = self.rounds.deadline
+        deadline = self.recalls.deadline
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if deadline is None else asyncio.get_running_loop().call_at(deadline, self._late)
@@ -198,4 +198,4 @@ class CoordinatorServer:
 
     def _late(self) -> None:
         self._timer = None
-        self._send(self.rounds.late(asyncio.get_running_loop().time()))
+        self._send(self.recalls.late(asyncio.get_running_loop().time()))

@@ -4,7 +4,7 @@ A budget is cut into slices. A gateway admits from its slices in memory and asks
 For every budget, always:  durable + sum of granted slices <= limit,  where `durable` is what gateways had
 written to disk before they joined or when they died, and a slice is all that a living gateway was ever given
 and has not given back. Since no gateway spends beyond its slice, no budget is overshot. That none is refused
-falsely is the business of `rounds`.
+falsely is the business of `recall`.
 
 Limits are shared as budgets are, an account each, named `scope|limit`. Of these a request takes 1: a slot, which comes
 back when it ends; a request, a token, which come back with time: `durable` drains by the limit a minute, as a bucket

@@ -52,7 +52,7 @@ class Say:
     message: dict[str, Any]
 
 
-class Rounds:
+class Recalls:
     """Answers questions in the order they came, those that lack something together."""
 
     def __init__(self, coordinator: Coordinator) -> None:
