@@ -41,7 +41,10 @@ def test_each_of_several_answers_goes_on_by_itself(gateway: Start) -> None:
                 ends = [c["index"] for e in events for c in e.get("choices", []) if c["finish_reason"]]
                 assert sorted(ends) == sorted(texts)
                 assert len({(e["id"], e["created"], e["model"]) for e in events if e.get("choices")}) == 1
-                assert events[-1]["usage"]["completion_tokens"] == 3 * len(WORDS)
+                # An answer that was whole at the death is counted here, with the token that ended it, which a true vLLM
+                # counts and a scripted one does not.
+                whole = sum(at > 120 + 10 * n for n in range(3))
+                assert 0 <= events[-1]["usage"]["completion_tokens"] - 3 * len(WORDS) <= whole
                 assert events[-1]["usage"]["prompt_tokens"] == 4
                 heal(g)
             await g.quiet()

@@ -42,6 +42,18 @@ def by_model(state: RequestState) -> bool:
     return state.finish == "stop" and "stop" not in state.request.fields
 
 
+def texts_of(state: RequestState) -> dict[int, tuple[str, bool]]:
+    """What was delivered, of each answer by itself; did the model end it?"""
+    texts: dict[int, str] = {}
+    for (at, _), text in state.parts().items():
+        texts[at] = texts.get(at, "") + text
+    choices = state.choices
+    if choices is None:
+        return {at: (text, by_model(state)) for at, text in texts.items()}
+    whole = "stop" not in state.request.fields
+    return {at: (text, whole and choices.finished.get(at) == "stop") for at, text in texts.items()}
+
+
 def tail(state: RequestState) -> bytes:
     """What ends the stream, when all is counted."""
     prompt, output = state.prompt_tokens or 0, state.output_tokens or 0
@@ -65,7 +77,7 @@ def take_counts(state: RequestState, prompt: int | None, output: int | None) -> 
     if state.output_tokens is None:
         known = None if state.unkept else output
         # A model that ends its answer itself does so with a token that no frame shows.
-        frames = state.tokens + (known is not None and by_model(state))
+        frames = state.tokens + (0 if known is None else sum(ended for _, ended in texts_of(state).values()))
         state.output_tokens = counting.estimate(known, frames, state.most_output)
     if state.prompt_tokens is None:
         # A quarter of the bytes is what text usually is.
@@ -119,18 +131,18 @@ class Delivery(ABC):
         state.tail = tail(state)
         self.close()
 
-    async def _count(self, text: str, backend: Backend | None) -> None:
+    async def _count(self, backend: Backend | None) -> None:
         if backend is None and self.attempt is not None:
             backend = self.attempt.backend
-        ended = by_model(self.state)
-        take_counts(self.state, *await Continuing(self.pool).count(self.state, text, backend, ended=ended))
+        texts = list(texts_of(self.state).values())
+        take_counts(self.state, *await Continuing(self.pool).count_whole(self.state, texts, backend))
 
     async def count_then_bill(self, backend: Backend | None) -> None:
-        await self._count(self.state.said, backend)
+        await self._count(backend)
         self.bill()
 
     async def count_then_end(self) -> None:
-        await self._count(self.state.said, None)
+        await self._count(None)
         self.end_stream()
 
     async def count_whole(self, body: bytes) -> None:

@@ -157,11 +157,6 @@ class RequestState:
             return loose.joined([text for texts in self.choices.texts.values() for text in texts])
         return loose.joined(self.texts)
 
-    @property
-    def said(self) -> str:
-        """All of it, reasoning and tool calls too: what its tokens are counted of where nobody reports them."""
-        return "".join(self.parts().values())
-
     def way(self, engine: str) -> Way:
         """How this stream would go on on an engine of this kind, from what was delivered so far."""
         if self.unkept:

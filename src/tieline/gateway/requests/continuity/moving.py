@@ -242,7 +242,8 @@ class Moving(Delivery):
             if index not in choices.opened:
                 self.send(chunks.opening(state.public_names(), state.request.kind, index))
         group.live.extend(parts)
-        uncounted = ["".join(choices.texts.get(i, [])) for i in choices.finished if i not in choices.tokens]
+        texts = delivery.texts_of(state)
+        uncounted = [texts.get(i, ("", False)) for i in choices.finished if i not in choices.tokens]
         if uncounted:  # finished before the death, and reported only at the end of all: their text is counted now
             group.counting = True
             self.shared.spawn(self._count_choices(group, uncounted))
@@ -258,9 +259,9 @@ class Moving(Delivery):
         told = f"{why}; the engine said: {words}" if words else why
         self.refuse(Refusal(502, told, "stream_interrupted", type="server_error"))
 
-    async def _count_choices(self, group: ChoiceGroup, texts: list[str]) -> None:
-        for text in texts:
-            _, output = await Continuing(self.pool).count(self.state, text, None)
+    async def _count_choices(self, group: ChoiceGroup, texts: list[tuple[str, bool]]) -> None:
+        for text, ended in texts:
+            _, output = await Continuing(self.pool).count_whole(self.state, [(text, ended)], None)
             group.counted(output if output is not None else len(text) // 4)
         group.counting = False
         group.settle()

@@ -219,17 +219,11 @@ class Continuing:
                 return found.count if found.count is not None else len(found.tokens or [])
         return None
 
-    async def count(
-        self, state: RequestState, text: str, backend: Backend | None, *, ended: bool = False
-    ) -> tuple[int | None, int | None]:
-        """(prompt, output) tokens by any live engine of the model; None: not to be had. `ended`: by the model itself,
-        which takes a token that has no text."""
-        return await self.count_whole(state, [(text, ended)], backend)
-
     async def count_whole(
         self, state: RequestState, texts: list[tuple[str, bool]], backend: Backend | None
     ) -> tuple[int | None, int | None]:
-        """The same for several texts; one that its engine ended has a token more, which says so."""
+        """(prompt, output) tokens by any live engine of the model; None: not to be had. Of several texts; one that its
+        engine ended has a token more, which says so."""
         able = self.pool.serving(state.want)
         if backend in able:
             able.sort(key=lambda b: b is not backend)
