@@ -29,6 +29,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import highspy
 import msgspec
@@ -45,12 +46,16 @@ from tieline.dispatch import Controller, Settings, load_table
 from tieline.dispatch.inference.serving import Room, assign
 from tieline.dispatch.inputs.arrays import LOW, FleetArrays, fleet_arrays
 from tieline.dispatch.inputs.forecast import SLOT_S
+from tieline.dispatch.mining.ahead import SHORT_USD_PER_MWH
 from tieline.dispatch.mining.lookahead import Ahead, look, stages
 from tieline.dispatch.mining.reference import Serving, build, follow, solve
+from tieline.dispatch.settings import Policy as PolicyName
 from tieline.feeds.days.recorded import ASSUMPTIONS, RecordedFolder
 from tieline.fleet import Fleet
+from tieline.fleet.network import NetworkBand
 from tieline.fleet.physics import GPU_AUX
-from tieline.records import Demand, Instruction
+from tieline.fleet.positions import Leg
+from tieline.records import Commitment, Demand, Instruction
 from tieline.replay.asked import Asked
 from tieline.replay.run import replay
 from tieline.store import Store
@@ -66,6 +71,11 @@ AIMS = {
     "cold_s": 10.0,
     "after_an_order_ms": 200.0,
 }
+# With the desk's whole day in the programme: peaks, reserves sold, legs and the network's charges at every site.
+DESK_AIMS = {"warm_median_ms": 100.0, "warm_p99_ms": 500.0}
+WIDE_SITES, WIDE_AIM_S, GAP_AIM_PERCENT = 1_000, 2.0, 0.1
+# Of each site's limit that is sold as a reserve, from six hours on to thirty.
+SOLD_SHARE, SOLD_FROM_H, SOLD_TO_H = 0.5, 6.0, 30.0
 
 
 def main() -> None:
@@ -88,6 +98,9 @@ def main() -> None:
     _show(found, "cpu", "cores", "python", "highspy")
     found["replan"] = replans(asked.data, 60 if asked.quick else 400)
     _show(found, "replan")
+    if not asked.quick:
+        found["wide"] = wide(asked.data, WIDE_SITES, 8)
+        _show(found, "wide")
     found["sites"] = sites(asked.data, (40, 200) if asked.quick else (40, 200, 1000))
     _show(found, "sites")
     found["steps"] = steps(asked.data, (24, 48, 96))
@@ -119,6 +132,17 @@ def misses(found: dict[str, object]) -> list[str]:
         got = float(replan["lookahead"][name])
         if got > aim:
             out.append(f"look-ahead {name} {got:g}, aim {aim:g}{'!' if got > 2 * aim else ''}")
+    for name, aim in DESK_AIMS.items():
+        got = float(replan["desk"][name])
+        if got > aim:
+            out.append(f"with peaks, reserves and positions {name} {got:g}, aim {aim:g}{'!' if got > 2 * aim else ''}")
+    wide = found.get("wide")
+    if isinstance(wide, dict) and float(wide["warm_median_s"]) > WIDE_AIM_S:
+        out.append(f"{WIDE_SITES} sites warm {wide['warm_median_s']:g} s, aim {WIDE_AIM_S:g}")
+    rows = found.get("gap")
+    for row in rows if isinstance(rows, list) else ():
+        got = float(row["desk_full_gap_percent"])
+        out += [f"gap of the whole day at {row['start']} {got:g} %, aim {GAP_AIM_PERCENT}"] * (got > GAP_AIM_PERCENT)
     return out
 
 
@@ -130,12 +154,17 @@ def _show(found: dict[str, object], *names: str) -> None:
 def replans(folder: Path, steps: int) -> dict[str, object]:
     """Whole steps of the controller, five minutes each: reading the store, deciding, building and keeping plans."""
     source = RecordedFolder(folder)
-    fleet = _priced(source.fleet(), folder)
-    known = source.records(fleet, START - timedelta(days=22), START + timedelta(days=3), with_events=False)
-    out: dict[str, object] = {"sites": len(fleet.sites), "interval_s": 300, "scenarios": 20, "horizon_h": 48}
-    for policy in ("strike", "lookahead"):
+    bare = _priced(source.fleet(), folder)
+    known = source.records(bare, START - timedelta(days=22), START + timedelta(days=3), with_events=False)
+    out: dict[str, object] = {"sites": len(bare.sites), "interval_s": 300, "scenarios": 20, "horizon_h": 48}
+    for name in ("strike", "lookahead", "desk"):
         store = Store(None, records.encode, records.decode)
         store.append(known)
+        fleet = bare
+        if name == "desk":
+            fleet = _desk(bare)
+            store.append(_promises(fleet))
+        policy: PolicyName = "strike" if name == "strike" else "lookahead"
         controller = Controller(store, fleet, Settings(policy=policy))
         begin = time.perf_counter()
         asyncio.run(controller.step(START))
@@ -161,7 +190,7 @@ def replans(folder: Path, steps: int) -> dict[str, object]:
         asyncio.run(controller.step(now))
         after = time.perf_counter() - begin
         took.sort()
-        out[policy] = {
+        out[name] = {
             "cold_s": round(cold, 4),
             "warm_median_ms": round(statistics.median(took) * 1e3, 2),
             "warm_p99_ms": round(took[int(len(took) * 0.99)] * 1e3, 2),
@@ -170,6 +199,77 @@ def replans(folder: Path, steps: int) -> dict[str, object]:
         }
         store.close()
     return out
+
+
+def _desk(fleet: Fleet) -> Fleet:
+    """The same sites, each with a peak rule, legs under its spot contract, and charges of the network by the hour."""
+    found = []
+    for site in fleet.sites:
+        legs: tuple[Leg, ...] = ()
+        if site.contract.basis == "spot":
+            half = site.interconnect.limit_w / 2e6
+            legs = (
+                Leg(name="block", mw=half / 2, usd_per_mwh=38.0),
+                Leg(name="sun", mw=half, shape="solar", usd_per_mwh=27.0),
+            )
+        contract = msgspec.structs.replace(
+            site.contract, peak_rules=("4CP",), legs=legs, demand_zone="America/Chicago", network=BANDS
+        )
+        found.append(msgspec.structs.replace(site, contract=contract))
+    return msgspec.structs.replace(fleet, sites=tuple(found))
+
+
+BANDS = (
+    NetworkBand(name="wires", usd_per_mwh=3.1, losses=0.02),
+    NetworkBand(name="evening", usd_per_mwh=21.0, hours=(17, 18, 19), days="weekdays"),
+)
+
+
+def _promises(fleet: Fleet) -> list[records.AnyRecord]:
+    """Odds of the afternoons' windows, told before, and reserves sold at every site, hour by hour, for three days."""
+    told: dict[str, Any] = {"known_at": START - timedelta(hours=6), "source": "bench", "kind": "simulated"}
+    found: list[records.AnyRecord] = []
+    for hour in range(72):
+        at = START + timedelta(hours=hour)
+        if at.hour in (20, 21, 22):
+            found += [
+                records.PeakOdds(at=at + n * timedelta(minutes=15), rule="4CP", probability=0.02, length_s=900, **told)
+                for n in range(4)
+            ]
+            continue
+        found += [
+            Commitment(
+                at=at, commitment_id=f"{site.id}-{hour}", site_id=site.id, product="ERCOT_ECRS",
+                until=at + timedelta(hours=1), power_w=0.5 * sum(g.rated_w for g in site.rig_groups), response_s=600,
+                capacity_usd_per_mw_h=4.0, status="accepted", **told,
+            )
+            for site in fleet.sites if site.rig_groups
+        ]  # fmt: skip
+    return found
+
+
+def wide(folder: Path, count: int, steps: int) -> dict[str, object]:
+    """Whole steps of the controller over many sites with the desk's day, warm."""
+    source = RecordedFolder(folder)
+    few = _priced(source.fleet(), folder)
+    fleet = _desk(_many(few, count))
+    store = Store(None, records.encode, records.decode)
+    store.append(source.records(few, START - timedelta(days=22), START + timedelta(days=1), with_events=False))
+    store.append(_promises(fleet))
+    controller = Controller(store, fleet, Settings(policy="lookahead"))
+    took = []
+    for n in range(steps + 1):
+        begin = time.perf_counter()
+        asyncio.run(controller.step(START + n * timedelta(minutes=5)))
+        took.append(time.perf_counter() - begin)
+    store.close()
+    warm = sorted(took[1:])
+    return {
+        "sites": count,
+        "cold_s": round(took[0], 2),
+        "warm_median_s": round(statistics.median(warm), 3),
+        "warm_most_s": round(warm[-1], 3),
+    }
 
 
 def sites(folder: Path, counts: tuple[int, ...]) -> list[dict[str, object]]:
@@ -290,12 +390,36 @@ def gaps(folder: Path, peer: str | None) -> list[dict[str, object]]:
         total = follow(fleet, replace(ahead, base_w=base_w), running) + base_usd
         row["full_usd"] = round(total)
         row["full_gap_percent"] = round(100.0 * (whole.bound_usd - total) / abs(whole.bound_usd), 4)
+        day = _with_desk(fleet, ahead)
+        begin = time.perf_counter()
+        mine = follow(fleet, day, running)
+        row["desk_lookahead_s"] = round(time.perf_counter() - begin, 3)
+        best = solve(build(fleet, day, running, None), gap=GAP / 10, limit_s=LIMIT_S)
+        row["desk_mining_usd"], row["desk_mining_highs_usd"] = round(mine), round(best.value_usd)
+        row["desk_mining_gap_percent"] = round(100.0 * (best.bound_usd - mine) / abs(best.bound_usd), 4)
+        base_usd, base_w = _serve(world, known, plant, day, serving)
+        whole = solve(build(fleet, day, running, serving), gap=GAP, limit_s=LIMIT_S)
+        total = follow(fleet, replace(day, base_w=base_w), running) + base_usd
+        row["desk_full_usd"], row["desk_full_highs_usd"] = round(total), round(whole.value_usd)
+        row["desk_full_gap_percent"] = round(100.0 * (whole.bound_usd - total) / abs(whole.bound_usd), 4)
         if peer is not None and hours in (31, 93):
             row["linopy_mining"] = through_linopy(peer, case(fleet, ahead, running, None), GAP / 10)
             row["linopy_full"] = through_linopy(peer, case(fleet, ahead, running, serving), GAP)
         print(json.dumps(row, indent=1), flush=True)
         out.append(row)
     return out
+
+
+def _with_desk(fleet: FleetArrays, ahead: Ahead) -> Ahead:
+    """The same day with reserves sold at every site, the chance of a peak in its afternoon, and the network's bands."""
+    begin_h = np.cumsum(ahead.hours) - ahead.hours
+    peak = (begin_h % 24.0 >= 15.0) & (begin_h % 24.0 < 18.0)
+    price = ahead.price + np.where(peak, 300.0, 3.1)[:, None, None]
+    below = None if ahead.below is None else ahead.below + np.where(peak, 300.0, 3.1)[:, None, None]
+    sold = (begin_h >= SOLD_FROM_H) & (begin_h < SOLD_TO_H) & ~peak
+    rated = np.bincount(fleet.site, weights=fleet.rated_w, minlength=len(fleet.limit_w))
+    sold_w = np.where(sold[:, None], SOLD_SHARE * np.minimum(rated, fleet.limit_w)[None], 0.0)
+    return replace(ahead, price=price, below=below, sold_w=sold_w, short_usd_per_mwh=SHORT_USD_PER_MWH)
 
 
 def case(fleet: FleetArrays, ahead: Ahead, running: np.ndarray, serving: Serving | None) -> dict[str, np.ndarray]:
@@ -439,15 +563,20 @@ def _world(folder: Path) -> tuple[ScenarioWorld, Settings]:
     return world, settings_for(Settings(), world)
 
 
-def _repeated(world: ScenarioWorld, count: int) -> ScenarioWorld:
-    """The folder's sites over and over, renamed, until there are `count`."""
+def _many(fleet: Fleet, count: int) -> Fleet:
+    """The sites over and over, renamed, until there are `count`."""
     sites = []
     for n in range(count):
-        site = world.fleet.sites[n % len(world.fleet.sites)]
+        site = fleet.sites[n % len(fleet.sites)]
         groups = tuple(msgspec.structs.replace(g, id=f"{g.id}-{n}") for g in site.rig_groups)
         nodes = tuple(msgspec.structs.replace(g, id=f"{g.id}-{n}") for g in site.node_groups)
         sites.append(msgspec.structs.replace(site, id=f"{site.id}-{n}", rig_groups=groups, node_groups=nodes))
-    fleet: Fleet = msgspec.structs.replace(world.fleet, sites=tuple(sites))
+    found: Fleet = msgspec.structs.replace(fleet, sites=tuple(sites))
+    return found
+
+
+def _repeated(world: ScenarioWorld, count: int) -> ScenarioWorld:
+    fleet = _many(world.fleet, count)
     temps = np.stack([world.temp_c[:, n % world.temp_c.shape[1]] for n in range(count)], axis=1)
     return replace(world, fleet=fleet, temp_c=temps)
 

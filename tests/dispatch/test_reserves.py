@@ -16,8 +16,9 @@ from tieline import config
 from tieline.config import ConfigError
 from tieline.dispatch import Controller, Settings
 from tieline.dispatch.inputs.arrays import fleet_arrays
+from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.mining.lookahead import held
-from tieline.dispatch.reserves import Steps, awarded, costs, limits_of, sold_first, steps_of
+from tieline.dispatch.reserves import Steps, awarded, costs, limits_of, peaks_of, sold_first, steps_of
 from tieline.fleet.reserves import ReserveProduct, read_reserves, shipped_reserves
 from tieline.fleet.tables import TableError
 from tieline.records import Commitment
@@ -108,6 +109,22 @@ def test_an_hour_that_is_likely_a_peak_is_not_offered() -> None:
     ask = limits_of(cost, np.full((2, 3), 9.0), np.array([0.0, 400.0]))
     assert np.isfinite(ask[0]).all()
     assert np.isinf(ask[1]).all()
+
+
+def test_an_hour_is_not_held_where_its_lead_lies_in_a_likely_peak() -> None:
+    """Load that was sold from 17:00 runs from 16:30: a peak at 16:45 is paid by whoever holds 16:00 or 17:00."""
+    quarter = T0 + 4 * HOUR + 3 * HOUR / 4
+
+    class OneWindow:
+        def peaks(self, steps: Grid, wide: int = 1) -> dict[int, np.ndarray]:
+            begin = (quarter - steps.start).total_seconds()
+            inside = np.minimum(steps.offset_s + steps.length_s, begin + 900) - np.maximum(steps.offset_s, begin)
+            return {0: 6_000.0 * np.maximum(0.0, inside) / steps.length_s}
+
+    steps = Grid(T0, np.arange(8, dtype=np.intp) * 3600, np.full(8, 3600, dtype=np.intp))
+    found = peaks_of(OneWindow(), 0, steps)  # type: ignore[arg-type]
+    assert found.tolist() == [0.0, 0.0, 0.0, 0.0, 1_500.0, 1_500.0, 0.0, 0.0]
+    assert peaks_of(OneWindow(), 1, steps).tolist() == [0.0] * 8  # type: ignore[arg-type]
 
 
 def test_what_is_certain_is_weighed_with_its_peak() -> None:

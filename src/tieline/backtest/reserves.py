@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+import msgspec
 import numpy as np
 
 from tieline.backtest.calls import RETURNS_SLOTS, Call
@@ -24,12 +25,23 @@ from tieline.dispatch.inputs.forecast import SLOT_S
 from tieline.dispatch.inputs.horizon import Grid
 from tieline.dispatch.mining.lookahead import held, held_share, powers
 from tieline.dispatch.purchase import hours_of
-from tieline.dispatch.reserves import HEAT_ERROR_C, Steps, awarded, costs, limits_of, power_paths, products_of, steps_of
+from tieline.dispatch.reserves import (
+    HEAT_ERROR_C,
+    LEAD,
+    Steps,
+    awarded,
+    costs,
+    limits_of,
+    peaks_of,
+    power_paths,
+    products_of,
+    steps_of,
+)
 from tieline.fleet.markets import zone_of
 from tieline.fleet.reserves import ReserveProduct
 
 # Load comes back in stages, so what is sold starts to run half an hour ahead.
-LEAD_SLOTS = 1800 // SLOT_S
+LEAD_SLOTS = int(LEAD.total_seconds()) // SLOT_S
 Sight = Callable[[PolicyInputs], Recorded]
 
 
@@ -71,7 +83,10 @@ class ReserveDesk:
         at = known.world.when(known.slot)
         late = int((first - at).total_seconds())
         steps = Grid(at, offsets + late, np.full(len(hours), 3600, dtype=np.intp))
-        temps, limits, peaks = sight.temperatures(steps), sight.limits(steps), sight.peaks(steps)
+        temps, limits = sight.temperatures(steps), sight.limits(steps)
+        # What is certain is one scenario, and weighed as it is.
+        settings = msgspec.structs.replace(known.settings, scenarios=1) if sight.perfect else known.settings
+        known = replace(known, settings=settings)
         slots = np.array([world.slot(h) for h in hours], dtype=np.intp)
         for n, site in enumerate(world.fleet.sites):
             products = products_of(world.fleet, site, first)
@@ -80,7 +95,7 @@ class ReserveDesk:
             told = [None if np.isnan(t) else float(t) for t in temps[:, n]]
             error_c = 0.0 if sight.perfect else HEAT_ERROR_C
             curve = steps_of(site, known.settings, known.hashprice_usd, told, limits[:, n], error_c)
-            peak = peaks.get(n, np.zeros(len(hours)))
+            peak = peaks_of(sight, n, steps)
             ask = [
                 self._limits(known, sight, site_steps=curve, steps=steps, n=n, peak=peak, product=p) for p in products
             ]

@@ -12,7 +12,7 @@ import msgspec
 
 from tieline.config.check import above, check_notices, check_regions, check_sections, within
 from tieline.config.lines import MistakeError, Where, did_you_mean
-from tieline.config.sections import Config, Notice, Sections
+from tieline.config.sections import Config, NoticeSource, Sections
 from tieline.config.tables import Tables
 from tieline.config.text import AreaText, ContractText, FileText, GpusText, RigsText, SiteText
 from tieline.fleet.currency import CURRENCY
@@ -72,7 +72,7 @@ def build(raw: FileText, base: Path = Path()) -> Config:
     )
 
 
-def _beside(notice: Notice, base: Path) -> Notice:
+def _beside(notice: NoticeSource, base: Path) -> NoticeSource:
     """Its files where the file that names them lies."""
     names = {name: getattr(notice, name) for name in ("cert_file", "key_file", "ca_file")}
     whole = {name: str((base / told).resolve()) for name, told in names.items() if told is not None}

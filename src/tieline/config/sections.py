@@ -257,7 +257,7 @@ class LinkDoor(Strict, frozen=True, kw_only=True):
     servers: tuple[str, ...] = ()
 
 
-class Notice(Strict, frozen=True, kw_only=True):
+class NoticeSource(Strict, frozen=True, kw_only=True):
     """Where the desk hears orders for one site: an OpenADR server. `program` and the client (`client_id`; `secret_env`
     names the environment variable) are of OpenADR 3, `ven` with certificates of 2.0b. `limit_mw`: what SIMPLE at level
     1 and above means. Silent for longer than `silent_after_s`, its last word holds, is ignored, or the site draws at
@@ -295,7 +295,7 @@ class Sections(Strict, frozen=True, kw_only=True):
     store: StoreServer = StoreServer()
     alerts: Alerts = Alerts()
     login: Login | None = None
-    notice: tuple[Notice, ...] = ()
+    notice: tuple[NoticeSource, ...] = ()
 
 
 class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=False):

@@ -16,7 +16,7 @@ from tieline.config.sections import (
     LinkDoor,
     Login,
     Model,
-    Notice,
+    NoticeSource,
     Pool,
     Rental,
     Sections,
@@ -157,7 +157,7 @@ class FileText(Sections, frozen=True, kw_only=True):
 _STRUCTS: tuple[type[Strict], ...] = (
     FileText, FleetText, AreaText, SiteText, ContractText, RigsText, GpusText, RigModelText,
     Pool, Treasury, Model, Tenant, Key, Rental, Dispatch, Feeds, Console, Gateway, LinkDoor, Intake, StoreServer,
-    Alerts, AlertChannel, Login, Notice,
+    Alerts, AlertChannel, Login, NoticeSource,
 )  # fmt: skip
 
 

@@ -33,6 +33,8 @@ from tieline.fleet.reserves import ReserveProduct
 from tieline.records import Commitment
 
 HOUR = timedelta(hours=1)
+# Load comes back in stages, so what is sold runs from so long before its hour.
+LEAD = timedelta(minutes=30)
 # Rigs that fail take a little of what can be drawn, and so does weather other than expected: cooling draws less on a
 # colder day, rigs on a hotter one. A miss costs far more than the last megawatts earn.
 KEPT_BACK, HEAT_ERROR_C = 0.01, 6.0
@@ -165,6 +167,14 @@ def limits_of(cost: Costs, paid: Floats | None, peak: Floats) -> Floats:
     return np.asarray(limit)
 
 
+def peaks_of(sight: Foresight, place: int, steps: Grid) -> Floats:
+    """(T,) USD per MW that the chance of a peak costs whoever holds load over each hour from its lead on."""
+    before = Grid(steps.start - LEAD, steps.offset_s, np.full_like(steps.length_s, int(LEAD.total_seconds())))
+    none = np.zeros(len(steps.hours))
+    inside, lead = (sight.peaks(one).get(place, none) for one in (steps, before))
+    return np.asarray(inside + lead * (LEAD / HOUR))
+
+
 def sold_first(steps: Steps, taken_w: Floats) -> Steps:
     """The same with (T,) watts that are promised already taken off, best steps first: no megawatt is sold twice."""
     before = np.cumsum(steps.power_w, axis=1) - steps.power_w
@@ -216,7 +226,7 @@ def offers(
     curve = steps_of(site, settings, hashprice_usd, temps, sight.limits(steps)[:, place])
     if taken_w is not None:
         curve = sold_first(curve, taken_w)
-    peak = sight.peaks(steps).get(place, np.zeros(len(hours)))
+    peak = peaks_of(sight, place, steps)
     found: list[ReserveOffer] = []
     for product in products_of(fleet, site, hours[0]):
         cost = costs(curve, price, peak, product, settings)

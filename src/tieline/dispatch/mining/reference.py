@@ -15,8 +15,8 @@ import highspy
 import numpy as np
 import numpy.typing as npt
 
-from tieline.dispatch.inputs.arrays import LOW, FleetArrays, Floats, Ints
-from tieline.dispatch.mining.lookahead import Ahead, levels, stages, values
+from tieline.dispatch.inputs.arrays import LOW, Bools, FleetArrays, Floats, Ints
+from tieline.dispatch.mining.lookahead import Ahead, Stages, held, levels, stages, values
 
 _INF = highspy.kHighsInf
 
@@ -153,6 +153,10 @@ def build(fleet: FleetArrays, ahead: Ahead, running: Floats, serving: Serving | 
     columns, factors, rows = (np.concatenate([part[n].ravel() for part in loads]) for n in range(3))
     model.sums(columns, factors, rows, -base.ravel(), -base.ravel())
     model.rule([(above, 1.0), (below, 1.0)], -_INF, ahead.limit_w / 1e6)
+    if ahead.sold_w is not None:
+        # What is sold and not drawn is paid for.
+        short = model.add((steps, sites), -ahead.short_usd_per_mwh * hours, np.maximum(0.0, ahead.sold_w) / 1e6)
+        model.rule([(above, 1.0), (below, 1.0), (short, 1.0)], ahead.sold_w / 1e6, _INF)
     concave = (cheap > ahead.price[:, :, 0] + 1e-9) & (take > 0)
     if concave.any():
         chosen = model.add((int(concave.sum()),), 0.0, 1.0, whole=True)
@@ -254,34 +258,80 @@ def solve(lp: highspy.HighsLp, gap: float = 1e-4, limit_s: float = 120.0) -> Sol
     )
 
 
+@dataclass(frozen=True)
+class _Walk:
+    """One way of looking at the same steps: its stages, worths and margins, and what running draws."""
+
+    stage: Stages
+    run_v: Floats
+    sleep_v: Floats
+    off_v: Floats
+    low: Floats  # (T, G) USD/h of running at the least, and at the most
+    high: Floats
+
+    @classmethod
+    def of(cls, fleet: FleetArrays, ahead: Ahead) -> _Walk:
+        stage = stages(fleet, ahead)
+        low, high = levels(fleet, ahead)
+        return cls(stage, *values(stage, ahead.hours), low[:, :, 0], high[:, :, 0])
+
+    def wants(self, t: int, on: Floats, out: Floats) -> tuple[Floats, Floats, Bools]:
+        """(G,) share that runs, what a whole group then draws, and where resting is better off than asleep."""
+        asleep, stage = 1.0 - on - out, self.stage
+        go = stage.run[t, :, 0] + self.run_v[t, :, 0]
+        sleeping = stage.sleep[t, :, 0] + self.sleep_v[t, :, 0]
+        rest = np.maximum(sleeping, self.off_v[t, :, 0])
+        want = on * (go >= rest) + asleep * (go - stage.wake[t] > rest) + out * (go - stage.boot[t] > rest)
+        use = np.where(self.high[t] >= self.low[t], stage.high_w[t], stage.low_w[t])
+        return want, use, self.off_v[t, :, 0] > sleeping
+
+    def margin(self, t: int, use: Floats) -> Floats:
+        """(G,) USD/h of a whole group that draws `use`."""
+        low_w, high_w = self.stage.low_w[t], self.stage.high_w[t]
+        part = np.clip((use - low_w) / np.maximum(1e-9, high_w - low_w), 0.0, 1.0)
+        return np.asarray(self.low[t] + part * (self.high[t] - self.low[t]))
+
+
 def follow(fleet: FleetArrays, ahead: Ahead, running: Floats) -> float:
-    """Look-ahead's value of its own choices for the first scenario, staged restore included; mining alone."""
-    stage = stages(fleet, ahead)
-    plain = stages(fleet, replace(ahead, restore_share_per_h=None))
-    run_v, sleep_v, off_v = values(stage, ahead.hours)
-    low, high = levels(fleet, ahead)
+    """The value of look-ahead's own choices for the first scenario, staged restore included; mining alone. Where
+    reserves are sold, what they need runs, best steps first, and the rest is decided as if nothing were sold; a MWh
+    that is missing is paid for."""
+    walk = _Walk.of(fleet, replace(ahead, sold_w=None))
+    plain = stages(fleet, replace(ahead, restore_share_per_h=None, sold_w=None))
     on, out, total = running.copy(), np.zeros(fleet.groups), 0.0
     drawn = on * plain.high_w[0]
     for t, hours in enumerate(ahead.hours):
-        asleep = 1.0 - on - out
-        go = stage.run[t, :, 0] + run_v[t, :, 0]
-        rest = np.maximum(stage.sleep[t, :, 0] + sleep_v[t, :, 0], off_v[t, :, 0])
-        want = on * (go >= rest) + asleep * (go - stage.wake[t] > rest) + out * (go - stage.boot[t] > rest)
-        use = np.where(high[t, :, 0] >= low[t, :, 0], plain.high_w[t], plain.low_w[t])
+        want, use, best_off = walk.wants(t, on, out)
+        if ahead.sold_w is not None:
+            want, use = _at_least(fleet, ahead, plain, t, want, use)
         if ahead.restore_share_per_h is not None and t > 0:
             cap = drawn + ahead.restore_share_per_h * hours * fleet.limit_w[fleet.site]
             at_low = np.maximum(1.0, plain.low_w[t])
             want = np.minimum(want, np.maximum(on, cap / at_low))
             use = np.minimum(use, np.maximum(plain.low_w[t], cap / np.maximum(1e-9, want)))
-        woken = np.minimum(np.maximum(0.0, want - on), asleep)
+        woken = np.minimum(np.maximum(0.0, want - on), 1.0 - on - out)
         booted = np.maximum(0.0, want - on - woken)
-        best_off = off_v[t, :, 0] > stage.sleep[t, :, 0] + sleep_v[t, :, 0]
-        span = np.maximum(1e-9, plain.high_w[t] - plain.low_w[t])
-        part = np.clip((use - plain.low_w[t]) / span, 0.0, 1.0)
-        margin = low[t, :, 0] + part * (high[t, :, 0] - low[t, :, 0])
         sleeping = np.where(best_off, 0.0, 1.0 - want)
-        total += float((want * margin * hours + sleeping * stage.sleep[t, :, 0]).sum())
+        total += float((want * walk.margin(t, use) * hours + sleeping * walk.stage.sleep[t, :, 0]).sum())
         total -= float((woken * plain.wake[t] + booted * plain.boot[t]).sum())
         on, out = want, np.where(best_off, 1.0 - want, 0.0)
         drawn = want * use
+        if ahead.sold_w is not None:
+            rest_w = sleeping * fleet.sleep_w * (1.0 + ahead.aux[t])
+            load = ahead.base_w[t] + np.bincount(fleet.site, weights=drawn + rest_w, minlength=len(fleet.limit_w))
+            short = np.maximum(0.0, ahead.sold_w[t] - load)
+            total -= ahead.short_usd_per_mwh * float(short.sum()) / 1e6 * float(hours)
     return total
+
+
+def _at_least(
+    fleet: FleetArrays, ahead: Ahead, plain: Stages, t: int, want: Floats, use: Floats
+) -> tuple[Floats, Floats]:
+    """The same shares and draws with what is sold in the step drawn besides."""
+    assert ahead.sold_w is not None, "asked only where something is sold"
+    low_w, high_w = plain.low_w[t], plain.high_w[t]
+    run, up = held(fleet, low_w, high_w, np.maximum(0.0, ahead.sold_w[t] - ahead.base_w[t]))
+    more = np.maximum(want, run)
+    watts = np.maximum(want * use, run * low_w + up * (high_w - low_w))
+    watts = np.maximum(watts, more * low_w)
+    return more, np.where(more > 0, watts / np.maximum(1e-12, more), use)

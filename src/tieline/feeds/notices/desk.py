@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tieline.config import Notice
+from tieline.config import NoticeSource
 from tieline.feeds.faults import FaultBook
 from tieline.feeds.notices.openadr2 import OpenAdr2Source, VenIdentity
 from tieline.feeds.notices.openadr3 import OpenAdrSource
@@ -34,7 +34,7 @@ class NoticeDesk:
     faults: FaultBook
 
     @classmethod
-    def of(cls, notice: Notice, environ: Mapping[str, str] = os.environ) -> NoticeDesk:
+    def of(cls, notice: NoticeSource, environ: Mapping[str, str] = os.environ) -> NoticeDesk:
         name = notice.name or notice.source
         silence = SilencePolicy(
             timedelta(seconds=notice.silent_after_s), notice.when_silent, notice.silent_limit_mw * 1e6
@@ -75,7 +75,7 @@ class NoticeDesk:
         await self.source.close()
 
 
-def _source(notice: Notice, name: str, environ: Mapping[str, str]) -> OrderSource:
+def _source(notice: NoticeSource, name: str, environ: Mapping[str, str]) -> OrderSource:
     limit_w = notice.limit_mw * 1e6
     if notice.source == "openadr2b":
         identity = VenIdentity(notice.ven or "", notice.cert_file, notice.key_file, notice.ca_file, notice.fingerprint)
