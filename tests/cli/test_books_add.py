@@ -16,6 +16,7 @@ from tests.cli.folder import make, open_store
 from tieline import records
 from tieline.cli import main
 from tieline.fleet.peaks import shipped_rules
+from tieline.ledger import COMMODITIES
 from tieline.records import PowerBill, Seal, SystemLoad, Usage
 from tieline.settlement.month import BEGINNING, END
 
@@ -337,6 +338,33 @@ def test_a_payment_is_pending_then_posted_or_voided_and_its_cash_set_apart(folde
     again = run("books", "add", "post", "--id", "r", "--data-dir", folder)
     assert again.exit_code == 1
     assert "nothing of 'r' is pending" in again.output
+
+
+def test_money_that_a_policy_names_is_counted_in_its_decimals(folder: Path, tmp_path: Path) -> None:
+    add(folder, "payout", "--id", "p1", "--btc", "2", "--price", "100000", "--pool", "x", "--at", "2026-08-03")
+    sale = ("books", "add", "sale", "--data-dir", folder, "--id", "s", "--btc", "1", "--price", "90000", "--for", "XAF",
+            "--rate", "0.0016")  # fmt: skip
+    assert "commodity 'XAF' is not known" in run(*sale).output
+    file = tmp_path / "policy.toml"
+    for text, says in (
+        ('name = "USD"\nplaces = 3', "USD is known already, in 2 decimals"),
+        ('name = "xa"\nplaces = 3', "is no commodity's name"),
+        ('name = "XAG"\nplaces = 12', "XAG in 12 decimals; give 0 to 9"),
+    ):
+        file.write_text(f"[[commodity]]\n{text}\n")
+        told = run("books", "policy", file, "--data-dir", folder)
+        assert (told.exit_code, says in told.output) == (2, True)
+    file.write_text('[[commodity]]\nname = "XAF"\nplaces = 0\n')
+    try:
+        assert run("books", "policy", file, "--data-dir", folder).exit_code == 0
+        told = run(*sale)
+        assert told.exit_code == 0, told.output
+        del COMMODITIES["XAF"]  # as another process begins
+        assert balances(folder)["Assets:Cash", "XAF"] == "90000"
+        file.write_text('lots = "hifo"\n')
+        assert "XAF is counted since an earlier policy" in run("books", "policy", file, "--data-dir", folder).output
+    finally:
+        COMMODITIES.pop("XAF", None)
 
 
 def test_evidence_of_energy_is_entered_and_a_certificate_is_taken_once(folder: Path) -> None:

@@ -280,6 +280,9 @@ class Bookkeeper:
             )
         if self.open_from is not None and policy.time_zone != self.policy.time_zone:
             raise PolicyError(f"time_zone: months are closed in {self.policy.time_zone}; it cannot become another")
+        gone = next((one.name for one in self.policy.commodity if one not in policy.commodity), None)
+        if gone is not None:
+            raise PolicyError(f"commodity: {gone} is counted since an earlier policy; keep its table as it was")
         return policy
 
     def _choose(self, policy: AccountingPolicy) -> None:

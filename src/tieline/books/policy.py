@@ -22,6 +22,10 @@ name = "Example Pool"
 method = "fpps"                    # or "pps+", "pplns"; "solo": blocks of one's own
 fee = 0.02                         # and fee_on_fees, where it is another
 
+[[commodity]]                      # money that is not known here yet, and its decimals
+name = "CHF"
+places = 2
+
 [[entity]]                         # legal entities; what none names is the company's
 name = "Example Texas LLC"
 places = ["Texas"]
@@ -43,7 +47,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from tieline.books.invoicing.terms import AgreedCredit, InvoicedCustomer, InvoiceTerms, SlaTerm, TaxRule
-from tieline.ledger import COMMODITIES, LotPolicy, LotRule, Method
+from tieline.ledger import COMMODITIES, Commodity, LotPolicy, LotRule, Method, declare
 
 Framework = Literal["US-GAAP", "IFRS"]
 Measurement = Literal["fair-value", "cost", "revaluation"]
@@ -89,6 +93,13 @@ class BalanceLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     most: Decimal | None = None
 
 
+class CommodityTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Something that is counted, and in how many decimals; no peg is assumed."""
+
+    name: str
+    places: int
+
+
 class PoolTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a pool pays by: shares of the subsidy less `fee`, of transaction fees less `fee_on_fees` (None: the
     same)."""
@@ -130,6 +141,7 @@ class AccountingPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     lots: Method = "fifo"
     lot_rule: tuple[LotRuleTable, ...] = ()
     limit: tuple[BalanceLimit, ...] = ()
+    commodity: tuple[CommodityTable, ...] = ()
     entity: tuple[LegalEntity, ...] = ()
     pool: tuple[PoolTerms, ...] = ()
     sale: tuple[SaleRule, ...] = ()
@@ -185,6 +197,7 @@ class AccountingPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     def _bounds(self) -> Iterator[str]:
         """Limits, and what is agreed for sales, invoices and taxes."""
+        yield from (f"counted too: {one.name}, in {one.places} decimals" for one in self.commodity)
         for bound in self.limit:
             least = "" if bound.least is None else f" at least {bound.least:,}"
             most = "" if bound.most is None else f" at most {bound.most:,}"
@@ -222,7 +235,7 @@ _INCOME: dict[tuple[Framework, str], str] = {
 
 
 def policy_of(text: str) -> AccountingPolicy:
-    """A policy out of TOML. Raises PolicyError, naming the field."""
+    """A policy out of TOML; commodities that it names are known from then on. Raises PolicyError, naming the field."""
     try:
         return _checked(text)
     except ArithmeticError as error:
@@ -242,6 +255,11 @@ def _checked(text: str) -> AccountingPolicy:
     except (ValueError, OSError, KeyError) as error:  # a zone that is not there is a KeyError
         where = f"time_zone: {policy.time_zone!r}"
         raise PolicyError(f"{where} is no zone of the tz database; write it like America/New_York") from error
+    for table in policy.commodity:
+        try:
+            declare(Commodity(table.name, table.places))
+        except ValueError as error:
+            raise PolicyError(f"commodity: {error}") from error
     wrong = next(chain(_wrong_tables(policy), _wrong_entities(policy)), None) or policy.terms.problem()
     if wrong is not None:
         raise PolicyError(wrong)

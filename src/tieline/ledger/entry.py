@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -51,6 +52,21 @@ COMMODITIES: dict[str, Commodity] = {
 }
 
 
+def declare(commodity: Commodity) -> None:
+    """Make a commodity known, for good: amounts that were counted in its decimals stay. Raises ValueError where it is
+    known with others, or its name or decimals cannot be."""
+    name, known = commodity.name, COMMODITIES.get(commodity.name)
+    if known is not None and known != commodity:
+        raise ValueError(f"{name} is known already, in {known.places} decimals; leave it out or name another")
+    if not re.fullmatch(r"[A-Z][A-Z0-9]{1,11}", name):
+        raise ValueError(f"{name!r} is no commodity's name; write 2 to 12 capital letters and digits, like CHF")
+    if not 0 <= commodity.places <= MOST_PLACES:
+        raise ValueError(f"{name} in {commodity.places} decimals; give 0 to {MOST_PLACES}")
+    COMMODITIES[name] = commodity
+
+
+# Beyond it an amount of a million would have more digits than are counted with.
+MOST_PLACES = 9
 # Of an amount in units of its last decimal: four times all bitcoin there will be, a hundred trillion dollars, ten
 # billion of a token with six decimals. Nine hundred such in one account and day can still be counted with (2^63).
 MOST_DIGITS = 16

@@ -16,6 +16,7 @@ import msgspec
 
 from tieline.books import Bookkeeper
 from tieline.books.keeper import BookedRecord, KeeperState, Unbookable
+from tieline.books.policy import policy_of
 from tieline.ledger import Book, EntryError, LotPolicy, Method, pack, unpack
 from tieline.records import Loan, PolicyChosen, RateFixing, Record
 from tieline.store import DamagedError, Store, StoreError
@@ -113,6 +114,8 @@ class LedgerOfStore:
                 {name: (self._record(seq), seq) for name, seq in kept.waiting.items()},
                 {name: (cast("RateFixing", self._record(seq)), seq) for name, seq in kept.fixings.items()},
             )
+        if state.policy is not None:
+            policy_of(state.policy[0].text)  # what is counted besides, before amounts of it are read
         book = Book(policy=LotPolicy(method), journal=self.ledger)
         return Bookkeeper(book=book, standings=self, state=state), None if mark is None else mark.seq
 

@@ -227,7 +227,7 @@ def told_again(keeper: Bookkeeper, payout: Payout) -> Transfer:
 @click.option("--price", type=USD, required=True, help="Per bitcoin, in the currency it was sold for.")
 @click.option("--fee", type=USD, default=Decimal(0), show_default=True, help="In that currency.")
 @click.option("--venue", default="desk", show_default=True)
-@click.option("--for", "currency", type=click.Choice(list(COMMODITIES)), default="USD", show_default=True)
+@click.option("--for", "currency", type=str.upper, default="USD", show_default=True, help="What it brought.")
 @click.option("--rate", type=_Number(8), help="USD per unit of that currency then; no peg is assumed.")
 @click.option("--place", default="Treasury", show_default=True, help="Where the coins lay.")
 @click.option("--lot", "lots", multiple=True, help="A lot by name; default: by the books' method.")
@@ -260,9 +260,16 @@ def sale(proposal: str | None, hold: str | None, **given: Any) -> None:
     enter(make, **given)
 
 
+def known_currency(name: str) -> str:
+    """Raises ValueError for one that is counted in no decimals that are known."""
+    if name not in COMMODITIES:
+        raise ValueError(f"commodity {name!r} is not known; known: {', '.join(COMMODITIES)}; a policy may name more")
+    return name
+
+
 def _trade(told: dict[str, Any], name: str, sold: dict[str, Any]) -> Trade:
     """Raises ValueError where a currency has no rate."""
-    rate, other = sold["rate"], sold["currency"] != "USD"
+    rate, other = sold["rate"], known_currency(sold["currency"]) != "USD"
     if other and (rate is None or rate <= 0):
         raise ValueError(f"--rate is missing: how many USD a {sold['currency']} was worth then; no peg is assumed")
     if other and sold["btc"] <= 0:

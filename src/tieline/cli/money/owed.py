@@ -10,9 +10,8 @@ import click
 
 from tieline.books import Bookkeeper
 from tieline.books.treasury.sheets import SheetError, SheetRow, fixed_rate
-from tieline.cli.money.add import USD, When, enter, entered
+from tieline.cli.money.add import USD, When, enter, entered, known_currency
 from tieline.clock import begun
-from tieline.ledger import COMMODITIES
 from tieline.records import AnyRecord, Equity, Loan, LoanFlow, Payment, RateFixing, VendorBill
 from tieline.records.treasury import MoneyState
 
@@ -25,7 +24,7 @@ pending_option = click.option(
 @entered
 @click.option("--lender", required=True)
 @click.option("--amount", type=USD, default=Decimal(0), help="What is drawn now.")
-@click.option("--currency", type=click.Choice(list(COMMODITIES)), default="USD", show_default=True)
+@click.option("--currency", type=str.upper, default="USD", show_default=True)
 @click.option("--rate", default="", help='A year: "8 %", or within bounds "7-8 %".')
 @click.option("--reference", default="", help="A rate that it floats with: SOFR; `books add rate` fixes it.")
 @click.option("--margin", default="", help='On top of the reference rate: "3.5 %".')
@@ -46,6 +45,7 @@ def loan(
     reference = more.pop("reference")
 
     def make(told: dict[str, Any], _: Bookkeeper) -> list[AnyRecord]:
+        known_currency(currency)
         if words["rate"] and reference:
             raise ValueError("--rate and --reference are both given; a floating loan has --reference and --margin")
         if words["margin"] and not reference:
