@@ -13,7 +13,7 @@ from tieline import records
 from tieline.books.policy import PoolTerms
 from tieline.cli.money.update import as_text
 from tieline.clock import FIVE_MINUTES
-from tieline.ledger import USD
+from tieline.ledger import BTC, USD
 from tieline.records import (
     Commitment,
     Deployed,
@@ -25,6 +25,7 @@ from tieline.records import (
     Receipt,
     Sample,
     Shortfall,
+    Transfer,
 )
 from tieline.settlement.causes import newest_promises
 from tieline.settlement.hours import Settler
@@ -279,6 +280,32 @@ def test_a_past_month_shows_what_stood_on_the_racks_then() -> None:
     ]
     assert deployed == ["0.20", "0.40"]
     assert len(store.between(Deployed, T0 - HOUR, later + 2 * HOUR)) == 2
+
+
+def test_blocks_of_a_simulated_pool_of_ones_own_lie_apart_until_a_hundred_are_above_them() -> None:
+    store, _ = world(range(0, 60 * 3, 5))
+    settler = Settler(configuration.loads(TOML + 'scheme = "solo"\n'), store)
+    (tick,) = store.between(NetworkTick, T0 - HOUR, T0)
+    # 2e17 H/s x 3,600 s / (difficulty x 2^32): two blocks an hour.
+    easy = msgspec.structs.replace(tick, at=T0 - HOUR / 2, difficulty=2e17 * 3600 / 2**33, height=900_000)
+    store.append([easy])
+    for hour in (1, 2, 3):
+        settler.step(T0 + hour * HOUR + timedelta(minutes=2))
+    blocks = store.between(Payout, T0, T0 + 4 * HOUR)
+    assert blocks
+    assert {(one.method, one.sats, one.block is not None) for one in blocks} == {("solo", 317_046_875, True)}
+    assert books_of(store).book.balance("Assets:Bitcoin:Immature", BTC) == len(blocks) * Decimal("3.17046875")
+    later = T0 + 20 * HOUR
+    store.append([msgspec.structs.replace(easy, at=later, known_at=later, height=900_100)])
+    settler.step(later + HOUR)
+    assert store.between(Transfer, T0, later + 2 * HOUR) == []  # the first was the 900,001st
+    store.append([msgspec.structs.replace(easy, at=later + HOUR, known_at=later + HOUR, height=900_400)])
+    Settler(configuration.loads(TOML + 'scheme = "solo"\n'), store).step(later + 2 * HOUR)
+    settler.step(later + 3 * HOUR)
+    book = books_of(store).book
+    assert book.balance("Assets:Bitcoin:Immature", BTC) == 0
+    assert book.balance("Assets:Bitcoin:Treasury", BTC) == len(blocks) * Decimal("3.17046875")
+    assert len(store.between(Transfer, T0, later + 4 * HOUR)) == len(blocks)
 
 
 def test_a_pool_is_reconciled_with_the_chain_day_by_day() -> None:

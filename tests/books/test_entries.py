@@ -18,7 +18,7 @@ from tieline.books import (
     power_bill,
 )
 from tieline.clock import Interval
-from tieline.feeds.pools import SimulatedFpps
+from tieline.feeds.pools import SimulatedFpps, simulated_pool
 from tieline.fleet import Contract, Feeder, Fleet, Interconnect, RigGroup, Site
 from tieline.ledger import Book, EntryError
 from tieline.records import NetworkTick, Payout, PowerBill, Reserved, Sample, Trade, Usage
@@ -191,6 +191,24 @@ def test_fpps_refuses_zero_difficulty_and_pays_nothing_for_nothing() -> None:
     with pytest.raises(ValueError, match="difficulty"):
         SimulatedFpps().payout(T0, 1e18, network(difficulty=0.0))
     assert SimulatedFpps().payout(T0, 0.0, network()) is None
+
+
+def test_luck_comes_and_goes_and_is_the_same_whenever_it_is_asked_for() -> None:
+    net, rate, hours = network(), 50e18, 3_000
+    expected = 0.279397 * 3.125 * 0.997 * 0.985 * 1e8 * hours  # of the subsidy, as under FPPS
+    for method in ("pps+", "pplns", "solo"):
+        pool = simulated_pool(method, "p", 0.015, 0.003, 150e18)
+        paid = [pool.payouts(T0 + n * HOUR, rate, net) for n in range(hours)]
+        assert paid[:50] == [pool.payouts(T0 + n * HOUR, rate, net) for n in range(50)]
+        made = [one for hour in paid for one in hour]
+        assert {one.method for one in made} == {method}
+        # A thousand blocks of one's own, three thousand of the pool: luck of 3 % and 2 %; PPS+ has it of the fees.
+        assert sum(one.sats for one in made) == pytest.approx(expected * 1.03, rel=0.002 if method == "pps+" else 0.08)
+        assert pool.payouts(T0, 0.0, net) == []
+    hourly = [len(hour) for hour in paid]
+    assert len({*hourly}) > 2
+    with pytest.raises(ValueError, match="difficulty"):
+        pool.payouts(T0, 1e18, network(difficulty=0.0))
 
 
 def test_time_without_a_sample_earns_nothing_and_no_sample_is_not_zero() -> None:

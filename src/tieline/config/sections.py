@@ -19,14 +19,17 @@ class Strict(msgspec.Struct, metaclass=Checked, frozen=True, kw_only=True, forbi
 
 
 class Pool(Strict, frozen=True, kw_only=True):
-    """The mining pool. `fpps` pays every share its expected value, fees included, less `fee`. `simulated`: payouts are
-    made here from samples and difficulty; unset, only in an invented fleet, and a real one's payouts are entered."""
+    """The mining pool. `fpps` pays every share its expected value, fees included, less `fee`; `pps+` the subsidy so and
+    fees as the pool finds blocks; `pplns` a share of the blocks it finds, beside `others_ehs` of other miners; `solo`
+    is a pool of one's own, whose coins cannot be spent for 100 blocks. `simulated`: payouts are made here from samples
+    and difficulty; unset, only in an invented fleet, and a real one's payouts are entered."""
 
     name: Printed = "simulated FPPS"
-    scheme: Literal["fpps"] = "fpps"
+    scheme: Literal["fpps", "pps+", "pplns", "solo"] = "fpps"
     simulated: bool | None = None
     fee: float = 0.015
     rejects: float = 0.003
+    others_ehs: float = 100.0
     payout_hour_utc: int = 0
 
 

@@ -16,7 +16,7 @@ from tieline.clock import Interval
 from tieline.dispatch import Settings
 from tieline.dispatch.contracts import PowerCost, cost_usd, power_cost
 from tieline.economics import HASHES_PER_DIFFICULTY
-from tieline.feeds.pools import SimulatedFpps
+from tieline.feeds.pools import SimulatedPool
 from tieline.fleet import Fleet, Site
 from tieline.records import NetworkTick, Payout, PowerBill
 from tieline.replay.modelled import IntervalTotals
@@ -79,7 +79,7 @@ class _Part:
 class HourlySettlement:
     """Adds spans up, and closes each hour with the site's bills and the pool's payout."""
 
-    def __init__(self, fleet: Fleet, world: World, settings: Settings, pool: SimulatedFpps, source: str) -> None:
+    def __init__(self, fleet: Fleet, world: World, settings: Settings, pool: SimulatedPool, source: str) -> None:
         self.fleet, self.world, self.settings, self.pool, self.source = fleet, world, settings, pool, source
         self.total = Totals(len(fleet.sites))
         self._parts: list[_Part] = []
@@ -161,8 +161,7 @@ class HourlySettlement:
         network = truth.network(hour.start)
         if network is not None:
             rate = sum(part.hashes for part in parts) / hour.length.total_seconds()
-            payout = self.pool.payout(hour.start, round(rate, -6), network)
-            if payout is not None:
+            for payout in self.pool.payouts(hour.start, round(rate, -6), network):
                 found.append(payout)
                 self.total.sats += payout.sats
         return found

@@ -25,7 +25,7 @@ from tieline.clock import Interval, intervals, parse_utc
 from tieline.config import Config
 from tieline.dispatch import Controller
 from tieline.dispatch.settings import settings_of
-from tieline.feeds.pools import SimulatedFpps
+from tieline.feeds.pools import simulated_pool
 from tieline.feeds.synthetic import SOURCE, Synthetic
 from tieline.fleet import Fleet
 from tieline.records import Action, AnyRecord, Payout, Plan
@@ -101,7 +101,8 @@ def history(config: Config, past: Past) -> Iterator[list[AnyRecord]]:
     recorded.sort(key=lambda r: (r.known_at, type(r).__name__, r.subject, r.at))
     own = Store(None, records_.encode, records_.decode)  # what the controller of the past may know
     plant = ReplayFleet(fleet, base, SOURCE)
-    pool = SimulatedFpps(name=config.pool.name, fee=config.pool.fee, rejects=config.pool.rejects)
+    terms = config.pool
+    pool = simulated_pool(terms.scheme, terms.name, terms.fee, terms.rejects, terms.others_ehs * 1e18)
     accounts = HourlySettlement(fleet, plant.world, base, pool, SOURCE)
     lived = Lived(fleet, base.keeps, SOURCE)
     given = 0

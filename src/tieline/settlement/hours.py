@@ -19,13 +19,14 @@ from decimal import Decimal
 import msgspec
 
 from tieline.books import demand_bill, mean_hashrate_hs, power_bill, sale_of
+from tieline.books.accounts import IMMATURE_PLACE, matured_id
 from tieline.clock import Interval, intervals
 from tieline.config import Config
 from tieline.dispatch.contracts import cost_usd, power_cost
 from tieline.dispatch.demand_charge import ratchet_w
 from tieline.dispatch.settings import settings_of
-from tieline.economics import SATS_PER_BTC
-from tieline.feeds.pools import SimulatedFpps
+from tieline.economics import SATS_PER_BTC, matures_in
+from tieline.feeds.pools import SimulatedPool, simulated_pool
 from tieline.fleet import NodeGroup, Site
 from tieline.fleet.currency import RateBook
 from tieline.fleet.physics import GPU_AUX, aux_share
@@ -39,6 +40,7 @@ from tieline.records import (
     PriceTick,
     Sample,
     Shortfall,
+    Transfer,
     WeatherTick,
 )
 from tieline.settlement.causes import Causes, events
@@ -57,6 +59,8 @@ PAY_AFTER, BILL_AFTER = timedelta(hours=1), timedelta(hours=6)
 GRACE = timedelta(minutes=1)
 # A rate holds over weekends and holidays; what is older is stale.
 RATES_BACK = timedelta(days=8)
+# A hundred blocks take seventeen hours; where none was looked at since a start, all there are.
+MATURES_WITHIN, EVER_MATURED = timedelta(days=3), timedelta(days=400)
 # How often promises, orders and peak windows are looked at that may have ended.
 EVENTS_EVERY = timedelta(minutes=15)
 
@@ -121,6 +125,9 @@ class Settler:
         with self._alone("last month's demand charges"):
             self._demand_bills(now)
         quarter = Interval.holding(now, EVENTS_EVERY).start
+        if self._config.pool.scheme == "solo" and self._events_at != quarter:
+            with self._alone("blocks of one's own that may be spent"):
+                self._mature(now, now - (MATURES_WITHIN if self._events_at is not None else EVER_MATURED))
         if self._events_at != quarter:
             self._events_at = quarter
             with self._alone("promises and orders that have ended"):
@@ -220,11 +227,29 @@ class Settler:
         network = self._store.latest(NetworkTick, min(now, hour.end))
         if rate is None or not network:
             return False
-        payout = self._pool.payout(hour.start, rate, network[0])
-        if payout is not None:
-            sale = sale_of(payout, self._config.treasury.sell_share)
+        for payout in self._pool.payouts(hour.start, rate, network[0]):
+            # What cannot be spent yet is sold by nobody.
+            sale = None if payout.block is not None else sale_of(payout, self._config.treasury.sell_share)
             self._store.append([payout] if sale is None else [payout, sale])
         return True
+
+    def _mature(self, now: datetime, since: datetime) -> None:
+        """Coins of simulated blocks of one's own that have a hundred blocks above them, to where they may be spent."""
+        tip = next((one.height for one in self._store.latest(NetworkTick, now) if one.height is not None), None)
+        blocks = [one for one in self._store.between(Payout, since, now) if one.block is not None]
+        if tip is None or not blocks:
+            return
+        moved = {one.transfer_id for one in self._store.between(Transfer, since, now + timedelta(microseconds=1))}
+        self._store.append(
+            Transfer(
+                at=now, known_at=now, source=f"simulated pool, block {tip}", kind="simulated",
+                transfer_id=matured_id(one.payout_id), sats=one.sats, from_place=IMMATURE_PLACE, to_place=one.place,
+                lots=(one.payout_id,),
+            )
+            for one in blocks
+            if one.kind == "simulated" and one.block is not None and not matures_in(one.block, tip)
+            and matured_id(one.payout_id) not in moved
+        )  # fmt: skip
 
     def note_deployed(self, at: datetime) -> None:
         """What stands on the racks from `at` on, where that is not what was noted last."""
@@ -295,10 +320,13 @@ class Settler:
         return msgspec.structs.replace(bill, kind="estimated")
 
 
-def _pool(config: Config) -> SimulatedFpps | None:
+def _pool(config: Config) -> SimulatedPool | None:
     """The simulated pool where there is one: where the file says so, or it says nothing and the fleet is invented."""
     sites = config.fleet.sites
     simulated = config.pool.simulated
     if simulated is None:
         simulated = bool(sites) and all(site.invented for site in sites)
-    return SimulatedFpps(name=config.pool.name, fee=config.pool.fee, rejects=config.pool.rejects) if simulated else None
+    pool = config.pool
+    if not simulated:
+        return None
+    return simulated_pool(pool.scheme, pool.name, pool.fee, pool.rejects, pool.others_ehs * 1e18)
