@@ -21,7 +21,7 @@ from tieline.cli.money.add import add
 from tieline.cli.money.close import close, policy, seal, statement, verify
 from tieline.cli.money.fetch import fetch
 from tieline.cli.money.invoices import invoice, issue
-from tieline.cli.money.keep import keeper_of
+from tieline.cli.money.keep import in_json, keeper_of
 from tieline.cli.money.owed import OWED
 from tieline.cli.money.peaks import peaks
 from tieline.clock import parse_utc
@@ -42,7 +42,7 @@ for _command in OWED:
 
 def _print(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
     if as_json:
-        click.echo(json.dumps(rows, default=str, indent=2))
+        click.echo(json.dumps(rows, default=in_json, indent=2))
     elif not rows:
         click.echo(empty)
     else:
@@ -95,7 +95,7 @@ def entries(data_dir: Path, as_json: bool, limit: int) -> None:
     """The newest entries, each with the records behind it."""
     newest = _keeper(data_dir).book.entries[-limit:]
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(one) for one in newest], default=str, indent=2))
+        click.echo(json.dumps([dataclasses.asdict(one) for one in newest], default=in_json, indent=2))
         return
     for one in newest:
         click.echo(f"{one.at:%Y-%m-%d %H:%M}  {one.narration}{'  (simulated)' if one.simulated else ''}")
@@ -243,7 +243,7 @@ def cost(data_dir: Path, as_json: bool, month: str) -> None:
         raise click.ClickException(str(error)) from error
     if as_json:
         told = dataclasses.asdict(made) | {"policy": list(keeper.policy.lines())}
-        click.echo(json.dumps(told, default=str, indent=2))
+        click.echo(json.dumps(told, default=in_json, indent=2))
         return
     for line in keeper.policy.lines():
         click.echo(f"policy: {line}")
@@ -288,7 +288,7 @@ def margins(data_dir: Path, as_json: bool, month: str) -> None:
         for one in made.uses
     ]
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(made) | {"margin": made.margin}, default=str, indent=2))
+        click.echo(json.dumps(dataclasses.asdict(made) | {"margin": made.margin}, default=in_json, indent=2))
         return
     for line in made.policy:
         click.echo(f"policy: {line}")
@@ -314,7 +314,7 @@ def emissions(data_dir: Path, as_json: bool, month: str) -> None:
         raise click.ClickException(str(error)) from error
     if as_json:
         whole = dataclasses.asdict(made) | {"policy": list(keeper.policy.lines())}
-        click.echo(json.dumps(whole, default=str, indent=2))
+        click.echo(json.dumps(whole, default=in_json, indent=2))
     else:
         for line in (*(f"policy: {one}" for one in keeper.policy.lines()), *_emission_lines(made)):
             click.echo(line)

@@ -19,7 +19,7 @@ from tieline.books.seals import SEALED, Altered, sealed, unsealed
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.add import USD
 from tieline.cli.money.imports import text_of
-from tieline.cli.money.keep import keeper_of, preview, record_all
+from tieline.cli.money.keep import in_json, keeper_of, preview, record_all
 from tieline.cli.outcome import AnswerIsNoError
 from tieline.records import AnyRecord, Closing, PolicyChosen, Seal
 from tieline.settlement.month import BEGINNING, END, span_of
@@ -136,7 +136,7 @@ def statement(month: str, data_dir: Path, as_json: bool) -> None:
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(asdict(made), default=str, indent=2))
+        click.echo(json.dumps(asdict(made), default=in_json, indent=2))
         return
     for line in made.lines():
         click.echo(line)
@@ -167,7 +167,7 @@ def policy(file: Path | None, data_dir: Path, by: str, dry_run: bool, as_json: b
     since = keeper.state.policy
     if as_json:
         told = {"by": since and since[0].by, "since": since and since[0].known_at.isoformat()}
-        click.echo(json.dumps(told | to_builtins(keeper.policy), default=str, indent=2))
+        click.echo(json.dumps(told | to_builtins(keeper.policy), default=in_json, indent=2))
         return
     for line in keeper.policy.lines():
         click.echo(line)

@@ -83,6 +83,11 @@ def preview(keeper: Bookkeeper, batch: Sequence[Record]) -> list[str]:
     return lines
 
 
+def in_json(value: object) -> str:
+    """What JSON has no form for: an amount in digits, never `0E-8`; all else as it reads."""
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
 def record_all(folder: Path, batch: Sequence[AnyRecord], now: datetime) -> None:
     """Keep the records: on disk when this returns. Raises click.ClickException with nothing of them kept."""
     try:

@@ -18,7 +18,7 @@ from tieline.books.accounts import COINS
 from tieline.books.keeper import Bookkeeper
 from tieline.books.treasury.selling import SaleWanted, approved_sale, wanted
 from tieline.cli.folder import config_and_now, data_dir, open_store
-from tieline.cli.money.keep import keeper_of, price_of, record_all
+from tieline.cli.money.keep import in_json, keeper_of, price_of, record_all
 from tieline.cli.outcome import AnswerIsNoError, NothingThereError
 from tieline.ledger import BTC
 from tieline.records import AnyRecord, Proposal, ProposalStep, Trade
@@ -113,7 +113,7 @@ def propose(data_dir: Path, price: str | None, dry_run: bool, as_json: bool) -> 
         told = [
             {"rule": o.rule, "sell_btc": o.btc, "why": o.why, "proposed": state[o.rule] == "proposed"} for o in found
         ]
-        click.echo(json.dumps(told, default=str, indent=2))
+        click.echo(json.dumps(told, default=in_json, indent=2))
         return
     for one in found:
         click.echo(f"{one.rule}: {one.words} at {at_price:,.2f}: {one.why} ({state[one.rule]})")

@@ -19,7 +19,7 @@ from tieline.books.treasury.position import holding_of, open_questions
 from tieline.books.treasury.sheets import SheetError, coins, loans, prices
 from tieline.cli.folder import config_and_now, data_dir, place_in
 from tieline.cli.money.imports import mapping_of, text_of
-from tieline.cli.money.keep import keeper_of, price_of
+from tieline.cli.money.keep import in_json, keeper_of, price_of
 from tieline.cli.money.selling import propose
 from tieline.cli.outcome import NothingThereError
 from tieline.records import Range
@@ -294,4 +294,4 @@ def _questions(desk: TreasuryInputs) -> None:
 
 
 def _json(told: dict[str, Any]) -> None:
-    click.echo(json.dumps(msgspec.to_builtins(told), default=str, indent=2))
+    click.echo(json.dumps(msgspec.to_builtins(told, builtin_types=(Decimal,)), default=in_json, indent=2))

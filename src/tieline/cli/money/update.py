@@ -17,6 +17,7 @@ from tieline.books.causes import CAUSES
 from tieline.books.release import FORMS
 from tieline.cli.folder import config_and_now, data_dir, open_store
 from tieline.cli.money.imports import text_of
+from tieline.cli.money.keep import in_json
 from tieline.cli.money.release import advance, compared, draft_in, fleet_of, policy_of
 from tieline.cli.outcome import NothingThereError
 from tieline.records.treasury import ReleaseState
@@ -88,7 +89,7 @@ def update(month: str | None, named: str | None, data_dir: Path, as_json: bool, 
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(made) | {"past_being_written": partial}, default=str, indent=2))
+        click.echo(json.dumps(dataclasses.asdict(made) | {"past_being_written": partial}, default=in_json, indent=2))
     else:
         click.echo(as_text(made, fleet.name, partial=partial))
 
@@ -112,7 +113,7 @@ def _explained(folder: Path, month: str, policy: Path | None, as_json: bool) -> 
     if as_json:
         causes = [dataclasses.asdict(one) for one in made.causes]
         told = msgspec.to_builtins(found) | {"issuer": "", "claims": [], "causes": causes}
-        click.echo(json.dumps(told, default=str, indent=2))
+        click.echo(json.dumps(told, default=in_json, indent=2))
         return
     click.echo(f"{found.base} to {found.month}: {found.before:,f} to {found.after:,f} BTC")
     for step in found.steps:
