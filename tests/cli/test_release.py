@@ -217,6 +217,15 @@ def test_every_figure_of_a_month_with_a_loan_is_read_back_and_nothing_contradict
     assert "mismatch" not in told
 
 
+def test_a_month_in_which_coins_were_bought_and_brought_in_may_be_published(folder: Path) -> None:
+    run("books", "add", "sale", "--data-dir", folder, "--id", "b", "--btc", "-12.5", "--price", "100000", "--at",
+        "2026-08-05")  # fmt: skip
+    sheet = folder / "coins.csv"
+    sheet.write_text("date,btc,cost_usd\n2026-08-06,40,5\n")
+    run("import", "coins", sheet, "--data-dir", folder)
+    assert "may not be checked" not in update(folder, "--state", "checked", "--by", "Ada").output
+
+
 def test_sixteen_months_follow_to_the_printed_digit_or_the_contradiction_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -61,6 +61,7 @@ class PrintedMonth:
     average: Decimal | None = None
     before: Decimal | None = None  # produced in the month before
     change_pct: Decimal | None = None  # month on month, as a text printed it
+    other: tuple[Decimal, ...] = ()  # coins that came (below nothing: went) otherwise, where they are printed
 
     @property
     def days(self) -> int:
@@ -101,9 +102,12 @@ def _average(row: PrintedMonth, average: Decimal) -> RelationCheck:
 
 def _closing(row: PrintedMonth, opening: Decimal, held: Decimal) -> RelationCheck:
     sold = row.sold or Decimal(0)
-    exact = opening + row.produced - sold
-    sum_ = f"{opening:,} + {row.produced:,} - {sold:,} = {exact:,}"
+    exact = opening + row.produced - sold + sum(row.other, Decimal(0))
+    others = "".join(f" {'-' if one < 0 else '+'} {abs(one):,}" for one in row.other)
+    sum_ = f"{opening:,} + {row.produced:,} - {sold:,}{others} = {exact:,}"
     parts = PrintedSpan.of(opening) + PrintedSpan.of(row.produced)
+    for one in row.other:
+        parts += PrintedSpan.of(one)
     if (parts - PrintedSpan.of(sold) if sold else parts).meets(PrintedSpan.of(held)):
         return RelationCheck(row.month, "closing", True, f"{sum_}, printed {held:,}")
     return RelationCheck(row.month, "closing", False, f"{sum_}, printed {held:,}: {abs(exact - held):,} unexplained")

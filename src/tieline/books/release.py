@@ -261,6 +261,7 @@ def told_row(release: MonthlyRelease) -> PrintedMonth:
         sold=release.value("btc_sold"),
         held=release.value("btc_held_end"),
         average=release.value("avg_btc_per_day"),
+        other=tuple(n for name, n in moved.items() if name not in ("opening", "produced", "sold", "closing")),
     )
 
 
