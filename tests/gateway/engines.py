@@ -143,6 +143,8 @@ class Scripted:
                 writer,
                 {"object": "list", "model": self.model, "data": data, "usage": {"prompt_tokens": 7, "total_tokens": 7}},
             )
+        elif path == "/health":
+            self._json(writer, {"status": "ok"})
         elif self.faults.status is not None and self.faults.times > 0:
             self.faults.times -= 1
             self._json(writer, {"error": {"message": "scripted", "code": self.faults.status}}, self.faults.status)

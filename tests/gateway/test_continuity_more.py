@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from tests.gateway.engines import WORDS, Faults, Scripted
 from tests.gateway.rig import Gateway, Start, settings
 from tests.gateway.test_continuity import CHAT, TEXT, run, stream
@@ -26,11 +27,12 @@ def backend(g: Gateway, engine: Scripted) -> Backend:
     return next(one for one in g.svc.backends.values() if one.port == engine.port)
 
 
-def test_each_of_several_answers_goes_on_by_itself(gateway: Start) -> None:
+@pytest.mark.parametrize("owner", ["vllm", "someone"])
+def test_each_of_several_answers_goes_on_by_itself(gateway: Start, owner: str) -> None:
     """Each is ten words behind the one before: at the death some are whole, some begun, some not."""
 
     async def body() -> None:
-        async with Scripted("a", "vllm") as a, Scripted("b", "vllm") as b, gateway(settings(a.url, b.url)) as g:
+        async with Scripted("a", owner) as a, Scripted("b", owner) as b, gateway(settings(a.url, b.url)) as g:
             for at in (0, 1, 15, 60, 119, 125, 135):
                 for one in (a, b):
                     one.faults = Faults(die_after=at, times=1)

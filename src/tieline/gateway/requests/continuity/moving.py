@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from tieline.gateway.errors import Refusal
-from tieline.gateway.requests import choice_group, chunks, delivery, failover
+from tieline.gateway.requests import choice_group, chunks, counting, delivery, failover
 from tieline.gateway.requests.attempt import Attempt
 from tieline.gateway.requests.choice_group import ChoiceGroup
 from tieline.gateway.requests.continuity import resume
@@ -243,7 +243,11 @@ class Moving(Delivery):
                 self.send(chunks.opening(state.public_names(), state.request.kind, index))
         group.live.extend(parts)
         texts = delivery.texts_of(state)
-        uncounted = [texts.get(i, ("", False)) for i in choices.finished if i not in choices.tokens]
+        uncounted = [
+            (*texts.get(at, ("", False)), len(choices.texts.get(at, ())))
+            for at in choices.finished
+            if at not in choices.tokens
+        ]
         if uncounted:  # finished before the death, and reported only at the end of all: their text is counted now
             group.counting = True
             self.shared.spawn(self._count_choices(group, uncounted))
@@ -259,9 +263,11 @@ class Moving(Delivery):
         told = f"{why}; the engine said: {words}" if words else why
         self.refuse(Refusal(502, told, "stream_interrupted", type="server_error"))
 
-    async def _count_choices(self, group: ChoiceGroup, texts: list[tuple[str, bool]]) -> None:
-        for text, ended in texts:
+    async def _count_choices(self, group: ChoiceGroup, texts: list[tuple[str, bool, int]]) -> None:
+        """Of each: what it says, whether the model ended it, and in how many frames it came."""
+        for text, ended, frames in texts:
             _, output = await Continuing(self.pool).count_whole(self.state, [(text, ended)], None)
-            group.counted(output if output is not None else len(text) // 4)
+            frames += ended and output is not None
+            group.counted(counting.estimate(output, frames, self.state.limit))
         group.counting = False
         group.settle()

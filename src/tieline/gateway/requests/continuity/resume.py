@@ -11,10 +11,11 @@ What each engine can do, and how exact it is:
 - llama.cpp, structured output: a grammar would begin anew on `/completion`, so the delivered text becomes the
   beginning of an assistant turn on the chat endpoint, which continues grammar and text. A reasoning model's template
   writes more before a begun turn than before a new one; a greedy answer is made anew there.
-- vLLM and SGLang: the same assistant turn with `continue_final_message`; not with structured output, whose grammar
-  begins anew inside it.
-- Reasoning, tool calls, and what else no prompt can hold: the request is made anew, and what was delivered has to come
-  again (see `replay`).
+- vLLM: the same assistant turn with `continue_final_message`; not with structured output, whose grammar begins anew
+  inside it.
+- Reasoning, tool calls, and what else no prompt can hold; prompts with images; every chat on SGLang and others,
+  where nobody has seen a begun turn go on: the request is made anew, and what was delivered has to come again (see
+  `replay`).
 - `/v1/completions` of any engine, whose prompt is plain text: prompt and delivered text.
 """
 
@@ -43,9 +44,9 @@ PATHS: Final = {
 SILENT: Final = ("embeddings", "rerank")
 
 
-# Engines that take a prompt of token ids, and such that go on with a begun turn.
+# Engines that take a prompt of token ids, and such that were seen to go on with a begun turn.
 _BY_IDS: Final = ("vllm", "llama.cpp")
-_BY_TURN: Final = ("vllm", "sglang")
+_BY_TURN: Final = ("vllm",)
 
 
 class Way(Enum):
@@ -79,9 +80,9 @@ def way(
         return _replayed(request)
     if ids:
         return Way.IDS if engine in _BY_IDS else Way.NONE
-    if "stop" in request.fields and engine in _BY_TURN:
+    if request.images or ("stop" in request.fields and engine != "llama.cpp"):
         # What may become a stop string is held back letter by letter: the text ends within a token, and from there
-        # it would go on otherwise.
+        # it would go on otherwise. Beside a picture no begun turn was seen to go on.
         return _replayed(request)
     return _from_text(request, engine)
 
@@ -95,9 +96,7 @@ def _from_text(request: Request, engine: str) -> Way:
     if request.kind != "chat":
         return Way.NONE
     if engine == "llama.cpp":
-        # An image is no text of the template's; the chat endpoint sees it again.
-        turn = request.tools or request.structured or request.images
-        return Way.TURN if turn else Way.TOKENS
+        return Way.TURN if request.tools or request.structured else Way.TOKENS
     if request.structured:  # their grammars begin anew inside a begun turn
         return _replayed(request)
     return Way.TURN if engine in _BY_TURN else _replayed(request)
@@ -133,7 +132,7 @@ def holds(request: Request, engine: str, *, ids: bool) -> str:
         return "none"
     if ids:
         return "token"
-    text = each(request) and engine in ("llama.cpp", "vllm", "sglang")
+    text = each(request) and not request.images and engine in ("llama.cpp", "vllm")
     goes_on = way(request, engine, True) not in (Way.NONE, Way.AFRESH, Way.REPLAY)
     return "text" if text or goes_on else "regenerate"
 
@@ -219,7 +218,7 @@ def turn_body(request: Request, engine: str, upstream_model: str, text: str, del
     fields["max_tokens"] = remaining(request, delivered_tokens)
     fields["stream"] = True
     fields["stream_options"] = {"include_usage": True}
-    if engine in ("vllm", "sglang"):
+    if engine in _BY_TURN:
         fields["continue_final_message"] = True
         fields["add_generation_prompt"] = False
     if (seed := _seed(request, hop)) is not None:

@@ -128,7 +128,7 @@ class Continuing:
     async def _from_text(self, state: RequestState, backend: Backend, own: str, text: str, way: Way) -> Continuation:
         request, hop = state.request, len(state.hops)
         in_turn = way is Way.TURN and backend.engine == "llama.cpp"
-        exact = in_turn and resume.greedy(request) and not request.images
+        exact = in_turn and resume.greedy(request)
         if exact and not await self._same_prompt(request, backend, text):
             return self._anew(state, own)
         count = await self._count(backend, text, own)
