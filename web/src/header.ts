@@ -11,6 +11,9 @@ const STREAMS: [string, string][] = [
   ["Sample", "rigs and meters"], ["Usage", "inference served"], ["Payout", "pool"],
 ];
 
+// Pages that a row of tabs under another page's head leads to.
+const WITHIN: Record<string, string> = { "/books": "/treasury", "/update": "/treasury", "/observed": "/records", "/audit": "/records", "/people": "/account" };
+
 export class Header {
   readonly el: HTMLElement;
   private readonly fleet = h("span", { class: "fleet" });
@@ -56,7 +59,7 @@ export class Header {
   here(path: string): void {
     for (const a of this.nav.children) {
       const href = a.getAttribute("href")!;
-      const on = href === "/" ? path === "/" || path.startsWith("/site/") : path.startsWith(href) || (href === "/treasury" && (path === "/books" || path === "/update"));
+      const on = href === "/" ? path === "/" || path.startsWith("/site/") : path.startsWith(href) || WITHIN[path] === href;
       if (on) {
         a.setAttribute("aria-current", "page");
         // On a phone the row scrolls; where one is stays in view.
@@ -69,8 +72,7 @@ export class Header {
   private whoIs(me: Me): void {
     say(this.who, me.id ? me.name || me.id : "No sign-in yet");
     this.who.title = me.id ? (me.roles ?? []).join(", ") : "Whoever sits at this machine may command. The first admin is made by the link that `tieline up` prints.";
-    if (me.rights.includes("PEOPLE")) this.nav.append(h("a", { href: "/people", "data-nav": true }, "People"));
-    this.nav.append(h("a", { href: "/alerts", "data-nav": true }, "Alerts"), h("a", { href: "/approvals", "data-nav": true }, "Approvals"), h("a", { href: "/observed", "data-nav": true }, "Observed"), h("a", { href: "/audit", "data-nav": true }, "Audit"), h("a", { href: "/account", "data-nav": true, class: "phone" }, "Account"));
+    this.nav.append(h("a", { href: "/alerts", "data-nav": true }, "Alerts"), h("a", { href: "/approvals", "data-nav": true }, "Approvals"), h("a", { href: "/account", "data-nav": true, class: "phone" }, "Account"));
     this.here(location.pathname);
   }
 

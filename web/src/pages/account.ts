@@ -4,11 +4,12 @@ import { get, post, type Me, type Session } from "../data";
 import { h, headRow, put, type Child } from "../dom";
 import { age } from "../format";
 import { passkeyPanel } from "../passkeys";
+import { accountTabs } from "../tabs";
 
 export function accountPage(root: HTMLElement): () => void {
   document.title = "Account · Tieline";
   const box = h("div", { class: "account" });
-  put(root, h("div", { class: "page-head" }, h("h1", {}, "Account")), box);
+  put(root, h("div", { class: "page-head" }, h("h1", {}, "Account"), accountTabs("/account")), box);
   const show = (): void => {
     get<Me>("/api/me").then((me) => put(box, ...parts(me, show))).catch((error: Error) => put(box, h("p", { class: "bad" }, error.message)));
   };

@@ -2,6 +2,7 @@
 
 import { get } from "../data";
 import { h, headRow, put } from "../dom";
+import { RECORDS, tabs } from "../tabs";
 
 interface Action { seq: number; record: { at: string; known_at: string; by: string; what: string; target: string; detail: string; source: string } }
 
@@ -16,7 +17,7 @@ export function auditPage(root: HTMLElement): () => void {
   const save = h("button", { class: "button plain", type: "button" }, "CSV");
   const form = h("form", { class: "filters", role: "search" }, by, what, target, h("button", { class: "button", type: "submit" }, "Show"), save);
   const body = h("tbody", {}), count = h("p", { class: "note", role: "status" });
-  put(root, h("div", { class: "page-head" }, h("h1", {}, "Audit"), h("p", { class: "note" }, "Every command and every change of an account or a key, newest first. Times are UTC.")), form,
+  put(root, h("div", { class: "page-head" }, h("h1", {}, "Audit"), h("p", { class: "note" }, "Every command and every change of an account or a key, newest first. Times are UTC."), tabs("Records", RECORDS, "/audit")), form,
     h("section", { class: "panel" }, count, h("div", { class: "scroll" }, h("table", { class: "audit" }, headRow(["When", "Who", "What", "To what", "In detail", ""]), body))));
   let all: Action[] = [], more = false;
   const shown = (): Action[] => {

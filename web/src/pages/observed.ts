@@ -3,6 +3,7 @@
 import { get } from "../data";
 import { h, headRow, put, type Child } from "../dom";
 import { num } from "../format";
+import { RECORDS, tabs } from "../tabs";
 
 interface Day { site_id: string; day: string; hours: number; missing_hours: number; done_mwh: number; would_mwh: number; done_usd: number; would_usd: number; difference_usd: number }
 interface Report { assumes: string; sites: string[]; days: Day[] }
@@ -12,7 +13,7 @@ export function observedPage(root: HTMLElement): () => void {
   const box = h("div", { class: "approvals" });
   const days = h("select", { id: "observed-days" }, [1, 7, 14, 31].map((n) => h("option", { value: n }, n === 1 ? "today" : `${n} days`)));
   days.value = new URLSearchParams(location.search).get("days") ?? "7";
-  put(root, h("div", { class: "page-head" }, h("h1", {}, "Observed"), h("p", { class: "note" }, "Sites in observe are planned like any other, and nothing is sent to them: done, would have done, and the difference in USD net of power."),
+  put(root, h("div", { class: "page-head" }, h("h1", {}, "Observed"), h("p", { class: "note" }, "Sites in observe are planned like any other, and nothing is sent to them: done, would have done, and the difference in USD net of power."), tabs("Records", RECORDS, "/observed"),
     h("div", { class: "filters" }, h("label", { for: "observed-days" }, "Days back"), days)), box);
   const load = (): void => void get<Report>(`/api/observed?days=${days.value}`).then((r) => put(box, shown(r))).catch((e: Error) => put(box, h("p", { class: "bad" }, e.message)));
   days.addEventListener("change", () => {

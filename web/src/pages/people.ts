@@ -3,6 +3,7 @@
 import { get, post, type Me } from "../data";
 import { h, headRow, put, type Child } from "../dom";
 import { sessionTable } from "./account";
+import { accountTabs } from "../tabs";
 
 interface Listed { accounts: Me[]; roles: Record<string, string[]> }
 const OPERATORS = ["viewer", "operator", "treasurer", "approver", "admin"];
@@ -11,7 +12,7 @@ export function peoplePage(root: HTMLElement): () => void {
   document.title = "People · Tieline";
   const box = h("div", { class: "people" });
   const said = h("p", { role: "status", class: "said" });
-  put(root, h("div", { class: "page-head" }, h("h1", {}, "People"), h("p", { class: "note" }, "Every change is on record with who, from where, and what it was before.")), said, box);
+  put(root, h("div", { class: "page-head" }, h("h1", {}, "People"), h("p", { class: "note" }, "Every change is on record with who, from where, and what it was before."), accountTabs("/people")), said, box);
   const problem = (error: Error): void => {
     said.className = "said bad";
     put(said, error.message);

@@ -3,6 +3,7 @@
 import { feed, get } from "../data";
 import { h, put } from "../dom";
 import { fill, recordItem, type Stored } from "../drawer";
+import { RECORDS, tabs } from "../tabs";
 
 
 export function recordPage(root: HTMLElement, seq: string): () => void {
@@ -36,7 +37,7 @@ export function recordsPage(root: HTMLElement): () => void {
     show();
   });
   stream.addEventListener("change", show);
-  put(root, h("div", { class: "page-head" }, h("h1", {}, "Records"), h("p", { class: "note" }, "Everything on these pages is a fold of these. Newest first, by the time they hold at.")), form, h("section", { class: "panel" }, list));
+  put(root, h("div", { class: "page-head" }, h("h1", {}, "Records"), h("p", { class: "note" }, "Everything on these pages is a fold of these. Newest first, by the time they hold at."), tabs("Records", RECORDS, "/records")), form, h("section", { class: "panel" }, list));
   show();
   return () => undefined;
 }
