@@ -87,10 +87,10 @@ def test_a_machine_is_given_the_keys_of_its_parts_and_no_others(tmp_path: Path, 
     assert "is there already" in run("machine", "make", "--config", fleet_file, "--data-dir", first)
     everything = read_keys(first / KEYS_FILE)
     for parts, users, has in (
-        (("gateway",), {"gateway"}, (False, False, False)),
+        (("gateway",), {"gateway", "budgets"}, (False, False, False)),
         (("core",), {"core"}, (False, True, False)),
         (("link",), set(), (True, False, True)),
-        (("console", "gateway"), {"console", "alerts", "operator", "gateway"}, (False, False, False)),
+        (("console", "gateway"), {"console", "alerts", "operator", "gateway", "budgets"}, (False, False, False)),
     ):
         assert "Wrote" in run("machine", "keys", *parts, "--out", out, "--data-dir", first)
         assert out.stat().st_mode & 0o777 == 0o600

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +16,10 @@ import httpx
 import msgspec
 
 from tieline.app.joins import LINK_FOLDER, JoinError, path_of, read_book
+from tieline.app.machines.keys import BUDGETS, BUDGETS_ABOVE
 from tieline.app.runtime import Runtime
 from tieline.config import Config, sections
+from tieline.gateway.budgets.remote import Remote
 from tieline.gateway.serve import GatewayProcess, serve
 from tieline.gateway.settings import Engine, Key, Limits, Model, RentedReplicas, Settings, Tenant, hash_key
 from tieline.gateway.wire.tunnel import DoorPlace
@@ -50,6 +54,7 @@ async def run(runtime: Runtime, ready: Ready, registry: Registry) -> None:
                 registry=registry,
                 load=lambda: settings_of(runtime.load_config(), runtime),
                 sites=_sites_door(runtime),
+                coordinator=coordinators(runtime) if runtime.shared else None,
                 away=Everywhere() if runtime.shared else SitesAway(runtime.data),
             ),
         )
@@ -90,6 +95,18 @@ class SitesAway:
         return self._sites
 
 
+def coordinators(runtime: Runtime) -> Remote:
+    """Where budgets, limits and calls that are made once are coordinated: beside one of the link's servers."""
+    secret = runtime.link_password(BUDGETS).encode()
+    tls = None
+    if runtime.link_authority is not None:
+        tls = ssl.create_default_context(cadata=runtime.link_authority)
+    first, *others = [
+        Remote(host, port + BUDGETS_ABOVE, secret, tls) for host, port in runtime.link_user("gateway").places
+    ]
+    return replace(first, others=tuple(others))
+
+
 def _sites_door(runtime: Runtime) -> DoorPlace:
     """Where sites that nobody can dial hold their connections: beside the link."""
     door = runtime.load_config().link
@@ -116,7 +133,7 @@ async def _first_replica(runtime: Runtime, some: bool) -> str:
 def settings_of(config: Config, runtime: Runtime) -> Settings:
     """The door's own settings. Raises ValueError naming the key whose secret is not to be found."""
     keys = tuple(_key(key, tenant.id, runtime, config) for tenant in config.tenants for key in tenant.keys)
-    tenants = tuple(_tenant(tenant) for tenant in config.tenants)
+    tenants = tuple(tenant_of(tenant) for tenant in config.tenants)
     locked = config.gateway.auth == "keys" and bool(keys)
     if locked and runtime.portal_key_path.exists():
         keys, tenants = (*keys, _portal_key(runtime)), (*tenants, Tenant(id=PORTAL))
@@ -152,7 +169,7 @@ def _model(model: sections.Model) -> Model:
     )
 
 
-def _tenant(tenant: sections.Tenant) -> Tenant:
+def tenant_of(tenant: sections.Tenant) -> Tenant:
     limits = Limits(
         requests_per_minute=tenant.requests_per_minute,
         tokens_per_minute=tenant.tokens_per_minute,

@@ -38,6 +38,7 @@ PARTS = {
     "gateway": "tieline.app.gateway_part",
     "console": "tieline.app.console_part",
     "alerts": "tieline.app.alerts_part",
+    "budgets": "tieline.app.machines.budgets_part",
 }
 
 Ready = Callable[[str], None]

@@ -26,11 +26,14 @@ from tieline.store.files import private_folder, write_private
 KEYS_FILE: Final = "machine.json"
 # Of the data folder, as in `joins`.
 LINK_FOLDER, TLS_FOLDER = "link", "tls"
+# The secret that gateways show the coordinator of budgets, and how far above a server's port that listens.
+BUDGETS: Final = "budgets"
+BUDGETS_ABOVE: Final = 1_000
 # What runs on a machine, each with the users of the link that it is.
 USERS: Final[dict[str, tuple[str, ...]]] = {
     "link": ("link",),
     "core": ("core",),
-    "gateway": ("gateway",),
+    "gateway": ("gateway", BUDGETS),
     "console": ("console", "alerts", "operator"),
 }
 PARTS: Final = tuple(USERS)

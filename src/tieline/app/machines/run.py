@@ -36,7 +36,7 @@ from tieline.store import StoreError
 
 # What a part of a machine is, in processes.
 PROCESSES: Final[dict[str, tuple[str, ...]]] = {
-    "link": ("link",),
+    "link": ("link", "budgets"),
     "core": ("core",),
     "gateway": ("gateway",),
     "console": ("console", "alerts"),
@@ -165,23 +165,28 @@ class _Link(msgspec.Struct, frozen=True, kw_only=True):
         url = ",".join(f"{'tls' if tls else 'nats'}://{server}" for server in servers)
         if options.part != "link":
             return cls(url=url, tls=tls)
-        own = options.server or (servers[0] if len(servers) == 1 else None)
-        if own not in servers:
-            which = f"{own!r} is none of link.servers" if own else "link.servers names several"
-            raise UpError(f"{which}; say which of them this is: --server {servers[0]}")
+        own = _own_server(options, servers)
         name, _, port = own.rpartition(":")
         if tls and is_loopback(door.host):
             raise UpError('link.servers are on other machines, and link.host is loopback; write host = "0.0.0.0"')
         host = door.host if tls else name
-        names = list(dict.fromkeys([name, "127.0.0.1"]))
         try:
-            make_certificates(data / "link" / TLS_FOLDER, names, wall_now())
+            make_certificates(data / "link" / TLS_FOLDER, list(dict.fromkeys([name, "127.0.0.1"])), wall_now())
         except (CertificateError, OSError) as error:
             raise UpError(f"the link's certificate: {error}") from error
         free_or_taken("link", host, int(port), int(port))
         others = tuple(_route(one) for one in servers if one != own)
         routes = LinkRoutes(listen=f"{host}:{int(port) + ROUTES_ABOVE}", others=others) if others else None
         return cls(url=url, tls=tls, listen=f"{host}:{port}", routes=routes)
+
+
+def _own_server(options: RunOptions, servers: tuple[str, ...]) -> str:
+    """Which of the link's servers this machine has. Raises UpError."""
+    own = options.server or (servers[0] if len(servers) == 1 else None)
+    if own in servers:
+        return own
+    which = f"{own!r} is none of link.servers" if own else "link.servers names several"
+    raise UpError(f"{which}; say which of them this is: --server {servers[0]}")
 
 
 def _route(server: str) -> str:

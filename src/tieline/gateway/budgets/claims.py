@@ -7,6 +7,7 @@ the lease is over. Whoever waited longest then makes the call anew.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -32,10 +33,15 @@ class IdempotencyClaim:
     waiting: list[tuple[str, int]] = field(default_factory=list)  # gateway, question; the oldest first
 
 
-class Claims:
-    """All claims of a coordinator."""
+# Writes a claim down by its name, None: that it is over. Raises OSError where that is not possible.
+KeepClaim = Callable[[str, "IdempotencyClaim | None"], None]
 
-    def __init__(self) -> None:
+
+class Claims:
+    """All claims of a coordinator. `keep`: where another may take its place, each is written down before it is told."""
+
+    def __init__(self, keep: KeepClaim = lambda name, claim: None) -> None:
+        self._keep = keep
         self.claims: dict[str, IdempotencyClaim] = {}  # the oldest first
         self.bytes = 0
 
@@ -46,7 +52,9 @@ class Claims:
         if claim is None:
             if not self._room():
                 return [Say(gateway, {"re": number, "claim": "busy"})]
-            self.claims[name] = IdempotencyClaim(digest, now, gateway)
+            claim = IdempotencyClaim(digest, now, gateway)
+            self._keep(name, claim)
+            self.claims[name] = claim
             return [_yours(gateway, number, name, digest)]
         if claim.digest != digest:
             return [Say(gateway, {"re": number, "claim": "conflict"})]
@@ -63,6 +71,8 @@ class Claims:
             return []  # its lease was over, and the call is another's
         if answer is None:
             return self._free(name)
+        if keep:
+            self._keep(name, IdempotencyClaim(claim.digest, claim.at, gateway, answer))
         says = [Say(one, {"re": number, "claim": "answered", **answer}) for one, number in claim.waiting]
         claim.waiting = []
         if keep:
@@ -71,8 +81,15 @@ class Claims:
             while self.bytes > MAX_BYTES:
                 self._forget_oldest()
         else:
-            del self.claims[name]
+            self._over(name)
         return says
+
+    def taken_over(self, name: str, claim: IdempotencyClaim) -> None:
+        """As the coordinator before had written it down; its owner is to join again."""
+        self.claims[name] = claim
+        if claim.answer is not None:
+            claim.size = len(claim.answer["text"])
+            self.bytes += claim.size
 
     def joined(self, gateway: str, running: dict[str, str], now: float) -> list[Say]:
         """A gateway begins, or is back: these calls of its own still run, by name and digest."""
@@ -83,6 +100,7 @@ class Claims:
         for name, digest in running.items():
             if name not in self.claims and self._room():
                 self.claims[name] = IdempotencyClaim(digest, now, gateway)
+                self._keep(name, self.claims[name])
         return says
 
     def left(self, gateway: str) -> None:
@@ -112,8 +130,9 @@ class Claims:
         """Nobody makes it now: the first who waits does."""
         claim = self.claims[name]
         if not claim.waiting:
-            del self.claims[name]
+            self._over(name)
             return []
+        self._keep(name, IdempotencyClaim(claim.digest, claim.at, claim.waiting[0][0]))
         claim.owner, number = claim.waiting.pop(0)
         return [_yours(claim.owner, number, name, claim.digest)]
 
@@ -128,7 +147,12 @@ class Claims:
         return False
 
     def _forget(self, name: str) -> None:
-        self.bytes -= self.claims.pop(name).size
+        self.bytes -= self.claims[name].size
+        self._over(name)
+
+    def _over(self, name: str) -> None:
+        del self.claims[name]
+        self._keep(name, None)
 
 
 def _yours(gateway: str, number: int, name: str, digest: str) -> Say:

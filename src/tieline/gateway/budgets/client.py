@@ -191,6 +191,8 @@ class LeaseClient:
         self, where: Path | Remote, gateway: str, book: KeyAccounts, spool: Spool, abandon: Callable[[], None]
     ) -> None:
         self.where, self.gateway, self.spool, self.abandon = where, gateway, spool, abandon
+        self._places = (where, *where.others) if isinstance(where, Remote) else (where,)
+        self._place = 0
         self.budgets = LeasedBudgets(book)
         self._writer: asyncio.StreamWriter | None = None
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -210,6 +212,7 @@ class LeaseClient:
                 await self._live()
             except (OSError, asyncio.IncompleteReadError, TimeoutError, msgspec.DecodeError, KeyError) as error:
                 log.info("the budgets' coordinator is away: %r", error)
+                self._place = (self._place + 1) % len(self._places)
             self._writer = None
             if not self._turning:
                 await asyncio.sleep(0.1)
@@ -229,7 +232,7 @@ class LeaseClient:
             self._writer.close()
 
     async def _live(self) -> None:
-        where, nonce = self.where, ""
+        where, nonce = self._places[self._place], ""
         if isinstance(where, Path):
             reader, self._writer = await asyncio.open_unix_connection(where, limit=MAX_LINE)
         else:

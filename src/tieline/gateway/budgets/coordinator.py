@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import msgspec
 
-from tieline.gateway.budgets.claims import MAX_ANSWER, Claims
-from tieline.gateway.budgets.lease import Coordinator, limited
+from tieline.gateway.budgets.claims import MAX_ANSWER, Claims, KeepClaim
+from tieline.gateway.budgets.lease import CONCURRENT, Coordinator, limited
 from tieline.gateway.budgets.recall import LeaseRequest, Recalls, Say
-from tieline.gateway.budgets.remote import MAX_GATEWAYS, Remembered, proof
+from tieline.gateway.budgets.remote import MAX_GATEWAYS, Remembers, proof
 from tieline.gateway.wire.decoding import json_reader
 
 log = logging.getLogger("tieline.gateway")
@@ -39,15 +39,26 @@ Audit = Callable[[str], dict[str, int] | None]
 class CoordinatorServer:
     """Serves a Coordinator to the gateways of its machine, and of others where it listens to them.
 
-    `audit` reads the disk of one that is not running; None: it cannot be read.
+    `audit` reads the disk of one that is not running; None: it cannot be read. `remembered`, `calls`: what is written
+    down before it is told.
     """
 
-    def __init__(self, coordinator: Coordinator, audit: Audit, remembered: Remembered | None = None) -> None:
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        audit: Audit,
+        remembered: Remembers | None = None,
+        calls: KeepClaim = lambda name, claim: None,
+    ) -> None:
         self.coordinator, self.audit, self.remembered = coordinator, audit, remembered
+        # Gateways that the coordinator before this one had, until they are back or it is too late: what they have is
+        # not known yet; and those that make a call which is to be made once.
+        self.awaited: dict[str, float] = {}
+        self.owners: dict[str, float] = {}
         self.learn: Callable[[], None] = lambda: None  # reads the limits anew if they have changed
         self._remote: set[str] = set()
         self.recalls = Recalls(coordinator)
-        self.claims = Claims()
+        self.claims = Claims(calls)
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self._servers: list[asyncio.Server] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -87,6 +98,10 @@ class CoordinatorServer:
         """Once a second: free what dead gateways held."""
         now = asyncio.get_running_loop().time()
         self.claims.sweep(now)
+        self.awaited = {one: until for one, until in self.awaited.items() if now < until}
+        for gateway in [one for one, until in self.owners.items() if now >= until]:
+            del self.owners[gateway]
+            self._send(self.claims.dropped(gateway))
         for gateway in self.coordinator.lapsed(now):
             remote = gateway in self._remote
             log.warning(
@@ -115,7 +130,7 @@ class CoordinatorServer:
                 if self._writers.get(gateway) is not writer:
                     raise ValueError("join first; or another gateway joined under this name")
                 self._heard(gateway, message, now())
-        except (ConnectionError, msgspec.DecodeError, KeyError, TypeError, ValueError, TimeoutError) as error:
+        except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
             log.info("gateway %s: %r", gateway, error)
         finally:
             if self._writers.get(gateway) is writer:
@@ -139,6 +154,8 @@ class CoordinatorServer:
         recalls.heard(gateway)
         if word == "join":
             fence = self.coordinator.join(gateway, message["totals"], now, message["claims"])
+            self.awaited.pop(gateway, None)
+            self.owners.pop(gateway, None)
             self._send([Say(gateway, {"re": message["n"], "fence": fence})])
             self._send(self.claims.joined(gateway, message.get("calls", {}), now))
         elif word == "renew":
@@ -148,21 +165,11 @@ class CoordinatorServer:
             fence, number = message["fence"], message["n"]
             self._send(recalls.given(gateway, fence, number, message["name"], message["amount"], now))
         elif word == "ask":
-            names = tuple(message["names"])
-            if any(self.coordinator.account(name) is None for name in names):
-                self.learn()
-            number, more = message["n"], message.get("more")
-            if more is None and gateway in self._remote:
-                more = 0
-            ask = LeaseRequest(gateway, message["fence"], names, message["least"], message["most"], number, more)
-            self._send(recalls.asked(ask, now))
+            self._asked(gateway, message, now)
         elif word == "used":
             self.coordinator.used(gateway, message["fence"], message["used"], now)
         elif word == "claim":
-            if self.coordinator.renew(gateway, message["fence"], now):
-                self._send(self.claims.asked(gateway, message["name"], message["digest"], message["n"], now))
-            else:
-                self._send([Say(gateway, {"re": message["n"], "claim": "busy"})])
+            self._claimed(gateway, message, now)
         elif word == "ended":
             answer = message["answer"]
             if answer is not None and len(answer["text"]) > MAX_ANSWER:
@@ -170,8 +177,37 @@ class CoordinatorServer:
             says = self.claims.ended(gateway, message["name"], answer, keep=message["keep"])
             self._send([*says, Say(gateway, {"re": message["n"], "ended": message["name"]})])
 
+    def _asked(self, gateway: str, message: dict[str, Any], now: float) -> None:
+        names = tuple(message["names"])
+        if any(self.coordinator.account(name) is None for name in names):
+            self.learn()
+        if self._too_early(names, now):
+            self._send([Say(gateway, {"re": message["n"], "wait": 1.0})])
+            return
+        number, more = message["n"], message.get("more")
+        if more is None and gateway in self._remote:
+            more = 0
+        ask = LeaseRequest(gateway, message["fence"], names, message["least"], message["most"], number, more)
+        self._send(self.recalls.asked(ask, now))
+
+    def _too_early(self, names: tuple[str, ...], now: float) -> bool:
+        """Slots are held by gateways alone, so that as long as some are not back none is given."""
+        return any(now < until for until in self.awaited.values()) and any(limited(one) == CONCURRENT for one in names)
+
+    def _claimed(self, gateway: str, message: dict[str, Any], now: float) -> None:
+        says = [Say(gateway, {"re": message["n"], "claim": "busy"})]
+        if self.coordinator.renew(gateway, message["fence"], now):
+            try:
+                says = self.claims.asked(gateway, message["name"], message["digest"], message["n"], now)
+            except OSError as error:
+                log.error("a call that is to be made once cannot be written down, so it is not made: %s", error)
+        self._send(says)
+
     def _send(self, says: list[Say]) -> None:
         for say in says:
+            if self.awaited and not limited(str(say.message.get("spent", "|tokens"))):
+                # What those who are not back yet have left may be enough: this is not known yet.
+                say = Say(say.gateway, {"re": say.message["re"], "wait": 1.0})
             writer = self._writers.get(say.gateway)
             if say.gateway in self._remote and ("granted" in say.message or "fence" in say.message):
                 assert self.remembered is not None

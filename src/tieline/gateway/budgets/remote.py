@@ -16,7 +16,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -31,12 +31,13 @@ MIN_SECRET: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A coordinator on another machine, as a gateway reaches it."""
+    """A coordinator on another machine, as a gateway reaches it. `others`: where it may be instead."""
 
     host: str
     port: int
     secret: bytes
     tls: ssl.SSLContext | None
+    others: tuple[Remote, ...] = ()
 
 
 def remote(given: Coordination) -> Remote:
@@ -105,6 +106,14 @@ def identity(data: Path) -> str:
         data.mkdir(parents=True, exist_ok=True)
         path.write_text(f"gateway-{secrets.token_hex(8)}\n")
     return path.read_text().strip()
+
+
+class Remembers(Protocol):
+    """Writes down what a gateway may have spent at most, before it is granted."""
+
+    def load(self) -> dict[str, dict[str, int]]: ...
+
+    def keep(self, gateway: str, most: dict[str, int]) -> None: ...
 
 
 class Remembered:

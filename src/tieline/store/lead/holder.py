@@ -53,9 +53,17 @@ class Lead:
     needs the holder reaches it."""
 
     def __init__(
-        self, store: StorePlace, office: str, name: str, place: str = "", clock: Monotonic | None = None
+        self,
+        store: StorePlace,
+        office: str,
+        name: str,
+        place: str = "",
+        clock: Monotonic | None = None,
+        times: tuple[float, float] | None = None,
     ) -> None:
+        """`times`: HOLD_S and TAKE_S of an office whose holder is missed sooner."""
         self.store, self.office, self.place = store, office, place
+        self._hold_s, self._take_s = times or (HOLD_S, TAKE_S)
         self.holder = f"{name}#{secrets.token_hex(3)}"
         self.mark = 0
         self._clock: Monotonic = clock or WallClock()
@@ -91,7 +99,7 @@ class Lead:
                 if holder and holder != said:
                     said = holder
                     say(f"stands by; {holder} leads")
-                free = not holder or self.store.url is None or self._clock.monotonic() - since >= TAKE_S
+                free = not holder or self.store.url is None or self._clock.monotonic() - since >= self._take_s
                 if free and await self._may_lead(leases, wrong_clock) and await self._take(leases, row):
                     return self.fence
             except StoreError as error:
@@ -115,7 +123,7 @@ class Lead:
         if fence is None:
             return False
         self._fence, self.mark = fence, 0 if row is None else row.mark
-        self._until = self._loop_at = began + HOLD_S
+        self._until = self._loop_at = began + self._hold_s
         if self.store.url is None:  # a folder has one platform, by its own lock
             self._until = float("inf")
         else:
@@ -161,7 +169,7 @@ class Lead:
 
     def _renew_for_ever(self) -> None:
         assert self._leases is not None
-        self._why = f"the store has not answered for {HOLD_S:.0f} s"
+        self._why = f"the store has not answered for {self._hold_s:.0f} s"
         while not self._over.wait(BEAT_S):
             began = self._clock.monotonic()
             if began - self._loop_at > STILL_S:
@@ -178,4 +186,4 @@ class Lead:
                 log.warning("the lease of %s is not renewed: %s", self.office, error)
                 continue
             if not self._over.is_set():
-                self._until = began + HOLD_S
+                self._until = began + self._hold_s

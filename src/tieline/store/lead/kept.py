@@ -53,6 +53,25 @@ class Kept:
             sql = "UPDATE kept SET version = version + 1, body = ? WHERE name = ? AND version = ?"
             return self._tables.run(sql, (body, name, version)) == 1
 
+    def put(self, name: str, body: bytes, fence: Fence) -> None:
+        """Whatever stood there, by its one writer, who leads. Raises FencedError where another does."""
+        with self._tables.write():
+            refuse_older(self._tables, fence)
+            sql = "INSERT INTO kept (name, version, body) VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE SET"
+            self._tables.run(f"{sql} version = kept.version + 1, body = excluded.body", (name, body))
+
+    def drop(self, name: str, fence: Fence) -> None:
+        """The same for one that is needed no more."""
+        with self._tables.write():
+            refuse_older(self._tables, fence)
+            self._tables.run("DELETE FROM kept WHERE name = ?", (name,))
+
+    def named(self, prefix: str) -> dict[str, bytes]:
+        """All whose names begin so, by what follows."""
+        sql = "SELECT name, body FROM kept WHERE substr(name, 1, ?) = ? ORDER BY name"
+        rows = self._tables.rows(sql, (len(prefix), prefix))
+        return {str(name)[len(prefix) :]: bytes(body) for name, body in rows}
+
     def close(self) -> None:
         self._tables.close()
 
