@@ -348,3 +348,12 @@ def test_no_budget_is_ever_granted_beyond_its_limit(steps: list[tuple[str, int, 
             assert account.free >= 0
             assert all(held >= 0 for held in account.slices.values())
     event("granted" if granted else "nothing granted")
+
+
+def test_what_a_disk_no_longer_names_was_not_spent() -> None:
+    one = coordinator()
+    one.known("g", {BUDGET: 20, KEY: 5})
+    one.known("h", {BUDGET: 7})
+    one.known("g", {KEY: 5})
+    assert one.accounts[BUDGET].durable == {"h": 7}
+    assert one.accounts[KEY].durable == {"g": 5}
