@@ -17,6 +17,7 @@ from tieline.books import (
     monthly_update,
     power_bill,
 )
+from tieline.books.accounts import IMMATURE, coins_at
 from tieline.clock import Interval
 from tieline.feeds.pools import SimulatedFpps, simulated_pool
 from tieline.fleet import Contract, Feeder, Fleet, Interconnect, RigGroup, Site
@@ -139,6 +140,20 @@ def test_a_sale_takes_oldest_lots_and_books_its_gain() -> None:
 def test_selling_more_than_is_held_is_refused() -> None:
     with pytest.raises(EntryError, match="holds"):
         build_book([payout(1, 100), trade(2, 101, "90000")])
+
+
+def test_coins_of_a_block_of_ones_own_lie_apart_and_a_lost_block_brings_none() -> None:
+    import msgspec
+
+    own = msgspec.structs.replace(payout(1, 312_500_000), block=920_000)
+    (entry,) = entries_for(own, Book())
+    assert entry.postings[0].account == IMMATURE
+    assert entry.narration == "p: 3.12500000 BTC at 100,000.00 USD/BTC, block 920,000"
+    (pooled,) = entries_for(payout(1, 1), Book())
+    assert pooled.postings[0].account == coins_at(payout(1, 1).place)
+    assert pooled.narration == "p: 0.00000001 BTC at 100,000.00 USD/BTC"
+    assert entries_for(msgspec.structs.replace(own, sats=0), Book()) == []
+    assert len(entries_for(msgspec.structs.replace(own, sats=1), Book())) == 1
 
 
 def test_a_payout_without_a_price_names_the_field() -> None:

@@ -22,6 +22,7 @@ from tieline.ledger import (
     btc_of_sats,
     chain,
     check,
+    declare,
     digest,
     mirrored,
     money,
@@ -123,6 +124,31 @@ def line(account: Account, cents: int) -> Posting:
 def test_an_entry_that_breaks_a_rule_says_which(bad: Entry, says: str) -> None:
     with pytest.raises(EntryError, match=says):
         check(bad)
+
+
+def test_an_amount_beyond_all_bounds_is_refused() -> None:
+    most = Amount(Decimal("99999999999999.99"), USD)  # sixteen digits of cents
+    check(entry(Posting("Assets:Cash", most), Posting("Income:X", -most)))
+    beyond = Amount(Decimal("100000000000000.00"), USD)
+    with pytest.raises(EntryError, match=r"^entry e1: 100,000,000,000,000.00 USD in Assets:Cash is out of all bounds$"):
+        check(entry(Posting("Assets:Cash", beyond), Posting("Income:X", -beyond)))
+
+
+def test_a_commodity_is_declared_once_by_a_name_and_decimals_that_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = dict(COMMODITIES)
+    monkeypatch.setattr("tieline.ledger.entry.COMMODITIES", known)
+    for fine in (Commodity("CH", 0), Commodity("A23456789012", 9), Commodity("USD", 2)):
+        declare(fine)
+        assert known[fine.name] == fine
+    with pytest.raises(ValueError, match=r"^USD is known already, in 2 decimals; leave it out or name another$"):
+        declare(Commodity("USD", 3))
+    for name in ("C", "chf", "1CH", "CHF ", "A234567890123"):
+        with pytest.raises(ValueError, match=f"^{name!r} is no commodity's name; write 2 to 12 capital letters"):
+            declare(Commodity(name, 2))
+    for places in (-1, 10):
+        with pytest.raises(ValueError, match=f"^XAU in {places} decimals; give 0 to 9$"):
+            declare(Commodity("XAU", places))
+    assert "XAU" not in known
 
 
 def test_what_keeps_the_rules_passes() -> None:
