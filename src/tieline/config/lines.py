@@ -137,17 +137,20 @@ def keys_at(form: type[msgspec.Struct], path: Where) -> set[str]:
     """The keys that the table at this place of the file may hold; none where no table stands there."""
     here = [inspect.type_info(form)]
     for step in path:
-        below: list[inspect.Type] = []
-        for one in here:
-            match one:
-                case inspect.StructType(fields=fields):
-                    below += [field.type for field in fields if field.encode_name == step]
-                case inspect.VarTupleType(item_type=inner) | inspect.DictType(value_type=inner):
-                    below.append(inner)
-        here = [each for one in below for each in (one.types if isinstance(one, inspect.UnionType) else (one,))]
+        here = [each for one in here for below in _below(one, step) for each in getattr(below, "types", (below,))]
     tables = [one for one in here if isinstance(one, inspect.StructType)]
     tags = {one.tag_field for one in tables if one.tag_field is not None}
     return tags | {field.encode_name for one in tables for field in one.fields}
+
+
+def _below(one: inspect.Type, step: str | int) -> list[inspect.Type]:
+    """What may stand one step further down: under a key of a table, or in a list or a table of tables."""
+    match one:
+        case inspect.StructType(fields=fields):
+            return [field.type for field in fields if field.encode_name == step]
+        case inspect.VarTupleType(item_type=inner) | inspect.DictType(value_type=inner):
+            return [inner]
+    return []
 
 
 def _out_of_bounds(words: Words) -> tuple[str, str]:
