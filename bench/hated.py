@@ -254,7 +254,7 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while await ask(port, {}, "other") != "200":
                 await asyncio.sleep(0.3)
         quiet = []

@@ -312,3 +312,26 @@ def test_an_error_in_a_stream_keeps_its_words(gateway: Start) -> None:
             assert "out of pages" in events[-1]["error"]["message"]
 
     run(body())
+
+
+def test_engines_that_are_all_slow_to_say_their_first_word_are_not_given_up(gateway: Start) -> None:
+    """A parser may hold the beginning of a call for longer than a stream is let be silent."""
+
+    async def body() -> None:
+        frames = [
+            ROLE,
+            1.2,
+            chunk({"content": "late"}),
+            chunk({}, "stop"),
+            usage(prompt_tokens=7, completion_tokens=2),
+            END,
+        ]
+        async with (
+            Odd("a", frames=frames) as a,
+            Odd("b", frames=frames) as b,
+            gateway(settings(a.url, b.url)) as g,
+        ):
+            text, _, well = await stream(g, CHAT)
+            assert (text, well) == ("late", True)
+
+    run(body())

@@ -81,8 +81,10 @@ def _counts(usage: TokenUsage, *, writes: bool) -> tuple[int | None, int | None]
 
 def by_frames(request: Request, engine: str) -> bool:
     """Is an engine asked to say in each frame what was used so far? Text can be counted where its end was cut off; of a
-    tool call or a grammar's words the engine's own tokens are others than their text's."""
-    return engine == "vllm" and request.stream and (request.tools or request.structured) and request.answers == 1
+    tool call or a grammar's words the engine's own tokens are others than their text's. With log-probabilities each
+    frame is read in full anyway."""
+    odd = request.tools or request.structured or request.asks("logprobs")
+    return engine == "vllm" and request.kind == "chat" and request.stream and odd and request.answers == 1
 
 
 def ask_for_usage(body: bytes) -> bytes:

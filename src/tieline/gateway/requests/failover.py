@@ -107,6 +107,8 @@ def silence(state: RequestState, attempt: Attempt | None, now: float, clocks: Cl
         return SilenceMeaning.LOST
     if not _late(attempt, quiet_s, now, clocks) or state.unkept:
         return SilenceMeaning.NONE
+    if not state.delivered and state.tries >= MAX_TRIES:  # all are slow, or their parsers hold a call: it may yet come
+        return SilenceMeaning.NONE
     if state.delivered and state.way(attempt.backend.engine) in _UNSURE:
         return SilenceMeaning.NONE
     return SilenceMeaning.LATE
