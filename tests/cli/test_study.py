@@ -73,6 +73,20 @@ def test_a_light_install_loads_none_of_it(does: str, tmp_path: Path) -> None:
         assert study <= (reads if "study" in does else set())
 
 
+def test_a_light_install_says_what_a_run_needs(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "for name in ('numpy', 'joblib'): sys.modules[name] = None\n"
+        "from tieline.cli import main\n"
+        "from tieline.study.reading import example_text\n"
+        "import io; sys.stdin = io.StringIO(example_text())\n"
+        "main(['study', '-'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "Error: a study that is run needs numpy; pip install 'tieline[platform]'\n"
+
+
 def reckoned(file: Path, given: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
     import tieline.study.surface
 

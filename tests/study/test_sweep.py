@@ -5,6 +5,8 @@ import io
 import os
 import re
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,6 +153,52 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypat
     assert sorted(done[1:]) == [n for n in range(3) if f"{n}.npz" not in kept]
     assert len(done) < 4
     assert np.array_equal(again[1].cash, whole[1].cash)
+
+
+def test_a_sweep_that_is_killed_goes_on_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    """By signal 9, as soon as its first block is kept."""
+    program = (
+        "import sys, time; from pathlib import Path\n"
+        "from tests.study.test_sweep import uncertain, surfaces; from tieline.study import sweep\n"
+        "write = sweep._write\n"
+        "def slowly(path, block): write(path, block); print('kept', flush=True); time.sleep(60)\n"
+        "sweep._write = slowly\n"
+        "sweep.run(uncertain(), surfaces(), Path(sys.argv[1]))"
+    )
+    cut = tmp_path / "cut"
+    with subprocess.Popen([sys.executable, "-c", program, str(cut)], stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "kept\n"
+        one.kill()
+    (folder,) = (cut / "blocks").iterdir()
+    (first,) = folder.glob("*.npz")
+    kept = first.stat().st_mtime_ns
+    assert told(uncertain(), cut) == told(uncertain(), tmp_path / "whole")
+    assert first.stat().st_mtime_ns == kept  # not computed again
+
+
+def test_best_regret_and_the_tornado_are_what_reckoning_it_outright_gives(tmp_path: Path) -> None:
+    one, ground = doing(GPU, months=36, paths=60, volatility=0.4), surfaces()
+    paths = run(one, ground, tmp_path)
+    results = summarise(one, ground, paths)
+    keep, do = (list(plan.npv) for plan in paths)
+    won = sum(b > a for a, b in zip(keep, do, strict=True))
+    assert results.plans[1].best_share == pytest.approx(won / 60)
+    lost = [max(a, b) - b for a, b in zip(keep, do, strict=True)]
+    assert results.plans[1].regret == pytest.approx(sum(lost) / 60)
+    assert results.plans[0].regret == pytest.approx(sum(max(a, b) - a for a, b in zip(keep, do, strict=True)) / 60)
+    swings = {swing.driver: swing for swing in results.plans[1].tornado}
+    assert set(swings) == {"btc_usd", "difficulty", "power", "gpu_usd_per_hour", "utilisation", "fee_share"}
+    for driver in ("gpu_usd_per_hour", "power", "fee_share"):
+        for swing, factor in (
+            (swings[driver].low, 1 - swings[driver].by),
+            (swings[driver].high, 1 + swings[driver].by),
+        ):
+            path = getattr(one.assume, driver)
+            moved = msgspec.structs.replace(path, start=path.start * factor)
+            there = msgspec.structs.replace(one, assume=msgspec.structs.replace(one.assume, **{driver: moved}))
+            again = summarise(there, ground, run(there, ground, tmp_path))
+            assert swing == pytest.approx(again.plans[1].npv.p50, rel=1e-9), driver
 
 
 def test_results_sum_and_are_judged_by_cash(tmp_path: Path) -> None:

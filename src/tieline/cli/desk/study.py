@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -78,16 +80,18 @@ def study(file: str, **asked: Unpack[StudyOptions]) -> None:
     text, name = _text(file)
     given = loads_or_fail(text, name)
     given = given if asked["seed"] is None else msgspec.structs.replace(given, seed=asked["seed"])
-    from tieline.study import page, report  # numpy, joblib and the backtest are loaded only for a run
-    from tieline.study.results import summarise
-    from tieline.study.surface import build
-    from tieline.study.sweep import run
+    with _libraries():
+        from tieline.study import page, report  # numpy, joblib and the backtest are loaded only for a run
+        from tieline.study.results import summarise
+        from tieline.study.surface import build
+        from tieline.study.sweep import run
 
     cache, jobs = asked["cache"] or default_cache(), asked["jobs"]
     try:
         given = given if asked["books"] is None else _opened(given, asked["books"])
         surfaces = build(given, cache, jobs, lambda line: click.echo(line, err=True))
-        paths = run(given, surfaces, cache, jobs, asked["scheduler"])
+        with _libraries():
+            paths = run(given, surfaces, cache, jobs, asked["scheduler"])
     except MistakeError as mistake:
         raise click.ClickException(told(mistake, text, name)) from mistake
     except (OSError, ValueError) as error:  # ConfigError and FolderError among them
@@ -104,6 +108,19 @@ def study(file: str, **asked: Unpack[StudyOptions]) -> None:
     if all(plan.infeasible for plan in results.plans):
         short = MistakeError(("plan", 0), report.answer(results), "write plans that its cash and its lenders allow")
         raise AnswerIsNoError(told(short, text, name))
+
+
+@contextlib.contextmanager
+def _libraries() -> Iterator[None]:
+    """What an install lacks is one line that says what brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("tieline"):
+            raise
+        extra = "cluster" if error.name in ("distributed", "dask") else "platform"
+        words = f"a study that is run needs {error.name}; pip install 'tieline[{extra}]'"
+        raise click.ClickException(words) from error
 
 
 def told(mistake: MistakeError, text: str, name: str) -> str:
