@@ -20,6 +20,7 @@ from tieline.study.report import (
     couplings,
     money,
     notes,
+    physically,
     share,
     three,
     verdict,
@@ -209,7 +210,7 @@ def _plan(results: Results, n: int) -> str:
     does = ", ".join(f'<a href="#alternative-{_key(name)}">{escape(name)}</a>' for name in plan.does)
     return (
         f'<h2 id="p{n}">{escape(plan.name)}</h2><p{mark}>{escape(verdict(results, plan))}</p>'
-        f'<p class="soft">Does: {does or "every site keeps mining"}.</p><div class="two">'
+        f'<p class="soft">Does: {does or "every site keeps mining"}. {physically(plan)}.</p><div class="two">'
         f"<figure>{fan}<figcaption>Cash at the end of each month: P10 to P90, and the median</figcaption></figure>"
         f"<figure>{_tornado(plan)}<figcaption>Median NPV, M {results.currency}, with one driver lower or higher by the "
         f'share beside it</figcaption></figure></div><div class="two"><div>{_figures(results, n)}</div>'
@@ -390,7 +391,7 @@ def _inputs(results: Results) -> str:
         f"reported in {given.currency}",
         "operation": f"dispatch on {results.days_run}, {results.months_run[0]} to {results.months_run[-1]}, of "
         f"{study.operation.days!r} with fleet {study.operation.fleet!r}; hashprice {_steps(study.operation.levels)}, "
-        f"room {_steps(study.operation.rooms)}; surface {results.surface}",
+        f"room {_steps(study.operation.rooms)}{_nodes(study)}; surface {results.surface}",
         **assumptions(study),
     }
     listed = {name: f"{told} (swing ±{VARIED[name]:.0%})" if name in VARIED else told for name, told in listed.items()}
@@ -408,6 +409,15 @@ def _inputs(results: Results) -> str:
         if items
     )
     return f"<dl>{terms}</dl>{own}"
+
+
+def _nodes(study: Study) -> str:
+    one = study.operation
+    if not one.gpu_shares:
+        return ""
+    return (
+        f"; nodes beside the rigs, share {_steps(one.gpu_shares)}, asked for {one.gpu_load:.0%} of what they can serve"
+    )
 
 
 def _steps(values: Sequence[float]) -> str:

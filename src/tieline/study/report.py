@@ -300,7 +300,7 @@ def markdown(results: Results) -> str:
     out += ["", f"Money in {code} at P10 / P50 / P90 of the paths that have one. {REGRET}", ""]
     for plan in results.plans:
         out += [f"## {plan.name}", "", verdict(results, plan), ""]
-        out += [f"Does: {', '.join(plan.does) or 'every site keeps mining'}.", ""]
+        out += [f"Does: {', '.join(plan.does) or 'every site keeps mining'}. {physically(plan)}.", ""]
         out += ["Break-even: " + "; ".join(breakevens(plan)) + ".", ""]
         worths = "; ".join(f"{name} {money(value)}" for name, value in couplings(plan).items())
         out += [f"Worth on the median, {code}: {worths}.", ""]
@@ -314,6 +314,13 @@ def markdown(results: Results) -> str:
         out += [""]
     out += ["## Assumed", "", *[f"- {name}: {line}" for name, line in assumptions(study).items()], ""]
     return "\n".join(out)
+
+
+def physically(plan: PlanResult) -> str:
+    """What its sites draw, mine and serve over the study, on the mean of the paths."""
+    found = f"On the mean {sum(plan.mwh) / 1e6:,.2f} TWh drawn and {sum(plan.btc):,.0f} BTC mined"
+    tokens = sum(plan.tokens)
+    return f"{found}, {tokens / 1e12:,.1f} trillion tokens served" if tokens else found
 
 
 def couplings(plan: PlanResult) -> dict[str, float]:
