@@ -63,6 +63,7 @@ details p { margin: .4rem 0; color: var(--soft); } details :target { background:
 svg { width: 100%; max-width: 38rem; height: auto; font: 12px system-ui, sans-serif; } svg text { fill: var(--soft); }
 svg .grid { stroke: var(--line); }
 dl { display: grid; grid-template-columns: minmax(7rem, 14rem) 1fr; gap: .3rem 1rem; }
+@media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { padding-bottom: .5rem; } }
 dt { font-weight: 600; } dd { margin: 0; color: var(--soft); }
 :target { scroll-margin-top: 1rem; }
 dt:target, tr:target { background: var(--back); outline: 2px solid var(--ours); outline-offset: 3px; }
@@ -153,7 +154,7 @@ def _values(plan: PlanResult, n: int) -> tuple[str, ...]:
 def _row(results: Results, n: int, plan: PlanResult, empty: set[str]) -> str:
     broken = (plan.cover_broken_share, plan.value_broken_share)
     values = _values(plan, n)
-    bad = {6} if plan.infeasible else set()
+    bad = {6} if plan.runs_out_share > results.study.money.may_run_out else set()
     bad |= {9 + m for m, one in enumerate(broken) if one is not None and one > results.study.money.may_run_out}
     found = "".join(
         f"<td{' class=bad' if m in bad else ''}>"

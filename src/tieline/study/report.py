@@ -113,8 +113,9 @@ def answer(results: Results) -> str:
         if broken is not None and broken > results.study.money.may_run_out:
             found += f" But it breaks its covenant on {what} on {share(broken)} of them."
     more = [plan for plan in results.plans if plan.infeasible and (plan.npv.p50 or 0.0) > (best.npv.p50 or 0.0)]
-    for plan in more:
-        found += f" {plan.name} would be worth {money(plan.npv.p50)}, but {_why_not(plan)}."
+    if more:
+        told = "; ".join(f"{plan.name}, {money(plan.npv.p50)}, {_why_not(plan)} of the paths" for plan in more)
+        found += f" Worth more, but infeasible: {told}."
     return found
 
 
@@ -141,9 +142,9 @@ def verdict(results: Results, plan: PlanResult) -> str:
     elif not plan.infeasible:
         found = "No path runs out of cash."
     if plan.stopped_share:
-        words = f"a covenant that its lender does not waive is broken on {share(plan.stopped_share)} of paths"
-        words += f", first in {plan.first_stopped}."
-        found += words if found == "Infeasible: " else f" {words[0].upper()}{words[1:]}"
+        words = f"a breach that its lender does not waive on {share(plan.stopped_share)} of paths"
+        words += f", the first in {plan.first_stopped}."
+        found += words if found == "Infeasible: " else f" And {words}"
     for what, broken, first in (
         ("debt service", plan.cover_broken_share, plan.first_cover_broken),
         ("loan to value", plan.value_broken_share, plan.first_value_broken),
