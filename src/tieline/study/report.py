@@ -127,24 +127,30 @@ def _why_not(plan: PlanResult) -> str:
     return " and ".join(found)
 
 
+def _of_cash(results: Results, plan: PlanResult) -> str:
+    if not plan.runs_out_share:
+        return "No path runs out of cash."
+    found = f"{share(plan.runs_out_share)} of paths run out of cash, the first in {plan.first_short_month}"
+    if plan.infeasible:
+        code = results.currency
+        found += (
+            f"; they need {money(plan.short.p50)} {code} more on the median, {money(plan.short.p90)} at worst in ten"
+        )
+    return f"{found}."
+
+
 def verdict(results: Results, plan: PlanResult) -> str:
-    """What a plan's cash says, and its covenants."""
-    code = results.currency
-    found = "Infeasible: " if plan.infeasible else ""
-    if plan.runs_out_share:
-        found += f"{share(plan.runs_out_share)} of paths run out of cash, the first in {plan.first_short_month}"
-        if plan.infeasible:
-            found += (
-                f"; they need {money(plan.short.p50)} {code} more on the median, {money(plan.short.p90)} at worst in "
-                "ten"
-            )
-        found += "."
-    elif not plan.infeasible:
-        found = "No path runs out of cash."
+    """What a plan's cash says, and its covenants; first what makes it infeasible."""
+    cash, stop = _of_cash(results, plan), ""
     if plan.stopped_share:
-        words = f"a breach that its lender does not waive on {share(plan.stopped_share)} of paths"
-        words += f", the first in {plan.first_stopped}."
-        found += words if found == "Infeasible: " else f" And {words}"
+        stop = (
+            f"A breach that its lender does not waive comes on {share(plan.stopped_share)} of paths, the first in "
+            f"{plan.first_stopped}."
+        )
+    short = plan.runs_out_share > results.study.money.may_run_out
+    found = " ".join(said for said in ((cash, stop) if short else (stop, cash)) if said)
+    if plan.infeasible:
+        found = f"Infeasible: {found[0].lower()}{found[1:]}"
     for what, broken, first in (
         ("debt service", plan.cover_broken_share, plan.first_cover_broken),
         ("loan to value", plan.value_broken_share, plan.first_value_broken),
@@ -231,7 +237,7 @@ def notes(results: Results) -> list[str]:
     found += businesses(study)
     if results.moved > STEADY:
         found.append(
-            f"Twice as many paths move a median NPV by up to {results.moved:.1%} ({results.moved_plan}): take more."
+            f"Twice as many paths may move a median NPV by {results.moved:.1%} ({results.moved_plan}): take more."
         )
     found.append(f"Break-evens, swings and what couplings are worth: on the first {min(SEARCHED, study.paths)} paths.")
     if study.invented:
