@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up install install-dev web down clean demo-reset test check fast lint types floors page unit system \
+.PHONY: help fleet-test up install install-dev web down clean demo-reset test check fast lint types floors page unit system \
   reference docs house mutants simulate poison wheel release lock bench demo-treasury
 
 VENV := .venv
@@ -34,6 +34,7 @@ help:
 	@echo "make demo-reset    forget the demo's data (.tieline), after asking"
 	@echo "make clean         forget everything that was built"
 	@echo "make demo-treasury sixteen months of a miner's published figures, played through the books and checked"
+	@echo "make fleet-test    a fleet on this machine while its processes are killed and frozen"
 	@echo "make bench         every benchmark; or bench-NAME for one: $(patsubst bench/%.py,%,$(wildcard bench/*.py))"
 
 up: install web
@@ -177,6 +178,9 @@ bench: bench-replay bench-gateway bench-continuity bench-dispatch-speed bench-di
 
 bench-compat: install-dev
 	@$(PY) -m bench.compat
+
+fleet-test: install-dev
+	@$(VENV)/bin/python bench/fleet.py
 
 bench-%: install-dev
 	@$(PY) bench/$(subst -,_,$*).py

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("tieline.cli.up", "Say what runs, where its doors are, and what is broken."),
     "run": ("tieline.cli.machines.run", "Run one part of a platform over several machines on this one."),
     "machine": ("tieline.cli.machines.machine", "Keys of the machines of one platform."),
+    "doctor": ("tieline.cli.machines.doctor", "What is missing on this machine, and what to do."),
     "replay": ("tieline.cli.desk.replay", "Run recorded days through the same code on simulated time."),
     "plan": ("tieline.cli.desk.plan", "Print what each site is asked to do, and why."),
     "data": ("tieline.cli.desk.data", "Folders of days to replay and backtest; an invented one to begin with."),

@@ -1,0 +1,23 @@
+"""`tieline doctor`: what is missing on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from tieline.app.machines.doctor import examine
+from tieline.cli.folder import data_dir
+
+
+@click.command()
+@data_dir
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="The fleet's file: looks at its store.")
+def doctor(data_dir: Path, config: Path | None) -> None:
+    """Say what this machine lacks for its parts, and what to do. Exit code 1 where anything is wrong."""
+    wrong = 0
+    for look in examine(data_dir, config):
+        wrong += bool(look.wrong)
+        click.echo(f"{'!!' if look.wrong else 'ok'}  {look.wrong or look.what}")
+    sys.exit(1 if wrong else 0)
