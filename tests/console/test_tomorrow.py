@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +19,7 @@ from tieline.dispatch.purchase import bought_in, purchase
 from tieline.feeds.days.example import STORM
 from tieline.feeds.days.recorded import RecordedFolder
 from tieline.fleet import Fleet
-from tieline.records import Commitment, PeakOdds
+from tieline.records import Commitment, ExchangeRate, PeakOdds
 from tieline.store import Store
 
 HOUR = timedelta(hours=1)
@@ -59,8 +60,20 @@ def shown(store: Store, fleet: Fleet, now: datetime, settings: Settings):  # typ
 
 def test_tomorrow_has_prices_purchases_peaks_and_reserves(noon: tuple[Store, Fleet, datetime]) -> None:
     store, fleet, now = noon
+    store.append(
+        [
+            ExchangeRate(
+                at=now - HOUR, known_at=now - HOUR, source="t", kind="measured", currency="BRL",
+                usd_per_unit=Decimal("0.18"),
+            )
+        ]
+    )  # fmt: skip
     settings = Settings(peak_rules=("4CP",))
     found = shown(store, fleet, now, settings)
+    rates = {m["market"]: (m["currency"], m["usd_per_unit"]) for m in found["markets"]}
+    assert rates["BR_SE_PLD"] == ("BRL", 0.18)
+    assert rates["IN_IEX_DA"] == ("INR", None)
+    assert rates["ERCOT_HUBAVG_DA"] == ("USD", 1.0)
     texas = next(m for m in found["markets"] if m["market"] == "ERCOT_HUBAVG_DA")
     assert len(texas["prices"]) == 24
     assert not texas["published"]
@@ -78,6 +91,7 @@ def test_tomorrow_has_prices_purchases_peaks_and_reserves(noon: tuple[Store, Fle
     # Odds as they were told last, and only what is offered or stands.
     (rule,) = (r for r in found["peaks"] if r["rule"] == "4CP")
     assert [w["probability"] for w in rule["windows"]] == [0.055]
+    assert rule["zone"] == "America/Chicago"
     reserves = {r["id"]: (r["status"], r["mw"]) for r in found["reserves"]}
     assert reserves["r-1"] == ("offered", 5.0)
     assert "r-2" not in reserves

@@ -179,12 +179,8 @@ def _contract(text: ContractText | None, at: Where, what: str) -> Contract:
     if not 0 <= text.take_share <= 1:
         raise MistakeError(path, f"take_share {text.take_share}", "give a share from 0 to 1", what)
     _demand_charge(text, path, what)
-    for band in text.network:
-        if (wrong := band.mistake()) is not None:
-            raise MistakeError((*path, "network"), *wrong, what)
-    for leg in text.legs:
-        if (wrong := leg.mistake()) is not None:
-            raise MistakeError((*path, "legs"), *wrong, what)
+    named = [("network", band.mistake()) for band in text.network] + [("legs", leg.mistake()) for leg in text.legs]
+    _no_mistake(named, path, what)
     if text.legs and text.basis != "spot":
         fix = 'leave the legs out, or write basis = "spot"'
         raise MistakeError((*path, "legs"), f"legs under a {text.basis} contract", fix, what)
@@ -192,6 +188,13 @@ def _contract(text: ContractText | None, at: Where, what: str) -> Contract:
         fix = "leave out take_share, or put the charge into fixed_usd_per_mwh"
         raise MistakeError(path, "take-or-pay with a demand charge is not modelled", fix, what)
     return msgspec.convert(msgspec.structs.asdict(text), type=Contract)
+
+
+def _no_mistake(found: Iterable[tuple[str, tuple[str, str] | None]], path: Where, what: str) -> None:
+    """Raises MistakeError for the first part of a contract that says what is wrong with it."""
+    for key, wrong in found:
+        if wrong is not None:
+            raise MistakeError((*path, key), *wrong, what)
 
 
 def _currency(text: ContractText, path: tuple[str | int, ...], what: str) -> None:

@@ -12,6 +12,7 @@ from tieline.config.lines import MistakeError, Where, did_you_mean
 from tieline.config.sections import (
     LinkDoor,
     Login,
+    NoticeSource,
     Treasury,
 )
 from tieline.config.text import FileText
@@ -110,20 +111,24 @@ def check_notices(raw: FileText, sites: set[str]) -> None:
         if name in taken:
             raise MistakeError((*at, "name"), f"{name[1]!r} of {one.site} is taken", "give each source its own name")
         taken.add(name)
-        parts = urlsplit(one.url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-            raise MistakeError((*at, "url"), f"{one.url!r} is no https address", "write https://...")
-        if one.source == "openadr3" and one.program is None:
-            raise MistakeError((*at, "program"), "missing", "name the program whose events are meant")
-        if one.source == "openadr2b" and one.ven is None:
-            raise MistakeError((*at, "ven"), "missing", "give the name under which the server knows you")
-        if (one.client_id is None) != (one.secret_env is None):
-            fix = "give both; secret_env names the environment variable that holds the secret"
-            raise MistakeError((*at, "client_id"), "client_id or secret_env alone", fix)
-        if (one.cert_file is None) != (one.key_file is None):
-            raise MistakeError((*at, "cert_file"), "cert_file or key_file alone", "give both")
-        if one.silent_after_s <= 0:
-            raise MistakeError((*at, "silent_after_s"), f"{one.silent_after_s} s", "give more than 0, 300 say")
+        _check_notice(one, at)
+
+
+def _check_notice(one: NoticeSource, at: Where) -> None:
+    parts = urlsplit(one.url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        raise MistakeError((*at, "url"), f"{one.url!r} is no https address", "write https://...")
+    if one.source == "openadr3" and one.program is None:
+        raise MistakeError((*at, "program"), "missing", "name the program whose events are meant")
+    if one.source == "openadr2b" and one.ven is None:
+        raise MistakeError((*at, "ven"), "missing", "give the name under which the server knows you")
+    if (one.client_id is None) != (one.secret_env is None):
+        fix = "give both; secret_env names the environment variable that holds the secret"
+        raise MistakeError((*at, "client_id"), "client_id or secret_env alone", fix)
+    if (one.cert_file is None) != (one.key_file is None):
+        raise MistakeError((*at, "cert_file"), "cert_file or key_file alone", "give both")
+    if one.silent_after_s <= 0:
+        raise MistakeError((*at, "silent_after_s"), f"{one.silent_after_s} s", "give more than 0, 300 say")
 
 
 def _check_models(raw: FileText) -> None:

@@ -6,9 +6,9 @@ import { num, stamp } from "../format";
 import { panel, recordsButton } from "../panels";
 
 interface Price { at: number; usd_per_mwh: number | null; published: boolean }
-interface MarketDay { market: string; kind: string; zone: string; published_at: number | null; prices: Price[]; published: boolean }
+interface MarketDay { market: string; kind: string; zone: string; currency: string; usd_per_unit: number | null; published_at: number | null; prices: Price[]; published: boolean }
 interface SiteBid { site_id: string; name: string; market: string; mwh: number; held_mwh: number; closed: boolean; hours: { at: number; mw: number; reason: string }[] }
-interface PeakRule { rule: string; operator: string; in_season: boolean; usd_per_mw: number; sites: number; told: number; windows: { at: number; probability: number; usd_per_mwh: number; known_at: number }[] }
+interface PeakRule { rule: string; operator: string; zone: string; in_season: boolean; usd_per_mw: number; sites: number; told: number; windows: { at: number; probability: number; usd_per_mwh: number; known_at: number }[] }
 interface Reserve { id: string; site_id: string; product: string; status: string; mw: number; at: number; until: number; usd_per_mw_h: number }
 interface Offer { site_id: string; product: string; zone: string; closes: string; called_by: string; hours: { at: number; mw: number; asks: number[]; reason: string }[] }
 interface Tomorrow { now: number; markets: MarketDay[]; purchase: SiteBid[]; purchase_note: string; peaks: PeakRule[]; reserves: Reserve[]; offers: Offer[]; offers_note: string }
@@ -32,18 +32,21 @@ export function tomorrowPage(root: HTMLElement): () => void {
 }
 
 const table = (heads: string[], rows: Child[], label: string): Child => h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label }, h("table", { class: "audit" }, headRow(heads), h("tbody", {}, rows)));
+const window = (at: number, zone: string): string => new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: zone }).format(at * 1000);
 const hour = (at: number, zone: string): string => new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: zone }).format(at * 1000);
 
 function prices(t: Tomorrow): HTMLElement {
   const rows = t.markets.map((m) => {
     const told = m.prices.map((p) => p.usd_per_mwh).filter((x): x is number => x !== null);
     const top = told.length ? m.prices.reduce((a, b) => ((b.usd_per_mwh ?? -Infinity) > (a.usd_per_mwh ?? -Infinity) ? b : a)) : null;
-    const when = m.kind === "tariff" ? "a tariff" : m.published_at === null ? "as it settles" : m.published ? "published" : `out at ${stamp(m.published_at)}`;
-    return h("tr", {}, h("th", { scope: "row" }, m.market), h("td", {}, when), h("td", { class: "n" }, told.length ? num(told.reduce((a, b) => a + b, 0) / told.length, 2) : "unknown"),
+    const when = m.kind === "tariff" ? "a tariff" : m.published_at === null ? "as it settles" : m.published ? "published" : `out at ${hour(m.published_at, m.zone)} there`;
+    const mean = told.reduce((a, b) => a + b, 0) / Math.max(1, told.length);
+    const local = m.currency === "USD" || !told.length ? "" : m.usd_per_unit === null ? `no rate of ${m.currency}` : `${num(mean / m.usd_per_unit, 2)} ${m.currency}`;
+    return h("tr", {}, h("th", { scope: "row" }, m.market), h("td", {}, when), h("td", { class: "n" }, told.length ? num(mean, 2) : "unknown"), h("td", { class: "n" }, local),
       h("td", { class: "n" }, top ? `${num(top.usd_per_mwh!, 2)} at ${hour(top.at, m.zone)}` : ""), h("td", { class: "n" }, told.length ? num(Math.min(...told), 2) : ""),
       h("td", {}, recordsButton(m.market, [{ stream: "PriceTick", subject: m.market, since: t.now - DAY_S, until: t.now + 2 * DAY_S }])));
   });
-  return panel("Price by market", "USD/MWh over tomorrow's local day: mean, highest with its local hour, lowest", null, "full", table(["Market", "Known", "Mean", "Highest", "Lowest", ""], rows, "Price by market")).el;
+  return panel("Price by market", "USD/MWh over tomorrow's local day: mean, and in the market's own currency at today's rate; highest with its local hour, lowest", null, "full", table(["Market", "Known", "Mean", "In its currency", "Highest", "Lowest", ""], rows, "Price by market")).el;
 }
 
 function purchases(t: Tomorrow): HTMLElement {
@@ -61,10 +64,10 @@ function peaks(t: Tomorrow): HTMLElement {
   const parts = t.peaks.map((r) => {
     const head = h("h3", {}, `${r.rule} (${r.operator}): a MW drawn in one peak costs ${num(r.usd_per_mw, 0)} USD, ${r.sites} sites pay`);
     const why = !r.in_season ? "Out of season." : !r.told ? "No odds are known: no system load was read, or it is too early in the day." : r.windows.length ? "" : "No window of the next days is likelier than 0.1 %.";
-    return h("section", {}, head, why ? h("p", { class: "note" }, why) : table(["Window", "Chance", "Adds, USD/MWh", "Told"], r.windows.map((w) => h("tr", {}, h("td", {}, stamp(w.at)), h("td", { class: "n" }, `${num(w.probability * 100, 2)} %`), h("td", { class: "n" }, num(w.usd_per_mwh, 0)), h("td", {}, stamp(w.known_at)))), `Odds of ${r.rule}`),
+    return h("section", {}, head, why ? h("p", { class: "note" }, why) : table(["Window", "Chance", "Adds, USD/MWh", "Told"], r.windows.map((w) => h("tr", {}, h("td", { class: "n" }, window(w.at, r.zone)), h("td", { class: "n" }, `${num(w.probability * 100, 2)} %`), h("td", { class: "n" }, num(w.usd_per_mwh, 0)), h("td", { class: "n" }, window(w.known_at, r.zone)))), `Odds of ${r.rule}`),
       recordsButton(`the odds of ${r.rule}`, [{ stream: "PeakOdds", subject: r.rule, since: t.now - DAY_S, until: t.now + 2 * DAY_S }, { stream: "SystemLoad", subject: r.operator }]));
   });
-  return panel("Coincident peaks", parts.length ? "Windows likelier than 0.1 %, UTC" : "No site of this fleet pays for a coincident peak", null, "full", parts).el;
+  return panel("Coincident peaks", parts.length ? "Windows likelier than 0.1 %, in the time of the operator" : "No site of this fleet pays for a coincident peak", null, "full", parts).el;
 }
 
 function offers(t: Tomorrow): HTMLElement {

@@ -133,10 +133,13 @@ def _market(outlook: Outlook, fleet: Fleet, settings: Settings, name: str, now: 
         known = told is not None and hour < told.at + told.length
         mean = None if paths is None or np.isnan(paths[t]).all() else round(float(paths[t].mean()), 2) + 0.0
         prices.append({"at": hour.timestamp(), "usd_per_mwh": mean, "published": known})
+    rate = outlook.rates.rate(market.currency, now).usd_per_unit
     return {
         "market": name,
         "kind": market.kind,
         "zone": market.zone,
+        "currency": market.currency,
+        "usd_per_unit": None if rate is None else float(rate),
         "published_at": _published(market, day),
         "prices": prices,
         "published": all(one["published"] for one in prices),
@@ -165,6 +168,7 @@ def _peaks(fleet: Fleet, settings: Settings, store: Store, now: datetime) -> lis
             {
                 "rule": rule.name,
                 "operator": rule.operator,
+                "zone": rule.zone,
                 "in_season": rule.applies(rule.local_day(now)),
                 "usd_per_mw": rule.usd_per_mw_peak,
                 "sites": len(sites),

@@ -161,8 +161,8 @@ def prices(sight: Foresight, fleet: Fleet, steps: Grid, settings: Settings) -> P
         paths = _paths(sight, contract, steps, wide, market)
         if contract.basis != "fixed":
             # Without any path the site is not looked ahead for: the strike, or the last plan, decides there.
-            out[:, n] = np.nan if paths is None else paths * contract.scale + contract.adder_usd_per_mwh
             energy = np.full((count, wide), np.nan) if paths is None else paths * contract.scale
+            out[:, n] = energy + contract.adder_usd_per_mwh
         else:
             cost = power_cost(contract, 0.0, site.interconnect.limit_w, settings.resale_discount, None)
             assert cost is not None
@@ -171,10 +171,9 @@ def prices(sight: Foresight, fleet: Fleet, steps: Grid, settings: Settings) -> P
             take_w[n], two = cost.take_w, two or cost.take_w > 0
             if contract.resale and cost.take_w > 0:
                 below[:, n] = np.nan if paths is None else resale_path(contract, paths, settings.resale_discount)
-        if contract.network:
-            taken = network_path(contract, starts, energy)
-            out[:, n] += taken
-            below[:, n] += taken
+        taken = network_path(contract, starts, energy)
+        out[:, n] += taken
+        below[:, n] += taken
         if n in adders:
             adder = adders[n] if adders[n].ndim == 2 else adders[n][:, None]
             out[:, n] += adder

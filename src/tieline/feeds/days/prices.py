@@ -176,25 +176,30 @@ def check_hubs(path: Path, markets: Mapping[str, Market]) -> None:
     """Refuses an interval in which every zone of an operator is far above each of its hubs, which are means over places
     in these zones: a first publication that was corrected later, as a rule. Raises FolderError."""
     listed = rows_of(path)
-    kinds = {(m.operator, m.kind) for name, m in markets.items() if name in listed and m.hub and m.operator}
-    for operator, kind in sorted(kinds):
-        mine = [(n, m.hub) for n, m in markets.items() if n in listed and (m.operator, m.kind) == (operator, kind)]
-        hubs, zones = [n for n, hub in mine if hub], [n for n, hub in mine if not hub]
-        if len(zones) < 2:
-            continue
-        times = np.unique(np.concatenate([listed[n].at_us for n in zones]))
-        lowest = _over(times, [listed[n] for n in zones], np.fmin, least=2)
-        highest = _over(times, [listed[n] for n in hubs], np.fmax, least=1)
-        apart = lowest - highest > np.maximum(APART_USD, APART_TIMES * np.abs(highest))
-        if (wrong := np.flatnonzero(apart)).size:
-            at_us = times[wrong[0]]
-            zone = next(n for n in zones if at_us in listed[n].at_us)
-            n = int(np.searchsorted(listed[zone].at_us, at_us))
-            raise FolderError(
-                f"{path}: row {listed[zone].row[n]}: {zone} says {listed[zone].usd[n]:g} at {_time(at_us)}, and every "
-                f"zone of {operator} at least {lowest[wrong[0]]:g}, while its hubs say at most {highest[wrong[0]]:g}; "
-                "give the corrected price, or leave the hour out"
-            )
+    there = [market for name, market in markets.items() if name in listed and market.operator]
+    for operator, kind in sorted({(market.operator, market.kind) for market in there if market.hub}):
+        mine = [market for market in there if (market.operator, market.kind) == (operator, kind)]
+        hubs = [listed[market.name] for market in mine if market.hub]
+        zones = {market.name: listed[market.name] for market in mine if not market.hub}
+        if len(zones) >= 2:
+            _check_zones(path, operator, zones, hubs)
+
+
+def _check_zones(path: Path, operator: str, zones: Mapping[str, Rows], hubs: Sequence[Rows]) -> None:
+    times = np.unique(np.concatenate([rows.at_us for rows in zones.values()]))
+    lowest = _over(times, list(zones.values()), np.fmin, least=2)
+    highest = _over(times, hubs, np.fmax, least=1)
+    wrong = np.flatnonzero(lowest - highest > np.maximum(APART_USD, APART_TIMES * np.abs(highest)))
+    if not wrong.size:
+        return
+    at_us = times[wrong[0]]
+    zone, rows = next((name, rows) for name, rows in zones.items() if at_us in rows.at_us)
+    n = int(np.searchsorted(rows.at_us, at_us))
+    raise FolderError(
+        f"{path}: row {rows.row[n]}: {zone} says {rows.usd[n]:g} at {_time(at_us)}, and every "
+        f"zone of {operator} at least {lowest[wrong[0]]:g}, while its hubs say at most {highest[wrong[0]]:g}; "
+        "give the corrected price, or leave the hour out"
+    )
 
 
 def _over(times: Ints, series: Sequence[Rows], chosen: np.ufunc, least: int) -> Floats:
