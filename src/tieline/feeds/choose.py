@@ -101,20 +101,25 @@ async def choose(
                 _other_markets(fleet, world, must, feeds, choices)
         elif choice.source == "synthetic":
             made.append(one.what)
-    asked_of = library if library is not None else installed()
-    if asked_of is not None and (operators := paid_for(fleet)) and not _is_invented(fleet):
-        loads = LoadFeed(operators, asked_of)
+    _unprobed(settings, fleet, library, feeds, choices)
+    nowhere = "it has no public source"
+    choices.append(FeedChoice(_WORDS["demand"], False, "synthetic" if made_up else "none", nowhere))
+    if made:
+        feeds.append(SyntheticFeed(world, made))
+    return Chosen(tuple(feeds), tuple(choices))
+
+
+def _unprobed(settings: Feeds, fleet: Fleet, library: Any | None, feeds: list[Feed], choices: list[FeedChoice]) -> None:
+    """What only some fleets need, and nothing is made up for: loads of systems whose peaks are paid, exchange rates."""
+    library = library if library is not None else installed()
+    if library is not None and (operators := paid_for(fleet)) and not _is_invented(fleet):
+        loads = LoadFeed(operators, library)
         feeds.append(loads)
         choices.append(FeedChoice(f"system load of {', '.join(operators)}", True, loads.source, ""))
     if units := needed(fleet):
         rates = RatesFeed(units, settings.rates_api)
         feeds.append(rates)
         choices.append(FeedChoice(f"exchange rates of {', '.join(units)}", True, rates.source, ""))
-    nowhere = "it has no public source"
-    choices.append(FeedChoice(_WORDS["demand"], False, "synthetic" if made_up else "none", nowhere))
-    if made:
-        feeds.append(SyntheticFeed(world, made))
-    return Chosen(tuple(feeds), tuple(choices))
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,19 +102,23 @@ def _hours(rows: list[dict[str, Any]], now: datetime, *, whole: bool) -> tuple[d
     hours to come."""
     steps: dict[datetime, list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
-        column = "Load" if whole else next((name for name in FORECASTS if name in row), "")
-        megawatts = number(row.get(column), *MW)
-        start, end = moment(row.get("Interval Start") or row.get("Time")), moment(row.get("Interval End"))
-        if megawatts is None or start is None:
-            continue
-        seconds = 300.0 if end is None else (end - start).total_seconds()
-        steps[start.replace(minute=0, second=0, microsecond=0)].append((seconds, megawatts))
+        if (step := _step(row, measured=whole)) is not None:
+            start, seconds, megawatts = step
+            steps[start.replace(minute=0, second=0, microsecond=0)].append((seconds, megawatts))
     found = {}
     for at, parts in steps.items():
         seconds = sum(s for s, _ in parts)
-        if seconds <= 0 or (whole and (at + HOUR > now or seconds < 3600.0)):
-            continue
-        if not whole and not now - HOUR < at <= now + AHEAD:
-            continue
-        found[at] = round(sum(s * mw for s, mw in parts) / seconds, 1)
+        over = at + HOUR <= now and seconds >= 3600.0
+        if seconds > 0 and (over if whole else now - HOUR < at <= now + AHEAD):
+            found[at] = round(sum(s * mw for s, mw in parts) / seconds, 1)
     return found, sum(len(parts) for parts in steps.values())
+
+
+def _step(row: dict[str, Any], *, measured: bool) -> tuple[datetime, float, float] | None:
+    """When a row's step begins, how many seconds it is long, and its MW; None for what is no load."""
+    column = "Load" if measured else next((name for name in FORECASTS if name in row), "")
+    megawatts = number(row.get(column), *MW)
+    start, end = moment(row.get("Interval Start") or row.get("Time")), moment(row.get("Interval End"))
+    if megawatts is None or start is None:
+        return None
+    return start, 300.0 if end is None else (end - start).total_seconds(), megawatts

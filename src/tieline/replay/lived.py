@@ -7,6 +7,7 @@ replay, and what operators held by hand is in the one alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -83,21 +84,26 @@ def world_of(store: Store, start: datetime, end: datetime) -> list[AnyRecord]:
     return sorted(found, key=lambda r: (r.known_at, type(r).__name__, r.subject, r.at))
 
 
-def did(store: Store, start: datetime, end: datetime) -> Did:
-    """The newest bill of each site and hour, and what pools paid for the span at the price of bitcoin of the time."""
-    hourly = (bill for bill in store.between(PowerBill, start, end) if bill.length_s == HOUR_S)
-    bills = newest_by(hourly, lambda bill: (bill.site_id, bill.at))
-    prices = sorted((t.at, t.btc_usd) for t in store.between(NetworkTick, start - timedelta(days=3), end))
-    paid = (one for one in store.between(Payout, start, end + timedelta(hours=1)) if start < one.span_end <= end)
-    payouts = newest_by(paid, lambda one: one.payout_id)
-    sats, usd, unpriced = 0, Decimal(0), 0
-    for one in payouts.values():
-        sats += one.sats
+def _worth(payouts: Iterable[Payout], prices: Sequence[tuple[datetime, Decimal]]) -> tuple[Decimal, int]:
+    """USD at the price of bitcoin of each payout's time, and satoshi for which none was known."""
+    usd, unpriced = Decimal(0), 0
+    for one in payouts:
         price = one.btc_usd or next((p for at, p in reversed(prices) if at <= one.span_end), None)
         if price is None:
             unpriced += one.sats
         else:
             usd += one.sats * price / SATS_PER_BTC
+    return usd, unpriced
+
+
+def did(store: Store, start: datetime, end: datetime) -> Did:
+    """The newest bill of each site and hour, and what pools paid for the span at the price of bitcoin of the time."""
+    hourly = (bill for bill in store.between(PowerBill, start, end) if bill.length_s == HOUR_S)
+    bills = newest_by(hourly, lambda bill: (bill.site_id, bill.at))
+    paid = (one for one in store.between(Payout, start, end + timedelta(hours=1)) if start < one.span_end <= end)
+    payouts = newest_by(paid, lambda one: one.payout_id)
+    prices = sorted((t.at, t.btc_usd) for t in store.between(NetworkTick, start - timedelta(days=3), end))
+    usd, unpriced = _worth(payouts.values(), prices)
     sites = {site for site, _ in bills}
     hours = {at for _, at in bills}
     return Did(
@@ -105,7 +111,7 @@ def did(store: Store, start: datetime, end: datetime) -> Did:
         sites=len(sites),
         energy_wh=sum(b.mining_wh + b.inference_wh + b.aux_wh for b in bills.values()),
         power_usd=sum((b.cost_usd for b in bills.values()), Decimal(0)),
-        sats=sats,
+        sats=sum(one.sats for one in payouts.values()),
         mining_usd=usd.quantize(Decimal("0.01")),
         unpriced_sats=unpriced,
     )
