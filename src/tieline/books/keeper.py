@@ -308,25 +308,10 @@ class Bookkeeper:
     def _within(self, limit: BalanceLimit, entry: Entry) -> None:
         """Raises ShortError where an entry would take an account over its limit, and further than it is. What is set
         apart for something pending has left it."""
-        moved = sum(
-            (
-                p.amount.number
-                for p in entry.postings
-                if p.amount.commodity == limit.commodity and under(limit.account, p.account) and not is_held(p.account)
-            ),
-            Decimal(0),
-        )
+        moved = _there(limit, ((p.account, p.amount.commodity, p.amount.number) for p in entry.postings))
         if not moved or self.book.journal.find(entry.key) is not None:
             return
-        apart = sum(
-            (
-                number
-                for (account, commodity), number in self.book.balances().items()
-                if commodity == limit.commodity and is_held(account) and under(limit.account, account)
-            ),
-            Decimal(0),
-        )
-        after = self.book.balance(limit.account, limit.commodity) - apart + moved
+        after = moved + _there(limit, ((account, of, n) for (account, of), n in self.book.balances().items()))
         where = f"entry {entry.key}: {limit.account} would hold {after:,} {limit.commodity}"
         if moved < 0 and limit.least is not None and after < limit.least:
             raise ShortError(f"{where}, at least {limit.least:,} by the policy's limit")
@@ -416,6 +401,16 @@ class Bookkeeper:
         came = tuple(p for p in booked.postings[: len(new.postings)])
         alone = replace(new, postings=came, known_at=record.known_at)
         return BookedRecord(record, (alone,), tuple(p.lot for p in came if p.lot is not None))
+
+
+def _there(limit: BalanceLimit, lines: Iterable[tuple[str, str, Decimal]]) -> Decimal:
+    """Of (account, commodity, number): what counts for a limit, without what is set apart for something pending."""
+    mine = (
+        number
+        for account, commodity, number in lines
+        if commodity == limit.commodity and under(limit.account, account) and not is_held(account)
+    )
+    return sum(mine, Decimal(0))
 
 
 def _why(name: str, error: Exception) -> str:

@@ -168,22 +168,29 @@ def check(entry: Entry) -> None:
         raise EntryError(f"entry {entry.key}: its time {entry.at.isoformat()} has no zone; write it with its offset")
     sums: dict[str, Decimal] = defaultdict(Decimal)
     for posting in entry.postings:
-        amount = posting.amount
-        if amount.number.adjusted() + COMMODITIES[amount.commodity].places >= MOST_DIGITS:
-            raise EntryError(f"entry {entry.key}: {amount} in {posting.account} is out of all bounds")
-        root = posting.account.split(":", 1)[0]
-        if root not in ROOTS or not all(posting.account.split(":")):
-            raise EntryError(f"entry {entry.key}: account {posting.account!r} must start with {', '.join(ROOTS)}")
-        if posting.cost is not None and posting.lot is None:
-            raise EntryError(f"entry {entry.key}: {posting.account} has a cost but names no lot")
-        if posting.lot is None and root == "Assets" and COMMODITIES[amount.commodity].lots:
-            raise EntryError(f"entry {entry.key}: {amount} in {posting.account} names no lot; say which")
-        if posting.lot is not None and amount.number == 0:
-            raise EntryError(f"entry {entry.key}: lot {posting.lot} of {posting.account} moves by nothing")
-        sums[amount.commodity] += amount.number
+        wrong = _wrong_posting(posting)
+        if wrong:
+            raise EntryError(f"entry {entry.key}: {wrong}")
+        sums[posting.amount.commodity] += posting.amount.number
     for commodity, total in sums.items():
         if total != 0:
             raise EntryError(f"entry {entry.key}: {commodity} sums to {total}, not to zero")
+
+
+def _wrong_posting(posting: Posting) -> str:
+    """What is wrong with a line by itself; empty: nothing."""
+    amount, counted = posting.amount, COMMODITIES[posting.amount.commodity]
+    if amount.number.adjusted() + counted.places >= MOST_DIGITS:
+        return f"{amount} in {posting.account} is out of all bounds"
+    parts = posting.account.split(":")
+    if parts[0] not in ROOTS or not all(parts):
+        return f"account {posting.account!r} must start with {', '.join(ROOTS)}"
+    if posting.lot is None:
+        if posting.cost is not None:
+            return f"{posting.account} has a cost but names no lot"
+        owned = parts[0] == "Assets" and counted.lots
+        return f"{amount} in {posting.account} names no lot; say which" if owned else ""
+    return f"lot {posting.lot} of {posting.account} moves by nothing" if amount.number == 0 else ""
 
 
 def mirrored(entry: Entry, key: str, narration: str, at: datetime, known_at: datetime) -> Entry:

@@ -30,10 +30,8 @@ NEAR = (0.9, 1.25)
 NEAR_DUE: dict[str, tuple[float, float]] = {"fpps": (0.95, 1.05), "pps+": (0.9, 1.15)}
 # Pools pay daily or at a threshold; a week without payment is worth a question.
 OWED_FOR = timedelta(days=7)
-_NAMED = {
-    "measurement": "measurement: counted by the pool otherwise than by the machines",
-    "rejects": "rejects: stale and invalid work that the pool did not pay",
-}
+MEASUREMENT = "measurement: counted by the pool otherwise than by the machines"
+REJECTS = "rejects: stale and invalid work that the pool did not pay"
 # A month of one's own blocks less likely than this is named.
 UNLIKELY = 0.001
 
@@ -121,30 +119,32 @@ class PoolMonth:
         between sum to their difference. Without the pool's terms its fee is in the last step, and rejects and what the
         pool counted otherwise than the machines are where it does not say them of each day."""
         heard = [one for one in self.days if one.expected is not None]
-        expected = sum(one.expected or 0.0 for one in heard)
-        fees = sum(one.tx_fees or 0.0 for one in heard)
-        found = [("expected of the subsidy", expected), ("transaction fees", fees)]
-        so_far, rest = expected + fees, ["pool's fee", "rejects", "measurement", "luck"]
-        if heard and all(one.due is not None for one in heard):
-            kept = sum(one.due or 0.0 for one in heard) - so_far
-            found.append(("pool's fee", kept))
-            so_far, rest = so_far + kept, rest[1:]
-        paid = [one for one in heard if one.payouts]
-        if paid and all(one.counted is not None and one.rejected is not None for one in paid):
-            for name, btc in (
-                ("measurement", sum(one.misread for one in paid)),
-                ("rejects", -sum(one.lost for one in paid)),
-            ):
-                found.append((_NAMED[name], btc))
-                so_far += btc
-                rest.remove(name)
+        found, rest = self._to_due(heard)
+        apart = _saying(heard)
+        if apart:
+            found.append((MEASUREMENT, sum(one.misread for one in apart)))
+            found.append((REJECTS, -sum(one.lost for one in apart)))
+            rest = [name for name in rest if name not in ("rejects", "measurement")]
         last = rest[0] if len(rest) == 1 else f"{', '.join(rest[:-1])} and {rest[-1]}"
         of_heard = sum((one.stated for one in heard), Decimal(0))
         unheard = sum((one.stated for one in self.days), Decimal(0)) - of_heard
-        found.append((last, float(of_heard) - so_far))
+        found.append((last, float(of_heard) - sum(btc for _, btc in found)))
         if unheard:
             found.append(("stated of days of which nothing was heard", float(unheard)))
         return [*found, ("stated", float(of_heard + unheard))]
+
+    def _to_due(self, heard: Sequence[PoolDay]) -> tuple[list[tuple[str, float]], list[str]]:
+        """(the steps to what is due, what lies between that and what was stated)."""
+        expected = sum(one.expected or 0.0 for one in heard)
+        fees = sum(one.tx_fees or 0.0 for one in heard)
+        found, rest = (
+            [("expected of the subsidy", expected), ("transaction fees", fees)],
+            ["rejects", "measurement", "luck"],
+        )
+        if not heard or any(one.due is None for one in heard):
+            return found, ["pool's fee", *rest]
+        found.append(("pool's fee", sum(one.due or 0.0 for one in heard) - expected - fees))
+        return found, rest
 
     @property
     def epochs(self) -> list[tuple[float, float]]:
@@ -262,6 +262,12 @@ def _said(payouts: Sequence[Payout], measured: float | None) -> dict[str, float]
     lost = [hashes * rejected for hashes, rejected in told if rejected is not None]
     share = {"rejected": sum(lost) / counted} if len(lost) == len(told) else {}
     return {"counted": counted / measured, **share}
+
+
+def _saying(heard: Sequence[PoolDay]) -> list[PoolDay]:
+    """Days with payouts, where the pool says of each what it counted and what it did not pay; else none."""
+    paid = [one for one in heard if one.payouts]
+    return paid if all(one.counted is not None and one.rejected is not None for one in paid) else []
 
 
 def _subsidy_at(difficulty: float, tick: NetworkTick) -> float:

@@ -7,7 +7,7 @@ Where it may, they leave at fair value with their gain, and a receivable for bit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -338,6 +338,25 @@ def _rate_words(loan: Loan) -> str:
     return f"{loan.reference} + {percent}" if loan.reference else percent
 
 
+def _owed_over(
+    loan: Loan, book: Book, span: tuple[datetime, datetime], turns: Iterable[datetime]
+) -> Iterator[tuple[datetime, datetime, Decimal]]:
+    """(since, until, what was owed on a loan then) over a span, cut where that changes and at `turns`."""
+    start, end = span
+    account = f"Liabilities:Loans:{account_of(loan.loan_id)}"
+    moves = [
+        (entry.at, -posting.amount.number)
+        for entry in book.between(start, end, account)
+        for posting in entry.postings
+        if posting.account == account
+    ]
+    cuts = [*moves, *((at, Decimal(0)) for at in turns if start < at < end), (end, Decimal(0))]
+    owed, since = -book.change(account, loan.currency, None, start), start
+    for at, number in sorted(cuts, key=lambda one: one[0]):
+        yield since, at, owed
+        owed, since = owed + number, at
+
+
 def accrual(
     loan: Loan, book: Book, span: tuple[datetime, datetime], fixings: Sequence[RateFixing] = ()
 ) -> Entry | None:
@@ -345,21 +364,12 @@ def accrual(
     that second; None where no rate is known of a time in which something was owed, or it comes to nothing."""
     start, end = span
     rates = rates_of(loan, fixings, end)
-    account = f"Liabilities:Loans:{account_of(loan.loan_id)}"
-    moves = sorted(
-        (entry.at, -posting.amount.number)
-        for entry in book.between(start, end, account)
-        for posting in entry.postings
-        if posting.account == account
-    )
-    owed, since, total = -book.change(account, loan.currency, None, start), start, Decimal(0)
-    turns = [(at, Decimal(0)) for at, _ in rates if start < at < end]
-    for at, number in sorted([*moves, *turns, (end, Decimal(0))], key=lambda one: one[0]):
+    total = Decimal(0)
+    for since, until, owed in _owed_over(loan, book, span, [at for at, _ in rates]):
         rate = next((rate for begins, rate in reversed(rates) if begins <= since), None)
-        if rate is None and owed > 0 and at > since:
+        if rate is None and owed > 0 and until > since:
             return None
-        total += owed * Decimal((at - since).total_seconds()) * (rate or Decimal(0))
-        owed, since = owed + number, at
+        total += owed * Decimal((until - since).total_seconds()) * (rate or Decimal(0))
     amount = money(total / SECONDS_A_YEAR, loan.currency)
     if amount.number <= 0:
         return None

@@ -26,7 +26,7 @@ from tieline.cli.money.owed import OWED
 from tieline.cli.money.peaks import peaks
 from tieline.clock import parse_utc
 from tieline.settlement.month import END, books_of, emissions_in, hashes_by_site, invoices_of, margins_in, span_of
-from tieline.settlement.reconcile import PoolDay, pool_month
+from tieline.settlement.reconcile import PoolDay, PoolMonth, pool_month
 
 
 @click.group()
@@ -159,15 +159,20 @@ def reconcile(data_dir: Path, as_json: bool, month: str | None) -> None:
         for line in policy.lines():
             click.echo(f"policy: {line}")
         _print(rows, False, "Nothing was heard, stated or received in this month.")
-        for name, btc in made.steps if rows else ():
-            click.echo(f"  {name:44} {btc:>+16,.8f} BTC")
-        for difficulty, btc in made.epochs:
-            click.echo(f"  of the subsidy at difficulty {difficulty:<15,.0f} {btc:>+16,.8f} BTC")
-        if made.luck is not None:
-            ratio = "" if made.luck.ratio is None else f", luck {made.luck.ratio:.2f}"
-            click.echo(f"blocks of one's own: {made.luck.found}, {made.luck.expected:.4f} expected{ratio}")
+        _print_steps(made, bool(rows))
     if made.remarks:
         raise SystemExit(1)
+
+
+def _print_steps(made: PoolMonth, heard: bool) -> None:
+    """From expected to stated, by difficulty, and the luck of blocks of one's own."""
+    for name, btc in made.steps if heard else ():
+        click.echo(f"  {name:64} {btc:>+16,.8f} BTC")
+    for difficulty, btc in made.epochs:
+        click.echo(f"  {f'of the subsidy at difficulty {difficulty:,.0f}':64} {btc:>+16,.8f} BTC")
+    if made.luck is not None:
+        ratio = "" if made.luck.ratio is None else f", luck {made.luck.ratio:.2f}"
+        click.echo(f"blocks of one's own: {made.luck.found}, {made.luck.expected:.4f} expected{ratio}")
 
 
 def _pool_row(one: PoolDay) -> dict[str, Any]:
