@@ -105,13 +105,18 @@ def silence(state: RequestState, attempt: Attempt | None, now: float, clocks: Cl
         return SilenceMeaning.LOST if quiet_s > limit_s else SilenceMeaning.NONE
     if quiet_s > clocks.idle_s:
         return SilenceMeaning.LOST
-    if not _late(attempt, quiet_s, now, clocks) or state.unkept:
-        return SilenceMeaning.NONE
-    if not state.delivered and state.tries >= MAX_TRIES:  # all are slow, or their parsers hold a call: it may yet come
-        return SilenceMeaning.NONE
-    if state.delivered and state.way(attempt.backend.engine) in _UNSURE:
+    if not _late(attempt, quiet_s, now, clocks) or not _may_leave(state, attempt):
         return SilenceMeaning.NONE
     return SilenceMeaning.LATE
+
+
+def _may_leave(state: RequestState, attempt: Attempt) -> bool:
+    """Can what is only slow be left without risking an error?"""
+    if state.unkept:
+        return False
+    if not state.delivered:  # the last of its tries: all are slow, or their parsers hold a call, and it may yet come
+        return state.tries < MAX_TRIES
+    return state.way(attempt.backend.engine) not in _UNSURE
 
 
 def _late(attempt: Attempt, quiet_s: float, now: float, clocks: Clocks) -> bool:
