@@ -33,7 +33,7 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.store.server import Server
+from tests.store.server import running
 
 from tieline import records
 from tieline.app.runtime import free_port
@@ -342,15 +342,13 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=3)
     args = parser.parse_args()
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="tlfl", dir=memory) as folder:
-        server = Server(Path(folder) / "pg")
+    with running() as server, tempfile.TemporaryDirectory(prefix="tlfl", dir=memory) as folder:
         fleet = FleetUnderTest(Path(folder), server.url())
         try:
             fleet.start()
             return 1 if asyncio.run(run(fleet, args)) else 0
         finally:
             fleet.stop()
-            server.stop()
 
 
 if __name__ == "__main__":

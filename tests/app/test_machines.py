@@ -170,6 +170,8 @@ def test_a_doctor_names_what_is_missing_and_what_to_do(
     server: Server, tmp_path: Path, fleet_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = tmp_path / "a"
+    assert "no folder" in run("doctor", "--data-dir", here)
+    here.mkdir()
     said = run("doctor", "--config", fleet_file, "--data-dir", here)
     assert "!!  " in said
     assert "this machine has no keys" in said

@@ -129,6 +129,11 @@ class LinkUser:
         parted = [one.partition("://")[2].rpartition(":") for one in self.urls]
         return [(host.strip("[]"), int(port)) for host, _, port in parted]
 
+    @property
+    def port(self) -> int:
+        """Of the first."""
+        return self.places[0][1]
+
 
 class _Fate:
     """What became of one client: whether its server takes its user no longer, and whether it has ended for good."""

@@ -9,6 +9,7 @@ import click
 
 from tieline.app.machines.doctor import examine
 from tieline.cli.folder import data_dir
+from tieline.cli.outcome import NothingThereError
 
 
 @click.command()
@@ -16,6 +17,10 @@ from tieline.cli.folder import data_dir
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="The fleet's file: looks at its store.")
 def doctor(data_dir: Path, config: Path | None) -> None:
     """Say what this machine lacks for its parts, and what to do. Exit code 1 where anything is wrong."""
+    if not data_dir.exists():
+        raise NothingThereError(
+            f"no folder {data_dir}; name this machine's with --data-dir, or make one: tieline machine"
+        )
     wrong = 0
     for look in examine(data_dir, config):
         wrong += bool(look.wrong)
