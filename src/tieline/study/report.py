@@ -96,11 +96,7 @@ def answer(results: Results) -> str:
     code = results.currency
     able = [plan for plan in results.plans if not plan.infeasible and plan.npv.p50 is not None]
     if not able:
-        best = max(results.plans, key=lambda plan: plan.npv.p50 or 0.0)
-        found = f"No plan has the cash it needs: {best.name}, the highest median, {_why_not(best)} of the paths."
-        if best.short.p50 is not None:
-            found += f" {money(best.short.p50)} {code} are missing on the median of the paths that run out."
-        return found
+        return _none_able(results)
     best = max(able, key=lambda plan: plan.npv.p50 or 0.0)
     first = results.plans[0]
     found = (
@@ -116,6 +112,14 @@ def answer(results: Results) -> str:
     if more:
         told = "; ".join(f"{plan.name}, {money(plan.npv.p50)}, {_why_not(plan)} of the paths" for plan in more)
         found += f" Worth more, but infeasible: {told}."
+    return found
+
+
+def _none_able(results: Results) -> str:
+    best = max(results.plans, key=lambda plan: plan.npv.p50 or 0.0)
+    found = f"No plan has the cash it needs: {best.name}, the highest median, {_why_not(best)} of the paths."
+    if best.short.p50 is not None:
+        found += f" {money(best.short.p50)} {results.currency} are missing on the median of the paths that run out."
     return found
 
 

@@ -97,9 +97,7 @@ def study(file: str, **asked: Unpack[StudyOptions]) -> None:
     except (OSError, ValueError) as error:  # ConfigError and FolderError among them
         raise click.ClickException(str(error)) from error
     results = summarise(given, surfaces, paths)
-    show = asked["show"]
-    shown = None if show is None else show / "studies" / slug(given.name)
-    for folder in (folder for folder in (asked["out"], shown) if folder is not None):
+    for folder in _folders(given, asked):
         for written in (*report.write(results, paths, folder), page.write(results, folder)):
             click.echo(written, err=True)
     click.echo(report.plain(results) if asked["as_json"] else report.markdown(results), nl=False)
@@ -108,6 +106,13 @@ def study(file: str, **asked: Unpack[StudyOptions]) -> None:
     if all(plan.infeasible for plan in results.plans):
         short = MistakeError(("plan", 0), report.answer(results), "write plans that its cash and its lenders allow")
         raise AnswerIsNoError(told(short, text, name))
+
+
+def _folders(given: Study, asked: StudyOptions) -> list[Path]:
+    """Where the report goes."""
+    show = asked["show"]
+    shown = None if show is None else show / "studies" / slug(given.name)
+    return [folder for folder in (asked["out"], shown) if folder is not None]
 
 
 @contextlib.contextmanager
