@@ -16,7 +16,7 @@ import pytest
 _STARTS = re.compile(
     r"subprocess|create_server|open_connection|playwright|TestClient|uvicorn|asyncio\.sleep|time\.sleep|"
     r"tests\.(gateway\.(rig|engines|processes)|system|edge\.)|LuxOs|FakeRigs|NatsLink|httpserver|HTTPServer|socket\.|"
-    r"threading\.Thread|start_server|make_link|feeds\.choose|app\.up|test_life|CliRunner\(\)\.invoke\(.*up|Popen|nats|edgar_server|nginx"
+    r"threading\.Thread|start_server|make_link|feeds\.choose|app\.up|test_life|CliRunner\(\)\.invoke\(.*up|Popen|nats|(edgar|coin)_server|nginx"
 )
 # Take seconds without starting anything, or start something that they do not name.
 _SLOW = {

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import uvicorn
+from tests.serving import running
 
 from tieline.clock import SimClock
 from tieline.console import page as built
@@ -69,18 +67,8 @@ def facts(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def url(world: ModuleType, fleet: Fleet, store: Store, facts: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    app = make_app(store, fleet, SimClock(world.NOW), shown=Shown(disclosures=LiveBook(facts)))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(10)
+    with running(make_app(store, fleet, SimClock(world.NOW), shown=Shown(disclosures=LiveBook(facts)))) as found:
+        yield found
 
 
 def shrunk(page: Any, left: int) -> None:

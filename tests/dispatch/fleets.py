@@ -103,3 +103,21 @@ FREE = Settings(policy="strike", restore_share_per_5min=None)
 
 def by_unit(plan: Plan) -> dict[str, records.Setpoint]:
     return {point.unit_id: point for point in plan.setpoints}
+
+
+def one_site(contract: str, more: str = "") -> str:
+    """The configuration of a fleet of one site that mines. `contract`: what stands between its braces."""
+    return f"""
+[fleet]
+name = "one"
+[[site]]
+id = "a"
+name = "A"
+region = "r"
+lat = 1.0
+lon = 1.0
+interconnect_mw = 10
+rigs = [{{ model = "Antminer S21", count = 1000 }}]
+contract = {{ {contract} }}
+{more}
+"""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from tests.dispatch.fleets import FIVE, T0, demand, fleet, network, site, store, weather
+from tests.dispatch.fleets import FIVE, T0, demand, fleet, network, one_site, site, store, weather
 
 from tieline.books import build_book, demand_bill, power_bill
 from tieline.clock import Interval
@@ -145,19 +145,7 @@ def test_the_months_demand_is_billed_once_as_its_own_entry():
 
 
 def test_contracts_that_cannot_be_are_refused_by_name():
-    text = """
-[fleet]
-name = "one"
-[[site]]
-id = "a"
-name = "A"
-region = "r"
-lat = 0.0
-lon = 0.0
-interconnect_mw = 10
-rigs = [{ model = "Antminer S21", count = 1000 }]
-contract = { basis = "fixed", fixed_usd_per_mwh = 40.0, %s }
-"""
+    text = one_site('basis = "fixed", fixed_usd_per_mwh = 40.0, %s')
     for more, words in (
         ("demand_usd_per_kw_month = -1", "demand_usd_per_kw_month"),
         ("demand_usd_per_kw_month = 5, demand_minimum_share = 2", "demand_minimum_share"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.dispatch.fleets import demand, fleet, network, site, store, weather
+from tests.dispatch.fleets import demand, fleet, network, one_site, site, store, weather
 
 from tieline.books import demand_bill
 from tieline.config import ConfigError, loads
@@ -135,19 +135,7 @@ def test_look_ahead_decides_where_a_demand_charge_binds() -> None:
     ],
 )
 def test_a_demand_charge_with_a_mistake_is_one_line(more: str, words: str) -> None:
-    text = f"""
-[fleet]
-name = "one"
-[[site]]
-id = "a"
-name = "A"
-region = "r"
-lat = 1.0
-lon = 1.0
-interconnect_mw = 10
-rigs = [{{ model = "Antminer S21", count = 1000 }}]
-contract = {{ basis = "fixed", fixed_usd_per_mwh = 40.0, demand_usd_per_kw_month = 5, {more} }}
-"""
+    text = one_site(f'basis = "fixed", fixed_usd_per_mwh = 40.0, demand_usd_per_kw_month = 5, {more}')
     with pytest.raises(ConfigError) as caught:
         loads(text)
     assert words in str(caught.value)

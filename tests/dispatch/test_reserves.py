@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.dispatch.fleets import T0, demand, fleet, network, price, store, weather
+from tests.dispatch.fleets import T0, demand, fleet, network, one_site, price, store, weather
 
 from tieline import config
 from tieline.config import ConfigError
@@ -68,20 +68,7 @@ def test_a_product_that_cannot_be_is_refused_by_name(change: str, said: str) -> 
 
 
 def test_a_site_names_products_that_there_are() -> None:
-    text = """
-[fleet]
-name = "f"
-[[site]]
-id = "a"
-name = "A"
-region = "r"
-lat = 1.0
-lon = 1.0
-interconnect_mw = 10.0
-contract = { basis = "spot", market = "ERCOT_LZ_WEST_DA" }
-rigs = [{ model = "Antminer S21", mw = 9.0 }]
-reserves = ["ERCOT_ECRX"]
-"""
+    text = one_site('basis = "spot", market = "ERCOT_LZ_WEST_DA"', 'reserves = ["ERCOT_ECRX"]')
     with pytest.raises(ConfigError, match="ERCOT_ECRS"):
         config.loads(text)
     assert config.loads(text.replace("ECRX", "ECRS")).fleet.sites[0].reserves == ("ERCOT_ECRS",)

@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.dispatch.fleets import T0, fleet, network, site, store, weather
+from tests.dispatch.fleets import T0, fleet, network, one_site, site, store, weather
 
 from tieline import config
 from tieline.config import ConfigError
@@ -214,19 +214,7 @@ def test_a_stale_rate_is_named_in_the_plan_and_nothing_is_converted_at_it() -> N
     ],
 )
 def test_a_contract_that_mixes_currencies_is_refused(change: str, said: str) -> None:
-    text = f"""
-[fleet]
-name = "f"
-[[site]]
-id = "a"
-name = "A"
-region = "r"
-lat = 1.0
-lon = 1.0
-interconnect_mw = 10.0
-contract = {{ basis = "fixed", {change} }}
-rigs = [{{ model = "Antminer S21", mw = 9.0 }}]
-"""
+    text = one_site(f'basis = "fixed", {change}')
     with pytest.raises(ConfigError, match=said):
         config.loads(text)
     assert msgspec.structs.replace(NORWAY).in_usd(0.1).fixed_usd_per_mwh == pytest.approx(50.0)
