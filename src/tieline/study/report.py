@@ -94,7 +94,7 @@ def share(value: float | None) -> str:
 def answer(results: Results) -> str:
     """What the study comes to, in two sentences: the best plan that the cash allows, and what would be worth more."""
     code = results.currency
-    able = [plan for plan in results.plans if not plan.infeasible and plan.npv.p50 is not None]
+    able = [plan for plan in results.plans if not plan.infeasible]
     if not able:
         return _none_able(results)
     best = max(able, key=lambda plan: plan.npv.p50 or 0.0)
