@@ -27,7 +27,7 @@ VARIED: Final = {
 # Break-evens are searched on this many of the paths.
 SEARCHED: Final = 200
 _STEPS: Final = 30
-# Errors of a median that are told: on eighty studies of two plans twice the paths moved it by more in five.
+# Errors of a median that are told: on eighty studies of one plan twice the paths moved it by more in five.
 SURE: Final = 2.58
 # Doubling the paths may move a printed median by this share before the report says that it does.
 STEADY: Final = 0.01
