@@ -88,6 +88,14 @@ def check(
     return Keepable(shed - taken - offer.power_w, pays, floor_costs_usd)
 
 
+def by_site(commitments: Iterable[Commitment]) -> dict[str, list[Commitment]]:
+    """Promises of each site that has some."""
+    found: dict[str, list[Commitment]] = {}
+    for one in commitments:
+        found.setdefault(one.site_id, []).append(one)
+    return found
+
+
 def floor_w(commitments: Iterable[Commitment], start: datetime, end: datetime, lead: timedelta) -> float:
     """Load that accepted reserves need drawn in [start, end); `lead` ahead of each, since load comes back in
     stages. Deployed or released promises bind no more."""

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from tieline.clock import Interval, micros
-from tieline.dispatch.commitments import floor_w, unmet
+from tieline.dispatch.commitments import by_site, floor_w, unmet
 from tieline.dispatch.contracts import PowerCost, power_cost
 from tieline.dispatch.demand_charge import Demands, with_demand
 from tieline.dispatch.desk.peaks import PeakDesk
@@ -37,7 +37,7 @@ from tieline.dispatch.reasons import GroupTarget
 from tieline.dispatch.settings import Settings
 from tieline.fleet import Fleet, Site
 from tieline.fleet.physics import GPU_AUX
-from tieline.records import Mode, Plan, Setpoint
+from tieline.records import Commitment, Mode, Plan, Setpoint
 from tieline.store import Store
 from tieline.store.lead.fence import Turn
 
@@ -83,6 +83,7 @@ class Controller:
         self.demands = Demands(fleet)
         self.peak_desk = PeakDesk(fleet, rules_of(fleet, settings))
         self.last: dict[str, Plan] = {}
+        self._promises: dict[str, list[Commitment]] = {}  # by site, as they stand in this decision
         self._started = False
 
     async def step(self, now: datetime, *, anew: bool = False) -> list[Plan]:
@@ -124,6 +125,7 @@ class Controller:
         """The plans, not yet kept or sent."""
         self._remember_plans(now)
         self.outlook.read(self.store, now)
+        self._promises = by_site(self.outlook.commitments.values())
         self.fleet, self._unpriced = self._written.at_rates(self.outlook.rates, now)
         self.demands.fleet = self.fleet
         self.demands.read(self.store, now, self.last)
@@ -238,8 +240,7 @@ class Controller:
 
     def _sold_w(self, site: Site, interval: Interval) -> float:
         """Load that accepted reserves need drawn: a floor, until each is called or released."""
-        mine = (c for c in self.outlook.commitments.values() if c.site_id == site.id)
-        return floor_w(mine, interval.start, interval.end, FLOOR_LEAD)
+        return floor_w(self._promises.get(site.id, ()), interval.start, interval.end, FLOOR_LEAD)
 
     def _sold_ahead(self, steps: Grid) -> Floats | None:
         """(T, N) load that accepted reserves need drawn in the steps ahead; None: nothing is sold."""
@@ -247,11 +248,15 @@ class Controller:
         sold = [c for c in self.outlook.commitments.values() if c.status == "accepted" and c.site_id in place]
         if not sold:
             return None
-        out, begin = np.zeros((len(steps.hours), len(place))), micros(steps.start) / 1e6
-        for one in sold:
-            first, last = micros(one.at - FLOOR_LEAD) / 1e6 - begin, micros(one.until) / 1e6 - begin
-            hit = (steps.offset_s < last) & (steps.offset_s + steps.length_s > first)
-            out[hit, place[one.site_id]] += one.power_w
+        begin = micros(steps.start) / 1e6
+        first = np.array([micros(one.at) for one in sold]) / 1e6 - FLOOR_LEAD.total_seconds() - begin
+        last = np.array([micros(one.until) for one in sold]) / 1e6 - begin
+        power_w, sites = np.array([one.power_w for one in sold]), np.array([place[one.site_id] for one in sold])
+        out = np.zeros((len(steps.hours), len(place)))
+        for t, (offset, length) in enumerate(zip(steps.offset_s, steps.length_s, strict=True)):
+            hit = (offset < last) & (offset + length > first)
+            if hit.any():
+                out[t] = np.bincount(sites[hit], weights=power_w[hit], minlength=len(place))
         return out
 
     def _base_w(self, site: Site, view: SiteView, wanted: dict[str, Wanted]) -> float:
@@ -357,8 +362,7 @@ class Controller:
             for (_, region), lost in sorted(serving.short.items())
             if region == site.region and site.node_groups
         ]
-        told = self.outlook.commitments.values()
-        mine = [c for c in told if c.site_id == site.id and c.at <= interval.start]
+        mine = [c for c in self._promises.get(site.id, ()) if c.at <= interval.start]
         notes += unmet(mine, interval.start, interval.end, decision.load_w, view.limit_note, view.limit_w)
         models = {node.model for node in site.node_groups}
         notes += [w for model in sorted(models & set(serving.missed)) for w in owed_words(model, serving.missed[model])]
