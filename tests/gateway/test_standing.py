@@ -22,6 +22,9 @@ from tieline.gateway.settings import Engine, Key, Tenant, hash_key
 GOOD = (200, "", answer(usage={"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}))
 
 
+POISON = {"picture": (500, "", {"error": {"message": "image input is not supported", "code": 500}})}
+
+
 def replica(name: str, *models: str, state: State = State.READY, region: str = "") -> Replica:
     return Replica(name, "site", region, frozenset(models or ("m",)), "vllm", 8, state)
 
@@ -99,8 +102,8 @@ def test_a_tenant_in_poor_standing_is_served_apart_and_kills_one_engine(gateway:
 
     async def run_it() -> None:
         async with (
-            Mortal("a", whole=GOOD) as a,
-            Mortal("b", whole=GOOD) as b,
+            Mortal("a", whole=GOOD, by_prompt=POISON) as a,
+            Mortal("b", whole=GOOD, by_prompt=POISON) as b,
             gateway(settings(a.url, b.url, tenants=tenants, keys=keys)) as g,
         ):
             for _ in range(standing.MIN_BAD):
@@ -116,6 +119,7 @@ def test_a_tenant_in_poor_standing_is_served_apart_and_kills_one_engine(gateway:
                 assert await post(g, f"good {n}", "other") == 200
             assert {"hated" in str(given) for _, given in mine.seen if "messages" in given} == {True}
             assert {"hated" in str(given) for _, given in others.seen if "messages" in given} == {False}
+            assert await post(g, "picture", "hater") == 400  # the same replica says the same again
             for n in range(4):  # ordinary words, each time others
                 assert await post(g, f"killer {n}", "hater", max_tokens=1) == 503
             assert not any("killer" in str(given) for _, given in others.seen)

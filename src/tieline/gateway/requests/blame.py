@@ -48,10 +48,12 @@ class Strike:
     words: str = ""
 
 
-def alike(strikes: list[Strike], strike: Strike) -> bool:
-    """Did another replica fail on this request in the same way?"""
+def alike(strikes: list[Strike], strike: Strike, *, alone: bool = False) -> bool:
+    """Did another replica fail on this request in the same way? `alone`: it has no other to go to, and the same one
+    says the same again."""
     return any(
-        one.replica is not strike.replica and (one.kind, one.words) == (strike.kind, strike.words) for one in strikes
+        (alone or one.replica is not strike.replica) and (one.kind, one.words) == (strike.kind, strike.words)
+        for one in strikes
     )
 
 

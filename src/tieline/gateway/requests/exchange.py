@@ -246,7 +246,8 @@ class Exchange(Moving):
         state = self.state
         strike = Strike(attempt.backend, kind, words)
         strikes = state.strikes = state.strikes or []
-        if blame.alike(strikes, strike) and not state.delivered and kind not in answer.NOT_THE_REQUESTS:
+        alone = self.shared.refused.standings.is_poor(state.want.tenant, self.now())
+        if blame.alike(strikes, strike, alone=alone) and not state.delivered and kind not in answer.NOT_THE_REQUESTS:
             strikes.clear()
             self.refuse(
                 Refusal(404, words or "no engine offers this", "engine_refused")
