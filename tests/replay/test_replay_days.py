@@ -92,14 +92,14 @@ def test_nothing_enters_the_store_before_it_is_known(data_folder: Path, monkeypa
     newest: list[datetime] = []
     append = Store.append
 
-    def watched(self: Store, batch: object) -> int:
+    def watched(self: Store, batch: object, *more: object) -> int:
         kept = list(batch)  # type: ignore[call-overload]
         plans = [r for r in kept if isinstance(r, Plan)]
         if plans:
             newest.append(plans[0].known_at)
         late = [r for r in kept if newest and r.known_at > newest[-1] + timedelta(minutes=5)]
         assert not late
-        return append(self, kept)
+        return append(self, kept, *more)
 
     monkeypatch.setattr(Store, "append", watched)
     asyncio.run(replay(asked(data_folder, END - timedelta(hours=4), END)))
