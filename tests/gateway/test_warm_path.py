@@ -33,7 +33,7 @@ def test_a_warm_streamed_request_runs_through_no_more_than_it_did(gateway: Start
             await door.ready(1)
             reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
             runs = []
-            for attempt in range(8):
+            for attempt in range(12):
                 lines: set[tuple[str, int]] = set()
 
                 def line(frame: FrameType, event: str, _: Any, lines: set[tuple[str, int]] = lines) -> Any:
@@ -58,8 +58,11 @@ def test_a_warm_streamed_request_runs_through_no_more_than_it_did(gateway: Start
             writer.close()
             return runs
 
-    fewest = min(asyncio.run(body()), key=len)
-    files = {name for name, _ in fewest}
+    def files_of(lines: set[tuple[str, int]]) -> set[str]:
+        return {name for name, _ in lines}
+
+    fewest = min(asyncio.run(body()), key=lambda lines: (len(files_of(lines)), len(lines)))
+    files = files_of(fewest)
     print(f"a warm streamed request: {len(files)} files, {len(fewest)} lines")
     assert len(files) <= MOST_FILES, sorted(Path(name).relative_to(ROOM).as_posix() for name in files)
     assert len(fewest) <= MOST_LINES

@@ -187,7 +187,7 @@ def balanced(keeper: Bookkeeper) -> None:
 
 def booked_or_named(store: Store, keeper: Bookkeeper) -> None:
     """Each record of money is in the books, in its newest word, or named as unbookable. Raises ViolationError."""
-    named = {identity(one.record) for one in keeper.unbookable}
+    named = {identity(one.record) for one in keeper.unbookable} | {identity(one) for one in keeper.fixings}
     for type_ in MONEY:
         if type_ in (Loan, Closing):
             continue

@@ -262,7 +262,8 @@ class Exchange(Moving):
         """An answer came to its end: where it failed before, that was the replica's own failing."""
         state, now, tenant = self.state, self.now(), self.state.want.tenant
         attempt.backend.succeeded(now, tenant)
-        self.shared.refused.standings.good(tenant)
+        if self.shared.refused.standings.counts:  # nearly always nobody has had a bad request
+            self.shared.refused.standings.good(tenant)
         if not state.request.plain:
             self.shared.refused.answered(state.request)
         for strike in state.strikes or ():

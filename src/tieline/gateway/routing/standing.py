@@ -38,33 +38,33 @@ class Standings:
     """Of tenants that had a bad request lately; the oldest make room."""
 
     def __init__(self) -> None:
-        self._counts: OrderedDict[str, _Count] = OrderedDict()
+        self.counts: OrderedDict[str, _Count] = OrderedDict()
 
     def bad(self, tenant: str, now: float) -> None:
         """A request that cannot be carried out, or that an engine died of."""
-        count = self._counts.get(tenant)
+        count = self.counts.get(tenant)
         if count is None:
-            count = self._counts[tenant] = _Count(now)
-            if len(self._counts) > MAX_TENANTS:
-                self._counts.popitem(last=False)
+            count = self.counts[tenant] = _Count(now)
+            if len(self.counts) > MAX_TENANTS:
+                self.counts.popitem(last=False)
         elif now - count.since > WINDOW_S:
             count.since, count.bad, count.good = now, 0, 0
-            self._counts.move_to_end(tenant)
+            self.counts.move_to_end(tenant)
         count.bad += 1
         if count.bad >= MIN_BAD and count.bad > BAD_SHARE * (count.bad + count.good):
             count.poor_until = now + POOR_S
 
     def good(self, tenant: str) -> None:
-        """One was answered. Costs nothing while nobody has bad ones."""
-        if self._counts and (count := self._counts.get(tenant)) is not None:
+        """One was answered. Need not be called while `counts` is empty."""
+        if (count := self.counts.get(tenant)) is not None:
             count.good += 1
 
     def is_poor(self, tenant: str, now: float) -> bool:
-        count = self._counts.get(tenant)
+        count = self.counts.get(tenant)
         return count is not None and now < count.poor_until
 
     def poor(self, now: float) -> frozenset[str]:
         """Tenants in poor standing."""
-        if not self._counts:
+        if not self.counts:
             return frozenset()
-        return frozenset(name for name, count in self._counts.items() if now < count.poor_until)
+        return frozenset(name for name, count in self.counts.items() if now < count.poor_until)
