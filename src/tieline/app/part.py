@@ -33,7 +33,7 @@ GRACE_S = 2.5
 PARTS = {
     "link": "tieline.app.link_part",
     "core": "tieline.app.core_part",
-    "world": "tieline.app.world_part",
+    "world": "tieline.app.demo.world_part",
     "sites": "tieline.app.sites_part",
     "gateway": "tieline.app.gateway_part",
     "console": "tieline.app.console_part",

@@ -1,0 +1,1 @@
+"""The demo: its fleet, and the hardware that it fakes."""
