@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.dispatch.fleets import one_site
 
 from tieline import tasks
 from tieline.app.part import PARTS
@@ -21,20 +22,9 @@ from tieline.tasks import Registry
 SHOWS_S, MENDED_S = 5.0, 20.0
 # Without world: it has no tasks beside its one, whose end is the part's end, which the supervisor sees.
 NAMES = ("link", "core", "sites", "gateway", "console", "alerts")
-FLEET = """
-[fleet]
-name = "two"
-
-[[site]]
-id = "a"
-name = "A"
-region = "r"
-lat = 0.0
-lon = 0.0
-interconnect_mw = 10
-contract = { basis = "fixed", fixed_usd_per_mwh = 40.0 }
-rigs = [{ model = "Antminer S21", count = 1000 }]
-
+FLEET = one_site(
+    'basis = "fixed", fixed_usd_per_mwh = 40.0',
+    """
 [[site]]
 id = "b"
 name = "B"
@@ -53,7 +43,8 @@ heartbeat_url_env = "TEST_HEARTBEAT"
 
 [pool]
 simulated = true
-"""
+""",
+)
 
 
 class Part:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
+from tests.dispatch.fleets import one_site
 
 from tieline import config as configuration
 from tieline import records
@@ -35,23 +36,7 @@ from tieline.store import Store
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-TOML = """
-[fleet]
-name = "one"
-
-[[site]]
-id = "a"
-name = "A"
-region = "r"
-lat = 0.0
-lon = 0.0
-interconnect_mw = 10
-contract = { basis = "fixed", fixed_usd_per_mwh = 40.0 }
-rigs = [{ model = "Antminer S21", count = 1000 }]
-
-[pool]
-simulated = true
-"""
+TOML = one_site('basis = "fixed", fixed_usd_per_mwh = 40.0', "[pool]\nsimulated = true")
 
 
 def world(minutes: range) -> tuple[Store, Settler]:

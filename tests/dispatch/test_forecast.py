@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.dispatch.fleets import FIVE, T0, demand, fleet, network, price, store, weather
+from tests.dispatch.fleets import FIVE, T0, demand, fleet, network, one_site, price, store, weather
 
 from tieline.config import ConfigError, loads
 from tieline.dispatch import Controller, Settings
@@ -232,19 +232,7 @@ def test_a_day_ahead_price_is_in_no_forecast_before_it_is_published():
 def test_it_is_chosen_in_the_configuration_by_name():
     from tieline.dispatch.settings import settings_of
 
-    site = """
-[fleet]
-name = "one"
-[[site]]
-id = "a"
-name = "A"
-region = "r"
-lat = 0.0
-lon = 0.0
-interconnect_mw = 10
-contract = { basis = "fixed", fixed_usd_per_mwh = 40.0 }
-rigs = [{ model = "Antminer S21", count = 1000 }]
-"""
+    site = one_site('basis = "fixed", fixed_usd_per_mwh = 40.0')
     for name in FORECASTERS:
         config = loads(f'[dispatch]\nforecaster = "{name}"\n' + site)
         assert settings_of(config).forecaster == name
